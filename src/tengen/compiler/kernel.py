@@ -123,3 +123,109 @@ OTHER = {
 }
 OPS = frozenset(UNARY) | frozenset(BINARY) | frozenset(OTHER)
 
+
+
+# -- what a well-formed Nest is ----------------------------------------------------------------------------------
+
+STORAGE_DTYPES = (
+    "bool uint8 int8 uint16 int16 int32 int64 float16 bfloat16 float32 float64 weak_int weak_float "
+    "iota param_int32 param_int64 param_float32 param_float64 param_bool"
+).split()
+MONOIDS = "sum prod max min any all argmax argmin".split()
+COMPARISONS = "eq ne lt le gt ge isnan isinf".split()
+ARITY = {"load": 0, "const": 0, "index": 0, "cast": 1, "wrap": 1, "round_to": 1, "select": 3, "fma": 3, "store": 1, "random": 2}
+
+
+def verify(nest: Nest) -> None:
+    """Check that a Nest means something. Raises ValueError that names the access or instruction and what is wrong with it."""
+    if not 1 <= nest.kept <= nest.dims:
+        raise ValueError(f"a nest keeps at least one of its dims: kept={nest.kept}, dims={nest.dims}")
+    if not 0 <= nest.lane < nest.dims:
+        raise ValueError(f"lane {nest.lane} is none of the {nest.dims} loop dims")
+    if nest.serial_from is not None:
+        if not 0 <= nest.serial_from <= nest.kept:
+            raise ValueError(f"serial_from {nest.serial_from} is outside the {nest.kept} kept dims")
+        if nest.lane != nest.kept - 1:
+            raise ValueError(f"a serial nest runs in index order only with the last kept dim as lane, not dim {nest.lane}")
+    for i, access in enumerate(nest.accesses):
+        _verify_access(nest, access, f"access {i}")
+    for i, instr in enumerate(nest.code):
+        where = f"instruction {i} ({instr.op})"
+        _verify_shape(nest, i, instr, where)
+        _verify_types(nest, instr, [nest.code[a].dtype for a in instr.args], where)
+    if not any(instr.op in ("store", "scatter") for instr in nest.code):
+        raise ValueError("a nest without a store does nothing")
+
+
+def _verify_access(nest: Nest, access: Access, where: str) -> None:
+    if access.dtype not in STORAGE_DTYPES:
+        raise ValueError(f"{where}: {access.dtype} is no storage dtype")
+    if len(access.steps) != nest.dims or any(step not in ("0", "1", "n") for step in access.steps):
+        raise ValueError(f"{where}: steps {access.steps} must be '0', '1' or 'n' for each of {nest.dims} dims")
+    for bound in access.bounds:
+        if any(not 0 <= d < nest.dims for d in bound.dims) or len(set(bound.dims)) != len(bound.dims):
+            raise ValueError(f"{where}: a bound over dims {bound.dims}, but there are {nest.dims} dims")
+    if access.dtype.startswith("param_") and (set(access.steps) != {"0"} or access.bounds or access.indirect):
+        raise ValueError(f"{where}: a parameter is one number, without steps or bounds")
+    if access.dtype == "iota" and access.bounds:
+        raise ValueError(f"{where}: a running number has no bounds")
+
+
+def _verify_shape(nest: Nest, number: int, instr: Instr, where: str) -> None:
+    """Arguments and attribute."""
+    if instr.op not in OPS:
+        raise ValueError(f"{where}: unknown instruction")
+    if instr.dtype not in COMPUTE_DTYPES:
+        raise ValueError(f"{where}: {instr.dtype} is no compute dtype")
+    for a in instr.args:
+        if not 0 <= a < number or nest.code[a].op in ("store", "scatter"):
+            raise ValueError(f"{where}: argument {a} is no value computed before")
+    count = ARITY.get(instr.op, 1 if instr.op in UNARY else 2 if instr.op in BINARY else None)
+    if instr.op == "reduce":
+        if instr.attr not in MONOIDS:
+            raise ValueError(f"{where}: {instr.attr!r} is none of {', '.join(MONOIDS)}")
+        count = 2 if str(instr.attr).startswith("arg") else 1
+    elif instr.op in ("load", "gather", "store", "scatter"):
+        access, mode = instr.attr if instr.op == "scatter" and isinstance(instr.attr, tuple) else (instr.attr, "set")
+        if not isinstance(access, int) or not 0 <= access < len(nest.accesses) or mode not in ("set", "add"):
+            raise ValueError(f"{where}: {instr.attr!r} names none of the {len(nest.accesses)} accesses")
+        indirect, dtype = nest.accesses[access].indirect, nest.accesses[access].dtype
+        if instr.op != "load" and (dtype == "iota" or dtype.startswith("param_")):
+            raise ValueError(f"{where}: access {access} ({dtype}) can only be loaded")
+        if instr.op in ("load", "store") and indirect:
+            raise ValueError(f"{where}: access {access} is indexed by {indirect} values: use gather or scatter")
+        count = {"load": 0, "store": 1, "gather": indirect, "scatter": 1 + indirect}[instr.op]
+    elif instr.op == "index" and (not isinstance(instr.attr, int) or not 0 <= instr.attr < nest.dims):
+        raise ValueError(f"{where}: {instr.attr!r} is no loop dim")
+    if len(instr.args) != count:
+        raise ValueError(f"{where}: takes {count} arguments, got {len(instr.args)}")
+
+
+def _verify_types(nest: Nest, instr: Instr, args: list[str], where: str) -> None:
+    """The dtypes of arguments and value fit together."""
+    op, dtype = instr.op, instr.dtype
+    if op in ("gather", "scatter"):
+        expected = [*args[:1], *["int64"] * (len(args) - 1)] if op == "scatter" else ["int64"] * len(args)
+    elif op == "reduce":
+        expected = [args[0], "int64"] if len(args) == 2 else [dtype]
+        if (instr.attr in ("any", "all")) != (args[0] == "bool"):
+            raise ValueError(f"{where}: {instr.attr} of {args[0]}")
+    elif op == "select":
+        expected = ["bool", dtype, dtype]
+    elif op in ("index", "random"):
+        expected = ["int64"] * len(args)
+    elif op in ("wrap", "round_to"):
+        expected = ["int32" if op == "wrap" else "float32"]
+    elif op in COMPARISONS:
+        expected = args[:1] * len(args)
+    elif op in UNARY or op in BINARY or op == "fma":
+        expected = [dtype] * len(args)
+    else:
+        expected = args
+    if args != expected:
+        raise ValueError(f"{where}: arguments are {', '.join(args)}, expected {', '.join(expected)}")
+    result = "bool" if op in COMPARISONS else "int64" if op in ("index", "random") or instr.attr in ("argmax", "argmin") else dtype
+    if dtype != result:
+        raise ValueError(f"{where}: the value is {result}, not {dtype}")
+    if dtype == "bool" and (op in UNARY or op in BINARY) and op not in COMPARISONS and op not in ("and", "or", "xor", "not"):
+        raise ValueError(f"{where}: not defined for bool")

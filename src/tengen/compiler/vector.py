@@ -6,6 +6,7 @@ plain scalar. Integers are signed; `udiv`, `urem`, `lshr`, `ult` and the zero ex
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -181,6 +182,13 @@ class Vec:
         no = yes._lift(no)
         return yes.like(self.builder.select(self.value, yes.value, no.value))
 
+    def any(self) -> Any:
+        """On a mask: an `i1` scalar, true if any lane is set."""
+        if self.lanes == 1:
+            return self.value
+        bits = self.builder.bitcast(self.value, ir.IntType(self.lanes))
+        return self.builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
     # -- conversion ------------------------------------------------------------------------------------------
 
     def to(self, kind: str, *, unsigned: bool = False) -> Vec:
@@ -261,20 +269,32 @@ class Vec:
 
 def constant(number: float | int | bool, kind: str, lanes: int) -> ir.Constant:
     """An LLVM constant with `number` in every lane."""
-    element = float(number) if is_float(kind) else int(number)
-    if lanes == 1:
-        return ir.Constant(ELEMENT[kind], element)
-    return ir.Constant(llvm_type(kind, lanes), [element] * lanes)
+    element = ir.Constant(ELEMENT[kind], float(number) if is_float(kind) else int(number))
+    return element if lanes == 1 else _VectorConstant(kind, lanes, f"splat ({element})")
+
+
+class _VectorConstant(ir.Constant):
+    """A vector constant in LLVM's short form; llvmlite would write every lane."""
+
+    def __init__(self, kind: str, lanes: int, text: str):
+        self.type, self.constant = llvm_type(kind, lanes), text
+
+    def _get_reference(self) -> str:
+        return str(self.constant)
 
 
 def splat(builder: ir.IRBuilder, scalar: Any, kind: str, lanes: int) -> Vec:
     """A scalar SSA value in every lane."""
     if lanes == 1:
         return Vec(builder, scalar, kind, 1)
-    undef = ir.Constant(llvm_type(kind, lanes), ir.Undefined)
-    first = builder.insert_element(undef, scalar, ir.Constant(ir.IntType(32), 0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-    return Vec(builder, builder.shuffle_vector(first, undef, zeros), kind, lanes)
+    poison = _VectorConstant(kind, lanes, "poison")
+    first = builder.insert_element(poison, scalar, ir.Constant(ir.IntType(32), 0))
+    return Vec(builder, builder.shuffle_vector(first, poison, _lane_zero(lanes)), kind, lanes)
+
+
+@cache
+def _lane_zero(lanes: int) -> ir.Constant:
+    return ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
 
 
 def _mangle(t: ir.Type) -> str:

@@ -1,0 +1,177 @@
+#include "apply.h"
+
+#include "operators.h"
+#include "tape.h"
+
+namespace tengen {
+
+namespace {
+
+nb::object wrap_all(Results& results) {
+    if (results.size() == 1) return wrap(std::move(results[0]));
+    nb::object tuple = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(results.size())));
+    for (size_t i = 0; i < results.size(); ++i) {
+        PyTuple_SET_ITEM(tuple.ptr(), static_cast<Py_ssize_t>(i), wrap(std::move(results[i])).release().ptr());
+    }
+    return tuple;
+}
+
+// False if an input is foreign.
+bool bind_all(Operands& operands, PyObject* const* inputs) {
+    for (size_t i = 0; i < operands.size(); ++i) {
+        if (!operands[i].bind(inputs[i])) return false;
+    }
+    return true;
+}
+
+[[noreturn]] void reject_foreign(PyObject* const* inputs, size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+        Operand probe;
+        if (!probe.bind(inputs[i])) {
+            throw nb::type_error(("input " + std::to_string(i) + " is a " + Py_TYPE(inputs[i])->tp_name +
+                                  ", not a Tensor, bool, int or float")
+                                     .c_str());
+        }
+    }
+    throw nb::type_error("inputs that cannot be combined");
+}
+
+nb::object call_foreign(nb::handle op, PyObject* const* inputs, size_t count) {
+    if (!hooks().foreign.is_valid()) return nb::borrow(Py_NotImplemented);
+    nb::object tuple = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(count)));
+    for (size_t i = 0; i < count; ++i) {
+        PyTuple_SET_ITEM(tuple.ptr(), static_cast<Py_ssize_t>(i), Py_NewRef(inputs[i]));
+    }
+    return hooks().foreign(op, tuple);
+}
+
+// Gives each handle among the first inputs the output of its index, and returns what apply would.
+nb::object take_over(PyObject* const* inputs, size_t count, Results& results) {
+    auto output = [&](size_t i) {
+        if (i >= count) return wrap(std::move(results[i]));
+        tensor_of(inputs[i])->value = std::move(results[i]);
+        return nb::borrow(inputs[i]);
+    };
+    if (results.size() == 1) return output(0);
+    nb::object tuple = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(results.size())));
+    for (size_t i = 0; i < results.size(); ++i) {
+        PyTuple_SET_ITEM(tuple.ptr(), static_cast<Py_ssize_t>(i), output(i).release().ptr());
+    }
+    return tuple;
+}
+
+nb::object reset_from(PyObject* const* inputs, size_t count, nb::object result) {
+    if (count != 1 || !tensor_of(result.ptr())) return result;
+    tensor_of(inputs[0])->value = Value(value_of(result));
+    return nb::borrow(inputs[0]);
+}
+
+PyObject* apply_function(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    return guarded([&] {
+        if (count < 1) throw nb::type_error("apply(op, *inputs) needs an op");
+        nb::object result = apply(args[0], args + 1, static_cast<size_t>(count - 1));
+        if (result.ptr() == Py_NotImplemented) reject_foreign(args + 1, static_cast<size_t>(count - 1));
+        return result.release().ptr();
+    });
+}
+
+PyObject* update_function(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    return guarded([&] {
+        if (count < 2) throw nb::type_error("update(op, count, *inputs) needs an op and a count");
+        const size_t targets = PyLong_AsSize_t(args[1]);
+        if (PyErr_Occurred()) throw nb::python_error();
+        nb::object result = update(args[0], targets, args + 2, static_cast<size_t>(count - 2));
+        if (result.ptr() == Py_NotImplemented) reject_foreign(args + 2, static_cast<size_t>(count - 2));
+        return result.release().ptr();
+    });
+}
+
+// Installs the hooks that are given (an Ellipsis is not) and returns all that were installed before.
+nb::dict set_hooks(nb::handle compile, nb::handle gradient, nb::handle backward, nb::handle foreign,
+                   nb::handle accumulate) {
+    nb::dict before;
+    auto exchange = [&before](const char* name, nb::object& hook, nb::handle given) {
+        before[name] = hook.is_valid() ? hook : nb::none();
+        if (!given.is(Py_Ellipsis)) hook = given.is_none() ? nb::object() : nb::borrow(given);
+    };
+    exchange("compile", hooks().compile, compile);
+    exchange("gradient", hooks().gradient, gradient);
+    exchange("backward", hooks().backward, backward);
+    exchange("foreign", hooks().foreign, foreign);
+    exchange("accumulate", hooks().accumulate, accumulate);
+    return before;
+}
+
+// Plain C functions: nanobind's way of variadic arguments would build a tuple for each call.
+PyMethodDef kFunctions[] = {
+    {"apply", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(apply_function)), METH_FASTCALL,
+     "apply(op, *inputs)\n--\n\nRun an op: a Tensor, or a tuple if it has several outputs. Inputs are Tensors, bools, "
+     "ints and "
+     "floats; others go to the foreign hook."},
+    {"update", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(update_function)), METH_FASTCALL,
+     "update(op, count, *inputs)\n--\n\nLike apply, but the first `count` inputs, which are Tensors, take over the "
+     "outputs of the "
+     "same index, in place where nobody else holds their memory."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+Hooks& hooks() {
+    static Hooks& hooks = *new Hooks;  // Python objects, which must not be destroyed after Python
+    return hooks;
+}
+
+nb::object& require(nb::object& hook, const char* name) {
+    if (!hook.is_valid()) throw std::runtime_error(std::string("the runtime's hook '") + name + "' is not installed");
+    return hook;
+}
+
+nb::tuple to_python(const std::vector<const Descriptor*>& descs) {
+    nb::object tuple = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(descs.size())));
+    for (size_t i = 0; i < descs.size(); ++i) {
+        PyTuple_SET_ITEM(tuple.ptr(), static_cast<Py_ssize_t>(i), Py_NewRef(descs[i]->self));
+    }
+    return nb::borrow<nb::tuple>(tuple);
+}
+
+void execute(nb::handle op, Operands& inputs, size_t donate, Results& results) {
+    const Ref<CachedPlan> cached = PlanCache::instance().get(op, inputs);
+    const bool watched = any_active_tape() && any_watched(inputs);
+    run_plan(*cached->plan, inputs, watched ? 0 : donate, results);
+    if (watched) record_operation(*cached, inputs, results);
+}
+
+nb::object apply(nb::handle op, PyObject* const* inputs, size_t count) {
+    Operands operands(count);
+    if (!bind_all(operands, inputs)) return call_foreign(op, inputs, count);
+    Results results;
+    execute(op, operands, 0, results);
+    return wrap_all(results);
+}
+
+nb::object update(nb::handle op, size_t targets, PyObject* const* inputs, size_t count) {
+    if (targets > count) throw nb::value_error("update has fewer inputs than targets");
+    for (size_t i = 0; i < targets; ++i) value_of(inputs[i]);  // raises unless it is a Tensor
+    Operands operands(count);
+    if (!bind_all(operands, inputs)) return reset_from(inputs, targets, call_foreign(op, inputs, count));
+    Results results;
+    execute(op, operands, targets, results);
+    if (results.size() < targets) throw nb::value_error("update has more targets than the op has outputs");
+    return take_over(inputs, targets, results);
+}
+
+void bind_apply(nb::module_& module) {
+    if (PyModule_AddFunctions(module.ptr(), kFunctions)) throw nb::python_error();
+    module.def(
+        "set_hooks", set_hooks, nb::kw_only(), nb::arg("compile").none() = nb::ellipsis(),
+        nb::arg("gradient").none() = nb::ellipsis(), nb::arg("backward").none() = nb::ellipsis(),
+        nb::arg("foreign").none() = nb::ellipsis(), nb::arg("accumulate").none() = nb::ellipsis(),
+        "Install the Python side of compilation and differentiation. Hooks that are not given stay, None takes one "
+        "away. Returns what was installed before.");
+    module.def("plan_cache_info", [] { return PlanCache::instance().info(); });
+    module.def("plan_cache_clear", [] { PlanCache::instance().clear(); });
+    module.def("plan_cache_limit", [](size_t limit) { PlanCache::instance().set_limit(limit); }, nb::arg("limit"));
+}
+
+}  // namespace tengen

@@ -1,0 +1,203 @@
+// The executor: binds the slots of a Plan to memory and runs its steps.
+#include <cstring>
+
+#include "interop.h"
+#include "plan.h"
+#include "pool.h"
+
+namespace tengen {
+
+namespace {
+
+// Both in the unit of `work`, of which a core does some ten thousand in a microsecond.
+constexpr int64_t kPoolWork = 300'000;          // waking a worker costs microseconds
+constexpr int64_t kReleaseGilWork = 1'000'000;  // taking the GIL back can cost a switch interval when others want it
+
+// The memory behind an allocation slot.
+struct Buffer {
+    Ref<Storage> storage;
+    int64_t offset = 0;
+    bool donated = false;
+};
+
+// Runs without the GIL while it lives, unless the plan is too short to be worth it.
+class ReleasedGil {
+  public:
+    explicit ReleasedGil(bool wanted) : wanted_(wanted) { release(); }
+    ReleasedGil(const ReleasedGil&) = delete;
+    ReleasedGil& operator=(const ReleasedGil&) = delete;
+    ~ReleasedGil() { acquire(); }
+
+    void release() {
+        if (wanted_) state_ = PyEval_SaveThread();
+    }
+    void acquire() {
+        if (state_) PyEval_RestoreThread(std::exchange(state_, nullptr));
+    }
+
+  private:
+    bool wanted_;
+    PyThreadState* state_ = nullptr;
+};
+
+class Execution {
+  public:
+    Execution(const Plan& plan, Operands& inputs)
+        : plan_(plan), inputs_(inputs), buffers_(plan.allocations.size()), base_(plan.status_slot() + 1) {}
+
+    void bind(size_t donate);
+    void run();
+    void collect(Results& results);
+
+  private:
+    void accept_donations(size_t donate);
+    void launch(const Launch& step);
+    void call(const Host& step);
+    Value value_at(const Place& place);
+    [[noreturn]] void raise_status() const;
+
+    bool is_donated(int64_t slot) const {
+        return slot >= 0 && buffers_[static_cast<size_t>(slot) - plan_.input_count].donated;
+    }
+
+    const Plan& plan_;
+    Operands& inputs_;
+    SmallArray<Buffer, 4> buffers_;
+    SmallArray<std::byte*, 16> base_;
+    int64_t status_ = 0;
+};
+
+void Execution::accept_donations(size_t donate) {
+    // A plan that can fail must leave its inputs as they were.
+    if (!plan_.error.is_none()) return;
+    for (const Donation& donation : plan_.donations) {
+        if (donation.input >= donate) continue;
+        const Operand& input = inputs_[donation.input];
+        const size_t index = donation.slot - plan_.input_count;
+        // Two references are the handle's and the operand's. The same tensor given twice, a view, a NumPy array or a
+        // tape would each be one more.
+        if (!input.storage || input.storage->refs != 2 || !input.storage->block) continue;
+        if (input.storage->bytes - static_cast<size_t>(input.offset) < plan_.allocations[index]) continue;
+        buffers_[index] = {input.storage, input.offset, true};
+    }
+}
+
+void Execution::bind(size_t donate) {
+    for (size_t i = 0; i < plan_.input_count; ++i) base_[i] = inputs_[i].pointer;
+    if (donate && !plan_.donations.empty()) accept_donations(donate);
+    for (size_t i = 0; i < buffers_.size(); ++i) {
+        Buffer& buffer = buffers_[i];
+        if (!buffer.storage) buffer.storage = Storage::create(plan_.allocations[i]);
+        base_[plan_.input_count + i] = buffer.storage->data + buffer.offset;
+    }
+    base_[plan_.status_slot()] = reinterpret_cast<std::byte*>(&status_);
+}
+
+void Execution::launch(const Launch& step) {
+    if (is_donated(step.skip_if)) return;
+    SmallArray<void*, 16> pointers(step.buffers.size());
+    for (size_t i = 0; i < step.buffers.size(); ++i) pointers[i] = base_[step.buffers[i].slot] + step.buffers[i].offset;
+    if (step.tiles > 1 && step.work > kPoolWork) {
+        ThreadPool::instance().run(step.kernel, pointers.data(), step.params.data(), step.tiles);
+    } else {
+        step.kernel(pointers.data(), step.params.data(), 0, step.tiles);
+    }
+}
+
+void Execution::call(const Host& step) {
+    auto arrays = [this](const std::vector<Place>& places, bool writable) {
+        nb::list list;
+        for (const Place& place : places) {
+            const Value value = value_at(place);
+            list.append(numpy_view(value.storage, value.offset, value.desc, writable));
+        }
+        return list;
+    };
+    step.function(arrays(step.inputs, false), arrays(step.outputs, true));
+}
+
+void Execution::run() {
+    ReleasedGil gil(plan_.work > kReleaseGilWork);
+    for (const auto& step : plan_.steps) {
+        if (const Launch* kernel = std::get_if<Launch>(&step)) {
+            launch(*kernel);
+        } else {
+            gil.acquire();
+            call(std::get<Host>(step));
+            gil.release();
+        }
+    }
+    gil.acquire();
+    if (status_) raise_status();
+}
+
+void Execution::raise_status() const {
+    if (!plan_.error.is_none()) plan_.error(status_);
+    throw std::runtime_error("a kernel failed with status " + std::to_string(status_));
+}
+
+Value Execution::value_at(const Place& place) {
+    if (place.slot < plan_.input_count) {
+        Operand& input = inputs_[place.slot];
+        input.materialize();
+        return Value{input.storage, input.offset + place.offset, place.desc, {}};
+    }
+    const Buffer& buffer = buffers_[place.slot - plan_.input_count];
+    return Value{buffer.storage, buffer.offset + place.offset, place.desc, {}};
+}
+
+void Execution::collect(Results& results) {
+    results.reset(plan_.outputs.size());
+    for (size_t i = 0; i < results.size(); ++i) results[i] = value_at(plan_.outputs[i]);
+}
+
+}  // namespace
+
+bool Operand::bind(PyObject* object) {
+    if (Tensor* tensor = tensor_of(object)) {
+        if (tensor->value.empty()) throw std::runtime_error("a tensor among the inputs has no value yet");
+        bind(tensor->value);
+        return true;
+    }
+    const ScalarDescriptors& scalars = scalar_descriptors();
+    if (PyFloat_CheckExact(object)) {
+        number.real = PyFloat_AS_DOUBLE(object);
+        desc = scalars.real;
+    } else if (PyLong_CheckExact(object)) {
+        number.integer = PyLong_AsLongLong(object);
+        if (number.integer == -1 && PyErr_Occurred()) throw nb::python_error();
+        desc = scalars.integer;
+    } else if (PyBool_Check(object)) {
+        number.boolean = object == Py_True;
+        desc = scalars.boolean;
+    } else {
+        return false;
+    }
+    pointer = reinterpret_cast<std::byte*>(&number);
+    return true;
+}
+
+void Operand::materialize() {
+    if (storage) return;
+    storage = Storage::create(desc->itemsize());
+    std::memcpy(storage->data, pointer, desc->itemsize());
+    pointer = storage->data;
+}
+
+Value Operand::value() {
+    materialize();
+    return Value{storage, offset, desc, origin ? origin->refs : GradRefs()};
+}
+
+void run_plan(const Plan& plan, Operands& inputs, size_t donate, Results& results) {
+    if (inputs.size() != plan.input_count) {
+        throw std::runtime_error("the Plan takes " + std::to_string(plan.input_count) + " inputs, got " +
+                                 std::to_string(inputs.size()));
+    }
+    Execution execution(plan, inputs);
+    execution.bind(donate);
+    execution.run();
+    execution.collect(results);
+}
+
+}  // namespace tengen

@@ -1,0 +1,180 @@
+#include "interop.h"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+
+#include <cstring>
+
+namespace tengen {
+
+namespace {
+
+constexpr size_t kReleaseGilBytes = 1 << 20;  // copying less takes less time than handing the GIL over
+
+// What a NumPy array of ours has as its base: exports the bytes of a storage.
+struct Buffer {
+    Ref<Storage> storage;
+    bool writable;
+};
+
+int export_bytes(PyObject* self, Py_buffer* view, int flags) {
+    const Buffer* buffer = nb::inst_ptr<Buffer>(self);
+    const Storage& storage = *buffer->storage;
+    return PyBuffer_FillInfo(view, self, storage.data, static_cast<Py_ssize_t>(storage.bytes), !buffer->writable,
+                             flags);
+}
+
+nb::object make_buffer(const Ref<Storage>& storage, bool writable) {
+    return nb::cast(Buffer{storage, writable}, nb::rv_policy::move);
+}
+
+// Kept for ever: NumPy is not unloaded.
+struct NumPy {
+    nb::object array;
+    std::array<nb::object, kDTypes.size()> dtypes;
+};
+
+const NumPy& numpy() {
+    static const NumPy& loaded = *[] {
+        auto* numpy = new NumPy;
+        nb::object module = nb::module_::import_("numpy");
+        numpy->array = module.attr("ndarray");
+        for (size_t i = 0; i < kDTypes.size(); ++i) numpy->dtypes[i] = module.attr("dtype")(kDTypes[i].numpy);
+        return numpy;
+    }();
+    return loaded;
+}
+
+class BufferLock {
+  public:
+    explicit BufferLock(nb::handle object) {
+        if (PyObject_GetBuffer(object.ptr(), &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)) throw nb::python_error();
+    }
+    BufferLock(const BufferLock&) = delete;
+    BufferLock& operator=(const BufferLock&) = delete;
+    ~BufferLock() { PyBuffer_Release(&view); }
+
+    Py_buffer view;
+};
+
+void check_format(const Py_buffer& view, DType dtype) {
+    const DTypeInfo& want = info(dtype);
+    const std::string_view format = view.format ? view.format : "B";
+    const bool same = format.size() == 1 && want.buffer_codes.find(format) != std::string_view::npos;
+    if (same && view.itemsize == want.itemsize) return;
+    throw nb::type_error(("a tensor of " + std::string(want.name) + " is assigned from an array of native " +
+                          want.numpy + ", not from one of format '" + std::string(format) + "'")
+                             .c_str());
+}
+
+// "xpu" names the best device there is: today a CPU.
+void check_device(const std::string& device) {
+    if (!device.starts_with("cpu") && !device.starts_with("xpu")) throw nb::value_error(("no driver for device '" + device + "'").c_str());
+}
+
+// A capsule, or an object that __dlpack__ makes, from the value's memory.
+nb::object to_dlpack(const Tensor& tensor, const nb::kwargs& options) {
+    const Value& value = tensor.value;
+    if (value.empty()) throw std::runtime_error("the tensor has no value yet");
+    const Descriptor& desc = *value.desc;
+    const std::vector<size_t> shape(desc.shape.begin(), desc.shape.end());
+    const nb::dlpack::dtype dtype{info(desc.dtype).dlpack_code, static_cast<uint8_t>(8 * desc.itemsize()), 1};
+    nb::ndarray<nb::array_api, nb::device::cpu> array(value.pointer(), desc.ndim(), shape.data(),
+                                                      make_buffer(value.storage, true), desc.strides.data(), dtype);
+    return nb::cast(array).attr("__dlpack__")(**options);
+}
+
+DType from_dlpack_dtype(nb::dlpack::dtype dtype) {
+    for (size_t i = 0; i <= static_cast<size_t>(DType::Float64); ++i) {
+        const DTypeInfo& row = kDTypes[i];
+        if (row.dlpack_code == dtype.code && 8 * row.itemsize == dtype.bits && dtype.lanes == 1) {
+            return static_cast<DType>(i);
+        }
+    }
+    throw nb::type_error(("no tensor dtype for DLPack type code " + std::to_string(dtype.code) + " of " +
+                          std::to_string(dtype.bits) + " bits")
+                             .c_str());
+}
+
+using ForeignArray = nb::ndarray<nb::ro, nb::device::cpu>;
+
+nb::object from_dlpack(const ForeignArray& array) {
+    Extents shape(array.ndim()), strides(array.ndim());
+    int64_t low = 0, high = 0;  // the elements that the strides reach, from the first one
+    for (size_t d = 0; d < array.ndim(); ++d) {
+        shape[d] = static_cast<int64_t>(array.shape(d));
+        strides[d] = array.stride(d);
+        const int64_t last = (shape[d] - 1) * strides[d];
+        (last < 0 ? low : high) += last;
+    }
+    const Descriptor* desc = intern(from_dlpack_dtype(array.dtype()), shape, strides);
+    const int64_t itemsize = static_cast<int64_t>(desc->itemsize());
+    if (desc->size == 0) low = 0, high = -1;
+
+    auto* start = const_cast<std::byte*>(static_cast<const std::byte*>(array.data())) + low * itemsize;
+    auto release = [](void* owner) { delete static_cast<ForeignArray*>(owner); };
+    Value value;
+    value.storage =
+        Storage::adopt(start, static_cast<size_t>((high - low + 1) * itemsize), new ForeignArray(array), release);
+    value.offset = -low * itemsize;
+    value.desc = desc;
+    return wrap(std::move(value));
+}
+
+}  // namespace
+
+nb::object numpy_view(const Ref<Storage>& storage, int64_t offset, const Descriptor* desc, bool writable) {
+    const NumPy& np = numpy();
+    nb::object strides = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(desc->ndim())));
+    for (size_t d = 0; d < desc->ndim(); ++d) {
+        const int64_t bytes = desc->strides[d] * static_cast<int64_t>(desc->itemsize());
+        PyTuple_SET_ITEM(strides.ptr(), static_cast<Py_ssize_t>(d), PyLong_FromLongLong(bytes));
+    }
+    return np.array(nb::handle(desc->shape_tuple), np.dtypes[static_cast<size_t>(desc->dtype)],
+                    make_buffer(storage, writable), offset, strides);
+}
+
+Value copy_array(nb::handle array, DType dtype, const std::string& device) {
+    check_device(device);
+    BufferLock lock(array);
+    check_format(lock.view, dtype);
+    const size_t bytes = static_cast<size_t>(lock.view.len);
+
+    Value value;
+    value.desc = intern(dtype, Extents(lock.view.shape, lock.view.shape + lock.view.ndim), std::nullopt, device);
+    value.storage = Storage::create(bytes);
+    if (bytes >= kReleaseGilBytes) {
+        nb::gil_scoped_release released;
+        std::memcpy(value.storage->data, lock.view.buf, bytes);
+    } else if (bytes) {
+        std::memcpy(value.storage->data, lock.view.buf, bytes);
+    }
+    return value;
+}
+
+void bind_interop(nb::module_& module) {
+    static const PyType_Slot slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(export_bytes)}, {0, nullptr}};
+    nb::class_<Buffer>(module, "_Buffer", nb::type_slots(slots), "The bytes of a tensor's storage.");
+}
+
+void bind_tensor_interop(nb::class_<Tensor>& cls) {
+    cls.def(
+           "_assign",
+           [](Tensor& self, nb::handle array, const std::string& dtype, const std::string& device) {
+               self.value = copy_array(array, parse_dtype(dtype), device);
+           },
+           nb::arg("array"), nb::arg("dtype"), nb::arg("device") = "cpu0",
+           "Take a copy of a C-contiguous NumPy array (bfloat16 as uint16) as the value.")
+        .def(
+            "_array",
+            [](const Tensor& self) {
+                if (self.value.empty()) throw std::runtime_error("the tensor has no value yet");
+                return numpy_view(self.value.storage, self.value.offset, self.value.desc, false);
+            },
+            "A read-only NumPy view of the value (bfloat16 as uint16).")
+        .def("_to_dlpack", to_dlpack, "A DLPack capsule that shares the value's memory; options as of __dlpack__.")
+        .def_static("_from_dlpack", from_dlpack, nb::arg("array"),
+                    "A tensor that shares the memory of a DLPack capsule, or of an object with __dlpack__.");
+}
+
+}  // namespace tengen

@@ -1,0 +1,168 @@
+// The Python constructors of Plan, Launch and Host; the executor is in executor.cpp.
+#include "plan.h"
+
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <string>
+
+namespace tengen {
+
+namespace {
+
+using BufferPlaces = std::vector<std::pair<size_t, int64_t>>;
+using TypedPlaces = std::vector<std::tuple<size_t, int64_t, nb::handle>>;
+
+std::vector<Place> places(const BufferPlaces& given) {
+    std::vector<Place> made;
+    for (auto [slot, offset] : given) made.push_back({slot, offset});
+    return made;
+}
+
+std::vector<Place> places(const TypedPlaces& given) {
+    std::vector<Place> made;
+    for (const auto& [slot, offset, desc] : given) made.push_back({slot, offset, descriptor_of(desc)});
+    return made;
+}
+
+[[noreturn]] void reject(const std::string& problem) { throw nb::value_error(("Plan: " + problem).c_str()); }
+
+// The first and one past the last byte that a value reaches, from its first element.
+std::pair<int64_t, int64_t> byte_range(const Descriptor& desc) {
+    if (desc.size == 0) return {0, 0};
+    int64_t low = 0, high = 0;
+    for (size_t d = 0; d < desc.ndim(); ++d) {
+        const int64_t last = (desc.shape[d] - 1) * desc.strides[d];
+        (last < 0 ? low : high) += last;
+    }
+    const auto itemsize = static_cast<int64_t>(desc.itemsize());
+    return {low * itemsize, (high + 1) * itemsize};
+}
+
+// Slots must exist, and values lie inside allocated ones: a wrong Plan should fail here, not by touching foreign
+// memory.
+class Checker {
+  public:
+    explicit Checker(const Plan& plan) : plan_(plan) {}
+
+    void check() const {
+        for (const auto& step : plan_.steps) {
+            if (const Launch* launch = std::get_if<Launch>(&step)) {
+                check_launch(*launch);
+            } else {
+                for (const Place& place : std::get<Host>(step).inputs) check_value(place, "Host input");
+                for (const Place& place : std::get<Host>(step).outputs) {
+                    check_value(place, "Host output");
+                    if (place.slot < plan_.input_count) reject("a Host step cannot write to an input");
+                }
+            }
+        }
+        for (const Place& place : plan_.outputs) check_value(place, "output");
+        for (const Donation& donation : plan_.donations) {
+            if (donation.input >= plan_.input_count) reject("donation of input " + std::to_string(donation.input));
+            check_allocation(donation.slot, "donation");
+        }
+    }
+
+  private:
+    void check_launch(const Launch& launch) const {
+        for (const Place& place : launch.buffers) {
+            if (place.slot > plan_.status_slot()) reject("launch buffer in slot " + std::to_string(place.slot));
+        }
+        if (launch.skip_if >= 0) check_allocation(static_cast<size_t>(launch.skip_if), "skip_if");
+    }
+
+    void check_allocation(size_t slot, const std::string& what) const {
+        if (slot < plan_.input_count || slot >= plan_.status_slot()) {
+            reject(what + " names slot " + std::to_string(slot) + ", which is no allocation");
+        }
+    }
+
+    void check_value(const Place& place, const std::string& what) const {
+        if (place.slot < plan_.input_count) return;  // an input's extent is known only when it arrives
+        check_allocation(place.slot, what);
+        const auto [low, high] = byte_range(*place.desc);
+        const auto bytes = static_cast<int64_t>(plan_.allocations[place.slot - plan_.input_count]);
+        if (place.offset + low < 0 || place.offset + high > bytes) {
+            reject(what + " reaches outside slot " + std::to_string(place.slot));
+        }
+    }
+
+    const Plan& plan_;
+};
+
+void init_launch(Launch* self, uintptr_t address, const BufferPlaces& buffers, std::vector<int64_t> params,
+                 int64_t tiles, int64_t work, int64_t skip_if) {
+    if (!address) throw nb::value_error("Launch: the kernel's address is 0");
+    if (tiles < 0) throw nb::value_error("Launch: a negative number of tiles");
+    new (self) Launch{reinterpret_cast<Kernel>(address), places(buffers), std::move(params), tiles, work, skip_if};
+}
+
+void init_host(Host* self, nb::callable function, const TypedPlaces& inputs, const TypedPlaces& outputs) {
+    new (self) Host{std::move(function), places(inputs), places(outputs)};
+}
+
+void init_plan(Plan* self, size_t inputs, std::vector<size_t> allocations, nb::iterable steps,
+               const TypedPlaces& outputs, const std::vector<std::pair<size_t, size_t>>& donations, int64_t work,
+               nb::object keep, nb::object error) {
+    Plan plan{inputs, std::move(allocations), {}, places(outputs), {}, work, std::move(keep), std::move(error)};
+    for (nb::handle step : steps) {
+        if (nb::isinstance<Launch>(step)) {
+            plan.steps.emplace_back(nb::cast<const Launch&>(step));
+        } else if (nb::isinstance<Host>(step)) {
+            plan.steps.emplace_back(nb::cast<const Host&>(step));
+        } else {
+            throw nb::type_error("Plan: a step is a Launch or a Host");
+        }
+    }
+    for (auto [slot, input] : donations) plan.donations.push_back({slot, input});
+    Checker(plan).check();
+    new (self) Plan(std::move(plan));
+}
+
+// A Plan's functions may refer, through their closures, to what holds the Plan.
+int plan_traverse(PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    if (!nb::inst_ready(self)) return 0;
+    const Plan& plan = *nb::inst_ptr<Plan>(self);
+    Py_VISIT(plan.keep.ptr());
+    Py_VISIT(plan.error.ptr());
+    for (const auto& step : plan.steps) {
+        if (const Host* host = std::get_if<Host>(&step)) Py_VISIT(host->function.ptr());
+    }
+    return 0;
+}
+
+int plan_clear(PyObject* self) {
+    if (!nb::inst_ready(self)) return 0;
+    Plan& plan = *nb::inst_ptr<Plan>(self);
+    // Nothing can run the Plan any more, but its fields must stay valid until they are destroyed.
+    plan.keep = nb::none();
+    plan.error = nb::none();
+    plan.steps.clear();
+    return 0;
+}
+
+}  // namespace
+
+void bind_plan(nb::module_& module) {
+    nb::class_<Launch>(module, "Launch", "A Plan's step that runs a kernel over its tiles.")
+        .def("__init__", init_launch, nb::arg("address"), nb::arg("buffers"), nb::arg("params"), nb::arg("tiles"),
+             nb::arg("work"), nb::arg("skip_if") = -1)
+        .def_prop_ro("tiles", [](const Launch& l) { return l.tiles; })
+        .def_prop_ro("work", [](const Launch& l) { return l.work; });
+
+    nb::class_<Host>(module, "Host", "A Plan's step that calls Python: function(arrays, arrays to fill).")
+        .def("__init__", init_host, nb::arg("function"), nb::arg("inputs"), nb::arg("outputs"));
+
+    static const PyType_Slot slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(plan_traverse)},
+                                        {Py_tp_clear, reinterpret_cast<void*>(plan_clear)},
+                                        {0, nullptr}};
+    nb::class_<Plan>(module, "Plan", nb::type_slots(slots), "Steps over buffer slots; see docs/architecture.md.")
+        .def("__init__", init_plan, nb::arg("inputs"), nb::arg("allocations"), nb::arg("steps"), nb::arg("outputs"),
+             nb::arg("donations") = nb::tuple(), nb::arg("work") = 0, nb::arg("keep") = nb::none(),
+             nb::arg("error") = nb::none());
+}
+
+}  // namespace tengen

@@ -1,0 +1,94 @@
+// A Plan is what the compiler makes of a Program: a flat list of steps over numbered buffer slots. The executor runs
+// it.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <variant>
+#include <vector>
+
+#include "small_array.h"
+#include "tensor.h"
+
+namespace tengen {
+
+using Kernel = void (*)(void** buffers, const int64_t* params, int64_t tile_begin, int64_t tile_end);
+
+// A place in a slot; with `desc`, a value there.
+struct Place {
+    size_t slot;
+    int64_t offset;
+    const Descriptor* desc = nullptr;
+};
+
+struct Launch {
+    Kernel kernel;
+    std::vector<Place> buffers;
+    std::vector<int64_t> params;
+    int64_t tiles;
+    int64_t work;     // about bytes moved plus arithmetic operations
+    int64_t skip_if;  // the slot whose donation makes this step needless, or -1
+};
+
+struct Host {
+    nb::object function;
+    std::vector<Place> inputs;
+    std::vector<Place> outputs;
+};
+
+struct Donation {
+    size_t slot;
+    size_t input;
+};
+
+struct Plan {
+    size_t input_count;
+    std::vector<size_t> allocations;  // bytes of the slots after the inputs; one status slot follows them
+    std::vector<std::variant<Launch, Host>> steps;
+    std::vector<Place> outputs;
+    std::vector<Donation> donations;
+    int64_t work;
+    nb::object keep;   // whatever must live as long as the kernels
+    nb::object error;  // called with a non-zero status word
+
+    size_t status_slot() const { return input_count + allocations.size(); }
+};
+
+// One input of a Plan: a view of a tensor's value, or a Python number that is stored inline.
+struct Operand {
+    Ref<Storage> storage;  // none for a number
+    int64_t offset = 0;
+    const Descriptor* desc = nullptr;
+    std::byte* pointer = nullptr;
+    const Value* origin = nullptr;  // none for a number
+    union {
+        bool boolean;
+        int64_t integer;
+        double real;
+    } number{};
+
+    void bind(const Value& value) {
+        storage = value.storage;
+        offset = value.offset;
+        desc = value.desc;
+        pointer = value.pointer();
+        origin = &value;
+    }
+    // False if the object is neither a Tensor nor exactly a bool, int or float.
+    bool bind(PyObject* object);
+    // A number moves to real storage; does nothing for a tensor.
+    void materialize();
+    // A value that shares the memory and, for a tensor, its place on the tapes.
+    Value value();
+};
+
+using Operands = SmallArray<Operand, 8>;
+using Results = SmallArray<Value, 2>;
+
+// Runs the plan. Of the first `donate` inputs those that nobody else holds may be overwritten. Throws on failure; then
+// there are no results.
+void run_plan(const Plan& plan, Operands& inputs, size_t donate, Results& results);
+
+void bind_plan(nb::module_& module);
+
+}  // namespace tengen

@@ -1,0 +1,63 @@
+// Owns the worker threads that share the tiles of one kernel launch at a time.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "plan.h"
+
+namespace tengen {
+
+// The cores that this process may use: its affinity mask and its cgroup's quota.
+int available_cores();
+
+class ThreadPool {
+  public:
+    // One for each process: after a fork the child gets a fresh one, because threads are not inherited.
+    static ThreadPool& instance();
+
+    // Runs all tiles and returns when they are done. The caller works too; it works alone if another thread has the
+    // pool.
+    void run(Kernel kernel, void** buffers, const int64_t* params, int64_t tiles);
+
+    int threads() const { return threads_; }
+    // The number of threads that work on a launch, the caller among them.
+    void resize(int threads);
+    // Ends the workers; the next launch starts them again.
+    void stop();
+
+  private:
+    explicit ThreadPool(int threads) : threads_(threads) {}
+    void start();
+    void halt();
+    void serve();
+    void work();
+
+    static std::atomic<ThreadPool*> current_;
+    static void renew_after_fork();
+
+    std::mutex owner_;  // held by the thread whose launch is running
+    std::vector<std::thread> workers_;
+    std::atomic<int> threads_;
+
+    // The launch. Written only while `open_` is false and no worker is inside.
+    Kernel kernel_ = nullptr;
+    void** buffers_ = nullptr;
+    const int64_t* params_ = nullptr;
+    int64_t tiles_ = 0;
+    int64_t grain_ = 1;
+
+    // A worker counts itself in before it looks at `open_`, and the owner closes before it looks at `inside_` (both
+    // sequentially consistent): so a worker that wakes late either finds the launch closed or is waited for.
+    alignas(64) std::atomic<int64_t> next_{0};
+    alignas(64) std::atomic<int> inside_{0};
+    std::atomic<bool> open_{false};
+    alignas(64) std::atomic<unsigned> epoch_{0};  // changes with every launch; idle workers sleep on it
+    std::atomic<bool> stopping_{false};
+};
+
+void bind_pool(nb::module_& module);
+
+}  // namespace tengen

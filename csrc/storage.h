@@ -1,0 +1,46 @@
+// A Storage is one reference-counted piece of memory. Tensors, tapes and NumPy views share it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "allocator.h"
+#include "ref.h"
+
+namespace tengen {
+
+struct Storage {
+    uint32_t refs = 0;
+    size_t bytes = 0;
+    std::byte* data = nullptr;
+    size_t block = 0;                  // of the allocator; 0 for memory that belongs to somebody else
+    void (*release)(void*) = nullptr;  // gives such memory back
+    void* owner = nullptr;
+
+    // The header stands in the first 64 bytes of the block, so a tensor costs one allocation.
+    static constexpr size_t kHeader = 64;
+
+    static Ref<Storage> create(size_t bytes) {
+        const size_t block = Allocator::block_size(bytes + kHeader);
+        auto* memory = static_cast<std::byte*>(Allocator::instance().allocate(block));
+        return Ref<Storage>(new (memory) Storage{0, bytes, memory + kHeader, block});
+    }
+
+    // Memory of somebody else; `release(owner)` is called when the last reference goes.
+    static Ref<Storage> adopt(void* data, size_t bytes, void* owner, void (*release)(void*)) {
+        return Ref<Storage>(new Storage{0, bytes, static_cast<std::byte*>(data), 0, release, owner});
+    }
+
+    static void destroy(Storage* storage) {
+        if (storage->block) {
+            Allocator::instance().release(storage, storage->block);
+        } else {
+            storage->release(storage->owner);
+            delete storage;
+        }
+    }
+};
+
+static_assert(sizeof(Storage) <= Storage::kHeader);
+
+}  // namespace tengen

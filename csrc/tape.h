@@ -1,0 +1,89 @@
+// A Tape keeps what was computed from the tensors it watches, and computes their gradients from that.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <vector>
+
+#include "gradient.h"
+#include "plan_cache.h"
+#include "tensor.h"
+
+namespace tengen {
+
+class Tape {
+  public:
+    Tape();
+    Tape(const Tape&) = delete;
+    Tape& operator=(const Tape&) = delete;
+    ~Tape();
+
+    uint64_t id() const { return id_; }
+    bool active() const { return active_; }
+    void set_active(bool active);
+
+    // Makes a tensor a variable to differentiate by; its number among them.
+    size_t watch(Value& value);
+    // Gradients of sum(y * dy) by each watched tensor. Unless `retain`, the tape is spent then and must be cleared.
+    nb::list backward(const nb::sequence& ys, const nb::sequence& dys, bool retain);
+    void clear();
+
+    // A slot for each floating output, entered in the output's references, and -1 for the others. The slots' place in
+    // the tape's list of slots.
+    size_t assign_slots(const Mask& needs, const Operands& inputs, Results& outputs);
+    void push(Ref<GradientRule> rule, size_t slots, Operands& inputs, const Results& outputs);
+    void push_custom(const std::vector<Value*>& inputs, const std::vector<Value*>& outputs, nb::object function);
+
+    int traverse(visitproc visit, void* arg) const;
+
+  private:
+    // One operation: an op with its rule, or a user's function. `slots` are those of the inputs (-1: needs no
+    // gradient), then those of the outputs.
+    struct Entry {
+        Ref<GradientRule> rule;
+        nb::object function;
+        size_t saved;
+        size_t slots;
+        size_t input_count;
+        size_t output_count;
+    };
+    struct Slot {
+        Value gradient;
+        bool watched = false;
+    };
+    class Run;  // the state of a backward
+
+    int64_t new_slot() { return slot_count_++; }
+    void check_usable() const;
+    void seed(const nb::sequence& ys, const nb::sequence& dys);
+    void propagate(const Entry& entry);
+    void propagate_rule(const Entry& entry, const Mask& present);
+    void propagate_custom(const Entry& entry, const Mask& present);
+    void accumulate(int64_t slot, Value&& gradient);
+    void drop_output_gradients(const Entry& entry);
+    nb::list collect();
+
+    uint64_t id_;
+    bool active_ = false;
+    bool running_ = false;
+    bool spent_ = false;
+    std::vector<Entry> entries_;
+    std::vector<Value> saved_;    // of all entries, in order
+    std::vector<int64_t> slots_;  // of all entries, in order
+    int64_t slot_count_ = 0;
+    std::vector<Slot> gradients_;  // by slot; only while a backward runs
+    std::vector<int64_t> watched_;
+};
+
+// Whether any tape records at all: the one question that an unwatched operation asks.
+bool any_active_tape();
+bool is_watched(const Value& value);
+bool any_watched(const Operands& inputs);
+// False for a tape that was cleared or destroyed, and for number 0.
+bool tape_exists(uint64_t id);
+// Enters an executed operation on every active tape that watches one of its inputs.
+void record_operation(CachedPlan& cached, Operands& inputs, Results& outputs);
+
+void bind_tape(nb::module_& module);
+
+}  // namespace tengen

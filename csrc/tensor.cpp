@@ -1,0 +1,167 @@
+#include "tensor.h"
+
+#include <structmember.h>
+
+#include <algorithm>
+
+#include "interop.h"
+#include "tape.h"
+
+namespace tengen {
+
+namespace {
+
+PyTypeObject* base_class = nullptr;    // tengen._rt.Tensor
+PyTypeObject* result_class = nullptr;  // what set_tensor_class named; owns a reference
+
+Value& checked(Tensor& tensor) {
+    if (tensor.value.empty()) throw std::runtime_error("the tensor has no value yet");
+    return tensor.value;
+}
+
+// -- type slots ----------------------------------------------------------------------------------------------
+
+// A new handle is complete without __init__, so that copying and unpickling may go through __new__ alone.
+PyObject* tensor_new(PyTypeObject* type, PyObject*, PyObject*) {
+    return guarded([type] {
+        nb::object made = nb::inst_alloc(nb::handle(reinterpret_cast<PyObject*>(type)));
+        new (nb::inst_ptr<Tensor>(made)) Tensor;
+        nb::inst_mark_ready(made);
+        return made.release().ptr();
+    });
+}
+
+int tensor_init(PyObject*, PyObject*, PyObject*) { return 0; }
+
+// Tensors compare element by element, so hashing goes by identity.
+Py_hash_t tensor_hash(PyObject* self) {
+    const auto address = reinterpret_cast<size_t>(self);
+    const auto hash = static_cast<Py_hash_t>((address >> 4) | (address << (8 * sizeof(size_t) - 4)));
+    return hash == -1 ? -2 : hash;
+}
+
+PyObject** attributes_of(PyObject* self) {
+    return reinterpret_cast<PyObject**>(reinterpret_cast<char*>(self) + base_class->tp_dictoffset);
+}
+
+int tensor_traverse(PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(*attributes_of(self));
+    Py_VISIT(nb::inst_ptr<Tensor>(self)->grad);
+    return 0;
+}
+
+int tensor_clear(PyObject* self) {
+    Py_CLEAR(*attributes_of(self));
+    Py_CLEAR(nb::inst_ptr<Tensor>(self)->grad);
+    return 0;
+}
+
+std::vector<PyType_Slot> tensor_slots(const std::vector<PyType_Slot>& operators) {
+    std::vector<PyType_Slot> slots{
+        {Py_tp_new, reinterpret_cast<void*>(tensor_new)},
+        {Py_tp_init, reinterpret_cast<void*>(tensor_init)},
+        {Py_tp_hash, reinterpret_cast<void*>(tensor_hash)},
+        {Py_tp_traverse, reinterpret_cast<void*>(tensor_traverse)},
+        {Py_tp_clear, reinterpret_cast<void*>(tensor_clear)},
+    };
+    slots.insert(slots.end(), operators.begin(), operators.end());
+    return slots;
+}
+
+nb::object set_tensor_class(nb::handle cls) {
+    if (!cls.is_type() || !PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(cls.ptr()), base_class)) {
+        throw nb::type_error("set_tensor_class needs a subclass of tengen._rt.Tensor");
+    }
+    auto* before = reinterpret_cast<PyObject*>(result_class);
+    result_class = reinterpret_cast<PyTypeObject*>(Py_NewRef(cls.ptr()));
+    return nb::steal(before);
+}
+
+void set_grad(Tensor& self, nb::handle grad) {
+    PyObject* fresh = grad.is_none() ? nullptr : nb::borrow(grad).release().ptr();
+    PyObject* old = std::exchange(self.grad, fresh);  // first the new one is in place: what __del__ sees must be whole
+    Py_XDECREF(old);
+}
+
+}  // namespace
+
+// -- gradient references -------------------------------------------------------------------------------------
+
+int64_t GradRefs::find_more(uint64_t tape) const {
+    for (const GradRef& ref : *more_) {
+        if (ref.tape == tape) return ref.slot;
+    }
+    return -1;
+}
+
+void GradRefs::set(uint64_t tape, int64_t slot) {
+    if (first_.tape == tape || !tape_exists(first_.tape)) {
+        first_ = {tape, slot};
+        if (more_) std::erase_if(*more_, [tape](const GradRef& ref) { return ref.tape == tape; });
+        return;
+    }
+    if (!more_) more_ = std::make_unique<std::vector<GradRef>>();
+    std::erase_if(*more_, [tape](const GradRef& ref) { return ref.tape == tape || !tape_exists(ref.tape); });
+    more_->push_back({tape, slot});
+}
+
+// -- between C++ and Python ----------------------------------------------------------------------------------
+
+Tensor* tensor_of(PyObject* object) {
+    PyTypeObject* type = Py_TYPE(object);
+    if (type != result_class && !PyType_IsSubtype(type, base_class)) return nullptr;
+    return nb::inst_ptr<Tensor>(object);
+}
+
+Value& value_of(nb::handle object) {
+    Tensor* tensor = tensor_of(object.ptr());
+    if (!tensor) {
+        throw nb::type_error((std::string("expected a Tensor, got ") + Py_TYPE(object.ptr())->tp_name).c_str());
+    }
+    return checked(*tensor);
+}
+
+nb::object wrap(Value&& value) {
+    nb::object made = nb::inst_alloc(nb::handle(reinterpret_cast<PyObject*>(result_class)));
+    auto* tensor = new (nb::inst_ptr<Tensor>(made)) Tensor;
+    tensor->value = std::move(value);
+    nb::inst_mark_ready(made);
+    return made;
+}
+
+void bind_tensor(nb::module_& module, const std::vector<PyType_Slot>& operators) {
+    const std::vector<PyType_Slot> slots = tensor_slots(operators);
+    nb::class_<Tensor> cls(module, "Tensor", nb::dynamic_attr(), nb::is_weak_referenceable(),
+                           nb::type_slots(slots.data()),
+                           "A handle of one value. Python's tengen.Tensor derives from it.");
+    cls.def_prop_ro("desc", [](Tensor& t) { return to_python(checked(t).desc); })
+        .def_prop_ro("shape", [](Tensor& t) { return nb::borrow<nb::tuple>(checked(t).desc->shape_tuple); })
+        .def_prop_ro("ndim", [](Tensor& t) { return checked(t).desc->ndim(); })
+        .def_prop_ro("size", [](Tensor& t) { return checked(t).desc->size; })
+        .def_prop_rw(
+            "grad", [](Tensor& t) { return t.grad ? nb::borrow(t.grad) : nb::none(); },
+            [](Tensor& t, nb::handle grad) { set_grad(t, grad); }, nb::for_setter(nb::arg("grad").none()))
+        .def(
+            "_reset", [](Tensor& t, Tensor& other) { t.value = Value(checked(other)); }, nb::arg("other"),
+            "Take over the value of another tensor, with its place on gradient tapes.")
+        .def(
+            "_detach",
+            [](Tensor& t) {
+                const Value& value = checked(t);
+                return wrap(Value{value.storage, value.offset, value.desc, {}});
+            },
+            "A tensor of the same value that is on no gradient tape.")
+        .def(
+            "_is_watched", [](Tensor& t) { return is_watched(checked(t)); }, "Whether an active tape has this value.")
+        .def("_data_ptr", [](Tensor& t) { return reinterpret_cast<uintptr_t>(checked(t).pointer()); });
+    bind_tensor_interop(cls);
+
+    base_class = reinterpret_cast<PyTypeObject*>(cls.ptr());
+    result_class = base_class;
+    Py_INCREF(result_class);
+    module.def("set_tensor_class", set_tensor_class, nb::arg("cls"),
+               "Name the class of results; returns the one before.");
+}
+
+}  // namespace tengen

@@ -1,0 +1,94 @@
+// A Value is what a tensor holds: storage, byte offset, descriptor, and where it stands on gradient tapes.
+// A Tensor is the Python handle of one Value; operations never change a Value that another handle can see.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <memory>
+#include <vector>
+
+#include "descriptor.h"
+#include "storage.h"
+
+namespace tengen {
+
+struct GradRef {
+    uint64_t tape = 0;  // no tape has the number 0
+    int64_t slot = -1;
+};
+
+// The slots that a value has on gradient tapes. Nearly always there is at most one tape, so one reference is kept
+// inline.
+class GradRefs {
+  public:
+    GradRefs() = default;
+    GradRefs(GradRefs&&) noexcept = default;
+    GradRefs& operator=(GradRefs&&) noexcept = default;
+    GradRefs(const GradRefs& other)
+        : first_(other.first_), more_(other.more_ ? std::make_unique<std::vector<GradRef>>(*other.more_) : nullptr) {}
+    GradRefs& operator=(const GradRefs& other) { return *this = GradRefs(other); }
+
+    // The slot on a tape, or -1.
+    int64_t find(uint64_t tape) const {
+        if (first_.tape == tape) return first_.slot;
+        return more_ ? find_more(tape) : -1;
+    }
+    // Also forgets the tapes that are gone.
+    void set(uint64_t tape, int64_t slot);
+
+  private:
+    int64_t find_more(uint64_t tape) const;
+
+    GradRef first_;
+    std::unique_ptr<std::vector<GradRef>> more_;
+};
+
+struct Value {
+    Ref<Storage> storage;
+    int64_t offset = 0;  // bytes from the start of the storage to the element with index (0, 0, …)
+    const Descriptor* desc = nullptr;
+    GradRefs refs;
+
+    bool empty() const { return desc == nullptr; }
+    std::byte* pointer() const { return storage->data + offset; }
+};
+
+struct Tensor {
+    Value value;
+    PyObject* grad = nullptr;
+
+    Tensor() = default;
+    Tensor(const Tensor&) = delete;
+    Tensor& operator=(const Tensor&) = delete;
+    ~Tensor() { Py_CLEAR(grad); }
+};
+
+// The Tensor behind a Python object, or null if it is none.
+Tensor* tensor_of(PyObject* object);
+// The same for arguments: throws nb::type_error, or std::runtime_error for a tensor without a value.
+Value& value_of(nb::handle object);
+// A new tensor of the class that set_tensor_class named.
+nb::object wrap(Value&& value);
+
+// Calls `body`, whose exceptions become Python exceptions: for functions that CPython calls directly.
+template <class Body>
+PyObject* guarded(Body&& body) noexcept {
+    try {
+        return body();
+    } catch (nb::python_error& error) {
+        error.restore();
+    } catch (const nb::builtin_exception& error) {
+        const bool type = error.type() == nb::exception_type::type_error;
+        PyErr_SetString(type ? PyExc_TypeError : PyExc_ValueError, error.what());
+    } catch (const std::bad_alloc&) {
+        PyErr_SetString(PyExc_MemoryError, "out of memory for tensors");
+    } catch (const std::exception& error) {
+        PyErr_SetString(PyExc_RuntimeError, error.what());
+    }
+    return nullptr;
+}
+
+// `operators` are type slots to give to the class, ended by {0, nullptr}.
+void bind_tensor(nb::module_& module, const std::vector<PyType_Slot>& operators);
+
+}  // namespace tengen

@@ -1,0 +1,6 @@
+"""Gradients: `GradManager` records what happens to tensors and differentiates it, `Function` holds a gradient of the user's own."""
+
+from .function import Function
+from .grad_manager import GradManager
+
+__all__ = ["Function", "GradManager"]

@@ -1,0 +1,153 @@
+"""GradManager: records the operations on attached tensors and computes gradients by one reverse sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from weakref import ref
+
+from .. import _rt
+from ..base.dtype import is_float
+from ..core.ops.shape import Fill
+from ..core.tensor import Tensor
+
+Callback = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass
+class _Attached:
+    tensor: ref[Tensor]
+    callbacks: list[Callback] = field(default_factory=list)
+
+
+class GradManager:
+    """Computes gradients of what is recorded with respect to attached tensors, into their `.grad`.
+
+    Gradients accumulate until the tensor's `grad` is set to None (an optimizer's clear_grad does that). Managers nest: an outer one records
+    the backward of an inner one, which gives derivatives of higher order.
+
+    >>> import tengen, tengen.functional as F
+    >>> x = tengen.Tensor([1.0, 2.0, 3.0])
+    >>> gm = GradManager().attach([x])
+    >>> with gm:
+    ...     gm.backward(F.sum(x * x))
+    >>> print(x.grad)
+    Tensor([2. 4. 6.], device=xpux:0)
+    """
+
+    def __init__(self) -> None:
+        self._attached: dict[int, _Attached] = {}
+        self._tape: _rt.Tape | None = None
+        self._watched: list[_Attached] = []
+
+    def attach(self, tensors: Tensor | Iterable[Tensor], callbacks: Callback | Iterable[Callback] | None = None) -> GradManager:
+        """Compute gradients with respect to `tensors` from the next record on (at once, if recording). Tensors are held weakly.
+
+        callbacks: each is called as callback(tensor, gradient) when the gradient is known and returns the gradient to use; they run in
+        the order in which they were attached. Returns this manager. Raises TypeError for what is no tensor or not floating.
+        """
+        given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+        added = [] if callbacks is None else [callbacks] if callable(callbacks) else list(callbacks)
+        for tensor in given:
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"attach takes tensors, got {type(tensor).__name__}")
+            if not is_float(tensor.desc.dtype):
+                raise TypeError(f"attach: a tensor of dtype {tensor.desc.dtype} has no gradient; only floats have")
+            entry = self._attached.get(id(tensor))
+            if entry is None or entry.tensor() is not tensor:
+                entry = self._attached[id(tensor)] = _Attached(ref(tensor, self._forget(id(tensor))))
+                if self._tape is not None:
+                    self._watch(entry)
+            entry.callbacks += added
+        return self
+
+    def _forget(self, key: int) -> Callable[[ref[Tensor]], None]:
+        me = ref(self)
+
+        def forget(dead: ref[Tensor]) -> None:
+            manager = me()
+            if manager is not None and key in manager._attached and manager._attached[key].tensor is dead:
+                del manager._attached[key]
+
+        return forget
+
+    def attached_tensors(self) -> list[Tensor]:
+        """The tensors that are attached and still alive."""
+        return [t for t in (a.tensor() for a in self._attached.values()) if t is not None]
+
+    def detach(self, tensors: Tensor | Iterable[Tensor]) -> None:
+        """Stop computing gradients with respect to `tensors`, from the next record on. Raises KeyError for one that is not attached."""
+        for tensor in [tensors] if isinstance(tensors, Tensor) else list(tensors):
+            if id(tensor) not in self._attached:
+                raise KeyError(f"detach: a tensor of shape {tensor.shape} is not attached")
+            del self._attached[id(tensor)]
+
+    def record(self) -> None:
+        """Start recording. Raises RuntimeError if it has started already."""
+        if self._tape is not None:
+            raise RuntimeError("this GradManager is recording already; release() it first")
+        self._tape = _rt.Tape()
+        self._watched = []
+        for entry in list(self._attached.values()):
+            self._watch(entry)
+        self._tape.active = True
+
+    def _watch(self, entry: _Attached) -> None:
+        tensor = entry.tensor()
+        if tensor is not None:
+            assert self._tape is not None
+            self._tape.watch(tensor)
+            self._watched.append(entry)
+
+    def release(self) -> None:
+        """Stop recording and forget what was recorded."""
+        if self._tape is not None:
+            self._tape.active = False
+            self._tape.clear()
+            self._tape = None
+            self._watched = []
+
+    def backward(self, y: Tensor | Iterable[Tensor] | None = None, dy: Tensor | Iterable[Tensor] | None = None) -> None:
+        """Compute the gradients of `y` and add them to the `.grad` of the attached tensors; then stop recording.
+
+        y: a tensor or several; None or an empty list only stops. dy: the gradient with respect to each y, by default ones.
+        Tensors that y does not depend on keep their grad. Raises RuntimeError if nothing was recorded, ValueError if y and dy do not fit.
+        """
+        if self._tape is None:
+            raise RuntimeError("no computation history: call backward inside `with gm:` or after record()")
+        ys = [] if y is None else [y] if isinstance(y, Tensor) else list(y)
+        dys = [_ones(t) for t in ys] if dy is None else [dy] if isinstance(dy, Tensor) else list(dy)
+        if len(ys) != len(dys):
+            raise ValueError(f"backward: {len(ys)} tensors y but {len(dys)} gradients dy")
+        for value, grad in zip(ys, dys, strict=True):
+            if value.shape != grad.shape:
+                raise ValueError(f"backward: dy of shape {grad.shape} for y of shape {value.shape}; they must be equal")
+        try:
+            watched = list(self._watched)
+            self._tape.active = False
+            grads = self._tape.backward(ys, dys)
+            for entry, grad in zip(watched, grads, strict=True):
+                self._deliver(entry, grad)
+        finally:
+            self.release()
+
+    @staticmethod
+    def _deliver(entry: _Attached, grad: Tensor | None) -> None:
+        tensor = entry.tensor()
+        if tensor is None or grad is None:
+            return
+        for callback in entry.callbacks:
+            grad = callback(tensor, grad)
+        tensor.grad = grad if tensor.grad is None else tensor.grad + grad
+
+    def __enter__(self) -> GradManager:
+        self.record()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _ones(like: Tensor) -> Tensor:
+    made: Tensor = _rt.apply(Fill(like.shape, like.desc.dtype, like.desc.device), 1.0)
+    return made

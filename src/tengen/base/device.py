@@ -1,0 +1,127 @@
+"""Names of devices: reading, printing, and the default.
+
+A name is a kind (`cpu`, `gpu`, or `xpu` for "whichever is there"), a number or `x` for "any", and after a colon the
+stream,
+0 if left out: `xpux`, `cpux`, `cpu0`, `gpu0`, `gpux`, `cpu0:0`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Final
+
+from . import config
+from .errors import DeviceError
+
+_NAME = re.compile(r"(cpu|gpu|xpu)(x|[0-9]+)(?::([0-9]+))?")
+
+
+class Device:
+    """One device name, read. Equal names give the same object; it also equals the strings that name the same device.
+
+    >>> device = parse("xpux")
+    >>> str(device), device.physical, device == "xpux"
+    ('xpux:0', 'cpu0', True)
+    """
+
+    __slots__ = ("index", "kind", "stream")
+
+    def __init__(self, kind: str, index: int | None, stream: int):
+        self.kind: Final = kind
+        self.index: Final = index
+        self.stream: Final = stream
+
+    def __str__(self) -> str:
+        return f"{self.kind}{'x' if self.index is None else self.index}:{self.stream}"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == canonical(other) if isinstance(other, str) and _NAME.fullmatch(other) else self is other
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return parse, (str(self),)
+
+    @property
+    def logical_name(self) -> str:
+        """The name as the user gave it, in full: `xpux:0`."""
+        return str(self)
+
+    @property
+    def physical_name(self) -> str:
+        """The device behind the name, in full: `cpu0:0` for `xpux`."""
+        return f"{self.physical}:{self.stream}"
+
+    @property
+    def physical(self) -> str:
+        """The device behind the name, as the runtime calls it: `cpu0` or `gpu0`."""
+        kind = ("gpu" if gpu_count() else "cpu") if self.kind == "xpu" else self.kind
+        return f"{kind}{self.index or 0}"
+
+
+@cache
+def _parse(name: str) -> Device:
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise ValueError(
+            f"{name!r} is not a device; devices are named xpux, cpux, cpu0, cpu1, gpux, gpu0, gpu1:0 and so on"
+        )
+    kind, number, stream = found.groups()
+    index, line = None if number == "x" else int(number), int(stream or 0)
+    full = f"{kind}{'x' if index is None else index}:{line}"
+    return Device(kind, index, line) if full == name else _parse(full)
+
+
+def parse(name: str | Device) -> Device:
+    """The device that `name` names, there or not. Raises ValueError if it names none."""
+    if isinstance(name, Device):
+        return name
+    if not isinstance(name, str):
+        raise TypeError(f"a device is given by its name, such as 'cpu0', got {type(name).__name__}")
+    return _parse(name)
+
+
+def canonical(name: str | Device) -> str:
+    """The full spelling of a device name: `xpux:0` for `xpux`."""
+    return str(parse(name))
+
+
+def gpu_count() -> int:
+    """How many GPUs tengen can use here. It has no GPU driver yet, so none."""
+    return 0
+
+
+def require(name: str | Device | None = None) -> Device:
+    """The device that `name` (or the default) names, known to be usable.
+
+    Raises DeviceError for a GPU that is not there, ValueError for a name that is none.
+    """
+    device = parse(config.get("default_device") if name is None else name)
+    if device.kind == "gpu" and (device.index or 0) >= gpu_count():
+        raise DeviceError(
+            f"device {device} was asked for, but tengen finds no such GPU (it can use {gpu_count()} here); "
+            "use 'xpux', which is the best device there is, or 'cpu0'"
+        )
+    return device
+
+
+def get_default_device() -> str:
+    """The name of the device that new tensors are on, as it was set."""
+    return str(config.get("default_device"))
+
+
+def set_default_device(device: str | Device = "xpux") -> None:
+    """Set where new tensors are. Raises ValueError for a bad name, DeviceError for a GPU that is not there."""
+    config.set("default_device", str(device))
+
+
+def _check_default(name: str) -> None:
+    require(name)
+
+
+config.watch("default_device", _check_default)

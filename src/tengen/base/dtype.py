@@ -1,0 +1,109 @@
+"""Names of dtypes, the NumPy classes that users see for them, and the rule of promotion.
+
+Inside tengen a dtype is a plain string. Users hold NumPy scalar classes: `x.dtype` is `numpy.float32`.
+NumPy has no bfloat16, so the class `bfloat16` here stands for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class bfloat16:
+    """The dtype bfloat16: float32 without the lower 16 bits of its mantissa. Only a marker: it has no instances."""
+
+    def __new__(cls, *_: Any) -> bfloat16:
+        raise TypeError("bfloat16 only names a dtype: use tensor(value, dtype='bfloat16')")
+
+
+NUMPY_CLASS: dict[str, type] = {
+    "bool": np.bool_,
+    "uint8": np.uint8,
+    "int8": np.int8,
+    "uint16": np.uint16,
+    "int16": np.int16,
+    "int32": np.int32,
+    "int64": np.int64,
+    "float16": np.float16,
+    "bfloat16": bfloat16,
+    "float32": np.float32,
+    "float64": np.float64,
+}
+NAMES = tuple(NUMPY_CLASS)
+WEAK = ("weak_int", "weak_float")
+FLOATS = ("float16", "bfloat16", "float32", "float64", "weak_float")
+ITEMSIZE = {name: 2 if name == "bfloat16" else np.dtype(NUMPY_CLASS[name]).itemsize for name in NAMES}
+
+# Python's own classes mean what their numbers become in a tensor.
+_PYTHON: dict[Any, str] = {bool: "bool", int: "int32", float: "float32"}
+_BY_CLASS: dict[Any, str] = {cls: name for name, cls in NUMPY_CLASS.items()} | _PYTHON
+
+
+def canonical(dtype: Any) -> str:
+    """The name of a dtype given as a name, a NumPy scalar class, a `numpy.dtype` or Python's bool, int or float.
+
+    Raises TypeError for anything that tengen has no dtype for.
+
+    >>> canonical(np.float16), canonical("f4"), canonical(np.dtype("uint8")), canonical(float)
+    ('float16', 'float32', 'uint8', 'float32')
+    """
+    if isinstance(dtype, str) and dtype in NUMPY_CLASS:
+        return dtype
+    if isinstance(dtype, type) and dtype in _BY_CLASS:
+        return _BY_CLASS[dtype]
+    if dtype is None:
+        raise TypeError("a dtype is needed, got None")
+    try:
+        name = str(np.dtype(dtype).name)
+    except TypeError:
+        name = ""
+    if name not in NUMPY_CLASS:
+        raise TypeError(f"{dtype!r} is not a dtype of tengen; those are {', '.join(NAMES)}")
+    return name
+
+
+def numpy_class(name: str) -> type:
+    """The class that users see for the dtype `name`, such as `numpy.float32`."""
+    return NUMPY_CLASS[name]
+
+
+def is_float(name: str) -> bool:
+    """Whether `name` is a floating dtype (the weak one of Python floats included)."""
+    return name in FLOATS
+
+
+_INT_BITS = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32, "int64": 64}
+
+
+def promote(*names: str) -> str:
+    """The dtype in which operands of these dtypes meet.
+
+    Equal dtypes stay. Integers become the narrowest signed one that holds both (int64 at most). Where floats, or bool,
+    meet anything else the result is float32 (float64 if one is). Weak Python scalars do not count beside a tensor,
+    except that a weak float turns integers and bool into float32, and a weak int does so with bool.
+
+    >>> promote("int8", "int32"), promote("float16", "int8"), promote("int32", "weak_float")
+    ('int32', 'float32', 'float32')
+    """
+    strong = {n for n in names if n not in WEAK}
+    weak = {n for n in names if n in WEAK}
+    if not strong:
+        return "weak_float" if "weak_float" in weak else "weak_int"
+    found = strong.pop() if len(strong) == 1 else _promote_strong(strong)
+    if ("weak_float" in weak and found not in FLOATS) or ("weak_int" in weak and found == "bool"):
+        return "float32"
+    return found
+
+
+def _promote_strong(names: set[str]) -> str:
+    if "float64" in names:
+        return "float64"
+    if not names <= set(_INT_BITS):
+        return "float32"
+    bits = max(_INT_BITS[n] for n in names)
+    unsigned = max((_INT_BITS[n] for n in names if n.startswith("u")), default=0)
+    if all(n.startswith("u") for n in names):
+        return f"uint{bits}"
+    return f"int{min(max(bits, 2 * unsigned), 64)}"

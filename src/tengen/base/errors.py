@@ -1,0 +1,19 @@
+"""The exceptions of tengen that say more than the built-in ones."""
+
+from __future__ import annotations
+
+
+class DeviceError(RuntimeError):
+    """A device that this process cannot use was asked for."""
+
+
+class SerializationError(ValueError):
+    """A file is damaged, cut short, not written by tengen, or holds something that is never loaded."""
+
+
+class StateDictError(KeyError, ValueError):
+    """A state dict does not fit the module or optimizer. The message lists every problem."""
+
+    def __str__(self) -> str:
+        # KeyError prints the repr of its argument, which would show a message of several lines as one.
+        return str(self.args[0]) if self.args else ""

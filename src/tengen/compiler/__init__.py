@@ -1,0 +1,20 @@
+"""Programs in, machine code out; knows nothing of tensors or of the runtime.
+
+`program` (graph IR) → `schedule` (what becomes one kernel) → `kernel` (loop IR) → `targets` (LLVM) → `cache` (disk); `plan` is what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .plan import Plan
+from .program import Program
+from .schedule.driver import Scheduler
+from .targets.host import Target, host_target
+from .view import View, contiguous
+
+
+def compile_program(program: Program, views: Sequence[View] | None = None, target: Target | None = None) -> Plan:
+    """Compile a Program for inputs that lie like `views` (row-major if left out), by default for this machine."""
+    layouts = [contiguous(v.shape) for v in program.inputs] if views is None else views
+    return Scheduler(program, layouts, target or host_target()).run()

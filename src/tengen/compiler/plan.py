@@ -1,0 +1,68 @@
+"""What compiling gives: a flat list of kernel launches and host calls over numbered buffers, as plain data.
+
+Slots: the inputs first, then the allocations. The runtime turns a Plan into its own form once and runs that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .program import Type
+
+ITEM_BYTES = {
+    "bool": 1, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "int32": 4, "int64": 8,
+    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "weak_int": 8, "weak_float": 8,
+}  # fmt: skip
+
+STATUS = -1  # the slot of the status word
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Run a kernel over its tiles. `buffers` are (slot, byte offset); `work` is about bytes moved plus operations."""
+
+    address: int
+    buffers: tuple[tuple[int, int], ...]
+    params: tuple[int, ...]
+    tiles: int
+    work: int
+    name: str
+    skip_if_donated: int | None = None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A value in a buffer: slot, byte offset, type, strides in elements."""
+
+    slot: int
+    offset: int
+    type: Type
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """Run a Python function over NumPy arrays of the placed values."""
+
+    function: Callable[[Sequence[Any], Sequence[Any]], None]
+    inputs: tuple[Placed, ...]
+    outputs: tuple[Placed, ...]
+    name: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """See the module docstring. `donations` are pairs (allocation slot, input) that may share memory when the caller gives the input away."""
+
+    inputs: int
+    allocations: tuple[int, ...]
+    steps: tuple[Launch | Call, ...]
+    outputs: tuple[Placed, ...]
+    donations: tuple[tuple[int, int], ...]
+    checks: tuple[str, ...]  # what a non-zero status word means, by value - 1
+
+    @property
+    def work(self) -> int:
+        return sum(step.work if isinstance(step, Launch) else 1 << 20 for step in self.steps)

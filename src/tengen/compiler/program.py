@@ -1,0 +1,383 @@
+"""The graph IR: a Program is a list of primitive ops in SSA form over typed values.
+
+What an op is to the compiler is said by the class it derives from, and these are all there are:
+
+| class | meaning | becomes |
+|---|---|---|
+| `Elementwise` | out[i] = f(a[i], b[i], …) with broadcasting | part of a map/reduce kernel |
+| `Constant`, `Number`, `Iota` | the same number everywhere, in the kernel's code or as its argument; a running number | part of a kernel, no memory |
+| `ViewOp` | the same elements under other indices | strides; a copy where no strides can say it |
+| `Reduction` | folds axes, which keep extent 1 | part of a map/reduce kernel |
+| `Gather`, `Scatter` | reads, writes at indices that are values | part of a kernel; a kernel |
+| `Concat` | several values side by side in one buffer | one copy each |
+| `Contraction` | a sum of products | the contraction template |
+| `Host` | a Python function over NumPy arrays | a call |
+| `Composite` | a formula over other ops | disappears while the Program is built |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
+
+from .view import View
+
+
+@dataclass(frozen=True)
+class Type:
+    """What a value is, without where it lies."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+class _Interned(type):
+    """Equal parameters give the same object, so ops compare by identity, here and in the runtime."""
+
+    _table: WeakValueDictionary[tuple[Any, ...], Op] = WeakValueDictionary()
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        made = super().__call__(*args, **kwargs)
+        key = (cls, *(_exact(getattr(made, f.name)) for f in fields(made)))
+        return cls._table.setdefault(key, made)
+
+
+def _exact(parameter: Any) -> Any:
+    """A key under which 1, 1.0 and True differ, and so do 0.0 and -0.0."""
+    if isinstance(parameter, tuple):
+        return tuple(map(_exact, parameter))
+    return (type(parameter), str(parameter)) if isinstance(parameter, float) else (type(parameter), parameter)
+
+
+@dataclass(frozen=True, eq=False)
+class Op(metaclass=_Interned):
+    """An operation with its parameters. Immutable and interned: compare with `is`."""
+
+    amp: ClassVar[str] = "any"  # which precision autocast gives the inputs: "low", "high" or "any"
+
+    @property
+    def name(self) -> str:
+        """What error messages and dumps call this op."""
+        return type(self).__name__
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        """The types of the outputs; raises TypeError or ValueError on a wrong call."""
+        raise NotImplementedError(f"{self.name} has no shape rule")
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]) -> Sequence[Value | None]:
+        """Gradients with respect to the inputs, written with ops; None where there is none.
+
+        They may still have a broadcast shape or a wider dtype: whoever asks sums and casts them to the input's type.
+
+        An op whose class leaves this alone is not differentiable: its outputs are constants to autodiff.
+        """
+        raise NotImplementedError(f"{self.name} has no gradient")
+
+    @classmethod
+    def differentiable(cls) -> bool:
+        return cls.grad is not Op.grad or issubclass(cls, Composite)
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Record this op on Values: the one output, or the tuple of several."""
+        outputs = record(self, *inputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+
+class Elementwise(Op):
+    """out[i] = f(a[i], b[i], …); operands broadcast."""
+
+    def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
+        """Append instructions to the kernel through `e` (schedule.lower.Emitter); returns the value's number."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Constant(Op):
+    """A number known when the Program is built."""
+
+    value: float | int | bool
+    dtype: str
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (Type(self.dtype, ()),)
+
+
+@dataclass(frozen=True, eq=False)
+class Number(Op):
+    """A number that kernels get as an argument, such as a size: another one makes no new kernel, as another Constant would."""
+
+    value: float | int
+    dtype: str
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (Type(self.dtype, ()),)
+
+
+@dataclass(frozen=True, eq=False)
+class Iota(Op):
+    """0, 1, 2, … in row-major order, as int64. It has no buffer: views of it are arithmetic on loop indices."""
+
+    shape: tuple[int, ...]
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (Type("int64", self.shape),)
+
+
+class ViewOp(Op):
+    """The same elements under other indices."""
+
+    stretches: ClassVar[bool] = False  # only repeats elements as broadcasting does, so a kernel that computes the input can go on with it
+    fills: ClassVar[bool] = False  # may show elements that the input does not have
+
+    def view(self, view: View) -> View | None:
+        """Where the output's elements lie, given where the input's do; None: it must be copied to row-major order first."""
+        raise NotImplementedError
+
+
+class Reduction(Op):
+    """Folds the axes `axes` of its first input with the monoid `monoid`; they stay with extent 1."""
+
+    monoid: str
+    axes: tuple[int, ...]
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        return (Type(x.dtype, tuple(1 if d in self.axes else s for d, s in enumerate(x.shape))),)
+
+
+class Gather(Op):
+    """Reads input 0 at positions that the other inputs (int32 or int64, broadcast against each other) give.
+
+    `sources` says for each output dim which dim of input 0 it runs along, or -1 if it is a dim of the index; `axes` are the dims of
+    input 0 that are indexed, one for each index input; `index_dims` the output dims that the index's dims become.
+    """
+
+    sources: tuple[int, ...]
+    axes: tuple[int, ...]
+    index_dims: tuple[int, ...]
+
+
+class Scatter(Op):
+    """Input 0 with input 1 written (`mode` "set") or added ("add") at the positions that a Gather with the same parameters reads.
+
+    Where positions repeat, they are written in row-major order of input 1.
+    """
+
+    mode: str
+    sources: tuple[int, ...]
+    axes: tuple[int, ...]
+    index_dims: tuple[int, ...]
+
+
+class Place(Op):
+    """Input 0 with input 1 written ("set") or added ("add") where the view op `where` of input 0 looks.
+
+    Views that see an element twice need "add".
+    """
+
+    where: ViewOp
+    mode: str
+
+
+class Concat(Op):
+    """Values side by side along `axis`."""
+
+    axis: int
+
+
+class Contraction(Op):
+    """A sum of products of two operands."""
+
+    @property
+    def operands(self) -> tuple[int, int]:
+        """Which inputs are operands a and b of the contraction template."""
+        return (0, 1)
+
+    def spread(self, view: View, out: Type) -> View:
+        """An input as the problem sees it: a batched product broadcasts batch dims."""
+        return view
+
+    def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: Any) -> Any:
+        """The `schedule.contraction.Contraction` for inputs that lie, once spread, like `views`, on a vector unit `unit`."""
+        raise NotImplementedError
+
+
+class Host(Op):
+    """A Python function over NumPy arrays: rare, irregular work where NumPy is right."""
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        """Fill the output arrays."""
+        raise NotImplementedError
+
+
+class Composite(Op):
+    """A formula over other ops; building a Program replaces it by them."""
+
+    def expand(self, *inputs: Value) -> Value | Sequence[Value]:
+        raise NotImplementedError
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return tuple(v.type for v in build(self, types).outputs)
+
+
+class Value:
+    """One SSA value: a Program input (node None) or an output of a node. Python's operators record ops, as they do on tensors."""
+
+    __slots__ = ("builder", "index", "node", "type")
+
+    def __init__(self, builder: Builder, type: Type, node: Node | None, index: int):
+        self.builder, self.type, self.node, self.index = builder, type, node, index
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.shape)
+
+    @property
+    def size(self) -> int:
+        return self.type.size
+
+    def __repr__(self) -> str:
+        origin = f"{self.node.op.name}.{self.index}" if self.node else f"input {self.index}"
+        return f"<{self.type} of {origin}>"
+
+
+#: The ops behind Python's operators on values, put here by the op table: {"add": op, …}.
+OPERATORS: dict[str, Op] = {}
+
+
+def _operator(name: str, reflected: bool = False) -> Callable[..., Value]:
+    def method(self: Value, *others: Any) -> Value:
+        operands = (*others, self) if reflected else (self, *others)
+        return record(OPERATORS[name], *operands)[0]
+
+    return method
+
+
+for _name in "add sub mul truediv floordiv mod pow and or xor".split():
+    setattr(Value, f"__{_name}__", _operator(_name))
+    setattr(Value, f"__r{_name}__", _operator(_name, reflected=True))
+for _name in "neg abs invert lt le gt ge".split():
+    setattr(Value, f"__{_name}__", _operator(_name))
+
+
+class Node:
+    """One op applied to values."""
+
+    __slots__ = ("inputs", "op", "outputs")
+
+    def __init__(self, op: Op, inputs: tuple[Value, ...]):
+        self.op, self.inputs = op, inputs
+        self.outputs: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True)
+class Program:
+    """Inputs, nodes in an order that defines before use, outputs."""
+
+    inputs: tuple[Value, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Value, ...]
+
+    def __str__(self) -> str:
+        names: dict[Value, str] = {v: f"%{i}" for i, v in enumerate(self.inputs)}
+        lines = ["program(" + ", ".join(f"{names[v]}: {v.type}" for v in self.inputs) + ")"]
+        for node in self.nodes:
+            for out in node.outputs:
+                names[out] = f"%{len(names)}"
+            left = ", ".join(f"{names[v]}: {v.type}" for v in node.outputs)
+            lines.append(f"  {left} = {node.op!r}({', '.join(names[v] for v in node.inputs)})")
+        return "\n".join([*lines, "  return " + ", ".join(names[v] for v in self.outputs)])
+
+
+class Builder:
+    """Collects nodes. Equal ops on equal values are recorded once (every op is a pure function)."""
+
+    def __init__(self) -> None:
+        self.inputs: list[Value] = []
+        self.nodes: list[Node] = []
+        self._known: dict[tuple[Any, ...], Node] = {}
+
+    def input(self, type: Type) -> Value:
+        value = Value(self, type, None, len(self.inputs))
+        self.inputs.append(value)
+        return value
+
+    def record(self, op: Op, inputs: Sequence[Any]) -> tuple[Value, ...]:
+        """The outputs of `op`; Python numbers among the inputs become constants."""
+        values = tuple(v if isinstance(v, Value) else self.constant(v) for v in inputs)
+        if isinstance(op, Composite):
+            made = op.expand(*values)
+            return (made,) if isinstance(made, Value) else tuple(made)
+        key = (op, *values)
+        node = self._known.get(key)
+        if node is None:
+            node = Node(op, values)
+            node.outputs = tuple(Value(self, t, node, i) for i, t in enumerate(op.infer(*(v.type for v in values))))
+            self._known[key] = node
+            self.nodes.append(node)
+        return node.outputs
+
+    def number(self, number: float | int) -> Value:
+        """A number that is an argument of the kernels that use it (see Number)."""
+        return self.record(Number(number, "weak_int" if isinstance(number, int) else "weak_float"), ())[0]
+
+    def iota(self, shape: Sequence[int]) -> Value:
+        """0, 1, 2, … in row-major order."""
+        return self.record(Iota(tuple(shape)), ())[0]
+
+    def constant(self, number: float | int | bool) -> Value:
+        dtype = {bool: "bool", int: "weak_int", float: "weak_float"}.get(type(number))
+        if dtype is None:
+            raise TypeError(f"a Program cannot hold a {type(number).__name__}: {number!r}")
+        return self.record(Constant(number, dtype), ())[0]
+
+    def finish(self, outputs: Iterable[Value]) -> Program:
+        """The Program of these outputs, without what they do not need. All inputs stay."""
+        outputs = tuple(outputs)
+        needed, stack = set(), [v.node for v in outputs]
+        while stack:
+            node = stack.pop()
+            if node is not None and node not in needed:
+                needed.add(node)
+                stack.extend(v.node for v in node.inputs)
+        return Program(tuple(self.inputs), tuple(n for n in self.nodes if n in needed), outputs)
+
+
+def record(op: Op, *inputs: Any) -> tuple[Value, ...]:
+    """Apply `op` to inputs of which at least one is a Value."""
+    builder = next(v.builder for v in inputs if isinstance(v, Value))
+    return builder.record(op, inputs)
+
+
+def build(op: Op, types: Sequence[Type]) -> Program:
+    """The Program of one op on inputs of these types: one node, or for a Composite what it expands to."""
+    builder = Builder()
+    return builder.finish(builder.record(op, [builder.input(t) for t in types]))
+
+
+def replay(program: Program, builder: Builder, inputs: Sequence[Value]) -> tuple[Value, ...]:
+    """Record a Program's nodes again in another builder, on other inputs."""
+    values: dict[Value, Value] = dict(zip(program.inputs, inputs, strict=True))
+    for node in program.nodes:
+        values.update(zip(node.outputs, builder.record(node.op, [values[v] for v in node.inputs]), strict=True))
+    return tuple(values[v] for v in program.outputs)

@@ -1,0 +1,349 @@
+"""From a Program to a Plan: runs the groups in order, gives values buffers, writes the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from ..cache import compile_kernels
+from ..kernel import Nest
+from ..plan import ITEM_BYTES, STATUS, Call, Launch, Placed, Plan
+from ..program import Concat, Contraction, Gather, Host, Iota, Node, Place, Program, Reduction, Scatter, Type, Value, ViewOp
+from ..targets.host import Target
+from ..targets.nest import NestSource, launch_parameters
+from ..view import View, contiguous, dense
+from . import memory
+from .loops import memory_order
+from .lower import COMPUTE, UNIFORM, Emitter, Location, Operand, dense_like, meeting_dims
+from .partition import Group, Partition
+from .relayout import contract
+
+# A reduction to few results is cut into parts of at least this many elements, so that all cores can work on it.
+SPLIT_ELEMENTS = 1 << 15
+SPLIT_PARTS = 64
+
+
+@dataclass(eq=False)
+class Step:
+    """A step under construction: buffers are still numbers of the scheduler."""
+
+    source: NestSource | object
+    buffers: list[tuple[int, int]]  # (buffer, offset in bytes)
+    params: tuple[int, ...]
+    tiles: int
+    work: int
+    name: str
+    reads: list[tuple[int, View]] = field(default_factory=list)
+    writes: list[tuple[int, View]] = field(default_factory=list)
+    skip_for: int | None = None  # a copy into this buffer that a donation makes needless
+
+
+@dataclass(eq=False)
+class HostStep:
+    op: Host
+    inputs: list[tuple[int, View, Type]]
+    outputs: list[tuple[int, View, Type]]
+
+    @property
+    def reads(self) -> list[tuple[int, View]]:
+        return [(b, v) for b, v, _ in self.inputs]
+
+    @property
+    def writes(self) -> list[tuple[int, View]]:
+        return [(b, v) for b, v, _ in self.outputs]
+
+
+class Scheduler:
+    """Lowers one Program for inputs that lie like `views`."""
+
+    def __init__(self, program: Program, views: Sequence[View], target: Target):
+        self.program, self.target = program, target
+        self.steps: list[Step | HostStep] = []
+        self.bytes: list[int] = [0] * len(program.inputs)  # of each buffer; inputs first
+        self.checks: list[str] = []
+        self.where: dict[Value, Location] = {
+            v: Location(i, view) for i, (v, view) in enumerate(zip(program.inputs, views, strict=True))
+        }
+        self.parts = Partition(program)
+        self.users: dict[Value, list[Node]] = {}
+        for node in program.nodes:
+            for v in node.inputs:
+                self.users.setdefault(v, []).append(node)
+
+    # -- values and buffers --------------------------------------------------------------------------------
+
+    def buffer(self, type: Type) -> int:
+        self.bytes.append(type.size * ITEM_BYTES[type.dtype])
+        return len(self.bytes) - 1
+
+    def locate(self, value: Value) -> Location:
+        """Where a value lies; makes a copy where a view op cannot be said by strides."""
+        if value in self.where:
+            return self.where[value]
+        node = value.node
+        assert node is not None
+        if value in self.parts.uniform:
+            return UNIFORM
+        if isinstance(node.op, Iota):
+            return Location(None, contiguous(value.shape))
+        assert isinstance(node.op, ViewOp), f"{node.op.name} has not been computed yet"
+        source = self.locate(node.inputs[0])
+        if source is UNIFORM:
+            source = self.materialise(node.inputs[0])
+        view = node.op.view(source.view)
+        if view is None:
+            source = self.materialise(node.inputs[0])
+            view = node.op.view(source.view)
+            assert view is not None, f"{node.op.name} cannot view a row-major buffer"
+        self.where[value] = Location(source.buffer, view)
+        return self.where[value]
+
+    def materialise(self, value: Value, layout: View | None = None) -> Location:
+        """A dense copy of a value, row-major unless `layout` says how."""
+        layout = layout or contiguous(value.shape)
+        buffer = self.buffer(value.type)
+        e = Emitter(self.locate, value.shape)
+        e.store(value, buffer, layout)
+        self.launch(e, (), "copy", {buffer})
+        return Location(buffer, layout)
+
+    def in_memory(self, value: Value) -> Location:
+        """Where a value lies in a real buffer with nothing left to compute."""
+        place = self.locate(value)
+        if place.buffer is None or place.view.edges:
+            place = self.materialise(value)
+        return place
+
+    # -- groups --------------------------------------------------------------------------------------------
+
+    def run(self) -> Plan:
+        for group in self.parts.order:
+            op = group.nodes[-1].op
+            if isinstance(op, Host):
+                self._host(group.nodes[0], op)
+            elif isinstance(op, Concat):
+                self._concat(group.nodes[0], op)
+            elif isinstance(op, Contraction):
+                contract(self, group.nodes[0])
+            elif isinstance(op, (Scatter, Place)):
+                self._write_into(group)
+            elif self._splits(group):
+                self._reduce_in_parts(group)
+            else:
+                self._nest(group)
+        return self._plan()
+
+    def _stored(self, group: Group) -> list[Value]:
+        """The group's values that somebody outside reads."""
+        inside = set(group.nodes)
+        outputs = set(self.program.outputs)
+        return [
+            v
+            for node in group.nodes
+            for v in node.outputs
+            if v in outputs or any(user not in inside or self._needs_memory(user, v) for user in self.users.get(v, ()))
+        ]
+
+    @staticmethod
+    def _needs_memory(user: Node, value: Value) -> bool:
+        return isinstance(user.op, Gather) or (isinstance(user.op, (Scatter, Place)) and user.inputs[0] is value)
+
+    def _nest(self, group: Group) -> None:
+        e = Emitter(self.locate, group.shape)
+        for node in group.nodes:
+            e.node(node)
+        self.launch(e, group.axes or (), group.nodes[-1].op.name, self._store(e, self._stored(group), set()))
+
+    def _store(self, e: Emitter, values: Sequence[Value], written: set[int]) -> set[int]:
+        """Give values buffers, in the dim order of what the kernel loads, and store them there; returns all buffers written."""
+        views = [v for v in e.loads() if values and len(v.shape) == values[0].ndim]
+        for value in values:
+            layout = dense_like(value.type, views)
+            buffer = self.buffer(value.type)
+            e.store(value, buffer, layout)
+            self.where[value] = Location(buffer, layout)
+            written.add(buffer)
+        return written
+
+    def launch(self, e: Emitter, reduced: Sequence[int], name: str, written: set[int], serial: Sequence[int] = (), skip_for: int | None = None) -> None:
+        """Make a step of what an emitter has collected."""
+        nest, loops, numbers = e.finish(reduced, self.target.lanes, serial)
+        params, tiles = launch_parameters(nest, loops.extents, numbers)
+        buffers = [(o.buffer or 0, o.view.offset * ITEM_BYTES[o.dtype] if o.buffer is not None else 0) for o in e.operands]
+        if nest.needs_status:
+            self.checks.append(name)
+            buffers.append((STATUS, 0))
+        reads = [(o.buffer, o.view) for o in e.operands if o.buffer is not None and o.buffer not in written]
+        writes = [(o.buffer, o.view) for o in e.operands if o.buffer is not None and o.buffer in written]
+        work = prod(loops.extents) * (_cost(nest) + 2 * len(e.operands))
+        self.add_step(NestSource(nest), buffers, params, tiles, work, name, reads, writes, skip_for)
+
+    def add_step(self, *parts: Any) -> None:
+        """Append a kernel launch; the arguments are the fields of Step."""
+        self.steps.append(Step(*parts))
+
+    # -- reductions in parts -------------------------------------------------------------------------------
+
+    def _splits(self, group: Group) -> bool:
+        """Few results from many elements, in one pass: worth cutting into parts."""
+        if not group.axes or prod(group.shape) < 2 * SPLIT_ELEMENTS:
+            return False
+        if prod(group.row_shape) * ITEM_BYTES["float32"] > 8192:
+            return False
+        for node in group.nodes:
+            full = node.outputs[0].shape == group.shape
+            if isinstance(node.op, Reduction):
+                if node.op.monoid.startswith("arg") or group.passes[node.outputs[0]] != 1:
+                    return False
+            elif full and group.passes[node.outputs[0]] > 0:
+                return False
+        return True
+
+    def _reduce_in_parts(self, group: Group) -> None:
+        """Two kernels: one folds each part, the other folds the parts and does what the group does with the row values."""
+        assert group.axes is not None
+        axis, parts = self._cut(group)
+        if parts == 1:
+            self._nest(group)
+            return
+        cut = (*group.shape[:axis], parts, group.shape[axis] // parts, *group.shape[axis + 1 :])
+        axes = tuple(d + (d >= axis) for d in group.axes)  # the parts' dim, at `axis`, is kept
+        row = tuple(1 if d in axes else s for d, s in enumerate(cut))
+        one = (*group.row_shape[:axis], 1, *group.row_shape[axis:])
+        first = Emitter(self.locate, cut, lambda view: _reshaped(view.broadcast(group.shape), cut))
+        second = Emitter(self.locate, row, lambda view: _reshaped(view.broadcast(group.row_shape), one).broadcast(row))
+        written, later = set(), []
+        for node in group.nodes:
+            out = node.outputs[0]
+            if isinstance(node.op, Reduction):
+                first.node(node)
+                dtype = COMPUTE[out.dtype]
+                buffer = self.buffer(Type(dtype, row))
+                written.add(buffer)
+                first("store", first.value(out), dtype=dtype, attr=first.operand(Operand(buffer, dtype, contiguous(row).broadcast(cut))))
+                part = second("load", dtype=dtype, attr=second.operand(Operand(buffer, dtype, contiguous(row))))
+                second.define(out, second("reduce", part, dtype=dtype, attr=node.op.monoid))
+            elif out.shape == group.shape and group.passes[out] == 0:
+                first.node(node)
+            else:
+                later.append(node)
+        stored = self._stored(group)
+        self._store(first, [v for v in stored if group.passes[v] == 0], written)
+        self.launch(first, axes, group.nodes[-1].op.name, written)
+        for node in later:
+            second.node(node)
+        self.launch(second, (axis,), "combine", self._store(second, [v for v in stored if group.passes[v] > 0], set()))
+
+    def _cut(self, group: Group) -> tuple[int, int]:
+        """The reduced axis to cut (the slowest in memory) and the number of parts, which divides it."""
+        views = [self.locate(v).view.broadcast(group.shape) for n in group.nodes for v in n.inputs if v not in group.passes and v.shape == group.shape]
+        axes = [d for d in memory_order(group.shape, views) if d in (group.axes or ()) and group.shape[d] > 1]
+        most = min(SPLIT_PARTS, prod(group.shape) // SPLIT_ELEMENTS)
+        best = (axes[0], 1)
+        for axis in axes:
+            parts = max(p for p in range(1, most + 1) if group.shape[axis] % p == 0)
+            if parts > best[1]:
+                best = (axis, parts)
+            if best[1] * 2 > most:
+                break
+        return best
+
+    # -- writing into a copy -------------------------------------------------------------------------------
+
+    def _write_into(self, group: Group) -> None:
+        """Scatter and Place: copy the base (or start from it, if it is given away), then write."""
+        node = group.nodes[-1]
+        base, op = node.inputs[0], node.op
+        layout = self._base_layout(base)
+        buffer = self.buffer(base.type)
+        fill = Emitter(self.locate, base.shape)
+        fill.store(base, buffer, layout)
+        self.launch(fill, (), "copy", {buffer}, skip_for=buffer)
+        e = Emitter(self.locate, group.shape)
+        for other in group.nodes[:-1]:
+            e.node(other)
+        target = Location(buffer, layout)
+        written = self._store(e, [v for v in self._stored(group) if v is not node.outputs[0]], {buffer})
+        if isinstance(op, Scatter):
+            e.scatter(op, node, target)
+            serial: Sequence[int] = op.index_dims
+        else:
+            assert isinstance(op, Place)
+            e.place(op, node, target)
+            view = op.where.view(layout)
+            assert view is not None
+            serial = meeting_dims(view) if op.mode == "add" else ()
+        self.launch(e, group.axes or (), op.name, written, [d for d in serial if d not in (group.axes or ())])
+        self.where[node.outputs[0]] = target
+
+    def _base_layout(self, base: Value) -> View:
+        """The layout of the base, or for one without memory that of an input of the same shape (its gradient, most likely)."""
+        candidates = [base] if base not in self.parts.uniform else [v for v in self.program.inputs if v.shape == base.shape and v.ndim > 0]
+        views = [self.locate(v).view for v in candidates[:1]]
+        return View(base.shape, dense(base.shape, memory_order(base.shape, views)))
+
+    def _concat(self, node: Node, op: Concat) -> None:
+        out = node.outputs[0]
+        views = [self.locate(v).view for v in node.inputs if v not in self.parts.uniform and len(v.shape) == len(out.shape)]
+        layout = dense_like(out.type, views[:1])
+        buffer, start = self.buffer(out.type), 0
+        for value in node.inputs:
+            starts = [start if d == op.axis else 0 for d in range(len(out.shape))]
+            e = Emitter(self.locate, value.shape)
+            e.store(value, buffer, layout.slice(starts, value.shape, [1] * len(starts)))
+            self.launch(e, (), "concat", {buffer})
+            start += value.shape[op.axis]
+        self.where[out] = Location(buffer, layout)
+
+    def _host(self, node: Node, op: Host) -> None:
+        places = [self.in_memory(v) for v in node.inputs]
+        inputs = [(p.buffer, p.view, v.type) for p, v in zip(places, node.inputs, strict=True)]
+        outputs = []
+        for out in node.outputs:
+            self.where[out] = Location(self.buffer(out.type), contiguous(out.shape))
+            outputs.append((self.where[out].buffer, self.where[out].view, out.type))
+        self.steps.append(HostStep(op, inputs, outputs))
+
+    # -- the plan ------------------------------------------------------------------------------------------
+
+    def _plan(self) -> Plan:
+        places = [self.in_memory(v) for v in self.program.outputs]
+        count = len(self.program.inputs)
+        kept = [p.buffer for p in places if p.buffer >= count]
+        slots, allocations = memory.assign(self.steps, self.bytes, count, kept)
+        sources = [s.source for s in self.steps if isinstance(s, Step)]
+        addresses = dict(zip(map(id, sources), compile_kernels(sources, self.target), strict=True))
+        donated = {} if self.checks else memory.donations(self.steps, self.program, self.where, places)
+        steps: list[Launch | Call] = []
+        for step in self.steps:
+            if isinstance(step, HostStep):
+                steps.append(Call(step.op.compute, _placed(step.inputs, slots), _placed(step.outputs, slots), step.op.name))
+                continue
+            buffers = tuple((b, 0) if b == STATUS else (slots[b][0], slots[b][1] + offset) for b, offset in step.buffers)
+            skip = slots[step.skip_for][0] if step.skip_for in donated else None
+            steps.append(Launch(addresses[id(step.source)], buffers, step.params, step.tiles, step.work, step.name, skip))
+        outputs = _placed([(p.buffer, p.view, v.type) for p, v in zip(places, self.program.outputs, strict=True)], slots)
+        pairs = tuple((slots[b][0], i) for b, i in donated.items())
+        return Plan(count, tuple(allocations), tuple(steps), outputs, pairs, tuple(self.checks))
+
+
+def _reshaped(view: View, shape: tuple[int, ...]) -> View:
+    """Cutting one dim in two, or adding one of extent 1, never needs a copy."""
+    result = view.reshape(shape)
+    assert result is not None
+    return result
+
+
+def _placed(items: Sequence[tuple[int, View, Type]], slots: Sequence[tuple[int, int]]) -> tuple[Placed, ...]:
+    return tuple(
+        Placed(slots[b][0], slots[b][1] + view.offset * ITEM_BYTES[type.dtype], type, view.strides) for b, view, type in items
+    )
+
+
+def _cost(nest: Nest) -> int:
+    """Operations for each element, a function such as exp counted as ten."""
+    return sum(10 if i.op in ("exp", "log", "pow", "tanh", "erf", "sin", "cos", "gather", "scatter") else 1 for i in nest.code)
+
+

@@ -1,0 +1,126 @@
+"""Loop dimensions of a map/reduce kernel: their order, which one goes to the vector lanes, which can be merged.
+
+Everything here is arithmetic on Views over one iteration shape; nothing knows what is computed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..kernel import Access, AccessNumbers, Bound
+from ..view import View, row_major
+
+STRIDED_COST = 4.0  # a lane that jumps costs about four times one that runs on
+
+
+@dataclass(frozen=True)
+class Loops:
+    """Loop dims, outermost first, as lists of iteration dims that were merged into one (the last of a list is the fastest)."""
+
+    dims: tuple[tuple[int, ...], ...]
+    extents: tuple[int, ...]
+    kept: int
+    lane: int
+    serial_from: int | None = None
+
+    def access(
+        self, dtype: str, view: View, indirect: Sequence[tuple[int, int]] = (), parameter: float = 0
+    ) -> tuple[Access, AccessNumbers]:
+        """How the nest addresses a buffer whose elements lie like `view` over the iteration shape."""
+        if dtype.startswith("param_"):
+            bits = struct.unpack("<q", struct.pack("<d" if "float" in dtype else "<q", parameter))[0]
+            return Access(dtype, ("0",) * len(self.dims)), AccessNumbers((bits,))
+        strides = self._fold(view.strides)
+        steps = tuple(self._step(d, s) for d, s in enumerate(strides))
+        bounds, limits = [], []
+        for edge in view.edges:
+            coefficients = self._fold(edge.coefficients)
+            dims = tuple(d for d, c in enumerate(coefficients) if c)
+            bounds.append(Bound(dims))
+            limits.append((edge.offset, edge.limit, *(coefficients[d] for d in dims)))
+        access = Access(dtype, steps, tuple(bounds), view.fill, len(indirect))
+        numbers = tuple(s for s, step in zip(strides, steps, strict=True) if step == "n")
+        return access, AccessNumbers(numbers, tuple(limits), tuple(indirect))
+
+    def _fold(self, numbers: Sequence[int]) -> list[int]:
+        return [numbers[merged[-1]] if merged else 0 for merged in self.dims]
+
+    def _step(self, dim: int, stride: int) -> str:
+        if stride == 0:
+            return "0"
+        return "1" if stride == 1 and dim == self.lane else "n"
+
+
+def arrange(shape: Sequence[int], reduced: Sequence[int], views: Sequence[View], lanes: int, serial: Sequence[int] = ()) -> Loops:
+    """Choose the loops for an iteration over `shape`.
+
+    views: where each operand and result lies over `shape` (row values have stride 0 along the reduced dims), the most important first.
+    serial: kept dims along which writes may meet; they run in index order, inside the others but for the lane.
+    """
+    numbers = [v.strides for v in views] + [e.coefficients for v in views for e in v.edges]
+    order = [d for d in memory_order(shape, views) if shape[d] != 1]
+    ordered = sorted(d for d in order if d in serial)
+    kept = _merge([d for d in order if d not in reduced and d not in serial], shape, numbers)
+    folded = _merge([d for d in order if d in reduced], shape, numbers)
+    if ordered:
+        meeting = _merge(ordered, shape, numbers)
+        parallel = max(len(kept) - 1, 0)
+        runs = kept[:parallel] + meeting + kept[parallel:]
+        return _loops(shape, runs + folded, len(runs), len(runs) - 1, parallel)
+    runs = kept or [()]
+    count, runs = len(runs), runs + folded
+    lane = _pick_lane(runs, [_extent(run, shape) for run in runs], count, views, lanes)
+    last = count - 1 if lane < count else len(runs) - 1  # the lane runs fastest among its kind
+    runs.insert(last, runs.pop(lane))
+    return _loops(shape, runs, count, last)
+
+
+def _loops(shape: Sequence[int], runs: list[tuple[int, ...]], kept: int, lane: int, serial_from: int | None = None) -> Loops:
+    return Loops(tuple(runs), tuple(_extent(run, shape) for run in runs), kept, lane, serial_from)
+
+
+def memory_order(shape: Sequence[int], views: Sequence[View]) -> list[int]:
+    """All dims, slowest in memory first, as the first operand that really moves along them has them."""
+    fallback = row_major(shape)
+
+    def weight(d: int) -> tuple[int, int]:
+        stride = next((abs(v.strides[d]) for v in views if v.strides[d]), fallback[d])
+        return -stride, d
+
+    return sorted(range(len(shape)), key=weight)
+
+
+def _merge(dims: Sequence[int], shape: Sequence[int], numbers: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    runs: list[tuple[int, ...]] = []
+    for d in dims:
+        if runs and all(n[runs[-1][-1]] == n[d] * shape[d] for n in numbers):
+            runs[-1] = (*runs[-1], d)
+        else:
+            runs.append((d,))
+    return runs
+
+
+def _extent(run: tuple[int, ...], shape: Sequence[int]) -> int:
+    extent = 1
+    for d in run:
+        extent *= shape[d]
+    return extent
+
+
+def _pick_lane(runs: Sequence[tuple[int, ...]], extents: Sequence[int], kept: int, views: Sequence[View], lanes: int) -> int:
+    """The loop that makes a vector cheapest: long enough to fill it, with operands that are contiguous or constant along it."""
+
+    def cost(i: int) -> float:
+        along = runs[i][-1] if runs[i] else None
+        extent = max(extents[i], 1)
+        strides = [v.strides[along] for v in views] if along is not None else []
+        per_vector = sum(1.0 if s in (0, 1) else STRIDED_COST for s in strides) + 1.0
+        wasted = -(-extent // lanes) * lanes / extent
+        across = 1.0 + lanes / extent if i >= kept else 1.0  # a reduced lane ends in a sum across the vector
+        return per_vector * wasted * across
+
+    return min(range(len(runs)), key=lambda i: (cost(i), -i))
+
+

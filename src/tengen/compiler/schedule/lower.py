@@ -1,0 +1,229 @@
+"""A map/reduce group becomes a `Nest`: operands become accesses, nodes become instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from ..kernel import Access, AccessNumbers, Instr, Nest
+from ..program import Constant, Elementwise, Gather, Node, Number, Place, Reduction, Scatter, Type, Value, ViewOp
+from ..view import View, contiguous, dense
+from .loops import Loops, arrange, memory_order
+
+COMPUTE = {
+    "bool": "bool", "uint8": "int32", "int8": "int32", "uint16": "int32", "int16": "int32", "int32": "int32", "int64": "int64",
+    "float16": "float32", "bfloat16": "float32", "float32": "float32", "float64": "float64", "weak_int": "int64", "weak_float": "float64",
+}  # fmt: skip
+
+NARROW_INTS = ("uint8", "int8", "uint16", "int16")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a value lies: which buffer (None: a running number, no memory) and how."""
+
+    buffer: int | None
+    view: View
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One buffer of the kernel: which, where its elements are over the iteration shape, and for indexed ones (stride, size) of each index."""
+
+    buffer: int | None
+    dtype: str
+    view: View
+    indirect: tuple[tuple[int, int], ...] = ()
+    parameter: float | int = 0
+
+
+class Emitter:
+    """Collects the instructions and operands of one kernel. Ops get it as `e` in `Elementwise.emit`."""
+
+    def __init__(self, locate: Callable[[Value], Location], shape: Sequence[int], over: Callable[[View], View] | None = None):
+        self.locate, self.shape = locate, tuple(shape)  # of the loops
+        self.over = over or (lambda view: view.broadcast(self.shape))  # a view of a value as the loops see it
+        self.code: list[Instr] = []
+        self.operands: list[Operand] = []
+        self._numbers: dict[Value, int] = {}
+        self._known: dict[Instr, int] = {}
+
+    def __call__(self, op: str, *args: int, dtype: str, attr: object = None) -> int:
+        """Append one instruction (or find an equal one); returns the number of its value."""
+        instr = Instr(op, args, dtype, attr)
+        if op not in ("store", "scatter") and instr in self._known:
+            return self._known[instr]
+        self.code.append(instr)
+        self._known[instr] = len(self.code) - 1
+        return len(self.code) - 1
+
+    @staticmethod
+    def compute(dtype: str) -> str:
+        """The dtype in which values stored as `dtype` are computed."""
+        return COMPUTE[dtype]
+
+    def cast(self, value: int, dtype: str) -> int:
+        """Convert to the compute dtype of the storage dtype `dtype`."""
+        compute = COMPUTE[dtype]
+        return value if self.code[value].dtype == compute else self("cast", value, dtype=compute)
+
+    def narrow(self, value: int, dtype: str) -> int:
+        """Wrap an int32 value to a narrow integer's range, as storing it would."""
+        return self("wrap", value, dtype="int32", attr=dtype) if dtype in NARROW_INTS else value
+
+    def define(self, value: Value, number: int) -> None:
+        """Say which instruction computes a value."""
+        self._numbers[value] = number
+
+    def operand(self, operand: Operand) -> int:
+        """The number of the access to this buffer."""
+        if operand not in self.operands:
+            self.operands.append(operand)
+        return self.operands.index(operand)
+
+    def value(self, value: Value) -> int:
+        """The number of a value: computed here, a constant, or loaded."""
+        if value not in self._numbers:
+            self._numbers[value] = self._make(value)
+        return self._numbers[value]
+
+    def _make(self, value: Value) -> int:
+        node = value.node
+        if node is not None and isinstance(node.op, Constant):
+            return self("const", dtype=COMPUTE[node.op.dtype], attr=node.op.value)
+        if node is not None and isinstance(node.op, Number):
+            compute = COMPUTE[node.op.dtype]
+            operand = Operand(None, f"param_{compute}", View((), ()).broadcast(self.shape), parameter=node.op.value)
+            return self("load", dtype=compute, attr=self.operand(operand))
+        if node is not None and self.locate(value) is UNIFORM:
+            self.node(node)
+            return self._numbers[value]
+        place = self.locate(value)
+        return self.load(value, place, place.view)
+
+    def load(self, value: Value, place: Location, view: View) -> int:
+        """The number of an element of `place`, at `view`; `value` says of which dtype."""
+        if place.buffer is not None:
+            return self("load", dtype=COMPUTE[value.dtype], attr=self.operand(Operand(place.buffer, value.dtype, self.over(view))))
+        # A running number is the address itself.
+        address = self("load", dtype="int64", attr=self.operand(Operand(None, "iota", self.over(replace(view, offset=0)))))
+        return self("add", address, self("const", dtype="int64", attr=view.offset), dtype="int64") if view.offset else address
+
+    def node(self, node: Node) -> None:
+        """Append the instructions of an elementwise, reducing or gathering node."""
+        op, out = node.op, node.outputs[0]
+        if isinstance(op, Elementwise):
+            types = [v.type for v in node.inputs]
+            number = op.emit(self, [self.value(v) for v in node.inputs], types, out.type)
+        elif isinstance(op, ViewOp):
+            number = self.value(node.inputs[0])
+        elif isinstance(op, Reduction):
+            args = [self.value(v) for v in node.inputs]
+            number = self("reduce", *args, dtype=COMPUTE[out.dtype], attr=op.monoid)
+        else:
+            assert isinstance(op, Gather)
+            number = self._gather(op, node)
+        self._numbers[out] = number
+
+    def _gather(self, op: Gather, node: Node) -> int:
+        source, *indices = node.inputs
+        access = self._indexed(self.locate(source), source, op, node.outputs[0].shape)
+        return self("gather", *self._indices(op, indices, node.outputs[0].shape), dtype=COMPUTE[source.dtype], attr=access)
+
+    def _indices(self, op: Gather | Scatter, indices: Sequence[Value], shape: tuple[int, ...]) -> list[int]:
+        extents = tuple(shape[d] for d in op.index_dims)
+        numbers = []
+        for index in indices:
+            place = self.locate(index)
+            view = place.view.broadcast(extents)
+            # The index's own dims go to `index_dims` of the output; along the others it does not move.
+            view = view.reshape((*extents, *[1] * (len(shape) - len(extents))))
+            assert view is not None
+            rest = iter(range(len(extents), len(shape)))
+            order = [op.index_dims.index(d) if d in op.index_dims else next(rest) for d in range(len(shape))]
+            numbers.append(self.cast(self.load(index, place, view.permute(order)), "int64"))
+        return numbers
+
+    def _indexed(self, place: Location, source: Value, op: Gather | Scatter, shape: tuple[int, ...]) -> int:
+        """The access to `source` indexed as `op` says, where the op's output or update has `shape`."""
+        view = place.view
+        strides = tuple(0 if d < 0 else view.strides[d] for d in op.sources)
+        moved = replace(view, shape=shape, strides=strides)
+        indirect = tuple((view.strides[d], view.shape[d]) for d in op.axes)
+        return self.operand(Operand(place.buffer, source.dtype, self.over(moved), indirect))
+
+    def scatter(self, op: Scatter, node: Node, base: Location) -> None:
+        """Append a scatter into the buffer of `base`, which holds input 0 already."""
+        target, value, *indices = node.inputs
+        number = self.cast(self.value(value), target.dtype)
+        access = self._indexed(base, target, op, value.shape)
+        self("scatter", number, *self._indices(op, indices, value.shape), dtype=COMPUTE[target.dtype], attr=(access, op.mode))
+
+    def place(self, op: Place, node: Node, base: Location) -> None:
+        """Append a write of input 1 where `op.where` looks at the buffer of `base`."""
+        target, value = node.inputs
+        view = op.where.view(base.view)
+        assert view is not None, "a dense buffer can be viewed"
+        number = self.cast(self.value(value), target.dtype)
+        access = self.operand(Operand(base.buffer, target.dtype, self.over(view)))
+        if op.mode == "set":
+            self("store", number, dtype=COMPUTE[target.dtype], attr=access)
+        else:
+            self("scatter", number, dtype=COMPUTE[target.dtype], attr=(access, "add"))
+
+    def store(self, value: Value, buffer: int, view: View) -> None:
+        """Append the store of a value; `view` is over the value's own shape."""
+        access = self.operand(Operand(buffer, value.dtype, self.over(view)))
+        self("store", self.cast(self.value(value), value.dtype), dtype=COMPUTE[value.dtype], attr=access)
+
+    def copy(self, dtype: str, source: int | None, where: View, target: int, layout: View) -> None:
+        """Append a copy between two buffers; both views are over the loops' shape."""
+        compute = COMPUTE[dtype]
+        element = self("load", dtype=compute, attr=self.operand(Operand(source, dtype, where)))
+        self("store", element, dtype=compute, attr=self.operand(Operand(target, dtype, layout)))
+
+    def loads(self) -> list[View]:
+        """The views of what is loaded so far, those that move most first: they decide the order of the loops."""
+        views = [o.view for o in self.operands]
+        return sorted(views, key=lambda v: -sum(1 for s in v.strides if s))
+
+    def finish(self, reduced: Sequence[int], lanes: int, serial: Sequence[int] = ()) -> tuple[Nest, Loops, tuple[AccessNumbers, ...]]:
+        """The Nest, its loops and the run-time numbers of its accesses."""
+        loops = arrange(self.shape, reduced, self.loads(), lanes, serial)
+        pairs = [loops.access(o.dtype, o.view, o.indirect, o.parameter) for o in self.operands]
+        accesses: tuple[Access, ...] = tuple(access for access, _ in pairs)
+        nest = Nest(len(loops.dims), loops.kept, loops.lane, accesses, tuple(self.code), loops.serial_from)
+        return nest, loops, tuple(numbers for _, numbers in pairs)
+
+
+#: What `locate` gives for a value that every kernel computes for itself.
+UNIFORM = Location(None, View((), ()))
+
+
+def dense_like(value: Type, views: Sequence[View]) -> View:
+    """A dense layout for a result that keeps the dim order of the operands it is computed from."""
+    if not views:
+        return contiguous(value.shape)
+    return View(value.shape, dense(value.shape, memory_order(value.shape, views)))
+
+
+def meeting_dims(view: View) -> list[int]:
+    """The dims along which a view may see one element twice: all but those that provably separate.
+
+    Sorted by stride, a dim separates if everything above it moves in multiples of its whole span (inner), or if its stride exceeds
+    the span of everything below it (outer).
+    """
+    order = sorted((d for d, s in enumerate(view.shape) if s > 1), key=lambda d: abs(view.strides[d]))
+    inner = 0
+    for i, d in enumerate(order):
+        span = abs(view.strides[d]) * view.shape[d]
+        if not span or any(abs(view.strides[o]) % span for o in order[i + 1 :]):
+            break
+        inner = i + 1
+    outer = len(order)
+    while outer > inner:
+        below = sum(abs(view.strides[d]) * (view.shape[d] - 1) for d in order[: outer - 1])
+        if abs(view.strides[order[outer - 1]]) <= below:
+            break
+        outer -= 1
+    return order[inner:outer]

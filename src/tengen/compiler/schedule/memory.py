@@ -1,0 +1,102 @@
+"""Which memory each buffer of a Plan gets: inputs as they come, results an allocation each, everything else a place in one arena."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from ..program import Program, Value
+from ..view import View
+
+ALIGNMENT = 64
+
+
+class Uses(Protocol):
+    """A step, as far as memory is concerned."""
+
+    @property
+    def reads(self) -> Sequence[tuple[int, View]]: ...
+
+    @property
+    def writes(self) -> Sequence[tuple[int, View]]: ...
+
+
+def assign(steps: Sequence[Uses], sizes: Sequence[int], inputs: int, kept: Sequence[int]) -> tuple[list[tuple[int, int]], list[int]]:
+    """(slot, offset in bytes) of every buffer, and the bytes of every allocation slot.
+
+    Buffers that are never alive at the same time share memory in the arena (first fit, largest first).
+    """
+    slots: list[tuple[int, int]] = [(i, 0) for i in range(inputs)] + [(-1, 0)] * (len(sizes) - inputs)
+    allocations: list[int] = []
+    for buffer in dict.fromkeys(kept):
+        slots[buffer] = (inputs + len(allocations), 0)
+        allocations.append(sizes[buffer])
+    alive = lifetimes(steps)
+    temporary = [b for b in range(inputs, len(sizes)) if slots[b][0] < 0]
+    arena, placed = 0, []
+    for buffer in sorted(temporary, key=lambda b: -sizes[b]):
+        first, last = alive.get(buffer, (0, 0))
+        size = -(-max(sizes[buffer], 1) // ALIGNMENT) * ALIGNMENT
+        offset = 0
+        for start, end, a, b in sorted(placed):
+            if a <= last and first <= b and start < offset + size:
+                offset = max(offset, end)
+        placed.append((offset, offset + size, first, last))
+        slots[buffer] = (inputs + len(allocations), offset)
+        arena = max(arena, offset + size)
+    if temporary:
+        allocations.append(arena)
+    return slots, allocations
+
+
+def lifetimes(steps: Sequence[Uses]) -> dict[int, tuple[int, int]]:
+    """The first and the last step that touch each buffer."""
+    alive: dict[int, tuple[int, int]] = {}
+    for i, step in enumerate(steps):
+        for buffer, _ in (*step.reads, *step.writes):
+            alive[buffer] = (alive.get(buffer, (i, i))[0], i)
+    return alive
+
+
+def donations(steps: Sequence[Uses], program: Program, where: Mapping[Value, Any], places: Sequence[Any]) -> dict[int, int]:
+    """Which output buffers may be the memory of the input of the same index, should the caller give that input away: {buffer: input}.
+
+    Safe if both lie alike, nothing reads the input after the step that first writes the output, and that step reads it only
+    at the element that it writes.
+    """
+    safe = {}
+    for i, (output, place) in enumerate(zip(program.outputs, places, strict=True)):
+        if i >= len(program.inputs) or output.type != program.inputs[i].type:
+            continue
+        source, buffer = where[program.inputs[i]], place.buffer
+        if buffer < len(program.inputs) or sum(p.buffer == buffer for p in places) > 1:
+            continue
+        whole = place.view.offset == 0 and place.view.strides == source.view.strides
+        if whole and _dense(place.view) and _elementwise(steps, source.buffer, buffer):
+            safe[buffer] = i
+    return safe
+
+
+def _dense(view: View) -> bool:
+    order = sorted(range(len(view.shape)), key=lambda d: view.strides[d])
+    step = 1
+    for d in order:
+        if view.shape[d] != 1 and view.strides[d] != step:
+            return False
+        step *= view.shape[d]
+    return True
+
+
+def _elementwise(steps: Sequence[Uses], source: int, buffer: int) -> bool:
+    written = False
+    for step in steps:
+        reads = [v for b, v in step.reads if b == source]
+        writes = [v for b, v in step.writes if b == buffer]
+        if written and reads:
+            return False
+        if writes and any((r.strides, r.offset, r.edges) != (w.strides, w.offset, w.edges) for r in reads for w in writes):
+            return False
+        written = written or bool(writes)
+    return True
+
+

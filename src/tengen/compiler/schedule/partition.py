@@ -1,0 +1,216 @@
+"""What becomes one kernel: puts the nodes of a Program into groups.
+
+A map/reduce group works over one shape and, once a reduction has joined, one set of reduced axes. Its values are *full* (that shape) or *row*
+(extent 1 along the reduced axes). A node joins the group of its operands when it fits and no other group would come to stand both before and after it.
+Values that are the same number everywhere, as they depend on nothing but numbers and 0-d inputs, are *uniform*: every group computes them for itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+
+from ..program import (
+    Concat,
+    Constant,
+    Contraction,
+    Elementwise,
+    Gather,
+    Host,
+    Iota,
+    Node,
+    Number,
+    Place,
+    Program,
+    Reduction,
+    Scatter,
+    Value,
+    ViewOp,
+)
+
+# A later pass over the reduced dims reads them again: worth it while they stay in the L2 cache.
+ROW_BYTES = 128 << 10
+# Where the reduced axes are not the last ones a row is spread over memory, a cache line for each element.
+SPREAD_ROW = 2048
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes that run as one step. `axes` is None until a reduction joins; `bit` names the group in ancestor masks."""
+
+    bit: int
+    shape: tuple[int, ...] = ()
+    axes: tuple[int, ...] | None = None
+    nodes: list[Node] = field(default_factory=list)
+    ancestors: int = 0
+    closed: bool = False  # contractions, host calls, copies: nothing joins
+    passes: dict[Value, int] = field(default_factory=dict)
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        return tuple(1 if d in (self.axes or ()) else s for d, s in enumerate(self.shape))
+
+    def is_row(self, shape: tuple[int, ...]) -> bool:
+        return self.axes is not None and shape == self.row_shape and shape != self.shape
+
+    def allows_another_pass(self) -> bool:
+        assert self.axes is not None
+        length = prod(self.shape[d] for d in self.axes)
+        if self.axes == tuple(range(len(self.shape) - len(self.axes), len(self.shape))):
+            return length * 4 <= ROW_BYTES
+        return length <= SPREAD_ROW
+
+
+class Partition:
+    """The groups of a Program in an order in which they can run, and which group computes each value."""
+
+    def __init__(self, program: Program):
+        self.groups: dict[int, Group] = {}
+        self.home: dict[Value, Group] = {}
+        self.uniform: set[Value] = {v for v in program.inputs if v.shape == ()}
+        for node in program.nodes:
+            self._place(node)
+        self.order = self._sorted()
+
+    # -- placing a node ------------------------------------------------------------------------------------
+
+    def _place(self, node: Node) -> None:
+        op = node.op
+        if isinstance(op, (Constant, Number)):
+            self.uniform.add(node.outputs[0])
+        elif isinstance(op, ViewOp) and not op.fills and node.inputs[0] in self.uniform:
+            self.uniform.add(node.outputs[0])
+        elif isinstance(op, ViewOp) and op.stretches and node.inputs[0] in self.home:
+            group, shape = self.home[node.inputs[0]], node.outputs[0].shape
+            if self._fits(node, group, shape, None, node.inputs):
+                self._enter(group, node)
+        elif isinstance(op, (Iota, ViewOp)):
+            return  # strides, not work
+        elif isinstance(op, Elementwise):
+            if node.inputs and all(v in self.uniform for v in node.inputs):
+                self.uniform.add(node.outputs[0])
+            else:
+                self._join(node, node.outputs[0].shape, None, node.inputs)
+        elif isinstance(op, Reduction):
+            self._join(node, node.inputs[0].shape, op.axes, node.inputs)
+        elif isinstance(op, Gather):
+            self._join(node, node.outputs[0].shape, None, ())
+        elif isinstance(op, (Scatter, Place)):
+            self._join(node, node.inputs[1].shape, None, (node.inputs[1],))
+        elif isinstance(op, (Contraction, Host, Concat)):
+            self._enter(self._new(closed=True), node)
+        else:
+            raise TypeError(f"{op.name} is of no kind that the scheduler knows")
+
+    def _join(self, node: Node, shape: tuple[int, ...], axes: tuple[int, ...] | None, fusable: tuple[Value, ...]) -> None:
+        homes = {self.home[v].bit: self.home[v] for v in fusable if v in self.home}
+        fitting = [g for g in homes.values() if self._fits(node, g, shape, axes, fusable)]
+        if not fitting:
+            group = self._new(shape)
+        else:
+            group = fitting[0]
+            for other in fitting[1:]:
+                self._merge(group, other)
+        if axes is not None:
+            group.axes = axes
+        self._enter(group, node)
+
+    def _fits(self, node: Node, group: Group, shape: tuple[int, ...], axes: tuple[int, ...] | None, fusable: tuple[Value, ...]) -> bool:
+        if group.closed:
+            return False
+        if shape != group.shape and not (axes is None and group.is_row(shape)):
+            return False
+        if axes is not None and group.axes not in (None, axes):
+            return False
+        inside = [v for v in node.inputs if v in group.passes]
+        if any(v not in fusable for v in inside):
+            return False  # a gather's source and a scatter's base must be complete
+        # Full values after a reduction need one more pass over the reduced dims.
+        late = [v for v in inside if group.passes[v] > 0]
+        if late and shape == group.shape and not group.allows_another_pass():
+            return False
+        outside = self._before([v for v in node.inputs if v not in group.passes])
+        return not outside & group.bit and not any(g.ancestors & group.bit for g in self._members(outside))
+
+    def _enter(self, group: Group, node: Node) -> None:
+        level = max((group.passes.get(v, 0) for v in node.inputs), default=0)
+        if isinstance(node.op, Reduction):
+            level += 1
+        group.nodes.append(node)
+        for out in node.outputs:
+            self.home[out] = group
+            group.passes[out] = level
+        if isinstance(node.op, (Scatter, Place)):
+            group.closed = True
+        self._depend(group, self._before(node.inputs))
+
+    def _merge(self, group: Group, other: Group) -> None:
+        """Make two groups one, unless a third stands between them or their axes differ."""
+        if other.shape != group.shape or (group.axes and other.axes and group.axes != other.axes):
+            return
+        pair = group.bit | other.bit
+        before = (group.ancestors | other.ancestors) & ~pair
+        if any(g.ancestors & pair for g in self._members(before)):
+            return
+        group.nodes = self._by_dependence(group.nodes + other.nodes)
+        group.axes = group.axes or other.axes
+        group.passes.update(other.passes)
+        for value in other.passes:
+            self.home[value] = group
+        del self.groups[other.bit]
+        for g in self.groups.values():
+            if g.ancestors & other.bit:
+                g.ancestors = (g.ancestors & ~other.bit) | group.bit
+        self._depend(group, before)
+        group.ancestors &= ~pair
+
+    # -- groups --------------------------------------------------------------------------------------------
+
+    def _new(self, shape: tuple[int, ...] = (), closed: bool = False) -> Group:
+        bit = 1 << (max(self.groups, default=0).bit_length())
+        group = self.groups[bit] = Group(bit, shape, closed=closed)
+        return group
+
+    def _members(self, mask: int) -> list[Group]:
+        return [g for bit, g in self.groups.items() if bit & mask]
+
+    def _before(self, values: list[Value] | tuple[Value, ...]) -> int:
+        """The groups that these values need, seen through views."""
+        mask, stack = 0, list(values)
+        while stack:
+            value = stack.pop()
+            if value in self.home:
+                mask |= self.home[value].bit | self.home[value].ancestors
+            elif value.node is not None:
+                stack.extend(value.node.inputs)
+        return mask
+
+    def _depend(self, group: Group, mask: int) -> None:
+        group.ancestors |= mask & ~group.bit
+        for g in self.groups.values():
+            if g.ancestors & group.bit:
+                g.ancestors |= group.ancestors
+
+    @staticmethod
+    def _by_dependence(nodes: list[Node]) -> list[Node]:
+        pending, done, result = list(nodes), set(), []
+        made = {v for n in nodes for v in n.outputs}
+        while pending:
+            for node in pending:
+                if all(v in done or v not in made for v in node.inputs):
+                    break
+            pending.remove(node)
+            result.append(node)
+            done.update(node.outputs)
+        return result
+
+    def _sorted(self) -> list[Group]:
+        done, order, pending = 0, [], list(self.groups.values())
+        while pending:
+            ready = [g for g in pending if not g.ancestors & ~done]
+            assert ready, "the groups depend on each other in a circle"
+            order += ready
+            pending = [g for g in pending if g not in ready]
+            for g in ready:
+                done |= g.bit
+        return order

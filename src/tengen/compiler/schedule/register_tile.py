@@ -1,0 +1,53 @@
+"""Which register tile (rows x vectors of columns) a contraction uses.
+
+The choice is a cost model over a short menu of tiles, so that few distinct kernels are compiled. `choose` is the only entry; a table of measured
+tiles can take the place of `_cycles` without touching anything else. `benchmarks/kernels_contraction.py --tiles` measures the menu.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FMA_LATENCY = 4
+ISSUE = 2
+"""Fused multiply-adds, and also vector loads, that begin in one cycle."""
+
+# The tiles for 32 and for 16 vector registers: rows * vectors accumulators, one register for each vector of B, and one for an element of A.
+# Rows stay within 12, because each needs a general register for its address. Some tiles that would fit are left out because LLVM schedules them
+# badly (7x4 and 5x4 spill loads into the inner loop).
+MENU = {
+    32: ((12, 2), (8, 3), (6, 4), (12, 1), (8, 2), (8, 1), (4, 4), (4, 2), (4, 1), (2, 8), (2, 4), (2, 2), (2, 1), (1, 8), (1, 4), (1, 2), (1, 1)),
+    16: ((6, 2), (4, 3), (12, 1), (6, 1), (4, 2), (4, 1), (2, 4), (2, 2), (2, 1), (1, 8), (1, 4), (1, 2), (1, 1)),
+}
+
+
+@dataclass(frozen=True)
+class RegisterTile:
+    """`rows` x (`vectors` * `lanes`) accumulators; `unroll` steps of k are emitted in a row."""
+
+    rows: int
+    vectors: int
+    lanes: int
+    unroll: int
+
+    @property
+    def panel(self) -> int:
+        """Columns of the tile."""
+        return self.vectors * self.lanes
+
+
+def choose(m: int, n: int, lanes: int, registers: int) -> RegisterTile:
+    """The tile with the least estimated time for an m x n result; ties go to the earlier one of the menu."""
+    menu = MENU[32 if registers >= 32 else 16]
+
+    def cost(tile: tuple[int, int]) -> float:
+        rows, vectors = tile
+        return -(-m // rows) * -(-n // (vectors * lanes)) * _cycles(rows, vectors)
+
+    rows, vectors = min(menu, key=cost)
+    return RegisterTile(rows, vectors, lanes, unroll=2 if (rows, vectors) == (12, 2) else 4)
+
+
+def _cycles(rows: int, vectors: int) -> float:
+    """Cycles of one step of k: bound by multiply-adds, by loads (one for each row and each vector), or by latency."""
+    return max(rows * vectors / ISSUE, (rows + vectors) / ISSUE, FMA_LATENCY) + 0.25

@@ -1,0 +1,59 @@
+"""Runs a contraction inside a Plan: gives its operands the layout they must have, then launches its kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..plan import ITEM_BYTES
+from ..program import Contraction, Node, Type
+from ..view import Edge, View, contiguous
+from .contraction import Relayout, Unit
+from .lower import Emitter, Location
+
+if TYPE_CHECKING:
+    from .driver import Scheduler
+
+
+def contract(scheduler: Scheduler, node: Node) -> None:
+    """Append the steps of a contraction node."""
+    op, out = node.op, node.outputs[0]
+    assert isinstance(op, Contraction)
+    homes = [scheduler.in_memory(v) for v in node.inputs]
+    places = [Location(p.buffer, op.spread(p.view, out.type)) for p in homes]
+    target = scheduler.target
+    plan = op.problem([p.view for p in places], [v.type for v in node.inputs], out.type, Unit(target.lanes, target.registers))
+    buffers: dict[str, tuple[int, View]] = {}
+    for name, index, relayout in zip("ab", op.operands, (plan.a, plan.b), strict=True):
+        place, value = places[index], node.inputs[index]
+        assert place.buffer is not None
+        if relayout is None or relayout.is_view(place.view.strides):
+            buffers[name] = (place.buffer, place.view)
+        else:
+            buffers[name] = _copy(scheduler, place, relayout, value.dtype, f"{op.name}: layout of {name}")
+    result = View(out.shape, plan.out_strides)
+    scheduler.bytes.append(plan.out_size * ITEM_BYTES[out.dtype])
+    buffers["out"] = (len(scheduler.bytes) - 1, result)
+    if plan.workspace:
+        scheduler.bytes.append(plan.workspace)
+        buffers["workspace"] = (len(scheduler.bytes) - 1, View((plan.workspace,), (1,)))
+    dtypes = {"a": node.inputs[op.operands[0]].dtype, "b": node.inputs[op.operands[1]].dtype}
+    for launch in plan.launches:
+        pointers = [(buffers[n][0], buffers[n][1].offset * ITEM_BYTES[dtypes[n]] if n in dtypes else 0) for n in launch.buffers]
+        uses = [buffers[n] for n in launch.buffers]
+        reads = [u for n, u in zip(launch.buffers, uses, strict=True) if n in dtypes]
+        writes = [u for n, u in zip(launch.buffers, uses, strict=True) if n not in dtypes]
+        scheduler.add_step(launch.kernel, pointers, launch.params, launch.tiles, launch.work, op.name, reads, writes)
+    scheduler.where[out] = Location(buffers["out"][0], result)
+
+
+def _copy(scheduler: Scheduler, place: Location, relayout: Relayout, dtype: str, name: str) -> tuple[int, View]:
+    """A buffer with the elements of `place` as `relayout` wants them."""
+    edges = tuple(Edge(a.coefficients, a.offset, a.limit) for a in relayout.axes if relayout.pads(a))
+    strides = place.view.strides
+    source = View(relayout.shape, relayout.strides(strides), place.view.offset + relayout.offset(strides), edges)
+    type = Type(dtype, relayout.shape)
+    buffer, layout = scheduler.buffer(type), contiguous(relayout.shape)
+    e = Emitter(scheduler.locate, relayout.shape)
+    e.copy(dtype, place.buffer, source, buffer, layout)
+    scheduler.launch(e, (), name, {buffer})
+    return buffer, layout

@@ -1,0 +1,92 @@
+"""The arithmetic instructions of the loop IR as functions on vectors."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+
+from ..kernel import Instr
+from ..vecmath import FUNCTIONS, philox
+from ..vector import BITS, Vec, is_float
+from .storage import COMPUTE_KIND, decode, encode, wrap
+
+INFINITY = float("inf")
+
+
+def _shift(shift: Callable[[Vec, Vec], Vec]) -> Callable[[Vec, Vec], Vec]:
+    """A shift by more than the width is undefined in LLVM; only the low bits of the amount count here."""
+    return lambda x, amount: shift(x, amount & (BITS[x.kind] - 1))
+
+
+def _rounding(function: Callable[[Vec], Vec]) -> Callable[[Vec], Vec]:
+    """A rounding function, which leaves integers as they are."""
+    return lambda x: function(x) if is_float(x.kind) else x
+
+
+def _isnan(x: Vec) -> Vec:
+    return x.is_nan() if is_float(x.kind) else x.const(False, "bool")
+
+
+def _isinf(x: Vec) -> Vec:
+    return x.abs().eq(INFINITY) if is_float(x.kind) else x.const(False, "bool")
+
+
+SIMPLE: dict[str, Callable[..., Vec]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+    "neg": operator.neg,
+    "abs": Vec.abs,
+    "sqrt": Vec.sqrt,
+    "square": lambda x: x * x,
+    "floor": _rounding(Vec.floor),
+    "ceil": _rounding(Vec.ceil),
+    "trunc": _rounding(Vec.trunc),
+    "isnan": _isnan,
+    "isinf": _isinf,
+    "max": Vec.maximum,
+    "min": Vec.minimum,
+    "eq": Vec.eq,
+    "ne": Vec.ne,
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "not": operator.invert,
+    "and": operator.and_,
+    "or": operator.or_,
+    "xor": operator.xor,
+    "shl": _shift(Vec.shl),
+    "shr": _shift(Vec.ashr),
+    "select": Vec.where,
+    "fma": Vec.fma,
+}
+
+
+def apply(instr: Instr, args: Sequence[Vec], half: bool) -> Vec:
+    """Emit an instruction that has no memory access. Raises TypeError where it is not defined for the kind of its arguments."""
+    if instr.op == "cast":
+        return args[0].to(COMPUTE_KIND[instr.dtype])
+    if instr.op == "wrap":
+        return wrap(str(instr.attr), args[0])
+    if instr.op == "round_to":
+        return decode(str(instr.attr), encode(str(instr.attr), args[0], half), half)
+    if instr.op == "random":
+        return philox(*args)[1 if instr.attr else 0]
+    if instr.op in SIMPLE:
+        return SIMPLE[instr.op](*args)
+    return FUNCTIONS[instr.op](*args)
+
+
+def cost(instr: Instr) -> int:
+    """About how many vector instructions it takes."""
+    if instr.op in ("const", "index", "load", "store"):
+        return 0
+    if instr.op == "reduce":
+        return 6 if str(instr.attr).startswith("arg") else 1
+    if instr.op in ("div", "sqrt"):
+        return 4
+    if instr.op in ("cast", "wrap", "round_to", "gather", "scatter"):
+        return 2
+    return 1 if instr.op in SIMPLE else 20

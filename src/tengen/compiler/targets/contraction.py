@@ -1,0 +1,575 @@
+"""LLVM IR of the contraction kernel: C[b, m, n] (+)= sum over k of A[b, m, k] * B[b, k, n].
+
+The generated function is a batch-reduce GEMM (Georganas et al. 2020, "Harnessing Deep Learning via a Single Building Block"). One launch tile
+is a block of rows times a few panels of columns:
+
+    rows of the block -> a table of element offsets into A and C, so that any three nested m loops look like one
+    for each block of k (only when `blocked`):
+        for each panel of `vectors * lanes` columns:
+            for each `rows` rows of the block:
+                the register tile: accumulators stay in registers over all inner k loops,
+                elements of A are broadcast, rows of B are loaded as vectors
+
+What to run where is decided by `schedule/contraction.py`; here is only how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from llvmlite import ir
+
+from ..vector import ELEMENT, Vec, constant, is_float, llvm_type, splat
+
+I32, I64, PTR = ir.IntType(32), ir.IntType(64), ir.PointerType()
+
+# storage dtype -> (kind in memory, kind of the arithmetic)
+KINDS = {
+    "float16": ("f16", "f32"),
+    "bfloat16": ("i16", "f32"),
+    "float32": ("f32", "f32"),
+    "float64": ("f64", "f64"),
+    "int8": ("i8", "i32"),
+    "uint8": ("i8", "i32"),
+    "int16": ("i16", "i32"),
+    "uint16": ("i16", "i32"),
+    "int32": ("i32", "i32"),
+    "int64": ("i64", "i64"),
+}
+
+MAX_BLOCK_ROWS = 256
+"""Most rows of one launch tile: the size of the table of row offsets on the stack."""
+
+PARAMETERS = (
+    # extents; `rows` = m0 * m1 * m2, `k1` is cut into blocks of `k1_block` and the other k loops are whole
+    *("rows", "m1", "m2", "columns", "k0", "k1", "k2", "k3", "k1_block"),
+    # the grid of launch tiles, slowest first: b0 * b1, splits of k, groups of panels, blocks of rows
+    *("b1", "splits", "blocks_per_split", "panel_groups", "panels_per_group", "row_blocks", "rows_per_block"),
+    *("a_offset", "a_b0", "a_b1", "a_m0", "a_m1", "a_m2", "a_k0", "a_k1", "a_k2", "a_k3"),
+    *("b_offset", "b_b0", "b_b1", "b_panel", "b_k0", "b_k1", "b_k2", "b_k3"),
+    *("c_offset", "c_b0", "c_b1", "c_split", "c_m0", "c_m1", "c_m2", "bias_b0", "bias_b1"),
+)
+"""Names of the run-time numbers in the order of `params`; strides and offsets count elements, strides may be 0 or negative."""
+
+
+@dataclass(frozen=True)
+class ContractionKernel:
+    """The static part of a contraction, which makes its code; equal specifications share one compiled kernel.
+
+    Buffers: A, B, C and, with `bias`, the bias of shape (n,).
+    a, b, c: storage dtypes; rows x (vectors * lanes): the register tile; unroll: steps of the innermost k loop emitted in a row.
+    k_loops: 1 to 3 loops kept in registers, (k1, k2, k3), (k1, k2) or (k1), where the last one is innermost.
+    blocked: k0 and the blocks of k1 are loops around the tiles, and the sum goes through C in memory.
+    accumulate: C is added to, not overwritten. bias: storage dtype of what C starts from instead of zero.
+    a_unit: the innermost k stride of A is 1. a_adjacent: the rows of every register tile lie side by side in A (row stride 1).
+    panels_inner: all panels of a few rows come before the next rows, so that C is written in long runs. packed: the innermost k stride of B is one panel, and n is padded to whole panels.
+    masked: n is not a multiple of the panel, so the ends of rows are stored (and, unless packed, loaded) under a mask.
+    """
+
+    a: str
+    b: str
+    c: str
+    rows: int
+    vectors: int
+    lanes: int
+    unroll: int = 1
+    k_loops: int = 1
+    blocked: bool = False
+    accumulate: bool = False
+    bias: str | None = None
+    a_unit: bool = True
+    a_adjacent: bool = False
+    panels_inner: bool = False
+    packed: bool = False
+    masked: bool = True
+
+    @property
+    def panel(self) -> int:
+        """Columns of one register tile."""
+        return self.vectors * self.lanes
+
+    @property
+    def key(self) -> str:
+        return "contraction " + " ".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self))
+
+    def emit(self, target: Any) -> str:
+        """LLVM IR text of the module; `target.lanes` must hold the 32-bit lanes this specification was made for."""
+        return _ContractionEmitter(self).text()
+
+
+@dataclass(frozen=True)
+class SumKernel:
+    """out[i] = sum over s of partial[s, i]: adds the splits of a contraction, always in the same order.
+
+    Buffers: partial, out. Params: (size, splits). One tile is TILE elements.
+    """
+
+    partial: str
+    out: str
+    lanes: int
+
+    TILE = 4096
+
+    @property
+    def key(self) -> str:
+        return f"sum partial={self.partial} out={self.out} lanes={self.lanes}"
+
+    def emit(self, target: Any) -> str:
+        """LLVM IR text of the module."""
+        return _SumEmitter(self).text()
+
+
+class _Emitter:
+    """The function `kernel`, its buffers, and structured control flow that carries values."""
+
+    def __init__(self, buffers: Sequence[str], parameters: Sequence[str]):
+        self.module = ir.Module()
+        signature = ir.FunctionType(ir.VoidType(), [PTR, PTR, I64, I64])
+        self.function = ir.Function(self.module, signature, "kernel")
+        for argument, name in zip(self.function.args, ("buffers", "params", "tile_begin", "tile_end"), strict=True):
+            argument.name = name
+        pointers, params, self.tile_begin, self.tile_end = self.function.args
+        self.at = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.buffers = {name: self.at.load(self.at.gep(pointers, [i64(i)], source_etype=PTR), name, typ=PTR)
+                        for i, name in enumerate(buffers)}  # fmt: skip
+        self.param = {name: self.at.load(self.at.gep(params, [i64(i)], source_etype=I64), name, typ=I64)
+                      for i, name in enumerate(parameters)}  # fmt: skip
+
+    def text(self) -> str:
+        self.loop(self.tile_begin, self.tile_end, 1, lambda tile, _: self.tile(tile))
+        self.at.ret_void()
+        return str(self.module)
+
+    def tile(self, tile: ir.Value) -> None:
+        raise NotImplementedError
+
+    # -- integers ------------------------------------------------------------------------------------------------
+
+    def sum(self, *terms: ir.Value | int) -> ir.Value:
+        total = i64(terms[0])
+        for term in terms[1:]:
+            total = self.at.add(total, i64(term))
+        return total
+
+    def mul(self, a: ir.Value | int, b: ir.Value | int) -> ir.Value:
+        return self.at.mul(i64(a), i64(b))
+
+    def minimum(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.at.select(self.at.icmp_signed("<", a, b), a, b)
+
+    def divmod(self, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
+        quotient = self.at.udiv(a, b)
+        return quotient, self.at.sub(a, self.at.mul(quotient, b))
+
+    def element(self, base: ir.Value, dtype: str, offset: ir.Value | int) -> ir.Value:
+        """The address of an element of a buffer of `dtype`."""
+        return self.at.gep(base, [i64(offset)], source_etype=ELEMENT[KINDS[dtype][0]])
+
+    # -- control flow --------------------------------------------------------------------------------------------
+
+    def loop(
+        self,
+        low: ir.Value | int,
+        high: ir.Value | int,
+        step: ir.Value | int,
+        body: Callable[[ir.Value, list[ir.Value]], Sequence[ir.Value] | None],
+        carry: Sequence[ir.Value] = (),
+    ) -> list[ir.Value]:
+        """for i in range(low, high, step): carry = body(i, carry). Returns the last carry."""
+        low, high = i64(low), i64(high)
+        before = self.at.block
+        inside, after = self.function.append_basic_block("loop"), self.function.append_basic_block("after")
+        self.at.cbranch(self.at.icmp_signed("<", low, high), inside, after)
+        self.at.position_at_end(inside)
+        i = self.at.phi(I64)
+        i.add_incoming(low, before)
+        phis = [self.at.phi(value.type) for value in carry]
+        result = list(body(i, phis) or ())
+        following = self.at.add(i, i64(step), flags=("nsw",))
+        last = self.at.block
+        self.at.cbranch(self.at.icmp_signed("<", following, high), inside, after)
+        i.add_incoming(following, last)
+        self.at.position_at_end(after)
+        merged = []
+        for phi, start, value in zip(phis, carry, result, strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(value, last)
+            merge = self.at.phi(value.type)
+            merge.add_incoming(start, before)
+            merge.add_incoming(value, last)
+            merged.append(merge)
+        return merged
+
+    def choose(
+        self, condition: ir.Value, yes: Callable[[], list[ir.Value]], no: Callable[[], list[ir.Value]]
+    ) -> list[ir.Value]:
+        """The values of `yes()` where `condition` holds, else those of `no()`; only one of them is executed."""
+        blocks = [self.function.append_basic_block(name) for name in ("yes", "no", "join")]
+        self.at.cbranch(condition, blocks[0], blocks[1])
+        arms = []
+        for block, make in zip(blocks, (yes, no), strict=False):
+            self.at.position_at_end(block)
+            values = make()
+            arms.append((values, self.at.block))
+            self.at.branch(blocks[2])
+        self.at.position_at_end(blocks[2])
+        merged = []
+        for i in range(len(arms[0][0])):
+            phi = self.at.phi(arms[0][0][i].type)
+            for values, block in arms:
+                phi.add_incoming(values[i], block)
+            merged.append(phi)
+        return merged
+
+    # -- memory ------------------------------------------------------------------------------------------------
+
+    def load(self, address: ir.Value, dtype: str, lanes: int, mask: ir.Value | None = None) -> Vec:
+        """Elements converted from their storage dtype to the kind of the arithmetic; zero where the mask is not set."""
+        kind = KINDS[dtype][0]
+        vector = llvm_type(kind, lanes)
+        align = _align(kind)
+        if mask is None:
+            value = self.at.load(address, align=align, typ=vector)
+        else:
+            function = self._intrinsic(f"llvm.masked.load.v{lanes}{kind}.p0", vector, [PTR, I32, mask.type, vector])
+            value = self.at.call(function, [address, ir.Constant(I32, align), mask, constant(0, kind, lanes)])
+        return widen(Vec(self.at, value, kind, lanes), dtype)
+
+    def store(self, value: Vec, address: ir.Value, dtype: str, mask: ir.Value | None = None) -> None:
+        """Store values rounded (floats) or wrapped (integers) to the storage dtype, where the mask is set."""
+        kind = KINDS[dtype][0]
+        align = _align(kind)
+        narrow = narrowed(value, dtype).value
+        if mask is None:
+            self.at.store(narrow, address, align=align)
+            return
+        name = f"llvm.masked.store.v{value.lanes}{kind}.p0"
+        function = self._intrinsic(name, ir.VoidType(), [narrow.type, PTR, I32, mask.type])
+        self.at.call(function, [narrow, address, ir.Constant(I32, align), mask])
+
+    def _intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+        return self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(result, arguments), name)
+
+
+class _ContractionEmitter(_Emitter):
+    def __init__(self, spec: ContractionKernel):
+        self.spec = spec
+        self.kind = KINDS[spec.c][1]
+        super().__init__(("a", "b", "c", *(("bias",) if spec.bias else ())), PARAMETERS)
+        capacity = MAX_BLOCK_ROWS + spec.rows
+        self.a_rows, self.c_rows = (self.at.alloca(I64, capacity, name) for name in ("a_rows", "c_rows"))
+
+    # -- the launch tile ---------------------------------------------------------------------------------------
+
+    def tile(self, tile: ir.Value) -> None:
+        p, add, mul = self.param, self.sum, self.mul
+        rest, block = self.divmod(tile, p["row_blocks"])
+        rest, group = self.divmod(rest, p["panel_groups"])
+        batch, split = self.divmod(rest, p["splits"])
+        b0, b1 = self.divmod(batch, p["b1"])
+        at = {x: add(p[f"{x}_offset"], mul(b0, p[f"{x}_b0"]), mul(b1, p[f"{x}_b1"])) for x in "abc"}
+        at["c"] = add(at["c"], mul(split, p["c_split"]))
+        at["bias"] = add(mul(b0, p["bias_b0"]), mul(b1, p["bias_b1"]))
+        first_row = mul(block, p["rows_per_block"])
+        row_count = self.minimum(p["rows_per_block"], self.at.sub(p["rows"], first_row))
+        self.row_table(first_row, row_count)
+        panel = mul(group, p["panels_per_group"])
+        panels = self.at.udiv(add(p["columns"], self.spec.panel - 1), i64(self.spec.panel))
+        last_panel = self.minimum(add(panel, p["panels_per_group"]), panels)
+
+        def k_block(first: ir.Value, a: ir.Value, b: ir.Value, k1: ir.Value) -> None:
+            starts = self.at.icmp_signed("==", split, i64(0))
+            here = at | {"a": a, "b": b}
+
+            def panels(first_row: ir.Value | int, end_row: ir.Value) -> None:
+                rows = (first_row, end_row)
+                self.loop(panel, last_panel, 1, lambda j, _: self.panel(j, rows, here, k1, first, starts))
+
+            if self.spec.panels_inner:
+                self.loop(0, row_count, self.spec.rows, lambda row, _: panels(row, self.sum(row, 1)))
+            else:
+                panels(0, row_count)
+
+        self.k_blocks(split, at["a"], at["b"], k_block)
+
+    def k_blocks(
+        self, split: ir.Value, a: ir.Value, b: ir.Value, body: Callable[[ir.Value, ir.Value, ir.Value, ir.Value], None]
+    ) -> None:
+        """body(is it the first block?, a, b, extent of k1) for the blocks of k that belong to `split`."""
+        p, add, mul = self.param, self.sum, self.mul
+        if not self.spec.blocked:
+            body(ir.Constant(ir.IntType(1), 1), a, b, p["k1"])
+            return
+        per_image = self.at.udiv(self.at.sub(add(p["k1"], p["k1_block"]), i64(1)), p["k1_block"])
+        low = mul(split, p["blocks_per_split"])
+        high = self.minimum(add(low, p["blocks_per_split"]), mul(per_image, p["k0"]))
+
+        def block(i: ir.Value, _: list[ir.Value]) -> None:
+            k0, k1 = self.divmod(i, per_image)
+            k1 = mul(k1, p["k1_block"])
+            extent = self.minimum(p["k1_block"], self.at.sub(p["k1"], k1))
+            a_at = add(a, mul(k0, p["a_k0"]), mul(k1, p["a_k1"]))
+            b_at = add(b, mul(k0, p["b_k0"]), mul(k1, p["b_k1"]))
+            body(self.at.icmp_signed("==", i, low), a_at, b_at, extent)
+
+        self.loop(low, high, 1, block)
+
+    def row_table(self, first: ir.Value, count: ir.Value) -> None:
+        """Fill a_rows and c_rows with the offsets of `count` rows; the tail of the last register tile repeats the last row.
+
+        Repeated rows are computed and stored twice with equal results, so the register tile needs no test of rows.
+        """
+        p, add, mul = self.param, self.sum, self.mul
+
+        def entries(done: ir.Value, run: ir.Value, a: ir.Value, c: ir.Value, a_step: Any, c_step: Any) -> None:
+            def entry(i: ir.Value, _: list[ir.Value]) -> None:
+                for table, base, step in ((self.a_rows, a, a_step), (self.c_rows, c, c_step)):
+                    slot = self.at.gep(table, [add(done, i)], source_etype=I64)
+                    self.at.store(add(base, mul(i, step)), slot)
+
+            self.loop(0, run, 1, entry)
+
+        start = self.at.block
+        turn, after = self.function.append_basic_block("run"), self.function.append_basic_block("table")
+        self.at.branch(turn)
+        self.at.position_at_end(turn)
+        done = self.at.phi(I64)
+        done.add_incoming(i64(0), start)
+        rest, i2 = self.divmod(add(first, done), p["m2"])
+        i0, i1 = self.divmod(rest, p["m1"])
+        base = {x: add(mul(i0, p[f"{x}_m0"]), mul(i1, p[f"{x}_m1"]), mul(i2, p[f"{x}_m2"])) for x in "ac"}
+        run = self.minimum(self.at.sub(p["m2"], i2), self.at.sub(count, done))
+        entries(done, run, base["a"], base["c"], p["a_m2"], p["c_m2"])
+        following = add(done, run)
+        done.add_incoming(following, self.at.block)
+        self.at.cbranch(self.at.icmp_signed("<", following, count), turn, after)
+        self.at.position_at_end(after)
+        end = self.sum(run, -1)
+        last = {x: add(base[x], mul(end, p[f"{x}_m2"])) for x in "ac"}
+        entries(count, i64(self.spec.rows - 1), last["a"], last["c"], 0, 0)
+
+    # -- one panel of columns ------------------------------------------------------------------------------------
+
+    def panel(
+        self,
+        panel: ir.Value,
+        rows: tuple[ir.Value | int, ir.Value],
+        at: dict[str, ir.Value],
+        k1: ir.Value,
+        first: ir.Value,
+        biased: ir.Value,
+    ) -> None:
+        """The `rows` (first, end) of the block in one panel; `at` are the offsets of A, B, C and the bias."""
+        spec, p = self.spec, self.param
+        column = self.mul(panel, spec.panel)
+        masks = self.masks(self.at.sub(p["columns"], column))
+        a = self.element(self.buffers["a"], spec.a, at["a"])
+        b = self.element(self.buffers["b"], spec.b, self.sum(at["b"], self.mul(panel, p["b_panel"])))
+        c = self.element(self.buffers["c"], spec.c, self.sum(at["c"], column))
+        starts = self.start_values(self.sum(at["bias"], column), masks, biased)
+
+        def c_at(row: ir.Value) -> list[ir.Value]:
+            starts = [self.element(c, spec.c, self.offset(self.c_rows, row, i)) for i in range(spec.rows)]
+            return [self.element(start, spec.c, j * spec.lanes) for start in starts for j in range(spec.vectors)]
+
+        def register_tile(row: ir.Value, _: list[ir.Value]) -> None:
+            a_at = self.a_at(a, row)
+            begun = self.begin(lambda: c_at(row), starts, masks, first)
+            totals = self.k_loops(a_at, b, begun, masks, k1)
+            # addresses are computed again, because over the k loops they would only push others out of the registers
+            for i, (total, address) in enumerate(zip(totals, c_at(row), strict=True)):
+                self.store(Vec(self.at, total, self.kind, spec.lanes), address, spec.c, masks[i % spec.vectors])
+
+        self.loop(rows[0], rows[1], spec.rows, register_tile)
+
+    def a_at(self, a: ir.Value, row: ir.Value) -> list[ir.Value]:
+        """The addresses of the rows of A from `row` of the block on."""
+        spec = self.spec
+        if spec.a_adjacent:
+            start = self.element(a, spec.a, self.offset(self.a_rows, row, 0))
+            return [self.element(start, spec.a, i) for i in range(spec.rows)]
+        return [self.element(a, spec.a, self.offset(self.a_rows, row, i)) for i in range(spec.rows)]
+
+    def offset(self, table: ir.Value, row: ir.Value, i: int) -> ir.Value:
+        return self.at.load(self.at.gep(table, [self.sum(row, i)], source_etype=I64), typ=I64)
+
+    def masks(self, columns: ir.Value) -> list[ir.Value | None]:
+        """For each vector of the panel which of its lanes lie within the `columns` that are left."""
+        spec = self.spec
+        if not spec.masked:
+            return [None] * spec.vectors
+        left = splat(self.at, columns, "i64", spec.lanes)
+        masks: list[ir.Value | None] = []
+        for j in range(spec.vectors):
+            index = ir.Constant(llvm_type("i64", spec.lanes), [j * spec.lanes + i for i in range(spec.lanes)])
+            masks.append((Vec(self.at, index, "i64", spec.lanes) < left).value)
+        return masks
+
+    def start_values(self, column: ir.Value, masks: list[ir.Value | None], biased: ir.Value) -> list[ir.Value]:
+        """What each accumulator of a row starts from: the bias (in the first split only), else zero."""
+        spec = self.spec
+        zero = constant(0, self.kind, spec.lanes)
+        if not spec.bias:
+            return [zero] * spec.vectors
+        starts = []
+        for j in range(spec.vectors):
+            address = self.element(self.buffers["bias"], spec.bias, self.sum(column, j * spec.lanes))
+            starts.append(self.at.select(biased, self.load(address, spec.bias, spec.lanes, masks[j]).value, zero))
+        return starts
+
+    def begin(
+        self,
+        c_at: Callable[[], list[ir.Value]],
+        starts: list[ir.Value],
+        masks: list[ir.Value | None],
+        first: ir.Value,
+    ) -> list[ir.Value]:
+        """The accumulators before the first k: the start values, or what C holds already."""
+        spec = self.spec
+        fresh = starts * spec.rows
+
+        def held() -> list[ir.Value]:
+            return [self.load(at, spec.c, spec.lanes, masks[i % spec.vectors]).value for i, at in enumerate(c_at())]
+
+        def plus_bias() -> list[ir.Value]:
+            if not spec.bias:
+                return held()
+            return [self.add(x, y) for x, y in zip(held(), fresh, strict=True)]
+
+        if spec.blocked:
+            return self.choose(first, plus_bias if spec.accumulate else lambda: fresh, held)
+        return plus_bias() if spec.accumulate else fresh
+
+    def add(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return (Vec(self.at, x, self.kind, self.spec.lanes) + Vec(self.at, y, self.kind, self.spec.lanes)).value
+
+    # -- the register tile -----------------------------------------------------------------------------------------
+
+    def k_loops(
+        self, a_at: list[ir.Value], b: ir.Value, totals: list[ir.Value], masks: list[ir.Value | None], k1: ir.Value
+    ) -> list[ir.Value]:
+        """Run the inner k loops over the register tile; returns the accumulators."""
+        p, spec = self.param, self.spec
+        extents = {"k1": k1, "k2": p["k2"], "k3": p["k3"]}
+        names = ("k1", "k2", "k3")[: spec.k_loops]
+
+        def nest(level: int, a_k: ir.Value, b_k: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
+            name = names[level]
+            if level == spec.k_loops - 1:
+                return self.innermost(extents[name], name, (a_at, a_k), (b, b_k), totals, masks)
+
+            def turn(_: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
+                result = nest(level + 1, carry[0], carry[1], carry[2:])
+                return [self.sum(carry[0], p[f"a_{name}"]), self.sum(carry[1], p[f"b_{name}"]), *result]
+
+            return self.loop(0, extents[name], 1, turn, [a_k, b_k, *totals])[2:]
+
+        return nest(0, i64(0), i64(0), totals)
+
+    def innermost(
+        self,
+        extent: ir.Value,
+        name: str,
+        a: tuple[list[ir.Value], ir.Value],
+        b: tuple[ir.Value, ir.Value],
+        totals: list[ir.Value],
+        masks: list[ir.Value | None],
+    ) -> list[ir.Value]:
+        """The innermost k loop: `unroll` steps a turn, then the rest one by one."""
+        spec = self.spec
+        a_step = i64(1) if spec.a_unit else self.param[f"a_{name}"]
+        b_step = i64(spec.panel) if spec.packed else self.param[f"b_{name}"]
+
+        def steps(count: int) -> Callable[[ir.Value, list[ir.Value]], list[ir.Value]]:
+            def turn(_: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
+                a_k, b_k, totals = carry[0], carry[1], carry[2:]
+                for _ in range(count):
+                    totals = self.step([(at, a_k) for at in a[0]], self.element(b[0], spec.b, b_k), totals, masks)
+                    a_k, b_k = self.at.add(a_k, a_step), self.at.add(b_k, b_step)
+                return [a_k, b_k, *totals]
+
+            return turn
+
+        carry = [a[1], b[1], *totals]
+        if spec.unroll > 1:
+            whole = self.at.sub(extent, self.at.urem(extent, i64(spec.unroll)))
+            carry = self.loop(0, whole, spec.unroll, steps(spec.unroll), carry)
+            carry = self.loop(whole, extent, 1, steps(1), carry)
+        else:
+            carry = self.loop(0, extent, 1, steps(1), carry)
+        return carry[2:]
+
+    def step(
+        self,
+        a: list[tuple[ir.Value, ir.Value]],
+        b: ir.Value,
+        totals: list[ir.Value],
+        masks: list[ir.Value | None],
+    ) -> list[ir.Value]:
+        """One k: totals[i, j] += a[i] * b[j]."""
+        spec, result = self.spec, []
+        columns = [
+            self.load(self.element(b, spec.b, j * spec.lanes), spec.b, spec.lanes, None if spec.packed else masks[j])
+            for j in range(spec.vectors)
+        ]
+        for i, (row, k) in enumerate(a):
+            scalar = self.load(self.element(row, spec.a, k), spec.a, 1)
+            value = splat(self.at, scalar.value, self.kind, spec.lanes)
+            for j, column in enumerate(columns):
+                total = value.like(totals[i * spec.vectors + j])
+                # fmuladd is fused where the target has such an instruction, and no call to libm where it has none
+                both = value.intrinsic("llvm.fmuladd", None, column, total) if is_float(self.kind) else value * column + total
+                result.append(both.value)
+        return result
+
+
+class _SumEmitter(_Emitter):
+    def __init__(self, spec: SumKernel):
+        self.spec = spec
+        super().__init__(("partial", "out"), ("size", "splits"))
+
+    def tile(self, tile: ir.Value) -> None:
+        first = self.mul(tile, SumKernel.TILE)
+        end = self.minimum(self.sum(first, SumKernel.TILE), self.param["size"])
+        whole = self.at.sub(end, self.at.urem(self.at.sub(end, first), i64(self.spec.lanes)))
+        self.loop(first, whole, self.spec.lanes, lambda i, _: self.elements(i, self.spec.lanes))
+        self.loop(whole, end, 1, lambda i, _: self.elements(i, 1))
+
+    def elements(self, i: ir.Value, lanes: int) -> None:
+        spec = self.spec
+        kind = KINDS[spec.partial][1]
+
+        def add(split: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
+            at = self.sum(self.mul(split, self.param["size"]), i)
+            value = self.load(self.element(self.buffers["partial"], spec.partial, at), spec.partial, lanes)
+            return [(Vec(self.at, carry[0], kind, lanes) + value).value]
+
+        (total,) = self.loop(0, self.param["splits"], 1, add, [constant(0, kind, lanes)])
+        self.store(Vec(self.at, total, kind, lanes), self.element(self.buffers["out"], spec.out, i), spec.out)
+
+
+def i64(value: ir.Value | int) -> ir.Value:
+    return ir.Constant(I64, value) if isinstance(value, int) else value
+
+
+def widen(value: Vec, dtype: str) -> Vec:
+    """A storage dtype's elements in the kind of their arithmetic."""
+    if dtype == "bfloat16":
+        return value.to("i32", unsigned=True).shl(16).bitcast("f32")
+    return value.to(KINDS[dtype][1], unsigned=dtype.startswith("u"))
+
+
+def narrowed(value: Vec, dtype: str) -> Vec:
+    """The reverse of `widen`: floats are rounded to nearest even, integers wrap."""
+    if dtype == "bfloat16":
+        bits = value.bitcast("i32")
+        rounded = bits + (bits.lshr(16) & 1) + 0x7FFF
+        quiet = bits | 0x400000
+        return value.is_nan().where(quiet, rounded).lshr(16).to("i16")
+    return value.to(KINDS[dtype][0])
+
+
+def _align(kind: str) -> int:
+    return {"i8": 1, "i16": 2, "f16": 2, "i32": 4, "f32": 4, "i64": 8, "f64": 8}[kind]

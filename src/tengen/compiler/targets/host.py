@@ -1,0 +1,131 @@
+"""The machine that kernels run on: its instruction set, and LLVM's way from IR text to an address.
+
+Which instruction set: the setting `isa` (environment variable TENGEN_ISA). "native" is all that this machine has; a narrower one gives a generic
+processor of that level, so that one machine can test the code of several.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from dataclasses import dataclass
+from functools import cache
+
+import llvmlite.binding as llvm
+
+from ...base import config
+
+
+@dataclass(frozen=True)
+class Target:
+    """An instruction set as kernels see it.
+
+    lanes: 32-bit elements of a vector register. masked, gathered: element widths (bits) that have masked loads and stores, and gathers.
+    half: float16 conversions are instructions.
+    """
+
+    name: str
+    cpu: str
+    features: str
+    lanes: int
+    masked: tuple[int, ...] = ()
+    gathered: tuple[int, ...] = ()
+    half: bool = False
+
+    @property
+    def registers(self) -> int:
+        """Vector registers."""
+        return 32 if self.name in ("avx512", "neon") else 16
+
+
+# LLVM's processor name, vector lanes, masked widths, gathered widths, float16 conversions, host features that it needs
+_LEVELS = {
+    "avx512": ("x86-64-v4", 16, (8, 16, 32, 64), (32, 64), True, ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "f16c")),
+    "avx2": ("x86-64-v3", 8, (32, 64), (), True, ("avx2", "fma", "f16c")),
+    "x86-64": ("x86-64", 4, (), (), False, ("sse2",)),
+    "neon": ("generic", 4, (), (), True, ("neon",)),
+}
+
+
+def host_target() -> Target:
+    """The target that the setting `isa` asks for. Raises RuntimeError if this machine does not have it."""
+    return _target(config.get("isa"))
+
+
+def available() -> list[str]:
+    """The instruction sets that this machine can run, widest first."""
+    return [name for name in _LEVELS if not _missing(name)]
+
+
+@cache
+def _target(isa: str) -> Target:
+    _initialize()
+    names = available()
+    if isa != "native" and isa not in names:
+        lacks = ", ".join(_missing(isa))
+        raise RuntimeError(f"TENGEN_ISA={isa}: this machine has no {isa} ({lacks} missing); it can run {', '.join(names)}")
+    if isa == "native" and not names:
+        raise RuntimeError(f"tengen makes kernels for x86-64 and ARM with NEON, not for {platform.machine()}")
+    name = names[0] if isa == "native" else isa
+    cpu, lanes, masked, gathered, half, _ = _LEVELS[name]
+    features = ""
+    if isa == "native":
+        cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    if name == "avx512":
+        features = ",".join(filter(None, (features, "-prefer-256-bit")))  # LLVM avoids 512-bit registers on many processors
+    return Target(name, cpu, features, lanes, masked, gathered, half)
+
+
+@cache
+def _host_features() -> frozenset[str]:
+    return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
+
+
+def _missing(isa: str) -> list[str]:
+    return [feature for feature in _LEVELS[isa][-1] if feature not in _host_features()]
+
+
+# -- LLVM ----------------------------------------------------------------------------------------------------------
+
+_lock = threading.RLock()
+_loaded: list[llvm.ResourceTracker] = []  # a library is unloaded with its tracker, so they live as long as the process
+
+
+@cache
+def _initialize() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+@cache
+def _machine(target: Target) -> llvm.TargetMachine:
+    _initialize()
+    native = llvm.Target.from_default_triple()
+    return native.create_target_machine(cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small")
+
+
+@cache
+def _linker() -> llvm.LLJIT:
+    _initialize()
+    return llvm.create_lljit_compiler()
+
+
+def compile_object(text: str, target: Target) -> bytes:
+    """Machine code (an object file) of a module of LLVM IR. The IR is written well: no middle-end passes run."""
+    with _lock:
+        return _machine(target).emit_object(llvm.parse_assembly(text))
+
+
+def assembly(text: str, target: Target) -> str:
+    """The same code for people to read."""
+    with _lock:
+        return _machine(target).emit_assembly(llvm.parse_assembly(text))
+
+
+def load(code: bytes) -> int:
+    """Link an object file into the process; the address of its function `kernel`."""
+    with _lock:
+        builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol("kernel")
+        tracker = builder.link(_linker(), f"kernel{len(_loaded)}")
+        _loaded.append(tracker)
+        return tracker["kernel"]

@@ -1,0 +1,306 @@
+"""Writes the kernel of a Nest; the loops are described in `targets/nest.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from llvmlite import ir
+
+from ..kernel import Access, Instr, Nest
+from ..vector import Vec, constant, llvm_type, splat
+from . import arithmetic, nest_fold
+from .flow import I64, Flow, i64
+from .host import Target
+from .nest_fold import Accumulator
+from .nest_memory import Memory, Operand, Range, Scope
+from .nest_structure import SINKS, Structure, access_number
+from .storage import COMPUTE_KIND
+
+
+class NestEmitter(Flow):
+    """Emits one kernel. The position of every parameter follows from the Nest (`kernel.pack`, then the four numbers of `nest.Tiling`)."""
+
+    def __init__(self, nest: Nest, target: Target):
+        super().__init__()
+        self.nest, self.target, self.structure = nest, target, Structure(nest)
+        self.width, self.tail = self.structure.width(target), self.structure.tail_width(target)
+        self._position = 0
+        self.extents = [self._next() for _ in range(nest.dims)]
+        self.operands = [self._operand(i, access) for i, access in enumerate(nest.accesses)]
+        self.items, self.items_per_tile, self.chunk, self.chunks = (self._next() for _ in range(4))
+        status = self.buffer(len(nest.accesses)) if nest.needs_status else None
+        self.memory = Memory(self, nest.lane, target, status)
+
+    def text(self) -> str:
+        """The LLVM IR of the module."""
+        scope = Scope({}, {}, (i64(0),) * len(self.operands), tuple(tuple(r.offset for r in o.ranges) for o in self.operands))
+        self._settle(scope, 0)
+        self._items(scope)
+        self.at.ret_void()
+        return str(self.module)
+
+    # -- parameters ------------------------------------------------------------------------------------------------
+
+    def _next(self) -> ir.Value:
+        self._position += 1
+        return self.parameter(self._position - 1)
+
+    def _operand(self, number: int, access: Access) -> Operand:
+        if access.dtype.startswith("param_"):
+            return Operand(access, ir.Constant(ir.PointerType(), None), {}, (), (), self._next())
+        strides = {d: i64(1) if step == "1" else self._next() for d, step in enumerate(access.steps) if step != "0"}
+        ranges = []
+        for bound in access.bounds:
+            offset, limit = self._next(), self._next()
+            coefficients = {d: self._next() for d in bound.dims}
+            ranges.append(Range(offset, limit, coefficients, self._next() if bound.divisor else None))
+        indirect = tuple((self._next(), self._next()) for _ in range(access.indirect))
+        buffer = ir.Constant(ir.PointerType(), None) if access.dtype == "iota" else self.buffer(number)
+        return Operand(access, buffer, strides, tuple(ranges), indirect)
+
+    # -- loops over kept dims ----------------------------------------------------------------------------------------
+
+    def _items(self, scope: Scope) -> None:
+        """All items of the tiles; their indices count up like an odometer."""
+        dims = self.structure.item_dims
+        limits = [self.chunks if d == self.nest.lane else self.extents[d] for d in dims]
+        first = self.at.mul(self.tile_begin, self.items_per_tile)
+        last = self.minimum(self.at.mul(self.tile_end, self.items_per_tile), self.items)
+        start, rest = [], first
+        for limit in reversed(limits[1:]):
+            start.insert(0, self.at.urem(rest, limit))
+            rest = self.at.udiv(rest, limit)
+        if dims:
+            start.insert(0, rest)
+
+        def item(_: ir.Value, digits: list[ir.Value]) -> list[ir.Value]:
+            inner = scope
+            for d, digit in zip(dims, digits, strict=True):
+                if d != self.nest.lane:
+                    inner = self.memory.enter(inner, self.operands, d, digit)
+            self._settle(inner, 0)
+            chunk = digits[dims.index(self.nest.lane)] if self.structure.chunked else i64(0)
+            self._serial(inner, [d for d in range(self.structure.parallel, self.nest.kept) if d != self.nest.lane], chunk)
+            return self._count_up(digits, limits)
+
+        self.loop(first, last, 1, item, start)
+
+    def _count_up(self, digits: Sequence[ir.Value], limits: Sequence[ir.Value]) -> list[ir.Value]:
+        result: list[ir.Value] = []
+        carry: ir.Value = i64(1)
+        for digit, limit in zip(reversed(digits), reversed(limits), strict=True):
+            following = self.at.add(digit, carry)
+            full = self.at.icmp_signed(">=", following, limit)
+            result.insert(0, self.at.select(full, i64(0), following))
+            carry = self.at.zext(full, I64)
+        return result
+
+    def _serial(self, scope: Scope, dims: Sequence[int], chunk: ir.Value) -> None:
+        """Loops over the kept dims that run in order inside an item."""
+        if not dims:
+            self._lanes(scope, chunk)
+            return
+
+        def body(index: ir.Value, _: list[Any]) -> tuple[()]:
+            inner = self.memory.enter(scope, self.operands, dims[0], index)
+            self._settle(inner, 0)
+            self._serial(inner, dims[1:], chunk)
+            return ()
+
+        self.loop(i64(0), self.extents[dims[0]], 1, body)
+
+    def _lanes(self, scope: Scope, chunk: ir.Value) -> None:
+        """One chunk of the lane dim if that is kept."""
+        if not self.structure.lane_is_kept:
+            self._row(scope)
+            return
+        begin = self.at.mul(chunk, self.chunk)
+        end = self.minimum(self.at.add(begin, self.chunk), self.extents[self.nest.lane])
+
+        def body(inner: Scope, _: list[Any]) -> tuple[()]:
+            self._row(inner)
+            return ()
+
+        self._along_lanes(scope, begin, end, body, body, ())
+
+    def _along_lanes(self, scope: Scope, begin: ir.Value, end: ir.Value, main: Any, tail: Any, carry: Sequence[Any], rest: Sequence[Any] = ()) -> list[Any]:
+        """Vectors from `begin` to `end`: `main(scope, carry)` for whole groups, then `tail(scope, rest)`. Returns both carries in one list.
+
+        Where a group is one register and the tail has masks, the tail's loop does everything: half the code.
+        """
+        middle, done = begin, list(carry)
+        if self.width != self.tail:
+            length = self.at.sub(end, begin)
+            middle = self.at.sub(end, self.at.and_(length, i64(self.width - 1)))
+
+            def whole(index: ir.Value, carried: list[Any]) -> Sequence[Any]:
+                return main(self._lane_scope(scope, index, self.width, None), carried)
+
+            done = self.loop(begin, middle, self.width, whole, carry)
+
+        def remaining(index: ir.Value, carried: list[Any]) -> Sequence[Any]:
+            mask = self._first_lanes(self.at.sub(end, index)) if self.tail > 1 else None
+            return tail(self._lane_scope(scope, index, self.tail, mask), carried)
+
+        return done + self.loop(middle, end, self.tail, remaining, rest)
+
+    def _lane_scope(self, scope: Scope, index: ir.Value, width: int, mask: Vec | None) -> Scope:
+        return replace(self.memory.enter(scope, self.operands, self.nest.lane, index), width=width, mask=mask)
+
+    def _first_lanes(self, count: ir.Value) -> Vec:
+        """The mask of the first `count` lanes of a register."""
+        limit = self.at.trunc(self.minimum(count, i64(self.tail)), ir.IntType(32))
+        lanes = Vec(self.at, ir.Constant(llvm_type("i32", self.tail), list(range(self.tail))), "i32", self.tail)
+        return lanes < splat(self.at, limit, "i32", self.tail)
+
+    # -- one kept index tuple (or a vector of them) ---------------------------------------------------------------------
+
+    def _row(self, scope: Scope) -> None:
+        self._settle(scope, 0)
+        for number, sinks in enumerate(self.structure.passes):
+            results = self._pass(scope, number, sinks)
+            scope.values.update(results)
+            self._settle(scope, number + 1)
+        for i in self.structure.row_sinks:
+            self._sink(scope, i)
+
+    def _pass(self, scope: Scope, number: int, sinks: tuple[int, ...]) -> dict[int, Vec]:
+        """One run over the reduced dims; the values of its reduces."""
+        folds = [i for i in sinks if self.nest.code[i].op == "reduce"]
+        wanted = self.structure.needed(sinks)
+        dims = [d for d in self.structure.reduced if d != self.nest.lane]
+        main = [self._identity(i, scope.width if self.structure.lane_is_kept else self.width) for i in folds]
+        tail = [] if self.structure.lane_is_kept else [self._identity(i, self.tail) for i in folds]
+        shapes = main + tail
+
+        def level(outer: Scope, depth: int, carry: Sequence[Any]) -> Sequence[Any]:
+            self._settle(outer, number, wanted)
+            if depth < len(dims):
+
+                def body(index: ir.Value, inner: list[Any]) -> Sequence[Any]:
+                    return level(self.memory.enter(outer, self.operands, dims[depth], index), depth + 1, inner)
+
+                return self.loop(i64(0), self.extents[dims[depth]], 1, body, carry)
+            if self.structure.lane_is_kept:
+                return visit(outer, carry)
+            half = len(carry) // 2
+            return self._along_lanes(outer, i64(0), self.extents[self.nest.lane], visit, visit, carry[:half], carry[half:])
+
+        def visit(inner: Scope, carry: Sequence[Any]) -> Sequence[Any]:
+            self._settle(inner, number, wanted)
+            joined = [self._join(inner, i, a) for i, a in zip(folds, self._shaped(carry, folds, inner.width), strict=True)]
+            for i in sinks:
+                if self.nest.code[i].op in SINKS:
+                    self._sink(inner, i)
+            return _flat(joined)
+
+        carry = level(scope, 0, _flat(shapes))
+        return self._finish(folds, carry, scope.width)
+
+    def _finish(self, folds: Sequence[int], carry: Sequence[Any], width: int) -> dict[int, Vec]:
+        """The value of each reduce from what the loops carried out: for a reduced lane dim the lanes are folded too."""
+        if self.structure.lane_is_kept:
+            finished = self._shaped(carry, folds, width)
+        else:
+            half = len(carry) // 2
+            finished = []
+            mains, tails = self._shaped(carry[:half], folds, self.width), self._shaped(carry[half:], folds, self.tail)
+            for i, main, tail in zip(folds, mains, tails, strict=True):
+                monoid = str(self.nest.code[i].attr)
+                if self.width == self.tail:
+                    both = tail
+                else:
+                    both = nest_fold.combine(monoid, nest_fold.across(monoid, main, self.tail), tail)
+                finished.append(nest_fold.across(monoid, both, 1))
+        return {i: accumulator[-1] for i, accumulator in zip(folds, finished, strict=True)}
+
+    # -- accumulators ------------------------------------------------------------------------------------------------
+
+    def _kinds(self, fold: int) -> tuple[str, ...]:
+        return tuple(COMPUTE_KIND[self.nest.code[a].dtype] for a in self.nest.code[fold].args)
+
+    def _identity(self, fold: int, lanes: int) -> Accumulator:
+        return nest_fold.identity(self.at, self.nest.code[fold], self._kinds(fold), lanes)
+
+    def _shaped(self, carry: Sequence[Any], folds: Sequence[int], lanes: int) -> list[Accumulator]:
+        """Loop-carried values as accumulators."""
+        rest = iter(carry)
+        return [tuple(Vec(self.at, next(rest), kind, lanes) for kind in self._kinds(i)) for i in folds]
+
+    def _join(self, scope: Scope, fold: int, accumulator: Accumulator) -> Accumulator:
+        instr = self.nest.code[fold]
+        value = tuple(self._lanes_of(scope, a, scope.width) for a in instr.args)
+        joined = nest_fold.combine(str(instr.attr), accumulator, value)
+        if scope.mask is None:
+            return joined
+        mask = scope.mask
+        return tuple(mask.where(new, old) for new, old in zip(joined, accumulator, strict=True))
+
+    # -- instructions --------------------------------------------------------------------------------------------------
+
+    def _settle(self, scope: Scope, stage: int, wanted: frozenset[int] | None = None) -> None:
+        """Emit every value that can be known here and is needed: as far outside the loops as possible."""
+        known = frozenset(scope.index)
+        for i, instr in enumerate(self.nest.code):
+            if i in scope.values or i not in self.structure.live or instr.op in ("reduce", *SINKS):
+                continue
+            if self.structure.stage[i] <= stage and self.structure.varies[i] <= known and (wanted is None or i in wanted):
+                scope.values[i] = self._emit(scope, i, instr)
+
+    def _emit(self, scope: Scope, number: int, instr: Instr) -> Vec:
+        kind = COMPUTE_KIND[instr.dtype]
+        if instr.op == "const":
+            assert isinstance(instr.attr, (bool, int, float))
+            return Vec(self.at, constant(instr.attr, kind, 1), kind, 1)
+        if instr.op == "index":
+            assert isinstance(instr.attr, int)
+            if instr.attr == self.nest.lane and scope.width > 1:
+                return self.memory.along_lanes(scope.index[instr.attr], i64(1), scope.width)
+            return Vec(self.at, scope.index[instr.attr], "i64", 1)
+        varies = self.nest.lane in self.structure.varies[number]
+        if instr.op in ("load", "gather"):
+            return self._load(scope, instr, varies).to(kind)
+        width = max((scope.values[a].lanes for a in instr.args), default=1)
+        return arithmetic.apply(instr, [self._lanes_of(scope, a, width) for a in instr.args], self.target.half)
+
+    def _load(self, scope: Scope, instr: Instr, varies: bool) -> Vec:
+        a = access_number(instr)
+        operand, dtype = self.operands[a], self.nest.accesses[a].dtype
+        if operand.number is not None:
+            bits = Vec(self.at, operand.number, "i64", 1)
+            return bits.bitcast("f64") if "float" in dtype else bits
+        if dtype == "iota":
+            if varies and scope.width > 1:
+                return self.memory.along_lanes(scope.offsets[a], operand.strides[self.nest.lane], scope.width)
+            return Vec(self.at, scope.offsets[a], "i64", 1)
+        indices = [self._lanes_of(scope, i, scope.values[i].lanes) for i in instr.args]
+        return self.memory.read(self.memory.place(scope, operand, a, varies, indices))
+
+    def _sink(self, scope: Scope, number: int) -> None:
+        """A store or scatter. One that does not move along the lanes writes one element, which all of them agree on."""
+        instr = self.nest.code[number]
+        a = access_number(instr)
+        value, indices = instr.args[0], [scope.values[i] for i in instr.args[1:]]
+        operand = self.operands[a]
+        place = self.memory.place(scope, operand, a, self.nest.lane in self.structure.moves[a], indices)
+        add = isinstance(instr.attr, tuple) and instr.attr[1] == "add"
+        self.memory.write(place, self._lanes_of(scope, value, place.lanes), add)
+
+    def _lanes_of(self, scope: Scope, number: int, lanes: int) -> Vec:
+        """A value in `lanes` lanes."""
+        v = scope.values[number]
+        if v.lanes == lanes:
+            return v
+        if lanes == 1:
+            return nest_fold.first_lane(v)
+        instr = self.nest.code[number]
+        if instr.op == "const":
+            assert isinstance(instr.attr, (bool, int, float))
+            return Vec(self.at, constant(instr.attr, v.kind, lanes), v.kind, lanes)
+        return splat(self.at, v.value, v.kind, lanes)
+
+
+def _flat(accumulators: Sequence[Accumulator]) -> list[Any]:
+    return [v.value for accumulator in accumulators for v in accumulator]

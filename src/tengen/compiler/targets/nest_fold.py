@@ -1,0 +1,86 @@
+"""Reductions: accumulators, how a value joins one, and how the lanes of an accumulator become one number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+from ..kernel import Instr
+from ..vector import BITS, Vec, constant, is_float
+
+Accumulator = tuple[Vec, ...]
+"""One vector, or for argmax and argmin the extreme values and their indices."""
+
+
+def _identity(monoid: str, kind: str) -> float | int | bool:
+    """The number that changes nothing: what the reduction of nothing gives."""
+    if monoid in ("sum", "any"):
+        return 0
+    if monoid in ("prod", "all"):
+        return 1
+    low = monoid.endswith("max")
+    if is_float(kind):
+        return float("-inf") if low else float("inf")
+    return -(1 << BITS[kind] - 1) if low else (1 << BITS[kind] - 1) - 1
+
+
+def identity(builder: ir.IRBuilder, instr: Instr, kinds: tuple[str, ...], lanes: int) -> Accumulator:
+    """What the accumulator of a `reduce` starts with; `kinds` are those of its arguments."""
+    numbers = [_identity(str(instr.attr), kinds[0]), (1 << 63) - 1]
+    return tuple(Vec(builder, constant(n, k, lanes), k, lanes) for n, k in zip(numbers, kinds, strict=False))
+
+
+def combine(monoid: str, a: Accumulator, b: Accumulator) -> Accumulator:
+    """The accumulator of both, where `a` stands for the elements that come first."""
+    if monoid.startswith("arg"):
+        return _combine_indexed(monoid, a, b)
+    x, y = a[0], b[0]
+    if monoid == "sum":
+        return (x + y,)
+    if monoid == "prod":
+        return (x * y,)
+    if monoid == "any":
+        return (x | y,)
+    if monoid == "all":
+        return (x & y,)
+    return (x.maximum(y) if monoid == "max" else x.minimum(y),)
+
+
+def _combine_indexed(monoid: str, a: Accumulator, b: Accumulator) -> Accumulator:
+    """A nan beats every number; among equals the lower index wins, in whatever order they are met."""
+    (x, i), (y, j) = a, b
+    better = y > x if monoid == "argmax" else y < x
+    equal = x.eq(y)
+    if is_float(x.kind):
+        x_nan, y_nan = x.is_nan(), y.is_nan()
+        better, equal = better | (y_nan & ~x_nan), equal | (x_nan & y_nan)
+    better = better | (equal & (j < i))
+    return better.where(y, x), better.where(j, i)
+
+
+def across(monoid: str, accumulator: Accumulator, lanes: int) -> Accumulator:
+    """Fold the upper half onto the lower one until `lanes` lanes are left: a fixed tree."""
+    while accumulator[0].lanes > lanes:
+        half = accumulator[0].lanes // 2
+        accumulator = combine(
+            monoid,
+            tuple(_part(v, 0, half) for v in accumulator),
+            tuple(_part(v, half, half) for v in accumulator),
+        )
+    return accumulator
+
+
+def first_lane(v: Vec) -> Vec:
+    """Lane 0 as a scalar."""
+    return _part(v, 0, 1)
+
+
+def _part(v: Vec, first: int, count: int) -> Vec:
+    i32 = ir.IntType(32)
+    if count == 1:
+        value: Any = v.builder.extract_element(v.value, ir.Constant(i32, first))
+    else:
+        picks = ir.Constant(ir.VectorType(i32, count), list(range(first, first + count)))
+        value = v.builder.shuffle_vector(v.value, ir.Constant(v.value.type, ir.Undefined), picks)
+    return Vec(v.builder, value, v.kind, count)

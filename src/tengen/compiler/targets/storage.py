@@ -1,0 +1,82 @@
+"""How numbers lie in memory: conversions between storage dtypes and the kinds that kernels compute with."""
+
+from __future__ import annotations
+
+from ..vector import Vec
+
+# storage dtype -> (kind of the bits in memory, kind they are computed with)
+KINDS = {
+    "bool": ("i8", "bool"),
+    "uint8": ("i8", "i32"),
+    "int8": ("i8", "i32"),
+    "uint16": ("i16", "i32"),
+    "int16": ("i16", "i32"),
+    "int32": ("i32", "i32"),
+    "int64": ("i64", "i64"),
+    "float16": ("i16", "f32"),
+    "bfloat16": ("i16", "f32"),
+    "float32": ("f32", "f32"),
+    "float64": ("f64", "f64"),
+    "weak_int": ("i64", "i64"),
+    "weak_float": ("f64", "f64"),
+}
+
+COMPUTE_KIND = {"bool": "bool", "int32": "i32", "int64": "i64", "float32": "f32", "float64": "f64"}
+
+
+def decode(dtype: str, raw: Vec, half: bool) -> Vec:
+    """The number that the bits `raw` mean in `dtype`. half: the machine converts float16 itself."""
+    if dtype == "bool":
+        return raw.ne(0)
+    if dtype == "bfloat16":
+        return raw.to("i32", unsigned=True).shl(16).bitcast("f32")
+    if dtype == "float16":
+        return raw.bitcast("f16").to("f32") if half else _half_to_single(raw)
+    return raw.to(KINDS[dtype][1], unsigned=dtype in ("uint8", "uint16"))
+
+
+def encode(dtype: str, value: Vec, half: bool) -> Vec:
+    """The bits of `value` in `dtype`: floats round to nearest even, integers keep their low bits."""
+    memory, compute = KINDS[dtype]
+    value = value.to(compute)
+    if dtype == "bfloat16":
+        return _single_to_bfloat(value)
+    if dtype == "float16":
+        return value.to("f16").bitcast("i16") if half else _single_to_half(value)
+    return value.to(memory)
+
+
+def wrap(dtype: str, value: Vec) -> Vec:
+    """An i32 value brought into the range of a narrow integer dtype, as storing and loading it would."""
+    bits = 8 if dtype.endswith("8") else 16
+    if dtype.startswith("u"):
+        return value & ((1 << bits) - 1)
+    return value.shl(32 - bits).ashr(32 - bits)
+
+
+def _single_to_bfloat(value: Vec) -> Vec:
+    bits = value.bitcast("i32")
+    rounded = (bits + 0x7FFF + (bits.lshr(16) & 1)).lshr(16)
+    # Rounding could carry a nan into infinity; setting the quiet bit keeps it one.
+    return value.is_nan().where(bits.lshr(16) | 0x40, rounded).to("i16")
+
+
+def _half_to_single(raw: Vec) -> Vec:
+    """Exponent and mantissa moved up into place; the multiplication corrects the bias, also of subnormal numbers."""
+    bits = raw.to("i32", unsigned=True)
+    magnitude = (bits & 0x7FFF).shl(13)
+    scaled = (magnitude.bitcast("f32") * 2.0**112).bitcast("i32")
+    special = (magnitude < (0x7C00 << 13)).where(scaled, scaled | 0x7F800000)
+    return (special | (bits & 0x8000).shl(16)).bitcast("f32")
+
+
+def _single_to_half(value: Vec) -> Vec:
+    bits = value.bitcast("i32")
+    magnitude = bits & 0x7FFFFFFF
+    # Subnormal: adding this number makes the addition round at the right bit.
+    magic = value.const(0.5)
+    small = (magnitude.bitcast("f32") + magic).bitcast("i32") - magic.bitcast("i32")
+    normal = (magnitude - ((127 - 15) << 23) + 0xFFF + (magnitude.lshr(13) & 1)).lshr(13)
+    special = (magnitude > 0x7F800000).where(value.const(0x7E00, "i32"), 0x7C00)
+    result = (magnitude < ((127 - 14) << 23)).where(small, (magnitude < ((127 + 16) << 23)).where(normal, special))
+    return (result | bits.lshr(16) & 0x8000).to("i16")

@@ -1,0 +1,99 @@
+"""Sign, rounding, and remainders: mod has the divisor's sign as in Python, fmod the dividend's as in C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..vector import Vec
+from .branch import where_rare
+from .libm import call
+from .polynomial import ROUNDER
+
+FloatEmitter = Callable[[Vec, Vec], Vec]
+
+
+def float_sign(x: Vec) -> Vec:
+    """-1, 0 or 1; nan stays nan."""
+    one = x.const(1.0).copysign(x)
+    return x.eq(0.0).where(0.0, x.is_nan().where(x, one))
+
+
+def int_sign(x: Vec) -> Vec:
+    return (x > 0).where(x.const(1), (x < 0).where(x.const(-1), 0))
+
+
+def float_round(x: Vec) -> Vec:
+    """To the nearest integer, halves away from zero."""
+    return x.intrinsic("llvm.round")
+
+
+def int_round(x: Vec) -> Vec:
+    return x
+
+
+def fmod_f32(x: Vec, y: Vec) -> Vec:
+    """C's fmod, exact: a quotient below 2**28 and its remainder are exact in float64, others go to the C library."""
+    a, b = x.to("f64"), y.to("f64")
+    quotient = a / b
+    remainder = (-quotient.trunc()).fma(b, a)
+    large = ~(quotient.abs() < 2.0**28)
+    # an infinite divisor leaves the dividend as it is
+    remainder = (a.abs() < b.abs()).where(a, remainder)
+    (exact,) = where_rare(large, [remainder], lambda: [call("fmod", a, b)])
+    return exact.to("f32").copysign(x)
+
+
+def float_mod(fmod: FloatEmitter) -> FloatEmitter:
+    """The emitter of x - floor(x / y) * y without its rounding errors; nan for y == 0."""
+
+    def mod(x: Vec, y: Vec) -> Vec:
+        remainder = fmod(x, y)
+        shifted = _signs_differ(remainder, y).where(remainder + y, remainder)
+        return remainder.eq(0.0).where(x.const(0.0).copysign(y), shifted)
+
+    return mod
+
+
+def float_floor_div(fmod: FloatEmitter) -> FloatEmitter:
+    """The emitter of the floor of the true quotient, rounded only once; x / y for y == 0."""
+
+    def floor_div(x: Vec, y: Vec) -> Vec:
+        remainder = fmod(x, y)
+        # an integer but for its rounding, which may have come out below it
+        near = (x - remainder) / y - _signs_differ(remainder, y).where(x.const(1.0), 0.0)
+        floor = near.floor()
+        floor = (near - floor > 0.5).where(floor + 1.0, floor)
+        quotient = x / y
+        floor = floor.eq(0.0).where(x.const(0.0).copysign(quotient), floor)
+        return y.eq(0.0).where(quotient, floor)
+
+    return floor_div
+
+
+def _signs_differ(remainder: Vec, y: Vec) -> Vec:
+    return remainder.ne(0.0) & ((remainder < 0.0) ^ (y < 0.0))
+
+
+def floor_div_i32(x: Vec, y: Vec) -> Vec:
+    """Exact in float64, so no division traps; 0 for y == 0, and -2**31 // -1 wraps."""
+    zero = y.eq(0)
+    quotient = (x.to("f64") / zero.where(1, y).to("f64")).floor()
+    return zero.where(0, (quotient + ROUNDER["f64"]).bitcast("i64").to("i32"))
+
+
+def mod_i32(x: Vec, y: Vec) -> Vec:
+    return y.eq(0).where(0, x - floor_div_i32(x, y) * y)
+
+
+def floor_div_i64(x: Vec, y: Vec) -> Vec:
+    """0 for y == 0; -2**63 // -1 wraps."""
+    negate = y.eq(-1)
+    divisor = (y.eq(0) | negate).where(1, y)
+    quotient, remainder = x.sdiv(divisor), x.srem(divisor)
+    below = remainder.ne(0) & ((remainder ^ divisor) < 0)
+    floor = quotient - below.to("i64")
+    return y.eq(0).where(0, negate.where(-x, floor))
+
+
+def mod_i64(x: Vec, y: Vec) -> Vec:
+    return y.eq(0).where(0, x - floor_div_i64(x, y) * y)

@@ -1,0 +1,70 @@
+"""erf and its inverse."""
+
+from __future__ import annotations
+
+import math
+
+from ..vector import Vec
+from .lanes import log2
+from .libm import call
+from .polynomial import BIAS, exponent_scale, horner, nearest
+
+LN2 = math.log(2)
+
+# erf(x) = x + x * p(x*x) for |x| <= 1
+ERF_SMALL = (0.128379166, -0.37612626, 0.112835787, -0.0268533472, 0.0051871622, -0.00079978531, 7.80690316e-05)
+# 1 - erf(x) = 2**(-x * p(x)) for 1 <= x < 4
+ERF_LARGE = (1.62835348, 0.91609937, 0.153640926, -0.0345973521, 0.00540184835, -0.000501277915, 1.97067675e-05)
+# 2**f = 1 + f * p(f) for |f| <= 1/2
+EXP2 = (0.693147004, 0.240222469, 0.0555071086, 0.00967129227, 0.00132695376)
+# erfinv(x) = x * p(w - 3), w = -log(1 - x*x) < 6 (M. Giles, Approximating the erfinv function, 2010)
+ERFINV_MIDDLE = (
+    *(1.6235420065140875, 0.24163040371223699, -0.0057381358219255277, -0.00083618016846398122, 0.00019506247075308679),
+    *(-1.2718089845402476e-05, -1.7487970665513357e-06, 4.5075593043595521e-07, -2.3434245271198647e-08),
+    *(-5.6524027774652304e-09, 1.0710089451143831e-09, -7.1029990904806151e-12, -1.4660214497237826e-11),
+    1.0068360312633315e-12,
+)
+# erfinv(x) = x * p(sqrt(w) - 3) for 6 <= w < 36.8
+ERFINV_TAIL = (
+    *(2.8329767979309377, 1.0016753501861064, 0.0094455745806633056, -0.0076454222436116792, 0.0056857432397369274),
+    *(-0.0035491424442735896, 0.0014726257286833716, -0.00016492362130645554, -0.00024482733600326219),
+    *(0.00018928949801747501, -7.1047363053463539e-05, 1.5590485428244461e-05, -1.9103273886252357e-06),
+    1.0135211480896247e-07,
+)
+
+
+def erf(x: Vec) -> Vec:
+    a = x.abs()
+    a = (a > 4.0).where(4.0, a)
+    small = a.fma(horner(a * a, ERF_SMALL), a)
+    power = -a * horner(a, ERF_LARGE)
+    n, bits = nearest(power, 1.0, BIAS["f32"])
+    f = power - n
+    large = (-exponent_scale(bits, "f32")).fma(f.fma(horner(f, EXP2), 1.0), 1.0)
+    return (a < 1.0).where(small, large).copysign(x)
+
+
+def erfinv(x: Vec) -> Vec:
+    return _erfinv_estimate(x.to("f64")).to("f32")
+
+
+def erfinv_f64(x: Vec) -> Vec:
+    """One step of Halley's method, which triples the 28 bits of the estimate.
+
+    The error of the estimate comes from erfc where erf would round it away.
+    """
+    y = _erfinv_estimate(x)
+    a = x.abs()
+    magnitude = y.abs()
+    error = (a < 0.5).where(call("erf", magnitude) - a, (1.0 - a) - call("erfc", magnitude))
+    step = error * (math.sqrt(math.pi) / 2) * call("exp", y * y)
+    better = (magnitude - step / magnitude.fma(step, 1.0)).copysign(x)
+    return (a < 1.0).where(better, y)
+
+
+def _erfinv_estimate(x: Vec) -> Vec:
+    """erfinv of f64 lanes to about 2**-28; infinite at +-1, nan beyond."""
+    w = log2((1.0 - x) * (1.0 + x)) * -LN2
+    middle, tail = horner(w - 3.0, ERFINV_MIDDLE), horner(w.sqrt() - 3.0, ERFINV_TAIL)
+    factor = w.eq(math.inf).where(math.inf, (w < 6.0).where(middle, tail))
+    return x * factor

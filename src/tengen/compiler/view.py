@@ -1,0 +1,184 @@
+"""Where the elements of a value lie in its buffer: shape, strides, offset, and conditions for the elements that are not there.
+
+A `View` is what reshape, transpose, slice, broadcast, pad and sliding windows do to a buffer without touching it. Element `index` lies at
+`offset + sum(stride[d] * index[d])`, provided that every `Edge` holds; otherwise it has the value `fill`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The condition 0 <= offset + sum(coefficients[d] * index[d]) < limit: inside the buffer, not in the padding."""
+
+    coefficients: tuple[int, ...]
+    offset: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class View:
+    """Shape, strides and offset in elements; see the module docstring."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+    edges: tuple[Edge, ...] = ()
+    fill: float = 0.0
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def plain(self) -> bool:
+        """Every element lies in the buffer."""
+        return not self.edges
+
+    @property
+    def contiguous(self) -> bool:
+        """The elements lie in row-major order without gaps."""
+        return self.plain and all(
+            extent == 1 or stride == want
+            for extent, stride, want in zip(self.shape, self.strides, row_major(self.shape), strict=True)
+        )
+
+    def _remap(self, shape: Sequence[int], picks: Sequence[int | None], multiply: Sequence[int] | None = None) -> View:
+        """New dim i runs along old dim picks[i] (None: a broadcast dim), `multiply[i]` old steps at a time."""
+        factors = multiply or [1] * len(picks)
+
+        def along(numbers: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(0 if p is None else numbers[p] * f for p, f in zip(picks, factors, strict=True))
+
+        edges = tuple(replace(e, coefficients=along(e.coefficients)) for e in self.edges)
+        return replace(self, shape=tuple(shape), strides=along(self.strides), edges=edges)
+
+    def permute(self, order: Sequence[int]) -> View:
+        """Dim i of the result is dim order[i] of this view."""
+        return self._remap([self.shape[d] for d in order], order)
+
+    def broadcast(self, shape: Sequence[int]) -> View:
+        """Stretch dims of extent 1 and add leading dims, as NumPy broadcasts."""
+        lead = len(shape) - len(self.shape)
+        old = (1,) * lead + self.shape
+        picks = [None if (o == 1 and (s != 1 or d < lead)) else d - lead for d, (o, s) in enumerate(zip(old, shape, strict=True))]
+        return self._remap(shape, picks)
+
+    def slice(self, starts: Sequence[int], extents: Sequence[int], steps: Sequence[int]) -> View:
+        """Keep `extents[d]` elements of each dim, from `starts[d]` on, `steps[d]` apart (any sign)."""
+        moved = replace(
+            self,
+            offset=self.offset + sum(b * s for b, s in zip(starts, self.strides, strict=True)),
+            edges=tuple(
+                replace(e, offset=e.offset + sum(b * c for b, c in zip(starts, e.coefficients, strict=True)))
+                for e in self.edges
+            ),
+        )
+        return moved._remap(extents, range(len(self.shape)), steps)
+
+    def pad(self, before: Sequence[int], after: Sequence[int], fill: float) -> View | None:
+        """Put `fill` around the elements. None if there is padding with another value already."""
+        if self.edges and fill != self.fill:
+            return None
+        shape = tuple(b + s + a for b, s, a in zip(before, self.shape, after, strict=True))
+        moved = self.slice([-b for b in before], shape, [1] * len(shape))
+        edges = list(moved.edges)
+        for d, extent in enumerate(self.shape):
+            if before[d] or after[d]:
+                edges.append(Edge(tuple(int(i == d) for i in range(len(shape))), -before[d], extent))
+        return replace(moved, edges=tuple(edges), fill=fill)
+
+    def windows(self, axes: Sequence[int], counts: Sequence[int], sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> View:
+        """Sliding windows along `axes`: dim axes[i] becomes counts[i] window positions, and the places inside a window follow as new last dims."""
+        step = dict(zip(axes, strides, strict=True))
+        count = dict(zip(axes, counts, strict=True))
+        rank = len(self.shape)
+        shape = [count.get(d, s) for d, s in enumerate(self.shape)] + list(sizes)
+        picks = [*range(rank), *axes]
+        return self._remap(shape, picks, [step.get(d, 1) for d in range(rank)] + list(dilations))
+
+    def diagonal(self, axis1: int, axis2: int, extent: int) -> View:
+        """The elements whose indices along the two axes are equal; they become the last dim."""
+        keep = [d for d in range(len(self.shape)) if d not in (axis1, axis2)]
+
+        def along(numbers: tuple[int, ...]) -> tuple[int, ...]:
+            return (*(numbers[d] for d in keep), numbers[axis1] + numbers[axis2])
+
+        edges = tuple(replace(e, coefficients=along(e.coefficients)) for e in self.edges)
+        return replace(self, shape=(*(self.shape[d] for d in keep), extent), strides=along(self.strides), edges=edges)
+
+    def reshape(self, shape: Sequence[int]) -> View | None:
+        """The same elements in row-major order under another shape, or None if no strides can say that."""
+        if tuple(shape) == self.shape:
+            return self
+        if self.size == 0:
+            return View(tuple(shape), row_major(shape))
+        pairs = match_dims(self.shape, shape)
+        numbers = [self.strides, *(e.coefficients for e in self.edges)]
+        moved = []
+        for old in numbers:
+            new = [0] * len(shape)
+            for old_dims, new_dims in pairs:
+                stride = _merged_stride([(self.shape[d], old[d]) for d in old_dims])
+                if stride is None:
+                    return None
+                for d in reversed(new_dims):
+                    new[d] = stride
+                    stride *= shape[d]
+            moved.append(tuple(new))
+        edges = tuple(replace(e, coefficients=c) for e, c in zip(self.edges, moved[1:], strict=True))
+        return replace(self, shape=tuple(shape), strides=moved[0], edges=edges)
+
+
+def row_major(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a dense array with the last dim fastest."""
+    return dense(shape, range(len(shape)))
+
+
+def dense(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a dense array whose dims, slowest first, are `order`."""
+    strides, step = [0] * len(shape), 1
+    for d in reversed(order):
+        strides[d] = step
+        step *= max(shape[d], 1)
+    return tuple(strides)
+
+
+def contiguous(shape: Sequence[int]) -> View:
+    """A row-major view of a whole buffer."""
+    return View(tuple(shape), row_major(shape))
+
+
+def match_dims(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """The shortest runs of old dims and of new dims that hold the same number of elements, in order (no extent may be 0)."""
+    pairs, i, j = [], 0, 0
+    while i < len(old) or j < len(new):
+        olds, news, a, b = [], [], 1, 1
+        while True:
+            if i < len(old) and (not olds or a < b):
+                olds.append(i)
+                a *= old[i]
+                i += 1
+            elif j < len(new) and (not news or b < a):
+                news.append(j)
+                b *= new[j]
+                j += 1
+            else:
+                break
+        pairs.append((olds, news))
+        if not olds and not news:
+            raise ValueError(f"cannot match {tuple(old)} with {tuple(new)}")
+    return pairs
+
+
+def _merged_stride(dims: list[tuple[int, int]]) -> int | None:
+    """The stride of several (extent, stride) dims read as one, or None; 0 for no dims."""
+    real = [(extent, stride) for extent, stride in dims if extent != 1]
+    for (_, outer), (extent, inner) in zip(real, real[1:], strict=False):
+        if outer != inner * extent:
+            return None
+    return real[-1][1] if real else 0

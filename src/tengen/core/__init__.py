@@ -1,0 +1,6 @@
+"""Tensors and the op table. Importing this connects the runtime with the compiler."""
+
+from .tensor import Parameter, Tensor
+from .update import fused_update
+
+__all__ = ["Parameter", "Tensor", "fused_update"]

@@ -1,0 +1,115 @@
+"""What the runtime calls when it has no Plan yet: from (op, descriptors) to a runtime Plan, and from an op to its backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from .. import _rt
+from ..base.device import canonical, get_default_device
+from ..compiler import compile_program
+from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
+from ..compiler.program import OPERATORS, Op, Type, Value, build, record
+from ..compiler.view import View
+from . import gradient
+
+
+def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
+    """The Plan for `op` on inputs that look like `descs`. Raises what the op's shape rule raises."""
+    program = build(op, [type_of(d) for d in descs])
+    views = [View(d.shape, d.strides) for d in descs]
+    return to_runtime(compile_program(program, views), _device(op, descs))
+
+
+def type_of(desc: _rt.Descriptor) -> Type:
+    return Type(desc.dtype, desc.shape)
+
+
+def _device(op: Op, descs: Sequence[_rt.Descriptor]) -> str:
+    """Where the results are: as the op says (copies, creation), else where the tensors among the inputs are."""
+    named = getattr(op, "device", None)
+    if named is not None:
+        return str(named)
+    devices = {d.device for d in descs if not d.dtype.startswith("weak_")}
+    if len(devices) > 1:
+        raise RuntimeError(f"{op.name}: the inputs are on different devices, {' and '.join(sorted(devices))}; use .to(device)")
+    return devices.pop() if devices else canonical(get_default_device())
+
+
+def to_runtime(plan: Plan, device: str) -> _rt.Plan:
+    """The runtime's form of a compiled Plan."""
+    status = plan.inputs + len(plan.allocations)
+
+    def describe(placed: Placed) -> tuple[int, int, _rt.Descriptor]:
+        return placed.slot, placed.offset, _rt.Descriptor(placed.type.dtype, placed.type.shape, placed.strides, device)
+
+    steps: list[Any] = []
+    for step in plan.steps:
+        if isinstance(step, Launch):
+            buffers = tuple((status if slot == STATUS else slot, offset) for slot, offset in step.buffers)
+            skip = -1 if step.skip_if_donated is None else step.skip_if_donated
+            steps.append(_rt.Launch(step.address, buffers, step.params, step.tiles, step.work, skip))
+        else:
+            assert isinstance(step, Call)
+            steps.append(_rt.Host(step.function, tuple(map(describe, step.inputs)), tuple(map(describe, step.outputs))))
+    return _rt.Plan(
+        plan.inputs,
+        plan.allocations,
+        steps,
+        tuple(map(describe, plan.outputs)),
+        plan.donations,
+        work=plan.work,
+        error=_index_error(plan.checks) if plan.checks else None,
+    )
+
+
+def _index_error(names: Sequence[str]) -> Callable[[int], None]:
+    def fail(status: int) -> None:
+        raise IndexError(f"{' or '.join(sorted(set(names)))}: index tensor {status - 1} holds a value outside the dimension that it indexes")
+
+    return fail
+
+
+@lru_cache(maxsize=8192)
+def _saved(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], needs: tuple[bool, ...]) -> tuple[int, ...] | None:
+    return gradient.saved(op, inputs, outputs, needs)
+
+
+def gradient_hook(op: Op, inputs: Sequence[Any], outputs: Sequence[Any], needs: Sequence[bool]) -> tuple[int, ...] | None:
+    """Which inputs and outputs the backward of `op` wants kept; None if it has none."""
+    return _saved(op, tuple(map(type_of, inputs)), tuple(map(type_of, outputs)), tuple(needs))
+
+
+def backward_hook(op: Op, inputs: Sequence[Any], outputs: Sequence[Any], needs: Sequence[bool], present: Sequence[bool]) -> tuple[Any, ...]:
+    """The op that computes the gradients of `op`, with what it takes and what its outputs belong to."""
+    found = gradient.backward(op, tuple(map(type_of, inputs)), tuple(map(type_of, outputs)), tuple(needs), tuple(present))
+    return found.op, found.args, found.results
+
+
+def foreign_hook(op: Op, inputs: Sequence[Any]) -> Any:
+    """`apply` on what is no tensor: symbolic values are recorded, everything else that NumPy can read becomes a tensor."""
+    if any(isinstance(x, Value) for x in inputs):
+        outputs = record(op, *inputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+    if not all(isinstance(x, (_rt.Tensor, bool, int, float)) or hasattr(x, "__array__") or isinstance(x, (list, tuple)) for x in inputs):
+        return NotImplemented
+    tensors = [x if isinstance(x, (_rt.Tensor, bool, int, float)) else _make_tensor(x) for x in inputs]
+    return _rt.apply(op, *tensors)
+
+
+_make_tensor: Callable[[Any], _rt.Tensor]
+
+
+def install(tensor_class: type[_rt.Tensor]) -> None:
+    """Connect the runtime with the compiler and the op table."""
+    global _make_tensor
+    _make_tensor = tensor_class
+    _rt.set_tensor_class(tensor_class)
+    _rt.set_hooks(
+        compile=compile_op,
+        gradient=gradient_hook,
+        backward=backward_hook,
+        foreign=foreign_hook,
+        accumulate=OPERATORS["add"],
+    )

@@ -1,0 +1,71 @@
+"""Calls of ops on tensors that both Tensor's methods and `functional` are made of: arguments checked, defaults filled in, one apply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._rt import Tensor, apply
+from ..base.dtype import canonical
+from .ops.base import normal_axes, normal_axis
+from .ops.elemwise import TypeCvt
+from .ops.formula import Mean
+from .ops.reduce import Reduce
+from .ops.shape import Reduced, Reshape, Transpose
+
+Axes = int | Sequence[int] | None
+
+
+def astype(x: Tensor, dtype: Any) -> Tensor:
+    """`x` converted to `dtype`; itself if it has it already."""
+    name = canonical(dtype)
+    return x if x.desc.dtype == name else apply(TypeCvt(name), x)
+
+
+def integers(values: Any) -> tuple[int, ...]:
+    """Ints from what users give for shapes and axes: an int, a sequence, a tensor, one sequence in a tuple."""
+    if isinstance(values, (int, np.integer)):
+        return (int(values),)
+    if isinstance(values, Tensor):
+        values = values.tolist()
+        return integers(values)
+    values = list(values)
+    if len(values) == 1 and isinstance(values[0], (list, tuple, Tensor)):
+        return integers(values[0])
+    return tuple(int(v) for v in values)
+
+
+def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """`x` under another shape; one extent may be -1."""
+    wanted = integers(shape)
+    if -1 in wanted:
+        known = 1
+        for extent in wanted:
+            known *= extent if extent != -1 else 1
+        if wanted.count(-1) > 1 or known == 0 or x.size % known:
+            raise ValueError(f"reshape: {x.size} elements of shape {x.shape} cannot have the shape {wanted}")
+        wanted = tuple(x.size // known if extent == -1 else extent for extent in wanted)
+    return apply(Reshape(wanted), x)
+
+
+def transpose(x: Tensor, pattern: Iterable[int]) -> Tensor:
+    """`x` with its dims in the order `pattern`."""
+    return apply(Transpose(tuple(normal_axis("transpose", d, x.ndim) for d in integers(pattern))), x)
+
+
+def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+    """The dims from `start_axis` to `end_axis` (included) as one."""
+    if x.ndim == 0:
+        return reshape(x, (1,))
+    start, end = normal_axis("flatten", start_axis, x.ndim), normal_axis("flatten", end_axis, x.ndim)
+    return reshape(x, (*x.shape[:start], int(np.prod(x.shape[start : end + 1], dtype=int)), *x.shape[end + 1 :]))
+
+
+def reduce(x: Tensor, mode: str, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """Fold the axes `axis` (all, if None) with the reduction `mode`."""
+    axes = normal_axes(mode.lower(), axis, x.ndim)
+    if mode == "MEAN":
+        return apply(Reduced(Mean(axes), axes, keepdims), x)
+    return apply(Reduced(Reduce(mode, axes), axes, keepdims), x)

@@ -1,0 +1,65 @@
+"""From what users hold (numbers, lists, NumPy arrays) to tensors, and back to NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._rt import Tensor
+from ..base.dtype import NAMES, NUMPY_CLASS
+
+# What a tensor gets when no dtype is named: the reference has neither 64-bit numbers nor unsigned ones beyond 16 bits.
+DEFAULTS = {"float64": "float32", "int64": "int32", "uint64": "int32", "uint32": "int32", "longdouble": "float32"}
+
+
+def from_data(data: Any, dtype: str | None, device: str) -> Tensor:
+    """A tensor with a copy of `data`: a number, nested sequences, anything NumPy can read. `dtype` is a name; None keeps the data's own.
+
+    Raises TypeError for data that holds no numbers.
+    """
+    made = Tensor()
+    assign(made, data, dtype, device)
+    return made
+
+
+def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
+    """Give a tensor handle the value of `data`; see from_data."""
+    if isinstance(data, (list, tuple)):
+        data = _without_tensors(data)
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"a tensor needs sequences of equal lengths: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"a tensor holds bool, integers or floats; cannot make one from {type(data).__name__} of dtype {array.dtype}")
+    if array.size == 0 and isinstance(data, (list, tuple)) and dtype is None:
+        array = array.astype(np.float32)
+    name = dtype or DEFAULTS.get(array.dtype.name, array.dtype.name)
+    if name not in NAMES:
+        raise TypeError(f"a tensor cannot hold {array.dtype}; convert it, or name one of {', '.join(NAMES)}")
+    tensor._assign(np.ascontiguousarray(_stored(array, name)).reshape(array.shape), name, device)
+
+
+def _without_tensors(data: Any) -> Any:
+    if isinstance(data, Tensor):
+        return to_numpy(data)
+    return [_without_tensors(d) for d in data] if isinstance(data, (list, tuple)) else data
+
+
+def _stored(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
+    """The array in the storage form of the dtype; bfloat16 as its bits, rounded to nearest even."""
+    if name != "bfloat16":
+        return array.astype(NUMPY_CLASS[name], copy=False)
+    bits = array.astype(np.float32).view(np.uint32) if array.ndim else np.asarray(array, np.float32).reshape(1).view(np.uint32)
+    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+    nan = (bits & 0x7FFFFFFF) > 0x7F800000
+    return np.where(nan, (bits >> 16) | 0x40, rounded).astype(np.uint16).reshape(array.shape)
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """A copy of the elements as a NumPy array; bfloat16 as float32."""
+    view = tensor._array()
+    if tensor.desc.dtype == "bfloat16":
+        return (view.astype(np.uint32) << 16).view(np.float32).reshape(view.shape)
+    return np.array(view, order="C")

@@ -1,0 +1,127 @@
+"""Gradients of ops: runs their rules symbolically, once, and makes of what they record an op of its own.
+
+The backward of an op is again an op (`Recorded`), run by the same apply as every other, so it can be differentiated too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ..base.dtype import is_float
+from ..compiler.program import OPERATORS, Builder, Composite, Op, Program, Type, Value, replay
+from .ops.elemwise import cast
+from .ops.reduce import total
+from .ops.shape import reshape
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded(Composite):
+    """An op whose formula was recorded: the backward of another op."""
+
+    title: str
+    program: Program
+
+    @property
+    def name(self) -> str:
+        return self.title
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        return replay(self.program, inputs[0].builder, inputs)
+
+
+@dataclass(frozen=True)
+class Backward:
+    """What the runtime needs to run an op's gradient.
+
+    op: computes gradients from `args`, which index inputs + outputs + output gradients; results[i]: the input that its i-th output is the gradient of.
+    """
+
+    op: Op | None
+    args: tuple[int, ...]
+    results: tuple[int, ...]
+
+
+@lru_cache(maxsize=8192)
+def backward(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], needs: tuple[bool, ...], present: tuple[bool, ...]) -> Backward:
+    """The gradient of `op` with respect to the inputs that `needs` names, given the output gradients that are `present`."""
+    builder = Builder()
+    xs = [builder.input(t) for t in inputs]
+    ys = [builder.input(t) for t in outputs]
+    gs = [builder.input(t) if here else None for t, here in zip(outputs, present, strict=True)]
+    wanted = [x for x, need in zip(xs, needs, strict=True) if need]
+    found = dict(zip(wanted, pull_back(op, xs, ys, gs, wanted), strict=True))
+    results = tuple(i for i, x in enumerate(xs) if found.get(x) is not None)
+    if not results:
+        return Backward(None, (), ())
+    program = builder.finish(found[xs[i]] for i in results)
+    used = {v for node in program.nodes for v in node.inputs} | set(program.outputs)
+    slots = [*xs, *ys, *(g for g in gs if g is not None)]
+    positions = [*range(len(xs) + len(ys)), *(len(xs) + len(ys) + i for i, g in enumerate(gs) if g is not None)]
+    args = tuple(p for v, p in zip(slots, positions, strict=True) if v in used)
+    kept = tuple(v for v in slots if v in used)
+    if not kept:  # a gradient that depends on nothing still needs an input to say where it lives
+        args, kept = (positions[-1],), (slots[-1],)
+    return Backward(Recorded(f"grad_{op.name}", Program(kept, program.nodes, program.outputs)), args, results)
+
+
+def pull_back(op: Op, xs: Sequence[Value], ys: Sequence[Value], gs: Sequence[Value | None], wanted: Sequence[Value]) -> list[Value | None]:
+    """The gradients of `wanted` (among `xs`) by one reverse sweep over what `op` expands to.
+
+    Where the formula's results appear in rules, the values `ys` that were kept from the forward run stand for them.
+    """
+    builder = xs[0].builder
+    mark = len(builder.nodes)
+    own_rule = isinstance(op, Composite) and type(op).grad is not Op.grad
+    if own_rule or not isinstance(op, Composite):
+        found = op.grad(xs, ys, gs)
+        return [fit(found[i], x) if x in wanted else None for i, x in enumerate(xs) if x in wanted]
+    made = builder.record(op, xs)
+    kept = dict(zip(made, ys, strict=True))
+    grads: dict[Value, Value | None] = {}
+    for value, g in zip(made, gs, strict=True):
+        _accumulate(grads, value, g)
+    reached = set(wanted)
+    nodes = builder.nodes[mark:]
+    for node in nodes:
+        if any(v in reached for v in node.inputs) and node.op.differentiable():
+            reached.update(node.outputs)
+    for node in reversed(nodes):
+        incoming = [grads.get(v) for v in node.outputs]
+        if not any(g is not None for g in incoming) or not any(v in reached for v in node.inputs):
+            continue
+        outputs = [kept.get(v, v) for v in node.outputs]
+        for value, g in zip(node.inputs, node.op.grad(node.inputs, outputs, incoming), strict=True):
+            if value in reached:
+                _accumulate(grads, value, fit(g, value))
+    return [grads.get(x) for x in wanted]
+
+
+def fit(grad: Value | None, like: Value) -> Value | None:
+    """A gradient summed over broadcast axes and cast to the type of the value it belongs to; None for dtypes that have none."""
+    if grad is None or not is_float(like.dtype):
+        return None
+    if grad.shape != like.shape:
+        lead = grad.ndim - like.ndim
+        axes = [d for d in range(grad.ndim) if d < lead or (like.shape[d - lead] == 1 and grad.shape[d] != 1)]
+        grad = reshape(total(grad, axes), like.shape)
+    return grad if like.dtype == "weak_float" else cast(grad, like.dtype)
+
+
+def _accumulate(grads: dict[Value, Value | None], value: Value, grad: Value | None) -> None:
+    if grad is not None:
+        known = grads.get(value)
+        grads[value] = grad if known is None else OPERATORS["add"](known, grad)
+
+
+def saved(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], needs: tuple[bool, ...]) -> tuple[int, ...] | None:
+    """Which inputs and outputs (indices into inputs + outputs) the backward will want; None if `op` is not differentiable."""
+    if not op.differentiable() or not any(is_float(t.dtype) for t in outputs):
+        return None
+    found = backward(op, inputs, outputs, needs, tuple(is_float(t.dtype) for t in outputs))
+    if found.op is None:
+        return None
+    return tuple(a for a in found.args if a < len(inputs) + len(outputs))
+
+

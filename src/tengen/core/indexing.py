@@ -1,0 +1,181 @@
+"""`x[...]` and `x[...] = v`: integers, slices, None, Ellipsis, masks and integer tensors, mixed as NumPy mixes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._rt import Tensor, apply, update
+from .convert import from_data
+from .ops.base import INTS
+from .ops.index import MaskedFill, PutIndexed, TakeIndexed, put_op, take_op
+from .ops.shape import SetSubtensor, Slice, Subtensor
+
+
+@dataclass
+class Parsed:
+    """An index, read: a slice of each dim, the shape after dropping and adding dims, and the integer tensors with their axes in that shape."""
+
+    starts: list[int] = field(default_factory=list)
+    extents: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    shape: list[int] = field(default_factory=list)
+    axes: list[int] = field(default_factory=list)
+    arrays: list[Tensor] = field(default_factory=list)
+
+    def keep(self, extent: int) -> None:
+        self._slice(0, extent, 1)
+        self.shape.append(extent)
+
+    def take_slice(self, item: slice, extent: int) -> None:
+        start, stop, step = item.indices(extent)
+        count = len(range(start, stop, step))
+        self._slice(start if count else 0, count, step)
+        self.shape.append(count)
+
+    def take_integer(self, item: int, extent: int, dim: int) -> None:
+        _check(item, extent, dim)
+        self._slice(item % extent, 1, 1)
+
+    def take_array(self, item: Any, extent: int) -> None:
+        self._slice(0, extent, 1)
+        self.axes.append(len(self.shape))
+        self.arrays.append(item)
+        self.shape.append(extent)
+
+    def _slice(self, start: int, extent: int, step: int) -> None:
+        self.starts.append(start)
+        self.extents.append(extent)
+        self.steps.append(step)
+
+    @property
+    def index_rank(self) -> int:
+        return max(len(a.shape) for a in self.arrays)
+
+    @property
+    def part(self) -> Slice:
+        return Slice(tuple(self.starts), tuple(self.extents), tuple(self.steps))
+
+
+def get_item(x: Tensor, index: Any) -> Tensor:
+    """`x[index]`: a view for integers, slices, None and Ellipsis; a copy where tensors index."""
+    parsed = parse(index, x)
+    part, shape = parsed.part, tuple(parsed.shape)
+    if not parsed.arrays:
+        return apply(Subtensor(part, shape), x)
+    return apply(TakeIndexed(part, shape, take_op(len(shape), parsed.axes, parsed.index_rank)), x, *parsed.arrays)
+
+
+def set_item(x: Tensor, index: Any, value: Any) -> None:
+    """`x[index] = value`: the handle `x` gets a new value; in place when nobody else holds the old one."""
+    if not isinstance(value, (Tensor, bool, int, float)):
+        value = from_data(value, x.desc.dtype, x.desc.device)
+    if _is_mask(index) and _shape(index) == x.shape and not (isinstance(value, Tensor) and value.ndim):
+        mask = index if isinstance(index, Tensor) else from_data(index, "bool", x.desc.device)
+        x._reset(apply(MaskedFill(), x, mask, value))
+        return
+    parsed = parse(index, x)
+    part, shape = parsed.part, tuple(parsed.shape)
+    if not parsed.arrays:
+        update(SetSubtensor(part, shape), 1, x, value)
+    else:
+        put = put_op("set", len(shape), parsed.axes, parsed.index_rank)
+        update(PutIndexed(part, shape, put), 1, x, value, *parsed.arrays)
+
+
+def parse(index: Any, x: Tensor) -> Parsed:
+    """Read an index of `x`. Raises IndexError for too many indices, a bad one, or one out of range."""
+    shape, device = x.shape, x.desc.device
+    items = _expand(index if isinstance(index, tuple) else (index,), len(shape))
+    advanced = any(_is_array(i) for i in items)
+    parsed, dim = Parsed(), 0
+    for item in items:
+        if item is None:
+            parsed.shape.append(1)
+        elif _is_mask(item):
+            rank = len(_shape(item))
+            if _shape(item) != tuple(shape[dim : dim + rank]):
+                raise IndexError(f"a mask of shape {_shape(item)} does not fit dimensions {dim} to {dim + rank - 1} of shape {tuple(shape)}")
+            for positions in np.nonzero(_numpy(item)):
+                parsed.take_array(_index_tensor(positions, device), shape[dim])
+                dim += 1
+        elif _is_array(item):
+            parsed.take_array(_index_tensor(item, device), shape[dim])
+            dim += 1
+        elif isinstance(item, slice):
+            parsed.take_slice(_plain(item), shape[dim])
+            dim += 1
+        elif advanced:
+            _check(int(item), shape[dim], dim)
+            parsed.take_array(_index_tensor(np.asarray(int(item)), device), shape[dim])
+            dim += 1
+        else:
+            parsed.take_integer(int(item), shape[dim], dim)
+            dim += 1
+    for extent in shape[dim:]:
+        parsed.keep(extent)
+    return parsed
+
+
+def _check(item: int, extent: int, dim: int) -> None:
+    if not -extent <= item < extent:
+        raise IndexError(f"index {item} is out of range for dimension {dim} of extent {extent}")
+
+
+def _expand(items: tuple[Any, ...], rank: int) -> list[Any]:
+    """Without Ellipsis, and every item one that is known."""
+    for item in items:
+        known = item is None or item is Ellipsis or isinstance(item, (int, np.integer, slice)) or _is_array(item)
+        if not known:
+            raise IndexError(f"{item!r} of type {type(item).__name__} is no index; use integers, slices, None, ..., masks or integer tensors")
+    used = sum(len(_shape(i)) if _is_mask(i) else 1 for i in items if i is not None and i is not Ellipsis)
+    if used > rank:
+        raise IndexError(f"{used} indices are too many for a tensor of {rank} dimension{'s' * (rank != 1)}")
+    dots = [n for n, item in enumerate(items) if item is Ellipsis]
+    if len(dots) > 1:
+        raise IndexError("an index can hold only one Ellipsis (...)")
+    if not dots:
+        return list(items)
+    return [*items[: dots[0]], *[slice(None)] * (rank - used), *items[dots[0] + 1 :]]
+
+
+def _is_array(item: Any) -> bool:
+    return isinstance(item, (Tensor, np.ndarray, list, bool, np.bool_)) and not isinstance(item, np.integer)
+
+
+def _is_mask(item: Any) -> bool:
+    if isinstance(item, Tensor):
+        return bool(item.desc.dtype == "bool")
+    return isinstance(item, (bool, np.bool_)) or (isinstance(item, (np.ndarray, list)) and np.asarray(item).dtype == np.bool_)
+
+
+def _shape(item: Any) -> tuple[int, ...]:
+    return tuple(item.shape) if isinstance(item, Tensor) else np.shape(item)
+
+
+def _numpy(item: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(item.numpy() if isinstance(item, Tensor) else item)
+
+
+def _index_tensor(item: Any, device: str) -> Tensor:
+    """An integer tensor from what indexes."""
+    if isinstance(item, Tensor):
+        if item.desc.dtype not in INTS:
+            raise IndexError(f"a tensor of dtype {item.desc.dtype} cannot index; use an integer dtype or bool")
+        return item
+    array = np.asarray(item)
+    if array.size == 0 and isinstance(item, list):
+        array = array.astype(np.int32)
+    if array.dtype.kind not in "iu":
+        raise IndexError(f"an array of dtype {array.dtype} cannot index; use an integer dtype or bool")
+    return from_data(array, "int32", device)
+
+
+def _plain(item: slice) -> slice:
+    """A slice of Python ints; its parts may be 0-d tensors."""
+    parts = [None if p is None else int(p) for p in (item.start, item.stop, item.step)]
+    if parts[2] == 0:
+        raise IndexError("a slice step cannot be 0")
+    return slice(*parts)

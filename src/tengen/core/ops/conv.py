@@ -1,0 +1,171 @@
+"""Convolutions (as cross-correlations): three contractions that are each other's gradients, and the depthwise case, a map over channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...compiler.program import Contraction, Type, Value
+from ...compiler.schedule import contraction, convolution
+from ...compiler.view import View
+from .base import Formula, Grads, promoted
+from .elemwise import cast
+from .reduce import total
+from .shape import Windows, pad, reshape
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class _Convolving(Contraction):
+    """The parameters that all three forms share. Weights are (oc, ic / groups, kh, kw)."""
+
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+
+    def sizes(self, x: tuple[int, ...], w: tuple[int, ...]) -> convolution.ConvShape:
+        n, ic, height, width = x
+        oc, _, kh, kw = w
+        return convolution.ConvShape(
+            n=n, ic=ic, h=height, w=width, oc=oc, kh=kh, kw=kw,
+            stride=self.stride, padding=self.padding, dilation=self.dilation, groups=self.groups,
+        )  # fmt: skip
+
+    def output(self, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[int, ...]:
+        zipped = zip(x[2:], w[2:], self.stride, self.padding, self.dilation, strict=True)
+        return (x[0], w[0], *((s + 2 * p - d * (k - 1) - 1) // t + 1 for s, k, t, p, d in zipped))
+
+    def parameters(self) -> tuple[Pair, Pair, Pair, int]:
+        return self.stride, self.padding, self.dilation, self.groups
+
+
+def _storage(types: Sequence[Type], out: Type) -> contraction.Storage:
+    return contraction.Storage(types[0].dtype, types[1].dtype, out.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(_Convolving):
+    """y from x (n, ic, h, w) and w (oc, ic / groups, kh, kw)."""
+
+    @property
+    def name(self) -> str:
+        return "conv2d"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        x, w = types
+        if len(x.shape) != 4 or len(w.shape) != 4:
+            raise ValueError(f"conv2d takes an input (N, C, H, W) and a weight (out, in / groups, kh, kw), got {x.shape} and {w.shape}")
+        if x.shape[1] != w.shape[1] * self.groups or w.shape[0] % self.groups:
+            raise ValueError(
+                f"conv2d: an input of {x.shape[1]} channels, shape {x.shape}, does not fit a weight of shape {w.shape} in "
+                f"{self.groups} group{'s' * (self.groups != 1)}; the weight wants {w.shape[1] * self.groups} channels"
+            )
+        shape = self.output(x.shape, w.shape)
+        if min(shape[2:]) <= 0:
+            raise ValueError(f"conv2d: a kernel of {w.shape[2:]} with dilation {self.dilation} does not fit into {x.shape} with padding {self.padding}")
+        return (Type(promoted("conv2d", types), shape),)
+
+    def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit) -> contraction.Contraction:
+        return convolution.conv_forward(self.sizes(types[0].shape, types[1].shape), unit, _storage(types, out))
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (x, w), (g,) = inputs, grads
+        if g is None:
+            return [None, None]
+        by_data = ConvolutionBackwardData(*self.parameters(), x.shape[2:])
+        return [by_data(w, g), ConvolutionBackwardFilter(*self.parameters(), w.shape[2:])(x, g)]
+
+
+@dataclass(frozen=True, eq=False)
+class ConvolutionBackwardData(_Convolving):
+    """The x-gradient of a Convolution from w and dy: also the transposed convolution. `size` is the height and width of the result."""
+
+    size: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return "conv_transpose2d"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        w, dy = types
+        if len(dy.shape) != 4 or len(w.shape) != 4 or dy.shape[1] != w.shape[0]:
+            raise ValueError(f"{self.name}: an input of shape {dy.shape} does not fit a weight of shape {w.shape} (in, out / groups, kh, kw)")
+        x = (dy.shape[0], w.shape[1] * self.groups, *self.size)
+        if self.output(x, w.shape) != dy.shape:
+            raise ValueError(f"{self.name}: no result of size {self.size} convolves to shape {dy.shape}")
+        return (Type(promoted(self.name, types), x),)
+
+    def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit) -> contraction.Contraction:
+        # The template's operand a is dy.
+        return convolution.conv_by_data(self.sizes(out.shape, types[0].shape), unit, _storage(types[::-1], out))
+
+    @property
+    def operands(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (w, dy), (g,) = inputs, grads
+        if g is None:
+            return [None, None]
+        by_filter = ConvolutionBackwardFilter(*self.parameters(), w.shape[2:])
+        return [by_filter(g, dy), Convolution(*self.parameters())(g, w)]
+
+
+@dataclass(frozen=True, eq=False)
+class ConvolutionBackwardFilter(_Convolving):
+    """The w-gradient of a Convolution from x and dy. `size` is the height and width of the kernel."""
+
+    size: tuple[int, ...]
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        x, dy = types
+        return (Type(promoted("conv2d", types), (dy.shape[1], x.shape[1] // self.groups, *self.size)),)
+
+    def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit) -> contraction.Contraction:
+        return convolution.conv_by_weight(self.sizes(types[0].shape, out.shape), unit, _storage(types, out))
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (x, dy), (g,) = inputs, grads
+        if g is None:
+            return [None, None]
+        by_data = ConvolutionBackwardData(*self.parameters(), x.shape[2:])
+        return [by_data(g, dy), Convolution(*self.parameters())(x, g)]
+
+
+@dataclass(frozen=True, eq=False)
+class Conv2d(Formula):
+    """The convolution that users call: inputs x, weight and perhaps a bias (1, oc, 1, 1). Depthwise ones become a map over channels.
+
+    A grouped weight may have five dims (groups, oc / groups, ic / groups, kh, kw).
+    """
+
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+    bias: bool
+
+    @property
+    def name(self) -> str:
+        return "conv2d"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, w, *bias = inputs
+        if w.ndim == 5:
+            w = reshape(w, (w.shape[0] * w.shape[1], *w.shape[2:]))
+        dtype = promoted(self.name, (x.type, w.type))
+        x, w = cast(x, dtype), cast(w, dtype)
+        conv = Convolution(self.stride, self.padding, self.dilation, self.groups)
+        (out,) = conv.infer(x.type, w.type)
+        depthwise = self.groups > 1 and self.groups == x.shape[1] == w.shape[0]
+        y: Value = self._depthwise(x, w) if depthwise else conv(x, w)
+        assert y.shape == out.shape
+        return y + cast(reshape(bias[0], (1, w.shape[0], 1, 1)), dtype) if self.bias else y
+
+    def _depthwise(self, x: Value, w: Value) -> Value:
+        edge = (0, 0, *self.padding)
+        seen = Windows((2, 3), w.shape[2:], self.stride, self.dilation)(pad(x, edge, edge))
+        y = total(seen * reshape(w, (1, w.shape[0], 1, 1, *w.shape[2:])), (4, 5))
+        return reshape(y, y.shape[:4])

@@ -1,0 +1,106 @@
+"""Ops that run as NumPy on the host: rare or irregular work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...compiler.program import Host, Type, Value
+from .base import Grads
+from .index import ScatterAlong
+from .linalg import MatMul
+from .shape import transpose, zeros_of
+
+
+@dataclass(frozen=True, eq=False)
+class TopK(Host):
+    """The `k` largest or smallest along the last axis, sorted, and their indices (int32). Equal elements keep their order."""
+
+    k: int
+    descending: bool
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        shape = (*x.shape[:-1], self.k)
+        return Type(x.dtype, shape), Type("int32", shape)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        (x,) = inputs
+        order = np.argsort(x if not self.descending else _reversed(x), axis=-1, kind="stable")[..., : self.k]
+        outputs[0][...] = np.take_along_axis(x, order, -1)
+        outputs[1][...] = order
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (x,), (_, index), g = inputs, outputs, grads[0]
+        return [g and ScatterAlong(x.ndim - 1, "add")(zeros_of(x), index, g)]
+
+
+def _reversed(x: Any) -> Any:
+    """Sorts the other way round, equal elements still in order."""
+    if x.dtype.kind == "f":
+        return -x
+    return np.iinfo(x.dtype).max - x.astype(np.int64) if x.dtype.kind in "iu" else ~x
+
+
+@dataclass(frozen=True, eq=False)
+class CumSum(Host):
+    """Running sums along `axis`."""
+
+    axis: int
+    reverse: bool = False
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (types[0],)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        turn = slice(None, None, -1 if self.reverse else 1)
+        where = (slice(None),) * self.axis + (turn,)
+        outputs[0][where] = np.cumsum(inputs[0][where], axis=self.axis, dtype=outputs[0].dtype)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        return [grads[0] and CumSum(self.axis, not self.reverse)(grads[0])]
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixInverse(Host):
+    """Inverses of the square matrices in the last two axes; raises numpy.linalg.LinAlgError for a singular one."""
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        if len(x.shape) < 2 or x.shape[-1] != x.shape[-2]:
+            raise ValueError(f"matinv takes square matrices (..., n, n), got shape {x.shape}")
+        return (x,)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        outputs[0][...] = np.linalg.inv(inputs[0])
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (y,), (g,) = outputs, grads
+        if g is None:
+            return [None]
+        product = MatMul()
+        turned = transpose(y, (*range(y.ndim - 2), y.ndim - 1, y.ndim - 2))
+        return [-product(product(turned, g), turned)]
+
+
+@dataclass(frozen=True, eq=False)
+class SVD(Host):
+    """Singular value decomposition of (..., m, n): u, s, vh."""
+
+    full_matrices: bool
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        *lead, m, n = x.shape
+        k = min(m, n)
+        rows, columns = (m, n) if self.full_matrices else (k, k)
+        return Type(x.dtype, (*lead, m, rows)), Type(x.dtype, (*lead, k)), Type(x.dtype, (*lead, columns, n))
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        for out, part in zip(outputs, np.linalg.svd(inputs[0], full_matrices=self.full_matrices), strict=True):
+            out[...] = part
+
+

@@ -1,0 +1,230 @@
+"""Reading and writing at indices that are tensors, and what embeddings, one-hot codes and gathers are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...compiler.program import Gather, Scatter, Type, Value
+from .base import Formula, Grads, broadcast_shapes, normal_axis
+from .elemwise import Elemwise, cast, where
+from .reduce import total
+from .shape import PlaceView, Slice, broadcast, reshape, zeros_of
+
+EQ = Elemwise("EQ")
+
+
+def _layout(rank: int, axes: Sequence[int], index_rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """`sources` and `index_dims` of a Gather under NumPy's rule: the index's dims stand where the first indexed axis was if the indexed axes are
+    neighbours, else in front."""
+    neighbours = list(axes) == list(range(axes[0], axes[0] + len(axes)))
+    front = axes[0] if neighbours else 0
+    rest = [d for d in range(rank) if d not in axes]
+    sources = (*rest[:front], *[-1] * index_rank, *rest[front:])
+    return sources, tuple(range(front, front + index_rank))
+
+
+def _gathered(x: Type, indices: Sequence[Type], sources: Sequence[int], index_dims: Sequence[int]) -> tuple[int, ...]:
+    common = broadcast_shapes("indexing", *(i.shape for i in indices))
+    extents = iter(common)
+    return tuple(next(extents) if s < 0 else x.shape[s] for s in sources)
+
+
+@dataclass(frozen=True, eq=False)
+class Take(Gather):
+    """`x[..., i, j, ...]` with integer tensors at `axes`; other axes whole. Use `take`, which fills in the rest."""
+
+    sources: tuple[int, ...]
+    axes: tuple[int, ...]
+    index_dims: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return "indexing"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        x, *indices = types
+        return (Type(x.dtype, _gathered(x, indices, self.sources, self.index_dims)),)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        x, *indices = inputs
+        put = Put("add", self.sources, self.axes, self.index_dims)
+        return [grads[0] and put(zeros_of(x), grads[0], *indices), *[None] * len(indices)]
+
+
+@dataclass(frozen=True, eq=False)
+class Put(Scatter):
+    """Input 0 with input 1 written ("set") or added ("add") where a Take with the same parameters reads."""
+
+    mode: str
+    sources: tuple[int, ...]
+    axes: tuple[int, ...]
+    index_dims: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return "index assignment"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        base, value, *indices = types
+        shape = _gathered(base, indices, self.sources, self.index_dims)
+        if value.shape != shape:
+            raise ValueError(f"{self.name}: values of shape {value.shape} do not fit the indexed shape {shape}")
+        return (base,)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        _, value, *indices = inputs
+        (g,) = grads
+        if g is None:
+            return [None] * len(inputs)
+        seen = Take(self.sources, self.axes, self.index_dims)(g, *indices)
+        outside = g if self.mode == "add" else Put("set", *self._where())(g, zeros_of(value), *indices)
+        return [outside, seen, *[None] * len(indices)]
+
+    def _where(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        return self.sources, self.axes, self.index_dims
+
+
+def take_op(rank: int, axes: Sequence[int], index_rank: int) -> Take:
+    """The Take that indexes `axes` of a tensor of `rank` dims with integer tensors of `index_rank` dims."""
+    sources, dims = _layout(rank, axes, index_rank)
+    return Take(sources, tuple(axes), dims)
+
+
+def put_op(mode: str, rank: int, axes: Sequence[int], index_rank: int) -> Put:
+    """The Put that writes where `take_op` with the same arguments reads."""
+    sources, dims = _layout(rank, axes, index_rank)
+    return Put(mode, sources, tuple(axes), dims)
+
+
+@dataclass(frozen=True, eq=False)
+class TakeIndexed(Formula):
+    """Indexing that mixes slices and integer tensors: `part`, then dims dropped or added that lead to `shape`, then `take`."""
+
+    part: Slice
+    shape: tuple[int, ...]
+    take: Take
+
+    @property
+    def name(self) -> str:
+        return "indexing"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, *indices = inputs
+        seen: Value = self.take(reshape(self.part(x), self.shape), *indices)
+        return seen
+
+
+@dataclass(frozen=True, eq=False)
+class PutIndexed(Formula):
+    """Input 0 with input 1, broadcast, written where a TakeIndexed with the same parameters reads."""
+
+    part: Slice
+    shape: tuple[int, ...]
+    put: Put
+
+    @property
+    def name(self) -> str:
+        return "index assignment"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, value, *indices = inputs
+        seen = reshape(self.part(x), self.shape)
+        target = _gathered(seen.type, [i.type for i in indices], self.put.sources, self.put.index_dims)
+        if broadcast_shapes(self.name, value.shape, target) != target:
+            raise ValueError(f"{self.name}: a value of shape {value.shape} does not fit the indexed shape {target}")
+        written = self.put(seen, broadcast(cast(value, x.dtype), target), *indices)
+        if self.shape == x.shape and self.part.extents == x.shape and set(self.part.steps) <= {1}:
+            return cast(written, x.dtype)
+        return PlaceView(self.part, "set")(x, reshape(written, self.part.extents))
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedFill(Formula):
+    """Input 0 with input 2 where the mask, input 1, is set; the dtype of input 0."""
+
+    def expand(self, *inputs: Value) -> Value:
+        x, mask, value = inputs
+        return where(mask, cast(value, x.dtype), x)
+
+
+@dataclass(frozen=True, eq=False)
+class GatherAlong(Formula):
+    """out[..., i, ...] = x[..., index[..., i, ...], ...]: an index tensor of the rank of x, along `axis`."""
+
+    axis: int
+
+    @property
+    def name(self) -> str:
+        return "gather"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, index = inputs
+        return take_op(x.ndim, range(x.ndim), x.ndim)(x, *_everywhere(index, self.axis))
+
+
+@dataclass(frozen=True, eq=False)
+class ScatterAlong(Formula):
+    """`x` with x[..., index[..., i, ...], ...] = source[..., i, ...] along `axis` ("set"), or added to ("add")."""
+
+    axis: int
+    mode: str
+
+    @property
+    def name(self) -> str:
+        return "scatter"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, index, source = inputs
+        return put_op(self.mode, x.ndim, range(x.ndim), x.ndim)(x, cast(source, x.dtype), *_everywhere(index, self.axis))
+
+
+def _everywhere(index: Value, axis: int) -> list[Value]:
+    """One index for each axis: `index` along `axis`, and a running number along the others."""
+    found = []
+    for d, extent in enumerate(index.shape):
+        running = index.builder.iota(tuple(extent if e == d else 1 for e in range(index.ndim)))
+        found.append(index if d == axis else broadcast(running, index.shape))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class OneHot(Formula):
+    """1 where the last, new, axis equals the label, else 0."""
+
+    classes: int
+    dtype: str
+
+    @property
+    def name(self) -> str:
+        return "one_hot"
+
+    def expand(self, *inputs: Value) -> Value:
+        (label,) = inputs
+        return cast(EQ(reshape(label, (*label.shape, 1)), label.builder.iota((self.classes,))), self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class IndexingOneHot(Formula):
+    """x at one index per position along `axis`, which stays with extent 1: x[..., index[...], ...]."""
+
+    axis: int
+
+    @property
+    def name(self) -> str:
+        return "indexing_one_hot"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, index = inputs
+        axis = normal_axis(self.name, self.axis, x.ndim)
+        want = tuple(s for d, s in enumerate(x.shape) if d != axis)
+        if index.shape != want:
+            raise ValueError(f"{self.name}: an index of shape {index.shape} does not fit {x.shape} without axis {axis}, {want}")
+        chosen = running(x, axis)
+        picked = EQ(chosen, reshape(index, tuple(1 if d == axis else s for d, s in enumerate(x.shape))))
+        return total(where(picked, x, 0.0), [axis])
+
+
+def running(x: Value, axis: int) -> Value:
+    """0, 1, 2, … along `axis` of a tensor shaped like `x`, extent 1 elsewhere."""
+    return x.builder.iota(tuple(s if d == axis else 1 for d, s in enumerate(x.shape)))

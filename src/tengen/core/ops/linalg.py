@@ -1,0 +1,96 @@
+"""Matrix products: contractions, and their gradients are contractions again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...compiler.program import Contraction, Type, Value
+from ...compiler.schedule import contraction
+from ...compiler.view import View
+from .base import Formula, Grads, broadcast_shapes, promoted
+from .elemwise import cast
+from .shape import reshape, transpose
+
+
+@dataclass(frozen=True, eq=False)
+class MatMul(Contraction):
+    """(…, m, k) @ (…, k, n), batch dims broadcast."""
+
+    @property
+    def name(self) -> str:
+        return "matmul"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        a, b = types
+        if len(a.shape) < 2 or len(b.shape) < 2 or a.shape[-1] != b.shape[-2]:
+            raise ValueError(
+                f"matmul: shapes {a.shape} and {b.shape} do not fit: the last dimension of the first must equal "
+                "the one before the last of the second"
+            )
+        batch = broadcast_shapes("matmul (batch dimensions)", a.shape[:-2], b.shape[:-2])
+        return (Type(promoted("matmul", types), (*batch, a.shape[-2], b.shape[-1])),)
+
+    def spread(self, view: View, out: Type) -> View:
+        return view.broadcast((*out.shape[:-2], *view.shape[-2:]))
+
+    def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit) -> contraction.Contraction:
+        lead, (a, b) = out.shape[:-2], views
+        (m, k), n = a.shape[-2:], b.shape[-1]
+        batch = [contraction.Batch(e, x, y) for e, x, y in zip(lead, a.strides, b.strides, strict=False)]
+        storage = contraction.Storage(types[0].dtype, types[1].dtype, out.dtype)
+        return contraction.matmul(m, k, n, _pair(a.strides), _pair(b.strides), unit, batch, storage)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (a, b), (g,) = inputs, grads
+        if g is None:
+            return [None, None]
+        return [self(g, _turned(b)), self(_turned(a), g)]
+
+
+def _pair(strides: tuple[int, ...]) -> tuple[int, int]:
+    return strides[-2], strides[-1]
+
+
+def _turned(x: Value) -> Value:
+    return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Formula):
+    """`a @ b` as users mean it: either may be transposed first, a 1-d operand is a row or a column whose dim disappears again, dtypes are promoted."""
+
+    transpose_a: bool = False
+    transpose_b: bool = False
+
+    @property
+    def name(self) -> str:
+        return "matmul"
+
+    def expand(self, *inputs: Value) -> Value:
+        a, b = inputs
+        if not a.ndim or not b.ndim:
+            raise ValueError(f"matmul: shapes {a.shape} and {b.shape}: a number cannot be an operand")
+        dtype = promoted("matmul", (a.type, b.type))
+        left = reshape(a, (1, *a.shape)) if a.ndim == 1 else _turned(a) if self.transpose_a else a
+        right = reshape(b, (*b.shape, 1)) if b.ndim == 1 else _turned(b) if self.transpose_b else b
+        y: Value = MatMul()(cast(left, dtype), cast(right, dtype))
+        dropped = ([y.ndim - 2] if a.ndim == 1 else []) + ([y.ndim - 1] if b.ndim == 1 else [])
+        return reshape(y, [s for d, s in enumerate(y.shape) if d not in dropped])
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Formula):
+    """x @ transposed weight (+ bias), over the last dim of x."""
+
+    bias: bool
+
+    def expand(self, *inputs: Value) -> Value:
+        x, weight, *bias = inputs
+        if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
+            raise ValueError(f"linear: an input of shape {x.shape} does not fit a weight of shape {weight.shape} (out_features, in_features)")
+        # All leading dims are rows of one matrix.
+        rows = reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+        y = reshape(Product(transpose_b=True)(rows, weight), (*x.shape[:-1], weight.shape[0]))
+        return y + bias[0] if self.bias else y

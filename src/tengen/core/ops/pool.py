@@ -1,0 +1,82 @@
+"""Pooling: a reduction over sliding windows, which are strides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...compiler.program import Value
+from .base import Formula, Grads
+from .elemwise import cast, where
+from .index import EQ
+from .reduce import Reduce, arg_extreme, total
+from .shape import PlaceView, Slice, Windows, broadcast, pad, reshape, zeros_of
+
+Pair = tuple[int, int]
+WINDOW = (4, 5)  # the axes of the places inside a window
+
+
+@dataclass(frozen=True, eq=False)
+class Pooling(Formula):
+    """Pools (N, C, H, W) with mode "max", "average" (padding counts) or "average_count_exclude_padding"."""
+
+    mode: str
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+
+    @property
+    def name(self) -> str:
+        return f"{'max' if self.mode == 'max' else 'avg'}_pool2d"
+
+    def _padded(self, x: Value, fill: float) -> Value:
+        edge = (0, 0, *self.padding)
+        return pad(x, edge, edge, fill)
+
+    def _windows(self, x: Value) -> Windows:
+        if x.ndim != 4:
+            raise ValueError(f"{self.name} takes a tensor (N, C, H, W), got shape {x.shape}")
+        room = [s + 2 * p for s, p in zip(x.shape[2:], self.padding, strict=True)]
+        if any(k > r for k, r in zip(self.kernel, room, strict=True)):
+            raise ValueError(f"{self.name}: a window of {self.kernel} does not fit into {tuple(room)}, the padded size of shape {x.shape}")
+        return Windows((2, 3), self.kernel, self.stride, (1, 1))
+
+    def expand(self, *inputs: Value) -> Value:
+        x = inputs[0]
+        windows = self._windows(x)
+        if self.mode == "max":
+            y = Reduce("MAX", WINDOW)(windows(self._padded(x, _lowest(x.dtype))))
+        else:
+            y = total(windows(self._padded(x, 0.0)), WINDOW)
+            y = reshape(y, (*y.shape[:4], *[1] * (y.ndim - 4)))
+            y = y / self._count(x, windows)
+        return reshape(y, y.shape[:4])
+
+    def _count(self, x: Value, windows: Windows) -> Value:
+        if self.mode == "average" or not any(self.padding):
+            return x.builder.number(float(self.kernel[0] * self.kernel[1]))
+        ones = broadcast(cast(x.builder.constant(1.0), x.dtype), (1, 1, *x.shape[2:]))
+        return total(windows(self._padded(ones, 0.0)), WINDOW)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (x,), (g,) = inputs, grads
+        if g is None:
+            return [None]
+        windows = self._windows(x)
+        wide = reshape(g, (*g.shape, 1, 1))
+        if self.mode == "max":
+            seen = windows(self._padded(x, _lowest(x.dtype)))
+            place = broadcast(x.builder.iota(self.kernel), seen.shape)
+            value = where(EQ(place, arg_extreme(seen, WINDOW, "argmax")), wide, 0.0)
+        else:
+            share = wide / self._count(x, windows)
+            value = broadcast(share, (*g.shape, *self.kernel))
+        apart = all(s >= k for s, k in zip(self.stride, self.kernel, strict=True))
+        room = zeros_of(self._padded(x, 0.0))
+        spread = PlaceView(windows, "set" if apart else "add")(room, value)
+        return [Slice((0, 0, *self.padding), x.shape, (1,) * 4)(spread) if any(self.padding) else spread]
+
+
+def _lowest(dtype: str) -> float:
+    """What padding holds so that it never is the maximum."""
+    return {"int8": -128.0, "uint8": 0.0, "int16": -32768.0, "int32": -2147483648.0}.get(dtype, float("-inf"))

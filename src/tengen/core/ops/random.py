@@ -1,0 +1,72 @@
+"""Random numbers from a counter: element i of a draw is a function of (seed, offset + i), so it is the same on any number of threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...compiler.program import Elementwise, Type, Value
+from .base import Formula, Grads
+from .elemwise import COS, LOG, SQRT, cast, where
+
+
+@dataclass(frozen=True, eq=False)
+class RandomBits(Elementwise):
+    """Output `which` (0 or 1) of Philox2x32-10 for a counter and a seed: int64 in 0 .. 2**32 - 1. Salmon et al. 2011, section 3."""
+
+    which: int
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (Type("int64", types[0].shape),)
+
+    def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
+        counter, seed = (e.cast(a, "int64") for a in args)
+        return int(e("random", counter, seed, dtype="int64", attr=self.which))
+
+
+def _uniform(shape: tuple[int, ...], seed: Value, offset: Value) -> Value:
+    """24 random bits in [0, 1)."""
+    bits = RandomBits(0)(seed.builder.iota(shape) + offset, seed)
+    return cast(bits // 256, "float32") * 2.0**-24
+
+
+@dataclass(frozen=True, eq=False)
+class Uniform(Formula):
+    """Uniform in [low, high). Inputs: low, high, seed, offset."""
+
+    shape: tuple[int, ...]
+
+    def expand(self, *inputs: Value) -> Value:
+        low, high, seed, offset = inputs
+        return _uniform(self.shape, seed, offset) * (high - low) + low
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        return [None] * 4
+
+
+@dataclass(frozen=True, eq=False)
+class Normal(Formula):
+    """Normally distributed (Box and Muller 1958). Inputs: mean, std, seed, offset."""
+
+    shape: tuple[int, ...]
+
+    def expand(self, *inputs: Value) -> Value:
+        mean, std, seed, offset = inputs
+        counter = seed.builder.iota(self.shape) + offset
+        first, second = RandomBits(0)(counter, seed), RandomBits(1)(counter, seed)
+        radius = SQRT(LOG((cast(first, "float32") + 1.0) * 2.0**-32) * -2.0)
+        return radius * COS(cast(second, "float32") * (2.0 * math.pi * 2.0**-32)) * std + mean
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        return [None] * 4
+
+
+@dataclass(frozen=True, eq=False)
+class Dropout(Formula):
+    """x / (1 - p) where a random number is at least p, else 0. Inputs: x, p, seed, offset. The backward draws the same numbers again."""
+
+    def expand(self, *inputs: Value) -> Value:
+        x, p, seed, offset = inputs
+        return where(_uniform(x.shape, seed, offset) >= p, x / (1.0 - p), 0.0)

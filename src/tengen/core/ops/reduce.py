@@ -1,0 +1,94 @@
+"""Reductions. The axes stay with extent 1 at this level; `keepdims=False` is a reshape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ...compiler.program import Reduction, Type, Value
+from .base import FLOATS
+from .elemwise import cast, where
+from .shape import broadcast
+
+#: mode → (monoid of the kernel, gradient from (g, y, x))
+ROWS: dict[str, tuple[str, Callable[..., Value]]] = {
+    "SUM": ("sum", lambda g, y, x: broadcast(g, x.shape)),
+    "PRODUCT": ("prod", lambda g, y, x: g * y / x),
+    "MAX": ("max", lambda g, y, x: where(x >= y, g, 0.0)),
+    "MIN": ("min", lambda g, y, x: where(x <= y, g, 0.0)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Reduce(Reduction):
+    """Folds `axes` with `mode`, a row of ROWS. Booleans are summed and multiplied as int32."""
+
+    mode: str
+    axes: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return self.mode.lower()
+
+    @property
+    def monoid(self) -> str:  # type: ignore[override]
+        return ROWS[self.mode][0]
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        empty = [d for d in self.axes if x.shape[d] == 0]
+        if empty and self.mode in ("MAX", "MIN"):
+            raise ValueError(f"{self.name} over axis {empty[0]} of a tensor of shape {x.shape}: there is no element to choose from")
+        dtype = "int32" if x.dtype == "bool" and self.mode in ("SUM", "PRODUCT") else x.dtype
+        return (Type(dtype, _kept(x.shape, self.axes)),)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]) -> Sequence[Value | None]:
+        (x,), (g,) = inputs, grads
+        if g is None or x.dtype not in FLOATS:
+            return [None]
+        return [ROWS[self.mode][1](g, outputs[0], x)]
+
+
+@dataclass(frozen=True, eq=False)
+class ArgExtreme(Reduction):
+    """The index, counted in row-major order over `axes`, of the first maximum ("argmax") or minimum ("argmin"), as int32."""
+
+    monoid: str
+    axes: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return self.monoid
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        x = types[0]
+        if any(x.shape[d] == 0 for d in self.axes):
+            raise ValueError(f"{self.name} over an empty axis of a tensor of shape {x.shape}")
+        return (Type("int64", _kept(x.shape, self.axes)),)
+
+
+def _kept(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(1 if d in axes else s for d, s in enumerate(shape))
+
+
+def total(x: Value, axes: Sequence[int]) -> Value:
+    """The sum over `axes`, which stay with extent 1."""
+    axes = tuple(d for d in axes if x.shape[d] != 1)
+    return Reduce("SUM", axes)(x) if axes else x
+
+
+def mean(x: Value, axes: Sequence[int]) -> Value:
+    """The mean over `axes`, which stay with extent 1; of narrow floats in float32, as the reference answers."""
+    count = 1
+    for d in axes:
+        count *= x.shape[d]
+    wide = cast(x, "float32") if x.dtype in ("float16", "bfloat16") else x
+    return total(wide, axes) / x.builder.number(float(count))
+
+
+def arg_extreme(x: Value, axes: Sequence[int], monoid: str) -> Value:
+    """The index of the first extreme over `axes`, int64, extents 1 kept."""
+    order = broadcast(x.builder.iota(tuple(x.shape[d] if d in axes else 1 for d in range(x.ndim))), x.shape)
+    return ArgExtreme(monoid, tuple(axes))(x, order)
+
+

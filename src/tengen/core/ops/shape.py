@@ -1,0 +1,308 @@
+"""Ops that only say where elements are: reshape, transpose, broadcast, slice, pad, windows; and those that put values side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from ...compiler.program import Concat, Elementwise, Op, Place, Type, Value, ViewOp
+from ...compiler.view import View, contiguous
+from .base import FLOATS, Formula, Grads, broadcast_shapes, promoted
+from .elemwise import cast
+
+
+def _viewed(op: ViewOp, x: Type) -> Type:
+    view = op.view(contiguous(x.shape))
+    assert view is not None
+    return Type(x.dtype, view.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(ViewOp):
+    """The elements in row-major order under another shape of the same size."""
+
+    shape: tuple[int, ...]
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        if prod(self.shape) != x.size or any(s < 0 for s in self.shape):
+            raise ValueError(f"reshape: {x.size} elements of shape {x.shape} cannot have the shape {self.shape}")
+        return (Type(x.dtype, self.shape),)
+
+    def view(self, view: View) -> View | None:
+        return view.reshape(self.shape)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        return [grads[0] and reshape(grads[0], inputs[0].shape)]
+
+
+@dataclass(frozen=True, eq=False)
+class Transpose(ViewOp):
+    """Dim i of the result is dim order[i] of the input."""
+
+    order: tuple[int, ...]
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        if sorted(self.order) != list(range(len(x.shape))):
+            raise ValueError(f"transpose: {self.order} is no order of the {len(x.shape)} dimensions of shape {x.shape}")
+        return (Type(x.dtype, tuple(x.shape[d] for d in self.order)),)
+
+    def view(self, view: View) -> View | None:
+        return view.permute(self.order)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        back = tuple(self.order.index(d) for d in range(len(self.order)))
+        return [grads[0] and transpose(grads[0], back)]
+
+
+@dataclass(frozen=True, eq=False)
+class Broadcast(ViewOp):
+    """Dims of extent 1, and missing leading ones, stretched to `shape`."""
+
+    stretches = True
+    shape: tuple[int, ...]
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        if broadcast_shapes("broadcast_to", x.shape, self.shape) != self.shape:
+            raise ValueError(f"broadcast_to: shape {x.shape} cannot be broadcast to {self.shape}")
+        return (Type(x.dtype, self.shape),)
+
+    def view(self, view: View) -> View | None:
+        return view.broadcast(self.shape)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        return [grads[0]]
+
+
+@dataclass(frozen=True, eq=False)
+class Slice(ViewOp):
+    """`extents[d]` elements of each dim from `starts[d]` on, `steps[d]` apart; steps may be negative."""
+
+    starts: tuple[int, ...]
+    extents: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (Type(types[0].dtype, self.extents),)
+
+    def view(self, view: View) -> View | None:
+        return view.slice(self.starts, self.extents, self.steps)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (x,), (g,) = inputs, grads
+        if g is None or x.dtype not in FLOATS:
+            return [None]
+        if all(s == 1 for s in self.steps):
+            after = [n - b - e for n, b, e in zip(x.shape, self.starts, self.extents, strict=True)]
+            return [pad(g, self.starts, after)]
+        return [PlaceView(self, "set")(zeros_of(x), g)]
+
+
+@dataclass(frozen=True, eq=False)
+class Pad(ViewOp):
+    """`fill` around the elements: before[d] and after[d] of it along each dim."""
+
+    fills = True
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    fill: float
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (_viewed(self, types[0]),)
+
+    def view(self, view: View) -> View | None:
+        return view.pad(self.before, self.after, self.fill)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        return [grads[0] and Slice(self.before, inputs[0].shape, (1,) * inputs[0].ndim)(grads[0])]
+
+
+@dataclass(frozen=True, eq=False)
+class Windows(ViewOp):
+    """Sliding windows along `axes` of a (padded) input: the axes become window positions, the places inside a window come last."""
+
+    axes: tuple[int, ...]
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+
+    def counts(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """How many windows fit along each axis."""
+        zipped = zip(self.axes, self.sizes, self.strides, self.dilations, strict=True)
+        return tuple((shape[a] - d * (k - 1) - 1) // s + 1 for a, k, s, d in zipped)
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        if any(c <= 0 for c in self.counts(x.shape)):
+            raise ValueError(f"windows of {self.sizes} with dilation {self.dilations} do not fit into shape {x.shape}")
+        return (_viewed(self, x),)
+
+    def view(self, view: View) -> View | None:
+        return view.windows(self.axes, self.counts(view.shape), self.sizes, self.strides, self.dilations)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (x,), (g,) = inputs, grads
+        apart = all(s >= d * (k - 1) + 1 for k, s, d in zip(self.sizes, self.strides, self.dilations, strict=True))
+        return [g and PlaceView(self, "set" if apart else "add")(zeros_of(x), g)]
+
+
+@dataclass(frozen=True, eq=False)
+class Concatenate(Concat):
+    """Values side by side along `axis`."""
+
+    axis: int
+
+    @property
+    def name(self) -> str:
+        return "concat"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        first = types[0]
+        for t in types[1:]:
+            same = len(t.shape) == len(first.shape) and all(
+                a == b for d, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if d != self.axis
+            )
+            if not same:
+                raise ValueError(f"concat along axis {self.axis}: shapes {first.shape} and {t.shape} differ elsewhere too")
+        extent = sum(t.shape[self.axis] for t in types)
+        shape = (*first.shape[: self.axis], extent, *first.shape[self.axis + 1 :])
+        return (Type(promoted("concat", types), shape),)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (g,), start, parts = grads, 0, []
+        for x in inputs:
+            starts = tuple(start if d == self.axis else 0 for d in range(x.ndim))
+            parts.append(g and Slice(starts, x.shape, (1,) * x.ndim)(g))
+            start += x.shape[self.axis]
+        return parts
+
+
+@dataclass(frozen=True, eq=False)
+class PlaceView(Place):
+    """Input 0 with input 1 written or added ("set", "add") where the view op `where` of input 0 looks."""
+
+    where: ViewOp
+    mode: str
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (types[0],)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (_, value), (g,) = inputs, grads
+        if g is None:
+            return [None, None]
+        seen = self.where(g)
+        outside = g if self.mode == "add" else PlaceView(self.where, "set")(g, 0.0 * value)
+        return [outside, seen]
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced(Formula):
+    """The reduction `op` over `axes`, which it keeps with extent 1; they are dropped unless `keepdims`."""
+
+    op: Op
+    axes: tuple[int, ...]
+    keepdims: bool
+
+    @property
+    def name(self) -> str:
+        return self.op.name
+
+    def expand(self, *inputs: Value) -> Value:
+        y: Value = self.op(*inputs)
+        return y if self.keepdims else reshape(y, tuple(s for d, s in enumerate(y.shape) if d not in self.axes))
+
+
+@dataclass(frozen=True, eq=False)
+class Subtensor(Formula):
+    """Basic indexing: a slice of each dim, then the dims of extent 1 dropped or added that lead to `shape`."""
+
+    part: Slice
+    shape: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return "indexing"
+
+    def expand(self, *inputs: Value) -> Value:
+        return reshape(self.part(inputs[0]), self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class SetSubtensor(Formula):
+    """Input 0 with input 1, broadcast to `shape`, written where a Subtensor with the same parameters reads."""
+
+    part: Slice
+    shape: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return "index assignment"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, value = inputs
+        if broadcast_shapes(self.name, value.shape, self.shape) != self.shape:
+            raise ValueError(f"{self.name}: a value of shape {value.shape} does not fit the indexed shape {self.shape}")
+        return PlaceView(self.part, "set")(x, reshape(broadcast(cast(value, x.dtype), self.shape), self.part.extents))
+
+
+@dataclass(frozen=True, eq=False)
+class Copy(Elementwise):
+    """A copy, on `device` if one is named."""
+
+    device: str | None = None
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (types[0],)
+
+    def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
+        return args[0]
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        return [grads[0]]
+
+
+@dataclass(frozen=True, eq=False)
+class Fill(Elementwise):
+    """A new tensor with the number input 0 everywhere."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    device: str
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (Type(self.dtype, self.shape),)
+
+    def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
+        return int(e.narrow(e.cast(args[0], self.dtype), self.dtype))
+
+
+def reshape(x: Value, shape: Sequence[int]) -> Value:
+    """`x` under another shape of the same size."""
+    return x if x.shape == tuple(shape) else Reshape(tuple(shape))(x)
+
+
+def transpose(x: Value, order: Sequence[int]) -> Value:
+    """`x` with its dims in another order."""
+    return x if tuple(order) == tuple(range(x.ndim)) else Transpose(tuple(order))(x)
+
+
+def broadcast(x: Value, shape: Sequence[int]) -> Value:
+    """`x` stretched to `shape`."""
+    return x if x.shape == tuple(shape) else Broadcast(tuple(shape))(x)
+
+
+def pad(x: Value, before: Sequence[int], after: Sequence[int], fill: float = 0.0) -> Value:
+    """`x` with `fill` around it."""
+    return Pad(tuple(before), tuple(after), float(fill))(x) if any(before) or any(after) else x
+
+
+def zeros_of(x: Value) -> Value:
+    """Zeros of the type of `x`."""
+    return broadcast(cast(x.builder.constant(0.0), x.dtype), x.shape)
+
+

@@ -1,0 +1,158 @@
+"""Devices: which there are, which is the default, and what memory is in use."""
+
+from __future__ import annotations
+
+import os
+
+from . import _rt
+from .base.device import Device, get_default_device, gpu_count, require, set_default_device
+from .base.errors import DeviceError
+
+__all__ = [
+    "coalesce_free_memory",
+    "get_allocated_memory",
+    "get_cuda_compute_capability",
+    "get_cuda_device_property",
+    "get_cuda_driver_version",
+    "get_cuda_version",
+    "get_cudnn_version",
+    "get_default_device",
+    "get_device_count",
+    "get_max_allocated_memory",
+    "get_max_reserved_memory",
+    "get_mem_status_bytes",
+    "get_reserved_memory",
+    "get_tensorrt_version",
+    "is_atlas_available",
+    "is_cambricon_available",
+    "is_cuda_available",
+    "is_rocm_available",
+    "reset_max_memory_stats",
+    "set_default_device",
+    "set_prealloc_config",
+    "what_is_xpu",
+]
+
+
+def get_device_count(device_type: str) -> int:
+    """How many devices this process can use of "cpu" (cores), "gpu", "rocm", or "xpu" (GPUs, or cores without one)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    counts = {"cpu": cores, "gpu": gpu_count(), "rocm": 0, "xpu": gpu_count() or cores}
+    if device_type not in counts:
+        raise ValueError(f"a kind of device is one of {', '.join(counts)}, got {device_type!r}")
+    return counts[device_type]
+
+
+def what_is_xpu() -> str:
+    """The kind of device behind "xpux": "cpu" or "gpu"."""
+    return "gpu" if gpu_count() else "cpu"
+
+
+def is_cuda_available() -> bool:
+    """Whether there is an NVIDIA GPU that tengen can use."""
+    return gpu_count() > 0
+
+
+def is_rocm_available() -> bool:
+    """Whether there is an AMD GPU that tengen can use: it supports none."""
+    return False
+
+
+def is_cambricon_available() -> bool:
+    """Whether there is a Cambricon device that tengen can use: it supports none."""
+    return False
+
+
+def is_atlas_available() -> bool:
+    """Whether there is an Atlas device that tengen can use: it supports none."""
+    return False
+
+
+def get_cuda_compute_capability(device: int) -> int:
+    """The compute capability of a GPU, 86 for 8.6. Raises DeviceError if it is not there."""
+    raise _no_gpu(device)
+
+
+def get_cuda_device_property(device: int) -> object:
+    """Name, memory and so on of a GPU. Raises DeviceError if it is not there."""
+    raise _no_gpu(device)
+
+
+def _no_gpu(device: int) -> DeviceError:
+    return DeviceError(f"there is no GPU {device}: tengen can use {gpu_count()} here")
+
+
+def get_cuda_version() -> int:
+    """The version of CUDA that tengen uses; 0: none."""
+    return 0
+
+
+def get_cuda_driver_version() -> int:
+    """The version of the CUDA driver that tengen uses; 0: none."""
+    return 0
+
+
+def get_cudnn_version() -> int:
+    """The version of cuDNN that tengen uses; 0: none."""
+    return 0
+
+
+def get_tensorrt_version() -> int:
+    """The version of TensorRT that tengen uses; 0: none."""
+    return 0
+
+
+def _memory(device: str | Device | None, what: str) -> int:
+    """A number of the allocator, which all CPU devices share; raises DeviceError for a device that is not there."""
+    require(device)
+    statistics: dict[str, int] = {**_rt.memory_stats()}
+    return statistics[what]
+
+
+def get_allocated_memory(device: str | Device | None = None) -> int:
+    """Bytes that tensors on `device` (or the default) occupy."""
+    return _memory(device, "live")
+
+
+def get_max_allocated_memory(device: str | Device | None = None) -> int:
+    """The most bytes that tensors occupied since `reset_max_memory_stats`."""
+    return _memory(device, "peak")
+
+
+def get_reserved_memory(device: str | Device | None = None) -> int:
+    """Bytes obtained from the system: for tensors, and kept for the next ones."""
+    return _memory(device, "reserved")
+
+
+def get_max_reserved_memory(device: str | Device | None = None) -> int:
+    """The most bytes obtained from the system: as many as now, unless `coalesce_free_memory` gave some back."""
+    return max(get_reserved_memory(device), get_max_allocated_memory(device))
+
+
+def reset_max_memory_stats(device: str | Device | None = None) -> None:
+    """Have the maxima start from what is in use now."""
+    require(device)
+    _rt.reset_peak()
+
+
+def coalesce_free_memory() -> None:
+    """Give memory that is kept for the next tensors back to the system."""
+    _rt.release_cached()
+
+
+def get_mem_status_bytes(device: str | Device | None = None) -> tuple[int, int]:
+    """(all, free) bytes of memory of the machine that `device` is in."""
+    require(device)
+    page = os.sysconf("SC_PAGE_SIZE")
+    return page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def set_prealloc_config(
+    alignment: int = 1, min_req: int = 32 * 1024 * 1024, max_overhead: int = 0, growth_factor: float = 2.0
+) -> None:
+    """Checked, but without effect: this tuned how memory of a GPU is set aside."""
+    if alignment < 1 or min_req < 0 or max_overhead < 0 or growth_factor < 1:
+        raise ValueError(
+            "alignment must be at least 1, min_req and max_overhead at least 0, growth_factor at least 1; got "
+            f"{alignment}, {min_req}, {max_overhead}, {growth_factor}"
+        )

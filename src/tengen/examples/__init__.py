@@ -1,0 +1,1 @@
+"""Programs that show tengen at work; run one with `python -m tengen.examples.<name>`."""

@@ -1,0 +1,14 @@
+"""Run the demo, or say what has to be installed for it."""
+
+from __future__ import annotations
+
+import sys
+
+try:
+    from .cli import main
+except ModuleNotFoundError as error:
+    if error.name not in ("matplotlib", "sklearn", "tqdm"):
+        raise
+    sys.exit(f"digits: error: {error.name} is not installed; run: pip install 'tengen[demo]'")
+
+sys.exit(main())

@@ -1,0 +1,190 @@
+"""Training that can be interrupted at any batch and taken up again with the same result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+import tengen
+import tengen.functional as F
+from tengen.autodiff import GradManager
+from tengen.optimizer import SGD, Adam, MultiStepLR, Optimizer
+
+from .data import Scans, epoch_batches
+from .model import LeNet
+
+OPTIMIZERS: dict[str, Callable[[Any, float], Optimizer]] = {
+    "adam": lambda parameters, lr: Adam(parameters, lr),
+    "sgd": lambda parameters, lr: SGD(parameters, lr, momentum=0.9),
+}
+DEFAULT_LR = {"adam": 0.002, "sgd": 0.05}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that the result of a run depends on."""
+
+    epochs: int = 40
+    batch_size: int = 64
+    lr: float = DEFAULT_LR["adam"]
+    optimizer: str = "adam"
+    seed: int = 0
+
+
+@dataclass
+class Progress:
+    """How far a run has come. `loss`, `right` and `seen` are sums over the images of the epoch that is under way."""
+
+    epoch: int = 0
+    batch: int = 0
+    loss: float = 0.0
+    right: int = 0
+    seen: int = 0
+
+
+@dataclass
+class History:
+    """One entry for each epoch that is done. Training figures are means over the epoch, of augmented images."""
+
+    train_loss: list[float] = field(default_factory=list)
+    train_accuracy: list[float] = field(default_factory=list)
+    test_loss: list[float] = field(default_factory=list)
+    test_accuracy: list[float] = field(default_factory=list)
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer a finite number."""
+
+
+class Trainer:
+    """A LeNet and all that its training needs.
+
+    The best epoch is the one with the least training loss: the test scans choose nothing, they only tell how good it is.
+
+    Args:
+        settings: of the run.
+        train, test: the scans.
+        checkpoint: path of the file that holds the run after each epoch.
+    """
+
+    def __init__(self, settings: Settings, train: Scans, test: Scans, checkpoint: Path):
+        self.settings, self.train, self.test, self.checkpoint = settings, train, test, checkpoint
+        tengen.random.seed(settings.seed)
+        self.model = LeNet()
+        self.gm = GradManager().attach(self.model.parameters())
+        self.optimizer = OPTIMIZERS[settings.optimizer](self.model.parameters(), settings.lr)
+        milestones = sorted({round(settings.epochs * share) for share in (0.6, 0.85)})
+        self.scheduler = MultiStepLR(self.optimizer, milestones, gamma=0.1)
+        self.progress = Progress()
+        self.history = History()
+        self.best: dict[str, Any] = {"epoch": -1, "model": self.model.state_dict()}
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def run(self, stop: Callable[[], bool]) -> bool:
+        """Train to the end, saving after each epoch; whether the end was reached.
+
+        Args:
+            stop: asked after each batch; where it says yes, the run is saved and ends.
+        """
+        done = self.progress.epoch * len(self.train) + self.progress.seen
+        total = self.settings.epochs * len(self.train)
+        with tqdm(total=total, initial=done, unit=" images", unit_scale=True, dynamic_ncols=True) as bar:
+            while self.progress.epoch < self.settings.epochs:
+                if not self._run_epoch(bar, stop):
+                    self.save()
+                    return False
+                self._end_epoch()
+                self.save()
+        return True
+
+    def _run_epoch(self, bar: tqdm[Any], stop: Callable[[], bool]) -> bool:
+        now, settings = self.progress, self.settings
+        bar.set_description(f"epoch {now.epoch + 1}/{settings.epochs}")
+        for images, labels in epoch_batches(self.train, settings.batch_size, settings.seed, now.epoch, now.batch):
+            loss, right = self.step(images, labels)
+            if not math.isfinite(loss):
+                raise Diverged(f"the loss became {loss} in epoch {now.epoch + 1}; try a smaller --lr")
+            now.batch += 1
+            now.loss += loss * len(labels)
+            now.right += right
+            now.seen += len(labels)
+            bar.set_postfix(loss=f"{now.loss / now.seen:.4f}", accuracy=f"{now.right / now.seen:.2%}", refresh=False)
+            bar.update(len(labels))
+            if stop():
+                return False
+        return True
+
+    def step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
+        """Learn from one batch; its mean loss, and how many images of it the network took for what they are."""
+        target = tengen.tensor(labels)
+        with self.gm:
+            logits = self.model(tengen.tensor(images))
+            loss = F.nn.cross_entropy(logits, target)
+            self.gm.backward(loss)
+        self.optimizer.step().clear_grad()
+        right = F.sum(F.argmax(logits, axis=1) == target)
+        return loss.item(), int(right.item())
+
+    def _end_epoch(self) -> None:
+        now, history = self.progress, self.history
+        history.train_loss.append(now.loss / now.seen)
+        history.train_accuracy.append(now.right / now.seen)
+        logits = self.predict(self.test.images)
+        history.test_loss.append(F.nn.cross_entropy(tengen.tensor(logits), tengen.tensor(self.test.labels)).item())
+        history.test_accuracy.append(float(np.mean(logits.argmax(1) == self.test.labels)))
+        if history.train_loss[-1] == min(history.train_loss):
+            self.best = {"epoch": now.epoch, "model": self.model.state_dict()}
+        self.scheduler.step()
+        self.progress = Progress(epoch=now.epoch + 1)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """The logits of images, of shape (N, 10)."""
+        self.model.eval()
+        logits = self.model(tengen.tensor(images)).numpy()
+        self.model.train()
+        return logits
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write the whole run to the checkpoint: the new file replaces the old one once it is complete."""
+        state = {
+            "settings": asdict(self.settings),
+            "progress": asdict(self.progress),
+            "history": asdict(self.history),
+            "best": self.best,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+        }
+        tengen.save(state, self.checkpoint)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up the run that `load_checkpoint` has read."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.progress = Progress(**state["progress"])
+        self.history = History(**state["history"])
+        self.best = state["best"]
+
+    def load_best(self) -> None:
+        """Give the network the parameters of the best epoch, from the checkpoint file."""
+        self.best = load_checkpoint(self.checkpoint)["best"]
+        self.model.load_state_dict(self.best["model"])
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """What `Trainer.save` wrote. Raises ValueError for a file that is damaged or holds something else."""
+    state = tengen.load(path)
+    parts = ("settings", "progress", "history", "best", "model", "optimizer", "scheduler")
+    if not isinstance(state, dict) or any(part not in state for part in parts):
+        raise ValueError(f"{path}: not a checkpoint of this program")
+    return state

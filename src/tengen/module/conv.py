@@ -1,0 +1,259 @@
+"""Convolution layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import functional as F
+from ..core import Parameter, Tensor
+from . import init
+from .module import Module
+
+PAD_MODES = {"reflect": "reflect", "replicate": "edge", "zeros": "constant"}
+
+
+def _tuple(value: int | tuple[int, ...], length: int, name: str) -> tuple[int, ...]:
+    """One number for each spatial dimension, from one for all or one for each."""
+    if isinstance(value, int):
+        return (value,) * length
+    if len(value) != length or not all(isinstance(number, int) for number in value):
+        raise ValueError(f"{name} is an int or {length} of them, got {value!r}")
+    return tuple(value)
+
+
+class _ConvNd(Module):
+    """What the convolution layers have in common: the parameters, their shapes and first values, printing."""
+
+    dims: int
+    transposed = False
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        bias: bool,
+        conv_mode: str,
+        compute_mode: str,
+        name: str | None,
+    ):
+        super().__init__(name)
+        for what, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if groups < 1 or channels % groups:
+                raise ValueError(f"{what} must be divisible by groups, got {channels} and {groups}")
+        if conv_mode != "cross_correlation":
+            raise ValueError(f"conv_mode is 'cross_correlation', got {conv_mode!r}")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = _tuple(kernel_size, self.dims, "kernel_size")
+        self.stride = _tuple(stride, self.dims, "stride")
+        self.padding = _tuple(padding, self.dims, "padding")
+        self.dilation = _tuple(dilation, self.dims, "dilation")
+        self.groups = groups
+        self.conv_mode = conv_mode
+        self.compute_mode = compute_mode
+        self.weight = Parameter(np.empty(self._infer_weight_shape(), np.float32))
+        self.bias = Parameter(np.empty(self._infer_bias_shape(), np.float32)) if bias else None
+        self.reset_parameters()
+
+    def _infer_weight_shape(self) -> tuple[int, ...]:
+        """(out, in, kernel…), or (groups, out / groups, in / groups, kernel…); a transposed one has in before out."""
+        channels = (self.out_channels // self.groups, self.in_channels // self.groups)
+        shape = (*(channels[::-1] if self.transposed else channels), *self.kernel_size)
+        return shape if self.groups == 1 else (self.groups, *shape)
+
+    def _infer_bias_shape(self) -> tuple[int, ...]:
+        return (1, self.out_channels, *(1,) * self.dims)
+
+    def _get_fanin(self) -> int:
+        # Not divided by groups: the first values are those of MegEngine.
+        return (self.out_channels if self.transposed else self.in_channels) * math.prod(self.kernel_size)
+
+    def reset_parameters(self) -> None:
+        """Give the weight first values from N(0, 1 / fan in) and the bias zeros."""
+        init.normal_(self.weight, 0.0, math.sqrt(1 / max(self._get_fanin(), 1)))
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def _module_info_string(self) -> str:
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
+        for name, usual in (("stride", 1), ("padding", 0), ("dilation", 1)):
+            value = getattr(self, name)
+            if any(number != usual for number in value):
+                parts.append(f"{name}={value}")
+        if self.groups != 1:
+            parts.append(f"groups={self.groups}")
+        if self.bias is None:
+            parts.append("bias=False")
+        return ", ".join(parts)
+
+
+class _PaddedConv(_ConvNd):
+    """Conv1d and Conv2d: a convolution whose border may be filled in several ways."""
+
+    def __init__(self, *args: Any, padding_mode: str):
+        super().__init__(*args)
+        if padding_mode not in PAD_MODES:
+            raise ValueError(f"padding_mode is one of {', '.join(sorted(PAD_MODES))}, got {padding_mode!r}")
+        self.padding_mode = padding_mode
+
+    def get_pad_witdth(self) -> tuple[tuple[int, int], ...]:
+        """How much is padded before and after each axis of the input."""
+        return ((0, 0), (0, 0), *((pad, pad) for pad in self.padding))
+
+    def calc_conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """What `forward` does, with another weight and bias."""
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            inp = F.pad(inp, self.get_pad_witdth(), mode=PAD_MODES[self.padding_mode])
+            padding = (0,) * self.dims
+        return self._conv(inp, weight, bias, padding)
+
+    def _conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, inp: Tensor) -> Tensor:
+        return self.calc_conv(inp, self.weight, self.bias)
+
+
+class Conv1d(_PaddedConv):
+    """Convolution over (N, C, L); see Conv2d."""
+
+    dims = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        conv_mode: str = "cross_correlation",
+        compute_mode: str = "default",
+        padding_mode: str = "zeros",
+        name: str | None = None,
+    ):
+        shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        super().__init__(*shape, conv_mode, compute_mode, name, padding_mode=padding_mode)
+
+    def _conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]) -> Tensor:
+        steps = (self.stride[0], padding[0], self.dilation[0])
+        return F.conv1d(inp, weight, bias, *steps, self.groups, self.conv_mode, self.compute_mode)
+
+
+class Conv2d(_PaddedConv):
+    """Convolution (without flipping the kernel) over (N, C, H, W).
+
+    `weight` is (out, in, kernel height, kernel width), with groups (groups, out / groups, in / groups, height, width),
+    first drawn from N(0, 1 / (in · height · width)); `bias` is (1, out, 1, 1), first 0, or None.
+
+    Args:
+        in_channels, out_channels: numbers of channels; both divisible by `groups`.
+        kernel_size, stride, padding, dilation: one number, or one for height and one for width.
+        groups: parts that the channels are split into, each convolved by itself.
+        bias: whether there is one.
+        conv_mode: "cross_correlation".
+        compute_mode: "default" or "float32".
+        padding_mode: what the border is filled with: "zeros", "reflect" or "replicate".
+
+    >>> Conv2d(3, 8, 3, stride=2, padding=1)(F.ones((1, 3, 32, 32))).shape
+    (1, 8, 16, 16)
+    """
+
+    dims = 2
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        conv_mode: str = "cross_correlation",
+        compute_mode: str = "default",
+        padding_mode: str = "zeros",
+        name: str | None = None,
+    ):
+        shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        super().__init__(*shape, conv_mode, compute_mode, name, padding_mode=padding_mode)
+
+    def _conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]) -> Tensor:
+        return F.conv2d(
+            inp, weight, bias, self.stride, padding, self.dilation, self.groups, self.conv_mode, self.compute_mode
+        )
+
+
+class ConvTranspose2d(_ConvNd):
+    """Transposed convolution over (N, C, H, W): what Conv2d does to a gradient. Also called deconvolution.
+
+    `weight` is (in, out, height, width), with groups (groups, in / groups, out / groups, height, width), first drawn
+    from N(0, 1 / (out · height · width)). `output_padding` makes the output larger at its end; the rest is as in
+    Conv2d.
+    """
+
+    dims = 2
+    transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        output_padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        conv_mode: str = "cross_correlation",
+        compute_mode: str = "default",
+        name: str | None = None,
+    ):
+        shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        super().__init__(*shape, conv_mode, compute_mode, name)
+        self.output_padding = _tuple(output_padding, self.dims, "output_padding")
+
+    def calc_conv_transpose2d(self, inp: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """What `forward` does, with another weight and bias."""
+        return F.conv_transpose2d(
+            inp,
+            weight,
+            bias,
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.dilation,
+            self.groups,
+            self.conv_mode,
+            self.compute_mode,
+        )
+
+    def forward(self, inp: Tensor) -> Tensor:
+        return self.calc_conv_transpose2d(inp, self.weight, self.bias)
+
+
+class ConvRelu2d(Conv2d):
+    """Conv2d followed by ReLU."""
+
+    def forward(self, inp: Tensor) -> Tensor:
+        return F.relu(super().forward(inp))
+
+
+class ConvTransposeRelu2d(ConvTranspose2d):
+    """ConvTranspose2d followed by ReLU."""
+
+    def forward(self, inp: Tensor) -> Tensor:
+        return F.relu(super().forward(inp))

@@ -1,0 +1,135 @@
+"""Initial values of parameters. A function whose name ends in `_` gives its tensor new values and returns None."""
+
+from __future__ import annotations
+
+import math
+
+from ..core import Tensor
+from ..functional import full
+from ..random import normal, uniform
+
+__all__ = [
+    "calculate_correct_fan",
+    "calculate_fan_in_and_fan_out",
+    "calculate_gain",
+    "fill_",
+    "msra_normal_",
+    "msra_uniform_",
+    "normal_",
+    "ones_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
+
+def _set(tensor: Tensor, value: Tensor) -> None:
+    value = value.astype(tensor.dtype)
+    tensor._reset(value if value.device == tensor.device else value.to(tensor.device))
+
+
+def fill_(tensor: Tensor, val: float) -> None:
+    """Set every element to `val`."""
+    tensor._reset(full(tensor.shape, val, dtype=tensor.dtype, device=tensor.device))
+
+
+def zeros_(tensor: Tensor) -> None:
+    """Set every element to 0."""
+    fill_(tensor, 0)
+
+
+def ones_(tensor: Tensor) -> None:
+    """Set every element to 1."""
+    fill_(tensor, 1)
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> None:
+    """Draw every element from the uniform distribution over [a, b)."""
+    _set(tensor, uniform(low=a, high=b, size=tensor.shape))
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> None:
+    """Draw every element from the normal distribution."""
+    _set(tensor, normal(mean=mean, std=std, size=tensor.shape))
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """By how much the standard deviation of weights before this non-linearity is scaled to keep that of activations.
+
+    Args:
+        nonlinearity: linear, conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, sigmoid,
+        tanh, relu or leaky_relu.
+        param: the slope of leaky_relu, 0.01 if None.
+
+    Source: He et al., Delving Deep into Rectifiers, 2015, section 2.2.
+    """
+    linear = ["linear", *(f"conv{transpose}{dims}d" for transpose in ("", "_transpose") for dims in (1, 2, 3))]
+    if nonlinearity in (*linear, "sigmoid"):
+        return 1.0
+    if nonlinearity == "tanh":
+        return 5.0 / 3
+    if nonlinearity == "relu":
+        return math.sqrt(2.0)
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        if isinstance(slope, bool) or not isinstance(slope, (int, float)):
+            raise ValueError(f"the slope of leaky_relu is a number, got {param!r}")
+        return math.sqrt(2.0 / (1 + slope**2))
+    raise ValueError(
+        f"no gain is known for {nonlinearity!r}; known are {', '.join(linear)}, sigmoid, tanh, relu and leaky_relu"
+    )
+
+
+def calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[float, float]:
+    """How many inputs each output of a layer with this weight sums up, and how many outputs each input goes to.
+
+    A weight is (out, in), (out, in, kernel…) or, with groups and a 2d kernel, (groups, out, in, kernel height, kernel
+    width).
+    """
+    shape = tuple(tensor.shape)
+    if len(shape) < 2:
+        raise ValueError(f"fan in and fan out need a weight of at least 2 dimensions, got shape {shape}")
+    if len(shape) == 5:
+        shape = shape[1:]
+    kernel = math.prod(shape[2:])
+    return shape[1] * kernel, shape[0] * kernel
+
+
+def calculate_correct_fan(tensor: Tensor, mode: str) -> float:
+    """Fan in or fan out of a weight, as `mode` ("fan_in" or "fan_out") says."""
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"mode is 'fan_in' or 'fan_out', got {mode!r}")
+    return calculate_fan_in_and_fan_out(tensor)[mode == "fan_out"]
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> None:
+    """Draw from U(-a, a) with a = gain · √(6 / (fan_in + fan_out)). Source: Glorot and Bengio 2010, equation 16."""
+    bound = gain * math.sqrt(6.0 / sum(calculate_fan_in_and_fan_out(tensor)))
+    uniform_(tensor, -bound, bound)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> None:
+    """Draw from N(0, σ²) with σ = gain · √(2 / (fan_in + fan_out)). Source: Glorot and Bengio 2010, equation 12."""
+    normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(calculate_fan_in_and_fan_out(tensor))))
+
+
+def _msra_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    return calculate_gain(nonlinearity, a) / math.sqrt(calculate_correct_fan(tensor, mode))
+
+
+def msra_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> None:
+    """Draw from U(-√3·σ, √3·σ) with σ = gain / √fan. Source: He et al. 2015, equation 10.
+
+    Args:
+        a: the slope, for leaky_relu.
+        mode: which fan: "fan_in" keeps the variance going forward, "fan_out" going backward.
+        nonlinearity: what follows the layer; see `calculate_gain`.
+    """
+    bound = math.sqrt(3.0) * _msra_std(tensor, a, mode, nonlinearity)
+    uniform_(tensor, -bound, bound)
+
+
+def msra_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> None:
+    """Draw from N(0, σ²) with σ = gain / √fan; see `msra_uniform_`."""
+    normal_(tensor, 0.0, _msra_std(tensor, a, mode, nonlinearity))

@@ -1,0 +1,321 @@
+"""Module: the base class of layers and networks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..core import Parameter, Tensor
+from .errors import add_module_path
+from .hook import HookHandler
+from .state import load_state
+
+Hook = Callable[..., Any]
+
+
+def _is_parameter(leaf: object) -> bool:
+    return isinstance(leaf, Parameter)
+
+
+def _is_buffer(leaf: object) -> bool:
+    return isinstance(leaf, Tensor) and not isinstance(leaf, Parameter)
+
+
+def _is_tensor(leaf: object) -> bool:
+    return isinstance(leaf, Tensor)
+
+
+def _is_module(leaf: object) -> bool:
+    return isinstance(leaf, Module)
+
+
+def _leaves(key: str, value: object) -> Iterator[tuple[str, Tensor | Module]]:
+    """The tensors and modules in `value`, which may be nested lists, tuples and dicts, with dotted names."""
+    if isinstance(value, (Tensor, Module)):
+        yield key, value
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _leaves(f"{key}.{index}", item)
+    elif isinstance(value, Mapping):
+        for name in sorted(value, key=str):
+            for leaf in _leaves(f"{key}.{name}", value[name]):
+                if not isinstance(name, str):
+                    raise TypeError(f"{leaf[0]}: a dict that holds modules or tensors needs str keys, got {name!r}")
+                yield leaf
+
+
+class Module(ABC):
+    """A part of a network: its attributes are parameters, buffers and other modules, its `forward` what it computes.
+
+    Tensors and modules are found in attributes, and in lists, tuples and dicts (with str keys) that are attributes,
+    however deep. Names are the dotted way to them; attributes come in alphabetical order. What is reachable under two
+    names counts once.
+
+    Args:
+        name: any text, kept as `.name`.
+
+    >>> class Scale(Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.factor = Parameter([2.0])
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    """
+
+    def __init__(self, name: str | None = None):
+        self.training = True
+        self.quantize_disabled = False
+        self.name = name
+        self._forward_pre_hooks: dict[int, Hook] = {}
+        self._forward_hooks: dict[int, Hook] = {}
+
+    @abstractmethod
+    def forward(self, inputs: Any) -> Any:
+        """What the module computes; called through `module(...)`."""
+
+    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
+        try:
+            if self._forward_pre_hooks:
+                inputs = self._run_pre_hooks(inputs)
+            outputs = self.forward(*inputs, **kwargs)
+            return self._run_hooks(inputs, outputs) if self._forward_hooks else outputs
+        except Exception as error:
+            add_module_path(error, self)
+            raise
+
+    # -- members ---------------------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "training" not in self.__dict__ and name != "training" and next(_leaves(name, value), None) is not None:
+            raise AttributeError(self._not_initialised(f"cannot set {name!r}"))
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        missing = f"{type(self).__name__!r} object has no attribute {name!r}"
+        raise AttributeError(missing if "training" in self.__dict__ else self._not_initialised(missing))
+
+    def _not_initialised(self, problem: str) -> str:
+        kind = type(self).__name__
+        return f"{problem} before Module.__init__() has run: call super().__init__() first in {kind}.__init__()"
+
+    def _leaves(self) -> Iterator[tuple[str, Tensor | Module]]:
+        """Tensors and modules directly in this module (those in containers included), with their names."""
+        attributes = self.__dict__
+        for name in sorted(attributes):
+            yield from _leaves(name, attributes[name])
+
+    def _walk(
+        self, wanted: Callable[[object], bool], prefix: str, recursive: bool, entered: set[int]
+    ) -> Iterator[tuple[str, Any, Module]]:
+        """All (name, leaf, the module that holds it), each leaf as often as it is reached, each module entered once."""
+        entered.add(id(self))
+        dot = prefix + "." if prefix else ""
+        for name, leaf in self._leaves():
+            if wanted(leaf):
+                yield dot + name, leaf, self
+            if recursive and isinstance(leaf, Module) and id(leaf) not in entered:
+                yield from leaf._walk(wanted, dot + name, recursive, entered)
+
+    def _named(
+        self, wanted: Callable[[object], bool], prefix: str | None, recursive: bool, with_parent: bool
+    ) -> Iterator[tuple[Any, ...]]:
+        seen: set[int] = set()
+        for name, leaf, parent in self._walk(wanted, prefix or "", recursive, set()):
+            if id(leaf) not in seen:
+                seen.add(id(leaf))
+                yield (name, leaf, parent) if with_parent else (name, leaf)
+
+    def named_parameters(
+        self, prefix: str | None = None, recursive: bool = True, *, with_parent: bool = False
+    ) -> Iterable[tuple[str, Parameter]]:
+        """(name, parameter) for each parameter; `with_parent` adds the module that holds it.
+
+        Args:
+            prefix: put before each name, with a dot.
+            recursive: also those of the modules inside.
+        """
+        return self._named(_is_parameter, prefix, recursive, with_parent)
+
+    def named_buffers(
+        self, prefix: str | None = None, recursive: bool = True, *, with_parent: bool = False
+    ) -> Iterable[tuple[str, Tensor]]:
+        """(name, tensor) for each tensor that is not a parameter; see `named_parameters`."""
+        return self._named(_is_buffer, prefix, recursive, with_parent)
+
+    def named_tensors(
+        self, prefix: str | None = None, recursive: bool = True, *, with_parent: bool = False
+    ) -> Iterable[tuple[str, Tensor]]:
+        """(name, tensor) for each parameter and buffer; see `named_parameters`."""
+        return self._named(_is_tensor, prefix, recursive, with_parent)
+
+    def named_children(self, *, with_parent: bool = False) -> Iterable[tuple[str, Module]]:
+        """(name, module) for each module that is directly in this one."""
+        return self._named(_is_module, None, False, with_parent)
+
+    def named_modules(self, prefix: str | None = None, *, with_parent: bool = False) -> Iterable[tuple[str, Module]]:
+        """(name, module) for this module, whose name is `prefix` or empty, and each one inside, at any depth."""
+        found: Any = (prefix or "", self, None) if with_parent else (prefix or "", self)
+        yield found
+        for found in self._named(_is_module, prefix, True, with_parent):
+            if found[1] is not self:
+                yield found
+
+    def parameters(self, recursive: bool = True) -> Iterable[Parameter]:
+        """Each parameter; see `named_parameters`."""
+        return (leaf for _, leaf in self.named_parameters(recursive=recursive))
+
+    def buffers(self, recursive: bool = True) -> Iterable[Tensor]:
+        """Each tensor that is not a parameter, such as running statistics."""
+        return (leaf for _, leaf in self.named_buffers(recursive=recursive))
+
+    def tensors(self, recursive: bool = True) -> Iterable[Tensor]:
+        """Each parameter and buffer."""
+        return (leaf for _, leaf in self.named_tensors(recursive=recursive))
+
+    def children(self) -> Iterable[Module]:
+        """Each module that is directly in this one."""
+        return (leaf for _, leaf in self.named_children())
+
+    def modules(self) -> Iterable[Module]:
+        """This module and each one inside, at any depth."""
+        return (leaf for _, leaf in self.named_modules())
+
+    # -- what is done to all modules -------------------------------------------------------------------------
+
+    def apply(self, fn: Callable[[Module], Any]) -> None:
+        """Call `fn` with this module and each one inside."""
+        for module in self.modules():
+            fn(module)
+
+    def train(self, mode: bool = True, recursive: bool = True) -> None:
+        """Set `training`, which Dropout and BatchNorm look at."""
+        for module in self.modules() if recursive else (self,):
+            module.training = mode
+
+    def eval(self) -> None:
+        """Set `training` to False, here and in each module inside."""
+        self.train(False)
+
+    def disable_quantize(self, value: bool = True) -> None:
+        """Set whether quantisation leaves this module, and each one inside, alone."""
+        for module in self.modules():
+            module.quantize_disabled = value
+
+    def zero_grad(self) -> None:
+        """Set the gradients of all parameters to zero. Optimizers have `clear_grad` for this."""
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad.reset_zero()
+
+    def replace_param(self, params: Mapping[Any, Parameter], start_pos: int, seen: set[int] | None = None) -> int:
+        """Put others in the place of this module's parameters, in the order of `parameters()`.
+
+        Args:
+            params: their values, in that order, are the new parameters.
+            start_pos: which of them is the first.
+            seen: ids of modules to leave out; those that were done are added.
+
+        Returns how many there were to take; the parameters past the end of `params` stay.
+        """
+        new = list(params.values())[start_pos:]
+        seen = set() if seen is None else seen
+        old = {id(leaf): leaf for _, leaf, _ in self._walk(_is_parameter, "", True, seen)}
+        for before, after in zip(old.values(), new, strict=False):
+            if tuple(before.shape) != tuple(after.shape):
+                raise ValueError(
+                    f"a parameter of shape {tuple(before.shape)} cannot be replaced by one of {tuple(after.shape)}"
+                )
+            before._reset(after)
+        return len(old)
+
+    # -- hooks -----------------------------------------------------------------------------------------------
+
+    def _run_pre_hooks(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        for hook in tuple(self._forward_pre_hooks.values()):
+            changed = hook(self, inputs)
+            if changed is not None:
+                inputs = changed if isinstance(changed, tuple) else (changed,)
+        return inputs
+
+    def _run_hooks(self, inputs: tuple[Any, ...], outputs: Any) -> Any:
+        for hook in tuple(self._forward_hooks.values()):
+            changed = hook(self, inputs, outputs)
+            if changed is not None:
+                outputs = changed
+        return outputs
+
+    def register_forward_pre_hook(self, hook: Hook) -> HookHandler:
+        """Have `hook(module, inputs)` called before `forward`; what it returns, if not None, replaces the inputs."""
+        return HookHandler(self._forward_pre_hooks, hook)
+
+    def register_forward_hook(self, hook: Hook) -> HookHandler:
+        """Have `hook(module, inputs, outputs)` called after `forward`; a result that is not None replaces outputs."""
+        return HookHandler(self._forward_hooks, hook)
+
+    # -- state -----------------------------------------------------------------------------------------------
+
+    def _named_state(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
+        """Every name of every tensor: one that is shared appears under each of its names."""
+        for path, module in self.named_modules():
+            dot = f"{prefix}{path}." if path else prefix
+            for name, leaf in module._leaves():
+                if isinstance(leaf, Tensor):
+                    yield dot + name, leaf
+
+    def state_dict(self, rst: dict[str, Any] | None = None, prefix: str = "", keep_var: bool = False) -> dict[str, Any]:
+        """All parameters and buffers by name.
+
+        Args:
+            rst: a dict to put them in; a new one if None.
+            prefix: put before each name, as it is.
+            keep_var: give the tensors themselves, not read-only NumPy arrays.
+
+        >>> list(Linear(2, 3).state_dict())
+        ['bias', 'weight']
+        """
+        state = OrderedDict() if rst is None else rst
+        for name, tensor in self._named_state(prefix):
+            state[name] = tensor if keep_var else _read_only(tensor.numpy())
+        return state
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any] | Callable[[str, Tensor], np.ndarray | None], strict: bool = True
+    ) -> None:
+        """Set parameters and buffers to the values of `state_dict`; all of them, or on an error none.
+
+        Args:
+            state_dict: NumPy arrays or tensors by name, or a function of (name, tensor) that gives the array, or None
+            to leave it.
+            strict: names that are missing or left over are an error; otherwise they are logged.
+
+        Raises StateDictError (a KeyError and ValueError), which lists all that is wrong; a wrong shape always is.
+        """
+        load_state(list(self._named_state("")), state_dict, strict, type(self).__name__)
+
+    # -- printing --------------------------------------------------------------------------------------------
+
+    def _module_info_string(self) -> str:
+        """What stands between the brackets when the module is printed; layers say their parameters here."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = []
+        for key, value in self.__dict__.items():
+            for name, leaf in _leaves(key, value):
+                if isinstance(leaf, Module):
+                    lines += f"({name}): {leaf!r}".split("\n")
+        info = self._module_info_string()
+        if not lines:
+            return f"{type(self).__name__}({info})"
+        return "\n  ".join([f"{type(self).__name__}({info}", *lines]) + "\n)"
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    if array.flags.writeable:
+        array = array.view()
+        array.flags.writeable = False
+    return array

@@ -1,0 +1,157 @@
+"""Normalisation layers that look at one sample at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import functional as F
+from ..core import Parameter, Tensor
+from . import init
+from .module import Module
+
+
+class _Norm(Module):
+    """What these layers have in common: weight, first 1, and bias, first 0, of one shape; both None unless `affine`."""
+
+    def __init__(self, shape: tuple[int, ...], eps: float, affine: bool, name: str | None):
+        super().__init__(name)
+        self.eps = eps
+        self.affine = affine
+        self.weight = Parameter(np.ones(shape, np.float32)) if affine else None
+        self.bias = Parameter(np.zeros(shape, np.float32)) if affine else None
+
+    def reset_parameters(self) -> None:
+        """Set weight to 1 and bias to 0."""
+        if self.weight is not None and self.bias is not None:
+            init.ones_(self.weight)
+            init.zeros_(self.bias)
+
+    def _module_info_string(self) -> str:
+        return f"eps={self.eps}, affine={self.affine}"
+
+
+class LayerNorm(_Norm):
+    """Normalises over the last axes. Source: Ba et al. 2016.
+
+    Args:
+        normalized_shape: their extents; an int for the last axis alone. Also the shape of weight and bias.
+        eps: added to the variance.
+        affine: whether there are weight and bias.
+    """
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5, affine: bool = True, name: str | None = None
+    ):
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        super().__init__(shape, eps, affine, name)
+        self.normalized_shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.normalized_shape, self.affine, self.weight, self.bias, self.eps)
+
+    def _module_info_string(self) -> str:
+        return f"normalized_shape={self.normalized_shape}, {super()._module_info_string()}"
+
+
+class GroupNorm(_Norm):
+    """Splits the channels (axis 1) into groups and normalises over each. Source: Wu and He 2018.
+
+    Args:
+        num_groups: divides `num_channels`.
+        num_channels: also the shape of weight and bias.
+        eps: added to the variance.
+        affine: whether there are weight and bias.
+    """
+
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, name: str | None = None
+    ):
+        if num_groups < 1 or num_channels % num_groups:
+            raise ValueError(f"num_groups must divide num_channels, got {num_groups} and {num_channels}")
+        super().__init__((num_channels,), eps, affine, name)
+        self.num_groups = num_groups
+        self.num_channels = num_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.group_norm(x, self.num_groups, self.affine, self.weight, self.bias, self.eps)
+
+    def _module_info_string(self) -> str:
+        return f"groups={self.num_groups}, channels={self.num_channels}, {super()._module_info_string()}"
+
+
+class InstanceNorm(_Norm):
+    """Normalises each channel (axis 1) of each sample by itself. Source: Ulyanov et al. 2016.
+
+    Args:
+        num_channels: also the shape of weight and bias.
+        eps: added to the variance.
+        affine: whether there are weight and bias.
+    """
+
+    def __init__(self, num_channels: int, eps: float = 1e-5, affine: bool = True, name: str | None = None):
+        super().__init__((num_channels,), eps, affine, name)
+        self.num_channels = num_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.instance_norm(x, self.affine, self.weight, self.bias, self.eps)
+
+    def _module_info_string(self) -> str:
+        return f"channels={self.num_channels}, {super()._module_info_string()}"
+
+
+class GeneralNorm(_Norm):
+    """Normalises over any axes.
+
+    Args:
+        normalized_shape: the extents of these axes, in the same order; needed if `affine`. Also the shape of weight and
+        bias.
+        normalized_axis: the axes.
+        eps: added to the variance.
+        affine: whether there are weight and bias.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int] | None = None,
+        normalized_axis: int | Sequence[int] = 0,
+        eps: float = 1e-5,
+        affine: bool = True,
+        name: str | None = None,
+    ):
+        axes = (normalized_axis,) if isinstance(normalized_axis, int) else tuple(normalized_axis)
+        if affine and normalized_shape is None:
+            raise ValueError("affine=True needs normalized_shape, the extents of the normalised axes")
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape or ())
+        if affine and len(shape) != len(axes):
+            raise ValueError(f"normalized_shape {shape} and normalized_axis {axes} differ in length")
+        super().__init__(shape, eps, affine, name)
+        self.normalized_shape = shape
+        self.normalized_axis = axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.general_norm(x, self.normalized_axis, self.affine, self.weight, self.bias, self.eps)
+
+    def _module_info_string(self) -> str:
+        axes = f"normalized_shape={self.normalized_shape}, normalized_axis={self.normalized_axis}"
+        return f"{axes}, {super()._module_info_string()}"
+
+
+class LocalResponseNorm(Module):
+    """Divides each channel by (k + alpha · Σ x² over `kernel_size` neighbouring channels) ^ beta.
+
+    Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012, section 3.3.
+    """
+
+    def __init__(
+        self, kernel_size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, name: str | None = None
+    ):
+        super().__init__(name)
+        self.kernel_size = kernel_size
+        self.k = k
+        self.alpha = alpha
+        self.beta = beta
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.local_response_norm(inputs, self.kernel_size, self.k, self.alpha, self.beta)

@@ -1,0 +1,64 @@
+"""Loading a state dict into tensors, all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..base.dtype import is_float
+from ..base.errors import StateDictError
+from ..core import Tensor
+from ..logger import get_logger
+
+_logger = get_logger(__name__)
+
+
+def load_state(
+    tensors: list[tuple[str, Tensor]],
+    state_dict: Mapping[str, Any] | Callable[[str, Tensor], np.ndarray | None],
+    strict: bool,
+    owner: str,
+) -> None:
+    """Set `tensors` to what `state_dict` has for their names; `owner` is the module. See `Module.load_state_dict`."""
+    if isinstance(state_dict, Mapping):
+        values = {name: state_dict.get(name) for name, _ in tensors}
+    elif callable(state_dict):
+        values = {name: state_dict(name, tensor) for name, tensor in tensors}
+    else:
+        raise TypeError(f"a state dict is a dict or a function of (name, tensor), got {type(state_dict).__name__}")
+
+    new = {name: _fit(name, tensor, values[name]) for name, tensor in tensors if values[name] is not None}
+    problems = [value for value in new.values() if isinstance(value, str)]
+    missing = [name for name, value in values.items() if value is None]
+    unused = [name for name in state_dict if name not in values] if isinstance(state_dict, Mapping) else []
+    loose = [
+        f"{text}: {', '.join(map(str, names))}"
+        for text, names in (("missing", missing), ("not in the module", unused))
+        if names
+    ]
+    if problems or (strict and loose):
+        raise StateDictError(
+            "\n  ".join(
+                [f"the state dict does not fit {owner}; nothing was loaded", *(loose if strict else ()), *problems]
+            )
+        )
+    for line in loose:
+        _logger.warning("load_state_dict(strict=False) of %s: %s", owner, line)
+    for name, tensor in tensors:
+        if name in new:
+            tensor._reset(Tensor(new[name], dtype=tensor.dtype, device=str(tensor.device)))
+
+
+def _fit(name: str, tensor: Tensor, value: Any) -> Any:
+    """The value as it can be given to `tensor`, or what is wrong with it."""
+    if not isinstance(value, (Tensor, np.ndarray, np.generic)):
+        return f"{name}: expected a NumPy array or a tensor, got {type(value).__name__}"
+    have, want = tuple(value.shape), tuple(tensor.shape)
+    if have != want:
+        return f"{name}: shape {have} where the module has {want}"
+    kind = ("f" if is_float(value.desc.dtype) else "i") if isinstance(value, Tensor) else value.dtype.kind
+    if kind not in ("fbui" if is_float(tensor.desc.dtype) else "bui"):
+        return f"{name}: dtype {value.dtype} cannot be loaded into one of {tensor.desc.dtype}"
+    return value

@@ -1,0 +1,52 @@
+"""Keeping gradients in bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .. import functional as F
+from ..core import Tensor, fused_update
+
+__all__ = ["clip_grad_norm", "clip_grad_value"]
+
+
+def _gradients(tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    tensors = [tensors] if isinstance(tensors, Tensor) else tensors
+    return [tensor.grad for tensor in tensors if tensor.grad is not None]
+
+
+def _scale(gradient: Any, factor: Any) -> Any:
+    return (gradient * factor,)
+
+
+def _clip(gradient: Any, lower: Any, upper: Any) -> Any:
+    return (F.maximum(F.minimum(gradient, upper), lower),)
+
+
+def clip_grad_norm(tensors: Tensor | Iterable[Tensor], max_norm: float, ord: float = 2.0) -> Tensor:
+    """Scale the gradients of `tensors` so that their norm, as of one long vector, is at most `max_norm`.
+
+    Args:
+        tensors: one or several; those without a gradient are left out.
+        max_norm: the bound.
+        ord: which norm; float("inf") for the largest absolute value.
+
+    Returns the norm before, a tensor of shape ().
+    """
+    gradients = _gradients(tensors)
+    if not gradients:
+        return Tensor(0.0)
+    norms = [F.norm(F.flatten(gradient), ord) for gradient in gradients]
+    norm = norms[0] if len(norms) == 1 else F.norm(F.stack(norms), ord)
+    # 1e-6 keeps the divisor from zero; a factor above 1 would make gradients larger.
+    factor = F.minimum(max_norm / (norm + 1e-6), 1.0)
+    fused_update(_scale, [(gradient,) for gradient in gradients], [(factor,)] * len(gradients), ())
+    return norm
+
+
+def clip_grad_value(tensors: Tensor | Iterable[Tensor], lower: float, upper: float) -> None:
+    """Set every element of the gradients of `tensors` that is below `lower` or above `upper` to that bound."""
+    gradients = _gradients(tensors)
+    if gradients:
+        fused_update(_clip, [(gradient,) for gradient in gradients], [()] * len(gradients), (lower, upper))

@@ -1,0 +1,110 @@
+"""LAMB, for large batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from .. import functional as F
+from ..core import Parameter
+from .optimizer import Group, Optimizer, check_betas, check_settings
+
+
+@cache
+def _rule(adapt: bool, master: bool) -> Any:
+    """The update of one parameter; `adapt`: scale by the trust ratio, `master`: update a float32 copy."""
+
+    def moments(
+        w: Any,
+        m: Any,
+        v: Any,
+        g: Any,
+        lr: float,
+        beta1: float,
+        rest1: float,
+        beta2: float,
+        rest2: float,
+        correction1: float,
+        correction2: float,
+        eps: float,
+        weight_decay: float,
+    ) -> Any:
+        m = beta1 * m + rest1 * g
+        v = beta2 * v + rest2 * g * g
+        step = (m / correction1) / (F.sqrt(v / correction2) + eps) + weight_decay * w
+        if adapt:
+            w_norm, step_norm = F.sqrt(F.sum(w * w)), F.sqrt(F.sum(step * step))
+            # A ratio of 1 where either norm is zero; the divisor is made 1 there so that no nan comes up.
+            usable = F.minimum(w_norm, step_norm) > 0
+            step = step * F.where(
+                usable, w_norm / F.where(usable, step_norm, F.ones_like(step_norm)), F.ones_like(w_norm)
+            )
+        return w - lr * step, m, v
+
+    def with_master(_: Any, w: Any, m: Any, v: Any, g: Any, *scalars: float) -> Any:
+        w, m, v = moments(w, m, v, g.astype("float32"), *scalars)
+        return w.astype(g.dtype), w, m, v
+
+    return with_master if master else moments
+
+
+class LAMB(Optimizer):
+    """Adam's step + weight_decay · w, scaled for each parameter by the trust ratio ‖w‖ / ‖step‖.
+
+    Args:
+        params: parameters or groups; see Optimizer.
+        lr: the learning rate.
+        betas: β₁ and β₂, in [0, 1), as in Adam.
+        eps: keeps the divisor from zero.
+        bias_correction: whether m and v are divided by 1 - βᵗ.
+        weight_decay: added to the step, times w.
+        always_adapt: scale by the trust ratio also where weight_decay is 0.
+
+    Source: You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, 2020, algorithm 2.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Parameter] | Iterable[Group] | Parameter | Group,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        bias_correction: bool = True,
+        weight_decay: float = 0.0,
+        always_adapt: bool = False,
+    ):
+        owner = type(self).__name__
+        check_settings(owner, lr=lr, eps=eps, weight_decay=weight_decay)
+        check_betas(owner, betas)
+        self.bias_correction = bias_correction
+        self.always_adapt = always_adapt
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "betas": betas, "eps": eps})
+
+    def _create_state(self, param_group: Group) -> None:
+        for param in param_group["params"]:
+            self._add_state(param, "exp_avg")
+            self._add_state(param, "exp_avg_sq")
+            self._add_step(param)
+
+    def _updates(self, param_group: Group) -> None:
+        lr, eps, decay = param_group["lr"], param_group["eps"], param_group["weight_decay"]
+        beta1, beta2 = param_group["betas"]
+        for step, params in self._count_step(param_group).items():
+            corrections = (1 - beta1**step, 1 - beta2**step) if self.bias_correction else (1.0, 1.0)
+            scalars = (lr, beta1, 1 - beta1, beta2, 1 - beta2, *corrections, eps, decay)
+            for master in (False, True):
+                chosen = [param for param in params if ("param_fp32" in self._state[param]) == master]
+                if chosen:
+                    states = ("param_fp32",) * master + ("exp_avg", "exp_avg_sq")
+                    self._update(_rule(self.always_adapt or decay != 0, master), chosen, states, scalars)
+
+
+class LAMBFp16(LAMB):
+    """LAMB that updates a float32 copy of each parameter of another dtype. Arguments are those of LAMB."""
+
+    def _create_state(self, param_group: Group) -> None:
+        super()._create_state(param_group)
+        for param in param_group["params"]:
+            if param.dtype.__name__ != "float32":
+                self._add_state(param, "param_fp32", param.astype("float32"))

@@ -1,0 +1,190 @@
+"""Optimizer: the base class of what updates parameters by their gradients."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core import Parameter, Tensor, fused_update
+from .state import check_state
+
+Group = dict[str, Any]
+
+
+class Optimizer(ABC):
+    """Updates parameters by their gradients at each `step()`.
+
+    A subclass says in `_create_state` what it keeps for each parameter (with `_add_state`) and in `_updates` what a
+    step does, both for one group.
+
+    Args:
+        params: parameters, or dicts that each have some under "params" and settings of their own for them.
+        defaults: settings of groups that do not say otherwise, such as {"lr": 0.1}.
+
+    >>> class SignSGD(Optimizer):
+    ...     def __init__(self, params, lr):
+    ...         super().__init__(params, {"lr": lr})
+    ...     def _create_state(self, param_group):
+    ...         pass
+    ...     def _updates(self, param_group):
+    ...         for param in param_group["params"]:
+    ...             if param.grad is not None:
+    ...                 param -= param_group["lr"] * F.sign(param.grad)
+    """
+
+    def __init__(self, params: Iterable[Parameter] | Iterable[Group] | Parameter | Group, defaults: Group):
+        self._state: dict[Parameter, dict[str, Any]] = {}
+        self._defaults = defaults
+        self.param_groups: list[Group] = []
+        given: list[Any] = [params] if isinstance(params, (Parameter, Mapping)) else list(params)
+        if not given:
+            raise ValueError(
+                f"{type(self).__name__} got no parameters; is the network empty, or its generator used up?"
+            )
+        for group in given if isinstance(given[0], Mapping) else [{"params": given}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add parameters with settings of their own.
+
+        Args:
+            param_group: a dict with "params" (one or several) and any of the settings; the others are the defaults.
+
+        Raises TypeError for what is not a parameter, ValueError for one that is there already.
+        """
+        if not isinstance(param_group, Mapping):
+            raise TypeError(f"a parameter group is a dict, got {type(param_group).__name__}")
+        if "params" not in param_group:
+            raise KeyError(f"a parameter group needs 'params', got {', '.join(map(repr, param_group))}")
+        params = param_group["params"]
+        group = {**param_group, "params": [params] if isinstance(params, Tensor) else list(params)}
+        known = {id(param) for other in self.param_groups for param in other["params"]}
+        for param in group["params"]:
+            if not isinstance(param, Parameter):
+                raise TypeError(f"an optimizer updates Parameters, got {type(param).__name__}")
+            if id(param) in known:
+                raise ValueError("a parameter is given twice, or is in another group already")
+            known.add(id(param))
+        for name, value in self._defaults.items():
+            group.setdefault(name, value)
+        self.param_groups.append(group)
+        self._create_state(group)
+
+    def _add_state(self, param: Parameter, state_name: str, initializer: Any = None) -> None:
+        """Keep a tensor for `param`, first zeros of its shape in float32, or `initializer`."""
+        if initializer is None:
+            initializer = np.zeros(tuple(param.shape), np.float32)
+        value = (
+            initializer
+            if isinstance(initializer, Tensor)
+            else Tensor(initializer, dtype="float32", device=param.device)
+        )
+        self._state.setdefault(param, {})[state_name] = value
+
+    def _add_step(self, param: Parameter) -> None:
+        """Count the steps of `param` under "step"; see `_count_step`."""
+        self._state.setdefault(param, {})["step"] = 0
+
+    @abstractmethod
+    def _create_state(self, param_group: Group) -> None:
+        """Make what is kept for the parameters of a group."""
+
+    @abstractmethod
+    def _updates(self, param_group: Group) -> None:
+        """Update the parameters of a group."""
+
+    def _count_step(self, param_group: Group) -> dict[int, list[Parameter]]:
+        """The parameters that have a gradient, by the number of the step that each is at, counting from 1."""
+        by_step: dict[int, list[Parameter]] = {}
+        for param in param_group["params"]:
+            if param.grad is not None:
+                state = self._state[param]
+                state["step"] += 1
+                by_step.setdefault(state["step"], []).append(param)
+        return by_step
+
+    def _update(self, rule: Any, params: Sequence[Parameter], states: Sequence[str], scalars: Sequence[float]) -> None:
+        """Run `rule(param, *states, grad, *scalars)`, which gives the new param and states, for all `params` at once."""
+        targets = [(param, *(self._state[param][name] for name in states)) for param in params]
+        fused_update(rule, targets, [(param.grad,) for param in params], scalars)
+
+    def step(self) -> Optimizer:
+        """Update all parameters that have a gradient."""
+        for group in self.param_groups:
+            self._updates(group)
+        return self
+
+    def clear_grad(self) -> None:
+        """Set the gradient of each parameter to None."""
+        for group in self.param_groups:
+            for param in group["params"]:
+                param.grad = None
+
+    def zero_grad(self) -> None:
+        """Set the gradient of each parameter that has one to zeros. Better use `clear_grad`, which frees them."""
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    param.grad.reset_zero()
+
+    def backward(self, loss: Tensor) -> None:
+        """Not here: use autodiff.GradManager."""
+        raise NotImplementedError("an optimizer computes no gradients: use autodiff.GradManager")
+
+    def bcast_param(self) -> None:
+        """Not here: use distributed.bcast_list_."""
+        raise NotImplementedError("an optimizer does not communicate: use distributed.bcast_list_")
+
+    def state_dict(self, keep_var: bool = False) -> dict[str, Any]:
+        """Settings of the groups and what is kept for each parameter; parameters are numbered through all groups.
+
+        Args:
+            keep_var: give the tensors themselves, not NumPy arrays.
+        """
+        number: dict[int, int] = {}
+        groups = []
+        for group in self.param_groups:
+            for param in group["params"]:
+                number[id(param)] = len(number)
+            settings = {name: value for name, value in group.items() if name != "params"}
+            groups.append({**settings, "params": [number[id(param)] for param in group["params"]]})
+        state = {
+            number[id(param)]: {name: value if keep_var else _array(value) for name, value in kept.items()}
+            for param, kept in self._state.items()
+        }
+        return {"param_groups": groups, "state": state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave, for the same parameters in the same order; on an error nothing is changed.
+
+        Raises StateDictError (a KeyError and ValueError), which lists all that is wrong.
+        """
+        params = [group["params"] for group in self.param_groups]
+        pairs = check_state(type(self).__name__, params, self._state, state)
+        for group, saved in zip(self.param_groups, state["param_groups"], strict=True):
+            group.update({name: value for name, value in saved.items() if name != "params"})
+        for kept, name, value in pairs:
+            if isinstance(kept[name], Tensor):
+                kept[name]._reset(Tensor(value, dtype=kept[name].dtype, device=kept[name].device))
+            else:
+                kept[name] = int(np.asarray(value))
+
+
+def _array(value: Any) -> np.ndarray:
+    return value.numpy() if isinstance(value, Tensor) else np.array(value, np.float32)
+
+
+def check_settings(owner: str, **settings: float) -> None:
+    """Raise ValueError for the first setting that is negative."""
+    for name, value in settings.items():
+        if not value >= 0:
+            raise ValueError(f"{owner}: {name} must be at least 0, got {value}")
+
+
+def check_betas(owner: str, betas: Sequence[float]) -> None:
+    """Raise ValueError unless there are two numbers in [0, 1)."""
+    if not isinstance(betas, Sequence) or len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"{owner}: betas are two numbers in [0, 1), got {betas!r}")

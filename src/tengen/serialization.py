@@ -1,0 +1,192 @@
+"""Saving and loading of tensors and of what holds them.
+
+A file is a magic line, a pickle (`safe_pickle`), and a trailer with the pickle's length and checksum. Plain pickles of
+arrays and tensors, such as MegEngine saves, are read too.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, BinaryIO
+
+from .base import device as devices
+from .base.errors import DeviceError, SerializationError
+from .base.files import write_whole
+from .safe_pickle import SafePickler, SafeUnpickler
+
+__all__ = ["load", "save"]
+
+MAGIC = b"tengen-1\n"
+_TRAILER = struct.Struct("<QI4s")
+_END = b"end\n"
+
+MapLocation = str | Mapping[str, str] | Callable[[str], str] | None
+
+
+def save(obj: Any, f: Any, pickle_module: ModuleType = pickle, pickle_protocol: int = 4) -> None:
+    """Save tensors, arrays, containers and plain values, nested in any way, such as state dicts.
+
+    Args:
+        obj: what to save.
+        f: path of the file, which is replaced at the end, once all is written; or a file object open for writing bytes,
+        which is left
+            as it was if something goes wrong (if it can seek).
+        pickle_module: only pickle itself.
+        pickle_protocol: version of the pickle format, 0 to 5.
+
+    Raises SerializationError (a ValueError) if something in `obj`, such as a function, cannot be saved.
+
+    >>> tengen.save({"model": net.state_dict(), "epoch": 3}, "checkpoint.tg")
+    """
+    _only_pickle(pickle_module)
+    if isinstance(f, (str, os.PathLike)):
+        with write_whole(f) as file:
+            _write(obj, file, pickle_protocol)
+        return
+    whole = io.BytesIO()
+    _write(obj, whole, pickle_protocol)
+    _append(f, whole.getbuffer())
+
+
+def load(f: Any, map_location: MapLocation = None, pickle_module: ModuleType = pickle) -> Any:
+    """Load what `save` saved. No code is run from the file, whoever made it.
+
+    Args:
+        f: path of the file, or a file object open for reading bytes.
+        map_location: where tensors go: a device; a dict from devices that they were on to others; or such a function.
+        By default
+            they go where they were.
+        pickle_module: only pickle itself.
+
+    Raises SerializationError (a ValueError) for a file that is damaged, cut short, or of another program; DeviceError
+    for a device that is not there.
+
+    >>> state = tengen.load("checkpoint.tg", map_location="cpu0")
+    """
+    _only_pickle(pickle_module)
+    if isinstance(f, (str, os.PathLike)):
+        with open(f, "rb") as file:
+            return _read(file, str(f), map_location)
+    return _read(f, str(getattr(f, "name", "the file")), map_location)
+
+
+def _only_pickle(module: ModuleType) -> None:
+    if module is not pickle:
+        raise ValueError(
+            f"save and load have a format of their own, never run as code: pickle_module is pickle, got {module!r}"
+        )
+
+
+# -- writing ---------------------------------------------------------------------------------------------------
+
+
+class _Summed:
+    """A file object that keeps length and checksum of what goes through it, either way."""
+
+    def __init__(self, file: BinaryIO, first: bytes = b""):
+        self._file = file
+        self._first = first  # read already, to look at it
+        self.length = 0
+        self.checksum = 0
+
+    def _count(self, data: Any) -> None:
+        self.length += len(data)
+        self.checksum = zlib.crc32(data, self.checksum)
+
+    def trailer(self) -> bytes:
+        """What stands after the data."""
+        return _TRAILER.pack(self.length, self.checksum, _END)
+
+    def write(self, data: Any) -> int:
+        data = memoryview(data).cast("B")
+        self._file.write(data)
+        self._count(data)
+        return len(data)
+
+    def read(self, size: int) -> bytes:
+        data, self._first = self._first[:size], self._first[size:]
+        # Piece by piece, so that a damaged length ends at the end of the file and not in a huge allocation.
+        pieces, missing = [data], size - len(data)
+        while missing > 0 and (piece := self._file.read(min(missing, 1 << 26))):
+            pieces.append(piece)
+            missing -= len(piece)
+        data = b"".join(pieces)
+        self._count(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readline(self) -> bytes:
+        line = b""
+        while not line.endswith(b"\n") and (byte := self.read(1)):
+            line += byte
+        return line
+
+
+def _write(obj: Any, file: BinaryIO, protocol: int) -> None:
+    file.write(MAGIC)
+    summed = _Summed(file)
+    SafePickler(summed, protocol, fix_imports=False).dump(obj)  # type: ignore[arg-type]
+    file.write(summed.trailer())
+
+
+def _append(file: BinaryIO, data: memoryview) -> None:
+    """Write all of `data`; what was written before an error is cut off again where the file can seek."""
+    start = file.tell() if file.seekable() else None
+    try:
+        while len(data):
+            data = data[file.write(data) :]
+        file.flush()
+    except BaseException:
+        if start is not None:
+            file.seek(start)
+            file.truncate()
+        raise
+
+
+# -- reading ---------------------------------------------------------------------------------------------------
+
+
+def _read(file: BinaryIO, name: str, map_location: MapLocation) -> Any:
+    first = _Summed(file).read(len(MAGIC))
+    own = first == MAGIC
+    if not own and not (first[:1] == b"\x80" and first[1:2] in b"\x02\x03\x04\x05"):
+        raise SerializationError(
+            f"{name}: " + ("not a file that tengen.save has written" if first else "the file is empty")
+        )
+    summed = _Summed(file, b"" if own else first)
+    try:
+        obj = SafeUnpickler(summed, _locator(map_location)).load()
+    except (OSError, MemoryError):
+        raise
+    except DeviceError as error:
+        raise DeviceError(f"{name}: {error}; load(..., map_location='cpu0') puts its tensors elsewhere") from None
+    except SerializationError as error:
+        raise SerializationError(f"{name}: {error}") from None
+    except Exception as error:
+        raise SerializationError(f"{name}: damaged or cut short ({type(error).__name__}: {error})") from error
+    if own and _Summed(file).read(_TRAILER.size) != summed.trailer():
+        raise SerializationError(f"{name}: damaged or cut short (the checksum is wrong)")
+    return obj
+
+
+def _locator(map_location: MapLocation) -> Callable[[str], str]:
+    """From the device that a tensor was on to the one that it goes to."""
+    if map_location is None:
+        return str
+    if isinstance(map_location, Mapping):
+        table = {devices.canonical(old): new for old, new in map_location.items()}
+        return lambda device: table.get(devices.canonical(device), device)
+    if callable(map_location):
+        return map_location
+    devices.require(map_location)
+    return lambda _: map_location

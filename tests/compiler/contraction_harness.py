@@ -1,0 +1,100 @@
+"""Runs a `Contraction` with NumPy arrays: a reference interpreter of `Relayout`, and launches through a bare JIT."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from tengen.compiler.schedule.contraction import Contraction, Relayout, Unit
+
+UNITS = {16: Unit(16, 32), 8: Unit(8, 16), 4: Unit(4, 16)}
+_CPUS = {8: ("haswell", ""), 4: ("x86-64", "")}
+_SIGNATURE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+def host_units() -> list[Unit]:
+    """The vector units that this machine can run."""
+    features = llvm.get_host_cpu_features()
+    if not llvm.get_default_triple().startswith("x86_64"):
+        return [UNITS[4]]
+    wide = [lanes for lanes, needed in ((16, "avx512f"), (8, "fma")) if features.get(needed)]
+    return [UNITS[lanes] for lanes in (*wide, 4)]
+
+
+def to_bits(array: np.ndarray) -> np.ndarray:
+    """float32 as bfloat16 bits, rounded to nearest even."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    return ((bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16).astype(np.uint16)
+
+
+def from_bits(array: np.ndarray) -> np.ndarray:
+    return (array.astype(np.uint32) << 16).view(np.float32)
+
+
+def materialise(relayout: Relayout, source: np.ndarray) -> np.ndarray:
+    """The physical buffer that a relayout describes, element by element as its docstring says."""
+    index = np.indices(relayout.shape)
+    valid = np.ones(relayout.shape, bool)
+    where = [np.zeros(relayout.shape, np.int64) for _ in range(source.ndim)]
+    for axis in relayout.axes:
+        position = axis.offset + sum(c * i for c, i in zip(axis.coefficients, index, strict=True))
+        valid &= (0 <= position) & (position < axis.limit)
+        where[axis.dim] += axis.scale * position
+    where = [np.where(valid, w, 0) for w in where]
+    return np.where(valid, source[tuple(where)], source.dtype.type(0)) if source.size else np.zeros(relayout.shape, source.dtype)
+
+
+@cache
+def _compiled(text: str, lanes: int) -> tuple[object, object]:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    host = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+    x86 = llvm.get_default_triple().startswith("x86_64")
+    cpu, features = _CPUS[lanes] if x86 and lanes in _CPUS else host
+    module = llvm.parse_assembly(text)
+    module.verify()
+    machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=2)
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    return engine, _SIGNATURE(engine.get_function_address("kernel"))
+
+
+def run(
+    contraction: Contraction,
+    unit: Unit,
+    a: np.ndarray,
+    b: np.ndarray,
+    shape: tuple[int, ...],
+    dtype: type = np.float32,
+    bias: np.ndarray | None = None,
+    out: np.ndarray | None = None,
+    backwards: bool = False,
+) -> np.ndarray:
+    """The result of a contraction of the logical arrays `a` and `b` (any strides), as an array of the logical `shape`.
+
+    `out`: what the result buffer holds before; the buffer lies between guards that must stay untouched. `backwards`: run the tiles one by one,
+    last first, as threads may do.
+    """
+    guard = 64
+    margin = np.full(guard, 77, dtype)
+    memory = np.concatenate([margin, np.full(contraction.out_size, 55, dtype), margin])
+    result = memory[guard : guard + contraction.out_size]
+    if out is not None:
+        result[:] = out.ravel()
+    prepared = [x if layout is None else materialise(layout, x) for x, layout in ((a, contraction.a), (b, contraction.b))]
+    first, second = reversed(prepared) if contraction.swapped else prepared
+    workspace = np.full(contraction.workspace, 0x7F, np.uint8)
+    held = {"a": first, "b": second, "bias": bias, "workspace": workspace, "out": result}
+    for launch in contraction.launches:
+        _, kernel = _compiled(launch.kernel.emit(unit), unit.lanes)
+        buffers = (ctypes.c_void_p * len(launch.buffers))(*[held[name].ctypes.data for name in launch.buffers])
+        params = (ctypes.c_int64 * len(launch.params))(*launch.params)
+        ranges = [(i, i + 1) for i in reversed(range(launch.tiles))] if backwards else [(0, launch.tiles)]
+        for begin, end in ranges:
+            kernel(ctypes.addressof(buffers), ctypes.addressof(params), begin, end)
+    assert (memory[:guard] == 77).all() and (memory[-guard:] == 77).all(), "the kernel wrote outside its result"
+    strides = [stride * result.itemsize for stride in contraction.out_strides]
+    return np.lib.stride_tricks.as_strided(result, shape, strides).copy()

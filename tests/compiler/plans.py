@@ -1,0 +1,69 @@
+"""Runs Plans through ctypes, without tengen's runtime: what the compiler's own tests stand on."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from tengen.base.dtype import NUMPY_CLASS
+from tengen.compiler import compile_program
+from tengen.compiler.plan import STATUS, Launch
+from tengen.compiler.program import Type, build
+from tengen.compiler.view import View
+
+WEAK = {"weak_int": np.int64, "weak_float": np.float64, "bfloat16": np.uint16}
+
+
+def numpy_dtype(name):
+    return np.dtype(WEAK.get(name) or NUMPY_CLASS[name])
+
+
+def type_of(array, dtype=None):
+    return Type(dtype or array.dtype.name, array.shape)
+
+
+def run_op(op, *arrays, dtypes=None, target=None):
+    """The outputs of one op on NumPy arrays (any strides); Python numbers are weak scalars."""
+    prepared, types, views = [], [], []
+    for i, given in enumerate(arrays):
+        weak = {int: "weak_int", float: "weak_float"}.get(type(given))
+        array = np.asarray(given, dtype=WEAK.get(weak)) if weak else given
+        name = weak or (dtypes or {}).get(i) or array.dtype.name
+        prepared.append(array)
+        types.append(Type(name, array.shape))
+        views.append(View(array.shape, tuple(s // array.itemsize for s in array.strides)))
+    plan = compile_program(build(op, types), views, target)
+    return run_plan(plan, prepared)
+
+
+def run_plan(plan, arrays):
+    """Run a Plan; returns its outputs as NumPy arrays."""
+    memory = [np.full(max(size, 1) + 64, 0xAB, np.uint8) for size in plan.allocations]
+    status = np.zeros(1, np.int64)
+    bases = [a.ctypes.data for a in arrays] + [-(-m.ctypes.data // 64) * 64 for m in memory]
+    for step in plan.steps:
+        if isinstance(step, Launch):
+            pointers = [status.ctypes.data if slot == STATUS else bases[slot] + offset for slot, offset in step.buffers]
+            kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(step.address)
+            buffers = (ctypes.c_void_p * len(pointers))(*pointers)
+            params = (ctypes.c_int64 * max(len(step.params), 1))(*step.params)
+            for tile in reversed(range(step.tiles)):  # any order must do
+                kernel(buffers, params, tile, tile + 1)
+        else:
+            step.function([_array(p, bases) for p in step.inputs], [_array(p, bases) for p in step.outputs])
+    if status[0]:
+        raise IndexError(f"status {status[0]}")
+    return [_array(p, bases).copy() for p in plan.outputs]
+
+
+def _array(placed, bases):
+    dtype = numpy_dtype(placed.type.dtype)
+    if placed.type.size == 0:
+        return np.zeros(placed.type.shape, dtype)
+    reach = 1 + sum(max(s, 0) * (n - 1) for s, n in zip(placed.strides, placed.type.shape, strict=True))
+    low = sum(min(s, 0) * (n - 1) for s, n in zip(placed.strides, placed.type.shape, strict=True))
+    start = bases[placed.slot] + placed.offset + low * dtype.itemsize
+    raw = np.frombuffer((ctypes.c_uint8 * ((reach - low) * dtype.itemsize)).from_address(start), dtype)
+    return as_strided(raw[-low:], placed.type.shape, [s * dtype.itemsize for s in placed.strides])

@@ -1,0 +1,297 @@
+"""Programs through the whole compiler against float64 NumPy, with no runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from plans import run_op, type_of
+
+from tengen.compiler.program import Type, build
+from tengen.compiler.schedule.partition import Partition
+from tengen.core import gradient
+from tengen.core.ops.conv import Conv2d
+from tengen.core.ops.elemwise import Elemwise, TypeCvt, Where
+from tengen.core.ops.formula import BatchNorm, CrossEntropy, Mean, Normalize, Softmax, Variance
+from tengen.core.ops.host import CumSum
+from tengen.core.ops.index import GatherAlong, OneHot, ScatterAlong, put_op, take_op
+from tengen.core.ops.linalg import Linear, Product
+from tengen.core.ops.pool import Pooling
+from tengen.core.ops.reduce import Reduce
+from tengen.core.ops.shape import Broadcast, Concatenate, Pad, PlaceView, Reduced, Reshape, SetSubtensor, Slice, Transpose, Windows
+
+RNG = np.random.default_rng(0)
+
+
+def floats(*shape, dtype=np.float32):
+    return RNG.standard_normal(shape).astype(dtype)
+
+
+def channels_last(*shape):
+    n, c, h, w = shape
+    return floats(n, h, w, c).transpose(0, 3, 1, 2)
+
+
+def check(op, *arrays, want, rtol=2e-5, atol=1e-5, **options):
+    (got,) = run_op(op, *arrays, **options)
+    want = np.asarray(want)
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=rtol, atol=atol)
+
+
+SHAPES = [(), (1,), (7,), (3, 5), (2, 1, 9), (4, 33), (0, 3), (2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_elementwise_shapes(shape):
+    a, b = floats(*shape), floats(*shape)
+    check(Elemwise("ADD"), a, b, want=a + b)
+    check(Elemwise("MUL"), a, 2.5, want=a * 2.5)
+
+
+@pytest.mark.parametrize("make", [lambda: floats(6, 8)[::2, ::-1], lambda: floats(8, 6).T, lambda: floats(3, 1, 4), lambda: np.broadcast_to(floats(1, 5), (4, 5))])
+def test_elementwise_strides(make):
+    a = make()
+    check(Elemwise("EXP"), a, want=np.exp(a.astype(np.float64)))
+
+
+def test_channels_last_stays_channels_last():
+    x = channels_last(2, 5, 4, 3)
+    (y,) = run_op(Elemwise("RELU"), x)
+    np.testing.assert_array_equal(y, np.maximum(x, 0))
+    from tengen.compiler import compile_program
+    from tengen.compiler.view import View
+
+    plan = compile_program(build(Elemwise("RELU"), [type_of(x)]), [View(x.shape, tuple(s // 4 for s in x.strides))])
+    assert plan.outputs[0].strides == (60, 1, 15, 5)
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize("mode", ["SUM", "MAX", "MIN", "PRODUCT"])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 17, 2), (40, 3, 33)])
+def test_reductions(mode, axes, shape):
+    x = floats(*shape) if mode != "PRODUCT" else 1 + 0.01 * floats(*shape)
+    fold = {"SUM": np.sum, "MAX": np.max, "MIN": np.min, "PRODUCT": np.prod}[mode]
+    check(Reduce(mode, axes), x, want=fold(x.astype(np.float64), axis=axes, keepdims=True))
+
+
+def test_long_reductions_are_cut_into_parts():
+    x = floats(300, 1000)
+    check(Reduce("SUM", (0, 1)), x, want=x.astype(np.float64).sum(keepdims=True), atol=1e-2)
+    check(Reduced(Mean((0, 1)), (0, 1), False), x, want=x.astype(np.float64).mean(), atol=1e-5)
+    y = channels_last(8, 6, 60, 40)
+    check(Reduce("SUM", (0, 2, 3)), y, want=y.astype(np.float64).sum((0, 2, 3), keepdims=True), atol=1e-2)
+
+
+def test_softmax_is_one_kernel():
+    program = build(Softmax((1,)), [Type("float32", (64, 100))])
+    assert len(Partition(program).order) == 1
+    x = floats(5, 100) * 10
+    e = np.exp(x - x.max(1, keepdims=True).astype(np.float64))
+    check(Softmax((1,)), x, want=e / e.sum(1, keepdims=True))
+    check(Softmax((0,)), np.asfortranarray(x.T), want=(e / e.sum(1, keepdims=True)).T)
+
+
+def test_normalisation():
+    x, w, b = floats(6, 33), floats(33), floats(33)
+    d = x.astype(np.float64)
+    want = (d - d.mean(1, keepdims=True)) / np.sqrt(d.var(1, keepdims=True) + 1e-5) * w + b
+    check(Normalize((1,), True), x, 1e-5, w, b, want=want)
+    check(Variance((0, 1)), x, want=d.var(keepdims=True))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (8, 6, 40, 40)])
+@pytest.mark.parametrize("make", [floats, channels_last])
+def test_batch_norm(make, shape):
+    x, w, b = make(*shape), floats(1, shape[1], 1, 1), floats(1, shape[1], 1, 1)
+    y, mean, var = run_op(BatchNorm((0, 2, 3)), x, w, b, 1e-5)
+    d = x.astype(np.float64)
+    m, v = d.mean((0, 2, 3), keepdims=True), d.var((0, 2, 3), keepdims=True)
+    np.testing.assert_allclose(y, (d - m) / np.sqrt(v + 1e-5) * w + b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mean, m, atol=1e-5)
+    np.testing.assert_allclose(var, v, rtol=1e-4)
+
+
+def test_cross_entropy():
+    x, label = floats(9, 7) * 5, RNG.integers(0, 7, 9).astype(np.int32)
+    d = x.astype(np.float64)
+    logp = d - np.log(np.exp(d).sum(1, keepdims=True))
+    nll = -logp[np.arange(9), label]
+    check(Reduced(CrossEntropy(1, True, False), (1,), False), x, label, 0.0, want=nll)
+    check(Reduced(CrossEntropy(1, True, True), (1,), False), x, label, 0.1, want=0.9 * nll - 0.1 * logp.mean(1))
+
+
+@pytest.mark.parametrize("make", [floats, channels_last])
+def test_views(make):
+    x = make(2, 3, 4, 6)
+    check(Transpose((2, 0, 3, 1)), x, want=x.transpose(2, 0, 3, 1))
+    check(Reshape((6, 24)), x, want=x.reshape(6, 24))
+    check(Slice((0, 2, 1, 5), (2, 2, 2, 3), (1, -1, 2, -2)), x, want=x[:, 2:0:-1, 1::2, 5::-2])
+    check(Pad((0, 1, 2, 0), (1, 0, 1, 3), 1.5), x, want=np.pad(x, [(0, 1), (1, 0), (2, 1), (0, 3)], constant_values=1.5))
+    check(Broadcast((5, 2, 3, 4, 6)), x, want=np.broadcast_to(x, (5, 2, 3, 4, 6)))
+    seen = np.lib.stride_tricks.sliding_window_view(x, (2, 3), (2, 3))[:, :, ::2, ::1]
+    check(Windows((2, 3), (2, 3), (2, 1), (1, 1)), x, want=seen)
+
+
+def test_concat():
+    a, b, c = floats(2, 3), floats(2, 4)[:, ::2], floats(2, 0)
+    check(Concatenate(1), a, b, c, want=np.concatenate([a, b, c], 1))
+
+
+def test_place_and_set():
+    x, v = floats(5, 6), floats(2, 3)
+    part = Slice((1, 0), (2, 3), (2, 2))
+    want = x.copy()
+    want[1:5:2, ::2] = v
+    check(PlaceView(part, "set"), x, v, want=want)
+    want[...] = x
+    want[1:5:2, ::2] = 7
+    check(SetSubtensor(part, (2, 3)), x, 7, want=want)
+
+
+def test_indexing():
+    x = floats(5, 6, 7)
+    i, j = np.array([[0, -1], [3, 2]], np.int32), np.array([4, 1], np.int32)
+    check(take_op(3, [1], 2), x, i, want=x[:, i])
+    check(take_op(3, [0, 1], 2), x, i, j, want=x[i, j])
+    check(take_op(3, [0, 2], 1), x, j, j, want=x[j, :, j])
+    with pytest.raises(IndexError):
+        run_op(take_op(3, [0], 1), x, np.array([5], np.int32))
+    want = x.copy()
+    np.add.at(want, (slice(None), np.array([1, 1, 3])), 1.0)
+    check(put_op("add", 3, [1], 1), x, np.ones((5, 3, 7), np.float32), np.array([1, 1, 3], np.int32), want=want)
+    index = RNG.integers(0, 6, (5, 2, 7)).astype(np.int32)
+    check(GatherAlong(1), x, index, want=np.take_along_axis(x, index, 1))
+    want = x.copy()
+    np.put_along_axis(want, index, 3.0, 1)
+    check(ScatterAlong(1, "set"), x, index, np.full((5, 2, 7), 3.0, np.float32), want=want)
+    check(OneHot(4, "float32"), np.array([3, 0], np.int32), want=np.eye(4)[[3, 0]])
+
+
+@pytest.mark.parametrize("m,k,n", [(1, 1, 1), (7, 5, 3), (64, 400, 120), (33, 1, 65), (2, 0, 3)])
+def test_products(m, k, n):
+    a, b = floats(m, k), floats(k, n)
+    want = a.astype(np.float64) @ b
+    check(Product(), a, b, want=want, atol=1e-4)
+    check(Product(transpose_a=True), np.ascontiguousarray(a.T), b, want=want, atol=1e-4)
+    check(Product(transpose_b=True), a, np.ascontiguousarray(b.T), want=want, atol=1e-4)
+    check(Linear(True), a, np.ascontiguousarray(b.T), floats(n) * 0 + 2, want=want + 2, atol=1e-4)
+
+
+def test_batched_products():
+    a, b = floats(3, 1, 4, 5), floats(2, 5, 6)
+    check(Product(), a, b, want=a.astype(np.float64) @ b)
+    check(Product(), a, floats(5) * 0 + 1, want=a.astype(np.float64).sum(-1))
+
+
+def convolved(x, w, stride, padding, dilation, groups):
+    x = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (padding,) * 2, (padding,) * 2])
+    n, c, h, wd = x.shape
+    oc, _, kh, kw = w.shape
+    oh, ow = (h - dilation * (kh - 1) - 1) // stride + 1, (wd - dilation * (kw - 1) - 1) // stride + 1
+    y = np.zeros((n, oc, oh, ow))
+    for g in range(groups):
+        cs, os = slice(g * c // groups, (g + 1) * c // groups), slice(g * oc // groups, (g + 1) * oc // groups)
+        for r in range(kh):
+            for s in range(kw):
+                seen = x[:, cs, r * dilation :, s * dilation :][:, :, : stride * oh : stride, : stride * ow : stride]
+                y[:, os] += np.einsum("nchw,oc->nohw", seen, w[os, :, r, s])
+    return y
+
+
+@pytest.mark.parametrize("stride,padding,dilation,groups", [(1, 0, 1, 1), (2, 1, 1, 1), (1, 2, 2, 1), (3, 0, 1, 2), (1, 1, 1, 6), (2, 1, 1, 6)])
+@pytest.mark.parametrize("make", [floats, channels_last])
+def test_convolution(make, stride, padding, dilation, groups):
+    x, w, b = make(2, 6, 11, 13), floats(6, 6 // groups, 3, 3), floats(1, 6, 1, 1)
+    op = Conv2d((stride,) * 2, (padding,) * 2, (dilation,) * 2, groups, True)
+    check(op, x, w, b, want=convolved(x, w, stride, padding, dilation, groups) + b, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel,stride,padding", [(2, 2, 0), (3, 2, 1), (3, 1, 1)])
+@pytest.mark.parametrize("mode", ["max", "average", "average_count_exclude_padding"])
+@pytest.mark.parametrize("make", [floats, channels_last])
+def test_pooling(make, mode, kernel, stride, padding):
+    x = make(2, 3, 8, 9)
+    fill = -np.inf if mode == "max" else 0.0
+    padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (padding,) * 2, (padding,) * 2], constant_values=fill)
+    seen = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))[:, :, ::stride, ::stride]
+    if mode == "max":
+        want = seen.max((4, 5))
+    else:
+        ones = np.pad(np.ones((1, 1, 8, 9)), [(0, 0), (0, 0), (padding,) * 2, (padding,) * 2])
+        count = np.lib.stride_tricks.sliding_window_view(ones, (kernel, kernel), (2, 3))[:, :, ::stride, ::stride].sum((4, 5))
+        want = seen.sum((4, 5)) / (kernel * kernel if mode == "average" else count)
+    check(Pooling(mode, (kernel,) * 2, (stride,) * 2, (padding,) * 2), x, want=want)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8", "uint8", "int16", "int32", "bool", "float64", "int64"])
+def test_dtypes(dtype):
+    x = RNG.integers(0, 100, 37).astype(dtype)
+    check(TypeCvt("float32"), x, want=x.astype(np.float32))
+    check(Where(), x > 50, x, x, want=x)
+    if dtype != "bool":
+        (got,) = run_op(Elemwise("ADD"), x, x)
+        np.testing.assert_array_equal(got, x + x)
+        assert got.dtype == x.dtype
+
+
+def test_host_ops():
+    x = floats(3, 4)
+    check(CumSum(1), x.T, want=np.cumsum(x.T, 1))
+
+
+# -- gradients against finite differences in float64 --------------------------------------------------------------
+
+
+def gradients(op, arrays, needs, g):
+    types = tuple(type_of(a) if isinstance(a, np.ndarray) else Type("weak_float", ()) for a in arrays)
+    outputs = run_op(op, *arrays)
+    found = gradient.backward(op, types, tuple(type_of(y) for y in outputs), needs, (True,) + (False,) * (len(outputs) - 1))
+    slots = [*arrays, *outputs, g]
+    results = run_op(found.op, *(slots[i] if i < len(arrays) + len(outputs) else g for i in found.args))
+    return dict(zip(found.results, results, strict=True))
+
+
+def check_gradient(op, *arrays, eps=1e-6, atol=1e-5):
+    arrays = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in arrays]
+    needs = tuple(isinstance(a, np.ndarray) and a.dtype.kind == "f" for a in arrays)
+    y = run_op(op, *arrays)[0]
+    g = RNG.standard_normal(y.shape)
+    found = gradients(op, arrays, needs, g)
+    for i, need in enumerate(needs):
+        if not need:
+            continue
+        assert found[i].shape == arrays[i].shape
+        direction = RNG.standard_normal(arrays[i].shape)
+        ahead, behind = ([*arrays[:i], np.asarray(arrays[i] + sign * eps * direction), *arrays[i + 1 :]] for sign in (1, -1))
+        numeric = ((run_op(op, *ahead)[0] - run_op(op, *behind)[0]) * g).sum() / (2 * eps)
+        assert (found[i] * direction).sum() == pytest.approx(numeric, rel=1e-5, abs=atol)
+
+
+GRADIENTS = {
+    "broadcast mul": (Elemwise("MUL"), floats(3, 4), floats(4)),
+    "division": (Elemwise("TRUE_DIV"), floats(3, 4), 2 + floats(3, 1) ** 2),
+    "softmax": (Softmax((1,)), floats(3, 5)),
+    "variance": (Variance((0,)), floats(4, 3)),
+    "layer norm": (Normalize((1,), True), floats(3, 6), 1e-5, floats(6), floats(6)),
+    "batch norm": (BatchNorm((0, 2, 3)), floats(2, 3, 4, 5), floats(1, 3, 1, 1), floats(1, 3, 1, 1), 1e-5),
+    "cross entropy": (CrossEntropy(1, True, True), floats(4, 5), np.array([0, 4, 2, 1], np.int32), 0.1),
+    "slice": (Slice((1, 3), (2, 2), (1, -2)), floats(4, 5)),
+    "pad": (Pad((1, 0), (0, 2), 0.0), floats(3, 4)),
+    "transpose": (Transpose((1, 0)), floats(3, 4)),
+    "concat": (Concatenate(1), floats(3, 4), floats(3, 2)),
+    "indexing": (take_op(2, [0], 1), floats(3, 4), np.array([0, 0, 2, 1], np.int32)),
+    "assignment": (put_op("set", 2, [0], 1), floats(3, 4), floats(2, 4), np.array([0, 2], np.int32)),
+    "linear": (Linear(True), floats(5, 4), floats(3, 4), floats(3)),
+    "batched product": (Product(), floats(2, 1, 3, 4), floats(3, 4, 2)),
+    "convolution": (Conv2d((2, 1), (1, 0), (1, 2), 2, True), floats(2, 4, 7, 8), floats(6, 2, 3, 2), floats(1, 6, 1, 1)),
+    "depthwise": (Conv2d((2, 2), (1, 1), (1, 1), 3, True), floats(2, 3, 7, 8), floats(3, 1, 3, 3), floats(1, 3, 1, 1)),
+    "max pool": (Pooling("max", (2, 2), (2, 2), (0, 0)), floats(2, 3, 6, 7)),
+    "overlapping max pool": (Pooling("max", (3, 3), (2, 2), (1, 1)), floats(2, 3, 7, 8)),
+    "average pool": (Pooling("average_count_exclude_padding", (3, 3), (2, 2), (1, 1)), floats(2, 3, 7, 8)),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradients(name):
+    op, *arrays = GRADIENTS[name]
+    check_gradient(op, *arrays)
