@@ -16,54 +16,56 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import count
 from threading import Lock
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
+from tengen.compiler.cache import KernelSource
 from tengen.compiler.schedule.contraction import FLOAT32, Batch, Contraction, Loop, Nest, Unit, matmul, plan
 from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.schedule.register_tile import MENU, RegisterTile
+from tengen.compiler.targets.host import Target, compile_object, host_target, load
 
-SIGNATURE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 THREADS = 2
 POOL = ThreadPoolExecutor(THREADS - 1)
 PEAK_TURNS, PEAK_CHAINS = 20000, 20
 
 
-def host_unit() -> Unit:
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        return Unit(16, 32)
-    return Unit(8, 16) if features.get("fma") else Unit(4, 16)
-
-
 class Jit:
-    """Kernels by their text."""
+    """Kernels by their text, always compiled, so that this can be timed."""
 
-    def __init__(self) -> None:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        self.kept: dict[str, tuple[object, Callable[..., None]]] = {}
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.kept: dict[str, Callable[..., None]] = {}
         self.milliseconds: list[float] = []
 
-    def __call__(self, text: str) -> Callable[..., None]:
-        if text not in self.kept:
+    def __call__(self, source: KernelSource) -> Callable[..., None]:
+        if source.key not in self.kept:
             started = time.perf_counter()
-            module = llvm.parse_assembly(text)
-            cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-            machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=2)
-            engine = llvm.create_mcjit_compiler(module, machine)
-            engine.finalize_object()
-            self.kept[text] = engine, SIGNATURE(engine.get_function_address("kernel"))
+            self.kept[source.key] = KERNEL(load(compile_object(source.emit(self.target), self.target)))
             self.milliseconds.append(1e3 * (time.perf_counter() - started))
-        return self.kept[text][1]
+        return self.kept[source.key]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A kernel whose every tile is PEAK_TURNS * PEAK_CHAINS multiply-adds of vectors in registers."""
+
+    lanes: int
+
+    @property
+    def key(self) -> str:
+        return f"peak {self.lanes}"
+
+    def emit(self, target: Target) -> str:
+        return peak_text(self.lanes)
 
 
 def peak_text(lanes: int) -> str:
-    """A kernel whose every tile is PEAK_TURNS * PEAK_CHAINS multiply-adds of vectors in registers."""
     module, i64, vector = ir.Module(), ir.IntType(64), ir.VectorType(ir.FloatType(), lanes)
     pointer = ir.PointerType()
     kernel = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, pointer, i64, i64]), "kernel")
@@ -142,15 +144,13 @@ def random_array(elements: int) -> np.ndarray:
     return np.random.default_rng(0).random(max(1, elements), np.float32)
 
 
-def launches(problem: Contraction, jit: Jit, unit: Unit, a_size: int, b_size: int) -> list[Run]:
+def launches(problem: Contraction, jit: Jit, a_size: int, b_size: int) -> list[Run]:
     """The launches of a problem on random operands; sizes count where an operand is used as it is."""
     a, b = (random_array(layout.size if layout else size) for layout, size in ((problem.a, a_size), (problem.b, b_size)))
-    if problem.swapped:
-        a, b = b, a
     workspace = np.zeros(max(1, problem.workspace // 4), np.float32)
     held = {"a": a, "b": b, "workspace": workspace, "out": np.zeros(problem.out_size, np.float32)}
     return [
-        Run(jit(launch.kernel.emit(unit)), [held[name] for name in launch.buffers], launch.params, launch.tiles)
+        Run(jit(launch.kernel), [held[name] for name in launch.buffers], launch.params, launch.tiles)
         for launch in problem.launches
     ]
 
@@ -199,14 +199,15 @@ CONVOLUTIONS = {
 
 
 def measure_cases(words: list[str]) -> None:
-    unit, jit = host_unit(), Jit()
-    peak = Run(jit(peak_text(unit.lanes)), [np.ones(unit.lanes, np.float32)], (), 8)
+    target = host_target()
+    unit, jit = Unit(target.lanes, target.registers), Jit(target)
+    peak = Run(jit(Peak(unit.lanes)), [np.ones(unit.lanes, np.float32)], (), 8)
     peak_work = 2 * 8 * PEAK_TURNS * PEAK_CHAINS * unit.lanes
     print(f"{'case':34s} {'tile':>5s} {'tiles':>6s} | peak     1 thread        | peak    {THREADS} threads")
     for name, problem, a_size, b_size in cases(unit):
         if not all(word in name for word in words):
             continue
-        runs = launches(problem, jit, unit, a_size, b_size)
+        runs = launches(problem, jit, a_size, b_size)
         line = []
         for threads, clock in ((1, time.thread_time), (THREADS, time.perf_counter)):
             limit = peak_work / best_seconds(lambda: peak(threads), clock, 0.03) / 1e9  # noqa: B023
@@ -232,13 +233,14 @@ def tile_problem(tile: RegisterTile) -> tuple[Contraction, int, int]:
 
 
 def measure_tiles() -> None:
-    unit, jit = host_unit(), Jit()
-    peak = Run(jit(peak_text(unit.lanes)), [np.ones(unit.lanes, np.float32)], (), 8)
+    target = host_target()
+    unit, jit = Unit(target.lanes, target.registers), Jit(target)
+    peak = Run(jit(Peak(unit.lanes)), [np.ones(unit.lanes, np.float32)], (), 8)
     peak_work = 2 * 8 * PEAK_TURNS * PEAK_CHAINS * unit.lanes
     for rows, vectors in MENU[unit.registers]:
         for unroll in (1, 2, 4):
             problem, a_size, b_size = tile_problem(RegisterTile(rows, vectors, unit.lanes, unroll))
-            (run,) = launches(problem, jit, unit, a_size, b_size)
+            (run,) = launches(problem, jit, a_size, b_size)
             limit = peak_work / best_seconds(lambda: peak(1), time.thread_time, 0.03) / 1e9
             rate = problem.work / best_seconds(lambda: run(1), time.thread_time, 0.05) / 1e9  # noqa: B023
             print(f"{rows:2d} x {vectors} unroll {unroll}: {rate:6.1f} GFLOP/s, {rate / limit:4.0%} of {limit:.0f}")

@@ -150,6 +150,7 @@ void bind_descriptor(nb::module_& module) {
                                   nb::make_tuple(info(d.dtype).name.data(), nb::handle(d.shape_tuple),
                                                  nb::handle(d.strides_tuple), d.device));
         });
+    scalar_descriptors();  // makes them while no other thread can
 }
 
 }  // namespace tengen

@@ -94,7 +94,7 @@ void Execution::bind(size_t donate) {
 }
 
 void Execution::launch(const Launch& step) {
-    if (is_donated(step.skip_if)) return;
+    if (step.tiles == 0 || is_donated(step.skip_if)) return;
     SmallArray<void*, 16> pointers(step.buffers.size());
     for (size_t i = 0; i < step.buffers.size(); ++i) pointers[i] = base_[step.buffers[i].slot] + step.buffers[i].offset;
     if (step.tiles > 1 && step.work > kPoolWork) {

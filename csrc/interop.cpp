@@ -28,21 +28,21 @@ nb::object make_buffer(const Ref<Storage>& storage, bool writable) {
     return nb::cast(Buffer{storage, writable}, nb::rv_policy::move);
 }
 
-// Kept for ever: NumPy is not unloaded.
 struct NumPy {
     nb::object array;
     std::array<nb::object, kDTypes.size()> dtypes;
 };
 
-const NumPy& numpy() {
-    static const NumPy& loaded = *[] {
-        auto* numpy = new NumPy;
-        nb::object module = nb::module_::import_("numpy");
-        numpy->array = module.attr("ndarray");
-        for (size_t i = 0; i < kDTypes.size(); ++i) numpy->dtypes[i] = module.attr("dtype")(kDTypes[i].numpy);
-        return numpy;
-    }();
-    return loaded;
+// Loaded with the module, not at first use: an import can hand the GIL over, which a static initialiser must not.
+NumPy& numpy() {
+    static NumPy& numpy = *new NumPy;  // Python objects, which must not be destroyed after Python
+    return numpy;
+}
+
+void load_numpy() {
+    nb::object module = nb::module_::import_("numpy");
+    numpy().array = module.attr("ndarray");
+    for (size_t i = 0; i < kDTypes.size(); ++i) numpy().dtypes[i] = module.attr("dtype")(kDTypes[i].numpy);
 }
 
 class BufferLock {
@@ -69,7 +69,8 @@ void check_format(const Py_buffer& view, DType dtype) {
 
 // "xpu" names the best device there is: today a CPU.
 void check_device(const std::string& device) {
-    if (!device.starts_with("cpu") && !device.starts_with("xpu")) throw nb::value_error(("no driver for device '" + device + "'").c_str());
+    if (!device.starts_with("cpu") && !device.starts_with("xpu"))
+        throw nb::value_error(("no driver for device '" + device + "'").c_str());
 }
 
 // A capsule, or an object that __dlpack__ makes, from the value's memory.
@@ -153,6 +154,7 @@ Value copy_array(nb::handle array, DType dtype, const std::string& device) {
 }
 
 void bind_interop(nb::module_& module) {
+    load_numpy();
     static const PyType_Slot slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(export_bytes)}, {0, nullptr}};
     nb::class_<Buffer>(module, "_Buffer", nb::type_slots(slots), "The bytes of a tensor's storage.");
 }

@@ -47,6 +47,9 @@ class Checker {
     explicit Checker(const Plan& plan) : plan_(plan) {}
 
     void check() const {
+        for (size_t bytes : plan_.allocations) {
+            if (bytes > kMostBytes) reject("an allocation of " + std::to_string(bytes) + " bytes");
+        }
         for (const auto& step : plan_.steps) {
             if (const Launch* launch = std::get_if<Launch>(&step)) {
                 check_launch(*launch);
@@ -66,6 +69,8 @@ class Checker {
     }
 
   private:
+    static constexpr size_t kMostBytes = size_t{1} << 60;  // beyond, sizes would overflow when they are rounded up
+
     void check_launch(const Launch& launch) const {
         for (const Place& place : launch.buffers) {
             if (place.slot > plan_.status_slot()) reject("launch buffer in slot " + std::to_string(place.slot));

@@ -85,8 +85,8 @@ struct Operand {
 using Operands = SmallArray<Operand, 8>;
 using Results = SmallArray<Value, 2>;
 
-// Runs the plan. Of the first `donate` inputs those that nobody else holds may be overwritten. Throws on failure; then
-// there are no results.
+// Runs the plan. Of the first `donate` inputs those that nobody else holds may be overwritten, also when it fails,
+// unless the plan has an `error`. Throws on failure; then there are no results.
 void run_plan(const Plan& plan, Operands& inputs, size_t donate, Results& results);
 
 void bind_plan(nb::module_& module);

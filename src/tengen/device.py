@@ -102,26 +102,25 @@ def get_tensorrt_version() -> int:
     return 0
 
 
-def _memory(device: str | Device | None, what: str) -> int:
-    """A number of the allocator, which all CPU devices share; raises DeviceError for a device that is not there."""
+def _memory(device: str | Device | None) -> _rt.MemoryStats:
+    """The numbers of the allocator, which all CPU devices share; raises DeviceError for a device that is not there."""
     require(device)
-    statistics: dict[str, int] = {**_rt.memory_stats()}
-    return statistics[what]
+    return _rt.memory_stats()
 
 
 def get_allocated_memory(device: str | Device | None = None) -> int:
     """Bytes that tensors on `device` (or the default) occupy."""
-    return _memory(device, "live")
+    return _memory(device)["live"]
 
 
 def get_max_allocated_memory(device: str | Device | None = None) -> int:
     """The most bytes that tensors occupied since `reset_max_memory_stats`."""
-    return _memory(device, "peak")
+    return _memory(device)["peak"]
 
 
 def get_reserved_memory(device: str | Device | None = None) -> int:
     """Bytes obtained from the system: for tensors, and kept for the next ones."""
-    return _memory(device, "reserved")
+    return _memory(device)["reserved"]
 
 
 def get_max_reserved_memory(device: str | Device | None = None) -> int:

@@ -135,7 +135,7 @@ class _Summed:
 def _write(obj: Any, file: BinaryIO, protocol: int) -> None:
     file.write(MAGIC)
     summed = _Summed(file)
-    SafePickler(summed, protocol, fix_imports=False).dump(obj)  # type: ignore[arg-type]
+    SafePickler(summed, protocol, fix_imports=False).dump(obj)
     file.write(summed.trailer())
 
 
@@ -165,7 +165,7 @@ def _read(file: BinaryIO, name: str, map_location: MapLocation) -> Any:
         )
     summed = _Summed(file, b"" if own else first)
     try:
-        obj = SafeUnpickler(summed, _locator(map_location)).load()
+        obj = SafeUnpickler(summed, _locator(map_location)).load()  # type: ignore[arg-type]
     except (OSError, MemoryError):
         raise
     except DeviceError as error:

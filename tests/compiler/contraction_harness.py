@@ -1,27 +1,30 @@
-"""Runs a `Contraction` with NumPy arrays: a reference interpreter of `Relayout`, and launches through a bare JIT."""
+"""Runs a `Contraction` with NumPy arrays: a reference interpreter of `Relayout`, and launches one after the other."""
 
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 
-import llvmlite.binding as llvm
 import numpy as np
 
+from tengen.base import config
+from tengen.compiler.cache import compile_kernels
 from tengen.compiler.schedule.contraction import Contraction, Relayout, Unit
+from tengen.compiler.targets.host import Target, available, host_target
 
-UNITS = {16: Unit(16, 32), 8: Unit(8, 16), 4: Unit(4, 16)}
-_CPUS = {8: ("haswell", ""), 4: ("x86-64", "")}
-_SIGNATURE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
-def host_units() -> list[Unit]:
-    """The vector units that this machine can run."""
-    features = llvm.get_host_cpu_features()
-    if not llvm.get_default_triple().startswith("x86_64"):
-        return [UNITS[4]]
-    wide = [lanes for lanes, needed in ((16, "avx512f"), (8, "fma")) if features.get(needed)]
-    return [UNITS[lanes] for lanes in (*wide, 4)]
+def host_targets() -> list[Target]:
+    """One target for each instruction set of this machine, widest first."""
+    targets = []
+    for name in available():
+        with config.override(isa=name):
+            targets.append(host_target())
+    return targets
+
+
+def unit_of(target: Target) -> Unit:
+    return Unit(target.lanes, target.registers)
 
 
 def to_bits(array: np.ndarray) -> np.ndarray:
@@ -47,24 +50,9 @@ def materialise(relayout: Relayout, source: np.ndarray) -> np.ndarray:
     return np.where(valid, source[tuple(where)], source.dtype.type(0)) if source.size else np.zeros(relayout.shape, source.dtype)
 
 
-@cache
-def _compiled(text: str, lanes: int) -> tuple[object, object]:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    host = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
-    x86 = llvm.get_default_triple().startswith("x86_64")
-    cpu, features = _CPUS[lanes] if x86 and lanes in _CPUS else host
-    module = llvm.parse_assembly(text)
-    module.verify()
-    machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=2)
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    return engine, _SIGNATURE(engine.get_function_address("kernel"))
-
-
 def run(
     contraction: Contraction,
-    unit: Unit,
+    target: Target,
     a: np.ndarray,
     b: np.ndarray,
     shape: tuple[int, ...],
@@ -85,11 +73,11 @@ def run(
     if out is not None:
         result[:] = out.ravel()
     prepared = [x if layout is None else materialise(layout, x) for x, layout in ((a, contraction.a), (b, contraction.b))]
-    first, second = reversed(prepared) if contraction.swapped else prepared
     workspace = np.full(contraction.workspace, 0x7F, np.uint8)
-    held = {"a": first, "b": second, "bias": bias, "workspace": workspace, "out": result}
+    held = {"a": prepared[0], "b": prepared[1], "bias": bias, "workspace": workspace, "out": result}
     for launch in contraction.launches:
-        _, kernel = _compiled(launch.kernel.emit(unit), unit.lanes)
+        (address,) = compile_kernels([launch.kernel], target)
+        kernel = KERNEL(address)
         buffers = (ctypes.c_void_p * len(launch.buffers))(*[held[name].ctypes.data for name in launch.buffers])
         params = (ctypes.c_int64 * len(launch.params))(*launch.params)
         ranges = [(i, i + 1) for i in reversed(range(launch.tiles))] if backwards else [(0, launch.tiles)]

@@ -6,13 +6,15 @@ from itertools import product
 
 import numpy as np
 import pytest
-from contraction_harness import from_bits, host_units, materialise, run, to_bits
+from contraction_harness import from_bits, host_targets, materialise, run, to_bits, unit_of
 
-from tengen.compiler.schedule.contraction import Batch, Storage, Unit, contiguous, matmul
+from tengen.compiler.schedule.contraction import Batch, Storage, contiguous, matmul
 from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
+from tengen.compiler.targets.host import Target
 
-UNITS = pytest.mark.parametrize("unit", host_units(), ids=lambda unit: f"lanes{unit.lanes}")
-WIDEST = host_units()[0]
+TARGETS = host_targets()
+EVERY_TARGET = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+WIDEST = TARGETS[0]
 random = np.random.default_rng(0)
 
 
@@ -31,20 +33,20 @@ def elements(array: np.ndarray) -> tuple[int, ...]:
     return tuple(stride // array.itemsize for stride in array.strides)
 
 
-def plan_matmul(a: np.ndarray, b: np.ndarray, unit: Unit, **options):
+def plan_matmul(a: np.ndarray, b: np.ndarray, target: Target, **options):
     """The contraction of a @ b for arrays of equal rank with any strides."""
     batch = [max(p, q) for p, q in zip(a.shape[:-2], b.shape[:-2], strict=True)]
     a = np.broadcast_to(a, (*batch, *a.shape[-2:]))
     b = np.broadcast_to(b, (*batch, *b.shape[-2:]))
     sa, sb = elements(a), elements(b)
     loops = [Batch(e, x, y) for e, x, y in zip(batch, sa, sb, strict=False)]
-    problem = matmul(a.shape[-2], a.shape[-1], b.shape[-1], sa[-2:], sb[-2:], unit, loops, **options)
+    problem = matmul(a.shape[-2], a.shape[-1], b.shape[-1], sa[-2:], sb[-2:], unit_of(target), loops, **options)
     return problem, a, b, (*batch, a.shape[-2], b.shape[-1])
 
 
-def check_matmul(a: np.ndarray, b: np.ndarray, unit: Unit, **options) -> None:
-    problem, a, b, shape = plan_matmul(a, b, unit, **options)
-    assert_close(run(problem, unit, a, b, shape), a.astype(np.float64) @ b.astype(np.float64))
+def check_matmul(a: np.ndarray, b: np.ndarray, target: Target, **options) -> None:
+    problem, a, b, shape = plan_matmul(a, b, target, **options)
+    assert_close(run(problem, target, a, b, shape), a.astype(np.float64) @ b.astype(np.float64))
 
 
 # -- matrix products ---------------------------------------------------------------------------------------------------
@@ -52,28 +54,28 @@ def check_matmul(a: np.ndarray, b: np.ndarray, unit: Unit, **options) -> None:
 SIZES = [(1, 1, 1), (1, 7, 33), (2, 5, 3), (3, 1, 17), (5, 64, 16), (13, 9, 31), (12, 8, 32), (25, 17, 65), (64, 400, 120), (300, 33, 50)]
 
 
-@UNITS
+@EVERY_TARGET
 @pytest.mark.parametrize("m, k, n", SIZES)
 @pytest.mark.parametrize("a_transposed, b_transposed", [*product((False, True), repeat=2)])
-def test_matmul(unit, m, k, n, a_transposed, b_transposed):
+def test_matmul(target, m, k, n, a_transposed, b_transposed):
     a = floats(k, m).T if a_transposed else floats(m, k)
     b = floats(n, k).T if b_transposed else floats(k, n)
-    check_matmul(a, b, unit)
+    check_matmul(a, b, target)
 
 
-@UNITS
+@EVERY_TARGET
 @pytest.mark.parametrize("m, k, n", [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0)])
-def test_matmul_empty(unit, m, k, n):
-    check_matmul(floats(m, k), floats(k, n), unit)
+def test_matmul_empty(target, m, k, n):
+    check_matmul(floats(m, k), floats(k, n), target)
 
 
-@UNITS
+@EVERY_TARGET
 @pytest.mark.parametrize(
     "a_batch, b_batch",
     [((3,), (3,)), ((3,), (1,)), ((1,), (3,)), ((2, 3), (2, 3)), ((2, 1), (1, 3)), ((2, 1, 3), (1, 4, 3)), ((0,), (0,)), ((2, 3, 1, 2), (1, 3, 2, 1))],
 )
-def test_matmul_batch(unit, a_batch, b_batch):
-    check_matmul(floats(*a_batch, 9, 5), floats(*b_batch, 5, 37), unit)
+def test_matmul_batch(target, a_batch, b_batch):
+    check_matmul(floats(*a_batch, 9, 5), floats(*b_batch, 5, 37), target)
 
 
 def test_matmul_with_strided_batches():
@@ -84,14 +86,15 @@ def test_matmul_with_strided_batches():
 def test_few_rows_times_a_transposed_matrix_copy_only_the_rows():
     x, w = floats(4, 300), floats(200, 300)
     problem, *_ = plan_matmul(x, w.T, WIDEST)
-    assert problem.swapped and problem.b is None and problem.a is not None and problem.out_strides == (1, 4)
+    assert problem.launches[0].buffers == ("b", "a", "out") and problem.out_strides == (1, 4)
+    assert problem.b is None and problem.a is not None
     straight, *_ = plan_matmul(x, w.T, WIDEST, may_transpose=False)
-    assert not straight.swapped and straight.out_strides == (200, 1)
+    assert straight.launches[0].buffers == ("a", "b", "out") and straight.out_strides == (200, 1)
     check_matmul(x, w.T, WIDEST, may_transpose=False)
 
 
-@UNITS
-def test_matmul_bias_and_accumulate(unit):
+@EVERY_TARGET
+def test_matmul_bias_and_accumulate(target):
     a, b, bias, before = floats(29, 40), floats(40, 45), floats(45), floats(29, 45)
     want = a.astype(np.float64) @ b
     for storage, extra, total in (
@@ -99,21 +102,21 @@ def test_matmul_bias_and_accumulate(unit):
         (Storage(accumulate=True), {"out": before}, want + before),
         (Storage(bias="float32", accumulate=True), {"bias": bias, "out": before}, want + bias + before),
     ):
-        problem, x, y, shape = plan_matmul(a, b, unit, storage=storage)
-        assert_close(run(problem, unit, x, y, shape, **extra), total)
+        problem, x, y, shape = plan_matmul(a, b, target, storage=storage)
+        assert_close(run(problem, target, x, y, shape, **extra), total)
 
 
-@UNITS
+@EVERY_TARGET
 @pytest.mark.parametrize("accumulate", [False, True])
-def test_long_k_is_blocked_and_split_the_same_for_any_order_of_tiles(unit, accumulate):
+def test_long_k_is_blocked_and_split_the_same_for_any_order_of_tiles(target, accumulate):
     k = 20011
     a, b, bias, before = floats(k, 26).T, floats(k, 35), floats(35), floats(26, 35)
-    problem, a, b, shape = plan_matmul(a, b, unit, storage=Storage(bias="float32", accumulate=accumulate))
+    problem, a, b, shape = plan_matmul(a, b, target, storage=Storage(bias="float32", accumulate=accumulate))
     assert problem.launches[0].kernel.blocked and (problem.workspace == 0) == accumulate
     want = a.astype(np.float64) @ b + bias + (before if accumulate else 0)
-    got = run(problem, unit, a, b, shape, bias=bias, out=before)
+    got = run(problem, target, a, b, shape, bias=bias, out=before)
     assert_close(got, want, tolerance=1e-5)
-    again = run(problem, unit, a, b, shape, bias=bias, out=before, backwards=True)
+    again = run(problem, target, a, b, shape, bias=bias, out=before, backwards=True)
     np.testing.assert_array_equal(got, again)
 
 
@@ -121,30 +124,30 @@ def test_many_rows_and_panels():
     check_matmul(floats(523, 130), floats(130, 211), WIDEST)
 
 
-@UNITS
+@EVERY_TARGET
 @pytest.mark.parametrize("dtype", ["float64", "int8", "uint8", "int16", "int32", "int64"])
-def test_matmul_of_other_dtypes(unit, dtype):
+def test_matmul_of_other_dtypes(target, dtype):
     for m, k, n in ((1, 1, 1), (13, 20, 33), (5, 3, 64)):
         values = [random.integers(0 if dtype[0] == "u" else -9, 10, s) for s in ((m, k), (k, n))]
         a, b = (v.astype(dtype) for v in values)
         if dtype == "float64":
             a, b = a + random.random(a.shape), b + random.random(b.shape)
         wide = {"float64": "float64", "int64": "int64"}.get(dtype, "int32")
-        problem, a, b, shape = plan_matmul(a, b, unit, storage=Storage(dtype, dtype, wide))
-        got = run(problem, unit, a, b, shape, dtype=np.dtype(wide).type)
+        problem, a, b, shape = plan_matmul(a, b, target, storage=Storage(dtype, dtype, wide))
+        got = run(problem, target, a, b, shape, dtype=np.dtype(wide).type)
         np.testing.assert_allclose(got, a.astype(wide) @ b.astype(wide), rtol=1e-12)
 
 
-@UNITS
+@EVERY_TARGET
 @pytest.mark.parametrize("k", [50, 20000])
-def test_bfloat16(unit, k):
+def test_bfloat16(target, k):
     a, b = to_bits(floats(14, k)), to_bits(floats(k, 41))
-    problem, x, y, shape = plan_matmul(a, b, unit, storage=Storage("bfloat16", "bfloat16", "bfloat16"))
+    problem, x, y, shape = plan_matmul(a, b, target, storage=Storage("bfloat16", "bfloat16", "bfloat16"))
     want = from_bits(a).astype(np.float64) @ from_bits(b)
-    got = from_bits(run(problem, unit, x, y, shape, dtype=np.uint16))
+    got = from_bits(run(problem, target, x, y, shape, dtype=np.uint16))
     assert_close(got, want, tolerance=2**-8)
-    exact, x, y, shape = plan_matmul(a, b, unit, storage=Storage("bfloat16", "bfloat16", "float32"))
-    assert_close(run(exact, unit, x, y, shape), want, tolerance=1e-5)
+    exact, x, y, shape = plan_matmul(a, b, target, storage=Storage("bfloat16", "bfloat16", "float32"))
+    assert_close(run(exact, target, x, y, shape), want, tolerance=1e-5)
 
 
 def test_bfloat16_result_is_rounded_to_nearest_even_and_keeps_nan():
@@ -154,11 +157,11 @@ def test_bfloat16_result_is_rounded_to_nearest_even_and_keeps_nan():
     np.testing.assert_array_equal(got, [1, 1 + 2**-6, np.nan, np.inf, -(1 + 2**-7)])
 
 
-@pytest.mark.skipif(WIDEST.lanes < 8, reason="half precision needs F16C")
-def test_float16():
+@EVERY_TARGET
+def test_float16(target):
     a, b = floats(14, 30).astype(np.float16), floats(30, 41).astype(np.float16)
-    problem, x, y, shape = plan_matmul(a, b, WIDEST, storage=Storage("float16", "float16", "float16"))
-    assert_close(run(problem, WIDEST, x, y, shape, dtype=np.float16), a.astype(np.float64) @ b, tolerance=2**-10)
+    problem, x, y, shape = plan_matmul(a, b, target, storage=Storage("float16", "float16", "float16"))
+    assert_close(run(problem, target, x, y, shape, dtype=np.float16), a.astype(np.float64) @ b, tolerance=2**-10)
 
 
 # -- convolutions ------------------------------------------------------------------------------------------------------
@@ -213,15 +216,15 @@ SHAPES = [
 ]
 
 
-@UNITS
+@EVERY_TARGET
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_convolution(unit, shape):
+def test_convolution(target, shape):
     s = shape
     x, w, dy = floats(s.n, s.ic, s.h, s.w), floats(s.oc, s.ic_group, s.kh, s.kw), floats(s.n, s.oc, s.oh, s.ow)
     y, dx, dw = reference(x, w, dy, s)
-    assert_close(run(conv_forward(s, unit), unit, x, w, y.shape), y)
-    assert_close(run(conv_by_data(s, unit), unit, dy, w, dx.shape), dx)
-    assert_close(run(conv_by_weight(s, unit), unit, x, dy, dw.shape), dw)
+    assert_close(run(conv_forward(s, unit_of(target)), target, x, w, y.shape), y)
+    assert_close(run(conv_by_data(s, unit_of(target)), target, dy, w, dx.shape), dx)
+    assert_close(run(conv_by_weight(s, unit_of(target)), target, x, dy, dw.shape), dw)
 
 
 @pytest.mark.parametrize("shape", [ConvShape(3, 6, 70, 67, 17, 3, 3, padding=(1, 1)), ConvShape(2, 4, 120, 90, 8, 5, 5, stride=(2, 1), groups=2)])
@@ -229,7 +232,7 @@ def test_weight_gradient_of_large_images_is_blocked(shape):
     s = shape
     x, dy = floats(s.n, s.ic, s.h, s.w), floats(s.n, s.oc, s.oh, s.ow)
     _, _, dw = reference(x, np.zeros((s.oc, s.ic_group, s.kh, s.kw), np.float32), dy, s)
-    problem = conv_by_weight(s, WIDEST)
+    problem = conv_by_weight(s, unit_of(WIDEST))
     assert problem.launches[0].kernel.blocked and problem.workspace
     got = run(problem, WIDEST, x, dy, dw.shape)
     assert_close(got, dw, tolerance=1e-5)
@@ -240,7 +243,7 @@ def test_convolution_bias():
     s = ConvShape(2, 3, 8, 9, 20, 3, 3, padding=(1, 1))
     x, w, bias = floats(2, 3, 8, 9), floats(20, 3, 3, 3), floats(20)
     y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
-    problem = conv_forward(s, WIDEST, Storage(bias="float32"))
+    problem = conv_forward(s, unit_of(WIDEST), Storage(bias="float32"))
     assert_close(run(problem, WIDEST, x, w, y.shape, bias=bias), y + bias[:, None, None])
 
 
@@ -248,7 +251,7 @@ def test_grouped_convolution_bias():
     s = ConvShape(2, 6, 8, 9, 20, 3, 3, groups=2)
     x, w, bias = floats(2, 6, 8, 9), floats(20, 3, 3, 3), floats(20)
     y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
-    problem = conv_forward(s, WIDEST, Storage(bias="float32"))
+    problem = conv_forward(s, unit_of(WIDEST), Storage(bias="float32"))
     assert_close(run(problem, WIDEST, x, w, y.shape, bias=bias), y + bias[:, None, None])
 
 
@@ -266,31 +269,31 @@ def test_impossible_convolution(options, word):
 
 
 def test_relayout_recognises_what_needs_no_copy():
-    problem = conv_forward(ConvShape(2, 16, 5, 6, 32, 1, 1), WIDEST)
+    problem = conv_forward(ConvShape(2, 16, 5, 6, 32, 1, 1), unit_of(WIDEST))
     assert problem.a.shape == (2, 5, 6, 16)
     assert problem.a.is_view((480, 1, 96, 16))
     assert not problem.a.is_view(contiguous((2, 16, 5, 6)))
-    padded = conv_forward(ConvShape(2, 16, 5, 6, 32, 3, 3, padding=(1, 1)), WIDEST)
+    padded = conv_forward(ConvShape(2, 16, 5, 6, 32, 3, 3, padding=(1, 1)), unit_of(WIDEST))
     assert padded.a.shape == (2, 7, 8, 16) and not padded.a.is_view((480, 1, 96, 16))
 
 
 def test_relayout_strides_walk_the_source():
     x = floats(2, 3, 5, 4)
-    relayout = conv_forward(ConvShape(2, 3, 5, 4, 8, 1, 1), WIDEST).a
+    relayout = conv_forward(ConvShape(2, 3, 5, 4, 8, 1, 1), unit_of(WIDEST)).a
     strides = [4 * stride for stride in relayout.strides(elements(x))]
     start = x.ravel()[relayout.offset(elements(x)) :]
     np.testing.assert_array_equal(np.lib.stride_tricks.as_strided(start, relayout.shape, strides), materialise(relayout, x))
 
 
 def test_kernels_are_shared_between_shapes():
-    first = conv_forward(ConvShape(8, 64, 56, 56, 64, 3, 3, padding=(1, 1)), WIDEST)
-    second = conv_forward(ConvShape(8, 128, 28, 28, 128, 3, 3, padding=(1, 1)), WIDEST)
+    first = conv_forward(ConvShape(8, 64, 56, 56, 64, 3, 3, padding=(1, 1)), unit_of(WIDEST))
+    second = conv_forward(ConvShape(8, 128, 28, 28, 128, 3, 3, padding=(1, 1)), unit_of(WIDEST))
     assert first.launches[0].kernel == second.launches[0].kernel
     assert first.launches[0].kernel.key == second.launches[0].kernel.key
-    strided = conv_forward(ConvShape(8, 128, 28, 28, 100, 3, 3, stride=(2, 2), padding=(1, 1)), WIDEST)
+    strided = conv_forward(ConvShape(8, 128, 28, 28, 100, 3, 3, stride=(2, 2), padding=(1, 1)), unit_of(WIDEST))
     assert strided.launches[0].kernel.key != first.launches[0].kernel.key
 
 
 def test_work_counts_a_multiplication_and_an_addition():
-    assert matmul(7, 11, 13, (11, 1), (13, 1), WIDEST).work == 2 * 7 * 11 * 13
-    assert conv_forward(ConvShape(2, 4, 5, 6, 12, 3, 2), WIDEST).work == 2 * (2 * 3 * 5 * 12) * (4 * 3 * 2)
+    assert matmul(7, 11, 13, (11, 1), (13, 1), unit_of(WIDEST)).work == 2 * 7 * 11 * 13
+    assert conv_forward(ConvShape(2, 4, 5, 6, 12, 3, 2), unit_of(WIDEST)).work == 2 * (2 * 3 * 5 * 12) * (4 * 3 * 2)

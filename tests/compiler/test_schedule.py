@@ -153,7 +153,7 @@ def test_indexing():
     i, j = np.array([[0, -1], [3, 2]], np.int32), np.array([4, 1], np.int32)
     check(take_op(3, [1], 2), x, i, want=x[:, i])
     check(take_op(3, [0, 1], 2), x, i, j, want=x[i, j])
-    check(take_op(3, [0, 2], 1), x, j, j, want=x[j, :, j])
+    check(take_op(3, [0, 2], 1, apart=True), x, j, j, want=x[j, :, j])
     with pytest.raises(IndexError):
         run_op(take_op(3, [0], 1), x, np.array([5], np.int32))
     want = x.copy()

@@ -456,3 +456,33 @@ def test_options_of_fused_layers():
     assert layer.bn.weight is None
     with pytest.raises(TypeError, match="foo"):
         M.ConvBn2d(3, 4, 3, foo=1)
+
+
+# -- recurrent cells -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_rnn_cell(bias):
+    for name, function in (("tanh", np.tanh), ("relu", lambda v: np.maximum(v, 0))):
+        cell, x, h = M.RNNCell(3, 2, bias, name), data(5, 3), data(5, 2, seed=1)
+        p = {name: value.astype(np.float64) for name, value in cell.state_dict().items()}
+        both = x @ p["weight_ih"].T + p.get("bias_ih", 0) + p.get("bias_hh", 0)
+        np.testing.assert_allclose(cell(Tensor(x)).numpy(), function(both), rtol=1e-5, atol=1e-6)
+        want = function(both + h @ p["weight_hh"].T)
+        np.testing.assert_allclose(cell(Tensor(x), Tensor(h)).numpy(), want, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="'tanh' or 'relu', got 'sin'"):
+        M.RNNCell(3, 2, nonlinearity="sin")
+
+
+def test_lstm_cell():
+    cell, x, h, c = M.LSTMCell(3, 2), data(5, 3), data(5, 2, seed=1), data(5, 2, seed=2)
+    p = {name: value.astype(np.float64) for name, value in cell.state_dict().items()}
+    assert all(np.abs(value).max() <= 1 / math.sqrt(2) for value in p.values())
+    both = x @ p["weight_ih"].T + p["bias_ih"] + h @ p["weight_hh"].T + p["bias_hh"]
+    i, f, g, o = np.split(both, 4, axis=1)
+    i, f, o = (1 / (1 + np.exp(-gate)) for gate in (i, f, o))
+    want_c = f * c + i * np.tanh(g)
+    got_h, got_c = cell(Tensor(x), (Tensor(h), Tensor(c)))
+    np.testing.assert_allclose(got_c.numpy(), want_c, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got_h.numpy(), o * np.tanh(want_c), rtol=1e-5, atol=1e-6)
+    assert [value.shape for value in cell(Tensor(x))] == [(5, 2), (5, 2)]

@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import its helpers, whatever pytest's import mode, and gives programs tengen's names."""
+"""Lets the tests of this folder import its helpers in any import mode, and gives programs tengen's names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The dtype tables: each row is an expression over x (and y), asked for every dtype (or pair of dtypes).
 
-The result of a row is a list of dtype names, one for each operand of `UNARY` or each pair of `BINARY × BINARY`; `!` where
-the reference refuses.
+The result of a row is a line of dtype names, one for each of its `operands`; `!` where the reference refuses.
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ ARITHMETIC = "add sub mul div floor_div mod pow maximum minimum atan2 logaddexp"
 COMPARISONS = "equal not_equal less less_equal greater greater_equal".split()
 BITWISE = "logical_and logical_or logical_xor left_shift right_shift".split()
 OPERATORS = "+ - * / // % ** < == & | ^ << >>".split()
-UNARY = """abs acos acosh asin asinh atan atanh ceil cos cosh exp expm1 floor gelu hsigmoid hswish isinf isnan leaky_relu log
-    log1p logical_not logsigmoid neg relu relu6 round sigmoid sign silu sin sinh softplus sqrt square tan tanh""".split()
+UNARY = """abs acos acosh asin asinh atan atanh ceil cos cosh exp expm1 floor gelu hsigmoid hswish isinf isnan
+    leaky_relu log log1p logical_not logsigmoid neg relu relu6 round sigmoid sign silu sin sinh softplus
+    sqrt square tan tanh""".split()
 REDUCTIONS = "sum mean max min prod argmax argmin var std".split()
 SHAPES = [
     "F.zeros_like(x)",
@@ -124,7 +124,7 @@ def operands(row: str) -> list[tuple[str, ...]]:
 
 def result(row: str, names: tuple[str, ...], scope: dict[str, Any]) -> str:
     """The dtype that a row gives for these operands, or `!` when it raises."""
-    values = {letter: _operand(name, scope) for letter, name in zip("xy", names)}
+    values = {letter: _operand(name, scope) for letter, name in zip("xy", names, strict=False)}
     try:
         value = eval(row, {**scope, **values})
         value.numpy()  # a failure may show only when the value is asked for

@@ -1,7 +1,6 @@
 """Records what the reference implementation gives for every program and for every dtype; see README.md.
 
-    python record.py                 records everything
-    python record.py elemwise dtypes records these families only
+`python record.py` records everything, `python record.py elemwise dtypes` these families only.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ import dtype_rows
 import replay
 
 REFERENCE = "megengine"
-SECONDS = 60  # for one program; the reference hangs on a few calls, which then have no place in programs/
+SECONDS = 300  # for one worker; the reference hangs on a few calls, which have no place in programs/
 
 
 def work(family: str, first: int) -> None:
-    """Prints one JSON line for each program from the first on; stops after a failure that leaves the engine unusable."""
+    """Prints one JSON line for each program from the first on, up to a failure that leaves the engine unusable."""
     names = replay.names_of(REFERENCE)
     names["mge"].config.async_level = 0  # raise at the call, not later
     for program in replay.programs(family)[first:]:
@@ -36,7 +35,7 @@ def record_family(family: str) -> list[Any]:
     count = len(replay.programs(family))
     while len(rows) < count:
         command = [sys.executable, __file__, "--work", family, str(len(rows))]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=SECONDS * 10)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=SECONDS)
         # The engine prints notes of its own to stdout; a row is a line that begins a JSON list.
         rows += [json.loads(line) for line in done.stdout.splitlines() if line.startswith('["')]
         if done.returncode != 0 and len(rows) < count:

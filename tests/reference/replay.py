@@ -1,8 +1,8 @@
 """Programs of the public API and what they give, in a form that two frameworks can be compared by.
 
-A program is a few lines of Python whose last line is an expression. `programs/*.txt` hold programs separated by blank lines;
-`recorded/*.json` hold what the reference implementation gave for each. This file imports neither framework: `names_of`
-gives a program the modules of the one that is asked for. It must run under Python 3.10 with NumPy 1.23 too.
+A program is a few lines of Python whose last line is an expression. `programs/*.txt` hold programs separated by blank
+lines; `recorded/*.json` hold what the reference implementation gave for each. This file imports neither framework:
+`names_of` gives a program the modules of the one that is asked for. It must run under Python 3.10 with NumPy 1.23 too.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def difference(found: Any, expected: Any, dtype: str = "float32") -> str | None:
     elif isinstance(expected, list) and isinstance(found, list):
         if len(found) != len(expected):
             return f"got {_short(found)}, expected {_short(expected)}"
-        pairs = [(f"[{i}]", *pair) for i, pair in enumerate(zip(found, expected))]
+        pairs = [(f"[{i}]", *pair) for i, pair in enumerate(zip(found, expected, strict=True))]
     else:
         return None if _same(found, expected, dtype) else f"got {_short(found)}, expected {_short(expected)}"
     for where, left, right in pairs:

@@ -22,7 +22,7 @@ def test_the_recording_is_of_the_rows() -> None:
 def test_dtypes(row: str, expected: str, names: dict[str, Any]) -> None:
     wrong = {
         operands: f"{found} instead of {wanted}"
-        for operands, wanted in zip(dtype_rows.operands(row), expected.split())
+        for operands, wanted in zip(dtype_rows.operands(row), expected.split(), strict=True)
         if wanted != "!" and (found := dtype_rows.result(row, operands, names)) != wanted
     }
     assert not wrong, f"{row}: {wrong}"

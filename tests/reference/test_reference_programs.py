@@ -1,4 +1,4 @@
-"""Every program gives with tengen what it gave with the reference implementation (README.md says how that was recorded)."""
+"""Every program gives with tengen what it gave with the reference; README.md says how that was recorded."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_program(program: str, expected: Any, names: dict[str, Any]) -> None:
 def _is_refusal(error: Exception, expected: str) -> bool:
     """Whether an exception does for the recorded one.
 
-    The reference reports many wrong arguments by AssertionError or RuntimeError from its core; there any refusal will do. Where it
-    chose a class (KeyError, ValueError, …), tengen raises that class or, for a wrong argument, ValueError or TypeError.
+    The reference reports many wrong arguments by AssertionError or RuntimeError from its core; there any refusal will
+    do. Where it chose a class (KeyError, ValueError, …), tengen raises that class, or ValueError or TypeError.
     """
     chosen = getattr(builtins, expected, None)
     if chosen in (None, AssertionError, RuntimeError):

@@ -353,6 +353,7 @@ DESC = rt.Descriptor("float32", (4,))
         ({"outputs": ((2, 0, DESC),)}, "no allocation"),
         ({"outputs": ((1, 4, DESC),)}, "outside"),
         ({"outputs": ((1, 0, rt.Descriptor("float32", (4,), (-1,))),)}, "outside"),
+        ({"allocations": (16, 2**64 - 1)}, "allocation of"),
         ({"donations": ((0, 0),)}, "no allocation"),
         ({"donations": ((1, 1),)}, "donation of input 1"),
         ({"steps": (rt.Launch(1, ((3, 0),), (), 1, 1),)}, "slot 3"),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..base import config
+from . import dump
 from .plan import Plan
 from .program import Program
 from .schedule.driver import Scheduler
@@ -14,7 +16,16 @@ from .targets.host import Target, host_target
 from .view import View, contiguous
 
 
-def compile_program(program: Program, views: Sequence[View] | None = None, target: Target | None = None) -> Plan:
-    """Compile a Program for inputs that lie like `views` (row-major if left out), by default for this machine."""
+def compile_program(program: Program, views: Sequence[View] | None = None, target: Target | None = None, title: str = "program") -> Plan:
+    """Compile a Program for inputs that lie like `views` (row-major if left out), by default for this machine.
+
+    title: what dumps call it.
+    """
     layouts = [contiguous(v.shape) for v in program.inputs] if views is None else views
-    return Scheduler(program, layouts, target or host_target()).run()
+    machine = target or host_target()
+    scheduler = Scheduler(program, layouts, machine)
+    plan = scheduler.run()
+    folder = config.get("dump")
+    if folder:
+        dump.write(folder, title, program, scheduler.sources, plan, machine)
+    return plan

@@ -232,6 +232,18 @@ class Composite(Op):
         return tuple(v.type for v in build(self, types).outputs)
 
 
+#: The ops behind Python's operators on values, put here by the op table: {"add": op, …}.
+OPERATORS: dict[str, Op] = {}
+
+
+def _operator(name: str, reflected: bool = False) -> Callable[..., Value]:
+    def method(self: Value, *others: Any) -> Value:
+        operands = (*others, self) if reflected else (self, *others)
+        return record(OPERATORS[name], *operands)[0]
+
+    return method
+
+
 class Value:
     """One SSA value: a Program input (node None) or an output of a node. Python's operators record ops, as they do on tensors."""
 
@@ -256,28 +268,27 @@ class Value:
     def size(self) -> int:
         return self.type.size
 
+    __add__, __radd__ = _operator("add"), _operator("add", reflected=True)
+    __sub__, __rsub__ = _operator("sub"), _operator("sub", reflected=True)
+    __mul__, __rmul__ = _operator("mul"), _operator("mul", reflected=True)
+    __truediv__, __rtruediv__ = _operator("truediv"), _operator("truediv", reflected=True)
+    __floordiv__, __rfloordiv__ = _operator("floordiv"), _operator("floordiv", reflected=True)
+    __mod__, __rmod__ = _operator("mod"), _operator("mod", reflected=True)
+    __pow__, __rpow__ = _operator("pow"), _operator("pow", reflected=True)
+    __and__, __rand__ = _operator("and"), _operator("and", reflected=True)
+    __or__, __ror__ = _operator("or"), _operator("or", reflected=True)
+    __xor__, __rxor__ = _operator("xor"), _operator("xor", reflected=True)
+    __neg__ = _operator("neg")
+    __abs__ = _operator("abs")
+    __invert__ = _operator("invert")
+    __lt__ = _operator("lt")
+    __le__ = _operator("le")
+    __gt__ = _operator("gt")
+    __ge__ = _operator("ge")
+
     def __repr__(self) -> str:
         origin = f"{self.node.op.name}.{self.index}" if self.node else f"input {self.index}"
         return f"<{self.type} of {origin}>"
-
-
-#: The ops behind Python's operators on values, put here by the op table: {"add": op, …}.
-OPERATORS: dict[str, Op] = {}
-
-
-def _operator(name: str, reflected: bool = False) -> Callable[..., Value]:
-    def method(self: Value, *others: Any) -> Value:
-        operands = (*others, self) if reflected else (self, *others)
-        return record(OPERATORS[name], *operands)[0]
-
-    return method
-
-
-for _name in "add sub mul truediv floordiv mod pow and or xor".split():
-    setattr(Value, f"__{_name}__", _operator(_name))
-    setattr(Value, f"__r{_name}__", _operator(_name, reflected=True))
-for _name in "neg abs invert lt le gt ge".split():
-    setattr(Value, f"__{_name}__", _operator(_name))
 
 
 class Node:

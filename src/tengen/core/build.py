@@ -19,7 +19,7 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     """The Plan for `op` on inputs that look like `descs`. Raises what the op's shape rule raises."""
     program = build(op, [type_of(d) for d in descs])
     views = [View(d.shape, d.strides) for d in descs]
-    return to_runtime(compile_program(program, views), _device(op, descs))
+    return to_runtime(compile_program(program, views, title=op.name), _device(op, descs))
 
 
 def type_of(desc: _rt.Descriptor) -> Type:

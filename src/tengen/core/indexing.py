@@ -24,6 +24,7 @@ class Parsed:
     shape: list[int] = field(default_factory=list)
     axes: list[int] = field(default_factory=list)
     arrays: list[Tensor] = field(default_factory=list)
+    apart: bool = False  # something other than an index tensor or an integer stood between two of them
 
     def keep(self, extent: int) -> None:
         self._slice(0, extent, 1)
@@ -65,7 +66,7 @@ def get_item(x: Tensor, index: Any) -> Tensor:
     part, shape = parsed.part, tuple(parsed.shape)
     if not parsed.arrays:
         return apply(Subtensor(part, shape), x)
-    return apply(TakeIndexed(part, shape, take_op(len(shape), parsed.axes, parsed.index_rank)), x, *parsed.arrays)
+    return apply(TakeIndexed(part, shape, take_op(len(shape), parsed.axes, parsed.index_rank, parsed.apart)), x, *parsed.arrays)
 
 
 def set_item(x: Tensor, index: Any, value: Any) -> None:
@@ -81,16 +82,17 @@ def set_item(x: Tensor, index: Any, value: Any) -> None:
     if not parsed.arrays:
         update(SetSubtensor(part, shape), 1, x, value)
     else:
-        put = put_op("set", len(shape), parsed.axes, parsed.index_rank)
+        put = put_op("set", len(shape), parsed.axes, parsed.index_rank, parsed.apart)
         update(PutIndexed(part, shape, put), 1, x, value, *parsed.arrays)
 
 
 def parse(index: Any, x: Tensor) -> Parsed:
     """Read an index of `x`. Raises IndexError for too many indices, a bad one, or one out of range."""
     shape, device = x.shape, x.desc.device
-    items = _expand(index if isinstance(index, tuple) else (index,), len(shape))
+    given = index if isinstance(index, tuple) else (index,)
+    items = _expand(given, len(shape))
     advanced = any(_is_array(i) for i in items)
-    parsed, dim = Parsed(), 0
+    parsed, dim = Parsed(apart=_apart(given)), 0
     for item in items:
         if item is None:
             parsed.shape.append(1)
@@ -139,6 +141,11 @@ def _expand(items: tuple[Any, ...], rank: int) -> list[Any]:
     if not dots:
         return list(items)
     return [*items[: dots[0]], *[slice(None)] * (rank - used), *items[dots[0] + 1 :]]
+
+
+def _apart(items: tuple[Any, ...]) -> bool:
+    places = [n for n, item in enumerate(items) if _is_array(item) or isinstance(item, (int, np.integer))]
+    return bool(places) and places[-1] - places[0] >= len(places)
 
 
 def _is_array(item: Any) -> bool:

@@ -14,6 +14,7 @@ from .module import Module
 from .normalization import GeneralNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm
 from .pad import Pad, PixelShuffle
 from .pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
+from .rnn import LSTMCell, RNNCell
 from .sequential import Sequential
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "GroupNorm",
     "Identity",
     "InstanceNorm",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -54,6 +56,7 @@ __all__ = [
     "Pad",
     "PixelShuffle",
     "QuantStub",
+    "RNNCell",
     "ReLU",
     "Sequential",
     "SiLU",

@@ -16,6 +16,9 @@ from .state import load_state
 
 Hook = Callable[..., Any]
 
+# Most attributes; left out early because looking for members is what walks over large networks spend their time on.
+_ATOMS = frozenset((bool, int, float, str, type(None)))
+
 
 def _is_parameter(leaf: object) -> bool:
     return isinstance(leaf, Parameter)
@@ -35,17 +38,17 @@ def _is_module(leaf: object) -> bool:
 
 def _leaves(key: str, value: object) -> Iterator[tuple[str, Tensor | Module]]:
     """The tensors and modules in `value`, which may be nested lists, tuples and dicts, with dotted names."""
-    if isinstance(value, (Tensor, Module)):
-        yield key, value
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _leaves(f"{key}.{index}", item)
-    elif isinstance(value, Mapping):
+    if isinstance(value, dict):
         for name in sorted(value, key=str):
             for leaf in _leaves(f"{key}.{name}", value[name]):
                 if not isinstance(name, str):
                     raise TypeError(f"{leaf[0]}: a dict that holds modules or tensors needs str keys, got {name!r}")
                 yield leaf
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _leaves(f"{key}.{index}", item)
+    elif isinstance(value, (Tensor, Module)):
+        yield key, value
 
 
 class Module(ABC):
@@ -106,7 +109,9 @@ class Module(ABC):
         """Tensors and modules directly in this module (those in containers included), with their names."""
         attributes = self.__dict__
         for name in sorted(attributes):
-            yield from _leaves(name, attributes[name])
+            value = attributes[name]
+            if type(value) not in _ATOMS:
+                yield from _leaves(name, value)
 
     def _walk(
         self, wanted: Callable[[object], bool], prefix: str, recursive: bool, entered: set[int]

@@ -37,14 +37,12 @@ def _rule(adapt: bool, master: bool) -> Any:
             w_norm, step_norm = F.sqrt(F.sum(w * w)), F.sqrt(F.sum(step * step))
             # A ratio of 1 where either norm is zero; the divisor is made 1 there so that no nan comes up.
             usable = F.minimum(w_norm, step_norm) > 0
-            step = step * F.where(
-                usable, w_norm / F.where(usable, step_norm, F.ones_like(step_norm)), F.ones_like(w_norm)
-            )
+            step = step * F.where(usable, w_norm / F.where(usable, step_norm, 1.0), 1.0)
         return w - lr * step, m, v
 
     def with_master(_: Any, w: Any, m: Any, v: Any, g: Any, *scalars: float) -> Any:
-        w, m, v = moments(w, m, v, g.astype("float32"), *scalars)
-        return w.astype(g.dtype), w, m, v
+        w, m, v = moments(w, m, v, g, *scalars)
+        return w, w, m, v
 
     return with_master if master else moments
 

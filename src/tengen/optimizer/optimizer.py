@@ -107,7 +107,7 @@ class Optimizer(ABC):
         return by_step
 
     def _update(self, rule: Any, params: Sequence[Parameter], states: Sequence[str], scalars: Sequence[float]) -> None:
-        """Run `rule(param, *states, grad, *scalars)`, which gives the new param and states, for all `params` at once."""
+        """Run `rule(param, *states, grad, *scalars)`, giving new param and states, for all `params` at once."""
         targets = [(param, *(self._state[param][name] for name in states)) for param in params]
         fused_update(rule, targets, [(param.grad,) for param in params], scalars)
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from .register_tile import RegisterTile, choose
-from ..targets.contraction import KINDS, MAX_BLOCK_ROWS, PARAMETERS, ContractionKernel, SumKernel
-
-ITEMSIZE = {"f16": 2, "i8": 1, "i16": 2, "i32": 4, "f32": 4, "i64": 8, "f64": 8}
+from ..targets.contraction import MAX_BLOCK_ROWS, PARAMETERS, ContractionKernel, SumKernel
+from ..targets.storage import KINDS
+from ..vector import BITS
 
 BLOCK_ROWS = 240
 """Rows of C in one launch tile, at most; a multiple of most tiles' rows."""
@@ -48,7 +48,7 @@ class Unit:
 
     def lanes_of(self, dtype: str) -> int:
         """Lanes of a vector in the kind of arithmetic that `dtype` is computed in."""
-        return max(1, self.lanes * 4 // ITEMSIZE[KINDS[dtype][1]])
+        return self.lanes * 32 // BITS[KINDS[dtype][1]]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Relayout:
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel run. `buffers` names what it is given, in order: a, b, bias, workspace, out. `work` counts operations."""
+    """One kernel run. `buffers` names what it is given, in order, of: a, b, bias, workspace, out. `work` counts operations."""
 
     kernel: ContractionKernel | SumKernel
     buffers: tuple[str, ...]
@@ -121,7 +121,6 @@ class Contraction:
 
     a, b: the layouts that the operands must have; None: used as they are, with the strides that the problem was given.
     out_strides: of the result's logical dimensions in a buffer of `out_size` elements. workspace: bytes of scratch memory.
-    swapped: the launches' buffer "a" is the problem's operand b, and the reverse.
     """
 
     a: Relayout | None
@@ -130,7 +129,6 @@ class Contraction:
     out_size: int
     launches: tuple[Launch, ...]
     workspace: int = 0
-    swapped: bool = False
 
     @property
     def work(self) -> int:
@@ -256,6 +254,7 @@ def plan(
         accumulate=storage.accumulate,
         bias=storage.bias,
         a_unit=nest.k[-1].a == 1,
+        a_adjacent=nest.rows[-1].a == 1 and nest.rows[-1].extent % tile.rows == 0,
         packed=packed,
         masked=nest.columns % tile.panel != 0,
     )
@@ -269,7 +268,7 @@ def plan(
     total = SumKernel(_wide(storage.out), storage.out, tile.lanes)
     sum_tiles = -(-out_size // SumKernel.TILE)
     adding = Launch(total, ("workspace", "out"), (out_size, grid.splits), sum_tiles, grid.splits * out_size)
-    return (launch, adding), grid.splits * out_size * ITEMSIZE[KINDS[storage.out][1]]
+    return (launch, adding), grid.splits * out_size * BITS[KINDS[storage.out][1]] // 8
 
 
 def _merge_k(loops: tuple[Loop, ...]) -> tuple[Loop, ...]:
@@ -288,7 +287,7 @@ def _needs_blocks(nest: Nest, tile: RegisterTile, storage: Storage) -> bool:
     k = extent(nest.k)
     if nest.k[-1].a != 1 and k > 2 * BLOCK_K:
         return True
-    return k * tile.panel * ITEMSIZE[KINDS[storage.b][0]] > PANEL_BYTES
+    return k * tile.panel * BITS[KINDS[storage.b][0]] // 8 > PANEL_BYTES
 
 
 def _inner_loops(nest: Nest, blocked: bool) -> int:
@@ -388,7 +387,7 @@ def matmul(
 
     a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch, k, n), in that order,
     also where the operands change roles: with `may_transpose`, few rows times a transposed b (`x @ w.T`) is computed as out.T = b.T @ a.T,
-    which spares the copy of b; then `out_strides` says that out is stored transposed and `swapped` that a launch's "a" is the problem's b.
+    which spares the copy of b; then `out_strides` says that out is stored transposed.
 
         >>> matmul(64, 400, 120, (400, 1), (120, 1), Unit(16, 32)).out_strides
         (120, 1)
@@ -399,8 +398,10 @@ def matmul(
         mirror = tuple(Batch(x.extent, x.b, x.a) for x in batch)
         turned = matmul(n, k, m, b_strides[::-1], a_strides[::-1], unit, mirror, flipped, may_transpose=False)
         a, b = (relayout and _transposed_source(relayout, len(batch)) for relayout in (turned.b, turned.a))
+        exchange = {"a": "b", "b": "a"}
         strides = (*turned.out_strides[:-2], turned.out_strides[-1], turned.out_strides[-2])
-        return replace(turned, a=a, b=b, out_strides=strides, swapped=True)
+        launches = tuple(replace(x, buffers=tuple(exchange.get(name, name) for name in x.buffers)) for x in turned.launches)
+        return replace(turned, a=a, b=b, out_strides=strides, launches=launches)
     return _matmul(m, k, n, a_strides, b_strides, unit, batch, storage)
 
 
@@ -429,9 +430,10 @@ def _matmul(
         rows, a_k = [Loop(m, a=k, c=n)], 1
     else:
         rows, loops = [*loops[own:], *rows], loops[:own]
-    tile = choose(extent(rows), n, unit.lanes_of(storage.out), unit.registers)
+    run = None if a_k == 1 else extent(rows) if a_strides[0] == 1 else 1
+    tile = choose(extent(rows), n, unit.lanes_of(storage.out), unit.registers, run)
     b_panel, b_k = tile.panel, b_strides[0]
-    if expand or _must_pack(extent(rows), k, n, b_strides, tile):
+    if expand or must_pack(extent(rows), k, n, b_strides, tile):
         kept = [expand or loop.b != 0 for loop in loops]
         looped = [loop.extent if keep else 1 for loop, keep in zip(loops, kept, strict=True)]
         b_relayout = pack_columns(looped, k, n, tile.panel, len(batch))
@@ -444,7 +446,7 @@ def _matmul(
     return Contraction(a_relayout, b_relayout, out_strides, out_size, launches, workspace)
 
 
-def _must_pack(rows: int, k: int, n: int, b_strides: tuple[int, int], tile: RegisterTile) -> bool:
+def must_pack(rows: int, k: int, n: int, b_strides: tuple[int, int], tile: RegisterTile) -> bool:
     """Whether B is copied into panels: where a row is not contiguous, where its tail would need masked loads that the target lacks, or where
     it is read so often that the copy pays for itself (rows of a panel far apart miss the caches)."""
     if n > 1 and b_strides[1] != 1:

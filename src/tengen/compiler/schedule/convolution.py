@@ -12,7 +12,6 @@ from math import gcd, prod
 
 from .contraction import (
     FLOAT32,
-    MASKED_LANES,
     Axis,
     Contraction,
     Launch,
@@ -22,6 +21,7 @@ from .contraction import (
     Storage,
     Unit,
     contiguous,
+    must_pack,
     packed_columns,
     plan,
 )
@@ -149,8 +149,10 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32) -> 
     """dw from a = x and b = dy, stored as (kh, kw, ic / groups, oc)."""
     s = shape
     x, (x_n, x_h, x_w, _) = _padded_input(s)
-    tile = choose(s.kh * s.kw * s.ic_group, s.oc_group, unit.lanes_of(storage.out), unit.registers)
-    pack = tile.lanes < MASKED_LANES and s.oc_group % tile.panel != 0
+    rows = s.kh * s.kw * s.ic_group
+    run = s.ic_group * (s.kw if s.groups == 1 and s.dilation[1] == 1 else 1)
+    tile = choose(rows, s.oc_group, unit.lanes_of(storage.out), unit.registers, run)
+    pack = must_pack(rows, s.n * s.oh * s.ow, s.oc_group, (s.oc, 1), tile)
     dy = _pack_gradient(s, tile.panel) if pack else _channels_last((s.n, s.oc, s.oh, s.ow), ((0, 0), (0, 0)))
     if pack:
         group, panel, dy_n, dy_h, dy_w, _ = contiguous(dy.shape)

@@ -29,7 +29,7 @@ SPLIT_PARTS = 64
 class Step:
     """A step under construction: buffers are still numbers of the scheduler."""
 
-    source: NestSource | object
+    source: Any  # a cache.KernelSource
     buffers: list[tuple[int, int]]  # (buffer, offset in bytes)
     params: tuple[int, ...]
     tiles: int
@@ -181,8 +181,10 @@ class Scheduler:
         self.add_step(NestSource(nest), buffers, params, tiles, work, name, reads, writes, skip_for)
 
     def add_step(self, *parts: Any) -> None:
-        """Append a kernel launch; the arguments are the fields of Step."""
-        self.steps.append(Step(*parts))
+        """Append a kernel launch, unless it has nothing to do; the arguments are the fields of Step."""
+        step = Step(*parts)
+        if step.tiles:
+            self.steps.append(step)
 
     # -- reductions in parts -------------------------------------------------------------------------------
 
@@ -306,6 +308,11 @@ class Scheduler:
             outputs.append((self.where[out].buffer, self.where[out].view, out.type))
         self.steps.append(HostStep(op, inputs, outputs))
 
+    @property
+    def sources(self) -> list[Any]:
+        """What to compile, in the order of the launches."""
+        return [s.source for s in self.steps if isinstance(s, Step)]
+
     # -- the plan ------------------------------------------------------------------------------------------
 
     def _plan(self) -> Plan:
@@ -313,8 +320,7 @@ class Scheduler:
         count = len(self.program.inputs)
         kept = [p.buffer for p in places if p.buffer >= count]
         slots, allocations = memory.assign(self.steps, self.bytes, count, kept)
-        sources = [s.source for s in self.steps if isinstance(s, Step)]
-        addresses = dict(zip(map(id, sources), compile_kernels(sources, self.target), strict=True))
+        addresses = dict(zip(map(id, self.sources), compile_kernels(self.sources, self.target), strict=True))
         donated = {} if self.checks else memory.donations(self.steps, self.program, self.where, places)
         steps: list[Launch | Call] = []
         for step in self.steps:

@@ -11,13 +11,23 @@ from dataclasses import dataclass
 FMA_LATENCY = 4
 ISSUE = 2
 """Fused multiply-adds, and also vector loads, that begin in one cycle."""
+START = 1.0
+"""Cycles that beginning and ending a tile adds to each step of a short k."""
+REGISTER_ROWS = 8
+"""Rows of A whose addresses stay in general registers, even where the steps of k are run-time numbers too."""
 
 # The tiles for 32 and for 16 vector registers: rows * vectors accumulators, one register for each vector of B, and one for an element of A.
 # Rows stay within 12, because each needs a general register for its address. Some tiles that would fit are left out because LLVM schedules them
-# badly (7x4 and 5x4 spill loads into the inner loop).
+# badly (7x4 and 5x4 spill loads into the inner loop). Among equals the first is taken: few rows read few lines of A at a time.
 MENU = {
-    32: ((12, 2), (8, 3), (6, 4), (12, 1), (8, 2), (8, 1), (4, 4), (4, 2), (4, 1), (2, 8), (2, 4), (2, 2), (2, 1), (1, 8), (1, 4), (1, 2), (1, 1)),
-    16: ((6, 2), (4, 3), (12, 1), (6, 1), (4, 2), (4, 1), (2, 4), (2, 2), (2, 1), (1, 8), (1, 4), (1, 2), (1, 1)),
+    32: (
+        *((6, 4), (8, 3), (12, 2), (12, 1), (8, 2), (8, 1), (4, 4), (4, 2), (4, 1)),
+        *((2, 8), (2, 4), (2, 2), (2, 1), (1, 8), (1, 4), (1, 2), (1, 1)),
+    ),
+    16: (
+        *((6, 2), (4, 3), (12, 1), (6, 1), (4, 2), (4, 1)),
+        *((2, 4), (2, 2), (2, 1), (1, 8), (1, 4), (1, 2), (1, 1)),
+    ),
 }
 
 
@@ -36,18 +46,22 @@ class RegisterTile:
         return self.vectors * self.lanes
 
 
-def choose(m: int, n: int, lanes: int, registers: int) -> RegisterTile:
-    """The tile with the least estimated time for an m x n result; ties go to the earlier one of the menu."""
-    menu = MENU[32 if registers >= 32 else 16]
+def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None) -> RegisterTile:
+    """The tile with the least estimated time for an m x n result; ties go to the earlier one of the menu.
+
+    run: for an A whose k is not contiguous, how many rows lie side by side in it; where tiles divide that, one address serves all their rows.
+    """
 
     def cost(tile: tuple[int, int]) -> float:
         rows, vectors = tile
-        return -(-m // rows) * -(-n // (vectors * lanes)) * _cycles(rows, vectors)
+        scattered = run is not None and run % rows != 0
+        return -(-m // rows) * -(-n // (vectors * lanes)) * _cycles(rows, vectors, scattered)
 
-    rows, vectors = min(menu, key=cost)
-    return RegisterTile(rows, vectors, lanes, unroll=2 if (rows, vectors) == (12, 2) else 4)
+    rows, vectors = min(MENU[32 if registers >= 32 else 16], key=cost)
+    return RegisterTile(rows, vectors, lanes, unroll=2 if rows * vectors >= 24 else 4)
 
 
-def _cycles(rows: int, vectors: int) -> float:
+def _cycles(rows: int, vectors: int, scattered: bool) -> float:
     """Cycles of one step of k: bound by multiply-adds, by loads (one for each row and each vector), or by latency."""
-    return max(rows * vectors / ISSUE, (rows + vectors) / ISSUE, FMA_LATENCY) + 0.25
+    reloaded = max(0, rows - REGISTER_ROWS) if scattered else 0
+    return max(rows * vectors / ISSUE, (rows + vectors + reloaded) / ISSUE, FMA_LATENCY) + START

@@ -21,23 +21,12 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..vector import ELEMENT, Vec, constant, is_float, llvm_type, splat
+from ..vector import BITS, ELEMENT, Vec, constant, is_float, llvm_type, splat
+from .flow import I64, PTR, Flow, i64
+from .host import Target
+from .storage import KINDS, decode, encode
 
-I32, I64, PTR = ir.IntType(32), ir.IntType(64), ir.PointerType()
-
-# storage dtype -> (kind in memory, kind of the arithmetic)
-KINDS = {
-    "float16": ("f16", "f32"),
-    "bfloat16": ("i16", "f32"),
-    "float32": ("f32", "f32"),
-    "float64": ("f64", "f64"),
-    "int8": ("i8", "i32"),
-    "uint8": ("i8", "i32"),
-    "int16": ("i16", "i32"),
-    "uint16": ("i16", "i32"),
-    "int32": ("i32", "i32"),
-    "int64": ("i64", "i64"),
-}
+I1, I32 = ir.IntType(1), ir.IntType(32)
 
 MAX_BLOCK_ROWS = 256
 """Most rows of one launch tile: the size of the table of row offsets on the stack."""
@@ -64,7 +53,7 @@ class ContractionKernel:
     blocked: k0 and the blocks of k1 are loops around the tiles, and the sum goes through C in memory.
     accumulate: C is added to, not overwritten. bias: storage dtype of what C starts from instead of zero.
     a_unit: the innermost k stride of A is 1. a_adjacent: the rows of every register tile lie side by side in A (row stride 1).
-    panels_inner: all panels of a few rows come before the next rows, so that C is written in long runs. packed: the innermost k stride of B is one panel, and n is padded to whole panels.
+    packed: the innermost k stride of B is one panel, and n is padded to whole panels.
     masked: n is not a multiple of the panel, so the ends of rows are stored (and, unless packed, loaded) under a mask.
     """
 
@@ -81,7 +70,6 @@ class ContractionKernel:
     bias: str | None = None
     a_unit: bool = True
     a_adjacent: bool = False
-    panels_inner: bool = False
     packed: bool = False
     masked: bool = True
 
@@ -94,9 +82,9 @@ class ContractionKernel:
     def key(self) -> str:
         return "contraction " + " ".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self))
 
-    def emit(self, target: Any) -> str:
-        """LLVM IR text of the module; `target.lanes` must hold the 32-bit lanes this specification was made for."""
-        return _ContractionEmitter(self).text()
+    def emit(self, target: Target) -> str:
+        """LLVM IR text of the module."""
+        return _ContractionEmitter(self, target).text()
 
 
 @dataclass(frozen=True)
@@ -116,48 +104,38 @@ class SumKernel:
     def key(self) -> str:
         return f"sum partial={self.partial} out={self.out} lanes={self.lanes}"
 
-    def emit(self, target: Any) -> str:
+    def emit(self, target: Target) -> str:
         """LLVM IR text of the module."""
-        return _SumEmitter(self).text()
+        return _SumEmitter(self, target).text()
 
 
-class _Emitter:
-    """The function `kernel`, its buffers, and structured control flow that carries values."""
+class _Emitter(Flow):
+    """Named buffers and parameters, and memory that converts between storage dtypes and the kinds of the arithmetic."""
 
-    def __init__(self, buffers: Sequence[str], parameters: Sequence[str]):
-        self.module = ir.Module()
-        signature = ir.FunctionType(ir.VoidType(), [PTR, PTR, I64, I64])
-        self.function = ir.Function(self.module, signature, "kernel")
-        for argument, name in zip(self.function.args, ("buffers", "params", "tile_begin", "tile_end"), strict=True):
-            argument.name = name
-        pointers, params, self.tile_begin, self.tile_end = self.function.args
-        self.at = ir.IRBuilder(self.function.append_basic_block("entry"))
-        self.buffers = {name: self.at.load(self.at.gep(pointers, [i64(i)], source_etype=PTR), name, typ=PTR)
-                        for i, name in enumerate(buffers)}  # fmt: skip
-        self.param = {name: self.at.load(self.at.gep(params, [i64(i)], source_etype=I64), name, typ=I64)
-                      for i, name in enumerate(parameters)}  # fmt: skip
+    def __init__(self, target: Target, buffers: Sequence[str], parameters: Sequence[str]):
+        super().__init__()
+        self.half = target.half
+        self.buffers = {name: self.buffer(i) for i, name in enumerate(buffers)}
+        self.param = {name: self.parameter(i) for i, name in enumerate(parameters)}
 
     def text(self) -> str:
         self.loop(self.tile_begin, self.tile_end, 1, lambda tile, _: self.tile(tile))
         self.at.ret_void()
         return str(self.module)
 
-    def tile(self, tile: ir.Value) -> None:
+    def tile(self, tile: ir.Value) -> tuple[()]:
         raise NotImplementedError
 
     # -- integers ------------------------------------------------------------------------------------------------
 
     def sum(self, *terms: ir.Value | int) -> ir.Value:
-        total = i64(terms[0])
+        total = _value(terms[0])
         for term in terms[1:]:
-            total = self.at.add(total, i64(term))
+            total = self.at.add(total, _value(term))
         return total
 
-    def mul(self, a: ir.Value | int, b: ir.Value | int) -> ir.Value:
-        return self.at.mul(i64(a), i64(b))
-
-    def minimum(self, a: ir.Value, b: ir.Value) -> ir.Value:
-        return self.at.select(self.at.icmp_signed("<", a, b), a, b)
+    def mul(self, a: ir.Value, b: ir.Value | int) -> ir.Value:
+        return self.at.mul(a, _value(b))
 
     def divmod(self, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
         quotient = self.at.udiv(a, b)
@@ -165,42 +143,9 @@ class _Emitter:
 
     def element(self, base: ir.Value, dtype: str, offset: ir.Value | int) -> ir.Value:
         """The address of an element of a buffer of `dtype`."""
-        return self.at.gep(base, [i64(offset)], source_etype=ELEMENT[KINDS[dtype][0]])
+        return self.at.gep(base, [_value(offset)], source_etype=ELEMENT[KINDS[dtype][0]])
 
     # -- control flow --------------------------------------------------------------------------------------------
-
-    def loop(
-        self,
-        low: ir.Value | int,
-        high: ir.Value | int,
-        step: ir.Value | int,
-        body: Callable[[ir.Value, list[ir.Value]], Sequence[ir.Value] | None],
-        carry: Sequence[ir.Value] = (),
-    ) -> list[ir.Value]:
-        """for i in range(low, high, step): carry = body(i, carry). Returns the last carry."""
-        low, high = i64(low), i64(high)
-        before = self.at.block
-        inside, after = self.function.append_basic_block("loop"), self.function.append_basic_block("after")
-        self.at.cbranch(self.at.icmp_signed("<", low, high), inside, after)
-        self.at.position_at_end(inside)
-        i = self.at.phi(I64)
-        i.add_incoming(low, before)
-        phis = [self.at.phi(value.type) for value in carry]
-        result = list(body(i, phis) or ())
-        following = self.at.add(i, i64(step), flags=("nsw",))
-        last = self.at.block
-        self.at.cbranch(self.at.icmp_signed("<", following, high), inside, after)
-        i.add_incoming(following, last)
-        self.at.position_at_end(after)
-        merged = []
-        for phi, start, value in zip(phis, carry, result, strict=True):
-            phi.add_incoming(start, before)
-            phi.add_incoming(value, last)
-            merge = self.at.phi(value.type)
-            merge.add_incoming(start, before)
-            merge.add_incoming(value, last)
-            merged.append(merge)
-        return merged
 
     def choose(
         self, condition: ir.Value, yes: Callable[[], list[ir.Value]], no: Callable[[], list[ir.Value]]
@@ -228,42 +173,40 @@ class _Emitter:
     def load(self, address: ir.Value, dtype: str, lanes: int, mask: ir.Value | None = None) -> Vec:
         """Elements converted from their storage dtype to the kind of the arithmetic; zero where the mask is not set."""
         kind = KINDS[dtype][0]
-        vector = llvm_type(kind, lanes)
-        align = _align(kind)
+        vector, align = llvm_type(kind, lanes), BITS[kind] // 8
         if mask is None:
             value = self.at.load(address, align=align, typ=vector)
         else:
             function = self._intrinsic(f"llvm.masked.load.v{lanes}{kind}.p0", vector, [PTR, I32, mask.type, vector])
             value = self.at.call(function, [address, ir.Constant(I32, align), mask, constant(0, kind, lanes)])
-        return widen(Vec(self.at, value, kind, lanes), dtype)
+        return decode(dtype, Vec(self.at, value, kind, lanes), self.half)
 
     def store(self, value: Vec, address: ir.Value, dtype: str, mask: ir.Value | None = None) -> None:
         """Store values rounded (floats) or wrapped (integers) to the storage dtype, where the mask is set."""
         kind = KINDS[dtype][0]
-        align = _align(kind)
-        narrow = narrowed(value, dtype).value
+        bits, align = encode(dtype, value, self.half).value, BITS[kind] // 8
         if mask is None:
-            self.at.store(narrow, address, align=align)
+            self.at.store(bits, address, align=align)
             return
         name = f"llvm.masked.store.v{value.lanes}{kind}.p0"
-        function = self._intrinsic(name, ir.VoidType(), [narrow.type, PTR, I32, mask.type])
-        self.at.call(function, [narrow, address, ir.Constant(I32, align), mask])
+        function = self._intrinsic(name, ir.VoidType(), [bits.type, PTR, I32, mask.type])
+        self.at.call(function, [bits, address, ir.Constant(I32, align), mask])
 
     def _intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
         return self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(result, arguments), name)
 
 
 class _ContractionEmitter(_Emitter):
-    def __init__(self, spec: ContractionKernel):
+    def __init__(self, spec: ContractionKernel, target: Target):
         self.spec = spec
         self.kind = KINDS[spec.c][1]
-        super().__init__(("a", "b", "c", *(("bias",) if spec.bias else ())), PARAMETERS)
+        super().__init__(target, ("a", "b", "c", *(("bias",) if spec.bias else ())), PARAMETERS)
         capacity = MAX_BLOCK_ROWS + spec.rows
         self.a_rows, self.c_rows = (self.at.alloca(I64, capacity, name) for name in ("a_rows", "c_rows"))
 
     # -- the launch tile ---------------------------------------------------------------------------------------
 
-    def tile(self, tile: ir.Value) -> None:
+    def tile(self, tile: ir.Value) -> tuple[()]:
         p, add, mul = self.param, self.sum, self.mul
         rest, block = self.divmod(tile, p["row_blocks"])
         rest, group = self.divmod(rest, p["panel_groups"])
@@ -282,17 +225,10 @@ class _ContractionEmitter(_Emitter):
         def k_block(first: ir.Value, a: ir.Value, b: ir.Value, k1: ir.Value) -> None:
             starts = self.at.icmp_signed("==", split, i64(0))
             here = at | {"a": a, "b": b}
-
-            def panels(first_row: ir.Value | int, end_row: ir.Value) -> None:
-                rows = (first_row, end_row)
-                self.loop(panel, last_panel, 1, lambda j, _: self.panel(j, rows, here, k1, first, starts))
-
-            if self.spec.panels_inner:
-                self.loop(0, row_count, self.spec.rows, lambda row, _: panels(row, self.sum(row, 1)))
-            else:
-                panels(0, row_count)
+            self.loop(panel, last_panel, 1, lambda j, _: self.panel(j, row_count, here, k1, first, starts))
 
         self.k_blocks(split, at["a"], at["b"], k_block)
+        return ()
 
     def k_blocks(
         self, split: ir.Value, a: ir.Value, b: ir.Value, body: Callable[[ir.Value, ir.Value, ir.Value, ir.Value], None]
@@ -300,19 +236,20 @@ class _ContractionEmitter(_Emitter):
         """body(is it the first block?, a, b, extent of k1) for the blocks of k that belong to `split`."""
         p, add, mul = self.param, self.sum, self.mul
         if not self.spec.blocked:
-            body(ir.Constant(ir.IntType(1), 1), a, b, p["k1"])
+            body(ir.Constant(I1, 1), a, b, p["k1"])
             return
         per_image = self.at.udiv(self.at.sub(add(p["k1"], p["k1_block"]), i64(1)), p["k1_block"])
         low = mul(split, p["blocks_per_split"])
         high = self.minimum(add(low, p["blocks_per_split"]), mul(per_image, p["k0"]))
 
-        def block(i: ir.Value, _: list[ir.Value]) -> None:
+        def block(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
             k0, k1 = self.divmod(i, per_image)
             k1 = mul(k1, p["k1_block"])
             extent = self.minimum(p["k1_block"], self.at.sub(p["k1"], k1))
             a_at = add(a, mul(k0, p["a_k0"]), mul(k1, p["a_k1"]))
             b_at = add(b, mul(k0, p["b_k0"]), mul(k1, p["b_k1"]))
             body(self.at.icmp_signed("==", i, low), a_at, b_at, extent)
+            return ()
 
         self.loop(low, high, 1, block)
 
@@ -324,12 +261,13 @@ class _ContractionEmitter(_Emitter):
         p, add, mul = self.param, self.sum, self.mul
 
         def entries(done: ir.Value, run: ir.Value, a: ir.Value, c: ir.Value, a_step: Any, c_step: Any) -> None:
-            def entry(i: ir.Value, _: list[ir.Value]) -> None:
+            def entry(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
                 for table, base, step in ((self.a_rows, a, a_step), (self.c_rows, c, c_step)):
                     slot = self.at.gep(table, [add(done, i)], source_etype=I64)
                     self.at.store(add(base, mul(i, step)), slot)
+                return ()
 
-            self.loop(0, run, 1, entry)
+            self.loop(i64(0), run, 1, entry)
 
         start = self.at.block
         turn, after = self.function.append_basic_block("run"), self.function.append_basic_block("table")
@@ -355,13 +293,13 @@ class _ContractionEmitter(_Emitter):
     def panel(
         self,
         panel: ir.Value,
-        rows: tuple[ir.Value | int, ir.Value],
+        row_count: ir.Value,
         at: dict[str, ir.Value],
         k1: ir.Value,
         first: ir.Value,
         biased: ir.Value,
-    ) -> None:
-        """The `rows` (first, end) of the block in one panel; `at` are the offsets of A, B, C and the bias."""
+    ) -> tuple[()]:
+        """All rows of the block in one panel; `at` are the offsets of A, B, C and the bias."""
         spec, p = self.spec, self.param
         column = self.mul(panel, spec.panel)
         masks = self.masks(self.at.sub(p["columns"], column))
@@ -374,15 +312,17 @@ class _ContractionEmitter(_Emitter):
             starts = [self.element(c, spec.c, self.offset(self.c_rows, row, i)) for i in range(spec.rows)]
             return [self.element(start, spec.c, j * spec.lanes) for start in starts for j in range(spec.vectors)]
 
-        def register_tile(row: ir.Value, _: list[ir.Value]) -> None:
+        def register_tile(row: ir.Value, _: list[ir.Value]) -> tuple[()]:
             a_at = self.a_at(a, row)
             begun = self.begin(lambda: c_at(row), starts, masks, first)
             totals = self.k_loops(a_at, b, begun, masks, k1)
             # addresses are computed again, because over the k loops they would only push others out of the registers
             for i, (total, address) in enumerate(zip(totals, c_at(row), strict=True)):
                 self.store(Vec(self.at, total, self.kind, spec.lanes), address, spec.c, masks[i % spec.vectors])
+            return ()
 
-        self.loop(rows[0], rows[1], spec.rows, register_tile)
+        self.loop(i64(0), row_count, spec.rows, register_tile)
+        return ()
 
     def a_at(self, a: ir.Value, row: ir.Value) -> list[ir.Value]:
         """The addresses of the rows of A from `row` of the block on."""
@@ -464,7 +404,7 @@ class _ContractionEmitter(_Emitter):
                 result = nest(level + 1, carry[0], carry[1], carry[2:])
                 return [self.sum(carry[0], p[f"a_{name}"]), self.sum(carry[1], p[f"b_{name}"]), *result]
 
-            return self.loop(0, extents[name], 1, turn, [a_k, b_k, *totals])[2:]
+            return self.loop(i64(0), extents[name], 1, turn, [a_k, b_k, *totals])[2:]
 
         return nest(0, i64(0), i64(0), totals)
 
@@ -495,10 +435,10 @@ class _ContractionEmitter(_Emitter):
         carry = [a[1], b[1], *totals]
         if spec.unroll > 1:
             whole = self.at.sub(extent, self.at.urem(extent, i64(spec.unroll)))
-            carry = self.loop(0, whole, spec.unroll, steps(spec.unroll), carry)
+            carry = self.loop(i64(0), whole, spec.unroll, steps(spec.unroll), carry)
             carry = self.loop(whole, extent, 1, steps(1), carry)
         else:
-            carry = self.loop(0, extent, 1, steps(1), carry)
+            carry = self.loop(i64(0), extent, 1, steps(1), carry)
         return carry[2:]
 
     def step(
@@ -526,18 +466,19 @@ class _ContractionEmitter(_Emitter):
 
 
 class _SumEmitter(_Emitter):
-    def __init__(self, spec: SumKernel):
+    def __init__(self, spec: SumKernel, target: Target):
         self.spec = spec
-        super().__init__(("partial", "out"), ("size", "splits"))
+        super().__init__(target, ("partial", "out"), ("size", "splits"))
 
-    def tile(self, tile: ir.Value) -> None:
+    def tile(self, tile: ir.Value) -> tuple[()]:
         first = self.mul(tile, SumKernel.TILE)
         end = self.minimum(self.sum(first, SumKernel.TILE), self.param["size"])
         whole = self.at.sub(end, self.at.urem(self.at.sub(end, first), i64(self.spec.lanes)))
         self.loop(first, whole, self.spec.lanes, lambda i, _: self.elements(i, self.spec.lanes))
         self.loop(whole, end, 1, lambda i, _: self.elements(i, 1))
+        return ()
 
-    def elements(self, i: ir.Value, lanes: int) -> None:
+    def elements(self, i: ir.Value, lanes: int) -> tuple[()]:
         spec = self.spec
         kind = KINDS[spec.partial][1]
 
@@ -546,30 +487,10 @@ class _SumEmitter(_Emitter):
             value = self.load(self.element(self.buffers["partial"], spec.partial, at), spec.partial, lanes)
             return [(Vec(self.at, carry[0], kind, lanes) + value).value]
 
-        (total,) = self.loop(0, self.param["splits"], 1, add, [constant(0, kind, lanes)])
+        (total,) = self.loop(i64(0), self.param["splits"], 1, add, [constant(0, kind, lanes)])
         self.store(Vec(self.at, total, kind, lanes), self.element(self.buffers["out"], spec.out, i), spec.out)
+        return ()
 
 
-def i64(value: ir.Value | int) -> ir.Value:
-    return ir.Constant(I64, value) if isinstance(value, int) else value
-
-
-def widen(value: Vec, dtype: str) -> Vec:
-    """A storage dtype's elements in the kind of their arithmetic."""
-    if dtype == "bfloat16":
-        return value.to("i32", unsigned=True).shl(16).bitcast("f32")
-    return value.to(KINDS[dtype][1], unsigned=dtype.startswith("u"))
-
-
-def narrowed(value: Vec, dtype: str) -> Vec:
-    """The reverse of `widen`: floats are rounded to nearest even, integers wrap."""
-    if dtype == "bfloat16":
-        bits = value.bitcast("i32")
-        rounded = bits + (bits.lshr(16) & 1) + 0x7FFF
-        quiet = bits | 0x400000
-        return value.is_nan().where(quiet, rounded).lshr(16).to("i16")
-    return value.to(KINDS[dtype][0])
-
-
-def _align(kind: str) -> int:
-    return {"i8": 1, "i16": 2, "f16": 2, "i32": 4, "f32": 4, "i64": 8, "f64": 8}[kind]
+def _value(number: ir.Value | int) -> ir.Value:
+    return i64(number) if isinstance(number, int) else number

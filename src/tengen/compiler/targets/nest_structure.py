@@ -77,7 +77,7 @@ class Structure:
         sinks: dict[int, list[int]] = {}
         stores = []
         for i, instr in enumerate(self.nest.code):
-            if instr.op == "reduce":
+            if instr.op == "reduce" and i in self.live:
                 sinks.setdefault(self.stage[i] - 1, []).append(i)
             elif instr.op == "scatter" and self.is_full(i):
                 sinks.setdefault(self.stage[i], []).append(i)

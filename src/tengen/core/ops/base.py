@@ -34,6 +34,13 @@ def broadcast_shapes(op: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(result)
 
 
+def check_stretches(op: str, what: str, shape: tuple[int, ...], target: tuple[int, ...]) -> None:
+    """ValueError unless `shape` broadcasts to `target`."""
+    tail = target[len(target) - len(shape) :] if len(shape) <= len(target) else ()
+    if len(shape) > len(target) or any(s not in (1, t) for s, t in zip(shape, tail, strict=True)):
+        raise ValueError(f"{op}: {what} of shape {shape} does not fit shape {target}")
+
+
 def normal_axis(op: str, axis: int, rank: int) -> int:
     """A non-negative axis; ValueError if there is none such."""
     if not -rank <= axis < rank:

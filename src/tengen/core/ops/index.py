@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...compiler.program import Gather, Scatter, Type, Value
-from .base import Formula, Grads, broadcast_shapes, normal_axis
+from .base import Formula, Grads, broadcast_shapes, check_stretches, normal_axis
 from .elemwise import Elemwise, cast, where
 from .reduce import total
 from .shape import PlaceView, Slice, broadcast, reshape, zeros_of
@@ -14,11 +14,10 @@ from .shape import PlaceView, Slice, broadcast, reshape, zeros_of
 EQ = Elemwise("EQ")
 
 
-def _layout(rank: int, axes: Sequence[int], index_rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """`sources` and `index_dims` of a Gather under NumPy's rule: the index's dims stand where the first indexed axis was if the indexed axes are
-    neighbours, else in front."""
-    neighbours = list(axes) == list(range(axes[0], axes[0] + len(axes)))
-    front = axes[0] if neighbours else 0
+def _layout(rank: int, axes: Sequence[int], index_rank: int, apart: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """`sources` and `index_dims` of a Gather under NumPy's rule: the index's dims stand where the first indexed axis was, or in front if
+    something stood between the index tensors."""
+    front = 0 if apart else axes[0]
     rest = [d for d in range(rank) if d not in axes]
     sources = (*rest[:front], *[-1] * index_rank, *rest[front:])
     return sources, tuple(range(front, front + index_rank))
@@ -85,15 +84,15 @@ class Put(Scatter):
         return self.sources, self.axes, self.index_dims
 
 
-def take_op(rank: int, axes: Sequence[int], index_rank: int) -> Take:
-    """The Take that indexes `axes` of a tensor of `rank` dims with integer tensors of `index_rank` dims."""
-    sources, dims = _layout(rank, axes, index_rank)
+def take_op(rank: int, axes: Sequence[int], index_rank: int, apart: bool = False) -> Take:
+    """The Take that indexes `axes` of a tensor of `rank` dims with integer tensors of `index_rank` dims (see _layout)."""
+    sources, dims = _layout(rank, axes, index_rank, apart)
     return Take(sources, tuple(axes), dims)
 
 
-def put_op(mode: str, rank: int, axes: Sequence[int], index_rank: int) -> Put:
+def put_op(mode: str, rank: int, axes: Sequence[int], index_rank: int, apart: bool = False) -> Put:
     """The Put that writes where `take_op` with the same arguments reads."""
-    sources, dims = _layout(rank, axes, index_rank)
+    sources, dims = _layout(rank, axes, index_rank, apart)
     return Put(mode, sources, tuple(axes), dims)
 
 
@@ -131,8 +130,7 @@ class PutIndexed(Formula):
         x, value, *indices = inputs
         seen = reshape(self.part(x), self.shape)
         target = _gathered(seen.type, [i.type for i in indices], self.put.sources, self.put.index_dims)
-        if broadcast_shapes(self.name, value.shape, target) != target:
-            raise ValueError(f"{self.name}: a value of shape {value.shape} does not fit the indexed shape {target}")
+        check_stretches(self.name, "a value", value.shape, target)
         written = self.put(seen, broadcast(cast(value, x.dtype), target), *indices)
         if self.shape == x.shape and self.part.extents == x.shape and set(self.part.steps) <= {1}:
             return cast(written, x.dtype)

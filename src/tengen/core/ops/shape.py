@@ -9,7 +9,7 @@ from typing import Any
 
 from ...compiler.program import Concat, Elementwise, Op, Place, Type, Value, ViewOp
 from ...compiler.view import View, contiguous
-from .base import FLOATS, Formula, Grads, broadcast_shapes, promoted
+from .base import FLOATS, Formula, Grads, check_stretches, promoted
 from .elemwise import cast
 
 
@@ -67,8 +67,7 @@ class Broadcast(ViewOp):
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         (x,) = types
-        if broadcast_shapes("broadcast_to", x.shape, self.shape) != self.shape:
-            raise ValueError(f"broadcast_to: shape {x.shape} cannot be broadcast to {self.shape}")
+        check_stretches("broadcast_to", "a tensor", x.shape, self.shape)
         return (Type(x.dtype, self.shape),)
 
     def view(self, view: View) -> View | None:
@@ -245,8 +244,7 @@ class SetSubtensor(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         x, value = inputs
-        if broadcast_shapes(self.name, value.shape, self.shape) != self.shape:
-            raise ValueError(f"{self.name}: a value of shape {value.shape} does not fit the indexed shape {self.shape}")
+        check_stretches(self.name, "a value", value.shape, self.shape)
         return PlaceView(self.part, "set")(x, reshape(broadcast(cast(value, x.dtype), self.shape), self.part.extents))
 
 

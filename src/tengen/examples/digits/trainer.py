@@ -88,11 +88,12 @@ class Trainer:
     # -- running -----------------------------------------------------------------------------------------------------
 
     def run(self, stop: Callable[[], bool]) -> bool:
-        """Train to the end, saving after each epoch; whether the end was reached.
+        """Train to the end, saving at the start and after each epoch; whether the end was reached.
 
         Args:
             stop: asked after each batch; where it says yes, the run is saved and ends.
         """
+        self.save()
         done = self.progress.epoch * len(self.train) + self.progress.seen
         total = self.settings.epochs * len(self.train)
         with tqdm(total=total, initial=done, unit=" images", unit_scale=True, dynamic_ncols=True) as bar:
@@ -171,9 +172,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
-        self.progress = Progress(**state["progress"])
-        self.history = History(**state["history"])
-        self.best = state["best"]
+        self.progress, self.history, self.best = state["progress"], state["history"], state["best"]
 
     def load_best(self) -> None:
         """Give the network the parameters of the best epoch, from the checkpoint file."""
@@ -182,9 +181,11 @@ class Trainer:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What `Trainer.save` wrote. Raises ValueError for a file that is damaged or holds something else."""
+    """What `Trainer.save` wrote, for `Trainer.restore`. Raises ValueError for a file that is damaged or another one."""
     state = tengen.load(path)
-    parts = ("settings", "progress", "history", "best", "model", "optimizer", "scheduler")
-    if not isinstance(state, dict) or any(part not in state for part in parts):
-        raise ValueError(f"{path}: not a checkpoint of this program")
-    return state
+    try:
+        parts = {"settings": Settings, "progress": Progress, "history": History}
+        made = {name: kind(**state[name]) for name, kind in parts.items()}
+        return made | {name: state[name] for name in ("best", "model", "optimizer", "scheduler")}
+    except (KeyError, TypeError):
+        raise ValueError(f"{path}: not a checkpoint of this program") from None

@@ -1,0 +1,58 @@
+"""Writes what the compiler makes of a Program to files, for people to read (the setting `dump`, TENGEN_DUMP)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from . import cache
+from .kernel import Nest
+from .plan import Launch, Plan
+from .program import Program
+from .targets.host import Target
+
+_number = count(1)
+
+
+def write(folder: str, title: str, program: Program, sources: Sequence[Any], plan: Plan, target: Target) -> None:
+    """One new folder for this Plan: program.txt, plan.txt, and for each kernel its loop IR, LLVM IR and assembly."""
+    safe = "".join(c if c.isalnum() else "_" for c in title)
+    place = Path(folder) / f"{next(_number):04d}_{safe}"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "program.txt").write_text(f"{program}\n")
+    (place / "plan.txt").write_text(show_plan(plan) + "\n")
+    for i, source in enumerate(sources):
+        nest = getattr(source, "nest", None)
+        if nest is not None:
+            (place / f"kernel{i}.txt").write_text(show_nest(nest) + "\n")
+        for suffix, text in cache.dump(source, target).items():
+            (place / f"kernel{i}.{suffix}").write_text(text)
+
+
+def show_plan(plan: Plan) -> str:
+    """The steps of a Plan, a line each."""
+    lines = [f"inputs: {plan.inputs}", f"allocations (bytes): {list(plan.allocations)}"]
+    for step in plan.steps:
+        if isinstance(step, Launch):
+            lines.append(f"launch {step.name}: buffers {list(step.buffers)}, {step.tiles} tiles, work {step.work}, params {list(step.params)}")
+        else:
+            lines.append(f"call {step.name}: {[p.slot for p in step.inputs]} -> {[p.slot for p in step.outputs]}")
+    lines += [f"output: slot {p.slot} + {p.offset} bytes, {p.type}, strides {p.strides}" for p in plan.outputs]
+    lines += [f"slot {slot} may be the memory of input {i}" for slot, i in plan.donations]
+    return "\n".join(lines)
+
+
+def show_nest(nest: Nest) -> str:
+    """A loop nest as text."""
+    kinds = ["kept" if d < nest.kept else "reduced" for d in range(nest.dims)]
+    dims = [f"i{d} {kind}{', lanes' if d == nest.lane else ''}" for d, kind in enumerate(kinds)]
+    lines = ["dims: " + "; ".join(dims) + (f"; serial from i{nest.serial_from}" if nest.serial_from is not None else "")]
+    for number, access in enumerate(nest.accesses):
+        extra = f", {len(access.bounds)} bounds, fill {access.fill}" if access.bounds else ""
+        lines.append(f"buffer {number}: {access.dtype} steps {' '.join(access.steps)}{extra}" + (f", {access.indirect} indices" if access.indirect else ""))
+    for number, instr in enumerate(nest.code):
+        args = ", ".join(f"%{a}" for a in instr.args)
+        lines.append(f"%{number} = {instr.op}({args}) : {instr.dtype}" + (f"  [{instr.attr}]" if instr.attr is not None else ""))
+    return "\n".join(lines)

@@ -1,0 +1,141 @@
+"""The command line of the demo."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
+
+import tengen
+
+from .data import load
+from .report import draw
+from .trainer import DEFAULT_LR, OPTIMIZERS, Diverged, Settings, Trainer, load_checkpoint
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, where argparse prints the usage too."""
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"a whole number of at least {least} is needed, got {text!r}")
+        return int(text)
+
+    return parse
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number above 0 is needed, got {text!r}")
+    return value
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="digits", description="Train LeNet on 1,797 scans of handwritten digits.")
+    add, normal = parser.add_argument, Settings()
+    rates = ", ".join(f"{lr} for {name}" for name, lr in DEFAULT_LR.items())
+    add("--epochs", type=_at_least(1), help=f"passes over the training scans ({normal.epochs})")
+    add("--batch-size", type=_at_least(1), help=f"images a step ({normal.batch_size})")
+    add("--lr", type=_positive, help=f"learning rate at the start ({rates})")
+    add("--optimizer", choices=sorted(OPTIMIZERS), help=f"({normal.optimizer})")
+    add("--seed", type=_at_least(0), help=f"the same seed gives the same network ({normal.seed})")
+    add("--device", help="such as cpu0 (xpux: the best there is)")
+    add("--output", type=Path, default=Path("out/digits"), help="folder of checkpoint and picture (%(default)s)")
+    add(
+        "--resume",
+        type=Path,
+        nargs="?",
+        const=True,
+        metavar="CHECKPOINT",
+        help="take up an interrupted run, with its settings (that of the output folder if none is named)",
+    )
+    return parser
+
+
+def _settings(options: argparse.Namespace, saved: Settings | None) -> Settings:
+    """The settings that were asked for; of a run that is resumed, its own. Raises ValueError where the two differ."""
+    given = {name: getattr(options, name) for name in asdict(Settings()) if getattr(options, name) is not None}
+    if saved is None:
+        optimizer = given.get("optimizer", Settings.optimizer)
+        return Settings(**{"lr": DEFAULT_LR[optimizer], **given})
+    for name, value in given.items():
+        if value != getattr(saved, name):
+            option = "--" + name.replace("_", "-")
+            raise ValueError(f"the run to resume has {option} {getattr(saved, name)}, and cannot go on with {value}")
+    return saved
+
+
+@contextmanager
+def _watch_for_interrupt() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, as a function. The first one only sets it; a second one interrupts at once."""
+    pressed = False
+
+    def note(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run(options: argparse.Namespace) -> int:
+    started = time.perf_counter()
+    if options.device is not None:
+        tengen.set_default_device(options.device)
+    checkpoint = options.output / "checkpoint.tg"
+    state = None
+    if options.resume is not None:
+        state = load_checkpoint(checkpoint if options.resume is True else options.resume)
+    settings = _settings(options, state and state["settings"])
+    options.output.mkdir(parents=True, exist_ok=True)
+
+    train, test = load()
+    trainer = Trainer(settings, train, test, checkpoint)
+    if state is not None:
+        trainer.restore(state)
+    with _watch_for_interrupt() as stop:
+        if not trainer.run(stop):
+            print(f"Interrupted. The run is saved in {checkpoint}; --resume takes it up again.", file=sys.stderr)
+            return INTERRUPTED
+
+    trainer.load_best()
+    logits = trainer.predict(test.images)
+    picture = options.output / "report.png"
+    draw(picture, trainer.history, trainer.best["epoch"], test, logits)
+    right = int((logits.argmax(1) == test.labels).sum())
+    print(f"Test accuracy {right / len(test):.2%}: {right} of {len(test)} scans (epoch {trainer.best['epoch'] + 1})")
+    print(f"{time.perf_counter() - started:.1f} s; picture: {picture}, checkpoint: {checkpoint}")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo with these command-line arguments; the exit code."""
+    try:
+        parser = _parser()
+        return _run(parser.parse_args(arguments))
+    except KeyboardInterrupt:
+        print("digits: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, OSError, Diverged, tengen.DeviceError) as error:
+        print(f"digits: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT

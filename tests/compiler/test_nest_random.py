@@ -1,0 +1,107 @@
+"""Random nests against the interpreter: loops, lanes, layouts, broadcasting, bounds, dtypes and passes in all mixtures."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import pytest
+from nest_harness import Code, Memory, Problem, bits_of, check
+
+from tengen.base import config
+from tengen.compiler.targets.host import available, host_target
+
+EXTENTS = (1, 1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 64, 70, 130)
+DTYPES = ("float32", "float32", "float32", "float64", "float16", "bfloat16", "int32", "int64", "int8", "uint8", "int16", "uint16", "bool")
+
+
+def random_extents(random: np.random.Generator, rank: int) -> tuple[int, ...]:
+    while True:
+        extents = tuple(int(random.choice(EXTENTS)) for _ in range(rank))
+        if prod(extents) <= 6000:
+            return extents
+
+
+def random_layout(random: np.random.Generator, extents: tuple[int, ...], dims: list[int], gaps: bool) -> tuple[tuple[int, ...], int, int]:
+    """Strides, origin and size of memory that is moved over along `dims`, in any order and direction."""
+    strides, origin, step = [0] * len(extents), 0, 1
+    order = list(random.permutation(dims)) if random.random() < 0.5 else list(reversed(dims))
+    for d in order:
+        strides[d] = step
+        step *= extents[d]
+        if gaps:
+            step += int(random.integers(0, 3))
+        if random.random() < 0.15:
+            origin += strides[d] * (extents[d] - 1)
+            strides[d] = -strides[d]
+    return tuple(strides), origin, max(step, 1)
+
+
+def random_input(random: np.random.Generator, extents: tuple[int, ...]) -> Memory:
+    dims = [d for d in range(len(extents)) if random.random() < 0.8]
+    strides, origin, size = random_layout(random, extents, dims, gaps=True)
+    dtype = str(random.choice(DTYPES))
+    values = random.integers(-99, 100, size) / 8 if dtype in ("float32", "float64", "float16", "bfloat16") else random.integers(-99, 100, size)
+    bounds = []
+    for d in dims:
+        if random.random() < 0.15:
+            other = {int(e): int(random.integers(-1, 2)) for e in dims if e != d and random.random() < 0.3}
+            span = extents[d] + 4
+            bounds.append((int(random.integers(-3, 3)), int(random.integers(1, span)), {d: int(random.choice([1, 1, 2, -1])), **other}, int(random.choice([0, 0, 2, 3]))))
+    return Memory(dtype, bits_of(dtype, values), strides, origin, tuple(bounds), float(random.integers(0, 2 if dtype == "bool" else 3)))
+
+
+def random_output(random: np.random.Generator, extents: tuple[int, ...], dims: int, dtype: str) -> Memory:
+    strides, origin, size = random_layout(random, extents, list(range(dims)), gaps=False)
+    return Memory(dtype, bits_of(dtype, np.full(size, 77)), strides, origin)
+
+
+def random_problem(seed: int) -> Problem:
+    random = np.random.default_rng(seed)
+    rank = int(random.integers(1, 5))
+    extents = random_extents(random, rank)
+    kept = int(random.integers(1, rank + 1))
+    lane = int(random.choice([kept - 1, rank - 1, random.integers(rank)]))
+    code, operands = Code(), [random_input(random, extents) for _ in range(int(random.integers(1, 4)))]
+    values = []
+    for i, operand in enumerate(operands):
+        compute = "float32" if operand.dtype.endswith("float16") or "float" not in operand.dtype and random.random() < 0.5 else "int32"
+        values.append(code.load(i, "float64" if operand.dtype == "float64" else compute if operand.dtype != "float32" else "float32"))
+
+    def floating(value: int) -> int:
+        return value if code.instrs[value].dtype == "float32" else code("cast", value)
+
+    def pick() -> int:
+        return floating(values[int(random.integers(len(values)))])
+
+    for _ in range(int(random.integers(1, 6))):
+        choice = random.random()
+        if choice < 0.35:
+            values.append(code(str(random.choice(["add", "sub", "max", "min"])), pick(), pick()))
+        elif choice < 0.5:
+            values.append(code(str(random.choice(["abs", "neg", "floor", "square", "tanh"])), pick()))
+        elif choice < 0.6:
+            values.append(code("select", code("lt", pick(), pick(), dtype="bool"), pick(), pick()))
+        elif choice < 0.7:
+            values.append(code("cast", code.index(int(random.integers(rank))), dtype="float32"))
+        elif kept < rank:
+            how = str(random.choice(["sum", "max", "min", "argmax"]))
+            if how == "argmax":
+                values.append(code.reduce(how, pick(), code.index(int(random.integers(kept, rank)))))
+            else:
+                # sums of many numbers of both signs would only test rounding
+                values.append(code("mul", code.reduce(how, pick()), code.const(1 / 64 if how == "sum" else 1.0)))
+    full, row = random_output(random, extents, rank, "float32"), random_output(random, extents, kept, "float64")
+    stored = floating(values[-1])
+    code.store(stored, len(operands))
+    if kept < rank:
+        code.store(code.reduce("max", stored), len(operands) + 1)
+        return Problem(extents, kept, lane, [*operands, full, row], code)
+    return Problem(extents, kept, lane, [*operands, full], code)
+
+
+@pytest.mark.parametrize("isa", available())
+@pytest.mark.parametrize("seed", range(40))
+def test_random_nest(seed: int, isa: str) -> None:
+    with config.override(isa=isa):
+        check(random_problem(seed), host_target(), tolerance=3e-5)

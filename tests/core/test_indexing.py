@@ -1,0 +1,166 @@
+"""`x[...]`, `x[...] = v` and broadcasting against NumPy, on indices that Hypothesis makes up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tengen import Tensor
+from tengen.autodiff import GradManager
+
+SETTINGS = settings(max_examples=150, deadline=None)
+
+
+@st.composite
+def indexed(draw, advanced):
+    """A shape and an index that NumPy takes."""
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=4))
+    items, dim = [], 0
+    while dim < len(shape):
+        kinds = ["int", "slice", "new", "stop"] + (["array", "mask"] if advanced else [])
+        kind = draw(st.sampled_from(kinds))
+        n = shape[dim]
+        if kind == "stop":
+            break
+        if kind == "new":
+            items.append(None)
+            continue
+        if kind == "int":
+            items.append(draw(st.integers(-n, n - 1)))
+        elif kind == "slice":
+            items.append(draw(st.slices(n)))
+        elif kind == "array":
+            items.append(draw(hnp.arrays(np.int32, draw(st.sampled_from([(), (1,), (3,), (2, 3)])), elements=st.integers(-n, n - 1))))
+        else:
+            mask = draw(hnp.arrays(np.bool_, (n,)))
+            mask[: 3 if n >= 3 else n] = True
+            mask[3:] = False
+            items.append(mask if n >= 3 else mask[:n])
+        dim += 1
+    if draw(st.booleans()):
+        items.insert(draw(st.integers(0, len(items))), Ellipsis)
+    return shape, tuple(items)
+
+
+def ramp(shape):
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def numpy_takes(x, index):
+    try:
+        return x[index]
+    except IndexError:
+        return None
+
+
+@SETTINGS
+@given(indexed(advanced=False))
+def test_basic_reading(case):
+    shape, index = case
+    x = ramp(shape)
+    np.testing.assert_array_equal(Tensor(x)[index].numpy(), x[index])
+
+
+@SETTINGS
+@given(indexed(advanced=True))
+def test_advanced_reading(case):
+    shape, index = case
+    x = ramp(shape)
+    want = numpy_takes(x, index)
+    if want is None:  # the arrays do not broadcast
+        with pytest.raises((IndexError, ValueError)):
+            Tensor(x)[index]
+        return
+    got = Tensor(x)[index]
+    assert got.shape == want.shape
+    np.testing.assert_array_equal(got.numpy(), want)
+
+
+@SETTINGS
+@given(indexed(advanced=True), st.booleans())
+def test_assignment(case, scalar):
+    shape, index = case
+    x = ramp(shape)
+    seen = numpy_takes(x, index)
+    if seen is None:
+        return
+    value = 7.0 if scalar else np.full(seen.shape, 3.0, np.float32)  # equal values: the order of repeated positions does not matter
+    t = Tensor(x)
+    other = t.detach()
+    t[index] = value
+    x[index] = value
+    np.testing.assert_array_equal(t.numpy(), x)
+    np.testing.assert_array_equal(other.numpy(), ramp(shape))
+
+
+@SETTINGS
+@given(indexed(advanced=True))
+def test_gradient_of_reading(case):
+    shape, index = case
+    x = ramp(shape)
+    seen = numpy_takes(x, index)
+    if seen is None or seen.size == 0:
+        return
+    t = Tensor(x)
+    weights = np.arange(1, seen.size + 1, dtype=np.float32).reshape(seen.shape)
+    gm = GradManager().attach([t])
+    with gm:
+        gm.backward(t[index], Tensor(weights))
+    want = np.zeros(shape, np.float32)
+    np.add.at(want, index, weights)
+    np.testing.assert_allclose(t.grad.numpy(), want)
+
+
+@SETTINGS
+@given(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=4))
+def test_broadcasting(case):
+    (left, right), want = case
+    a, b = ramp(left), ramp(right) + 1
+    got = Tensor(a) * Tensor(b)
+    assert got.shape == want
+    np.testing.assert_array_equal(got.numpy(), a * b)
+
+
+def test_masks_of_several_dims():
+    x = ramp((3, 4, 2))
+    mask = x[..., 0] % 3 == 0
+    t = Tensor(x)
+    np.testing.assert_array_equal(t[Tensor(mask)].numpy(), x[mask])
+    np.testing.assert_array_equal(t[t > 5].numpy(), x[x > 5])
+    t[t > 5] = -1.0
+    x[x > 5] = -1.0
+    np.testing.assert_array_equal(t.numpy(), x)
+    t[Tensor(mask)] = np.array([1.0, 2.0])
+    x[mask] = [1, 2]
+    np.testing.assert_array_equal(t.numpy(), x)
+
+
+@pytest.mark.parametrize(
+    "index,error",
+    [(3, "out of range"), ((0, 0, 0), "too many"), ("a", "no index"), (1.5, "no index"), ((..., ...), "Ellipsis"), (np.zeros(4, bool), "mask"),
+     (np.array([5]), "outside"), (slice(None, None, 0), "zero|0")],
+)  # fmt: skip
+def test_bad_indices(index, error):
+    with pytest.raises((IndexError, ValueError), match=error):
+        Tensor(ramp((3, 2)))[index]
+
+
+def test_bad_assignment_leaves_the_tensor_alone():
+    t = Tensor(ramp((3, 2)))
+    with pytest.raises(ValueError, match="does not fit"):
+        t[0] = np.zeros(3)
+    with pytest.raises(IndexError):
+        t[np.array([0, 7])] = 1.0
+    np.testing.assert_array_equal(t.numpy(), ramp((3, 2)))
+
+
+def test_views_keep_their_value():
+    """A slice is a view, and assignment never changes what another tensor can see."""
+    t = Tensor(ramp((4, 3)))
+    row, column = t[1], t[:, 2]
+    t[:] = 0.0
+    np.testing.assert_array_equal(row.numpy(), ramp((4, 3))[1])
+    np.testing.assert_array_equal(column.numpy(), ramp((4, 3))[:, 2])

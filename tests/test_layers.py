@@ -1,0 +1,126 @@
+"""The rules of docs/architecture.md that no tool checks: the order of imports, the size of files, no op named in C++."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+import pytest
+
+import tengen.core.ops
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "tengen"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = [
+    path
+    for folder in ("src", "csrc", "tests", "benchmarks", "tools")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in (".py", ".cpp", ".h", ".pyi")
+]
+MOST_LINES = 600
+
+
+def rows() -> dict[str, int]:
+    """The row of the table in docs/architecture.md that each folder or file directly in the package stands in."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    found = {}
+    lines = re.findall(r"^\| \d \| (.*?) \|", text, flags=re.MULTILINE)
+    for row, folders in enumerate(lines):
+        for name in re.findall(r"`(?:tengen/)?([a-z_]+)(?:/|\.py|`)", folders):
+            found.setdefault(name, row)
+    return found
+
+
+ROWS = rows()
+
+
+def unit(module: str) -> str:
+    """The folder or file directly in the package that a module belongs to; "" for the package itself."""
+    return module.partition(".")[2].partition(".")[0]
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, unit) of each import of tengen in a module, those inside functions included."""
+    package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*base, *filter(None, [node.module])])
+            # `from .. import functional` names a module; `from .. import Tensor` means the package itself.
+            names = [f"{module}.{alias.name}" if module == "tengen" else module for alias in node.names]
+        for name in names:
+            if name == "tengen" or name.startswith("tengen."):
+                yield node.lineno, unit(name)
+
+
+def test_the_table_is_found():
+    order = ["_rt", "base", "compiler", "core", "functional", "module", "examples"]
+    assert [ROWS[name] for name in order] == sorted({ROWS[name] for name in order})
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_up_only(path):
+    own = unit(name_of(path))
+    if own == "":
+        return  # tengen/__init__.py re-exports everything
+    assert own in ROWS, f"{own} is missing in the table of docs/architecture.md"
+    wrong = []
+    for line, other in imported(path):
+        # Leaves are programs on top of the whole package; they may use it under its public names.
+        public = other not in ROWS and ROWS[own] == max(ROWS.values())
+        if other != own and not public and ROWS.get(other, ROWS[own]) >= ROWS[own]:
+            wrong.append(f"line {line} imports {other or 'tengen'}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_import_of_tengen_is_hidden_in_a_function(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    hidden = {
+        inner.lineno
+        for function in functions
+        for inner in ast.walk(function)
+        if (isinstance(inner, ast.ImportFrom) and (inner.level or (inner.module or "").startswith("tengen")))
+        or (isinstance(inner, ast.Import) and any(alias.name.startswith("tengen") for alias in inner.names))
+    }
+    assert not hidden
+
+
+def test_files_are_small():
+    sizes = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8").count("\n") for path in SOURCES}
+    assert len(sizes) > 50
+    assert {name: size for name, size in sizes.items() if size > MOST_LINES} == {}
+
+
+def op_names() -> set[str]:
+    """The modes of the op table and the names of its classes."""
+    names = set(tengen.core.ops.elemwise.ROWS)
+    for found in iter_modules(tengen.core.ops.__path__, "tengen.core.ops."):
+        module = import_module(found.name)
+        names |= {name for name, kind in vars(module).items() if isinstance(kind, type) and hasattr(kind, "emit")}
+    return names
+
+
+def test_no_op_is_named_in_the_runtime():
+    names = op_names()
+    assert {"EXP", "ADD"} <= names
+    pattern = re.compile(r"\b(" + "|".join(sorted(names)) + r")\b")
+    found = {}
+    for path in sorted((ROOT / "csrc").iterdir()):
+        if named := set(pattern.findall(path.read_text(encoding="utf-8"))):
+            found[path.name] = named
+    assert found == {}
