@@ -1,12 +1,14 @@
-"""GFLOP/s of contraction kernels next to the peak of the same cores, measured in the same breath because machines are shared.
+"""GFLOP/s of contraction kernels next to the peak of the same cores, measured in the same breath because machines are
+shared.
 
     python benchmarks/kernels_contraction.py             matmuls and convolutions, one thread and two
     python benchmarks/kernels_contraction.py matmul      only the cases whose name contains a word
     python benchmarks/kernels_contraction.py --tiles     the menu of register tiles on data in the level-1 cache
 
-The peak is a loop of fused multiply-adds on registers. Operands hold random numbers in the layouts that the contraction asks for; relayouts are not
-timed. Each figure is the best of several runs; the share is of the peak measured just before (for two threads, of both running at once).
-One thread is timed by its own CPU time, so that other processes disturb it less; two threads by the clock on the wall.
+The peak is a loop of fused multiply-adds on registers. Operands hold random numbers in the layouts that the contraction
+asks for; relayouts are not timed. Each figure is the best of several runs; the share is of the peak measured just
+before (for two threads, of both running at once). One thread is timed by its own CPU time, so that other processes
+disturb it less; two threads by the clock on the wall.
 """
 
 from __future__ import annotations
@@ -126,7 +128,7 @@ class Run:
             other.result()
 
 
-def best_seconds(function: Callable[[], None], clock: Callable[[], float], budget: float = 0.15) -> float:
+def best_seconds(function: Callable[[], object], clock: Callable[[], float], budget: float = 0.15) -> float:
     function()
     started = clock()
     function()
@@ -146,7 +148,9 @@ def random_array(elements: int) -> np.ndarray:
 
 def launches(problem: Contraction, jit: Jit, a_size: int, b_size: int) -> list[Run]:
     """The launches of a problem on random operands; sizes count where an operand is used as it is."""
-    a, b = (random_array(layout.size if layout else size) for layout, size in ((problem.a, a_size), (problem.b, b_size)))
+    a, b = (
+        random_array(layout.size if layout else size) for layout, size in ((problem.a, a_size), (problem.b, b_size))
+    )
     workspace = np.zeros(max(1, problem.workspace // 4), np.float32)
     held = {"a": a, "b": b, "workspace": workspace, "out": np.zeros(problem.out_size, np.float32)}
     return [
@@ -171,8 +175,8 @@ def cases(unit: Unit) -> Iterator[tuple[str, Contraction, int, int]]:
         yield f"linear {k}-{n} b64 by data", matmul(64, n, k, (n, 1), (k, 1), unit), 64 * n, k * n
         yield f"linear {k}-{n} b64 by weight", matmul(n, 64, k, (1, n), (k, 1), unit), 64 * n, 64 * k
     for name, shape in CONVOLUTIONS.items():
-        for form, plan in (("", conv_forward), (" by data", conv_by_data), (" by weight", conv_by_weight)):
-            yield name + form, plan(shape, unit), 0, 0
+        for form, problem in (("", conv_forward), (" by data", conv_by_data), (" by weight", conv_by_weight)):
+            yield name + form, problem(shape, unit), 0, 0
 
 
 def conv(n: int, ic: int, size: int, oc: int, k: int, stride: int = 1, padding: int = 0) -> ConvShape:
@@ -212,16 +216,13 @@ def measure_cases(words: list[str]) -> None:
         for threads, clock in ((1, time.thread_time), (THREADS, time.perf_counter)):
             limit = peak_work / best_seconds(lambda: peak(threads), clock, 0.03) / 1e9  # noqa: B023
 
-            def step() -> None:
-                for run in runs:
-                    run(threads)  # noqa: B023
-
-            rate = problem.work / best_seconds(step, clock) / 1e9
+            rate = problem.work / best_seconds(lambda: [run(threads) for run in runs], clock) / 1e9  # noqa: B023
             line.append(f"{limit:5.0f} {rate:6.1f} {rate / limit:4.0%}{1e-6 * problem.work / rate:9.3f} ms")
         kernel = problem.launches[0].kernel
         shape = f"{kernel.rows}x{kernel.vectors}{'b' if kernel.blocked else ''}"
         print(f"{name:34s} {shape:>5s} {sum(x.tiles for x in problem.launches):6d} | " + " | ".join(line), flush=True)
-    print(f"{len(jit.milliseconds)} kernels compiled in {np.median(jit.milliseconds):.0f} ms (median), {max(jit.milliseconds):.0f} ms at most")
+    median, most = np.median(jit.milliseconds), max(jit.milliseconds)
+    print(f"{len(jit.milliseconds)} kernels compiled in {median:.0f} ms (median), {most:.0f} ms at most")
 
 
 def tile_problem(tile: RegisterTile) -> tuple[Contraction, int, int]:

@@ -160,16 +160,16 @@ bool Operand::bind(PyObject* object) {
         return true;
     }
     const ScalarDescriptors& scalars = scalar_descriptors();
-    if (PyFloat_CheckExact(object)) {
+    if (PyFloat_Check(object)) {
         number.real = PyFloat_AS_DOUBLE(object);
         desc = scalars.real;
-    } else if (PyLong_CheckExact(object)) {
-        number.integer = PyLong_AsLongLong(object);
-        if (number.integer == -1 && PyErr_Occurred()) throw nb::python_error();
-        desc = scalars.integer;
     } else if (PyBool_Check(object)) {
         number.boolean = object == Py_True;
         desc = scalars.boolean;
+    } else if (PyLong_Check(object)) {
+        number.integer = PyLong_AsLongLong(object);
+        if (number.integer == -1 && PyErr_Occurred()) throw nb::python_error();
+        desc = scalars.integer;
     } else {
         return false;
     }

@@ -74,7 +74,7 @@ struct Operand {
         pointer = value.pointer();
         origin = &value;
     }
-    // False if the object is neither a Tensor nor exactly a bool, int or float.
+    // False if the object is neither a Tensor nor a bool, int or float.
     bool bind(PyObject* object);
     // A number moves to real storage; does nothing for a tensor.
     void materialize();

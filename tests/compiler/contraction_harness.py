@@ -44,10 +44,12 @@ def materialise(relayout: Relayout, source: np.ndarray) -> np.ndarray:
     where = [np.zeros(relayout.shape, np.int64) for _ in range(source.ndim)]
     for axis in relayout.axes:
         position = axis.offset + sum(c * i for c, i in zip(axis.coefficients, index, strict=True))
-        valid &= (0 <= position) & (position < axis.limit)
+        valid &= (position >= 0) & (position < axis.limit)
         where[axis.dim] += axis.scale * position
     where = [np.where(valid, w, 0) for w in where]
-    return np.where(valid, source[tuple(where)], source.dtype.type(0)) if source.size else np.zeros(relayout.shape, source.dtype)
+    if not source.size:
+        return np.zeros(relayout.shape, source.dtype)
+    return np.where(valid, source[tuple(where)], source.dtype.type(0))
 
 
 def run(
@@ -63,8 +65,8 @@ def run(
 ) -> np.ndarray:
     """The result of a contraction of the logical arrays `a` and `b` (any strides), as an array of the logical `shape`.
 
-    `out`: what the result buffer holds before; the buffer lies between guards that must stay untouched. `backwards`: run the tiles one by one,
-    last first, as threads may do.
+    `out`: what the result buffer holds before; the buffer lies between guards that must stay untouched. `backwards`:
+    run the tiles one by one, last first, as threads may do.
     """
     guard = 64
     margin = np.full(guard, 77, dtype)
@@ -72,7 +74,8 @@ def run(
     result = memory[guard : guard + contraction.out_size]
     if out is not None:
         result[:] = out.ravel()
-    prepared = [x if layout is None else materialise(layout, x) for x, layout in ((a, contraction.a), (b, contraction.b))]
+    operands = ((a, contraction.a), (b, contraction.b))
+    prepared = [x if layout is None else materialise(layout, x) for x, layout in operands]
     workspace = np.full(contraction.workspace, 0x7F, np.uint8)
     held = {"a": prepared[0], "b": prepared[1], "bias": bias, "workspace": workspace, "out": result}
     for launch in contraction.launches:

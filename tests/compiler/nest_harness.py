@@ -206,7 +206,8 @@ class Interpreter:
         """The loop indices of one memory instruction: only along dims over which it varies."""
         moving = {d for d, s in enumerate(operand.strides) if s}.union(*(c for _, _, c, _ in operand.bounds))
         shape = np.broadcast_shapes(*(v.shape for v in values)) if values else (1,) * len(self.index)
-        return [i if d in moving or shape[d] == i.size else i[:1] if i.ndim == 0 else np.take(i, [0], axis=d) for d, i in enumerate(self.index)]
+        still = np.zeros((1,) * len(self.index), np.int64)
+        return [i if d in moving or shape[d] == i.size else still for d, i in enumerate(self.index)]
 
     def _fold(self, how: str, args: Sequence[np.ndarray]) -> np.ndarray:
         extents = self.problem.extents
@@ -234,7 +235,7 @@ class Interpreter:
         operand, memory = self.problem.operands[number], self.problem.operands[number].flat
         at, inside = self._places(number, indices, indices)
         read = numbers_of(operand.dtype, memory[np.where(inside, at, 0)]) if memory.size else np.zeros(at.shape)
-        return np.where(inside, read, operand.fill)
+        return np.where(inside, read, np.asarray(operand.fill).astype(read.dtype))
 
     def _write(self, number: int, value: np.ndarray, indices: Sequence[np.ndarray], how: str) -> None:
         dtype, memory = self.problem.operands[number].dtype, self.memory[number]

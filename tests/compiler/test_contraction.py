@@ -1,4 +1,5 @@
-"""Contractions against float64 NumPy: every form, over odd sizes, tails, strides, padding, dilation, groups, dtypes and instruction sets."""
+"""Contractions against float64 NumPy: every form, over odd sizes, tails, strides, padding, dilation, groups, dtypes and
+instruction sets."""
 
 from __future__ import annotations
 
@@ -51,7 +52,18 @@ def check_matmul(a: np.ndarray, b: np.ndarray, target: Target, **options) -> Non
 
 # -- matrix products ---------------------------------------------------------------------------------------------------
 
-SIZES = [(1, 1, 1), (1, 7, 33), (2, 5, 3), (3, 1, 17), (5, 64, 16), (13, 9, 31), (12, 8, 32), (25, 17, 65), (64, 400, 120), (300, 33, 50)]
+SIZES = [
+    (1, 1, 1),
+    (1, 7, 33),
+    (2, 5, 3),
+    (3, 1, 17),
+    (5, 64, 16),
+    (13, 9, 31),
+    (12, 8, 32),
+    (25, 17, 65),
+    (64, 400, 120),
+    (300, 33, 50),
+]
 
 
 @EVERY_TARGET
@@ -72,7 +84,16 @@ def test_matmul_empty(target, m, k, n):
 @EVERY_TARGET
 @pytest.mark.parametrize(
     "a_batch, b_batch",
-    [((3,), (3,)), ((3,), (1,)), ((1,), (3,)), ((2, 3), (2, 3)), ((2, 1), (1, 3)), ((2, 1, 3), (1, 4, 3)), ((0,), (0,)), ((2, 3, 1, 2), (1, 3, 2, 1))],
+    [
+        ((3,), (3,)),
+        ((3,), (1,)),
+        ((1,), (3,)),
+        ((2, 3), (2, 3)),
+        ((2, 1), (1, 3)),
+        ((2, 1, 3), (1, 4, 3)),
+        ((0,), (0,)),
+        ((2, 3, 1, 2), (1, 3, 2, 1)),
+    ],
 )
 def test_matmul_batch(target, a_batch, b_batch):
     check_matmul(floats(*a_batch, 9, 5), floats(*b_batch, 5, 37), target)
@@ -172,7 +193,8 @@ def windows(x: np.ndarray, s: ConvShape) -> np.ndarray:
     (ph, pw), (sh, sw), (dh, dw) = s.padding, s.stride, s.dilation
     x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
     n, c, h, w = x.strides
-    return np.lib.stride_tricks.as_strided(x, (s.n, s.ic, s.oh, s.ow, s.kh, s.kw), (n, c, h * sh, w * sw, h * dh, w * dw))
+    strides = (n, c, h * sh, w * sw, h * dh, w * dw)
+    return np.lib.stride_tricks.as_strided(x, (s.n, s.ic, s.oh, s.ow, s.kh, s.kw), strides)
 
 
 def reference(x: np.ndarray, w: np.ndarray, dy: np.ndarray, s: ConvShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -227,7 +249,10 @@ def test_convolution(target, shape):
     assert_close(run(conv_by_weight(s, unit_of(target)), target, x, dy, dw.shape), dw)
 
 
-@pytest.mark.parametrize("shape", [ConvShape(3, 6, 70, 67, 17, 3, 3, padding=(1, 1)), ConvShape(2, 4, 120, 90, 8, 5, 5, stride=(2, 1), groups=2)])
+@pytest.mark.parametrize(
+    "shape",
+    [ConvShape(3, 6, 70, 67, 17, 3, 3, padding=(1, 1)), ConvShape(2, 4, 120, 90, 8, 5, 5, stride=(2, 1), groups=2)],
+)
 def test_weight_gradient_of_large_images_is_blocked(shape):
     s = shape
     x, dy = floats(s.n, s.ic, s.h, s.w), floats(s.n, s.oc, s.oh, s.ow)
@@ -282,7 +307,8 @@ def test_relayout_strides_walk_the_source():
     relayout = conv_forward(ConvShape(2, 3, 5, 4, 8, 1, 1), unit_of(WIDEST)).a
     strides = [4 * stride for stride in relayout.strides(elements(x))]
     start = x.ravel()[relayout.offset(elements(x)) :]
-    np.testing.assert_array_equal(np.lib.stride_tricks.as_strided(start, relayout.shape, strides), materialise(relayout, x))
+    walked = np.lib.stride_tricks.as_strided(start, relayout.shape, strides)
+    np.testing.assert_array_equal(walked, materialise(relayout, x))
 
 
 def test_kernels_are_shared_between_shapes():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from enum import IntEnum
 
 import numpy as np
 import pytest
@@ -102,7 +103,12 @@ def test_numbers_enter_as_inputs(toy: Toy) -> None:
         assert values(a * x) == [x, 2 * x]
     assert [op for op, _ in toy.compiled] == [MUL]
     assert toy.compiled[0][1][1] is rt.Descriptor("weak_float", ())
-    for number, dtype in ((True, "bool"), (7, "weak_int"), (-(2**63), "weak_int"), (2.5, "weak_float")):
+    class Color(IntEnum):
+        RED = 3
+
+    numbers = [(7, "weak_int"), (-(2**63), "weak_int"), (Color.RED, "weak_int")]
+    numbers += [(True, "bool"), (2.5, "weak_float"), (np.float64(0.5), "weak_float")]
+    for number, dtype in numbers:
         out = rt.apply(COPIES, number)
         assert out.desc is rt.Descriptor(dtype, ())
         assert out._array()[()] == number

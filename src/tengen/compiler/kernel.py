@@ -105,7 +105,7 @@ UNARY = (
     "neg abs sqrt rsqrt square floor ceil round trunc sign exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf "
     "erfinv sigmoid softplus isnan isinf not"
 ).split()
-BINARY = "add sub mul div floor_div mod pow atan2 max min eq ne lt le gt ge and or xor shl shr".split()
+BINARY = "add sub mul div floor_div mod fmod pow atan2 max min eq ne lt le gt ge and or xor shl shr".split()
 OTHER = {
     "load": "attr: number of the access",
     "const": "attr: the number",

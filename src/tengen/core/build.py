@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from .. import _rt
-from ..base.device import canonical, get_default_device
+from ..base.device import canonical, get_default_device, parse
 from ..compiler import compile_program
 from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
 from ..compiler.program import OPERATORS, Op, Type, Value, build, record
@@ -31,10 +31,10 @@ def _device(op: Op, descs: Sequence[_rt.Descriptor]) -> str:
     named = getattr(op, "device", None)
     if named is not None:
         return str(named)
-    devices = {d.device for d in descs if not d.dtype.startswith("weak_")}
-    if len(devices) > 1:
-        raise RuntimeError(f"{op.name}: the inputs are on different devices, {' and '.join(sorted(devices))}; use .to(device)")
-    return devices.pop() if devices else canonical(get_default_device())
+    devices = list(dict.fromkeys(d.device for d in descs if not d.dtype.startswith("weak_")))
+    if len({parse(d).physical for d in devices}) > 1:
+        raise RuntimeError(f"{op.name}: the inputs are on different devices, {' and '.join(devices)}; use .to(device)")
+    return devices[0] if devices else canonical(get_default_device())
 
 
 def to_runtime(plan: Plan, device: str) -> _rt.Plan:

@@ -33,6 +33,8 @@ class Tensor(_rt.Tensor):
      [4. 5.]], device=xpux:0)
     """
 
+    __array_priority__ = 1000  # NumPy arrays leave operators with a tensor to the tensor
+
     def __init__(
         self,
         data: Any,

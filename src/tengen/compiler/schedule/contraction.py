@@ -1,8 +1,8 @@
 """Sums of products as contraction kernels: which layouts, tiles and launches compute them.
 
-A `Contraction` is pure description: what layout each operand must have (a `Relayout` that the caller materialises, or fuses with what
-produces the operand), the launches to run in order, and how the result lies in memory. Sizes of tiles, blocks of k and the number of splits
-follow from the problem alone, so results do not depend on the number of threads.
+A `Contraction` is pure description: what layout each operand must have (a `Relayout` that the caller materialises, or
+fuses with what produces the operand), the launches to run in order, and how the result lies in memory. Sizes of tiles,
+blocks of k and the number of splits follow from the problem alone, so results do not depend on the number of threads.
 
 Here are the parts that all problems share and `matmul`; `schedule/convolution.py` has the three forms of a convolution.
 """
@@ -13,19 +13,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from .register_tile import RegisterTile, choose
 from ..targets.contraction import MAX_BLOCK_ROWS, PARAMETERS, ContractionKernel, SumKernel
 from ..targets.storage import KINDS
 from ..vector import BITS
+from .register_tile import RegisterTile, choose
 
 BLOCK_ROWS = 240
 """Rows of C in one launch tile, at most; a multiple of most tiles' rows."""
+PANEL_BYTES = 3 << 19
+"""A panel of B (all of k) up to this size stays in the level-2 cache while the rows of a launch tile pass, so k is not
+blocked."""
+LONG_BLOCK_K = 1024
+"""Steps of k between two visits of C where a panel would be larger: visits cost more than reading B from the level-2
+cache."""
 BLOCK_K = 256
-"""Steps of k between two visits of C where k is blocked: one panel of B (256 x 32 floats) then stays in the level-1 cache."""
-PANEL_BYTES = 1 << 19
-"""A panel of B (all of k) up to this size lives in the level-2 cache, so k is not blocked for its sake."""
+"""The same where A's rows lie side by side: a tile then uses a few numbers of each line of A, and the next rows want
+the rest of it."""
 TILE_WORK = 1 << 22
 """Floating-point operations that are worth one launch tile (tens of microseconds)."""
+LOAD_WORK = 32
+"""Operations that take as long as reading an element of A or B from memory."""
 MAX_TILES = 64
 """Launch tiles wanted at most: enough to balance many threads."""
 MASKED_LANES = 16
@@ -53,10 +60,11 @@ class Unit:
 
 @dataclass(frozen=True)
 class Axis:
-    """A coordinate of the source as a function of the physical index: position = offset + sum(coefficients[i] * index[i]).
+    """A coordinate of the source as a function of the physical index: position = offset + sum(coefficients[i] *
+    index[i]).
 
-    It counts only where 0 <= position < limit, and moves dimension `dim` of the source by `scale * position`. Several axes may share a `dim`
-    (a dimension that is seen as two).
+    It counts only where 0 <= position < limit, and moves dimension `dim` of the source by `scale * position`. Several
+    axes may share a `dim` (a dimension that is seen as two).
     """
 
     dim: int
@@ -68,7 +76,8 @@ class Axis:
 
 @dataclass(frozen=True)
 class Relayout:
-    """An operand's physical buffer: C-contiguous of `shape`; each element is one of the source, or 0 where an axis is out of range."""
+    """An operand's physical buffer: C-contiguous of `shape`; each element is one of the source, or 0 where an axis is
+    out of range."""
 
     shape: tuple[int, ...]
     axes: tuple[Axis, ...]
@@ -106,7 +115,8 @@ class Relayout:
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel run. `buffers` names what it is given, in order, of: a, b, bias, workspace, out. `work` counts operations."""
+    """One kernel run. `buffers` names what it is given, in order, of: a, b, bias, workspace, out. `work` counts
+    operations."""
 
     kernel: ContractionKernel | SumKernel
     buffers: tuple[str, ...]
@@ -120,7 +130,8 @@ class Contraction:
     """How to compute one sum of products.
 
     a, b: the layouts that the operands must have; None: used as they are, with the strides that the problem was given.
-    out_strides: of the result's logical dimensions in a buffer of `out_size` elements. workspace: bytes of scratch memory.
+    out_strides: of the result's logical dimensions in a buffer of `out_size` elements. workspace: bytes of scratch
+    memory.
     """
 
     a: Relayout | None
@@ -148,7 +159,8 @@ class Loop:
 
 @dataclass(frozen=True)
 class Nest:
-    """A contraction over physical buffers: loops, slowest first (at most two batch, three row and three k loops once merged)."""
+    """A contraction over physical buffers: loops, slowest first (at most two batch, three row and three k loops once
+    merged)."""
 
     batch: tuple[Loop, ...]
     rows: tuple[Loop, ...]
@@ -182,7 +194,8 @@ def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def merge(loops: Sequence[Loop]) -> tuple[Loop, ...]:
-    """The same loops with single turns dropped and neighbours joined where the outer one continues the inner one in every operand."""
+    """The same loops with single turns dropped and neighbours joined where the outer one continues the inner one in
+    every operand."""
     merged: list[Loop] = []
     for loop in loops:
         if loop.extent == 1:
@@ -229,7 +242,8 @@ def plan(
 ) -> tuple[tuple[Launch, ...], int]:
     """The launches that compute `nest` with this register tile, and the bytes of workspace they need.
 
-    packed: B is packed into panels. whole: the nest writes all of the result's `out_size` elements, so the sum may go through a workspace.
+    packed: B is packed into panels. whole: the nest writes all of the result's `out_size` elements, so the sum may go
+    through a workspace.
     """
     nest = replace(nest, batch=merge(nest.batch), rows=merge(nest.rows), k=_merge_k(nest.k))
     if len(nest.batch) > 2 or len(nest.rows) > 3 or len(nest.k) > 3:
@@ -282,7 +296,8 @@ def _wide(dtype: str) -> str:
 def _needs_blocks(nest: Nest, tile: RegisterTile, storage: Storage) -> bool:
     """Whether k is cut into blocks, so that what the tile reads again for its next rows and panels is still in a cache.
 
-    Columns of A (its rows lie side by side, k has a stride) use a few numbers of each cache line at a time, so they are blocked sooner.
+    Columns of A (its rows lie side by side, k has a stride) use a few numbers of each cache line at a time, so they are
+    blocked sooner.
     """
     k = extent(nest.k)
     if nest.k[-1].a != 1 and k > 2 * BLOCK_K:
@@ -295,13 +310,16 @@ def _inner_loops(nest: Nest, blocked: bool) -> int:
 
 
 def _grid(nest: Nest, tile: RegisterTile, blocked: bool, may_split: bool) -> _Grid:
-    """Cut the work into launch tiles: by blocks of rows; then, until there are enough, by splits of k, groups of panels, and fewer rows."""
+    """Cut the work into launch tiles: by blocks of rows; then, until there are enough, by splits of k, groups of
+    panels, and fewer rows."""
     rows, batch, k = extent(nest.rows), extent(nest.batch), extent(nest.k)
     panels = packed_columns(nest.columns, tile.panel)
-    work = 2 * batch * rows * panels * tile.panel * k
+    columns = panels * tile.panel
+    work = batch * k * (2 * rows * columns + LOAD_WORK * (rows + columns))
     wanted = max(1, min(MAX_TILES, work // TILE_WORK))
     row_blocks = -(-rows // BLOCK_ROWS)
-    k1_block, splits, blocks_per_split = _k_cuts(nest, -(-min(wanted, SPLIT_TILES) // (batch * row_blocks)) if may_split else 1, blocked)
+    wanted_splits = -(-min(wanted, SPLIT_TILES) // (batch * row_blocks)) if may_split else 1
+    k1_block, splits, blocks_per_split = _k_cuts(nest, wanted_splits, blocked)
     groups = min(panels, -(-wanted // (batch * row_blocks * splits)))
     if splits == 1:
         row_blocks = max(row_blocks, min(-(-rows // tile.rows), -(-wanted // (batch * groups))))
@@ -324,7 +342,8 @@ def _k_cuts(nest: Nest, wanted_splits: int, blocked: bool) -> tuple[int, int, in
     k0, k1, *inner = _k_loops(nest, blocked)
     if not blocked:
         return k1.extent, 1, 1
-    k1_block = max(1, min(k1.extent, BLOCK_K // extent(inner)))
+    steps = LONG_BLOCK_K if nest.k[-1].a == 1 else BLOCK_K
+    k1_block = max(1, min(k1.extent, steps // extent(inner)))
     blocks = k0.extent * -(-k1.extent // k1_block)
     splits = max(1, min(wanted_splits, blocks // SPLIT_BLOCKS))
     blocks_per_split = -(-blocks // splits)
@@ -385,9 +404,10 @@ def matmul(
 ) -> Contraction:
     """out[..., m, n] = a[..., m, k] @ b[..., k, n].
 
-    a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch, k, n), in that order,
-    also where the operands change roles: with `may_transpose`, few rows times a transposed b (`x @ w.T`) is computed as out.T = b.T @ a.T,
-    which spares the copy of b; then `out_strides` says that out is stored transposed.
+    a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch,
+    k, n), in that order, also where the operands change roles: with `may_transpose`, few rows times a transposed b (`x
+    @ w.T`) is computed as out.T = b.T @ a.T, which spares the copy of b; then `out_strides` says that out is stored
+    transposed.
 
         >>> matmul(64, 400, 120, (400, 1), (120, 1), Unit(16, 32)).out_strides
         (120, 1)
@@ -400,8 +420,8 @@ def matmul(
         a, b = (relayout and _transposed_source(relayout, len(batch)) for relayout in (turned.b, turned.a))
         exchange = {"a": "b", "b": "a"}
         strides = (*turned.out_strides[:-2], turned.out_strides[-1], turned.out_strides[-2])
-        launches = tuple(replace(x, buffers=tuple(exchange.get(name, name) for name in x.buffers)) for x in turned.launches)
-        return replace(turned, a=a, b=b, out_strides=strides, launches=launches)
+        launches = [replace(x, buffers=tuple(exchange.get(name, name) for name in x.buffers)) for x in turned.launches]
+        return replace(turned, a=a, b=b, out_strides=strides, launches=tuple(launches))
     return _matmul(m, k, n, a_strides, b_strides, unit, batch, storage)
 
 
@@ -419,10 +439,9 @@ def _matmul(
     out_strides = contiguous(out_shape)
     loops = [Loop(x.extent, x.a, x.b, c) for x, c in zip(batch, out_strides, strict=False)]
     rows = [Loop(m, a=a_strides[0], c=n)]
-    shared = 0  # innermost batch loops over which B does not change are loops over more rows
-    while shared < len(loops) and loops[-1 - shared].b == 0 and len(merge([*loops[len(loops) - 1 - shared :], *rows])) <= 3:
-        shared += 1
-    own, a_relayout, b_relayout, a_k = len(loops) - shared, None, None, a_strides[1]
+    own, a_relayout, b_relayout, a_k = len(loops), None, None, a_strides[1]
+    while own and loops[own - 1].b == 0 and len(merge([*loops[own - 1 :], *rows])) <= 3:
+        own -= 1  # a loop over which B does not change is a loop over more rows
     expand = len(merge(loops[:own])) > 2
     if expand:
         a_relayout = _copy_of_a(out_shape[:-1], k)
@@ -447,8 +466,9 @@ def _matmul(
 
 
 def must_pack(rows: int, k: int, n: int, b_strides: tuple[int, int], tile: RegisterTile) -> bool:
-    """Whether B is copied into panels: where a row is not contiguous, where its tail would need masked loads that the target lacks, or where
-    it is read so often that the copy pays for itself (rows of a panel far apart miss the caches)."""
+    """Whether B is copied into panels: where a row is not contiguous, where its tail would need masked loads that the
+    target lacks, or where it is read so often that the copy pays for itself (rows of a panel far apart miss the
+    caches)."""
     if n > 1 and b_strides[1] != 1:
         return True
     if tile.lanes < MASKED_LANES and n % tile.panel:

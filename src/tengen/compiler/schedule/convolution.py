@@ -1,8 +1,9 @@
 """The three forms of a convolution as contractions: forward, by data (gradient of the input), by weight.
 
-All operands are channels-last in memory, the input zero-padded, so that the row of an output pixel and the taps of the kernel are loops over the
-input with fixed strides and nothing is unfolded (no im2col). Logical dimensions, which the relayouts' sources have: x (n, ic, h, w),
-w (oc, ic / groups, kh, kw), y and dy (n, oc, oh, ow). A grouped convolution is a batch loop over its groups.
+All operands are channels-last in memory, the input zero-padded, so that the row of an output pixel and the taps of the
+kernel are loops over the input with fixed strides and nothing is unfolded (no im2col). Logical dimensions, which the
+relayouts' sources have: x (n, ic, h, w), w (oc, ic / groups, kh, kw), y and dy (n, oc, oh, ow). A grouped convolution
+is a batch loop over its groups.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ class ConvShape:
 
     def __post_init__(self) -> None:
         if self.groups < 1 or self.ic % self.groups or self.oc % self.groups:
-            raise ValueError(f"convolution: {self.groups} groups do not divide {self.ic} input and {self.oc} output channels")
+            raise ValueError(f"convolution: {self.groups} groups do not divide {self.ic} and {self.oc} channels")
         if min(*self.stride, *self.dilation, self.kh, self.kw) < 1 or min(self.padding) < 0:
-            raise ValueError(f"convolution: stride, dilation and kernel must be positive and padding not negative: {self}")
+            raise ValueError(f"convolution: stride, dilation and kernel are at least 1 and padding at least 0: {self}")
         if self.oh < 1 or self.ow < 1:
             raise ValueError(f"convolution: the kernel is larger than the padded input: {self}")
 
@@ -105,9 +106,9 @@ def conv_forward(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32) -> Co
 def conv_by_data(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32) -> Contraction:
     """dx from a = dy and b = w, stored channels-last.
 
-    Along one dimension dx[i] = sum of dy[o] w[r] over the (o, r) with o * stride + r * dilation - padding = i. For all i of one phase,
-    i = phase + stride * q, these are every step-th tap from some first one, and o falls by a constant from tap to tap: a
-    stride-1 contraction of dy, one for each phase, without inserting zeros.
+    Along one dimension dx[i] = sum of dy[o] w[r] over the (o, r) with o * stride + r * dilation - padding = i. For all
+    i of one phase, i = phase + stride * q, these are every step-th tap from some first one, and o falls by a constant
+    from tap to tap: a stride-1 contraction of dy, one for each phase, without inserting zeros.
     """
     s = shape
     phases_h = [_phase(s.h, s.kh, s.stride[0], s.padding[0], s.dilation[0], i) for i in range(min(s.stride[0], s.h))]
@@ -115,7 +116,8 @@ def conv_by_data(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32) -> Co
     margins = _margins(phases_h, s.oh), _margins(phases_w, s.ow)
     dy = _channels_last((s.n, s.oc, s.oh, s.ow), margins)
     dy_n, dy_h, dy_w, _ = contiguous(dy.shape)
-    tile = choose(s.n * len(range(0, s.h, s.stride[0])) * len(range(0, s.w, s.stride[1])), s.ic_group, unit.lanes_of(storage.out), unit.registers)
+    rows = s.n * phases_h[0].extent * phases_w[0].extent
+    tile = choose(rows, s.ic_group, unit.lanes_of(storage.out), unit.registers)
     weights = _pack_weights(s, "ic", tile.panel)
     group, panel, tap_h, tap_w, channel, _ = contiguous(weights.shape)
     dx_n, dx_h, dx_w, _ = contiguous((s.n, s.h, s.w, s.ic))
@@ -201,7 +203,8 @@ def _channels_last(shape: tuple[int, int, int, int], margins: tuple[Pair, Pair])
 
 
 def _pack_weights(s: ConvShape, columns: str, panel: int) -> Relayout:
-    """[groups, panels, kh, kw, k, panel] of w (oc, ic / groups, kh, kw); `columns` ("oc" or "ic") become the panels, the other one is k."""
+    """[groups, panels, kh, kw, k, panel] of w (oc, ic / groups, kh, kw); `columns` ("oc" or "ic") become the panels,
+    the other one is k."""
     n, k = (s.oc_group, s.ic_group) if columns == "oc" else (s.ic_group, s.oc_group)
     column, depth = (0, panel, 0, 0, 0, 1), (0, 0, 0, 0, 1, 0)
     oc, ic = (column, depth) if columns == "oc" else (depth, column)
@@ -253,7 +256,8 @@ def _finish(
 
 @dataclass(frozen=True)
 class _Phase:
-    """Positions first, first + stride, ... of dx along one dimension: taps first_tap + t * tap_step, sources first_source + q - t * source_step."""
+    """Positions first, first + stride, ... of dx along one dimension: taps first_tap + t * tap_step, sources
+    first_source + q - t * source_step."""
 
     first: int
     extent: int
@@ -271,7 +275,8 @@ def _phase(size: int, kernel: int, stride: int, padding: int, dilation: int, fir
     if tap is None:
         return _Phase(first, extent, 0, 0, 0, 0, 0)
     taps = len(range(tap, kernel, step))
-    return _Phase(first, extent, taps, tap, step, (first + padding - tap * dilation) // stride, step * dilation // stride)
+    source = (first + padding - tap * dilation) // stride
+    return _Phase(first, extent, taps, tap, step, source, step * dilation // stride)
 
 
 def _margins(phases: list[_Phase], size: int) -> Pair:

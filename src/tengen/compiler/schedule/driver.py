@@ -226,7 +226,7 @@ class Scheduler:
                 written.add(buffer)
                 first("store", first.value(out), dtype=dtype, attr=first.operand(Operand(buffer, dtype, contiguous(row).broadcast(cut))))
                 part = second("load", dtype=dtype, attr=second.operand(Operand(buffer, dtype, contiguous(row))))
-                second.define(out, second("reduce", part, dtype=dtype, attr=node.op.monoid))
+                second.define(out, second.reduce([part], node.op.monoid, dtype))
             elif out.shape == group.shape and group.passes[out] == 0:
                 first.node(node)
             else:

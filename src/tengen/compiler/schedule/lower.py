@@ -119,11 +119,19 @@ class Emitter:
             number = self.value(node.inputs[0])
         elif isinstance(op, Reduction):
             args = [self.value(v) for v in node.inputs]
-            number = self("reduce", *args, dtype=COMPUTE[out.dtype], attr=op.monoid)
+            number = self.reduce(args, op.monoid, out.dtype)
         else:
             assert isinstance(op, Gather)
             number = self._gather(op, node)
         self._numbers[out] = number
+
+    def reduce(self, args: Sequence[int], monoid: str, dtype: str) -> int:
+        """Fold a value (for argmax and argmin: and its index) into a row value of this dtype."""
+        if monoid.startswith("arg"):
+            return self("reduce", *args, dtype=COMPUTE[dtype], attr=monoid)
+        if dtype == "bool":
+            monoid = {"max": "any", "min": "all"}[monoid]
+        return self("reduce", self.cast(args[0], dtype), dtype=COMPUTE[dtype], attr=monoid)
 
     def _gather(self, op: Gather, node: Node) -> int:
         source, *indices = node.inputs

@@ -1,7 +1,8 @@
 """Which register tile (rows x vectors of columns) a contraction uses.
 
-The choice is a cost model over a short menu of tiles, so that few distinct kernels are compiled. `choose` is the only entry; a table of measured
-tiles can take the place of `_cycles` without touching anything else. `benchmarks/kernels_contraction.py --tiles` measures the menu.
+The choice is a cost model over a short menu of tiles, so that few distinct kernels are compiled. `choose` is the only
+entry; a table of measured tiles can take the place of `_cycles` without touching anything else.
+`benchmarks/kernels_contraction.py --tiles` measures the menu.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ START = 1.0
 REGISTER_ROWS = 8
 """Rows of A whose addresses stay in general registers, even where the steps of k are run-time numbers too."""
 
-# The tiles for 32 and for 16 vector registers: rows * vectors accumulators, one register for each vector of B, and one for an element of A.
-# Rows stay within 12, because each needs a general register for its address. Some tiles that would fit are left out because LLVM schedules them
-# badly (7x4 and 5x4 spill loads into the inner loop). Among equals the first is taken: few rows read few lines of A at a time.
+# The tiles for 32 and for 16 vector registers: rows * vectors accumulators, one register for each vector of B, and one
+# for an element of A. Rows stay within 12, because each needs a general register for its address. Some tiles that would
+# fit are left out because LLVM schedules them badly (7x4 and 5x4 spill loads into the inner loop). Among equals the
+# first is taken: few rows read few lines of A at a time.
 MENU = {
     32: (
         *((6, 4), (8, 3), (12, 2), (12, 1), (8, 2), (8, 1), (4, 4), (4, 2), (4, 1)),
@@ -49,7 +51,8 @@ class RegisterTile:
 def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None) -> RegisterTile:
     """The tile with the least estimated time for an m x n result; ties go to the earlier one of the menu.
 
-    run: for an A whose k is not contiguous, how many rows lie side by side in it; where tiles divide that, one address serves all their rows.
+    run: for an A whose k is not contiguous, how many rows lie side by side in it; where tiles divide that, one address
+    serves all their rows.
     """
 
     def cost(tile: tuple[int, int]) -> float:
@@ -58,7 +61,7 @@ def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None) -
         return -(-m // rows) * -(-n // (vectors * lanes)) * _cycles(rows, vectors, scattered)
 
     rows, vectors = min(MENU[32 if registers >= 32 else 16], key=cost)
-    return RegisterTile(rows, vectors, lanes, unroll=2 if rows * vectors >= 24 else 4)
+    return RegisterTile(rows, vectors, lanes, unroll=2 if rows > REGISTER_ROWS else 4)
 
 
 def _cycles(rows: int, vectors: int, scattered: bool) -> float:

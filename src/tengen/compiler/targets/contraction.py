@@ -1,7 +1,7 @@
 """LLVM IR of the contraction kernel: C[b, m, n] (+)= sum over k of A[b, m, k] * B[b, k, n].
 
-The generated function is a batch-reduce GEMM (Georganas et al. 2020, "Harnessing Deep Learning via a Single Building Block"). One launch tile
-is a block of rows times a few panels of columns:
+The generated function is a batch-reduce GEMM (Georganas et al. 2020, "Harnessing Deep Learning via a Single Building
+Block"). One launch tile is a block of rows times a few panels of columns:
 
     rows of the block -> a table of element offsets into A and C, so that any three nested m loops look like one
     for each block of k (only when `blocked`):
@@ -40,7 +40,8 @@ PARAMETERS = (
     *("b_offset", "b_b0", "b_b1", "b_panel", "b_k0", "b_k1", "b_k2", "b_k3"),
     *("c_offset", "c_b0", "c_b1", "c_split", "c_m0", "c_m1", "c_m2", "bias_b0", "bias_b1"),
 )
-"""Names of the run-time numbers in the order of `params`; strides and offsets count elements, strides may be 0 or negative."""
+"""Names of the run-time numbers in the order of `params`; strides and offsets count elements, strides may be 0 or
+negative."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,13 @@ class ContractionKernel:
     """The static part of a contraction, which makes its code; equal specifications share one compiled kernel.
 
     Buffers: A, B, C and, with `bias`, the bias of shape (n,).
-    a, b, c: storage dtypes; rows x (vectors * lanes): the register tile; unroll: steps of the innermost k loop emitted in a row.
+    a, b, c: storage dtypes; rows x (vectors * lanes): the register tile; unroll: steps of the innermost k loop emitted
+    in a row.
     k_loops: 1 to 3 loops kept in registers, (k1, k2, k3), (k1, k2) or (k1), where the last one is innermost.
     blocked: k0 and the blocks of k1 are loops around the tiles, and the sum goes through C in memory.
     accumulate: C is added to, not overwritten. bias: storage dtype of what C starts from instead of zero.
-    a_unit: the innermost k stride of A is 1. a_adjacent: the rows of every register tile lie side by side in A (row stride 1).
+    a_unit: the innermost k stride of A is 1. a_adjacent: the rows of every register tile lie side by side in A (row
+    stride 1).
     packed: the innermost k stride of B is one panel, and n is padded to whole panels.
     masked: n is not a multiple of the panel, so the ends of rows are stored (and, unless packed, loaded) under a mask.
     """
@@ -254,7 +257,8 @@ class _ContractionEmitter(_Emitter):
         self.loop(low, high, 1, block)
 
     def row_table(self, first: ir.Value, count: ir.Value) -> None:
-        """Fill a_rows and c_rows with the offsets of `count` rows; the tail of the last register tile repeats the last row.
+        """Fill a_rows and c_rows with the offsets of `count` rows; the tail of the last register tile repeats the last
+        row.
 
         Repeated rows are computed and stored twice with equal results, so the register tile needs no test of rows.
         """
@@ -460,7 +464,8 @@ class _ContractionEmitter(_Emitter):
             for j, column in enumerate(columns):
                 total = value.like(totals[i * spec.vectors + j])
                 # fmuladd is fused where the target has such an instruction, and no call to libm where it has none
-                both = value.intrinsic("llvm.fmuladd", None, column, total) if is_float(self.kind) else value * column + total
+                floating = is_float(self.kind)
+                both = value.intrinsic("llvm.fmuladd", None, column, total) if floating else value * column + total
                 result.append(both.value)
         return result
 

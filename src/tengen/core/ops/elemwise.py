@@ -38,7 +38,7 @@ ROWS: dict[str, Row] = {
     "MUL": Row("mul", 2, "same", lambda g, y, a, b: (g * b, g * a)),
     "TRUE_DIV": Row("div", 2, "float", lambda g, y, a, b: (g / b, -g * y / b)),
     "FLOOR_DIV": Row("floor_div", 2, "same"),
-    "MOD": Row("mod", 2, "same", lambda g, y, a, b: (g, -g * (a // b))),
+    "MOD": Row("mod", 2, "same", lambda g, y, a, b: (g, -g * ((a - y) / b))),
     "POW": Row("pow", 2, "float", lambda g, y, a, b: (g * b * POW(a, b - 1), g * y * LOG(where(a > 0, a, 1.0)))),
     "MAX": Row("max", 2, "same", lambda g, y, a, b: (where(a >= b, g, 0.0), where(a >= b, 0.0, g))),
     "MIN": Row("min", 2, "same", lambda g, y, a, b: (where(a <= b, g, 0.0), where(a <= b, 0.0, g))),
@@ -137,6 +137,8 @@ class Elemwise(Elementwise):
         operands = [e.cast(a, work) for a in args]
         if row.instr == "relu":
             return int(e("max", operands[0], e.cast(e("const", dtype="int32", attr=0), work), dtype=e.compute(work)))
+        if work in FLOATS and row.instr == "mod":
+            return int(e("fmod", *operands, dtype=e.compute(work)))  # as the reference: C's for floats, Python's for integers
         if work in INTS and row.instr in ("floor", "ceil", "round"):
             return int(operands[0])
         return int(e.narrow(e(row.instr, *operands, dtype=e.compute(out.dtype)), out.dtype))

@@ -28,22 +28,20 @@ def draw(path: Path, history: History, best: int, test: Scans, logits: np.ndarra
         test: the test scans.
         logits: what the network says about them.
     """
-    figure = Figure(figsize=(13, 7.6), dpi=110, facecolor="white")
+    figure = Figure(figsize=(13.5, 6.2), dpi=110, facecolor="white")
     accuracy = float(np.mean(logits.argmax(1) == test.labels))
-    figure.suptitle(
-        f"LeNet reads handwritten digits: {accuracy:.2%} of {len(test)} test scans right",
-        x=0.035, y=0.965, ha="left", fontsize=16, color=INK,
-    )  # fmt: skip
-    left = figure.add_gridspec(2, 1, left=0.06, right=0.35, top=0.86, bottom=0.09, hspace=0.42)
+    title = f"LeNet reads handwritten digits: {accuracy:.2%} of {len(test)} test scans right"
+    figure.text(0.05, 0.94, title, fontsize=16, color=INK)
+    left = figure.add_gridspec(2, 1, left=0.05, right=0.315, top=0.83, bottom=0.09, hspace=0.5)
     loss, score = figure.add_subplot(left[0]), figure.add_subplot(left[1])
     _curves(loss, "Loss", history.train_loss, history.test_loss, best)
     loss.set_yscale("log")
     loss.legend(frameon=False, fontsize=9)
     _curves(score, "Accuracy", history.train_accuracy, history.test_accuracy, best)
-    score.set_ylim(min(0.9, *history.test_accuracy[len(history.test_accuracy) // 4 :]), 1.0)
+    score.set_ylim(min(0.9, history.test_accuracy[best]), 1.003)
     score.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    right = figure.add_gridspec(1, 1, left=0.405, right=0.69, top=0.86, bottom=0.09)
-    _confusion(figure.add_subplot(right[0]), test.labels, logits.argmax(1))
+    middle = figure.add_gridspec(1, 1, left=0.365, right=0.68, top=0.83, bottom=0.09)
+    _confusion(figure.add_subplot(middle[0], anchor="N"), test.labels, logits.argmax(1))
     _hardest(figure, test, logits)
 
     unfinished = path.with_name(path.name + ".tmp")
@@ -57,7 +55,7 @@ def _title(axes: Any, text: str) -> None:
 
 def _curves(axes: Any, title: str, train: list[float], test: list[float], best: int) -> None:
     epochs = np.arange(1, len(train) + 1)
-    axes.axvline(best + 1, color=MUTED, linewidth=0.8, linestyle=":")
+    axes.axvline(best + 1, color=MUTED, linewidth=0.8, linestyle=":", label="best epoch")
     axes.plot(epochs, train, color=TRAIN, linewidth=1.6, label="training (shifted scans)")
     axes.plot(epochs, test, color=TEST, linewidth=1.6, label="test")
     _title(axes, title)
@@ -97,12 +95,13 @@ def _hardest(figure: Figure, test: Scans, logits: np.ndarray) -> None:
     wrong = predicted != test.labels
     # Misread scans first, the surest mistake leading; then right ones, the least sure leading.
     order = np.argsort(np.where(wrong, -confidence, confidence))[:SHOWN]
-    figure.text(0.735, 0.88, f"Misread scans ({wrong.sum()}), then the least certain", fontsize=11, color=INK)
-    grid = figure.add_gridspec(4, 4, left=0.735, right=0.98, top=0.81, bottom=0.06, hspace=0.55, wspace=0.2)
+    title = f"Misread scans ({wrong.sum()}), then the least certain"
+    figure.text(0.725, 0.848, title, fontsize=11, color=INK)
+    grid = figure.add_gridspec(4, 4, left=0.725, right=0.975, top=0.8, bottom=0.06, hspace=0.45, wspace=0.2)
     for place, scan in enumerate(order):
         axes = figure.add_subplot(grid[divmod(place, 4)])
         axes.imshow(test.images[scan, 0], cmap="gray_r", vmin=0, vmax=1)
-        verdict = f"{test.labels[scan]} read as {predicted[scan]}" if wrong[scan] else f"{predicted[scan]}"
+        verdict = f"{test.labels[scan]} → {predicted[scan]}" if wrong[scan] else f"{predicted[scan]}"
         colour = TEST if wrong[scan] else MUTED
         axes.set_title(f"{verdict}, {confidence[scan]:.0%}", fontsize=8.5, color=colour, pad=4)
         axes.set_xticks([])

@@ -1,0 +1,29 @@
+"""Tensors to and from other frameworks without a copy, by the DLPack protocol."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.tensor import Tensor
+
+
+def to_dlpack(tensor: Tensor, stream: Any = None) -> Any:
+    """A DLPack capsule that shares the tensor's memory; `stream` is for GPUs and has no meaning on a CPU.
+
+    The consumer must not write to it: tensors are values.
+    """
+    return tensor.__dlpack__(stream=stream)
+
+
+def from_dlpack(ext_tensor: Any, stream: Any = None) -> Tensor:
+    """A tensor that shares the memory of a DLPack capsule, or of an object with `__dlpack__` such as a NumPy array or a PyTorch tensor.
+
+    The producer must not write to it afterwards. Raises TypeError for what is neither, ValueError for a dtype or device that tengen lacks.
+
+    >>> import numpy as np
+    >>> print(from_dlpack(np.arange(3, dtype=np.float32)))
+    Tensor([0. 1. 2.], device=cpu0:0)
+    """
+    capsule = ext_tensor.__dlpack__() if hasattr(ext_tensor, "__dlpack__") else ext_tensor
+    made: Tensor = Tensor._from_dlpack(capsule)
+    return made

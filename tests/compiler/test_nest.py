@@ -1,0 +1,358 @@
+"""Kernels of map/reduce nests against NumPy, for every instruction set that this machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from nest_harness import Code, Memory, Problem, array, bits_of, check, copies, numbers_of
+
+from tengen.base import config
+from tengen.compiler.kernel import Access, Instr, Nest, verify
+from tengen.compiler.targets.host import Target, available, host_target
+from tengen.compiler.targets.nest import NestSource, tiling
+
+SIZES = (1, 3, 15, 16, 17, 63, 64, 65, 200)
+random = np.random.default_rng(0)
+
+
+@pytest.fixture(params=available())
+def target(request: pytest.FixtureRequest) -> Iterator[Target]:
+    with config.override(isa=request.param):
+        yield host_target()
+
+
+def floats(*shape: int) -> np.ndarray:
+    return random.standard_normal(shape, np.float32)
+
+
+def unary(op: str, x: np.ndarray, dtype: str, out: str, **attr: object) -> Problem:
+    """out[i] = op(x[i])."""
+    compute = {"bool": "bool", "int64": "int64", "float32": "float32", "float64": "float64", "float16": "float32", "bfloat16": "float32"}
+    c = Code()
+    v = c(op, c.load(0, compute.get(dtype, "int32")), dtype=compute.get(out, "int32"), **attr)
+    c.store(v, 1)
+    return Problem((x.size,), 1, 0, [array(dtype, x), array(out, np.zeros(x.size))], c)
+
+
+# -- maps ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_map_of_every_length(target: Target, size: int) -> None:
+    c = Code()
+    c.store(c("max", c("add", c.load(0), c.load(1)), c.const(0.0)), 2)
+    check(Problem((size,), 1, 0, [array("float32", floats(size)), array("float32", floats(size)), array("float32", floats(size))], c), target)
+
+
+def test_nothing_to_do() -> None:
+    c = Code()
+    c.store(c("neg", c.load(0)), 1)
+    for extents in ((0,), (3, 0), (0, 3)):
+        problem = Problem(extents, len(extents), 0, [array("float32", np.zeros(extents)), array("float32", np.zeros(extents))], c)
+        assert problem.launch()[1] == 0
+
+
+def test_long_map_has_several_tiles(target: Target) -> None:
+    c = Code()
+    c.store(c("mul", c.load(0), c.const(3.0)), 1)
+    problem = Problem((200_003,), 1, 0, [array("float32", floats(200_003)), array("float32", floats(200_003))], c)
+    assert problem.launch()[1] > 4
+    out = copies(problem)
+    out.run(target, lambda tiles: [(t, t + 1) for t in reversed(range(tiles))])
+    np.testing.assert_array_equal(out.operands[1].flat, problem.operands[0].flat * np.float32(3))
+
+
+def test_zero_dim_and_weak_operands(target: Target) -> None:
+    c = Code()
+    x = c.load(0)
+    c.store(c("add", c("mul", x, c.load(1)), c("cast", c.load(2, "int64"))), 3)
+    operands = [array("float32", floats(3, 70)), array("weak_float", [0.1], (0, 0)), array("weak_int", [7], (0, 0)), array("float32", floats(3, 70))]
+    check(Problem((3, 70), 2, 1, operands, c), target)
+
+
+def test_negative_strides_and_broadcast(target: Target) -> None:
+    c = Code()
+    c.store(c("sub", c.load(0), c.load(1)), 2)
+    x = Memory("float32", floats(5 * 33).ravel(), (33, -1), 32)
+    y = Memory("float32", floats(5), (-1, 0), 4)
+    check(Problem((5, 33), 2, 1, [x, y, array("float32", floats(5, 33))], c), target)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (33, 70), (130, 66)])
+def test_transposed_copy(target: Target, shape: tuple[int, int]) -> None:
+    c = Code()
+    c.store(c.load(0), 1)
+    x = floats(*shape)
+    problem = Problem(shape[::-1], 2, 1, [array("float32", x, (1, shape[1])), array("float32", floats(*shape[::-1]))], c)
+    check(problem, target)
+    strided = Problem(shape[::-1], 2, 1, [array("float32", floats(*shape[::-1])), array("float32", x, (1, shape[1]))], c)
+    check(strided, target)
+
+
+def test_in_place(target: Target) -> None:
+    c = Code()
+    c.store(c("add", c("square", c.load(0)), c.load(1)), 2)
+    x, y = array("float32", floats(3, 71)), array("float32", floats(3, 71))
+    want = x.flat**2 + y.flat
+    Problem((3, 71), 2, 1, [x, y, x], c).run(target)
+    np.testing.assert_allclose(x.flat, want, rtol=1e-6)
+
+
+def test_in_place_over_several_passes(target: Target) -> None:
+    """A store must not overtake the passes that still read the same memory."""
+    c = Code()
+    doubled = c("add", c.load(0), c.load(0))
+    mean = c("mul", c.reduce("sum", doubled), c.const(1 / 71))
+    c.store(doubled, 1)
+    c.store(c("sub", doubled, mean), 2)
+    x, out = array("float32", floats(3, 71)), array("float32", floats(3, 71))
+    d = x.flat.reshape(3, 71).astype(np.float64) * 2
+    Problem((3, 71), 1, 1, [x, x, out], c).run(target)
+    np.testing.assert_allclose(x.flat.reshape(3, 71), d, rtol=1e-6)
+    np.testing.assert_allclose(out.flat.reshape(3, 71), d - d.mean(1, keepdims=True), atol=1e-5)
+
+
+# -- dtypes ----------------------------------------------------------------------------------------------------------
+
+SPECIAL = np.array([0.0, -0.0, 1.0, -2.5, np.inf, -np.inf, np.nan, 65504, 65519.9, 65520, 1e-7, 6e-8, 2.98e-8, 2.99e-8, 1e-5, 1e-40, 3e38, 1.0005, 2049, 2051])
+
+
+def test_float16_round_trip_of_every_value(target: Target) -> None:
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    problem = unary("neg", every, "float16", "float16")
+    problem.run(target)
+    got, want = problem.operands[1].flat, -every
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+    np.testing.assert_array_equal(got[~np.isnan(want)].view(np.uint16), want[~np.isnan(want)].view(np.uint16))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_floats_round_to_nearest_even(target: Target, dtype: str) -> None:
+    with np.errstate(over="ignore"):
+        x = np.concatenate([SPECIAL, random.standard_normal(300) * 10.0 ** random.integers(-8, 5, 300)]).astype(np.float32)
+    problem = unary("cast", x, "float32", dtype)
+    problem.run(target)
+    got, want = numbers_of(dtype, problem.operands[1].flat), numbers_of(dtype, bits_of(dtype, x))
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+    rounded = unary("round_to", x, "float32", "float32", attr=dtype)
+    rounded.run(target)
+    np.testing.assert_array_equal(rounded.operands[1].flat, want.astype(np.float32))
+
+
+def test_bfloat16_nan_with_a_small_payload_stays_nan(target: Target) -> None:
+    x = np.array([0x7F800001, 0xFF800001, 0x7FFFFFFF], np.uint32).view(np.float32)
+    problem = unary("neg", x, "float32", "bfloat16")
+    problem.run(target)
+    assert np.isnan(numbers_of("bfloat16", problem.operands[1].flat)).all()
+
+
+INTEGERS = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64")
+
+
+@pytest.mark.parametrize("source", INTEGERS)
+@pytest.mark.parametrize("result", (*INTEGERS, "float32", "float64"))
+def test_integer_conversions(target: Target, source: str, result: str) -> None:
+    info = np.iinfo(source) if source != "bool" else None
+    x = np.array([0, 1], bool) if info is None else np.array([0, 1, 5, 127, 100, info.max, info.min, info.max // 2, info.min // 2], source)
+    check(unary("cast", np.tile(x, 9), source, result), target)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16"])
+def test_wrap(target: Target, dtype: str) -> None:
+    check(unary("wrap", random.integers(-(2**31), 2**31, 77), "int32", "int32", attr=dtype), target)
+
+
+def test_float_to_int_truncates_and_saturates(target: Target) -> None:
+    x = np.array([1.9, -1.9, 0.5, 3e9, -3e9, np.inf, -np.inf, np.nan] * 3)
+    problem = unary("cast", x, "float32", "int32")
+    problem.run(target)
+    top, low = 2**31 - 1, -(2**31)
+    np.testing.assert_array_equal(problem.operands[1].flat, [1, -1, 0, top, low, top, low, 0] * 3)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize("op", "add sub mul max min and or xor shl shr floor_div mod eq lt".split())
+def test_integer_arithmetic(target: Target, op: str, dtype: str) -> None:
+    c = Code()
+    compares = op in ("eq", "lt")
+    c.store(c(op, c.load(0, dtype), c.load(1, dtype), dtype="bool" if compares else dtype), 2)
+    x = random.integers(-1000, 1000, 77)
+    y = np.where(random.random(77) < 0.3, x, random.integers(1, 90, 77))
+    y = np.where(y == 0, 3, y) if op in ("floor_div", "mod") else y
+    check(Problem((77,), 1, 0, [array(dtype, x), array(dtype, y), array("bool" if compares else dtype, np.zeros(77))], c), target)
+
+
+def test_float_comparisons_logic_and_select(target: Target) -> None:
+    values = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan])
+    x, y = np.repeat(values, 7), np.tile(values, 7)
+    for op in "eq ne lt le gt ge".split():
+        c = Code()
+        a, b = c.load(0), c.load(1)
+        hit = c("or", c(op, a, b, dtype="bool"), c("isnan", a, dtype="bool"), dtype="bool")
+        c.store(hit, 2)
+        c.store(c("select", c("not", hit, dtype="bool"), a, b), 3)
+        check(Problem((49,), 1, 0, [array("float32", x), array("float32", y), array("bool", np.zeros(49)), array("float32", np.zeros(49))], c), target)
+
+
+def test_max_and_min_pass_nan_on(target: Target) -> None:
+    values = np.array([1.0, -1.0, np.inf, -np.inf, np.nan])
+    for op in ("max", "min"):
+        c = Code()
+        c.store(c(op, c.load(0), c.load(1)), 2)
+        check(Problem((25,), 1, 0, [array("float32", np.repeat(values, 5)), array("float32", np.tile(values, 5)), array("float32", np.zeros(25))], c), target)
+
+
+# -- reductions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", (0, *SIZES))
+@pytest.mark.parametrize("lane", (0, 1))
+@pytest.mark.parametrize("how", ["sum", "max"])
+def test_rows_and_columns(target: Target, how: str, lane: int, length: int) -> None:
+    if how == "max" and length == 0:
+        return
+    c = Code()
+    c.store(c.reduce(how, c.load(0)), 1)
+    strides = (length, 1) if lane == 1 else (1, 21)
+    check(Problem((21, length), 1, lane, [array("float32", floats(21 * length), strides), array("float32", floats(21), (1, 0))], c), target)
+
+
+@pytest.mark.parametrize(("how", "dtype"), [("prod", "float32"), ("min", "int64"), ("sum", "int32"), ("any", "bool"), ("all", "bool"), ("sum", "float64")])
+def test_monoids(target: Target, how: str, dtype: str) -> None:
+    for lane in (0, 1):
+        c = Code()
+        c.store(c.reduce(how, c.load(0, dtype)), 1)
+        x = random.random((9, 70)) < (0.03 if how == "any" else 0.97) if dtype == "bool" else random.integers(-9, 9, (9, 70)) if "int" in dtype else 0.9 + 0.2 * random.random((9, 70))
+        check(Problem((9, 70), 1, lane, [array(dtype, x), array(dtype, np.zeros(9), (1, 0))], c), target)
+
+
+def test_several_reduced_dims_on_both_sides(target: Target) -> None:
+    """Statistics of channels in the middle: reduced dims 1 (images) and 2 (pixels), with the pixels in the lanes."""
+    c = Code()
+    x = c.load(0)
+    c.store(c.reduce("sum", x), 1)
+    c.store(c.reduce("sum", c("square", x)), 2)
+    x = floats(4, 6, 49)
+    outs = [array("float32", np.zeros(6), (1, 0, 0)) for _ in range(2)]
+    check(Problem((6, 4, 49), 1, 2, [array("float32", x, (49, 6 * 49, 1)), *outs], c), target)
+
+
+def test_reduction_propagates_nan(target: Target) -> None:
+    for position in (0, 20, 69):
+        for lane in (0, 1):
+            x = floats(3, 70)
+            x[1, position] = np.nan
+            c = Code()
+            c.store(c.reduce("max", c.load(0)), 1)
+            check(Problem((3, 70), 1, lane, [array("float32", x), array("float32", np.zeros(3), (1, 0))], c), target)
+
+
+@pytest.mark.parametrize("how", ["argmax", "argmin"])
+@pytest.mark.parametrize("lane", (0, 1))
+@pytest.mark.parametrize("length", (1, 5, 16, 70, 131))
+def test_argmax_takes_the_first(target: Target, how: str, lane: int, length: int) -> None:
+    x = random.integers(-3, 4, (33, length)).astype(np.float32)
+    x[5] = -np.inf
+    x[6] = np.inf
+    x[7, length // 2 :] = np.nan
+    x[8] = np.nan
+    c = Code()
+    c.store(c.reduce(how, c.load(0), c.index(1)), 1)
+    problem = Problem((33, length), 1, lane, [array("float32", x), array("int64", np.zeros(33), (1, 0))], c)
+    check(problem, target)
+    out = copies(problem)
+    out.run(target)
+    np.testing.assert_array_equal(out.operands[1].flat, getattr(np, how)(x, axis=1))
+
+
+def test_argmax_in_another_order_than_memory(target: Target) -> None:
+    """Two reduced dims that run in the other order than their joint index counts."""
+    x = random.integers(0, 3, (4, 12, 17))
+    c = Code()
+    joint = c("add", c("mul", c.index(2), c.const(12, "int64"), dtype="int64"), c.index(1), dtype="int64")
+    c.store(c.reduce("argmax", c.load(0, "int32"), joint), 1)
+    problem = Problem((4, 12, 17), 1, 2, [array("int32", x), array("int64", np.zeros(4), (1, 0, 0))], c)
+    problem.run(target)
+    np.testing.assert_array_equal(problem.operands[1].flat, x.transpose(0, 2, 1).reshape(4, -1).argmax(1))
+
+
+def softmax(rows: int, length: int) -> Problem:
+    c = Code()
+    x = c.load(0)
+    e = c("exp", c("sub", x, c.reduce("max", x)))
+    c.store(c("div", e, c.reduce("sum", e)), 1)
+    return Problem((rows, length), 1, 1, [array("float32", 5 * floats(rows, length)), array("float32", floats(rows, length))], c)
+
+
+@pytest.mark.parametrize("length", SIZES)
+def test_softmax(target: Target, length: int) -> None:
+    check(softmax(7, length), target)
+    by_column = softmax(length, 7)
+    by_column.lane = 0
+    by_column.operands = [array("float32", floats(7 * length), (1, length)), array("float32", floats(7 * length), (1, length))]
+    check(by_column, target)
+
+
+@pytest.mark.parametrize("length", (1, 17, 64, 300))
+def test_layer_norm(target: Target, length: int) -> None:
+    c = Code()
+    x, share = c.load(0), c.load(4)
+    centred = c("sub", x, c("mul", c.reduce("sum", x), share))
+    variance = c("mul", c.reduce("sum", c("square", centred)), share)
+    scale = c("rsqrt", c("add", variance, c.const(1e-5)))
+    c.store(c("add", c("mul", c("mul", centred, scale), c.load(1)), c.load(2)), 3)
+    c.store(scale, 5)
+    operands = [
+        array("float32", floats(9, length) + 3),
+        array("float32", floats(length), (0, 1)),
+        array("float32", floats(length), (0, 1)),
+        array("float32", floats(9, length)),
+        array("weak_float", [1 / length], (0, 0)),
+        array("float32", floats(9), (1, 0)),
+    ]
+    check(Problem((9, length), 1, 1, operands, c), target, tolerance=1e-4)
+
+
+def test_tiles_follow_from_the_extents_alone() -> None:
+    nest = softmax(3, 5).nest
+    with config.override(isa="x86-64" if "x86-64" in available() else "native"):
+        narrow = tiling(nest, (1000, 1000))
+    assert narrow == tiling(nest, (1000, 1000))
+    assert narrow.tiles > 8
+
+
+# -- what a Nest must not be -------------------------------------------------------------------------------------------
+
+LINE = Access("float32", ("1",))
+LOAD = Instr("load", attr=0)
+
+
+@pytest.mark.parametrize(
+    ("nest", "message"),
+    [
+        (Nest(1, 0, 0, (LINE,), (LOAD,)), "keeps at least one"),
+        (Nest(1, 1, 1, (LINE,), (LOAD,)), "lane 1"),
+        (Nest(2, 2, 0, (Access("float32", ("1", "n")),), (LOAD,), 1), "serial"),
+        (Nest(1, 1, 0, (Access("float31", ("1",)),), (LOAD,)), "float31"),
+        (Nest(1, 1, 0, (Access("float32", ("1", "n")),), (LOAD,)), "access 0"),
+        (Nest(1, 1, 0, (LINE,), (LOAD,)), "without a store"),
+        (Nest(1, 1, 0, (LINE,), (LOAD, Instr("frobnicate", (0,)))), "instruction 1"),
+        (Nest(1, 1, 0, (LINE,), (LOAD, Instr("add", (0,)))), "takes 2 arguments, got 1"),
+        (Nest(1, 1, 0, (LINE,), (LOAD, Instr("neg", (1,)))), "argument 1"),
+        (Nest(1, 1, 0, (LINE,), (LOAD, Instr("const", dtype="int32", attr=1), Instr("add", (0, 1)))), "expected float32, float32"),
+        (Nest(1, 1, 0, (LINE,), (LOAD, Instr("lt", (0, 0)))), "the value is bool"),
+        (Nest(1, 1, 0, (LINE,), (Instr("load", attr=1),)), "none of the 1 accesses"),
+        (Nest(1, 1, 0, (LINE,), (LOAD, Instr("reduce", (0,), attr="median"))), "median"),
+        (Nest(1, 1, 0, (LINE,), (LOAD, Instr("reduce", (0,), attr="any"))), "any of float32"),
+        (Nest(1, 1, 0, (Access("float32", ("1",), indirect=1),), (LOAD,)), "use gather or scatter"),
+        (Nest(1, 1, 0, (LINE,), (Instr("index", dtype="int64", attr=1),)), "no loop dim"),
+    ],
+)
+def test_verify_says_what_is_wrong(nest: Nest, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        verify(nest)
+    with pytest.raises(ValueError, match=message):
+        NestSource(nest).emit(host_target())
