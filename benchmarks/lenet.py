@@ -1,7 +1,7 @@
 """One training step of LeNet, tengen against PyTorch, in one process: `python benchmarks/lenet.py [threads]`.
 
-Prints a table with the median time of a step (forward, cross entropy, backward, SGD with momentum; float32). The two take
-turns, A B A B, so that what else the machine does meets both alike. Needs PyTorch, which nothing else here does.
+Prints a table with the median time of a step (forward, cross entropy, backward, SGD with momentum; float32). The two
+take turns, A B A B, so that what else the machine does meets both alike. Needs PyTorch, which nothing else here does.
 """
 
 from __future__ import annotations

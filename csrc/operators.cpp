@@ -18,15 +18,15 @@ namespace {
     X(nb_multiply)       \
     X(nb_true_divide)    \
     X(nb_floor_divide) X(nb_remainder) X(nb_and) X(nb_or) X(nb_xor) X(nb_lshift) X(nb_rshift) X(nb_matrix_multiply)
-#define TENGEN_INPLACE(X)                                                                          \
-    X(nb_inplace_add)                                                                              \
-    X(nb_inplace_subtract)                                                                         \
-    X(nb_inplace_multiply)                                                                         \
-    X(nb_inplace_true_divide)                                                                      \
-    X(nb_inplace_floor_divide)                                                                     \
-    X(nb_inplace_remainder)                                                                        \
-    X(nb_inplace_and) X(nb_inplace_or) X(nb_inplace_xor) X(nb_inplace_lshift) X(nb_inplace_rshift) \
-        X(nb_inplace_matrix_multiply)
+#define TENGEN_INPLACE(X)      \
+    X(nb_inplace_add)          \
+    X(nb_inplace_subtract)     \
+    X(nb_inplace_multiply)     \
+    X(nb_inplace_true_divide)  \
+    X(nb_inplace_floor_divide) \
+    X(nb_inplace_remainder)    \
+    X(nb_inplace_and)          \
+    X(nb_inplace_or) X(nb_inplace_xor) X(nb_inplace_lshift) X(nb_inplace_rshift) X(nb_inplace_matrix_multiply)
 
 enum Index : size_t {
 #define TENGEN_NAME(slot) slot,

@@ -87,8 +87,6 @@ size_t Tape::watch(Value& value) {
         slot = new_slot();
         value.refs.set(id_, slot);
     }
-    const auto found = std::find(watched_.begin(), watched_.end(), slot);
-    if (found != watched_.end()) return static_cast<size_t>(found - watched_.begin());
     watched_.push_back(slot);
     return watched_.size() - 1;
 }

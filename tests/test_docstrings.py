@@ -24,10 +24,11 @@ def modules() -> list[str]:
 
 def examples() -> list[pytest.param]:
     finder = doctest.DocTestFinder(exclude_empty=True)
-    tests = [
-        test for name in modules() for test in finder.find(module := import_module(name), globs={**vars(module), **NAMES})
-    ]
-    return [pytest.param(test, id=test.name) for test in tests if test.examples]
+    found = []
+    for module in map(import_module, modules()):
+        tests = finder.find(module, globs={**vars(module), **NAMES})
+        found += [pytest.param(test, id=test.name) for test in tests if test.examples]
+    return found
 
 
 @pytest.mark.parametrize("test", examples())

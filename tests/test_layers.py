@@ -1,4 +1,4 @@
-"""The rules of docs/architecture.md that no tool checks: the order of imports, the size of files, no op named in C++."""
+"""The rules of docs/architecture.md that no tool checks: order of imports, size of files, no op named in C++."""
 
 from __future__ import annotations
 

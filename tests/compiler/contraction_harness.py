@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 
 import numpy as np
 
@@ -52,6 +53,18 @@ def materialise(relayout: Relayout, source: np.ndarray) -> np.ndarray:
     return np.where(valid, source[tuple(where)], source.dtype.type(0))
 
 
+def before_unreadable_page(array: np.ndarray) -> np.ndarray:
+    """A copy whose last byte is the last one that may be read."""
+    page = mmap.PAGESIZE
+    room = -(-array.nbytes // page) * page
+    memory = mmap.mmap(-1, room + page)
+    copy = np.frombuffer(memory, array.dtype, array.size, room - array.nbytes).reshape(array.shape)
+    copy[...] = array
+    end = np.frombuffer(memory, np.uint8).ctypes.data + room
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(end), ctypes.c_size_t(page), 0) == 0
+    return copy
+
+
 def run(
     contraction: Contraction,
     target: Target,
@@ -62,6 +75,7 @@ def run(
     bias: np.ndarray | None = None,
     out: np.ndarray | None = None,
     backwards: bool = False,
+    at_end_of_page: bool = False,
 ) -> np.ndarray:
     """The result of a contraction of the logical arrays `a` and `b` (any strides), as an array of the logical `shape`.
 
@@ -76,6 +90,8 @@ def run(
         result[:] = out.ravel()
     operands = ((a, contraction.a), (b, contraction.b))
     prepared = [x if layout is None else materialise(layout, x) for x, layout in operands]
+    if at_end_of_page:
+        prepared = [before_unreadable_page(x) for x in prepared]
     workspace = np.full(contraction.workspace, 0x7F, np.uint8)
     held = {"a": prepared[0], "b": prepared[1], "bias": bias, "workspace": workspace, "out": result}
     for launch in contraction.launches:

@@ -46,7 +46,9 @@ def run_plan(plan, arrays):
     for step in plan.steps:
         if isinstance(step, Launch):
             pointers = [status.ctypes.data if slot == STATUS else bases[slot] + offset for slot, offset in step.buffers]
-            kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(step.address)
+            kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(
+                step.address
+            )
             buffers = (ctypes.c_void_p * len(pointers))(*pointers)
             params = (ctypes.c_int64 * max(len(step.params), 1))(*step.params)
             for tile in reversed(range(step.tiles)):  # any order must do

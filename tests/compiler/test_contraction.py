@@ -3,6 +3,7 @@ instruction sets."""
 
 from __future__ import annotations
 
+import os
 from itertools import product
 
 import numpy as np
@@ -288,6 +289,29 @@ def test_impossible_convolution(options, word):
     sizes = {"n": 1, "ic": 3, "h": 5, "w": 5, "oc": 4, "kh": 3, "kw": 3} | options
     with pytest.raises(ValueError, match=word):
         ConvShape(**sizes)
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="protects a page with mprotect")
+@EVERY_TARGET
+@pytest.mark.parametrize("form", ["forward", "by data", "by weight", "matmul", "matmul a.T"])
+def test_operands_are_not_read_past_their_end(target, form):
+    """Each operand ends where an unreadable page begins: reading on would end the process."""
+    s, unit = ConvShape(2, 5, 6, 7, 19, 3, 3, padding=(1, 1)), unit_of(target)
+    x, w, dy = floats(s.n, s.ic, s.h, s.w), floats(s.oc, s.ic, s.kh, s.kw), floats(s.n, s.oc, s.oh, s.ow)
+    y, dx, dw = reference(x, w, dy, s)
+    a, b = floats(29, 21), floats(21, 37)
+    product = a.astype(np.float64) @ b
+    problem, first, second, want = {
+        "forward": (conv_forward(s, unit), x, w, y),
+        "by data": (conv_by_data(s, unit), dy, w, dx),
+        "by weight": (conv_by_weight(s, unit), x, dy, dw),
+        "matmul": (matmul(29, 21, 37, (21, 1), (37, 1), unit), a, b, product),
+        "matmul a.T": (matmul(29, 21, 37, (1, 29), (37, 1), unit), a.T.copy(), b, product),
+    }[form]
+    assert_close(run(problem, target, first, second, want.shape, at_end_of_page=True), want)
 
 
 # -- descriptions ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -230,3 +233,33 @@ class Parameters(Problem):
         quarter = int(np.float64(0.25).view(np.int64))
         first, last = self.operands[0].numbers(self.lane), self.operands[3].numbers(self.lane)
         return launch_parameters(self.nest, self.extents, [first, AccessNumbers((quarter,)), AccessNumbers((-7,)), last])
+
+
+# -- memory that must not be touched -----------------------------------------------------------------------------------
+
+
+def walled(count: int) -> np.ndarray:
+    """`count` floats with pages on both sides that cannot be touched: before the first element for 1024, after the last one always."""
+    area = mmap.mmap(-1, 3 * mmap.PAGESIZE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    for page in (0, 2):
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + page * mmap.PAGESIZE), mmap.PAGESIZE, 0) == 0
+    return np.frombuffer(area, np.float32, count, 2 * mmap.PAGESIZE - 4 * count)
+
+
+@pytest.mark.skipif(sys.platform == "win32" or mmap.PAGESIZE != 4096, reason="needs mprotect and pages of 4 KiB")
+@pytest.mark.parametrize("size", (1, 5, 16, 77, 1024))
+def test_no_access_beyond_the_ends(target: Target, size: int) -> None:
+    x, y = walled(size), walled(size)
+    x[:], y[:] = floats(size), 0
+    c = Code()
+    c.store(c.load(0), 1)
+    Problem((size,), 1, 0, [Memory("float32", x, (1,)), Memory("float32", y, (1,))], c).run(target)
+    np.testing.assert_array_equal(x, y)
+    backwards = [Memory("float32", x, (-1,), size - 1), Memory("float32", y, (1,))]
+    Problem((size,), 1, 0, backwards, c).run(target)
+    np.testing.assert_array_equal(x[::-1], y)
+    padded = Memory("float32", x, (1,), -1500, ((-1500, size, {0: 1}, 0),))
+    out = array("float32", np.ones(3000 + size))
+    Problem((3000 + size,), 1, 0, [padded, out], c).run(target)
+    np.testing.assert_array_equal(out.flat, np.pad(x, 1500))

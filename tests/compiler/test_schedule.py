@@ -17,7 +17,18 @@ from tengen.core.ops.index import GatherAlong, OneHot, ScatterAlong, put_op, tak
 from tengen.core.ops.linalg import Linear, Product
 from tengen.core.ops.pool import Pooling
 from tengen.core.ops.reduce import Reduce
-from tengen.core.ops.shape import Broadcast, Concatenate, Pad, PlaceView, Reduced, Reshape, SetSubtensor, Slice, Transpose, Windows
+from tengen.core.ops.shape import (
+    Broadcast,
+    Concatenate,
+    Pad,
+    PlaceView,
+    Reduced,
+    Reshape,
+    SetSubtensor,
+    Slice,
+    Transpose,
+    Windows,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -48,7 +59,15 @@ def test_elementwise_shapes(shape):
     check(Elemwise("MUL"), a, 2.5, want=a * 2.5)
 
 
-@pytest.mark.parametrize("make", [lambda: floats(6, 8)[::2, ::-1], lambda: floats(8, 6).T, lambda: floats(3, 1, 4), lambda: np.broadcast_to(floats(1, 5), (4, 5))])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: floats(6, 8)[::2, ::-1],
+        lambda: floats(8, 6).T,
+        lambda: floats(3, 1, 4),
+        lambda: np.broadcast_to(floats(1, 5), (4, 5)),
+    ],
+)
 def test_elementwise_strides(make):
     a = make()
     check(Elemwise("EXP"), a, want=np.exp(a.astype(np.float64)))
@@ -126,7 +145,9 @@ def test_views(make):
     check(Transpose((2, 0, 3, 1)), x, want=x.transpose(2, 0, 3, 1))
     check(Reshape((6, 24)), x, want=x.reshape(6, 24))
     check(Slice((0, 2, 1, 5), (2, 2, 2, 3), (1, -1, 2, -2)), x, want=x[:, 2:0:-1, 1::2, 5::-2])
-    check(Pad((0, 1, 2, 0), (1, 0, 1, 3), 1.5), x, want=np.pad(x, [(0, 1), (1, 0), (2, 1), (0, 3)], constant_values=1.5))
+    check(
+        Pad((0, 1, 2, 0), (1, 0, 1, 3), 1.5), x, want=np.pad(x, [(0, 1), (1, 0), (2, 1), (0, 3)], constant_values=1.5)
+    )
     check(Broadcast((5, 2, 3, 4, 6)), x, want=np.broadcast_to(x, (5, 2, 3, 4, 6)))
     seen = np.lib.stride_tricks.sliding_window_view(x, (2, 3), (2, 3))[:, :, ::2, ::1]
     check(Windows((2, 3), (2, 3), (2, 1), (1, 1)), x, want=seen)
@@ -198,7 +219,10 @@ def convolved(x, w, stride, padding, dilation, groups):
     return y
 
 
-@pytest.mark.parametrize("stride,padding,dilation,groups", [(1, 0, 1, 1), (2, 1, 1, 1), (1, 2, 2, 1), (3, 0, 1, 2), (1, 1, 1, 6), (2, 1, 1, 6)])
+@pytest.mark.parametrize(
+    "stride,padding,dilation,groups",
+    [(1, 0, 1, 1), (2, 1, 1, 1), (1, 2, 2, 1), (3, 0, 1, 2), (1, 1, 1, 6), (2, 1, 1, 6)],
+)
 @pytest.mark.parametrize("make", [floats, channels_last])
 def test_convolution(make, stride, padding, dilation, groups):
     x, w, b = make(2, 6, 11, 13), floats(6, 6 // groups, 3, 3), floats(1, 6, 1, 1)
@@ -218,7 +242,9 @@ def test_pooling(make, mode, kernel, stride, padding):
         want = seen.max((4, 5))
     else:
         ones = np.pad(np.ones((1, 1, 8, 9)), [(0, 0), (0, 0), (padding,) * 2, (padding,) * 2])
-        count = np.lib.stride_tricks.sliding_window_view(ones, (kernel, kernel), (2, 3))[:, :, ::stride, ::stride].sum((4, 5))
+        count = np.lib.stride_tricks.sliding_window_view(ones, (kernel, kernel), (2, 3))[:, :, ::stride, ::stride].sum(
+            (4, 5)
+        )
         want = seen.sum((4, 5)) / (kernel * kernel if mode == "average" else count)
     check(Pooling(mode, (kernel,) * 2, (stride,) * 2, (padding,) * 2), x, want=want)
 
@@ -245,7 +271,9 @@ def test_host_ops():
 def gradients(op, arrays, needs, g):
     types = tuple(type_of(a) if isinstance(a, np.ndarray) else Type("weak_float", ()) for a in arrays)
     outputs = run_op(op, *arrays)
-    found = gradient.backward(op, types, tuple(type_of(y) for y in outputs), needs, (True,) + (False,) * (len(outputs) - 1))
+    found = gradient.backward(
+        op, types, tuple(type_of(y) for y in outputs), needs, (True,) + (False,) * (len(outputs) - 1)
+    )
     slots = [*arrays, *outputs, g]
     results = run_op(found.op, *(slots[i] if i < len(arrays) + len(outputs) else g for i in found.args))
     return dict(zip(found.results, results, strict=True))
@@ -262,7 +290,9 @@ def check_gradient(op, *arrays, eps=1e-6, atol=1e-5):
             continue
         assert found[i].shape == arrays[i].shape
         direction = RNG.standard_normal(arrays[i].shape)
-        ahead, behind = ([*arrays[:i], np.asarray(arrays[i] + sign * eps * direction), *arrays[i + 1 :]] for sign in (1, -1))
+        ahead, behind = (
+            [*arrays[:i], np.asarray(arrays[i] + sign * eps * direction), *arrays[i + 1 :]] for sign in (1, -1)
+        )
         numeric = ((run_op(op, *ahead)[0] - run_op(op, *behind)[0]) * g).sum() / (2 * eps)
         assert (found[i] * direction).sum() == pytest.approx(numeric, rel=1e-5, abs=atol)
 
@@ -283,7 +313,12 @@ GRADIENTS = {
     "assignment": (put_op("set", 2, [0], 1), floats(3, 4), floats(2, 4), np.array([0, 2], np.int32)),
     "linear": (Linear(True), floats(5, 4), floats(3, 4), floats(3)),
     "batched product": (Product(), floats(2, 1, 3, 4), floats(3, 4, 2)),
-    "convolution": (Conv2d((2, 1), (1, 0), (1, 2), 2, True), floats(2, 4, 7, 8), floats(6, 2, 3, 2), floats(1, 6, 1, 1)),
+    "convolution": (
+        Conv2d((2, 1), (1, 0), (1, 2), 2, True),
+        floats(2, 4, 7, 8),
+        floats(6, 2, 3, 2),
+        floats(1, 6, 1, 1),
+    ),
     "depthwise": (Conv2d((2, 2), (1, 1), (1, 1), 3, True), floats(2, 3, 7, 8), floats(3, 1, 3, 3), floats(1, 3, 1, 1)),
     "max pool": (Pooling("max", (2, 2), (2, 2), (0, 0)), floats(2, 3, 6, 7)),
     "overlapping max pool": (Pooling("max", (3, 3), (2, 2), (1, 1)), floats(2, 3, 7, 8)),

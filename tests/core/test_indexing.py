@@ -33,7 +33,13 @@ def indexed(draw, advanced):
         elif kind == "slice":
             items.append(draw(st.slices(n)))
         elif kind == "array":
-            items.append(draw(hnp.arrays(np.int32, draw(st.sampled_from([(), (1,), (3,), (2, 3)])), elements=st.integers(-n, n - 1))))
+            items.append(
+                draw(
+                    hnp.arrays(
+                        np.int32, draw(st.sampled_from([(), (1,), (3,), (2, 3)])), elements=st.integers(-n, n - 1)
+                    )
+                )
+            )
         else:
             mask = draw(hnp.arrays(np.bool_, (n,)))
             mask[: 3 if n >= 3 else n] = True
@@ -92,7 +98,9 @@ def test_assignment(case, scalar):
     seen = numpy_takes(x, index)
     if seen is None:
         return
-    value = 7.0 if scalar else np.full(seen.shape, 3.0, np.float32)  # equal values: the order of repeated positions does not matter
+    value = (
+        7.0 if scalar else np.full(seen.shape, 3.0, np.float32)
+    )  # equal values: the order of repeated positions does not matter
     t = Tensor(x)
     other = t.detach()
     t[index] = value

@@ -69,7 +69,13 @@ def test_shape_and_numbers():
     x = Tensor([[1.0, 2.0], [3.0, 4.0]])
     assert (x.shape, x.ndim, x.size, len(x)) == ((2, 2), 2, 4, 2)
     assert x.tolist() == [[1.0, 2.0], [3.0, 4.0]]
-    assert (Tensor(2.5).item(), x.item(3), float(Tensor(2)), int(Tensor(2.9)), bool(Tensor(0.0))) == (2.5, 4.0, 2.0, 2, False)
+    assert (Tensor(2.5).item(), x.item(3), float(Tensor(2)), int(Tensor(2.9)), bool(Tensor(0.0))) == (
+        2.5,
+        4.0,
+        2.0,
+        2,
+        False,
+    )
     assert [row.tolist() for row in x] == x.tolist()
     assert x.T.tolist() == [[1.0, 3.0], [2.0, 4.0]]
     assert 3.0 in x and 9.0 not in x
@@ -97,7 +103,12 @@ def test_numpy_is_a_copy():
 
 def test_numpy_leaves_operators_to_tensors():
     x = Tensor([1.0, 2.0])
-    for y in (np.float32(2) * x, np.array([2.0, 2.0], np.float32) * x, x * np.array([2.0, 2.0], np.float32), x * [2, 2]):
+    for y in (
+        np.float32(2) * x,
+        np.array([2.0, 2.0], np.float32) * x,
+        x * np.array([2.0, 2.0], np.float32),
+        x * [2, 2],
+    ):
         assert isinstance(y, Tensor)
         assert y.tolist() == [2.0, 4.0]
 
@@ -144,7 +155,7 @@ def test_devices():
     y = x.to("cpu0")
     assert str(y.device) == "cpu0:0"
     assert (x + y).tolist() == [2.0]
-    with pytest.raises(DeviceError, match="gpu0.*xpux"):
+    with pytest.raises(DeviceError, match=r"gpu0.*xpux"):
         x.to("gpu0")
     with pytest.raises(ValueError, match="not a device"):
         Tensor([1.0], device="abc")

@@ -55,7 +55,7 @@ def error_line(capsys):
     return err
 
 
-# -- data ----------------------------------------------------------------------------------------------------------------
+# -- data --------------------------------------------------------------------------------------------------------
 
 
 def test_scans_are_split_by_digit():
@@ -87,7 +87,7 @@ def test_an_epoch_depends_on_seed_and_number_and_can_start_late(few_scans):
     assert np.array_equal(np.sort(np.concatenate([labels for _, labels in whole])), np.sort(train.labels))
 
 
-# -- runs ----------------------------------------------------------------------------------------------------------------
+# -- runs --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -151,7 +151,7 @@ def test_a_run_resumes_from_a_file_into_another_folder(tmp_path):
     assert (tmp_path / "second" / "report.png").exists()
 
 
-# -- errors --------------------------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,7 @@ def test_numbers_enter_as_inputs(toy: Toy) -> None:
         assert values(a * x) == [x, 2 * x]
     assert [op for op, _ in toy.compiled] == [MUL]
     assert toy.compiled[0][1][1] is rt.Descriptor("weak_float", ())
+
     class Color(IntEnum):
         RED = 3
 

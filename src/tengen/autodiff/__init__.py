@@ -1,4 +1,6 @@
-"""Gradients: `GradManager` records what happens to tensors and differentiates it, `Function` holds a gradient of the user's own."""
+"""Gradients: `GradManager` records what happens to tensors and differentiates it, `Function` holds a gradient of the
+user's own.
+"""
 
 from .function import Function
 from .grad_manager import GradManager

@@ -12,7 +12,8 @@ from ..core.tensor import Tensor
 class Function:
     """Derive from this and write `forward(self, *inputs)` and `backward(self, *output_grads)`; then call an instance.
 
-    Neither method is recorded: what `backward` returns (one gradient per input, or None for one without) is the gradient. Values
+    Neither method is recorded: what `backward` returns (one gradient per input, or None for one without) is the
+    gradient. Values
     that backward needs are kept on `self`. Use a new instance for each call.
 
     >>> class Double(Function):
@@ -37,18 +38,21 @@ class Function:
         result = self.forward(*(x.detach() if isinstance(x, Tensor) else x for x in inputs))
         outputs = [result] if isinstance(result, Tensor) else list(result)
         if not all(isinstance(y, Tensor) for y in outputs):
-            raise TypeError(f"{type(self).__name__}.forward must return a tensor or several, got {type(result).__name__}")
+            raise TypeError(
+                f"{type(self).__name__}.forward must return a tensor or several, got {type(result).__name__}"
+            )
         outputs = [y.detach() for y in outputs]
 
         def backward(*grads: Tensor | None) -> list[Tensor | None]:
             found = self.backward(*grads)
             given = [found] if found is None or isinstance(found, Tensor) else list(found)
             if len(given) != len(inputs):
-                raise ValueError(f"{type(self).__name__}.backward returned {len(given)} gradients for {len(inputs)} inputs")
+                raise ValueError(
+                    f"{type(self).__name__}.backward returned {len(given)} gradients for {len(inputs)} inputs"
+                )
             return [g for g, x in zip(given, inputs, strict=True) if isinstance(x, Tensor)]
 
         _rt.record(tensors, outputs, backward)
         if isinstance(result, Tensor):
             return outputs[0]
         return type(result)(outputs) if isinstance(result, (list, tuple)) else outputs
-

@@ -23,7 +23,8 @@ class _Attached:
 class GradManager:
     """Computes gradients of what is recorded with respect to attached tensors, into their `.grad`.
 
-    Gradients accumulate until the tensor's `grad` is set to None (an optimizer's clear_grad does that). Managers nest: an outer one records
+    Gradients accumulate until the tensor's `grad` is set to None (an optimizer's clear_grad does that). Managers nest:
+    an outer one records
     the backward of an inner one, which gives derivatives of higher order.
 
     >>> import tengen, tengen.functional as F
@@ -40,11 +41,16 @@ class GradManager:
         self._tape: _rt.Tape | None = None
         self._watched: list[_Attached] = []
 
-    def attach(self, tensors: Tensor | Iterable[Tensor], callbacks: Callback | Iterable[Callback] | None = None) -> GradManager:
-        """Compute gradients with respect to `tensors` from the next record on (at once, if recording). Tensors are held weakly.
+    def attach(
+        self, tensors: Tensor | Iterable[Tensor], callbacks: Callback | Iterable[Callback] | None = None
+    ) -> GradManager:
+        """Compute gradients with respect to `tensors` from the next record on (at once, if recording). Tensors are held
+        weakly.
 
-        callbacks: each is called as callback(tensor, gradient) when the gradient is known and returns the gradient to use; they run in
-        the order in which they were attached. Returns this manager. Raises TypeError for what is no tensor or not floating.
+        callbacks: each is called as callback(tensor, gradient) when the gradient is known and returns the gradient to
+        use; they run in
+        the order in which they were attached. Returns this manager. Raises TypeError for what is no tensor or not
+        floating.
         """
         given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
         added = [] if callbacks is None else [callbacks] if callable(callbacks) else list(callbacks)
@@ -76,7 +82,9 @@ class GradManager:
         return [t for t in (a.tensor() for a in self._attached.values()) if t is not None]
 
     def detach(self, tensors: Tensor | Iterable[Tensor]) -> None:
-        """Stop computing gradients with respect to `tensors`, from the next record on. Raises KeyError for one that is not attached."""
+        """Stop computing gradients with respect to `tensors`, from the next record on. Raises KeyError for one that is
+        not attached.
+        """
         for tensor in [tensors] if isinstance(tensors, Tensor) else list(tensors):
             if id(tensor) not in self._attached:
                 raise KeyError(f"detach: a tensor of shape {tensor.shape} is not attached")
@@ -110,8 +118,10 @@ class GradManager:
     def backward(self, y: Tensor | Iterable[Tensor] | None = None, dy: Tensor | Iterable[Tensor] | None = None) -> None:
         """Compute the gradients of `y` and add them to the `.grad` of the attached tensors; then stop recording.
 
-        y: a tensor or several; None or an empty list only stops. dy: the gradient with respect to each y, by default ones.
-        Tensors that y does not depend on keep their grad. Raises RuntimeError if nothing was recorded, ValueError if y and dy do not fit.
+        y: a tensor or several; None or an empty list only stops. dy: the gradient with respect to each y, by default
+        ones.
+        Tensors that y does not depend on keep their grad. Raises RuntimeError if nothing was recorded, ValueError if y
+        and dy do not fit.
         """
         if self._tape is None:
             raise RuntimeError("no computation history: call backward inside `with gm:` or after record()")

@@ -1,6 +1,7 @@
 """Programs in, machine code out; knows nothing of tensors or of the runtime.
 
-`program` (graph IR) → `schedule` (what becomes one kernel) → `kernel` (loop IR) → `targets` (LLVM) → `cache` (disk); `plan` is what comes out.
+`program` (graph IR) → `schedule` (what becomes one kernel) → `kernel` (loop IR) → `targets` (LLVM) → `cache` (disk);
+`plan` is what comes out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from .targets.host import Target, host_target
 from .view import View, contiguous
 
 
-def compile_program(program: Program, views: Sequence[View] | None = None, target: Target | None = None, title: str = "program") -> Plan:
+def compile_program(
+    program: Program, views: Sequence[View] | None = None, target: Target | None = None, title: str = "program"
+) -> Plan:
     """Compile a Program for inputs that lie like `views` (row-major if left out), by default for this machine.
 
     title: what dumps call it.

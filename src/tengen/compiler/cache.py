@@ -119,7 +119,9 @@ def _write(path: Path, code: bytes) -> None:
 
 def _shrink(folder: Path) -> None:
     """Remove the oldest entries of a folder that has grown too large."""
-    entries = sorted((stat.st_mtime, stat.st_size, entry.path) for entry in os.scandir(folder) for stat in [entry.stat()])
+    entries = sorted(
+        (stat.st_mtime, stat.st_size, entry.path) for entry in os.scandir(folder) for stat in [entry.stat()]
+    )
     excess = sum(size for _, size, _ in entries) - MAX_BYTES
     if excess <= 0:
         return
@@ -148,6 +150,10 @@ def _trusted(path: str) -> Path | None:
     except OSError:
         return None
     if stat.st_uid != os.geteuid() or stat.st_mode & 0o022:
-        warnings.warn(f"compiled kernels are not kept: {path} belongs to another user or others may write to it", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"compiled kernels are not kept: {path} belongs to another user or others may write to it",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return None
     return Path(path)

@@ -36,7 +36,9 @@ def show_plan(plan: Plan) -> str:
     lines = [f"inputs: {plan.inputs}", f"allocations (bytes): {list(plan.allocations)}"]
     for step in plan.steps:
         if isinstance(step, Launch):
-            lines.append(f"launch {step.name}: buffers {list(step.buffers)}, {step.tiles} tiles, work {step.work}, params {list(step.params)}")
+            lines.append(
+                f"launch {step.name}: buffers {list(step.buffers)}, {step.tiles} tiles, work {step.work}, params {list(step.params)}"
+            )
         else:
             lines.append(f"call {step.name}: {[p.slot for p in step.inputs]} -> {[p.slot for p in step.outputs]}")
     lines += [f"output: slot {p.slot} + {p.offset} bytes, {p.type}, strides {p.strides}" for p in plan.outputs]
@@ -48,11 +50,18 @@ def show_nest(nest: Nest) -> str:
     """A loop nest as text."""
     kinds = ["kept" if d < nest.kept else "reduced" for d in range(nest.dims)]
     dims = [f"i{d} {kind}{', lanes' if d == nest.lane else ''}" for d, kind in enumerate(kinds)]
-    lines = ["dims: " + "; ".join(dims) + (f"; serial from i{nest.serial_from}" if nest.serial_from is not None else "")]
+    lines = [
+        "dims: " + "; ".join(dims) + (f"; serial from i{nest.serial_from}" if nest.serial_from is not None else "")
+    ]
     for number, access in enumerate(nest.accesses):
         extra = f", {len(access.bounds)} bounds, fill {access.fill}" if access.bounds else ""
-        lines.append(f"buffer {number}: {access.dtype} steps {' '.join(access.steps)}{extra}" + (f", {access.indirect} indices" if access.indirect else ""))
+        lines.append(
+            f"buffer {number}: {access.dtype} steps {' '.join(access.steps)}{extra}"
+            + (f", {access.indirect} indices" if access.indirect else "")
+        )
     for number, instr in enumerate(nest.code):
         args = ", ".join(f"%{a}" for a in instr.args)
-        lines.append(f"%{number} = {instr.op}({args}) : {instr.dtype}" + (f"  [{instr.attr}]" if instr.attr is not None else ""))
+        lines.append(
+            f"%{number} = {instr.op}({args}) : {instr.dtype}" + (f"  [{instr.attr}]" if instr.attr is not None else "")
+        )
     return "\n".join(lines)

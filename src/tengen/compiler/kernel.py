@@ -124,7 +124,6 @@ OTHER = {
 OPS = frozenset(UNARY) | frozenset(BINARY) | frozenset(OTHER)
 
 
-
 # -- what a well-formed Nest is ----------------------------------------------------------------------------------
 
 STORAGE_DTYPES = (
@@ -133,7 +132,18 @@ STORAGE_DTYPES = (
 ).split()
 MONOIDS = "sum prod max min any all argmax argmin".split()
 COMPARISONS = "eq ne lt le gt ge isnan isinf".split()
-ARITY = {"load": 0, "const": 0, "index": 0, "cast": 1, "wrap": 1, "round_to": 1, "select": 3, "fma": 3, "store": 1, "random": 2}
+ARITY = {
+    "load": 0,
+    "const": 0,
+    "index": 0,
+    "cast": 1,
+    "wrap": 1,
+    "round_to": 1,
+    "select": 3,
+    "fma": 3,
+    "store": 1,
+    "random": 2,
+}
 
 
 def verify(nest: Nest) -> None:
@@ -146,7 +156,9 @@ def verify(nest: Nest) -> None:
         if not 0 <= nest.serial_from <= nest.kept:
             raise ValueError(f"serial_from {nest.serial_from} is outside the {nest.kept} kept dims")
         if nest.lane != nest.kept - 1:
-            raise ValueError(f"a serial nest runs in index order only with the last kept dim as lane, not dim {nest.lane}")
+            raise ValueError(
+                f"a serial nest runs in index order only with the last kept dim as lane, not dim {nest.lane}"
+            )
     for i, access in enumerate(nest.accesses):
         _verify_access(nest, access, f"access {i}")
     for i, instr in enumerate(nest.code):
@@ -224,8 +236,19 @@ def _verify_types(nest: Nest, instr: Instr, args: list[str], where: str) -> None
         expected = args
     if args != expected:
         raise ValueError(f"{where}: arguments are {', '.join(args)}, expected {', '.join(expected)}")
-    result = "bool" if op in COMPARISONS else "int64" if op in ("index", "random") or instr.attr in ("argmax", "argmin") else dtype
+    result = (
+        "bool"
+        if op in COMPARISONS
+        else "int64"
+        if op in ("index", "random") or instr.attr in ("argmax", "argmin")
+        else dtype
+    )
     if dtype != result:
         raise ValueError(f"{where}: the value is {result}, not {dtype}")
-    if dtype == "bool" and (op in UNARY or op in BINARY) and op not in COMPARISONS and op not in ("and", "or", "xor", "not"):
+    if (
+        dtype == "bool"
+        and (op in UNARY or op in BINARY)
+        and op not in COMPARISONS
+        and op not in ("and", "or", "xor", "not")
+    ):
         raise ValueError(f"{where}: not defined for bool")

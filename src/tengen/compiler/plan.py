@@ -54,7 +54,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Plan:
-    """See the module docstring. `donations` are pairs (allocation slot, input) that may share memory when the caller gives the input away."""
+    """See the module docstring. `donations` are pairs (allocation slot, input) that may share memory when the caller
+    gives the input away.
+    """
 
     inputs: int
     allocations: tuple[int, ...]

@@ -46,7 +46,7 @@ class Type:
 class _Interned(type):
     """Equal parameters give the same object, so ops compare by identity, here and in the runtime."""
 
-    _table: WeakValueDictionary[tuple[Any, ...], Op] = WeakValueDictionary()
+    _table: ClassVar[WeakValueDictionary[tuple[Any, ...], Op]] = WeakValueDictionary()
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         made = super().__call__(*args, **kwargs)
@@ -76,7 +76,9 @@ class Op(metaclass=_Interned):
         """The types of the outputs; raises TypeError or ValueError on a wrong call."""
         raise NotImplementedError(f"{self.name} has no shape rule")
 
-    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]) -> Sequence[Value | None]:
+    def grad(
+        self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
+    ) -> Sequence[Value | None]:
         """Gradients with respect to the inputs, written with ops; None where there is none.
 
         They may still have a broadcast shape or a wider dtype: whoever asks sums and casts them to the input's type.
@@ -116,7 +118,9 @@ class Constant(Op):
 
 @dataclass(frozen=True, eq=False)
 class Number(Op):
-    """A number that kernels get as an argument, such as a size: another one makes no new kernel, as another Constant would."""
+    """A number that kernels get as an argument, such as a size: another one makes no new kernel, as another Constant
+    would.
+    """
 
     value: float | int
     dtype: str
@@ -138,11 +142,15 @@ class Iota(Op):
 class ViewOp(Op):
     """The same elements under other indices."""
 
-    stretches: ClassVar[bool] = False  # only repeats elements as broadcasting does, so a kernel that computes the input can go on with it
+    stretches: ClassVar[bool] = (
+        False  # only repeats elements as broadcasting does, so a kernel that computes the input can go on with it
+    )
     fills: ClassVar[bool] = False  # may show elements that the input does not have
 
     def view(self, view: View) -> View | None:
-        """Where the output's elements lie, given where the input's do; None: it must be copied to row-major order first."""
+        """Where the output's elements lie, given where the input's do; None: it must be copied to row-major order
+        first.
+        """
         raise NotImplementedError
 
 
@@ -160,7 +168,8 @@ class Reduction(Op):
 class Gather(Op):
     """Reads input 0 at positions that the other inputs (int32 or int64, broadcast against each other) give.
 
-    `sources` says for each output dim which dim of input 0 it runs along, or -1 if it is a dim of the index; `axes` are the dims of
+    `sources` says for each output dim which dim of input 0 it runs along, or -1 if it is a dim of the index; `axes` are
+    the dims of
     input 0 that are indexed, one for each index input; `index_dims` the output dims that the index's dims become.
     """
 
@@ -170,7 +179,8 @@ class Gather(Op):
 
 
 class Scatter(Op):
-    """Input 0 with input 1 written (`mode` "set") or added ("add") at the positions that a Gather with the same parameters reads.
+    """Input 0 with input 1 written (`mode` "set") or added ("add") at the positions that a Gather with the same
+    parameters reads.
 
     Where positions repeat, they are written in row-major order of input 1.
     """
@@ -210,7 +220,9 @@ class Contraction(Op):
         return view
 
     def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: Any) -> Any:
-        """The `schedule.contraction.Contraction` for inputs that lie, once spread, like `views`, on a vector unit `unit`."""
+        """The `schedule.contraction.Contraction` for inputs that lie, once spread, like `views`, on a vector unit
+        `unit`.
+        """
         raise NotImplementedError
 
 
@@ -245,7 +257,9 @@ def _operator(name: str, reflected: bool = False) -> Callable[..., Value]:
 
 
 class Value:
-    """One SSA value: a Program input (node None) or an output of a node. Python's operators record ops, as they do on tensors."""
+    """One SSA value: a Program input (node None) or an output of a node. Python's operators record ops, as they do on
+    tensors.
+    """
 
     __slots__ = ("builder", "index", "node", "type")
 

@@ -1,6 +1,8 @@
-"""Where the elements of a value lie in its buffer: shape, strides, offset, and conditions for the elements that are not there.
+"""Where the elements of a value lie in its buffer: shape, strides, offset, and conditions for the elements that are not
+there.
 
-A `View` is what reshape, transpose, slice, broadcast, pad and sliding windows do to a buffer without touching it. Element `index` lies at
+A `View` is what reshape, transpose, slice, broadcast, pad and sliding windows do to a buffer without touching it.
+Element `index` lies at
 `offset + sum(stride[d] * index[d])`, provided that every `Edge` holds; otherwise it has the value `fill`.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import prod
 
 
@@ -65,7 +68,10 @@ class View:
         """Stretch dims of extent 1 and add leading dims, as NumPy broadcasts."""
         lead = len(shape) - len(self.shape)
         old = (1,) * lead + self.shape
-        picks = [None if (o == 1 and (s != 1 or d < lead)) else d - lead for d, (o, s) in enumerate(zip(old, shape, strict=True))]
+        picks = [
+            None if (o == 1 and (s != 1 or d < lead)) else d - lead
+            for d, (o, s) in enumerate(zip(old, shape, strict=True))
+        ]
         return self._remap(shape, picks)
 
     def slice(self, starts: Sequence[int], extents: Sequence[int], steps: Sequence[int]) -> View:
@@ -92,8 +98,17 @@ class View:
                 edges.append(Edge(tuple(int(i == d) for i in range(len(shape))), -before[d], extent))
         return replace(moved, edges=tuple(edges), fill=fill)
 
-    def windows(self, axes: Sequence[int], counts: Sequence[int], sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> View:
-        """Sliding windows along `axes`: dim axes[i] becomes counts[i] window positions, and the places inside a window follow as new last dims."""
+    def windows(
+        self,
+        axes: Sequence[int],
+        counts: Sequence[int],
+        sizes: Sequence[int],
+        strides: Sequence[int],
+        dilations: Sequence[int],
+    ) -> View:
+        """Sliding windows along `axes`: dim axes[i] becomes counts[i] window positions, and the places inside a window
+        follow as new last dims.
+        """
         step = dict(zip(axes, strides, strict=True))
         count = dict(zip(axes, counts, strict=True))
         rank = len(self.shape)
@@ -154,10 +169,15 @@ def contiguous(shape: Sequence[int]) -> View:
 
 
 def match_dims(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], list[int]]]:
-    """The shortest runs of old dims and of new dims that hold the same number of elements, in order (no extent may be 0)."""
-    pairs, i, j = [], 0, 0
+    """The shortest runs of old dims and of new dims that hold the same number of elements, in order (no extent may be
+    0).
+    """
+    pairs: list[tuple[list[int], list[int]]] = []
+    i = j = 0
     while i < len(old) or j < len(new):
-        olds, news, a, b = [], [], 1, 1
+        olds: list[int] = []
+        news: list[int] = []
+        a = b = 1
         while True:
             if i < len(old) and (not olds or a < b):
                 olds.append(i)
@@ -178,7 +198,7 @@ def match_dims(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], 
 def _merged_stride(dims: list[tuple[int, int]]) -> int | None:
     """The stride of several (extent, stride) dims read as one, or None; 0 for no dims."""
     real = [(extent, stride) for extent, stride in dims if extent != 1]
-    for (_, outer), (extent, inner) in zip(real, real[1:], strict=False):
+    for (_, outer), (extent, inner) in pairwise(real):
         if outer != inner * extent:
             return None
     return real[-1][1] if real else 0

@@ -1,4 +1,6 @@
-"""What the runtime calls when it has no Plan yet: from (op, descriptors) to a runtime Plan, and from an op to its backward."""
+"""What the runtime calls when it has no Plan yet: from (op, descriptors) to a runtime Plan, and from an op to its
+backward.
+"""
 
 from __future__ import annotations
 
@@ -66,24 +68,34 @@ def to_runtime(plan: Plan, device: str) -> _rt.Plan:
 
 def _index_error(names: Sequence[str]) -> Callable[[int], None]:
     def fail(status: int) -> None:
-        raise IndexError(f"{' or '.join(sorted(set(names)))}: index tensor {status - 1} holds a value outside the dimension that it indexes")
+        raise IndexError(
+            f"{' or '.join(sorted(set(names)))}: index tensor {status - 1} holds a value outside the dimension that it indexes"
+        )
 
     return fail
 
 
 @lru_cache(maxsize=8192)
-def _saved(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], needs: tuple[bool, ...]) -> tuple[int, ...] | None:
+def _saved(
+    op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], needs: tuple[bool, ...]
+) -> tuple[int, ...] | None:
     return gradient.saved(op, inputs, outputs, needs)
 
 
-def gradient_hook(op: Op, inputs: Sequence[Any], outputs: Sequence[Any], needs: Sequence[bool]) -> tuple[int, ...] | None:
+def gradient_hook(
+    op: Op, inputs: Sequence[Any], outputs: Sequence[Any], needs: Sequence[bool]
+) -> tuple[int, ...] | None:
     """Which inputs and outputs the backward of `op` wants kept; None if it has none."""
     return _saved(op, tuple(map(type_of, inputs)), tuple(map(type_of, outputs)), tuple(needs))
 
 
-def backward_hook(op: Op, inputs: Sequence[Any], outputs: Sequence[Any], needs: Sequence[bool], present: Sequence[bool]) -> tuple[Any, ...]:
+def backward_hook(
+    op: Op, inputs: Sequence[Any], outputs: Sequence[Any], needs: Sequence[bool], present: Sequence[bool]
+) -> tuple[Any, ...]:
     """The op that computes the gradients of `op`, with what it takes and what its outputs belong to."""
-    found = gradient.backward(op, tuple(map(type_of, inputs)), tuple(map(type_of, outputs)), tuple(needs), tuple(present))
+    found = gradient.backward(
+        op, tuple(map(type_of, inputs)), tuple(map(type_of, outputs)), tuple(needs), tuple(present)
+    )
     return found.op, found.args, found.results
 
 
@@ -92,7 +104,10 @@ def foreign_hook(op: Op, inputs: Sequence[Any]) -> Any:
     if any(isinstance(x, Value) for x in inputs):
         outputs = record(op, *inputs)
         return outputs[0] if len(outputs) == 1 else outputs
-    if not all(isinstance(x, (_rt.Tensor, bool, int, float)) or hasattr(x, "__array__") or isinstance(x, (list, tuple)) for x in inputs):
+    if not all(
+        isinstance(x, (_rt.Tensor, bool, int, float)) or hasattr(x, "__array__") or isinstance(x, (list, tuple))
+        for x in inputs
+    ):
         return NotImplemented
     tensors = [x if isinstance(x, (_rt.Tensor, bool, int, float)) else _make_tensor(x) for x in inputs]
     return _rt.apply(op, *tensors)

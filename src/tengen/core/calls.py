@@ -1,4 +1,6 @@
-"""Calls of ops on tensors that both Tensor's methods and `functional` are made of: arguments checked, defaults filled in, one apply."""
+"""Calls of ops on tensors that both Tensor's methods and `functional` are made of: arguments checked, defaults filled
+in, one apply.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from .._rt import Tensor, apply
 from ..base.dtype import canonical
+from .convert import to_numpy
 from .ops.base import normal_axes, normal_axis
 from .ops.elemwise import TypeCvt
 from .ops.formula import Mean
@@ -18,7 +21,7 @@ from .ops.shape import Reduced, Reshape, Transpose
 Axes = int | Sequence[int] | None
 
 
-def astype(x: Tensor, dtype: Any) -> Tensor:
+def astype(x: Tensor, dtype: Any) -> Any:
     """`x` converted to `dtype`; itself if it has it already."""
     name = canonical(dtype)
     return x if x.desc.dtype == name else apply(TypeCvt(name), x)
@@ -29,15 +32,14 @@ def integers(values: Any) -> tuple[int, ...]:
     if isinstance(values, (int, np.integer)):
         return (int(values),)
     if isinstance(values, Tensor):
-        values = values.tolist()
-        return integers(values)
+        return integers(to_numpy(values).tolist())
     values = list(values)
     if len(values) == 1 and isinstance(values[0], (list, tuple, Tensor)):
         return integers(values[0])
     return tuple(int(v) for v in values)
 
 
-def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
+def reshape(x: Tensor, shape: Sequence[int]) -> Any:
     """`x` under another shape; one extent may be -1."""
     wanted = integers(shape)
     if -1 in wanted:
@@ -50,12 +52,12 @@ def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
     return apply(Reshape(wanted), x)
 
 
-def transpose(x: Tensor, pattern: Iterable[int]) -> Tensor:
+def transpose(x: Tensor, pattern: Iterable[int]) -> Any:
     """`x` with its dims in the order `pattern`."""
     return apply(Transpose(tuple(normal_axis("transpose", d, x.ndim) for d in integers(pattern))), x)
 
 
-def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Any:
     """The dims from `start_axis` to `end_axis` (included) as one."""
     if x.ndim == 0:
         return reshape(x, (1,))
@@ -63,7 +65,7 @@ def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     return reshape(x, (*x.shape[:start], int(np.prod(x.shape[start : end + 1], dtype=int)), *x.shape[end + 1 :]))
 
 
-def reduce(x: Tensor, mode: str, axis: Axes = None, keepdims: bool = False) -> Tensor:
+def reduce(x: Tensor, mode: str, axis: Axes = None, keepdims: bool = False) -> Any:
     """Fold the axes `axis` (all, if None) with the reduction `mode`."""
     axes = normal_axes(mode.lower(), axis, x.ndim)
     if mode == "MEAN":

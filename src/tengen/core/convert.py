@@ -14,7 +14,8 @@ DEFAULTS = {"float64": "float32", "int64": "int32", "uint64": "int32", "uint32":
 
 
 def from_data(data: Any, dtype: str | None, device: str) -> Tensor:
-    """A tensor with a copy of `data`: a number, nested sequences, anything NumPy can read. `dtype` is a name; None keeps the data's own.
+    """A tensor with a copy of `data`: a number, nested sequences, anything NumPy can read. `dtype` is a name; None
+    keeps the data's own.
 
     Raises TypeError for data that holds no numbers.
     """
@@ -32,7 +33,9 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
     except ValueError as error:
         raise ValueError(f"a tensor needs sequences of equal lengths: {error}") from None
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"a tensor holds bool, integers or floats; cannot make one from {type(data).__name__} of dtype {array.dtype}")
+        raise TypeError(
+            f"a tensor holds bool, integers or floats; cannot make one from {type(data).__name__} of dtype {array.dtype}"
+        )
     if array.size == 0 and isinstance(data, (list, tuple)) and dtype is None:
         array = array.astype(np.float32)
     name = dtype or DEFAULTS.get(array.dtype.name, array.dtype.name)
@@ -51,7 +54,11 @@ def _stored(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
     """The array in the storage form of the dtype; bfloat16 as its bits, rounded to nearest even."""
     if name != "bfloat16":
         return array.astype(NUMPY_CLASS[name], copy=False)
-    bits = array.astype(np.float32).view(np.uint32) if array.ndim else np.asarray(array, np.float32).reshape(1).view(np.uint32)
+    bits = (
+        array.astype(np.float32).view(np.uint32)
+        if array.ndim
+        else np.asarray(array, np.float32).reshape(1).view(np.uint32)
+    )
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
     nan = (bits & 0x7FFFFFFF) > 0x7F800000
     return np.where(nan, (bits >> 16) | 0x40, rounded).astype(np.uint16).reshape(array.shape)

@@ -1,6 +1,7 @@
 """Gradients of ops: runs their rules symbolically, once, and makes of what they record an op of its own.
 
-The backward of an op is again an op (`Recorded`), run by the same apply as every other, so it can be differentiated too.
+The backward of an op is again an op (`Recorded`), run by the same apply as every other, so it can be differentiated
+too.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Recorded(Composite):
 class Backward:
     """What the runtime needs to run an op's gradient.
 
-    op: computes gradients from `args`, which index inputs + outputs + output gradients; results[i]: the input that its i-th output is the gradient of.
+    op: computes gradients from `args`, which index inputs + outputs + output gradients; results[i]: the input that its
+    i-th output is the gradient of.
     """
 
     op: Op | None
@@ -44,15 +46,20 @@ class Backward:
 
 
 @lru_cache(maxsize=8192)
-def backward(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], needs: tuple[bool, ...], present: tuple[bool, ...]) -> Backward:
-    """The gradient of `op` with respect to the inputs that `needs` names, given the output gradients that are `present`."""
+def backward(
+    op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], needs: tuple[bool, ...], present: tuple[bool, ...]
+) -> Backward:
+    """The gradient of `op` with respect to the inputs that `needs` names, given the output gradients that are
+    `present`.
+    """
     builder = Builder()
     xs = [builder.input(t) for t in inputs]
     ys = [builder.input(t) for t in outputs]
     gs = [builder.input(t) if here else None for t, here in zip(outputs, present, strict=True)]
     wanted = [x for x, need in zip(xs, needs, strict=True) if need]
-    found = dict(zip(wanted, pull_back(op, xs, ys, gs, wanted), strict=True))
-    results = tuple(i for i, x in enumerate(xs) if found.get(x) is not None)
+    pulled = zip(wanted, pull_back(op, xs, ys, gs, wanted), strict=True)
+    found = {x: g for x, g in pulled if g is not None}
+    results = tuple(i for i, x in enumerate(xs) if x in found)
     if not results:
         return Backward(None, (), ())
     program = builder.finish(found[xs[i]] for i in results)
@@ -66,7 +73,9 @@ def backward(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], needs:
     return Backward(Recorded(f"grad_{op.name}", Program(kept, program.nodes, program.outputs)), args, results)
 
 
-def pull_back(op: Op, xs: Sequence[Value], ys: Sequence[Value], gs: Sequence[Value | None], wanted: Sequence[Value]) -> list[Value | None]:
+def pull_back(
+    op: Op, xs: Sequence[Value], ys: Sequence[Value], gs: Sequence[Value | None], wanted: Sequence[Value]
+) -> list[Value | None]:
     """The gradients of `wanted` (among `xs`) by one reverse sweep over what `op` expands to.
 
     Where the formula's results appear in rules, the values `ys` that were kept from the forward run stand for them.
@@ -99,7 +108,9 @@ def pull_back(op: Op, xs: Sequence[Value], ys: Sequence[Value], gs: Sequence[Val
 
 
 def fit(grad: Value | None, like: Value) -> Value | None:
-    """A gradient summed over broadcast axes and cast to the type of the value it belongs to; None for dtypes that have none."""
+    """A gradient summed over broadcast axes and cast to the type of the value it belongs to; None for dtypes that have
+    none.
+    """
     if grad is None or not is_float(like.dtype):
         return None
     if grad.shape != like.shape:
@@ -115,13 +126,15 @@ def _accumulate(grads: dict[Value, Value | None], value: Value, grad: Value | No
         grads[value] = grad if known is None else OPERATORS["add"](known, grad)
 
 
-def saved(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], needs: tuple[bool, ...]) -> tuple[int, ...] | None:
-    """Which inputs and outputs (indices into inputs + outputs) the backward will want; None if `op` is not differentiable."""
+def saved(
+    op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], needs: tuple[bool, ...]
+) -> tuple[int, ...] | None:
+    """Which inputs and outputs (indices into inputs + outputs) the backward will want; None if `op` is not
+    differentiable.
+    """
     if not op.differentiable() or not any(is_float(t.dtype) for t in outputs):
         return None
     found = backward(op, inputs, outputs, needs, tuple(is_float(t.dtype) for t in outputs))
     if found.op is None:
         return None
     return tuple(a for a in found.args if a < len(inputs) + len(outputs))
-
-

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._rt import Tensor, apply, update
-from .convert import from_data
+from .convert import from_data, to_numpy
 from .ops.base import INTS
 from .ops.index import MaskedFill, PutIndexed, TakeIndexed, put_op, take_op
 from .ops.shape import SetSubtensor, Slice, Subtensor
@@ -16,7 +16,9 @@ from .ops.shape import SetSubtensor, Slice, Subtensor
 
 @dataclass
 class Parsed:
-    """An index, read: a slice of each dim, the shape after dropping and adding dims, and the integer tensors with their axes in that shape."""
+    """An index, read: a slice of each dim, the shape after dropping and adding dims, and the integer tensors with their
+    axes in that shape.
+    """
 
     starts: list[int] = field(default_factory=list)
     extents: list[int] = field(default_factory=list)
@@ -66,7 +68,9 @@ def get_item(x: Tensor, index: Any) -> Tensor:
     part, shape = parsed.part, tuple(parsed.shape)
     if not parsed.arrays:
         return apply(Subtensor(part, shape), x)
-    return apply(TakeIndexed(part, shape, take_op(len(shape), parsed.axes, parsed.index_rank, parsed.apart)), x, *parsed.arrays)
+    return apply(
+        TakeIndexed(part, shape, take_op(len(shape), parsed.axes, parsed.index_rank, parsed.apart)), x, *parsed.arrays
+    )
 
 
 def set_item(x: Tensor, index: Any, value: Any) -> None:
@@ -99,7 +103,9 @@ def parse(index: Any, x: Tensor) -> Parsed:
         elif _is_mask(item):
             rank = len(_shape(item))
             if _shape(item) != tuple(shape[dim : dim + rank]):
-                raise IndexError(f"a mask of shape {_shape(item)} does not fit dimensions {dim} to {dim + rank - 1} of shape {tuple(shape)}")
+                raise IndexError(
+                    f"a mask of shape {_shape(item)} does not fit dimensions {dim} to {dim + rank - 1} of shape {tuple(shape)}"
+                )
             for positions in np.nonzero(_numpy(item)):
                 parsed.take_array(_index_tensor(positions, device), shape[dim])
                 dim += 1
@@ -131,7 +137,9 @@ def _expand(items: tuple[Any, ...], rank: int) -> list[Any]:
     for item in items:
         known = item is None or item is Ellipsis or isinstance(item, (int, np.integer, slice)) or _is_array(item)
         if not known:
-            raise IndexError(f"{item!r} of type {type(item).__name__} is no index; use integers, slices, None, ..., masks or integer tensors")
+            raise IndexError(
+                f"{item!r} of type {type(item).__name__} is no index; use integers, slices, None, ..., masks or integer tensors"
+            )
     used = sum(len(_shape(i)) if _is_mask(i) else 1 for i in items if i is not None and i is not Ellipsis)
     if used > rank:
         raise IndexError(f"{used} indices are too many for a tensor of {rank} dimension{'s' * (rank != 1)}")
@@ -155,7 +163,9 @@ def _is_array(item: Any) -> bool:
 def _is_mask(item: Any) -> bool:
     if isinstance(item, Tensor):
         return bool(item.desc.dtype == "bool")
-    return isinstance(item, (bool, np.bool_)) or (isinstance(item, (np.ndarray, list)) and np.asarray(item).dtype == np.bool_)
+    return isinstance(item, (bool, np.bool_)) or (
+        isinstance(item, (np.ndarray, list)) and np.asarray(item).dtype == np.bool_
+    )
 
 
 def _shape(item: Any) -> tuple[int, ...]:
@@ -163,7 +173,7 @@ def _shape(item: Any) -> tuple[int, ...]:
 
 
 def _numpy(item: Any) -> np.ndarray[Any, Any]:
-    return np.asarray(item.numpy() if isinstance(item, Tensor) else item)
+    return to_numpy(item) if isinstance(item, Tensor) else np.asarray(item)
 
 
 def _index_tensor(item: Any, device: str) -> Tensor:

@@ -23,7 +23,8 @@ from .ops.shape import Copy
 class Tensor(_rt.Tensor):
     """An n-dimensional array of one dtype on one device.
 
-    data: a number, nested sequences of numbers, a NumPy array, another tensor. dtype: of the elements; by default that of the data, but float64
+    data: a number, nested sequences of numbers, a NumPy array, another tensor. dtype: of the elements; by default that
+    of the data, but float64
     becomes float32 and int64 becomes int32. device: a name such as "cpu0"; by default the default device.
     Raises TypeError for data that are no numbers, ValueError for ragged sequences.
 
@@ -96,7 +97,9 @@ class Tensor(_rt.Tensor):
     def item(self, *args: int) -> float | int | bool:
         """The element as a Python number: the only one, or the one at the given position."""
         if not args and self.size != 1:
-            raise ValueError(f"item() of a tensor of shape {self.shape}: it has {self.size} elements; give the position of one")
+            raise ValueError(
+                f"item() of a tensor of shape {self.shape}: it has {self.size} elements; give the position of one"
+            )
         number: float | int | bool = to_numpy(self).item(*args)
         return number
 
@@ -187,9 +190,15 @@ class Tensor(_rt.Tensor):
     # -- new values for this handle ------------------------------------------------------------------------
 
     def set_value(self, value: Any) -> None:
-        """Take over the elements, shape and dtype of `value` (a tensor or anything a tensor can be made of); the device stays."""
+        """Take over the elements, shape and dtype of `value` (a tensor or anything a tensor can be made of); the device
+        stays.
+        """
         made = value if isinstance(value, _rt.Tensor) else Tensor(value, device=self.device)
-        self._reset(made._detach() if made.desc.device == self.desc.device else _rt.apply(Copy(self.desc.device), made._detach()))
+        self._reset(
+            made._detach()
+            if made.desc.device == self.desc.device
+            else _rt.apply(Copy(self.desc.device), made._detach())
+        )
 
     def reset_zero(self) -> None:
         """Set every element to zero."""

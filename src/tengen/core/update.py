@@ -14,7 +14,9 @@ from .ops.elemwise import cast
 
 @dataclass(frozen=True, eq=False)
 class FusedUpdate(Composite):
-    """For each of `count` parts: targets = rule(*targets, *inputs, *scalars). Inputs: all targets, all other inputs, the scalars."""
+    """For each of `count` parts: targets = rule(*targets, *inputs, *scalars). Inputs: all targets, all other inputs,
+    the scalars.
+    """
 
     rule: Callable[..., Any]
     count: int
@@ -46,11 +48,16 @@ class FusedUpdate(Composite):
 
 
 def fused_update(
-    rule: Callable[..., Any], targets: Sequence[tuple[Tensor, ...]], inputs: Sequence[tuple[Tensor, ...]], scalars: Sequence[float] = ()
+    rule: Callable[..., Any],
+    targets: Sequence[tuple[Tensor, ...]],
+    inputs: Sequence[tuple[Tensor, ...]],
+    scalars: Sequence[float] = (),
 ) -> None:
-    """For each i: targets[i] = rule(*targets[i], *inputs[i], *scalars), all in one Program, in place where memory allows.
+    """For each i: targets[i] = rule(*targets[i], *inputs[i], *scalars), all in one Program, in place where memory
+    allows.
 
-    rule: written with operators and functional calls; its identity names the Program, so use module-level functions or cached ones.
+    rule: written with operators and functional calls; its identity names the Program, so use module-level functions or
+    cached ones.
     scalars: numbers that may change from call to call.
     """
     if not targets:

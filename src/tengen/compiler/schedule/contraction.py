@@ -21,14 +21,11 @@ from .register_tile import RegisterTile, choose
 BLOCK_ROWS = 240
 """Rows of C in one launch tile, at most; a multiple of most tiles' rows."""
 PANEL_BYTES = 3 << 19
-"""A panel of B (all of k) up to this size stays in the level-2 cache while the rows of a launch tile pass, so k is not
-blocked."""
+"""A panel of B (all of k) up to this size stays in the level-2 cache while rows pass, so k is not blocked."""
 LONG_BLOCK_K = 1024
-"""Steps of k between two visits of C where a panel would be larger: visits cost more than reading B from the level-2
-cache."""
+"""Steps of k between two visits of C where a panel would be larger; visits cost more than a B in the level-2 cache."""
 BLOCK_K = 256
-"""The same where A's rows lie side by side: a tile then uses a few numbers of each line of A, and the next rows want
-the rest of it."""
+"""The same where k has a stride in A: a register tile uses a part of each line of A, and the next rows use the rest."""
 TILE_WORK = 1 << 22
 """Floating-point operations that are worth one launch tile (tens of microseconds)."""
 LOAD_WORK = 32
@@ -60,11 +57,10 @@ class Unit:
 
 @dataclass(frozen=True)
 class Axis:
-    """A coordinate of the source as a function of the physical index: position = offset + sum(coefficients[i] *
-    index[i]).
+    """A coordinate of the source as a function of the physical index.
 
-    It counts only where 0 <= position < limit, and moves dimension `dim` of the source by `scale * position`. Several
-    axes may share a `dim` (a dimension that is seen as two).
+    position = offset + sum(coefficients[i] * index[i]). It counts only where 0 <= position < limit, and moves dimension
+    `dim` of the source by `scale * position`. Several axes may share a `dim` (a dimension that is seen as two).
     """
 
     dim: int
@@ -76,8 +72,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Relayout:
-    """An operand's physical buffer: C-contiguous of `shape`; each element is one of the source, or 0 where an axis is
-    out of range."""
+    """An operand's physical buffer, C-contiguous of `shape`.
+
+    Each element is one of the source, or 0 where an axis is out of range.
+    """
 
     shape: tuple[int, ...]
     axes: tuple[Axis, ...]
@@ -115,8 +113,10 @@ class Relayout:
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel run. `buffers` names what it is given, in order, of: a, b, bias, workspace, out. `work` counts
-    operations."""
+    """One kernel run.
+
+    buffers: what the kernel is given, in order, by name: a, b, bias, workspace, out. work: floating-point operations.
+    """
 
     kernel: ContractionKernel | SumKernel
     buffers: tuple[str, ...]
@@ -159,8 +159,11 @@ class Loop:
 
 @dataclass(frozen=True)
 class Nest:
-    """A contraction over physical buffers: loops, slowest first (at most two batch, three row and three k loops once
-    merged)."""
+    """A contraction over physical buffers: its loops, slowest first.
+
+    Once merged, there are at most two batch, three row and three k loops. b_panel: elements from one panel of B to the
+    next. offsets: of A, B and C.
+    """
 
     batch: tuple[Loop, ...]
     rows: tuple[Loop, ...]
@@ -194,8 +197,7 @@ def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def merge(loops: Sequence[Loop]) -> tuple[Loop, ...]:
-    """The same loops with single turns dropped and neighbours joined where the outer one continues the inner one in
-    every operand."""
+    """The same loops, single turns dropped, and neighbours joined where the outer one continues the inner one."""
     merged: list[Loop] = []
     for loop in loops:
         if loop.extent == 1:
@@ -452,7 +454,7 @@ def _matmul(
     run = None if a_k == 1 else extent(rows) if a_strides[0] == 1 else 1
     tile = choose(extent(rows), n, unit.lanes_of(storage.out), unit.registers, run)
     b_panel, b_k = tile.panel, b_strides[0]
-    if expand or must_pack(extent(rows), k, n, b_strides, tile):
+    if expand or must_pack(extent(rows), k, n, b_strides, tile, unit):
         kept = [expand or loop.b != 0 for loop in loops]
         looped = [loop.extent if keep else 1 for loop, keep in zip(loops, kept, strict=True)]
         b_relayout = pack_columns(looped, k, n, tile.panel, len(batch))
@@ -465,13 +467,15 @@ def _matmul(
     return Contraction(a_relayout, b_relayout, out_strides, out_size, launches, workspace)
 
 
-def must_pack(rows: int, k: int, n: int, b_strides: tuple[int, int], tile: RegisterTile) -> bool:
-    """Whether B is copied into panels: where a row is not contiguous, where its tail would need masked loads that the
-    target lacks, or where it is read so often that the copy pays for itself (rows of a panel far apart miss the
-    caches)."""
+def must_pack(rows: int, k: int, n: int, b_strides: tuple[int, int], tile: RegisterTile, unit: Unit) -> bool:
+    """Whether B is copied into panels.
+
+    It is where a row of B is not contiguous, where its tail needs masked loads that the machine lacks, and where it
+    is read so often that the copy pays for itself (the rows of a panel, if far apart, miss the caches).
+    """
     if n > 1 and b_strides[1] != 1:
         return True
-    if tile.lanes < MASKED_LANES and n % tile.panel:
+    if unit.lanes < MASKED_LANES and n % tile.panel:
         return True
     return rows >= PACK_ROWS and n > tile.panel and k * n >= PACK_SIZE
 

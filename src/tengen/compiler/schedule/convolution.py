@@ -154,7 +154,7 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32) -> 
     rows = s.kh * s.kw * s.ic_group
     run = s.ic_group * (s.kw if s.groups == 1 and s.dilation[1] == 1 else 1)
     tile = choose(rows, s.oc_group, unit.lanes_of(storage.out), unit.registers, run)
-    pack = must_pack(rows, s.n * s.oh * s.ow, s.oc_group, (s.oc, 1), tile)
+    pack = must_pack(rows, s.n * s.oh * s.ow, s.oc_group, (s.oc, 1), tile, unit)
     dy = _pack_gradient(s, tile.panel) if pack else _channels_last((s.n, s.oc, s.oh, s.ow), ((0, 0), (0, 0)))
     if pack:
         group, panel, dy_n, dy_h, dy_w, _ = contiguous(dy.shape)

@@ -10,13 +10,27 @@ from typing import Any
 from ..cache import compile_kernels
 from ..kernel import Nest
 from ..plan import ITEM_BYTES, STATUS, Call, Launch, Placed, Plan
-from ..program import Concat, Contraction, Gather, Host, Iota, Node, Place, Program, Reduction, Scatter, Type, Value, ViewOp
+from ..program import (
+    Concat,
+    Contraction,
+    Gather,
+    Host,
+    Iota,
+    Node,
+    Place,
+    Program,
+    Reduction,
+    Scatter,
+    Type,
+    Value,
+    ViewOp,
+)
 from ..targets.host import Target
 from ..targets.nest import NestSource, launch_parameters
 from ..view import View, contiguous, dense
 from . import memory
 from .loops import memory_order
-from .lower import COMPUTE, UNIFORM, Emitter, Location, Operand, dense_like, meeting_dims
+from .lower import COMPUTE, UNIFORM, Emitter, Location, Operand, dense_like, meeting_dims, reshaped
 from .partition import Group, Partition
 from .relayout import contract
 
@@ -109,12 +123,13 @@ class Scheduler:
         self.launch(e, (), "copy", {buffer})
         return Location(buffer, layout)
 
-    def in_memory(self, value: Value) -> Location:
-        """Where a value lies in a real buffer with nothing left to compute."""
+    def in_memory(self, value: Value) -> tuple[int, View]:
+        """The buffer that holds a value, with nothing left to compute, and where in it."""
         place = self.locate(value)
         if place.buffer is None or place.view.edges:
             place = self.materialise(value)
-        return place
+        assert place.buffer is not None
+        return place.buffer, place.view
 
     # -- groups --------------------------------------------------------------------------------------------
 
@@ -157,7 +172,9 @@ class Scheduler:
         self.launch(e, group.axes or (), group.nodes[-1].op.name, self._store(e, self._stored(group), set()))
 
     def _store(self, e: Emitter, values: Sequence[Value], written: set[int]) -> set[int]:
-        """Give values buffers, in the dim order of what the kernel loads, and store them there; returns all buffers written."""
+        """Give values buffers, in the dim order of what the kernel loads, and store them there; returns all buffers
+        written.
+        """
         views = [v for v in e.loads() if values and len(v.shape) == values[0].ndim]
         for value in values:
             layout = dense_like(value.type, views)
@@ -167,11 +184,21 @@ class Scheduler:
             written.add(buffer)
         return written
 
-    def launch(self, e: Emitter, reduced: Sequence[int], name: str, written: set[int], serial: Sequence[int] = (), skip_for: int | None = None) -> None:
+    def launch(
+        self,
+        e: Emitter,
+        reduced: Sequence[int],
+        name: str,
+        written: set[int],
+        serial: Sequence[int] = (),
+        skip_for: int | None = None,
+    ) -> None:
         """Make a step of what an emitter has collected."""
         nest, loops, numbers = e.finish(reduced, self.target.lanes, serial)
         params, tiles = launch_parameters(nest, loops.extents, numbers)
-        buffers = [(o.buffer or 0, o.view.offset * ITEM_BYTES[o.dtype] if o.buffer is not None else 0) for o in e.operands]
+        buffers = [
+            (o.buffer or 0, o.view.offset * ITEM_BYTES[o.dtype] if o.buffer is not None else 0) for o in e.operands
+        ]
         if nest.needs_status:
             self.checks.append(name)
             buffers.append((STATUS, 0))
@@ -214,8 +241,8 @@ class Scheduler:
         axes = tuple(d + (d >= axis) for d in group.axes)  # the parts' dim, at `axis`, is kept
         row = tuple(1 if d in axes else s for d, s in enumerate(cut))
         one = (*group.row_shape[:axis], 1, *group.row_shape[axis:])
-        first = Emitter(self.locate, cut, lambda view: _reshaped(view.broadcast(group.shape), cut))
-        second = Emitter(self.locate, row, lambda view: _reshaped(view.broadcast(group.row_shape), one).broadcast(row))
+        first = Emitter(self.locate, cut, lambda view: reshaped(view.broadcast(group.shape), cut))
+        second = Emitter(self.locate, row, lambda view: reshaped(view.broadcast(group.row_shape), one).broadcast(row))
         written, later = set(), []
         for node in group.nodes:
             out = node.outputs[0]
@@ -224,7 +251,12 @@ class Scheduler:
                 dtype = COMPUTE[out.dtype]
                 buffer = self.buffer(Type(dtype, row))
                 written.add(buffer)
-                first("store", first.value(out), dtype=dtype, attr=first.operand(Operand(buffer, dtype, contiguous(row).broadcast(cut))))
+                first(
+                    "store",
+                    first.value(out),
+                    dtype=dtype,
+                    attr=first.operand(Operand(buffer, dtype, contiguous(row).broadcast(cut))),
+                )
                 part = second("load", dtype=dtype, attr=second.operand(Operand(buffer, dtype, contiguous(row))))
                 second.define(out, second.reduce([part], node.op.monoid, dtype))
             elif out.shape == group.shape and group.passes[out] == 0:
@@ -240,7 +272,12 @@ class Scheduler:
 
     def _cut(self, group: Group) -> tuple[int, int]:
         """The reduced axis to cut (the slowest in memory) and the number of parts, which divides it."""
-        views = [self.locate(v).view.broadcast(group.shape) for n in group.nodes for v in n.inputs if v not in group.passes and v.shape == group.shape]
+        views = [
+            self.locate(v).view.broadcast(group.shape)
+            for n in group.nodes
+            for v in n.inputs
+            if v not in group.passes and v.shape == group.shape
+        ]
         axes = [d for d in memory_order(group.shape, views) if d in (group.axes or ()) and group.shape[d] > 1]
         most = min(SPLIT_PARTS, prod(group.shape) // SPLIT_ELEMENTS)
         best = (axes[0], 1)
@@ -281,14 +318,22 @@ class Scheduler:
         self.where[node.outputs[0]] = target
 
     def _base_layout(self, base: Value) -> View:
-        """The layout of the base, or for one without memory that of an input of the same shape (its gradient, most likely)."""
-        candidates = [base] if base not in self.parts.uniform else [v for v in self.program.inputs if v.shape == base.shape and v.ndim > 0]
+        """The layout of the base, or for one without memory that of an input of the same shape (its gradient, most
+        likely).
+        """
+        candidates = (
+            [base]
+            if base not in self.parts.uniform
+            else [v for v in self.program.inputs if v.shape == base.shape and v.ndim > 0]
+        )
         views = [self.locate(v).view for v in candidates[:1]]
         return View(base.shape, dense(base.shape, memory_order(base.shape, views)))
 
     def _concat(self, node: Node, op: Concat) -> None:
         out = node.outputs[0]
-        views = [self.locate(v).view for v in node.inputs if v not in self.parts.uniform and len(v.shape) == len(out.shape)]
+        views = [
+            self.locate(v).view for v in node.inputs if v not in self.parts.uniform and len(v.shape) == len(out.shape)
+        ]
         layout = dense_like(out.type, views[:1])
         buffer, start = self.buffer(out.type), 0
         for value in node.inputs:
@@ -300,12 +345,10 @@ class Scheduler:
         self.where[out] = Location(buffer, layout)
 
     def _host(self, node: Node, op: Host) -> None:
-        places = [self.in_memory(v) for v in node.inputs]
-        inputs = [(p.buffer, p.view, v.type) for p, v in zip(places, node.inputs, strict=True)]
-        outputs = []
-        for out in node.outputs:
-            self.where[out] = Location(self.buffer(out.type), contiguous(out.shape))
-            outputs.append((self.where[out].buffer, self.where[out].view, out.type))
+        inputs = [(*self.in_memory(v), v.type) for v in node.inputs]
+        outputs = [(self.buffer(v.type), contiguous(v.shape), v.type) for v in node.outputs]
+        for out, (buffer, view, _) in zip(node.outputs, outputs, strict=True):
+            self.where[out] = Location(buffer, view)
         self.steps.append(HostStep(op, inputs, outputs))
 
     @property
@@ -318,38 +361,38 @@ class Scheduler:
     def _plan(self) -> Plan:
         places = [self.in_memory(v) for v in self.program.outputs]
         count = len(self.program.inputs)
-        kept = [p.buffer for p in places if p.buffer >= count]
+        kept = [buffer for buffer, _ in places if buffer >= count]
         slots, allocations = memory.assign(self.steps, self.bytes, count, kept)
         addresses = dict(zip(map(id, self.sources), compile_kernels(self.sources, self.target), strict=True))
         donated = {} if self.checks else memory.donations(self.steps, self.program, self.where, places)
         steps: list[Launch | Call] = []
         for step in self.steps:
             if isinstance(step, HostStep):
-                steps.append(Call(step.op.compute, _placed(step.inputs, slots), _placed(step.outputs, slots), step.op.name))
+                steps.append(
+                    Call(step.op.compute, _placed(step.inputs, slots), _placed(step.outputs, slots), step.op.name)
+                )
                 continue
-            buffers = tuple((b, 0) if b == STATUS else (slots[b][0], slots[b][1] + offset) for b, offset in step.buffers)
+            buffers = tuple(
+                (b, 0) if b == STATUS else (slots[b][0], slots[b][1] + offset) for b, offset in step.buffers
+            )
             skip = slots[step.skip_for][0] if step.skip_for in donated else None
-            steps.append(Launch(addresses[id(step.source)], buffers, step.params, step.tiles, step.work, step.name, skip))
-        outputs = _placed([(p.buffer, p.view, v.type) for p, v in zip(places, self.program.outputs, strict=True)], slots)
+            steps.append(
+                Launch(addresses[id(step.source)], buffers, step.params, step.tiles, step.work, step.name, skip)
+            )
+        outputs = _placed([(*place, v.type) for place, v in zip(places, self.program.outputs, strict=True)], slots)
         pairs = tuple((slots[b][0], i) for b, i in donated.items())
         return Plan(count, tuple(allocations), tuple(steps), outputs, pairs, tuple(self.checks))
 
 
-def _reshaped(view: View, shape: tuple[int, ...]) -> View:
-    """Cutting one dim in two, or adding one of extent 1, never needs a copy."""
-    result = view.reshape(shape)
-    assert result is not None
-    return result
-
-
 def _placed(items: Sequence[tuple[int, View, Type]], slots: Sequence[tuple[int, int]]) -> tuple[Placed, ...]:
     return tuple(
-        Placed(slots[b][0], slots[b][1] + view.offset * ITEM_BYTES[type.dtype], type, view.strides) for b, view, type in items
+        Placed(slots[b][0], slots[b][1] + view.offset * ITEM_BYTES[type.dtype], type, view.strides)
+        for b, view, type in items
     )
 
 
 def _cost(nest: Nest) -> int:
     """Operations for each element, a function such as exp counted as ten."""
-    return sum(10 if i.op in ("exp", "log", "pow", "tanh", "erf", "sin", "cos", "gather", "scatter") else 1 for i in nest.code)
-
-
+    return sum(
+        10 if i.op in ("exp", "log", "pow", "tanh", "erf", "sin", "cos", "gather", "scatter") else 1 for i in nest.code
+    )

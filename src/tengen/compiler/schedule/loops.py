@@ -17,7 +17,9 @@ STRIDED_COST = 4.0  # a lane that jumps costs about four times one that runs on
 
 @dataclass(frozen=True)
 class Loops:
-    """Loop dims, outermost first, as lists of iteration dims that were merged into one (the last of a list is the fastest)."""
+    """Loop dims, outermost first, as lists of iteration dims that were merged into one (the last of a list is the
+    fastest).
+    """
 
     dims: tuple[tuple[int, ...], ...]
     extents: tuple[int, ...]
@@ -53,10 +55,13 @@ class Loops:
         return "1" if stride == 1 and dim == self.lane else "n"
 
 
-def arrange(shape: Sequence[int], reduced: Sequence[int], views: Sequence[View], lanes: int, serial: Sequence[int] = ()) -> Loops:
+def arrange(
+    shape: Sequence[int], reduced: Sequence[int], views: Sequence[View], lanes: int, serial: Sequence[int] = ()
+) -> Loops:
     """Choose the loops for an iteration over `shape`.
 
-    views: where each operand and result lies over `shape` (row values have stride 0 along the reduced dims), the most important first.
+    views: where each operand and result lies over `shape` (row values have stride 0 along the reduced dims), the most
+    important first.
     serial: kept dims along which writes may meet; they run in index order, inside the others but for the lane.
     """
     numbers = [v.strides for v in views] + [e.coefficients for v in views for e in v.edges]
@@ -77,7 +82,9 @@ def arrange(shape: Sequence[int], reduced: Sequence[int], views: Sequence[View],
     return _loops(shape, runs, count, last)
 
 
-def _loops(shape: Sequence[int], runs: list[tuple[int, ...]], kept: int, lane: int, serial_from: int | None = None) -> Loops:
+def _loops(
+    shape: Sequence[int], runs: list[tuple[int, ...]], kept: int, lane: int, serial_from: int | None = None
+) -> Loops:
     return Loops(tuple(runs), tuple(_extent(run, shape) for run in runs), kept, lane, serial_from)
 
 
@@ -109,8 +116,12 @@ def _extent(run: tuple[int, ...], shape: Sequence[int]) -> int:
     return extent
 
 
-def _pick_lane(runs: Sequence[tuple[int, ...]], extents: Sequence[int], kept: int, views: Sequence[View], lanes: int) -> int:
-    """The loop that makes a vector cheapest: long enough to fill it, with operands that are contiguous or constant along it."""
+def _pick_lane(
+    runs: Sequence[tuple[int, ...]], extents: Sequence[int], kept: int, views: Sequence[View], lanes: int
+) -> int:
+    """The loop that makes a vector cheapest: long enough to fill it, with operands that are contiguous or constant
+    along it.
+    """
 
     def cost(i: int) -> float:
         along = runs[i][-1] if runs[i] else None
@@ -122,5 +133,3 @@ def _pick_lane(runs: Sequence[tuple[int, ...]], extents: Sequence[int], kept: in
         return per_vector * wasted * across
 
     return min(range(len(runs)), key=lambda i: (cost(i), -i))
-
-

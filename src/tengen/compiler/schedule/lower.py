@@ -28,7 +28,9 @@ class Location:
 
 @dataclass(frozen=True)
 class Operand:
-    """One buffer of the kernel: which, where its elements are over the iteration shape, and for indexed ones (stride, size) of each index."""
+    """One buffer of the kernel: which, where its elements are over the iteration shape, and for indexed ones (stride,
+    size) of each index.
+    """
 
     buffer: int | None
     dtype: str
@@ -40,7 +42,9 @@ class Operand:
 class Emitter:
     """Collects the instructions and operands of one kernel. Ops get it as `e` in `Elementwise.emit`."""
 
-    def __init__(self, locate: Callable[[Value], Location], shape: Sequence[int], over: Callable[[View], View] | None = None):
+    def __init__(
+        self, locate: Callable[[Value], Location], shape: Sequence[int], over: Callable[[View], View] | None = None
+    ):
         self.locate, self.shape = locate, tuple(shape)  # of the loops
         self.over = over or (lambda view: view.broadcast(self.shape))  # a view of a value as the loops see it
         self.code: list[Instr] = []
@@ -104,10 +108,20 @@ class Emitter:
     def load(self, value: Value, place: Location, view: View) -> int:
         """The number of an element of `place`, at `view`; `value` says of which dtype."""
         if place.buffer is not None:
-            return self("load", dtype=COMPUTE[value.dtype], attr=self.operand(Operand(place.buffer, value.dtype, self.over(view))))
+            return self(
+                "load",
+                dtype=COMPUTE[value.dtype],
+                attr=self.operand(Operand(place.buffer, value.dtype, self.over(view))),
+            )
         # A running number is the address itself.
-        address = self("load", dtype="int64", attr=self.operand(Operand(None, "iota", self.over(replace(view, offset=0)))))
-        return self("add", address, self("const", dtype="int64", attr=view.offset), dtype="int64") if view.offset else address
+        address = self(
+            "load", dtype="int64", attr=self.operand(Operand(None, "iota", self.over(replace(view, offset=0))))
+        )
+        return (
+            self("add", address, self("const", dtype="int64", attr=view.offset), dtype="int64")
+            if view.offset
+            else address
+        )
 
     def node(self, node: Node) -> None:
         """Append the instructions of an elementwise, reducing or gathering node."""
@@ -136,17 +150,17 @@ class Emitter:
     def _gather(self, op: Gather, node: Node) -> int:
         source, *indices = node.inputs
         access = self._indexed(self.locate(source), source, op, node.outputs[0].shape)
-        return self("gather", *self._indices(op, indices, node.outputs[0].shape), dtype=COMPUTE[source.dtype], attr=access)
+        return self(
+            "gather", *self._indices(op, indices, node.outputs[0].shape), dtype=COMPUTE[source.dtype], attr=access
+        )
 
     def _indices(self, op: Gather | Scatter, indices: Sequence[Value], shape: tuple[int, ...]) -> list[int]:
         extents = tuple(shape[d] for d in op.index_dims)
         numbers = []
         for index in indices:
             place = self.locate(index)
-            view = place.view.broadcast(extents)
             # The index's own dims go to `index_dims` of the output; along the others it does not move.
-            view = view.reshape((*extents, *[1] * (len(shape) - len(extents))))
-            assert view is not None
+            view = reshaped(place.view.broadcast(extents), (*extents, *[1] * (len(shape) - len(extents))))
             rest = iter(range(len(extents), len(shape)))
             order = [op.index_dims.index(d) if d in op.index_dims else next(rest) for d in range(len(shape))]
             numbers.append(self.cast(self.load(index, place, view.permute(order)), "int64"))
@@ -165,7 +179,13 @@ class Emitter:
         target, value, *indices = node.inputs
         number = self.cast(self.value(value), target.dtype)
         access = self._indexed(base, target, op, value.shape)
-        self("scatter", number, *self._indices(op, indices, value.shape), dtype=COMPUTE[target.dtype], attr=(access, op.mode))
+        self(
+            "scatter",
+            number,
+            *self._indices(op, indices, value.shape),
+            dtype=COMPUTE[target.dtype],
+            attr=(access, op.mode),
+        )
 
     def place(self, op: Place, node: Node, base: Location) -> None:
         """Append a write of input 1 where `op.where` looks at the buffer of `base`."""
@@ -195,7 +215,9 @@ class Emitter:
         views = [o.view for o in self.operands]
         return sorted(views, key=lambda v: -sum(1 for s in v.strides if s))
 
-    def finish(self, reduced: Sequence[int], lanes: int, serial: Sequence[int] = ()) -> tuple[Nest, Loops, tuple[AccessNumbers, ...]]:
+    def finish(
+        self, reduced: Sequence[int], lanes: int, serial: Sequence[int] = ()
+    ) -> tuple[Nest, Loops, tuple[AccessNumbers, ...]]:
         """The Nest, its loops and the run-time numbers of its accesses."""
         loops = arrange(self.shape, reduced, self.loads(), lanes, serial)
         pairs = [loops.access(o.dtype, o.view, o.indirect, o.parameter) for o in self.operands]
@@ -208,6 +230,13 @@ class Emitter:
 UNIFORM = Location(None, View((), ()))
 
 
+def reshaped(view: View, shape: tuple[int, ...]) -> View:
+    """A reshape that is known to need no copy: one that cuts a dim in two, or adds or drops dims of extent 1."""
+    result = view.reshape(shape)
+    assert result is not None
+    return result
+
+
 def dense_like(value: Type, views: Sequence[View]) -> View:
     """A dense layout for a result that keeps the dim order of the operands it is computed from."""
     if not views:
@@ -218,7 +247,8 @@ def dense_like(value: Type, views: Sequence[View]) -> View:
 def meeting_dims(view: View) -> list[int]:
     """The dims along which a view may see one element twice: all but those that provably separate.
 
-    Sorted by stride, a dim separates if everything above it moves in multiples of its whole span (inner), or if its stride exceeds
+    Sorted by stride, a dim separates if everything above it moves in multiples of its whole span (inner), or if its
+    stride exceeds
     the span of everything below it (outer).
     """
     order = sorted((d for d, s in enumerate(view.shape) if s > 1), key=lambda d: abs(view.strides[d]))

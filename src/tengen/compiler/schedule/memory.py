@@ -1,4 +1,6 @@
-"""Which memory each buffer of a Plan gets: inputs as they come, results an allocation each, everything else a place in one arena."""
+"""Which memory each buffer of a Plan gets: inputs as they come, results an allocation each, everything else a place in
+one arena.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ class Uses(Protocol):
     def writes(self) -> Sequence[tuple[int, View]]: ...
 
 
-def assign(steps: Sequence[Uses], sizes: Sequence[int], inputs: int, kept: Sequence[int]) -> tuple[list[tuple[int, int]], list[int]]:
+def assign(
+    steps: Sequence[Uses], sizes: Sequence[int], inputs: int, kept: Sequence[int]
+) -> tuple[list[tuple[int, int]], list[int]]:
     """(slot, offset in bytes) of every buffer, and the bytes of every allocation slot.
 
     Buffers that are never alive at the same time share memory in the arena (first fit, largest first).
@@ -33,7 +37,8 @@ def assign(steps: Sequence[Uses], sizes: Sequence[int], inputs: int, kept: Seque
         allocations.append(sizes[buffer])
     alive = lifetimes(steps)
     temporary = [b for b in range(inputs, len(sizes)) if slots[b][0] < 0]
-    arena, placed = 0, []
+    arena = 0
+    placed: list[tuple[int, int, int, int]] = []
     for buffer in sorted(temporary, key=lambda b: -sizes[b]):
         first, last = alive.get(buffer, (0, 0))
         size = -(-max(sizes[buffer], 1) // ALIGNMENT) * ALIGNMENT
@@ -58,21 +63,25 @@ def lifetimes(steps: Sequence[Uses]) -> dict[int, tuple[int, int]]:
     return alive
 
 
-def donations(steps: Sequence[Uses], program: Program, where: Mapping[Value, Any], places: Sequence[Any]) -> dict[int, int]:
-    """Which output buffers may be the memory of the input of the same index, should the caller give that input away: {buffer: input}.
+def donations(
+    steps: Sequence[Uses], program: Program, where: Mapping[Value, Any], places: Sequence[tuple[int, View]]
+) -> dict[int, int]:
+    """Which output buffers may be the memory of the input of the same index, should the caller give that input away:
+    {buffer: input}.
 
-    Safe if both lie alike, nothing reads the input after the step that first writes the output, and that step reads it only
+    Safe if both lie alike, nothing reads the input after the step that first writes the output, and that step reads it
+    only
     at the element that it writes.
     """
     safe = {}
     for i, (output, place) in enumerate(zip(program.outputs, places, strict=True)):
         if i >= len(program.inputs) or output.type != program.inputs[i].type:
             continue
-        source, buffer = where[program.inputs[i]], place.buffer
-        if buffer < len(program.inputs) or sum(p.buffer == buffer for p in places) > 1:
+        source, (buffer, view) = where[program.inputs[i]], place
+        if buffer < len(program.inputs) or sum(b == buffer for b, _ in places) > 1:
             continue
-        whole = place.view.offset == 0 and place.view.strides == source.view.strides
-        if whole and _dense(place.view) and _elementwise(steps, source.buffer, buffer):
+        whole = view.offset == 0 and view.strides == source.view.strides
+        if whole and _dense(view) and _elementwise(steps, source.buffer, buffer):
             safe[buffer] = i
     return safe
 
@@ -94,9 +103,9 @@ def _elementwise(steps: Sequence[Uses], source: int, buffer: int) -> bool:
         writes = [v for b, v in step.writes if b == buffer]
         if written and reads:
             return False
-        if writes and any((r.strides, r.offset, r.edges) != (w.strides, w.offset, w.edges) for r in reads for w in writes):
+        if writes and any(
+            (r.strides, r.offset, r.edges) != (w.strides, w.offset, w.edges) for r in reads for w in writes
+        ):
             return False
         written = written or bool(writes)
     return True
-
-

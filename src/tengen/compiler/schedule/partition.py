@@ -1,8 +1,11 @@
 """What becomes one kernel: puts the nodes of a Program into groups.
 
-A map/reduce group works over one shape and, once a reduction has joined, one set of reduced axes. Its values are *full* (that shape) or *row*
-(extent 1 along the reduced axes). A node joins the group of its operands when it fits and no other group would come to stand both before and after it.
-Values that are the same number everywhere, as they depend on nothing but numbers and 0-d inputs, are *uniform*: every group computes them for itself.
+A map/reduce group works over one shape and, once a reduction has joined, one set of reduced axes. Its values are *full*
+(that shape) or *row*
+(extent 1 along the reduced axes). A node joins the group of its operands when it fits and no other group would come to
+stand both before and after it.
+Values that are the same number everywhere, as they depend on nothing but numbers and 0-d inputs, are *uniform*: every
+group computes them for itself.
 """
 
 from __future__ import annotations
@@ -102,7 +105,9 @@ class Partition:
         else:
             raise TypeError(f"{op.name} is of no kind that the scheduler knows")
 
-    def _join(self, node: Node, shape: tuple[int, ...], axes: tuple[int, ...] | None, fusable: tuple[Value, ...]) -> None:
+    def _join(
+        self, node: Node, shape: tuple[int, ...], axes: tuple[int, ...] | None, fusable: tuple[Value, ...]
+    ) -> None:
         homes = {self.home[v].bit: self.home[v] for v in fusable if v in self.home}
         fitting = [g for g in homes.values() if self._fits(node, g, shape, axes, fusable)]
         if not fitting:
@@ -115,7 +120,9 @@ class Partition:
             group.axes = axes
         self._enter(group, node)
 
-    def _fits(self, node: Node, group: Group, shape: tuple[int, ...], axes: tuple[int, ...] | None, fusable: tuple[Value, ...]) -> bool:
+    def _fits(
+        self, node: Node, group: Group, shape: tuple[int, ...], axes: tuple[int, ...] | None, fusable: tuple[Value, ...]
+    ) -> bool:
         if group.closed:
             return False
         if shape != group.shape and not (axes is None and group.is_row(shape)):
@@ -193,7 +200,8 @@ class Partition:
 
     @staticmethod
     def _by_dependence(nodes: list[Node]) -> list[Node]:
-        pending, done, result = list(nodes), set(), []
+        pending, result = list(nodes), []
+        done: set[Value] = set()
         made = {v for n in nodes for v in n.outputs}
         while pending:
             for node in pending:

@@ -19,17 +19,20 @@ def contract(scheduler: Scheduler, node: Node) -> None:
     op, out = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
     homes = [scheduler.in_memory(v) for v in node.inputs]
-    places = [Location(p.buffer, op.spread(p.view, out.type)) for p in homes]
+    places = [(buffer, op.spread(view, out.type)) for buffer, view in homes]
     target = scheduler.target
-    plan = op.problem([p.view for p in places], [v.type for v in node.inputs], out.type, Unit(target.lanes, target.registers))
+    plan = op.problem(
+        [view for _, view in places], [v.type for v in node.inputs], out.type, Unit(target.lanes, target.registers)
+    )
     buffers: dict[str, tuple[int, View]] = {}
     for name, index, relayout in zip("ab", op.operands, (plan.a, plan.b), strict=True):
-        place, value = places[index], node.inputs[index]
-        assert place.buffer is not None
-        if relayout is None or relayout.is_view(place.view.strides):
-            buffers[name] = (place.buffer, place.view)
+        buffer, view = places[index]
+        if relayout is None or relayout.is_view(view.strides):
+            buffers[name] = places[index]
         else:
-            buffers[name] = _copy(scheduler, place, relayout, value.dtype, f"{op.name}: layout of {name}")
+            buffers[name] = _copy(
+                scheduler, buffer, view, relayout, node.inputs[index].dtype, f"{op.name}: layout of {name}"
+            )
     result = View(out.shape, plan.out_strides)
     scheduler.bytes.append(plan.out_size * ITEM_BYTES[out.dtype])
     buffers["out"] = (len(scheduler.bytes) - 1, result)
@@ -38,7 +41,9 @@ def contract(scheduler: Scheduler, node: Node) -> None:
         buffers["workspace"] = (len(scheduler.bytes) - 1, View((plan.workspace,), (1,)))
     dtypes = {"a": node.inputs[op.operands[0]].dtype, "b": node.inputs[op.operands[1]].dtype}
     for launch in plan.launches:
-        pointers = [(buffers[n][0], buffers[n][1].offset * ITEM_BYTES[dtypes[n]] if n in dtypes else 0) for n in launch.buffers]
+        pointers = [
+            (buffers[n][0], buffers[n][1].offset * ITEM_BYTES[dtypes[n]] if n in dtypes else 0) for n in launch.buffers
+        ]
         uses = [buffers[n] for n in launch.buffers]
         reads = [u for n, u in zip(launch.buffers, uses, strict=True) if n in dtypes]
         writes = [u for n, u in zip(launch.buffers, uses, strict=True) if n not in dtypes]
@@ -46,14 +51,12 @@ def contract(scheduler: Scheduler, node: Node) -> None:
     scheduler.where[out] = Location(buffers["out"][0], result)
 
 
-def _copy(scheduler: Scheduler, place: Location, relayout: Relayout, dtype: str, name: str) -> tuple[int, View]:
-    """A buffer with the elements of `place` as `relayout` wants them."""
+def _copy(scheduler: Scheduler, source: int, view: View, relayout: Relayout, dtype: str, name: str) -> tuple[int, View]:
+    """A buffer with the elements of `source`, which lie like `view`, as `relayout` wants them."""
     edges = tuple(Edge(a.coefficients, a.offset, a.limit) for a in relayout.axes if relayout.pads(a))
-    strides = place.view.strides
-    source = View(relayout.shape, relayout.strides(strides), place.view.offset + relayout.offset(strides), edges)
-    type = Type(dtype, relayout.shape)
-    buffer, layout = scheduler.buffer(type), contiguous(relayout.shape)
+    seen = View(relayout.shape, relayout.strides(view.strides), view.offset + relayout.offset(view.strides), edges)
+    buffer, layout = scheduler.buffer(Type(dtype, relayout.shape)), contiguous(relayout.shape)
     e = Emitter(scheduler.locate, relayout.shape)
-    e.copy(dtype, place.buffer, source, buffer, layout)
+    e.copy(dtype, source, seen, buffer, layout)
     scheduler.launch(e, (), name, {buffer})
     return buffer, layout

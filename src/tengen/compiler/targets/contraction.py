@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 from llvmlite import ir
 
@@ -40,8 +39,7 @@ PARAMETERS = (
     *("b_offset", "b_b0", "b_b1", "b_panel", "b_k0", "b_k1", "b_k2", "b_k3"),
     *("c_offset", "c_b0", "c_b1", "c_split", "c_m0", "c_m1", "c_m2", "bias_b0", "bias_b1"),
 )
-"""Names of the run-time numbers in the order of `params`; strides and offsets count elements, strides may be 0 or
-negative."""
+"""The run-time numbers in the order of `params`; strides and offsets count elements, strides may be 0 or negative."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,11 @@ class ContractionKernel:
     """The static part of a contraction, which makes its code; equal specifications share one compiled kernel.
 
     Buffers: A, B, C and, with `bias`, the bias of shape (n,).
-    a, b, c: storage dtypes; rows x (vectors * lanes): the register tile; unroll: steps of the innermost k loop emitted
-    in a row.
+    a, b, c: storage dtypes. rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop in a row.
     k_loops: 1 to 3 loops kept in registers, (k1, k2, k3), (k1, k2) or (k1), where the last one is innermost.
     blocked: k0 and the blocks of k1 are loops around the tiles, and the sum goes through C in memory.
     accumulate: C is added to, not overwritten. bias: storage dtype of what C starts from instead of zero.
-    a_unit: the innermost k stride of A is 1. a_adjacent: the rows of every register tile lie side by side in A (row
-    stride 1).
+    a_unit: the innermost k stride of A is 1. a_adjacent: the row stride is 1 within every register tile.
     packed: the innermost k stride of B is one panel, and n is padded to whole panels.
     masked: n is not a multiple of the panel, so the ends of rows are stored (and, unless packed, loaded) under a mask.
     """
@@ -257,18 +253,18 @@ class _ContractionEmitter(_Emitter):
         self.loop(low, high, 1, block)
 
     def row_table(self, first: ir.Value, count: ir.Value) -> None:
-        """Fill a_rows and c_rows with the offsets of `count` rows; the tail of the last register tile repeats the last
-        row.
+        """Fill a_rows and c_rows with the offsets of `count` rows.
 
-        Repeated rows are computed and stored twice with equal results, so the register tile needs no test of rows.
+        The tail of the last register tile repeats the last row, which is computed and stored again with equal results,
+        so the register tile needs no test of rows.
         """
         p, add, mul = self.param, self.sum, self.mul
 
-        def entries(done: ir.Value, run: ir.Value, a: ir.Value, c: ir.Value, a_step: Any, c_step: Any) -> None:
+        def entries(done: ir.Value, run: ir.Value, base: dict[str, ir.Value], moves: bool) -> None:
             def entry(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
-                for table, base, step in ((self.a_rows, a, a_step), (self.c_rows, c, c_step)):
+                for table, x in ((self.a_rows, "a"), (self.c_rows, "c")):
                     slot = self.at.gep(table, [add(done, i)], source_etype=I64)
-                    self.at.store(add(base, mul(i, step)), slot)
+                    self.at.store(add(base[x], mul(i, p[f"{x}_m2"])) if moves else base[x], slot)
                 return ()
 
             self.loop(i64(0), run, 1, entry)
@@ -283,14 +279,14 @@ class _ContractionEmitter(_Emitter):
         i0, i1 = self.divmod(rest, p["m1"])
         base = {x: add(mul(i0, p[f"{x}_m0"]), mul(i1, p[f"{x}_m1"]), mul(i2, p[f"{x}_m2"])) for x in "ac"}
         run = self.minimum(self.at.sub(p["m2"], i2), self.at.sub(count, done))
-        entries(done, run, base["a"], base["c"], p["a_m2"], p["c_m2"])
+        entries(done, run, base, moves=True)
         following = add(done, run)
         done.add_incoming(following, self.at.block)
         self.at.cbranch(self.at.icmp_signed("<", following, count), turn, after)
         self.at.position_at_end(after)
         end = self.sum(run, -1)
         last = {x: add(base[x], mul(end, p[f"{x}_m2"])) for x in "ac"}
-        entries(count, i64(self.spec.rows - 1), last["a"], last["c"], 0, 0)
+        entries(count, i64(self.spec.rows - 1), last, moves=False)
 
     # -- one panel of columns ------------------------------------------------------------------------------------
 

@@ -40,7 +40,14 @@ class Target:
 
 # LLVM's processor name, vector lanes, masked widths, gathered widths, float16 conversions, host features that it needs
 _LEVELS = {
-    "avx512": ("x86-64-v4", 16, (8, 16, 32, 64), (32, 64), True, ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "f16c")),
+    "avx512": (
+        "x86-64-v4",
+        16,
+        (8, 16, 32, 64),
+        (32, 64),
+        True,
+        ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "f16c"),
+    ),
     "avx2": ("x86-64-v3", 8, (32, 64), (), True, ("avx2", "fma", "f16c")),
     "x86-64": ("x86-64", 4, (), (), False, ("sse2",)),
     "neon": ("generic", 4, (), (), True, ("neon",)),
@@ -63,7 +70,9 @@ def _target(isa: str) -> Target:
     names = available()
     if isa != "native" and isa not in names:
         lacks = ", ".join(_missing(isa))
-        raise RuntimeError(f"TENGEN_ISA={isa}: this machine has no {isa} ({lacks} missing); it can run {', '.join(names)}")
+        raise RuntimeError(
+            f"TENGEN_ISA={isa}: this machine has no {isa} ({lacks} missing); it can run {', '.join(names)}"
+        )
     if isa == "native" and not names:
         raise RuntimeError(f"tengen makes kernels for x86-64 and ARM with NEON, not for {platform.machine()}")
     name = names[0] if isa == "native" else isa
@@ -72,7 +81,9 @@ def _target(isa: str) -> Target:
     if isa == "native":
         cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     if name == "avx512":
-        features = ",".join(filter(None, (features, "-prefer-256-bit")))  # LLVM avoids 512-bit registers on many processors
+        features = ",".join(
+            filter(None, (features, "-prefer-256-bit"))
+        )  # LLVM avoids 512-bit registers on many processors
     return Target(name, cpu, features, lanes, masked, gathered, half)
 
 

@@ -87,7 +87,9 @@ def _whole(lane: int) -> int:
     return max(-(-lane // CHUNK) * CHUNK, CHUNK)
 
 
-def launch_parameters(nest: Nest, extents: Sequence[int], numbers: Sequence[AccessNumbers]) -> tuple[tuple[int, ...], int]:
+def launch_parameters(
+    nest: Nest, extents: Sequence[int], numbers: Sequence[AccessNumbers]
+) -> tuple[tuple[int, ...], int]:
     """The params of a launch, and how many tiles it has (none if there is nothing to do)."""
     split = tiling(nest, extents)
     params = pack(tuple(extents), tuple(numbers))

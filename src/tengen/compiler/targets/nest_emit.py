@@ -26,6 +26,7 @@ class NestEmitter(Flow):
         super().__init__()
         self.nest, self.target, self.structure = nest, target, Structure(nest)
         self.width, self.tail = self.structure.width(target), self.structure.tail_width(target)
+        self.one_loop = self.structure.one_loop(target)
         self._position = 0
         self.extents = [self._next() for _ in range(nest.dims)]
         self.operands = [self._operand(i, access) for i, access in enumerate(nest.accesses)]
@@ -35,7 +36,9 @@ class NestEmitter(Flow):
 
     def text(self) -> str:
         """The LLVM IR of the module."""
-        scope = Scope({}, {}, (i64(0),) * len(self.operands), tuple(tuple(r.offset for r in o.ranges) for o in self.operands))
+        scope = Scope(
+            {}, {}, (i64(0),) * len(self.operands), tuple(tuple(r.offset for r in o.ranges) for o in self.operands)
+        )
         self._settle(scope, 0)
         self._items(scope)
         self.at.ret_void()
@@ -82,7 +85,9 @@ class NestEmitter(Flow):
                     inner = self.memory.enter(inner, self.operands, d, digit)
             self._settle(inner, 0)
             chunk = digits[dims.index(self.nest.lane)] if self.structure.chunked else i64(0)
-            self._serial(inner, [d for d in range(self.structure.parallel, self.nest.kept) if d != self.nest.lane], chunk)
+            self._serial(
+                inner, [d for d in range(self.structure.parallel, self.nest.kept) if d != self.nest.lane], chunk
+            )
             return self._count_up(digits, limits)
 
         self.loop(first, last, 1, item, start)
@@ -125,13 +130,22 @@ class NestEmitter(Flow):
 
         self._along_lanes(scope, begin, end, body, body, ())
 
-    def _along_lanes(self, scope: Scope, begin: ir.Value, end: ir.Value, main: Any, tail: Any, carry: Sequence[Any], rest: Sequence[Any] = ()) -> list[Any]:
+    def _along_lanes(
+        self,
+        scope: Scope,
+        begin: ir.Value,
+        end: ir.Value,
+        main: Any,
+        tail: Any,
+        carry: Sequence[Any],
+        rest: Sequence[Any] = (),
+    ) -> list[Any]:
         """Vectors from `begin` to `end`: `main(scope, carry)` for whole groups, then `tail(scope, rest)`. Returns both carries in one list.
 
-        Where a group is one register and the tail has masks, the tail's loop does everything: half the code.
+        The tail's loop may do everything.
         """
         middle, done = begin, list(carry)
-        if self.width != self.tail:
+        if not self.one_loop:
             length = self.at.sub(end, begin)
             middle = self.at.sub(end, self.at.and_(length, i64(self.width - 1)))
 
@@ -186,11 +200,15 @@ class NestEmitter(Flow):
             if self.structure.lane_is_kept:
                 return visit(outer, carry)
             half = len(carry) // 2
-            return self._along_lanes(outer, i64(0), self.extents[self.nest.lane], visit, visit, carry[:half], carry[half:])
+            return self._along_lanes(
+                outer, i64(0), self.extents[self.nest.lane], visit, visit, carry[:half], carry[half:]
+            )
 
         def visit(inner: Scope, carry: Sequence[Any]) -> Sequence[Any]:
             self._settle(inner, number, wanted)
-            joined = [self._join(inner, i, a) for i, a in zip(folds, self._shaped(carry, folds, inner.width), strict=True)]
+            joined = [
+                self._join(inner, i, a) for i, a in zip(folds, self._shaped(carry, folds, inner.width), strict=True)
+            ]
             for i in sinks:
                 if self.nest.code[i].op in SINKS:
                     self._sink(inner, i)
@@ -209,7 +227,7 @@ class NestEmitter(Flow):
             mains, tails = self._shaped(carry[:half], folds, self.width), self._shaped(carry[half:], folds, self.tail)
             for i, main, tail in zip(folds, mains, tails, strict=True):
                 monoid = str(self.nest.code[i].attr)
-                if self.width == self.tail:
+                if self.one_loop:
                     both = tail
                 else:
                     both = nest_fold.combine(monoid, nest_fold.across(monoid, main, self.tail), tail)
@@ -246,7 +264,11 @@ class NestEmitter(Flow):
         for i, instr in enumerate(self.nest.code):
             if i in scope.values or i not in self.structure.live or instr.op in ("reduce", *SINKS):
                 continue
-            if self.structure.stage[i] <= stage and self.structure.varies[i] <= known and (wanted is None or i in wanted):
+            if (
+                self.structure.stage[i] <= stage
+                and self.structure.varies[i] <= known
+                and (wanted is None or i in wanted)
+            ):
                 scope.values[i] = self._emit(scope, i, instr)
 
     def _emit(self, scope: Scope, number: int, instr: Instr) -> Vec:

@@ -112,7 +112,9 @@ class Memory:
         if (factor, lanes) not in self._multiples:
             with self.at.goto_entry_block():
                 counting = Vec(self.at, ir.Constant(llvm_type("i64", lanes), list(range(lanes))), "i64", lanes)
-                result = counting if isinstance(factor, ir.Constant) else counting * splat(self.at, factor, "i64", lanes)
+                result = (
+                    counting if isinstance(factor, ir.Constant) else counting * splat(self.at, factor, "i64", lanes)
+                )
             self._multiples[factor, lanes] = result
         return self._multiples[factor, lanes]
 
@@ -139,7 +141,14 @@ class Memory:
                 jumps = moved + (self.multiples(i64(1), lanes) if jumps is None else jumps)
         if lanes > 1 and scope.mask is not None:
             conditions.append(scope.mask)
-        return Place(operand, offset, lanes, jumps, _all(c for c in conditions if c.lanes == 1), _all(c for c in conditions if c.lanes > 1))
+        return Place(
+            operand,
+            offset,
+            lanes,
+            jumps,
+            _all(c for c in conditions if c.lanes == 1),
+            _all(c for c in conditions if c.lanes > 1),
+        )
 
     def _conditions(self, scope: Scope, operand: Operand, number: int, lanes: int) -> list[Vec]:
         found = []
@@ -227,7 +236,9 @@ class Memory:
         if place.mask is None:
             self.at.store(raw.value, pointer, align=size)
         else:
-            self._masked("store", kind, lanes, ir.VoidType(), [raw.value, pointer, ir.Constant(I32, size), place.mask.value])
+            self._masked(
+                "store", kind, lanes, ir.VoidType(), [raw.value, pointer, ir.Constant(I32, size), place.mask.value]
+            )
 
     def _write_single(self, place: Place, raw: Vec) -> None:
         """Lane by lane, in order."""
@@ -279,7 +290,9 @@ class Memory:
         pointers = f"v{lanes}p0" if name in ("gather", "scatter") else "p0"
         full = f"llvm.masked.{name}.v{lanes}{kind}.{pointers}"
         module = self.flow.module
-        function = module.globals.get(full) or ir.Function(module, ir.FunctionType(result, [a.type for a in args]), full)
+        function = module.globals.get(full) or ir.Function(
+            module, ir.FunctionType(result, [a.type for a in args]), full
+        )
         return Vec(self.at, self.at.call(function, args), kind, lanes)
 
 

@@ -12,8 +12,11 @@ from .storage import KINDS
 
 SINKS = ("store", "scatter")
 
-# Accumulators of the same sum that are independent hide the latency of an addition; cheap bodies are also unrolled to save loop overhead.
+# Independent accumulators of a reduction hide the latency of an addition. Maps are no faster with more than one vector at a time, and slower
+# where memory is the limit.
 UNROLL = ((12, 4), (40, 2))  # (most instructions in the body, vectors side by side)
+# A body longer than this is written once, under a mask, and not again for whole vectors: that costs it some percent and halves its compile time.
+ONE_LOOP = 100
 
 
 def bits_in_memory(access: Access) -> int:
@@ -148,7 +151,9 @@ class Structure:
     @cached_property
     def cost(self) -> int:
         """About how many vector instructions one pass of the body takes."""
-        return sum(arithmetic.cost(self.nest.code[i]) for i in self.live if self.nest.lane in self.varies[i]) + len(self.passes)
+        return sum(arithmetic.cost(self.nest.code[i]) for i in self.live if self.nest.lane in self.varies[i]) + len(
+            self.passes
+        )
 
     @cached_property
     def one_by_one(self) -> bool:
@@ -173,7 +178,7 @@ class Structure:
         indexed = any(i.op == "gather" and lane in self.varies[n] for n, i in enumerate(self.nest.code))
         if per_lane or indexed or self.jumps:
             return target.lanes
-        unroll = next((count for most, count in UNROLL if self.cost <= most), 1)
+        unroll = next((count for most, count in UNROLL if self.cost <= most), 1) if self.passes else 1
         wide = any(self.nest.code[i].dtype in ("float64", "int64") for i in self.live if lane in self.varies[i])
         return target.lanes * (max(unroll // 2, 1) if wide else unroll)
 
@@ -183,6 +188,11 @@ class Structure:
         moving = [a for a in self.nest.accesses if a.steps[lane] == "1" and not is_number(a)]
         maskable = target.masked and all(bits_in_memory(a) in target.masked for a in moving)
         return target.lanes if maskable and not self.one_by_one else 1
+
+    def one_loop(self, target: Target) -> bool:
+        """The loop of the tail does all the work."""
+        width, tail = self.width(target), self.tail_width(target)
+        return width == tail and (tail == 1 or self.cost > ONE_LOOP)
 
 
 def access_number(instr: Instr) -> int:

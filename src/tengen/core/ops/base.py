@@ -29,7 +29,9 @@ def broadcast_shapes(op: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
         extents = {s[d] for s in shapes if len(s) >= -d and s[d] != 1}
         if len(extents) > 1:
             shown = " and ".join(map(str, shapes))
-            raise ValueError(f"{op}: shapes {shown} do not broadcast: dimension {d} is {sorted(extents)}; each must be equal or 1")
+            raise ValueError(
+                f"{op}: shapes {shown} do not broadcast: dimension {d} is {sorted(extents)}; each must be equal or 1"
+            )
         result.append(extents.pop() if extents else 1)
     return tuple(result)
 

@@ -1,4 +1,6 @@
-"""Convolutions (as cross-correlations): three contractions that are each other's gradients, and the depthwise case, a map over channels."""
+"""Convolutions (as cross-correlations): three contractions that are each other's gradients, and the depthwise case, a
+map over channels.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ class Convolution(_Convolving):
     def infer(self, *types: Type) -> tuple[Type, ...]:
         x, w = types
         if len(x.shape) != 4 or len(w.shape) != 4:
-            raise ValueError(f"conv2d takes an input (N, C, H, W) and a weight (out, in / groups, kh, kw), got {x.shape} and {w.shape}")
+            raise ValueError(
+                f"conv2d takes an input (N, C, H, W) and a weight (out, in / groups, kh, kw), got {x.shape} and {w.shape}"
+            )
         if x.shape[1] != w.shape[1] * self.groups or w.shape[0] % self.groups:
             raise ValueError(
                 f"conv2d: an input of {x.shape[1]} channels, shape {x.shape}, does not fit a weight of shape {w.shape} in "
@@ -64,10 +68,14 @@ class Convolution(_Convolving):
             )
         shape = self.output(x.shape, w.shape)
         if min(shape[2:]) <= 0:
-            raise ValueError(f"conv2d: a kernel of {w.shape[2:]} with dilation {self.dilation} does not fit into {x.shape} with padding {self.padding}")
+            raise ValueError(
+                f"conv2d: a kernel of {w.shape[2:]} with dilation {self.dilation} does not fit into {x.shape} with padding {self.padding}"
+            )
         return (Type(promoted("conv2d", types), shape),)
 
-    def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit) -> contraction.Contraction:
+    def problem(
+        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit
+    ) -> contraction.Contraction:
         return convolution.conv_forward(self.sizes(types[0].shape, types[1].shape), unit, _storage(types, out))
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
@@ -80,7 +88,9 @@ class Convolution(_Convolving):
 
 @dataclass(frozen=True, eq=False)
 class ConvolutionBackwardData(_Convolving):
-    """The x-gradient of a Convolution from w and dy: also the transposed convolution. `size` is the height and width of the result."""
+    """The x-gradient of a Convolution from w and dy: also the transposed convolution. `size` is the height and width of
+    the result.
+    """
 
     size: tuple[int, ...]
 
@@ -91,13 +101,17 @@ class ConvolutionBackwardData(_Convolving):
     def infer(self, *types: Type) -> tuple[Type, ...]:
         w, dy = types
         if len(dy.shape) != 4 or len(w.shape) != 4 or dy.shape[1] != w.shape[0]:
-            raise ValueError(f"{self.name}: an input of shape {dy.shape} does not fit a weight of shape {w.shape} (in, out / groups, kh, kw)")
+            raise ValueError(
+                f"{self.name}: an input of shape {dy.shape} does not fit a weight of shape {w.shape} (in, out / groups, kh, kw)"
+            )
         x = (dy.shape[0], w.shape[1] * self.groups, *self.size)
         if self.output(x, w.shape) != dy.shape:
             raise ValueError(f"{self.name}: no result of size {self.size} convolves to shape {dy.shape}")
         return (Type(promoted(self.name, types), x),)
 
-    def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit) -> contraction.Contraction:
+    def problem(
+        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit
+    ) -> contraction.Contraction:
         # The template's operand a is dy.
         return convolution.conv_by_data(self.sizes(out.shape, types[0].shape), unit, _storage(types[::-1], out))
 
@@ -123,7 +137,9 @@ class ConvolutionBackwardFilter(_Convolving):
         x, dy = types
         return (Type(promoted("conv2d", types), (dy.shape[1], x.shape[1] // self.groups, *self.size)),)
 
-    def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit) -> contraction.Contraction:
+    def problem(
+        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit
+    ) -> contraction.Contraction:
         return convolution.conv_by_weight(self.sizes(types[0].shape, out.shape), unit, _storage(types, out))
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
@@ -136,7 +152,8 @@ class ConvolutionBackwardFilter(_Convolving):
 
 @dataclass(frozen=True, eq=False)
 class Conv2d(Formula):
-    """The convolution that users call: inputs x, weight and perhaps a bias (1, oc, 1, 1). Depthwise ones become a map over channels.
+    """The convolution that users call: inputs x, weight and perhaps a bias (1, oc, 1, 1). Depthwise ones become a map
+    over channels.
 
     A grouped weight may have five dims (groups, oc / groups, ic / groups, kh, kw).
     """

@@ -1,7 +1,9 @@
 """Element-wise ops. One row per mode: the kernel instruction, the dtype of the result, the gradient.
 
-A row's gradient gets (g, y, *x): the gradient of the result, the result, the operands; it returns one gradient per operand, not yet summed
-over broadcast axes (core/gradient.py does that). Without one the mode is not differentiable or its gradient is zero everywhere.
+A row's gradient gets (g, y, *x): the gradient of the result, the result, the operands; it returns one gradient per
+operand, not yet summed
+over broadcast axes (core/gradient.py does that). Without one the mode is not differentiable or its gradient is zero
+everywhere.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ SQRT_PI = math.sqrt(math.pi)
 class Row:
     """One mode. `result` is the rule for dtypes:
 
-    same: the promoted dtype, computed in it; float: floats stay, all else becomes float32; compare: computed in the promoted
+    same: the promoted dtype, computed in it; float: floats stay, all else becomes float32; compare: computed in the
+    promoted
     dtype, the result is bool; logic: operands become bool; bits: bool and integers only.
     """
 
@@ -30,6 +33,116 @@ class Row:
     result: str
     grad: Callable[..., Sequence[Value | None]] | None = None
 
+
+@dataclass(frozen=True, eq=False)
+class Elemwise(Elementwise):
+    """The element-wise op `mode`; the modes are the rows of ROWS."""
+
+    mode: str
+
+    @property
+    def name(self) -> str:
+        return self.mode.lower()
+
+    @property
+    def row(self) -> Row:
+        return ROWS[self.mode]
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        row = self.row
+        if len(types) != row.arity:
+            raise TypeError(f"{self.name} takes {row.arity} operand{'s' * (row.arity > 1)}, got {len(types)}")
+        shape = broadcast_shapes(self.name, *(t.shape for t in types))
+        dtype = promoted(self.name, types)
+        if row.result == "float":
+            dtype = as_float(dtype)
+        elif row.result == "bits" and dtype in FLOATS:
+            raise TypeError(f"{self.name} works on bool and integers, got {' and '.join(t.dtype for t in types)}")
+        elif row.result in ("compare", "logic"):
+            dtype = "bool"
+        elif row.result == "same" and dtype == "bool" and row.instr not in ("max", "min"):
+            dtype = "int32"
+        return (Type(dtype, shape),)
+
+    def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
+        row = self.row
+        work = out.dtype
+        if row.result == "compare":
+            work = promoted(self.name, types)
+            if row.arity == 1:
+                work = as_float(work)
+        operands = [e.cast(a, work) for a in args]
+        if row.instr == "relu":
+            return int(e("max", operands[0], e.cast(e("const", dtype="int32", attr=0), work), dtype=e.compute(work)))
+        if work in FLOATS and row.instr == "mod":
+            return int(
+                e("fmod", *operands, dtype=e.compute(work))
+            )  # as the reference: C's for floats, Python's for integers
+        if work in INTS and row.instr in ("floor", "ceil", "round"):
+            return int(operands[0])
+        return int(e.narrow(e(row.instr, *operands, dtype=e.compute(out.dtype)), out.dtype))
+
+    def grad(
+        self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
+    ) -> Sequence[Value | None]:
+        (g,) = grads
+        if self.row.grad is None or g is None:
+            return [None] * len(inputs)
+        return self.row.grad(g, outputs[0], *inputs)
+
+    def has_gradient(self) -> bool:
+        return self.row.grad is not None
+
+
+@dataclass(frozen=True, eq=False)
+class TypeCvt(Elementwise):
+    """Converts to `dtype`; floats go to integers by truncation, saturating."""
+
+    dtype: str
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (Type(self.dtype, types[0].shape),)
+
+    def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
+        return int(e.narrow(e.cast(args[0], out.dtype), out.dtype))
+
+    def grad(
+        self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
+    ) -> Sequence[Value | None]:
+        return [grads[0]]
+
+
+@dataclass(frozen=True, eq=False)
+class Where(Elementwise):
+    """Input 1 where the mask, input 0, is not zero, else input 2."""
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        shape = broadcast_shapes("where", *(t.shape for t in types))
+        return (Type(promoted("where", types[1:]), shape),)
+
+    def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
+        mask, yes, no = args
+        return int(
+            e("select", e.cast(mask, "bool"), e.cast(yes, out.dtype), e.cast(no, out.dtype), dtype=e.compute(out.dtype))
+        )
+
+    def grad(
+        self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
+    ) -> Sequence[Value | None]:
+        (mask, _, _), (g,) = inputs, grads
+        return [None, g and where(mask, g, 0.0), g and where(mask, 0.0, g)]
+
+
+def cast(x: Value, dtype: str) -> Value:
+    """`x` as `dtype`."""
+    return x if x.dtype == dtype else TypeCvt(dtype)(x)
+
+
+where = Where()
+
+POW, LOG, SIGN, EXP = Elemwise("POW"), Elemwise("LOG"), Elemwise("SIGN"), Elemwise("EXP")
+SIGMOID, SIN, COS, SINH, COSH = (Elemwise(m) for m in ("SIGMOID", "SIN", "COS", "SINH", "COSH"))
+SQRT, RSQRT = Elemwise("SQRT"), Elemwise("RSQRT")
 
 ROWS: dict[str, Row] = {
     # -- arithmetic
@@ -95,107 +208,6 @@ ROWS: dict[str, Row] = {
     "SHL": Row("shl", 2, "bits"),
     "SHR": Row("shr", 2, "bits"),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Elemwise(Elementwise):
-    """The element-wise op `mode`; the modes are the rows of ROWS."""
-
-    mode: str
-
-    @property
-    def name(self) -> str:
-        return self.mode.lower()
-
-    @property
-    def row(self) -> Row:
-        return ROWS[self.mode]
-
-    def infer(self, *types: Type) -> tuple[Type, ...]:
-        row = self.row
-        if len(types) != row.arity:
-            raise TypeError(f"{self.name} takes {row.arity} operand{'s' * (row.arity > 1)}, got {len(types)}")
-        shape = broadcast_shapes(self.name, *(t.shape for t in types))
-        dtype = promoted(self.name, types)
-        if row.result == "float":
-            dtype = as_float(dtype)
-        elif row.result == "bits" and dtype in FLOATS:
-            raise TypeError(f"{self.name} works on bool and integers, got {' and '.join(t.dtype for t in types)}")
-        elif row.result in ("compare", "logic"):
-            dtype = "bool"
-        elif row.result == "same" and dtype == "bool" and row.instr not in ("max", "min"):
-            dtype = "int32"
-        return (Type(dtype, shape),)
-
-    def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
-        row = self.row
-        work = out.dtype
-        if row.result == "compare":
-            work = promoted(self.name, types)
-            if row.arity == 1:
-                work = as_float(work)
-        operands = [e.cast(a, work) for a in args]
-        if row.instr == "relu":
-            return int(e("max", operands[0], e.cast(e("const", dtype="int32", attr=0), work), dtype=e.compute(work)))
-        if work in FLOATS and row.instr == "mod":
-            return int(e("fmod", *operands, dtype=e.compute(work)))  # as the reference: C's for floats, Python's for integers
-        if work in INTS and row.instr in ("floor", "ceil", "round"):
-            return int(operands[0])
-        return int(e.narrow(e(row.instr, *operands, dtype=e.compute(out.dtype)), out.dtype))
-
-    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]) -> Sequence[Value | None]:
-        (g,) = grads
-        if self.row.grad is None or g is None:
-            return [None] * len(inputs)
-        return self.row.grad(g, outputs[0], *inputs)
-
-    def has_gradient(self) -> bool:
-        return self.row.grad is not None
-
-
-@dataclass(frozen=True, eq=False)
-class TypeCvt(Elementwise):
-    """Converts to `dtype`; floats go to integers by truncation, saturating."""
-
-    dtype: str
-
-    def infer(self, *types: Type) -> tuple[Type, ...]:
-        return (Type(self.dtype, types[0].shape),)
-
-    def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
-        return int(e.narrow(e.cast(args[0], out.dtype), out.dtype))
-
-    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]) -> Sequence[Value | None]:
-        return [grads[0]]
-
-
-@dataclass(frozen=True, eq=False)
-class Where(Elementwise):
-    """Input 1 where the mask, input 0, is not zero, else input 2."""
-
-    def infer(self, *types: Type) -> tuple[Type, ...]:
-        shape = broadcast_shapes("where", *(t.shape for t in types))
-        return (Type(promoted("where", types[1:]), shape),)
-
-    def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
-        mask, yes, no = args
-        return int(e("select", e.cast(mask, "bool"), e.cast(yes, out.dtype), e.cast(no, out.dtype), dtype=e.compute(out.dtype)))
-
-    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]) -> Sequence[Value | None]:
-        (mask, _, _), (g,) = inputs, grads
-        return [None, g and where(mask, g, 0.0), g and where(mask, 0.0, g)]
-
-
-def cast(x: Value, dtype: str) -> Value:
-    """`x` as `dtype`."""
-    return x if x.dtype == dtype else TypeCvt(dtype)(x)
-
-
-where = Where()
-
-POW, LOG, SIGN, EXP = Elemwise("POW"), Elemwise("LOG"), Elemwise("SIGN"), Elemwise("EXP")
-SIGMOID, SIN, COS, SINH, COSH = (Elemwise(m) for m in ("SIGMOID", "SIN", "COS", "SINH", "COSH"))
-SQRT, RSQRT = Elemwise("SQRT"), Elemwise("RSQRT")
 
 OPERATORS.update(
     {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...compiler.program import Value
@@ -28,8 +28,7 @@ class Activation(Formula):
         return self.mode
 
     def expand(self, *inputs: Value) -> Value:
-        made: Value = ACTIVATIONS[self.mode](*inputs)
-        return made
+        return ACTIVATIONS[self.mode](*inputs)
 
 
 def _clip(x: Value, lower: Value | float, upper: Value | float) -> Value:
@@ -43,7 +42,7 @@ def _logaddexp(a: Value, b: Value) -> Value:
     return high + SOFTPLUS(-gap)
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[..., Value]] = {
     "gelu": lambda x: x * 0.5 * (ERF(x * math.sqrt(0.5)) + 1.0),
     "silu": lambda x: x * SIGMOID(x),
     "relu6": lambda x: _clip(x, 0.0, 6.0),
@@ -131,9 +130,11 @@ class LogSoftmax(Formula):
 
 @dataclass(frozen=True, eq=False)
 class CrossEntropy(Formula):
-    """The negative log-likelihood of integer labels along `axis` (extent 1 stays), from logits or, without, from probabilities.
+    """The negative log-likelihood of integer labels along `axis` (extent 1 stays), from logits or, without, from
+    probabilities.
 
-    With label smoothing s, over K classes: (1 - s) of it plus s times the mean over all classes (Szegedy et al. 2016, section 7).
+    With label smoothing s, over K classes: (1 - s) of it plus s times the mean over all classes (Szegedy et al. 2016,
+    section 7).
     """
 
     axis: int
@@ -152,7 +153,9 @@ class CrossEntropy(Formula):
         """Where along `axis` the label is."""
         want = tuple(s for d, s in enumerate(x.shape) if d != self.axis)
         if label.shape != want:
-            raise ValueError(f"{self.name}: labels of shape {label.shape} do not fit scores of shape {x.shape} with axis {self.axis}, which want {want}")
+            raise ValueError(
+                f"{self.name}: labels of shape {label.shape} do not fit scores of shape {x.shape} with axis {self.axis}, which want {want}"
+            )
         shape = tuple(1 if d == self.axis else s for d, s in enumerate(x.shape))
         picked: Value = EQ(running(x, self.axis), reshape(label, shape))
         return picked
@@ -176,7 +179,9 @@ class CrossEntropy(Formula):
 
 @dataclass(frozen=True, eq=False)
 class Normalize(Formula):
-    """(x - mean) / sqrt(variance + eps) over `axes`; inputs x, eps, and if affine weight and bias that broadcast against x."""
+    """(x - mean) / sqrt(variance + eps) over `axes`; inputs x, eps, and if affine weight and bias that broadcast
+    against x.
+    """
 
     axes: tuple[int, ...]
     affine: bool
@@ -193,7 +198,8 @@ class Normalize(Formula):
 
 @dataclass(frozen=True, eq=False)
 class BatchNorm(Formula):
-    """Training: normalises over `axes` and gives (y, mean, variance), both over the batch; the variance divided by the count.
+    """Training: normalises over `axes` and gives (y, mean, variance), both over the batch; the variance divided by the
+    count.
 
     Inputs x, weight, bias (shaped to broadcast against x), eps. Ioffe and Szegedy 2015, algorithm 1.
     """

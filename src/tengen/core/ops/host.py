@@ -17,7 +17,9 @@ from .shape import transpose, zeros_of
 
 @dataclass(frozen=True, eq=False)
 class TopK(Host):
-    """The `k` largest or smallest along the last axis, sorted, and their indices (int32). Equal elements keep their order."""
+    """The `k` largest or smallest along the last axis, sorted, and their indices (int32). Equal elements keep their
+    order.
+    """
 
     k: int
     descending: bool
@@ -102,5 +104,3 @@ class SVD(Host):
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         for out, part in zip(outputs, np.linalg.svd(inputs[0], full_matrices=self.full_matrices), strict=True):
             out[...] = part
-
-

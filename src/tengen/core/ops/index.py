@@ -15,7 +15,8 @@ EQ = Elemwise("EQ")
 
 
 def _layout(rank: int, axes: Sequence[int], index_rank: int, apart: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """`sources` and `index_dims` of a Gather under NumPy's rule: the index's dims stand where the first indexed axis was, or in front if
+    """`sources` and `index_dims` of a Gather under NumPy's rule: the index's dims stand where the first indexed axis
+    was, or in front if
     something stood between the index tensors."""
     front = 0 if apart else axes[0]
     rest = [d for d in range(rank) if d not in axes]
@@ -98,7 +99,9 @@ def put_op(mode: str, rank: int, axes: Sequence[int], index_rank: int, apart: bo
 
 @dataclass(frozen=True, eq=False)
 class TakeIndexed(Formula):
-    """Indexing that mixes slices and integer tensors: `part`, then dims dropped or added that lead to `shape`, then `take`."""
+    """Indexing that mixes slices and integer tensors: `part`, then dims dropped or added that lead to `shape`, then
+    `take`.
+    """
 
     part: Slice
     shape: tuple[int, ...]
@@ -174,7 +177,9 @@ class ScatterAlong(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         x, index, source = inputs
-        return put_op(self.mode, x.ndim, range(x.ndim), x.ndim)(x, cast(source, x.dtype), *_everywhere(index, self.axis))
+        return put_op(self.mode, x.ndim, range(x.ndim), x.ndim)(
+            x, cast(source, x.dtype), *_everywhere(index, self.axis)
+        )
 
 
 def _everywhere(index: Value, axis: int) -> list[Value]:
@@ -217,7 +222,9 @@ class IndexingOneHot(Formula):
         axis = normal_axis(self.name, self.axis, x.ndim)
         want = tuple(s for d, s in enumerate(x.shape) if d != axis)
         if index.shape != want:
-            raise ValueError(f"{self.name}: an index of shape {index.shape} does not fit {x.shape} without axis {axis}, {want}")
+            raise ValueError(
+                f"{self.name}: an index of shape {index.shape} does not fit {x.shape} without axis {axis}, {want}"
+            )
         chosen = running(x, axis)
         picked = EQ(chosen, reshape(index, tuple(1 if d == axis else s for d, s in enumerate(x.shape))))
         return total(where(picked, x, 0.0), [axis])

@@ -35,7 +35,9 @@ class MatMul(Contraction):
     def spread(self, view: View, out: Type) -> View:
         return view.broadcast((*out.shape[:-2], *view.shape[-2:]))
 
-    def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit) -> contraction.Contraction:
+    def problem(
+        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit
+    ) -> contraction.Contraction:
         lead, (a, b) = out.shape[:-2], views
         (m, k), n = a.shape[-2:], b.shape[-1]
         batch = [contraction.Batch(e, x, y) for e, x, y in zip(lead, a.strides, b.strides, strict=False)]
@@ -59,7 +61,9 @@ def _turned(x: Value) -> Value:
 
 @dataclass(frozen=True, eq=False)
 class Product(Formula):
-    """`a @ b` as users mean it: either may be transposed first, a 1-d operand is a row or a column whose dim disappears again, dtypes are promoted."""
+    """`a @ b` as users mean it: either may be transposed first, a 1-d operand is a row or a column whose dim disappears
+    again, dtypes are promoted.
+    """
 
     transpose_a: bool = False
     transpose_b: bool = False
@@ -89,7 +93,9 @@ class Linear(Formula):
     def expand(self, *inputs: Value) -> Value:
         x, weight, *bias = inputs
         if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
-            raise ValueError(f"linear: an input of shape {x.shape} does not fit a weight of shape {weight.shape} (out_features, in_features)")
+            raise ValueError(
+                f"linear: an input of shape {x.shape} does not fit a weight of shape {weight.shape} (out_features, in_features)"
+            )
         # All leading dims are rows of one matrix.
         rows = reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
         y = reshape(Product(transpose_b=True)(rows, weight), (*x.shape[:-1], weight.shape[0]))

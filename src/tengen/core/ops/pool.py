@@ -38,7 +38,9 @@ class Pooling(Formula):
             raise ValueError(f"{self.name} takes a tensor (N, C, H, W), got shape {x.shape}")
         room = [s + 2 * p for s, p in zip(x.shape[2:], self.padding, strict=True)]
         if any(k > r for k, r in zip(self.kernel, room, strict=True)):
-            raise ValueError(f"{self.name}: a window of {self.kernel} does not fit into {tuple(room)}, the padded size of shape {x.shape}")
+            raise ValueError(
+                f"{self.name}: a window of {self.kernel} does not fit into {tuple(room)}, the padded size of shape {x.shape}"
+            )
         return Windows((2, 3), self.kernel, self.stride, (1, 1))
 
     def expand(self, *inputs: Value) -> Value:

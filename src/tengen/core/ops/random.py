@@ -1,4 +1,6 @@
-"""Random numbers from a counter: element i of a draw is a function of (seed, offset + i), so it is the same on any number of threads."""
+"""Random numbers from a counter: element i of a draw is a function of (seed, offset + i), so it is the same on any
+number of threads.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from .elemwise import COS, LOG, SQRT, cast, where
 
 @dataclass(frozen=True, eq=False)
 class RandomBits(Elementwise):
-    """Output `which` (0 or 1) of Philox2x32-10 for a counter and a seed: int64 in 0 .. 2**32 - 1. Salmon et al. 2011, section 3."""
+    """Output `which` (0 or 1) of Philox2x32-10 for a counter and a seed: int64 in 0 .. 2**32 - 1. Salmon et al. 2011,
+    section 3.
+    """
 
     which: int
 
@@ -65,7 +69,9 @@ class Normal(Formula):
 
 @dataclass(frozen=True, eq=False)
 class Dropout(Formula):
-    """x / (1 - p) where a random number is at least p, else 0. Inputs: x, p, seed, offset. The backward draws the same numbers again."""
+    """x / (1 - p) where a random number is at least p, else 0. Inputs: x, p, seed, offset. The backward draws the same
+    numbers again.
+    """
 
     def expand(self, *inputs: Value) -> Value:
         x, p, seed, offset = inputs

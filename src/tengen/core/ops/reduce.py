@@ -38,11 +38,15 @@ class Reduce(Reduction):
         (x,) = types
         empty = [d for d in self.axes if x.shape[d] == 0]
         if empty and self.mode in ("MAX", "MIN"):
-            raise ValueError(f"{self.name} over axis {empty[0]} of a tensor of shape {x.shape}: there is no element to choose from")
+            raise ValueError(
+                f"{self.name} over axis {empty[0]} of a tensor of shape {x.shape}: there is no element to choose from"
+            )
         dtype = "int32" if x.dtype == "bool" and self.mode in ("SUM", "PRODUCT") else x.dtype
         return (Type(dtype, _kept(x.shape, self.axes)),)
 
-    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]) -> Sequence[Value | None]:
+    def grad(
+        self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
+    ) -> Sequence[Value | None]:
         (x,), (g,) = inputs, grads
         if g is None or x.dtype not in FLOATS:
             return [None]
@@ -51,7 +55,9 @@ class Reduce(Reduction):
 
 @dataclass(frozen=True, eq=False)
 class ArgExtreme(Reduction):
-    """The index, counted in row-major order over `axes`, of the first maximum ("argmax") or minimum ("argmin"), as int32."""
+    """The index, counted in row-major order over `axes`, of the first maximum ("argmax") or minimum ("argmin"), as
+    int32.
+    """
 
     monoid: str
     axes: tuple[int, ...]
@@ -90,5 +96,3 @@ def arg_extreme(x: Value, axes: Sequence[int], monoid: str) -> Value:
     """The index of the first extreme over `axes`, int64, extents 1 kept."""
     order = broadcast(x.builder.iota(tuple(x.shape[d] if d in axes else 1 for d in range(x.ndim))), x.shape)
     return ArgExtreme(monoid, tuple(axes))(x, order)
-
-

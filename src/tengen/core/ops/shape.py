@@ -1,4 +1,6 @@
-"""Ops that only say where elements are: reshape, transpose, broadcast, slice, pad, windows; and those that put values side by side."""
+"""Ops that only say where elements are: reshape, transpose, broadcast, slice, pad, windows; and those that put values
+side by side.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +124,9 @@ class Pad(ViewOp):
 
 @dataclass(frozen=True, eq=False)
 class Windows(ViewOp):
-    """Sliding windows along `axes` of a (padded) input: the axes become window positions, the places inside a window come last."""
+    """Sliding windows along `axes` of a (padded) input: the axes become window positions, the places inside a window
+    come last.
+    """
 
     axes: tuple[int, ...]
     sizes: tuple[int, ...]
@@ -166,7 +170,9 @@ class Concatenate(Concat):
                 a == b for d, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if d != self.axis
             )
             if not same:
-                raise ValueError(f"concat along axis {self.axis}: shapes {first.shape} and {t.shape} differ elsewhere too")
+                raise ValueError(
+                    f"concat along axis {self.axis}: shapes {first.shape} and {t.shape} differ elsewhere too"
+                )
         extent = sum(t.shape[self.axis] for t in types)
         shape = (*first.shape[: self.axis], extent, *first.shape[self.axis + 1 :])
         return (Type(promoted("concat", types), shape),)
@@ -302,5 +308,3 @@ def pad(x: Value, before: Sequence[int], after: Sequence[int], fill: float = 0.0
 def zeros_of(x: Value) -> Value:
     """Zeros of the type of `x`."""
     return broadcast(cast(x.builder.constant(0.0), x.dtype), x.shape)
-
-

@@ -65,7 +65,8 @@ class Diverged(ArithmeticError):
 class Trainer:
     """A LeNet and all that its training needs.
 
-    The best epoch is the one with the least training loss: the test scans choose nothing, they only tell how good it is.
+    The best epoch is the one with the least training loss: the test scans choose nothing, they only tell how
+    good it is.
 
     Args:
         settings: of the run.

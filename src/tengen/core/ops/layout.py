@@ -1,0 +1,236 @@
+"""Formulae over views: stacking, splitting, repeating, rolling, and the layouts of pixels and windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from ...compiler.program import Value
+from .base import Formula, normal_axis, promoted
+from .elemwise import Elemwise, cast
+from .index import take_op
+from .shape import Concatenate, PlaceView, Slice, Windows, broadcast, pad, reshape, transpose
+
+Pair = tuple[int, int]
+ABS, MAX, MIN = Elemwise("ABS"), Elemwise("MAX"), Elemwise("MIN")
+
+
+def _part(x: Value, axis: int, start: int, extent: int) -> Value:
+    """`extent` elements along `axis` from `start` on."""
+    starts = tuple(start if d == axis else 0 for d in range(x.ndim))
+    part: Value = Slice(starts, (*x.shape[:axis], extent, *x.shape[axis + 1 :]), (1,) * x.ndim)(x)
+    return part
+
+
+def _joined(parts: Sequence[Value], axis: int) -> Value:
+    dtype = promoted("concat", [p.type for p in parts])
+    made: Value = Concatenate(axis)(*(cast(p, dtype) for p in parts))
+    return made
+
+
+@dataclass(frozen=True, eq=False)
+class Join(Formula):
+    """Values side by side along `axis`; numbers count as vectors of one element."""
+
+    axis: int
+
+    @property
+    def name(self) -> str:
+        return "concat"
+
+    def expand(self, *inputs: Value) -> Value:
+        parts = [reshape(x, (1,)) if x.ndim == 0 else x for x in inputs]
+        return _joined(parts, normal_axis(self.name, self.axis, parts[0].ndim))
+
+
+@dataclass(frozen=True, eq=False)
+class Stack(Formula):
+    """Values of one shape side by side along a new axis."""
+
+    axis: int
+
+    def expand(self, *inputs: Value) -> Value:
+        shape = inputs[0].shape
+        for number, x in enumerate(inputs):
+            if x.shape != shape:
+                raise ValueError(f"stack: tensor {number} has the shape {x.shape}, the first one {shape}; they must be equal")
+        axis = normal_axis("stack", self.axis, len(shape) + 1)
+        return _joined([reshape(x, (*shape[:axis], 1, *shape[axis:])) for x in inputs], axis)
+
+
+@dataclass(frozen=True, eq=False)
+class Split(Formula):
+    """The parts along `axis` between `bounds`, which start with 0 and end with the extent."""
+
+    axis: int
+    bounds: tuple[int, ...]
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        (x,) = inputs
+        pairs = zip(self.bounds, self.bounds[1:], strict=False)
+        return [_part(x, self.axis, start, stop - start) for start, stop in pairs]
+
+
+@dataclass(frozen=True, eq=False)
+class Repeat(Formula):
+    """Every element along `axis` `count` times in a row."""
+
+    count: int
+    axis: int
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        before, extent, after = x.shape[: self.axis], x.shape[self.axis], x.shape[self.axis + 1 :]
+        wide = broadcast(reshape(x, (*before, extent, 1, *after)), (*before, extent, self.count, *after))
+        return reshape(wide, (*before, extent * self.count, *after))
+
+
+@dataclass(frozen=True, eq=False)
+class Tile(Formula):
+    """The whole tensor `counts[d]` times along each dim; missing leading dims are added."""
+
+    counts: tuple[int, ...]
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        shape = (*(1,) * (len(self.counts) - x.ndim), *x.shape)
+        split = [e for s in shape for e in (1, s)]
+        wide = [e for c, s in zip(self.counts, shape, strict=True) for e in (c, s)]
+        return reshape(
+            broadcast(reshape(x, split), tuple(wide)), [c * s for c, s in zip(self.counts, shape, strict=True)]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Roll(Formula):
+    """Moves the elements `shifts[i]` places along `axes[i]`; what leaves at the end comes in at the start."""
+
+    shifts: tuple[int, ...]
+    axes: tuple[int, ...]
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        for shift, axis in zip(self.shifts, self.axes, strict=True):
+            extent = x.shape[axis]
+            moved = shift % extent if extent else 0
+            if moved:
+                tail, head = _part(x, axis, extent - moved, moved), _part(x, axis, 0, extent - moved)
+                x = _joined([tail, head], axis)
+        return x
+
+
+@dataclass(frozen=True, eq=False)
+class RollFlat(Formula):
+    """Roll of the elements in row-major order."""
+
+    shift: int
+
+    @property
+    def name(self) -> str:
+        return "roll"
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        return reshape(Roll((self.shift,), (0,)).expand(reshape(x, (x.size,))), x.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class PadBy(Formula):
+    """Padding that repeats elements: `mode` "edge" the outermost one, "reflect" those next to it, mirrored."""
+
+    mode: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return "pad"
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        places = [self._places(x, d) for d in range(x.ndim)]
+        seen: Value = take_op(x.ndim, range(x.ndim), x.ndim)(x, *places)
+        return seen
+
+    def _places(self, x: Value, axis: int) -> Value:
+        """Which element each place along `axis` shows; extent 1 elsewhere."""
+        extent, start = x.shape[axis], self.before[axis]
+        size = extent + start + self.after[axis]
+        place = x.builder.iota(tuple(size if d == axis else 1 for d in range(x.ndim))) - start
+        if self.mode == "edge":
+            return MIN(MAX(place, 0), extent - 1)
+        return extent - 1 - ABS(extent - 1 - ABS(place))
+
+
+@dataclass(frozen=True, eq=False)
+class PixelShuffle(Formula):
+    """(…, C·r², H, W) → (…, C, H·r, W·r): channels become the pixels of r × r blocks. Shi et al. 2016, section 3.2."""
+
+    factor: int
+
+    @property
+    def name(self) -> str:
+        return "pixel_shuffle"
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,), r = inputs, self.factor
+        if x.ndim < 3 or x.shape[-3] % (r * r):
+            raise ValueError(f"pixel_shuffle by {r} takes (…, C, H, W) with C a multiple of {r * r}, got shape {x.shape}")
+        *lead, channels, height, width = x.shape
+        rows = prod(lead)
+        blocks = reshape(x, (rows, channels // (r * r), r, r, height, width))
+        return reshape(
+            transpose(blocks, (0, 1, 4, 2, 5, 3)), (*lead, channels // (r * r), height * r, width * r)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SlidingWindow(Formula):
+    """(N, C, H, W) → (N, C, OH, OW, kh, kw): what each window sees."""
+
+    kernel: Pair
+    padding: Pair
+    stride: Pair
+    dilation: Pair
+
+    @property
+    def name(self) -> str:
+        return "sliding_window"
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        if x.ndim != 4:
+            raise ValueError(f"sliding_window takes a tensor (N, C, H, W), got shape {x.shape}")
+        edge = (0, 0, *self.padding)
+        seen: Value = Windows((2, 3), self.kernel, self.stride, self.dilation)(pad(x, edge, edge))
+        return seen
+
+
+@dataclass(frozen=True, eq=False)
+class SlidingWindowTranspose(Formula):
+    """(N, C, OH, OW, kh, kw) → (N, C, H, W): adds up what windows hold where they stand, the transpose of SlidingWindow."""
+
+    size: Pair
+    kernel: Pair
+    padding: Pair
+    stride: Pair
+    dilation: Pair
+
+    @property
+    def name(self) -> str:
+        return "sliding_window_transpose"
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        windows = Windows((2, 3), self.kernel, self.stride, self.dilation)
+        room = tuple(s + 2 * p for s, p in zip(self.size, self.padding, strict=True))
+        if x.ndim != 6 or x.shape[4:] != self.kernel or x.shape[2:4] != windows.counts((0, 0, *room)):
+            raise ValueError(
+                f"{self.name}: a tensor of shape {x.shape} does not fit an output of {self.size}; it must be "
+                f"(N, C, {', '.join(map(str, (*windows.counts((0, 0, *room)), *self.kernel)))})"
+            )
+        zeros = broadcast(cast(x.builder.constant(0), x.dtype), (*x.shape[:2], *room))
+        summed = PlaceView(windows, "add")(zeros, x)
+        inner: Value = Slice((0, 0, *self.padding), (*x.shape[:2], *self.size), (1,) * 4)(summed)
+        return inner

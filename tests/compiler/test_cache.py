@@ -1,0 +1,183 @@
+"""The table of compiled kernels in memory and on disk, and the choice of the instruction set."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tengen.base import config
+from tengen.compiler import cache
+from tengen.compiler.targets import host
+from tengen.compiler.targets.host import Target, available, host_target
+
+KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+@dataclass
+class Constant:
+    """A kernel that writes a number into its first buffer."""
+
+    number: int
+    emitted: list[Target] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        return f"test constant {self.number}"
+
+    def emit(self, target: Target) -> str:
+        self.emitted.append(target)
+        return (
+            "define void @kernel(ptr %buffers, ptr %params, i64 %begin, i64 %end) {\n"
+            f"  %out = load ptr, ptr %buffers\n  store i64 {self.number}, ptr %out\n  ret void\n}}\n"
+        )
+
+
+def call(address: int) -> int:
+    out = np.zeros(1, np.int64)
+    pointers = np.array([out.ctypes.data])
+    KERNEL(address)(pointers.ctypes.data, None, 0, 1)
+    return int(out[0])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder; nothing is known in memory."""
+    path = tmp_path / "kernels"
+    with config.override(cache_dir=str(path)):
+        monkeypatch.setattr(cache, "_addresses", {})
+        yield path
+
+
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a new process began."""
+    monkeypatch.setattr(cache, "_addresses", {})
+
+
+def test_memory_then_disk_then_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Constant(11)
+    first = cache.compile_kernels([source, source], host_target())
+    assert first[0] == first[1] and len(source.emitted) == 1
+    assert cache.compile_kernels([Constant(11)], host_target()) == first[:1]
+    forget(monkeypatch)
+    (again,) = cache.compile_kernels([source], host_target())
+    assert call(again) == 11 and len(source.emitted) == 1
+
+
+def test_folder_is_private(folder: Path) -> None:
+    cache.compile_kernels([Constant(12)], host_target())
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert [p.stat().st_mode & 0o077 for p in folder.iterdir()] == [0]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:40] + b"?" + b[41:], lambda b: b"\0" * len(b)])
+def test_a_damaged_entry_is_built_again(folder: Path, monkeypatch: pytest.MonkeyPatch, damage: object) -> None:
+    source = Constant(13)
+    cache.compile_kernels([source], host_target())
+    (entry,) = folder.iterdir()
+    whole = entry.read_bytes()
+    entry.write_bytes(damage(whole))
+    forget(monkeypatch)
+    (address,) = cache.compile_kernels([source], host_target())
+    assert call(address) == 13 and len(source.emitted) == 2
+    assert entry.read_bytes() == whole
+
+
+def test_another_key_target_or_compiler_is_another_entry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.compile_kernels([Constant(14), Constant(15)], host_target())
+    assert len(list(folder.iterdir())) == 2
+    narrow = available()[-1]
+    with config.override(isa=narrow):
+        cache.compile_kernels([Constant(14)], host_target())
+    assert len(list(folder.iterdir())) == 3
+    forget(monkeypatch)
+    monkeypatch.setattr(cache, "_compiler_digest", lambda: "another version")
+    cache.compile_kernels([Constant(14)], host_target())
+    assert len(list(folder.iterdir())) == 4
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir(mode=0o700)
+    folder.chmod(0o770)
+    source = Constant(16)
+    with pytest.warns(RuntimeWarning, match="others may write"):
+        (address,) = cache.compile_kernels([source], host_target())
+    assert call(address) == 16 and list(folder.iterdir()) == []
+
+
+def test_a_folder_of_another_user_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345678)
+    with pytest.warns(RuntimeWarning, match="another user"):
+        (address,) = cache.compile_kernels([Constant(17)], host_target())
+    assert call(address) == 17 and list(folder.iterdir()) == []
+
+
+def test_no_folder_is_no_error(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with config.override(cache_dir=str(blocked / "kernels")):
+        (address,) = cache.compile_kernels([Constant(18)], host_target())
+    assert call(address) == 18
+
+
+def test_a_full_disk_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    (address,) = cache.compile_kernels([Constant(19)], host_target())
+    assert call(address) == 19 and list(folder.iterdir()) == []
+
+
+def test_the_oldest_entries_go_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.compile_kernels([Constant(20 + i) for i in range(8)], host_target())
+    entries = sorted(folder.iterdir())
+    for age, entry in enumerate(entries):
+        os.utime(entry, (1000 + age, 1000 + age))
+    monkeypatch.setattr(cache, "MAX_BYTES", 4 * entries[0].stat().st_size)
+    cache._shrink(folder)
+    assert sorted(folder.iterdir()) == entries[5:]
+
+
+def test_threads_share_one_kernel(folder: Path) -> None:
+    source = Constant(30)
+    with ThreadPoolExecutor(8) as pool:
+        addresses = {cache.compile_kernels([source], host_target())[0] for _ in pool.map(lambda _: cache.compile_kernels([source], host_target()), range(32))}
+    assert len(addresses) == 1 and len(source.emitted) == 1
+
+
+def test_dump() -> None:
+    files = cache.dump(Constant(31), host_target())
+    assert "store i64 31" in files["ll"] and "kernel:" in files["s"]
+
+
+# -- instruction sets ----------------------------------------------------------------------------------------------
+
+
+def test_every_available_instruction_set_can_be_asked_for() -> None:
+    for isa, lanes in (("avx512", 16), ("avx2", 8), ("x86-64", 4), ("neon", 4)):
+        with config.override(isa=isa):
+            if isa in available():
+                assert (host_target().name, host_target().lanes) == (isa, lanes)
+            else:
+                with pytest.raises(RuntimeError, match=f"no {isa}"):
+                    host_target()
+    assert host_target().name == available()[0]
+
+
+def test_narrow_targets_use_no_wide_registers() -> None:
+    text = (
+        "define void @kernel(ptr %buffers, ptr %params, i64 %begin, i64 %end) {\n  %x = load <16 x float>, ptr %params, align 4\n"
+        "  %y = fadd <16 x float> %x, %x\n  store <16 x float> %y, ptr %params, align 4\n  ret void\n}\n"
+    )
+    registers = {"avx512": "zmm", "avx2": "ymm", "x86-64": "xmm"}
+    for isa in set(available()) & set(registers):
+        with config.override(isa=isa):
+            code = host.assembly(text, host_target())
+        assert [r for r in ("zmm", "ymm", "xmm") if r in code][0] == registers[isa]
