@@ -35,6 +35,7 @@ KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
 THREADS = 2
 POOL = ThreadPoolExecutor(THREADS - 1)
 PEAK_TURNS, PEAK_CHAINS = 20000, 20
+PEAK_TILES = 64  # milliseconds of work, so that starting a thread does not count
 
 
 class Jit:
@@ -205,8 +206,8 @@ CONVOLUTIONS = {
 def measure_cases(words: list[str]) -> None:
     target = host_target()
     unit, jit = Unit(target.lanes, target.registers), Jit(target)
-    peak = Run(jit(Peak(unit.lanes)), [np.ones(unit.lanes, np.float32)], (), 8)
-    peak_work = 2 * 8 * PEAK_TURNS * PEAK_CHAINS * unit.lanes
+    peak = Run(jit(Peak(unit.lanes)), [np.ones(unit.lanes, np.float32)], (), PEAK_TILES)
+    peak_work = 2 * PEAK_TILES * PEAK_TURNS * PEAK_CHAINS * unit.lanes
     print(f"{'case':34s} {'tile':>5s} {'tiles':>6s} | peak     1 thread        | peak    {THREADS} threads")
     for name, problem, a_size, b_size in cases(unit):
         if not all(word in name for word in words):
@@ -236,8 +237,8 @@ def tile_problem(tile: RegisterTile) -> tuple[Contraction, int, int]:
 def measure_tiles() -> None:
     target = host_target()
     unit, jit = Unit(target.lanes, target.registers), Jit(target)
-    peak = Run(jit(Peak(unit.lanes)), [np.ones(unit.lanes, np.float32)], (), 8)
-    peak_work = 2 * 8 * PEAK_TURNS * PEAK_CHAINS * unit.lanes
+    peak = Run(jit(Peak(unit.lanes)), [np.ones(unit.lanes, np.float32)], (), PEAK_TILES)
+    peak_work = 2 * PEAK_TILES * PEAK_TURNS * PEAK_CHAINS * unit.lanes
     for rows, vectors in MENU[unit.registers]:
         for unroll in (1, 2, 4):
             problem, a_size, b_size = tile_problem(RegisterTile(rows, vectors, unit.lanes, unroll))

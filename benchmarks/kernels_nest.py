@@ -1,6 +1,6 @@
 """Map/reduce kernels against memcpy: GB/s of memory read and written, best and median of many runs, on one core and on two.
 
-    python benchmarks/kernels_nest.py [--seconds 0.5]
+python benchmarks/kernels_nest.py [--seconds 0.5]
 """
 
 from __future__ import annotations
@@ -49,7 +49,11 @@ class Case:
         if threads == 1:
             return lambda: (kernel(*where, 0, tiles), pointers, packed)
         pool = ThreadPoolExecutor(threads)
-        return lambda: (list(pool.map(lambda i: kernel(*where, edges[i], edges[i + 1]), range(threads))), pointers, packed)
+        return lambda: (
+            list(pool.map(lambda i: kernel(*where, edges[i], edges[i + 1]), range(threads))),
+            pointers,
+            packed,
+        )
 
 
 def access(*steps: str) -> Access:
@@ -128,7 +132,11 @@ def main() -> None:
     print(f"{host_target().name}; GB/s, best and median: 1 thread, then 2 threads")
     for size in (1 << 20, 1 << 24):
         a, b = np.ones(size, np.float32), np.empty(size, np.float32)
-        report(f"memcpy {size >> 20}M", 2 * a.nbytes, [measure(lambda a=a, b=b: ctypes.memmove(b.ctypes.data, a.ctypes.data, a.nbytes), seconds)])
+        report(
+            f"memcpy {size >> 20}M",
+            2 * a.nbytes,
+            [measure(lambda a=a, b=b: ctypes.memmove(b.ctypes.data, a.ctypes.data, a.nbytes), seconds)],
+        )
         for case in maps(size):
             report(case.name, case.moved, [measure(case.runner(threads), seconds) for threads in (1, 2)])
     for case in reductions():

@@ -368,6 +368,20 @@ def text(value):
     return b"\x8c" + bytes([len(value)]) + value.encode()
 
 
+EMPTY = name("numpy.core.multiarray", "_reconstruct") + name("numpy", "ndarray") + b"K\x00\x85C\x01b\x87R"
+
+
+def array_state(shape, data):
+    """The opcodes that fill the array on the stack as float32."""
+    return b"(K\x01" + shape + name("numpy", "dtype") + text("f4") + b"\x89\x88\x87R\x89" + data + b"tb"
+
+
+def test_a_pickle_by_hand():
+    np.testing.assert_array_equal(
+        tengen.load(io.BytesIO(opcodes(EMPTY, array_state(b"K\x01\x85", b"C\x04\0\0\x80?")))), np.float32([1])
+    )
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -390,15 +404,13 @@ def text(value):
         opcodes(name("numpy", "dtype"), text("i4,O"), b"\x85R"),
         opcodes(name("numpy", "dtype"), text("V8"), b"\x85R"),
         opcodes(name("numpy.core.multiarray", "_reconstruct"), name("builtins", "list"), b"K\x00\x85C\x01b\x87R"),
-        # An array with fewer bytes than its shape needs.
-        opcodes(
-            name("numpy.core.multiarray", "_reconstruct") + name("numpy", "ndarray") + b"K\x00\x85C\x01b\x87R",
-            b"(K\x01K\x64\x85" + name("numpy", "dtype") + text("f4") + b"\x89\x88\x87R\x89C\x04abcdtb",
-        ),
-        opcodes(
-            name("numpy.core.multiarray", "_reconstruct") + name("numpy", "ndarray") + b"K\x00\x85C\x01b\x87R",
-            b"(K\x01K\x01\x85" + name("numpy", "dtype") + text("f4") + b"\x89\x88\x87R\x89]K\x01a" + b"tb",
-        ),
+        # Arrays as views of other things, and filled twice.
+        opcodes(name("numpy", "ndarray"), b"K\x01\x85\x85R"),
+        opcodes(EMPTY, array_state(b"K\x01\x85", b"C\x04abcd"), array_state(b"K\x01\x85", b"C\x04abcd")),
+        # An array with fewer bytes than its shape needs, with negative extents, and from a list.
+        opcodes(EMPTY, array_state(b"K\x64\x85", b"C\x04abcd")),
+        opcodes(EMPTY, array_state(b"J\xff\xff\xff\xffJ\xff\xff\xff\xff\x86", b"C\x04abcd")),
+        opcodes(EMPTY, array_state(b"K\x01\x85", b"]K\x01a")),
     ],
 )
 def test_crafted_pickles_are_refused(content):

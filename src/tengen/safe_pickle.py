@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import pickle
 from collections import OrderedDict, defaultdict, deque
@@ -16,32 +17,13 @@ from .base.errors import SerializationError
 from .core import Parameter, Tensor
 
 _TYPES = (
-    bool,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    bytearray,
-    list,
-    tuple,
-    dict,
-    set,
-    frozenset,
-    slice,
-    range,
-    OrderedDict,
-    defaultdict,
-    deque,
+    *(bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, slice, range),
+    *(OrderedDict, defaultdict, deque),
 )
-_SCALARS = {cls for cls in NUMPY_CLASS.values() if cls is not bfloat16} | {
-    np.uint32,
-    np.uint64,
-    np.complex64,
-    np.complex128,
-    np.str_,
-    np.bytes_,
-}
+_SCALARS = (
+    *(cls for cls in NUMPY_CLASS.values() if cls is not bfloat16),
+    *(np.uint32, np.uint64, np.complex64, np.complex128, np.str_, np.bytes_),
+)
 _PLAIN_KINDS = "biufcSU"
 
 
@@ -91,9 +73,13 @@ class SafePickler(pickle.Pickler):
 # -- what stands for the names in a pickle when it is read -----------------------------------------------------
 
 
+# The class itself would let a pickle make views of arrays that are filled later.
+_NDARRAY = object()
+
+
 def _reconstruct(cls: Any, shape: Any, code: Any) -> np.ndarray[Any, Any]:
-    """The empty array that NumPy's pickles start from; `_build` fills it."""
-    if cls is not np.ndarray or shape != (0,):
+    """The empty array that NumPy's pickles start from; BUILD fills it."""
+    if cls is not _NDARRAY or shape != (0,):
         raise SerializationError("an array of a class of its own")
     return np.zeros(0, np.int8)
 
@@ -126,7 +112,7 @@ _NUMPY_INTERNALS: dict[tuple[str, str], Callable[..., Any]] = {
 }
 _READ: dict[tuple[str, str], Any] = {(cls.__module__, cls.__name__): cls for cls in _TYPES}
 _READ |= {("numpy", cls.__name__): cls for cls in _SCALARS}
-_READ |= {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): _dtype}
+_READ |= {("numpy", "ndarray"): _NDARRAY, ("numpy", "dtype"): _dtype}
 _READ |= {
     (f"numpy.{core}.{module}", name): made
     for core in ("core", "_core")
@@ -140,22 +126,16 @@ _READ |= {
 }
 
 
-def _written() -> list[Any]:
-    """The real functions and classes behind these names, which may be pickled by name."""
-    probe: list[Any] = [tensor, dtype_class, np.ndarray, np.dtype, *_TYPES, *_SCALARS]
-    return [
-        *probe,
-        np.zeros(1).__reduce__()[0],
-        np.float32(0).__reduce__()[0],
-        np.zeros(1).__reduce_ex__(5)[0],
-        pickle.codecs.encode,
-    ]  # type: ignore[attr-defined]
+# The real classes and functions behind these names, which SafePickler may write by name.
+_WRITTEN = (
+    *(tensor, dtype_class, codecs.encode, np.ndarray, np.dtype),
+    *(np.zeros(1).__reduce__()[0], np.zeros(1).__reduce_ex__(5)[0], np.float32(0).__reduce__()[0]),
+    *_TYPES,
+    *_SCALARS,
+)
 
 
-_WRITTEN = _written()
-
-
-class SafeUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class SafeUnpickler(pickle._Unpickler):
     """Reads pickles of tensors, arrays, containers and plain values, of tengen and of MegEngine.
 
     It derives from the unpickler that is written in Python because in that one an opcode can be replaced: BUILD, which
@@ -165,6 +145,8 @@ class SafeUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         file: where the pickle is.
         locate: gives the device for a tensor that was saved on the device with the given name.
     """
+
+    stack: list[Any]  # of the unpickler: what has been made and not yet used
 
     def __init__(self, file: BinaryIO, locate: Callable[[str], str]):
         super().__init__(file)
@@ -199,12 +181,16 @@ class SafeUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         elif not (isinstance(target, Tensor) and state == {}):
             raise SerializationError(f"it sets attributes of a {type(target).__name__}")
 
-    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: _build}  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: _build}
 
 
 def _fill(array: np.ndarray[Any, Any], state: Any) -> None:
     """Give an array from `_reconstruct` the shape, dtype and elements that a pickle has for it."""
-    _, shape, dtype, _, data = state
-    if len(data) != math.prod(shape) * plain_dtype(dtype).itemsize or not isinstance(data, bytes):
-        raise SerializationError(f"it has {len(data)} bytes for an array of shape {shape} and dtype {dtype}")
-    array.__setstate__(state)
+    _, shape, dtype, fortran, data = state
+    good = isinstance(data, bytes) and all(type(extent) is int and extent >= 0 for extent in shape)
+    if not good or not plain_dtype(dtype).itemsize or len(data) != math.prod(shape) * dtype.itemsize:
+        raise SerializationError(f"it has an array of shape {shape} and dtype {dtype} without as many bytes")
+    if array.shape != (0,) or array.dtype != np.int8:
+        raise SerializationError("it fills an array twice")
+    checked: Any = (1, tuple(shape), dtype, bool(fortran), data)
+    array.__setstate__(checked)

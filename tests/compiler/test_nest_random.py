@@ -12,7 +12,21 @@ from tengen.base import config
 from tengen.compiler.targets.host import available, host_target
 
 EXTENTS = (1, 1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 64, 70, 130)
-DTYPES = ("float32", "float32", "float32", "float64", "float16", "bfloat16", "int32", "int64", "int8", "uint8", "int16", "uint16", "bool")
+DTYPES = (
+    "float32",
+    "float32",
+    "float32",
+    "float64",
+    "float16",
+    "bfloat16",
+    "int32",
+    "int64",
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    "bool",
+)
 
 
 def random_extents(random: np.random.Generator, rank: int) -> tuple[int, ...]:
@@ -22,7 +36,9 @@ def random_extents(random: np.random.Generator, rank: int) -> tuple[int, ...]:
             return extents
 
 
-def random_layout(random: np.random.Generator, extents: tuple[int, ...], dims: list[int], gaps: bool) -> tuple[tuple[int, ...], int, int]:
+def random_layout(
+    random: np.random.Generator, extents: tuple[int, ...], dims: list[int], gaps: bool
+) -> tuple[tuple[int, ...], int, int]:
     """Strides, origin and size of memory that is moved over along `dims`, in any order and direction."""
     strides, origin, step = [0] * len(extents), 0, 1
     order = list(random.permutation(dims)) if random.random() < 0.5 else list(reversed(dims))
@@ -41,14 +57,22 @@ def random_input(random: np.random.Generator, extents: tuple[int, ...]) -> Memor
     dims = [d for d in range(len(extents)) if random.random() < 0.8]
     strides, origin, size = random_layout(random, extents, dims, gaps=True)
     dtype = str(random.choice(DTYPES))
-    values = random.integers(-99, 100, size) / 8 if dtype in ("float32", "float64", "float16", "bfloat16") else random.integers(-99, 100, size)
+    values = random.integers(-99, 100, size) / (8 if "float" in dtype else 1)
     bounds = []
     for d in dims:
         if random.random() < 0.15:
-            other = {int(e): int(random.integers(-1, 2)) for e in dims if e != d and random.random() < 0.3}
-            span = extents[d] + 4
-            bounds.append((int(random.integers(-3, 3)), int(random.integers(1, span)), {d: int(random.choice([1, 1, 2, -1])), **other}, int(random.choice([0, 0, 2, 3]))))
-    return Memory(dtype, bits_of(dtype, values), strides, origin, tuple(bounds), float(random.integers(0, 2 if dtype == "bool" else 3)))
+            others = {e: int(random.integers(-1, 2)) for e in dims if e != d and random.random() < 0.3}
+            coefficients = {d: int(random.choice([1, 1, 2, -1])), **others}
+            limit, divisor = int(random.integers(1, extents[d] + 4)), int(random.choice([0, 0, 2, 3]))
+            bounds.append((int(random.integers(-3, 3)), limit, coefficients, divisor))
+    return Memory(
+        dtype,
+        bits_of(dtype, values),
+        strides,
+        origin,
+        tuple(bounds),
+        float(random.integers(0, 2 if dtype == "bool" else 3)),
+    )
 
 
 def random_output(random: np.random.Generator, extents: tuple[int, ...], dims: int, dtype: str) -> Memory:
@@ -65,8 +89,8 @@ def random_problem(seed: int) -> Problem:
     code, operands = Code(), [random_input(random, extents) for _ in range(int(random.integers(1, 4)))]
     values = []
     for i, operand in enumerate(operands):
-        compute = "float32" if operand.dtype.endswith("float16") or "float" not in operand.dtype and random.random() < 0.5 else "int32"
-        values.append(code.load(i, "float64" if operand.dtype == "float64" else compute if operand.dtype != "float32" else "float32"))
+        single = "float" in operand.dtype or random.random() < 0.5
+        values.append(code.load(i, "float64" if operand.dtype == "float64" else "float32" if single else "int32"))
 
     def floating(value: int) -> int:
         return value if code.instrs[value].dtype == "float32" else code("cast", value)

@@ -11,7 +11,7 @@ A Nest has loop dimensions `0 .. dims-1`. The first `kept` are kept: each of the
   are computed again there;
 - a `store` of a full value happens at every index tuple, of a row value once for each kept index tuple.
 
-Instructions: see OPS. Sizes and strides are run-time parameters, packed by `pack` in the order that `parameters` names.
+Instructions: see OPS. Sizes and strides are run-time parameters, in the order of `pack`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ class Access:
     dtype: the storage dtype. steps: for each loop dim "0" (does not move), "1" (unit stride) or "n" (a run-time stride, any sign).
     bounds: where any fails, a load gives `fill` and a store does nothing; memory is not touched.
     indirect: how many index values a `gather`/`scatter` supplies; each has a run-time stride and a run-time size (index i must lie in
-    -size <= i < size; negative counts from the end; else the status word becomes 1 + the position of the index and 0 is used).
+    -size <= i < size; negative counts from the end; else the status word becomes 1 + the position of the index, a gather gives `fill`, a scatter
+    writes nothing).
+
+    Two storage dtypes are not memory and can only be loaded: `iota` is the address itself, the sum of strides times indices; `param_` before a
+    compute dtype is a number of the launch, whose bits (as int64 or float64) are the access's only stride in `AccessNumbers`.
     """
 
     dtype: str
@@ -81,8 +85,11 @@ class Nest:
 
 @dataclass(frozen=True)
 class AccessNumbers:
-    """The run-time numbers of one Access: strides (elements) of its "n" steps in order of dims; for each bound (offset, limit, coefficients, divisor or
-    nothing); for each indirect index (stride, size)."""
+    """The run-time numbers of one Access.
+
+    Strides (elements) of its "n" steps in order of dims; for each bound (offset, limit, coefficients, divisor or nothing); for each
+    indirect index (stride, size).
+    """
 
     strides: tuple[int, ...] = ()
     bounds: tuple[tuple[int, ...], ...] = ()
@@ -90,7 +97,7 @@ class AccessNumbers:
 
 
 def pack(extents: tuple[int, ...], numbers: tuple[AccessNumbers, ...]) -> tuple[int, ...]:
-    """The params of a launch: extents of all dims, then for each access its strides, bounds and indirect numbers."""
+    """The params of a launch: extents of all dims, then for each access its strides, bounds and indirect numbers. A target appends its tiling."""
     flat: list[int] = list(extents)
     for n in numbers:
         flat += n.strides

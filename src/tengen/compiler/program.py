@@ -49,9 +49,17 @@ class _Interned(type):
     _table: ClassVar[WeakValueDictionary[tuple[Any, ...], Op]] = WeakValueDictionary()
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        # Most calls ask for an op that is known under the very same arguments. Floats are left out as 0.0 equals -0.0.
+        types = tuple(map(type, args))
+        asked = None if kwargs or float in types else (cls, args, types)
+        known = cls._table.get(asked) if asked else None
+        if known is not None:
+            return known
         made = super().__call__(*args, **kwargs)
-        key = (cls, *(_exact(getattr(made, f.name)) for f in fields(made)))
-        return cls._table.setdefault(key, made)
+        op = cls._table.setdefault((cls, *(_exact(getattr(made, f.name)) for f in fields(made))), made)
+        if asked:
+            cls._table[asked] = op
+        return op
 
 
 def _exact(parameter: Any) -> Any:

@@ -62,7 +62,7 @@ class Parsed:
         return Slice(tuple(self.starts), tuple(self.extents), tuple(self.steps))
 
 
-def get_item(x: Tensor, index: Any) -> Tensor:
+def get_item(x: Tensor, index: Any) -> Any:
     """`x[index]`: a view for integers, slices, None and Ellipsis; a copy where tensors index."""
     parsed = parse(index, x)
     part, shape = parsed.part, tuple(parsed.shape)

@@ -79,9 +79,7 @@ class Partition:
 
     def _place(self, node: Node) -> None:
         op = node.op
-        if isinstance(op, (Constant, Number)):
-            self.uniform.add(node.outputs[0])
-        elif isinstance(op, ViewOp) and not op.fills and node.inputs[0] in self.uniform:
+        if self._same_everywhere(node):
             self.uniform.add(node.outputs[0])
         elif isinstance(op, ViewOp) and op.stretches and node.inputs[0] in self.home:
             group, shape = self.home[node.inputs[0]], node.outputs[0].shape
@@ -90,10 +88,7 @@ class Partition:
         elif isinstance(op, (Iota, ViewOp)):
             return  # strides, not work
         elif isinstance(op, Elementwise):
-            if node.inputs and all(v in self.uniform for v in node.inputs):
-                self.uniform.add(node.outputs[0])
-            else:
-                self._join(node, node.outputs[0].shape, None, node.inputs)
+            self._join(node, node.outputs[0].shape, None, node.inputs)
         elif isinstance(op, Reduction):
             self._join(node, node.inputs[0].shape, op.axes, node.inputs)
         elif isinstance(op, Gather):
@@ -104,6 +99,12 @@ class Partition:
             self._enter(self._new(closed=True), node)
         else:
             raise TypeError(f"{op.name} is of no kind that the scheduler knows")
+
+    def _same_everywhere(self, node: Node) -> bool:
+        if isinstance(node.op, (Constant, Number)):
+            return True
+        passes_on = isinstance(node.op, Elementwise) or (isinstance(node.op, ViewOp) and not node.op.fills)
+        return passes_on and bool(node.inputs) and all(v in self.uniform for v in node.inputs)
 
     def _join(
         self, node: Node, shape: tuple[int, ...], axes: tuple[int, ...] | None, fusable: tuple[Value, ...]

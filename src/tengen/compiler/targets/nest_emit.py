@@ -227,11 +227,9 @@ class NestEmitter(Flow):
             mains, tails = self._shaped(carry[:half], folds, self.width), self._shaped(carry[half:], folds, self.tail)
             for i, main, tail in zip(folds, mains, tails, strict=True):
                 monoid = str(self.nest.code[i].attr)
-                if self.one_loop:
-                    both = tail
-                else:
-                    both = nest_fold.combine(monoid, nest_fold.across(monoid, main, self.tail), tail)
-                finished.append(nest_fold.across(monoid, both, 1))
+                if not self.one_loop:
+                    tail = nest_fold.combine(monoid, nest_fold.across(monoid, main, self.tail), tail)
+                finished.append(nest_fold.across(monoid, tail, 1))
         return {i: accumulator[-1] for i, accumulator in zip(folds, finished, strict=True)}
 
     # -- accumulators ------------------------------------------------------------------------------------------------

@@ -21,6 +21,11 @@ def as_float(dtype: str) -> str:
     return dtype if dtype in FLOATS else "float32"
 
 
+def statistics_dtype(dtype: str) -> str:
+    """The dtype of means, variances and losses: float64 stays, all else becomes float32."""
+    return dtype if dtype == "float64" else "float32"
+
+
 def broadcast_shapes(op: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     """The common shape, as NumPy broadcasts; ValueError names the op and the shapes."""
     rank = max(map(len, shapes), default=0)

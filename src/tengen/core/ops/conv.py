@@ -186,3 +186,62 @@ class Conv2d(Formula):
         seen = Windows((2, 3), w.shape[2:], self.stride, self.dilation)(pad(x, edge, edge))
         y = total(seen * reshape(w, (1, w.shape[0], 1, 1, *w.shape[2:])), (4, 5))
         return reshape(y, y.shape[:4])
+
+
+@dataclass(frozen=True, eq=False)
+class Conv1d(Formula):
+    """Conv2d of images of one row: inputs x (N, C, L), weight (oc, ic / groups, k) and perhaps a bias of oc numbers."""
+
+    stride: int
+    padding: int
+    dilation: int
+    groups: int
+    bias: bool
+
+    @property
+    def name(self) -> str:
+        return "conv1d"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, w, *bias = inputs
+        if x.ndim != 3 or w.ndim not in (3, 4):
+            raise ValueError(f"conv1d takes an input (N, C, L) and a weight (out, in / groups, k), got {x.shape} and {w.shape}")
+        image, kernel = (reshape(v, (*v.shape[:-1], 1, v.shape[-1])) for v in (x, w))
+        conv = Conv2d((1, self.stride), (0, self.padding), (1, self.dilation), self.groups, self.bias)
+        y = conv.expand(image, kernel, *bias)
+        return reshape(y, (*y.shape[:2], y.shape[3]))
+
+
+@dataclass(frozen=True, eq=False)
+class ConvTranspose2d(Formula):
+    """The transposed convolution that users call: inputs x, weight (ic, oc / groups, kh, kw) and perhaps a bias of oc numbers.
+
+    A grouped weight may have five dims (groups, ic / groups, oc / groups, kh, kw).
+    """
+
+    stride: Pair
+    padding: Pair
+    output_padding: Pair
+    dilation: Pair
+    groups: int
+    bias: bool
+
+    @property
+    def name(self) -> str:
+        return "conv_transpose2d"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, w, *bias = inputs
+        if w.ndim == 5:
+            w = reshape(w, (w.shape[0] * w.shape[1], *w.shape[2:]))
+        if x.ndim != 4 or w.ndim != 4 or x.shape[1] != w.shape[0] or x.shape[1] % self.groups:
+            raise ValueError(
+                f"conv_transpose2d: an input of shape {x.shape} does not fit a weight of shape {w.shape} in {self.groups} "
+                f"group{'s' * (self.groups != 1)}; it takes (N, in, H, W) and (in, out / groups, kh, kw)"
+            )
+        dtype = promoted(self.name, (x.type, w.type))
+        zipped = zip(x.shape[2:], w.shape[2:], self.stride, self.padding, self.output_padding, self.dilation, strict=True)
+        size = tuple((s - 1) * t - 2 * p + d * (k - 1) + 1 + o for s, k, t, p, o, d in zipped)
+        by_data = ConvolutionBackwardData(self.stride, self.padding, self.dilation, self.groups, size)
+        y: Value = by_data(cast(w, dtype), cast(x, dtype))
+        return y + cast(reshape(bias[0], (1, y.shape[1], 1, 1)), dtype) if self.bias else y

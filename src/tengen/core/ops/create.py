@@ -24,8 +24,7 @@ class FillLike(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         like, number = inputs
-        made: Value = Fill(like.shape, like.dtype, "")(number)
-        return made
+        return Fill(like.shape, like.dtype, "")(number)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +95,7 @@ class Diag(Formula):
         row, column = max(-self.k, 0), max(self.k, 0)
         count = max(min(x.shape[0] - row, x.shape[1] - column), 0)
         place = x.builder.iota((count,))
-        seen: Value = take_op(2, (0, 1), 1)(x, place + row, place + column)
-        return seen
+        return take_op(2, (0, 1), 1)(x, place + row, place + column)
 
 
 @dataclass(frozen=True, eq=False)

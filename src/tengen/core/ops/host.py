@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...compiler.program import Host, Type, Value
-from .base import Grads
+from .base import Formula, Grads, as_float, statistics_dtype
+from .elemwise import cast
 from .index import ScatterAlong
 from .linalg import MatMul
 from .shape import transpose, zeros_of
@@ -38,6 +39,57 @@ class TopK(Host):
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x,), (_, index), g = inputs, outputs, grads[0]
         return [g and ScatterAlong(x.ndim - 1, "add")(zeros_of(x), index, g)]
+
+
+@dataclass(frozen=True, eq=False)
+class Sorted(Formula):
+    """TopK for every dtype: narrow floats are sorted as float32, which has an order in NumPy."""
+
+    k: int
+    descending: bool
+
+    @property
+    def name(self) -> str:
+        return "sort"
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        (x,) = inputs
+        values, index = TopK(self.k, self.descending)(_sortable(x))
+        return cast(values, x.dtype), index
+
+
+@dataclass(frozen=True, eq=False)
+class RunningSum(Formula):
+    """CumSum for every dtype: narrow floats are summed as float32, booleans as int32."""
+
+    axis: int
+
+    @property
+    def name(self) -> str:
+        return "cumsum"
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        summed = CumSum(self.axis)(cast(x, "int32") if x.dtype == "bool" else _sortable(x))
+        return summed if x.dtype == "bool" else cast(summed, x.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Inverse(Formula):
+    """MatrixInverse for every dtype: what is not float64 is inverted as float32."""
+
+    @property
+    def name(self) -> str:
+        return "matinv"
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        return cast(MatrixInverse()(cast(x, statistics_dtype(x.dtype))), as_float(x.dtype))
+
+
+def _sortable(x: Value) -> Value:
+    """What NumPy can compare and add: it does not know bfloat16."""
+    return cast(x, "float32") if x.dtype in ("float16", "bfloat16") else x
 
 
 def _reversed(x: Any) -> Any:

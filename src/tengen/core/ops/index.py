@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...compiler.program import Gather, Scatter, Type, Value
-from .base import Formula, Grads, broadcast_shapes, check_stretches, normal_axis
+from .base import Formula, Grads, broadcast_shapes, check_stretches
 from .elemwise import Elemwise, cast, where
-from .reduce import total
 from .shape import PlaceView, Slice, broadcast, reshape, zeros_of
 
 EQ = Elemwise("EQ")
@@ -193,7 +192,7 @@ def _everywhere(index: Value, axis: int) -> list[Value]:
 
 @dataclass(frozen=True, eq=False)
 class OneHot(Formula):
-    """1 where the last, new, axis equals the label, else 0."""
+    """1 at the label along a new last axis of `classes`, else 0. Labels out of range raise IndexError."""
 
     classes: int
     dtype: str
@@ -204,7 +203,10 @@ class OneHot(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         (label,) = inputs
-        return cast(EQ(reshape(label, (*label.shape, 1)), label.builder.iota((self.classes,))), self.dtype)
+        index = _not_negative(reshape(label, (*label.shape, 1)), self.classes)
+        number = label.builder.constant
+        blank = broadcast(cast(number(0), self.dtype), (*label.shape, self.classes))
+        return ScatterAlong(label.ndim, "set").expand(blank, index, broadcast(number(1), index.shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,15 +221,21 @@ class IndexingOneHot(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         x, index = inputs
-        axis = normal_axis(self.name, self.axis, x.ndim)
-        want = tuple(s for d, s in enumerate(x.shape) if d != axis)
+        want = tuple(s for d, s in enumerate(x.shape) if d != self.axis)
         if index.shape != want:
             raise ValueError(
-                f"{self.name}: an index of shape {index.shape} does not fit {x.shape} without axis {axis}, {want}"
+                f"{self.name}: an index of shape {index.shape} does not fit {x.shape} without axis {self.axis}, {want}"
             )
-        chosen = running(x, axis)
-        picked = EQ(chosen, reshape(index, tuple(1 if d == axis else s for d, s in enumerate(x.shape))))
-        return total(where(picked, x, 0.0), [axis])
+        return gather_checked(x, reshape(index, tuple(1 if d == self.axis else s for d, s in enumerate(x.shape))), self.axis)
+
+
+def gather_checked(x: Value, index: Value, axis: int) -> Value:
+    """GatherAlong for labels: a negative one is out of range too."""
+    return GatherAlong(axis).expand(x, _not_negative(index, x.shape[axis]))
+
+
+def _not_negative(index: Value, extent: int) -> Value:
+    return where(index < 0, extent, index)
 
 
 def running(x: Value, axis: int) -> Value:

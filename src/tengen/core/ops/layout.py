@@ -19,14 +19,12 @@ ABS, MAX, MIN = Elemwise("ABS"), Elemwise("MAX"), Elemwise("MIN")
 def _part(x: Value, axis: int, start: int, extent: int) -> Value:
     """`extent` elements along `axis` from `start` on."""
     starts = tuple(start if d == axis else 0 for d in range(x.ndim))
-    part: Value = Slice(starts, (*x.shape[:axis], extent, *x.shape[axis + 1 :]), (1,) * x.ndim)(x)
-    return part
+    return Slice(starts, (*x.shape[:axis], extent, *x.shape[axis + 1 :]), (1,) * x.ndim)(x)
 
 
 def _joined(parts: Sequence[Value], axis: int) -> Value:
     dtype = promoted("concat", [p.type for p in parts])
-    made: Value = Concatenate(axis)(*(cast(p, dtype) for p in parts))
-    return made
+    return Concatenate(axis)(*(cast(p, dtype) for p in parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +148,7 @@ class PadBy(Formula):
     def expand(self, *inputs: Value) -> Value:
         (x,) = inputs
         places = [self._places(x, d) for d in range(x.ndim)]
-        seen: Value = take_op(x.ndim, range(x.ndim), x.ndim)(x, *places)
-        return seen
+        return take_op(x.ndim, range(x.ndim), x.ndim)(x, *places)
 
     def _places(self, x: Value, axis: int) -> Value:
         """Which element each place along `axis` shows; extent 1 elsewhere."""
@@ -203,8 +200,7 @@ class SlidingWindow(Formula):
         if x.ndim != 4:
             raise ValueError(f"sliding_window takes a tensor (N, C, H, W), got shape {x.shape}")
         edge = (0, 0, *self.padding)
-        seen: Value = Windows((2, 3), self.kernel, self.stride, self.dilation)(pad(x, edge, edge))
-        return seen
+        return Windows((2, 3), self.kernel, self.stride, self.dilation)(pad(x, edge, edge))
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,5 +228,4 @@ class SlidingWindowTranspose(Formula):
             )
         zeros = broadcast(cast(x.builder.constant(0), x.dtype), (*x.shape[:2], *room))
         summed = PlaceView(windows, "add")(zeros, x)
-        inner: Value = Slice((0, 0, *self.padding), (*x.shape[:2], *self.size), (1,) * 4)(summed)
-        return inner
+        return Slice((0, 0, *self.padding), (*x.shape[:2], *self.size), (1,) * 4)(summed)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from ...compiler.program import Contraction, Type, Value
 from ...compiler.schedule import contraction
 from ...compiler.view import View
-from .base import Formula, Grads, broadcast_shapes, promoted
+from .base import FLOATS, Formula, Grads, broadcast_shapes, promoted
 from .elemwise import cast
+from .reduce import total
 from .shape import reshape, transpose
 
 
@@ -59,6 +60,25 @@ def _turned(x: Value) -> Value:
     return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
+def _integer_product(a: Value, b: Value) -> Value:
+    """(…, m, k) @ (…, k, n) of integers, as a sum over a broadcast product: the contraction template is for floats."""
+    (shape,) = (t.shape for t in MatMul().infer(a.type, b.type))
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    left, right = reshape(a, (*a.shape[:-2], m, 1, k)), reshape(_turned(b), (*b.shape[:-2], 1, n, k))
+    return reshape(total(left * right, [len(shape)]), shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Dot(Formula):
+    """The sum of the products of two vectors, or the product of two numbers."""
+
+    def expand(self, *inputs: Value) -> Value:
+        a, b = inputs
+        if a.ndim > 1 or a.shape != b.shape:
+            raise ValueError(f"dot takes two vectors of one length, got shapes {a.shape} and {b.shape}; for matrices there is matmul")
+        return reshape(total(a * b, range(a.ndim)), ())
+
+
 @dataclass(frozen=True, eq=False)
 class Product(Formula):
     """`a @ b` as users mean it: either may be transposed first, a 1-d operand is a row or a column whose dim disappears
@@ -77,9 +97,13 @@ class Product(Formula):
         if not a.ndim or not b.ndim:
             raise ValueError(f"matmul: shapes {a.shape} and {b.shape}: a number cannot be an operand")
         dtype = promoted("matmul", (a.type, b.type))
+        exact = dtype not in FLOATS
+        if exact:
+            dtype = "int64" if dtype == "int64" else "int32"
         left = reshape(a, (1, *a.shape)) if a.ndim == 1 else _turned(a) if self.transpose_a else a
         right = reshape(b, (*b.shape, 1)) if b.ndim == 1 else _turned(b) if self.transpose_b else b
-        y: Value = MatMul()(cast(left, dtype), cast(right, dtype))
+        left, right = cast(left, dtype), cast(right, dtype)
+        y: Value = _integer_product(left, right) if exact else MatMul()(left, right)
         dropped = ([y.ndim - 2] if a.ndim == 1 else []) + ([y.ndim - 1] if b.ndim == 1 else [])
         return reshape(y, [s for d, s in enumerate(y.shape) if d not in dropped])
 

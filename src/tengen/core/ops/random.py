@@ -9,9 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...compiler.program import Elementwise, Type, Value
+import numpy as np
+
+from ...compiler.program import Elementwise, Host, Type, Value
 from .base import Formula, Grads
-from .elemwise import COS, LOG, SQRT, cast, where
+from .elemwise import COS, LOG, SQRT, Elemwise, cast, where
+from .host import TopK
+
+SHIFT = Elemwise("SHR")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +38,7 @@ class RandomBits(Elementwise):
 def _uniform(shape: tuple[int, ...], seed: Value, offset: Value) -> Value:
     """24 random bits in [0, 1)."""
     bits = RandomBits(0)(seed.builder.iota(shape) + offset, seed)
-    return cast(bits // 256, "float32") * 2.0**-24
+    return cast(SHIFT(bits, 8), "float32") * 2.0**-24
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +46,13 @@ class Uniform(Formula):
     """Uniform in [low, high). Inputs: low, high, seed, offset."""
 
     shape: tuple[int, ...]
+    device: str | None = None
 
     def expand(self, *inputs: Value) -> Value:
         low, high, seed, offset = inputs
-        return _uniform(self.shape, seed, offset) * (high - low) + low
+        drawn = _uniform(self.shape, seed, offset) * (high - low) + low
+        # Rounding can reach the upper end.
+        return where(drawn < high, drawn, cast(low, "float32"))
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         return [None] * 4
@@ -55,6 +63,7 @@ class Normal(Formula):
     """Normally distributed (Box and Muller 1958). Inputs: mean, std, seed, offset."""
 
     shape: tuple[int, ...]
+    device: str | None = None
 
     def expand(self, *inputs: Value) -> Value:
         mean, std, seed, offset = inputs
@@ -76,3 +85,39 @@ class Dropout(Formula):
     def expand(self, *inputs: Value) -> Value:
         x, p, seed, offset = inputs
         return where(_uniform(x.shape, seed, offset) >= p, x / (1.0 - p), 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Permutation(Formula):
+    """0 … count - 1 in random order, as int32: the order of as many random keys of 63 bits. Inputs: seed, offset."""
+
+    count: int
+    device: str | None = None
+
+    def expand(self, *inputs: Value) -> Value:
+        seed, offset = inputs
+        counter = seed.builder.iota((self.count,)) + offset
+        high, low = RandomBits(0)(counter, seed), RandomBits(1)(counter, seed)
+        _, order = TopK(self.count, False)(high * 2**31 + SHIFT(low, 1))
+        return order
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn(Host):
+    """Draws of NumPy's `distribution`, for those that need rejection. Inputs: its parameters (broadcast), seed, offset."""
+
+    distribution: str
+    shape: tuple[int, ...]
+    device: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.distribution
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (Type("float32", self.shape),)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        *parameters, seed, offset = inputs
+        generator = np.random.Generator(np.random.Philox(key=int(seed), counter=int(offset)))
+        outputs[0][...] = getattr(generator, self.distribution)(*parameters, size=self.shape)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from ...compiler.program import Reduction, Type, Value
-from .base import FLOATS
+from .base import FLOATS, Formula, statistics_dtype
 from .elemwise import cast, where
 from .shape import broadcast
 
@@ -84,15 +85,27 @@ def total(x: Value, axes: Sequence[int]) -> Value:
 
 
 def mean(x: Value, axes: Sequence[int]) -> Value:
-    """The mean over `axes`, which stay with extent 1; of narrow floats in float32, as the reference answers."""
-    count = 1
-    for d in axes:
-        count *= x.shape[d]
-    wide = cast(x, "float32") if x.dtype in ("float16", "bfloat16") else x
-    return total(wide, axes) / x.builder.number(float(count))
+    """The mean over `axes`, which stay with extent 1, in float32 or float64."""
+    count = prod(x.shape[d] for d in axes)
+    return total(cast(x, statistics_dtype(x.dtype)), axes) / x.builder.number(float(count))
 
 
 def arg_extreme(x: Value, axes: Sequence[int], monoid: str) -> Value:
     """The index of the first extreme over `axes`, int64, extents 1 kept."""
     order = broadcast(x.builder.iota(tuple(x.shape[d] if d in axes else 1 for d in range(x.ndim))), x.shape)
     return ArgExtreme(monoid, tuple(axes))(x, order)
+
+
+@dataclass(frozen=True, eq=False)
+class ArgReduce(Formula):
+    """The index of the first extreme over `axes` ("argmax", "argmin") as int32; extents 1 stay."""
+
+    monoid: str
+    axes: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return self.monoid
+
+    def expand(self, *inputs: Value) -> Value:
+        return cast(arg_extreme(inputs[0], self.axes, self.monoid), "int32")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import tengen
+from tengen.base.errors import DeviceError
 
 from .data import load
 from .report import draw
@@ -136,6 +137,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("digits: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, OSError, Diverged, tengen.DeviceError) as error:
+    except (ValueError, OSError, Diverged, DeviceError) as error:
         print(f"digits: error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT

@@ -1,0 +1,135 @@
+"""Losses and their reduction, as one op each: forward and backward are one kernel or two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ...compiler.program import Value
+from .base import Formula, Grads, normal_axis, statistics_dtype
+from .elemwise import EXP, LOG, Elemwise, cast, where
+from .formula import RELU, SOFTPLUS, logsumexp
+from .index import EQ, gather_checked, running
+from .reduce import Reduce, mean, total
+from .shape import broadcast, reshape
+
+ABS, SQUARE, LESS = Elemwise("ABS"), Elemwise("SQUARE"), Elemwise("LT")
+
+#: mode → the loss of each element from (prediction, target)
+ELEMENTWISE: dict[str, Callable[[Value, Value], Value]] = {
+    "l1_loss": lambda x, y: ABS(x - y),
+    "square_loss": lambda x, y: SQUARE(x - y),
+    # -(y log(sigmoid(x)) + (1 - y) log(1 - sigmoid(x))), which never overflows in this form
+    "binary_cross_entropy_with_logits": lambda x, y: SOFTPLUS(x) - x * y,
+    "binary_cross_entropy": lambda x, y: -(y * LOG(x) + (1.0 - y) * LOG(1.0 - x)),
+    "hinge_loss_L1": lambda x, y: total(RELU(1.0 - x * y), [1]),
+    "hinge_loss_L2": lambda x, y: total(SQUARE(RELU(1.0 - x * y)), [1]),
+}
+
+
+def reduced(losses: Value, reduction: str) -> Value:
+    """All losses ("none"), their sum ("sum") or mean ("mean")."""
+    if reduction == "none":
+        return losses
+    axes = range(losses.ndim)
+    return reshape(total(losses, axes) if reduction == "sum" else mean(losses, axes), ())
+
+
+@dataclass(frozen=True, eq=False)
+class ElementwiseLoss(Formula):
+    """The loss `mode`, a row of ELEMENTWISE, reduced."""
+
+    mode: str
+    reduction: str
+
+    @property
+    def name(self) -> str:
+        return "hinge_loss" if self.mode.startswith("hinge") else self.mode.removesuffix("_with_logits")
+
+    def expand(self, *inputs: Value) -> Value:
+        x, y = (cast(v, statistics_dtype(v.dtype)) for v in inputs)
+        losses = ELEMENTWISE[self.mode](x, y)
+        if self.mode.startswith("hinge"):
+            losses = reshape(losses, (losses.shape[0], *losses.shape[2:]))
+        return reduced(losses, self.reduction)
+
+
+@dataclass(frozen=True, eq=False)
+class CrossEntropy(Formula):
+    """The negative log-likelihood of integer labels along `axis`, from logits or, without, from probabilities; reduced.
+
+    With label smoothing s (input 2), over K classes: (1 - s) of it plus s times the mean over all classes (Szegedy et al. 2016,
+    section 7). Labels outside 0 … K - 1 raise IndexError.
+    """
+
+    axis: int
+    with_logits: bool
+    smooth: bool
+    reduction: str
+
+    @property
+    def name(self) -> str:
+        return "cross_entropy"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, label, smoothing = inputs
+        x = cast(x, statistics_dtype(x.dtype))
+        index = self._index(x, label)
+        if self.with_logits:
+            spread = logsumexp(x, (self.axis,))
+            loss = spread - gather_checked(x, index, self.axis)
+            every = spread - mean(x, [self.axis]) if self.smooth else None
+        else:
+            loss = -LOG(gather_checked(x, index, self.axis))
+            every = -mean(LOG(x), [self.axis]) if self.smooth else None
+        if every is not None:
+            loss = loss * (1.0 - smoothing) + every * smoothing
+        return reduced(reshape(loss, label.shape), self.reduction)
+
+    def _index(self, x: Value, label: Value) -> Value:
+        """The labels in the shape of `x` with extent 1 along `axis`."""
+        want = tuple(s for d, s in enumerate(x.shape) if d != self.axis)
+        if label.shape != want:
+            raise ValueError(
+                f"cross_entropy: labels of shape {label.shape} do not fit scores of shape {x.shape} with classes along axis "
+                f"{self.axis}; the labels must have the shape {want}"
+            )
+        return reshape(label, tuple(1 if d == self.axis else s for d, s in enumerate(x.shape)))
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (x, label, smoothing), (g,) = inputs, grads
+        if g is None:
+            return [None] * 3
+        x = cast(x, statistics_dtype(x.dtype))
+        index = self._index(x, label)
+        if self.reduction == "mean":
+            g = g / x.builder.number(float(index.size))
+        g = reshape(g, index.shape) if self.reduction == "none" else broadcast(g, index.shape)
+        target = where(EQ(running(x, self.axis), index), 1.0, 0.0)
+        if self.smooth:
+            target = target * (1.0 - smoothing) + smoothing / x.builder.number(float(x.shape[self.axis]))
+        if not self.with_logits:
+            return [-g * target / x, None, None]
+        powers = EXP(x - Reduce("MAX", (self.axis,))(x))
+        return [(powers / total(powers, [self.axis]) - target) * g, None, None]
+
+
+@dataclass(frozen=True, eq=False)
+class TopKAccuracy(Formula):
+    """The share of rows of (N, classes) in which fewer than `k` classes stand before the labelled one; of equals the first one does."""
+
+    k: int
+
+    @property
+    def name(self) -> str:
+        return "topk_accuracy"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, label = inputs
+        axis = normal_axis(self.name, -1, x.ndim)
+        index = reshape(label, (*label.shape, 1))
+        chosen = gather_checked(x, index, axis)
+        tied_before = where(EQ(x, chosen), LESS(running(x, axis), index), False)
+        before = total(where(x > chosen, 1, cast(tied_before, "int32")), [axis])
+        hits = where(LESS(before, self.k), 1.0, 0.0)
+        return reduced(hits, "mean")

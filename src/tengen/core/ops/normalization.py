@@ -1,0 +1,189 @@
+"""Normalisation: to mean 0 and variance 1 over some axes, or by the neighbouring channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from ...compiler.program import Value
+from .base import Formula, Grads, statistics_dtype
+from .elemwise import POW, RSQRT, cast
+from .reduce import mean, total
+from .shape import Windows, broadcast, pad, reshape
+
+
+def standardized(x: Value, axes: Sequence[int], eps: Value) -> Value:
+    """(x - mean) / sqrt(variance + eps) over `axes`."""
+    centred = x - mean(x, axes)
+    return centred * RSQRT(mean(centred * centred, axes) + eps)
+
+
+def _fitted(v: Value, shape: Sequence[int]) -> Value:
+    """A value of as many elements in this shape; a number stays one."""
+    return reshape(v, tuple(shape)) if v.ndim else v
+
+
+@dataclass(frozen=True, eq=False)
+class Normalize(Formula):
+    """`standardized`, and if affine times a weight plus a bias, which have the extents of `axes`. Inputs x, eps, weight, bias.
+
+    Layer normalisation (Ba et al. 2016, section 3.1) and its like.
+    """
+
+    axes: tuple[int, ...]
+    affine: bool
+    title: str
+
+    @property
+    def name(self) -> str:
+        return self.title
+
+    def expand(self, *inputs: Value) -> Value:
+        x, eps, *scale_shift = inputs
+        y = standardized(cast(x, statistics_dtype(x.dtype)), self.axes, eps)
+        if self.affine:
+            shape = tuple(s if d in self.axes else 1 for d, s in enumerate(x.shape))
+            weight, bias = (self._fit(v, shape) for v in scale_shift)
+            y = y * weight + bias
+        return cast(y, x.dtype)
+
+    def _fit(self, v: Value, shape: tuple[int, ...]) -> Value:
+        if v.size != prod(shape):
+            raise ValueError(
+                f"{self.title}: a weight or bias of shape {v.shape} does not fit the normalized dimensions {tuple(s for s in shape if s != 1)}"
+            )
+        return reshape(v, shape)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupNorm(Formula):
+    """`standardized` over each of `groups` groups of channels (axis 1) of each sample; weight and bias one number per channel.
+
+    Wu and He 2018, section 3.1. Inputs x, eps, and if affine weight and bias.
+    """
+
+    groups: int
+    affine: bool
+    title: str
+
+    @property
+    def name(self) -> str:
+        return self.title
+
+    def expand(self, *inputs: Value) -> Value:
+        x, eps, *scale_shift = inputs
+        wide = cast(x, statistics_dtype(x.dtype))
+        rows = reshape(wide, (x.shape[0], self.groups, prod(x.shape[1:]) // self.groups))
+        y = reshape(standardized(rows, (2,), eps), x.shape)
+        if self.affine:
+            shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
+            weight, bias = (_fitted(v, shape) for v in scale_shift)
+            y = y * weight + bias
+        return cast(y, x.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchNorm(Formula):
+    """Training: normalises over all axes but 1 and gives (y, mean, variance), both over the batch; the variance divided by the count.
+
+    Inputs x, weight, bias, eps, and if `track` running_mean, running_var, momentum; then the new running statistics follow, the variance of
+    which is divided by the count - 1. Ioffe and Szegedy 2015, algorithm 1.
+    """
+
+    track: bool
+
+    @property
+    def name(self) -> str:
+        return "batch_norm"
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        x, weight, bias, eps, *running = inputs
+        axes, shape = _batch_axes(x)
+        wide = cast(x, statistics_dtype(x.dtype))
+        average = mean(wide, axes)
+        centred = wide - average
+        variance = mean(centred * centred, axes)
+        y = centred * (RSQRT(variance + eps) * _fitted(weight, shape)) + _fitted(bias, shape)
+        made = [cast(y, x.dtype), average, variance]
+        if self.track:
+            *old, momentum = running
+            count = x.size // max(average.size, 1)
+            unbiased = variance * x.builder.number(count / max(count - 1, 1))
+            for before, batch in zip(old, (average, unbiased), strict=True):
+                new = before * momentum + reshape(batch, before.shape) * (1.0 - momentum)
+                made.append(cast(new, before.dtype))
+        return made
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        # The running statistics are not differentiated.
+        x, weight, bias, eps = inputs[:4]
+        (_, average, variance), (g, g_mean, g_variance) = outputs[:3], grads[:3]
+        axes, shape = _batch_axes(x)
+        scale = RSQRT(variance + eps)
+        n = x.builder.number(float(x.size // max(average.size, 1)))
+        centred = cast(x, average.dtype) - average
+        parts: list[Value] = []
+        by_weight = by_bias = None
+        if g is not None:
+            g = cast(g, average.dtype)
+            normal = centred * scale
+            by_bias, by_weight = total(g, axes), total(g * normal, axes)
+            parts.append((g - by_bias / n - normal * (by_weight / n)) * (scale * _fitted(weight, shape)))
+            by_bias, by_weight = _fitted_like(by_bias, bias), _fitted_like(by_weight, weight)
+        if g_mean is not None:
+            parts.append(broadcast(g_mean / n, x.shape))
+        if g_variance is not None:
+            parts.append(g_variance * centred * 2.0 / n)
+        dx = None
+        for part in parts:
+            dx = part if dx is None else dx + part
+        return [dx, by_weight, by_bias, *[None] * (len(inputs) - 3)]
+
+
+def _batch_axes(x: Value) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """All axes but that of the channels, and the shape of one number per channel."""
+    axes = tuple(d for d in range(x.ndim) if d != 1)
+    return axes, tuple(1 if d in axes else s for d, s in enumerate(x.shape))
+
+
+def _fitted_like(grad: Value, like: Value) -> Value:
+    return reshape(grad, like.shape) if like.ndim else grad
+
+
+@dataclass(frozen=True, eq=False)
+class BatchNormInference(Formula):
+    """(x - mean) / sqrt(variance + eps) * weight + bias with given statistics, one number per channel (axis 1)."""
+
+    @property
+    def name(self) -> str:
+        return "batch_norm"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, *per_channel, eps = inputs
+        _, shape = _batch_axes(x)
+        average, variance, weight, bias = (_fitted(v, shape) for v in per_channel)
+        wide = cast(x, statistics_dtype(x.dtype))
+        return cast((wide - average) * (RSQRT(variance + eps) * weight) + bias, x.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class LocalResponseNorm(Formula):
+    """x / (k + alpha · sum of x² over `size` neighbouring channels) ^ beta. Inputs x, k, alpha, beta.
+
+    Krizhevsky et al. 2012, section 3.3.
+    """
+
+    size: int
+
+    @property
+    def name(self) -> str:
+        return "local_response_norm"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, k, alpha, beta = inputs
+        wide = cast(x, statistics_dtype(x.dtype))
+        edge = tuple(self.size // 2 if d == 1 else 0 for d in range(x.ndim))
+        near = Windows((1,), (self.size,), (1,), (1,))(pad(wide * wide, edge, edge))
+        energy = reshape(total(near, [x.ndim]), x.shape)
+        return cast(wide * POW(energy * alpha + k, -beta), x.dtype)

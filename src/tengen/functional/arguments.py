@@ -1,0 +1,82 @@
+"""What public functions do with their arguments before they call an op."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._rt import Tensor
+from ..base import device as devices
+from ..base.device import Device
+from ..compiler.program import Value
+from ..core import Tensor as UserTensor
+from ..core.ops.base import INTS
+from ..core.ops.base import normal_axes as normal_axes
+from ..core.ops.base import normal_axis as normal_axis
+
+Axes = int | Sequence[int] | None
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def as_tensor(value: Any) -> Any:
+    """A tensor from a number, nested sequences or a NumPy array; tensors, and values of a Program, as they are."""
+    return value if isinstance(value, (Tensor, Value)) else UserTensor(value)
+
+
+def dtype_of(x: Any) -> str:
+    """The name of the dtype of a tensor or a value of a Program."""
+    return str(x.desc.dtype if isinstance(x, Tensor) else x.dtype)
+
+
+def device_name(device: str | Device | None) -> str:
+    """The full name of a usable device, the default one for None. Raises DeviceError if it is not there."""
+    return devices.canonical(devices.require(device))
+
+
+def pair(op: str, argument: str, value: Any, least: int = 0) -> tuple[int, int]:
+    """Two ints from one or two. Raises ValueError for another count or one below `least`."""
+    numbers = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    if len(numbers) != 2 or any(int(n) != n or n < least for n in numbers):
+        raise ValueError(f"{op}: {argument} takes one or two integers >= {least}, got {value!r}")
+    return int(numbers[0]), int(numbers[1])
+
+
+def single(op: str, argument: str, value: Any, least: int = 0) -> int:
+    """One int, perhaps alone in a sequence. Raises ValueError for anything else or one below `least`."""
+    numbers = (value,) if isinstance(value, (int, np.integer)) else tuple(value)
+    if len(numbers) != 1 or numbers[0] < least:
+        raise ValueError(f"{op}: {argument} takes one integer >= {least}, got {value!r}")
+    return int(numbers[0])
+
+
+def need_rank(op: str, x: Any, *ranks: int) -> None:
+    """Raises ValueError unless `x` has one of these numbers of dimensions."""
+    if x.ndim not in ranks:
+        raise ValueError(
+            f"{op} takes a tensor of {' or '.join(map(str, ranks))} dimensions, got shape {tuple(x.shape)}"
+        )
+
+
+def need_integers(op: str, argument: str, x: Any) -> Any:
+    """Raises TypeError unless the tensor `x` holds integers."""
+    if dtype_of(x) not in INTS:
+        raise TypeError(f"{op}: {argument} must be integers, got {dtype_of(x)}; convert it with .astype('int32')")
+    return x
+
+
+def need_mask(op: str, mask: Any) -> Any:
+    """Raises ValueError unless the tensor `mask` is boolean."""
+    if dtype_of(mask) != "bool":
+        raise ValueError(
+            f"{op}: the mask must be bool, got {dtype_of(mask)}; compare, or convert it with .astype('bool')"
+        )
+    return mask
+
+
+def need_choice(op: str, argument: str, value: Any, choices: Iterable[str]) -> str:
+    """Raises ValueError unless `value` is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{op}: {argument} is one of {', '.join(choices)}, got {value!r}")
+    return str(value)
