@@ -1,10 +1,40 @@
-"""tengen: a small, fast deep-learning framework with MegEngine's API, whose kernels are generated from Python."""
+"""tengen: a small, fast deep-learning framework with MegEngine's API, whose kernels are generated from Python.
 
-from __future__ import annotations
+>>> import tengen, tengen.functional as F
+>>> x = tengen.tensor([[1.0, 2.0], [3.0, 4.0]])
+>>> print(F.softmax(x, axis=1))
+Tensor([[0.2689 0.7311]
+ [0.2689 0.7311]], device=xpux:0)
+"""
 
+from . import config  # isort: skip - its knobs come before what they set
+from . import autodiff, device, functional, module, optimizer, random, serialization
 from .core import Parameter, Tensor
-from .core import Tensor as tensor
-from .base.device import get_default_device, set_default_device
-from . import autodiff, functional, module, optimizer, random
+from .device import (
+    coalesce_free_memory,
+    get_allocated_memory,
+    get_cuda_compute_capability,
+    get_cuda_device_property,
+    get_cuda_driver_version,
+    get_cuda_version,
+    get_cudnn_version,
+    get_default_device,
+    get_device_count,
+    get_max_allocated_memory,
+    get_max_reserved_memory,
+    get_mem_status_bytes,
+    get_reserved_memory,
+    get_tensorrt_version,
+    is_atlas_available,
+    is_cambricon_available,
+    is_cuda_available,
+    is_rocm_available,
+    reset_max_memory_stats,
+    set_default_device,
+    set_prealloc_config,
+)
+from .logger import enable_debug_log, get_logger, set_log_file, set_log_level
+from .serialization import load, save
 
+tensor = Tensor
 __version__ = "0.1.0"

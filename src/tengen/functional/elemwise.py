@@ -45,7 +45,6 @@ def add(x: Operand, y: Operand) -> Tensor:
 
     Integers stay integers, with a Python float they become float32; shapes broadcast, ValueError if they cannot.
 
-    >>> import tengen.functional as F
     >>> F.add(Tensor([1.0, 2.0]), 3).tolist()
     [4.0, 5.0]
     """
@@ -138,7 +137,6 @@ def round(x: Operand) -> Tensor:
 def exp(x: Operand) -> Tensor:
     """e to the power x; of integers in float32.
 
-    >>> import tengen.functional as F
     >>> F.exp(Tensor([0.0, 1.0])).numpy().round(3).tolist()
     [1.0, 2.7179999351501465]
     """
@@ -297,7 +295,6 @@ def right_shift(x: Operand, y: Operand) -> Tensor:
 def clip(x: Operand, lower: Operand | None = None, upper: Operand | None = None) -> Tensor:
     """x limited to [lower, upper]; None sets no limit. Raises ValueError if both are None.
 
-    >>> import tengen.functional as F
     >>> F.clip(Tensor([-2.0, 0.5, 9.0]), 0, 1).tolist()
     [0.0, 0.5, 1.0]
     """

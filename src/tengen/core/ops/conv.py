@@ -205,7 +205,9 @@ class Conv1d(Formula):
     def expand(self, *inputs: Value) -> Value:
         x, w, *bias = inputs
         if x.ndim != 3 or w.ndim not in (3, 4):
-            raise ValueError(f"conv1d takes an input (N, C, L) and a weight (out, in / groups, k), got {x.shape} and {w.shape}")
+            raise ValueError(
+                f"conv1d takes an input (N, C, L) and a weight (out, in / groups, k), got {x.shape} and {w.shape}"
+            )
         image, kernel = (reshape(v, (*v.shape[:-1], 1, v.shape[-1])) for v in (x, w))
         conv = Conv2d((1, self.stride), (0, self.padding), (1, self.dilation), self.groups, self.bias)
         y = conv.expand(image, kernel, *bias)
@@ -240,7 +242,9 @@ class ConvTranspose2d(Formula):
                 f"group{'s' * (self.groups != 1)}; it takes (N, in, H, W) and (in, out / groups, kh, kw)"
             )
         dtype = promoted(self.name, (x.type, w.type))
-        zipped = zip(x.shape[2:], w.shape[2:], self.stride, self.padding, self.output_padding, self.dilation, strict=True)
+        zipped = zip(
+            x.shape[2:], w.shape[2:], self.stride, self.padding, self.output_padding, self.dilation, strict=True
+        )
         size = tuple((s - 1) * t - 2 * p + d * (k - 1) + 1 + o for s, k, t, p, o, d in zipped)
         by_data = ConvolutionBackwardData(self.stride, self.padding, self.dilation, self.groups, size)
         y: Value = by_data(cast(w, dtype), cast(x, dtype))

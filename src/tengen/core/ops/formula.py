@@ -176,3 +176,16 @@ class LogSoftmax(Formula):
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (y,), (g,) = outputs, grads
         return [g and g - EXP(y) * total(g, self.axes)]
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledSum(Formula):
+    """alpha · x + beta · y in the dtype of x. Inputs x, y, alpha, beta."""
+
+    @property
+    def name(self) -> str:
+        return "inplace_add"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, y, alpha, beta = inputs
+        return cast(alpha * x + beta * y, x.dtype)

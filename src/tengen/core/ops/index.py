@@ -226,7 +226,9 @@ class IndexingOneHot(Formula):
             raise ValueError(
                 f"{self.name}: an index of shape {index.shape} does not fit {x.shape} without axis {self.axis}, {want}"
             )
-        return gather_checked(x, reshape(index, tuple(1 if d == self.axis else s for d, s in enumerate(x.shape))), self.axis)
+        return gather_checked(
+            x, reshape(index, tuple(1 if d == self.axis else s for d, s in enumerate(x.shape))), self.axis
+        )
 
 
 def gather_checked(x: Value, index: Value, axis: int) -> Value:

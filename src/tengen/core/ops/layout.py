@@ -52,7 +52,9 @@ class Stack(Formula):
         shape = inputs[0].shape
         for number, x in enumerate(inputs):
             if x.shape != shape:
-                raise ValueError(f"stack: tensor {number} has the shape {x.shape}, the first one {shape}; they must be equal")
+                raise ValueError(
+                    f"stack: tensor {number} has the shape {x.shape}, the first one {shape}; they must be equal"
+                )
         axis = normal_axis("stack", self.axis, len(shape) + 1)
         return _joined([reshape(x, (*shape[:axis], 1, *shape[axis:])) for x in inputs], axis)
 
@@ -173,13 +175,13 @@ class PixelShuffle(Formula):
     def expand(self, *inputs: Value) -> Value:
         (x,), r = inputs, self.factor
         if x.ndim < 3 or x.shape[-3] % (r * r):
-            raise ValueError(f"pixel_shuffle by {r} takes (…, C, H, W) with C a multiple of {r * r}, got shape {x.shape}")
+            raise ValueError(
+                f"pixel_shuffle by {r} takes (…, C, H, W) with C a multiple of {r * r}, got shape {x.shape}"
+            )
         *lead, channels, height, width = x.shape
         rows = prod(lead)
         blocks = reshape(x, (rows, channels // (r * r), r, r, height, width))
-        return reshape(
-            transpose(blocks, (0, 1, 4, 2, 5, 3)), (*lead, channels // (r * r), height * r, width * r)
-        )
+        return reshape(transpose(blocks, (0, 1, 4, 2, 5, 3)), (*lead, channels // (r * r), height * r, width * r))
 
 
 @dataclass(frozen=True, eq=False)

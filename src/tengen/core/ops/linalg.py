@@ -75,7 +75,9 @@ class Dot(Formula):
     def expand(self, *inputs: Value) -> Value:
         a, b = inputs
         if a.ndim > 1 or a.shape != b.shape:
-            raise ValueError(f"dot takes two vectors of one length, got shapes {a.shape} and {b.shape}; for matrices there is matmul")
+            raise ValueError(
+                f"dot takes two vectors of one length, got shapes {a.shape} and {b.shape}; for matrices there is matmul"
+            )
         return reshape(total(a * b, range(a.ndim)), ())
 
 

@@ -74,7 +74,7 @@ class CrossEntropy(Formula):
     def expand(self, *inputs: Value) -> Value:
         x, label, smoothing = inputs
         x = cast(x, statistics_dtype(x.dtype))
-        index = self._index(x, label)
+        index = label_index(self.name, x, label, self.axis)
         if self.with_logits:
             spread = logsumexp(x, (self.axis,))
             loss = spread - gather_checked(x, index, self.axis)
@@ -86,22 +86,12 @@ class CrossEntropy(Formula):
             loss = loss * (1.0 - smoothing) + every * smoothing
         return reduced(reshape(loss, label.shape), self.reduction)
 
-    def _index(self, x: Value, label: Value) -> Value:
-        """The labels in the shape of `x` with extent 1 along `axis`."""
-        want = tuple(s for d, s in enumerate(x.shape) if d != self.axis)
-        if label.shape != want:
-            raise ValueError(
-                f"cross_entropy: labels of shape {label.shape} do not fit scores of shape {x.shape} with classes along axis "
-                f"{self.axis}; the labels must have the shape {want}"
-            )
-        return reshape(label, tuple(1 if d == self.axis else s for d, s in enumerate(x.shape)))
-
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x, label, smoothing), (g,) = inputs, grads
         if g is None:
             return [None] * 3
         x = cast(x, statistics_dtype(x.dtype))
-        index = self._index(x, label)
+        index = label_index(self.name, x, label, self.axis)
         if self.reduction == "mean":
             g = g / x.builder.number(float(index.size))
         g = reshape(g, index.shape) if self.reduction == "none" else broadcast(g, index.shape)
@@ -112,6 +102,34 @@ class CrossEntropy(Formula):
             return [-g * target / x, None, None]
         powers = EXP(x - Reduce("MAX", (self.axis,))(x))
         return [(powers / total(powers, [self.axis]) - target) * g, None, None]
+
+
+@dataclass(frozen=True, eq=False)
+class NegativeLogLikelihood(Formula):
+    """-x at the labels along `axis`, reduced."""
+
+    axis: int
+    reduction: str
+
+    @property
+    def name(self) -> str:
+        return "nll_loss"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, label = inputs
+        x = cast(x, statistics_dtype(x.dtype))
+        chosen = gather_checked(x, label_index(self.name, x, label, self.axis), self.axis)
+        return reduced(reshape(-chosen, label.shape), self.reduction)
+
+
+def label_index(op: str, x: Value, label: Value, axis: int) -> Value:
+    """The labels in the shape of `x` with extent 1 along `axis`."""
+    want = tuple(s for d, s in enumerate(x.shape) if d != axis)
+    if label.shape != want:
+        raise ValueError(
+            f"{op}: labels of shape {label.shape} do not fit scores of shape {x.shape} with classes along axis {axis}; the labels must have the shape {want}"
+        )
+    return reshape(label, tuple(1 if d == axis else s for d, s in enumerate(x.shape)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,129 @@
+"""Convolutions, and the linear layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._rt import apply
+from ..core import Tensor
+from ..core.ops.conv import Conv1d, Conv2d, ConvTranspose2d
+from ..core.ops.linalg import Linear
+from .arguments import pair, single
+
+Pair = int | tuple[int, int]
+_LINEAR, _LINEAR_BIAS = Linear(False), Linear(True)
+
+
+def linear(inp: Tensor, weight: Tensor, bias: Tensor | None = None, compute_mode: str = "default") -> Tensor:
+    """x @ weightᵀ + bias over the last dim of x.
+
+    inp: (…, in_features). weight: (out_features, in_features). bias: (out_features,). compute_mode: sums are always kept in float32 or wider.
+    Raises ValueError if the shapes do not fit.
+
+    >>> F.linear(Tensor([[1.0, 2.0]]), Tensor([[3.0, 4.0]]), Tensor([0.5])).tolist()
+    [[11.5]]
+    """
+    return apply(_LINEAR, inp, weight) if bias is None else apply(_LINEAR_BIAS, inp, weight, bias)
+
+
+def conv2d(
+    inp: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    conv_mode: str = "cross_correlation",
+    compute_mode: str = "default",
+) -> Tensor:
+    """2-d convolution (as cross-correlation: the kernel is not mirrored).
+
+    inp: (N, C, H, W). weight: (out, C / groups, kh, kw), or for groups also (groups, out / groups, C / groups, kh, kw). bias: `out` numbers, such as
+    (1, out, 1, 1). stride, padding (zeros on both sides), dilation: one number or (vertical, horizontal). compute_mode: sums are always kept in float32
+    or wider. Raises ValueError if the shapes do not fit.
+
+    >>> F.conv2d(F.ones((1, 1, 3, 3)), F.ones((1, 1, 2, 2))).tolist()
+    [[[[4.0, 4.0], [4.0, 4.0]]]]
+    """
+    _need_cross_correlation("conv2d", conv_mode)
+    steps = _steps("conv2d", stride, padding, dilation)
+    return _convolved(Conv2d(*steps, _groups("conv2d", groups), bias is not None), inp, weight, bias)
+
+
+def conv1d(
+    inp: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    conv_mode: str = "cross_correlation",
+    compute_mode: str = "default",
+) -> Tensor:
+    """1-d convolution: conv2d of images of one row.
+
+    inp: (N, C, L). weight: (out, C / groups, k), or for groups also (groups, out / groups, C / groups, k). bias: `out` numbers, such as (1, out, 1).
+
+    >>> F.conv1d(F.ones((1, 1, 4)), F.ones((1, 1, 3)), padding=1).tolist()
+    [[[2.0, 3.0, 3.0, 2.0]]]
+    """
+    _need_cross_correlation("conv1d", conv_mode)
+    steps = (
+        single("conv1d", "stride", stride, 1),
+        single("conv1d", "padding", padding),
+        single("conv1d", "dilation", dilation, 1),
+    )
+    return _convolved(Conv1d(*steps, _groups("conv1d", groups), bias is not None), inp, weight, bias)
+
+
+def conv_transpose2d(
+    inp: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    output_padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    conv_mode: str = "cross_correlation",
+    compute_mode: str = "default",
+) -> Tensor:
+    """The transposed 2-d convolution: what conv2d with the same parameters does to gradients.
+
+    inp: (N, C, H, W). weight: (C, out / groups, kh, kw), or for groups also (groups, C / groups, out / groups, kh, kw). bias: `out` numbers.
+    output_padding: how much larger the result is at its lower and right end, less than the stride. Result:
+    (N, out, (H - 1) · stride - 2 · padding + dilation · (kh - 1) + 1 + output_padding, …). Raises ValueError if the shapes do not fit.
+
+    >>> F.conv_transpose2d(F.ones((1, 1, 2, 2)), F.ones((1, 1, 2, 2)), stride=2).shape
+    (1, 1, 4, 4)
+    """
+    _need_cross_correlation("conv_transpose2d", conv_mode)
+    strides, paddings, dilations = _steps("conv_transpose2d", stride, padding, dilation)
+    extra = pair("conv_transpose2d", "output_padding", output_padding)
+    if any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
+        raise ValueError(f"conv_transpose2d: output_padding {extra} must be smaller than the stride {strides}")
+    op = ConvTranspose2d(strides, paddings, extra, dilations, _groups("conv_transpose2d", groups), bias is not None)
+    return _convolved(op, inp, weight, bias)
+
+
+def _convolved(op: Any, inp: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return apply(op, inp, weight) if bias is None else apply(op, inp, weight, bias)
+
+
+def _steps(
+    op: str, stride: Pair, padding: Pair, dilation: Pair
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    return pair(op, "stride", stride, 1), pair(op, "padding", padding), pair(op, "dilation", dilation, 1)
+
+
+def _groups(op: str, groups: int) -> int:
+    return single(op, "groups", groups, 1)
+
+
+def _need_cross_correlation(op: str, conv_mode: str) -> None:
+    if str(conv_mode).lower() != "cross_correlation":
+        raise ValueError(
+            f"{op}: conv_mode is 'cross_correlation', got {conv_mode!r}; to mirror the kernel use weight[..., ::-1, ::-1]"
+        )

@@ -1,0 +1,154 @@
+"""Functions that networks are made of; those of neighbouring modules are gathered here under the names that programs use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .._rt import apply
+from ..core import Tensor
+from ..core.ops.index import IndexingOneHot, OneHot, take_op
+from ..core.ops.layout import PadBy, PixelShuffle, SlidingWindow, SlidingWindowTranspose
+from ..core.ops.shape import Pad, Reduced
+from .activation import (
+    gelu,
+    hsigmoid,
+    hswish,
+    leaky_relu,
+    logsigmoid,
+    logsoftmax,
+    logsumexp,
+    prelu,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+)
+from .arguments import as_tensor, need_choice, need_integers, need_rank, normal_axis, pair
+from .convolution import conv1d, conv2d, conv_transpose2d, linear
+from .loss import binary_cross_entropy, cross_entropy, hinge_loss, l1_loss, nll_loss, square_loss
+from .math import normalize
+from .normalization import batch_norm, dropout, general_norm, group_norm, instance_norm, layer_norm, local_response_norm
+from .pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d
+
+__all__ = [
+    "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entropy", "conv1d", "conv2d", "conv_transpose2d",
+    "cross_entropy", "dropout", "embedding", "gelu", "general_norm", "group_norm", "hinge_loss", "hsigmoid", "hswish", "indexing_one_hot",
+    "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "linear", "local_response_norm", "logsigmoid", "logsoftmax", "logsumexp", "max_pool2d",
+    "nll_loss", "normalize", "one_hot", "pad", "pixel_shuffle", "prelu", "relu", "relu6", "sigmoid", "silu", "sliding_window",
+    "sliding_window_transpose", "softmax", "softplus", "square_loss",
+]  # fmt: skip
+
+Pair = int | tuple[int, int]
+_PAD_MODES = {"constant": "constant", "edge": "edge", "replicate": "edge", "reflect": "reflect"}
+
+
+def embedding(
+    inp: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float | None = None,
+) -> Tensor:
+    """The rows of `weight` at the integers `inp`: (…) and (n, d) → (…, d).
+
+    padding_idx, max_norm, norm_type: must be None (ValueError); module.Embedding has a padding_idx. Raises IndexError for a number that is no row.
+
+    >>> F.embedding(Tensor([1, 0]), Tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[3.0, 4.0], [1.0, 2.0]]
+    """
+    for name, value in (("padding_idx", padding_idx), ("max_norm", max_norm), ("norm_type", norm_type)):
+        if value is not None:
+            raise ValueError(f"embedding does not support {name}, got {value}; module.Embedding has a padding_idx")
+    index, rows = need_integers("embedding", "inp", as_tensor(inp)), as_tensor(weight)
+    need_rank("embedding: weight", rows, 2)
+    return apply(take_op(2, (0,), index.ndim), rows, index)
+
+
+def one_hot(inp: Tensor, num_classes: int) -> Tensor:
+    """1 at the label along a new last axis, else 0, as int32. Raises TypeError for labels that are no integers, IndexError for one out of range.
+
+    >>> F.one_hot(Tensor([1, 0]), 3).tolist()
+    [[0, 1, 0], [1, 0, 0]]
+    """
+    if num_classes < 1:
+        raise ValueError(f"one_hot: num_classes must be at least 1, got {num_classes}")
+    return apply(OneHot(int(num_classes), "int32"), need_integers("one_hot", "inp", as_tensor(inp)))
+
+
+def indexing_one_hot(src: Tensor, index: Tensor, axis: int = 1, keepdims: bool = False) -> Tensor:
+    """The element of `src` at one index per position along `axis`.
+
+    index: integers of the shape of src without `axis`. keepdims: whether the axis stays, with extent 1. Raises ValueError if the shapes do not fit,
+    IndexError for an index out of range.
+
+    >>> F.indexing_one_hot(Tensor([[1.0, 2.0], [3.0, 4.0]]), Tensor([1, 0])).tolist()
+    [2.0, 3.0]
+    """
+    x = as_tensor(src)
+    along = normal_axis("indexing_one_hot", axis, x.ndim)
+    place = need_integers("indexing_one_hot", "index", as_tensor(index))
+    return apply(Reduced(IndexingOneHot(along), (along,), keepdims), x, place)
+
+
+def pad(src: Tensor, pad_width: Sequence[Sequence[int]], mode: str = "constant", constant_value: float = 0.0) -> Tensor:
+    """`src` with elements around it.
+
+    pad_width: for each dim how many are put before and after it; for missing dims none. mode: "constant" (with constant_value), "edge" or "replicate" (the
+    outermost element again) or "reflect" (those next to it, mirrored). Raises ValueError for another mode, negative widths, or more than there is to mirror.
+
+    >>> F.nn.pad(Tensor([1.0, 2.0, 3.0]), ((2, 1),), mode="reflect").tolist()
+    [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]
+    """
+    x = as_tensor(src)
+    known = _PAD_MODES[need_choice("pad", "mode", str(mode).lower(), _PAD_MODES)]
+    widths = [(int(b), int(a)) for b, a in pad_width]
+    if len(widths) > x.ndim or any(w < 0 for pair in widths for w in pair):
+        raise ValueError(
+            f"pad: pad_width {tuple(widths)} does not fit shape {tuple(x.shape)}; it takes (before, after) >= 0 for each dim"
+        )
+    widths += [(0, 0)] * (x.ndim - len(widths))
+    for extent, ends in zip(x.shape, widths, strict=True):
+        limit = extent - 1 if known == "reflect" else None if extent or known == "constant" else 0
+        if limit is not None and max(ends) > max(limit, 0):
+            raise ValueError(
+                f"pad: mode {mode!r} cannot put {ends} around a dim of extent {extent} of shape {tuple(x.shape)}"
+            )
+    before, after = (tuple(w[end] for w in widths) for end in (0, 1))
+    if known == "constant":
+        return apply(Pad(before, after, float(constant_value)), x)
+    return apply(PadBy(known, before, after), x)
+
+
+def pixel_shuffle(inp: Tensor, upscale_factor: int) -> Tensor:
+    """(…, C · r², H, W) → (…, C, H · r, W · r), r = upscale_factor: channels become pixels. Shi et al. 2016, section 3.2.
+
+    Raises ValueError if the channels are no multiple of r².
+
+    >>> F.pixel_shuffle(F.arange(4).reshape(1, 4, 1, 1), 2).tolist()
+    [[[[0.0, 1.0], [2.0, 3.0]]]]
+    """
+    return apply(PixelShuffle(int(upscale_factor)), inp)
+
+
+def sliding_window(inp: Tensor, kernel_size: Pair, padding: Pair = 0, stride: Pair = 1, dilation: Pair = 1) -> Tensor:
+    """What sliding windows see: (N, C, H, W) → (N, C, OH, OW, kh, kw), zeros in the padding. Raises ValueError if no window fits."""
+    return apply(SlidingWindow(*_window("sliding_window", kernel_size, padding, stride, dilation)), inp)
+
+
+def sliding_window_transpose(
+    inp: Tensor, output_size: Pair, kernel_size: Pair, padding: Pair = 0, stride: Pair = 1, dilation: Pair = 1
+) -> Tensor:
+    """Adds up windows where sliding_window with the same parameters sees them: (N, C, OH, OW, kh, kw) → (N, C, *output_size).
+
+    Raises ValueError if the shapes do not fit.
+    """
+    size = pair("sliding_window_transpose", "output_size", output_size, 1)
+    window = _window("sliding_window_transpose", kernel_size, padding, stride, dilation)
+    return apply(SlidingWindowTranspose(size, *window), inp)
+
+
+def _window(op: str, kernel_size: Pair, padding: Pair, stride: Pair, dilation: Pair) -> tuple[tuple[int, int], ...]:
+    kernel, step = pair(op, "kernel_size", kernel_size, 1), pair(op, "stride", stride, 1)
+    return kernel, pair(op, "padding", padding), step, pair(op, "dilation", dilation, 1)

@@ -1,0 +1,182 @@
+"""Normalisation, and dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .._rt import apply
+from ..core import Tensor
+from ..core.ops.normalization import BatchNorm, BatchNormInference, GroupNorm, LocalResponseNorm, Normalize
+from ..core.ops.random import Dropout
+from ..random.rng import default_generator
+from .arguments import as_tensor, normal_axes
+
+_TRAIN, _TRACK, _INFER, _DROPOUT = BatchNorm(False), BatchNorm(True), BatchNormInference(), Dropout()
+
+
+def batch_norm(
+    inp: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    training: bool = False,
+    momentum: float = 0.9,
+    eps: float = 1e-5,
+    inplace: bool = True,
+) -> Any:
+    """Each channel (axis 1) to mean 0 and variance 1 over all other axes, times `weight`, plus `bias`. Ioffe and Szegedy 2015, algorithm 1.
+
+    inp: (N, C, …). weight, bias: one number per channel, by default 1 and 0. training: uses the mean and variance of the batch, and sets running_mean and
+    running_var, if given, to momentum · old + (1 - momentum) · batch, where the batch's variance is divided by count - 1; otherwise running_mean and
+    running_var are used, and must be given. inplace: False leaves them as they are and returns (result, new mean, new variance) of them.
+    Raises ValueError if statistics are missing or the numbers of channels differ.
+
+    >>> F.batch_norm(Tensor([[1.0], [3.0]]), training=True).numpy().round(3).tolist()
+    [[-1.0], [1.0]]
+    """
+    x = as_tensor(inp)
+    if x.ndim < 2:
+        raise ValueError(f"batch_norm takes a tensor (N, C, …), got shape {tuple(x.shape)}")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("batch_norm: running_mean and running_var must be given both or not at all")
+    for name, value in (
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+        ("weight", weight),
+        ("bias", bias),
+    ):
+        if value is not None and value.size != x.shape[1]:
+            raise ValueError(
+                f"batch_norm: {name} of shape {tuple(value.shape)} does not fit the {x.shape[1]} channels of shape {tuple(x.shape)}"
+            )
+    scale, shift = 1.0 if weight is None else weight, 0.0 if bias is None else bias
+    if not training:
+        if running_mean is None:
+            raise ValueError("batch_norm: without training=True it needs running_mean and running_var")
+        return apply(_INFER, x, running_mean, running_var, scale, shift, eps)
+    if running_mean is None or running_var is None:
+        made = apply(_TRAIN, x, scale, shift, eps)
+        return made[0] if inplace else made
+    y, _, _, new_mean, new_var = apply(_TRACK, x, scale, shift, eps, running_mean, running_var, momentum)
+    if not inplace:
+        return y, new_mean, new_var
+    running_mean._reset(new_mean.detach())
+    running_var._reset(new_var.detach())
+    return y
+
+
+def layer_norm(
+    inp: Tensor,
+    normalized_shape: int | Sequence[int],
+    affine: bool,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """To mean 0 and variance 1 over the last dims, if `affine` times `weight` plus `bias`. Ba et al. 2016, section 3.1.
+
+    normalized_shape: the extents of these dims, also the shape of weight and bias. Raises ValueError if they are others.
+
+    >>> F.layer_norm(Tensor([[1.0, 3.0]]), 2, affine=False).numpy().round(3).tolist()
+    [[-1.0, 1.0]]
+    """
+    x = as_tensor(inp)
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or tuple(x.shape[-len(shape) :]) != shape:
+        raise ValueError(f"layer_norm: the last dims of shape {tuple(x.shape)} are not the normalized_shape {shape}")
+    axes = tuple(range(x.ndim - len(shape), x.ndim))
+    return _affine_norm("layer_norm", Normalize(axes, affine, "layer_norm"), x, eps, weight, bias)
+
+
+def general_norm(
+    inp: Tensor,
+    normalized_axis: int | Sequence[int],
+    affine: bool = True,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """To mean 0 and variance 1 over any axes, if `affine` times `weight` plus `bias`, which have the extents of these axes."""
+    x = as_tensor(inp)
+    axes = normal_axes("general_norm", normalized_axis, x.ndim)
+    return _affine_norm("general_norm", Normalize(axes, affine, "general_norm"), x, eps, weight, bias)
+
+
+def group_norm(
+    inp: Tensor,
+    num_groups: int,
+    affine: bool,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Each of `num_groups` groups of channels (axis 1) of each sample to mean 0 and variance 1. Wu and He 2018, section 3.1.
+
+    inp: (N, C, …) with C a multiple of num_groups, ValueError if not. weight, bias: (C,), used if `affine`.
+    """
+    return _grouped_norm("group_norm", as_tensor(inp), num_groups, affine, weight, bias, eps)
+
+
+def instance_norm(
+    inp: Tensor, affine: bool, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Each channel (axis 1) of each sample to mean 0 and variance 1. Ulyanov et al. 2016.
+
+    inp: (N, C, …). weight, bias: (C,), used if `affine`.
+    """
+    x = as_tensor(inp)
+    return _grouped_norm("instance_norm", x, x.shape[1] if x.ndim > 1 else 1, affine, weight, bias, eps)
+
+
+def _grouped_norm(
+    op: str, x: Tensor, groups: int, affine: bool, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    if x.ndim < 2 or groups < 1 or x.shape[1] % groups:
+        raise ValueError(
+            f"{op}: the channels (axis 1) of shape {tuple(x.shape)} cannot be put into {groups} equal groups"
+        )
+    for name, value in (("weight", weight), ("bias", bias)):
+        if affine and value is not None and value.size != x.shape[1]:
+            raise ValueError(
+                f"{op}: {name} of shape {tuple(value.shape)} does not fit the {x.shape[1]} channels of shape {tuple(x.shape)}"
+            )
+    return _affine_norm(op, GroupNorm(groups, affine, op), x, eps, weight, bias)
+
+
+def _affine_norm(op: str, norm: Any, x: Tensor, eps: float, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    if not norm.affine:
+        return apply(norm, x, eps)
+    if weight is None or bias is None:
+        raise ValueError(f"{op}: affine=True needs weight and bias")
+    return apply(norm, x, eps, weight, bias)
+
+
+def local_response_norm(
+    inp: Tensor, kernel_size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75
+) -> Tensor:
+    """Divides each channel by (k + alpha · Σ x² over `kernel_size` neighbouring channels) ^ beta. Krizhevsky et al. 2012, section 3.3.
+
+    inp: (N, C, H, W). kernel_size: odd; neighbours that are not there count as 0. Raises ValueError for an even one.
+    """
+    x = as_tensor(inp)
+    if kernel_size < 1 or kernel_size % 2 == 0 or x.ndim < 2:
+        raise ValueError(
+            f"local_response_norm takes (N, C, H, W) and an odd kernel_size, got shape {tuple(x.shape)} and {kernel_size}"
+        )
+    return apply(LocalResponseNorm(int(kernel_size)), x, float(k), float(alpha), float(beta))
+
+
+def dropout(inp: Tensor, drop_prob: float, training: bool = True) -> Tensor:
+    """Sets each element to 0 with probability `drop_prob` and divides the others by 1 - drop_prob. Srivastava et al. 2014.
+
+    Not training, it returns its input. Which elements depends on tengen.random.seed. Raises ValueError for a drop_prob outside [0, 1).
+    """
+    if not 0 <= drop_prob < 1:
+        raise ValueError(f"dropout: drop_prob must be at least 0 and less than 1, got {drop_prob}")
+    x = as_tensor(inp)
+    if not training or drop_prob == 0:
+        return x
+    return apply(_DROPOUT, x, float(drop_prob), *default_generator().draw(x.size))

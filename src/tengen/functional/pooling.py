@@ -1,0 +1,72 @@
+"""Pooling over windows."""
+
+from __future__ import annotations
+
+from .._rt import apply
+from ..core import Tensor, calls
+from ..core.ops.pool import Pooling
+from .arguments import as_tensor, need_choice, need_rank, pair
+
+Pair = int | tuple[int, int]
+_AVERAGES = ("average_count_exclude_padding", "average")
+
+
+def max_pool2d(inp: Tensor, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
+    """The largest in each window of (N, C, H, W).
+
+    kernel_size, stride (by default kernel_size), padding (never the largest): one number or (vertical, horizontal).
+    Raises ValueError if the window does not fit.
+
+    >>> F.max_pool2d(F.arange(16).reshape(1, 1, 4, 4), 2).tolist()
+    [[[[5.0, 7.0], [13.0, 15.0]]]]
+    """
+    return _pooled("max_pool2d", "max", inp, kernel_size, stride, padding)
+
+
+def avg_pool2d(
+    inp: Tensor,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    mode: str = "average_count_exclude_padding",
+) -> Tensor:
+    """The mean of each window of (N, C, H, W); see max_pool2d.
+
+    mode: whether zeros of the padding count ("average") or not ("average_count_exclude_padding").
+    """
+    need_choice("avg_pool2d", "mode", mode, _AVERAGES)
+    return _pooled("avg_pool2d", mode, inp, kernel_size, stride, padding)
+
+
+def _pooled(op: str, mode: str, inp: Tensor, kernel_size: Pair, stride: Pair | None, padding: Pair) -> Tensor:
+    kernel = pair(op, "kernel_size", kernel_size, 1)
+    steps = kernel if stride is None else pair(op, "stride", stride, 1)
+    return apply(Pooling(mode, kernel, steps, pair(op, "padding", padding)), inp)
+
+
+def adaptive_max_pool2d(inp: Tensor, oshp: Pair | Tensor) -> Tensor:
+    """max_pool2d with windows such that the result has the height and width `oshp`.
+
+    The stride is input // output, the window input - (output - 1) · stride. Raises ValueError for an output larger than the input.
+
+    >>> F.adaptive_max_pool2d(F.arange(16).reshape(1, 1, 4, 4), 1).tolist()
+    [[[[15.0]]]]
+    """
+    return _adaptive("adaptive_max_pool2d", "max", inp, oshp)
+
+
+def adaptive_avg_pool2d(inp: Tensor, oshp: Pair | Tensor) -> Tensor:
+    """avg_pool2d with windows such that the result has the height and width `oshp`; see adaptive_max_pool2d."""
+    return _adaptive("adaptive_avg_pool2d", "average", inp, oshp)
+
+
+def _adaptive(op: str, mode: str, inp: Tensor, oshp: Pair | Tensor) -> Tensor:
+    x = as_tensor(inp)
+    need_rank(op, x, 4)
+    numbers = calls.integers(oshp)
+    size = pair(op, "oshp", numbers if len(numbers) > 1 else numbers[0], 1)
+    if any(o > s for o, s in zip(size, x.shape[2:], strict=True)):
+        raise ValueError(f"{op}: the output {size} is larger than the input of shape {tuple(x.shape)}")
+    stride = tuple(s // o for o, s in zip(size, x.shape[2:], strict=True))
+    kernel = tuple(s - (o - 1) * t for o, s, t in zip(size, x.shape[2:], stride, strict=True))
+    return apply(Pooling(mode, kernel, stride, (0, 0)), x)

@@ -1,0 +1,141 @@
+"""Random numbers: a generator is a seed and how many numbers were drawn from it, so draws are the same on any number of threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from .._rt import Tensor as Handle
+from .._rt import apply
+from ..base import device as devices
+from ..base.device import Device
+from ..base.dtype import canonical
+from ..core import Tensor, calls
+from ..core.ops.index import take_op
+from ..core.ops.random import Drawn, Normal, Permutation, Uniform
+
+Size = int | Iterable[int] | None
+Number = Any  # a number or a tensor of numbers
+
+
+class RNG:
+    """A generator of random numbers of its own.
+
+    seed: an integer >= 0; equal seeds give equal numbers; by default one from the operating system. device: where the tensors are; the default device,
+    if left out. Raises TypeError or ValueError for a bad seed.
+
+    >>> a, b = RNG(seed=1), RNG(seed=1)
+    >>> bool((a.uniform(size=3) == b.uniform(size=3)).numpy().all())
+    True
+    """
+
+    def __init__(self, seed: int | None = None, device: str | Device | None = None):
+        self._device = None if device is None else devices.canonical(devices.require(device))
+        self._lock = Lock()
+        self.seed(int.from_bytes(os.urandom(4), "little") if seed is None else seed)
+
+    def seed(self, seed: int) -> None:
+        """Start again with this seed."""
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+            raise TypeError(f"a seed is an integer, got {type(seed).__name__} {seed!r}")
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"a seed is at least 0 and less than 2**64, got {seed}")
+        with self._lock:
+            # Kernels use the low 32 bits as the key; the high ones choose where in its sequence of 2**64 to start.
+            self._seed, self._offset = int(seed) & 0xFFFFFFFF, (int(seed) >> 32 & 0x7FFFFFFF) << 32
+
+    def draw(self, count: int) -> tuple[int, int]:
+        """(seed, offset) of the next `count` draws, which are used up."""
+        with self._lock:
+            start = self._offset
+            self._offset = (start + count) % 2**63
+            return self._seed, start
+
+    def uniform(self, low: float = 0, high: float = 1, size: Size = None) -> Tensor:
+        """Uniformly distributed in [low, high), float32, of shape `size`, (1,) by default. Raises ValueError unless low < high.
+
+        >>> tengen.random.uniform(size=(2, 3)).shape
+        (2, 3)
+        """
+        if not low < high:
+            raise ValueError(f"uniform: low must be less than high, got {low} and {high}")
+        shape = _shape(size)
+        return apply(Uniform(shape, self._device), float(low), float(high), *self.draw(_count(shape)))
+
+    def normal(self, mean: float = 0, std: float = 1, size: Size = None) -> Tensor:
+        """Normally distributed with this mean and standard deviation, float32, of shape `size`, (1,) by default. Raises ValueError for a negative std."""
+        if std < 0:
+            raise ValueError(f"normal: std must be at least 0, got {std}")
+        shape = _shape(size)
+        return apply(Normal(shape, self._device), float(mean), float(std), *self.draw(_count(shape)))
+
+    def gamma(self, shape: Number, scale: Number = 1, size: Size = None) -> Tensor:
+        """Gamma distributed, float32; for each element of the parameters `size` draws, as a tensor of shape (*size, *their shape). Raises ValueError unless they are positive."""
+        return self._host("gamma", {"shape": shape, "scale": scale}, size)
+
+    def beta(self, alpha: Number, beta: Number, size: Size = None) -> Tensor:
+        """Beta distributed, float32; see gamma."""
+        return self._host("beta", {"alpha": alpha, "beta": beta}, size)
+
+    def poisson(self, lam: Number, size: Size = None) -> Tensor:
+        """Poisson distributed with this mean, as float32; see gamma."""
+        return self._host("poisson", {"lam": lam}, size)
+
+    def permutation(self, n: int | Tensor, *, dtype: Any = "int32") -> Tensor:
+        """0 … n - 1 in random order, or the rows (along axis 0) of a tensor in random order. Raises ValueError for a negative n.
+
+        >>> sorted(tengen.random.permutation(4).tolist())
+        [0, 1, 2, 3]
+        """
+        if isinstance(n, Handle):
+            if not n.ndim:
+                raise ValueError("permutation of a tensor without dimensions; it has no rows")
+            return apply(take_op(n.ndim, (0,), 1), n, self._order(n.shape[0]))
+        if n < 0:
+            raise ValueError(f"permutation: n must be at least 0, got {n}")
+        return calls.astype(self._order(int(n)), canonical(dtype))
+
+    def shuffle(self, inp: Tensor) -> None:
+        """Put the rows (along axis 0) of a tensor in random order, in place. Raises TypeError for what is no tensor."""
+        if not isinstance(inp, Handle):
+            raise TypeError(f"shuffle takes a tensor, got {type(inp).__name__}")
+        inp._reset(self.permutation(inp))
+
+    def _order(self, count: int) -> Tensor:
+        return apply(Permutation(count, self._device), *self.draw(count))
+
+    def _host(self, distribution: str, parameters: dict[str, Number], size: Size) -> Tensor:
+        arrays = [p.numpy() if isinstance(p, Handle) else np.asarray(p) for p in parameters.values()]
+        for name, array in zip(parameters, arrays, strict=True):
+            if not (array > 0).all():
+                raise ValueError(f"{distribution}: {name} must be positive, got {array.min()}")
+        shape = np.broadcast_shapes(*(a.shape for a in arrays))
+        lead = () if size is None else _shape(size)
+        shape = (1,) if size is None and not shape else (*lead, *shape)
+        return apply(Drawn(distribution, shape, self._device), *parameters.values(), *self.draw(_count(shape)))
+
+
+def _shape(size: Size) -> tuple[int, ...]:
+    shape = (1,) if size is None else calls.integers(size)
+    if any(s < 0 for s in shape):
+        raise ValueError(f"a tensor cannot have the shape {shape}: extents are at least 0")
+    return shape
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for extent in shape:
+        count *= extent
+    return count
+
+
+_default = RNG()
+
+
+def default_generator() -> RNG:
+    """The generator that the functions of tengen.random and dropout draw from."""
+    return _default
