@@ -111,7 +111,7 @@ const Descriptor* intern(DType dtype, Extents shape, std::optional<Extents> stri
 }
 
 const ScalarDescriptors& scalar_descriptors() {
-    static const ScalarDescriptors made{intern(DType::Bool, {}), intern(DType::WeakInt, {}),
+    static const ScalarDescriptors made{intern(DType::WeakBool, {}), intern(DType::WeakInt, {}),
                                         intern(DType::WeakFloat, {})};
     return made;
 }

@@ -203,11 +203,16 @@ class Tape::Run {
     bool was_active_;
 };
 
-nb::list Tape::backward(const nb::sequence& ys, const nb::sequence& dys, bool retain) {
+nb::list Tape::backward(const nb::sequence& ys, const nb::sequence& dys, bool retain, nb::handle ready) {
     Run run(*this, retain);
     seed(ys, dys);
+    const std::vector<std::pair<size_t, size_t>> order =
+        ready.is_none() ? std::vector<std::pair<size_t, size_t>>() : final_after();
+    auto next = order.begin();
+    for (; next != order.end() && next->first == entries_.size(); ++next) announce(next->second, ready);
     for (size_t i = entries_.size(); i-- > 0;) {
         propagate(entries_[i]);
+        for (; next != order.end() && next->first == i; ++next) announce(next->second, ready);
         if (!retain) {
             // Activations are freed as the gradients pass them, so their memory serves the gradients that follow.
             saved_.erase(saved_.begin() + static_cast<std::ptrdiff_t>(entries_[i].saved), saved_.end());
@@ -320,6 +325,25 @@ void Tape::drop_output_gradients(const Entry& entry) {
     }
 }
 
+std::vector<std::pair<size_t, size_t>> Tape::final_after() const {
+    std::vector<size_t> first_use(static_cast<size_t>(slot_count_), entries_.size());
+    for (size_t i = entries_.size(); i-- > 0;) {
+        for (size_t k = 0; k < entries_[i].input_count; ++k) {
+            const int64_t slot = slots_[entries_[i].slots + k];
+            if (slot >= 0) first_use[static_cast<size_t>(slot)] = i;
+        }
+    }
+    std::vector<std::pair<size_t, size_t>> order;
+    for (size_t w = 0; w < watched_.size(); ++w) order.emplace_back(first_use[static_cast<size_t>(watched_[w])], w);
+    std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+    return order;
+}
+
+void Tape::announce(size_t watched, nb::handle ready) {
+    const Value& gradient = gradients_[static_cast<size_t>(watched_[watched])].gradient;
+    if (!gradient.empty()) ready(watched, wrap(Value(gradient)));
+}
+
 nb::list Tape::collect() {
     nb::list found;
     for (int64_t slot : watched_) {
@@ -373,9 +397,10 @@ void bind_tape(nb::module_& module) {
             "Make a tensor a variable to differentiate by; returns its number in backward's list.")
         .def_prop_rw("active", &Tape::active, &Tape::set_active, "Whether operations are recorded.")
         .def("backward", &Tape::backward, nb::arg("ys"), nb::arg("dys"), nb::arg("retain") = false,
+             nb::arg("ready") = nb::none(),
              "The gradients of sum(y * dy) by each watched tensor, None where nothing reached it. Frees what the tape "
              "holds "
-             "as it goes, unless retain.")
+             "as it goes, unless retain. ready(number of a watched tensor, gradient) is called once a gradient is final.")
         .def("clear", &Tape::clear, "Forget everything.");
     module.def("record", record_function, nb::arg("inputs"), nb::arg("outputs"), nb::arg("function"),
                "Enter a computation whose gradient is function(*output gradients) -> gradients of the inputs.");

@@ -25,7 +25,8 @@ class Tape {
     // Makes a tensor a variable to differentiate by; its number among them.
     size_t watch(Value& value);
     // Gradients of sum(y * dy) by each watched tensor. Unless `retain`, the tape is spent then and must be cleared.
-    nb::list backward(const nb::sequence& ys, const nb::sequence& dys, bool retain);
+    // `ready`, if not None, is called with (number of the watched tensor, gradient) as soon as a gradient is final.
+    nb::list backward(const nb::sequence& ys, const nb::sequence& dys, bool retain, nb::handle ready);
     void clear();
 
     // A slot for each floating output, entered in the output's references, and -1 for the others. The slots' place in
@@ -61,6 +62,10 @@ class Tape {
     void propagate_custom(const Entry& entry, const Mask& present);
     void accumulate(int64_t slot, Value&& gradient);
     void drop_output_gradients(const Entry& entry);
+    // Numbers of the watched tensors, by the entry after whose backward their gradients are final, the last entry
+    // first; those that no entry uses are final at the start and come under entries_.size().
+    std::vector<std::pair<size_t, size_t>> final_after() const;
+    void announce(size_t watched, nb::handle ready);
     nb::list collect();
 
     uint64_t id_;

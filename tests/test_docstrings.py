@@ -31,7 +31,14 @@ def examples() -> list[pytest.param]:
     return found
 
 
-@pytest.mark.parametrize("test", examples())
+EXAMPLES = examples()
+
+
+def test_examples_are_found():
+    assert len(EXAMPLES) > 20
+
+
+@pytest.mark.parametrize("test", EXAMPLES)
 def test_examples(test, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     output: list[str] = []

@@ -8,7 +8,7 @@ Tensor([[0.2689 0.7311]
 """
 
 from . import config  # isort: skip - its knobs come before what they set
-from . import autodiff, device, functional, module, optimizer, random, serialization
+from . import autodiff, device, functional, module, optimizer, random, serialization, utils
 from .core import Parameter, Tensor
 from .device import (
     coalesce_free_memory,

@@ -46,7 +46,7 @@ class LogFormatter(logging.Formatter):
         return f"{time} {text}"
 
 
-class _Stderr(logging.StreamHandler[Any]):
+class _Stderr(logging.StreamHandler):  # type: ignore[type-arg] # not subscriptable in Python 3.10
     """Writes to what sys.stderr is at the time of the message, so that redirection works."""
 
     def __init__(self) -> None:

@@ -42,7 +42,9 @@ def save(obj: Any, f: Any, pickle_module: ModuleType = pickle, pickle_protocol: 
 
     Raises SerializationError (a ValueError) if something in `obj`, such as a function, cannot be saved.
 
-    >>> tengen.save({"model": net.state_dict(), "epoch": 3}, "checkpoint.tg")
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> tengen.save({"weight": tengen.tensor([1.0, 2.0]), "epoch": 3}, file)
     """
     _only_pickle(pickle_module)
     if isinstance(f, (str, os.PathLike)):
@@ -67,7 +69,12 @@ def load(f: Any, map_location: MapLocation = None, pickle_module: ModuleType = p
     Raises SerializationError (a ValueError) for a file that is damaged, cut short, or of another program; DeviceError
     for a device that is not there.
 
-    >>> state = tengen.load("checkpoint.tg", map_location="cpu0")
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> tengen.save({"weight": tengen.tensor([1.0, 2.0]), "epoch": 3}, file)
+    >>> _ = file.seek(0)
+    >>> tengen.load(file, map_location="cpu0")
+    {'weight': Tensor([1. 2.], device=cpu0:0), 'epoch': 3}
     """
     _only_pickle(pickle_module)
     if isinstance(f, (str, os.PathLike)):

@@ -158,7 +158,7 @@ def test_gradients_have_the_dtype_of_their_tensor():
     gm = GradManager().attach([x])
     with gm:
         gm.backward((x.astype("float32") * Tensor([3.0, 4.0])).sum())
-    assert x.grad.dtype is np.float16
+    assert x.grad.dtype == np.float16
     assert x.grad.tolist() == [3.0, 4.0]
 
 

@@ -50,11 +50,12 @@ def test_dtype_of_data(data, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dtypes_round_trip(dtype):
     x = Tensor([0, 1, 1], dtype=dtype)
-    assert x.dtype is (bfloat16 if dtype == "bfloat16" else np.dtype(dtype).type)
+    assert x.dtype == (bfloat16 if dtype == "bfloat16" else np.dtype(dtype).type)
+    assert x.dtype == dtype and x.dtype.name == dtype
     np.testing.assert_array_equal(x.numpy().astype(np.float64), [0, 1, 1])
     np.testing.assert_array_equal(x.astype("float32").numpy(), [0, 1, 1])
     again = pickle.loads(pickle.dumps(x))
-    assert again.dtype is x.dtype
+    assert again.dtype == x.dtype
     np.testing.assert_array_equal(again.numpy(), x.numpy())
 
 
@@ -90,11 +91,14 @@ def test_what_needs_one_element(call):
         call(x)
 
 
-def test_numpy_is_a_copy():
+def test_numpy_is_read_only():
     x = Tensor([1.0, 2.0])
     array = x.numpy()
-    array[0] = 9
-    assert x.tolist() == [1.0, 2.0]
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 9
+    x += 1  # the array keeps the value that it was taken from
+    assert array.tolist() == [1.0, 2.0]
+    assert np.array(x).flags.writeable
     source = np.array([1.0, 2.0], np.float32)
     y = Tensor(source)
     source[0] = 9
@@ -128,7 +132,7 @@ def test_set_value_and_zero():
     other = x.detach()
     x.set_value(np.array([5.0, 6.0]))
     assert x.tolist() == [5.0, 6.0]
-    assert x.dtype is np.float32
+    assert x.dtype == np.float32
     x.reset_zero()
     assert x.tolist() == [0.0, 0.0]
     assert other.tolist() == [1.0, 2.0]

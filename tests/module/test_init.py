@@ -20,7 +20,7 @@ def draw(function, *args, **kwargs):
     assert function(tensor, *args, **kwargs) is None
     assert isinstance(tensor, Parameter)
     assert tensor.shape == SHAPE
-    assert tensor.dtype is np.float32
+    assert tensor.dtype == np.float32
     return tensor.numpy()
 
 
@@ -71,10 +71,10 @@ def test_normal(function, kwargs, mean, std):
 def test_dtype_and_device_stay():
     tensor = Tensor(np.zeros((3, 4), np.float32), dtype="float16", device="cpu1")
     init.normal_(tensor)
-    assert tensor.dtype is np.float16
+    assert tensor.dtype == np.float16
     assert str(tensor.device) == "cpu1:0"
     init.ones_(tensor)
-    assert tensor.dtype is np.float16
+    assert tensor.dtype == np.float16
     assert str(tensor.device) == "cpu1:0"
 
 

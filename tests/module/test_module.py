@@ -10,11 +10,11 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-import tengen
 import tengen.functional as F
 import tengen.module as M
 from tengen import Parameter, Tensor
 from tengen.base.errors import StateDictError
+from tengen.utils.hook import HookHandler
 
 
 class Net(M.Module):
@@ -283,7 +283,7 @@ def test_loading_keeps_the_handles_and_dtypes():
     net.load_state_dict({"weight": np.full((1, 1), 3.0, np.float64), "bias": np.ones(1, np.int64)})
     assert net.weight is weight
     assert isinstance(net.weight, Parameter)
-    assert net.weight.dtype is np.float32
+    assert net.weight.dtype == np.float32
     assert (net.weight.item(), net.bias.item()) == (3.0, 1.0)
 
 
@@ -414,7 +414,7 @@ def test_hook_numbers_differ():
     net = Identity()
     handles = [net.register_forward_hook(lambda *_: None) for _ in range(3)]
     assert len({handle.hook_num for handle in handles}) == 3
-    assert isinstance(handles[0], tengen.utils.hook.HookHandler)
+    assert isinstance(handles[0], HookHandler)
 
 
 # -- where an error came from ----------------------------------------------------------------------------------

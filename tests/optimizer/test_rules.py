@@ -154,7 +154,7 @@ def test_lamb_fp16_adds_up_steps_that_float16_would_lose():
     for _ in range(100):
         parameter.grad = Tensor(np.ones(4, np.float16))
         optimizer.step()
-    assert parameter.dtype is np.float16
+    assert parameter.dtype == np.float16
     np.testing.assert_allclose(parameter.numpy().astype(float), 0.99, atol=1e-3)
     assert optimizer.state_dict()["state"][0]["param_fp32"].dtype == np.float32
 
@@ -165,7 +165,7 @@ def test_parameters_of_other_dtypes_keep_them(cls):
     optimizer = cls([parameter], lr=0.125)
     parameter.grad = Tensor(np.ones((2, 2), np.float16))
     optimizer.step()
-    assert parameter.dtype is np.float16
+    assert parameter.dtype == np.float16
     assert (parameter.numpy() < 1).all()
 
 

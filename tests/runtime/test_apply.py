@@ -108,7 +108,7 @@ def test_numbers_enter_as_inputs(toy: Toy) -> None:
         RED = 3
 
     numbers = [(7, "weak_int"), (-(2**63), "weak_int"), (Color.RED, "weak_int")]
-    numbers += [(True, "bool"), (2.5, "weak_float"), (np.float64(0.5), "weak_float")]
+    numbers += [(True, "weak_bool"), (2.5, "weak_float"), (np.float64(0.5), "weak_float")]
     for number, dtype in numbers:
         out = rt.apply(COPIES, number)
         assert out.desc is rt.Descriptor(dtype, ())

@@ -134,20 +134,19 @@ class GradManager:
                 raise ValueError(f"backward: dy of shape {grad.shape} for y of shape {value.shape}; they must be equal")
         try:
             watched = list(self._watched)
-            self._tape.active = False
-            grads = self._tape.backward(ys, dys)
-            for entry, grad in zip(watched, grads, strict=True):
-                self._deliver(entry, grad)
+            self._tape.backward(ys, dys, ready=lambda number, grad: self._deliver(watched[number], grad))
         finally:
             self.release()
 
     @staticmethod
     def _deliver(entry: _Attached, grad: Tensor | None) -> None:
         tensor = entry.tensor()
-        if tensor is None or grad is None:
+        if tensor is None:
             return
         for callback in entry.callbacks:
             grad = callback(tensor, grad)
+        if grad is None:
+            return
         tensor.grad = grad if tensor.grad is None else tensor.grad + grad
 
     def __enter__(self) -> GradManager:

@@ -32,13 +32,73 @@ NUMPY_CLASS: dict[str, type] = {
     "float64": np.float64,
 }
 NAMES = tuple(NUMPY_CLASS)
-WEAK = ("weak_int", "weak_float")
+WEAK = ("weak_bool", "weak_int", "weak_float")
 FLOATS = ("float16", "bfloat16", "float32", "float64", "weak_float")
 ITEMSIZE = {name: 2 if name == "bfloat16" else np.dtype(NUMPY_CLASS[name]).itemsize for name in NAMES}
 
 # Python's own classes mean what their numbers become in a tensor.
 _PYTHON: dict[Any, str] = {bool: "bool", int: "int32", float: "float32"}
 _BY_CLASS: dict[Any, str] = {cls: name for name, cls in NUMPY_CLASS.items()} | _PYTHON
+
+
+class DType:
+    """What `Tensor.dtype` is: prints as NumPy's scalar class does and equals it, NumPy's dtype and the name.
+
+    NumPy takes it wherever it takes a dtype (but for bfloat16, which NumPy lacks).
+
+    >>> float32 = DType("float32")
+    >>> print(float32, float32.name, float32 == np.float32, float32 == "float32", np.zeros(1, float32).dtype)
+    <class 'numpy.float32'> float32 True True float32
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str):
+        self.name = name
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype; TypeError for bfloat16."""
+        return np.dtype(NUMPY_CLASS[self.name])
+
+    @property
+    def type(self) -> type:
+        """The NumPy scalar class."""
+        return NUMPY_CLASS[self.name]
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return ITEMSIZE[self.name]
+
+    @property
+    def kind(self) -> str:
+        """NumPy's letter for the kind: b, i, u or f."""
+        return "f" if self.name == "bfloat16" else self.dtype.kind
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, DType):
+            return self.name == other.name
+        try:
+            return self.name == canonical(other)
+        except TypeError:
+            return False
+
+    def __hash__(self) -> int:
+        return hash(self.type if self.name == "bfloat16" else self.dtype)
+
+    def __repr__(self) -> str:
+        return repr(self.type)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DType, (self.name,)
+
+
+DTYPES = {name: DType(name) for name in NAMES}
 
 
 def canonical(dtype: Any) -> str:
@@ -51,6 +111,8 @@ def canonical(dtype: Any) -> str:
     """
     if isinstance(dtype, str) and dtype in NUMPY_CLASS:
         return dtype
+    if isinstance(dtype, DType):
+        return dtype.name
     if isinstance(dtype, type) and dtype in _BY_CLASS:
         return _BY_CLASS[dtype]
     if dtype is None:
@@ -90,7 +152,7 @@ def promote(*names: str) -> str:
     strong = {n for n in names if n not in WEAK}
     weak = {n for n in names if n in WEAK}
     if not strong:
-        return "weak_float" if "weak_float" in weak else "weak_int"
+        return max(weak, key=WEAK.index)
     found = strong.pop() if len(strong) == 1 else _promote_strong(strong)
     if ("weak_float" in weak and found not in FLOATS) or ("weak_int" in weak and found == "bool"):
         return "float32"

@@ -13,7 +13,7 @@ from .program import Type
 
 ITEM_BYTES = {
     "bool": 1, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "int32": 4, "int64": 8,
-    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "weak_int": 8, "weak_float": 8,
+    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "weak_bool": 1, "weak_int": 8, "weak_float": 8,
 }  # fmt: skip
 
 STATUS = -1  # the slot of the status word

@@ -379,7 +379,7 @@ class Builder:
         return self.record(Iota(tuple(shape)), ())[0]
 
     def constant(self, number: float | int | bool) -> Value:
-        dtype = {bool: "bool", int: "weak_int", float: "weak_float"}.get(type(number))
+        dtype = {bool: "weak_bool", int: "weak_int", float: "weak_float"}.get(type(number))
         if dtype is None:
             raise TypeError(f"a Program cannot hold a {type(number).__name__}: {number!r}")
         return self.record(Constant(number, dtype), ())[0]

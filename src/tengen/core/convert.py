@@ -65,8 +65,8 @@ def _stored(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray[Any, Any]:
-    """A copy of the elements as a NumPy array; bfloat16 as float32."""
+    """The elements as a read-only NumPy array that shares memory; bfloat16 as a copy in float32."""
     view = tensor._array()
     if tensor.desc.dtype == "bfloat16":
         return (view.astype(np.uint32) << 16).view(np.float32).reshape(view.shape)
-    return np.array(view, order="C")
+    return view

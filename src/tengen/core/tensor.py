@@ -10,14 +10,14 @@ import numpy as np
 from .. import _rt
 from ..base import device as devices
 from ..base.device import Device
-from ..base.dtype import canonical, numpy_class
+from ..base.dtype import DTYPES, DType, canonical
 from . import calls
 from .build import install
 from .convert import assign, to_numpy
 from .indexing import get_item, set_item
 from .ops.elemwise import Elemwise
 from .ops.linalg import Product
-from .ops.shape import Copy
+from .ops.shape import Copy, Reshape
 
 
 class Tensor(_rt.Tensor):
@@ -60,9 +60,9 @@ class Tensor(_rt.Tensor):
     # -- what it is ----------------------------------------------------------------------------------------
 
     @property
-    def dtype(self) -> type:
-        """The NumPy class of the elements, such as numpy.float32."""
-        return numpy_class(self.desc.dtype)
+    def dtype(self) -> DType:
+        """What the elements are; equals NumPy's class, such as numpy.float32, and prints like it."""
+        return DTYPES[self.desc.dtype]
 
     @property
     def device(self) -> Device:
@@ -91,7 +91,7 @@ class Tensor(_rt.Tensor):
     # -- out of tengen -------------------------------------------------------------------------------------
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """A copy of the elements as a NumPy array (bfloat16 as float32)."""
+        """The elements as a read-only NumPy array that shares their memory (bfloat16: a copy, as float32)."""
         return to_numpy(self)
 
     def item(self, *args: int) -> float | int | bool:
@@ -109,7 +109,9 @@ class Tensor(_rt.Tensor):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         array = to_numpy(self)
-        return array if dtype is None else array.astype(dtype, copy=False)
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
 
     def __dlpack__(self, **options: Any) -> Any:
         return self._to_dlpack()
@@ -144,6 +146,14 @@ class Tensor(_rt.Tensor):
 
     def __contains__(self, value: Any) -> bool:
         return bool((self == value).numpy().any())
+
+    def __pos__(self) -> Tensor:
+        made: Tensor = _rt.apply(Reshape(self.shape), self)
+        return made
+
+    def __round__(self) -> Tensor:
+        made: Tensor = _rt.apply(Elemwise("ROUND"), self)
+        return made
 
     def __repr__(self) -> str:
         with np.printoptions(precision=4):

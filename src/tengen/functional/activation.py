@@ -84,7 +84,8 @@ def logsigmoid(inp: Any) -> Tensor:
 def softmax(inp: Any, axis: Axes = None) -> Tensor:
     """exp(x) / sum(exp(x)) over `axis`, without overflow.
 
-    axis: an int or several; by default 0 for tensors of 0, 1 or 3 dimensions, else 1. Raises ValueError for an axis that is not there.
+    axis: an int or several; by default 0 for tensors of 0, 1 or 3 dimensions, else 1. Raises ValueError for an axis
+    that is not there.
 
     >>> F.softmax(Tensor([[1.0, 1.0]]), axis=1).tolist()
     [[0.5, 0.5]]

@@ -17,8 +17,8 @@ _LINEAR, _LINEAR_BIAS = Linear(False), Linear(True)
 def linear(inp: Tensor, weight: Tensor, bias: Tensor | None = None, compute_mode: str = "default") -> Tensor:
     """x @ weightᵀ + bias over the last dim of x.
 
-    inp: (…, in_features). weight: (out_features, in_features). bias: (out_features,). compute_mode: sums are always kept in float32 or wider.
-    Raises ValueError if the shapes do not fit.
+    inp: (…, in_features). weight: (out_features, in_features). bias: (out_features,). compute_mode: sums are always
+    kept in float32 or wider. Raises ValueError if the shapes do not fit.
 
     >>> F.linear(Tensor([[1.0, 2.0]]), Tensor([[3.0, 4.0]]), Tensor([0.5])).tolist()
     [[11.5]]
@@ -39,9 +39,10 @@ def conv2d(
 ) -> Tensor:
     """2-d convolution (as cross-correlation: the kernel is not mirrored).
 
-    inp: (N, C, H, W). weight: (out, C / groups, kh, kw), or for groups also (groups, out / groups, C / groups, kh, kw). bias: `out` numbers, such as
-    (1, out, 1, 1). stride, padding (zeros on both sides), dilation: one number or (vertical, horizontal). compute_mode: sums are always kept in float32
-    or wider. Raises ValueError if the shapes do not fit.
+    inp: (N, C, H, W). weight: (out, C / groups, kh, kw), or for groups also (groups, out / groups, C / groups, kh, kw).
+    bias: `out` numbers, such as (1, out, 1, 1). stride, padding (zeros on both sides), dilation: one number or
+    (vertical, horizontal). compute_mode: sums are always kept in float32 or wider. Raises ValueError if the shapes do
+    not fit.
 
     >>> F.conv2d(F.ones((1, 1, 3, 3)), F.ones((1, 1, 2, 2))).tolist()
     [[[[4.0, 4.0], [4.0, 4.0]]]]
@@ -64,7 +65,8 @@ def conv1d(
 ) -> Tensor:
     """1-d convolution: conv2d of images of one row.
 
-    inp: (N, C, L). weight: (out, C / groups, k), or for groups also (groups, out / groups, C / groups, k). bias: `out` numbers, such as (1, out, 1).
+    inp: (N, C, L). weight: (out, C / groups, k), or for groups also (groups, out / groups, C / groups, k). bias: `out`
+    numbers, such as (1, out, 1).
 
     >>> F.conv1d(F.ones((1, 1, 4)), F.ones((1, 1, 3)), padding=1).tolist()
     [[[2.0, 3.0, 3.0, 2.0]]]
@@ -92,9 +94,10 @@ def conv_transpose2d(
 ) -> Tensor:
     """The transposed 2-d convolution: what conv2d with the same parameters does to gradients.
 
-    inp: (N, C, H, W). weight: (C, out / groups, kh, kw), or for groups also (groups, C / groups, out / groups, kh, kw). bias: `out` numbers.
-    output_padding: how much larger the result is at its lower and right end, less than the stride. Result:
-    (N, out, (H - 1) · stride - 2 · padding + dilation · (kh - 1) + 1 + output_padding, …). Raises ValueError if the shapes do not fit.
+    inp: (N, C, H, W). weight: (C, out / groups, kh, kw), or for groups also (groups, C / groups, out / groups, kh, kw).
+    bias: `out` numbers. output_padding: how much larger the result is at its lower and right end, less than the stride.
+    Result: (N, out, (H - 1) · stride - 2 · padding + dilation · (kh - 1) + 1 + output_padding, …). Raises ValueError if
+    the shapes do not fit.
 
     >>> F.conv_transpose2d(F.ones((1, 1, 2, 2)), F.ones((1, 1, 2, 2)), stride=2).shape
     (1, 1, 4, 4)

@@ -69,9 +69,10 @@ def cross_entropy(
 ) -> Tensor:
     """-log of the probability that `pred` gives to each label.
 
-    pred: scores with the classes along `axis`; probabilities are softmax(pred), or without `with_logits` pred itself. label: integers 0 … classes - 1,
-    of the shape of pred without `axis`. label_smooth: s takes (1 - s) of the loss and s times its mean over all classes (Szegedy et al. 2016, section 7).
-    Raises ValueError if the shapes do not fit, TypeError for labels that are no integers, IndexError for a label that is no class.
+    pred: scores with the classes along `axis`; probabilities are softmax(pred), or without `with_logits` pred itself.
+    label: integers 0 … classes - 1, of the shape of pred without `axis`. label_smooth: s takes (1 - s) of the loss and
+    s times its mean over all classes (Szegedy et al. 2016, section 7). Raises ValueError if the shapes do not fit,
+    TypeError for labels that are no integers, IndexError for a label that is no class.
 
     >>> F.loss.cross_entropy(Tensor([[0.0, 0.0]]), Tensor([1])).numpy().round(4).item()
     0.6930999755859375

@@ -44,8 +44,8 @@ def isinf(inp: Any) -> Tensor:
 def sum(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The sum over `axis`: an int, several, or None for all.
 
-    keepdims: whether reduced axes stay, with extent 1. The dtype stays (narrow integers wrap), bool gives int32; of nothing it is 0.
-    Raises ValueError for an axis that is not there or is named twice. So do the other reductions.
+    keepdims: whether reduced axes stay, with extent 1. The dtype stays (narrow integers wrap), bool gives int32; of
+    nothing it is 0. Raises ValueError for an axis that is not there or is named twice. So do the other reductions.
 
     >>> F.sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1).tolist()
     [3.0, 7.0]
@@ -116,8 +116,8 @@ def _arg_reduce(inp: Tensor, monoid: str, axis: Axes, keepdims: bool) -> Tensor:
 def norm(inp: Tensor, ord: float | None = None, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The p-norm (Σ|x|^p)^(1/p) over `axis`, p = `ord`, 2 by default.
 
-    ord: a number; ±inf gives the largest or smallest |x|, 0 how many are not 0 (int32). axis: may be left out for vectors only.
-    Raises TypeError if it is left out for anything else.
+    ord: a number; ±inf gives the largest or smallest |x|, 0 how many are not 0 (int32). axis: may be left out for
+    vectors only. Raises TypeError if it is left out for anything else.
 
     >>> F.norm(Tensor([3.0, 4.0])).item()
     5.0
@@ -169,8 +169,8 @@ def topk(
 ) -> tuple[Tensor, Tensor]:
     """The k largest (or, not descending, smallest) along the last axis in order, and where they were (int32).
 
-    k: at least 1; the extent if it is more. kth_only: only the last of them, without the axis. no_sort: the order does not matter (it is
-    the same). Raises ValueError for a k below 1.
+    k: at least 1; the extent if it is more. kth_only: only the last of them, without the axis. no_sort: the order does
+    not matter (it is the same). Raises ValueError for a k below 1.
 
     >>> values, places = F.topk(Tensor([3.0, 1.0, 2.0]), 2)
     >>> values.tolist(), places.tolist()
@@ -198,9 +198,9 @@ def matmul(
 ) -> Tensor:
     """The matrix product (…, m, k) @ (…, k, n) → (…, m, n); batch dimensions broadcast as in NumPy.
 
-    transpose_a, transpose_b: swap the last two dimensions of a matrix first. A vector counts as a row on the left and as a column on the
-    right, and its dimension disappears again. compute_mode: sums are always kept in float32 or wider, so it changes nothing.
-    Integers give int32. Raises ValueError if the shapes do not fit.
+    transpose_a, transpose_b: swap the last two dimensions of a matrix first. A vector counts as a row on the left and
+    as a column on the right, and its dimension disappears again. compute_mode: sums are always kept in float32 or
+    wider, so it changes nothing. Integers give int32. Raises ValueError if the shapes do not fit.
 
     >>> F.matmul(Tensor([[1.0, 2.0]]), Tensor([[3.0], [4.0]])).tolist()
     [[11.0]]

@@ -15,8 +15,8 @@ __all__ = ["topk_accuracy"]
 def topk_accuracy(logits: Tensor, target: Tensor, topk: int | Iterable[int] = 1) -> Tensor | list[Tensor]:
     """The share of rows whose target is among the `topk` highest scores; for several numbers a list.
 
-    logits: (N, classes). target: (N,) integers. Raises ValueError if the shapes do not fit or for a topk outside 1 … classes, IndexError for a target that
-    is no class.
+    logits: (N, classes). target: (N,) integers. Raises ValueError if the shapes do not fit or for a topk outside 1 …
+    classes, IndexError for a target that is no class.
 
     >>> F.topk_accuracy(Tensor([[0.1, 0.9], [0.8, 0.2]]), Tensor([1, 1])).item()
     0.5

@@ -53,7 +53,8 @@ def embedding(
 ) -> Tensor:
     """The rows of `weight` at the integers `inp`: (…) and (n, d) → (…, d).
 
-    padding_idx, max_norm, norm_type: must be None (ValueError); module.Embedding has a padding_idx. Raises IndexError for a number that is no row.
+    padding_idx, max_norm, norm_type: must be None (ValueError); module.Embedding has a padding_idx. Raises IndexError
+    for a number that is no row.
 
     >>> F.embedding(Tensor([1, 0]), Tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[3.0, 4.0], [1.0, 2.0]]
@@ -80,8 +81,8 @@ def one_hot(inp: Tensor, num_classes: int) -> Tensor:
 def indexing_one_hot(src: Tensor, index: Tensor, axis: int = 1, keepdims: bool = False) -> Tensor:
     """The element of `src` at one index per position along `axis`.
 
-    index: integers of the shape of src without `axis`. keepdims: whether the axis stays, with extent 1. Raises ValueError if the shapes do not fit,
-    IndexError for an index out of range.
+    index: integers of the shape of src without `axis`. keepdims: whether the axis stays, with extent 1. Raises
+    ValueError if the shapes do not fit, IndexError for an index out of range.
 
     >>> F.indexing_one_hot(Tensor([[1.0, 2.0], [3.0, 4.0]]), Tensor([1, 0])).tolist()
     [2.0, 3.0]
@@ -95,8 +96,9 @@ def indexing_one_hot(src: Tensor, index: Tensor, axis: int = 1, keepdims: bool =
 def pad(src: Tensor, pad_width: Sequence[Sequence[int]], mode: str = "constant", constant_value: float = 0.0) -> Tensor:
     """`src` with elements around it.
 
-    pad_width: for each dim how many are put before and after it; for missing dims none. mode: "constant" (with constant_value), "edge" or "replicate" (the
-    outermost element again) or "reflect" (those next to it, mirrored). Raises ValueError for another mode, negative widths, or more than there is to mirror.
+    pad_width: for each dim how many are put before and after it; for missing dims none. mode: "constant" (with
+    constant_value), "edge" or "replicate" (the outermost element again) or "reflect" (those next to it, mirrored).
+    Raises ValueError for another mode, negative widths, or more than there is to mirror.
 
     >>> F.nn.pad(Tensor([1.0, 2.0, 3.0]), ((2, 1),), mode="reflect").tolist()
     [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]

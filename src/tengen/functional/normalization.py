@@ -29,10 +29,11 @@ def batch_norm(
 ) -> Any:
     """Each channel (axis 1) to mean 0 and variance 1 over all other axes, times `weight`, plus `bias`. Ioffe and Szegedy 2015, algorithm 1.
 
-    inp: (N, C, …). weight, bias: one number per channel, by default 1 and 0. training: uses the mean and variance of the batch, and sets running_mean and
-    running_var, if given, to momentum · old + (1 - momentum) · batch, where the batch's variance is divided by count - 1; otherwise running_mean and
-    running_var are used, and must be given. inplace: False leaves them as they are and returns (result, new mean, new variance) of them.
-    Raises ValueError if statistics are missing or the numbers of channels differ.
+    inp: (N, C, …). weight, bias: one number per channel, by default 1 and 0. training: uses the mean and variance of
+    the batch, and sets running_mean and running_var, if given, to momentum · old + (1 - momentum) · batch, where the
+    batch's variance is divided by count - 1; otherwise running_mean and running_var are used, and must be given.
+    inplace: False leaves them as they are and returns (result, new mean, new variance) of them. Raises ValueError if
+    statistics are missing or the numbers of channels differ.
 
     >>> F.batch_norm(Tensor([[1.0], [3.0]]), training=True).numpy().round(3).tolist()
     [[-1.0], [1.0]]
@@ -78,7 +79,8 @@ def layer_norm(
 ) -> Tensor:
     """To mean 0 and variance 1 over the last dims, if `affine` times `weight` plus `bias`. Ba et al. 2016, section 3.1.
 
-    normalized_shape: the extents of these dims, also the shape of weight and bias. Raises ValueError if they are others.
+    normalized_shape: the extents of these dims, also the shape of weight and bias. Raises ValueError if they are
+    others.
 
     >>> F.layer_norm(Tensor([[1.0, 3.0]]), 2, affine=False).numpy().round(3).tolist()
     [[-1.0, 1.0]]
@@ -172,7 +174,8 @@ def local_response_norm(
 def dropout(inp: Tensor, drop_prob: float, training: bool = True) -> Tensor:
     """Sets each element to 0 with probability `drop_prob` and divides the others by 1 - drop_prob. Srivastava et al. 2014.
 
-    Not training, it returns its input. Which elements depends on tengen.random.seed. Raises ValueError for a drop_prob outside [0, 1).
+    Not training, it returns its input. Which elements depends on tengen.random.seed. Raises ValueError for a drop_prob
+    outside [0, 1).
     """
     if not 0 <= drop_prob < 1:
         raise ValueError(f"dropout: drop_prob must be at least 0 and less than 1, got {drop_prob}")

@@ -47,7 +47,8 @@ def _pooled(op: str, mode: str, inp: Tensor, kernel_size: Pair, stride: Pair | N
 def adaptive_max_pool2d(inp: Tensor, oshp: Pair | Tensor) -> Tensor:
     """max_pool2d with windows such that the result has the height and width `oshp`.
 
-    The stride is input // output, the window input - (output - 1) · stride. Raises ValueError for an output larger than the input.
+    The stride is input // output, the window input - (output - 1) · stride. Raises ValueError for an output larger than
+    the input.
 
     >>> F.adaptive_max_pool2d(F.arange(16).reshape(1, 1, 4, 4), 1).tolist()
     [[[[15.0]]]]

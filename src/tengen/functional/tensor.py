@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
@@ -13,7 +14,6 @@ from .._rt import apply
 from ..base.device import Device
 from ..base.dtype import canonical
 from ..core import Tensor, calls
-from ..core.convert import from_data
 from ..core.ops.create import Arange, Diag, Eye, FillLike, Linspace, Meshgrid
 from ..core.ops.elemwise import Where
 from ..core.ops.host import RunningSum
@@ -49,7 +49,8 @@ def full(
 ) -> Tensor:
     """A tensor with `value` everywhere.
 
-    shape: extents. dtype: by default that of the value (bool, int32, float32, or a 0-d tensor's). Raises ValueError for a negative extent.
+    shape: extents. dtype: by default that of the value (bool, int32, float32, or a 0-d tensor's). Raises ValueError for
+    a negative extent.
 
     >>> F.full((2, 2), 7).tolist()
     [[7, 7], [7, 7]]
@@ -159,7 +160,8 @@ def diag(inp: Tensor, k: int = 0) -> Tensor:
 def meshgrid(*inputs: Tensor, indexing: str = "xy") -> tuple[Tensor, ...]:
     """Coordinates on the grid that vectors span: one tensor for each vector, all of one shape.
 
-    indexing: "xy" (the second vector along axis 0, the first along axis 1) or "ij" (in order). Raises ValueError for operands of 2 or more dims.
+    indexing: "xy" (the second vector along axis 0, the first along axis 1) or "ij" (in order). Raises ValueError for
+    operands of 2 or more dims.
     """
     need_choice("meshgrid", "indexing", indexing, ("xy", "ij"))
     vectors = [as_tensor(x) for x in inputs]
@@ -295,7 +297,7 @@ def split(inp: Tensor, nsplits_or_sections: int | Sequence[int], axis: int = 0) 
             bounds.append(bounds[-1] + extent // parts + (part < extent % parts))
     else:
         bounds = [0, *calls.integers(nsplits_or_sections), extent]
-        if any(a >= b for a, b in zip(bounds, bounds[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(bounds)):
             raise ValueError(
                 f"split: the positions {bounds[1:-1]} must ascend and lie between 0 and the extent {extent}"
             )
@@ -374,15 +376,15 @@ def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"cond_take: a mask of shape {tuple(mask.shape)} for a tensor of shape {tuple(x.shape)}; they must be equal"
         )
-    places: Tensor = from_data(np.flatnonzero(mask.numpy()), "int32", x.desc.device)
+    places = Tensor(np.flatnonzero(mask.numpy()), dtype="int32", device=x.device)
     return calls.reshape(x, (-1,))[places], places
 
 
 def gather(inp: Tensor, axis: int, index: Tensor) -> Tensor:
     """out[…, i, …] = inp[…, index[…, i, …], …] along `axis`: one element for each of `index`.
 
-    index: integers, of as many dims as inp and extents no larger elsewhere; negative ones count from the end. Raises ValueError for another number
-    of dims, IndexError for an index out of range.
+    index: integers, of as many dims as inp and extents no larger elsewhere; negative ones count from the end. Raises
+    ValueError for another number of dims, IndexError for an index out of range.
 
     >>> F.gather(Tensor([[1, 2], [3, 4]]), 1, Tensor([[0, 0], [1, 0]])).tolist()
     [[1, 1], [4, 3]]
@@ -394,7 +396,8 @@ def gather(inp: Tensor, axis: int, index: Tensor) -> Tensor:
 def scatter(inp: Tensor, axis: int, index: Tensor, source: Tensor) -> Tensor:
     """inp with out[…, index[…, i, …], …] = source[…, i, …] along `axis`; of several written to one place the last one stays.
 
-    index: integers, of the shape of source and as many dims as inp. Raises ValueError for other shapes, IndexError for an index out of range.
+    index: integers, of the shape of source and as many dims as inp. Raises ValueError for other shapes, IndexError for
+    an index out of range.
 
     >>> F.scatter(F.zeros((1, 3)), 1, Tensor([[2, 0]]), Tensor([[5.0, 7.0]])).tolist()
     [[7.0, 0.0, 5.0]]

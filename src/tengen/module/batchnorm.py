@@ -26,6 +26,8 @@ class _BatchNorm(Module):
         freeze: use the running statistics in training too, and train neither them nor weight and bias.
     """
 
+    _flat_state = True
+
     def __init__(
         self,
         num_features: int,

@@ -15,7 +15,7 @@ from .module import Module
 PAD_MODES = {"reflect": "reflect", "replicate": "edge", "zeros": "constant"}
 
 
-def _tuple(value: int | tuple[int, ...], length: int, name: str) -> tuple[int, ...]:
+def _tuple(value: int | tuple[int, ...], length: int, name: str) -> Any:
     """One number for each spatial dimension, from one for all or one for each."""
     if isinstance(value, int):
         return (value,) * length
@@ -116,7 +116,7 @@ class _PaddedConv(_ConvNd):
             padding = (0,) * self.dims
         return self._conv(inp, weight, bias, padding)
 
-    def _conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]) -> Tensor:
+    def _conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None, padding: Any) -> Tensor:
         raise NotImplementedError
 
     def forward(self, inp: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class Conv1d(_PaddedConv):
         shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         super().__init__(*shape, conv_mode, compute_mode, name, padding_mode=padding_mode)
 
-    def _conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]) -> Tensor:
+    def _conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None, padding: Any) -> Tensor:
         steps = (self.stride[0], padding[0], self.dilation[0])
         return F.conv1d(inp, weight, bias, *steps, self.groups, self.conv_mode, self.compute_mode)
 
@@ -166,7 +166,7 @@ class Conv2d(_PaddedConv):
         compute_mode: "default" or "float32".
         padding_mode: what the border is filled with: "zeros", "reflect" or "replicate".
 
-    >>> Conv2d(3, 8, 3, stride=2, padding=1)(F.ones((1, 3, 32, 32))).shape
+    >>> M.Conv2d(3, 8, 3, stride=2, padding=1)(F.ones((1, 3, 32, 32))).shape
     (1, 8, 16, 16)
     """
 
@@ -190,7 +190,7 @@ class Conv2d(_PaddedConv):
         shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         super().__init__(*shape, conv_mode, compute_mode, name, padding_mode=padding_mode)
 
-    def _conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]) -> Tensor:
+    def _conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None, padding: Any) -> Tensor:
         return F.conv2d(
             inp, weight, bias, self.stride, padding, self.dilation, self.groups, self.conv_mode, self.compute_mode
         )

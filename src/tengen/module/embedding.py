@@ -21,7 +21,7 @@ class Embedding(Module):
         initial_weight: the weight, of shape (num_embeddings, embedding_dim); drawn from N(0, 1) if None.
         freeze: the weight gets no gradient.
 
-    >>> Embedding(10, 4)(tengen.tensor([[1, 2, 3]], dtype="int32")).shape
+    >>> M.Embedding(10, 4)(tengen.tensor([[1, 2, 3]], dtype="int32")).shape
     (1, 3, 4)
     """
 

@@ -66,7 +66,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """
     linear = ["linear", *(f"conv{transpose}{dims}d" for transpose in ("", "_transpose") for dims in (1, 2, 3))]
     if nonlinearity in (*linear, "sigmoid"):
-        return 1.0
+        return 1
     if nonlinearity == "tanh":
         return 5.0 / 3
     if nonlinearity == "relu":

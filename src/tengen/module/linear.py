@@ -18,7 +18,7 @@ class Linear(Module):
     `weight` is (out_features, in_features), first drawn from N(0, 1 / in_features); `bias` is (out_features,), first 0,
     or None.
 
-    >>> Linear(3, 2)(tengen.tensor([[1.0, 2.0, 3.0]])).shape
+    >>> M.Linear(3, 2)(tengen.tensor([[1.0, 2.0, 3.0]])).shape
     (1, 2)
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -263,13 +263,16 @@ class Module(ABC):
 
     # -- state -----------------------------------------------------------------------------------------------
 
-    def _named_state(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
-        """Every name of every tensor: one that is shared appears under each of its names."""
+    # State dicts hold this module's own tensors as 1-d arrays, as MegEngine's files do for some layers.
+    _flat_state: ClassVar[bool] = False
+
+    def _named_state(self, prefix: str) -> Iterator[tuple[str, Tensor, tuple[int, ...]]]:
+        """Every name of every tensor, and its shape in state dicts; a shared one appears under each of its names."""
         for path, module in self.named_modules():
             dot = f"{prefix}{path}." if path else prefix
             for name, leaf in module._leaves():
                 if isinstance(leaf, Tensor):
-                    yield dot + name, leaf
+                    yield dot + name, leaf, (leaf.size,) if module._flat_state else tuple(leaf.shape)
 
     def state_dict(self, rst: dict[str, Any] | None = None, prefix: str = "", keep_var: bool = False) -> dict[str, Any]:
         """All parameters and buffers by name.
@@ -279,12 +282,12 @@ class Module(ABC):
             prefix: put before each name, as it is.
             keep_var: give the tensors themselves, not read-only NumPy arrays.
 
-        >>> list(Linear(2, 3).state_dict())
+        >>> list(M.Linear(2, 3).state_dict())
         ['bias', 'weight']
         """
         state = OrderedDict() if rst is None else rst
-        for name, tensor in self._named_state(prefix):
-            state[name] = tensor if keep_var else _read_only(tensor.numpy())
+        for name, tensor, shape in self._named_state(prefix):
+            state[name] = tensor if keep_var else _read_only(tensor.numpy().reshape(shape))
         return state
 
     def load_state_dict(

@@ -41,6 +41,8 @@ class LayerNorm(_Norm):
         affine: whether there are weight and bias.
     """
 
+    _flat_state = True
+
     def __init__(
         self, normalized_shape: int | Sequence[int], eps: float = 1e-5, affine: bool = True, name: str | None = None
     ):

@@ -20,7 +20,7 @@ class Sequential(Module):
     It has a length, and takes indices and slices: `net[0]`, `net[1] = layer`, `del net[-1]`, and `net[:-1]`, which is a
     new Sequential over the same layers.
 
-    >>> Sequential(Linear(4, 8), ReLU(), Linear(8, 2))
+    >>> M.Sequential(M.Linear(4, 8), M.ReLU(), M.Linear(8, 2))
     Sequential(
       (0): Linear(in_features=4, out_features=8, bias=True)
       (1): ReLU()

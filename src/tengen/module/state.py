@@ -16,20 +16,23 @@ _logger = get_logger(__name__)
 
 
 def load_state(
-    tensors: list[tuple[str, Tensor]],
+    tensors: list[tuple[str, Tensor, tuple[int, ...]]],
     state_dict: Mapping[str, Any] | Callable[[str, Tensor], np.ndarray | None],
     strict: bool,
     owner: str,
 ) -> None:
-    """Set `tensors` to what `state_dict` has for their names; `owner` is the module. See `Module.load_state_dict`."""
+    """Set `tensors` to what `state_dict` has for their names; see `Module.load_state_dict`.
+
+    tensors: (name, tensor, its shape in state dicts; its own is taken too). owner: what errors call the module.
+    """
     if isinstance(state_dict, Mapping):
-        values = {name: state_dict.get(name) for name, _ in tensors}
+        values = {name: state_dict.get(name) for name, _, _ in tensors}
     elif callable(state_dict):
-        values = {name: state_dict(name, tensor) for name, tensor in tensors}
+        values = {name: state_dict(name, tensor) for name, tensor, _ in tensors}
     else:
         raise TypeError(f"a state dict is a dict or a function of (name, tensor), got {type(state_dict).__name__}")
 
-    new = {name: _fit(name, tensor, values[name]) for name, tensor in tensors if values[name] is not None}
+    new = {name: _fit(name, tensor, shape, values[name]) for name, tensor, shape in tensors if values[name] is not None}
     problems = [value for value in new.values() if isinstance(value, str)]
     missing = [name for name, value in values.items() if value is None]
     unused = [name for name in state_dict if name not in values] if isinstance(state_dict, Mapping) else []
@@ -46,19 +49,19 @@ def load_state(
         )
     for line in loose:
         _logger.warning("load_state_dict(strict=False) of %s: %s", owner, line)
-    for name, tensor in tensors:
+    for name, tensor, _ in tensors:
         if name in new:
             tensor._reset(Tensor(new[name], dtype=tensor.dtype, device=str(tensor.device)))
 
 
-def _fit(name: str, tensor: Tensor, value: Any) -> Any:
+def _fit(name: str, tensor: Tensor, shape: tuple[int, ...], value: Any) -> Any:
     """The value as it can be given to `tensor`, or what is wrong with it."""
     if not isinstance(value, (Tensor, np.ndarray, np.generic)):
         return f"{name}: expected a NumPy array or a tensor, got {type(value).__name__}"
     have, want = tuple(value.shape), tuple(tensor.shape)
-    if have != want:
+    if have not in (want, shape):
         return f"{name}: shape {have} where the module has {want}"
     kind = ("f" if is_float(value.desc.dtype) else "i") if isinstance(value, Tensor) else value.dtype.kind
     if kind not in ("fbui" if is_float(tensor.desc.dtype) else "bui"):
         return f"{name}: dtype {value.dtype} cannot be loaded into one of {tensor.desc.dtype}"
-    return value
+    return value if have == want else value.reshape(want)

@@ -12,7 +12,7 @@ from .loops import Loops, arrange, memory_order
 
 COMPUTE = {
     "bool": "bool", "uint8": "int32", "int8": "int32", "uint16": "int32", "int16": "int32", "int32": "int32", "int64": "int64",
-    "float16": "float32", "bfloat16": "float32", "float32": "float32", "float64": "float64", "weak_int": "int64", "weak_float": "float64",
+    "float16": "float32", "bfloat16": "float32", "float32": "float32", "float64": "float64", "weak_bool": "bool", "weak_int": "int64", "weak_float": "float64",
 }  # fmt: skip
 
 NARROW_INTS = ("uint8", "int8", "uint16", "int16")
@@ -50,15 +50,16 @@ class Emitter:
         self.code: list[Instr] = []
         self.operands: list[Operand] = []
         self._numbers: dict[Value, int] = {}
-        self._known: dict[Instr, int] = {}
+        self._known: dict[tuple[Instr, str], int] = {}
 
     def __call__(self, op: str, *args: int, dtype: str, attr: object = None) -> int:
         """Append one instruction (or find an equal one); returns the number of its value."""
         instr = Instr(op, args, dtype, attr)
-        if op not in ("store", "scatter") and instr in self._known:
-            return self._known[instr]
+        key = (instr, repr(attr))  # 0.0 equals -0.0
+        if op not in ("store", "scatter") and key in self._known:
+            return self._known[key]
         self.code.append(instr)
-        self._known[instr] = len(self.code) - 1
+        self._known[key] = len(self.code) - 1
         return len(self.code) - 1
 
     @staticmethod
@@ -142,6 +143,8 @@ class Emitter:
     def reduce(self, args: Sequence[int], monoid: str, dtype: str) -> int:
         """Fold a value (for argmax and argmin: and its index) into a row value of this dtype."""
         if monoid.startswith("arg"):
+            if self.code[args[0]].dtype == "bool":
+                args = [self.cast(args[0], "int32"), args[1]]
             return self("reduce", *args, dtype=COMPUTE[dtype], attr=monoid)
         if dtype == "bool":
             monoid = {"max": "any", "min": "all"}[monoid]

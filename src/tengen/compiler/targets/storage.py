@@ -17,6 +17,7 @@ KINDS = {
     "bfloat16": ("i16", "f32"),
     "float32": ("f32", "f32"),
     "float64": ("f64", "f64"),
+    "weak_bool": ("i8", "bool"),
     "weak_int": ("i64", "i64"),
     "weak_float": ("f64", "f64"),
 }
@@ -26,7 +27,7 @@ COMPUTE_KIND = {"bool": "bool", "int32": "i32", "int64": "i64", "float32": "f32"
 
 def decode(dtype: str, raw: Vec, half: bool) -> Vec:
     """The number that the bits `raw` mean in `dtype`. half: the machine converts float16 itself."""
-    if dtype == "bool":
+    if dtype in ("bool", "weak_bool"):
         return raw.ne(0)
     if dtype == "bfloat16":
         return raw.to("i32", unsigned=True).shl(16).bitcast("f32")

@@ -13,7 +13,7 @@ INTS = ("uint8", "int8", "uint16", "int16", "int32", "int64")
 
 def strong(dtype: str) -> str:
     """The dtype that a result of only Python scalars gets."""
-    return {"weak_int": "int32", "weak_float": "float32"}.get(dtype, dtype)
+    return {"weak_bool": "bool", "weak_int": "int32", "weak_float": "float32"}.get(dtype, dtype)
 
 
 def as_float(dtype: str) -> str:

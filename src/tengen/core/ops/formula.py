@@ -34,7 +34,13 @@ def _clip(x: Value, lower: Value | float, upper: Value | float) -> Value:
     return MAX(MIN(x, upper), lower)
 
 
+def _floating(x: Value) -> Value:
+    """Floats as they are; integers as float32, as negating unsigned ones would wrap."""
+    return cast(x, as_float(x.dtype)) if not x.dtype.startswith("weak_") else x
+
+
 def _logaddexp(a: Value, b: Value) -> Value:
+    a, b = _floating(a), _floating(b)
     high = MAX(a, b)
     # Equal infinities would give inf - inf.
     gap = where(EQ(a, b), 0.0, ABS(a - b))
@@ -49,7 +55,7 @@ ACTIVATIONS: dict[str, Callable[..., Value]] = {
     "hswish": lambda x: x * _clip(x + 3.0, 0.0, 6.0) / 6.0,
     "leaky_relu": lambda x, slope: where(x > 0, x, x * slope),
     "prelu": lambda x, slope: where(x > 0, x, x * slope),
-    "logsigmoid": lambda x: -SOFTPLUS(-x),
+    "logsigmoid": lambda x: -SOFTPLUS(-_floating(x)),
     "clip": _clip,
     "logaddexp": _logaddexp,
 }

@@ -58,8 +58,8 @@ class ElementwiseLoss(Formula):
 class CrossEntropy(Formula):
     """The negative log-likelihood of integer labels along `axis`, from logits or, without, from probabilities; reduced.
 
-    With label smoothing s (input 2), over K classes: (1 - s) of it plus s times the mean over all classes (Szegedy et al. 2016,
-    section 7). Labels outside 0 … K - 1 raise IndexError.
+    With label smoothing s (input 2), over K classes: (1 - s) of it plus s times the mean over all classes (Szegedy et
+    al. 2016, section 7). Labels outside 0 … K - 1 raise IndexError.
     """
 
     axis: int

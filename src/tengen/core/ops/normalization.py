@@ -87,8 +87,8 @@ class GroupNorm(Formula):
 class BatchNorm(Formula):
     """Training: normalises over all axes but 1 and gives (y, mean, variance), both over the batch; the variance divided by the count.
 
-    Inputs x, weight, bias, eps, and if `track` running_mean, running_var, momentum; then the new running statistics follow, the variance of
-    which is divided by the count - 1. Ioffe and Szegedy 2015, algorithm 1.
+    Inputs x, weight, bias, eps, and if `track` running_mean, running_var, momentum; then the new running statistics
+    follow, the variance of which is divided by the count - 1. Ioffe and Szegedy 2015, algorithm 1.
     """
 
     track: bool

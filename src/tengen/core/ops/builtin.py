@@ -1,0 +1,51 @@
+"""The ops under the names that MegEngine's `core.ops.builtin` gives them, for `apply(builtin.SomeOp(…), *tensors)`."""
+
+from .conv import Convolution, ConvolutionBackwardData
+from .create import Arange, Diag, Eye, Fill, Linspace
+from .create import Meshgrid as MeshGrid
+from .elemwise import Elemwise, TypeCvt
+from .formula import Softmax
+from .host import SVD, MatrixInverse, TopK
+from .host import CumSum as Cumsum
+from .index import IndexingOneHot
+from .linalg import MatMul as BatchedMatrixMul
+from .linalg import MatMul as MatrixMul
+from .pool import Pooling
+from .random import Dropout
+from .random import Normal as GaussianRNG
+from .random import Uniform as UniformRNG
+from .reduce import Reduce
+from .shape import Broadcast, Copy, Reshape
+from .shape import Concatenate as Concat
+from .shape import Transpose as Dimshuffle
+
+__all__ = [
+    "SVD",
+    "Arange",
+    "BatchedMatrixMul",
+    "Broadcast",
+    "Concat",
+    "Convolution",
+    "ConvolutionBackwardData",
+    "Copy",
+    "Cumsum",
+    "Diag",
+    "Dimshuffle",
+    "Dropout",
+    "Elemwise",
+    "Eye",
+    "Fill",
+    "GaussianRNG",
+    "IndexingOneHot",
+    "Linspace",
+    "MatrixInverse",
+    "MatrixMul",
+    "MeshGrid",
+    "Pooling",
+    "Reduce",
+    "Reshape",
+    "Softmax",
+    "TopK",
+    "TypeCvt",
+    "UniformRNG",
+]
