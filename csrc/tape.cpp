@@ -400,7 +400,8 @@ void bind_tape(nb::module_& module) {
              nb::arg("ready") = nb::none(),
              "The gradients of sum(y * dy) by each watched tensor, None where nothing reached it. Frees what the tape "
              "holds "
-             "as it goes, unless retain. ready(number of a watched tensor, gradient) is called once a gradient is final.")
+             "as it goes, unless retain. ready(number of a watched tensor, gradient) is called once a gradient is "
+             "final.")
         .def("clear", &Tape::clear, "Forget everything.");
     module.def("record", record_function, nb::arg("inputs"), nb::arg("outputs"), nb::arg("function"),
                "Enter a computation whose gradient is function(*output gradients) -> gradients of the inputs.");

@@ -117,7 +117,7 @@ def test_normalisation():
     d = x.astype(np.float64)
     want = (d - d.mean(1, keepdims=True)) / np.sqrt(d.var(1, keepdims=True) + 1e-5) * w + b
     check(Normalize((1,), True, "layer_norm"), x, 1e-5, w, b, want=want)
-    check(Variance((0, 1)), x, want=d.var(keepdims=True))
+    check(Variance((0, 1), False), x, want=d.var(keepdims=True))
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (8, 6, 40, 40)])
@@ -304,7 +304,7 @@ GRADIENTS = {
     "broadcast mul": (Elemwise("MUL"), floats(3, 4), floats(4)),
     "division": (Elemwise("TRUE_DIV"), floats(3, 4), 2 + floats(3, 1) ** 2),
     "softmax": (Softmax((1,)), floats(3, 5)),
-    "variance": (Variance((0,)), floats(4, 3)),
+    "variance": (Variance((0,), False), floats(4, 3)),
     "layer norm": (Normalize((1,), True, "layer_norm"), floats(3, 6), 1e-5, floats(6), floats(6)),
     "batch norm": (BatchNorm(False), floats(2, 3, 4, 5), floats(1, 3, 1, 1), floats(1, 3, 1, 1), 1e-5),
     "cross entropy": (CrossEntropy(1, True, True, "sum"), floats(4, 5), np.array([0, 4, 2, 1], np.int32), 0.1),

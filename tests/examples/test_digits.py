@@ -16,10 +16,15 @@ FEW = 192
 TINY = ["--epochs", "2", "--batch-size", "48"]
 
 
+@pytest.fixture(scope="module")
+def scans():
+    return data.load()
+
+
 @pytest.fixture(autouse=True)
-def few_scans(monkeypatch):
+def few_scans(scans, monkeypatch):
     """Train on a few scans only, four batches of TINY an epoch."""
-    train, test = data.load()
+    train, test = scans
     few = data.Scans(train.images[:FEW], train.labels[:FEW]), data.Scans(test.images[:40], test.labels[:40])
     monkeypatch.setattr(cli, "load", lambda: few)
     return few
@@ -58,8 +63,8 @@ def error_line(capsys):
 # -- data --------------------------------------------------------------------------------------------------------
 
 
-def test_scans_are_split_by_digit():
-    train, test = data.load()
+def test_scans_are_split_by_digit(scans):
+    train, test = scans
     assert (len(train), len(test)) == (1437, 360)
     assert train.images.shape == (1437, 1, 32, 32) and train.images.dtype == np.float32
     assert train.images.min() == 0 and train.images.max() == 1

@@ -34,7 +34,9 @@ def laid_out(array: np.ndarray, layout: str, dtype: str = "float32") -> Tensor:
     if layout == "reversed":
         return Tensor(array[::-1].copy(), dtype=dtype)[::-1]
     if layout == "channels last":
-        return F.transpose(Tensor(np.moveaxis(array, 1, -1).copy(), dtype=dtype), (0, array.ndim - 1, *range(1, array.ndim - 1)))
+        return F.transpose(
+            Tensor(np.moveaxis(array, 1, -1).copy(), dtype=dtype), (0, array.ndim - 1, *range(1, array.ndim - 1))
+        )
     assert layout == "stretched"
     return F.broadcast_to(Tensor(array[:1], dtype=dtype), array.shape)
 

@@ -97,7 +97,13 @@ def test_conv_transpose2d(shape, kernel, stride, padding, output_padding, dilati
 
 # -- pooling -----------------------------------------------------------------------------------------------
 
-POOLS = [((2, 2), (2, 2), (0, 0)), ((3, 3), (1, 1), (1, 1)), ((3, 2), (2, 1), (1, 0)), ((1, 1), (2, 2), (0, 0)), ((2, 3), (3, 3), (1, 1))]
+POOLS = [
+    ((2, 2), (2, 2), (0, 0)),
+    ((3, 3), (1, 1), (1, 1)),
+    ((3, 2), (2, 1), (1, 0)),
+    ((1, 1), (2, 2), (0, 0)),
+    ((2, 3), (3, 3), (1, 1)),
+]
 
 
 @pytest.mark.parametrize("kernel, stride, padding", POOLS)
@@ -125,7 +131,9 @@ def test_pooling_of_others(dtype):
     a = np.random.default_rng(0).integers(0, 100, (1, 2, 4, 4)).astype(float)
     x = Tensor(a, dtype=dtype)
     assert_close(F.max_pool2d(x, 2), windows.pool2d(a, np.max, (2, 2), (2, 2)), dtype)
-    assert_close(F.max_pool2d(x - 100 if dtype == "int8" else x, 3, 1, 1).max(), a.max() - 100 * (dtype == "int8"), dtype)
+    assert_close(
+        F.max_pool2d(x - 100 if dtype == "int8" else x, 3, 1, 1).max(), a.max() - 100 * (dtype == "int8"), dtype
+    )
 
 
 def test_pooling_defaults():
@@ -134,7 +142,9 @@ def test_pooling_defaults():
     assert F.max_pool2d(x, (2, 1)).shape == (1, 1, 2, 4)
 
 
-@pytest.mark.parametrize("shape, out", [((5, 7), (2, 3)), ((8, 8), (1, 1)), ((7, 8), (3, 3)), ((4, 4), (4, 4)), ((9, 5), (2, 5))])
+@pytest.mark.parametrize(
+    "shape, out", [((5, 7), (2, 3)), ((8, 8), (1, 1)), ((7, 8), (3, 3)), ((4, 4), (4, 4)), ((9, 5), (2, 5))]
+)
 def test_adaptive_pooling(shape, out):
     a = random((2, 3, *shape))
     stride = tuple(s // o for s, o in zip(shape, out, strict=True))
@@ -217,7 +227,9 @@ def test_batch_norm_gradients(shape):
     check_gradient(lambda x, w, b: F.batch_norm(x, *running, w, b, training=True), [a, w, b])
 
 
-@pytest.mark.parametrize("shape, normal", [((3, 7), (7,)), ((2, 3, 4), (3, 4)), ((2, 3, 4), (4,)), ((5,), (5,)), ((2, 300), (300,))])
+@pytest.mark.parametrize(
+    "shape, normal", [((3, 7), (7,)), ((2, 3, 4), (3, 4)), ((2, 3, 4), (4,)), ((5,), (5,)), ((2, 300), (300,))]
+)
 def test_layer_norm(shape, normal):
     a, w, b = random(shape), random(normal, seed=1), random(normal, seed=2)
     axes = tuple(range(len(shape) - len(normal), len(shape)))
@@ -234,7 +246,9 @@ def test_layer_norm_gradients():
     check_second_gradient(lambda x, w, b: F.layer_norm(x, 3, True, w, b), arrays)
 
 
-@pytest.mark.parametrize("shape, groups", [((2, 4, 3, 2), 2), ((2, 4, 3, 2), 4), ((2, 4, 3, 2), 1), ((3, 6), 3), ((2, 6, 5), 2)])
+@pytest.mark.parametrize(
+    "shape, groups", [((2, 4, 3, 2), 2), ((2, 4, 3, 2), 4), ((2, 4, 3, 2), 1), ((3, 6), 3), ((2, 6, 5), 2)]
+)
 def test_group_norm(shape, groups):
     a, w, b = random(shape), random((shape[1],), seed=1), random((shape[1],), seed=2)
     wide = (1, shape[1], *(1,) * (len(shape) - 2))
@@ -280,7 +294,10 @@ def logsumexp(a, axis):
     return np.log(np.exp(a - high).sum(axis, keepdims=True)) + high
 
 
-@pytest.mark.parametrize("shape, axis", [((5,), 0), ((3, 7), 1), ((3, 7), 0), ((2, 3, 4), -1), ((2, 3, 4), (0, 2)), ((2, 300), 1), ((2, 6, 3, 4), 1)])
+@pytest.mark.parametrize(
+    "shape, axis",
+    [((5,), 0), ((3, 7), 1), ((3, 7), 0), ((2, 3, 4), -1), ((2, 3, 4), (0, 2)), ((2, 300), 1), ((2, 6, 3, 4), 1)],
+)
 def test_softmax(shape, axis):
     a = random(shape, -5, 5)
     for x in (Tensor(a, dtype="float32"), laid_out(a, "transposed")):
@@ -441,7 +458,10 @@ IMAGE = (1, 4, 5, 5)
         (lambda x: F.conv2d(x, F.zeros((2, 3, 3, 3))), r"conv2d: an input of 4 channels, shape \(1, 4, 5, 5\)"),
         (lambda x: F.conv2d(x, F.zeros((2, 4, 7, 7))), r"conv2d: a kernel of \(7, 7\)"),
         (lambda x: F.conv2d(x[0], F.zeros((2, 4, 3, 3))), r"conv2d takes an input \(N, C, H, W\)"),
-        (lambda x: F.conv2d(x, F.zeros((2, 4, 3, 3)), stride=0), "conv2d: stride takes one or two integers >= 1, got 0"),
+        (
+            lambda x: F.conv2d(x, F.zeros((2, 4, 3, 3)), stride=0),
+            "conv2d: stride takes one or two integers >= 1, got 0",
+        ),
         (lambda x: F.conv2d(x, F.zeros((2, 4, 3, 3)), padding=(1, 1, 1)), "conv2d: padding takes one or two integers"),
         (lambda x: F.conv2d(x, F.zeros((2, 4, 3, 3)), conv_mode="convolution"), "conv_mode is 'cross_correlation'"),
         (lambda x: F.conv2d(x, F.zeros((2, 4, 3, 3)), F.zeros((3,))), "bias|reshape|elements"),
@@ -454,7 +474,10 @@ IMAGE = (1, 4, 5, 5)
         (lambda x: F.adaptive_avg_pool2d(x, 6), r"adaptive_avg_pool2d: the output \(6, 6\) is larger"),
         (lambda x: F.batch_norm(x), "needs running_mean and running_var"),
         (lambda x: F.batch_norm(x, F.zeros(4), training=True), "both or not at all"),
-        (lambda x: F.batch_norm(x, weight=F.ones(3), training=True), r"batch_norm: weight of shape \(3,\) does not fit the 4 channels"),
+        (
+            lambda x: F.batch_norm(x, weight=F.ones(3), training=True),
+            r"batch_norm: weight of shape \(3,\) does not fit the 4 channels",
+        ),
         (lambda x: F.batch_norm(x.flatten(), training=True), r"batch_norm takes a tensor \(N, C, …\)"),
         (lambda x: F.layer_norm(x, (4,), False), r"layer_norm: the last dims of shape \(1, 4, 5, 5\)"),
         (lambda x: F.layer_norm(x, 5, True), "layer_norm: affine=True needs weight and bias"),

@@ -204,7 +204,8 @@ def test_concat_of_others():
 
 
 @pytest.mark.parametrize(
-    "sections, truth", [(2, 2), (4, 4), (5, 5), ([1, 3], [1, 3]), ((2,), [2]), ([], []), (1, 1), (Tensor([2, 4]), [2, 4])]
+    "sections, truth",
+    [(2, 2), (4, 4), (5, 5), ([1, 3], [1, 3]), ((2,), [2]), ([], []), (1, 1), (Tensor([2, 4]), [2, 4])],
 )
 def test_split(sections, truth):
     a = random((6, 3))
@@ -292,7 +293,11 @@ def test_scatter():
 @pytest.mark.parametrize(
     "call, error, message",
     [
-        (lambda x: F.reshape(x, (4, -1)), ValueError, r"reshape: 6 elements of shape \(2, 3\) cannot have the shape \(4, -1\)"),
+        (
+            lambda x: F.reshape(x, (4, -1)),
+            ValueError,
+            r"reshape: 6 elements of shape \(2, 3\) cannot have the shape \(4, -1\)",
+        ),
         (lambda x: F.reshape(x, (5,)), ValueError, "reshape: 6 elements"),
         (lambda x: F.transpose(x, (0, 0)), ValueError, r"transpose: \(0, 0\) is no order"),
         (lambda x: F.broadcast_to(x, (2, 2)), ValueError, "broadcast"),
@@ -302,7 +307,11 @@ def test_scatter():
         (lambda x: F.stack([]), TypeError, "stack needs at least one tensor"),
         (lambda x: F.concat([x, F.zeros((3, 3))], 1), ValueError, r"concat along axis 1: shapes \(2, 3\) and \(3, 3\)"),
         (lambda x: F.concat([x, x], 2), ValueError, "concat: axis 2 is out of range"),
-        (lambda x: F.stack([x, F.zeros((3, 3))]), ValueError, r"stack: tensor 1 has the shape \(3, 3\), the first one \(2, 3\)"),
+        (
+            lambda x: F.stack([x, F.zeros((3, 3))]),
+            ValueError,
+            r"stack: tensor 1 has the shape \(3, 3\), the first one \(2, 3\)",
+        ),
         (lambda x: F.split(x, 0), ValueError, "cannot be split into 0 parts"),
         (lambda x: F.split(x, 3), ValueError, "cannot be split into 3 parts, only 1 to 2"),
         (lambda x: F.split(x, [2, 1], axis=1), ValueError, "must ascend"),
@@ -313,7 +322,11 @@ def test_scatter():
         (lambda x: F.roll(x, (1, 1), 0), ValueError, "2 shifts for 1 axes"),
         (lambda x: F.roll(x, (1, 1)), ValueError, "name an axis for each"),
         (lambda x: F.gather(x, 1, Tensor([[5], [0]])), IndexError, "gather|indexing"),
-        (lambda x: F.gather(x, 1, Tensor([0, 1])), ValueError, r"gather: an index of shape \(2,\) must have as many dims"),
+        (
+            lambda x: F.gather(x, 1, Tensor([0, 1])),
+            ValueError,
+            r"gather: an index of shape \(2,\) must have as many dims",
+        ),
         (lambda x: F.gather(x, 1, x), TypeError, "gather: index must be integers, got float32"),
         (lambda x: F.gather(x, 2, Tensor([[0]])), ValueError, "gather: axis 2 is out of range"),
         (lambda x: F.scatter(x, 1, Tensor([[3]]), Tensor([[1.0]])), IndexError, "scatter|index"),

@@ -37,7 +37,9 @@ def conv2d(x, w, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1) -> np
     return np.concatenate([np.einsum("ncijkl,ockl->noij", s, v) for s, v in parts], 1)
 
 
-def conv_transpose2d(x, w, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1) -> np.ndarray:
+def conv_transpose2d(
+    x, w, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), groups=1
+) -> np.ndarray:
     """w: (in, out / groups, kh, kw)."""
     zipped = zip(x.shape[2:], w.shape[2:], stride, dilation, output_padding, strict=True)
     full = [(s - 1) * t + d * (k - 1) + 1 + o for s, k, t, d, o in zipped]

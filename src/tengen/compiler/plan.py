@@ -12,9 +12,11 @@ from typing import Any
 from .program import Type
 
 ITEM_BYTES = {
-    "bool": 1, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "int32": 4, "int64": 8,
-    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "weak_bool": 1, "weak_int": 8, "weak_float": 8,
-}  # fmt: skip
+    **dict.fromkeys(("bool", "uint8", "int8", "weak_bool"), 1),
+    **dict.fromkeys(("uint16", "int16", "float16", "bfloat16"), 2),
+    **dict.fromkeys(("int32", "float32"), 4),
+    **dict.fromkeys(("int64", "float64", "weak_int", "weak_float"), 8),
+}
 
 STATUS = -1  # the slot of the status word
 

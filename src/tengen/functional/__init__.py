@@ -1,4 +1,7 @@
-"""Functions on tensors. Those of the modules elemwise, math, tensor, nn and metric stand here too; losses are in `loss` and `nn`."""
+"""Functions on tensors. Those of the modules elemwise, math, tensor, nn and metric stand here too.
+
+Losses are in `loss` and `nn`.
+"""
 
 from . import elemwise, inplace, loss, math, metric, nn, tensor
 from .elemwise import (

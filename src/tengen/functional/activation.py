@@ -67,7 +67,10 @@ def silu(x: Any) -> Tensor:
 
 
 def gelu(x: Any) -> Tensor:
-    """x · Φ(x), with the distribution function Φ of the normal distribution, exact (not the tanh form). Hendrycks and Gimpel 2016."""
+    """x · Φ(x), with the distribution function Φ of the normal distribution, exact (not the tanh form).
+
+    Hendrycks and Gimpel 2016.
+    """
     return apply(_GELU, x)
 
 

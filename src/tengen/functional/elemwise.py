@@ -1,4 +1,7 @@
-"""Element-wise functions. Operands are tensors, numbers or arrays and broadcast; numbers never widen a tensor's dtype."""
+"""Element-wise functions. Operands are tensors, numbers or arrays and broadcast.
+
+Numbers never widen a tensor's dtype.
+"""
 
 from __future__ import annotations
 

@@ -84,7 +84,10 @@ def _spread(inp: Tensor, axis: Axes, keepdims: bool, root: bool) -> Tensor:
 
 
 def max(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The largest over `axis`; NaN where there is one. Raises ValueError for nothing. Each of several largest gets the gradient."""
+    """The largest over `axis`; NaN where there is one. Raises ValueError for nothing.
+
+    Each of several largest gets the gradient.
+    """
     return calls.reduce(as_tensor(inp), "MAX", axis, keepdims)
 
 
@@ -94,7 +97,9 @@ def min(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def argmax(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Where over `axis` the (first) largest is, as int32, counted in row-major order over these axes. Raises ValueError for nothing.
+    """Where over `axis` the (first) largest is, as int32, counted in row-major order over these axes.
+
+    Raises ValueError for nothing.
 
     >>> F.argmax(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1).tolist()
     [1, 0]
@@ -214,12 +219,18 @@ def dot(inp1: Tensor, inp2: Tensor) -> Tensor:
 
 
 def matinv(inp: Tensor) -> Tensor:
-    """The inverses of the square matrices in the last two axes. Raises ValueError for other shapes, numpy.linalg.LinAlgError if there is none."""
+    """The inverses of the square matrices in the last two axes.
+
+    Raises ValueError for other shapes, numpy.linalg.LinAlgError if there is none.
+    """
     return apply(Inverse(), inp)
 
 
 def svd(inp: Tensor, full_matrices: bool = False, compute_uv: bool = True) -> Any:
-    """The singular value decomposition x = u · diag(s) · vh of (…, m, n): (u, s, vh), or s alone without `compute_uv`. It has no gradient."""
+    """The singular value decomposition x = u · diag(s) · vh of (…, m, n): (u, s, vh), or s alone without `compute_uv`.
+
+    It has no gradient.
+    """
     x = as_tensor(inp)
     if x.ndim < 2:
         raise ValueError(f"svd takes matrices (…, m, n), got shape {tuple(x.shape)}")

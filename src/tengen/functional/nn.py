@@ -1,4 +1,7 @@
-"""Functions that networks are made of; those of neighbouring modules are gathered here under the names that programs use."""
+"""Functions that networks are made of.
+
+Those of neighbouring modules are gathered here under the names that programs use.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,9 @@ def embedding(
 
 
 def one_hot(inp: Tensor, num_classes: int) -> Tensor:
-    """1 at the label along a new last axis, else 0, as int32. Raises TypeError for labels that are no integers, IndexError for one out of range.
+    """1 at the label along a new last axis, else 0, as int32.
+
+    Raises TypeError for labels that are no integers, IndexError for one out of range.
 
     >>> F.one_hot(Tensor([1, 0]), 3).tolist()
     [[0, 1, 0], [1, 0, 0]]
@@ -124,9 +129,9 @@ def pad(src: Tensor, pad_width: Sequence[Sequence[int]], mode: str = "constant",
 
 
 def pixel_shuffle(inp: Tensor, upscale_factor: int) -> Tensor:
-    """(…, C · r², H, W) → (…, C, H · r, W · r), r = upscale_factor: channels become pixels. Shi et al. 2016, section 3.2.
+    """(…, C · r², H, W) → (…, C, H · r, W · r), r = upscale_factor: channels become pixels. Shi et al.
 
-    Raises ValueError if the channels are no multiple of r².
+    2016, section 3.2. Raises ValueError if the channels are no multiple of r².
 
     >>> F.pixel_shuffle(F.arange(4).reshape(1, 4, 1, 1), 2).tolist()
     [[[[0.0, 1.0], [2.0, 3.0]]]]
@@ -135,7 +140,10 @@ def pixel_shuffle(inp: Tensor, upscale_factor: int) -> Tensor:
 
 
 def sliding_window(inp: Tensor, kernel_size: Pair, padding: Pair = 0, stride: Pair = 1, dilation: Pair = 1) -> Tensor:
-    """What sliding windows see: (N, C, H, W) → (N, C, OH, OW, kh, kw), zeros in the padding. Raises ValueError if no window fits."""
+    """What sliding windows see: (N, C, H, W) → (N, C, OH, OW, kh, kw), zeros in the padding.
+
+    Raises ValueError if no window fits.
+    """
     return apply(SlidingWindow(*_window("sliding_window", kernel_size, padding, stride, dilation)), inp)
 
 

@@ -27,13 +27,13 @@ def batch_norm(
     eps: float = 1e-5,
     inplace: bool = True,
 ) -> Any:
-    """Each channel (axis 1) to mean 0 and variance 1 over all other axes, times `weight`, plus `bias`. Ioffe and Szegedy 2015, algorithm 1.
+    """Each channel (axis 1) to mean 0 and variance 1 over all other axes, times `weight`, plus `bias`.
 
-    inp: (N, C, …). weight, bias: one number per channel, by default 1 and 0. training: uses the mean and variance of
-    the batch, and sets running_mean and running_var, if given, to momentum · old + (1 - momentum) · batch, where the
-    batch's variance is divided by count - 1; otherwise running_mean and running_var are used, and must be given.
-    inplace: False leaves them as they are and returns (result, new mean, new variance) of them. Raises ValueError if
-    statistics are missing or the numbers of channels differ.
+    Ioffe and Szegedy 2015, algorithm 1. inp: (N, C, …). weight, bias: one number per channel, by default 1 and 0.
+    training: uses the mean and variance of the batch, and sets running_mean and running_var, if given, to momentum ·
+    old + (1 - momentum) · batch, where the batch's variance is divided by count - 1; otherwise running_mean and
+    running_var are used, and must be given. inplace: False leaves them as they are and returns (result, new mean, new
+    variance) of them. Raises ValueError if statistics are missing or the numbers of channels differ.
 
     >>> F.batch_norm(Tensor([[1.0], [3.0]]), training=True).numpy().round(3).tolist()
     [[-1.0], [1.0]]
@@ -115,9 +115,10 @@ def group_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Each of `num_groups` groups of channels (axis 1) of each sample to mean 0 and variance 1. Wu and He 2018, section 3.1.
+    """Each of `num_groups` groups of channels (axis 1) of each sample to mean 0 and variance 1.
 
-    inp: (N, C, …) with C a multiple of num_groups, ValueError if not. weight, bias: (C,), used if `affine`.
+    Wu and He 2018, section 3.1. inp: (N, C, …) with C a multiple of num_groups, ValueError if not. weight, bias: (C,),
+    used if `affine`.
     """
     return _grouped_norm("group_norm", as_tensor(inp), num_groups, affine, weight, bias, eps)
 
@@ -159,9 +160,10 @@ def _affine_norm(op: str, norm: Any, x: Tensor, eps: float, weight: Tensor | Non
 def local_response_norm(
     inp: Tensor, kernel_size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75
 ) -> Tensor:
-    """Divides each channel by (k + alpha · Σ x² over `kernel_size` neighbouring channels) ^ beta. Krizhevsky et al. 2012, section 3.3.
+    """Divides each channel by (k + alpha · Σ x² over `kernel_size` neighbouring channels) ^ beta. Krizhevsky et al.
 
-    inp: (N, C, H, W). kernel_size: odd; neighbours that are not there count as 0. Raises ValueError for an even one.
+    2012, section 3.3. inp: (N, C, H, W). kernel_size: odd; neighbours that are not there count as 0. Raises ValueError
+    for an even one.
     """
     x = as_tensor(inp)
     if kernel_size < 1 or kernel_size % 2 == 0 or x.ndim < 2:
@@ -172,10 +174,10 @@ def local_response_norm(
 
 
 def dropout(inp: Tensor, drop_prob: float, training: bool = True) -> Tensor:
-    """Sets each element to 0 with probability `drop_prob` and divides the others by 1 - drop_prob. Srivastava et al. 2014.
+    """Sets each element to 0 with probability `drop_prob` and divides the others by 1 - drop_prob. Srivastava et al.
 
-    Not training, it returns its input. Which elements depends on tengen.random.seed. Raises ValueError for a drop_prob
-    outside [0, 1).
+    2014. Not training, it returns its input. Which elements depends on tengen.random.seed. Raises ValueError for a
+    drop_prob outside [0, 1).
     """
     if not 0 <= drop_prob < 1:
         raise ValueError(f"dropout: drop_prob must be at least 0 and less than 1, got {drop_prob}")

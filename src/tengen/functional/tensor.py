@@ -100,9 +100,9 @@ def arange(
     dtype: Any = "float32",
     device: str | Device | None = None,
 ) -> Tensor:
-    """start, start + step, start + 2 · step, … below (for a negative step above) `stop`; with one argument 0, 1, … below it.
+    """start, start + step, start + 2 · step, … below (for a negative step above) `stop`.
 
-    Raises ValueError for a step of 0.
+    With one argument 0, 1, … below it. Raises ValueError for a step of 0.
 
     >>> F.arange(3).tolist(), F.arange(5, 0, -2, dtype="int32").tolist()
     ([0.0, 1.0, 2.0], [5, 3, 1])
@@ -181,12 +181,14 @@ def copy(inp: Tensor, device: str | Device | None = None) -> Tensor:
 
 
 def reshape(inp: Tensor, target_shape: Shape) -> Tensor:
-    """The elements in row-major order under another shape of the same size; one extent may be -1. Raises ValueError if the sizes differ.
+    """The elements in row-major order under another shape of the same size; one extent may be -1.
+
+    Raises ValueError if the sizes differ.
 
     >>> F.reshape(F.arange(6), (2, -1)).shape
     (2, 3)
     """
-    return calls.reshape(as_tensor(inp), target_shape)
+    return calls.reshape(as_tensor(inp), calls.integers(target_shape))
 
 
 def flatten(inp: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
@@ -195,15 +197,17 @@ def flatten(inp: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
 
 
 def transpose(inp: Tensor, pattern: Iterable[int | str]) -> Tensor:
-    """The dims in the order `pattern`; "x" stands for a new dim of extent 1. Raises ValueError if it is no order of the dims.
+    """The dims in the order `pattern`; "x" stands for a new dim of extent 1.
+
+    Raises ValueError if it is no order of the dims.
 
     >>> F.transpose(F.zeros((2, 3, 4)), (2, 0, 1)).shape
     (4, 2, 3)
     """
     x, order = as_tensor(inp), list(pattern)
+    moved = calls.transpose(x, [int(d) for d in order if d != "x"])
     if "x" not in order:
-        return calls.transpose(x, order)
-    moved = calls.transpose(x, [d for d in order if d != "x"])
+        return moved
     extents = iter(moved.shape)
     return apply(Reshape(tuple(1 if d == "x" else next(extents) for d in order)), moved)
 
@@ -227,7 +231,9 @@ def broadcast_to(inp: Tensor, shape: Shape) -> Tensor:
 
 
 def expand_dims(inp: Tensor, axis: int | Sequence[int]) -> Tensor:
-    """New dims of extent 1; `axis` says where they are in the result. Raises ValueError for an axis that the result does not have.
+    """New dims of extent 1; `axis` says where they are in the result.
+
+    Raises ValueError for an axis that the result does not have.
 
     >>> F.expand_dims(F.zeros((2, 3)), 0).shape, F.expand_dims(F.zeros((2, 3)), (0, -1)).shape
     ((1, 2, 3), (1, 2, 3, 1))
@@ -250,7 +256,9 @@ def squeeze(inp: Tensor, axis: Axes = None) -> Tensor:
 
 
 def concat(inps: Iterable[Tensor], axis: int = 0, device: str | Device | None = None) -> Tensor:
-    """Tensors side by side along `axis`, with their common dtype. Raises TypeError for none, ValueError if their other extents differ.
+    """Tensors side by side along `axis`, with their common dtype.
+
+    Raises TypeError for none, ValueError if their other extents differ.
 
     >>> F.concat([F.zeros((1, 2)), F.ones((2, 2))]).shape
     (3, 2)
@@ -259,7 +267,9 @@ def concat(inps: Iterable[Tensor], axis: int = 0, device: str | Device | None = 
 
 
 def stack(inps: Iterable[Tensor], axis: int = 0, device: str | Device | None = None) -> Tensor:
-    """Tensors of one shape side by side along a new `axis`. Raises TypeError for none, ValueError if their shapes differ.
+    """Tensors of one shape side by side along a new `axis`.
+
+    Raises TypeError for none, ValueError if their shapes differ.
 
     >>> F.stack([F.zeros(3), F.ones(3)], axis=1).shape
     (3, 2)
@@ -306,7 +316,9 @@ def split(inp: Tensor, nsplits_or_sections: int | Sequence[int], axis: int = 0) 
 
 
 def repeat(inp: Tensor, repeats: int, axis: int | None = None) -> Tensor:
-    """Every element along `axis` `repeats` times in a row; without an axis, of all in row-major order. Raises ValueError for repeats below 1.
+    """Every element along `axis` `repeats` times in a row; without an axis, of all in row-major order.
+
+    Raises ValueError for repeats below 1.
 
     >>> F.repeat(Tensor([1, 2]), 2).tolist()
     [1, 1, 2, 2]
@@ -320,7 +332,9 @@ def repeat(inp: Tensor, repeats: int, axis: int | None = None) -> Tensor:
 
 
 def tile(inp: Tensor, reps: int | Iterable[int]) -> Tensor:
-    """The whole tensor `reps[d]` times along each dim; whichever has fewer dims gets leading ones. Raises ValueError for reps below 0.
+    """The whole tensor `reps[d]` times along each dim; whichever has fewer dims gets leading ones.
+
+    Raises ValueError for reps below 0.
 
     >>> F.tile(Tensor([1, 2]), (2, 2)).tolist()
     [[1, 2, 1, 2], [1, 2, 1, 2]]
@@ -332,9 +346,9 @@ def tile(inp: Tensor, reps: int | Iterable[int]) -> Tensor:
 
 
 def roll(inp: Tensor, shift: int | Iterable[int], axis: int | Iterable[int] | None = None) -> Tensor:
-    """Elements moved `shift` places along `axis`, those that leave at the end coming in at the start; without an axis in row-major order.
+    """Elements moved `shift` places along `axis`, those that leave at the end coming in at the start.
 
-    Raises ValueError if there are more shifts than axes or fewer.
+    Without an axis in row-major order. Raises ValueError if there are more shifts than axes or fewer.
 
     >>> F.roll(Tensor([1, 2, 3]), 1).tolist()
     [3, 1, 2]
@@ -394,10 +408,10 @@ def gather(inp: Tensor, axis: int, index: Tensor) -> Tensor:
 
 
 def scatter(inp: Tensor, axis: int, index: Tensor, source: Tensor) -> Tensor:
-    """inp with out[…, index[…, i, …], …] = source[…, i, …] along `axis`; of several written to one place the last one stays.
+    """inp with out[…, index[…, i, …], …] = source[…, i, …] along `axis`.
 
-    index: integers, of the shape of source and as many dims as inp. Raises ValueError for other shapes, IndexError for
-    an index out of range.
+    Of several written to one place the last one stays. index: integers, of the shape of source and as many dims as inp.
+    Raises ValueError for other shapes, IndexError for an index out of range.
 
     >>> F.scatter(F.zeros((1, 3)), 1, Tensor([[2, 0]]), Tensor([[5.0, 7.0]])).tolist()
     [[7.0, 0.0, 5.0]]

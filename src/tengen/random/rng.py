@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from .._rt import Tensor as Handle
 from .._rt import apply
 from ..base import device as devices
 from ..base.device import Device
@@ -46,17 +45,19 @@ class RNG:
             raise ValueError(f"a seed is at least 0 and less than 2**64, got {seed}")
         with self._lock:
             # Kernels use the low 32 bits as the key; the high ones choose where in its sequence of 2**64 to start.
-            self._seed, self._offset = int(seed) & 0xFFFFFFFF, (int(seed) >> 32 & 0x7FFFFFFF) << 32
+            self._seed, self._offset = int(seed) & 0xFFFFFFFF, int(seed) >> 32 << 32
 
     def draw(self, count: int) -> tuple[int, int]:
-        """(seed, offset) of the next `count` draws, which are used up."""
+        """(seed, offset) of the next `count` draws, which are used up. The offset is of 64 bits, as a signed number."""
         with self._lock:
             start = self._offset
-            self._offset = (start + count) % 2**63
-            return self._seed, start
+            self._offset = (start + count) % 2**64
+            return self._seed, start - 2**64 if start >= 2**63 else start
 
     def uniform(self, low: float = 0, high: float = 1, size: Size = None) -> Tensor:
-        """Uniformly distributed in [low, high), float32, of shape `size`, (1,) by default. Raises ValueError unless low < high.
+        """Uniformly distributed in [low, high), float32, of shape `size`, (1,) by default.
+
+        Raises ValueError unless low < high.
 
         >>> tengen.random.uniform(size=(2, 3)).shape
         (2, 3)
@@ -67,14 +68,21 @@ class RNG:
         return apply(Uniform(shape, self._device), float(low), float(high), *self.draw(_count(shape)))
 
     def normal(self, mean: float = 0, std: float = 1, size: Size = None) -> Tensor:
-        """Normally distributed with this mean and standard deviation, float32, of shape `size`, (1,) by default. Raises ValueError for a negative std."""
+        """Normally distributed with this mean and standard deviation, float32, of shape `size`, (1,) by default.
+
+        Raises ValueError for a negative std.
+        """
         if std < 0:
             raise ValueError(f"normal: std must be at least 0, got {std}")
         shape = _shape(size)
         return apply(Normal(shape, self._device), float(mean), float(std), *self.draw(_count(shape)))
 
     def gamma(self, shape: Number, scale: Number = 1, size: Size = None) -> Tensor:
-        """Gamma distributed, float32; for each element of the parameters `size` draws, as a tensor of shape (*size, *their shape). Raises ValueError unless they are positive."""
+        """Gamma distributed, float32.
+
+        For each element of the parameters `size` draws, as a tensor of shape (*size, *their shape). Raises ValueError
+        unless they are positive.
+        """
         return self._host("gamma", {"shape": shape, "scale": scale}, size)
 
     def beta(self, alpha: Number, beta: Number, size: Size = None) -> Tensor:
@@ -86,12 +94,14 @@ class RNG:
         return self._host("poisson", {"lam": lam}, size)
 
     def permutation(self, n: int | Tensor, *, dtype: Any = "int32") -> Tensor:
-        """0 … n - 1 in random order, or the rows (along axis 0) of a tensor in random order. Raises ValueError for a negative n.
+        """0 … n - 1 in random order, or the rows (along axis 0) of a tensor in random order.
+
+        Raises ValueError for a negative n.
 
         >>> sorted(tengen.random.permutation(4).tolist())
         [0, 1, 2, 3]
         """
-        if isinstance(n, Handle):
+        if isinstance(n, Tensor):
             if not n.ndim:
                 raise ValueError("permutation of a tensor without dimensions; it has no rows")
             return apply(take_op(n.ndim, (0,), 1), n, self._order(n.shape[0]))
@@ -101,7 +111,7 @@ class RNG:
 
     def shuffle(self, inp: Tensor) -> None:
         """Put the rows (along axis 0) of a tensor in random order, in place. Raises TypeError for what is no tensor."""
-        if not isinstance(inp, Handle):
+        if not isinstance(inp, Tensor):
             raise TypeError(f"shuffle takes a tensor, got {type(inp).__name__}")
         inp._reset(self.permutation(inp))
 
@@ -109,7 +119,7 @@ class RNG:
         return apply(Permutation(count, self._device), *self.draw(count))
 
     def _host(self, distribution: str, parameters: dict[str, Number], size: Size) -> Tensor:
-        arrays = [p.numpy() if isinstance(p, Handle) else np.asarray(p) for p in parameters.values()]
+        arrays = [p.numpy() if isinstance(p, Tensor) else np.asarray(p) for p in parameters.values()]
         for name, array in zip(parameters, arrays, strict=True):
             if not (array > 0).all():
                 raise ValueError(f"{distribution}: {name} must be positive, got {array.min()}")

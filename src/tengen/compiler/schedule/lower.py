@@ -10,10 +10,14 @@ from ..program import Constant, Elementwise, Gather, Node, Number, Place, Reduct
 from ..view import View, contiguous, dense
 from .loops import Loops, arrange, memory_order
 
+# The dtype in which values stored as another are computed.
 COMPUTE = {
-    "bool": "bool", "uint8": "int32", "int8": "int32", "uint16": "int32", "int16": "int32", "int32": "int32", "int64": "int64",
-    "float16": "float32", "bfloat16": "float32", "float32": "float32", "float64": "float64", "weak_bool": "bool", "weak_int": "int64", "weak_float": "float64",
-}  # fmt: skip
+    **dict.fromkeys(("bool", "weak_bool"), "bool"),
+    **dict.fromkeys(("uint8", "int8", "uint16", "int16", "int32"), "int32"),
+    **dict.fromkeys(("int64", "weak_int"), "int64"),
+    **dict.fromkeys(("float16", "bfloat16", "float32"), "float32"),
+    **dict.fromkeys(("float64", "weak_float"), "float64"),
+}
 
 NARROW_INTS = ("uint8", "int8", "uint16", "int16")
 

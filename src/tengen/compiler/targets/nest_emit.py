@@ -71,7 +71,8 @@ class NestEmitter(Flow):
         limits = [self.chunks if d == self.nest.lane else self.extents[d] for d in dims]
         first = self.at.mul(self.tile_begin, self.items_per_tile)
         last = self.minimum(self.at.mul(self.tile_end, self.items_per_tile), self.items)
-        start, rest = [], first
+        start: list[ir.Value] = []
+        rest = first
         for limit in reversed(limits[1:]):
             start.insert(0, self.at.urem(rest, limit))
             rest = self.at.udiv(rest, limit)

@@ -1,7 +1,7 @@
 """The ops under the names that MegEngine's `core.ops.builtin` gives them, for `apply(builtin.SomeOp(…), *tensors)`."""
 
 from .conv import Convolution, ConvolutionBackwardData
-from .create import Arange, Diag, Eye, Fill, Linspace
+from .create import Arange, Diag, Eye, Linspace
 from .create import Meshgrid as MeshGrid
 from .elemwise import Elemwise, TypeCvt
 from .formula import Softmax
@@ -15,7 +15,7 @@ from .random import Dropout
 from .random import Normal as GaussianRNG
 from .random import Uniform as UniformRNG
 from .reduce import Reduce
-from .shape import Broadcast, Copy, Reshape
+from .shape import Broadcast, Copy, Fill, Reshape
 from .shape import Concatenate as Concat
 from .shape import Transpose as Dimshuffle
 

@@ -100,7 +100,10 @@ class Diag(Formula):
 
 @dataclass(frozen=True, eq=False)
 class Meshgrid(Formula):
-    """Each of several vectors along a dim of its own, broadcast over those of all others; `swapped` puts the second's dim first."""
+    """Each of several vectors along a dim of its own, broadcast over those of all others.
+
+    `swapped` puts the second's dim first.
+    """
 
     swapped: bool
 

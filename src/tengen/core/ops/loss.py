@@ -83,7 +83,7 @@ class CrossEntropy(Formula):
             loss = -LOG(gather_checked(x, index, self.axis))
             every = -mean(LOG(x), [self.axis]) if self.smooth else None
         if every is not None:
-            loss = loss * (1.0 - smoothing) + every * smoothing
+            loss = loss + (every - loss) * smoothing
         return reduced(reshape(loss, label.shape), self.reduction)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
@@ -95,9 +95,9 @@ class CrossEntropy(Formula):
         if self.reduction == "mean":
             g = g / x.builder.number(float(index.size))
         g = reshape(g, index.shape) if self.reduction == "none" else broadcast(g, index.shape)
-        target = where(EQ(running(x, self.axis), index), 1.0, 0.0)
+        target = cast(EQ(running(x, self.axis), index), x.dtype)
         if self.smooth:
-            target = target * (1.0 - smoothing) + smoothing / x.builder.number(float(x.shape[self.axis]))
+            target = target + (x.builder.number(1.0 / x.shape[self.axis]) - target) * smoothing
         if not self.with_logits:
             return [-g * target / x, None, None]
         powers = EXP(x - Reduce("MAX", (self.axis,))(x))
@@ -127,14 +127,18 @@ def label_index(op: str, x: Value, label: Value, axis: int) -> Value:
     want = tuple(s for d, s in enumerate(x.shape) if d != axis)
     if label.shape != want:
         raise ValueError(
-            f"{op}: labels of shape {label.shape} do not fit scores of shape {x.shape} with classes along axis {axis}; the labels must have the shape {want}"
+            f"{op}: labels of shape {label.shape} do not fit scores of shape {x.shape} with classes along axis {axis}; "
+            f"the labels must have the shape {want}"
         )
     return reshape(label, tuple(1 if d == axis else s for d, s in enumerate(x.shape)))
 
 
 @dataclass(frozen=True, eq=False)
 class TopKAccuracy(Formula):
-    """The share of rows of (N, classes) in which fewer than `k` classes stand before the labelled one; of equals the first one does."""
+    """The share of rows of (N, classes) in which fewer than `k` classes stand before the labelled one.
+
+    Of equals the first one does.
+    """
 
     k: int
 

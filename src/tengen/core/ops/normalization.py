@@ -26,9 +26,9 @@ def _fitted(v: Value, shape: Sequence[int]) -> Value:
 
 @dataclass(frozen=True, eq=False)
 class Normalize(Formula):
-    """`standardized`, and if affine times a weight plus a bias, which have the extents of `axes`. Inputs x, eps, weight, bias.
+    """`standardized`, and if affine times a weight plus a bias, which have the extents of `axes`.
 
-    Layer normalisation (Ba et al. 2016, section 3.1) and its like.
+    Inputs x, eps, weight, bias. Layer normalisation (Ba et al. 2016, section 3.1) and its like.
     """
 
     axes: tuple[int, ...]
@@ -58,9 +58,9 @@ class Normalize(Formula):
 
 @dataclass(frozen=True, eq=False)
 class GroupNorm(Formula):
-    """`standardized` over each of `groups` groups of channels (axis 1) of each sample; weight and bias one number per channel.
+    """`standardized` over each of `groups` groups of channels (axis 1) of each sample.
 
-    Wu and He 2018, section 3.1. Inputs x, eps, and if affine weight and bias.
+    Weight and bias one number per channel. Wu and He 2018, section 3.1. Inputs x, eps, and if affine weight and bias.
     """
 
     groups: int
@@ -85,10 +85,11 @@ class GroupNorm(Formula):
 
 @dataclass(frozen=True, eq=False)
 class BatchNorm(Formula):
-    """Training: normalises over all axes but 1 and gives (y, mean, variance), both over the batch; the variance divided by the count.
+    """Training: normalises over all axes but 1 and gives (y, mean, variance), both over the batch.
 
-    Inputs x, weight, bias, eps, and if `track` running_mean, running_var, momentum; then the new running statistics
-    follow, the variance of which is divided by the count - 1. Ioffe and Szegedy 2015, algorithm 1.
+    The variance divided by the count. Inputs x, weight, bias, eps, and if `track` running_mean, running_var, momentum;
+    then the new running statistics follow, the variance of which is divided by the count - 1. Ioffe and Szegedy 2015,
+    algorithm 1.
     """
 
     track: bool
@@ -111,8 +112,8 @@ class BatchNorm(Formula):
             count = x.size // max(average.size, 1)
             unbiased = variance * x.builder.number(count / max(count - 1, 1))
             for before, batch in zip(old, (average, unbiased), strict=True):
-                new = before * momentum + reshape(batch, before.shape) * (1.0 - momentum)
-                made.append(cast(new, before.dtype))
+                now = reshape(batch, before.shape)
+                made.append(cast(now + (before - now) * momentum, before.dtype))
         return made
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:

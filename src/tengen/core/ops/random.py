@@ -104,7 +104,10 @@ class Permutation(Formula):
 
 @dataclass(frozen=True, eq=False)
 class Drawn(Host):
-    """Draws of NumPy's `distribution`, for those that need rejection. Inputs: its parameters (broadcast), seed, offset."""
+    """Draws of NumPy's `distribution`, for those that need rejection.
+
+    Inputs: its parameters (broadcast), seed, offset.
+    """
 
     distribution: str
     shape: tuple[int, ...]
@@ -119,5 +122,5 @@ class Drawn(Host):
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         *parameters, seed, offset = inputs
-        generator = np.random.Generator(np.random.Philox(key=int(seed), counter=int(offset)))
+        generator = np.random.Generator(np.random.Philox(key=int(seed), counter=int(offset) % 2**64))
         outputs[0][...] = getattr(generator, self.distribution)(*parameters, size=self.shape)
