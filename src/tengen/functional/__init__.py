@@ -3,7 +3,7 @@
 Losses are in `loss` and `nn`.
 """
 
-from . import elemwise, inplace, loss, math, metric, nn, tensor
+from . import elemwise, inplace, loss, math, metric, nn, tensor, vision
 from .elemwise import (
     abs,
     acos,
@@ -290,6 +290,7 @@ __all__ = [
     "topk_accuracy",
     "transpose",
     "var",
+    "vision",
     "where",
     "zeros",
     "zeros_like",

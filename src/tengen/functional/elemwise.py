@@ -13,10 +13,10 @@ from ..core.ops.elemwise import Elemwise
 from ..core.ops.formula import Activation
 
 __all__ = [
-    "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clip", "cos", "cosh", "div", "equal", "exp",
-    "expm1", "floor", "floor_div", "greater", "greater_equal", "left_shift", "less", "less_equal", "log", "log1p", "logaddexp",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "mod", "mul", "neg", "not_equal", "pow",
-    "right_shift", "round", "sin", "sinh", "sqrt", "square", "sub", "tan", "tanh",
+    "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clip", "cos", "cosh", "div",
+    "equal", "exp", "expm1", "floor", "floor_div", "greater", "greater_equal", "left_shift", "less", "less_equal",
+    "log", "log1p", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "mod",
+    "mul", "neg", "not_equal", "pow", "right_shift", "round", "sin", "sinh", "sqrt", "square", "sub", "tan", "tanh",
 ]  # fmt: skip
 
 Operand = Any  # a tensor, a number, or what NumPy can read

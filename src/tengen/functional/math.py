@@ -15,8 +15,8 @@ from ..core.ops.shape import Reduced
 from .arguments import Axes, as_tensor, normal_axes
 
 __all__ = [
-    "argmax", "argmin", "argsort", "dot", "isinf", "isnan", "matinv", "matmul", "max", "mean", "min", "norm", "normalize", "prod",
-    "sign", "sort", "std", "sum", "svd", "topk", "var",
+    "argmax", "argmin", "argsort", "dot", "isinf", "isnan", "matinv", "matmul", "max", "mean", "min", "norm",
+    "normalize", "prod", "sign", "sort", "std", "sum", "svd", "topk", "var",
 ]  # fmt: skip
 
 _SIGN, _ISNAN, _ISINF = Elemwise("SIGN"), Elemwise("ISNAN"), Elemwise("ISINF")

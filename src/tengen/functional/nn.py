@@ -34,13 +34,15 @@ from .loss import binary_cross_entropy, cross_entropy, hinge_loss, l1_loss, nll_
 from .math import normalize
 from .normalization import batch_norm, dropout, general_norm, group_norm, instance_norm, layer_norm, local_response_norm
 from .pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d
+from .vision import interpolate, nms
 
 __all__ = [
-    "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entropy", "conv1d", "conv2d", "conv_transpose2d",
-    "cross_entropy", "dropout", "embedding", "gelu", "general_norm", "group_norm", "hinge_loss", "hsigmoid", "hswish", "indexing_one_hot",
-    "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "linear", "local_response_norm", "logsigmoid", "logsoftmax", "logsumexp", "max_pool2d",
-    "nll_loss", "normalize", "one_hot", "pad", "pixel_shuffle", "prelu", "relu", "relu6", "sigmoid", "silu", "sliding_window",
-    "sliding_window_transpose", "softmax", "softplus", "square_loss",
+    "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entropy", "conv1d",
+    "conv2d", "conv_transpose2d", "cross_entropy", "dropout", "embedding", "gelu", "general_norm", "group_norm",
+    "hinge_loss", "hsigmoid", "hswish", "indexing_one_hot", "instance_norm", "interpolate", "l1_loss", "layer_norm",
+    "leaky_relu", "linear", "local_response_norm", "logsigmoid", "logsoftmax", "logsumexp", "max_pool2d", "nll_loss",
+    "nms", "normalize", "one_hot", "pad", "pixel_shuffle", "prelu", "relu", "relu6", "sigmoid", "silu",
+    "sliding_window", "sliding_window_transpose", "softmax", "softplus", "square_loss",
 ]  # fmt: skip
 
 Pair = int | tuple[int, int]

@@ -33,9 +33,9 @@ from .arguments import (
 )
 
 __all__ = [
-    "arange", "broadcast_to", "concat", "cond_take", "copy", "cumsum", "diag", "expand_dims", "eye", "flatten", "full", "full_like",
-    "gather", "linspace", "meshgrid", "ones", "ones_like", "repeat", "reshape", "roll", "scatter", "split", "squeeze", "stack",
-    "swapaxes", "tile", "transpose", "where", "zeros", "zeros_like",
+    "arange", "broadcast_to", "concat", "cond_take", "copy", "cumsum", "diag", "expand_dims", "eye", "flatten", "full",
+    "full_like", "gather", "linspace", "meshgrid", "ones", "ones_like", "repeat", "reshape", "roll", "scatter", "split",
+    "squeeze", "stack", "swapaxes", "tile", "transpose", "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
 _WHERE, _FILL_LIKE = Where(), FillLike()

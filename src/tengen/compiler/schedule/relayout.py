@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..plan import ITEM_BYTES
 from ..program import Contraction, Node, Type
 from ..view import Edge, View, contiguous
 from .contraction import Relayout, Unit
 from .lower import Emitter, Location
-
-if TYPE_CHECKING:
-    from .driver import Scheduler
+from .steps import Steps
 
 
-def contract(scheduler: Scheduler, node: Node) -> None:
+def contract(steps: Steps, node: Node) -> None:
     """Append the steps of a contraction node."""
     op, out = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
-    homes = [scheduler.in_memory(v) for v in node.inputs]
+    homes = [steps.in_memory(v) for v in node.inputs]
     places = [(buffer, op.spread(view, out.type)) for buffer, view in homes]
-    target = scheduler.target
+    target = steps.target
     plan = op.problem(
         [view for _, view in places], [v.type for v in node.inputs], out.type, Unit(target.lanes, target.registers)
     )
@@ -31,14 +27,14 @@ def contract(scheduler: Scheduler, node: Node) -> None:
             buffers[name] = places[index]
         else:
             buffers[name] = _copy(
-                scheduler, buffer, view, relayout, node.inputs[index].dtype, f"{op.name}: layout of {name}"
+                steps, buffer, view, relayout, node.inputs[index].dtype, f"{op.name}: layout of {name}"
             )
     result = View(out.shape, plan.out_strides)
-    scheduler.bytes.append(plan.out_size * ITEM_BYTES[out.dtype])
-    buffers["out"] = (len(scheduler.bytes) - 1, result)
+    steps.bytes.append(plan.out_size * ITEM_BYTES[out.dtype])
+    buffers["out"] = (len(steps.bytes) - 1, result)
     if plan.workspace:
-        scheduler.bytes.append(plan.workspace)
-        buffers["workspace"] = (len(scheduler.bytes) - 1, View((plan.workspace,), (1,)))
+        steps.bytes.append(plan.workspace)
+        buffers["workspace"] = (len(steps.bytes) - 1, View((plan.workspace,), (1,)))
     dtypes = {"a": node.inputs[op.operands[0]].dtype, "b": node.inputs[op.operands[1]].dtype}
     for launch in plan.launches:
         pointers = [
@@ -47,16 +43,16 @@ def contract(scheduler: Scheduler, node: Node) -> None:
         uses = [buffers[n] for n in launch.buffers]
         reads = [u for n, u in zip(launch.buffers, uses, strict=True) if n in dtypes]
         writes = [u for n, u in zip(launch.buffers, uses, strict=True) if n not in dtypes]
-        scheduler.add_step(launch.kernel, pointers, launch.params, launch.tiles, launch.work, op.name, reads, writes)
-    scheduler.where[out] = Location(buffers["out"][0], result)
+        steps.add_step(launch.kernel, pointers, launch.params, launch.tiles, launch.work, op.name, reads, writes)
+    steps.where[out] = Location(buffers["out"][0], result)
 
 
-def _copy(scheduler: Scheduler, source: int, view: View, relayout: Relayout, dtype: str, name: str) -> tuple[int, View]:
+def _copy(steps: Steps, source: int, view: View, relayout: Relayout, dtype: str, name: str) -> tuple[int, View]:
     """A buffer with the elements of `source`, which lie like `view`, as `relayout` wants them."""
     edges = tuple(Edge(a.coefficients, a.offset, a.limit) for a in relayout.axes if relayout.pads(a))
     seen = View(relayout.shape, relayout.strides(view.strides), view.offset + relayout.offset(view.strides), edges)
-    buffer, layout = scheduler.buffer(Type(dtype, relayout.shape)), contiguous(relayout.shape)
-    e = Emitter(scheduler.locate, relayout.shape)
+    buffer, layout = steps.buffer(Type(dtype, relayout.shape)), contiguous(relayout.shape)
+    e = Emitter(steps.locate, relayout.shape)
     e.copy(dtype, source, seen, buffer, layout)
-    scheduler.launch(e, (), name, {buffer})
+    steps.launch(e, (), name, {buffer})
     return buffer, layout

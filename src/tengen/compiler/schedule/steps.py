@@ -1,0 +1,142 @@
+"""What the steps of a Plan are made with: where values lie, buffers for them, and kernel launches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from ..kernel import Nest
+from ..plan import ITEM_BYTES, STATUS
+from ..program import Host, Iota, Program, Type, Value, ViewOp
+from ..targets.host import Target
+from ..targets.nest import NestSource, launch_parameters
+from ..view import View, contiguous
+from .lower import UNIFORM, Emitter, Location
+
+
+@dataclass(eq=False)
+class Step:
+    """A step under construction: buffers are still numbers of the scheduler."""
+
+    source: Any  # a cache.KernelSource
+    buffers: list[tuple[int, int]]  # (buffer, offset in bytes)
+    params: tuple[int, ...]
+    tiles: int
+    work: int
+    name: str
+    reads: list[tuple[int, View]] = field(default_factory=list)
+    writes: list[tuple[int, View]] = field(default_factory=list)
+    skip_for: int | None = None  # a copy into this buffer that a donation makes needless
+
+
+@dataclass(eq=False)
+class HostStep:
+    op: Host
+    inputs: list[tuple[int, View, Type]]
+    outputs: list[tuple[int, View, Type]]
+
+    @property
+    def reads(self) -> list[tuple[int, View]]:
+        return [(b, v) for b, v, _ in self.inputs]
+
+    @property
+    def writes(self) -> list[tuple[int, View]]:
+        return [(b, v) for b, v, _ in self.outputs]
+
+
+class Steps:
+    """The steps of a Plan under construction, for a Program whose inputs lie like `views`.
+
+    uniform: values that every kernel computes for itself.
+    """
+
+    def __init__(self, program: Program, views: Sequence[View], target: Target, uniform: set[Value]):
+        self.program, self.target, self.uniform = program, target, uniform
+        self.steps: list[Step | HostStep] = []
+        self.bytes: list[int] = [0] * len(program.inputs)  # of each buffer; inputs first
+        self.checks: list[str] = []
+        self.where: dict[Value, Location] = {
+            v: Location(i, view) for i, (v, view) in enumerate(zip(program.inputs, views, strict=True))
+        }
+
+    def buffer(self, type: Type) -> int:
+        """A new buffer for a dense value of this type."""
+        self.bytes.append(type.size * ITEM_BYTES[type.dtype])
+        return len(self.bytes) - 1
+
+    def locate(self, value: Value) -> Location:
+        """Where a value lies; makes a copy where a view op cannot be said by strides."""
+        if value in self.where:
+            return self.where[value]
+        node = value.node
+        assert node is not None
+        if value in self.uniform:
+            return UNIFORM
+        if isinstance(node.op, Iota):
+            return Location(None, contiguous(value.shape))
+        assert isinstance(node.op, ViewOp), f"{node.op.name} has not been computed yet"
+        source = self.locate(node.inputs[0])
+        if source is UNIFORM:
+            source = self.materialise(node.inputs[0])
+        view = node.op.view(source.view)
+        if view is None:
+            source = self.materialise(node.inputs[0])
+            view = node.op.view(source.view)
+            assert view is not None, f"{node.op.name} cannot view a row-major buffer"
+        self.where[value] = Location(source.buffer, view)
+        return self.where[value]
+
+    def materialise(self, value: Value, layout: View | None = None) -> Location:
+        """A dense copy of a value, row-major unless `layout` says how."""
+        layout = layout or contiguous(value.shape)
+        buffer = self.buffer(value.type)
+        e = Emitter(self.locate, value.shape)
+        e.store(value, buffer, layout)
+        self.launch(e, (), "copy", {buffer})
+        return Location(buffer, layout)
+
+    def in_memory(self, value: Value) -> tuple[int, View]:
+        """The buffer that holds a value, with nothing left to compute, and where in it."""
+        place = self.locate(value)
+        if place.buffer is None or place.view.edges:
+            place = self.materialise(value)
+        assert place.buffer is not None
+        return place.buffer, place.view
+
+    def launch(
+        self,
+        e: Emitter,
+        reduced: Sequence[int],
+        name: str,
+        written: set[int],
+        serial: Sequence[int] = (),
+        skip_for: int | None = None,
+    ) -> None:
+        """Make a step of what an emitter has collected."""
+        nest, loops, numbers = e.finish(reduced, self.target.lanes, serial)
+        params, tiles = launch_parameters(nest, loops.extents, numbers)
+        buffers = [
+            (o.buffer or 0, o.view.offset * ITEM_BYTES[o.dtype] if o.buffer is not None else 0) for o in e.operands
+        ]
+        if nest.needs_status:
+            self.checks.append(name)
+            buffers.append((STATUS, 0))
+        reads = [(o.buffer, o.view) for o in e.operands if o.buffer is not None and o.buffer not in written]
+        writes = [(o.buffer, o.view) for o in e.operands if o.buffer is not None and o.buffer in written]
+        work = prod(loops.extents) * (_cost(nest) + 2 * len(e.operands))
+        self.add_step(NestSource(nest), buffers, params, tiles, work, name, reads, writes, skip_for)
+
+    def add_step(self, *parts: Any) -> None:
+        """Append a kernel launch, unless it has nothing to do; the arguments are the fields of Step."""
+        step = Step(*parts)
+        if step.tiles:
+            self.steps.append(step)
+
+
+def _cost(nest: Nest) -> int:
+    """Operations for each element, a function such as exp counted as ten."""
+    return sum(
+        10 if i.op in ("exp", "log", "pow", "tanh", "erf", "sin", "cos", "gather", "scatter") else 1 for i in nest.code
+    )
