@@ -333,3 +333,21 @@ GRADIENTS = {
 def test_gradients(name):
     op, *arrays = GRADIENTS[name]
     check_gradient(op, *arrays)
+
+
+def test_an_index_that_is_the_same_everywhere():
+    x = floats(4, 3)
+    (row,) = run_op(take_op(2, [0], 0), x, np.array(2, np.int32))
+    np.testing.assert_array_equal(row, x[2])
+    (code,) = run_op(OneHot(4, "int32"), np.array(2, np.int32))
+    np.testing.assert_array_equal(code, [0, 0, 1, 0])
+
+
+def test_rules_of_nested_composites_are_used():
+    """The gradient of a softmax inside another composite is softmax's own rule, which needs no exp."""
+    from tengen.core.ops.shape import Reduced
+
+    types = (Type("float32", (4, 5)),)
+    op = Reduced(Softmax((1,)), (), True)
+    found = gradient.backward(op, types, types, (True,), (True,))
+    assert "EXP" not in str(found.op.program)

@@ -118,17 +118,21 @@ def _write(path: Path, code: bytes) -> None:
 
 
 def _shrink(folder: Path) -> None:
-    """Remove the oldest entries of a folder that has grown too large."""
-    entries = sorted(
-        (stat.st_mtime, stat.st_size, entry.path) for entry in os.scandir(folder) for stat in [entry.stat()]
-    )
+    """Remove the oldest entries of a folder that has grown too large. Other processes may be doing the same."""
+    entries = []
+    with os.scandir(folder) as found:
+        for entry in found:
+            with contextlib.suppress(FileNotFoundError):
+                stat = entry.stat()
+                entries.append((stat.st_mtime, stat.st_size, entry.path))
     excess = sum(size for _, size, _ in entries) - MAX_BYTES
     if excess <= 0:
         return
-    for _, size, path in entries:
+    for _, size, path in sorted(entries):
         if excess <= -MAX_BYTES // 4:  # leave some room
             return
-        os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
         excess -= size
 
 

@@ -343,9 +343,13 @@ class Program:
 
 
 class Builder:
-    """Collects nodes. Equal ops on equal values are recorded once (every op is a pure function)."""
+    """Collects nodes. Equal ops on equal values are recorded once (every op is a pure function).
 
-    def __init__(self) -> None:
+    keep_rules: leave composites that have a gradient rule of their own as nodes, for differentiation to find.
+    """
+
+    def __init__(self, keep_rules: bool = False) -> None:
+        self.keep_rules = keep_rules
         self.inputs: list[Value] = []
         self.nodes: list[Node] = []
         self._known: dict[tuple[Any, ...], Node] = {}
@@ -358,7 +362,7 @@ class Builder:
     def record(self, op: Op, inputs: Sequence[Any]) -> tuple[Value, ...]:
         """The outputs of `op`; Python numbers among the inputs become constants."""
         values = tuple(v if isinstance(v, Value) else self.constant(v) for v in inputs)
-        if isinstance(op, Composite):
+        if isinstance(op, Composite) and not (self.keep_rules and type(op).grad is not Op.grad):
             made = op.expand(*values)
             return (made,) if isinstance(made, Value) else tuple(made)
         key = (op, *values)

@@ -52,7 +52,7 @@ def backward(
     """The gradient of `op` with respect to the inputs that `needs` names, given the output gradients that are
     `present`.
     """
-    builder = Builder()
+    builder = Builder(keep_rules=True)
     xs = [builder.input(t) for t in inputs]
     ys = [builder.input(t) for t in outputs]
     gs = [builder.input(t) if here else None for t, here in zip(outputs, present, strict=True)]

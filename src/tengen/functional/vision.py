@@ -70,10 +70,11 @@ def nms(boxes: Tensor, scores: Tensor, iou_thresh: float, max_output: int | None
         )
     edges = corners.numpy().astype(np.float32)
     areas = np.prod(np.maximum(edges[:, 2:] - edges[:, :2], 0), axis=1)
-    waiting, kept = np.argsort(-values.numpy().astype(np.float32), kind="stable"), []
+    waiting = np.argsort(-values.numpy().astype(np.float32), kind="stable")
+    kept: list[int] = []
     while waiting.size and (max_output is None or len(kept) < max_output):
         best, waiting = waiting[0], waiting[1:]
-        kept.append(best)
+        kept.append(int(best))
         low, high = np.maximum(edges[best, :2], edges[waiting, :2]), np.minimum(edges[best, 2:], edges[waiting, 2:])
         shared = np.prod(np.maximum(high - low, 0), axis=1)
         waiting = waiting[shared <= iou_thresh * (areas[best] + areas[waiting] - shared)]

@@ -166,6 +166,9 @@ class Emitter:
         numbers = []
         for index in indices:
             place = self.locate(index)
+            if place is UNIFORM:
+                numbers.append(self.cast(self.value(index), "int64"))
+                continue
             # The index's own dims go to `index_dims` of the output; along the others it does not move.
             view = reshaped(place.view.broadcast(extents), (*extents, *[1] * (len(shape) - len(extents))))
             rest = iter(range(len(extents), len(shape)))

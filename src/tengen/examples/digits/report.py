@@ -35,7 +35,6 @@ def draw(path: Path, history: History, best: int, test: Scans, logits: np.ndarra
     left = figure.add_gridspec(2, 1, left=0.05, right=0.315, top=0.83, bottom=0.09, hspace=0.5)
     loss, score = figure.add_subplot(left[0]), figure.add_subplot(left[1])
     _curves(loss, "Loss", history.train_loss, history.test_loss, best)
-    loss.set_yscale("log")
     loss.legend(frameon=False, fontsize=9)
     _curves(score, "Accuracy", history.train_accuracy, history.test_accuracy, best)
     score.set_ylim(min(0.9, history.test_accuracy[best]), 1.003)
