@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from networks_torch import LeNet as TorchLeNet
 from torch import nn
 
 import tengen
@@ -21,23 +22,6 @@ import tengen.functional as F
 from tengen.autodiff import GradManager
 from tengen.examples.digits.model import LeNet
 from tengen.optimizer import SGD
-
-
-class TorchLeNet(nn.Module):
-    """The network of `tengen.examples.digits.model` in PyTorch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
-        self.fc1, self.fc2, self.classifier = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = nn.functional.max_pool2d(nn.functional.relu(self.conv1(x)), 2)
-        x = nn.functional.max_pool2d(nn.functional.relu(self.conv2(x)), 2)
-        x = torch.flatten(x, 1)
-        x = nn.functional.relu(self.fc1(x))
-        x = nn.functional.relu(self.fc2(x))
-        return self.classifier(x)
 
 
 def tengen_step(images: np.ndarray, labels: np.ndarray) -> Callable[[], None]:

@@ -1,6 +1,6 @@
 """Programs in, machine code out; knows nothing of tensors or of the runtime.
 
-`program` (graph IR) → `schedule` (what becomes one kernel) → `kernel` (loop IR) → `targets` (LLVM) → `cache` (disk);
+`program` (graph IR) → `passes` → `schedule` (what becomes one kernel) → `kernel` (loop IR) → `targets` (LLVM) → `cache` (disk);
 `plan` is what comes out.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..base import config
-from . import dump
+from . import dump, passes
 from .plan import Plan
 from .program import Program
 from .schedule.driver import Scheduler
@@ -26,9 +26,10 @@ def compile_program(
     """
     layouts = [contiguous(v.shape) for v in program.inputs] if views is None else views
     machine = target or host_target()
-    scheduler = Scheduler(program, layouts, machine)
+    stages = list(passes.stages(program))
+    scheduler = Scheduler(stages[-1][1], layouts, machine)
     plan = scheduler.run()
     folder = config.get("dump")
     if folder:
-        dump.write(folder, title, program, scheduler.sources, plan, machine)
+        dump.write(folder, title, stages, scheduler.sources, plan, machine)
     return plan

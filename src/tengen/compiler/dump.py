@@ -16,12 +16,15 @@ from .targets.host import Target
 _number = count(1)
 
 
-def write(folder: str, title: str, program: Program, sources: Sequence[Any], plan: Plan, target: Target) -> None:
-    """One new folder for this Plan: program.txt, plan.txt, and for each kernel its loop IR, LLVM IR and assembly."""
+def write(
+    folder: str, title: str, stages: Sequence[tuple[str, Program]], sources: Sequence[Any], plan: Plan, target: Target
+) -> None:
+    """One new folder for this Plan: the Program after each pass, plan.txt, and for each kernel its loop IR, LLVM IR and assembly."""
     safe = "".join(c if c.isalnum() else "_" for c in title)
     place = Path(folder) / f"{next(_number):04d}_{safe}"
     place.mkdir(parents=True, exist_ok=True)
-    (place / "program.txt").write_text(f"{program}\n")
+    for i, (name, program) in enumerate(stages):
+        (place / f"program{i}_{name}.txt").write_text(f"{program}\n")
     (place / "plan.txt").write_text(show_plan(plan) + "\n")
     for i, source in enumerate(sources):
         nest = getattr(source, "nest", None)

@@ -95,6 +95,10 @@ class Op(metaclass=_Interned):
         """
         raise NotImplementedError(f"{self.name} has no gradient")
 
+    def simplify(self, inputs: Sequence[Value]) -> Value | None:
+        """A value, made of the inputs or of what they were made of, that equals the only output of this op; None if there is none simpler."""
+        return None
+
     @classmethod
     def differentiable(cls) -> bool:
         return cls.grad is not Op.grad or issubclass(cls, Composite)
@@ -281,6 +285,16 @@ class Value:
     @property
     def dtype(self) -> str:
         return self.type.dtype
+
+    @property
+    def op(self) -> Op | None:
+        """The op that computes this; None for an input."""
+        return self.node.op if self.node else None
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        """What that op is applied to."""
+        return self.node.inputs if self.node else ()
 
     @property
     def ndim(self) -> int:

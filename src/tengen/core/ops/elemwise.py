@@ -1,9 +1,8 @@
 """Element-wise ops. One row per mode: the kernel instruction, the dtype of the result, the gradient.
 
 A row's gradient gets (g, y, *x): the gradient of the result, the result, the operands; it returns one gradient per
-operand, not yet summed
-over broadcast axes (core/gradient.py does that). Without one the mode is not differentiable or its gradient is zero
-everywhere.
+operand, not yet summed over broadcast axes (core/gradient.py does that). Without one the mode is not differentiable or
+its gradient is zero everywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...compiler.program import OPERATORS, Elementwise, Type, Value
+from ...compiler.program import OPERATORS, Constant, Elementwise, Type, Value
 from .base import FLOATS, INTS, as_float, broadcast_shapes, promoted
 
 SQRT_PI = math.sqrt(math.pi)
@@ -24,14 +23,16 @@ class Row:
     """One mode. `result` is the rule for dtypes:
 
     same: the promoted dtype, computed in it; float: floats stay, all else becomes float32; compare: computed in the
-    promoted
-    dtype, the result is bool; logic: operands become bool; bits: bool and integers only.
+    promoted dtype, the result is bool; logic: operands become bool; bits: bool and integers only.
+
+    neutral: the second operand that leaves the first as it is.
     """
 
     instr: str
     arity: int
     result: str
     grad: Callable[..., Sequence[Value | None]] | None = None
+    neutral: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,13 @@ class Elemwise(Elementwise):
             return int(operands[0])
         return int(e.narrow(e(row.instr, *operands, dtype=e.compute(out.dtype)), out.dtype))
 
+    def simplify(self, inputs: Sequence[Value]) -> Value | None:
+        if self.mode == "NEGATE" and inputs[0].op is self:
+            return inputs[0].operands[0]
+        if self.row.neutral is not None and isinstance(number := inputs[1].op, Constant):
+            return inputs[0] if number.value == self.row.neutral else None
+        return None
+
     def grad(
         self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
     ) -> Sequence[Value | None]:
@@ -105,6 +113,9 @@ class TypeCvt(Elementwise):
 
     def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
         return int(e.narrow(e.cast(args[0], out.dtype), out.dtype))
+
+    def simplify(self, inputs: Sequence[Value]) -> Value | None:
+        return inputs[0]  # the pass takes it only if the types are equal
 
     def grad(
         self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
@@ -147,9 +158,9 @@ SQRT, RSQRT = Elemwise("SQRT"), Elemwise("RSQRT")
 ROWS: dict[str, Row] = {
     # -- arithmetic
     "ADD": Row("add", 2, "same", lambda g, y, a, b: (g, g)),
-    "SUB": Row("sub", 2, "same", lambda g, y, a, b: (g, -g)),
-    "MUL": Row("mul", 2, "same", lambda g, y, a, b: (g * b, g * a)),
-    "TRUE_DIV": Row("div", 2, "float", lambda g, y, a, b: (g / b, -g * y / b)),
+    "SUB": Row("sub", 2, "same", lambda g, y, a, b: (g, -g), neutral=0),
+    "MUL": Row("mul", 2, "same", lambda g, y, a, b: (g * b, g * a), neutral=1),
+    "TRUE_DIV": Row("div", 2, "float", lambda g, y, a, b: (g / b, -g * y / b), neutral=1),
     "FLOOR_DIV": Row("floor_div", 2, "same"),
     "MOD": Row("mod", 2, "same", lambda g, y, a, b: (g, -g * ((a - y) / b))),
     "POW": Row("pow", 2, "float", lambda g, y, a, b: (g * b * POW(a, b - 1), g * y * LOG(where(a > 0, a, 1.0)))),

@@ -36,6 +36,12 @@ class Reshape(ViewOp):
     def view(self, view: View) -> View | None:
         return view.reshape(self.shape)
 
+    def simplify(self, inputs: Sequence[Value]) -> Value | None:
+        (x,) = inputs
+        if isinstance(x.op, Reshape):
+            return reshape(x.operands[0], self.shape)
+        return x
+
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         return [grads[0] and reshape(grads[0], inputs[0].shape)]
 
@@ -54,6 +60,13 @@ class Transpose(ViewOp):
 
     def view(self, view: View) -> View | None:
         return view.permute(self.order)
+
+    def simplify(self, inputs: Sequence[Value]) -> Value | None:
+        (x,) = inputs
+        if isinstance(x.op, Transpose):
+            inner = x.op.order
+            return transpose(x.operands[0], [inner[d] for d in self.order])
+        return x if self.order == tuple(range(x.ndim)) else None
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         back = tuple(self.order.index(d) for d in range(len(self.order)))
@@ -74,6 +87,9 @@ class Broadcast(ViewOp):
 
     def view(self, view: View) -> View | None:
         return view.broadcast(self.shape)
+
+    def simplify(self, inputs: Sequence[Value]) -> Value | None:
+        return inputs[0]  # the pass takes it only if the types are equal
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         return [grads[0]]

@@ -1,0 +1,1 @@
+"""Speed of tengen next to its peers: `python -m benchmarks --help`."""

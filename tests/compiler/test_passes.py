@@ -1,0 +1,56 @@
+"""Passes give equal Programs with fewer nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from plans import run_plan
+
+from tengen.compiler import compile_program, passes
+from tengen.compiler.program import Builder, Type
+from tengen.core.ops.elemwise import Elemwise, TypeCvt
+from tengen.core.ops.shape import Broadcast, Reshape, Transpose
+
+X = Type("float32", (3, 4))
+NEGATE = Elemwise("NEGATE")
+
+EQUAL = {
+    "double negation": (lambda x: NEGATE(NEGATE(x)), 0),
+    "times one": (lambda x: x * 1.0, 0),
+    "divided by one": (lambda x: x / 1, 0),
+    "minus nothing": (lambda x: x - 0.0, 0),
+    "plus zero turns -0 into 0": (lambda x: x + 0.0, 2),
+    "a cast to the same dtype": (lambda x: TypeCvt("float32")(x), 0),
+    "a broadcast to the same shape": (lambda x: Broadcast((3, 4))(x), 0),
+    "back and forth": (lambda x: Transpose((1, 0))(Transpose((1, 0))(x)), 0),
+    "two transposes": (lambda x: Transpose((1, 0, 2))(Transpose((2, 0, 1))(Reshape((3, 2, 2))(x))), 2),
+    "two reshapes": (lambda x: Reshape((2, 6))(Reshape((12,))(x)), 1),
+    "reshapes back": (lambda x: Reshape((3, 4))(Reshape((12,))(x)), 0),
+    "narrower and back is not nothing": (lambda x: TypeCvt("float32")(TypeCvt("int32")(x)), 2),
+    "a chain": (lambda x: NEGATE(NEGATE(Elemwise("EXP")(x) * 1.0)), 1),
+}
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_simplify(name):
+    make, nodes = EQUAL[name]
+    builder = Builder()
+    program = builder.finish([make(builder.input(X))])
+    simple = passes.run(program)
+    assert len(simple.nodes) == nodes
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32) * 3
+    x[0, 0] = -0.0
+    with_passes = run_plan(compile_program(program), [x])
+    saved, passes.PIPELINE = passes.PIPELINE, ()
+    try:
+        without = run_plan(compile_program(program), [x])
+    finally:
+        passes.PIPELINE = saved
+    np.testing.assert_array_equal(with_passes[0], without[0])
+    np.testing.assert_array_equal(np.signbit(with_passes[0]), np.signbit(without[0]))
+
+
+def test_stages_are_named():
+    builder = Builder()
+    program = builder.finish([builder.input(X) * 1.0])
+    assert [name for name, _ in passes.stages(program)] == ["recorded", "simplify"]
