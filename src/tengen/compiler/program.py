@@ -18,10 +18,10 @@ What an op is to the compiler is said by the class it derives from, and these ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
-from weakref import WeakValueDictionary
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from .interned import Interned
 from .view import View
 
 
@@ -43,37 +43,21 @@ class Type:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
-class _Interned(type):
-    """Equal parameters give the same object, so ops compare by identity, here and in the runtime."""
-
-    _table: ClassVar[WeakValueDictionary[tuple[Any, ...], Op]] = WeakValueDictionary()
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        # Most calls ask for an op that is known under the very same arguments. Floats are left out as 0.0 equals -0.0.
-        types = tuple(map(type, args))
-        asked = None if kwargs or float in types else (cls, args, types)
-        known = cls._table.get(asked) if asked else None
-        if known is not None:
-            return known
-        made = super().__call__(*args, **kwargs)
-        op = cls._table.setdefault((cls, *(_exact(getattr(made, f.name)) for f in fields(made))), made)
-        if asked:
-            cls._table[asked] = op
-        return op
-
-
-def _exact(parameter: Any) -> Any:
-    """A key under which 1, 1.0 and True differ, and so do 0.0 and -0.0."""
-    if isinstance(parameter, tuple):
-        return tuple(map(_exact, parameter))
-    return (type(parameter), str(parameter)) if isinstance(parameter, float) else (type(parameter), parameter)
-
-
-@dataclass(frozen=True, eq=False)
-class Op(metaclass=_Interned):
+class Op(metaclass=Interned):
     """An operation with its parameters. Immutable and interned: compare with `is`."""
 
     amp: ClassVar[str] = "any"  # which precision autocast gives the inputs: "low", "high" or "any"
+
+    if TYPE_CHECKING:  # the metaclass makes the objects
+
+        def __init__(self, *parameters: Any, **named: Any) -> None: ...
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{self!r} cannot be changed")
+
+    def __repr__(self) -> str:
+        parameters = ", ".join(f"{p}={getattr(self, p)!r}" for p in type(self).parameters)
+        return f"{type(self).__name__}({parameters})"
 
     @property
     def name(self) -> str:
@@ -109,7 +93,7 @@ class Op(metaclass=_Interned):
         return outputs[0] if len(outputs) == 1 else outputs
 
 
-class Elementwise(Op):
+class Elementwise(Op, abstract=True):
     """out[i] = f(a[i], b[i], …); operands broadcast."""
 
     def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
@@ -117,7 +101,6 @@ class Elementwise(Op):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, eq=False)
 class Constant(Op):
     """A number known when the Program is built."""
 
@@ -128,7 +111,6 @@ class Constant(Op):
         return (Type(self.dtype, ()),)
 
 
-@dataclass(frozen=True, eq=False)
 class Number(Op):
     """A number that kernels get as an argument, such as a size: another one makes no new kernel, as another Constant
     would.
@@ -141,7 +123,6 @@ class Number(Op):
         return (Type(self.dtype, ()),)
 
 
-@dataclass(frozen=True, eq=False)
 class Iota(Op):
     """0, 1, 2, … in row-major order, as int64. It has no buffer: views of it are arithmetic on loop indices."""
 
@@ -151,7 +132,7 @@ class Iota(Op):
         return (Type("int64", self.shape),)
 
 
-class ViewOp(Op):
+class ViewOp(Op, abstract=True):
     """The same elements under other indices."""
 
     stretches: ClassVar[bool] = (
@@ -166,7 +147,7 @@ class ViewOp(Op):
         raise NotImplementedError
 
 
-class Reduction(Op):
+class Reduction(Op, abstract=True):
     """Folds the axes `axes` of its first input with the monoid `monoid`; they stay with extent 1."""
 
     monoid: str
@@ -177,7 +158,7 @@ class Reduction(Op):
         return (Type(x.dtype, tuple(1 if d in self.axes else s for d, s in enumerate(x.shape))),)
 
 
-class Gather(Op):
+class Gather(Op, abstract=True):
     """Reads input 0 at positions that the other inputs (int32 or int64, broadcast against each other) give.
 
     `sources` says for each output dim which dim of input 0 it runs along, or -1 if it is a dim of the index; `axes` are
@@ -190,7 +171,7 @@ class Gather(Op):
     index_dims: tuple[int, ...]
 
 
-class Scatter(Op):
+class Scatter(Op, abstract=True):
     """Input 0 with input 1 written (`mode` "set") or added ("add") at the positions that a Gather with the same
     parameters reads.
 
@@ -203,7 +184,7 @@ class Scatter(Op):
     index_dims: tuple[int, ...]
 
 
-class Place(Op):
+class Place(Op, abstract=True):
     """Input 0 with input 1 written ("set") or added ("add") where the view op `where` of input 0 looks.
 
     Views that see an element twice need "add".
@@ -213,13 +194,13 @@ class Place(Op):
     mode: str
 
 
-class Concat(Op):
+class Concat(Op, abstract=True):
     """Values side by side along `axis`."""
 
     axis: int
 
 
-class Contraction(Op):
+class Contraction(Op, abstract=True):
     """A sum of products of two operands."""
 
     @property
@@ -238,7 +219,7 @@ class Contraction(Op):
         raise NotImplementedError
 
 
-class Host(Op):
+class Host(Op, abstract=True):
     """A Python function over NumPy arrays: rare, irregular work where NumPy is right."""
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
@@ -246,7 +227,7 @@ class Host(Op):
         raise NotImplementedError
 
 
-class Composite(Op):
+class Composite(Op, abstract=True):
     """A formula over other ops; building a Program replaces it by them."""
 
     def expand(self, *inputs: Value) -> Value | Sequence[Value]:

@@ -5,6 +5,7 @@ in, one apply.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Any:
     if x.ndim == 0:
         return reshape(x, (1,))
     start, end = normal_axis("flatten", start_axis, x.ndim), normal_axis("flatten", end_axis, x.ndim)
-    return reshape(x, (*x.shape[:start], int(np.prod(x.shape[start : end + 1], dtype=int)), *x.shape[end + 1 :]))
+    return reshape(x, (*x.shape[:start], prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 
 def reduce(x: Tensor, mode: str, axis: Axes = None, keepdims: bool = False) -> Any:

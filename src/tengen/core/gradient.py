@@ -17,7 +17,6 @@ from .ops.reduce import total
 from .ops.shape import reshape
 
 
-@dataclass(frozen=True, eq=False)
 class Recorded(Composite):
     """An op whose formula was recorded: the backward of another op."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -12,7 +11,6 @@ from ..compiler.program import Composite, Op, Value
 from .ops.elemwise import cast
 
 
-@dataclass(frozen=True, eq=False)
 class FusedUpdate(Composite):
     """For each of `count` parts: targets = rule(*targets, *inputs, *scalars). Inputs: all targets, all other inputs,
     the scalars.

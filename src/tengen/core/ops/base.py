@@ -74,7 +74,7 @@ def promoted(op: str, types: Sequence[Type]) -> str:
         raise TypeError(f"{op}: {error}") from None
 
 
-class Formula(Composite):
+class Formula(Composite, abstract=True):
     """A composite op whose gradient is derived from its formula."""
 
 

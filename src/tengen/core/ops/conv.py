@@ -5,7 +5,6 @@ map over channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...compiler.program import Contraction, Type, Value
 from ...compiler.schedule import contraction, convolution
@@ -18,7 +17,6 @@ from .shape import Windows, pad, reshape
 Pair = tuple[int, int]
 
 
-@dataclass(frozen=True, eq=False)
 class _Convolving(Contraction):
     """The parameters that all three forms share. Weights are (oc, ic / groups, kh, kw)."""
 
@@ -39,7 +37,7 @@ class _Convolving(Contraction):
         zipped = zip(x[2:], w[2:], self.stride, self.padding, self.dilation, strict=True)
         return (x[0], w[0], *((s + 2 * p - d * (k - 1) - 1) // t + 1 for s, k, t, p, d in zipped))
 
-    def parameters(self) -> tuple[Pair, Pair, Pair, int]:
+    def geometry(self) -> tuple[Pair, Pair, Pair, int]:
         return self.stride, self.padding, self.dilation, self.groups
 
 
@@ -47,13 +45,10 @@ def _storage(types: Sequence[Type], out: Type) -> contraction.Storage:
     return contraction.Storage(types[0].dtype, types[1].dtype, out.dtype)
 
 
-@dataclass(frozen=True, eq=False)
 class Convolution(_Convolving):
     """y from x (n, ic, h, w) and w (oc, ic / groups, kh, kw)."""
 
-    @property
-    def name(self) -> str:
-        return "conv2d"
+    name = "conv2d"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         x, w = types
@@ -82,11 +77,10 @@ class Convolution(_Convolving):
         (x, w), (g,) = inputs, grads
         if g is None:
             return [None, None]
-        by_data = ConvolutionBackwardData(*self.parameters(), x.shape[2:])
-        return [by_data(w, g), ConvolutionBackwardFilter(*self.parameters(), w.shape[2:])(x, g)]
+        by_data = ConvolutionBackwardData(*self.geometry(), x.shape[2:])
+        return [by_data(w, g), ConvolutionBackwardFilter(*self.geometry(), w.shape[2:])(x, g)]
 
 
-@dataclass(frozen=True, eq=False)
 class ConvolutionBackwardData(_Convolving):
     """The x-gradient of a Convolution from w and dy: also the transposed convolution. `size` is the height and width of
     the result.
@@ -94,9 +88,7 @@ class ConvolutionBackwardData(_Convolving):
 
     size: tuple[int, ...]
 
-    @property
-    def name(self) -> str:
-        return "conv_transpose2d"
+    name = "conv_transpose2d"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         w, dy = types
@@ -123,11 +115,10 @@ class ConvolutionBackwardData(_Convolving):
         (w, dy), (g,) = inputs, grads
         if g is None:
             return [None, None]
-        by_filter = ConvolutionBackwardFilter(*self.parameters(), w.shape[2:])
-        return [by_filter(g, dy), Convolution(*self.parameters())(g, w)]
+        by_filter = ConvolutionBackwardFilter(*self.geometry(), w.shape[2:])
+        return [by_filter(g, dy), Convolution(*self.geometry())(g, w)]
 
 
-@dataclass(frozen=True, eq=False)
 class ConvolutionBackwardFilter(_Convolving):
     """The w-gradient of a Convolution from x and dy. `size` is the height and width of the kernel."""
 
@@ -146,11 +137,10 @@ class ConvolutionBackwardFilter(_Convolving):
         (x, dy), (g,) = inputs, grads
         if g is None:
             return [None, None]
-        by_data = ConvolutionBackwardData(*self.parameters(), x.shape[2:])
-        return [by_data(g, dy), Convolution(*self.parameters())(x, g)]
+        by_data = ConvolutionBackwardData(*self.geometry(), x.shape[2:])
+        return [by_data(g, dy), Convolution(*self.geometry())(x, g)]
 
 
-@dataclass(frozen=True, eq=False)
 class Conv2d(Formula):
     """The convolution that users call: inputs x, weight and perhaps a bias (1, oc, 1, 1). Depthwise ones become a map
     over channels.
@@ -164,9 +154,7 @@ class Conv2d(Formula):
     groups: int
     bias: bool
 
-    @property
-    def name(self) -> str:
-        return "conv2d"
+    name = "conv2d"
 
     def expand(self, *inputs: Value) -> Value:
         x, w, *bias = inputs
@@ -188,7 +176,6 @@ class Conv2d(Formula):
         return reshape(y, y.shape[:4])
 
 
-@dataclass(frozen=True, eq=False)
 class Conv1d(Formula):
     """Conv2d of images of one row: inputs x (N, C, L), weight (oc, ic / groups, k) and perhaps a bias of oc numbers."""
 
@@ -198,9 +185,7 @@ class Conv1d(Formula):
     groups: int
     bias: bool
 
-    @property
-    def name(self) -> str:
-        return "conv1d"
+    name = "conv1d"
 
     def expand(self, *inputs: Value) -> Value:
         x, w, *bias = inputs
@@ -214,7 +199,6 @@ class Conv1d(Formula):
         return reshape(y, (*y.shape[:2], y.shape[3]))
 
 
-@dataclass(frozen=True, eq=False)
 class ConvTranspose2d(Formula):
     """The transposed convolution that users call: inputs x, weight (ic, oc / groups, kh, kw) and perhaps a bias of oc numbers.
 
@@ -228,9 +212,7 @@ class ConvTranspose2d(Formula):
     groups: int
     bias: bool
 
-    @property
-    def name(self) -> str:
-        return "conv_transpose2d"
+    name = "conv_transpose2d"
 
     def expand(self, *inputs: Value) -> Value:
         x, w, *bias = inputs

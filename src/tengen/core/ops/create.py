@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...compiler.program import Value
 from .base import Formula
@@ -14,20 +13,16 @@ from .shape import Fill, broadcast, pad, reshape
 EQ = Elemwise("EQ")
 
 
-@dataclass(frozen=True, eq=False)
 class FillLike(Formula):
     """The number input 1 everywhere, in the shape and dtype of input 0."""
 
-    @property
-    def name(self) -> str:
-        return "full_like"
+    name = "full_like"
 
     def expand(self, *inputs: Value) -> Value:
         like, number = inputs
         return Fill(like.shape, like.dtype, "")(number)
 
 
-@dataclass(frozen=True, eq=False)
 class Arange(Formula):
     """start, start + step, … (inputs 0 and 1): `count` numbers, computed in float64."""
 
@@ -40,7 +35,6 @@ class Arange(Formula):
         return cast(cast(start.builder.iota((self.count,)), "float64") * step + start, self.dtype)
 
 
-@dataclass(frozen=True, eq=False)
 class Linspace(Formula):
     """`count` numbers in equal steps from input 0 to input 1, both included, computed in float64."""
 
@@ -57,7 +51,6 @@ class Linspace(Formula):
         return cast(where(EQ(place, last), cast(stop, "float64"), inner), self.dtype)
 
 
-@dataclass(frozen=True, eq=False)
 class Eye(Formula):
     """The number input 0 on the main diagonal of a matrix, 0 elsewhere."""
 
@@ -72,7 +65,6 @@ class Eye(Formula):
         return cast(where(EQ(iota((self.rows, 1)), iota((self.columns,))), one, 0), self.dtype)
 
 
-@dataclass(frozen=True, eq=False)
 class Diag(Formula):
     """A vector on the diagonal `k` of a square matrix that is 0 elsewhere, or the diagonal `k` of a matrix (k > 0: above the main one)."""
 
@@ -98,7 +90,6 @@ class Diag(Formula):
         return take_op(2, (0, 1), 1)(x, place + row, place + column)
 
 
-@dataclass(frozen=True, eq=False)
 class Meshgrid(Formula):
     """Each of several vectors along a dim of its own, broadcast over those of all others.
 

@@ -35,7 +35,6 @@ class Row:
     neutral: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class Elemwise(Elementwise):
     """The element-wise op `mode`; the modes are the rows of ROWS."""
 
@@ -102,7 +101,6 @@ class Elemwise(Elementwise):
         return self.row.grad is not None
 
 
-@dataclass(frozen=True, eq=False)
 class TypeCvt(Elementwise):
     """Converts to `dtype`; floats go to integers by truncation, saturating."""
 
@@ -123,7 +121,6 @@ class TypeCvt(Elementwise):
         return [grads[0]]
 
 
-@dataclass(frozen=True, eq=False)
 class Where(Elementwise):
     """Input 1 where the mask, input 0, is not zero, else input 2."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ...compiler.program import Value
 from .base import Formula, Grads, as_float, statistics_dtype
@@ -16,7 +15,6 @@ EQ, NOT_EQUAL = Elemwise("EQ"), Elemwise("NEQ")
 RELU, SOFTPLUS = Elemwise("RELU"), Elemwise("SOFTPLUS")
 
 
-@dataclass(frozen=True, eq=False)
 class Activation(Formula):
     """The activation function `mode`, a row of ACTIVATIONS; further inputs are its parameters."""
 
@@ -61,7 +59,6 @@ ACTIVATIONS: dict[str, Callable[..., Value]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
 class Mean(Formula):
     """The mean over `axes`, which stay with extent 1."""
 
@@ -71,7 +68,6 @@ class Mean(Formula):
         return mean(inputs[0], self.axes)
 
 
-@dataclass(frozen=True, eq=False)
 class Variance(Formula):
     """The mean squared distance from the mean over `axes` (divided by the count, not by count - 1), or with `root` its square root."""
 
@@ -89,7 +85,6 @@ class Variance(Formula):
         return SQRT(variance) if self.root else variance
 
 
-@dataclass(frozen=True, eq=False)
 class Norm(Formula):
     """The p-norm of order `order` over `axes`, which stay with extent 1: (Σ|x|^p)^(1/p).
 
@@ -103,16 +98,13 @@ class Norm(Formula):
         return norm(inputs[0], self.order, self.axes)
 
 
-@dataclass(frozen=True, eq=False)
 class UnitNorm(Formula):
     """x / max(norm of order `order` over `axes`, eps). Inputs x, eps."""
 
     order: float
     axes: tuple[int, ...]
 
-    @property
-    def name(self) -> str:
-        return "normalize"
+    name = "normalize"
 
     def expand(self, *inputs: Value) -> Value:
         x, eps = inputs
@@ -133,7 +125,6 @@ def norm(x: Value, order: float, axes: tuple[int, ...]) -> Value:
     return POW(total(POW(ABS(x), order), axes), 1.0 / order)
 
 
-@dataclass(frozen=True, eq=False)
 class Softmax(Formula):
     """exp(x) / sum(exp(x)) over `axes`, computed from x - max(x)."""
 
@@ -149,7 +140,6 @@ class Softmax(Formula):
         return [g and (g - total(g * y, self.axes)) * y]
 
 
-@dataclass(frozen=True, eq=False)
 class LogSumExp(Formula):
     """log(sum(exp(x))) over `axes`, which stay with extent 1; exact where everything is -inf or one value is inf."""
 
@@ -170,7 +160,6 @@ def logsumexp(x: Value, axes: tuple[int, ...]) -> Value:
     return LOG(total(EXP(x - shift), axes)) + shift
 
 
-@dataclass(frozen=True, eq=False)
 class LogSoftmax(Formula):
     """x - logsumexp(x) over `axes`."""
 
@@ -184,13 +173,10 @@ class LogSoftmax(Formula):
         return [g and g - EXP(y) * total(g, self.axes)]
 
 
-@dataclass(frozen=True, eq=False)
 class ScaledSum(Formula):
     """alpha · x + beta · y in the dtype of x. Inputs x, y, alpha, beta."""
 
-    @property
-    def name(self) -> str:
-        return "inplace_add"
+    name = "inplace_add"
 
     def expand(self, *inputs: Value) -> Value:
         x, y, alpha, beta = inputs

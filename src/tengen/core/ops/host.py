@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from .linalg import MatMul
 from .shape import transpose, zeros_of
 
 
-@dataclass(frozen=True, eq=False)
 class TopK(Host):
     """The `k` largest or smallest along the last axis, sorted, and their indices (int32). Equal elements keep their
     order.
@@ -41,16 +39,13 @@ class TopK(Host):
         return [g and ScatterAlong(x.ndim - 1, "add")(zeros_of(x), index, g)]
 
 
-@dataclass(frozen=True, eq=False)
 class Sorted(Formula):
     """TopK for every dtype: narrow floats are sorted as float32, which has an order in NumPy."""
 
     k: int
     descending: bool
 
-    @property
-    def name(self) -> str:
-        return "sort"
+    name = "sort"
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
         (x,) = inputs
@@ -58,15 +53,12 @@ class Sorted(Formula):
         return cast(values, x.dtype), index
 
 
-@dataclass(frozen=True, eq=False)
 class RunningSum(Formula):
     """CumSum for every dtype: narrow floats are summed as float32, booleans as int32."""
 
     axis: int
 
-    @property
-    def name(self) -> str:
-        return "cumsum"
+    name = "cumsum"
 
     def expand(self, *inputs: Value) -> Value:
         (x,) = inputs
@@ -74,13 +66,10 @@ class RunningSum(Formula):
         return summed if x.dtype == "bool" else cast(summed, x.dtype)
 
 
-@dataclass(frozen=True, eq=False)
 class Inverse(Formula):
     """MatrixInverse for every dtype: what is not float64 is inverted as float32."""
 
-    @property
-    def name(self) -> str:
-        return "matinv"
+    name = "matinv"
 
     def expand(self, *inputs: Value) -> Value:
         (x,) = inputs
@@ -99,7 +88,6 @@ def _reversed(x: Any) -> Any:
     return np.iinfo(x.dtype).max - x.astype(np.int64) if x.dtype.kind in "iu" else ~x
 
 
-@dataclass(frozen=True, eq=False)
 class CumSum(Host):
     """Running sums along `axis`."""
 
@@ -118,7 +106,6 @@ class CumSum(Host):
         return [grads[0] and CumSum(self.axis, not self.reverse)(grads[0])]
 
 
-@dataclass(frozen=True, eq=False)
 class MatrixInverse(Host):
     """Inverses of the square matrices in the last two axes; raises numpy.linalg.LinAlgError for a singular one."""
 
@@ -140,7 +127,6 @@ class MatrixInverse(Host):
         return [-product(product(turned, g), turned)]
 
 
-@dataclass(frozen=True, eq=False)
 class SVD(Host):
     """Singular value decomposition of (..., m, n): u, s, vh."""
 

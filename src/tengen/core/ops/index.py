@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...compiler.program import Gather, Scatter, Type, Value
 from .base import Formula, Grads, broadcast_shapes, check_stretches
@@ -29,7 +28,6 @@ def _gathered(x: Type, indices: Sequence[Type], sources: Sequence[int], index_di
     return tuple(next(extents) if s < 0 else x.shape[s] for s in sources)
 
 
-@dataclass(frozen=True, eq=False)
 class Take(Gather):
     """`x[..., i, j, ...]` with integer tensors at `axes`; other axes whole. Use `take`, which fills in the rest."""
 
@@ -37,9 +35,7 @@ class Take(Gather):
     axes: tuple[int, ...]
     index_dims: tuple[int, ...]
 
-    @property
-    def name(self) -> str:
-        return "indexing"
+    name = "indexing"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         x, *indices = types
@@ -51,7 +47,6 @@ class Take(Gather):
         return [grads[0] and put(zeros_of(x), grads[0], *indices), *[None] * len(indices)]
 
 
-@dataclass(frozen=True, eq=False)
 class Put(Scatter):
     """Input 0 with input 1 written ("set") or added ("add") where a Take with the same parameters reads."""
 
@@ -60,9 +55,7 @@ class Put(Scatter):
     axes: tuple[int, ...]
     index_dims: tuple[int, ...]
 
-    @property
-    def name(self) -> str:
-        return "index assignment"
+    name = "index assignment"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         base, value, *indices = types
@@ -96,7 +89,6 @@ def put_op(mode: str, rank: int, axes: Sequence[int], index_rank: int, apart: bo
     return Put(mode, sources, tuple(axes), dims)
 
 
-@dataclass(frozen=True, eq=False)
 class TakeIndexed(Formula):
     """Indexing that mixes slices and integer tensors: `part`, then dims dropped or added that lead to `shape`, then
     `take`.
@@ -106,9 +98,7 @@ class TakeIndexed(Formula):
     shape: tuple[int, ...]
     take: Take
 
-    @property
-    def name(self) -> str:
-        return "indexing"
+    name = "indexing"
 
     def expand(self, *inputs: Value) -> Value:
         x, *indices = inputs
@@ -116,7 +106,6 @@ class TakeIndexed(Formula):
         return seen
 
 
-@dataclass(frozen=True, eq=False)
 class PutIndexed(Formula):
     """Input 0 with input 1, broadcast, written where a TakeIndexed with the same parameters reads."""
 
@@ -124,9 +113,7 @@ class PutIndexed(Formula):
     shape: tuple[int, ...]
     put: Put
 
-    @property
-    def name(self) -> str:
-        return "index assignment"
+    name = "index assignment"
 
     def expand(self, *inputs: Value) -> Value:
         x, value, *indices = inputs
@@ -139,7 +126,6 @@ class PutIndexed(Formula):
         return PlaceView(self.part, "set")(x, reshape(written, self.part.extents))
 
 
-@dataclass(frozen=True, eq=False)
 class MaskedFill(Formula):
     """Input 0 with input 2 where the mask, input 1, is set; the dtype of input 0."""
 
@@ -148,31 +134,25 @@ class MaskedFill(Formula):
         return where(mask, cast(value, x.dtype), x)
 
 
-@dataclass(frozen=True, eq=False)
 class GatherAlong(Formula):
     """out[..., i, ...] = x[..., index[..., i, ...], ...]: an index tensor of the rank of x, along `axis`."""
 
     axis: int
 
-    @property
-    def name(self) -> str:
-        return "gather"
+    name = "gather"
 
     def expand(self, *inputs: Value) -> Value:
         x, index = inputs
         return take_op(x.ndim, range(x.ndim), x.ndim)(x, *_everywhere(index, self.axis))
 
 
-@dataclass(frozen=True, eq=False)
 class ScatterAlong(Formula):
     """`x` with x[..., index[..., i, ...], ...] = source[..., i, ...] along `axis` ("set"), or added to ("add")."""
 
     axis: int
     mode: str
 
-    @property
-    def name(self) -> str:
-        return "scatter"
+    name = "scatter"
 
     def expand(self, *inputs: Value) -> Value:
         x, index, source = inputs
@@ -190,16 +170,13 @@ def _everywhere(index: Value, axis: int) -> list[Value]:
     return found
 
 
-@dataclass(frozen=True, eq=False)
 class OneHot(Formula):
     """1 at the label along a new last axis of `classes`, else 0. Labels out of range raise IndexError."""
 
     classes: int
     dtype: str
 
-    @property
-    def name(self) -> str:
-        return "one_hot"
+    name = "one_hot"
 
     def expand(self, *inputs: Value) -> Value:
         (label,) = inputs
@@ -209,15 +186,12 @@ class OneHot(Formula):
         return ScatterAlong(label.ndim, "set").expand(blank, index, broadcast(number(1), index.shape))
 
 
-@dataclass(frozen=True, eq=False)
 class IndexingOneHot(Formula):
     """x at one index per position along `axis`, which stays with extent 1: x[..., index[...], ...]."""
 
     axis: int
 
-    @property
-    def name(self) -> str:
-        return "indexing_one_hot"
+    name = "indexing_one_hot"
 
     def expand(self, *inputs: Value) -> Value:
         x, index = inputs

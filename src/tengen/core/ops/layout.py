@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 from ...compiler.program import Value
@@ -27,22 +26,18 @@ def _joined(parts: Sequence[Value], axis: int) -> Value:
     return Concatenate(axis)(*(cast(p, dtype) for p in parts))
 
 
-@dataclass(frozen=True, eq=False)
 class Join(Formula):
     """Values side by side along `axis`; numbers count as vectors of one element."""
 
     axis: int
 
-    @property
-    def name(self) -> str:
-        return "concat"
+    name = "concat"
 
     def expand(self, *inputs: Value) -> Value:
         parts = [reshape(x, (1,)) if x.ndim == 0 else x for x in inputs]
         return _joined(parts, normal_axis(self.name, self.axis, parts[0].ndim))
 
 
-@dataclass(frozen=True, eq=False)
 class Stack(Formula):
     """Values of one shape side by side along a new axis."""
 
@@ -59,7 +54,6 @@ class Stack(Formula):
         return _joined([reshape(x, (*shape[:axis], 1, *shape[axis:])) for x in inputs], axis)
 
 
-@dataclass(frozen=True, eq=False)
 class Split(Formula):
     """The parts along `axis` between `bounds`, which start with 0 and end with the extent."""
 
@@ -72,7 +66,6 @@ class Split(Formula):
         return [_part(x, self.axis, start, stop - start) for start, stop in pairs]
 
 
-@dataclass(frozen=True, eq=False)
 class Repeat(Formula):
     """Every element along `axis` `count` times in a row."""
 
@@ -86,7 +79,6 @@ class Repeat(Formula):
         return reshape(wide, (*before, extent * self.count, *after))
 
 
-@dataclass(frozen=True, eq=False)
 class Tile(Formula):
     """The whole tensor `counts[d]` times along each dim; missing leading dims are added."""
 
@@ -102,7 +94,6 @@ class Tile(Formula):
         )
 
 
-@dataclass(frozen=True, eq=False)
 class Roll(Formula):
     """Moves the elements `shifts[i]` places along `axes[i]`; what leaves at the end comes in at the start."""
 
@@ -120,22 +111,18 @@ class Roll(Formula):
         return x
 
 
-@dataclass(frozen=True, eq=False)
 class RollFlat(Formula):
     """Roll of the elements in row-major order."""
 
     shift: int
 
-    @property
-    def name(self) -> str:
-        return "roll"
+    name = "roll"
 
     def expand(self, *inputs: Value) -> Value:
         (x,) = inputs
         return reshape(Roll((self.shift,), (0,)).expand(reshape(x, (x.size,))), x.shape)
 
 
-@dataclass(frozen=True, eq=False)
 class PadBy(Formula):
     """Padding that repeats elements: `mode` "edge" the outermost one, "reflect" those next to it, mirrored."""
 
@@ -143,9 +130,7 @@ class PadBy(Formula):
     before: tuple[int, ...]
     after: tuple[int, ...]
 
-    @property
-    def name(self) -> str:
-        return "pad"
+    name = "pad"
 
     def expand(self, *inputs: Value) -> Value:
         (x,) = inputs
@@ -162,15 +147,12 @@ class PadBy(Formula):
         return extent - 1 - ABS(extent - 1 - ABS(place))
 
 
-@dataclass(frozen=True, eq=False)
 class PixelShuffle(Formula):
     """(…, C·r², H, W) → (…, C, H·r, W·r): channels become the pixels of r × r blocks. Shi et al. 2016, section 3.2."""
 
     factor: int
 
-    @property
-    def name(self) -> str:
-        return "pixel_shuffle"
+    name = "pixel_shuffle"
 
     def expand(self, *inputs: Value) -> Value:
         (x,), r = inputs, self.factor
@@ -184,7 +166,6 @@ class PixelShuffle(Formula):
         return reshape(transpose(blocks, (0, 1, 4, 2, 5, 3)), (*lead, channels // (r * r), height * r, width * r))
 
 
-@dataclass(frozen=True, eq=False)
 class SlidingWindow(Formula):
     """(N, C, H, W) → (N, C, OH, OW, kh, kw): what each window sees."""
 
@@ -193,9 +174,7 @@ class SlidingWindow(Formula):
     stride: Pair
     dilation: Pair
 
-    @property
-    def name(self) -> str:
-        return "sliding_window"
+    name = "sliding_window"
 
     def expand(self, *inputs: Value) -> Value:
         (x,) = inputs
@@ -205,7 +184,6 @@ class SlidingWindow(Formula):
         return Windows((2, 3), self.kernel, self.stride, self.dilation)(pad(x, edge, edge))
 
 
-@dataclass(frozen=True, eq=False)
 class SlidingWindowTranspose(Formula):
     """(N, C, OH, OW, kh, kw) → (N, C, H, W): adds up what windows hold where they stand, the transpose of SlidingWindow."""
 
@@ -215,9 +193,7 @@ class SlidingWindowTranspose(Formula):
     stride: Pair
     dilation: Pair
 
-    @property
-    def name(self) -> str:
-        return "sliding_window_transpose"
+    name = "sliding_window_transpose"
 
     def expand(self, *inputs: Value) -> Value:
         (x,) = inputs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...compiler.program import Contraction, Type, Value
 from ...compiler.schedule import contraction
@@ -15,13 +14,10 @@ from .reduce import total
 from .shape import reshape, transpose
 
 
-@dataclass(frozen=True, eq=False)
 class MatMul(Contraction):
     """(…, m, k) @ (…, k, n), batch dims broadcast."""
 
-    @property
-    def name(self) -> str:
-        return "matmul"
+    name = "matmul"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         a, b = types
@@ -68,7 +64,6 @@ def _integer_product(a: Value, b: Value) -> Value:
     return reshape(total(left * right, [len(shape)]), shape)
 
 
-@dataclass(frozen=True, eq=False)
 class Dot(Formula):
     """The sum of the products of two vectors, or the product of two numbers."""
 
@@ -81,7 +76,6 @@ class Dot(Formula):
         return reshape(total(a * b, range(a.ndim)), ())
 
 
-@dataclass(frozen=True, eq=False)
 class Product(Formula):
     """`a @ b` as users mean it: either may be transposed first, a 1-d operand is a row or a column whose dim disappears
     again, dtypes are promoted.
@@ -90,9 +84,7 @@ class Product(Formula):
     transpose_a: bool = False
     transpose_b: bool = False
 
-    @property
-    def name(self) -> str:
-        return "matmul"
+    name = "matmul"
 
     def expand(self, *inputs: Value) -> Value:
         a, b = inputs
@@ -110,7 +102,6 @@ class Product(Formula):
         return reshape(y, [s for d, s in enumerate(y.shape) if d not in dropped])
 
 
-@dataclass(frozen=True, eq=False)
 class Linear(Formula):
     """x @ transposed weight (+ bias), over the last dim of x."""
 

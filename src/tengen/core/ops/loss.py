@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ...compiler.program import Value
 from .base import Formula, Grads, normal_axis, statistics_dtype
@@ -35,7 +34,6 @@ def reduced(losses: Value, reduction: str) -> Value:
     return reshape(total(losses, axes) if reduction == "sum" else mean(losses, axes), ())
 
 
-@dataclass(frozen=True, eq=False)
 class ElementwiseLoss(Formula):
     """The loss `mode`, a row of ELEMENTWISE, reduced."""
 
@@ -54,7 +52,6 @@ class ElementwiseLoss(Formula):
         return reduced(losses, self.reduction)
 
 
-@dataclass(frozen=True, eq=False)
 class CrossEntropy(Formula):
     """The negative log-likelihood of integer labels along `axis`, from logits or, without, from probabilities; reduced.
 
@@ -67,9 +64,7 @@ class CrossEntropy(Formula):
     smooth: bool
     reduction: str
 
-    @property
-    def name(self) -> str:
-        return "cross_entropy"
+    name = "cross_entropy"
 
     def expand(self, *inputs: Value) -> Value:
         x, label, smoothing = inputs
@@ -104,16 +99,13 @@ class CrossEntropy(Formula):
         return [(powers / total(powers, [self.axis]) - target) * g, None, None]
 
 
-@dataclass(frozen=True, eq=False)
 class NegativeLogLikelihood(Formula):
     """-x at the labels along `axis`, reduced."""
 
     axis: int
     reduction: str
 
-    @property
-    def name(self) -> str:
-        return "nll_loss"
+    name = "nll_loss"
 
     def expand(self, *inputs: Value) -> Value:
         x, label = inputs
@@ -133,7 +125,6 @@ def label_index(op: str, x: Value, label: Value, axis: int) -> Value:
     return reshape(label, tuple(1 if d == axis else s for d, s in enumerate(x.shape)))
 
 
-@dataclass(frozen=True, eq=False)
 class TopKAccuracy(Formula):
     """The share of rows of (N, classes) in which fewer than `k` classes stand before the labelled one.
 
@@ -142,9 +133,7 @@ class TopKAccuracy(Formula):
 
     k: int
 
-    @property
-    def name(self) -> str:
-        return "topk_accuracy"
+    name = "topk_accuracy"
 
     def expand(self, *inputs: Value) -> Value:
         x, label = inputs

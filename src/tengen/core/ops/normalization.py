@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 from ...compiler.program import Value
@@ -24,7 +23,6 @@ def _fitted(v: Value, shape: Sequence[int]) -> Value:
     return reshape(v, tuple(shape)) if v.ndim else v
 
 
-@dataclass(frozen=True, eq=False)
 class Normalize(Formula):
     """`standardized`, and if affine times a weight plus a bias, which have the extents of `axes`.
 
@@ -56,7 +54,6 @@ class Normalize(Formula):
         return reshape(v, shape)
 
 
-@dataclass(frozen=True, eq=False)
 class GroupNorm(Formula):
     """`standardized` over each of `groups` groups of channels (axis 1) of each sample.
 
@@ -83,7 +80,6 @@ class GroupNorm(Formula):
         return cast(y, x.dtype)
 
 
-@dataclass(frozen=True, eq=False)
 class BatchNorm(Formula):
     """Training: normalises over all axes but 1 and gives (y, mean, variance), both over the batch.
 
@@ -94,9 +90,7 @@ class BatchNorm(Formula):
 
     track: bool
 
-    @property
-    def name(self) -> str:
-        return "batch_norm"
+    name = "batch_norm"
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
         x, weight, bias, eps, *running = inputs
@@ -152,13 +146,10 @@ def _fitted_like(grad: Value, like: Value) -> Value:
     return reshape(grad, like.shape) if like.ndim else grad
 
 
-@dataclass(frozen=True, eq=False)
 class BatchNormInference(Formula):
     """(x - mean) / sqrt(variance + eps) * weight + bias with given statistics, one number per channel (axis 1)."""
 
-    @property
-    def name(self) -> str:
-        return "batch_norm"
+    name = "batch_norm"
 
     def expand(self, *inputs: Value) -> Value:
         x, *per_channel, eps = inputs
@@ -168,7 +159,6 @@ class BatchNormInference(Formula):
         return cast((wide - average) * (RSQRT(variance + eps) * weight) + bias, x.dtype)
 
 
-@dataclass(frozen=True, eq=False)
 class LocalResponseNorm(Formula):
     """x / (k + alpha · sum of x² over `size` neighbouring channels) ^ beta. Inputs x, k, alpha, beta.
 
@@ -177,9 +167,7 @@ class LocalResponseNorm(Formula):
 
     size: int
 
-    @property
-    def name(self) -> str:
-        return "local_response_norm"
+    name = "local_response_norm"
 
     def expand(self, *inputs: Value) -> Value:
         x, k, alpha, beta = inputs

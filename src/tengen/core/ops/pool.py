@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...compiler.program import Value
 from .base import Formula, Grads
@@ -16,7 +15,6 @@ Pair = tuple[int, int]
 WINDOW = (4, 5)  # the axes of the places inside a window
 
 
-@dataclass(frozen=True, eq=False)
 class Pooling(Formula):
     """Pools (N, C, H, W) with mode "max", "average" (padding counts) or "average_count_exclude_padding"."""
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from .host import TopK
 SHIFT = Elemwise("SHR")
 
 
-@dataclass(frozen=True, eq=False)
 class RandomBits(Elementwise):
     """Output `which` (0 or 1) of Philox2x32-10 for a counter and a seed: int64 in 0 .. 2**32 - 1. Salmon et al. 2011,
     section 3.
@@ -41,7 +39,6 @@ def _uniform(shape: tuple[int, ...], seed: Value, offset: Value) -> Value:
     return cast(SHIFT(bits, 8), "float32") * 2.0**-24
 
 
-@dataclass(frozen=True, eq=False)
 class Uniform(Formula):
     """Uniform in [low, high). Inputs: low, high, seed, offset."""
 
@@ -58,7 +55,6 @@ class Uniform(Formula):
         return [None] * 4
 
 
-@dataclass(frozen=True, eq=False)
 class Normal(Formula):
     """Normally distributed (Box and Muller 1958). Inputs: mean, std, seed, offset."""
 
@@ -76,7 +72,6 @@ class Normal(Formula):
         return [None] * 4
 
 
-@dataclass(frozen=True, eq=False)
 class Dropout(Formula):
     """x / (1 - p) where a random number is at least p, else 0. Inputs: x, p, seed, offset. The backward draws the same
     numbers again.
@@ -87,7 +82,6 @@ class Dropout(Formula):
         return where(_uniform(x.shape, seed, offset) >= p, x / (1.0 - p), 0.0)
 
 
-@dataclass(frozen=True, eq=False)
 class Permutation(Formula):
     """0 … count - 1 in random order, as int32: the order of as many random keys of 63 bits. Inputs: seed, offset."""
 
@@ -102,7 +96,6 @@ class Permutation(Formula):
         return order
 
 
-@dataclass(frozen=True, eq=False)
 class Drawn(Host):
     """Draws of NumPy's `distribution`, for those that need rejection.
 

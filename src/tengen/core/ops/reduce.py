@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import prod
 
 from ...compiler.program import Reduction, Type, Value
@@ -20,7 +19,6 @@ ROWS: dict[str, tuple[str, Callable[..., Value]]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
 class Reduce(Reduction):
     """Folds `axes` with `mode`, a row of ROWS. Booleans are summed and multiplied as int32."""
 
@@ -54,7 +52,6 @@ class Reduce(Reduction):
         return [ROWS[self.mode][1](g, outputs[0], x)]
 
 
-@dataclass(frozen=True, eq=False)
 class ArgExtreme(Reduction):
     """The index, counted in row-major order over `axes`, of the first maximum ("argmax") or minimum ("argmin"), as
     int32.
@@ -96,7 +93,6 @@ def arg_extreme(x: Value, axes: Sequence[int], monoid: str) -> Value:
     return ArgExtreme(monoid, tuple(axes))(x, order)
 
 
-@dataclass(frozen=True, eq=False)
 class ArgReduce(Formula):
     """The index of the first extreme over `axes` ("argmax", "argmin") as int32; extents 1 stay."""
 

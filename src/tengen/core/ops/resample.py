@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ...compiler.program import Value
 from .base import FLOATS, Formula, statistics_dtype
@@ -30,7 +29,6 @@ WEIGHTS: dict[str, tuple[int, Callable[[Value], list[Value]]]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
 class Interpolate(Formula):
     """The last axes of (N, C, …) resized to `size` with `mode` "nearest", "bilinear" or "bicubic".
 
@@ -42,9 +40,7 @@ class Interpolate(Formula):
     mode: str
     align_corners: bool
 
-    @property
-    def name(self) -> str:
-        return "interpolate"
+    name = "interpolate"
 
     def expand(self, *inputs: Value) -> Value:
         (x,) = inputs

@@ -5,7 +5,6 @@ side by side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -21,7 +20,6 @@ def _viewed(op: ViewOp, x: Type) -> Type:
     return Type(x.dtype, view.shape)
 
 
-@dataclass(frozen=True, eq=False)
 class Reshape(ViewOp):
     """The elements in row-major order under another shape of the same size."""
 
@@ -46,7 +44,6 @@ class Reshape(ViewOp):
         return [grads[0] and reshape(grads[0], inputs[0].shape)]
 
 
-@dataclass(frozen=True, eq=False)
 class Transpose(ViewOp):
     """Dim i of the result is dim order[i] of the input."""
 
@@ -73,7 +70,6 @@ class Transpose(ViewOp):
         return [grads[0] and transpose(grads[0], back)]
 
 
-@dataclass(frozen=True, eq=False)
 class Broadcast(ViewOp):
     """Dims of extent 1, and missing leading ones, stretched to `shape`."""
 
@@ -95,7 +91,6 @@ class Broadcast(ViewOp):
         return [grads[0]]
 
 
-@dataclass(frozen=True, eq=False)
 class Slice(ViewOp):
     """`extents[d]` elements of each dim from `starts[d]` on, `steps[d]` apart; steps may be negative."""
 
@@ -119,7 +114,6 @@ class Slice(ViewOp):
         return [PlaceView(self, "set")(zeros_of(x), g)]
 
 
-@dataclass(frozen=True, eq=False)
 class Pad(ViewOp):
     """`fill` around the elements: before[d] and after[d] of it along each dim."""
 
@@ -138,7 +132,6 @@ class Pad(ViewOp):
         return [grads[0] and Slice(self.before, inputs[0].shape, (1,) * inputs[0].ndim)(grads[0])]
 
 
-@dataclass(frozen=True, eq=False)
 class Windows(ViewOp):
     """Sliding windows along `axes` of a (padded) input: the axes become window positions, the places inside a window
     come last.
@@ -169,15 +162,12 @@ class Windows(ViewOp):
         return [g and PlaceView(self, "set" if apart else "add")(zeros_of(x), g)]
 
 
-@dataclass(frozen=True, eq=False)
 class Concatenate(Concat):
     """Values side by side along `axis`."""
 
     axis: int
 
-    @property
-    def name(self) -> str:
-        return "concat"
+    name = "concat"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         first = types[0]
@@ -202,7 +192,6 @@ class Concatenate(Concat):
         return parts
 
 
-@dataclass(frozen=True, eq=False)
 class PlaceView(Place):
     """Input 0 with input 1 written or added ("set", "add") where the view op `where` of input 0 looks."""
 
@@ -221,7 +210,6 @@ class PlaceView(Place):
         return [outside, seen]
 
 
-@dataclass(frozen=True, eq=False)
 class Reduced(Formula):
     """The reduction `op` over `axes`, which it keeps with extent 1; they are dropped unless `keepdims`."""
 
@@ -238,31 +226,25 @@ class Reduced(Formula):
         return y if self.keepdims else reshape(y, tuple(s for d, s in enumerate(y.shape) if d not in self.axes))
 
 
-@dataclass(frozen=True, eq=False)
 class Subtensor(Formula):
     """Basic indexing: a slice of each dim, then the dims of extent 1 dropped or added that lead to `shape`."""
 
     part: Slice
     shape: tuple[int, ...]
 
-    @property
-    def name(self) -> str:
-        return "indexing"
+    name = "indexing"
 
     def expand(self, *inputs: Value) -> Value:
         return reshape(self.part(inputs[0]), self.shape)
 
 
-@dataclass(frozen=True, eq=False)
 class SetSubtensor(Formula):
     """Input 0 with input 1, broadcast to `shape`, written where a Subtensor with the same parameters reads."""
 
     part: Slice
     shape: tuple[int, ...]
 
-    @property
-    def name(self) -> str:
-        return "index assignment"
+    name = "index assignment"
 
     def expand(self, *inputs: Value) -> Value:
         x, value = inputs
@@ -270,7 +252,6 @@ class SetSubtensor(Formula):
         return PlaceView(self.part, "set")(x, reshape(broadcast(cast(value, x.dtype), self.shape), self.part.extents))
 
 
-@dataclass(frozen=True, eq=False)
 class Copy(Elementwise):
     """A copy, on `device` if one is named."""
 
@@ -286,7 +267,6 @@ class Copy(Elementwise):
         return [grads[0]]
 
 
-@dataclass(frozen=True, eq=False)
 class Fill(Elementwise):
     """A new tensor with the number input 0 everywhere."""
 

@@ -1,0 +1,170 @@
+"""Writes what was measured: `results.json` for programs, `results.md` and `results.png` for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .requirements import REQUIREMENTS
+
+Row = dict[str, Any]
+
+
+def write(folder: Path, results: dict[str, Any]) -> None:
+    """Write the three files into `folder`, which is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "results.md").write_text(markdown(results), encoding="utf-8")
+    picture(results["cases"], folder / "results.png")
+
+
+# -- text ----------------------------------------------------------------------------------------------------------
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The report: machine, requirements, groups, failures, all rows."""
+    rows, machine = results["cases"], results["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    lines = [
+        "# Benchmarks",
+        "",
+        f"{versions}; float32, {results['options']['threads']} threads; {results['date']}.",
+        "",
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, Python {machine['python']}. "
+        f"Peak {machine['peak'] / 1e9:.0f} GFLOP/s, copy {machine['bandwidth'] / 1e9:.1f} GB/s (read and written).",
+        "",
+        "Ratios are tengen's time over the peer's, the median of turns (quartiles); below 1 tengen is faster. The limit is the time "
+        "that the peak allows for a case's arithmetic, or the copy bandwidth for its memory, whichever is longer; what fits into "
+        "caches can be above 100 %.",
+    ]
+    sections = [requirements(rows), groups(rows), failures(results["failures"]), table(rows)]
+    return "\n".join([*lines, *(line for section in sections for line in section)]) + "\n"
+
+
+def requirements(rows: Sequence[Row]) -> list[str]:
+    lines = ["", "## Requirements", "", "| | measured | required | aim | |", "|---|---|---|---|---|"]
+    for wanted in REQUIREMENTS:
+        reading = wanted.reading(rows)
+        if reading is not None:
+            met = (
+                "meets the aim"
+                if wanted.holds(reading, wanted.aim)
+                else "met"
+                if wanted.holds(reading, wanted.required)
+                else "**missed**"
+            )
+            sign = "≥" if not wanted.holds(0, wanted.required) else "≤"
+            lines.append(f"| {wanted.title} | {reading:.3g} | {sign} {wanted.required:g} | {wanted.aim:g} | {met} |")
+    return lines if len(lines) > 5 else []
+
+
+def group_of(row: Row) -> str:
+    """The rows that are put together: the part of the name before the last slash; convolutions also by form."""
+    head, _, tail = row["name"].rpartition("/")
+    if not head.startswith("conv/"):
+        return head
+    kind = "depthwise " if "depthwise" in tail else ""
+    return (
+        f"{head} {kind}{tail[tail.rindex(' ', 0, -7) + 1 :] if tail.endswith('forward') else tail[tail.index('by ') :]}"
+    )
+
+
+def by_group(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(group_of(row), []).append(row)
+    return groups
+
+
+def groups(rows: Sequence[Row]) -> list[str]:
+    lines = [
+        "",
+        "## Groups",
+        "",
+        "| group | cases | ratio to PyTorch: geometric mean | worst | of the limit: geometric mean |",
+        "|---|---|---|---|---|",
+    ]
+    for name, members in by_group(rows).items():
+        ratios = [row["ratios"]["PyTorch"]["median"] for row in members if "PyTorch" in row["ratios"]]
+        shares = [share for row in members if (share := row["frameworks"]["tengen"].get("share_of_limit"))]
+        mean = f"{statistics.geometric_mean(ratios):.2f} | {max(ratios):.2f}" if ratios else "| "
+        lines.append(
+            f"| {name} | {len(members)} | {mean} | {f'{statistics.geometric_mean(shares):.0%}' if shares else ''} |"
+        )
+    return lines
+
+
+def failures(failed: Sequence[Row]) -> list[str]:
+    if not failed:
+        return []
+    cells = [f"| {row['name']} | {row['error'].replace('|', '¦')} |" for row in failed]
+    return ["", "## Failures", "", "| case | |", "|---|---|", *cells]
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    peers = list(dict.fromkeys(name for row in rows for name in row["frameworks"] if name != "tengen"))
+    head = "".join(f" {peer} | ratio |" for peer in peers)
+    lines = ["", "## All cases", "", f"| case | tengen |{head} of the limit |", "|---" * (3 + 2 * len(peers)) + "|"]
+    for row in rows:
+        taken = row["frameworks"]
+        cells = [row["name"], duration(taken["tengen"]["median"])]
+        for peer in peers:
+            cells += _peer_cells(row, peer) if peer in taken else ["", ""]
+        share = taken["tengen"].get("share_of_limit")
+        lines.append("| " + " | ".join([*cells, f"{share:.0%}" if share else ""]) + " |")
+    return lines
+
+
+def _peer_cells(row: Row, peer: str) -> list[str]:
+    taken, ratio = row["frameworks"][peer], row["ratios"][peer]
+    spread = f"{ratio['median']:.2f} ({ratio['lower_quartile']:.2f}–{ratio['upper_quartile']:.2f})"
+    setting = "" if taken["setting"] in ("eager", "") else f" ({taken['setting']})"
+    return [duration(taken["median"]) + setting, spread]
+
+
+def duration(seconds: float) -> str:
+    """Seconds with three digits and a unit."""
+    exponent = min(3, max(0, math.ceil(-math.log10(seconds) / 3))) if seconds > 0 else 3
+    return f"{seconds * 1000**exponent:.3g} {('s', 'ms', 'µs', 'ns')[exponent]}"
+
+
+# -- picture -------------------------------------------------------------------------------------------------------
+
+
+def picture(rows: Sequence[Row], path: Path) -> None:
+    """Ratios to PyTorch and shares of the limit; a line for each case, or for each group of convolutions."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    lines: dict[str, list[Row]] = {}
+    for row in rows:
+        name = group_of(row) if row["name"].startswith("conv/") else row["name"]
+        lines.setdefault(name, []).append(row)
+    figure, (left, right) = pyplot.subplots(
+        1, 2, figsize=(12, 1.5 + 0.2 * len(lines)), sharey=True, layout="constrained"
+    )
+    for height, members in enumerate(lines.values()):
+        for row in members:
+            if "PyTorch" in row["ratios"]:
+                middle = row["ratios"]["PyTorch"]["median"]
+                left.plot(middle, height, "o", color="tab:green" if middle <= 1 else "tab:red", markersize=4, alpha=0.7)
+            for framework, colour in (("PyTorch", "tab:orange"), ("tengen", "tab:blue")):
+                share = row["frameworks"].get(framework, {}).get("share_of_limit")
+                if share:
+                    right.plot(share, height, "o", color=colour, markersize=4, alpha=0.7)
+    left.axvline(1, color="black", linewidth=0.8)
+    left.set(xscale="log", xlabel="time of tengen / time of PyTorch", yticks=range(len(lines)), yticklabels=list(lines))
+    right.axvline(1, color="black", linewidth=0.8)
+    right.set(xlim=(0, 1.3), xlabel="share of the limit: tengen (blue), PyTorch (orange)")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.tick_params(labelsize=7)
+    left.invert_yaxis()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

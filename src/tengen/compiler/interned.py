@@ -1,0 +1,75 @@
+"""Immutable objects that are their parameters: equal parameters give the same object, so they compare by identity."""
+
+from __future__ import annotations
+
+from inspect import get_annotations
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
+
+
+class Interned(type):
+    """Metaclass of such objects. A class's annotations name its parameters, after those of its base; values in the class are
+    defaults.
+
+    A class made with `abstract=True` only declares what its subclasses have.
+    """
+
+    _table: ClassVar[WeakValueDictionary[tuple[Any, ...], Any]] = WeakValueDictionary()
+    parameters: tuple[str, ...]
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], abstract: bool = False) -> Interned:
+        cls = super().__new__(mcs, name, bases, namespace)
+        inherited = next((b.parameters for b in bases if isinstance(b, Interned)), ())
+        own: dict[str, Any] = {} if abstract else get_annotations(cls)
+        # Annotations are strings here; what belongs to the class is no parameter.
+        added = [p for p in own if p not in inherited and not str(own[p]).startswith("ClassVar")]
+        cls.parameters = (*inherited, *added)
+        return cls
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], abstract: bool = False) -> None:
+        super().__init__(name, bases, namespace)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        # Most calls ask for an object that is known under the very same arguments. Floats are left out as 0.0 is -0.0.
+        types = tuple(map(type, args))
+        asked = None if kwargs or float in types else (cls, args, types)
+        known = cls._table.get(asked) if asked else None
+        if known is not None:
+            return known
+        values = cls._bind(args, kwargs)
+        key = (cls, *map(_exact, values))
+        made = cls._table.get(key)
+        if made is None:
+            made = _bare(cls)
+            made.__dict__.update(zip(cls.parameters, values, strict=True))
+            cls._table[key] = made
+        if asked:
+            cls._table[asked] = made
+        return made
+
+    def _bind(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """The value of each parameter. Raises TypeError for one too many, unknown or missing."""
+        if len(args) > len(cls.parameters):
+            raise TypeError(f"{cls.__name__} takes {len(cls.parameters)} parameters, got {len(args)}")
+        given = dict(zip(cls.parameters, args, strict=False))
+        unknown = [k for k in kwargs if k not in cls.parameters or k in given]
+        if unknown:
+            raise TypeError(
+                f"{cls.__name__}: {unknown[0]!r} is no parameter, or is given twice; it has {cls.parameters}"
+            )
+        given |= kwargs
+        missing = [p for p in cls.parameters if p not in given and not hasattr(cls, p)]
+        if missing:
+            raise TypeError(f"{cls.__name__} needs {' and '.join(missing)}")
+        return [given[p] if p in given else getattr(cls, p) for p in cls.parameters]
+
+
+def _bare(cls: Any) -> Any:
+    return object.__new__(cls)
+
+
+def _exact(parameter: Any) -> Any:
+    """A key under which 1, 1.0 and True differ, and so do 0.0 and -0.0."""
+    if isinstance(parameter, tuple):
+        return tuple(map(_exact, parameter))
+    return (type(parameter), str(parameter)) if isinstance(parameter, float) else (type(parameter), parameter)
