@@ -175,3 +175,23 @@ def description() -> dict[str, str | int]:
         "system": platform.platform(),
         "python": platform.python_version(),
     }
+
+
+class OtherProcesses:
+    """How many cores processes other than this one (and its children) keep busy, since it was made."""
+
+    def __init__(self) -> None:
+        self.before = self._read()
+
+    @staticmethod
+    def _read() -> tuple[float, float, float]:
+        """The clock, seconds of work of all cores, seconds of work of this process. Linux's proc(5) has the fields."""
+        fields = Path("/proc/stat").read_text().split(maxsplit=9)
+        user, nice, system, _, _, irq, softirq, steal = map(int, fields[1:9])
+        own = os.times()
+        work = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), work, own.user + own.system + own.children_user + own.children_system
+
+    def cores(self) -> float:
+        clock, work, own = (now - then for now, then in zip(self._read(), self.before, strict=True))
+        return max(0.0, (work - own) / clock)

@@ -193,7 +193,7 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     low, middle, high = (
         statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else 3 * [statistics.median(values)]
     )
-    return {"median": middle, "lower_quartile": low, "upper_quartile": high}
+    return {"fastest": min(values), "median": middle, "lower_quartile": low, "upper_quartile": high}
 
 
 def add_limits(rows: Iterable[dict[str, Any]], peak: float, bandwidth: float) -> None:

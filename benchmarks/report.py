@@ -12,6 +12,7 @@ from typing import Any
 from .requirements import REQUIREMENTS
 
 Row = dict[str, Any]
+QUIET = 0.1  # cores that other processes may take
 
 
 def write(folder: Path, results: dict[str, Any]) -> None:
@@ -37,12 +38,26 @@ def markdown(results: dict[str, Any]) -> str:
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, Python {machine['python']}. "
         f"Peak {machine['peak'] / 1e9:.0f} GFLOP/s, copy {machine['bandwidth'] / 1e9:.1f} GB/s (read and written).",
         "",
-        "Ratios are tengen's time over the peer's, the median of turns (quartiles); below 1 tengen is faster. The limit is the time "
-        "that the peak allows for a case's arithmetic, or the copy bandwidth for its memory, whichever is longer; what fits into "
-        "caches can be above 100 %.",
+        "Ratios are tengen's time over the peer's: the median of turns (quartiles), and that of the fastest turns; below 1 tengen "
+        "is faster. The limit is the time that the peak allows for a case's arithmetic, or the copy bandwidth for its memory, "
+        "whichever is longer; what fits into caches can be above 100 %.",
+        *disturbance(rows),
     ]
     sections = [requirements(rows), groups(rows), failures(results["failures"]), table(rows)]
     return "\n".join([*lines, *(line for section in sections for line in section)]) + "\n"
+
+
+def disturbance(rows: Sequence[Row]) -> list[str]:
+    """A warning if other processes were at work, which frameworks bear unequally."""
+    taken = [row["other_cores"] for row in rows if row.get("other_cores") is not None]
+    if not taken or statistics.median(taken) < QUIET:
+        return []
+    return [
+        "",
+        f"**Not a quiet machine**: other processes took {statistics.median(taken):.1f} cores (median over cases, at most "
+        f"{max(taken):.1f}). Medians and ratios then say little, above all where threads wait for one another; those of the "
+        "fastest turns are less wrong.",
+    ]
 
 
 def requirements(rows: Sequence[Row]) -> list[str]:
@@ -81,13 +96,8 @@ def by_group(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def groups(rows: Sequence[Row]) -> list[str]:
-    lines = [
-        "",
-        "## Groups",
-        "",
-        "| group | cases | ratio to PyTorch: geometric mean | worst | of the limit: geometric mean |",
-        "|---|---|---|---|---|",
-    ]
+    head = "| group | cases | ratio to PyTorch: geometric mean | worst | of the limit: geometric mean |"
+    lines = ["", "## Groups", "", head, "|---|---|---|---|---|"]
     for name, members in by_group(rows).items():
         ratios = [row["ratios"]["PyTorch"]["median"] for row in members if "PyTorch" in row["ratios"]]
         shares = [share for row in members if (share := row["frameworks"]["tengen"].get("share_of_limit"))]
@@ -107,13 +117,13 @@ def failures(failed: Sequence[Row]) -> list[str]:
 
 def table(rows: Sequence[Row]) -> list[str]:
     peers = list(dict.fromkeys(name for row in rows for name in row["frameworks"] if name != "tengen"))
-    head = "".join(f" {peer} | ratio |" for peer in peers)
-    lines = ["", "## All cases", "", f"| case | tengen |{head} of the limit |", "|---" * (3 + 2 * len(peers)) + "|"]
+    head = "".join(f" {peer} | ratio | fastest |" for peer in peers)
+    lines = ["", "## All cases", "", f"| case | tengen |{head} of the limit |", "|---" * (3 + 3 * len(peers)) + "|"]
     for row in rows:
         taken = row["frameworks"]
         cells = [row["name"], duration(taken["tengen"]["median"])]
         for peer in peers:
-            cells += _peer_cells(row, peer) if peer in taken else ["", ""]
+            cells += _peer_cells(row, peer) if peer in taken else ["", "", ""]
         share = taken["tengen"].get("share_of_limit")
         lines.append("| " + " | ".join([*cells, f"{share:.0%}" if share else ""]) + " |")
     return lines
@@ -123,7 +133,8 @@ def _peer_cells(row: Row, peer: str) -> list[str]:
     taken, ratio = row["frameworks"][peer], row["ratios"][peer]
     spread = f"{ratio['median']:.2f} ({ratio['lower_quartile']:.2f}–{ratio['upper_quartile']:.2f})"
     setting = "" if taken["setting"] in ("eager", "") else f" ({taken['setting']})"
-    return [duration(taken["median"]) + setting, spread]
+    fastest = row["frameworks"]["tengen"]["fastest"] / taken["fastest"]
+    return [duration(taken["median"]) + setting, spread, f"{fastest:.2f}"]
 
 
 def duration(seconds: float) -> str:

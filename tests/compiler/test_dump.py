@@ -1,0 +1,47 @@
+"""The setting `dump`: every stage of every Plan in files."""
+
+from __future__ import annotations
+
+import numpy as np
+from plans import run_plan
+
+from tengen.base import config
+from tengen.compiler import compile_program
+from tengen.compiler.program import Type, build
+from tengen.core.ops.formula import Softmax
+from tengen.core.ops.host import CumSum
+from tengen.core.ops.linalg import Product
+
+
+def dumped(tmp_path, op, *shapes):
+    with config.override(dump=str(tmp_path)):
+        plan = compile_program(build(op, [Type("float32", s) for s in shapes]), title=f"{op.name}!")
+    (folder,) = tmp_path.iterdir()
+    assert folder.name.endswith(f"_{op.name}_")
+    return plan, {f.name: f.read_text() for f in folder.iterdir()}
+
+
+def test_a_kernel(tmp_path):
+    plan, files = dumped(tmp_path, Softmax((1,)), (3, 5))
+    assert set(files) == {
+        "program0_recorded.txt", "program1_simplify.txt", "plan.txt", "kernel0.txt", "kernel0.ll", "kernel0.s",
+    }  # fmt: skip
+    assert "Elemwise(mode='EXP')" in files["program0_recorded.txt"]
+    assert "reduce" in files["kernel0.txt"] and "lanes" in files["kernel0.txt"]
+    assert "define" in files["kernel0.ll"] and "kernel:" in files["kernel0.s"]
+    assert "launch" in files["plan.txt"]
+    x = np.eye(3, 5, dtype=np.float32)
+    np.testing.assert_allclose(run_plan(plan, [x])[0].sum(1), 1, rtol=1e-6)
+
+
+def test_products_and_host_calls(tmp_path):
+    _, files = dumped(tmp_path / "a", Product(), (3, 5), (5, 2))
+    assert any(name.endswith(".s") for name in files)
+    _, files = dumped(tmp_path / "b", CumSum(0), (3, 5))
+    assert "call CumSum" in files["plan.txt"]
+
+
+def test_off_by_default(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    compile_program(build(CumSum(0), [Type("float32", (3,))]))
+    assert not list(tmp_path.iterdir())
