@@ -351,3 +351,13 @@ def test_rules_of_nested_composites_are_used():
     op = Reduced(Softmax((1,)), (), True)
     found = gradient.backward(op, types, types, (True,), (True,))
     assert "EXP" not in str(found.op.program)
+
+
+@pytest.mark.parametrize("bias", [floats(1, 6, 1, 1), floats(1, 12, 1, 1)[:, ::2], floats(6, 1, 1)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_bias_is_added_by_the_convolution(bias, groups):
+    x, w = floats(2, 4, 7, 8), floats(6, 4 // groups, 3, 3)
+    op = Conv2d((1, 1), (1, 1), (1, 1), groups, True)
+    types = [type_of(a) for a in (x, w, bias)]
+    assert len(Partition(build(op, types)).order) == 1
+    check(op, x, w, bias, want=convolved(x, w, 1, 1, 1, groups) + bias.reshape(1, 6, 1, 1), atol=1e-4)

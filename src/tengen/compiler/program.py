@@ -96,6 +96,11 @@ class Op(metaclass=Interned):
 class Elementwise(Op, abstract=True):
     """out[i] = f(a[i], b[i], …); operands broadcast."""
 
+    @property
+    def adds(self) -> bool:
+        """Whether f is a + b, so that one operand may be the bias of a contraction that computes the other."""
+        return False
+
     def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
         """Append instructions to the kernel through `e` (schedule.lower.Emitter); returns the value's number."""
         raise NotImplementedError
@@ -203,6 +208,10 @@ class Concat(Op, abstract=True):
 class Contraction(Op, abstract=True):
     """A sum of products of two operands."""
 
+    bias_dim: ClassVar[int | None] = (
+        None  # the dim of the output that a bias may run along; None: the problem takes none
+    )
+
     @property
     def operands(self) -> tuple[int, int]:
         """Which inputs are operands a and b of the contraction template."""
@@ -212,9 +221,10 @@ class Contraction(Op, abstract=True):
         """An input as the problem sees it: a batched product broadcasts batch dims."""
         return view
 
-    def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: Any) -> Any:
-        """The `schedule.contraction.Contraction` for inputs that lie, once spread, like `views`, on a vector unit
-        `unit`.
+    def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: Any, bias: bool) -> Any:
+        """The `schedule.contraction.Contraction` for inputs that lie, once spread, like `views`, on a vector unit `unit`.
+
+        bias: the result starts from a third operand along `bias_dim`, of the result's dtype.
         """
         raise NotImplementedError
 

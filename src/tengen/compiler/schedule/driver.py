@@ -55,8 +55,8 @@ class Scheduler(Steps):
                 self._host(group.nodes[0], op)
             elif isinstance(op, Concat):
                 self._concat(group.nodes[0], op)
-            elif isinstance(op, Contraction):
-                contract(self, group.nodes[0])
+            elif isinstance(group.nodes[0].op, Contraction):
+                contract(self, group.nodes)
             elif isinstance(op, (Scatter, Place)):
                 self._write_into(group)
             elif self._splits(group):

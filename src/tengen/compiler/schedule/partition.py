@@ -10,6 +10,7 @@ group computes them for itself.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from math import prod
 
@@ -71,6 +72,7 @@ class Partition:
         self.groups: dict[int, Group] = {}
         self.home: dict[Value, Group] = {}
         self.uniform: set[Value] = {v for v in program.inputs if v.shape == ()}
+        self._uses = Counter((*program.outputs, *(v for node in program.nodes for v in node.inputs)))
         for node in program.nodes:
             self._place(node)
         self.order = self._sorted()
@@ -87,6 +89,8 @@ class Partition:
                 self._enter(group, node)
         elif isinstance(op, (Iota, ViewOp)):
             return  # strides, not work
+        elif isinstance(op, Elementwise) and (product := self._takes_as_bias(node)):
+            self._enter(product, node)
         elif isinstance(op, Elementwise):
             self._join(node, node.outputs[0].shape, None, node.inputs)
         elif isinstance(op, Reduction):
@@ -105,6 +109,26 @@ class Partition:
             return True
         passes_on = isinstance(node.op, Elementwise) or (isinstance(node.op, ViewOp) and not node.op.fills)
         return passes_on and bool(node.inputs) and all(v in self.uniform for v in node.inputs)
+
+    def _takes_as_bias(self, node: Node) -> Group | None:
+        """The group of a contraction that can add this node's other operand as it starts its sums."""
+        assert isinstance(node.op, Elementwise)
+        if not node.op.adds:
+            return None
+        for product, bias in (node.inputs, node.inputs[::-1]):
+            group = self.home.get(product)
+            if group is None or group.nodes != [product.node] or self._uses[product] > 1:
+                continue
+            op = group.nodes[0].op
+            if not isinstance(op, Contraction) or op.bias_dim is None or node.outputs[0].type != product.type:
+                continue
+            shape = (1,) * (product.ndim - bias.ndim) + bias.shape
+            along = tuple(s if d == op.bias_dim else 1 for d, s in enumerate(product.shape))
+            before = self._before([bias])
+            late = before & group.bit or any(g.ancestors & group.bit for g in self._members(before))
+            if shape == along and bias.dtype == product.dtype and not late:
+                return group
+        return None
 
     def _join(
         self, node: Node, shape: tuple[int, ...], axes: tuple[int, ...] | None, fusable: tuple[Value, ...]

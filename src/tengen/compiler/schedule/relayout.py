@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..plan import ITEM_BYTES
-from ..program import Contraction, Node, Type
+from ..program import Contraction, Node, Type, Value
 from ..view import Edge, View, contiguous
 from .contraction import Relayout, Unit
 from .lower import Emitter, Location
 from .steps import Steps
 
 
-def contract(steps: Steps, node: Node) -> None:
-    """Append the steps of a contraction node."""
-    op, out = node.op, node.outputs[0]
+def contract(steps: Steps, nodes: Sequence[Node]) -> None:
+    """Append the steps of a contraction node, and of the one that adds a bias to it if there is a second."""
+    node, out = nodes[0], nodes[-1].outputs[0]
+    op = node.op
     assert isinstance(op, Contraction)
     homes = [steps.in_memory(v) for v in node.inputs]
     places = [(buffer, op.spread(view, out.type)) for buffer, view in homes]
     target = steps.target
-    plan = op.problem(
-        [view for _, view in places], [v.type for v in node.inputs], out.type, Unit(target.lanes, target.registers)
-    )
+    unit = Unit(target.lanes, target.registers)
+    plan = op.problem([view for _, view in places], [v.type for v in node.inputs], out.type, unit, len(nodes) > 1)
     buffers: dict[str, tuple[int, View]] = {}
+    if len(nodes) > 1:
+        (bias,) = (v for v in nodes[1].inputs if v is not node.outputs[0])
+        buffers["bias"] = _row_of(steps, bias)
     for name, index, relayout in zip("ab", op.operands, (plan.a, plan.b), strict=True):
         buffer, view = places[index]
         if relayout is None or relayout.is_view(view.strides):
@@ -35,7 +40,7 @@ def contract(steps: Steps, node: Node) -> None:
     if plan.workspace:
         steps.bytes.append(plan.workspace)
         buffers["workspace"] = (len(steps.bytes) - 1, View((plan.workspace,), (1,)))
-    dtypes = {"a": node.inputs[op.operands[0]].dtype, "b": node.inputs[op.operands[1]].dtype}
+    dtypes = {"bias": out.dtype, "a": node.inputs[op.operands[0]].dtype, "b": node.inputs[op.operands[1]].dtype}
     for launch in plan.launches:
         pointers = [
             (buffers[n][0], buffers[n][1].offset * ITEM_BYTES[dtypes[n]] if n in dtypes else 0) for n in launch.buffers
@@ -45,6 +50,16 @@ def contract(steps: Steps, node: Node) -> None:
         writes = [u for n, u in zip(launch.buffers, uses, strict=True) if n not in dtypes]
         steps.add_step(launch.kernel, pointers, launch.params, launch.tiles, launch.work, op.name, reads, writes)
     steps.where[out] = Location(buffers["out"][0], result)
+
+
+def _row_of(steps: Steps, value: Value) -> tuple[int, View]:
+    """Where the elements of a value lie one after the other."""
+    buffer, view = steps.in_memory(value)
+    if any(s != 1 and extent != 1 for s, extent in zip(view.strides, view.shape, strict=True)):
+        place = steps.materialise(value)
+        assert place.buffer is not None
+        return place.buffer, place.view
+    return buffer, view
 
 
 def _copy(steps: Steps, source: int, view: View, relayout: Relayout, dtype: str, name: str) -> tuple[int, View]:

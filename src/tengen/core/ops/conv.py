@@ -41,14 +41,15 @@ class _Convolving(Contraction):
         return self.stride, self.padding, self.dilation, self.groups
 
 
-def _storage(types: Sequence[Type], out: Type) -> contraction.Storage:
-    return contraction.Storage(types[0].dtype, types[1].dtype, out.dtype)
+def _storage(types: Sequence[Type], out: Type, bias: bool = False) -> contraction.Storage:
+    return contraction.Storage(types[0].dtype, types[1].dtype, out.dtype, out.dtype if bias else None)
 
 
 class Convolution(_Convolving):
     """y from x (n, ic, h, w) and w (oc, ic / groups, kh, kw)."""
 
     name = "conv2d"
+    bias_dim = 1
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         x, w = types
@@ -69,9 +70,9 @@ class Convolution(_Convolving):
         return (Type(promoted("conv2d", types), shape),)
 
     def problem(
-        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit
+        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
     ) -> contraction.Contraction:
-        return convolution.conv_forward(self.sizes(types[0].shape, types[1].shape), unit, _storage(types, out))
+        return convolution.conv_forward(self.sizes(types[0].shape, types[1].shape), unit, _storage(types, out, bias))
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x, w), (g,) = inputs, grads
@@ -102,7 +103,7 @@ class ConvolutionBackwardData(_Convolving):
         return (Type(promoted(self.name, types), x),)
 
     def problem(
-        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit
+        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
     ) -> contraction.Contraction:
         # The template's operand a is dy.
         return convolution.conv_by_data(self.sizes(out.shape, types[0].shape), unit, _storage(types[::-1], out))
@@ -129,7 +130,7 @@ class ConvolutionBackwardFilter(_Convolving):
         return (Type(promoted("conv2d", types), (dy.shape[1], x.shape[1] // self.groups, *self.size)),)
 
     def problem(
-        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit
+        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
     ) -> contraction.Contraction:
         return convolution.conv_by_weight(self.sizes(types[0].shape, out.shape), unit, _storage(types, out))
 

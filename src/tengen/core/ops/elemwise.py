@@ -48,6 +48,10 @@ class Elemwise(Elementwise):
     def row(self) -> Row:
         return ROWS[self.mode]
 
+    @property
+    def adds(self) -> bool:
+        return self.mode == "ADD"
+
     def infer(self, *types: Type) -> tuple[Type, ...]:
         row = self.row
         if len(types) != row.arity:

@@ -33,7 +33,7 @@ class MatMul(Contraction):
         return view.broadcast((*out.shape[:-2], *view.shape[-2:]))
 
     def problem(
-        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit
+        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
     ) -> contraction.Contraction:
         lead, (a, b) = out.shape[:-2], views
         (m, k), n = a.shape[-2:], b.shape[-1]
