@@ -1,18 +1,23 @@
-# make demo: train LeNet on handwritten digits.   make test: check and test everything.
-# Each needs only Python (3.10 or newer) and a C++ compiler; PYTHON names the interpreter, ARGS goes to the demo or to pytest.
+# make demo: train LeNet on handwritten digits.   make test: check and test everything.   make bench: measure, next to PyTorch.
+# Each needs only Python (3.10 or newer) and a C++ compiler; PYTHON names the interpreter, ARGS goes to the demo, to pytest or to the benchmarks.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-.PHONY: demo test check format clean
+.PHONY: demo test bench check format clean
 
 demo: $(VENV)/installed
 	@$(BIN)/python -m tengen.examples.digits $(ARGS)
 
 test: check
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 $(ARGS)
+
+# Its own environment, for PyTorch is large; JAX and ONNX Runtime take part if they are installed there:
+# .venv-bench/bin/pip install jax onnx onnxruntime
+bench: $(VENV)-bench/installed
+	@$(VENV)-bench/bin/python -m benchmarks $(ARGS)
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -33,5 +38,11 @@ $(VENV)/installed: $(NATIVE)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,dev]'
 	@touch $@
 
+$(VENV)-bench/installed: $(NATIVE)
+	@test -x $(VENV)-bench/bin/pip || $(PYTHON) -m venv $(VENV)-bench
+	@echo "Installing tengen and PyTorch in $(VENV)-bench (the first time takes several minutes) ..."
+	@$(VENV)-bench/bin/python -m pip install -q --disable-pip-version-check -e . torch==2.13.0 matplotlib
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache out
+	rm -rf $(VENV) $(VENV)-bench build .mypy_cache .pytest_cache .ruff_cache out

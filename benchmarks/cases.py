@@ -152,7 +152,7 @@ def _convolution(
     out = (size + stride - 1) // stride
     shapes = ((batch, ic, size, size), (oc, ic // groups, k, k), (batch, oc, out, out))
     flops = 2 * prod(shapes[2]) * prod(shapes[1][1:])
-    name = f"{ic}-{oc} {k}x{k}{f'/{stride}' * (stride > 1)}{' depthwise' * depthwise} {size}"
+    name = f"{ic}-{oc} {k}x{k}{f' s{stride}' * (stride > 1)}{' depthwise' * depthwise} {size}"
     arguments = {"form": form, "stride": stride, "padding": k // 2, "groups": groups}
     moved = ITEM * sum(map(prod, shapes))
     return Case(f"conv/{net}/b{batch}/{name} {form}", "conv", shapes, arguments, flops, moved, sample=sample)
@@ -182,12 +182,13 @@ NETWORKS = {
     "transformer": Network((8, 128, 512), 0, "adamw", (6_710_886_400, 18_522_046_464)),
     "lstm": Network((32, 32, 128), 0, "sgd", (1_879_048_192, 5_335_154_688)),
 }
+DEEP = ("resnet18", "resnet50", "mobilenetv2")
 
 
 def network(name: str, net: str, train: bool, sample: bool = False) -> Case:
     flops = NETWORKS[net].flops[train]
-    # Rounding grows on the way through many layers, more so on the way back.
-    tolerance = 2e-2 if train else 1e-3
+    # Rounding grows with depth. Float32 gradients of the deep ones are 1 to 5 % from those in float64, in PyTorch too.
+    tolerance = (0.1 if net in DEEP else 3e-3) if train else 1e-3
     arguments = {"network": net, "train": train}
     return Case(name, "network", (NETWORKS[net].input,), arguments, flops, 0, True, sample, tolerance)
 

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from .cases import Case
+from .machine import THREADS
 from .measure import Data, Trial
 
 Function = Callable[..., Any]
@@ -20,9 +21,18 @@ def version() -> str:
     return jax.__version__
 
 
+all_cores = True
+
+
+def set_threads(threads: int) -> None:
+    """JAX always uses all cores; on fewer, it is left out."""
+    global all_cores
+    all_cores = threads == THREADS
+
+
 def trials(case: Case, data: Data) -> Iterator[Trial]:
     """One trial, or none for a kind that is left out."""
-    if case.kind not in KINDS:
+    if case.kind not in KINDS or not all_cores:
         return
     function = jax.jit(KINDS[case.kind](case.arguments))
     inputs = [jax.device_put(array) for array in data.inputs]

@@ -361,3 +361,24 @@ def test_a_bias_is_added_by_the_convolution(bias, groups):
     types = [type_of(a) for a in (x, w, bias)]
     assert len(Partition(build(op, types)).order) == 1
     check(op, x, w, bias, want=convolved(x, w, 1, 1, 1, groups) + bias.reshape(1, 6, 1, 1), atol=1e-4)
+
+
+def test_results_keep_the_layout_that_a_kernel_chose():
+    """Batch norm over a channels-last tensor, cut into parts, neither stores x - mean nor turns to row-major."""
+    from tengen.compiler import compile_program
+    from tengen.compiler.view import View
+
+    x = channels_last(8, 16, 60, 40)
+    types = [type_of(x), *[Type("float32", (1, 16, 1, 1))] * 2, Type("weak_float", ())]
+    views = [View(t.shape, (1,) * len(t.shape)) for t in types]
+    views[0] = View(x.shape, tuple(s // 4 for s in x.strides))
+    views[1] = views[2] = View((1, 16, 1, 1), (16, 1, 1, 1))
+    plan = compile_program(build(BatchNorm(False), types), views)
+    assert plan.outputs[0].strides == tuple(s // 4 for s in x.strides)
+    assert sum(plan.allocations) < 2 * x.nbytes
+
+
+def test_row_major_gives_way_to_a_chosen_layout():
+    a, b = floats(2, 5, 4, 3), channels_last(2, 5, 4, 3)
+    (got,) = run_op(Elemwise("ADD"), a, b)
+    np.testing.assert_allclose(got, a + b)

@@ -97,6 +97,11 @@ class Elementwise(Op, abstract=True):
     """out[i] = f(a[i], b[i], …); operands broadcast."""
 
     @property
+    def cheap(self) -> bool:
+        """Whether computing it again costs less than writing and reading the result."""
+        return False
+
+    @property
     def adds(self) -> bool:
         """Whether f is a + b, so that one operand may be the bias of a contraction that computes the other."""
         return False

@@ -11,6 +11,7 @@ from ..plan import ITEM_BYTES, STATUS, Call, Launch, Placed, Plan
 from ..program import (
     Concat,
     Contraction,
+    Elementwise,
     Gather,
     Host,
     Node,
@@ -25,7 +26,7 @@ from ..targets.host import Target
 from ..view import View, contiguous, dense
 from . import memory
 from .loops import memory_order
-from .lower import COMPUTE, Emitter, Location, Operand, dense_like, meeting_dims, reshaped
+from .lower import COMPUTE, Emitter, Location, Operand, by_importance, dense_like, meeting_dims, reshaped
 from .partition import Group, Partition
 from .relayout import contract
 from .steps import HostStep, Step, Steps
@@ -66,15 +67,26 @@ class Scheduler(Steps):
         return self._plan()
 
     def _stored(self, group: Group) -> list[Value]:
-        """The group's values that somebody outside reads."""
+        """The group's values that somebody outside reads, but for those that readers compute again for themselves."""
         inside = set(group.nodes)
-        outputs = set(self.program.outputs)
-        return [
-            v
-            for node in group.nodes
-            for v in node.outputs
-            if v in outputs or any(user not in inside or self._needs_memory(user, v) for user in self.users.get(v, ()))
-        ]
+        found = []
+        for v in (v for node in group.nodes for v in node.outputs):
+            outside = [u for u in self.users.get(v, ()) if u not in inside or self._needs_memory(u, v)]
+            if v in self.program.outputs or (outside and not self._again(v, group, outside)):
+                found.append(v)
+            elif outside:
+                self.uniform.add(v)
+        return found
+
+    def _again(self, value: Value, group: Group, users: Sequence[Node]) -> bool:
+        """Whether users had better compute a value again: one cheap operation on at most one operand of its size."""
+        node = value.node
+        if node is None or not isinstance(node.op, Elementwise) or not node.op.cheap or group.passes[value] > 0:
+            return False
+        if any(not isinstance(u.op, (Elementwise, Reduction)) for u in users):
+            return False
+        loaded = [v for v in node.inputs if v not in self.uniform]
+        return not any(v in group.passes for v in loaded) and sum(v.shape == value.shape for v in loaded) <= 1
 
     @staticmethod
     def _needs_memory(user: Node, value: Value) -> bool:
@@ -86,11 +98,14 @@ class Scheduler(Steps):
             e.node(node)
         self.launch(e, group.axes or (), group.nodes[-1].op.name, self._store(e, self._stored(group), set()))
 
-    def _store(self, e: Emitter, values: Sequence[Value], written: set[int]) -> set[int]:
-        """Give values buffers, in the dim order of what the kernel loads, and store them there; returns all buffers
-        written.
+    def _store(
+        self, e: Emitter, values: Sequence[Value], written: set[int], like: Sequence[View] | None = None
+    ) -> set[int]:
+        """Give values buffers, in the dim order of what the kernel loads (or of `like`), and store them there.
+
+        Returns all buffers written.
         """
-        views = [v for v in e.loads() if values and len(v.shape) == values[0].ndim]
+        views = [v for v in e.loads() if values and len(v.shape) == values[0].ndim] if like is None else like
         for value in values:
             layout = dense_like(value.type, views)
             buffer = self.buffer(value.type)
@@ -150,21 +165,24 @@ class Scheduler(Steps):
             else:
                 later.append(node)
         stored = self._stored(group)
-        self._store(first, [v for v in stored if group.passes[v] == 0], written)
+        self._store(first, [v for v in stored if group.passes[v] == 0], written, self._operands(group))
         self.launch(first, axes, group.nodes[-1].op.name, written)
         for node in later:
             second.node(node)
         self.launch(second, (axis,), "combine", self._store(second, [v for v in stored if group.passes[v] > 0], set()))
 
+    def _operands(self, group: Group) -> list[View]:
+        """Where the operands of a group's full shape lie."""
+        inputs = [v for n in group.nodes for v in n.inputs if v not in group.passes and v.shape == group.shape]
+        return by_importance(self.locate(v).view for v in inputs if v not in self.uniform)
+
     def _cut(self, group: Group) -> tuple[int, int]:
         """The reduced axis to cut (the slowest in memory) and the number of parts, which divides it."""
-        views = [
-            self.locate(v).view.broadcast(group.shape)
-            for n in group.nodes
-            for v in n.inputs
-            if v not in group.passes and v.shape == group.shape
+        axes = [
+            d
+            for d in memory_order(group.shape, self._operands(group))
+            if d in (group.axes or ()) and group.shape[d] > 1
         ]
-        axes = [d for d in memory_order(group.shape, views) if d in (group.axes or ()) and group.shape[d] > 1]
         most = min(SPLIT_PARTS, prod(group.shape) // SPLIT_ELEMENTS)
         best = (axes[0], 1)
         for axis in axes:
@@ -204,14 +222,11 @@ class Scheduler(Steps):
         self.where[node.outputs[0]] = target
 
     def _base_layout(self, base: Value) -> View:
-        """The layout of the base, or for one without memory that of an input of the same shape (its gradient, most
-        likely).
-        """
-        candidates = (
-            [base]
-            if base not in self.uniform
-            else [v for v in self.program.inputs if v.shape == base.shape and v.ndim > 0]
-        )
+        """The dim order of the base, or for one without memory (zeros, as a rule) that of the input that is most like it."""
+        candidates = [base]
+        if base in self.uniform:
+            alike = [v for v in self.program.inputs if v.ndim == base.ndim > 0]
+            candidates = sorted(alike, key=lambda v: (v.shape != base.shape, -v.size))
         views = [self.locate(v).view for v in candidates[:1]]
         return View(base.shape, dense(base.shape, memory_order(base.shape, views)))
 

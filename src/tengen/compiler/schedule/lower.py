@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..kernel import Access, AccessNumbers, Instr, Nest
@@ -221,9 +221,8 @@ class Emitter:
         self("store", element, dtype=compute, attr=self.operand(Operand(target, dtype, layout)))
 
     def loads(self) -> list[View]:
-        """The views of what is loaded so far, those that move most first: they decide the order of the loops."""
-        views = [o.view for o in self.operands]
-        return sorted(views, key=lambda v: -sum(1 for s in v.strides if s))
+        """The views of what is loaded so far, the most important for the order of loops and results first."""
+        return by_importance(o.view for o in self.operands)
 
     def finish(
         self, reduced: Sequence[int], lanes: int, serial: Sequence[int] = ()
@@ -245,6 +244,18 @@ def reshaped(view: View, shape: tuple[int, ...]) -> View:
     result = view.reshape(shape)
     assert result is not None
     return result
+
+
+def by_importance(views: Iterable[View]) -> list[View]:
+    """Views that move along most dims first, and among them those that are not row-major: some kernel chose that layout,
+    while row-major is only where data come from.
+    """
+    return sorted(views, key=lambda v: (-sum(1 for s in v.strides if s), _descends(v)))
+
+
+def _descends(view: View) -> bool:
+    strides = [abs(s) for s, extent in zip(view.strides, view.shape, strict=True) if s and extent > 1]
+    return strides == sorted(strides, reverse=True)
 
 
 def dense_like(value: Type, views: Sequence[View]) -> View:

@@ -114,7 +114,9 @@ class Steps:
         serial: Sequence[int] = (),
         skip_for: int | None = None,
     ) -> None:
-        """Make a step of what an emitter has collected."""
+        """Make a step of what an emitter has collected; none if it writes nothing, as all readers compute it again."""
+        if not written:
+            return
         nest, loops, numbers = e.finish(reduced, self.target.lanes, serial)
         params, tiles = launch_parameters(nest, loops.extents, numbers)
         buffers = [

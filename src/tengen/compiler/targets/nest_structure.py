@@ -165,7 +165,9 @@ class Structure:
             apart = nest.accesses[access_number(instr)].steps[nest.lane] == "1"
             if not apart or any(nest.lane in self.varies[a] for a in instr.args[1:]):
                 return True
-            if self.lane_is_kept and self.is_full(i):
+            # Then all lanes write for one place of the reduced dims before the next, which only additions do not mind.
+            adds = isinstance(instr.attr, tuple) and instr.attr[1] == "add"
+            if self.lane_is_kept and self.is_full(i) and not adds:
                 return True
         return False
 

@@ -49,6 +49,10 @@ class Elemwise(Elementwise):
         return ROWS[self.mode]
 
     @property
+    def cheap(self) -> bool:
+        return self.row.instr in ("add", "sub", "mul", "neg", "max", "min", "relu")
+
+    @property
     def adds(self) -> bool:
         return self.mode == "ADD"
 
