@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .cases import FORMS
 from .requirements import REQUIREMENTS
 
 Row = dict[str, Any]
@@ -82,10 +83,8 @@ def group_of(row: Row) -> str:
     head, _, tail = row["name"].rpartition("/")
     if not head.startswith("conv/"):
         return head
-    kind = "depthwise " if "depthwise" in tail else ""
-    return (
-        f"{head} {kind}{tail[tail.rindex(' ', 0, -7) + 1 :] if tail.endswith('forward') else tail[tail.index('by ') :]}"
-    )
+    (form,) = (form for form in FORMS if tail.endswith(form))
+    return f"{head} {'depthwise ' * ('depthwise' in tail)}{form}"
 
 
 def by_group(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -172,7 +171,7 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     left.axvline(1, color="black", linewidth=0.8)
     left.set(xscale="log", xlabel="time of tengen / time of PyTorch", yticks=range(len(lines)), yticklabels=list(lines))
     right.axvline(1, color="black", linewidth=0.8)
-    right.set(xlim=(0, 1.3), xlabel="share of the limit: tengen (blue), PyTorch (orange)")
+    right.set(xlim=(0, None), xlabel="share of the limit: tengen (blue), PyTorch (orange)")
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=7)

@@ -1,0 +1,55 @@
+"""The benchmarks run and check what they measure. No time is looked at."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Imports a module of the benchmarks."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
+
+
+def test_cases_have_names_of_their_own_and_every_requirement_has_cases(benchmark):
+    cases = benchmark("cases").all_cases()
+    names = [case.name for case in cases]
+    assert len(set(names)) == len(names) > 400
+    spread = {"fastest": 1.0, "median": 1.0, "share_of_limit": 1.0}
+    frameworks = {"tengen": spread, "NumPy": spread}
+    rows = [{"name": name, "frameworks": frameworks, "ratios": {"PyTorch": spread}, "settings": {}} for name in names]
+    for requirement in benchmark("requirements").REQUIREMENTS:
+        assert requirement.reading(rows) is not None, requirement.title
+
+
+def test_agreement_can_fail(benchmark):
+    measure, case = benchmark("measure"), benchmark("cases").Case("x", "add", tolerance=1e-3)
+    right = np.arange(1, 101, dtype=np.float32)
+    one_wrong = right.copy()
+    one_wrong[7] += 1
+    assert measure.check(case, "peer", [right], [right]) == 0
+    for wrong in ([one_wrong], [np.full_like(right, np.nan)], [right[:-1]], [right, right]):
+        with pytest.raises(measure.Disagreement):
+            measure.check(case, "peer", wrong, [right])
+
+
+def test_a_run_writes_its_report(tmp_path):
+    pytest.importorskip("matplotlib")
+    some = ["overhead/*", "matmul/64", "conv/mobilenetv2/b1/960-960*", "network/lenet*", "startup/unseen*"]
+    command = [sys.executable, "-m", "benchmarks", *some, "--only-tengen", "--quick", "--rounds=2", "--seconds=0.001"]
+    done = subprocess.run([*command, f"--out={tmp_path}"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert results["failures"] == []
+    assert len(results["cases"]) == 5 + 1 + 3 + 2 + 2
+    assert all(row["frameworks"]["tengen"]["median"] >= 0 for row in results["cases"])
+    assert "overhead/add 100" in (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert (tmp_path / "results.png").stat().st_size > 10_000
