@@ -93,18 +93,14 @@ def main() -> int:
     frameworks = load(options)
     rounds = options.rounds or (5 if options.quick else 15)
     settings = measure.Options(rounds, options.seconds or (0.01 if options.quick else 0.05))
-    described = machine.description() | {
-        "peak": machine.peak_rate(options.threads),
-        "bandwidth": machine.copy_bandwidth(options.threads),
-    }
-    print(
-        f"{described['peak'] / 1e9:.0f} GFLOP/s, {described['bandwidth'] / 1e9:.1f} GB/s, {len(cases)} cases",
-        flush=True,
-    )
+    limits = machine.Limits(options.threads)
+    limits.read(1.0)
+    print(f"{limits.peak / 1e9:.0f} GFLOP/s, {limits.bandwidth / 1e9:.1f} GB/s, {len(cases)} cases", flush=True)
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     for number, case in enumerate(cases, 1):
         print(f"[{number}/{len(cases)}] {case.name}: ", end="", flush=True)
+        limits.read(0.05)
         others = machine.OtherProcesses()
         try:
             rows.append(run(case, frameworks, settings) | {"other_cores": others.cores()})
@@ -114,10 +110,10 @@ def main() -> int:
                 {"name": case.name, "error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
             )
             print(f"FAILED, {failed[-1]['error']}", flush=True)
-    measure.add_limits(rows, described["peak"], described["bandwidth"])
+    measure.add_limits(rows, limits.peak, limits.bandwidth)
     results = {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": described,
+        "machine": machine.description() | {"peak": limits.peak, "bandwidth": limits.bandwidth},
         "versions": {name: module.version() for name, module in frameworks.items()},
         "options": {"threads": options.threads, "rounds": rounds, "seconds": settings.seconds, "compile": not (options.no_compile or options.quick)},
         "cases": rows,

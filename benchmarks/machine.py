@@ -145,13 +145,8 @@ class ArithmeticPeak:
         return self.flops / best_seconds(lambda: self.run(threads), clock, budget)
 
 
-def peak_rate(threads: int) -> float:
-    """FLOP/s of float32 on registers, the best of a second."""
-    return ArithmeticPeak(Jit(host_target())).rate(threads, time.perf_counter, 1.0)
-
-
-def copy_bandwidth(threads: int) -> float:
-    """Bytes read and written per second by memcpy on `threads` threads, each with a part of a large array."""
+def copy_bandwidth(threads: int, budget: float) -> float:
+    """Bytes per second, read and written, of memcpy on `threads` threads, each with a part of a large array."""
     source, target = np.ones(COPY_BYTES, np.uint8), np.zeros(COPY_BYTES, np.uint8)
     part = COPY_BYTES // threads
 
@@ -159,7 +154,20 @@ def copy_bandwidth(threads: int) -> float:
         begin = thread * part
         ctypes.memmove(target.ctypes.data + begin, source.ctypes.data + begin, part)
 
-    return 2 * part * threads / best_seconds(lambda: list(POOL.map(copy, range(threads))), time.perf_counter, 1.0)
+    return 2 * part * threads / best_seconds(lambda: list(POOL.map(copy, range(threads))), time.perf_counter, budget)
+
+
+class Limits:
+    """Peak and bandwidth: the best of all readings, for other processes can only lower one."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads, self.arithmetic = threads, ArithmeticPeak(Jit(host_target()))
+        self.peak = self.bandwidth = 0.0
+
+    def read(self, seconds: float) -> None:
+        """Measure again, for about `seconds` each."""
+        self.peak = max(self.peak, self.arithmetic.rate(self.threads, time.perf_counter, seconds))
+        self.bandwidth = max(self.bandwidth, copy_bandwidth(self.threads, seconds))
 
 
 def description() -> dict[str, str | int]:
