@@ -100,10 +100,10 @@ def main() -> int:
     failed: list[dict[str, str]] = []
     for number, case in enumerate(cases, 1):
         print(f"[{number}/{len(cases)}] {case.name}: ", end="", flush=True)
-        limits.read(0.05)
+        peak = limits.read(0.05)
         others = machine.OtherProcesses()
         try:
-            rows.append(run(case, frameworks, settings) | {"other_cores": others.cores()})
+            rows.append(run(case, frameworks, settings) | {"other_cores": others.cores(), "peak_before": peak})
             print(summary(rows[-1]), flush=True)
         except Exception as error:  # whatever goes wrong in one case, the others are measured, and all is reported
             failed.append(

@@ -164,10 +164,12 @@ class Limits:
         self.threads, self.arithmetic = threads, ArithmeticPeak(Jit(host_target()))
         self.peak = self.bandwidth = 0.0
 
-    def read(self, seconds: float) -> None:
-        """Measure again, for about `seconds` each."""
-        self.peak = max(self.peak, self.arithmetic.rate(self.threads, time.perf_counter, seconds))
+    def read(self, seconds: float) -> float:
+        """Measure again, for about `seconds` each; the peak of this reading."""
+        peak = self.arithmetic.rate(self.threads, time.perf_counter, seconds)
+        self.peak = max(self.peak, peak)
         self.bandwidth = max(self.bandwidth, copy_bandwidth(self.threads, seconds))
+        return peak
 
 
 def description() -> dict[str, str | int]:

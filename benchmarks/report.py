@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .cases import FORMS
-from .requirements import REQUIREMENTS, share
+from .requirements import REQUIREMENTS, Requirement, share
 
 Row = dict[str, Any]
 QUIET = 0.1  # cores that other processes may take
@@ -41,7 +41,7 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         "Ratios are tengen's time over the peer's: the median of turns (quartiles), and that of the fastest turns; below 1 tengen "
         "is faster. The limit is the time that the peak allows for a case's arithmetic, or the copy bandwidth for its memory, "
-        "whichever is longer; what fits into caches can be above 100 %.",
+        "whichever is longer, both the best that was seen during the run; what fits into caches can be above 100 %.",
         *disturbance(rows),
     ]
     sections = [requirements(rows), groups(rows), failures(results["failures"]), table(rows)]
@@ -66,21 +66,19 @@ def requirements(rows: Sequence[Row]) -> list[str]:
     for wanted in REQUIREMENTS:
         reading = wanted.reading(rows)
         if reading is not None:
-            disturbed = wanted.what is share and reading > 1.02
-            met = (
-                "**peak too low**"
-                if disturbed
-                else (
-                    "meets the aim"
-                    if wanted.holds(reading, wanted.aim)
-                    else "met"
-                    if wanted.holds(reading, wanted.required)
-                    else "**missed**"
-                )
-            )
             sign = "≥" if not wanted.holds(0, wanted.required) else "≤"
-            lines.append(f"| {wanted.title} | {reading:.3g} | {sign} {wanted.required:g} | {wanted.aim:g} | {met} |")
+            lines.append(
+                f"| {wanted.title} | {reading:.3g} | {sign} {wanted.required:g} | {wanted.aim:g} | {verdict(wanted, reading)} |"
+            )
     return lines if len(lines) > 5 else []
+
+
+def verdict(wanted: Requirement, reading: float) -> str:
+    if wanted.what is share and reading > 1.02:
+        return "**peak too low**"  # nothing exceeds the real one: it was measured while others were at work
+    if wanted.holds(reading, wanted.aim):
+        return "meets the aim"
+    return "met" if wanted.holds(reading, wanted.required) else "**missed**"
 
 
 def group_of(row: Row) -> str:
