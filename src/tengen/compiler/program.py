@@ -46,8 +46,6 @@ class Type:
 class Op(metaclass=Interned):
     """An operation with its parameters. Immutable and interned: compare with `is`."""
 
-    amp: ClassVar[str] = "any"  # which precision autocast gives the inputs: "low", "high" or "any"
-
     if TYPE_CHECKING:  # the metaclass makes the objects
 
         def __init__(self, *parameters: Any, **named: Any) -> None: ...

@@ -116,16 +116,6 @@ class View:
         picks = [*range(rank), *axes]
         return self._remap(shape, picks, [step.get(d, 1) for d in range(rank)] + list(dilations))
 
-    def diagonal(self, axis1: int, axis2: int, extent: int) -> View:
-        """The elements whose indices along the two axes are equal; they become the last dim."""
-        keep = [d for d in range(len(self.shape)) if d not in (axis1, axis2)]
-
-        def along(numbers: tuple[int, ...]) -> tuple[int, ...]:
-            return (*(numbers[d] for d in keep), numbers[axis1] + numbers[axis2])
-
-        edges = tuple(replace(e, coefficients=along(e.coefficients)) for e in self.edges)
-        return replace(self, shape=(*(self.shape[d] for d in keep), extent), strides=along(self.strides), edges=edges)
-
     def reshape(self, shape: Sequence[int]) -> View | None:
         """The same elements in row-major order under another shape, or None if no strides can say that."""
         if tuple(shape) == self.shape:

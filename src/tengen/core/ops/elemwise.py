@@ -105,9 +105,6 @@ class Elemwise(Elementwise):
             return [None] * len(inputs)
         return self.row.grad(g, outputs[0], *inputs)
 
-    def has_gradient(self) -> bool:
-        return self.row.grad is not None
-
 
 class TypeCvt(Elementwise):
     """Converts to `dtype`; floats go to integers by truncation, saturating."""
