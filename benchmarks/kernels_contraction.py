@@ -20,8 +20,9 @@ from collections.abc import Iterator
 import numpy as np
 from machine import THREADS, ArithmeticPeak, Jit, Run, best_seconds
 
-from tengen.compiler.schedule.contraction import FLOAT32, Batch, Contraction, Loop, Nest, Unit, matmul, plan
+from tengen.compiler.schedule.contraction import FLOAT32, Contraction, Loop, Nest, Unit, plan
 from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
+from tengen.compiler.schedule.matmul import Batch, matmul
 from tengen.compiler.schedule.register_tile import MENU, RegisterTile
 from tengen.compiler.targets.host import host_target
 
@@ -111,7 +112,7 @@ def tile_problem(tile: RegisterTile) -> tuple[Contraction, int, int]:
     """A product whose operands stay in the level-1 cache, again and again; and the elements of A and B."""
     rows, k = 4 * tile.rows, 128
     nest = Nest((Loop(256),), (Loop(rows, a=k, c=tile.panel),), tile.panel, (Loop(k, 1, tile.panel),), b_panel=0)
-    runs, _ = plan(nest, tile, FLOAT32, packed=True, out_size=rows * tile.panel)
+    runs, _ = plan([nest], tile, FLOAT32, packed=True, out_size=rows * tile.panel)
     return Contraction(None, None, (tile.panel, 1), rows * tile.panel, runs), rows * k, k * tile.panel
 
 

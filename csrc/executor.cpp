@@ -20,6 +20,11 @@ struct Buffer {
     bool donated = false;
 };
 
+bool is_joined(const std::variant<Launch, Host>& step) {
+    const Launch* launch = std::get_if<Launch>(&step);
+    return launch && launch->joined;
+}
+
 // Runs without the GIL while it lives, unless the plan is too short to be worth it.
 class ReleasedGil {
   public:
@@ -51,7 +56,7 @@ class Execution {
 
   private:
     void accept_donations(size_t donate);
-    void launch(const Launch& step);
+    size_t launch(size_t first);
     void call(const Host& step);
     Value value_at(const Place& place);
     [[noreturn]] void raise_status() const;
@@ -93,15 +98,32 @@ void Execution::bind(size_t donate) {
     base_[plan_.status_slot()] = reinterpret_cast<std::byte*>(&status_);
 }
 
-void Execution::launch(const Launch& step) {
-    if (step.tiles == 0 || is_donated(step.skip_if)) return;
-    SmallArray<void*, 16> pointers(step.buffers.size());
-    for (size_t i = 0; i < step.buffers.size(); ++i) pointers[i] = base_[step.buffers[i].slot] + step.buffers[i].offset;
-    if (step.tiles > 1 && step.work > kPoolWork) {
-        ThreadPool::instance().run(step.kernel, pointers.data(), step.params.data(), step.tiles);
-    } else {
-        step.kernel(pointers.data(), step.params.data(), 0, step.tiles);
+// Runs the launch and those that are joined to it; returns the number of the next step.
+size_t Execution::launch(size_t first) {
+    size_t next = first, pointer_count = 0;
+    do {
+        pointer_count += std::get<Launch>(plan_.steps[next++]).buffers.size();
+    } while (next < plan_.steps.size() && is_joined(plan_.steps[next]));
+
+    SmallArray<void*, 32> pointers(pointer_count);
+    SmallArray<Job, 8> jobs(next - first);
+    void** buffers = pointers.data();
+    size_t count = 0;
+    int64_t tiles = 0, work = 0;
+    for (size_t i = first; i < next; ++i) {
+        const Launch& step = std::get<Launch>(plan_.steps[i]);
+        if (step.tiles == 0 || is_donated(step.skip_if)) continue;
+        jobs[count++] = {step.kernel, buffers, step.params.data(), step.tiles};
+        for (const Place& place : step.buffers) *buffers++ = base_[place.slot] + place.offset;
+        tiles += step.tiles;
+        work += step.work;
     }
+    if (tiles > 1 && work > kPoolWork) {
+        ThreadPool::instance().run(jobs.data(), count);
+    } else {
+        for (size_t i = 0; i < count; ++i) jobs[i].run(0, jobs[i].tiles);
+    }
+    return next;
 }
 
 void Execution::call(const Host& step) {
@@ -118,13 +140,14 @@ void Execution::call(const Host& step) {
 
 void Execution::run() {
     ReleasedGil gil(plan_.work > kReleaseGilWork);
-    for (const auto& step : plan_.steps) {
-        if (const Launch* kernel = std::get_if<Launch>(&step)) {
-            launch(*kernel);
-        } else {
+    for (size_t i = 0; i < plan_.steps.size();) {
+        if (const Host* host = std::get_if<Host>(&plan_.steps[i])) {
             gil.acquire();
-            call(std::get<Host>(step));
+            call(*host);
             gil.release();
+            ++i;
+        } else {
+            i = launch(i);
         }
     }
     gil.acquire();

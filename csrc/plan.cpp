@@ -98,10 +98,11 @@ class Checker {
 };
 
 void init_launch(Launch* self, uintptr_t address, const BufferPlaces& buffers, std::vector<int64_t> params,
-                 int64_t tiles, int64_t work, int64_t skip_if) {
+                 int64_t tiles, int64_t work, int64_t skip_if, bool joined) {
     if (!address) throw nb::value_error("Launch: the kernel's address is 0");
     if (tiles < 0) throw nb::value_error("Launch: a negative number of tiles");
-    new (self) Launch{reinterpret_cast<Kernel>(address), places(buffers), std::move(params), tiles, work, skip_if};
+    new (self)
+        Launch{reinterpret_cast<Kernel>(address), places(buffers), std::move(params), tiles, work, skip_if, joined};
 }
 
 void init_host(Host* self, nb::callable function, const TypedPlaces& inputs, const TypedPlaces& outputs) {
@@ -154,7 +155,7 @@ int plan_clear(PyObject* self) {
 void bind_plan(nb::module_& module) {
     nb::class_<Launch>(module, "Launch", "A Plan's step that runs a kernel over its tiles.")
         .def("__init__", init_launch, nb::arg("address"), nb::arg("buffers"), nb::arg("params"), nb::arg("tiles"),
-             nb::arg("work"), nb::arg("skip_if") = -1)
+             nb::arg("work"), nb::arg("skip_if") = -1, nb::arg("joined") = false)
         .def_prop_ro("tiles", [](const Launch& l) { return l.tiles; })
         .def_prop_ro("work", [](const Launch& l) { return l.work; });
 

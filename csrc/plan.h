@@ -28,6 +28,7 @@ struct Launch {
     int64_t tiles;
     int64_t work;     // about bytes moved plus arithmetic operations
     int64_t skip_if;  // the slot whose donation makes this step needless, or -1
+    bool joined;      // may run at the same time as the launch before
 };
 
 struct Host {

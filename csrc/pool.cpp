@@ -126,17 +126,19 @@ ThreadPool& ThreadPool::instance() {
 
 void ThreadPool::renew_after_fork() { current_ = new ThreadPool(current_.load()->threads_); }
 
-void ThreadPool::run(Kernel kernel, void** buffers, const int64_t* params, int64_t tiles) {
+void ThreadPool::run(const Job* jobs, size_t count) {
     std::unique_lock lock(owner_, std::try_to_lock);
     const int threads = threads_;
-    if (!lock || threads == 1) return kernel(buffers, params, 0, tiles);
+    if (!lock || threads == 1) {
+        for (size_t i = 0; i < count; ++i) jobs[i].run(0, jobs[i].tiles);
+        return;
+    }
     if (workers_.empty()) start();
 
-    kernel_ = kernel;
-    buffers_ = buffers;
-    params_ = params;
-    tiles_ = tiles;
-    grain_ = std::max<int64_t>(tiles / (threads * kGrains), 1);
+    jobs_ = jobs;
+    tiles_ = 0;
+    for (size_t i = 0; i < count; ++i) tiles_ += jobs[i].tiles;
+    grain_ = std::max<int64_t>(tiles_ / (threads * kGrains), 1);
     next_.store(0, std::memory_order_relaxed);
     open_ = true;
     ++epoch_;
@@ -150,10 +152,17 @@ void ThreadPool::run(Kernel kernel, void** buffers, const int64_t* params, int64
 }
 
 void ThreadPool::work() {
+    const Job* job = jobs_;
+    int64_t first = 0;  // of the job's tiles
     for (;;) {
-        const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
+        int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
         if (begin >= tiles_) return;
-        kernel_(buffers_, params_, begin, std::min(begin + grain_, tiles_));
+        for (const int64_t end = std::min(begin + grain_, tiles_); begin < end;) {
+            while (begin >= first + job->tiles) first += job++->tiles;
+            const int64_t stop = std::min(end, first + job->tiles);
+            job->run(begin - first, stop - first);
+            begin = stop;
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-// Owns the worker threads that share the tiles of one kernel launch at a time.
+// Owns the worker threads that share the tiles of one kernel launch, or of several independent ones, at a time.
 #pragma once
 
 #include <atomic>
@@ -13,14 +13,24 @@ namespace tengen {
 // The cores that this process may use: its affinity mask and its cgroup's quota.
 int available_cores();
 
+// The tiles of one kernel launch.
+struct Job {
+    Kernel kernel;
+    void** buffers;
+    const int64_t* params;
+    int64_t tiles;
+
+    void run(int64_t begin, int64_t end) const { kernel(buffers, params, begin, end); }
+};
+
 class ThreadPool {
   public:
     // One for each process: after a fork the child gets a fresh one, because threads are not inherited.
     static ThreadPool& instance();
 
-    // Runs all tiles and returns when they are done. The caller works too; it works alone if another thread has the
-    // pool.
-    void run(Kernel kernel, void** buffers, const int64_t* params, int64_t tiles);
+    // Runs all tiles of all jobs, in any order, and returns when they are done. The caller works too; it works alone if
+    // another thread has the pool.
+    void run(const Job* jobs, size_t count);
 
     int threads() const { return threads_; }
     // The number of threads that work on a launch, the caller among them.
@@ -42,10 +52,8 @@ class ThreadPool {
     std::vector<std::thread> workers_;
     std::atomic<int> threads_;
 
-    // The launch. Written only while `open_` is false and no worker is inside.
-    Kernel kernel_ = nullptr;
-    void** buffers_ = nullptr;
-    const int64_t* params_ = nullptr;
+    // The jobs, whose tiles are counted through. Written only while `open_` is false and no worker is inside.
+    const Job* jobs_ = nullptr;
     int64_t tiles_ = 0;
     int64_t grain_ = 1;
 

@@ -132,6 +132,7 @@ class Launch:
         tiles: int,
         work: int,
         skip_if: int = -1,
+        joined: bool = False,
     ) -> None: ...
     @property
     def tiles(self) -> int: ...

@@ -80,7 +80,7 @@ def run(
     """The result of a contraction of the logical arrays `a` and `b` (any strides), as an array of the logical `shape`.
 
     `out`: what the result buffer holds before; the buffer lies between guards that must stay untouched. `backwards`:
-    run the tiles one by one, last first, as threads may do.
+    run the tiles, and launches that may run together, last first, as threads may do.
     """
     guard = 64
     margin = np.full(guard, 77, dtype)
@@ -94,7 +94,11 @@ def run(
         prepared = [before_unreadable_page(x) for x in prepared]
     workspace = np.full(contraction.workspace, 0x7F, np.uint8)
     held = {"a": prepared[0], "b": prepared[1], "bias": bias, "workspace": workspace, "out": result}
-    for launch in contraction.launches:
+    launches = list(contraction.launches)
+    together = sum(launch.joined for launch in launches) + 1
+    if backwards:
+        launches[:together] = reversed(launches[:together])
+    for launch in launches:
         (address,) = compile_kernels([launch.kernel], target)
         kernel = KERNEL(address)
         buffers = (ctypes.c_void_p * len(launch.buffers))(*[held[name].ctypes.data for name in launch.buffers])

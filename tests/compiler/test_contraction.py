@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from contraction_harness import from_bits, host_targets, materialise, run, to_bits, unit_of
 
-from tengen.compiler.schedule.contraction import Batch, Storage, contiguous, matmul
+from tengen.compiler.schedule.contraction import Storage, contiguous
 from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
+from tengen.compiler.schedule.matmul import Batch, matmul
 from tengen.compiler.targets.host import Target
 
 TARGETS = host_targets()
@@ -233,6 +234,10 @@ SHAPES = [
     ConvShape(2, 8, 7, 6, 12, 3, 3, padding=(1, 1), groups=4),
     ConvShape(2, 6, 9, 8, 34, 3, 2, stride=(2, 1), padding=(1, 0), groups=2),
     ConvShape(2, 4, 6, 6, 8, 3, 3, padding=(1, 1), groups=4),
+    ConvShape(2, 37, 9, 8, 37, 3, 3, padding=(1, 1), groups=37),
+    ConvShape(1, 80, 7, 7, 80, 3, 3, stride=(2, 2), padding=(1, 1), groups=80),
+    ConvShape(2, 19, 11, 12, 19, 5, 3, stride=(1, 2), padding=(2, 0), dilation=(1, 2), groups=19),
+    ConvShape(2, 20, 9, 7, 21, 3, 3, stride=(2, 2), padding=(1, 1)),
     ConvShape(1, 2, 4, 5, 3, 2, 3, padding=(4, 5)),
     ConvShape(1, 2, 5, 4, 3, 1, 1, stride=(4, 6), padding=(1, 1)),
     ConvShape(0, 2, 5, 4, 3, 1, 1),
@@ -240,19 +245,26 @@ SHAPES = [
 
 
 @EVERY_TARGET
+@pytest.mark.parametrize("in_place", [True, False], ids=["in place", "padded copy"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_convolution(target, shape):
+def test_convolution(target, shape, in_place):
     s = shape
     x, w, dy = floats(s.n, s.ic, s.h, s.w), floats(s.oc, s.ic_group, s.kh, s.kw), floats(s.n, s.oc, s.oh, s.ow)
     y, dx, dw = reference(x, w, dy, s)
-    assert_close(run(conv_forward(s, unit_of(target)), target, x, w, y.shape), y)
-    assert_close(run(conv_by_data(s, unit_of(target)), target, dy, w, dx.shape), dx)
-    assert_close(run(conv_by_weight(s, unit_of(target)), target, x, dy, dw.shape), dw)
+    unit, options = unit_of(target), {"in_place": in_place}
+    assert_close(run(conv_forward(s, unit, **options), target, x, w, y.shape), y)
+    assert_close(run(conv_by_data(s, unit, **options), target, dy, w, dx.shape), dx)
+    assert_close(run(conv_by_weight(s, unit, **options), target, x, dy, dw.shape), dw)
 
 
 @pytest.mark.parametrize(
     "shape",
-    [ConvShape(3, 6, 70, 67, 17, 3, 3, padding=(1, 1)), ConvShape(2, 4, 120, 90, 8, 5, 5, stride=(2, 1), groups=2)],
+    [
+        ConvShape(3, 6, 70, 67, 17, 3, 3, padding=(1, 1)),
+        ConvShape(3, 16, 70, 67, 17, 3, 3, padding=(1, 1)),
+        ConvShape(2, 4, 120, 90, 8, 5, 5, stride=(2, 1), groups=2),
+        ConvShape(3, 18, 70, 67, 18, 3, 3, padding=(1, 1), groups=18),
+    ],
 )
 def test_weight_gradient_of_large_images_is_blocked(shape):
     s = shape
@@ -322,8 +334,17 @@ def test_relayout_recognises_what_needs_no_copy():
     assert problem.a.shape == (2, 5, 6, 16)
     assert problem.a.is_view((480, 1, 96, 16))
     assert not problem.a.is_view(contiguous((2, 16, 5, 6)))
-    padded = conv_forward(ConvShape(2, 16, 5, 6, 32, 3, 3, padding=(1, 1)), unit_of(WIDEST))
+    same = ConvShape(2, 16, 5, 6, 32, 3, 3, padding=(1, 1))
+    assert conv_forward(same, unit_of(WIDEST)).a.is_view((480, 1, 96, 16))
+    padded = conv_forward(same, unit_of(WIDEST), in_place=False)
     assert padded.a.shape == (2, 7, 8, 16) and not padded.a.is_view((480, 1, 96, 16))
+
+
+def test_parts_at_the_border_may_run_together():
+    s = ConvShape(2, 16, 9, 9, 32, 3, 3, padding=(1, 1))
+    launches = conv_forward(s, unit_of(WIDEST)).launches
+    assert len(launches) == 9 and [launch.joined for launch in launches] == [False] + [True] * 8
+    assert sum(launch.work for launch in launches) == 2 * 2 * 16 * 32 * (3 * 9 - 2) ** 2  # no zero is multiplied
 
 
 def test_relayout_strides_walk_the_source():

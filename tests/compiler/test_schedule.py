@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from plans import run_op, type_of
 
-from tengen.compiler.program import Type, build
+from tengen.compiler import compile_program
+from tengen.compiler.program import Composite, Type, build
+from tengen.compiler.schedule import memory
 from tengen.compiler.schedule.partition import Partition
+from tengen.compiler.view import contiguous
 from tengen.core import gradient
 from tengen.core.ops.conv import Conv2d
 from tengen.core.ops.elemwise import Elemwise, TypeCvt, Where
@@ -382,3 +385,54 @@ def test_row_major_gives_way_to_a_chosen_layout():
     a, b = floats(2, 5, 4, 3), channels_last(2, 5, 4, 3)
     (got,) = run_op(Elemwise("ADD"), a, b)
     np.testing.assert_allclose(got, a + b)
+
+
+def launches(op, *arrays):
+    """Of each launch of a Plan, whether it may run at the same time as the one before."""
+    types = [type_of(a) for a in arrays]
+    return [step.joined for step in compile_program(build(op, types), [contiguous(a.shape) for a in arrays]).steps]
+
+
+class Both(Composite):
+    """Two sums of unlike shapes; `chained`: the second one of the first one's result."""
+
+    chained: bool
+
+    def expand(self, x, y):
+        first = Reduce("SUM", (1,))(x)
+        return first, Reduce("SUM", (0,))(first if self.chained else y)
+
+
+def test_independent_launches_are_joined():
+    x, y = floats(30, 40), floats(50)
+    assert launches(Both(False), x, y) == [False, True]
+    assert launches(Both(True), x, y) == [False, False]
+    np.testing.assert_allclose(run_op(Both(False), x, y)[1], y.sum(0), rtol=1e-5)
+
+
+def test_what_a_launch_may_overwrite_is_not_read_at_the_same_time():
+    class Step:
+        def __init__(self, reads, writes):
+            self.joined, self.reads, self.writes = False, [(b, None) for b in reads], [(b, None) for b in writes]
+
+    def joined(donated, *steps):
+        memory.join(steps, donated)
+        return [step.joined for step in steps]
+
+    assert joined({}, Step([0], [2]), Step([1], [3])) == [False, True]
+    assert joined({}, Step([0], [2]), Step([2], [3])) == [False, False]
+    assert joined({}, Step([2], [3]), Step([0], [2])) == [False, False]
+    assert joined({}, Step([0], [2]), Step([1], [2])) == [False, False]
+    assert joined({3: 0}, Step([0], [2]), Step([1], [3])) == [False, False]
+    assert joined({}, Step([0], [2]), Step([1], [3]), Step([3], [4]), Step([0], [5])) == [False, True, False, True]
+
+
+def test_memory_is_not_shared_within_joined_launches():
+    class Step:
+        def __init__(self, reads, writes, joined):
+            self.joined, self.reads, self.writes = joined, [(b, None) for b in reads], [(b, None) for b in writes]
+
+    for joined in (False, True):
+        steps = [Step([0], [1], False), Step([1], [], joined), Step([0], [2], joined)]
+        slots, _ = memory.assign(steps, [64, 64, 64], 1, [])
+        assert (slots[1] == slots[2]) is not joined

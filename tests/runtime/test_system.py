@@ -52,6 +52,27 @@ def test_blocks_are_aligned_and_apart(bytes: int) -> None:
         assert (tensor._array() == i).all()
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("sizes", [(10, 3), (5 * TILE + 1, 9 * TILE, 7), (1, 3 * TILE, 0, 40 * TILE, 2 * TILE + 5)])
+def test_joined_launches_run_each_tile_once(toy: Toy, sizes: tuple[int, ...], threads: int) -> None:
+    """y += x for several y in one go: a tile that ran twice, or not at all, would show."""
+    descs, count = [rt.Descriptor("float32", (n,)) for n in sizes], len(sizes)
+    doubled = [toy.launch("add", (i, i, count + i), desc) for i, desc in enumerate(descs)]
+    more = [toy.launch("add", (count + i, i, count + i), desc, joined=i > 0) for i, desc in enumerate(descs)]
+    outputs = tuple((count + i, 0, desc) for i, desc in enumerate(descs))
+    plan = rt.Plan(count, tuple(4 * n for n in sizes), doubled + more, outputs)
+    rt.set_hooks(compile=lambda op, descs: plan)
+    arrays = [np.arange(n) for n in sizes]
+    before = rt.get_num_threads()
+    rt.set_num_threads(threads)
+    try:
+        got = rt.apply(object(), *map(Tensor, arrays))
+    finally:
+        rt.set_num_threads(before)
+    for x, y in zip(arrays, got, strict=True):
+        np.testing.assert_array_equal(y._array(), 3 * x)
+
+
 def test_changing_shapes_do_not_grow_the_cache_without_bound(toy: Toy) -> None:
     rt.release_cached()
     base = rt.memory_stats()["reserved"]

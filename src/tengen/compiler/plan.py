@@ -32,6 +32,7 @@ class Launch:
     work: int
     name: str
     skip_if_donated: int | None = None
+    joined: bool = False  # may run at the same time as the launch before
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def to_runtime(plan: Plan, device: str) -> _rt.Plan:
         if isinstance(step, Launch):
             buffers = tuple((status if slot == STATUS else slot, offset) for slot, offset in step.buffers)
             skip = -1 if step.skip_if_donated is None else step.skip_if_donated
-            steps.append(_rt.Launch(step.address, buffers, step.params, step.tiles, step.work, skip))
+            steps.append(_rt.Launch(step.address, buffers, step.params, step.tiles, step.work, skip, step.joined))
         else:
             assert isinstance(step, Call)
             steps.append(_rt.Host(step.function, tuple(map(describe, step.inputs)), tuple(map(describe, step.outputs))))

@@ -4,19 +4,19 @@ A `Contraction` is pure description: what layout each operand must have (a `Rela
 fuses with what produces the operand), the launches to run in order, and how the result lies in memory. Sizes of tiles,
 blocks of k and the number of splits follow from the problem alone, so results do not depend on the number of threads.
 
-Here are the parts that all problems share and `matmul`; `schedule/convolution.py` has the three forms of a convolution.
+Here are the parts that all problems share; `matmul.py` and `convolution.py` say what they are for each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from math import prod
+from typing import NamedTuple
 
-from ..targets.contraction import MAX_BLOCK_ROWS, PARAMETERS, ContractionKernel, SumKernel
+from ..targets.contraction import MAX_BLOCK_ROWS, PARAMETERS, SUM_TILE, ContractionKernel, SumKernel
 from ..targets.storage import KINDS
 from ..vector import BITS
-from .register_tile import RegisterTile, choose
+from .register_tile import RegisterTile
 
 BLOCK_ROWS = 240
 """Rows of C in one launch tile, at most; a multiple of most tiles' rows."""
@@ -34,17 +34,13 @@ MAX_TILES = 64
 """Launch tiles wanted at most: enough to balance many threads."""
 MASKED_LANES = 16
 """Vectors of at least so many lanes (AVX-512) load under a mask at no cost; others read padded panels instead."""
-PACK_ROWS = 64
-PACK_SIZE = 1 << 14
-"""B is packed into panels where C has at least PACK_ROWS rows and B at least PACK_SIZE elements."""
 SPLIT_TILES = 16
 """A blocked k is split until there are this many launch tiles, if there is work for them."""
 SPLIT_BLOCKS = 4
 """Blocks of k in one split, at least: each split writes and reads a result."""
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """The vector unit that kernels are planned for: 32-bit lanes of a vector and number of vector registers."""
 
     lanes: int
@@ -55,8 +51,7 @@ class Unit:
         return self.lanes * 32 // BITS[KINDS[dtype][1]]
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """A coordinate of the source as a function of the physical index.
 
     position = offset + sum(coefficients[i] * index[i]). It counts only where 0 <= position < limit, and moves dimension
@@ -70,8 +65,7 @@ class Axis:
     scale: int = 1
 
 
-@dataclass(frozen=True)
-class Relayout:
+class Relayout(NamedTuple):
     """An operand's physical buffer, C-contiguous of `shape`.
 
     Each element is one of the source, or 0 where an axis is out of range.
@@ -111,11 +105,11 @@ class Relayout:
         return all(extent == 1 or move == stride for extent, move, stride in moves)
 
 
-@dataclass(frozen=True)
-class Launch:
+class Launch(NamedTuple):
     """One kernel run.
 
     buffers: what the kernel is given, in order, by name: a, b, bias, workspace, out. work: floating-point operations.
+    joined: it may run at the same time as the one before.
     """
 
     kernel: ContractionKernel | SumKernel
@@ -123,10 +117,10 @@ class Launch:
     params: tuple[int, ...]
     tiles: int
     work: int
+    joined: bool = False
 
 
-@dataclass(frozen=True)
-class Contraction:
+class Contraction(NamedTuple):
     """How to compute one sum of products.
 
     a, b: the layouts that the operands must have; None: used as they are, with the strides that the problem was given.
@@ -146,8 +140,7 @@ class Contraction:
         return sum(launch.work for launch in self.launches)
 
 
-@dataclass(frozen=True)
-class Loop:
+class Loop(NamedTuple):
     """One loop and how far a step of it moves in A, B, C and the bias (elements)."""
 
     extent: int
@@ -157,12 +150,12 @@ class Loop:
     bias: int = 0
 
 
-@dataclass(frozen=True)
-class Nest:
+class Nest(NamedTuple):
     """A contraction over physical buffers: its loops, slowest first.
 
     Once merged, there are at most two batch, three row and three k loops. b_panel: elements from one panel of B to the
-    next. offsets: of A, B and C.
+    next. offsets: of A, B and C. a_columns: A has the columns too, side by side, as in the depthwise convolution: C[m, n] =
+    sum over k of A[m, k, n] * B[k, n].
     """
 
     batch: tuple[Loop, ...]
@@ -171,10 +164,10 @@ class Nest:
     k: tuple[Loop, ...]
     b_panel: int
     offsets: tuple[int, int, int] = (0, 0, 0)
+    a_columns: bool = False
 
 
-@dataclass(frozen=True)
-class Storage:
+class Storage(NamedTuple):
     """Storage dtypes of the operands, and what the kernel does besides: add to C, start from a bias."""
 
     a: str = "float32"
@@ -204,7 +197,7 @@ def merge(loops: Sequence[Loop]) -> tuple[Loop, ...]:
             continue
         outer = merged[-1] if merged else None
         if outer and all(getattr(outer, x) == loop.extent * getattr(loop, x) for x in ("a", "b", "c", "bias")):
-            merged[-1] = replace(loop, extent=outer.extent * loop.extent)
+            merged[-1] = loop._replace(extent=outer.extent * loop.extent)
         else:
             merged.append(loop)
     return tuple(merged) or (Loop(1),)
@@ -222,8 +215,7 @@ def packed_columns(n: int, panel: int) -> int:
 # -- from a nest to launches -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Grid:
+class _Grid(NamedTuple):
     """How the work is cut: see the parameters of the kernel with the same names."""
 
     k1_block: int
@@ -240,27 +232,52 @@ class _Grid:
 
 
 def plan(
-    nest: Nest, tile: RegisterTile, storage: Storage, packed: bool, out_size: int, whole: bool = True
+    nests: Sequence[Nest], tile: RegisterTile, storage: Storage, packed: bool, out_size: int
 ) -> tuple[tuple[Launch, ...], int]:
-    """The launches that compute `nest` with this register tile, and the bytes of workspace they need.
+    """The launches that compute `nests` with this register tile, and the bytes of workspace they need.
 
-    packed: B is packed into panels. whole: the nest writes all of the result's `out_size` elements, so the sum may go
-    through a workspace.
+    nests: together they write each of the result's `out_size` elements, and none twice. packed: B is packed into panels.
     """
-    nest = replace(nest, batch=merge(nest.batch), rows=merge(nest.rows), k=_merge_k(nest.k))
-    if len(nest.batch) > 2 or len(nest.rows) > 3 or len(nest.k) > 3:
-        raise ValueError(f"a contraction has at most 2 batch, 3 row and 3 k loops, got {nest}")
-    if not (extent(nest.batch) and extent(nest.rows) and nest.columns):
+    nests = [n._replace(batch=merge(n.batch), rows=merge(n.rows), k=_merge_k(n.k)) for n in nests]
+    if any(len(n.batch) > 2 or len(n.rows) > 3 or len(n.k) > 3 for n in nests):
+        raise ValueError(f"a contraction has at most 2 batch, 3 row and 3 k loops, got {nests}")
+    nests = [n for n in nests if extent(n.batch) and extent(n.rows) and n.columns]
+    if not nests:
         return (), 0
+    main = max(nests, key=_multiply_adds)
     narrow = KINDS[storage.out][0] != KINDS[storage.out][1]
-    may_use_workspace = whole and not storage.accumulate
-    blocked = _needs_blocks(nest, tile, storage) and (may_use_workspace or not narrow)
-    grid = _grid(nest, tile, blocked, may_use_workspace)
-    through_workspace = grid.splits > 1 or (blocked and narrow)
-    kernel = ContractionKernel(
+    may_split = not storage.accumulate
+    blocked = _needs_blocks(main, tile, storage) and (may_split or not narrow)
+    splits = _splits(main, nests, tile) if blocked and may_split else 1
+    through_workspace = splits > 1 or (blocked and narrow)
+    result = "workspace" if through_workspace else "out"
+    buffers = ("a", "b", result, *(("bias",) if storage.bias else ()))
+    launches: list[Launch] = []
+    for nest in nests:
+        grid = _grid(nest, tile, blocked, splits)
+        kernel = _kernel(nest, tile, storage, packed, blocked)
+        if through_workspace:
+            kernel = kernel._replace(c=_wide(storage.out))
+        params = _params(nest, tile, grid, blocked, out_size)
+        tiles, work = extent(nest.batch) * grid.tiles, 2 * _multiply_adds(nest)
+        launches.append(Launch(kernel, buffers, params, tiles, work, joined=bool(launches)))
+    if not through_workspace:
+        return tuple(launches), 0
+    total = SumKernel(_wide(storage.out), storage.out, tile.lanes)
+    sum_tiles = -(-out_size // SUM_TILE)
+    adding = Launch(total, ("workspace", "out"), (out_size, splits), sum_tiles, splits * out_size)
+    return (*launches, adding), splits * out_size * BITS[KINDS[storage.out][1]] // 8
+
+
+def _multiply_adds(nest: Nest) -> int:
+    return extent(nest.batch) * extent(nest.rows) * nest.columns * extent(nest.k)
+
+
+def _kernel(nest: Nest, tile: RegisterTile, storage: Storage, packed: bool, blocked: bool) -> ContractionKernel:
+    return ContractionKernel(
         a=storage.a,
         b=storage.b,
-        c=_wide(storage.out) if through_workspace else storage.out,
+        c=storage.out,
         rows=tile.rows,
         vectors=tile.vectors,
         lanes=tile.lanes,
@@ -269,22 +286,13 @@ def plan(
         blocked=blocked,
         accumulate=storage.accumulate,
         bias=storage.bias,
+        a_columns=nest.a_columns,
         a_unit=nest.k[-1].a == 1,
         a_adjacent=nest.rows[-1].a == 1 and nest.rows[-1].extent % tile.rows == 0,
         packed=packed,
+        b_dense=nest.k[-1].b == tile.panel,
         masked=nest.columns % tile.panel != 0,
     )
-    work = 2 * extent(nest.batch) * extent(nest.rows) * nest.columns * extent(nest.k)
-    result = "workspace" if through_workspace else "out"
-    buffers = ("a", "b", result, *(("bias",) if storage.bias else ()))
-    tiles = extent(nest.batch) * grid.tiles
-    launch = Launch(kernel, buffers, _params(nest, tile, grid, blocked, out_size), tiles, work)
-    if not through_workspace:
-        return (launch,), 0
-    total = SumKernel(_wide(storage.out), storage.out, tile.lanes)
-    sum_tiles = -(-out_size // SumKernel.TILE)
-    adding = Launch(total, ("workspace", "out"), (out_size, grid.splits), sum_tiles, grid.splits * out_size)
-    return (launch, adding), grid.splits * out_size * BITS[KINDS[storage.out][1]] // 8
 
 
 def _merge_k(loops: tuple[Loop, ...]) -> tuple[Loop, ...]:
@@ -311,17 +319,33 @@ def _inner_loops(nest: Nest, blocked: bool) -> int:
     return max(1, len(nest.k) - 1) if blocked else len(nest.k)
 
 
-def _grid(nest: Nest, tile: RegisterTile, blocked: bool, may_split: bool) -> _Grid:
-    """Cut the work into launch tiles: by blocks of rows; then, until there are enough, by splits of k, groups of
+def _splits(main: Nest, nests: Sequence[Nest], tile: RegisterTile) -> int:
+    """In how many parts the sum over a blocked k is computed, to have enough launch tiles; the same for all nests, none
+    of which may have an empty part."""
+    around = extent(main.batch) * -(-extent(main.rows) // BLOCK_ROWS)
+    wanted = -(-min(_wanted_tiles(main, tile), SPLIT_TILES) // around)
+    blocks = [_k_blocks(nest)[1] for nest in nests]
+    splits = max(1, min(wanted, max(blocks) // SPLIT_BLOCKS))
+    while any((splits - 1) * -(-count // splits) >= count for count in blocks):
+        splits -= 1
+    return splits
+
+
+def _wanted_tiles(nest: Nest, tile: RegisterTile) -> int:
+    rows, columns = extent(nest.rows), packed_columns(nest.columns, tile.panel) * tile.panel
+    loads = rows * columns if nest.a_columns else rows + columns
+    work = extent(nest.batch) * extent(nest.k) * (2 * rows * columns + LOAD_WORK * loads)
+    return max(1, min(MAX_TILES, work // TILE_WORK))
+
+
+def _grid(nest: Nest, tile: RegisterTile, blocked: bool, splits: int) -> _Grid:
+    """Cut the work into launch tiles: by splits of k and blocks of rows; then, until there are enough, by groups of
     panels, and fewer rows."""
-    rows, batch, k = extent(nest.rows), extent(nest.batch), extent(nest.k)
+    rows, batch = extent(nest.rows), extent(nest.batch)
     panels = packed_columns(nest.columns, tile.panel)
-    columns = panels * tile.panel
-    work = batch * k * (2 * rows * columns + LOAD_WORK * (rows + columns))
-    wanted = max(1, min(MAX_TILES, work // TILE_WORK))
+    wanted = _wanted_tiles(nest, tile)
+    k1_block, blocks = _k_blocks(nest) if blocked else (_k_loops(nest, blocked)[1].extent, 1)
     row_blocks = -(-rows // BLOCK_ROWS)
-    wanted_splits = -(-min(wanted, SPLIT_TILES) // (batch * row_blocks)) if may_split else 1
-    k1_block, splits, blocks_per_split = _k_cuts(nest, wanted_splits, blocked)
     groups = min(panels, -(-wanted // (batch * row_blocks * splits)))
     if splits == 1:
         row_blocks = max(row_blocks, min(-(-rows // tile.rows), -(-wanted // (batch * groups))))
@@ -331,7 +355,7 @@ def _grid(nest: Nest, tile: RegisterTile, blocked: bool, may_split: bool) -> _Gr
     return _Grid(
         k1_block=k1_block,
         splits=splits,
-        blocks_per_split=blocks_per_split,
+        blocks_per_split=-(-blocks // splits),
         panels_per_group=panels_per_group,
         panel_groups=-(-panels // panels_per_group),
         rows_per_block=rows_per_block,
@@ -339,17 +363,12 @@ def _grid(nest: Nest, tile: RegisterTile, blocked: bool, may_split: bool) -> _Gr
     )
 
 
-def _k_cuts(nest: Nest, wanted_splits: int, blocked: bool) -> tuple[int, int, int]:
-    """(turns of k1 in a block, splits, blocks in a split)."""
-    k0, k1, *inner = _k_loops(nest, blocked)
-    if not blocked:
-        return k1.extent, 1, 1
+def _k_blocks(nest: Nest) -> tuple[int, int]:
+    """(turns of k1 in a block, blocks)."""
+    k0, k1, *inner = _k_loops(nest, True)
     steps = LONG_BLOCK_K if nest.k[-1].a == 1 else BLOCK_K
-    k1_block = max(1, min(k1.extent, steps // extent(inner)))
-    blocks = k0.extent * -(-k1.extent // k1_block)
-    splits = max(1, min(wanted_splits, blocks // SPLIT_BLOCKS))
-    blocks_per_split = -(-blocks // splits)
-    return k1_block, -(-blocks // blocks_per_split), blocks_per_split
+    k1_block = max(1, min(k1.extent, steps // max(1, extent(inner))))
+    return k1_block, k0.extent * -(-k1.extent // k1_block)
 
 
 def _k_loops(nest: Nest, blocked: bool) -> tuple[Loop, Loop, Loop, Loop]:
@@ -371,7 +390,7 @@ def _params(nest: Nest, tile: RegisterTile, grid: _Grid, blocked: bool, out_size
         "b1": b1.extent,
         "b_panel": nest.b_panel,
         "c_split": out_size,
-        **{name: getattr(grid, name) for name in grid.__dataclass_fields__},
+        **{name: getattr(grid, name) for name in grid._fields},
         **{f"{x}_offset": offset for x, offset in zip("abc", nest.offsets, strict=True)},
         **{f"k{i}": loop.extent for i, loop in enumerate(k)},
         **{f"{x}_b{i}": getattr(loop, x) for i, loop in enumerate((b0, b1)) for x in ("a", "b", "c", "bias")},
@@ -379,128 +398,3 @@ def _params(nest: Nest, tile: RegisterTile, grid: _Grid, blocked: bool, out_size
         **{f"{x}_k{i}": getattr(loop, x) for i, loop in enumerate(k) for x in "ab"},
     }
     return tuple(numbers[name] for name in PARAMETERS)
-
-
-# -- matrix products ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch dimension of a matmul; stride 0 broadcasts."""
-
-    extent: int
-    a: int
-    b: int
-
-
-def matmul(
-    m: int,
-    k: int,
-    n: int,
-    a_strides: tuple[int, int],
-    b_strides: tuple[int, int],
-    unit: Unit,
-    batch: Sequence[Batch] = (),
-    storage: Storage = FLOAT32,
-    may_transpose: bool = True,
-) -> Contraction:
-    """out[..., m, n] = a[..., m, k] @ b[..., k, n].
-
-    a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch,
-    k, n), in that order, also where the operands change roles: with `may_transpose`, few rows times a transposed b (`x
-    @ w.T`) is computed as out.T = b.T @ a.T, which spares the copy of b; then `out_strides` says that out is stored
-    transposed.
-
-        >>> matmul(64, 400, 120, (400, 1), (120, 1), Unit(16, 32)).out_strides
-        (120, 1)
-    """
-    batch = tuple(batch)
-    if may_transpose and n > 1 and b_strides[1] != 1 and not storage.bias and 2 * m * (n + k) <= n * k:
-        flipped = replace(storage, a=storage.b, b=storage.a)
-        mirror = tuple(Batch(x.extent, x.b, x.a) for x in batch)
-        turned = matmul(n, k, m, b_strides[::-1], a_strides[::-1], unit, mirror, flipped, may_transpose=False)
-        a, b = (relayout and _transposed_source(relayout, len(batch)) for relayout in (turned.b, turned.a))
-        exchange = {"a": "b", "b": "a"}
-        strides = (*turned.out_strides[:-2], turned.out_strides[-1], turned.out_strides[-2])
-        launches = [replace(x, buffers=tuple(exchange.get(name, name) for name in x.buffers)) for x in turned.launches]
-        return replace(turned, a=a, b=b, out_strides=strides, launches=tuple(launches))
-    return _matmul(m, k, n, a_strides, b_strides, unit, batch, storage)
-
-
-def _matmul(
-    m: int,
-    k: int,
-    n: int,
-    a_strides: tuple[int, int],
-    b_strides: tuple[int, int],
-    unit: Unit,
-    batch: tuple[Batch, ...],
-    storage: Storage,
-) -> Contraction:
-    out_shape = (*(x.extent for x in batch), m, n)
-    out_strides = contiguous(out_shape)
-    loops = [Loop(x.extent, x.a, x.b, c) for x, c in zip(batch, out_strides, strict=False)]
-    rows = [Loop(m, a=a_strides[0], c=n)]
-    own, a_relayout, b_relayout, a_k = len(loops), None, None, a_strides[1]
-    while own and loops[own - 1].b == 0 and len(merge([*loops[own - 1 :], *rows])) <= 3:
-        own -= 1  # a loop over which B does not change is a loop over more rows
-    expand = len(merge(loops[:own])) > 2
-    if expand:
-        a_relayout = _copy_of_a(out_shape[:-1], k)
-        loops = [replace(loop, a=step) for loop, step in zip(loops, contiguous(a_relayout.shape), strict=False)]
-        rows, a_k = [Loop(m, a=k, c=n)], 1
-    else:
-        rows, loops = [*loops[own:], *rows], loops[:own]
-    run = None if a_k == 1 else extent(rows) if a_strides[0] == 1 else 1
-    tile = choose(extent(rows), n, unit.lanes_of(storage.out), unit.registers, run)
-    b_panel, b_k = tile.panel, b_strides[0]
-    if expand or must_pack(extent(rows), k, n, b_strides, tile, unit):
-        kept = [expand or loop.b != 0 for loop in loops]
-        looped = [loop.extent if keep else 1 for loop, keep in zip(loops, kept, strict=True)]
-        b_relayout = pack_columns(looped, k, n, tile.panel, len(batch))
-        steps = contiguous(b_relayout.shape)
-        loops = [replace(loop, b=step if keep else 0) for loop, step, keep in zip(loops, steps, kept, strict=False)]
-        b_panel, b_k = k * tile.panel, tile.panel
-    nest = Nest(tuple(loops), tuple(rows), n, (Loop(k, a_k, b_k),), b_panel)
-    out_size = prod(out_shape)
-    launches, workspace = plan(nest, tile, storage, b_relayout is not None, out_size)
-    return Contraction(a_relayout, b_relayout, out_strides, out_size, launches, workspace)
-
-
-def must_pack(rows: int, k: int, n: int, b_strides: tuple[int, int], tile: RegisterTile, unit: Unit) -> bool:
-    """Whether B is copied into panels.
-
-    It is where a row of B is not contiguous, where its tail needs masked loads that the machine lacks, and where it
-    is read so often that the copy pays for itself (the rows of a panel, if far apart, miss the caches).
-    """
-    if n > 1 and b_strides[1] != 1:
-        return True
-    if unit.lanes < MASKED_LANES and n % tile.panel:
-        return True
-    return rows >= PACK_ROWS and n > tile.panel and k * n >= PACK_SIZE
-
-
-def _copy_of_a(rows: tuple[int, ...], k: int) -> Relayout:
-    """A contiguous copy of a source of (*rows, k), broadcast dimensions written out."""
-    shape = (*rows, k)
-    return Relayout(shape, tuple(Axis(i, size, _unit_vector(len(shape), i)) for i, size in enumerate(shape)))
-
-
-def pack_columns(batch: Sequence[int], k: int, n: int, panel: int, source_batch: int) -> Relayout:
-    """[*batch, panels, k, panel] of a source of (*batch, k, n); columns past n are 0."""
-    shape = (*batch, packed_columns(n, panel), k, panel)
-    rank = len(shape)
-    axes = [Axis(i, extent, _unit_vector(rank, i)) for i, extent in enumerate(batch)]
-    axes.append(Axis(source_batch, k, _unit_vector(rank, rank - 2)))
-    column = tuple({rank - 3: panel, rank - 1: 1}.get(i, 0) for i in range(rank))
-    return Relayout(shape, (*axes, Axis(source_batch + 1, n, column)))
-
-
-def _unit_vector(rank: int, position: int) -> tuple[int, ...]:
-    return tuple(int(i == position) for i in range(rank))
-
-
-def _transposed_source(relayout: Relayout, batch: int) -> Relayout:
-    """The same physical buffer from a source whose last two dimensions are exchanged."""
-    exchange = {batch: batch + 1, batch + 1: batch}
-    return replace(relayout, axes=tuple(replace(axis, dim=exchange.get(axis.dim, axis.dim)) for axis in relayout.axes))

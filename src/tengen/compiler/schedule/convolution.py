@@ -1,34 +1,45 @@
 """The three forms of a convolution as contractions: forward, by data (gradient of the input), by weight.
 
-All operands are channels-last in memory, the input zero-padded, so that the row of an output pixel and the taps of the
-kernel are loops over the input with fixed strides and nothing is unfolded (no im2col). Logical dimensions, which the
+All operands are channels-last in memory, so that the row of an output pixel and the taps of the kernel are loops over the
+input with fixed strides and nothing is unfolded (no im2col). Pixels at the border see fewer taps: they are parts of their
+own, or the input is copied with zeros around it. Logical dimensions, which the
 relayouts' sources have: x (n, ic, h, w), w (oc, ic / groups, kh, kw), y and dy (n, oc, oh, ow). A grouped convolution
 is a batch loop over its groups.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
 from math import gcd, prod
+from typing import NamedTuple
 
+from ..view import View
+from .borders import Line
 from .contraction import (
     FLOAT32,
     Axis,
     Contraction,
-    Launch,
     Loop,
     Nest,
     Relayout,
     Storage,
     Unit,
     contiguous,
-    must_pack,
     packed_columns,
     plan,
 )
+from .matmul import must_pack
 from .register_tile import RegisterTile, choose
 
 Pair = tuple[int, int]
+
+NO_MARGINS = ((0, 0), (0, 0))
+MAX_PARTS = 9
+"""Parts that see different taps, at most; where there would be more, the input is copied with zeros around it."""
+MIN_ROWS = 16
+"""Rows of a part of the gradient by weight, at least."""
 
 
 @dataclass(frozen=True)
@@ -76,118 +87,111 @@ class ConvShape:
 
     @property
     def is_depthwise(self) -> bool:
-        """One input channel for each group: not worth a contraction but a map over channels."""
-        return self.groups > 1 and self.ic_group == 1
+        """One channel for each group, in and out: all channels are columns, of the input too."""
+        return self.groups > 1 and self.ic == self.groups == self.oc
 
 
-def conv_forward(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32) -> Contraction:
-    """y from a = x and b = w; with storage.bias, plus a bias of (oc,). y is stored channels-last."""
-    s = shape
-    x, (x_n, x_h, x_w, _) = _padded_input(s)
-    tile = choose(s.n * s.oh * s.ow, s.oc_group, unit.lanes_of(storage.out), unit.registers)
-    weights = _pack_weights(s, "oc", tile.panel)
-    group, panel, tap_h, tap_w, channel, _ = contiguous(weights.shape)
-    y_strides = contiguous((s.n, s.oh, s.ow, s.oc))
-    steps = (x_n, x_h * s.stride[0], x_w * s.stride[1])
-    nest = Nest(
-        batch=(Loop(s.groups, s.ic_group, group, s.oc_group, bias=s.oc_group),),
-        rows=tuple(Loop(e, a=a, c=c) for e, a, c in zip((s.n, s.oh, s.ow), steps, y_strides, strict=False)),
-        columns=s.oc_group,
-        k=(
-            Loop(s.kh, x_h * s.dilation[0], tap_h),
-            Loop(s.kw, x_w * s.dilation[1], tap_w),
-            Loop(s.ic_group, 1, channel),
-        ),
-        b_panel=panel,
-    )
-    return _finish(nest, tile, storage, x, weights, (s.n, s.oc, s.oh, s.ow), (0, 3, 1, 2))
+def conv_forward(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True) -> Contraction:
+    """y from a = x and b = w; with storage.bias, plus a bias of (oc,). y is stored channels-last.
+
+    in_place: x is channels-last already, and so better not copied to pad it.
+    """
+    return _slide(shape, [[_phase(shape, d)] for d in (0, 1)], "oc", unit, storage, in_place)
 
 
-def conv_by_data(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32) -> Contraction:
+def conv_by_data(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True) -> Contraction:
     """dx from a = dy and b = w, stored channels-last.
 
     Along one dimension dx[i] = sum of dy[o] w[r] over the (o, r) with o * stride + r * dilation - padding = i. For all
     i of one phase, i = phase + stride * q, these are every step-th tap from some first one, and o falls by a constant
     from tap to tap: a stride-1 contraction of dy, one for each phase, without inserting zeros.
     """
-    s = shape
-    phases_h = [_phase(s.h, s.kh, s.stride[0], s.padding[0], s.dilation[0], i) for i in range(min(s.stride[0], s.h))]
-    phases_w = [_phase(s.w, s.kw, s.stride[1], s.padding[1], s.dilation[1], i) for i in range(min(s.stride[1], s.w))]
-    margins = _margins(phases_h, s.oh), _margins(phases_w, s.ow)
-    dy = _channels_last((s.n, s.oc, s.oh, s.ow), margins)
-    dy_n, dy_h, dy_w, _ = contiguous(dy.shape)
-    rows = s.n * phases_h[0].extent * phases_w[0].extent
-    tile = choose(rows, s.ic_group, unit.lanes_of(storage.out), unit.registers)
-    weights = _pack_weights(s, "ic", tile.panel)
-    group, panel, tap_h, tap_w, channel, _ = contiguous(weights.shape)
-    dx_n, dx_h, dx_w, _ = contiguous((s.n, s.h, s.w, s.ic))
-    parts = []
-    for ph in phases_h:
-        for pw in phases_w:
-            a_offset = (ph.first_source + margins[0][0]) * dy_h + (pw.first_source + margins[1][0]) * dy_w
-            b_offset = ph.first_tap * tap_h + pw.first_tap * tap_w
-            nest = Nest(
-                batch=(Loop(s.groups, s.oc_group, group, s.ic_group),),
-                rows=(
-                    Loop(s.n, a=dy_n, c=dx_n),
-                    Loop(ph.extent, a=dy_h, c=dx_h * s.stride[0]),
-                    Loop(pw.extent, a=dy_w, c=dx_w * s.stride[1]),
-                ),
-                columns=s.ic_group,
-                k=(
-                    Loop(ph.taps, -ph.source_step * dy_h, ph.tap_step * tap_h),
-                    Loop(pw.taps, -pw.source_step * dy_w, pw.tap_step * tap_w),
-                    Loop(s.oc_group, 1, channel),
-                ),
-                b_panel=panel,
-                offsets=(a_offset, b_offset, ph.first * dx_h + pw.first * dx_w),
-            )
-            whole = len(phases_h) * len(phases_w) == 1
-            parts.append(_finish(nest, tile, storage, dy, weights, (s.n, s.ic, s.h, s.w), (0, 3, 1, 2), whole=whole))
-    return replace(parts[0], launches=_joined(parts), workspace=max(part.workspace for part in parts))
+    return _slide(shape, [_phases(shape, d) for d in (0, 1)], "ic", unit, storage, in_place)
 
 
-def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32) -> Contraction:
-    """dw from a = x and b = dy, stored as (kh, kw, ic / groups, oc)."""
+def _slide(
+    s: ConvShape,
+    phases: Sequence[Sequence[_Phase]],
+    columns: str,
+    unit: Unit,
+    storage: Storage,
+    in_place: bool,
+) -> Contraction:
+    """A window slides over an image: forward (columns "oc"), and by data ("ic"), where each phase of dx is such a window."""
+    (n_in, size_in), (n_out, size_out) = (s.ic, (s.h, s.w)), (s.oc, (s.oh, s.ow))
+    if columns == "ic":
+        (n_in, size_in), (n_out, size_out) = (n_out, size_out), (n_in, size_in)
+    margins = [_margins(lines, in_place) for lines in phases]
+    image = _channels_last((s.n, n_in, *size_in), margins)
+    a_n, *a_steps, _ = contiguous(image.shape)
+    lanewise = s.is_depthwise
+    groups, width, depth = (1, n_out, 1) if lanewise else (s.groups, n_out // s.groups, n_in // s.groups)
+    rows = s.n * prod(lines[0].line.rows for lines in phases)
+    tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, lanewise=lanewise)
+    weights = _pack_weights(s, columns, tile.panel)
+    group, panel, *tap_steps, channel, _ = contiguous(weights.shape)
+    c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))
+    spans = [_spans(phases[d], margins[d], a_steps[d], tap_steps[d], c_steps[d]) for d in (0, 1)]
+    if in_place and len(spans[0]) * len(spans[1]) > MAX_PARTS:
+        return _slide(s, phases, columns, unit, storage, in_place=False)
+    parts = [
+        Nest(
+            batch=(Loop(groups, depth, group, width, bias=width),),
+            rows=(Loop(s.n, a=a_n, c=c_n), h.rows, w.rows),
+            columns=width,
+            k=(h.taps, w.taps, Loop(depth, 1, channel)),
+            b_panel=panel,
+            offsets=_sum(h.offsets, w.offsets),
+            a_columns=lanewise,
+        )
+        for h, w in product(*spans)
+    ]
+    return _finish(parts, tile, storage, image, weights, (s.n, n_out, *size_out), (0, 3, 1, 2))
+
+
+def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True) -> Contraction:
+    """dw from a = x and b = dy, stored as (kh, kw, ic / groups, oc).
+
+    Here a row is a tap of the window, and the outputs, over which it sums, are the steps.
+    """
     s = shape
-    x, (x_n, x_h, x_w, _) = _padded_input(s)
-    rows = s.kh * s.kw * s.ic_group
-    run = s.ic_group * (s.kw if s.groups == 1 and s.dilation[1] == 1 else 1)
-    tile = choose(rows, s.oc_group, unit.lanes_of(storage.out), unit.registers, run)
-    pack = must_pack(rows, s.n * s.oh * s.ow, s.oc_group, (s.oc, 1), tile, unit)
-    dy = _pack_gradient(s, tile.panel) if pack else _channels_last((s.n, s.oc, s.oh, s.ow), ((0, 0), (0, 0)))
+    turned = [[_turned(_phase(s, d))] for d in (0, 1)]
+    in_place = in_place and s.ic_group >= MIN_ROWS and prod(len(p.line.cuts()) for (p,) in turned) <= MAX_PARTS
+    margins = [_margins(lines, in_place) for lines in turned]
+    x = _channels_last((s.n, s.ic, s.h, s.w), margins)
+    x_n, *x_steps, _ = contiguous(x.shape)
+    lanewise = s.is_depthwise
+    groups, width, depth = (1, s.oc, 1) if lanewise else (s.groups, s.oc_group, s.ic_group)
+    rows = s.kh * s.kw * depth
+    run = None if lanewise else depth * (s.kw if s.groups == 1 and s.dilation[1] == 1 and not in_place else 1)
+    tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, run, lanewise)
+    pack = not lanewise and must_pack(rows, s.n * s.oh * s.ow, width, (s.oc, 1), tile, unit)
+    dy = _pack_gradient(s, tile.panel) if pack else _channels_last((s.n, s.oc, s.oh, s.ow), NO_MARGINS)
     if pack:
-        group, panel, dy_n, dy_h, dy_w, _ = contiguous(dy.shape)
+        group, panel, dy_n, *dy_steps, _ = contiguous(dy.shape)
     else:
-        (dy_n, dy_h, dy_w, _), group, panel = contiguous(dy.shape), s.oc_group, tile.panel
-    dw_strides = contiguous((s.kh, s.kw, s.ic_group, s.oc))
-    nest = Nest(
-        batch=(Loop(s.groups, s.ic_group, group, s.oc_group),),
-        rows=(
-            Loop(s.kh, a=x_h * s.dilation[0], c=dw_strides[0]),
-            Loop(s.kw, a=x_w * s.dilation[1], c=dw_strides[1]),
-            Loop(s.ic_group, a=1, c=dw_strides[2]),
-        ),
-        columns=s.oc_group,
-        k=(
-            Loop(s.n, x_n, dy_n),
-            Loop(s.oh, x_h * s.stride[0], dy_h),
-            Loop(s.ow, x_w * s.stride[1], dy_w),
-        ),
-        b_panel=panel,
-    )
-    return _finish(nest, tile, storage, x, dy, (s.oc, s.ic_group, s.kh, s.kw), (3, 2, 0, 1), packed=pack)
+        (dy_n, *dy_steps, _), group, panel = contiguous(dy.shape), width, tile.panel
+    *c_steps, c_channel, _ = contiguous((s.kh, s.kw, depth, s.oc))
+    spans = [_spans(turned[d], margins[d], x_steps[d], dy_steps[d], c_steps[d]) for d in (0, 1)]
+    parts = [
+        Nest(
+            batch=(Loop(groups, depth, group, width),),
+            rows=(h.rows, w.rows, Loop(depth, a=1, c=c_channel)),
+            columns=width,
+            k=(Loop(s.n, x_n, dy_n), h.taps, w.taps),
+            b_panel=panel,
+            offsets=_sum(h.offsets, w.offsets),
+            a_columns=lanewise,
+        )
+        for h, w in product(*spans)
+    ]
+    return _finish(parts, tile, storage, x, dy, (s.oc, s.ic_group, s.kh, s.kw), (3, 2, 0, 1), packed=pack)
 
 
 # -- layouts -----------------------------------------------------------------------------------------------------------
 
 
-def _padded_input(s: ConvShape) -> tuple[Relayout, tuple[int, ...]]:
-    x = _channels_last((s.n, s.ic, s.h, s.w), ((s.padding[0], s.padding[0]), (s.padding[1], s.padding[1])))
-    return x, contiguous(x.shape)
-
-
-def _channels_last(shape: tuple[int, int, int, int], margins: tuple[Pair, Pair]) -> Relayout:
+def _channels_last(shape: tuple[int, int, int, int], margins: Sequence[Pair]) -> Relayout:
     """(n, h + margins, w + margins, c) of a source of (n, c, h, w)."""
     n, c, h, w = shape
     (top, bottom), (left, right) = margins
@@ -205,6 +209,10 @@ def _channels_last(shape: tuple[int, int, int, int], margins: tuple[Pair, Pair])
 def _pack_weights(s: ConvShape, columns: str, panel: int) -> Relayout:
     """[groups, panels, kh, kw, k, panel] of w (oc, ic / groups, kh, kw); `columns` ("oc" or "ic") become the panels,
     the other one is k."""
+    taps = (Axis(2, s.kh, (0, 0, 1, 0, 0, 0)), Axis(3, s.kw, (0, 0, 0, 1, 0, 0)))
+    if s.is_depthwise:
+        channels = Axis(0, s.oc, (0, panel, 0, 0, 0, 1))
+        return Relayout((1, packed_columns(s.oc, panel), s.kh, s.kw, 1, panel), (channels, *taps))
     n, k = (s.oc_group, s.ic_group) if columns == "oc" else (s.ic_group, s.oc_group)
     column, depth = (0, panel, 0, 0, 0, 1), (0, 0, 0, 0, 1, 0)
     oc, ic = (column, depth) if columns == "oc" else (depth, column)
@@ -212,8 +220,7 @@ def _pack_weights(s: ConvShape, columns: str, panel: int) -> Relayout:
         Axis(0, s.groups, (1, 0, 0, 0, 0, 0), scale=s.oc_group),
         Axis(0, s.oc_group, oc),
         Axis(1, s.ic_group, ic),
-        Axis(2, s.kh, (0, 0, 1, 0, 0, 0)),
-        Axis(3, s.kw, (0, 0, 0, 1, 0, 0)),
+        *taps,
     )
     return Relayout((s.groups, packed_columns(n, panel), s.kh, s.kw, k, panel), axes)
 
@@ -232,7 +239,7 @@ def _pack_gradient(s: ConvShape, panel: int) -> Relayout:
 
 
 def _finish(
-    nest: Nest,
+    parts: list[Nest],
     tile: RegisterTile,
     storage: Storage,
     a: Relayout,
@@ -240,52 +247,94 @@ def _finish(
     shape: tuple[int, int, int, int],
     order: tuple[int, int, int, int],
     packed: bool = True,
-    whole: bool = True,
 ) -> Contraction:
     """The contraction whose result has the logical `shape`; its dimension d is the physical dimension order[d]."""
     physical = [0] * 4
     for dim, position in enumerate(order):
         physical[position] = shape[dim]
     strides = contiguous(physical)
-    launches, workspace = plan(nest, tile, storage, packed, prod(shape), whole)
+    launches, workspace = plan(parts, tile, storage, packed, prod(shape))
     return Contraction(a, b, tuple(strides[position] for position in order), prod(shape), launches, workspace)
 
 
-# -- phases of a strided gradient --------------------------------------------------------------------------------------
+# -- one dimension of a window -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Phase:
-    """Positions first, first + stride, ... of dx along one dimension: taps first_tap + t * tap_step, sources
-    first_source + q - t * source_step."""
+class _Phase(NamedTuple):
+    """The rows of a line lie at first, first + step, ... of the result; its steps are the taps first_tap + t * tap_step."""
 
+    line: Line
     first: int
-    extent: int
-    taps: int
+    step: int
     first_tap: int
     tap_step: int
-    first_source: int
-    source_step: int
 
 
-def _phase(size: int, kernel: int, stride: int, padding: int, dilation: int, first: int) -> _Phase:
-    extent = len(range(first, size, stride))
+class _Span(NamedTuple):
+    """Rows that see the same steps, as loops; offsets: of A, B and C."""
+
+    rows: Loop
+    taps: Loop
+    offsets: tuple[int, int, int]
+
+
+def _phase(s: ConvShape, dim: int) -> _Phase:
+    """Outputs and taps of the forward convolution over the input."""
+    size, out, kernel = ((s.h, s.oh, s.kh), (s.w, s.ow, s.kw))[dim]
+    return _Phase(Line(size, -s.padding[dim], out, s.stride[dim], kernel, s.dilation[dim]), 0, 1, 0, 1)
+
+
+def _turned(phase: _Phase) -> _Phase:
+    """Rows and steps exchanged."""
+    size, base, rows, row_step, taps, tap_step = phase.line
+    return phase._replace(line=Line(size, base, taps, tap_step, rows, row_step))
+
+
+def _phases(s: ConvShape, dim: int) -> list[_Phase]:
+    """Inputs and taps of the gradient by data over dy: one line for each remainder of the position by the stride."""
+    size, out, kernel = ((s.h, s.oh, s.kh), (s.w, s.ow, s.kw))[dim]
+    stride, padding, dilation = s.stride[dim], s.padding[dim], s.dilation[dim]
     step = stride // gcd(stride, dilation)
-    tap = next((r for r in range(min(step, kernel)) if (first + padding - r * dilation) % stride == 0), None)
-    if tap is None:
-        return _Phase(first, extent, 0, 0, 0, 0, 0)
-    taps = len(range(tap, kernel, step))
-    source = (first + padding - tap * dilation) // stride
-    return _Phase(first, extent, taps, tap, step, source, step * dilation // stride)
+    phases = []
+    for first in range(min(stride, size)):
+        rows = len(range(first, size, stride))
+        tap = next((r for r in range(min(step, kernel)) if (first + padding - r * dilation) % stride == 0), None)
+        if tap is None:  # no tap meets these inputs
+            phases.append(_Phase(Line(out, 0, rows, 1, 0, 1), first, stride, 0, 0))
+            continue
+        source = (first + padding - tap * dilation) // stride
+        line = Line(out, source, rows, 1, len(range(tap, kernel, step)), -(step * dilation // stride))
+        phases.append(_Phase(line, first, stride, tap, step))
+    return phases
 
 
-def _margins(phases: list[_Phase], size: int) -> Pair:
-    """Zeros that must stand before and after `size` elements so that no phase reads outside."""
-    used = [phase for phase in phases if phase.taps]
-    low = min((phase.first_source - (phase.taps - 1) * phase.source_step for phase in used), default=0)
-    high = max((phase.first_source + phase.extent - 1 for phase in used), default=0)
-    return max(0, -low), max(0, high - size + 1)
+def _margins(phases: Sequence[_Phase], in_place: bool) -> Pair:
+    """Zeros that must stand before and after the source so that no line sees outside; none where lines are cut."""
+    if in_place:
+        return 0, 0
+    before, after = zip(*(phase.line.margins for phase in phases), strict=True)
+    return max(before), max(after)
 
 
-def _joined(parts: list[Contraction]) -> tuple[Launch, ...]:
-    return tuple(launch for part in parts for launch in part.launches)
+def _spans(phases: Sequence[_Phase], margins: Pair, a: int, b: int, c: int) -> list[_Span]:
+    """The cuts of all lines as loops over operands that move by a, b and c for one position, tap and result."""
+    spans = []
+    for phase in phases:
+        line = phase.line.within(*margins)
+        for cut in line.cuts():
+            source = line.position(cut.row, cut.tap) if cut.taps else 0
+            tap, result = phase.first_tap + cut.tap * phase.tap_step, phase.first + cut.row * phase.step
+            rows = Loop(cut.rows, a=line.row_step * a, c=phase.step * c)
+            taps = Loop(cut.taps, line.tap_step * a, phase.tap_step * b)
+            spans.append(_Span(rows, taps, (source * a, tap * b, result * c)))
+    return spans
+
+
+def _sum(x: tuple[int, int, int], y: tuple[int, int, int]) -> tuple[int, int, int]:
+    return x[0] + y[0], x[1] + y[1], x[2] + y[2]
+
+
+def is_channels_last(image: View) -> bool:
+    """Whether an image of (n, c, h, w) lies densely with its channels side by side."""
+    n, c, h, w = image.shape
+    return _channels_last((n, c, h, w), NO_MARGINS).is_view(image.strides)

@@ -261,9 +261,10 @@ class Scheduler(Steps):
         places = [self.in_memory(v) for v in self.program.outputs]
         count = len(self.program.inputs)
         kept = [buffer for buffer, _ in places if buffer >= count]
+        donated = {} if self.checks else memory.donations(self.steps, self.program, self.where, places)
+        memory.join(self.steps, donated)
         slots, allocations = memory.assign(self.steps, self.bytes, count, kept)
         addresses = dict(zip(map(id, self.sources), compile_kernels(self.sources, self.target), strict=True))
-        donated = {} if self.checks else memory.donations(self.steps, self.program, self.where, places)
         steps: list[Launch | Call] = []
         for step in self.steps:
             if isinstance(step, HostStep):
@@ -275,9 +276,8 @@ class Scheduler(Steps):
                 (b, 0) if b == STATUS else (slots[b][0], slots[b][1] + offset) for b, offset in step.buffers
             )
             skip = slots[step.skip_for][0] if step.skip_for in donated else None
-            steps.append(
-                Launch(addresses[id(step.source)], buffers, step.params, step.tiles, step.work, step.name, skip)
-            )
+            address, joined = addresses[id(step.source)], step.joined
+            steps.append(Launch(address, buffers, step.params, step.tiles, step.work, step.name, skip, joined))
         outputs = _placed([(*place, v.type) for place, v in zip(places, self.program.outputs, strict=True)], slots)
         pairs = tuple((slots[b][0], i) for b, i in donated.items())
         return Plan(count, tuple(allocations), tuple(steps), outputs, pairs, tuple(self.checks))

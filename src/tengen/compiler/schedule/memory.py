@@ -22,6 +22,8 @@ class Uses(Protocol):
     @property
     def writes(self) -> Sequence[tuple[int, View]]: ...
 
+    joined: bool
+
 
 def assign(
     steps: Sequence[Uses], sizes: Sequence[int], inputs: int, kept: Sequence[int]
@@ -55,12 +57,33 @@ def assign(
 
 
 def lifetimes(steps: Sequence[Uses]) -> dict[int, tuple[int, int]]:
-    """The first and the last step that touch each buffer."""
+    """The first and the last step that touch each buffer; steps that may run together count as one."""
     alive: dict[int, tuple[int, int]] = {}
-    for i, step in enumerate(steps):
+    now = 0
+    for step in steps:
+        now += not step.joined
         for buffer, _ in (*step.reads, *step.writes):
-            alive[buffer] = (alive.get(buffer, (i, i))[0], i)
+            alive[buffer] = (alive.get(buffer, (now, now))[0], now)
     return alive
+
+
+def join(steps: Sequence[Uses], donated: Mapping[int, int]) -> None:
+    """Mark the kernel launches that may run at the same time as the one before: no buffer that one of them writes is
+    touched by another (parts of one result, which are marked already, share only its buffer).
+
+    donated: output buffers that may be the memory of an input.
+    """
+    read: set[int] = set()
+    written: set[int] = set()
+    for step in steps:
+        reads = {b for b, _ in step.reads}
+        writes = {donated.get(b, b) for b, _ in step.writes}
+        if not step.joined:
+            step.joined = bool(read or written) and not (reads & written or writes & (read | written))
+        if not step.joined:
+            read, written = set(), set()
+        read |= reads
+        written |= writes
 
 
 def donations(

@@ -7,7 +7,7 @@ entry; a table of measured tiles can take the place of `_cycles` without touchin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 FMA_LATENCY = 4
 ISSUE = 2
@@ -33,8 +33,7 @@ MENU = {
 }
 
 
-@dataclass(frozen=True)
-class RegisterTile:
+class RegisterTile(NamedTuple):
     """`rows` x (`vectors` * `lanes`) accumulators; `unroll` steps of k are emitted in a row."""
 
     rows: int
@@ -48,23 +47,25 @@ class RegisterTile:
         return self.vectors * self.lanes
 
 
-def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None) -> RegisterTile:
+def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None, lanewise: bool = False) -> RegisterTile:
     """The tile with the least estimated time for an m x n result; ties go to the earlier one of the menu.
 
     run: for an A whose k is not contiguous, how many rows lie side by side in it; where tiles divide that, one address
-    serves all their rows.
+    serves all their rows. lanewise: A has the columns too.
     """
 
     def cost(tile: tuple[int, int]) -> float:
         rows, vectors = tile
         scattered = run is not None and run % rows != 0
-        return -(-m // rows) * -(-n // (vectors * lanes)) * _cycles(rows, vectors, scattered)
+        return -(-m // rows) * -(-n // (vectors * lanes)) * _cycles(rows, vectors, scattered, lanewise)
 
     rows, vectors = min(MENU[32 if registers >= 32 else 16], key=cost)
-    return RegisterTile(rows, vectors, lanes, unroll=2 if rows > REGISTER_ROWS else 4)
+    unroll = 1 if lanewise else 2 if rows > REGISTER_ROWS else 4
+    return RegisterTile(rows, vectors, lanes, unroll)
 
 
-def _cycles(rows: int, vectors: int, scattered: bool) -> float:
+def _cycles(rows: int, vectors: int, scattered: bool, lanewise: bool) -> float:
     """Cycles of one step of k: bound by multiply-adds, by loads (one for each row and each vector), or by latency."""
     reloaded = max(0, rows - REGISTER_ROWS) if scattered else 0
-    return max(rows * vectors / ISSUE, (rows + vectors + reloaded) / ISSUE, FMA_LATENCY) + START
+    loads = (rows * vectors if lanewise else rows) + vectors + reloaded
+    return max(rows * vectors / ISSUE, loads / ISSUE, FMA_LATENCY) + START

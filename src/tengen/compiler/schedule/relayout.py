@@ -48,7 +48,8 @@ def contract(steps: Steps, nodes: Sequence[Node]) -> None:
         uses = [buffers[n] for n in launch.buffers]
         reads = [u for n, u in zip(launch.buffers, uses, strict=True) if n in dtypes]
         writes = [u for n, u in zip(launch.buffers, uses, strict=True) if n not in dtypes]
-        steps.add_step(launch.kernel, pointers, launch.params, launch.tiles, launch.work, op.name, reads, writes)
+        numbers = launch.params, launch.tiles, launch.work
+        steps.add_step(launch.kernel, pointers, *numbers, op.name, reads, writes, None, launch.joined)
     steps.where[out] = Location(buffers["out"][0], result)
 
 

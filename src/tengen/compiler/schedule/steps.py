@@ -29,6 +29,7 @@ class Step:
     reads: list[tuple[int, View]] = field(default_factory=list)
     writes: list[tuple[int, View]] = field(default_factory=list)
     skip_for: int | None = None  # a copy into this buffer that a donation makes needless
+    joined: bool = False  # may run at the same time as the step before
 
 
 @dataclass(eq=False)
@@ -36,6 +37,7 @@ class HostStep:
     op: Host
     inputs: list[tuple[int, View, Type]]
     outputs: list[tuple[int, View, Type]]
+    joined: bool = False
 
     @property
     def reads(self) -> list[tuple[int, View]]:

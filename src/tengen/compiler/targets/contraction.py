@@ -16,7 +16,7 @@ What to run where is decided by `schedule/contraction.py`; here is only how.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 from llvmlite import ir
 
@@ -30,6 +30,8 @@ I1, I32 = ir.IntType(1), ir.IntType(32)
 MAX_BLOCK_ROWS = 256
 """Most rows of one launch tile: the size of the table of row offsets on the stack."""
 
+SUM_TILE = 4096
+
 PARAMETERS = (
     # extents; `rows` = m0 * m1 * m2, `k1` is cut into blocks of `k1_block` and the other k loops are whole
     *("rows", "m1", "m2", "columns", "k0", "k1", "k2", "k3", "k1_block"),
@@ -42,8 +44,7 @@ PARAMETERS = (
 """The run-time numbers in the order of `params`; strides and offsets count elements, strides may be 0 or negative."""
 
 
-@dataclass(frozen=True)
-class ContractionKernel:
+class ContractionKernel(NamedTuple):
     """The static part of a contraction, which makes its code; equal specifications share one compiled kernel.
 
     Buffers: A, B, C and, with `bias`, the bias of shape (n,).
@@ -51,8 +52,9 @@ class ContractionKernel:
     k_loops: 1 to 3 loops kept in registers, (k1, k2, k3), (k1, k2) or (k1), where the last one is innermost.
     blocked: k0 and the blocks of k1 are loops around the tiles, and the sum goes through C in memory.
     accumulate: C is added to, not overwritten. bias: storage dtype of what C starts from instead of zero.
+    a_columns: A has the columns too, side by side, and is loaded as vectors: C[m, n] = sum over k of A[m, k, n] * B[k, n].
     a_unit: the innermost k stride of A is 1. a_adjacent: the row stride is 1 within every register tile.
-    packed: the innermost k stride of B is one panel, and n is padded to whole panels.
+    packed: n is padded to whole panels in B. b_dense: the innermost k stride of B is one panel.
     masked: n is not a multiple of the panel, so the ends of rows are stored (and, unless packed, loaded) under a mask.
     """
 
@@ -67,9 +69,11 @@ class ContractionKernel:
     blocked: bool = False
     accumulate: bool = False
     bias: str | None = None
+    a_columns: bool = False
     a_unit: bool = True
     a_adjacent: bool = False
     packed: bool = False
+    b_dense: bool = False
     masked: bool = True
 
     @property
@@ -79,25 +83,22 @@ class ContractionKernel:
 
     @property
     def key(self) -> str:
-        return "contraction " + " ".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self))
+        return "contraction " + " ".join(f"{name}={value}" for name, value in zip(self._fields, self, strict=True))
 
     def emit(self, target: Target) -> str:
         """LLVM IR text of the module."""
         return _ContractionEmitter(self, target).text()
 
 
-@dataclass(frozen=True)
-class SumKernel:
+class SumKernel(NamedTuple):
     """out[i] = sum over s of partial[s, i]: adds the splits of a contraction, always in the same order.
 
-    Buffers: partial, out. Params: (size, splits). One tile is TILE elements.
+    Buffers: partial, out. Params: (size, splits). One tile is SUM_TILE elements.
     """
 
     partial: str
     out: str
     lanes: int
-
-    TILE = 4096
 
     @property
     def key(self) -> str:
@@ -303,7 +304,7 @@ class _ContractionEmitter(_Emitter):
         spec, p = self.spec, self.param
         column = self.mul(panel, spec.panel)
         masks = self.masks(self.at.sub(p["columns"], column))
-        a = self.element(self.buffers["a"], spec.a, at["a"])
+        a = self.element(self.buffers["a"], spec.a, self.sum(at["a"], column) if spec.a_columns else at["a"])
         b = self.element(self.buffers["b"], spec.b, self.sum(at["b"], self.mul(panel, p["b_panel"])))
         c = self.element(self.buffers["c"], spec.c, self.sum(at["c"], column))
         starts = self.start_values(self.sum(at["bias"], column), masks, biased)
@@ -420,7 +421,7 @@ class _ContractionEmitter(_Emitter):
         """The innermost k loop: `unroll` steps a turn, then the rest one by one."""
         spec = self.spec
         a_step = i64(1) if spec.a_unit else self.param[f"a_{name}"]
-        b_step = i64(spec.panel) if spec.packed else self.param[f"b_{name}"]
+        b_step = i64(spec.panel) if spec.b_dense else self.param[f"b_{name}"]
 
         def steps(count: int) -> Callable[[ir.Value, list[ir.Value]], list[ir.Value]]:
             def turn(_: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
@@ -448,22 +449,31 @@ class _ContractionEmitter(_Emitter):
         totals: list[ir.Value],
         masks: list[ir.Value | None],
     ) -> list[ir.Value]:
-        """One k: totals[i, j] += a[i] * b[j]."""
+        """One k: totals[i, j] += a[i] * b[j], or a[i, j] * b[j]."""
         spec, result = self.spec, []
-        columns = [
-            self.load(self.element(b, spec.b, j * spec.lanes), spec.b, spec.lanes, None if spec.packed else masks[j])
-            for j in range(spec.vectors)
-        ]
+        columns = self.row_of(spec.b, b, [None] * spec.vectors if spec.packed else masks)
         for i, (row, k) in enumerate(a):
-            scalar = self.load(self.element(row, spec.a, k), spec.a, 1)
-            value = splat(self.at, scalar.value, self.kind, spec.lanes)
-            for j, column in enumerate(columns):
+            address = self.element(row, spec.a, k)
+            for j, (column, value) in enumerate(zip(columns, self.values_of_a(address, masks), strict=True)):
                 total = value.like(totals[i * spec.vectors + j])
                 # fmuladd is fused where the target has such an instruction, and no call to libm where it has none
                 floating = is_float(self.kind)
                 both = value.intrinsic("llvm.fmuladd", None, column, total) if floating else value * column + total
                 result.append(both.value)
         return result
+
+    def row_of(self, dtype: str, start: ir.Value, masks: list[ir.Value | None]) -> list[Vec]:
+        """The vectors of one row of the panel."""
+        lanes = self.spec.lanes
+        return [self.load(self.element(start, dtype, j * lanes), dtype, lanes, mask) for j, mask in enumerate(masks)]
+
+    def values_of_a(self, address: ir.Value, masks: list[ir.Value | None]) -> list[Vec]:
+        """What the vectors of one row of B are multiplied by: the columns of A there, or one element of it."""
+        spec = self.spec
+        if spec.a_columns:
+            return self.row_of(spec.a, address, masks)
+        scalar = self.load(address, spec.a, 1)
+        return [splat(self.at, scalar.value, self.kind, spec.lanes)] * spec.vectors
 
 
 class _SumEmitter(_Emitter):
@@ -472,8 +482,8 @@ class _SumEmitter(_Emitter):
         super().__init__(target, ("partial", "out"), ("size", "splits"))
 
     def tile(self, tile: ir.Value) -> tuple[()]:
-        first = self.mul(tile, SumKernel.TILE)
-        end = self.minimum(self.sum(first, SumKernel.TILE), self.param["size"])
+        first = self.mul(tile, SUM_TILE)
+        end = self.minimum(self.sum(first, SUM_TILE), self.param["size"])
         whole = self.at.sub(end, self.at.urem(self.at.sub(end, first), i64(self.spec.lanes)))
         self.loop(first, whole, self.spec.lanes, lambda i, _: self.elements(i, self.spec.lanes))
         self.loop(whole, end, 1, lambda i, _: self.elements(i, 1))

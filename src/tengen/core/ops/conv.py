@@ -1,6 +1,4 @@
-"""Convolutions (as cross-correlations): three contractions that are each other's gradients, and the depthwise case, a
-map over channels.
-"""
+"""Convolutions (as cross-correlations): three contractions that are each other's gradients."""
 
 from __future__ import annotations
 
@@ -11,8 +9,7 @@ from ...compiler.schedule import contraction, convolution
 from ...compiler.view import View
 from .base import Formula, Grads, promoted
 from .elemwise import cast
-from .reduce import total
-from .shape import Windows, pad, reshape
+from .shape import reshape
 
 Pair = tuple[int, int]
 
@@ -72,7 +69,8 @@ class Convolution(_Convolving):
     def problem(
         self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
     ) -> contraction.Contraction:
-        return convolution.conv_forward(self.sizes(types[0].shape, types[1].shape), unit, _storage(types, out, bias))
+        sizes, storage = self.sizes(types[0].shape, types[1].shape), _storage(types, out, bias)
+        return convolution.conv_forward(sizes, unit, storage, convolution.is_channels_last(views[0]))
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x, w), (g,) = inputs, grads
@@ -106,7 +104,8 @@ class ConvolutionBackwardData(_Convolving):
         self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
     ) -> contraction.Contraction:
         # The template's operand a is dy.
-        return convolution.conv_by_data(self.sizes(out.shape, types[0].shape), unit, _storage(types[::-1], out))
+        sizes, storage = self.sizes(out.shape, types[0].shape), _storage(types[::-1], out)
+        return convolution.conv_by_data(sizes, unit, storage, convolution.is_channels_last(views[1]))
 
     @property
     def operands(self) -> tuple[int, int]:
@@ -132,7 +131,8 @@ class ConvolutionBackwardFilter(_Convolving):
     def problem(
         self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
     ) -> contraction.Contraction:
-        return convolution.conv_by_weight(self.sizes(types[0].shape, out.shape), unit, _storage(types, out))
+        sizes, storage = self.sizes(types[0].shape, out.shape), _storage(types, out)
+        return convolution.conv_by_weight(sizes, unit, storage, convolution.is_channels_last(views[0]))
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x, dy), (g,) = inputs, grads
@@ -143,8 +143,7 @@ class ConvolutionBackwardFilter(_Convolving):
 
 
 class Conv2d(Formula):
-    """The convolution that users call: inputs x, weight and perhaps a bias (1, oc, 1, 1). Depthwise ones become a map
-    over channels.
+    """The convolution that users call: inputs x, weight and perhaps a bias (1, oc, 1, 1).
 
     A grouped weight may have five dims (groups, oc / groups, ic / groups, kh, kw).
     """
@@ -163,18 +162,8 @@ class Conv2d(Formula):
             w = reshape(w, (w.shape[0] * w.shape[1], *w.shape[2:]))
         dtype = promoted(self.name, (x.type, w.type))
         x, w = cast(x, dtype), cast(w, dtype)
-        conv = Convolution(self.stride, self.padding, self.dilation, self.groups)
-        (out,) = conv.infer(x.type, w.type)
-        depthwise = self.groups > 1 and self.groups == x.shape[1] == w.shape[0]
-        y: Value = self._depthwise(x, w) if depthwise else conv(x, w)
-        assert y.shape == out.shape
+        y: Value = Convolution(self.stride, self.padding, self.dilation, self.groups)(x, w)
         return y + cast(reshape(bias[0], (1, w.shape[0], 1, 1)), dtype) if self.bias else y
-
-    def _depthwise(self, x: Value, w: Value) -> Value:
-        edge = (0, 0, *self.padding)
-        seen = Windows((2, 3), w.shape[2:], self.stride, self.dilation)(pad(x, edge, edge))
-        y = total(seen * reshape(w, (1, w.shape[0], 1, 1, *w.shape[2:])), (4, 5))
-        return reshape(y, y.shape[:4])
 
 
 class Conv1d(Formula):

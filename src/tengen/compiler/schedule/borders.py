@@ -1,0 +1,80 @@
+"""Where a sliding window reaches over the border of an image: which outputs see which taps.
+
+Along one dimension, row r of a contraction and step t of its k meet at the position base + r * row_step + t * tap_step
+of the source, and positions outside of it count as zero. Instead of a padded copy, the rows are cut into runs that see
+the same steps: for a 3-wide window with padding 1 the first row, the rows between, and the last one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Cut(NamedTuple):
+    """Rows row .. row + rows - 1, which all see the steps tap .. tap + taps - 1."""
+
+    row: int
+    rows: int
+    tap: int
+    taps: int
+
+
+class Line(NamedTuple):
+    """One dimension of a window that slides over a source of `size` elements; row_step is positive."""
+
+    size: int
+    base: int
+    rows: int
+    row_step: int
+    taps: int
+    tap_step: int
+
+    def position(self, row: int, tap: int) -> int:
+        """Where a row and a step meet in the source."""
+        return self.base + row * self.row_step + tap * self.tap_step
+
+    @property
+    def margins(self) -> tuple[int, int]:
+        """Zeros that must stand before and after the source so that no row sees outside."""
+        if not (self.rows and self.taps):
+            return 0, 0
+        corners = [self.position(r, t) for r in (0, self.rows - 1) for t in (0, self.taps - 1)]
+        return max(0, -min(corners)), max(0, max(corners) - self.size + 1)
+
+    def within(self, before: int, after: int) -> Line:
+        """The same line over a source with so many zeros before and after it."""
+        return self._replace(size=before + self.size + after, base=self.base + before)
+
+    def seen(self, row: int) -> tuple[int, int]:
+        """(first, count) of the steps that lie inside the source for one row."""
+        start, end = self.position(row, 0), self.position(row, self.taps - 1)
+        step = abs(self.tap_step) or 1
+        # steps from the lowest position up, whichever way they run
+        below = max(0, -(min(start, end) // step))
+        above = max(0, -((self.size - 1 - max(start, end)) // step))
+        count = max(0, self.taps - below - above)
+        return (below if self.tap_step > 0 else above, count) if count else (0, 0)
+
+    def cuts(self) -> tuple[Cut, ...]:
+        """The rows in order, neighbours that see the same steps joined.
+
+        >>> [tuple(cut) for cut in Line(size=7, base=-1, rows=7, row_step=1, taps=3, tap_step=1).cuts()]
+        [(0, 1, 1, 2), (1, 5, 0, 3), (6, 1, 0, 2)]
+        """
+        found, row = [], 0
+        while row < self.rows:
+            rows = self._alike(row)
+            found.append(Cut(row, rows, *self.seen(row)))
+            row += rows
+        return tuple(found)
+
+    def _alike(self, row: int) -> int:
+        """How many rows from `row` on see the same steps: both ends of these move one way only, so that rows between two
+        that see the same see it too, unless that is nothing."""
+        low, high, seen = 1, self.rows - row, self.seen(row)
+        if not seen[1]:
+            return 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.seen(row + middle - 1) == seen else (low, middle - 1)
+        return low

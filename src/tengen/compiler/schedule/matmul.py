@@ -1,0 +1,150 @@
+"""Matrix products as contractions: `matmul`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import NamedTuple
+
+from .contraction import (
+    FLOAT32,
+    MASKED_LANES,
+    Axis,
+    Contraction,
+    Loop,
+    Nest,
+    Relayout,
+    Storage,
+    Unit,
+    contiguous,
+    extent,
+    merge,
+    packed_columns,
+    plan,
+)
+from .register_tile import RegisterTile, choose
+
+PACK_ROWS = 64
+PACK_SIZE = 1 << 14
+"""B is packed into panels where C has at least PACK_ROWS rows and B at least PACK_SIZE elements."""
+
+
+class Batch(NamedTuple):
+    """One batch dimension of a matmul; stride 0 broadcasts."""
+
+    extent: int
+    a: int
+    b: int
+
+
+def matmul(
+    m: int,
+    k: int,
+    n: int,
+    a_strides: tuple[int, int],
+    b_strides: tuple[int, int],
+    unit: Unit,
+    batch: Sequence[Batch] = (),
+    storage: Storage = FLOAT32,
+    may_transpose: bool = True,
+) -> Contraction:
+    """out[..., m, n] = a[..., m, k] @ b[..., k, n].
+
+    a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch,
+    k, n), in that order, also where the operands change roles: with `may_transpose`, few rows times a transposed b (`x
+    @ w.T`) is computed as out.T = b.T @ a.T, which spares the copy of b; then `out_strides` says that out is stored
+    transposed.
+
+        >>> matmul(64, 400, 120, (400, 1), (120, 1), Unit(16, 32)).out_strides
+        (120, 1)
+    """
+    batch = tuple(batch)
+    if may_transpose and n > 1 and b_strides[1] != 1 and not storage.bias and 2 * m * (n + k) <= n * k:
+        flipped = storage._replace(a=storage.b, b=storage.a)
+        mirror = tuple(Batch(x.extent, x.b, x.a) for x in batch)
+        turned = matmul(n, k, m, b_strides[::-1], a_strides[::-1], unit, mirror, flipped, may_transpose=False)
+        a, b = (relayout and _transposed_source(relayout, len(batch)) for relayout in (turned.b, turned.a))
+        exchange = {"a": "b", "b": "a"}
+        strides = (*turned.out_strides[:-2], turned.out_strides[-1], turned.out_strides[-2])
+        launches = [x._replace(buffers=tuple(exchange.get(name, name) for name in x.buffers)) for x in turned.launches]
+        return turned._replace(a=a, b=b, out_strides=strides, launches=tuple(launches))
+    return _matmul(m, k, n, a_strides, b_strides, unit, batch, storage)
+
+
+def _matmul(
+    m: int,
+    k: int,
+    n: int,
+    a_strides: tuple[int, int],
+    b_strides: tuple[int, int],
+    unit: Unit,
+    batch: tuple[Batch, ...],
+    storage: Storage,
+) -> Contraction:
+    out_shape = (*(x.extent for x in batch), m, n)
+    out_strides = contiguous(out_shape)
+    loops = [Loop(x.extent, x.a, x.b, c) for x, c in zip(batch, out_strides, strict=False)]
+    rows = [Loop(m, a=a_strides[0], c=n)]
+    own, a_relayout, b_relayout, a_k = len(loops), None, None, a_strides[1]
+    while own and loops[own - 1].b == 0 and len(merge([*loops[own - 1 :], *rows])) <= 3:
+        own -= 1  # a loop over which B does not change is a loop over more rows
+    expand = len(merge(loops[:own])) > 2
+    if expand:
+        a_relayout = _copy_of_a(out_shape[:-1], k)
+        loops = [loop._replace(a=step) for loop, step in zip(loops, contiguous(a_relayout.shape), strict=False)]
+        rows, a_k = [Loop(m, a=k, c=n)], 1
+    else:
+        rows, loops = [*loops[own:], *rows], loops[:own]
+    run = None if a_k == 1 else extent(rows) if a_strides[0] == 1 else 1
+    tile = choose(extent(rows), n, unit.lanes_of(storage.out), unit.registers, run)
+    b_panel, b_k = tile.panel, b_strides[0]
+    if expand or must_pack(extent(rows), k, n, b_strides, tile, unit):
+        kept = [expand or loop.b != 0 for loop in loops]
+        looped = [loop.extent if keep else 1 for loop, keep in zip(loops, kept, strict=True)]
+        b_relayout = pack_columns(looped, k, n, tile.panel, len(batch))
+        steps = contiguous(b_relayout.shape)
+        loops = [loop._replace(b=step if keep else 0) for loop, step, keep in zip(loops, steps, kept, strict=False)]
+        b_panel, b_k = k * tile.panel, tile.panel
+    nest = Nest(tuple(loops), tuple(rows), n, (Loop(k, a_k, b_k),), b_panel)
+    out_size = prod(out_shape)
+    launches, workspace = plan([nest], tile, storage, b_relayout is not None, out_size)
+    return Contraction(a_relayout, b_relayout, out_strides, out_size, launches, workspace)
+
+
+def must_pack(rows: int, k: int, n: int, b_strides: tuple[int, int], tile: RegisterTile, unit: Unit) -> bool:
+    """Whether B is copied into panels.
+
+    It is where a row of B is not contiguous, where its tail needs masked loads that the machine lacks, and where it
+    is read so often that the copy pays for itself (the rows of a panel, if far apart, miss the caches).
+    """
+    if n > 1 and b_strides[1] != 1:
+        return True
+    if unit.lanes < MASKED_LANES and n % tile.panel:
+        return True
+    return rows >= PACK_ROWS and n > tile.panel and k * n >= PACK_SIZE
+
+
+def _copy_of_a(rows: tuple[int, ...], k: int) -> Relayout:
+    """A contiguous copy of a source of (*rows, k), broadcast dimensions written out."""
+    shape = (*rows, k)
+    return Relayout(shape, tuple(Axis(i, size, _unit_vector(len(shape), i)) for i, size in enumerate(shape)))
+
+
+def pack_columns(batch: Sequence[int], k: int, n: int, panel: int, source_batch: int) -> Relayout:
+    """[*batch, panels, k, panel] of a source of (*batch, k, n); columns past n are 0."""
+    shape = (*batch, packed_columns(n, panel), k, panel)
+    rank = len(shape)
+    axes = [Axis(i, extent, _unit_vector(rank, i)) for i, extent in enumerate(batch)]
+    axes.append(Axis(source_batch, k, _unit_vector(rank, rank - 2)))
+    column = tuple({rank - 3: panel, rank - 1: 1}.get(i, 0) for i in range(rank))
+    return Relayout(shape, (*axes, Axis(source_batch + 1, n, column)))
+
+
+def _unit_vector(rank: int, position: int) -> tuple[int, ...]:
+    return tuple(int(i == position) for i in range(rank))
+
+
+def _transposed_source(relayout: Relayout, batch: int) -> Relayout:
+    """The same physical buffer from a source whose last two dimensions are exchanged."""
+    exchange = {batch: batch + 1, batch + 1: batch}
+    return relayout._replace(axes=tuple(axis._replace(dim=exchange.get(axis.dim, axis.dim)) for axis in relayout.axes))
