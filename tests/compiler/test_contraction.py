@@ -340,6 +340,11 @@ def test_relayout_recognises_what_needs_no_copy():
     assert padded.a.shape == (2, 7, 8, 16) and not padded.a.is_view((480, 1, 96, 16))
 
 
+def test_inputs_that_no_tap_meets_are_one_part():
+    s = ConvShape(2, 16, 28, 28, 32, 1, 1, stride=(2, 2))
+    assert len(conv_by_data(s, unit_of(WIDEST)).launches) == 4
+
+
 def test_parts_at_the_border_may_run_together():
     s = ConvShape(2, 16, 9, 9, 32, 3, 3, padding=(1, 1))
     launches = conv_forward(s, unit_of(WIDEST)).launches

@@ -73,7 +73,7 @@ class Line(NamedTuple):
         that see the same see it too, unless that is nothing."""
         low, high, seen = 1, self.rows - row, self.seen(row)
         if not seen[1]:
-            return 1
+            return 1 if self.taps else high
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.seen(row + middle - 1) == seen else (low, middle - 1)
