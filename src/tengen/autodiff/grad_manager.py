@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from weakref import ref
 
 from .. import _rt
@@ -14,10 +13,12 @@ from ..core.tensor import Tensor
 Callback = Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass
 class _Attached:
-    tensor: ref[Tensor]
-    callbacks: list[Callback] = field(default_factory=list)
+    __slots__ = ("callbacks", "tensor")
+
+    def __init__(self, tensor: ref[Tensor]):
+        self.tensor = tensor
+        self.callbacks: list[Callback] = []
 
 
 class GradManager:

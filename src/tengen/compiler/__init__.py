@@ -1,20 +1,22 @@
 """Programs in, machine code out; knows nothing of tensors or of the runtime.
 
 `program` (graph IR) → `passes` → `schedule` (what becomes one kernel) → `kernel` (loop IR) → `targets` (LLVM) → `cache` (disk);
-`plan` is what comes out.
+`plan` is what comes out. Importing this package loads no LLVM: see `backend`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..base import config
-from . import dump, passes
+from . import backend
 from .plan import Plan
 from .program import Program
-from .schedule.driver import Scheduler
-from .targets.host import Target, host_target
 from .view import View, contiguous
+
+if TYPE_CHECKING:
+    from .targets.host import Target
 
 
 def compile_program(
@@ -25,11 +27,11 @@ def compile_program(
     title: what dumps call it.
     """
     layouts = [contiguous(v.shape) for v in program.inputs] if views is None else views
-    machine = target or host_target()
-    stages = list(passes.stages(program))
-    scheduler = Scheduler(stages[-1][1], layouts, machine)
+    machine = target or backend.host.host_target()
+    stages = list(backend.passes.stages(program))
+    scheduler = backend.driver.Scheduler(stages[-1][1], layouts, machine)
     plan = scheduler.run()
     folder = config.get("dump")
     if folder:
-        dump.write(folder, title, stages, scheduler.sources, plan, machine)
+        backend.dump.write(folder, title, stages, scheduler.sources, plan, machine)
     return plan

@@ -9,13 +9,12 @@ Element `index` lies at
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(NamedTuple):
     """The condition 0 <= offset + sum(coefficients[d] * index[d]) < limit: inside the buffer, not in the padding."""
 
     coefficients: tuple[int, ...]
@@ -23,8 +22,7 @@ class Edge:
     limit: int
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """Shape, strides and offset in elements; see the module docstring."""
 
     shape: tuple[int, ...]
@@ -57,8 +55,8 @@ class View:
         def along(numbers: tuple[int, ...]) -> tuple[int, ...]:
             return tuple(0 if p is None else numbers[p] * f for p, f in zip(picks, factors, strict=True))
 
-        edges = tuple(replace(e, coefficients=along(e.coefficients)) for e in self.edges)
-        return replace(self, shape=tuple(shape), strides=along(self.strides), edges=edges)
+        edges = tuple(e._replace(coefficients=along(e.coefficients)) for e in self.edges)
+        return self._replace(shape=tuple(shape), strides=along(self.strides), edges=edges)
 
     def permute(self, order: Sequence[int]) -> View:
         """Dim i of the result is dim order[i] of this view."""
@@ -76,11 +74,10 @@ class View:
 
     def slice(self, starts: Sequence[int], extents: Sequence[int], steps: Sequence[int]) -> View:
         """Keep `extents[d]` elements of each dim, from `starts[d]` on, `steps[d]` apart (any sign)."""
-        moved = replace(
-            self,
+        moved = self._replace(
             offset=self.offset + sum(b * s for b, s in zip(starts, self.strides, strict=True)),
             edges=tuple(
-                replace(e, offset=e.offset + sum(b * c for b, c in zip(starts, e.coefficients, strict=True)))
+                e._replace(offset=e.offset + sum(b * c for b, c in zip(starts, e.coefficients, strict=True)))
                 for e in self.edges
             ),
         )
@@ -96,7 +93,7 @@ class View:
         for d, extent in enumerate(self.shape):
             if before[d] or after[d]:
                 edges.append(Edge(tuple(int(i == d) for i in range(len(shape))), -before[d], extent))
-        return replace(moved, edges=tuple(edges), fill=fill)
+        return moved._replace(edges=tuple(edges), fill=fill)
 
     def windows(
         self,
@@ -135,8 +132,8 @@ class View:
                     new[d] = stride
                     stride *= shape[d]
             moved.append(tuple(new))
-        edges = tuple(replace(e, coefficients=c) for e, c in zip(self.edges, moved[1:], strict=True))
-        return replace(self, shape=tuple(shape), strides=moved[0], edges=edges)
+        edges = tuple(e._replace(coefficients=c) for e, c in zip(self.edges, moved[1:], strict=True))
+        return self._replace(shape=tuple(shape), strides=moved[0], edges=edges)
 
 
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:

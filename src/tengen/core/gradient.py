@@ -7,8 +7,8 @@ too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from ..base.dtype import is_float
 from ..compiler.program import OPERATORS, Builder, Composite, Op, Program, Type, Value, replay
@@ -31,8 +31,7 @@ class Recorded(Composite):
         return replay(self.program, inputs[0].builder, inputs)
 
 
-@dataclass(frozen=True)
-class Backward:
+class Backward(NamedTuple):
     """What the runtime needs to run an op's gradient.
 
     op: computes gradients from `args`, which index inputs + outputs + output gradients; results[i]: the input that its

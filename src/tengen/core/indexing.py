@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,19 +13,21 @@ from .ops.index import MaskedFill, PutIndexed, TakeIndexed, put_op, take_op
 from .ops.shape import SetSubtensor, Slice, Subtensor
 
 
-@dataclass
 class Parsed:
     """An index, read: a slice of each dim, the shape after dropping and adding dims, and the integer tensors with their
     axes in that shape.
     """
 
-    starts: list[int] = field(default_factory=list)
-    extents: list[int] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
-    shape: list[int] = field(default_factory=list)
-    axes: list[int] = field(default_factory=list)
-    arrays: list[Tensor] = field(default_factory=list)
-    apart: bool = False  # something other than an index tensor or an integer stood between two of them
+    __slots__ = ("apart", "arrays", "axes", "extents", "shape", "starts", "steps")
+
+    def __init__(self, apart: bool) -> None:
+        self.starts: list[int] = []
+        self.extents: list[int] = []
+        self.steps: list[int] = []
+        self.shape: list[int] = []
+        self.axes: list[int] = []
+        self.arrays: list[Tensor] = []
+        self.apart = apart  # something other than an index tensor or an integer stood between two of them
 
     def keep(self, extent: int) -> None:
         self._slice(0, extent, 1)
@@ -96,7 +97,7 @@ def parse(index: Any, x: Tensor) -> Parsed:
     given = index if isinstance(index, tuple) else (index,)
     items = _expand(given, len(shape))
     advanced = any(_is_array(i) for i in items)
-    parsed, dim = Parsed(apart=_apart(given)), 0
+    parsed, dim = Parsed(_apart(given)), 0
     for item in items:
         if item is None:
             parsed.shape.append(1)

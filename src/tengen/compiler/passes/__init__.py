@@ -6,14 +6,13 @@ Building a Program (`program.Builder`) already records equal nodes once and leav
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..program import Program
 from .simplify import simplify
 
 
-@dataclass(frozen=True)
-class Pass:
+class Pass(NamedTuple):
     """One step of the pipeline; dumps name their files after it."""
 
     name: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..kernel import Access, AccessNumbers, Instr, Nest
 from ..program import Constant, Elementwise, Gather, Node, Number, Place, Reduction, Scatter, Type, Value, ViewOp
@@ -120,7 +120,7 @@ class Emitter:
             )
         # A running number is the address itself.
         address = self(
-            "load", dtype="int64", attr=self.operand(Operand(None, "iota", self.over(replace(view, offset=0))))
+            "load", dtype="int64", attr=self.operand(Operand(None, "iota", self.over(view._replace(offset=0))))
         )
         return (
             self("add", address, self("const", dtype="int64", attr=view.offset), dtype="int64")
@@ -180,7 +180,7 @@ class Emitter:
         """The access to `source` indexed as `op` says, where the op's output or update has `shape`."""
         view = place.view
         strides = tuple(0 if d < 0 else view.strides[d] for d in op.sources)
-        moved = replace(view, shape=shape, strides=strides)
+        moved = view._replace(shape=shape, strides=strides)
         indirect = tuple((view.strides[d], view.shape[d]) for d in op.axes)
         return self.operand(Operand(place.buffer, source.dtype, self.over(moved), indirect))
 

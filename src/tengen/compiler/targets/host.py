@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import platform
 import threading
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import llvmlite.binding as llvm
 
 from ...base import config
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """An instruction set as kernels see it.
 
     lanes: 32-bit elements of a vector register. masked, gathered: element widths (bits) that have masked loads and stores, and gathers.

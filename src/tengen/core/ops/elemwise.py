@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...compiler.program import OPERATORS, Constant, Elementwise, Type, Value
 from .base import FLOATS, INTS, as_float, broadcast_shapes, promoted
@@ -18,8 +17,7 @@ from .base import FLOATS, INTS, as_float, broadcast_shapes, promoted
 SQRT_PI = math.sqrt(math.pi)
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One mode. `result` is the rule for dtypes:
 
     same: the promoted dtype, computed in it; float: floats stay, all else becomes float32; compare: computed in the
@@ -187,6 +185,7 @@ ROWS: dict[str, Row] = {
     "SIGMOID": Row("sigmoid", 1, "float", lambda g, y, x: (g * y * (1.0 - y),)),
     "SOFTPLUS": Row("softplus", 1, "float", lambda g, y, x: (g * SIGMOID(x),)),
     "ERF": Row("erf", 1, "float", lambda g, y, x: (g * EXP(-x * x) * (2.0 / SQRT_PI),)),
+    "NORMCDF": Row("normcdf", 1, "float", lambda g, y, x: (g * EXP(x * x * -0.5) * (1.0 / (SQRT_PI * math.sqrt(2))),)),
     "ERFINV": Row("erfinv", 1, "float", lambda g, y, x: (g * EXP(y * y) * (SQRT_PI / 2.0),)),
     # -- trigonometry
     "SIN": Row("sin", 1, "float", lambda g, y, x: (g * COS(x),)),

@@ -1,0 +1,33 @@
+"""The door to everything that stands on LLVM, which takes longer to load than the rest of tengen.
+
+What ops are made of (`program`, `view`) is imported as such. The modules below are imported when something of them is first used:
+when the first op is compiled, or its kernel read from the disk. Whoever is imported with tengen itself takes them from here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["contraction", "convolution", "driver", "dump", "host", "matmul", "passes"]
+
+
+class _Lazy:
+    """Stands for a module of this package until, and after, something of it is used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = f"{__package__}.{name}"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._name), name)
+
+
+if TYPE_CHECKING:
+    from . import dump, passes
+    from .schedule import contraction, convolution, driver, matmul
+    from .targets import host
+else:
+    dump, passes = _Lazy("dump"), _Lazy("passes")
+    contraction, convolution = _Lazy("schedule.contraction"), _Lazy("schedule.convolution")
+    driver, matmul = _Lazy("schedule.driver"), _Lazy("schedule.matmul")
+    host = _Lazy("targets.host")
