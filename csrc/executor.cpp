@@ -4,6 +4,7 @@
 #include "interop.h"
 #include "plan.h"
 #include "pool.h"
+#include "repacked.h"
 
 namespace tengen {
 
@@ -17,7 +18,7 @@ constexpr int64_t kReleaseGilWork = 1'000'000;  // taking the GIL back can cost 
 struct Buffer {
     Ref<Storage> storage;
     int64_t offset = 0;
-    bool donated = false;
+    bool filled = false;  // it holds already what the steps with its `skip_if` would write
 };
 
 bool is_joined(const std::variant<Launch, Host>& step) {
@@ -56,14 +57,17 @@ class Execution {
 
   private:
     void accept_donations(size_t donate);
+    void find_layouts();
+    void keep_layouts();
+    RepackedKey key_of(const Layout& layout) const;
+    bool may_keep(const Layout& layout) const;
     size_t launch(size_t first);
     void call(const Host& step);
     Value value_at(const Place& place);
     [[noreturn]] void raise_status() const;
 
-    bool is_donated(int64_t slot) const {
-        return slot >= 0 && buffers_[static_cast<size_t>(slot) - plan_.input_count].donated;
-    }
+    Buffer& buffer_of(size_t slot) { return buffers_[slot - plan_.input_count]; }
+    bool is_filled(int64_t slot) { return slot >= 0 && buffer_of(static_cast<size_t>(slot)).filled; }
 
     const Plan& plan_;
     Operands& inputs_;
@@ -83,13 +87,52 @@ void Execution::accept_donations(size_t donate) {
         // tape would each be one more.
         if (!input.storage || input.storage->refs != 2 || !input.storage->block) continue;
         if (input.storage->bytes - static_cast<size_t>(input.offset) < plan_.allocations[index]) continue;
+        if (input.storage->repacked) input.storage->drop_repacked();
         buffers_[index] = {input.storage, input.offset, true};
+    }
+}
+
+RepackedKey Execution::key_of(const Layout& layout) const {
+    const Launch& step = std::get<Launch>(plan_.steps[layout.step]);
+    int64_t offset = inputs_[layout.input].offset;
+    for (const Place& place : step.buffers) {
+        if (place.slot == layout.input) offset += place.offset;
+    }
+    return {reinterpret_cast<const void*>(step.kernel), offset, step.params};
+}
+
+// Not if the values are a number's, may be written by somebody else, or are overwritten by this very plan.
+bool Execution::may_keep(const Layout& layout) const {
+    const Ref<Storage>& storage = inputs_[layout.input].storage;
+    if (!storage || !storage->block || storage->exported) return false;
+    for (const Donation& donation : plan_.donations) {
+        const Buffer& buffer = buffers_[donation.slot - plan_.input_count];
+        if (buffer.filled && buffer.storage.get() == storage.get()) return false;
+    }
+    return true;
+}
+
+void Execution::find_layouts() {
+    for (const Layout& layout : plan_.layouts) {
+        if (!may_keep(layout) || !inputs_[layout.input].storage->repacked) continue;
+        const Repacked* copy = Repacked::find(*inputs_[layout.input].storage, key_of(layout));
+        if (copy && copy->data) buffer_of(layout.slot) = {copy->data, 0, true};
+    }
+}
+
+void Execution::keep_layouts() {
+    for (const Layout& layout : plan_.layouts) {
+        const Buffer& buffer = buffer_of(layout.slot);
+        if (!buffer.filled && may_keep(layout)) {
+            Repacked::note(*inputs_[layout.input].storage, key_of(layout), buffer.storage);
+        }
     }
 }
 
 void Execution::bind(size_t donate) {
     for (size_t i = 0; i < plan_.input_count; ++i) base_[i] = inputs_[i].pointer;
     if (donate && !plan_.donations.empty()) accept_donations(donate);
+    if (!plan_.layouts.empty()) find_layouts();
     for (size_t i = 0; i < buffers_.size(); ++i) {
         Buffer& buffer = buffers_[i];
         if (!buffer.storage) buffer.storage = Storage::create(plan_.allocations[i]);
@@ -112,7 +155,7 @@ size_t Execution::launch(size_t first) {
     int64_t tiles = 0, work = 0;
     for (size_t i = first; i < next; ++i) {
         const Launch& step = std::get<Launch>(plan_.steps[i]);
-        if (step.tiles == 0 || is_donated(step.skip_if)) continue;
+        if (step.tiles == 0 || is_filled(step.skip_if)) continue;
         jobs[count++] = {step.kernel, buffers, step.params.data(), step.tiles};
         for (const Place& place : step.buffers) *buffers++ = base_[place.slot] + place.offset;
         tiles += step.tiles;
@@ -170,6 +213,7 @@ Value Execution::value_at(const Place& place) {
 }
 
 void Execution::collect(Results& results) {
+    if (!plan_.layouts.empty()) keep_layouts();
     results.reset(plan_.outputs.size());
     for (size_t i = 0; i < results.size(); ++i) results[i] = value_at(plan_.outputs[i]);
 }

@@ -78,6 +78,8 @@ nb::object to_dlpack(const Tensor& tensor, const nb::kwargs& options) {
     const Value& value = tensor.value;
     if (value.empty()) throw std::runtime_error("the tensor has no value yet");
     const Descriptor& desc = *value.desc;
+    value.storage->exported = true;  // the consumer may write
+    if (value.storage->repacked) value.storage->drop_repacked();
     const std::vector<size_t> shape(desc.shape.begin(), desc.shape.end());
     const nb::dlpack::dtype dtype{info(desc.dtype).dlpack_code, static_cast<uint8_t>(8 * desc.itemsize()), 1};
     nb::ndarray<nb::array_api, nb::device::cpu> array(value.pointer(), desc.ndim(), shape.data(),

@@ -62,6 +62,7 @@ class Checker {
             }
         }
         for (const Place& place : plan_.outputs) check_value(place, "output");
+        for (const Layout& layout : plan_.layouts) check_layout(layout);
         for (const Donation& donation : plan_.donations) {
             if (donation.input >= plan_.input_count) reject("donation of input " + std::to_string(donation.input));
             check_allocation(donation.slot, "donation");
@@ -76,6 +77,19 @@ class Checker {
             if (place.slot > plan_.status_slot()) reject("launch buffer in slot " + std::to_string(place.slot));
         }
         if (launch.skip_if >= 0) check_allocation(static_cast<size_t>(launch.skip_if), "skip_if");
+    }
+
+    void check_layout(const Layout& layout) const {
+        if (layout.input >= plan_.input_count) reject("layout of input " + std::to_string(layout.input));
+        check_allocation(layout.slot, "layout");
+        const Launch* launch =
+            layout.step < plan_.steps.size() ? std::get_if<Launch>(&plan_.steps[layout.step]) : nullptr;
+        if (!launch || launch->skip_if != static_cast<int64_t>(layout.slot)) {
+            reject("layout by step " + std::to_string(layout.step) + ", which is no launch that can be skipped for it");
+        }
+        for (const Place& place : launch->buffers) {
+            if (place.slot != layout.slot && place.slot != layout.input) reject("a layout depends on other slots");
+        }
     }
 
     void check_allocation(size_t slot, const std::string& what) const {
@@ -111,8 +125,8 @@ void init_host(Host* self, nb::callable function, const TypedPlaces& inputs, con
 
 void init_plan(Plan* self, size_t inputs, std::vector<size_t> allocations, nb::iterable steps,
                const TypedPlaces& outputs, const std::vector<std::pair<size_t, size_t>>& donations, int64_t work,
-               nb::object keep, nb::object error) {
-    Plan plan{inputs, std::move(allocations), {}, places(outputs), {}, work, std::move(keep), std::move(error)};
+               nb::object keep, nb::object error, const std::vector<std::tuple<size_t, size_t, size_t>>& layouts) {
+    Plan plan{inputs, std::move(allocations), {}, places(outputs), {}, {}, work, std::move(keep), std::move(error)};
     for (nb::handle step : steps) {
         if (nb::isinstance<Launch>(step)) {
             plan.steps.emplace_back(nb::cast<const Launch&>(step));
@@ -123,6 +137,7 @@ void init_plan(Plan* self, size_t inputs, std::vector<size_t> allocations, nb::i
         }
     }
     for (auto [slot, input] : donations) plan.donations.push_back({slot, input});
+    for (auto [slot, input, step] : layouts) plan.layouts.push_back({slot, input, step});
     Checker(plan).check();
     new (self) Plan(std::move(plan));
 }
@@ -168,7 +183,7 @@ void bind_plan(nb::module_& module) {
     nb::class_<Plan>(module, "Plan", nb::type_slots(slots), "Steps over buffer slots; see docs/architecture.md.")
         .def("__init__", init_plan, nb::arg("inputs"), nb::arg("allocations"), nb::arg("steps"), nb::arg("outputs"),
              nb::arg("donations") = nb::tuple(), nb::arg("work") = 0, nb::arg("keep") = nb::none(),
-             nb::arg("error") = nb::none());
+             nb::arg("error") = nb::none(), nb::arg("layouts") = nb::tuple());
 }
 
 }  // namespace tengen

@@ -27,7 +27,7 @@ struct Launch {
     std::vector<int64_t> params;
     int64_t tiles;
     int64_t work;     // about bytes moved plus arithmetic operations
-    int64_t skip_if;  // the slot whose donation makes this step needless, or -1
+    int64_t skip_if;  // the slot that makes this step needless when it is filled already, or -1
     bool joined;      // may run at the same time as the launch before
 };
 
@@ -42,12 +42,20 @@ struct Donation {
     size_t input;
 };
 
+// A slot that one step fills from one input alone, by a change of layout.
+struct Layout {
+    size_t slot;
+    size_t input;
+    size_t step;
+};
+
 struct Plan {
     size_t input_count;
     std::vector<size_t> allocations;  // bytes of the slots after the inputs; one status slot follows them
     std::vector<std::variant<Launch, Host>> steps;
     std::vector<Place> outputs;
     std::vector<Donation> donations;
+    std::vector<Layout> layouts;  // worth keeping beside the input
     int64_t work;
     nb::object keep;   // whatever must live as long as the kernels
     nb::object error;  // called with a non-zero status word

@@ -9,6 +9,8 @@
 
 namespace tengen {
 
+struct Repacked;
+
 struct Storage {
     uint32_t refs = 0;
     size_t bytes = 0;
@@ -16,6 +18,8 @@ struct Storage {
     size_t block = 0;                  // of the allocator; 0 for memory that belongs to somebody else
     void (*release)(void*) = nullptr;  // gives such memory back
     void* owner = nullptr;
+    Repacked* repacked = nullptr;  // the same values in other layouts
+    bool exported = false;         // somebody else may write to it
 
     // The header stands in the first 64 bytes of the block, so a tensor costs one allocation.
     static constexpr size_t kHeader = 64;
@@ -32,6 +36,7 @@ struct Storage {
     }
 
     static void destroy(Storage* storage) {
+        if (storage->repacked) storage->drop_repacked();
         if (storage->block) {
             Allocator::instance().release(storage, storage->block);
         } else {
@@ -39,6 +44,9 @@ struct Storage {
             delete storage;
         }
     }
+
+    // Must be called before the values change.
+    void drop_repacked();
 };
 
 static_assert(sizeof(Storage) <= Storage::kHeader);

@@ -162,6 +162,7 @@ class Plan:
         work: int = 0,
         keep: object = None,
         error: Callable[[int], object] | None = None,
+        layouts: Sequence[tuple[int, int, int]] = (),
     ) -> None: ...
 
 class Tape:

@@ -107,12 +107,14 @@ def test_matmul_with_strided_batches():
 
 
 def test_few_rows_times_a_transposed_matrix_copy_only_the_rows():
-    x, w = floats(4, 300), floats(200, 300)
+    x, w = floats(16, 300), floats(200, 300)
     problem, *_ = plan_matmul(x, w.T, WIDEST)
-    assert problem.launches[0].buffers == ("b", "a", "out") and problem.out_strides == (1, 4)
+    assert problem.launches[0].buffers == ("b", "a", "out") and problem.out_strides == (1, 16)
     assert problem.b is None and problem.a is not None
     straight, *_ = plan_matmul(x, w.T, WIDEST, may_transpose=False)
     assert straight.launches[0].buffers == ("a", "b", "out") and straight.out_strides == (200, 1)
+    fewer, *_ = plan_matmul(x[:4], w.T, WIDEST)  # would fill a part of a vector only
+    assert fewer.launches[0].buffers == ("a", "b", "out") and fewer.b is not None
     check_matmul(x, w.T, WIDEST, may_transpose=False)
 
 

@@ -6,8 +6,7 @@ Slots: the inputs first, then the allocations. The runtime turns a Plan into its
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .program import Type
 
@@ -21,8 +20,7 @@ ITEM_BYTES = {
 STATUS = -1  # the slot of the status word
 
 
-@dataclass(frozen=True)
-class Launch:
+class Launch(NamedTuple):
     """Run a kernel over its tiles. `buffers` are (slot, byte offset); `work` is about bytes moved plus operations."""
 
     address: int
@@ -35,8 +33,7 @@ class Launch:
     joined: bool = False  # may run at the same time as the launch before
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(NamedTuple):
     """A value in a buffer: slot, byte offset, type, strides in elements."""
 
     slot: int
@@ -45,8 +42,7 @@ class Placed:
     strides: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """Run a Python function over NumPy arrays of the placed values."""
 
     function: Callable[[Sequence[Any], Sequence[Any]], None]
@@ -55,8 +51,7 @@ class Call:
     name: str
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """See the module docstring. `donations` are pairs (allocation slot, input) that may share memory when the caller
     gives the input away.
     """
@@ -67,6 +62,7 @@ class Plan:
     outputs: tuple[Placed, ...]
     donations: tuple[tuple[int, int], ...]
     checks: tuple[str, ...]  # what a non-zero status word means, by value - 1
+    layouts: tuple[tuple[int, int, int], ...] = ()  # (slot, input, the step that fills the slot from it), worth keeping
 
     @property
     def work(self) -> int:

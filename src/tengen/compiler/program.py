@@ -18,15 +18,13 @@ What an op is to the compiler is said by the class it derives from, and these ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .interned import Interned
 from .view import View
 
 
-@dataclass(frozen=True)
-class Type:
+class Type(NamedTuple):
     """What a value is, without where it lies."""
 
     dtype: str
@@ -214,6 +212,7 @@ class Contraction(Op, abstract=True):
     bias_dim: ClassVar[int | None] = (
         None  # the dim of the output that a bias may run along; None: the problem takes none
     )
+    constant: ClassVar[int | None] = None  # the input that is often a parameter: its packed copy is kept beside it
 
     @property
     def operands(self) -> tuple[int, int]:
@@ -331,13 +330,13 @@ class Node:
         self.outputs: tuple[Value, ...] = ()
 
 
-@dataclass(frozen=True)
 class Program:
     """Inputs, nodes in an order that defines before use, outputs."""
 
-    inputs: tuple[Value, ...]
-    nodes: tuple[Node, ...]
-    outputs: tuple[Value, ...]
+    __slots__ = ("inputs", "nodes", "outputs")
+
+    def __init__(self, inputs: tuple[Value, ...], nodes: tuple[Node, ...], outputs: tuple[Value, ...]):
+        self.inputs, self.nodes, self.outputs = inputs, nodes, outputs
 
     def __str__(self) -> str:
         names: dict[Value, str] = {v: f"%{i}" for i, v in enumerate(self.inputs)}

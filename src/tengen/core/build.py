@@ -63,6 +63,7 @@ def to_runtime(plan: Plan, device: str) -> _rt.Plan:
         plan.donations,
         work=plan.work,
         error=_index_error(plan.checks) if plan.checks else None,
+        layouts=plan.layouts,
     )
 
 

@@ -260,12 +260,13 @@ class Scheduler(Steps):
     def _plan(self) -> Plan:
         places = [self.in_memory(v) for v in self.program.outputs]
         count = len(self.program.inputs)
-        kept = [buffer for buffer, _ in places if buffer >= count]
+        kept = [*(buffer for buffer, _ in places if buffer >= count), *self.layouts]
         donated = {} if self.checks else memory.donations(self.steps, self.program, self.where, places)
         memory.join(self.steps, donated)
         slots, allocations = memory.assign(self.steps, self.bytes, count, kept)
         addresses = dict(zip(map(id, self.sources), compile_kernels(self.sources, self.target), strict=True))
         steps: list[Launch | Call] = []
+        layouts: list[tuple[int, int, int]] = []
         for step in self.steps:
             if isinstance(step, HostStep):
                 steps.append(
@@ -275,12 +276,14 @@ class Scheduler(Steps):
             buffers = tuple(
                 (b, 0) if b == STATUS else (slots[b][0], slots[b][1] + offset) for b, offset in step.buffers
             )
-            skip = slots[step.skip_for][0] if step.skip_for in donated else None
+            if step.skip_for in self.layouts:
+                layouts.append((slots[step.skip_for][0], self.layouts[step.skip_for], len(steps)))
+            skip = slots[step.skip_for][0] if step.skip_for in donated or step.skip_for in self.layouts else None
             address, joined = addresses[id(step.source)], step.joined
             steps.append(Launch(address, buffers, step.params, step.tiles, step.work, step.name, skip, joined))
         outputs = _placed([(*place, v.type) for place, v in zip(places, self.program.outputs, strict=True)], slots)
         pairs = tuple((slots[b][0], i) for b, i in donated.items())
-        return Plan(count, tuple(allocations), tuple(steps), outputs, pairs, tuple(self.checks))
+        return Plan(count, tuple(allocations), tuple(steps), outputs, pairs, tuple(self.checks), tuple(layouts))
 
 
 def _placed(items: Sequence[tuple[int, View, Type]], slots: Sequence[tuple[int, int]]) -> tuple[Placed, ...]:

@@ -24,7 +24,7 @@ from .contraction import (
 )
 from .register_tile import RegisterTile, choose
 
-PACK_ROWS = 64
+PACK_ROWS = 8
 PACK_SIZE = 1 << 14
 """B is packed into panels where C has at least PACK_ROWS rows and B at least PACK_SIZE elements."""
 
@@ -52,14 +52,15 @@ def matmul(
 
     a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch,
     k, n), in that order, also where the operands change roles: with `may_transpose`, few rows times a transposed b (`x
-    @ w.T`) is computed as out.T = b.T @ a.T, which spares the copy of b; then `out_strides` says that out is stored
+    @ w.T`), if they fill a vector, is computed as out.T = b.T @ a.T, which spares the copy of b; then `out_strides` says that out is stored
     transposed.
 
         >>> matmul(64, 400, 120, (400, 1), (120, 1), Unit(16, 32)).out_strides
         (120, 1)
     """
     batch = tuple(batch)
-    if may_transpose and n > 1 and b_strides[1] != 1 and not storage.bias and 2 * m * (n + k) <= n * k:
+    lanes = unit.lanes_of(storage.out)
+    if may_transpose and n > 1 and b_strides[1] != 1 and not storage.bias and m >= lanes and 2 * m * (n + k) <= n * k:
         flipped = storage._replace(a=storage.b, b=storage.a)
         mirror = tuple(Batch(x.extent, x.b, x.a) for x in batch)
         turned = matmul(n, k, m, b_strides[::-1], a_strides[::-1], unit, mirror, flipped, may_transpose=False)

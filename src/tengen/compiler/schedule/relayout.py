@@ -31,9 +31,10 @@ def contract(steps: Steps, nodes: Sequence[Node]) -> None:
         if relayout is None or relayout.is_view(view.strides):
             buffers[name] = places[index]
         else:
-            buffers[name] = _copy(
-                steps, buffer, view, relayout, node.inputs[index].dtype, f"{op.name}: layout of {name}"
-            )
+            title = f"{op.name}: layout of {name}"
+            buffers[name] = _copy(steps, buffer, view, relayout, node.inputs[index].dtype, title)
+            if index == op.constant and buffer < len(steps.program.inputs):
+                steps.layouts[buffers[name][0]] = buffer
     result = View(out.shape, plan.out_strides)
     steps.bytes.append(plan.out_size * ITEM_BYTES[out.dtype])
     buffers["out"] = (len(steps.bytes) - 1, result)
@@ -70,5 +71,5 @@ def _copy(steps: Steps, source: int, view: View, relayout: Relayout, dtype: str,
     buffer, layout = steps.buffer(Type(dtype, relayout.shape)), contiguous(relayout.shape)
     e = Emitter(steps.locate, relayout.shape)
     e.copy(dtype, source, seen, buffer, layout)
-    steps.launch(e, (), name, {buffer})
+    steps.launch(e, (), name, {buffer}, skip_for=buffer)
     return buffer, layout

@@ -59,6 +59,7 @@ class Steps:
         self.steps: list[Step | HostStep] = []
         self.bytes: list[int] = [0] * len(program.inputs)  # of each buffer; inputs first
         self.checks: list[str] = []
+        self.layouts: dict[int, int] = {}  # buffers that hold an input in another layout: {buffer: input}
         self.where: dict[Value, Location] = {
             v: Location(i, view) for i, (v, view) in enumerate(zip(program.inputs, views, strict=True))
         }

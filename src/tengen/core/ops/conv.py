@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...compiler.backend import contraction, convolution
 from ...compiler.program import Contraction, Type, Value
-from ...compiler.schedule import contraction, convolution
 from ...compiler.view import View
 from .base import Formula, Grads, promoted
 from .elemwise import cast
@@ -47,6 +47,7 @@ class Convolution(_Convolving):
 
     name = "conv2d"
     bias_dim = 1
+    constant = 1
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         x, w = types
@@ -88,6 +89,7 @@ class ConvolutionBackwardData(_Convolving):
     size: tuple[int, ...]
 
     name = "conv_transpose2d"
+    constant = 0
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         w, dy = types

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ...compiler.backend import contraction, matmul
 from ...compiler.program import Contraction, Type, Value
-from ...compiler.schedule import contraction
-from ...compiler.schedule.matmul import Batch, matmul
 from ...compiler.view import View
 from .base import FLOATS, Formula, Grads, broadcast_shapes, promoted
 from .elemwise import cast
@@ -19,6 +18,7 @@ class MatMul(Contraction):
     """(…, m, k) @ (…, k, n), batch dims broadcast."""
 
     name = "matmul"
+    constant = 1
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         a, b = types
@@ -38,9 +38,9 @@ class MatMul(Contraction):
     ) -> contraction.Contraction:
         lead, (a, b) = out.shape[:-2], views
         (m, k), n = a.shape[-2:], b.shape[-1]
-        batch = [Batch(e, x, y) for e, x, y in zip(lead, a.strides, b.strides, strict=False)]
+        batch = [matmul.Batch(e, x, y) for e, x, y in zip(lead, a.strides, b.strides, strict=False)]
         storage = contraction.Storage(types[0].dtype, types[1].dtype, out.dtype)
-        return matmul(m, k, n, _pair(a.strides), _pair(b.strides), unit, batch, storage)
+        return matmul.matmul(m, k, n, _pair(a.strides), _pair(b.strides), unit, batch, storage)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (a, b), (g,) = inputs, grads
