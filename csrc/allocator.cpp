@@ -19,6 +19,7 @@ constexpr size_t kChunk = 2 << 20;
 constexpr size_t kHugePage = 2 << 20;
 constexpr size_t kPage = 4096;
 constexpr size_t kCacheFloor = 256 << 20;  // free large blocks are not trimmed below this
+constexpr size_t kPeakDecay = 1 << 12;     // large requests in which most of a peak is forgotten
 
 constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
@@ -68,7 +69,7 @@ void* Allocator::allocate(size_t block) {
 void Allocator::release(void* memory, size_t block) noexcept {
     Guard guard(*this);
     stats_.live -= block;
-    FreeBlock*& head = block < kLarge ? free_small_[class_of(block)] : free_large_.find(block)->second;
+    FreeBlock*& head = block < kLarge ? free_small_[class_of(block)] : free_large_.find(block)->second.head;
     head = new (memory) FreeBlock{head};
     if (block >= kLarge) free_large_bytes_ += block;
 }
@@ -101,15 +102,19 @@ void Allocator::refill(size_t block) {
 
 void* Allocator::allocate_large(size_t block) {
     // Only an equal block is reused: sizes are already rounded to a quarter, so similar requests are equal.
-    FreeBlock*& head = free_large_[block];
-    if (FreeBlock* found = head) {
-        head = found->next;
+    FreeList& list = free_large_[block];
+    list.wanted = ++large_requests_;
+    const size_t live = stats_.live + block;
+    recent_peak_ = std::max(live, recent_peak_ - (recent_peak_ - std::min(recent_peak_, live)) / kPeakDecay);
+    if (FreeBlock* found = list.head) {
+        list.head = found->next;
         free_large_bytes_ -= block;
         return found;
     }
-    // A program whose shapes keep changing would otherwise keep every size it ever had.
-    const size_t limit = std::max(kCacheFloor, stats_.live);
-    if (free_large_bytes_ + block > limit) drop_large(limit / 2);
+    // A step of training goes up to its peak and down again, and wants the same blocks the next time. But a program
+    // whose shapes keep changing must not keep every size that it ever had.
+    const size_t limit = std::max(kCacheFloor, recent_peak_ + recent_peak_ / 2);
+    if (live + free_large_bytes_ > limit) drop_large(limit > live ? limit - live : 0);
     return map(block);
 }
 
@@ -140,14 +145,20 @@ void* Allocator::map(size_t bytes) {
     return start;
 }
 
-// Gives free large blocks back, the largest first, until at most `keep` bytes of them are left.
+// Gives free large blocks back, those of the sizes that were not wanted for longest first, until at most `keep` bytes
+// of them are left.
 void Allocator::drop_large(size_t keep) noexcept {
-    for (auto entry = free_large_.rbegin(); entry != free_large_.rend(); ++entry) {
-        while (entry->second && free_large_bytes_ > keep) {
-            FreeBlock* block = std::exchange(entry->second, entry->second->next);
-            munmap(block, entry->first);
-            free_large_bytes_ -= entry->first;
-            stats_.reserved -= entry->first;
+    while (free_large_bytes_ > keep) {
+        auto oldest = free_large_.end();
+        for (auto entry = free_large_.begin(); entry != free_large_.end(); ++entry) {
+            if (!entry->second.head) continue;
+            if (oldest == free_large_.end() || entry->second.wanted < oldest->second.wanted) oldest = entry;
+        }
+        auto& [size, list] = *oldest;
+        while (list.head && free_large_bytes_ > keep) {
+            munmap(std::exchange(list.head, list.head->next), size);
+            free_large_bytes_ -= size;
+            stats_.reserved -= size;
         }
     }
 }

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 
 namespace tengen {
@@ -51,8 +52,16 @@ class Allocator {
 
     std::atomic_flag busy_;
     FreeBlock* free_small_[kClasses] = {};
-    std::map<size_t, FreeBlock*> free_large_;  // by size; an entry once made stays, so releasing never allocates
+    // Free large blocks of one size, and when one of them was last wanted.
+    struct FreeList {
+        FreeBlock* head = nullptr;
+        uint64_t wanted = 0;
+    };
+
+    std::map<size_t, FreeList> free_large_;  // by size; an entry once made stays, so releasing never allocates
     size_t free_large_bytes_ = 0;
+    uint64_t large_requests_ = 0;
+    size_t recent_peak_ = 0;  // of live bytes, which it falls back to over some thousands of large requests
     char* chunk_ = nullptr;
     size_t chunk_left_ = 0;
     MemoryStats stats_;
