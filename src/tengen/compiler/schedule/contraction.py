@@ -155,7 +155,7 @@ class Nest(NamedTuple):
 
     Once merged, there are at most two batch, three row and three k loops. b_panel: elements from one panel of B to the
     next. offsets: of A, B and C. a_columns: A has the columns too, side by side, as in the depthwise convolution: C[m, n] =
-    sum over k of A[m, k, n] * B[k, n].
+    sum over k of A[m, k, n] * B[k, n]. adds: it adds to what nests before it have written.
     """
 
     batch: tuple[Loop, ...]
@@ -165,6 +165,7 @@ class Nest(NamedTuple):
     b_panel: int
     offsets: tuple[int, int, int] = (0, 0, 0)
     a_columns: bool = False
+    adds: bool = False
 
 
 class Storage(NamedTuple):
@@ -236,7 +237,7 @@ def plan(
 ) -> tuple[tuple[Launch, ...], int]:
     """The launches that compute `nests` with this register tile, and the bytes of workspace they need.
 
-    nests: together they write each of the result's `out_size` elements, and none twice. packed: B is packed into panels.
+    nests: together they write each of the result's `out_size` elements, and those that do not add none twice. packed: B is packed into panels.
     """
     nests = [n._replace(batch=merge(n.batch), rows=merge(n.rows), k=_merge_k(n.k)) for n in nests]
     if any(len(n.batch) > 2 or len(n.rows) > 3 or len(n.k) > 3 for n in nests):
@@ -245,28 +246,31 @@ def plan(
     if not nests:
         return (), 0
     main = max(nests, key=_multiply_adds)
+    adding = [n for n in nests if n.adds]
+    nests = [n for n in nests if not n.adds]
     narrow = KINDS[storage.out][0] != KINDS[storage.out][1]
     may_split = not storage.accumulate
     blocked = _needs_blocks(main, tile, storage) and (may_split or not narrow)
     splits = _splits(main, nests, tile) if blocked and may_split else 1
-    through_workspace = splits > 1 or (blocked and narrow)
-    result = "workspace" if through_workspace else "out"
-    buffers = ("a", "b", result, *(("bias",) if storage.bias else ()))
-    launches: list[Launch] = []
-    for nest in nests:
+
+    def launch(nest: Nest, splits: int, dtype: str, result: str, joined: bool) -> Launch:
         grid = _grid(nest, tile, blocked, splits)
-        kernel = _kernel(nest, tile, storage, packed, blocked)
-        if through_workspace:
-            kernel = kernel._replace(c=_wide(storage.out))
+        kernel = _kernel(nest, tile, storage, packed, blocked)._replace(c=dtype)
+        buffers = ("a", "b", result, *(("bias",) if storage.bias else ()))
         params = _params(nest, tile, grid, blocked, out_size)
-        tiles, work = extent(nest.batch) * grid.tiles, 2 * _multiply_adds(nest)
-        launches.append(Launch(kernel, buffers, params, tiles, work, joined=bool(launches)))
-    if not through_workspace:
-        return tuple(launches), 0
-    total = SumKernel(_wide(storage.out), storage.out, tile.lanes)
-    sum_tiles = -(-out_size // SUM_TILE)
-    adding = Launch(total, ("workspace", "out"), (out_size, splits), sum_tiles, splits * out_size)
-    return (*launches, adding), splits * out_size * BITS[KINDS[storage.out][1]] // 8
+        return Launch(kernel, buffers, params, extent(nest.batch) * grid.tiles, 2 * _multiply_adds(nest), joined)
+
+    through_workspace = splits > 1 or (blocked and narrow)
+    result, dtype = ("workspace", _wide(storage.out)) if through_workspace else ("out", storage.out)
+    launches = [launch(nest, splits, dtype, result, joined=i > 0) for i, nest in enumerate(nests)]
+    workspace = 0
+    if through_workspace:
+        total = SumKernel(_wide(storage.out), storage.out, tile.lanes)
+        tiles = -(-out_size // SUM_TILE)
+        launches.append(Launch(total, ("workspace", "out"), (out_size, splits), tiles, splits * out_size))
+        workspace = splits * out_size * BITS[KINDS[storage.out][1]] // 8
+    launches += [launch(nest, 1, storage.out, "out", joined=False) for nest in adding]
+    return tuple(launches), workspace
 
 
 def _multiply_adds(nest: Nest) -> int:
@@ -284,7 +288,7 @@ def _kernel(nest: Nest, tile: RegisterTile, storage: Storage, packed: bool, bloc
         unroll=tile.unroll,
         k_loops=_inner_loops(nest, blocked),
         blocked=blocked,
-        accumulate=storage.accumulate,
+        accumulate=storage.accumulate or nest.adds,
         bias=storage.bias,
         a_columns=nest.a_columns,
         a_unit=nest.k[-1].a == 1,

@@ -86,6 +86,11 @@ class ConvShape:
         return self.oc // self.groups
 
     @property
+    def skips_pixels(self) -> bool:
+        """A window of one pixel whose steps leave pixels out."""
+        return (self.kh, self.kw) == (1, 1) and self.stride != (1, 1) and self.padding == (0, 0)
+
+    @property
     def is_depthwise(self) -> bool:
         """One channel for each group, in and out: all channels are columns, of the input too."""
         return self.groups > 1 and self.ic == self.groups == self.oc
@@ -155,8 +160,12 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
     Here a row is a tap of the window, and the outputs, over which it sums, are the steps.
     """
     s = shape
+    if s.skips_pixels:  # far apart, they would share few sets of a cache
+        thin = ConvShape(s.n, s.ic, s.oh, s.ow, s.oc, 1, 1, groups=s.groups)
+        image = _channels_last((s.n, s.ic, s.h, s.w), NO_MARGINS, (s.oh, s.ow), s.stride)
+        return conv_by_weight(thin, unit, storage, in_place=True)._replace(a=image)
+    in_place = in_place and _sees_borders_apart(s)
     turned = [[_turned(_phase(s, d))] for d in (0, 1)]
-    in_place = in_place and s.ic_group >= MIN_ROWS and prod(len(p.line.cuts()) for (p,) in turned) <= MAX_PARTS
     margins = [_margins(lines, in_place) for lines in turned]
     x = _channels_last((s.n, s.ic, s.h, s.w), margins)
     x_n, *x_steps, _ = contiguous(x.shape)
@@ -172,7 +181,10 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
     else:
         (dy_n, *dy_steps, _), group, panel = contiguous(dy.shape), width, tile.panel
     *c_steps, c_channel, _ = contiguous((s.kh, s.kw, depth, s.oc))
-    spans = [_spans(turned[d], margins[d], x_steps[d], dy_steps[d], c_steps[d]) for d in (0, 1)]
+    if lanewise and in_place:
+        spans = [_by_outputs(_phase(s, d), x_steps[d], dy_steps[d], c_steps[d]) for d in (0, 1)]
+    else:
+        spans = [_spans(turned[d], margins[d], x_steps[d], dy_steps[d], c_steps[d]) for d in (0, 1)]
     parts = [
         Nest(
             batch=(Loop(groups, depth, group, width),),
@@ -182,25 +194,51 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
             b_panel=panel,
             offsets=_sum(h.offsets, w.offsets),
             a_columns=lanewise,
+            adds=lanewise and in_place and (h, w) != (spans[0][0], spans[1][0]),
         )
         for h, w in product(*spans)
     ]
     return _finish(parts, tile, storage, x, dy, (s.oc, s.ic_group, s.kh, s.kw), (3, 2, 0, 1), packed=pack)
 
 
+def _sees_borders_apart(s: ConvShape) -> bool:
+    """Whether the gradient by weight is computed in parts where the window reaches over the border.
+
+    As a rule a part is a tap and the outputs that see it. But the rows of a depthwise convolution are its taps alone, too
+    few to be cut: there a part is outputs that see the same taps, and all but the main one add to its result.
+    """
+    outputs = [_phase(s, d).line.cuts() for d in (0, 1)]
+    taps = [_turned(_phase(s, d)).line.cuts() for d in (0, 1)]
+    if s.is_depthwise:
+        whole = all(any(cut.taps == k for cut in cuts) for cuts, k in zip(outputs, (s.kh, s.kw), strict=True))
+        return whole and prod(map(len, outputs)) <= MAX_PARTS
+    return s.ic_group >= MIN_ROWS and prod(map(len, taps)) <= MAX_PARTS
+
+
+def _by_outputs(phase: _Phase, x: int, dy: int, c: int) -> list[_Span]:
+    """Spans of a gradient by weight, each over the outputs that see the same taps; the one that sees all is the first."""
+    spans = [
+        _Span(Loop(taps.extent, a=taps.a, c=taps.b), Loop(rows.extent, rows.a, rows.c), (source, output, tap))
+        for rows, taps, (source, tap, output) in _spans([phase], (0, 0), x, c, dy)
+    ]
+    return sorted(spans, key=lambda span: -span.rows.extent)
+
+
 # -- layouts -----------------------------------------------------------------------------------------------------------
 
 
-def _channels_last(shape: tuple[int, int, int, int], margins: Sequence[Pair]) -> Relayout:
-    """(n, h + margins, w + margins, c) of a source of (n, c, h, w)."""
+def _channels_last(
+    shape: tuple[int, int, int, int], margins: Sequence[Pair], size: Pair | None = None, step: Pair = (1, 1)
+) -> Relayout:
+    """(n, h + margins, w + margins, c) of a source of (n, c, h, w); or every step-th pixel, `size` of them."""
     n, c, h, w = shape
     (top, bottom), (left, right) = margins
     return Relayout(
-        (n, top + h + bottom, left + w + right, c),
+        (n, *(size or (top + h + bottom, left + w + right)), c),
         (
             Axis(0, n, (1, 0, 0, 0)),
-            Axis(2, h, (0, 1, 0, 0), offset=-top),
-            Axis(3, w, (0, 0, 1, 0), offset=-left),
+            Axis(2, h, (0, step[0], 0, 0), offset=-top),
+            Axis(3, w, (0, 0, step[1], 0), offset=-left),
             Axis(1, c, (0, 0, 0, 1)),
         ),
     )

@@ -32,6 +32,9 @@ MENU = {
     ),
 }
 
+LANEWISE = {32: ((9, 2),), 16: ()}
+"""Where A has the columns too: all taps of a 3 x 3 window as rows, for the gradient by weight."""
+
 
 class RegisterTile(NamedTuple):
     """`rows` x (`vectors` * `lanes`) accumulators; `unroll` steps of k are emitted in a row."""
@@ -59,7 +62,8 @@ def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None, l
         scattered = run is not None and run % rows != 0
         return -(-m // rows) * -(-n // (vectors * lanes)) * _cycles(rows, vectors, scattered, lanewise)
 
-    rows, vectors = min(MENU[32 if registers >= 32 else 16], key=cost)
+    size = 32 if registers >= 32 else 16
+    rows, vectors = min((*LANEWISE[size], *MENU[size]) if lanewise else MENU[size], key=cost)
     unroll = 1 if lanewise else 2 if rows > REGISTER_ROWS else 4
     return RegisterTile(rows, vectors, lanes, unroll)
 
