@@ -222,6 +222,9 @@ def reference(x: np.ndarray, w: np.ndarray, dy: np.ndarray, s: ConvShape) -> tup
 SHAPES = [
     ConvShape(1, 1, 1, 1, 1, 1, 1),
     ConvShape(2, 1, 12, 11, 6, 5, 5),
+    ConvShape(2, 3, 13, 32, 6, 5, 3, padding=(2, 1), dilation=(1, 2)),
+    ConvShape(3, 17, 9, 14, 3, 3, 3, stride=(2, 1), padding=(0, 2)),
+    ConvShape(2, 4, 9, 47, 20, 2, 3),
     ConvShape(2, 6, 9, 9, 16, 5, 5),
     ConvShape(2, 3, 13, 12, 10, 3, 3, padding=(1, 1)),
     ConvShape(3, 16, 7, 7, 33, 3, 3, padding=(1, 1)),
@@ -287,6 +290,20 @@ def test_convolution_bias():
     y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
     problem = conv_forward(s, unit_of(WIDEST), Storage(bias="float32"))
     assert_close(run(problem, WIDEST, x, w, y.shape, bias=bias), y + bias[:, None, None])
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("channels", [2, 3, 13])
+def test_few_channels_are_rows_over_planes_of_pixels(target, channels):
+    s = ConvShape(2, 5, 8, 31, channels, 3, 3, padding=(1, 1))
+    lanes, unit = unit_of(target).lanes, unit_of(target)
+    x, w, bias = floats(2, 5, 8, 31), floats(channels, 5, 3, 3), floats(channels)
+    y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
+    problem = conv_forward(s, unit, Storage(bias="float32"))
+    planes = problem.launches[0].buffers[0] == "b"
+    assert planes == (31 / 32 >= 1.5 * channels / (-(-channels // lanes) * lanes))
+    assert not planes or problem.out_strides == contiguous(y.shape)
+    assert_close(run(problem, target, x, w, y.shape, bias=bias), y + bias[:, None, None])
 
 
 def test_grouped_convolution_bias():

@@ -140,6 +140,13 @@ class Contraction(NamedTuple):
         return sum(launch.work for launch in self.launches)
 
 
+def exchanged(problem: Contraction) -> Contraction:
+    """The same kernels for operands that are given the other way round."""
+    names = {"a": "b", "b": "a"}
+    launches = [x._replace(buffers=tuple(names.get(name, name) for name in x.buffers)) for x in problem.launches]
+    return problem._replace(a=problem.b, b=problem.a, launches=tuple(launches))
+
+
 class Loop(NamedTuple):
     """One loop and how far a step of it moves in A, B, C and the bias (elements)."""
 
@@ -156,6 +163,7 @@ class Nest(NamedTuple):
     Once merged, there are at most two batch, three row and three k loops. b_panel: elements from one panel of B to the
     next. offsets: of A, B and C. a_columns: A has the columns too, side by side, as in the depthwise convolution: C[m, n] =
     sum over k of A[m, k, n] * B[k, n]. adds: it adds to what nests before it have written.
+    bias_rows: a bias runs along the rows, of which there is one loop, not along the columns.
     """
 
     batch: tuple[Loop, ...]
@@ -166,6 +174,7 @@ class Nest(NamedTuple):
     offsets: tuple[int, int, int] = (0, 0, 0)
     a_columns: bool = False
     adds: bool = False
+    bias_rows: bool = False
 
 
 class Storage(NamedTuple):
@@ -290,6 +299,7 @@ def _kernel(nest: Nest, tile: RegisterTile, storage: Storage, packed: bool, bloc
         blocked=blocked,
         accumulate=storage.accumulate or nest.adds,
         bias=storage.bias,
+        bias_rows=storage.bias is not None and nest.bias_rows,
         a_columns=nest.a_columns,
         a_unit=nest.k[-1].a == 1,
         a_adjacent=nest.rows[-1].a == 1 and nest.rows[-1].extent % tile.rows == 0,

@@ -16,6 +16,7 @@ from math import gcd, prod
 from typing import NamedTuple
 
 from ..view import View
+from . import planar
 from .borders import Line
 from .contraction import (
     FLOAT32,
@@ -123,6 +124,9 @@ def _slide(
     in_place: bool,
 ) -> Contraction:
     """A window slides over an image: forward (columns "oc"), and by data ("ic"), where each phase of dx is such a window."""
+    few = s.groups == 1 and len(phases[0]) == len(phases[1]) == 1 and _by_planes(s, phases, columns, unit, storage)
+    if few:
+        return few
     (n_in, size_in), (n_out, size_out) = (s.ic, (s.h, s.w)), (s.oc, (s.oh, s.ow))
     if columns == "ic":
         (n_in, size_in), (n_out, size_out) = (n_out, size_out), (n_in, size_in)
@@ -152,6 +156,14 @@ def _slide(
         for h, w in product(*spans)
     ]
     return _finish(parts, tile, storage, image, weights, (s.n, n_out, *size_out), (0, 3, 1, 2))
+
+
+def _by_planes(
+    s: ConvShape, phases: Sequence[Sequence[_Phase]], columns: str, unit: Unit, storage: Storage
+) -> Contraction | None:
+    sizes = (s.n, s.ic, s.oc) if columns == "oc" else (s.n, s.oc, s.ic)
+    lines = [phase.line for (phase,) in phases]
+    return planar.slide(sizes, (s.oc, s.ic, s.kh, s.kw), columns, lines, unit, storage)
 
 
 def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True) -> Contraction:

@@ -17,6 +17,7 @@ from .contraction import (
     Storage,
     Unit,
     contiguous,
+    exchanged,
     extent,
     merge,
     packed_columns,
@@ -64,11 +65,9 @@ def matmul(
         flipped = storage._replace(a=storage.b, b=storage.a)
         mirror = tuple(Batch(x.extent, x.b, x.a) for x in batch)
         turned = matmul(n, k, m, b_strides[::-1], a_strides[::-1], unit, mirror, flipped, may_transpose=False)
-        a, b = (relayout and _transposed_source(relayout, len(batch)) for relayout in (turned.b, turned.a))
-        exchange = {"a": "b", "b": "a"}
+        a, b = (relayout and _transposed_source(relayout, len(batch)) for relayout in (turned.a, turned.b))
         strides = (*turned.out_strides[:-2], turned.out_strides[-1], turned.out_strides[-2])
-        launches = [x._replace(buffers=tuple(exchange.get(name, name) for name in x.buffers)) for x in turned.launches]
-        return turned._replace(a=a, b=b, out_strides=strides, launches=tuple(launches))
+        return exchanged(turned._replace(a=a, b=b, out_strides=strides))
     return _matmul(m, k, n, a_strides, b_strides, unit, batch, storage)
 
 

@@ -47,7 +47,7 @@ PARAMETERS = (
 class ContractionKernel(NamedTuple):
     """The static part of a contraction, which makes its code; equal specifications share one compiled kernel.
 
-    Buffers: A, B, C and, with `bias`, the bias of shape (n,).
+    Buffers: A, B, C and, with `bias`, the bias of shape (n,), or with `bias_rows` of shape (m,).
     a, b, c: storage dtypes. rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop in a row.
     k_loops: 1 to 3 loops kept in registers, (k1, k2, k3), (k1, k2) or (k1), where the last one is innermost.
     blocked: k0 and the blocks of k1 are loops around the tiles, and the sum goes through C in memory.
@@ -69,6 +69,7 @@ class ContractionKernel(NamedTuple):
     blocked: bool = False
     accumulate: bool = False
     bias: str | None = None
+    bias_rows: bool = False
     a_columns: bool = False
     a_unit: bool = True
     a_adjacent: bool = False
@@ -214,8 +215,8 @@ class _ContractionEmitter(_Emitter):
         b0, b1 = self.divmod(batch, p["b1"])
         at = {x: add(p[f"{x}_offset"], mul(b0, p[f"{x}_b0"]), mul(b1, p[f"{x}_b1"])) for x in "abc"}
         at["c"] = add(at["c"], mul(split, p["c_split"]))
-        at["bias"] = add(mul(b0, p["bias_b0"]), mul(b1, p["bias_b1"]))
         first_row = mul(block, p["rows_per_block"])
+        at["bias"] = add(mul(b0, p["bias_b0"]), mul(b1, p["bias_b1"]), first_row if self.spec.bias_rows else 0)
         row_count = self.minimum(p["rows_per_block"], self.at.sub(p["rows"], first_row))
         self.row_table(first_row, row_count)
         panel = mul(group, p["panels_per_group"])
@@ -307,7 +308,7 @@ class _ContractionEmitter(_Emitter):
         a = self.element(self.buffers["a"], spec.a, self.sum(at["a"], column) if spec.a_columns else at["a"])
         b = self.element(self.buffers["b"], spec.b, self.sum(at["b"], self.mul(panel, p["b_panel"])))
         c = self.element(self.buffers["c"], spec.c, self.sum(at["c"], column))
-        starts = self.start_values(self.sum(at["bias"], column), masks, biased)
+        starts = [] if spec.bias_rows else self.start_values(self.sum(at["bias"], column), masks, biased) * spec.rows
 
         def c_at(row: ir.Value) -> list[ir.Value]:
             starts = [self.element(c, spec.c, self.offset(self.c_rows, row, i)) for i in range(spec.rows)]
@@ -315,7 +316,12 @@ class _ContractionEmitter(_Emitter):
 
         def register_tile(row: ir.Value, _: list[ir.Value]) -> tuple[()]:
             a_at = self.a_at(a, row)
-            begun = self.begin(lambda: c_at(row), starts, masks, first)
+            fresh = (
+                self.row_biases(self.sum(at["bias"], row), self.sum(row_count, at["bias"], -1), biased)
+                if spec.bias_rows
+                else starts
+            )
+            begun = self.begin(lambda: c_at(row), fresh, masks, first)
             totals = self.k_loops(a_at, b, begun, masks, k1)
             # addresses are computed again, because over the k loops they would only push others out of the registers
             for i, (total, address) in enumerate(zip(totals, c_at(row), strict=True)):
@@ -360,16 +366,26 @@ class _ContractionEmitter(_Emitter):
             starts.append(self.at.select(biased, self.load(address, spec.bias, spec.lanes, masks[j]).value, zero))
         return starts
 
+    def row_biases(self, row: ir.Value, last: ir.Value, biased: ir.Value) -> list[ir.Value]:
+        """What the accumulators of a tile start from where each row has a bias."""
+        spec, starts = self.spec, []
+        assert spec.bias is not None
+        zero = constant(0, self.kind, spec.lanes)
+        for i in range(spec.rows):
+            address = self.element(self.buffers["bias"], spec.bias, self.minimum(self.sum(row, i), last))
+            value = splat(self.at, self.load(address, spec.bias, 1).value, self.kind, spec.lanes)
+            starts += [self.at.select(biased, value.value, zero)] * spec.vectors
+        return starts
+
     def begin(
         self,
         c_at: Callable[[], list[ir.Value]],
-        starts: list[ir.Value],
+        fresh: list[ir.Value],
         masks: list[ir.Value | None],
         first: ir.Value,
     ) -> list[ir.Value]:
         """The accumulators before the first k: the start values, or what C holds already."""
         spec = self.spec
-        fresh = starts * spec.rows
 
         def held() -> list[ir.Value]:
             return [self.load(at, spec.c, spec.lanes, masks[i % spec.vectors]).value for i, at in enumerate(c_at())]
