@@ -301,7 +301,7 @@ def test_few_channels_are_rows_over_planes_of_pixels(target, channels):
     y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
     problem = conv_forward(s, unit, Storage(bias="float32"))
     planes = problem.launches[0].buffers[0] == "b"
-    assert planes == (31 / 32 >= 1.5 * channels / (-(-channels // lanes) * lanes))
+    assert planes == (1.5 * channels / (-(-channels // lanes) * lanes) <= 31 / 32)
     assert not planes or problem.out_strides == contiguous(y.shape)
     assert_close(run(problem, target, x, w, y.shape, bias=bias), y + bias[:, None, None])
 

@@ -10,7 +10,7 @@ from tengen.compiler import compile_program
 from tengen.compiler.program import Composite, Type, build
 from tengen.compiler.schedule import memory
 from tengen.compiler.schedule.partition import Partition
-from tengen.compiler.view import contiguous
+from tengen.compiler.view import View, contiguous, dense
 from tengen.core import gradient
 from tengen.core.ops.conv import Conv2d
 from tengen.core.ops.elemwise import Elemwise, TypeCvt, Where
@@ -436,3 +436,45 @@ def test_memory_is_not_shared_within_joined_launches():
         steps = [Step([0], [1], False), Step([1], [], joined), Step([0], [2], joined)]
         slots, _ = memory.assign(steps, [64, 64, 64], 1, [])
         assert (slots[1] == slots[2]) is not joined
+
+
+class Sums(Composite):
+    """The sum of x and that of x * y over the last axis; `chained`: the second one needs the first."""
+
+    chained: bool
+
+    def expand(self, x, y):
+        first = Reduce("SUM", (1,))(x)
+        return first, Reduce("SUM", (1,))((x + first if self.chained else x) * y)
+
+
+def test_reductions_of_the_same_values_read_them_together():
+    x, y = floats(30, 40), floats(30, 40)
+    for chained in (False, True):
+        assert len(launches(Sums(chained), x, y)) == 1
+        first, second = run_op(Sums(chained), x, y)
+        np.testing.assert_allclose(first, x.sum(1, keepdims=True), rtol=1e-4, atol=1e-4)
+        wanted = ((x + x.sum(1, keepdims=True) if chained else x) * y).sum(1, keepdims=True)
+        np.testing.assert_allclose(second, wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_the_gradient_of_batch_norm_reads_its_operands_twice():
+    image, row = Type("float32", (8, 40, 20, 20)), Type("float32", (1, 40, 1, 1))
+    channel, number = Type("float32", (40,)), Type("weak_float", ())
+    needs, present = (True, True, True, False), (True, False, False)
+    types = (image, channel, channel, number), (image, row, row)
+    op = gradient.backward(BatchNorm(False), *types, needs, present).op
+    inputs = [v.type for v in op.program.inputs]
+    plan = compile_program(
+        build(op, inputs), [View(t.shape, dense(t.shape, (0, 2, 3, 1)[: len(t.shape)])) for t in inputs]
+    )
+    assert sum(step.work > image.size for step in plan.steps) == 2  # once for both sums, once for dx
+
+
+@pytest.mark.parametrize("offset, spread", [(0, 1), (1000, 1), (-3, 1e-3), (1e4, 10)])
+def test_batch_statistics_of_values_far_from_zero(offset, spread):
+    x = (offset + spread * RNG.standard_normal((8, 5, 20, 20))).astype(np.float32)
+    _, average, variance = run_op(BatchNorm(False), x, floats(5), floats(5), 1e-5)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(average.ravel(), wide.mean((0, 2, 3)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(variance.ravel(), wide.var((0, 2, 3)), rtol=2e-5)

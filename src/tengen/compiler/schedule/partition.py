@@ -54,6 +54,10 @@ class Group:
     def row_shape(self) -> tuple[int, ...]:
         return tuple(1 if d in (self.axes or ()) else s for d, s in enumerate(self.shape))
 
+    def reads(self) -> set[Value]:
+        """The values of the group's whole shape that come from outside."""
+        return {v for node in self.nodes for v in node.inputs if v.shape == self.shape and v not in self.passes}
+
     def is_row(self, shape: tuple[int, ...]) -> bool:
         return self.axes is not None and shape == self.row_shape and shape != self.shape
 
@@ -144,6 +148,8 @@ class Partition:
         if axes is not None:
             group.axes = axes
         self._enter(group, node)
+        if axes is not None:
+            self._join_sibling(group)
 
     def _fits(
         self, node: Node, group: Group, shape: tuple[int, ...], axes: tuple[int, ...] | None, fusable: tuple[Value, ...]
@@ -195,6 +201,15 @@ class Partition:
                 g.ancestors = (g.ancestors & ~other.bit) | group.bit
         self._depend(group, before)
         group.ancestors &= ~pair
+
+    def _join_sibling(self, group: Group) -> None:
+        """Reductions over the same axes that read the same values, and not each other's results, read them together."""
+        reads = group.reads()
+        for other in self.groups.values():
+            alike = other is not group and other.shape == group.shape and other.axes == group.axes and not other.closed
+            if alike and not (group.ancestors & other.bit or other.ancestors & group.bit) and reads & other.reads():
+                self._merge(group, other)
+                return
 
     # -- groups --------------------------------------------------------------------------------------------
 

@@ -7,15 +7,32 @@ from math import prod
 
 from ...compiler.program import Value
 from .base import Formula, Grads, statistics_dtype
-from .elemwise import POW, RSQRT, cast
+from .elemwise import POW, RSQRT, Elemwise, cast
 from .reduce import mean, total
-from .shape import Windows, broadcast, pad, reshape
+from .shape import Slice, Windows, broadcast, pad, reshape
+
+MAX = Elemwise("MAX")
+SAMPLE = 16
+"""Values in a row from whose mean the distances are measured."""
 
 
 def standardized(x: Value, axes: Sequence[int], eps: Value) -> Value:
     """(x - mean) / sqrt(variance + eps) over `axes`."""
     centred = x - mean(x, axes)
     return centred * RSQRT(mean(centred * centred, axes) + eps)
+
+
+def moments(x: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
+    """Mean and variance over `axes` in one pass over x.
+
+    The squares of x lose digits where the mean is large against the deviation; those of its distances from some value in
+    the middle of x do not (Chan et al. 1983, "Algorithms for computing the sample variance", section 3).
+    """
+    sizes = tuple(min(s, SAMPLE if d == axes[-1] else 1) if d in axes else s for d, s in enumerate(x.shape))
+    middle = mean(Slice((0,) * x.ndim, sizes, (1,) * x.ndim)(x), axes)
+    moved = x - middle
+    first, second = mean(moved, axes), mean(moved * moved, axes)
+    return middle + first, MAX(second - first * first, x.builder.number(0.0))
 
 
 def _fitted(v: Value, shape: Sequence[int]) -> Value:
@@ -96,10 +113,8 @@ class BatchNorm(Formula):
         x, weight, bias, eps, *running = inputs
         axes, shape = _batch_axes(x)
         wide = cast(x, statistics_dtype(x.dtype))
-        average = mean(wide, axes)
-        centred = wide - average
-        variance = mean(centred * centred, axes)
-        y = centred * (RSQRT(variance + eps) * _fitted(weight, shape)) + _fitted(bias, shape)
+        average, variance = moments(wide, axes)
+        y = (wide - average) * (RSQRT(variance + eps) * _fitted(weight, shape)) + _fitted(bias, shape)
         made = [cast(y, x.dtype), average, variance]
         if self.track:
             *old, momentum = running
@@ -121,10 +136,11 @@ class BatchNorm(Formula):
         parts: list[Value] = []
         by_weight = by_bias = None
         if g is not None:
+            # Both sums first, then dx with one coefficient per channel for each operand: two passes over g and x.
             g = cast(g, average.dtype)
-            normal = centred * scale
-            by_bias, by_weight = total(g, axes), total(g * normal, axes)
-            parts.append((g - by_bias / n - normal * (by_weight / n)) * (scale * _fitted(weight, shape)))
+            by_bias, by_weight = total(g, axes), total(g * centred, axes) * scale
+            slope = scale * _fitted(weight, shape)
+            parts.append(g * slope - (centred * (slope * scale * by_weight / n) + slope * by_bias / n))
             by_bias, by_weight = _fitted_like(by_bias, bias), _fitted_like(by_weight, weight)
         if g_mean is not None:
             parts.append(broadcast(g_mean / n, x.shape))
