@@ -34,7 +34,9 @@ def imports(_: Case, frameworks: list[str], rounds: int) -> dict[str, list[float
                 f"import time; start = time.perf_counter(); import {MODULES[name]}; print(time.perf_counter() - start)"
             )
             seconds = _child(timed)
-            if turn:  # the first turn compiles to bytecode, which pip did for what it installed, but not for this checkout
+            if (
+                turn
+            ):  # the first turn compiles to bytecode, which pip did for what it installed, but not for this checkout
                 taken.append(seconds)
     return times
 

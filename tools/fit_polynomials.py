@@ -91,6 +91,10 @@ FITS = {
     "erf_large": Fit(
         lambda x: -mp.log(mp.erfc(x), 2) / x, lambda x: mp.erfc(x) * x * mp.log(2) / mp.erf(x), (0.99, 3.95), 6, "f32"
     ),
+    # normcdf(x) = 1 - (1 - p(x))**8, absolute, or relative to 1 / x for the sake of x * normcdf(-x)
+    "normcdf": Fit(
+        lambda x: 1 - mp.ncdf(-x) ** 0.125, lambda x: 8 * mp.ncdf(-x) ** 0.875 * max(1, x), (0, 5.6), 8, "f32"
+    ),
     # the double-precision lanes: accurate to about 2**-34
     "log2_lanes": Fit(lambda f: mp.log1p(f) / f / mp.log(2), lambda f: f * mp.log(2) / mp.log1p(f), ROOT, 12, "f64"),
     "exp2_lanes": Fit(lambda r: (2**r - 1) / r, lambda r: r / 2**r, (-0.5, 0.5), 6, "f64"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from tengen.compiler.cache import compile_kernels
 from tengen.compiler.kernel import Access, AccessNumbers, Bound, Instr, Nest
+from tengen.compiler.schedule.refine import spills
 from tengen.compiler.targets.host import Target, host_target
 from tengen.compiler.targets.nest import NestSource, launch_parameters
 
@@ -57,17 +58,18 @@ class Memory:
     fill: float = 0.0
     indirect: tuple[tuple[int, int], ...] = ()
 
-    def access(self, lane: int) -> Access:
+    def access(self, *unit: int | None) -> Access:
+        """unit: the lane dim, and the cross dim if there is one."""
         shapes = tuple(Bound(tuple(coefficients), bool(divisor)) for _, _, coefficients, divisor in self.bounds)
-        return Access(self.dtype, self._steps(lane), shapes, self.fill, len(self.indirect))
+        return Access(self.dtype, self._steps(unit), shapes, self.fill, len(self.indirect))
 
-    def numbers(self, lane: int) -> AccessNumbers:
-        strides = tuple(s for s, step in zip(self.strides, self._steps(lane), strict=True) if step == "n")
+    def numbers(self, *unit: int | None) -> AccessNumbers:
+        strides = tuple(s for s, step in zip(self.strides, self._steps(unit), strict=True) if step == "n")
         limits = tuple((o, m, *c.values(), *([d] if d else [])) for o, m, c, d in self.bounds)
         return AccessNumbers(strides, limits, self.indirect)
 
-    def _steps(self, lane: int) -> tuple[str, ...]:
-        return tuple("0" if s == 0 else "1" if s == 1 and d == lane else "n" for d, s in enumerate(self.strides))
+    def _steps(self, unit: Sequence[int | None]) -> tuple[str, ...]:
+        return tuple("0" if s == 0 else "1" if s == 1 and d in unit else "n" for d, s in enumerate(self.strides))
 
     @property
     def pointer(self) -> int:
@@ -127,14 +129,17 @@ class Problem:
     operands: Sequence[Memory]
     code: Code
     serial_from: int | None = None
+    cross: int | None = None
 
     @property
     def nest(self) -> Nest:
-        accesses = tuple(o.access(self.lane) for o in self.operands)
-        return Nest(len(self.extents), self.kept, self.lane, accesses, tuple(self.code.instrs), self.serial_from)
+        """With the spills that the scheduler would choose."""
+        accesses, code = tuple(o.access(self.lane, self.cross) for o in self.operands), tuple(self.code.instrs)
+        nest = Nest(len(self.extents), self.kept, self.lane, accesses, code, self.serial_from, cross=self.cross)
+        return nest._replace(spills=spills(nest))
 
     def launch(self) -> tuple[tuple[int, ...], int]:
-        return launch_parameters(self.nest, self.extents, [o.numbers(self.lane) for o in self.operands])
+        return launch_parameters(self.nest, self.extents, [o.numbers(self.lane, self.cross) for o in self.operands])
 
     def run(
         self,
@@ -159,7 +164,7 @@ class Problem:
 def copies(problem: Problem) -> Problem:
     """The same problem on memory of its own."""
     moved = [Memory(**{**o.__dict__, "flat": o.flat.copy()}) for o in problem.operands]
-    return Problem(problem.extents, problem.kept, problem.lane, moved, problem.code, problem.serial_from)
+    return Problem(problem.extents, problem.kept, problem.lane, moved, problem.code, problem.serial_from, problem.cross)
 
 
 NUMPY = {

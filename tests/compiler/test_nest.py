@@ -118,6 +118,22 @@ def test_transposed_copy(target: Target, shape: tuple[int, int]) -> None:
     check(strided, target)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int64"])
+@pytest.mark.parametrize("shape", [(16, 128), (33, 70), (130, 266), (1, 300), (300, 2)])
+def test_squares_are_turned(target: Target, shape: tuple[int, int], dtype: str) -> None:
+    """Whole ones and those that stick out on either side, on the way in and on the way out, beside operands that need no turning."""
+    compute = {"int8": "int32", "int64": "int64"}.get(dtype, "float32")
+    c = Code()
+    bias = c("add", c.load(2, compute), c.load(3, compute), dtype=compute)
+    c.store(c("sub", c.load(0, compute), bias, dtype=compute), 1)
+    values = random.integers(-9, 9, shape)
+    by_row, by_column = array(dtype, values), array(dtype, values, (1, shape[0]))
+    sides = [array(dtype, random.integers(-9, 9, shape[d]), (1 - d, d)) for d in (0, 1)]
+    for source, result in ((by_column, by_row), (by_row, by_column)):
+        out = Memory(dtype, np.zeros_like(result.flat), result.strides)
+        check(Problem(shape, 2, 1, [source, out, *sides], c, cross=0), target)
+
+
 def test_in_place(target: Target) -> None:
     c = Code()
     c.store(c("add", c("square", c.load(0)), c.load(1)), 2)
@@ -353,6 +369,34 @@ def test_softmax(target: Target, length: int) -> None:
     check(by_column, target)
 
 
+@pytest.mark.parametrize("length", SIZES)
+def test_softmax_in_place(target: Target, length: int) -> None:
+    """The exponentials wait where the input was."""
+    problem = softmax(7, length)
+    problem.operands = [problem.operands[0]] * 2
+    assert problem.nest.spills
+    want = problem.expected()[1]
+    problem.run(target)
+    np.testing.assert_allclose(problem.operands[0].flat, want, rtol=1e-5)
+
+
+def spilled(dtype: str = "float32", again: bool = False, function: str = "exp") -> tuple[tuple[int, int], ...]:
+    """What waits in memory where f(x) and its sum are needed; again: the last pass also needs x."""
+    c = Code()
+    x = c.load(0)
+    y = c(function, x)
+    result = c("mul", y, c.reduce("sum", y))
+    c.store(c("add", result, x) if again else result, 1)
+    return Problem((4, 33), 1, 1, [array("float32", floats(4, 33)), array(dtype, floats(4, 33))], c).nest.spills
+
+
+def test_only_what_is_costly_and_fits_waits_in_memory() -> None:
+    assert spilled() == ((1, 1),)
+    assert not spilled(function="neg")  # cheaper to compute again
+    assert not spilled("float16") and not spilled("bfloat16")  # storing would round
+    assert not spilled(again=True)  # its place may be that of x
+
+
 @pytest.mark.parametrize("length", (1, 17, 64, 300))
 def test_layer_norm(target: Target, length: int) -> None:
     c = Code()
@@ -385,6 +429,16 @@ def test_tiles_follow_from_the_extents_alone() -> None:
 
 LINE = Access("float32", ("1",))
 LOAD = Instr("load", attr=0)
+ROWS = Access("float32", ("n", "1"))
+# f(x) * sum(f(x)), and a transposed copy
+SCALED = Nest(
+    2,
+    1,
+    1,
+    (ROWS, ROWS),
+    (LOAD, Instr("exp", (0,)), Instr("reduce", (1,), attr="sum"), Instr("mul", (1, 2)), Instr("store", (3,), attr=1)),
+)
+TURNED = Nest(2, 2, 1, (Access("float32", ("n", "n")), ROWS), (LOAD, Instr("store", (0,), attr=1)), cross=0)
 
 
 @pytest.mark.parametrize(
@@ -409,6 +463,16 @@ LOAD = Instr("load", attr=0)
         (Nest(1, 1, 0, (LINE,), (LOAD, Instr("reduce", (0,), attr="any"))), "any of float32"),
         (Nest(1, 1, 0, (Access("float32", ("1",), indirect=1),), (LOAD,)), "use gather or scatter"),
         (Nest(1, 1, 0, (LINE,), (Instr("index", dtype="int64", attr=1),)), "no loop dim"),
+        (SCALED._replace(spills=((1, 2),)), "no such access"),
+        (SCALED._replace(spills=((2, 1),)), "no such value"),
+        (SCALED._replace(spills=((1, 0),)), "no later pass stores"),
+        (SCALED._replace(spills=((0, 1), (1, 1))), "two values"),
+        (SCALED._replace(spills=((1, 1),), accesses=(ROWS, ROWS._replace(dtype="float16"))), "float16 does not hold"),
+        (SCALED._replace(spills=((1, 1),), accesses=(ROWS, ROWS._replace(steps=("0", "1")))), "element of its own"),
+        (SCALED._replace(spills=((3, 1),)), "no later pass stores"),
+        (SCALED._replace(cross=0), "the nest reduces"),
+        (TURNED._replace(cross=1), "no other dim"),
+        (TURNED, "contiguous neither along"),
     ],
 )
 def test_verify_says_what_is_wrong(nest: Nest, message: str) -> None:

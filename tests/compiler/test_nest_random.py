@@ -124,6 +124,39 @@ def random_problem(seed: int) -> Problem:
     return Problem(extents, kept, lane, [*operands, full], code)
 
 
+def crossed(seed: int) -> Problem:
+    """A random map over operands that are contiguous along two of its dims, in turn."""
+    random = np.random.default_rng(seed)
+    rank = int(random.integers(2, 4))
+    extents = random_extents(random, rank)
+    lane, cross = (int(d) for d in random.permutation(rank)[:2])
+    code, operands = Code(), []
+
+    def operand(unit: int, dims: list[int], dtype: str) -> Memory:
+        order = [d for d in random.permutation(dims) if d != unit] + [unit] * (unit in dims)
+        strides, step = [0] * rank, 1
+        for d in reversed(order):
+            strides[d], step = step, step * extents[d]
+        return Memory(dtype, bits_of(dtype, random.integers(0, 99, step)), tuple(strides))
+
+    value = code.const(1.0)
+    for number in range(int(random.integers(1, 4))):
+        unit = int(random.choice([lane, cross]))
+        dims = [d for d in range(rank) if d == unit or random.random() < 0.8]
+        operands.append(operand(unit, dims, str(random.choice(DTYPES))))
+        value = code("add", value, code("cast", code.load(number, "float64")))
+    operands.append(operand(int(random.choice([lane, cross])), list(range(rank)), "float32"))
+    code.store(value, len(operands) - 1)
+    return Problem(extents, rank, lane, operands, code, cross=cross)
+
+
+@pytest.mark.parametrize("isa", available())
+@pytest.mark.parametrize("seed", range(40))
+def test_random_nest_with_a_cross_dim(seed: int, isa: str) -> None:
+    with config.override(isa=isa):
+        check(crossed(seed), host_target())
+
+
 @pytest.mark.parametrize("isa", available())
 @pytest.mark.parametrize("seed", range(40))
 def test_random_nest(seed: int, isa: str) -> None:

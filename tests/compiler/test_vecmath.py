@@ -234,6 +234,33 @@ def test_float32_erfinv() -> None:
     assert_same_bits(ends, np.array([0.0, -0.0, math.inf, -math.inf, math.nan, math.nan, math.nan], np.float32))
 
 
+def test_float32_exp_of_nothing_above_zero() -> None:
+    """As exp down to the smallest normal number; at most that, in place of what is below."""
+    x = -np.abs(np.concatenate([SPECIAL, all_exponents(), np.linspace(0, 110, 1_000_001, dtype=np.float32)]))
+    with np.errstate(all="ignore"):
+        truth, wide = np.exp(x.astype(np.float64)), x.astype(np.float64)
+    got = compiled("exp_nonpositive", "f32")(x)
+    normal = np.isnan(x) | (truth >= np.finfo(np.float32).tiny)
+    assert_within(got[normal], truth[normal], 2.0, x[normal])
+    assert np.all((got[~normal] >= 0) & (got[~normal] <= np.finfo(np.float32).tiny))
+    exact = compiled("exp_nonpositive", "f32")([0.0, -0.0, -math.inf, -1e30, -88.0])
+    assert_same_bits(exact, np.array([1, 1, 0, 0, 0], np.float32))
+    assert_within(compiled("exp_nonpositive", "f64", 8)(wide), np.exp(wide.astype(np.longdouble)), 4.0, x)
+
+
+def test_normal_distribution() -> None:
+    x = np.concatenate([SPECIAL, all_exponents(), np.linspace(-9, 9, 1_000_001, dtype=np.float32)])
+    with np.errstate(all="ignore"):
+        truth = 0.5 * _erfc(x.astype(np.float64) * -math.sqrt(0.5))
+    got = compiled("normcdf", "f32")(x)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(x))
+    known = ~np.isnan(x)
+    assert np.all(np.abs(got - truth)[known] <= 2.0**-23)
+    assert np.all(got[x >= 6] == 1) and np.all(got[x <= -6] == 0)
+    wide = np.linspace(-30, 30, 20_001)
+    np.testing.assert_allclose(compiled("normcdf", "f64", 8)(wide), 0.5 * _erfc(wide * -math.sqrt(0.5)), rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", BINARY_TRUTH)
 def test_float32_binary(name: str) -> None:
     x, y = pairs()
@@ -258,7 +285,7 @@ def test_float_remainders_are_exact(name: str, kind: str) -> None:
 @pytest.mark.parametrize("lanes, baseline", [(8, False), (4, False), (1, False), (16, True), (4, True), (1, True)])
 def test_float32_bits_do_not_depend_on_the_target(lanes: int, baseline: bool) -> None:
     x = np.concatenate([SPECIAL, all_exponents()[::997]])
-    for name in [*TRUTH, "erfinv", "sign", "round"]:
+    for name in [*TRUTH, "erfinv", "exp_nonpositive", "normcdf", "sign", "round"]:
         assert_same_bits(compiled(name, "f32", lanes, baseline)(x), compiled(name, "f32")(x))
     x, y = (a[::101] for a in pairs())
     for name in [*BINARY_TRUTH, *REMAINDERS]:

@@ -62,6 +62,7 @@ def show_nest(nest: Nest) -> str:
             f"buffer {number}: {access.dtype} steps {' '.join(access.steps)}{extra}"
             + (f", {access.indirect} indices" if access.indirect else "")
         )
+    lines += [f"%{value} waits in buffer {access}" for value, access in nest.spills]
     for number, instr in enumerate(nest.code):
         args = ", ".join(f"%{a}" for a in instr.args)
         lines.append(

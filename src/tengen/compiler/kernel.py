@@ -6,9 +6,10 @@ A Nest has loop dimensions `0 .. dims-1`. The first `kept` are kept: each of the
 `code` is SSA: instruction i may use the values of instructions before it. For one kept index tuple the meaning is:
 
 - a `load` reads one element per index tuple; a value is *full* if it varies over the reduced dims, otherwise *row*;
-- `reduce` folds a full value over all reduced dims into a row value;
+- `reduce` folds a full value over all reduced dims into a row value, in an order that follows from the extents and the target; each term of a sum of
+  products may be rounded once, as machines multiply and add in one instruction;
 - a full value that depends on a `reduce` belongs to a later pass over the reduced dims than that reduce; earlier full values that a later pass needs
-  are computed again there;
+  are computed again there, unless they are in `spills`: then the first pass that needs them also stores them, and later passes load them;
 - a `store` of a full value happens at every index tuple, of a row value once for each kept index tuple.
 
 Instructions: see OPS. Sizes and strides are run-time parameters, in the order of `pack`.
@@ -16,13 +17,13 @@ Instructions: see OPS. Sizes and strides are run-time parameters, in the order o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from typing import NamedTuple
 
 COMPUTE_DTYPES = ("bool", "int32", "int64", "float32", "float64")
 
 
-@dataclass(frozen=True)
-class Bound:
+class Bound(NamedTuple):
     """The condition 0 <= offset + sum(coefficient[d] * index[d]) < limit.
 
     `dims` are the loop dims that take part; the numbers are run-time parameters. With `divisor`, the sum must also be a multiple of a
@@ -33,8 +34,7 @@ class Bound:
     divisor: bool = False
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """How one buffer is addressed.
 
     dtype: the storage dtype. steps: for each loop dim "0" (does not move), "1" (unit stride) or "n" (a run-time stride, any sign).
@@ -54,8 +54,7 @@ class Access:
     indirect: int = 0
 
 
-@dataclass(frozen=True)
-class Instr:
+class Instr(NamedTuple):
     """One SSA instruction. `dtype` is the compute dtype of its value; `attr` depends on `op` (see OPS)."""
 
     op: str
@@ -64,11 +63,14 @@ class Instr:
     attr: object = None
 
 
-@dataclass(frozen=True)
-class Nest:
+class Nest(NamedTuple):
     """One kernel. `accesses` are the buffers in ABI order; the status word, where a gather or scatter needs it, is the buffer after them.
 
     serial: kept indices run in lexicographic order inside one tile (for scatters that may meet); dims before `serial_from` stay parallel.
+    cross: a kept dim along which the operands that jump along the lane dim are contiguous (step "1"), in a nest that reduces nothing.
+    spills: pairs (value, access): a full value that several passes need, and the access of a later store in whose place it waits for them. The
+    element it is stored to must be this index tuple's alone, so both move along all dims, and the buffer must hold it exactly. As the buffer may be
+    the memory of an input that lies alike, no pass after the first that needs the value loads from such an access.
     """
 
     dims: int
@@ -77,14 +79,15 @@ class Nest:
     accesses: tuple[Access, ...]
     code: tuple[Instr, ...]
     serial_from: int | None = None
+    spills: tuple[tuple[int, int], ...] = ()
+    cross: int | None = None
 
     @property
     def needs_status(self) -> bool:
         return any(access.indirect for access in self.accesses)
 
 
-@dataclass(frozen=True)
-class AccessNumbers:
+class AccessNumbers(NamedTuple):
     """The run-time numbers of one Access.
 
     Strides (elements) of its "n" steps in order of dims; for each bound (offset, limit, coefficients, divisor or nothing); for each
@@ -109,8 +112,8 @@ def pack(extents: tuple[int, ...], numbers: tuple[AccessNumbers, ...]) -> tuple[
 
 
 UNARY = (
-    "neg abs sqrt rsqrt square floor ceil round trunc sign exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf "
-    "erfinv sigmoid softplus isnan isinf not"
+    "neg abs sqrt rsqrt square floor ceil round trunc sign exp exp_nonpositive expm1 log log1p sin cos tan asin acos atan sinh cosh tanh asinh "
+    "acosh atanh erf erfinv normcdf sigmoid softplus isnan isinf not"
 ).split()
 BINARY = "add sub mul div floor_div mod fmod pow atan2 max min eq ne lt le gt ge and or xor shl shr".split()
 OTHER = {
@@ -129,6 +132,117 @@ OTHER = {
     "random": "attr: 0 or 1 (which of the two 32-bit outputs); args: counter, seed (int64): Philox2x32-10, value int64 in 0 .. 2**32-1",
 }
 OPS = frozenset(UNARY) | frozenset(BINARY) | frozenset(OTHER)
+
+
+# -- what follows from a Nest -----------------------------------------------------------------------------------
+
+SINKS = ("store", "scatter")
+
+
+def access_number(instr: Instr) -> int:
+    """The access of a memory instruction."""
+    number = instr.attr[0] if isinstance(instr.attr, tuple) else instr.attr
+    assert isinstance(number, int)
+    return number
+
+
+def moves_along(access: Access) -> frozenset[int]:
+    """The loop dims that decide which element an access means."""
+    moving = {d for d, step in enumerate(access.steps) if step != "0"}
+    return frozenset(moving.union(*(bound.dims for bound in access.bounds)))
+
+
+def varies(nest: Nest) -> tuple[frozenset[int], ...]:
+    """The loop dims along which each instruction's value (or its effect) varies."""
+    result: list[frozenset[int]] = []
+    for instr in nest.code:
+        dims = frozenset().union(*(result[a] for a in instr.args))
+        if instr.op == "index":
+            assert isinstance(instr.attr, int)
+            dims |= {instr.attr}
+        elif instr.op == "reduce":
+            dims -= frozenset(range(nest.kept, nest.dims))
+        elif instr.op in ("load", "gather", *SINKS):
+            dims |= moves_along(nest.accesses[access_number(instr)])
+        result.append(dims)
+    return tuple(result)
+
+
+def stages(nest: Nest) -> tuple[int, ...]:
+    """After how many passes over the reduced dims each value is known."""
+    result: list[int] = []
+    for instr in nest.code:
+        known = max((result[a] for a in instr.args), default=0)
+        result.append(known + 1 if instr.op == "reduce" else known)
+    return tuple(result)
+
+
+def sources(
+    nest: Nest, sinks: Iterable[int], ready: Container[int] = (), through_reduce: bool = False
+) -> frozenset[int]:
+    """The values that these instructions are computed from. What is `ready` in memory is computed from nothing, and so is a reduce unless
+    `through_reduce`.
+    """
+    found: set[int] = set()
+    stack = [a for i in sinks for a in nest.code[i].args]
+    while stack:
+        i = stack.pop()
+        if i not in found:
+            found.add(i)
+            if (through_reduce or nest.code[i].op != "reduce") and i not in ready:
+                stack.extend(nest.code[i].args)
+    return frozenset(found)
+
+
+def passes(nest: Nest) -> tuple[tuple[int, ...], ...]:
+    """For each pass over the reduced dims the reduces, stores and scatters in it.
+
+    Full stores wait for the last pass: a buffer may share memory with one that a later pass still reads.
+    """
+    known, moving, reduced = stages(nest), varies(nest), frozenset(range(nest.kept, nest.dims))
+    used = sources(nest, [i for i, instr in enumerate(nest.code) if instr.op in SINKS], through_reduce=True)
+    found: dict[int, list[int]] = {}
+    stores = []
+    for i, instr in enumerate(nest.code):
+        if instr.op == "reduce" and i in used:
+            found.setdefault(known[i] - 1, []).append(i)
+        elif instr.op == "scatter" and moving[i] & reduced:
+            found.setdefault(known[i], []).append(i)
+        elif instr.op == "store" and moving[i] & reduced:
+            stores.append(i)
+    count = max([-1, *found, *(known[i] for i in stores)]) + 1
+    return tuple((*found.get(p, ()), *(stores if p == count - 1 else ())) for p in range(count))
+
+
+def first_need(nest: Nest, value: int) -> int:
+    """The first pass that computes a value; the number of passes if none does."""
+    runs = passes(nest)
+    return next((p for p, sinks in enumerate(runs) if value in sources(nest, sinks)), len(runs))
+
+
+def why_not_spill(nest: Nest, value: int, access: int) -> str | None:
+    """What forbids this pair in `spills`, or None."""
+    if not 0 <= value < len(nest.code) or nest.code[value].op in ("reduce", *SINKS):
+        return "there is no such value"
+    if not 0 <= access < len(nest.accesses):
+        return "there is no such access"
+    place, dtype = nest.accesses[access], nest.code[value].dtype
+    if nest.serial_from is not None or any(instr.op == "scatter" for instr in nest.code):
+        return "writes of this nest may meet"
+    if place.dtype != dtype or dtype == "bool":
+        return f"a buffer of {place.dtype} does not hold {dtype} exactly"
+    if place.bounds or place.indirect or "0" in place.steps or varies(nest)[value] != frozenset(range(nest.dims)):
+        return "an index tuple has no element of its own"
+    runs = passes(nest)
+    later = [i for sinks in runs[first_need(nest, value) + 1 :] for i in sinks]
+    if not any(nest.code[i].op == "store" and nest.code[i].attr == access for i in later):
+        return "no later pass stores to the access"
+    for i in sources(nest, later, (value,)):
+        if i != value and nest.code[i].op in ("load", "gather"):
+            other = nest.accesses[access_number(nest.code[i])]
+            if (other.dtype, other.steps) == (place.dtype, place.steps):
+                return f"a later pass loads {i}, which may have been in its place"
+    return None
 
 
 # -- what a well-formed Nest is ----------------------------------------------------------------------------------
@@ -166,14 +280,41 @@ def verify(nest: Nest) -> None:
             raise ValueError(
                 f"a serial nest runs in index order only with the last kept dim as lane, not dim {nest.lane}"
             )
+    if nest.cross is not None and (reason := why_not_cross(nest, nest.cross)):
+        raise ValueError(f"dim {nest.cross} cannot be the cross dim: {reason}")
     for i, access in enumerate(nest.accesses):
         _verify_access(nest, access, f"access {i}")
     for i, instr in enumerate(nest.code):
         where = f"instruction {i} ({instr.op})"
         _verify_shape(nest, i, instr, where)
         _verify_types(nest, instr, [nest.code[a].dtype for a in instr.args], where)
-    if not any(instr.op in ("store", "scatter") for instr in nest.code):
+    if not any(instr.op in SINKS for instr in nest.code):
         raise ValueError("a nest without a store does nothing")
+    for value, place in nest.spills:
+        if reason := why_not_spill(nest, value, place):
+            raise ValueError(f"value {value} cannot wait in access {place}: {reason}")
+    if len({place for _, place in nest.spills}) < len(nest.spills):
+        raise ValueError("two values wait in one access")
+
+
+def why_not_cross(nest: Nest, cross: int) -> str | None:
+    """What forbids this dim as `cross`, or None."""
+    if not 0 <= cross < nest.dims or cross == nest.lane:
+        return "it is no other dim than the lane"
+    if nest.kept < nest.dims or nest.serial_from is not None:
+        return "the nest reduces, or runs in order"
+    for instr in nest.code:
+        if instr.op in ("gather", "scatter"):
+            return f"a {instr.op} has no vectors to turn"
+        if instr.op in ("load", "store"):
+            access = nest.accesses[access_number(instr)]
+            if access.bounds:
+                return "an access has bounds"
+            if instr.op == "store" and "0" in (access.steps[cross], access.steps[nest.lane]):
+                return "a store does not move along the square"
+            if access.steps[nest.lane] == "n" and access.steps[cross] != "1" and access.dtype != "iota":
+                return "an access is contiguous neither along it nor along the lane"
+    return None
 
 
 def _verify_access(nest: Nest, access: Access, where: str) -> None:
@@ -197,7 +338,7 @@ def _verify_shape(nest: Nest, number: int, instr: Instr, where: str) -> None:
     if instr.dtype not in COMPUTE_DTYPES:
         raise ValueError(f"{where}: {instr.dtype} is no compute dtype")
     for a in instr.args:
-        if not 0 <= a < number or nest.code[a].op in ("store", "scatter"):
+        if not 0 <= a < number or nest.code[a].op in SINKS:
             raise ValueError(f"{where}: argument {a} is no value computed before")
     count = ARITY.get(instr.op, 1 if instr.op in UNARY else 2 if instr.op in BINARY else None)
     if instr.op == "reduce":

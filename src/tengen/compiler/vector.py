@@ -255,16 +255,18 @@ class Vec:
     def maximum(self, other: Any) -> Vec:
         """The larger; nan if either is nan (for floats)."""
         other = self._lift(other)
-        if is_float(self.kind):
-            return (self > other).where(self, self.is_nan().where(self, other))
-        return (self > other).where(self, other)
+        return other._propagating((other > self).where(other, self))
 
     def minimum(self, other: Any) -> Vec:
         """The smaller; nan if either is nan (for floats)."""
         other = self._lift(other)
-        if is_float(self.kind):
-            return (self < other).where(self, self.is_nan().where(self, other))
-        return (self < other).where(self, other)
+        return other._propagating((other < self).where(other, self))
+
+    def _propagating(self, chosen: Vec) -> Vec:
+        """`chosen`, or nan if this is one. In a running maximum the nan of the new element is tested, not that of the old maximum, which the next
+        step waits for.
+        """
+        return self.is_nan().where(self, chosen) if is_float(self.kind) else chosen
 
 
 def constant(number: float | int | bool, kind: str, lanes: int) -> ir.Constant:

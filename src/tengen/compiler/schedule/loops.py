@@ -26,6 +26,7 @@ class Loops:
     kept: int
     lane: int
     serial_from: int | None = None
+    cross: int | None = None
 
     def access(
         self, dtype: str, view: View, indirect: Sequence[tuple[int, int]] = (), parameter: float = 0
@@ -52,7 +53,7 @@ class Loops:
     def _step(self, dim: int, stride: int) -> str:
         if stride == 0:
             return "0"
-        return "1" if stride == 1 and dim == self.lane else "n"
+        return "1" if stride == 1 and dim in (self.lane, self.cross) else "n"
 
 
 def arrange(
@@ -79,13 +80,18 @@ def arrange(
     lane = _pick_lane(runs, [_extent(run, shape) for run in runs], count, views, lanes)
     last = count - 1 if lane < count else len(runs) - 1  # the lane runs fastest among its kind
     runs.insert(last, runs.pop(lane))
-    return _loops(shape, runs, count, last)
+    return _loops(shape, runs, count, last, cross=_pick_cross(runs, last, shape, views, lanes))
 
 
 def _loops(
-    shape: Sequence[int], runs: list[tuple[int, ...]], kept: int, lane: int, serial_from: int | None = None
+    shape: Sequence[int],
+    runs: list[tuple[int, ...]],
+    kept: int,
+    lane: int,
+    serial_from: int | None = None,
+    cross: int | None = None,
 ) -> Loops:
-    return Loops(tuple(runs), tuple(_extent(run, shape) for run in runs), kept, lane, serial_from)
+    return Loops(tuple(runs), tuple(_extent(run, shape) for run in runs), kept, lane, serial_from, cross)
 
 
 def memory_order(shape: Sequence[int], views: Sequence[View]) -> list[int]:
@@ -133,3 +139,17 @@ def _pick_lane(
         return per_vector * wasted * across
 
     return min(range(len(runs)), key=lambda i: (cost(i), -i))
+
+
+def _pick_cross(
+    runs: Sequence[tuple[int, ...]], lane: int, shape: Sequence[int], views: Sequence[View], lanes: int
+) -> int | None:
+    """The loop along which all operands run on that jump along the lane, where both loops fill half a vector."""
+    if not runs[lane] or any(v.edges for v in views):
+        return None
+    jumping = [v for v in views if v.strides[runs[lane][-1]] not in (0, 1)]
+    for i, run in enumerate(runs):
+        fills = 2 * min(_extent(run, shape), _extent(runs[lane], shape)) >= lanes
+        if i != lane and jumping and run and fills and all(v.strides[run[-1]] == 1 for v in jumping):
+            return i
+    return None

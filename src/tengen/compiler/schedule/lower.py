@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..kernel import Access, AccessNumbers, Instr, Nest
 from ..program import Constant, Elementwise, Gather, Node, Number, Place, Reduction, Scatter, Type, Value, ViewOp
 from ..view import View, contiguous, dense
 from .loops import Loops, arrange, memory_order
+from .refine import crosses, spills
 
 # The dtype in which values stored as another are computed.
 COMPUTE = {
@@ -229,10 +230,18 @@ class Emitter:
     ) -> tuple[Nest, Loops, tuple[AccessNumbers, ...]]:
         """The Nest, its loops and the run-time numbers of its accesses."""
         loops = arrange(self.shape, reduced, self.loads(), lanes, serial)
+        nest, numbers = self._over(loops)
+        if loops.cross is not None and not crosses(nest):
+            loops = replace(loops, cross=None)
+            nest, numbers = self._over(loops)
+        return nest._replace(spills=spills(nest)), loops, numbers
+
+    def _over(self, loops: Loops) -> tuple[Nest, tuple[AccessNumbers, ...]]:
         pairs = [loops.access(o.dtype, o.view, o.indirect, o.parameter) for o in self.operands]
         accesses: tuple[Access, ...] = tuple(access for access, _ in pairs)
-        nest = Nest(len(loops.dims), loops.kept, loops.lane, accesses, tuple(self.code), loops.serial_from)
-        return nest, loops, tuple(numbers for _, numbers in pairs)
+        code, numbers = tuple(self.code), tuple(numbers for _, numbers in pairs)
+        nest = Nest(len(loops.dims), loops.kept, loops.lane, accesses, code, loops.serial_from, cross=loops.cross)
+        return nest, numbers
 
 
 #: What `locate` gives for a value that every kernel computes for itself.

@@ -10,6 +10,7 @@ from typing import Any
 from ..kernel import Nest
 from ..plan import ITEM_BYTES, STATUS
 from ..program import Host, Iota, Program, Type, Value, ViewOp
+from ..targets import arithmetic
 from ..targets.host import Target
 from ..targets.nest import NestSource, launch_parameters
 from ..view import View, contiguous
@@ -142,6 +143,4 @@ class Steps:
 
 def _cost(nest: Nest) -> int:
     """Operations for each element, a function such as exp counted as ten."""
-    return sum(
-        10 if i.op in ("exp", "log", "pow", "tanh", "erf", "sin", "cos", "gather", "scatter") else 1 for i in nest.code
-    )
+    return sum(10 if i.op in ("gather", "scatter") or arithmetic.cost(i) > 6 else 1 for i in nest.code)

@@ -32,6 +32,11 @@ class Target(NamedTuple):
     half: bool = False
 
     @property
+    def fma(self) -> bool:
+        """A product and a sum are one instruction."""
+        return self.name != "x86-64"
+
+    @property
     def registers(self) -> int:
         """Vector registers."""
         return 32 if self.name in ("avx512", "neon") else 16

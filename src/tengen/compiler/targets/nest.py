@@ -30,8 +30,9 @@ from math import prod
 
 from ..kernel import AccessNumbers, Nest, pack, verify
 from .host import Target
+from .nest_cross import CrossEmitter
 from .nest_emit import NestEmitter
-from .nest_structure import Structure
+from .nest_structure import CROSS_BLOCK, Structure
 
 TILE = 1 << 15  # elements of a tile of cheap instructions: a few microseconds
 LEAST_TILE = 1 << 11
@@ -51,7 +52,8 @@ class NestSource:
     def emit(self, target: Target) -> str:
         """LLVM IR text of the kernel. Raises ValueError if the Nest means nothing."""
         verify(self.nest)
-        return NestEmitter(self.nest, target).text()
+        emitter = NestEmitter if self.nest.cross is None else CrossEmitter
+        return emitter(self.nest, target).text()
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,10 @@ def tiling(nest: Nest, extents: Sequence[int]) -> Tiling:
     structure = Structure(nest)
     tile = max(LEAST_TILE, TILE // (1 + structure.cost // 8))
     inside = prod(extents[structure.parallel :]) if not structure.chunked else prod(extents[nest.kept :])
-    outside = prod(extents[d] for d in structure.item_dims if d != nest.lane)
+    counts = {d: extents[d] for d in structure.item_dims if d != nest.lane}
+    if nest.cross is not None:
+        counts[nest.cross], inside = -(-extents[nest.cross] // CROSS_BLOCK), CROSS_BLOCK
+    outside = prod(counts.values())
     lane = extents[nest.lane]
     if not structure.chunked:
         return Tiling(outside, max(1, tile // max(inside, 1)), _whole(lane), 1)

@@ -8,14 +8,14 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..kernel import Access, Instr, Nest
+from ..kernel import SINKS, Access, Instr, Nest, access_number
 from ..vector import Vec, constant, llvm_type, splat
 from . import arithmetic, nest_fold
 from .flow import I64, Flow, i64
 from .host import Target
 from .nest_fold import Accumulator
 from .nest_memory import Memory, Operand, Range, Scope
-from .nest_structure import SINKS, Structure, access_number
+from .nest_structure import Structure
 from .storage import COMPUTE_KIND
 
 
@@ -25,8 +25,7 @@ class NestEmitter(Flow):
     def __init__(self, nest: Nest, target: Target):
         super().__init__()
         self.nest, self.target, self.structure = nest, target, Structure(nest)
-        self.width, self.tail = self.structure.width(target), self.structure.tail_width(target)
-        self.one_loop = self.structure.one_loop(target)
+        self.widths, self.tail = self.structure.widths(target), self.structure.tail_width(target)
         self._position = 0
         self.extents = [self._next() for _ in range(nest.dims)]
         self.operands = [self._operand(i, access) for i, access in enumerate(nest.accesses)]
@@ -66,32 +65,52 @@ class NestEmitter(Flow):
     # -- loops over kept dims ----------------------------------------------------------------------------------------
 
     def _items(self, scope: Scope) -> None:
-        """All items of the tiles; their indices count up like an odometer."""
+        """All items of the tiles: a loop over the last item dim inside one in which the indices of the others count up like an odometer."""
         dims = self.structure.item_dims
-        limits = [self.chunks if d == self.nest.lane else self.extents[d] for d in dims]
         first = self.at.mul(self.tile_begin, self.items_per_tile)
         last = self.minimum(self.at.mul(self.tile_end, self.items_per_tile), self.items)
+        limits = [self._count(d) for d in dims]
+        if not dims:
+            self.loop(first, last, 1, lambda *_: self._item(scope, i64(0)))
+            return
+        length = limits.pop()
+        low, high = self.at.udiv(first, length), self.at.udiv(self.at.add(last, self.at.sub(length, i64(1))), length)
         start: list[ir.Value] = []
-        rest = first
+        rest = low
         for limit in reversed(limits[1:]):
             start.insert(0, self.at.urem(rest, limit))
             rest = self.at.udiv(rest, limit)
-        if dims:
-            start.insert(0, rest)
+        start = [rest, *start] if limits else []
 
-        def item(_: ir.Value, digits: list[ir.Value]) -> list[ir.Value]:
-            inner = scope
-            for d, digit in zip(dims, digits, strict=True):
-                if d != self.nest.lane:
-                    inner = self.memory.enter(inner, self.operands, d, digit)
-            self._settle(inner, 0)
-            chunk = digits[dims.index(self.nest.lane)] if self.structure.chunked else i64(0)
-            self._serial(
-                inner, [d for d in range(self.structure.parallel, self.nest.kept) if d != self.nest.lane], chunk
-            )
+        def run(number: ir.Value, digits: list[ir.Value]) -> list[ir.Value]:
+            outer, chunk = scope, i64(0)
+            for d, digit in zip(dims, digits, strict=False):
+                outer, chunk = self._enter(outer, d, digit), digit if d == self.nest.lane else chunk
+            self._settle(outer, 0)
+            before = self.at.mul(number, length)
+            begin, end = self.at.sub(first, before), self.minimum(self.at.sub(last, before), length)
+
+            def item(digit: ir.Value, _: list[Any]) -> tuple[()]:
+                inner = self._enter(outer, dims[-1], digit)
+                self._settle(inner, 0)
+                return self._item(inner, digit if dims[-1] == self.nest.lane else chunk)
+
+            self.loop(self.at.select(self.at.icmp_signed("<", begin, i64(0)), i64(0), begin), end, 1, item)
             return self._count_up(digits, limits)
 
-        self.loop(first, last, 1, item, start)
+        self.loop(low, high, 1, run, start)
+
+    def _item(self, scope: Scope, chunk: ir.Value) -> tuple[()]:
+        self._serial(scope, [d for d in range(self.structure.parallel, self.nest.kept) if d != self.nest.lane], chunk)
+        return ()
+
+    def _count(self, dim: int) -> ir.Value:
+        """How many numbers the digit of an item dim has."""
+        return self.chunks if dim == self.nest.lane else self.extents[dim]
+
+    def _enter(self, scope: Scope, dim: int, digit: ir.Value) -> Scope:
+        """The scope of the items with this digit."""
+        return scope if dim == self.nest.lane else self.memory.enter(scope, self.operands, dim, digit)
 
     def _count_up(self, digits: Sequence[ir.Value], limits: Sequence[ir.Value]) -> list[ir.Value]:
         result: list[ir.Value] = []
@@ -122,18 +141,22 @@ class NestEmitter(Flow):
         if not self.structure.lane_is_kept:
             self._row(scope)
             return
-        begin = self.at.mul(chunk, self.chunk)
-        end = self.minimum(self.at.add(begin, self.chunk), self.extents[self.nest.lane])
+        begin, end = self._chunk_limits(chunk)
 
         def body(inner: Scope, _: list[Any]) -> tuple[()]:
             self._row(inner)
             return ()
 
-        self._along_lanes(scope, begin, end, body, body, ())
+        self._along_lanes(scope, self.widths[0], begin, end, body, body, ())
+
+    def _chunk_limits(self, chunk: ir.Value) -> tuple[ir.Value, ir.Value]:
+        begin = self.at.mul(chunk, self.chunk)
+        return begin, self.minimum(self.at.add(begin, self.chunk), self.extents[self.nest.lane])
 
     def _along_lanes(
         self,
         scope: Scope,
+        width: int,
         begin: ir.Value,
         end: ir.Value,
         main: Any,
@@ -141,22 +164,22 @@ class NestEmitter(Flow):
         carry: Sequence[Any],
         rest: Sequence[Any] = (),
     ) -> list[Any]:
-        """Vectors from `begin` to `end`: `main(scope, carry)` for whole groups, then `tail(scope, rest)`. Returns both carries in one list.
+        """Vectors from `begin` to `end`: `main(scope, carry)` for whole groups of `width`, then `tail(scope, rest)`. Both carries in one list.
 
         The tail's loop may do everything.
         """
         middle, done = begin, list(carry)
-        if not self.one_loop:
+        if not self.structure.one_loop(width, self.target):
             length = self.at.sub(end, begin)
-            middle = self.at.sub(end, self.at.and_(length, i64(self.width - 1)))
+            middle = self.at.sub(end, self.at.and_(length, i64(width - 1)))
 
             def whole(index: ir.Value, carried: list[Any]) -> Sequence[Any]:
-                return main(self._lane_scope(scope, index, self.width, None), carried)
+                return main(self._lane_scope(scope, index, width, None), carried)
 
-            done = self.loop(begin, middle, self.width, whole, carry)
+            done = self.loop(begin, middle, width, whole, carry)
 
         def remaining(index: ir.Value, carried: list[Any]) -> Sequence[Any]:
-            mask = self._first_lanes(self.at.sub(end, index)) if self.tail > 1 else None
+            mask = self._first_lanes(self.at.sub(end, index), self.tail) if self.tail > 1 else None
             return tail(self._lane_scope(scope, index, self.tail, mask), carried)
 
         return done + self.loop(middle, end, self.tail, remaining, rest)
@@ -164,11 +187,11 @@ class NestEmitter(Flow):
     def _lane_scope(self, scope: Scope, index: ir.Value, width: int, mask: Vec | None) -> Scope:
         return replace(self.memory.enter(scope, self.operands, self.nest.lane, index), width=width, mask=mask)
 
-    def _first_lanes(self, count: ir.Value) -> Vec:
-        """The mask of the first `count` lanes of a register."""
-        limit = self.at.trunc(self.minimum(count, i64(self.tail)), ir.IntType(32))
-        lanes = Vec(self.at, ir.Constant(llvm_type("i32", self.tail), list(range(self.tail))), "i32", self.tail)
-        return lanes < splat(self.at, limit, "i32", self.tail)
+    def _first_lanes(self, count: ir.Value, width: int) -> Vec:
+        """The mask of the first `count` of `width` lanes."""
+        limit = self.at.trunc(self.minimum(count, i64(width)), ir.IntType(32))
+        lanes = Vec(self.at, ir.Constant(llvm_type("i32", width), list(range(width))), "i32", width)
+        return lanes < splat(self.at, limit, "i32", width)
 
     # -- one kept index tuple (or a vector of them) ---------------------------------------------------------------------
 
@@ -184,14 +207,16 @@ class NestEmitter(Flow):
     def _pass(self, scope: Scope, number: int, sinks: tuple[int, ...]) -> dict[int, Vec]:
         """One run over the reduced dims; the values of its reduces."""
         folds = [i for i in sinks if self.nest.code[i].op == "reduce"]
-        wanted = self.structure.needed(sinks)
+        wanted, ready = self.structure.needed(number), self.structure.ready(number)
+        leaves = [(value, access) for value, (first, access) in self.structure.spilled.items() if first == number]
+        width = scope.width if self.structure.lane_is_kept else self.widths[number]
         dims = [d for d in self.structure.reduced if d != self.nest.lane]
-        main = [self._identity(i, scope.width if self.structure.lane_is_kept else self.width) for i in folds]
+        main = [self._identity(i, width) for i in folds]
         tail = [] if self.structure.lane_is_kept else [self._identity(i, self.tail) for i in folds]
         shapes = main + tail
 
         def level(outer: Scope, depth: int, carry: Sequence[Any]) -> Sequence[Any]:
-            self._settle(outer, number, wanted)
+            self._settle(outer, number, wanted, ready)
             if depth < len(dims):
 
                 def body(index: ir.Value, inner: list[Any]) -> Sequence[Any]:
@@ -202,21 +227,23 @@ class NestEmitter(Flow):
                 return visit(outer, carry)
             half = len(carry) // 2
             return self._along_lanes(
-                outer, i64(0), self.extents[self.nest.lane], visit, visit, carry[:half], carry[half:]
+                outer, width, i64(0), self.extents[self.nest.lane], visit, visit, carry[:half], carry[half:]
             )
 
         def visit(inner: Scope, carry: Sequence[Any]) -> Sequence[Any]:
-            self._settle(inner, number, wanted)
+            self._settle(inner, number, wanted, ready)
             joined = [
                 self._join(inner, i, a) for i, a in zip(folds, self._shaped(carry, folds, inner.width), strict=True)
             ]
+            for value, access in leaves:
+                self._write(inner, access, value)
             for i in sinks:
                 if self.nest.code[i].op in SINKS:
                     self._sink(inner, i)
             return _flat(joined)
 
         carry = level(scope, 0, _flat(shapes))
-        return self._finish(folds, carry, scope.width)
+        return self._finish(folds, carry, width)
 
     def _finish(self, folds: Sequence[int], carry: Sequence[Any], width: int) -> dict[int, Vec]:
         """The value of each reduce from what the loops carried out: for a reduced lane dim the lanes are folded too."""
@@ -225,10 +252,10 @@ class NestEmitter(Flow):
         else:
             half = len(carry) // 2
             finished = []
-            mains, tails = self._shaped(carry[:half], folds, self.width), self._shaped(carry[half:], folds, self.tail)
+            mains, tails = self._shaped(carry[:half], folds, width), self._shaped(carry[half:], folds, self.tail)
             for i, main, tail in zip(folds, mains, tails, strict=True):
                 monoid = str(self.nest.code[i].attr)
-                if not self.one_loop:
+                if not self.structure.one_loop(width, self.target):
                     tail = nest_fold.combine(monoid, nest_fold.across(monoid, main, self.tail), tail)
                 finished.append(nest_fold.across(monoid, tail, 1))
         return {i: accumulator[-1] for i, accumulator in zip(folds, finished, strict=True)}
@@ -248,17 +275,33 @@ class NestEmitter(Flow):
 
     def _join(self, scope: Scope, fold: int, accumulator: Accumulator) -> Accumulator:
         instr = self.nest.code[fold]
-        value = tuple(self._lanes_of(scope, a, scope.width) for a in instr.args)
-        joined = nest_fold.combine(str(instr.attr), accumulator, value)
+        factors = self._factors(instr)
+        if factors:
+            a, b = (self._lanes_of(scope, i, scope.width) for i in factors)
+            joined: Accumulator = (a.fma(b, accumulator[0]),)
+        else:
+            value = tuple(self._lanes_of(scope, a, scope.width) for a in instr.args)
+            joined = nest_fold.combine(str(instr.attr), accumulator, value)
         if scope.mask is None:
             return joined
         mask = scope.mask
         return tuple(mask.where(new, old) for new, old in zip(joined, accumulator, strict=True))
 
+    def _factors(self, fold: Instr) -> tuple[int, int] | None:
+        """Of a sum of products, where one instruction multiplies and adds: what is multiplied."""
+        product = self.nest.code[fold.args[0]]
+        if fold.attr != "sum" or not self.target.fma or not product.dtype.startswith("float"):
+            return None
+        if product.op == "square":
+            return product.args[0], product.args[0]
+        return (product.args[0], product.args[1]) if product.op == "mul" else None
+
     # -- instructions --------------------------------------------------------------------------------------------------
 
-    def _settle(self, scope: Scope, stage: int, wanted: frozenset[int] | None = None) -> None:
-        """Emit every value that can be known here and is needed: as far outside the loops as possible."""
+    def _settle(
+        self, scope: Scope, stage: int, wanted: frozenset[int] | None = None, ready: frozenset[int] = frozenset()
+    ) -> None:
+        """Emit every value that can be known here and is needed: as far outside the loops as possible. Those that are `ready` are loaded."""
         known = frozenset(scope.index)
         for i, instr in enumerate(self.nest.code):
             if i in scope.values or i not in self.structure.live or instr.op in ("reduce", *SINKS):
@@ -268,7 +311,12 @@ class NestEmitter(Flow):
                 and self.structure.varies[i] <= known
                 and (wanted is None or i in wanted)
             ):
-                scope.values[i] = self._emit(scope, i, instr)
+                scope.values[i] = self._reload(scope, i) if i in ready else self._emit(scope, i, instr)
+
+    def _reload(self, scope: Scope, number: int) -> Vec:
+        """A value that an earlier pass has stored."""
+        _, access = self.structure.spilled[number]
+        return self.memory.read(self.memory.place(scope, self.operands[access], access, True))
 
     def _emit(self, scope: Scope, number: int, instr: Instr) -> Vec:
         kind = COMPUTE_KIND[instr.dtype]
@@ -302,11 +350,12 @@ class NestEmitter(Flow):
     def _sink(self, scope: Scope, number: int) -> None:
         """A store or scatter. One that does not move along the lanes writes one element, which all of them agree on."""
         instr = self.nest.code[number]
-        a = access_number(instr)
-        value, indices = instr.args[0], [scope.values[i] for i in instr.args[1:]]
-        operand = self.operands[a]
-        place = self.memory.place(scope, operand, a, self.nest.lane in self.structure.moves[a], indices)
         add = isinstance(instr.attr, tuple) and instr.attr[1] == "add"
+        self._write(scope, access_number(instr), instr.args[0], [scope.values[i] for i in instr.args[1:]], add)
+
+    def _write(self, scope: Scope, access: int, value: int, indices: Sequence[Vec] = (), add: bool = False) -> None:
+        moves = self.nest.lane in self.structure.moves[access]
+        place = self.memory.place(scope, self.operands[access], access, moves, indices)
         self.memory.write(place, self._lanes_of(scope, value, place.lanes), add)
 
     def _lanes_of(self, scope: Scope, number: int, lanes: int) -> Vec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from llvmlite import ir
@@ -61,6 +62,9 @@ def _combine_indexed(monoid: str, a: Accumulator, b: Accumulator) -> Accumulator
 
 def across(monoid: str, accumulator: Accumulator, lanes: int) -> Accumulator:
     """Fold the upper half onto the lower one until `lanes` lanes are left: a fixed tree."""
+    v = accumulator[0]
+    if monoid in ("max", "min") and is_float(v.kind) and lanes == 1 < v.lanes:
+        return (_extreme(monoid, v),)
     while accumulator[0].lanes > lanes:
         half = accumulator[0].lanes // 2
         accumulator = combine(
@@ -69,6 +73,16 @@ def across(monoid: str, accumulator: Accumulator, lanes: int) -> Accumulator:
             tuple(_part(v, half, half) for v in accumulator),
         )
     return accumulator
+
+
+def _extreme(monoid: str, v: Vec) -> Vec:
+    """The same for the extreme of all lanes, which is nan if any is: tested apart from the tree, whose steps wait for each other."""
+    tree = v
+    while tree.lanes > 1:
+        half = tree.lanes // 2
+        a, b = _part(tree, 0, half), _part(tree, half, half)
+        tree = (a > b if monoid == "max" else a < b).where(a, b)
+    return Vec(v.builder, v.is_nan().any(), "bool", 1).where(math.nan, tree)
 
 
 def first_lane(v: Vec) -> Vec:

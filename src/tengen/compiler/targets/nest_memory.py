@@ -186,13 +186,14 @@ class Memory:
     def read(self, place: Place) -> Vec:
         """The elements there, as numbers; `fill` where a condition fails."""
         access = place.operand.access
-        value = decode(access.dtype, self._raw(place), self.target.half)
+        value = decode(access.dtype, self.read_raw(place), self.target.half)
         if access.fill == 0 or (place.allowed is None and not access.bounds):
             return value  # what is not read is zero bits, which mean 0 or False in every dtype
         inside = _all(self._widen(c, place.lanes) for c in (place.allowed, place.mask) if c is not None)
         return value if inside is None else inside.where(value, access.fill)
 
-    def _raw(self, place: Place) -> Vec:
+    def read_raw(self, place: Place) -> Vec:
+        """The bits there; zeros where a condition fails."""
         kind, lanes, size = place.operand.kind, place.lanes, BITS[place.operand.kind] // 8
         if place.jumps is not None or (place.mask is not None and size * 8 not in self.target.masked):
             return self._raw_single(place)
@@ -226,9 +227,12 @@ class Memory:
         """Store the value where the conditions hold; add: to what is there."""
         dtype = place.operand.access.dtype
         if add:
-            old = decode(dtype, self._raw(place), self.target.half)
+            old = decode(dtype, self.read_raw(place), self.target.half)
             value = old | value.to("bool") if dtype == "bool" else old + value.to(old.kind)
-        raw = encode(dtype, value, self.target.half)
+        self.write_raw(place, encode(dtype, value, self.target.half))
+
+    def write_raw(self, place: Place, raw: Vec) -> None:
+        """Store bits where the conditions hold."""
         kind, lanes, size = raw.kind, place.lanes, BITS[raw.kind] // 8
         if place.jumps is not None or (place.mask is not None and size * 8 not in self.target.masked):
             return self._write_single(place, raw)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..kernel import Access, Instr, Nest
+from .. import kernel
+from ..kernel import SINKS, Access, Instr, Nest, access_number, moves_along
 from . import arithmetic
 from .host import Target
 from .storage import KINDS
 
-SINKS = ("store", "scatter")
-
-# Independent accumulators of a reduction hide the latency of an addition. Maps are no faster with more than one vector at a time, and slower
-# where memory is the limit.
-UNROLL = ((12, 4), (40, 2))  # (most instructions in the body, vectors side by side)
+# Vectors side by side: (most instructions in the body, vectors). Independent accumulators of a reduction hide the latency of an addition, and
+# independent polynomials that of their steps. Maps of a few instructions are no faster with more than one vector at a time, and slower where memory
+# is the limit.
+UNROLL = ((12, 4), (40, 2))
+UNROLL_MAP = ((12, 1), (40, 2))
+CROSS_BLOCK = 128  # places of the cross dim of one item
 # A body longer than this is written once, under a mask, and not again for whole vectors: that costs it some percent and halves its compile time.
 ONE_LOOP = 100
 
@@ -41,18 +43,7 @@ class Structure:
     @cached_property
     def varies(self) -> tuple[frozenset[int], ...]:
         """The loop dims along which each instruction's value (or its effect) varies."""
-        result: list[frozenset[int]] = []
-        for instr in self.nest.code:
-            dims = frozenset().union(*(result[a] for a in instr.args))
-            if instr.op == "index":
-                assert isinstance(instr.attr, int)
-                dims |= {instr.attr}
-            elif instr.op == "reduce":
-                dims -= frozenset(self.reduced)
-            elif (access := self.access(instr)) is not None:
-                dims |= moves_along(access)
-            result.append(dims)
-        return tuple(result)
+        return kernel.varies(self.nest)
 
     def access(self, instr: Instr) -> Access | None:
         """The access of a memory instruction."""
@@ -65,29 +56,25 @@ class Structure:
 
     @cached_property
     def stage(self) -> tuple[int, ...]:
-        result: list[int] = []
-        for instr in self.nest.code:
-            known = max((result[a] for a in instr.args), default=0)
-            result.append(known + 1 if instr.op == "reduce" else known)
-        return tuple(result)
+        return kernel.stages(self.nest)
 
     @cached_property
     def passes(self) -> tuple[tuple[int, ...], ...]:
-        """For each pass over the reduced dims the reduces, stores and scatters in it.
+        """For each pass its reduces, stores and scatters."""
+        return kernel.passes(self.nest)
 
-        Full stores wait for the last pass: a buffer may share memory with one that a later pass still reads.
-        """
-        sinks: dict[int, list[int]] = {}
-        stores = []
-        for i, instr in enumerate(self.nest.code):
-            if instr.op == "reduce" and i in self.live:
-                sinks.setdefault(self.stage[i] - 1, []).append(i)
-            elif instr.op == "scatter" and self.is_full(i):
-                sinks.setdefault(self.stage[i], []).append(i)
-            elif instr.op == "store" and self.is_full(i):
-                stores.append(i)
-        count = max([-1, *sinks, *(self.stage[i] for i in stores)]) + 1
-        return tuple((*sinks.get(p, ()), *(stores if p == count - 1 else ())) for p in range(count))
+    @cached_property
+    def spilled(self) -> dict[int, tuple[int, int]]:
+        """The values that wait in memory between passes: (the pass that stores it, access)."""
+        return {value: (kernel.first_need(self.nest, value), access) for value, access in self.nest.spills}
+
+    def ready(self, number: int) -> frozenset[int]:
+        """The values that a pass loads as an earlier one has stored them."""
+        return frozenset(value for value, (first, _) in self.spilled.items() if first < number)
+
+    def needed(self, number: int) -> frozenset[int]:
+        """The values that a pass works with."""
+        return kernel.sources(self.nest, self.passes[number], self.ready(number))
 
     @cached_property
     def row_sinks(self) -> tuple[int, ...]:
@@ -101,19 +88,8 @@ class Structure:
 
     @cached_property
     def live(self) -> frozenset[int]:
-        return self.needed([i for i, instr in enumerate(self.nest.code) if instr.op in SINKS], through_reduce=True)
-
-    def needed(self, sinks: list[int] | tuple[int, ...], through_reduce: bool = False) -> frozenset[int]:
-        """The values that these instructions are computed from; a reduce among them is known already unless `through_reduce`."""
-        found: set[int] = set()
-        stack = [a for i in sinks for a in self.nest.code[i].args]
-        while stack:
-            i = stack.pop()
-            if i not in found:
-                found.add(i)
-                if through_reduce or self.nest.code[i].op != "reduce":
-                    stack.extend(self.nest.code[i].args)
-        return frozenset(found)
+        sinks = [i for i, instr in enumerate(self.nest.code) if instr.op in SINKS]
+        return kernel.sources(self.nest, sinks, through_reduce=True)
 
     # -- the shape of the code -----------------------------------------------------------------------------------
 
@@ -144,16 +120,30 @@ class Structure:
         return tuple(dims)
 
     @cached_property
+    def crossed(self) -> frozenset[int]:
+        """The accesses that are contiguous along the cross dim and jump along the lane dim."""
+        cross, lane = self.nest.cross, self.nest.lane
+        if cross is None:
+            return frozenset()
+        turned = [
+            i
+            for i, a in enumerate(self.nest.accesses)
+            if a.steps[cross] == "1" and a.steps[lane] == "n" and not is_number(a)
+        ]
+        return frozenset(turned)
+
+    @cached_property
     def jumps(self) -> bool:
         """Some access has another stride than 1 along the lanes."""
         return any(a.steps[self.nest.lane] == "n" and not is_number(a) for a in self.nest.accesses)
 
     @cached_property
     def cost(self) -> int:
-        """About how many vector instructions one pass of the body takes."""
-        return sum(arithmetic.cost(self.nest.code[i]) for i in self.live if self.nest.lane in self.varies[i]) + len(
-            self.passes
-        )
+        """About how many vector instructions it takes for each vector of the lane dim."""
+        return self._cost(self.live) + len(self.passes)
+
+    def _cost(self, values: frozenset[int]) -> int:
+        return sum(arithmetic.cost(self.nest.code[i]) for i in values if self.nest.lane in self.varies[i])
 
     @cached_property
     def one_by_one(self) -> bool:
@@ -171,8 +161,17 @@ class Structure:
                 return True
         return False
 
-    def width(self, target: Target) -> int:
-        """Lanes of the values in the main loop: one or more registers, which LLVM splits."""
+    def widths(self, target: Target) -> tuple[int, ...]:
+        """Lanes of the values in the main loop of each pass: one or more registers, which LLVM splits.
+
+        Where the lane dim is kept, all passes are inside one loop over it; without passes there is that loop alone.
+        """
+        if self.lane_is_kept or not self.passes:
+            return (self._width(target, self.live, self.cost),) * max(len(self.passes), 1)
+        needed = [self.needed(p) | frozenset(self.passes[p]) for p in range(len(self.passes))]
+        return tuple(self._width(target, values, self._cost(values)) for values in needed)
+
+    def _width(self, target: Target, values: frozenset[int], cost: int) -> int:
         if self.one_by_one:
             return 1
         lane = self.nest.lane
@@ -180,8 +179,9 @@ class Structure:
         indexed = any(i.op == "gather" and lane in self.varies[n] for n, i in enumerate(self.nest.code))
         if per_lane or indexed or self.jumps:
             return target.lanes
-        unroll = next((count for most, count in UNROLL if self.cost <= most), 1) if self.passes else 1
-        wide = any(self.nest.code[i].dtype in ("float64", "int64") for i in self.live if lane in self.varies[i])
+        menu = UNROLL if self.passes else UNROLL_MAP
+        unroll = next((count for most, count in menu if cost <= most), 1)
+        wide = any(self.nest.code[i].dtype in ("float64", "int64") for i in values if lane in self.varies[i])
         return target.lanes * (max(unroll // 2, 1) if wide else unroll)
 
     def tail_width(self, target: Target) -> int:
@@ -191,19 +191,11 @@ class Structure:
         maskable = target.masked and all(bits_in_memory(a) in target.masked for a in moving)
         return target.lanes if maskable and not self.one_by_one else 1
 
-    def one_loop(self, target: Target) -> bool:
-        """The loop of the tail does all the work."""
-        width, tail = self.width(target), self.tail_width(target)
+    def side(self, target: Target) -> int:
+        """Vectors of a square: as many as a register has lanes for the widest elements that are turned."""
+        return target.lanes * 32 // max([32, *(bits_in_memory(self.nest.accesses[i]) for i in self.crossed)])
+
+    def one_loop(self, width: int, target: Target) -> bool:
+        """The loop of the tail does all the work of one whose main loop would be so wide."""
+        tail = self.tail_width(target)
         return width == tail and (tail == 1 or self.cost > ONE_LOOP)
-
-
-def access_number(instr: Instr) -> int:
-    number = instr.attr[0] if isinstance(instr.attr, tuple) else instr.attr
-    assert isinstance(number, int)
-    return number
-
-
-def moves_along(access: Access) -> frozenset[int]:
-    """The loop dims that decide which element an access means."""
-    moving = {d for d, step in enumerate(access.steps) if step != "0"}
-    return frozenset(moving.union(*(bound.dims for bound in access.bounds)))

@@ -1,7 +1,7 @@
 """Elementary functions for kernels: `FUNCTIONS[name](*vectors)` emits LLVM IR at their builder and returns the result.
 
 float32 functions are polynomials without branches on single lanes, within 2 units in the last place (ULP) of the true
-value for every input, with the values and signs of C99's annex F at zeros, infinities and nan, and with subnormal
+value (`normcdf`: 2**-23 absolutely) for every input, with the values and signs of C99's annex F at zeros, infinities and nan, and with subnormal
 numbers. Where float32 arithmetic cannot give that, they compute in float64 lanes. They use no fast-math and no
 instruction that rounds differently elsewhere, so the bits are the same on every target and for every vector width.
 float64 functions call the C library lane by lane. Coefficients come from `tools/fit_polynomials.py`.
@@ -62,8 +62,10 @@ def _table() -> dict[str, Emitter]:
     }
     both: dict[str, tuple[Emitter, Emitter]] = {name: (emit, per_lane(name)) for name, emit in float32.items()}
     both["fmod"] = rounding.fmod_f32, per_lane("fmod")
+    both["exp_nonpositive"] = exponential.exp_nonpositive, per_lane("exp")
     both["sigmoid"] = exponential.sigmoid, exponential.sigmoid_f64
     both["softplus"] = exponential.softplus, exponential.softplus_f64
+    both["normcdf"] = special.normcdf, special.normcdf_f64
     both["erfinv"] = special.erfinv, special.erfinv_f64
     both["rsqrt"] = _rsqrt, _rsqrt
     table = {name: _by_kind(name, f32=f32, f64=f64) for name, (f32, f64) in both.items()}

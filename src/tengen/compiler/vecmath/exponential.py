@@ -11,7 +11,7 @@ import math
 
 from ..vector import Vec
 from .libm import call
-from .polynomial import BIAS, clamp, exponent_scale, horner, nearest
+from .polynomial import BIAS, by_pairs, clamp, exponent_scale, horner, nearest
 
 LOG2_E = math.log2(math.e)
 LN2_HIGH = 0.693147182464599609375  # log(2) rounded to float32
@@ -44,7 +44,18 @@ def exp(x: Vec) -> Vec:
     half, bits = nearest(x, 0.5 * LOG2_E, BIAS["f32"])
     r = half.fma(-2 * LN2_LOW, half.fma(-2 * LN2_HIGH, x))
     root = exponent_scale(bits, "f32")
-    return ((r * r).fma(horner(r, EXP_WIDE), r) + 1.0) * root * root
+    square = r * r
+    return square.fma(by_pairs(r, square, EXP_WIDE), r).fma(root, root) * root
+
+
+def exp_nonpositive(x: Vec) -> Vec:
+    """exp(x) for x <= 0, with 0 below the normal numbers: the power of two is one factor, and its exponent field is 0 where n is -127."""
+    x = (x < -88.0).where(-88.0, x)
+    n, bits = nearest(x, LOG2_E, BIAS["f32"])
+    r = n.fma(-LN2_LOW, n.fma(-LN2_HIGH, x))
+    square = r * r
+    scale = exponent_scale(bits, "f32")
+    return square.fma(by_pairs(r, square, EXP), r).fma(scale, scale)
 
 
 def expm1(x: Vec) -> Vec:
@@ -58,8 +69,8 @@ def expm1(x: Vec) -> Vec:
     return (x.abs() < 2.0**-100).where(x, result + result)
 
 
-def _exp_nonpositive(x: Vec) -> Vec:
-    """exp(x) for x <= 0: the scale is 2**(n + 64), a normal number, and one more product brings it down."""
+def _exp_gradual(x: Vec) -> Vec:
+    """exp(x) for x <= 0 with subnormal numbers: the scale is 2**(n + 64), a normal number, and one more product brings it down."""
     x = (x < -104.0).where(-104.0, x)
     n, bits = nearest(x, LOG2_E, BIAS["f32"] + 64)
     r = n.fma(-LN2_LOW, n.fma(-LN2_HIGH, x))
@@ -68,7 +79,7 @@ def _exp_nonpositive(x: Vec) -> Vec:
 
 def sigmoid(x: Vec) -> Vec:
     """With z = exp(-|x|) and w = z / (1 + z): 1 - w for x >= 0, else z - z * w, where z scales down the errors of w."""
-    z = _exp_nonpositive(-x.abs())
+    z = _exp_gradual(-x.abs())
     w = z / (1.0 + z)
     return (x < 0.0).where((-z).fma(w, z), 1.0 - w)
 
@@ -81,7 +92,7 @@ def sigmoid_f64(x: Vec) -> Vec:
 
 def softplus(x: Vec) -> Vec:
     """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))."""
-    z = _exp_nonpositive(-x.abs())
+    z = _exp_gradual(-x.abs())
     return (x < 0.0).where(0.0, x) + (z * z).fma(horner(z, LOG1P_UNIT), z)
 
 

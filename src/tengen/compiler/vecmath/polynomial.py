@@ -21,6 +21,18 @@ def horner(x: Vec, coefficients: Sequence[float]) -> Vec:
     return result
 
 
+def by_pairs(x: Vec, square: Vec, coefficients: Sequence[float]) -> Vec:
+    """The same as Horner's scheme in `square` = x * x over pairs c + d * x: half as many operations that wait for each other."""
+    pairs = [
+        x.const(pair[0]) if len(pair) == 1 else x.fma(pair[1], pair[0])
+        for pair in (coefficients[i : i + 2] for i in range(0, len(coefficients), 2))
+    ]
+    result = pairs[-1]
+    for pair in reversed(pairs[:-1]):
+        result = result.fma(square, pair)
+    return result
+
+
 def nearest(x: Vec, factor: float, offset: int = 0) -> tuple[Vec, Vec]:
     """(x * factor rounded to an integer n, an integer vector whose low bits are n + offset); |n| < 2**21 for f32."""
     rounder = ROUNDER[x.kind] + offset

@@ -152,6 +152,7 @@ def cast(x: Value, dtype: str) -> Value:
 where = Where()
 
 POW, LOG, SIGN, EXP = Elemwise("POW"), Elemwise("LOG"), Elemwise("SIGN"), Elemwise("EXP")
+EXP_NONPOSITIVE = Elemwise("EXP_NONPOSITIVE")
 SIGMOID, SIN, COS, SINH, COSH = (Elemwise(m) for m in ("SIGMOID", "SIN", "COS", "SINH", "COSH"))
 SQRT, RSQRT = Elemwise("SQRT"), Elemwise("RSQRT")
 
@@ -179,13 +180,16 @@ ROWS: dict[str, Row] = {
     "RELU": Row("relu", 1, "same", lambda g, y, x: (where(y > 0, g, 0.0),)),
     # -- exponentials
     "EXP": Row("exp", 1, "float", lambda g, y, x: (g * y,)),
+    "EXP_NONPOSITIVE": Row("exp_nonpositive", 1, "float", lambda g, y, x: (g * y,)),
     "EXPM1": Row("expm1", 1, "float", lambda g, y, x: (g * (y + 1.0),)),
     "LOG": Row("log", 1, "float", lambda g, y, x: (g / x,)),
     "LOG1P": Row("log1p", 1, "float", lambda g, y, x: (g / (x + 1.0),)),
     "SIGMOID": Row("sigmoid", 1, "float", lambda g, y, x: (g * y * (1.0 - y),)),
     "SOFTPLUS": Row("softplus", 1, "float", lambda g, y, x: (g * SIGMOID(x),)),
-    "ERF": Row("erf", 1, "float", lambda g, y, x: (g * EXP(-x * x) * (2.0 / SQRT_PI),)),
-    "NORMCDF": Row("normcdf", 1, "float", lambda g, y, x: (g * EXP(x * x * -0.5) * (1.0 / (SQRT_PI * math.sqrt(2))),)),
+    "ERF": Row("erf", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(-x * x) * (2.0 / SQRT_PI),)),
+    "NORMCDF": Row(
+        "normcdf", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(x * x * -0.5) * (1.0 / math.sqrt(2.0 * math.pi)),)
+    ),
     "ERFINV": Row("erfinv", 1, "float", lambda g, y, x: (g * EXP(y * y) * (SQRT_PI / 2.0),)),
     # -- trigonometry
     "SIN": Row("sin", 1, "float", lambda g, y, x: (g * COS(x),)),

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 from ...compiler.program import Value
 from .base import Formula, Grads, as_float, statistics_dtype
-from .elemwise import EXP, LOG, POW, SIGMOID, SQRT, Elemwise, cast, where
+from .elemwise import EXP_NONPOSITIVE, LOG, POW, SIGMOID, SQRT, Elemwise, cast, where
 from .reduce import Reduce, mean, total
 
-MAX, MIN, ABS, ERF = Elemwise("MAX"), Elemwise("MIN"), Elemwise("ABS"), Elemwise("ERF")
+MAX, MIN, ABS, NORMCDF = Elemwise("MAX"), Elemwise("MIN"), Elemwise("ABS"), Elemwise("NORMCDF")
 EQ, NOT_EQUAL = Elemwise("EQ"), Elemwise("NEQ")
 RELU, SOFTPLUS = Elemwise("RELU"), Elemwise("SOFTPLUS")
 
@@ -46,7 +46,7 @@ def _logaddexp(a: Value, b: Value) -> Value:
 
 
 ACTIVATIONS: dict[str, Callable[..., Value]] = {
-    "gelu": lambda x: x * 0.5 * (ERF(x * math.sqrt(0.5)) + 1.0),
+    "gelu": lambda x: x * NORMCDF(x),
     "silu": lambda x: x * SIGMOID(x),
     "relu6": lambda x: _clip(x, 0, 6),
     "hsigmoid": lambda x: _clip(x + 3.0, 0.0, 6.0) / 6.0,
@@ -132,8 +132,8 @@ class Softmax(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         x = inputs[0]
-        powers = EXP(x - Reduce("MAX", self.axes)(x))
-        return powers / total(powers, self.axes)
+        powers = EXP_NONPOSITIVE(x - Reduce("MAX", self.axes)(x))
+        return powers * (1.0 / total(powers, self.axes))  # the sum is at least 1
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (y,), (g,) = outputs, grads
@@ -150,14 +150,15 @@ class LogSumExp(Formula):
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x,), (y,), (g,) = inputs, outputs, grads
-        return [g and g * EXP(x - y)]
+        return [g and g * EXP_NONPOSITIVE(x - y)]
 
 
 def logsumexp(x: Value, axes: tuple[int, ...]) -> Value:
     """log(sum(exp(x))) over `axes`, which stay with extent 1."""
     high = Reduce("MAX", axes)(x)
     shift = where(ABS(high) < math.inf, high, 0.0)
-    return LOG(total(EXP(x - shift), axes)) + shift
+    # Where the largest is inf nothing is shifted; the sum need only be finite then.
+    return LOG(total(EXP_NONPOSITIVE(MIN(x - shift, 0.0)), axes)) + high
 
 
 class LogSoftmax(Formula):
@@ -170,7 +171,7 @@ class LogSoftmax(Formula):
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (y,), (g,) = outputs, grads
-        return [g and g - EXP(y) * total(g, self.axes)]
+        return [g and g - EXP_NONPOSITIVE(y) * total(g, self.axes)]
 
 
 class ScaledSum(Formula):

@@ -63,6 +63,27 @@ class Normalize(Formula):
             y = y * weight + bias
         return cast(y, x.dtype)
 
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        """Written out, it needs no more passes over a row than the result itself; eps has no gradient."""
+        (x, eps, *scale_shift), (g,) = inputs, grads
+        if g is None:
+            return [None] * len(inputs)
+        dtype = statistics_dtype(x.dtype)
+        centred, g = cast(x, dtype) - mean(x, self.axes), cast(g, dtype)
+        scale = RSQRT(mean(centred * centred, self.axes) + eps)
+        affine: list[Value] = []
+        if self.affine:
+            weight, bias = scale_shift
+            others = [d for d in range(x.ndim) if d not in self.axes]
+            by_weight, by_bias = total(g * (centred * scale), others), total(g, others)
+            affine = [
+                reshape(cast(by_weight, weight.dtype), weight.shape),
+                reshape(cast(by_bias, bias.dtype), bias.shape),
+            ]
+            g = g * self._fit(weight, tuple(s if d in self.axes else 1 for d, s in enumerate(x.shape)))
+        slope = scale * scale * scale * mean(g * centred, self.axes)
+        return [cast((g - mean(g, self.axes)) * scale - centred * slope, x.dtype), None, *affine]
+
     def _fit(self, v: Value, shape: tuple[int, ...]) -> Value:
         if v.size != prod(shape):
             raise ValueError(
