@@ -284,6 +284,17 @@ def test_weight_gradient_of_large_images_is_blocked(shape):
     np.testing.assert_array_equal(got, run(problem, WIDEST, x, dy, dw.shape, backwards=True))
 
 
+@EVERY_TARGET
+@pytest.mark.parametrize("stride, padding, size", [(1, 1, 3), (2, 1, 3), (2, 3, 7), (2, 0, 5)])
+def test_an_image_of_few_channels_stays_planes(target, stride, padding, size):
+    s = ConvShape(2, 3, 20, 23, 14, size, size, stride=(stride, stride), padding=(padding, padding))
+    x, w = floats(2, 3, 20, 23), floats(14, 3, size, size)
+    y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
+    problem = conv_forward(s, unit_of(target), in_place=False, planes=True)
+    assert problem.a.is_view(contiguous(x.shape)) == (size != 7)  # more multiply-adds, worth a copy
+    assert_close(run(problem, target, x, w, y.shape), y)
+
+
 def test_convolution_bias():
     s = ConvShape(2, 3, 8, 9, 20, 3, 3, padding=(1, 1))
     x, w, bias = floats(2, 3, 8, 9), floats(20, 3, 3, 3), floats(20)

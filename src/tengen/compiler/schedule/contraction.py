@@ -26,8 +26,8 @@ LONG_BLOCK_K = 1024
 """Steps of k between two visits of C where a panel would be larger; visits cost more than a B in the level-2 cache."""
 BLOCK_K = 256
 """The same where k has a stride in A: a register tile uses a part of each line of A, and the next rows use the rest."""
-TILE_WORK = 1 << 22
-"""Floating-point operations that are worth one launch tile (tens of microseconds)."""
+TILE_WORK = 1 << 20
+"""Floating-point operations that are worth one launch tile (some ten microseconds)."""
 LOAD_WORK = 32
 """Operations that take as long as reading an element of A or B from memory."""
 MAX_TILES = 64

@@ -39,6 +39,10 @@ Pair = tuple[int, int]
 NO_MARGINS = ((0, 0), (0, 0))
 MAX_PARTS = 9
 """Parts that see different taps, at most; where there would be more, the input is copied with zeros around it."""
+FEW_CHANNELS = 4
+"""Channels of an input that may stay planes: their pixels are read one by one, from so many places."""
+LITTLE_REUSE = 128
+"""Multiply-adds with each element of such an input up to which copying it costs more than reading planes."""
 MIN_ROWS = 16
 """Rows of a part of the gradient by weight, at least."""
 
@@ -87,6 +91,11 @@ class ConvShape:
         return self.oc // self.groups
 
     @property
+    def reuse(self) -> int:
+        """Multiply-adds with each element of the input."""
+        return self.oc_group * self.kh * self.kw // prod(self.stride)
+
+    @property
     def skips_pixels(self) -> bool:
         """A window of one pixel whose steps leave pixels out."""
         return (self.kh, self.kw) == (1, 1) and self.stride != (1, 1) and self.padding == (0, 0)
@@ -97,12 +106,16 @@ class ConvShape:
         return self.groups > 1 and self.ic == self.groups == self.oc
 
 
-def conv_forward(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True) -> Contraction:
+def conv_forward(
+    shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, planes: bool = False
+) -> Contraction:
     """y from a = x and b = w; with storage.bias, plus a bias of (oc,). y is stored channels-last.
 
-    in_place: x is channels-last already, and so better not copied to pad it.
+    in_place: x is channels-last already, and so better not copied to pad it. planes: it is channels-first; if there are
+    few, as in an image, that will do too.
     """
-    return _slide(shape, [[_phase(shape, d)] for d in (0, 1)], "oc", unit, storage, in_place)
+    planes = planes and shape.groups == 1 and shape.ic <= FEW_CHANNELS and shape.reuse <= LITTLE_REUSE
+    return _slide(shape, [[_phase(shape, d)] for d in (0, 1)], "oc", unit, storage, in_place or planes, planes)
 
 
 def conv_by_data(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True) -> Contraction:
@@ -122,6 +135,7 @@ def _slide(
     unit: Unit,
     storage: Storage,
     in_place: bool,
+    planes: bool = False,
 ) -> Contraction:
     """A window slides over an image: forward (columns "oc"), and by data ("ic"), where each phase of dx is such a window."""
     few = s.groups == 1 and len(phases[0]) == len(phases[1]) == 1 and _by_planes(s, phases, columns, unit, storage)
@@ -131,8 +145,12 @@ def _slide(
     if columns == "ic":
         (n_in, size_in), (n_out, size_out) = (n_out, size_out), (n_in, size_in)
     margins = [_margins(lines, in_place) for lines in phases]
-    image = _channels_last((s.n, n_in, *size_in), margins)
-    a_n, *a_steps, _ = contiguous(image.shape)
+    if planes:
+        image = planar.planes((s.n, n_in, *size_in), margins)
+        a_n, a_channel, *a_steps = contiguous(image.shape)
+    else:
+        image = _channels_last((s.n, n_in, *size_in), margins)
+        (a_n, *a_steps, _), a_channel = contiguous(image.shape), 1
     lanewise = s.is_depthwise
     groups, width, depth = (1, n_out, 1) if lanewise else (s.groups, n_out // s.groups, n_in // s.groups)
     rows = s.n * prod(lines[0].line.rows for lines in phases)
@@ -142,13 +160,15 @@ def _slide(
     c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))
     spans = [_spans(phases[d], margins[d], a_steps[d], tap_steps[d], c_steps[d]) for d in (0, 1)]
     if in_place and len(spans[0]) * len(spans[1]) > MAX_PARTS:
-        return _slide(s, phases, columns, unit, storage, in_place=False)
+        return _slide(s, phases, columns, unit, storage, False, planes)
     parts = [
         Nest(
             batch=(Loop(groups, depth, group, width, bias=width),),
             rows=(Loop(s.n, a=a_n, c=c_n), h.rows, w.rows),
             columns=width,
-            k=(h.taps, w.taps, Loop(depth, 1, channel)),
+            k=(Loop(depth, a_channel, channel), h.taps, w.taps)
+            if planes
+            else (h.taps, w.taps, Loop(depth, 1, channel)),
             b_panel=panel,
             offsets=_sum(h.offsets, w.offsets),
             a_columns=lanewise,
@@ -382,6 +402,12 @@ def _spans(phases: Sequence[_Phase], margins: Pair, a: int, b: int, c: int) -> l
 
 def _sum(x: tuple[int, int, int], y: tuple[int, int, int]) -> tuple[int, int, int]:
     return x[0] + y[0], x[1] + y[1], x[2] + y[2]
+
+
+def is_planes(image: View) -> bool:
+    """Whether an image of (n, c, h, w) lies densely as it is written."""
+    n, c, h, w = image.shape
+    return planar.planes((n, c, h, w), NO_MARGINS).is_view(image.strides)
 
 
 def is_channels_last(image: View) -> bool:

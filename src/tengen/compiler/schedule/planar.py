@@ -38,7 +38,7 @@ def slide(
         return None
     margins = height.margins, width.margins
     height, width = height.within(*margins[0]), width.within(*margins[1])
-    image = _planes((n, c_in, lines[0].size, lines[1].size), margins)
+    image = planes((n, c_in, lines[0].size, lines[1].size), margins)
     b_n, b_c, b_h, _ = contiguous(image.shape)
     w_oc, w_ic, w_h, _ = contiguous(weights)
     row, depth = (w_oc, w_ic) if columns == "oc" else (w_ic, w_oc)
@@ -75,7 +75,7 @@ def _filled(columns: int, lanes: int) -> float:
     return columns / (-(-columns // lanes) * lanes)
 
 
-def _planes(shape: tuple[int, int, int, int], margins: Sequence[tuple[int, int]]) -> Relayout:
+def planes(shape: tuple[int, int, int, int], margins: Sequence[tuple[int, int]]) -> Relayout:
     """(n, c, h + margins, w + margins) of a source of (n, c, h, w)."""
     n, c, h, w = shape
     (top, bottom), (left, right) = margins

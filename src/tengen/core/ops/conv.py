@@ -71,7 +71,8 @@ class Convolution(_Convolving):
         self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
     ) -> contraction.Contraction:
         sizes, storage = self.sizes(types[0].shape, types[1].shape), _storage(types, out, bias)
-        return convolution.conv_forward(sizes, unit, storage, convolution.is_channels_last(views[0]))
+        lies = convolution.is_channels_last(views[0]), convolution.is_planes(views[0])
+        return convolution.conv_forward(sizes, unit, storage, *lies)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x, w), (g,) = inputs, grads
