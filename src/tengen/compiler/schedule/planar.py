@@ -15,8 +15,10 @@ from .register_tile import choose
 
 LEAST_GAIN = 1.5
 """How much better vectors must be filled than by channels; the rest is the price of the planes."""
-LEAST_REUSE = 16
+LEAST_REUSE = 64
 """Multiply-adds with each element of the image, at least, as it may have to be copied."""
+LEAST_DEPTH = 16
+"""Steps of k, at least: each row of pixels is a launch tile of its own."""
 
 
 def slide(
@@ -68,7 +70,7 @@ def suits(channels: int, lines: Sequence[Line], lanes: int, depth: int) -> bool:
     side_by_side = width.row_step == 1 and width.rows > 1
     reuse = channels * lines[0].taps * width.taps
     better = _filled(width.rows, lanes) >= LEAST_GAIN * _filled(channels, lanes)
-    return side_by_side and better and reuse >= LEAST_REUSE and depth >= LEAST_REUSE
+    return side_by_side and better and reuse >= LEAST_REUSE and depth >= LEAST_DEPTH
 
 
 def _filled(columns: int, lanes: int) -> float:

@@ -16,6 +16,8 @@ START = 1.0
 """Cycles that beginning and ending a tile adds to each step of a short k."""
 REGISTER_ROWS = 8
 """Rows of A whose addresses stay in general registers, even where the steps of k are run-time numbers too."""
+LEAST_LANES = 8
+"""Vectors are not halved below 256 bits of 32-bit numbers."""
 
 # The tiles for 32 and for 16 vector registers: rows * vectors accumulators, one register for each vector of B, and one
 # for an element of A. Rows stay within 12, because each needs a general register for its address. Some tiles that would
@@ -54,8 +56,11 @@ def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None, l
     """The tile with the least estimated time for an m x n result; ties go to the earlier one of the menu.
 
     run: for an A whose k is not contiguous, how many rows lie side by side in it; where tiles divide that, one address
-    serves all their rows. lanewise: A has the columns too.
+    serves all their rows. lanewise: A has the columns too. Where half a vector holds all columns, half vectors are used:
+    no machine multiplies those more slowly, and some twice as fast.
     """
+    if 2 * n <= lanes and lanes > LEAST_LANES:
+        lanes //= 2
 
     def cost(tile: tuple[int, int]) -> float:
         rows, vectors = tile
