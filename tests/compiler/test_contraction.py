@@ -295,6 +295,13 @@ def test_an_image_of_few_channels_stays_planes(target, stride, padding, size):
     assert_close(run(problem, target, x, w, y.shape), y)
 
 
+def test_a_narrow_gradient_is_rounded_once():
+    s = ConvShape(2, 16, 9, 9, 16, 3, 3, padding=(1, 1), groups=16)
+    wide, narrow = (conv_by_weight(s, unit_of(WIDEST), Storage(out=dtype)) for dtype in ("float32", "bfloat16"))
+    assert sum(launch.kernel.accumulate for launch in wide.launches) == 8 and wide.a.is_view((1296, 1, 144, 16))
+    assert len(narrow.launches) == 1 and not narrow.launches[0].kernel.accumulate
+
+
 def test_convolution_bias():
     s = ConvShape(2, 3, 8, 9, 20, 3, 3, padding=(1, 1))
     x, w, bias = floats(2, 3, 8, 9), floats(20, 3, 3, 3), floats(20)

@@ -246,9 +246,6 @@ class Vec:
     def trunc(self) -> Vec:
         return self.intrinsic("llvm.trunc")
 
-    def round_even(self) -> Vec:
-        return self.intrinsic("llvm.rint")
-
     def copysign(self, sign: Vec) -> Vec:
         return self.intrinsic("llvm.copysign", None, sign)
 

@@ -186,6 +186,11 @@ class Storage(NamedTuple):
     bias: str | None = None
     accumulate: bool = False
 
+    @property
+    def rounds(self) -> bool:
+        """The result is stored in fewer bits than it is computed in."""
+        return KINDS[self.out][0] != KINDS[self.out][1]
+
 
 FLOAT32 = Storage()
 
@@ -257,9 +262,8 @@ def plan(
     main = max(nests, key=_multiply_adds)
     adding = [n for n in nests if n.adds]
     nests = [n for n in nests if not n.adds]
-    narrow = KINDS[storage.out][0] != KINDS[storage.out][1]
     may_split = not storage.accumulate
-    blocked = _needs_blocks(main, tile, storage) and (may_split or not narrow)
+    blocked = _needs_blocks(main, tile, storage) and (may_split or not storage.rounds)
     splits = _splits(main, nests, tile) if blocked and may_split else 1
 
     def launch(nest: Nest, splits: int, dtype: str, result: str, joined: bool) -> Launch:
@@ -269,7 +273,7 @@ def plan(
         params = _params(nest, tile, grid, blocked, out_size)
         return Launch(kernel, buffers, params, extent(nest.batch) * grid.tiles, 2 * _multiply_adds(nest), joined)
 
-    through_workspace = splits > 1 or (blocked and narrow)
+    through_workspace = splits > 1 or (blocked and storage.rounds)
     result, dtype = ("workspace", _wide(storage.out)) if through_workspace else ("out", storage.out)
     launches = [launch(nest, splits, dtype, result, joined=i > 0) for i, nest in enumerate(nests)]
     workspace = 0

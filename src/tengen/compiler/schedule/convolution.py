@@ -196,7 +196,7 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
         thin = ConvShape(s.n, s.ic, s.oh, s.ow, s.oc, 1, 1, groups=s.groups)
         image = _channels_last((s.n, s.ic, s.h, s.w), NO_MARGINS, (s.oh, s.ow), s.stride)
         return conv_by_weight(thin, unit, storage, in_place=True)._replace(a=image)
-    in_place = in_place and _sees_borders_apart(s)
+    in_place = in_place and _sees_borders_apart(s, storage)
     turned = [[_turned(_phase(s, d))] for d in (0, 1)]
     margins = [_margins(lines, in_place) for lines in turned]
     x = _channels_last((s.n, s.ic, s.h, s.w), margins)
@@ -233,17 +233,18 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
     return _finish(parts, tile, storage, x, dy, (s.oc, s.ic_group, s.kh, s.kw), (3, 2, 0, 1), packed=pack)
 
 
-def _sees_borders_apart(s: ConvShape) -> bool:
+def _sees_borders_apart(s: ConvShape, storage: Storage) -> bool:
     """Whether the gradient by weight is computed in parts where the window reaches over the border.
 
     As a rule a part is a tap and the outputs that see it. But the rows of a depthwise convolution are its taps alone, too
-    few to be cut: there a part is outputs that see the same taps, and all but the main one add to its result.
+    few to be cut: there a part is outputs that see the same taps, and all but the main one add to its result, which must
+    not be rounded each time.
     """
     outputs = [_phase(s, d).line.cuts() for d in (0, 1)]
     taps = [_turned(_phase(s, d)).line.cuts() for d in (0, 1)]
     if s.is_depthwise:
         whole = all(any(cut.taps == k for cut in cuts) for cuts, k in zip(outputs, (s.kh, s.kw), strict=True))
-        return whole and prod(map(len, outputs)) <= MAX_PARTS
+        return whole and not storage.rounds and prod(map(len, outputs)) <= MAX_PARTS
     return s.ic_group >= MIN_ROWS and prod(map(len, taps)) <= MAX_PARTS
 
 
