@@ -400,19 +400,15 @@ def _params(nest: Nest, tile: RegisterTile, grid: _Grid, blocked: bool, out_size
     b0, b1 = (Loop(1), *nest.batch)[-2:]
     m = (Loop(1), Loop(1), *nest.rows)[-3:]
     k = _k_loops(nest, blocked)
-    numbers = {
-        "rows": extent(nest.rows),
-        "m1": m[1].extent,
-        "m2": m[2].extent,
-        "columns": nest.columns,
-        "b1": b1.extent,
-        "b_panel": nest.b_panel,
-        "c_split": out_size,
-        **{name: getattr(grid, name) for name in grid._fields},
-        **{f"{x}_offset": offset for x, offset in zip("abc", nest.offsets, strict=True)},
-        **{f"k{i}": loop.extent for i, loop in enumerate(k)},
-        **{f"{x}_b{i}": getattr(loop, x) for i, loop in enumerate((b0, b1)) for x in ("a", "b", "c", "bias")},
-        **{f"{x}_m{i}": getattr(loop, x) for i, loop in enumerate(m) for x in "ac"},
-        **{f"{x}_k{i}": getattr(loop, x) for i, loop in enumerate(k) for x in "ab"},
-    }
-    return tuple(numbers[name] for name in PARAMETERS)
+    at_a, at_b, at_c = nest.offsets
+    numbers = (
+        *(extent(nest.rows), m[1].extent, m[2].extent, nest.columns),
+        *(k[0].extent, k[1].extent, k[2].extent, k[3].extent, grid.k1_block),
+        *(b1.extent, grid.splits, grid.blocks_per_split, grid.panel_groups, grid.panels_per_group),
+        *(grid.row_blocks, grid.rows_per_block),
+        *(at_a, b0.a, b1.a, m[0].a, m[1].a, m[2].a, k[0].a, k[1].a, k[2].a, k[3].a),
+        *(at_b, b0.b, b1.b, nest.b_panel, k[0].b, k[1].b, k[2].b, k[3].b),
+        *(at_c, b0.c, b1.c, out_size, m[0].c, m[1].c, m[2].c, b0.bias, b1.bias),
+    )
+    assert len(numbers) == len(PARAMETERS)  # and in that order
+    return numbers

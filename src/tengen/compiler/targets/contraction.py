@@ -16,6 +16,7 @@ What to run where is decided by `schedule/contraction.py`; here is only how.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -84,11 +85,16 @@ class ContractionKernel(NamedTuple):
 
     @property
     def key(self) -> str:
-        return "contraction " + " ".join(f"{name}={value}" for name, value in zip(self._fields, self, strict=True))
+        return _key(self)
 
     def emit(self, target: Target) -> str:
         """LLVM IR text of the module."""
         return _ContractionEmitter(self, target).text()
+
+
+@lru_cache(1024)  # a Plan asks for it again and again
+def _key(kernel: ContractionKernel) -> str:
+    return "contraction " + " ".join(f"{name}={value}" for name, value in zip(kernel._fields, kernel, strict=True))
 
 
 class SumKernel(NamedTuple):
