@@ -177,3 +177,15 @@ def test_views_keep_their_value():
     t[:] = 0.0
     np.testing.assert_array_equal(row.numpy(), ramp((4, 3))[1])
     np.testing.assert_array_equal(column.numpy(), ramp((4, 3))[:, 2])
+
+
+@pytest.mark.parametrize(
+    "index", [(..., slice(0, 0), np.array(1)), (slice(0, 0), np.array([5])), (slice(0, 0), [0, -3])]
+)
+def test_indices_out_of_range_are_refused_where_nothing_is_read(index):
+    x = ramp((1, 2, 1))
+    assert numpy_takes(x, index) is None
+    with pytest.raises(IndexError, match="out of range"):
+        Tensor(x)[index]
+    with pytest.raises(IndexError, match="out of range"):
+        Tensor(x)[index] = 0.0

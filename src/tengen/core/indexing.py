@@ -98,6 +98,7 @@ def parse(index: Any, x: Tensor) -> Parsed:
     items = _expand(given, len(shape))
     advanced = any(_is_array(i) for i in items)
     parsed, dim = Parsed(_apart(given)), 0
+    arrays: list[tuple[Any, int, int]] = []
     for item in items:
         if item is None:
             parsed.shape.append(1)
@@ -112,6 +113,7 @@ def parse(index: Any, x: Tensor) -> Parsed:
                 dim += 1
         elif _is_array(item):
             parsed.take_array(_index_tensor(item, device), shape[dim])
+            arrays.append((item, shape[dim], dim))
             dim += 1
         elif isinstance(item, slice):
             parsed.take_slice(_plain(item), shape[dim])
@@ -125,6 +127,10 @@ def parse(index: Any, x: Tensor) -> Parsed:
             dim += 1
     for extent in shape[dim:]:
         parsed.keep(extent)
+    if 0 in parsed.shape:  # then no kernel will meet an index that is out of range
+        for item, extent, at in arrays:
+            for number in _numpy(item).ravel():
+                _check(int(number), extent, at)
     return parsed
 
 
