@@ -478,3 +478,12 @@ def test_batch_statistics_of_values_far_from_zero(offset, spread):
     wide = x.astype(np.float64)
     np.testing.assert_allclose(average.ravel(), wide.mean((0, 2, 3)), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(variance.ravel(), wide.var((0, 2, 3)), rtol=2e-5)
+
+
+def test_batch_statistics_where_the_first_values_are_unlike_the_others():
+    x = RNG.standard_normal((8, 5, 40, 40)).astype(np.float32)
+    x[0, :, :4, :4] = 1e5
+    _, average, variance = run_op(BatchNorm(False), x, floats(5), floats(5), 1e-5)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(average.ravel(), wide.mean((0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(variance.ravel(), wide.var((0, 2, 3)), rtol=1e-4)

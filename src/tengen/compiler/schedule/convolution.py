@@ -151,10 +151,10 @@ def _slide(
     else:
         image = _channels_last((s.n, n_in, *size_in), margins)
         (a_n, *a_steps, _), a_channel = contiguous(image.shape), 1
-    lanewise = s.is_depthwise
-    groups, width, depth = (1, n_out, 1) if lanewise else (s.groups, n_out // s.groups, n_in // s.groups)
+    a_columns = s.is_depthwise
+    groups, width, depth = (1, n_out, 1) if a_columns else (s.groups, n_out // s.groups, n_in // s.groups)
     rows = s.n * prod(lines[0].line.rows for lines in phases)
-    tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, lanewise=lanewise)
+    tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, a_columns=a_columns)
     weights = _pack_weights(s, columns, tile.panel)
     group, panel, *tap_steps, channel, _ = contiguous(weights.shape)
     c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))
@@ -171,7 +171,7 @@ def _slide(
             else (h.taps, w.taps, Loop(depth, 1, channel)),
             b_panel=panel,
             offsets=_sum(h.offsets, w.offsets),
-            a_columns=lanewise,
+            a_columns=a_columns,
         )
         for h, w in product(*spans)
     ]
@@ -201,19 +201,19 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
     margins = [_margins(lines, in_place) for lines in turned]
     x = _channels_last((s.n, s.ic, s.h, s.w), margins)
     x_n, *x_steps, _ = contiguous(x.shape)
-    lanewise = s.is_depthwise
-    groups, width, depth = (1, s.oc, 1) if lanewise else (s.groups, s.oc_group, s.ic_group)
+    a_columns = s.is_depthwise
+    groups, width, depth = (1, s.oc, 1) if a_columns else (s.groups, s.oc_group, s.ic_group)
     rows = s.kh * s.kw * depth
-    run = None if lanewise else depth * (s.kw if s.groups == 1 and s.dilation[1] == 1 and not in_place else 1)
-    tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, run, lanewise)
-    pack = not lanewise and must_pack(rows, s.n * s.oh * s.ow, width, (s.oc, 1), tile, unit)
+    run = None if a_columns else depth * (s.kw if s.groups == 1 and s.dilation[1] == 1 and not in_place else 1)
+    tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, run, a_columns)
+    pack = not a_columns and must_pack(rows, s.n * s.oh * s.ow, width, (s.oc, 1), tile, unit)
     dy = _pack_gradient(s, tile.panel) if pack else _channels_last((s.n, s.oc, s.oh, s.ow), NO_MARGINS)
     if pack:
         group, panel, dy_n, *dy_steps, _ = contiguous(dy.shape)
     else:
         (dy_n, *dy_steps, _), group, panel = contiguous(dy.shape), width, tile.panel
     *c_steps, c_channel, _ = contiguous((s.kh, s.kw, depth, s.oc))
-    if lanewise and in_place:
+    if a_columns and in_place:
         spans = [_by_outputs(_phase(s, d), x_steps[d], dy_steps[d], c_steps[d]) for d in (0, 1)]
     else:
         spans = [_spans(turned[d], margins[d], x_steps[d], dy_steps[d], c_steps[d]) for d in (0, 1)]
@@ -225,8 +225,8 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
             k=(Loop(s.n, x_n, dy_n), h.taps, w.taps),
             b_panel=panel,
             offsets=_sum(h.offsets, w.offsets),
-            a_columns=lanewise,
-            adds=lanewise and in_place and (h, w) != (spans[0][0], spans[1][0]),
+            a_columns=a_columns,
+            adds=a_columns and in_place and (h, w) != (spans[0][0], spans[1][0]),
         )
         for h, w in product(*spans)
     ]

@@ -34,7 +34,7 @@ MENU = {
     ),
 }
 
-LANEWISE = {32: ((9, 2),), 16: ()}
+COLUMNS_MENU = {32: ((9, 2),), 16: ()}
 """Where A has the columns too: all taps of a 3 x 3 window as rows, for the gradient by weight."""
 
 
@@ -52,11 +52,11 @@ class RegisterTile(NamedTuple):
         return self.vectors * self.lanes
 
 
-def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None, lanewise: bool = False) -> RegisterTile:
+def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None, a_columns: bool = False) -> RegisterTile:
     """The tile with the least estimated time for an m x n result; ties go to the earlier one of the menu.
 
     run: for an A whose k is not contiguous, how many rows lie side by side in it; where tiles divide that, one address
-    serves all their rows. lanewise: A has the columns too. Where half a vector holds all columns, half vectors are used:
+    serves all their rows. a_columns: A has the columns too. Where half a vector holds all columns, half vectors are used:
     no machine multiplies those more slowly, and some twice as fast.
     """
     if 2 * n <= lanes and lanes > LEAST_LANES:
@@ -65,16 +65,16 @@ def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None, l
     def cost(tile: tuple[int, int]) -> float:
         rows, vectors = tile
         scattered = run is not None and run % rows != 0
-        return -(-m // rows) * -(-n // (vectors * lanes)) * _cycles(rows, vectors, scattered, lanewise)
+        return -(-m // rows) * -(-n // (vectors * lanes)) * _cycles(rows, vectors, scattered, a_columns)
 
     size = 32 if registers >= 32 else 16
-    rows, vectors = min((*LANEWISE[size], *MENU[size]) if lanewise else MENU[size], key=cost)
-    unroll = 1 if lanewise else 2 if rows > REGISTER_ROWS else 4
+    rows, vectors = min((*COLUMNS_MENU[size], *MENU[size]) if a_columns else MENU[size], key=cost)
+    unroll = 1 if a_columns else 2 if rows > REGISTER_ROWS else 4
     return RegisterTile(rows, vectors, lanes, unroll)
 
 
-def _cycles(rows: int, vectors: int, scattered: bool, lanewise: bool) -> float:
+def _cycles(rows: int, vectors: int, scattered: bool, a_columns: bool) -> float:
     """Cycles of one step of k: bound by multiply-adds, by loads (one for each row and each vector), or by latency."""
     reloaded = max(0, rows - REGISTER_ROWS) if scattered else 0
-    loads = (rows * vectors if lanewise else rows) + vectors + reloaded
+    loads = (rows * vectors if a_columns else rows) + vectors + reloaded
     return max(rows * vectors / ISSUE, loads / ISSUE, FMA_LATENCY) + START

@@ -12,8 +12,8 @@ from .reduce import mean, total
 from .shape import Slice, Windows, broadcast, pad, reshape
 
 MAX = Elemwise("MAX")
-SAMPLE = 16
-"""Values in a row from whose mean the distances are measured."""
+SAMPLE = 4
+"""Places along each axis from whose mean the distances are measured."""
 
 
 def standardized(x: Value, axes: Sequence[int], eps: Value) -> Value:
@@ -26,9 +26,11 @@ def moments(x: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
     """Mean and variance over `axes` in one pass over x.
 
     The squares of x lose digits where the mean is large against the deviation; those of its distances from some value in
-    the middle of x do not (Chan et al. 1983, "Algorithms for computing the sample variance", section 3).
+    the middle of x do not (Chan et al. 1983, "Algorithms for computing the sample variance", section 3). The middle is
+    the mean of S of the N values, whose squared distance from the mean of all is at most N / S times the variance,
+    wherever they lie: so the relative error is at most some N / S roundings, and for values of one kind a few.
     """
-    sizes = tuple(min(s, SAMPLE if d == axes[-1] else 1) if d in axes else s for d, s in enumerate(x.shape))
+    sizes = tuple(min(s, SAMPLE) if d in axes else s for d, s in enumerate(x.shape))
     middle = mean(Slice((0,) * x.ndim, sizes, (1,) * x.ndim)(x), axes)
     moved = x - middle
     first, second = mean(moved, axes), mean(moved * moved, axes)
