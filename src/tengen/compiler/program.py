@@ -353,10 +353,11 @@ class Builder:
     """Collects nodes. Equal ops on equal values are recorded once (every op is a pure function).
 
     keep_rules: leave composites that have a gradient rule of their own as nodes, for differentiation to find.
+    keep_composites: leave all composites as nodes, for exporters, which know them by name.
     """
 
-    def __init__(self, keep_rules: bool = False) -> None:
-        self.keep_rules = keep_rules
+    def __init__(self, keep_rules: bool = False, keep_composites: bool = False) -> None:
+        self.keep_rules, self.keep_composites = keep_rules, keep_composites
         self.inputs: list[Value] = []
         self.nodes: list[Node] = []
         self._known: dict[tuple[Any, ...], Node] = {}
@@ -369,7 +370,7 @@ class Builder:
     def record(self, op: Op, inputs: Sequence[Any]) -> tuple[Value, ...]:
         """The outputs of `op`; Python numbers among the inputs become constants."""
         values = tuple(v if isinstance(v, Value) else self.constant(v) for v in inputs)
-        if isinstance(op, Composite) and not (self.keep_rules and type(op).grad is not Op.grad):
+        if isinstance(op, Composite) and not self._keeps(op):
             made = op.expand(*values)
             return (made,) if isinstance(made, Value) else tuple(made)
         key = (op, *values)
@@ -380,6 +381,9 @@ class Builder:
             self._known[key] = node
             self.nodes.append(node)
         return node.outputs
+
+    def _keeps(self, op: Composite) -> bool:
+        return self.keep_composites or (self.keep_rules and type(op).grad is not Op.grad)
 
     def number(self, number: float | int) -> Value:
         """A number that is an argument of the kernels that use it (see Number)."""
