@@ -1,6 +1,7 @@
 #include "apply.h"
 
 #include "operators.h"
+#include "recording.h"
 #include "tape.h"
 
 namespace tengen {
@@ -49,6 +50,7 @@ nb::object call_foreign(nb::handle op, PyObject* const* inputs, size_t count) {
 nb::object take_over(PyObject* const* inputs, size_t count, Results& results) {
     auto output = [&](size_t i) {
         if (i >= count) return wrap(std::move(results[i]));
+        if (Recording* recording = Recording::current()) recording->touch(inputs[i]);
         tensor_of(inputs[i])->value = std::move(results[i]);
         return nb::borrow(inputs[i]);
     };
@@ -136,10 +138,14 @@ nb::tuple to_python(const std::vector<const Descriptor*>& descs) {
 }
 
 void execute(nb::handle op, Operands& inputs, size_t donate, Results& results) {
+    if (Recording* recording = Recording::current()) [[unlikely]] {
+        recording->execute(op, inputs, donate, results);
+        return;
+    }
     const Ref<CachedPlan> cached = PlanCache::instance().get(op, inputs);
     const bool watched = any_active_tape() && any_watched(inputs);
     run_plan(*cached->plan, inputs, watched ? 0 : donate, results);
-    if (watched) record_operation(*cached, inputs, results);
+    if (watched) record_operation(op, cached->rules, inputs, results);
 }
 
 nb::object apply(nb::handle op, PyObject* const* inputs, size_t count) {

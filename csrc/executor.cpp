@@ -77,8 +77,8 @@ class Execution {
 };
 
 void Execution::accept_donations(size_t donate) {
-    // A plan that can fail must leave its inputs as they were.
-    if (!plan_.error.is_none()) return;
+    // A plan that can fail at any time must leave its inputs as they were.
+    if (!plan_.error.is_none() && plan_.commit < 0) return;
     for (const Donation& donation : plan_.donations) {
         if (donation.input >= donate) continue;
         const Operand& input = inputs_[donation.input];
@@ -184,6 +184,7 @@ void Execution::call(const Host& step) {
 void Execution::run() {
     ReleasedGil gil(plan_.work > kReleaseGilWork);
     for (size_t i = 0; i < plan_.steps.size();) {
+        if (static_cast<int64_t>(i) == plan_.commit && status_) break;
         if (const Host* host = std::get_if<Host>(&plan_.steps[i])) {
             gil.acquire();
             call(*host);
@@ -206,10 +207,10 @@ Value Execution::value_at(const Place& place) {
     if (place.slot < plan_.input_count) {
         Operand& input = inputs_[place.slot];
         input.materialize();
-        return Value{input.storage, input.offset + place.offset, place.desc, {}};
+        return Value{input.storage, input.offset + place.offset, place.desc, {}, {}};
     }
     const Buffer& buffer = buffers_[place.slot - plan_.input_count];
-    return Value{buffer.storage, buffer.offset + place.offset, place.desc, {}};
+    return Value{buffer.storage, buffer.offset + place.offset, place.desc, {}, {}};
 }
 
 void Execution::collect(Results& results) {
@@ -224,6 +225,7 @@ bool Operand::bind(PyObject* object) {
     if (Tensor* tensor = tensor_of(object)) {
         if (tensor->value.empty()) throw std::runtime_error("a tensor among the inputs has no value yet");
         bind(tensor->value);
+        source = object;
         return true;
     }
     const ScalarDescriptors& scalars = scalar_descriptors();
@@ -241,6 +243,7 @@ bool Operand::bind(PyObject* object) {
         return false;
     }
     pointer = reinterpret_cast<std::byte*>(&number);
+    source = object;
     return true;
 }
 
@@ -253,7 +256,7 @@ void Operand::materialize() {
 
 Value Operand::value() {
     materialize();
-    return Value{storage, offset, desc, origin ? origin->refs : GradRefs()};
+    return Value{storage, offset, desc, origin ? origin->refs : GradRefs(), origin ? origin->place : place};
 }
 
 void run_plan(const Plan& plan, Operands& inputs, size_t donate, Results& results) {

@@ -78,13 +78,13 @@ BackwardCall::Argument GradientRule::resolve(size_t index, const Mask& present) 
     reject("the backward hook uses value " + std::to_string(index) + ", which the gradient hook did not save");
 }
 
-Ref<GradientRule> GradientRules::get(nb::handle op, const Operands& inputs, const Plan& plan, const Mask& needs) {
+Ref<GradientRule> GradientRules::get(nb::handle op, const Operands& inputs, const Results& outputs, const Mask& needs) {
     for (const Ref<GradientRule>& rule : rules_) {
         if (rule->needs() == needs) return rule;
     }
     std::vector<const Descriptor*> in, out;
     for (const Operand& input : inputs) in.push_back(input.desc);
-    for (const Place& output : plan.outputs) out.push_back(output.desc);
+    for (const Value& output : outputs) out.push_back(output.desc);
     Ref<GradientRule> rule(new GradientRule(op, std::move(in), std::move(out), needs));
     rules_.push_back(rule);
     return rule;

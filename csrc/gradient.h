@@ -56,10 +56,10 @@ class GradientRule {
     std::vector<std::unique_ptr<BackwardCall>> calls_;  // in the order in which the patterns first appeared
 };
 
-// The rules of one cached Plan, one for each pattern of needs.
+// The rules of one op with its descriptors, one for each pattern of needs.
 class GradientRules {
   public:
-    Ref<GradientRule> get(nb::handle op, const Operands& inputs, const Plan& plan, const Mask& needs);
+    Ref<GradientRule> get(nb::handle op, const Operands& inputs, const Results& outputs, const Mask& needs);
 
   private:
     std::vector<Ref<GradientRule>> rules_;

@@ -5,6 +5,8 @@
 
 #include <cstring>
 
+#include "recording.h"
+
 namespace tengen {
 
 namespace {
@@ -73,10 +75,15 @@ void check_device(const std::string& device) {
         throw nb::value_error(("no driver for device '" + device + "'").c_str());
 }
 
+const Value& readable(Tensor& tensor) {
+    if (tensor.value.empty()) throw std::runtime_error("the tensor has no value yet");
+    settle_for_reading(tensor.value);
+    return tensor.value;
+}
+
 // A capsule, or an object that __dlpack__ makes, from the value's memory.
-nb::object to_dlpack(const Tensor& tensor, const nb::kwargs& options) {
-    const Value& value = tensor.value;
-    if (value.empty()) throw std::runtime_error("the tensor has no value yet");
+nb::object to_dlpack(Tensor& tensor, const nb::kwargs& options) {
+    const Value& value = readable(tensor);
     const Descriptor& desc = *value.desc;
     value.storage->exported = true;  // the consumer may write
     if (value.storage->repacked) value.storage->drop_repacked();
@@ -171,9 +178,9 @@ void bind_tensor_interop(nb::class_<Tensor>& cls) {
            "Take a copy of a C-contiguous NumPy array (bfloat16 as uint16) as the value.")
         .def(
             "_array",
-            [](const Tensor& self) {
-                if (self.value.empty()) throw std::runtime_error("the tensor has no value yet");
-                return numpy_view(self.value.storage, self.value.offset, self.value.desc, false);
+            [](Tensor& self) {
+                const Value& value = readable(self);
+                return numpy_view(value.storage, value.offset, value.desc, false);
             },
             "A read-only NumPy view of the value (bfloat16 as uint16).")
         .def("_to_dlpack", to_dlpack, "A DLPack capsule that shares the value's memory; options as of __dlpack__.")

@@ -6,6 +6,7 @@
 #include "interop.h"
 #include "operators.h"
 #include "pool.h"
+#include "recording.h"
 #include "tape.h"
 
 namespace tengen {
@@ -47,6 +48,7 @@ NB_MODULE(_rt, module) {
     bind_apply(module);
     bind_operators(module);
     bind_tape(module);
+    bind_recording(module);
     bind_memory(module);
     bind_pool(module);
 }

@@ -125,8 +125,10 @@ void init_host(Host* self, nb::callable function, const TypedPlaces& inputs, con
 
 void init_plan(Plan* self, size_t inputs, std::vector<size_t> allocations, nb::iterable steps,
                const TypedPlaces& outputs, const std::vector<std::pair<size_t, size_t>>& donations, int64_t work,
-               nb::object keep, nb::object error, const std::vector<std::tuple<size_t, size_t, size_t>>& layouts) {
-    Plan plan{inputs, std::move(allocations), {}, places(outputs), {}, {}, work, std::move(keep), std::move(error)};
+               nb::object keep, nb::object error, const std::vector<std::tuple<size_t, size_t, size_t>>& layouts,
+               int64_t commit) {
+    Plan plan{inputs,          std::move(allocations), {},    places(outputs), {}, {}, work,
+              std::move(keep), std::move(error),       commit};
     for (nb::handle step : steps) {
         if (nb::isinstance<Launch>(step)) {
             plan.steps.emplace_back(nb::cast<const Launch&>(step));
@@ -183,7 +185,7 @@ void bind_plan(nb::module_& module) {
     nb::class_<Plan>(module, "Plan", nb::type_slots(slots), "Steps over buffer slots; see docs/architecture.md.")
         .def("__init__", init_plan, nb::arg("inputs"), nb::arg("allocations"), nb::arg("steps"), nb::arg("outputs"),
              nb::arg("donations") = nb::tuple(), nb::arg("work") = 0, nb::arg("keep") = nb::none(),
-             nb::arg("error") = nb::none(), nb::arg("layouts") = nb::tuple());
+             nb::arg("error") = nb::none(), nb::arg("layouts") = nb::tuple(), nb::arg("commit") = -1);
 }
 
 }  // namespace tengen

@@ -59,9 +59,13 @@ struct Plan {
     int64_t work;
     nb::object keep;   // whatever must live as long as the kernels
     nb::object error;  // called with a non-zero status word
+    int64_t commit;    // the first step that writes to memory that was given away; the status is looked at before it
 
     size_t status_slot() const { return input_count + allocations.size(); }
 };
+
+// Computes a pending value (see recording.h), unless the running call of a traced function may leave it pending.
+void settle_for_use(Value& value);
 
 // One input of a Plan: a view of a tensor's value, or a Python number that is stored inline.
 struct Operand {
@@ -69,19 +73,28 @@ struct Operand {
     int64_t offset = 0;
     const Descriptor* desc = nullptr;
     std::byte* pointer = nullptr;
-    const Value* origin = nullptr;  // none for a number
+    Value* origin = nullptr;     // none for a number
+    CallPlace place;             // of a number
+    PyObject* source = nullptr;  // the object that it was bound to, if any; not a reference
     union {
         bool boolean;
         int64_t integer;
         double real;
     } number{};
 
-    void bind(const Value& value) {
+    void bind(Value& value) {
+        if (!value.storage->data) [[unlikely]]
+            settle_for_use(value);
         storage = value.storage;
         offset = value.offset;
         desc = value.desc;
         pointer = value.pointer();
         origin = &value;
+    }
+    void bind_number(const Operand& other) {
+        desc = other.desc;
+        number = other.number;
+        pointer = reinterpret_cast<std::byte*>(&number);
     }
     // False if the object is neither a Tensor nor a bool, int or float.
     bool bind(PyObject* object);
@@ -94,8 +107,9 @@ struct Operand {
 using Operands = SmallArray<Operand, 8>;
 using Results = SmallArray<Value, 2>;
 
-// Runs the plan. Of the first `donate` inputs those that nobody else holds may be overwritten, also when it fails,
-// unless the plan has an `error`. Throws on failure; then there are no results.
+// Runs the plan. Of the first `donate` inputs those that nobody else holds may be overwritten, also when it fails in
+// one of the steps from `commit` on; with an `error` and no `commit` (-1) none is. Throws on failure; then there are no
+// results.
 void run_plan(const Plan& plan, Operands& inputs, size_t donate, Results& results);
 
 void bind_plan(nb::module_& module);

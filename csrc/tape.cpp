@@ -151,7 +151,7 @@ bool tape_exists(uint64_t id) {
                        [id](const Tape* tape) { return tape->id() == id; });
 }
 
-void record_operation(CachedPlan& cached, Operands& inputs, Results& outputs) {
+void record_operation(nb::handle op, GradientRules& rules, Operands& inputs, Results& outputs) {
     struct Recording {
         uint64_t tape = 0;
         Ref<GradientRule> rule;
@@ -163,7 +163,7 @@ void record_operation(CachedPlan& cached, Operands& inputs, Results& outputs) {
     for (size_t i = 0; i < ids.size(); ++i) {
         const Mask needs = watched_inputs(ids[i], inputs);
         if (!any(needs)) continue;
-        Ref<GradientRule> rule = cached.rules.get(cached.op, inputs, *cached.plan, needs);
+        Ref<GradientRule> rule = rules.get(op, inputs, outputs, needs);
         Tape* tape = find_active(ids[i]);
         if (!tape || !rule->differentiable()) continue;
         const size_t slots = tape->assign_slots(needs, inputs, outputs);

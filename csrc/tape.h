@@ -87,7 +87,7 @@ bool any_watched(const Operands& inputs);
 // False for a tape that was cleared or destroyed, and for number 0.
 bool tape_exists(uint64_t id);
 // Enters an executed operation on every active tape that watches one of its inputs.
-void record_operation(CachedPlan& cached, Operands& inputs, Results& outputs);
+void record_operation(nb::handle op, GradientRules& rules, Operands& inputs, Results& outputs);
 
 void bind_tape(nb::module_& module);
 

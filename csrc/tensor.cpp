@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "interop.h"
+#include "recording.h"
 #include "tape.h"
 
 namespace tengen {
@@ -78,7 +79,15 @@ nb::object set_tensor_class(nb::handle cls) {
     return nb::steal(before);
 }
 
-void set_grad(Tensor& self, nb::handle grad) {
+nb::object get_grad(nb::handle self) {
+    const Tensor& tensor = *tensor_of(self.ptr());
+    if (Recording* recording = Recording::current()) recording->grad_read(self, !tensor.grad);
+    return tensor.grad ? nb::borrow(tensor.grad) : nb::none();
+}
+
+void set_grad(nb::handle handle, nb::handle grad) {
+    if (Recording* recording = Recording::current()) recording->grad_written(handle);
+    Tensor& self = *tensor_of(handle.ptr());
     PyObject* fresh = grad.is_none() ? nullptr : nb::borrow(grad).release().ptr();
     PyObject* old = std::exchange(self.grad, fresh);  // first the new one is in place: what __del__ sees must be whole
     Py_XDECREF(old);
@@ -139,22 +148,27 @@ void bind_tensor(nb::module_& module, const std::vector<PyType_Slot>& operators)
         .def_prop_ro("shape", [](Tensor& t) { return nb::borrow<nb::tuple>(checked(t).desc->shape_tuple); })
         .def_prop_ro("ndim", [](Tensor& t) { return checked(t).desc->ndim(); })
         .def_prop_ro("size", [](Tensor& t) { return checked(t).desc->size; })
-        .def_prop_rw(
-            "grad", [](Tensor& t) { return t.grad ? nb::borrow(t.grad) : nb::none(); },
-            [](Tensor& t, nb::handle grad) { set_grad(t, grad); }, nb::for_setter(nb::arg("grad").none()))
+        .def_prop_rw("grad", get_grad, set_grad, nb::for_setter(nb::arg("grad").none()))
         .def(
-            "_reset", [](Tensor& t, Tensor& other) { t.value = Value(checked(other)); }, nb::arg("other"),
-            "Take over the value of another tensor, with its place on gradient tapes.")
+            "_reset",
+            [](nb::handle self, Tensor& other) {
+                if (Recording* recording = Recording::current()) recording->touch(self);
+                tensor_of(self.ptr())->value = Value(checked(other));
+            },
+            nb::arg("other"), "Take over the value of another tensor, with its place on gradient tapes.")
         .def(
             "_detach",
             [](Tensor& t) {
                 const Value& value = checked(t);
-                return wrap(Value{value.storage, value.offset, value.desc, {}});
+                return wrap(Value{value.storage, value.offset, value.desc, {}, value.place});
             },
             "A tensor of the same value that is on no gradient tape.")
         .def(
             "_is_watched", [](Tensor& t) { return is_watched(checked(t)); }, "Whether an active tape has this value.")
-        .def("_data_ptr", [](Tensor& t) { return reinterpret_cast<uintptr_t>(checked(t).pointer()); });
+        .def("_data_ptr", [](Tensor& t) {
+            settle_for_reading(checked(t));
+            return reinterpret_cast<uintptr_t>(t.value.pointer());
+        });
     bind_tensor_interop(cls);
 
     base_class = reinterpret_cast<PyTypeObject*>(cls.ptr());

@@ -1,5 +1,5 @@
-// A Value is what a tensor holds: storage, byte offset, descriptor, and where it stands on gradient tapes.
-// A Tensor is the Python handle of one Value; operations never change a Value that another handle can see.
+// A Value is what a tensor holds: storage, byte offset, descriptor, and where it stands on gradient tapes and in
+// traces. A Tensor is the Python handle of one Value; operations never change a Value that another handle can see.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -43,11 +43,18 @@ class GradRefs {
     std::unique_ptr<std::vector<GradRef>> more_;
 };
 
+// The place of a value in a call of a traced function: a slot, or ~i for the i-th number. No call has the number 0.
+struct CallPlace {
+    uint32_t call = 0;
+    int32_t slot = 0;
+};
+
 struct Value {
     Ref<Storage> storage;
     int64_t offset = 0;  // bytes from the start of the storage to the element with index (0, 0, …)
     const Descriptor* desc = nullptr;
     GradRefs refs;
+    CallPlace place;
 
     bool empty() const { return desc == nullptr; }
     std::byte* pointer() const { return storage->data + offset; }

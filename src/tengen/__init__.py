@@ -8,7 +8,7 @@ Tensor([[0.2689 0.7311]
 """
 
 from . import config  # isort: skip - its knobs come before what they set
-from . import autodiff, device, functional, module, optimizer, random, serialization, utils
+from . import autodiff, device, functional, jit, module, optimizer, random, serialization, utils
 from .core import Parameter, Tensor
 from .device import (
     coalesce_free_memory,
@@ -33,6 +33,7 @@ from .device import (
     set_default_device,
     set_prealloc_config,
 )
+from .jit import fuse
 from .logger import enable_debug_log, get_logger, set_log_file, set_log_level
 from .serialization import load, save
 

@@ -11,6 +11,7 @@ import pytest
 from toy_compiler import (
     ADD,
     BAD,
+    BAD_BEFORE,
     BAD_CUSTOM,
     COPIES,
     COPY_ADD,
@@ -290,6 +291,9 @@ def test_status_word_raises(toy: Toy) -> None:
         rt.update(BAD_CUSTOM, 1, a)
     assert values(a) == [1], "a plan that can fail does not write into its inputs"
     assert a._data_ptr() == place
+    with pytest.raises(RuntimeError, match="status 7"):
+        rt.update(BAD_BEFORE, 1, a)
+    assert values(a) == [1], "a plan looks at the status before it writes into its inputs"
 
 
 def test_compile_errors_reach_the_caller(toy: Toy) -> None:

@@ -79,7 +79,8 @@ class Op:
 
 
 ADD, MUL, PAIR, PAIR_GRAD, VIEW, FLIP = map(Op, ["add", "mul", "pair", "pair_grad", "view", "flip"])
-TWICE, BAD, BAD_CUSTOM, COPY_ADD, STEP, COPIES = map(Op, ["twice", "bad", "bad_custom", "copy_add", "step", "copies"])
+TWICE, BAD, BAD_CUSTOM, BAD_BEFORE = map(Op, ["twice", "bad", "bad_custom", "bad_before"])
+COPY_ADD, STEP, COPIES = map(Op, ["copy_add", "step", "copies"])
 
 
 @dataclass
@@ -151,6 +152,11 @@ class Toy:
 
         steps = (self.launch("add", (0, 0, 1), a), rt.Launch(self.kernels["fail"], ((2, 0),), (), 1, 1))
         return rt.Plan(1, (a.size * 4,), steps, ((1, 0, a),), donations=((1, 0),), error=error)
+
+    def plan_bad_before(self, a: Any) -> rt.Plan:
+        """x + x, in place, after a check that fails."""
+        steps = (rt.Launch(self.kernels["fail"], ((2, 0),), (), 1, 1), self.launch("add", (0, 0, 1), a))
+        return rt.Plan(1, (a.size * 4,), steps, ((1, 0, a),), donations=((1, 0),), commit=1)
 
     def plan_copy_add(self, a: Any, one: Any, b: Any) -> rt.Plan:
         """out = a * one; out += b. The first step only copies, so it is skipped when a is donated."""

@@ -63,6 +63,7 @@ class Plan(NamedTuple):
     donations: tuple[tuple[int, int], ...]
     checks: tuple[str, ...]  # what a non-zero status word means, by value - 1
     layouts: tuple[tuple[int, int, int], ...] = ()  # (slot, input, the step that fills the slot from it), worth keeping
+    commit: int = 0  # the steps from here on may write to memory that was given away: all checks come before
 
     @property
     def work(self) -> int:

@@ -15,20 +15,22 @@ from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
 from ..compiler.program import OPERATORS, Op, Type, Value, build, record
 from ..compiler.view import View
 from . import gradient
+from .recorded import Recorded
 
 
 def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     """The Plan for `op` on inputs that look like `descs`. Raises what the op's shape rule raises."""
-    program = build(op, [type_of(d) for d in descs])
+    types = [type_of(d) for d in descs]
+    program = op.program if isinstance(op, Recorded) and op.takes(types) else build(op, types)
     views = [View(d.shape, d.strides) for d in descs]
-    return to_runtime(compile_program(program, views, title=op.name), _device(op, descs))
+    return to_runtime(compile_program(program, views, title=op.name), device_of(op, descs))
 
 
 def type_of(desc: _rt.Descriptor) -> Type:
     return Type(desc.dtype, desc.shape)
 
 
-def _device(op: Op, descs: Sequence[_rt.Descriptor]) -> str:
+def device_of(op: Op, descs: Sequence[_rt.Descriptor]) -> str:
     """Where the results are: as the op says (copies, creation), else where the tensors among the inputs are."""
     named = getattr(op, "device", None)
     if named is not None:
@@ -64,6 +66,7 @@ def to_runtime(plan: Plan, device: str) -> _rt.Plan:
         work=plan.work,
         error=_index_error(plan.checks) if plan.checks else None,
         layouts=plan.layouts,
+        commit=plan.commit,
     )
 
 

@@ -11,24 +11,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..base.dtype import is_float
-from ..compiler.program import OPERATORS, Builder, Composite, Op, Program, Type, Value, replay
+from ..compiler.program import OPERATORS, Builder, Composite, Op, Program, Type, Value
 from .ops.elemwise import cast
 from .ops.reduce import total
 from .ops.shape import reshape
-
-
-class Recorded(Composite):
-    """An op whose formula was recorded: the backward of another op."""
-
-    title: str
-    program: Program
-
-    @property
-    def name(self) -> str:
-        return self.title
-
-    def expand(self, *inputs: Value) -> Sequence[Value]:
-        return replay(self.program, inputs[0].builder, inputs)
+from .recorded import Recorded
 
 
 class Backward(NamedTuple):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Iterable, Sequence
+from functools import cache, partial
 from typing import Any
 
 from .. import functional as F
@@ -56,10 +56,14 @@ class Adagrad(Optimizer):
             self._add_step(param)
 
     def _updates(self, param_group: Group) -> None:
-        decay = param_group["weight_decay"]
-        for step, params in self._count_step(param_group).items():
-            lr = param_group["lr"] / (1 + (step - 1) * param_group["lr_decay"])
-            self._update(_adagrad_rule(decay != 0), params, ("square_avg",), (lr, param_group["eps"], decay))
+        rule = _adagrad_rule(param_group["weight_decay"] != 0)
+        for params in self._by_step(param_group):
+            self._update(rule, params, ("square_avg",), partial(self._scalars, param_group, params))
+
+    def _scalars(self, param_group: Group, params: Sequence[Parameter]) -> tuple[float, float, float]:
+        step = self._count_step(params)
+        lr = param_group["lr"] / (1 + (step - 1) * param_group["lr_decay"])
+        return lr, param_group["eps"], param_group["weight_decay"]
 
 
 @cache
@@ -113,7 +117,11 @@ class Adadelta(Optimizer):
             self._add_step(param)
 
     def _updates(self, param_group: Group) -> None:
-        rho, decay = param_group["rho"], param_group["weight_decay"]
-        scalars = (param_group["lr"], rho, 1 - rho, param_group["eps"], decay)
-        for params in self._count_step(param_group).values():
-            self._update(_adadelta_rule(decay != 0), params, ("square_avg", "acc_delta"), scalars)
+        rule = _adadelta_rule(param_group["weight_decay"] != 0)
+        for params in self._by_step(param_group):
+            self._update(rule, params, ("square_avg", "acc_delta"), partial(self._scalars, param_group, params))
+
+    def _scalars(self, param_group: Group, params: Sequence[Parameter]) -> tuple[float, ...]:
+        self._count_step(params)
+        rho = param_group["rho"]
+        return param_group["lr"], rho, 1 - rho, param_group["eps"], param_group["weight_decay"]

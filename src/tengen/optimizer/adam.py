@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Iterable, Sequence
+from functools import cache, partial
 from typing import Any
 
 from .. import functional as F
@@ -83,13 +83,16 @@ class Adam(Optimizer):
             self._add_step(param)
 
     def _updates(self, param_group: Group) -> None:
+        rule = _rule(self._decay if param_group["weight_decay"] else "")
+        for params in self._by_step(param_group):
+            self._update(rule, params, ("exp_avg", "exp_avg_sq"), partial(self._scalars, param_group, params))
+
+    def _scalars(self, param_group: Group, params: Sequence[Parameter]) -> tuple[float, ...]:
+        step = self._count_step(params)
         lr, eps, decay = param_group["lr"], param_group["eps"], param_group["weight_decay"]
         beta1, beta2 = param_group["betas"]
-        rule = _rule(self._decay if decay else "")
-        for step, params in self._count_step(param_group).items():
-            root = math.sqrt(1 - beta2**step)
-            scalars = (lr / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, root, eps, decay, lr * decay)
-            self._update(rule, params, ("exp_avg", "exp_avg_sq"), scalars)
+        root = math.sqrt(1 - beta2**step)
+        return lr / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, root, eps, decay, lr * decay
 
 
 class AdamW(Adam):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Iterable, Sequence
+from functools import cache, partial
 from typing import Any
 
 from .. import functional as F
@@ -86,16 +86,20 @@ class LAMB(Optimizer):
             self._add_step(param)
 
     def _updates(self, param_group: Group) -> None:
-        lr, eps, decay = param_group["lr"], param_group["eps"], param_group["weight_decay"]
-        beta1, beta2 = param_group["betas"]
-        for step, params in self._count_step(param_group).items():
-            corrections = (1 - beta1**step, 1 - beta2**step) if self.bias_correction else (1.0, 1.0)
-            scalars = (lr, beta1, 1 - beta1, beta2, 1 - beta2, *corrections, eps, decay)
+        adapts = self.always_adapt or param_group["weight_decay"] != 0
+        for params in self._by_step(param_group):
             for master in (False, True):
                 chosen = [param for param in params if ("param_fp32" in self._state[param]) == master]
                 if chosen:
                     states = ("param_fp32",) * master + ("exp_avg", "exp_avg_sq")
-                    self._update(_rule(self.always_adapt or decay != 0, master), chosen, states, scalars)
+                    self._update(_rule(adapts, master), chosen, states, partial(self._scalars, param_group, chosen))
+
+    def _scalars(self, param_group: Group, params: Sequence[Parameter]) -> tuple[float, ...]:
+        step = self._count_step(params)
+        lr, eps, decay = param_group["lr"], param_group["eps"], param_group["weight_decay"]
+        beta1, beta2 = param_group["betas"]
+        corrections = (1 - beta1**step, 1 - beta2**step) if self.bias_correction else (1.0, 1.0)
+        return lr, beta1, 1 - beta1, beta2, 1 - beta2, *corrections, eps, decay
 
 
 class LAMBFp16(LAMB):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core import Parameter, Tensor, fused_update
+from ..core.live import live
 from .state import check_state
 
 Group = dict[str, Any]
@@ -96,20 +97,30 @@ class Optimizer(ABC):
     def _updates(self, param_group: Group) -> None:
         """Update the parameters of a group."""
 
-    def _count_step(self, param_group: Group) -> dict[int, list[Parameter]]:
-        """The parameters that have a gradient, by the number of the step that each is at, counting from 1."""
+    def _by_step(self, param_group: Group) -> list[list[Parameter]]:
+        """The parameters that have a gradient; those that have seen as many steps stand together."""
         by_step: dict[int, list[Parameter]] = {}
         for param in param_group["params"]:
             if param.grad is not None:
-                state = self._state[param]
-                state["step"] += 1
-                by_step.setdefault(state["step"], []).append(param)
-        return by_step
+                by_step.setdefault(self._state[param]["step"], []).append(param)
+        return list(by_step.values())
 
-    def _update(self, rule: Any, params: Sequence[Parameter], states: Sequence[str], scalars: Sequence[float]) -> None:
-        """Run `rule(param, *states, grad, *scalars)`, giving new param and states, for all `params` at once."""
+    def _count_step(self, params: Sequence[Parameter]) -> int:
+        """Count one more step of parameters that have seen as many; returns its number, the first being 1."""
+        step: int = self._state[params[0]]["step"] + 1
+        for param in params:
+            self._state[param]["step"] = step
+        return step
+
+    def _update(
+        self, rule: Any, params: Sequence[Parameter], states: Sequence[str], scalars: Callable[[], Sequence[float]]
+    ) -> None:
+        """Run `rule(param, *states, grad, *scalars())`, giving new param and states, for all `params` at once.
+
+        `scalars` is called once at each step, in traced functions too, so it may count steps and read settings.
+        """
         targets = [(param, *(self._state[param][name] for name in states)) for param in params]
-        fused_update(rule, targets, [(param.grad,) for param in params], scalars)
+        fused_update(rule, targets, [(param.grad,) for param in params], live(scalars))
 
     def step(self) -> Optimizer:
         """Update all parameters that have a gradient."""

@@ -61,11 +61,14 @@ class SGD(Optimizer):
                 self._add_state(param, "momentum_buffer")
 
     def _updates(self, param_group: Group) -> None:
-        lr, momentum, decay = param_group["lr"], param_group["momentum"], param_group["weight_decay"]
-        kept = self._state
+        kept, decays = self._state, param_group["weight_decay"] != 0
+
+        def scalars() -> tuple[float, float, float]:
+            return param_group["lr"], param_group["weight_decay"], param_group["momentum"]
+
         params = [param for param in param_group["params"] if param.grad is not None]
         for moving in (False, True):
             chosen = [param for param in params if ("momentum_buffer" in kept.get(param, ())) == moving]
             if chosen:
-                rule = _rule(moving, self.nesterov, decay != 0)
-                self._update(rule, chosen, ("momentum_buffer",) if moving else (), (lr, decay, momentum))
+                rule = _rule(moving, self.nesterov, decays)
+                self._update(rule, chosen, ("momentum_buffer",) if moving else (), scalars)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..base import device as devices
 from ..base.device import Device
 from ..base.dtype import canonical
 from ..core import Tensor, calls
+from ..core.live import Numbers, live
 from ..core.ops.index import take_op
 from ..core.ops.random import Drawn, Normal, Permutation, Uniform
 
@@ -47,8 +49,11 @@ class RNG:
             # Kernels use the low 32 bits as the key; the high ones choose where in its sequence of 2**64 to start.
             self._seed, self._offset = int(seed) & 0xFFFFFFFF, int(seed) >> 32 << 32
 
-    def draw(self, count: int) -> tuple[int, int]:
+    def draw(self, count: int) -> Numbers:
         """(seed, offset) of the next `count` draws, which are used up. The offset is of 64 bits, as a signed number."""
+        return live(partial(self._advance, count))
+
+    def _advance(self, count: int) -> tuple[int, int]:
         with self._lock:
             start = self._offset
             self._offset = (start + count) % 2**64

@@ -261,8 +261,11 @@ class Scheduler(Steps):
         places = [self.in_memory(v) for v in self.program.outputs]
         count = len(self.program.inputs)
         kept = [*(buffer for buffer, _ in places if buffer >= count), *self.layouts]
-        donated = {} if self.checks else memory.donations(self.steps, self.program, self.where, places)
+        commit = memory.last_check(self.steps) + 1
+        donated = memory.donations(self.steps, self.program, self.where, places, commit)
         memory.join(self.steps, donated)
+        if commit < len(self.steps):
+            self.steps[commit].joined = False  # the status must be known before
         slots, allocations = memory.assign(self.steps, self.bytes, count, kept)
         addresses = dict(zip(map(id, self.sources), compile_kernels(self.sources, self.target), strict=True))
         steps: list[Launch | Call] = []
@@ -283,7 +286,7 @@ class Scheduler(Steps):
             steps.append(Launch(address, buffers, step.params, step.tiles, step.work, step.name, skip, joined))
         outputs = _placed([(*place, v.type) for place, v in zip(places, self.program.outputs, strict=True)], slots)
         pairs = tuple((slots[b][0], i) for b, i in donated.items())
-        return Plan(count, tuple(allocations), tuple(steps), outputs, pairs, tuple(self.checks), tuple(layouts))
+        return Plan(count, tuple(allocations), tuple(steps), outputs, pairs, tuple(self.checks), tuple(layouts), commit)
 
 
 def _placed(items: Sequence[tuple[int, View, Type]], slots: Sequence[tuple[int, int]]) -> tuple[Placed, ...]:

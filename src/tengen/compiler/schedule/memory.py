@@ -22,6 +22,9 @@ class Uses(Protocol):
     @property
     def writes(self) -> Sequence[tuple[int, View]]: ...
 
+    @property
+    def checks(self) -> bool: ...
+
     joined: bool
 
 
@@ -86,15 +89,23 @@ def join(steps: Sequence[Uses], donated: Mapping[int, int]) -> None:
         written |= writes
 
 
+def last_check(steps: Sequence[Uses]) -> int:
+    """The last step that may find a bad index, or -1."""
+    return max((i for i, step in enumerate(steps) if step.checks), default=-1)
+
+
 def donations(
-    steps: Sequence[Uses], program: Program, where: Mapping[Value, Any], places: Sequence[tuple[int, View]]
+    steps: Sequence[Uses],
+    program: Program,
+    where: Mapping[Value, Any],
+    places: Sequence[tuple[int, View]],
+    commit: int = 0,
 ) -> dict[int, int]:
     """Which output buffers may be the memory of the input of the same index, should the caller give that input away:
     {buffer: input}.
 
-    Safe if both lie alike, nothing reads the input after the step that first writes the output, and that step reads it
-    only
-    at the element that it writes.
+    commit: the first step that may overwrite an input; those before can fail. Safe if both lie alike, nothing reads the input after
+    the step that first writes the output, and that step reads it only at the element that it writes.
     """
     safe = {}
     for i, (output, place) in enumerate(zip(program.outputs, places, strict=True)):
@@ -104,7 +115,8 @@ def donations(
         if buffer < len(program.inputs) or sum(b == buffer for b, _ in places) > 1:
             continue
         whole = view.offset == 0 and view.strides == source.view.strides
-        if whole and _dense(view) and _elementwise(steps, source.buffer, buffer):
+        late = all(buffer not in (b for b, _ in step.writes) for step in steps[:commit])
+        if whole and late and _dense(view) and _elementwise(steps, source.buffer, buffer):
             safe[buffer] = i
     return safe
 

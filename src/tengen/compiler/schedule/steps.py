@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from ..kernel import Nest
 from ..plan import ITEM_BYTES, STATUS
@@ -32,6 +32,11 @@ class Step:
     skip_for: int | None = None  # a copy into this buffer that a donation makes needless
     joined: bool = False  # may run at the same time as the step before
 
+    @property
+    def checks(self) -> bool:
+        """Whether it may set the status word."""
+        return any(buffer == STATUS for buffer, _ in self.buffers)
+
 
 @dataclass(eq=False)
 class HostStep:
@@ -39,6 +44,7 @@ class HostStep:
     inputs: list[tuple[int, View, Type]]
     outputs: list[tuple[int, View, Type]]
     joined: bool = False
+    checks: ClassVar[bool] = True  # it may raise
 
     @property
     def reads(self) -> list[tuple[int, View]]:

@@ -1,0 +1,122 @@
+// A Recording keeps the operations of one call of a traced function, and runs them late: an operation gives values that
+// are not computed yet (pending), and only when one of them is read, or when the call ends, are all operations since
+// the last such point compiled to one Plan and run. Later calls are checked against the first; their operations cost no
+// compilation.
+//
+// Values have places: slots, numbered in the order in which a call first meets them. What comes from outside of the
+// function has a slot as well.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "gradient.h"
+#include "plan.h"
+
+namespace tengen {
+
+class Recording {
+  public:
+    // `owner` has the methods that Python adds to this; see docs/architecture.md.
+    explicit Recording(nb::object owner) : owner_(std::move(owner)) {}
+    Recording(const Recording&) = delete;
+    Recording& operator=(const Recording&) = delete;
+    ~Recording();
+
+    // The one that this thread's operations belong to, or null.
+    static Recording* current();
+
+    // A call begins; its first slots are these tensors.
+    void begin(const nb::sequence& tensors);
+    // Until resume, operations run at once.
+    void pause();
+    void resume();
+    // Runs what is pending. After the first call that ends, calls must have just its operations.
+    void end();
+    // The call has failed: runs what is pending, so that tensors hold what they would without tracing.
+    void abandon();
+
+    // Takes the place of `execute` while a call lasts; the first `targets` inputs will take over outputs.
+    void execute(nb::handle op, Operands& inputs, size_t targets, Results& results);
+    // Computes all pending values that somebody still holds.
+    void flush();
+    // The handle is about to get another value, which may be pending.
+    void touch(nb::handle handle);
+    // Python is about to read a value.
+    void read(Value& value);
+    // Python reads or sets the gradient of a tensor.
+    void grad_read(nb::handle handle, bool none);
+    void grad_written(nb::handle handle);
+    // The slot of a tensor's value in the running call, or -1.
+    int64_t slot_of(const Value& value) const { return in_call(value) ? value.place.slot : -1; }
+
+    int traverse(visitproc visit, void* arg) const;
+    void drop_owner() { owner_ = nb::none(); }
+
+  private:
+    struct Entry {
+        nb::object op;
+        std::vector<int64_t> inputs;  // slots, or ~i for the i-th number
+        size_t first_output;
+        size_t output_count;
+        GradientRules rules;
+    };
+    // The operations from `start` on, before `stop`, compiled for a set of values that are wanted of them.
+    struct Segment {
+        size_t start, stop;
+        std::vector<int64_t> wanted;
+        nb::object op;
+        std::vector<int64_t> inputs, outputs;  // inputs like those of an entry; outputs are slots
+        size_t donate;                         // of the first inputs the memory may become that of the outputs
+    };
+    struct Slot {
+        const Descriptor* desc;
+        Value value;           // of one that was not computed since the last flush, if an operation needs it
+        Ref<Storage> pending;  // of one that was
+    };
+    struct Touched {
+        nb::object handle;
+        int64_t slot;  // of the value before, or -1
+        Value before;  // if it had no slot
+    };
+
+    bool in_call(const Value& value) const { return call_ && value.place.call == call_; }
+    bool known() const { return next_ < entries_.size(); }
+    int64_t take(Operand& input, int64_t expected);
+    int64_t add_slot(const Descriptor* desc);
+    const Entry& record(nb::handle op, std::vector<int64_t> inputs, const Operands& operands, size_t targets);
+    [[noreturn]] void mismatch(nb::handle op);
+    std::vector<int64_t> wanted() const;
+    const Segment& segment(std::vector<int64_t> wanted);
+    void run(const Segment& segment);
+    void restore();
+    void forget();
+
+    nb::object owner_;
+    std::deque<Entry> entries_;
+    std::vector<const Descriptor*> descs_;  // of all slots
+    std::vector<std::unique_ptr<Segment>> segments_;
+    bool complete_ = false;  // the first call has ended
+
+    // of the running call
+    uint32_t call_ = 0;  // its number; no call has the number 0
+    bool busy_ = false;
+    size_t next_ = 0;   // the next entry
+    size_t start_ = 0;  // the first entry that has not run
+    std::vector<Slot> slots_;
+    std::vector<Operand> numbers_;
+    std::vector<Touched> touched_;
+};
+
+// Computes a pending value; does nothing for others. Throws if it cannot be computed any more.
+void settle(Value& value);
+// The same for one that Python is about to read, which a running traced function has to know.
+void settle_for_reading(Value& value);
+inline bool is_pending(const Value& value) { return value.storage && !value.storage->data; }
+
+void bind_recording(nb::module_& module);
+
+}  // namespace tengen

@@ -1,0 +1,241 @@
+"""From the operations of a traced function to Programs: what the runtime's Recording asks while the first call runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar
+from weakref import ref
+
+from .. import _rt
+from ..compiler.program import Builder, Op, Program, Type, Value
+from ..core import Tensor
+from ..core.build import device_of, type_of
+from ..core.live import source_of
+from .errors import TraceError, user_line
+from .traced import Traced
+
+Result = TypeVar("Result")
+
+
+class Entry(NamedTuple):
+    """One operation of the function. inputs: slots, or ~i for the i-th number; its outputs have the slots from `first` on."""
+
+    op: Op
+    inputs: tuple[int, ...]
+    first: int
+    outputs: int
+    line: str
+
+
+class Section:
+    """A Program under construction, of operations in a row. Slots that came before are its inputs."""
+
+    def __init__(self, recorder: Recorder, start: int):
+        self.recorder, self.start, self.stop = recorder, start, start
+        self.builder = Builder()
+        self.values: dict[int, Value] = {}
+        self.inputs: dict[Value, int] = {}
+
+    def record(self, op: Op, inputs: Sequence[int], first: int) -> tuple[Value, ...]:
+        """Add an operation, whose outputs get the slots from `first` on."""
+        outputs = self.builder.record(op, [self.value(i) for i in inputs])
+        self.values.update(enumerate(outputs, first))
+        self.stop += 1
+        return outputs
+
+    def value(self, index: int) -> Value:
+        """The value of a slot, or of number ~index."""
+        if index not in self.values:
+            self.values[index] = self._enter(index)
+        return self.values[index]
+
+    def _enter(self, index: int) -> Value:
+        recorder = self.recorder
+        if index < 0 and recorder.is_constant(~index):
+            return self.builder.constant(recorder.numbers[~index])
+        value = self.builder.input(recorder.number_types[~index] if index < 0 else recorder.types[index])
+        self.inputs[value] = index
+        return value
+
+
+class Recorder:
+    """The operations of one call of a traced function, and what it took from outside.
+
+    title: what the Programs are called. without_host: later calls run without Python, so numbers become constants and no value
+    of the function may be read.
+    """
+
+    def __init__(self, title: str, without_host: bool):
+        self.title, self.without_host = title, without_host
+        self.recording = _rt.Recording(self)
+        self.complete = False
+        self._restart()
+
+    def run(self, tensors: Sequence[Tensor], function: Callable[[], Result]) -> Result:
+        """`function()`, whose operations belong to the recording; `tensors` get the first slots.
+
+        If it raises, what it has done until then happens as it would without trace.
+        """
+        self.recording.begin(tensors)
+        try:
+            result = function()
+            self.recording.end()
+        except BaseException:
+            with suppress(Exception):  # the first error counts; tensors keep the values they had if this one fails too
+                self.recording.abandon()
+            if not self.complete:
+                self._restart()
+            raise
+        self.complete = True
+        return result
+
+    def _restart(self) -> None:
+        """Forget everything: the next call is the first."""
+        self.entries: list[Entry] = []
+        self.types: list[Type] = []  # of slots
+        self.externals: dict[
+            int, Tensor | None
+        ] = {}  # without host: slots of what came from outside, with their handles
+        self.grad_of: dict[int, Tensor] = {}  # slots of gradients that were there before, with their tensors
+        self.read_grads: dict[
+            int, tuple[Tensor, bool]
+        ] = {}  # by id: tensors whose grad was read, and whether there was none
+        self.new_grads: dict[int, Tensor] = {}  # by id: tensors that got a grad, or lost theirs
+        self.numbers: list[Any] = []
+        self.number_types: list[Type] = []
+        self.changes: list[
+            tuple[ref[Tensor], int]
+        ] = []  # handles that got another value, and the slot of the one before
+        self.segments: list[Segment] = []
+        self._section = Section(self, 0)
+
+    def is_constant(self, number: int) -> bool:
+        """Whether a number stays what it was in the first call."""
+        return self.without_host and source_of(self.numbers[number]) is None
+
+    # -- called by the Recording -----------------------------------------------------------------------------
+
+    def number(self, index: int, desc: _rt.Descriptor, number: Any) -> None:
+        self.numbers.append(number)
+        self.number_types.append(type_of(desc))
+
+    def external(self, slot: int, desc: _rt.Descriptor, handle: Tensor | None) -> None:
+        assert slot == len(self.types)
+        self.types.append(type_of(desc))
+        if self.without_host:
+            self.externals[slot] = handle
+            owner = next((h for h in self.externals.values() if h is not None and h.grad is handle), None)
+            if owner is not None and handle is not None:
+                self.grad_of[slot] = owner
+
+    def written(self, handle: Tensor) -> None:
+        self.changes.append((ref(handle), self.recording.slot(handle)))
+
+    def grad_get(self, handle: Tensor, none: bool) -> None:
+        if self.without_host and id(handle) not in self.new_grads:
+            self.read_grads.setdefault(id(handle), (handle, none))
+
+    def grad_set(self, handle: Tensor) -> None:
+        if self.without_host:
+            self.new_grads[id(handle)] = handle
+
+    def paused(self) -> None:
+        if self.without_host:
+            raise TraceError(
+                f"{self.title} excludes operations from the trace at {user_line()}, and with without_host=True later calls run no "
+                "Python that could do them; trace with without_host=False"
+            )
+
+    def read(self, slot: int) -> None:
+        if self.without_host:
+            raise TraceError(
+                f"{self.title} reads the value of a tensor at {user_line()}, and with without_host=True later calls run no Python "
+                "that could; return the tensor, compute with tensors instead (functional.where for an if), or trace with "
+                "without_host=False"
+            )
+
+    def record(
+        self, op: Op, inputs: Sequence[int], descs: Sequence[_rt.Descriptor], targets: int
+    ) -> list[_rt.Descriptor]:
+        """Add an operation; the descriptors of its outputs. Raises what the op's shape rule raises."""
+        device = device_of(op, descs)
+        first = len(self.types)
+        outputs = self._section.record(op, inputs, first)
+        self.types += [v.type for v in outputs]
+        self.entries.append(Entry(op, tuple(inputs), first, len(outputs), user_line()))
+        return [_rt.Descriptor(v.dtype, v.shape, None, device) for v in outputs]
+
+    def segment(self, start: int, stop: int, wanted: Sequence[int]) -> tuple[Op, list[int], list[int], int]:
+        """Operations start .. stop - 1 as one op that gives the slots `wanted`: the op, its inputs, the slots of its outputs, and of
+        how many of the first inputs the outputs of the same index may take the memory.
+        """
+        section = self._section
+        if (section.start, section.stop) != (start, stop):
+            section = self._again(start, stop)
+        else:
+            self._section = Section(self, stop)
+        made = make_segment(self, section, wanted)
+        self.segments.append(made)
+        return made.op, list(made.inputs), list(made.outputs), made.donate
+
+    def mismatch(self, index: int, op: Op | None) -> None:
+        """Raise the TraceError of a call that differs at operation `index`."""
+        known = self.entries[index] if index < len(self.entries) else None
+        recorded = f"{known.op.name} of {known.line}" if known else "nothing more"
+        if op is None:
+            happened = f"ends after {index} operations"
+        elif known and op is known.op:
+            happened = f"runs operation {index}, {op.name}, on other inputs at {user_line()}"
+        else:
+            happened = f"runs {op.name} as operation {index} at {user_line()}"
+        raise TraceError(
+            f"a call of {self.title} {happened}, where the recording has {recorded}; a traced function must run the same "
+            "operations at each call with arguments of the same shapes: make what differs an argument, or do not trace it"
+        )
+
+    def _again(self, start: int, stop: int) -> Section:
+        section = Section(self, start)
+        for entry in self.entries[start:stop]:
+            section.record(entry.op, entry.inputs, entry.first)
+        return section
+
+
+class Segment(NamedTuple):
+    """Operations that run as one op. inputs: slots or ~numbers; outputs: slots; donate: the first inputs that give their memory to
+    the output of the same index.
+    """
+
+    op: Traced
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    donate: int
+
+
+def make_segment(recorder: Recorder, section: Section, wanted: Sequence[int]) -> Segment:
+    """The op of a section that gives the slots `wanted`."""
+    values = section.values
+    finished = section.builder.finish(values[slot] for slot in wanted)
+    used = {v for node in finished.nodes for v in node.inputs} | set(finished.outputs)
+    inputs = {section.inputs[v]: v for v in finished.inputs if v in used}
+    pairs = _in_place(recorder, inputs, wanted, values)
+    rest = [i for i in inputs if i not in pairs]
+    outputs = [*pairs.values(), *(s for s in wanted if s not in set(pairs.values()))]
+    order = [*pairs, *rest]
+    program = Program(tuple(inputs[i] for i in order), finished.nodes, tuple(values[s] for s in outputs))
+    return Segment(Traced(recorder.title, program), tuple(order), tuple(outputs), len(pairs))
+
+
+def _in_place(
+    recorder: Recorder, inputs: dict[int, Value], wanted: Sequence[int], values: dict[int, Value]
+) -> dict[int, int]:
+    """Slots of handles' values before the section, with the slot of the value that takes their place."""
+    pairs: dict[int, int] = {}
+    for reference, before in recorder.changes:
+        handle = reference()
+        after = -1 if handle is None else recorder.recording.slot(handle)
+        mine = not recorder.without_host or recorder.externals.get(before) is handle
+        fits = before in inputs and after in wanted and before != after and before not in pairs
+        if mine and fits and after not in pairs.values() and inputs[before].type == values[after].type:
+            pairs[before] = after
+    return pairs

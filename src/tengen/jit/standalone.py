@@ -1,0 +1,142 @@
+"""A recorded call as one op that runs without Python: tensors in and out, parameters and other state read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from .. import _rt
+from ..core import Tensor
+from ..core.live import Numbers, source_of
+from .arguments import rebuild, tensors_of
+from .recorder import Recorder
+
+
+class Source(NamedTuple):
+    """Where a call finds a tensor: kind "argument" (what: its number), "handle" (the tensor), "grad" (the tensor whose grad it is),
+    "slot" (what the call computed), "none".
+    """
+
+    kind: str
+    what: Any = None
+
+    def find(self, arguments: Sequence[Tensor]) -> Any:
+        """The tensor, of those that there are before the call."""
+        return arguments[self.what] if self.kind == "argument" else self.what.grad if self.kind == "grad" else self.what
+
+
+class Effects(NamedTuple):
+    """What a call leaves behind, said while it lasts: `returned` tensors, `written` handles with their new values, and new `grads`
+    of tensors. guards: tensors whose grad it read, and whether there was none.
+    """
+
+    result: Any
+    returned: list[Source]
+    written: list[tuple[Source, int]]
+    grads: list[tuple[Tensor, Source]]
+    guards: list[tuple[Tensor, bool]]
+
+
+def effects(recorder: Recorder, arguments: Sequence[Tensor], result: Any) -> Effects:
+    """What the running call, which has just returned `result`, leaves behind."""
+    slot = recorder.recording.slot
+
+    def source(tensor: Tensor | None, made: bool) -> Source:
+        """made: the tensor itself belongs to the call, if it does not come from outside."""
+        if tensor is None:
+            return Source("none")
+        for i, argument in enumerate(arguments):
+            if argument is tensor:
+                return Source("argument", i)
+        if not made or slot(tensor) < 0 or any(tensor is h for h in recorder.externals.values()):
+            return Source("handle", tensor)
+        return Source("slot", slot(tensor))
+
+    handles = {id(h): h for h in (r() for r, _ in recorder.changes) if h is not None}
+    returned = tensors_of(result)
+    kept = [
+        h
+        for h in handles.values()
+        if slot(h) >= 0 and not any(h is t for t in returned if source(t, True).kind == "slot")
+    ]
+    grads = [(t, source(t.grad, True)) for t in recorder.new_grads.values()]
+    return Effects(
+        result,
+        [source(t, True) for t in returned],
+        [(source(h, False), slot(h)) for h in kept],
+        grads,
+        list(recorder.read_grads.values()),
+    )
+
+
+class Standalone:
+    """Runs what one call of a function did, with other arguments of the same types."""
+
+    def __init__(self, recorder: Recorder, arguments: int, found: Effects):
+        """After the call has run. arguments: the number of tensors among its arguments, which have the first slots."""
+        assert len(recorder.segments) <= 1, "reading values and pausing are refused"
+        segment = recorder.segments[0] if recorder.segments else None
+        self.op, self.donate = (segment.op, segment.donate) if segment else (None, 0)
+        inputs, outputs = (segment.inputs, segment.outputs) if segment else ((), ())
+        self.place = {slot: i for i, slot in enumerate(outputs)}
+        self.found = found
+        self.template: list[Any] = [None] * len(inputs)
+        self.arguments: list[tuple[int, int]] = []  # (operand, argument)
+        self.grads: list[tuple[int, Tensor]] = []  # (operand, the tensor whose grad it is)
+        self.live: dict[
+            Callable[[], Numbers], list[tuple[int, int]]
+        ] = {}  # {read: [(operand, number of what it gives)]}
+        for operand, index in enumerate(inputs):
+            if index < 0:
+                known = source_of(recorder.numbers[~index])
+                assert known is not None, "numbers that stay are constants of the Program"
+                self.live.setdefault(known[0], []).append((operand, known[1]))
+            elif index < arguments:
+                self.arguments.append((operand, index))
+            elif index in recorder.grad_of:
+                self.grads.append((operand, recorder.grad_of[index]))
+            else:
+                self.template[operand] = recorder.externals[index]
+        in_place = set(outputs[: self.donate])
+        self.written = [(source, self.place[slot]) for source, slot in found.written if slot not in in_place]
+        single = found.returned[0] if len(found.returned) == 1 and isinstance(found.result, Tensor) else None
+        self.single = self.place[single.what] if single and single.kind == "slot" else -1
+
+    def fits(self) -> bool:
+        """Whether the call would read the gradients that it read when it was recorded."""
+        return all((tensor.grad is None) == none for tensor, none in self.found.guards)
+
+    def __call__(self, arguments: Sequence[Tensor]) -> Any:
+        """Run with these tensors, and return what the function would."""
+        if self.op is None:
+            return self._answer(arguments, ())
+        operands = self.template.copy()
+        for operand, number in self.arguments:
+            operands[operand] = arguments[number]
+        for operand, tensor in self.grads:
+            operands[operand] = tensor.grad
+        for read, wanted in self.live.items():
+            numbers = read()
+            for operand, number in wanted:
+                operands[operand] = numbers[number]
+        made = _rt.update(self.op, self.donate, *operands)
+        results = made if isinstance(made, tuple) else (made,)
+        for source, place in self.written:
+            source.find(arguments)._reset(results[place])
+        for tensor, grad in self.found.grads:
+            tensor.grad = results[self.place[grad.what]] if grad.kind == "slot" else grad.find(arguments)
+        if self.single >= self.donate:
+            return results[self.single]
+        return self._answer(arguments, results)
+
+    def _answer(self, arguments: Sequence[Tensor], results: Sequence[Tensor]) -> Any:
+        sources: Iterator[Source] = iter(self.found.returned)
+
+        def find(_: Tensor) -> Tensor:
+            source = next(sources)
+            if source.kind != "slot":
+                return source.find(arguments)
+            place = self.place[source.what]
+            return results[place]._detach() if place < self.donate else results[place]
+
+        return rebuild(self.found.result, find)
