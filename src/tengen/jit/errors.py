@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
-_EXAMPLES = str(Path(_PACKAGE, "examples"))
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_EXAMPLES = os.path.join(_PACKAGE, "examples")
 
 
 class TraceError(RuntimeError):
