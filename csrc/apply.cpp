@@ -88,6 +88,17 @@ PyObject* update_function(PyObject*, PyObject* const* args, Py_ssize_t count) {
     });
 }
 
+nb::list profile(nb::handle op, const nb::args& inputs) {
+    Operands operands(inputs.size());
+    for (size_t i = 0; i < operands.size(); ++i) {
+        if (!operands[i].bind(inputs[i].ptr())) throw nb::type_error("profile takes tensors and numbers");
+    }
+    const Ref<CachedPlan> cached = PlanCache::instance().get(op, operands);
+    nb::list times;
+    for (double seconds : time_plan(*cached->plan, operands)) times.append(seconds);
+    return times;
+}
+
 // Installs the hooks that are given (an Ellipsis is not) and returns all that were installed before.
 nb::dict set_hooks(nb::handle compile, nb::handle gradient, nb::handle backward, nb::handle foreign,
                    nb::handle accumulate) {
@@ -175,6 +186,10 @@ void bind_apply(nb::module_& module) {
         nb::arg("foreign").none() = nb::ellipsis(), nb::arg("accumulate").none() = nb::ellipsis(),
         "Install the Python side of compilation and differentiation. Hooks that are not given stay, None takes one "
         "away. Returns what was installed before.");
+    module.def(
+        "profile", profile, nb::arg("op"), nb::arg("inputs"),
+        "profile(op, *inputs): run an op for nothing, and give the seconds that each step of its Plan took; launches "
+        "that run together count for the first of them.");
     module.def("plan_cache_info", [] { return PlanCache::instance().info(); });
     module.def("plan_cache_clear", [] { PlanCache::instance().clear(); });
     module.def("plan_cache_limit", [](size_t limit) { PlanCache::instance().set_limit(limit); }, nb::arg("limit"));

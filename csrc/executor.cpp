@@ -1,4 +1,5 @@
 // The executor: binds the slots of a Plan to memory and runs its steps.
+#include <chrono>
 #include <cstring>
 
 #include "interop.h"
@@ -52,7 +53,9 @@ class Execution {
         : plan_(plan), inputs_(inputs), buffers_(plan.allocations.size()), base_(plan.status_slot() + 1) {}
 
     void bind(size_t donate);
-    void run();
+    // `clock`, if not null, is called with the number of each step that ended; steps that ran together end together.
+    template <class Clock>
+    void run(Clock&& clock);
     void collect(Results& results);
 
   private:
@@ -181,7 +184,8 @@ void Execution::call(const Host& step) {
     step.function(arrays(step.inputs, false), arrays(step.outputs, true));
 }
 
-void Execution::run() {
+template <class Clock>
+void Execution::run(Clock&& clock) {
     ReleasedGil gil(plan_.work > kReleaseGilWork);
     for (size_t i = 0; i < plan_.steps.size();) {
         if (static_cast<int64_t>(i) == plan_.commit && status_) break;
@@ -193,6 +197,7 @@ void Execution::run() {
         } else {
             i = launch(i);
         }
+        clock(i);
     }
     gil.acquire();
     if (status_) raise_status();
@@ -266,8 +271,22 @@ void run_plan(const Plan& plan, Operands& inputs, size_t donate, Results& result
     }
     Execution execution(plan, inputs);
     execution.bind(donate);
-    execution.run();
+    execution.run([](size_t) {});
     execution.collect(results);
+}
+
+std::vector<double> time_plan(const Plan& plan, Operands& inputs) {
+    Execution execution(plan, inputs);
+    execution.bind(0);
+    std::vector<double> seconds(plan.steps.size());
+    size_t next = 0;
+    auto start = std::chrono::steady_clock::now();
+    execution.run([&](size_t stop) {
+        const auto now = std::chrono::steady_clock::now();
+        seconds[std::exchange(next, stop)] = std::chrono::duration<double>(now - start).count();
+        start = std::chrono::steady_clock::now();
+    });
+    return seconds;
 }
 
 }  // namespace tengen

@@ -112,6 +112,10 @@ using Results = SmallArray<Value, 2>;
 // results.
 void run_plan(const Plan& plan, Operands& inputs, size_t donate, Results& results);
 
+// Runs the plan, keeping nothing, and gives the seconds of each step; those of launches that run together count for the
+// first of them.
+std::vector<double> time_plan(const Plan& plan, Operands& inputs);
+
 void bind_plan(nb::module_& module);
 
 }  // namespace tengen
