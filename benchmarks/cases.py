@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from math import prod
 from typing import Any
 
@@ -17,7 +18,8 @@ class Case:
 
     name: group/what. kind: the key of the function that does it in the tables of `ops_*.py`. shapes: of its inputs,
     float32. arguments: of the function. flops, moved: the arithmetic and the bytes that must be read and written at
-    least. compiled: whether PyTorch's compiler is worth a try. sample: stands for its group in a first look.
+    least. compiled: whether PyTorch's compiler is worth a try. sample: stands for its group in a first look. traced: tengen
+    runs it as a traced function without host, not eagerly.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Case:
     compiled: bool = False
     sample: bool = False
     tolerance: float = 1e-3
+    traced: bool = False
 
 
 # -- overhead: tensors so small that only the way to the kernel counts ---------------------------------------------
@@ -200,6 +203,17 @@ def networks() -> Iterator[Case]:
             yield network(f"network/{net} train", net, True, net in ("lenet", "transformer"))
 
 
+# -- the same, traced ----------------------------------------------------------------------------------------------
+
+
+def traced() -> Iterator[Case]:
+    """Cases of above, for which tengen traces a whole step."""
+    names = ("elementwise/gelu*", "overhead/mlp train", "network/*")
+    for case in [*elementwise(), *overhead(), *networks()]:
+        if any(fnmatchcase(case.name, name) for name in names):
+            yield replace(case, name=f"traced/{case.name.partition('/')[2]}", traced=True)
+
+
 # -- starting ------------------------------------------------------------------------------------------------------
 
 
@@ -208,10 +222,16 @@ def starting() -> Iterator[Case]:
     yield Case("startup/import", "import", sample=True)
     yield Case("startup/first resnet18 step, empty kernel cache", "first step", arguments={"warm": False})
     yield Case("startup/first resnet18 step, warm kernel cache", "first step", arguments={"warm": True})
+    yield Case(
+        "startup/first traced resnet18 step, empty kernel cache", "first step", arguments={"warm": False}, traced=True
+    )
+    yield Case(
+        "startup/first traced resnet18 step, warm kernel cache", "first step", arguments={"warm": True}, traced=True
+    )
     yield Case("startup/unseen matmul shape", "plan", arguments={"op": "matmul"}, sample=True)
     yield Case("startup/unseen conv shape", "plan", arguments={"op": "conv"}, sample=True)
 
 
 def all_cases() -> list[Case]:
     """Every case, in the order of the report."""
-    return [*overhead(), *elementwise(), *products(), *convolutions(), *networks(), *starting()]
+    return [*overhead(), *elementwise(), *products(), *convolutions(), *networks(), *traced(), *starting()]

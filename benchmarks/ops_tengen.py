@@ -1,8 +1,9 @@
-"""The cases in tengen: public functions, eager, as a program would call them."""
+"""The cases in tengen: public functions, as a program would call them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tengen import Tensor, tensor
 from tengen.autodiff import GradManager
 from tengen.core.build import backward_hook
 from tengen.core.ops.conv import Conv2d
+from tengen.jit import trace
 from tengen.optimizer import SGD, AdamW
 
 from .cases import NETWORKS, Case
@@ -32,12 +34,13 @@ def set_threads(threads: int) -> None:
 
 
 def trials(case: Case, data: Data) -> Iterator[Trial]:
-    """tengen has one way to do each case."""
+    """tengen has one way to do each case: eager, or traced if that is what the case is about."""
     if case.kind == "network":
-        yield (train if case.arguments["train"] else infer)(case, data)
-        return
-    run = KINDS[case.kind](case.arguments, data.inputs)
-    yield Trial("eager", run, results_of(case, data, run))
+        made = (train if case.arguments["train"] else infer)(case, data)
+    else:
+        run = KINDS[case.kind](case.arguments, data.inputs)
+        made = Trial("eager", run, results_of(case, data, run))
+    yield replace(made, setting="traced", run=trace(made.run, without_host=True)) if case.traced else made
 
 
 def results_of(case: Case, data: Data, run: Run) -> Callable[[], Arrays]:

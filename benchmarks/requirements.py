@@ -17,6 +17,12 @@ def ratio(row: Row) -> float | None:
     return found and found["median"]
 
 
+def onnx_ratio(row: Row) -> float | None:
+    """Times ONNX Runtime."""
+    found = row["ratios"].get("ONNX Runtime")
+    return found and found["median"]
+
+
 def eager_ratio(row: Row) -> float | None:
     """Times eager PyTorch, by the fastest turns: the slower settings have only few."""
     eager = row["settings"].get("PyTorch", {}).get("eager")
@@ -79,9 +85,17 @@ REQUIREMENTS = (
     Requirement("softmax, the slowest, to eager PyTorch", ("elementwise/softmax*",), eager_ratio, 0.5, 0.5),
     Requirement("layer_norm, the slowest, to eager PyTorch", ("elementwise/layer_norm*",), eager_ratio, 0.5, 0.5),
     Requirement("gelu, to eager PyTorch", ("elementwise/gelu*",), eager_ratio, 0.5, 0.5),
+    Requirement("traced: MLP train step", ("traced/mlp train",), ratio, 0.2, 0.2),
+    Requirement("traced: LeNet train step", ("traced/lenet train",), ratio, 0.35, 0.35),
+    Requirement("traced: ResNet-18 train step", ("traced/resnet18 train",), ratio, 0.75, 0.75),
+    Requirement("traced: ResNet-18 inference, to ONNX Runtime", ("traced/resnet18 inference",), onnx_ratio, 1.0, 1.0),
+    Requirement("traced: transformer layer train step", ("traced/transformer train",), ratio, 0.45, 0.45),
+    Requirement("traced: gelu", ("traced/gelu*",), ratio, 1.0, 1.0),
     Requirement("the slowest of all rows but those of starting", ("[!s]*",), ratio, 1.1, 0.9),
     Requirement("import, seconds more than NumPy's", ("startup/import",), beyond_numpy, 0.100, 0.060),
-    Requirement("first ResNet-18 step, empty cache, seconds", ("startup/*empty*",), seconds, 6.0, 3.0),
-    Requirement("first ResNet-18 step, warm cache, seconds", ("startup/*warm*",), seconds, 1.0, 0.4),
+    Requirement("first ResNet-18 step, empty cache, seconds", ("startup/first resnet18*empty*",), seconds, 6.0, 3.0),
+    Requirement("first ResNet-18 step, warm cache, seconds", ("startup/first resnet18*warm*",), seconds, 1.0, 0.4),
+    Requirement("the same, traced, empty cache", ("startup/first traced*empty*",), seconds, 6.0, 6.0),
+    Requirement("the same, traced, warm cache", ("startup/first traced*warm*",), seconds, 1.0, 1.0),
     Requirement("planning of an unseen shape, seconds", ("startup/unseen*",), seconds, 1e-3, 1e-4),
 )  # fmt: skip

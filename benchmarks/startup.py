@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from os import environ
 from pathlib import Path
@@ -47,7 +48,7 @@ def first_steps(case: Case, frameworks: list[str], rounds: int) -> dict[str, lis
     with tempfile.TemporaryDirectory() as warm:
         for _ in range(rounds):
             for name, taken in times.items():
-                step = f"from benchmarks.startup import first_step; print(first_step({name!r}))"
+                step = f"from benchmarks.startup import first_step; print(first_step({name!r}, {case.traced}))"
                 with tempfile.TemporaryDirectory() as empty:
                     folder = warm if case.arguments["warm"] else empty
                     if name == "tengen" and folder == warm and not taken:
@@ -56,9 +57,9 @@ def first_steps(case: Case, frameworks: list[str], rounds: int) -> dict[str, lis
     return times
 
 
-def first_step(framework: str) -> float:
+def first_step(framework: str, traced: bool) -> float:
     """Seconds of one training step of ResNet-18, batch 8, with what is compiled for it."""
-    trial = _trial(framework, network("first", "resnet18", True))
+    trial = _trial(framework, replace(network("first", "resnet18", True), traced=traced))
     start = time.perf_counter()
     trial.run()
     return time.perf_counter() - start
