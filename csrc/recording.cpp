@@ -154,7 +154,10 @@ int64_t Recording::take(Operand& input, int64_t expected) {
     if (!input.origin) {
         const auto index = static_cast<int64_t>(numbers_.size());
         numbers_.push_back(input);
-        if (!replay) owner_.attr("number")(index, to_python(input.desc), source_of(input));
+        if (!replay) {
+            Suspended suspended;
+            owner_.attr("number")(index, to_python(input.desc), source_of(input));
+        }
         input.place = {call_, static_cast<int32_t>(~index)};
         return ~index;
     }
@@ -166,7 +169,10 @@ int64_t Recording::take(Operand& input, int64_t expected) {
         if (replay && (slot != expected || !alike(*input.desc, *descs_[slots_.size()]))) return -1 - (int64_t{1} << 40);
         add_slot(input.desc);
         input.origin->place = {call_, static_cast<int32_t>(slot)};
-        if (!replay) owner_.attr("external")(slot, to_python(input.desc), source_of(input));
+        if (!replay) {
+            Suspended suspended;
+            owner_.attr("external")(slot, to_python(input.desc), source_of(input));
+        }
     }
     Slot& known = slots_[static_cast<size_t>(slot)];
     if (known.value.empty() && !is_pending(*input.origin)) {
@@ -202,6 +208,7 @@ const Recording::Entry& Recording::record(nb::handle op, std::vector<int64_t> in
                                           size_t targets) {
     std::vector<const Descriptor*> descs;
     for (const Operand& operand : operands) descs.push_back(operand.desc);
+    Suspended suspended;
     nb::object outputs = owner_.attr("record")(op, to_list(inputs), tengen::to_python(descs), targets);
     const size_t first = slots_.size();
     for (nb::handle output : outputs) descs_.push_back(descriptor_of(output));

@@ -25,7 +25,8 @@ def test_cases_have_names_of_their_own_and_every_requirement_has_cases(benchmark
     assert len(set(names)) == len(names) > 400
     spread = {"fastest": 1.0, "median": 1.0, "share_of_limit": 1.0}
     frameworks = {"tengen": spread, "NumPy": spread}
-    rows = [{"name": name, "frameworks": frameworks, "ratios": {"PyTorch": spread}, "settings": {}} for name in names]
+    ratios = {"PyTorch": spread, "ONNX Runtime": spread}
+    rows = [{"name": name, "frameworks": frameworks, "ratios": ratios, "settings": {}} for name in names]
     for requirement in benchmark("requirements").REQUIREMENTS:
         assert requirement.reading(rows) is not None, requirement.title
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from time import perf_counter
 from typing import Any
 
 from .. import _rt
@@ -15,15 +16,19 @@ from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
 from ..compiler.program import OPERATORS, Op, Type, Value, build, record
 from ..compiler.view import View
 from . import gradient
-from .recorded import Recorded
+from .recorded import Compiled, Recorded
 
 
 def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     """The Plan for `op` on inputs that look like `descs`. Raises what the op's shape rule raises."""
+    start = perf_counter()
     types = [type_of(d) for d in descs]
     program = op.program if isinstance(op, Recorded) and op.takes(types) else build(op, types)
     views = [View(d.shape, d.strides) for d in descs]
-    return to_runtime(compile_program(program, views, title=op.name), device_of(op, descs))
+    plan = compile_program(program, views, title=op.name)
+    if isinstance(op, Recorded) and op.keeps_plans:
+        op.plans.append(Compiled(tuple(d.strides for d in descs), plan, perf_counter() - start))
+    return to_runtime(plan, device_of(op, descs))
 
 
 def type_of(desc: _rt.Descriptor) -> Type:

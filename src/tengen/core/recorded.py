@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+from weakref import WeakKeyDictionary
 
+from ..compiler.plan import Plan
 from ..compiler.program import Composite, Program, Type, Value, replay
+
+
+class Compiled(NamedTuple):
+    """A Plan of a recorded op: for inputs with these strides, compiled (or found on the disk) in so many seconds."""
+
+    strides: tuple[tuple[int, ...], ...]
+    plan: Plan
+    seconds: float
 
 
 class Recorded(Composite):
@@ -12,10 +23,17 @@ class Recorded(Composite):
 
     title: str
     program: Program
+    keeps_plans: ClassVar[bool] = False
+    """Whether `plans` are for somebody to see."""
 
     @property
     def name(self) -> str:
         return self.title
+
+    @property
+    def plans(self) -> list[Compiled]:
+        """The Plans that this has been compiled to, if it keeps them."""
+        return _plans.setdefault(self, [])
 
     def takes(self, types: Sequence[Type]) -> bool:
         """Whether these are the types for which the Program was recorded."""
@@ -28,3 +46,6 @@ class Recorded(Composite):
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
         return replay(self.program, inputs[0].builder, inputs)
+
+
+_plans: WeakKeyDictionary[Recorded, list[Compiled]] = WeakKeyDictionary()

@@ -94,21 +94,20 @@ class Recorder:
         """Forget everything: the next call is the first."""
         self.entries: list[Entry] = []
         self.types: list[Type] = []  # of slots
-        self.externals: dict[
-            int, Tensor | None
-        ] = {}  # without host: slots of what came from outside, with their handles
-        self.grad_of: dict[int, Tensor] = {}  # slots of gradients that were there before, with their tensors
-        self.read_grads: dict[
-            int, tuple[Tensor, bool]
-        ] = {}  # by id: tensors whose grad was read, and whether there was none
-        self.new_grads: dict[int, Tensor] = {}  # by id: tensors that got a grad, or lost theirs
         self.numbers: list[Any] = []
         self.number_types: list[Type] = []
-        self.changes: list[
-            tuple[ref[Tensor], int]
-        ] = []  # handles that got another value, and the slot of the one before
+        # Handles that got another value, and the slot of the one before.
+        self.changes: list[tuple[ref[Tensor], int]] = []
+        # Only without host: slots of what came from outside with its handles, those that were gradients of tensors with these,
+        # tensors whose grad was read (and whether there was none), and tensors that got a grad or lost theirs, both by id.
+        self.externals: dict[int, Tensor | None] = {}
+        self.grad_of: dict[int, Tensor] = {}
+        self.read_grads: dict[int, tuple[Tensor, bool]] = {}
+        self.new_grads: dict[int, Tensor] = {}
         self.segments: list[Segment] = []
         self._section = Section(self, 0)
+        self._cause = ""
+        self._causes: dict[int, str] = {}  # of the segments that start at these operations
 
     def is_constant(self, number: int) -> bool:
         """Whether a number stays what it was in the first call."""
@@ -141,6 +140,7 @@ class Recorder:
             self.new_grads[id(handle)] = handle
 
     def paused(self) -> None:
+        self._cause = f"operations are excluded from it at {user_line()}"
         if self.without_host:
             raise TraceError(
                 f"{self.title} excludes operations from the trace at {user_line()}, and with without_host=True later calls run no "
@@ -148,6 +148,7 @@ class Recorder:
             )
 
     def read(self, slot: int) -> None:
+        self._cause = f"a value is read at {user_line()}"
         if self.without_host:
             raise TraceError(
                 f"{self.title} reads the value of a tensor at {user_line()}, and with without_host=True later calls run no Python "
@@ -170,13 +171,14 @@ class Recorder:
         """Operations start .. stop - 1 as one op that gives the slots `wanted`: the op, its inputs, the slots of its outputs, and of
         how many of the first inputs the outputs of the same index may take the memory.
         """
-        section = self._section
-        if (section.start, section.stop) != (start, stop):
-            section = self._again(start, stop)
-        else:
+        section, known = self._section, (self._section.start, self._section.stop) == (start, stop)
+        if known:
             self._section = Section(self, stop)
+        else:
+            section = self._again(start, stop)
         made = make_segment(self, section, wanted)
-        self.segments.append(made)
+        cause = self._causes.setdefault(start, self._cause if start else "")
+        self.segments.append(made._replace(cause=cause, operations=stop - start, repeats=not known))
         return made.op, list(made.inputs), list(made.outputs), made.donate
 
     def mismatch(self, index: int, op: Op | None) -> None:
@@ -203,13 +205,17 @@ class Recorder:
 
 class Segment(NamedTuple):
     """Operations that run as one op. inputs: slots or ~numbers; outputs: slots; donate: the first inputs that give their memory to
-    the output of the same index.
+    the output of the same index. operations: how many there are; cause: what ended the segment before; repeats: there is one of the
+    same operations, of which other values were wanted.
     """
 
     op: Traced
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     donate: int
+    operations: int = 0
+    cause: str = ""
+    repeats: bool = False
 
 
 def make_segment(recorder: Recorder, section: Section, wanted: Sequence[int]) -> Segment:

@@ -78,6 +78,7 @@ class Standalone:
         segment = recorder.segments[0] if recorder.segments else None
         self.op, self.donate = (segment.op, segment.donate) if segment else (None, 0)
         inputs, outputs = (segment.inputs, segment.outputs) if segment else ((), ())
+        self.recorder = recorder
         self.place = {slot: i for i, slot in enumerate(outputs)}
         self.found = found
         self.template: list[Any] = [None] * len(inputs)

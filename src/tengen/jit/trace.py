@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, update_wrapper
+from time import perf_counter
 from typing import Any, ClassVar
 
 from .. import _rt
 from ..core import Tensor
 from .arguments import flatten, rebuild
+from .explain import Explanation, reports
 from .recorder import Recorder
 from .standalone import Effects, Standalone, effects
 from .traced import StaleTrace
@@ -21,10 +23,12 @@ MOST_VARIANTS = 32
 class Known:
     """What is known of the calls with one set of argument types."""
 
-    def __init__(self, arguments: Any, title: str, without_host: bool):
+    def __init__(self, arguments: Any, tensors: Sequence[Tensor], title: str, without_host: bool):
         self.arguments = arguments  # of the first call; what is told apart by identity must live on
+        self.types = [f"{x.desc.dtype}{list(x.shape)}" for x in tensors]
         self.recorder = Recorder(title, without_host)
         self.standalone: list[Standalone] = []
+        self.calls, self.seconds = 0, 0.0
 
 
 class trace:
@@ -93,8 +97,13 @@ class trace:
         known = self._known.get(key)
         if known is None:
             others = rebuild((args, kwargs), lambda _: None)
-            known = self._known[key] = Known(others, self.__name__, self.without_host)
-        call = partial(self.function, *args, **kwargs)
+            known = self._known[key] = Known(others, tensors, self.__name__, self.without_host)
+        start = perf_counter()
+        result = self._run(known, tensors, partial(self.function, *args, **kwargs))
+        known.calls, known.seconds = known.calls + 1, perf_counter() - start
+        return result
+
+    def _run(self, known: Known, tensors: Sequence[Tensor], call: Callable[[], Any]) -> Any:
         if not self.without_host:
             return known.recorder.run(tensors, call)
         for standalone in known.standalone:
@@ -105,6 +114,27 @@ class trace:
                     known.standalone.remove(standalone)
                     break
         return self._record(known, tensors, call)
+
+    def explain(self) -> Explanation:
+        """The Plans that there are, why each was made, its kernels, launches, memory and time; prints as text.
+
+        >>> @trace
+        ... def square(x):
+        ...     return x * x
+        >>> square(tengen.tensor([1.0, 2.0])).tolist()
+        [1.0, 4.0]
+        >>> square.explain().calls[0][3][0].launches
+        1
+        """
+        found = []
+        for number, known in enumerate(self._known.values()):
+            first = "the first call" if not number else "arguments of other types than before"
+            plans = [] if self.without_host else reports(known.recorder, first)
+            for age, standalone in enumerate(reversed(known.standalone)):
+                again = "a tensor or a gradient from outside was not what it had been"
+                plans += reports(standalone.recorder, again if age else first)
+            found.append((f"({', '.join(known.types)})", known.calls, known.seconds, plans))
+        return Explanation(self.__name__, found)
 
     def _record(self, known: Known, tensors: Sequence[Tensor], call: Callable[[], Any]) -> Any:
         """The first call of a function without host."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from ..compiler.program import Type, Value
 from ..core.recorded import Recorded
@@ -14,6 +15,8 @@ class StaleTrace(Exception):
 
 class Traced(Recorded):
     """A recorded function. Its Program says what it does for one set of types only."""
+
+    keeps_plans: ClassVar[bool] = True
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         self._check(types)

@@ -1,0 +1,87 @@
+"""What a traced function has become: its Plans, why there is each, and what they cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from ..compiler.plan import Launch
+from ..core.recorded import Compiled
+from .recorder import Recorder, Segment
+
+
+class PlanReport(NamedTuple):
+    """One Plan. kernels: how many launches each kind of kernel has; work: about bytes moved and operations done; bytes: of the memory
+    that a run takes beside what comes in, of which `results` stay; compiled: seconds that it took to make it.
+    """
+
+    reason: str
+    operations: int
+    launches: int
+    kernels: dict[str, int]
+    host_calls: int
+    work: int
+    bytes: int
+    results: int
+    compiled: float
+
+    def __str__(self) -> str:
+        kernels = ", ".join(f"{name} × {count}" for name, count in self.kernels.items())
+        host = f", {self.host_calls} calls of Python" if self.host_calls else ""
+        return (
+            f"{self.operations} operations in {self.launches} launches of kernels{host}; "
+            f"{self.bytes / 2**20:.2f} MiB, of which {self.results / 2**20:.2f} are results; made in {self.compiled:.3f} s\n"
+            f"      why: {self.reason}\n"
+            f"      kernels: {kernels or 'none'}"
+        )
+
+
+class Explanation(NamedTuple):
+    """What `trace.explain` gives: for each kind of call (the types of its arguments) how many calls there were, the seconds of the
+    last one, and the Plans, in the order in which a call runs them. Prints as text.
+    """
+
+    title: str
+    calls: list[tuple[str, int, float, list[PlanReport]]]
+
+    def __str__(self) -> str:
+        lines = [f"{self.title}: {len(self.calls)} kind{'s' * (len(self.calls) != 1)} of calls"]
+        for types, count, seconds, plans in self.calls:
+            lines.append(f"  {types}: {count} calls, the last took {1e3 * seconds:.3f} ms")
+            lines += [f"    {i}. {plan}" for i, plan in enumerate(plans, 1)]
+        return "\n".join(lines)
+
+
+def reports(recorder: Recorder, why: str) -> list[PlanReport]:
+    """The Plans of a recording; `why` it was recorded."""
+    return [
+        _report(segment, compiled, _reason(segment, number, why))
+        for segment in recorder.segments
+        for number, compiled in enumerate(segment.op.plans)
+    ]
+
+
+def _reason(segment: Segment, number: int, why: str) -> str:
+    parts = [f"{segment.cause} before"] if segment.cause else [why]
+    if segment.repeats:
+        parts.append("other values of it were still held when it ran")
+    if number:
+        parts.append("inputs lay in memory in another way")
+    return "; ".join(parts)
+
+
+def _report(segment: Segment, compiled: Compiled, reason: str) -> PlanReport:
+    plan = compiled.plan
+    launches = [step for step in plan.steps if isinstance(step, Launch)]
+    results = {place.slot for place in plan.outputs if place.slot >= plan.inputs}
+    return PlanReport(
+        reason,
+        segment.operations,
+        len(launches),
+        dict(Counter(step.name for step in launches).most_common()),
+        len(plan.steps) - len(launches),
+        plan.work,
+        sum(plan.allocations),
+        sum(plan.allocations[slot - plan.inputs] for slot in results),
+        compiled.seconds,
+    )
