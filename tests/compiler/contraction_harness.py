@@ -25,7 +25,7 @@ def host_targets() -> list[Target]:
 
 
 def unit_of(target: Target) -> Unit:
-    return Unit(target.lanes, target.registers)
+    return Unit(target.lanes, target.registers, target.dots)
 
 
 def to_bits(array: np.ndarray) -> np.ndarray:
@@ -40,6 +40,14 @@ def from_bits(array: np.ndarray) -> np.ndarray:
 
 def materialise(relayout: Relayout, source: np.ndarray) -> np.ndarray:
     """The physical buffer that a relayout describes, element by element as its docstring says."""
+    if relayout.pair is not None:
+        axis = relayout.axes[relayout.pair]
+        further = axis._replace(offset=axis.offset + 1)
+        both = [
+            materialise(Relayout(relayout.shape, tuple(pick if a is axis else a for a in relayout.axes)), source)
+            for pick in (axis, further)
+        ]
+        return np.ascontiguousarray(np.stack(both, axis=-1)).view(np.uint32)[..., 0]
     index = np.indices(relayout.shape)
     valid = np.ones(relayout.shape, bool)
     where = [np.zeros(relayout.shape, np.int64) for _ in range(source.ndim)]

@@ -14,7 +14,7 @@ from math import prod
 from typing import NamedTuple
 
 from ..targets.contraction import MAX_BLOCK_ROWS, PARAMETERS, SUM_TILE, ContractionKernel, SumKernel
-from ..targets.storage import KINDS
+from ..targets.storage import KINDS, PAIR
 from ..vector import BITS
 from .register_tile import RegisterTile
 
@@ -41,14 +41,20 @@ SPLIT_BLOCKS = 4
 
 
 class Unit(NamedTuple):
-    """The vector unit that kernels are planned for: 32-bit lanes of a vector and number of vector registers."""
+    """The vector unit that kernels are planned for: 32-bit lanes of a vector, number of vector registers, and whether it
+    multiplies pairs of bfloat16."""
 
     lanes: int
     registers: int
+    dots: bool = False
 
     def lanes_of(self, dtype: str) -> int:
         """Lanes of a vector in the kind of arithmetic that `dtype` is computed in."""
         return self.lanes * 32 // BITS[KINDS[dtype][1]]
+
+    def takes_pairs(self, storage: Storage) -> bool:
+        """Whether a step of k can be two: the kernel then has operands of PAIR."""
+        return self.dots and storage.a == storage.b == "bfloat16"
 
 
 class Axis(NamedTuple):
@@ -68,17 +74,34 @@ class Axis(NamedTuple):
 class Relayout(NamedTuple):
     """An operand's physical buffer, C-contiguous of `shape`.
 
-    Each element is one of the source, or 0 where an axis is out of range.
+    Each element is one of the source, or 0 where an axis is out of range. pair: the number of an axis; then each element
+    is a PAIR, the second of which lies one further along that axis.
     """
 
     shape: tuple[int, ...]
     axes: tuple[Axis, ...]
+    pair: int | None = None
 
     @property
     def size(self) -> int:
         return prod(self.shape)
 
-    def pads(self, axis: Axis) -> bool:
+    @property
+    def halves(self) -> tuple[Relayout, Relayout]:
+        """What the first and the second of each pair are."""
+        assert self.pair is not None
+        first = self._replace(pair=None)
+        further = [a._replace(offset=a.offset + (i == self.pair)) for i, a in enumerate(self.axes)]
+        return first, first._replace(axes=tuple(further))
+
+    @property
+    def pads(self) -> bool:
+        """Whether some element is not one of the source."""
+        if self.pair is not None:
+            return any(half.pads for half in self.halves)
+        return any(self.leaves(axis) for axis in self.axes)
+
+    def leaves(self, axis: Axis) -> bool:
         """Whether some physical index puts `axis` out of range."""
         reach = [c * (extent - 1) for c, extent in zip(axis.coefficients, self.shape, strict=True)]
         low = axis.offset + sum(r for r in reach if r < 0)
@@ -99,10 +122,18 @@ class Relayout(NamedTuple):
 
     def is_view(self, source_strides: Sequence[int]) -> bool:
         """Whether a source with these strides already is the physical buffer, so that nothing must be copied."""
-        if any(self.pads(axis) for axis in self.axes) or self.offset(source_strides):
+        if self.pads or self.offset(source_strides) or self.pair_step(source_strides) not in (None, 1):
             return False
+        width = 1 if self.pair is None else 2
         moves = zip(self.shape, self.strides(source_strides), contiguous(self.shape), strict=True)
-        return all(extent == 1 or move == stride for extent, move, stride in moves)
+        return all(extent == 1 or move == width * stride for extent, move, stride in moves)
+
+    def pair_step(self, source_strides: Sequence[int]) -> int | None:
+        """Elements of the source from the first to the second of a pair."""
+        if self.pair is None:
+            return None
+        axis = self.axes[self.pair]
+        return source_strides[axis.dim] * axis.scale
 
 
 class Launch(NamedTuple):
@@ -185,6 +216,11 @@ class Storage(NamedTuple):
     out: str = "float32"
     bias: str | None = None
     accumulate: bool = False
+
+    @property
+    def k_step(self) -> int:
+        """Products in a step of k."""
+        return 2 if self.b == PAIR else 1
 
     @property
     def rounds(self) -> bool:
@@ -270,8 +306,8 @@ def plan(
         grid = _grid(nest, tile, blocked, splits)
         kernel = _kernel(nest, tile, storage, packed, blocked)._replace(c=dtype)
         buffers = ("a", "b", result, *(("bias",) if storage.bias else ()))
-        params = _params(nest, tile, grid, blocked, out_size)
-        return Launch(kernel, buffers, params, extent(nest.batch) * grid.tiles, 2 * _multiply_adds(nest), joined)
+        params, work = _params(nest, tile, grid, blocked, out_size), 2 * _multiply_adds(nest) * storage.k_step
+        return Launch(kernel, buffers, params, extent(nest.batch) * grid.tiles, work, joined)
 
     through_workspace = splits > 1 or (blocked and storage.rounds)
     result, dtype = ("workspace", _wide(storage.out)) if through_workspace else ("out", storage.out)

@@ -221,6 +221,14 @@ class Emitter:
         element = self("load", dtype=compute, attr=self.operand(Operand(source, dtype, where)))
         self("store", element, dtype=compute, attr=self.operand(Operand(target, dtype, layout)))
 
+    def copy_pairs(self, source: int, halves: Sequence[View], target: int, layout: View) -> None:
+        """Append a copy of 16-bit elements into words of 32 bits: two views say where the low and the high halves lie."""
+        loads = [self.operand(Operand(source, "uint16", view)) for view in halves]
+        low, high = (self("load", dtype="int32", attr=access) for access in loads)
+        bits = self("const", dtype="int32", attr=16)
+        word = self("or", low, self("shl", high, bits, dtype="int32"), dtype="int32")
+        self("store", word, dtype="int32", attr=self.operand(Operand(target, "int32", layout)))
+
     def loads(self) -> list[View]:
         """The views of what is loaded so far, the most important for the order of loops and results first."""
         return by_importance(o.view for o in self.operands)

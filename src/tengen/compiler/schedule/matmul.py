@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
+from ..targets.storage import PAIR
 from .contraction import (
     FLOAT32,
     MASKED_LANES,
@@ -25,6 +26,10 @@ from .contraction import (
 )
 from .register_tile import RegisterTile, choose
 
+COPY_WORK = 8
+"""Multiply-adds that take as long as copying an element of A or B into another layout."""
+COPY_START = 1 << 14
+"""And as long as one more launch."""
 PACK_ROWS = 8
 PACK_SIZE = 1 << 14
 """B is packed into panels where C has at least PACK_ROWS rows and B at least PACK_SIZE elements."""
@@ -83,32 +88,74 @@ def _matmul(
 ) -> Contraction:
     out_shape = (*(x.extent for x in batch), m, n)
     out_strides = contiguous(out_shape)
+    step, a_relayout, b_relayout = 1, None, None
+    if unit.takes_pairs(storage) and _pairs_pay(m, k, n, a_strides, b_strides, unit, batch, storage):
+        step, storage = 2, storage._replace(a=PAIR, b=PAIR)
+        a_strides, batch, a_relayout = _pairs_of_a(m, k, a_strides, batch)
+    turns, a_k = -(-k // step), a_strides[1]
     loops = [Loop(x.extent, x.a, x.b, c) for x, c in zip(batch, out_strides, strict=False)]
     rows = [Loop(m, a=a_strides[0], c=n)]
-    own, a_relayout, b_relayout, a_k = len(loops), None, None, a_strides[1]
+    own = len(loops)
     while own and loops[own - 1].b == 0 and len(merge([*loops[own - 1 :], *rows])) <= 3:
         own -= 1  # a loop over which B does not change is a loop over more rows
     expand = len(merge(loops[:own])) > 2
     if expand:
-        a_relayout = _copy_of_a(out_shape[:-1], k)
-        loops = [loop._replace(a=step) for loop, step in zip(loops, contiguous(a_relayout.shape), strict=False)]
-        rows, a_k = [Loop(m, a=k, c=n)], 1
+        a_relayout = _copy_of_a(out_shape[:-1], k, step)
+        loops = [loop._replace(a=move) for loop, move in zip(loops, contiguous(a_relayout.shape), strict=False)]
+        rows, a_k = [Loop(m, a=turns, c=n)], 1
     else:
         rows, loops = [*loops[own:], *rows], loops[:own]
     run = None if a_k == 1 else extent(rows) if a_strides[0] == 1 else 1
     tile = choose(extent(rows), n, unit.lanes_of(storage.out), unit.registers, run)
     b_panel, b_k = tile.panel, b_strides[0]
-    if expand or must_pack(extent(rows), k, n, b_strides, tile, unit):
+    if expand or step == 2 or must_pack(extent(rows), k, n, b_strides, tile, unit):
         kept = [expand or loop.b != 0 for loop in loops]
         looped = [loop.extent if keep else 1 for loop, keep in zip(loops, kept, strict=True)]
-        b_relayout = pack_columns(looped, k, n, tile.panel, len(batch))
-        steps = contiguous(b_relayout.shape)
-        loops = [loop._replace(b=step if keep else 0) for loop, step, keep in zip(loops, steps, kept, strict=False)]
-        b_panel, b_k = k * tile.panel, tile.panel
-    nest = Nest(tuple(loops), tuple(rows), n, (Loop(k, a_k, b_k),), b_panel)
+        b_relayout = pack_columns(looped, k, n, tile.panel, len(batch), step)
+        moves = contiguous(b_relayout.shape)
+        loops = [loop._replace(b=move if keep else 0) for loop, move, keep in zip(loops, moves, kept, strict=False)]
+        b_panel, b_k = turns * tile.panel, tile.panel
+    nest = Nest(tuple(loops), tuple(rows), n, (Loop(turns, a_k, b_k),), b_panel)
     out_size = prod(out_shape)
     launches, workspace = plan([nest], tile, storage, b_relayout is not None, out_size)
     return Contraction(a_relayout, b_relayout, out_strides, out_size, launches, workspace)
+
+
+def _pairs_pay(
+    m: int,
+    k: int,
+    n: int,
+    a_strides: tuple[int, int],
+    b_strides: tuple[int, int],
+    unit: Unit,
+    batch: tuple[Batch, ...],
+    storage: Storage,
+) -> bool:
+    """Whether multiplying pairs, which takes half the time, saves more than the copies take that only pairs need."""
+    copies = []
+    if not _a_has_pairs(m, k, a_strides, batch):
+        copies.append(m * k * prod(x.extent for x in batch if x.a))
+    if not must_pack(m, k, n, b_strides, choose(m, n, unit.lanes_of(storage.out), unit.registers), unit):
+        copies.append(k * n * prod(x.extent for x in batch if x.b))
+    saved = m * n * k * prod(x.extent for x in batch) // 2
+    return k > 1 and saved >= sum(COPY_START + COPY_WORK * size for size in copies)
+
+
+def _a_has_pairs(m: int, k: int, a_strides: tuple[int, int], batch: Sequence[Batch]) -> bool:
+    """Whether A can be read as words of two steps of k."""
+    moves = [x.a for x in batch if x.extent > 1] + [a_strides[0]] * (m > 1)
+    return k % 2 == 0 and a_strides[1] == 1 and all(move % 2 == 0 for move in moves)
+
+
+def _pairs_of_a(
+    m: int, k: int, a_strides: tuple[int, int], batch: tuple[Batch, ...]
+) -> tuple[tuple[int, int], tuple[Batch, ...], Relayout | None]:
+    """The strides of A in pairs, the same of its batch, and the copy that they are of, if A cannot be read in pairs."""
+    if _a_has_pairs(m, k, a_strides, batch):
+        return (a_strides[0] // 2, 1), tuple(x._replace(a=x.a // 2) for x in batch), None
+    copy = _copy_of_a((*(x.extent if x.a else 1 for x in batch), m), k, 2)
+    *moves, row, one = contiguous(copy.shape)
+    return (row, one), tuple(x._replace(a=move if x.a else 0) for x, move in zip(batch, moves, strict=True)), copy
 
 
 def must_pack(rows: int, k: int, n: int, b_strides: tuple[int, int], tile: RegisterTile, unit: Unit) -> bool:
@@ -124,24 +171,27 @@ def must_pack(rows: int, k: int, n: int, b_strides: tuple[int, int], tile: Regis
     return rows >= PACK_ROWS and n > tile.panel and k * n >= PACK_SIZE
 
 
-def _copy_of_a(rows: tuple[int, ...], k: int) -> Relayout:
-    """A contiguous copy of a source of (*rows, k), broadcast dimensions written out."""
-    shape = (*rows, k)
-    return Relayout(shape, tuple(Axis(i, size, _unit_vector(len(shape), i)) for i, size in enumerate(shape)))
+def _copy_of_a(rows: tuple[int, ...], k: int, step: int) -> Relayout:
+    """A contiguous copy of a source of (*rows, k), broadcast dimensions written out; in pairs if k goes in steps of 2."""
+    shape = (*rows, -(-k // step))
+    last = len(rows)
+    axes = [Axis(i, size, _unit_vector(len(shape), i)) for i, size in enumerate(rows)]
+    depth = Axis(last, k, _unit_vector(len(shape), last, step))
+    return Relayout(shape, (*axes, depth), last if step == 2 else None)
 
 
-def pack_columns(batch: Sequence[int], k: int, n: int, panel: int, source_batch: int) -> Relayout:
-    """[*batch, panels, k, panel] of a source of (*batch, k, n); columns past n are 0."""
-    shape = (*batch, packed_columns(n, panel), k, panel)
+def pack_columns(batch: Sequence[int], k: int, n: int, panel: int, source_batch: int, step: int) -> Relayout:
+    """[*batch, panels, k / step, panel] of a source of (*batch, k, n); columns past n are 0. In pairs if k goes in steps of 2."""
+    shape = (*batch, packed_columns(n, panel), -(-k // step), panel)
     rank = len(shape)
     axes = [Axis(i, extent, _unit_vector(rank, i)) for i, extent in enumerate(batch)]
-    axes.append(Axis(source_batch, k, _unit_vector(rank, rank - 2)))
+    depth = Axis(source_batch, k, _unit_vector(rank, rank - 2, step))
     column = tuple({rank - 3: panel, rank - 1: 1}.get(i, 0) for i in range(rank))
-    return Relayout(shape, (*axes, Axis(source_batch + 1, n, column)))
+    return Relayout(shape, (*axes, depth, Axis(source_batch + 1, n, column)), len(axes) if step == 2 else None)
 
 
-def _unit_vector(rank: int, position: int) -> tuple[int, ...]:
-    return tuple(int(i == position) for i in range(rank))
+def _unit_vector(rank: int, position: int, step: int = 1) -> tuple[int, ...]:
+    return tuple(step * (i == position) for i in range(rank))
 
 
 def _transposed_source(relayout: Relayout, batch: int) -> Relayout:

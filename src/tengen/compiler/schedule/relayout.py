@@ -20,7 +20,7 @@ def contract(steps: Steps, nodes: Sequence[Node]) -> None:
     homes = [steps.in_memory(v) for v in node.inputs]
     places = [(buffer, op.spread(view, out.type)) for buffer, view in homes]
     target = steps.target
-    unit = Unit(target.lanes, target.registers)
+    unit = Unit(target.lanes, target.registers, target.dots)
     plan = op.problem([view for _, view in places], [v.type for v in node.inputs], out.type, unit, len(nodes) > 1)
     buffers: dict[str, tuple[int, View]] = {}
     if len(nodes) > 1:
@@ -66,10 +66,30 @@ def _row_of(steps: Steps, value: Value) -> tuple[int, View]:
 
 def _copy(steps: Steps, source: int, view: View, relayout: Relayout, dtype: str, name: str) -> tuple[int, View]:
     """A buffer with the elements of `source`, which lie like `view`, as `relayout` wants them."""
-    edges = tuple(Edge(a.coefficients, a.offset, a.limit) for a in relayout.axes if relayout.pads(a))
-    seen = View(relayout.shape, relayout.strides(view.strides), view.offset + relayout.offset(view.strides), edges)
-    buffer, layout = steps.buffer(Type(dtype, relayout.shape)), contiguous(relayout.shape)
     e = Emitter(steps.locate, relayout.shape)
-    e.copy(dtype, source, seen, buffer, layout)
+    stored = dtype if relayout.pair is None else "int32"
+    buffer, layout = steps.buffer(Type(stored, relayout.shape)), contiguous(relayout.shape)
+    if relayout.pair is None:
+        e.copy(dtype, source, _seen(view, relayout), buffer, layout)
+    elif (words := _words(view, relayout)) is not None:
+        e.copy(stored, source, words, buffer, layout)
+    else:
+        e.copy_pairs(source, [_seen(view, half) for half in relayout.halves], buffer, layout)
     steps.launch(e, (), name, {buffer}, skip_for=buffer)
     return buffer, layout
+
+
+def _seen(view: View, relayout: Relayout) -> View:
+    """The source over the indices of the physical buffer."""
+    edges = tuple(Edge(a.coefficients, a.offset, a.limit) for a in relayout.axes if relayout.leaves(a))
+    return View(relayout.shape, relayout.strides(view.strides), view.offset + relayout.offset(view.strides), edges)
+
+
+def _words(view: View, relayout: Relayout) -> View | None:
+    """The same in words of 32 bits, if each pair of the source is such a word (x86 reads them from any address)."""
+    first, second = relayout.halves
+    seen = _seen(view, first)
+    whole = seen.edges == _seen(view, second).edges  # none of them cuts a pair in two
+    if not whole or relayout.pair_step(view.strides) != 1 or any(s % 2 for s in (*seen.strides, seen.offset)):
+        return None
+    return seen._replace(strides=tuple(s // 2 for s in seen.strides), offset=seen.offset // 2)

@@ -21,10 +21,11 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from ..vector import BITS, ELEMENT, Vec, constant, is_float, llvm_type, splat
+from ..vector import BITS, ELEMENT, Vec, constant, llvm_type, splat
 from .flow import I64, PTR, Flow, i64
 from .host import Target
-from .storage import KINDS, decode, encode
+from .products import multiply_add
+from .storage import KINDS, PAIR, decode, encode
 
 I1, I32 = ir.IntType(1), ir.IntType(32)
 
@@ -49,7 +50,7 @@ class ContractionKernel(NamedTuple):
     """The static part of a contraction, which makes its code; equal specifications share one compiled kernel.
 
     Buffers: A, B, C and, with `bias`, the bias of shape (n,), or with `bias_rows` of shape (m,).
-    a, b, c: storage dtypes. rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop in a row.
+    a, b, c: storage dtypes; a and b may be PAIR, and then a step of k is two. rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop in a row.
     k_loops: 1 to 3 loops kept in registers, (k1, k2, k3), (k1, k2) or (k1), where the last one is innermost.
     blocked: k0 and the blocks of k1 are loops around the tiles, and the sum goes through C in memory.
     accumulate: C is added to, not overwritten. bias: storage dtype of what C starts from instead of zero.
@@ -180,7 +181,7 @@ class _Emitter(Flow):
     def load(self, address: ir.Value, dtype: str, lanes: int, mask: ir.Value | None = None) -> Vec:
         """Elements converted from their storage dtype to the kind of the arithmetic; zero where the mask is not set."""
         kind = KINDS[dtype][0]
-        vector, align = llvm_type(kind, lanes), BITS[kind] // 8
+        vector, align = llvm_type(kind, lanes), 2 if dtype == PAIR else BITS[kind] // 8
         if mask is None:
             value = self.at.load(address, align=align, typ=vector)
         else:
@@ -477,11 +478,8 @@ class _ContractionEmitter(_Emitter):
         for i, (row, k) in enumerate(a):
             address = self.element(row, spec.a, k)
             for j, (column, value) in enumerate(zip(columns, self.values_of_a(address, masks), strict=True)):
-                total = value.like(totals[i * spec.vectors + j])
-                # fmuladd is fused where the target has such an instruction, and no call to libm where it has none
-                floating = is_float(self.kind)
-                both = value.intrinsic("llvm.fmuladd", None, column, total) if floating else value * column + total
-                result.append(both.value)
+                total = value.like(totals[i * spec.vectors + j], self.kind)
+                result.append(multiply_add(value, column, total).value)
         return result
 
     def row_of(self, dtype: str, start: ir.Value, masks: list[ir.Value | None]) -> list[Vec]:
@@ -495,7 +493,7 @@ class _ContractionEmitter(_Emitter):
         if spec.a_columns:
             return self.row_of(spec.a, address, masks)
         scalar = self.load(address, spec.a, 1)
-        return [splat(self.at, scalar.value, self.kind, spec.lanes)] * spec.vectors
+        return [splat(self.at, scalar.value, scalar.kind, spec.lanes)] * spec.vectors
 
 
 class _SumEmitter(_Emitter):

@@ -20,7 +20,7 @@ class Target(NamedTuple):
     """An instruction set as kernels see it.
 
     lanes: 32-bit elements of a vector register. masked, gathered: element widths (bits) that have masked loads and stores, and gathers.
-    half: float16 conversions are instructions.
+    half: float16 conversions are instructions. dots: so are sums of products of bfloat16 pairs.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Target(NamedTuple):
     masked: tuple[int, ...] = ()
     gathered: tuple[int, ...] = ()
     half: bool = False
+    dots: bool = False
 
     @property
     def fma(self) -> bool:
@@ -39,22 +40,22 @@ class Target(NamedTuple):
     @property
     def registers(self) -> int:
         """Vector registers."""
-        return 32 if self.name in ("avx512", "neon") else 16
+        return 32 if self.lanes == 16 or self.name == "neon" else 16
 
 
-# LLVM's processor name, vector lanes, masked widths, gathered widths, float16 conversions, host features that it needs
+_AVX512 = Target("avx512", "x86-64-v4", "", 16, (8, 16, 32, 64), (32, 64), half=True)
+_AVX512_NEEDS = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "f16c")
+
+# Each instruction set on a generic processor, and the host features that it needs; widest first
 _LEVELS = {
-    "avx512": (
-        "x86-64-v4",
-        16,
-        (8, 16, 32, 64),
-        (32, 64),
-        True,
-        ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "f16c"),
-    ),
-    "avx2": ("x86-64-v3", 8, (32, 64), (), True, ("avx2", "fma", "f16c")),
-    "x86-64": ("x86-64", 4, (), (), False, ("sse2",)),
-    "neon": ("generic", 4, (), (), True, ("neon",)),
+    target.name: (target, needs)
+    for target, needs in (
+        (_AVX512._replace(name="avx512bf16", features="+avx512bf16", dots=True), (*_AVX512_NEEDS, "avx512bf16")),
+        (_AVX512, _AVX512_NEEDS),
+        (Target("avx2", "x86-64-v3", "", 8, (32, 64), half=True), ("avx2", "fma", "f16c")),
+        (Target("x86-64", "x86-64", "", 4), ("sse2",)),
+        (Target("neon", "generic", "", 4, half=True), ("neon",)),
+    )
 }
 
 
@@ -79,16 +80,12 @@ def _target(isa: str) -> Target:
         )
     if isa == "native" and not names:
         raise RuntimeError(f"tengen makes kernels for x86-64 and ARM with NEON, not for {platform.machine()}")
-    name = names[0] if isa == "native" else isa
-    cpu, lanes, masked, gathered, half, _ = _LEVELS[name]
-    features = ""
+    target, _ = _LEVELS[names[0] if isa == "native" else isa]
     if isa == "native":
-        cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-    if name == "avx512":
-        features = ",".join(
-            filter(None, (features, "-prefer-256-bit"))
-        )  # LLVM avoids 512-bit registers on many processors
-    return Target(name, cpu, features, lanes, masked, gathered, half)
+        target = target._replace(cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten())
+    if target.lanes == 16:  # LLVM avoids 512-bit registers on many processors
+        target = target._replace(features=",".join(filter(None, (target.features, "-prefer-256-bit"))))
+    return target
 
 
 @cache

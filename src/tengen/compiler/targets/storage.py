@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from ..vector import Vec
 
+PAIR = "bfloat16x2"
+"""Two bfloat16 side by side, the first in the low bits: an element of the operands that `multiply_add` takes in pairs."""
+
 # storage dtype -> (kind of the bits in memory, kind they are computed with)
 KINDS = {
     "bool": ("i8", "bool"),
@@ -15,6 +18,7 @@ KINDS = {
     "int64": ("i64", "i64"),
     "float16": ("i16", "f32"),
     "bfloat16": ("i16", "f32"),
+    PAIR: ("i32", "i32"),
     "float32": ("f32", "f32"),
     "float64": ("f64", "f64"),
     "weak_bool": ("i8", "bool"),
