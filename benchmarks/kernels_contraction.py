@@ -2,13 +2,14 @@
 shared.
 
     python benchmarks/kernels_contraction.py             matmuls and convolutions, one thread and all
-    python benchmarks/kernels_contraction.py matmul      only the cases whose name contains a word
+    python benchmarks/kernels_contraction.py matmul      only the cases whose name contains a word (bfloat16: of that dtype)
     python benchmarks/kernels_contraction.py --tiles     the menu of register tiles on data in the level-1 cache
 
 The peak is a loop of fused multiply-adds on registers. Operands hold random numbers in the layouts that the contraction
 asks for; relayouts are not timed. Each figure is the best of several runs; the share is of the peak measured just
 before (for several threads, of all running at once). One thread is timed by its own CPU time, so that other processes
-disturb it less; several by the clock on the wall.
+disturb it less; several by the clock on the wall. The peak is of float32, also for bfloat16, which may pass it where the
+machine multiplies pairs.
 """
 
 from __future__ import annotations
@@ -20,22 +21,30 @@ from collections.abc import Iterator
 import numpy as np
 from machine import THREADS, ArithmeticPeak, Jit, Run, best_seconds
 
-from tengen.compiler.schedule.contraction import FLOAT32, Contraction, Loop, Nest, Unit, plan
+from tengen.compiler.schedule.contraction import FLOAT32, Contraction, Loop, Nest, Relayout, Storage, Unit, plan
 from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.schedule.matmul import Batch, matmul
 from tengen.compiler.schedule.register_tile import MENU, RegisterTile
 from tengen.compiler.targets.host import host_target
 
+BFLOAT16 = Storage("bfloat16", "bfloat16", "bfloat16")
 
-def random_array(elements: int) -> np.ndarray:
-    return np.random.default_rng(0).random(max(1, elements), np.float32)
+
+def random_array(elements: int, dtype: str) -> np.ndarray:
+    numbers = np.random.default_rng(0).random(max(1, elements), np.float32)
+    return numbers if dtype == "float32" else (numbers.view(np.uint32) >> 16).astype(np.uint16)
+
+
+def operand(layout: Relayout | None, size: int, dtype: str) -> np.ndarray:
+    """Random numbers, as many as the layout has, or `size` where an operand is used as it is."""
+    elements = size if layout is None else layout.size if layout.pair is None else 2 * layout.size
+    return random_array(elements, dtype)
 
 
 def launches(problem: Contraction, jit: Jit, a_size: int, b_size: int) -> list[Run]:
-    """The launches of a problem on random operands; sizes count where an operand is used as it is."""
-    a, b = (
-        random_array(layout.size if layout else size) for layout, size in ((problem.a, a_size), (problem.b, b_size))
-    )
+    """The launches of a problem on random operands."""
+    dtype = "float32" if problem.launches[0].kernel.a == "float32" else "bfloat16"
+    a, b = operand(problem.a, a_size, dtype), operand(problem.b, b_size, dtype)
     workspace = np.zeros(max(1, problem.workspace // 4), np.float32)
     held = {"a": a, "b": b, "workspace": workspace, "out": np.zeros(problem.out_size, np.float32)}
     return [
@@ -55,6 +64,14 @@ def cases(unit: Unit) -> Iterator[tuple[str, Contraction, int, int]]:
     yield "matmul 64x(128x64x128)", matmul(128, 64, 128, (64, 1), (128, 1), unit, batch), 1 << 19, 1 << 19
     yield "matmul 1024 a.T", matmul(1024, 1024, 1024, (1, 1024), (1024, 1), unit), 1 << 20, 1 << 20
     yield "matmul 1024 b.T", matmul(1024, 1024, 1024, (1024, 1), (1, 1024), unit), 1 << 20, 1 << 20
+    for name, m, k, n, a, b in (
+        ("1024", 1024, 1024, 1024, (1024, 1), (1024, 1)),
+        ("1024x512x2048 forward", 1024, 512, 2048, (512, 1), (1, 512)),
+        ("1024x512x2048 by data", 1024, 2048, 512, (2048, 1), (512, 1)),
+        ("1024x512x2048 by weight", 2048, 1024, 512, (1, 2048), (512, 1)),
+    ):
+        yield f"linear {name} float32", matmul(m, k, n, a, b, unit), m * k, k * n
+        yield f"linear {name} bfloat16", matmul(m, k, n, a, b, unit, storage=BFLOAT16), m * k, k * n
     for k, n in ((400, 120), (120, 84), (84, 10)):
         yield f"linear {k}-{n} b64", matmul(64, k, n, (k, 1), (1, k), unit), 64 * k, k * n
         yield f"linear {k}-{n} b64 by data", matmul(64, n, k, (n, 1), (k, 1), unit), 64 * n, k * n
@@ -89,9 +106,9 @@ CONVOLUTIONS = {
 
 def measure_cases(words: list[str]) -> None:
     target = host_target()
-    unit, jit = Unit(target.lanes, target.registers), Jit(target)
+    unit, jit = Unit(target.lanes, target.registers, target.dots), Jit(target)
     peak = ArithmeticPeak(jit)
-    print(f"{'case':34s} {'tile':>5s} {'tiles':>6s} | peak     1 thread        | peak    {THREADS} threads")
+    print(f"{'case':38s} {'tile':>5s} {'tiles':>6s} | peak     1 thread        | peak    {THREADS} threads")
     for name, problem, a_size, b_size in cases(unit):
         if not all(word in name for word in words):
             continue
@@ -103,7 +120,7 @@ def measure_cases(words: list[str]) -> None:
             line.append(f"{limit:5.0f} {rate:6.1f} {rate / limit:4.0%}{1e-6 * problem.work / rate:9.3f} ms")
         kernel = problem.launches[0].kernel
         shape = f"{kernel.rows}x{kernel.vectors}{'b' if kernel.blocked else ''}"
-        print(f"{name:34s} {shape:>5s} {sum(x.tiles for x in problem.launches):6d} | " + " | ".join(line), flush=True)
+        print(f"{name:38s} {shape:>5s} {sum(x.tiles for x in problem.launches):6d} | " + " | ".join(line), flush=True)
     median, most = np.median(jit.milliseconds), max(jit.milliseconds)
     print(f"{len(jit.milliseconds)} kernels compiled in {median:.0f} ms (median), {most:.0f} ms at most")
 
@@ -118,7 +135,7 @@ def tile_problem(tile: RegisterTile) -> tuple[Contraction, int, int]:
 
 def measure_tiles() -> None:
     target = host_target()
-    unit, jit = Unit(target.lanes, target.registers), Jit(target)
+    unit, jit = Unit(target.lanes, target.registers, target.dots), Jit(target)
     peak = ArithmeticPeak(jit)
     for rows, vectors in MENU[unit.registers]:
         for unroll in (1, 2, 4):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from itertools import product
 
 import numpy as np
 
 from tengen.base import config
 from tengen.compiler.cache import compile_kernels
 from tengen.compiler.schedule.contraction import Contraction, Relayout, Unit
+from tengen.compiler.schedule.convolution import ConvShape
+from tengen.compiler.schedule.matmul import Batch, matmul
 from tengen.compiler.targets.host import Target, available, host_target
 
+random = np.random.default_rng(0)
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
@@ -28,6 +32,10 @@ def unit_of(target: Target) -> Unit:
     return Unit(target.lanes, target.registers, target.dots)
 
 
+def floats(*shape: int) -> np.ndarray:
+    return random.standard_normal(shape, np.float32)
+
+
 def to_bits(array: np.ndarray) -> np.ndarray:
     """float32 as bfloat16 bits, rounded to nearest even."""
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
@@ -36,6 +44,22 @@ def to_bits(array: np.ndarray) -> np.ndarray:
 
 def from_bits(array: np.ndarray) -> np.ndarray:
     return (array.astype(np.uint32) << 16).view(np.float32)
+
+
+def elements(array: np.ndarray) -> tuple[int, ...]:
+    """Strides in elements."""
+    return tuple(stride // array.itemsize for stride in array.strides)
+
+
+def plan_matmul(a: np.ndarray, b: np.ndarray, target: Target, **options):
+    """The contraction of a @ b for arrays of equal rank with any strides."""
+    batch = [max(p, q) for p, q in zip(a.shape[:-2], b.shape[:-2], strict=True)]
+    a = np.broadcast_to(a, (*batch, *a.shape[-2:]))
+    b = np.broadcast_to(b, (*batch, *b.shape[-2:]))
+    sa, sb = elements(a), elements(b)
+    loops = [Batch(e, x, y) for e, x, y in zip(batch, sa, sb, strict=False)]
+    problem = matmul(a.shape[-2], a.shape[-1], b.shape[-1], sa[-2:], sb[-2:], unit_of(target), loops, **options)
+    return problem, a, b, (*batch, a.shape[-2], b.shape[-1])
 
 
 def materialise(relayout: Relayout, source: np.ndarray) -> np.ndarray:
@@ -117,3 +141,30 @@ def run(
     assert (memory[:guard] == 77).all() and (memory[-guard:] == 77).all(), "the kernel wrote outside its result"
     strides = [stride * result.itemsize for stride in contraction.out_strides]
     return np.lib.stride_tricks.as_strided(result, shape, strides).copy()
+
+
+def windows(x: np.ndarray, s: ConvShape) -> np.ndarray:
+    """[n, ic, oh, ow, kh, kw] view of the padded input."""
+    (ph, pw), (sh, sw), (dh, dw) = s.padding, s.stride, s.dilation
+    x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    n, c, h, w = x.strides
+    strides = (n, c, h * sh, w * sw, h * dh, w * dw)
+    return np.lib.stride_tricks.as_strided(x, (s.n, s.ic, s.oh, s.ow, s.kh, s.kw), strides)
+
+
+def reference(x: np.ndarray, w: np.ndarray, dy: np.ndarray, s: ConvShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """y, dx and dw in float64; dx scatters dy * w to the windows that y reads."""
+    x, w, dy = (t.astype(np.float64) for t in (x, w, dy))
+    y, dw = np.zeros((s.n, s.oc, s.oh, s.ow)), np.zeros(w.shape)
+    dx = np.zeros((s.n, s.ic, s.h + 2 * s.padding[0], s.w + 2 * s.padding[1]))
+    for g in range(s.groups):
+        i, o = slice(g * s.ic_group, (g + 1) * s.ic_group), slice(g * s.oc_group, (g + 1) * s.oc_group)
+        view = windows(x, s)[:, i]
+        y[:, o] = np.einsum("nihwrc,oirc->nohw", view, w[o], optimize=True)
+        dw[o] = np.einsum("nihwrc,nohw->oirc", view, dy[:, o], optimize=True)
+        for r, c in product(range(s.kh), range(s.kw)):
+            top, left = r * s.dilation[0], c * s.dilation[1]
+            rows = slice(top, top + s.oh * s.stride[0], s.stride[0])
+            columns = slice(left, left + s.ow * s.stride[1], s.stride[1])
+            dx[:, i, rows, columns][:, :, : s.oh, : s.ow] += np.einsum("nohw,oi->nihw", dy[:, o], w[o, :, r, c])
+    return y, dx[:, :, s.padding[0] : s.padding[0] + s.h, s.padding[1] : s.padding[1] + s.w], dw

@@ -8,11 +8,22 @@ from itertools import product
 
 import numpy as np
 import pytest
-from contraction_harness import from_bits, host_targets, materialise, run, to_bits, unit_of
+from contraction_harness import (
+    elements,
+    floats,
+    from_bits,
+    host_targets,
+    materialise,
+    plan_matmul,
+    reference,
+    run,
+    to_bits,
+    unit_of,
+)
 
 from tengen.compiler.schedule.contraction import Storage, contiguous
 from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
-from tengen.compiler.schedule.matmul import Batch, matmul
+from tengen.compiler.schedule.matmul import matmul
 from tengen.compiler.targets.host import Target
 
 TARGETS = host_targets()
@@ -21,30 +32,10 @@ WIDEST = TARGETS[0]
 random = np.random.default_rng(0)
 
 
-def floats(*shape: int) -> np.ndarray:
-    return random.standard_normal(shape, np.float32)
-
-
 def assert_close(got: np.ndarray, want: np.ndarray, tolerance: float = 2e-6) -> None:
     assert got.shape == want.shape
     scale = max(1.0, float(np.abs(want).max(initial=0)))
     np.testing.assert_allclose(got.astype(np.float64), want, rtol=0, atol=tolerance * scale)
-
-
-def elements(array: np.ndarray) -> tuple[int, ...]:
-    """Strides in elements."""
-    return tuple(stride // array.itemsize for stride in array.strides)
-
-
-def plan_matmul(a: np.ndarray, b: np.ndarray, target: Target, **options):
-    """The contraction of a @ b for arrays of equal rank with any strides."""
-    batch = [max(p, q) for p, q in zip(a.shape[:-2], b.shape[:-2], strict=True)]
-    a = np.broadcast_to(a, (*batch, *a.shape[-2:]))
-    b = np.broadcast_to(b, (*batch, *b.shape[-2:]))
-    sa, sb = elements(a), elements(b)
-    loops = [Batch(e, x, y) for e, x, y in zip(batch, sa, sb, strict=False)]
-    problem = matmul(a.shape[-2], a.shape[-1], b.shape[-1], sa[-2:], sb[-2:], unit_of(target), loops, **options)
-    return problem, a, b, (*batch, a.shape[-2], b.shape[-1])
 
 
 def check_matmul(a: np.ndarray, b: np.ndarray, target: Target, **options) -> None:
@@ -190,33 +181,6 @@ def test_float16(target):
 
 
 # -- convolutions ------------------------------------------------------------------------------------------------------
-
-
-def windows(x: np.ndarray, s: ConvShape) -> np.ndarray:
-    """[n, ic, oh, ow, kh, kw] view of the padded input."""
-    (ph, pw), (sh, sw), (dh, dw) = s.padding, s.stride, s.dilation
-    x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
-    n, c, h, w = x.strides
-    strides = (n, c, h * sh, w * sw, h * dh, w * dw)
-    return np.lib.stride_tricks.as_strided(x, (s.n, s.ic, s.oh, s.ow, s.kh, s.kw), strides)
-
-
-def reference(x: np.ndarray, w: np.ndarray, dy: np.ndarray, s: ConvShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """y, dx and dw in float64; dx scatters dy * w to the windows that y reads."""
-    x, w, dy = (t.astype(np.float64) for t in (x, w, dy))
-    y, dw = np.zeros((s.n, s.oc, s.oh, s.ow)), np.zeros(w.shape)
-    dx = np.zeros((s.n, s.ic, s.h + 2 * s.padding[0], s.w + 2 * s.padding[1]))
-    for g in range(s.groups):
-        i, o = slice(g * s.ic_group, (g + 1) * s.ic_group), slice(g * s.oc_group, (g + 1) * s.oc_group)
-        view = windows(x, s)[:, i]
-        y[:, o] = np.einsum("nihwrc,oirc->nohw", view, w[o], optimize=True)
-        dw[o] = np.einsum("nihwrc,nohw->oirc", view, dy[:, o], optimize=True)
-        for r, c in product(range(s.kh), range(s.kw)):
-            top, left = r * s.dilation[0], c * s.dilation[1]
-            rows = slice(top, top + s.oh * s.stride[0], s.stride[0])
-            columns = slice(left, left + s.ow * s.stride[1], s.stride[1])
-            dx[:, i, rows, columns][:, :, : s.oh, : s.ow] += np.einsum("nohw,oi->nihw", dy[:, o], w[o, :, r, c])
-    return y, dx[:, :, s.padding[0] : s.padding[0] + s.h, s.padding[1] : s.padding[1] + s.w], dw
 
 
 SHAPES = [

@@ -15,6 +15,7 @@ from itertools import product
 from math import gcd, prod
 from typing import NamedTuple
 
+from ..targets.storage import PAIR
 from ..view import View
 from . import planar
 from .borders import Line
@@ -144,18 +145,20 @@ def _slide(
     (n_in, size_in), (n_out, size_out) = (s.ic, (s.h, s.w)), (s.oc, (s.oh, s.ow))
     if columns == "ic":
         (n_in, size_in), (n_out, size_out) = (n_out, size_out), (n_in, size_in)
+    pairs = unit.takes_pairs(storage) and n_in // s.groups % 2 == 0 and not planes
+    step, operands = (2, storage._replace(a=PAIR, b=PAIR)) if pairs else (1, storage)
     margins = [_margins(lines, in_place) for lines in phases]
     if planes:
         image = planar.planes((s.n, n_in, *size_in), margins)
         a_n, a_channel, *a_steps = contiguous(image.shape)
     else:
         image = _channels_last((s.n, n_in, *size_in), margins)
-        (a_n, *a_steps, _), a_channel = contiguous(image.shape), 1
+        (a_n, *a_steps, _), a_channel = contiguous((*image.shape[:-1], n_in // step)), 1
     a_columns = s.is_depthwise
-    groups, width, depth = (1, n_out, 1) if a_columns else (s.groups, n_out // s.groups, n_in // s.groups)
+    groups, width, depth = (1, n_out, 1) if a_columns else (s.groups, n_out // s.groups, n_in // s.groups // step)
     rows = s.n * prod(lines[0].line.rows for lines in phases)
     tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, a_columns=a_columns)
-    weights = _pack_weights(s, columns, tile.panel)
+    weights = _pack_weights(s, columns, tile.panel, step)
     group, panel, *tap_steps, channel, _ = contiguous(weights.shape)
     c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))
     spans = [_spans(phases[d], margins[d], a_steps[d], tap_steps[d], c_steps[d]) for d in (0, 1)]
@@ -175,7 +178,7 @@ def _slide(
         )
         for h, w in product(*spans)
     ]
-    return _finish(parts, tile, storage, image, weights, (s.n, n_out, *size_out), (0, 3, 1, 2))
+    return _finish(parts, tile, operands, image, weights, (s.n, n_out, *size_out), (0, 3, 1, 2))
 
 
 def _by_planes(
@@ -277,15 +280,15 @@ def _channels_last(
     )
 
 
-def _pack_weights(s: ConvShape, columns: str, panel: int) -> Relayout:
-    """[groups, panels, kh, kw, k, panel] of w (oc, ic / groups, kh, kw); `columns` ("oc" or "ic") become the panels,
-    the other one is k."""
+def _pack_weights(s: ConvShape, columns: str, panel: int, step: int) -> Relayout:
+    """[groups, panels, kh, kw, k / step, panel] of w (oc, ic / groups, kh, kw); `columns` ("oc" or "ic") become the panels,
+    the other one is k, in pairs if it goes in steps of 2."""
     taps = (Axis(2, s.kh, (0, 0, 1, 0, 0, 0)), Axis(3, s.kw, (0, 0, 0, 1, 0, 0)))
     if s.is_depthwise:
         channels = Axis(0, s.oc, (0, panel, 0, 0, 0, 1))
         return Relayout((1, packed_columns(s.oc, panel), s.kh, s.kw, 1, panel), (channels, *taps))
     n, k = (s.oc_group, s.ic_group) if columns == "oc" else (s.ic_group, s.oc_group)
-    column, depth = (0, panel, 0, 0, 0, 1), (0, 0, 0, 0, 1, 0)
+    column, depth = (0, panel, 0, 0, 0, 1), (0, 0, 0, 0, step, 0)
     oc, ic = (column, depth) if columns == "oc" else (depth, column)
     axes = (
         Axis(0, s.groups, (1, 0, 0, 0, 0, 0), scale=s.oc_group),
@@ -293,7 +296,8 @@ def _pack_weights(s: ConvShape, columns: str, panel: int) -> Relayout:
         Axis(1, s.ic_group, ic),
         *taps,
     )
-    return Relayout((s.groups, packed_columns(n, panel), s.kh, s.kw, k, panel), axes)
+    pair = {"oc": 2, "ic": 1}[columns] if step == 2 else None
+    return Relayout((s.groups, packed_columns(n, panel), s.kh, s.kw, k // step, panel), axes, pair)
 
 
 def _pack_gradient(s: ConvShape, panel: int) -> Relayout:

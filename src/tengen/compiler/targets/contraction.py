@@ -50,7 +50,8 @@ class ContractionKernel(NamedTuple):
     """The static part of a contraction, which makes its code; equal specifications share one compiled kernel.
 
     Buffers: A, B, C and, with `bias`, the bias of shape (n,), or with `bias_rows` of shape (m,).
-    a, b, c: storage dtypes; a and b may be PAIR, and then a step of k is two. rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop in a row.
+    a, b, c: storage dtypes; where a and b are PAIR, a step of k is two.
+    rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop in a row.
     k_loops: 1 to 3 loops kept in registers, (k1, k2, k3), (k1, k2) or (k1), where the last one is innermost.
     blocked: k0 and the blocks of k1 are loops around the tiles, and the sum goes through C in memory.
     accumulate: C is added to, not overwritten. bias: storage dtype of what C starts from instead of zero.
