@@ -188,6 +188,25 @@ def test_nan_and_infinity_stay_in_their_rows_and_columns(target):
 
 
 @EVERY_TARGET
+@pytest.mark.parametrize("m, n", [(1, 1), (5, 20)])
+@pytest.mark.usefixtures("copies_cost_nothing")
+def test_what_lies_behind_an_odd_k_does_not_count(target, m, n):
+    a, b = floats(m, 8), floats(n, 8)
+    a[:, 7] = b[:, 7] = np.nan
+    a, b = to_bits(a)[:, :7], to_bits(b)[:, :7].T
+    want, size = exact(a) @ exact(b), np.abs(exact(a)) @ np.abs(exact(b))
+    problem, x, y, shape = plan_matmul(a, b, target, storage=INTO["float32"])
+    assert_close(run(problem, target, x, y, shape), want, size, 7)
+    (got,) = run_op(Product(), a, b, dtypes={0: "bfloat16", 1: "bfloat16"}, target=target)
+    assert_close(got, want, size, 7)
+
+
+def test_a_layout_in_pairs_is_a_view_only_of_neighbours():
+    panels = matmul_schedule.pack_columns((), 2, 16, 16, 0, 2)
+    assert panels.is_view((1, 2)) and not panels.is_view((32, 2)) and not panels.is_view((1, 1))
+
+
+@EVERY_TARGET
 def test_the_kernel_uses_the_instruction(target):
     problem, *_ = plan_matmul(bits(64, 128), bits(128, 96), target, storage=INTO["bfloat16"])
     code = assembly(problem.launches[0].kernel.emit(target), target)
