@@ -6,6 +6,7 @@ the sum of |a||b| (nothing cancels there), and by its own last bit if it is stor
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -28,7 +29,7 @@ from tengen.compiler.schedule.contraction import Contraction, Storage, contiguou
 from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.targets.host import Target, assembly
 from tengen.compiler.targets.storage import PAIR
-from tengen.core.ops.conv import Conv2d
+from tengen.core.ops.conv import Conv2d, ConvolutionBackwardFilter
 from tengen.core.ops.linalg import Product
 
 TARGETS = host_targets()
@@ -275,8 +276,37 @@ def test_convolutions_take_two_channels_at_a_time(target):
     even = ConvShape(2, 16, 9, 9, 32, 3, 3, padding=(1, 1))
     assert all(is_paired(form(even, unit, storage)) == target.dots for form in (conv_forward, conv_by_data))
     assert not is_paired(conv_forward(ConvShape(2, 17, 9, 9, 32, 3, 3), unit, storage))
+    assert not is_paired(conv_by_data(ConvShape(2, 16, 9, 9, 33, 3, 3), unit, storage))
     in_place = conv_forward(even, unit, storage).a
     assert in_place is not None and in_place.is_view((16 * 81, 1, 16 * 9, 16))
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize(
+    "s",
+    [
+        ConvShape(2, 17, 9, 8, 33, 3, 3, padding=(1, 1)),
+        ConvShape(5, 17, 9, 8, 20, 3, 3, stride=(2, 1), padding=(1, 2)),
+        ConvShape(3, 40, 9, 8, 40, 1, 1, stride=(2, 2)),
+        ConvShape(3, 40, 7, 8, 20, 3, 2, groups=2),
+        ConvShape(3, 16, 70, 67, 17, 3, 3, padding=(1, 1)),
+    ],
+    ids=str,
+)
+def test_gradients_by_weight_take_two_images_at_a_time(target, s):
+    x, dy = bits(s.n, s.ic, s.h, s.w), bits(s.n, s.oc, s.oh, s.ow)
+    none = np.zeros((s.oc, s.ic_group, s.kh, s.kw))
+    (_, _, want), (_, _, size) = (reference(f(exact(x)), none, f(exact(dy)), s) for f in (np.asarray, np.abs))
+    for in_place in (True, False):
+        problem = conv_by_weight(s, unit_of(target), INTO["bfloat16"], in_place)
+        assert is_paired(problem) == target.dots
+        got = run(problem, target, x, dy, want.shape, np.uint16)
+        assert_close(got, want, size, s.n * s.oh * s.ow)
+        np.testing.assert_array_equal(got, run(problem, target, x, dy, want.shape, np.uint16, backwards=True))
+    op, dtypes = ConvolutionBackwardFilter(s.stride, s.padding, s.dilation, s.groups, (s.kh, s.kw)), ("bfloat16",) * 2
+    (got,) = run_op(op, x, dy, dtypes=dict(enumerate(dtypes)), target=target)
+    assert_close(got, want, size, s.n * s.oh * s.ow)
+    assert not is_paired(conv_by_weight(replace(s, n=1), unit_of(target), INTO["bfloat16"]))
 
 
 # -- whole plans, whose kernels also copy operands into their layouts -----------------------------------------------------

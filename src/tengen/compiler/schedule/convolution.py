@@ -32,7 +32,7 @@ from .contraction import (
     packed_columns,
     plan,
 )
-from .matmul import must_pack
+from .matmul import COPY_WORK, must_pack
 from .register_tile import RegisterTile, choose
 
 Pair = tuple[int, int]
@@ -197,20 +197,22 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
     s = shape
     if s.skips_pixels:  # far apart, they would share few sets of a cache
         thin = ConvShape(s.n, s.ic, s.oh, s.ow, s.oc, 1, 1, groups=s.groups)
-        image = _channels_last((s.n, s.ic, s.h, s.w), NO_MARGINS, (s.oh, s.ow), s.stride)
+        images = 2 if _two_images_pay(thin, unit, storage) else 1
+        image = _channels_last((s.n, s.ic, s.h, s.w), NO_MARGINS, (s.oh, s.ow), s.stride, images)
         return conv_by_weight(thin, unit, storage, in_place=True)._replace(a=image)
+    step, operands = (2, storage._replace(a=PAIR, b=PAIR)) if _two_images_pay(s, unit, storage) else (1, storage)
     in_place = in_place and _sees_borders_apart(s, storage)
     turned = [[_turned(_phase(s, d))] for d in (0, 1)]
     margins = [_margins(lines, in_place) for lines in turned]
-    x = _channels_last((s.n, s.ic, s.h, s.w), margins)
+    x = _channels_last((s.n, s.ic, s.h, s.w), margins, images=step)
     x_n, *x_steps, _ = contiguous(x.shape)
     a_columns = s.is_depthwise
     groups, width, depth = (1, s.oc, 1) if a_columns else (s.groups, s.oc_group, s.ic_group)
     rows = s.kh * s.kw * depth
     run = None if a_columns else depth * (s.kw if s.groups == 1 and s.dilation[1] == 1 and not in_place else 1)
     tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, run, a_columns)
-    pack = not a_columns and must_pack(rows, s.n * s.oh * s.ow, width, (s.oc, 1), tile, unit)
-    dy = _pack_gradient(s, tile.panel) if pack else _channels_last((s.n, s.oc, s.oh, s.ow), NO_MARGINS)
+    pack = step == 2 or (not a_columns and must_pack(rows, s.n * s.oh * s.ow, width, (s.oc, 1), tile, unit))
+    dy = _pack_gradient(s, tile.panel, step) if pack else _channels_last((s.n, s.oc, s.oh, s.ow), NO_MARGINS)
     if pack:
         group, panel, dy_n, *dy_steps, _ = contiguous(dy.shape)
     else:
@@ -225,7 +227,7 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
             batch=(Loop(groups, depth, group, width),),
             rows=(h.rows, w.rows, Loop(depth, a=1, c=c_channel)),
             columns=width,
-            k=(Loop(s.n, x_n, dy_n), h.taps, w.taps),
+            k=(Loop(x.shape[0], x_n, dy_n), h.taps, w.taps),
             b_panel=panel,
             offsets=_sum(h.offsets, w.offsets),
             a_columns=a_columns,
@@ -233,7 +235,14 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
         )
         for h, w in product(*spans)
     ]
-    return _finish(parts, tile, storage, x, dy, (s.oc, s.ic_group, s.kh, s.kw), (3, 2, 0, 1), packed=pack)
+    return _finish(parts, tile, operands, x, dy, (s.oc, s.ic_group, s.kh, s.kw), (3, 2, 0, 1), packed=pack)
+
+
+def _two_images_pay(s: ConvShape, unit: Unit, storage: Storage) -> bool:
+    """Whether the gradient by weight takes pairs, of the same pixel in two images: that saves half the multiply-adds with
+    each element of x and dy, but copies both."""
+    uses = min(s.reuse, s.ic_group * s.kh * s.kw)
+    return unit.takes_pairs(storage) and s.n > 1 and not s.is_depthwise and uses >= 2 * COPY_WORK
 
 
 def _sees_borders_apart(s: ConvShape, storage: Storage) -> bool:
@@ -264,19 +273,25 @@ def _by_outputs(phase: _Phase, x: int, dy: int, c: int) -> list[_Span]:
 
 
 def _channels_last(
-    shape: tuple[int, int, int, int], margins: Sequence[Pair], size: Pair | None = None, step: Pair = (1, 1)
+    shape: tuple[int, int, int, int],
+    margins: Sequence[Pair],
+    size: Pair | None = None,
+    step: Pair = (1, 1),
+    images: int = 1,
 ) -> Relayout:
-    """(n, h + margins, w + margins, c) of a source of (n, c, h, w); or every step-th pixel, `size` of them."""
+    """(n, h + margins, w + margins, c) of a source of (n, c, h, w); or every step-th pixel, `size` of them. images: 2 for
+    pairs of images."""
     n, c, h, w = shape
     (top, bottom), (left, right) = margins
     return Relayout(
-        (n, *(size or (top + h + bottom, left + w + right)), c),
+        (-(-n // images), *(size or (top + h + bottom, left + w + right)), c),
         (
-            Axis(0, n, (1, 0, 0, 0)),
+            Axis(0, n, (images, 0, 0, 0)),
             Axis(2, h, (0, step[0], 0, 0), offset=-top),
             Axis(3, w, (0, 0, step[1], 0), offset=-left),
             Axis(1, c, (0, 0, 0, 1)),
         ),
+        0 if images == 2 else None,
     )
 
 
@@ -300,17 +315,17 @@ def _pack_weights(s: ConvShape, columns: str, panel: int, step: int) -> Relayout
     return Relayout((s.groups, packed_columns(n, panel), s.kh, s.kw, k // step, panel), axes, pair)
 
 
-def _pack_gradient(s: ConvShape, panel: int) -> Relayout:
-    """[groups, panels, n, oh, ow, panel] of dy (n, oc, oh, ow)."""
-    shape = (s.groups, packed_columns(s.oc_group, panel), s.n, s.oh, s.ow, panel)
+def _pack_gradient(s: ConvShape, panel: int, images: int) -> Relayout:
+    """[groups, panels, n / images, oh, ow, panel] of dy (n, oc, oh, ow); images: 2 for pairs of images."""
+    shape = (s.groups, packed_columns(s.oc_group, panel), -(-s.n // images), s.oh, s.ow, panel)
     axes = (
         Axis(1, s.groups, (1, 0, 0, 0, 0, 0), scale=s.oc_group),
         Axis(1, s.oc_group, (0, panel, 0, 0, 0, 1)),
-        Axis(0, s.n, (0, 0, 1, 0, 0, 0)),
+        Axis(0, s.n, (0, 0, images, 0, 0, 0)),
         Axis(2, s.oh, (0, 0, 0, 1, 0, 0)),
         Axis(3, s.ow, (0, 0, 0, 0, 1, 0)),
     )
-    return Relayout(shape, axes)
+    return Relayout(shape, axes, 2 if images == 2 else None)
 
 
 def _finish(
