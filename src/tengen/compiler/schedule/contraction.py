@@ -218,8 +218,13 @@ class Storage(NamedTuple):
     accumulate: bool = False
 
     @property
+    def in_pairs(self) -> Storage:
+        """The same where an element of an operand is two numbers of k."""
+        return self._replace(a=PAIR, b=PAIR)
+
+    @property
     def k_step(self) -> int:
-        """Products in a step of k."""
+        """Numbers of k in an element of an operand."""
         return 2 if self.b == PAIR else 1
 
     @property

@@ -15,7 +15,6 @@ from itertools import product
 from math import gcd, prod
 from typing import NamedTuple
 
-from ..targets.storage import PAIR
 from ..view import View
 from . import planar
 from .borders import Line
@@ -146,7 +145,8 @@ def _slide(
     if columns == "ic":
         (n_in, size_in), (n_out, size_out) = (n_out, size_out), (n_in, size_in)
     pairs = unit.takes_pairs(storage) and n_in // s.groups % 2 == 0 and not planes
-    step, operands = (2, storage._replace(a=PAIR, b=PAIR)) if pairs else (1, storage)
+    operands = storage.in_pairs if pairs else storage
+    step = operands.k_step
     margins = [_margins(lines, in_place) for lines in phases]
     if planes:
         image = planar.planes((s.n, n_in, *size_in), margins)
@@ -200,7 +200,8 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
         images = 2 if _two_images_pay(thin, unit, storage) else 1
         image = _channels_last((s.n, s.ic, s.h, s.w), NO_MARGINS, (s.oh, s.ow), s.stride, images)
         return conv_by_weight(thin, unit, storage, in_place=True)._replace(a=image)
-    step, operands = (2, storage._replace(a=PAIR, b=PAIR)) if _two_images_pay(s, unit, storage) else (1, storage)
+    operands = storage.in_pairs if _two_images_pay(s, unit, storage) else storage
+    step = operands.k_step
     in_place = in_place and _sees_borders_apart(s, storage)
     turned = [[_turned(_phase(s, d))] for d in (0, 1)]
     margins = [_margins(lines, in_place) for lines in turned]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
-from ..targets.storage import PAIR
 from .contraction import (
     FLOAT32,
     MASKED_LANES,
@@ -88,11 +87,12 @@ def _matmul(
 ) -> Contraction:
     out_shape = (*(x.extent for x in batch), m, n)
     out_strides = contiguous(out_shape)
-    step, a_relayout, b_relayout = 1, None, None
+    a_relayout, b_relayout = None, None
     if unit.takes_pairs(storage) and _pairs_pay(m, k, n, a_strides, b_strides, unit, batch, storage):
-        step, storage = 2, storage._replace(a=PAIR, b=PAIR)
+        storage = storage.in_pairs
         a_strides, batch, a_relayout = _pairs_of_a(m, k, a_strides, batch)
-    turns, a_k = -(-k // step), a_strides[1]
+    step, a_k = storage.k_step, a_strides[1]
+    turns = -(-k // step)
     loops = [Loop(x.extent, x.a, x.b, c) for x, c in zip(batch, out_strides, strict=False)]
     rows = [Loop(m, a=a_strides[0], c=n)]
     own = len(loops)

@@ -29,7 +29,8 @@ def multiply_add(a: Vec, b: Vec, total: Vec) -> Vec:
 
 
 def _dot(a: Vec, b: Vec, total: Vec) -> Vec:
-    """The instruction vdpbf16ps: it rounds to nearest even after each product is added, and takes subnormal numbers for 0."""
+    """The instruction vdpbf16ps: it adds the second product, then the first, each time rounded to nearest even; subnormal
+    numbers, given or found, count as 0. Intel SDM, volume 2."""
     lanes, at = total.lanes, total.builder
     numbers, pairs = llvm_type("f32", lanes), ir.VectorType(_BFloat(), 2 * lanes)
     name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}"
