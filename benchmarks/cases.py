@@ -188,11 +188,14 @@ NETWORKS = {
 DEEP = ("resnet18", "resnet50", "mobilenetv2")
 
 
-def network(name: str, net: str, train: bool, sample: bool = False) -> Case:
+def network(name: str, net: str, train: bool, sample: bool = False, bfloat16: bool = False) -> Case:
+    """bfloat16: its products take bfloat16, by casts; parameters and everything else stay float32."""
     flops = NETWORKS[net].flops[train]
     # Rounding grows with depth. Float32 gradients of the deep ones are 1 to 5 % from those in float64, in PyTorch too.
     tolerance = (0.1 if net in DEEP else 3e-3) if train else 1e-3
-    arguments = {"network": net, "train": train}
+    arguments = {"network": net, "train": train, "bfloat16": bfloat16}
+    if bfloat16:
+        tolerance = 0.05
     return Case(name, "network", (NETWORKS[net].input,), arguments, flops, 0, True, sample, tolerance)
 
 
@@ -212,6 +215,7 @@ def traced() -> Iterator[Case]:
     for case in [*elementwise(), *overhead(), *networks()]:
         if any(fnmatchcase(case.name, name) for name in names):
             yield replace(case, name=f"traced/{case.name.partition('/')[2]}", traced=True)
+    yield replace(network("traced/transformer train, bfloat16", "transformer", True, bfloat16=True), traced=True)
 
 
 # -- starting ------------------------------------------------------------------------------------------------------

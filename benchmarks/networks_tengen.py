@@ -114,13 +114,24 @@ class MobileNetV2(M.Module):
         return self.classifier(F.mean(self.last(self.blocks(self.stem(x))), (2, 3)))
 
 
+class Linear(M.Linear):
+    """A layer whose product takes the dtype `dtype`, by casts, if that is not None."""
+
+    dtype: str | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.dtype is None:
+            return super().forward(x)
+        return F.linear(*(value.astype(self.dtype) for value in (x, self.weight, self.bias)))
+
+
 class Attention(M.Module):
     """Self-attention with several heads, of (batch, length, features). Vaswani et al. 2017, section 3.2."""
 
     def __init__(self, features: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.in_proj, self.out_proj = M.Linear(features, 3 * features), M.Linear(features, features)
+        self.in_proj, self.out_proj = Linear(features, 3 * features), Linear(features, features)
 
     def forward(self, x: Tensor) -> Tensor:
         n, length, features = x.shape
@@ -136,7 +147,7 @@ class TransformerLayer(M.Module):
     def __init__(self, features: int = 512, heads: int = 8, hidden: int = 2048):
         super().__init__()
         self.self_attn = Attention(features, heads)
-        self.linear1, self.linear2 = M.Linear(features, hidden), M.Linear(hidden, features)
+        self.linear1, self.linear2 = Linear(features, hidden), Linear(hidden, features)
         self.norm1, self.norm2 = M.LayerNorm(features), M.LayerNorm(features)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from tengen.optimizer import SGD, AdamW
 from .cases import NETWORKS, Case
 from .measure import Arrays, Data, Trial, dropout_facts
 from .networks_tengen import NETWORKS as BUILDERS
+from .networks_tengen import Linear
 
 Run = Callable[[], Any]
 
@@ -158,6 +159,9 @@ KINDS: dict[str, Callable[[dict[str, Any], Arrays], Run]] = {
 def build(case: Case, data: Data) -> M.Module:
     net = BUILDERS[case.arguments["network"]]()
     net.load_state_dict(data.weights)
+    for layer in net.modules():
+        if case.arguments["bfloat16"] and isinstance(layer, Linear):
+            layer.dtype = "bfloat16"
     return net
 
 

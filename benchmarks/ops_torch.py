@@ -215,7 +215,8 @@ def train(case: Case, data: Data, setting: str, net: nn.Module) -> Trial:
         optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, fused=fused)
 
     def backward() -> torch.Tensor:
-        y = net(x)
+        with torch.autocast("cpu", torch.bfloat16, enabled=case.arguments["bfloat16"]):
+            y = net(x)
         loss = y.square().mean() if labels is None else F.cross_entropy(y, labels)
         loss.backward()
         return loss

@@ -90,6 +90,7 @@ REQUIREMENTS = (
     Requirement("traced: ResNet-18 train step", ("traced/resnet18 train",), ratio, 0.75, 0.75),
     Requirement("traced: ResNet-18 inference, to ONNX Runtime", ("traced/resnet18 inference",), onnx_ratio, 1.0, 1.0),
     Requirement("traced: transformer layer train step", ("traced/transformer train",), ratio, 0.45, 0.45),
+    Requirement("traced: transformer layer train step, bfloat16", ("traced/transformer train, b*",), ratio, 0.7, 0.7),
     Requirement("traced: gelu", ("traced/gelu*",), ratio, 1.0, 1.0),
     Requirement("the slowest of all rows but those of starting", ("[!s]*",), ratio, 1.1, 0.9),
     Requirement("import, seconds more than NumPy's", ("startup/import",), beyond_numpy, 0.100, 0.060),
