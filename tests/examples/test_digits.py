@@ -34,6 +34,15 @@ def run(folder, *arguments):
     return cli.main([*arguments, "--output", str(folder)])
 
 
+def test_traced_it_gives_the_same_network(tmp_path):
+    for folder, arguments in (("eager", TINY), ("traced", [*TINY, "--trace"])):
+        assert run(tmp_path / folder, *arguments) == 0
+    eager, traced = (load_checkpoint(tmp_path / folder / "checkpoint.tg") for folder in ("eager", "traced"))
+    assert eager["history"].test_accuracy == traced["history"].test_accuracy
+    for name, value in eager["model"].items():
+        np.testing.assert_allclose(traced["model"][name], value, rtol=1e-4, atol=1e-5)
+
+
 def interrupt_at(monkeypatch, batch):
     """Press Ctrl-C while the given batch, counted through the run, is computed."""
     step, calls = Trainer.step, []

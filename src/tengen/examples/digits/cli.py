@@ -57,6 +57,7 @@ def _parser() -> _Parser:
     add("--optimizer", choices=sorted(OPTIMIZERS), help=f"({normal.optimizer})")
     add("--seed", type=_at_least(0), help=f"the same seed gives the same network ({normal.seed})")
     add("--device", help="such as cpu0 (xpux: the best there is)")
+    add("--trace", action="store_true", help="compile the whole training step and run it without Python")
     add("--output", type=Path, default=Path("out/digits"), help="folder of checkpoint and picture (%(default)s)")
     add(
         "--resume",
@@ -111,7 +112,7 @@ def _run(options: argparse.Namespace) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
 
     train, test = load()
-    trainer = Trainer(settings, train, test, checkpoint)
+    trainer = Trainer(settings, train, test, checkpoint, options.trace)
     if state is not None:
         trainer.restore(state)
     with _watch_for_interrupt() as stop:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 import tengen
 import tengen.functional as F
 from tengen.autodiff import GradManager
+from tengen.jit import trace
 from tengen.optimizer import SGD, Adam, MultiStepLR, Optimizer
 
 from .data import Scans, epoch_batches
@@ -74,9 +75,11 @@ class Trainer:
         settings: of the run.
         train, test: the scans.
         checkpoint: path of the file that holds the run after each epoch.
+        traced: run each training step as one compiled Program.
     """
 
-    def __init__(self, settings: Settings, train: Scans, test: Scans, checkpoint: Path):
+    def __init__(self, settings: Settings, train: Scans, test: Scans, checkpoint: Path, traced: bool = False):
+        self.learn = trace(self._learn, without_host=True) if traced else self._learn
         self.settings, self.train, self.test, self.checkpoint = settings, train, test, checkpoint
         tengen.random.seed(settings.seed)
         self.model = LeNet()
@@ -127,14 +130,16 @@ class Trainer:
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
         """Learn from one batch; its mean loss, and how many images of it the network took for what they are."""
-        target = tengen.tensor(labels)
+        loss, right = self.learn(tengen.tensor(images), tengen.tensor(labels))
+        return loss.item(), int(right.item())
+
+    def _learn(self, images: tengen.Tensor, labels: tengen.Tensor) -> tuple[tengen.Tensor, tengen.Tensor]:
         with self.gm:
-            logits = self.model(tengen.tensor(images))
-            loss = smoothed_loss(logits, target)
+            logits = self.model(images)
+            loss = smoothed_loss(logits, labels)
             self.gm.backward(loss)
         self.optimizer.step().clear_grad()
-        right = F.sum(F.argmax(logits, axis=1) == target)
-        return loss.item(), int(right.item())
+        return loss, F.sum(F.argmax(logits, axis=1) == labels)
 
     def _end_epoch(self) -> None:
         now, history = self.progress, self.history
