@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from .base import device as devices
 from .base.errors import DeviceError, SerializationError
-from .base.files import write_whole
+from .base.files import append_whole, read_up_to, write_whole
 from .safe_pickle import SafePickler, SafeUnpickler
 
 __all__ = ["load", "save"]
@@ -53,7 +53,7 @@ def save(obj: Any, f: Any, pickle_module: ModuleType = pickle, pickle_protocol: 
         return
     whole = io.BytesIO()
     _write(obj, whole, pickle_protocol)
-    _append(f, whole.getbuffer())
+    append_whole(f, whole.getbuffer())
 
 
 def load(f: Any, map_location: MapLocation = None, pickle_module: ModuleType = pickle) -> Any:
@@ -118,12 +118,7 @@ class _Summed:
 
     def read(self, size: int) -> bytes:
         data, self._first = self._first[:size], self._first[size:]
-        # Piece by piece, so that a damaged length ends at the end of the file and not in a huge allocation.
-        pieces, missing = [data], size - len(data)
-        while missing > 0 and (piece := self._file.read(min(missing, 1 << 26))):
-            pieces.append(piece)
-            missing -= len(piece)
-        data = b"".join(pieces)
+        data += read_up_to(self._file, size - len(data))
         self._count(data)
         return data
 
@@ -144,20 +139,6 @@ def _write(obj: Any, file: BinaryIO, protocol: int) -> None:
     summed = _Summed(file)
     SafePickler(summed, protocol, fix_imports=False).dump(obj)
     file.write(summed.trailer())
-
-
-def _append(file: BinaryIO, data: memoryview) -> None:
-    """Write all of `data`; what was written before an error is cut off again where the file can seek."""
-    start = file.tell() if file.seekable() else None
-    try:
-        while len(data):
-            data = data[file.write(data) :]
-        file.flush()
-    except BaseException:
-        if start is not None:
-            file.seek(start)
-            file.truncate()
-        raise
 
 
 # -- reading ---------------------------------------------------------------------------------------------------

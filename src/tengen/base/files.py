@@ -36,6 +36,32 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _sync_folder(os.path.dirname(target))
 
 
+def append_whole(file: BinaryIO, data: memoryview) -> None:
+    """Write all of `data`; what was written before an error is cut off again where the file can seek."""
+    start = file.tell() if file.seekable() else None
+    try:
+        while len(data):
+            data = data[file.write(data) :]
+        file.flush()
+    except BaseException:
+        if start is not None:
+            file.seek(start)
+            file.truncate()
+        raise
+
+
+def read_up_to(file: BinaryIO, size: int) -> bytes:
+    """The next `size` bytes, or what is left of the file.
+
+    They are read piece by piece, so that a damaged size ends at the end of the file and not in a huge allocation.
+    """
+    pieces, missing = [], size
+    while missing > 0 and (piece := file.read(min(missing, 1 << 26))):
+        pieces.append(piece)
+        missing -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
 def _sync_folder(folder: str) -> None:
     """Have the new name of a file survive a power cut; Windows cannot and need not."""
     if os.name == "posix":

@@ -11,11 +11,12 @@ class Interned(type):
     """Metaclass of such objects. A class's annotations name its parameters, after those of its base; values in the class are
     defaults.
 
-    A class made with `abstract=True` only declares what its subclasses have.
+    A class made with `abstract=True` only declares what its subclasses have, and says so in its attribute `abstract`.
     """
 
     _table: ClassVar[WeakValueDictionary[tuple[Any, ...], Any]] = WeakValueDictionary()
     parameters: tuple[str, ...]
+    abstract: bool
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], abstract: bool = False) -> Interned:
         cls = super().__new__(mcs, name, bases, namespace)
@@ -24,6 +25,7 @@ class Interned(type):
         # Annotations are strings here; what belongs to the class is no parameter.
         added = [p for p in own if p not in inherited and not str(own[p]).startswith("ClassVar")]
         cls.parameters = (*inherited, *added)
+        cls.abstract = abstract
         return cls
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], abstract: bool = False) -> None:

@@ -34,6 +34,14 @@ class _Convolving(Contraction):
         zipped = zip(x[2:], w[2:], self.stride, self.padding, self.dilation, strict=True)
         return (x[0], w[0], *((s + 2 * p - d * (k - 1) - 1) // t + 1 for s, k, t, p, d in zipped))
 
+    def check(self) -> None:
+        """ValueError for numbers that no convolution has."""
+        if min(*self.stride, *self.dilation, self.groups) < 1 or min(self.padding) < 0:
+            raise ValueError(
+                f"{self.name}: stride {self.stride}, dilation {self.dilation} and groups {self.groups} must be positive and padding "
+                f"{self.padding} not negative"
+            )
+
     def geometry(self) -> tuple[Pair, Pair, Pair, int]:
         return self.stride, self.padding, self.dilation, self.groups
 
@@ -50,6 +58,7 @@ class Convolution(_Convolving):
     constant = 1
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
+        self.check()
         x, w = types
         if len(x.shape) != 4 or len(w.shape) != 4:
             raise ValueError(
@@ -93,6 +102,7 @@ class ConvolutionBackwardData(_Convolving):
     constant = 0
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
+        self.check()
         w, dy = types
         if len(dy.shape) != 4 or len(w.shape) != 4 or dy.shape[1] != w.shape[0]:
             raise ValueError(
@@ -128,8 +138,12 @@ class ConvolutionBackwardFilter(_Convolving):
     size: tuple[int, ...]
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
+        self.check()
         x, dy = types
-        return (Type(promoted("conv2d", types), (dy.shape[1], x.shape[1] // self.groups, *self.size)),)
+        w = (dy.shape[1], x.shape[1] // self.groups, *self.size)
+        if x.shape[1] % self.groups or dy.shape[1] % self.groups or self.output(x.shape, w) != dy.shape:
+            raise ValueError(f"conv2d: an input of shape {x.shape} and a weight of {w} do not give shape {dy.shape}")
+        return (Type(promoted("conv2d", types), w),)
 
     def problem(
         self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool

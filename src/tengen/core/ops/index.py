@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...compiler.program import Gather, Scatter, Type, Value
-from .base import Formula, Grads, broadcast_shapes, check_stretches
+from .base import INTS, Formula, Grads, broadcast_shapes, check_stretches
 from .elemwise import Elemwise, cast, where
 from .shape import PlaceView, Slice, broadcast, reshape, zeros_of
 
@@ -22,8 +22,16 @@ def _layout(rank: int, axes: Sequence[int], index_rank: int, apart: bool) -> tup
     return sources, tuple(range(front, front + index_rank))
 
 
-def _gathered(x: Type, indices: Sequence[Type], sources: Sequence[int], index_dims: Sequence[int]) -> tuple[int, ...]:
+def _gathered(
+    x: Type, indices: Sequence[Type], axes: Sequence[int], sources: Sequence[int], index_dims: Sequence[int]
+) -> tuple[int, ...]:
     common = broadcast_shapes("indexing", *(i.shape for i in indices))
+    rest = [d for d in range(len(x.shape)) if d not in axes]
+    dims = [d for d, s in enumerate(sources) if s < 0]
+    if [s for s in sources if s >= 0] != rest or dims != list(index_dims) or len(dims) != len(common):
+        raise ValueError(f"indexing: {sources}, {axes} and {index_dims} do not say how to index shape {x.shape}")
+    if len(indices) != len(axes) or any(i.dtype not in (*INTS, "weak_int") for i in indices):
+        raise ValueError(f"indexing: axes {axes} need an integer tensor each, got {', '.join(map(str, indices))}")
     extents = iter(common)
     return tuple(next(extents) if s < 0 else x.shape[s] for s in sources)
 
@@ -39,7 +47,7 @@ class Take(Gather):
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         x, *indices = types
-        return (Type(x.dtype, _gathered(x, indices, self.sources, self.index_dims)),)
+        return (Type(x.dtype, _gathered(x, indices, self.axes, self.sources, self.index_dims)),)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         x, *indices = inputs
@@ -59,7 +67,7 @@ class Put(Scatter):
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         base, value, *indices = types
-        shape = _gathered(base, indices, self.sources, self.index_dims)
+        shape = _gathered(base, indices, self.axes, self.sources, self.index_dims)
         if value.shape != shape:
             raise ValueError(f"{self.name}: values of shape {value.shape} do not fit the indexed shape {shape}")
         return (base,)
@@ -118,7 +126,7 @@ class PutIndexed(Formula):
     def expand(self, *inputs: Value) -> Value:
         x, value, *indices = inputs
         seen = reshape(self.part(x), self.shape)
-        target = _gathered(seen.type, [i.type for i in indices], self.put.sources, self.put.index_dims)
+        target = _gathered(seen.type, [i.type for i in indices], self.put.axes, self.put.sources, self.put.index_dims)
         check_stretches(self.name, "a value", value.shape, target)
         written = self.put(seen, broadcast(cast(value, x.dtype), target), *indices)
         if self.shape == x.shape and self.part.extents == x.shape and set(self.part.steps) <= {1}:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...compiler.program import Elementwise, Host, Type, Value
-from .base import Formula, Grads
+from .base import Formula, Grads, broadcast_shapes
 from .elemwise import COS, LOG, SQRT, Elemwise, cast, where
 from .host import TopK
 
@@ -26,7 +26,7 @@ class RandomBits(Elementwise):
     which: int
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
-        return (Type("int64", types[0].shape),)
+        return (Type("int64", broadcast_shapes(self.name, *(t.shape for t in types))),)
 
     def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
         counter, seed = (e.cast(a, "int64") for a in args)
@@ -111,6 +111,8 @@ class Drawn(Host):
         return self.distribution
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
+        if self.distribution not in ("gamma", "beta", "poisson"):
+            raise ValueError(f"{self.distribution!r} is no distribution that can be drawn from")
         return (Type("float32", self.shape),)
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:

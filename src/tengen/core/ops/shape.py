@@ -99,7 +99,14 @@ class Slice(ViewOp):
     steps: tuple[int, ...]
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
-        return (Type(types[0].dtype, self.extents),)
+        (x,) = types
+        for size, start, extent, step in zip(x.shape, self.starts, self.extents, self.steps, strict=True):
+            last = start + (extent - 1) * step
+            if extent < 0 or (extent and not (0 <= start < size and 0 <= last < size)):
+                raise ValueError(
+                    f"a slice of {extent} elements from {start} on, {step} apart, is not inside an axis of {size}"
+                )
+        return (Type(x.dtype, self.extents),)
 
     def view(self, view: View) -> View | None:
         return view.slice(self.starts, self.extents, self.steps)
@@ -123,6 +130,8 @@ class Pad(ViewOp):
     fill: float
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
+        if min((*self.before, *self.after), default=0) < 0:
+            raise ValueError(f"pad: {self.before} before and {self.after} after a tensor must not be negative")
         return (_viewed(self, types[0]),)
 
     def view(self, view: View) -> View | None:
@@ -149,7 +158,8 @@ class Windows(ViewOp):
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         (x,) = types
-        if any(c <= 0 for c in self.counts(x.shape)):
+        least = min((*self.sizes, *self.strides, *self.dilations), default=1)
+        if least < 1 or any(c <= 0 for c in self.counts(x.shape)):
             raise ValueError(f"windows of {self.sizes} with dilation {self.dilations} do not fit into shape {x.shape}")
         return (_viewed(self, x),)
 
@@ -171,6 +181,8 @@ class Concatenate(Concat):
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         first = types[0]
+        if not 0 <= self.axis < len(first.shape):
+            raise ValueError(f"concat: shape {first.shape} has no axis {self.axis}")
         for t in types[1:]:
             same = len(t.shape) == len(first.shape) and all(
                 a == b for d, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if d != self.axis
@@ -199,7 +211,11 @@ class PlaceView(Place):
     mode: str
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
-        return (types[0],)
+        base, value = types
+        (seen,) = self.where.infer(base)
+        if value.shape != seen.shape:
+            raise ValueError(f"index assignment: a value of shape {value.shape} does not fit shape {seen.shape}")
+        return (base,)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (_, value), (g,) = inputs, grads
@@ -275,6 +291,7 @@ class Fill(Elementwise):
     device: str
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
+        check_stretches("full", "a number", types[0].shape, self.shape)
         return (Type(self.dtype, self.shape),)
 
     def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:

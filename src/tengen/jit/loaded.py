@@ -1,0 +1,158 @@
+"""Recorded functions that run: a Program and its weights as something to call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from .._rt import Tensor, apply
+from ..base import device as devices
+from ..base.dtype import WEAK
+from ..compiler.program import Builder, Program, Value, ViewOp
+from ..core import Tensor as UserTensor
+from ..core.recorded import Recorded
+from .frozen import Frozen
+from .program_file import load_program
+
+_NUMBERS: dict[str, Any] = {"weak_bool": bool, "weak_int": int, "weak_float": (int, float)}
+
+
+class Described(NamedTuple):
+    """An argument or output of a recorded function."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Loaded:
+    """A recorded function to call, with tensors or arrays by position or name; it gives a tensor, or a tuple of several.
+
+    arguments, outputs: their names, shapes and dtypes. metadata: what was saved with it. What depends on weights alone is computed
+    here, once.
+    """
+
+    def __init__(self, function: Frozen, title: str = "loaded function"):
+        self.metadata = dict(function.metadata)
+        self.arguments = _described(function.arguments, function.argument_values)
+        self.outputs = _described(function.outputs, function.program.outputs)
+        self.title = title
+        place = devices.canonical(devices.require())
+        weights = {v: _tensor(array, v.dtype, place) for v, array in function.constants.items()}
+        whole = function.expanded(lambda op: False)
+        known = dict(zip(whole.constants, weights.values(), strict=True))
+        inputs = whole.argument_values
+        program, computed = _without_constant_parts(whole.program, inputs, known)
+        # An op without inputs would not say where its results belong.
+        self._weights: list[Any] = list(computed.values()) or ([] if inputs else [0])
+        self._op = Recorded(title, program)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Raises TypeError or ValueError, naming the argument, for one that is missing, unknown or of another dtype or shape."""
+        names = [a.name for a in self.arguments]
+        if len(args) > len(names):
+            raise TypeError(f"{self.title} takes {len(names)} arguments, {', '.join(names)}, got {len(args)}")
+        given = dict(zip(names, args, strict=False))
+        for name in named:
+            if name not in names or name in given:
+                wrong = "is given twice" if name in given else f"is none of its arguments, {', '.join(names)}"
+                raise TypeError(f"{self.title}: {name!r} {wrong}")
+        given |= named
+        if missing := [name for name in names if name not in given]:
+            raise TypeError(f"{self.title} needs {' and '.join(missing)}")
+        return apply(self._op, *(self._taken(a, given[a.name]) for a in self.arguments), *self._weights)
+
+    def __repr__(self) -> str:
+        def listed(parts: Iterable[Described]) -> str:
+            return ", ".join(f"{p.name}: {p.dtype}{list(p.shape)}" for p in parts)
+
+        return f"Loaded({self.title}: ({listed(self.arguments)}) -> ({listed(self.outputs)}))"
+
+    def _taken(self, wanted: Described, value: Any) -> Any:
+        """The value of an argument as `apply` takes it."""
+        if wanted.dtype in WEAK:
+            if not isinstance(value, _NUMBERS[wanted.dtype]):
+                raise TypeError(f"{self.title}: {wanted.name} must be a {wanted.dtype[5:]}, got {type(value).__name__}")
+            return float(value) if wanted.dtype == "weak_float" else value
+        tensor = value if isinstance(value, Tensor) else _converted(value, wanted.dtype)
+        if tensor.desc.dtype != wanted.dtype:
+            raise TypeError(f"{self.title}: {wanted.name} must be of {wanted.dtype}, got {tensor.desc.dtype}")
+        if tuple(tensor.shape) != wanted.shape:
+            raise ValueError(
+                f"{self.title}: {wanted.name} must have the shape {wanted.shape}, got {tuple(tensor.shape)}"
+            )
+        return tensor
+
+
+def load(file: str | os.PathLike[str] | BinaryIO) -> Loaded:
+    """The function that a traced function's `dump` wrote, to be called.
+
+    Raises SerializationError (a ValueError) for a file that is damaged, cut short or not written by tengen. No code is run
+    from it, whoever made it.
+    """
+    name = os.fspath(file) if isinstance(file, (str, os.PathLike)) else getattr(file, "name", None)
+    return Loaded(load_program(file), os.path.basename(str(name)) if name else "loaded function")
+
+
+def _described(names: Sequence[str], values: Sequence[Value]) -> tuple[Described, ...]:
+    return tuple(Described(name, v.shape, v.dtype) for name, v in zip(names, values, strict=True))
+
+
+def _tensor(array: Any, dtype: str, device: str) -> Tensor:
+    made = Tensor()
+    made._assign(np.require(array, requirements="C"), dtype, device)
+    return made
+
+
+def _converted(value: Any, dtype: str) -> Tensor:
+    """A tensor of `dtype` if that only narrows or widens the elements, else of the dtype that they have."""
+    array = np.asarray(value)
+    same = np.can_cast(array.dtype, "float32" if dtype == "bfloat16" else dtype, "same_kind")
+    return UserTensor(array, dtype=dtype if same else None)
+
+
+def _without_constant_parts(
+    program: Program, arguments: Sequence[Value], known: dict[Value, Tensor]
+) -> tuple[Program, dict[Value, Tensor]]:
+    """The Program with further inputs in place of what only `known` inputs determine, and the values of these inputs.
+
+    Views stay in the Program, where they cost nothing.
+    """
+    fixed, varying = set(known), set(arguments)
+    for node in program.nodes:
+        if not varying.isdisjoint(node.inputs):
+            varying.update(node.outputs)
+        elif not fixed.isdisjoint(node.inputs):
+            fixed.update(node.outputs)
+    used = [v for node in program.nodes if not varying.isdisjoint(node.outputs) for v in node.inputs]
+    wanted = list(dict.fromkeys(_viewed(v, fixed) for v in [*used, *program.outputs] if v in fixed))
+    computed = known | _computed(program, [v for v in wanted if v not in known], known, varying)
+    builder = Builder()
+    names = {v: builder.input(v.type) for v in (*arguments, *wanted)}
+    if not names:
+        builder.input(program.outputs[0].type._replace(dtype="weak_int", shape=()))
+    for node in program.nodes:
+        if not names.keys() >= {*node.outputs} and all(v in names for v in node.inputs):
+            made = builder.record(node.op, [names[v] for v in node.inputs])
+            names.update((old, new) for old, new in zip(node.outputs, made, strict=True) if old not in names)
+    return builder.finish(names[v] for v in program.outputs), {v: computed[v] for v in wanted}
+
+
+def _viewed(value: Value, fixed: set[Value]) -> Value:
+    """What a view shows, if that is fixed too."""
+    while isinstance(value.op, ViewOp) and value.operands[0] in fixed:
+        value = value.operands[0]
+    return value
+
+
+def _computed(
+    program: Program, wanted: Sequence[Value], known: dict[Value, Tensor], varying: set[Value]
+) -> dict[Value, Tensor]:
+    if not wanted:
+        return {}
+    nodes = tuple(n for n in program.nodes if varying.isdisjoint(n.outputs))
+    results = apply(Recorded("constants", Program(tuple(known), nodes, tuple(wanted))), *known.values())
+    return dict(zip(wanted, results if isinstance(results, tuple) else (results,), strict=True))

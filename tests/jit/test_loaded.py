@@ -1,0 +1,132 @@
+"""Loaded functions compute what was recorded; the truth is NumPy in float64."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from frozen_functions import frozen
+
+import tengen
+from tengen import Tensor
+from tengen.autodiff import GradManager
+from tengen.compiler.program import Type
+from tengen.core.ops.create import Arange
+from tengen.core.ops.elemwise import SQRT, Elemwise
+from tengen.core.ops.linalg import Linear
+from tengen.core.ops.normalization import BatchNormInference
+from tengen.core.ops.shape import Transpose
+from tengen.jit import Loaded, load
+from tengen.jit.program_file import save_program
+
+RNG = np.random.default_rng(3)
+X = RNG.standard_normal((5, 4)).astype(np.float32)
+W, B = RNG.standard_normal((3, 4)).astype(np.float32), RNG.standard_normal(3).astype(np.float32)
+
+
+def loaded(function) -> Loaded:
+    file = io.BytesIO()
+    save_program(file, function)
+    file.seek(0)
+    return load(file)
+
+
+def linear():
+    return frozen(lambda x, w, b: Elemwise("RELU")(Linear(True)(x, w, b)), [X], [W, B], {"classes": ["a", "b", "c"]})
+
+
+def test_a_layer():
+    run = loaded(linear())
+    truth = np.maximum(X.astype(np.float64) @ W.T.astype(np.float64) + B, 0)
+    for result in (run(X), run(Tensor(X)), run(x0=X), run(X.astype(np.float64)), run(X.tolist())):
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result.numpy(), truth, rtol=1e-6, atol=1e-6)
+    assert run.metadata == {"classes": ["a", "b", "c"]}
+    assert run.arguments == (("x0", (5, 4), "float32"),)
+    assert run.outputs == (("y0", (5, 3), "float32"),)
+
+
+def test_what_is_known_is_computed_at_load():
+    mean, variance, scale, shift = (RNG.uniform(0.5, 2, 4).astype(np.float32) for _ in range(4))
+    run = loaded(frozen(lambda x, *rest: BatchNormInference()(x, *rest, 1e-5), [X], [mean, variance, scale, shift]))
+    truth = (X.astype(np.float64) - mean) / np.sqrt(variance.astype(np.float64) + 1e-5) * scale + shift
+    np.testing.assert_allclose(run(X).numpy(), truth, rtol=1e-6, atol=1e-6)
+    assert {n.op.name for n in run._op.program.nodes} & {"rsqrt", "sqrt"} == set()
+    assert len(run._weights) == 3  # mean, shift, and the scale by the deviation
+
+
+def test_views_of_weights_stay_views():
+    run = loaded(frozen(lambda x, w: x * Transpose((1, 0))(SQRT(w)), [X], [np.abs(X.T.copy())]))
+    assert [n.op.name for n in run._op.program.nodes] == ["Transpose", "mul"]
+    np.testing.assert_allclose(run(X).numpy(), X * np.sqrt(np.abs(X.astype(np.float64))), rtol=1e-6)
+
+
+def test_several_outputs_arguments_and_weights_as_outputs():
+    run = loaded(frozen(lambda x, w: (x, x + w, w, SQRT(w)), [X], [np.abs(X)]))
+    results = run(X)
+    for got, want in zip(results, (X, X + np.abs(X), np.abs(X), np.sqrt(np.abs(X))), strict=True):
+        np.testing.assert_allclose(got.numpy(), want, rtol=1e-6)
+
+
+def test_without_arguments():
+    run = loaded(frozen(lambda w: w + 1.0, [], [X]))
+    np.testing.assert_allclose(run().numpy(), X + 1)
+
+
+def test_without_inputs():
+    function = frozen(lambda x: Arange(4, "float32", "")(x.builder.constant(1.0), x.builder.constant(2.0)), [X])
+    assert loaded(function)(X).tolist() == [1.0, 3.0, 5.0, 7.0]
+    bare = function._replace(arguments=())
+    bare.program.inputs = ()
+    assert loaded(bare)().tolist() == [1.0, 3.0, 5.0, 7.0]
+
+
+def test_bfloat16_weights():
+    bits = (np.float32([1.5, -2.0, 0.25, 3.0]).view(np.uint32) >> 16).astype(np.uint16)
+    function = frozen(lambda x, w: x * w, [Type("bfloat16", (5, 4)), Type("bfloat16", (4,))])
+    function = function._replace(arguments=("x0",), constants={function.program.inputs[1]: bits})
+    result = loaded(function)(Tensor(np.ones((5, 4)), dtype="bfloat16"))
+    assert result.desc.dtype == "bfloat16"
+    np.testing.assert_array_equal(result.numpy(), np.broadcast_to(np.float32([1.5, -2.0, 0.25, 3.0]), (5, 4)))
+
+
+def test_numbers_are_arguments():
+    run = loaded(frozen(lambda x, s: x * s, [X, Type("weak_float", ())]))
+    np.testing.assert_allclose(run(X, 3).numpy(), X * 3)
+    with pytest.raises(TypeError, match="x1 must be a float, got str"):
+        run(X, "3")
+
+
+def test_gradients_reach_the_arguments():
+    run, x = loaded(linear()), Tensor(X)
+    manager = GradManager().attach([x])
+    with manager:
+        manager.backward(run(x).sum())
+    truth = ((X @ W.T + B) > 0).astype(np.float64) @ W
+    np.testing.assert_allclose(x.grad.numpy(), truth, rtol=1e-5, atol=1e-6)
+
+
+WRONG = {
+    "shape": (lambda run: run(X[:2]), ValueError, r"x0 must have the shape \(5, 4\), got \(2, 4\)"),
+    "dtype": (lambda run: run(Tensor(X, dtype="float16")), TypeError, "x0 must be of float32, got float16"),
+    "kind": (lambda run: run(X.astype(np.int32).astype(complex)), TypeError, "complex"),
+    "missing": (lambda run: run(), TypeError, "needs x0"),
+    "too many": (lambda run: run(X, X), TypeError, "takes 1 arguments, x0, got 2"),
+    "unknown": (lambda run: run(X, y=X), TypeError, "'y' is none of its arguments, x0"),
+    "twice": (lambda run: run(X, x0=X), TypeError, "'x0' is given twice"),
+}
+
+
+@pytest.mark.parametrize("call, error, message", WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_call_names_the_argument(call, error, message):
+    with pytest.raises(error, match=message):
+        call(loaded(linear()))
+
+
+def test_a_path(tmp_path):
+    path = tmp_path / "layer.tengen"
+    save_program(path, linear())
+    assert repr(load(path)) == "Loaded(layer.tengen: (x0: float32[5, 4]) -> (y0: float32[5, 3]))"
+    with pytest.raises(tengen.base.errors.SerializationError):
+        load(__file__)
