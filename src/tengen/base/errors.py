@@ -17,3 +17,7 @@ class StateDictError(KeyError, ValueError):
     def __str__(self) -> str:
         # KeyError prints the repr of its argument, which would show a message of several lines as one.
         return str(self.args[0]) if self.args else ""
+
+
+class ExportError(ValueError):
+    """A function cannot be written in another format, which has no way to say what it does."""

@@ -1,0 +1,178 @@
+"""One graph for every batch size, from the graphs of one function at two.
+
+The graphs must have the same nodes; only constants may differ, such as the shape that a Reshape makes. A number that is as many times
+the batch size in both, or as many parts of it, is computed from the shape of an argument where the model runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from ...base.errors import ExportError
+from .graph import Array, Graph, Operand, Stored
+
+NAME = "batch"
+
+
+class Batches(NamedTuple):
+    """The batch sizes of two recordings, and the types that they give inputs and outputs."""
+
+    sizes: tuple[int, int]
+    shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+
+    def dims(self, operand: Operand) -> list[int | str]:
+        """The dims of an input or output; a name for those that depend on the batch size."""
+        pairs = enumerate(zip(*self.shapes[operand.name], strict=True))
+        return [a if a == b else self._dim(operand.name, d, a, b) for d, (a, b) in pairs]
+
+    def _dim(self, name: str, d: int, a: int, b: int) -> str:
+        factor = _factor((a, b), self.sizes)
+        if factor is None:
+            return f"{name}_dim{d}"
+        return NAME if factor == 1 else f"{factor}*{NAME}"
+
+
+def same_but_for_batch(graph: Graph, other: Graph) -> Batches:
+    """Replace what in `graph` depends on the batch size by nodes that compute it.
+
+    Raises ExportError, which names the op, if the graphs differ in another way than by their batch size.
+    """
+    pairs = [*zip(graph.inputs, other.inputs, strict=False), *zip(graph.outputs, other.outputs, strict=False)]
+    shapes = {a.name: (a.shape, b.shape) for a, b in pairs}
+    source, sizes = _batch_of(graph.inputs, shapes)
+    _check_nodes(graph, other)
+    nodes, graph.nodes = graph.nodes, []
+    graph.origin = NAME
+    batch = graph.node("Shape", source, dtype="int64", start=0, end=1)
+    targets = {node.inputs[1] for node in nodes if node.operator == "Reshape"}
+    origins = {name: node.origin for node in nodes for name in node.inputs}
+    for name, stored in list(graph.constants.items()):
+        elsewhere = other.constants[name]
+        if stored.array.shape == elsewhere.array.shape and np.array_equal(
+            stored.array, elsewhere.array, equal_nan=True
+        ):
+            continue
+        made = _at_any_batch(graph, batch, sizes, stored, elsewhere.array, name in targets)
+        if made is None:
+            raise ExportError(
+                f"{origins[name]}: a number of it is {_shown(stored.array)} with batch size {sizes[0]} and "
+                f"{_shown(elsewhere.array)} with {sizes[1]}; the model cannot compute it for any other"
+            )
+        graph.nodes.append(graph.identity(made, name))
+        del graph.constants[name]
+    graph.nodes += nodes
+    return Batches(sizes, shapes)
+
+
+def _shown(array: Array) -> str:
+    return str(array.tolist()) if array.size < 8 else f"an array of shape {array.shape}"
+
+
+def _batch_of(
+    inputs: Sequence[Operand], shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+) -> tuple[Operand, tuple[int, int]]:
+    """An argument whose first dim is the batch size, and its two sizes."""
+    found = [(x, (a[0], b[0])) for x in inputs for a, b in [shapes[x.name]] if a != b and a and b]
+    if not found or any(sizes != found[0][1] for _, sizes in found):
+        raise ExportError(
+            "no argument, or arguments in different ways, have another first dimension in the second recording"
+        )
+    for x, _ in found:
+        if shapes[x.name][0][1:] != shapes[x.name][1][1:]:
+            raise ExportError(f"argument {x.name} differs in more than its first dimension between the two recordings")
+    if min(found[0][1]) < 2:
+        raise ExportError(f"batch sizes must be at least 2 in both recordings, as 1 is stretched; got {found[0][1]}")
+    return found[0]
+
+
+def _check_nodes(graph: Graph, other: Graph) -> None:
+    for a, b in zip(graph.nodes, other.nodes, strict=False):
+        if (a.operator, a.inputs, a.outputs, a.attributes) != (b.operator, b.inputs, b.outputs, b.attributes):
+            raise ExportError(
+                f"{a.origin}: with another batch size it is {b.operator} {b.attributes}, not {a.operator} {a.attributes}"
+            )
+    if len(graph.nodes) != len(other.nodes) or graph.constants.keys() != other.constants.keys():
+        raise ExportError("the function does other things with another batch size")
+
+
+def _factor(numbers: tuple[int, int], sizes: tuple[int, int]) -> Fraction | None:
+    """How many times the batch size a number is, if it is as many times in both recordings."""
+    factors = [Fraction(n, size) for n, size in zip(numbers, sizes, strict=True)]
+    return factors[0] if factors[0] == factors[1] else None
+
+
+def _at_any_batch(
+    g: Graph, batch: Operand, sizes: tuple[int, int], stored: Stored, elsewhere: Array, is_shape: bool
+) -> Operand | None:
+    """The constant computed from the batch size, a vector of one number; None if that is not possible."""
+    array = stored.array
+    if array.shape != elsewhere.shape:
+        return _grown(g, batch, sizes, stored, elsewhere)
+    if array.ndim > 1 or stored.dtype == "bfloat16" or array.dtype.kind not in "if":
+        return None
+    pairs = list(zip(array.reshape(-1).tolist(), elsewhere.reshape(-1).tolist(), strict=True))
+    differing = [i for i, (a, b) in enumerate(pairs) if a != b]
+    if is_shape and len(differing) == 1 and all(pair[0] > 0 for pair in pairs):
+        target = array.copy()
+        target[differing[0]] = -1
+        return None if _factor(pairs[differing[0]], sizes) is None else g.constant(target, "int64")
+    parts: list[Operand] = []
+    for a, b in pairs:
+        part = g.constant([a], stored.dtype) if a == b else _number(g, batch, sizes, (a, b), stored.dtype)
+        if part is None:
+            return None
+        parts.append(part)
+    whole = parts[0] if len(parts) == 1 else g.node("Concat", *parts, axis=0)
+    return whole if array.ndim else g.node("Squeeze", whole, g.integers([0]))
+
+
+def _number(
+    g: Graph, batch: Operand, sizes: tuple[int, int], numbers: tuple[float, float], dtype: str
+) -> Operand | None:
+    """A number that is a multiple, or for floats a part, of the batch size, as a vector of one."""
+    if isinstance(numbers[0], int) and isinstance(numbers[1], int):
+        factor = _factor((numbers[0], numbers[1]), sizes)
+        if factor is None:
+            return None
+        times = batch * factor.numerator if factor.numerator != 1 else batch
+        return g.cast(times / factor.denominator if factor.denominator != 1 else times, dtype)
+    size = g.cast(batch, "float64")
+    tolerance = 1e-12 if dtype in ("float64", "weak_float") else 1e-6
+    multiples = [n / s for n, s in zip(numbers, sizes, strict=True)]
+    if math.isclose(*multiples, rel_tol=tolerance):
+        return g.cast(size * multiples[0], dtype)
+    wholes = [n * s for n, s in zip(numbers, sizes, strict=True)]
+    return g.cast(g.constant(wholes[:1], "float64") / size, dtype) if math.isclose(*wholes, rel_tol=tolerance) else None
+
+
+def _grown(g: Graph, batch: Operand, sizes: tuple[int, int], stored: Stored, elsewhere: Array) -> Operand | None:
+    """A constant that is longer with a larger batch: the same along that axis, or in equal steps, as running numbers are."""
+    array = stored.array
+    if array.ndim != elsewhere.ndim or stored.dtype == "bfloat16":
+        return None
+    axes = [d for d in range(array.ndim) if array.shape[d] != elsewhere.shape[d]]
+    factor = _factor((array.shape[axes[0]], elsewhere.shape[axes[0]]), sizes) if len(axes) == 1 else None
+    if factor is None or factor.denominator != 1:
+        return None
+    axis = axes[0]
+    first, second = (np.take(array, [i], axis) for i in (0, 1))
+    step = np.zeros_like(first) if array.dtype == np.bool_ else second - first
+    for found in (array, elsewhere):
+        places = np.arange(found.shape[axis]).reshape(-1, *(1,) * (array.ndim - axis - 1))
+        rows = np.broadcast_to(first, found.shape) if not step.any() else first + places * step
+        if not np.array_equal(found, rows):
+            return None
+    base = g.constant(first, stored.dtype)
+    count = batch * factor.numerator
+    if not step.any():
+        extents = [count if d == axis else g.integers([s]) for d, s in enumerate(array.shape)]
+        return g.node("Expand", base, extents[0] if len(extents) == 1 else g.node("Concat", *extents, axis=0))
+    zero, one = (g.constant(n, "int64") for n in (0, 1))
+    running = g.node("Range", zero, g.node("Squeeze", count, g.integers([0])), one)
+    running = g.cast(g.reshape(running, [-1, *(1,) * (array.ndim - axis - 1)]), stored.dtype)
+    return running * g.constant(step, stored.dtype) + base

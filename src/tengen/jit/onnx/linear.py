@@ -1,0 +1,138 @@
+"""Matrix products and convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...core.ops.base import promoted
+from ...core.ops.conv import (
+    Conv1d,
+    Conv2d,
+    Convolution,
+    ConvolutionBackwardData,
+    ConvolutionBackwardFilter,
+    ConvTranspose2d,
+)
+from ...core.ops.linalg import Linear, MatMul, Product
+from ...core.ops.shape import Reshape, Transpose
+from .graph import Graph, Operand
+from .rules import rule, write_op
+
+
+def _working(g: Graph, name: str, *xs: Operand) -> list[Operand]:
+    dtype = promoted(name, [x.type for x in xs])
+    return [g.working(x, dtype) for x in xs]
+
+
+def _vector(g: Graph, x: Operand) -> Operand:
+    """A bias as a vector."""
+    return x if x.ndim == 1 else write_op(g, Reshape((x.type.size,)), [x])[0]
+
+
+# -- products --------------------------------------------------------------------------------------------------
+
+
+@rule(MatMul)
+def matmul(g: Graph, op: MatMul, a: Operand, b: Operand) -> Operand:
+    return g.node("MatMul", *_working(g, op.name, a, b))
+
+
+@rule(Product)
+def product(g: Graph, op: Product, a: Operand, b: Operand) -> Operand:
+    left = _turned(g, a) if op.transpose_a else a
+    right = _turned(g, b) if op.transpose_b else b
+    return g.node("MatMul", *_working(g, op.name, left, right))
+
+
+def _turned(g: Graph, x: Operand) -> Operand:
+    if x.ndim < 2:
+        return x
+    return write_op(g, Transpose((*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)), [x])[0]
+
+
+@rule(Linear)
+def linear(g: Graph, op: Linear, x: Operand, weight: Operand, *bias: Operand) -> Operand | None:
+    dtype = promoted("linear", [v.type for v in (x, weight, *bias)])
+    narrow = promoted("linear", [x.type, weight.type]) != dtype
+    if dtype not in ("float32", "float64") or narrow or any(b.shape != weight.shape[:1] for b in bias):
+        return None  # the product and the sum are rounded, or done, apart
+    if x.ndim == 2:
+        return g.node("Gemm", *_working(g, op.name, x, weight, *bias), transB=1)
+    y = g.node("MatMul", *_working(g, op.name, x, _turned(g, weight)))
+    return y + g.cast(bias[0], dtype) if bias else y
+
+
+# -- convolutions ----------------------------------------------------------------------------------------------
+
+
+def _geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int) -> dict[str, Any]:
+    return {"strides": list(stride), "pads": [*padding] * 2, "dilations": list(dilation), "group": groups}
+
+
+def _ungrouped(g: Graph, w: Operand, rank: int) -> Operand:
+    """A weight without a dim for its groups."""
+    if w.ndim == rank:
+        return w
+    return write_op(g, Reshape((w.shape[0] * w.shape[1], *w.shape[2:])), [w])[0]
+
+
+def _with_bias(g: Graph, operator: str, xs: Sequence[Operand], bias: Sequence[Operand], **attributes: Any) -> Operand:
+    """A convolution and its bias, if it has one."""
+    return g.node(operator, *xs, *(g.cast(_vector(g, b), xs[0].dtype) for b in bias), **attributes)
+
+
+def _rounds(xs: Sequence[Operand]) -> bool:
+    """Whether what a convolution gives is rounded before its bias is added, which ONNX's does not do."""
+    return promoted("conv2d", [x.type for x in xs]) not in ("float32", "float64")
+
+
+@rule(Convolution)
+def convolution(g: Graph, op: Convolution, x: Operand, w: Operand) -> Operand:
+    return g.node("Conv", *_working(g, op.name, x, w), **_geometry(*op.geometry()))
+
+
+@rule(Conv2d)
+def conv2d(g: Graph, op: Conv2d, x: Operand, w: Operand, *bias: Operand) -> Operand | None:
+    if bias and _rounds((x, w)):
+        return None
+    xs = _working(g, op.name, x, _ungrouped(g, w, 4))
+    return _with_bias(g, "Conv", xs, bias, **_geometry(op.stride, op.padding, op.dilation, op.groups))
+
+
+@rule(Conv1d)
+def conv1d(g: Graph, op: Conv1d, x: Operand, w: Operand, *bias: Operand) -> Operand | None:
+    if bias and _rounds((x, w)):
+        return None
+    xs = _working(g, op.name, x, _ungrouped(g, w, 3))
+    return _with_bias(g, "Conv", xs, bias, **_geometry((op.stride,), (op.padding,), (op.dilation,), op.groups))
+
+
+@rule(ConvolutionBackwardData)
+def by_data(g: Graph, op: ConvolutionBackwardData, w: Operand, dy: Operand) -> Operand:
+    zipped = zip(op.size, dy.shape[2:], w.shape[2:], op.stride, op.padding, op.dilation, strict=True)
+    extra = [o - ((s - 1) * t - 2 * p + d * (k - 1) + 1) for o, s, k, t, p, d in zipped]
+    return g.node("ConvTranspose", *_working(g, op.name, dy, w), **_geometry(*op.geometry()), output_padding=extra)
+
+
+@rule(ConvTranspose2d)
+def conv_transpose2d(g: Graph, op: ConvTranspose2d, x: Operand, w: Operand, *bias: Operand) -> Operand | None:
+    if bias and _rounds((x, w)):
+        return None
+    xs = _working(g, op.name, x, _ungrouped(g, w, 4))
+    geometry = _geometry(op.stride, op.padding, op.dilation, op.groups)
+    return _with_bias(g, "ConvTranspose", xs, bias, **geometry, output_padding=list(op.output_padding))
+
+
+@rule(ConvolutionBackwardFilter)
+def by_filter(g: Graph, op: ConvolutionBackwardFilter, x: Operand, dy: Operand) -> Operand:
+    """The convolution of x with dy where images and channels have changed places, and stride and dilation too."""
+    groups, (n, channels, *size) = op.groups, x.shape
+    ic = channels // groups
+    image, kernel = _working(g, op.name, x, dy)
+    image = g.transpose(g.reshape(image, [n, groups, ic, *size]), (2, 1, 0, 3, 4))
+    image = g.reshape(image, [ic, groups * n, *size])
+    kernel = g.transpose(kernel, (1, 0, 2, 3))
+    y = g.node("Conv", image, kernel, **_geometry(op.dilation, op.padding, op.stride, groups))
+    y = g.node("Slice", y, g.integers([0, 0]), g.integers(op.size), g.integers([2, 3]))
+    return g.transpose(y, (1, 0, 2, 3))

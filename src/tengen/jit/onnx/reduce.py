@@ -1,0 +1,67 @@
+"""Reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from ...core.ops.base import statistics_dtype
+from ...core.ops.formula import Mean
+from ...core.ops.host import CumSum, TopK
+from ...core.ops.reduce import ArgExtreme, Reduce
+from ...core.ops.shape import Reduced
+from .graph import Graph, Operand
+from .rules import rule, write_op
+
+OPERATORS = {"SUM": "ReduceSum", "PRODUCT": "ReduceProd", "MAX": "ReduceMax", "MIN": "ReduceMin"}
+
+
+@rule(Reduce)
+def reduce(g: Graph, op: Reduce, x: Operand) -> Operand:
+    return _reduced(g, OPERATORS[op.mode], g.working(x, x.dtype), op.axes)
+
+
+@rule(Mean)
+def mean(g: Graph, op: Mean, x: Operand) -> Operand:
+    return _reduced(g, "ReduceMean", g.cast(x, statistics_dtype(x.dtype)), op.axes)
+
+
+def _reduced(g: Graph, operator: str, x: Operand, axes: Sequence[int]) -> Operand:
+    return g.node(operator, x, g.integers(axes), keepdims=1) if axes else x  # no axes would mean all
+
+
+@rule(Reduced)
+def reduced(g: Graph, op: Reduced, *xs: Operand) -> Operand:
+    (y,) = write_op(g, op.op, xs)
+    return y if op.keepdims or not op.axes else g.node("Squeeze", y, g.integers(op.axes))
+
+
+@rule(ArgExtreme)
+def arg_extreme(g: Graph, op: ArgExtreme, x: Operand, order: Operand) -> Operand:
+    """The second operand always is the running number over the axes, which ONNX counts itself."""
+    others = [d for d in range(x.ndim) if d not in op.axes]
+    y = g.transpose(g.working(x, x.dtype), [*others, *op.axes])
+    if len(op.axes) != 1:
+        y = g.reshape(y, [*(x.shape[d] for d in others), prod(x.shape[d] for d in op.axes)])
+    if y.dtype == "int64":  # ONNX Runtime has no ArgMax of it
+        largest = int(op.monoid == "argmax")
+        _, place = g.node_of("TopK", [y, g.integers([1])], [y.dtype, "int64"], axis=-1, largest=largest)
+    else:
+        operator = "ArgMax" if op.monoid == "argmax" else "ArgMin"
+        place = g.node(operator, y, dtype="int64", axis=-1, keepdims=1)
+    if len(op.axes) == 1:
+        back = sorted(range(x.ndim), key=[*others, *op.axes].__getitem__)
+        return g.transpose(place, back)
+    return g.reshape(place, [1 if d in op.axes else s for d, s in enumerate(x.shape)])
+
+
+@rule(TopK)
+def top_k(g: Graph, op: TopK, x: Operand) -> Sequence[Operand]:
+    """Of equal elements the first comes first in both."""
+    y = g.working(x, x.dtype)
+    return g.node_of("TopK", [y, g.integers([op.k])], [y.dtype, "int64"], axis=-1, largest=int(op.descending), sorted=1)
+
+
+@rule(CumSum)
+def cumsum(g: Graph, op: CumSum, x: Operand) -> Operand:
+    return g.node("CumSum", g.working(x, x.dtype), g.constant(op.axis, "int64"), reverse=int(op.reverse))

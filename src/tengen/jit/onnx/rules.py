@@ -1,0 +1,64 @@
+"""The table of rules: how ops are said in ONNX.
+
+A rule gets the graph, the op and its operands, writes nodes, and gives the operand that is the result, or a tuple of several. It
+gives None where ONNX cannot say it just so: a composite is then written as what it is made of. What a rule gives is cast to
+the dtype of the op's result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...base.errors import ExportError
+from ...compiler.program import Builder, Composite, Op, Program, Value
+from .graph import Graph, Operand
+
+Rule = Callable[..., "Operand | Sequence[Operand] | None"]
+RULES: dict[type[Op], Rule] = {}
+
+
+def rule(*classes: type[Op]) -> Callable[[Rule], Rule]:
+    """Put a function into the table as the rule of these classes."""
+
+    def put(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(classes, function))
+        return function
+
+    return put
+
+
+def write_program(graph: Graph, program: Program, inputs: Sequence[Operand]) -> list[Operand]:
+    """Write the nodes of a Program on these inputs; returns its outputs."""
+    operands = dict(zip(program.inputs, inputs, strict=True))
+    for node in program.nodes:
+        made = write_op(graph, node.op, [operands[v] for v in node.inputs])
+        operands.update(zip(node.outputs, made, strict=True))
+    return [operands[v] for v in program.outputs]
+
+
+def write_op(graph: Graph, op: Op, inputs: Sequence[Operand]) -> Sequence[Operand]:
+    """Write an op: its value where that is known, what its rule says, or what it is made of.
+
+    Raises ExportError, which names the op, if ONNX can say nothing of this.
+    """
+    known = graph.compute(op, inputs)
+    if known is not None:
+        return known
+    outer, graph.origin = graph.origin, graph.origin or op.name
+    try:
+        made: Any = RULES[type(op)](graph, op, *inputs) if type(op) in RULES else None
+        if made is not None:
+            outputs = [made] if isinstance(made, Operand) else made
+            types = op.infer(*(x.type for x in inputs))
+            return [graph.typed(x, t) for x, t in zip(outputs, types, strict=True)]
+        if not isinstance(op, Composite):
+            part = f", which is made of {op.name}," if graph.origin != op.name else ""
+            raise ExportError(f"{graph.origin}{part} cannot be exported to ONNX, which has no operator for it")
+        builder = Builder(keep_composites=True)
+        values = [builder.input(x.type) for x in inputs]
+        expanded = op.expand(*values)
+        results = [expanded] if isinstance(expanded, Value) else expanded
+        return write_program(graph, builder.finish(results), inputs)
+    finally:
+        graph.origin = outer
