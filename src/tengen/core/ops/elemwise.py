@@ -86,6 +86,8 @@ class Elemwise(Elementwise):
             )  # as the reference: C's for floats, Python's for integers
         if work in INTS and row.instr in ("floor", "ceil", "round"):
             return int(operands[0])
+        if work == "bool" and row.instr in ("max", "min"):
+            return int(e("or" if row.instr == "max" else "and", *operands, dtype="bool"))
         return int(e.narrow(e(row.instr, *operands, dtype=e.compute(out.dtype)), out.dtype))
 
     def simplify(self, inputs: Sequence[Value]) -> Value | None:

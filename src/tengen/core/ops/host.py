@@ -83,9 +83,7 @@ def _sortable(x: Value) -> Value:
 
 def _reversed(x: Any) -> Any:
     """Sorts the other way round, equal elements still in order."""
-    if x.dtype.kind == "f":
-        return -x
-    return np.iinfo(x.dtype).max - x.astype(np.int64) if x.dtype.kind in "iu" else ~x
+    return -x if x.dtype.kind == "f" else ~x
 
 
 class CumSum(Host):

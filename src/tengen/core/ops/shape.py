@@ -10,7 +10,7 @@ from typing import Any
 
 from ...compiler.program import Concat, Elementwise, Op, Place, Type, Value, ViewOp
 from ...compiler.view import View, contiguous
-from .base import FLOATS, Formula, Grads, check_stretches, promoted
+from .base import FLOATS, Formula, Grads, check_stretches
 from .elemwise import cast
 
 
@@ -183,6 +183,8 @@ class Concatenate(Concat):
         first = types[0]
         if not 0 <= self.axis < len(first.shape):
             raise ValueError(f"concat: shape {first.shape} has no axis {self.axis}")
+        if len({t.dtype for t in types}) > 1:
+            raise TypeError(f"concat takes values of one dtype, got {', '.join(t.dtype for t in types)}")
         for t in types[1:]:
             same = len(t.shape) == len(first.shape) and all(
                 a == b for d, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if d != self.axis
@@ -193,7 +195,7 @@ class Concatenate(Concat):
                 )
         extent = sum(t.shape[self.axis] for t in types)
         shape = (*first.shape[: self.axis], extent, *first.shape[self.axis + 1 :])
-        return (Type(promoted("concat", types), shape),)
+        return (Type(first.dtype, shape),)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (g,), start, parts = grads, 0, []

@@ -13,6 +13,7 @@ import numpy as np
 from ..._rt import Tensor, apply
 from ...base.dtype import FLOATS, WEAK
 from ...compiler.program import Constant, Number, Op, Type
+from ...core.ops import random
 from ...core.ops.elemwise import TypeCvt
 from ...core.ops.shape import Broadcast, Fill
 from ..frozen import stored_class
@@ -168,7 +169,9 @@ class Graph:
         if isinstance(op, (Constant, Number)):
             kind = {"weak_bool": np.bool_, "weak_int": np.int64, "weak_float": np.float64}.get(op.dtype)
             return (Operand(self, Type(op.dtype, ()), known=np.asarray(op.value, kind or stored_class(op.dtype))),)
-        if isinstance(op, (Broadcast, Fill)) or any(x.known is None for x in operands):
+        # What is only repeated stays small, and what is drawn must not become a constant.
+        drawn = type(op).__module__ == random.__name__
+        if drawn or isinstance(op, (Broadcast, Fill)) or any(x.known is None for x in operands):
             return None
         size = sum(t.size for t in op.infer(*(x.type for x in operands)))
         if size > max(MOST_COMPUTED, sum(x.type.size for x in operands)):

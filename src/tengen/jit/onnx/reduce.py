@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from ...base.dtype import is_float
 from ...core.ops.base import statistics_dtype
 from ...core.ops.formula import Mean
 from ...core.ops.host import CumSum, TopK
@@ -18,7 +19,13 @@ OPERATORS = {"SUM": "ReduceSum", "PRODUCT": "ReduceProd", "MAX": "ReduceMax", "M
 
 @rule(Reduce)
 def reduce(g: Graph, op: Reduce, x: Operand) -> Operand:
-    return _reduced(g, OPERATORS[op.mode], g.working(x, x.dtype), op.axes)
+    y = g.working(x, x.dtype)
+    made = _reduced(g, OPERATORS[op.mode], y, op.axes)
+    if op.mode not in ("MAX", "MIN") or not is_float(y.dtype):
+        return made
+    # ONNX leaves open what becomes of nan, and ONNX Runtime loses it: here it is added to the result.
+    nans = g.where(g.node("IsNaN", y, dtype="bool"), y, 0)
+    return made + _reduced(g, "ReduceSum", nans, op.axes)
 
 
 @rule(Mean)

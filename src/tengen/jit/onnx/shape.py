@@ -9,7 +9,6 @@ import numpy as np
 
 from ...compiler.program import Iota, ViewOp
 from ...compiler.view import contiguous
-from ...core.ops.base import promoted
 from ...core.ops.shape import Broadcast, Concatenate, Pad, PlaceView, Reshape, Slice, Transpose, Windows
 from .graph import Graph, Operand
 from .rules import rule
@@ -78,8 +77,7 @@ def windows(g: Graph, op: Windows, x: Operand) -> Operand:
 
 @rule(Concatenate)
 def concatenate(g: Graph, op: Concatenate, *xs: Operand) -> Operand:
-    dtype = promoted(op.name, [x.type for x in xs])
-    return g.node("Concat", *(g.cast(x, dtype) for x in xs), axis=op.axis)
+    return g.node("Concat", *xs, axis=op.axis)
 
 
 @rule(PlaceView)

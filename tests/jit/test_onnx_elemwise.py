@@ -1,0 +1,120 @@
+"""Element-wise modes, conversions and narrow floats, exported to ONNX: ONNX Runtime computes what tengen does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from frozen_functions import frozen
+from onnx_harness import check, draw, model_of, session
+
+from tengen import Tensor
+from tengen._rt import apply
+from tengen.base.errors import ExportError
+from tengen.core.ops import elemwise, linalg
+from tengen.core.ops.elemwise import Elemwise, TypeCvt, cast
+from tengen.core.ops.shape import Concatenate
+
+POSITIVE = {"LOG", "SQRT", "RSQRT", "POW"}
+UNIT = {"ASIN", "ACOS", "ATANH", "ERFINV"}
+#: operators that ONNX has for float64 too, but ONNX Runtime has no kernel for
+NO_FLOAT64 = set("ERF NORMCDF ASIN ACOS ATAN ATAN2 TAN SINH COSH ASINH ACOSH ATANH SOFTPLUS".split())
+LOOSE = {"ERFINV": 4, "POW": 4, "TAN": 4}
+
+
+def operands(mode: str, dtype: str) -> list[np.ndarray]:
+    low, high = (
+        (0.1, 3) if mode in POSITIVE else (-0.95, 0.95) if mode in UNIT else (1.1, 5) if mode == "ACOSH" else (-5, 5)
+    )
+    if mode == "LOG1P":
+        low = -0.9
+    if mode == "EXP_NONPOSITIVE":
+        high = 0
+    if dtype.startswith("u"):
+        low, high = max(low, 0), 9
+    return [draw((3, 17), dtype, low, high, seed) for seed in range(elemwise.ROWS[mode].arity)]
+
+
+@pytest.mark.parametrize("mode", [m for m, row in elemwise.ROWS.items() if row.result != "bits"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "int8", "uint8", "int64", "bool"])
+def test_modes(mode, dtype):
+    if dtype == "float64" and mode in NO_FLOAT64:
+        model_of(frozen(Elemwise(mode), operands(mode, dtype)))
+    elif dtype == "float64" and mode == "ERFINV":
+        with pytest.raises(ExportError, match="erfinv cannot be exported"):
+            model_of(frozen(Elemwise(mode), operands(mode, dtype)))
+    else:
+        check(Elemwise(mode), operands(mode, dtype), [], LOOSE.get(mode, 1))
+
+
+@pytest.mark.parametrize("mode", ["AND", "OR", "XOR", "INVERT"])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int16", "int32", "int64"])
+def test_bits(mode, dtype):
+    check(Elemwise(mode), operands(mode, dtype), [], 1)
+
+
+@pytest.mark.parametrize("mode", ["SHL", "SHR"])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64"])
+def test_shifts(mode, dtype):
+    check(Elemwise(mode), [draw((40,), dtype, -100, 100), draw((40,), dtype, 0, 6, 1)], [], 1)
+
+
+SPECIAL = np.float32(
+    [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 0.49999997, 1e-8, -1e-8, 1e30, 3e9]
+)
+
+
+@pytest.mark.parametrize("mode", [m for m, row in elemwise.ROWS.items() if row.arity == 1 and row.result != "bits"])
+def test_special_numbers(mode):
+    array = SPECIAL
+    if mode == "EXP_NONPOSITIVE":
+        array = array[~(array > 0)]
+    check(Elemwise(mode), [array], [], LOOSE.get(mode, 1))
+
+
+@pytest.mark.parametrize("mode", [m for m, row in elemwise.ROWS.items() if row.arity == 2 and row.result != "bits"])
+def test_special_pairs(mode):
+    a, b = (m.reshape(-1) for m in np.meshgrid(SPECIAL, SPECIAL))
+    check(Elemwise(mode), [a, b], [], LOOSE.get(mode, 1))
+
+
+@pytest.mark.parametrize("mode", ["FLOOR_DIV", "MOD"])
+@pytest.mark.parametrize("dtype", ["int32", "int64", "int8"])
+def test_division_of_integers(mode, dtype):
+    numbers = [7, -7, 0, 1, -1, 2, -2, np.iinfo(dtype).min, np.iinfo(dtype).max]
+    a, b = (m.reshape(-1).astype(dtype) for m in np.meshgrid(numbers, numbers))
+    check(Elemwise(mode), [a, b], [], 1)
+    for number in (3, -3, 1, -1, 0):
+        check(lambda x, n=number: Elemwise(mode)(x, n), [a], [], 1)
+
+
+@pytest.mark.parametrize(
+    "source", ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+)
+@pytest.mark.parametrize(
+    "target", ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+)
+def test_conversions(source, target):
+    if source.startswith("float"):
+        with np.errstate(over="ignore"):
+            array = np.array(
+                [0, -0.5, 0.5, 1.7, -1.7, 300, -300, 3e9, -3e9, 1e20, -1e20, np.nan, np.inf, -np.inf]
+            ).astype(source)
+    elif source == "bool":
+        array = np.array([True, False])
+    else:
+        array = np.array([0, 1, np.iinfo(source).min, np.iinfo(source).max, 100], source)
+    check(TypeCvt(target), [array], [], 1)
+
+
+NARROW = [Elemwise("MUL"), Elemwise("MAX"), Elemwise("EQ"), linalg.MatMul(), Concatenate(0), elemwise.Where()]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("op", NARROW, ids=str)
+def test_narrow_floats(op, dtype):
+    """Inside of the graph, as NumPy has no bfloat16 to give to it; tengen does one op after the other."""
+    arrays = [draw((4, 4), seed=n) for n in range(3)][: 3 if isinstance(op, elemwise.Where) else 2]
+    recorded = frozen(lambda *xs: cast(op(*(cast(x, dtype) for x in xs)), "float32"), arrays)
+    found = session(recorded).run(None, dict(zip(recorded.arguments, arrays, strict=True)))
+    want = apply(op, *(Tensor(a, dtype=dtype) for a in arrays)).astype("float32")
+    np.testing.assert_allclose(found[0], want.numpy(), rtol={"float16": 1e-3, "bfloat16": 8e-3}[dtype])
