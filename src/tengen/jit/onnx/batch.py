@@ -63,8 +63,11 @@ def same_but_for_batch(graph: Graph, other: Graph) -> Batches:
                 f"{origins[name]}: a number of it is {_shown(stored.array)} with batch size {sizes[0]} and "
                 f"{_shown(elsewhere.array)} with {sizes[1]}; the model cannot compute it for any other"
             )
-        graph.nodes.append(graph.identity(made, name))
-        del graph.constants[name]
+        if made.known is not None:
+            graph.constants[name] = Stored(made.dtype, made.known)
+        else:
+            graph.nodes.append(graph.identity(made, name))
+            del graph.constants[name]
     graph.nodes += nodes
     return Batches(sizes, shapes)
 
