@@ -16,6 +16,7 @@ from tengen.compiler.program import OPERATORS, Program, Type
 from tengen.core.ops.conv import Conv2d
 from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.formula import Softmax
+from tengen.core.ops.linalg import MatMul
 from tengen.core.ops.normalization import BatchNormInference
 from tengen.core.ops.pool import Pooling
 from tengen.core.ops.reduce import Reduce
@@ -297,3 +298,18 @@ def test_no_op_from_a_file_reads_outside_of_its_input(op, parameters, shape):
 
     with pytest.raises(SerializationError, match="node 0 is not sound"):
         read(with_header(change))
+
+
+def test_no_contraction_of_integers_reaches_the_compiler():
+    function = frozen(lambda x, w: MatMul()(x, w), [Type("float32", (3, 4)), Type("float32", (4, 2))])
+
+    def change(header):
+        header["inputs"][1]["type"][0] = "int32"
+        return json.dumps(header).encode()
+
+    data = written(function)
+    size = PREFIX.unpack(data[: PREFIX.size])[3]
+    text = change(json.loads(data[PREFIX.size : PREFIX.size + size]))
+    data = PREFIX.pack(MAGIC, VERSION, zlib.crc32(text), len(text), 0, 0, 0, bytes(16)) + text
+    with pytest.raises(SerializationError, match="matmul: a sum of products is of floats, got float32 and int32"):
+        read(data)

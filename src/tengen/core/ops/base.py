@@ -74,6 +74,13 @@ def promoted(op: str, types: Sequence[Type]) -> str:
         raise TypeError(f"{op}: {error}") from None
 
 
+def promoted_floats(op: str, types: Sequence[Type]) -> str:
+    """The common dtype of the operands of a contraction, which are floats; TypeError names the op."""
+    if any(t.dtype not in FLOATS for t in types):
+        raise TypeError(f"{op}: a sum of products is of floats, got {' and '.join(t.dtype for t in types)}")
+    return promoted(op, types)
+
+
 class Formula(Composite, abstract=True):
     """A composite op whose gradient is derived from its formula."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...compiler.backend import contraction, convolution
 from ...compiler.program import Contraction, Type, Value
 from ...compiler.view import View
-from .base import Formula, Grads, promoted
+from .base import Formula, Grads, promoted, promoted_floats
 from .elemwise import cast
 from .shape import reshape
 
@@ -74,7 +74,7 @@ class Convolution(_Convolving):
             raise ValueError(
                 f"conv2d: a kernel of {w.shape[2:]} with dilation {self.dilation} does not fit into {x.shape} with padding {self.padding}"
             )
-        return (Type(promoted("conv2d", types), shape),)
+        return (Type(promoted_floats("conv2d", types), shape),)
 
     def problem(
         self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
@@ -111,7 +111,7 @@ class ConvolutionBackwardData(_Convolving):
         x = (dy.shape[0], w.shape[1] * self.groups, *self.size)
         if self.output(x, w.shape) != dy.shape:
             raise ValueError(f"{self.name}: no result of size {self.size} convolves to shape {dy.shape}")
-        return (Type(promoted(self.name, types), x),)
+        return (Type(promoted_floats(self.name, types), x),)
 
     def problem(
         self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
@@ -143,7 +143,7 @@ class ConvolutionBackwardFilter(_Convolving):
         w = (dy.shape[1], x.shape[1] // self.groups, *self.size)
         if x.shape[1] % self.groups or dy.shape[1] % self.groups or self.output(x.shape, w) != dy.shape:
             raise ValueError(f"conv2d: an input of shape {x.shape} and a weight of {w} do not give shape {dy.shape}")
-        return (Type(promoted("conv2d", types), w),)
+        return (Type(promoted_floats("conv2d", types), w),)
 
     def problem(
         self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool

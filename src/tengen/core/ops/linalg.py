@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ...compiler.backend import contraction, matmul
 from ...compiler.program import Contraction, Type, Value
 from ...compiler.view import View
-from .base import FLOATS, Formula, Grads, broadcast_shapes, promoted
+from .base import FLOATS, Formula, Grads, broadcast_shapes, promoted, promoted_floats
 from .elemwise import cast
 from .reduce import total
 from .shape import reshape, transpose
@@ -28,7 +28,7 @@ class MatMul(Contraction):
                 "the one before the last of the second"
             )
         batch = broadcast_shapes("matmul (batch dimensions)", a.shape[:-2], b.shape[:-2])
-        return (Type(promoted("matmul", types), (*batch, a.shape[-2], b.shape[-1])),)
+        return (Type(promoted_floats("matmul", types), (*batch, a.shape[-2], b.shape[-1])),)
 
     def spread(self, view: View, out: Type) -> View:
         return view.broadcast((*out.shape[:-2], *view.shape[-2:]))
@@ -59,7 +59,7 @@ def _turned(x: Value) -> Value:
 
 def _integer_product(a: Value, b: Value) -> Value:
     """(…, m, k) @ (…, k, n) of integers, as a sum over a broadcast product: the contraction template is for floats."""
-    (shape,) = (t.shape for t in MatMul().infer(a.type, b.type))
+    (shape,) = (t.shape for t in MatMul().infer(*(v.type._replace(dtype="float32") for v in (a, b))))
     (m, k), n = a.shape[-2:], b.shape[-1]
     left, right = reshape(a, (*a.shape[:-2], m, 1, k)), reshape(_turned(b), (*b.shape[:-2], 1, n, k))
     return reshape(total(left * right, [len(shape)]), shape)

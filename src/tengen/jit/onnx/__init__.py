@@ -57,10 +57,15 @@ def _graph(function: Frozen) -> Graph:
             operands.append(Operand(graph, value.type, next(names)))
             graph.inputs.append(operands[-1])
     made = write_program(graph, function.program, operands)
+    written = {name for node in graph.nodes for name in node.outputs}
+    own: dict[str, str] = {}  # the names that what nodes give has and gets
     for name, operand in zip(function.outputs, made, strict=True):
-        # An output gets its name from a node of its own: it may be an argument, or a constant, or an output twice.
-        graph.nodes.append(graph.identity(operand, name))
+        if operand.name in written - own.keys():
+            own[operand.name] = name
+        else:  # an argument, a constant, or the same as another output
+            graph.nodes.append(graph.identity(operand, name))
         graph.outputs.append(Operand(graph, operand.type, name))
+    graph.rename(own)
     return graph
 
 

@@ -5,7 +5,7 @@ The package `onnx` is needed only to make a file of it (model.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -199,6 +199,14 @@ class Graph:
     def identity(self, operand: Operand, name: str) -> Written:
         """A node that gives an operand another name."""
         return Written("Identity", (operand.name,), (name,), {}, self.origin)
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Give values of the graph other names."""
+
+        def renamed(old: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(names.get(name, name) for name in old)
+
+        self.nodes = [n._replace(inputs=renamed(n.inputs), outputs=renamed(n.outputs)) for n in self.nodes]
 
     def typed(self, operand: Operand, type: Type) -> Operand:
         """The operand as one of this type, which its shape is said to be and its dtype is made to be."""
