@@ -405,6 +405,12 @@ def test_numbers(function):
     check(function, [f(3, 4)], [], 1)
 
 
+def test_a_number_as_an_argument():
+    function = frozen(lambda x, s: x * s, [f(3, 4), Type("weak_float", ())])
+    found = session(function).run(None, {"x0": f(3, 4), "x1": np.array(0.1)})
+    assert_same(found, [f(3, 4) * np.float32(0.1)])
+
+
 def test_arguments_and_constants_as_outputs():
     function = frozen(lambda x, w: (x, w, x, x + w), [f(3, 4)], [f(3, 4, seed=1)], {"author": "me", "classes": [1, 2]})
     run = session(function)

@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,6 +99,18 @@ def test_a_path_and_a_stream_of_several(tmp_path):
         len(small().program.nodes),
         len(convolutional().program.nodes),
     ]
+
+
+def header_of(data: bytes) -> dict:
+    size = PREFIX.unpack(data[: PREFIX.size])[3]
+    return json.loads(data[PREFIX.size : PREFIX.size + size])
+
+
+def test_the_description_shows_what_is_written():
+    text = (Path(__file__).parents[2] / "docs" / "dump_format.md").read_text(encoding="utf-8")
+    shown = [json.loads(line) for line in text.splitlines() if line.startswith('    {"op"')]
+    function = frozen(lambda x: Elemwise("RELU")(x) * 0.5, [Type("float32", (2, 3))])
+    assert header_of(written(function))["nodes"] == shown
 
 
 def test_arrays_are_aligned():
@@ -301,15 +314,9 @@ def test_no_op_from_a_file_reads_outside_of_its_input(op, parameters, shape):
 
 
 def test_no_contraction_of_integers_reaches_the_compiler():
-    function = frozen(lambda x, w: MatMul()(x, w), [Type("float32", (3, 4)), Type("float32", (4, 2))])
-
-    def change(header):
-        header["inputs"][1]["type"][0] = "int32"
-        return json.dumps(header).encode()
-
-    data = written(function)
-    size = PREFIX.unpack(data[: PREFIX.size])[3]
-    text = change(json.loads(data[PREFIX.size : PREFIX.size + size]))
+    header = header_of(written(frozen(MatMul(), [Type("float32", (3, 4)), Type("float32", (4, 2))])))
+    header["inputs"][1]["type"][0] = "int32"
+    text = json.dumps(header).encode()
     data = PREFIX.pack(MAGIC, VERSION, zlib.crc32(text), len(text), 0, 0, 0, bytes(16)) + text
     with pytest.raises(SerializationError, match="matmul: a sum of products is of floats, got float32 and int32"):
         read(data)

@@ -28,7 +28,9 @@ def export(function: Frozen, file: str | os.PathLike[str] | BinaryIO, other_batc
     differ is "batch", any number, in the model. Raises ExportError, which names the op, for one that ONNX has no operators
     for or that depends on the batch size in a way that cannot be said; ImportError without the package onnx.
 
-    What the model does not tell is what happens where tengen raises IndexError: its indices are not checked.
+    The model computes what tengen does, but for rounding, with these exceptions: where tengen raises IndexError, anything may happen;
+    the maximum in windows of max_pool2d, argmax and sorting may overlook nan; between ops of float16 and bfloat16 every result is
+    rounded, as in tengen op by op, while a traced function keeps more digits.
     """
     graph = _graph(function)
     batches = None

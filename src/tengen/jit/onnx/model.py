@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from ...base.errors import ExportError
 from .graph import Graph, Operand, Written
 
 OPSET = 20  # the first with Gelu
 IR_VERSION = 9  # the first with that opset
+
+SMALL = 1024  # bytes
+MOST = 2**31 - 2**24
+"""Bytes of constants in one file: a message of protobuf has 2 GiB at most."""
 
 Dims = Sequence[int | str]
 
@@ -19,7 +24,7 @@ Dims = Sequence[int | str]
 def to_model(graph: Graph, inputs: Mapping[str, Dims], outputs: Mapping[str, Dims], metadata: Mapping[str, Any]) -> Any:
     """An `onnx.ModelProto` of what the outputs need; inputs and outputs have these dims, names for unknown ones.
 
-    Raises ImportError where the package onnx is missing.
+    Raises ImportError where the package onnx is missing, ExportError for more weights than one file can hold.
     """
     try:
         import onnx
@@ -32,6 +37,9 @@ def to_model(graph: Graph, inputs: Mapping[str, Dims], outputs: Mapping[str, Dim
     def info(operand: Operand, dims: Dims) -> Any:
         return helper.make_tensor_value_info(operand.name, _code(types, operand.dtype), list(dims))
 
+    size = sum(c.array.nbytes for c in graph.constants.values())
+    if size > MOST:
+        raise ExportError(f"the weights have {size / 2**30:.1f} GiB, and one ONNX file holds less than 2")
     used = {name for node in nodes for name in node.inputs} | {o.name for o in graph.outputs}
     initializers = [
         helper.make_tensor(
@@ -69,10 +77,12 @@ def _node(helper: Any, types: Any, node: Written, number: int) -> Any:
 
 
 def _shared(graph: Graph) -> dict[str, str]:
-    """For each constant the first one of the same elements."""
+    """For each small constant, such as a shape, the first one of the same elements."""
     first: dict[tuple[Any, ...], str] = {}
     return {
-        name: first.setdefault((c.dtype, c.array.shape, c.array.tobytes()), name) for name, c in graph.constants.items()
+        name: first.setdefault((c.dtype, c.array.shape, c.array.tobytes()), name)
+        for name, c in graph.constants.items()
+        if c.array.nbytes <= SMALL
     }
 
 
