@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 
 import pytest
 
-from tengen.base.files import write_whole
+from tengen.base.files import append_whole, read_up_to, write_whole
 
 
 def test_replaces_at_the_end(tmp_path):
@@ -55,3 +56,27 @@ def test_a_device_is_written_to():
     with write_whole(os.devnull) as file:
         file.write(b"gone")
     assert not os.path.isfile(os.devnull)
+
+
+class Full(io.BytesIO):
+    """A file on a disk that is full after 4 bytes, and writes one at a time."""
+
+    def write(self, data):
+        if self.tell() >= 4:
+            raise OSError(28, "No space left on device")
+        return super().write(bytes(data[:1]))
+
+
+def test_appends_all_or_nothing():
+    file = Full(b"")
+    append_whole(file, memoryview(b"abc"))
+    with pytest.raises(OSError, match="No space"):
+        append_whole(file, memoryview(b"def"))
+    assert file.getvalue() == b"abc"
+
+
+def test_reads_what_is_there():
+    file = io.BytesIO(b"abcdef")
+    assert read_up_to(file, 4) == b"abcd"
+    assert read_up_to(file, 2**60) == b"ef"
+    assert read_up_to(file, 1) == b""

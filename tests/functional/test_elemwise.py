@@ -204,6 +204,12 @@ def test_logical_not():
     assert_close(F.logical_not(Tensor([True, False])), [False, True], "bool")
 
 
+def test_extremes_of_booleans():
+    a, b = np.array([True, True, False, False]), np.array([True, False, True, False])
+    assert_close(F.maximum(Tensor(a), Tensor(b)), a | b, "bool")
+    assert_close(F.minimum(Tensor(a), Tensor(b)), a & b, "bool")
+
+
 def test_clip():
     a = random((4, 5), -3, 3)
     x = Tensor(a, dtype="float32")

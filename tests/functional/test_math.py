@@ -164,6 +164,16 @@ def test_bad_axes():
 # -- sorting -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint8"])
+def test_sort_of_the_ends_of_integers(dtype):
+    ends = np.iinfo(dtype)
+    array = np.array([3, ends.min, ends.max, 0, 100, ends.min], dtype)
+    values, places = F.sort(Tensor(array, dtype=dtype), descending=True)
+    assert values.tolist() == sorted(array.tolist(), reverse=True)
+    assert array[places.numpy()].tolist() == values.tolist()
+    assert places.tolist().index(1) < places.tolist().index(5)  # equal elements keep their order
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int32", "int8", "uint8"])
 @pytest.mark.parametrize("descending", [False, True])
 def test_sort(dtype, descending):
