@@ -18,6 +18,7 @@ from tengen.core.ops.linalg import Linear
 from tengen.core.ops.normalization import BatchNormInference
 from tengen.core.ops.shape import Transpose
 from tengen.jit import Loaded, load
+from tengen.jit.frozen import freeze
 from tengen.jit.program_file import save_program
 
 RNG = np.random.default_rng(3)
@@ -130,3 +131,29 @@ def test_a_path(tmp_path):
     assert repr(load(path)) == "Loaded(layer.tengen: (x0: float32[5, 4]) -> (y0: float32[5, 3]))"
     with pytest.raises(tengen.base.errors.SerializationError):
         load(__file__)
+
+
+UNFIT = {
+    "too few names": (lambda v: (["x"], ["y"], {}), "2 arguments must have as many names, got 1"),
+    "too many names": (lambda v: (["x", "w"], ["y", "z"], {}), "1 output must have as many names, got 2"),
+    "a name twice": (lambda v: (["x", "x"], ["y"], {}), "the name of each argument must be another non-empty string"),
+    "a name that is none": (lambda v: (["x", ""], ["y"], {}), "must be another non-empty string"),
+    "another shape": (lambda v: (["x"], ["y"], {v.inputs[1]: W}), r"shape \(3, 4\) is given for an input of float32\[5,4\]"),
+    "another dtype": (lambda v: (["x"], ["y"], {v.inputs[1]: X.astype("int32")}), "a constant of int32"),
+    "no input": (lambda v: (["x", "w"], ["y"], {v.outputs[0]: X}), "a value that is no input"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("parts, message", UNFIT.values(), ids=UNFIT.keys())
+def test_parts_that_do_not_fit_the_program(parts, message):
+    program = frozen(lambda x, w: x + w, [X, X]).program
+    with pytest.raises(ValueError, match=message):
+        freeze(program, *parts(program))
+
+
+def test_weights_may_be_tensors():
+    program = frozen(lambda x, w: x + w, [Type("bfloat16", (5, 4))] * 2).program
+    weight = Tensor(np.ones((5, 4)), dtype="bfloat16")
+    function = freeze(program, ["x"], ["y"], {program.inputs[1]: weight})
+    assert function.constants[program.inputs[1]].dtype == np.uint16
+    assert loaded(function)(weight).tolist() == np.full((5, 4), 2.0).tolist()

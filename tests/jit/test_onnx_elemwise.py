@@ -10,6 +10,7 @@ from onnx_harness import check, draw, model_of, session
 from tengen import Tensor
 from tengen._rt import apply
 from tengen.base.errors import ExportError
+from tengen.compiler.program import Type
 from tengen.core.ops import elemwise, linalg
 from tengen.core.ops.elemwise import Elemwise, TypeCvt, cast
 from tengen.core.ops.shape import Concatenate
@@ -118,3 +119,14 @@ def test_narrow_floats(op, dtype):
     found = session(recorded).run(None, dict(zip(recorded.arguments, arrays, strict=True)))
     want = apply(op, *(Tensor(a, dtype=dtype) for a in arrays)).astype("float32")
     np.testing.assert_allclose(found[0], want.numpy(), rtol={"float16": 1e-3, "bfloat16": 8e-3}[dtype])
+
+
+def test_a_weight_of_bfloat16():
+    function = frozen(
+        lambda x, w: cast(Concatenate(0)(cast(x, "bfloat16"), w), "float32"),
+        [Type("float32", (2, 2)), Type("bfloat16", (1, 2))],
+    )
+    bits = (np.float32([[1.5, -3.0]]).view(np.uint32) >> 16).astype(np.uint16)
+    function = function._replace(arguments=("x0",), constants={function.program.inputs[1]: bits})
+    found = session(function).run(None, {"x0": np.ones((2, 2), np.float32)})
+    assert found[0].tolist() == [[1, 1], [1, 1], [1.5, -3]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -393,6 +394,7 @@ def test_ops(row):
 
 NUMBERS = {
     "constants": lambda x: x * 2 + 0.5,
+    "a constant of a dtype": lambda x: x * x.builder.record(Constant(1.5, "bfloat16"), ())[0],
     "numbers": lambda x: x * x.builder.number(3),
     "iota": lambda x: x + cast(x.builder.iota((3, 4)), "float32"),
     "a created tensor": lambda x: x + create.Eye(3, 4, "float32", "")(x.builder.constant(1.0)),
@@ -461,3 +463,16 @@ def test_names_that_onnx_cannot_have():
     function = frozen(lambda x: x + 1, [Type("float32", (3,))])
     with pytest.raises(ExportError, match="names of arguments and outputs"):
         export(function._replace(outputs=("x0",)), io.BytesIO())
+
+
+def test_without_the_package_onnx(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"pip install tengen\[onnx\]"):
+        export(frozen(lambda x: x + 1, [f(3)]), tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_weights_than_a_file_holds(monkeypatch):
+    monkeypatch.setattr("tengen.jit.onnx.model.MOST", 8)
+    with pytest.raises(ExportError, match="the weights have .* GiB, and one ONNX file holds less than 2"):
+        export(frozen(lambda x, w: x + w, [f(3)], [f(3)]), io.BytesIO())

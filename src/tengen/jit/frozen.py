@@ -68,7 +68,7 @@ def freeze(
         ("output", tuple(outputs), len(program.outputs)),
     ):
         if len(names) != count:
-            raise ValueError(f"{count} {kind}{'s' * (count != 1)} need as many names, got {len(names)}: {names}")
+            raise ValueError(f"{count} {kind}{'s' * (count != 1)} must have as many names, got {len(names)}: {names}")
         if len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):
             raise ValueError(f"the name of each {kind} must be another non-empty string, got {names}")
     if set(constants) - set(arrays):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,13 @@ from ...base.errors import ExportError
 from .graph import Array, Graph, Operand, Stored
 
 NAME = "batch"
+
+
+class Factor(NamedTuple):
+    """A fraction in lowest terms."""
+
+    times: int
+    parts: int
 
 
 class Batches(NamedTuple):
@@ -34,7 +40,8 @@ class Batches(NamedTuple):
         factor = _factor((a, b), self.sizes)
         if factor is None:
             return f"{name}_dim{d}"
-        return NAME if factor == 1 else f"{factor}*{NAME}"
+        times = f"{factor.times}*{NAME}" if factor.times != 1 else NAME
+        return f"{times}/{factor.parts}" if factor.parts != 1 else times
 
 
 def same_but_for_batch(graph: Graph, other: Graph) -> Batches:
@@ -103,10 +110,11 @@ def _check_nodes(graph: Graph, other: Graph) -> None:
         raise ExportError("the function does other things with another batch size")
 
 
-def _factor(numbers: tuple[int, int], sizes: tuple[int, int]) -> Fraction | None:
+def _factor(numbers: tuple[int, int], sizes: tuple[int, int]) -> Factor | None:
     """How many times the batch size a number is, if it is as many times in both recordings."""
-    factors = [Fraction(n, size) for n, size in zip(numbers, sizes, strict=True)]
-    return factors[0] if factors[0] == factors[1] else None
+    (n, m), (size, other) = numbers, sizes
+    shared = math.gcd(n, size)
+    return Factor(n // shared, size // shared) if n * other == m * size else None
 
 
 def _at_any_batch(
@@ -142,8 +150,8 @@ def _number(
         factor = _factor((numbers[0], numbers[1]), sizes)
         if factor is None:
             return None
-        times = batch * factor.numerator if factor.numerator != 1 else batch
-        return g.cast(times / factor.denominator if factor.denominator != 1 else times, dtype)
+        times = batch * factor.times if factor.times != 1 else batch
+        return g.cast(times / factor.parts if factor.parts != 1 else times, dtype)
     size = g.cast(batch, "float64")
     tolerance = 1e-12 if dtype in ("float64", "weak_float") else 1e-6
     multiples = [n / s for n, s in zip(numbers, sizes, strict=True)]
@@ -160,7 +168,7 @@ def _grown(g: Graph, batch: Operand, sizes: tuple[int, int], stored: Stored, els
         return None
     axes = [d for d in range(array.ndim) if array.shape[d] != elsewhere.shape[d]]
     factor = _factor((array.shape[axes[0]], elsewhere.shape[axes[0]]), sizes) if len(axes) == 1 else None
-    if factor is None or factor.denominator != 1:
+    if factor is None or factor.parts != 1:
         return None
     axis = axes[0]
     first, second = (np.take(array, [i], axis) for i in (0, 1))
@@ -171,7 +179,7 @@ def _grown(g: Graph, batch: Operand, sizes: tuple[int, int], stored: Stored, els
         if not np.array_equal(found, rows):
             return None
     base = g.constant(first, stored.dtype)
-    count = batch * factor.numerator
+    count = batch * factor.times
     if not step.any():
         extents = [count if d == axis else g.integers([s]) for d, s in enumerate(array.shape)]
         return g.node("Expand", base, extents[0] if len(extents) == 1 else g.node("Concat", *extents, axis=0))

@@ -166,9 +166,10 @@ class Graph:
 
     def compute(self, op: Op, operands: Sequence[Operand]) -> tuple[Operand, ...] | None:
         """The outputs of an op on constants, as constants; None where they are not known or better left to be computed."""
-        if isinstance(op, (Constant, Number)):
-            kind = {"weak_bool": np.bool_, "weak_int": np.int64, "weak_float": np.float64}.get(op.dtype)
-            return (Operand(self, Type(op.dtype, ()), known=np.asarray(op.value, kind or stored_class(op.dtype))),)
+        if isinstance(op, (Constant, Number)) and op.dtype in WEAK:
+            return (
+                self.constant(op.value, op.dtype),
+            )  # kept as a number of Python's, which gets its dtype where it is used
         # What is only repeated stays small, and what is drawn must not become a constant.
         drawn = type(op).__module__ == random.__name__
         if drawn or isinstance(op, (Broadcast, Fill)) or any(x.known is None for x in operands):

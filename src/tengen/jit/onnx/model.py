@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +25,8 @@ def to_model(graph: Graph, inputs: Mapping[str, Dims], outputs: Mapping[str, Dim
 
     Raises ImportError where the package onnx is missing, ExportError for more weights than one file can hold.
     """
+    import json
+
     try:
         import onnx
     except ImportError:
