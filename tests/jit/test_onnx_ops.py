@@ -474,5 +474,5 @@ def test_without_the_package_onnx(monkeypatch, tmp_path):
 
 def test_more_weights_than_a_file_holds(monkeypatch):
     monkeypatch.setattr("tengen.jit.onnx.model.MOST", 8)
-    with pytest.raises(ExportError, match="the weights have .* GiB, and one ONNX file holds less than 2"):
+    with pytest.raises(ExportError, match=r"the weights have .* GiB, and one ONNX file holds less than 2"):
         export(frozen(lambda x, w: x + w, [f(3)], [f(3)]), io.BytesIO())
