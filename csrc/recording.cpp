@@ -113,6 +113,12 @@ void Recording::end() {
     forget();
 }
 
+void Recording::drop() {
+    restore();
+    complete_ = true;
+    forget();
+}
+
 void Recording::abandon() {
     try {
         flush();
@@ -395,6 +401,7 @@ void bind_recording(nb::module_& module) {
         .def("begin", &Recording::begin, nb::arg("tensors"),
              "Start a call with these tensors: until end() the operations of this thread belong to it.")
         .def("end", &Recording::end, "Run what is pending and end the call, which must have had all operations.")
+        .def("drop", &Recording::drop, "End the call without running what is pending.")
         .def("abandon", &Recording::abandon, "Run what is pending and end a call that has failed.")
         .def("pause", &Recording::pause, "Run what is pending; operations run at once until resume().")
         .def("resume", &Recording::resume, "Operations belong to the call again.")

@@ -36,6 +36,8 @@ class Recording {
     void resume();
     // Runs what is pending. After the first call that ends, calls must have just its operations.
     void end();
+    // The same without running anything: tensors get back what they had.
+    void drop();
     // The call has failed: runs what is pending, so that tensors hold what they would without tracing.
     void abandon();
 

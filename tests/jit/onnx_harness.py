@@ -21,14 +21,23 @@ def model_of(function, other=None) -> bytes:
     """An exported model that is sound by the specification, the types and shapes of its values included."""
     file = io.BytesIO()
     export(function, file, other)
+    return sound(file)
+
+
+def sound(file: io.BytesIO) -> bytes:
+    """The model in a file, checked as a whole."""
     onnx.checker.check_model(onnx.load_from_string(file.getvalue()), full_check=True)
     return file.getvalue()
 
 
 def session(function, other=None) -> onnxruntime.InferenceSession:
+    return session_of(model_of(function, other))
+
+
+def session_of(model: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model_of(function, other), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def assert_same(found: Sequence[np.ndarray], want: Sequence[np.ndarray], factor: float = 1.0) -> None:

@@ -9,15 +9,12 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from frozen_functions import recorded
-from onnx_harness import assert_same, draw, model_of, session
+from onnx_harness import assert_same, draw, session_of, sound
 
 import tengen.functional as F
 import tengen.module as M
 from tengen import Tensor
-from tengen.compiler.program import Type
-from tengen.jit import load
-from tengen.jit.program_file import save_program
+from tengen.jit import load, trace
 
 
 class Residual(M.Module):
@@ -142,27 +139,39 @@ def network_of(name: str) -> M.Module:
     return network
 
 
-def at_batch(name: str, network: M.Module, batch: int):
-    return recorded(network, Type("float32", (batch, *NETWORKS[name][1])))
+def traced(name: str, network: M.Module, batch: int) -> trace:
+    """The network traced and called once."""
+    function = trace(network, without_host=True, capture_as_const=True)
+    function(Tensor(draw((batch, *NETWORKS[name][1]))))
+    return function
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_onnx(name):
-    network = network_of(name)
-    functions = [at_batch(name, network, batch) for batch in (2, 3)]
-    run = session(*functions)
+    network, file = network_of(name), io.BytesIO()
+    traced(name, network, 2).dump(file, arg_names=["x"], output_names=["y"], dump_format="ONNX", dynamic_batch=True)
+    run = session_of(sound(file))
     for batch in (1, 2, 5):
         x = draw((batch, *NETWORKS[name][1]))
-        assert_same(run.run(None, {"x0": x}), [network(Tensor(x)).numpy()], factor=4)
-    model = onnx.load_from_string(model_of(*functions))
+        assert_same(run.run(["y"], {"x": x}), [network(Tensor(x)).numpy()], factor=4)
+    model = onnx.load_from_string(file.getvalue())
     assert set(Counter(node.op_type for node in model.graph.node)) == NETWORKS[name][2]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_file(name):
+def test_file(name, tmp_path):
+    network, path = network_of(name), tmp_path / "network.tg"
+    traced(name, network, 2).dump(path, arg_names=["x"], user_info={"name": name})
+    x = Tensor(draw((2, *NETWORKS[name][1]), seed=5))
+    loaded = load(path)
+    np.testing.assert_allclose(loaded(x=x).numpy(), network(x).numpy(), rtol=1e-5, atol=1e-6)
+    assert loaded.metadata == {"user_info": {"name": name}}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_without_host(name):
     network = network_of(name)
-    file = io.BytesIO()
-    save_program(file, at_batch(name, network, 2))
-    file.seek(0)
-    x = Tensor(draw((2, *NETWORKS[name][1])))
-    np.testing.assert_allclose(load(file)(x).numpy(), network(x).numpy(), rtol=1e-5, atol=1e-6)
+    function = traced(name, network, 3)
+    for seed in (1, 2):
+        x = Tensor(draw((3, *NETWORKS[name][1]), seed=seed))
+        np.testing.assert_allclose(function(x).numpy(), network(x).numpy(), rtol=1e-5, atol=1e-6)

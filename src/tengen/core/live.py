@@ -37,6 +37,13 @@ def live(read: Callable[[], Numbers]) -> Numbers:
     return tuple(tagged)
 
 
+def plain(number: float) -> float:
+    """The number alone."""
+    if source_of(number) is None:
+        return number
+    return float(number) if isinstance(number, float) else int(number)
+
+
 def source_of(number: float) -> tuple[Callable[[], Numbers], int] | None:
     """How to read a number again: the function, and which of its numbers it is; None for one that stays."""
     return getattr(number, "source", None)

@@ -2,7 +2,8 @@
 
 from .errors import TraceError
 from .loaded import Loaded, load
-from .trace import exclude_from_trace, fuse, partial_trace, trace
+from .scopes import exclude_from_trace, fuse, partial_trace
+from .trace import trace
 
 __all__ = [
     "Loaded",

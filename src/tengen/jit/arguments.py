@@ -27,16 +27,16 @@ def flatten(tree: Any, leaves: list[Tensor]) -> Hashable:
     return type(tree), tree
 
 
-def rebuild(tree: Any, tensors: Callable[[Tensor], Any]) -> Any:
-    """`tree` with each of its tensors replaced by what `tensors` says."""
-    if isinstance(tree, Tensor):
-        return tensors(tree)
+def rebuild(tree: Any, replace: Callable[[Any], Any], leaf: type = Tensor) -> Any:
+    """`tree` with each `leaf` in it replaced by what `replace` says."""
+    if isinstance(tree, leaf):
+        return replace(tree)
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(rebuild(x, tensors) for x in tree))
+        return type(tree)(*(rebuild(x, replace, leaf) for x in tree))
     if isinstance(tree, (tuple, list)):
-        return type(tree)(rebuild(x, tensors) for x in tree)
+        return type(tree)(rebuild(x, replace, leaf) for x in tree)
     if isinstance(tree, dict):
-        return {k: rebuild(x, tensors) for k, x in tree.items()}
+        return {k: rebuild(x, replace, leaf) for k, x in tree.items()}
     return tree
 
 

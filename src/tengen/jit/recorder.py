@@ -63,24 +63,27 @@ class Recorder:
     """The operations of one call of a traced function, and what it took from outside.
 
     title: what the Programs are called. without_host: later calls run without Python, so numbers become constants and no value
-    of the function may be read.
+    of the function may be read. capture: keep what came from outside as it is in this call.
     """
 
-    def __init__(self, title: str, without_host: bool):
-        self.title, self.without_host = title, without_host
+    def __init__(self, title: str, without_host: bool, capture: bool = False):
+        self.title, self.without_host, self.capture = title, without_host, capture
         self.recording = _rt.Recording(self)
         self.complete = False
         self._restart()
 
-    def run(self, tensors: Sequence[Tensor], function: Callable[[], Result]) -> Result:
-        """`function()`, whose operations belong to the recording; `tensors` get the first slots.
+    def run(self, tensors: Sequence[Tensor], function: Callable[[], Result], execute: bool = True) -> Result:
+        """`function()`, whose operations belong to the recording; `tensors` get the first slots. execute: run them.
 
         If it raises, what it has done until then happens as it would without trace.
         """
         self.recording.begin(tensors)
         try:
             result = function()
-            self.recording.end()
+            if execute:
+                self.recording.end()
+            else:
+                self.recording.drop()
         except BaseException:
             with suppress(Exception):  # the first error counts; tensors keep the values they had if this one fails too
                 self.recording.abandon()
@@ -98,7 +101,7 @@ class Recorder:
         self.number_types: list[Type] = []
         # Handles that got another value, and the slot of the one before.
         self.changes: list[tuple[ref[Tensor], int]] = []
-        # Only without host: slots of what came from outside with its handles, those that were gradients of tensors with these,
+        # Only without host or to capture: slots of what came from outside with its handles, those that were gradients of tensors with these,
         # tensors whose grad was read (and whether there was none), and tensors that got a grad or lost theirs, both by id.
         self.externals: dict[int, Tensor | None] = {}
         self.grad_of: dict[int, Tensor] = {}
@@ -122,8 +125,8 @@ class Recorder:
     def external(self, slot: int, desc: _rt.Descriptor, handle: Tensor | None) -> None:
         assert slot == len(self.types)
         self.types.append(type_of(desc))
-        if self.without_host:
-            self.externals[slot] = handle
+        if self.without_host or self.capture:
+            self.externals[slot] = handle._detach() if self.capture and handle is not None else handle
             owner = next((h for h in self.externals.values() if h is not None and h.grad is handle), None)
             if owner is not None and handle is not None:
                 self.grad_of[slot] = owner

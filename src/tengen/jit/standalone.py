@@ -10,6 +10,7 @@ from ..core import Tensor
 from ..core.live import Numbers, source_of
 from .arguments import rebuild, tensors_of
 from .recorder import Recorder
+from .traced import Traced
 
 
 class Source(NamedTuple):
@@ -32,6 +33,7 @@ class Effects(NamedTuple):
 
     result: Any
     returned: list[Source]
+    returned_slots: list[int]
     written: list[tuple[Source, int]]
     grads: list[tuple[Tensor, Source]]
     guards: list[tuple[Tensor, bool]]
@@ -63,6 +65,7 @@ def effects(recorder: Recorder, arguments: Sequence[Tensor], result: Any) -> Eff
     return Effects(
         result,
         [source(t, True) for t in returned],
+        [slot(t) for t in returned],
         [(source(h, False), slot(h)) for h in kept],
         grads,
         list(recorder.read_grads.values()),
@@ -75,8 +78,9 @@ class Standalone:
     def __init__(self, recorder: Recorder, arguments: int, found: Effects):
         """After the call has run. arguments: the number of tensors among its arguments, which have the first slots."""
         assert len(recorder.segments) <= 1, "reading values and pausing are refused"
-        segment = recorder.segments[0] if recorder.segments else None
-        self.op, self.donate = (segment.op, segment.donate) if segment else (None, 0)
+        segment = recorder.segments[0] if recorder.segments else None  # None: nothing is computed
+        self.op: Traced | None = segment.op if segment else None
+        self.donate = segment.donate if segment else 0
         inputs, outputs = (segment.inputs, segment.outputs) if segment else ((), ())
         self.recorder = recorder
         self.place = {slot: i for i, slot in enumerate(outputs)}

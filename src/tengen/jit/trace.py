@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from .. import _rt
 from ..core import Tensor
+from ..core.ops.shape import Fill
 from .arguments import flatten, rebuild
+from .dump import dump
 from .explain import Explanation, reports
 from .recorder import Recorder
 from .standalone import Effects, Standalone, effects
@@ -20,15 +22,38 @@ MOST_VARIANTS = 32
 """Recordings that are kept for one set of argument types, where a function without host depends on what else it finds."""
 
 
-class Known:
-    """What is known of the calls with one set of argument types."""
+class Recorded:
+    """One recording of the function, and what its call left behind."""
 
-    def __init__(self, arguments: Any, tensors: Sequence[Tensor], title: str, without_host: bool):
-        self.arguments = arguments  # of the first call; what is told apart by identity must live on
+    def __init__(self, recorder: Recorder, tensors: Sequence[Tensor], call: Callable[[], Any], execute: bool = True):
+        self.recorder, self.arguments = recorder, len(tensors)
+        self.effects: Effects
+
+        def watched() -> Any:
+            result = call()
+            self.effects = effects(recorder, tensors, result)
+            return result
+
+        self.result = recorder.run(tensors, watched, execute)
+
+
+class Kind:
+    """Calls with one set of argument types."""
+
+    def __init__(self, args: Any, kwargs: Any, tensors: Sequence[Tensor]):
+        # Arguments that are told apart by identity must live on, tensors need not.
+        self.args, self.kwargs = rebuild((args, kwargs), lambda x: Placeholder(x.desc))
         self.types = [f"{x.desc.dtype}{list(x.shape)}" for x in tensors]
-        self.recorder = Recorder(title, without_host)
+        self.first: Recorded | None = None
         self.standalone: list[Standalone] = []
         self.calls, self.seconds = 0, 0.0
+
+
+class Placeholder:
+    """Stands for a tensor among arguments."""
+
+    def __init__(self, desc: _rt.Descriptor):
+        self.desc = desc
 
 
 class trace:
@@ -44,8 +69,9 @@ class trace:
         without_host: later calls do not run the Python function at all. What it computes with Python stays as it was in the first
             call, but for settings of optimizers, such as the learning rate, and random numbers. By default the function runs at each
             call, without computing: its operations must be those of the first, or TraceError says where they differ.
-        capture_as_const: tensors that the function takes from outside keep the value of the first call, and become part of a dump.
-        record_only: the calls only record, for `dump`.
+        capture_as_const: tensors that the function takes from outside become a part of `dump`; without host they keep the values
+            of the first call.
+        record_only: calls only record, for `dump`; their results have no values.
         symbolic, imperative, profiling, opt_level, graph_opt_config, symbolic_shape: taken for the sake of programs that give them;
             every trace is compiled as a whole and specialised on shapes.
 
@@ -82,8 +108,11 @@ class trace:
         if not callable(function):
             raise TypeError(f"trace takes a function, got {type(function).__name__}")
         self.function = function
-        self.symbolic, self.without_host, self.capture_as_const = symbolic, without_host, capture_as_const
-        self._known: dict[Any, Known] = {}
+        self.symbolic, self.without_host = symbolic, without_host
+        self.capture_as_const, self.record_only = capture_as_const, record_only
+        self._title = getattr(function, "__name__", type(function).__name__)
+        self._kinds: dict[Any, Kind] = {}
+        self._last: Kind | None = None
         update_wrapper(self, function)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -94,26 +123,36 @@ class trace:
             return self.function(*args, **kwargs)
         tensors: list[Tensor] = []
         key = flatten((args, kwargs), tensors)
-        known = self._known.get(key)
-        if known is None:
-            others = rebuild((args, kwargs), lambda _: None)
-            known = self._known[key] = Known(others, tensors, self.__name__, self.without_host)
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = Kind(args, kwargs, tensors)
         start = perf_counter()
-        result = self._run(known, tensors, partial(self.function, *args, **kwargs))
-        known.calls, known.seconds = known.calls + 1, perf_counter() - start
+        result = self._run(kind, tensors, partial(self.function, *args, **kwargs))
+        kind.calls, kind.seconds = kind.calls + 1, perf_counter() - start
+        self._last = kind
         return result
 
-    def _run(self, known: Known, tensors: Sequence[Tensor], call: Callable[[], Any]) -> Any:
+    def _run(self, kind: Kind, tensors: Sequence[Tensor], call: Callable[[], Any]) -> Any:
+        if self.record_only or (kind.first is None and not self.without_host):
+            kind.first = Recorded(self._recorder(), tensors, call, not self.record_only)
+            return kind.first.result
         if not self.without_host:
-            return known.recorder.run(tensors, call)
-        for standalone in known.standalone:
+            assert kind.first is not None
+            return kind.first.recorder.run(tensors, call)
+        for standalone in kind.standalone:
             if standalone.fits():
                 try:
                     return standalone(tensors)
                 except StaleTrace:
-                    known.standalone.remove(standalone)
+                    kind.standalone.remove(standalone)
                     break
-        return self._record(known, tensors, call)
+        made = kind.first = Recorded(self._recorder(), tensors, call)
+        del kind.standalone[MOST_VARIANTS - 1 :]
+        kind.standalone.insert(0, Standalone(made.recorder, made.arguments, made.effects))
+        return made.result
+
+    def _recorder(self) -> Recorder:
+        return Recorder(self._title, self.without_host or self.record_only, self.capture_as_const)
 
     def explain(self) -> Explanation:
         """The Plans that there are, why each was made, its kernels, launches, memory and time; prints as text.
@@ -127,70 +166,65 @@ class trace:
         1
         """
         found = []
-        for number, known in enumerate(self._known.values()):
+        for number, kind in enumerate(self._kinds.values()):
             first = "the first call" if not number else "arguments of other types than before"
-            plans = [] if self.without_host else reports(known.recorder, first)
-            for age, standalone in enumerate(reversed(known.standalone)):
-                again = "a tensor or a gradient from outside was not what it had been"
-                plans += reports(standalone.recorder, again if age else first)
-            found.append((f"({', '.join(known.types)})", known.calls, known.seconds, plans))
-        return Explanation(self.__name__, found)
+            again = "a tensor or a gradient from outside was not what it had been"
+            made = [s.recorder for s in reversed(kind.standalone)] or ([kind.first.recorder] if kind.first else [])
+            plans = [p for age, recorder in enumerate(made) for p in reports(recorder, again if age else first)]
+            found.append((f"({', '.join(kind.types)})", kind.calls, kind.seconds, plans))
+        return Explanation(self._title, found)
 
-    def _record(self, known: Known, tensors: Sequence[Tensor], call: Callable[[], Any]) -> Any:
-        """The first call of a function without host."""
-        recorder = Recorder(self.__name__, without_host=True)
+    def dump(
+        self,
+        file: str | os.PathLike[str] | BinaryIO,
+        *,
+        arg_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+        user_info: Any = None,
+        dump_format: str | None = None,
+        dynamic_batch: bool = False,
+        **options: Any,
+    ) -> None:
+        """Write the function as it was last recorded, with the tensors that it takes from outside, as one file.
 
-        def watched() -> tuple[Any, Effects]:
-            result = call()
-            return result, effects(recorder, tensors, result)
+        Args:
+            file: a path, or a binary file object.
+            arg_names, output_names: of the tensors among arguments and in the result, in order; by default arg_0 … and output_0 ….
+            user_info: what to keep with it, of the kinds that JSON has.
+            dump_format: "tengen" (the default; `jit.load` reads it, docs/dump_format.md describes it) or "ONNX".
+            dynamic_batch: ONNX only: the model takes any batch size (the first dim of all arguments). The function is recorded
+                once more for that, with another batch size.
+            options: others that the reference has are taken and have no effect.
 
-        result, found = recorder.run(tensors, watched)
-        del known.standalone[MOST_VARIANTS - 1 :]
-        known.standalone.insert(0, Standalone(recorder, len(tensors), found))
-        return result
+        Raises TraceError if there is no recording, or none with capture_as_const=True, or if the function changes tensors;
+        ExportError for what ONNX does not have.
 
+        >>> import io
+        >>> @trace(without_host=True, capture_as_const=True)
+        ... def double(x):
+        ...     return x + x
+        >>> y = double(tengen.tensor([1.0, 2.0]))
+        >>> file = io.BytesIO()
+        >>> double.dump(file, arg_names=["x"])
+        >>> position = file.seek(0)
+        >>> tengen.jit.load(file)(x=tengen.tensor([3.0, 4.0])).tolist()
+        [6.0, 8.0]
+        """
+        recorded = self._last.first if self._last is not None else None
+        other = self._at_another_batch() if dynamic_batch and recorded is not None else None
+        dump(self._title, recorded, other, file, arg_names, output_names, user_info, dump_format)
 
-@contextmanager
-def exclude_from_trace() -> Iterator[None]:
-    """Run what stands inside at once and not as a part of the traced function around it, such as operations that differ from call to
-    call. Outside of traced functions it does nothing.
+    def _at_another_batch(self) -> Recorded:
+        """The last kind of call recorded, but not run, with tensors of another batch size."""
+        assert self._last is not None
+        tensors: list[Tensor] = []
 
-    Raises TraceError where the trace is without host.
-    """
-    recording = _rt.recording()
-    if recording is None:
-        yield
-        return
-    recording.pause()
-    try:
-        yield
-    finally:
-        recording.resume()
+        def zeros(place: Placeholder) -> Tensor:
+            desc = place.desc
+            shape = (desc.shape[0] + 1, *desc.shape[1:]) if desc.shape else ()
+            tensors.append(_rt.apply(Fill(shape, desc.dtype, desc.device), 0))
+            return tensors[-1]
 
-
-def partial_trace(
-    func: Callable[..., Any] | None = None, *, backend: str = "default", without_host: bool = True, **trace_options: Any
-) -> Any:
-    """Trace a part of a step, such as a network; see `trace`. Gradients flow through it.
-
-    backend: only "default" is there.
-    """
-    if backend != "default":
-        raise ValueError(f"partial_trace: there is only the backend 'default', not {backend!r}")
-    return trace(*[] if func is None else [func], without_host=without_host, **trace_options)
-
-
-def fuse(function: Callable[..., Any]) -> Any:
-    """Make a function of tensor maths one op: it becomes one kernel, or a few, and so does its gradient.
-
-    What the function computes is worked out once for each set of argument types, as by `trace(without_host=True)`.
-
-    >>> @fuse
-    ... def swish(x):
-    ...     return x * F.sigmoid(x)
-    >>> swish(tengen.tensor([0.0, 2.0])).numpy().round(3).tolist()
-    [0.0, 1.7619999647140503]
-
-    Raises TraceError if the function reads the value of a tensor.
-    """
-    return trace(function, without_host=True)
+        args, kwargs = rebuild((self._last.args, self._last.kwargs), zeros, Placeholder)
+        recorder = Recorder(self._title, without_host=True, capture=True)
+        return Recorded(recorder, tensors, partial(self.function, *args, **kwargs), execute=False)

@@ -1,0 +1,89 @@
+"""Recorded functions to files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ..compiler.program import Builder, Value
+from ..core.live import plain
+from . import onnx
+from .errors import TraceError
+from .frozen import Frozen, freeze
+from .program_file import save_program
+
+if TYPE_CHECKING:
+    from .trace import Recorded
+
+
+def dump(
+    title: str,
+    recorded: Recorded | None,
+    other_batch: Recorded | None,
+    file: str | os.PathLike[str] | BinaryIO,
+    arg_names: Sequence[str] | None,
+    output_names: Sequence[str] | None,
+    user_info: Any,
+    dump_format: str | None,
+) -> None:
+    """Write a recording; see `trace.dump`."""
+    if recorded is None:
+        raise TraceError(
+            f"{title} has not been called, so there is nothing to dump: call it once with tensors of the right shapes"
+        )
+    if dump_format not in (None, "tengen", "ONNX"):
+        raise ValueError(f"dump: dump_format is 'tengen' or 'ONNX', got {dump_format!r}")
+    metadata = {} if user_info is None else {"user_info": user_info}
+    function, *others = (
+        frozen(title, r, arg_names, output_names, metadata) for r in (recorded, other_batch) if r is not None
+    )
+    if dump_format == "ONNX":
+        onnx.export(function, file, *others)
+    elif others:
+        raise ValueError("dump: only ONNX models take any batch size; leave dynamic_batch out")
+    else:
+        save_program(file, function)
+
+
+def frozen(
+    title: str,
+    recorded: Recorded,
+    arg_names: Sequence[str] | None,
+    output_names: Sequence[str] | None,
+    metadata: dict[str, Any],
+) -> Frozen:
+    """A recording as a Program of the ops that the function applied, with the tensors from outside as constants."""
+    recorder, returned = recorded.recorder, recorded.effects.returned_slots
+    if not recorder.capture:
+        raise TraceError(
+            f"{title} must be traced with capture_as_const=True to be dumped: its parameters go into the file"
+        )
+    if recorder.changes:
+        raise TraceError(
+            f"{title} changes tensors, which a file cannot say; dump a function of inference, of a network in eval()"
+        )
+    if not returned or min(returned) < 0:
+        raise TraceError(f"{title} must return tensors that it has computed or was given, to be dumped")
+    builder = Builder(keep_composites=True)
+    values = {slot: builder.input(recorder.types[slot]) for slot in range(recorded.arguments)}
+    constants: dict[Value, Any] = {}
+
+    def value(index: int) -> Value:
+        if index < 0:
+            return builder.constant(plain(recorder.numbers[~index]))
+        if index not in values:
+            values[index] = builder.input(recorder.types[index])
+            constants[values[index]] = recorder.externals[index]
+        return values[index]
+
+    for entry in recorder.entries:
+        outputs = builder.record(entry.op, [value(i) for i in entry.inputs])
+        values.update(enumerate(outputs, entry.first))
+    program = builder.finish(value(slot) for slot in returned)
+    arguments = _names("arg", arg_names, recorded.arguments)
+    return freeze(program, arguments, _names("output", output_names, len(returned)), constants, metadata)
+
+
+def _names(kind: str, given: Sequence[str] | None, count: int) -> Sequence[str]:
+    return [f"{kind}_{i}" for i in range(count)] if given is None else given
