@@ -69,7 +69,12 @@ class Memory:
         return AccessNumbers(strides, limits, self.indirect)
 
     def _steps(self, unit: Sequence[int | None]) -> tuple[str, ...]:
-        return tuple("0" if s == 0 else "1" if s == 1 and d in unit else "n" for d, s in enumerate(self.strides))
+        def step(d: int, stride: int) -> str:
+            if stride == 2 and d == unit[0]:
+                return "2"
+            return "0" if stride == 0 else "1" if stride == 1 and d in unit else "n"
+
+        return tuple(step(d, s) for d, s in enumerate(self.strides))
 
     @property
     def pointer(self) -> int:

@@ -40,7 +40,7 @@ def random_layout(
     random: np.random.Generator, extents: tuple[int, ...], dims: list[int], gaps: bool
 ) -> tuple[tuple[int, ...], int, int]:
     """Strides, origin and size of memory that is moved over along `dims`, in any order and direction."""
-    strides, origin, step = [0] * len(extents), 0, 1
+    strides, origin, step = [0] * len(extents), 0, 1 + int(gaps and random.random() < 0.3)
     order = list(random.permutation(dims)) if random.random() < 0.5 else list(reversed(dims))
     for d in order:
         strides[d] = step

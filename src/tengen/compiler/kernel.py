@@ -37,7 +37,7 @@ class Bound(NamedTuple):
 class Access(NamedTuple):
     """How one buffer is addressed.
 
-    dtype: the storage dtype. steps: for each loop dim "0" (does not move), "1" (unit stride) or "n" (a run-time stride, any sign).
+    dtype: the storage dtype. steps: for each loop dim "0" (does not move), "1" (unit stride), "2" (of the lane dim alone) or "n" (a run-time stride, any sign).
     bounds: where any fails, a load gives `fill` and a store does nothing; memory is not touched.
     indirect: how many index values a `gather`/`scatter` supplies; each has a run-time stride and a run-time size (index i must lie in
     -size <= i < size; negative counts from the end; else the status word becomes 1 + the position of the index, a gather gives `fill`, a scatter
@@ -320,8 +320,10 @@ def why_not_cross(nest: Nest, cross: int) -> str | None:
 def _verify_access(nest: Nest, access: Access, where: str) -> None:
     if access.dtype not in STORAGE_DTYPES:
         raise ValueError(f"{where}: {access.dtype} is no storage dtype")
-    if len(access.steps) != nest.dims or any(step not in ("0", "1", "n") for step in access.steps):
-        raise ValueError(f"{where}: steps {access.steps} must be '0', '1' or 'n' for each of {nest.dims} dims")
+    if len(access.steps) != nest.dims or any(step not in ("0", "1", "2", "n") for step in access.steps):
+        raise ValueError(f"{where}: steps {access.steps} must be '0', '1', '2' or 'n' for each of {nest.dims} dims")
+    if any(step == "2" and d != nest.lane for d, step in enumerate(access.steps)):
+        raise ValueError(f"{where}: a step of '2' is for the lane dim")
     for bound in access.bounds:
         if any(not 0 <= d < nest.dims for d in bound.dims) or len(set(bound.dims)) != len(bound.dims):
             raise ValueError(f"{where}: a bound over dims {bound.dims}, but there are {nest.dims} dims")

@@ -13,6 +13,7 @@ from ..kernel import Access, AccessNumbers, Bound
 from ..view import View, row_major
 
 STRIDED_COST = 4.0  # a lane that jumps costs about four times one that runs on
+EVERY_SECOND_COST = 2.0  # one that takes every second element reads two vectors
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ class Loops:
     def _step(self, dim: int, stride: int) -> str:
         if stride == 0:
             return "0"
-        return "1" if stride == 1 and dim in (self.lane, self.cross) else "n"
+        if stride == 1 and dim in (self.lane, self.cross):
+            return "1"
+        return "2" if stride == 2 and dim == self.lane else "n"
 
 
 def arrange(
@@ -133,7 +136,7 @@ def _pick_lane(
         along = runs[i][-1] if runs[i] else None
         extent = max(extents[i], 1)
         strides = [v.strides[along] for v in views] if along is not None else []
-        per_vector = sum(1.0 if s in (0, 1) else STRIDED_COST for s in strides) + 1.0
+        per_vector = sum({0: 1.0, 1: 1.0, 2: EVERY_SECOND_COST}.get(s, STRIDED_COST) for s in strides) + 1.0
         wasted = -(-extent // lanes) * lanes / extent
         across = 1.0 + lanes / extent if i >= kept else 1.0  # a reduced lane ends in a sum across the vector
         return per_vector * wasted * across

@@ -19,7 +19,7 @@ from .host import Target
 from .storage import KINDS, decode, encode
 
 I32, PTR = ir.IntType(32), ir.PointerType()
-WIDEST = 64  # lanes
+WIDEST = 128  # lanes, of which every second may count
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class Scope:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an access goes at one scope. `jumps`: what to add to `offset` for each lane if they are not neighbours.
+    """Where an access goes at one scope. `jumps`: what to add to `offset` for each lane if they are not neighbours; apart: they are
+    every second one of twice as many neighbours.
 
     allowed: one condition for all lanes; mask: one for each. None: always.
     """
@@ -77,6 +78,7 @@ class Place:
     jumps: Vec | None
     allowed: Vec | None
     mask: Vec | None
+    apart: bool = False
 
 
 class Memory:
@@ -97,7 +99,7 @@ class Memory:
             if dim not in coefficients:
                 return start
             c = coefficients[dim]
-            step = index if isinstance(c, ir.Constant) else self.at.mul(index, c)
+            step = index if isinstance(c, ir.Constant) and c.constant == 1 else self.at.mul(index, c)
             return step if isinstance(start, ir.Constant) else self.at.add(start, step)
 
         offsets = tuple(advance(o, operand.strides) for o, operand in zip(scope.offsets, operands, strict=True))
@@ -112,9 +114,8 @@ class Memory:
         if (factor, lanes) not in self._multiples:
             with self.at.goto_entry_block():
                 counting = Vec(self.at, ir.Constant(llvm_type("i64", lanes), list(range(lanes))), "i64", lanes)
-                result = (
-                    counting if isinstance(factor, ir.Constant) else counting * splat(self.at, factor, "i64", lanes)
-                )
+                one = isinstance(factor, ir.Constant) and factor.constant == 1
+                result = counting if one else counting * splat(self.at, factor, "i64", lanes)
             self._multiples[factor, lanes] = result
         return self._multiples[factor, lanes]
 
@@ -127,7 +128,8 @@ class Memory:
         lanes = scope.width if varies else 1
         offset, conditions = scope.offsets[number], self._conditions(scope, operand, number, lanes)
         step = operand.access.steps[self.lane] if lanes > 1 else "1"
-        jumps = self.multiples(operand.strides[self.lane], lanes) if step == "n" else None
+        apart = step == "2" and not indices and BITS[operand.kind] in self.target.masked
+        jumps = None if apart or step in ("0", "1") else self.multiples(operand.strides[self.lane], lanes)
         if step == "0":
             jumps = Vec(self.at, constant(0, "i64", lanes), "i64", lanes)
         active = [*conditions, *([scope.mask] if scope.mask is not None and lanes > 1 else [])]
@@ -148,6 +150,7 @@ class Memory:
             jumps,
             _all(c for c in conditions if c.lanes == 1),
             _all(c for c in conditions if c.lanes > 1),
+            apart,
         )
 
     def _conditions(self, scope: Scope, operand: Operand, number: int, lanes: int) -> list[Vec]:
@@ -198,6 +201,11 @@ class Memory:
         if place.jumps is not None or (place.mask is not None and size * 8 not in self.target.masked):
             return self._raw_single(place)
         pointer = self._pointer(place, self._nothing)
+        if place.apart:
+            mask, zero = self._every_second(place), constant(0, kind, 2 * lanes)
+            args = [pointer, ir.Constant(I32, size), mask, zero]
+            both = self._masked("load", kind, 2 * lanes, zero.type, args).value
+            return Vec(self.at, self._shuffled(both, range(0, 2 * lanes, 2)), kind, lanes)
         if place.mask is None:
             return Vec(self.at, self.at.load(pointer, align=size, typ=llvm_type(kind, lanes)), kind, lanes)
         zero = constant(0, kind, lanes)
@@ -237,7 +245,11 @@ class Memory:
         if place.jumps is not None or (place.mask is not None and size * 8 not in self.target.masked):
             return self._write_single(place, raw)
         pointer = self._pointer(place, self._trash)
-        if place.mask is None:
+        if place.apart:
+            twice = self._shuffled(raw.value, [lane // 2 for lane in range(2 * lanes)])
+            args = [twice, pointer, ir.Constant(I32, size), self._every_second(place)]
+            self._masked("store", kind, 2 * lanes, ir.VoidType(), args)
+        elif place.mask is None:
             self.at.store(raw.value, pointer, align=size)
         else:
             self._masked(
@@ -253,6 +265,17 @@ class Memory:
             at = ir.Constant(I32, lane)
             pointer = self.at.inttoptr(self.at.extract_element(addresses.value, at), PTR)
             self.at.store(self.at.extract_element(raw.value, at), pointer, align=BITS[raw.kind] // 8)
+
+    def _every_second(self, place: Place) -> ir.Value:
+        """The mask of the even ones of twice as many lanes, as far as the place's mask goes."""
+        even = ir.Constant(llvm_type("bool", 2 * place.lanes), [lane % 2 == 0 for lane in range(2 * place.lanes)])
+        if place.mask is None:
+            return even
+        return self.at.and_(self._shuffled(place.mask.value, [lane // 2 for lane in range(2 * place.lanes)]), even)
+
+    def _shuffled(self, vector: ir.Value, lanes: Sequence[int]) -> ir.Value:
+        picked = ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes))
+        return self.at.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), picked)
 
     # -- addresses -----------------------------------------------------------------------------------------------------
 

@@ -128,7 +128,7 @@ class Structure:
         turned = [
             i
             for i, a in enumerate(self.nest.accesses)
-            if a.steps[cross] == "1" and a.steps[lane] == "n" and not is_number(a)
+            if a.steps[cross] == "1" and a.steps[lane] in ("2", "n") and not is_number(a)
         ]
         return frozenset(turned)
 
@@ -152,7 +152,7 @@ class Structure:
         for i, instr in enumerate(nest.code):
             if instr.op != "scatter":
                 continue
-            apart = nest.accesses[access_number(instr)].steps[nest.lane] == "1"
+            apart = nest.accesses[access_number(instr)].steps[nest.lane] in ("1", "2")
             if not apart or any(nest.lane in self.varies[a] for a in instr.args[1:]):
                 return True
             # Then all lanes write for one place of the reduced dims before the next, which only additions do not mind.
@@ -187,7 +187,7 @@ class Structure:
     def tail_width(self, target: Target) -> int:
         """Lanes of the loop over what is left: a register under a mask where the target has masked loads, or one."""
         lane = self.nest.lane
-        moving = [a for a in self.nest.accesses if a.steps[lane] == "1" and not is_number(a)]
+        moving = [a for a in self.nest.accesses if a.steps[lane] in ("1", "2") and not is_number(a)]
         maskable = target.masked and all(bits_in_memory(a) in target.masked for a in moving)
         return target.lanes if maskable and not self.one_by_one else 1
 
