@@ -17,6 +17,8 @@ LEAST_GAIN = 1.5
 """How much better vectors must be filled than by channels; the rest is the price of the planes."""
 LEAST_REUSE = 64
 """Multiply-adds with each element of the image, at least, as it may have to be copied."""
+MAX_CUTS = 12
+"""Parts of rows, at most; beyond, zeros above and below the image take their place."""
 LEAST_DEPTH = 16
 """Steps of k, at least: each row of pixels is a launch tile of its own."""
 
@@ -38,7 +40,9 @@ def slide(
     height, width = lines
     if not suits(c_out, lines, unit.lanes_of(storage.out), c_in * prod(weights[2:])):
         return None
-    margins = height.margins, width.margins
+    cuts = height.cuts()
+    apart = len(cuts) <= MAX_CUTS and all(cut.taps for cut in cuts)  # rows at the border are parts of their own
+    margins = (0, 0) if apart else height.margins, width.margins
     height, width = height.within(*margins[0]), width.within(*margins[1])
     image = planes((n, c_in, lines[0].size, lines[1].size), margins)
     b_n, b_c, b_h, _ = contiguous(image.shape)
@@ -47,20 +51,23 @@ def slide(
     shape = (n, c_out, height.rows, width.rows)
     c_n, c_c, c_h, _ = contiguous(shape)
     tile = choose(c_out, width.rows, unit.lanes_of(storage.out), unit.registers)
-    nest = Nest(
-        batch=(Loop(n, b=b_n, c=c_n), Loop(height.rows, b=height.row_step * b_h, c=c_h)),
-        rows=(Loop(c_out, a=row, c=c_c),),
-        columns=width.rows,
-        k=(
-            Loop(c_in, depth, b_c),
-            Loop(height.taps, w_h, height.tap_step * b_h),
-            Loop(width.taps, 1, width.tap_step),
-        ),
-        b_panel=tile.panel,
-        offsets=(0, height.base * b_h + width.base, 0),
-        bias_rows=True,
-    )
-    launches, workspace = plan([nest], tile, storage._replace(a=storage.b, b=storage.a), False, prod(shape))
+    parts = [
+        Nest(
+            batch=(Loop(n, b=b_n, c=c_n), Loop(cut.rows, b=height.row_step * b_h, c=c_h)),
+            rows=(Loop(c_out, a=row, c=c_c),),
+            columns=width.rows,
+            k=(
+                Loop(c_in, depth, b_c),
+                Loop(cut.taps, w_h, height.tap_step * b_h),
+                Loop(width.taps, 1, width.tap_step),
+            ),
+            b_panel=tile.panel,
+            offsets=(cut.tap * w_h, height.position(cut.row, cut.tap) * b_h + width.base, cut.row * c_h),
+            bias_rows=True,
+        )
+        for cut in height.cuts()
+    ]
+    launches, workspace = plan(parts, tile, storage._replace(a=storage.b, b=storage.a), False, prod(shape))
     return exchanged(Contraction(_whole(weights), image, contiguous(shape), prod(shape), launches, workspace))
 
 
