@@ -221,6 +221,12 @@ class Emitter:
         element = self("load", dtype=compute, attr=self.operand(Operand(source, dtype, where)))
         self("store", element, dtype=compute, attr=self.operand(Operand(target, dtype, layout)))
 
+    def fill(self, dtype: str, target: int, layout: View) -> None:
+        """Append a store of zeros."""
+        compute = COMPUTE[dtype]
+        zero = self("const", dtype=compute, attr=0)
+        self("store", zero, dtype=compute, attr=self.operand(Operand(target, dtype, layout)))
+
     def copy_pairs(self, source: int, halves: Sequence[View], target: int, layout: View) -> None:
         """Append a copy of 16-bit elements into words of 32 bits: two views say where the low and the high halves lie."""
         loads = [self.operand(Operand(source, "uint16", view)) for view in halves]

@@ -32,8 +32,9 @@ def contract(steps: Steps, nodes: Sequence[Node]) -> None:
             buffers[name] = places[index]
         else:
             title = f"{op.name}: layout of {name}"
-            buffers[name] = _copy(steps, buffer, view, relayout, node.inputs[index].dtype, title)
-            if index == op.constant and buffer < len(steps.program.inputs):
+            kept = index == op.constant and buffer < len(steps.program.inputs)
+            buffers[name] = _copy(steps, buffer, view, relayout, node.inputs[index].dtype, title, kept)
+            if kept:
                 steps.layouts[buffers[name][0]] = buffer
     result = View(out.shape, plan.out_strides)
     steps.bytes.append(plan.out_size * ITEM_BYTES[out.dtype])
@@ -64,19 +65,49 @@ def _row_of(steps: Steps, value: Value) -> tuple[int, View]:
     return buffer, view
 
 
-def _copy(steps: Steps, source: int, view: View, relayout: Relayout, dtype: str, name: str) -> tuple[int, View]:
-    """A buffer with the elements of `source`, which lie like `view`, as `relayout` wants them."""
+def _copy(
+    steps: Steps, source: int, view: View, relayout: Relayout, dtype: str, name: str, kept: bool
+) -> tuple[int, View]:
+    """A buffer with the elements of `source`, which lie like `view`, as `relayout` wants them. kept: by one launch."""
     e = Emitter(steps.locate, relayout.shape)
     stored = dtype if relayout.pair is None else "int32"
     buffer, layout = steps.buffer(Type(stored, relayout.shape)), contiguous(relayout.shape)
     if relayout.pair is None:
-        e.copy(dtype, source, _seen(view, relayout), buffer, layout)
+        seen = _seen(view, relayout)
+        inside = None if kept else _inside(seen)
+        if inside is not None:  # zeros first: squares that are turned in registers have no edges
+            e.fill(stored, buffer, layout)
+            steps.launch(e, (), name, {buffer})
+            starts, extents = inside
+            part = [v.slice(starts, extents, [1] * len(starts)) for v in (seen._replace(edges=()), layout)]
+            e = Emitter(steps.locate, extents)
+            e.copy(dtype, source, part[0], buffer, part[1])
+        else:
+            e.copy(dtype, source, seen, buffer, layout)
     elif (words := _words(view, relayout)) is not None:
         e.copy(stored, source, words, buffer, layout)
     else:
         e.copy_pairs(source, [_seen(view, half) for half in relayout.halves], buffer, layout)
     steps.launch(e, (), name, {buffer}, skip_for=buffer)
     return buffer, layout
+
+
+def _inside(seen: View) -> tuple[list[int], list[int]] | None:
+    """(starts, extents) of the indices that no edge leaves out, where those are a box and the copy jumps along its last dim; else
+    None.
+    """
+    starts, extents = [0] * len(seen.shape), list(seen.shape)
+    if not seen.edges or seen.strides[-1] in (0, 1) or 1 not in seen.strides:
+        return None
+    for edge in seen.edges:
+        along = [d for d, c in enumerate(edge.coefficients) if c and seen.shape[d] > 1]
+        if len(along) != 1 or edge.coefficients[along[0]] != 1:
+            return None
+        d = along[0]
+        start = max(starts[d], -edge.offset)
+        stop = min(starts[d] + extents[d], edge.limit - edge.offset)
+        starts[d], extents[d] = start, max(0, stop - start)
+    return (starts, extents) if all(extents) else None
 
 
 def _seen(view: View, relayout: Relayout) -> View:

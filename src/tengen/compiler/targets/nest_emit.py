@@ -52,7 +52,9 @@ class NestEmitter(Flow):
     def _operand(self, number: int, access: Access) -> Operand:
         if access.dtype.startswith("param_"):
             return Operand(access, ir.Constant(ir.PointerType(), None), {}, (), (), self._next())
-        strides = {d: self._next() if step == "n" else i64(int(step)) for d, step in enumerate(access.steps) if step != "0"}
+        strides = {
+            d: self._next() if step == "n" else i64(int(step)) for d, step in enumerate(access.steps) if step != "0"
+        }
         ranges = []
         for bound in access.bounds:
             offset, limit = self._next(), self._next()
