@@ -4,7 +4,7 @@ one arena.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..program import Program, Value
@@ -108,17 +108,31 @@ def donations(
     the step that first writes the output, and that step reads it only at the element that it writes.
     """
     safe = {}
+    reads, writes = _by_buffer(step.reads for step in steps), _by_buffer(step.writes for step in steps)
     for i, (output, place) in enumerate(zip(program.outputs, places, strict=True)):
         if i >= len(program.inputs) or output.type != program.inputs[i].type:
             continue
         source, (buffer, view) = where[program.inputs[i]], place
         if buffer < len(program.inputs) or sum(b == buffer for b, _ in places) > 1:
             continue
+        written = writes.get(buffer, [])
         whole = view.offset == 0 and view.strides == source.view.strides
-        late = all(buffer not in (b for b, _ in step.writes) for step in steps[:commit])
-        if whole and late and _dense(view) and _elementwise(steps, source.buffer, buffer):
+        late = all(step >= commit for step, _ in written)
+        if whole and late and _dense(view) and _elementwise(reads.get(source.buffer, []), written):
             safe[buffer] = i
     return safe
+
+
+Used = list[tuple[int, View]]  # at which step, and how
+
+
+def _by_buffer(uses: Iterable[Sequence[tuple[int, View]]]) -> dict[int, Used]:
+    """Of each buffer the steps that use it."""
+    found: dict[int, Used] = {}
+    for number, step in enumerate(uses):
+        for buffer, view in step:
+            found.setdefault(buffer, []).append((number, view))
+    return found
 
 
 def _dense(view: View) -> bool:
@@ -131,16 +145,11 @@ def _dense(view: View) -> bool:
     return True
 
 
-def _elementwise(steps: Sequence[Uses], source: int, buffer: int) -> bool:
-    written = False
-    for step in steps:
-        reads = [v for b, v in step.reads if b == source]
-        writes = [v for b, v in step.writes if b == buffer]
-        if written and reads:
-            return False
-        if writes and any(
-            (r.strides, r.offset, r.edges) != (w.strides, w.offset, w.edges) for r in reads for w in writes
-        ):
-            return False
-        written = written or bool(writes)
+def _elementwise(reads: Used, writes: Used) -> bool:
+    """Whether no step reads after one that writes, and one that does both does it at the same elements."""
+    for step, write in writes:
+        for other, read in reads:
+            same = (read.strides, read.offset, read.edges) == (write.strides, write.offset, write.edges)
+            if other > step or (other == step and not same):
+                return False
     return True
