@@ -12,21 +12,14 @@ PAGES = [ROOT / "README.md", ROOT / "README.zh.md", *sorted((ROOT / "docs").rglo
 BLOCK = re.compile(r"^```python\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
 
-def blocks() -> list[pytest.param]:
-    found = []
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for match in BLOCK.finditer(text):
-            first = text.count("\n", 0, match.start(1))
-            # Line numbers in a traceback are those of the page.
-            found.append(pytest.param(page, "\n" * first + match[1], id=f"{page.name}:{first + 1}"))
-    return found
-
-
-@pytest.mark.parametrize(("page", "code"), blocks())
-def test_block_runs(page, code, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks_run(page, tmp_path, monkeypatch):
+    """One after the other: who reads a page has seen what stands above."""
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, str(page), "exec"), {"__name__": "__main__"})
+    text, names = page.read_text(encoding="utf-8"), {"__name__": "__main__"}
+    for match in BLOCK.finditer(text):
+        first = text.count("\n", 0, match.start(1))
+        exec(compile("\n" * first + match[1], str(page), "exec"), names)  # line numbers are those of the page
 
 
 def test_both_readmes_show_the_same_code():

@@ -37,7 +37,8 @@ class Bound(NamedTuple):
 class Access(NamedTuple):
     """How one buffer is addressed.
 
-    dtype: the storage dtype. steps: for each loop dim "0" (does not move), "1" (unit stride), "2" (of the lane dim alone) or "n" (a run-time stride, any sign).
+    dtype: the storage dtype. steps: for each loop dim "0" (does not move), "1" (unit stride), "2" (every second element, for the lane
+    dim alone) or "n" (a run-time stride, any sign).
     bounds: where any fails, a load gives `fill` and a store does nothing; memory is not touched.
     indirect: how many index values a `gather`/`scatter` supplies; each has a run-time stride and a run-time size (index i must lie in
     -size <= i < size; negative counts from the end; else the status word becomes 1 + the position of the index, a gather gives `fill`, a scatter
