@@ -6,12 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..compiler.program import Builder, Value
-from ..core.live import plain
 from . import onnx
 from .errors import TraceError
 from .frozen import Frozen, freeze
 from .program_file import save_program
+from .recorder import Section
 
 if TYPE_CHECKING:
     from .trace import Recorded
@@ -65,24 +64,15 @@ def frozen(
         )
     if not returned or min(returned) < 0:
         raise TraceError(f"{title} must return tensors that it has computed or was given, to be dumped")
-    builder = Builder(keep_composites=True)
-    values = {slot: builder.input(recorder.types[slot]) for slot in range(recorded.arguments)}
-    constants: dict[Value, Any] = {}
-
-    def value(index: int) -> Value:
-        if index < 0:
-            return builder.constant(plain(recorder.numbers[~index]))
-        if index not in values:
-            values[index] = builder.input(recorder.types[index])
-            constants[values[index]] = recorder.externals[index]
-        return values[index]
-
-    for entry in recorder.entries:
-        outputs = builder.record(entry.op, [value(i) for i in entry.inputs])
-        values.update(enumerate(outputs, entry.first))
-    program = builder.finish(value(slot) for slot in returned)
-    arguments = _names("arg", arg_names, recorded.arguments)
-    return freeze(program, arguments, _names("output", output_names, len(returned)), constants, metadata)
+    known = recorder.operations
+    section = Section(known, 0, keep_composites=True, fixed=True)
+    arguments = [section.value(slot) for slot in range(recorded.arguments)]
+    for entry in known.entries:
+        section.record(entry.op, entry.inputs, entry.first)
+    program = section.builder.finish(section.value(slot) for slot in returned)
+    constants = {v: recorder.externals[slot] for v, slot in section.inputs.items() if v not in arguments}
+    names = _names("arg", arg_names, len(arguments)), _names("output", output_names, len(returned))
+    return freeze(program, *names, constants, metadata)
 
 
 def _names(kind: str, given: Sequence[str] | None, count: int) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from weakref import ref
 
@@ -11,7 +12,7 @@ from .. import _rt
 from ..compiler.program import Builder, Op, Program, Type, Value
 from ..core import Tensor
 from ..core.build import device_of, type_of
-from ..core.live import source_of
+from ..core.live import Numbers, plain, source_of
 from .errors import TraceError, user_line
 from .traced import Traced
 
@@ -28,12 +29,42 @@ class Entry(NamedTuple):
     line: str
 
 
-class Section:
-    """A Program under construction, of operations in a row. Slots that came before are its inputs."""
+class Operations:
+    """What a call did, without the tensors to which it did it.
 
-    def __init__(self, recorder: Recorder, start: int):
-        self.recorder, self.start, self.stop = recorder, start, start
-        self.builder = Builder()
+    types: of slots. numbers: as they were, with their types; fixed: those that are the same at each call.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.types: list[Type] = []
+        self.numbers: list[float] = []
+        self.number_types: list[Type] = []
+        self.fixed: set[int] = set()
+
+    def section(self, start: int, stop: int, keep_composites: bool = False) -> Section:
+        """Operations start .. stop - 1."""
+        section = Section(self, start, keep_composites)
+        for entry in self.entries[start:stop]:
+            section.record(entry.op, entry.inputs, entry.first)
+        return section
+
+    def composed(self, start: int, stop: int, inputs: Sequence[int], outputs: Sequence[int]) -> Program:
+        """The same as a Program of the ops that the function applied, with these inputs and outputs."""
+        section = self.section(start, stop, keep_composites=True)
+        finished = section.builder.finish(section.values[slot] for slot in outputs)
+        return Program(tuple(section.value(i) for i in inputs), finished.nodes, finished.outputs)
+
+
+class Section:
+    """A Program under construction, of operations in a row. Slots that came before are its inputs.
+
+    fixed: all numbers are constants.
+    """
+
+    def __init__(self, operations: Operations, start: int, keep_composites: bool = False, fixed: bool = False):
+        self.operations, self.start, self.stop, self.fixed = operations, start, start, fixed
+        self.builder = Builder(keep_composites=keep_composites)
         self.values: dict[int, Value] = {}
         self.inputs: dict[Value, int] = {}
 
@@ -51,10 +82,10 @@ class Section:
         return self.values[index]
 
     def _enter(self, index: int) -> Value:
-        recorder = self.recorder
-        if index < 0 and recorder.is_constant(~index):
-            return self.builder.constant(recorder.numbers[~index])
-        value = self.builder.input(recorder.number_types[~index] if index < 0 else recorder.types[index])
+        known = self.operations
+        if index < 0 and (self.fixed or ~index in known.fixed):
+            return self.builder.constant(known.numbers[~index])
+        value = self.builder.input(known.number_types[~index] if index < 0 else known.types[index])
         self.inputs[value] = index
         return value
 
@@ -95,10 +126,9 @@ class Recorder:
 
     def _restart(self) -> None:
         """Forget everything: the next call is the first."""
-        self.entries: list[Entry] = []
-        self.types: list[Type] = []  # of slots
-        self.numbers: list[Any] = []
-        self.number_types: list[Type] = []
+        self.operations = Operations()
+        # What works out the numbers that are not the same at each call, without host.
+        self.live: dict[int, tuple[Callable[[], Numbers], int]] = {}
         # Handles that got another value, and the slot of the one before.
         self.changes: list[tuple[ref[Tensor], int]] = []
         # Only without host or to capture: slots of what came from outside with its handles, those that were gradients of tensors with these,
@@ -108,23 +138,24 @@ class Recorder:
         self.read_grads: dict[int, tuple[Tensor, bool]] = {}
         self.new_grads: dict[int, Tensor] = {}
         self.segments: list[Segment] = []
-        self._section = Section(self, 0)
+        self._section = Section(self.operations, 0)
         self._cause = ""
         self._causes: dict[int, str] = {}  # of the segments that start at these operations
-
-    def is_constant(self, number: int) -> bool:
-        """Whether a number stays what it was in the first call."""
-        return self.without_host and source_of(self.numbers[number]) is None
 
     # -- called by the Recording -----------------------------------------------------------------------------
 
     def number(self, index: int, desc: _rt.Descriptor, number: Any) -> None:
-        self.numbers.append(number)
-        self.number_types.append(type_of(desc))
+        self.operations.number_types.append(type_of(desc))
+        self.operations.numbers.append(plain(number))
+        source = source_of(number)
+        if self.without_host and source is not None:
+            self.live[index] = source
+        elif self.without_host:
+            self.operations.fixed.add(index)
 
     def external(self, slot: int, desc: _rt.Descriptor, handle: Tensor | None) -> None:
-        assert slot == len(self.types)
-        self.types.append(type_of(desc))
+        assert slot == len(self.operations.types)
+        self.operations.types.append(type_of(desc))
         if self.without_host or self.capture:
             self.externals[slot] = handle._detach() if self.capture and handle is not None else handle
             owner = next((h for h in self.externals.values() if h is not None and h.grad is handle), None)
@@ -163,11 +194,11 @@ class Recorder:
         self, op: Op, inputs: Sequence[int], descs: Sequence[_rt.Descriptor], targets: int
     ) -> list[_rt.Descriptor]:
         """Add an operation; the descriptors of its outputs. Raises what the op's shape rule raises."""
-        device = device_of(op, descs)
-        first = len(self.types)
+        device, known = device_of(op, descs), self.operations
+        first = len(known.types)
         outputs = self._section.record(op, inputs, first)
-        self.types += [v.type for v in outputs]
-        self.entries.append(Entry(op, tuple(inputs), first, len(outputs), user_line()))
+        known.types += [v.type for v in outputs]
+        known.entries.append(Entry(op, tuple(inputs), first, len(outputs), user_line()))
         return [_rt.Descriptor(v.dtype, v.shape, None, device) for v in outputs]
 
     def segment(self, start: int, stop: int, wanted: Sequence[int]) -> tuple[Op, list[int], list[int], int]:
@@ -176,17 +207,19 @@ class Recorder:
         """
         section, known = self._section, (self._section.start, self._section.stop) == (start, stop)
         if known:
-            self._section = Section(self, stop)
+            self._section = Section(self.operations, stop)
         else:
-            section = self._again(start, stop)
+            section = self.operations.section(start, stop)
         made = make_segment(self, section, wanted)
+        made.op.compose(partial(self.operations.composed, start, stop, made.inputs, made.outputs))
         cause = self._causes.setdefault(start, self._cause if start else "")
         self.segments.append(made._replace(cause=cause, operations=stop - start, repeats=not known))
         return made.op, list(made.inputs), list(made.outputs), made.donate
 
     def mismatch(self, index: int, op: Op | None) -> None:
         """Raise the TraceError of a call that differs at operation `index`."""
-        known = self.entries[index] if index < len(self.entries) else None
+        entries = self.operations.entries
+        known = entries[index] if index < len(entries) else None
         recorded = f"{known.op.name} of {known.line}" if known else "nothing more"
         if op is None:
             happened = f"ends after {index} operations"
@@ -198,12 +231,6 @@ class Recorder:
             f"a call of {self.title} {happened}, where the recording has {recorded}; a traced function must run the same "
             "operations at each call with arguments of the same shapes: make what differs an argument, or do not trace it"
         )
-
-    def _again(self, start: int, stop: int) -> Section:
-        section = Section(self, start)
-        for entry in self.entries[start:stop]:
-            section.record(entry.op, entry.inputs, entry.first)
-        return section
 
 
 class Segment(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .. import _rt
 from ..core import Tensor
-from ..core.live import Numbers, source_of
+from ..core.live import Numbers
 from .arguments import rebuild, tensors_of
 from .recorder import Recorder
 from .traced import Traced
@@ -93,9 +93,8 @@ class Standalone:
         ] = {}  # {read: [(operand, number of what it gives)]}
         for operand, index in enumerate(inputs):
             if index < 0:
-                known = source_of(recorder.numbers[~index])
-                assert known is not None, "numbers that stay are constants of the Program"
-                self.live.setdefault(known[0], []).append((operand, known[1]))
+                read, number = recorder.live[~index]
+                self.live.setdefault(read, []).append((operand, number))
             elif index < arguments:
                 self.arguments.append((operand, index))
             elif index in recorder.grad_of:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from ..compiler.program import Type, Value
+from ..compiler.program import Program, Type, Value, replay
 from ..core.recorded import Recorded
 
 
@@ -14,9 +14,13 @@ class StaleTrace(Exception):
 
 
 class Traced(Recorded):
-    """A recorded function. Its Program says what it does for one set of types only."""
+    """A recorded function. Its Program, of primitive ops, says what it does for one set of types only."""
 
     keeps_plans: ClassVar[bool] = True
+
+    def compose(self, make: Callable[[], Program]) -> None:
+        """Say how to make the same Program of the ops that the function applied: differentiation finds their own rules there."""
+        self.__dict__["_composed"] = make
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         self._check(types)
@@ -24,6 +28,9 @@ class Traced(Recorded):
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
         self._check([v.type for v in inputs])
+        builder = inputs[0].builder
+        if builder.keep_rules and "_composed" in self.__dict__:
+            return replay(self.__dict__["_composed"](), builder, inputs)
         return super().expand(*inputs)
 
     def _check(self, types: Sequence[Type]) -> None:
