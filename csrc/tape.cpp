@@ -403,6 +403,7 @@ void bind_tape(nb::module_& module) {
              "as it goes, unless retain. ready(number of a watched tensor, gradient) is called once a gradient is "
              "final.")
         .def("clear", &Tape::clear, "Forget everything.");
+    module.def("is_watching", any_active_tape, "Whether any tape is active.");
     module.def("record", record_function, nb::arg("inputs"), nb::arg("outputs"), nb::arg("function"),
                "Enter a computation whose gradient is function(*output gradients) -> gradients of the inputs.");
 }

@@ -84,3 +84,25 @@ def test_inside_of_a_trace_it_is_a_part_of_it():
 def test_reading_values_is_refused():
     with pytest.raises(TraceError, match="reads the value"):
         tengen.fuse(lambda x: x if x.sum() > 0 else -x)(Tensor([1.0]))
+
+
+@pytest.mark.parametrize("wrap", [tengen.fuse, tengen.jit.partial_trace])
+def test_products_are_not_computed_again_for_the_gradient(wrap, monkeypatch):
+    """Two layers: two products forward, and four for the gradients of both layers' inputs and weights."""
+    random = np.random.default_rng(2)
+    x, v, w = (random.standard_normal(shape) for shape in ((5, 8), (8, 6), (6, 3)))
+    network = wrap(lambda x, v, w: F.matmul(F.tanh(F.matmul(x, v)), w))
+    for _ in range(2):
+        given = [Tensor(a.astype(np.float32)) for a in (x, v, w)]
+        gm = GradManager().attach(given)
+        with gm:
+            y = network(*given)
+            gm.backward(y, F.ones_like(y))
+    hidden = np.tanh(x @ v)
+    back = (np.ones((5, 3)) @ w.T) * (1 - hidden**2)
+    for tensor, want in zip(given, (back @ v.T, x.T @ back, hidden.T @ np.ones((5, 3))), strict=True):
+        np.testing.assert_allclose(tensor.grad.numpy(), want, rtol=1e-4, atol=1e-5)
+    standalone = next(iter(network._kinds.values())).standalone[0]
+    kept = standalone.op_for_gradients.program.outputs
+    assert [v.shape for v in kept] == [(5, 3), (5, 6)], "the result, and the first product"
+    assert [v.shape for v in standalone.segment.op.program.outputs] == [(5, 3)]

@@ -17,7 +17,7 @@ What an op is to the compiler is said by the class it derives from, and these ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .interned import Interned
@@ -423,9 +423,15 @@ def build(op: Op, types: Sequence[Type]) -> Program:
     return builder.finish(builder.record(op, [builder.input(t) for t in types]))
 
 
-def replay(program: Program, builder: Builder, inputs: Sequence[Value]) -> tuple[Value, ...]:
-    """Record a Program's nodes again in another builder, on other inputs."""
-    values: dict[Value, Value] = dict(zip(program.inputs, inputs, strict=True))
+def replay(
+    program: Program, builder: Builder, inputs: Sequence[Value], known: Mapping[Value, Value] | None = None
+) -> tuple[Value, ...]:
+    """Record a Program's nodes again in another builder, on other inputs. known: what nodes take in place of some values."""
+    made: dict[Value, Value] = dict(zip(program.inputs, inputs, strict=True))
+    taken = {**(known or {}), **made}
     for node in program.nodes:
-        values.update(zip(node.outputs, builder.record(node.op, [values[v] for v in node.inputs]), strict=True))
-    return tuple(values[v] for v in program.outputs)
+        outputs = builder.record(node.op, [taken[v] for v in node.inputs])
+        for old, new in zip(node.outputs, outputs, strict=True):
+            made[old] = new
+            taken.setdefault(old, new)
+    return tuple(made[v] for v in program.outputs)

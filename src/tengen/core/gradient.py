@@ -71,7 +71,7 @@ def pull_back(
     if own_rule or not isinstance(op, Composite):
         found = op.grad(xs, ys, gs)
         return [fit(found[i], x) if x in wanted else None for i, x in enumerate(xs) if x in wanted]
-    made = builder.record(op, xs)
+    made = op.expand_on(xs, ys) if isinstance(op, Recorded) else builder.record(op, xs)
     kept = dict(zip(made, ys, strict=True))
     grads: dict[Value, Value | None] = {}
     for value, g in zip(made, gs, strict=True):
@@ -81,7 +81,11 @@ def pull_back(
     for node in nodes:
         if any(v in reached for v in node.inputs) and node.op.differentiable():
             reached.update(node.outputs)
+            reached.update(kept[v] for v in node.outputs if v in kept)
     for node in reversed(nodes):
+        for v in node.outputs:  # nodes after it may have used what was kept
+            if v in kept:
+                _accumulate(grads, v, grads.get(kept[v]))
         incoming = [grads.get(v) for v in node.outputs]
         if not any(g is not None for g in incoming) or not any(v in reached for v in node.inputs):
             continue

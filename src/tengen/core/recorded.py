@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..compiler.plan import Plan
-from ..compiler.program import Composite, Program, Type, Value, replay
+from ..compiler.program import Builder, Composite, Program, Type, Value, replay
 
 
 class Compiled(NamedTuple):
@@ -45,7 +45,17 @@ class Recorded(Composite):
         return super().infer(*types)
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
-        return replay(self.program, inputs[0].builder, inputs)
+        return replay(self.formula(inputs[0].builder), inputs[0].builder, inputs)
+
+    def expand_on(self, inputs: Sequence[Value], results: Sequence[Value]) -> Sequence[Value]:
+        """The same where the results are known: what is computed from one of them starts from that."""
+        builder = inputs[0].builder
+        program = self.formula(builder)
+        return replay(program, builder, inputs, dict(zip(program.outputs, results, strict=True)))
+
+    def formula(self, builder: Builder) -> Program:
+        """The Program to record in a builder."""
+        return self.program
 
 
 _plans: WeakKeyDictionary[Recorded, list[Compiled]] = WeakKeyDictionary()

@@ -49,6 +49,15 @@ class Operations:
             section.record(entry.op, entry.inputs, entry.first)
         return section
 
+    def op(self, title: str, inputs: Sequence[int], outputs: Sequence[int]) -> Traced:
+        """All operations as one op with these inputs and outputs."""
+        stop = len(self.entries)
+        section = self.section(0, stop)
+        finished = section.builder.finish(section.values[slot] for slot in outputs)
+        made = Traced(title, Program(tuple(section.value(i) for i in inputs), finished.nodes, finished.outputs))
+        made.compose(partial(self.composed, 0, stop, tuple(inputs), tuple(outputs)))
+        return made
+
     def composed(self, start: int, stop: int, inputs: Sequence[int], outputs: Sequence[int]) -> Program:
         """The same as a Program of the ops that the function applied, with these inputs and outputs."""
         section = self.section(start, stop, keep_composites=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from .. import _rt
 from ..core import Tensor
 from ..core.live import Numbers
 from .arguments import rebuild, tensors_of
-from .recorder import Recorder
+from .recorder import Recorder, Segment
+from .residuals import with_residuals
 from .traced import Traced
 
 
@@ -72,25 +74,35 @@ def effects(recorder: Recorder, arguments: Sequence[Tensor], result: Any) -> Eff
     )
 
 
+def _needed(recorder: Recorder, found: Effects) -> Segment:
+    """What ran, without the values that only a tape or a variable of the first call held."""
+    grads = [source.what for _, source in found.grads if source.kind == "slot"]
+    slots = {*found.returned_slots, *(slot for _, slot in found.written), *grads}
+    if not recorder.segments:
+        return Segment(recorder.operations.op(recorder.title, (), ()), (), (), 0)
+    segment = recorder.segments[0]
+    outputs = tuple(s for i, s in enumerate(segment.outputs) if s in slots or i < segment.donate)
+    if outputs == segment.outputs:
+        return segment
+    op = recorder.operations.op(recorder.title, segment.inputs, outputs)
+    return segment._replace(op=op, outputs=outputs)
+
+
 class Standalone:
     """Runs what one call of a function did, with other arguments of the same types."""
 
     def __init__(self, recorder: Recorder, arguments: int, found: Effects):
         """After the call has run. arguments: the number of tensors among its arguments, which have the first slots."""
         assert len(recorder.segments) <= 1, "reading values and pausing are refused"
-        segment = recorder.segments[0] if recorder.segments else None  # None: nothing is computed
-        self.op: Traced | None = segment.op if segment else None
-        self.donate = segment.donate if segment else 0
-        inputs, outputs = (segment.inputs, segment.outputs) if segment else ((), ())
-        self.recorder = recorder
+        self.recorder, self.segment = recorder, _needed(recorder, found)
+        self.donate, inputs, outputs = self.segment.donate, self.segment.inputs, self.segment.outputs
         self.place = {slot: i for i, slot in enumerate(outputs)}
         self.found = found
         self.template: list[Any] = [None] * len(inputs)
         self.arguments: list[tuple[int, int]] = []  # (operand, argument)
         self.grads: list[tuple[int, Tensor]] = []  # (operand, the tensor whose grad it is)
-        self.live: dict[
-            Callable[[], Numbers], list[tuple[int, int]]
-        ] = {}  # {read: [(operand, number of what it gives)]}
+        # {read: [(operand, number of what it gives)]}
+        self.live: dict[Callable[[], Numbers], list[tuple[int, int]]] = {}
         for operand, index in enumerate(inputs):
             if index < 0:
                 read, number = recorder.live[~index]
@@ -106,13 +118,18 @@ class Standalone:
         single = found.returned[0] if len(found.returned) == 1 and isinstance(found.result, Tensor) else None
         self.single = self.place[single.what] if single and single.kind == "slot" else -1
 
+    @cached_property
+    def op_for_gradients(self) -> Traced:
+        """The op where a tape watches: it also gives what its gradient wants to have kept."""
+        return with_residuals(self.recorder.operations, self.segment)
+
     def fits(self) -> bool:
         """Whether the call would read the gradients that it read when it was recorded."""
         return all((tensor.grad is None) == none for tensor, none in self.found.guards)
 
     def __call__(self, arguments: Sequence[Tensor]) -> Any:
         """Run with these tensors, and return what the function would."""
-        if self.op is None:
+        if not self.segment.outputs:
             return self._answer(arguments, ())
         operands = self.template.copy()
         for operand, number in self.arguments:
@@ -123,7 +140,8 @@ class Standalone:
             numbers = read()
             for operand, number in wanted:
                 operands[operand] = numbers[number]
-        made = _rt.update(self.op, self.donate, *operands)
+        watched = _rt.is_watching() and any(isinstance(x, Tensor) and x._is_watched() for x in operands)
+        made = _rt.update(self.op_for_gradients if watched else self.segment.op, self.donate, *operands)
         results = made if isinstance(made, tuple) else (made,)
         for source, place in self.written:
             source.find(arguments)._reset(results[place])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from ..compiler.program import Program, Type, Value, replay
+from ..compiler.program import Builder, Program, Type, Value
 from ..core.recorded import Recorded
 
 
@@ -28,10 +28,11 @@ class Traced(Recorded):
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
         self._check([v.type for v in inputs])
-        builder = inputs[0].builder
-        if builder.keep_rules and "_composed" in self.__dict__:
-            return replay(self.__dict__["_composed"](), builder, inputs)
         return super().expand(*inputs)
+
+    def formula(self, builder: Builder) -> Program:
+        make: Callable[[], Program] | None = self.__dict__.get("_composed")
+        return make() if builder.keep_rules and make is not None else self.program
 
     def _check(self, types: Sequence[Type]) -> None:
         if not self.takes(types):
