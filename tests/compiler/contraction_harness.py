@@ -10,13 +10,22 @@ import numpy as np
 
 from tengen.base import config
 from tengen.compiler.cache import compile_kernels
+from tengen.compiler.kernel import Instr
 from tengen.compiler.schedule.contraction import Contraction, Relayout, Unit
 from tengen.compiler.schedule.convolution import ConvShape
 from tengen.compiler.schedule.matmul import Batch, matmul
+from tengen.compiler.targets.epilogue import CHANNEL, ELEMENT, Epilogue, Source
 from tengen.compiler.targets.host import Target, available, host_target
 
 random = np.random.default_rng(0)
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+BIAS = Epilogue(
+    (Source("float32", ELEMENT), Source("float32", CHANNEL, "operand1")),
+    (Instr("load", attr=0), Instr("load", attr=1), Instr("add", (0, 1))),
+    result=2,
+    dtype="float32",
+)
 
 
 def host_targets() -> list[Target]:
@@ -112,7 +121,7 @@ def run(
     """The result of a contraction of the logical arrays `a` and `b` (any strides), as an array of the logical `shape`.
 
     `out`: what the result buffer holds before; the buffer lies between guards that must stay untouched. `backwards`:
-    run the tiles, and launches that may run together, last first, as threads may do.
+    run the tiles, and launches that may run together, last first, as threads may do. `bias`: operand of an epilogue such as BIAS.
     """
     guard = 64
     margin = np.full(guard, 77, dtype)
@@ -124,8 +133,9 @@ def run(
     prepared = [x if layout is None else materialise(layout, x) for x, layout in operands]
     if at_end_of_page:
         prepared = [before_unreadable_page(x) for x in prepared]
+        bias = bias if bias is None else before_unreadable_page(bias)
     workspace = np.full(contraction.workspace, 0x7F, np.uint8)
-    held = {"a": prepared[0], "b": prepared[1], "bias": bias, "workspace": workspace, "out": result}
+    held = {"a": prepared[0], "b": prepared[1], "operand1": bias, "workspace": workspace, "out": result}
     launches = list(contraction.launches)
     together = sum(launch.joined for launch in launches) + 1
     if backwards:

@@ -4,11 +4,13 @@ instruction sets."""
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 from contraction_harness import (
+    BIAS,
     elements,
     floats,
     from_bits,
@@ -24,6 +26,7 @@ from contraction_harness import (
 from tengen.compiler.schedule.contraction import Storage, contiguous
 from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.schedule.matmul import matmul
+from tengen.compiler.targets.epilogue import ELEMENT
 from tengen.compiler.targets.host import Target
 
 TARGETS = host_targets()
@@ -114,9 +117,8 @@ def test_matmul_bias_and_accumulate(target):
     a, b, bias, before = floats(29, 40), floats(40, 45), floats(45), floats(29, 45)
     want = a.astype(np.float64) @ b
     for storage, extra, total in (
-        (Storage(bias="float32"), {"bias": bias}, want + bias),
+        (Storage(epilogue=BIAS), {"bias": bias}, want + bias),
         (Storage(accumulate=True), {"out": before}, want + before),
-        (Storage(bias="float32", accumulate=True), {"bias": bias, "out": before}, want + bias + before),
     ):
         problem, x, y, shape = plan_matmul(a, b, target, storage=storage)
         assert_close(run(problem, target, x, y, shape, **extra), total)
@@ -126,13 +128,14 @@ def test_matmul_bias_and_accumulate(target):
 @pytest.mark.parametrize("accumulate", [False, True])
 def test_long_k_is_blocked_and_split_the_same_for_any_order_of_tiles(target, accumulate):
     k = 20011
-    a, b, bias, before = floats(k, 26).T, floats(k, 35), floats(35), floats(26, 35)
-    problem, a, b, shape = plan_matmul(a, b, target, storage=Storage(bias="float32", accumulate=accumulate))
+    a, b, before = floats(k, 26).T, floats(k, 35), floats(26, 35)
+    problem, a, b, shape = plan_matmul(a, b, target, storage=Storage(accumulate=accumulate, epilogue=BIAS))
     assert problem.launches[0].kernel.blocked and (problem.workspace == 0) == accumulate
-    want = a.astype(np.float64) @ b + bias + (before if accumulate else 0)
-    got = run(problem, target, a, b, shape, bias=bias, out=before)
+    assert problem.epilogue is None  # left to the caller
+    want = a.astype(np.float64) @ b + (before if accumulate else 0)
+    got = run(problem, target, a, b, shape, out=before)
     assert_close(got, want, tolerance=1e-5)
-    again = run(problem, target, a, b, shape, bias=bias, out=before, backwards=True)
+    again = run(problem, target, a, b, shape, out=before, backwards=True)
     np.testing.assert_array_equal(got, again)
 
 
@@ -270,7 +273,7 @@ def test_convolution_bias():
     s = ConvShape(2, 3, 8, 9, 20, 3, 3, padding=(1, 1))
     x, w, bias = floats(2, 3, 8, 9), floats(20, 3, 3, 3), floats(20)
     y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
-    problem = conv_forward(s, unit_of(WIDEST), Storage(bias="float32"))
+    problem = conv_forward(s, unit_of(WIDEST), Storage(epilogue=BIAS))
     assert_close(run(problem, WIDEST, x, w, y.shape, bias=bias), y + bias[:, None, None])
 
 
@@ -281,18 +284,37 @@ def test_few_channels_are_rows_over_planes_of_pixels(target, channels):
     lanes, unit = unit_of(target).lanes, unit_of(target)
     x, w, bias = floats(2, 5, 8, 31), floats(channels, 5, 5, 5), floats(channels)
     y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
-    problem = conv_forward(s, unit, Storage(bias="float32"))
+    problem = conv_forward(s, unit, Storage(epilogue=BIAS))
     planes = problem.launches[0].buffers[0] == "b"
     assert planes == (1.5 * channels / (-(-channels // lanes) * lanes) <= 31 / 32)
     assert not planes or problem.out_strides == contiguous(y.shape)
     assert_close(run(problem, target, x, w, y.shape, bias=bias), y + bias[:, None, None])
 
 
+@EVERY_TARGET
+def test_an_addend_is_not_read_beyond_its_end(target):
+    addend = replace(BIAS, sources=(BIAS.sources[0], BIAS.sources[1]._replace(along=ELEMENT)))
+    a, b, c = floats(9, 12), floats(12, 37), floats(9, 37)
+    problem, a, b, shape = plan_matmul(a, b, target, storage=Storage(epilogue=addend))
+    assert_close(run(problem, target, a, b, shape, bias=c, at_end_of_page=True), a.astype(np.float64) @ b + c)
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("channels", [3, 37])
+def test_a_bias_is_not_read_beyond_its_end(target, channels):
+    """Of few channels, which are rows, and of channels that end within a vector."""
+    s = ConvShape(2, 5, 8, 31, channels, 5, 5, padding=(2, 2))
+    x, w, bias = floats(2, 5, 8, 31), floats(channels, 5, 5, 5), floats(channels)
+    y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
+    problem = conv_forward(s, unit_of(target), Storage(epilogue=BIAS))
+    assert_close(run(problem, target, x, w, y.shape, bias=bias, at_end_of_page=True), y + bias[:, None, None])
+
+
 def test_grouped_convolution_bias():
     s = ConvShape(2, 6, 8, 9, 20, 3, 3, groups=2)
     x, w, bias = floats(2, 6, 8, 9), floats(20, 3, 3, 3), floats(20)
     y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
-    problem = conv_forward(s, unit_of(WIDEST), Storage(bias="float32"))
+    problem = conv_forward(s, unit_of(WIDEST), Storage(epilogue=BIAS))
     assert_close(run(problem, WIDEST, x, w, y.shape, bias=bias), y + bias[:, None, None])
 
 

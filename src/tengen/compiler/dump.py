@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from . import cache
-from .kernel import Nest
+from .kernel import Instr, Nest
 from .plan import Launch, Plan
 from .program import Program
+from .targets.epilogue import Epilogue
 from .targets.host import Target
 
 _number = count(1)
@@ -27,9 +28,11 @@ def write(
         (place / f"program{i}_{name}.txt").write_text(f"{program}\n")
     (place / "plan.txt").write_text(show_plan(plan) + "\n")
     for i, source in enumerate(sources):
-        nest = getattr(source, "nest", None)
+        nest, epilogue = getattr(source, "nest", None), getattr(source, "epilogue", None)
         if nest is not None:
             (place / f"kernel{i}.txt").write_text(show_nest(nest) + "\n")
+        if epilogue is not None:
+            (place / f"kernel{i}.txt").write_text(show_epilogue(epilogue) + "\n")
         for suffix, text in cache.dump(source, target).items():
             (place / f"kernel{i}.{suffix}").write_text(text)
 
@@ -63,9 +66,23 @@ def show_nest(nest: Nest) -> str:
             + (f", {access.indirect} indices" if access.indirect else "")
         )
     lines += [f"%{value} waits in buffer {access}" for value, access in nest.spills]
-    for number, instr in enumerate(nest.code):
+    return "\n".join([*lines, *_code(nest.code)])
+
+
+def show_epilogue(epilogue: Epilogue) -> str:
+    """What becomes of the sums of a contraction, as text."""
+    kinds = ("a number", "along the channels", "of the result's size")
+    lines = [
+        f"source {number}: {source.dtype}, {'the sums' if source.is_sum else kinds[source.along]}"
+        for number, source in enumerate(epilogue.sources)
+    ]
+    return "\n".join([*lines, *_code(epilogue.code), f"result: %{epilogue.result} as {epilogue.dtype}"])
+
+
+def _code(code: Sequence[Instr]) -> list[str]:
+    lines = []
+    for number, instr in enumerate(code):
         args = ", ".join(f"%{a}" for a in instr.args)
-        lines.append(
-            f"%{number} = {instr.op}({args}) : {instr.dtype}" + (f"  [{instr.attr}]" if instr.attr is not None else "")
-        )
-    return "\n".join(lines)
+        attr = f"  [{instr.attr}]" if instr.attr is not None else ""
+        lines.append(f"%{number} = {instr.op}({args}) : {instr.dtype}{attr}")
+    return lines

@@ -97,11 +97,6 @@ class Elementwise(Op, abstract=True):
         """Whether computing it again costs less than writing and reading the result."""
         return False
 
-    @property
-    def adds(self) -> bool:
-        """Whether f is a + b, so that one operand may be the bias of a contraction that computes the other."""
-        return False
-
     def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
         """Append instructions to the kernel through `e` (schedule.lower.Emitter); returns the value's number."""
         raise NotImplementedError
@@ -144,6 +139,7 @@ class ViewOp(Op, abstract=True):
     stretches: ClassVar[bool] = (
         False  # only repeats elements as broadcasting does, so a kernel that computes the input can go on with it
     )
+    regroups: ClassVar[bool] = False  # the same elements in row-major order under the shape that is the op's parameter
     fills: ClassVar[bool] = False  # may show elements that the input does not have
 
     def view(self, view: View) -> View | None:
@@ -209,8 +205,8 @@ class Concat(Op, abstract=True):
 class Contraction(Op, abstract=True):
     """A sum of products of two operands."""
 
-    bias_dim: ClassVar[int | None] = (
-        None  # the dim of the output that a bias may run along; None: the problem takes none
+    channel_dim: ClassVar[int | None] = (
+        None  # the dim of the output that a bias may run along, from the last one if negative; None: there is none
     )
     constant: ClassVar[int | None] = None  # the input that is often a parameter: its packed copy is kept beside it
 
@@ -223,10 +219,11 @@ class Contraction(Op, abstract=True):
         """An input as the problem sees it: a batched product broadcasts batch dims."""
         return view
 
-    def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: Any, bias: bool) -> Any:
+    def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: Any, epilogue: Any) -> Any:
         """The `schedule.contraction.Contraction` for inputs that lie, once spread, like `views`, on a vector unit `unit`.
 
-        bias: the result starts from a third operand along `bias_dim`, of the result's dtype.
+        epilogue: what its kernels make of the result (`targets.epilogue.Epilogue`) if they can; channels run along
+        `channel_dim`.
         """
         raise NotImplementedError
 

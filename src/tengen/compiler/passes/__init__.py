@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..program import Program
+from .regroup import regroup
 from .simplify import simplify
 
 
@@ -19,7 +20,7 @@ class Pass(NamedTuple):
     run: Callable[[Program], Program]
 
 
-PIPELINE = (Pass("simplify", simplify),)
+PIPELINE = (Pass("regroup", regroup), Pass("simplify", simplify))
 
 
 def run(program: Program) -> Program:

@@ -14,6 +14,7 @@ from math import prod
 from typing import NamedTuple
 
 from ..targets.contraction import MAX_BLOCK_ROWS, PARAMETERS, SUM_TILE, ContractionKernel, SumKernel
+from ..targets.epilogue import Epilogue
 from ..targets.storage import KINDS, PAIR
 from ..vector import BITS
 from .register_tile import RegisterTile
@@ -139,7 +140,8 @@ class Relayout(NamedTuple):
 class Launch(NamedTuple):
     """One kernel run.
 
-    buffers: what the kernel is given, in order, by name: a, b, bias, workspace, out. work: floating-point operations.
+    buffers: what the kernel is given, in order, by name: a, b, workspace, out, and what the epilogue reads. work:
+    floating-point operations.
     joined: it may run at the same time as the one before.
     """
 
@@ -170,6 +172,12 @@ class Contraction(NamedTuple):
     def work(self) -> int:
         return sum(launch.work for launch in self.launches)
 
+    @property
+    def epilogue(self) -> Epilogue | None:
+        """The one that the launches do. A sum that is not complete in the registers leaves it to the caller."""
+        kernels = [launch.kernel for launch in self.launches]
+        return next((x.epilogue for x in kernels if isinstance(x, ContractionKernel)), None)
+
 
 def exchanged(problem: Contraction) -> Contraction:
     """The same kernels for operands that are given the other way round."""
@@ -179,13 +187,13 @@ def exchanged(problem: Contraction) -> Contraction:
 
 
 class Loop(NamedTuple):
-    """One loop and how far a step of it moves in A, B, C and the bias (elements)."""
+    """One loop and how far a step of it moves in A, B, C and the channels (elements)."""
 
     extent: int
     a: int = 0
     b: int = 0
     c: int = 0
-    bias: int = 0
+    channel: int = 0
 
 
 class Nest(NamedTuple):
@@ -194,7 +202,7 @@ class Nest(NamedTuple):
     Once merged, there are at most two batch, three row and three k loops. b_panel: elements from one panel of B to the
     next. offsets: of A, B and C. a_columns: A has the columns too, side by side, as in the depthwise convolution: C[m, n] =
     sum over k of A[m, k, n] * B[k, n]. adds: it adds to what nests before it have written.
-    bias_rows: a bias runs along the rows, of which there is one loop, not along the columns.
+    channel_rows: the channels of an epilogue are the rows, of which there is one loop, not the columns.
     """
 
     batch: tuple[Loop, ...]
@@ -205,17 +213,26 @@ class Nest(NamedTuple):
     offsets: tuple[int, int, int] = (0, 0, 0)
     a_columns: bool = False
     adds: bool = False
-    bias_rows: bool = False
+    channel_rows: bool = False
 
 
 class Storage(NamedTuple):
-    """Storage dtypes of the operands, and what the kernel does besides: add to C, start from a bias."""
+    """Storage dtypes of the operands, and what the kernel does besides: add to C, and an epilogue.
+
+    epilogue: what is stored in place of each sum, if the plan has one place where a sum is complete; `out` is then what
+    would be stored without it.
+    """
 
     a: str = "float32"
     b: str = "float32"
     out: str = "float32"
-    bias: str | None = None
     accumulate: bool = False
+    epilogue: Epilogue | None = None
+
+    @property
+    def has_channels(self) -> bool:
+        """There is an operand that runs along the channels only."""
+        return self.epilogue is not None and self.epilogue.has_channels
 
     @property
     def in_pairs(self) -> Storage:
@@ -252,7 +269,7 @@ def merge(loops: Sequence[Loop]) -> tuple[Loop, ...]:
         if loop.extent == 1:
             continue
         outer = merged[-1] if merged else None
-        if outer and all(getattr(outer, x) == loop.extent * getattr(loop, x) for x in ("a", "b", "c", "bias")):
+        if outer and all(getattr(outer, x) == loop.extent * getattr(loop, x) for x in ("a", "b", "c", "channel")):
             merged[-1] = loop._replace(extent=outer.extent * loop.extent)
         else:
             merged.append(loop)
@@ -306,16 +323,20 @@ def plan(
     may_split = not storage.accumulate
     blocked = _needs_blocks(main, tile, storage) and (may_split or not storage.rounds)
     splits = _splits(main, nests, tile) if blocked and may_split else 1
+    if blocked or adding or storage.accumulate:
+        storage = storage._replace(epilogue=None)  # sums go through memory
+    extra = storage.epilogue.buffers if storage.epilogue else ()
 
     def launch(nest: Nest, splits: int, dtype: str, result: str, joined: bool) -> Launch:
         grid = _grid(nest, tile, blocked, splits)
         kernel = _kernel(nest, tile, storage, packed, blocked)._replace(c=dtype)
-        buffers = ("a", "b", result, *(("bias",) if storage.bias else ()))
+        buffers = ("a", "b", result, *extra)
         params, work = _params(nest, tile, grid, blocked, out_size), 2 * _multiply_adds(nest) * storage.k_step
         return Launch(kernel, buffers, params, extent(nest.batch) * grid.tiles, work, joined)
 
     through_workspace = splits > 1 or (blocked and storage.rounds)
-    result, dtype = ("workspace", _wide(storage.out)) if through_workspace else ("out", storage.out)
+    stored = storage.epilogue.dtype if storage.epilogue else storage.out
+    result, dtype = ("workspace", _wide(storage.out)) if through_workspace else ("out", stored)
     launches = [launch(nest, splits, dtype, result, joined=i > 0) for i, nest in enumerate(nests)]
     workspace = 0
     if through_workspace:
@@ -343,14 +364,14 @@ def _kernel(nest: Nest, tile: RegisterTile, storage: Storage, packed: bool, bloc
         k_loops=_inner_loops(nest, blocked),
         blocked=blocked,
         accumulate=storage.accumulate or nest.adds,
-        bias=storage.bias,
-        bias_rows=storage.bias is not None and nest.bias_rows,
         a_columns=nest.a_columns,
         a_unit=nest.k[-1].a == 1,
         a_adjacent=nest.rows[-1].a == 1 and nest.rows[-1].extent % tile.rows == 0,
         packed=packed,
         b_dense=nest.k[-1].b == tile.panel,
         masked=nest.columns % tile.panel != 0,
+        epilogue=storage.epilogue,
+        channel_rows=nest.channel_rows and storage.has_channels,
     )
 
 
@@ -449,7 +470,7 @@ def _params(nest: Nest, tile: RegisterTile, grid: _Grid, blocked: bool, out_size
         *(grid.row_blocks, grid.rows_per_block),
         *(at_a, b0.a, b1.a, m[0].a, m[1].a, m[2].a, k[0].a, k[1].a, k[2].a, k[3].a),
         *(at_b, b0.b, b1.b, nest.b_panel, k[0].b, k[1].b, k[2].b, k[3].b),
-        *(at_c, b0.c, b1.c, out_size, m[0].c, m[1].c, m[2].c, b0.bias, b1.bias),
+        *(at_c, b0.c, b1.c, out_size, m[0].c, m[1].c, m[2].c, b0.channel, b1.channel),
     )
     assert len(numbers) == len(PARAMETERS)  # and in that order
     return numbers

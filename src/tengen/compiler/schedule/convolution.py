@@ -109,7 +109,7 @@ class ConvShape:
 def conv_forward(
     shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, planes: bool = False
 ) -> Contraction:
-    """y from a = x and b = w; with storage.bias, plus a bias of (oc,). y is stored channels-last.
+    """y from a = x and b = w, stored channels-last.
 
     in_place: x is channels-last already, and so better not copied to pad it. planes: it is channels-first; if there are
     few, as in an image, that will do too.
@@ -166,7 +166,7 @@ def _slide(
         return _slide(s, phases, columns, unit, storage, False, planes)
     parts = [
         Nest(
-            batch=(Loop(groups, depth, group, width, bias=width),),
+            batch=(Loop(groups, depth, group, width, channel=width),),
             rows=(Loop(s.n, a=a_n, c=c_n), h.rows, w.rows),
             columns=width,
             k=(Loop(depth, a_channel, channel), h.taps, w.taps)

@@ -16,6 +16,11 @@ STRIDED_COST = 4.0  # a lane that jumps costs about four times one that runs on
 EVERY_SECOND_COST = 2.0  # one that takes every second element reads two vectors
 
 
+def bits(dtype: str, number: float) -> int:
+    """A number of a launch as kernels get it: of a float64 for floats, otherwise of an int64."""
+    return int(struct.unpack("<q", struct.pack("<d" if "float" in dtype else "<q", number))[0])
+
+
 @dataclass(frozen=True)
 class Loops:
     """Loop dims, outermost first, as lists of iteration dims that were merged into one (the last of a list is the
@@ -34,8 +39,7 @@ class Loops:
     ) -> tuple[Access, AccessNumbers]:
         """How the nest addresses a buffer whose elements lie like `view` over the iteration shape."""
         if dtype.startswith("param_"):
-            bits = struct.unpack("<q", struct.pack("<d" if "float" in dtype else "<q", parameter))[0]
-            return Access(dtype, ("0",) * len(self.dims)), AccessNumbers((bits,))
+            return Access(dtype, ("0",) * len(self.dims)), AccessNumbers((bits(dtype, parameter),))
         strides = self._fold(view.strides)
         steps = tuple(self._step(d, s) for d, s in enumerate(strides))
         bounds, limits = [], []

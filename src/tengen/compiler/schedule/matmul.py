@@ -65,10 +65,10 @@ def matmul(
     """
     batch = tuple(batch)
     lanes = unit.lanes_of(storage.out)
-    if may_transpose and n > 1 and b_strides[1] != 1 and not storage.bias and m >= lanes and 2 * m * (n + k) <= n * k:
+    if may_transpose and n > 1 and b_strides[1] != 1 and m >= lanes and 2 * m * (n + k) <= n * k:
         flipped = storage._replace(a=storage.b, b=storage.a)
         mirror = tuple(Batch(x.extent, x.b, x.a) for x in batch)
-        turned = matmul(n, k, m, b_strides[::-1], a_strides[::-1], unit, mirror, flipped, may_transpose=False)
+        turned = _matmul(n, k, m, b_strides[::-1], a_strides[::-1], unit, mirror, flipped, channel_rows=True)
         a, b = (relayout and _transposed_source(relayout, len(batch)) for relayout in (turned.a, turned.b))
         strides = (*turned.out_strides[:-2], turned.out_strides[-1], turned.out_strides[-2])
         return exchanged(turned._replace(a=a, b=b, out_strides=strides))
@@ -84,6 +84,7 @@ def _matmul(
     unit: Unit,
     batch: tuple[Batch, ...],
     storage: Storage,
+    channel_rows: bool = False,
 ) -> Contraction:
     out_shape = (*(x.extent for x in batch), m, n)
     out_strides = contiguous(out_shape)
@@ -96,7 +97,8 @@ def _matmul(
     loops = [Loop(x.extent, x.a, x.b, c) for x, c in zip(batch, out_strides, strict=False)]
     rows = [Loop(m, a=a_strides[0], c=n)]
     own = len(loops)
-    while own and loops[own - 1].b == 0 and len(merge([*loops[own - 1 :], *rows])) <= 3:
+    may_merge = not (channel_rows and storage.has_channels)
+    while may_merge and own and loops[own - 1].b == 0 and len(merge([*loops[own - 1 :], *rows])) <= 3:
         own -= 1  # a loop over which B does not change is a loop over more rows
     expand = len(merge(loops[:own])) > 2
     if expand:
@@ -115,7 +117,7 @@ def _matmul(
         moves = contiguous(b_relayout.shape)
         loops = [loop._replace(b=move if keep else 0) for loop, move, keep in zip(loops, moves, kept, strict=False)]
         b_panel, b_k = turns * tile.panel, tile.panel
-    nest = Nest(tuple(loops), tuple(rows), n, (Loop(turns, a_k, b_k),), b_panel)
+    nest = Nest(tuple(loops), tuple(rows), n, (Loop(turns, a_k, b_k),), b_panel, channel_rows=channel_rows)
     out_size = prod(out_shape)
     launches, workspace = plan([nest], tile, storage, b_relayout is not None, out_size)
     return Contraction(a_relayout, b_relayout, out_strides, out_size, launches, workspace)

@@ -11,9 +11,11 @@ group computes them for itself.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+from ..plan import ITEM_BYTES
 from ..program import (
     Concat,
     Constant,
@@ -31,6 +33,7 @@ from ..program import (
     Value,
     ViewOp,
 )
+from .epilogue import Segment, segments
 
 # A later pass over the reduced dims reads them again: worth it while they stay in the L2 cache.
 ROW_BYTES = 128 << 10
@@ -77,24 +80,33 @@ class Partition:
         self.home: dict[Value, Group] = {}
         self.uniform: set[Value] = {v for v in program.inputs if v.shape == ()}
         self._uses = Counter((*program.outputs, *(v for node in program.nodes for v in node.inputs)))
+        self._order = {node: i for i, node in enumerate(program.nodes)}
+        self._users: dict[Value, list[Node]] = {}
         for node in program.nodes:
-            self._place(node)
+            for v in set(node.inputs):
+                self._users.setdefault(v, []).append(node)
+            if self._same_everywhere(node):
+                self.uniform.add(node.outputs[0])
+        self._segments: dict[Node, Segment] = {}  # of the nodes that may end a contraction's kernel
+        for node in program.nodes:
+            if node not in self._segments:
+                self._place(node)
+            elif node is self._segments[node].nodes[-1]:
+                self._place_segment(self._segments[node])
         self.order = self._sorted()
 
     # -- placing a node ------------------------------------------------------------------------------------
 
     def _place(self, node: Node) -> None:
         op = node.op
-        if self._same_everywhere(node):
-            self.uniform.add(node.outputs[0])
-        elif isinstance(op, ViewOp) and op.stretches and node.inputs[0] in self.home:
+        if node.outputs[0] in self.uniform:
+            return
+        if isinstance(op, ViewOp) and op.stretches and node.inputs[0] in self.home:
             group, shape = self.home[node.inputs[0]], node.outputs[0].shape
             if self._fits(node, group, shape, None, node.inputs):
                 self._enter(group, node)
         elif isinstance(op, (Iota, ViewOp)):
             return  # strides, not work
-        elif isinstance(op, Elementwise) and (product := self._takes_as_bias(node)):
-            self._enter(product, node)
         elif isinstance(op, Elementwise):
             self._join(node, node.outputs[0].shape, None, node.inputs)
         elif isinstance(op, Reduction):
@@ -105,6 +117,8 @@ class Partition:
             self._join(node, node.inputs[1].shape, None, (node.inputs[1],))
         elif isinstance(op, (Contraction, Host, Concat)):
             self._enter(self._new(closed=True), node)
+            if isinstance(op, Contraction):
+                self._foresee(node, op)
         else:
             raise TypeError(f"{op.name} is of no kind that the scheduler knows")
 
@@ -114,25 +128,33 @@ class Partition:
         passes_on = isinstance(node.op, Elementwise) or (isinstance(node.op, ViewOp) and not node.op.fills)
         return passes_on and bool(node.inputs) and all(v in self.uniform for v in node.inputs)
 
-    def _takes_as_bias(self, node: Node) -> Group | None:
-        """The group of a contraction that can add this node's other operand as it starts its sums."""
-        assert isinstance(node.op, Elementwise)
-        if not node.op.adds:
-            return None
-        for product, bias in (node.inputs, node.inputs[::-1]):
-            group = self.home.get(product)
-            if group is None or group.nodes != [product.node] or self._uses[product] > 1:
-                continue
-            op = group.nodes[0].op
-            if not isinstance(op, Contraction) or op.bias_dim is None or node.outputs[0].type != product.type:
-                continue
-            shape = (1,) * (product.ndim - bias.ndim) + bias.shape
-            along = tuple(s if d == op.bias_dim else 1 for d, s in enumerate(product.shape))
-            before = self._before([bias])
-            late = before & group.bit or any(g.ancestors & group.bit for g in self._members(before))
-            if shape == along and bias.dtype == product.dtype and not late:
-                return group
-        return None
+    # -- after a contraction -----------------------------------------------------------------------------------
+
+    def _foresee(self, node: Node, op: Contraction) -> None:
+        """Find the nodes after a contraction that its kernel may do; they wait until their other operands are known."""
+        (product,) = node.outputs
+        dim = None if op.channel_dim is None else range(product.ndim)[op.channel_dim]
+        one = (1,) * product.ndim
+        shapes = product.shape, one, tuple(s if d == dim else 1 for d, s in enumerate(product.shape))
+
+        def fits(node: Node, inside: set[Value]) -> bool:
+            others = [v for v in node.inputs if v not in inside and v not in self.uniform]
+            free = isinstance(node.op, Elementwise) and node not in self._segments  # of another contraction
+            return free and all(one[v.ndim :] + v.shape in shapes for v in others)
+
+        found = segments(product, self._users, self._order, self._uses, fits)
+        while found and ITEM_BYTES[found[-1].end.dtype] > ITEM_BYTES[product.dtype]:
+            found.pop()  # its readers had better widen it
+        for segment in found:
+            self._segments.update(dict.fromkeys(segment.nodes, segment))
+
+    def _place_segment(self, segment: Segment) -> None:
+        """Nodes enter the group of the contraction before them.
+
+        No other operand can need that group: nobody else has seen a value of it yet.
+        """
+        for node in segment.nodes:
+            self._enter(self.home[segment.start], node)
 
     def _join(
         self, node: Node, shape: tuple[int, ...], axes: tuple[int, ...] | None, fusable: tuple[Value, ...]
@@ -221,7 +243,7 @@ class Partition:
     def _members(self, mask: int) -> list[Group]:
         return [g for bit, g in self.groups.items() if bit & mask]
 
-    def _before(self, values: list[Value] | tuple[Value, ...]) -> int:
+    def _before(self, values: Sequence[Value]) -> int:
         """The groups that these values need, seen through views."""
         mask, stack = 0, list(values)
         while stack:

@@ -63,7 +63,7 @@ def slide(
             ),
             b_panel=tile.panel,
             offsets=(cut.tap * w_h, height.position(cut.row, cut.tap) * b_h + width.base, cut.row * c_h),
-            bias_rows=True,
+            channel_rows=True,
         )
         for cut in height.cuts()
     ]

@@ -5,64 +5,108 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..plan import ITEM_BYTES
-from ..program import Contraction, Node, Type, Value
+from ..program import Contraction, Node, Type
+from ..targets.epilogue import CHANNEL, ELEMENT, NUMBER, Source
 from ..view import Edge, View, contiguous
+from .contraction import Contraction as Problem
 from .contraction import Relayout, Unit
-from .lower import Emitter, Location
+from .epilogue import ending
+from .lower import Emitter, Location, Operand
 from .steps import Steps
+
+EVERYWHERE = View((), ())
+"""What a contraction reads of its factors: any element, while others are written. It keeps results out of their memory."""
 
 
 def contract(steps: Steps, nodes: Sequence[Node]) -> None:
-    """Append the steps of a contraction node, and of the one that adds a bias to it if there is a second."""
-    node, out = nodes[0], nodes[-1].outputs[0]
-    op = node.op
+    """Append the steps of a contraction node and of the element-wise ones that follow it: one for both, if its kernels can do
+    those too."""
+    node, *rest = nodes
+    op, product = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
     homes = [steps.in_memory(v) for v in node.inputs]
-    places = [(buffer, op.spread(view, out.type)) for buffer, view in homes]
-    target = steps.target
-    unit = Unit(target.lanes, target.registers, target.dots)
-    plan = op.problem([view for _, view in places], [v.type for v in node.inputs], out.type, unit, len(nodes) > 1)
-    buffers: dict[str, tuple[int, View]] = {}
-    if len(nodes) > 1:
-        (bias,) = (v for v in nodes[1].inputs if v is not node.outputs[0])
-        buffers["bias"] = _row_of(steps, bias)
-    for name, index, relayout in zip("ab", op.operands, (plan.a, plan.b), strict=True):
-        buffer, view = places[index]
-        if relayout is None or relayout.is_view(view.strides):
-            buffers[name] = places[index]
-        else:
-            title = f"{op.name}: layout of {name}"
-            kept = index == op.constant and buffer < len(steps.program.inputs)
-            buffers[name] = _copy(steps, buffer, view, relayout, node.inputs[index].dtype, title, kept)
-            if kept:
-                steps.layouts[buffers[name][0]] = buffer
-    result = View(out.shape, plan.out_strides)
-    steps.bytes.append(plan.out_size * ITEM_BYTES[out.dtype])
-    buffers["out"] = (len(steps.bytes) - 1, result)
-    if plan.workspace:
-        steps.bytes.append(plan.workspace)
-        buffers["workspace"] = (len(steps.bytes) - 1, View((plan.workspace,), (1,)))
-    dtypes = {"bias": out.dtype, "a": node.inputs[op.operands[0]].dtype, "b": node.inputs[op.operands[1]].dtype}
+    places = [(buffer, op.spread(view, product.type)) for buffer, view in homes]
+    end = ending(steps, product, rest, op.channel_dim) if rest else None
+    unit = Unit(steps.target.lanes, steps.target.registers, steps.target.dots)
+    types = [v.type for v in node.inputs]
+    plan = op.problem([view for _, view in places], types, product.type, unit, end and end.epilogue)
+    buffers = _factors(steps, node, places, plan)
+    fused = end if plan.epilogue else None
+    made = rest[-1].outputs[0] if fused else product
+    layout = View(made.shape, plan.out_strides)
+    seen: dict[str, View] = {}
+    if fused:
+        operands = [_laid(steps, operand, source, layout) for operand, source in fused.operands]
+        buffers.update(zip(fused.epilogue.buffers, operands, strict=True))
+        for name, (operand, source) in zip(fused.epilogue.buffers, fused.operands, strict=True):
+            if source.along == ELEMENT:  # read where the result is written, so it may be the same memory
+                seen[name] = layout._replace(offset=operand.view.offset)
+    sizes = {"out": plan.out_size * ITEM_BYTES[made.dtype], "workspace": plan.workspace}
+    for name in ("out", "workspace") if plan.workspace else ("out",):
+        steps.bytes.append(sizes[name])
+        buffers[name] = (len(steps.bytes) - 1, 0)
     for launch in plan.launches:
-        pointers = [
-            (buffers[n][0], buffers[n][1].offset * ITEM_BYTES[dtypes[n]] if n in dtypes else 0) for n in launch.buffers
+        pointers = [buffers[name] for name in launch.buffers]
+        writes = [(buffers[name][0], layout) for name in launch.buffers if name in ("out", "workspace")]
+        reads = [
+            (buffers[name][0], seen.get(name, EVERYWHERE))
+            for name in launch.buffers
+            if name not in ("out", "workspace")
         ]
-        uses = [buffers[n] for n in launch.buffers]
-        reads = [u for n, u in zip(launch.buffers, uses, strict=True) if n in dtypes]
-        writes = [u for n, u in zip(launch.buffers, uses, strict=True) if n not in dtypes]
-        numbers = launch.params, launch.tiles, launch.work
+        numbers = (*launch.params, *(fused.numbers if fused else ())), launch.tiles, launch.work
         steps.add_step(launch.kernel, pointers, *numbers, op.name, reads, writes, None, launch.joined)
-    steps.where[out] = Location(buffers["out"][0], result)
+    steps.where[made] = Location(buffers["out"][0], layout)
+    if rest and not fused:
+        _afterwards(steps, rest, layout)
 
 
-def _row_of(steps: Steps, value: Value) -> tuple[int, View]:
-    """Where the elements of a value lie one after the other."""
-    buffer, view = steps.in_memory(value)
-    if any(s != 1 and extent != 1 for s, extent in zip(view.strides, view.shape, strict=True)):
-        place = steps.materialise(value)
-        assert place.buffer is not None
-        return place.buffer, place.view
-    return buffer, view
+def _factors(steps: Steps, node: Node, places: Sequence[tuple[int, View]], plan: Problem) -> dict[str, tuple[int, int]]:
+    """Where operands a and b begin: (buffer, offset in bytes), laid out as the plan wants them."""
+    op = node.op
+    assert isinstance(op, Contraction)
+    found = {}
+    for name, index, relayout in zip("ab", op.operands, (plan.a, plan.b), strict=True):
+        (buffer, view), dtype = places[index], node.inputs[index].dtype
+        if relayout is not None and not relayout.is_view(view.strides):
+            source, title = buffer, f"{op.name}: layout of {name}"
+            kept = index == op.constant and source < len(steps.program.inputs)
+            buffer, view = _copy(steps, source, view, relayout, dtype, title, kept)
+            if kept:
+                steps.layouts[buffer] = source
+        found[name] = (buffer, view.offset * ITEM_BYTES[dtype])
+    return found
+
+
+def _laid(steps: Steps, operand: Operand, source: Source, result: View) -> tuple[int, int]:
+    """Where an operand of an epilogue begins: (buffer, offset in bytes), its channels side by side or elements like the
+    result's."""
+    buffer, view = operand.buffer, operand.view
+    assert buffer is not None
+    if source.along != NUMBER:
+        moving = [
+            d for d, extent in enumerate(view.shape) if extent > 1 and (view.strides[d] or source.along == ELEMENT)
+        ]
+        shape = tuple(view.shape[d] for d in moving)
+        seen = View(shape, tuple(view.strides[d] for d in moving), view.offset)
+        want = View(shape, (1,) if source.along == CHANNEL else tuple(result.strides[d] for d in moving))
+        if seen.strides != want.strides:
+            buffer, view = steps.buffer(Type(operand.dtype, shape)), want
+            e = Emitter(steps.locate, shape)
+            e.copy(operand.dtype, operand.buffer, seen, buffer, want)
+            steps.launch(e, (), "layout", {buffer})
+    return buffer, view.offset * ITEM_BYTES[operand.dtype]
+
+
+def _afterwards(steps: Steps, nodes: Sequence[Node], layout: View) -> None:
+    """Append a step of its own for element-wise nodes, whose last value is stored like `layout`."""
+    out = nodes[-1].outputs[0]
+    e = Emitter(steps.locate, out.shape)
+    for node in nodes:
+        e.node(node)
+    buffer = steps.buffer(out.type)
+    e.store(out, buffer, layout)
+    steps.launch(e, (), nodes[-1].op.name, {buffer})
+    steps.where[out] = Location(buffer, layout)
 
 
 def _copy(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 
+from llvmlite import ir
+
 from ..kernel import Instr
 from ..vecmath import FUNCTIONS, philox
-from ..vector import BITS, Vec, is_float
+from ..vector import BITS, Vec, constant, is_float
 from .storage import COMPUTE_KIND, decode, encode, wrap
 
 INFINITY = float("inf")
@@ -77,6 +79,19 @@ def apply(instr: Instr, args: Sequence[Vec], half: bool) -> Vec:
     if instr.op in SIMPLE:
         return SIMPLE[instr.op](*args)
     return FUNCTIONS[instr.op](*args)
+
+
+def constant_of(at: ir.IRBuilder, instr: Instr, lanes: int) -> Vec:
+    """The number of a `const` in every lane."""
+    assert isinstance(instr.attr, (bool, int, float))
+    kind = COMPUTE_KIND[instr.dtype]
+    return Vec(at, constant(instr.attr, kind, lanes), kind, lanes)
+
+
+def parameter(at: ir.IRBuilder, number: ir.Value, dtype: str) -> Vec:
+    """A number of the launch, given as the bits of an int64 or of a float64, in the compute dtype `dtype`."""
+    bits = Vec(at, number, "i64", 1)
+    return (bits.bitcast("f64") if dtype.startswith("float") else bits).to(COMPUTE_KIND[dtype])
 
 
 def cost(instr: Instr) -> int:

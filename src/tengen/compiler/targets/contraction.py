@@ -22,11 +22,13 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from ..vector import BITS, ELEMENT, Vec, constant, llvm_type, splat
+from .epilogue import Epilogue, EpilogueEmitter, Tile
 from .flow import I64, PTR, Flow, i64
 from .host import Target
 from .products import multiply_add
 from .storage import KINDS, PAIR, decode, encode
 
+ZERO = i64(0)
 I1, I32 = ir.IntType(1), ir.IntType(32)
 
 MAX_BLOCK_ROWS = 256
@@ -41,7 +43,7 @@ PARAMETERS = (
     *("b1", "splits", "blocks_per_split", "panel_groups", "panels_per_group", "row_blocks", "rows_per_block"),
     *("a_offset", "a_b0", "a_b1", "a_m0", "a_m1", "a_m2", "a_k0", "a_k1", "a_k2", "a_k3"),
     *("b_offset", "b_b0", "b_b1", "b_panel", "b_k0", "b_k1", "b_k2", "b_k3"),
-    *("c_offset", "c_b0", "c_b1", "c_split", "c_m0", "c_m1", "c_m2", "bias_b0", "bias_b1"),
+    *("c_offset", "c_b0", "c_b1", "c_split", "c_m0", "c_m1", "c_m2", "channel_b0", "channel_b1"),
 )
 """The run-time numbers in the order of `params`; strides and offsets count elements, strides may be 0 or negative."""
 
@@ -49,16 +51,18 @@ PARAMETERS = (
 class ContractionKernel(NamedTuple):
     """The static part of a contraction, which makes its code; equal specifications share one compiled kernel.
 
-    Buffers: A, B, C and, with `bias`, the bias of shape (n,), or with `bias_rows` of shape (m,).
+    Buffers: A, B, C and what the epilogue reads.
     a, b, c: storage dtypes; where a and b are PAIR, a step of k is two.
     rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop in a row.
     k_loops: 1 to 3 loops kept in registers, (k1, k2, k3), (k1, k2) or (k1), where the last one is innermost.
     blocked: k0 and the blocks of k1 are loops around the tiles, and the sum goes through C in memory.
-    accumulate: C is added to, not overwritten. bias: storage dtype of what C starts from instead of zero.
+    accumulate: C is added to, not overwritten.
     a_columns: A has the columns too, side by side, and is loaded as vectors: C[m, n] = sum over k of A[m, k, n] * B[k, n].
     a_unit: the innermost k stride of A is 1. a_adjacent: the row stride is 1 within every register tile.
     packed: n is padded to whole panels in B. b_dense: the innermost k stride of B is one panel.
     masked: n is not a multiple of the panel, so the ends of rows are stored (and, unless packed, loaded) under a mask.
+    epilogue: what becomes of each sum before it is stored, unless sums go through C. Its channels are the columns, or with
+    channel_rows the rows.
     """
 
     a: str
@@ -71,14 +75,19 @@ class ContractionKernel(NamedTuple):
     k_loops: int = 1
     blocked: bool = False
     accumulate: bool = False
-    bias: str | None = None
-    bias_rows: bool = False
     a_columns: bool = False
     a_unit: bool = True
     a_adjacent: bool = False
     packed: bool = False
     b_dense: bool = False
     masked: bool = True
+    epilogue: Epilogue | None = None
+    channel_rows: bool = False
+
+    @property
+    def sums(self) -> str:
+        """The dtype of the sums of products."""
+        return self.epilogue.sources[0].dtype if self.epilogue else self.c
 
     @property
     def panel(self) -> int:
@@ -118,7 +127,7 @@ class SumKernel(NamedTuple):
         return _SumEmitter(self, target).text()
 
 
-class _Emitter(Flow):
+class KernelEmitter(Flow):
     """Named buffers and parameters, and memory that converts between storage dtypes and the kinds of the arithmetic."""
 
     def __init__(self, target: Target, buffers: Sequence[str], parameters: Sequence[str]):
@@ -186,7 +195,7 @@ class _Emitter(Flow):
         if mask is None:
             value = self.at.load(address, align=align, typ=vector)
         else:
-            function = self._intrinsic(f"llvm.masked.load.v{lanes}{kind}.p0", vector, [PTR, I32, mask.type, vector])
+            function = self.intrinsic(f"llvm.masked.load.v{lanes}{kind}.p0", vector, [PTR, I32, mask.type, vector])
             value = self.at.call(function, [address, ir.Constant(I32, align), mask, constant(0, kind, lanes)])
         return decode(dtype, Vec(self.at, value, kind, lanes), self.half)
 
@@ -198,20 +207,23 @@ class _Emitter(Flow):
             self.at.store(bits, address, align=align)
             return
         name = f"llvm.masked.store.v{value.lanes}{kind}.p0"
-        function = self._intrinsic(name, ir.VoidType(), [bits.type, PTR, I32, mask.type])
+        function = self.intrinsic(name, ir.VoidType(), [bits.type, PTR, I32, mask.type])
         self.at.call(function, [bits, address, ir.Constant(I32, align), mask])
 
-    def _intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+    def intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
         return self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(result, arguments), name)
 
 
-class _ContractionEmitter(_Emitter):
+class _ContractionEmitter(KernelEmitter):
     def __init__(self, spec: ContractionKernel, target: Target):
         self.spec = spec
-        self.kind = KINDS[spec.c][1]
-        super().__init__(target, ("a", "b", "c", *(("bias",) if spec.bias else ())), PARAMETERS)
+        self.kind = KINDS[spec.sums][1]
+        epilogue = spec.epilogue
+        extra, numbers = (epilogue.buffers, epilogue.numbers) if epilogue else ((), ())
+        super().__init__(target, ("a", "b", "c", *extra), (*PARAMETERS, *numbers))
         capacity = MAX_BLOCK_ROWS + spec.rows
         self.a_rows, self.c_rows = (self.at.alloca(I64, capacity, name) for name in ("a_rows", "c_rows"))
+        self.epilogue = EpilogueEmitter(self, spec, epilogue) if epilogue else None
 
     # -- the launch tile ---------------------------------------------------------------------------------------
 
@@ -224,7 +236,9 @@ class _ContractionEmitter(_Emitter):
         at = {x: add(p[f"{x}_offset"], mul(b0, p[f"{x}_b0"]), mul(b1, p[f"{x}_b1"])) for x in "abc"}
         at["c"] = add(at["c"], mul(split, p["c_split"]))
         first_row = mul(block, p["rows_per_block"])
-        at["bias"] = add(mul(b0, p["bias_b0"]), mul(b1, p["bias_b1"]), first_row if self.spec.bias_rows else 0)
+        at["channel"] = add(
+            mul(b0, p["channel_b0"]), mul(b1, p["channel_b1"]), first_row if self.spec.channel_rows else 0
+        )
         row_count = self.minimum(p["rows_per_block"], self.at.sub(p["rows"], first_row))
         self.row_table(first_row, row_count)
         panel = mul(group, p["panels_per_group"])
@@ -232,9 +246,8 @@ class _ContractionEmitter(_Emitter):
         last_panel = self.minimum(add(panel, p["panels_per_group"]), panels)
 
         def k_block(first: ir.Value, a: ir.Value, b: ir.Value, k1: ir.Value) -> None:
-            starts = self.at.icmp_signed("==", split, i64(0))
             here = at | {"a": a, "b": b}
-            self.loop(panel, last_panel, 1, lambda j, _: self.panel(j, row_count, here, k1, first, starts))
+            self.loop(panel, last_panel, 1, lambda j, _: self.panel(j, row_count, here, k1, first))
 
         self.k_blocks(split, at["a"], at["b"], k_block)
         return ()
@@ -307,31 +320,38 @@ class _ContractionEmitter(_Emitter):
         at: dict[str, ir.Value],
         k1: ir.Value,
         first: ir.Value,
-        biased: ir.Value,
     ) -> tuple[()]:
-        """All rows of the block in one panel; `at` are the offsets of A, B, C and the bias."""
+        """All rows of the block in one panel; `at` are the offsets of A, B, C and the channels."""
         spec, p = self.spec, self.param
         column = self.mul(panel, spec.panel)
         masks = self.masks(self.at.sub(p["columns"], column))
         a = self.element(self.buffers["a"], spec.a, self.sum(at["a"], column) if spec.a_columns else at["a"])
         b = self.element(self.buffers["b"], spec.b, self.sum(at["b"], self.mul(panel, p["b_panel"])))
-        c = self.element(self.buffers["c"], spec.c, self.sum(at["c"], column))
-        starts = [] if spec.bias_rows else self.start_values(self.sum(at["bias"], column), masks, biased) * spec.rows
+        c_start = self.sum(at["c"], column)
+        c = self.element(self.buffers["c"], spec.c, c_start)
 
         def c_at(row: ir.Value) -> list[ir.Value]:
             starts = [self.element(c, spec.c, self.offset(self.c_rows, row, i)) for i in range(spec.rows)]
             return [self.element(start, spec.c, j * spec.lanes) for start in starts for j in range(spec.vectors)]
 
+        def place(row: ir.Value) -> Tile:
+            channel = self.sum(at["channel"], row if spec.channel_rows else column)
+            last = self.sum(at["channel"], row_count, -1)
+            return Tile(lambda i: self.sum(c_start, self.offset(self.c_rows, row, i)), channel, last, masks)
+
         def register_tile(row: ir.Value, _: list[ir.Value]) -> tuple[()]:
             a_at = self.a_at(a, row)
-            fresh = (
-                self.row_biases(self.sum(at["bias"], row), self.sum(row_count, at["bias"], -1), biased)
-                if spec.bias_rows
-                else starts
-            )
-            begun = self.begin(lambda: c_at(row), fresh, masks, first)
-            totals = self.k_loops(a_at, b, begun, masks, k1)
+            begun = self.begin(lambda: c_at(row), masks, first)
+
+            def sums(extent: ir.Value, a_k: ir.Value, b_k: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
+                return self.k_loops(a_at, b, totals, masks, extent, a_k, b_k)
+
             # addresses are computed again, because over the k loops they would only push others out of the registers
+            if self.epilogue:
+                totals = self.epilogue.while_reading(sums, begun, place(row))
+                self.epilogue.end(totals, place(row))
+                return ()
+            totals = sums(k1, ZERO, ZERO, begun)
             for i, (total, address) in enumerate(zip(totals, c_at(row), strict=True)):
                 self.store(Vec(self.at, total, self.kind, spec.lanes), address, spec.c, masks[i % spec.vectors])
             return ()
@@ -347,7 +367,7 @@ class _ContractionEmitter(_Emitter):
             return [self.element(start, spec.a, i) for i in range(spec.rows)]
         return [self.element(a, spec.a, self.offset(self.a_rows, row, i)) for i in range(spec.rows)]
 
-    def offset(self, table: ir.Value, row: ir.Value, i: int) -> ir.Value:
+    def offset(self, table: ir.Value, row: ir.Value, i: ir.Value | int) -> ir.Value:
         return self.at.load(self.at.gep(table, [self.sum(row, i)], source_etype=I64), typ=I64)
 
     def masks(self, columns: ir.Value) -> list[ir.Value | None]:
@@ -362,60 +382,35 @@ class _ContractionEmitter(_Emitter):
             masks.append((Vec(self.at, index, "i64", spec.lanes) < left).value)
         return masks
 
-    def start_values(self, column: ir.Value, masks: list[ir.Value | None], biased: ir.Value) -> list[ir.Value]:
-        """What each accumulator of a row starts from: the bias (in the first split only), else zero."""
-        spec = self.spec
-        zero = constant(0, self.kind, spec.lanes)
-        if not spec.bias:
-            return [zero] * spec.vectors
-        starts = []
-        for j in range(spec.vectors):
-            address = self.element(self.buffers["bias"], spec.bias, self.sum(column, j * spec.lanes))
-            starts.append(self.at.select(biased, self.load(address, spec.bias, spec.lanes, masks[j]).value, zero))
-        return starts
-
-    def row_biases(self, row: ir.Value, last: ir.Value, biased: ir.Value) -> list[ir.Value]:
-        """What the accumulators of a tile start from where each row has a bias."""
-        spec, starts = self.spec, []
-        assert spec.bias is not None
-        zero = constant(0, self.kind, spec.lanes)
-        for i in range(spec.rows):
-            address = self.element(self.buffers["bias"], spec.bias, self.minimum(self.sum(row, i), last))
-            value = splat(self.at, self.load(address, spec.bias, 1).value, self.kind, spec.lanes)
-            starts += [self.at.select(biased, value.value, zero)] * spec.vectors
-        return starts
-
     def begin(
-        self,
-        c_at: Callable[[], list[ir.Value]],
-        fresh: list[ir.Value],
-        masks: list[ir.Value | None],
-        first: ir.Value,
+        self, c_at: Callable[[], list[ir.Value]], masks: list[ir.Value | None], first: ir.Value
     ) -> list[ir.Value]:
-        """The accumulators before the first k: the start values, or what C holds already."""
+        """The accumulators before the first k: zeros, or what C holds already."""
         spec = self.spec
+
+        def zeros() -> list[ir.Value]:
+            return [constant(0, self.kind, spec.lanes)] * (spec.rows * spec.vectors)
 
         def held() -> list[ir.Value]:
             return [self.load(at, spec.c, spec.lanes, masks[i % spec.vectors]).value for i, at in enumerate(c_at())]
 
-        def plus_bias() -> list[ir.Value]:
-            if not spec.bias:
-                return held()
-            return [self.add(x, y) for x, y in zip(held(), fresh, strict=True)]
-
-        if spec.blocked:
-            return self.choose(first, plus_bias if spec.accumulate else lambda: fresh, held)
-        return plus_bias() if spec.accumulate else fresh
-
-    def add(self, x: ir.Value, y: ir.Value) -> ir.Value:
-        return (Vec(self.at, x, self.kind, self.spec.lanes) + Vec(self.at, y, self.kind, self.spec.lanes)).value
+        if spec.accumulate:
+            return held()
+        return self.choose(first, zeros, held) if spec.blocked else zeros()
 
     # -- the register tile -----------------------------------------------------------------------------------------
 
     def k_loops(
-        self, a_at: list[ir.Value], b: ir.Value, totals: list[ir.Value], masks: list[ir.Value | None], k1: ir.Value
+        self,
+        a_at: list[ir.Value],
+        b: ir.Value,
+        totals: list[ir.Value],
+        masks: list[ir.Value | None],
+        k1: ir.Value,
+        a_start: ir.Value,
+        b_start: ir.Value,
     ) -> list[ir.Value]:
-        """Run the inner k loops over the register tile; returns the accumulators."""
+        """Run the inner k loops over the register tile, from these offsets of A and B on; returns the accumulators."""
         p, spec = self.param, self.spec
         extents = {"k1": k1, "k2": p["k2"], "k3": p["k3"]}
         names = ("k1", "k2", "k3")[: spec.k_loops]
@@ -431,7 +426,7 @@ class _ContractionEmitter(_Emitter):
 
             return self.loop(i64(0), extents[name], 1, turn, [a_k, b_k, *totals])[2:]
 
-        return nest(0, i64(0), i64(0), totals)
+        return nest(0, a_start, b_start, totals)
 
     def innermost(
         self,
@@ -497,7 +492,7 @@ class _ContractionEmitter(_Emitter):
         return [splat(self.at, scalar.value, scalar.kind, spec.lanes)] * spec.vectors
 
 
-class _SumEmitter(_Emitter):
+class _SumEmitter(KernelEmitter):
     def __init__(self, spec: SumKernel, target: Target):
         self.spec = spec
         super().__init__(target, ("partial", "out"), ("size", "splits"))

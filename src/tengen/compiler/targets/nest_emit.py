@@ -9,7 +9,7 @@ from typing import Any
 from llvmlite import ir
 
 from ..kernel import SINKS, Access, Instr, Nest, access_number
-from ..vector import Vec, constant, llvm_type, splat
+from ..vector import Vec, llvm_type, splat
 from . import arithmetic, nest_fold
 from .flow import I64, Flow, i64
 from .host import Target
@@ -323,8 +323,7 @@ class NestEmitter(Flow):
     def _emit(self, scope: Scope, number: int, instr: Instr) -> Vec:
         kind = COMPUTE_KIND[instr.dtype]
         if instr.op == "const":
-            assert isinstance(instr.attr, (bool, int, float))
-            return Vec(self.at, constant(instr.attr, kind, 1), kind, 1)
+            return arithmetic.constant_of(self.at, instr, 1)
         if instr.op == "index":
             assert isinstance(instr.attr, int)
             if instr.attr == self.nest.lane and scope.width > 1:
@@ -340,8 +339,7 @@ class NestEmitter(Flow):
         a = access_number(instr)
         operand, dtype = self.operands[a], self.nest.accesses[a].dtype
         if operand.number is not None:
-            bits = Vec(self.at, operand.number, "i64", 1)
-            return bits.bitcast("f64") if "float" in dtype else bits
+            return arithmetic.parameter(self.at, operand.number, dtype.removeprefix("param_"))
         if dtype == "iota":
             if varies and scope.width > 1:
                 return self.memory.along_lanes(scope.offsets[a], operand.strides[self.nest.lane], scope.width)
@@ -369,8 +367,7 @@ class NestEmitter(Flow):
             return nest_fold.first_lane(v)
         instr = self.nest.code[number]
         if instr.op == "const":
-            assert isinstance(instr.attr, (bool, int, float))
-            return Vec(self.at, constant(instr.attr, v.kind, lanes), v.kind, lanes)
+            return arithmetic.constant_of(self.at, instr, lanes)
         return splat(self.at, v.value, v.kind, lanes)
 
 

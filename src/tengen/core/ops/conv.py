@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ...compiler.backend import contraction, convolution
 from ...compiler.program import Contraction, Type, Value
@@ -46,15 +47,15 @@ class _Convolving(Contraction):
         return self.stride, self.padding, self.dilation, self.groups
 
 
-def _storage(types: Sequence[Type], out: Type, bias: bool = False) -> contraction.Storage:
-    return contraction.Storage(types[0].dtype, types[1].dtype, out.dtype, out.dtype if bias else None)
+def _storage(types: Sequence[Type], out: Type, epilogue: Any) -> contraction.Storage:
+    return contraction.Storage(types[0].dtype, types[1].dtype, out.dtype, epilogue=epilogue)
 
 
 class Convolution(_Convolving):
     """y from x (n, ic, h, w) and w (oc, ic / groups, kh, kw)."""
 
     name = "conv2d"
-    bias_dim = 1
+    channel_dim = 1
     constant = 1
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
@@ -77,9 +78,9 @@ class Convolution(_Convolving):
         return (Type(promoted_floats("conv2d", types), shape),)
 
     def problem(
-        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
+        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, epilogue: Any
     ) -> contraction.Contraction:
-        sizes, storage = self.sizes(types[0].shape, types[1].shape), _storage(types, out, bias)
+        sizes, storage = self.sizes(types[0].shape, types[1].shape), _storage(types, out, epilogue)
         lies = convolution.is_channels_last(views[0]), convolution.is_planes(views[0])
         return convolution.conv_forward(sizes, unit, storage, *lies)
 
@@ -99,6 +100,7 @@ class ConvolutionBackwardData(_Convolving):
     size: tuple[int, ...]
 
     name = "conv_transpose2d"
+    channel_dim = 1
     constant = 0
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
@@ -114,10 +116,10 @@ class ConvolutionBackwardData(_Convolving):
         return (Type(promoted_floats(self.name, types), x),)
 
     def problem(
-        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
+        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, epilogue: Any
     ) -> contraction.Contraction:
         # The template's operand a is dy.
-        sizes, storage = self.sizes(out.shape, types[0].shape), _storage(types[::-1], out)
+        sizes, storage = self.sizes(out.shape, types[0].shape), _storage(types[::-1], out, epilogue)
         return convolution.conv_by_data(sizes, unit, storage, convolution.is_channels_last(views[1]))
 
     @property
@@ -146,9 +148,9 @@ class ConvolutionBackwardFilter(_Convolving):
         return (Type(promoted_floats("conv2d", types), w),)
 
     def problem(
-        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
+        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, epilogue: Any
     ) -> contraction.Contraction:
-        sizes, storage = self.sizes(types[0].shape, out.shape), _storage(types, out)
+        sizes, storage = self.sizes(types[0].shape, out.shape), _storage(types, out, epilogue)
         return convolution.conv_by_weight(sizes, unit, storage, convolution.is_channels_last(views[0]))
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:

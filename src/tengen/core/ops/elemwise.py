@@ -48,11 +48,7 @@ class Elemwise(Elementwise):
 
     @property
     def cheap(self) -> bool:
-        return self.row.instr in ("add", "sub", "mul", "neg", "max", "min", "relu")
-
-    @property
-    def adds(self) -> bool:
-        return self.mode == "ADD"
+        return self.row.instr in ("add", "sub", "mul", "neg", "max", "min", "relu", "lt", "le", "gt", "ge")
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         row = self.row

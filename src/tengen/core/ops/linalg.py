@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from ...compiler.backend import contraction, matmul
 from ...compiler.program import Contraction, Type, Value
@@ -18,6 +19,7 @@ class MatMul(Contraction):
     """(…, m, k) @ (…, k, n), batch dims broadcast."""
 
     name = "matmul"
+    channel_dim = -1
     constant = 1
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
@@ -34,12 +36,12 @@ class MatMul(Contraction):
         return view.broadcast((*out.shape[:-2], *view.shape[-2:]))
 
     def problem(
-        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, bias: bool
+        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, epilogue: Any
     ) -> contraction.Contraction:
         lead, (a, b) = out.shape[:-2], views
         (m, k), n = a.shape[-2:], b.shape[-1]
         batch = [matmul.Batch(e, x, y) for e, x, y in zip(lead, a.strides, b.strides, strict=False)]
-        storage = contraction.Storage(types[0].dtype, types[1].dtype, out.dtype)
+        storage = contraction.Storage(types[0].dtype, types[1].dtype, out.dtype, epilogue=epilogue)
         return matmul.matmul(m, k, n, _pair(a.strides), _pair(b.strides), unit, batch, storage)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:

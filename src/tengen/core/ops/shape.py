@@ -25,6 +25,8 @@ class Reshape(ViewOp):
 
     shape: tuple[int, ...]
 
+    regroups = True
+
     def infer(self, *types: Type) -> tuple[Type, ...]:
         (x,) = types
         if prod(self.shape) != x.size or any(s < 0 for s in self.shape):

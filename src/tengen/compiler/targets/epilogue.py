@@ -1,0 +1,289 @@
+"""What a contraction kernel makes of its sums before it stores them: the element-wise nodes that follow, in registers.
+
+An `Epilogue` is code as in a `kernel.Nest`, over one element of the result; `load` names one of its `sources`. Values
+that are the same in the whole kernel are computed where it begins, those that belong to a channel once for each vector
+(or row) of a register tile, the others for each vector of sums.
+
+As a rule the sums stay in their registers. Functions such as exp need many registers besides: there the tile goes to the
+stack, which is in the nearest cache, and its rows come back one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from llvmlite import ir
+
+from ..kernel import Instr
+from ..vector import BITS, Vec, llvm_type, splat
+from . import arithmetic
+from .flow import PTR, i64
+from .storage import COMPUTE_KIND, KINDS
+
+if TYPE_CHECKING:
+    from .contraction import ContractionKernel, KernelEmitter
+
+NUMBER, CHANNEL, ELEMENT = range(3)
+"""Along what a value varies: nothing, the channels (as a bias does), all of the result."""
+
+I32 = ir.IntType(32)
+
+LINE = 64
+"""Bytes of a cache line."""
+
+COSTLY = 8
+"""An instruction that takes more vector instructions than this needs registers of its own."""
+
+
+class Source(NamedTuple):
+    """What a `load` of an epilogue reads: a value stored in `dtype` that varies as `along` says.
+
+    buffer: the operand of the kernel that it is in. Without one it is the sum itself, if it varies, or else a number of
+    the launch, and `dtype` is a compute dtype.
+    """
+
+    dtype: str
+    along: int
+    buffer: str | None = None
+
+    @property
+    def is_sum(self) -> bool:
+        return self.buffer is None and self.along == ELEMENT
+
+    @property
+    def is_parameter(self) -> bool:
+        return self.buffer is None and self.along == NUMBER
+
+
+@dataclass(frozen=True, eq=False)
+class Epilogue:
+    """The value `result` of `code`, stored in `dtype`; the sums of products are source 0. Compares by `identity`."""
+
+    sources: tuple[Source, ...]
+    code: tuple[Instr, ...]
+    result: int
+    dtype: str
+    identity: str = field(init=False)
+    """Stands for all of it, also in keys of kernels. It tells 0.0 from -0.0, which are equal."""
+
+    def __post_init__(self) -> None:
+        text = repr((self.sources, self.code, self.result, self.dtype))
+        object.__setattr__(self, "identity", hashlib.sha256(text.encode()).hexdigest()[:32])
+
+    def __str__(self) -> str:
+        return self.identity
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Epilogue) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    @property
+    def buffers(self) -> tuple[str, ...]:
+        """Operands of the kernel that it reads."""
+        return tuple(source.buffer for source in self.sources if source.buffer)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of the run-time numbers that follow the kernel's own, in the order of `sources`."""
+        return tuple(f"number{i}" for i, source in enumerate(self.sources) if source.is_parameter)
+
+    @property
+    def has_channels(self) -> bool:
+        return any(source.along == CHANNEL for source in self.sources)
+
+    @property
+    def is_costly(self) -> bool:
+        return any(arithmetic.cost(instr) > COSTLY for instr in self.code)
+
+    def along(self) -> tuple[int, ...]:
+        """Along what each value varies."""
+        found: list[int] = []
+        for instr in self.code:
+            if instr.op == "load":
+                assert isinstance(instr.attr, int)
+                found.append(self.sources[instr.attr].along)
+            else:
+                found.append(max((found[a] for a in instr.args), default=NUMBER))
+        return tuple(found)
+
+
+class Tile(NamedTuple):
+    """Where a register tile lies: element offsets of its rows in C, the offset of its first channel (of the first column,
+    or with `channel_rows` of the first row) and of the last one that there is, and which lanes of each vector count.
+    """
+
+    rows: Callable[[ir.Value | int], ir.Value]
+    channel: ir.Value
+    last_channel: ir.Value
+    masks: Sequence[ir.Value | None]
+
+
+#: Adds to sums: (steps of k1, where they begin in A and in B, the sums before).
+Sums = Callable[[ir.Value, ir.Value, ir.Value, list[ir.Value]], list[ir.Value]]
+
+
+class EpilogueEmitter:
+    """Ends register tiles of one kernel. Made where the kernel begins."""
+
+    def __init__(self, emitter: KernelEmitter, spec: ContractionKernel, epilogue: Epilogue):
+        self.emitter, self.spec, self.epilogue = emitter, spec, epilogue
+        self.along = epilogue.along()
+        self.kind = COMPUTE_KIND[epilogue.sources[0].dtype]
+        self.numbers = self._values(NUMBER, {}, self._number)
+        self._ahead = [source for source in epilogue.sources if source.buffer and source.along == ELEMENT]
+        if self._ahead:
+            self.cut = self._cut_k()
+        if epilogue.is_costly:
+            vectors = spec.rows * spec.vectors
+            self.scratch = emitter.at.alloca(llvm_type(self.kind, spec.lanes), vectors, "sums")
+
+    # -- reading ahead -------------------------------------------------------------------------------------------
+
+    def _cut_k(self) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """In how many parts a tile goes along k, steps of k1 in each, and rows of which it asks for what it will read."""
+        emitter, spec = self.emitter, self.spec
+        unit = spec.unroll if spec.k_loops == 1 else 1
+        units = emitter.at.udiv(emitter.sum(emitter.param["k1"], unit - 1), i64(unit))
+        some = emitter.at.icmp_signed(">", units, i64(0))
+        most = emitter.minimum(emitter.at.select(some, units, i64(1)), i64(spec.rows))
+        rows = emitter.at.udiv(emitter.sum(most, spec.rows - 1), most)
+        parts = emitter.at.udiv(emitter.sum(rows, spec.rows - 1), rows)
+        steps = emitter.at.udiv(emitter.sum(units, parts, -1), parts)
+        return parts, emitter.mul(steps, unit), rows
+
+    def while_reading(self, sums: Sums, totals: list[ir.Value], tile: Tile) -> list[ir.Value]:
+        """The sums over all of k, while the cache gets what `end` will read of the result's size.
+
+        So many lines, asked for all at once, would keep A and B waiting: before each part of k there are some of the rows.
+        """
+        emitter, p, ahead = self.emitter, self.emitter.param, self._ahead
+        if not ahead:
+            return sums(p["k1"], i64(0), i64(0), totals)
+        parts, steps, rows = self.cut
+
+        def part(i: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
+            row, done = emitter.mul(i, rows), emitter.minimum(emitter.mul(i, steps), p["k1"])
+            last = emitter.minimum(emitter.sum(row, rows), i64(self.spec.rows))
+            emitter.loop(row, last, 1, lambda r, _: self._ask(ahead, tile.rows(r)))
+            extent = emitter.minimum(steps, emitter.at.sub(p["k1"], done))
+            return sums(extent, emitter.mul(done, p["a_k1"]), emitter.mul(done, p["b_k1"]), carry)
+
+        return emitter.loop(i64(0), parts, 1, part, totals)
+
+    def _ask(self, sources: Sequence[Source], row: ir.Value) -> tuple[()]:
+        """Begin to bring one row of these into the cache."""
+        emitter = self.emitter
+        prefetch = emitter.intrinsic("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32])
+        for source in sources:
+            assert source.buffer
+            start = emitter.element(emitter.buffers[source.buffer], source.dtype, row)
+            for at in range(0, self.spec.panel * BITS[KINDS[source.dtype][0]] // 8, LINE):
+                place = emitter.at.gep(start, [i64(at)], source_etype=ir.IntType(8))
+                emitter.at.call(prefetch, [place, *(ir.Constant(I32, x) for x in (0, 3, 1))])  # read, keep, data
+        return ()
+
+    # -- the end of a tile ---------------------------------------------------------------------------------------
+
+    def end(self, totals: Sequence[ir.Value], tile: Tile) -> None:
+        """Store what becomes of the sums `totals`."""
+        spec, width = self.spec, self.spec.vectors
+        if self.epilogue.is_costly:
+            self._from_stack(totals, tile)
+        elif spec.channel_rows:
+            for i in range(spec.rows):
+                self._row(i, totals[i * width : (i + 1) * width], tile)
+        else:
+            rows = [tile.rows(i) for i in range(spec.rows)]
+            for j in range(width):
+                channel = self._channel(tile, 0, j)
+                for i, row in enumerate(rows):
+                    self._element(totals[i * width + j], channel, row, j, tile)
+
+    def _from_stack(self, totals: Sequence[ir.Value], tile: Tile) -> None:
+        emitter, spec = self.emitter, self.spec
+        vector = llvm_type(self.kind, spec.lanes)
+        for number, total in enumerate(totals):
+            emitter.at.store(total, emitter.at.gep(self.scratch, [i64(number)], source_etype=vector))
+
+        def row(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
+            first = emitter.at.gep(self.scratch, [emitter.mul(i, spec.vectors)], source_etype=vector)
+            places = [emitter.at.gep(first, [i64(j)], source_etype=vector) for j in range(spec.vectors)]
+            self._row(i, [emitter.at.load(place, typ=vector) for place in places], tile)
+            return ()
+
+        emitter.loop(i64(0), i64(spec.rows), 1, row)
+
+    def _row(self, i: ir.Value | int, totals: Sequence[ir.Value], tile: Tile) -> None:
+        channel = self._channel(tile, i, 0) if self.spec.channel_rows else None
+        row = tile.rows(i)
+        for j, total in enumerate(totals):
+            known = self._channel(tile, i, j) if channel is None else channel
+            self._element(total, known, row, j, tile)
+
+    # -- values --------------------------------------------------------------------------------------------------
+
+    def _channel(self, tile: Tile, row: ir.Value | int, vector: int) -> dict[int, Vec]:
+        """What belongs to the channel of a row, or to those of a vector of columns, with all numbers."""
+        emitter, spec = self.emitter, self.spec
+        if spec.channel_rows:
+            at, lanes = emitter.minimum(emitter.sum(tile.channel, row), tile.last_channel), 1
+        else:
+            at, lanes = emitter.sum(tile.channel, vector * spec.lanes), spec.lanes
+        mask = None if spec.channel_rows else tile.masks[vector]
+        return self._values(CHANNEL, self.numbers, lambda source: self._read(source, at, lanes, mask))
+
+    def _element(self, total: ir.Value, known: Mapping[int, Vec], row: ir.Value, vector: int, tile: Tile) -> None:
+        emitter, spec, mask = self.emitter, self.spec, tile.masks[vector]
+        at = emitter.sum(row, vector * spec.lanes)
+
+        def load(source: int) -> Vec:
+            if self.epilogue.sources[source].is_sum:
+                return Vec(emitter.at, total, self.kind, spec.lanes)
+            return self._read(source, at, spec.lanes, mask)
+
+        values = self._values(ELEMENT, known, load)
+        result = self._widened(values, self.epilogue.result, spec.lanes)
+        emitter.store(result, emitter.element(emitter.buffers["c"], spec.c, at), spec.c, mask)
+
+    def _number(self, number: int) -> Vec:
+        emitter, source = self.emitter, self.epilogue.sources[number]
+        if source.buffer:
+            return self._read(number, i64(0), 1, None)
+        return arithmetic.parameter(emitter.at, emitter.param[f"number{number}"], source.dtype)
+
+    def _read(self, number: int, at: ir.Value, lanes: int, mask: ir.Value | None) -> Vec:
+        """Elements of a source in memory."""
+        emitter, source = self.emitter, self.epilogue.sources[number]
+        assert source.buffer is not None
+        address = emitter.element(emitter.buffers[source.buffer], source.dtype, at)
+        return emitter.load(address, source.dtype, lanes, mask)
+
+    def _values(self, along: int, known: Mapping[int, Vec], load: Callable[[int], Vec]) -> dict[int, Vec]:
+        """The values that vary along `along`, with those that are known already. load: of a source by its number."""
+        values = dict(known)
+        for number, instr in enumerate(self.epilogue.code):
+            if self.along[number] == along:
+                values[number] = self._value(instr, values, load)
+        return values
+
+    def _value(self, instr: Instr, values: Mapping[int, Vec], load: Callable[[int], Vec]) -> Vec:
+        if instr.op == "load":
+            assert isinstance(instr.attr, int)
+            return load(instr.attr).to(COMPUTE_KIND[instr.dtype])
+        if instr.op == "const":
+            return arithmetic.constant_of(self.emitter.at, instr, 1)
+        width = max((values[a].lanes for a in instr.args), default=1)
+        return arithmetic.apply(instr, [self._widened(values, a, width) for a in instr.args], self.emitter.half)
+
+    def _widened(self, values: Mapping[int, Vec], number: int, lanes: int) -> Vec:
+        value, instr = values[number], self.epilogue.code[number]
+        if value.lanes == lanes:
+            return value
+        if instr.op == "const":
+            return arithmetic.constant_of(self.emitter.at, instr, lanes)
+        return splat(self.emitter.at, value.value, value.kind, lanes)
