@@ -43,6 +43,8 @@ FEW_CHANNELS = 4
 """Channels of an input that may stay planes: their pixels are read one by one, from so many places."""
 LITTLE_REUSE = 128
 """Multiply-adds with each element of such an input up to which copying it costs more than reading planes."""
+PACK_WEIGHTS = 33
+"""Rows of a gradient by weight from which on packing dy pays; fewer use each element of it too seldom."""
 MIN_ROWS = 16
 """Rows of a part of the gradient by weight, at least."""
 
@@ -212,7 +214,8 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
     rows = s.kh * s.kw * depth
     run = None if a_columns else depth * (s.kw if s.groups == 1 and s.dilation[1] == 1 and not in_place else 1)
     tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, run, a_columns)
-    pack = step == 2 or (not a_columns and must_pack(rows, s.n * s.oh * s.ow, width, (s.oc, 1), tile, unit))
+    pixels = s.n * s.oh * s.ow
+    pack = step == 2 or (not a_columns and must_pack(rows, pixels, width, (s.oc, 1), tile, unit, PACK_WEIGHTS))
     dy = _pack_gradient(s, tile.panel, step) if pack else _channels_last((s.n, s.oc, s.oh, s.ow), NO_MARGINS)
     if pack:
         group, panel, dy_n, *dy_steps, _ = contiguous(dy.shape)

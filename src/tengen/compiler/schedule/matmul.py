@@ -160,8 +160,10 @@ def _pairs_of_a(
     return (row, one), tuple(x._replace(a=move if x.a else 0) for x, move in zip(batch, moves, strict=True)), copy
 
 
-def must_pack(rows: int, k: int, n: int, b_strides: tuple[int, int], tile: RegisterTile, unit: Unit) -> bool:
-    """Whether B is copied into panels.
+def must_pack(
+    rows: int, k: int, n: int, b_strides: tuple[int, int], tile: RegisterTile, unit: Unit, least: int = PACK_ROWS
+) -> bool:
+    """Whether B is copied into panels; for fewer than `least` rows only if it has to be.
 
     It is where a row of B is not contiguous, where its tail needs masked loads that the machine lacks, and where it
     is read so often that the copy pays for itself (the rows of a panel, if far apart, miss the caches).
@@ -170,7 +172,7 @@ def must_pack(rows: int, k: int, n: int, b_strides: tuple[int, int], tile: Regis
         return True
     if unit.lanes < MASKED_LANES and n % tile.panel:
         return True
-    return rows >= PACK_ROWS and n > tile.panel and k * n >= PACK_SIZE
+    return rows >= least and n > tile.panel and k * n >= PACK_SIZE
 
 
 def _copy_of_a(rows: tuple[int, ...], k: int, step: int) -> Relayout:
