@@ -354,6 +354,29 @@ def test_tensors_of_host_data_are_inputs():
         assert function(data).tolist() == [2 * k + 1, 4 * k + 1]
 
 
+def test_arrays_and_floats_among_the_arguments_are_data():
+    calls = []
+
+    @trace
+    def function(data, factor, axis):
+        return F.sum(Tensor(data) * factor, axis)
+
+    for k in (1.0, 2.0, 3.0):
+        calls.append(function(k * arange(2, 3), k, 1).tolist())
+    assert calls == [[3 * k * k, 12 * k * k] for k in (1, 2, 3)]
+    assert function(arange(2, 3), 1.0, 0).tolist() == [3, 5, 7]
+    assert [count for _, count, _, _ in function.explain().calls] == [3, 1]
+    with pytest.raises(TraceError, match=r"function: a NumPy array of shape \(3,\) among the arguments"):
+        trace(function.function, without_host=True)(arange(3), 1.0, 0)
+
+
+def test_recordings_are_bounded():
+    function = trace(lambda x, key: x + 1)
+    for key in range(300):
+        assert function(Tensor(1.0), key).item() == 2
+    assert len(function.explain().calls) == 256
+
+
 def test_numbers_are_inputs_where_python_runs_along():
     state = {"k": 0.0}
 

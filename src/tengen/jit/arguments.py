@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
+import numpy as np
+
 from ..core import Tensor
 
 
-def flatten(tree: Any, leaves: list[Tensor]) -> Hashable:
+def flatten(tree: Any, leaves: list[Tensor], data: bool) -> Hashable:
     """Append the tensors of `tree` to `leaves`; returns what else it holds, as something to compare calls by.
 
-    What cannot be hashed compares by identity, so it must be kept alive as long as the answer.
+    data: floats and NumPy arrays are data too, which may differ from call to call. What cannot be hashed compares by identity, so
+    it must be kept alive as long as the answer. Raises TypeError for NumPy arrays that are no data.
     """
     if isinstance(tree, Tensor):
         leaves.append(tree)
         return Tensor, tree.desc.dtype, tree.shape, tree.desc.device
     if isinstance(tree, (tuple, list)):
-        return type(tree), *[flatten(x, leaves) for x in tree]
+        return type(tree), *[flatten(x, leaves, data) for x in tree]
     if isinstance(tree, dict):
-        return dict, *[(k, flatten(x, leaves)) for k, x in tree.items()]
+        return dict, *[(k, flatten(x, leaves, data)) for k, x in tree.items()]
+    if isinstance(tree, np.ndarray):
+        if not data:
+            raise TypeError(f"a NumPy array of shape {tree.shape} among the arguments")
+        return np.ndarray, tree.dtype.str, tree.shape
+    if data and type(tree) is float:
+        return float
     try:
         hash(tree)
     except TypeError:

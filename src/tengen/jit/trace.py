@@ -13,11 +13,14 @@ from ..core import Tensor
 from ..core.ops.shape import Fill
 from .arguments import flatten, rebuild
 from .dump import dump
+from .errors import TraceError
 from .explain import Explanation, reports
 from .recorder import Recorder
 from .standalone import Effects, Standalone, effects
 from .traced import StaleTrace
 
+MOST_KINDS = 256
+"""Sets of argument types whose recordings are kept; of more, those that came first go."""
 MOST_VARIANTS = 32
 """Recordings that are kept for one set of argument types, where a function without host depends on what else it finds."""
 
@@ -59,10 +62,10 @@ class Placeholder:
 class trace:
     """Run a function over tensors as one compiled Program.
 
-    The first call with arguments of some types (shapes and dtypes of tensors, values of everything else) records what the function
-    does to tensors, compiles that as a whole, and runs it; later calls run the same Plan. All effects are those of the function:
-    tensors that it updates (parameters, running statistics, what optimizers keep), gradients, and the state of random number
-    generators.
+    The first call with arguments of some types records what the function does to tensors, compiles that as a whole, and runs it;
+    later calls run the same Plan. All effects are those of the function: tensors that it updates (parameters, running statistics,
+    what optimizers keep), gradients, and the state of random number generators. The type of a tensor is its shape and dtype; all
+    else is told apart by its value, but for floats and NumPy arrays where the function runs along.
 
     Args:
         function: what to trace; tensors may stand in tuples, lists and dicts among its arguments and in its result.
@@ -122,9 +125,16 @@ class trace:
         if not trace.enabled or _rt.recording() is not None:  # inside another traced function this is a part of that
             return self.function(*args, **kwargs)
         tensors: list[Tensor] = []
-        key = flatten((args, kwargs), tensors)
+        try:
+            key = flatten((args, kwargs), tensors, data=not self.without_host)
+        except TypeError as error:
+            raise TraceError(
+                f"{self._title}: {error}; with without_host=True give tensors, which later calls can replace"
+            ) from None
         kind = self._kinds.get(key)
         if kind is None:
+            if len(self._kinds) >= MOST_KINDS:
+                del self._kinds[next(iter(self._kinds))]
             kind = self._kinds[key] = Kind(args, kwargs, tensors)
         start = perf_counter()
         result = self._run(kind, tensors, partial(self.function, *args, **kwargs))
