@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from math import prod
 
 from ...compiler.program import Value
-from .base import Formula, normal_axis, promoted
+from .base import Formula, Grads, normal_axis, promoted
 from .elemwise import Elemwise, cast
 from .index import take_op
-from .shape import Concatenate, PlaceView, Slice, Windows, broadcast, pad, reshape, transpose
+from .shape import Concatenate, PlaceView, Slice, Windows, broadcast, pad, reshape, transpose, zeros_of
 
 Pair = tuple[int, int]
 ABS, MAX, MIN = Elemwise("ABS"), Elemwise("MAX"), Elemwise("MIN")
@@ -64,6 +64,11 @@ class Split(Formula):
         (x,) = inputs
         pairs = zip(self.bounds, self.bounds[1:], strict=False)
         return [_part(x, self.axis, start, stop - start) for start, stop in pairs]
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        """Side by side again: each element is written once, where the parts' own rules would add up as many tensors of zeros."""
+        parts = [zeros_of(y) if g is None else g for y, g in zip(outputs, grads, strict=True)]
+        return [Concatenate(self.axis)(*parts)]
 
 
 class Repeat(Formula):
