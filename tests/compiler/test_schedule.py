@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from plans import run_op, type_of
+from plans import run_op, run_plan, type_of
 
 from tengen.compiler import compile_program
-from tengen.compiler.program import Composite, Type, build
+from tengen.compiler.program import Builder, Composite, Type, build
 from tengen.compiler.schedule import memory
 from tengen.compiler.schedule.partition import Partition
 from tengen.compiler.view import View, contiguous, dense
@@ -17,7 +17,7 @@ from tengen.core.ops.elemwise import Elemwise, TypeCvt, Where
 from tengen.core.ops.formula import Mean, Softmax, Variance
 from tengen.core.ops.host import CumSum
 from tengen.core.ops.index import GatherAlong, OneHot, ScatterAlong, put_op, take_op
-from tengen.core.ops.linalg import Linear, Product
+from tengen.core.ops.linalg import Linear, MatMul, Product
 from tengen.core.ops.loss import CrossEntropy
 from tengen.core.ops.normalization import BatchNorm, Normalize
 from tengen.core.ops.pool import Pooling
@@ -488,3 +488,34 @@ def test_batch_statistics_where_the_first_values_are_unlike_the_others():
     # The sum starts from the first values, so a mean is as exact as their size lets it be: against the deviation, 3,500.
     np.testing.assert_allclose(average.ravel(), wide.mean((0, 2, 3)), rtol=0, atol=1e-6 * wide.std())
     np.testing.assert_allclose(variance.ravel(), wide.var((0, 2, 3)), rtol=1e-4)
+
+
+def test_a_sum_of_many_products_is_taken_as_they_come():
+    """As the gradient of a weight that many steps of a sequence use: not all of its parts wait for the last one."""
+    builder = Builder()
+    x, w = builder.input(Type("float32", (2, 64))), builder.input(Type("float32", (64, 64)))
+    total = w
+    for _ in range(32):
+        x = Elemwise("SIN")(MatMul()(x, w))
+        total = total + MatMul()(Transpose((1, 0))(x), x)
+    plan = compile_program(builder.finish([total]))
+    assert sum(plan.allocations) < 16 * 64 * 64 * 4
+    arrays = [floats(2, 64), floats(64, 64) / 8]
+    (got,) = run_plan(plan, arrays)
+    y, v = (a.astype(np.float64) for a in arrays)
+    want = v.copy()
+    for _ in range(32):
+        y = np.sin(y @ v)
+        want += y.T @ y
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("updates", [False, True])
+def test_the_packed_copy_of_a_weight_is_kept_unless_the_program_updates_it(updates):
+    builder = Builder()
+    w, x = builder.input(Type("float32", (256, 256))), builder.input(Type("float32", (64, 256)))
+    y = MatMul()(x, w)
+    plan = compile_program(builder.finish([w - 0.1 * MatMul()(Transpose((1, 0))(x), y) if updates else y, y]))
+    assert [(number, plan.steps[step].name) for _, number, step in plan.layouts] == (
+        [] if updates else [(0, "matmul: layout of b")]
+    )

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from ..base import config
 from . import backend
-from .plan import Plan
+from .plan import Cost, Plan
 from .program import Program
 from .view import View, contiguous
 
 if TYPE_CHECKING:
+    from .passes.recompute import Fitted
     from .targets.host import Target
 
 
@@ -35,3 +36,17 @@ def compile_program(
     if folder:
         backend.dump.write(folder, title, stages, scheduler.sources, plan, machine)
     return plan
+
+
+def fit_memory(
+    program: Program, views: Sequence[View], limit: int, smallest: int = 0, target: Target | None = None
+) -> Fitted:
+    """The Program changed so that, on inputs that lie like `views`, its Plan takes at most `limit` bytes, if that can be reached by
+    computing values of at least `smallest` bytes again instead of keeping them.
+    """
+    machine = target or backend.host.host_target()
+
+    def measure(changed: Program) -> Cost:
+        return backend.driver.Scheduler(changed, views, machine).cost()
+
+    return backend.recompute.fit(backend.passes.run(program), limit, measure, smallest)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["contraction", "convolution", "driver", "dump", "host", "matmul", "passes"]
+__all__ = ["contraction", "convolution", "driver", "dump", "host", "matmul", "passes", "recompute"]
 
 
 class _Lazy:
@@ -24,10 +24,11 @@ class _Lazy:
 
 if TYPE_CHECKING:
     from . import dump, passes
+    from .passes import recompute
     from .schedule import contraction, convolution, driver, matmul
     from .targets import host
 else:
-    dump, passes = _Lazy("dump"), _Lazy("passes")
+    dump, passes, recompute = _Lazy("dump"), _Lazy("passes"), _Lazy("passes.recompute")
     contraction, convolution = _Lazy("schedule.contraction"), _Lazy("schedule.convolution")
     driver, matmul = _Lazy("schedule.driver"), _Lazy("schedule.matmul")
     host = _Lazy("targets.host")

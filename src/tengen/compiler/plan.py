@@ -17,6 +17,8 @@ ITEM_BYTES = {
     **dict.fromkeys(("int64", "float64", "weak_int", "weak_float"), 8),
 }
 
+HOST_WORK = 1 << 20  # what a call of a Python function counts as
+
 STATUS = -1  # the slot of the status word
 
 
@@ -51,6 +53,13 @@ class Call(NamedTuple):
     name: str
 
 
+class Cost(NamedTuple):
+    """What a run of a Plan takes: bytes of memory beside its inputs, and work (about bytes moved plus operations)."""
+
+    bytes: int
+    work: int
+
+
 class Plan(NamedTuple):
     """See the module docstring. `donations` are pairs (allocation slot, input) that may share memory when the caller
     gives the input away.
@@ -67,4 +76,4 @@ class Plan(NamedTuple):
 
     @property
     def work(self) -> int:
-        return sum(step.work if isinstance(step, Launch) else 1 << 20 for step in self.steps)
+        return sum(step.work if isinstance(step, Launch) else HOST_WORK for step in self.steps)

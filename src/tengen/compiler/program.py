@@ -141,6 +141,9 @@ class ViewOp(Op, abstract=True):
     )
     regroups: ClassVar[bool] = False  # the same elements in row-major order under the shape that is the op's parameter
     fills: ClassVar[bool] = False  # may show elements that the input does not have
+    waits: ClassVar[bool] = (
+        False  # has a second input, of which only the time counts: what reads the result runs after that
+    )
 
     def view(self, view: View) -> View | None:
         """Where the output's elements lie, given where the input's do; None: it must be copied to row-major order
@@ -326,6 +329,11 @@ class Node:
         self.op, self.inputs = op, inputs
         self.outputs: tuple[Value, ...] = ()
 
+    @property
+    def reads(self) -> tuple[Value, ...]:
+        """The inputs whose elements it reads."""
+        return self.inputs[:1] if isinstance(self.op, ViewOp) and self.op.waits else self.inputs
+
 
 class Program:
     """Inputs, nodes in an order that defines before use, outputs."""
@@ -406,6 +414,19 @@ class Builder:
                 needed.add(node)
                 stack.extend(v.node for v in node.inputs)
         return Program(tuple(self.inputs), tuple(n for n in self.nodes if n in needed), outputs)
+
+
+def uniform_values(program: Program) -> set[Value]:
+    """The values that are the same number everywhere, as they depend on nothing but numbers and 0-d inputs: kernels compute them
+    for themselves.
+    """
+    found = {v for v in program.inputs if v.shape == ()}
+    for node in program.nodes:
+        passes_on = isinstance(node.op, Elementwise) or (isinstance(node.op, ViewOp) and not node.op.fills)
+        depends = passes_on and bool(node.inputs) and all(v in found for v in node.reads)
+        if depends or isinstance(node.op, (Constant, Number)):
+            found.add(node.outputs[0])
+    return found
 
 
 def record(op: Op, *inputs: Any) -> tuple[Value, ...]:

@@ -23,8 +23,8 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     """The Plan for `op` on inputs that look like `descs`. Raises what the op's shape rule raises."""
     start = perf_counter()
     types = [type_of(d) for d in descs]
-    program = op.program if isinstance(op, Recorded) and op.takes(types) else build(op, types)
     views = [View(d.shape, d.strides) for d in descs]
+    program = op.prepared(views) if isinstance(op, Recorded) and op.takes(types) else build(op, types)
     plan = compile_program(program, views, title=op.name)
     if isinstance(op, Recorded) and op.keeps_plans:
         op.plans.append(Compiled(tuple(d.strides for d in descs), plan, perf_counter() - start))

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from ..compiler.plan import Plan
 from ..compiler.program import Builder, Composite, Program, Type, Value, replay
+from ..compiler.view import View
 
 
 class Compiled(NamedTuple):
@@ -38,6 +39,10 @@ class Recorded(Composite):
     def takes(self, types: Sequence[Type]) -> bool:
         """Whether these are the types for which the Program was recorded."""
         return tuple(types) == tuple(v.type for v in self.program.inputs)
+
+    def prepared(self, views: Sequence[View]) -> Program:
+        """What is compiled to run it on inputs that lie like `views`."""
+        return self.program
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         if self.takes(types):

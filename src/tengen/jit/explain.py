@@ -12,7 +12,8 @@ from .recorder import Recorder, Segment
 
 class PlanReport(NamedTuple):
     """One Plan. kernels: how many launches each kind of kernel has; work: about bytes moved and operations done; bytes: of the memory
-    that a run takes beside what comes in, of which `results` stay; compiled: seconds that it took to make it.
+    that a run takes beside what comes in, of which `results` stay; unlimited: those that it would take without a limit on memory, if
+    there is one; compiled: seconds that it took to make it.
     """
 
     reason: str
@@ -23,14 +24,16 @@ class PlanReport(NamedTuple):
     work: int
     bytes: int
     results: int
+    unlimited: int | None
     compiled: float
 
     def __str__(self) -> str:
         kernels = ", ".join(f"{name} × {count}" for name, count in self.kernels.items())
+        unlimited = f", without a limit {self.unlimited / 2**20:.2f} MiB" if self.unlimited else ""
         host = f", {self.host_calls} calls of Python" if self.host_calls else ""
         return (
             f"{self.operations} operations in {self.launches} launches of kernels{host}; "
-            f"{self.bytes / 2**20:.2f} MiB, of which {self.results / 2**20:.2f} are results; made in {self.compiled:.3f} s\n"
+            f"{self.bytes / 2**20:.2f} MiB, of which {self.results / 2**20:.2f} are results{unlimited}; made in {self.compiled:.3f} s\n"
             f"      why: {self.reason}\n"
             f"      kernels: {kernels or 'none'}"
         )
@@ -71,7 +74,7 @@ def _reason(segment: Segment, number: int, why: str) -> str:
 
 
 def _report(segment: Segment, compiled: Compiled, reason: str) -> PlanReport:
-    plan = compiled.plan
+    plan, limit = compiled.plan, segment.op.memory
     launches = [step for step in plan.steps if isinstance(step, Launch)]
     results = {place.slot for place in plan.outputs if place.slot >= plan.inputs}
     return PlanReport(
@@ -83,5 +86,6 @@ def _report(segment: Segment, compiled: Compiled, reason: str) -> PlanReport:
         plan.work,
         sum(plan.allocations),
         sum(plan.allocations[slot - plan.inputs] for slot in results),
+        limit.unlimited.bytes if limit and limit.unlimited else None,
         compiled.seconds,
     )

@@ -14,6 +14,7 @@ from ..core import Tensor
 from ..core.build import device_of, type_of
 from ..core.live import Numbers, plain, source_of
 from .errors import TraceError, user_line
+from .memory import MemoryLimit
 from .traced import Traced
 
 Result = TypeVar("Result")
@@ -32,10 +33,12 @@ class Entry(NamedTuple):
 class Operations:
     """What a call did, without the tensors to which it did it.
 
-    types: of slots. numbers: as they were, with their types; fixed: those that are the same at each call.
+    limit: makes the limit on the memory of a Program, if there is one. types: of slots. numbers: as they were, with their types;
+    fixed: those that are the same at each call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: Callable[[], MemoryLimit | None]) -> None:
+        self.limit = limit
         self.entries: list[Entry] = []
         self.types: list[Type] = []
         self.numbers: list[float] = []
@@ -54,7 +57,8 @@ class Operations:
         stop = len(self.entries)
         section = self.section(0, stop)
         finished = section.builder.finish(section.values[slot] for slot in outputs)
-        made = Traced(title, Program(tuple(section.value(i) for i in inputs), finished.nodes, finished.outputs))
+        program = Program(tuple(section.value(i) for i in inputs), finished.nodes, finished.outputs)
+        made = Traced(title, program, self.limit())
         made.compose(partial(self.composed, 0, stop, tuple(inputs), tuple(outputs)))
         return made
 
@@ -103,11 +107,18 @@ class Recorder:
     """The operations of one call of a traced function, and what it took from outside.
 
     title: what the Programs are called. without_host: later calls run without Python, so numbers become constants and no value
-    of the function may be read. capture: keep what came from outside as it is in this call.
+    of the function may be read. capture: keep what came from outside as it is in this call. limit: makes the limit on the memory of
+    a Program, if there is one.
     """
 
-    def __init__(self, title: str, without_host: bool, capture: bool = False):
-        self.title, self.without_host, self.capture = title, without_host, capture
+    def __init__(
+        self,
+        title: str,
+        without_host: bool,
+        capture: bool = False,
+        limit: Callable[[], MemoryLimit | None] = lambda: None,
+    ):
+        self.title, self.without_host, self.capture, self.limit = title, without_host, capture, limit
         self.recording = _rt.Recording(self)
         self.complete = False
         self._restart()
@@ -135,7 +146,7 @@ class Recorder:
 
     def _restart(self) -> None:
         """Forget everything: the next call is the first."""
-        self.operations = Operations()
+        self.operations = Operations(self.limit)
         # What works out the numbers that are not the same at each call, without host.
         self.live: dict[int, tuple[Callable[[], Numbers], int]] = {}
         # Handles that got another value, and the slot of the one before.
@@ -244,8 +255,8 @@ class Recorder:
 
 class Segment(NamedTuple):
     """Operations that run as one op. inputs: slots or ~numbers; outputs: slots; donate: the first inputs that give their memory to
-    the output of the same index. operations: how many there are; cause: what ended the segment before; repeats: there is one of the
-    same operations, of which other values were wanted.
+    the output of the same index; `op.memory` says what a limit on memory has led to. operations: how many there are; cause: what
+    ended the segment before; repeats: there is one of the same operations, of which other values were wanted.
     """
 
     op: Traced
@@ -268,7 +279,7 @@ def make_segment(recorder: Recorder, section: Section, wanted: Sequence[int]) ->
     outputs = [*pairs.values(), *(s for s in wanted if s not in set(pairs.values()))]
     order = [*pairs, *rest]
     program = Program(tuple(inputs[i] for i in order), finished.nodes, tuple(values[s] for s in outputs))
-    return Segment(Traced(recorder.title, program), tuple(order), tuple(outputs), len(pairs))
+    return Segment(Traced(recorder.title, program, recorder.limit()), tuple(order), tuple(outputs), len(pairs))
 
 
 def _in_place(

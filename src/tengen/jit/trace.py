@@ -12,9 +12,11 @@ from .. import _rt
 from ..core import Tensor
 from ..core.ops.shape import Fill
 from .arguments import flatten, rebuild
+from .config import DTRConfig, SublinearMemoryConfig
 from .dump import dump
 from .errors import TraceError
 from .explain import Explanation, reports
+from .memory import limit_of
 from .recorder import Recorder
 from .standalone import Effects, Standalone, effects
 from .traced import StaleTrace
@@ -75,6 +77,8 @@ class trace:
         capture_as_const: tensors that the function takes from outside become a part of `dump`; without host they keep the values
             of the first call.
         record_only: calls only record, for `dump`; their results have no values.
+        sublinear_memory_config, dtr_config: a limit on memory, which is kept by computing values of the forward again when the
+            backward needs them; a warning says if it cannot be. Results do not change.
         symbolic, imperative, profiling, opt_level, graph_opt_config, symbolic_shape: taken for the sake of programs that give them;
             every trace is compiled as a whole and specialised on shapes.
 
@@ -99,8 +103,8 @@ class trace:
         symbolic: bool = False,
         capture_as_const: bool = False,
         record_only: bool = False,
-        sublinear_memory_config: Any = None,
-        dtr_config: Any = None,
+        sublinear_memory_config: SublinearMemoryConfig | None = None,
+        dtr_config: DTRConfig | None = None,
         profiling: bool = False,
         opt_level: int = 2,
         graph_opt_config: Any = None,
@@ -113,6 +117,8 @@ class trace:
         self.function = function
         self.symbolic, self.without_host = symbolic, without_host
         self.capture_as_const, self.record_only = capture_as_const, record_only
+        self._limit = partial(limit_of, sublinear_memory_config, dtr_config)
+        self._limit()  # raises now what is wrong with the settings
         self._title = getattr(function, "__name__", type(function).__name__)
         self._kinds: dict[Any, Kind] = {}
         self._last: Kind | None = None
@@ -162,7 +168,7 @@ class trace:
         return made.result
 
     def _recorder(self) -> Recorder:
-        return Recorder(self._title, self.without_host or self.record_only, self.capture_as_const)
+        return Recorder(self._title, self.without_host or self.record_only, self.capture_as_const, self._limit)
 
     def explain(self) -> Explanation:
         """The Plans that there are, why each was made, its kernels, launches, memory and time; prints as text.

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from ..compiler.program import Builder, Program, Type, Value
+from ..compiler.view import View
 from ..core.recorded import Recorded
+from .memory import MemoryLimit
 
 
 class StaleTrace(Exception):
@@ -14,9 +16,15 @@ class StaleTrace(Exception):
 
 
 class Traced(Recorded):
-    """A recorded function. Its Program, of primitive ops, says what it does for one set of types only."""
+    """A recorded function. Its Program, of primitive ops, says what it does for one set of types only. memory: a limit on what it
+    takes.
+    """
 
+    memory: MemoryLimit | None = None
     keeps_plans: ClassVar[bool] = True
+
+    def prepared(self, views: Sequence[View]) -> Program:
+        return self.memory.apply(self.title, self.program, views) if self.memory else self.program
 
     def compose(self, make: Callable[[], Program]) -> None:
         """Say how to make the same Program of the ops that the function applied: differentiation finds their own rules there."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..cache import compile_kernels
-from ..plan import ITEM_BYTES, STATUS, Call, Launch, Placed, Plan
+from ..plan import ITEM_BYTES, STATUS, Call, Cost, Launch, Placed, Plan
 from ..program import (
     Concat,
     Contraction,
@@ -36,6 +36,16 @@ SPLIT_ELEMENTS = 1 << 15
 SPLIT_PARTS = 64
 
 
+class Placement(NamedTuple):
+    """places: of the outputs, (buffer, view). slots: (slot, offset in bytes) of each buffer. donated: {buffer: input}. See `Plan`."""
+
+    places: list[tuple[int, View]]
+    slots: list[tuple[int, int]]
+    allocations: tuple[int, ...]
+    donated: dict[int, int]
+    commit: int
+
+
 class Scheduler(Steps):
     """Lowers one Program for inputs that lie like `views`, group by group."""
 
@@ -44,12 +54,23 @@ class Scheduler(Steps):
         super().__init__(program, views, target, self.parts.uniform)
         self.users: dict[Value, list[Node]] = {}
         for node in program.nodes:
-            for v in node.inputs:
+            for v in node.reads:
                 self.users.setdefault(v, []).append(node)
 
     # -- groups --------------------------------------------------------------------------------------------
 
     def run(self) -> Plan:
+        """The Plan, kernels compiled."""
+        self.lower()
+        return self._plan(self._place())
+
+    def cost(self) -> Cost:
+        """What the Plan would take; compiles no kernels."""
+        self.lower()
+        return Cost(sum(self._place().allocations), sum(step.work for step in self.steps))
+
+    def lower(self) -> None:
+        """Make the steps."""
         for group in self.parts.order:
             op = group.nodes[-1].op
             if isinstance(op, Host):
@@ -64,7 +85,6 @@ class Scheduler(Steps):
                 self._reduce_in_parts(group)
             else:
                 self._nest(group)
-        return self._plan()
 
     def _stored(self, group: Group) -> list[Value]:
         """The group's values that somebody outside reads, but for those that readers compute again for themselves."""
@@ -257,9 +277,12 @@ class Scheduler(Steps):
 
     # -- the plan ------------------------------------------------------------------------------------------
 
-    def _plan(self) -> Plan:
+    def _place(self) -> Placement:
+        """Where everything lies, which steps run at the same time, and what may be donated."""
         places = [self.in_memory(v) for v in self.program.outputs]
         count = len(self.program.inputs)
+        for buffer in [b for b, i in self.layouts.items() if self._is_updated(i)]:
+            del self.layouts[buffer]
         kept = [*(buffer for buffer, _ in places if buffer >= count), *self.layouts]
         commit = memory.last_check(self.steps) + 1
         donated = memory.donations(self.steps, self.program, self.where, places, commit)
@@ -267,6 +290,16 @@ class Scheduler(Steps):
         if commit < len(self.steps):
             self.steps[commit].joined = False  # the status must be known before
         slots, allocations = memory.assign(self.steps, self.bytes, count, kept)
+        return Placement(places, slots, tuple(allocations), donated, commit)
+
+    def _is_updated(self, number: int) -> bool:
+        """Whether an output may take the place of an input: then its values change at each call."""
+        outputs = self.program.outputs
+        return number < len(outputs) and outputs[number].type == self.program.inputs[number].type
+
+    def _plan(self, placement: Placement) -> Plan:
+        places, slots, allocations, donated, commit = placement
+        count = len(self.program.inputs)
         addresses = dict(zip(map(id, self.sources), compile_kernels(self.sources, self.target), strict=True))
         steps: list[Launch | Call] = []
         layouts: list[tuple[int, int, int]] = []
@@ -286,7 +319,7 @@ class Scheduler(Steps):
             steps.append(Launch(address, buffers, step.params, step.tiles, step.work, step.name, skip, joined))
         outputs = _placed([(*place, v.type) for place, v in zip(places, self.program.outputs, strict=True)], slots)
         pairs = tuple((slots[b][0], i) for b, i in donated.items())
-        return Plan(count, tuple(allocations), tuple(steps), outputs, pairs, tuple(self.checks), tuple(layouts), commit)
+        return Plan(count, allocations, tuple(steps), outputs, pairs, tuple(self.checks), tuple(layouts), commit)
 
 
 def _placed(items: Sequence[tuple[int, View, Type]], slots: Sequence[tuple[int, int]]) -> tuple[Placed, ...]:

@@ -4,8 +4,7 @@ A map/reduce group works over one shape and, once a reduction has joined, one se
 (that shape) or *row*
 (extent 1 along the reduced axes). A node joins the group of its operands when it fits and no other group would come to
 stand both before and after it.
-Values that are the same number everywhere, as they depend on nothing but numbers and 0-d inputs, are *uniform*: every
-group computes them for itself.
+Values that are the same number everywhere are *uniform*: every group computes them for itself.
 """
 
 from __future__ import annotations
@@ -18,20 +17,19 @@ from math import prod
 from ..plan import ITEM_BYTES
 from ..program import (
     Concat,
-    Constant,
     Contraction,
     Elementwise,
     Gather,
     Host,
     Iota,
     Node,
-    Number,
     Place,
     Program,
     Reduction,
     Scatter,
     Value,
     ViewOp,
+    uniform_values,
 )
 from .epilogue import Segment, segments
 
@@ -39,6 +37,8 @@ from .epilogue import Segment, segments
 ROW_BYTES = 128 << 10
 # Where the reduced axes are not the last ones a row is spread over memory, a cache line for each element.
 SPREAD_ROW = 2048
+# A group waits for all that it reads, which must be kept until then: a sum of many gradients is better taken in parts as they come.
+MOST_READS = 8
 
 
 @dataclass(eq=False)
@@ -52,14 +52,15 @@ class Group:
     ancestors: int = 0
     closed: bool = False  # contractions, host calls, copies: nothing joins
     passes: dict[Value, int] = field(default_factory=dict)
+    reads: set[Value] = field(default_factory=set)  # the values of the group's whole shape that come from outside
 
     @property
     def row_shape(self) -> tuple[int, ...]:
         return tuple(1 if d in (self.axes or ()) else s for d, s in enumerate(self.shape))
 
-    def reads(self) -> set[Value]:
-        """The values of the group's whole shape that come from outside."""
-        return {v for node in self.nodes for v in node.inputs if v.shape == self.shape and v not in self.passes}
+    def added_reads(self, node: Node) -> set[Value]:
+        """What the group would read in addition if the node joined it."""
+        return {v for v in node.inputs if v.shape == self.shape and v not in self.passes}
 
     def is_row(self, shape: tuple[int, ...]) -> bool:
         return self.axes is not None and shape == self.row_shape and shape != self.shape
@@ -78,15 +79,13 @@ class Partition:
     def __init__(self, program: Program):
         self.groups: dict[int, Group] = {}
         self.home: dict[Value, Group] = {}
-        self.uniform: set[Value] = {v for v in program.inputs if v.shape == ()}
-        self._uses = Counter((*program.outputs, *(v for node in program.nodes for v in node.inputs)))
+        self.uniform = uniform_values(program)
+        self._uses = Counter((*program.outputs, *(v for node in program.nodes for v in node.reads)))
         self._order = {node: i for i, node in enumerate(program.nodes)}
         self._users: dict[Value, list[Node]] = {}
         for node in program.nodes:
-            for v in set(node.inputs):
+            for v in set(node.reads):
                 self._users.setdefault(v, []).append(node)
-            if self._same_everywhere(node):
-                self.uniform.add(node.outputs[0])
         self._segments: dict[Node, Segment] = {}  # of the nodes that may end a contraction's kernel
         for node in program.nodes:
             if node not in self._segments:
@@ -122,12 +121,6 @@ class Partition:
         else:
             raise TypeError(f"{op.name} is of no kind that the scheduler knows")
 
-    def _same_everywhere(self, node: Node) -> bool:
-        if isinstance(node.op, (Constant, Number)):
-            return True
-        passes_on = isinstance(node.op, Elementwise) or (isinstance(node.op, ViewOp) and not node.op.fills)
-        return passes_on and bool(node.inputs) and all(v in self.uniform for v in node.inputs)
-
     # -- after a contraction -----------------------------------------------------------------------------------
 
     def _foresee(self, node: Node, op: Contraction) -> None:
@@ -139,6 +132,9 @@ class Partition:
 
         def fits(node: Node, inside: set[Value]) -> bool:
             others = [v for v in node.inputs if v not in inside and v not in self.uniform]
+            handed_on = all(self._uses[v] == 1 for v in node.inputs if v in inside)
+            if handed_on and any(self._belongs_to(v, product) for v in others):
+                return False
             free = isinstance(node.op, Elementwise) and node not in self._segments  # of another contraction
             return free and all(one[v.ndim :] + v.shape in shapes for v in others)
 
@@ -149,12 +145,27 @@ class Partition:
             self._segments.update(dict.fromkeys(segment.nodes, segment))
 
     def _place_segment(self, segment: Segment) -> None:
-        """Nodes enter the group of the contraction before them.
-
-        No other operand can need that group: nobody else has seen a value of it yet.
-        """
+        """Nodes enter the group of the contraction before them, unless another operand of theirs waits for that."""
+        group = self.home[segment.start]
+        inside = {segment.start, *(v for node in segment.nodes for v in node.outputs)}
+        before = self._before([v for node in segment.nodes for v in node.inputs if v not in inside])
+        late = before & group.bit or any(g.ancestors & group.bit for g in self._members(before))
         for node in segment.nodes:
-            self._enter(self.home[segment.start], node)
+            if late:
+                del self._segments[node]
+                self._place(node)
+            else:
+                self._enter(group, node)
+
+    def _belongs_to(self, value: Value, product: Value) -> bool:
+        """Whether a value is a later product, whose kernel had better do what takes both: this one's would have to wait."""
+        assert product.node is not None
+        return (
+            value.node is not None
+            and isinstance(value.op, Contraction)
+            and self._uses[value] == 1
+            and self._order[value.node] > self._order[product.node]
+        )
 
     def _join(
         self, node: Node, shape: tuple[int, ...], axes: tuple[int, ...] | None, fusable: tuple[Value, ...]
@@ -185,6 +196,8 @@ class Partition:
         inside = [v for v in node.inputs if v in group.passes]
         if any(v not in fusable for v in inside):
             return False  # a gather's source and a scatter's base must be complete
+        if len(group.reads | group.added_reads(node)) > MOST_READS:
+            return False
         # Full values after a reduction need one more pass over the reduced dims.
         late = [v for v in inside if group.passes[v] > 0]
         if late and shape == group.shape and not group.allows_another_pass():
@@ -197,6 +210,7 @@ class Partition:
         if isinstance(node.op, Reduction):
             level += 1
         group.nodes.append(node)
+        group.reads |= group.added_reads(node)
         for out in node.outputs:
             self.home[out] = group
             group.passes[out] = level
@@ -205,8 +219,11 @@ class Partition:
         self._depend(group, self._before(node.inputs))
 
     def _merge(self, group: Group, other: Group) -> None:
-        """Make two groups one, unless a third stands between them or their axes differ."""
+        """Make two groups one, unless a third stands between them, their axes differ, or they read too much."""
         if other.shape != group.shape or (group.axes and other.axes and group.axes != other.axes):
+            return
+        reads = (group.reads | other.reads) - group.passes.keys() - other.passes.keys()
+        if len(reads) > MOST_READS:
             return
         pair = group.bit | other.bit
         before = (group.ancestors | other.ancestors) & ~pair
@@ -215,6 +232,7 @@ class Partition:
         group.nodes = self._by_dependence(group.nodes + other.nodes)
         group.axes = group.axes or other.axes
         group.passes.update(other.passes)
+        group.reads = reads
         for value in other.passes:
             self.home[value] = group
         del self.groups[other.bit]
@@ -226,10 +244,9 @@ class Partition:
 
     def _join_sibling(self, group: Group) -> None:
         """Reductions over the same axes that read the same values, and not each other's results, read them together."""
-        reads = group.reads()
         for other in self.groups.values():
             alike = other is not group and other.shape == group.shape and other.axes == group.axes and not other.closed
-            if alike and not (group.ancestors & other.bit or other.ancestors & group.bit) and reads & other.reads():
+            if alike and not (group.ancestors & other.bit or other.ancestors & group.bit) and group.reads & other.reads:
                 self._merge(group, other)
                 return
 

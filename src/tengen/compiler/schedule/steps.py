@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from ..kernel import Nest
-from ..plan import ITEM_BYTES, STATUS
+from ..plan import HOST_WORK, ITEM_BYTES, STATUS
 from ..program import Host, Iota, Program, Type, Value, ViewOp
 from ..targets import arithmetic
 from ..targets.host import Target
@@ -45,6 +45,7 @@ class HostStep:
     outputs: list[tuple[int, View, Type]]
     joined: bool = False
     checks: ClassVar[bool] = True  # it may raise
+    work: ClassVar[int] = HOST_WORK
 
     @property
     def reads(self) -> list[tuple[int, View]]:

@@ -1,0 +1,53 @@
+"""Limits on the memory of traces: what they come from, and what they have led to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..compiler import fit_memory
+from ..compiler.plan import Cost
+from ..compiler.program import Program
+from ..compiler.view import View
+from ..logger import get_logger
+from .config import DTRConfig, SublinearMemoryConfig
+
+_logger = get_logger(__name__)
+
+
+class MemoryLimit:
+    """How many bytes a Program may take beside its inputs; values of fewer bytes than `smallest` are not computed again.
+
+    cost, unlimited: what the last Plan takes and what it would take without the limit; None before one is compiled.
+    """
+
+    def __init__(self, limit: int, smallest: int = 0):
+        self.limit, self.smallest = limit, smallest
+        self.cost: Cost | None = None
+        self.unlimited: Cost | None = None
+
+    def apply(self, title: str, program: Program, views: Sequence[View]) -> Program:
+        """The Program within the limit, or as near to it as it gets, which is logged."""
+        program, self.cost, self.unlimited = fit_memory(program, views, self.limit, self.smallest)
+        if self.cost.bytes > self.limit > 0:
+            _logger.warning(
+                "%s takes %.1f MiB, more than its limit of %.1f MiB (%.1f MiB without the limit); "
+                "no other choice of values to compute again takes less",
+                title,
+                *(size / (1 << 20) for size in (self.cost.bytes, self.limit, self.unlimited.bytes)),
+            )
+        return program
+
+
+def limit_of(sublinear: SublinearMemoryConfig | None, dtr: DTRConfig | None) -> MemoryLimit | None:
+    """The limit that the settings of a trace ask for, a new one for each Program. Raises TypeError for something else."""
+    if sublinear is not None and not isinstance(sublinear, SublinearMemoryConfig):
+        raise TypeError(f"sublinear_memory_config must be a SublinearMemoryConfig, got {type(sublinear).__name__}")
+    if dtr is not None and not isinstance(dtr, DTRConfig):
+        raise TypeError(f"dtr_config must be a DTRConfig, got {type(dtr).__name__}")
+    if sublinear is not None and dtr is not None:
+        raise ValueError("trace takes a sublinear_memory_config or a dtr_config, not both")
+    if sublinear is not None:
+        return MemoryLimit(sublinear.lb_memory_mb << 20)
+    if dtr is not None and dtr.eviction_threshold:
+        return MemoryLimit(dtr.eviction_threshold, dtr.evictee_minimum_size)
+    return None
