@@ -216,6 +216,8 @@ def traced() -> Iterator[Case]:
         if any(fnmatchcase(case.name, name) for name in names):
             yield replace(case, name=f"traced/{case.name.partition('/')[2]}", traced=True)
     yield replace(network("traced/transformer train, bfloat16", "transformer", True, bfloat16=True), traced=True)
+    limited = network("traced/resnet18 train, in 60 % of the memory", "resnet18", True)
+    yield replace(limited, arguments={**limited.arguments, "memory": 0.6}, traced=True, compiled=False)
 
 
 # -- starting ------------------------------------------------------------------------------------------------------

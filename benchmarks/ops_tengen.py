@@ -15,7 +15,7 @@ from tengen import Tensor, tensor
 from tengen.autodiff import GradManager
 from tengen.core.build import backward_hook
 from tengen.core.ops.conv import Conv2d
-from tengen.jit import trace
+from tengen.jit import DTRConfig, trace
 from tengen.optimizer import SGD, AdamW
 
 from .cases import NETWORKS, Case
@@ -41,7 +41,20 @@ def trials(case: Case, data: Data) -> Iterator[Trial]:
     else:
         run = KINDS[case.kind](case.arguments, data.inputs)
         made = Trial("eager", run, results_of(case, data, run))
-    yield replace(made, setting="traced", run=trace(made.run, without_host=True)) if case.traced else made
+    yield replace(made, setting="traced", run=traced(case, data, made.run)) if case.traced else made
+
+
+def traced(case: Case, data: Data, run: Run) -> Run:
+    """The traced function; under a limit of a share of the memory that it takes, if the case says so."""
+    share = case.arguments.get("memory")
+    if share is None:
+        return trace(run, without_host=True)
+    step = trace(train(case, data).run, without_host=True)
+    for _ in range(3):  # until parameters lie as they will
+        step()
+    ((*_, plans),) = step.explain().calls
+    own = plans[-1].bytes - plans[-1].results  # results are parameters, which are updated in place
+    return trace(run, without_host=True, dtr_config=DTRConfig(int(share * own)))
 
 
 def results_of(case: Case, data: Data, run: Run) -> Callable[[], Arrays]:

@@ -39,14 +39,19 @@ def compile_program(
 
 
 def fit_memory(
-    program: Program, views: Sequence[View], limit: int, smallest: int = 0, target: Target | None = None
+    program: Program,
+    views: Sequence[View],
+    limit: int,
+    smallest: int = 0,
+    given: int = 0,
+    target: Target | None = None,
 ) -> Fitted:
-    """The Program changed so that, on inputs that lie like `views`, its Plan takes at most `limit` bytes, if that can be reached by
-    computing values of at least `smallest` bytes again instead of keeping them.
+    """The Program changed so that, on inputs that lie like `views`, the first `given` of which are given away, its Plan takes at most
+    `limit` bytes, if that can be reached by computing values of at least `smallest` bytes again instead of keeping them.
     """
     machine = target or backend.host.host_target()
 
     def measure(changed: Program) -> Cost:
-        return backend.driver.Scheduler(changed, views, machine).cost()
+        return backend.driver.Scheduler(changed, views, machine).cost(given)
 
     return backend.recompute.fit(backend.passes.run(program), limit, measure, smallest)

@@ -17,17 +17,18 @@ _logger = get_logger(__name__)
 class MemoryLimit:
     """How many bytes a Program may take beside its inputs; values of fewer bytes than `smallest` are not computed again.
 
+    given: how many of the first inputs give their memory to the output of the same index, which then takes none, once they lie alike.
     cost, unlimited: what the last Plan takes and what it would take without the limit; None before one is compiled.
     """
 
     def __init__(self, limit: int, smallest: int = 0):
-        self.limit, self.smallest = limit, smallest
+        self.limit, self.smallest, self.given = limit, smallest, 0
         self.cost: Cost | None = None
         self.unlimited: Cost | None = None
 
     def apply(self, title: str, program: Program, views: Sequence[View]) -> Program:
         """The Program within the limit, or as near to it as it gets, which is logged."""
-        program, self.cost, self.unlimited = fit_memory(program, views, self.limit, self.smallest)
+        program, self.cost, self.unlimited = fit_memory(program, views, self.limit, self.smallest, self.given)
         if self.cost.bytes > self.limit > 0:
             _logger.warning(
                 "%s takes %.1f MiB, more than its limit of %.1f MiB (%.1f MiB without the limit); "

@@ -52,13 +52,20 @@ class Operations:
             section.record(entry.op, entry.inputs, entry.first)
         return section
 
-    def op(self, title: str, inputs: Sequence[int], outputs: Sequence[int]) -> Traced:
+    def traced(self, title: str, program: Program, donate: int) -> Traced:
+        """The op of a Program whose first `donate` inputs give their memory to the output of the same index."""
+        limit = self.limit()
+        if limit is not None:
+            limit.given = donate
+        return Traced(title, program, limit)
+
+    def op(self, title: str, inputs: Sequence[int], outputs: Sequence[int], donate: int) -> Traced:
         """All operations as one op with these inputs and outputs."""
         stop = len(self.entries)
         section = self.section(0, stop)
         finished = section.builder.finish(section.values[slot] for slot in outputs)
         program = Program(tuple(section.value(i) for i in inputs), finished.nodes, finished.outputs)
-        made = Traced(title, program, self.limit())
+        made = self.traced(title, program, donate)
         made.compose(partial(self.composed, 0, stop, tuple(inputs), tuple(outputs)))
         return made
 
@@ -279,7 +286,9 @@ def make_segment(recorder: Recorder, section: Section, wanted: Sequence[int]) ->
     outputs = [*pairs.values(), *(s for s in wanted if s not in set(pairs.values()))]
     order = [*pairs, *rest]
     program = Program(tuple(inputs[i] for i in order), finished.nodes, tuple(values[s] for s in outputs))
-    return Segment(Traced(recorder.title, program, recorder.limit()), tuple(order), tuple(outputs), len(pairs))
+    return Segment(
+        recorder.operations.traced(recorder.title, program, len(pairs)), tuple(order), tuple(outputs), len(pairs)
+    )
 
 
 def _in_place(

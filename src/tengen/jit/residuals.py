@@ -24,13 +24,13 @@ def with_residuals(operations: Operations, segment: Segment) -> Traced:
     ]
     if not expensive:
         return segment.op
-    wide = operations.op(segment.op.title, segment.inputs, (*segment.outputs, *expensive))
+    wide = operations.op(segment.op.title, segment.inputs, (*segment.outputs, *expensive), 0)
     given, made = (tuple(v.type for v in values) for values in (wide.program.inputs, wide.program.outputs))
     own = len(segment.outputs)
     needs, present = (tuple(is_float(t.dtype) for t in types) for types in (given, made[:own]))
     used = backward(wide, given, made, needs, (*present, *[False] * len(expensive))).args
     kept = [slot for i, slot in enumerate(expensive, len(given) + own) if i in used]
-    return operations.op(segment.op.title, segment.inputs, (*segment.outputs, *kept)) if kept else segment.op
+    return operations.op(segment.op.title, segment.inputs, (*segment.outputs, *kept), 0) if kept else segment.op
 
 
 def _type(operations: Operations, index: int) -> Type:

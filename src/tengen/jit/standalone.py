@@ -79,12 +79,12 @@ def _needed(recorder: Recorder, found: Effects) -> Segment:
     grads = [source.what for _, source in found.grads if source.kind == "slot"]
     slots = {*found.returned_slots, *(slot for _, slot in found.written), *grads}
     if not recorder.segments:
-        return Segment(recorder.operations.op(recorder.title, (), ()), (), (), 0)
+        return Segment(recorder.operations.op(recorder.title, (), (), 0), (), (), 0)
     segment = recorder.segments[0]
     outputs = tuple(s for i, s in enumerate(segment.outputs) if s in slots or i < segment.donate)
     if outputs == segment.outputs:
         return segment
-    op = recorder.operations.op(recorder.title, segment.inputs, outputs)
+    op = recorder.operations.op(recorder.title, segment.inputs, outputs, segment.donate)
     return segment._replace(op=op, outputs=outputs)
 
 

@@ -64,10 +64,20 @@ class Scheduler(Steps):
         self.lower()
         return self._plan(self._place())
 
-    def cost(self) -> Cost:
-        """What the Plan would take; compiles no kernels."""
+    def cost(self, given: int = 0) -> Cost:
+        """What the Plan would take, if the first `given` inputs are given away; compiles no kernels.
+
+        Outputs that take an input's place are not counted, nor are those that only lie in another way than it: the next time it
+        will lie like them.
+        """
         self.lower()
-        return Cost(sum(self._place().allocations), sum(step.work for step in self.steps))
+        placement, count = self._place(), len(self.program.inputs)
+        pairs = zip(range(given), self.program.inputs, placement.places, strict=False)
+        moved = [b for _, v, (b, view) in pairs if b >= count and view.strides != self.where[v].view.strides]
+        donated = [b for b, i in placement.donated.items() if i < given]
+        taken = {placement.slots[b][0] - count for b in (*donated, *moved)}
+        own = [size for slot, size in enumerate(placement.allocations) if slot not in taken]
+        return Cost(sum(own), sum(step.work for step in self.steps))
 
     def lower(self) -> None:
         """Make the steps."""
