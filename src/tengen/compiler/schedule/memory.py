@@ -4,7 +4,7 @@ one arena.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ..program import Program, Value
@@ -108,7 +108,7 @@ def donations(
     the step that first writes the output, and that step reads it only at the element that it writes.
     """
     safe = {}
-    reads, writes = _by_buffer(step.reads for step in steps), _by_buffer(step.writes for step in steps)
+    reads, writes = _by_buffer(steps, "reads"), _by_buffer(steps, "writes")
     for i, (output, place) in enumerate(zip(program.outputs, places, strict=True)):
         if i >= len(program.inputs) or output.type != program.inputs[i].type:
             continue
@@ -126,12 +126,14 @@ def donations(
 Used = list[tuple[int, View]]  # at which step, and how
 
 
-def _by_buffer(uses: Iterable[Sequence[tuple[int, View]]]) -> dict[int, Used]:
-    """Of each buffer the steps that use it."""
+def _by_buffer(steps: Sequence[Uses], kind: str) -> dict[int, Used]:
+    """Of each buffer the steps that use it. Parts of one result, which touch different elements, count as the first of them."""
     found: dict[int, Used] = {}
-    for number, step in enumerate(uses):
-        for buffer, view in step:
-            found.setdefault(buffer, []).append((number, view))
+    first = 0
+    for number, step in enumerate(steps):
+        first = first if step.joined else number
+        for buffer, view in getattr(step, kind):
+            found.setdefault(buffer, []).append((first, view))
     return found
 
 
