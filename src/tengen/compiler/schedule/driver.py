@@ -231,9 +231,11 @@ class Scheduler(Steps):
         base, op = node.inputs[0], node.op
         layout = self._base_layout(base)
         buffer = self.buffer(base.type)
-        fill = Emitter(self.locate, base.shape)
-        fill.store(base, buffer, layout)
-        self.launch(fill, (), "copy", {buffer}, skip_for=buffer)
+        whole = isinstance(op, Place) and op.mode == "set" and node.inputs[1].size == base.size
+        if not whole:  # then nothing of the base stays
+            fill = Emitter(self.locate, base.shape)
+            fill.store(base, buffer, layout)
+            self.launch(fill, (), "copy", {buffer}, skip_for=buffer)
         e = Emitter(self.locate, group.shape)
         for other in group.nodes[:-1]:
             e.node(other)

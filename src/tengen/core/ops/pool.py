@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
+from math import prod
 
 from ...compiler.program import Value
 from .base import Formula, Grads
 from .elemwise import cast, where
 from .index import EQ
 from .reduce import Reduce, arg_extreme, total
-from .shape import PlaceView, Slice, Windows, broadcast, pad, reshape, transpose, zeros_of
+from .shape import PlaceView, Reshape, Slice, Windows, broadcast, pad, reshape, transpose, zeros_of
 
 Pair = tuple[int, int]
 WINDOW = (4, 5)  # the axes of the places inside a window
+NOWHERE = 255  # more than any place inside a window
 
 
 class Pooling(Formula):
@@ -63,6 +66,8 @@ class Pooling(Formula):
         if g is None:
             return [None]
         windows = self._windows(x)
+        if not any(s % step for s, step in zip(x.shape[2:], self.stride, strict=True)) and prod(self.kernel) < NOWHERE:
+            return [self._gathered(x, g, windows)]
         wide = reshape(g, (*g.shape, 1, 1))
         if self.mode == "max":
             seen = windows(self._padded(x, _lowest(x.dtype)))
@@ -82,6 +87,61 @@ class Pooling(Formula):
         room = zeros_of(self._padded(x, 0.0))
         spread = PlaceView(windows, "set" if apart else "add")(room, value)
         return [Slice((0, 0, *self.padding), x.shape, (1,) * 4)(spread) if any(self.padding) else spread]
+
+    def _gathered(self, x: Value, g: Value, windows: Windows) -> Value:
+        """The gradient by pixels: each adds up the windows that it is in, where scattering would write it once for each.
+
+        Pixel i = stride · u + t of a dimension, t < stride, is at place t + padding - stride · shift of window u + shift; all that
+        depends on t is a number to the kernel.
+        """
+        pixels = [s // step for s, step in zip(x.shape[2:], self.stride, strict=True)]
+        if self.mode == "max":
+            seen = windows(self._padded(x, _lowest(x.dtype)))
+            chosen = cast(reshape(arg_extreme(seen, WINDOW, "argmax"), g.shape), "uint8")
+        else:
+            count = self._count(x, windows)
+            g = g / (reshape(count, count.shape[:4]) if count.ndim else count)
+        summed = None
+        for down, right in product(*(self._shifts(d) for d in (0, 1))):
+            place, inside = self._place(x, (down, right))
+            part = _moved(g, (down, right), pixels, 0.0)
+            if self.mode == "max":
+                places = _moved(chosen, (down, right), pixels, float(NOWHERE))
+                part = where(EQ(places, cast(where(inside, place, NOWHERE - 1), "uint8")), part, 0.0)
+            else:
+                part = where(inside, part, 0.0)
+            summed = part if summed is None else summed + part
+        assert summed is not None
+        n, c = x.shape[:2]
+        apart = (n, c, pixels[0], self.stride[0], pixels[1], self.stride[1])
+        return PlaceView(Reshape(apart), "set")(zeros_of(x), broadcast(summed, apart))
+
+    def _shifts(self, dim: int) -> range:
+        """The windows that some pixel of a dimension is in, counted from its own."""
+        k, s, p = self.kernel[dim], self.stride[dim], self.padding[dim]
+        return range(-((k - 1 - p) // s), (s - 1 + p) // s + 1)
+
+    def _place(self, x: Value, shift: Pair) -> tuple[Value, Value]:
+        """The place of pixels (1, 1, 1, stride, 1, stride) inside of their window at `shift`, and whether they are in it."""
+        numbers = []
+        for dim in (0, 1):
+            step = self.stride[dim]
+            t = reshape(x.builder.iota((step,)), (1, 1, 1, step, 1, 1) if dim == 0 else (1, 1, 1, 1, 1, step))
+            numbers.append(t + (self.padding[dim] - step * shift[dim]))
+        (row, column), (height, width) = numbers, self.kernel
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        return row * width + column, inside
+
+
+def _moved(v: Value, shift: Pair, pixels: Sequence[int], fill: float) -> Value:
+    """Element u + shift of (n, c, h, w) at u, for so many u, `fill` outside; as (n, c, u, 1, u, 1)."""
+    before = [max(0, -d) for d in shift]
+    after = [max(0, d + u - s) for d, u, s in zip(shift, pixels, v.shape[2:], strict=True)]
+    padded = pad(v, (0, 0, *before), (0, 0, *after), fill)
+    starts = (0, 0, *(max(0, d) for d in shift))
+    n, c = v.shape[:2]
+    seen = Slice(starts, (n, c, *pixels), (1,) * 4)(padded)
+    return reshape(seen, (n, c, pixels[0], 1, pixels[1], 1))
 
 
 def _lowest(dtype: str) -> float:
