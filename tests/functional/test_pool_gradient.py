@@ -51,10 +51,8 @@ def test_gradient(size, kernel, stride, padding, mode, last):
         given = Tensor(np.ascontiguousarray(x.transpose(0, 2, 3, 1)).astype(np.float32)).transpose(0, 3, 1, 2)
     gm = GradManager().attach([given])
     with gm:
-        if mode == "max":
-            y = F.max_pool2d(given, kernel, stride, padding)
-        else:
-            y = F.avg_pool2d(given, kernel, stride, padding, mode=mode)
+        pool, options = (F.max_pool2d, {}) if mode == "max" else (F.avg_pool2d, {"mode": mode})
+        y = pool(given, kernel, stride, padding, **options)
         g = random.standard_normal(y.shape)
         gm.backward(y, Tensor(g.astype(np.float32)))
     want = gradient(x, g, kernel, stride, padding, mode)
