@@ -150,7 +150,7 @@ nb::tuple to_python(const std::vector<const Descriptor*>& descs) {
 
 void execute(nb::handle op, Operands& inputs, size_t donate, Results& results) {
     if (Recording* recording = Recording::current()) [[unlikely]] {
-        recording->execute(op, inputs, donate, results);
+        recording->execute(op, inputs, results);
         return;
     }
     const Ref<CachedPlan> cached = PlanCache::instance().get(op, inputs);

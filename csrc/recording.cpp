@@ -12,6 +12,8 @@ namespace tengen {
 
 namespace {
 
+constexpr int64_t kOther = INT64_MIN;  // an input that no entry has
+
 thread_local Recording* running = nullptr;
 uint32_t last_call = 0;
 
@@ -138,6 +140,7 @@ void Recording::forget() {
     if (!complete_) {  // the next call is the first again
         entries_.clear();
         descs_.clear();
+        number_descs_.clear();
         segments_.clear();
     }
     touched_.clear();
@@ -159,8 +162,10 @@ int64_t Recording::take(Operand& input, int64_t expected) {
     const bool replay = complete_;
     if (!input.origin) {
         const auto index = static_cast<int64_t>(numbers_.size());
+        if (replay && (~index != expected || input.desc != number_descs_[numbers_.size()])) return kOther;
         numbers_.push_back(input);
         if (!replay) {
+            number_descs_.push_back(input.desc);
             Suspended suspended;
             owner_.attr("number")(index, to_python(input.desc), source_of(input));
         }
@@ -172,7 +177,7 @@ int64_t Recording::take(Operand& input, int64_t expected) {
     if (slot < 0) {
         if (is_pending(*input.origin)) settle(*input.origin);
         slot = static_cast<int64_t>(slots_.size());
-        if (replay && (slot != expected || !alike(*input.desc, *descs_[slots_.size()]))) return -1 - (int64_t{1} << 40);
+        if (replay && (slot != expected || !alike(*input.desc, *descs_[slots_.size()]))) return kOther;
         add_slot(input.desc);
         input.origin->place = {call_, static_cast<int32_t>(slot)};
         if (!replay) {
@@ -187,7 +192,7 @@ int64_t Recording::take(Operand& input, int64_t expected) {
     return slot;
 }
 
-void Recording::execute(nb::handle op, Operands& inputs, size_t targets, Results& results) {
+void Recording::execute(nb::handle op, Operands& inputs, Results& results) {
     const bool replay = complete_;
     if (replay) {
         if (!known() || !entries_[next_].op.is(op) || entries_[next_].inputs.size() != inputs.size()) mismatch(op);
@@ -198,7 +203,7 @@ void Recording::execute(nb::handle op, Operands& inputs, size_t targets, Results
         taken[i] = take(inputs[i], expected);
         if (replay && taken[i] != expected) mismatch(op);
     }
-    if (!replay) record(op, std::move(taken), inputs, targets);
+    if (!replay) record(op, std::move(taken), inputs);
     Entry& entry = entries_[next_++];
     results.reset(entry.output_count);
     for (size_t i = 0; i < entry.output_count; ++i) {
@@ -210,12 +215,11 @@ void Recording::execute(nb::handle op, Operands& inputs, size_t targets, Results
     if (any_active_tape() && any_watched(inputs)) record_operation(op, entry.rules, inputs, results);
 }
 
-const Recording::Entry& Recording::record(nb::handle op, std::vector<int64_t> inputs, const Operands& operands,
-                                          size_t targets) {
+const Recording::Entry& Recording::record(nb::handle op, std::vector<int64_t> inputs, const Operands& operands) {
     std::vector<const Descriptor*> descs;
     for (const Operand& operand : operands) descs.push_back(operand.desc);
     Suspended suspended;
-    nb::object outputs = owner_.attr("record")(op, to_list(inputs), tengen::to_python(descs), targets);
+    nb::object outputs = owner_.attr("record")(op, to_list(inputs), tengen::to_python(descs));
     const size_t first = slots_.size();
     for (nb::handle output : outputs) descs_.push_back(descriptor_of(output));
     entries_.push_back({nb::borrow(op), std::move(inputs), first, descs_.size() - first, {}});
@@ -235,9 +239,12 @@ void Recording::touch(nb::handle handle) {
         if (known.handle.is(handle)) return;
     }
     if (!complete_) owner_.attr("written")(handle);
-    const Value& value = tensor->value;
+    Value& value = tensor->value;
+    if (!value.empty() && is_pending(value)) settle_for_use(value);  // an earlier part of the call may have computed it
     const int64_t slot = value.empty() ? -1 : slot_of(value);
-    touched_.push_back({nb::borrow(handle), slot, slot < 0 ? value : Value{}});
+    // What no operation has taken since the last flush stands nowhere else.
+    const bool alone = slot < 0 || (!is_pending(value) && slots_[static_cast<size_t>(slot)].value.empty());
+    touched_.push_back({nb::borrow(handle), alone ? -1 : slot, alone ? value : Value{}});
 }
 
 void Recording::read(Value& value) {

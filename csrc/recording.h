@@ -41,8 +41,8 @@ class Recording {
     // The call has failed: runs what is pending, so that tensors hold what they would without tracing.
     void abandon();
 
-    // Takes the place of `execute` while a call lasts; the first `targets` inputs will take over outputs.
-    void execute(nb::handle op, Operands& inputs, size_t targets, Results& results);
+    // Takes the place of `execute` while a call lasts.
+    void execute(nb::handle op, Operands& inputs, Results& results);
     // Computes all pending values that somebody still holds.
     void flush();
     // The handle is about to get another value, which may be pending.
@@ -81,15 +81,15 @@ class Recording {
     };
     struct Touched {
         nb::object handle;
-        int64_t slot;  // of the value before, or -1
-        Value before;  // if it had no slot
+        int64_t slot;  // of the value before, if an operation has taken that; else -1
+        Value before;  // if it has not
     };
 
     bool in_call(const Value& value) const { return call_ && value.place.call == call_; }
     bool known() const { return next_ < entries_.size(); }
     int64_t take(Operand& input, int64_t expected);
     int64_t add_slot(const Descriptor* desc);
-    const Entry& record(nb::handle op, std::vector<int64_t> inputs, const Operands& operands, size_t targets);
+    const Entry& record(nb::handle op, std::vector<int64_t> inputs, const Operands& operands);
     [[noreturn]] void mismatch(nb::handle op);
     std::vector<int64_t> wanted() const;
     const Segment& segment(std::vector<int64_t> wanted);
@@ -100,6 +100,7 @@ class Recording {
     nb::object owner_;
     std::deque<Entry> entries_;
     std::vector<const Descriptor*> descs_;  // of all slots
+    std::vector<const Descriptor*> number_descs_;
     std::vector<std::unique_ptr<Segment>> segments_;
     bool complete_ = false;  // the first call has ended
 

@@ -472,6 +472,31 @@ def test_wrong_shapes_raise_at_the_call(without_host):
     assert function(Tensor([1.0])).shape == (3,)
 
 
+def test_a_number_of_another_kind_is_an_error():
+    numbers = iter([0.5, 2, 0.25])
+    function = trace(lambda x: x * next(numbers))
+    assert function(Tensor([1.0])).tolist() == [0.5]
+    with pytest.raises(TraceError, match="on other inputs"):
+        function(Tensor([1.0]))
+    assert function(Tensor([1.0])).tolist() == [0.25]
+
+
+def test_a_later_part_that_fails_gives_back_what_the_earlier_left():
+    w = Parameter(np.zeros(4, np.float32))
+
+    @trace
+    def function(index):
+        nonlocal w
+        w += 1
+        assert w.numpy().sum() > 0
+        w._reset(F.gather(Tensor(arange(4)), 0, index) * 2)
+        return w + 0
+
+    with pytest.raises(IndexError):
+        function(Tensor(np.full(4, 9, np.int32)))
+    assert w.tolist() == [1] * 4
+
+
 def test_a_failing_plan_restores_what_was_to_be_written():
     w = Parameter(np.zeros(4, np.float32))
 

@@ -158,8 +158,9 @@ class Recorder:
         self.live: dict[int, tuple[Callable[[], Numbers], int]] = {}
         # Handles that got another value, and the slot of the one before.
         self.changes: list[tuple[ref[Tensor], int]] = []
-        # Only without host or to capture: slots of what came from outside with its handles, those that were gradients of tensors with these,
-        # tensors whose grad was read (and whether there was none), and tensors that got a grad or lost theirs, both by id.
+        # Only without host or to capture: slots of what came from outside with its handles, those that were gradients of
+        # tensors with these, tensors whose grad was read (and whether there was none), and tensors that got a grad or lost
+        # theirs, both by id.
         self.externals: dict[int, Tensor | None] = {}
         self.grad_of: dict[int, Tensor] = {}
         self.read_grads: dict[int, tuple[Tensor, bool]] = {}
@@ -217,9 +218,7 @@ class Recorder:
                 "without_host=False"
             )
 
-    def record(
-        self, op: Op, inputs: Sequence[int], descs: Sequence[_rt.Descriptor], targets: int
-    ) -> list[_rt.Descriptor]:
+    def record(self, op: Op, inputs: Sequence[int], descs: Sequence[_rt.Descriptor]) -> list[_rt.Descriptor]:
         """Add an operation; the descriptors of its outputs. Raises what the op's shape rule raises."""
         device, known = device_of(op, descs), self.operations
         first = len(known.types)
