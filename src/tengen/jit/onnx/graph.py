@@ -16,9 +16,7 @@ from ...compiler.program import Constant, Number, Op, Type
 from ...core.ops import random
 from ...core.ops.elemwise import TypeCvt
 from ...core.ops.shape import Broadcast, Fill
-from ..frozen import stored_class
-
-Array = np.ndarray[Any, Any]
+from ..frozen import Array, stored_class
 
 #: dtypes in whose place another one is computed, as in tengen's kernels (and as ONNX Runtime has few kernels for them)
 WORK = {
@@ -160,7 +158,7 @@ class Graph:
         array = np.asarray(value).astype(_class(dtype))
         return Operand(self, Type(dtype, array.shape), known=array)
 
-    def integers(self, numbers: Sequence[int]) -> Operand:
+    def integers(self, numbers: Sequence[int] | Array) -> Operand:
         """A vector of int64: a shape, axes."""
         return self.constant(np.asarray(numbers, np.int64).reshape(-1), "int64")
 
@@ -185,8 +183,10 @@ class Graph:
 
     def node(self, operator: str, *inputs: Operand | None, dtype: str | None = None, **attributes: Any) -> Operand:
         """A node of one output, of `dtype` or that of the first input."""
-        assert inputs[0] is not None or dtype is not None
-        return self.node_of(operator, inputs, [dtype or inputs[0].dtype], **attributes)[0]  # type: ignore[union-attr]
+        if dtype is None:
+            assert inputs[0] is not None
+            dtype = inputs[0].dtype
+        return self.node_of(operator, inputs, [dtype], **attributes)[0]
 
     def node_of(
         self, operator: str, inputs: Sequence[Operand | None], dtypes: Sequence[str], **attributes: Any

@@ -10,6 +10,7 @@ import numpy as np
 from ...compiler.program import Iota, ViewOp
 from ...compiler.view import contiguous
 from ...core.ops.shape import Broadcast, Concatenate, Pad, PlaceView, Reshape, Slice, Transpose, Windows
+from ..frozen import Array
 from .graph import Graph, Operand
 from .rules import rule
 
@@ -92,14 +93,14 @@ def place(g: Graph, op: PlaceView, x: Operand, value: Operand) -> Operand:
     return g.reshape(written, x.shape)
 
 
-def _seen(where: ViewOp, shape: tuple[int, ...]) -> Sequence[int]:
+def _seen(where: ViewOp, shape: tuple[int, ...]) -> Array:
     """Which elements, counted in row-major order, a view shows."""
     view = where.view(contiguous(shape))
     assert view is not None and view.plain
     places = np.asarray(view.offset)
     for extent, stride in zip(view.shape, view.strides, strict=True):
         places = places[..., None] + np.arange(extent) * stride
-    return places.reshape(-1)  # type: ignore[return-value]
+    return places.reshape(-1)
 
 
 def _place_slice(g: Graph, where: Slice, shape: tuple[int, ...], base: Operand, value: Operand, adds: bool) -> Operand:
