@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...base.errors import ExportError
-from .graph import Array, Graph, Operand, Stored
+from ..frozen import Array
+from .graph import Graph, Operand, Stored
 
 NAME = "batch"
 
