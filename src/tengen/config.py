@@ -34,4 +34,5 @@ class _Settings(ModuleType):
 _all_cores = _rt.get_num_threads()
 _config.watch("num_threads", lambda number: _rt.set_num_threads(number or _all_cores))
 _config.watch("plan_cache_limit", _rt.plan_cache_limit)
+_config.watch("winograd", lambda _: _rt.plan_cache_clear())
 sys.modules[__name__].__class__ = _Settings

@@ -11,7 +11,7 @@ import numpy as np
 from tengen.base import config
 from tengen.compiler.cache import compile_kernels
 from tengen.compiler.kernel import Instr
-from tengen.compiler.schedule.contraction import Contraction, Relayout, Unit
+from tengen.compiler.schedule.contraction import Contraction, Launch, Relayout, Unit
 from tengen.compiler.schedule.convolution import ConvShape
 from tengen.compiler.schedule.matmul import Batch, matmul
 from tengen.compiler.targets.epilogue import CHANNEL, ELEMENT, Epilogue, Source
@@ -137,13 +137,15 @@ def run(
     workspace = np.full(contraction.workspace, 0x7F, np.uint8)
     held = {"a": prepared[0], "b": prepared[1], "operand1": bias, "workspace": workspace, "out": result}
     launches = list(contraction.launches)
-    together = sum(launch.joined for launch in launches) + 1
-    if backwards:
-        launches[:together] = reversed(launches[:together])
-    for launch in launches:
+    if contraction.prepared:
+        first, size = contraction.prepared
+        held["prepared"] = np.full(size, 0x7F, np.uint8)
+        launches = [first, *launches]
+    for launch in backward_groups(launches) if backwards else launches:
         (address,) = compile_kernels([launch.kernel], target)
         kernel = KERNEL(address)
-        buffers = (ctypes.c_void_p * len(launch.buffers))(*[held[name].ctypes.data for name in launch.buffers])
+        pointers = [held[buffer.name].ctypes.data + buffer.offset for buffer in launch.buffers]
+        buffers = (ctypes.c_void_p * len(launch.buffers))(*pointers)
         params = (ctypes.c_int64 * len(launch.params))(*launch.params)
         ranges = [(i, i + 1) for i in reversed(range(launch.tiles))] if backwards else [(0, launch.tiles)]
         for begin, end in ranges:
@@ -151,6 +153,17 @@ def run(
     assert (memory[:guard] == 77).all() and (memory[-guard:] == 77).all(), "the kernel wrote outside its result"
     strides = [stride * result.itemsize for stride in contraction.out_strides]
     return np.lib.stride_tricks.as_strided(result, shape, strides).copy()
+
+
+def backward_groups(launches: list[Launch]) -> list[Launch]:
+    """Launches that may run together, last first."""
+    groups: list[list[Launch]] = []
+    for launch in launches:
+        if launch.joined:
+            groups[-1].insert(0, launch)
+        else:
+            groups.append([launch])
+    return [launch for group in groups for launch in group]
 
 
 def windows(x: np.ndarray, s: ConvShape) -> np.ndarray:

@@ -25,7 +25,7 @@ class Knob(NamedTuple):
     env: tuple[str, ...] = ()
     least: int | None = None
     most: int | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | int, ...] = ()
 
     def check(self, value: Any) -> Any:
         """The value as it is kept. Raises TypeError or ValueError, saying what is allowed."""
@@ -65,7 +65,7 @@ class Knob(NamedTuple):
 
     def _expected(self) -> str:
         if self.choices:
-            return "one of " + ", ".join(self.choices)
+            return "one of " + ", ".join(map(str, self.choices))
         name = {bool: "True or False", int: "an integer", str: "a string"}[self.type]
         least = "" if self.least is None else f" >= {self.least}"
         return name + least + ("" if self.most is None else f" and <= {self.most}")
@@ -95,6 +95,15 @@ KNOBS = (
         "",
         "Folder of compiled kernels; empty: `tengen` in the user's cache folder.",
         ("TENGEN_CACHE_DIR",),
+    ),
+    Knob(
+        "winograd",
+        int,
+        2,
+        "Convolutions of float32 with a 3 x 3 window and stride 1, where that is faster, by Winograd's F(m x m, 3 x 3): 2 (about as exact as the "
+        "direct way), 4 (faster, with some five times the rounding error), or 0 (always the direct way).",
+        ("TENGEN_WINOGRAD",),
+        choices=(0, 2, 4),
     ),
     Knob("dump", str, "", "Folder that each stage of each Plan is written to; empty: none.", ("TENGEN_DUMP",)),
     Knob(

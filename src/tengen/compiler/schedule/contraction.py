@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ..targets.contraction import MAX_BLOCK_ROWS, PARAMETERS, SUM_TILE, ContractionKernel, SumKernel
 from ..targets.epilogue import Epilogue
+from ..targets.nest import NestSource
 from ..targets.storage import KINDS, PAIR
 from ..vector import BITS
 from .register_tile import RegisterTile
@@ -43,11 +44,12 @@ SPLIT_BLOCKS = 4
 
 class Unit(NamedTuple):
     """The vector unit that kernels are planned for: 32-bit lanes of a vector, number of vector registers, and whether it
-    multiplies pairs of bfloat16."""
+    multiplies pairs of bfloat16. winograd: outputs of a tile, each way, where convolutions go by tiles; 0: they do not."""
 
     lanes: int
     registers: int
     dots: bool = False
+    winograd: int = 0
 
     def lanes_of(self, dtype: str) -> int:
         """Lanes of a vector in the kind of arithmetic that `dtype` is computed in."""
@@ -137,20 +139,29 @@ class Relayout(NamedTuple):
         return source_strides[axis.dim] * axis.scale
 
 
+class Buffer(NamedTuple):
+    """What a kernel is given: memory by name (a, b, prepared, workspace, out, and what the epilogue reads), from so many bytes
+    on."""
+
+    name: str
+    offset: int = 0
+
+
 class Launch(NamedTuple):
     """One kernel run.
 
-    buffers: what the kernel is given, in order, by name: a, b, workspace, out, and what the epilogue reads. work:
-    floating-point operations.
-    joined: it may run at the same time as the one before.
+    buffers: in order. work: floating-point operations. joined: it may run at the same time as the one before. epilogue: what
+    it does of one; the numbers of that come in `params` before the last `numbers_after`.
     """
 
-    kernel: ContractionKernel | SumKernel
-    buffers: tuple[str, ...]
+    kernel: ContractionKernel | SumKernel | NestSource
+    buffers: tuple[Buffer, ...]
     params: tuple[int, ...]
     tiles: int
     work: int
     joined: bool = False
+    epilogue: Epilogue | None = None
+    numbers_after: int = 0
 
 
 class Contraction(NamedTuple):
@@ -158,7 +169,7 @@ class Contraction(NamedTuple):
 
     a, b: the layouts that the operands must have; None: used as they are, with the strides that the problem was given.
     out_strides: of the result's logical dimensions in a buffer of `out_size` elements. workspace: bytes of scratch
-    memory.
+    memory. prepared: makes of b, in a buffer of so many bytes, what the launches read instead.
     """
 
     a: Relayout | None
@@ -167,6 +178,7 @@ class Contraction(NamedTuple):
     out_size: int
     launches: tuple[Launch, ...]
     workspace: int = 0
+    prepared: tuple[Launch, int] | None = None
 
     @property
     def work(self) -> int:
@@ -175,14 +187,16 @@ class Contraction(NamedTuple):
     @property
     def epilogue(self) -> Epilogue | None:
         """The one that the launches do. A sum that is not complete in the registers leaves it to the caller."""
-        kernels = [launch.kernel for launch in self.launches]
-        return next((x.epilogue for x in kernels if isinstance(x, ContractionKernel)), None)
+        return next((launch.epilogue for launch in self.launches if launch.epilogue), None)
 
 
 def exchanged(problem: Contraction) -> Contraction:
     """The same kernels for operands that are given the other way round."""
     names = {"a": "b", "b": "a"}
-    launches = [x._replace(buffers=tuple(names.get(name, name) for name in x.buffers)) for x in problem.launches]
+    launches = [
+        launch._replace(buffers=tuple(x._replace(name=names.get(x.name, x.name)) for x in launch.buffers))
+        for launch in problem.launches
+    ]
     return problem._replace(a=problem.b, b=problem.a, launches=tuple(launches))
 
 
@@ -330,9 +344,9 @@ def plan(
     def launch(nest: Nest, splits: int, dtype: str, result: str, joined: bool) -> Launch:
         grid = _grid(nest, tile, blocked, splits)
         kernel = _kernel(nest, tile, storage, packed, blocked)._replace(c=dtype)
-        buffers = ("a", "b", result, *extra)
+        buffers = tuple(map(Buffer, ("a", "b", result, *extra)))
         params, work = _params(nest, tile, grid, blocked, out_size), 2 * _multiply_adds(nest) * storage.k_step
-        return Launch(kernel, buffers, params, extent(nest.batch) * grid.tiles, work, joined)
+        return Launch(kernel, buffers, params, extent(nest.batch) * grid.tiles, work, joined, storage.epilogue)
 
     through_workspace = splits > 1 or (blocked and storage.rounds)
     stored = storage.epilogue.dtype if storage.epilogue else storage.out
@@ -342,7 +356,8 @@ def plan(
     if through_workspace:
         total = SumKernel(_wide(storage.out), storage.out, tile.lanes)
         tiles = -(-out_size // SUM_TILE)
-        launches.append(Launch(total, ("workspace", "out"), (out_size, splits), tiles, splits * out_size))
+        buffers = Buffer("workspace"), Buffer("out")
+        launches.append(Launch(total, buffers, (out_size, splits), tiles, splits * out_size))
         workspace = splits * out_size * BITS[KINDS[storage.out][1]] // 8
     launches += [launch(nest, 1, storage.out, "out", joined=False) for nest in adding]
     return tuple(launches), workspace

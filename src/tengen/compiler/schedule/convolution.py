@@ -16,7 +16,7 @@ from math import gcd, prod
 from typing import NamedTuple
 
 from ..view import View
-from . import planar
+from . import planar, winograd
 from .borders import Line
 from .contraction import (
     FLOAT32,
@@ -35,6 +35,7 @@ from .matmul import COPY_WORK, must_pack
 from .register_tile import RegisterTile, choose
 
 Pair = tuple[int, int]
+Strides = tuple[int, ...]
 
 NO_MARGINS = ((0, 0), (0, 0))
 MAX_PARTS = 9
@@ -109,13 +110,20 @@ class ConvShape:
 
 
 def conv_forward(
-    shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, planes: bool = False
+    shape: ConvShape,
+    unit: Unit,
+    storage: Storage = FLOAT32,
+    in_place: bool = True,
+    planes: bool = False,
+    window: Strides | None = None,
 ) -> Contraction:
     """y from a = x and b = w, stored channels-last.
 
     in_place: x is channels-last already, and so better not copied to pad it. planes: it is channels-first; if there are
-    few, as in an image, that will do too.
+    few, as in an image, that will do too. window: strides of w.
     """
+    if t := _transform(shape, unit, storage, "oc"):
+        return _by_tiles(shape, t, "oc", unit, storage, window)
     planes = planes and shape.groups == 1 and shape.ic <= FEW_CHANNELS and shape.reuse <= LITTLE_REUSE
     return _slide(shape, [[_phase(shape, d)] for d in (0, 1)], "oc", unit, storage, in_place or planes, planes)
 
@@ -127,7 +135,51 @@ def conv_by_data(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_pl
     i of one phase, i = phase + stride * q, these are every step-th tap from some first one, and o falls by a constant
     from tap to tap: a stride-1 contraction of dy, one for each phase, without inserting zeros.
     """
+    if t := _transform(shape, unit, storage, "ic"):
+        return _by_tiles(shape, t, "ic", unit, storage)
     return _slide(shape, [_phases(shape, d) for d in (0, 1)], "ic", unit, storage, in_place)
+
+
+# -- by tiles (Winograd) -----------------------------------------------------------------------------------------------
+
+
+def _transform(s: ConvShape, unit: Unit, storage: Storage, columns: str | None) -> winograd.Transform | None:
+    """The transform of tiles by which this convolution costs less than directly; None if there is none. columns: as in `_slide`, None for
+    the gradient by weight."""
+    t = winograd.TRANSFORMS.get(unit.winograd)
+    fits = (s.kh, s.kw, *s.stride, *s.dilation, s.groups) == (3, 3, 1, 1, 1, 1, 1) and max(s.padding) <= 2
+    if t is None or not fits or {storage.a, storage.b, storage.out} != {"float32"} or storage.accumulate:
+        return None
+    seen = [sum(cut.rows * cut.taps for cut in _phase(s, d).line.cuts()) for d in (0, 1)]
+    direct = s.n * s.ic * s.oc * seen[0] * seen[1]
+    size = (s.h, s.w) if columns == "ic" else (s.oh, s.ow)
+    return t if winograd.cost(t, s.n, size, s.ic, s.oc, unit.lanes, columns) < direct else None
+
+
+def _by_tiles(
+    s: ConvShape, t: winograd.Transform, columns: str, unit: Unit, storage: Storage, strides: Strides | None = None
+) -> Contraction:
+    x, y = winograd.Image("a", s.n, s.h, s.w, s.ic), winograd.Image("out", s.n, s.oh, s.ow, s.oc)
+    oc, ic, row, across = strides or contiguous((s.oc, s.ic, s.kh, s.kw))
+    shared = t, unit, storage
+
+    def as_it_lies(panel: int) -> winograd.Window:
+        return winograd.Window(panel * oc, oc, ic, (row, across))
+
+    def turned_round(panel: int) -> winograd.Window:
+        layout = _pack_weights(s, columns, panel, 1)
+        _, start, down, right, depth, one = contiguous(layout.shape)
+        return winograd.Window(start, one, depth, (-down, -right), layout, full=True)
+
+    if columns == "oc":  # in one step, so what becomes of a weight that stays is kept beside it
+        return winograd.slide(x, y, s.padding, as_it_lies, _dense(x), *shared)
+    dy, dx = y._replace(buffer="a"), x._replace(buffer="out")
+    padding = s.kh - 1 - s.padding[0], s.kw - 1 - s.padding[1]
+    return winograd.slide(dy, dx, padding, turned_round, _dense(dy), *shared)
+
+
+def _dense(image: winograd.Image) -> Relayout:
+    return _channels_last((image.n, image.channels, image.h, image.w), NO_MARGINS)
 
 
 def _slide(
@@ -197,6 +249,9 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
     Here a row is a tap of the window, and the outputs, over which it sums, are the steps.
     """
     s = shape
+    if t := _transform(s, unit, storage, None):
+        a, b = winograd.Image("a", s.n, s.h, s.w, s.ic), winograd.Image("b", s.n, s.oh, s.ow, s.oc)
+        return winograd.by_weight(a, b, s.padding, _dense(a), _dense(b), t, unit, storage)
     if s.skips_pixels:  # far apart, they would share few sets of a cache
         thin = ConvShape(s.n, s.ic, s.oh, s.ow, s.oc, 1, 1, groups=s.groups)
         images = 2 if _two_images_pay(thin, unit, storage) else 1

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...base import config
 from ..plan import ITEM_BYTES
 from ..program import Contraction, Node, Type
 from ..targets.epilogue import CHANNEL, ELEMENT, NUMBER, Source
 from ..view import Edge, View, contiguous
 from .contraction import Contraction as Problem
-from .contraction import Relayout, Unit
+from .contraction import Launch, Relayout, Unit
 from .epilogue import ending
 from .lower import Emitter, Location, Operand
 from .steps import Steps
 
 EVERYWHERE = View((), ())
 """What a contraction reads of its factors: any element, while others are written. It keeps results out of their memory."""
+
+
+WRITTEN = "out", "workspace"
 
 
 def contract(steps: Steps, nodes: Sequence[Node]) -> None:
@@ -27,7 +31,7 @@ def contract(steps: Steps, nodes: Sequence[Node]) -> None:
     homes = [steps.in_memory(v) for v in node.inputs]
     places = [(buffer, op.spread(view, product.type)) for buffer, view in homes]
     end = ending(steps, product, rest, op.channel_dim) if rest else None
-    unit = Unit(steps.target.lanes, steps.target.registers, steps.target.dots)
+    unit = Unit(steps.target.lanes, steps.target.registers, steps.target.dots, config.get("winograd"))
     types = [v.type for v in node.inputs]
     plan = op.problem([view for _, view in places], types, product.type, unit, end and end.epilogue)
     buffers = _factors(steps, node, places, plan)
@@ -46,15 +50,14 @@ def contract(steps: Steps, nodes: Sequence[Node]) -> None:
         steps.bytes.append(sizes[name])
         buffers[name] = (len(steps.bytes) - 1, 0)
     for launch in plan.launches:
-        pointers = [buffers[name] for name in launch.buffers]
-        writes = [(buffers[name][0], layout) for name in launch.buffers if name in ("out", "workspace")]
-        reads = [
-            (buffers[name][0], seen.get(name, EVERYWHERE))
-            for name in launch.buffers
-            if name not in ("out", "workspace")
-        ]
-        numbers = (*launch.params, *(fused.numbers if fused else ())), launch.tiles, launch.work
-        steps.add_step(launch.kernel, pointers, *numbers, op.name, reads, writes, None, launch.joined)
+        pointers = [(buffers[x.name][0], buffers[x.name][1] + x.offset) for x in launch.buffers]
+        names = dict.fromkeys(x.name for x in launch.buffers)
+        writes = [(buffers[name][0], layout) for name in names if name in WRITTEN]
+        reads = [(buffers[name][0], seen.get(name, EVERYWHERE)) for name in names if name not in WRITTEN]
+        at = len(launch.params) - launch.numbers_after
+        numbers = fused.numbers if fused and launch.epilogue else ()
+        parts = (*launch.params[:at], *numbers, *launch.params[at:]), launch.tiles, launch.work
+        steps.add_step(launch.kernel, pointers, *parts, op.name, reads, writes, None, launch.joined)
     steps.where[made] = Location(buffers["out"][0], layout)
     if rest and not fused:
         _afterwards(steps, rest, layout)
@@ -74,7 +77,21 @@ def _factors(steps: Steps, node: Node, places: Sequence[tuple[int, View]], plan:
             if kept:
                 steps.layouts[buffer] = source
         found[name] = (buffer, view.offset * ITEM_BYTES[dtype])
+    if plan.prepared:
+        _prepare(steps, op, found, *plan.prepared)
     return found
+
+
+def _prepare(steps: Steps, op: Contraction, found: dict[str, tuple[int, int]], launch: Launch, size: int) -> None:
+    """Append what makes of operand b what the kernels read in its place."""
+    steps.bytes.append(size)
+    buffer, (source, _) = len(steps.bytes) - 1, found["b"]
+    found["prepared"] = buffer, 0
+    if op.operands[1] == op.constant and source < len(steps.program.inputs):
+        steps.layouts[buffer] = source
+    pointers = [(found[x.name][0], found[x.name][1] + x.offset) for x in launch.buffers]
+    parts = launch.params, launch.tiles, launch.work, f"{op.name}: transform of b"
+    steps.add_step(launch.kernel, pointers, *parts, [(source, EVERYWHERE)], [(buffer, EVERYWHERE)], buffer)
 
 
 def _laid(steps: Steps, operand: Operand, source: Source, result: View) -> tuple[int, int]:

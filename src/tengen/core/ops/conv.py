@@ -82,7 +82,7 @@ class Convolution(_Convolving):
     ) -> contraction.Contraction:
         sizes, storage = self.sizes(types[0].shape, types[1].shape), _storage(types, out, epilogue)
         lies = convolution.is_channels_last(views[0]), convolution.is_planes(views[0])
-        return convolution.conv_forward(sizes, unit, storage, *lies)
+        return convolution.conv_forward(sizes, unit, storage, *lies, views[1].strides)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x, w), (g,) = inputs, grads

@@ -1,0 +1,357 @@
+"""Convolutions of a 3 x 3 window with fewer multiplications: Winograd's minimal filtering F(m x m, 3 x 3).
+
+Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4: the outputs are cut into tiles of m x m. A tile
+needs (m + 2)² elements of each channel of the input; turned by a fixed matrix they meet the window, turned by another
+one, in products of single elements. So a sum over channels is (m + 2)² products of matrices, (tiles x channels) @
+(channels x channels), which are a batch of the contraction template, where the direct way takes 9 m². The rest are maps:
+of the input and of the window before, of the products after. With m = 2 they only add and halve, and results are about as
+exact as those of the direct way; m = 4 is for those who ask for it.
+
+The gradient by data is such a convolution too, of dy with the window turned round. The gradient by weight is the same
+backwards: x and dy are turned before, the products sum over tiles, and their result is turned after.
+
+Tiles are taken in chunks, so that their elements before and after the products stay in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import NamedTuple
+
+from .contraction import FLOAT32, Buffer, Contraction, Launch, Loop, Nest, Relayout, Storage, Unit, contiguous, plan
+from .register_tile import RegisterTile, choose
+from .tile_maps import Element, Grid, Limit, Matrix, turn
+
+ITEM = 4
+"""Bytes of an element."""
+CHUNK_BYTES = 8 << 20
+"""What the elements of one chunk take, before and after the products, at most."""
+LEAST_CHUNK = 1 << 19
+"""The same for the chunks of a small problem: as much as the level-2 cache holds."""
+CHUNKS = 4
+"""Chunks wanted, to save memory, unless the turned window, which all of them read, is larger."""
+BLOCKS = 64, 48, 32
+CHUNK_TILES = 512
+"""Tiles in one chunk of a gradient by weight, at most: more steps of k would be cut into blocks."""
+
+
+class Transform(NamedTuple):
+    """The matrices of F(m x m, 3 x 3): y = Aᵀ [(G w Gᵀ) * (Bᵀ x B)] A, of which `output` is Aᵀ, `window` G and `input` Bᵀ."""
+
+    input: Matrix
+    window: Matrix
+    output: Matrix
+
+    @property
+    def m(self) -> int:
+        return len(self.output)
+
+    @property
+    def side(self) -> int:
+        """Elements of a tile of the input, each way."""
+        return len(self.input)
+
+    @property
+    def points(self) -> int:
+        return self.side**2
+
+
+TRANSFORMS = {
+    2: Transform(
+        input=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+        window=((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
+        output=((1, 1, 1, 0), (0, 1, -1, -1)),
+    ),
+    4: Transform(
+        input=(
+            (4, 0, -5, 0, 1, 0),
+            (0, -4, -4, 1, 1, 0),
+            (0, 4, -4, -1, 1, 0),
+            (0, -2, -1, 2, 1, 0),
+            (0, 2, -1, -2, 1, 0),
+            (0, 4, 0, -5, 0, 1),
+        ),
+        window=(
+            (1 / 4, 0, 0),
+            (-1 / 6, -1 / 6, -1 / 6),
+            (-1 / 6, 1 / 6, -1 / 6),
+            (1 / 24, 1 / 12, 1 / 6),
+            (1 / 24, -1 / 12, 1 / 6),
+            (0, 0, 1),
+        ),
+        output=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
+    ),
+}
+"""By m; section 4.1 and 4.3 of the paper."""
+
+
+GATHER, SPREAD = 16, 8
+"""Multiply-adds that take as long as an element of a tile of the input, or of the result, takes beside the products."""
+OF_WINDOW = {"oc": 15, "ic": 40, None: 20}
+"""The same for an element of the turned window: forward, where as a rule it waits beside the weight; by data, where it is
+transposed before; by weight."""
+
+
+def cost(t: Transform, n: int, size: tuple[int, int], ic: int, oc: int, lanes: int, columns: str | None) -> int:
+    """What a convolution takes, in multiply-adds of the direct way. size: of the images that are cut into tiles."""
+    tiles = n * -(-size[0] // t.m) * -(-size[1] // t.m)
+    ic, oc = (-(-channels // lanes) * lanes for channels in (ic, oc))
+    moved = {"oc": GATHER * ic + SPREAD * oc, "ic": GATHER * oc + SPREAD * ic, None: GATHER * (ic + oc)}[columns]
+    return t.points * (tiles * (ic * oc + moved) + OF_WINDOW[columns] * ic * oc)
+
+
+class Image(NamedTuple):
+    """(n, h, w, channels) in a buffer, channels last."""
+
+    buffer: str
+    n: int
+    h: int
+    w: int
+    channels: int
+
+
+class Window(NamedTuple):
+    """A window in memory: elements from one panel of columns to the next, from one column to the next, to the next k, and to
+    the next taps; and where the first tap is. layout: how it comes to lie so. full: the last panel is filled up."""
+
+    panel: int
+    column: int
+    k: int
+    taps: tuple[int, int]
+    layout: Relayout | None = None
+    full: bool = False
+
+    @property
+    def start(self) -> int:
+        """Where the first tap is: behind the others if they go backwards."""
+        return sum(-2 * step for step in self.taps if step < 0)
+
+
+class _Chunk(NamedTuple):
+    """Tiles of some rows of some images."""
+
+    image: int
+    images: int
+    row: int
+    rows: int
+    columns: int
+    all_rows: int
+    """Rows of tiles in an image."""
+
+    @property
+    def extents(self) -> tuple[int, int, int]:
+        return self.images, self.rows, self.columns
+
+    @property
+    def tiles(self) -> int:
+        return prod(self.extents)
+
+
+def slide(
+    source: Image,
+    result: Image,
+    padding: tuple[int, int],
+    window: Callable[[int], Window],
+    image: Relayout,
+    t: Transform,
+    unit: Unit,
+    storage: Storage,
+) -> Contraction:
+    """A convolution of stride 1: forward, or the gradient by data.
+
+    padding: zeros before the source. window: where it is, for panels of so many columns. image: the source's layout.
+    """
+    parts = _chunks(result, t, (source.channels, result.channels))
+    most = max(part.tiles for part in parts)
+    tile = choose(most, result.channels, unit.lanes_of("float32"), unit.registers)
+    products = t.points * most * source.channels  # where they begin in the workspace
+    launches: list[Launch] = []
+    for part in parts:
+        before, after = _points(part, t, source.channels, 0), _points(part, t, result.channels, products)
+        launches += [
+            turn(t.input, _tiles(source, part, t.m, t.side, padding), before, (*part.extents, source.channels)),
+            _multiply(part, t, source.channels, result.channels, tile, products),
+            turn(t.output, after, _tiles(result, part, t.m, t.m), (*part.extents, result.channels), storage.epilogue),
+        ]
+    found = window(tile.panel)
+    n, h, w, c = contiguous(result[1:])
+    return Contraction(
+        image,
+        found.layout,
+        (n, c, h, w),
+        prod(result[1:]),
+        tuple(launches),
+        ITEM * t.points * most * (source.channels + result.channels),
+        _turn_window(found, t, source.channels, result.channels, tile.panel),
+    )
+
+
+def by_weight(
+    x: Image,
+    dy: Image,
+    padding: tuple[int, int],
+    x_layout: Relayout,
+    dy_layout: Relayout,
+    t: Transform,
+    unit: Unit,
+    storage: Storage,
+) -> Contraction:
+    """The gradient of the window, stored as (3, 3, channels of x, channels of dy)."""
+    parts = _chunks(dy, t, (x.channels, dy.channels), CHUNK_TILES)
+    most = max(part.tiles for part in parts)
+    tile = choose(x.channels, dy.channels, unit.lanes_of("float32"), unit.registers, x.channels)
+    x_block, dy_block = _block(x.channels), tile.panel
+    padded = -(-dy.channels // dy_block) * dy_block
+    of_x, of_dy = t.points * most * x.channels, t.points * most * padded
+    spread = tuple(zip(*t.output, strict=True))
+    launches: list[Launch] = []
+    for part in parts:
+        x_tiles, x_points, x_extents = _blocks(_tiles(x, part, t.m, t.side, padding), part, t, x.channels, x_block, 0)
+        dy_tiles, dy_points, dy_extents = _blocks(_tiles(dy, part, t.m, t.m), part, t, dy.channels, dy_block, of_x)
+        launches += [
+            turn(t.input, x_tiles, x_points, x_extents),
+            turn(spread, dy_tiles, dy_points, dy_extents)._replace(joined=True),
+            _multiply_tiles(part, t, (x.channels, x_block), dy.channels, tile, of_x, of_x + of_dy),
+        ]
+    size = x.channels * dy.channels
+    total, dw = _matrices(t.side, "workspace", of_x + of_dy, size), _matrices(3, "out", 0, size)
+    launches.append(turn(tuple(zip(*t.window, strict=True)), total, dw, (size,), storage.epilogue))
+    workspace = ITEM * (of_x + of_dy + t.points * size)
+    row, column, channel, one = contiguous((3, 3, x.channels, dy.channels))
+    return Contraction(x_layout, dy_layout, (one, channel, row, column), 9 * size, tuple(launches), workspace)
+
+
+# -- chunks ------------------------------------------------------------------------------------------------------------
+
+
+def _chunks(result: Image, t: Transform, channels: tuple[int, int], most: int | None = None) -> list[_Chunk]:
+    """All tiles in order; a chunk, with the channels on both sides, fits the cache if one row of tiles does."""
+    rows, columns = -(-result.h // t.m), -(-result.w // t.m)
+    of_tile, window = t.points * ITEM * sum(channels), t.points * ITEM * prod(channels)
+    size = min(CHUNK_BYTES, max(LEAST_CHUNK, window, result.n * rows * columns * of_tile // CHUNKS))
+    fit = max(1, size // of_tile)
+    fit = min(fit, most or fit)
+    if rows * columns <= fit:
+        return [_Chunk(i, count, 0, rows, columns, rows) for i, count in _shares(result.n, fit // (rows * columns))]
+    shares = list(_shares(rows, max(1, fit // columns)))
+    return [_Chunk(i, 1, row, count, columns, rows) for i in range(result.n) for row, count in shares]
+
+
+def _shares(total: int, most: int) -> Iterator[tuple[int, int]]:
+    """(start, count) of even parts of at most so many."""
+    count = -(-total // -(-total // most))
+    for start in range(0, total, count):
+        yield start, min(count, total - start)
+
+
+# -- launches ----------------------------------------------------------------------------------------------------------
+
+
+def _multiply(part: _Chunk, t: Transform, c_in: int, c_out: int, tile: RegisterTile, products: int) -> Launch:
+    """For each point (tiles, c_in) @ (c_in, c_out), from the workspace to the workspace."""
+    panels = -(-c_out // tile.panel)
+    nest = Nest(
+        batch=(Loop(t.points, part.tiles * c_in, panels * c_in * tile.panel, part.tiles * c_out),),
+        rows=(Loop(part.tiles, a=c_in, c=c_out),),
+        columns=c_out,
+        k=(Loop(c_in, 1, tile.panel),),
+        b_panel=c_in * tile.panel,
+        offsets=(0, 0, products),
+    )
+    return _launch(nest, tile, FLOAT32, "prepared")
+
+
+def _multiply_tiles(
+    part: _Chunk, t: Transform, x: tuple[int, int], columns: int, tile: RegisterTile, of_dy: int, total: int
+) -> Launch:
+    """For each point (tiles, x).T @ (tiles, dy), added up over chunks, all in the workspace. x: its channels and a block of them."""
+    (rows, block), tiles = x, part.tiles
+    panel = tiles * tile.panel
+    nest = Nest(
+        batch=(Loop(t.points, tiles * rows, -(-columns // tile.panel) * panel, rows * columns),),
+        rows=(Loop(rows // block, a=tiles * block, c=block * columns), Loop(block, a=1, c=columns)),
+        columns=columns,
+        k=(Loop(tiles, block, tile.panel),),
+        b_panel=panel,
+        offsets=(0, of_dy, total),
+    )
+    first = part.image == part.row == 0
+    return _launch(nest, tile, Storage(accumulate=not first), "workspace")
+
+
+def _launch(nest: Nest, tile: RegisterTile, storage: Storage, b: str) -> Launch:
+    (launch,), _ = plan([nest], tile, storage, True, 0)  # no result beside the workspace, for k is not cut
+    return launch._replace(buffers=(Buffer("workspace"), Buffer(b), Buffer("workspace")))
+
+
+def _turn_window(w: Window, t: Transform, c_in: int, c_out: int, panel: int) -> tuple[Launch, int]:
+    """The window, turned, to [point, panel, k, column of the panel], and the bytes of that."""
+    panels, (down, right) = -(-c_out // panel), w.taps
+    limits = () if w.full or c_out % panel == 0 else (Limit((0, 2), 0, c_out, (panel, 1)),)
+    strides = w.panel, w.k, w.column
+    sources = [[Element(strides, "b", w.start + i * down + j * right, limits) for j in range(3)] for i in range(3)]
+    size = panels * c_in * panel
+    targets = _matrices(t.side, "prepared", 0, size, (c_in * panel, panel, 1))
+    return turn(t.window, sources, targets, (panels, c_in, panel)), ITEM * t.points * size
+
+
+# -- elements ----------------------------------------------------------------------------------------------------------
+
+
+def _tiles(image: Image, part: _Chunk, step: int, count: int, padding: tuple[int, int] = (0, 0)) -> list[list[Element]]:
+    """count x count elements from where each tile begins; tiles are so many steps apart."""
+    n, h, w, c = contiguous(image[1:])
+    size, tiles = (image.h, image.w), (part.all_rows, part.columns)
+
+    def limit(d: int, index: int, first: int) -> tuple[Limit, ...]:
+        start = index - padding[d]
+        inside = start >= 0 and start + step * (tiles[d] - 1) < size[d]
+        return () if inside else (Limit((1 + d,), step * first + start, size[d], (step,)),)
+
+    def element(i: int, j: int) -> Element:
+        start = part.image * n + (step * part.row + i - padding[0]) * h + (j - padding[1]) * w
+        return Element((n, step * h, step * w, c), image.buffer, start, limit(0, i, part.row) + limit(1, j, 0))
+
+    return [[element(i, j) for j in range(count)] for i in range(count)]
+
+
+def _points(part: _Chunk, t: Transform, channels: int, start: int) -> list[list[Element]]:
+    """[point, tile, channel] in the workspace."""
+    strides = contiguous((*part.extents, channels))
+    return _matrices(t.side, "workspace", start, part.tiles * channels, strides)
+
+
+def _block(channels: int) -> int:
+    """Channels side by side of a matrix that is read along tiles: few enough that steps from tile to tile meet many sets of
+    a cache."""
+    return next((block for block in BLOCKS if channels % block == 0), channels)
+
+
+def _blocks(
+    tiles: list[list[Element]], part: _Chunk, t: Transform, channels: int, block: int, start: int
+) -> tuple[Grid, Grid, tuple[int, ...]]:
+    """Elements of tiles of an image, where they go, [point, block, tile, channel of the block], and the extents of their loops.
+
+    The last block is filled up with zeros.
+    """
+
+    def within(strides: tuple[int, ...], step: int) -> tuple[int, ...]:
+        return *strides[:2], step, *strides[2:]  # columns stay the last loop but the lanes, for there are more of them
+
+    count = -(-channels // block)
+    end = (Limit((2, 4), 0, channels, (block, 1)),) if channels % block else ()
+
+    def moved(x: Element) -> Element:
+        limits = tuple(limit._replace(dims=tuple(d + (d > 1) for d in limit.dims)) for limit in x.limits)
+        return x._replace(strides=within(x.strides, block), limits=limits + end)
+
+    sources = [[moved(x) for x in row] for row in tiles]
+    strides = within(contiguous((*part.extents, block)), part.tiles * block)
+    targets = _matrices(t.side, "workspace", start, part.tiles * count * block, strides)
+    return sources, targets, within((*part.extents, block), count)
+
+
+def _matrices(side: int, buffer: str, start: int, size: int, strides: tuple[int, ...] = (1,)) -> list[list[Element]]:
+    """side² runs of `size` elements."""
+    return [[Element(strides, buffer, start + (i * side + j) * size) for j in range(side)] for i in range(side)]
