@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -22,10 +23,13 @@ HEAVY = (
 ).split()
 
 
-def imported(statement: str) -> set[str]:
-    """The modules that a fresh process imports for `import tengen` and a statement after it."""
+def imported(statement: str, **settings: str) -> set[str]:
+    """The modules that a fresh process imports for `import tengen` and a statement after it. settings: environment variables."""
     command = [sys.executable, "-c", PROGRAM.format(statement=statement)]
-    return set(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.split())
+    done = subprocess.run(
+        command, env={**os.environ, **settings}, check=True, capture_output=True, text=True, timeout=120
+    )
+    return set(done.stdout.split())
 
 
 @pytest.fixture(scope="module")
@@ -56,5 +60,6 @@ def test_import_loads_no_leaves(at_import):
         "tengen.module.Conv2d(1, 2, 3)(tengen.functional.ones((1, 1, 4, 4)))",
     ],
 )
-def test_the_first_op_loads_the_compiler(statement):
-    assert {"llvmlite.binding", "tengen.compiler.schedule.driver"} <= imported(statement)
+def test_the_first_op_loads_the_compiler(statement, tmp_path):
+    loaded = imported(statement, TENGEN_CACHE_DIR=str(tmp_path / "empty"))
+    assert {"llvmlite.binding", "tengen.compiler.schedule.driver"} <= loaded

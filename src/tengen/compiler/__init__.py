@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from ..base import config
@@ -18,6 +19,8 @@ from .view import View, contiguous
 if TYPE_CHECKING:
     from .passes.recompute import Fitted
     from .targets.host import Target
+
+WORTH_KEEPING = 0.002  # seconds: a Plan that is made faster, such as that of one op on another shape, gets no file
 
 
 def compile_program(
@@ -35,6 +38,20 @@ def compile_program(
     folder = config.get("dump")
     if folder:
         backend.dump.write(folder, title, stages, scheduler.sources, plan, machine)
+    return plan
+
+
+def obtain_plan(program: Program, views: Sequence[View], title: str) -> Plan:
+    """What `compile_program` gives for this machine, from the disk if an earlier process has left it there."""
+    machine = backend.host.host_target()
+    entry = None if config.get("dump") else backend.plan_store.name(program, views, machine)
+    known = backend.plan_store.find(entry) if entry else None
+    if known is not None:
+        return known
+    start = perf_counter()
+    plan = compile_program(program, views, machine, title)
+    if entry and perf_counter() - start > WORTH_KEEPING:
+        backend.plan_store.keep(entry, plan)
     return plan
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["contraction", "convolution", "driver", "dump", "host", "matmul", "passes", "recompute"]
+__all__ = ["contraction", "convolution", "driver", "dump", "host", "matmul", "passes", "plan_store", "recompute"]
 
 
 class _Lazy:
@@ -23,12 +23,13 @@ class _Lazy:
 
 
 if TYPE_CHECKING:
-    from . import dump, passes
+    from . import dump, passes, plan_store
     from .passes import recompute
     from .schedule import contraction, convolution, driver, matmul
     from .targets import host
 else:
-    dump, passes, recompute = _Lazy("dump"), _Lazy("passes"), _Lazy("passes.recompute")
+    dump, plan_store = _Lazy("dump"), _Lazy("plan_store")
+    passes, recompute = _Lazy("passes"), _Lazy("passes.recompute")
     contraction, convolution = _Lazy("schedule.contraction"), _Lazy("schedule.convolution")
     driver, matmul = _Lazy("schedule.driver"), _Lazy("schedule.matmul")
     host = _Lazy("targets.host")

@@ -1,4 +1,4 @@
-"""Compiled kernels: in memory for this process, on disk for the next ones.
+"""Compiled kernels: in memory for this process, on disk for the next ones. Plans are kept there too (`plan_store`).
 
 The folder is the setting `cache_dir` (TENGEN_CACHE_DIR), or `tengen` in the user's cache folder. It holds code that will be run, so it is
 used only if it belongs to the user and nobody else may write to it. An entry is written whole or not at all, and one that is damaged
@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import llvmlite
 
@@ -41,18 +41,45 @@ class KernelSource(Protocol):
 
 
 _lock = threading.RLock()
-_addresses: dict[tuple[str, Target], int] = {}
+_addresses: dict[str, int] = {}  # by the name of the entry
+_names: dict[int, str] = {}
 _written = 0
 
 
 def compile_kernels(sources: Sequence[KernelSource], target: Target) -> list[int]:
     """The addresses of these kernels, compiled unless they are known. Safe to call from several threads."""
-    keys = [(source.key, target) for source in sources]
+    names = [kernel_name(source, target) for source in sources]
     with _lock:
-        for key, source in zip(keys, sources, strict=True):
-            if key not in _addresses:
-                _addresses[key] = _obtain(key[0], source, target)
-    return [_addresses[key] for key in keys]
+        for name, source in zip(names, sources, strict=True):
+            if name not in _addresses:
+                code = read(name)
+                if code is None:
+                    code = host.compile_object(source.emit(target), target)
+                    write(name, code)
+                _load(name, code)
+    return [_addresses[name] for name in names]
+
+
+def load_kernels(names: Sequence[str]) -> list[int] | None:
+    """The addresses of kernels that were compiled before, by their entries; None if one of them is not there any more."""
+    with _lock:
+        for name in names:
+            if name not in _addresses:
+                code = read(name)
+                if code is None:
+                    return None
+                _load(name, code)
+    return [_addresses[name] for name in names]
+
+
+def _load(name: str, code: bytes) -> None:
+    _addresses[name] = address = host.load(code)
+    _names[address] = name
+
+
+def names_of(addresses: Sequence[int]) -> list[str]:
+    """The entries of kernels."""
+    return [_names[address] for address in addresses]
 
 
 def dump(source: KernelSource, target: Target) -> dict[str, str]:
@@ -61,59 +88,77 @@ def dump(source: KernelSource, target: Target) -> dict[str, str]:
     return {"ll": text, "s": host.assembly(text, target)}
 
 
-def _obtain(key: str, source: KernelSource, target: Target) -> int:
-    folder = _folder()
-    path = folder / _entry_name(key, target) if folder else None
-    code = _read(path) if path else None
-    if code is None:
-        code = host.compile_object(source.emit(target), target)
-        if path:
-            _write(path, code)
-    return host.load(code)
-
-
 # -- entries -------------------------------------------------------------------------------------------------------
 
 
-def _entry_name(key: str, target: Target) -> str:
-    parts = (key, repr(target), llvmlite.__version__, _compiler_digest())
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+def kernel_name(source: KernelSource, target: Target) -> str:
+    """The name of a kernel's entry."""
+    return entry_name(source.key, target, _compiler_digest())
 
 
-@cache
-def _compiler_digest() -> str:
-    """Changes with the source of the compiler."""
-    digest = hashlib.sha256()
-    folder = Path(__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+def entry_name(key: str, target: Target, made_by: str) -> str:
+    """The name of an entry. key: says all that it depends on but the target, LLVM and the source of tengen, which `made_by` does."""
+    digest = _digest_of(target, made_by).copy()
+    digest.update(key.encode())
     return digest.hexdigest()
 
 
-def _read(path: Path) -> bytes | None:
-    """The object code of an entry; None if there is none or it is damaged."""
+@cache
+def _digest_of(target: Target, made_by: str) -> Any:
+    return hashlib.sha256("\0".join((repr(target), llvmlite.__version__, made_by, "")).encode())
+
+
+def _compiler_digest() -> str:
+    """Changes with the source of the compiler."""
+    return source_digest(os.path.dirname(__file__))
+
+
+@cache
+def source_digest(folder: str) -> str:
+    """Changes with the Python source in a folder."""
+    digest = hashlib.sha256()
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for file in sorted(files):
+            if file.endswith(".py"):
+                path = os.path.join(place, file)
+                digest.update(os.path.relpath(path, folder).encode() + b"\0")
+                with open(path, "rb") as source:
+                    digest.update(source.read())
+    return digest.hexdigest()
+
+
+def read(name: str) -> bytes | None:
+    """The content of an entry; None if there is none or it is damaged."""
+    folder = _folder()
+    if folder is None:
+        return None
     try:
-        content = path.read_bytes()
+        with open(os.path.join(folder, name), "rb") as file:
+            content = file.read()
     except OSError:
         return None
-    checksum, code = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
-    return code if hashlib.sha256(code).digest() == checksum else None
+    checksum, kept = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    return kept if hashlib.sha256(kept).digest() == checksum else None
 
 
-def _write(path: Path, code: bytes) -> None:
+def write(name: str, content: bytes) -> None:
     """Put an entry in place, if the disk takes it."""
     global _written
+    folder = _folder()
+    if folder is None:
+        return
     with contextlib.suppress(OSError):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix="new-")
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix="new-")
         try:
             with open(handle, "wb") as file:
-                file.write(hashlib.sha256(code).digest() + code)
-            os.replace(temporary, path)
+                file.write(hashlib.sha256(content).digest() + content)
+            os.replace(temporary, folder / name)
         except OSError:
             os.unlink(temporary)
             raise
         if _written % CHECK_EVERY == 0:
-            _shrink(path.parent)
+            _shrink(folder)
         _written += 1
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import _rt
 from ..base.device import canonical, get_default_device, parse
-from ..compiler import compile_program
+from ..compiler import obtain_plan
 from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
 from ..compiler.program import OPERATORS, Op, Type, Value, build, record
 from ..compiler.view import View
@@ -25,7 +25,7 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     types = [type_of(d) for d in descs]
     views = [View(d.shape, d.strides) for d in descs]
     program = op.prepared(views) if isinstance(op, Recorded) and op.takes(types) else build(op, types)
-    plan = compile_program(program, views, title=op.name)
+    plan = obtain_plan(program, views, op.name)
     if isinstance(op, Recorded) and op.keeps_plans:
         op.plans.append(Compiled(tuple(d.strides for d in descs), plan, perf_counter() - start))
     return to_runtime(plan, device_of(op, descs))

@@ -1,0 +1,99 @@
+"""Plans on disk: what an earlier process has planned is not planned again.
+
+A Plan belongs to a Program, to where its inputs lie, to a target and to the source of tengen. Its entry names its kernels by their own
+entries, so a kernel that many Plans use is there once.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from . import cache
+from .plan import Launch, Placed, Plan
+from .program import Host, Op, Program, Type
+from .targets.host import Target
+from .view import View
+
+PACKAGE = __name__.partition(".")[0]
+FOLDER = os.path.dirname(os.path.dirname(__file__))
+PLAIN = (int, float, bool, str, type(None))
+
+_words: WeakKeyDictionary[Op, str] = WeakKeyDictionary()
+
+
+class _Unnamed(Exception):
+    """Something cannot be written down: a Python function, an op that is not tengen's, or a parameter that is no data."""
+
+
+def name(program: Program, views: Sequence[View], target: Target) -> str | None:
+    """The name of the entry of a Plan for inputs that lie like `views`; None for a Program that has none."""
+    try:
+        lines = [f"{v.type.dtype} {v.type.shape} {tuple(view)}" for v, view in zip(program.inputs, views, strict=True)]
+        numbers = {v: i for i, v in enumerate(program.inputs)}
+        for node in program.nodes:
+            lines.append(f"{_word(node.op)} {[numbers[v] for v in node.inputs]}")
+            for v in node.outputs:
+                numbers[v] = len(numbers)
+        lines.append(str([numbers[v] for v in program.outputs]))
+    except _Unnamed:
+        return None
+    version = f"plan {sys.implementation.cache_tag} {marshal.version}"
+    return cache.entry_name("\n".join([version, *lines]), target, cache.source_digest(FOLDER))
+
+
+def _word(op: Op) -> str:
+    """What an op is called: its class and its parameters."""
+    known = _words.get(op)
+    if known is None:
+        kind = type(op)
+        # The digest of the source speaks for classes of tengen only.
+        if isinstance(op, Host) or kind.__module__.partition(".")[0] != PACKAGE or "<" in kind.__qualname__:
+            raise _Unnamed
+        parameters = ",".join(_parameter(getattr(op, p)) for p in kind.parameters)
+        known = _words[op] = f"{kind.__module__}.{kind.__qualname__}({parameters})"
+    return known
+
+
+def _parameter(value: Any) -> str:
+    if type(value) in PLAIN:
+        return repr(value)
+    if isinstance(value, tuple):
+        return f"({','.join(map(_parameter, value))})"
+    if isinstance(value, Op):
+        return _word(value)
+    raise _Unnamed
+
+
+# -- entries -------------------------------------------------------------------------------------------------------
+
+
+def find(entry: str) -> Plan | None:
+    """The Plan of an entry, its kernels loaded; None if it, or a kernel, is not there."""
+    content = cache.read(entry)
+    if content is None:
+        return None
+    kernels, steps, outputs, rest = marshal.loads(content)
+    addresses = cache.load_kernels(kernels)
+    if addresses is None:
+        return None
+    launches = tuple([Launch(addresses[step[0]], *step[1:]) for step in steps])
+    placed = tuple([Placed(slot, offset, Type(*type), strides) for slot, offset, type, strides in outputs])
+    return Plan(steps=launches, outputs=placed, **rest)
+
+
+def keep(entry: str, plan: Plan) -> None:
+    """Put a Plan on the disk."""
+    launches = [step for step in plan.steps if isinstance(step, Launch)]
+    kernels = list(dict.fromkeys(step.address for step in launches))
+    places = {address: i for i, address in enumerate(kernels)}
+    steps = [(places[step.address], *step[1:]) for step in launches]
+    outputs = [(p.slot, p.offset, tuple(p.type), p.strides) for p in plan.outputs]
+    rest = {field: getattr(plan, field) for field in plan._fields if field not in ("steps", "outputs")}
+    with suppress(ValueError):  # not data: a number of NumPy's, for instance
+        cache.write(entry, marshal.dumps((cache.names_of(kernels), steps, outputs, rest)))
