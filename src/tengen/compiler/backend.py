@@ -9,7 +9,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["contraction", "convolution", "driver", "dump", "host", "matmul", "passes", "plan_store", "recompute"]
+__all__ = [
+    "constants",
+    "contraction",
+    "convolution",
+    "driver",
+    "dump",
+    "host",
+    "matmul",
+    "passes",
+    "plan_store",
+    "recompute",
+]
 
 
 class _Lazy:
@@ -24,12 +35,12 @@ class _Lazy:
 
 if TYPE_CHECKING:
     from . import dump, passes, plan_store
-    from .passes import recompute
+    from .passes import constants, recompute
     from .schedule import contraction, convolution, driver, matmul
     from .targets import host
 else:
     dump, plan_store = _Lazy("dump"), _Lazy("plan_store")
-    passes, recompute = _Lazy("passes"), _Lazy("passes.recompute")
+    passes, recompute, constants = _Lazy("passes"), _Lazy("passes.recompute"), _Lazy("passes.constants")
     contraction, convolution = _Lazy("schedule.contraction"), _Lazy("schedule.convolution")
     driver, matmul = _Lazy("schedule.driver"), _Lazy("schedule.matmul")
     host = _Lazy("targets.host")

@@ -97,6 +97,11 @@ class Elementwise(Op, abstract=True):
         """Whether computing it again costs less than writing and reading the result."""
         return False
 
+    @property
+    def costly(self) -> bool:
+        """Whether it is a function such as exp, so that reading a result costs less than computing it, even from nothing."""
+        return False
+
     def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
         """Append instructions to the kernel through `e` (schedule.lower.Emitter); returns the value's number."""
         raise NotImplementedError
@@ -407,13 +412,18 @@ class Builder:
     def finish(self, outputs: Iterable[Value]) -> Program:
         """The Program of these outputs, without what they do not need. All inputs stay."""
         outputs = tuple(outputs)
-        needed, stack = set(), [v.node for v in outputs]
-        while stack:
-            node = stack.pop()
-            if node is not None and node not in needed:
-                needed.add(node)
-                stack.extend(v.node for v in node.inputs)
-        return Program(tuple(self.inputs), tuple(n for n in self.nodes if n in needed), outputs)
+        return Program(tuple(self.inputs), needed(self.nodes, outputs), outputs)
+
+
+def needed(nodes: Iterable[Node], outputs: Iterable[Value]) -> tuple[Node, ...]:
+    """Those of the nodes that these values depend on."""
+    found, stack = set(), [v.node for v in outputs]
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            stack.extend(v.node for v in node.inputs)
+    return tuple(n for n in nodes if n in found)
 
 
 def uniform_values(program: Program) -> set[Value]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..compiler.plan import Launch
 from ..core.recorded import Compiled
-from .recorder import Recorder, Segment
+from .recorder import Segment
 
 
 class PlanReport(NamedTuple):
@@ -55,11 +56,11 @@ class Explanation(NamedTuple):
         return "\n".join(lines)
 
 
-def reports(recorder: Recorder, why: str) -> list[PlanReport]:
+def reports(segments: Sequence[Segment], why: str) -> list[PlanReport]:
     """The Plans of a recording; `why` it was recorded."""
     return [
         _report(segment, compiled, _reason(segment, number, why))
-        for segment in recorder.segments
+        for segment in segments
         for number, compiled in enumerate(segment.op.plans)
     ]
 
@@ -68,6 +69,8 @@ def _reason(segment: Segment, number: int, why: str) -> str:
     parts = [f"{segment.cause} before"] if segment.cause else [why]
     if segment.repeats:
         parts.append("other values of it were still held when it ran")
+    if segment.note:
+        parts.append(segment.note)
     if number:
         parts.append("inputs lay in memory in another way")
     return "; ".join(parts)

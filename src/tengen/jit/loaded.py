@@ -11,9 +11,10 @@ import numpy as np
 from .._rt import Tensor, apply
 from ..base import device as devices
 from ..base.dtype import WEAK
-from ..compiler.program import Builder, Program, Value, ViewOp
+from ..compiler.program import Value
 from ..core import Tensor as UserTensor
 from ..core.recorded import Recorded
+from .constants import fold
 from .frozen import Frozen
 from .program_file import load_program
 
@@ -44,10 +45,7 @@ class Loaded:
         weights = {v: _tensor(array, v.dtype, place) for v, array in function.constants.items()}
         whole = function.expanded(lambda op: False)
         known = dict(zip(whole.constants, weights.values(), strict=True))
-        inputs = whole.argument_values
-        program, computed = _without_constant_parts(whole.program, inputs, known)
-        # An op without inputs would not say where its results belong.
-        self._weights: list[Any] = list(computed.values()) or ([] if inputs else [0])
+        program, self._weights, _ = fold(whole.program, whole.argument_values, known)
         self._op = Recorded(title, program)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
@@ -112,47 +110,3 @@ def _converted(value: Any, dtype: str) -> Tensor:
     array = np.asarray(value)
     same = np.can_cast(array.dtype, "float32" if dtype == "bfloat16" else dtype, "same_kind")
     return UserTensor(array, dtype=dtype if same else None)
-
-
-def _without_constant_parts(
-    program: Program, arguments: Sequence[Value], known: dict[Value, Tensor]
-) -> tuple[Program, dict[Value, Tensor]]:
-    """The Program with further inputs in place of what only `known` inputs determine, and the values of these inputs.
-
-    Views stay in the Program, where they cost nothing.
-    """
-    fixed, varying = set(known), set(arguments)
-    for node in program.nodes:
-        if not varying.isdisjoint(node.inputs):
-            varying.update(node.outputs)
-        elif not fixed.isdisjoint(node.inputs):
-            fixed.update(node.outputs)
-    used = [v for node in program.nodes if not varying.isdisjoint(node.outputs) for v in node.inputs]
-    wanted = list(dict.fromkeys(_viewed(v, fixed) for v in [*used, *program.outputs] if v in fixed))
-    computed = known | _computed(program, [v for v in wanted if v not in known], known, varying)
-    builder = Builder()
-    names = {v: builder.input(v.type) for v in (*arguments, *wanted)}
-    if not names:
-        builder.input(program.outputs[0].type._replace(dtype="weak_int", shape=()))
-    for node in program.nodes:
-        if not names.keys() >= {*node.outputs} and all(v in names for v in node.inputs):
-            made = builder.record(node.op, [names[v] for v in node.inputs])
-            names.update((old, new) for old, new in zip(node.outputs, made, strict=True) if old not in names)
-    return builder.finish(names[v] for v in program.outputs), {v: computed[v] for v in wanted}
-
-
-def _viewed(value: Value, fixed: set[Value]) -> Value:
-    """What a view shows, if that is fixed too."""
-    while isinstance(value.op, ViewOp) and value.operands[0] in fixed:
-        value = value.operands[0]
-    return value
-
-
-def _computed(
-    program: Program, wanted: Sequence[Value], known: dict[Value, Tensor], varying: set[Value]
-) -> dict[Value, Tensor]:
-    if not wanted:
-        return {}
-    nodes = tuple(n for n in program.nodes if varying.isdisjoint(n.outputs))
-    results = apply(Recorded("constants", Program(tuple(known), nodes, tuple(wanted))), *known.values())
-    return dict(zip(wanted, results if isinstance(results, tuple) else (results,), strict=True))

@@ -262,7 +262,8 @@ class Recorder:
 class Segment(NamedTuple):
     """Operations that run as one op. inputs: slots or ~numbers; outputs: slots; donate: the first inputs that give their memory to
     the output of the same index; `op.memory` says what a limit on memory has led to. operations: how many there are; cause: what
-    ended the segment before; repeats: there is one of the same operations, of which other values were wanted.
+    ended the segment before; repeats: there is one of the same operations, of which other values were wanted. note: what else there is
+    to say of it.
     """
 
     op: Traced
@@ -272,6 +273,7 @@ class Segment(NamedTuple):
     operations: int = 0
     cause: str = ""
     repeats: bool = False
+    note: str = ""
 
 
 def make_segment(recorder: Recorder, section: Section, wanted: Sequence[int]) -> Segment:

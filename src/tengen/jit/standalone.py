@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 from .. import _rt
 from ..core import Tensor
 from ..core.live import Numbers
 from .arguments import rebuild, tensors_of
+from .constants import fold
 from .recorder import Recorder, Segment
 from .residuals import with_residuals
 from .traced import Traced
@@ -96,6 +98,7 @@ class Standalone:
         assert len(recorder.segments) <= 1, "reading values and pausing are refused"
         self.recorder, self.segment = recorder, _needed(recorder, found)
         self.donate, inputs, outputs = self.segment.donate, self.segment.inputs, self.segment.outputs
+        self.segments = list(dict.fromkeys((*recorder.segments, self.segment)))  # what has run, or will
         self.place = {slot: i for i, slot in enumerate(outputs)}
         self.found = found
         self.template: list[Any] = [None] * len(inputs)
@@ -119,9 +122,30 @@ class Standalone:
         self.single = self.place[single.what] if single and single.kind == "slot" else -1
 
     @cached_property
+    def folded(self) -> tuple[Traced, list[int] | None, list[Any]]:
+        """The op that runs where no tape watches, which operands it takes (None: all), and what follows these: that which depends on
+        captured tensors and on numbers alone.
+        """
+        program = self.segment.op.program
+        varies = {operand for operand, _ in (*self.arguments, *self.grads, *chain(*self.live.values()))}
+        if not self.recorder.capture:  # what comes from outside may be another value the next time
+            varies.update(range(len(self.template)))
+        order = sorted(varies)
+        known = {v: self.template[i] for i, v in enumerate(program.inputs) if i not in varies}
+        rest, values, saves = fold(program, [program.inputs[i] for i in order], known)
+        if not saves:
+            return self.segment.op, None, []
+        made = self.segment._replace(op=self.recorder.operations.traced(self.recorder.title, rest, self.donate))
+        self.segments.append(made._replace(note="what depends on constants alone has been computed"))
+        return made.op, order, values
+
+    @cached_property
     def op_for_gradients(self) -> Traced:
         """The op where a tape watches: it also gives what its gradient wants to have kept."""
-        return with_residuals(self.recorder.operations, self.segment)
+        op = with_residuals(self.recorder.operations, self.segment)
+        if op is not self.segment.op:
+            self.segments.append(self.segment._replace(op=op, note="its gradient is wanted"))
+        return op
 
     def fits(self) -> bool:
         """Whether the call would read the gradients that it read when it was recorded."""
@@ -141,7 +165,10 @@ class Standalone:
             for operand, number in wanted:
                 operands[operand] = numbers[number]
         watched = _rt.is_watching() and any(isinstance(x, Tensor) and x._is_watched() for x in operands)
-        made = _rt.update(self.op_for_gradients if watched else self.segment.op, self.donate, *operands)
+        op, taken, further = (self.op_for_gradients, None, []) if watched else self.folded
+        if taken is not None:
+            operands = [*(operands[i] for i in taken), *further]
+        made = _rt.update(op, self.donate, *operands)
         results = made if isinstance(made, tuple) else (made,)
         for source, place in self.written:
             source.find(arguments)._reset(results[place])

@@ -185,8 +185,9 @@ class trace:
         for number, kind in enumerate(self._kinds.values()):
             first = "the first call" if not number else "arguments of other types than before"
             again = "a tensor or a gradient from outside was not what it had been"
-            made = [s.recorder for s in reversed(kind.standalone)] or ([kind.first.recorder] if kind.first else [])
-            plans = [p for age, recorder in enumerate(made) for p in reports(recorder, again if age else first)]
+            made = [s.segments for s in reversed(kind.standalone)]
+            made = made or ([kind.first.recorder.segments] if kind.first else [])
+            plans = [p for age, segments in enumerate(made) for p in reports(segments, again if age else first)]
             found.append((f"({', '.join(kind.types)})", kind.calls, kind.seconds, plans))
         return Explanation(self._title, found)
 

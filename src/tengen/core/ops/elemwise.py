@@ -50,6 +50,10 @@ class Elemwise(Elementwise):
     def cheap(self) -> bool:
         return self.row.instr in ("add", "sub", "mul", "neg", "max", "min", "relu", "lt", "le", "gt", "ge")
 
+    @property
+    def costly(self) -> bool:
+        return self.row.result == "float"
+
     def infer(self, *types: Type) -> tuple[Type, ...]:
         row = self.row
         if len(types) != row.arity:

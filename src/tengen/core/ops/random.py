@@ -25,6 +25,8 @@ class RandomBits(Elementwise):
 
     which: int
 
+    costly = True
+
     def infer(self, *types: Type) -> tuple[Type, ...]:
         return (Type("int64", broadcast_shapes(self.name, *(t.shape for t in types))),)
 

@@ -1,0 +1,81 @@
+"""Constant folding: a Program is cut in two, of which one part has to run only once.
+
+It is no pass of the pipeline, as it gives two Programs; whoever runs a Program many times with inputs that stay makes use of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..program import (
+    Builder,
+    Constant,
+    Elementwise,
+    Iota,
+    Node,
+    Number,
+    Program,
+    Value,
+    ViewOp,
+    needed,
+    uniform_values,
+)
+
+NUMBERS = (Constant, Number, Iota)
+
+
+class Split(NamedTuple):
+    """constants: what nothing that varies determines, of the inputs that stay. rest: what remains to be done, of the inputs that vary
+    and, after them, of what `constants` gives. Outputs of `constants` may be inputs of it as they are.
+    """
+
+    constants: Program
+    rest: Program
+
+    @property
+    def computes(self) -> bool:
+        """Whether there is something that `rest` need not do."""
+        return bool(self.constants.nodes)
+
+
+def split(program: Program, varying: Sequence[Value]) -> Split:
+    """Cut a Program whose inputs but for `varying` stay as they are.
+
+    Views stay in the rest, where they cost nothing; so does what kernels make of numbers alone at less cost than reading it.
+    """
+    stays = tuple(v for v in program.inputs if v not in set(varying))
+    fixed, moves = set(stays), set(varying)
+    numbers = uniform_values(program) - moves
+    for node in program.nodes:
+        if not moves.isdisjoint(node.inputs):
+            moves.update(node.outputs)
+        elif not fixed.isdisjoint(node.inputs) or not (_is_cheap(node) or numbers.issuperset(node.outputs)):
+            fixed.update(node.outputs)
+    used = [v for node in program.nodes if not moves.isdisjoint(node.outputs) for v in node.inputs]
+    wanted = tuple(dict.fromkeys(_viewed(v, fixed) for v in [*used, *program.outputs] if v in fixed))
+    return Split(Program(stays, needed(program.nodes, wanted), wanted), _rest(program, (*varying, *wanted)))
+
+
+def _is_cheap(node: Node) -> bool:
+    """Whether it is better done again than read, where there is nothing to read for it."""
+    op = node.op
+    return isinstance(op, (*NUMBERS, ViewOp)) or (isinstance(op, Elementwise) and not op.costly)
+
+
+def _viewed(value: Value, fixed: set[Value]) -> Value:
+    """What a view shows, if that is fixed too."""
+    while isinstance(value.op, ViewOp) and value.operands[0] in fixed:
+        value = value.operands[0]
+    return value
+
+
+def _rest(program: Program, inputs: Sequence[Value]) -> Program:
+    """The Program of these values, which stand for the nodes that compute them."""
+    builder = Builder()
+    names = {v: builder.input(v.type) for v in inputs}
+    for node in program.nodes:
+        if not names.keys() >= {*node.outputs} and all(v in names for v in node.inputs):
+            made = builder.record(node.op, [names[v] for v in node.inputs])
+            names.update((old, new) for old, new in zip(node.outputs, made, strict=True) if old not in names)
+    return builder.finish(names[v] for v in program.outputs)
