@@ -56,6 +56,7 @@ class Execution {
     // `clock`, if not null, is called with the number of each step that ended; steps that ran together end together.
     template <class Clock>
     void run(Clock&& clock);
+    std::vector<double> run_timed();
     void collect(Results& results);
 
   private:
@@ -203,6 +204,18 @@ void Execution::run(Clock&& clock) {
     if (status_) raise_status();
 }
 
+std::vector<double> Execution::run_timed() {
+    std::vector<double> seconds(plan_.steps.size());
+    size_t next = 0;
+    auto start = std::chrono::steady_clock::now();
+    run([&](size_t stop) {
+        const auto now = std::chrono::steady_clock::now();
+        seconds[std::exchange(next, stop)] = std::chrono::duration<double>(now - start).count();
+        start = std::chrono::steady_clock::now();
+    });
+    return seconds;
+}
+
 void Execution::raise_status() const {
     if (!plan_.error.is_none()) plan_.error(status_);
     throw std::runtime_error("a kernel failed with status " + std::to_string(status_));
@@ -271,22 +284,18 @@ void run_plan(const Plan& plan, Operands& inputs, size_t donate, Results& result
     }
     Execution execution(plan, inputs);
     execution.bind(donate);
-    execution.run([](size_t) {});
+    if (plan.profiled) {
+        plan.seconds = execution.run_timed();
+    } else {
+        execution.run([](size_t) {});
+    }
     execution.collect(results);
 }
 
 std::vector<double> time_plan(const Plan& plan, Operands& inputs) {
     Execution execution(plan, inputs);
     execution.bind(0);
-    std::vector<double> seconds(plan.steps.size());
-    size_t next = 0;
-    auto start = std::chrono::steady_clock::now();
-    execution.run([&](size_t stop) {
-        const auto now = std::chrono::steady_clock::now();
-        seconds[std::exchange(next, stop)] = std::chrono::duration<double>(now - start).count();
-        start = std::chrono::steady_clock::now();
-    });
-    return seconds;
+    return execution.run_timed();
 }
 
 }  // namespace tengen

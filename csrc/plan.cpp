@@ -126,7 +126,7 @@ void init_host(Host* self, nb::callable function, const TypedPlaces& inputs, con
 void init_plan(Plan* self, size_t inputs, std::vector<size_t> allocations, nb::iterable steps,
                const TypedPlaces& outputs, const std::vector<std::pair<size_t, size_t>>& donations, int64_t work,
                nb::object keep, nb::object error, const std::vector<std::tuple<size_t, size_t, size_t>>& layouts,
-               int64_t commit) {
+               int64_t commit, bool profiled) {
     Plan plan{inputs,          std::move(allocations), {},    places(outputs), {}, {}, work,
               std::move(keep), std::move(error),       commit};
     for (nb::handle step : steps) {
@@ -140,6 +140,7 @@ void init_plan(Plan* self, size_t inputs, std::vector<size_t> allocations, nb::i
     }
     for (auto [slot, input] : donations) plan.donations.push_back({slot, input});
     for (auto [slot, input, step] : layouts) plan.layouts.push_back({slot, input, step});
+    plan.profiled = profiled;
     Checker(plan).check();
     new (self) Plan(std::move(plan));
 }
@@ -185,7 +186,13 @@ void bind_plan(nb::module_& module) {
     nb::class_<Plan>(module, "Plan", nb::type_slots(slots), "Steps over buffer slots; see docs/architecture.md.")
         .def("__init__", init_plan, nb::arg("inputs"), nb::arg("allocations"), nb::arg("steps"), nb::arg("outputs"),
              nb::arg("donations") = nb::tuple(), nb::arg("work") = 0, nb::arg("keep") = nb::none(),
-             nb::arg("error") = nb::none(), nb::arg("layouts") = nb::tuple(), nb::arg("commit") = -1);
+             nb::arg("error") = nb::none(), nb::arg("layouts") = nb::tuple(), nb::arg("commit") = -1,
+             nb::arg("profiled") = false)
+        .def(
+            "take_seconds", [](const Plan& plan) { return std::exchange(plan.seconds, {}); },
+            "Of each step of the last run since this was asked before, if the Plan is profiled; launches that ran "
+            "together count "
+            "for the first of them.");
 }
 
 }  // namespace tengen

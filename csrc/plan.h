@@ -60,6 +60,8 @@ struct Plan {
     nb::object keep;   // whatever must live as long as the kernels
     nb::object error;  // called with a non-zero status word
     int64_t commit;    // the first step that writes to memory that was given away; the status is looked at before it
+    bool profiled = false;                // each run leaves its times behind
+    mutable std::vector<double> seconds;  // of the steps of the last run; touched with the GIL held
 
     size_t status_slot() const { return input_count + allocations.size(); }
 };

@@ -164,7 +164,9 @@ class Plan:
         error: Callable[[int], object] | None = None,
         layouts: Sequence[tuple[int, int, int]] = (),
         commit: int = -1,
+        profiled: bool = False,
     ) -> None: ...
+    def take_seconds(self) -> list[float]: ...
 
 class Tape:
     """Records operations on the tensors it watches while it is active, and differentiates them."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pytest
 
 import tengen.functional as F
 from tengen import Parameter, Tensor
-from tengen.jit import trace
+from tengen.base import config
+from tengen.jit import TraceError, trace
 
 
 def test_one_plan_for_each_kind_of_call():
@@ -61,3 +65,51 @@ def test_other_reasons():
     reasons = [plan.reason for _, _, _, plans in holds.explain().calls for plan in plans]
     assert reasons == ["the first call", "the first call; other values of it were still held when it ran"]
     assert kept[1].item() == 2
+
+
+def test_each_stage_of_the_compiler_is_timed(tmp_path):
+    function = trace(lambda x: F.exp(x) * 3 + 1, without_host=True)
+    with config.override(cache_dir=str(tmp_path / "kernels"), dump=str(tmp_path / "dump")):
+        function(Tensor(np.zeros(5, np.float32)))
+    ((_, _, _, (plan,)),) = function.explain().calls
+    assert list(plan.stages) == ["regroup", "simplify", "groups", "kernels", "memory", "machine code"]
+    assert all(seconds > 0 for seconds in plan.stages.values())
+    assert sum(plan.stages.values()) < plan.compiled
+    assert "machine code" in str(function.explain())
+    (text,) = (tmp_path / "dump").glob("*/plan.txt")
+    assert "stage simplify: " in text.read_text()
+
+
+@pytest.mark.parametrize("without_host", [False, True])
+def test_a_profile_has_the_steps_of_the_last_call(without_host):
+    @trace(profiling=True, without_host=without_host)
+    def function(x):
+        y = F.matmul(x, x) + 1
+        if not without_host and y.sum().item() < 0:
+            return y
+        return F.cumsum(F.softmax(y), 0)
+
+    plain = trace(function.function, without_host=without_host)
+    for n in (3, 3, 40):
+        x = Tensor(np.full((n, n), 0.5, np.float32))
+        np.testing.assert_array_equal(function(x).numpy(), plain(x).numpy())
+        profile = json.loads(json.dumps(function.get_profile()))
+        plans = profile["plans"]
+        assert profile["title"] == "function" and len(plans) == 1 + (not without_host)
+        assert 0 < sum(plan["seconds"] for plan in plans) <= profile["seconds"]
+        for plan in plans:
+            assert plan["seconds"] == pytest.approx(sum(step["seconds"] for step in plan["steps"]))
+            assert all(step["seconds"] > 0 for step in plan["steps"] if not step["joined"])
+        names = [step["name"] for plan in plans for step in plan["steps"]]
+        assert names[0] == "matmul" and names[-1] == "CumSum"
+    last = function.explain().calls[-1][3]
+    assert len(names) == sum(plan.launches + plan.host_calls for plan in last)
+
+
+def test_there_is_no_profile_without_profiling_or_a_call():
+    function = trace(lambda x: x + 1)
+    function(Tensor([1.0]))
+    with pytest.raises(TraceError, match="must be traced with profiling=True"):
+        function.get_profile()
+    with pytest.raises(TraceError, match="has not been called"):
+        trace(lambda x: x + 1, profiling=True).get_profile()

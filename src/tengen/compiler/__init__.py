@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..base import config
 from . import backend
-from .plan import Cost, Plan
+from .plan import Cost, Plan, Stopwatch
 from .program import Program
 from .view import View, contiguous
 
@@ -32,9 +32,15 @@ def compile_program(
     """
     layouts = [contiguous(v.shape) for v in program.inputs] if views is None else views
     machine = target or backend.host.host_target()
-    stages = list(backend.passes.stages(program))
-    scheduler = backend.driver.Scheduler(stages[-1][1], layouts, machine)
-    plan = scheduler.run()
+    passes, planner = backend.passes.stages(program), backend.driver.Scheduler
+    stages = [next(passes)]
+    watch = Stopwatch()
+    for stage in passes:
+        stages.append(stage)
+        watch.stop(stage[0])
+    scheduler = planner(stages[-1][1], layouts, machine)
+    watch.stop("groups")
+    plan = scheduler.run(watch)
     folder = config.get("dump")
     if folder:
         backend.dump.write(folder, title, stages, scheduler.sources, plan, machine)

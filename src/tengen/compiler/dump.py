@@ -49,6 +49,7 @@ def show_plan(plan: Plan) -> str:
             lines.append(f"call {step.name}: {[p.slot for p in step.inputs]} -> {[p.slot for p in step.outputs]}")
     lines += [f"output: slot {p.slot} + {p.offset} bytes, {p.type}, strides {p.strides}" for p in plan.outputs]
     lines += [f"slot {slot} may be the memory of input {i}" for slot, i in plan.donations]
+    lines += [f"stage {name}: {1e3 * seconds:.3f} ms" for name, seconds in plan.stages]
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ Slots: the inputs first, then the allocations. The runtime turns a Plan into its
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from .program import Type
@@ -60,6 +61,20 @@ class Cost(NamedTuple):
     work: int
 
 
+class Stopwatch:
+    """The seconds of stages that follow one another."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, float]] = []
+        self._last = perf_counter()
+
+    def stop(self, stage: str) -> None:
+        """The stage of this name has just ended."""
+        now = perf_counter()
+        self.stages.append((stage, now - self._last))
+        self._last = now
+
+
 class Plan(NamedTuple):
     """See the module docstring. `donations` are pairs (allocation slot, input) that may share memory when the caller
     gives the input away.
@@ -73,6 +88,7 @@ class Plan(NamedTuple):
     checks: tuple[str, ...]  # what a non-zero status word means, by value - 1
     layouts: tuple[tuple[int, int, int], ...] = ()  # (slot, input, the step that fills the slot from it), worth keeping
     commit: int = 0  # the steps from here on may write to memory that was given away: all checks come before
+    stages: tuple[tuple[str, float], ...] = ()  # how it was made, and the seconds that each stage took
 
     @property
     def work(self) -> int:

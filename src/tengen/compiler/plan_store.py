@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from . import cache
-from .plan import Launch, Placed, Plan
+from .plan import Launch, Placed, Plan, Stopwatch
 from .program import Host, Op, Program, Type
 from .targets.host import Target
 from .view import View
@@ -75,6 +75,7 @@ def _parameter(value: Any) -> str:
 
 def find(entry: str) -> Plan | None:
     """The Plan of an entry, its kernels loaded; None if it, or a kernel, is not there."""
+    watch = Stopwatch()
     content = cache.read(entry)
     if content is None:
         return None
@@ -84,7 +85,8 @@ def find(entry: str) -> Plan | None:
         return None
     launches = tuple([Launch(addresses[step[0]], *step[1:]) for step in steps])
     placed = tuple([Placed(slot, offset, Type(*type), strides) for slot, offset, type, strides in outputs])
-    return Plan(steps=launches, outputs=placed, **rest)
+    watch.stop("found on the disk")
+    return Plan(steps=launches, outputs=placed, stages=tuple(watch.stages), **rest)
 
 
 def keep(entry: str, plan: Plan) -> None:
@@ -94,6 +96,6 @@ def keep(entry: str, plan: Plan) -> None:
     places = {address: i for i, address in enumerate(kernels)}
     steps = [(places[step.address], *step[1:]) for step in launches]
     outputs = [(p.slot, p.offset, tuple(p.type), p.strides) for p in plan.outputs]
-    rest = {field: getattr(plan, field) for field in plan._fields if field not in ("steps", "outputs")}
+    rest = {field: getattr(plan, field) for field in plan._fields if field not in ("steps", "outputs", "stages")}
     with suppress(ValueError):  # not data: a number of NumPy's, for instance
         cache.write(entry, marshal.dumps((cache.names_of(kernels), steps, outputs, rest)))

@@ -26,9 +26,12 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     views = [View(d.shape, d.strides) for d in descs]
     program = op.prepared(views) if isinstance(op, Recorded) and op.takes(types) else build(op, types)
     plan = obtain_plan(program, views, op.name)
+    profiled = isinstance(op, Recorded) and op.profiled
+    made = to_runtime(plan, device_of(op, descs), profiled)
     if isinstance(op, Recorded) and op.keeps_plans:
-        op.plans.append(Compiled(tuple(d.strides for d in descs), plan, perf_counter() - start))
-    return to_runtime(plan, device_of(op, descs))
+        strides = tuple(d.strides for d in descs)
+        op.plans.append(Compiled(strides, plan, perf_counter() - start, made if profiled else None))
+    return made
 
 
 def type_of(desc: _rt.Descriptor) -> Type:
@@ -46,7 +49,7 @@ def device_of(op: Op, descs: Sequence[_rt.Descriptor]) -> str:
     return devices[0] if devices else canonical(get_default_device())
 
 
-def to_runtime(plan: Plan, device: str) -> _rt.Plan:
+def to_runtime(plan: Plan, device: str, profiled: bool = False) -> _rt.Plan:
     """The runtime's form of a compiled Plan."""
     status = plan.inputs + len(plan.allocations)
 
@@ -72,6 +75,7 @@ def to_runtime(plan: Plan, device: str) -> _rt.Plan:
         error=_index_error(plan.checks) if plan.checks else None,
         layouts=plan.layouts,
         commit=plan.commit,
+        profiled=profiled,
     )
 
 

@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
+from .. import _rt
 from ..compiler.plan import Plan
 from ..compiler.program import Builder, Composite, Program, Type, Value, replay
 from ..compiler.view import View
 
 
 class Compiled(NamedTuple):
-    """A Plan of a recorded op: for inputs with these strides, compiled (or found on the disk) in so many seconds."""
+    """A Plan of a recorded op: for inputs with these strides, compiled (or found on the disk) in so many seconds. runtime: what runs, of
+    an op that is profiled."""
 
     strides: tuple[tuple[int, ...], ...]
     plan: Plan
     seconds: float
+    runtime: _rt.Plan | None = None
 
 
 class Recorded(Composite):
@@ -30,6 +33,11 @@ class Recorded(Composite):
     @property
     def name(self) -> str:
         return self.title
+
+    @property
+    def profiled(self) -> bool:
+        """Whether its Plans keep the times of their steps."""
+        return False
 
     @property
     def plans(self) -> list[Compiled]:

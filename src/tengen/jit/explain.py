@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..compiler.plan import Launch
+from ..compiler.plan import Call, Launch
 from ..core.recorded import Compiled
 from .recorder import Segment
 
@@ -14,7 +14,7 @@ from .recorder import Segment
 class PlanReport(NamedTuple):
     """One Plan. kernels: how many launches each kind of kernel has; work: about bytes moved and operations done; bytes: of the memory
     that a run takes beside what comes in, of which `results` stay; unlimited: those that it would take without a limit on memory, if
-    there is one; compiled: seconds that it took to make it.
+    there is one; compiled: seconds that it took to make it; stages: of which each stage of the compiler took these.
     """
 
     reason: str
@@ -27,16 +27,19 @@ class PlanReport(NamedTuple):
     results: int
     unlimited: int | None
     compiled: float
+    stages: dict[str, float]
 
     def __str__(self) -> str:
         kernels = ", ".join(f"{name} × {count}" for name, count in self.kernels.items())
         unlimited = f", without a limit {self.unlimited / 2**20:.2f} MiB" if self.unlimited else ""
+        stages = ", ".join(f"{name} {1e3 * seconds:.1f} ms" for name, seconds in self.stages.items())
         host = f", {self.host_calls} calls of Python" if self.host_calls else ""
         return (
             f"{self.operations} operations in {self.launches} launches of kernels{host}; "
             f"{self.bytes / 2**20:.2f} MiB, of which {self.results / 2**20:.2f} are results{unlimited}; made in {self.compiled:.3f} s\n"
             f"      why: {self.reason}\n"
-            f"      kernels: {kernels or 'none'}"
+            f"      kernels: {kernels or 'none'}\n"
+            f"      stages: {stages}"
         )
 
 
@@ -54,6 +57,24 @@ class Explanation(NamedTuple):
             lines.append(f"  {types}: {count} calls, the last took {1e3 * seconds:.3f} ms")
             lines += [f"    {i}. {plan}" for i, plan in enumerate(plans, 1)]
         return "\n".join(lines)
+
+
+def profiles(segments: Sequence[Segment]) -> list[dict[str, Any]]:
+    """Of each Plan that has run since this was asked before, the seconds of its steps; see `trace.get_profile`."""
+    found = []
+    for segment in segments:
+        for compiled in segment.op.plans:
+            seconds = compiled.runtime.take_seconds() if compiled.runtime else []
+            if seconds:
+                steps = [_step(step, taken) for step, taken in zip(compiled.plan.steps, seconds, strict=True)]
+                found.append({"operations": segment.operations, "seconds": sum(seconds), "steps": steps})
+    return found
+
+
+def _step(step: Launch | Call, seconds: float) -> dict[str, Any]:
+    if isinstance(step, Launch):
+        return {"name": step.name, "seconds": seconds, "tiles": step.tiles, "work": step.work, "joined": step.joined}
+    return {"name": step.name, "seconds": seconds, "tiles": 0, "work": 0, "joined": False}
 
 
 def reports(segments: Sequence[Segment], why: str) -> list[PlanReport]:
@@ -91,4 +112,5 @@ def _report(segment: Segment, compiled: Compiled, reason: str) -> PlanReport:
         sum(plan.allocations[slot - plan.inputs] for slot in results),
         limit.unlimited.bytes if limit and limit.unlimited else None,
         compiled.seconds,
+        dict(plan.stages),
     )

@@ -33,12 +33,12 @@ class Entry(NamedTuple):
 class Operations:
     """What a call did, without the tensors to which it did it.
 
-    limit: makes the limit on the memory of a Program, if there is one. types: of slots. numbers: as they were, with their types;
-    fixed: those that are the same at each call.
+    limit: makes the limit on the memory of a Program, if there is one. profiling: runs are timed. types: of slots. numbers: as they
+    were, with their types; fixed: those that are the same at each call.
     """
 
-    def __init__(self, limit: Callable[[], MemoryLimit | None]) -> None:
-        self.limit = limit
+    def __init__(self, limit: Callable[[], MemoryLimit | None], profiling: bool) -> None:
+        self.limit, self.profiling = limit, profiling
         self.entries: list[Entry] = []
         self.types: list[Type] = []
         self.numbers: list[float] = []
@@ -57,7 +57,7 @@ class Operations:
         limit = self.limit()
         if limit is not None:
             limit.given = donate
-        return Traced(title, program, limit)
+        return Traced(title, program, limit, self.profiling)
 
     def op(self, title: str, inputs: Sequence[int], outputs: Sequence[int], donate: int) -> Traced:
         """All operations as one op with these inputs and outputs."""
@@ -115,7 +115,7 @@ class Recorder:
 
     title: what the Programs are called. without_host: later calls run without Python, so numbers become constants and no value
     of the function may be read. capture: keep what came from outside as it is in this call. limit: makes the limit on the memory of
-    a Program, if there is one.
+    a Program, if there is one. profiling: runs are timed.
     """
 
     def __init__(
@@ -124,8 +124,10 @@ class Recorder:
         without_host: bool,
         capture: bool = False,
         limit: Callable[[], MemoryLimit | None] = lambda: None,
+        profiling: bool = False,
     ):
-        self.title, self.without_host, self.capture, self.limit = title, without_host, capture, limit
+        self.title, self.without_host, self.capture = title, without_host, capture
+        self.limit, self.profiling = limit, profiling
         self.recording = _rt.Recording(self)
         self.complete = False
         self._restart()
@@ -153,7 +155,7 @@ class Recorder:
 
     def _restart(self) -> None:
         """Forget everything: the next call is the first."""
-        self.operations = Operations(self.limit)
+        self.operations = Operations(self.limit, self.profiling)
         # What works out the numbers that are not the same at each call, without host.
         self.live: dict[int, tuple[Callable[[], Numbers], int]] = {}
         # Handles that got another value, and the slot of the one before.

@@ -15,9 +15,9 @@ from .arguments import flatten, rebuild
 from .config import DTRConfig, SublinearMemoryConfig
 from .dump import dump
 from .errors import TraceError
-from .explain import Explanation, reports
+from .explain import Explanation, profiles, reports
 from .memory import limit_of
-from .recorder import Recorder
+from .recorder import Recorder, Segment
 from .standalone import Effects, Standalone, effects
 from .traced import StaleTrace
 
@@ -52,6 +52,13 @@ class Kind:
         self.first: Recorded | None = None
         self.standalone: list[Standalone] = []
         self.calls, self.seconds = 0, 0.0
+        self.profile: list[dict[str, Any]] = []  # of the last call
+
+    @property
+    def recordings(self) -> list[list[Segment]]:
+        """What each recording that is kept runs, in the order in which they were made."""
+        made = [s.segments for s in reversed(self.standalone)]
+        return made or ([self.first.recorder.segments] if self.first else [])
 
 
 class Placeholder:
@@ -79,7 +86,8 @@ class trace:
         record_only: calls only record, for `dump`; their results have no values.
         sublinear_memory_config, dtr_config: a limit on memory, which is kept by computing values of the forward again when the
             backward needs them; a warning says if it cannot be. Results do not change.
-        symbolic, imperative, profiling, opt_level, graph_opt_config, symbolic_shape: taken for the sake of programs that give them;
+        profiling: each step of each call is timed, for `get_profile`.
+        symbolic, imperative, opt_level, graph_opt_config, symbolic_shape: taken for the sake of programs that give them;
             every trace is compiled as a whole and specialised on shapes.
 
     >>> @trace(without_host=True)
@@ -115,7 +123,7 @@ class trace:
         if not callable(function):
             raise TypeError(f"trace takes a function, got {type(function).__name__}")
         self.function = function
-        self.symbolic, self.without_host = symbolic, without_host
+        self.symbolic, self.without_host, self.profiling = symbolic, without_host, profiling
         self.capture_as_const, self.record_only = capture_as_const, record_only
         self._limit = partial(limit_of, sublinear_memory_config, dtr_config)
         self._limit()  # raises now what is wrong with the settings
@@ -145,6 +153,8 @@ class trace:
         start = perf_counter()
         result = self._run(kind, tensors, partial(self.function, *args, **kwargs))
         kind.calls, kind.seconds = kind.calls + 1, perf_counter() - start
+        if self.profiling:
+            kind.profile = [plan for segments in kind.recordings for plan in profiles(segments)]
         self._last = kind
         return result
 
@@ -168,7 +178,8 @@ class trace:
         return made.result
 
     def _recorder(self) -> Recorder:
-        return Recorder(self._title, self.without_host or self.record_only, self.capture_as_const, self._limit)
+        without_host = self.without_host or self.record_only
+        return Recorder(self._title, without_host, self.capture_as_const, self._limit, self.profiling)
 
     def explain(self) -> Explanation:
         """The Plans that there are, why each was made, its kernels, launches, memory and time; prints as text.
@@ -185,11 +196,30 @@ class trace:
         for number, kind in enumerate(self._kinds.values()):
             first = "the first call" if not number else "arguments of other types than before"
             again = "a tensor or a gradient from outside was not what it had been"
-            made = [s.segments for s in reversed(kind.standalone)]
-            made = made or ([kind.first.recorder.segments] if kind.first else [])
-            plans = [p for age, segments in enumerate(made) for p in reports(segments, again if age else first)]
+            made = enumerate(kind.recordings)
+            plans = [p for age, segments in made for p in reports(segments, again if age else first)]
             found.append((f"({', '.join(kind.types)})", kind.calls, kind.seconds, plans))
         return Explanation(self._title, found)
+
+    def get_profile(self) -> dict[str, Any]:
+        """What the last call spent its time on: the Plans that it ran, in order, and the steps of each, as data that JSON can hold.
+
+        A step has its name, its seconds, how many tiles it has, its work (about bytes moved plus operations), and whether it was
+        joined to the step before: launches that ran together count for the first of them. Raises TraceError if it was not traced with
+        profiling=True, or not called.
+
+        >>> @trace(profiling=True)
+        ... def square(x):
+        ...     return x * x
+        >>> square(tengen.tensor([1.0, 2.0])).tolist()
+        [1.0, 4.0]
+        >>> [step["name"] for step in square.get_profile()["plans"][0]["steps"]]
+        ['mul']
+        """
+        if not self.profiling or self._last is None:
+            missing = "has not been called" if self.profiling else "must be traced with profiling=True"
+            raise TraceError(f"{self._title} {missing}, so there is no profile of it")
+        return {"title": self._title, "seconds": self._last.seconds, "plans": self._last.profile}
 
     def dump(
         self,

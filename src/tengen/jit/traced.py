@@ -17,11 +17,16 @@ class StaleTrace(Exception):
 
 class Traced(Recorded):
     """A recorded function. Its Program, of primitive ops, says what it does for one set of types only. memory: a limit on what it
-    takes.
+    takes. profiling: each run keeps the times of its steps.
     """
 
     memory: MemoryLimit | None = None
+    profiling: bool = False
     keeps_plans: ClassVar[bool] = True
+
+    @property
+    def profiled(self) -> bool:
+        return self.profiling
 
     def prepared(self, views: Sequence[View]) -> Program:
         return self.memory.apply(self.title, self.program, views) if self.memory else self.program

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from ..cache import compile_kernels
-from ..plan import ITEM_BYTES, STATUS, Call, Cost, Launch, Placed, Plan
+from ..plan import ITEM_BYTES, STATUS, Call, Cost, Launch, Placed, Plan, Stopwatch
 from ..program import (
     Concat,
     Contraction,
@@ -59,10 +59,16 @@ class Scheduler(Steps):
 
     # -- groups --------------------------------------------------------------------------------------------
 
-    def run(self) -> Plan:
-        """The Plan, kernels compiled."""
+    def run(self, watch: Stopwatch | None = None) -> Plan:
+        """The Plan, kernels compiled, with the stages that the watch has seen."""
+        watch = watch or Stopwatch()
         self.lower()
-        return self._plan(self._place())
+        watch.stop("kernels")
+        placement = self._place()
+        watch.stop("memory")
+        plan = self._plan(placement)
+        watch.stop("machine code")
+        return plan._replace(stages=tuple(watch.stages))
 
     def cost(self, given: int = 0) -> Cost:
         """What the Plan would take, if the first `given` inputs are given away; compiles no kernels.
