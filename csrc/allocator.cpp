@@ -61,6 +61,7 @@ size_t Allocator::block_size(size_t bytes) {
 void* Allocator::allocate(size_t block) {
     Guard guard(*this);
     void* memory = block < kLarge ? allocate_small(block) : allocate_large(block);
+    ++counts_.allocations;
     stats_.live += block;
     stats_.peak = std::max(stats_.peak, stats_.live);
     return memory;
@@ -141,6 +142,7 @@ void* Allocator::map(size_t bytes) {
         madvise(start, bytes, MADV_HUGEPAGE);  // advice only: without huge pages everything works, slower
 #endif
     }
+    ++counts_.mappings;
     stats_.reserved += bytes;
     return start;
 }
@@ -166,6 +168,11 @@ void Allocator::drop_large(size_t keep) noexcept {
 MemoryStats Allocator::stats() {
     Guard guard(*this);
     return stats_;
+}
+
+MemoryCounts Allocator::counts() {
+    Guard guard(*this);
+    return counts_;
 }
 
 void Allocator::reset_peak() {

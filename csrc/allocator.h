@@ -19,6 +19,12 @@ struct MemoryStats {
     size_t reserved = 0;  // bytes obtained from the system
 };
 
+// What has happened since the process began.
+struct MemoryCounts {
+    size_t allocations = 0;  // blocks handed out
+    size_t mappings = 0;     // pieces of memory obtained from the system
+};
+
 class Allocator {
   public:
     static Allocator& instance();
@@ -31,6 +37,7 @@ class Allocator {
     void release(void* memory, size_t block) noexcept;
 
     MemoryStats stats();
+    MemoryCounts counts();
     void reset_peak();
     void release_cached() noexcept;
 
@@ -65,6 +72,7 @@ class Allocator {
     char* chunk_ = nullptr;
     size_t chunk_left_ = 0;
     MemoryStats stats_;
+    MemoryCounts counts_;
 };
 
 }  // namespace tengen

@@ -25,6 +25,16 @@ void bind_memory(nb::module_& module) {
             return made;
         },
         "Bytes in blocks handed out, the most of them since reset_peak, and bytes obtained from the system.");
+    module.def(
+        "memory_counts",
+        [] {
+            const MemoryCounts counts = Allocator::instance().counts();
+            nb::dict made;
+            made["allocations"] = counts.allocations;
+            made["mappings"] = counts.mappings;
+            return made;
+        },
+        "Blocks handed out, and pieces of memory obtained from the system, since the process began.");
     module.def("reset_peak", [] { Allocator::instance().reset_peak(); });
     module.def(
         "release_cached", [] { Allocator::instance().release_cached(); }, "Give free large blocks back to the system.");
