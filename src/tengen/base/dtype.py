@@ -6,6 +6,7 @@ NumPy has no bfloat16, so the class `bfloat16` here stands for it.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,7 @@ def is_float(name: str) -> bool:
 _INT_BITS = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32, "int64": 64}
 
 
+@cache
 def promote(*names: str) -> str:
     """The dtype in which operands of these dtypes meet.
 

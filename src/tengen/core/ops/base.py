@@ -28,6 +28,8 @@ def statistics_dtype(dtype: str) -> str:
 
 def broadcast_shapes(op: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     """The common shape, as NumPy broadcasts; ValueError names the op and the shapes."""
+    if len(set(shapes)) == 1:  # as nearly always
+        return shapes[0]
     rank = max(map(len, shapes), default=0)
     result = []
     for d in range(-rank, 0):
