@@ -136,50 +136,58 @@ void ThreadPool::run(const Job* jobs, size_t count) {
     if (workers_.empty()) start();
 
     jobs_ = jobs;
-    tiles_ = 0;
-    for (size_t i = 0; i < count; ++i) tiles_ += jobs[i].tiles;
-    grain_ = std::max<int64_t>(tiles_ / (threads * kGrains), 1);
-    next_.store(0, std::memory_order_relaxed);
+    int64_t tiles = 0;
+    for (size_t i = 0; i < count; ++i) tiles += jobs[i].tiles;
+    grain_ = std::max<int64_t>(tiles / (threads * kGrains), 1);
+    for (int i = 0; i < threads; ++i) {
+        shares_[i].next.store(tiles * i / threads, std::memory_order_relaxed);
+        shares_[i].end = tiles * (i + 1) / threads;
+    }
     open_ = true;
     ++epoch_;
     epoch_.notify_all();
 
-    work();
+    work(0);
     open_ = false;
     if (!spin([this] { return inside_ == 0; })) {
         while (const int inside = inside_) inside_.wait(inside);
     }
 }
 
-void ThreadPool::work() {
-    const Job* job = jobs_;
-    int64_t first = 0;  // of the job's tiles
-    for (;;) {
-        int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
-        if (begin >= tiles_) return;
-        for (const int64_t end = std::min(begin + grain_, tiles_); begin < end;) {
-            while (begin >= first + job->tiles) first += job++->tiles;
-            const int64_t stop = std::min(end, first + job->tiles);
-            job->run(begin - first, stop - first);
-            begin = stop;
+void ThreadPool::work(int thread) {
+    const int threads = static_cast<int>(shares_.size());
+    for (int i = 0; i < threads; ++i) {
+        Share& share = shares_[(thread + i) % threads];
+        const Job* job = jobs_;
+        int64_t first = 0;  // of the job's tiles
+        for (;;) {
+            int64_t begin = share.next.fetch_add(grain_, std::memory_order_relaxed);
+            if (begin >= share.end) break;
+            for (const int64_t end = std::min(begin + grain_, share.end); begin < end;) {
+                while (begin >= first + job->tiles) first += job++->tiles;
+                const int64_t stop = std::min(end, first + job->tiles);
+                job->run(begin - first, stop - first);
+                begin = stop;
+            }
         }
     }
 }
 
-void ThreadPool::serve() {
+void ThreadPool::serve(int thread) {
     unsigned seen = 0;
     while (!stopping_) {
         if (!spin([&] { return epoch_ != seen; })) epoch_.wait(seen);
         seen = epoch_;
         ++inside_;
-        if (open_) work();
+        if (open_) work(thread);
         if (--inside_ == 0) inside_.notify_one();
     }
 }
 
 void ThreadPool::start() {
     stopping_ = false;
-    for (int i = 1; i < threads_; ++i) workers_.emplace_back([this] { serve(); });
+    shares_ = std::vector<Share>(threads_);
+    for (int i = 1; i < threads_; ++i) workers_.emplace_back([this, i] { serve(i); });
 }
 
 void ThreadPool::halt() {

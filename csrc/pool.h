@@ -42,8 +42,8 @@ class ThreadPool {
     explicit ThreadPool(int threads) : threads_(threads) {}
     void start();
     void halt();
-    void serve();
-    void work();
+    void serve(int thread);
+    void work(int thread);
 
     static std::atomic<ThreadPool*> current_;
     static void renew_after_fork();
@@ -52,14 +52,21 @@ class ThreadPool {
     std::vector<std::thread> workers_;
     std::atomic<int> threads_;
 
-    // The jobs, whose tiles are counted through. Written only while `open_` is false and no worker is inside.
+    // The tiles that a thread does first; when it has none left it helps the others.
+    struct alignas(64) Share {
+        std::atomic<int64_t> next{0};
+        int64_t end = 0;
+    };
+
+    // The jobs, whose tiles are counted through, and how they are shared: in every launch alike, for what a kernel
+    // reads is often still in the caches of the core that wrote it. Written only while `open_` is false and no worker
+    // is inside.
     const Job* jobs_ = nullptr;
-    int64_t tiles_ = 0;
     int64_t grain_ = 1;
+    std::vector<Share> shares_;
 
     // A worker counts itself in before it looks at `open_`, and the owner closes before it looks at `inside_` (both
     // sequentially consistent): so a worker that wakes late either finds the launch closed or is waited for.
-    alignas(64) std::atomic<int64_t> next_{0};
     alignas(64) std::atomic<int> inside_{0};
     std::atomic<bool> open_{false};
     alignas(64) std::atomic<unsigned> epoch_{0};  // changes with every launch; idle workers sleep on it

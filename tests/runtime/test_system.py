@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -73,6 +74,30 @@ def test_joined_launches_run_each_tile_once(toy: Toy, sizes: tuple[int, ...], th
         np.testing.assert_array_equal(y._array(), 3 * x)
 
 
+def test_threads_begin_with_the_same_part_of_every_launch(toy: Toy) -> None:
+    """The caller with the first tiles, a worker with those from the middle on."""
+    tiles, begun = 1000, dict[int, int]()
+    both = threading.Barrier(2, timeout=30)
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    def note(buffers: int, params: int, begin: int, end: int) -> None:
+        if threading.get_ident() not in begun:
+            begun[threading.get_ident()] = begin
+            both.wait()
+
+    address = ctypes.cast(note, ctypes.c_void_p).value
+    launch = rt.Launch(address, (), (), tiles, 10**9)
+    plan = rt.Plan(1, (), (launch,), ((0, 0, rt.Descriptor("float32", (1,))),), work=10**9, keep=note)
+    rt.set_hooks(compile=lambda op, descs: plan)
+    rt.set_num_threads(2)
+    op, x = object(), Tensor([1.0])
+    for _ in range(3):
+        begun.clear()
+        rt.apply(op, x)
+        assert begun.pop(threading.get_ident()) == 0
+        assert list(begun.values()) == [tiles // 2]
+
+
 def test_changing_shapes_do_not_grow_the_cache_without_bound(toy: Toy) -> None:
     rt.release_cached()
     base = rt.memory_stats()["reserved"]
@@ -135,8 +160,6 @@ def test_concurrent_python_threads(toy: Toy) -> None:
 
 def test_the_gil_is_free_during_long_plans(toy: Toy) -> None:
     """Two plans whose steps wait for each other can only end if both run at once."""
-    import ctypes
-
     flags = (ctypes.c_int64 * 2)()
 
     @ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
