@@ -318,6 +318,17 @@ def test_reduction_propagates_nan(target: Target) -> None:
             check(Problem((3, 70), 1, lane, [array("float32", x), array("float32", np.zeros(3), (1, 0))], c), target)
 
 
+def test_the_largest_number_is_found_among_nan(target: Target) -> None:
+    x = floats(5, 70)
+    x[1, ::3], x[2], x[3, 40] = np.nan, np.nan, np.inf
+    for lane in (0, 1):
+        c = Code()
+        c.store(c.reduce("max_number", c.load(0)), 1)
+        problem = Problem((5, 70), 1, lane, [array("float32", x), array("float32", np.zeros(5), (1, 0))], c)
+        problem.run(target)
+        np.testing.assert_array_equal(problem.operands[1].flat, np.where(np.isnan(x), -np.inf, x).max(1))
+
+
 @pytest.mark.parametrize("how", ["argmax", "argmin"])
 @pytest.mark.parametrize("lane", (0, 1))
 @pytest.mark.parametrize("length", (1, 5, 16, 70, 131))

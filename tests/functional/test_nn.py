@@ -315,6 +315,19 @@ def test_softmax_gradients(function):
         check_second_gradient(lambda x, axis=axis: function(x, axis), [a])
 
 
+@pytest.mark.parametrize("length", [1, 5, 40, 3000])
+def test_softmax_of_nan(length):
+    """All of a row is nan if any of it is, and no other row."""
+    a = random((6, length))
+    a[1, 0], a[3, length // 2], a[4] = np.nan, np.nan, np.nan
+    with np.errstate(all="ignore"):
+        sums = np.log(np.exp(a).sum(1, keepdims=True))
+    for axis, x, wanted in ((1, a, sums), (0, a.T, sums.T)):
+        assert_close(F.softmax(Tensor(x, "float32"), axis), np.exp(x - wanted), factor=8)
+        assert_close(F.logsoftmax(Tensor(x, "float32"), axis), x - wanted, factor=8)
+        assert_close(F.logsumexp(Tensor(x, "float32"), axis, keepdims=True), wanted, factor=8)
+
+
 def test_softmax_defaults_and_limits():
     a = random((2, 3, 2))
     assert_close(F.softmax(Tensor(a)), np.exp(a - logsumexp(a, 0)), factor=4)

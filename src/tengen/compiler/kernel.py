@@ -126,7 +126,8 @@ OTHER = {
     "round_to": "attr: float16 or bfloat16: the float32 value rounded to what that dtype holds",
     "select": "mask, if true, if false",
     "fma": "a * b + c",
-    "reduce": "attr: sum prod max min any all argmax argmin (the last two: args value, int64 index; the value is the index of the first extreme)",
+    "reduce": "attr: sum prod max max_number min any all argmax argmin (max_number: the largest that is not nan, or -inf; the last two: args value, "
+    "int64 index; the value is the index of the first extreme)",
     "gather": "attr: access; args: int64 index values",
     "store": "attr: access; args: value",
     "scatter": "attr: (access, 'set' | 'add'); args: value, int64 index values",
@@ -252,7 +253,7 @@ STORAGE_DTYPES = (
     "bool uint8 int8 uint16 int16 int32 int64 float16 bfloat16 float32 float64 weak_bool weak_int weak_float "
     "iota param_int32 param_int64 param_float32 param_float64 param_bool"
 ).split()
-MONOIDS = "sum prod max min any all argmax argmin".split()
+MONOIDS = "sum prod max max_number min any all argmax argmin".split()
 COMPARISONS = "eq ne lt le gt ge isnan isinf".split()
 ARITY = {
     "load": 0,

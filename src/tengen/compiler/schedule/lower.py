@@ -152,7 +152,7 @@ class Emitter:
                 args = [self.cast(args[0], "int32"), args[1]]
             return self("reduce", *args, dtype=COMPUTE[dtype], attr=monoid)
         if dtype == "bool":
-            monoid = {"max": "any", "min": "all"}[monoid]
+            monoid = {"max": "any", "max_number": "any", "min": "all"}[monoid]
         return self("reduce", self.cast(args[0], dtype), dtype=COMPUTE[dtype], attr=monoid)
 
     def _gather(self, op: Gather, node: Node) -> int:

@@ -20,7 +20,7 @@ def _identity(monoid: str, kind: str) -> float | int | bool:
         return 0
     if monoid in ("prod", "all"):
         return 1
-    low = monoid.endswith("max")
+    low = monoid in ("max", "max_number", "argmax")
     if is_float(kind):
         return float("-inf") if low else float("inf")
     return -(1 << BITS[kind] - 1) if low else (1 << BITS[kind] - 1) - 1
@@ -45,6 +45,8 @@ def combine(monoid: str, a: Accumulator, b: Accumulator) -> Accumulator:
         return (x | y,)
     if monoid == "all":
         return (x & y,)
+    if monoid == "max_number":
+        return ((y > x).where(y, x),)  # x is no nan: it began as -inf
     return (x.maximum(y) if monoid == "max" else x.minimum(y),)
 
 

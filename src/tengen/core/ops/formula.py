@@ -132,7 +132,7 @@ class Softmax(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         x = inputs[0]
-        powers = EXP_NONPOSITIVE(x - Reduce("MAX", self.axes)(x))
+        powers = EXP_NONPOSITIVE(x - Reduce("MAX_NUMBER", self.axes)(x))
         return powers * (1.0 / total(powers, self.axes))  # the sum is at least 1
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
@@ -155,7 +155,7 @@ class LogSumExp(Formula):
 
 def logsumexp(x: Value, axes: tuple[int, ...]) -> Value:
     """log(sum(exp(x))) over `axes`, which stay with extent 1."""
-    high = Reduce("MAX", axes)(x)
+    high = Reduce("MAX_NUMBER", axes)(x)
     shift = where(ABS(high) < math.inf, high, 0.0)
     # Where the largest is inf nothing is shifted; the sum need only be finite then.
     return LOG(total(EXP_NONPOSITIVE(MIN(x - shift, 0.0)), axes)) + high

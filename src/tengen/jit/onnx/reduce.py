@@ -14,7 +14,13 @@ from ...core.ops.shape import Reduced
 from .graph import Graph, Operand
 from .rules import rule, write_op
 
-OPERATORS = {"SUM": "ReduceSum", "PRODUCT": "ReduceProd", "MAX": "ReduceMax", "MIN": "ReduceMin"}
+OPERATORS = {
+    "SUM": "ReduceSum",
+    "PRODUCT": "ReduceProd",
+    "MAX": "ReduceMax",
+    "MAX_NUMBER": "ReduceMax",
+    "MIN": "ReduceMin",
+}
 
 
 @rule(Reduce)
