@@ -11,7 +11,7 @@ import numpy as np
 
 from tengen.compiler.cache import compile_kernels
 from tengen.compiler.kernel import Access, AccessNumbers, Bound, Instr, Nest
-from tengen.compiler.schedule.refine import spills
+from tengen.compiler.schedule.refine import rows, spills
 from tengen.compiler.targets.host import Target, host_target
 from tengen.compiler.targets.nest import NestSource, launch_parameters
 
@@ -138,10 +138,10 @@ class Problem:
 
     @property
     def nest(self) -> Nest:
-        """With the spills that the scheduler would choose."""
+        """With the spills and the rows side by side that the scheduler would choose."""
         accesses, code = tuple(o.access(self.lane, self.cross) for o in self.operands), tuple(self.code.instrs)
         nest = Nest(len(self.extents), self.kept, self.lane, accesses, code, self.serial_from, cross=self.cross)
-        return nest._replace(spills=spills(nest))
+        return nest._replace(spills=spills(nest), rows=rows(nest, self.extents))
 
     def launch(self) -> tuple[tuple[int, ...], int]:
         return launch_parameters(self.nest, self.extents, [o.numbers(self.lane, self.cross) for o in self.operands])

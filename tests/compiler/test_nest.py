@@ -391,6 +391,53 @@ def test_softmax_in_place(target: Target, length: int) -> None:
     np.testing.assert_allclose(problem.operands[0].flat, want, rtol=1e-5)
 
 
+def normalised(shape: tuple[int, ...]) -> Problem:
+    """Rows less their mean, over their deviation; a row of factors for all, and a number stored for each."""
+    c = Code()
+    x = c.load(0)
+    centred = c("sub", x, c("mul", c.reduce("sum", x), c.const(1 / shape[-1])))
+    scale = c("rsqrt", c("add", c.reduce("sum", c("square", centred)), c.const(0.1)))
+    c.store(c("mul", c("mul", centred, scale), c.load(1)), 2)
+    c.store(scale, 3)
+    ones = (0,) * (len(shape) - 1)
+    outs = [array("float32", floats(*shape)), array("float32", np.zeros(shape[:-1]))]
+    outs[1].strides = (*outs[1].strides, 0)
+    return Problem(
+        shape,
+        len(shape) - 1,
+        len(shape) - 1,
+        [array("float32", floats(*shape)), array("float32", floats(shape[-1]), (*ones, 1)), *outs],
+        c,
+    )
+
+
+@pytest.mark.parametrize("shape", [(4, 8), (5, 100), (7, 16), (301, 33), (3, 6, 130), (9, 5, 257), (2, 4, 512)])
+def test_rows_side_by_side(target: Target, shape: tuple[int, ...]) -> None:
+    """Their number need not divide that of the rows, in place or not."""
+    problem = normalised(shape)
+    assert problem.nest.rows == 4
+    check(problem, target)
+    problem.operands = [problem.operands[i] for i in (0, 1, 0, 3)]
+    want = problem.expected()[2]
+    problem.run(target)
+    np.testing.assert_allclose(problem.operands[0].flat, want, rtol=1e-4, atol=1e-5)
+
+
+def test_only_short_rows_of_little_work_run_side_by_side() -> None:
+    assert [normalised(shape).nest.rows for shape in ((8, 512), (8, 513), (8, 1025), (3, 64), (1, 64))] == [
+        4,
+        2,
+        1,
+        2,
+        1,
+    ]
+    assert [softmax(*shape).nest.rows for shape in ((8, 512), (8, 1024), (8, 1025))] == [2, 2, 1]
+    c = Code()
+    c.store(c.reduce("sum", c.load(0)), 1)
+    one_pass = Problem((8, 64), 1, 1, [array("float32", floats(8, 64)), array("float32", floats(8), (1, 0))], c)
+    assert one_pass.nest.rows == 1
+
+
 def spilled(dtype: str = "float32", again: bool = False, function: str = "exp") -> tuple[tuple[int, int], ...]:
     """What waits in memory where f(x) and its sum are needed; again: the last pass also needs x."""
     c = Code()
@@ -482,6 +529,11 @@ TURNED = Nest(2, 2, 1, (Access("float32", ("n", "n")), ROWS), (LOAD, Instr("stor
         (SCALED._replace(spills=((1, 1),), accesses=(ROWS, ROWS._replace(steps=("0", "1")))), "element of its own"),
         (SCALED._replace(spills=((3, 1),)), "no later pass stores"),
         (SCALED._replace(cross=0), "the nest reduces"),
+        (TURNED._replace(rows=2), "the lane dim is kept"),
+        (
+            SCALED._replace(rows=2, code=(*SCALED.code[:4], Instr("scatter", (3,), attr=(1, "add")))),
+            "writes of this nest may meet",
+        ),
         (TURNED._replace(cross=1), "no other dim"),
         (TURNED, "contiguous neither along"),
     ],

@@ -82,6 +82,7 @@ class Nest(NamedTuple):
     serial_from: int | None = None
     spills: tuple[tuple[int, int], ...] = ()
     cross: int | None = None
+    rows: int = 1
 
     @property
     def needs_status(self) -> bool:
@@ -282,6 +283,8 @@ def verify(nest: Nest) -> None:
             raise ValueError(
                 f"a serial nest runs in index order only with the last kept dim as lane, not dim {nest.lane}"
             )
+    if nest.rows > 1 and (reason := why_not_rows(nest)):
+        raise ValueError(f"{nest.rows} rows cannot run side by side: {reason}")
     if nest.cross is not None and (reason := why_not_cross(nest, nest.cross)):
         raise ValueError(f"dim {nest.cross} cannot be the cross dim: {reason}")
     for i, access in enumerate(nest.accesses):
@@ -297,6 +300,15 @@ def verify(nest: Nest) -> None:
             raise ValueError(f"value {value} cannot wait in access {place}: {reason}")
     if len({place for _, place in nest.spills}) < len(nest.spills):
         raise ValueError("two values wait in one access")
+
+
+def why_not_rows(nest: Nest) -> str | None:
+    """What forbids `rows` above 1, or None. Where rows run out, the last one stands for more than one."""
+    if nest.lane < nest.kept:
+        return "the lane dim is kept"
+    if nest.serial_from is not None or any(instr.op == "scatter" for instr in nest.code):
+        return "writes of this nest may meet"
+    return None
 
 
 def why_not_cross(nest: Nest, cross: int) -> str | None:

@@ -9,7 +9,7 @@ from ..kernel import Access, AccessNumbers, Instr, Nest
 from ..program import Constant, Elementwise, Gather, Node, Number, Place, Reduction, Scatter, Type, Value, ViewOp
 from ..view import View, contiguous, dense
 from .loops import Loops, arrange, memory_order
-from .refine import crosses, spills
+from .refine import crosses, rows, spills
 
 # The dtype in which values stored as another are computed.
 COMPUTE = {
@@ -248,7 +248,7 @@ class Emitter:
         if loops.cross is not None and not crosses(nest):
             loops = replace(loops, cross=None)
             nest, numbers = self._over(loops)
-        return nest._replace(spills=spills(nest)), loops, numbers
+        return nest._replace(spills=spills(nest), rows=rows(nest, loops.extents)), loops, numbers
 
     def _over(self, loops: Loops) -> tuple[Nest, tuple[AccessNumbers, ...]]:
         pairs = [loops.access(o.dtype, o.view, o.indirect, o.parameter) for o in self.operands]

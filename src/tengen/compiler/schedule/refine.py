@@ -1,15 +1,22 @@
-"""What is decided about a Nest once its code is known: which values wait in memory between passes, whether squares are turned."""
+"""What is decided about a Nest once its code is known: which values wait in memory between passes, whether squares are turned, how many rows run
+side by side.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from math import prod
 
-from ..kernel import Nest, passes, sources, varies, why_not_cross, why_not_spill
+from ..kernel import Nest, passes, sources, varies, why_not_cross, why_not_rows, why_not_spill
 from ..targets import arithmetic
 
 WORTH = 15  # a store and a load are cheaper than so many instructions: any function that is not a single one
 
 SQUARE_COST = 8  # most instructions of a body that is written out for every vector of a square
+
+ROWS = ((12, 4), (40, 2))  # (most instructions of the body, rows side by side)
+ROOM = 2048  # most elements of all of them: what several passes read must stay in the nearest cache
 
 
 def crosses(nest: Nest) -> bool:
@@ -18,13 +25,26 @@ def crosses(nest: Nest) -> bool:
     return nest.cross is not None and cheap and not why_not_cross(nest, nest.cross)
 
 
+def rows(nest: Nest, extents: Sequence[int]) -> int:
+    """Short rows run side by side: each of its own would wait, between passes, for a sum across the lanes and what follows from it."""
+    if why_not_rows(nest) or len(passes(nest)) < 2:
+        return 1
+    cost = _cost(nest, range(len(nest.code)))
+    most = min(extents[nest.kept - 1], ROOM // max(prod(extents[nest.kept :]), 1))
+    return next((count for limit, count in ROWS if cost <= limit and count <= most), 1)
+
+
 @lru_cache(1024)  # a new shape often gives the same nest
 def spills(nest: Nest) -> tuple[tuple[int, int], ...]:
     """For each access that is stored to the last value, in order of computation, that several passes need, costs much and may wait there."""
     if nest.kept == nest.dims or sum(map(arithmetic.cost, nest.code)) < WORTH:
         return ()
     needs = [sources(nest, sinks) for sinks in passes(nest)]
-    often = [i for i in range(len(nest.code)) if sum(i in need for need in needs) > 1 and _cost(nest, i) >= WORTH]
+    often = [
+        i
+        for i in range(len(nest.code))
+        if sum(i in need for need in needs) > 1 and _cost(nest, (i, *sources(nest, (i,)))) >= WORTH
+    ]
     free = [instr.attr for instr in nest.code if instr.op == "store" and isinstance(instr.attr, int)]
     chosen: list[tuple[int, int]] = []
     for value in reversed(often):
@@ -35,8 +55,8 @@ def spills(nest: Nest) -> tuple[tuple[int, int], ...]:
     return tuple(chosen)
 
 
-def _cost(nest: Nest, value: int) -> int:
-    """Instructions to compute a value at each index tuple."""
+def _cost(nest: Nest, values: Iterable[int]) -> int:
+    """What these values take at each index tuple, in instructions."""
     moving = varies(nest)
-    full = [i for i in (value, *sources(nest, (value,))) if not moving[i].isdisjoint(range(nest.kept, nest.dims))]
+    full = [i for i in values if not moving[i].isdisjoint(range(nest.kept, nest.dims))]
     return sum(arithmetic.cost(nest.code[i]) for i in full)

@@ -15,6 +15,10 @@ The kernel counts its items up like an odometer; divisions happen once a call. F
                                                                         fold the lanes
                                                                     row stores
 
+Short rows that need several passes run side by side (`rows` of a Nest): with one alone, the machine would wait at the end of each pass for the lanes
+to be folded, and for what follows from that. Where rows run out, the last one stands for those that are missing: it is computed more than once, to
+the same result. The second pass asks for what the first will load of the next rows.
+
 A group is a vector of one to four registers: LLVM splits it, so that independent accumulators are side by side and loops are short. What is left
 of a row runs as single registers under a mask, or element by element where the machine has no masked loads. Each value is computed in
 the outermost loop in which it is known. Within a group all loads come before the stores that depend on them, so an output
@@ -81,7 +85,7 @@ def tiling(nest: Nest, extents: Sequence[int]) -> Tiling:
     outside = prod(counts.values())
     lane = extents[nest.lane]
     if not structure.chunked:
-        return Tiling(outside, max(1, tile // max(inside, 1)), _whole(lane), 1)
+        return Tiling(outside, max(nest.rows, tile // max(inside, 1) // nest.rows * nest.rows), _whole(lane), 1)
     most = CHUNK if structure.jumps else max(CHUNK, tile // max(inside, 1) // CHUNK * CHUNK)
     chunk = min(_whole(lane), most)
     chunks = -(-lane // chunk)

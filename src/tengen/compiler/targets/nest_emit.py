@@ -18,6 +18,9 @@ from .nest_memory import Memory, Operand, Range, Scope
 from .nest_structure import Structure
 from .storage import COMPUTE_KIND
 
+Scopes = list[Scope]
+"""Index tuples that are computed side by side: one, or the rows of a group (see Nest.rows)."""
+
 
 class NestEmitter(Flow):
     """Emits one kernel. The position of every parameter follows from the Nest (`kernel.pack`, then the four numbers of `nest.Tiling`)."""
@@ -93,11 +96,17 @@ class NestEmitter(Flow):
             begin, end = self.at.sub(first, before), self.minimum(self.at.sub(last, before), length)
 
             def item(digit: ir.Value, _: list[Any]) -> tuple[()]:
+                if self.nest.rows > 1:
+                    last = self.at.sub(end, i64(1))
+                    places = [self.minimum(self.at.add(digit, i64(k)), last) for k in range(self.nest.rows)]
+                    self._row([self._enter(outer, dims[-1], place) for place in places])
+                    return ()
                 inner = self._enter(outer, dims[-1], digit)
                 self._settle(inner, 0)
                 return self._item(inner, digit if dims[-1] == self.nest.lane else chunk)
 
-            self.loop(self.at.select(self.at.icmp_signed("<", begin, i64(0)), i64(0), begin), end, 1, item)
+            begin = self.at.select(self.at.icmp_signed("<", begin, i64(0)), i64(0), begin)
+            self.loop(begin, end, self.nest.rows, item)
             return self._count_up(digits, limits)
 
         self.loop(low, high, 1, run, start)
@@ -141,15 +150,15 @@ class NestEmitter(Flow):
     def _lanes(self, scope: Scope, chunk: ir.Value) -> None:
         """One chunk of the lane dim if that is kept."""
         if not self.structure.lane_is_kept:
-            self._row(scope)
+            self._row([scope])
             return
         begin, end = self._chunk_limits(chunk)
 
-        def body(inner: Scope, _: list[Any]) -> tuple[()]:
+        def body(inner: Scopes, _: list[Any]) -> tuple[()]:
             self._row(inner)
             return ()
 
-        self._along_lanes(scope, self.widths[0], begin, end, body, body, ())
+        self._along_lanes([scope], self.widths[0], begin, end, body, body, ())
 
     def _chunk_limits(self, chunk: ir.Value) -> tuple[ir.Value, ir.Value]:
         begin = self.at.mul(chunk, self.chunk)
@@ -157,7 +166,7 @@ class NestEmitter(Flow):
 
     def _along_lanes(
         self,
-        scope: Scope,
+        scopes: Scopes,
         width: int,
         begin: ir.Value,
         end: ir.Value,
@@ -166,7 +175,7 @@ class NestEmitter(Flow):
         carry: Sequence[Any],
         rest: Sequence[Any] = (),
     ) -> list[Any]:
-        """Vectors from `begin` to `end`: `main(scope, carry)` for whole groups of `width`, then `tail(scope, rest)`. Both carries in one list.
+        """Vectors from `begin` to `end`: `main(scopes, carry)` for whole groups of `width`, then `tail(scopes, rest)`. Both carries in one list.
 
         The tail's loop may do everything.
         """
@@ -176,13 +185,13 @@ class NestEmitter(Flow):
             middle = self.at.sub(end, self.at.and_(length, i64(width - 1)))
 
             def whole(index: ir.Value, carried: list[Any]) -> Sequence[Any]:
-                return main(self._lane_scope(scope, index, width, None), carried)
+                return main([self._lane_scope(s, index, width, None) for s in scopes], carried)
 
             done = self.loop(begin, middle, width, whole, carry)
 
         def remaining(index: ir.Value, carried: list[Any]) -> Sequence[Any]:
             mask = self._first_lanes(self.at.sub(end, index), self.tail) if self.tail > 1 else None
-            return tail(self._lane_scope(scope, index, self.tail, mask), carried)
+            return tail([self._lane_scope(s, index, self.tail, mask) for s in scopes], carried)
 
         return done + self.loop(middle, end, self.tail, remaining, rest)
 
@@ -195,34 +204,39 @@ class NestEmitter(Flow):
         lanes = Vec(self.at, ir.Constant(llvm_type("i32", width), list(range(width))), "i32", width)
         return lanes < splat(self.at, limit, "i32", width)
 
-    # -- one kept index tuple (or a vector of them) ---------------------------------------------------------------------
+    # -- one kept index tuple (or a vector of them), or several side by side ----------------------------------------------
 
-    def _row(self, scope: Scope) -> None:
-        self._settle(scope, 0)
+    def _row(self, scopes: Scopes) -> None:
+        for scope in scopes:
+            self._settle(scope, 0)
         for number, sinks in enumerate(self.structure.passes):
-            results = self._pass(scope, number, sinks)
-            scope.values.update(results)
-            self._settle(scope, number + 1)
-        for i in self.structure.row_sinks:
-            self._sink(scope, i)
+            for scope, results in zip(scopes, self._pass(scopes, number, sinks), strict=True):
+                scope.values.update(results)
+                self._settle(scope, number + 1)
+        for scope in scopes:
+            for i in self.structure.row_sinks:
+                self._sink(scope, i)
 
-    def _pass(self, scope: Scope, number: int, sinks: tuple[int, ...]) -> dict[int, Vec]:
-        """One run over the reduced dims; the values of its reduces."""
+    def _pass(self, scopes: Scopes, number: int, sinks: tuple[int, ...]) -> list[dict[int, Vec]]:
+        """One run over the reduced dims; for each scope the values of its reduces."""
         folds = [i for i in sinks if self.nest.code[i].op == "reduce"]
         wanted, ready = self.structure.needed(number), self.structure.ready(number)
         leaves = [(value, access) for value, (first, access) in self.structure.spilled.items() if first == number]
-        width = scope.width if self.structure.lane_is_kept else self.widths[number]
+        width = scopes[0].width if self.structure.lane_is_kept else self.widths[number]
         dims = [d for d in self.structure.reduced if d != self.nest.lane]
-        main = [self._identity(i, width) for i in folds]
-        tail = [] if self.structure.lane_is_kept else [self._identity(i, self.tail) for i in folds]
+        every = folds * len(scopes)
+        main = [self._identity(i, width) for i in every]
+        tail = [] if self.structure.lane_is_kept else [self._identity(i, self.tail) for i in every]
         shapes = main + tail
 
-        def level(outer: Scope, depth: int, carry: Sequence[Any]) -> Sequence[Any]:
-            self._settle(outer, number, wanted, ready)
+        def level(outer: Scopes, depth: int, carry: Sequence[Any]) -> Sequence[Any]:
+            for scope in outer:
+                self._settle(scope, number, wanted, ready)
             if depth < len(dims):
 
-                def body(index: ir.Value, inner: list[Any]) -> Sequence[Any]:
-                    return level(self.memory.enter(outer, self.operands, dims[depth], index), depth + 1, inner)
+                def body(index: ir.Value, carried: list[Any]) -> Sequence[Any]:
+                    inner = [self.memory.enter(s, self.operands, dims[depth], index) for s in outer]
+                    return level(inner, depth + 1, carried)
 
                 return self.loop(i64(0), self.extents[dims[depth]], 1, body, carry)
             if self.structure.lane_is_kept:
@@ -232,22 +246,36 @@ class NestEmitter(Flow):
                 outer, width, i64(0), self.extents[self.nest.lane], visit, visit, carry[:half], carry[half:]
             )
 
-        def visit(inner: Scope, carry: Sequence[Any]) -> Sequence[Any]:
-            self._settle(inner, number, wanted, ready)
-            joined = [
-                self._join(inner, i, a) for i, a in zip(folds, self._shaped(carry, folds, inner.width), strict=True)
-            ]
-            for value, access in leaves:
-                self._write(inner, access, value)
-            for i in sinks:
-                if self.nest.code[i].op in SINKS:
-                    self._sink(inner, i)
+        def visit(inner: Scopes, carry: Sequence[Any]) -> Sequence[Any]:
+            """All is loaded before anything is stored: a row may stand here twice."""
+            for scope in inner:
+                self._settle(scope, number, wanted, ready)
+            rest, joined = iter(self._shaped(carry, every, inner[0].width)), []
+            for scope in inner:
+                joined += [self._join(scope, i, next(rest)) for i in folds]
+            if number == 1 and inner[0].width == width:
+                self._ask_for_next(inner)
+            for scope in inner:
+                for value, access in leaves:
+                    self._write(scope, access, value)
+                for i in sinks:
+                    if self.nest.code[i].op in SINKS:
+                        self._sink(scope, i)
             return _flat(joined)
 
-        carry = level(scope, 0, _flat(shapes))
-        return self._finish(folds, carry, width)
+        values = self._finish(every, level(scopes, 0, _flat(shapes)), width)
+        return [dict(zip(folds, values[len(folds) * k :], strict=False)) for k in range(len(scopes))]
 
-    def _finish(self, folds: Sequence[int], carry: Sequence[Any], width: int) -> dict[int, Vec]:
+    def _ask_for_next(self, scopes: Scopes) -> None:
+        """In the second pass over short rows, whose operands are near: begin to bring those of the rows after them."""
+        dim = self.nest.kept - 1
+        for a in self.structure.fresh if self.nest.rows > 1 else ():
+            operand = self.operands[a]
+            step = self.at.mul(operand.strides[dim], i64(self.nest.rows))
+            for scope in scopes:
+                self.memory.ask(operand, self.at.add(scope.offsets[a], step), scope.width)
+
+    def _finish(self, folds: Sequence[int], carry: Sequence[Any], width: int) -> list[Vec]:
         """The value of each reduce from what the loops carried out: for a reduced lane dim the lanes are folded too."""
         if self.structure.lane_is_kept:
             finished = self._shaped(carry, folds, width)
@@ -260,7 +288,7 @@ class NestEmitter(Flow):
                 if not self.structure.one_loop(width, self.target):
                     tail = nest_fold.combine(monoid, nest_fold.across(monoid, main, self.tail), tail)
                 finished.append(nest_fold.across(monoid, tail, 1))
-        return {i: accumulator[-1] for i, accumulator in zip(folds, finished, strict=True)}
+        return [accumulator[-1] for accumulator in finished]
 
     # -- accumulators ------------------------------------------------------------------------------------------------
 

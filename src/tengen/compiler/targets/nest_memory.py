@@ -19,6 +19,7 @@ from .host import Target
 from .storage import KINDS, decode, encode
 
 I32, PTR = ir.IntType(32), ir.PointerType()
+LINE = 64  # bytes that come into a cache together
 WIDEST = 128  # lanes, of which every second may count
 
 
@@ -228,6 +229,16 @@ class Memory:
             element = self.at.load(pointer, align=size, typ=ELEMENT[kind])
             result = self.at.insert_element(result, element, ir.Constant(I32, lane))
         return Vec(self.at, result, kind, lanes)
+
+    def ask(self, operand: Operand, offset: ir.Value, lanes: int) -> None:
+        """Begin to bring so many neighbours into the cache. They need not exist."""
+        module = self.flow.module
+        signature = ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32])
+        prefetch = module.globals.get("llvm.prefetch.p0") or ir.Function(module, signature, "llvm.prefetch.p0")
+        start = self.at.gep(operand.buffer, [offset], source_etype=ELEMENT[operand.kind])
+        for place in range(0, lanes * BITS[operand.kind] // 8, LINE):
+            pointer = self.at.gep(start, [i64(place)], source_etype=ir.IntType(8))
+            self.at.call(prefetch, [pointer, *(ir.Constant(I32, x) for x in (0, 3, 1))])  # read, keep, data
 
     # -- writing -----------------------------------------------------------------------------------------------------
 

@@ -87,6 +87,14 @@ class Structure:
         return tuple(moves_along(access) for access in self.nest.accesses)
 
     @cached_property
+    def fresh(self) -> tuple[int, ...]:
+        """The accesses that the first pass loads vectors from, other ones in each row."""
+        first = [self.nest.code[i] for i in kernel.sources(self.nest, self.passes[0])]
+        loaded = {access_number(instr) for instr in first if instr.op == "load"}
+        moving = [a for a in sorted(loaded) if self.nest.accesses[a].steps[self.nest.lane] == "1"]
+        return tuple(a for a in moving if self.nest.kept - 1 in self.moves[a] and not self.nest.accesses[a].bounds)
+
+    @cached_property
     def live(self) -> frozenset[int]:
         sinks = [i for i, instr in enumerate(self.nest.code) if instr.op in SINKS]
         return kernel.sources(self.nest, sinks, through_reduce=True)
@@ -182,6 +190,7 @@ class Structure:
         menu = UNROLL if self.passes else UNROLL_MAP
         unroll = next((count for most, count in menu if cost <= most), 1)
         wide = any(self.nest.code[i].dtype in ("float64", "int64") for i in values if lane in self.varies[i])
+        unroll = max(unroll // self.nest.rows, 1)  # rows side by side are independent as well
         return target.lanes * (max(unroll // 2, 1) if wide else unroll)
 
     def tail_width(self, target: Target) -> int:
