@@ -128,14 +128,16 @@ def test_different_programs_have_different_names() -> None:
     assert name(two_steps()) == found[0]
 
 
-def test_another_target_or_source_is_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_target_setting_or_source_is_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {name(two_steps())}
     for isa in available()[1:]:
         with config.override(isa=isa):
             found.add(name(two_steps()))
+    with config.override(winograd=4):
+        found.add(name(two_steps()))
     monkeypatch.setattr(cache, "source_digest", lambda folder: "another version")
     found.add(name(two_steps()))
-    assert len(found) == 1 + len(available())
+    assert len(found) == 2 + len(available())
 
 
 def test_the_digest_follows_the_source(tmp_path: Path) -> None:

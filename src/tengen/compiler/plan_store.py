@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ..base import config
 from . import cache
 from .plan import Launch, Placed, Plan, Stopwatch
 from .program import Host, Op, Program, Type
@@ -43,7 +44,7 @@ def name(program: Program, views: Sequence[View], target: Target) -> str | None:
         lines.append(str([numbers[v] for v in program.outputs]))
     except _Unnamed:
         return None
-    version = f"plan {sys.implementation.cache_tag} {marshal.version}"
+    version = f"plan {sys.implementation.cache_tag} {marshal.version} winograd {config.get('winograd')}"
     return cache.entry_name("\n".join([version, *lines]), target, cache.source_digest(FOLDER))
 
 
