@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -58,20 +58,22 @@ class Memory:
     fill: float = 0.0
     indirect: tuple[tuple[int, int], ...] = ()
 
-    def access(self, *unit: int | None) -> Access:
-        """unit: the lane dim, and the cross dim if there is one."""
+    def access(self, *unit: int | None, extent: int = 2) -> Access:
+        """unit: the lane dim, and the cross dim or the interleaved dim if there is one; extent: of the latter."""
         shapes = tuple(Bound(tuple(coefficients), bool(divisor)) for _, _, coefficients, divisor in self.bounds)
-        return Access(self.dtype, self._steps(unit), shapes, self.fill, len(self.indirect))
+        return Access(self.dtype, self._steps(unit, extent), shapes, self.fill, len(self.indirect))
 
-    def numbers(self, *unit: int | None) -> AccessNumbers:
-        strides = tuple(s for s, step in zip(self.strides, self._steps(unit), strict=True) if step == "n")
+    def numbers(self, *unit: int | None, extent: int = 2) -> AccessNumbers:
+        strides = tuple(s for s, step in zip(self.strides, self._steps(unit, extent), strict=True) if step == "n")
         limits = tuple((o, m, *c.values(), *([d] if d else [])) for o, m, c, d in self.bounds)
         return AccessNumbers(strides, limits, self.indirect)
 
-    def _steps(self, unit: Sequence[int | None]) -> tuple[str, ...]:
+    def _steps(self, unit: Sequence[int | None], extent: int) -> tuple[str, ...]:
+        contiguous = any(d is not None and self.strides[d] == 1 for d in unit[1:]) and not self.bounds
+
         def step(d: int, stride: int) -> str:
-            if stride == 2 and d == unit[0]:
-                return "2"
+            if d == unit[0] and (stride == 2 or (stride == extent and contiguous)):
+                return str(stride)
             return "0" if stride == 0 else "1" if stride == 1 and d in unit else "n"
 
         return tuple(step(d, s) for d, s in enumerate(self.strides))
@@ -135,16 +137,26 @@ class Problem:
     code: Code
     serial_from: int | None = None
     cross: int | None = None
+    interleaved: int | None = None
 
     @property
     def nest(self) -> Nest:
         """With the spills and the rows side by side that the scheduler would choose."""
-        accesses, code = tuple(o.access(self.lane, self.cross) for o in self.operands), tuple(self.code.instrs)
-        nest = Nest(len(self.extents), self.kept, self.lane, accesses, code, self.serial_from, cross=self.cross)
-        return nest._replace(spills=spills(nest), rows=rows(nest, self.extents))
+        accesses = tuple(o.access(*self._units(), extent=self._places()) for o in self.operands)
+        nest = Nest(len(self.extents), self.kept, self.lane, accesses, tuple(self.code.instrs), self.serial_from)
+        if self.interleaved is not None:
+            return nest._replace(interleaved=(self.interleaved, self._places()))
+        return nest._replace(spills=spills(nest), rows=rows(nest, self.extents), cross=self.cross)
+
+    def _units(self) -> tuple[int | None, ...]:
+        return self.lane, self.cross if self.interleaved is None else self.interleaved
+
+    def _places(self) -> int:
+        return 2 if self.interleaved is None else self.extents[self.interleaved]
 
     def launch(self) -> tuple[tuple[int, ...], int]:
-        return launch_parameters(self.nest, self.extents, [o.numbers(self.lane, self.cross) for o in self.operands])
+        numbers = [o.numbers(*self._units(), extent=self._places()) for o in self.operands]
+        return launch_parameters(self.nest, self.extents, numbers)
 
     def run(
         self,
@@ -169,7 +181,7 @@ class Problem:
 def copies(problem: Problem) -> Problem:
     """The same problem on memory of its own."""
     moved = [Memory(**{**o.__dict__, "flat": o.flat.copy()}) for o in problem.operands]
-    return Problem(problem.extents, problem.kept, problem.lane, moved, problem.code, problem.serial_from, problem.cross)
+    return replace(problem, operands=moved)
 
 
 NUMPY = {

@@ -134,6 +134,46 @@ def test_squares_are_turned(target: Target, shape: tuple[int, int], dtype: str) 
         check(Problem(shape, 2, 1, [source, out, *sides], c, cross=0), target)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8", "float64"])
+@pytest.mark.parametrize("shape", [(2, 3, 14), (3, 2, 70), (1, 6, 133), (2, 8, 16), (5, 5, 1)])
+def test_interleaved_dim(target: Target, shape: tuple[int, int, int], dtype: str) -> None:
+    """What alternates in memory is taken apart and woven, beside operands in planes."""
+    n, places, lanes = shape
+    compute = {"uint8": "int32", "float64": "float64"}.get(dtype, "float32")
+    values = random.integers(0, 9, shape)
+    mixed, planes = (places * lanes, 1, places), (places * lanes, lanes, 1)
+    woven, row = array(dtype, values, mixed), array(dtype, random.integers(0, 9, (n, lanes)), (lanes, 0, 1))
+    for source, strides in ((array(dtype, values), mixed), (woven, planes), (woven, mixed)):
+        c = Code()
+        loaded, where = c.load(0, compute), c("cast", c.index(1), dtype=compute)
+        c.store(c("add", c("add", loaded, c.load(1, compute), dtype=compute), where, dtype=compute), 2)
+        out = Memory(dtype, np.zeros_like(source.flat), strides)
+        check(Problem(shape, 3, 2, [source, row, out], c, interleaved=1), target)
+
+
+@pytest.mark.parametrize("lane", [1, 2])
+@pytest.mark.parametrize("shape", [(2, 3, 14), (3, 2, 70), (1, 6, 133), (2, 8, 16)])
+def test_reduction_over_an_interleaved_dim(target: Target, shape: tuple[int, int, int], lane: int) -> None:
+    """Of windows of two rows (lane 1) or of all of them (lane 2): the greatest, where it is, and how far the others are from it."""
+    n, places, lanes = shape
+    c = Code()
+    most = c.reduce("max", c.load(0))
+    c.store(most, 1)
+    c.store(c.reduce("argmax", c.load(0), c("add", c.index(2), c.index(3), dtype="int64")), 2)
+    c.store(c("sub", c.load(0), most), 3)
+    sizes, kept = ((n, lanes, 2, places), 2) if lane == 1 else ((n, 2, lanes, places), 1)
+    strides = (
+        (2 * lanes * places, places, lanes * places, 1)
+        if lane == 1
+        else (2 * lanes * places, lanes * places, places, 1)
+    )
+    source = array("float32", random.integers(0, 99, sizes), strides)
+    rest = ((lanes, 1) if lane == 1 else (1, 0)) + (0, 0)
+    rows = [array(dtype, np.zeros(sizes[:kept]), rest) for dtype in ("float32", "int64")]
+    out = Memory("float32", np.zeros_like(source.flat), strides)
+    check(Problem(sizes, kept, lane, [source, *rows, out], c, interleaved=3), target)
+
+
 def test_in_place(target: Target) -> None:
     c = Code()
     c.store(c("add", c("square", c.load(0)), c.load(1)), 2)
@@ -497,6 +537,14 @@ SCALED = Nest(
     (LOAD, Instr("exp", (0,)), Instr("reduce", (1,), attr="sum"), Instr("mul", (1, 2)), Instr("store", (3,), attr=1)),
 )
 TURNED = Nest(2, 2, 1, (Access("float32", ("n", "n")), ROWS), (LOAD, Instr("store", (0,), attr=1)), cross=0)
+WOVEN = Nest(
+    3,
+    3,
+    2,
+    (Access("float32", ("n", "1", "3")), Access("float32", ("n", "n", "1"))),
+    (LOAD, Instr("store", (0,), attr=1)),
+    interleaved=(1, 3),
+)
 
 
 @pytest.mark.parametrize(
@@ -536,6 +584,12 @@ TURNED = Nest(2, 2, 1, (Access("float32", ("n", "n")), ROWS), (LOAD, Instr("stor
         ),
         (TURNED._replace(cross=1), "no other dim"),
         (TURNED, "contiguous neither along"),
+        (WOVEN._replace(interleaved=(2, 3)), "no other dim"),
+        (WOVEN._replace(interleaved=(1, 9)), "not a few"),
+        (WOVEN._replace(interleaved=(1, 2)), "no access is contiguous"),
+        (WOVEN._replace(interleaved=None), "a step of '3'"),
+        (WOVEN._replace(kept=2), "reduces other dims"),
+        (WOVEN._replace(serial_from=0), "runs in order"),
     ],
 )
 def test_verify_says_what_is_wrong(nest: Nest, message: str) -> None:

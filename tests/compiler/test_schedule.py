@@ -9,7 +9,9 @@ from plans import run_op, run_plan, type_of
 from tengen.compiler import compile_program
 from tengen.compiler.program import Builder, Composite, Type, build
 from tengen.compiler.schedule import memory
+from tengen.compiler.schedule.driver import Scheduler
 from tengen.compiler.schedule.partition import Partition
+from tengen.compiler.targets.host import host_target
 from tengen.compiler.view import View, contiguous, dense
 from tengen.core import gradient
 from tengen.core.ops.conv import Conv2d
@@ -385,6 +387,16 @@ def test_row_major_gives_way_to_a_chosen_layout():
     a, b = floats(2, 5, 4, 3), channels_last(2, 5, 4, 3)
     (got,) = run_op(Elemwise("ADD"), a, b)
     np.testing.assert_allclose(got, a + b)
+
+
+def test_pooling_takes_columns_apart_in_registers():
+    x = floats(2, 3, 8, 40)
+    scheduler = Scheduler(
+        build(Pooling("max", (2, 2), (2, 2), (0, 0)), [type_of(x)]), [contiguous(x.shape)], host_target()
+    )
+    scheduler.lower()
+    (source,) = scheduler.sources
+    assert source.nest.interleaved is not None
 
 
 def launches(op, *arrays):

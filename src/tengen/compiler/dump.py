@@ -56,7 +56,8 @@ def show_plan(plan: Plan) -> str:
 def show_nest(nest: Nest) -> str:
     """A loop nest as text."""
     kinds = ["kept" if d < nest.kept else "reduced" for d in range(nest.dims)]
-    dims = [f"i{d} {kind}{', lanes' if d == nest.lane else ''}" for d, kind in enumerate(kinds)]
+    roles = {nest.lane: ", lanes", nest.cross: ", across", nest.interleaved and nest.interleaved[0]: ", interleaved"}
+    dims = [f"i{d} {kind}{roles.get(d, '')}" for d, kind in enumerate(kinds)]
     lines = [
         "dims: " + "; ".join(dims) + (f"; serial from i{nest.serial_from}" if nest.serial_from is not None else "")
     ]

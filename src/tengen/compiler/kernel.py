@@ -38,7 +38,7 @@ class Access(NamedTuple):
     """How one buffer is addressed.
 
     dtype: the storage dtype. steps: for each loop dim "0" (does not move), "1" (unit stride), "2" (every second element, for the lane
-    dim alone) or "n" (a run-time stride, any sign).
+    dim alone; with an interleaved dim also its extent) or "n" (a run-time stride, any sign).
     bounds: where any fails, a load gives `fill` and a store does nothing; memory is not touched.
     indirect: how many index values a `gather`/`scatter` supplies; each has a run-time stride and a run-time size (index i must lie in
     -size <= i < size; negative counts from the end; else the status word becomes 1 + the position of the index, a gather gives `fill`, a scatter
@@ -69,6 +69,8 @@ class Nest(NamedTuple):
 
     serial: kept indices run in lexicographic order inside one tile (for scatters that may meet); dims before `serial_from` stay parallel.
     cross: a kept dim along which the operands that jump along the lane dim are contiguous (step "1"), in a nest that reduces nothing.
+    interleaved: (dim, extent) of a dim of a few places that are written out for each vector of the lane dim. Accesses with step "1" along it and
+    its extent along the lane dim are contiguous over both: whole vectors, taken apart or woven in registers.
     spills: pairs (value, access): a full value that several passes need, and the access of a later store in whose place it waits for them. The
     element it is stored to must be this index tuple's alone, so both move along all dims, and the buffer must hold it exactly. As the buffer may be
     the memory of an input that lies alike, no pass after the first that needs the value loads from such an access.
@@ -83,6 +85,7 @@ class Nest(NamedTuple):
     spills: tuple[tuple[int, int], ...] = ()
     cross: int | None = None
     rows: int = 1
+    interleaved: tuple[int, int] | None = None
 
     @property
     def needs_status(self) -> bool:
@@ -140,6 +143,7 @@ OPS = frozenset(UNARY) | frozenset(BINARY) | frozenset(OTHER)
 # -- what follows from a Nest -----------------------------------------------------------------------------------
 
 SINKS = ("store", "scatter")
+MOST_INTERLEAVED = 8  # places of the interleaved dim
 
 
 def access_number(instr: Instr) -> int:
@@ -147,6 +151,21 @@ def access_number(instr: Instr) -> int:
     number = instr.attr[0] if isinstance(instr.attr, tuple) else instr.attr
     assert isinstance(number, int)
     return number
+
+
+def is_number(access: Access) -> bool:
+    """It is not in memory: a parameter, or the running number that its address would be."""
+    return access.dtype == "iota" or access.dtype.startswith("param_")
+
+
+def woven(nest: Nest) -> frozenset[int]:
+    """The accesses that are contiguous over the interleaved dim and the lane dim."""
+    if nest.interleaved is None:
+        return frozenset()
+    dim, extent = nest.interleaved
+    want = ("1", str(extent))
+    found = (i for i, a in enumerate(nest.accesses) if not (a.bounds or a.indirect or is_number(a)))
+    return frozenset(i for i in found if (nest.accesses[i].steps[dim], nest.accesses[i].steps[nest.lane]) == want)
 
 
 def moves_along(access: Access) -> frozenset[int]:
@@ -287,8 +306,10 @@ def verify(nest: Nest) -> None:
         raise ValueError(f"{nest.rows} rows cannot run side by side: {reason}")
     if nest.cross is not None and (reason := why_not_cross(nest, nest.cross)):
         raise ValueError(f"dim {nest.cross} cannot be the cross dim: {reason}")
+    if nest.interleaved is not None and (reason := why_not_interleave(nest)):
+        raise ValueError(f"dim {nest.interleaved[0]} cannot be interleaved: {reason}")
     for i, access in enumerate(nest.accesses):
-        _verify_access(nest, access, f"access {i}")
+        _verify_access(nest, i, access, f"access {i}")
     for i, instr in enumerate(nest.code):
         where = f"instruction {i} ({instr.op})"
         _verify_shape(nest, i, instr, where)
@@ -304,8 +325,8 @@ def verify(nest: Nest) -> None:
 
 def why_not_rows(nest: Nest) -> str | None:
     """What forbids `rows` above 1, or None. Where rows run out, the last one stands for more than one."""
-    if nest.lane < nest.kept:
-        return "the lane dim is kept"
+    if nest.lane < nest.kept or nest.interleaved is not None:
+        return "the lane dim is kept, or another one is interleaved with it"
     if nest.serial_from is not None or any(instr.op == "scatter" for instr in nest.code):
         return "writes of this nest may meet"
     return None
@@ -331,13 +352,34 @@ def why_not_cross(nest: Nest, cross: int) -> str | None:
     return None
 
 
-def _verify_access(nest: Nest, access: Access, where: str) -> None:
+def why_not_interleave(nest: Nest) -> str | None:
+    """What forbids `interleaved`, or None."""
+    assert nest.interleaved is not None
+    dim, extent = nest.interleaved
+    if not 0 <= dim < nest.dims or dim == nest.lane:
+        return "it is no other dim than the lane"
+    if not 2 <= extent <= MOST_INTERLEAVED:
+        return f"{extent} places are not a few"
+    if dim < nest.kept < nest.dims:
+        return "the nest reduces other dims than it"
+    if nest.serial_from is not None or any(instr.op == "scatter" for instr in nest.code):
+        return "the nest runs in order"
+    if nest.cross is not None or nest.spills:
+        return "the nest has a cross dim, or values that wait"
+    return None if woven(nest) else "no access is contiguous over it and the lane"
+
+
+def _verify_access(nest: Nest, number: int, access: Access, where: str) -> None:
     if access.dtype not in STORAGE_DTYPES:
         raise ValueError(f"{where}: {access.dtype} is no storage dtype")
-    if len(access.steps) != nest.dims or any(step not in ("0", "1", "2", "n") for step in access.steps):
-        raise ValueError(f"{where}: steps {access.steps} must be '0', '1', '2' or 'n' for each of {nest.dims} dims")
-    if any(step == "2" and d != nest.lane for d, step in enumerate(access.steps)):
-        raise ValueError(f"{where}: a step of '2' is for the lane dim")
+    if len(access.steps) != nest.dims or any(
+        step not in ("0", "1", "n") for d, step in enumerate(access.steps) if d != nest.lane
+    ):
+        raise ValueError(
+            f"{where}: steps {access.steps} must be '0', '1' or 'n' for each of {nest.dims} dims, '2' for the lane dim"
+        )
+    if access.steps[nest.lane] not in ("0", "1", "2", "n") and number not in woven(nest):
+        raise ValueError(f"{where}: a step of {access.steps[nest.lane]!r} along the lane dim")
     for bound in access.bounds:
         if any(not 0 <= d < nest.dims for d in bound.dims) or len(set(bound.dims)) != len(bound.dims):
             raise ValueError(f"{where}: a bound over dims {bound.dims}, but there are {nest.dims} dims")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..kernel import Access, AccessNumbers, Bound
+from ..kernel import MOST_INTERLEAVED, Access, AccessNumbers, Bound
 from ..view import View, row_major
 
 STRIDED_COST = 4.0  # a lane that jumps costs about four times one that runs on
@@ -33,6 +33,7 @@ class Loops:
     lane: int
     serial_from: int | None = None
     cross: int | None = None
+    interleaved: tuple[int, int] | None = None
 
     def access(
         self, dtype: str, view: View, indirect: Sequence[tuple[int, int]] = (), parameter: float = 0
@@ -42,6 +43,10 @@ class Loops:
             return Access(dtype, ("0",) * len(self.dims)), AccessNumbers((bits(dtype, parameter),))
         strides = self._fold(view.strides)
         steps = tuple(self._step(d, s) for d, s in enumerate(strides))
+        if self.interleaved and not (view.edges or indirect) and dtype != "iota":
+            dim, extent = self.interleaved
+            if strides[dim] == 1 and strides[self.lane] == extent:
+                steps = tuple({dim: "1", self.lane: str(extent)}.get(d, step) for d, step in enumerate(steps))
         bounds, limits = [], []
         for edge in view.edges:
             coefficients = self._fold(edge.coefficients)
@@ -87,7 +92,8 @@ def arrange(
     lane = _pick_lane(runs, [_extent(run, shape) for run in runs], count, views, lanes)
     last = count - 1 if lane < count else len(runs) - 1  # the lane runs fastest among its kind
     runs.insert(last, runs.pop(lane))
-    return _loops(shape, runs, count, last, cross=_pick_cross(runs, last, shape, views, lanes))
+    loops = _loops(shape, runs, count, last, cross=_pick_cross(runs, last, shape, views, lanes))
+    return loops if loops.cross is not None else replace(loops, interleaved=_pick_interleaved(loops, views))
 
 
 def _loops(
@@ -159,4 +165,18 @@ def _pick_cross(
         fills = 2 * min(_extent(run, shape), _extent(runs[lane], shape)) >= lanes
         if i != lane and jumping and run and fills and all(v.strides[run[-1]] == 1 for v in jumping):
             return i
+    return None
+
+
+def _pick_interleaved(loops: Loops, views: Sequence[View]) -> tuple[int, int] | None:
+    """A short loop inside of which some operand runs on that jumps over it along the lane."""
+    lane, kept = loops.dims[loops.lane], loops.kept if loops.kept < len(loops.dims) else 0
+
+    def runs_on(dim: int, stride: int) -> bool:
+        return any(not v.edges and (v.strides[dim], v.strides[lane[-1]]) == (1, stride) for v in views)
+
+    for i, (run, extent) in enumerate(zip(loops.dims, loops.extents, strict=True)):
+        short = i != loops.lane and i >= kept and 2 <= extent <= MOST_INTERLEAVED
+        if short and lane and run and runs_on(run[-1], extent):
+            return i, extent
     return None

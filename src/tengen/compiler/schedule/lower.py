@@ -9,7 +9,7 @@ from ..kernel import Access, AccessNumbers, Instr, Nest
 from ..program import Constant, Elementwise, Gather, Node, Number, Place, Reduction, Scatter, Type, Value, ViewOp
 from ..view import View, contiguous, dense
 from .loops import Loops, arrange, memory_order
-from .refine import crosses, rows, spills
+from .refine import crosses, interleaves, rows, spills
 
 # The dtype in which values stored as another are computed.
 COMPUTE = {
@@ -248,14 +248,17 @@ class Emitter:
         if loops.cross is not None and not crosses(nest):
             loops = replace(loops, cross=None)
             nest, numbers = self._over(loops)
+        if loops.interleaved is not None and not interleaves(nest):
+            loops = replace(loops, interleaved=None)
+            nest, numbers = self._over(loops)
         return nest._replace(spills=spills(nest), rows=rows(nest, loops.extents)), loops, numbers
 
     def _over(self, loops: Loops) -> tuple[Nest, tuple[AccessNumbers, ...]]:
         pairs = [loops.access(o.dtype, o.view, o.indirect, o.parameter) for o in self.operands]
         accesses: tuple[Access, ...] = tuple(access for access, _ in pairs)
         code, numbers = tuple(self.code), tuple(numbers for _, numbers in pairs)
-        nest = Nest(len(loops.dims), loops.kept, loops.lane, accesses, code, loops.serial_from, cross=loops.cross)
-        return nest, numbers
+        nest = Nest(len(loops.dims), loops.kept, loops.lane, accesses, code, loops.serial_from)
+        return nest._replace(cross=loops.cross, interleaved=loops.interleaved), numbers
 
 
 #: What `locate` gives for a value that every kernel computes for itself.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import prod
 
-from ..kernel import Nest, passes, sources, varies, why_not_cross, why_not_rows, why_not_spill
+from ..kernel import Nest, passes, sources, varies, why_not_cross, why_not_interleave, why_not_rows, why_not_spill
 from ..targets import arithmetic
 
 WORTH = 15  # a store and a load are cheaper than so many instructions: any function that is not a single one
@@ -17,6 +17,7 @@ SQUARE_COST = 8  # most instructions of a body that is written out for every vec
 
 ROWS = ((12, 4), (40, 2))  # (most instructions of the body, rows side by side)
 ROOM = 2048  # most elements of all of them: what several passes read must stay in the nearest cache
+INTERLEAVED_COST = 100  # most instructions of a body at all places of an interleaved dim
 
 
 def crosses(nest: Nest) -> bool:
@@ -32,6 +33,13 @@ def rows(nest: Nest, extents: Sequence[int]) -> int:
     cost = _cost(nest, range(len(nest.code)))
     most = min(extents[nest.kept - 1], ROOM // max(prod(extents[nest.kept :]), 1))
     return next((count for limit, count in ROWS if cost <= limit and count <= most), 1)
+
+
+def interleaves(nest: Nest) -> bool:
+    """Whether the nest works with its interleaved dim, whose places are written out."""
+    assert nest.interleaved is not None
+    short = sum(map(arithmetic.cost, nest.code)) * nest.interleaved[1] <= INTERLEAVED_COST
+    return short and not why_not_interleave(nest) and not spills(nest)
 
 
 @lru_cache(1024)  # a new shape often gives the same nest

@@ -19,6 +19,8 @@ Short rows that need several passes run side by side (`rows` of a Nest): with on
 to be folded, and for what follows from that. Where rows run out, the last one stands for those that are missing: it is computed more than once, to
 the same result. The second pass asks for what the first will load of the next rows.
 
+Where the Nest has an interleaved dim, the places of it are written out for each group of lanes.
+
 A group is a vector of one to four registers: LLVM splits it, so that independent accumulators are side by side and loops are short. What is left
 of a row runs as single registers under a mask, or element by element where the machine has no masked loads. Each value is computed in
 the outermost loop in which it is known. Within a group all loads come before the stores that depend on them, so an output
@@ -80,6 +82,8 @@ def tiling(nest: Nest, extents: Sequence[int]) -> Tiling:
     tile = max(LEAST_TILE, TILE // (1 + structure.cost // 8))
     inside = prod(extents[structure.parallel :]) if not structure.chunked else prod(extents[nest.kept :])
     counts = {d: extents[d] for d in structure.item_dims if d != nest.lane}
+    if nest.interleaved is not None and nest.interleaved[0] < nest.kept:
+        inside *= nest.interleaved[1]
     if nest.cross is not None:
         counts[nest.cross], inside = -(-extents[nest.cross] // CROSS_BLOCK), CROSS_BLOCK
     outside = prod(counts.values())

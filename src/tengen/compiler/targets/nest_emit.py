@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +10,13 @@ from llvmlite import ir
 
 from ..kernel import SINKS, Access, Instr, Nest, access_number
 from ..vector import Vec, llvm_type, splat
-from . import arithmetic, nest_fold
+from . import arithmetic, nest_fold, nest_interleave
 from .flow import I64, Flow, i64
 from .host import Target
 from .nest_fold import Accumulator
-from .nest_memory import Memory, Operand, Range, Scope
+from .nest_memory import Memory, Operand, Place, Range, Scope
 from .nest_structure import Structure
-from .storage import COMPUTE_KIND
+from .storage import COMPUTE_KIND, encode
 
 Scopes = list[Scope]
 """Index tuples that are computed side by side: one, or the rows of a group (see Nest.rows)."""
@@ -35,6 +35,7 @@ class NestEmitter(Flow):
         self.items, self.items_per_tile, self.chunk, self.chunks = (self._next() for _ in range(4))
         status = self.buffer(len(nest.accesses)) if nest.needs_status else None
         self.memory = Memory(self, nest.lane, target, status)
+        self._unwritten: dict[int, list[Vec]] = {}  # of woven accesses, the values of the places so far
 
     def text(self) -> str:
         """The LLVM IR of the module."""
@@ -155,6 +156,15 @@ class NestEmitter(Flow):
         begin, end = self._chunk_limits(chunk)
 
         def body(inner: Scopes, _: list[Any]) -> tuple[()]:
+            if self.structure.reduced:
+                self._row(inner)
+                return ()
+            for scope in inner:
+                self._settle(scope, 0)
+            self._at_places(inner, place, ())
+            return ()
+
+        def place(inner: Scopes, _: Sequence[Any]) -> tuple[()]:
             self._row(inner)
             return ()
 
@@ -190,8 +200,10 @@ class NestEmitter(Flow):
             done = self.loop(begin, middle, width, whole, carry)
 
         def remaining(index: ir.Value, carried: list[Any]) -> Sequence[Any]:
-            mask = self._first_lanes(self.at.sub(end, index), self.tail) if self.tail > 1 else None
-            return tail([self._lane_scope(s, index, self.tail, mask) for s in scopes], carried)
+            left = self.at.sub(end, index)
+            mask = self._first_lanes(left, self.tail) if self.tail > 1 else None
+            inner = [replace(self._lane_scope(s, index, self.tail, mask), left=left) for s in scopes]
+            return tail(inner, carried)
 
         return done + self.loop(middle, end, self.tail, remaining, rest)
 
@@ -223,7 +235,7 @@ class NestEmitter(Flow):
         wanted, ready = self.structure.needed(number), self.structure.ready(number)
         leaves = [(value, access) for value, (first, access) in self.structure.spilled.items() if first == number]
         width = scopes[0].width if self.structure.lane_is_kept else self.widths[number]
-        dims = [d for d in self.structure.reduced if d != self.nest.lane]
+        dims = [d for d in self.structure.reduced if d not in (self.nest.lane, self.structure.interleaved)]
         every = folds * len(scopes)
         main = [self._identity(i, width) for i in every]
         tail = [] if self.structure.lane_is_kept else [self._identity(i, self.tail) for i in every]
@@ -247,6 +259,11 @@ class NestEmitter(Flow):
             )
 
         def visit(inner: Scopes, carry: Sequence[Any]) -> Sequence[Any]:
+            for scope in inner:
+                self._settle(scope, number, wanted, ready)
+            return self._at_places(inner, at_place, carry, wanted)
+
+        def at_place(inner: Scopes, carry: Sequence[Any]) -> Sequence[Any]:
             """All is loaded before anything is stored: a row may stand here twice."""
             for scope in inner:
                 self._settle(scope, number, wanted, ready)
@@ -289,6 +306,48 @@ class NestEmitter(Flow):
                     tail = nest_fold.combine(monoid, nest_fold.across(monoid, main, self.tail), tail)
                 finished.append(nest_fold.across(monoid, tail, 1))
         return [accumulator[-1] for accumulator in finished]
+
+    def _at_places(
+        self,
+        scopes: Scopes,
+        visit: Callable[[Scopes, Sequence[Any]], Sequence[Any]],
+        carry: Sequence[Any],
+        wanted: frozenset[int] | None = None,
+    ) -> Sequence[Any]:
+        """`visit` one place of the interleaved dim after the other; woven accesses are read before them and written after them."""
+        if self.nest.interleaved is None:
+            return visit(scopes, carry)
+        (scope,) = scopes
+        dim, extent = self.nest.interleaved
+        starts = self.memory.enter(scope, self.operands, dim, i64(0)).offsets
+        apart: dict[int, list[Vec]] = {}
+        for i, instr in enumerate(self.nest.code if scope.width > 1 else ()):
+            used = i in self.structure.live and (wanted is None or i in wanted)
+            if instr.op == "load" and used and (a := access_number(instr)) in self.structure.woven:
+                vectors = self.memory.read_apart(self._contiguous(scope, a, starts[a], extent))
+                apart[i] = [v.to(COMPUTE_KIND[instr.dtype]) for v in vectors]
+        for place in range(extent):
+            inner = self.memory.enter(scope, self.operands, dim, i64(place))
+            inner.values.update({i: vectors[place] for i, vectors in apart.items()})
+            carry = visit([inner], carry)
+        for a, vectors in self._unwritten.items():
+            for where, vector in zip(
+                self._contiguous(scope, a, starts[a], extent), nest_interleave.weave(vectors), strict=True
+            ):
+                self.memory.write_raw(where, vector)
+        self._unwritten = {}
+        return carry
+
+    def _contiguous(self, scope: Scope, access: int, start: ir.Value, extent: int) -> list[Place]:
+        """Where the elements of all places of a group of lanes are, a vector after the other."""
+        places = []
+        for number in range(extent):
+            before, mask = i64(number * scope.width), None
+            if scope.mask is not None:
+                assert scope.left is not None
+                mask = self._first_lanes(self.at.sub(self.at.mul(scope.left, i64(extent)), before), scope.width)
+            places.append(Place(self.operands[access], self.at.add(start, before), scope.width, None, None, mask))
+        return places
 
     # -- accumulators ------------------------------------------------------------------------------------------------
 
@@ -382,6 +441,12 @@ class NestEmitter(Flow):
         self._write(scope, access_number(instr), instr.args[0], [scope.values[i] for i in instr.args[1:]], add)
 
     def _write(self, scope: Scope, access: int, value: int, indices: Sequence[Vec] = (), add: bool = False) -> None:
+        if access in self.structure.woven and scope.width > 1:
+            element = encode(
+                self.nest.accesses[access].dtype, self._lanes_of(scope, value, scope.width), self.target.half
+            )
+            self._unwritten.setdefault(access, []).append(element)
+            return
         moves = self.nest.lane in self.structure.moves[access]
         place = self.memory.place(scope, self.operands[access], access, moves, indices)
         self.memory.write(place, self._lanes_of(scope, value, place.lanes), add)

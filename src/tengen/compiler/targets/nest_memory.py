@@ -14,6 +14,7 @@ from llvmlite import ir
 
 from ..kernel import Access
 from ..vector import BITS, ELEMENT, Vec, constant, llvm_type, splat
+from . import nest_interleave
 from .flow import I64, Flow, i64
 from .host import Target
 from .storage import KINDS, decode, encode
@@ -54,7 +55,8 @@ class Operand:
 class Scope:
     """What is known at a place of the kernel: loop indices, values, and for each operand its address and bounds as far as the indices decide them.
 
-    width: lanes of a value that varies along the lane dim; mask: which of them count (None: all).
+    width: lanes of a value that varies along the lane dim; mask: which of them count (None: all), and then `left`, how many there
+    are to the end of the row.
     """
 
     values: dict[int, Vec]
@@ -63,6 +65,7 @@ class Scope:
     sums: tuple[tuple[ir.Value, ...], ...]
     width: int = 1
     mask: Vec | None = None
+    left: ir.Value | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,12 @@ class Memory:
             return Vec(self.at, self.at.load(pointer, align=size, typ=llvm_type(kind, lanes)), kind, lanes)
         zero = constant(0, kind, lanes)
         return self._masked("load", kind, lanes, zero.type, [pointer, ir.Constant(I32, size), place.mask.value, zero])
+
+    def read_apart(self, places: Sequence[Place]) -> list[Vec]:
+        """The elements of vectors that follow each other, as numbers: of n vectors the i-th of the result has every n-th element from the i-th on."""
+        dtype = places[0].operand.access.dtype
+        apart = nest_interleave.take_apart([self.read_raw(place) for place in places])
+        return [decode(dtype, raw, self.target.half) for raw in apart]
 
     def _raw_single(self, place: Place) -> Vec:
         """Lane by lane."""

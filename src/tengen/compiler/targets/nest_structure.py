@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .. import kernel
-from ..kernel import SINKS, Access, Instr, Nest, access_number, moves_along
+from ..kernel import SINKS, Access, Instr, Nest, access_number, is_number, moves_along
 from . import arithmetic
 from .host import Target
 from .storage import KINDS
@@ -23,11 +23,6 @@ ONE_LOOP = 100
 
 def bits_in_memory(access: Access) -> int:
     return int(KINDS[access.dtype][0][1:])
-
-
-def is_number(access: Access) -> bool:
-    """It is not in memory: a parameter, or the running number that its address would be."""
-    return access.dtype == "iota" or access.dtype.startswith("param_")
 
 
 @dataclass(frozen=True)
@@ -120,12 +115,22 @@ class Structure:
         """The dims that an item's number counts, slowest first; the lane dim stands for its chunks.
 
         A copy that jumps along the lanes reads whole cache lines for one element of each: neighbouring rows use the others, so they come
-        before the next chunk.
+        before the next chunk. Maps of short rows have one chunk each, so there the innermost loop had better run over rows.
         """
-        dims = [d for d in range(self.parallel) if d != self.nest.lane]
+        dims = [d for d in range(self.parallel) if d not in (self.nest.lane, self.interleaved)]
         if self.chunked:
-            dims.insert(max(len(dims) - 1, 0) if self.jumps else len(dims), self.nest.lane)
+            rows_first = self.jumps or self.interleaved is not None or self.nest.kept == self.nest.dims
+            dims.insert(max(len(dims) - 1, 0) if rows_first else len(dims), self.nest.lane)
         return tuple(dims)
+
+    @property
+    def interleaved(self) -> int | None:
+        return self.nest.interleaved and self.nest.interleaved[0]
+
+    @cached_property
+    def woven(self) -> frozenset[int]:
+        """The accesses that are contiguous over the interleaved dim and the lane dim."""
+        return kernel.woven(self.nest)
 
     @cached_property
     def crossed(self) -> frozenset[int]:
@@ -185,7 +190,7 @@ class Structure:
         lane = self.nest.lane
         per_lane = any(lane in bound.dims for a in self.nest.accesses for bound in a.bounds)
         indexed = any(i.op == "gather" and lane in self.varies[n] for n, i in enumerate(self.nest.code))
-        if per_lane or indexed or self.jumps:
+        if per_lane or indexed or self.jumps or self.nest.interleaved:
             return target.lanes
         menu = UNROLL if self.passes else UNROLL_MAP
         unroll = next((count for most, count in menu if cost <= most), 1)
@@ -196,7 +201,7 @@ class Structure:
     def tail_width(self, target: Target) -> int:
         """Lanes of the loop over what is left: a register under a mask where the target has masked loads, or one."""
         lane = self.nest.lane
-        moving = [a for a in self.nest.accesses if a.steps[lane] in ("1", "2") and not is_number(a)]
+        moving = [a for a in self.nest.accesses if a.steps[lane] not in ("0", "n") and not is_number(a)]
         maskable = target.masked and all(bits_in_memory(a) in target.masked for a in moving)
         return target.lanes if maskable and not self.one_by_one else 1
 
@@ -207,4 +212,5 @@ class Structure:
     def one_loop(self, width: int, target: Target) -> bool:
         """The loop of the tail does all the work of one whose main loop would be so wide."""
         tail = self.tail_width(target)
-        return width == tail and (tail == 1 or self.cost > ONE_LOOP)
+        places = self.nest.interleaved[1] if self.nest.interleaved else 1
+        return width == tail and (tail == 1 or self.cost * places > ONE_LOOP)
