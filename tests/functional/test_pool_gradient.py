@@ -29,6 +29,25 @@ def gradient(x, g, kernel, stride, padding, mode):
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
+def test_gradient_goes_to_the_first_of_several(last):
+    """Of equal numbers, infinities, and nans, which are more than any number."""
+    random = np.random.default_rng(5)
+    x = random.choice([0.0, 1.0, np.inf, -np.inf, np.nan], (2, 3, 6, 40), p=[0.3, 0.3, 0.1, 0.2, 0.1])
+    given = Tensor(x.astype(np.float32))
+    if last:
+        given = Tensor(np.ascontiguousarray(x.transpose(0, 2, 3, 1)).astype(np.float32)).transpose(0, 3, 1, 2)
+    gm = GradManager().attach([given])
+    with gm:
+        y = F.max_pool2d(given, 2, 2)
+        g = random.standard_normal(y.shape)
+        gm.backward(y, Tensor(g.astype(np.float32)))
+    want = gradient(x, g, (2, 2), (2, 2), (0, 0), "max")
+    np.testing.assert_allclose(given.grad.numpy(), want, rtol=1e-6)
+    windows = x.reshape(2, 3, 3, 2, 20, 2)
+    np.testing.assert_array_equal(y.numpy(), windows.max((3, 5)))
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
 @pytest.mark.parametrize("mode", ["max", "average", "average_count_exclude_padding"])
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "padding"),

@@ -8,9 +8,9 @@ from math import prod
 
 from ...compiler.program import Value
 from .base import Formula, Grads
-from .elemwise import cast, where
+from .elemwise import Elemwise, cast, where
 from .index import EQ
-from .reduce import Reduce, arg_extreme, total
+from .reduce import Reduce, total
 from .shape import PlaceView, Reshape, Slice, Windows, broadcast, pad, reshape, transpose, zeros_of
 
 Pair = tuple[int, int]
@@ -70,9 +70,8 @@ class Pooling(Formula):
             return [self._gathered(x, g, windows)]
         wide = reshape(g, (*g.shape, 1, 1))
         if self.mode == "max":
-            seen = windows(self._padded(x, _lowest(x.dtype)))
-            place = broadcast(x.builder.iota(self.kernel), seen.shape)
-            value = where(EQ(place, arg_extreme(seen, WINDOW, "argmax")), wide, 0.0)
+            place, chosen = self._places(x, windows)
+            value = where(EQ(place, chosen), wide, 0.0)
         else:
             share = wide / self._count(x, windows)
             value = broadcast(share, (*g.shape, *self.kernel))
@@ -96,8 +95,7 @@ class Pooling(Formula):
         """
         pixels = [s // step for s, step in zip(x.shape[2:], self.stride, strict=True)]
         if self.mode == "max":
-            seen = windows(self._padded(x, _lowest(x.dtype)))
-            chosen = cast(reshape(arg_extreme(seen, WINDOW, "argmax"), g.shape), "uint8")
+            chosen = reshape(cast(self._places(x, windows)[1], "uint8"), g.shape)
         else:
             count = self._count(x, windows)
             g = g / (reshape(count, count.shape[:4]) if count.ndim else count)
@@ -115,6 +113,18 @@ class Pooling(Formula):
         n, c = x.shape[:2]
         apart = (n, c, pixels[0], self.stride[0], pixels[1], self.stride[1])
         return PlaceView(Reshape(apart), "set")(zeros_of(x), broadcast(summed, apart))
+
+    def _places(self, x: Value, windows: Windows) -> tuple[Value, Value]:
+        """The places inside of windows, int32, and that of the maximum of each, the first of several (nan is more than any number).
+
+        Two folds of numbers of x's width, of which the first is that of the forward, take less than one of pairs of a number and an int64.
+        """
+        seen = windows(self._padded(x, _lowest(x.dtype)))
+        place = cast(broadcast(x.builder.iota(self.kernel), seen.shape), "int32")
+        found = EQ(seen, Reduce("MAX", WINDOW)(seen))
+        if x.dtype.startswith(("float", "bfloat")):
+            found = found | Elemwise("NEQ")(seen, seen)
+        return place, Reduce("MIN", WINDOW)(where(found, place, prod(self.kernel)))
 
     def _shifts(self, dim: int) -> range:
         """The windows that some pixel of a dimension is in, counted from its own."""
