@@ -124,8 +124,8 @@ def random_problem(seed: int) -> Problem:
     return Problem(extents, kept, lane, [*operands, full], code)
 
 
-def crossed(seed: int) -> Problem:
-    """A random map over operands that are contiguous along two of its dims, in turn."""
+def crossed(seed: int, edges: float) -> Problem:
+    """A random map over operands that are contiguous along two of its dims, in turn; so many of them are not there everywhere."""
     random = np.random.default_rng(seed)
     rank = int(random.integers(2, 4))
     extents = random_extents(random, rank)
@@ -137,7 +137,12 @@ def crossed(seed: int) -> Problem:
         strides, step = [0] * rank, 1
         for d in reversed(order):
             strides[d], step = step, step * extents[d]
-        return Memory(dtype, bits_of(dtype, random.integers(0, 99, step)), tuple(strides))
+        bounds = []
+        if random.random() < edges:
+            along = [int(d) for d in dims if random.random() < 0.6] or [unit]
+            coefficients = {d: int(random.choice([1, 1, 2, -1])) for d in along}
+            bounds.append((int(random.integers(-3, 3)), int(random.integers(1, extents[unit] + 4)), coefficients, 0))
+        return Memory(dtype, bits_of(dtype, random.integers(0, 99, step)), tuple(strides), bounds=tuple(bounds))
 
     value = code.const(1.0)
     for number in range(int(random.integers(1, 4))):
@@ -145,6 +150,7 @@ def crossed(seed: int) -> Problem:
         dims = [d for d in range(rank) if d == unit or random.random() < 0.8]
         operands.append(operand(unit, dims, str(random.choice(DTYPES))))
         value = code("add", value, code("cast", code.load(number, "float64")))
+    edges = 0.0
     operands.append(operand(int(random.choice([lane, cross])), list(range(rank)), "float32"))
     code.store(value, len(operands) - 1)
     return Problem(extents, rank, lane, operands, code, cross=cross)
@@ -152,9 +158,10 @@ def crossed(seed: int) -> Problem:
 
 @pytest.mark.parametrize("isa", available())
 @pytest.mark.parametrize("seed", range(40))
-def test_random_nest_with_a_cross_dim(seed: int, isa: str) -> None:
+@pytest.mark.parametrize("edges", [0.0, 0.7])
+def test_random_nest_with_a_cross_dim(seed: int, edges: float, isa: str) -> None:
     with config.override(isa=isa):
-        check(crossed(seed), host_target())
+        check(crossed(seed, edges), host_target())
 
 
 @pytest.mark.parametrize("isa", available())

@@ -343,8 +343,8 @@ def why_not_cross(nest: Nest, cross: int) -> str | None:
             return f"a {instr.op} has no vectors to turn"
         if instr.op in ("load", "store"):
             access = nest.accesses[access_number(instr)]
-            if access.bounds:
-                return "an access has bounds"
+            if access.bounds and (instr.op == "store" or access.fill != 0):
+                return "an access with bounds is a store, or not 0 outside of them"
             if instr.op == "store" and "0" in (access.steps[cross], access.steps[nest.lane]):
                 return "a store does not move along the square"
             if access.steps[nest.lane] == "n" and access.steps[cross] != "1" and access.dtype != "iota":

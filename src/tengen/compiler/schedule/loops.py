@@ -158,7 +158,7 @@ def _pick_cross(
     runs: Sequence[tuple[int, ...]], lane: int, shape: Sequence[int], views: Sequence[View], lanes: int
 ) -> int | None:
     """The loop along which all operands run on that jump along the lane, where both loops fill half a vector."""
-    if not runs[lane] or any(v.edges for v in views):
+    if not runs[lane] or any(v.edges and v.fill for v in views):
         return None
     jumping = [v for v in views if v.strides[runs[lane][-1]] not in (0, 1)]
     for i, run in enumerate(runs):

@@ -18,7 +18,7 @@ from ..vector import Vec, splat
 from .flow import i64
 from .host import Target
 from .nest_emit import NestEmitter
-from .nest_memory import Place, Scope
+from .nest_memory import Place, Scope, conjunction
 from .nest_structure import CROSS_BLOCK
 from .storage import COMPUTE_KIND, decode, encode
 
@@ -80,15 +80,15 @@ class CrossEmitter(NestEmitter):
     def _square_at(
         self, scope: Scope, place: ir.Value, lane: ir.Value, counts: tuple[ir.Value, ir.Value] | None
     ) -> Square:
-        """Places that do not exist are replaced by the last that does."""
-        sides = []
-        for i, start in enumerate((place, lane)):
-            side = [self.at.add(start, i64(k)) for k in range(self.side)]
-            if counts is not None:
-                last = self.at.add(start, self.at.sub(counts[i], i64(1)))
-                side = [self.minimum(k, last) for k in side]
-            sides.append(side)
+        sides = [[self.at.add(start, i64(k)) for k in range(self.side)] for start in (place, lane)]
         return Square(scope, sides[0], sides[1], counts)
+
+    def _existing(self, square: Square, number: int) -> ir.Value:
+        """A place of the cross dim, or the last that exists."""
+        place = square.places[number]
+        if square.counts is None:
+            return place
+        return self.minimum(place, self.at.add(square.places[0], self.at.sub(square.counts[0], i64(1))))
 
     def _square(self, square: Square) -> None:
         code, crossed = self.nest.code, self.structure.crossed
@@ -98,8 +98,8 @@ class CrossEmitter(NestEmitter):
             if instr.op == "load" and access_number(instr) in crossed
         }
         stored: dict[int, list[Vec]] = {i: [] for i in self.structure.row_sinks if access_number(code[i]) in crossed}
-        for number, place in enumerate(square.places):
-            inner = self._at(square.scope, place, square.lanes[0])
+        for number in range(self.side):
+            inner = self._at(square.scope, self._existing(square, number), square.lanes[0])
             inner = replace(inner, width=self.side, mask=self._mask(square, number, along=1))
             inner.values.update({i: column[number].to(COMPUTE_KIND[code[i].dtype]) for i, column in loaded.items()})
             self._settle(inner, 0)
@@ -121,8 +121,12 @@ class CrossEmitter(NestEmitter):
 
     def _along_cross(self, square: Square, access: int, number: int) -> Place:
         """Where an access goes along the cross dim, at one place of the lane dim."""
-        offset = self._at(square.scope, square.places[0], square.lanes[number]).offsets[access]
-        return Place(self.operands[access], offset, self.side, None, None, self._mask(square, number, along=0))
+        start = self._at(square.scope, square.places[0], square.lanes[number])
+        found = self.memory.conditions(start, self.operands[access], access, self.side, self.cross)
+        if (mask := self._mask(square, number, along=0)) is not None:
+            found.append(mask)
+        allowed, mask = conjunction(c for c in found if c.lanes == 1), conjunction(c for c in found if c.lanes > 1)
+        return Place(self.operands[access], start.offsets[access], self.side, None, allowed, mask)
 
     def _at(self, scope: Scope, place: ir.Value, lane: ir.Value) -> Scope:
         inner = self.memory.enter(scope, self.operands, self.cross, place)

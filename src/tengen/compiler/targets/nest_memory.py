@@ -130,7 +130,7 @@ class Memory:
     def place(self, scope: Scope, operand: Operand, number: int, varies: bool, indices: Sequence[Vec] = ()) -> Place:
         """Where operand `number` is at this scope. varies: along the lane dim; indices: of a gather or scatter."""
         lanes = scope.width if varies else 1
-        offset, conditions = scope.offsets[number], self._conditions(scope, operand, number, lanes)
+        offset, conditions = scope.offsets[number], self.conditions(scope, operand, number, lanes, self.lane)
         step = operand.access.steps[self.lane] if lanes > 1 else "1"
         apart = step == "2" and not indices and BITS[operand.kind] in self.target.masked
         jumps = None if apart or step in ("0", "1") else self.multiples(operand.strides[self.lane], lanes)
@@ -152,16 +152,17 @@ class Memory:
             offset,
             lanes,
             jumps,
-            _all(c for c in conditions if c.lanes == 1),
-            _all(c for c in conditions if c.lanes > 1),
+            conjunction(c for c in conditions if c.lanes == 1),
+            conjunction(c for c in conditions if c.lanes > 1),
             apart,
         )
 
-    def _conditions(self, scope: Scope, operand: Operand, number: int, lanes: int) -> list[Vec]:
+    def conditions(self, scope: Scope, operand: Operand, number: int, lanes: int, dim: int) -> list[Vec]:
+        """The bounds of operand `number` for so many places of a dim, from that of the scope on: one for all, or one for each."""
         found = []
         for r, value in zip(operand.ranges, scope.sums[number], strict=True):
-            along = lanes > 1 and self.lane in r.coefficients
-            x = self.along_lanes(value, r.coefficients[self.lane], lanes) if along else Vec(self.at, value, "i64", 1)
+            along = lanes > 1 and dim in r.coefficients
+            x = self.along_lanes(value, r.coefficients[dim], lanes) if along else Vec(self.at, value, "i64", 1)
             inside = x.ult(splat(self.at, r.limit, "i64", x.lanes))
             if r.divisor is not None:
                 # Exact below 2**50: a quotient that is not whole differs from whole numbers by at least 1 / divisor.
@@ -196,7 +197,7 @@ class Memory:
         value = decode(access.dtype, self.read_raw(place), self.target.half)
         if access.fill == 0 or (place.allowed is None and not access.bounds):
             return value  # what is not read is zero bits, which mean 0 or False in every dtype
-        inside = _all(self._widen(c, place.lanes) for c in (place.allowed, place.mask) if c is not None)
+        inside = conjunction(self._widen(c, place.lanes) for c in (place.allowed, place.mask) if c is not None)
         return value if inside is None else inside.where(value, access.fill)
 
     def read_raw(self, place: Place) -> Vec:
@@ -312,7 +313,7 @@ class Memory:
         base = self.at.gep(place.operand.buffer, [place.offset], source_etype=ELEMENT[place.operand.kind])
         jumps = place.jumps or self.multiples(i64(1), lanes)
         addresses = splat(self.at, self.at.ptrtoint(base, I64), "i64", lanes) + jumps * size
-        return addresses, _all(self._widen(c, lanes) for c in (place.allowed, place.mask) if c is not None)
+        return addresses, conjunction(self._widen(c, lanes) for c in (place.allowed, place.mask) if c is not None)
 
     def _widen(self, condition: Vec, lanes: int) -> Vec:
         return condition if condition.lanes == lanes else splat(self.at, condition.value, "bool", lanes)
@@ -343,7 +344,7 @@ class Memory:
         return Vec(self.at, self.at.call(function, args), kind, lanes)
 
 
-def _all(conditions: Iterable[Vec]) -> Vec | None:
+def conjunction(conditions: Iterable[Vec]) -> Vec | None:
     """The conjunction; None of none."""
     result = None
     for condition in conditions:
