@@ -15,7 +15,7 @@ from tengen.compiler.targets.host import host_target
 from tengen.compiler.view import View, contiguous, dense
 from tengen.core import gradient
 from tengen.core.ops.conv import Conv2d
-from tengen.core.ops.elemwise import Elemwise, TypeCvt, Where
+from tengen.core.ops.elemwise import Elemwise, TypeCvt, Where, cast
 from tengen.core.ops.formula import Mean, Softmax, Variance
 from tengen.core.ops.host import CumSum
 from tengen.core.ops.index import GatherAlong, OneHot, ScatterAlong, put_op, take_op
@@ -35,6 +35,8 @@ from tengen.core.ops.shape import (
     Slice,
     Transpose,
     Windows,
+    broadcast,
+    reshape,
 )
 
 RNG = np.random.default_rng(0)
@@ -387,6 +389,26 @@ def test_row_major_gives_way_to_a_chosen_layout():
     a, b = floats(2, 5, 4, 3), channels_last(2, 5, 4, 3)
     (got,) = run_op(Elemwise("ADD"), a, b)
     np.testing.assert_allclose(got, a + b)
+
+
+class Enlarged(Composite):
+    """Each element of x four times over; and twice a y that is as large but for that."""
+
+    def expand(self, x, y):
+        n, c, h, w = x.shape
+        zeros = broadcast(cast(x.builder.constant(0.0), x.dtype), (n, c, 2 * h, 2 * w))
+        apart = (n, c, h, 2, w, 2)
+        many = broadcast(reshape(x + x, (n, c, h, 1, w, 1)), apart)
+        return PlaceView(Reshape(apart), "set")(zeros, many), y + y
+
+
+def test_what_is_placed_into_zeros_keeps_its_layout():
+    x, y = channels_last(2, 16, 5, 6), floats(2, 16, 11, 12)
+    made = run_op(Enlarged(), x, y)
+    np.testing.assert_allclose(made[0], 2 * x.repeat(2, 2).repeat(2, 3))
+    types, views = [type_of(a) for a in (x, y)], [View(a.shape, tuple(s // 4 for s in a.strides)) for a in (x, y)]
+    plan = compile_program(build(Enlarged(), types), views)
+    assert plan.outputs[0].strides == (16 * 120, 1, 16 * 12, 16)
 
 
 def test_pooling_takes_columns_apart_in_registers():

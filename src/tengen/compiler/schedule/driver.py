@@ -235,16 +235,17 @@ class Scheduler(Steps):
         """Scatter and Place: copy the base (or start from it, if it is given away), then write."""
         node = group.nodes[-1]
         base, op = node.inputs[0], node.op
-        layout = self._base_layout(base)
+        e = Emitter(self.locate, group.shape)
+        for other in group.nodes[:-1]:
+            e.node(other)
+        e.value(node.inputs[1])
+        layout = self._base_layout(base, op, e.loads())
         buffer = self.buffer(base.type)
         whole = isinstance(op, Place) and op.mode == "set" and node.inputs[1].size == base.size
         if not whole:  # then nothing of the base stays
             fill = Emitter(self.locate, base.shape)
             fill.store(base, buffer, layout)
             self.launch(fill, (), "copy", {buffer}, skip_for=buffer)
-        e = Emitter(self.locate, group.shape)
-        for other in group.nodes[:-1]:
-            e.node(other)
         target = Location(buffer, layout)
         written = self._store(e, [v for v in self._stored(group) if v is not node.outputs[0]], {buffer})
         if isinstance(op, Scatter):
@@ -259,13 +260,17 @@ class Scheduler(Steps):
         self.launch(e, group.axes or (), op.name, written, [d for d in serial if d not in (group.axes or ())])
         self.where[node.outputs[0]] = target
 
-    def _base_layout(self, base: Value) -> View:
-        """The dim order of the base, or for one without memory (zeros, as a rule) that of the input that is most like it."""
+    def _base_layout(self, base: Value, op: Any, operands: Sequence[View]) -> View:
+        """The dim order of the base, or for one without memory (zeros, as a rule) that of an input of its shape, of the `operands` that are
+        placed in it, or of the input that is most like it.
+        """
         candidates = [base]
         if base in self.uniform:
             alike = [v for v in self.program.inputs if v.ndim == base.ndim > 0]
             candidates = sorted(alike, key=lambda v: (v.shape != base.shape, -v.size))
         views = [self.locate(v).view for v in candidates[:1]]
+        if base in self.uniform and isinstance(op, Place) and not (candidates and candidates[0].shape == base.shape):
+            views = [_placed_like(op, base.shape, view) for view in operands]
         return View(base.shape, dense(base.shape, memory_order(base.shape, views)))
 
     def _concat(self, node: Node, op: Concat) -> None:
@@ -345,3 +350,18 @@ def _placed(items: Sequence[tuple[int, View, Type]], slots: Sequence[tuple[int, 
         Placed(slots[b][0], slots[b][1] + view.offset * ITEM_BYTES[type.dtype], type, view.strides)
         for b, view, type in items
     )
+
+
+def _placed_like(op: Place, shape: tuple[int, ...], operand: View) -> View:
+    """How a result of this shape would lie if what is placed in it lay like an operand: a dim's stride is the greatest along the dims that
+    `op.where` makes of it.
+    """
+    where, own = op.where.view(contiguous(shape)), contiguous(shape).strides
+    assert where is not None
+    strides = [0] * len(shape)
+    for step, stride in zip(where.strides, operand.strides, strict=True):
+        inside = [d for d, s in enumerate(own) if s <= abs(step) and shape[d] > 1]
+        if inside:
+            d = max(inside, key=lambda d: own[d])
+            strides[d] = max(strides[d], abs(stride))
+    return View(shape, tuple(strides))
