@@ -411,6 +411,16 @@ def test_what_is_placed_into_zeros_keeps_its_layout():
     assert plan.outputs[0].strides == (16 * 120, 1, 16 * 12, 16)
 
 
+def test_an_operand_that_jumps_is_straightened_if_it_is_read_often():
+    x, b = floats(8, 16, 32, 64), floats(64, 16).T[:, None]
+    check(Elemwise("ADD"), x, b, want=x + b)
+    views = [View(a.shape, tuple(s // 4 for s in a.strides)) for a in (x, b)]
+    assert len(compile_program(build(Elemwise("ADD"), [type_of(x), type_of(b)]), views).steps) == 2
+    once = floats(16, 2048), floats(2048, 16).T
+    views = [View(a.shape, tuple(s // 4 for s in a.strides)) for a in once]
+    assert len(compile_program(build(Elemwise("ADD"), [type_of(a) for a in once]), views).steps) == 1
+
+
 def test_pooling_takes_columns_apart_in_registers():
     x = floats(2, 3, 8, 40)
     scheduler = Scheduler(

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, ClassVar
 
-from ..kernel import Nest
+from ..kernel import Nest, is_number
 from ..plan import HOST_WORK, ITEM_BYTES, STATUS
 from ..program import Host, Iota, Program, Type, Value, ViewOp
 from ..targets import arithmetic
 from ..targets.host import Target
 from ..targets.nest import NestSource, launch_parameters
-from ..view import View, contiguous
+from ..view import View, contiguous, dense
+from .loops import Loops
 from .lower import UNIFORM, Emitter, Location
+
+# An operand that jumps along the lanes is copied first if each element is read so often, in a kernel of at least so many elements.
+STRAIGHTEN_READS = 4
+STRAIGHTEN_ELEMENTS = 1 << 15
 
 
 @dataclass(eq=False)
@@ -129,6 +134,8 @@ class Steps:
         if not written:
             return
         nest, loops, numbers = e.finish(reduced, self.target.lanes, serial)
+        if self._straighten(e, nest, loops, written):
+            nest, loops, numbers = e.finish(reduced, self.target.lanes, serial)
         params, tiles = launch_parameters(nest, loops.extents, numbers)
         buffers = [
             (o.buffer or 0, o.view.offset * ITEM_BYTES[o.dtype] if o.buffer is not None else 0) for o in e.operands
@@ -140,6 +147,31 @@ class Steps:
         writes = [(o.buffer, o.view) for o in e.operands if o.buffer is not None and o.buffer in written]
         work = prod(loops.extents) * (_cost(nest) + 2 * len(e.operands))
         self.add_step(NestSource(nest), buffers, params, tiles, work, name, reads, writes, skip_for)
+
+    def _straighten(self, e: Emitter, nest: Nest, loops: Loops, written: set[int]) -> bool:
+        """Bring operands that jump along the lanes, and of which each element is read often, into the order of the loops; whether there are any."""
+        found, total = False, prod(loops.extents)
+        for i, (access, operand) in enumerate(zip(nest.accesses, e.operands, strict=True)):
+            jumps = access.steps[nest.lane] == "n" and not (access.bounds or access.indirect or is_number(access))
+            own = prod(s for s, stride in zip(operand.view.shape, operand.view.strides, strict=True) if stride)
+            if not jumps or operand.buffer in written:
+                continue
+            if total < STRAIGHTEN_ELEMENTS or own * STRAIGHTEN_READS > total:
+                continue
+            lane = loops.dims[loops.lane]
+            order = [d for run in loops.dims if run is not lane for d in run] + list(lane)
+            still = [d for d in range(len(e.shape)) if d not in order]
+            shape = tuple(
+                s if stride else 1 for s, stride in zip(operand.view.shape, operand.view.strides, strict=True)
+            )
+            layout = View(shape, dense(shape, [*still, *order]))
+            buffer = self.buffer(Type(operand.dtype, shape))
+            copy = Emitter(self.locate, shape)
+            copy.copy(operand.dtype, operand.buffer, operand.view._replace(shape=shape), buffer, layout)
+            self.launch(copy, (), "layout", {buffer})
+            e.operands[i] = replace(operand, buffer=buffer, view=layout.broadcast(operand.view.shape))
+            found = True
+        return found
 
     def add_step(self, *parts: Any) -> None:
         """Append a kernel launch, unless it has nothing to do; the arguments are the fields of Step."""
