@@ -78,7 +78,8 @@ def show_epilogue(epilogue: Epilogue) -> str:
         f"source {number}: {source.dtype}, {'the sums' if source.is_sum else kinds[source.along]}"
         for number, source in enumerate(epilogue.sources)
     ]
-    return "\n".join([*lines, *_code(epilogue.code), f"result: %{epilogue.result} as {epilogue.dtype}"])
+    sums = [f"sum over rows: %{x.value}" + (", squares too, about a shift" if x.shifted else "") for x in epilogue.sums]
+    return "\n".join([*lines, *_code(epilogue.code), f"result: %{epilogue.result} as {epilogue.dtype}", *sums])
 
 
 def _code(code: Sequence[Instr]) -> list[str]:

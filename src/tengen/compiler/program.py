@@ -230,8 +230,8 @@ class Contraction(Op, abstract=True):
     def problem(self, views: Sequence[View], types: Sequence[Type], out: Type, unit: Any, epilogue: Any) -> Any:
         """The `schedule.contraction.Contraction` for inputs that lie, once spread, like `views`, on a vector unit `unit`.
 
-        epilogue: what its kernels make of the result (`targets.epilogue.Epilogue`) if they can; channels run along
-        `channel_dim`.
+        epilogue: what its kernels make of the result, and sum up over its rows (`targets.epilogue.Epilogue`), if they can do all
+        of that: else what is given back has no epilogue, and the caller asks for less. Channels run along `channel_dim`.
         """
         raise NotImplementedError
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
+from ..targets.column_sums import slots
 from ..targets.contraction import MAX_BLOCK_ROWS, PARAMETERS, SUM_TILE, ContractionKernel, SumKernel
 from ..targets.epilogue import Epilogue
 from ..targets.nest import NestSource
@@ -140,8 +141,8 @@ class Relayout(NamedTuple):
 
 
 class Buffer(NamedTuple):
-    """What a kernel is given: memory by name (a, b, prepared, workspace, out, and what the epilogue reads), from so many bytes
-    on."""
+    """What a kernel is given: memory by name (a, b, prepared, workspace, out, what the epilogue reads, and sums), from so many
+    bytes on."""
 
     name: str
     offset: int = 0
@@ -151,7 +152,8 @@ class Launch(NamedTuple):
     """One kernel run.
 
     buffers: in order. work: floating-point operations. joined: it may run at the same time as the one before. epilogue: what
-    it does of one; the numbers of that come in `params` before the last `numbers_after`.
+    it does of one; the numbers of that come in `params` before the last `numbers_after`. row_tiles: how many sums over rows
+    it writes for a column.
     """
 
     kernel: ContractionKernel | SumKernel | NestSource
@@ -162,6 +164,7 @@ class Launch(NamedTuple):
     joined: bool = False
     epilogue: Epilogue | None = None
     numbers_after: int = 0
+    row_tiles: int = 0
 
 
 class Contraction(NamedTuple):
@@ -183,6 +186,11 @@ class Contraction(NamedTuple):
     @property
     def work(self) -> int:
         return sum(launch.work for launch in self.launches)
+
+    @property
+    def row_tiles(self) -> int:
+        """Parts of the rows of which there are sums; none if the epilogue takes no sums."""
+        return sum(launch.row_tiles for launch in self.launches)
 
     @property
     def epilogue(self) -> Epilogue | None:
@@ -339,19 +347,28 @@ def plan(
     splits = _splits(main, nests, tile) if blocked and may_split else 1
     if blocked or adding or storage.accumulate:
         storage = storage._replace(epilogue=None)  # sums go through memory
+    elif storage.epilogue and storage.epilogue.sums and not _takes_sums(nests, storage.epilogue):
+        storage = storage._replace(epilogue=None)
     extra = storage.epilogue.buffers if storage.epilogue else ()
+    column_sums = storage.epilogue.sums if storage.epilogue else ()
+    row_tiles = 0
 
     def launch(nest: Nest, splits: int, dtype: str, result: str, joined: bool) -> Launch:
         grid = _grid(nest, tile, blocked, splits)
         kernel = _kernel(nest, tile, storage, packed, blocked)._replace(c=dtype)
-        buffers = tuple(map(Buffer, ("a", "b", result, *extra)))
-        params, work = _params(nest, tile, grid, blocked, out_size), 2 * _multiply_adds(nest) * storage.k_step
-        return Launch(kernel, buffers, params, extent(nest.batch) * grid.tiles, work, joined, storage.epilogue)
+        buffers = tuple(map(Buffer, ("a", "b", result, *extra, *["sums"][: len(column_sums)])))
+        places = _sum_places(nest, grid, row_tiles, slots(column_sums)) if column_sums else _NO_SUMS
+        params, work = _params(nest, tile, grid, blocked, out_size, places), 2 * _multiply_adds(nest) * storage.k_step
+        tiles, end = extent(nest.batch) * grid.tiles, storage.epilogue
+        return Launch(kernel, buffers, params, tiles, work, joined, end, row_tiles=places.tiles)
 
     through_workspace = splits > 1 or (blocked and storage.rounds)
     stored = storage.epilogue.dtype if storage.epilogue else storage.out
     result, dtype = ("workspace", _wide(storage.out)) if through_workspace else ("out", stored)
-    launches = [launch(nest, splits, dtype, result, joined=i > 0) for i, nest in enumerate(nests)]
+    launches: list[Launch] = []
+    for nest in nests:
+        launches.append(launch(nest, splits, dtype, result, joined=bool(launches)))
+        row_tiles += launches[-1].row_tiles
     workspace = 0
     if through_workspace:
         total = SumKernel(_wide(storage.out), storage.out, tile.lanes)
@@ -473,7 +490,41 @@ def _k_loops(nest: Nest, blocked: bool) -> tuple[Loop, Loop, Loop, Loop]:
     return filled[0], filled[1], filled[2], filled[3]
 
 
-def _params(nest: Nest, tile: RegisterTile, grid: _Grid, blocked: bool, out_size: int) -> tuple[int, ...]:
+class _SumPlaces(NamedTuple):
+    """Where a launch puts sums over rows: see the parameters of the kernel with these names, and how many `tiles` of rows
+    it has."""
+
+    offset: int = 0
+    b0: int = 0
+    b1: int = 0
+    block: int = 0
+    slot: int = 0
+    tiles: int = 0
+
+
+_NO_SUMS = _SumPlaces()
+
+
+def _takes_sums(nests: Sequence[Nest], epilogue: Epilogue) -> bool:
+    """Whether kernels of these nests can take the sums over rows that an epilogue asks for: the rows of a register tile must
+    be at hand together, and the channels be columns."""
+    return not epilogue.is_costly and not any(nest.channel_rows for nest in nests)
+
+
+def _sum_places(nest: Nest, grid: _Grid, tiles_before: int, slots: int) -> _SumPlaces:
+    """Batch loops along the channels, as over the groups of a convolution, share a place; others are more rows."""
+    b0, b1 = (Loop(1), *nest.batch)[-2:]
+    channels = nest.columns + sum((loop.extent - 1) * loop.channel for loop in nest.batch)
+    place, tiles, steps = slots * channels, grid.row_blocks, []
+    for loop in (b1, b0):
+        steps.append(0 if loop.channel else place * tiles)
+        tiles *= 1 if loop.channel else loop.extent
+    return _SumPlaces(place * tiles_before, steps[1], steps[0], place, channels, tiles)
+
+
+def _params(
+    nest: Nest, tile: RegisterTile, grid: _Grid, blocked: bool, out_size: int, sums: _SumPlaces
+) -> tuple[int, ...]:
     b0, b1 = (Loop(1), *nest.batch)[-2:]
     m = (Loop(1), Loop(1), *nest.rows)[-3:]
     k = _k_loops(nest, blocked)
@@ -486,6 +537,7 @@ def _params(nest: Nest, tile: RegisterTile, grid: _Grid, blocked: bool, out_size
         *(at_a, b0.a, b1.a, m[0].a, m[1].a, m[2].a, k[0].a, k[1].a, k[2].a, k[3].a),
         *(at_b, b0.b, b1.b, nest.b_panel, k[0].b, k[1].b, k[2].b, k[3].b),
         *(at_c, b0.c, b1.c, out_size, m[0].c, m[1].c, m[2].c, b0.channel, b1.channel),
+        *sums[:-1],
     )
     assert len(numbers) == len(PARAMETERS)  # and in that order
     return numbers

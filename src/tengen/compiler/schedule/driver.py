@@ -25,6 +25,7 @@ from ..program import (
 from ..targets.host import Target
 from ..view import View, contiguous, dense
 from . import memory
+from .column_sums import combine, folds_rows
 from .loops import memory_order
 from .lower import COMPUTE, Emitter, Location, Operand, by_importance, dense_like, meeting_dims, reshaped
 from .partition import Group, Partition
@@ -94,7 +95,9 @@ class Scheduler(Steps):
             elif isinstance(op, Concat):
                 self._concat(group.nodes[0], op)
             elif isinstance(group.nodes[0].op, Contraction):
-                contract(self, group.nodes)
+                contract(self, group.nodes, self._of_rows(group))
+            elif any(v in self.taken for v in group.passes):
+                self._combine(group)
             elif isinstance(op, (Scatter, Place)):
                 self._write_into(group)
             elif self._splits(group):
@@ -149,6 +152,21 @@ class Scheduler(Steps):
             self.where[value] = Location(buffer, layout)
             written.add(buffer)
         return written
+
+    # -- reductions of a contraction's rows ----------------------------------------------------------------
+
+    def _of_rows(self, group: Group) -> list[Group]:
+        """The groups of which nothing is to be kept but reductions over the rows of the contraction that is `group`."""
+        product, made = group.nodes[0].outputs[0], group.nodes[-1].outputs[0]
+        users = [v for node in self.users.get(made, ()) for v in node.outputs]
+        groups = dict.fromkeys(self.parts.home[v] for v in users if v in self.parts.home)
+        found = [g for g in groups if not g.closed and folds_rows(g, product)]
+        return [g for g in found if all(v.shape != g.shape for v in self._stored(g))]
+
+    def _combine(self, group: Group) -> None:
+        """What reductions make of the sums that a contraction has taken for them."""
+        e = combine(self, group, self.taken)
+        self.launch(e, (0,), "combine", self._store(e, self._stored(group), set()))
 
     # -- reductions in parts -------------------------------------------------------------------------------
 

@@ -31,12 +31,15 @@ from ..program import (
     ViewOp,
     uniform_values,
 )
+from .column_sums import folds_rows
 from .epilogue import Segment, segments
 
 # A later pass over the reduced dims reads them again: worth it while they stay in the L2 cache.
 ROW_BYTES = 128 << 10
 # Where the reduced axes are not the last ones a row is spread over memory, a cache line for each element.
 SPREAD_ROW = 2048
+# From so many elements on, sums that a contraction gives save more than a second kernel costs.
+MANY_SUMMED = 1 << 15
 # A group waits for all that it reads, which must be kept until then: a sum of many gradients is better taken in parts as they come.
 MOST_READS = 8
 
@@ -200,10 +203,17 @@ class Partition:
             return False
         # Full values after a reduction need one more pass over the reduced dims.
         late = [v for v in inside if group.passes[v] > 0]
-        if late and shape == group.shape and not group.allows_another_pass():
+        if late and shape == group.shape and (not group.allows_another_pass() or self._has_sums(group)):
             return False
         outside = self._before([v for v in node.inputs if v not in group.passes])
         return not outside & group.bit and not any(g.ancestors & group.bit for g in self._members(outside))
+
+    def _has_sums(self, group: Group) -> bool:
+        """Whether a contraction's kernel may give the group's sums over its many rows, so that no pass over them is left in it."""
+        if prod(group.shape) < MANY_SUMMED:
+            return False
+        made = [self.home[v].nodes[0].outputs[0] for v in group.reads if v in self.home and self.home[v].closed]
+        return any(folds_rows(group, product) for product in made)
 
     def _enter(self, group: Group, node: Node) -> None:
         level = max((group.passes.get(v, 0) for v in node.inputs), default=0)

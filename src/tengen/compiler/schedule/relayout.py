@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ...base import config
 from ..plan import ITEM_BYTES
 from ..program import Contraction, Node, Type
 from ..targets.epilogue import CHANNEL, ELEMENT, NUMBER, Source
 from ..view import Edge, View, contiguous
+from .column_sums import taken
 from .contraction import Contraction as Problem
 from .contraction import Launch, Relayout, Unit
-from .epilogue import ending
+from .epilogue import Ending, ending, readable
 from .lower import Emitter, Location, Operand
 from .steps import Steps
+
+if TYPE_CHECKING:
+    from .partition import Group
 
 EVERYWHERE = View((), ())
 """What a contraction reads of its factors: any element, while others are written. It keeps results out of their memory."""
 
+LEAST_ROWS = 8
+"""Rows of which a kernel gives one sum, on average; it costs less then than the rows themselves."""
 
-WRITTEN = "out", "workspace"
 
-
-def contract(steps: Steps, nodes: Sequence[Node]) -> None:
+def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = ()) -> None:
     """Append the steps of a contraction node and of the element-wise ones that follow it: one for both, if its kernels can do
-    those too."""
+    those too, and sums that `reductions` of the result over its rows want."""
     node, *rest = nodes
     op, product = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
     homes = [steps.in_memory(v) for v in node.inputs]
     places = [(buffer, op.spread(view, product.type)) for buffer, view in homes]
-    end = ending(steps, product, rest, op.channel_dim) if rest else None
-    unit = Unit(steps.target.lanes, steps.target.registers, steps.target.dots, config.get("winograd"))
-    types = [v.type for v in node.inputs]
-    plan = op.problem([view for _, view in places], types, product.type, unit, end and end.epilogue)
+    plan, end = _planned(steps, nodes, [view for _, view in places], reductions)
     buffers = _factors(steps, node, places, plan)
     fused = end if plan.epilogue else None
-    made = rest[-1].outputs[0] if fused else product
+    made = rest[-1].outputs[0] if fused and rest else product
     layout = View(made.shape, plan.out_strides)
     seen: dict[str, View] = {}
     if fused:
@@ -46,21 +48,52 @@ def contract(steps: Steps, nodes: Sequence[Node]) -> None:
             if source.along == ELEMENT:  # read where the result is written, so it may be the same memory
                 seen[name] = layout._replace(offset=operand.view.offset)
     sizes = {"out": plan.out_size * ITEM_BYTES[made.dtype], "workspace": plan.workspace}
-    for name in ("out", "workspace") if plan.workspace else ("out",):
+    if fused and plan.row_tiles:
+        sizes["sums"] = plan.row_tiles * fused.sum_bytes
+    for name in (name for name, size in sizes.items() if size or name == "out"):
         steps.bytes.append(sizes[name])
         buffers[name] = (len(steps.bytes) - 1, 0)
     for launch in plan.launches:
         pointers = [(buffers[x.name][0], buffers[x.name][1] + x.offset) for x in launch.buffers]
         names = dict.fromkeys(x.name for x in launch.buffers)
-        writes = [(buffers[name][0], layout) for name in names if name in WRITTEN]
-        reads = [(buffers[name][0], seen.get(name, EVERYWHERE)) for name in names if name not in WRITTEN]
+        writes = [(buffers[name][0], layout) for name in names if name in sizes]
+        reads = [(buffers[name][0], seen.get(name, EVERYWHERE)) for name in names if name not in sizes]
         at = len(launch.params) - launch.numbers_after
         numbers = fused.numbers if fused and launch.epilogue else ()
         parts = (*launch.params[:at], *numbers, *launch.params[at:]), launch.tiles, launch.work
         steps.add_step(launch.kernel, pointers, *parts, op.name, reads, writes, None, launch.joined)
     steps.where[made] = Location(buffers["out"][0], layout)
+    if fused and plan.row_tiles:
+        steps.taken.update(taken(fused.reductions, buffers["sums"][0], plan.row_tiles))
     if rest and not fused:
         _afterwards(steps, rest, layout)
+
+
+def _planned(
+    steps: Steps, nodes: Sequence[Node], views: Sequence[View], reductions: Sequence[Group]
+) -> tuple[Problem, Ending | None]:
+    """The kernels of a contraction and what they do at the end: with the sums that `reductions` want, if they can take them."""
+    node, *rest = nodes
+    op, product = node.op, node.outputs[0]
+    assert isinstance(op, Contraction)
+    unit = Unit(steps.target.lanes, steps.target.registers, steps.target.dots, config.get("winograd"))
+    types, locate = [v.type for v in node.inputs], readable(steps)
+    if reductions:
+        end = ending(steps, locate, product, rest, op.channel_dim, reductions)
+        if end.reductions:
+            plan = op.problem(views, types, product.type, unit, end.epilogue)
+            result, rows = View(product.shape, plan.out_strides), product.size // end.channels
+            few = 0 < LEAST_ROWS * plan.row_tiles <= rows
+            if few and all(_lies_alike(*x, result) for x in end.operands):
+                return plan, end
+    last = ending(steps, locate, product, rest, op.channel_dim) if rest else None
+    return op.problem(views, types, product.type, unit, last and last.epilogue), last
+
+
+def _lies_alike(operand: Operand, source: Source, result: View) -> bool:
+    """Whether an epilogue can read an operand where it is."""
+    seen, want = _as_read(operand, source, result)
+    return source.along == NUMBER or seen.strides == want.strides
 
 
 def _factors(steps: Steps, node: Node, places: Sequence[tuple[int, View]], plan: Problem) -> dict[str, tuple[int, int]]:
@@ -99,19 +132,22 @@ def _laid(steps: Steps, operand: Operand, source: Source, result: View) -> tuple
     result's."""
     buffer, view = operand.buffer, operand.view
     assert buffer is not None
-    if source.along != NUMBER:
-        moving = [
-            d for d, extent in enumerate(view.shape) if extent > 1 and (view.strides[d] or source.along == ELEMENT)
-        ]
-        shape = tuple(view.shape[d] for d in moving)
-        seen = View(shape, tuple(view.strides[d] for d in moving), view.offset)
-        want = View(shape, (1,) if source.along == CHANNEL else tuple(result.strides[d] for d in moving))
-        if seen.strides != want.strides:
-            buffer, view = steps.buffer(Type(operand.dtype, shape)), want
-            e = Emitter(steps.locate, shape)
-            e.copy(operand.dtype, operand.buffer, seen, buffer, want)
-            steps.launch(e, (), "layout", {buffer})
+    if not _lies_alike(operand, source, result):
+        seen, view = _as_read(operand, source, result)
+        buffer = steps.buffer(Type(operand.dtype, seen.shape))
+        e = Emitter(steps.locate, seen.shape)
+        e.copy(operand.dtype, operand.buffer, seen, buffer, view)
+        steps.launch(e, (), "layout", {buffer})
     return buffer, view.offset * ITEM_BYTES[operand.dtype]
+
+
+def _as_read(operand: Operand, source: Source, result: View) -> tuple[View, View]:
+    """An operand over the dims that it moves along, as it is and as an epilogue reads it."""
+    view = operand.view
+    moving = [d for d, extent in enumerate(view.shape) if extent > 1 and (view.strides[d] or source.along == ELEMENT)]
+    shape = tuple(view.shape[d] for d in moving)
+    strides = (1,) if source.along == CHANNEL else tuple(result.strides[d] for d in moving)
+    return View(shape, tuple(view.strides[d] for d in moving), view.offset), View(shape, strides)
 
 
 def _afterwards(steps: Steps, nodes: Sequence[Node], layout: View) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..kernel import Nest, is_number
 from ..plan import HOST_WORK, ITEM_BYTES, STATUS
@@ -16,6 +16,9 @@ from ..targets.nest import NestSource, launch_parameters
 from ..view import View, contiguous, dense
 from .loops import Loops
 from .lower import UNIFORM, Emitter, Location
+
+if TYPE_CHECKING:
+    from .column_sums import Taken
 
 # An operand that jumps along the lanes is copied first if each element is read so often, in a kernel of at least so many elements.
 STRAIGHTEN_READS = 4
@@ -73,6 +76,7 @@ class Steps:
         self.bytes: list[int] = [0] * len(program.inputs)  # of each buffer; inputs first
         self.checks: list[str] = []
         self.layouts: dict[int, int] = {}  # buffers that hold an input in another layout: {buffer: input}
+        self.taken: dict[Value, Taken] = {}  # results of reductions of which there are sums already
         self.where: dict[Value, Location] = {
             v: Location(i, view) for i, (v, view) in enumerate(zip(program.inputs, views, strict=True))
         }
@@ -81,6 +85,22 @@ class Steps:
         """A new buffer for a dense value of this type."""
         self.bytes.append(type.size * ITEM_BYTES[type.dtype])
         return len(self.bytes) - 1
+
+    def knows(self, value: Value) -> bool:
+        """Whether a value lies somewhere already, or can be computed from those that do where it is read."""
+        node = value.node
+        if value in self.where or node is None or isinstance(node.op, Iota):
+            return True
+        return (value in self.uniform or isinstance(node.op, ViewOp)) and all(map(self.knows, node.reads))
+
+    def holds(self, value: Value) -> bool:
+        """Whether a known value lies in memory, or is computed from such where it is read."""
+        if not self.knows(value):
+            return False
+        if value in self.uniform:
+            return value.node is None or all(map(self.holds, value.node.inputs))
+        place = self.locate(value)
+        return place is UNIFORM or (place.buffer is not None and not place.view.edges)
 
     def locate(self, value: Value) -> Location:
         """Where a value lies; makes a copy where a view op cannot be said by strides."""

@@ -44,6 +44,8 @@ PARAMETERS = (
     *("a_offset", "a_b0", "a_b1", "a_m0", "a_m1", "a_m2", "a_k0", "a_k1", "a_k2", "a_k3"),
     *("b_offset", "b_b0", "b_b1", "b_panel", "b_k0", "b_k1", "b_k2", "b_k3"),
     *("c_offset", "c_b0", "c_b1", "c_split", "c_m0", "c_m1", "c_m2", "channel_b0", "channel_b1"),
+    # where the sums over rows go: one place for each launch tile's rows, in which a slot is all channels
+    *("sum_offset", "sum_b0", "sum_b1", "sum_block", "sum_slot"),
 )
 """The run-time numbers in the order of `params`; strides and offsets count elements, strides may be 0 or negative."""
 
@@ -51,7 +53,7 @@ PARAMETERS = (
 class ContractionKernel(NamedTuple):
     """The static part of a contraction, which makes its code; equal specifications share one compiled kernel.
 
-    Buffers: A, B, C and what the epilogue reads.
+    Buffers: A, B, C, what the epilogue reads, and where it puts sums over rows, if it takes some.
     a, b, c: storage dtypes; where a and b are PAIR, a step of k is two.
     rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop in a row.
     k_loops: 1 to 3 loops kept in registers, (k1, k2, k3), (k1, k2) or (k1), where the last one is innermost.
@@ -220,6 +222,8 @@ class _ContractionEmitter(KernelEmitter):
         self.kind = KINDS[spec.sums][1]
         epilogue = spec.epilogue
         extra, numbers = (epilogue.buffers, epilogue.numbers) if epilogue else ((), ())
+        if epilogue and epilogue.sums:
+            extra = (*extra, "sums")
         super().__init__(target, ("a", "b", "c", *extra), (*PARAMETERS, *numbers))
         capacity = MAX_BLOCK_ROWS + spec.rows
         self.a_rows, self.c_rows = (self.at.alloca(I64, capacity, name) for name in ("a_rows", "c_rows"))
@@ -238,6 +242,9 @@ class _ContractionEmitter(KernelEmitter):
         first_row = mul(block, p["rows_per_block"])
         at["channel"] = add(
             mul(b0, p["channel_b0"]), mul(b1, p["channel_b1"]), first_row if self.spec.channel_rows else 0
+        )
+        at["sums"] = add(
+            *(p["sum_offset"], mul(b0, p["sum_b0"]), mul(b1, p["sum_b1"]), mul(block, p["sum_block"])), at["channel"]
         )
         row_count = self.minimum(p["rows_per_block"], self.at.sub(p["rows"], first_row))
         self.row_table(first_row, row_count)
@@ -321,7 +328,7 @@ class _ContractionEmitter(KernelEmitter):
         k1: ir.Value,
         first: ir.Value,
     ) -> tuple[()]:
-        """All rows of the block in one panel; `at` are the offsets of A, B, C and the channels."""
+        """All rows of the block in one panel; `at` are the offsets of A, B, C, the channels and the sums over rows."""
         spec, p = self.spec, self.param
         column = self.mul(panel, spec.panel)
         masks = self.masks(self.at.sub(p["columns"], column))
@@ -337,9 +344,10 @@ class _ContractionEmitter(KernelEmitter):
         def place(row: ir.Value) -> Tile:
             channel = self.sum(at["channel"], row if spec.channel_rows else column)
             last = self.sum(at["channel"], row_count, -1)
-            return Tile(lambda i: self.sum(c_start, self.offset(self.c_rows, row, i)), channel, last, masks)
+            rows = lambda i: self.sum(c_start, self.offset(self.c_rows, row, i))  # noqa: E731
+            return Tile(rows, channel, last, masks, row, row_count)
 
-        def register_tile(row: ir.Value, _: list[ir.Value]) -> tuple[()]:
+        def register_tile(row: ir.Value, carry: list[ir.Value]) -> Sequence[ir.Value]:
             a_at = self.a_at(a, row)
             begun = self.begin(lambda: c_at(row), masks, first)
 
@@ -349,14 +357,16 @@ class _ContractionEmitter(KernelEmitter):
             # addresses are computed again, because over the k loops they would only push others out of the registers
             if self.epilogue:
                 totals = self.epilogue.while_reading(sums, begun, place(row))
-                self.epilogue.end(totals, place(row))
-                return ()
+                return self.epilogue.end(totals, place(row), carry)
             totals = sums(k1, ZERO, ZERO, begun)
             for i, (total, address) in enumerate(zip(totals, c_at(row), strict=True)):
                 self.store(Vec(self.at, total, self.kind, spec.lanes), address, spec.c, masks[i % spec.vectors])
             return ()
 
-        self.loop(i64(0), row_count, spec.rows, register_tile)
+        column_sums = self.epilogue and self.epilogue.sums
+        carry = self.loop(i64(0), row_count, spec.rows, register_tile, column_sums.begin() if column_sums else ())
+        if column_sums:
+            column_sums.store(carry, self.sum(at["sums"], column), row_count, masks)
         return ()
 
     def a_at(self, a: ir.Value, row: ir.Value) -> list[ir.Value]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from llvmlite import ir
@@ -20,6 +21,7 @@ from llvmlite import ir
 from ..kernel import Instr
 from ..vector import BITS, Vec, llvm_type, splat
 from . import arithmetic
+from .column_sums import ColumnSum, ColumnSumsEmitter
 from .flow import PTR, i64
 from .storage import COMPUTE_KIND, KINDS
 
@@ -60,17 +62,21 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Epilogue:
-    """The value `result` of `code`, stored in `dtype`; the sums of products are source 0. Compares by `identity`."""
+    """The value `result` of `code`, stored in `dtype`; the sums of products are source 0. Compares by `identity`.
+
+    sums: what else the kernel gives, sums of values over the rows (see `column_sums`).
+    """
 
     sources: tuple[Source, ...]
     code: tuple[Instr, ...]
     result: int
     dtype: str
+    sums: tuple[ColumnSum, ...] = ()
     identity: str = field(init=False)
     """Stands for all of it, also in keys of kernels. It tells 0.0 from -0.0, which are equal."""
 
     def __post_init__(self) -> None:
-        text = repr((self.sources, self.code, self.result, self.dtype))
+        text = repr((self.sources, self.code, self.result, self.dtype, self.sums))
         object.__setattr__(self, "identity", hashlib.sha256(text.encode()).hexdigest()[:32])
 
     def __str__(self) -> str:
@@ -98,6 +104,7 @@ class Epilogue:
 
     @property
     def is_costly(self) -> bool:
+        """It needs many registers, so rows come one by one."""
         return any(arithmetic.cost(instr) > COSTLY for instr in self.code)
 
     def along(self) -> tuple[int, ...]:
@@ -114,13 +121,16 @@ class Epilogue:
 
 class Tile(NamedTuple):
     """Where a register tile lies: element offsets of its rows in C, the offset of its first channel (of the first column,
-    or with `channel_rows` of the first row) and of the last one that there is, and which lanes of each vector count.
+    or with `channel_rows` of the first row) and of the last one that there is, which lanes of each vector count, its first row
+    in the launch tile, and the rows of that.
     """
 
     rows: Callable[[ir.Value | int], ir.Value]
     channel: ir.Value
     last_channel: ir.Value
     masks: Sequence[ir.Value | None]
+    row: ir.Value
+    row_count: ir.Value
 
 
 #: Adds to sums: (steps of k1, where they begin in A and in B, the sums before).
@@ -138,6 +148,7 @@ class EpilogueEmitter:
         self._ahead = [source for source in epilogue.sources if source.buffer and source.along == ELEMENT]
         if self._ahead:
             self.cut = self._cut_k()
+        self.sums = ColumnSumsEmitter(emitter, spec, epilogue.sums, self.kind) if epilogue.sums else None
         if epilogue.is_costly:
             vectors = spec.rows * spec.vectors
             self.scratch = emitter.at.alloca(llvm_type(self.kind, spec.lanes), vectors, "sums")
@@ -189,9 +200,9 @@ class EpilogueEmitter:
 
     # -- the end of a tile ---------------------------------------------------------------------------------------
 
-    def end(self, totals: Sequence[ir.Value], tile: Tile) -> None:
-        """Store what becomes of the sums `totals`."""
-        spec, width = self.spec, self.spec.vectors
+    def end(self, totals: Sequence[ir.Value], tile: Tile, carry: Sequence[ir.Value] = ()) -> list[ir.Value]:
+        """Store what becomes of the sums `totals`. carry: the sums over rows before this tile; returns those after it."""
+        spec, width, carried = self.spec, self.spec.vectors, list(carry)
         if self.epilogue.is_costly:
             self._from_stack(totals, tile)
         elif spec.channel_rows:
@@ -199,10 +210,18 @@ class EpilogueEmitter:
                 self._row(i, totals[i * width : (i + 1) * width], tile)
         else:
             rows = [tile.rows(i) for i in range(spec.rows)]
+            existing = self.sums and self.sums.rows(tile.row, tile.row_count)
             for j in range(width):
                 channel = self._channel(tile, 0, j)
-                for i, row in enumerate(rows):
-                    self._element(totals[i * width + j], channel, row, j, tile)
+                values = [self._element(totals[i * width + j], channel, row, j, tile) for i, row in enumerate(rows)]
+                if self.sums and existing:
+                    column = partial(self._column, values)
+                    carried = self.sums.add(j, column, existing, carried)
+        return carried
+
+    def _column(self, values: Sequence[Mapping[int, Vec]], number: int) -> list[Vec]:
+        """One value of each row."""
+        return [self._widened(row, number, self.spec.lanes) for row in values]
 
     def _from_stack(self, totals: Sequence[ir.Value], tile: Tile) -> None:
         emitter, spec = self.emitter, self.spec
@@ -237,7 +256,10 @@ class EpilogueEmitter:
         mask = None if spec.channel_rows else tile.masks[vector]
         return self._values(CHANNEL, self.numbers, lambda source: self._read(source, at, lanes, mask))
 
-    def _element(self, total: ir.Value, known: Mapping[int, Vec], row: ir.Value, vector: int, tile: Tile) -> None:
+    def _element(
+        self, total: ir.Value, known: Mapping[int, Vec], row: ir.Value, vector: int, tile: Tile
+    ) -> Mapping[int, Vec]:
+        """Store what becomes of one vector of sums; returns all values."""
         emitter, spec, mask = self.emitter, self.spec, tile.masks[vector]
         at = emitter.sum(row, vector * spec.lanes)
 
@@ -249,6 +271,7 @@ class EpilogueEmitter:
         values = self._values(ELEMENT, known, load)
         result = self._widened(values, self.epilogue.result, spec.lanes)
         emitter.store(result, emitter.element(emitter.buffers["c"], spec.c, at), spec.c, mask)
+        return values
 
     def _number(self, number: int) -> Vec:
         emitter, source = self.emitter, self.epilogue.sources[number]

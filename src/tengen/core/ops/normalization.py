@@ -32,7 +32,7 @@ def moments(x: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
     """
     sizes = tuple(min(s, SAMPLE) if d in axes else s for d, s in enumerate(x.shape))
     middle = mean(Slice((0,) * x.ndim, sizes, (1,) * x.ndim)(x), axes)
-    moved = x - middle
+    moved = cast(x, middle.dtype) - middle
     first, second = mean(moved, axes), mean(moved * moved, axes)
     return middle + first, MAX(second - first * first, x.builder.number(0.0))
 
@@ -136,7 +136,7 @@ class BatchNorm(Formula):
         x, weight, bias, eps, *running = inputs
         axes, shape = _batch_axes(x)
         wide = cast(x, statistics_dtype(x.dtype))
-        average, variance = moments(wide, axes)
+        average, variance = moments(x, axes)
         y = (wide - average) * (RSQRT(variance + eps) * _fitted(weight, shape)) + _fitted(bias, shape)
         made = [cast(y, x.dtype), average, variance]
         if self.track:

@@ -1,0 +1,124 @@
+"""Sums over the rows of a contraction's result, taken while a register tile of it is at hand.
+
+Each launch tile writes, for its rows, numbers for each column; another kernel adds up what the launch tiles have written
+(`schedule/column_sums.py`). Squares are taken of distances from a value of the tile itself, so that they keep their digits
+where the mean is large against the deviation (Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance",
+section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, NamedTuple
+
+from llvmlite import ir
+
+from ..vector import BITS, Vec, constant, splat
+from .flow import i64
+from .products import multiply_add
+
+if TYPE_CHECKING:
+    from .contraction import ContractionKernel, KernelEmitter
+
+I32 = ir.IntType(32)
+
+
+class ColumnSum(NamedTuple):
+    """The sum over rows of the value with the number `value` of an epilogue's code.
+
+    shifted: three sums' worth of numbers instead: a shift (the mean of the launch tile's first rows), the sum of the distances
+    from it, and the sum of their squares.
+    """
+
+    value: int
+    shifted: bool = False
+
+    @property
+    def slots(self) -> int:
+        """Numbers for each column."""
+        return 3 if self.shifted else 1
+
+
+def slots(sums: Sequence[ColumnSum]) -> int:
+    """Numbers that a launch tile writes for each column: those of all sums, and if one is shifted, how many rows there were."""
+    return sum(x.slots for x in sums) + any(x.shifted for x in sums)
+
+
+class Rows(NamedTuple):
+    """Rows of a register tile: whether they are the first ones of the launch tile, and masks: whether each of them exists."""
+
+    begin: ir.Value
+    exist: Sequence[Vec]
+
+
+class ColumnSumsEmitter:
+    """Keeps the sums of one panel, as vectors that loops carry: for each vector of columns, the slots of all sums."""
+
+    def __init__(self, emitter: KernelEmitter, spec: ContractionKernel, sums: Sequence[ColumnSum], kind: str):
+        self.emitter, self.spec, self.sums, self.kind = emitter, spec, sums, kind
+        self.slots = sum(x.slots for x in sums)
+
+    def begin(self) -> list[ir.Value]:
+        """What is carried before the first row."""
+        return [constant(0, self.kind, self.spec.lanes)] * (self.spec.vectors * self.slots)
+
+    def rows(self, row: ir.Value, row_count: ir.Value) -> Rows:
+        """What there is to say of the rows of a register tile from `row` on."""
+        at, left = self.emitter.at, self.emitter.at.sub(row_count, row)
+        kind = {32: "i32", 64: "i64"}[BITS[self.kind]]
+        count = splat(at, left if kind == "i64" else at.trunc(left, I32), kind, self.spec.lanes)
+        return Rows(at.icmp_signed("==", row, i64(0)), [count > i for i in range(self.spec.rows)])
+
+    def add(
+        self,
+        vector: int,
+        values: Callable[[int], Sequence[Vec]],
+        rows: Rows,
+        carry: Sequence[ir.Value],
+    ) -> list[ir.Value]:
+        """What is carried on with the rows of one vector of columns; values: those of a number of the code, row by row."""
+        at, result = vector * self.slots, list(carry)
+        for x in self.sums:
+            held = [Vec(self.emitter.at, value, self.kind, self.spec.lanes) for value in carry[at : at + x.slots]]
+            added = (
+                self._shifted(values(x.value), rows, held) if x.shifted else self._plain(values(x.value), rows, held)
+            )
+            result[at : at + x.slots] = [value.value for value in added]
+            at += x.slots
+        return result
+
+    def _plain(self, values: Sequence[Vec], rows: Rows, held: Sequence[Vec]) -> list[Vec]:
+        (total,) = held
+        for value, there in zip(values, rows.exist, strict=True):
+            total = total + there.where(value, 0.0)
+        return [total]
+
+    def _shifted(self, values: Sequence[Vec], rows: Rows, held: Sequence[Vec]) -> list[Vec]:
+        shift, first, second = held
+
+        def middle() -> list[ir.Value]:  # a row that is there twice does no harm
+            return [(reduce(add, values) * (1 / len(values))).value]
+
+        (chosen,) = self.emitter.choose(rows.begin, middle, lambda: [shift.value])
+        shift = shift.like(chosen)
+        for value, there in zip(values, rows.exist, strict=True):
+            distance = there.where(value - shift, 0.0)
+            first, second = first + distance, multiply_add(distance, distance, second)
+        return [shift, first, second]
+
+    def store(
+        self, carry: Sequence[ir.Value], start: ir.Value, rows: ir.Value, masks: Sequence[ir.Value | None]
+    ) -> None:
+        """Write the sums of `rows` rows; start: the offset of the panel's first column in the first slot."""
+        emitter, lanes = self.emitter, self.spec.lanes
+        dtype = {"f32": "float32", "f64": "float64"}[self.kind]
+        base, step = emitter.element(emitter.buffers["sums"], dtype, start), emitter.param["sum_slot"]
+        count = splat(emitter.at, Vec(emitter.at, rows, "i64", 1).to(self.kind).value, self.kind, lanes)
+        counted = [count.value] * any(x.shifted for x in self.sums)
+        for vector, mask in enumerate(masks):
+            at = vector * self.slots
+            for slot, value in enumerate([*carry[at : at + self.slots], *counted]):
+                place = emitter.element(base, dtype, emitter.sum(emitter.mul(step, slot), vector * lanes))
+                emitter.store(Vec(emitter.at, value, self.kind, lanes), place, dtype, mask)
