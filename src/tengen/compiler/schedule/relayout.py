@@ -105,10 +105,13 @@ def _factors(steps: Steps, node: Node, places: Sequence[tuple[int, View]], plan:
         (buffer, view), dtype = places[index], node.inputs[index].dtype
         if relayout is not None and not relayout.is_view(view.strides):
             source, title = buffer, f"{op.name}: layout of {name}"
-            kept = index == op.constant and source < len(steps.program.inputs)
-            buffer, view = _copy(steps, source, view, relayout, dtype, title, kept)
+            given, key = source < len(steps.program.inputs), (source, view, relayout, dtype)
+            kept = index == op.constant and given
+            buffer, view = steps.copies.get(key) or _copy(steps, source, view, relayout, dtype, title, kept)
             if kept:
                 steps.layouts[buffer] = source
+            if given:  # a gradient by weight reads it in the layout that the convolution did
+                steps.copies[key] = buffer, view
         found[name] = (buffer, view.offset * ITEM_BYTES[dtype])
     if plan.prepared:
         _prepare(steps, op, found, *plan.prepared)

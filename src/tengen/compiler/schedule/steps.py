@@ -76,6 +76,7 @@ class Steps:
         self.bytes: list[int] = [0] * len(program.inputs)  # of each buffer; inputs first
         self.checks: list[str] = []
         self.layouts: dict[int, int] = {}  # buffers that hold an input in another layout: {buffer: input}
+        self.copies: dict[Any, tuple[int, View]] = {}  # inputs in other layouts: where, by which input and how
         self.taken: dict[Value, Taken] = {}  # results of reductions of which there are sums already
         self.where: dict[Value, Location] = {
             v: Location(i, view) for i, (v, view) in enumerate(zip(program.inputs, views, strict=True))
