@@ -10,6 +10,7 @@ from nest_harness import Code, Memory, Problem, array, bits_of, check, copies, n
 
 from tengen.base import config
 from tengen.compiler.kernel import Access, Instr, Nest, verify
+from tengen.compiler.schedule.refine import rows
 from tengen.compiler.targets.host import Target, available, host_target
 from tengen.compiler.targets.nest import NestSource, tiling
 
@@ -472,6 +473,8 @@ def test_only_short_rows_of_little_work_run_side_by_side() -> None:
         1,
     ]
     assert [softmax(*shape).nest.rows for shape in ((8, 512), (8, 1024), (8, 1025))] == [2, 2, 1]
+    nest = normalised((8, 64)).nest
+    assert [rows(nest, (count, 64)) for count in (1 << 14, (1 << 14) + 1)] == [4, 1]  # the last ones come from memory
     c = Code()
     c.store(c.reduce("sum", c.load(0)), 1)
     one_pass = Problem((8, 64), 1, 1, [array("float32", floats(8, 64)), array("float32", floats(8), (1, 0))], c)

@@ -18,6 +18,7 @@ SQUARE_COST = 8  # most instructions of a body that is written out for every vec
 ROWS = ((12, 4), (40, 2))  # (most instructions of the body, rows side by side)
 ROOM = 2048  # most elements of all of them: what several passes read must stay in the nearest cache
 INTERLEAVED_COST = 100  # most instructions of a body at all places of an interleaved dim
+NEAR = 1 << 20  # most elements of all rows: what is larger comes from memory, which is fastest with one stream at a time
 
 
 def crosses(nest: Nest) -> bool:
@@ -28,7 +29,7 @@ def crosses(nest: Nest) -> bool:
 
 def rows(nest: Nest, extents: Sequence[int]) -> int:
     """Short rows run side by side: each of its own would wait, between passes, for a sum across the lanes and what follows from it."""
-    if why_not_rows(nest) or len(passes(nest)) < 2:
+    if why_not_rows(nest) or len(passes(nest)) < 2 or prod(extents) > NEAR:
         return 1
     cost = _cost(nest, range(len(nest.code)))
     most = min(extents[nest.kept - 1], ROOM // max(prod(extents[nest.kept :]), 1))
