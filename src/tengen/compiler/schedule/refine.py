@@ -18,7 +18,7 @@ SQUARE_COST = 8  # most instructions of a body that is written out for every vec
 ROWS = ((12, 4), (40, 2))  # (most instructions of the body, rows side by side)
 ROOM = 2048  # most elements of all of them: what several passes read must stay in the nearest cache
 INTERLEAVED_COST = 100  # most instructions of a body at all places of an interleaved dim
-NEAR = 1 << 20  # most elements of all rows: what is larger comes from memory, which is fastest with one stream at a time
+NEAR = 1 << 20  # most elements of all rows: more come from memory, which likes one stream at a time
 
 
 def crosses(nest: Nest) -> bool:
