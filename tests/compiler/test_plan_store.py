@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from plans import run_plan
 
-import tengen.compiler
 from tengen.base import config
 from tengen.compiler import cache, obtain_plan, plan_store
 from tengen.compiler.program import Builder, Elementwise, Program, Type
@@ -43,8 +42,8 @@ def name(program: Program, lies: list[View] | None = None) -> str | None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder; every Plan is worth keeping."""
-    monkeypatch.setattr(tengen.compiler, "WORTH_KEEPING", 0.0)
+    """An empty cache folder, into which Plans go at once."""
+    monkeypatch.setattr(plan_store, "SLOW", 0.0)
     monkeypatch.setattr(cache, "_addresses", {})
     with config.override(cache_dir=str(tmp_path / "kernels")):
         yield tmp_path / "kernels"
@@ -176,13 +175,20 @@ def test_a_program_with_code_from_elsewhere_is_not_kept(folder: Path, op: object
     np.testing.assert_array_equal(run_plan(obtain_plan(program, views(program), "test"), [x])[0], want)
 
 
-def test_what_is_planned_fast_is_not_kept(
-    folder: Path, planned: list[Program], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tengen.compiler, "WORTH_KEEPING", 1e9)
+def test_what_is_planned_fast_waits(folder: Path, planned: list[Program], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_store, "SLOW", 1e9)
+    monkeypatch.setattr(plan_store, "MOST_WAITING", 1)
+    monkeypatch.setattr(plan_store, "_waiting", {})
+    other = two_steps(x=Type("float32", (7, 4)))
+    for _ in range(2):
+        obtained(two_steps())
+        obtained(other)
+    assert len(planned) == 4
+    plan_store.write_waiting()
     obtained(two_steps())
-    obtained(two_steps())
-    assert len(planned) == 2
+    assert len(planned) == 4
+    obtained(other)  # one too many to wait
+    assert len(planned) == 5
 
 
 def test_a_dump_is_of_what_is_planned(folder: Path, planned: list[Program], tmp_path: Path) -> None:
@@ -194,8 +200,6 @@ def test_a_dump_is_of_what_is_planned(folder: Path, planned: list[Program], tmp_
 
 STEP = """
 import sys
-import tengen.compiler
-tengen.compiler.WORTH_KEEPING = 0
 import numpy as np, tengen.functional as F
 from tengen import Tensor, jit
 function = jit.trace(lambda x: F.softmax(F.matmul(x, x) * 3), without_host=True)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .passes.recompute import Fitted
     from .targets.host import Target
 
-WORTH_KEEPING = 0.002  # seconds: a Plan that is made faster, such as that of one op on another shape, gets no file
-
 
 def compile_program(
     program: Program, views: Sequence[View] | None = None, target: Target | None = None, title: str = "program"
@@ -56,8 +54,8 @@ def obtain_plan(program: Program, views: Sequence[View], title: str) -> Plan:
         return known
     start = perf_counter()
     plan = compile_program(program, views, machine, title)
-    if entry and perf_counter() - start > WORTH_KEEPING:
-        backend.plan_store.keep(entry, plan)
+    if entry:
+        backend.plan_store.keep(entry, plan, perf_counter() - start)
     return plan
 
 

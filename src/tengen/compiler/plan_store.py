@@ -6,6 +6,7 @@ entries, so a kernel that many Plans use is there once.
 
 from __future__ import annotations
 
+import atexit
 import marshal
 import os
 import sys
@@ -25,6 +26,12 @@ PACKAGE = __name__.partition(".")[0]
 FOLDER = os.path.dirname(os.path.dirname(__file__))
 PLAIN = (int, float, bool, str, type(None))
 
+SLOW = 0.02
+"""Seconds: a Plan that takes longer is written at once. A file takes a good part of the time that it takes to plan one op."""
+MOST_WAITING = 512
+"""A process that meets ever new shapes keeps the Plans of the first ones only."""
+
+_waiting: dict[str, Plan] = {}
 _words: WeakKeyDictionary[Op, str] = WeakKeyDictionary()
 
 
@@ -90,8 +97,23 @@ def find(entry: str) -> Plan | None:
     return Plan(steps=launches, outputs=placed, stages=tuple(watch.stages), **rest)
 
 
-def keep(entry: str, plan: Plan) -> None:
-    """Put a Plan on the disk."""
+def keep(entry: str, plan: Plan, seconds: float) -> None:
+    """Put a Plan, which took so long to make, on the disk, now or when the process ends."""
+    if seconds >= SLOW:
+        _write(entry, plan)
+    elif len(_waiting) < MOST_WAITING:
+        if not _waiting:
+            atexit.register(write_waiting)
+        _waiting[entry] = plan
+
+
+def write_waiting() -> None:
+    """Put on the disk what waits for it."""
+    while _waiting:
+        _write(*_waiting.popitem())
+
+
+def _write(entry: str, plan: Plan) -> None:
     launches = [step for step in plan.steps if isinstance(step, Launch)]
     kernels = list(dict.fromkeys(step.address for step in launches))
     places = {address: i for i, address in enumerate(kernels)}
