@@ -9,7 +9,7 @@ Here are the parts that all problems share; `matmul.py` and `convolution.py` say
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -165,6 +165,10 @@ class Launch(NamedTuple):
     epilogue: Epilogue | None = None
     numbers_after: int = 0
     row_tiles: int = 0
+
+    def moved(self, by: Mapping[str, int]) -> Launch:
+        """The same so many bytes further on in some buffers."""
+        return self._replace(buffers=tuple([Buffer(x.name, x.offset + by.get(x.name, 0)) for x in self.buffers]))
 
 
 class Contraction(NamedTuple):

@@ -46,14 +46,11 @@ class Element(NamedTuple):
 
     @property
     def access(self) -> Access:
-        last = len(self.strides) - 1
-        steps = tuple("0" if s == 0 else "1" if s == 1 and d == last else "n" for d, s in enumerate(self.strides))
-        return Access(self.dtype, steps, tuple(Bound(limit.dims) for limit in self.limits))
+        return _access(self.dtype, self.strides, tuple([limit.dims for limit in self.limits]))
 
     @property
     def numbers(self) -> AccessNumbers:
-        moving = tuple(s for s, step in zip(self.strides, self.access.steps, strict=True) if step == "n")
-        return AccessNumbers(moving, tuple((x.offset, x.limit, *x.coefficients) for x in self.limits))
+        return AccessNumbers(_moving(self.strides), tuple([(x.offset, x.limit, *x.coefficients) for x in self.limits]))
 
     @property
     def place(self) -> Buffer:
@@ -61,6 +58,20 @@ class Element(NamedTuple):
 
 
 Grid = Sequence[Sequence[Element]]
+
+
+@lru_cache(4096)
+def _moving(strides: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides that are numbers of a launch."""
+    *outer, last = strides
+    return (*[stride for stride in outer if stride], *[last] * (last not in (0, 1)))
+
+
+@lru_cache(4096)  # all elements of a grid have the same strides
+def _access(dtype: str, strides: tuple[int, ...], limits: tuple[tuple[int, ...], ...]) -> Access:
+    steps = tuple("0" if stride == 0 else "n" for stride in strides[:-1])
+    last = str(strides[-1]) if strides[-1] in (0, 1) else "n"
+    return Access(dtype, (*steps, last), tuple(Bound(dims) for dims in limits))
 
 
 def turn(

@@ -15,10 +15,14 @@ Tiles are taken in chunks, so that their elements before and after the products 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
+from ..targets.epilogue import ELEMENT, Epilogue
+from ..targets.storage import KINDS
+from ..vector import BITS
 from .contraction import FLOAT32, Buffer, Contraction, Launch, Loop, Nest, Relayout, Storage, Unit, contiguous, plan
 from .register_tile import RegisterTile, choose
 from .tile_maps import Element, Grid, Limit, Matrix, turn
@@ -88,6 +92,8 @@ TRANSFORMS = {
 
 GATHER, SPREAD = 16, 8
 """Multiply-adds that take as long as an element of a tile of the input, or of the result, takes beside the products."""
+START = 1_200_000
+"""The same for the three launches of a chunk, some ten microseconds."""
 OF_WINDOW = {"oc": 15, "ic": 40, None: 20}
 """The same for an element of the turned window: forward, where as a rule it waits beside the weight; by data, where it is
 transposed before; by weight."""
@@ -98,7 +104,7 @@ def cost(t: Transform, n: int, size: tuple[int, int], ic: int, oc: int, lanes: i
     tiles = n * -(-size[0] // t.m) * -(-size[1] // t.m)
     ic, oc = (-(-channels // lanes) * lanes for channels in (ic, oc))
     moved = {"oc": GATHER * ic + SPREAD * oc, "ic": GATHER * oc + SPREAD * ic, None: GATHER * (ic + oc)}[columns]
-    return t.points * (tiles * (ic * oc + moved) + OF_WINDOW[columns] * ic * oc)
+    return START + t.points * (tiles * (ic * oc + moved) + OF_WINDOW[columns] * ic * oc)
 
 
 class Image(NamedTuple):
@@ -109,6 +115,11 @@ class Image(NamedTuple):
     h: int
     w: int
     channels: int
+
+    @property
+    def size(self) -> int:
+        """Elements of one of them."""
+        return self.h * self.w * self.channels
 
 
 class Window(NamedTuple):
@@ -166,14 +177,15 @@ def slide(
     most = max(part.tiles for part in parts)
     tile = choose(most, result.channels, unit.lanes_of("float32"), unit.registers)
     products = t.points * most * source.channels  # where they begin in the workspace
-    launches: list[Launch] = []
-    for part in parts:
+
+    def launches(part: _Chunk, _: bool) -> list[Launch]:
         before, after = _points(part, t, source.channels, 0), _points(part, t, result.channels, products)
-        launches += [
+        return [
             turn(t.input, _tiles(source, part, t.m, t.side, padding), before, (*part.extents, source.channels)),
             _multiply(part, t, source.channels, result.channels, tile, products),
             turn(t.output, after, _tiles(result, part, t.m, t.m), (*part.extents, result.channels), storage.epilogue),
         ]
+
     found = window(tile.panel)
     n, h, w, c = contiguous(result[1:])
     return Contraction(
@@ -181,7 +193,7 @@ def slide(
         found.layout,
         (n, c, h, w),
         prod(result[1:]),
-        tuple(launches),
+        tuple(_all_chunks(parts, launches, {"a": ITEM * source.size, **_of_result(result, storage.epilogue)})),
         ITEM * t.points * most * (source.channels + result.channels),
         _turn_window(found, t, source.channels, result.channels, tile.panel),
     )
@@ -205,21 +217,23 @@ def by_weight(
     padded = -(-dy.channels // dy_block) * dy_block
     of_x, of_dy = t.points * most * x.channels, t.points * most * padded
     spread = tuple(zip(*t.output, strict=True))
-    launches: list[Launch] = []
-    for part in parts:
+
+    def launches(part: _Chunk, adds: bool) -> list[Launch]:
         x_tiles, x_points, x_extents = _blocks(_tiles(x, part, t.m, t.side, padding), part, t, x.channels, x_block, 0)
         dy_tiles, dy_points, dy_extents = _blocks(_tiles(dy, part, t.m, t.m), part, t, dy.channels, dy_block, of_x)
-        launches += [
+        return [
             turn(t.input, x_tiles, x_points, x_extents),
             turn(spread, dy_tiles, dy_points, dy_extents)._replace(joined=True),
-            _multiply_tiles(part, t, (x.channels, x_block), dy.channels, tile, of_x, of_x + of_dy),
+            _multiply_tiles(part, t, (x.channels, x_block), dy.channels, tile, (of_x, of_x + of_dy), adds),
         ]
+
     size = x.channels * dy.channels
     total, dw = _matrices(t.side, "workspace", of_x + of_dy, size), _matrices(3, "out", 0, size)
-    launches.append(turn(tuple(zip(*t.window, strict=True)), total, dw, (size,), storage.epilogue))
+    last = turn(tuple(zip(*t.window, strict=True)), total, dw, (size,), storage.epilogue)
+    found = *_all_chunks(parts, launches, {"a": ITEM * x.size, "b": ITEM * dy.size}, added=True), last
     workspace = ITEM * (of_x + of_dy + t.points * size)
     row, column, channel, one = contiguous((3, 3, x.channels, dy.channels))
-    return Contraction(x_layout, dy_layout, (one, channel, row, column), 9 * size, tuple(launches), workspace)
+    return Contraction(x_layout, dy_layout, (one, channel, row, column), 9 * size, found, workspace)
 
 
 # -- chunks ------------------------------------------------------------------------------------------------------------
@@ -230,6 +244,8 @@ def _chunks(result: Image, t: Transform, channels: tuple[int, int], most: int | 
     rows, columns = -(-result.h // t.m), -(-result.w // t.m)
     of_tile, window = t.points * ITEM * sum(channels), t.points * ITEM * prod(channels)
     size = min(CHUNK_BYTES, max(LEAST_CHUNK, window, result.n * rows * columns * of_tile // CHUNKS))
+    if size < rows * columns * of_tile <= CHUNK_BYTES:
+        size = rows * columns * of_tile  # whole images, whose launches are alike
     fit = max(1, size // of_tile)
     fit = min(fit, most or fit)
     if rows * columns <= fit:
@@ -243,6 +259,32 @@ def _shares(total: int, most: int) -> Iterator[tuple[int, int]]:
     count = -(-total // -(-total // most))
     for start in range(0, total, count):
         yield start, min(count, total - start)
+
+
+def _all_chunks(
+    parts: Sequence[_Chunk], make: Callable[[_Chunk, bool], list[Launch]], steps: Mapping[str, int], added: bool = False
+) -> Iterator[Launch]:
+    """The launches of all chunks; those of chunks that begin with another image are the same, further on.
+
+    make: gives those of a chunk, which adds to what is there or not. steps: bytes from one image to the next, of each buffer of images.
+    added: all but the first one add.
+    """
+    made: dict[tuple[_Chunk, bool], list[Launch]] = {}
+    for number, part in enumerate(parts):
+        key = part._replace(image=0), added and number > 0
+        if key not in made:
+            made[key] = make(*key)
+        for launch in made[key]:
+            yield launch.moved({name: part.image * step for name, step in steps.items()}) if part.image else launch
+
+
+def _of_result(result: Image, epilogue: Epilogue | None) -> dict[str, int]:
+    """Bytes from one image to the next, of the result and of what an epilogue reads of its size."""
+    if epilogue is None:
+        return {"out": ITEM * result.size}
+    alike = {x.buffer: x.dtype for x in epilogue.sources if x.buffer and x.along == ELEMENT}
+    sizes = {"out": epilogue.dtype, **alike}
+    return {name: result.size * BITS[KINDS[dtype][0]] // 8 for name, dtype in sizes.items()}
 
 
 # -- launches ----------------------------------------------------------------------------------------------------------
@@ -263,9 +305,11 @@ def _multiply(part: _Chunk, t: Transform, c_in: int, c_out: int, tile: RegisterT
 
 
 def _multiply_tiles(
-    part: _Chunk, t: Transform, x: tuple[int, int], columns: int, tile: RegisterTile, of_dy: int, total: int
+    part: _Chunk, t: Transform, x: tuple[int, int], columns: int, tile: RegisterTile, at: tuple[int, int], adds: bool
 ) -> Launch:
-    """For each point (tiles, x).T @ (tiles, dy), added up over chunks, all in the workspace. x: its channels and a block of them."""
+    """For each point (tiles, x).T @ (tiles, dy), all in the workspace, dy and the result `at` these elements. x: its channels and a block of
+    them. adds: to what chunks before have written.
+    """
     (rows, block), tiles = x, part.tiles
     panel = tiles * tile.panel
     nest = Nest(
@@ -274,10 +318,9 @@ def _multiply_tiles(
         columns=columns,
         k=(Loop(tiles, block, tile.panel),),
         b_panel=panel,
-        offsets=(0, of_dy, total),
+        offsets=(0, *at),
     )
-    first = part.image == part.row == 0
-    return _launch(nest, tile, Storage(accumulate=not first), "workspace")
+    return _launch(nest, tile, Storage(accumulate=adds), "workspace")
 
 
 def _launch(nest: Nest, tile: RegisterTile, storage: Storage, b: str) -> Launch:
@@ -285,6 +328,7 @@ def _launch(nest: Nest, tile: RegisterTile, storage: Storage, b: str) -> Launch:
     return launch._replace(buffers=(Buffer("workspace"), Buffer(b), Buffer("workspace")))
 
 
+@lru_cache(1024)  # whatever the size of the image
 def _turn_window(w: Window, t: Transform, c_in: int, c_out: int, panel: int) -> tuple[Launch, int]:
     """The window, turned, to [point, panel, k, column of the panel], and the bytes of that."""
     panels, (down, right) = -(-c_out // panel), w.taps

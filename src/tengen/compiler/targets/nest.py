@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 
 from ..kernel import AccessNumbers, Nest, pack, verify
@@ -76,9 +76,14 @@ class Tiling:
         return -(-self.items // self.items_per_tile)
 
 
+@lru_cache(1024)  # a new shape often gives the same nest
+def _structure(nest: Nest) -> Structure:
+    return Structure(nest)
+
+
 def tiling(nest: Nest, extents: Sequence[int]) -> Tiling:
     """The split of a Nest over these extents."""
-    structure = Structure(nest)
+    structure = _structure(nest)
     tile = max(LEAST_TILE, TILE // (1 + structure.cost // 8))
     inside = prod(extents[structure.parallel :]) if not structure.chunked else prod(extents[nest.kept :])
     counts = {d: extents[d] for d in structure.item_dims if d != nest.lane}
