@@ -11,13 +11,14 @@ from plans import run_plan
 
 from tengen.base import config
 from tengen.compiler import compile_program
-from tengen.compiler.program import Type, build
+from tengen.compiler.program import Builder, Type, build
 from tengen.compiler.schedule import winograd
 from tengen.compiler.schedule.contraction import Storage
 from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.targets.nest import NestSource
 from tengen.compiler.view import View
 from tengen.core.ops.conv import Convolution, ConvolutionBackwardData, ConvolutionBackwardFilter
+from tengen.core.ops.elemwise import Elemwise
 
 TARGETS = host_targets()
 EVERY_TARGET = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
@@ -80,6 +81,21 @@ def test_all_forms(always, target, m, shape):
         np.testing.assert_array_equal(got, run(problem, target, a, b, want.shape, backwards=True))
 
 
+@EVERY_TARGET
+def test_a_gradient_by_weight_over_long_rows(always, target):
+    """A row has more tiles than one block of k. Sums over tiles have some twice the rounding error of those over pixels."""
+    s = ConvShape(2, 32, 3, 1050, 32, 3, 3, padding=(1, 1))
+    x, dy = floats(2, 32, 3, 1050), floats(2, 32, 3, 1050)
+    _, _, dw = reference(x, np.zeros((32, 32, 3, 3), np.float32), dy, s)
+    error = []
+    for m in (2, 0):
+        problem = conv_by_weight(s, unit(target, m))
+        assert is_tiled(problem) == (m > 0)
+        error.append(np.sqrt(np.mean((run(problem, target, x, dy, dw.shape) - dw) ** 2) / np.mean(dw**2)))
+    assert any(launch.kernel.blocked for launch in conv_by_weight(s, unit(target)).launches if launch.work > 1e7)
+    assert error[0] < 3 * error[1] < 1e-5, error
+
+
 @pytest.mark.skipif(os.name != "posix", reason="protects a page with mprotect")
 @EVERY_TARGET
 @pytest.mark.parametrize("form", ["forward", "by data", "by weight"])
@@ -119,6 +135,42 @@ def test_an_epilogue_is_done_by_the_last_map(always, target):
     want = y + bias[:, None, None]
     got = run(problem, target, x, w, y.shape, bias=bias, at_end_of_page=True)
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * np.abs(want).max())
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("sizes", [(3, 64, 8, 8, 48), (2, 64, 13, 9, 40)])
+def test_an_epilogue_reads_what_lies_like_the_result(always, target, sizes):
+    """Values of the result's size, along the channels, and numbers, in chunks of one and of a part of an image."""
+    n, ic, h, w, oc = sizes
+    s = ConvShape(n, ic, h, w, oc, 3, 3, padding=(1, 1))
+    x, weight, bias = last(n, ic, h, w), floats(oc, ic, 3, 3), floats(1, oc, 1, 1)
+    residual, dy, old = last(n, oc, h, w), last(n, oc, h, w), floats(oc, ic, 3, 3)
+    y, _, dw = reference(x, weight, dy, s)
+    geometry = (s.stride, s.padding, s.dilation, s.groups)
+
+    def block(builder, x, weight, bias, residual):
+        return Elemwise("RELU")(Convolution(*geometry)(x, weight) * builder.number(0.25) + bias + residual)
+
+    def step(builder, x, dy, old):
+        return old - ConvolutionBackwardFilter(*geometry, (3, 3))(x, dy) * builder.number(0.5)
+
+    for function, arrays, want in (
+        (block, (x, weight, bias, residual), np.maximum(0.25 * y + bias + residual, 0)),
+        (step, (x, dy, old), old - 0.5 * dw),
+    ):
+        builder = Builder()
+        values = [builder.input(Type("float32", a.shape)) for a in arrays]
+        program = builder.finish([function(builder, *values)])
+        plan = compile_program(program, [View(a.shape, elements(a)) for a in arrays], target)
+        names = [step.name for step in plan.steps]
+        assert len(set(names) - {"layout"} - {name for name in names if ":" in name}) == 1, names  # all by its last map
+        (got,) = run_plan(plan, arrays)
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * np.abs(want).max())
+
+
+def last(n, c, h, w):
+    """Channels-last in memory."""
+    return floats(n, h, w, c).transpose(0, 3, 1, 2)
 
 
 def test_chunks_cover_all_tiles_once():

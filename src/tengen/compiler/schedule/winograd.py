@@ -5,7 +5,7 @@ needs (m + 2)² elements of each channel of the input; turned by a fixed matrix 
 one, in products of single elements. So a sum over channels is (m + 2)² products of matrices, (tiles x channels) @
 (channels x channels), which are a batch of the contraction template, where the direct way takes 9 m². The rest are maps:
 of the input and of the window before, of the products after. With m = 2 they only add and halve, and results are about as
-exact as those of the direct way; m = 4 is for those who ask for it.
+exact as those of the direct way (by weight with up to twice the rounding error); m = 4 is for those who ask for it.
 
 The gradient by data is such a convolution too, of dy with the window turned round. The gradient by weight is the same
 backwards: x and dy are turned before, the products sum over tiles, and their result is turned after.
@@ -36,8 +36,9 @@ LEAST_CHUNK = 1 << 19
 CHUNKS = 4
 """Chunks wanted, to save memory, unless the turned window, which all of them read, is larger."""
 BLOCKS = 64, 48, 32
+"""Channels of x side by side, in the gradient by weight: the first of these that divides all."""
 CHUNK_TILES = 512
-"""Tiles in one chunk of a gradient by weight, at most: more steps of k would be cut into blocks."""
+"""Tiles in one chunk of a gradient by weight, at most, if a row of them is not more: longer sums would be cut into blocks."""
 
 
 class Transform(NamedTuple):
@@ -88,7 +89,6 @@ TRANSFORMS = {
     ),
 }
 """By m; section 4.1 and 4.3 of the paper."""
-
 
 GATHER, SPREAD = 16, 8
 """Multiply-adds that take as long as an element of a tile of the input, or of the result, takes beside the products."""
@@ -324,7 +324,7 @@ def _multiply_tiles(
 
 
 def _launch(nest: Nest, tile: RegisterTile, storage: Storage, b: str) -> Launch:
-    (launch,), _ = plan([nest], tile, storage, True, 0)  # no result beside the workspace, for k is not cut
+    (launch,), _ = plan([nest], tile, storage, True, 0)  # one launch: the points are enough launch tiles not to split k
     return launch._replace(buffers=(Buffer("workspace"), Buffer(b), Buffer("workspace")))
 
 
