@@ -23,8 +23,11 @@ from tengen.core.ops.elemwise import Elemwise
 TARGETS = host_targets()
 EVERY_TARGET = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 WIDEST = TARGETS[0]
-ERROR = {2: 1e-6, 4: 1e-5}
-"""Of the largest result."""
+RMS = {2: 6e-7, 4: 4e-6}
+"""Root mean square of the error, of that of the result: some twice the most that 40 draws had."""
+
+LARGEST = {2: 1e-6, 4: 2e-5}
+"""The error of any one element, of the largest result. Among thousands of elements one comes to 1e-5 in some draws, for tiles of 4."""
 
 SHAPES = [
     ConvShape(2, 32, 8, 8, 32, 3, 3, padding=(1, 1)),
@@ -77,7 +80,8 @@ def test_all_forms(always, target, m, shape):
     ):
         assert is_tiled(problem)
         got = run(problem, target, a, b, want.shape)
-        np.testing.assert_allclose(got, want, rtol=0, atol=ERROR[m] * np.abs(want).max())
+        assert np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)) < RMS[m]
+        np.testing.assert_allclose(got, want, rtol=0, atol=LARGEST[m] * np.abs(want).max())
         np.testing.assert_array_equal(got, run(problem, target, a, b, want.shape, backwards=True))
 
 
