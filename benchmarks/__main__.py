@@ -25,6 +25,7 @@ from .cases import Case, all_cases
 # name: module of ours, what it needs
 FRAMEWORKS = {
     "tengen": ("ops_tengen", ("tengen",)),
+    "all memory": ("ops_unlimited", ("tengen",)),
     "PyTorch": ("ops_torch", ("torch",)),
     "JAX": ("ops_jax", ("jax",)),
     "ONNX Runtime": ("ops_onnx", ("onnxruntime", "onnx", "torch")),
@@ -40,7 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="print the names of the cases and end")
     parser.add_argument("--sample", action="store_true", help="only a few cases of each group")
     parser.add_argument("--only-tengen", action="store_true", help="no peers")
-    parser.add_argument("--rounds", type=int, help="turns that each framework has (15; quick: 5)")
+    parser.add_argument("--rounds", type=int, help="turns that each framework has, at least (15; quick: 5)")
     parser.add_argument("--seconds", type=float, help="of a turn (0.05; quick: 0.01)")
     parser.add_argument("--quick", action="store_true", help="few and short turns, and without torch.compile")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
@@ -73,7 +74,7 @@ def load(options: argparse.Namespace) -> dict[str, ModuleType]:
 def run(case: Case, frameworks: dict[str, ModuleType], settings: measure.Options) -> dict[str, Any]:
     """The row of a case."""
     if case.name.startswith("startup/"):
-        times = startup.measure(case, list(frameworks), max(3, settings.rounds // 3))
+        times = startup.measure(case, list(frameworks), settings.rounds)
         return measure.row(case.name, times, dict.fromkeys(times, "")) | {"settings": {}}
     return measure.measure(case, {name: module.trials for name, module in frameworks.items()}, settings)
 

@@ -40,6 +40,8 @@ class Trial:
 
 
 SETTLE = 0.02  # seconds until the threads of the framework before have stopped waiting in busy loops
+STEADY = 0.1  # quartiles of a ratio are at most so far apart, of the median, or the frameworks have more turns
+MORE = 4  # times the turns asked for, at most
 
 Trials = Callable[[Case, Data], Iterable[Trial]]
 
@@ -135,11 +137,17 @@ def calls_in(run: Callable[[], object], seconds: float) -> int:
     return max(1, round(count * seconds / taken))
 
 
-def in_turn(runs: dict[str, Callable[[], object]], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Times of a call of each of `runs`, which take turns of about `seconds`: A B A B …"""
+def in_turn(runs: dict[str, Callable[[], object]], rounds: int, most: int, seconds: float) -> dict[str, list[float]]:
+    """Times of a call of each of `runs`, which take turns of about `seconds`: A B A B …
+
+    There are `rounds` turns each, and up to `most` while the first one's ratio to another is not steady. What decides is
+    how far the turns are apart, never which of them is faster.
+    """
     counts = {name: calls_in(run, seconds) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
+    for number in range(most):
+        if number >= rounds and all(map(_is_steady, ratios(times).values())):
+            break
         for name, run in runs.items():
             time.sleep(SETTLE)
             run()
@@ -147,9 +155,20 @@ def in_turn(runs: dict[str, Callable[[], object]], rounds: int, seconds: float) 
     return times
 
 
+def ratios(times: dict[str, list[float]]) -> dict[str, list[float]]:
+    """The first framework's times over those of each other one, turn by turn."""
+    first, *peers = times
+    return {peer: [a / b for a, b in zip(times[first], times[peer], strict=True)] for peer in peers}
+
+
+def _is_steady(values: Sequence[float]) -> bool:
+    spread = _spread(values)
+    return spread["upper_quartile"] - spread["lower_quartile"] <= STEADY * spread["median"]
+
+
 @dataclass(frozen=True)
 class Options:
-    """rounds: turns that each framework has. seconds: of a turn."""
+    """rounds: turns that each framework has, at least. seconds: of a turn."""
 
     rounds: int
     seconds: float
@@ -170,12 +189,13 @@ def measure(case: Case, frameworks: dict[str, Trials], options: Options) -> dict
             errors[f"{peer} {other.setting}"] = check(case, f"{peer}, {other.setting}", other.results(), found)
             trials.append(other)
         if trials:
-            quick = in_turn({t.setting: t.run for t in trials}, 3, options.seconds / 2) if len(trials) > 1 else {}
+            quick = in_turn({t.setting: t.run for t in trials}, 3, 3, options.seconds / 2) if len(trials) > 1 else {}
             settings[peer] = {t.setting: min(quick[t.setting]) if quick else None for t in trials}
             chosen[peer] = min(trials, key=lambda t: min(quick[t.setting])) if quick else trials[0]
         del trials
         gc.collect()
-    times = in_turn({name: t.run for name, t in chosen.items()}, options.rounds, options.seconds)
+    runs = {name: t.run for name, t in chosen.items()}
+    times = in_turn(runs, options.rounds, MORE * options.rounds, options.seconds)
     used = {name: t.setting for name, t in chosen.items()}
     return row(case.name, times, used) | {
         "flops": case.flops,
@@ -186,18 +206,14 @@ def measure(case: Case, frameworks: dict[str, Trials], options: Options) -> dict
 
 
 def row(name: str, times: dict[str, list[float]], used: dict[str, str]) -> dict[str, Any]:
-    """Statistics of the times: medians, quartiles, and the first framework's times over those of each other one, turn by
-    turn.
-    """
-    first, *peers = times
-    ratios = {peer: [a / b for a, b in zip(times[first], times[peer], strict=True)] for peer in peers}
+    """Statistics of the times, and of the ratios: medians and quartiles."""
     return {
         "name": name,
         "frameworks": {
             framework: {"setting": used[framework], **_spread(taken), "times": taken}
             for framework, taken in times.items()
         },
-        "ratios": {peer: _spread(values) for peer, values in ratios.items()},
+        "ratios": {peer: _spread(values) for peer, values in ratios(times).items()},
     }
 
 

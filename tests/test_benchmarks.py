@@ -25,7 +25,7 @@ def test_cases_have_names_of_their_own_and_every_requirement_has_cases(benchmark
     assert len(set(names)) == len(names) > 400
     spread = {"fastest": 1.0, "median": 1.0, "share_of_limit": 1.0}
     frameworks = {"tengen": spread, "NumPy": spread}
-    ratios = {"PyTorch": spread, "ONNX Runtime": spread}
+    ratios = {"PyTorch": spread, "ONNX Runtime": spread, "all memory": spread}
     rows = [{"name": name, "frameworks": frameworks, "ratios": ratios, "settings": {}} for name in names]
     for requirement in benchmark("requirements").REQUIREMENTS:
         assert requirement.reading(rows) is not None, requirement.title
@@ -40,6 +40,17 @@ def test_agreement_can_fail(benchmark):
     for wrong in ([one_wrong], [np.full_like(right, np.nan)], [right[:-1]], [right, right]):
         with pytest.raises(measure.Disagreement):
             measure.check(case, "peer", wrong, [right])
+
+
+@pytest.mark.parametrize("times, turns", [([1.0] * 99, 5), ([1.0, 2.0] * 50, 20), ([1.0, 2.0, 1.0] + [1.5] * 97, 8)])
+def test_turns_go_on_until_ratios_are_steady(benchmark, monkeypatch, times, turns):
+    measure = benchmark("measure")
+    readings = {"tengen": iter(times), "PyTorch": iter([1.0] * 99)}
+    monkeypatch.setattr(measure, "SETTLE", 0)
+    monkeypatch.setattr(measure, "calls_in", lambda run, seconds: 1)
+    monkeypatch.setattr(measure, "seconds_of", lambda run, count: next(readings[run()]))
+    found = measure.in_turn({name: lambda name=name: name for name in readings}, 5, 20, 0.01)
+    assert [len(taken) for taken in found.values()] == [turns, turns]
 
 
 def test_a_run_writes_its_report(tmp_path):
