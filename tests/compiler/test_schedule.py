@@ -14,7 +14,7 @@ from tengen.compiler.schedule.partition import Partition
 from tengen.compiler.targets.host import host_target
 from tengen.compiler.view import View, contiguous, dense
 from tengen.core import gradient
-from tengen.core.ops.conv import Conv2d
+from tengen.core.ops.conv import Conv2d, Convolution
 from tengen.core.ops.elemwise import Elemwise, TypeCvt, Where, cast
 from tengen.core.ops.formula import Mean, Softmax, Variance
 from tengen.core.ops.host import CumSum
@@ -454,6 +454,23 @@ def test_independent_launches_are_joined():
     np.testing.assert_allclose(run_op(Both(False), x, y)[1], y.sum(0), rtol=1e-5)
 
 
+class Written(Composite):
+    """A result that lies like the first input, so that it may have its memory, and a sum of it that is a launch of its own."""
+
+    def expand(self, x, w):
+        y = Convolution((1, 1), (1, 1), (1, 1), 1)(x, w)
+        return y, Reduce("MAX", (2,))(y)
+
+
+def test_a_result_that_may_have_an_inputs_memory_is_complete_before_it_is_read():
+    x, w = floats(8, 7, 7, 512).transpose(0, 3, 1, 2), floats(512, 512, 3, 3)  # by tiles, all of them read before
+    program = build(Written(), [type_of(x), type_of(w)])
+    plan = compile_program(program, [View(a.shape, tuple(s // 4 for s in a.strides)) for a in (x, w)])
+    last = max(i for i, step in enumerate(plan.steps) if step.name == "conv2d")
+    assert plan.donations and len(plan.steps) > last + 1
+    assert not plan.steps[last + 1].joined, [step.name for step in plan.steps]
+
+
 def test_what_a_launch_may_overwrite_is_not_read_at_the_same_time():
     class Step:
         def __init__(self, reads, writes):
@@ -468,6 +485,8 @@ def test_what_a_launch_may_overwrite_is_not_read_at_the_same_time():
     assert joined({}, Step([2], [3]), Step([0], [2])) == [False, False]
     assert joined({}, Step([0], [2]), Step([1], [2])) == [False, False]
     assert joined({3: 0}, Step([0], [2]), Step([1], [3])) == [False, False]
+    assert joined({3: 0}, Step([1], [3]), Step([3], [4])) == [False, False]  # whose memory it is or not
+    assert joined({3: 0}, Step([1], [3]), Step([2], [3])) == [False, False]
     assert joined({}, Step([0], [2]), Step([1], [3]), Step([3], [4]), Step([0], [5])) == [False, True, False, True]
 
 

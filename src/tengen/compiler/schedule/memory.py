@@ -80,7 +80,8 @@ def join(steps: Sequence[Uses], donated: Mapping[int, int]) -> None:
     written: set[int] = set()
     for step in steps:
         reads = {b for b, _ in step.reads}
-        writes = {donated.get(b, b) for b, _ in step.writes}
+        own = {b for b, _ in step.writes}
+        writes = own | {donated[b] for b in own if b in donated}
         if not step.joined:
             step.joined = bool(read or written) and not (reads & written or writes & (read | written))
         if not step.joined:
