@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -22,7 +24,12 @@ if workers > 1:
 @pytest.fixture(autouse=True)
 def same_numbers(request):
     """A test draws the same numbers whichever tests ran before it in its process: what it draws from starts anew."""
-    for module in (request.module, sys.modules.get("contraction_harness")):
-        for value in vars(module).values() if module else ():
-            if isinstance(value, np.random.Generator):
-                value.bit_generator.state = np.random.default_rng(0).bit_generator.state
+    for generator in generators(request.module):
+        generator.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
+@cache
+def generators(module):
+    """Those of a test module, and of the modules from which it has functions."""
+    others = {sys.modules.get(value.__module__) for value in vars(module).values() if isinstance(value, FunctionType)}
+    return [v for m in {module, *others} - {None} for v in vars(m).values() if isinstance(v, np.random.Generator)]
