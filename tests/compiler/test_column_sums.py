@@ -10,9 +10,12 @@ from contraction_harness import from_bits, to_bits
 from plans import run_plan
 from test_epilogue import EVERY_TARGET, RELU, Made, conv, convolved, floats, last
 
+from tengen.base import config
 from tengen.compiler import passes
+from tengen.compiler.schedule import winograd
 from tengen.compiler.schedule.driver import Scheduler
 from tengen.compiler.targets.contraction import ContractionKernel
+from tengen.compiler.targets.nest import NestSource
 from tengen.core.ops.conv import ConvolutionBackwardData
 from tengen.core.ops.elemwise import Elemwise, where
 from tengen.core.ops.formula import Variance
@@ -140,6 +143,71 @@ def test_sums_of_a_gradient_and_of_its_product_with_another_value():
     product = masked * (x - mean)
     sums = [v.sum(ROWS, keepdims=True) for v in (masked, product)]
     made.check(masked, *sums, tolerance=1e-5)
+
+
+# -- of convolutions by tiles ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiled(monkeypatch):
+    """By tiles whatever they cost, in several chunks: of some images, or of some rows of one."""
+    monkeypatch.setattr(winograd, "cost", lambda *_: -1)
+    monkeypatch.setattr(winograd, "CHUNK_BYTES", 200_000)
+    monkeypatch.setattr(winograd, "LEAST_CHUNK", 100_000)
+
+
+def by_tiles_alone(made, size):
+    """Maps of a convolution make the result, and no step of another name reads what is so large."""
+    maps = [step for step in made.steps if step.name == "conv2d" and isinstance(step.source, NestSource)]
+    return bool(maps) and set(made.large(size)) <= {"conv2d"}
+
+
+SIZES = [(3, 8, 18, 48), (3, 7, 19, 40), (1, 14, 15, 33), (2, 33, 34, 32), (4, 1, 1, 32)]
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize("n, h, w, out", SIZES)
+def test_moments_of_convolutions_by_tiles(tiled, target, m, n, h, w, out):
+    x, weight = last(n, 32, h, w), floats(out, 32, 3, 3)
+
+    def function(x, w):
+        y = conv(padding=1)(x, w)
+        return (y, *moments(y, ROWS))
+
+    with config.override(winograd=m):
+        made = Summed(function, x, weight, target=target)
+    y = convolved(x, weight, padding=1)
+    assert by_tiles_alone(made, y.size) or w == 1
+    made.check(y, *statistics(y), tolerance=1e-5 if m == 2 else 1e-4)
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("n, h, w, out", SIZES)
+def test_sums_after_an_epilogue_of_convolutions_by_tiles(tiled, target, n, h, w, out):
+    """Values along the channels and of the result's size take part, and numbers; one sum is of another value than the result."""
+    x, weight, bias, old = last(n, 32, h, w), floats(out, 32, 3, 3), floats(1, out, 1, 1), last(n, out, h, w)
+
+    def function(x, w, b, old):
+        y = RELU(conv(padding=1)(x, w) * 0.25 + b + old)
+        return y, total(y, ROWS), total(y * (old - b), ROWS)
+
+    made = Summed(function, x, weight, bias, old, target=target)
+    y = np.maximum(convolved(x, weight, padding=1) * 0.25 + bias + old, 0)
+    assert by_tiles_alone(made, y.size) or w == 1
+    made.check(y, y.sum(ROWS, keepdims=True), (y * (old - bias)).sum(ROWS, keepdims=True), tolerance=1e-5)
+
+
+def test_a_mean_that_is_large_against_the_deviation_by_tiles(tiled):
+    x, weight = last(2, 32, 20, 20), 1e-3 * floats(32, 32, 3, 3)
+    weight += identity(32) * np.eye(3)[1][:, None] * np.eye(3)[1]
+    x += 1000
+    made = Summed(lambda x, w: moments(conv()(x, w), ROWS), x, weight)
+    assert by_tiles_alone(made, 2 * 32 * 18 * 18)
+    want_mean, want = statistics(convolved(x, weight))
+    got_mean, got = run(made)
+    np.testing.assert_allclose(got_mean, want_mean, rtol=1e-6)
+    np.testing.assert_allclose(got, want, rtol=1e-3)
 
 
 # -- sums of products --------------------------------------------------------------------------------------------------

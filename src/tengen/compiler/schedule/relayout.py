@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EVERYWHERE = View((), ())
 """What a contraction reads of its factors: any element, while others are written. It keeps results out of their memory."""
 
-LEAST_ROWS = 8
+LEAST_ROWS = 16
 """Rows of which a kernel gives one sum, on average; it costs less then than the rows themselves."""
 
 

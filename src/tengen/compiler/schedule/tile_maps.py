@@ -5,7 +5,7 @@ Each element of the small matrices is an access of its own, with its own start, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
@@ -44,6 +44,11 @@ class Element(NamedTuple):
     limits: tuple[Limit, ...] = ()
     dtype: str = "float32"
 
+    def among(self, order: tuple[int, ...]) -> Element:
+        """The same in a map whose dims are these of this one."""
+        limits = tuple([x._replace(dims=tuple([order.index(d) for d in x.dims])) for x in self.limits])
+        return self._replace(strides=tuple([self.strides[d] for d in order]), limits=limits)
+
     @property
     def access(self) -> Access:
         return _access(self.dtype, self.strides, tuple([limit.dims for limit in self.limits]))
@@ -63,15 +68,13 @@ Grid = Sequence[Sequence[Element]]
 @lru_cache(4096)
 def _moving(strides: tuple[int, ...]) -> tuple[int, ...]:
     """The strides that are numbers of a launch."""
-    *outer, last = strides
-    return (*[stride for stride in outer if stride], *[last] * (last not in (0, 1)))
+    return tuple([stride for stride in strides if stride not in (0, 1)])
 
 
 @lru_cache(4096)  # all elements of a grid have the same strides
 def _access(dtype: str, strides: tuple[int, ...], limits: tuple[tuple[int, ...], ...]) -> Access:
-    steps = tuple("0" if stride == 0 else "n" for stride in strides[:-1])
-    last = str(strides[-1]) if strides[-1] in (0, 1) else "n"
-    return Access(dtype, (*steps, last), tuple(Bound(dims) for dims in limits))
+    steps = tuple(str(stride) if stride in (0, 1) else "n" for stride in strides)
+    return Access(dtype, steps, tuple(Bound(dims) for dims in limits))
 
 
 def turn(
@@ -81,21 +84,42 @@ def turn(
 
     The channels of an epilogue are the last dim.
     """
+    if epilogue is not None:
+        targets = stored(epilogue, targets)
     elements = [x for grid in (sources, targets) for row in grid for x in row]
     if epilogue is not None:
-        dtype = epilogue.dtype
-        elements[len(matrix[0]) ** 2 :] = [x._replace(dtype=dtype) for row in targets for x in row]
-        elements += _operands(epilogue, targets, len(extents))
-    parameters = sum(source.is_parameter for source in epilogue.sources) if epilogue else 0
-    source = _source(matrix, tuple(x.access for x in elements), parameters, len(extents), epilogue)
-    numbers = [*(x.numbers for x in elements), *[AccessNumbers()] * parameters]
-    params, tiles = launch_parameters(source.nest, extents, numbers)
+        elements += operands(epilogue, targets, len(extents))
+    parameters = parameters_of(epilogue) if epilogue else ()
+    accesses = *(x.access for x in elements), *(Access(f"param_{kind}", ("0",) * len(extents)) for kind in parameters)
+    source = _source(matrix, accesses, len(elements), len(extents), epilogue)
+    return launch(source, elements, [AccessNumbers()] * len(parameters), extents, epilogue)
+
+
+def launch(
+    source: NestSource,
+    elements: Sequence[Element],
+    parameters: Sequence[AccessNumbers],
+    extents: tuple[int, ...],
+    epilogue: Epilogue | None,
+) -> Launch:
+    """One of a map over these elements, with these parameters after them."""
+    params, tiles = launch_parameters(source.nest, extents, [*(x.numbers for x in elements), *parameters])
     work = 4 * prod(extents) * len(elements)  # bytes, which are more than operations
     buffers = tuple(x.place for x in elements)
     return Launch(source, buffers, params, tiles, work, epilogue=epilogue, numbers_after=TILING_NUMBERS)
 
 
-def _operands(epilogue: Epilogue, targets: Grid, dims: int) -> list[Element]:
+def stored(epilogue: Epilogue, targets: Grid) -> Grid:
+    """Targets as an epilogue stores to them."""
+    return [[x._replace(dtype=epilogue.dtype) for x in row] for row in targets]
+
+
+def parameters_of(epilogue: Epilogue) -> tuple[str, ...]:
+    """The dtypes of the numbers that an epilogue reads, whose accesses come last."""
+    return tuple(source.dtype for source in epilogue.sources if source.is_parameter)
+
+
+def operands(epilogue: Epilogue, targets: Grid, dims: int) -> list[Element]:
     """What an epilogue reads from memory, source by source: one element, or one for each target."""
     found = []
     for source in epilogue.sources:
@@ -112,26 +136,21 @@ def _operands(epilogue: Epilogue, targets: Grid, dims: int) -> list[Element]:
 def _source(
     matrix: Matrix, accesses: tuple[Access, ...], parameters: int, dims: int, epilogue: Epilogue | None
 ) -> NestSource:
-    code, n, first = _Code(), len(matrix[0]), len(matrix[0]) ** 2
-    grid = [[code("load", attr=i * n + j) for j in range(n)] for i in range(n)]
-    values = [v for row in code.turned(matrix, grid) for v in row]
-    if epilogue is None:
-        for number, value in enumerate(values):
-            code("store", value, attr=first + number)
-    else:
-        places = _places(epilogue, first + len(values), len(values), len(accesses))
-        ends = [
-            code.ended(epilogue, value, {s: p[i % len(p)] for s, p in places.items()}) for i, value in enumerate(values)
-        ]
-        for number, value in enumerate(ends):
-            code("store", value, dtype=COMPUTE[epilogue.dtype], attr=first + number)
-        kinds = [source.dtype for source in epilogue.sources if source.is_parameter]
-        accesses = (*accesses, *(Access(f"param_{kind}", ("0",) * dims) for kind in kinds))
+    code, n, first = Code(), len(matrix[0]), len(matrix[0]) ** 2
+    values = [v for row in code.turned(matrix, code.loaded(n)) for v in row]
+    if epilogue is not None:
+        where = places(epilogue, first + len(values), len(values), parameters)
+        ends = [code.ended(epilogue, v, {s: p[i % len(p)] for s, p in where.items()}) for i, v in enumerate(values)]
+        values = [end[epilogue.result] for end in ends]
+    kind = COMPUTE[epilogue.dtype] if epilogue else "float32"
+    for number, value in enumerate(values):
+        code("store", value, dtype=kind, attr=first + number)
     return NestSource(Nest(dims, dims, dims - 1, accesses, tuple(code.instrs)))
 
 
-def _places(epilogue: Epilogue, start: int, count: int, parameters: int) -> dict[int, Sequence[int]]:
-    """The accesses of each source of an epilogue: from `start` on, those of the results' size `count` each, and its parameters."""
+def places(epilogue: Epilogue, start: int, count: int, parameters: int) -> dict[int, Sequence[int]]:
+    """The accesses of each source of an epilogue: from `start` on, those of the results' size `count` each; its parameters from
+    `parameters` on."""
     found: dict[int, Sequence[int]] = {}
     for number, source in enumerate(epilogue.sources):
         if source.buffer is not None:
@@ -142,7 +161,7 @@ def _places(epilogue: Epilogue, start: int, count: int, parameters: int) -> dict
     return found
 
 
-class _Code:
+class Code:
     """Instructions of a map."""
 
     def __init__(self) -> None:
@@ -156,6 +175,10 @@ class _Code:
             self.instrs.append(instr)
             self._known[key] = len(self.instrs) - 1
         return self._known[key]
+
+    def loaded(self, n: int, start: int = 0) -> list[list[int]]:
+        """n x n accesses, from this one on."""
+        return [[self("load", attr=start + i * n + j) for j in range(n)] for i in range(n)]
 
     def turned(self, matrix: Matrix, grid: Sequence[Sequence[int]]) -> list[list[int]]:
         """matrix @ grid @ matrix.T."""
@@ -180,8 +203,8 @@ class _Code:
             return self("add" if factor == 1 else "sub", total, value)
         return self("fma", value, self("const", attr=factor), total)
 
-    def ended(self, epilogue: Epilogue, value: int, places: dict[int, int]) -> int:
-        """What an epilogue makes of a sum; places: the accesses of its sources."""
+    def ended(self, epilogue: Epilogue, value: int, places: Mapping[int, int]) -> list[int]:
+        """The values of an epilogue's code for one sum; places: the accesses of its sources."""
         numbers: list[int] = []
         for instr in epilogue.code:
             if instr.op != "load":
@@ -191,4 +214,4 @@ class _Code:
             assert isinstance(instr.attr, int)
             is_sum = epilogue.sources[instr.attr].is_sum
             numbers.append(value if is_sum else self("load", dtype=instr.dtype, attr=places[instr.attr]))
-        return numbers[epilogue.result]
+        return numbers

@@ -20,12 +20,14 @@ from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
+from ..targets.column_sums import slots
 from ..targets.epilogue import ELEMENT, Epilogue
 from ..targets.storage import KINDS
 from ..vector import BITS
 from .contraction import FLOAT32, Buffer, Contraction, Launch, Loop, Nest, Relayout, Storage, Unit, contiguous, plan
 from .register_tile import RegisterTile, choose
 from .tile_maps import Element, Grid, Limit, Matrix, turn
+from .tile_sums import RowSums, turn_and_sum
 
 ITEM = 4
 """Bytes of an element."""
@@ -183,7 +185,7 @@ def slide(
         return [
             turn(t.input, _tiles(source, part, t.m, t.side, padding), before, (*part.extents, source.channels)),
             _multiply(part, t, source.channels, result.channels, tile, products),
-            turn(t.output, after, _tiles(result, part, t.m, t.m), (*part.extents, result.channels), storage.epilogue),
+            _end(part, t, after, result, storage.epilogue),
         ]
 
     found = window(tile.panel)
@@ -193,7 +195,11 @@ def slide(
         found.layout,
         (n, c, h, w),
         prod(result[1:]),
-        tuple(_all_chunks(parts, launches, {"a": ITEM * source.size, **_of_result(result, storage.epilogue)})),
+        tuple(
+            _all_chunks(
+                parts, launches, {"a": ITEM * source.size, **_of_result(result, parts[0].all_rows, storage.epilogue)}
+            )
+        ),
         ITEM * t.points * most * (source.channels + result.channels),
         _turn_window(found, t, source.channels, result.channels, tile.panel),
     )
@@ -278,13 +284,15 @@ def _all_chunks(
             yield launch.moved({name: part.image * step for name, step in steps.items()}) if part.image else launch
 
 
-def _of_result(result: Image, epilogue: Epilogue | None) -> dict[str, int]:
-    """Bytes from one image to the next, of the result and of what an epilogue reads of its size."""
+def _of_result(result: Image, rows: int, epilogue: Epilogue | None) -> dict[str, int]:
+    """Bytes from one image to the next, of the result, of what an epilogue reads of its size, and of sums for each of so many rows
+    of tiles."""
     if epilogue is None:
         return {"out": ITEM * result.size}
     alike = {x.buffer: x.dtype for x in epilogue.sources if x.buffer and x.along == ELEMENT}
     sizes = {"out": epilogue.dtype, **alike}
-    return {name: result.size * BITS[KINDS[dtype][0]] // 8 for name, dtype in sizes.items()}
+    steps = {name: result.size * BITS[KINDS[dtype][0]] // 8 for name, dtype in sizes.items()}
+    return steps | {"sums": ITEM * rows * slots(epilogue.sums) * result.channels}
 
 
 # -- launches ----------------------------------------------------------------------------------------------------------
@@ -302,6 +310,14 @@ def _multiply(part: _Chunk, t: Transform, c_in: int, c_out: int, tile: RegisterT
         offsets=(0, 0, products),
     )
     return _launch(nest, tile, FLOAT32, "prepared")
+
+
+def _end(part: _Chunk, t: Transform, products: Grid, result: Image, epilogue: Epilogue | None) -> Launch:
+    """The result from the products, and what an epilogue makes of it."""
+    tiles, extents = _tiles(result, part, t.m, t.m), (*part.extents, result.channels)
+    if epilogue is None or not epilogue.sums:
+        return turn(t.output, products, tiles, extents, epilogue)
+    return turn_and_sum(t.output, products, tiles, extents, epilogue, RowSums(part.row, part.all_rows))
 
 
 def _multiply_tiles(
