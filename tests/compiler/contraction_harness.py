@@ -7,11 +7,12 @@ import mmap
 from itertools import product
 
 import numpy as np
+from plans import backward_groups
 
 from tengen.base import config
 from tengen.compiler.cache import compile_kernels
 from tengen.compiler.kernel import Instr
-from tengen.compiler.schedule.contraction import Contraction, Launch, Relayout, Unit
+from tengen.compiler.schedule.contraction import Contraction, Relayout, Unit
 from tengen.compiler.schedule.convolution import ConvShape
 from tengen.compiler.schedule.matmul import Batch, matmul
 from tengen.compiler.targets.epilogue import CHANNEL, ELEMENT, Epilogue, Source
@@ -153,17 +154,6 @@ def run(
     assert (memory[:guard] == 77).all() and (memory[-guard:] == 77).all(), "the kernel wrote outside its result"
     strides = [stride * result.itemsize for stride in contraction.out_strides]
     return np.lib.stride_tricks.as_strided(result, shape, strides).copy()
-
-
-def backward_groups(launches: list[Launch]) -> list[Launch]:
-    """Launches that may run together, last first."""
-    groups: list[list[Launch]] = []
-    for launch in launches:
-        if launch.joined:
-            groups[-1].insert(0, launch)
-        else:
-            groups.append([launch])
-    return [launch for group in groups for launch in group]
 
 
 def windows(x: np.ndarray, s: ConvShape) -> np.ndarray:

@@ -39,12 +39,27 @@ def run_op(op, *arrays, dtypes=None, target=None):
 
 
 def run_plan(plan, arrays):
-    """Run a Plan; returns its outputs as NumPy arrays."""
+    """Run a Plan; returns its outputs as NumPy arrays. With results in the memory of inputs they are the same."""
+    results = _run(plan, arrays, ())
+    if plan.donations:
+        for found, other in zip(results, _run(plan, arrays, plan.donations), strict=True):
+            np.testing.assert_array_equal(found, other)
+    return results
+
+
+def _run(plan, arrays, donations):
+    """The outputs of a Plan. donations: (slot, input) whose memory is one; steps that only copy from there are skipped."""
     memory = [np.full(max(size, 1) + 64, 0xAB, np.uint8) for size in plan.allocations]
     status = np.zeros(1, np.int64)
+    arrays = [_copied(a) if any(i == n for _, n in donations) else a for i, a in enumerate(arrays)]
     bases = [a.ctypes.data for a in arrays] + [-(-m.ctypes.data // 64) * 64 for m in memory]
-    for step in plan.steps:
-        if isinstance(step, Launch):
+    for slot, number in donations:
+        bases[slot] = bases[number]
+    donated = {slot for slot, _ in donations}
+    for step in backward_groups(plan.steps):
+        if not isinstance(step, Launch):
+            step.function([_array(p, bases) for p in step.inputs], [_array(p, bases) for p in step.outputs])
+        elif step.skip_if_donated is None or step.skip_if_donated not in donated:
             pointers = [status.ctypes.data if slot == STATUS else bases[slot] + offset for slot, offset in step.buffers]
             kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(
                 step.address
@@ -53,11 +68,30 @@ def run_plan(plan, arrays):
             params = (ctypes.c_int64 * max(len(step.params), 1))(*step.params)
             for tile in reversed(range(step.tiles)):  # any order must do
                 kernel(buffers, params, tile, tile + 1)
-        else:
-            step.function([_array(p, bases) for p in step.inputs], [_array(p, bases) for p in step.outputs])
     if status[0]:
         raise IndexError(f"status {status[0]}")
     return [_array(p, bases).copy() for p in plan.outputs]
+
+
+def _copied(array):
+    """A copy that lies alike."""
+    low = sum(min(s, 0) * (n - 1) for s, n in zip(array.strides, array.shape, strict=True))
+    reach = sum(abs(s) * (n - 1) for s, n in zip(array.strides, array.shape, strict=True)) + array.itemsize
+    raw = np.empty(reach if array.size else 0, np.uint8)
+    copy = np.ndarray(array.shape, array.dtype, raw, -low if array.size else 0, array.strides)
+    copy[...] = array
+    return copy
+
+
+def backward_groups(steps):
+    """Steps that may run at the same time, last first."""
+    groups = []
+    for step in steps:
+        if getattr(step, "joined", False):
+            groups[-1].insert(0, step)
+        else:
+            groups.append([step])
+    return [step for group in groups for step in group]
 
 
 def _array(placed, bases):

@@ -314,6 +314,27 @@ def test_activations_read_their_argument_twice(target, name, m, n):
     made.check(want + r, tolerance=1e-5)
 
 
+@EVERY_TARGET
+@pytest.mark.parametrize("function", [lambda v: v, Elemwise("TANH")], ids=["cheap", "costly"])
+@pytest.mark.parametrize("m, n", [(7, 33), (100, 70), (33, 16), (65, 64)])
+def test_a_result_in_the_memory_of_what_its_epilogue_reads(target, m, n, function):
+    """`run_plan` does that too. A register tile has more rows than are left at the end."""
+    old, x, w = floats(m, n), floats(m, 20), floats(20, n)
+    made = Made(lambda old, x, w: old - function(MatMul()(x, w) * 0.5), old, x, w, target=target)
+    assert made.kernels == ["fused"] and made.plan.donations
+    product = x.astype(np.float64) @ w * 0.5
+    made.check(old - (product if not isinstance(function, Elemwise) else np.tanh(product)))
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_a_result_in_the_memory_of_what_is_read_beside_channel_rows(channels):
+    old, x, w = floats(2, channels, 8, 31), last(2, 5, 8, 31), floats(channels, 5, 5, 5)
+    scale = floats(channels, 1, 1)
+    made = Made(lambda old, x, w, s: old - conv(padding=2)(x, w) * s, old, x, w, scale)
+    assert any(getattr(k, "channel_rows", False) for k in made.sources) and made.plan.donations
+    made.check(old - convolved(x, w, padding=2) * scale)
+
+
 def test_costly_functions_of_channel_rows():
     x, w, s = last(2, 5, 8, 31), floats(3, 5, 5, 5), floats(3, 1, 1)
     made = Made(lambda x, w, s: Elemwise("TANH")(conv(padding=2)(x, w) * 0.05 + s), x, w, s)

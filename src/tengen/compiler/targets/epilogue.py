@@ -205,18 +205,15 @@ class EpilogueEmitter:
         spec, width, carried = self.spec, self.spec.vectors, list(carry)
         if self.epilogue.is_costly:
             self._from_stack(totals, tile)
-        elif spec.channel_rows:
-            for i in range(spec.rows):
-                self._row(i, totals[i * width : (i + 1) * width], tile)
-        else:
-            rows = [tile.rows(i) for i in range(spec.rows)]
-            existing = self.sums and self.sums.rows(tile.row, tile.row_count)
-            for j in range(width):
-                channel = self._channel(tile, 0, j)
-                values = [self._element(totals[i * width + j], channel, row, j, tile) for i, row in enumerate(rows)]
-                if self.sums and existing:
-                    column = partial(self._column, values)
-                    carried = self.sums.add(j, column, existing, carried)
+            return carried
+        rows = [tile.rows(i) for i in range(spec.rows)]
+        by_row = [self._channel(tile, i, 0) for i in range(spec.rows)] if spec.channel_rows else []
+        existing = self.sums and self.sums.rows(tile.row, tile.row_count)
+        for j in range(width):
+            known = by_row or [self._channel(tile, 0, j)] * spec.rows
+            values = self._elements(totals[j::width], known, rows, j, tile)
+            if self.sums and existing:
+                carried = self.sums.add(j, partial(self._column, values), existing, carried)
         return carried
 
     def _column(self, values: Sequence[Mapping[int, Vec]], number: int) -> list[Vec]:
@@ -231,18 +228,15 @@ class EpilogueEmitter:
 
         def row(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
             first = emitter.at.gep(self.scratch, [emitter.mul(i, spec.vectors)], source_etype=vector)
-            places = [emitter.at.gep(first, [i64(j)], source_etype=vector) for j in range(spec.vectors)]
-            self._row(i, [emitter.at.load(place, typ=vector) for place in places], tile)
+            channel = self._channel(tile, i, 0) if spec.channel_rows else None
+            for j in range(spec.vectors):
+                total = emitter.at.load(emitter.at.gep(first, [i64(j)], source_etype=vector), typ=vector)
+                known = self._channel(tile, i, j) if channel is None else channel
+                self._elements([total], [known], [tile.rows(i)], j, tile)
             return ()
 
-        emitter.loop(i64(0), i64(spec.rows), 1, row)
-
-    def _row(self, i: ir.Value | int, totals: Sequence[ir.Value], tile: Tile) -> None:
-        channel = self._channel(tile, i, 0) if self.spec.channel_rows else None
-        row = tile.rows(i)
-        for j, total in enumerate(totals):
-            known = self._channel(tile, i, j) if channel is None else channel
-            self._element(total, known, row, j, tile)
+        left = emitter.at.sub(tile.row_count, tile.row)
+        emitter.loop(i64(0), emitter.minimum(i64(spec.rows), left), 1, row)
 
     # -- values --------------------------------------------------------------------------------------------------
 
@@ -256,22 +250,41 @@ class EpilogueEmitter:
         mask = None if spec.channel_rows else tile.masks[vector]
         return self._values(CHANNEL, self.numbers, lambda source: self._read(source, at, lanes, mask))
 
-    def _element(
-        self, total: ir.Value, known: Mapping[int, Vec], row: ir.Value, vector: int, tile: Tile
-    ) -> Mapping[int, Vec]:
-        """Store what becomes of one vector of sums; returns all values."""
+    def _elements(
+        self,
+        totals: Sequence[ir.Value],
+        known: Sequence[Mapping[int, Vec]],
+        rows: Sequence[ir.Value],
+        vector: int,
+        tile: Tile,
+    ) -> list[Mapping[int, Vec]]:
+        """Store what becomes of one vector of sums in each row; returns all values.
+
+        All is read before anything is stored: the last row may be here more than once, and the result where something is read.
+        """
         emitter, spec, mask = self.emitter, self.spec, tile.masks[vector]
-        at = emitter.sum(row, vector * spec.lanes)
+        places = [emitter.sum(row, vector * spec.lanes) for row in rows]
+        read = [self._operands(*each, mask) for each in zip(totals, known, places, strict=True)]
+        found: list[Mapping[int, Vec]] = []
+        for at, loaded in zip(places, read, strict=True):
+            values = self._values(ELEMENT, loaded, self._number)
+            result = self._widened(values, self.epilogue.result, spec.lanes)
+            emitter.store(result, emitter.element(emitter.buffers["c"], spec.c, at), spec.c, mask)
+            found.append(values)
+        return found
+
+    def _operands(
+        self, total: ir.Value, known: Mapping[int, Vec], at: ir.Value, mask: ir.Value | None
+    ) -> dict[int, Vec]:
+        """What is known, and what is loaded for one vector of sums."""
 
         def load(source: int) -> Vec:
             if self.epilogue.sources[source].is_sum:
-                return Vec(emitter.at, total, self.kind, spec.lanes)
-            return self._read(source, at, spec.lanes, mask)
+                return Vec(self.emitter.at, total, self.kind, self.spec.lanes)
+            return self._read(source, at, self.spec.lanes, mask)
 
-        values = self._values(ELEMENT, known, load)
-        result = self._widened(values, self.epilogue.result, spec.lanes)
-        emitter.store(result, emitter.element(emitter.buffers["c"], spec.c, at), spec.c, mask)
-        return values
+        loads = [n for n, x in enumerate(self.epilogue.code) if x.op == "load" and self.along[n] == ELEMENT]
+        return {**known, **{n: self._value(self.epilogue.code[n], {}, load) for n in loads}}
 
     def _number(self, number: int) -> Vec:
         emitter, source = self.emitter, self.epilogue.sources[number]
@@ -290,7 +303,7 @@ class EpilogueEmitter:
         """The values that vary along `along`, with those that are known already. load: of a source by its number."""
         values = dict(known)
         for number, instr in enumerate(self.epilogue.code):
-            if self.along[number] == along:
+            if self.along[number] == along and number not in values:
                 values[number] = self._value(instr, values, load)
         return values
 
