@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import erf
+
 import numpy as np
 import pytest
 from contraction_harness import from_bits, host_targets, to_bits
@@ -289,6 +291,16 @@ def test_a_result_is_not_stored_wider_than_the_product():
     made.check(want, tolerance=1e-3)
 
 
+def test_a_residual_that_is_wider_than_the_product_is_added():
+    """A kernel of its own would read the sum and the residual."""
+    x, w, r = floats(9, 20).astype(np.float16), floats(20, 30).astype(np.float16), floats(9, 30)
+    want = x.astype(np.float64) @ w + r
+    for function in (lambda x, w, r: MatMul()(x, w) + r, lambda x, w, r: r + TypeCvt("float32")(MatMul()(x, w))):
+        made = Made(function, x, w, r)
+        assert made.kernels == ["fused"]
+        made.check(want, tolerance=1e-3)
+
+
 def test_minus_zero_is_not_zero():
     x, w = -np.ones((4, 4), np.float32), np.zeros((4, 4), np.float32)
     for zero in (0.0, -0.0):
@@ -304,8 +316,6 @@ def test_minus_zero_is_not_zero():
 @pytest.mark.parametrize("name", ["gelu", "silu"])
 @pytest.mark.parametrize("m, n", [(5, 7), (33, 70)])
 def test_activations_read_their_argument_twice(target, name, m, n):
-    from math import erf
-
     x, w, s, r = floats(m, 20), floats(20, n), floats(n), floats(m, n)
     made = Made(lambda x, w, s, r: Activation(name).expand(MatMul()(x, w) + s) + r, x, w, s, r, target=target)
     assert made.kernels == ["fused"]

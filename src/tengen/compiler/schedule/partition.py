@@ -142,10 +142,20 @@ class Partition:
             return free and all(one[v.ndim :] + v.shape in shapes for v in others)
 
         found = segments(product, self._users, self._order, self._uses, fits)
-        while found and ITEM_BYTES[found[-1].end.dtype] > ITEM_BYTES[product.dtype]:
+        while (
+            found and ITEM_BYTES[found[-1].end.dtype] > ITEM_BYTES[product.dtype] and not self._reads_as_much(found[-1])
+        ):
             found.pop()  # its readers had better widen it
         for segment in found:
             self._segments.update(dict.fromkeys(segment.nodes, segment))
+
+    @staticmethod
+    def _reads_as_much(segment: Segment) -> bool:
+        """Whether nodes read a value as large as their last one, as the addition of a residual does: they would as a kernel of their own."""
+        end = segment.end.type
+        inside = {segment.start, *(v for node in segment.nodes for v in node.outputs)}
+        others = [v.type for node in segment.nodes for v in node.inputs if v not in inside]
+        return any(t.size == end.size and ITEM_BYTES[t.dtype] >= ITEM_BYTES[end.dtype] for t in others)
 
     def _place_segment(self, segment: Segment) -> None:
         """Nodes enter the group of the contraction before them, unless another operand of theirs waits for that."""
