@@ -237,6 +237,39 @@ def test_a_linear_layer_and_the_variance_of_it():
     made.check((x.astype(np.float64) @ w.T + b).var(0, keepdims=True), tolerance=1e-5)
 
 
+def test_a_linear_layer_over_the_last_of_three_dims():
+    """The sums are over two dims, which are one to the kernel."""
+    x, w, b, r = floats(20, 30, 8), floats(40, 8), floats(40), floats(20, 30, 40)
+
+    def function(x, w, b, r):
+        y = Linear(True).expand(x, w, b)
+        return total(y, (0, 1)), total(y * r, (0, 1))
+
+    made = Summed(function, x, w, b, r)
+    assert made.sums and not made.large(600 * 40)
+    y = x.astype(np.float64) @ w.T + b
+    made.check(y.sum((0, 1), keepdims=True), (y * r).sum((0, 1), keepdims=True), tolerance=1e-5)
+
+
+def test_another_operand_that_lies_otherwise_under_another_shape():
+    x, w, r = floats(20, 30, 8), floats(40, 8), floats(30, 20, 40).transpose(1, 0, 2)
+
+    def function(x, w, r):
+        y = Linear(False).expand(x, w)
+        return y, total(y * r, (0, 1))
+
+    y = x.astype(np.float64) @ w.T
+    Summed(function, x, w, r).check(y, (y * r).sum((0, 1), keepdims=True), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 2), (0, 1, 2)])
+def test_other_axes_of_three_dims(axes):
+    x, w = floats(20, 30, 8), floats(40, 8)
+    made = Summed(lambda x, w: total(Linear(False).expand(x, w), axes), x, w)
+    assert not made.sums
+    made.check((x.astype(np.float64) @ w.T).sum(axes, keepdims=True), tolerance=1e-5)
+
+
 def test_float64():
     x, w = (v.astype(np.float64) for v in (last(2, 8, 20, 20), floats(24, 8, 3, 3)))
     made = Summed(lambda x, w: moments(conv()(x, w), ROWS), x, w)
@@ -253,6 +286,15 @@ def test_bfloat16_is_summed_in_float32():
     made = Summed(function, x, w, dtypes={0: "bfloat16", 1: "bfloat16"})
     assert made.sums and not made.large(2 * 24 * 18 * 18)
     made.check(*statistics(convolved(from_bits(x), from_bits(w))), tolerance=2e-5)
+
+
+def test_sums_that_are_stored_as_bfloat16():
+    x, w = to_bits(floats(500, 30)), to_bits(floats(30, 40))
+    made = Summed(lambda x, w: total(MatMul()(x, w), (0,)), x, w, dtypes={0: "bfloat16", 1: "bfloat16"})
+    assert made.sums
+    want = (from_bits(x).astype(np.float64) @ from_bits(w)).sum(0, keepdims=True)
+    (got,) = run_plan(made.plan, made.arrays)
+    np.testing.assert_allclose(from_bits(got), want, rtol=2**-8, atol=1e-3)
 
 
 # -- accuracy ----------------------------------------------------------------------------------------------------------

@@ -426,6 +426,17 @@ def needed(nodes: Iterable[Node], outputs: Iterable[Value]) -> tuple[Node, ...]:
     return tuple(n for n in nodes if n in found)
 
 
+def is_reshape(node: Node | None) -> bool:
+    return node is not None and isinstance(node.op, ViewOp) and node.op.regroups
+
+
+def reshape_source(value: Value) -> Value:
+    """The value that this one is a reshape of, or itself."""
+    while value.node and is_reshape(value.node):
+        (value,) = value.node.inputs
+    return value
+
+
 def uniform_values(program: Program) -> set[Value]:
     """The values that are the same number everywhere, as they depend on nothing but numbers and 0-d inputs: kernels compute them
     for themselves.

@@ -10,26 +10,15 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from ..program import Builder, Contraction, Elementwise, Node, Program, Value, ViewOp
+from ..program import Builder, Contraction, Elementwise, Node, Program, Value, is_reshape, reshape_source
 from ..view import contiguous
 
 
 def regroup(program: Program) -> Program:
     """The Program with f(reshape(x), y, …) as reshape(f(x, reshaped y, …)) where x follows from a contraction."""
-    if not any(_is_reshape(node) and node.inputs[0].node for node in program.nodes):
+    if not any(is_reshape(node) and node.inputs[0].node for node in program.nodes):
         return program  # as most are
     return _Regrouped(program).finish()
-
-
-def _is_reshape(node: Node | None) -> bool:
-    return node is not None and isinstance(node.op, ViewOp) and node.op.regroups
-
-
-def _source(value: Value) -> Value:
-    """The value that this one is a reshape of, or itself."""
-    while value.node and _is_reshape(value.node):
-        (value,) = value.node.inputs
-    return value
 
 
 class _Regrouped:
@@ -38,9 +27,9 @@ class _Regrouped:
         self.made: dict[Value, Value] = {v: self.builder.input(v.type) for v in program.inputs}
         #: The channel dim of products and of what element-wise ops make of them.
         self.channels: dict[Value, int | None] = {}
-        others = [n for n in program.nodes if not isinstance(n.op, Elementwise) and not _is_reshape(n)]
+        others = [n for n in program.nodes if not isinstance(n.op, Elementwise) and not is_reshape(n)]
         #: What is read, perhaps reshaped, by others than element-wise ops.
-        self.seen = {_source(v) for v in (*program.outputs, *(v for node in others for v in node.inputs))}
+        self.seen = {reshape_source(v) for v in (*program.outputs, *(v for node in others for v in node.inputs))}
 
     def finish(self) -> Program:
         for node in self.program.nodes:
@@ -67,8 +56,13 @@ class _Regrouped:
             return None
         shape = node.outputs[0].shape
         for given in node.inputs:
-            value, source = self.made[given], _source(self.made[given])
-            if value.node and source is not value and source in self.channels and _source(given) not in self.seen:
+            value, source = self.made[given], reshape_source(self.made[given])
+            if (
+                value.node
+                and source is not value
+                and source in self.channels
+                and reshape_source(given) not in self.seen
+            ):
                 reshape, channel = type(value.node.op), self.channels[source]
                 turned = [_under(self.made[v], shape, source.shape, channel, reshape) for v in node.inputs]
                 if value.shape != shape or any(v is None for v in turned):
@@ -86,7 +80,7 @@ def _under(
     there, or as large as the result. None if it is none of these."""
     if value.ndim == 0:
         return value
-    source = _source(value)
+    source = reshape_source(value)
     if value.shape == old and source.shape == new:
         return source
     view = contiguous(value.shape).broadcast(old).reshape(new)

@@ -16,10 +16,10 @@ from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..kernel import Instr
-from ..program import Contraction, Elementwise, Reduction, Value, ViewOp
+from ..program import Contraction, Elementwise, Reduction, Value, ViewOp, reshape_source
 from ..targets.column_sums import ColumnSum, slots
 from ..view import View
-from .lower import Emitter, Operand, reshaped
+from .lower import COMPUTE, Emitter, Operand, reshaped
 
 if TYPE_CHECKING:
     from .partition import Group
@@ -51,16 +51,15 @@ class Taken(NamedTuple):
 
 def folds_rows(group: Group, product: Value) -> bool:
     """Whether a group reduces a contraction's result, or what follows element by element, over all that is a row to the
-    contraction's kernel."""
-    op, shape = product.op, product.shape
-    if (
-        not isinstance(op, Contraction)
-        or op.channel_dim is None
-        or group.shape != shape
-        or not (group.axes and product.size)
-    ):
+    contraction's kernel: under the result's shape, or one that cuts its rows into several dims."""
+    op, shape = product.op, group.shape
+    if not isinstance(op, Contraction) or op.channel_dim is None or not (group.axes and product.size):
         return False
-    channel = range(len(shape))[op.channel_dim]
+    channel = range(product.ndim)[op.channel_dim]
+    if shape != product.shape:
+        if channel != product.ndim - 1 or prod(shape) != product.size or shape[-1] != product.shape[-1]:
+            return False
+        channel = len(shape) - 1
     return {d for d in group.axes if shape[d] != 1} == {d for d, s in enumerate(shape) if s != 1 and d != channel}
 
 
@@ -75,11 +74,24 @@ def wanted(
 
     later: the buffers that `e` finds for values that are not known before the contraction has run.
     """
+    over = e.over
+    e.over = lambda view: reshaped(view.broadcast(group.shape), e.shape)
+    try:
+        return _all_wanted(steps, e, group, product, later)
+    finally:
+        e.over = over
+
+
+def _all_wanted(
+    steps: Steps, e: Emitter, group: Group, product: Value, later: Mapping[int | None, Value]
+) -> dict[Value, Wanted]:
     found: dict[Value, Wanted] = {}
     for node in group.nodes:
         (out,) = node.outputs
-        full = [v for v in node.inputs if v.shape == group.shape]
-        if full and not all(v is product or v in group.passes or steps.holds(v) for v in full):
+        others = [v for v in node.inputs if v not in group.passes and not _defines(e, v, product)]
+        if not all(v.shape != group.shape or steps.holds(v) for v in others):
+            return {}
+        if group.shape != e.shape and not all(v in steps.uniform or _reshapes(e, v, group.shape) for v in others):
             return {}
         if isinstance(node.op, Reduction):
             what = _wanted(e, node.op, out, e.value(node.inputs[0]), later)
@@ -93,9 +105,23 @@ def wanted(
     return found
 
 
+def _reshapes(e: Emitter, value: Value, shape: tuple[int, ...]) -> bool:
+    """Whether strides can say how an operand of a group of this shape lies over the loops of the kernel."""
+    return e.locate(value).view.broadcast(shape).reshape(e.shape) is not None
+
+
+def _defines(e: Emitter, value: Value, product: Value) -> bool:
+    """Whether a value is the product, perhaps reshaped; then `e` knows it as that."""
+    if reshape_source(value) is not reshape_source(product):
+        return False
+    e.define(value, e.value(product))
+    return True
+
+
 def _wanted(e: Emitter, op: Reduction, out: Value, number: int, later: Mapping[int | None, Value]) -> Wanted | None:
     """How the sum of a value of the code follows from sums that the kernel can take."""
-    if op.monoid != "sum" or out.dtype not in FLOATS or e.code[number].dtype != out.dtype:
+    dtype = COMPUTE[out.dtype]
+    if op.monoid != "sum" or dtype not in FLOATS or e.code[number].dtype != dtype:
         return None
     late = _late(e, later)
     if number not in late:
@@ -154,7 +180,8 @@ def combine(steps: Steps, group: Group, places: Mapping[Value, Taken]) -> Emitte
     for node in group.nodes:
         (out,) = node.outputs
         if out in places:
-            e.define(out, e.reduce([_sum(e, places[out], out.dtype, shape)], "sum", out.dtype))
+            dtype = COMPUTE[out.dtype]
+            e.define(out, e.reduce([_sum(e, places[out], dtype, shape)], "sum", dtype))
         elif out.shape != group.shape:
             e.node(node)
     return e

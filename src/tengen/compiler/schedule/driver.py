@@ -21,6 +21,7 @@ from ..program import (
     Scatter,
     Type,
     Value,
+    is_reshape,
 )
 from ..targets.host import Target
 from ..view import View, contiguous, dense
@@ -158,10 +159,17 @@ class Scheduler(Steps):
     def _of_rows(self, group: Group) -> list[Group]:
         """The groups of which nothing is to be kept but reductions over the rows of the contraction that is `group`."""
         product, made = group.nodes[0].outputs[0], group.nodes[-1].outputs[0]
-        users = [v for node in self.users.get(made, ()) for v in node.outputs]
+        users = [v for node in self._readers(made) for v in node.outputs]
         groups = dict.fromkeys(self.parts.home[v] for v in users if v in self.parts.home)
         found = [g for g in groups if not g.closed and folds_rows(g, product)]
         return [g for g in found if all(v.shape != g.shape for v in self._stored(g))]
+
+    def _readers(self, value: Value) -> list[Node]:
+        """The nodes that read a value, perhaps reshaped."""
+        found = []
+        for node in self.users.get(value, ()):
+            found += self._readers(node.outputs[0]) if is_reshape(node) else [node]
+        return found
 
     def _combine(self, group: Group) -> None:
         """What reductions make of the sums that a contraction has taken for them."""
