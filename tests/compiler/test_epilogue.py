@@ -16,6 +16,7 @@ from tengen.compiler.program import Builder, Type
 from tengen.compiler.schedule.driver import Scheduler
 from tengen.compiler.targets.contraction import ContractionKernel, SumKernel
 from tengen.compiler.view import View
+from tengen.core.gradient import backward
 from tengen.core.ops.conv import Convolution, ConvolutionBackwardData, ConvolutionBackwardFilter
 from tengen.core.ops.elemwise import Elemwise, TypeCvt, where
 from tengen.core.ops.formula import Activation
@@ -343,6 +344,28 @@ def test_a_result_in_the_memory_of_what_is_read_beside_channel_rows(channels):
     made = Made(lambda old, x, w, s: old - conv(padding=2)(x, w) * s, old, x, w, scale)
     assert any(getattr(k, "channel_rows", False) for k in made.sources) and made.plan.donations
     made.check(old - convolved(x, w, padding=2) * scale)
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu"])
+def test_derivatives_are_computed_with_the_activation(name):
+    """So the gradient's kernel reads one value besides the sums, and calls no function."""
+    x, w, g, v = floats(70, 30), floats(30, 50), floats(70, 20), floats(20, 50)
+    op = Activation(name)
+
+    def function(x, w, g, v):
+        y = MatMul()(x, w)
+        slots = y, op(y), MatMul()(g, v)
+        gradient = backward(op, (y.type,), (y.type,), (True,), (True,))
+        return slots[1], gradient.op(*(slots[i] for i in gradient.args))
+
+    made = Made(function, x, w, g, v)
+    assert made.kernels == ["plain", "nest", "fused"]
+    (end,) = [k.epilogue for k in made.sources if isinstance(k, ContractionKernel) and k.epilogue]
+    assert len(end.buffers) == 1 and not end.is_costly
+    y, gy = x.astype(np.float64) @ w, g.astype(np.float64) @ v
+    cdf, s = (1 + np.vectorize(erf)(y / 2**0.5)) / 2, 1 / (1 + np.exp(-y))
+    slope = cdf + y * np.exp(-y * y / 2) / (2 * np.pi) ** 0.5 if name == "gelu" else s + y * s * (1 - s)
+    made.check(y * (cdf if name == "gelu" else s), gy * slope, tolerance=1e-5)
 
 
 def test_costly_functions_of_channel_rows():

@@ -79,6 +79,11 @@ class Op(metaclass=Interned):
         """A value, made of the inputs or of what they were made of, that equals the only output of this op; None if there is none simpler."""
         return None
 
+    @property
+    def has_rule(self) -> bool:
+        """Whether the op has a gradient rule of its own; a composite without one is differentiated as what it expands to."""
+        return type(self).grad is not Op.grad
+
     @classmethod
     def differentiable(cls) -> bool:
         return cls.grad is not Op.grad or issubclass(cls, Composite)
@@ -393,7 +398,7 @@ class Builder:
         return node.outputs
 
     def _keeps(self, op: Composite) -> bool:
-        return self.keep_composites or (self.keep_rules and type(op).grad is not Op.grad)
+        return self.keep_composites or (self.keep_rules and op.has_rule)
 
     def number(self, number: float | int) -> Value:
         """A number that is an argument of the kernels that use it (see Number)."""

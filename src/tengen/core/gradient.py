@@ -67,8 +67,7 @@ def pull_back(
     """
     builder = xs[0].builder
     mark = len(builder.nodes)
-    own_rule = isinstance(op, Composite) and type(op).grad is not Op.grad
-    if own_rule or not isinstance(op, Composite):
+    if op.has_rule or not isinstance(op, Composite):
         found = op.grad(xs, ys, gs)
         return [fit(found[i], x) if x in wanted else None for i, x in enumerate(xs) if x in wanted]
     made = op.expand_on(xs, ys) if isinstance(op, Recorded) else builder.record(op, xs)

@@ -27,6 +27,14 @@ class Activation(Formula):
     def expand(self, *inputs: Value) -> Value:
         return ACTIVATIONS[self.mode](*inputs)
 
+    @property
+    def has_rule(self) -> bool:
+        return self.mode in DERIVATIVES
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (x,), (g,) = inputs, grads
+        return [g and g * DERIVATIVES[self.mode](x)]
+
 
 def _clip(x: Value, lower: Value | float, upper: Value | float) -> Value:
     return MAX(MIN(x, upper), lower)
@@ -56,6 +64,13 @@ ACTIVATIONS: dict[str, Callable[..., Value]] = {
     "logsigmoid": lambda x: -SOFTPLUS(-_floating(x)),
     "clip": _clip,
     "logaddexp": _logaddexp,
+}
+
+#: Derivatives of those whose formula would mix the gradient with functions that cost: apart from it, a traced step computes them
+#: where it computes the activation, and keeps one number for the backward.
+DERIVATIVES: dict[str, Callable[[Value], Value]] = {
+    "gelu": lambda x: NORMCDF(x) + x * (EXP_NONPOSITIVE(x * x * -0.5) * (1.0 / math.sqrt(2.0 * math.pi))),
+    "silu": lambda x: SIGMOID(x) * (1.0 + x * (1.0 - SIGMOID(x))),
 }
 
 
