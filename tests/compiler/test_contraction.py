@@ -219,6 +219,14 @@ SHAPES = [
     ConvShape(1, 2, 4, 5, 3, 2, 3, padding=(4, 5)),
     ConvShape(1, 2, 5, 4, 3, 1, 1, stride=(4, 6), padding=(1, 1)),
     ConvShape(0, 2, 5, 4, 3, 1, 1),
+    ConvShape(16, 1, 8, 9, 6, 5, 5),
+    ConvShape(16, 4, 5, 6, 5, 5, 4, padding=(4, 3)),
+    ConvShape(32, 3, 9, 8, 10, 3, 3, padding=(2, 1), dilation=(1, 2)),
+    ConvShape(16, 3, 9, 8, 9, 5, 3, stride=(2, 1), padding=(0, 1)),
+    ConvShape(16, 3, 9, 8, 9, 3, 3, stride=(1, 2), padding=(1, 0)),
+    ConvShape(31, 6, 6, 6, 3, 5, 5, padding=(2, 2)),
+    ConvShape(16, 2, 3, 3, 9, 3, 3, padding=(4, 4)),
+    ConvShape(0, 2, 8, 8, 6, 5, 5),
 ]
 
 
@@ -293,6 +301,59 @@ def test_few_channels_are_rows_over_planes_of_pixels(target, channels):
     assert planes == (1.5 * channels / (-(-channels // lanes) * lanes) <= 31 / 32)
     assert not planes or problem.out_strides == contiguous(y.shape)
     assert_close(run(problem, target, x, w, y.shape, bias=bias), y + bias[:, None, None])
+
+
+def images_last(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of (n, c, h, w) where images lie side by side."""
+    n, _, h, w = shape
+    return 1, h * w * n, w * n, n
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("channels, padding", [(3, 0), (6, 4), (6, 1)])
+def test_few_channels_are_rows_over_the_same_pixel_of_many_images(target, channels, padding):
+    s, unit = ConvShape(32, 5, 7, 6, channels, 5, 5, padding=(padding, padding)), unit_of(target)
+    x, w, bias, dy = floats(32, 5, 7, 6), floats(channels, 5, 5, 5), floats(channels), floats(32, channels, s.oh, s.ow)
+    y, _, dw = reference(x, w, dy, s)
+    few = 1.5 * channels / (-(-channels // unit.lanes) * unit.lanes) <= 1
+    forward, by_weight = conv_forward(s, unit, Storage(epilogue=BIAS)), conv_by_weight(s, unit)
+    assert (forward.out_strides == images_last(y.shape)) == few == by_weight.launches[0].kernel.folded
+    if few:
+        assert forward.a.is_view(images_last(x.shape))
+        # where each pixel is under every element of the window once, nothing is multiplied in vain
+        assert padding < 4 or forward.work == 2 * x.size * w.size // 5
+    assert_close(run(forward, target, x, w, y.shape, bias=bias), y + bias[:, None, None])
+    assert_close(run(by_weight, target, x, dy, dw.shape), dw)
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("stride", [1, 2])
+def test_images_that_lie_side_by_side_stay_so(target, stride):
+    s, unit = ConvShape(32, 6, 8, 7, 16, 3, 3, stride=(stride, 1)), unit_of(target)
+    x, w, dy = floats(32, 6, 8, 7), floats(16, 6, 3, 3), floats(32, 16, s.oh, s.ow)
+    y, dx, dw = reference(x, w, dy, s)
+    forms = {conv_forward: (x, w, y), conv_by_data: (dy, w, dx), conv_by_weight: (x, dy, dw)}
+    for form, (a, b, want) in forms.items():
+        problem = form(s, unit, images_last=True)
+        assert problem.a.is_view(images_last(a.shape)) == (stride == 1 or form is not conv_by_data)
+        assert form is not conv_by_weight or problem.b.is_view(images_last(b.shape))
+        assert_close(run(problem, target, a, b, want.shape), want)
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("channels", [5, 6])
+def test_lanes_of_steps_are_folded_for_each_block_of_k(target, channels):
+    s = ConvShape(32, 1, 60, 60, channels, 5, 5)
+    x, dy, dw_shape = floats(s.n, s.ic, s.h, s.w), floats(s.n, s.oc, s.oh, s.ow), (channels, 1, 5, 5)
+    _, _, dw = reference(x, np.zeros(dw_shape, np.float32), dy, s)
+    problem = conv_by_weight(s, unit_of(target))
+    kernel = problem.launches[0].kernel
+    assert kernel.folded == (channels == 5 or target.lanes == 16)
+    if kernel.folded:  # a split has several blocks, whose sums are added in memory
+        assert kernel.blocked and 2 * 4 * dw.size <= problem.workspace < s.oh * 4 * dw.size
+    got = run(problem, target, x, dy, dw.shape)
+    assert_close(got, dw, tolerance=1e-5)
+    np.testing.assert_array_equal(got, run(problem, target, x, dy, dw.shape, backwards=True))
 
 
 @EVERY_TARGET

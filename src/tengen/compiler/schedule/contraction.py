@@ -29,6 +29,8 @@ LONG_BLOCK_K = 1024
 """Steps of k between two visits of C where a panel would be larger; visits cost more than a B in the level-2 cache."""
 BLOCK_K = 256
 """The same where k has a stride in A: a register tile uses a part of each line of A, and the next rows use the rest."""
+FOLDED_BLOCK_K = 2048
+"""The same where steps of k are lanes: folding them costs more than visits."""
 TILE_WORK = 1 << 20
 """Floating-point operations that are worth one launch tile (some ten microseconds)."""
 LOAD_WORK = 32
@@ -229,6 +231,7 @@ class Nest(NamedTuple):
     next. offsets: of A, B and C. a_columns: A has the columns too, side by side, as in the depthwise convolution: C[m, n] =
     sum over k of A[m, k, n] * B[k, n]. adds: it adds to what nests before it have written.
     channel_rows: the channels of an epilogue are the rows, of which there is one loop, not the columns.
+    b_column: elements from one column of B to the next, where these are not side by side: then steps of k are.
     """
 
     batch: tuple[Loop, ...]
@@ -240,6 +243,7 @@ class Nest(NamedTuple):
     a_columns: bool = False
     adds: bool = False
     channel_rows: bool = False
+    b_column: int = 0
 
 
 class Storage(NamedTuple):
@@ -401,6 +405,7 @@ def _kernel(nest: Nest, tile: RegisterTile, storage: Storage, packed: bool, bloc
         blocked=blocked,
         accumulate=storage.accumulate or nest.adds,
         a_columns=nest.a_columns,
+        folded=tile.folded,
         a_unit=nest.k[-1].a == 1,
         a_adjacent=nest.rows[-1].a == 1 and nest.rows[-1].extent % tile.rows == 0,
         packed=packed,
@@ -426,13 +431,15 @@ def _needs_blocks(nest: Nest, tile: RegisterTile, storage: Storage) -> bool:
     blocked sooner.
     """
     k = extent(nest.k)
+    if tile.folded:
+        return k > FOLDED_BLOCK_K
     if nest.k[-1].a != 1 and k > 2 * BLOCK_K:
         return True
     return k * tile.panel * BITS[KINDS[storage.b][0]] // 8 > PANEL_BYTES
 
 
 def _inner_loops(nest: Nest, blocked: bool) -> int:
-    return max(1, len(nest.k) - 1) if blocked else len(nest.k)
+    return max(1, len(nest.k) - 1) if blocked and not nest.b_column else len(nest.k)
 
 
 def _splits(main: Nest, nests: Sequence[Nest], tile: RegisterTile) -> int:
@@ -441,7 +448,7 @@ def _splits(main: Nest, nests: Sequence[Nest], tile: RegisterTile) -> int:
     around = extent(main.batch) * -(-extent(main.rows) // BLOCK_ROWS)
     wanted = -(-min(_wanted_tiles(main, tile), SPLIT_TILES) // around)
     blocks = [_k_blocks(nest)[1] for nest in nests]
-    splits = max(1, min(wanted, max(blocks) // SPLIT_BLOCKS))
+    splits = max(1, min(wanted, max(blocks) // (1 if tile.folded else SPLIT_BLOCKS)))
     while any((splits - 1) * -(-count // splits) >= count for count in blocks):
         splits -= 1
     return splits
@@ -463,8 +470,8 @@ def _grid(nest: Nest, tile: RegisterTile, blocked: bool, splits: int) -> _Grid:
     k1_block, blocks = _k_blocks(nest) if blocked else (_k_loops(nest, blocked)[1].extent, 1)
     row_blocks = -(-rows // BLOCK_ROWS)
     groups = min(panels, -(-wanted // (batch * row_blocks * splits)))
-    if splits == 1:
-        row_blocks = max(row_blocks, min(-(-rows // tile.rows), -(-wanted // (batch * groups))))
+    if splits == 1 or tile.folded:
+        row_blocks = max(row_blocks, min(-(-rows // tile.rows), -(-wanted // (batch * groups * splits))))
     panels_per_group = -(-panels // groups)
     rows_per_block = -(-rows // (row_blocks * tile.rows)) * tile.rows
     assert rows_per_block <= MAX_BLOCK_ROWS
@@ -482,14 +489,14 @@ def _grid(nest: Nest, tile: RegisterTile, blocked: bool, splits: int) -> _Grid:
 def _k_blocks(nest: Nest) -> tuple[int, int]:
     """(turns of k1 in a block, blocks)."""
     k0, k1, *inner = _k_loops(nest, True)
-    steps = LONG_BLOCK_K if nest.k[-1].a == 1 else BLOCK_K
+    steps = FOLDED_BLOCK_K if nest.b_column else LONG_BLOCK_K if nest.k[-1].a == 1 else BLOCK_K
     k1_block = max(1, min(k1.extent, steps // max(1, extent(inner))))
     return k1_block, k0.extent * -(-k1.extent // k1_block)
 
 
 def _k_loops(nest: Nest, blocked: bool) -> tuple[Loop, Loop, Loop, Loop]:
     """k0 to k3; k0 is only used by blocked kernels, and the last used one is the innermost."""
-    loops = nest.k if blocked and len(nest.k) > 1 else (Loop(1), *nest.k)
+    loops = nest.k if blocked and len(nest.k) > 1 and not nest.b_column else (Loop(1), *nest.k)
     filled = (*loops, *[Loop(1)] * (4 - len(loops)))
     return filled[0], filled[1], filled[2], filled[3]
 
@@ -539,7 +546,7 @@ def _params(
         *(b1.extent, grid.splits, grid.blocks_per_split, grid.panel_groups, grid.panels_per_group),
         *(grid.row_blocks, grid.rows_per_block),
         *(at_a, b0.a, b1.a, m[0].a, m[1].a, m[2].a, k[0].a, k[1].a, k[2].a, k[3].a),
-        *(at_b, b0.b, b1.b, nest.b_panel, k[0].b, k[1].b, k[2].b, k[3].b),
+        *(at_b, b0.b, b1.b, nest.b_panel, nest.b_column, k[0].b, k[1].b, k[2].b, k[3].b),
         *(at_c, b0.c, b1.c, out_size, m[0].c, m[1].c, m[2].c, b0.channel, b1.channel),
         *sums[:-1],
     )

@@ -116,19 +116,25 @@ def conv_forward(
     in_place: bool = True,
     planes: bool = False,
     window: Strides | None = None,
+    images_last: bool = False,
 ) -> Contraction:
     """y from a = x and b = w, stored channels-last.
 
     in_place: x is channels-last already, and so better not copied to pad it. planes: it is channels-first; if there are
-    few, as in an image, that will do too. window: strides of w.
+    few, as in an image, that will do too. window: strides of w. images_last: see `planar`.
     """
     if t := _transform(shape, unit, storage, "oc"):
         return _by_tiles(shape, t, "oc", unit, storage, window)
+    phases = [[_phase(shape, d)] for d in (0, 1)]
+    if few := _by_planes(shape, phases, "oc", unit, storage, images_last):
+        return few
     planes = planes and shape.groups == 1 and shape.ic <= FEW_CHANNELS and shape.reuse <= LITTLE_REUSE
-    return _slide(shape, [[_phase(shape, d)] for d in (0, 1)], "oc", unit, storage, in_place or planes, planes)
+    return _slide(shape, phases, "oc", unit, storage, in_place or planes, planes)
 
 
-def conv_by_data(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True) -> Contraction:
+def conv_by_data(
+    shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, images_last: bool = False
+) -> Contraction:
     """dx from a = dy and b = w, stored channels-last.
 
     Along one dimension dx[i] = sum of dy[o] w[r] over the (o, r) with o * stride + r * dilation - padding = i. For all
@@ -137,7 +143,9 @@ def conv_by_data(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_pl
     """
     if t := _transform(shape, unit, storage, "ic"):
         return _by_tiles(shape, t, "ic", unit, storage)
-    return _slide(shape, [_phases(shape, d) for d in (0, 1)], "ic", unit, storage, in_place)
+    phases = [_phases(shape, d) for d in (0, 1)]
+    few = _by_planes(shape, phases, "ic", unit, storage, images_last)
+    return few or _slide(shape, phases, "ic", unit, storage, in_place)
 
 
 # -- by tiles (Winograd) -----------------------------------------------------------------------------------------------
@@ -192,9 +200,6 @@ def _slide(
     planes: bool = False,
 ) -> Contraction:
     """A window slides over an image: forward (columns "oc"), and by data ("ic"), where each phase of dx is such a window."""
-    few = s.groups == 1 and len(phases[0]) == len(phases[1]) == 1 and _by_planes(s, phases, columns, unit, storage)
-    if few:
-        return few
     (n_in, size_in), (n_out, size_out) = (s.ic, (s.h, s.w)), (s.oc, (s.oh, s.ow))
     if columns == "ic":
         (n_in, size_in), (n_out, size_out) = (n_out, size_out), (n_in, size_in)
@@ -236,14 +241,23 @@ def _slide(
 
 
 def _by_planes(
-    s: ConvShape, phases: Sequence[Sequence[_Phase]], columns: str, unit: Unit, storage: Storage
+    s: ConvShape,
+    phases: Sequence[Sequence[_Phase]],
+    columns: str,
+    unit: Unit,
+    storage: Storage,
+    images_last: bool,
 ) -> Contraction | None:
+    if s.groups > 1 or any(len(lines) > 1 for lines in phases):
+        return None
     sizes = (s.n, s.ic, s.oc) if columns == "oc" else (s.n, s.oc, s.ic)
     lines = [phase.line for (phase,) in phases]
-    return planar.slide(sizes, (s.oc, s.ic, s.kh, s.kw), columns, lines, unit, storage)
+    return planar.slide(sizes, (s.oc, s.ic, s.kh, s.kw), columns, lines, unit, storage, images_last)
 
 
-def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True) -> Contraction:
+def conv_by_weight(
+    shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, images_last: bool = False
+) -> Contraction:
     """dw from a = x and b = dy, stored as (kh, kw, ic / groups, oc).
 
     Here a row is a tap of the window, and the outputs, over which it sums, are the steps.
@@ -252,6 +266,9 @@ def conv_by_weight(shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_
     if t := _transform(s, unit, storage, None):
         a, b = winograd.Image("a", s.n, s.h, s.w, s.ic), winograd.Image("b", s.n, s.oh, s.ow, s.oc)
         return winograd.by_weight(a, b, s.padding, _dense(a), _dense(b), t, unit, storage)
+    lines = [_phase(s, d).line for d in (0, 1)]
+    if s.groups == 1 and (few := planar.by_weight((s.n, s.ic, s.oc), lines, unit, storage, images_last)):
+        return few
     if s.skips_pixels:  # far apart, they would share few sets of a cache
         thin = ConvShape(s.n, s.ic, s.oh, s.ow, s.oc, 1, 1, groups=s.groups)
         images = 2 if _two_images_pay(thin, unit, storage) else 1
@@ -481,6 +498,11 @@ def _spans(phases: Sequence[_Phase], margins: Pair, a: int, b: int, c: int) -> l
 
 def _sum(x: tuple[int, int, int], y: tuple[int, int, int]) -> tuple[int, int, int]:
     return x[0] + y[0], x[1] + y[1], x[2] + y[2]
+
+
+def is_images_last(*images: View) -> bool:
+    """Whether images of (n, c, h, w) all lie densely with the same pixel of each side by side."""
+    return all(planar.is_images_last(image.shape, image.strides) for image in images)
 
 
 def is_planes(image: View) -> bool:

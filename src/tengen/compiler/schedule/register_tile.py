@@ -37,19 +37,24 @@ MENU = {
 COLUMNS_MENU = {32: ((9, 2),), 16: ()}
 """Where A has the columns too: all taps of a 3 x 3 window as rows, for the gradient by weight."""
 
+FOLDED_MENU = {32: ((4, 6),), 16: ((2, 5),)}
+"""Where vectors are columns, whose number they must divide."""
+
 
 class RegisterTile(NamedTuple):
-    """`rows` x (`vectors` * `lanes`) accumulators; `unroll` steps of k are emitted in a row."""
+    """`rows` x (`vectors` * `lanes`) accumulators; `unroll` steps of k are emitted in a row. folded: lanes are steps of k, not
+    columns."""
 
     rows: int
     vectors: int
     lanes: int
     unroll: int
+    folded: bool = False
 
     @property
     def panel(self) -> int:
         """Columns of the tile."""
-        return self.vectors * self.lanes
+        return self.vectors * (1 if self.folded else self.lanes)
 
 
 def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None, a_columns: bool = False) -> RegisterTile:
@@ -71,6 +76,17 @@ def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None, a
     rows, vectors = min((*COLUMNS_MENU[size], *MENU[size]) if a_columns else MENU[size], key=cost)
     unroll = 1 if a_columns else 2 if rows > REGISTER_ROWS else 4
     return RegisterTile(rows, vectors, lanes, unroll)
+
+
+def choose_folded(m: int, n: int, lanes: int, registers: int) -> RegisterTile:
+    """The same where lanes are steps of k: a tile whose vectors divide n."""
+
+    def cost(tile: tuple[int, int]) -> float:
+        return -(-m // tile[0]) * n // tile[1] * _cycles(*tile, False, False)
+
+    size = 32 if registers >= 32 else 16
+    rows, vectors = min((t for t in (*FOLDED_MENU[size], *MENU[size]) if n % t[1] == 0), key=cost)
+    return RegisterTile(rows, vectors, lanes, 1, folded=True)
 
 
 def _cycles(rows: int, vectors: int, scattered: bool, a_columns: bool) -> float:

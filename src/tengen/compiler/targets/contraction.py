@@ -25,6 +25,7 @@ from ..vector import BITS, ELEMENT, Vec, constant, llvm_type, splat
 from .epilogue import Epilogue, EpilogueEmitter, Tile
 from .flow import I64, PTR, Flow, i64
 from .host import Target
+from .nest_fold import across
 from .products import multiply_add
 from .storage import KINDS, PAIR, decode, encode
 
@@ -42,7 +43,7 @@ PARAMETERS = (
     # the grid of launch tiles, slowest first: b0 * b1, splits of k, groups of panels, blocks of rows
     *("b1", "splits", "blocks_per_split", "panel_groups", "panels_per_group", "row_blocks", "rows_per_block"),
     *("a_offset", "a_b0", "a_b1", "a_m0", "a_m1", "a_m2", "a_k0", "a_k1", "a_k2", "a_k3"),
-    *("b_offset", "b_b0", "b_b1", "b_panel", "b_k0", "b_k1", "b_k2", "b_k3"),
+    *("b_offset", "b_b0", "b_b1", "b_panel", "b_column", "b_k0", "b_k1", "b_k2", "b_k3"),
     *("c_offset", "c_b0", "c_b1", "c_split", "c_m0", "c_m1", "c_m2", "channel_b0", "channel_b1"),
     # where the sums over rows go: one place for each launch tile's rows, in which a slot is all channels
     *("sum_offset", "sum_b0", "sum_b1", "sum_block", "sum_slot"),
@@ -60,6 +61,8 @@ class ContractionKernel(NamedTuple):
     blocked: k0 and the blocks of k1 are loops around the tiles, and the sum goes through C in memory.
     accumulate: C is added to, not overwritten.
     a_columns: A has the columns too, side by side, and is loaded as vectors: C[m, n] = sum over k of A[m, k, n] * B[k, n].
+    folded: the lanes are so many steps of the innermost k loop, along which A and B are contiguous; at the end those of a sum are
+    folded. A panel is `vectors` columns then, `b_column` apart in B, and divides n, as the lanes do k.
     a_unit: the innermost k stride of A is 1. a_adjacent: the row stride is 1 within every register tile.
     packed: n is padded to whole panels in B. b_dense: the innermost k stride of B is one panel.
     masked: n is not a multiple of the panel, so the ends of rows are stored (and, unless packed, loaded) under a mask.
@@ -78,6 +81,7 @@ class ContractionKernel(NamedTuple):
     blocked: bool = False
     accumulate: bool = False
     a_columns: bool = False
+    folded: bool = False
     a_unit: bool = True
     a_adjacent: bool = False
     packed: bool = False
@@ -94,7 +98,12 @@ class ContractionKernel(NamedTuple):
     @property
     def panel(self) -> int:
         """Columns of one register tile."""
-        return self.vectors * self.lanes
+        return self.vectors * self.columns
+
+    @property
+    def columns(self) -> int:
+        """Columns of one vector of the register tile."""
+        return 1 if self.folded else self.lanes
 
     @property
     def key(self) -> str:
@@ -339,7 +348,7 @@ class _ContractionEmitter(KernelEmitter):
 
         def c_at(row: ir.Value) -> list[ir.Value]:
             starts = [self.element(c, spec.c, self.offset(self.c_rows, row, i)) for i in range(spec.rows)]
-            return [self.element(start, spec.c, j * spec.lanes) for start in starts for j in range(spec.vectors)]
+            return [self.element(start, spec.c, j * spec.columns) for start in starts for j in range(spec.vectors)]
 
         def place(row: ir.Value) -> Tile:
             channel = self.sum(at["channel"], row if spec.channel_rows else column)
@@ -360,7 +369,9 @@ class _ContractionEmitter(KernelEmitter):
                 return self.epilogue.end(totals, place(row), carry)
             totals = sums(k1, ZERO, ZERO, begun)
             for i, (total, address) in enumerate(zip(totals, c_at(row), strict=True)):
-                self.store(Vec(self.at, total, self.kind, spec.lanes), address, spec.c, masks[i % spec.vectors])
+                value = Vec(self.at, total, self.kind, spec.lanes)
+                (value,) = across("sum", (value,), spec.columns)
+                self.store(value, address, spec.c, masks[i % spec.vectors])
             return ()
 
         column_sums = self.epilogue and self.epilogue.sums
@@ -402,11 +413,16 @@ class _ContractionEmitter(KernelEmitter):
             return [constant(0, self.kind, spec.lanes)] * (spec.rows * spec.vectors)
 
         def held() -> list[ir.Value]:
-            return [self.load(at, spec.c, spec.lanes, masks[i % spec.vectors]).value for i, at in enumerate(c_at())]
+            values = [self.load(at, spec.c, spec.columns, masks[i % spec.vectors]) for i, at in enumerate(c_at())]
+            return [self.in_first_lane(v.value) if spec.folded else v.value for v in values]
 
         if spec.accumulate:
             return held()
         return self.choose(first, zeros, held) if spec.blocked else zeros()
+
+    def in_first_lane(self, number: ir.Value) -> ir.Value:
+        """A vector of a sum that is to be folded."""
+        return self.at.insert_element(constant(0, self.kind, self.spec.lanes), number, ir.Constant(I32, 0))
 
     # -- the register tile -----------------------------------------------------------------------------------------
 
@@ -451,6 +467,9 @@ class _ContractionEmitter(KernelEmitter):
         spec = self.spec
         a_step = i64(1) if spec.a_unit else self.param[f"a_{name}"]
         b_step = i64(spec.panel) if spec.b_dense else self.param[f"b_{name}"]
+        if spec.folded:
+            a_step = b_step = i64(spec.lanes)
+            extent = self.at.udiv(extent, a_step)
 
         def steps(count: int) -> Callable[[ir.Value, list[ir.Value]], list[ir.Value]]:
             def turn(_: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
@@ -480,7 +499,8 @@ class _ContractionEmitter(KernelEmitter):
     ) -> list[ir.Value]:
         """One k: totals[i, j] += a[i] * b[j], or a[i, j] * b[j]."""
         spec, result = self.spec, []
-        columns = self.row_of(spec.b, b, [None] * spec.vectors if spec.packed else masks)
+        apart = self.param["b_column"] if spec.folded else spec.lanes
+        columns = self.row_of(spec.b, b, [None] * spec.vectors if spec.packed else masks, apart)
         for i, (row, k) in enumerate(a):
             address = self.element(row, spec.a, k)
             for j, (column, value) in enumerate(zip(columns, self.values_of_a(address, masks), strict=True)):
@@ -488,16 +508,18 @@ class _ContractionEmitter(KernelEmitter):
                 result.append(multiply_add(value, column, total).value)
         return result
 
-    def row_of(self, dtype: str, start: ir.Value, masks: list[ir.Value | None]) -> list[Vec]:
+    def row_of(self, dtype: str, start: ir.Value, masks: list[ir.Value | None], apart: ir.Value | int) -> list[Vec]:
         """The vectors of one row of the panel."""
-        lanes = self.spec.lanes
-        return [self.load(self.element(start, dtype, j * lanes), dtype, lanes, mask) for j, mask in enumerate(masks)]
+        starts = [self.element(start, dtype, self.mul(i64(j), apart)) for j in range(len(masks))]
+        return [self.load(at, dtype, self.spec.lanes, mask) for at, mask in zip(starts, masks, strict=True)]
 
     def values_of_a(self, address: ir.Value, masks: list[ir.Value | None]) -> list[Vec]:
-        """What the vectors of one row of B are multiplied by: the columns of A there, or one element of it."""
+        """What the vectors of one row of B are multiplied by: the columns of A there, as many steps, or one element of it."""
         spec = self.spec
         if spec.a_columns:
-            return self.row_of(spec.a, address, masks)
+            return self.row_of(spec.a, address, masks, spec.lanes)
+        if spec.folded:
+            return [self.load(address, spec.a, spec.lanes)] * spec.vectors
         scalar = self.load(address, spec.a, 1)
         return [splat(self.at, scalar.value, scalar.kind, spec.lanes)] * spec.vectors
 

@@ -82,7 +82,9 @@ class Convolution(_Convolving):
     ) -> contraction.Contraction:
         sizes, storage = self.sizes(types[0].shape, types[1].shape), _storage(types, out, epilogue)
         lies = convolution.is_channels_last(views[0]), convolution.is_planes(views[0])
-        return convolution.conv_forward(sizes, unit, storage, *lies, views[1].strides)
+        return convolution.conv_forward(
+            sizes, unit, storage, *lies, views[1].strides, convolution.is_images_last(views[0])
+        )
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x, w), (g,) = inputs, grads
@@ -120,7 +122,8 @@ class ConvolutionBackwardData(_Convolving):
     ) -> contraction.Contraction:
         # The template's operand a is dy.
         sizes, storage = self.sizes(out.shape, types[0].shape), _storage(types[::-1], out, epilogue)
-        return convolution.conv_by_data(sizes, unit, storage, convolution.is_channels_last(views[1]))
+        lies = convolution.is_channels_last(views[1]), convolution.is_images_last(views[1])
+        return convolution.conv_by_data(sizes, unit, storage, *lies)
 
     @property
     def operands(self) -> tuple[int, int]:
@@ -151,7 +154,8 @@ class ConvolutionBackwardFilter(_Convolving):
         self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, epilogue: Any
     ) -> contraction.Contraction:
         sizes, storage = self.sizes(types[0].shape, out.shape), _storage(types, out, epilogue)
-        return convolution.conv_by_weight(sizes, unit, storage, convolution.is_channels_last(views[0]))
+        lies = convolution.is_channels_last(views[0]), convolution.is_images_last(*views)
+        return convolution.conv_by_weight(sizes, unit, storage, *lies)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x, dy), (g,) = inputs, grads
