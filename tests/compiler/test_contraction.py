@@ -143,6 +143,19 @@ def test_long_k_is_blocked_and_split_the_same_for_any_order_of_tiles(target, acc
     np.testing.assert_array_equal(got, again)
 
 
+@EVERY_TARGET
+def test_rows_that_lie_side_by_side_stay_so(target):
+    """As they do after a convolution of which images do; but not where b has fewer columns, if they fill a vector."""
+    x, w, narrow, thin = floats(50, 32).T, floats(50, 70), floats(50, 20), floats(50, 3)
+    for b, stays in ((w, True), (floats(70, 50).T, True), (thin, True), (narrow, False)):
+        problem, *_ = plan_matmul(x, b, target)
+        assert (problem.out_strides == (1, 32)) == stays
+        assert not stays or problem.a is problem.b is None or target.lanes < 16
+        check_matmul(x, b, target)
+    added, *_ = plan_matmul(x, w, target, storage=Storage(accumulate=True))
+    assert added.out_strides == (70, 1)
+
+
 def test_many_rows_and_panels():
     check_matmul(floats(523, 130), floats(130, 211), WIDEST)
 

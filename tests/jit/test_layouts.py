@@ -82,6 +82,7 @@ def networks(monkeypatch):
                 "ConvolutionBackwardFilter: layout of a": 1,
             },
         ),
+        ("lenet", (32, 1, 32, 32), {"conv2d: layout of a": 1}, {"conv2d: layout of a": 1}),
         ("transformer", (8, 128, 512), {"copy": 1}, {"copy": 3}),
     ],
 )

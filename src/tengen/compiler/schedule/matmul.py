@@ -57,15 +57,17 @@ def matmul(
 
     a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch,
     k, n), in that order, also where the operands change roles: with `may_transpose`, few rows times a transposed b (`x
-    @ w.T`), if they fill a vector, is computed as out.T = b.T @ a.T, which spares the copy of b; then `out_strides` says that out is stored
-    transposed.
+    @ w.T`), if they fill a vector, is computed as out.T = b.T @ a.T, which spares the copy of b; so are few rows that lie side by side
+    (`_stays_transposed`). Then `out_strides` says that out is stored transposed.
 
         >>> matmul(64, 400, 120, (400, 1), (120, 1), Unit(16, 32)).out_strides
         (120, 1)
     """
     batch = tuple(batch)
     lanes = unit.lanes_of(storage.out)
-    if may_transpose and n > 1 and b_strides[1] != 1 and m >= lanes and 2 * m * (n + k) <= n * k:
+    may_transpose = may_transpose and not storage.accumulate and n > 1 and m >= lanes
+    spares_copy = b_strides[1] != 1 and 2 * m * (n + k) <= n * k
+    if may_transpose and (spares_copy or _stays_transposed(m, k, n, a_strides, b_strides, unit, lanes)):
         flipped = storage._replace(a=storage.b, b=storage.a)
         mirror = tuple(Batch(x.extent, x.b, x.a) for x in batch)
         turned = _matmul(n, k, m, b_strides[::-1], a_strides[::-1], unit, mirror, flipped, channel_rows=True)
@@ -73,6 +75,16 @@ def matmul(
         strides = (*turned.out_strides[:-2], turned.out_strides[-1], turned.out_strides[-2])
         return exchanged(turned._replace(a=a, b=b, out_strides=strides))
     return _matmul(m, k, n, a_strides, b_strides, unit, batch, storage)
+
+
+def _stays_transposed(
+    m: int, k: int, n: int, a_strides: tuple[int, int], b_strides: tuple[int, int], unit: Unit, lanes: int
+) -> bool:
+    """Whether rows that lie side by side, as after a convolution whose images do, had better stay so: they need no copy then,
+    and b would need one, or has not as many columns."""
+    if a_strides[0] != 1 or a_strides[1] == 1 or (b_strides[1] == 1 and lanes <= n <= m):
+        return False
+    return not must_pack(n, k, m, a_strides[::-1], choose(n, m, lanes, unit.registers), unit)
 
 
 def _matmul(
