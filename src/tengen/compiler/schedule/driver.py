@@ -27,6 +27,7 @@ from ..targets.host import Target
 from ..view import View, contiguous, dense
 from . import memory
 from .column_sums import combine, folds_rows
+from .destinations import destinations
 from .loops import memory_order
 from .lower import COMPUTE, Emitter, Location, Operand, by_importance, dense_like, meeting_dims, reshaped
 from .partition import Group, Partition
@@ -58,6 +59,10 @@ class Scheduler(Steps):
         for node in program.nodes:
             for v in node.reads:
                 self.users.setdefault(v, []).append(node)
+        ends = [g.nodes[-1].outputs[0] for g in self.parts.order if getattr(g.nodes[0].op, "any_order", False)]
+        if ends:
+            self.destinations, wholes = destinations(program, self.users, ends)
+            self.wholes = {v: Location(self.buffer(v.type), layout) for v, layout in wholes.items()}
 
     # -- groups --------------------------------------------------------------------------------------------
 
@@ -302,13 +307,14 @@ class Scheduler(Steps):
     def _concat(self, node: Node, op: Concat) -> None:
         out = node.outputs[0]
         views = [self.locate(v).view for v in node.inputs if v not in self.uniform and len(v.shape) == len(out.shape)]
-        layout = dense_like(out.type, views[:1])
-        buffer, start = self.buffer(out.type), 0
+        place = self.wholes.get(out) or Location(self.buffer(out.type), dense_like(out.type, views[:1]))
+        (buffer, layout), start = (place.buffer or 0, place.view), 0
         for value in node.inputs:
             starts = [start if d == op.axis else 0 for d in range(len(out.shape))]
-            e = Emitter(self.locate, value.shape)
-            e.store(value, buffer, layout.slice(starts, value.shape, [1] * len(starts)))
-            self.launch(e, (), "concat", {buffer})
+            if value in self.uniform or self.locate(value).buffer != buffer:  # it was not made there
+                e = Emitter(self.locate, value.shape)
+                e.store(value, buffer, layout.slice(starts, value.shape, [1] * len(starts)))
+                self.launch(e, (), "concat", {buffer})
             start += value.shape[op.axis]
         self.where[out] = Location(buffer, layout)
 

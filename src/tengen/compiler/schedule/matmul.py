@@ -52,29 +52,34 @@ def matmul(
     batch: Sequence[Batch] = (),
     storage: Storage = FLOAT32,
     may_transpose: bool = True,
+    strides: tuple[int, ...] | None = None,
 ) -> Contraction:
     """out[..., m, n] = a[..., m, k] @ b[..., k, n].
 
     a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch,
     k, n), in that order, also where the operands change roles: with `may_transpose`, few rows times a transposed b (`x
     @ w.T`), if they fill a vector, is computed as out.T = b.T @ a.T, which spares the copy of b; so are few rows that lie side by side
-    (`_stays_transposed`). Then `out_strides` says that out is stored transposed.
+    (`_stays_transposed`). Then `out_strides` says that out is stored transposed. strides: what `out_strides` had better be; they are
+    if their last or last but one is 1 and the loops allow it.
 
         >>> matmul(64, 400, 120, (400, 1), (120, 1), Unit(16, 32)).out_strides
         (120, 1)
     """
     batch = tuple(batch)
     lanes = unit.lanes_of(storage.out)
+    by_columns = strides is not None and strides[-1] != 1 == strides[-2]
     may_transpose = may_transpose and not storage.accumulate and n > 1 and m >= lanes
     spares_copy = b_strides[1] != 1 and 2 * m * (n + k) <= n * k
-    if may_transpose and (spares_copy or _stays_transposed(m, k, n, a_strides, b_strides, unit, lanes)):
+    stays = strides is None and _stays_transposed(m, k, n, a_strides, b_strides, unit, lanes)
+    if by_columns or (may_transpose and (spares_copy or stays)):
         flipped = storage._replace(a=storage.b, b=storage.a)
         mirror = tuple(Batch(x.extent, x.b, x.a) for x in batch)
-        turned = _matmul(n, k, m, b_strides[::-1], a_strides[::-1], unit, mirror, flipped, channel_rows=True)
+        wanted = (*strides[:-2], strides[-1], 1) if strides and by_columns else None
+        turned = _matmul(n, k, m, b_strides[::-1], a_strides[::-1], unit, mirror, flipped, wanted, channel_rows=True)
         a, b = (relayout and _transposed_source(relayout, len(batch)) for relayout in (turned.a, turned.b))
         strides = (*turned.out_strides[:-2], turned.out_strides[-1], turned.out_strides[-2])
         return exchanged(turned._replace(a=a, b=b, out_strides=strides))
-    return _matmul(m, k, n, a_strides, b_strides, unit, batch, storage)
+    return _matmul(m, k, n, a_strides, b_strides, unit, batch, storage, strides)
 
 
 def _stays_transposed(
@@ -96,27 +101,31 @@ def _matmul(
     unit: Unit,
     batch: tuple[Batch, ...],
     storage: Storage,
+    strides: tuple[int, ...] | None = None,
     channel_rows: bool = False,
 ) -> Contraction:
     out_shape = (*(x.extent for x in batch), m, n)
-    out_strides = contiguous(out_shape)
+    out_strides = strides if strides and strides[-1] == 1 else contiguous(out_shape)
     a_relayout, b_relayout = None, None
+    plain_a, plain_batch, given = a_strides, batch, storage
     if unit.takes_pairs(storage) and _pairs_pay(m, k, n, a_strides, b_strides, unit, batch, storage):
         storage = storage.in_pairs
         a_strides, batch, a_relayout = _pairs_of_a(m, k, a_strides, batch)
     step, a_k = storage.k_step, a_strides[1]
     turns = -(-k // step)
     loops = [Loop(x.extent, x.a, x.b, c) for x, c in zip(batch, out_strides, strict=False)]
-    rows = [Loop(m, a=a_strides[0], c=n)]
+    rows = [Loop(m, a=a_strides[0], c=out_strides[-2])]
     own = len(loops)
     may_merge = not (channel_rows and storage.has_channels)
     while may_merge and own and loops[own - 1].b == 0 and len(merge([*loops[own - 1 :], *rows])) <= 3:
         own -= 1  # a loop over which B does not change is a loop over more rows
     expand = len(merge(loops[:own])) > 2
+    if expand and out_strides != contiguous(out_shape):  # loops over copies are few only if the result is row-major too
+        return _matmul(m, k, n, plain_a, b_strides, unit, plain_batch, given, channel_rows=channel_rows)
     if expand:
         a_relayout = _copy_of_a(out_shape[:-1], k, step)
         loops = [loop._replace(a=move) for loop, move in zip(loops, contiguous(a_relayout.shape), strict=False)]
-        rows, a_k = [Loop(m, a=turns, c=n)], 1
+        rows, a_k = [Loop(m, a=turns, c=out_strides[-2])], 1
     else:
         rows, loops = [*loops[own:], *rows], loops[:own]
     run = None if a_k == 1 else extent(rows) if a_strides[0] == 1 else 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...base import config
 from ..plan import ITEM_BYTES
 from ..program import Contraction, Node, Type
-from ..targets.epilogue import CHANNEL, ELEMENT, NUMBER, Source
+from ..targets.epilogue import CHANNEL, ELEMENT, NUMBER, Epilogue, Source
 from ..view import Edge, View, contiguous
 from .column_sums import taken
 from .contraction import Contraction as Problem
@@ -39,7 +39,11 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
     buffers = _factors(steps, node, places, plan)
     fused = end if plan.epilogue else None
     made = rest[-1].outputs[0] if fused and rest else product
-    layout = View(made.shape, plan.out_strides)
+    layout, own = View(made.shape, plan.out_strides), True
+    if (place := steps.destinations.get(made)) and place.view.strides == layout.strides:
+        layout, own = place.view, place.whole is None
+        if place.whole:
+            buffers["out"] = steps.wholes[place.whole].buffer or 0, layout.offset * ITEM_BYTES[made.dtype]
     seen: dict[str, View] = {}
     if fused:
         operands = [_laid(steps, operand, source, layout) for operand, source in fused.operands]
@@ -50,7 +54,7 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
     sizes = {"out": plan.out_size * ITEM_BYTES[made.dtype], "workspace": plan.workspace}
     if fused and plan.row_tiles:
         sizes["sums"] = plan.row_tiles * fused.sum_bytes
-    for name in (name for name, size in sizes.items() if size or name == "out"):
+    for name in (name for name, size in sizes.items() if (own if name == "out" else size)):
         steps.bytes.append(sizes[name])
         buffers[name] = (len(steps.bytes) - 1, 0)
     for launch in plan.launches:
@@ -78,16 +82,27 @@ def _planned(
     assert isinstance(op, Contraction)
     unit = Unit(steps.target.lanes, steps.target.registers, steps.target.dots, config.get("winograd"))
     types, locate = [v.type for v in node.inputs], readable(steps)
+    place = steps.destinations.get(nodes[-1].outputs[0])
+
+    def problem(epilogue: Epilogue | None) -> Problem:
+        if place:
+            plan: Problem = op.problem(views, types, product.type, unit, epilogue, place.view.strides)
+            complete = plan.epilogue or not rest  # else something else stores what has the destination
+            if complete and not (place.whole and plan.workspace):
+                return plan
+        made: Problem = op.problem(views, types, product.type, unit, epilogue)
+        return made
+
     if reductions:
         end = ending(steps, locate, product, rest, op.channel_dim, reductions)
         if end.reductions:
-            plan = op.problem(views, types, product.type, unit, end.epilogue)
+            plan = problem(end.epilogue)
             result, rows = View(product.shape, plan.out_strides), product.size // end.channels
             few = 0 < LEAST_ROWS * plan.row_tiles <= rows
             if few and all(_lies_alike(*x, result) for x in end.operands):
                 return plan, end
     last = ending(steps, locate, product, rest, op.channel_dim) if rest else None
-    return op.problem(views, types, product.type, unit, last and last.epilogue), last
+    return problem(last.epilogue if last else None), last
 
 
 def _lies_alike(operand: Operand, source: Source, result: View) -> bool:
@@ -159,10 +174,10 @@ def _afterwards(steps: Steps, nodes: Sequence[Node], layout: View) -> None:
     e = Emitter(steps.locate, out.shape)
     for node in nodes:
         e.node(node)
-    buffer = steps.buffer(out.type)
-    e.store(out, buffer, layout)
-    steps.launch(e, (), nodes[-1].op.name, {buffer})
-    steps.where[out] = Location(buffer, layout)
+    place = steps.destination(out, layout)
+    e.store(out, place.buffer or 0, place.view)
+    steps.launch(e, (), nodes[-1].op.name, {place.buffer or 0})
+    steps.where[out] = place
 
 
 def _copy(

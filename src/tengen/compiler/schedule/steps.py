@@ -19,6 +19,7 @@ from .lower import UNIFORM, Emitter, Location
 
 if TYPE_CHECKING:
     from .column_sums import Taken
+    from .destinations import Destination
 
 # An operand that jumps along the lanes is copied first if each element is read so often, in a kernel of at least so many elements.
 STRAIGHTEN_READS = 4
@@ -78,6 +79,10 @@ class Steps:
         self.layouts: dict[int, int] = {}  # buffers that hold an input in another layout: {buffer: input}
         self.copies: dict[Any, tuple[int, View]] = {}  # inputs in other layouts: where, by which input and how
         self.taken: dict[Value, Taken] = {}  # results of reductions of which there are sums already
+        self.destinations: dict[
+            Value, Destination
+        ] = {}  # of results that had better lie elsewhere than in a row-major buffer of their own
+        self.wholes: dict[Value, Location] = {}  # outputs of Concat that such results are parts of
         self.where: dict[Value, Location] = {
             v: Location(i, view) for i, (v, view) in enumerate(zip(program.inputs, views, strict=True))
         }
@@ -86,6 +91,15 @@ class Steps:
         """A new buffer for a dense value of this type."""
         self.bytes.append(type.size * ITEM_BYTES[type.dtype])
         return len(self.bytes) - 1
+
+    def destination(self, value: Value, layout: View) -> Location:
+        """Where to store a value: in a new buffer, laid out like `layout`, unless it has a destination."""
+        place = self.destinations.get(value)
+        if place is None:
+            return Location(self.buffer(value.type), layout)
+        if place.whole is None:
+            return Location(self.buffer(value.type), place.view)
+        return Location(self.wholes[place.whole].buffer, place.view)
 
     def knows(self, value: Value) -> bool:
         """Whether a value lies somewhere already, or can be computed from those that do where it is read."""

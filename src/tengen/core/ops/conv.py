@@ -78,7 +78,13 @@ class Convolution(_Convolving):
         return (Type(promoted_floats("conv2d", types), shape),)
 
     def problem(
-        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, epilogue: Any
+        self,
+        views: Sequence[View],
+        types: Sequence[Type],
+        out: Type,
+        unit: contraction.Unit,
+        epilogue: Any,
+        strides: tuple[int, ...] | None = None,
     ) -> contraction.Contraction:
         sizes, storage = self.sizes(types[0].shape, types[1].shape), _storage(types, out, epilogue)
         lies = convolution.is_channels_last(views[0]), convolution.is_planes(views[0])
@@ -118,7 +124,13 @@ class ConvolutionBackwardData(_Convolving):
         return (Type(promoted_floats(self.name, types), x),)
 
     def problem(
-        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, epilogue: Any
+        self,
+        views: Sequence[View],
+        types: Sequence[Type],
+        out: Type,
+        unit: contraction.Unit,
+        epilogue: Any,
+        strides: tuple[int, ...] | None = None,
     ) -> contraction.Contraction:
         # The template's operand a is dy.
         sizes, storage = self.sizes(out.shape, types[0].shape), _storage(types[::-1], out, epilogue)
@@ -151,7 +163,13 @@ class ConvolutionBackwardFilter(_Convolving):
         return (Type(promoted_floats("conv2d", types), w),)
 
     def problem(
-        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, epilogue: Any
+        self,
+        views: Sequence[View],
+        types: Sequence[Type],
+        out: Type,
+        unit: contraction.Unit,
+        epilogue: Any,
+        strides: tuple[int, ...] | None = None,
     ) -> contraction.Contraction:
         sizes, storage = self.sizes(types[0].shape, out.shape), _storage(types, out, epilogue)
         lies = convolution.is_channels_last(views[0]), convolution.is_images_last(*views)

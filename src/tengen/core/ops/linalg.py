@@ -21,6 +21,7 @@ class MatMul(Contraction):
     name = "matmul"
     channel_dim = -1
     constant = 1
+    any_order = True
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         a, b = types
@@ -36,13 +37,19 @@ class MatMul(Contraction):
         return view.broadcast((*out.shape[:-2], *view.shape[-2:]))
 
     def problem(
-        self, views: Sequence[View], types: Sequence[Type], out: Type, unit: contraction.Unit, epilogue: Any
+        self,
+        views: Sequence[View],
+        types: Sequence[Type],
+        out: Type,
+        unit: contraction.Unit,
+        epilogue: Any,
+        strides: tuple[int, ...] | None = None,
     ) -> contraction.Contraction:
         lead, (a, b) = out.shape[:-2], views
         (m, k), n = a.shape[-2:], b.shape[-1]
         batch = [matmul.Batch(e, x, y) for e, x, y in zip(lead, a.strides, b.strides, strict=False)]
         storage = contraction.Storage(types[0].dtype, types[1].dtype, out.dtype, epilogue=epilogue)
-        return matmul.matmul(m, k, n, _pair(a.strides), _pair(b.strides), unit, batch, storage)
+        return matmul.matmul(m, k, n, _pair(a.strides), _pair(b.strides), unit, batch, storage, strides=strides)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (a, b), (g,) = inputs, grads

@@ -1,0 +1,173 @@
+"""Where products of matrices store their results: as readers see them, and inside of what is made of several; against float64 NumPy."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from contraction_harness import from_bits, to_bits
+from plans import run_plan
+from test_epilogue import EVERY_TARGET, Made, floats
+
+from tengen.core.ops.elemwise import Elemwise
+from tengen.core.ops.linalg import MatMul
+from tengen.core.ops.shape import Concatenate, Reshape, Transpose
+
+RELU = Elemwise("RELU")
+
+
+def heads_side_by_side(y):
+    """(batch, heads, length, size) as (batch * length, heads * size)."""
+    n, heads, length, size = y.shape
+    return Reshape((n * length, heads * size))(Transpose((0, 2, 1, 3))(y))
+
+
+def beside(y):
+    """The same in NumPy."""
+    n, heads, length, size = y.shape
+    return y.transpose(0, 2, 1, 3).reshape(n * length, heads * size)
+
+
+def turned(x):
+    return Transpose((*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))(x)
+
+
+def product(a, b):
+    return a.astype(np.float64) @ b
+
+
+# -- the order of dims -------------------------------------------------------------------------------------------------
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize(
+    "batch, m, k, n", [((3, 4), 20, 7, 16), ((2, 3), 33, 40, 5), ((1, 6), 9, 3, 1), ((4, 1), 5, 0, 8)]
+)
+def test_heads_side_by_side(target, batch, m, k, n):
+    a, b, w = floats(*batch, m, k), floats(*batch, k, n), floats(batch[1] * n, 11)
+    made = Made(lambda a, b, w: MatMul()(heads_side_by_side(MatMul()(a, b)), w), a, b, w, target=target)
+    assert made.kernels == ["plain", "plain"]
+    made.check(beside(product(a, b)) @ w, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_every_order_of_the_dims_before_the_last(order):
+    a, b, w = floats(4, 5, 6, 7), floats(4, 5, 7, 8), floats(8, 3)
+
+    def function(a, b, w):
+        return MatMul()(Reshape((120, 8))(Transpose((*order, 3))(MatMul()(a, b))), w)
+
+    made = Made(function, a, b, w)
+    assert made.kernels == ["plain", "plain"]
+    made.check(product(a, b).transpose(*order, 3).reshape(120, 8) @ w, tolerance=1e-5)
+
+
+def test_with_an_epilogue_that_reads_a_value_in_the_old_order():
+    a, b, r, w = floats(3, 4, 20, 7), floats(3, 4, 7, 16), floats(3, 4, 20, 16), floats(64, 11)
+    made = Made(lambda a, b, r, w: MatMul()(heads_side_by_side(RELU(MatMul()(a, b) + r)), w), a, b, r, w)
+    assert made.kernels == ["fused", "nest", "plain"] or made.kernels == [
+        "nest",
+        "fused",
+        "plain",
+    ]  # r is brought there
+    made.check(beside(np.maximum(product(a, b) + r, 0)) @ w, tolerance=1e-5)
+
+
+def test_readers_that_disagree():
+    """One of them needs a copy."""
+    a, b, w = floats(3, 4, 20, 7), floats(3, 4, 7, 16), floats(64, 11)
+
+    def function(a, b, w):
+        y = MatMul()(a, b)
+        return MatMul()(heads_side_by_side(y), w), MatMul()(Reshape((60, 64))(y), w), y + 1.0
+
+    y = product(a, b)
+    made = Made(function, a, b, w).check(beside(y) @ w, y.reshape(60, 64) @ w, y + 1, tolerance=1e-5)
+    assert sum(step.name == "copy" for step in made.plan.steps) == 1
+
+
+def test_a_result_of_the_program_stays_row_major():
+    a, b, w = floats(3, 4, 20, 7), floats(3, 4, 7, 16), floats(64, 11)
+
+    def function(a, b, w):
+        y = MatMul()(a, b)
+        return y, MatMul()(heads_side_by_side(y), w)
+
+    y = product(a, b)
+    made = Made(function, a, b, w).check(y, beside(y) @ w, tolerance=1e-5)
+    assert made.plan.outputs[0].strides == (4 * 20 * 16, 20 * 16, 16, 1)
+
+
+def test_many_loops_of_batches():
+    a, b, w = floats(2, 3, 4, 5, 6), floats(2, 1, 4, 6, 7), floats(7, 2)
+
+    def function(a, b, w):
+        return MatMul()(Reshape((120, 7))(Transpose((2, 0, 3, 1, 4))(MatMul()(a, b))), w)
+
+    Made(function, a, b, w).check(product(a, b).transpose(2, 0, 3, 1, 4).reshape(120, 7) @ w, tolerance=1e-5)
+
+
+# -- parts of a whole --------------------------------------------------------------------------------------------------
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("axis", [0, 1, 2, 3])
+def test_products_inside_of_a_concat(target, axis):
+    a, b, c = floats(2, 3, 20, 9), floats(2, 3, 9, 20), floats(2, 3, 20, 20)
+
+    def function(a, b, c):
+        first, second = MatMul()(a, b), turned(MatMul()(turned(b), turned(a)))
+        return Concatenate(axis)(first, RELU(MatMul()(c, c)), second)
+
+    y = product(a, b)
+    want = np.concatenate([y, np.maximum(product(c, c), 0), y], axis)
+    made = Made(lambda *x: function(*x) * 1.0 + 2.0, a, b, c, target=target)
+    assert "concat" not in [step.name for step in made.plan.steps]
+    made.check(want + 2, tolerance=1e-5)
+
+
+def test_gradients_of_heads():
+    """Queries, keys and values come from one product: their gradients are put together, and heads side by side, with no copy."""
+    a, b, w = floats(2, 4, 20, 7), floats(2, 4, 7, 16), floats(192, 11)
+
+    def function(a, b, w):
+        parts = MatMul()(a, b), turned(MatMul()(turned(b), turned(a))), MatMul()(a, b * 2.0)
+        return MatMul()(heads_side_by_side(Concatenate(1)(*parts)), w)
+
+    y = product(a, b)
+    made = Made(function, a, b, w)
+    assert not {"concat", "copy"} & {step.name for step in made.plan.steps}
+    made.check(beside(np.concatenate([y, y, 2 * y], 1)) @ w, tolerance=1e-5)
+
+
+def test_a_part_that_somebody_else_reads_and_one_that_comes_twice():
+    a, b = floats(20, 9), floats(9, 30)
+
+    def function(a, b):
+        y, z = MatMul()(a, b), MatMul()(a, b * 2.0)
+        return Concatenate(0)(y, z, z) * 1.0, y + 1.0
+
+    y = product(a, b)
+    Made(function, a, b).check(np.concatenate([y, 2 * y, 2 * y]), y + 1, tolerance=1e-5)
+
+
+def test_a_k_that_is_cut():
+    """Its sums go through memory that is as dense as the product."""
+    a, b = floats(8, 50000), floats(50000, 16)
+    want = product(a, b)
+    made = Made(lambda a, b: Concatenate(1)(MatMul()(a, b), MatMul()(a, b * 2.0)) * 1.0, a, b)
+    made.check(np.concatenate([want, 2 * want], 1), tolerance=1e-4)
+
+
+def test_bfloat16():
+    a, b = to_bits(floats(2, 4, 40, 16)), to_bits(floats(2, 4, 16, 32))
+
+    def function(a, b):
+        parts = MatMul()(a, b), turned(MatMul()(turned(b), turned(a)))
+        return heads_side_by_side(Concatenate(1)(*parts)) * 1.0
+
+    made = Made(function, a, b, dtypes={0: "bfloat16", 1: "bfloat16"})
+    y = product(from_bits(a), from_bits(b))
+    (got,) = run_plan(made.plan, made.arrays)
+    np.testing.assert_allclose(from_bits(got), beside(np.concatenate([y, y], 1)), rtol=2**-7, atol=1e-2)
