@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from ..targets.column_sums import slots
 from ..targets.contraction import MAX_BLOCK_ROWS, PARAMETERS, SUM_TILE, ContractionKernel, SumKernel
-from ..targets.epilogue import Epilogue
+from ..targets.epilogue import ELEMENT, Epilogue
 from ..targets.nest import NestSource
 from ..targets.storage import KINDS, PAIR
+from ..targets.window import Window
 from ..vector import BITS
 from .register_tile import RegisterTile
 
@@ -41,6 +42,8 @@ MASKED_LANES = 16
 """Vectors of at least so many lanes (AVX-512) load under a mask at no cost; others read padded panels instead."""
 SPLIT_TILES = 16
 """A blocked k is split until there are this many launch tiles, if there is work for them."""
+LEAST_PANELS = 4
+"""Panels of a launch tile where a window slides over pixels, if there are so many."""
 SPLIT_BLOCKS = 4
 """Blocks of k in one split, at least: each split writes and reads a result."""
 
@@ -224,13 +227,22 @@ class Loop(NamedTuple):
     channel: int = 0
 
 
+class Image(NamedTuple):
+    """What a window slides over: its size and where in it the first register tile begins, down and across."""
+
+    window: Window
+    size: tuple[int, int]
+    start: tuple[int, int]
+
+
 class Nest(NamedTuple):
     """A contraction over physical buffers: its loops, slowest first.
 
     Once merged, there are at most two batch, three row and three k loops. b_panel: elements from one panel of B to the
     next. offsets: of A, B and C. a_columns: A has the columns too, side by side, as in the depthwise convolution: C[m, n] =
     sum over k of A[m, k, n] * B[k, n]. adds: it adds to what nests before it have written.
-    channel_rows: the channels of an epilogue are the rows, of which there is one loop, not the columns.
+    channel_rows: the channels of an epilogue are the rows, of which there is one loop, not the columns. image: the rows are those
+    of images, lines and pixels, and the steps of k those of the taps of a window, down and across.
     b_column: elements from one column of B to the next, where these are not side by side: then steps of k are.
     """
 
@@ -243,6 +255,7 @@ class Nest(NamedTuple):
     a_columns: bool = False
     adds: bool = False
     channel_rows: bool = False
+    image: Image | None = None
     b_column: int = 0
 
 
@@ -263,6 +276,11 @@ class Storage(NamedTuple):
     def has_channels(self) -> bool:
         """There is an operand that runs along the channels only."""
         return self.epilogue is not None and self.epilogue.has_channels
+
+    @property
+    def reads_elements(self) -> bool:
+        """An epilogue reads an operand of the result's size, in whose memory the result may be."""
+        return self.epilogue is not None and any(x.buffer and x.along == ELEMENT for x in self.epilogue.sources)
 
     @property
     def in_pairs(self) -> Storage:
@@ -341,7 +359,7 @@ def plan(
 
     nests: together they write each of the result's `out_size` elements, and those that do not add none twice. packed: B is packed into panels.
     """
-    nests = [n._replace(batch=merge(n.batch), rows=merge(n.rows), k=_merge_k(n.k)) for n in nests]
+    nests = [n if n.image else n._replace(batch=merge(n.batch), rows=merge(n.rows), k=_merge_k(n.k)) for n in nests]
     if any(len(n.batch) > 2 or len(n.rows) > 3 or len(n.k) > 3 for n in nests):
         raise ValueError(f"a contraction has at most 2 batch, 3 row and 3 k loops, got {nests}")
     nests = [n for n in nests if extent(n.batch) and extent(n.rows) and n.columns]
@@ -413,6 +431,7 @@ def _kernel(nest: Nest, tile: RegisterTile, storage: Storage, packed: bool, bloc
         masked=nest.columns % tile.panel != 0,
         epilogue=storage.epilogue,
         channel_rows=nest.channel_rows and storage.has_channels,
+        window=nest.image.window if nest.image else None,
     )
 
 
@@ -467,6 +486,8 @@ def _grid(nest: Nest, tile: RegisterTile, blocked: bool, splits: int) -> _Grid:
     rows, batch = extent(nest.rows), extent(nest.batch)
     panels = packed_columns(nest.columns, tile.panel)
     wanted = _wanted_tiles(nest, tile)
+    if nest.image:
+        return _bands(nest, nest.image.window, panels, wanted)
     k1_block, blocks = _k_blocks(nest) if blocked else (_k_loops(nest, blocked)[1].extent, 1)
     row_blocks = -(-rows // BLOCK_ROWS)
     groups = min(panels, -(-wanted // (batch * row_blocks * splits)))
@@ -484,6 +505,17 @@ def _grid(nest: Nest, tile: RegisterTile, blocked: bool, splits: int) -> _Grid:
         rows_per_block=rows_per_block,
         row_blocks=-(-rows // rows_per_block),
     )
+
+
+def _bands(nest: Nest, window: Window, panels: int, wanted: int) -> _Grid:
+    """Cut the lines of images into bands; only where these are too few, by groups of panels: long runs of channels are read
+    faster."""
+    images, lines, step = nest.rows[0].extent, nest.rows[1].extent, len(window.down.sees)
+    bands = min(-(-lines // step), -(-wanted // images))
+    lines_per_band = -(-lines // (bands * step)) * step
+    bands = -(-lines // lines_per_band)
+    panels_per_group = -(-panels // max(1, min(panels // LEAST_PANELS, wanted // (images * bands))))
+    return _Grid(1, 1, 1, panels_per_group, -(-panels // panels_per_group), lines_per_band, images * bands)
 
 
 def _k_blocks(nest: Nest) -> tuple[int, int]:
@@ -549,6 +581,7 @@ def _params(
         *(at_b, b0.b, b1.b, nest.b_panel, nest.b_column, k[0].b, k[1].b, k[2].b, k[3].b),
         *(at_c, b0.c, b1.c, out_size, m[0].c, m[1].c, m[2].c, b0.channel, b1.channel),
         *sums[:-1],
+        *((*nest.image.size, *nest.image.start) if nest.image else (0, 0, 0, 0)),
     )
     assert len(numbers) == len(PARAMETERS)  # and in that order
     return numbers

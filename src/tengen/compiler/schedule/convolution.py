@@ -16,7 +16,7 @@ from math import gcd, prod
 from typing import NamedTuple
 
 from ..view import View
-from . import planar, winograd
+from . import planar, window, winograd
 from .borders import Line
 from .contraction import (
     FLOAT32,
@@ -125,6 +125,8 @@ def conv_forward(
     """
     if t := _transform(shape, unit, storage, "oc"):
         return _by_tiles(shape, t, "oc", unit, storage, window)
+    if d := _depthwise(shape, "oc", unit, storage):
+        return d
     phases = [[_phase(shape, d)] for d in (0, 1)]
     if few := _by_planes(shape, phases, "oc", unit, storage, images_last):
         return few
@@ -143,6 +145,8 @@ def conv_by_data(
     """
     if t := _transform(shape, unit, storage, "ic"):
         return _by_tiles(shape, t, "ic", unit, storage)
+    if d := _depthwise(shape, "ic", unit, storage):
+        return d
     phases = [_phases(shape, d) for d in (0, 1)]
     few = _by_planes(shape, phases, "ic", unit, storage, images_last)
     return few or _slide(shape, phases, "ic", unit, storage, in_place)
@@ -238,6 +242,34 @@ def _slide(
         for h, w in product(*spans)
     ]
     return _finish(parts, tile, operands, image, weights, (s.n, n_out, *size_out), (0, 3, 1, 2))
+
+
+def _depthwise(s: ConvShape, columns: str, unit: Unit, storage: Storage) -> Contraction | None:
+    """Forward (columns "oc") and by data ("ic") where each channel has a window of its own, with tiles of neighbouring pixels."""
+    if not s.is_depthwise or storage.accumulate:
+        return None
+    size, out = ((s.h, s.w), (s.oh, s.ow)) if columns == "oc" else ((s.oh, s.ow), (s.h, s.w))
+    lines = [window.Line(size[d], out[d], (s.kh, s.kw)[d], s.stride[d], s.padding[d], s.dilation[d]) for d in (0, 1)]
+    elements = s.n * s.ic * (prod(size) + prod(out))
+    found = window.choose(lines, columns == "oc", unit.registers, storage.reads_elements, elements)
+    if not found:
+        return None
+    image = _channels_last((s.n, s.ic, *size), NO_MARGINS)
+    lanes = choose(1, s.ic, unit.lanes_of(storage.out), unit.registers, a_columns=True).lanes
+    weights = _pack_weights(s, columns, lanes, 1)
+    _, panel, *tap_steps, _, _ = contiguous(weights.shape)
+    (a_n, *a_steps, _), (c_n, *c_steps, _) = contiguous(image.shape), contiguous((s.n, *out, s.ic))
+    nest = Nest(
+        batch=(Loop(1),),
+        rows=(Loop(s.n, a=a_n, c=c_n), *(Loop(extent, c=c) for extent, c in zip(out, c_steps, strict=True))),
+        columns=s.ic,
+        k=tuple(Loop(line.taps, a, b) for line, a, b in zip(lines, a_steps, tap_steps, strict=True)),
+        b_panel=panel,
+        a_columns=True,
+        image=found,
+    )
+    tile = RegisterTile(found.window.rows, 1, lanes, 1)
+    return _finish([nest], tile, storage, image, weights, (s.n, s.ic, *out), (0, 3, 1, 2))
 
 
 def _by_planes(

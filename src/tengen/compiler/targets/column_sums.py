@@ -20,7 +20,7 @@ from .flow import i64
 from .products import multiply_add
 
 if TYPE_CHECKING:
-    from .contraction import ContractionKernel, KernelEmitter
+    from .contraction import ContractionEmitter, ContractionKernel, KernelEmitter
 
 I32 = ir.IntType(32)
 
@@ -53,6 +53,14 @@ class Rows(NamedTuple):
     exist: Sequence[Vec]
 
 
+def rows_there(emitter: ContractionEmitter, row: ir.Value, row_count: ir.Value) -> Rows:
+    """What there is to say of the rows of a register tile from `row` of its launch tile on, which has `row_count`."""
+    at, left = emitter.at, emitter.at.sub(row_count, row)
+    kind = {32: "i32", 64: "i64"}[BITS[emitter.kind]]
+    count = splat(at, left if kind == "i64" else at.trunc(left, I32), kind, emitter.spec.lanes)
+    return Rows(at.icmp_signed("==", row, i64(0)), [count > i for i in range(emitter.spec.rows)])
+
+
 class ColumnSumsEmitter:
     """Keeps the sums of one panel, as vectors that loops carry: for each vector of columns, the slots of all sums."""
 
@@ -63,13 +71,6 @@ class ColumnSumsEmitter:
     def begin(self) -> list[ir.Value]:
         """What is carried before the first row."""
         return [constant(0, self.kind, self.spec.lanes)] * (self.spec.vectors * self.slots)
-
-    def rows(self, row: ir.Value, row_count: ir.Value) -> Rows:
-        """What there is to say of the rows of a register tile from `row` on."""
-        at, left = self.emitter.at, self.emitter.at.sub(row_count, row)
-        kind = {32: "i32", 64: "i64"}[BITS[self.kind]]
-        count = splat(at, left if kind == "i64" else at.trunc(left, I32), kind, self.spec.lanes)
-        return Rows(at.icmp_signed("==", row, i64(0)), [count > i for i in range(self.spec.rows)])
 
     def add(
         self,

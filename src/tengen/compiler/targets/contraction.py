@@ -22,12 +22,14 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from ..vector import BITS, ELEMENT, Vec, constant, llvm_type, splat
+from .column_sums import rows_there
 from .epilogue import Epilogue, EpilogueEmitter, Tile
 from .flow import I64, PTR, Flow, i64
 from .host import Target
 from .nest_fold import across
 from .products import multiply_add
 from .storage import KINDS, PAIR, decode, encode
+from .window import Window, WindowEmitter
 
 ZERO = i64(0)
 I1, I32 = ir.IntType(1), ir.IntType(32)
@@ -47,6 +49,8 @@ PARAMETERS = (
     *("c_offset", "c_b0", "c_b1", "c_split", "c_m0", "c_m1", "c_m2", "channel_b0", "channel_b1"),
     # where the sums over rows go: one place for each launch tile's rows, in which a slot is all channels
     *("sum_offset", "sum_b0", "sum_b1", "sum_block", "sum_slot"),
+    # of a sliding window: the size of the image, and its first pixel there
+    *("height", "width", "top", "left"),
 )
 """The run-time numbers in the order of `params`; strides and offsets count elements, strides may be 0 or negative."""
 
@@ -68,6 +72,7 @@ class ContractionKernel(NamedTuple):
     masked: n is not a multiple of the panel, so the ends of rows are stored (and, unless packed, loaded) under a mask.
     epilogue: what becomes of each sum before it is stored, unless sums go through C. Its channels are the columns, or with
     channel_rows the rows.
+    window: A and its columns are an image, over which the rows and k slide as it says (see `window`).
     """
 
     a: str
@@ -89,6 +94,7 @@ class ContractionKernel(NamedTuple):
     masked: bool = True
     epilogue: Epilogue | None = None
     channel_rows: bool = False
+    window: Window | None = None
 
     @property
     def sums(self) -> str:
@@ -111,7 +117,7 @@ class ContractionKernel(NamedTuple):
 
     def emit(self, target: Target) -> str:
         """LLVM IR text of the module."""
-        return _ContractionEmitter(self, target).text()
+        return ContractionEmitter(self, target).text()
 
 
 @lru_cache(1024)  # a Plan asks for it again and again
@@ -221,11 +227,16 @@ class KernelEmitter(Flow):
         function = self.intrinsic(name, ir.VoidType(), [bits.type, PTR, I32, mask.type])
         self.at.call(function, [bits, address, ir.Constant(I32, align), mask])
 
+    def prefetch(self, address: ir.Value, level: int = 1, write: bool = False) -> None:
+        """Begin to bring the line at an address, which need not be valid, into the cache of that level, to be read or written."""
+        function = self.intrinsic("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32])
+        self.at.call(function, [address, *(ir.Constant(I32, x) for x in (int(write), 4 - level, 1))])
+
     def intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
         return self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(result, arguments), name)
 
 
-class _ContractionEmitter(KernelEmitter):
+class ContractionEmitter(KernelEmitter):
     def __init__(self, spec: ContractionKernel, target: Target):
         self.spec = spec
         self.kind = KINDS[spec.sums][1]
@@ -237,6 +248,7 @@ class _ContractionEmitter(KernelEmitter):
         capacity = MAX_BLOCK_ROWS + spec.rows
         self.a_rows, self.c_rows = (self.at.alloca(I64, capacity, name) for name in ("a_rows", "c_rows"))
         self.epilogue = EpilogueEmitter(self, spec, epilogue) if epilogue else None
+        self.window = WindowEmitter(self, spec.window) if spec.window else None
 
     # -- the launch tile ---------------------------------------------------------------------------------------
 
@@ -256,10 +268,13 @@ class _ContractionEmitter(KernelEmitter):
             *(p["sum_offset"], mul(b0, p["sum_b0"]), mul(b1, p["sum_b1"]), mul(block, p["sum_block"])), at["channel"]
         )
         row_count = self.minimum(p["rows_per_block"], self.at.sub(p["rows"], first_row))
-        self.row_table(first_row, row_count)
+        if not self.window:
+            self.row_table(first_row, row_count)
         panel = mul(group, p["panels_per_group"])
         panels = self.at.udiv(add(p["columns"], self.spec.panel - 1), i64(self.spec.panel))
         last_panel = self.minimum(add(panel, p["panels_per_group"]), panels)
+        if self.window:
+            return self.window.launch_tile(block, at, panel, last_panel)
 
         def k_block(first: ir.Value, a: ir.Value, b: ir.Value, k1: ir.Value) -> None:
             here = at | {"a": a, "b": b}
@@ -354,7 +369,8 @@ class _ContractionEmitter(KernelEmitter):
             channel = self.sum(at["channel"], row if spec.channel_rows else column)
             last = self.sum(at["channel"], row_count, -1)
             rows = lambda i: self.sum(c_start, self.offset(self.c_rows, row, i))  # noqa: E731
-            return Tile(rows, channel, last, masks, row, row_count)
+            count = self.minimum(self.at.sub(row_count, row), i64(spec.rows))
+            return Tile(rows, channel, last, masks, count, lambda: rows_there(self, row, row_count))
 
         def register_tile(row: ir.Value, carry: list[ir.Value]) -> Sequence[ir.Value]:
             a_at = self.a_at(a, row)

@@ -21,8 +21,8 @@ from llvmlite import ir
 from ..kernel import Instr
 from ..vector import BITS, Vec, llvm_type, splat
 from . import arithmetic
-from .column_sums import ColumnSum, ColumnSumsEmitter
-from .flow import PTR, i64
+from .column_sums import ColumnSum, ColumnSumsEmitter, Rows
+from .flow import i64
 from .storage import COMPUTE_KIND, KINDS
 
 if TYPE_CHECKING:
@@ -121,16 +121,16 @@ class Epilogue:
 
 class Tile(NamedTuple):
     """Where a register tile lies: element offsets of its rows in C, the offset of its first channel (of the first column,
-    or with `channel_rows` of the first row) and of the last one that there is, which lanes of each vector count, its first row
-    in the launch tile, and the rows of that.
+    or with `channel_rows` of the first row) and of the last one that there is, which lanes of each vector count, how many
+    of its rows there are, the others being the last one again, and what there is to say of them.
     """
 
     rows: Callable[[ir.Value | int], ir.Value]
     channel: ir.Value
     last_channel: ir.Value
     masks: Sequence[ir.Value | None]
-    row: ir.Value
-    row_count: ir.Value
+    count: ir.Value
+    there: Callable[[], Rows]
 
 
 #: Adds to sums: (steps of k1, where they begin in A and in B, the sums before).
@@ -186,16 +186,20 @@ class EpilogueEmitter:
 
         return emitter.loop(i64(0), parts, 1, part, totals)
 
+    def read_ahead(self, tile: Tile) -> None:
+        """Ask for what `end` will read of the result's size, all at once."""
+        for i in range(self.spec.rows if self._ahead else 0):
+            self._ask(self._ahead, tile.rows(i))
+
     def _ask(self, sources: Sequence[Source], row: ir.Value) -> tuple[()]:
         """Begin to bring one row of these into the cache."""
         emitter = self.emitter
-        prefetch = emitter.intrinsic("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32])
         for source in sources:
             assert source.buffer
             start = emitter.element(emitter.buffers[source.buffer], source.dtype, row)
             for at in range(0, self.spec.panel * BITS[KINDS[source.dtype][0]] // 8, LINE):
                 place = emitter.at.gep(start, [i64(at)], source_etype=ir.IntType(8))
-                emitter.at.call(prefetch, [place, *(ir.Constant(I32, x) for x in (0, 3, 1))])  # read, keep, data
+                emitter.prefetch(place)
         return ()
 
     # -- the end of a tile ---------------------------------------------------------------------------------------
@@ -208,7 +212,7 @@ class EpilogueEmitter:
             return carried
         rows = [tile.rows(i) for i in range(spec.rows)]
         by_row = [self._channel(tile, i, 0) for i in range(spec.rows)] if spec.channel_rows else []
-        existing = self.sums and self.sums.rows(tile.row, tile.row_count)
+        existing = tile.there() if self.sums else None
         for j in range(width):
             known = by_row or [self._channel(tile, 0, j)] * spec.rows
             values = self._elements(totals[j::width], known, rows, j, tile)
@@ -235,8 +239,7 @@ class EpilogueEmitter:
                 self._elements([total], [known], [tile.rows(i)], j, tile)
             return ()
 
-        left = emitter.at.sub(tile.row_count, tile.row)
-        emitter.loop(i64(0), emitter.minimum(i64(spec.rows), left), 1, row)
+        emitter.loop(i64(0), tile.count, 1, row)
 
     # -- values --------------------------------------------------------------------------------------------------
 

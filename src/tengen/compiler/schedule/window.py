@@ -1,0 +1,77 @@
+"""Register tiles of a window that slides over pixels (`targets/window.py`): what the results of a tile see, and how many
+there are in one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..targets.window import Side, Window
+from .contraction import Image
+
+SIZES = {
+    32: ((4, 4), (2, 7), (2, 8), (2, 6), (2, 5), (2, 4), (4, 2), (2, 3), (2, 2), (1, 7), (1, 4), (4, 1)),
+    16: ((2, 4), (4, 2), (2, 3), (2, 2), (1, 7), (1, 4), (4, 1)),
+}
+"""Results of a tile, down and across, for 32 and for 16 vector registers; fewer would share too little. Beside them the taps of
+a 3 x 3 window should find room."""
+MOST_STEPS = 256
+"""Multiply-adds of one tile, whose code is written out, at most."""
+FAR = 5 << 20
+"""More elements than these do not stay in the last-level cache."""
+STORE = 2
+"""Cycles that storing a result takes."""
+
+
+class Line(NamedTuple):
+    """One dimension of a convolution: extents of what is read and of the result, taps of the window."""
+
+    size: int
+    out: int
+    taps: int
+    stride: int
+    padding: int
+    dilation: int
+
+    def side(self, results: int, forward: bool) -> tuple[Side, int] | None:
+        """`results` of a tile, and where it begins. None: there are fewer, or tiles would see different taps."""
+        per = 1 if forward else self.stride
+        if results > self.out or results % per or self.out % per:
+            return None
+        if forward:
+            seen = [[(i * self.stride + r * self.dilation, r) for r in range(self.taps)] for i in range(results)]
+            start = -self.padding
+        else:  # result i is what tap r makes of pixel o, where o * stride + r * dilation = i + padding
+            taps = [[(i + self.padding - r * self.dilation, r) for r in range(self.taps)] for i in range(results)]
+            seen = [[(at // per, r) for at, r in line if at % per == 0] for line in taps]
+            start = min((at for line in seen for at, _ in line), default=0)
+            seen = [[(at - start, r) for at, r in line] for line in seen]
+        step = self.stride if forward else 1
+        high = self.size - start - (self.out - results) * step // per
+        sees = tuple(tuple(line) for line in seen)
+        pixels = 1 + max((at for line in seen for at, _ in line), default=0)
+        return Side(sees, step, per, max(0, -start), min(high, pixels), self.taps), start
+
+
+def choose(lines: list[Line], forward: bool, registers: int, whole: bool, elements: int) -> Image | None:
+    """The register tile that takes the least time for a result of these lines. whole: it must divide them, so that nothing is computed
+    twice. elements: of all that is read and written."""
+    found = []
+    for size in SIZES[32 if registers >= 32 else 16]:
+        if whole and any(line.out % extent for line, extent in zip(lines, size, strict=True)):
+            continue
+        down, across = (line.side(extent, forward) for line, extent in zip(lines, size, strict=True))
+        if down and across:
+            window = Window(down[0], across[0], elements > FAR)
+            steps = sum(len(x) for x in down[0].sees) * sum(len(x) for x in across[0].sees)
+            if steps <= MOST_STEPS:
+                tiles = -(-lines[0].out // size[0]) * -(-lines[1].out // size[1])
+                image = Image(window, (lines[0].size, lines[1].size), (down[1], across[1]))
+                found.append((tiles * _cycles(window, steps), image))
+    return min(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _cycles(window: Window, steps: int) -> int:
+    """Multiply-adds, and what moves, which hides behind them in part only."""
+    down, across = window[:2]
+    loads = len(down.pixels) * len(across.pixels) + down.taps * across.taps
+    return steps + loads + STORE * window.rows
