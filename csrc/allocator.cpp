@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 #include <new>
 #include <thread>
 #include <utility>
@@ -14,10 +15,11 @@ namespace {
 
 constexpr size_t kAlign = 64;
 constexpr size_t kFine = 1024;      // up to here classes are kAlign apart, above four to a doubling
-constexpr size_t kLarge = 1 << 20;  // from here on a block is mapped by itself
+constexpr size_t kLarge = 1 << 20;  // from here on blocks are cut from regions
 constexpr size_t kChunk = 2 << 20;
 constexpr size_t kHugePage = 2 << 20;
-constexpr size_t kPage = 4096;
+constexpr size_t kRegion = 32 << 20;       // at least; pages are only taken when they are touched
+constexpr size_t kStep = 64 << 10;         // of the size of large blocks
 constexpr size_t kCacheFloor = 256 << 20;  // free large blocks are not trimmed below this
 constexpr size_t kPeakDecay = 1 << 12;     // large requests in which most of a peak is forgotten
 
@@ -55,7 +57,8 @@ Allocator& Allocator::instance() {
 
 size_t Allocator::block_size(size_t bytes) {
     if (bytes <= kFine) return std::max(round_up(bytes, kAlign), kAlign);
-    return round_up(quarter_steps(bytes), bytes < kLarge ? kAlign : kPage);
+    // Large ones need not be equal to be reused.
+    return bytes < kLarge ? round_up(quarter_steps(bytes), kAlign) : round_up(bytes, kStep);
 }
 
 void* Allocator::allocate(size_t block) {
@@ -70,9 +73,9 @@ void* Allocator::allocate(size_t block) {
 void Allocator::release(void* memory, size_t block) noexcept {
     Guard guard(*this);
     stats_.live -= block;
-    FreeBlock*& head = block < kLarge ? free_small_[class_of(block)] : free_large_.find(block)->second.head;
+    if (block >= kLarge) return release_large(memory);
+    FreeBlock*& head = free_small_[class_of(block)];
     head = new (memory) FreeBlock{head};
-    if (block >= kLarge) free_large_bytes_ += block;
 }
 
 void* Allocator::allocate_small(size_t block) {
@@ -102,21 +105,59 @@ void Allocator::refill(size_t block) {
 }
 
 void* Allocator::allocate_large(size_t block) {
-    // Only an equal block is reused: sizes are already rounded to a quarter, so similar requests are equal.
-    FreeList& list = free_large_[block];
-    list.wanted = ++large_requests_;
+    ++large_requests_;
     const size_t live = stats_.live + block;
     recent_peak_ = std::max(live, recent_peak_ - (recent_peak_ - std::min(recent_peak_, live)) / kPeakDecay);
-    if (FreeBlock* found = list.head) {
-        list.head = found->next;
-        free_large_bytes_ -= block;
-        return found;
+    auto found = free_spans_.lower_bound({block, UINT64_MAX, nullptr});
+    if (found == free_spans_.end()) {
+        // A step of training goes up to its peak and down again, and wants the same blocks the next time. But a program
+        // whose shapes keep changing must not keep all that it ever had.
+        const size_t limit = std::max(kCacheFloor, recent_peak_ + recent_peak_ / 2);
+        if (live + free_large_bytes_ > limit) drop_large(limit > live ? limit - live : 0);
+        const size_t size = std::max(round_up(block, kHugePage), kRegion);
+        char* start = static_cast<char*>(map(size));
+        found = free_spans_.insert({size, large_requests_, start}).first;
+        spans_.emplace(start, Span{size, found, {}});
+        free_large_bytes_ += size;
     }
-    // A step of training goes up to its peak and down again, and wants the same blocks the next time. But a program
-    // whose shapes keep changing must not keep every size that it ever had.
-    const size_t limit = std::max(kCacheFloor, recent_peak_ + recent_peak_ / 2);
-    if (live + free_large_bytes_ > limit) drop_large(limit > live ? limit - live : 0);
-    return map(block);
+    auto [size, since, start] = *found;
+    if (size > block) {
+        const auto rest = free_spans_.insert({size - block, since, start + block}).first;
+        spans_.emplace(start + block, Span{size - block, rest, {}});
+    }
+    free_large_bytes_ -= block;
+    Span& span = spans_.find(start)->second;
+    span.size = block;
+    span.waiting = free_spans_.extract(found);
+    span.free = free_spans_.end();
+    return start;
+}
+
+void Allocator::release_large(void* memory) noexcept {
+    auto here = spans_.find(static_cast<char*>(memory));
+    free_large_bytes_ += here->second.size;
+    auto node = std::move(here->second.waiting);
+    auto absorb = [&](Spans::iterator low, Spans::iterator high) {
+        Span& span = low->second;
+        if (low->first + span.size != high->first) return false;
+        span.size += high->second.size;
+        spans_.erase(high);
+        return true;
+    };
+    if (auto next = std::next(here); next != spans_.end() && next->second.free != free_spans_.end()) {
+        const auto entry = next->second.free;
+        if (absorb(here, next)) free_spans_.erase(entry);
+    }
+    if (here != spans_.begin()) {
+        auto previous = std::prev(here);
+        const auto entry = previous->second.free;
+        if (entry != free_spans_.end() && absorb(previous, here)) {
+            free_spans_.erase(entry);
+            here = previous;
+        }
+    }
+    node.value() = {here->second.size, large_requests_, here->first};
+    here->second.free = free_spans_.insert(std::move(node)).position;
 }
 
 // New pages, at a huge-page boundary where a huge page fits.
@@ -147,20 +188,24 @@ void* Allocator::map(size_t bytes) {
     return start;
 }
 
-// Gives free large blocks back, those of the sizes that were not wanted for longest first, until at most `keep` bytes
-// of them are left.
+// Gives free spans back, those that were used last last, until at most `keep` bytes of them are left.
 void Allocator::drop_large(size_t keep) noexcept {
     while (free_large_bytes_ > keep) {
-        auto oldest = free_large_.end();
-        for (auto entry = free_large_.begin(); entry != free_large_.end(); ++entry) {
-            if (!entry->second.head) continue;
-            if (oldest == free_large_.end() || entry->second.wanted < oldest->second.wanted) oldest = entry;
-        }
-        auto& [size, list] = *oldest;
-        while (list.head && free_large_bytes_ > keep) {
-            munmap(std::exchange(list.head, list.head->next), size);
-            free_large_bytes_ -= size;
-            stats_.reserved -= size;
+        const auto oldest = std::min_element(free_spans_.begin(), free_spans_.end(),
+                                             [](const FreeSpan& a, const FreeSpan& b) { return a.since < b.since; });
+        auto node = free_spans_.extract(oldest);
+        auto& [size, since, start] = node.value();
+        const size_t gone = std::min(size, round_up(free_large_bytes_ - keep, kHugePage));
+        size -= gone;
+        munmap(start + size, gone);
+        free_large_bytes_ -= gone;
+        stats_.reserved -= gone;
+        const auto span = spans_.find(start);
+        if (size) {
+            span->second.size = size;
+            span->second.free = free_spans_.insert(std::move(node)).position;
+        } else {
+            spans_.erase(span);
         }
     }
 }

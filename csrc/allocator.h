@@ -1,15 +1,16 @@
 // Owns all memory that tensors live in: a caching allocator of 64-byte aligned blocks.
 //
 // Small blocks (below 1 MiB) come in size classes carved from chunks and return to a free list of their class. Large
-// blocks are mapped one by one, on huge pages where the system grants them, and kept for reuse: fresh pages cost a
-// fault and a clearing each, which for a training step that allocates the same sizes again and again is most of the
-// price.
+// blocks are cut from regions of huge pages, where the system grants them, and stay for reuse: a fresh page costs a
+// fault and a clearing. So what is free is joined with its neighbours, and a block takes the smallest free span that
+// holds it; regions lie side by side in huge pages, one fault for each of them.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <set>
 
 namespace tengen {
 
@@ -52,6 +53,7 @@ class Allocator {
     void* allocate_small(size_t block);
     void* allocate_large(size_t block);
     void refill(size_t block);
+    void release_large(void* memory) noexcept;
     void* map(size_t bytes);
     void drop_large(size_t keep) noexcept;
 
@@ -59,13 +61,28 @@ class Allocator {
 
     std::atomic_flag busy_;
     FreeBlock* free_small_[kClasses] = {};
-    // Free large blocks of one size, and when one of them was last wanted.
-    struct FreeList {
-        FreeBlock* head = nullptr;
-        uint64_t wanted = 0;
+    struct FreeSpan {
+        size_t size;
+        uint64_t since;  // the large request before which it became free
+        char* start;
     };
+    // By size; among equals the one that was used last comes first, as parts of it may be in a cache.
+    struct Order {
+        bool operator()(const FreeSpan& a, const FreeSpan& b) const {
+            if (a.size != b.size) return a.size < b.size;
+            return a.since != b.since ? a.since > b.since : a.start < b.start;
+        }
+    };
+    using FreeSpans = std::set<FreeSpan, Order>;
+    struct Span {
+        size_t size;
+        FreeSpans::iterator free;      // end() while it is handed out
+        FreeSpans::node_type waiting;  // its entry then, so that releasing never allocates
+    };
+    using Spans = std::map<char*, Span>;
 
-    std::map<size_t, FreeList> free_large_;  // by size; an entry once made stays, so releasing never allocates
+    Spans spans_;  // all large blocks, handed out or free, by place
+    FreeSpans free_spans_;
     size_t free_large_bytes_ = 0;
     uint64_t large_requests_ = 0;
     size_t recent_peak_ = 0;  // of live bytes, which it falls back to over some thousands of large requests

@@ -45,6 +45,21 @@ def test_large_blocks_are_reused_and_given_back() -> None:
     assert rt.memory_stats()["reserved"] == base
 
 
+def test_free_neighbours_become_one_block_and_a_block_is_cut_from_what_is_free() -> None:
+    rt.release_cached()
+    tensors = [Tensor(np.full(1 << 20, i)) for i in range(12)]  # 4 MiB each
+    kept = tensors[5]
+    before = rt.memory_stats()["reserved"], rt.memory_counts()["mappings"]
+    for order in ([0, 2, 1], [11, 9, 10, 8]):
+        for i in order:
+            tensors[i] = None
+    whole = [Tensor(np.full(11 << 18, 77)), Tensor(np.full(15 << 18, 88))]  # 11 and 15 MiB
+    parts = [Tensor(np.full(1 << 18, 99))]
+    assert (rt.memory_stats()["reserved"], rt.memory_counts()["mappings"]) == before
+    assert (kept._array() == 5).all() and (tensors[7]._array() == 7).all()
+    assert (whole[0]._array() == 77).all() and (whole[1]._array() == 88).all() and (parts[0]._array() == 99).all()
+
+
 @pytest.mark.parametrize("bytes", [0, 1, 63, 64, 960, 961, 1024, 1500, 65_000, 900_000, 917_441, 1 << 20, 3 << 20])
 def test_blocks_are_aligned_and_apart(bytes: int) -> None:
     tensors = [Tensor(np.full(bytes, i), "uint8") for i in range(9)]
