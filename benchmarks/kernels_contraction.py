@@ -48,7 +48,7 @@ def launches(problem: Contraction, jit: Jit, a_size: int, b_size: int) -> list[R
     workspace = np.zeros(max(1, problem.workspace // 4), np.float32)
     held = {"a": a, "b": b, "workspace": workspace, "out": np.zeros(problem.out_size, np.float32)}
     return [
-        Run(jit(launch.kernel), [held[name] for name in launch.buffers], launch.params, launch.tiles)
+        Run(jit(launch.kernel), [held[name] for name, _ in launch.buffers], launch.params, launch.tiles)
         for launch in problem.launches
     ]
 

@@ -145,7 +145,7 @@ def run(
     for launch in backward_groups(launches) if backwards else launches:
         (address,) = compile_kernels([launch.kernel], target)
         kernel = KERNEL(address)
-        pointers = [held[buffer.name].ctypes.data + buffer.offset for buffer in launch.buffers]
+        pointers = [held[name].ctypes.data + offset for name, offset in launch.buffers]
         buffers = (ctypes.c_void_p * len(launch.buffers))(*pointers)
         params = (ctypes.c_int64 * len(launch.params))(*launch.params)
         ranges = [(i, i + 1) for i in reversed(range(launch.tiles))] if backwards else [(0, launch.tiles)]

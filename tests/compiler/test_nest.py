@@ -554,6 +554,8 @@ WOVEN = Nest(
         (Nest(1, 1, 0, (Access("float31", ("1",)),), (LOAD,)), "float31"),
         (Nest(1, 1, 0, (Access("float32", ("1", "n")),), (LOAD,)), "access 0"),
         (Nest(1, 1, 0, (LINE,), (LOAD,)), "without a store"),
+        (Nest(1, 1, 0, (LINE._replace(shared=True),), (LOAD,)), "no access before it"),
+        (SCALED._replace(accesses=(ROWS, ROWS._replace(steps=("n", "n"), shared=True))), "moves alike"),
         (Nest(1, 1, 0, (LINE,), (LOAD, Instr("frobnicate", (0,)))), "instruction 1"),
         (Nest(1, 1, 0, (LINE,), (LOAD, Instr("add", (0,)))), "takes 2 arguments, got 1"),
         (Nest(1, 1, 0, (LINE,), (LOAD, Instr("neg", (1,)))), "argument 1"),

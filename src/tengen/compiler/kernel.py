@@ -46,6 +46,9 @@ class Access(NamedTuple):
 
     Two storage dtypes are not memory and can only be loaded: `iota` is the address itself, the sum of strides times indices; `param_` before a
     compute dtype is a number of the launch, whose bits (as int64 or float64) are the access's only stride in `AccessNumbers`.
+
+    shared: it moves like the access before it, in the same buffer, and its first number, in place of strides, says how many elements
+    further on than the first access of that buffer.
     """
 
     dtype: str
@@ -53,6 +56,7 @@ class Access(NamedTuple):
     bounds: tuple[Bound, ...] = ()
     fill: float = 0.0
     indirect: int = 0
+    shared: bool = False
 
 
 class Instr(NamedTuple):
@@ -65,7 +69,8 @@ class Instr(NamedTuple):
 
 
 class Nest(NamedTuple):
-    """One kernel. `accesses` are the buffers in ABI order; the status word, where a gather or scatter needs it, is the buffer after them.
+    """One kernel. `accesses` are the buffers in ABI order, but for those that share one; the status word, where a gather or scatter needs it, is
+    the buffer after them.
 
     serial: kept indices run in lexicographic order inside one tile (for scatters that may meet); dims before `serial_from` stay parallel.
     cross: a kept dim along which the operands that jump along the lane dim are contiguous (step "1"), in a nest that reduces nothing.
@@ -383,10 +388,17 @@ def _verify_access(nest: Nest, number: int, access: Access, where: str) -> None:
     for bound in access.bounds:
         if any(not 0 <= d < nest.dims for d in bound.dims) or len(set(bound.dims)) != len(bound.dims):
             raise ValueError(f"{where}: a bound over dims {bound.dims}, but there are {nest.dims} dims")
+    if access.shared and not (number and _moves_alike(nest.accesses[number - 1], access)):
+        raise ValueError(f"{where}: there is no access before it that moves alike, whose buffer it could share")
     if access.dtype.startswith("param_") and (set(access.steps) != {"0"} or access.bounds or access.indirect):
         raise ValueError(f"{where}: a parameter is one number, without steps or bounds")
     if access.dtype == "iota" and access.bounds:
         raise ValueError(f"{where}: a running number has no bounds")
+
+
+def _moves_alike(before: Access, access: Access) -> bool:
+    in_memory = not (is_number(access) or access.indirect or before.indirect)
+    return in_memory and (before.dtype, before.steps) == (access.dtype, access.steps)
 
 
 def _verify_shape(nest: Nest, number: int, instr: Instr, where: str) -> None:

@@ -145,12 +145,9 @@ class Relayout(NamedTuple):
         return source_strides[axis.dim] * axis.scale
 
 
-class Buffer(NamedTuple):
-    """What a kernel is given: memory by name (a, b, prepared, workspace, out, what the epilogue reads, and sums), from so many
-    bytes on."""
-
-    name: str
-    offset: int = 0
+Buffer = tuple[str, int]
+"""What a kernel is given: memory by name (a, b, prepared, workspace, out, what the epilogue reads, and sums), from so many
+bytes on."""
 
 
 class Launch(NamedTuple):
@@ -173,7 +170,7 @@ class Launch(NamedTuple):
 
     def moved(self, by: Mapping[str, int]) -> Launch:
         """The same so many bytes further on in some buffers."""
-        return self._replace(buffers=tuple([Buffer(x.name, x.offset + by.get(x.name, 0)) for x in self.buffers]))
+        return self._replace(buffers=tuple([(name, at + by.get(name, 0)) for name, at in self.buffers]))
 
 
 class Contraction(NamedTuple):
@@ -211,7 +208,7 @@ def exchanged(problem: Contraction) -> Contraction:
     """The same kernels for operands that are given the other way round."""
     names = {"a": "b", "b": "a"}
     launches = [
-        launch._replace(buffers=tuple(x._replace(name=names.get(x.name, x.name)) for x in launch.buffers))
+        launch._replace(buffers=tuple((names.get(name, name), at) for name, at in launch.buffers))
         for launch in problem.launches
     ]
     return problem._replace(a=problem.b, b=problem.a, launches=tuple(launches))
@@ -382,7 +379,7 @@ def plan(
     def launch(nest: Nest, splits: int, dtype: str, result: str, joined: bool) -> Launch:
         grid = _grid(nest, tile, blocked, splits)
         kernel = _kernel(nest, tile, storage, packed, blocked)._replace(c=dtype)
-        buffers = tuple(map(Buffer, ("a", "b", result, *extra, *["sums"][: len(column_sums)])))
+        buffers = tuple([(name, 0) for name in ("a", "b", result, *extra, *["sums"][: len(column_sums)])])
         places = _sum_places(nest, grid, row_tiles, slots(column_sums)) if column_sums else _NO_SUMS
         params, work = _params(nest, tile, grid, blocked, out_size, places), 2 * _multiply_adds(nest) * storage.k_step
         tiles, end = extent(nest.batch) * grid.tiles, storage.epilogue
@@ -399,7 +396,7 @@ def plan(
     if through_workspace:
         total = SumKernel(_wide(storage.out), storage.out, tile.lanes)
         tiles = -(-out_size // SUM_TILE)
-        buffers = Buffer("workspace"), Buffer("out")
+        buffers = ("workspace", 0), ("out", 0)
         launches.append(Launch(total, buffers, (out_size, splits), tiles, splits * out_size))
         workspace = splits * out_size * BITS[KINDS[storage.out][1]] // 8
     launches += [launch(nest, 1, storage.out, "out", joined=False) for nest in adding]

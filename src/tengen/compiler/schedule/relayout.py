@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...base import config
@@ -58,8 +58,8 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
         steps.bytes.append(sizes[name])
         buffers[name] = (len(steps.bytes) - 1, 0)
     for launch in plan.launches:
-        pointers = [(buffers[x.name][0], buffers[x.name][1] + x.offset) for x in launch.buffers]
-        names = dict.fromkeys(x.name for x in launch.buffers)
+        pointers = _pointers(launch, buffers)
+        names = dict.fromkeys([name for name, _ in launch.buffers])
         writes = [(buffers[name][0], layout) for name in names if name in sizes]
         reads = [(buffers[name][0], seen.get(name, EVERYWHERE)) for name in names if name not in sizes]
         at = len(launch.params) - launch.numbers_after
@@ -71,6 +71,15 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
         steps.taken.update(taken(fused.reductions, buffers["sums"][0], plan.row_tiles))
     if rest and not fused:
         _afterwards(steps, rest, layout)
+
+
+def _pointers(launch: Launch, buffers: Mapping[str, tuple[int, int]]) -> list[tuple[int, int]]:
+    """(buffer, offset in bytes) of what a launch is given. buffers: the same of what its names stand for."""
+    pointers = []
+    for name, at in launch.buffers:
+        buffer, start = buffers[name]
+        pointers.append((buffer, start + at))
+    return pointers
 
 
 def _planned(
@@ -140,9 +149,10 @@ def _prepare(steps: Steps, op: Contraction, found: dict[str, tuple[int, int]], l
     found["prepared"] = buffer, 0
     if op.operands[1] == op.constant and source < len(steps.program.inputs):
         steps.layouts[buffer] = source
-    pointers = [(found[x.name][0], found[x.name][1] + x.offset) for x in launch.buffers]
     parts = launch.params, launch.tiles, launch.work, f"{op.name}: transform of b"
-    steps.add_step(launch.kernel, pointers, *parts, [(source, EVERYWHERE)], [(buffer, EVERYWHERE)], buffer)
+    steps.add_step(
+        launch.kernel, _pointers(launch, found), *parts, [(source, EVERYWHERE)], [(buffer, EVERYWHERE)], buffer
+    )
 
 
 def _laid(steps: Steps, operand: Operand, source: Source, result: View) -> tuple[int, int]:

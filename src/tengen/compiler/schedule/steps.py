@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..kernel import Nest, is_number
+from ..kernel import Nest, is_number, pack
 from ..plan import HOST_WORK, ITEM_BYTES, STATUS
 from ..program import Host, Iota, Program, Type, Value, ViewOp
 from ..targets import arithmetic
 from ..targets.host import Target
-from ..targets.nest import NestSource, launch_parameters
+from ..targets.nest import NestSource
 from ..view import View, contiguous, dense
 from .loops import Loops
 from .lower import UNIFORM, Emitter, Location
@@ -44,7 +44,7 @@ class Step:
     @property
     def checks(self) -> bool:
         """Whether it may set the status word."""
-        return any(buffer == STATUS for buffer, _ in self.buffers)
+        return self.buffers[-1][0] == STATUS
 
 
 @dataclass(eq=False)
@@ -171,7 +171,8 @@ class Steps:
         nest, loops, numbers = e.finish(reduced, self.target.lanes, serial)
         if self._straighten(e, nest, loops, written):
             nest, loops, numbers = e.finish(reduced, self.target.lanes, serial)
-        params, tiles = launch_parameters(nest, loops.extents, numbers)
+        source = NestSource(nest)
+        params, tiles = source.split(loops.extents, pack(loops.extents, tuple(numbers)))
         buffers = [
             (o.buffer or 0, o.view.offset * ITEM_BYTES[o.dtype] if o.buffer is not None else 0) for o in e.operands
         ]
@@ -181,7 +182,7 @@ class Steps:
         reads = [(o.buffer, o.view) for o in e.operands if o.buffer is not None and o.buffer not in written]
         writes = [(o.buffer, o.view) for o in e.operands if o.buffer is not None and o.buffer in written]
         work = prod(loops.extents) * (_cost(nest) + 2 * len(e.operands))
-        self.add_step(NestSource(nest), buffers, params, tiles, work, name, reads, writes, skip_for)
+        self.add_step(source, buffers, params, tiles, work, name, reads, writes, skip_for)
 
     def _straighten(self, e: Emitter, nest: Nest, loops: Loops, written: set[int]) -> bool:
         """Bring operands that jump along the lanes, and of which each element is read often, into the order of the loops; whether there are any."""

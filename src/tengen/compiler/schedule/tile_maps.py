@@ -1,18 +1,19 @@
 """Maps that multiply small matrices of elements by a fixed matrix on both sides, for all tiles of an image at once.
 
-Each element of the small matrices is an access of its own, with its own start, so one kernel has all of them in registers.
+Each element of the small matrices is an access of its own, with its own start, so one kernel has all of them in registers. Those of a
+matrix share a buffer. `tile_sums` has maps that sum up their results besides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
-from ..kernel import Access, AccessNumbers, Bound, Instr, Nest
+from ..kernel import Access, Bound, Instr, Nest
 from ..targets.epilogue import CHANNEL, ELEMENT, Epilogue
-from ..targets.nest import NestSource, launch_parameters
+from ..targets.nest import NestSource
 from ..targets.storage import KINDS
 from ..vector import BITS
 from .contraction import Buffer, Launch
@@ -24,57 +25,71 @@ TILING_NUMBERS = 4
 """Parameters of a launch after those of its accesses."""
 
 
+Dims = tuple[int, ...]
+
+
 class Limit(NamedTuple):
-    """0 <= offset + sum of coefficients * indices < limit, along these dims."""
+    """0 <= offset + sum of coefficients * indices < limit, along these dims: as `Bound` has it, and as numbers of a launch, which are
+    offset, limit and coefficients.
+    """
 
-    dims: tuple[int, ...]
-    offset: int
-    limit: int
-    coefficients: tuple[int, ...]
+    dims: Dims
+    numbers: tuple[int, ...]
 
 
-class Element(NamedTuple):
-    """One element of each small matrix: its strides along the loops of the map, in which buffer and where the first one is. Where a
-    limit is passed it is 0, and not written.
+class Grid(NamedTuple):
+    """The elements of each small matrix, row by row: in which buffer, their strides along the loops of the map, and for each where the first
+    one is. Where a limit is passed an element is 0, and not written.
+
+    bounds: the dims of the limits of each; limits: the numbers of those.
     """
 
     strides: tuple[int, ...]
     buffer: str
-    start: int
-    limits: tuple[Limit, ...] = ()
+    starts: Sequence[int]
+    bounds: tuple[tuple[Dims, ...], ...]
+    limits: Sequence[tuple[int, ...]]
     dtype: str = "float32"
-
-    def among(self, order: tuple[int, ...]) -> Element:
-        """The same in a map whose dims are these of this one."""
-        limits = tuple([x._replace(dims=tuple([order.index(d) for d in x.dims])) for x in self.limits])
-        return self._replace(strides=tuple([self.strides[d] for d in order]), limits=limits)
-
-    @property
-    def access(self) -> Access:
-        return _access(self.dtype, self.strides, tuple([limit.dims for limit in self.limits]))
-
-    @property
-    def numbers(self) -> AccessNumbers:
-        return AccessNumbers(_moving(self.strides), tuple([(x.offset, x.limit, *x.coefficients) for x in self.limits]))
 
     @property
     def place(self) -> Buffer:
-        return Buffer(self.buffer, self.start * BITS[KINDS[self.dtype][0]] // 8)
+        return self.buffer, self.starts[0] * BITS[KINDS[self.dtype][0]] // 8
+
+    @property
+    def numbers(self) -> list[int]:
+        """The parameters of a launch that say where they are."""
+        found = [*[stride for stride in self.strides if stride not in (0, 1)], *self.limits[0]]
+        for start, limits in zip(self.starts[1:], self.limits[1:], strict=True):
+            found += start - self.starts[0], *limits
+        return found
+
+    @property
+    def kind(self) -> Kind:
+        """What a kernel knows of them."""
+        return self.dtype, tuple(["01"[s] if s in (0, 1) else "n" for s in self.strides]), self.bounds
+
+    def among(self, order: tuple[int, ...]) -> Grid:
+        """The same in a map whose dims are these of this one."""
+        bounds = tuple([tuple([tuple(map(order.index, dims)) for dims in own]) for own in self.bounds])
+        return self._replace(strides=tuple([self.strides[d] for d in order]), bounds=bounds)
 
 
-Grid = Sequence[Sequence[Element]]
+Kind = tuple[str, tuple[str, ...], tuple[tuple[Dims, ...], ...]]
 
 
-@lru_cache(4096)
-def _moving(strides: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides that are numbers of a launch."""
-    return tuple([stride for stride in strides if stride not in (0, 1)])
+def unlimited(strides: tuple[int, ...], buffer: str, starts: Sequence[int], dtype: str = "float32") -> Grid:
+    """Elements that are all there."""
+    none = ((),) * len(starts)
+    return Grid(strides, buffer, starts, none, none, dtype)
 
 
-@lru_cache(4096)  # all elements of a grid have the same strides
-def _access(dtype: str, strides: tuple[int, ...], limits: tuple[tuple[int, ...], ...]) -> Access:
-    steps = tuple(str(stride) if stride in (0, 1) else "n" for stride in strides)
-    return Access(dtype, steps, tuple(Bound(dims) for dims in limits))
+def limited(strides: tuple[int, ...], buffer: str, starts: Sequence[int], limits: Iterable[Sequence[Limit]]) -> Grid:
+    """Elements with limits each."""
+    bounds, numbers = [], []
+    for own in limits:
+        bounds.append(tuple([limit.dims for limit in own]))
+        numbers.append(tuple([number for limit in own for number in limit.numbers]))
+    return Grid(strides, buffer, starts, tuple(bounds), numbers)
 
 
 def turn(
@@ -84,68 +99,67 @@ def turn(
 
     The channels of an epilogue are the last dim.
     """
-    if epilogue is not None:
-        targets = stored(epilogue, targets)
-    elements = [x for grid in (sources, targets) for row in grid for x in row]
-    if epilogue is not None:
-        elements += operands(epilogue, targets, len(extents))
-    parameters = parameters_of(epilogue) if epilogue else ()
-    accesses = *(x.access for x in elements), *(Access(f"param_{kind}", ("0",) * len(extents)) for kind in parameters)
-    source = _source(matrix, accesses, len(elements), len(extents), epilogue)
-    return launch(source, elements, [AccessNumbers()] * len(parameters), extents, epilogue)
+    grids = [sources, targets] if epilogue is None else [sources, *ended(epilogue, targets)]
+    source = _source(matrix, tuple([grid.kind for grid in grids]), len(extents), epilogue)
+    return launch(source, grids, [], extents, epilogue)
 
 
 def launch(
     source: NestSource,
-    elements: Sequence[Element],
-    parameters: Sequence[AccessNumbers],
+    grids: Sequence[Grid],
+    numbers: Sequence[int],
     extents: tuple[int, ...],
     epilogue: Epilogue | None,
 ) -> Launch:
-    """One of a map over these elements, with these parameters after them."""
-    params, tiles = launch_parameters(source.nest, extents, [*(x.numbers for x in elements), *parameters])
-    work = 4 * prod(extents) * len(elements)  # bytes, which are more than operations
-    buffers = tuple(x.place for x in elements)
+    """One of a map over these elements; numbers: its parameters after them, before those of the epilogue."""
+    places = [number for grid in grids for number in grid.numbers]
+    params, tiles = source.split(extents, [*extents, *places, *numbers])
+    buffers = tuple([grid.place for grid in grids])
+    work = 4 * prod(extents) * sum(len(grid.starts) for grid in grids)  # bytes, which are more than operations
     return Launch(source, buffers, params, tiles, work, epilogue=epilogue, numbers_after=TILING_NUMBERS)
 
 
-def stored(epilogue: Epilogue, targets: Grid) -> Grid:
-    """Targets as an epilogue stores to them."""
-    return [[x._replace(dtype=epilogue.dtype) for x in row] for row in targets]
-
-
-def parameters_of(epilogue: Epilogue) -> tuple[str, ...]:
-    """The dtypes of the numbers that an epilogue reads, whose accesses come last."""
-    return tuple(source.dtype for source in epilogue.sources if source.is_parameter)
-
-
-def operands(epilogue: Epilogue, targets: Grid, dims: int) -> list[Element]:
-    """What an epilogue reads from memory, source by source: one element, or one for each target."""
-    found = []
+def ended(epilogue: Epilogue, targets: Grid) -> list[Grid]:
+    """Where the results of an epilogue go, and what it reads from memory, source by source: one element, or one for each target."""
+    found = [targets._replace(dtype=epilogue.dtype)]
     for source in epilogue.sources:
         if source.buffer is None:
             continue
         if source.along == ELEMENT:
-            found += [x._replace(buffer=source.buffer, dtype=source.dtype) for row in targets for x in row]
+            found.append(targets._replace(buffer=source.buffer, dtype=source.dtype))
         else:
-            found.append(Element((*[0] * (dims - 1), int(source.along == CHANNEL)), source.buffer, 0, (), source.dtype))
+            strides = *[0] * (len(targets.strides) - 1), int(source.along == CHANNEL)
+            found.append(unlimited(strides, source.buffer, (0,), source.dtype))
     return found
 
 
+def accesses(kinds: Iterable[Kind]) -> list[Access]:
+    """Of grids, one for each element."""
+    return [
+        Access(dtype, steps, tuple(map(Bound, of)), shared=number > 0)
+        for dtype, steps, bounds in kinds
+        for number, of in enumerate(bounds)
+    ]
+
+
+def parameters(dtypes: Iterable[str], dims: int) -> list[Access]:
+    """Accesses that are numbers of a launch."""
+    return [Access(f"param_{dtype}", ("0",) * dims) for dtype in dtypes]
+
+
 @lru_cache(256)
-def _source(
-    matrix: Matrix, accesses: tuple[Access, ...], parameters: int, dims: int, epilogue: Epilogue | None
-) -> NestSource:
-    code, n, first = Code(), len(matrix[0]), len(matrix[0]) ** 2
+def _source(matrix: Matrix, kinds: tuple[Kind, ...], dims: int, epilogue: Epilogue | None) -> NestSource:
+    found = accesses(kinds)
+    code, n, first, dtype = Code(), len(matrix[0]), len(matrix[0]) ** 2, "float32"
     values = [v for row in code.turned(matrix, code.loaded(n)) for v in row]
     if epilogue is not None:
-        where = places(epilogue, first + len(values), len(values), parameters)
+        where = places(epilogue, first + len(values), len(values), len(found))
         ends = [code.ended(epilogue, v, {s: p[i % len(p)] for s, p in where.items()}) for i, v in enumerate(values)]
-        values = [end[epilogue.result] for end in ends]
-    kind = COMPUTE[epilogue.dtype] if epilogue else "float32"
+        values, dtype = [end[epilogue.result] for end in ends], COMPUTE[epilogue.dtype]
+        found += parameters(epilogue.parameters, dims)
     for number, value in enumerate(values):
-        code("store", value, dtype=kind, attr=first + number)
-    return NestSource(Nest(dims, dims, dims - 1, accesses, tuple(code.instrs)))
+        code("store", value, dtype=dtype, attr=first + number)
+    return NestSource(Nest(dims, dims, dims - 1, tuple(found), tuple(code.instrs)))
 
 
 def places(epilogue: Epilogue, start: int, count: int, parameters: int) -> dict[int, Sequence[int]]:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from functools import lru_cache, reduce
 from typing import NamedTuple
 
-from ..kernel import Access, AccessNumbers, Nest
+from ..kernel import Nest
 from ..targets.column_sums import slots
 from ..targets.epilogue import ELEMENT, Epilogue
 from ..targets.nest import NestSource
 from .contraction import Launch
 from .lower import COMPUTE
-from .tile_maps import Code, Element, Grid, Limit, Matrix, launch, operands, parameters_of, places, stored
+from .tile_maps import Code, Grid, Kind, Matrix, accesses, ended, launch, parameters, places, unlimited
 
 ORDER = 0, 1, 3, 2
 """Of the dims (images, rows of tiles, tiles, channels) in the kernel, which reduces over the tiles."""
@@ -42,56 +42,62 @@ def turn_and_sum(
     matrix: Matrix, sources: Grid, targets: Grid, extents: tuple[int, ...], epilogue: Epilogue, place: RowSums
 ) -> Launch:
     """What `turn` does over (images, rows of tiles, tiles, channels), and the sums that the epilogue is asked for."""
-    targets, (images, rows, tiles, channels) = stored(epilogue, targets), extents
-    size = slots(epilogue.sums) * channels
+    images, rows, tiles, channels = extents
+    size, m, middle = slots(epilogue.sums) * channels, len(matrix), tiles // 2
+    first = _some(targets, [0])
     begin, strides = place.first * size, (place.rows * size, size, 0, 1)
-    elements = [
-        *(x for grid in (sources, targets) for row in grid for x in row),
-        *operands(epilogue, targets, 4),
-        *(_of_tile(tiles // 2, x) for x in [*_for_first(matrix, sources), *operands(epilogue, [targets[0][:1]], 4)]),
-        *(Element(strides, "sums", begin + at) for at in range(0, size, channels)),
+    grids = [
+        sources,
+        *ended(epilogue, targets),
+        _of_tile(middle, _some(sources, _needed_first(matrix))),
+        *(_of_tile(middle, grid) for grid in ended(epilogue, first)[1:]),
+        unlimited(strides, "sums", range(begin, begin + size, channels)),
     ]
-    elements = [x.among(ORDER) for x in elements]
-    limits = [_limit(row[0], 1) for row in targets], [_limit(x, 2) for x in targets[0]]
-    numbers = [*(_count(x) for some in limits for x in some if x), sum(_count(x) if x else tiles for x in limits[1])]
-    given = parameters_of(epilogue)
-    kinds = *["int64"] * len(numbers), *given
-    accesses = *(x.access for x in elements), *(Access(f"param_{kind}", ("0",) * 4) for kind in kinds)
-    ends = _Ends(*[tuple(x is not None for x in some) for some in limits])
-    parameters = *[AccessNumbers((x,)) for x in numbers], *[AccessNumbers()] * len(given)
-    source = _source(matrix, accesses, len(elements), ends, epilogue)
-    made = launch(source, elements, parameters, (images, rows, channels, tiles), epilogue)
+    grids = [grid.among(ORDER) for grid in grids]
+    counts = [_count(targets, i * m, 1) for i in range(m)], [_count(targets, j, 2) for j in range(m)]
+    numbers = [
+        *(n for some in counts for n in some if n is not None),
+        sum(tiles if n is None else n for n in counts[1]),
+    ]
+    ends = _Ends(*[tuple(n is not None for n in some) for some in counts])
+    source = _source(matrix, tuple([grid.kind for grid in grids]), ends, epilogue)
+    made = launch(source, grids, numbers, (images, rows, channels, tiles), epilogue)
     return made._replace(row_tiles=images * rows)
 
 
-def _for_first(matrix: Matrix, sources: Grid) -> list[Element]:
-    """Of each small matrix, what its first result needs; that one is there in all tiles."""
-    needed = [i for i, factor in enumerate(matrix[0]) if factor]
-    return [sources[i][j] for i in needed for j in needed]
+def _some(grid: Grid, numbers: Sequence[int]) -> Grid:
+    """Elements of a grid that are there in all tiles."""
+    assert not any(grid.bounds[i] for i in numbers)
+    return unlimited(grid.strides, grid.buffer, [grid.starts[i] for i in numbers], grid.dtype)
 
 
-def _of_tile(number: int, x: Element) -> Element:
+def _needed_first(matrix: Matrix) -> list[int]:
+    """The numbers of the elements that the first result of a small matrix needs."""
+    needed, n = [i for i, factor in enumerate(matrix[0]) if factor], len(matrix[0])
+    return [i * n + j for i in needed for j in needed]
+
+
+def _of_tile(number: int, grid: Grid) -> Grid:
     """The same of one tile of each row."""
-    images, rows, tiles, channels = x.strides
-    return x._replace(strides=(images, rows, 0, channels), start=x.start + number * tiles)
+    images, rows, tiles, channels = grid.strides
+    starts = [start + number * tiles for start in grid.starts]
+    return grid._replace(strides=(images, rows, 0, channels), starts=starts)
 
 
-def _limit(x: Element, dim: int) -> Limit | None:
-    """What leaves out this element of the last tiles along a dim."""
-    return next((limit for limit in x.limits if limit.dims == (dim,)), None)
-
-
-def _count(x: Limit) -> int:
-    """How many tiles along the dim have the element."""
-    return -((x.offset - x.limit) // x.coefficients[0])
+def _count(grid: Grid, number: int, dim: int) -> int | None:
+    """How many tiles along a dim have an element; None: all."""
+    rest = iter(grid.limits[number])
+    for dims in grid.bounds[number]:
+        offset, limit, *coefficients = (next(rest) for _ in range(2 + len(dims)))
+        if dims == (dim,):
+            return -((offset - limit) // coefficients[0])
+    return None
 
 
 @lru_cache(256)
-def _source(
-    matrix: Matrix, accesses: tuple[Access, ...], parameters: int, ends: _Ends, epilogue: Epilogue
-) -> NestSource:
-    code, n, m = Code(), len(matrix[0]), len(matrix)
-    *limits, width = (parameters + i for i in range(sum(map(sum, ends)) + 1))
+def _source(matrix: Matrix, kinds: tuple[Kind, ...], ends: _Ends, epilogue: Epilogue) -> NestSource:
+    code, n, m, found = Code(), len(matrix[0]), len(matrix), accesses(kinds)
+    *limits, width = range(len(found), len(found) + sum(map(sum, ends)) + 1)
     where = places(epilogue, n * n + m * m, m * m, width + 1)
     values = [
         code.ended(epilogue, value, {s: p[i % len(p)] for s, p in where.items()})
@@ -109,8 +115,9 @@ def _source(
     if any(x.shifted for x in epilogue.sums):
         sums.append(_counted(code, masks.rows, width))
     for slot, total in enumerate(sums):
-        code("store", total, attr=parameters - len(sums) + slot)
-    return NestSource(Nest(4, 3, ORDER.index(3), accesses, tuple(code.instrs)))
+        code("store", total, attr=len(found) - len(sums) + slot)
+    found += parameters(("int64",) * (len(limits) + 1) + epilogue.parameters, 4)
+    return NestSource(Nest(4, 3, ORDER.index(3), tuple(found), tuple(code.instrs)))
 
 
 class _Masks(NamedTuple):

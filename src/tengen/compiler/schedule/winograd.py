@@ -24,9 +24,9 @@ from ..targets.column_sums import slots
 from ..targets.epilogue import ELEMENT, Epilogue
 from ..targets.storage import KINDS
 from ..vector import BITS
-from .contraction import FLOAT32, Buffer, Contraction, Launch, Loop, Nest, Relayout, Storage, Unit, contiguous, plan
+from .contraction import FLOAT32, Contraction, Launch, Loop, Nest, Relayout, Storage, Unit, contiguous, plan
 from .register_tile import RegisterTile, choose
-from .tile_maps import Element, Grid, Limit, Matrix, turn
+from .tile_maps import Grid, Limit, Matrix, limited, turn, unlimited
 from .tile_sums import RowSums, turn_and_sum
 
 ITEM = 4
@@ -225,8 +225,10 @@ def by_weight(
     spread = tuple(zip(*t.output, strict=True))
 
     def launches(part: _Chunk, adds: bool) -> list[Launch]:
-        x_tiles, x_points, x_extents = _blocks(_tiles(x, part, t.m, t.side, padding), part, t, x.channels, x_block, 0)
-        dy_tiles, dy_points, dy_extents = _blocks(_tiles(dy, part, t.m, t.m), part, t, dy.channels, dy_block, of_x)
+        x_tiles = _tiles(x, part, t.m, t.side, padding, x_block)
+        dy_tiles = _tiles(dy, part, t.m, t.m, block=dy_block)
+        x_points, x_extents = _blocks(part, t, x.channels, x_block, 0)
+        dy_points, dy_extents = _blocks(part, t, dy.channels, dy_block, of_x)
         return [
             turn(t.input, x_tiles, x_points, x_extents),
             turn(spread, dy_tiles, dy_points, dy_extents)._replace(joined=True),
@@ -341,16 +343,16 @@ def _multiply_tiles(
 
 def _launch(nest: Nest, tile: RegisterTile, storage: Storage, b: str) -> Launch:
     (launch,), _ = plan([nest], tile, storage, True, 0)  # one launch: the points are enough launch tiles not to split k
-    return launch._replace(buffers=(Buffer("workspace"), Buffer(b), Buffer("workspace")))
+    return launch._replace(buffers=(("workspace", 0), (b, 0), ("workspace", 0)))
 
 
 @lru_cache(1024)  # whatever the size of the image
 def _turn_window(w: Window, t: Transform, c_in: int, c_out: int, panel: int) -> tuple[Launch, int]:
     """The window, turned, to [point, panel, k, column of the panel], and the bytes of that."""
     panels, (down, right) = -(-c_out // panel), w.taps
-    limits = () if w.full or c_out % panel == 0 else (Limit((0, 2), 0, c_out, (panel, 1)),)
-    strides = w.panel, w.k, w.column
-    sources = [[Element(strides, "b", w.start + i * down + j * right, limits) for j in range(3)] for i in range(3)]
+    limits = [] if w.full or c_out % panel == 0 else [Limit((0, 2), (0, c_out, panel, 1))]
+    starts = [w.start + i * down + j * right for i in range(3) for j in range(3)]
+    sources = limited((w.panel, w.k, w.column), "b", starts, [limits] * 9)
     size = panels * c_in * panel
     targets = _matrices(t.side, "prepared", 0, size, (c_in * panel, panel, 1))
     return turn(t.window, sources, targets, (panels, c_in, panel)), ITEM * t.points * size
@@ -359,24 +361,31 @@ def _turn_window(w: Window, t: Transform, c_in: int, c_out: int, panel: int) -> 
 # -- elements ----------------------------------------------------------------------------------------------------------
 
 
-def _tiles(image: Image, part: _Chunk, step: int, count: int, padding: tuple[int, int] = (0, 0)) -> list[list[Element]]:
-    """count x count elements from where each tile begins; tiles are so many steps apart."""
+def _tiles(
+    image: Image, part: _Chunk, step: int, count: int, padding: tuple[int, int] = (0, 0), block: int | None = None
+) -> Grid:
+    """count x count elements from where each tile begins; tiles are so many steps apart.
+
+    block: channels side by side; the loops over blocks come before those over columns of tiles, and there is nothing behind the last channel.
+    """
     n, h, w, c = contiguous(image[1:])
-    size, tiles = (image.h, image.w), (part.all_rows, part.columns)
+    size, tiles, first = (image.h, image.w), (part.all_rows, part.columns), (part.row, 0)
 
-    def limit(d: int, index: int, first: int) -> tuple[Limit, ...]:
-        start = index - padding[d]
-        inside = start >= 0 and start + step * (tiles[d] - 1) < size[d]
-        return () if inside else (Limit((1 + d,), step * first + start, size[d], (step,)),)
+    def limits(d: int, dim: int) -> list[list[Limit]]:
+        starts = [i - padding[d] for i in range(count)]
+        last = size[d] - step * (tiles[d] - 1)
+        return [[] if 0 <= i < last else [Limit((dim,), (step * first[d] + i, size[d], step))] for i in starts]
 
-    def element(i: int, j: int) -> Element:
-        start = part.image * n + (step * part.row + i - padding[0]) * h + (j - padding[1]) * w
-        return Element((n, step * h, step * w, c), image.buffer, start, limit(0, i, part.row) + limit(1, j, 0))
+    down, right = limits(0, 1), limits(1, 2 if block is None else 3)
+    end = [Limit((2, 4), (0, image.channels, block, 1))] if block and image.channels % block else []
+    start = part.image * n + (step * part.row - padding[0]) * h - padding[1] * w
+    starts = [start + i * h + j * w for i in range(count) for j in range(count)]
+    outer, inner = (n, step * h), (step * w, c)
+    strides = (*outer, *inner) if block is None else (*outer, block, *inner)
+    return limited(strides, image.buffer, starts, [i + j + end for i in down for j in right])
 
-    return [[element(i, j) for j in range(count)] for i in range(count)]
 
-
-def _points(part: _Chunk, t: Transform, channels: int, start: int) -> list[list[Element]]:
+def _points(part: _Chunk, t: Transform, channels: int, start: int) -> Grid:
     """[point, tile, channel] in the workspace."""
     strides = contiguous((*part.extents, channels))
     return _matrices(t.side, "workspace", start, part.tiles * channels, strides)
@@ -388,30 +397,19 @@ def _block(channels: int) -> int:
     return next((block for block in BLOCKS if channels % block == 0), channels)
 
 
-def _blocks(
-    tiles: list[list[Element]], part: _Chunk, t: Transform, channels: int, block: int, start: int
-) -> tuple[Grid, Grid, tuple[int, ...]]:
-    """Elements of tiles of an image, where they go, [point, block, tile, channel of the block], and the extents of their loops.
+def _blocks(part: _Chunk, t: Transform, channels: int, block: int, start: int) -> tuple[Grid, tuple[int, ...]]:
+    """Where elements of tiles go, [point, block, tile, channel of the block], and the extents of their loops: columns stay the last one but
+    the lanes, for there are more of them.
 
     The last block is filled up with zeros.
     """
-
-    def within(strides: tuple[int, ...], step: int) -> tuple[int, ...]:
-        return *strides[:2], step, *strides[2:]  # columns stay the last loop but the lanes, for there are more of them
-
     count = -(-channels // block)
-    end = (Limit((2, 4), 0, channels, (block, 1)),) if channels % block else ()
-
-    def moved(x: Element) -> Element:
-        limits = tuple(limit._replace(dims=tuple(d + (d > 1) for d in limit.dims)) for limit in x.limits)
-        return x._replace(strides=within(x.strides, block), limits=limits + end)
-
-    sources = [[moved(x) for x in row] for row in tiles]
-    strides = within(contiguous((*part.extents, block)), part.tiles * block)
-    targets = _matrices(t.side, "workspace", start, part.tiles * count * block, strides)
-    return sources, targets, within((*part.extents, block), count)
+    images, rows, columns, one = contiguous((*part.extents, block))
+    strides = images, rows, part.tiles * block, columns, one
+    extents = part.images, part.rows, count, part.columns, block
+    return _matrices(t.side, "workspace", start, part.tiles * count * block, strides), extents
 
 
-def _matrices(side: int, buffer: str, start: int, size: int, strides: tuple[int, ...] = (1,)) -> list[list[Element]]:
+def _matrices(side: int, buffer: str, start: int, size: int, strides: tuple[int, ...] = (1,)) -> Grid:
     """side² runs of `size` elements."""
-    return [[Element(strides, buffer, start + (i * side + j) * size) for j in range(side)] for i in range(side)]
+    return unlimited(strides, buffer, [start + i * size for i in range(side * side)])

@@ -99,6 +99,11 @@ class Epilogue:
         return tuple(f"number{i}" for i, source in enumerate(self.sources) if source.is_parameter)
 
     @property
+    def parameters(self) -> tuple[str, ...]:
+        """The dtypes of those numbers."""
+        return tuple(source.dtype for source in self.sources if source.is_parameter)
+
+    @property
     def has_channels(self) -> bool:
         return any(source.along == CHANNEL for source in self.sources)
 

@@ -45,6 +45,11 @@ LEAST_TILE = 1 << 11
 CHUNK = 64  # chunks are a multiple of this, so that all but the last of a row are whole groups on every machine
 
 
+@lru_cache(1024)  # a new shape often gives the same nest
+def _structure(nest: Nest) -> Structure:
+    return Structure(nest)
+
+
 @dataclass(frozen=True)
 class NestSource:
     """A Nest as something that `cache.compile_kernels` compiles."""
@@ -54,6 +59,15 @@ class NestSource:
     @cached_property
     def key(self) -> str:
         return f"nest {self.nest!r}"
+
+    @cached_property
+    def structure(self) -> Structure:
+        return _structure(self.nest)
+
+    def split(self, extents: Sequence[int], params: Sequence[int]) -> tuple[tuple[int, ...], int]:
+        """What a launch with these parameters before its tiling has in all, and its tiles (none if there is nothing to do)."""
+        found = _tiling(self.structure, extents)
+        return (*params, found.items, found.items_per_tile, found.chunk, found.chunks), found.tiles
 
     def emit(self, target: Target) -> str:
         """LLVM IR text of the kernel. Raises ValueError if the Nest means nothing."""
@@ -76,14 +90,13 @@ class Tiling:
         return -(-self.items // self.items_per_tile)
 
 
-@lru_cache(1024)  # a new shape often gives the same nest
-def _structure(nest: Nest) -> Structure:
-    return Structure(nest)
-
-
 def tiling(nest: Nest, extents: Sequence[int]) -> Tiling:
     """The split of a Nest over these extents."""
-    structure = _structure(nest)
+    return _tiling(_structure(nest), extents)
+
+
+def _tiling(structure: Structure, extents: Sequence[int]) -> Tiling:
+    nest = structure.nest
     tile = max(LEAST_TILE, TILE // (1 + structure.cost // 8))
     inside = prod(extents[structure.parallel :]) if not structure.chunked else prod(extents[nest.kept :])
     counts = {d: extents[d] for d in structure.item_dims if d != nest.lane}
@@ -109,6 +122,4 @@ def launch_parameters(
     nest: Nest, extents: Sequence[int], numbers: Sequence[AccessNumbers]
 ) -> tuple[tuple[int, ...], int]:
     """The params of a launch, and how many tiles it has (none if there is nothing to do)."""
-    split = tiling(nest, extents)
-    params = pack(tuple(extents), tuple(numbers))
-    return (*params, split.items, split.items_per_tile, split.chunk, split.chunks), split.tiles
+    return NestSource(nest).split(extents, pack(tuple(extents), tuple(numbers)))

@@ -9,7 +9,7 @@ from typing import Any
 from llvmlite import ir
 
 from ..kernel import SINKS, Access, Instr, Nest, access_number
-from ..vector import Vec, llvm_type, splat
+from ..vector import ELEMENT, Vec, llvm_type, splat
 from . import arithmetic, nest_fold, nest_interleave
 from .flow import I64, Flow, i64
 from .host import Target
@@ -31,9 +31,16 @@ class NestEmitter(Flow):
         self.widths, self.tail = self.structure.widths(target), self.structure.tail_width(target)
         self._position = 0
         self.extents = [self._next() for _ in range(nest.dims)]
-        self.operands = [self._operand(i, access) for i, access in enumerate(nest.accesses)]
+        self.operands: list[Operand] = []
+        taken = 0
+        for access in nest.accesses:
+            if access.shared:
+                self.operands.append(self._further(access))
+            else:
+                self.operands.append(self._operand(taken, access))
+                taken += 1
         self.items, self.items_per_tile, self.chunk, self.chunks = (self._next() for _ in range(4))
-        status = self.buffer(len(nest.accesses)) if nest.needs_status else None
+        status = self.buffer(taken) if nest.needs_status else None
         self.memory = Memory(self, nest.lane, target, status)
         self._unwritten: dict[int, list[Vec]] = {}  # of woven accesses, the values of the places so far
 
@@ -59,14 +66,24 @@ class NestEmitter(Flow):
         strides = {
             d: self._next() if step == "n" else i64(int(step)) for d, step in enumerate(access.steps) if step != "0"
         }
+        ranges = self._ranges(access)
+        indirect = tuple((self._next(), self._next()) for _ in range(access.indirect))
+        buffer = ir.Constant(ir.PointerType(), None) if access.dtype == "iota" else self.buffer(number)
+        return Operand(access, buffer, strides, ranges, indirect)
+
+    def _further(self, access: Access) -> Operand:
+        """An access in the buffer of the one before."""
+        first = next(x for x in reversed(self.operands) if not x.access.shared)
+        buffer = self.at.gep(first.buffer, [self._next()], source_etype=ELEMENT[first.kind])
+        return Operand(access, buffer, first.strides, self._ranges(access), ())
+
+    def _ranges(self, access: Access) -> tuple[Range, ...]:
         ranges = []
         for bound in access.bounds:
             offset, limit = self._next(), self._next()
             coefficients = {d: self._next() for d in bound.dims}
             ranges.append(Range(offset, limit, coefficients, self._next() if bound.divisor else None))
-        indirect = tuple((self._next(), self._next()) for _ in range(access.indirect))
-        buffer = ir.Constant(ir.PointerType(), None) if access.dtype == "iota" else self.buffer(number)
-        return Operand(access, buffer, strides, tuple(ranges), indirect)
+        return tuple(ranges)
 
     # -- loops over kept dims ----------------------------------------------------------------------------------------
 
