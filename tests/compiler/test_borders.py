@@ -32,3 +32,8 @@ def test_cuts_see_what_each_row_sees(line: Line) -> None:
 def test_with_margins_every_row_sees_all(line: Line) -> None:
     wide = line.within(*line.margins)
     assert [(cut.rows, cut.taps) for cut in wide.cuts()] == [(line.rows, line.taps)]
+
+
+@given(lines)
+def test_meetings_are_the_pairs_inside(line: Line) -> None:
+    assert line.meetings == sum(len(inside(line, row)) for row in range(line.rows))

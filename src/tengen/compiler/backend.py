@@ -7,6 +7,7 @@ when the first op is compiled, or its kernel read from the disk. Whoever is impo
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
@@ -28,9 +29,12 @@ class _Lazy:
 
     def __init__(self, name: str) -> None:
         self._name = f"{__package__}.{name}"
+        self._module: ModuleType | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(import_module(self._name), name)
+        if self._module is None:
+            self._module = import_module(self._name)
+        return getattr(self._module, name)
 
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -93,7 +93,12 @@ def dump(source: KernelSource, target: Target) -> dict[str, str]:
 
 def kernel_name(source: KernelSource, target: Target) -> str:
     """The name of a kernel's entry."""
-    return entry_name(source.key, target, _compiler_digest())
+    return _kernel_entry(source.key, target, _compiler_digest())
+
+
+@lru_cache(4096)  # each Plan asks for the names of its kernels
+def _kernel_entry(key: str, target: Target, made_by: str) -> str:
+    return entry_name(key, target, made_by)
 
 
 def entry_name(key: str, target: Target, made_by: str) -> str:
@@ -187,8 +192,10 @@ def _shrink(folder: Path) -> None:
 def _folder() -> Path | None:
     """Where entries are; None if there is no place that can be trusted."""
     chosen = config.get("cache_dir")
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return _trusted(os.path.abspath(chosen or os.path.join(base, "tengen")))
+    if not chosen:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        chosen = os.path.join(base, "tengen")
+    return _trusted(os.path.abspath(chosen))
 
 
 @cache

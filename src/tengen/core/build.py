@@ -59,7 +59,9 @@ def to_runtime(plan: Plan, device: str, profiled: bool = False) -> _rt.Plan:
     steps: list[Any] = []
     for step in plan.steps:
         if isinstance(step, Launch):
-            buffers = tuple((status if slot == STATUS else slot, offset) for slot, offset in step.buffers)
+            buffers = step.buffers
+            if plan.checks:
+                buffers = tuple([(status if slot == STATUS else slot, offset) for slot, offset in buffers])
             skip = -1 if step.skip_if_donated is None else step.skip_if_donated
             steps.append(_rt.Launch(step.address, buffers, step.params, step.tiles, step.work, skip, step.joined))
         else:

@@ -55,6 +55,17 @@ class Line(NamedTuple):
         count = max(0, self.taps - below - above)
         return (below if self.tap_step > 0 else above, count) if count else (0, 0)
 
+    @property
+    def meetings(self) -> int:
+        """Pairs of a row and a step that meet inside the source."""
+        count = 0
+        for first in range(self.base, self.base + self.taps * self.tap_step, self.tap_step):
+            before = max(
+                0, -(first // self.row_step)
+            )  # rows that lie in front of the source, and then all but those behind
+            count += max(0, min(self.rows, -((first - self.size) // self.row_step)) - before)
+        return count
+
     def cuts(self) -> tuple[Cut, ...]:
         """The rows in order, neighbours that see the same steps joined.
 

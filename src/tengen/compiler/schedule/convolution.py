@@ -162,8 +162,7 @@ def _transform(s: ConvShape, unit: Unit, storage: Storage, columns: str | None) 
     fits = (s.kh, s.kw, *s.stride, *s.dilation, s.groups) == (3, 3, 1, 1, 1, 1, 1) and max(s.padding) <= 2
     if t is None or not fits or {storage.a, storage.b, storage.out} != {"float32"} or storage.accumulate:
         return None
-    seen = [sum(cut.rows * cut.taps for cut in _phase(s, d).line.cuts()) for d in (0, 1)]
-    direct = s.n * s.ic * s.oc * seen[0] * seen[1]
+    direct = s.n * s.ic * s.oc * _phase(s, 0).line.meetings * _phase(s, 1).line.meetings
     size = (s.h, s.w) if columns == "ic" else (s.oh, s.ow)
     return t if winograd.cost(t, s.n, size, s.ic, s.oc, unit.lanes, columns) < direct else None
 
@@ -539,11 +538,15 @@ def is_images_last(*images: View) -> bool:
 
 def is_planes(image: View) -> bool:
     """Whether an image of (n, c, h, w) lies densely as it is written."""
-    n, c, h, w = image.shape
-    return planar.planes((n, c, h, w), NO_MARGINS).is_view(image.strides)
+    return _lies(image, contiguous(image.shape))
 
 
 def is_channels_last(image: View) -> bool:
     """Whether an image of (n, c, h, w) lies densely with its channels side by side."""
-    n, c, h, w = image.shape
-    return _channels_last((n, c, h, w), NO_MARGINS).is_view(image.strides)
+    _, c, h, w = image.shape
+    return _lies(image, (h * w * c, 1, w * c, c))
+
+
+def _lies(image: View, strides: Strides) -> bool:
+    found = zip(image.shape, image.strides, strides, strict=True)
+    return all([extent == 1 or stride == want for extent, stride, want in found])

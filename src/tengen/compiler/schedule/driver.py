@@ -355,7 +355,8 @@ class Scheduler(Steps):
     def _plan(self, placement: Placement) -> Plan:
         places, slots, allocations, donated, commit = placement
         count = len(self.program.inputs)
-        addresses = dict(zip(map(id, self.sources), compile_kernels(self.sources, self.target), strict=True))
+        sources = list({id(source): source for source in self.sources}.values())
+        addresses = dict(zip(map(id, sources), compile_kernels(sources, self.target), strict=True))
         steps: list[Launch | Call] = []
         layouts: list[tuple[int, int, int]] = []
         for step in self.steps:
@@ -364,9 +365,7 @@ class Scheduler(Steps):
                     Call(step.op.compute, _placed(step.inputs, slots), _placed(step.outputs, slots), step.op.name)
                 )
                 continue
-            buffers = tuple(
-                (b, 0) if b == STATUS else (slots[b][0], slots[b][1] + offset) for b, offset in step.buffers
-            )
+            buffers = tuple([(slots[b][0], slots[b][1] + at) if b != STATUS else (b, 0) for b, at in step.buffers])
             if step.skip_for in self.layouts:
                 layouts.append((slots[step.skip_for][0], self.layouts[step.skip_for], len(steps)))
             skip = slots[step.skip_for][0] if step.skip_for in donated or step.skip_for in self.layouts else None
