@@ -93,8 +93,8 @@ def main() -> int:
         return 0 if cases else 2
     frameworks = load(options)
     rounds = options.rounds or (5 if options.quick else 15)
-    settings = measure.Options(rounds, options.seconds or (0.01 if options.quick else 0.05))
     limits = machine.Limits(options.threads)
+    settings = measure.Options(rounds, options.seconds or (0.01 if options.quick else 0.05), limits.are_there)
     limits.read(1.0)
     print(f"{limits.peak / 1e9:.0f} GFLOP/s, {limits.bandwidth / 1e9:.1f} GB/s, {len(cases)} cases", flush=True)
     rows: list[dict[str, Any]] = []

@@ -157,6 +157,9 @@ def copy_bandwidth(threads: int, budget: float) -> float:
     return 2 * part * threads / best_seconds(lambda: list(POOL.map(copy, range(threads))), time.perf_counter, budget)
 
 
+WHOLE = 0.8  # of the best peak: below it some of the machine is somebody else's
+
+
 class Limits:
     """Peak and bandwidth: the best of all readings, for other processes can only lower one."""
 
@@ -170,6 +173,11 @@ class Limits:
         self.peak = max(self.peak, peak)
         self.bandwidth = max(self.bandwidth, copy_bandwidth(self.threads, seconds))
         return peak
+
+    def are_there(self) -> bool:
+        """Whether the machine has its peak at this moment. A virtual one may lose half of it for seconds, when its cores become
+        two threads of one."""
+        return self.arithmetic.rate(self.threads, time.perf_counter, 0.005) >= WHOLE * self.peak
 
 
 def description() -> dict[str, str | int]:

@@ -42,6 +42,8 @@ class Trial:
 SETTLE = 0.02  # seconds until the threads of the framework before have stopped waiting in busy loops
 STEADY = 0.1  # quartiles of a ratio are at most so far apart, of the median, or the frameworks have more turns
 MORE = 4  # times the turns asked for, at most
+PATIENCE = 10.0  # seconds that a case waits for the whole machine; after that its turns count as they are
+PAUSE = 0.1  # seconds between two looks
 
 Trials = Callable[[Case, Data], Iterable[Trial]]
 
@@ -137,21 +139,35 @@ def calls_in(run: Callable[[], object], seconds: float) -> int:
     return max(1, round(count * seconds / taken))
 
 
-def in_turn(runs: dict[str, Callable[[], object]], rounds: int, most: int, seconds: float) -> dict[str, list[float]]:
+def in_turn(
+    runs: dict[str, Callable[[], object]], rounds: int, most: int, seconds: float, undisturbed: Callable[[], bool]
+) -> dict[str, list[float]]:
     """Times of a call of each of `runs`, which take turns of about `seconds`: A B A B …
 
-    There are `rounds` turns each, and up to `most` while the first one's ratio to another is not steady. What decides is
-    how far the turns are apart, never which of them is faster.
+    There are `rounds` turns each, and up to `most` while the first one's ratio to another is not steady. Turns count only if
+    the machine was `undisturbed` before and after, as long as there is patience. What decides is how far turns are apart, and
+    what the machine does, never which framework is faster.
     """
     counts = {name: calls_in(run, seconds) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(most):
-        if number >= rounds and all(map(_is_steady, ratios(times).values())):
-            break
+    patience, number = PATIENCE, 0
+    while number < most and not (number >= rounds and all(map(_is_steady, ratios(times).values()))):
+        start = time.perf_counter()
+        if patience > 0 and not undisturbed():
+            time.sleep(PAUSE)
+            patience -= time.perf_counter() - start
+            continue
+        found = {}
         for name, run in runs.items():
             time.sleep(SETTLE)
             run()
-            times[name].append(seconds_of(run, counts[name]))
+            found[name] = seconds_of(run, counts[name])
+        if patience > 0 and not undisturbed():
+            patience -= time.perf_counter() - start
+            continue
+        number += 1
+        for name, taken in times.items():
+            taken.append(found[name])
     return times
 
 
@@ -168,10 +184,11 @@ def _is_steady(values: Sequence[float]) -> bool:
 
 @dataclass(frozen=True)
 class Options:
-    """rounds: turns that each framework has, at least. seconds: of a turn."""
+    """rounds: turns that each framework has, at least. seconds: of a turn. undisturbed: whether the machine is all there."""
 
     rounds: int
     seconds: float
+    undisturbed: Callable[[], bool]
 
 
 def measure(case: Case, frameworks: dict[str, Trials], options: Options) -> dict[str, Any]:
@@ -189,13 +206,17 @@ def measure(case: Case, frameworks: dict[str, Trials], options: Options) -> dict
             errors[f"{peer} {other.setting}"] = check(case, f"{peer}, {other.setting}", other.results(), found)
             trials.append(other)
         if trials:
-            quick = in_turn({t.setting: t.run for t in trials}, 3, 3, options.seconds / 2) if len(trials) > 1 else {}
+            quick = (
+                in_turn({t.setting: t.run for t in trials}, 3, 3, options.seconds / 2, options.undisturbed)
+                if len(trials) > 1
+                else {}
+            )
             settings[peer] = {t.setting: min(quick[t.setting]) if quick else None for t in trials}
             chosen[peer] = min(trials, key=lambda t: min(quick[t.setting])) if quick else trials[0]
         del trials
         gc.collect()
     runs = {name: t.run for name, t in chosen.items()}
-    times = in_turn(runs, options.rounds, MORE * options.rounds, options.seconds)
+    times = in_turn(runs, options.rounds, MORE * options.rounds, options.seconds, options.undisturbed)
     used = {name: t.setting for name, t in chosen.items()}
     return row(case.name, times, used) | {
         "flops": case.flops,

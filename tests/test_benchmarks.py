@@ -49,8 +49,20 @@ def test_turns_go_on_until_ratios_are_steady(benchmark, monkeypatch, times, turn
     monkeypatch.setattr(measure, "SETTLE", 0)
     monkeypatch.setattr(measure, "calls_in", lambda run, seconds: 1)
     monkeypatch.setattr(measure, "seconds_of", lambda run, count: next(readings[run()]))
-    found = measure.in_turn({name: lambda name=name: name for name in readings}, 5, 20, 0.01)
+    found = measure.in_turn({name: lambda name=name: name for name in readings}, 5, 20, 0.01, lambda: True)
     assert [len(taken) for taken in found.values()] == [turns, turns]
+
+
+def test_turns_of_a_disturbed_machine_do_not_count(benchmark, monkeypatch):
+    measure = benchmark("measure")
+    looks = iter([False, True, True, True, False, True, True])  # waits; counts; does not; counts
+    readings = iter(range(9))
+    for name, value in {"SETTLE": 0, "PAUSE": 0, "calls_in": lambda run, seconds: 1}.items():
+        monkeypatch.setattr(measure, name, value)
+    monkeypatch.setattr(measure, "seconds_of", lambda run, count: next(readings))
+    assert measure.in_turn({"tengen": lambda: None}, 2, 9, 0.01, lambda: next(looks)) == {"tengen": [0, 2]}
+    monkeypatch.setattr(measure, "PATIENCE", 0)
+    assert measure.in_turn({"tengen": lambda: None}, 2, 9, 0.01, lambda: False) == {"tengen": [3, 4]}
 
 
 def test_a_run_writes_its_report(tmp_path):
