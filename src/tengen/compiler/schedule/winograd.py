@@ -33,8 +33,8 @@ ITEM = 4
 """Bytes of an element."""
 CHUNK_BYTES = 8 << 20
 """What the elements of one chunk take, before and after the products, at most."""
-LEAST_CHUNK = 1 << 19
-"""The same for the chunks of a small problem: as much as the level-2 cache holds."""
+LEAST_CHUNK = 1 << 20
+"""The same for the chunks of a small problem: as much as the level-2 caches of two cores hold half full. Each chunk is planned."""
 CHUNKS = 4
 """Chunks wanted, to save memory, unless the turned window, which all of them read, is larger."""
 BLOCKS = 64, 48, 32
