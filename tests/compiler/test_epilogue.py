@@ -22,7 +22,7 @@ from tengen.core.ops.elemwise import Elemwise, TypeCvt, where
 from tengen.core.ops.formula import Activation
 from tengen.core.ops.linalg import Linear, MatMul
 from tengen.core.ops.normalization import BatchNormInference
-from tengen.core.ops.reduce import Reduce
+from tengen.core.ops.reduce import Reduce, total
 from tengen.core.ops.shape import Transpose
 
 TARGETS = host_targets()
@@ -366,6 +366,23 @@ def test_derivatives_are_computed_with_the_activation(name):
     cdf, s = (1 + np.vectorize(erf)(y / 2**0.5)) / 2, 1 / (1 + np.exp(-y))
     slope = cdf + y * np.exp(-y * y / 2) / (2 * np.pi) ** 0.5 if name == "gelu" else s + y * s * (1 - s)
     made.check(y * (cdf if name == "gelu" else s), gy * slope, tolerance=1e-5)
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("n, ic, oc, size", [(16, 6, 16, 9), (64, 6, 16, 9), (64, 1, 6, 8), (16, 16, 12, 7)])
+def test_what_follows_sums_over_images_side_by_side(target, n, ic, oc, size):
+    """Their lanes are steps of k: an update of the weight, and sums of its gradient, are kernels of their own."""
+    x, dy = (floats(c, s, s, n).transpose(3, 0, 1, 2) for c, s in ((ic, size), (oc, size - 4)))
+    old, by_weight = floats(oc, ic, 5, 5), ConvolutionBackwardFilter((1, 1), (0, 0), (1, 1), 1, (5, 5))
+
+    def function(old, x, dy):
+        dw = by_weight(x, dy)
+        return old - dw * 0.5, total(dw, (0, 1, 2, 3))
+
+    made = Made(function, old, x, dy, target=target)
+    seen = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (size - 4, size - 4), (2, 3))
+    dw = np.einsum("nirshw,nohw->oirs", seen, dy)
+    made.check(old - 0.5 * dw, dw.sum(keepdims=True), tolerance=1e-5)
 
 
 def test_costly_functions_of_channel_rows():

@@ -368,8 +368,8 @@ def plan(
     may_split = not storage.accumulate
     blocked = _needs_blocks(main, tile, storage) and (may_split or not storage.rounds)
     splits = _splits(main, nests, tile) if blocked and may_split else 1
-    if blocked or adding or storage.accumulate:
-        storage = storage._replace(epilogue=None)  # sums go through memory
+    if blocked or adding or storage.accumulate or tile.folded:
+        storage = storage._replace(epilogue=None)  # sums go through memory, or come one by one
     elif storage.epilogue and storage.epilogue.sums and not _takes_sums(nests, storage.epilogue):
         storage = storage._replace(epilogue=None)
     extra = storage.epilogue.buffers if storage.epilogue else ()
