@@ -7,7 +7,7 @@ matrix share a buffer. `tile_sums` has maps that sum up their results besides.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial, reduce
 from math import prod
 from typing import NamedTuple
 
@@ -97,7 +97,7 @@ def turn(
 ) -> Launch:
     """matrix @ sources @ matrix.T, and what an epilogue makes of it, to `targets`, for all indices below `extents`.
 
-    The channels of an epilogue are the last dim.
+    Several matrices of sources are added up. The channels of an epilogue are the last dim.
     """
     grids = [sources, targets] if epilogue is None else [sources, *ended(epilogue, targets)]
     source = _source(matrix, tuple([grid.kind for grid in grids]), len(extents), epilogue)
@@ -150,8 +150,8 @@ def parameters(dtypes: Iterable[str], dims: int) -> list[Access]:
 @lru_cache(256)
 def _source(matrix: Matrix, kinds: tuple[Kind, ...], dims: int, epilogue: Epilogue | None) -> NestSource:
     found = accesses(kinds)
-    code, n, first, dtype = Code(), len(matrix[0]), len(matrix[0]) ** 2, "float32"
-    values = [v for row in code.turned(matrix, code.loaded(n)) for v in row]
+    code, n, first, dtype = Code(), len(matrix[0]), len(kinds[0][2]), "float32"
+    values = [v for row in code.turned(matrix, code.summed(n, first)) for v in row]
     if epilogue is not None:
         where = places(epilogue, first + len(values), len(values), len(found))
         ends = [code.ended(epilogue, v, {s: p[i % len(p)] for s, p in where.items()}) for i, v in enumerate(values)]
@@ -193,6 +193,11 @@ class Code:
     def loaded(self, n: int, start: int = 0) -> list[list[int]]:
         """n x n accesses, from this one on."""
         return [[self("load", attr=start + i * n + j) for j in range(n)] for i in range(n)]
+
+    def summed(self, n: int, count: int) -> list[list[int]]:
+        """The sum of the n x n accesses that the first `count` are."""
+        parts = [self.loaded(n, start) for start in range(0, count, n * n)]
+        return [[reduce(partial(self, "add"), [part[i][j] for part in parts]) for j in range(n)] for i in range(n)]
 
     def turned(self, matrix: Matrix, grid: Sequence[Sequence[int]]) -> list[list[int]]:
         """matrix @ grid @ matrix.T."""

@@ -31,14 +31,19 @@ from .tile_sums import RowSums, turn_and_sum
 
 ITEM = 4
 """Bytes of an element."""
-CHUNK_BYTES = 8 << 20
+SIDES = 2
+"""Chunks that are taken at the same time: their launches run together, so threads stay with one of them, and what a thread reads lies in the
+caches of its own core. Two cores that are far apart would lose more by fetching it than tiles save."""
+CHUNK_BYTES = 4 << 20
 """What the elements of one chunk take, before and after the products, at most."""
 LEAST_CHUNK = 1 << 20
-"""The same for the chunks of a small problem: as much as the level-2 caches of two cores hold half full. Each chunk is planned."""
+"""The same for the chunks of a small problem: as much as the level-2 cache of a core holds. Each chunk is planned."""
 CHUNKS = 4
 """Chunks wanted, to save memory, unless the turned window, which all of them read, is larger."""
 BLOCKS = 64, 48, 32
 """Channels of x side by side, in the gradient by weight: the first of these that divides all."""
+TOTAL_BYTES = 1 << 20
+"""What a gradient by weight sums up to, at most, if each side has sums of its own."""
 CHUNK_TILES = 512
 """Tiles in one chunk of a gradient by weight, at most, if a row of them is not more: longer sums would be cut into blocks."""
 
@@ -180,27 +185,25 @@ def slide(
     tile = choose(most, result.channels, unit.lanes_of("float32"), unit.registers)
     products = t.points * most * source.channels  # where they begin in the workspace
 
-    def launches(part: _Chunk, _: bool) -> list[Launch]:
+    def stages(part: _Chunk, _: bool) -> _Stages:
         before, after = _points(part, t, source.channels, 0), _points(part, t, result.channels, products)
         return [
-            turn(t.input, _tiles(source, part, t.m, t.side, padding), before, (*part.extents, source.channels)),
-            _multiply(part, t, source.channels, result.channels, tile, products),
-            _end(part, t, after, result, storage.epilogue),
+            [turn(t.input, _tiles(source, part, t.m, t.side, padding), before, (*part.extents, source.channels))],
+            [_multiply(part, t, source.channels, result.channels, tile, products)],
+            [_end(part, t, after, result, storage.epilogue)],
         ]
 
-    found = window(tile.panel)
+    found, sides = window(tile.panel), min(SIDES, len(parts))
+    workspace = ITEM * t.points * most * (source.channels + result.channels)
+    steps = {"a": ITEM * source.size, **_of_result(result, parts[0].all_rows, storage.epilogue)}
     n, h, w, c = contiguous(result[1:])
     return Contraction(
         image,
         found.layout,
         (n, c, h, w),
         prod(result[1:]),
-        tuple(
-            _all_chunks(
-                parts, launches, {"a": ITEM * source.size, **_of_result(result, parts[0].all_rows, storage.epilogue)}
-            )
-        ),
-        ITEM * t.points * most * (source.channels + result.channels),
+        tuple(_all_chunks(parts, stages, steps, workspace, sides)),
+        sides * workspace,
         _turn_window(found, t, source.channels, result.channels, tile.panel),
     )
 
@@ -224,22 +227,24 @@ def by_weight(
     of_x, of_dy = t.points * most * x.channels, t.points * most * padded
     spread = tuple(zip(*t.output, strict=True))
 
-    def launches(part: _Chunk, adds: bool) -> list[Launch]:
+    def stages(part: _Chunk, adds: bool) -> _Stages:
         x_tiles = _tiles(x, part, t.m, t.side, padding, x_block)
         dy_tiles = _tiles(dy, part, t.m, t.m, block=dy_block)
         x_points, x_extents = _blocks(part, t, x.channels, x_block, 0)
         dy_points, dy_extents = _blocks(part, t, dy.channels, dy_block, of_x)
         return [
-            turn(t.input, x_tiles, x_points, x_extents),
-            turn(spread, dy_tiles, dy_points, dy_extents)._replace(joined=True),
-            _multiply_tiles(part, t, (x.channels, x_block), dy.channels, tile, (of_x, of_x + of_dy), adds),
+            [turn(t.input, x_tiles, x_points, x_extents), turn(spread, dy_tiles, dy_points, dy_extents)],
+            [_multiply_tiles(part, t, (x.channels, x_block), dy.channels, tile, (of_x, of_x + of_dy), adds)],
         ]
 
     size = x.channels * dy.channels
-    total, dw = _matrices(t.side, "workspace", of_x + of_dy, size), _matrices(3, "out", 0, size)
+    sides = min(SIDES, len(parts)) if ITEM * t.points * size <= TOTAL_BYTES else 1
+    of_side = of_x + of_dy + t.points * size
+    totals = [of_x + of_dy + side * of_side + i * size for side in range(sides) for i in range(t.points)]
+    total, dw = unlimited((1,), "workspace", totals), _matrices(3, "out", 0, size)
     last = turn(tuple(zip(*t.window, strict=True)), total, dw, (size,), storage.epilogue)
-    found = *_all_chunks(parts, launches, {"a": ITEM * x.size, "b": ITEM * dy.size}, added=True), last
-    workspace = ITEM * (of_x + of_dy + t.points * size)
+    found = *_all_chunks(parts, stages, {"a": ITEM * x.size, "b": ITEM * dy.size}, ITEM * of_side, sides, True), last
+    workspace = sides * ITEM * of_side
     row, column, channel, one = contiguous((3, 3, x.channels, dy.channels))
     return Contraction(x_layout, dy_layout, (one, channel, row, column), 9 * size, found, workspace)
 
@@ -263,27 +268,43 @@ def _chunks(result: Image, t: Transform, channels: tuple[int, int], most: int | 
 
 
 def _shares(total: int, most: int) -> Iterator[tuple[int, int]]:
-    """(start, count) of even parts of at most so many."""
-    count = -(-total // -(-total // most))
+    """(start, count) of even parts of at most so many, as many on each side if there are several."""
+    parts = -(-total // most)
+    count = -(-total // (parts if parts == 1 else -(-parts // SIDES) * SIDES))
     for start in range(0, total, count):
         yield start, min(count, total - start)
 
 
+_Stages = list[list[Launch]]
+"""What is done with a chunk; launches of a stage may run together."""
+
+
 def _all_chunks(
-    parts: Sequence[_Chunk], make: Callable[[_Chunk, bool], list[Launch]], steps: Mapping[str, int], added: bool = False
+    parts: Sequence[_Chunk],
+    make: Callable[[_Chunk, bool], _Stages],
+    steps: Mapping[str, int],
+    workspace: int,
+    sides: int,
+    added: bool = False,
 ) -> Iterator[Launch]:
-    """The launches of all chunks; those of chunks that begin with another image are the same, further on.
+    """The launches of all chunks; those of chunks that begin with another image are the same, further on, and those of another side
+    have another workspace.
 
     make: gives those of a chunk, which adds to what is there or not. steps: bytes from one image to the next, of each buffer of images.
-    added: all but the first one add.
+    workspace: bytes of each of so many sides. added: all but the first one of a side add.
     """
-    made: dict[tuple[_Chunk, bool], list[Launch]] = {}
-    for number, part in enumerate(parts):
-        key = part._replace(image=0), added and number > 0
-        if key not in made:
-            made[key] = make(*key)
-        for launch in made[key]:
-            yield launch.moved({name: part.image * step for name, step in steps.items()}) if part.image else launch
+    made: dict[tuple[_Chunk, bool], _Stages] = {}
+    for number in range(0, len(parts), sides):
+        found = []
+        for side, part in enumerate(parts[number : number + sides]):
+            key = part._replace(image=0), added and number > 0
+            if key not in made:
+                made[key] = make(*key)
+            further = {name: part.image * step for name, step in steps.items()} | {"workspace": side * workspace}
+            found.append([[launch.moved(further) for launch in stage] for stage in made[key]])
+        for stage in zip(*found, strict=True):
+            for i, launch in enumerate(launch for launches in stage for launch in launches):
+                yield launch._replace(joined=i > 0)
 
 
 def _of_result(result: Image, rows: int, epilogue: Epilogue | None) -> dict[str, int]:
