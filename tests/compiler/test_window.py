@@ -8,8 +8,9 @@ from contraction_harness import BIAS, floats, host_targets, reference, run, unit
 
 from tengen.compiler.kernel import Instr
 from tengen.compiler.schedule import window
-from tengen.compiler.schedule.contraction import Storage
+from tengen.compiler.schedule.contraction import Storage, Unit
 from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_forward
+from tengen.compiler.targets.contraction import PARAMETERS
 from tengen.compiler.targets.epilogue import ELEMENT, Epilogue, Source
 
 EVERY_TARGET = pytest.mark.parametrize("target", host_targets(), ids=lambda t: f"{t.lanes} lanes")
@@ -46,6 +47,30 @@ def test_shapes(target, shape, far, monkeypatch):
         forward, by_data = conv_forward(s, unit_of(target)), conv_by_data(s, unit_of(target))
         assert error(run(forward, target, x, w, y.shape, backwards=backwards, at_end_of_page=True), y) < 1e-6
         assert error(run(by_data, target, dy, w, dx.shape, backwards=backwards, at_end_of_page=True), dx) < 1e-6
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("size", sorted({*window.SIZES[32], *window.SIZES[16]}), ids=str)
+def test_every_size_of_a_tile(target, size, monkeypatch):
+    """Also where it does not divide the result."""
+    monkeypatch.setattr(window, "SIZES", {32: (size,), 16: (size,)})
+    for stride, extent in ((1, 16), (1, 11), (2, 16), (2, 18)):
+        s = ConvShape(1, 19, extent, extent, 19, 3, 3, stride=(stride, stride), padding=(1, 1), groups=19)
+        x, w, dy = floats(1, 19, extent, extent), floats(19, 1, 3, 3), floats(1, 19, s.oh, s.ow)
+        y, dx, _ = reference(x, w, dy, s)
+        assert error(run(conv_forward(s, unit_of(target)), target, x, w, y.shape), y) < 1e-6
+        assert error(run(conv_by_data(s, unit_of(target)), target, dy, w, dx.shape), dx) < 1e-6
+
+
+def test_launch_tiles_are_bands_of_lines():
+    """Not groups of channels: two threads would read and write the same cache lines."""
+    for s in (
+        ConvShape(1, 384, 14, 14, 384, 3, 3, padding=(1, 1), groups=384),
+        ConvShape(1, 144, 56, 56, 144, 3, 3, padding=(1, 1), groups=144),
+    ):
+        (launch,) = conv_forward(s, Unit(16, 32)).launches
+        assert dict(zip(PARAMETERS, launch.params, strict=True))["panel_groups"] == 1
+        assert launch.tiles > 2
 
 
 def test_one_launch_does_it():

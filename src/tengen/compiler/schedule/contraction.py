@@ -44,6 +44,9 @@ SPLIT_TILES = 16
 """A blocked k is split until there are this many launch tiles, if there is work for them."""
 LEAST_PANELS = 4
 """Panels of a launch tile where a window slides over pixels, if there are so many."""
+FEW_BANDS = 4
+"""Bands of lines that are not cut further there: between threads that read and write neighbouring channels of each pixel, cache
+lines go to and fro."""
 SPLIT_BLOCKS = 4
 """Blocks of k in one split, at least: each split writes and reads a result."""
 
@@ -473,7 +476,8 @@ def _splits(main: Nest, nests: Sequence[Nest], tile: RegisterTile) -> int:
 def _wanted_tiles(nest: Nest, tile: RegisterTile) -> int:
     rows, columns = extent(nest.rows), packed_columns(nest.columns, tile.panel) * tile.panel
     loads = rows * columns if nest.a_columns else rows + columns
-    work = extent(nest.batch) * extent(nest.k) * (2 * rows * columns + LOAD_WORK * loads)
+    loads *= 2 if nest.image else extent(nest.k)  # a window reads each element once, and writes as many
+    work = extent(nest.batch) * (2 * extent(nest.k) * rows * columns + LOAD_WORK * loads)
     return max(1, min(MAX_TILES, work // TILE_WORK))
 
 
@@ -505,13 +509,13 @@ def _grid(nest: Nest, tile: RegisterTile, blocked: bool, splits: int) -> _Grid:
 
 
 def _bands(nest: Nest, window: Window, panels: int, wanted: int) -> _Grid:
-    """Cut the lines of images into bands; only where these are too few, by groups of panels: long runs of channels are read
-    faster."""
+    """Cut the lines of images into bands; only where these are very few, by groups of panels."""
     images, lines, step = nest.rows[0].extent, nest.rows[1].extent, len(window.down.sees)
     bands = min(-(-lines // step), -(-wanted // images))
     lines_per_band = -(-lines // (bands * step)) * step
     bands = -(-lines // lines_per_band)
-    panels_per_group = -(-panels // max(1, min(panels // LEAST_PANELS, wanted // (images * bands))))
+    groups = max(1, min(panels // LEAST_PANELS, min(wanted, FEW_BANDS) // (images * bands)))
+    panels_per_group = -(-panels // groups)
     return _Grid(1, 1, 1, panels_per_group, -(-panels // panels_per_group), lines_per_band, images * bands)
 
 
