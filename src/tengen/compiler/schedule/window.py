@@ -9,7 +9,10 @@ from ..targets.window import Side, Window
 from .contraction import Image
 
 SIZES = {
-    32: ((4, 4), (2, 7), (2, 8), (2, 6), (2, 5), (2, 4), (4, 2), (2, 3), (2, 2), (1, 7), (1, 4), (4, 1)),
+    32: (
+        *((4, 2), (2, 7), (2, 8), (8, 2), (4, 4), (2, 6), (2, 5), (2, 4), (2, 3), (2, 2)),
+        *((4, 1), (1, 7), (1, 4)),
+    ),
     16: ((2, 4), (4, 2), (2, 3), (2, 2), (1, 7), (1, 4), (4, 1)),
 }
 """Results of a tile, down and across, for 32 and for 16 vector registers; fewer would share too little. Beside them the taps of
@@ -20,6 +23,13 @@ FAR = 5 << 20
 """More elements than these do not stay in the last-level cache."""
 STORE = 2
 """Cycles that storing a result takes."""
+NEAR = 5 << 18
+"""Elements up to which most of what is read comes from level-2 caches."""
+FEW_PIXELS, MANY = 24, 2.5
+"""Pixels of a tile above which each takes so many cycles besides, where they come from further away."""
+COLUMN = 4
+"""Cycles for each column of such pixels. What is read of a line in the order of memory the processor brings in time; from
+several columns of a tile it is read in turn."""
 
 
 class Line(NamedTuple):
@@ -66,12 +76,14 @@ def choose(lines: list[Line], forward: bool, registers: int, whole: bool, elemen
             if steps <= MOST_STEPS:
                 tiles = -(-lines[0].out // size[0]) * -(-lines[1].out // size[1])
                 image = Image(window, (lines[0].size, lines[1].size), (down[1], across[1]))
-                found.append((tiles * _cycles(window, steps), image))
+                found.append((tiles * _cycles(window, steps, elements > NEAR), image))
     return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def _cycles(window: Window, steps: int) -> int:
-    """Multiply-adds, and what moves, which hides behind them in part only."""
+def _cycles(window: Window, steps: int, streams: bool) -> float:
+    """Multiply-adds, and what moves, which hides behind them in part only. streams: the pixels come from far."""
     down, across = window[:2]
-    loads = len(down.pixels) * len(across.pixels) + down.taps * across.taps
-    return steps + loads + STORE * window.rows
+    pixels = len(down.pixels) * len(across.pixels)
+    moves = pixels + down.taps * across.taps + STORE * window.rows
+    late = MANY * max(0, pixels - FEW_PIXELS) + COLUMN * len(across.pixels) if streams else 0
+    return steps + moves + late

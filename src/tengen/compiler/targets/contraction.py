@@ -227,10 +227,10 @@ class KernelEmitter(Flow):
         function = self.intrinsic(name, ir.VoidType(), [bits.type, PTR, I32, mask.type])
         self.at.call(function, [bits, address, ir.Constant(I32, align), mask])
 
-    def prefetch(self, address: ir.Value, level: int = 1, write: bool = False) -> None:
-        """Begin to bring the line at an address, which need not be valid, into the cache of that level, to be read or written."""
+    def prefetch(self, address: ir.Value, level: int = 1) -> None:
+        """Begin to bring the line at an address, which need not be valid, into the cache of that level."""
         function = self.intrinsic("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32])
-        self.at.call(function, [address, *(ir.Constant(I32, x) for x in (int(write), 4 - level, 1))])
+        self.at.call(function, [address, *(ir.Constant(I32, x) for x in (0, 4 - level, 1))])
 
     def intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
         return self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(result, arguments), name)

@@ -237,7 +237,7 @@ class WindowEmitter:
         """Begin to bring so many pixels from an address on into the level-2 cache."""
         emitter = self.emitter
         for _ in range(count if self.window.ahead else 0):
-            emitter.prefetch(address, level=2, write=buffer == "c")
+            emitter.prefetch(address, level=2)
             address = emitter.element(address, getattr(self.spec, buffer), emitter.param[step])
 
     def _ask_for_results(self, c: ir.Value) -> None:
