@@ -211,7 +211,23 @@ def test_a_layout_in_pairs_is_a_view_only_of_neighbours():
 def test_the_kernel_uses_the_instruction(target):
     problem, *_ = plan_matmul(bits(64, 128), bits(128, 96), target, storage=INTO["bfloat16"])
     code = assembly(problem.launches[0].kernel.emit(target), target)
-    assert ("vdpbf16ps" in code) == target.dots
+    assert ("vdpbf16ps" in code) == ("vcvtneps2bf16" in code) == target.dots
+
+
+@EVERY_TARGET
+@pytest.mark.usefixtures("copies_cost_nothing")
+def test_results_are_rounded_to_nearest_even(target):
+    a, b = np.abs(floats(9, 6)), np.abs(floats(6, 70))
+    a[0], b[:2] = (1, 2**-8, 0, 0, 0, 0), [1 + np.arange(70) * 2**-7, np.ones(70)]  # ties
+    a[1], a[2, 1], a[3, 2] = 3e38, np.inf, np.nan  # overflows when it is rounded, or added
+    a, b = to_bits(a), to_bits(b)
+    got = {}
+    for dtype, kind in (("float32", np.float32), ("bfloat16", np.uint16)):
+        problem, x, y, shape = plan_matmul(a, b, target, storage=INTO[dtype])
+        got[dtype] = run(problem, target, x, y, shape, kind)
+    nan = np.isnan(got["float32"])
+    np.testing.assert_array_equal(got["bfloat16"][~nan], to_bits(got["float32"])[~nan])
+    assert nan[3].all() and np.isnan(from_bits(got["bfloat16"][nan])).all()
 
 
 @EVERY_TARGET

@@ -24,6 +24,22 @@ ELEMENT = {
 BITS = {"f16": 16, "f32": 32, "f64": 64, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "bool": 1}
 
 
+class _BFloat(ir.Type):
+    """LLVM's bfloat, for which llvmlite has no class."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+BFLOAT = _BFloat()
+
+
 def llvm_type(kind: str, lanes: int) -> ir.Type:
     """The LLVM type of `lanes` elements of `kind` (a scalar type for one lane)."""
     element = ELEMENT[kind]

@@ -150,6 +150,7 @@ class KernelEmitter(Flow):
     def __init__(self, target: Target, buffers: Sequence[str], parameters: Sequence[str]):
         super().__init__()
         self.half = target.half
+        self.flushes = False  # subnormal numbers, where it stores bfloat16
         self.buffers = {name: self.buffer(i) for i, name in enumerate(buffers)}
         self.param = {name: self.parameter(i) for i, name in enumerate(parameters)}
 
@@ -219,7 +220,7 @@ class KernelEmitter(Flow):
     def store(self, value: Vec, address: ir.Value, dtype: str, mask: ir.Value | None = None) -> None:
         """Store values rounded (floats) or wrapped (integers) to the storage dtype, where the mask is set."""
         kind = KINDS[dtype][0]
-        bits, align = encode(dtype, value, self.half).value, BITS[kind] // 8
+        bits, align = encode(dtype, value, self.half, self.flushes).value, BITS[kind] // 8
         if mask is None:
             self.at.store(bits, address, align=align)
             return
@@ -245,6 +246,7 @@ class ContractionEmitter(KernelEmitter):
         if epilogue and epilogue.sums:
             extra = (*extra, "sums")
         super().__init__(target, ("a", "b", "c", *extra), (*PARAMETERS, *numbers))
+        self.flushes = spec.a == PAIR  # so do the sums
         capacity = MAX_BLOCK_ROWS + spec.rows
         self.a_rows, self.c_rows = (self.at.alloca(I64, capacity, name) for name in ("a_rows", "c_rows"))
         self.epilogue = EpilogueEmitter(self, spec, epilogue) if epilogue else None

@@ -4,20 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from ..vector import Vec, is_float, llvm_type
-
-
-class _BFloat(ir.Type):
-    """LLVM's bfloat, for which llvmlite has no class."""
-
-    def _to_string(self) -> str:
-        return "bfloat"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _BFloat)
-
-    def __hash__(self) -> int:
-        return hash(_BFloat)
+from ..vector import BFLOAT, Vec, is_float, llvm_type
 
 
 def multiply_add(a: Vec, b: Vec, total: Vec) -> Vec:
@@ -32,7 +19,7 @@ def _dot(a: Vec, b: Vec, total: Vec) -> Vec:
     """The instruction vdpbf16ps: it adds the second product, then the first, each time rounded to nearest even; subnormal
     numbers, given or found, count as 0. Intel SDM, volume 2."""
     lanes, at = total.lanes, total.builder
-    numbers, pairs = llvm_type("f32", lanes), ir.VectorType(_BFloat(), 2 * lanes)
+    numbers, pairs = llvm_type("f32", lanes), ir.VectorType(BFLOAT, 2 * lanes)
     name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}"
     function = at.module.globals.get(name)
     if function is None:

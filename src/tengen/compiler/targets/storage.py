@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..vector import Vec
+from llvmlite import ir
+
+from ..vector import BFLOAT, Vec, llvm_type
 
 PAIR = "bfloat16x2"
 """Two bfloat16 side by side, the first in the low bits: an element of the operands that `multiply_add` takes in pairs."""
@@ -40,12 +42,13 @@ def decode(dtype: str, raw: Vec, half: bool) -> Vec:
     return raw.to(KINDS[dtype][1], unsigned=dtype in ("uint8", "uint16"))
 
 
-def encode(dtype: str, value: Vec, half: bool) -> Vec:
-    """The bits of `value` in `dtype`: floats round to nearest even, integers keep their low bits."""
+def encode(dtype: str, value: Vec, half: bool, flushes: bool = False) -> Vec:
+    """The bits of `value` in `dtype`: floats round to nearest even, integers keep their low bits. flushes: subnormal numbers count as 0, as
+    they do to the machine's own instruction for bfloat16."""
     memory, compute = KINDS[dtype]
     value = value.to(compute)
     if dtype == "bfloat16":
-        return _single_to_bfloat(value)
+        return _rounded_by_instruction(value) if flushes else _single_to_bfloat(value)
     if dtype == "float16":
         return value.to("f16").bitcast("i16") if half else _single_to_half(value)
     return value.to(memory)
@@ -64,6 +67,12 @@ def _single_to_bfloat(value: Vec) -> Vec:
     rounded = (bits + 0x7FFF + (bits.lshr(16) & 1)).lshr(16)
     # Rounding could carry a nan into infinity; setting the quiet bit keeps it one.
     return value.is_nan().where(bits.lshr(16) | 0x40, rounded).to("i16")
+
+
+def _rounded_by_instruction(value: Vec) -> Vec:
+    """The same by vcvtneps2bf16, one instruction for ten, on a machine that has it."""
+    rounded = value.builder.fptrunc(value.value, BFLOAT if value.lanes == 1 else ir.VectorType(BFLOAT, value.lanes))
+    return value.like(value.builder.bitcast(rounded, llvm_type("i16", value.lanes)), "i16")
 
 
 def _half_to_single(raw: Vec) -> Vec:
