@@ -250,6 +250,18 @@ def test_an_operand_whose_pairs_lie_in_memory_is_used_as_it_is():
     assert copied == [False, False, WIDEST.dots]
 
 
+@EVERY_TARGET
+@pytest.mark.parametrize("k, turned", [(6, False), (257, False), (1024, False), (1026, True)])
+@pytest.mark.usefixtures("copies_cost_nothing")
+def test_rows_of_a_that_lie_side_by_side_stay_so_in_pairs(target, k, turned):
+    """But for a k so long that it would be cut where it has a stride."""
+    for batch in ((), (3,)):
+        problem = check_matmul(bits(*batch, k, 40).swapaxes(-1, -2), bits(*batch, k, 33), target)
+        words, kernel = -(-k // 2), problem.launches[0].kernel
+        copy = problem.a and (problem.a.shape, kernel.a_unit, kernel.blocked)
+        assert copy == (((*batch, *((40, words) if turned else (words, 40))), turned, False) if target.dots else None)
+
+
 def test_work_counts_both_products_of_a_pair():
     problem, *_ = plan_matmul(bits(64, 512), bits(512, 96), WIDEST, storage=INTO["bfloat16"])
     assert problem.work == 2 * 64 * 512 * 96

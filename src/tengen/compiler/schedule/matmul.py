@@ -7,6 +7,7 @@ from math import prod
 from typing import NamedTuple
 
 from .contraction import (
+    BLOCK_K,
     FLOAT32,
     MASKED_LANES,
     Axis,
@@ -176,9 +177,13 @@ def _pairs_of_a(
     """The strides of A in pairs, the same of its batch, and the copy that they are of, if A cannot be read in pairs."""
     if _a_has_pairs(m, k, a_strides, batch):
         return (a_strides[0] // 2, 1), tuple(x._replace(a=x.a // 2) for x in batch), None
-    copy = _copy_of_a((*(x.extent if x.a else 1 for x in batch), m), k, 2)
-    *moves, row, one = contiguous(copy.shape)
-    return (row, one), tuple(x._replace(a=move if x.a else 0) for x, move in zip(batch, moves, strict=True)), copy
+    rows = (*(x.extent if x.a else 1 for x in batch), m)
+    side_by_side = a_strides[0] == 1 and k <= 4 * BLOCK_K  # a longer k would be cut where it has a stride
+    copy = _copy_of_a(rows, k, 2, side_by_side)
+    *moves, row, step = contiguous(copy.shape)
+    if side_by_side:
+        row, step = step, row
+    return (row, step), tuple(x._replace(a=move if x.a else 0) for x, move in zip(batch, moves, strict=True)), copy
 
 
 def must_pack(
@@ -196,13 +201,21 @@ def must_pack(
     return rows >= least and n > tile.panel and k * n >= PACK_SIZE
 
 
-def _copy_of_a(rows: tuple[int, ...], k: int, step: int) -> Relayout:
-    """A contiguous copy of a source of (*rows, k), broadcast dimensions written out; in pairs if k goes in steps of 2."""
-    shape = (*rows, -(-k // step))
+def _copy_of_a(rows: tuple[int, ...], k: int, step: int, side_by_side: bool = False) -> Relayout:
+    """A contiguous copy of a source of (*rows, k), broadcast dimensions written out; in pairs if k goes in steps of 2. side_by_side: the rows of
+    the last dimension stay that in the copy, so that nothing is turned."""
     last = len(rows)
-    axes = [Axis(i, size, _unit_vector(len(shape), i)) for i, size in enumerate(rows)]
-    depth = Axis(last, k, _unit_vector(len(shape), last, step))
-    return Relayout(shape, (*axes, depth), last if step == 2 else None)
+    places = [*range(last), last]
+    if side_by_side:
+        places[-2:] = places[:-3:-1]
+    shape = [*rows, -(-k // step)]
+    shape = [shape[place] for place in places]
+    axes = [
+        Axis(i, size, _unit_vector(len(shape), place))
+        for i, (size, place) in enumerate(zip(rows, places[:-1], strict=True))
+    ]
+    depth = Axis(last, k, _unit_vector(len(shape), places[-1], step))
+    return Relayout(tuple(shape), (*axes, depth), last if step == 2 else None)
 
 
 def pack_columns(batch: Sequence[int], k: int, n: int, panel: int, source_batch: int, step: int) -> Relayout:
