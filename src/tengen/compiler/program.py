@@ -215,6 +215,22 @@ class Concat(Op, abstract=True):
     axis: int
 
 
+class Request(NamedTuple):
+    """What kernels of a contraction are to be planned for.
+
+    views: where the inputs lie, once spread. unit: the vector unit (`schedule.contraction.Unit`). epilogue: what its kernels make of the
+    result, and sum up over its rows (`targets.epilogue.Epilogue`), if they can do all of that: else what is planned has no epilogue, and
+    the caller asks for less. strides: that the result had better have, only where there is `any_order`.
+    """
+
+    views: Sequence[View]
+    types: Sequence[Type]
+    out: Type
+    unit: Any
+    epilogue: Any = None
+    strides: tuple[int, ...] | None = None
+
+
 class Contraction(Op, abstract=True):
     """A sum of products of two operands."""
 
@@ -222,7 +238,7 @@ class Contraction(Op, abstract=True):
         None  # the dim of the output that a bias may run along, from the last one if negative; None: there is none
     )
     constant: ClassVar[int | None] = None  # the input that is often a parameter: its packed copy is kept beside it
-    any_order: ClassVar[bool] = False  # `problem` takes strides that the result had better have
+    any_order: ClassVar[bool] = False  # `problem` heeds the strides of a request
 
     @property
     def operands(self) -> tuple[int, int]:
@@ -233,21 +249,8 @@ class Contraction(Op, abstract=True):
         """An input as the problem sees it: a batched product broadcasts batch dims."""
         return view
 
-    def problem(
-        self,
-        views: Sequence[View],
-        types: Sequence[Type],
-        out: Type,
-        unit: Any,
-        epilogue: Any,
-        strides: tuple[int, ...] | None = None,
-    ) -> Any:
-        """The `schedule.contraction.Contraction` for inputs that lie, once spread, like `views`, on a vector unit `unit`.
-
-        epilogue: what its kernels make of the result, and sum up over its rows (`targets.epilogue.Epilogue`), if they can do all
-        of that: else what is given back has no epilogue, and the caller asks for less. Channels run along `channel_dim`.
-        strides: of the result, only where there is `any_order`; what is given back says which it has.
-        """
+    def problem(self, request: Request) -> Any:
+        """The `schedule.contraction.Contraction`, which says what strides its result has. Channels of an epilogue run along `channel_dim`."""
         raise NotImplementedError
 
 

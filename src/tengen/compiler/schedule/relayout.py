@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...base import config
 from ..plan import ITEM_BYTES
-from ..program import Contraction, Node, Type
+from ..program import Contraction, Node, Request, Type
 from ..targets.epilogue import CHANNEL, ELEMENT, NUMBER, Epilogue, Source
 from ..view import Edge, View, contiguous
 from .column_sums import taken
@@ -90,16 +90,16 @@ def _planned(
     op, product = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
     unit = Unit(steps.target.lanes, steps.target.registers, steps.target.dots, config.get("winograd"))
-    types, locate = [v.type for v in node.inputs], readable(steps)
+    request, locate = Request(views, [v.type for v in node.inputs], product.type, unit), readable(steps)
     place = steps.destinations.get(nodes[-1].outputs[0])
 
     def problem(epilogue: Epilogue | None) -> Problem:
         if place:
-            plan: Problem = op.problem(views, types, product.type, unit, epilogue, place.view.strides)
+            plan: Problem = op.problem(request._replace(epilogue=epilogue, strides=place.view.strides))
             complete = plan.epilogue or not rest  # else something else stores what has the destination
             if complete and not (place.whole and plan.workspace):
                 return plan
-        made: Problem = op.problem(views, types, product.type, unit, epilogue)
+        made: Problem = op.problem(request._replace(epilogue=epilogue))
         return made
 
     if reductions:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ...compiler.backend import contraction, convolution
-from ...compiler.program import Contraction, Type, Value
-from ...compiler.view import View
+from ...compiler.program import Contraction, Request, Type, Value
 from .base import Formula, Grads, promoted, promoted_floats
 from .elemwise import cast
 from .shape import reshape
@@ -47,8 +45,10 @@ class _Convolving(Contraction):
         return self.stride, self.padding, self.dilation, self.groups
 
 
-def _storage(types: Sequence[Type], out: Type, epilogue: Any) -> contraction.Storage:
-    return contraction.Storage(types[0].dtype, types[1].dtype, out.dtype, epilogue=epilogue)
+def _storage(request: Request) -> contraction.Storage:
+    """For operands that are the inputs in order."""
+    a, b = request.types
+    return contraction.Storage(a.dtype, b.dtype, request.out.dtype, epilogue=request.epilogue)
 
 
 class Convolution(_Convolving):
@@ -77,19 +77,11 @@ class Convolution(_Convolving):
             )
         return (Type(promoted_floats("conv2d", types), shape),)
 
-    def problem(
-        self,
-        views: Sequence[View],
-        types: Sequence[Type],
-        out: Type,
-        unit: contraction.Unit,
-        epilogue: Any,
-        strides: tuple[int, ...] | None = None,
-    ) -> contraction.Contraction:
-        sizes, storage = self.sizes(types[0].shape, types[1].shape), _storage(types, out, epilogue)
-        lies = convolution.is_channels_last(views[0]), convolution.is_planes(views[0])
+    def problem(self, request: Request) -> contraction.Contraction:
+        (x, w), (image, window) = request.types, request.views
+        lies = convolution.is_channels_last(image), convolution.is_planes(image), window.strides
         return convolution.conv_forward(
-            sizes, unit, storage, *lies, views[1].strides, convolution.is_images_last(views[0])
+            self.sizes(x.shape, w.shape), request.unit, _storage(request), *lies, convolution.is_images_last(image)
         )
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
@@ -123,19 +115,11 @@ class ConvolutionBackwardData(_Convolving):
             raise ValueError(f"{self.name}: no result of size {self.size} convolves to shape {dy.shape}")
         return (Type(promoted_floats(self.name, types), x),)
 
-    def problem(
-        self,
-        views: Sequence[View],
-        types: Sequence[Type],
-        out: Type,
-        unit: contraction.Unit,
-        epilogue: Any,
-        strides: tuple[int, ...] | None = None,
-    ) -> contraction.Contraction:
-        # The template's operand a is dy.
-        sizes, storage = self.sizes(out.shape, types[0].shape), _storage(types[::-1], out, epilogue)
-        lies = convolution.is_channels_last(views[1]), convolution.is_images_last(views[1])
-        return convolution.conv_by_data(sizes, unit, storage, *lies)
+    def problem(self, request: Request) -> contraction.Contraction:
+        (w, dy), (_, image) = request.types, request.views
+        storage = _storage(request)._replace(a=dy.dtype, b=w.dtype)  # the template's operand a is dy
+        lies = convolution.is_channels_last(image), convolution.is_images_last(image)
+        return convolution.conv_by_data(self.sizes(request.out.shape, w.shape), request.unit, storage, *lies)
 
     @property
     def operands(self) -> tuple[int, int]:
@@ -162,18 +146,10 @@ class ConvolutionBackwardFilter(_Convolving):
             raise ValueError(f"conv2d: an input of shape {x.shape} and a weight of {w} do not give shape {dy.shape}")
         return (Type(promoted_floats("conv2d", types), w),)
 
-    def problem(
-        self,
-        views: Sequence[View],
-        types: Sequence[Type],
-        out: Type,
-        unit: contraction.Unit,
-        epilogue: Any,
-        strides: tuple[int, ...] | None = None,
-    ) -> contraction.Contraction:
-        sizes, storage = self.sizes(types[0].shape, out.shape), _storage(types, out, epilogue)
-        lies = convolution.is_channels_last(views[0]), convolution.is_images_last(*views)
-        return convolution.conv_by_weight(sizes, unit, storage, *lies)
+    def problem(self, request: Request) -> contraction.Contraction:
+        sizes, images = self.sizes(request.types[0].shape, request.out.shape), request.views
+        lies = convolution.is_channels_last(images[0]), convolution.is_images_last(*images)
+        return convolution.conv_by_weight(sizes, request.unit, _storage(request), *lies)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x, dy), (g,) = inputs, grads

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from ...compiler.backend import contraction, matmul
-from ...compiler.program import Contraction, Type, Value
+from ...compiler.program import Contraction, Request, Type, Value
 from ...compiler.view import View
 from .base import FLOATS, Formula, Grads, broadcast_shapes, promoted, promoted_floats
 from .elemwise import cast
@@ -36,20 +35,13 @@ class MatMul(Contraction):
     def spread(self, view: View, out: Type) -> View:
         return view.broadcast((*out.shape[:-2], *view.shape[-2:]))
 
-    def problem(
-        self,
-        views: Sequence[View],
-        types: Sequence[Type],
-        out: Type,
-        unit: contraction.Unit,
-        epilogue: Any,
-        strides: tuple[int, ...] | None = None,
-    ) -> contraction.Contraction:
-        lead, (a, b) = out.shape[:-2], views
+    def problem(self, request: Request) -> contraction.Contraction:
+        (a, b), (x, y), out = request.views, request.types, request.out
         (m, k), n = a.shape[-2:], b.shape[-1]
-        batch = [matmul.Batch(e, x, y) for e, x, y in zip(lead, a.strides, b.strides, strict=False)]
-        storage = contraction.Storage(types[0].dtype, types[1].dtype, out.dtype, epilogue=epilogue)
-        return matmul.matmul(m, k, n, _pair(a.strides), _pair(b.strides), unit, batch, storage, strides=strides)
+        batch = [matmul.Batch(*loop) for loop in zip(out.shape[:-2], a.strides, b.strides, strict=False)]
+        storage = contraction.Storage(x.dtype, y.dtype, out.dtype, epilogue=request.epilogue)
+        pairs = _pair(a.strides), _pair(b.strides)
+        return matmul.matmul(m, k, n, *pairs, request.unit, batch, storage, strides=request.strides)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (a, b), (g,) = inputs, grads
