@@ -118,11 +118,13 @@ def run(
     out: np.ndarray | None = None,
     backwards: bool = False,
     at_end_of_page: bool = False,
+    step: int = 1 << 30,
 ) -> np.ndarray:
     """The result of a contraction of the logical arrays `a` and `b` (any strides), as an array of the logical `shape`.
 
     `out`: what the result buffer holds before; the buffer lies between guards that must stay untouched. `backwards`:
-    run the tiles, and launches that may run together, last first, as threads may do. `bias`: operand of an epilogue such as BIAS.
+    run the tiles, and launches that may run together, last first, as threads may do. `step`: or so many tiles in a call. `bias`: operand
+    of an epilogue such as BIAS.
     """
     guard = 64
     margin = np.full(guard, 77, dtype)
@@ -148,8 +150,9 @@ def run(
         pointers = [held[name].ctypes.data + offset for name, offset in launch.buffers]
         buffers = (ctypes.c_void_p * len(launch.buffers))(*pointers)
         params = (ctypes.c_int64 * len(launch.params))(*launch.params)
-        ranges = [(i, i + 1) for i in reversed(range(launch.tiles))] if backwards else [(0, launch.tiles)]
-        for begin, end in ranges:
+        begins = reversed(range(launch.tiles)) if backwards else range(0, launch.tiles, step)
+        for begin in begins:
+            end = min(launch.tiles, begin + (1 if backwards else step))
             kernel(ctypes.addressof(buffers), ctypes.addressof(params), begin, end)
     assert (memory[:guard] == 77).all() and (memory[-guard:] == 77).all(), "the kernel wrote outside its result"
     strides = [stride * result.itemsize for stride in contraction.out_strides]

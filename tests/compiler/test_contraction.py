@@ -26,6 +26,7 @@ from contraction_harness import (
 from tengen.compiler.schedule.contraction import Storage, contiguous
 from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.schedule.matmul import matmul
+from tengen.compiler.targets.contraction import PARAMETERS
 from tengen.compiler.targets.epilogue import ELEMENT
 from tengen.compiler.targets.host import Target
 
@@ -443,16 +444,40 @@ def test_relayout_recognises_what_needs_no_copy():
     assert padded.a.shape == (2, 7, 8, 16) and not padded.a.is_view((480, 1, 96, 16))
 
 
+def parts_of(launch):
+    """How many tiles each part of a launch has."""
+    return launch.params[:: len(PARAMETERS)]
+
+
 def test_inputs_that_no_tap_meets_are_one_part():
     s = ConvShape(2, 16, 28, 28, 32, 1, 1, stride=(2, 2))
-    assert len(conv_by_data(s, unit_of(WIDEST)).launches) == 4
+    assert sum(len(parts_of(launch)) for launch in conv_by_data(s, unit_of(WIDEST)).launches) == 4
 
 
-def test_parts_at_the_border_may_run_together():
+def test_parts_at_the_border_are_one_launch():
     s = ConvShape(2, 16, 9, 9, 32, 3, 3, padding=(1, 1))
-    launches = conv_forward(s, unit_of(WIDEST)).launches
-    assert len(launches) == 9 and [launch.joined for launch in launches] == [False] + [True] * 8
-    assert sum(launch.work for launch in launches) == 2 * 2 * 16 * 32 * (3 * 9 - 2) ** 2  # no zero is multiplied
+    (launch,) = conv_forward(s, unit_of(WIDEST)).launches
+    assert len(parts_of(launch)) == 9 and sum(parts_of(launch)) == launch.tiles
+    assert launch.work == 2 * 2 * 16 * 32 * (3 * 9 - 2) ** 2  # no zero is multiplied
+
+
+def test_parts_with_other_kernels_may_run_together():
+    s = ConvShape(16, 6, 14, 14, 16, 5, 5)
+    launches = conv_by_data(s, unit_of(WIDEST)).launches
+    kernels = [launch.kernel for launch in launches]
+    assert sum(len(parts_of(launch)) for launch in launches) == 81 and 1 < len(set(kernels)) == len(kernels) < 9
+    assert [launch.joined for launch in launches] == [False] + [True] * (len(launches) - 1)
+
+
+@EVERY_TARGET
+def test_tiles_of_all_parts_may_be_cut_anywhere(target):
+    s = ConvShape(2, 16, 9, 9, 32, 3, 3, padding=(1, 1))
+    x, w = floats(2, 16, 9, 9), floats(32, 16, 3, 3)
+    problem = conv_forward(s, unit_of(target), Storage(epilogue=BIAS))
+    (launch,), bias = problem.launches, floats(32)
+    whole = run(problem, target, x, w, (2, 32, 9, 9), bias=bias)
+    for step in range(2, launch.tiles):
+        np.testing.assert_array_equal(run(problem, target, x, w, whole.shape, bias=bias, step=step), whole)
 
 
 def test_relayout_strides_walk_the_source():

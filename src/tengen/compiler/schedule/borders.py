@@ -74,18 +74,19 @@ class Line(NamedTuple):
         """
         found, row = [], 0
         while row < self.rows:
-            rows = self._alike(row)
-            found.append(Cut(row, rows, *self.seen(row)))
-            row += rows
+            tap, taps = self.seen(row)
+            found.append(Cut(row, self._alike(row, tap, taps), tap, taps))
+            row += found[-1].rows
         return tuple(found)
 
-    def _alike(self, row: int) -> int:
-        """How many rows from `row` on see the same steps: both ends of these move one way only, so that rows between two
-        that see the same see it too, unless that is nothing."""
-        low, high, seen = 1, self.rows - row, self.seen(row)
-        if not seen[1]:
-            return 1 if self.taps else high
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if self.seen(row + middle - 1) == seen else (low, middle - 1)
-        return low
+    def _alike(self, row: int, tap: int, taps: int) -> int:
+        """How many rows from `row` on, which sees these steps, see the same: until the furthest one leaves the source, or the one
+        behind the nearest enters it. Where a row sees nothing, it is alone, unless there is nothing to see."""
+        left = self.rows - row
+        if not taps:
+            return 1 if self.taps else left
+        furthest, behind = (tap + taps - 1, tap - 1) if self.tap_step > 0 else (tap, tap + taps)
+        alike = -((self.position(row, furthest) - self.size) // self.row_step)
+        if 0 <= behind < self.taps:
+            alike = min(alike, -(self.position(row, behind) // self.row_step))
+        return min(alike, left)

@@ -29,8 +29,8 @@ from .contraction import (
     Unit,
     contiguous,
     packed_columns,
-    plan,
 )
+from .launches import plan
 from .matmul import COPY_WORK, must_pack
 from .register_tile import RegisterTile, choose
 
@@ -226,14 +226,17 @@ def _slide(
     spans = [_spans(phases[d], margins[d], a_steps[d], tap_steps[d], c_steps[d]) for d in (0, 1)]
     if in_place and len(spans[0]) * len(spans[1]) > MAX_PARTS:
         return _slide(s, phases, columns, unit, storage, False, planes)
+    batch, images, channels = (
+        (Loop(groups, depth, group, width, channel=width),),
+        Loop(s.n, a=a_n, c=c_n),
+        Loop(depth, a_channel, channel),
+    )
     parts = [
         Nest(
-            batch=(Loop(groups, depth, group, width, channel=width),),
-            rows=(Loop(s.n, a=a_n, c=c_n), h.rows, w.rows),
+            batch=batch,
+            rows=(images, h.rows, w.rows),
             columns=width,
-            k=(Loop(depth, a_channel, channel), h.taps, w.taps)
-            if planes
-            else (h.taps, w.taps, Loop(depth, 1, channel)),
+            k=(channels, h.taps, w.taps) if planes else (h.taps, w.taps, channels),
             b_panel=panel,
             offsets=_sum(h.offsets, w.offsets),
             a_columns=a_columns,
@@ -533,7 +536,11 @@ def _sum(x: tuple[int, int, int], y: tuple[int, int, int]) -> tuple[int, int, in
 
 def is_images_last(*images: View) -> bool:
     """Whether images of (n, c, h, w) all lie densely with the same pixel of each side by side."""
-    return all(planar.is_images_last(image.shape, image.strides) for image in images)
+    return all([image.shape[0] > 1 and _lies(image, _images_last(*image.shape)) for image in images])
+
+
+def _images_last(n: int, c: int, h: int, w: int) -> Strides:
+    return 1, h * w * n, w * n, n
 
 
 def is_planes(image: View) -> bool:

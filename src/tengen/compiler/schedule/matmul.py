@@ -7,9 +7,7 @@ from math import prod
 from typing import NamedTuple
 
 from .contraction import (
-    BLOCK_K,
     FLOAT32,
-    MASKED_LANES,
     Axis,
     Contraction,
     Loop,
@@ -19,13 +17,13 @@ from .contraction import (
     Unit,
     contiguous,
     exchanged,
-    extent,
-    merge,
     packed_columns,
-    plan,
 )
+from .launches import BLOCK_K, extent, merge, plan
 from .register_tile import RegisterTile, choose
 
+MASKED_LANES = 16
+"""Vectors of at least so many lanes (AVX-512) load under a mask at no cost; others read padded panels instead."""
 COPY_WORK = 8
 """Multiply-adds that take as long as copying an element of A or B into another layout."""
 COPY_START = 1 << 14

@@ -15,7 +15,8 @@ from itertools import product
 from math import prod
 
 from .borders import Cut, Line
-from .contraction import Axis, Contraction, Loop, Nest, Relayout, Storage, Unit, contiguous, exchanged, plan
+from .contraction import Axis, Contraction, Loop, Nest, Relayout, Storage, Unit, contiguous, exchanged
+from .launches import plan
 from .register_tile import choose, choose_folded
 
 LEAST_GAIN = 1.5
@@ -143,12 +144,6 @@ def by_weight(
     size = oc * ic * height.taps * width.taps
     launches, workspace = plan([nest], tile, storage, False, size)
     return Contraction(x, dy, (1, c_c, c_h, c_w), size, launches, workspace)
-
-
-def is_images_last(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether images of (n, c, h, w) lie densely side by side: pixel by pixel, that of all images."""
-    n, c, h, w = shape
-    return n > 1 and planes((n, c, h, w), NO_MARGINS, True).is_view(strides)
 
 
 def _filled(columns: int, lanes: int) -> float:

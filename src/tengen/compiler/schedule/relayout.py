@@ -62,8 +62,7 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
         names = dict.fromkeys([name for name, _ in launch.buffers])
         writes = [(buffers[name][0], layout) for name in names if name in sizes]
         reads = [(buffers[name][0], seen.get(name, EVERYWHERE)) for name in names if name not in sizes]
-        at = len(launch.params) - launch.numbers_after
-        numbers = fused.numbers if fused and launch.epilogue else ()
+        at, numbers = launch.numbers_at, fused.numbers if fused and launch.epilogue else ()
         parts = (*launch.params[:at], *numbers, *launch.params[at:]), launch.tiles, launch.work
         steps.add_step(launch.kernel, pointers, *parts, op.name, reads, writes, None, launch.joined)
     steps.where[made] = Location(buffers["out"][0], layout)

@@ -116,7 +116,7 @@ def launch(
     params, tiles = source.split(extents, [*extents, *places, *numbers])
     buffers = tuple([grid.place for grid in grids])
     work = 4 * prod(extents) * sum(len(grid.starts) for grid in grids)  # bytes, which are more than operations
-    return Launch(source, buffers, params, tiles, work, epilogue=epilogue, numbers_after=TILING_NUMBERS)
+    return Launch(source, buffers, params, tiles, work, epilogue=epilogue, numbers_at=len(params) - TILING_NUMBERS)
 
 
 def ended(epilogue: Epilogue, targets: Grid) -> list[Grid]:

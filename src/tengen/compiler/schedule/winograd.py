@@ -24,7 +24,8 @@ from ..targets.column_sums import slots
 from ..targets.epilogue import ELEMENT, Epilogue
 from ..targets.storage import KINDS
 from ..vector import BITS
-from .contraction import FLOAT32, Contraction, Launch, Loop, Nest, Relayout, Storage, Unit, contiguous, plan
+from .contraction import FLOAT32, Contraction, Launch, Loop, Nest, Relayout, Storage, Unit, contiguous
+from .launches import plan
 from .register_tile import RegisterTile, choose
 from .tile_maps import Grid, Limit, Matrix, limited, turn, unlimited
 from .tile_sums import RowSums, turn_and_sum

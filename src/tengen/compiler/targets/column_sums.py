@@ -20,7 +20,8 @@ from .flow import i64
 from .products import multiply_add
 
 if TYPE_CHECKING:
-    from .contraction import ContractionEmitter, ContractionKernel, KernelEmitter
+    from .contraction import ContractionEmitter, ContractionKernel
+    from .kernel_emitter import KernelEmitter
 
 I32 = ir.IntType(32)
 

@@ -21,18 +21,19 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from ..vector import BITS, ELEMENT, Vec, constant, llvm_type, splat
+from ..vector import Vec, constant, llvm_type, splat
 from .column_sums import rows_there
 from .epilogue import Epilogue, EpilogueEmitter, Tile
-from .flow import I64, PTR, Flow, i64
+from .flow import I64, i64
 from .host import Target
+from .kernel_emitter import I32, KernelEmitter
 from .nest_fold import across
 from .products import multiply_add
-from .storage import KINDS, PAIR, decode, encode
+from .storage import KINDS, PAIR
 from .window import Window, WindowEmitter
 
 ZERO = i64(0)
-I1, I32 = ir.IntType(1), ir.IntType(32)
+I1 = ir.IntType(1)
 
 MAX_BLOCK_ROWS = 256
 """Most rows of one launch tile: the size of the table of row offsets on the stack."""
@@ -40,6 +41,7 @@ MAX_BLOCK_ROWS = 256
 SUM_TILE = 4096
 
 PARAMETERS = (
+    "tiles",  # of this part
     # extents; `rows` = m0 * m1 * m2, `k1` is cut into blocks of `k1_block` and the other k loops are whole
     *("rows", "m1", "m2", "columns", "k0", "k1", "k2", "k3", "k1_block"),
     # the grid of launch tiles, slowest first: b0 * b1, splits of k, groups of panels, blocks of rows
@@ -52,7 +54,8 @@ PARAMETERS = (
     # of a sliding window: the size of the image, and its first pixel there
     *("height", "width", "top", "left"),
 )
-"""The run-time numbers in the order of `params`; strides and offsets count elements, strides may be 0 or negative."""
+"""The run-time numbers of a part; strides and offsets count elements, strides may be 0 or negative. A launch has one part or several,
+whose launch tiles follow one another, and `params` the numbers of the epilogue and then those of each part."""
 
 
 class ContractionKernel(NamedTuple):
@@ -144,99 +147,6 @@ class SumKernel(NamedTuple):
         return _SumEmitter(self, target).text()
 
 
-class KernelEmitter(Flow):
-    """Named buffers and parameters, and memory that converts between storage dtypes and the kinds of the arithmetic."""
-
-    def __init__(self, target: Target, buffers: Sequence[str], parameters: Sequence[str]):
-        super().__init__()
-        self.half = target.half
-        self.flushes = False  # subnormal numbers, where it stores bfloat16
-        self.buffers = {name: self.buffer(i) for i, name in enumerate(buffers)}
-        self.param = {name: self.parameter(i) for i, name in enumerate(parameters)}
-
-    def text(self) -> str:
-        self.loop(self.tile_begin, self.tile_end, 1, lambda tile, _: self.tile(tile))
-        self.at.ret_void()
-        return str(self.module)
-
-    def tile(self, tile: ir.Value) -> tuple[()]:
-        raise NotImplementedError
-
-    # -- integers ------------------------------------------------------------------------------------------------
-
-    def sum(self, *terms: ir.Value | int) -> ir.Value:
-        total = _value(terms[0])
-        for term in terms[1:]:
-            total = self.at.add(total, _value(term))
-        return total
-
-    def mul(self, a: ir.Value, b: ir.Value | int) -> ir.Value:
-        return self.at.mul(a, _value(b))
-
-    def divmod(self, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
-        quotient = self.at.udiv(a, b)
-        return quotient, self.at.sub(a, self.at.mul(quotient, b))
-
-    def element(self, base: ir.Value, dtype: str, offset: ir.Value | int) -> ir.Value:
-        """The address of an element of a buffer of `dtype`."""
-        return self.at.gep(base, [_value(offset)], source_etype=ELEMENT[KINDS[dtype][0]])
-
-    # -- control flow --------------------------------------------------------------------------------------------
-
-    def choose(
-        self, condition: ir.Value, yes: Callable[[], list[ir.Value]], no: Callable[[], list[ir.Value]]
-    ) -> list[ir.Value]:
-        """The values of `yes()` where `condition` holds, else those of `no()`; only one of them is executed."""
-        blocks = [self.function.append_basic_block(name) for name in ("yes", "no", "join")]
-        self.at.cbranch(condition, blocks[0], blocks[1])
-        arms = []
-        for block, make in zip(blocks, (yes, no), strict=False):
-            self.at.position_at_end(block)
-            values = make()
-            arms.append((values, self.at.block))
-            self.at.branch(blocks[2])
-        self.at.position_at_end(blocks[2])
-        merged = []
-        for i in range(len(arms[0][0])):
-            phi = self.at.phi(arms[0][0][i].type)
-            for values, block in arms:
-                phi.add_incoming(values[i], block)
-            merged.append(phi)
-        return merged
-
-    # -- memory ------------------------------------------------------------------------------------------------
-
-    def load(self, address: ir.Value, dtype: str, lanes: int, mask: ir.Value | None = None) -> Vec:
-        """Elements converted from their storage dtype to the kind of the arithmetic; zero where the mask is not set."""
-        kind = KINDS[dtype][0]
-        vector, align = llvm_type(kind, lanes), 2 if dtype == PAIR else BITS[kind] // 8
-        if mask is None:
-            value = self.at.load(address, align=align, typ=vector)
-        else:
-            function = self.intrinsic(f"llvm.masked.load.v{lanes}{kind}.p0", vector, [PTR, I32, mask.type, vector])
-            value = self.at.call(function, [address, ir.Constant(I32, align), mask, constant(0, kind, lanes)])
-        return decode(dtype, Vec(self.at, value, kind, lanes), self.half)
-
-    def store(self, value: Vec, address: ir.Value, dtype: str, mask: ir.Value | None = None) -> None:
-        """Store values rounded (floats) or wrapped (integers) to the storage dtype, where the mask is set."""
-        kind = KINDS[dtype][0]
-        bits, align = encode(dtype, value, self.half, self.flushes).value, BITS[kind] // 8
-        if mask is None:
-            self.at.store(bits, address, align=align)
-            return
-        name = f"llvm.masked.store.v{value.lanes}{kind}.p0"
-        function = self.intrinsic(name, ir.VoidType(), [bits.type, PTR, I32, mask.type])
-        self.at.call(function, [bits, address, ir.Constant(I32, align), mask])
-
-    def prefetch(self, address: ir.Value, level: int = 1) -> None:
-        """Begin to bring the line at an address, which need not be valid, into the cache of that level."""
-        function = self.intrinsic("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32])
-        self.at.call(function, [address, *(ir.Constant(I32, x) for x in (0, 4 - level, 1))])
-
-    def intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
-        return self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(result, arguments), name)
-
-
 class ContractionEmitter(KernelEmitter):
     def __init__(self, spec: ContractionKernel, target: Target):
         self.spec = spec
@@ -245,12 +155,38 @@ class ContractionEmitter(KernelEmitter):
         extra, numbers = (epilogue.buffers, epilogue.numbers) if epilogue else ((), ())
         if epilogue and epilogue.sums:
             extra = (*extra, "sums")
-        super().__init__(target, ("a", "b", "c", *extra), (*PARAMETERS, *numbers))
+        super().__init__(target, ("a", "b", "c", *extra), numbers)
         self.flushes = spec.a == PAIR  # so do the sums
         capacity = MAX_BLOCK_ROWS + spec.rows
-        self.a_rows, self.c_rows = (self.at.alloca(I64, capacity, name) for name in ("a_rows", "c_rows"))
-        self.epilogue = EpilogueEmitter(self, spec, epilogue) if epilogue else None
-        self.window = WindowEmitter(self, spec.window) if spec.window else None
+        self.a_rows, self.c_rows = (self.reserve(I64, capacity, name) for name in ("a_rows", "c_rows"))
+
+    def tiles(self) -> None:
+        """The launch tiles from tile_begin to tile_end of the parts in a row."""
+        parts, here, after, end = (self.function.append_basic_block(name) for name in ("part", "here", "after", "end"))
+        start, first = self.at.block, i64(len(self.param))
+        self.at.branch(parts)
+        self.at.position_at_end(parts)
+        place, low, high = (
+            self.at.phi(I64) for _ in range(3)
+        )  # of the part's numbers; tiles counted from its first one
+        count = self.parameter(place)
+        self.at.cbranch(self.at.icmp_signed("<", low, count), here, after)
+        self.at.position_at_end(here)
+        self.param |= {name: self.parameter(self.sum(place, i)) for i, name in enumerate(PARAMETERS)}
+        self.epilogue = EpilogueEmitter(self, self.spec, self.spec.epilogue) if self.spec.epilogue else None
+        self.window = WindowEmitter(self, self.spec.window) if self.spec.window else None
+        self.loop(low, self.minimum(high, count), 1, lambda tile, _: self.tile(tile))
+        self.at.branch(after)
+        self.at.position_at_end(after)
+        passed = self.minimum(low, count)
+        following = self.sum(place, len(PARAMETERS)), self.at.sub(low, passed), self.at.sub(high, count)
+        for phi, begin, value in zip(
+            (place, low, high), (first, self.tile_begin, self.tile_end), following, strict=True
+        ):
+            phi.add_incoming(begin, start)
+            phi.add_incoming(value, after)
+        self.at.cbranch(self.at.icmp_signed(">", high, count), parts, end)
+        self.at.position_at_end(end)
 
     # -- the launch tile ---------------------------------------------------------------------------------------
 
@@ -567,7 +503,3 @@ class _SumEmitter(KernelEmitter):
         (total,) = self.loop(i64(0), self.param["splits"], 1, add, [constant(0, kind, lanes)])
         self.store(Vec(self.at, total, kind, lanes), self.element(self.buffers["out"], spec.out, i), spec.out)
         return ()
-
-
-def _value(number: ir.Value | int) -> ir.Value:
-    return i64(number) if isinstance(number, int) else number

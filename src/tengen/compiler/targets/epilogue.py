@@ -26,7 +26,8 @@ from .flow import i64
 from .storage import COMPUTE_KIND, KINDS
 
 if TYPE_CHECKING:
-    from .contraction import ContractionKernel, KernelEmitter
+    from .contraction import ContractionKernel
+    from .kernel_emitter import KernelEmitter
 
 NUMBER, CHANNEL, ELEMENT = range(3)
 """Along what a value varies: nothing, the channels (as a bias does), all of the result."""
@@ -143,7 +144,7 @@ Sums = Callable[[ir.Value, ir.Value, ir.Value, list[ir.Value]], list[ir.Value]]
 
 
 class EpilogueEmitter:
-    """Ends register tiles of one kernel. Made where the kernel begins."""
+    """Ends register tiles of one kernel. Made where a part begins."""
 
     def __init__(self, emitter: KernelEmitter, spec: ContractionKernel, epilogue: Epilogue):
         self.emitter, self.spec, self.epilogue = emitter, spec, epilogue
@@ -156,7 +157,7 @@ class EpilogueEmitter:
         self.sums = ColumnSumsEmitter(emitter, spec, epilogue.sums, self.kind) if epilogue.sums else None
         if epilogue.is_costly:
             vectors = spec.rows * spec.vectors
-            self.scratch = emitter.at.alloca(llvm_type(self.kind, spec.lanes), vectors, "sums")
+            self.scratch = emitter.reserve(llvm_type(self.kind, spec.lanes), vectors, "sums")
 
     # -- reading ahead -------------------------------------------------------------------------------------------
 

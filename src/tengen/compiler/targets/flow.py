@@ -28,9 +28,10 @@ class Flow:
         """The address of a buffer, read from the table at the current place."""
         return self.at.load(self.at.gep(self._buffers, [i64(number)], source_etype=PTR), typ=PTR)
 
-    def parameter(self, number: int) -> ir.Value:
+    def parameter(self, number: int | ir.Value) -> ir.Value:
         """A run-time number, read at the current place."""
-        return self.at.load(self.at.gep(self._params, [i64(number)], source_etype=I64), typ=I64)
+        place = i64(number) if isinstance(number, int) else number
+        return self.at.load(self.at.gep(self._params, [place], source_etype=I64), typ=I64)
 
     def minimum(self, a: ir.Value, b: ir.Value) -> ir.Value:
         return self.at.select(self.at.icmp_signed("<", a, b), a, b)

@@ -105,7 +105,7 @@ class WindowEmitter:
     def __init__(self, emitter: ContractionEmitter, window: Window):
         self.emitter, self.window, self.spec = emitter, window, emitter.spec
         element = llvm_type(KINDS[self.spec.a][0], self.spec.lanes)
-        self.outside = emitter.at.alloca(element, name="outside")
+        self.outside = emitter.reserve(element, 1, "outside")
         emitter.at.store(ir.Constant(element, None), self.outside)
 
     def launch_tile(self, block: ir.Value, at: dict[str, ir.Value], panel: ir.Value, last_panel: ir.Value) -> tuple[()]:

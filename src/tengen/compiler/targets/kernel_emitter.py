@@ -1,0 +1,123 @@
+"""What kernels that are written out by hand share: named buffers and parameters, integers, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from llvmlite import ir
+
+from ..vector import BITS, ELEMENT, Vec, constant, llvm_type
+from .flow import PTR, Flow, i64
+from .host import Target
+from .storage import KINDS, PAIR, decode, encode
+
+I32 = ir.IntType(32)
+
+
+class KernelEmitter(Flow):
+    """Named buffers and parameters, and memory that converts between storage dtypes and the kinds of the arithmetic."""
+
+    def __init__(self, target: Target, buffers: Sequence[str], parameters: Sequence[str]):
+        super().__init__()
+        self.half = target.half
+        self.flushes = False  # subnormal numbers, where it stores bfloat16
+        self.buffers = {name: self.buffer(i) for i, name in enumerate(buffers)}
+        self.param = {name: self.parameter(i) for i, name in enumerate(parameters)}
+
+    def text(self) -> str:
+        self.tiles()
+        self.at.ret_void()
+        return str(self.module)
+
+    def tiles(self) -> None:
+        """Those from tile_begin to tile_end."""
+        self.loop(self.tile_begin, self.tile_end, 1, lambda tile, _: self.tile(tile))
+
+    def reserve(self, type: ir.Type, count: int, name: str) -> ir.Value:
+        """Memory on the stack, for the whole call."""
+        here = self.at.block
+        self.at.position_at_start(self.function.entry_basic_block)
+        memory = self.at.alloca(type, count, name)
+        self.at.position_at_end(here)
+        return memory
+
+    def tile(self, tile: ir.Value) -> tuple[()]:
+        raise NotImplementedError
+
+    # -- integers ------------------------------------------------------------------------------------------------
+
+    def sum(self, *terms: ir.Value | int) -> ir.Value:
+        total = _value(terms[0])
+        for term in terms[1:]:
+            total = self.at.add(total, _value(term))
+        return total
+
+    def mul(self, a: ir.Value, b: ir.Value | int) -> ir.Value:
+        return self.at.mul(a, _value(b))
+
+    def divmod(self, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
+        quotient = self.at.udiv(a, b)
+        return quotient, self.at.sub(a, self.at.mul(quotient, b))
+
+    def element(self, base: ir.Value, dtype: str, offset: ir.Value | int) -> ir.Value:
+        """The address of an element of a buffer of `dtype`."""
+        return self.at.gep(base, [_value(offset)], source_etype=ELEMENT[KINDS[dtype][0]])
+
+    # -- control flow --------------------------------------------------------------------------------------------
+
+    def choose(
+        self, condition: ir.Value, yes: Callable[[], list[ir.Value]], no: Callable[[], list[ir.Value]]
+    ) -> list[ir.Value]:
+        """The values of `yes()` where `condition` holds, else those of `no()`; only one of them is executed."""
+        blocks = [self.function.append_basic_block(name) for name in ("yes", "no", "join")]
+        self.at.cbranch(condition, blocks[0], blocks[1])
+        arms = []
+        for block, make in zip(blocks, (yes, no), strict=False):
+            self.at.position_at_end(block)
+            values = make()
+            arms.append((values, self.at.block))
+            self.at.branch(blocks[2])
+        self.at.position_at_end(blocks[2])
+        merged = []
+        for i in range(len(arms[0][0])):
+            phi = self.at.phi(arms[0][0][i].type)
+            for values, block in arms:
+                phi.add_incoming(values[i], block)
+            merged.append(phi)
+        return merged
+
+    # -- memory ------------------------------------------------------------------------------------------------
+
+    def load(self, address: ir.Value, dtype: str, lanes: int, mask: ir.Value | None = None) -> Vec:
+        """Elements converted from their storage dtype to the kind of the arithmetic; zero where the mask is not set."""
+        kind = KINDS[dtype][0]
+        vector, align = llvm_type(kind, lanes), 2 if dtype == PAIR else BITS[kind] // 8
+        if mask is None:
+            value = self.at.load(address, align=align, typ=vector)
+        else:
+            function = self.intrinsic(f"llvm.masked.load.v{lanes}{kind}.p0", vector, [PTR, I32, mask.type, vector])
+            value = self.at.call(function, [address, ir.Constant(I32, align), mask, constant(0, kind, lanes)])
+        return decode(dtype, Vec(self.at, value, kind, lanes), self.half)
+
+    def store(self, value: Vec, address: ir.Value, dtype: str, mask: ir.Value | None = None) -> None:
+        """Store values rounded (floats) or wrapped (integers) to the storage dtype, where the mask is set."""
+        kind = KINDS[dtype][0]
+        bits, align = encode(dtype, value, self.half, self.flushes).value, BITS[kind] // 8
+        if mask is None:
+            self.at.store(bits, address, align=align)
+            return
+        name = f"llvm.masked.store.v{value.lanes}{kind}.p0"
+        function = self.intrinsic(name, ir.VoidType(), [bits.type, PTR, I32, mask.type])
+        self.at.call(function, [bits, address, ir.Constant(I32, align), mask])
+
+    def prefetch(self, address: ir.Value, level: int = 1) -> None:
+        """Begin to bring the line at an address, which need not be valid, into the cache of that level."""
+        function = self.intrinsic("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32])
+        self.at.call(function, [address, *(ir.Constant(I32, x) for x in (0, 4 - level, 1))])
+
+    def intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+        return self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(result, arguments), name)
+
+
+def _value(number: ir.Value | int) -> ir.Value:
+    return i64(number) if isinstance(number, int) else number
