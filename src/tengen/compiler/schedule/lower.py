@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
+from typing import NamedTuple
 
-from ..kernel import Access, AccessNumbers, Instr, Nest
+from ..kernel import Access, AccessNumbers, Instr, Nest, pack
 from ..program import Constant, Elementwise, Gather, Node, Number, Place, Reduction, Scatter, Type, Value, ViewOp
+from ..targets import arithmetic
+from ..targets.nest import NestSource
 from ..view import View, contiguous, dense
 from .loops import Loops, arrange, memory_order
 from .refine import crosses, interleaves, rows, spills
@@ -50,8 +55,9 @@ class Emitter:
     def __init__(
         self, locate: Callable[[Value], Location], shape: Sequence[int], over: Callable[[View], View] | None = None
     ):
-        self.locate, self.shape = locate, tuple(shape)  # of the loops
-        self.over = over or (lambda view: view.broadcast(self.shape))  # a view of a value as the loops see it
+        shape = tuple(shape)
+        self.locate, self.shape = locate, shape  # of the loops
+        self.over = over or (lambda view: view.broadcast(shape))  # a view of a value as the loops see it
         self.code: list[Instr] = []
         self.operands: list[Operand] = []
         self._numbers: dict[Value, int] = {}
@@ -239,26 +245,61 @@ class Emitter:
         """The views of what is loaded so far, the most important for the order of loops and results first."""
         return by_importance(o.view for o in self.operands)
 
-    def finish(
-        self, reduced: Sequence[int], lanes: int, serial: Sequence[int] = ()
-    ) -> tuple[Nest, Loops, tuple[AccessNumbers, ...]]:
-        """The Nest, its loops and the run-time numbers of its accesses."""
-        loops = arrange(self.shape, reduced, self.loads(), lanes, serial)
-        nest, numbers = self._over(loops)
-        if loops.cross is not None and not crosses(nest):
-            loops = replace(loops, cross=None)
-            nest, numbers = self._over(loops)
-        if loops.interleaved is not None and not interleaves(nest):
-            loops = replace(loops, interleaved=None)
-            nest, numbers = self._over(loops)
-        return nest._replace(spills=spills(nest), rows=rows(nest, loops.extents)), loops, numbers
+    def finish(self, reduced: Sequence[int], lanes: int, serial: Sequence[int] = ()) -> Finished:
+        """The kernel and what its launch needs, worked out once for all that do the same where operands lie alike."""
+        places = tuple([(o.dtype, o.view, o.indirect, o.parameter) for o in self.operands])
+        numbers = [i.attr for i in self.code if i.op == "const"], [(o.view.fill, o.parameter) for o in self.operands]
+        exact = repr(numbers)  # 0.0 equals -0.0
+        return _finished(self.shape, tuple(self.code), places, tuple(reduced), lanes, tuple(serial), exact)
 
-    def _over(self, loops: Loops) -> tuple[Nest, tuple[AccessNumbers, ...]]:
-        pairs = [loops.access(o.dtype, o.view, o.indirect, o.parameter) for o in self.operands]
-        accesses: tuple[Access, ...] = tuple(access for access, _ in pairs)
-        code, numbers = tuple(self.code), tuple(numbers for _, numbers in pairs)
-        nest = Nest(len(loops.dims), loops.kept, loops.lane, accesses, code, loops.serial_from)
-        return nest._replace(cross=loops.cross, interleaved=loops.interleaved), numbers
+
+class Finished(NamedTuple):
+    """A kernel with its loops, and of a launch the parameters, the tiles and the work."""
+
+    source: NestSource
+    loops: Loops
+    params: tuple[int, ...]
+    tiles: int
+    work: int
+
+
+Places = tuple[tuple[str, View, tuple[tuple[int, int], ...], float], ...]
+"""Of operands, all but their buffers."""
+
+
+@lru_cache(1024)
+def _finished(
+    shape: tuple[int, ...],
+    code: tuple[Instr, ...],
+    places: Places,
+    reduced: tuple[int, ...],
+    lanes: int,
+    serial: tuple[int, ...],
+    _: str,
+) -> Finished:
+    loops = arrange(shape, reduced, by_importance(view for _, view, *_ in places), lanes, serial)
+    nest, numbers = _over(loops, code, places)
+    if loops.cross is not None and not crosses(nest):
+        loops = replace(loops, cross=None)
+        nest, numbers = _over(loops, code, places)
+    if loops.interleaved is not None and not interleaves(nest):
+        loops = replace(loops, interleaved=None)
+        nest, numbers = _over(loops, code, places)
+    source = NestSource(nest._replace(spills=spills(nest), rows=rows(nest, loops.extents)))
+    params, tiles = source.split(loops.extents, pack(loops.extents, numbers))
+    return Finished(source, loops, params, tiles, prod(loops.extents) * (_cost(code) + 2 * len(places)))
+
+
+def _over(loops: Loops, code: tuple[Instr, ...], places: Places) -> tuple[Nest, tuple[AccessNumbers, ...]]:
+    pairs = [loops.access(*place) for place in places]
+    accesses: tuple[Access, ...] = tuple(access for access, _ in pairs)
+    nest = Nest(len(loops.dims), loops.kept, loops.lane, accesses, code, loops.serial_from)
+    return nest._replace(cross=loops.cross, interleaved=loops.interleaved), tuple(numbers for _, numbers in pairs)
+
+
+def _cost(code: Sequence[Instr]) -> int:
+    """Operations for each element, a function such as exp counted as ten."""
+    return sum(10 if i.op in ("gather", "scatter") or arithmetic.cost(i) > 6 else 1 for i in code)
 
 
 #: What `locate` gives for a value that every kernel computes for itself.

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..kernel import Nest, is_number, pack
+from ..kernel import Nest, is_number
 from ..plan import HOST_WORK, ITEM_BYTES, STATUS
 from ..program import Host, Iota, Program, Type, Value, ViewOp
-from ..targets import arithmetic
 from ..targets.host import Target
-from ..targets.nest import NestSource
 from ..view import View, contiguous, dense
 from .loops import Loops
 from .lower import UNIFORM, Emitter, Location
@@ -168,21 +166,18 @@ class Steps:
         """Make a step of what an emitter has collected; none if it writes nothing, as all readers compute it again."""
         if not written:
             return
-        nest, loops, numbers = e.finish(reduced, self.target.lanes, serial)
-        if self._straighten(e, nest, loops, written):
-            nest, loops, numbers = e.finish(reduced, self.target.lanes, serial)
-        source = NestSource(nest)
-        params, tiles = source.split(loops.extents, pack(loops.extents, tuple(numbers)))
+        made = e.finish(reduced, self.target.lanes, serial)
+        if self._straighten(e, made.source.nest, made.loops, written):
+            made = e.finish(reduced, self.target.lanes, serial)
         buffers = [
             (o.buffer or 0, o.view.offset * ITEM_BYTES[o.dtype] if o.buffer is not None else 0) for o in e.operands
         ]
-        if nest.needs_status:
+        if made.source.nest.needs_status:
             self.checks.append(name)
             buffers.append((STATUS, 0))
         reads = [(o.buffer, o.view) for o in e.operands if o.buffer is not None and o.buffer not in written]
         writes = [(o.buffer, o.view) for o in e.operands if o.buffer is not None and o.buffer in written]
-        work = prod(loops.extents) * (_cost(nest) + 2 * len(e.operands))
-        self.add_step(source, buffers, params, tiles, work, name, reads, writes, skip_for)
+        self.add_step(made.source, buffers, made.params, made.tiles, made.work, name, reads, writes, skip_for)
 
     def _straighten(self, e: Emitter, nest: Nest, loops: Loops, written: set[int]) -> bool:
         """Bring operands that jump along the lanes, and of which each element is read often, into the order of the loops; whether there are any."""
@@ -214,8 +209,3 @@ class Steps:
         step = Step(*parts)
         if step.tiles:
             self.steps.append(step)
-
-
-def _cost(nest: Nest) -> int:
-    """Operations for each element, a function such as exp counted as ten."""
-    return sum(10 if i.op in ("gather", "scatter") or arithmetic.cost(i) > 6 else 1 for i in nest.code)
