@@ -12,7 +12,7 @@ import pytest
 
 import tengen.functional as F
 from tengen import Parameter, Tensor
-from tengen.jit import TraceError, exclude_from_trace, partial_trace, trace
+from tengen.jit import TraceError, exclude_from_trace, partial_trace, trace, xla_trace
 
 MODES = pytest.mark.parametrize("without_host", [False, True], ids=["host", "without host"])
 
@@ -55,8 +55,28 @@ def test_partial_trace():
 
     for _ in range(2):
         assert square(Tensor(3.0)).item() == 9 and double(Tensor(3.0)).item() == 6
-    with pytest.raises(ValueError, match="backend 'default', not 'xla'"):
-        partial_trace(square, backend="xla")
+    with pytest.raises(ValueError, match=r"'default' or 'xla' .*, not 'tvm'"):
+        partial_trace(square, backend="tvm")
+
+
+def test_xla_trace_is_a_trace_without_host():
+    calls = []
+
+    @xla_trace
+    def square(x):
+        calls.append(1)
+        return x * x
+
+    @xla_trace(without_host=False, capture_as_const=True)
+    def double(x):
+        calls.append(2)
+        return x + x
+
+    for _ in range(3):
+        assert square(Tensor(3.0)).item() == 9 and double(Tensor(3.0)).item() == 6
+    assert calls == [1, 2, 2, 2]
+    assert isinstance(square, trace) and square.without_host and double.capture_as_const
+    assert partial_trace(square.function, backend="xla")(Tensor(4.0)).item() == 16
 
 
 def test_tracing_can_be_switched_off(monkeypatch):

@@ -3,7 +3,7 @@
 from .config import DTRConfig, GraphOptimizationConfig, SublinearMemoryConfig
 from .errors import TraceError
 from .loaded import Loaded, load
-from .scopes import exclude_from_trace, fuse, partial_trace
+from .scopes import exclude_from_trace, fuse, partial_trace, xla_trace
 from .trace import trace
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "load",
     "partial_trace",
     "trace",
+    "xla_trace",
 ]

@@ -34,12 +34,28 @@ def partial_trace(
 ) -> Any:
     """Trace a part of a step, such as a network; see `trace`. Gradients flow through it.
 
-    backend: only "default" is there.
+    backend: "default" or "xla", which mean the same here. Raises ValueError for another one.
     """
-    if backend != "default":
-        raise ValueError(f"partial_trace: there is only the backend 'default', not {backend!r}")
+    if backend not in ("default", "xla"):
+        raise ValueError(f"partial_trace: the backend is 'default' or 'xla' (which are the same), not {backend!r}")
     options = {"without_host": without_host, **trace_options}
     return partial(trace, **options) if func is None else trace(func, **options)
+
+
+class xla_trace(trace):
+    """What `trace(without_host=True)` is: tengen compiles by itself, and this is the name that programs for another compiler use.
+
+    >>> @xla_trace
+    ... def double(x):
+    ...     return x + x
+    >>> double(tengen.tensor([1.0, 2.0])).numpy().tolist()
+    [2.0, 4.0]
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], *, without_host: bool = True, symbolic_shape: bool = False, **options: Any
+    ):
+        super().__init__(function, without_host=without_host, symbolic_shape=symbolic_shape, **options)
 
 
 def fuse(function: Callable[..., Any]) -> Any:
