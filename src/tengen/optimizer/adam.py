@@ -29,7 +29,7 @@ def _rule(decay: str) -> Any:
         rest1: float,
         beta2: float,
         rest2: float,
-        root_correction: float,
+        inverse_root: float,
         eps: float,
         decay_l2: float,
         decay_weight: float,
@@ -38,7 +38,7 @@ def _rule(decay: str) -> Any:
             g = g + decay_l2 * w
         m = beta1 * m + rest1 * g
         v = beta2 * v + rest2 * g * g
-        step = step_size * (m / (F.sqrt(v) / root_correction + eps))
+        step = step_size * (m / (F.sqrt(v) * inverse_root + eps))
         if decay == "weight":
             step = step + decay_weight * w
         return w - step, m, v
@@ -91,8 +91,8 @@ class Adam(Optimizer):
         step = self._count_step(params)
         lr, eps, decay = param_group["lr"], param_group["eps"], param_group["weight_decay"]
         beta1, beta2 = param_group["betas"]
-        root = math.sqrt(1 - beta2**step)
-        return lr / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, root, eps, decay, lr * decay
+        inverse_root = 1 / math.sqrt(1 - beta2**step)
+        return lr / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, inverse_root, eps, decay, lr * decay
 
 
 class AdamW(Adam):
