@@ -6,6 +6,7 @@ Nests that the same kernel computes are the parts of one launch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from ..targets.column_sums import slots
@@ -167,10 +168,9 @@ class _Way(NamedTuple):
             found.setdefault(kind, []).append((params, work, places.tiles))
         made: list[Launch] = []
         for kind, alike in found.items():
-            params, tiles = tuple([x for params, *_ in alike for x in params]), sum(params[0] for params, *_ in alike)
-            work, summed = sum(work for _, work, _ in alike), sum(rows for *_, rows in alike)
-            kernel = self._kernel(kind, dtype)
-            made.append(Launch(kernel, buffers, params, tiles, work, bool(made), end, row_tiles=summed))
+            params, works, summed = zip(*alike, strict=True)
+            kernel, flat, tiles = self._kernel(kind, dtype), tuple(chain(*params)), sum([own[0] for own in params])
+            made.append(Launch(kernel, buffers, flat, tiles, sum(works), bool(made), end, row_tiles=sum(summed)))
         return made
 
     def _kernel(self, kind: _Kind, dtype: str) -> ContractionKernel:

@@ -267,7 +267,7 @@ Places = tuple[tuple[str, View, tuple[tuple[int, int], ...], float], ...]
 """Of operands, all but their buffers."""
 
 
-@lru_cache(1024)
+@lru_cache(256)
 def _finished(
     shape: tuple[int, ...],
     code: tuple[Instr, ...],

@@ -119,7 +119,7 @@ class Partition:
             self._join(node, node.inputs[1].shape, None, (node.inputs[1],))
         elif isinstance(op, (Contraction, Host, Concat)):
             self._enter(self._new(closed=True), node)
-            if isinstance(op, Contraction):
+            if isinstance(op, Contraction) and node.outputs[0] in self._users:
                 self._foresee(node, op)
         else:
             raise TypeError(f"{op.name} is of no kind that the scheduler knows")
