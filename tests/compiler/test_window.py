@@ -7,9 +7,9 @@ import pytest
 from contraction_harness import BIAS, floats, host_targets, reference, run, unit_of
 
 from tengen.compiler.kernel import Instr
-from tengen.compiler.schedule import window
+from tengen.compiler.schedule import launches, window
 from tengen.compiler.schedule.contraction import Storage, Unit
-from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_forward
+from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.targets.contraction import PARAMETERS
 from tengen.compiler.targets.epilogue import ELEMENT, Epilogue, Source
 
@@ -28,6 +28,8 @@ SHAPES = [
     ConvShape(1, 16, 5, 6, 16, 3, 3, padding=(6, 7), groups=16),
     ConvShape(1, 16, 2, 2, 16, 7, 7, padding=(3, 3), groups=16),
     ConvShape(1, 100, 50, 1, 100, 3, 1, padding=(1, 0), groups=100),
+    ConvShape(2, 16, 17, 9, 16, 9, 3, padding=(1, 1), groups=16),  # by weight without a window
+    ConvShape(1, 16, 13, 13, 16, 7, 7, padding=(3, 3), groups=16),  # likewise
 ]
 
 
@@ -42,9 +44,11 @@ def test_shapes(target, shape, far, monkeypatch):
     monkeypatch.setattr(window, "FAR", 0 if far else 1 << 30)
     s = shape
     x, w, dy = floats(s.n, s.ic, s.h, s.w), floats(s.oc, 1, s.kh, s.kw), floats(s.n, s.oc, s.oh, s.ow)
-    y, dx, _ = reference(x, w, dy, s)
+    y, dx, dw = reference(x, w, dy, s)
     for backwards in (False, True):
         forward, by_data = conv_forward(s, unit_of(target)), conv_by_data(s, unit_of(target))
+        by_weight = conv_by_weight(s, unit_of(target))
+        assert error(run(by_weight, target, x, dy, dw.shape, backwards=backwards, at_end_of_page=True), dw) < 1e-6
         assert error(run(forward, target, x, w, y.shape, backwards=backwards, at_end_of_page=True), y) < 1e-6
         assert error(run(by_data, target, dy, w, dx.shape, backwards=backwards, at_end_of_page=True), dx) < 1e-6
 
@@ -57,7 +61,8 @@ def test_every_size_of_a_tile(target, size, monkeypatch):
     for stride, extent in ((1, 16), (1, 11), (2, 16), (2, 18)):
         s = ConvShape(1, 19, extent, extent, 19, 3, 3, stride=(stride, stride), padding=(1, 1), groups=19)
         x, w, dy = floats(1, 19, extent, extent), floats(19, 1, 3, 3), floats(1, 19, s.oh, s.ow)
-        y, dx, _ = reference(x, w, dy, s)
+        y, dx, dw = reference(x, w, dy, s)
+        assert error(run(conv_by_weight(s, unit_of(target)), target, x, dy, dw.shape), dw) < 1e-6
         assert error(run(conv_forward(s, unit_of(target)), target, x, w, y.shape), y) < 1e-6
         assert error(run(conv_by_data(s, unit_of(target)), target, dy, w, dx.shape), dx) < 1e-6
 
@@ -77,6 +82,23 @@ def test_one_launch_does_it():
     for s in SHAPES[:8]:
         (launch,) = conv_forward(s, unit_of(host_targets()[0])).launches
         assert launch.kernel.window
+        first, *sums = conv_by_weight(s, unit_of(host_targets()[0])).launches
+        assert first.kernel.window and len(sums) <= 1
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("n", [1, 5, 13])
+def test_gradient_by_weight_of_many_lines(target, n, monkeypatch):
+    """Images and their lines are parts, which are added up; some have fewer lines."""
+    monkeypatch.setattr(launches, "SPLIT_READS", 1)
+    monkeypatch.setattr(launches, "TILE_WORK", 1 << 16)
+    s = ConvShape(n, 70, 22, 19, 70, 3, 3, stride=(1, 2), padding=(1, 1), groups=70)
+    x, w, dy = floats(n, 70, 22, 19), floats(70, 1, 3, 3), floats(n, 70, s.oh, s.ow)
+    _, _, dw = reference(x, w, dy, s)
+    by_weight = conv_by_weight(s, unit_of(target))
+    assert len(by_weight.launches) == 2
+    for backwards in (False, True):
+        assert error(run(by_weight, target, x, dy, dw.shape, backwards=backwards, at_end_of_page=True), dw) < 1e-6
 
 
 @EVERY_TARGET
@@ -92,8 +114,8 @@ def test_an_operand_that_the_result_takes_the_memory_of(target, size):
     s = ConvShape(2, 24, size, size, 24, 3, 3, padding=(1, 1), groups=24)
     x, w, r = floats(2, 24, size, size), floats(24, 1, 3, 3), floats(2, 24, size, size)
     y, _, _ = reference(x, w, r, s)
-    contraction = conv_forward(s, unit_of(target), Storage(epilogue=add))
-    found = run(contraction, target, x, w, y.shape, out=np.ascontiguousarray(r.transpose(0, 2, 3, 1)))
+    plan = conv_forward(s, unit_of(target), Storage(epilogue=add))
+    found = run(plan, target, x, w, y.shape, out=np.ascontiguousarray(r.transpose(0, 2, 3, 1)))
     assert error(found, y + r) < 1e-6
 
 
@@ -102,8 +124,8 @@ def test_a_bias(target):
     s = ConvShape(2, 37, 9, 12, 37, 3, 3, padding=(1, 1), groups=37)
     x, w, bias = floats(2, 37, 9, 12), floats(37, 1, 3, 3), floats(37)
     y, _, _ = reference(x, w, floats(2, 37, 9, 12), s)
-    contraction = conv_forward(s, unit_of(target), Storage(epilogue=BIAS))
-    found = run(contraction, target, x, w, y.shape, bias=bias, at_end_of_page=True)
+    plan = conv_forward(s, unit_of(target), Storage(epilogue=BIAS))
+    found = run(plan, target, x, w, y.shape, bias=bias, at_end_of_page=True)
     assert error(found, y + bias[:, None, None]) < 1e-6
 
 

@@ -206,11 +206,13 @@ ONCE = Loop(1)
 
 
 class Image(NamedTuple):
-    """What a window slides over: its size and where in it the first register tile begins, down and across."""
+    """What a window slides over: its size and where in it the first register tile begins, down and across. elements: of all
+    that is read and written."""
 
     window: Window
     size: tuple[int, int]
     start: tuple[int, int]
+    elements: int
 
 
 class Nest(NamedTuple):
@@ -220,7 +222,8 @@ class Nest(NamedTuple):
     next. offsets: of A, B and C. a_columns: A has the columns too, side by side, as in the depthwise convolution: C[m, n] =
     sum over k of A[m, k, n] * B[k, n]. adds: it adds to what nests before it have written.
     channel_rows: the channels of an epilogue are the rows, of which there is one loop, not the columns. image: the rows are those
-    of images, lines and pixels, and the steps of k those of the taps of a window, down and across.
+    of images, lines and pixels, and the steps of k those of the taps of a window, down and across; by weight it is the other way round,
+    after a row loop of one turn.
     b_column: elements from one column of B to the next, where these are not side by side: then steps of k are.
     """
 

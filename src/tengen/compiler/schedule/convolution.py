@@ -253,7 +253,7 @@ def _depthwise(s: ConvShape, columns: str, unit: Unit, storage: Storage) -> Cont
     size, out = ((s.h, s.w), (s.oh, s.ow)) if columns == "oc" else ((s.oh, s.ow), (s.h, s.w))
     lines = [window.Line(size[d], out[d], (s.kh, s.kw)[d], s.stride[d], s.padding[d], s.dilation[d]) for d in (0, 1)]
     elements = s.n * s.ic * (prod(size) + prod(out))
-    found = window.choose(lines, columns == "oc", unit.registers, storage.reads_elements, elements)
+    found = window.choose(lines, columns == "oc", unit.registers, elements, storage.reads_elements)
     if not found:
         return None
     image = _channels_last((s.n, s.ic, *size), NO_MARGINS)
@@ -272,6 +272,35 @@ def _depthwise(s: ConvShape, columns: str, unit: Unit, storage: Storage) -> Cont
     )
     tile = RegisterTile(found.window.rows, 1, lanes, 1)
     return _finish([nest], tile, storage, image, weights, (s.n, s.ic, *out), (0, 3, 1, 2))
+
+
+def _depthwise_by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Contraction | None:
+    """The same for the gradient by weight."""
+    if not s.is_depthwise or storage.accumulate or storage.a != storage.b:
+        return None
+    lines = [
+        window.Line((s.h, s.w)[d], (s.oh, s.ow)[d], (s.kh, s.kw)[d], s.stride[d], s.padding[d], s.dilation[d])
+        for d in (0, 1)
+    ]
+    elements = s.n * s.ic * (s.h * s.w + s.oh * s.ow)
+    found = window.choose(lines, True, unit.registers, elements, by_weight=True)
+    if not found:
+        return None
+    x, dy = (_channels_last((s.n, s.ic, *size), NO_MARGINS) for size in ((s.h, s.w), (s.oh, s.ow)))
+    (x_n, *x_steps, _), (dy_n, *dy_steps, _) = contiguous(x.shape), contiguous(dy.shape)
+    *c_steps, _, _ = contiguous((s.kh, s.kw, 1, s.oc))
+    nest = Nest(
+        batch=(Loop(1),),
+        rows=(Loop(1), *(Loop(line.taps, a=a, c=c) for line, a, c in zip(lines, x_steps, c_steps, strict=True))),
+        columns=s.ic,
+        k=(Loop(s.n, x_n, dy_n), *(Loop(line.out, b=b) for line, b in zip(lines, dy_steps, strict=True))),
+        b_panel=0,
+        a_columns=True,
+        image=found,
+    )
+    lanes = choose(1, s.ic, unit.lanes_of(storage.out), unit.registers, a_columns=True).lanes
+    tile = RegisterTile(found.window.rows, 1, lanes, 1)
+    return _finish([nest], tile, storage, x, dy, (s.oc, 1, s.kh, s.kw), (3, 2, 0, 1), packed=False)
 
 
 def _by_planes(
@@ -300,6 +329,8 @@ def conv_by_weight(
     if t := _transform(s, unit, storage, None):
         a, b = winograd.Image("a", s.n, s.h, s.w, s.ic), winograd.Image("b", s.n, s.oh, s.ow, s.oc)
         return winograd.by_weight(a, b, s.padding, _dense(a), _dense(b), t, unit, storage)
+    if d := _depthwise_by_weight(s, unit, storage):
+        return d
     lines = [_phase(s, d).line for d in (0, 1)]
     if s.groups == 1 and (few := planar.by_weight((s.n, s.ic, s.oc), lines, unit, storage, images_last)):
         return few

@@ -15,7 +15,7 @@ from ..targets.epilogue import Epilogue
 from ..targets.storage import KINDS
 from ..targets.window import Window
 from ..vector import BITS
-from .contraction import ONCE, Launch, Loop, Nest, Storage, packed_columns
+from .contraction import ONCE, Image, Launch, Loop, Nest, Storage, packed_columns
 from .register_tile import RegisterTile
 
 BLOCK_ROWS = 240
@@ -41,6 +41,9 @@ LEAST_PANELS = 4
 FEW_BANDS = 4
 """Bands of lines that are not cut further there: between threads that read and write neighbouring channels of each pixel, cache
 lines go to and fro."""
+SPLIT_READS = 64
+"""Elements that a split of a gradient by weight reads for each that it writes, at least, where a window slides over pixels: what
+another core has written comes slowly."""
 SPLIT_BLOCKS = 4
 """Blocks of k in one split, at least: each split writes and reads a result."""
 
@@ -168,9 +171,10 @@ class _Way(NamedTuple):
             found.setdefault(kind, []).append((params, work, places.tiles))
         made: list[Launch] = []
         for kind, alike in found.items():
-            params, works, summed = zip(*alike, strict=True)
-            kernel, flat, tiles = self._kernel(kind, dtype), tuple(chain(*params)), sum([own[0] for own in params])
-            made.append(Launch(kernel, buffers, flat, tiles, sum(works), bool(made), end, row_tiles=sum(summed)))
+            params = tuple(chain.from_iterable([own for own, _, _ in alike]))
+            tiles, work = sum([own[0] for own, _, _ in alike]), sum([work for _, work, _ in alike])
+            summed, kernel = sum([rows for _, _, rows in alike]), self._kernel(kind, dtype)
+            made.append(Launch(kernel, buffers, params, tiles, work, bool(made), end, row_tiles=summed))
         return made
 
     def _kernel(self, kind: _Kind, dtype: str) -> ContractionKernel:
@@ -230,6 +234,8 @@ def _needs_blocks(part: _Part, tile: RegisterTile, storage: Storage) -> bool:
     Columns of A (its rows lie side by side, k has a stride) use a few numbers of each cache line at a time, so they are
     blocked sooner.
     """
+    if part.nest.image:
+        return part.nest.image.window.by_weight
     if tile.folded:
         return part.k > FOLDED_BLOCK_K
     if part.nest.k[-1].a != 1 and part.k > 2 * BLOCK_K:
@@ -244,6 +250,8 @@ def _inner_loops(nest: Nest, blocked: bool) -> int:
 def _splits(main: _Part, parts: Sequence[_Part], tile: RegisterTile) -> int:
     """In how many splits the sum over a blocked k is computed, to have enough launch tiles; the same for all parts, in none
     of which may one be empty."""
+    if main.nest.image:
+        return _window_splits(main, main.nest.image, _wanted_tiles(main, tile))
     around = main.batch * -(-main.rows // BLOCK_ROWS)
     wanted = -(-min(_wanted_tiles(main, tile), SPLIT_TILES) // around)
     blocks = [_k_blocks(part.nest, _k_loops(part.nest, True))[1] for part in parts]
@@ -253,10 +261,20 @@ def _splits(main: _Part, parts: Sequence[_Part], tile: RegisterTile) -> int:
     return splits
 
 
+def _window_splits(part: _Part, image: Image, wanted: int) -> int:
+    """The same by weight where a window slides: a power of two, each with as many bands but for the last one, and with much
+    more to read than to write."""
+    images, lines = _lines(part.nest)
+    bands = images * -(-lines // len(image.window.down.sees))
+    most = min(wanted, SPLIT_TILES, bands, image.elements // (SPLIT_READS * part.rows * part.nest.columns))
+    splits = 1 << max(1, most).bit_length() - 1
+    return -(-bands // -(-bands // splits))
+
+
 def _wanted_tiles(part: _Part, tile: RegisterTile) -> int:
     rows, columns = part.rows, packed_columns(part.nest.columns, tile.panel) * tile.panel
-    loads = rows * columns if part.nest.a_columns else rows + columns
-    loads *= 2 if part.nest.image else part.k  # a window reads each element once, and writes as many
+    loads = part.k * (rows * columns if part.nest.a_columns else rows + columns)
+    loads = part.nest.image.elements if part.nest.image else loads
     work = part.batch * (2 * part.k * rows * columns + LOAD_WORK * loads)
     return max(1, min(MAX_TILES, work // TILE_WORK))
 
@@ -268,7 +286,7 @@ def _grid(part: _Part, tile: RegisterTile, k: _KLoops, blocked: bool, splits: in
     panels = packed_columns(nest.columns, tile.panel)
     wanted = _wanted_tiles(part, tile)
     if nest.image:
-        return _bands(nest, nest.image.window, panels, wanted)
+        return _bands(nest, nest.image.window, panels, wanted, splits)
     k1_block, blocks = _k_blocks(nest, k) if blocked else (k[1].extent, 1)
     row_blocks = -(-rows // BLOCK_ROWS)
     groups = min(panels, -(-wanted // (batch * row_blocks * splits)))
@@ -288,15 +306,26 @@ def _grid(part: _Part, tile: RegisterTile, k: _KLoops, blocked: bool, splits: in
     )
 
 
-def _bands(nest: Nest, window: Window, panels: int, wanted: int) -> _Grid:
+def _bands(nest: Nest, window: Window, panels: int, wanted: int, splits: int) -> _Grid:
     """Cut the lines of images into bands; only where these are very few, by groups of panels."""
-    images, lines, step = nest.rows[0].extent, nest.rows[1].extent, len(window.down.sees)
+    (images, lines), step = _lines(nest), len(window.down.sees)
+    if window.by_weight:
+        groups = max(1, min(panels // LEAST_PANELS, FEW_BANDS // splits))
+        panels_per_group, bands = -(-panels // groups), -(-lines // step)
+        return _Grid(step, splits, -(-images * bands // splits), panels_per_group, -(-panels // panels_per_group), 1, 1)
     bands = min(-(-lines // step), -(-wanted // images))
     lines_per_band = -(-lines // (bands * step)) * step
     bands = -(-lines // lines_per_band)
     groups = max(1, min(panels // LEAST_PANELS, min(wanted, FEW_BANDS) // (images * bands)))
     panels_per_group = -(-panels // groups)
     return _Grid(1, 1, 1, panels_per_group, -(-panels // panels_per_group), lines_per_band, images * bands)
+
+
+def _lines(nest: Nest) -> tuple[int, int]:
+    """Images, and lines of each that a window slides over."""
+    assert nest.image
+    images, lines, _ = nest.k if nest.image.window.by_weight else nest.rows
+    return images.extent, lines.extent
 
 
 def _k_blocks(nest: Nest, k: _KLoops) -> tuple[int, int]:

@@ -3,6 +3,7 @@ there are in one."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple
 
 from ..targets.window import Side, Window
@@ -21,8 +22,12 @@ MOST_STEPS = 256
 """Multiply-adds of one tile, whose code is written out, at most."""
 FAR = 5 << 20
 """More elements than these do not stay in the last-level cache."""
+LEAST_REGISTERS = 6
+"""Registers that are left beside the sums of all taps."""
 STORE = 2
 """Cycles that storing a result takes."""
+FEW_VALUES, SPILL = 20, 8
+"""Sums and results of a gradient by weight above which each takes so many cycles, as registers are short."""
 NEAR = 5 << 18
 """Elements up to which most of what is read comes from level-2 caches."""
 FEW_PIXELS, MANY = 24, 2.5
@@ -62,20 +67,29 @@ class Line(NamedTuple):
         return Side(sees, step, per, max(0, -start), min(high, pixels), self.taps), start
 
 
-def choose(lines: list[Line], forward: bool, registers: int, whole: bool, elements: int) -> Image | None:
+def choose(
+    lines: list[Line], forward: bool, registers: int, elements: int, whole: bool = False, by_weight: bool = False
+) -> Image | None:
     """The register tile that takes the least time for a result of these lines. whole: it must divide them, so that nothing is computed
-    twice. elements: of all that is read and written."""
-    found = []
+    twice. elements: of all that is read and written. by_weight: the lines are those of the forward convolution."""
+    found: list[tuple[float, Image]] = []
+    if by_weight and prod(line.taps for line in lines) > registers - LEAST_REGISTERS:
+        return None
     for size in SIZES[32 if registers >= 32 else 16]:
         if whole and any(line.out % extent for line, extent in zip(lines, size, strict=True)):
             continue
         down, across = (line.side(extent, forward) for line, extent in zip(lines, size, strict=True))
         if down and across:
-            window = Window(down[0], across[0], elements > FAR)
+            if by_weight:
+                down, across = (
+                    (side._replace(again=-line.out % extent), start)
+                    for (side, start), line, extent in zip((down, across), lines, size, strict=True)
+                )
+            window = Window(down[0], across[0], elements > FAR, by_weight)
             steps = sum(len(x) for x in down[0].sees) * sum(len(x) for x in across[0].sees)
             if steps <= MOST_STEPS:
                 tiles = -(-lines[0].out // size[0]) * -(-lines[1].out // size[1])
-                image = Image(window, (lines[0].size, lines[1].size), (down[1], across[1]))
+                image = Image(window, (lines[0].size, lines[1].size), (down[1], across[1]), elements)
                 found.append((tiles * _cycles(window, steps, elements > NEAR), image))
     return min(found, key=lambda pair: pair[0])[1] if found else None
 
@@ -83,7 +97,9 @@ def choose(lines: list[Line], forward: bool, registers: int, whole: bool, elemen
 def _cycles(window: Window, steps: int, streams: bool) -> float:
     """Multiply-adds, and what moves, which hides behind them in part only. streams: the pixels come from far."""
     down, across = window[:2]
-    pixels = len(down.pixels) * len(across.pixels)
-    moves = pixels + down.taps * across.taps + STORE * window.rows
+    pixels, results = len(down.pixels) * len(across.pixels), len(window.places)
+    moves: float = pixels + window.taps + STORE * window.rows
+    if window.by_weight:
+        moves += results + SPILL * max(0, window.taps + results - FEW_VALUES)
     late = MANY * max(0, pixels - FEW_PIXELS) + COLUMN * len(across.pixels) if streams else 0
     return steps + moves + late

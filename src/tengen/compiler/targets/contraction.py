@@ -212,7 +212,7 @@ class ContractionEmitter(KernelEmitter):
         panels = self.at.udiv(add(p["columns"], self.spec.panel - 1), i64(self.spec.panel))
         last_panel = self.minimum(add(panel, p["panels_per_group"]), panels)
         if self.window:
-            return self.window.launch_tile(block, at, panel, last_panel)
+            return self.window.launch_tile(split if self.spec.blocked else block, at, panel, last_panel)
 
         def k_block(first: ir.Value, a: ir.Value, b: ir.Value, k1: ir.Value) -> None:
             here = at | {"a": a, "b": b}
