@@ -37,6 +37,8 @@ def device_name(device: str | Device | None) -> str:
 
 def pair(op: str, argument: str, value: Any, least: int = 0) -> tuple[int, int]:
     """Two ints from one or two. Raises ValueError for another count or one below `least`."""
+    if type(value) is int and value >= least:  # as in most calls, which should cost little
+        return value, value
     numbers = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
     if len(numbers) != 2 or any(int(n) != n or n < least for n in numbers):
         raise ValueError(f"{op}: {argument} takes one or two integers >= {least}, got {value!r}")
@@ -45,6 +47,8 @@ def pair(op: str, argument: str, value: Any, least: int = 0) -> tuple[int, int]:
 
 def single(op: str, argument: str, value: Any, least: int = 0) -> int:
     """One int, perhaps alone in a sequence. Raises ValueError for anything else or one below `least`."""
+    if type(value) is int and value >= least:
+        return value
     numbers = (value,) if isinstance(value, (int, np.integer)) else tuple(value)
     if len(numbers) != 1 or numbers[0] < least:
         raise ValueError(f"{op}: {argument} takes one integer >= {least}, got {value!r}")
