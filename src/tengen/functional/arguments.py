@@ -39,7 +39,7 @@ def pair(op: str, argument: str, value: Any, least: int = 0) -> tuple[int, int]:
     """Two ints from one or two. Raises ValueError for another count or one below `least`."""
     if type(value) is int and value >= least:  # as in most calls, which should cost little
         return value, value
-    numbers = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    numbers = (value, value) if isinstance(value, (int, np.integer)) else _several(value)
     if len(numbers) != 2 or any(int(n) != n or n < least for n in numbers):
         raise ValueError(f"{op}: {argument} takes one or two integers >= {least}, got {value!r}")
     return int(numbers[0]), int(numbers[1])
@@ -49,10 +49,15 @@ def single(op: str, argument: str, value: Any, least: int = 0) -> int:
     """One int, perhaps alone in a sequence. Raises ValueError for anything else or one below `least`."""
     if type(value) is int and value >= least:
         return value
-    numbers = (value,) if isinstance(value, (int, np.integer)) else tuple(value)
+    numbers = (value,) if isinstance(value, (int, np.integer)) else _several(value)
     if len(numbers) != 1 or numbers[0] < least:
         raise ValueError(f"{op}: {argument} takes one integer >= {least}, got {value!r}")
     return int(numbers[0])
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    """The members of a sequence; none of what is no sequence."""
+    return tuple(value) if isinstance(value, Iterable) else ()
 
 
 def need_rank(op: str, x: Any, *ranks: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from .._rt import apply
@@ -47,9 +48,18 @@ def conv2d(
     >>> F.conv2d(F.ones((1, 1, 3, 3)), F.ones((1, 1, 2, 2))).tolist()
     [[[[4.0, 4.0], [4.0, 4.0]]]]
     """
+    parameters = stride, padding, dilation, groups, conv_mode, bias is not None
+    try:
+        op = _conv2d(*parameters)
+    except TypeError:  # a list, which cannot be looked up
+        op = _conv2d.__wrapped__(*parameters)
+    return _convolved(op, inp, weight, bias)
+
+
+@lru_cache(256, typed=True)  # small convolutions take less time than checking these
+def _conv2d(stride: Pair, padding: Pair, dilation: Pair, groups: int, conv_mode: str, biased: bool) -> Conv2d:
     _need_cross_correlation("conv2d", conv_mode)
-    steps = _steps("conv2d", stride, padding, dilation)
-    return _convolved(Conv2d(*steps, _groups("conv2d", groups), bias is not None), inp, weight, bias)
+    return Conv2d(*_steps("conv2d", stride, padding, dilation), _groups("conv2d", groups), biased)
 
 
 def conv1d(
