@@ -251,7 +251,7 @@ def _depthwise(s: ConvShape, columns: str, unit: Unit, storage: Storage) -> Cont
     if not s.is_depthwise or storage.accumulate:
         return None
     size, out = ((s.h, s.w), (s.oh, s.ow)) if columns == "oc" else ((s.oh, s.ow), (s.h, s.w))
-    lines = [window.Line(size[d], out[d], (s.kh, s.kw)[d], s.stride[d], s.padding[d], s.dilation[d]) for d in (0, 1)]
+    lines = _window_lines(s, size, out)
     elements = s.n * s.ic * (prod(size) + prod(out))
     found = window.choose(lines, columns == "oc", unit.registers, elements, storage.reads_elements)
     if not found:
@@ -278,10 +278,7 @@ def _depthwise_by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Contract
     """The same for the gradient by weight."""
     if not s.is_depthwise or storage.accumulate or storage.a != storage.b:
         return None
-    lines = [
-        window.Line((s.h, s.w)[d], (s.oh, s.ow)[d], (s.kh, s.kw)[d], s.stride[d], s.padding[d], s.dilation[d])
-        for d in (0, 1)
-    ]
+    lines = _window_lines(s, (s.h, s.w), (s.oh, s.ow))
     elements = s.n * s.ic * (s.h * s.w + s.oh * s.ow)
     found = window.choose(lines, True, unit.registers, elements, by_weight=True)
     if not found:
@@ -301,6 +298,12 @@ def _depthwise_by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Contract
     lanes = choose(1, s.ic, unit.lanes_of(storage.out), unit.registers, a_columns=True).lanes
     tile = RegisterTile(found.window.rows, 1, lanes, 1)
     return _finish([nest], tile, storage, x, dy, (s.oc, 1, s.kh, s.kw), (3, 2, 0, 1), packed=False)
+
+
+def _window_lines(s: ConvShape, size: tuple[int, int], out: tuple[int, int]) -> list[window.Line]:
+    """Down and across; sizes of what is read and of the result."""
+    taps = s.kh, s.kw
+    return [window.Line(size[d], out[d], taps[d], s.stride[d], s.padding[d], s.dilation[d]) for d in (0, 1)]
 
 
 def _by_planes(

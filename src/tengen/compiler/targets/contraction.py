@@ -166,9 +166,8 @@ class ContractionEmitter(KernelEmitter):
         start, first = self.at.block, i64(len(self.param))
         self.at.branch(parts)
         self.at.position_at_end(parts)
-        place, low, high = (
-            self.at.phi(I64) for _ in range(3)
-        )  # of the part's numbers; tiles counted from its first one
+        # Where the part's numbers are, and the tiles wanted, counted from its first one.
+        place, low, high = (self.at.phi(I64) for _ in range(3))
         count = self.parameter(place)
         self.at.cbranch(self.at.icmp_signed("<", low, count), here, after)
         self.at.position_at_end(here)
@@ -180,9 +179,8 @@ class ContractionEmitter(KernelEmitter):
         self.at.position_at_end(after)
         passed = self.minimum(low, count)
         following = self.sum(place, len(PARAMETERS)), self.at.sub(low, passed), self.at.sub(high, count)
-        for phi, begin, value in zip(
-            (place, low, high), (first, self.tile_begin, self.tile_end), following, strict=True
-        ):
+        begins = first, self.tile_begin, self.tile_end
+        for phi, begin, value in zip((place, low, high), begins, following, strict=True):
             phi.add_incoming(begin, start)
             phi.add_incoming(value, after)
         self.at.cbranch(self.at.icmp_signed(">", high, count), parts, end)
