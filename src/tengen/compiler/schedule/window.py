@@ -3,7 +3,8 @@ there are in one."""
 
 from __future__ import annotations
 
-from math import prod
+from functools import lru_cache
+from math import inf
 from typing import NamedTuple
 
 from ..targets.window import Side, Window
@@ -47,24 +48,46 @@ class Line(NamedTuple):
     padding: int
     dilation: int
 
-    def side(self, results: int, forward: bool) -> tuple[Side, int] | None:
-        """`results` of a tile, and where it begins. None: there are fewer, or tiles would see different taps."""
+    def sees(self, results: int, forward: bool) -> _Seen | None:
+        """What `results` of a tile see. None: there are fewer, or tiles would see different taps."""
         per = 1 if forward else self.stride
         if results > self.out or results % per or self.out % per:
             return None
-        if forward:
-            seen = [[(i * self.stride + r * self.dilation, r) for r in range(self.taps)] for i in range(results)]
-            start = -self.padding
-        else:  # result i is what tap r makes of pixel o, where o * stride + r * dilation = i + padding
-            taps = [[(i + self.padding - r * self.dilation, r) for r in range(self.taps)] for i in range(results)]
-            seen = [[(at // per, r) for at, r in line if at % per == 0] for line in taps]
-            start = min((at for line in seen for at, _ in line), default=0)
-            seen = [[(at - start, r) for at, r in line] for line in seen]
-        step = self.stride if forward else 1
-        high = self.size - start - (self.out - results) * step // per
-        sees = tuple(tuple(line) for line in seen)
-        pixels = 1 + max((at for line in seen for at, _ in line), default=0)
-        return Side(sees, step, per, max(0, -start), min(high, pixels), self.taps), start
+        return _seen(self.taps, self.stride, self.padding, self.dilation, results, forward)
+
+    def side(self, seen: _Seen) -> Side:
+        """A tile of results that see this."""
+        results = len(seen.pairs)
+        high = self.size - seen.start - (self.out - results) * seen.step // seen.per
+        return Side(seen.pairs, seen.step, seen.per, max(0, -seen.start), min(high, seen.extent), self.taps)
+
+
+class _Seen(NamedTuple):
+    """pairs, step, per: see `Side`. start: where the first pixel of the first tile lies. extent: pixels from the first to the last one.
+    pixels: those that some result sees. products: pairs in all."""
+
+    pairs: tuple[tuple[tuple[int, int], ...], ...]
+    step: int
+    per: int
+    start: int
+    extent: int
+    pixels: int
+    products: int
+
+
+@lru_cache(1024)  # whatever the size of the image
+def _seen(taps: int, stride: int, padding: int, dilation: int, results: int, forward: bool) -> _Seen:
+    if forward:
+        seen = [[(i * stride + r * dilation, r) for r in range(taps)] for i in range(results)]
+        start, step, per = -padding, stride, 1
+    else:  # result i is what tap r makes of pixel o, where o * stride + r * dilation = i + padding
+        pixels = [[(i + padding - r * dilation, r) for r in range(taps)] for i in range(results)]
+        seen = [[(at // stride, r) for at, r in line if at % stride == 0] for line in pixels]
+        start, step, per = min((at for line in seen for at, _ in line), default=0), 1, stride
+        seen = [[(at - start, r) for at, r in line] for line in seen]
+    every = [at for line in seen for at, _ in line]
+    pairs = tuple(tuple(line) for line in seen)
+    return _Seen(pairs, step, per, start, 1 + max(every, default=0), len(set(every)), len(every))
 
 
 def choose(
@@ -72,34 +95,33 @@ def choose(
 ) -> Image | None:
     """The register tile that takes the least time for a result of these lines. whole: it must divide them, so that nothing is computed
     twice. elements: of all that is read and written. by_weight: the lines are those of the forward convolution."""
-    found: list[tuple[float, Image]] = []
-    if by_weight and prod(line.taps for line in lines) > registers - LEAST_REGISTERS:
+    high, wide = lines
+    if by_weight and high.taps * wide.taps > registers - LEAST_REGISTERS:
         return None
-    for size in SIZES[32 if registers >= 32 else 16]:
-        if whole and any(line.out % extent for line, extent in zip(lines, size, strict=True)):
+    least, best = inf, None
+    for down, across in SIZES[32 if registers >= 32 else 16]:
+        if whole and (high.out % down or wide.out % across):
             continue
-        down, across = (line.side(extent, forward) for line, extent in zip(lines, size, strict=True))
-        if down and across:
-            if by_weight:
-                down, across = (
-                    (side._replace(again=-line.out % extent), start)
-                    for (side, start), line, extent in zip((down, across), lines, size, strict=True)
-                )
-            window = Window(down[0], across[0], elements > FAR, by_weight)
-            steps = sum(len(x) for x in down[0].sees) * sum(len(x) for x in across[0].sees)
-            if steps <= MOST_STEPS:
-                tiles = -(-lines[0].out // size[0]) * -(-lines[1].out // size[1])
-                image = Image(window, (lines[0].size, lines[1].size), (down[1], across[1]), elements)
-                found.append((tiles * _cycles(window, steps, elements > NEAR), image))
-    return min(found, key=lambda pair: pair[0])[1] if found else None
+        rows, columns = high.sees(down, forward), wide.sees(across, forward)
+        if rows and columns and rows.products * columns.products <= MOST_STEPS:
+            tiles = -(-high.out // down) * -(-wide.out // across)
+            cost = tiles * _cycles(rows, columns, high.taps * wide.taps, elements > NEAR, by_weight)
+            if cost < least:
+                least, best = cost, (rows, columns)
+    if best is None:
+        return None
+    sides = [line.side(seen) for line, seen in zip(lines, best, strict=True)]
+    if by_weight:
+        sides = [side._replace(again=-line.out % len(side.sees)) for line, side in zip(lines, sides, strict=True)]
+    window = Window(sides[0], sides[1], elements > FAR, by_weight)
+    return Image(window, (high.size, wide.size), (best[0].start, best[1].start), elements)
 
 
-def _cycles(window: Window, steps: int, streams: bool) -> float:
-    """Multiply-adds, and what moves, which hides behind them in part only. streams: the pixels come from far."""
-    down, across = window[:2]
-    pixels, results = len(down.pixels) * len(across.pixels), len(window.places)
-    moves: float = pixels + window.taps + STORE * window.rows
-    if window.by_weight:
-        moves += results + SPILL * max(0, window.taps + results - FEW_VALUES)
-    late = MANY * max(0, pixels - FEW_PIXELS) + COLUMN * len(across.pixels) if streams else 0
-    return steps + moves + late
+def _cycles(down: _Seen, across: _Seen, taps: int, streams: bool, by_weight: bool) -> float:
+    """Multiply-adds, and what moves, which hides behind them in part only. taps: of the window. streams: the pixels come from far."""
+    pixels, results = down.pixels * across.pixels, len(down.pairs) * len(across.pairs)
+    moves: float = pixels + taps + STORE * (taps if by_weight else results)
+    if by_weight:
+        moves += results + SPILL * max(0, taps + results - FEW_VALUES)
+    late = MANY * max(0, pixels - FEW_PIXELS) + COLUMN * across.pixels if streams else 0
+    return down.products * across.products + moves + late
