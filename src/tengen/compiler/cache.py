@@ -27,6 +27,7 @@ from .targets.host import Target
 MAX_BYTES = 1 << 30
 CHECK_EVERY = 512  # entries written between two looks at the folder's size
 DIGEST_BYTES = 32
+FOLDER = os.path.dirname(__file__)
 
 
 class KernelSource(Protocol):
@@ -115,7 +116,7 @@ def _digest_of(target: Target, made_by: str) -> Any:
 
 def _compiler_digest() -> str:
     """Changes with the source of the compiler."""
-    return source_digest(os.path.dirname(__file__))
+    return source_digest(FOLDER)
 
 
 @cache

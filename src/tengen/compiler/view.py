@@ -64,6 +64,8 @@ class View(NamedTuple):
 
     def broadcast(self, shape: Sequence[int]) -> View:
         """Stretch dims of extent 1 and add leading dims, as NumPy broadcasts."""
+        if tuple(shape) == self.shape:
+            return self
         lead = len(shape) - len(self.shape)
         old = (1,) * lead + self.shape
         picks = [

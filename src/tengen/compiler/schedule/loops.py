@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..kernel import MOST_INTERLEAVED, Access, AccessNumbers, Bound
 from ..view import View, row_major
@@ -21,8 +21,7 @@ def bits(dtype: str, number: float) -> int:
     return int(struct.unpack("<q", struct.pack("<d" if "float" in dtype else "<q", number))[0])
 
 
-@dataclass(frozen=True)
-class Loops:
+class Loops(NamedTuple):
     """Loop dims, outermost first, as lists of iteration dims that were merged into one (the last of a list is the
     fastest).
     """
@@ -42,7 +41,7 @@ class Loops:
         if dtype.startswith("param_"):
             return Access(dtype, ("0",) * len(self.dims)), AccessNumbers((bits(dtype, parameter),))
         strides = self._fold(view.strides)
-        steps = tuple(self._step(d, s) for d, s in enumerate(strides))
+        steps = self._steps(strides)
         if self.interleaved and not (view.edges or indirect) and dtype != "iota":
             dim, extent = self.interleaved
             if strides[dim] == 1 and strides[self.lane] == extent:
@@ -54,18 +53,19 @@ class Loops:
             bounds.append(Bound(dims))
             limits.append((edge.offset, edge.limit, *(coefficients[d] for d in dims)))
         access = Access(dtype, steps, tuple(bounds), view.fill, len(indirect))
-        numbers = tuple(s for s, step in zip(strides, steps, strict=True) if step == "n")
+        numbers = tuple([s for s, step in zip(strides, steps, strict=True) if step == "n"])
         return access, AccessNumbers(numbers, tuple(limits), tuple(indirect))
 
     def _fold(self, numbers: Sequence[int]) -> list[int]:
         return [numbers[merged[-1]] if merged else 0 for merged in self.dims]
 
-    def _step(self, dim: int, stride: int) -> str:
-        if stride == 0:
-            return "0"
-        if stride == 1 and dim in (self.lane, self.cross):
-            return "1"
-        return "2" if stride == 2 and dim == self.lane else "n"
+    def _steps(self, strides: Sequence[int]) -> tuple[str, ...]:
+        steps = ["n" if stride else "0" for stride in strides]
+        if strides[self.lane] in (1, 2):
+            steps[self.lane] = str(strides[self.lane])
+        if self.cross is not None and strides[self.cross] == 1:
+            steps[self.cross] = "1"
+        return tuple(steps)
 
 
 def arrange(
@@ -93,7 +93,7 @@ def arrange(
     last = count - 1 if lane < count else len(runs) - 1  # the lane runs fastest among its kind
     runs.insert(last, runs.pop(lane))
     loops = _loops(shape, runs, count, last, cross=_pick_cross(runs, last, shape, views, lanes))
-    return loops if loops.cross is not None else replace(loops, interleaved=_pick_interleaved(loops, views))
+    return loops if loops.cross is not None else loops._replace(interleaved=_pick_interleaved(loops, views))
 
 
 def _loops(
@@ -109,13 +109,10 @@ def _loops(
 
 def memory_order(shape: Sequence[int], views: Sequence[View]) -> list[int]:
     """All dims, slowest in memory first, as the first operand that really moves along them has them."""
-    fallback = row_major(shape)
-
-    def weight(d: int) -> tuple[int, int]:
-        stride = next((abs(v.strides[d]) for v in views if v.strides[d]), fallback[d])
-        return -stride, d
-
-    return sorted(range(len(shape)), key=weight)
+    weights: Sequence[int] = row_major(shape)
+    for view in reversed(views):
+        weights = [abs(stride) or weight for stride, weight in zip(view.strides, weights, strict=True)]
+    return sorted(range(len(shape)), key=weights.__getitem__, reverse=True)
 
 
 def _merge(dims: Sequence[int], shape: Sequence[int], numbers: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
@@ -141,6 +138,8 @@ def _pick_lane(
     """The loop that makes a vector cheapest: long enough to fill it, with operands that are contiguous or constant
     along it.
     """
+    if len(runs) == 1:
+        return 0
 
     def cost(i: int) -> float:
         along = runs[i][-1] if runs[i] else None
@@ -161,9 +160,9 @@ def _pick_cross(
     if not runs[lane] or any(v.edges and v.fill for v in views):
         return None
     jumping = [v for v in views if v.strides[runs[lane][-1]] not in (0, 1)]
-    for i, run in enumerate(runs):
-        fills = 2 * min(_extent(run, shape), _extent(runs[lane], shape)) >= lanes
-        if i != lane and jumping and run and fills and all(v.strides[run[-1]] == 1 for v in jumping):
+    for i, run in enumerate(runs if jumping else ()):
+        runs_on = i != lane and run and all(v.strides[run[-1]] == 1 for v in jumping)
+        if runs_on and 2 * min(_extent(run, shape), _extent(runs[lane], shape)) >= lanes:
             return i
     return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
@@ -28,16 +27,14 @@ COMPUTE = {
 NARROW_INTS = ("uint8", "int8", "uint16", "int16")
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(NamedTuple):
     """Where a value lies: which buffer (None: a running number, no memory) and how."""
 
     buffer: int | None
     view: View
 
 
-@dataclass(frozen=True)
-class Operand:
+class Operand(NamedTuple):
     """One buffer of the kernel: which, where its elements are over the iteration shape, and for indexed ones (stride,
     size) of each index.
     """
@@ -280,14 +277,19 @@ def _finished(
     loops = arrange(shape, reduced, by_importance(view for _, view, *_ in places), lanes, serial)
     nest, numbers = _over(loops, code, places)
     if loops.cross is not None and not crosses(nest):
-        loops = replace(loops, cross=None)
+        loops = loops._replace(cross=None)
         nest, numbers = _over(loops, code, places)
     if loops.interleaved is not None and not interleaves(nest):
-        loops = replace(loops, interleaved=None)
+        loops = loops._replace(interleaved=None)
         nest, numbers = _over(loops, code, places)
-    source = NestSource(nest._replace(spills=spills(nest), rows=rows(nest, loops.extents)))
+    source = _source(nest, rows(nest, loops.extents))
     params, tiles = source.split(loops.extents, pack(loops.extents, numbers))
     return Finished(source, loops, params, tiles, prod(loops.extents) * (_cost(code) + 2 * len(places)))
+
+
+@lru_cache(1024)  # a new shape often gives the same nest
+def _source(nest: Nest, rows: int) -> NestSource:
+    return NestSource(nest._replace(spills=spills(nest), rows=rows))
 
 
 def _over(loops: Loops, code: tuple[Instr, ...], places: Places) -> tuple[Nest, tuple[AccessNumbers, ...]]:
@@ -317,7 +319,7 @@ def by_importance(views: Iterable[View]) -> list[View]:
     """Views that move along most dims first, and among them those that are not row-major: some kernel chose that layout,
     while row-major is only where data come from.
     """
-    return sorted(views, key=lambda v: (-sum(1 for s in v.strides if s), _descends(v)))
+    return sorted(views, key=lambda v: (v.strides.count(0) - len(v.strides), _descends(v)))
 
 
 def _descends(view: View) -> bool:

@@ -29,11 +29,17 @@ def crosses(nest: Nest) -> bool:
 
 def rows(nest: Nest, extents: Sequence[int]) -> int:
     """Short rows run side by side: each of its own would wait, between passes, for a sum across the lanes and what follows from it."""
-    if why_not_rows(nest) or len(passes(nest)) < 2 or prod(extents) > NEAR:
+    cost = _row_cost(nest)
+    if cost is None or prod(extents) > NEAR:
         return 1
-    cost = _cost(nest, range(len(nest.code)))
     most = min(extents[nest.kept - 1], ROOM // max(prod(extents[nest.kept :]), 1))
     return next((count for limit, count in ROWS if cost <= limit and count <= most), 1)
+
+
+@lru_cache(1024)  # a new shape often gives the same nest
+def _row_cost(nest: Nest) -> int | None:
+    """Instructions of the body of a nest whose rows may run side by side; None where that gains nothing."""
+    return None if why_not_rows(nest) or len(passes(nest)) < 2 else _cost(nest, range(len(nest.code)))
 
 
 def interleaves(nest: Nest) -> bool:

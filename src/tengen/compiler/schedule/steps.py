@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -200,7 +200,7 @@ class Steps:
             copy = Emitter(self.locate, shape)
             copy.copy(operand.dtype, operand.buffer, operand.view._replace(shape=shape), buffer, layout)
             self.launch(copy, (), "layout", {buffer})
-            e.operands[i] = replace(operand, buffer=buffer, view=layout.broadcast(operand.view.shape))
+            e.operands[i] = operand._replace(buffer=buffer, view=layout.broadcast(operand.view.shape))
             found = True
         return found
 

@@ -31,8 +31,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from math import prod
+from typing import NamedTuple
 
 from ..kernel import AccessNumbers, Nest, pack, verify
 from .host import Target
@@ -43,11 +44,6 @@ from .nest_structure import CROSS_BLOCK, Structure
 TILE = 1 << 15  # elements of a tile of cheap instructions: a few microseconds
 LEAST_TILE = 1 << 11
 CHUNK = 64  # chunks are a multiple of this, so that all but the last of a row are whole groups on every machine
-
-
-@lru_cache(1024)  # a new shape often gives the same nest
-def _structure(nest: Nest) -> Structure:
-    return Structure(nest)
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class NestSource:
 
     @cached_property
     def structure(self) -> Structure:
-        return _structure(self.nest)
+        return Structure(self.nest)
 
     def split(self, extents: Sequence[int], params: Sequence[int]) -> tuple[tuple[int, ...], int]:
         """What a launch with these parameters before its tiling has in all, and its tiles (none if there is nothing to do)."""
@@ -76,8 +72,7 @@ class NestSource:
         return emitter(self.nest, target).text()
 
 
-@dataclass(frozen=True)
-class Tiling:
+class Tiling(NamedTuple):
     """How a launch is split: the last four parameters of a kernel (chunk: lanes) and the number of tiles."""
 
     items: int
@@ -92,7 +87,7 @@ class Tiling:
 
 def tiling(nest: Nest, extents: Sequence[int]) -> Tiling:
     """The split of a Nest over these extents."""
-    return _tiling(_structure(nest), extents)
+    return _tiling(Structure(nest), extents)
 
 
 def _tiling(structure: Structure, extents: Sequence[int]) -> Tiling:
