@@ -99,7 +99,7 @@ def test_a_lower_limit_takes_more_work():
     program = deep_net()
     before = cost(program)
     fitted = [fit_memory(program, views_of(program), int(before.bytes * share)) for share in (1.0, 0.8, 0.5)]
-    assert fitted[0].program is not program and contractions(fitted[0].program) == contractions(program)
+    assert str(fitted[0].program) == str(program)  # all of it is kept
     work = [f.cost.work for f in fitted]
     assert work == sorted(work) and work[0] == before.work < work[2] < 1.5 * before.work
     assert contractions(fitted[2].program) > contractions(program)
