@@ -55,10 +55,7 @@ class Scheduler(Steps):
     def __init__(self, program: Program, views: Sequence[View], target: Target):
         self.parts = Partition(program)
         super().__init__(program, views, target, self.parts.uniform)
-        self.users: dict[Value, list[Node]] = {}
-        for node in program.nodes:
-            for v in node.reads:
-                self.users.setdefault(v, []).append(node)
+        self.users = self.parts.users
         ends = [g.nodes[-1].outputs[0] for g in self.parts.order if getattr(g.nodes[0].op, "any_order", False)]
         if ends:
             self.destinations, wholes = destinations(program, self.users, ends)

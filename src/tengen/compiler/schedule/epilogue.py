@@ -52,7 +52,7 @@ def segments(
     found: list[Segment] = []
     current: list[Node] = []
     start, inside = product, {product}
-    waiting = [(order[node], node) for node in users.get(product, ())]
+    waiting = [(order[node], node) for node in set(users.get(product, ()))]
     seen = {node for _, node in waiting}
     unread = uses[product]
     waiting.sort()

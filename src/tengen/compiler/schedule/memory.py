@@ -109,10 +109,10 @@ def donations(
     the step that first writes the output, and that step reads it only at the element that it writes.
     """
     safe = {}
-    reads, writes = _by_buffer(steps, "reads"), _by_buffer(steps, "writes")
-    for i, (output, place) in enumerate(zip(program.outputs, places, strict=True)):
-        if i >= len(program.inputs) or output.type != program.inputs[i].type:
-            continue
+    alike = [i for i, (x, y) in enumerate(zip(program.inputs, program.outputs, strict=False)) if x.type == y.type]
+    reads, writes = (_by_buffer(steps, kind) if alike else {} for kind in ("reads", "writes"))
+    for i in alike:
+        place = places[i]
         source, (buffer, view) = where[program.inputs[i]], place
         if buffer < len(program.inputs) or sum(b == buffer for b, _ in places) > 1:
             continue

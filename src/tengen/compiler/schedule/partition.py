@@ -9,7 +9,7 @@ Values that are the same number everywhere are *uniform*: every group computes t
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -83,12 +83,14 @@ class Partition:
         self.groups: dict[int, Group] = {}
         self.home: dict[Value, Group] = {}
         self.uniform = uniform_values(program)
-        self._uses = Counter((*program.outputs, *(v for node in program.nodes for v in node.reads)))
         self._order = {node: i for i, node in enumerate(program.nodes)}
-        self._users: dict[Value, list[Node]] = {}
+        self.users: dict[Value, list[Node]] = {}  # a node is there as often as it reads the value
         for node in program.nodes:
-            for v in set(node.reads):
-                self._users.setdefault(v, []).append(node)
+            for v in node.reads:
+                self.users.setdefault(v, []).append(node)
+        self._uses = defaultdict(int, [(v, len(nodes)) for v, nodes in self.users.items()])
+        for v in program.outputs:
+            self._uses[v] += 1
         self._segments: dict[Node, Segment] = {}  # of the nodes that may end a contraction's kernel
         for node in program.nodes:
             if node not in self._segments:
@@ -119,7 +121,7 @@ class Partition:
             self._join(node, node.inputs[1].shape, None, (node.inputs[1],))
         elif isinstance(op, (Contraction, Host, Concat)):
             self._enter(self._new(closed=True), node)
-            if isinstance(op, Contraction) and node.outputs[0] in self._users:
+            if isinstance(op, Contraction) and node.outputs[0] in self.users:
                 self._foresee(node, op)
         else:
             raise TypeError(f"{op.name} is of no kind that the scheduler knows")
@@ -141,7 +143,7 @@ class Partition:
             free = isinstance(node.op, Elementwise) and node not in self._segments  # of another contraction
             return free and all(one[v.ndim :] + v.shape in shapes for v in others)
 
-        found = segments(product, self._users, self._order, self._uses, fits)
+        found = segments(product, self.users, self._order, self._uses, fits)
         while (
             found and ITEM_BYTES[found[-1].end.dtype] > ITEM_BYTES[product.dtype] and not self._reads_as_much(found[-1])
         ):
