@@ -146,9 +146,9 @@ class Launch(NamedTuple):
     numbers_at: int = 0
     row_tiles: int = 0
 
-    def moved(self, by: Mapping[str, int]) -> Launch:
+    def moved(self, by: Mapping[str, int], joined: bool) -> Launch:
         """The same so many bytes further on in some buffers."""
-        return self._replace(buffers=tuple([(name, at + by.get(name, 0)) for name, at in self.buffers]))
+        return self._replace(buffers=tuple([(name, at + by.get(name, 0)) for name, at in self.buffers]), joined=joined)
 
 
 class Contraction(NamedTuple):

@@ -58,10 +58,12 @@ def merge(loops: Sequence[Loop]) -> tuple[Loop, ...]:
         turns, a, b, c, channel = loop
         if turns == 1:
             continue
-        if merged and merged[-1][1:] == (turns * a, turns * b, turns * c, turns * channel):
-            merged[-1] = Loop(merged[-1].extent * turns, a, b, c, channel)
-        else:
-            merged.append(loop)
+        if merged:
+            outer = merged[-1]
+            if outer.a == turns * a and outer[1:] == (turns * a, turns * b, turns * c, turns * channel):
+                merged[-1] = Loop(outer.extent * turns, a, b, c, channel)
+                continue
+        merged.append(loop)
     return tuple(merged) or (ONCE,)
 
 
@@ -79,19 +81,18 @@ class _Part(NamedTuple):
     batch: int
     rows: int
     k: int
-
-    @property
-    def multiply_adds(self) -> int:
-        return self.batch * self.rows * self.nest.columns * self.k
+    multiply_adds: int
 
 
 def _merged(nest: Nest) -> _Part:
-    k = extent(nest.k)
+    batch, rows, columns, k, *_ = nest
+    turns = extent(batch), extent(rows), extent(k)
     if not nest.image:
-        nest = nest._replace(batch=merge(nest.batch), rows=merge(nest.rows), k=merge(nest.k) if k else (NEVER,))
-    if len(nest.batch) > 2 or len(nest.rows) > 3 or len(nest.k) > 3:
+        batch, rows, k = merge(batch), merge(rows), merge(k) if turns[2] else (NEVER,)
+        nest = Nest(batch, rows, columns, k, *nest[4:])
+    if len(batch) > 2 or len(rows) > 3 or len(k) > 3:
         raise ValueError(f"a contraction has at most 2 batch, 3 row and 3 k loops, got {nest}")
-    return _Part(nest, extent(nest.batch), extent(nest.rows), k)
+    return _Part(nest, *turns, turns[0] * turns[1] * turns[2] * columns)
 
 
 class _Grid(NamedTuple):
@@ -282,7 +283,7 @@ def _wanted_tiles(part: _Part, tile: RegisterTile) -> int:
 def _grid(part: _Part, tile: RegisterTile, k: _KLoops, blocked: bool, splits: int) -> _Grid:
     """Cut the work into launch tiles: by splits of k and blocks of rows; then, until there are enough, by groups of
     panels, and fewer rows."""
-    nest, batch, rows, _ = part
+    nest, batch, rows = part[:3]
     panels = packed_columns(nest.columns, tile.panel)
     wanted = _wanted_tiles(part, tile)
     if nest.image:

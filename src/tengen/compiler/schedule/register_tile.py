@@ -7,6 +7,8 @@ entry; a table of measured tiles can take the place of `_cycles` without touchin
 
 from __future__ import annotations
 
+from functools import cache
+from math import inf
 from typing import NamedTuple
 
 FMA_LATENCY = 4
@@ -67,15 +69,23 @@ def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None, a
     if 2 * n <= lanes and lanes > LEAST_LANES:
         lanes //= 2
 
-    def cost(tile: tuple[int, int]) -> float:
-        rows, vectors = tile
-        scattered = run is not None and run % rows != 0
-        return -(-m // rows) * -(-n // (vectors * lanes)) * _cycles(rows, vectors, scattered, a_columns)
-
     size = 32 if registers >= 32 else 16
-    rows, vectors = min((*COLUMNS_MENU[size], *MENU[size]) if a_columns else MENU[size], key=cost)
+    least, best = inf, (0, 0)
+    for rows, vectors, *cycles in _menu(size, a_columns):
+        scattered = run is not None and run % rows != 0
+        cost = -(-m // rows) * -(-n // (vectors * lanes)) * cycles[scattered]
+        if cost < least:
+            least, best = cost, (rows, vectors)
+    rows, vectors = best
     unroll = 1 if a_columns else 2 if rows > REGISTER_ROWS else 4
     return RegisterTile(rows, vectors, lanes, unroll)
+
+
+@cache
+def _menu(size: int, a_columns: bool) -> list[tuple[int, int, float, float]]:
+    """Rows and vectors of tiles, with the cycles of one step of k, the second if rows are scattered."""
+    menu = (*COLUMNS_MENU[size], *MENU[size]) if a_columns else MENU[size]
+    return [(*tile, _cycles(*tile, False, a_columns), _cycles(*tile, True, a_columns)) for tile in menu]
 
 
 def choose_folded(m: int, n: int, lanes: int, registers: int) -> RegisterTile:

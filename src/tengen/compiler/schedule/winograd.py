@@ -190,7 +190,7 @@ def slide(
         before, after = _points(part, t, source.channels, 0), _points(part, t, result.channels, products)
         return [
             [turn(t.input, _tiles(source, part, t.m, t.side, padding), before, (*part.extents, source.channels))],
-            [_multiply(part, t, source.channels, result.channels, tile, products)],
+            [_multiply(part.tiles, t.points, source.channels, result.channels, tile, products)],
             [_end(part, t, after, result, storage.epilogue)],
         ]
 
@@ -226,6 +226,7 @@ def by_weight(
     x_block, dy_block = _block(x.channels), tile.panel
     padded = -(-dy.channels // dy_block) * dy_block
     of_x, of_dy = t.points * most * x.channels, t.points * most * padded
+    at = of_x, of_x + of_dy
     spread = tuple(zip(*t.output, strict=True))
 
     def stages(part: _Chunk, adds: bool) -> _Stages:
@@ -235,7 +236,7 @@ def by_weight(
         dy_points, dy_extents = _blocks(part, t, dy.channels, dy_block, of_x)
         return [
             [turn(t.input, x_tiles, x_points, x_extents), turn(spread, dy_tiles, dy_points, dy_extents)],
-            [_multiply_tiles(part, t, (x.channels, x_block), dy.channels, tile, (of_x, of_x + of_dy), adds)],
+            [_multiply_tiles((part.tiles, t.points), (x.channels, x_block), dy.channels, tile, at, adds)],
         ]
 
     size = x.channels * dy.channels
@@ -302,10 +303,10 @@ def _all_chunks(
             if key not in made:
                 made[key] = make(*key)
             further = {name: part.image * step for name, step in steps.items()} | {"workspace": side * workspace}
-            found.append([[launch.moved(further) for launch in stage] for stage in made[key]])
+            found.append([[(launch, further) for launch in stage] for stage in made[key]])
         for stage in zip(*found, strict=True):
-            for i, launch in enumerate(launch for launches in stage for launch in launches):
-                yield launch._replace(joined=i > 0)
+            for i, (launch, further) in enumerate(pair for pairs in stage for pair in pairs):
+                yield launch.moved(further, joined=i > 0)
 
 
 def _of_result(result: Image, rows: int, epilogue: Epilogue | None) -> dict[str, int]:
@@ -322,12 +323,13 @@ def _of_result(result: Image, rows: int, epilogue: Epilogue | None) -> dict[str,
 # -- launches ----------------------------------------------------------------------------------------------------------
 
 
-def _multiply(part: _Chunk, t: Transform, c_in: int, c_out: int, tile: RegisterTile, products: int) -> Launch:
+@lru_cache(1024)  # as for all chunks of so many tiles
+def _multiply(tiles: int, points: int, c_in: int, c_out: int, tile: RegisterTile, products: int) -> Launch:
     """For each point (tiles, c_in) @ (c_in, c_out), from the workspace to the workspace."""
     panels = -(-c_out // tile.panel)
     nest = Nest(
-        batch=(Loop(t.points, part.tiles * c_in, panels * c_in * tile.panel, part.tiles * c_out),),
-        rows=(Loop(part.tiles, a=c_in, c=c_out),),
+        batch=(Loop(points, tiles * c_in, panels * c_in * tile.panel, tiles * c_out),),
+        rows=(Loop(tiles, a=c_in, c=c_out),),
         columns=c_out,
         k=(Loop(c_in, 1, tile.panel),),
         b_panel=c_in * tile.panel,
@@ -344,16 +346,17 @@ def _end(part: _Chunk, t: Transform, products: Grid, result: Image, epilogue: Ep
     return turn_and_sum(t.output, products, tiles, extents, epilogue, RowSums(part.row, part.all_rows))
 
 
+@lru_cache(1024)  # as for all chunks of so many tiles
 def _multiply_tiles(
-    part: _Chunk, t: Transform, x: tuple[int, int], columns: int, tile: RegisterTile, at: tuple[int, int], adds: bool
+    batch: tuple[int, int], x: tuple[int, int], columns: int, tile: RegisterTile, at: tuple[int, int], adds: bool
 ) -> Launch:
-    """For each point (tiles, x).T @ (tiles, dy), all in the workspace, dy and the result `at` these elements. x: its channels and a block of
-    them. adds: to what chunks before have written.
+    """For each point (tiles, x).T @ (tiles, dy), all in the workspace, dy and the result `at` these elements. batch: tiles and points. x: its
+    channels and a block of them. adds: to what chunks before have written.
     """
-    (rows, block), tiles = x, part.tiles
+    (tiles, points), (rows, block) = batch, x
     panel = tiles * tile.panel
     nest = Nest(
-        batch=(Loop(t.points, tiles * rows, -(-columns // tile.panel) * panel, rows * columns),),
+        batch=(Loop(points, tiles * rows, -(-columns // tile.panel) * panel, rows * columns),),
         rows=(Loop(rows // block, a=tiles * block, c=block * columns), Loop(block, a=1, c=columns)),
         columns=columns,
         k=(Loop(tiles, block, tile.panel),),
