@@ -28,13 +28,16 @@ TILING_NUMBERS = 4
 Dims = tuple[int, ...]
 
 
-class Limit(NamedTuple):
-    """0 <= offset + sum of coefficients * indices < limit, along these dims: as `Bound` has it, and as numbers of a launch, which are
+class Limits(NamedTuple):
+    """Each 0 <= offset + sum of coefficients * indices < limit: along which dims, as `Bound` has it, and as numbers of a launch, which are
     offset, limit and coefficients.
     """
 
-    dims: Dims
-    numbers: tuple[int, ...]
+    bounds: tuple[Dims, ...] = ()
+    numbers: tuple[int, ...] = ()
+
+
+NO_LIMITS = Limits()
 
 
 class Grid(NamedTuple):
@@ -59,8 +62,10 @@ class Grid(NamedTuple):
     def numbers(self) -> list[int]:
         """The parameters of a launch that say where they are."""
         found = [*[stride for stride in self.strides if stride not in (0, 1)], *self.limits[0]]
+        first = self.starts[0]
         for start, limits in zip(self.starts[1:], self.limits[1:], strict=True):
-            found += start - self.starts[0], *limits
+            found.append(start - first)
+            found += limits
         return found
 
     @property
@@ -83,13 +88,18 @@ def unlimited(strides: tuple[int, ...], buffer: str, starts: Sequence[int], dtyp
     return Grid(strides, buffer, starts, none, none, dtype)
 
 
-def limited(strides: tuple[int, ...], buffer: str, starts: Sequence[int], limits: Iterable[Sequence[Limit]]) -> Grid:
-    """Elements with limits each."""
-    bounds, numbers = [], []
-    for own in limits:
-        bounds.append(tuple([limit.dims for limit in own]))
-        numbers.append(tuple([number for limit in own for number in limit.numbers]))
-    return Grid(strides, buffer, starts, tuple(bounds), numbers)
+def limited(
+    strides: tuple[int, ...],
+    buffer: str,
+    starts: Sequence[int],
+    rows: Sequence[Limits],
+    columns: Sequence[Limits],
+    every: Limits = NO_LIMITS,
+) -> Grid:
+    """Elements with limits each: those of their row, of their column, and of every one."""
+    bounds = tuple([row.bounds + column.bounds + every.bounds for row in rows for column in columns])
+    numbers = [row.numbers + column.numbers + every.numbers for row in rows for column in columns]
+    return Grid(strides, buffer, starts, bounds, numbers)
 
 
 def turn(

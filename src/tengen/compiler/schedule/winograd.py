@@ -27,7 +27,7 @@ from ..vector import BITS
 from .contraction import FLOAT32, Contraction, Launch, Loop, Nest, Relayout, Storage, Unit, contiguous
 from .launches import plan
 from .register_tile import RegisterTile, choose
-from .tile_maps import Grid, Limit, Matrix, limited, turn, unlimited
+from .tile_maps import NO_LIMITS, Grid, Limits, Matrix, limited, turn, unlimited
 from .tile_sums import RowSums, turn_and_sum
 
 ITEM = 4
@@ -375,9 +375,9 @@ def _launch(nest: Nest, tile: RegisterTile, storage: Storage, b: str) -> Launch:
 def _turn_window(w: Window, t: Transform, c_in: int, c_out: int, panel: int) -> tuple[Launch, int]:
     """The window, turned, to [point, panel, k, column of the panel], and the bytes of that."""
     panels, (down, right) = -(-c_out // panel), w.taps
-    limits = [] if w.full or c_out % panel == 0 else [Limit((0, 2), (0, c_out, panel, 1))]
+    limits = NO_LIMITS if w.full or c_out % panel == 0 else Limits(((0, 2),), (0, c_out, panel, 1))
     starts = [w.start + i * down + j * right for i in range(3) for j in range(3)]
-    sources = limited((w.panel, w.k, w.column), "b", starts, [limits] * 9)
+    sources = limited((w.panel, w.k, w.column), "b", starts, [NO_LIMITS] * 3, [NO_LIMITS] * 3, limits)
     size = panels * c_in * panel
     targets = _matrices(t.side, "prepared", 0, size, (c_in * panel, panel, 1))
     return turn(t.window, sources, targets, (panels, c_in, panel)), ITEM * t.points * size
@@ -396,18 +396,18 @@ def _tiles(
     n, h, w, c = contiguous(image[1:])
     size, tiles, first = (image.h, image.w), (part.all_rows, part.columns), (part.row, 0)
 
-    def limits(d: int, dim: int) -> list[list[Limit]]:
-        starts = [i - padding[d] for i in range(count)]
-        last = size[d] - step * (tiles[d] - 1)
-        return [[] if 0 <= i < last else [Limit((dim,), (step * first[d] + i, size[d], step))] for i in starts]
+    def limits(d: int, dim: int) -> list[Limits]:
+        starts = range(-padding[d], count - padding[d])
+        last, begin, dims = size[d] - step * (tiles[d] - 1), step * first[d], ((dim,),)
+        return [NO_LIMITS if 0 <= i < last else Limits(dims, (begin + i, size[d], step)) for i in starts]
 
     down, right = limits(0, 1), limits(1, 2 if block is None else 3)
-    end = [Limit((2, 4), (0, image.channels, block, 1))] if block and image.channels % block else []
+    end = Limits(((2, 4),), (0, image.channels, block, 1)) if block and image.channels % block else NO_LIMITS
     start = part.image * n + (step * part.row - padding[0]) * h - padding[1] * w
     starts = [start + i * h + j * w for i in range(count) for j in range(count)]
     outer, inner = (n, step * h), (step * w, c)
     strides = (*outer, *inner) if block is None else (*outer, block, *inner)
-    return limited(strides, image.buffer, starts, [i + j + end for i in down for j in right])
+    return limited(strides, image.buffer, starts, down, right, end)
 
 
 def _points(part: _Chunk, t: Transform, channels: int, start: int) -> Grid:
