@@ -15,7 +15,6 @@ import threading
 import warnings
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import llvmlite
@@ -159,7 +158,7 @@ def write(name: str, content: bytes) -> None:
         try:
             with open(handle, "wb") as file:
                 file.write(hashlib.sha256(content).digest() + content)
-            os.replace(temporary, folder / name)
+            os.replace(temporary, os.path.join(folder, name))
         except OSError:
             os.unlink(temporary)
             raise
@@ -168,7 +167,7 @@ def write(name: str, content: bytes) -> None:
         _written += 1
 
 
-def _shrink(folder: Path) -> None:
+def _shrink(folder: str) -> None:
     """Remove the oldest entries of a folder that has grown too large. Other processes may be doing the same."""
     entries = []
     with os.scandir(folder) as found:
@@ -190,7 +189,7 @@ def _shrink(folder: Path) -> None:
 # -- the folder ----------------------------------------------------------------------------------------------------
 
 
-def _folder() -> Path | None:
+def _folder() -> str | None:
     """Where entries are; None if there is no place that can be trusted."""
     chosen = config.get("cache_dir")
     if not chosen:
@@ -200,7 +199,7 @@ def _folder() -> Path | None:
 
 
 @cache
-def _trusted(path: str) -> Path | None:
+def _trusted(path: str) -> str | None:
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
         stat = os.stat(path)
@@ -213,4 +212,4 @@ def _trusted(path: str) -> Path | None:
             stacklevel=2,
         )
         return None
-    return Path(path)
+    return path

@@ -42,17 +42,17 @@ class _Unnamed(Exception):
 def name(program: Program, views: Sequence[View], target: Target) -> str | None:
     """The name of the entry of a Plan for inputs that lie like `views`; None for a Program that has none."""
     try:
-        lines = [f"{v.type.dtype} {v.type.shape} {tuple(view)}" for v, view in zip(program.inputs, views, strict=True)]
+        said: list[Any] = [(*v.type, *view) for v, view in zip(program.inputs, views, strict=True)]
         numbers = {v: i for i, v in enumerate(program.inputs)}
         for node in program.nodes:
-            lines.append(f"{_word(node.op)} {[numbers[v] for v in node.inputs]}")
+            said.append((_word(node.op), *[numbers[v] for v in node.inputs]))
             for v in node.outputs:
                 numbers[v] = len(numbers)
-        lines.append(str([numbers[v] for v in program.outputs]))
+        said.append([numbers[v] for v in program.outputs])
     except _Unnamed:
         return None
     version = f"plan {sys.implementation.cache_tag} {marshal.version} winograd {config.get('winograd')}"
-    return cache.entry_name("\n".join([version, *lines]), target, cache.source_digest(FOLDER))
+    return cache.entry_name(f"{version} {said}", target, cache.source_digest(FOLDER))
 
 
 def _word(op: Op) -> str:

@@ -43,8 +43,8 @@ def device_of(op: Op, descs: Sequence[_rt.Descriptor]) -> str:
     named = getattr(op, "device", None)
     if named is not None:
         return str(named)
-    devices = list(dict.fromkeys(d.device for d in descs if not d.dtype.startswith("weak_")))
-    if len({parse(d).physical for d in devices}) > 1:
+    devices = list(dict.fromkeys([d.device for d in descs if not d.dtype.startswith("weak_")]))
+    if len(devices) > 1 and len({parse(d).physical for d in devices}) > 1:
         raise RuntimeError(f"{op.name}: the inputs are on different devices, {' and '.join(devices)}; use .to(device)")
     return devices[0] if devices else canonical(get_default_device())
 

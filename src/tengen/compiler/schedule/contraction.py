@@ -81,21 +81,21 @@ class Relayout(NamedTuple):
         """Whether some element is not one of the source."""
         if self.pair is not None:
             return any(half.pads for half in self.halves)
-        return any(self.leaves(axis) for axis in self.axes)
+        return any(map(self.leaves, self.axes))
 
     def leaves(self, axis: Axis) -> bool:
         """Whether some physical index puts `axis` out of range."""
         low = high = axis.offset
-        for coefficient, extent in zip(axis.coefficients, self.shape, strict=True):
+        for i, coefficient in enumerate(axis.coefficients):
             if coefficient > 0:
-                high += coefficient * (extent - 1)
+                high += coefficient * (self.shape[i] - 1)
             elif coefficient:
-                low += coefficient * (extent - 1)
+                low += coefficient * (self.shape[i] - 1)
         return low < 0 or high >= axis.limit
 
     def offset(self, source_strides: Sequence[int]) -> int:
         """Elements from the source's origin to what physical index 0 shows."""
-        return sum(source_strides[axis.dim] * axis.scale * axis.offset for axis in self.axes)
+        return sum([source_strides[axis.dim] * axis.scale * axis.offset for axis in self.axes if axis.offset])
 
     def strides(self, source_strides: Sequence[int]) -> tuple[int, ...]:
         """Elements of the source that one step of each physical index moves."""

@@ -554,11 +554,11 @@ def _spans(phases: Sequence[_Phase], margins: Pair, a: int, b: int, c: int) -> l
     """The cuts of all lines as loops over operands that move by a, b and c for one position, tap and result."""
     spans = []
     for phase in phases:
-        line = phase.line.within(*margins)
+        line = phase.line.within(*margins) if any(margins) else phase.line
         for cut in line.cuts():
             source = line.position(cut.row, cut.tap) if cut.taps else 0
             tap, result = phase.first_tap + cut.tap * phase.tap_step, phase.first + cut.row * phase.step
-            rows = Loop(cut.rows, a=line.row_step * a, c=phase.step * c)
+            rows = Loop(cut.rows, line.row_step * a, 0, phase.step * c)
             taps = Loop(cut.taps, line.tap_step * a, phase.tap_step * b)
             spans.append(_Span(rows, taps, (source * a, tap * b, result * c)))
     return spans

@@ -14,6 +14,7 @@ from ..view import View, row_major
 
 STRIDED_COST = 4.0  # a lane that jumps costs about four times one that runs on
 EVERY_SECOND_COST = 2.0  # one that takes every second element reads two vectors
+LANE_COSTS = {0: 1.0, 1: 1.0, 2: EVERY_SECOND_COST}  # by stride
 
 
 def bits(dtype: str, number: float) -> int:
@@ -79,7 +80,7 @@ def arrange(
     """
     numbers = [v.strides for v in views] + [e.coefficients for v in views for e in v.edges]
     order = [d for d in memory_order(shape, views) if shape[d] != 1]
-    ordered = sorted(d for d in order if d in serial)
+    ordered = sorted([d for d in order if d in serial])
     kept = _merge([d for d in order if d not in reduced and d not in serial], shape, numbers)
     folded = _merge([d for d in order if d in reduced], shape, numbers)
     if ordered:
@@ -93,7 +94,8 @@ def arrange(
     last = count - 1 if lane < count else len(runs) - 1  # the lane runs fastest among its kind
     runs.insert(last, runs.pop(lane))
     loops = _loops(shape, runs, count, last, cross=_pick_cross(runs, last, shape, views, lanes))
-    return loops if loops.cross is not None else loops._replace(interleaved=_pick_interleaved(loops, views))
+    interleaved = _pick_interleaved(loops, views) if loops.cross is None else None
+    return loops if interleaved is None else loops._replace(interleaved=interleaved)
 
 
 def _loops(
@@ -104,7 +106,7 @@ def _loops(
     serial_from: int | None = None,
     cross: int | None = None,
 ) -> Loops:
-    return Loops(tuple(runs), tuple(_extent(run, shape) for run in runs), kept, lane, serial_from, cross)
+    return Loops(tuple(runs), tuple([_extent(run, shape) for run in runs]), kept, lane, serial_from, cross)
 
 
 def memory_order(shape: Sequence[int], views: Sequence[View]) -> list[int]:
@@ -118,7 +120,7 @@ def memory_order(shape: Sequence[int], views: Sequence[View]) -> list[int]:
 def _merge(dims: Sequence[int], shape: Sequence[int], numbers: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
     runs: list[tuple[int, ...]] = []
     for d in dims:
-        if runs and all(n[runs[-1][-1]] == n[d] * shape[d] for n in numbers):
+        if runs and all([n[runs[-1][-1]] == n[d] * shape[d] for n in numbers]):
             runs[-1] = (*runs[-1], d)
         else:
             runs.append((d,))
@@ -145,7 +147,7 @@ def _pick_lane(
         along = runs[i][-1] if runs[i] else None
         extent = max(extents[i], 1)
         strides = [v.strides[along] for v in views] if along is not None else []
-        per_vector = sum({0: 1.0, 1: 1.0, 2: EVERY_SECOND_COST}.get(s, STRIDED_COST) for s in strides) + 1.0
+        per_vector = sum([LANE_COSTS.get(s, STRIDED_COST) for s in strides]) + 1.0
         wasted = -(-extent // lanes) * lanes / extent
         across = 1.0 + lanes / extent if i >= kept else 1.0  # a reduced lane ends in a sum across the vector
         return per_vector * wasted * across
@@ -175,7 +177,7 @@ def _pick_interleaved(loops: Loops, views: Sequence[View]) -> tuple[int, int] | 
         return any(not v.edges and (v.strides[dim], v.strides[lane[-1]]) == (1, stride) for v in views)
 
     for i, (run, extent) in enumerate(zip(loops.dims, loops.extents, strict=True)):
-        short = i != loops.lane and i >= kept and 2 <= extent <= MOST_INTERLEAVED
+        short = 2 <= extent <= MOST_INTERLEAVED and i != loops.lane and i >= kept
         if short and lane and run and runs_on(run[-1], extent):
             return i, extent
     return None

@@ -57,14 +57,17 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
     for name in (name for name, size in sizes.items() if (own if name == "out" else size)):
         steps.bytes.append(sizes[name])
         buffers[name] = (len(steps.bytes) - 1, 0)
+    name = op.name
     for launch in plan.launches:
         pointers = _pointers(launch, buffers)
-        names = dict.fromkeys([name for name, _ in launch.buffers])
-        writes = [(buffers[name][0], layout) for name in names if name in sizes]
-        reads = [(buffers[name][0], seen.get(name, EVERYWHERE)) for name in names if name not in sizes]
-        at, numbers = launch.numbers_at, fused.numbers if fused and launch.epilogue else ()
-        parts = (*launch.params[:at], *numbers, *launch.params[at:]), launch.tiles, launch.work
-        steps.add_step(launch.kernel, pointers, *parts, op.name, reads, writes, None, launch.joined)
+        given = dict.fromkeys([buffer for buffer, _ in launch.buffers])
+        writes = [(buffers[buffer][0], layout) for buffer in given if buffer in sizes]
+        reads = [(buffers[buffer][0], seen.get(buffer, EVERYWHERE)) for buffer in given if buffer not in sizes]
+        params, at = launch.params, launch.numbers_at
+        if fused and launch.epilogue:
+            params = (*params[:at], *fused.numbers, *params[at:])
+        parts = params, launch.tiles, launch.work, name
+        steps.add_step(launch.kernel, pointers, *parts, reads, writes, None, launch.joined)
     steps.where[made] = Location(buffers["out"][0], layout)
     if fused and plan.row_tiles:
         steps.taken.update(taken(fused.reductions, buffers["sums"][0], plan.row_tiles))
@@ -89,7 +92,7 @@ def _planned(
     op, product = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
     unit = Unit(steps.target.lanes, steps.target.registers, steps.target.dots, config.get("winograd"))
-    request, locate = Request(views, [v.type for v in node.inputs], product.type, unit), readable(steps)
+    request = Request(views, [v.type for v in node.inputs], product.type, unit)
     place = steps.destinations.get(nodes[-1].outputs[0])
 
     def problem(epilogue: Epilogue | None) -> Problem:
@@ -101,6 +104,9 @@ def _planned(
         made: Problem = op.problem(request._replace(epilogue=epilogue))
         return made
 
+    if not (rest or reductions):
+        return problem(None), None
+    locate = readable(steps)
     if reductions:
         end = ending(steps, locate, product, rest, op.channel_dim, reductions)
         if end.reductions:

@@ -182,12 +182,14 @@ class Steps:
     def _straighten(self, e: Emitter, nest: Nest, loops: Loops, written: set[int]) -> bool:
         """Bring operands that jump along the lanes, and of which each element is read often, into the order of the loops; whether there are any."""
         found, total = False, prod(loops.extents)
+        if total < STRAIGHTEN_ELEMENTS:
+            return False
         for i, (access, operand) in enumerate(zip(nest.accesses, e.operands, strict=True)):
             jumps = access.steps[nest.lane] == "n" and not (access.bounds or access.indirect or is_number(access))
-            own = prod(s for s, stride in zip(operand.view.shape, operand.view.strides, strict=True) if stride)
             if not jumps or operand.buffer in written:
                 continue
-            if total < STRAIGHTEN_ELEMENTS or own * STRAIGHTEN_READS > total:
+            own = prod(s for s, stride in zip(operand.view.shape, operand.view.strides, strict=True) if stride)
+            if own * STRAIGHTEN_READS > total:
                 continue
             lane = loops.dims[loops.lane]
             order = [d for run in loops.dims if run is not lane for d in run] + list(lane)
