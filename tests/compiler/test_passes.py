@@ -52,6 +52,12 @@ def test_simplify(name):
     np.testing.assert_array_equal(np.signbit(with_passes[0]), np.signbit(without[0]))
 
 
+def test_a_program_of_which_nothing_is_simpler_is_not_recorded_again():
+    builder = Builder()
+    program = builder.finish([NEGATE(Elemwise("EXP")(builder.input(X)))])
+    assert passes.run(program) is program
+
+
 def test_stages_are_named():
     builder = Builder()
     program = builder.finish([builder.input(X) * 1.0])
