@@ -282,13 +282,14 @@ def _finished(
     if loops.interleaved is not None and not interleaves(nest):
         loops = loops._replace(interleaved=None)
         nest, numbers = _over(loops, code, places)
-    source = _source(nest, rows(nest, loops.extents))
+    exact = repr([i.attr for i in code if i.op == "const"] + [view.fill for _, view, *_ in places])
+    source = _source(nest, rows(nest, loops.extents), exact)
     params, tiles = source.split(loops.extents, pack(loops.extents, numbers))
     return Finished(source, loops, params, tiles, prod(loops.extents) * (_cost(code) + 2 * len(places)))
 
 
 @lru_cache(1024)  # a new shape often gives the same nest
-def _source(nest: Nest, rows: int) -> NestSource:
+def _source(nest: Nest, rows: int, _: str) -> NestSource:
     return NestSource(nest._replace(spills=spills(nest), rows=rows))
 
 

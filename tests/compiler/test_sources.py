@@ -1,0 +1,35 @@
+"""Which launches of map kernels share a source."""
+
+import pytest
+
+from tengen.compiler.program import Builder, Type, build
+from tengen.compiler.schedule.driver import Scheduler
+from tengen.compiler.targets.host import host_target
+from tengen.compiler.view import contiguous
+from tengen.core.ops.elemwise import Elemwise
+from tengen.core.ops.formula import Softmax
+
+
+@pytest.mark.parametrize("op", [Elemwise("ADD"), Softmax((1,))], ids=str)
+def test_a_new_shape_takes_the_source_of_a_kernel_that_is_known(op):
+    """With its key, which is long, and all else that follows from the nest alone."""
+
+    def sources(columns):
+        types = [Type("float32", (7, columns))] * (2 if op is Elemwise("ADD") else 1)
+        scheduler = Scheduler(build(op, types), [contiguous(t.shape) for t in types], host_target())
+        scheduler.run()
+        return scheduler.sources
+
+    (first,), (second,) = sources(100), sources(101)
+    assert first is second
+
+
+def test_kernels_whose_numbers_differ_by_sign_of_zero_are_two():
+    def source(number, count):
+        builder, type = Builder(), Type("float32", (count,))
+        program = builder.finish([builder.input(type) + number])
+        scheduler = Scheduler(program, [contiguous(type.shape)], host_target())
+        scheduler.run()
+        return scheduler.sources[0]
+
+    assert source(0.0, 5).key != source(-0.0, 6).key
