@@ -1,11 +1,12 @@
-"""Which launches of map kernels share a source."""
+"""Map kernels: which launches share a source, and the order in which they go."""
 
 import pytest
 
 from tengen.compiler.program import Builder, Type, build
 from tengen.compiler.schedule.driver import Scheduler
+from tengen.compiler.schedule.lower import Emitter
 from tengen.compiler.targets.host import host_target
-from tengen.compiler.view import contiguous
+from tengen.compiler.view import View, contiguous
 from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.formula import Softmax
 
@@ -33,3 +34,13 @@ def test_kernels_whose_numbers_differ_by_sign_of_zero_are_two():
         return scheduler.sources[0]
 
     assert source(0.0, 5).key != source(-0.0, 6).key
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_a_copy_into_panels_goes_in_the_order_of_the_rows_or_of_the_panels(in_order):
+    panels = contiguous((4, 64, 32))
+    e = Emitter(lambda value: pytest.fail("a copy locates nothing"), panels.shape)
+    e.copy("float32", 0, View(panels.shape, (32, 128, 1)), 1, panels)
+    e.order = (panels,) if in_order else ()
+    loops = e.finish((), 16).loops
+    assert loops.dims[0] == ((0,) if in_order else (1,))

@@ -55,6 +55,7 @@ class Emitter:
         shape = tuple(shape)
         self.locate, self.shape = locate, shape  # of the loops
         self.over = over or (lambda view: view.broadcast(shape))  # a view of a value as the loops see it
+        self.order: tuple[View, ...] = ()  # what the loops follow, before the operands
         self.code: list[Instr] = []
         self.operands: list[Operand] = []
         self._numbers: dict[Value, int] = {}
@@ -247,7 +248,7 @@ class Emitter:
         places = tuple([(o.dtype, o.view, o.indirect, o.parameter) for o in self.operands])
         numbers = [i.attr for i in self.code if i.op == "const"], [(o.view.fill, o.parameter) for o in self.operands]
         exact = repr(numbers)  # 0.0 equals -0.0
-        return _finished(self.shape, tuple(self.code), places, tuple(reduced), lanes, tuple(serial), exact)
+        return _finished(self.shape, tuple(self.code), places, self.order, tuple(reduced), lanes, tuple(serial), exact)
 
 
 class Finished(NamedTuple):
@@ -269,12 +270,14 @@ def _finished(
     shape: tuple[int, ...],
     code: tuple[Instr, ...],
     places: Places,
+    order: tuple[View, ...],
     reduced: tuple[int, ...],
     lanes: int,
     serial: tuple[int, ...],
     _: str,
 ) -> Finished:
-    loops = arrange(shape, reduced, by_importance(view for _, view, *_ in places), lanes, serial)
+    views = *order, *by_importance(view for _, view, *_ in places)
+    loops = arrange(shape, reduced, views, lanes, serial)
     nest, numbers = _over(loops, code, places)
     if loops.cross is not None and not crosses(nest):
         loops = loops._replace(cross=None)

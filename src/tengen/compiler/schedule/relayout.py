@@ -136,7 +136,8 @@ def _factors(steps: Steps, node: Node, places: Sequence[tuple[int, View]], plan:
             source, title = buffer, f"{op.name}: layout of {name}"
             given, key = source < len(steps.program.inputs), (source, view, relayout, dtype)
             kept = index == op.constant and given
-            buffer, view = steps.copies.get(key) or _copy(steps, source, view, relayout, dtype, title, kept)
+            whole = not plan.workspace  # else k is split, and each thread reads a part of all panels
+            buffer, view = steps.copies.get(key) or _copy(steps, source, view, relayout, dtype, title, kept, whole)
             if kept:
                 steps.layouts[buffer] = source
             if given:  # a gradient by weight reads it in the layout that the convolution did
@@ -196,12 +197,15 @@ def _afterwards(steps: Steps, nodes: Sequence[Node], layout: View) -> None:
 
 
 def _copy(
-    steps: Steps, source: int, view: View, relayout: Relayout, dtype: str, name: str, kept: bool
+    steps: Steps, source: int, view: View, relayout: Relayout, dtype: str, name: str, kept: bool, in_order: bool
 ) -> tuple[int, View]:
-    """A buffer with the elements of `source`, which lie like `view`, as `relayout` wants them. kept: by one launch."""
+    """A buffer with the elements of `source`, which lie like `view`, as `relayout` wants them. kept: by one launch. in_order: from its
+    beginning to its end, so that a thread writes most of what it will read: what another core has written or read comes slowly.
+    """
     e = Emitter(steps.locate, relayout.shape)
     stored = dtype if relayout.pair is None else "int32"
     buffer, layout = steps.buffer(Type(stored, relayout.shape)), contiguous(relayout.shape)
+    e.order = (layout,) if in_order else ()
     if relayout.pair is None:
         seen = _seen(view, relayout)
         inside = None if kept else _inside(seen)
@@ -211,6 +215,7 @@ def _copy(
             starts, extents = inside
             part = [v.slice(starts, extents, [1] * len(starts)) for v in (seen._replace(edges=()), layout)]
             e = Emitter(steps.locate, extents)
+            e.order = (part[1],) if in_order else ()
             e.copy(dtype, source, part[0], buffer, part[1])
         else:
             e.copy(dtype, source, seen, buffer, layout)
