@@ -88,8 +88,8 @@ def test_all_forms(always, target, m, shape):
 @EVERY_TARGET
 def test_a_gradient_by_weight_over_long_rows(always, target):
     """A row has more tiles than one block of k. Sums over tiles have some twice the rounding error of those over pixels."""
-    s = ConvShape(2, 32, 3, 1050, 32, 3, 3, padding=(1, 1))
-    x, dy = floats(2, 32, 3, 1050), floats(2, 32, 3, 1050)
+    s = ConvShape(2, 32, 3, 1650, 32, 3, 3, padding=(1, 1))
+    x, dy = floats(2, 32, 3, 1650), floats(2, 32, 3, 1650)
     _, _, dw = reference(x, np.zeros((32, 32, 3, 3), np.float32), dy, s)
     error = []
     for m in (2, 0):

@@ -24,7 +24,7 @@ PANEL_BYTES = 3 << 19
 """A panel of B (all of k) up to this size stays in the level-2 cache while rows pass, so k is not blocked."""
 LONG_BLOCK_K = 1024
 """Steps of k between two visits of C where a panel would be larger; visits cost more than a B in the level-2 cache."""
-BLOCK_K = 256
+BLOCK_K = 400
 """The same where k has a stride in A: a register tile uses a part of each line of A, and the next rows use the rest."""
 FOLDED_BLOCK_K = 2048
 """The same where steps of k are lanes: folding them costs more than visits."""
