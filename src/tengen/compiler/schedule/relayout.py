@@ -136,8 +136,8 @@ def _factors(steps: Steps, node: Node, places: Sequence[tuple[int, View]], plan:
             source, title = buffer, f"{op.name}: layout of {name}"
             given, key = source < len(steps.program.inputs), (source, view, relayout, dtype)
             kept = index == op.constant and given
-            whole = not plan.workspace  # else k is split, and each thread reads a part of all panels
-            buffer, view = steps.copies.get(key) or _copy(steps, source, view, relayout, dtype, title, kept, whole)
+            in_order = not plan.workspace  # else k is split, so a thread reads a part of each panel, or maps read it
+            buffer, view = steps.copies.get(key) or _copy(steps, source, view, relayout, dtype, title, kept, in_order)
             if kept:
                 steps.layouts[buffer] = source
             if given:  # a gradient by weight reads it in the layout that the convolution did
