@@ -160,7 +160,7 @@ size_t Execution::launch(size_t first) {
     for (size_t i = first; i < next; ++i) {
         const Launch& step = std::get<Launch>(plan_.steps[i]);
         if (step.tiles == 0 || is_filled(step.skip_if)) continue;
-        jobs[count++] = {step.kernel, buffers, step.params.data(), step.tiles};
+        jobs[count++] = {step.kernel, buffers, step.params.data(), step.tiles, step.side};
         for (const Place& place : step.buffers) *buffers++ = base_[place.slot] + place.offset;
         tiles += step.tiles;
         work += step.work;

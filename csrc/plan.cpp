@@ -112,11 +112,12 @@ class Checker {
 };
 
 void init_launch(Launch* self, uintptr_t address, const BufferPlaces& buffers, std::vector<int64_t> params,
-                 int64_t tiles, int64_t work, int64_t skip_if, bool joined) {
+                 int64_t tiles, int64_t work, int64_t skip_if, bool joined, bool side) {
     if (!address) throw nb::value_error("Launch: the kernel's address is 0");
     if (tiles < 0) throw nb::value_error("Launch: a negative number of tiles");
-    new (self)
-        Launch{reinterpret_cast<Kernel>(address), places(buffers), std::move(params), tiles, work, skip_if, joined};
+    if (side && !joined) throw nb::value_error("Launch: a side that is not joined to another");
+    new (self) Launch{
+        reinterpret_cast<Kernel>(address), places(buffers), std::move(params), tiles, work, skip_if, joined, side};
 }
 
 void init_host(Host* self, nb::callable function, const TypedPlaces& inputs, const TypedPlaces& outputs) {
@@ -173,7 +174,7 @@ int plan_clear(PyObject* self) {
 void bind_plan(nb::module_& module) {
     nb::class_<Launch>(module, "Launch", "A Plan's step that runs a kernel over its tiles.")
         .def("__init__", init_launch, nb::arg("address"), nb::arg("buffers"), nb::arg("params"), nb::arg("tiles"),
-             nb::arg("work"), nb::arg("skip_if") = -1, nb::arg("joined") = false)
+             nb::arg("work"), nb::arg("skip_if") = -1, nb::arg("joined") = false, nb::arg("side") = false)
         .def_prop_ro("tiles", [](const Launch& l) { return l.tiles; })
         .def_prop_ro("work", [](const Launch& l) { return l.work; });
 

@@ -29,6 +29,7 @@ struct Launch {
     int64_t work;     // about bytes moved plus arithmetic operations
     int64_t skip_if;  // the slot that makes this step needless when it is filled already, or -1
     bool joined;      // may run at the same time as the launch before
+    bool side;        // is one side of a whole, of which the launch before, that it is joined to, is another
 };
 
 struct Host {

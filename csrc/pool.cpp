@@ -97,6 +97,22 @@ int initial_threads() {
     return available_cores();
 }
 
+// The first tile of the share of a thread.
+int64_t cut(int64_t tiles, int thread, int threads) { return tiles * thread / threads; }
+
+// Tiles of a job.
+struct Part {
+    int64_t first;
+    int64_t tiles;
+};
+
+// Those that are in a thread's share.
+Part part_of(const Job& job, int thread, int threads) {
+    const int64_t begin = std::max<int64_t>(cut(job.together, thread, threads) - job.before, 0);
+    const int64_t end = std::min(cut(job.together, thread + 1, threads) - job.before, job.tiles);
+    return {begin, std::max<int64_t>(end - begin, 0)};
+}
+
 }  // namespace
 
 int available_cores() {
@@ -126,7 +142,26 @@ ThreadPool& ThreadPool::instance() {
 
 void ThreadPool::renew_after_fork() { current_ = new ThreadPool(current_.load()->threads_); }
 
-void ThreadPool::run(const Job* jobs, size_t count) {
+void ThreadPool::share_out(Job* jobs, size_t count) {
+    const int threads = static_cast<int>(shares_.size());
+    int64_t tiles = 0;
+    for (Share& share : shares_) share.end = 0;
+    for (size_t first = 0, next = 0; first < count; first = next) {
+        int64_t together = 0;
+        do {
+            jobs[next].before = together;
+            together += jobs[next++].tiles;
+        } while (next < count && (jobs[next].side || together < threads));  // few tiles would all be one thread's
+        for (size_t i = first; i < next; ++i) jobs[i].together = together;
+        for (int i = 0; i < threads; ++i) shares_[i].end += cut(together, i + 1, threads) - cut(together, i, threads);
+        tiles += together;
+    }
+    for (Share& share : shares_) share.next.store(0, std::memory_order_relaxed);
+    grain_ = std::max<int64_t>(tiles / (threads * kGrains), 1);
+    jobs_ = jobs;
+}
+
+void ThreadPool::run(Job* jobs, size_t count) {
     std::unique_lock lock(owner_, std::try_to_lock);
     const int threads = threads_;
     if (!lock || threads == 1) {
@@ -135,14 +170,7 @@ void ThreadPool::run(const Job* jobs, size_t count) {
     }
     if (workers_.empty()) start();
 
-    jobs_ = jobs;
-    int64_t tiles = 0;
-    for (size_t i = 0; i < count; ++i) tiles += jobs[i].tiles;
-    grain_ = std::max<int64_t>(tiles / (threads * kGrains), 1);
-    for (int i = 0; i < threads; ++i) {
-        shares_[i].next.store(tiles * i / threads, std::memory_order_relaxed);
-        shares_[i].end = tiles * (i + 1) / threads;
-    }
+    share_out(jobs, count);
     open_ = true;
     ++epoch_;
     epoch_.notify_all();
@@ -157,16 +185,21 @@ void ThreadPool::run(const Job* jobs, size_t count) {
 void ThreadPool::work(int thread) {
     const int threads = static_cast<int>(shares_.size());
     for (int i = 0; i < threads; ++i) {
-        Share& share = shares_[(thread + i) % threads];
+        const int owner = (thread + i) % threads;
+        Share& share = shares_[owner];
         const Job* job = jobs_;
-        int64_t first = 0;  // of the job's tiles
+        Part part = part_of(*job, owner, threads);
+        int64_t passed = 0;  // tiles of the share that are of jobs before
         for (;;) {
             int64_t begin = share.next.fetch_add(grain_, std::memory_order_relaxed);
             if (begin >= share.end) break;
             for (const int64_t end = std::min(begin + grain_, share.end); begin < end;) {
-                while (begin >= first + job->tiles) first += job++->tiles;
-                const int64_t stop = std::min(end, first + job->tiles);
-                job->run(begin - first, stop - first);
+                while (begin >= passed + part.tiles) {
+                    passed += part.tiles;
+                    part = part_of(*++job, owner, threads);
+                }
+                const int64_t stop = std::min(end, passed + part.tiles);
+                job->run(part.first + begin - passed, part.first + stop - passed);
                 begin = stop;
             }
         }

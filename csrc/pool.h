@@ -19,6 +19,11 @@ struct Job {
     void** buffers;
     const int64_t* params;
     int64_t tiles;
+    bool side;  // its tiles follow those of the job before, as if both were one
+
+    // Set by the pool: the tiles of jobs that are shared out as one, and how many of them come before this job's.
+    int64_t together = 0;
+    int64_t before = 0;
 
     void run(int64_t begin, int64_t end) const { kernel(buffers, params, begin, end); }
 };
@@ -30,7 +35,7 @@ class ThreadPool {
 
     // Runs all tiles of all jobs, in any order, and returns when they are done. The caller works too; it works alone if
     // another thread has the pool.
-    void run(const Job* jobs, size_t count);
+    void run(Job* jobs, size_t count);
 
     int threads() const { return threads_; }
     // The number of threads that work on a launch, the caller among them.
@@ -44,6 +49,8 @@ class ThreadPool {
     void halt();
     void serve(int thread);
     void work(int thread);
+    // Gives each thread its part of the tiles.
+    void share_out(Job* jobs, size_t count);
 
     static std::atomic<ThreadPool*> current_;
     static void renew_after_fork();
@@ -58,9 +65,9 @@ class ThreadPool {
         int64_t end = 0;
     };
 
-    // The jobs, whose tiles are counted through, and how they are shared: in every launch alike, for what a kernel
-    // reads is often still in the caches of the core that wrote it. Written only while `open_` is false and no worker
-    // is inside.
+    // The jobs, and how their tiles are shared: in every launch alike, for what a kernel reads is often still in the
+    // caches of the core that wrote it. So a thread's share is the same part of each, counted through. Written only
+    // while `open_` is false and no worker is inside.
     const Job* jobs_ = nullptr;
     int64_t grain_ = 1;
     std::vector<Share> shares_;

@@ -137,6 +137,7 @@ class Launch:
         work: int,
         skip_if: int = -1,
         joined: bool = False,
+        side: bool = False,
     ) -> None: ...
     @property
     def tiles(self) -> int: ...

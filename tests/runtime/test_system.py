@@ -89,28 +89,49 @@ def test_joined_launches_run_each_tile_once(toy: Toy, sizes: tuple[int, ...], th
         np.testing.assert_array_equal(y._array(), 3 * x)
 
 
-def test_threads_begin_with_the_same_part_of_every_launch(toy: Toy) -> None:
-    """The caller with the first tiles, a worker with those from the middle on."""
-    tiles, begun = 1000, dict[int, int]()
+def test_a_thread_has_the_same_part_of_every_launch(toy: Toy) -> None:
+    """The first tiles are the caller's, those from the middle on a worker's; of two sides each takes one, and small launches are as one."""
+    done = dict[int, list[tuple[int, int, int]]]()
     both = threading.Barrier(2, timeout=30)
 
     @ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     def note(buffers: int, params: int, begin: int, end: int) -> None:
-        if threading.get_ident() not in begun:
-            begun[threading.get_ident()] = begin
-            both.wait()
+        both.wait()  # so none is done before the other, and helps it
+        number = ctypes.cast(params, ctypes.POINTER(ctypes.c_int64))[0]
+        done.setdefault(threading.get_ident(), []).append((number, begin, end))
 
-    address = ctypes.cast(note, ctypes.c_void_p).value
-    launch = rt.Launch(address, (), (), tiles, 10**9)
-    plan = rt.Plan(1, (), (launch,), ((0, 0, rt.Descriptor("float32", (1,))),), work=10**9, keep=note)
-    rt.set_hooks(compile=lambda op, descs: plan)
+    def run(*launches: tuple[int, bool, bool]) -> tuple[list[tuple[int, int, int]], ...]:
+        done.clear()
+        address = ctypes.cast(note, ctypes.c_void_p).value
+        steps = [rt.Launch(address, (), (i,), n, 10**9, -1, *how) for i, (n, *how) in enumerate(launches)]
+        plan = rt.Plan(1, (), steps, ((0, 0, rt.Descriptor("float32", (1,))),), work=10**9, keep=note)
+        rt.set_hooks(compile=lambda op, descs: plan)
+        rt.apply(object(), Tensor([1.0]))
+        parts = [_spans(part) for part in (done.pop(threading.get_ident()), *done.values())]
+        return tuple(parts)
+
     rt.set_num_threads(2)
-    op, x = object(), Tensor([1.0])
     for _ in range(3):
-        begun.clear()
-        rt.apply(op, x)
-        assert begun.pop(threading.get_ident()) == 0
-        assert list(begun.values()) == [tiles // 2]
+        assert run((1000, False, False)) == ([(0, 0, 500)], [(0, 500, 1000)])
+    launches = (32, False, False), (20, True, False), (16, True, False), (16, True, True)
+    assert run(*launches) == ([(0, 0, 16), (1, 0, 10), (2, 0, 16)], [(0, 16, 32), (1, 10, 20), (3, 0, 16)])
+    small = [(1, i > 0, False) for i in range(4)]
+    assert run(*small, (8, True, False)) == ([(0, 0, 1), (2, 0, 1), (4, 0, 4)], [(1, 0, 1), (3, 0, 1), (4, 4, 8)])
+
+
+def _spans(parts: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Neighbouring tiles of a launch, put together."""
+    found: list[tuple[int, int, int]] = []
+    for number, begin, end in parts:
+        if found and found[-1][::2] == (number, begin):
+            begin = found.pop()[1]
+        found.append((number, begin, end))
+    return found
+
+
+def test_a_side_belongs_to_the_launch_before(toy: Toy) -> None:
+    with pytest.raises(ValueError, match="not joined"):
+        rt.Launch(toy.kernels["add"], (), (), 1, 1, joined=False, side=True)
 
 
 def test_changing_shapes_do_not_grow_the_cache_without_bound(toy: Toy) -> None:

@@ -34,6 +34,7 @@ class Launch(NamedTuple):
     name: str
     skip_if_donated: int | None = None
     joined: bool = False  # may run at the same time as the launch before
+    side: bool = False  # another side of the same whole: threads take one of them each, not parts of both
 
 
 class Placed(NamedTuple):

@@ -63,7 +63,8 @@ def to_runtime(plan: Plan, device: str, profiled: bool = False) -> _rt.Plan:
             if plan.checks:
                 buffers = tuple([(status if slot == STATUS else slot, offset) for slot, offset in buffers])
             skip = -1 if step.skip_if_donated is None else step.skip_if_donated
-            steps.append(_rt.Launch(step.address, buffers, step.params, step.tiles, step.work, skip, step.joined))
+            how = step.tiles, step.work, skip, step.joined, step.side
+            steps.append(_rt.Launch(step.address, buffers, step.params, *how))
         else:
             assert isinstance(step, Call)
             steps.append(_rt.Host(step.function, tuple(map(describe, step.inputs)), tuple(map(describe, step.outputs))))

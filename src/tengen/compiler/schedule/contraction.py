@@ -131,9 +131,9 @@ bytes on."""
 class Launch(NamedTuple):
     """One kernel run.
 
-    buffers: in order. work: floating-point operations. joined: it may run at the same time as the one before. epilogue: what
-    it does of one; the numbers of that come in `params` before those from `numbers_at` on. row_tiles: how many sums over rows
-    it writes for a column.
+    buffers: in order. work: floating-point operations. joined: it may run at the same time as the one before. side: and it is
+    the other side of a whole, for another thread. epilogue: what it does of one; the numbers of that come in `params` before those from
+    `numbers_at` on. row_tiles: how many sums over rows it writes for a column.
     """
 
     kernel: ContractionKernel | SumKernel | NestSource
@@ -142,13 +142,15 @@ class Launch(NamedTuple):
     tiles: int
     work: int
     joined: bool = False
+    side: bool = False
     epilogue: Epilogue | None = None
     numbers_at: int = 0
     row_tiles: int = 0
 
-    def moved(self, by: Mapping[str, int], joined: bool) -> Launch:
+    def moved(self, by: Mapping[str, int], joined: bool, side: bool) -> Launch:
         """The same so many bytes further on in some buffers."""
-        return self._replace(buffers=tuple([(name, at + by.get(name, 0)) for name, at in self.buffers]), joined=joined)
+        buffers = tuple([(name, at + by.get(name, 0)) for name, at in self.buffers])
+        return self._replace(buffers=buffers, joined=joined, side=side)
 
 
 class Contraction(NamedTuple):

@@ -366,8 +366,8 @@ class Scheduler(Steps):
             if step.skip_for in self.layouts:
                 layouts.append((slots[step.skip_for][0], self.layouts[step.skip_for], len(steps)))
             skip = slots[step.skip_for][0] if step.skip_for in donated or step.skip_for in self.layouts else None
-            address, joined = addresses[id(step.source)], step.joined
-            steps.append(Launch(address, buffers, step.params, step.tiles, step.work, step.name, skip, joined))
+            how = step.tiles, step.work, step.name, skip, step.joined, step.side and step.joined
+            steps.append(Launch(addresses[id(step.source)], buffers, step.params, *how))
         outputs = _placed([(*place, v.type) for place, v in zip(places, self.program.outputs, strict=True)], slots)
         pairs = tuple((slots[b][0], i) for b, i in donated.items())
         return Plan(count, allocations, tuple(steps), outputs, pairs, tuple(self.checks), tuple(layouts), commit)

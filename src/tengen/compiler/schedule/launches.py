@@ -175,7 +175,7 @@ class _Way(NamedTuple):
             params = tuple(chain.from_iterable([own for own, _, _ in alike]))
             tiles, work = sum([own[0] for own, _, _ in alike]), sum([work for _, work, _ in alike])
             summed, kernel = sum([rows for _, _, rows in alike]), self._kernel(kind, dtype)
-            made.append(Launch(kernel, buffers, params, tiles, work, bool(made), end, row_tiles=summed))
+            made.append(Launch(kernel, buffers, params, tiles, work, bool(made), epilogue=end, row_tiles=summed))
         return made
 
     def _kernel(self, kind: _Kind, dtype: str) -> ContractionKernel:

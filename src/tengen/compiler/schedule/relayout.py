@@ -67,7 +67,7 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
         if fused and launch.epilogue:
             params = (*params[:at], *fused.numbers, *params[at:])
         parts = params, launch.tiles, launch.work, name
-        steps.add_step(launch.kernel, pointers, *parts, reads, writes, None, launch.joined)
+        steps.add_step(launch.kernel, pointers, *parts, reads, writes, None, launch.joined, launch.side)
     steps.where[made] = Location(buffers["out"][0], layout)
     if fused and plan.row_tiles:
         steps.taken.update(taken(fused.reductions, buffers["sums"][0], plan.row_tiles))

@@ -38,6 +38,7 @@ class Step:
     writes: list[tuple[int, View]] = field(default_factory=list)
     skip_for: int | None = None  # a copy into this buffer that a donation makes needless
     joined: bool = False  # may run at the same time as the step before
+    side: bool = False  # of a whole, of which the step before is another
 
     @property
     def checks(self) -> bool:

@@ -290,23 +290,25 @@ def _all_chunks(
     added: bool = False,
 ) -> Iterator[Launch]:
     """The launches of all chunks; those of chunks that begin with another image are the same, further on, and those of another side
-    have another workspace.
+    have another workspace. A side is a run of neighbours, as a thread's share of other launches is.
 
     make: gives those of a chunk, which adds to what is there or not. steps: bytes from one image to the next, of each buffer of images.
     workspace: bytes of each of so many sides. added: all but the first one of a side add.
     """
     made: dict[tuple[_Chunk, bool], _Stages] = {}
-    for number in range(0, len(parts), sides):
+    of_side = -(-len(parts) // sides)
+    for number in range(of_side):
         found = []
-        for side, part in enumerate(parts[number : number + sides]):
+        for side, part in enumerate(parts[number::of_side]):
             key = part._replace(image=0), added and number > 0
             if key not in made:
                 made[key] = make(*key)
             further = {name: part.image * step for name, step in steps.items()} | {"workspace": side * workspace}
             found.append([[(launch, further) for launch in stage] for stage in made[key]])
         for stage in zip(*found, strict=True):
-            for i, (launch, further) in enumerate(pair for pairs in stage for pair in pairs):
-                yield launch.moved(further, joined=i > 0)
+            for i, both in enumerate(zip(*stage, strict=True)):
+                for side, (launch, further) in enumerate(both):
+                    yield launch.moved(further, joined=i + side > 0, side=side > 0)
 
 
 def _of_result(result: Image, rows: int, epilogue: Epilogue | None) -> dict[str, int]:
