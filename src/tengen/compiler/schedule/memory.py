@@ -5,12 +5,12 @@ one arena.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Protocol
 
 from ..program import Program, Value
 from ..view import View
-
-ALIGNMENT = 64
+from .arena import Temporary, place
 
 
 class Uses(Protocol):
@@ -33,7 +33,7 @@ def assign(
 ) -> tuple[list[tuple[int, int]], list[int]]:
     """(slot, offset in bytes) of every buffer, and the bytes of every allocation slot.
 
-    Buffers that are never alive at the same time share memory in the arena (first fit, largest first).
+    Buffers that are never alive at the same time share memory in one of these, the arena.
     """
     slots: list[tuple[int, int]] = [(i, 0) for i in range(inputs)] + [(-1, 0)] * (len(sizes) - inputs)
     allocations: list[int] = []
@@ -42,21 +42,21 @@ def assign(
         allocations.append(sizes[buffer])
     alive = lifetimes(steps)
     temporary = [b for b in range(inputs, len(sizes)) if slots[b][0] < 0]
-    arena = 0
-    placed: list[tuple[int, int, int, int]] = []
-    for buffer in sorted(temporary, key=lambda b: -sizes[b]):
-        first, last = alive.get(buffer, (0, 0))
-        size = -(-max(sizes[buffer], 1) // ALIGNMENT) * ALIGNMENT
-        offset = 0
-        for start, end, a, b in sorted(placed):
-            if a <= last and first <= b and start < offset + size:
-                offset = max(offset, end)
-        placed.append((offset, offset + size, first, last))
-        slots[buffer] = (inputs + len(allocations), offset)
-        arena = max(arena, offset + size)
     if temporary:
+        offsets, arena = place([Temporary(sizes[b], *alive.get(b, (0, 0))) for b in temporary], _moved(alive, sizes))
+        for buffer, offset in zip(temporary, offsets, strict=True):
+            slots[buffer] = (inputs + len(allocations), offset)
         allocations.append(arena)
     return slots, allocations
+
+
+def _moved(alive: Mapping[int, tuple[int, int]], sizes: Sequence[int]) -> list[int]:
+    """How many bytes have been touched before each time, about: those of a buffer when it is touched first and last."""
+    moved = [0] * (2 + max((last for _, last in alive.values()), default=0))
+    for buffer, times in alive.items():
+        for time in set(times):
+            moved[time + 1] += sizes[buffer]
+    return list(accumulate(moved))
 
 
 def lifetimes(steps: Sequence[Uses]) -> dict[int, tuple[int, int]]:
