@@ -501,6 +501,14 @@ def test_kernels_are_shared_between_shapes():
     assert strided.launches[0].kernel.key != first.launches[0].kernel.key
 
 
+def test_a_long_sum_over_rows_in_memory_asks_ahead():
+    """A gradient by weight does whose operands are used where they lie, and none that has packed them."""
+    for s, packs in ((ConvShape(8, 16, 112, 112, 96, 1, 1), False), (ConvShape(8, 512, 28, 28, 512, 1, 1), True)):
+        problem = conv_by_weight(s, unit_of(WIDEST))
+        asks = ["llvm.prefetch" in launch.kernel.emit(WIDEST) for launch in problem.launches]
+        assert asks[0] is not packs and not any(asks[1:])
+
+
 def test_work_counts_a_multiplication_and_an_addition():
     assert matmul(7, 11, 13, (11, 1), (13, 1), unit_of(WIDEST)).work == 2 * 7 * 11 * 13
     assert conv_forward(ConvShape(2, 4, 5, 6, 12, 3, 2), unit_of(WIDEST)).work == 2 * (2 * 3 * 5 * 12) * (4 * 3 * 2)

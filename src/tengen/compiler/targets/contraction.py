@@ -38,6 +38,9 @@ I1 = ir.IntType(1)
 MAX_BLOCK_ROWS = 256
 """Most rows of one launch tile: the size of the table of row offsets on the stack."""
 
+AHEAD = 24
+"""Steps of k: so far ahead a tile asks for operands that come from memory. Later tiles of the block find them in a cache."""
+
 SUM_TILE = 4096
 
 PARAMETERS = (
@@ -113,6 +116,11 @@ class ContractionKernel(NamedTuple):
     def columns(self) -> int:
         """Columns of one vector of the register tile."""
         return 1 if self.folded else self.lanes
+
+    @property
+    def streams(self) -> bool:
+        """Whether both operands come from memory along a long k, as in a gradient by weight, and the tile reads parts of their rows."""
+        return self.blocked and not (self.packed or self.a_unit or self.a_columns or self.folded or self.window)
 
     @property
     def key(self) -> str:
@@ -422,11 +430,14 @@ class ContractionEmitter(KernelEmitter):
         if spec.folded:
             a_step = b_step = i64(spec.lanes)
             extent = self.at.udiv(extent, a_step)
+        a_ahead, b_ahead = self.mul(a_step, AHEAD), self.mul(b_step, AHEAD)
 
         def steps(count: int) -> Callable[[ir.Value, list[ir.Value]], list[ir.Value]]:
             def turn(_: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
                 a_k, b_k, totals = carry[0], carry[1], carry[2:]
                 for _ in range(count):
+                    if spec.streams:
+                        self.ask_ahead(a[0][0], self.sum(a_k, a_ahead), b[0], self.sum(b_k, b_ahead))
                     totals = self.step([(at, a_k) for at in a[0]], self.element(b[0], spec.b, b_k), totals, masks)
                     a_k, b_k = self.at.add(a_k, a_step), self.at.add(b_k, b_step)
                 return [a_k, b_k, *totals]
@@ -441,6 +452,14 @@ class ContractionEmitter(KernelEmitter):
         else:
             carry = self.loop(i64(0), extent, 1, steps(1), carry)
         return carry[2:]
+
+    def ask_ahead(self, a: ir.Value, a_k: ir.Value, b: ir.Value, b_k: ir.Value) -> None:
+        """Ask for what the register tile reads at these offsets of A and B, if its rows of A are neighbours."""
+        spec = self.spec
+        for j in range(spec.vectors):
+            self.prefetch(self.element(b, spec.b, self.sum(b_k, j * spec.lanes)))
+        if spec.a_adjacent:
+            self.prefetch(self.element(a, spec.a, a_k))
 
     def step(
         self,
