@@ -39,10 +39,11 @@ def test_what_is_alive_together_lies_apart(temporaries):
 
 @given(TEMPORARIES)
 def test_places_apart_in_time_take_no_more_memory(temporaries):
-    """Than those that are as low as can be, which need all that is alive at the same time, at least."""
-    alive = [sum(t.size for t in temporaries if t.first <= time <= t.last) for time in range(TIMES)]
-    spread, tight = (place(temporaries, moved(*[bytes] * TIMES))[1] for bytes in (5 * LARGE, 0))
-    assert max(alive) <= spread == tight
+    """Than the lowest ones do, which none leaves where nothing has been moved between."""
+    lowest, whole = place(temporaries, [0] * (TIMES + 1))
+    spread, same = place(temporaries, moved(*[5 * LARGE] * TIMES))
+    assert same == whole == max(start + t.bytes for start, t in zip(lowest, temporaries, strict=True))
+    assert all(start + t.bytes <= whole for start, t in zip(spread, temporaries, strict=True))
 
 
 @pytest.mark.parametrize(

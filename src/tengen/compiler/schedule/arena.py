@@ -72,7 +72,7 @@ def _free(wanted: _Placed, placed: Iterable[_Placed]) -> Iterator[tuple[int, int
 
 
 def _undisturbed(here: _Placed, placed: Sequence[_Placed], moved: Sequence[int], whole: int) -> _Placed:
-    """It where others are the longest time before or after it; here, if nowhere is better."""
+    """The same where others leave a place alone the longest before and after it; here, if nowhere is better."""
     best, most, size = here, _gap(here, placed, moved), here.end - here.start
     for start, end in _free(here, placed):
         if most >= FORGOTTEN:
