@@ -473,8 +473,8 @@ def test_a_result_that_may_have_an_inputs_memory_is_complete_before_it_is_read()
 
 def test_what_a_launch_may_overwrite_is_not_read_at_the_same_time():
     class Step:
-        def __init__(self, reads, writes):
-            self.joined, self.reads, self.writes = False, [(b, None) for b in reads], [(b, None) for b in writes]
+        def __init__(self, reads, writes, joined=False):
+            self.joined, self.reads, self.writes = joined, [(b, None) for b in reads], [(b, None) for b in writes]
 
     def joined(donated, *steps):
         memory.join(steps, donated)
@@ -488,6 +488,9 @@ def test_what_a_launch_may_overwrite_is_not_read_at_the_same_time():
     assert joined({3: 0}, Step([1], [3]), Step([3], [4])) == [False, False]  # whose memory it is or not
     assert joined({3: 0}, Step([1], [3]), Step([2], [3])) == [False, False]
     assert joined({}, Step([0], [2]), Step([1], [3]), Step([3], [4]), Step([0], [5])) == [False, True, False, True]
+    # Parts of one result, of which one may not run so early.
+    assert joined({}, Step([0], [2]), Step([1], [3]), Step([2], [3], True)) == [False, False, True]
+    assert joined({}, Step([0], [2]), Step([1], [3]), Step([1], [3], True)) == [False, True, True]
 
 
 def test_memory_is_not_shared_within_joined_launches():

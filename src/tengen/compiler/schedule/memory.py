@@ -72,22 +72,33 @@ def lifetimes(steps: Sequence[Uses]) -> dict[int, tuple[int, int]]:
 
 def join(steps: Sequence[Uses], donated: Mapping[int, int]) -> None:
     """Mark the kernel launches that may run at the same time as the one before: no buffer that one of them writes is
-    touched by another (parts of one result, which are marked already, share only its buffer).
+    touched by another (parts of one result, which are marked already, share only its buffer, and all run together with what is before them
+    or none).
 
     donated: output buffers that may be the memory of an input.
     """
     read: set[int] = set()
     written: set[int] = set()
-    for step in steps:
-        reads = {b for b, _ in step.reads}
-        own = {b for b, _ in step.writes}
+    for first, *others in _parts(steps):
+        reads = {b for step in (first, *others) for b, _ in step.reads}
+        own = {b for step in (first, *others) for b, _ in step.writes}
         writes = own | {donated[b] for b in own if b in donated}
-        if not step.joined:
-            step.joined = bool(read or written) and not (reads & written or writes & (read | written))
-        if not step.joined:
+        first.joined = bool(read or written) and not (reads & written or writes & (read | written))
+        if not first.joined:
             read, written = set(), set()
         read |= reads
         written |= writes
+
+
+def _parts(steps: Sequence[Uses]) -> list[list[Uses]]:
+    """Runs of steps of which all but the first are marked."""
+    runs: list[list[Uses]] = []
+    for step in steps:
+        if step.joined and runs:
+            runs[-1].append(step)
+        else:
+            runs.append([step])
+    return runs
 
 
 def last_check(steps: Sequence[Uses]) -> int:
