@@ -284,3 +284,19 @@ def test_no_access_beyond_the_ends(target: Target, size: int) -> None:
     out = array("float32", np.ones(3000 + size))
     Problem((3000 + size,), 1, 0, [padded, out], c).run(target)
     np.testing.assert_array_equal(out.flat, np.pad(x, 1500))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_reduction_over_no_dim(target: Target, turned: bool) -> None:
+    """As over dims of extent 1, which have no loop: at the places of an interleaved dim, and in squares."""
+    shape = (2, 3, 70) if not turned else (40, 1, 35)
+    strides = (210, 1, 3) if not turned else (1, 1400, 40)
+    values = random.integers(0, 99, shape)
+    mixed, plain = array("float32", values, strides), array("float32", values)
+    for source, result in ((mixed, plain), (plain, mixed)):
+        c = Code()
+        most = c.reduce("max", c.load(0))
+        c.store(c("sub", most, c.reduce("sum", c("neg", most))), 1)
+        out = Memory("float32", np.zeros_like(result.flat), result.strides)
+        found = {"cross": 0} if turned else {"interleaved": 1}
+        check(Problem(shape, 3, 2, [source, out], c, **found), target)

@@ -102,7 +102,7 @@ class CrossEmitter(NestEmitter):
             inner = self._at(square.scope, self._existing(square, number), square.lanes[0])
             inner = replace(inner, width=self.side, mask=self._mask(square, number, along=1))
             inner.values.update({i: column[number].to(COMPUTE_KIND[code[i].dtype]) for i, column in loaded.items()})
-            self._settle(inner, 0)
+            self._find([inner])
             for i in self.structure.row_sinks:
                 if i in stored:
                     dtype = self.nest.accesses[access_number(code[i])].dtype

@@ -236,15 +236,19 @@ class NestEmitter(Flow):
     # -- one kept index tuple (or a vector of them), or several side by side ----------------------------------------------
 
     def _row(self, scopes: Scopes) -> None:
+        self._find(scopes)
+        for scope in scopes:
+            for i in self.structure.row_sinks:
+                self._sink(scope, i)
+
+    def _find(self, scopes: Scopes) -> None:
+        """All row values. A Nest without reduced dims may have reduces too: each is of one value."""
         for scope in scopes:
             self._settle(scope, 0)
         for number, sinks in enumerate(self.structure.passes):
             for scope, results in zip(scopes, self._pass(scopes, number, sinks), strict=True):
                 scope.values.update(results)
                 self._settle(scope, number + 1)
-        for scope in scopes:
-            for i in self.structure.row_sinks:
-                self._sink(scope, i)
 
     def _pass(self, scopes: Scopes, number: int, sinks: tuple[int, ...]) -> list[dict[int, Vec]]:
         """One run over the reduced dims; for each scope the values of its reduces."""
@@ -278,7 +282,9 @@ class NestEmitter(Flow):
         def visit(inner: Scopes, carry: Sequence[Any]) -> Sequence[Any]:
             for scope in inner:
                 self._settle(scope, number, wanted, ready)
-            return self._at_places(inner, at_place, carry, wanted)
+            if self.structure.interleaved in self.structure.reduced:  # else these scopes are at one of its places
+                return self._at_places(inner, at_place, carry, wanted)
+            return at_place(inner, carry)
 
         def at_place(inner: Scopes, carry: Sequence[Any]) -> Sequence[Any]:
             """All is loaded before anything is stored: a row may stand here twice."""
