@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -159,28 +160,43 @@ def run(
     return np.lib.stride_tricks.as_strided(result, shape, strides).copy()
 
 
-def windows(x: np.ndarray, s: ConvShape) -> np.ndarray:
-    """[n, ic, oh, ow, kh, kw] view of the padded input."""
-    (ph, pw), (sh, sw), (dh, dw) = s.padding, s.stride, s.dilation
-    x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
-    n, c, h, w = x.strides
-    strides = (n, c, h * sh, w * sw, h * dh, w * dw)
-    return np.lib.stride_tricks.as_strided(x, (s.n, s.ic, s.oh, s.ow, s.kh, s.kw), strides)
-
-
 def reference(x: np.ndarray, w: np.ndarray, dy: np.ndarray, s: ConvShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """y, dx and dw in float64; dx scatters dy * w to the windows that y reads."""
-    x, w, dy = (t.astype(np.float64) for t in (x, w, dy))
-    y, dw = np.zeros((s.n, s.oc, s.oh, s.ow)), np.zeros(w.shape)
-    dx = np.zeros((s.n, s.ic, s.h + 2 * s.padding[0], s.w + 2 * s.padding[1]))
-    for g in range(s.groups):
+    """y, dx and dw in float64."""
+    return forward(x, w, s), by_data(w, dy, s), by_weight(x, dy, s)
+
+
+def forward(x: np.ndarray, w: np.ndarray, s: ConvShape) -> np.ndarray:
+    """Tap by tap: each sees every output's pixel of a padded input."""
+    x, w, y = padded(x, s), w.astype(np.float64), np.zeros((s.n, s.oc, s.oh, s.ow))
+    for i, o, tap, seen in taps(s):
+        y[:, o] += np.tensordot(x[:, i][seen], w[o][(..., *tap)], (1, 1)).transpose(0, 3, 1, 2)
+    return y
+
+
+def by_data(w: np.ndarray, dy: np.ndarray, s: ConvShape) -> np.ndarray:
+    """Adds up, at the pixels that a tap has seen, what it makes of dy."""
+    w, dy = w.astype(np.float64), dy.astype(np.float64)
+    dx = padded(np.zeros((s.n, s.ic, s.h, s.w)), s)
+    for i, o, tap, seen in taps(s):
+        dx[:, i][seen] += np.tensordot(dy[:, o], w[o][(..., *tap)], (1, 0)).transpose(0, 3, 1, 2)
+    return dx[:, :, s.padding[0] : s.padding[0] + s.h, s.padding[1] : s.padding[1] + s.w]
+
+
+def by_weight(x: np.ndarray, dy: np.ndarray, s: ConvShape) -> np.ndarray:
+    x, dy, dw = padded(x, s), dy.astype(np.float64), np.zeros((s.oc, s.ic_group, s.kh, s.kw))
+    for i, o, tap, seen in taps(s):
+        dw[o][(..., *tap)] = np.tensordot(dy[:, o], x[:, i][seen], ((0, 2, 3), (0, 2, 3)))
+    return dw
+
+
+def padded(x: np.ndarray, s: ConvShape) -> np.ndarray:
+    return np.pad(x.astype(np.float64), ((0, 0), (0, 0), *((p, p) for p in s.padding)))
+
+
+def taps(s: ConvShape) -> Iterator[tuple[slice, slice, tuple[int, int], tuple]]:
+    """For each group and tap: channels of the input and of the result, the tap, and which pixels it sees."""
+    for g, r, c in product(range(s.groups), range(s.kh), range(s.kw)):
         i, o = slice(g * s.ic_group, (g + 1) * s.ic_group), slice(g * s.oc_group, (g + 1) * s.oc_group)
-        view = windows(x, s)[:, i]
-        y[:, o] = np.einsum("nihwrc,oirc->nohw", view, w[o], optimize=True)
-        dw[o] = np.einsum("nihwrc,nohw->oirc", view, dy[:, o], optimize=True)
-        for r, c in product(range(s.kh), range(s.kw)):
-            top, left = r * s.dilation[0], c * s.dilation[1]
-            rows = slice(top, top + s.oh * s.stride[0], s.stride[0])
-            columns = slice(left, left + s.ow * s.stride[1], s.stride[1])
-            dx[:, i, rows, columns][:, :, : s.oh, : s.ow] += np.einsum("nohw,oi->nihw", dy[:, o], w[o, :, r, c])
-    return y, dx[:, :, s.padding[0] : s.padding[0] + s.h, s.padding[1] : s.padding[1] + s.w], dw
+        firsts = r * s.dilation[0], c * s.dilation[1]
+        lines = [slice(f, f + (n - 1) * t + 1, t) for f, n, t in zip(firsts, (s.oh, s.ow), s.stride, strict=True)]
+        yield i, o, (r, c), (slice(None), slice(None), *lines)

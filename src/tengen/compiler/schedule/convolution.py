@@ -180,7 +180,8 @@ def _by_tiles(
     def turned_round(panel: int) -> winograd.Window:
         layout = _pack_weights(s, columns, panel, 1)
         _, start, down, right, depth, one = contiguous(layout.shape)
-        return winograd.Window(start, one, depth, (-down, -right), layout, full=True)
+        last = (s.kh - 1) * down + (s.kw - 1) * right  # tap, with which it begins
+        return winograd.Window(start, one, depth, (-down, -right), last, layout, full=True)
 
     if columns == "oc":  # in one step, so what becomes of a weight that stays is kept beside it
         return winograd.slide(x, y, s.padding, as_it_lies, _dense(x), *shared)

@@ -132,19 +132,15 @@ class Image(NamedTuple):
 
 class Window(NamedTuple):
     """A window in memory: elements from one panel of columns to the next, from one column to the next, to the next k, and to
-    the next taps; and where the first tap is. layout: how it comes to lie so. full: the last panel is filled up."""
+    the next taps; start: from where its buffer begins to its first tap. layout: how it comes to lie so. full: the last panel is filled up."""
 
     panel: int
     column: int
     k: int
     taps: tuple[int, int]
+    start: int = 0
     layout: Relayout | None = None
     full: bool = False
-
-    @property
-    def start(self) -> int:
-        """Where the first tap is: behind the others if they go backwards."""
-        return sum(-2 * step for step in self.taps if step < 0)
 
 
 class _Chunk(NamedTuple):
