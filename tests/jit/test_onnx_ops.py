@@ -20,7 +20,7 @@ from tengen.core.ops import conv, create, elemwise, formula, host, index, layout
 from tengen.core.ops import random as random_ops
 from tengen.core.ops.elemwise import Elemwise, TypeCvt, cast
 from tengen.core.ops.pool import Pooling
-from tengen.core.ops.reduce import ArgExtreme, ArgReduce, Reduce
+from tengen.core.ops.reduce import ArgExtreme, ArgReduce, OtherProducts, Reduce
 from tengen.core.ops.resample import Interpolate
 from tengen.core.ops.shape import (
     Broadcast,
@@ -129,6 +129,7 @@ REDUCTIONS = [
     *(Row(formula.Variance((1,), root), [f(4, 9)]) for root in (True, False)),
     *(Row(formula.Norm(order, (1,)), [f(4, 9)]) for order in (0.0, 1.0, 2.0, 3.0, np.inf, -np.inf)),
     Row(formula.UnitNorm(2.0, (1,)), [f(4, 9)], [1e-12]),
+    Row(OtherProducts((1,)), [np.float32([[0, 2, 3], [0, 0, 3], [1, 2, 3]])]),
     *(
         Row(host.TopK(3, down), [i(4, 9, high=5, low=-3).astype(d)])
         for down in (True, False)
@@ -380,6 +381,7 @@ LOSSES = [
         for logits in (True, False)
         for smooth in (True, False)
     ),
+    Row(loss.BinaryCrossEntropy(), [np.float32([0, 0.25, 1, 1]), np.float32([0, 0.5, 1, 0])]),
     Row(loss.NegativeLogLikelihood(1, "none"), [f(5, 4), i(5, high=4)]),
     Row(loss.TopKAccuracy(2), [f(5, 4), i(5, high=4)]),
 ]

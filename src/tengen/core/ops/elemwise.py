@@ -156,7 +156,24 @@ where = Where()
 POW, LOG, SIGN, EXP = Elemwise("POW"), Elemwise("LOG"), Elemwise("SIGN"), Elemwise("EXP")
 EXP_NONPOSITIVE = Elemwise("EXP_NONPOSITIVE")
 SIGMOID, SIN, COS, SINH, COSH = (Elemwise(m) for m in ("SIGMOID", "SIN", "COS", "SINH", "COSH"))
-SQRT, RSQRT = Elemwise("SQRT"), Elemwise("RSQRT")
+SQRT, RSQRT, EQ = Elemwise("SQRT"), Elemwise("RSQRT"), Elemwise("EQ")
+
+
+def _pow_grad(g: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
+    """Without the products 0 · inf: a ** 0 is 1 everywhere, 0 ** b is 0 for every b > 0."""
+    b = cast(b, y.dtype)  # a Python number minus 1 would be float32
+    constant, zero = EQ(b, 0.0), EQ(a, 0.0)
+    by_base = where(constant, 0.0, g * b * POW(a, where(constant, 1.0, b - 1.0)))
+    flat = where(b < 0, False, zero)
+    return by_base, where(flat, 0.0, g * y * LOG(where(flat, 1.0, a)))
+
+
+def _atan2_grad(g: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
+    """0 in the origin, where there is none."""
+    square = a * a + b * b
+    square = where(EQ(square, 0.0), 1.0, square)
+    return g * b / square, -g * a / square
+
 
 ROWS: dict[str, Row] = {
     # -- arithmetic
@@ -166,10 +183,10 @@ ROWS: dict[str, Row] = {
     "TRUE_DIV": Row("div", 2, "float", lambda g, y, a, b: (g / b, -g * y / b), neutral=1),
     "FLOOR_DIV": Row("floor_div", 2, "same"),
     "MOD": Row("mod", 2, "same", lambda g, y, a, b: (g, -g * ((a - y) / b))),
-    "POW": Row("pow", 2, "float", lambda g, y, a, b: (g * b * POW(a, b - 1), g * y * LOG(where(a > 0, a, 1.0)))),
+    "POW": Row("pow", 2, "float", _pow_grad),
     "MAX": Row("max", 2, "same", lambda g, y, a, b: (where(a >= b, g, 0.0), where(a >= b, 0.0, g))),
     "MIN": Row("min", 2, "same", lambda g, y, a, b: (where(a <= b, g, 0.0), where(a <= b, 0.0, g))),
-    "ATAN2": Row("atan2", 2, "float", lambda g, y, a, b: (g * b / (a * a + b * b), -g * a / (a * a + b * b))),
+    "ATAN2": Row("atan2", 2, "float", _atan2_grad),
     "NEGATE": Row("neg", 1, "same", lambda g, y, x: (-g,)),
     "ABS": Row("abs", 1, "same", lambda g, y, x: (g * SIGN(x),)),
     "SIGN": Row("sign", 1, "same"),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from math import prod
 
 from ...compiler.program import Value
 from .base import Formula, Grads, as_float, statistics_dtype
-from .elemwise import EXP_NONPOSITIVE, LOG, POW, SIGMOID, SQRT, Elemwise, cast, where
+from .elemwise import EQ, EXP_NONPOSITIVE, LOG, POW, SIGMOID, SIGN, SQRT, Elemwise, cast, where
 from .reduce import Reduce, mean, total
 
 MAX, MIN, ABS, NORMCDF = Elemwise("MAX"), Elemwise("MIN"), Elemwise("ABS"), Elemwise("NORMCDF")
-EQ, NOT_EQUAL = Elemwise("EQ"), Elemwise("NEQ")
+NOT_EQUAL, BOTH = Elemwise("NEQ"), Elemwise("LOGICAL_AND")
 RELU, SOFTPLUS = Elemwise("RELU"), Elemwise("SOFTPLUS")
 
 
@@ -29,11 +30,11 @@ class Activation(Formula):
 
     @property
     def has_rule(self) -> bool:
-        return self.mode in DERIVATIVES
+        return self.mode in GRADIENTS
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        (x,), (g,) = inputs, grads
-        return [g and g * DERIVATIVES[self.mode](x)]
+        (x,), (y,), (g,) = inputs, outputs, grads
+        return [g and GRADIENTS[self.mode](g, y, x)]
 
 
 def _clip(x: Value, lower: Value | float, upper: Value | float) -> Value:
@@ -59,18 +60,21 @@ ACTIVATIONS: dict[str, Callable[..., Value]] = {
     "relu6": lambda x: _clip(x, 0, 6),
     "hsigmoid": lambda x: _clip(x + 3.0, 0.0, 6.0) / 6.0,
     "hswish": lambda x: x * _clip(x + 3.0, 0.0, 6.0) / 6.0,
-    "leaky_relu": lambda x, slope: where(x > 0, x, x * slope),
-    "prelu": lambda x, slope: where(x > 0, x, x * slope),
+    "leaky_relu": lambda x, slope: where(x >= 0, x, x * slope),
+    "prelu": lambda x, slope: where(x >= 0, x, x * slope),
     "logsigmoid": lambda x: -SOFTPLUS(-_floating(x)),
     "clip": _clip,
     "logaddexp": _logaddexp,
 }
 
-#: Derivatives of those whose formula would mix the gradient with functions that cost: apart from it, a traced step computes them
-#: where it computes the activation, and keeps one number for the backward.
-DERIVATIVES: dict[str, Callable[[Value], Value]] = {
-    "gelu": lambda x: NORMCDF(x) + x * (EXP_NONPOSITIVE(x * x * -0.5) * (1.0 / math.sqrt(2.0 * math.pi))),
-    "silu": lambda x: SIGMOID(x) * (1.0 + x * (1.0 - SIGMOID(x))),
+#: Gradients from (g, y, x) of those whose formula would give another one, or would mix g with functions that cost: apart from it, a
+#: traced step computes them where it computes the activation, and keeps one number for the backward.
+GRADIENTS: dict[str, Callable[[Value, Value, Value], Value]] = {
+    "gelu": lambda g, y, x: g * (NORMCDF(x) + x * (EXP_NONPOSITIVE(x * x * -0.5) * (1.0 / math.sqrt(2.0 * math.pi)))),
+    "silu": lambda g, y, x: g * (SIGMOID(x) * (1.0 + x * (1.0 - SIGMOID(x)))),
+    # 0 at the corners, where clip has 1
+    "relu6": lambda g, y, x: where(BOTH(y > 0, y < 6), g, 0.0),
+    "hsigmoid": lambda g, y, x: where(BOTH(x > -3.0, x < 3.0), g / 6.0, 0.0),
 }
 
 
@@ -99,6 +103,20 @@ class Variance(Formula):
         variance = mean(centred * centred, self.axes)
         return SQRT(variance) if self.root else variance
 
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        """Of equal elements both are 0: the square root has no gradient there, the least one is taken."""
+        (x,), (y,), (g,) = inputs, outputs, grads
+        if g is None:
+            return [None]
+        centred = cast(x, y.dtype) - mean(x, self.axes)
+        slope = _masked_quotient(g, y) if self.root else g * 2.0
+        return [centred * (slope / x.builder.number(float(prod(x.shape[d] for d in self.axes))))]
+
+
+def _masked_quotient(g: Value, y: Value) -> Value:
+    """g / y, and 0 where y is 0; so its own gradient is finite too."""
+    return where(y > 0, g, 0.0) / where(y > 0, y, 1.0)
+
 
 class Norm(Formula):
     """The p-norm of order `order` over `axes`, which stay with extent 1: (Σ|x|^p)^(1/p).
@@ -112,6 +130,22 @@ class Norm(Formula):
     def expand(self, *inputs: Value) -> Value:
         return norm(inputs[0], self.order, self.axes)
 
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        """The least of the gradients where there are several, so 0 for a zero vector, and for a zero where the order is below 1."""
+        (x,), (y,), (g,) = inputs, outputs, grads
+        if g is None or self.order == 0:
+            return [None]
+        if math.isinf(self.order):
+            return [where(EQ(ABS(x), y), g, 0.0) * SIGN(x)]
+        if self.order == 1:
+            return [g * SIGN(x)]
+        if self.order == 2:
+            return [x * _masked_quotient(g, y)]
+        zero = EQ(x, 0.0)
+        ratio = where(zero, 1.0, ABS(x)) / where(y > 0, y, 1.0)
+        power = where(zero, 0.0, POW(ratio, self.order - 1.0))
+        return [power * SIGN(x) * where(y > 0, g, 0.0)]
+
 
 class UnitNorm(Formula):
     """x / max(norm of order `order` over `axes`, eps). Inputs x, eps."""
@@ -123,7 +157,7 @@ class UnitNorm(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         x, eps = inputs
-        return x / MAX(norm(x, self.order, self.axes), eps)
+        return x / MAX(Norm(self.order, self.axes)(x), eps)
 
 
 def norm(x: Value, order: float, axes: tuple[int, ...]) -> Value:

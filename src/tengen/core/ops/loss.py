@@ -12,6 +12,7 @@ from .index import EQ, gather_checked, running
 from .reduce import Reduce, mean, total
 from .shape import broadcast, reshape
 
+LOG1P, MAX = Elemwise("LOG1P"), Elemwise("MAX")
 ABS, SQUARE, LESS = Elemwise("ABS"), Elemwise("SQUARE"), Elemwise("LT")
 
 #: mode → the loss of each element from (prediction, target)
@@ -20,10 +21,32 @@ ELEMENTWISE: dict[str, Callable[[Value, Value], Value]] = {
     "square_loss": lambda x, y: SQUARE(x - y),
     # -(y log(sigmoid(x)) + (1 - y) log(1 - sigmoid(x))), which never overflows in this form
     "binary_cross_entropy_with_logits": lambda x, y: SOFTPLUS(x) - x * y,
-    "binary_cross_entropy": lambda x, y: -(y * LOG(x) + (1.0 - y) * LOG(1.0 - x)),
+    "binary_cross_entropy": lambda x, y: BinaryCrossEntropy()(x, y),
     "hinge_loss_L1": lambda x, y: total(RELU(1.0 - x * y), [1]),
     "hinge_loss_L2": lambda x, y: total(SQUARE(RELU(1.0 - x * y)), [1]),
 }
+
+
+class BinaryCrossEntropy(Formula):
+    """-(y log(x) + (1 - y) log(1 - x)) of probabilities x and labels y, logarithms being at least -100.
+
+    So a probability of exactly 0 or 1, such as a saturated sigmoid, has a finite loss and a finite gradient.
+    """
+
+    def expand(self, *inputs: Value) -> Value:
+        x, y = inputs
+        yes, no = self._logarithms(x)
+        return -(y * yes + (1.0 - y) * no)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (x, y), (g,) = inputs, grads
+        if g is None:
+            return [None, None]
+        yes, no = self._logarithms(x)
+        return [g * (x - y) / MAX(x * (1.0 - x), 1e-12), g * (no - yes)]
+
+    def _logarithms(self, x: Value) -> tuple[Value, Value]:
+        return MAX(LOG(x), -100.0), MAX(LOG1P(-x), -100.0)
 
 
 def reduced(losses: Value, reduction: str) -> Value:
@@ -94,7 +117,7 @@ class CrossEntropy(Formula):
         if self.smooth:
             target = target + (x.builder.number(1.0 / x.shape[self.axis]) - target) * smoothing
         if not self.with_logits:
-            return [-g * target / x, None, None]
+            return [where(EQ(target, 0.0), 0.0, -g * target / x), None, None]
         powers = EXP(x - Reduce("MAX", (self.axis,))(x))
         return [(powers / total(powers, [self.axis]) - target) * g, None, None]
 

@@ -7,17 +7,17 @@ from math import prod
 
 from ...compiler.program import Reduction, Type, Value
 from .base import FLOATS, Formula, statistics_dtype
-from .elemwise import cast, where
+from .elemwise import EQ, cast, where
 from .shape import broadcast
 
-#: mode → (monoid of the kernel, gradient from (g, y, x))
+#: mode → (monoid of the kernel, gradient from (g, y, x, axes))
 ROWS: dict[str, tuple[str, Callable[..., Value]]] = {
-    "SUM": ("sum", lambda g, y, x: broadcast(g, x.shape)),
-    "PRODUCT": ("prod", lambda g, y, x: g * y / x),
-    "MAX": ("max", lambda g, y, x: where(x >= y, g, 0.0)),
+    "SUM": ("sum", lambda g, y, x, axes: broadcast(g, x.shape)),
+    "PRODUCT": ("prod", lambda g, y, x, axes: g * OtherProducts(axes)(x)),
+    "MAX": ("max", lambda g, y, x, axes: where(x >= y, g, 0.0)),
     # The largest that is a number, -inf where all are nan: cheaper, and enough where nan comes through another way.
-    "MAX_NUMBER": ("max_number", lambda g, y, x: where(x >= y, g, 0.0)),
-    "MIN": ("min", lambda g, y, x: where(x <= y, g, 0.0)),
+    "MAX_NUMBER": ("max_number", lambda g, y, x, axes: where(x >= y, g, 0.0)),
+    "MIN": ("min", lambda g, y, x, axes: where(x <= y, g, 0.0)),
 }
 
 
@@ -51,7 +51,7 @@ class Reduce(Reduction):
         (x,), (g,) = inputs, grads
         if g is None or x.dtype not in FLOATS:
             return [None]
-        return [ROWS[self.mode][1](g, outputs[0], x)]
+        return [ROWS[self.mode][1](g, outputs[0], x, self.axes)]
 
 
 class ArgExtreme(Reduction):
@@ -107,3 +107,34 @@ class ArgReduce(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         return cast(arg_extreme(inputs[0], self.axes, self.monoid), "int32")
+
+
+class OtherProducts(Formula):
+    """For each element the product of all others over `axes`: the gradient of a product, with zeros too."""
+
+    axes: tuple[int, ...]
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        zero, safe, zeros, rest = self._parts(x)
+        return where(zero, where(EQ(zeros, 1), rest, 0.0), where(EQ(zeros, 0), rest / safe, 0.0))
+
+    def grad(
+        self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
+    ) -> list[Value | None]:
+        """Σ over i of g_i times the product of all but i and k, which takes at most two zeros out."""
+        (x,), (g,) = inputs, grads
+        if g is None:
+            return [None]
+        zero, safe, zeros, rest = self._parts(x)
+        share = where(zero, 0.0, g / safe)
+        some, lost = total(share, self.axes), total(where(zero, g, 0.0), self.axes)
+        at_zero = where(EQ(zeros, 1), rest * some, where(EQ(zeros, 2), rest * (lost - g), 0.0))
+        elsewhere = where(EQ(zeros, 0), some - share, where(EQ(zeros, 1), lost, 0.0)) * rest / safe
+        return [where(zero, at_zero, elsewhere)]
+
+    def _parts(self, x: Value) -> tuple[Value, Value, Value, Value]:
+        """Where x is 0, x with 1 there, how many zeros there are, and the product of the other elements."""
+        zero = EQ(x, 0.0)
+        safe = where(zero, 1.0, x)
+        return zero, safe, total(where(zero, 1, 0), self.axes), Reduce("PRODUCT", self.axes)(safe)
