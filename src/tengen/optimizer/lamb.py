@@ -108,5 +108,5 @@ class LAMBFp16(LAMB):
     def _create_state(self, param_group: Group) -> None:
         super()._create_state(param_group)
         for param in param_group["params"]:
-            if param.dtype.__name__ != "float32":
+            if param.dtype.__name__ not in ("float32", "float64"):
                 self._add_state(param, "param_fp32", param.astype("float32"))

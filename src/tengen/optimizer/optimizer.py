@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core import Parameter, Tensor, fused_update
 from ..core.live import live
+from ..core.ops.base import statistics_dtype
 from .state import check_state
 
 Group = dict[str, Any]
@@ -75,13 +76,12 @@ class Optimizer(ABC):
         self._create_state(group)
 
     def _add_state(self, param: Parameter, state_name: str, initializer: Any = None) -> None:
-        """Keep a tensor for `param`, first zeros of its shape in float32, or `initializer`."""
+        """Keep a tensor for `param`, first zeros of its shape in float32 (float64 for one of float64), or `initializer`."""
         if initializer is None:
             initializer = np.zeros(tuple(param.shape), np.float32)
+        dtype = statistics_dtype(param.desc.dtype)
         value = (
-            initializer
-            if isinstance(initializer, Tensor)
-            else Tensor(initializer, dtype="float32", device=param.device)
+            initializer if isinstance(initializer, Tensor) else Tensor(initializer, dtype=dtype, device=param.device)
         )
         self._state.setdefault(param, {})[state_name] = value
 

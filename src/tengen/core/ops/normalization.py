@@ -214,4 +214,4 @@ class LocalResponseNorm(Formula):
         edge = tuple(self.size // 2 if d == 1 else 0 for d in range(x.ndim))
         near = Windows((1,), (self.size,), (1,), (1,))(pad(wide * wide, edge, edge))
         energy = reshape(total(near, [x.ndim]), x.shape)
-        return cast(wide * POW(energy * alpha + k, -beta), x.dtype)
+        return cast(wide * POW(energy * alpha + k, -cast(beta, wide.dtype)), x.dtype)

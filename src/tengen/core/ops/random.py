@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...compiler.program import Elementwise, Host, Type, Value
-from .base import Formula, Grads, broadcast_shapes
+from .base import Formula, Grads, as_float, broadcast_shapes, statistics_dtype
 from .elemwise import COS, LOG, SQRT, Elemwise, cast, where
 from .host import TopK
 
@@ -81,7 +81,9 @@ class Dropout(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         x, p, seed, offset = inputs
-        return where(_uniform(x.shape, seed, offset) >= p, x / (1.0 - p), 0.0)
+        dtype = statistics_dtype(x.dtype)
+        kept = cast(x, dtype) / (1.0 - cast(p, dtype))  # two Python numbers would give a float32
+        return cast(where(_uniform(x.shape, seed, offset) >= p, kept, 0.0), as_float(x.dtype))
 
 
 class Permutation(Formula):
