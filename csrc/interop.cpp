@@ -106,9 +106,34 @@ DType from_dlpack_dtype(nb::dlpack::dtype dtype) {
                              .c_str());
 }
 
-using ForeignArray = nb::ndarray<nb::ro, nb::device::cpu>;
+using ForeignArray = nb::ndarray<nb::ro>;
 
-nb::object from_dlpack(const ForeignArray& array) {
+ForeignArray take_foreign(nb::handle source) {
+    const bool capsule = PyCapsule_CheckExact(source.ptr());
+    if (capsule && !PyCapsule_IsValid(source.ptr(), "dltensor") &&
+        !PyCapsule_IsValid(source.ptr(), "dltensor_versioned")) {
+        const char* name = PyCapsule_GetName(source.ptr());
+        if (PyErr_Occurred()) throw nb::python_error();
+        throw nb::value_error(("the capsule '" + std::string(name ? name : "") +
+                               "' holds no DLPack tensor, or it was taken already: each can be taken once")
+                                  .c_str());
+    }
+    ForeignArray array;
+    if (!nb::try_cast(source, array)) {
+        throw nb::type_error((std::string("expected a DLPack capsule or an object with __dlpack__, got ") +
+                              Py_TYPE(source.ptr())->tp_name)
+                                 .c_str());
+    }
+    if (array.device_type() != nb::device::cpu::value) {
+        throw nb::value_error(("the memory is that of a device with DLPack type " +
+                               std::to_string(array.device_type()) + ", not a CPU's; copy it there first")
+                                  .c_str());
+    }
+    return array;
+}
+
+nb::object from_dlpack(nb::handle source) {
+    const ForeignArray array = take_foreign(source);
     Extents shape(array.ndim()), strides(array.ndim());
     int64_t low = 0, high = 0;  // the elements that the strides reach, from the first one
     for (size_t d = 0; d < array.ndim(); ++d) {
@@ -119,15 +144,17 @@ nb::object from_dlpack(const ForeignArray& array) {
     }
     const Descriptor* desc = intern(from_dlpack_dtype(array.dtype()), shape, strides);
     const int64_t itemsize = static_cast<int64_t>(desc->itemsize());
-    if (desc->size == 0) low = 0, high = -1;
-
+    Value value;
+    value.desc = desc;
+    if (desc->size == 0) {  // its address may be null, which nobody expects of a storage
+        value.storage = Storage::create(0);
+        return wrap(std::move(value));
+    }
     auto* start = const_cast<std::byte*>(static_cast<const std::byte*>(array.data())) + low * itemsize;
     auto release = [](void* owner) { delete static_cast<ForeignArray*>(owner); };
-    Value value;
     value.storage =
         Storage::adopt(start, static_cast<size_t>((high - low + 1) * itemsize), new ForeignArray(array), release);
     value.offset = -low * itemsize;
-    value.desc = desc;
     return wrap(std::move(value));
 }
 
@@ -184,7 +211,7 @@ void bind_tensor_interop(nb::class_<Tensor>& cls) {
             },
             "A read-only NumPy view of the value (bfloat16 as uint16).")
         .def("_to_dlpack", to_dlpack, "A DLPack capsule that shares the value's memory; options as of __dlpack__.")
-        .def_static("_from_dlpack", from_dlpack, nb::arg("array"),
+        .def_static("_from_dlpack", from_dlpack, nb::arg("array").none(),
                     "A tensor that shares the memory of a DLPack capsule, or of an object with __dlpack__.");
 }
 

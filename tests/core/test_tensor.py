@@ -11,7 +11,6 @@ import pytest
 from tengen import Parameter, Tensor
 from tengen.base.dtype import bfloat16
 from tengen.base.errors import DeviceError
-from tengen.utils.dlpack import from_dlpack, to_dlpack
 
 DTYPES = ["float16", "bfloat16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool"]
 
@@ -163,18 +162,6 @@ def test_devices():
         x.to("gpu0")
     with pytest.raises(ValueError, match="not a device"):
         Tensor([1.0], device="abc")
-
-
-def test_dlpack_shares_memory():
-    x = Tensor(np.arange(6, dtype=np.float32).reshape(2, 3))
-    array = np.from_dlpack(x.T)
-    assert array.shape == (3, 2)
-    np.testing.assert_array_equal(array, x.T.numpy())
-    source = np.arange(4, dtype=np.float32)[::-2]
-    y = from_dlpack(source)
-    assert y._array().__array_interface__["data"][0] == source.__array_interface__["data"][0]
-    assert (y + 1).tolist() == [4.0, 2.0]
-    assert from_dlpack(to_dlpack(x)).tolist() == x.tolist()
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,22 @@ class Tensor(_rt.Tensor):
             return array.astype(dtype)
         return array.copy() if copy else array
 
-    def __dlpack__(self, **options: Any) -> Any:
-        return self._to_dlpack()
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        if dl_device is not None and tuple(map(int, dl_device)) != self.__dlpack_device__():
+            raise BufferError(f"a tensor is exported where it is, DLPack device (1, 0), a CPU; not to {dl_device}")
+        # Others abort the process, PyTorch among them, when they meet a stride that is negative.
+        backwards = any(stride < 0 for stride in self.desc.strides)
+        if backwards and copy is False:
+            raise BufferError("this tensor is a view that runs backwards: it can only be exported as a copy")
+        shared = _rt.apply(Copy(), self._detach()) if copy or backwards else self
+        return shared._to_dlpack(max_version=max_version)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)

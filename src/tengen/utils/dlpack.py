@@ -18,12 +18,19 @@ def to_dlpack(tensor: Tensor, stream: Any = None) -> Any:
 def from_dlpack(ext_tensor: Any, stream: Any = None) -> Tensor:
     """A tensor that shares the memory of a DLPack capsule, or of an object with `__dlpack__` such as a NumPy array or a PyTorch tensor.
 
-    The producer must not write to it afterwards. Raises TypeError for what is neither, ValueError for a dtype or device that tengen lacks.
+    The producer must not write to it afterwards; read-only memory is fine. `stream` is for GPUs and has no meaning on a CPU. Raises TypeError
+    for what is neither, or of a dtype that tengen lacks, ValueError for a capsule that was taken already or memory that is not a CPU's.
 
     >>> import numpy as np
     >>> print(from_dlpack(np.arange(3, dtype=np.float32)))
     Tensor([0. 1. 2.], device=cpu0:0)
     """
-    capsule = ext_tensor.__dlpack__() if hasattr(ext_tensor, "__dlpack__") else ext_tensor
-    made: Tensor = Tensor._from_dlpack(capsule)
+    made: Tensor = Tensor._from_dlpack(_capsule(ext_tensor) if hasattr(ext_tensor, "__dlpack__") else ext_tensor)
     return made
+
+
+def _capsule(producer: Any) -> Any:
+    try:
+        return producer.__dlpack__(max_version=(1, 0))  # which can say that memory is read-only
+    except TypeError:  # of a producer from before there were versions
+        return producer.__dlpack__()
