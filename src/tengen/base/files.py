@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
+
+_UNFINISHED = re.compile(r"tengen-[0-9a-f]{16}\.tmp")
 
 
 @contextmanager
@@ -20,20 +24,58 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with open(target, "wb") as file:
             yield file
         return
-    temporary = f"{target}.{os.urandom(6).hex()}.tmp"
+    remove_unfinished(os.path.dirname(target))
+    with replacing(target) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(os.path.dirname(target))
+
+
+@contextmanager
+def replacing(target: str, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A file to write to in a `with` block; at the end it takes the place of `target`, whose permissions stay. It is not forced to the disk.
+
+    mode: the permissions of a new one, before the umask. While it is written it is locked, so that `remove_unfinished` knows it.
+    """
+    descriptor, temporary = _begin(os.path.dirname(target), mode)
     try:
-        with open(temporary, "xb") as file:
+        with open(descriptor, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        if os.path.exists(target):
-            os.chmod(temporary, os.stat(target).st_mode & 0o777)
-        os.replace(temporary, target)
+            if os.path.exists(target):
+                os.chmod(temporary, os.stat(target).st_mode & 0o777)
+            os.replace(temporary, target)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
-    _sync_folder(os.path.dirname(target))
+
+
+def _begin(folder: str, mode: int) -> tuple[int, str]:
+    """A new file in the folder, open and locked, and its path."""
+    while True:
+        temporary = os.path.join(folder, f"tengen-{os.urandom(8).hex()}.tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with suppress(OSError):  # there are file systems without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.path.exists(temporary):
+            return descriptor, temporary
+        os.close(descriptor)  # somebody cleaned up before it was locked
+
+
+def remove_unfinished(folder: str) -> None:
+    """Remove what processes that were killed while they wrote have left in a folder. Files that somebody is writing stay."""
+    with suppress(OSError), os.scandir(folder) as found:
+        left = [entry.path for entry in found if _UNFINISHED.fullmatch(entry.name)]
+        for path in left:
+            with suppress(OSError):  # it is being written, or gone, or another user's
+                descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path)
+                finally:
+                    os.close(descriptor)
 
 
 def append_whole(file: BinaryIO, data: memoryview) -> None:
@@ -53,10 +95,11 @@ def append_whole(file: BinaryIO, data: memoryview) -> None:
 def read_up_to(file: BinaryIO, size: int) -> bytes:
     """The next `size` bytes, or what is left of the file.
 
-    They are read piece by piece, so that a damaged size ends at the end of the file and not in a huge allocation.
+    They are read piece by piece, each at most as large as what came before it, so that a damaged size ends at the end of the file
+    and not in a huge allocation.
     """
     pieces, missing = [], size
-    while missing > 0 and (piece := file.read(min(missing, 1 << 26))):
+    while missing > 0 and (piece := file.read(min(missing, max(size - missing, 1 << 16)))):
         pieces.append(piece)
         missing -= len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 import threading
 import warnings
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 import llvmlite
 
 from ..base import config
+from ..base.files import remove_unfinished, replacing
 from .targets import host
 from .targets.host import Target
 
@@ -154,15 +154,10 @@ def write(name: str, content: bytes) -> None:
     if folder is None:
         return
     with contextlib.suppress(OSError):
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix="new-")
-        try:
-            with open(handle, "wb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
-            os.replace(temporary, os.path.join(folder, name))
-        except OSError:
-            os.unlink(temporary)
-            raise
+        with replacing(os.path.join(folder, name), mode=0o600) as file:
+            file.write(hashlib.sha256(content).digest() + content)
         if _written % CHECK_EVERY == 0:
+            remove_unfinished(folder)
             _shrink(folder)
         _written += 1
 

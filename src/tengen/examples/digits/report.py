@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+
+from tengen.base.files import write_whole
 
 from .data import Scans
 from .trainer import History
@@ -43,9 +44,8 @@ def draw(path: Path, history: History, best: int, test: Scans, logits: np.ndarra
     _confusion(figure.add_subplot(middle[0], anchor="N"), test.labels, logits.argmax(1))
     _hardest(figure, test, logits)
 
-    unfinished = path.with_name(path.name + ".tmp")
-    figure.savefig(unfinished, format="png")
-    os.replace(unfinished, path)
+    with write_whole(path) as file:
+        figure.savefig(file, format="png")
 
 
 def _title(axes: Any, text: str) -> None:
