@@ -90,6 +90,25 @@ def test_a_damaged_entry_is_built_again(folder: Path, monkeypatch: pytest.Monkey
     assert entry.read_bytes() == whole
 
 
+def test_an_entry_in_the_place_of_another_is_built_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.compile_kernels([Constant(21), Constant(22)], host_target())
+    one, other = folder.iterdir()
+    whole = one.read_bytes(), other.read_bytes()
+    one.write_bytes(whole[1])
+    other.write_bytes(whole[0])
+    forget(monkeypatch)
+    assert [call(a) for a in cache.compile_kernels([Constant(21), Constant(22)], host_target())] == [21, 22]
+    assert (one.read_bytes(), other.read_bytes()) == whole
+
+
+def test_what_a_killed_process_left_is_removed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir(mode=0o700)
+    (folder / "tengen-0123456789abcdef.tmp").write_bytes(b"half")
+    monkeypatch.setattr(cache, "_written", 0)
+    cache.compile_kernels([Constant(23)], host_target())
+    assert [len(p.name) for p in folder.iterdir()] == [64]
+
+
 def test_another_key_target_or_compiler_is_another_entry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.compile_kernels([Constant(14), Constant(15)], host_target())
     assert len(list(folder.iterdir())) == 2

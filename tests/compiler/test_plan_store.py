@@ -75,6 +75,20 @@ def obtained(program: Program) -> list[np.ndarray]:
     return [product, more]
 
 
+def test_every_entry_in_the_place_of_another(folder: Path, planned: list[Program]) -> None:
+    """Plans and kernels share the folder; whatever lies in a wrong place is planned and compiled again."""
+    obtained(two_steps())
+    entries = sorted(folder.iterdir())
+    contents = [entry.read_bytes() for entry in entries]
+    assert len(entries) >= 3
+    for shift in range(1, len(entries)):
+        for place, entry in enumerate(entries):
+            entry.write_bytes(contents[(place + shift) % len(entries)])
+        obtained(two_steps())
+        assert [entry.read_bytes() for entry in entries] == contents
+    assert len(planned) == len(entries)
+
+
 def test_an_equal_program_is_planned_once(folder: Path, planned: list[Program]) -> None:
     for _ in range(3):
         obtained(two_steps())

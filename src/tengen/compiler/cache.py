@@ -144,7 +144,7 @@ def read(name: str) -> bytes | None:
     except OSError:
         return None
     checksum, kept = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
-    return kept if hashlib.sha256(kept).digest() == checksum else None
+    return kept if _checksum(name, kept) == checksum else None
 
 
 def write(name: str, content: bytes) -> None:
@@ -155,11 +155,16 @@ def write(name: str, content: bytes) -> None:
         return
     with contextlib.suppress(OSError):
         with replacing(os.path.join(folder, name), mode=0o600) as file:
-            file.write(hashlib.sha256(content).digest() + content)
+            file.write(_checksum(name, content) + content)
         if _written % CHECK_EVERY == 0:
             remove_unfinished(folder)
             _shrink(folder)
         _written += 1
+
+
+def _checksum(name: str, content: bytes) -> bytes:
+    """Of an entry. The name is part of it, so that an entry in the place of another is none."""
+    return hashlib.sha256(name.encode() + b"\0" + content).digest()
 
 
 def _shrink(folder: str) -> None:
