@@ -1,0 +1,142 @@
+"""`DataLoader`: batches of a dataset, made ahead by workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import repeat
+from operator import index as as_int
+from typing import Any
+
+import numpy as np
+
+from ..core import Tensor
+from .collator import Collator
+from .dataset.meta_dataset import StreamDataset
+from .fetch import Fetch, Numbered, Streamed, chunks, in_turns
+from .processes import End, in_processes
+from .sampler import SequentialSampler, StreamSampler
+from .threads import in_threads
+from .transform.meta_transform import PseudoTransform
+
+WORKERS = ("thread", "process")
+
+
+class DataLoader:
+    """The batches of a dataset: iterate it once for each pass.
+
+    Args:
+        dataset: a Dataset, or anything with `[number]` and `len`; or a StreamDataset.
+        sampler: which samples make a batch; by default each sample in order is one. Any iterable of lists of numbers will do.
+        transform: changes the samples of a batch. collator: puts them together.
+        num_workers: how many workers make batches ahead, two each at most; 0: the batch is made when it is asked for. The order of batches
+            does not depend on it.
+        timeout: seconds to wait for a batch of the workers; 0 is for ever.
+        preload: batches are tensors instead of NumPy arrays.
+        parallel_stream: each worker goes through the StreamDataset of its own, and their batches take turns; otherwise one reads it.
+        workers: "thread"; or "process", for datasets that hold Python's lock for long. Then dataset, transform and collator are pickled,
+            and the program must be importable (`if __name__ == "__main__":`).
+
+    Raises ValueError or TypeError for arguments that do not fit. What goes wrong in a worker is raised as RuntimeError with its traceback
+    and the number of the sample; so is a worker that dies, and a batch that takes longer than `timeout`.
+
+    >>> loader = DataLoader([0.5, 1.5, 2.5], SequentialSampler(range(3), batch_size=2), num_workers=2)
+    >>> [batch.tolist() for batch in loader]
+    [[0.5, 1.5], [2.5]]
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        sampler: Iterable[Any] | None = None,
+        transform: Any = None,
+        collator: Any = None,
+        num_workers: int = 0,
+        timeout: float = 0,
+        preload: bool = False,
+        parallel_stream: bool = False,
+        workers: str = "thread",
+    ):
+        self.stream = isinstance(dataset, StreamDataset)
+        if not self.stream and not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+            raise TypeError(f"DataLoader takes a dataset with [number] and len, got {type(dataset).__name__}")
+        self.num_workers = as_int(num_workers)
+        if self.num_workers < 0:
+            raise ValueError(f"num_workers should not be negative, but got num_workers={num_workers}")
+        if not timeout >= 0:
+            raise ValueError(f"timeout should not be negative, but got timeout={timeout}")
+        if workers not in WORKERS:
+            raise ValueError(f"workers should be one of {', '.join(WORKERS)}, but got workers={workers!r}")
+        if sampler is None:
+            sampler = StreamSampler(1) if self.stream else SequentialSampler(dataset)
+        if self.stream != isinstance(sampler, StreamSampler):
+            raise TypeError(
+                f"{type(sampler).__name__} does not fit {type(dataset).__name__}: a StreamDataset has a StreamSampler, others have not"
+            )
+        self.dataset, self.sampler = dataset, sampler
+        self.transform = PseudoTransform() if transform is None else transform
+        self.collator = Collator() if collator is None else collator
+        for name, value, method in (("transform", self.transform, "apply_batch"), ("collator", self.collator, "apply")):
+            if not callable(getattr(value, method, None)):
+                raise TypeError(f"the {name} of a DataLoader has a method {method}; {type(value).__name__} has none")
+        self.timeout, self.preload, self.parallel_stream, self.workers = timeout, preload, parallel_stream, workers
+
+    def __len__(self) -> int:
+        """The number of batches. Raises TypeError for a stream."""
+        return len(self.sampler)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.num_workers and self.workers == "process":
+            batches = self._by_processes()
+            return map(to_tensors, batches) if self.preload else batches
+        fetch: Fetch = (Streamed if self.stream else partial(Numbered, self.dataset))(self.transform, self.collator)
+        made = partial(_tensors_of, fetch) if self.preload else fetch
+        return (
+            in_threads(made, self._tasks(), self.num_workers, self.timeout)
+            if self.num_workers
+            else map(made, self._tasks())
+        )
+
+    def _tasks(self) -> Iterator[Any]:
+        """What each batch is made of: the numbers of samples, or the samples of a stream."""
+        if not self.stream:
+            return iter(self.sampler)
+        streams = max(self.num_workers, 1) if self.parallel_stream else 1
+        return in_turns([chunks(self.dataset, self.sampler) for _ in range(streams)])
+
+    def _by_processes(self) -> Iterator[Any]:
+        if not self.stream:
+            make = partial(Numbered, self.dataset, self.transform, self.collator)
+            return in_processes(make, iter(self.sampler), self.num_workers, self.timeout)
+        stream = partial(_NextOfStream, self.dataset, self.sampler, Streamed(self.transform, self.collator))
+        return in_processes(stream, repeat(None), self.num_workers if self.parallel_stream else 1, self.timeout)
+
+    def check_memory_rationality(self) -> None:
+        """Does nothing: workers allocate what a batch needs when they make it."""
+
+
+class _NextOfStream:
+    """In a worker process: the next batch of its stream at each call, End after the last."""
+
+    def __init__(self, dataset: Any, sampler: Any, fetch: Fetch):
+        self._fetch, self._tasks = fetch, chunks(dataset, sampler)
+
+    def __call__(self, _: Any) -> Any:
+        task = next(self._tasks, None)
+        return End() if task is None else self._fetch(task)
+
+
+def _tensors_of(fetch: Fetch, task: Any) -> Any:
+    return to_tensors(fetch(task))
+
+
+def to_tensors(batch: Any) -> Any:
+    """The batch with a tensor in place of each array of numbers."""
+    if isinstance(batch, np.ndarray) and batch.dtype.kind in "biuf":
+        return Tensor(batch)
+    if isinstance(batch, dict):
+        return {key: to_tensors(value) for key, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        made = [to_tensors(value) for value in batch]
+        return type(batch)(*made) if hasattr(batch, "_fields") else type(batch)(made)
+    return batch

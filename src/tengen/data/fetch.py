@@ -1,0 +1,113 @@
+"""What a worker does: from the numbers of some samples, or from the samples of a stream, to a batch."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from .collator import Collator
+from .dataset.meta_dataset import ArrayDataset
+from .transform.meta_transform import PseudoTransform
+
+
+class Failure(NamedTuple):
+    """What went wrong in a worker: the class of the exception, its traceback as text, and what it was about."""
+
+    kind: str
+    text: str
+    about: str
+    error: BaseException | None = None
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Of the exception that is being handled."""
+        about = getattr(error, "_about", "")
+        return cls(type(error).__name__, "".join(traceback.format_exception(error)), about, error)
+
+    def raised_by(self, worker: str) -> RuntimeError:
+        """The error to raise where the batch is wanted."""
+        about = f", {self.about}" if self.about else ""
+        return RuntimeError(f"Caught {self.kind} in DataLoader {worker}{about}.\nOriginal {self.text}")
+
+
+class Numbered(NamedTuple):
+    """The batch of the samples with these numbers."""
+
+    dataset: Any
+    transform: Any
+    collator: Any
+
+    def __call__(self, indices: Sequence[Any]) -> Any:
+        whole = self._at_once(indices)
+        return whole if whole is not None else finish(self.transform, self.collator, [self._sample(i) for i in indices])
+
+    def _at_once(self, indices: Sequence[Any]) -> Any:
+        """The batch by one gather of each array, where that is the same; else None."""
+        plain = type(self.transform) is PseudoTransform and type(self.collator) is Collator
+        kind = type(self.dataset)
+        if (
+            not plain
+            or not indices
+            or not issubclass(kind, ArrayDataset)
+            or kind.__getitem__ is not ArrayDataset.__getitem__
+        ):
+            return None
+        try:
+            return self.dataset.batch(indices)
+        except (IndexError, TypeError, ValueError):
+            return None  # the sample that is wrong says so
+
+    def _sample(self, index: Any) -> Any:
+        try:
+            return self.dataset[index]
+        except Exception as error:
+            note(error, f"sample {index!r}")
+            raise
+
+
+class Streamed(NamedTuple):
+    """The batch of these samples of a stream."""
+
+    transform: Any
+    collator: Any
+
+    def __call__(self, samples: Sequence[Any]) -> Any:
+        return finish(self.transform, self.collator, samples)
+
+
+def finish(transform: Any, collator: Any, samples: Sequence[Any]) -> Any:
+    """Samples as a batch."""
+    return collator.apply(transform.apply_batch(samples))
+
+
+def note(error: Exception, about: str) -> None:
+    """Say in an exception which sample it is about; its class and message stay."""
+    error._about = about  # type: ignore[attr-defined]
+    if hasattr(error, "add_note"):  # Python 3.11
+        error.add_note(f"DataLoader: {about}")
+
+
+def chunks(samples: Iterable[Any], sizes: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:
+    """The samples of a stream in lists as long as `sizes` has them; the last one may be shorter."""
+    stream = iter(samples)
+    for places in sizes:
+        chunk = list(islice(stream, len(places)))
+        if not chunk:
+            return
+        yield chunk
+
+
+def in_turns(streams: Sequence[Iterator[Any]]) -> Iterator[Any]:
+    """One of each stream after the other, until all have ended."""
+    left = list(streams)
+    while left:
+        for stream in tuple(left):
+            try:
+                yield next(stream)
+            except StopIteration:
+                left.remove(stream)
+
+
+Fetch = Callable[[Any], Any]

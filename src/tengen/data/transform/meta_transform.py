@@ -1,0 +1,38 @@
+"""What all transforms have."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+
+class Transform(ABC):
+    """Changes samples; a subclass defines `apply`.
+
+    >>> class Double(Transform):
+    ...     def apply(self, input):
+    ...         return 2 * input
+    >>> Double().apply_batch([1, 2])
+    (2, 4)
+    """
+
+    def apply_batch(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        """The samples of a batch, changed: by default each on its own."""
+        return tuple(self.apply(input) for input in inputs)
+
+    @abstractmethod
+    def apply(self, input: Any) -> Any:
+        """One sample, changed."""
+
+
+class PseudoTransform(Transform):
+    """Changes nothing."""
+
+    def apply(self, input: Any) -> Any:
+        """The sample."""
+        return input
+
+    def apply_batch(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        """The samples."""
+        return inputs
