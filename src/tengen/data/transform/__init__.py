@@ -1,5 +1,54 @@
 """Transforms: what is done to samples before they become a batch."""
 
+from . import vision
 from .meta_transform import PseudoTransform, Transform
+from .vision import (
+    BrightnessTransform,
+    CenterCrop,
+    ColorJitter,
+    Compose,
+    ContrastTransform,
+    GaussianNoise,
+    HueTransform,
+    Lighting,
+    Normalize,
+    Pad,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomResize,
+    RandomResizedCrop,
+    RandomVerticalFlip,
+    Resize,
+    SaturationTransform,
+    ShortestEdgeResize,
+    ToMode,
+    TorchTransformCompose,
+    VisionTransform,
+)
 
-__all__ = ["PseudoTransform", "Transform"]
+__all__ = [
+    "BrightnessTransform",
+    "CenterCrop",
+    "ColorJitter",
+    "Compose",
+    "ContrastTransform",
+    "GaussianNoise",
+    "HueTransform",
+    "Lighting",
+    "Normalize",
+    "Pad",
+    "PseudoTransform",
+    "RandomCrop",
+    "RandomHorizontalFlip",
+    "RandomResize",
+    "RandomResizedCrop",
+    "RandomVerticalFlip",
+    "Resize",
+    "SaturationTransform",
+    "ShortestEdgeResize",
+    "ToMode",
+    "TorchTransformCompose",
+    "Transform",
+    "VisionTransform",
+    "vision",
+]
