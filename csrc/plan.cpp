@@ -76,7 +76,20 @@ class Checker {
         for (const Place& place : launch.buffers) {
             if (place.slot > plan_.status_slot()) reject("launch buffer in slot " + std::to_string(place.slot));
         }
-        if (launch.skip_if >= 0) check_allocation(static_cast<size_t>(launch.skip_if), "skip_if");
+        if (launch.skip_if < 0) return;
+        check_allocation(static_cast<size_t>(launch.skip_if), "skip_if");
+        for (const Donation& donation : plan_.donations) {
+            if (static_cast<int64_t>(donation.slot) == launch.skip_if) check_skipped(launch, donation);
+        }
+    }
+
+    // What a step that is skipped would write is there already, so it can be a copy of the donated input only.
+    void check_skipped(const Launch& launch, const Donation& donation) const {
+        for (const Place& place : launch.buffers) {
+            if (place.slot != donation.slot && place.slot != donation.input) {
+                reject("a step that is skipped for a donation touches slot " + std::to_string(place.slot));
+            }
+        }
     }
 
     void check_layout(const Layout& layout) const {

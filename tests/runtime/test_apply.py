@@ -251,11 +251,11 @@ def test_borrowed_memory_is_never_donated(toy: Toy) -> None:
 def test_steps_are_skipped_for_a_donated_input(toy: Toy) -> None:
     a, b = Tensor([1.0, 2.0]), Tensor([10.0, 20.0])
     shared = a._detach()
-    rt.update(COPY_ADD, 1, a, 3.0, b)  # not donated: the "copy" runs, and this one triples
-    assert values(a) == [13, 26]
+    rt.update(COPY_ADD, 1, a, b)  # not donated: the "copy" runs, and this one doubles
+    assert values(a) == [12, 24]
     assert values(shared) == [1, 2]
-    rt.update(COPY_ADD, 1, a, 3.0, b)  # donated: skipped
-    assert values(a) == [23, 46]
+    rt.update(COPY_ADD, 1, a, b)  # donated: skipped
+    assert values(a) == [22, 44]
 
 
 def test_update_of_many(toy: Toy) -> None:
@@ -369,6 +369,14 @@ DESC = rt.Descriptor("float32", (4,))
         ({"donations": ((1, 1),)}, "donation of input 1"),
         ({"steps": (rt.Launch(1, ((3, 0),), (), 1, 1),)}, "slot 3"),
         ({"steps": (rt.Launch(1, ((1, 0),), (), 1, 1, skip_if=2),)}, "skip_if"),
+        (
+            {
+                "allocations": (16, 16),
+                "donations": ((1, 0),),
+                "steps": (rt.Launch(1, ((2, 0), (1, 0)), (), 1, 1, skip_if=1),),
+            },
+            "skipped for a donation touches slot 2",
+        ),
         ({"steps": (rt.Host(print, (), ((0, 0, DESC),)),)}, "write to an input"),
     ],
 )

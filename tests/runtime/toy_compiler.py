@@ -158,10 +158,10 @@ class Toy:
         steps = (rt.Launch(self.kernels["fail"], ((2, 0),), (), 1, 1), self.launch("add", (0, 0, 1), a))
         return rt.Plan(1, (a.size * 4,), steps, ((1, 0, a),), donations=((1, 0),), commit=1)
 
-    def plan_copy_add(self, a: Any, one: Any, b: Any) -> rt.Plan:
-        """out = a * one; out += b. The first step only copies, so it is skipped when a is donated."""
-        steps = (self.launch("mul_number", (0, 1, 3), a, skip_if=3), self.launch("add", (3, 2, 3), a))
-        return rt.Plan(3, (a.size * 4,), steps, ((3, 0, a),), donations=((3, 0),))
+    def plan_copy_add(self, a: Any, b: Any) -> rt.Plan:
+        """out = a + a; out += b. The first step stands for a copy, so it is skipped when a is donated."""
+        steps = (self.launch("add", (0, 0, 2), a, skip_if=2), self.launch("add", (2, 1, 2), a))
+        return rt.Plan(2, (a.size * 4,), steps, ((2, 0, a),), donations=((2, 0),))
 
     def plan_step(self, *descs: Any) -> rt.Plan:
         """p += g for every pair of many: inputs p0 … pn-1, g0 … gn-1."""

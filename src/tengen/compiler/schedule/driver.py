@@ -25,7 +25,7 @@ from ..program import (
 )
 from ..targets.host import Target
 from ..view import View, contiguous, dense
-from . import memory
+from . import memory, ownership
 from .column_sums import combine, folds_rows
 from .destinations import destinations
 from .loops import memory_order
@@ -273,7 +273,8 @@ class Scheduler(Steps):
         if not whole:  # then nothing of the base stays
             fill = Emitter(self.locate, base.shape)
             fill.store(base, buffer, layout)
-            self.launch(fill, (), "copy", {buffer}, skip_for=buffer)
+            source = self.locate(base)
+            self.launch(fill, (), "copy", {buffer}, (), (buffer, source.buffer if source.view == layout else None))
         target = Location(buffer, layout)
         written = self._store(e, [v for v in self._stored(group) if v is not node.outputs[0]], {buffer})
         if isinstance(op, Scatter):
@@ -285,7 +286,8 @@ class Scheduler(Steps):
             view = op.where.view(layout)
             assert view is not None
             serial = meeting_dims(view) if op.mode == "add" else ()
-        self.launch(e, group.axes or (), op.name, written, [d for d in serial if d not in (group.axes or ())])
+        serial = [d for d in serial if d not in (group.axes or ())]
+        self.launch(e, group.axes or (), op.name, written, serial, base=None if whole else buffer)
         self.where[node.outputs[0]] = target
 
     def _base_layout(self, base: Value, op: Any, operands: Sequence[View]) -> View:
@@ -333,16 +335,28 @@ class Scheduler(Steps):
         """Where everything lies, which steps run at the same time, and what may be donated."""
         places = [self.in_memory(v) for v in self.program.outputs]
         count = len(self.program.inputs)
+        places = self._write_in_place(places)
         for buffer in [b for b, i in self.layouts.items() if self._is_updated(i)]:
             del self.layouts[buffer]
         kept = [*(buffer for buffer, _ in places if buffer >= count), *self.layouts]
         commit = memory.last_check(self.steps) + 1
-        donated = memory.donations(self.steps, self.program, self.where, places, commit)
+        donated = ownership.donations(self.steps, self.program, self.where, places, commit)
         memory.join(self.steps, donated)
         if commit < len(self.steps):
             self.steps[commit].joined = False  # the status must be known before
+        ownership.verify(self.steps, count, self.bytes, [buffer for buffer, _ in places], donated)
         slots, allocations = memory.assign(self.steps, self.bytes, count, kept)
         return Placement(places, slots, tuple(allocations), donated, commit)
+
+    def _write_in_place(self, places: list[tuple[int, View]]) -> list[tuple[int, View]]:
+        """Drop the copies before partial writes whose source nobody wants any more; `places`, where the outputs then lie."""
+        outputs = [buffer for buffer, _ in places]
+        owner = ownership.in_place(self.steps, len(self.program.inputs), self.bytes, [*outputs, *self.layouts])
+        if owner:
+            for step in self.steps:
+                step.rename(owner)
+            self.steps = [step for step in self.steps if not ownership.needless(step, {})]
+        return [(owner.get(buffer, buffer), view) for buffer, view in places]
 
     def _is_updated(self, number: int) -> bool:
         """Whether an output may take the place of an input: then its values change at each call."""
@@ -365,7 +379,8 @@ class Scheduler(Steps):
             buffers = tuple([(slots[b][0], slots[b][1] + at) if b != STATUS else (b, 0) for b, at in step.buffers])
             if step.skip_for in self.layouts:
                 layouts.append((slots[step.skip_for][0], self.layouts[step.skip_for], len(steps)))
-            skip = slots[step.skip_for][0] if step.skip_for in donated or step.skip_for in self.layouts else None
+            kept = step.skip_for in self.layouts or ownership.needless(step, donated)
+            skip = slots[step.skip_for][0] if kept and step.skip_for is not None else None
             how = step.tiles, step.work, step.name, skip, step.joined, step.side and step.joined
             steps.append(Launch(addresses[id(step.source)], buffers, step.params, *how))
         outputs = _placed([(*place, v.type) for place, v in zip(places, self.program.outputs, strict=True)], slots)

@@ -6,26 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any, Protocol
 
-from ..program import Program, Value
-from ..view import View
 from .arena import Temporary, place
-
-
-class Uses(Protocol):
-    """A step, as far as memory is concerned."""
-
-    @property
-    def reads(self) -> Sequence[tuple[int, View]]: ...
-
-    @property
-    def writes(self) -> Sequence[tuple[int, View]]: ...
-
-    @property
-    def checks(self) -> bool: ...
-
-    joined: bool
+from .ownership import Uses
 
 
 def assign(
@@ -104,66 +87,3 @@ def _parts(steps: Sequence[Uses]) -> list[list[Uses]]:
 def last_check(steps: Sequence[Uses]) -> int:
     """The last step that may find a bad index, or -1."""
     return max((i for i, step in enumerate(steps) if step.checks), default=-1)
-
-
-def donations(
-    steps: Sequence[Uses],
-    program: Program,
-    where: Mapping[Value, Any],
-    places: Sequence[tuple[int, View]],
-    commit: int = 0,
-) -> dict[int, int]:
-    """Which output buffers may be the memory of the input of the same index, should the caller give that input away:
-    {buffer: input}.
-
-    commit: the first step that may overwrite an input; those before can fail. Safe if both lie alike, nothing reads the input after
-    the step that first writes the output, and that step reads it only at the element that it writes.
-    """
-    safe = {}
-    alike = [i for i, (x, y) in enumerate(zip(program.inputs, program.outputs, strict=False)) if x.type == y.type]
-    reads, writes = (_by_buffer(steps, kind) if alike else {} for kind in ("reads", "writes"))
-    for i in alike:
-        place = places[i]
-        source, (buffer, view) = where[program.inputs[i]], place
-        if buffer < len(program.inputs) or sum(b == buffer for b, _ in places) > 1:
-            continue
-        written = writes.get(buffer, [])
-        whole = view.offset == 0 and view.strides == source.view.strides
-        late = all(step >= commit for step, _ in written)
-        if whole and late and _dense(view) and _elementwise(reads.get(source.buffer, []), written):
-            safe[buffer] = i
-    return safe
-
-
-Used = list[tuple[int, View]]  # at which step, and how
-
-
-def _by_buffer(steps: Sequence[Uses], kind: str) -> dict[int, Used]:
-    """Of each buffer the steps that use it. Parts of one result, which touch different elements, count as the first of them."""
-    found: dict[int, Used] = {}
-    first = 0
-    for number, step in enumerate(steps):
-        first = first if step.joined else number
-        for buffer, view in getattr(step, kind):
-            found.setdefault(buffer, []).append((first, view))
-    return found
-
-
-def _dense(view: View) -> bool:
-    order = sorted(range(len(view.shape)), key=lambda d: view.strides[d])
-    step = 1
-    for d in order:
-        if view.shape[d] != 1 and view.strides[d] != step:
-            return False
-        step *= view.shape[d]
-    return True
-
-
-def _elementwise(reads: Used, writes: Used) -> bool:
-    """Whether no step reads after one that writes, and one that does both does it at the same elements."""
-    for step, write in writes:
-        for other, read in reads:
-            same = (read.strides, read.offset, read.edges) == (write.strides, write.offset, write.edges)
-            if other > step or (other == step and not same):
-                return False
-    return True

@@ -76,6 +76,15 @@ class Group:
         return length <= SPREAD_ROW
 
 
+def needs_complete(node: Node) -> tuple[Value, ...]:
+    """The inputs that must lie in memory before its kernel runs: what is read, or written into, anywhere, and where. The same value may be
+    what is written, too.
+    """
+    if isinstance(node.op, Gather):
+        return node.inputs
+    return (node.inputs[0], *node.inputs[2:]) if isinstance(node.op, (Scatter, Place)) else ()
+
+
 class Partition:
     """The groups of a Program in an order in which they can run, and which group computes each value."""
 
@@ -209,8 +218,8 @@ class Partition:
         if axes is not None and group.axes not in (None, axes):
             return False
         inside = [v for v in node.inputs if v in group.passes]
-        if any(v not in fusable for v in inside):
-            return False  # a gather's source and a scatter's base must be complete
+        if any(v not in fusable for v in inside) or any(v in group.passes for v in needs_complete(node)):
+            return False
         if len(group.reads | group.added_reads(node)) > MOST_READS:
             return False
         # Full values after a reduction need one more pass over the reduced dims.

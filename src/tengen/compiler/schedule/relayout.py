@@ -15,13 +15,11 @@ from .contraction import Contraction as Problem
 from .contraction import Launch, Relayout, Unit
 from .epilogue import Ending, ending, readable
 from .lower import Emitter, Location, Operand
+from .ownership import EVERYWHERE
 from .steps import Steps
 
 if TYPE_CHECKING:
     from .partition import Group
-
-EVERYWHERE = View((), ())
-"""What a contraction reads of its factors: any element, while others are written. It keeps results out of their memory."""
 
 LEAST_ROWS = 16
 """Rows of which a kernel gives one sum, on average; it costs less then than the rows themselves."""
@@ -67,7 +65,7 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
         if fused and launch.epilogue:
             params = (*params[:at], *fused.numbers, *params[at:])
         parts = params, launch.tiles, launch.work, name
-        steps.add_step(launch.kernel, pointers, *parts, reads, writes, None, launch.joined, launch.side)
+        steps.add_step(launch.kernel, pointers, *parts, reads, writes, joined=launch.joined, side=launch.side)
     steps.where[made] = Location(buffers["out"][0], layout)
     if fused and plan.row_tiles:
         steps.taken.update(taken(fused.reductions, buffers["sums"][0], plan.row_tiles))
@@ -223,7 +221,7 @@ def _copy(
         e.copy(stored, source, words, buffer, layout)
     else:
         e.copy_pairs(source, [_seen(view, half) for half in relayout.halves], buffer, layout)
-    steps.launch(e, (), name, {buffer}, skip_for=buffer)
+    steps.launch(e, (), name, {buffer}, copy=(buffer, None))
     return buffer, layout
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..kernel import Nest, is_number
+from ..kernel import Nest, access_number, is_number
 from ..plan import HOST_WORK, ITEM_BYTES, STATUS
 from ..program import Host, Iota, Program, Type, Value, ViewOp
 from ..targets.host import Target
 from ..view import View, contiguous, dense
 from .loops import Loops
 from .lower import UNIFORM, Emitter, Location
+from .ownership import EVERYWHERE
 
 if TYPE_CHECKING:
     from .column_sums import Taken
@@ -36,7 +37,8 @@ class Step:
     name: str
     reads: list[tuple[int, View]] = field(default_factory=list)
     writes: list[tuple[int, View]] = field(default_factory=list)
-    skip_for: int | None = None  # a copy into this buffer that a donation makes needless
+    skip_for: int | None = None  # a copy into this buffer, needless where that holds it already
+    copied: int | None = None  # of this buffer, element by element to the same places
     joined: bool = False  # may run at the same time as the step before
     side: bool = False  # of a whole, of which the step before is another
 
@@ -44,6 +46,13 @@ class Step:
     def checks(self) -> bool:
         """Whether it may set the status word."""
         return self.buffers[-1][0] == STATUS
+
+    def rename(self, names: Mapping[int, int]) -> None:
+        """Take other buffers in place of some."""
+        self.buffers = [(names.get(b, b), at) for b, at in self.buffers]
+        self.reads = [(names.get(b, b), v) for b, v in self.reads]
+        self.writes = [(names.get(b, b), v) for b, v in self.writes]
+        self.skip_for, self.copied = (b if b is None else names.get(b, b) for b in (self.skip_for, self.copied))
 
 
 @dataclass(eq=False)
@@ -54,6 +63,17 @@ class HostStep:
     joined: bool = False
     checks: ClassVar[bool] = True  # it may raise
     work: ClassVar[int] = HOST_WORK
+    skip_for: ClassVar[int | None] = None
+    copied: ClassVar[int | None] = None
+
+    @property
+    def name(self) -> str:
+        return self.op.name
+
+    def rename(self, names: Mapping[int, int]) -> None:
+        """Take other buffers in place of some."""
+        self.inputs = [(names.get(b, b), v, t) for b, v, t in self.inputs]
+        self.outputs = [(names.get(b, b), v, t) for b, v, t in self.outputs]
 
     @property
     def reads(self) -> list[tuple[int, View]]:
@@ -162,9 +182,14 @@ class Steps:
         name: str,
         written: set[int],
         serial: Sequence[int] = (),
-        skip_for: int | None = None,
+        copy: tuple[int, int | None] | None = None,
+        base: int | None = None,
     ) -> None:
-        """Make a step of what an emitter has collected; none if it writes nothing, as all readers compute it again."""
+        """Make a step of what an emitter has collected; none if it writes nothing, as all readers compute it again.
+
+        copy: it only fills this buffer, with the elements of the other, where there is one, at the same places. base: a buffer of
+        which it writes a part; the rest stays as it is.
+        """
         if not written:
             return
         made = e.finish(reduced, self.target.lanes, serial)
@@ -176,9 +201,19 @@ class Steps:
         if made.source.nest.needs_status:
             self.checks.append(name)
             buffers.append((STATUS, 0))
-        reads = [(o.buffer, o.view) for o in e.operands if o.buffer is not None and o.buffer not in written]
-        writes = [(o.buffer, o.view) for o in e.operands if o.buffer is not None and o.buffer in written]
-        self.add_step(made.source, buffers, made.params, made.tiles, made.work, name, reads, writes, skip_for)
+        anywhere = {access_number(i) for i in e.code if i.op == "scatter"}  # it may come before a later pass
+        anywhere |= {number for number, o in enumerate(e.operands) if o.indirect}
+        uses = [
+            (o.buffer, EVERYWHERE if number in anywhere else o.view)
+            for number, o in enumerate(e.operands)
+            if o.buffer is not None
+        ]
+        reads = [(b, view) for b, view in uses if b not in written]
+        writes = [(b, view) for b, view in uses if b in written]
+        if base is not None:
+            reads.append((base, EVERYWHERE))
+        skip = copy or (None, None)
+        self.add_step(made.source, buffers, made.params, made.tiles, made.work, name, reads, writes, *skip)
 
     def _straighten(self, e: Emitter, nest: Nest, loops: Loops, written: set[int]) -> bool:
         """Bring operands that jump along the lanes, and of which each element is read often, into the order of the loops; whether there are any."""
@@ -207,8 +242,8 @@ class Steps:
             found = True
         return found
 
-    def add_step(self, *parts: Any) -> None:
+    def add_step(self, *parts: Any, **more: Any) -> None:
         """Append a kernel launch, unless it has nothing to do; the arguments are the fields of Step."""
-        step = Step(*parts)
+        step = Step(*parts, **more)
         if step.tiles:
             self.steps.append(step)
