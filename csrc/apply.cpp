@@ -64,7 +64,7 @@ nb::object take_over(PyObject* const* inputs, size_t count, Results& results) {
 
 nb::object reset_from(PyObject* const* inputs, size_t count, nb::object result) {
     if (count != 1 || !tensor_of(result.ptr())) return result;
-    tensor_of(inputs[0])->value = Value(value_of(result));
+    take_value(inputs[0], result);
     return nb::borrow(inputs[0]);
 }
 

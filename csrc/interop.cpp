@@ -77,7 +77,7 @@ void check_device(const std::string& device) {
 
 const Value& readable(Tensor& tensor) {
     if (tensor.value.empty()) throw std::runtime_error("the tensor has no value yet");
-    settle_for_reading(tensor.value);
+    settle_for_reading(tensor);
     return tensor.value;
 }
 
@@ -198,8 +198,14 @@ void bind_interop(nb::module_& module) {
 void bind_tensor_interop(nb::class_<Tensor>& cls) {
     cls.def(
            "_assign",
-           [](Tensor& self, nb::handle array, const std::string& dtype, const std::string& device) {
-               self.value = copy_array(array, parse_dtype(dtype), device);
+           [](nb::handle self, nb::handle array, const std::string& dtype, const std::string& device) {
+               Value value = copy_array(array, parse_dtype(dtype), device);
+               Value& mine = tensor_of(self.ptr())->value;
+               if (mine.empty()) {
+                   mine = std::move(value);
+               } else {
+                   take_value(self, wrap(std::move(value)));
+               }
            },
            nb::arg("array"), nb::arg("dtype"), nb::arg("device") = "cpu0",
            "Take a copy of a C-contiguous NumPy array (bfloat16 as uint16) as the value.")

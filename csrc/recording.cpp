@@ -164,8 +164,8 @@ int64_t Recording::take(Operand& input, int64_t expected) {
         const auto index = static_cast<int64_t>(numbers_.size());
         if (replay && (~index != expected || input.desc != number_descs_[numbers_.size()])) return kOther;
         numbers_.push_back(input);
-        if (!replay) {
-            number_descs_.push_back(input.desc);
+        if (!replay) number_descs_.push_back(input.desc);
+        if (!replay || closed_) {
             Suspended suspended;
             owner_.attr("number")(index, to_python(input.desc), source_of(input));
         }
@@ -180,7 +180,7 @@ int64_t Recording::take(Operand& input, int64_t expected) {
         if (replay && (slot != expected || !alike(*input.desc, *descs_[slots_.size()]))) return kOther;
         add_slot(input.desc);
         input.origin->place = {call_, static_cast<int32_t>(slot)};
-        if (!replay) {
+        if (!replay || closed_) {
             Suspended suspended;
             owner_.attr("external")(slot, to_python(input.desc), source_of(input));
         }
@@ -247,11 +247,37 @@ void Recording::touch(nb::handle handle) {
     touched_.push_back({nb::borrow(handle), alone ? -1 : slot, alone ? value : Value{}});
 }
 
-void Recording::read(Value& value) {
+nb::object Recording::handed_over(nb::handle tensor, bool detached) {
+    const Value& value = value_of(tensor);
     const int64_t slot = slot_of(value);
-    if (slot < 0 || complete_) return;
+    const bool computed = slot >= 0 && slots_[static_cast<size_t>(slot)].pending;
+    if (!closed_ || (computed && !detached)) return nb::borrow(tensor);
+    nb::object op;
+    {
+        Suspended suspended;
+        op = owner_.attr("same")(to_python(value.desc), detached);
+    }
+    PyObject* const inputs[] = {tensor.ptr()};
+    return apply(op, inputs, 1);
+}
+
+void Recording::made(nb::handle handle) {
+    if (!closed_) return;
     Suspended suspended;
-    owner_.attr("read")(slot);
+    owner_.attr("made")(handle);
+}
+
+void Recording::has_function() {
+    if (complete_) return;
+    Suspended suspended;
+    owner_.attr("has_function")();
+}
+
+void Recording::read(Tensor& tensor) {
+    if (complete_ && !closed_) return;
+    const int64_t slot = slot_of(tensor.value);
+    Suspended suspended;
+    owner_.attr("read")(slot, nb::find(tensor));
 }
 
 void Recording::grad_read(nb::handle handle, bool none) {
@@ -356,9 +382,9 @@ void settle_for_use(Value& value) {
     if (!waits) settle(value);
 }
 
-void settle_for_reading(Value& value) {
-    if (running) running->read(value);
-    settle(value);
+void settle_for_reading(Tensor& tensor) {
+    if (running) running->read(tensor);
+    settle(tensor.value);
 }
 
 void settle(Value& value) {
@@ -404,7 +430,7 @@ void bind_recording(nb::module_& module) {
                                         {0, nullptr}};
     nb::class_<Recording>(module, "Recording", nb::type_slots(slots),
                           "The operations of a traced function, which run late and together.")
-        .def(nb::init<nb::object>(), nb::arg("owner"))
+        .def(nb::init<nb::object, bool>(), nb::arg("owner"), nb::arg("closed") = false)
         .def("begin", &Recording::begin, nb::arg("tensors"),
              "Start a call with these tensors: until end() the operations of this thread belong to it.")
         .def("end", &Recording::end, "Run what is pending and end the call, which must have had all operations.")

@@ -20,8 +20,10 @@ namespace tengen {
 
 class Recording {
   public:
-    // `owner` has the methods that Python adds to this; see docs/architecture.md.
-    explicit Recording(nb::object owner) : owner_(std::move(owner)) {}
+    // `owner` has the methods that Python adds to this; see docs/architecture.md. `closed`: the function may not run at
+    // later uses of the recording, so all that handles come to hold must be results of operations, of which the owner
+    // hears which tensors the call has made.
+    Recording(nb::object owner, bool closed) : owner_(std::move(owner)), closed_(closed) {}
     Recording(const Recording&) = delete;
     Recording& operator=(const Recording&) = delete;
     ~Recording();
@@ -47,8 +49,14 @@ class Recording {
     void flush();
     // The handle is about to get another value, which may be pending.
     void touch(nb::handle handle);
-    // Python is about to read a value.
-    void read(Value& value);
+    // The tensor, or a new one of the same value, without a place on tapes if `detached`: what a handle may take over.
+    nb::object handed_over(nb::handle tensor, bool detached);
+    // A handle that the call has made.
+    void made(nb::handle handle);
+    // The user's own gradient is on a tape.
+    void has_function();
+    // Python is about to read the value of a tensor.
+    void read(Tensor& tensor);
     // Python reads or sets the gradient of a tensor.
     void grad_read(nb::handle handle, bool none);
     void grad_written(nb::handle handle);
@@ -102,6 +110,7 @@ class Recording {
     std::vector<const Descriptor*> descs_;  // of all slots
     std::vector<const Descriptor*> number_descs_;
     std::vector<std::unique_ptr<Segment>> segments_;
+    bool closed_;
     bool complete_ = false;  // the first call has ended
 
     // of the running call
@@ -116,8 +125,8 @@ class Recording {
 
 // Computes a pending value; does nothing for others. Throws if it cannot be computed any more.
 void settle(Value& value);
-// The same for one that Python is about to read, which a running traced function has to know.
-void settle_for_reading(Value& value);
+// The same for a tensor that Python is about to read, which a running traced function has to know.
+void settle_for_reading(Tensor& tensor);
 inline bool is_pending(const Value& value) { return value.storage && !value.storage->data; }
 
 void bind_recording(nb::module_& module);

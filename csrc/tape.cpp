@@ -4,6 +4,7 @@
 #include <string>
 
 #include "apply.h"
+#include "recording.h"
 
 namespace tengen {
 
@@ -41,6 +42,13 @@ Mask watched_inputs(uint64_t tape, const Operands& inputs) {
     Mask mask(inputs.size());
     for (size_t i = 0; i < inputs.size(); ++i) mask[i] = inputs[i].origin && inputs[i].origin->refs.find(tape) >= 0;
     return mask;
+}
+
+// A gradient that the user gives, which in a trace may come from outside.
+nb::object handed_over(nb::handle gradient) {
+    value_of(gradient);  // raises unless it is a Tensor
+    Recording* recording = Recording::current();
+    return recording ? recording->handed_over(gradient, false) : nb::borrow(gradient);
 }
 
 bool any(const Mask& mask) { return std::find(mask.begin(), mask.end(), 1) != mask.end(); }
@@ -152,14 +160,14 @@ bool tape_exists(uint64_t id) {
 }
 
 void record_operation(nb::handle op, GradientRules& rules, Operands& inputs, Results& outputs) {
-    struct Recording {
+    struct Kept {
         uint64_t tape = 0;
         Ref<GradientRule> rule;
         size_t slots = 0;
     };
     TapeIds ids;
     list_active(ids);
-    SmallArray<Recording, 4> recordings(ids.size());
+    SmallArray<Kept, 4> recordings(ids.size());
     for (size_t i = 0; i < ids.size(); ++i) {
         const Mask needs = watched_inputs(ids[i], inputs);
         if (!any(needs)) continue;
@@ -171,7 +179,7 @@ void record_operation(nb::handle op, GradientRules& rules, Operands& inputs, Res
     }
     // Only now, when the outputs stand on every tape, may they be saved: for a second derivative one tape
     // differentiates through what another one has saved.
-    for (Recording& recording : recordings) {
+    for (Kept& recording : recordings) {
         Tape* tape = recording.rule ? find_active(recording.tape) : nullptr;
         if (tape) tape->push(std::move(recording.rule), recording.slots, inputs, outputs);
     }
@@ -226,7 +234,7 @@ nb::list Tape::backward(const nb::sequence& ys, const nb::sequence& dys, bool re
 void Tape::seed(const nb::sequence& ys, const nb::sequence& dys) {
     if (nb::len(ys) != nb::len(dys)) throw nb::value_error("backward needs one gradient for each output");
     for (size_t i = 0; i < nb::len(ys); ++i) {
-        const nb::object y = ys[i], dy = dys[i];
+        const nb::object y = ys[i], dy = handed_over(dys[i]);
         const Value& output = value_of(y);
         const Value& gradient = value_of(dy);
         if (output.desc->shape != gradient.desc->shape) {
@@ -295,7 +303,9 @@ void Tape::propagate_custom(const Entry& entry, const Mask& present) {
                                   .c_str());
     }
     for (size_t i = 0; i < entry.input_count; ++i) {
-        if (!gradients[i].is_none()) accumulate(slots_[entry.slots + i], Value(value_of(gradients[i])));
+        if (!gradients[i].is_none()) {
+            accumulate(slots_[entry.slots + i], Value(value_of(handed_over(gradients[i]))));
+        }
     }
 }
 
@@ -377,6 +387,7 @@ void record_function(const nb::sequence& inputs, const nb::sequence& outputs, nb
     std::vector<Value*> in, out;
     for (nb::handle input : inputs) in.push_back(tensor_of(input.ptr()) ? &value_of(input) : nullptr);
     for (nb::handle output : outputs) out.push_back(&value_of(output));
+    if (Recording* recording = Recording::current()) recording->has_function();
     for (Tape* tape : active_tapes()) {
         const auto on_tape = [tape](const Value* value) { return value && value->refs.find(tape->id()) >= 0; };
         if (std::any_of(in.begin(), in.end(), on_tape)) tape->push_custom(in, out, function);

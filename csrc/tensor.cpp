@@ -28,6 +28,8 @@ PyObject* tensor_new(PyTypeObject* type, PyObject*, PyObject*) {
         nb::object made = nb::inst_alloc(nb::handle(reinterpret_cast<PyObject*>(type)));
         new (nb::inst_ptr<Tensor>(made)) Tensor;
         nb::inst_mark_ready(made);
+        if (Recording* recording = Recording::current()) [[unlikely]]
+            recording->made(made);
         return made.release().ptr();
     });
 }
@@ -136,8 +138,31 @@ nb::object wrap(Value&& value) {
     auto* tensor = new (nb::inst_ptr<Tensor>(made)) Tensor;
     tensor->value = std::move(value);
     nb::inst_mark_ready(made);
+    if (Recording* recording = Recording::current()) [[unlikely]]
+        recording->made(made);
     return made;
 }
+
+void take_value(nb::handle handle, nb::handle other) {
+    nb::object source = nb::borrow(other);
+    if (Recording* recording = Recording::current()) {
+        source = recording->handed_over(other, false);
+        recording->touch(handle);
+    }
+    tensor_of(handle.ptr())->value = Value(value_of(source));
+}
+
+namespace {
+
+nb::object detach(nb::handle tensor) {
+    Recording* recording = Recording::current();
+    const nb::object source = recording ? recording->handed_over(tensor, true) : nb::borrow(tensor);
+    if (!source.is(tensor)) return source;
+    const Value& value = value_of(tensor);
+    return wrap(Value{value.storage, value.offset, value.desc, {}, value.place});
+}
+
+}  // namespace
 
 void bind_tensor(nb::module_& module, const std::vector<PyType_Slot>& operators) {
     const std::vector<PyType_Slot> slots = tensor_slots(operators);
@@ -149,24 +174,14 @@ void bind_tensor(nb::module_& module, const std::vector<PyType_Slot>& operators)
         .def_prop_ro("ndim", [](Tensor& t) { return checked(t).desc->ndim(); })
         .def_prop_ro("size", [](Tensor& t) { return checked(t).desc->size; })
         .def_prop_rw("grad", get_grad, set_grad, nb::for_setter(nb::arg("grad").none()))
-        .def(
-            "_reset",
-            [](nb::handle self, Tensor& other) {
-                if (Recording* recording = Recording::current()) recording->touch(self);
-                tensor_of(self.ptr())->value = Value(checked(other));
-            },
-            nb::arg("other"), "Take over the value of another tensor, with its place on gradient tapes.")
-        .def(
-            "_detach",
-            [](Tensor& t) {
-                const Value& value = checked(t);
-                return wrap(Value{value.storage, value.offset, value.desc, {}, value.place});
-            },
-            "A tensor of the same value that is on no gradient tape.")
+        .def("_reset", take_value, nb::arg("other"),
+             "Take over the value of another tensor, with its place on gradient tapes.")
+        .def("_detach", detach, "A tensor of the same value that is on no gradient tape.")
         .def(
             "_is_watched", [](Tensor& t) { return is_watched(checked(t)); }, "Whether an active tape has this value.")
         .def("_data_ptr", [](Tensor& t) {
-            settle_for_reading(checked(t));
+            checked(t);
+            settle_for_reading(t);
             return reinterpret_cast<uintptr_t>(t.value.pointer());
         });
     bind_tensor_interop(cls);

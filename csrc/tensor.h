@@ -76,6 +76,8 @@ Tensor* tensor_of(PyObject* object);
 Value& value_of(nb::handle object);
 // A new tensor of the class that set_tensor_class named.
 nb::object wrap(Value&& value);
+// The tensor `handle` takes over the value of `other`, with its place on gradient tapes.
+void take_value(nb::handle handle, nb::handle other);
 
 // Calls `body`, whose exceptions become Python exceptions: for functions that CPython calls directly.
 template <class Body>

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import io
 
 import numpy as np
 import pytest
+from onnx_harness import session_of, sound
 
 import tengen.functional as F
+import tengen.module as M
 from tengen import Parameter, Tensor
+from tengen.autodiff import GradManager
 from tengen.base.errors import SerializationError
-from tengen.jit import TraceError, load, trace
+from tengen.jit import TraceError, exclude_from_trace, load, trace
+from tengen.optimizer import SGD
 
 MODES = pytest.mark.parametrize("without_host", [False, True], ids=["host", "without host"])
 
@@ -23,7 +28,7 @@ def dumped(function: trace, **options) -> io.BytesIO:
 
 
 @MODES
-def test_captured_tensors_go_into_the_file_as_they_were(without_host):
+def test_captured_tensors_go_into_the_file_as_a_call_would_find_them(without_host):
     w = Parameter(np.float32([1, 2]))
     table = Tensor(np.float32([10, 20]))
 
@@ -37,7 +42,127 @@ def test_captured_tensors_go_into_the_file_as_they_were(without_host):
     loaded = load(dumped(function, arg_names=["x", "unused", "z"], output_names=["y", "rest"]))
     assert [a.name for a in loaded.arguments] == ["x", "unused", "z"]
     y, rest = loaded(given[0], given[1][0], z=given[1][1])
-    assert y.tolist() == [13, 28] and rest.tolist() == [[0.5, 1.5]]
+    want = function(*given)[0] if not without_host else Tensor([13.0, 28.0])  # which has kept them since its first call
+    assert y.tolist() == want.tolist() == ([13, 28] if without_host else [25, 40])
+    assert rest.tolist() == [[0.5, 1.5]]
+
+
+FORMATS = pytest.mark.parametrize("dump_format", ["tengen", "ONNX"])
+
+
+def model_in(file: io.BytesIO, dump_format: str):
+    """The function in a file, of arrays."""
+    if dump_format == "tengen":
+        loaded = load(file)
+        return lambda x: loaded(Tensor(x)).numpy()
+    run = session_of(sound(file))
+    return lambda x: run.run(None, {"x": x})[0]
+
+
+@FORMATS
+@pytest.mark.parametrize("options", [{}, {"record_only": True}], ids=["host", "record only"])
+@pytest.mark.parametrize(
+    "weight",
+    [lambda w: w, lambda w: w.detach(), lambda w: Parameter(w), lambda w: copy.copy(w) * 1, lambda w: w.reshape(2, 3)],
+    ids=["itself", "detached", "a parameter", "copied", "a view"],
+)
+def test_weights_in_a_file_are_those_of_the_network_when_it_is_written(dump_format, options, weight):
+    w = Parameter(np.ones((2, 3), np.float32))
+    bias = Tensor(np.float32([1, 2, 3]))
+    infer = trace(lambda x: F.matmul(x, weight(w)) + bias * 2, capture_as_const=True, **options)
+    x = np.float32([[1, 2], [3, 4]])
+    infer(Tensor(x))
+    for k in range(2):
+        w *= 2
+        bias.set_value(np.float32([k, k, k]))
+        model = model_in(dumped(infer, arg_names=["x"], dump_format=dump_format), dump_format)
+        np.testing.assert_allclose(model(x), x @ w.numpy() + bias.numpy() * 2, rtol=1e-6)
+
+
+@FORMATS
+def test_a_trained_network_in_a_file(dump_format):
+    net = M.Sequential(M.Conv2d(1, 2, 3), M.BatchNorm2d(2), M.ReLU())
+    gm, sgd = GradManager().attach(net.parameters()), SGD(net.parameters(), lr=0.5)
+    infer = trace(lambda x: net(x), capture_as_const=True)
+    x = np.random.default_rng(0).standard_normal((2, 1, 5, 5), np.float32)
+    net.eval()
+    first = infer(Tensor(x)).numpy()
+    net.train()
+    with gm:
+        gm.backward((net(Tensor(x)) ** 2).sum())
+    sgd.step()
+    net.eval()
+    model = model_in(dumped(infer, arg_names=["x"], dump_format=dump_format), dump_format)
+    np.testing.assert_allclose(model(x), infer(Tensor(x)).numpy(), rtol=1e-5, atol=1e-5)
+    assert np.abs(model(x) - first).max() > 0.1
+
+
+@pytest.mark.parametrize("without_host", [False, True], ids=["host", "without host"])
+def test_weights_of_a_model_of_any_batch_size(without_host):
+    w, bias = Parameter(np.ones((2, 3), np.float32)), Tensor(np.float32([1, 2, 3]))
+    infer = trace(lambda x: F.matmul(x, w.detach()) + bias, without_host=without_host, capture_as_const=True)
+    x = np.float32([[1, 2], [3, 4]])
+    infer(Tensor(x))
+    w *= 2
+    bias += 1
+    file = dumped(infer, arg_names=["x"], dump_format="ONNX", dynamic_batch=True)
+    model = model_in(file, "ONNX")
+    for rows in (x, np.float32([[1, 2]] * 5)):
+        want = rows @ np.ones((2, 3)) * (1 if without_host else 2) + [1, 2, 3] + (not without_host)
+        np.testing.assert_allclose(model(rows), want, rtol=1e-6)
+
+
+def test_what_python_puts_into_the_last_call_goes_into_the_file():
+    state = {"factor": 1.0, "weight": Tensor([1.0]), "data": [1.0]}
+    function = trace(lambda x: x * state["factor"] * state["weight"] + Tensor(state["data"]), capture_as_const=True)
+    for k in (1.0, 2.0, 3.0):
+        state.update(factor=k, weight=Tensor([10 * k]), data=[k])
+        assert function(Tensor([1.0])).item() == 10 * k * k + k
+        assert load(dumped(function))(Tensor([1.0])).item() == 10 * k * k + k
+
+
+def test_what_a_function_writes_into_tensors_of_its_own_is_no_change():
+    w = Parameter(np.float32([1, 2]))
+
+    @trace(capture_as_const=True)
+    def function(x):
+        y = Parameter(w) * x
+        y += 1
+        y[0] = 5.0
+        return y
+
+    function(Tensor([3.0, 4.0]))
+    w += 1
+    assert load(dumped(function))(Tensor([3.0, 4.0])).tolist() == [5, 13]
+
+
+def test_what_no_longer_says_what_a_call_would_do_cannot_be_dumped():
+    w = Parameter(np.float32([1, 2]))
+
+    @trace(capture_as_const=True)
+    def function(x):
+        y = x + 1
+        with exclude_from_trace():
+            y = y * 2
+        return y + x
+
+    function(Tensor([1.0]))
+    with pytest.raises(TraceError, match="function excludes operations"):
+        dumped(function)
+    function = trace(lambda x: x * Tensor(w.numpy() * 2), capture_as_const=True)
+    for k in (1.0, 2.0):
+        w.set_value(np.float32([k]))
+        function(Tensor([1.0]))
+        assert load(dumped(function))(Tensor([1.0])).item() == 2 * k
+    w += 1
+    with pytest.raises(TraceError, match="reads the value of a tensor from outside"):
+        dumped(function)
+    w.set_value(np.float32([1, 2]))
+    function = trace(lambda x: x * w, capture_as_const=True)
+    function(Tensor([1.0]))
+    w.set_value(np.ones(3, np.float32))
+    with pytest.raises(TraceError, match=r"was float32\[2\] when it was called, and is float32\[3\] now"):
+        dumped(function)
 
 
 def test_without_host_captured_tensors_stay():

@@ -26,6 +26,7 @@ from tengen.core.ops.shape import (
     Broadcast,
     Concatenate,
     Copy,
+    Detach,
     Fill,
     Pad,
     PlaceView,
@@ -103,6 +104,7 @@ VIEWS = [
     Row(Reduced(formula.Mean((1,)), (1,), True), [f(2, 3, 4)]),
     Row(Reduced(ArgReduce("argmax", (1,)), (1,), False), [f(2, 3, 4)]),
     Row(Copy(None), [f(3, 4)]),
+    Row(Detach(), [f(3, 4)]),
     Row(Fill((2, 3), "int32", ""), [f()]),
 ]
 

@@ -10,14 +10,17 @@ import numpy as np
 from ..core import Tensor
 
 
-def flatten(tree: Any, leaves: list[Tensor], data: bool) -> Hashable:
-    """Append the tensors of `tree` to `leaves`; returns what else it holds, as something to compare calls by.
+def flatten(tree: Any, leaves: dict[int, Tensor], data: bool) -> Hashable:
+    """Add the tensors of `tree` to `leaves`, by id, each once; returns what else it holds, as something to compare calls by.
 
     data: floats and NumPy arrays are data too, which may differ from call to call. What cannot be hashed compares by identity, so
     it must be kept alive as long as the answer. Raises TypeError for NumPy arrays that are no data.
     """
     if isinstance(tree, Tensor):
-        leaves.append(tree)
+        known = len(leaves)
+        leaves.setdefault(id(tree), tree)
+        if len(leaves) == known:  # one tensor in several places is another kind of call
+            return Tensor, list(leaves).index(id(tree))
         return Tensor, tree.desc.dtype, tree.shape, tree.desc.device
     if isinstance(tree, (tuple, list)):
         return type(tree), *[flatten(x, leaves, data) for x in tree]
@@ -34,6 +37,10 @@ def flatten(tree: Any, leaves: list[Tensor], data: bool) -> Hashable:
     except TypeError:
         return type(tree), id(tree)
     return type(tree), tree
+
+
+class Hole:
+    """Stands for a tensor."""
 
 
 def rebuild(tree: Any, replace: Callable[[Any], Any], leaf: type = Tensor) -> Any:

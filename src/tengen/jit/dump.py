@@ -6,11 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..compiler.program import Value
+from ..core import Tensor
 from . import onnx
 from .errors import TraceError
 from .frozen import Frozen, freeze
 from .program_file import save_program
-from .recorder import Section
+from .recorder import Recorder, Section
 
 if TYPE_CHECKING:
     from .trace import Recorded
@@ -58,7 +60,13 @@ def frozen(
         raise TraceError(
             f"{title} must be traced with capture_as_const=True to be dumped: its parameters go into the file"
         )
-    if recorder.changes:
+    if recorder.pauses:
+        raise TraceError(f"{title} excludes operations from the trace, which a file cannot say")
+    if not recorder.sees_the_same():
+        raise TraceError(
+            f"{title} reads the value of a tensor from outside, and this has another value now; call it again before it is dumped"
+        )
+    if recorder.written_handles:
         raise TraceError(
             f"{title} changes tensors, which a file cannot say; dump a function of inference, of a network in eval()"
         )
@@ -70,9 +78,22 @@ def frozen(
     for entry in known.entries:
         section.record(entry.op, entry.inputs, entry.first)
     program = section.builder.finish(section.value(slot) for slot in returned)
-    constants = {v: recorder.externals[slot] for v, slot in section.inputs.items() if v not in arguments}
+    constants = {v: _constant(title, recorder, v, slot) for v, slot in section.inputs.items() if v not in arguments}
     names = _names("arg", arg_names, len(arguments)), _names("output", output_names, len(returned))
     return freeze(program, *names, constants, metadata)
+
+
+def _constant(title: str, recorder: Recorder, value: Value, slot: int) -> Tensor:
+    """What a tensor from outside is now."""
+    found = recorder.outside(slot)
+    if found is None:
+        raise TraceError(f"{title} computes gradients of what was computed outside of it, which a file cannot say")
+    if (found.desc.dtype, found.shape) != (value.dtype, value.shape):
+        raise TraceError(
+            f"{title}: a tensor from outside was {value.type} when it was called, and is {found.desc.dtype}{list(found.shape)} now; call "
+            "it again"
+        )
+    return found
 
 
 def _names(kind: str, given: Sequence[str] | None, count: int) -> Sequence[str]:

@@ -13,6 +13,7 @@ from ..compiler.program import Builder, Op, Program, Type, Value
 from ..core import Tensor
 from ..core.build import device_of, type_of
 from ..core.live import Numbers, plain, source_of
+from ..core.ops.shape import Detach, Reshape
 from .errors import TraceError, user_line
 from .memory import MemoryLimit
 from .traced import Traced
@@ -114,7 +115,7 @@ class Recorder:
     """The operations of one call of a traced function, and what it took from outside.
 
     title: what the Programs are called. without_host: later calls run without Python, so numbers become constants and no value
-    of the function may be read. capture: keep what came from outside as it is in this call. limit: makes the limit on the memory of
+    of the function may be read. capture: know what came from outside, for files; keep: as it is in this call. limit: makes the limit on the memory of
     a Program, if there is one. profiling: runs are timed.
     """
 
@@ -125,10 +126,11 @@ class Recorder:
         capture: bool = False,
         limit: Callable[[], MemoryLimit | None] = lambda: None,
         profiling: bool = False,
+        keep: bool = False,
     ):
-        self.title, self.without_host, self.capture = title, without_host, capture
+        self.title, self.without_host, self.capture, self.keep = title, without_host, capture, keep
         self.limit, self.profiling = limit, profiling
-        self.recording = _rt.Recording(self)
+        self.recording = _rt.Recording(self, without_host or capture)
         self.complete = False
         self._restart()
 
@@ -137,6 +139,9 @@ class Recorder:
 
         If it raises, what it has done until then happens as it would without trace.
         """
+        self.arguments = len(tensors)
+        self._made.clear()
+        self.looks.clear()
         self.recording.begin(tensors)
         try:
             result = function()
@@ -151,6 +156,9 @@ class Recorder:
                 self._restart()
             raise
         self.complete = True
+        for slot in range(self.arguments):  # the next call has others
+            self.externals.pop(slot, None)
+            self.captured.pop(slot, None)
         return result
 
     def _restart(self) -> None:
@@ -160,50 +168,124 @@ class Recorder:
         self.live: dict[int, tuple[Callable[[], Numbers], int]] = {}
         # Handles that got another value, and the slot of the one before.
         self.changes: list[tuple[ref[Tensor], int]] = []
-        # Only without host or to capture: slots of what came from outside with its handles, those that were gradients of
-        # tensors with these, tensors whose grad was read (and whether there was none), and tensors that got a grad or lost
-        # theirs, both by id.
-        self.externals: dict[int, Tensor | None] = {}
-        self.grad_of: dict[int, Tensor] = {}
-        self.read_grads: dict[int, tuple[Tensor, bool]] = {}
+        # Only without host or to capture: slots of what came from outside with its handles; those of what the call made of
+        # data, with handles of their own; and, to keep them, values.
+        self.externals: dict[int, Tensor] = {}
+        self.constants: set[int] = set()
+        self.captured: dict[int, Tensor] = {}
+        # Those of which Python has read the values, with these, by id.
+        self.looks: dict[int, tuple[Tensor, Tensor]] = {}
+        # Only without host, by id: tensors whose grad was read, with the grad before the call; and those that got a grad or
+        # lost theirs.
+        self.read_grads: dict[int, tuple[Tensor, Tensor | None]] = {}
         self.new_grads: dict[int, Tensor] = {}
+        self.functions = False  # there are gradients of the user's own
+        self.pauses = False
+        self._made: dict[int, ref[Tensor]] = {}
         self.segments: list[Segment] = []
         self._section = Section(self.operations, 0)
         self._cause = ""
         self._causes: dict[int, str] = {}  # of the segments that start at these operations
 
+    @property
+    def made_tensors(self) -> list[Tensor]:
+        """Those that the call has made and that are still there."""
+        return [tensor for tensor in (r() for r in self._made.values()) if tensor is not None]
+
+    def is_made(self, tensor: Tensor | None) -> bool:
+        """Whether it was made in the call. None stands for a value that only the runtime keeps."""
+        known = self._made.get(id(tensor))
+        return known is not None and known() is tensor
+
+    @property
+    def written_handles(self) -> list[Tensor]:
+        """Those from outside that got another value."""
+        handles = {id(h): h for h in (r() for r, _ in self.changes) if h is not None}
+        return [h for h in handles.values() if not self.is_made(h)]
+
+    def owner(self, grad: Tensor | None) -> Tensor | None:
+        """The tensor whose grad this was before the call, if the call has read it there."""
+        return next((t for t, before in self.read_grads.values() if before is not None and before is grad), None)
+
+    def is_like(self, other: Recorder) -> bool:
+        """Whether another call did the same operations on the same tensors from outside."""
+        mine, others = self.operations, other.operations
+        return (
+            [e[:4] for e in mine.entries] == [e[:4] for e in others.entries]
+            and mine.types == others.types
+            and self.constants == other.constants
+            and self.externals.keys() == other.externals.keys()
+            and all(h is other.externals[slot] for slot, h in self.externals.items() if slot not in self.constants)
+        )
+
+    def sees_the_same(self) -> bool:
+        """Whether tensors from outside of which Python has read the values still have them."""
+        return all(x._data_ptr() == v._data_ptr() and x.desc is v.desc for x, v in self.looks.values())
+
+    def outside(self, slot: int) -> Tensor | None:
+        """What came from outside in this slot, as a call would now find it; None if that is not known."""
+        return self.captured.get(slot, self.externals.get(slot))
+
     # -- called by the Recording -----------------------------------------------------------------------------
 
     def number(self, index: int, desc: _rt.Descriptor, number: Any) -> None:
-        self.operations.number_types.append(type_of(desc))
-        self.operations.numbers.append(plain(number))
+        known = self.operations
+        if index < len(known.numbers):  # a later call, of which files keep the numbers
+            known.numbers[index] = plain(number)
+            return
+        known.number_types.append(type_of(desc))
+        known.numbers.append(plain(number))
         source = source_of(number)
         if self.without_host and source is not None:
             self.live[index] = source
         elif self.without_host:
-            self.operations.fixed.add(index)
+            known.fixed.add(index)
 
     def external(self, slot: int, desc: _rt.Descriptor, handle: Tensor | None) -> None:
-        assert slot == len(self.operations.types)
-        self.operations.types.append(type_of(desc))
-        if self.without_host or self.capture:
-            self.externals[slot] = handle._detach() if self.capture and handle is not None else handle
-            owner = next((h for h in self.externals.values() if h is not None and h.grad is handle), None)
-            if owner is not None and handle is not None:
-                self.grad_of[slot] = owner
+        if not self.complete:
+            assert slot == len(self.operations.types)
+            self.operations.types.append(type_of(desc))
+        if not (self.without_host or self.capture):
+            return
+        self.constants.discard(slot)
+        if handle is None and self.without_host:
+            raise TraceError(
+                f"{self.title} runs at {user_line()} the backward of what was computed outside of it; later calls cannot do that "
+                "again: compute it inside, or trace with without_host=False"
+            )
+        if handle is None:
+            self.externals.pop(slot, None)
+        elif self.is_made(handle):
+            self.externals[slot] = handle._detach()
+            self.constants.add(slot)
+        else:
+            self.externals[slot] = handle
+            if self.keep:
+                self.captured[slot] = handle._detach()
+
+    def same(self, desc: _rt.Descriptor, detached: bool) -> Op:
+        """The op whose result is its input, so that a value from outside that gets another handle is read at each call."""
+        return Detach() if detached else Reshape(desc.shape)
+
+    def made(self, tensor: Tensor) -> None:
+        self._made[id(tensor)] = ref(tensor)
+
+    def has_function(self) -> None:
+        self.functions = True
 
     def written(self, handle: Tensor) -> None:
         self.changes.append((ref(handle), self.recording.slot(handle)))
 
     def grad_get(self, handle: Tensor, none: bool) -> None:
-        if self.without_host and id(handle) not in self.new_grads:
-            self.read_grads.setdefault(id(handle), (handle, none))
+        if self.without_host and id(handle) not in self.new_grads and not self.is_made(handle):
+            self.read_grads.setdefault(id(handle), (handle, handle.grad))
 
     def grad_set(self, handle: Tensor) -> None:
         if self.without_host:
             self.new_grads[id(handle)] = handle
 
     def paused(self) -> None:
+        self.pauses = True
         self._cause = f"operations are excluded from it at {user_line()}"
         if self.without_host:
             raise TraceError(
@@ -211,7 +293,11 @@ class Recorder:
                 "Python that could do them; trace with without_host=False"
             )
 
-    def read(self, slot: int) -> None:
+    def read(self, slot: int, tensor: Tensor) -> None:
+        if slot < 0 or (slot >= self.arguments and slot in self.externals):  # there before the call
+            if (self.without_host or self.capture) and not self.keep and not self.is_made(tensor):
+                self.looks.setdefault(id(tensor), (tensor, tensor._detach()))
+            return
         self._cause = f"a value is read at {user_line()}"
         if self.without_host:
             raise TraceError(

@@ -4,76 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import _rt
 from ..core import Tensor
 from ..core.live import Numbers
-from .arguments import rebuild, tensors_of
+from .arguments import Hole, rebuild
 from .constants import fold
+from .effects import Effects, Source, function_inside
 from .recorder import Recorder, Segment
 from .residuals import with_residuals
-from .traced import Traced
-
-
-class Source(NamedTuple):
-    """Where a call finds a tensor: kind "argument" (what: its number), "handle" (the tensor), "grad" (the tensor whose grad it is),
-    "slot" (what the call computed), "none".
-    """
-
-    kind: str
-    what: Any = None
-
-    def find(self, arguments: Sequence[Tensor]) -> Any:
-        """The tensor, of those that there are before the call."""
-        return arguments[self.what] if self.kind == "argument" else self.what.grad if self.kind == "grad" else self.what
-
-
-class Effects(NamedTuple):
-    """What a call leaves behind, said while it lasts: `returned` tensors, `written` handles with their new values, and new `grads`
-    of tensors. guards: tensors whose grad it read, and whether there was none.
-    """
-
-    result: Any
-    returned: list[Source]
-    returned_slots: list[int]
-    written: list[tuple[Source, int]]
-    grads: list[tuple[Tensor, Source]]
-    guards: list[tuple[Tensor, bool]]
-
-
-def effects(recorder: Recorder, arguments: Sequence[Tensor], result: Any) -> Effects:
-    """What the running call, which has just returned `result`, leaves behind."""
-    slot = recorder.recording.slot
-
-    def source(tensor: Tensor | None, made: bool) -> Source:
-        """made: the tensor itself belongs to the call, if it does not come from outside."""
-        if tensor is None:
-            return Source("none")
-        for i, argument in enumerate(arguments):
-            if argument is tensor:
-                return Source("argument", i)
-        if not made or slot(tensor) < 0 or any(tensor is h for h in recorder.externals.values()):
-            return Source("handle", tensor)
-        return Source("slot", slot(tensor))
-
-    handles = {id(h): h for h in (r() for r, _ in recorder.changes) if h is not None}
-    returned = tensors_of(result)
-    kept = [
-        h
-        for h in handles.values()
-        if slot(h) >= 0 and not any(h is t for t in returned if source(t, True).kind == "slot")
-    ]
-    grads = [(t, source(t.grad, True)) for t in recorder.new_grads.values()]
-    return Effects(
-        result,
-        [source(t, True) for t in returned],
-        [slot(t) for t in returned],
-        [(source(h, False), slot(h)) for h in kept],
-        grads,
-        list(recorder.read_grads.values()),
-    )
+from .traced import StaleTrace, Traced
 
 
 def _needed(recorder: Recorder, found: Effects) -> Segment:
@@ -103,23 +44,41 @@ class Standalone:
         self.found = found
         self.template: list[Any] = [None] * len(inputs)
         self.arguments: list[tuple[int, int]] = []  # (operand, argument)
-        self.grads: list[tuple[int, Tensor]] = []  # (operand, the tensor whose grad it is)
+        self.grads: list[tuple[int, Source]] = []  # (operand, a grad)
+        self.stays: set[int] = set()  # operands that are the same at each call
         # {read: [(operand, number of what it gives)]}
         self.live: dict[Callable[[], Numbers], list[tuple[int, int]]] = {}
+        written = {id(h) for h in recorder.written_handles}
         for operand, index in enumerate(inputs):
             if index < 0:
                 read, number = recorder.live[~index]
                 self.live.setdefault(read, []).append((operand, number))
             elif index < arguments:
                 self.arguments.append((operand, index))
-            elif index in recorder.grad_of:
-                self.grads.append((operand, recorder.grad_of[index]))
+            elif (grad := found.grads_read.get(id(recorder.externals[index]))) is not None:
+                self.grads.append((operand, grad))
+            elif index in recorder.captured and id(recorder.externals[index]) not in written:
+                self.template[operand] = recorder.captured[index]
+                self.stays.add(operand)
             else:
                 self.template[operand] = recorder.externals[index]
-        in_place = set(outputs[: self.donate])
-        self.written = [(source, self.place[slot]) for source, slot in found.written if slot not in in_place]
-        single = found.returned[0] if len(found.returned) == 1 and isinstance(found.result, Tensor) else None
+                if recorder.capture and index in recorder.constants:
+                    self.stays.add(operand)
+        self.outside = [(i, x.desc) for i, x in enumerate(self.template) if x is not None] if self.live else []
+        found_written = [(source, self.place[slot]) for source, slot in found.written]
+        given = self._sources()  # of which those that give their memory take over the results by themselves
+        self.written = [(s, i) for s, i in found_written if i >= self.donate or not s.is_same(given[i])]
+        single = found.returned[0] if len(found.returned) == 1 and isinstance(found.result, Hole) else None
         self.single = self.place[single.what] if single and single.kind == "slot" else -1
+
+    def _sources(self) -> list[Source]:
+        """Where the operands come from."""
+        sources = [Source("handle", x) for x in self.template]
+        for operand, number in self.arguments:
+            sources[operand] = Source("argument", number)
+        for operand, grad in self.grads:
+            sources[operand] = grad
+        return sources
 
     @cached_property
     def folded(self) -> tuple[Traced, list[int] | None, list[Any]]:
@@ -127,11 +86,8 @@ class Standalone:
         captured tensors and on numbers alone.
         """
         program = self.segment.op.program
-        varies = {operand for operand, _ in (*self.arguments, *self.grads, *chain(*self.live.values()))}
-        if not self.recorder.capture:  # what comes from outside may be another value the next time
-            varies.update(range(len(self.template)))
-        order = sorted(varies)
-        known = {v: self.template[i] for i, v in enumerate(program.inputs) if i not in varies}
+        order = [i for i in range(len(self.template)) if i not in self.stays]
+        known = {v: self.template[i] for i, v in enumerate(program.inputs) if i in self.stays}
         rest, values, saves = fold(program, [program.inputs[i] for i in order], known)
         if not saves:
             return self.segment.op, None, []
@@ -147,45 +103,52 @@ class Standalone:
             self.segments.append(self.segment._replace(op=op, note="its gradient is wanted"))
         return op
 
-    def fits(self) -> bool:
-        """Whether the call would read the gradients that it read when it was recorded."""
-        return all((tensor.grad is None) == none for tensor, none in self.found.guards)
+    def fits(self, arguments: Sequence[Tensor]) -> bool:
+        """Whether the call would find the gradients and the values that Python read when it was recorded."""
+        return all((source.find(arguments).grad is None) == none for source, none in self.found.guards) and (
+            not self.recorder.looks or self.recorder.sees_the_same()
+        )
 
     def __call__(self, arguments: Sequence[Tensor]) -> Any:
         """Run with these tensors, and return what the function would."""
-        if not self.segment.outputs:
-            return self._answer(arguments, ())
+        results = self._run(arguments) if self.segment.outputs else ()
+        for source, place in self.written:
+            target = source.find(arguments)
+            if target is not None:
+                target._reset(results[place])
+        grads = [self._result(grad, arguments, results) for _, grad in self.found.grads]
+        for (owner, _), grad in zip(self.found.grads, grads, strict=True):
+            owner.find(arguments).grad = grad
+        if self.single >= self.donate:
+            return results[self.single]
+        sources: Iterator[Source] = iter(self.found.returned)
+        return rebuild(self.found.result, lambda _: self._result(next(sources), arguments, results), Hole)
+
+    def _run(self, arguments: Sequence[Tensor]) -> Sequence[Tensor]:
         operands = self.template.copy()
         for operand, number in self.arguments:
             operands[operand] = arguments[number]
-        for operand, tensor in self.grads:
-            operands[operand] = tensor.grad
+        for operand, grad in self.grads:
+            operands[operand] = grad.find(arguments)
+        for operand, desc in self.outside:  # reading live numbers counts them, so it must not be in vain
+            found = operands[operand].desc
+            if found is not desc and (found.dtype, found.shape) != (desc.dtype, desc.shape):
+                raise StaleTrace(self.segment.op.title)
         for read, wanted in self.live.items():
             numbers = read()
             for operand, number in wanted:
                 operands[operand] = numbers[number]
         watched = _rt.is_watching() and any(isinstance(x, Tensor) and x._is_watched() for x in operands)
+        if watched and self.recorder.functions:
+            raise function_inside(self.recorder.title)
         op, taken, further = (self.op_for_gradients, None, []) if watched else self.folded
         if taken is not None:
             operands = [*(operands[i] for i in taken), *further]
         made = _rt.update(op, self.donate, *operands)
-        results = made if isinstance(made, tuple) else (made,)
-        for source, place in self.written:
-            source.find(arguments)._reset(results[place])
-        for tensor, grad in self.found.grads:
-            tensor.grad = results[self.place[grad.what]] if grad.kind == "slot" else grad.find(arguments)
-        if self.single >= self.donate:
-            return results[self.single]
-        return self._answer(arguments, results)
+        return made if isinstance(made, tuple) else (made,)
 
-    def _answer(self, arguments: Sequence[Tensor], results: Sequence[Tensor]) -> Any:
-        sources: Iterator[Source] = iter(self.found.returned)
-
-        def find(_: Tensor) -> Tensor:
-            source = next(sources)
-            if source.kind != "slot":
-                return source.find(arguments)
-            place = self.place[source.what]
-            return results[place]._detach() if place < self.donate else results[place]
-
-        return rebuild(self.found.result, find)
+    def _result(self, source: Source, arguments: Sequence[Tensor], results: Sequence[Tensor]) -> Any:
+        if source.kind != "slot":
+            return source.find(arguments)
+        place = self.place[source.what]
+        return results[place]._detach() if place < self.donate else results[place]

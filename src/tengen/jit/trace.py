@@ -14,15 +14,18 @@ from ..core.ops.shape import Fill
 from .arguments import flatten, rebuild
 from .config import DTRConfig, SublinearMemoryConfig
 from .dump import dump
+from .effects import Effects, effects
 from .errors import TraceError
 from .explain import Explanation, profiles, reports
 from .memory import limit_of
 from .recorder import Recorder, Segment
-from .standalone import Effects, Standalone, effects
+from .standalone import Standalone
 from .traced import StaleTrace
 
 MOST_KINDS = 256
 """Sets of argument types whose recordings are kept; of more, those that came first go."""
+MOST_UNSETTLED = 3
+"""Calls of a function without host that in a row may leave new tensors behind in another way than the one before."""
 MOST_VARIANTS = 32
 """Recordings that are kept for one set of argument types, where a function without host depends on what else it finds."""
 
@@ -35,11 +38,21 @@ class Recorded:
         self.effects: Effects
 
         def watched() -> Any:
-            result = call()
-            self.effects = effects(recorder, tensors, result)
-            return result
+            box = [call()]
+            self.effects = effects(recorder, tensors, box)
+            return box[0]
 
-        self.result = recorder.run(tensors, watched, execute)
+        self._result = recorder.run(tensors, watched, execute)
+        self.effects.held.clear()
+
+    def take_result(self) -> Any:
+        """What the call returned, which this does not keep."""
+        result, self._result = self._result, None
+        return result
+
+    def leads_to(self, later: Recorded) -> bool:
+        """Whether the next call did the same, and put tensors in the place of those that this one left behind."""
+        return all(made() is None for made in self.effects.made) and self.recorder.is_like(later.recorder)
 
 
 class Kind:
@@ -47,10 +60,12 @@ class Kind:
 
     def __init__(self, args: Any, kwargs: Any, tensors: Sequence[Tensor]):
         # Arguments that are told apart by identity must live on, tensors need not.
-        self.args, self.kwargs = rebuild((args, kwargs), lambda x: Placeholder(x.desc))
+        places = {id(x): Placeholder(x.desc) for x in tensors}
+        self.args, self.kwargs = rebuild((args, kwargs), lambda x: places[id(x)])
         self.types = [f"{x.desc.dtype}{list(x.shape)}" for x in tensors]
         self.first: Recorded | None = None
         self.standalone: list[Standalone] = []
+        self.unsettled: list[Recorded] = []  # the last recordings, of calls that left new tensors behind
         self.calls, self.seconds = 0, 0.0
         self.profile: list[dict[str, Any]] = []  # of the last call
 
@@ -78,11 +93,15 @@ class trace:
 
     Args:
         function: what to trace; tensors may stand in tuples, lists and dicts among its arguments and in its result.
-        without_host: later calls do not run the Python function at all. What it computes with Python stays as it was in the first
-            call, but for settings of optimizers, such as the learning rate, and random numbers. By default the function runs at each
-            call, without computing: its operations must be those of the first, or TraceError says where they differ.
+        without_host: later calls do not run the Python function at all. What it computes with Python, the names of tensors included,
+            stays as it was in the first call, but for settings of optimizers, such as the learning rate, and random numbers. Tensors from
+            outside are read and written at each call; where Python has read the value of one, another value, like another shape,
+            makes the next call record again. So does a call that leaves new tensors behind, such as state that is made when it is
+            first used; TraceError says so if calls go on to do that. A tensor that is an argument is that argument wherever the
+            function finds it. By default the function runs at each call, without computing: its operations must be those of the
+            first, or TraceError says where they differ.
         capture_as_const: tensors that the function takes from outside become a part of `dump`; without host they keep the values
-            of the first call.
+            of the first call, but for those that the function itself writes.
         record_only: calls only record, for `dump`; their results have no values.
         sublinear_memory_config, dtr_config: a limit on memory, which is kept by computing values of the forward again when the
             backward needs them; a warning says if it cannot be. Results do not change.
@@ -138,14 +157,14 @@ class trace:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not trace.enabled or _rt.recording() is not None:  # inside another traced function this is a part of that
             return self.function(*args, **kwargs)
-        tensors: list[Tensor] = []
+        leaves: dict[int, Tensor] = {}
         try:
-            key = flatten((args, kwargs), tensors, data=not self.without_host)
+            key = flatten((args, kwargs), leaves, data=not self.without_host)
         except TypeError as error:
             raise TraceError(
                 f"{self._title}: {error}; with without_host=True give tensors, which later calls can replace"
             ) from None
-        kind = self._kinds.get(key)
+        kind, tensors = self._kinds.get(key), list(leaves.values())
         if kind is None:
             if len(self._kinds) >= MOST_KINDS:
                 del self._kinds[next(iter(self._kinds))]
@@ -161,25 +180,49 @@ class trace:
     def _run(self, kind: Kind, tensors: Sequence[Tensor], call: Callable[[], Any]) -> Any:
         if self.record_only or (kind.first is None and not self.without_host):
             kind.first = Recorded(self._recorder(), tensors, call, not self.record_only)
-            return kind.first.result
+            return kind.first.take_result()
         if not self.without_host:
             assert kind.first is not None
             return kind.first.recorder.run(tensors, call)
         for standalone in kind.standalone:
-            if standalone.fits():
+            if standalone.fits(tensors):
                 try:
                     return standalone(tensors)
                 except StaleTrace:
                     kind.standalone.remove(standalone)
                     break
         made = kind.first = Recorded(self._recorder(), tensors, call)
-        del kind.standalone[MOST_VARIANTS - 1 :]
-        kind.standalone.insert(0, Standalone(made.recorder, made.arguments, made.effects))
-        return made.result
+        if self._settled(kind, made):
+            del kind.standalone[MOST_VARIANTS - 1 :]
+            kind.standalone.insert(0, Standalone(made.recorder, made.arguments, made.effects))
+        return made.take_result()
+
+    def _settled(self, kind: Kind, made: Recorded) -> bool:
+        """Whether later calls do what this one did. One that has made tensors and left them somewhere, such as state that is made when
+        it is first used, may be followed by one that does something else, so that is recorded too.
+
+        Raises TraceError if such calls go on to differ.
+        """
+        if not made.effects.made:
+            kind.unsettled.clear()
+            return True
+        if kind.unsettled and kind.unsettled[-1].leads_to(made):
+            kind.unsettled.clear()
+            return True
+        kind.unsettled = [*kind.unsettled[1 - MOST_UNSETTLED :], made]
+        if len(kind.unsettled) < MOST_UNSETTLED:
+            return False
+        shapes = " and ".join(str(tuple(t.shape)) for t in (r() for r in made.effects.made) if t is not None)
+        raise TraceError(
+            f"{self._title} leaves a new tensor behind at each call (of shape {shapes}, in an attribute, a list or the like), which with "
+            "without_host=True later calls could not do: return it, write into a tensor that is there already (x[...] = y), or trace "
+            "with without_host=False"
+        )
 
     def _recorder(self) -> Recorder:
+        keep = self.capture_as_const and self.without_host and not self.record_only
         without_host = self.without_host or self.record_only
-        return Recorder(self._title, without_host, self.capture_as_const, self._limit, self.profiling)
+        return Recorder(self._title, without_host, self.capture_as_const, self._limit, self.profiling, keep)
 
     def explain(self) -> Explanation:
         """The Plans that there are, why each was made, its kernels, launches, memory and time; prints as text.
@@ -232,7 +275,8 @@ class trace:
         dynamic_batch: bool = False,
         **options: Any,
     ) -> None:
-        """Write the function as it was last recorded, with the tensors that it takes from outside, as one file.
+        """Write the function as one file: what the last call did, with the values that a call would now find in the tensors that it
+        takes from outside.
 
         Args:
             file: a path, or a binary file object.
@@ -263,15 +307,20 @@ class trace:
 
     def _at_another_batch(self) -> Recorded:
         """The last kind of call recorded, but not run, with tensors of another batch size."""
-        assert self._last is not None
-        tensors: list[Tensor] = []
+        assert self._last is not None and self._last.first is not None
+        made: dict[int, Tensor] = {}
 
         def zeros(place: Placeholder) -> Tensor:
             desc = place.desc
             shape = (desc.shape[0] + 1, *desc.shape[1:]) if desc.shape else ()
-            tensors.append(_rt.apply(Fill(shape, desc.dtype, desc.device), 0))
-            return tensors[-1]
+            if id(place) not in made:
+                made[id(place)] = _rt.apply(Fill(shape, desc.dtype, desc.device), 0)
+            return made[id(place)]
 
         args, kwargs = rebuild((self._last.args, self._last.kwargs), zeros, Placeholder)
         recorder = Recorder(self._title, without_host=True, capture=True)
-        return Recorded(recorder, tensors, partial(self.function, *args, **kwargs), execute=False)
+        recorded = Recorded(recorder, list(made.values()), partial(self.function, *args, **kwargs), execute=False)
+        first = self._last.first.recorder
+        kept = {id(first.externals[slot]): value for slot, value in first.captured.items()}
+        recorder.captured = {slot: kept[id(x)] for slot, x in recorder.externals.items() if id(x) in kept}
+        return recorded

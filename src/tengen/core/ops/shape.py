@@ -287,6 +287,25 @@ class Copy(Elementwise):
         return [grads[0]]
 
 
+class Detach(Formula):
+    """The same value, through which gradients do not flow."""
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        return (x,)
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        return x
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        return [None]
+
+    @classmethod
+    def differentiable(cls) -> bool:
+        return False
+
+
 class Fill(Elementwise):
     """A new tensor with the number input 0 everywhere."""
 

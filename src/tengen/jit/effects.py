@@ -1,0 +1,138 @@
+"""What one call of a traced function leaves behind, so that it can be done again without Python."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from weakref import ref
+
+from ..core import Tensor
+from .arguments import Hole, rebuild, tensors_of
+from .errors import TraceError
+from .recorder import Recorder
+
+
+class Source(NamedTuple):
+    """Where a call finds a tensor: kind "argument" (what: its number), "handle" (the tensor), "kept" (a weak reference to it), "grad"
+    (the Source of the tensor whose grad it is), "slot" (what the call computed), "none".
+    """
+
+    kind: str
+    what: Any = None
+
+    def find(self, arguments: Sequence[Tensor]) -> Any:
+        """The tensor, of those that there are before the call."""
+        if self.kind == "argument":
+            return arguments[self.what]
+        if self.kind == "grad":
+            return self.what.find(arguments).grad
+        return self.what() if self.kind == "kept" else self.what
+
+    def is_same(self, other: Source) -> bool:
+        """Whether they name one tensor (which == would compare element by element)."""
+        if self.kind != other.kind:
+            return False
+        if self.kind == "grad":
+            return bool(self.what.is_same(other.what))
+        return self.what == other.what if self.kind in ("argument", "slot") else self.what is other.what
+
+
+class Effects(NamedTuple):
+    """What a call leaves behind.
+
+    result: with a Hole for each of the `returned` tensors. written: tensors from outside with the slots of their new values. grads:
+    tensors with their new grad. guards: tensors whose grad it read, and whether there was none; grads_read: those that there were, by
+    id. made: tensors of its own that the program keeps somewhere else than in the result. held: keeps alive what has to be computed.
+    """
+
+    result: Any
+    returned: list[Source]
+    returned_slots: list[int]
+    written: list[tuple[Source, int]]
+    grads: list[tuple[Source, Source]]
+    guards: list[tuple[Source, bool]]
+    grads_read: dict[int, Source]
+    made: list[ref[Tensor]]
+    held: list[Tensor]
+
+
+class _Places:
+    """Names what the running call leaves behind by what later calls will find."""
+
+    def __init__(self, recorder: Recorder, arguments: Sequence[Tensor]):
+        self.recorder, self.arguments = recorder, arguments
+        self.held: list[Tensor] = []
+
+    def tensor(self, tensor: Tensor | None) -> Source:
+        """The tensor itself; of one that the call has made, its value."""
+        if tensor is None:
+            return Source("none")
+        for i, argument in enumerate(self.arguments):
+            if argument is tensor:
+                return Source("argument", i)
+        if self.recorder.is_made(tensor):
+            return Source("slot", self.slot(tensor))
+        owner = self.recorder.owner(tensor)
+        return Source("handle", tensor) if owner is None else Source("grad", self.tensor(owner))
+
+    def slot(self, tensor: Tensor) -> int:
+        """The slot of the tensor's value, computed by the call."""
+        slot = self.recorder.recording.slot(tensor)
+        if slot < 0 or slot in self.recorder.externals:
+            self.held.append(tensor._detach())
+            slot = self.recorder.recording.slot(self.held[-1])
+        return slot
+
+
+def effects(recorder: Recorder, arguments: Sequence[Tensor], box: list[Any]) -> Effects:
+    """What the running call, whose result stands in `box` and nowhere else, leaves behind."""
+    slot = recorder.recording.slot
+    result = rebuild(box[0], lambda _: Hole())
+    if not recorder.without_host:  # only files ask
+        return Effects(result, [], [slot(t) for t in tensors_of(box)], [], [], [], {}, [], [])
+    made = _kept(recorder, box)
+    places = _Places(recorder, arguments)
+    returned = tensors_of(box)
+    if recorder.functions and any(t._is_watched() for t in returned):
+        raise function_inside(recorder.title)
+    sources = [places.tensor(t) for t in returned]
+    slots = [s.what if s.kind == "slot" else slot(t) for s, t in zip(sources, returned, strict=True)]
+    written = [(places.tensor(h), places.slot(h)) for h in recorder.written_handles]
+    written += [(Source("kept", ref(t)), places.slot(t)) for t in made]
+    owners = [t for t in recorder.new_grads.values() if not recorder.is_made(t)]
+    grads = [(places.tensor(t), places.tensor(t.grad)) for t in owners]
+    guards = [(places.tensor(t), before is None) for t, before in recorder.read_grads.values()]
+    before = {id(grad): places.tensor(grad) for _, grad in recorder.read_grads.values() if grad is not None}
+    return Effects(result, sources, slots, written, grads, guards, before, [ref(t) for t in made], places.held)
+
+
+def function_inside(title: str) -> TraceError:
+    """What is wrong where a GradManager outside of a trace meets a Function inside."""
+    return TraceError(
+        f"{title} has a gradient of the user's own (a Function), which later calls cannot give to a GradManager outside of it; compute "
+        "the gradient inside, or trace with without_host=False"
+    )
+
+
+def _kept(recorder: Recorder, box: list[Any]) -> list[Tensor]:
+    """The tensors that the call has made and that something else than its result and gradients holds."""
+    if _held_elsewhere(recorder, box):
+        gc.collect()  # for what only circles of its own hold
+    return _held_elsewhere(recorder, box)
+
+
+def _held_elsewhere(recorder: Recorder, box: list[Any]) -> list[Tensor]:
+    known = Counter(map(id, tensors_of(box)))
+    known.update(id(t.grad) for t in recorder.new_grads.values())
+    known.update({id(h) for h in (r() for r, _ in recorder.changes)})  # the runtime holds them, to restore them
+    found = []
+    alone = 0  # references to what only the list holds
+    for each in [object(), *recorder.made_tensors]:
+        references = sys.getrefcount(each) - known[id(each)]
+        alone = alone or references
+        if references > alone and isinstance(each, Tensor):
+            found.append(each)
+    return found
