@@ -117,8 +117,11 @@ class _Summed:
         return len(data)
 
     def read(self, size: int) -> bytes:
-        data, self._first = self._first[:size], self._first[size:]
-        data += read_up_to(self._file, size - len(data))
+        data = b""
+        if self._first:
+            data, self._first = self._first[:size], self._first[size:]
+        if len(data) < size:
+            data += read_up_to(self._file, size - len(data))
         self._count(data)
         return data
 
@@ -128,10 +131,10 @@ class _Summed:
         return len(data)
 
     def readline(self) -> bytes:
-        line = b""
+        line = bytearray()
         while not line.endswith(b"\n") and (byte := self.read(1)):
             line += byte
-        return line
+        return bytes(line)
 
 
 def _write(obj: Any, file: BinaryIO, protocol: int) -> None:
@@ -153,7 +156,7 @@ def _read(file: BinaryIO, name: str, map_location: MapLocation) -> Any:
         )
     summed = _Summed(file, b"" if own else first)
     try:
-        obj = SafeUnpickler(summed, _locator(map_location)).load()  # type: ignore[arg-type]
+        obj = SafeUnpickler(summed, _locator(map_location)).load()
     except (OSError, MemoryError):
         raise
     except DeviceError as error:
