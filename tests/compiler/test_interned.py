@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -57,3 +59,16 @@ def test_unused_ones_are_forgotten():
         Pad((i,), (0,), 0.5)
     gc.collect()
     assert len(Interned._table) <= before + 10
+
+
+def test_threads_get_one_object():
+    for i in range(200):
+        barrier = threading.Barrier(4)
+
+        def make(_: int, barrier: threading.Barrier = barrier, i: int = i) -> Pad:
+            barrier.wait()
+            return Pad((i,), (i,), 0.25)
+
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(make, range(4)))
+        assert all(op is made[0] for op in made)

@@ -62,32 +62,24 @@ class GradManager:
                 raise TypeError(f"attach: a tensor of dtype {tensor.desc.dtype} has no gradient; only floats have")
             entry = self._attached.get(id(tensor))
             if entry is None or entry.tensor() is not tensor:
-                entry = self._attached[id(tensor)] = _Attached(ref(tensor, self._forget(id(tensor))))
+                # Without a callback, in which Ctrl-C would be swallowed: `record` forgets what is gone.
+                entry = self._attached[id(tensor)] = _Attached(ref(tensor))
                 if self._tape is not None:
                     self._watch(entry)
             entry.callbacks += added
         return self
 
-    def _forget(self, key: int) -> Callable[[ref[Tensor]], None]:
-        me = ref(self)
-
-        def forget(dead: ref[Tensor]) -> None:
-            manager = me()
-            if manager is not None and key in manager._attached and manager._attached[key].tensor is dead:
-                del manager._attached[key]
-
-        return forget
-
     def attached_tensors(self) -> list[Tensor]:
         """The tensors that are attached and still alive."""
-        return [t for t in (a.tensor() for a in self._attached.values()) if t is not None]
+        return [t for t in (a.tensor() for a in list(self._attached.values())) if t is not None]
 
     def detach(self, tensors: Tensor | Iterable[Tensor]) -> None:
         """Stop computing gradients with respect to `tensors`, from the next record on. Raises KeyError for one that is
         not attached.
         """
         for tensor in [tensors] if isinstance(tensors, Tensor) else list(tensors):
-            if id(tensor) not in self._attached:
+            entry = self._attached.get(id(tensor))
+            if entry is None or entry.tensor() is not tensor:
                 raise KeyError(f"detach: a tensor of shape {tensor.shape} is not attached")
             del self._attached[id(tensor)]
 
@@ -97,16 +89,20 @@ class GradManager:
             raise RuntimeError("this GradManager is recording already; release() it first")
         self._tape = _rt.Tape()
         self._watched = []
-        for entry in list(self._attached.values()):
-            self._watch(entry)
+        for key, entry in list(self._attached.items()):
+            if not self._watch(entry):
+                del self._attached[key]
         self._tape.active = True
 
-    def _watch(self, entry: _Attached) -> None:
+    def _watch(self, entry: _Attached) -> bool:
+        """Have the tape watch the tensor, if it is still there; whether it is."""
         tensor = entry.tensor()
-        if tensor is not None:
-            assert self._tape is not None
-            self._tape.watch(tensor)
-            self._watched.append(entry)
+        if tensor is None:
+            return False
+        assert self._tape is not None
+        self._tape.watch(tensor)
+        self._watched.append(entry)
+        return True
 
     def release(self) -> None:
         """Stop recording and forget what was recorded."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from inspect import get_annotations
 from typing import Any, ClassVar
-from weakref import WeakValueDictionary
+from weakref import ref
 
 
 class Interned(type):
@@ -14,7 +15,8 @@ class Interned(type):
     A class made with `abstract=True` only declares what its subclasses have, and says so in its attribute `abstract`.
     """
 
-    _table: ClassVar[WeakValueDictionary[tuple[Any, ...], Any]] = WeakValueDictionary()
+    # Not a WeakValueDictionary: its entries are taken out by a Python function, in which Ctrl-C would be swallowed. `dict.pop` is none.
+    _table: ClassVar[dict[tuple[Any, ...], ref[Any]]] = {}
     parameters: tuple[str, ...]
     abstract: bool
 
@@ -35,19 +37,26 @@ class Interned(type):
         # Most calls ask for an object that is known under the very same arguments. Floats are left out as 0.0 is -0.0.
         types = tuple(map(type, args))
         asked = None if kwargs or float in types else (cls, args, types)
-        known = cls._table.get(asked) if asked else None
+        found = cls._table.get(asked) if asked else None
+        known = None if found is None else found()
         if known is not None:
             return known
         values = cls._bind(args, kwargs)
-        key = (cls, *map(_exact, values))
-        made = cls._table.get(key)
-        if made is None:
-            made = _bare(cls)
-            made.__dict__.update(zip(cls.parameters, values, strict=True))
-            cls._table[key] = made
-        if asked:
-            cls._table[asked] = made
-        return made
+        made = _bare(cls)
+        made.__dict__.update(zip(cls.parameters, values, strict=True))
+        made = cls._enter((cls, *map(_exact, values)), made)
+        return cls._enter(asked, made) if asked else made
+
+    def _enter(cls, key: tuple[Any, ...], made: Any) -> Any:
+        """What stands under the key: `made`, unless there is something already, as another thread was faster."""
+        entry = ref(made, partial(cls._table.pop, key))
+        while True:
+            found = cls._table.setdefault(key, entry)
+            known = found()
+            if known is not None:
+                return known
+            if cls._table.get(key) is found:  # on its way out
+                del cls._table[key]
 
     def _bind(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The value of each parameter. Raises TypeError for one too many, unknown or missing."""

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from ..base import config
 from . import cache
@@ -32,7 +31,6 @@ MOST_WAITING = 512
 """A process that meets ever new shapes keeps the Plans of the first ones only."""
 
 _waiting: dict[str, Plan] = {}
-_words: WeakKeyDictionary[Op, str] = WeakKeyDictionary()
 
 
 class _Unnamed(Exception):
@@ -57,14 +55,14 @@ def name(program: Program, views: Sequence[View], target: Target) -> str | None:
 
 def _word(op: Op) -> str:
     """What an op is called: its class and its parameters."""
-    known = _words.get(op)
+    known: str | None = op.__dict__.get("_word")
     if known is None:
         kind = type(op)
         # The digest of the source speaks for classes of tengen only.
         if isinstance(op, Host) or kind.__module__.partition(".")[0] != PACKAGE or "<" in kind.__qualname__:
             raise _Unnamed
         parameters = ",".join(_parameter(getattr(op, p)) for p in kind.parameters)
-        known = _words[op] = f"{kind.__module__}.{kind.__qualname__}({parameters})"
+        known = op.__dict__["_word"] = f"{kind.__module__}.{kind.__qualname__}({parameters})"
     return known
 
 

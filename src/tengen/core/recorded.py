@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
-from weakref import WeakKeyDictionary
 
 from .. import _rt
 from ..compiler.plan import Plan
@@ -42,7 +41,8 @@ class Recorded(Composite):
     @property
     def plans(self) -> list[Compiled]:
         """The Plans that this has been compiled to, if it keeps them."""
-        return _plans.setdefault(self, [])
+        plans: list[Compiled] = self.__dict__.setdefault("_plans", [])
+        return plans
 
     def takes(self, types: Sequence[Type]) -> bool:
         """Whether these are the types for which the Program was recorded."""
@@ -69,6 +69,3 @@ class Recorded(Composite):
     def formula(self, builder: Builder) -> Program:
         """The Program to record in a builder."""
         return self.program
-
-
-_plans: WeakKeyDictionary[Recorded, list[Compiled]] = WeakKeyDictionary()
