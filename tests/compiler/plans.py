@@ -13,6 +13,9 @@ from tengen.compiler.plan import STATUS, Launch
 from tengen.compiler.program import Type, build
 from tengen.compiler.view import View
 
+GUARD = 256
+"""Bytes around each buffer, at least, that no kernel may touch."""
+
 WEAK = {"weak_int": np.int64, "weak_float": np.float64, "bfloat16": np.uint16}
 
 
@@ -49,10 +52,11 @@ def run_plan(plan, arrays):
 
 def _run(plan, arrays, donations):
     """The outputs of a Plan. donations: (slot, input) whose memory is one; steps that only copy from there are skipped."""
-    memory = [np.full(max(size, 1) + 64, 0xAB, np.uint8) for size in plan.allocations]
+    memory = [np.full(size + 2 * GUARD, 0xAB, np.uint8) for size in plan.allocations]
     status = np.zeros(1, np.int64)
     arrays = [_copied(a) if any(i == n for _, n in donations) else a for i, a in enumerate(arrays)]
-    bases = [a.ctypes.data for a in arrays] + [-(-m.ctypes.data // 64) * 64 for m in memory]
+    bases = [a.ctypes.data for a in arrays] + [-(-m.ctypes.data // 64) * 64 + GUARD // 2 for m in memory]
+    own = list(bases)
     for slot, number in donations:
         bases[slot] = bases[number]
     donated = {slot for slot, _ in donations}
@@ -68,6 +72,9 @@ def _run(plan, arrays, donations):
             params = (ctypes.c_int64 * max(len(step.params), 1))(*step.params)
             for tile in reversed(range(step.tiles)):  # any order must do
                 kernel(buffers, params, tile, tile + 1)
+    for m, base, size in zip(memory, own[len(arrays) :], plan.allocations, strict=True):
+        begin = base - m.ctypes.data
+        assert (m[:begin] == 0xAB).all() and (m[begin + size :] == 0xAB).all(), "a kernel wrote outside of its memory"
     if status[0]:
         raise IndexError(f"status {status[0]}")
     return [_array(p, bases).copy() for p in plan.outputs]

@@ -127,6 +127,16 @@ def test_products_inside_of_a_concat(target, axis):
     made.check(want + 2, tolerance=1e-5)
 
 
+@EVERY_TARGET
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("n", [1, 32])
+def test_a_part_that_reads_a_value_of_its_size(target, axis, n):
+    """It is brought to the layout of the part, gaps included."""
+    a, b, r, c = floats(50, 20), floats(20, n), floats(50, n), floats(50, n)
+    made = Made(lambda a, b, r, c: Concatenate(axis)(c, RELU(MatMul()(a, b) + r)), a, b, r, c, target=target)
+    made.check(np.concatenate([c, np.maximum(product(a, b) + r, 0)], axis), tolerance=1e-5)
+
+
 def test_gradients_of_heads():
     """Queries, keys and values come from one product: their gradients are put together, and heads side by side, with no copy."""
     a, b, w = floats(2, 4, 20, 7), floats(2, 4, 7, 16), floats(192, 11)

@@ -166,7 +166,8 @@ def _laid(steps: Steps, operand: Operand, source: Source, result: View) -> tuple
     assert buffer is not None
     if not _lies_alike(operand, source, result):
         seen, view = _as_read(operand, source, result)
-        buffer = steps.buffer(Type(operand.dtype, seen.shape))
+        reach = 1 + sum((extent - 1) * stride for extent, stride in zip(view.shape, view.strides, strict=True))
+        buffer = steps.buffer(Type(operand.dtype, (reach,)))  # with gaps, where the result is a part of something
         e = Emitter(steps.locate, seen.shape)
         e.copy(operand.dtype, operand.buffer, seen, buffer, view)
         steps.launch(e, (), "layout", {buffer})
