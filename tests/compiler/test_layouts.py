@@ -33,11 +33,15 @@ from tengen.compiler.targets.storage import PAIR
 from tengen.compiler.vector import llvm_type
 from tengen.compiler.view import View
 from tengen.core.ops.conv import Convolution, ConvolutionBackwardData, ConvolutionBackwardFilter
+from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.linalg import MatMul
+from tengen.core.ops.reduce import total
+from tengen.core.ops.shape import Concatenate
 
 TARGETS = host_targets()
 EVERY_TARGET = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 random = np.random.default_rng(0)
+RELU = Elemwise("RELU")
 Shape = tuple[int, ...]
 
 
@@ -247,3 +251,40 @@ def test_layouts_in_pairs(name, monkeypatch):
     for number, layout in enumerate(LAYOUTS):
         for layouts in (layout, "plain"), ("plain", layout), (layout, layout):
             check(case, layouts, number % 2 == 0, target)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.dtype == "float32"])
+def test_what_follows_reads_any_layout(name):
+    """Values along the channels and of the result's size; sums over the rows, and a place inside of something larger."""
+    case = CASES[name]
+    for number, layout in enumerate(
+        ["reversed", "stepped", "transposed", "channels last, reversed", "first dim stretched"]
+    ):
+        check_what_follows(case, layout, number % 2 == 0, number % 3, TARGETS[number % len(TARGETS)])
+
+
+def check_what_follows(case: Case, layout: str, inside: bool, end: int, target: Target) -> None:
+    """max(y * channel + rest, 0), and what comes after that: nothing, sums over all but the channels, or a Concat with another value."""
+    product, builder = case.truth(*(drawn(shape, "float32") for shape in case.shapes)), Builder()
+    channels = (case.op.channel_dim or 0) % product.ndim
+    along = tuple(extent if d == channels else 1 for d, extent in enumerate(product.shape))
+    shapes = *case.shapes, along, product.shape, product.shape
+    laid = [LAYOUTS["plain" if i < 2 else layout](shape) for i, shape in enumerate(shapes)]
+    bases = [drawn(x.base, "float32") for x in laid]
+    arrays = [x.of_array(base) for x, base in zip(laid, bases, strict=True)]
+    given = bases if inside else arrays
+    values = [builder.input(Type("float32", array.shape)) for array in given]
+    if inside:
+        values = [x.of_value(value) for x, value in zip(laid, values, strict=True)]
+    a, b, channel, rest, other = values
+    y, want = RELU(case.op(a, b) * channel + rest), np.maximum(case.truth(*arrays[:2]) * arrays[2] + arrays[3], 0)
+    outputs, wanted = [y], [want]
+    if end == 1:
+        axes = tuple(d for d in range(want.ndim) if d != channels)
+        outputs, wanted = [y, total(y, axes)], [want, want.sum(axes, keepdims=True)]
+    elif end == 2:
+        outputs, wanted = [Concatenate(want.ndim - 1)(other, y)], [np.concatenate([arrays[4], want], -1)]
+    plan = compile_program(builder.finish(outputs), [View(x.shape, elements(x)) for x in given], target)
+    for got, truth in zip(run_plan(plan, given), wanted, strict=True):
+        limit = (1e-5 if case.tiles == 4 else 1e-6) * max(1, np.abs(truth).max())
+        np.testing.assert_allclose(got, truth, rtol=0, atol=limit, err_msg=f"{layout} {end}")
