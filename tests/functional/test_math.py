@@ -198,9 +198,27 @@ def test_topk():
     value, place = F.topk(x, 3, kth_only=True)
     assert_close(value, np.take_along_axis(a, order[:, 2:3], -1)[:, 0])
     assert_close(place, order[:, 2], "int32")
-    assert F.topk(x, 99)[0].shape == (3, 7)
-    with pytest.raises(ValueError, match="k must be at least 1"):
-        F.topk(x, 0)
+    for descending in (True, False):  # -k: the other order, as the reference has it
+        for found, wanted in zip(F.topk(x, -2, descending), F.topk(x, 2, not descending), strict=True):
+            np.testing.assert_array_equal(found.numpy(), wanted.numpy())
+    for k in (0, 8, -8):
+        with pytest.raises(ValueError, match=f"topk: k must be from 1 to 7, the extent of the last axis .* got {k}"):
+            F.topk(x, k)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_nan_is_the_largest(dtype):
+    x = Tensor(np.array([2, np.nan, 5, -np.inf, np.nan, 5, np.inf]), dtype=dtype)
+    assert F.argsort(x).tolist() == [3, 0, 2, 5, 6, 1, 4]
+    assert F.argsort(x, descending=True).tolist() == [1, 4, 6, 2, 5, 0, 3]
+    assert np.isnan(F.topk(x, 1)[0].numpy()).all() and np.isnan(F.max(x).numpy())
+    assert F.topk(x, 2, descending=False)[1].tolist() == [3, 0]
+
+
+def test_the_least_integers_in_descending_order():
+    for dtype, least in (("int8", -128), ("int32", -(2**31)), ("uint8", 0)):
+        x = Tensor(np.array([1, least, 3, least]), dtype=dtype)
+        assert F.argsort(x, descending=True).tolist() == [2, 0, 1, 3]
 
 
 def test_sorting_gradients():

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from .._rt import Tensor
 from ..base import device as devices
 from ..base.device import Device
 from ..compiler.program import Value
 from ..core import Tensor as UserTensor
 from ..core.ops.base import INTS
+from ..core.ops.base import integer as integer
+from ..core.ops.base import integer_axis as integer_axis
+from ..core.ops.base import integers as integers
+from ..core.ops.base import listed as listed
 from ..core.ops.base import normal_axes as normal_axes
 from ..core.ops.base import normal_axis as normal_axis
 
@@ -39,25 +41,30 @@ def pair(op: str, argument: str, value: Any, least: int = 0) -> tuple[int, int]:
     """Two ints from one or two. Raises ValueError for another count or one below `least`."""
     if type(value) is int and value >= least:  # as in most calls, which should cost little
         return value, value
-    numbers = (value, value) if isinstance(value, (int, np.integer)) else _several(value)
-    if len(numbers) != 2 or any(int(n) != n or n < least for n in numbers):
+    numbers = _integers(op, argument, value)
+    if len(numbers) == 1 and not isinstance(value, (list, tuple)):
+        numbers *= 2
+    if len(numbers) != 2 or min(numbers) < least:
         raise ValueError(f"{op}: {argument} takes one or two integers >= {least}, got {value!r}")
-    return int(numbers[0]), int(numbers[1])
+    return numbers[0], numbers[1]
 
 
 def single(op: str, argument: str, value: Any, least: int = 0) -> int:
     """One int, perhaps alone in a sequence. Raises ValueError for anything else or one below `least`."""
     if type(value) is int and value >= least:
         return value
-    numbers = (value,) if isinstance(value, (int, np.integer)) else _several(value)
+    numbers = _integers(op, argument, value)
     if len(numbers) != 1 or numbers[0] < least:
         raise ValueError(f"{op}: {argument} takes one integer >= {least}, got {value!r}")
-    return int(numbers[0])
+    return numbers[0]
 
 
-def _several(value: Any) -> tuple[Any, ...]:
-    """The members of a sequence; none of what is no sequence."""
-    return tuple(value) if isinstance(value, Iterable) else ()
+def _integers(op: str, argument: str, value: Any) -> tuple[int, ...]:
+    """The integers in `value`; none if there is anything else in it."""
+    try:
+        return integers(op, argument, value)
+    except TypeError:
+        return ()
 
 
 def need_rank(op: str, x: Any, *ranks: int) -> None:

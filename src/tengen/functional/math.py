@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 from .._rt import apply
@@ -12,7 +13,7 @@ from ..core.ops.host import SVD, Inverse, Sorted
 from ..core.ops.linalg import Dot, Product
 from ..core.ops.reduce import ArgReduce
 from ..core.ops.shape import Reduced
-from .arguments import Axes, as_tensor, normal_axes
+from .arguments import Axes, as_tensor, integer, normal_axes
 
 __all__ = [
     "argmax", "argmin", "argsort", "dot", "isinf", "isnan", "matinv", "matmul", "max", "mean", "min", "norm",
@@ -154,7 +155,7 @@ def _norm_axes(op: str, x: Tensor, axis: Axes) -> tuple[int, ...]:
 
 
 def sort(inp: Tensor, descending: bool = False) -> tuple[Tensor, Tensor]:
-    """Sorted along the last axis, and where the elements were (int32). Equal elements keep their order.
+    """Sorted along the last axis, and where the elements were (int32). Equal elements keep their order; NaN is the largest.
 
     >>> values, places = F.sort(Tensor([3.0, 1.0, 2.0]))
     >>> values.tolist(), places.tolist()
@@ -174,17 +175,22 @@ def topk(
 ) -> tuple[Tensor, Tensor]:
     """The k largest (or, not descending, smallest) along the last axis in order, and where they were (int32).
 
-    k: at least 1; the extent if it is more. kth_only: only the last of them, without the axis. no_sort: the order does
-    not matter (it is the same). Raises ValueError for a k below 1.
+    k: from 1 to the extent; -k is k in the other order (the k smallest, if descending). kth_only: only the last of
+    them, without the axis. no_sort: the order does not matter (it is the same). NaN counts as the largest, as in max.
+    Raises ValueError for a k of 0 or beyond the extent.
 
     >>> values, places = F.topk(Tensor([3.0, 1.0, 2.0]), 2)
     >>> values.tolist(), places.tolist()
     ([3.0, 2.0], [0, 2])
     """
     x = _rows("topk", inp)
-    if k < 1:
-        raise ValueError(f"topk: k must be at least 1, got {k}")
-    values, places = apply(Sorted(int(k) if k < x.shape[-1] else x.shape[-1], descending), x)
+    count = integer("topk", "k", k)
+    if not 1 <= builtins.abs(count) <= x.shape[-1]:
+        raise ValueError(
+            f"topk: k must be from 1 to {x.shape[-1]}, the extent of the last axis of shape {tuple(x.shape)}, "
+            f"or from -{x.shape[-1]} to -1 for the other order; got {count}"
+        )
+    values, places = apply(Sorted(builtins.abs(count), bool(descending) == (count > 0)), x)
     return (values[..., -1], places[..., -1]) if kth_only else (values, places)
 
 

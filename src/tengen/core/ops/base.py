@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index
+from typing import Any
 
 from ...base.dtype import promote
 from ...compiler.program import Composite, Type, Value
@@ -50,19 +52,65 @@ def check_stretches(op: str, what: str, shape: tuple[int, ...], target: tuple[in
         raise ValueError(f"{op}: {what} of shape {shape} does not fit shape {target}")
 
 
-def normal_axis(op: str, axis: int, rank: int) -> int:
-    """A non-negative axis; ValueError if there is none such."""
-    if not -rank <= axis < rank:
+def integer(op: str, argument: str, value: Any) -> int:
+    """An int from what counts as one: whatever has `__index__`, a tensor or array of one integer, a float that is whole.
+
+    TypeError names the op and the argument.
+    """
+    if type(value) is int:  # as nearly always
+        return value
+    number = value.item() if hasattr(value, "item") and value.size == 1 else value
+    if isinstance(number, float) and number.is_integer():
+        return int(number)
+    try:
+        return index(number)
+    except TypeError:
+        raise TypeError(f"{op}: {argument} takes an integer, got {value!r}") from None
+
+
+def integers(op: str, argument: str, values: Any) -> tuple[int, ...]:
+    """Ints from what users give for shapes, steps and axes: one, a sequence, a tensor, or one of these in a tuple."""
+    if type(values) is int:
+        return (values,)
+    if hasattr(values, "tolist"):  # of NumPy, a tensor
+        values = values.tolist()
+    if not isinstance(values, Iterable) or isinstance(values, str):
+        return (integer(op, argument, values),)
+    found = list(values)
+    if len(found) == 1 and (isinstance(found[0], (list, tuple)) or getattr(found[0], "shape", ()) != ()):
+        return integers(op, argument, found[0])
+    return tuple([integer(op, argument, value) for value in found])
+
+
+def integer_axis(op: str, axis: Any) -> int:
+    """An axis as an int, perhaps negative; TypeError for what is no integer, as True and 1.0."""
+    if type(axis) is int:
+        return axis
+    if isinstance(axis, (bool, float)) or (hasattr(axis, "dtype") and axis.dtype.kind not in "iu"):
+        raise TypeError(f"{op}: an axis is an integer, got {axis!r}")
+    return integer(op, "axis", axis)
+
+
+def listed(axes: Any) -> list[Any]:
+    """The axes that are given as one or several."""
+    several = isinstance(axes, Iterable) and not isinstance(axes, str) and getattr(axes, "shape", True) != ()
+    return list(axes) if several else [axes]
+
+
+def normal_axis(op: str, axis: Any, rank: int) -> int:
+    """A non-negative axis; ValueError if there is none such, TypeError for what is no integer."""
+    number = integer_axis(op, axis)
+    if not -rank <= number < rank:
         raise ValueError(f"{op}: axis {axis} is out of range for a tensor of {rank} dimension{'s' * (rank != 1)}")
-    return axis % rank if rank else 0
+    return number % rank if rank else 0
 
 
-def normal_axes(op: str, axes: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    """Sorted non-negative axes; None means all."""
+def normal_axes(op: str, axes: Any, rank: int) -> tuple[int, ...]:
+    """Sorted non-negative axes from one, several or None, which means all."""
     if axes is None:
         return tuple(range(rank))
-    given = [axes] if isinstance(axes, int) else list(axes)
-    normal = sorted(normal_axis(op, int(a), rank) for a in given)
+    given = listed(axes)
+    normal = sorted(normal_axis(op, a, rank) for a in given)
     if len(set(normal)) != len(normal):
         raise ValueError(f"{op}: axis {tuple(given)} names an axis twice")
     return tuple(normal)

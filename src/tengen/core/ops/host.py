@@ -17,7 +17,7 @@ from .shape import transpose, zeros_of
 
 class TopK(Host):
     """The `k` largest or smallest along the last axis, sorted, and their indices (int32). Equal elements keep their
-    order.
+    order; NaN counts as larger than all numbers.
     """
 
     k: int
@@ -30,7 +30,11 @@ class TopK(Host):
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         (x,) = inputs
-        order = np.argsort(x if not self.descending else _reversed(x), axis=-1, kind="stable")[..., : self.k]
+        if self.descending:  # backwards twice, so that equal elements keep their order
+            order = x.shape[-1] - 1 - np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1]
+        else:
+            order = np.argsort(x, axis=-1, kind="stable")
+        order = order[..., : self.k]
         outputs[0][...] = np.take_along_axis(x, order, -1)
         outputs[1][...] = order
 
@@ -79,11 +83,6 @@ class Inverse(Formula):
 def _sortable(x: Value) -> Value:
     """What NumPy can compare and add: it does not know bfloat16."""
     return cast(x, "float32") if x.dtype in ("float16", "bfloat16") else x
-
-
-def _reversed(x: Any) -> Any:
-    """Sorts the other way round, equal elements still in order."""
-    return -x if x.dtype.kind == "f" else ~x
 
 
 class CumSum(Host):
