@@ -178,7 +178,7 @@ def test_shuffle():
         (lambda: random.beta(1.0, 0.0), ValueError, "beta: beta must be positive"),
         (lambda: random.poisson(-1.0), ValueError, "poisson: lam must be positive"),
         (lambda: random.permutation(-1), ValueError, "n must be at least 0"),
-        (lambda: random.permutation(Tensor(1)), ValueError, "no rows"),
+        (lambda: random.permutation(Tensor(1.5)), TypeError, "permutation: n takes an integer"),
         (lambda: random.shuffle([1, 2]), TypeError, "shuffle takes a tensor, got list"),
         (lambda: random.uniform(size=(-1,)), ValueError, "extents are at least 0"),
         (lambda: random.seed(1.5), TypeError, "a seed is an integer, got float"),

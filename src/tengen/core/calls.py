@@ -4,16 +4,13 @@ in, one apply.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from .._rt import Tensor, apply
 from ..base.dtype import canonical
-from .convert import to_numpy
-from .ops.base import normal_axes, normal_axis
+from .ops.base import integers, normal_axes, normal_axis
 from .ops.elemwise import TypeCvt
 from .ops.formula import Mean
 from .ops.reduce import Reduce
@@ -28,21 +25,9 @@ def astype(x: Tensor, dtype: Any) -> Any:
     return x if x.desc.dtype == name else apply(TypeCvt(name), x)
 
 
-def integers(values: Any) -> tuple[int, ...]:
-    """Ints from what users give for shapes and axes: an int, a sequence, a tensor, one sequence in a tuple."""
-    if isinstance(values, (int, np.integer)):
-        return (int(values),)
-    if isinstance(values, Tensor):
-        return integers(to_numpy(values).tolist())
-    values = list(values)
-    if len(values) == 1 and isinstance(values[0], (list, tuple, Tensor)):
-        return integers(values[0])
-    return tuple(int(v) for v in values)
-
-
-def reshape(x: Tensor, shape: Sequence[int]) -> Any:
+def reshape(x: Tensor, shape: Any) -> Any:
     """`x` under another shape; one extent may be -1."""
-    wanted = integers(shape)
+    wanted = integers("reshape", "shape", shape)
     if -1 in wanted:
         known = 1
         for extent in wanted:
@@ -53,9 +38,11 @@ def reshape(x: Tensor, shape: Sequence[int]) -> Any:
     return apply(Reshape(wanted), x)
 
 
-def transpose(x: Tensor, pattern: Iterable[int]) -> Any:
+def transpose(x: Tensor, pattern: Any) -> Any:
     """`x` with its dims in the order `pattern`."""
-    return apply(Transpose(tuple(normal_axis("transpose", d, x.ndim) for d in integers(pattern))), x)
+    return apply(
+        Transpose(tuple(normal_axis("transpose", d, x.ndim) for d in integers("transpose", "pattern", pattern))), x
+    )
 
 
 def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Any:

@@ -15,6 +15,7 @@ from . import calls
 from .build import install
 from .convert import assign, to_numpy
 from .indexing import get_item, set_item
+from .ops.base import integers
 from .ops.elemwise import Elemwise
 from .ops.linalg import Product
 from .ops.shape import Copy, Reshape
@@ -100,7 +101,9 @@ class Tensor(_rt.Tensor):
             raise ValueError(
                 f"item() of a tensor of shape {self.shape}: it has {self.size} elements; give the position of one"
             )
-        number: float | int | bool = to_numpy(self).item(*args)
+        number: float | int | bool = (
+            to_numpy(self).item(*integers("item", "a position", args)) if args else to_numpy(self).item()
+        )
         return number
 
     def tolist(self) -> Any:
@@ -146,7 +149,7 @@ class Tensor(_rt.Tensor):
 
     def __index__(self) -> int:
         number = self.item()
-        if not isinstance(number, int):
+        if not isinstance(number, int) or isinstance(number, bool):
             raise TypeError(f"a tensor of dtype {self.desc.dtype} cannot be an index")
         return number
 
@@ -238,7 +241,7 @@ class Tensor(_rt.Tensor):
 
     def reshape(self, *args: Any) -> Tensor:
         """The elements in row-major order under another shape; one extent may be -1."""
-        return calls.reshape(self, calls.integers(args))
+        return calls.reshape(self, args)
 
     def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
         """The dims from `start_axis` to `end_axis` (included) as one."""
@@ -246,7 +249,7 @@ class Tensor(_rt.Tensor):
 
     def transpose(self, *args: Any) -> Tensor:
         """The dims in another order; in reverse order without arguments."""
-        return calls.transpose(self, calls.integers(args) if args else range(self.ndim)[::-1])
+        return calls.transpose(self, args if args else range(self.ndim)[::-1])
 
     def sum(self, axis: calls.Axes = None, keepdims: bool = False) -> Tensor:
         """The sum over `axis` (an int, several, or None for all)."""

@@ -50,13 +50,20 @@ def conv2d(
     """
     parameters = stride, padding, dilation, groups, conv_mode, bias is not None
     try:
+        op = _known_conv2d(*parameters)
+    except TypeError:  # a list, which cannot be looked up, or a tensor
         op = _conv2d(*parameters)
-    except TypeError:  # a list, which cannot be looked up
-        op = _conv2d.__wrapped__(*parameters)
     return _convolved(op, inp, weight, bias)
 
 
 @lru_cache(256, typed=True)  # small convolutions take less time than checking these
+def _known_conv2d(*parameters: Any) -> Conv2d:
+    numbers = [n for p in parameters[:4] for n in (p if isinstance(p, tuple) else (p,))]
+    if any(isinstance(n, Tensor) for n in numbers):
+        raise TypeError("a tensor may have another value when it is looked up again")
+    return _conv2d(*parameters)
+
+
 def _conv2d(stride: Pair, padding: Pair, dilation: Pair, groups: int, conv_mode: str, biased: bool) -> Conv2d:
     _need_cross_correlation("conv2d", conv_mode)
     return Conv2d(*_steps("conv2d", stride, padding, dilation), _groups("conv2d", groups), biased)

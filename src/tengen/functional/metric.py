@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from .._rt import apply
 from ..core import Tensor
 from ..core.ops.loss import TopKAccuracy
-from .arguments import as_tensor, need_integers, need_rank
+from .arguments import as_tensor, integers, need_integers, need_rank
 
 __all__ = ["topk_accuracy"]
 
@@ -27,9 +27,9 @@ def topk_accuracy(logits: Tensor, target: Tensor, topk: int | Iterable[int] = 1)
         raise ValueError(
             f"topk_accuracy: a target of shape {tuple(label.shape)} for scores of shape {tuple(x.shape)}; it must be {(x.shape[0],)}"
         )
-    ks = [topk] if isinstance(topk, int) else list(topk)
+    ks = integers("topk_accuracy", "topk", topk)
     for k in ks:
         if not 1 <= k <= x.shape[1]:
             raise ValueError(f"topk_accuracy: topk must be from 1 to the number of classes, {x.shape[1]}, got {k}")
-    found = [apply(TopKAccuracy(int(k)), x, label) for k in ks]
+    found = [apply(TopKAccuracy(k), x, label) for k in ks]
     return found[0] if len(found) == 1 else found

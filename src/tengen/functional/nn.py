@@ -28,7 +28,7 @@ from .activation import (
     softmax,
     softplus,
 )
-from .arguments import as_tensor, need_choice, need_integers, need_rank, normal_axis, pair
+from .arguments import as_tensor, integer, integers, need_choice, need_integers, need_rank, normal_axis, pair
 from .convolution import conv1d, conv2d, conv_transpose2d, linear
 from .loss import binary_cross_entropy, cross_entropy, hinge_loss, l1_loss, nll_loss, square_loss
 from .math import normalize
@@ -80,9 +80,10 @@ def one_hot(inp: Tensor, num_classes: int) -> Tensor:
     >>> F.one_hot(Tensor([1, 0]), 3).tolist()
     [[0, 1, 0], [1, 0, 0]]
     """
-    if num_classes < 1:
-        raise ValueError(f"one_hot: num_classes must be at least 1, got {num_classes}")
-    return apply(OneHot(int(num_classes), "int32"), need_integers("one_hot", "inp", as_tensor(inp)))
+    classes = integer("one_hot", "num_classes", num_classes)
+    if classes < 1:
+        raise ValueError(f"one_hot: num_classes must be at least 1, got {classes}")
+    return apply(OneHot(classes, "int32"), need_integers("one_hot", "inp", as_tensor(inp)))
 
 
 def indexing_one_hot(src: Tensor, index: Tensor, axis: int = 1, keepdims: bool = False) -> Tensor:
@@ -112,7 +113,7 @@ def pad(src: Tensor, pad_width: Sequence[Sequence[int]], mode: str = "constant",
     """
     x = as_tensor(src)
     known = _PAD_MODES[need_choice("pad", "mode", str(mode).lower(), _PAD_MODES)]
-    widths = [(int(b), int(a)) for b, a in pad_width]
+    widths = [integers("pad", "pad_width", ends) for ends in pad_width]
     if len(widths) > x.ndim or any(w < 0 for pair in widths for w in pair):
         raise ValueError(
             f"pad: pad_width {tuple(widths)} does not fit shape {tuple(x.shape)}; it takes (before, after) >= 0 for each dim"
@@ -138,7 +139,7 @@ def pixel_shuffle(inp: Tensor, upscale_factor: int) -> Tensor:
     >>> F.pixel_shuffle(F.arange(4).reshape(1, 4, 1, 1), 2).tolist()
     [[[[0.0, 1.0], [2.0, 3.0]]]]
     """
-    return apply(PixelShuffle(int(upscale_factor)), inp)
+    return apply(PixelShuffle(integer("pixel_shuffle", "upscale_factor", upscale_factor)), inp)
 
 
 def sliding_window(inp: Tensor, kernel_size: Pair, padding: Pair = 0, stride: Pair = 1, dilation: Pair = 1) -> Tensor:

@@ -10,7 +10,7 @@ from ..core import Tensor
 from ..core.ops.normalization import BatchNorm, BatchNormInference, GroupNorm, LocalResponseNorm, Normalize
 from ..core.ops.random import Dropout
 from ..random.rng import default_generator
-from .arguments import as_tensor, normal_axes
+from .arguments import as_tensor, integer, integers, normal_axes
 
 _TRAIN, _TRACK, _INFER, _DROPOUT = BatchNorm(False), BatchNorm(True), BatchNormInference(), Dropout()
 
@@ -86,7 +86,7 @@ def layer_norm(
     [[-1.0, 1.0]]
     """
     x = as_tensor(inp)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape = integers("layer_norm", "normalized_shape", normalized_shape)
     if not shape or tuple(x.shape[-len(shape) :]) != shape:
         raise ValueError(f"layer_norm: the last dims of shape {tuple(x.shape)} are not the normalized_shape {shape}")
     axes = tuple(range(x.ndim - len(shape), x.ndim))
@@ -120,7 +120,9 @@ def group_norm(
     Wu and He 2018, section 3.1. inp: (N, C, …) with C a multiple of num_groups, ValueError if not. weight, bias: (C,),
     used if `affine`.
     """
-    return _grouped_norm("group_norm", as_tensor(inp), num_groups, affine, weight, bias, eps)
+    return _grouped_norm(
+        "group_norm", as_tensor(inp), integer("group_norm", "num_groups", num_groups), affine, weight, bias, eps
+    )
 
 
 def instance_norm(
@@ -165,12 +167,12 @@ def local_response_norm(
     2012, section 3.3. inp: (N, C, H, W). kernel_size: odd; neighbours that are not there count as 0. Raises ValueError
     for an even one.
     """
-    x = as_tensor(inp)
-    if kernel_size < 1 or kernel_size % 2 == 0 or x.ndim < 2:
+    x, size = as_tensor(inp), integer("local_response_norm", "kernel_size", kernel_size)
+    if size < 1 or size % 2 == 0 or x.ndim < 2:
         raise ValueError(
-            f"local_response_norm takes (N, C, H, W) and an odd kernel_size, got shape {tuple(x.shape)} and {kernel_size}"
+            f"local_response_norm takes (N, C, H, W) and an odd kernel_size, got shape {tuple(x.shape)} and {size}"
         )
-    return apply(LocalResponseNorm(int(kernel_size)), x, float(k), float(alpha), float(beta))
+    return apply(LocalResponseNorm(size), x, float(k), float(alpha), float(beta))
 
 
 def dropout(inp: Tensor, drop_prob: float, training: bool = True) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._rt import apply
-from ..core import Tensor, calls
+from ..core import Tensor
 from ..core.ops.pool import Pooling
 from .arguments import as_tensor, need_choice, need_rank, pair
 
@@ -64,8 +64,7 @@ def adaptive_avg_pool2d(inp: Tensor, oshp: Pair | Tensor) -> Tensor:
 def _adaptive(op: str, mode: str, inp: Tensor, oshp: Pair | Tensor) -> Tensor:
     x = as_tensor(inp)
     need_rank(op, x, 4)
-    numbers = calls.integers(oshp)
-    size = pair(op, "oshp", numbers if len(numbers) > 1 else numbers[0], 1)
+    size = pair(op, "oshp", oshp, 1)
     if any(o > s for o, s in zip(size, x.shape[2:], strict=True)):
         raise ValueError(f"{op}: the output {size} is larger than the input of shape {tuple(x.shape)}")
     stride = tuple(s // o for o, s in zip(size, x.shape[2:], strict=True))

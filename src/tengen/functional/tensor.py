@@ -25,11 +25,16 @@ from .arguments import (
     as_tensor,
     device_name,
     dtype_of,
+    integer,
+    integer_axis,
+    integers,
+    listed,
     need_choice,
     need_integers,
     need_mask,
     normal_axes,
     normal_axis,
+    single,
 )
 
 __all__ = [
@@ -55,9 +60,11 @@ def full(
     >>> F.full((2, 2), 7).tolist()
     [[7, 7], [7, 7]]
     """
-    extents = calls.integers(shape)
+    extents = integers("full", "shape", shape)
     if any(e < 0 for e in extents):
         raise ValueError(f"a tensor cannot have the shape {extents}: extents are at least 0")
+    if not isinstance(value, (bool, int, float)):
+        value = as_tensor(value)
     if dtype is None:
         dtype = dtype_of(value) if isinstance(value, Handle) else bool if isinstance(value, bool) else type(value)
     return apply(Fill(extents, canonical(dtype), device_name(device)), value)
@@ -127,7 +134,7 @@ def linspace(
     >>> F.linspace(0, 1, 5).tolist()
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
-    count = int(num)
+    count = integer("linspace", "num", num)
     if count < 0:
         raise ValueError(f"linspace: num must be at least 0, got {count}")
     return apply(Linspace(count, canonical(dtype), device_name(device)), _number(start), _number(stop))
@@ -143,7 +150,9 @@ def eye(
     N: int | Sequence[int], M: int | None = None, *, dtype: Any = "float32", device: str | Device | None = None
 ) -> Tensor:
     """A matrix with ones on its main diagonal and N rows and M columns (by default N), or N = (rows, columns)."""
-    shape = calls.integers(N) if not isinstance(N, (int, np.integer)) else (int(N), int(N if M is None else M))
+    shape = integers("eye", "N", N)
+    if len(shape) == 1 and not isinstance(N, (list, tuple)):
+        shape = (*shape, shape[0] if M is None else integer("eye", "M", M))
     if len(shape) != 2 or min(shape) < 0:
         raise ValueError(f"eye takes the number of rows and of columns, got {N!r} and {M!r}")
     return apply(Eye(*shape, canonical(dtype), device_name(device)), 1)
@@ -154,7 +163,7 @@ def diag(inp: Tensor, k: int = 0) -> Tensor:
 
     k: which diagonal; positive ones are above the main one.
     """
-    return apply(Diag(int(k)), inp)
+    return apply(Diag(integer("diag", "k", k)), inp)
 
 
 def meshgrid(*inputs: Tensor, indexing: str = "xy") -> tuple[Tensor, ...]:
@@ -188,7 +197,7 @@ def reshape(inp: Tensor, target_shape: Shape) -> Tensor:
     >>> F.reshape(F.arange(6), (2, -1)).shape
     (2, 3)
     """
-    return calls.reshape(as_tensor(inp), calls.integers(target_shape))
+    return calls.reshape(as_tensor(inp), target_shape)
 
 
 def flatten(inp: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
@@ -205,11 +214,12 @@ def transpose(inp: Tensor, pattern: Iterable[int | str]) -> Tensor:
     (4, 2, 3)
     """
     x, order = as_tensor(inp), list(pattern)
-    moved = calls.transpose(x, [int(d) for d in order if d != "x"])
-    if "x" not in order:
+    new = [isinstance(d, str) and d == "x" for d in order]
+    moved = calls.transpose(x, [d for d, added in zip(order, new, strict=True) if not added])
+    if not any(new):
         return moved
     extents = iter(moved.shape)
-    return apply(Reshape(tuple(1 if d == "x" else next(extents) for d in order)), moved)
+    return apply(Reshape(tuple(1 if added else next(extents) for added in new)), moved)
 
 
 def swapaxes(inp: Tensor, axis1: int, axis2: int) -> Tensor:
@@ -222,12 +232,22 @@ def swapaxes(inp: Tensor, axis1: int, axis2: int) -> Tensor:
 
 
 def broadcast_to(inp: Tensor, shape: Shape) -> Tensor:
-    """Stretched to `shape` as NumPy broadcasts, without a copy. Raises ValueError if it cannot be.
+    """Stretched to `shape` as NumPy broadcasts, without a copy; None stands for an extent that stays.
+
+    Raises ValueError if it cannot be.
 
     >>> F.broadcast_to(Tensor([1.0, 2.0]), (2, 2)).tolist()
     [[1.0, 2.0], [1.0, 2.0]]
     """
-    return apply(Broadcast(calls.integers(shape)), inp)
+    x = as_tensor(inp)
+    if isinstance(shape, (list, tuple)) and any(extent is None for extent in shape):
+        lead = len(shape) - x.ndim
+        if any(extent is None for extent in shape[: max(lead, 0)]):
+            raise ValueError(
+                f"broadcast_to: None in {tuple(shape)} stands for a dim that shape {tuple(x.shape)} does not have"
+            )
+        shape = [x.shape[d - lead] if extent is None else extent for d, extent in enumerate(shape)]
+    return apply(Broadcast(integers("broadcast_to", "shape", shape)), x)
 
 
 def expand_dims(inp: Tensor, axis: int | Sequence[int]) -> Tensor:
@@ -239,7 +259,7 @@ def expand_dims(inp: Tensor, axis: int | Sequence[int]) -> Tensor:
     ((1, 2, 3), (1, 2, 3, 1))
     """
     x = as_tensor(inp)
-    given = calls.integers(axis)
+    given = listed(axis)
     new = normal_axes("expand_dims", given, x.ndim + len(given))
     extents = iter(x.shape)
     return apply(Reshape(tuple(1 if d in new else next(extents) for d in range(x.ndim + len(given)))), x)
@@ -248,7 +268,7 @@ def expand_dims(inp: Tensor, axis: int | Sequence[int]) -> Tensor:
 def squeeze(inp: Tensor, axis: Axes = None) -> Tensor:
     """Without the dims `axis`, or all dims, of extent 1. Raises ValueError for an axis of another extent."""
     x = as_tensor(inp)
-    gone = normal_axes("squeeze", axis if axis is None else calls.integers(axis), x.ndim)
+    gone = normal_axes("squeeze", axis, x.ndim)
     wide = [d for d in gone if x.shape[d] != 1]
     if axis is not None and wide:
         raise ValueError(f"squeeze: axis {wide[0]} of shape {tuple(x.shape)} has the extent {x.shape[wide[0]]}, not 1")
@@ -263,7 +283,7 @@ def concat(inps: Iterable[Tensor], axis: int = 0, device: str | Device | None = 
     >>> F.concat([F.zeros((1, 2)), F.ones((2, 2))]).shape
     (3, 2)
     """
-    return _gathered("concat", Join(int(axis)), inps, device)
+    return _gathered("concat", Join(integer_axis("concat", axis)), inps, device)
 
 
 def stack(inps: Iterable[Tensor], axis: int = 0, device: str | Device | None = None) -> Tensor:
@@ -274,7 +294,7 @@ def stack(inps: Iterable[Tensor], axis: int = 0, device: str | Device | None = N
     >>> F.stack([F.zeros(3), F.ones(3)], axis=1).shape
     (3, 2)
     """
-    return _gathered("stack", Stack(int(axis)), inps, device)
+    return _gathered("stack", Stack(integer_axis("stack", axis)), inps, device)
 
 
 def _gathered(name: str, op: Any, inps: Iterable[Tensor], device: str | Device | None) -> Tensor:
@@ -296,8 +316,9 @@ def split(inp: Tensor, nsplits_or_sections: int | Sequence[int], axis: int = 0) 
     x = as_tensor(inp)
     along = normal_axis("split", axis, x.ndim)
     extent = x.shape[along]
-    if isinstance(nsplits_or_sections, (int, np.integer)):
-        parts = int(nsplits_or_sections)
+    sections = integers("split", "nsplits_or_sections", nsplits_or_sections)
+    if not isinstance(nsplits_or_sections, Iterable) or getattr(nsplits_or_sections, "ndim", 1) == 0:
+        (parts,) = sections
         if not 0 < parts <= extent:
             raise ValueError(
                 f"split: axis {along} of shape {tuple(x.shape)} cannot be split into {parts} parts, only 1 to {extent}"
@@ -306,7 +327,7 @@ def split(inp: Tensor, nsplits_or_sections: int | Sequence[int], axis: int = 0) 
         for part in range(parts):
             bounds.append(bounds[-1] + extent // parts + (part < extent % parts))
     else:
-        bounds = [0, *calls.integers(nsplits_or_sections), extent]
+        bounds = [0, *sections, extent]
         if any(a >= b for a, b in pairwise(bounds)):
             raise ValueError(
                 f"split: the positions {bounds[1:-1]} must ascend and lie between 0 and the extent {extent}"
@@ -323,12 +344,11 @@ def repeat(inp: Tensor, repeats: int, axis: int | None = None) -> Tensor:
     >>> F.repeat(Tensor([1, 2]), 2).tolist()
     [1, 1, 2, 2]
     """
-    if not isinstance(repeats, (int, np.integer)) or repeats < 1:
-        raise ValueError(f"repeat: repeats is an integer of at least 1, got {repeats!r}")
+    times = single("repeat", "repeats", repeats, 1)
     x = as_tensor(inp)
     if axis is None:
         x, axis = calls.reshape(x, (-1,)), 0
-    return apply(Repeat(int(repeats), normal_axis("repeat", axis, x.ndim)), x)
+    return apply(Repeat(times, normal_axis("repeat", axis, x.ndim)), x)
 
 
 def tile(inp: Tensor, reps: int | Iterable[int]) -> Tensor:
@@ -339,7 +359,7 @@ def tile(inp: Tensor, reps: int | Iterable[int]) -> Tensor:
     >>> F.tile(Tensor([1, 2]), (2, 2)).tolist()
     [[1, 2, 1, 2], [1, 2, 1, 2]]
     """
-    x, counts = as_tensor(inp), calls.integers(reps)
+    x, counts = as_tensor(inp), integers("tile", "reps", reps)
     if any(c < 0 for c in counts):
         raise ValueError(f"tile: reps must be at least 0, got {counts}")
     return apply(Tile((*(1,) * (x.ndim - len(counts)), *counts)), x)
@@ -353,12 +373,12 @@ def roll(inp: Tensor, shift: int | Iterable[int], axis: int | Iterable[int] | No
     >>> F.roll(Tensor([1, 2, 3]), 1).tolist()
     [3, 1, 2]
     """
-    x, shifts = as_tensor(inp), calls.integers(shift)
+    x, shifts = as_tensor(inp), integers("roll", "shift", shift)
     if axis is None:
         if len(shifts) != 1:
             raise ValueError(f"roll: {len(shifts)} shifts without axes; name an axis for each")
         return apply(RollFlat(shifts[0]), x)
-    axes = tuple(normal_axis("roll", a, x.ndim) for a in calls.integers(axis))
+    axes = tuple(normal_axis("roll", a, x.ndim) for a in listed(axis))
     if len(shifts) != len(axes):
         raise ValueError(f"roll: {len(shifts)} shifts for {len(axes)} axes; name one for each")
     return apply(Roll(shifts, axes), x)

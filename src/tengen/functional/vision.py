@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from .._rt import apply
-from ..core import Tensor, calls
+from ..core import Tensor
 from ..core.ops.resample import Interpolate
-from .arguments import as_tensor, need_choice, need_rank
+from .arguments import as_tensor, integer, integers, need_choice, need_rank
 
 __all__ = ["interpolate", "nms"]
 
@@ -42,11 +42,12 @@ def interpolate(
         raise ValueError("interpolate needs either size or scale_factor")
     extents = x.shape[2:]
     if size is not None:
-        wanted = calls.integers(size)
+        wanted = integers("interpolate", "size", size)
         new = wanted * len(extents) if len(wanted) == 1 else wanted
     else:
         assert scale_factor is not None
-        factors = [scale_factor] * len(extents) if isinstance(scale_factor, (int, float)) else list(scale_factor)
+        single = not isinstance(scale_factor, Iterable) or getattr(scale_factor, "ndim", 1) == 0
+        factors = [float(f) for f in ([scale_factor] * len(extents) if single else scale_factor)]
         new = tuple(int(e * f) for e, f in zip(extents, factors, strict=False))
     if len(new) != len(extents) or min(new) < 1 or min(extents) < 1:
         raise ValueError(f"interpolate: an input of shape {tuple(x.shape)} cannot get the size {tuple(new)}")
@@ -71,8 +72,9 @@ def nms(boxes: Tensor, scores: Tensor, iou_thresh: float, max_output: int | None
     edges = corners.numpy().astype(np.float32)
     areas = np.prod(np.maximum(edges[:, 2:] - edges[:, :2], 0), axis=1)
     waiting = np.argsort(-values.numpy().astype(np.float32), kind="stable")
+    most = len(values) if max_output is None else integer("nms", "max_output", max_output)
     kept: list[int] = []
-    while waiting.size and (max_output is None or len(kept) < max_output):
+    while waiting.size and len(kept) < most:
         best, waiting = waiting[0], waiting[1:]
         kept.append(int(best))
         low, high = np.maximum(edges[best, :2], edges[waiting, :2]), np.minimum(edges[best, 2:], edges[waiting, 2:])

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core import Parameter, Tensor
+from ..core.ops.base import integer, integers
 from . import init
 from .module import Module
 
@@ -17,11 +18,12 @@ PAD_MODES = {"reflect": "reflect", "replicate": "edge", "zeros": "constant"}
 
 def _tuple(value: int | tuple[int, ...], length: int, name: str) -> Any:
     """One number for each spatial dimension, from one for all or one for each."""
-    if isinstance(value, int):
-        return (value,) * length
-    if len(value) != length or not all(isinstance(number, int) for number in value):
+    numbers = integers("a convolution", name, value)
+    if len(numbers) == 1 and not isinstance(value, (list, tuple)):
+        return numbers * length
+    if len(numbers) != length:
         raise ValueError(f"{name} is an int or {length} of them, got {value!r}")
-    return tuple(value)
+    return numbers
 
 
 class _ConvNd(Module):
@@ -45,6 +47,9 @@ class _ConvNd(Module):
         name: str | None,
     ):
         super().__init__(name)
+        in_channels = integer("a convolution", "in_channels", in_channels)
+        out_channels = integer("a convolution", "out_channels", out_channels)
+        groups = integer("a convolution", "groups", groups)
         for what, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if groups < 1 or channels % groups:
                 raise ValueError(f"{what} must be divisible by groups, got {channels} and {groups}")

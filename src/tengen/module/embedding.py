@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core import Parameter, Tensor
+from ..core.ops.base import integer
 from . import init
 from .module import Module
 
@@ -37,6 +38,9 @@ class Embedding(Module):
         name: str | None = None,
     ):
         super().__init__(name)
+        num_embeddings = integer("Embedding", "num_embeddings", num_embeddings)
+        embedding_dim = integer("Embedding", "embedding_dim", embedding_dim)
+        padding_idx = None if padding_idx is None else integer("Embedding", "padding_idx", padding_idx)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"padding_idx {padding_idx} is not one of the {num_embeddings} rows")
         if max_norm is not None or norm_type is not None:

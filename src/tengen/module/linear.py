@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core import Parameter, Tensor
+from ..core.ops.base import integer
 from . import init
 from .module import Module
 
@@ -31,11 +32,11 @@ class Linear(Module):
         name: str | None = None,
     ):
         super().__init__(name)
-        self.in_features = in_features
-        self.out_features = out_features
+        self.in_features = integer("Linear", "in_features", in_features)
+        self.out_features = integer("Linear", "out_features", out_features)
         self.compute_mode = compute_mode
-        self.weight = Parameter(np.empty((out_features, in_features), np.float32))
-        self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
+        self.weight = Parameter(np.empty((self.out_features, self.in_features), np.float32))
+        self.bias = Parameter(np.empty(self.out_features, np.float32)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

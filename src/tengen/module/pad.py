@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import functional as F
 from ..core import Tensor
+from ..core.ops.base import integer, integers
 from .module import Module
 
 
@@ -24,7 +25,7 @@ class Pad(Module):
         name: str | None = None,
     ):
         super().__init__(name)
-        self.pad_width = pad_width
+        self.pad_width = tuple(integers("Pad", "pad_width", ends) for ends in pad_width)
         self.mode = mode
         self.pad_val = constant_val
 
@@ -37,7 +38,7 @@ class PixelShuffle(Module):
 
     def __init__(self, upscale_factor: int, name: str | None = None):
         super().__init__(name)
-        self.upscale_factor = upscale_factor
+        self.upscale_factor = integer("PixelShuffle", "upscale_factor", upscale_factor)
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.pixel_shuffle(inp, self.upscale_factor)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..base.errors import StateDictError
+from ..core.ops.base import integer
 from .optimizer import Optimizer
 
 __all__ = ["LRScheduler", "MultiStepLR"]
@@ -66,10 +67,13 @@ class MultiStepLR(LRScheduler):
     """Multiplies learning rates by `gamma` at each of the epochs `milestones`, which are increasing integers."""
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, current_epoch: int = -1):
-        milestones = list(milestones)
-        if milestones != sorted(set(milestones)) or not all(isinstance(epoch, int) for epoch in milestones):
-            raise ValueError(f"milestones are increasing integers, got {milestones}")
-        self.milestones = milestones
+        given = list(milestones)
+        try:
+            self.milestones = [integer("MultiStepLR", "milestones", epoch) for epoch in given]
+        except TypeError:
+            self.milestones = []
+        if self.milestones != sorted(set(self.milestones)) or len(self.milestones) != len(given):
+            raise ValueError(f"milestones are increasing integers, got {given}")
         self.gamma = gamma
         super().__init__(optimizer, current_epoch)
 

@@ -16,6 +16,7 @@ from ..base.device import Device
 from ..base.dtype import canonical
 from ..core import Tensor, calls
 from ..core.live import Numbers, live
+from ..core.ops.base import integer, integers
 from ..core.ops.index import take_op
 from ..core.ops.random import Drawn, Normal, Permutation, Uniform
 
@@ -41,13 +42,14 @@ class RNG:
 
     def seed(self, seed: int) -> None:
         """Start again with this seed."""
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        if isinstance(seed, (bool, float)):
             raise TypeError(f"a seed is an integer, got {type(seed).__name__} {seed!r}")
+        seed = integer("seed", "a seed", seed)
         if not 0 <= seed < 2**64:
             raise ValueError(f"a seed is at least 0 and less than 2**64, got {seed}")
         with self._lock:
             # Kernels use the low 32 bits as the key; the high ones choose where in its sequence of 2**64 to start.
-            self._seed, self._offset = int(seed) & 0xFFFFFFFF, int(seed) >> 32 << 32
+            self._seed, self._offset = seed & 0xFFFFFFFF, seed >> 32 << 32
 
     def draw(self, count: int) -> Numbers:
         """(seed, offset) of the next `count` draws, which are used up. The offset is of 64 bits, as a signed number."""
@@ -101,18 +103,17 @@ class RNG:
     def permutation(self, n: int | Tensor, *, dtype: Any = "int32") -> Tensor:
         """0 … n - 1 in random order, or the rows (along axis 0) of a tensor in random order.
 
-        Raises ValueError for a negative n.
+        Raises ValueError for a negative n, TypeError for a number that is no integer.
 
         >>> sorted(tengen.random.permutation(4).tolist())
         [0, 1, 2, 3]
         """
-        if isinstance(n, Tensor):
-            if not n.ndim:
-                raise ValueError("permutation of a tensor without dimensions; it has no rows")
+        if isinstance(n, Tensor) and n.ndim:
             return apply(take_op(n.ndim, (0,), 1), n, self._order(n.shape[0]))
+        n = integer("permutation", "n", n)
         if n < 0:
             raise ValueError(f"permutation: n must be at least 0, got {n}")
-        return calls.astype(self._order(int(n)), canonical(dtype))
+        return calls.astype(self._order(n), canonical(dtype))
 
     def shuffle(self, inp: Tensor) -> None:
         """Put the rows (along axis 0) of a tensor in random order, in place. Raises TypeError for what is no tensor."""
@@ -135,7 +136,7 @@ class RNG:
 
 
 def _shape(size: Size) -> tuple[int, ...]:
-    shape = (1,) if size is None else calls.integers(size)
+    shape = (1,) if size is None else integers("random", "size", size)
     if any(s < 0 for s in shape):
         raise ValueError(f"a tensor cannot have the shape {shape}: extents are at least 0")
     return shape
