@@ -267,6 +267,8 @@ def _window_splits(part: _Part, image: Image, wanted: int) -> int:
     more to read than to write."""
     images, lines = _lines(part.nest)
     bands = images * -(-lines // len(image.window.down.sees))
+    if not bands:  # no images
+        return 1
     most = min(wanted, SPLIT_TILES, bands, image.elements // (SPLIT_READS * part.rows * part.nest.columns))
     splits = 1 << max(1, most).bit_length() - 1
     return -(-bands // -(-bands // splits))

@@ -9,7 +9,7 @@ from ...compiler.program import Value
 from .base import Formula, Grads, statistics_dtype
 from .elemwise import POW, RSQRT, Elemwise, cast
 from .reduce import mean, total
-from .shape import Slice, Windows, broadcast, pad, reshape
+from .shape import Slice, Windows, broadcast, pad, reshape, zeros_of
 
 MAX = Elemwise("MAX")
 SAMPLE = 4
@@ -141,6 +141,8 @@ class BatchNorm(Formula):
         made = [cast(y, x.dtype), average, variance]
         if self.track:
             *old, momentum = running
+            if not x.size:  # nothing was seen: the statistics stay
+                return [*made, *old]
             count = x.size // max(average.size, 1)
             unbiased = variance * x.builder.number(count / max(count - 1, 1))
             for before, batch in zip(old, (average, unbiased), strict=True):
@@ -151,6 +153,12 @@ class BatchNorm(Formula):
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         # The running statistics are not differentiated.
         x, weight, bias, eps = inputs[:4]
+        if not x.size:
+            return [
+                zeros_of(x),
+                *(zeros_of(v) if v.ndim else None for v in (weight, bias)),
+                *[None] * (len(inputs) - 3),
+            ]
         (_, average, variance), (g, g_mean, g_variance) = outputs[:3], grads[:3]
         axes, shape = _batch_axes(x)
         scale = RSQRT(variance + eps)
