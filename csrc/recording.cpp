@@ -249,9 +249,7 @@ void Recording::touch(nb::handle handle) {
 
 nb::object Recording::handed_over(nb::handle tensor, bool detached) {
     const Value& value = value_of(tensor);
-    const int64_t slot = slot_of(value);
-    const bool computed = slot >= 0 && slots_[static_cast<size_t>(slot)].pending;
-    if (!closed_ || (computed && !detached)) return nb::borrow(tensor);
+    if (!closed_) return nb::borrow(tensor);
     nb::object op;
     {
         Suspended suspended;

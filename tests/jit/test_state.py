@@ -483,7 +483,7 @@ def test_what_later_calls_cannot_do_is_said(kind):
     step(row(1))
     step(row(2))
     for _ in range(2):
-        with pytest.raises(TraceError, match=r"step leaves a new tensor behind at each call \(of shape \(1,\)"):
+        with pytest.raises(TraceError, match=r"step leaves a new tensor behind at each call \(of shape \(1,\);"):
             step(row(3))
 
 
@@ -516,3 +516,33 @@ def test_results_and_arguments_are_not_kept():
         seen: list[Any] = [ref(x), ref(y)]
         del x, y
         assert [r() for r in seen] == [None, None]
+
+
+@STEADY
+def test_a_weight_that_is_replaced(wrap):
+    linear = M.Linear(1, 1, bias=False)
+    step = wrap(lambda x: linear(x))
+    queue = [row(3), row(4), row(5), row(6)]
+    take = wrap(lambda x: queue.pop(0) * x)
+    for k in range(4):
+        linear.weight = Parameter(np.float32([[k]]))
+        assert step(Tensor([[2.0]])).item() == 2 * k
+        assert take(row(2)).item() == 2 * (k + 3)
+
+
+@STEADY
+def test_results_of_one_value_are_different_tensors(wrap):
+    @wrap
+    def step(x):
+        y = x * 2
+        z, w = Tensor(y), F.zeros(1)
+        w._reset(y)
+        return y, z, w, y
+
+    for k in range(3):
+        y, z, w, again = step(row(k))
+        y += 1
+        z += 10
+        w += 100
+        assert (y.item(), z.item(), w.item()) == (2 * k + 1, 2 * k + 10, 2 * k + 100)
+        assert again is y

@@ -16,20 +16,24 @@ from .recorder import Recorder
 
 
 class Source(NamedTuple):
-    """Where a call finds a tensor: kind "argument" (what: its number), "handle" (the tensor), "kept" (a weak reference to it), "grad"
-    (the Source of the tensor whose grad it is), "slot" (what the call computed), "none".
+    """Where a call finds a tensor: kind "argument" (what: its number), "handle" (a weak reference to one from outside), "kept" (one to a
+    tensor that a call has made), "grad" (the Source of the tensor whose grad it is), "slot" (what the call computed), "none".
     """
 
     kind: str
     what: Any = None
 
     def find(self, arguments: Sequence[Tensor]) -> Any:
-        """The tensor, of those that there are before the call."""
+        """The tensor, of those that there are before the call; None if it is no longer there."""
         if self.kind == "argument":
             return arguments[self.what]
         if self.kind == "grad":
             return self.what.find(arguments).grad
-        return self.what() if self.kind == "kept" else self.what
+        return self.what() if self.kind in ("handle", "kept") else self.what
+
+    def handles(self) -> list[ref[Tensor]]:
+        """The reference to the tensor from outside that must be there."""
+        return self.what.handles() if self.kind == "grad" else [self.what] if self.kind == "handle" else []
 
     def is_same(self, other: Source) -> bool:
         """Whether they name one tensor (which == would compare element by element)."""
@@ -37,7 +41,7 @@ class Source(NamedTuple):
             return False
         if self.kind == "grad":
             return bool(self.what.is_same(other.what))
-        return self.what == other.what if self.kind in ("argument", "slot") else self.what is other.what
+        return self.what() is other.what() if self.kind in ("handle", "kept") else bool(self.what == other.what)
 
 
 class Effects(NamedTuple):
@@ -76,7 +80,7 @@ class _Places:
         if self.recorder.is_made(tensor):
             return Source("slot", self.slot(tensor))
         owner = self.recorder.owner(tensor)
-        return Source("handle", tensor) if owner is None else Source("grad", self.tensor(owner))
+        return Source("handle", ref(tensor)) if owner is None else Source("grad", self.tensor(owner))
 
     def slot(self, tensor: Tensor) -> int:
         """The slot of the tensor's value, computed by the call."""

@@ -174,7 +174,7 @@ class Recorder:
         self.constants: set[int] = set()
         self.captured: dict[int, Tensor] = {}
         # Those of which Python has read the values, with these, by id.
-        self.looks: dict[int, tuple[Tensor, Tensor]] = {}
+        self.looks: dict[int, tuple[ref[Tensor], Tensor]] = {}
         # Only without host, by id: tensors whose grad was read, with the grad before the call; and those that got a grad or
         # lost theirs.
         self.read_grads: dict[int, tuple[Tensor, Tensor | None]] = {}
@@ -220,7 +220,15 @@ class Recorder:
 
     def sees_the_same(self) -> bool:
         """Whether tensors from outside of which Python has read the values still have them."""
-        return all(x._data_ptr() == v._data_ptr() and x.desc is v.desc for x, v in self.looks.values())
+        found = [(r(), value) for r, value in self.looks.values()]
+        return all(x is not None and x._data_ptr() == v._data_ptr() and x.desc is v.desc for x, v in found)
+
+    def release(self) -> None:
+        """Let go of tensors from outside, which the program may replace, but for those that belong to a file."""
+        if not self.capture:
+            self.externals.clear()
+        self.read_grads.clear()
+        self.new_grads.clear()
 
     def outside(self, slot: int) -> Tensor | None:
         """What came from outside in this slot, as a call would now find it; None if that is not known."""
@@ -296,7 +304,7 @@ class Recorder:
     def read(self, slot: int, tensor: Tensor) -> None:
         if slot < 0 or (slot >= self.arguments and slot in self.externals):  # there before the call
             if (self.without_host or self.capture) and not self.keep and not self.is_made(tensor):
-                self.looks.setdefault(id(tensor), (tensor, tensor._detach()))
+                self.looks.setdefault(id(tensor), (ref(tensor), tensor._detach()))
             return
         self._cause = f"a value is read at {user_line()}"
         if self.without_host:

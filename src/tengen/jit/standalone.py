@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any
+from weakref import ref
 
 from .. import _rt
 from ..core import Tensor
@@ -42,10 +44,10 @@ class Standalone:
         self.segments = list(dict.fromkeys((*recorder.segments, self.segment)))  # what has run, or will
         self.place = {slot: i for i, slot in enumerate(outputs)}
         self.found = found
-        self.template: list[Any] = [None] * len(inputs)
+        self.template: list[Any] = [None] * len(inputs)  # those that stay
+        self.outside: list[tuple[int, ref[Tensor]]] = []  # (operand, the tensor)
         self.arguments: list[tuple[int, int]] = []  # (operand, argument)
         self.grads: list[tuple[int, Source]] = []  # (operand, a grad)
-        self.stays: set[int] = set()  # operands that are the same at each call
         # {read: [(operand, number of what it gives)]}
         self.live: dict[Callable[[], Numbers], list[tuple[int, int]]] = {}
         written = {id(h) for h in recorder.written_handles}
@@ -59,21 +61,24 @@ class Standalone:
                 self.grads.append((operand, grad))
             elif index in recorder.captured and id(recorder.externals[index]) not in written:
                 self.template[operand] = recorder.captured[index]
-                self.stays.add(operand)
-            else:
+            elif index in recorder.constants:
                 self.template[operand] = recorder.externals[index]
-                if recorder.capture and index in recorder.constants:
-                    self.stays.add(operand)
-        self.outside = [(i, x.desc) for i, x in enumerate(self.template) if x is not None] if self.live else []
+            else:
+                self.outside.append((operand, ref(recorder.externals[index])))
         found_written = [(source, self.place[slot]) for source, slot in found.written]
         given = self._sources()  # of which those that give their memory take over the results by themselves
         self.written = [(s, i) for s, i in found_written if i >= self.donate or not s.is_same(given[i])]
         single = found.returned[0] if len(found.returned) == 1 and isinstance(found.result, Hole) else None
         self.single = self.place[single.what] if single and single.kind == "slot" else -1
+        sources = (*found.returned, *chain(*found.grads), *(source for source, _ in found.written))
+        self.others = [handle for source in sources for handle in source.handles()]  # that must be there
+        recorder.release()
 
     def _sources(self) -> list[Source]:
         """Where the operands come from."""
-        sources = [Source("handle", x) for x in self.template]
+        sources = [Source("none")] * len(self.template)
+        for operand, handle in self.outside:
+            sources[operand] = Source("handle", handle)
         for operand, number in self.arguments:
             sources[operand] = Source("argument", number)
         for operand, grad in self.grads:
@@ -86,8 +91,8 @@ class Standalone:
         captured tensors and on numbers alone.
         """
         program = self.segment.op.program
-        order = [i for i in range(len(self.template)) if i not in self.stays]
-        known = {v: self.template[i] for i, v in enumerate(program.inputs) if i in self.stays}
+        order = [i for i, x in enumerate(self.template) if x is None or not self.recorder.capture]
+        known = {v: self.template[i] for i, v in enumerate(program.inputs) if i not in set(order)}
         rest, values, saves = fold(program, [program.inputs[i] for i in order], known)
         if not saves:
             return self.segment.op, None, []
@@ -105,12 +110,16 @@ class Standalone:
 
     def fits(self, arguments: Sequence[Tensor]) -> bool:
         """Whether the call would find the gradients and the values that Python read when it was recorded."""
-        return all((source.find(arguments).grad is None) == none for source, none in self.found.guards) and (
-            not self.recorder.looks or self.recorder.sees_the_same()
-        )
+        for source, none in self.found.guards:
+            tensor = source.find(arguments)
+            if tensor is None or (tensor.grad is None) != none:
+                return False
+        return not self.recorder.looks or self.recorder.sees_the_same()
 
     def __call__(self, arguments: Sequence[Tensor]) -> Any:
-        """Run with these tensors, and return what the function would."""
+        """Run with these tensors, and return what the function would. Raises StaleTrace if what it found outside is no longer there."""
+        if self.others and any(handle() is None for handle in self.others):
+            raise StaleTrace(self.segment.op.title)
         results = self._run(arguments) if self.segment.outputs else ()
         for source, place in self.written:
             target = source.find(arguments)
@@ -126,14 +135,17 @@ class Standalone:
 
     def _run(self, arguments: Sequence[Tensor]) -> Sequence[Tensor]:
         operands = self.template.copy()
+        for operand, handle in self.outside:
+            tensor = handle()
+            if tensor is None:
+                raise StaleTrace(self.segment.op.title)
+            operands[operand] = tensor
         for operand, number in self.arguments:
             operands[operand] = arguments[number]
         for operand, grad in self.grads:
             operands[operand] = grad.find(arguments)
-        for operand, desc in self.outside:  # reading live numbers counts them, so it must not be in vain
-            found = operands[operand].desc
-            if found is not desc and (found.dtype, found.shape) != (desc.dtype, desc.shape):
-                raise StaleTrace(self.segment.op.title)
+        if self.live:  # reading them counts, so it must not be in vain
+            self._check_types(operands)
         for read, wanted in self.live.items():
             numbers = read()
             for operand, number in wanted:
@@ -146,6 +158,14 @@ class Standalone:
             operands = [*(operands[i] for i in taken), *further]
         made = _rt.update(op, self.donate, *operands)
         return made if isinstance(made, tuple) else (made,)
+
+    def _check_types(self, operands: Sequence[Any]) -> None:
+        """Raise StaleTrace for a tensor of another type than when the call was recorded."""
+        inputs = self.segment.op.program.inputs
+        for operand, _ in chain(self.outside, self.grads):
+            found, wanted = operands[operand].desc, inputs[operand]
+            if found.dtype != wanted.dtype or found.shape != wanted.shape:
+                raise StaleTrace(self.segment.op.title)
 
     def _result(self, source: Source, arguments: Sequence[Tensor], results: Sequence[Tensor]) -> Any:
         if source.kind != "slot":

@@ -95,8 +95,8 @@ class trace:
         function: what to trace; tensors may stand in tuples, lists and dicts among its arguments and in its result.
         without_host: later calls do not run the Python function at all. What it computes with Python, the names of tensors included,
             stays as it was in the first call, but for settings of optimizers, such as the learning rate, and random numbers. Tensors from
-            outside are read and written at each call; where Python has read the value of one, another value, like another shape,
-            makes the next call record again. So does a call that leaves new tensors behind, such as state that is made when it is
+            outside are read and written at each call; where one is no longer there, or has another shape or, if Python has read it,
+            another value, the call is recorded again. So does a call that leaves new tensors behind, such as state that is made when it is
             first used; TraceError says so if calls go on to do that. A tensor that is an argument is that argument wherever the
             function finds it. By default the function runs at each call, without computing: its operations must be those of the
             first, or TraceError says where they differ.
@@ -214,8 +214,8 @@ class trace:
             return False
         shapes = " and ".join(str(tuple(t.shape)) for t in (r() for r in made.effects.made) if t is not None)
         raise TraceError(
-            f"{self._title} leaves a new tensor behind at each call (of shape {shapes}, in an attribute, a list or the like), which with "
-            "without_host=True later calls could not do: return it, write into a tensor that is there already (x[...] = y), or trace "
+            f"{self._title} leaves a new tensor behind at each call (of shape {shapes}; in an attribute, a list, an object that it returns …), "
+            "which with without_host=True later calls could not do: return it, write into a tensor that is there already (x[...] = y), or trace "
             "with without_host=False"
         )
 
