@@ -66,9 +66,10 @@ def frozen(
         raise TraceError(
             f"{title} reads the value of a tensor from outside, and this has another value now; call it again before it is dumped"
         )
-    if recorder.written_handles:
+    if recorder.changes_state:
         raise TraceError(
-            f"{title} changes tensors, which a file cannot say; dump a function of inference, of a network in eval()"
+            f"{title} changes tensors that it has not computed, which a file cannot say; dump a function of inference, of a network in "
+            "eval(), and write into copies, as x = x + 0 makes them"
         )
     if not returned or min(returned) < 0:
         raise TraceError(f"{title} must return tensors that it has computed or was given, to be dumped")

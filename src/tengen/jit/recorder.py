@@ -168,6 +168,7 @@ class Recorder:
         self.live: dict[int, tuple[Callable[[], Numbers], int]] = {}
         # Handles that got another value, and the slot of the one before.
         self.changes: list[tuple[ref[Tensor], int]] = []
+        self.changes_state = False  # one of them was there before the call
         # Only without host or to capture: slots of what came from outside with its handles; those of what the call made of
         # data, with handles of their own; and, to keep them, values.
         self.externals: dict[int, Tensor] = {}
@@ -283,6 +284,7 @@ class Recorder:
 
     def written(self, handle: Tensor) -> None:
         self.changes.append((ref(handle), self.recording.slot(handle)))
+        self.changes_state = self.changes_state or not self.is_made(handle)
 
     def grad_get(self, handle: Tensor, none: bool) -> None:
         if self.without_host and id(handle) not in self.new_grads and not self.is_made(handle):

@@ -287,7 +287,8 @@ class trace:
                 once more for that, with another batch size.
             options: others that the reference has are taken and have no effect.
 
-        Raises TraceError if there is no recording, or none with capture_as_const=True, or if the function changes tensors;
+        Raises TraceError if there is no recording, or none with capture_as_const=True, or if the function changes tensors
+        that it has not computed;
         ExportError for what ONNX does not have.
 
         >>> import io
