@@ -198,6 +198,7 @@ class SafeUnpickler(pickle._Unpickler):
     Args:
         file: where the pickle is; its `length` is how much of it has been read.
         locate: gives the device for a tensor that was saved on the device with the given name.
+        encoding: of texts that Python 2 wrote; "bytes" leaves them as they are.
     """
 
     stack: list[Any]  # of the unpickler: what has been made and not yet used
@@ -206,8 +207,8 @@ class SafeUnpickler(pickle._Unpickler):
     pop_mark: Callable[[], list[Any]]
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
-    def __init__(self, file: Source, locate: Callable[[str], str]):
-        super().__init__(file)
+    def __init__(self, file: Source, locate: Callable[[str], str], encoding: str = "ASCII"):
+        super().__init__(file, encoding=encoding)
         self._locate = locate
         self._source = file
         self._made_bytes = 0

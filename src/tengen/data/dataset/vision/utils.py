@@ -1,0 +1,101 @@
+"""Image files, archives and downloads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import urllib.request
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from tengen.base.errors import SerializationError
+from tengen.base.files import write_whole
+from tengen.data.transform.vision.functional import opencv
+from tengen.logger import get_logger
+from tengen.safe_pickle import SafeUnpickler
+
+IMG_EXT = (".jpg", ".png", ".jpeg", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+BLOCK = 1 << 20
+
+
+def is_img(filename: str) -> bool:
+    """Whether a file's name is that of an image.
+
+    >>> is_img("cat.JPEG"), is_img("cat.txt")
+    (True, False)
+    """
+    return filename.lower().endswith(IMG_EXT)
+
+
+def read_image(path: str, gray: bool = False) -> np.ndarray[Any, Any]:
+    """An image file as uint8 (height, width, 3), or (height, width, 1). Raises FileNotFoundError, or ValueError if it is damaged."""
+    cv2 = opencv()
+    with open(path, "rb") as file:
+        data = np.frombuffer(file.read(), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise ValueError(f"{path} is no image that can be read")
+    made: np.ndarray[Any, Any] = image[..., None] if gray else image
+    return made
+
+
+def calculate_md5(filename: str) -> str:
+    """The MD5 sum of a file, in hexadecimal digits."""
+    summed = hashlib.md5(usedforsecurity=False)
+    with open(filename, "rb") as file:
+        while block := file.read(BLOCK):
+            summed.update(block)
+    return summed.hexdigest()
+
+
+def download_from_url(url: str, dst: str, http_read_timeout: float = 120) -> None:
+    """Save what is at `url` as the file `dst`, whole or not at all."""
+    get_logger(__name__).info("downloading %s to %s ...", url, dst)
+    with urllib.request.urlopen(url, timeout=http_read_timeout) as answer, write_whole(dst) as file:
+        while block := answer.read(BLOCK):
+            file.write(block)
+
+
+def load_raw_data_from_url(url: str, filename: str, target_md5: str, raw_data_dir: str, timeout: float) -> None:
+    """Have the file `filename` in a folder: download it unless it is there. Raises ValueError if its MD5 sum is another one."""
+    os.makedirs(raw_data_dir, exist_ok=True)
+    path = os.path.join(raw_data_dir, filename)
+    if not os.path.exists(path):
+        download_from_url(url, path, timeout)
+    found = calculate_md5(path)
+    if found != target_md5:
+        raise ValueError(f"{path} has the MD5 sum {found}, not {target_md5}: it is damaged; remove it and try again")
+
+
+def untar(path: str, to: str, remove: bool = False) -> None:
+    """Unpack a tar file, compressed or not, into a folder. Members that would leave that are refused."""
+    with tarfile.open(path) as archive:
+        archive.extractall(to, filter="data")
+    if remove:
+        os.remove(path)
+
+
+class _Counted(BytesIO):
+    length = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.length += len(data)
+        return data
+
+
+def load_batch(path: str) -> Mapping[bytes, Any]:
+    """A pickled dict of arrays and plain values, such as CIFAR's, whose texts are bytes. No code in it is run."""
+    with open(path, "rb") as file:
+        reader = SafeUnpickler(_Counted(file.read()), str, encoding="bytes")
+    try:
+        made = reader.load()
+    except Exception as error:
+        raise SerializationError(f"{path} is no batch that can be read: {error}") from error
+    if not isinstance(made, Mapping):
+        raise SerializationError(f"{path} holds a {type(made).__name__}, not a dict")
+    return made
