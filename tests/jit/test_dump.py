@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 import pytest
-from onnx_harness import session_of, sound
+from onnx_harness import assert_same, session_of, sound
 
 import tengen.functional as F
 import tengen.module as M
@@ -254,3 +254,61 @@ def test_a_damaged_file_is_one_clear_error(tmp_path):
         path.write_bytes(broken)
         with pytest.raises(SerializationError, match=r"f\.tg"):
             load(path)
+
+
+def test_a_function_may_write_into_what_it_makes_itself():
+    table = Tensor(np.float32([[9, 8], [7, 6], [5, 4]]))
+
+    def function(x, i):
+        z = x * 1.5
+        z[0] = 1.0
+        z[1:, ::-1] += x[:2]
+        z[i] = table[:2]
+        blank = F.zeros((3, 2))
+        blank[z > 6] = 2.0
+        blank[[0, 2], [1, 1]] = x[0]
+        scale = Tensor(np.ones((3, 2), np.float32)) + 0  # a copy, as the message advises
+        scale[1] = 3.0
+        blank *= scale
+        part = z[1:]
+        part *= 2.0
+        return z, blank, part
+
+    x, i = np.arange(6, dtype=np.float32).reshape(3, 2), np.int32([2, 0])
+    z = x * 1.5
+    z[0] = 1
+    z[1:, ::-1] += x[:2]
+    z[i] = [[9, 8], [7, 6]]
+    blank = np.where(z > 6, np.float32(2), np.float32(0))
+    blank[[0, 2], [1, 1]] = x[0]
+    blank[1] *= 3
+    for without_host in (False, True):
+        traced = trace(function, without_host=without_host, capture_as_const=True)
+        traced(Tensor(np.zeros((3, 2), np.float32)), Tensor(np.int32([0, 1])))
+        found = [t.numpy() for t in load(dumped(traced))(Tensor(x), Tensor(i))]
+        assert_same(found, [z, blank, 2 * z[1:]])
+        model = session_of(sound(dumped(traced, dump_format="ONNX")))
+        assert_same(model.run(None, {"arg_0": x, "arg_1": i}), [z, blank, 2 * z[1:]])
+
+
+@MODES
+def test_what_there_was_before_the_call_is_not_written_into_a_file(without_host):
+    held = Tensor([1.0, 2.0])
+
+    def to_argument(x):
+        x[0] = 1.0
+        return x * 2
+
+    def to_state(x):
+        held[0] = 1.0
+        return x * held
+
+    def takes_over(x):
+        held._reset(x * 2)
+        return held + 1
+
+    for function in (to_argument, to_state, takes_over):
+        traced = trace(function, without_host=without_host, capture_as_const=True)
+        traced(Tensor([3.0, 4.0]))  # which nobody holds any more
+        with pytest.raises(TraceError, match="changes tensors that it has not computed"):
+            dumped(traced)
