@@ -5,6 +5,7 @@ files, and in NumPy with float64.
 from __future__ import annotations
 
 import io
+from functools import partial
 
 import numpy as np
 import pytest
@@ -48,7 +49,9 @@ INDEX = np.array([[0, 2, 1, 1], [2, 0, 1, 0]], np.int32)
 
 
 class States(Module):
-    """A parameter, which `train` updates, the state of its optimizer, a buffer, and a plain tensor."""
+    """A parameter, which `train` updates by a loss that has parts written and read, the state of its optimizer, a buffer, and a plain
+    tensor.
+    """
 
     def __init__(self, arrays):
         super().__init__()
@@ -67,7 +70,9 @@ class States(Module):
 
     def train(self, x):
         with self.manager:
-            self.manager.backward((self.weight * x).sum())
+            y = self.weight * x
+            y[1] = 0.0
+            self.manager.backward(y.sum() + self.weight[::-2, 1:3].sum())
         self.optimizer.step().clear_grad()
 
 
@@ -82,7 +87,10 @@ class Arrays:
         return [self.weight, self.running, self.outside, self.velocity]
 
     def train(self, x):
-        self.velocity[...] = MOMENTUM * self.velocity + x
+        g = x.copy()
+        g[1] = 0
+        g[::-2, 1:3] += 1
+        self.velocity[...] = MOMENTUM * self.velocity + g
         self.weight -= LR * self.velocity
 
 
@@ -256,3 +264,90 @@ def test_each_kind_of_part_in_files(part):
         ("scale", 0, 0),
     ]
     check_files(steps, 1, ["tengen", "ONNX"])
+
+
+def two_elements(a, e):
+    a[0] = 5.0
+    a[1] = 6.0
+
+
+def padding(a, e):
+    a += e
+    a[1:3] = 5.0
+
+
+def cleared(a, e):
+    a[...] = 0.0
+    a[0] = e[0]
+
+
+def every_other(a, e):
+    a += e
+    a[::2] = 0.0
+
+
+def itself(a, e):
+    a += e
+    a[...] = a
+
+
+def clamped(a, e):
+    a += e
+    a[a > 103] = 103.0
+
+
+def queue(a, e):
+    """The newest first: everything moves on by one place, then the first is written."""
+    a[1:] = a[:-1]
+    a[0] = e[3] * 2.0
+
+
+def cache(a, e):
+    """Of keys: what is written at a place that a tensor says, before and after what is there is read."""
+    total = a.sum()
+    a[Tensor([2, 3])] = e[:2]
+    return total, a.sum()
+
+
+WRITES = [
+    (two_elements, [5, 6, 100, 100], [5, 6, 100, 100]),
+    (padding, [101, 5, 5, 104], [102, 5, 5, 108]),
+    (cleared, [1, 0, 0, 0], [1, 0, 0, 0]),
+    (every_other, [0, 102, 0, 104], [0, 104, 0, 108]),
+    (itself, [101, 102, 103, 104], [102, 104, 106, 108]),
+    (clamped, [101, 102, 103, 103], [102, 103, 103, 103]),
+    (queue, [8, 100, 100, 100], [8, 8, 100, 100]),
+    (cache, [100, 100, 1, 2], [100, 100, 1, 2]),
+]
+
+
+@pytest.mark.parametrize("mode", sorted(MODES))
+@pytest.mark.parametrize(("function", "first", "second"), WRITES, ids=[row[0].__name__ for row in WRITES])
+def test_what_programs_do(function, first, second, mode):
+    """With an outside tensor and with an argument; `e` is 1, 2, 3, 4."""
+    e = Tensor([1.0, 2.0, 3.0, 4.0])
+    for argument in (False, True):
+        a = Tensor([100.0] * 4)
+        call = partial(function, e=e) if argument else partial(function, a, e)
+        traced = call if MODES[mode] is None else trace(call, **MODES[mode])
+        for wanted in (first, second):
+            traced(*([a] if argument else []))
+            assert a.tolist() == wanted
+
+
+@pytest.mark.parametrize("mode", sorted(MODES))
+def test_a_step_of_an_optimizer_and_then_a_row(mode):
+    """The padding row of an embedding stays 0, the others learn."""
+    weight = Parameter(np.ones((3, 2), np.float32))
+    manager, optimizer = GradManager().attach([weight]), SGD([weight], 0.5)
+
+    def step(x):
+        with manager:
+            manager.backward((weight * x).sum())
+        optimizer.step().clear_grad()
+        weight[0] = 0.0
+
+    traced = step if MODES[mode] is None else trace(step, **MODES[mode])
+    for number in (1, 2, 3):
+        traced(Tensor([[1.0, 2.0]]))
+        assert weight.tolist() == [[0, 0], *[[1 - 0.5 * number, 1 - number]] * 2]
