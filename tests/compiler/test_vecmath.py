@@ -285,7 +285,7 @@ def test_float_remainders_are_exact(name: str, kind: str) -> None:
 @pytest.mark.parametrize("lanes, baseline", [(8, False), (4, False), (1, False), (16, True), (4, True), (1, True)])
 def test_float32_bits_do_not_depend_on_the_target(lanes: int, baseline: bool) -> None:
     x = np.concatenate([SPECIAL, all_exponents()[::997]])
-    for name in [*TRUTH, "erfinv", "exp_nonpositive", "normcdf", "sign", "round"]:
+    for name in [*TRUTH, "erfinv", "erfc", "erfcinv", "exp_nonpositive", "normcdf", "sign", "round"]:
         assert_same_bits(compiled(name, "f32", lanes, baseline)(x), compiled(name, "f32")(x))
     x, y = (a[::101] for a in pairs())
     for name in [*BINARY_TRUTH, *REMAINDERS]:
@@ -324,6 +324,24 @@ def test_float64_erfinv() -> None:
     np.testing.assert_allclose(compiled("erfinv", "f64", 8)(list(known)), list(known.values()), rtol=4e-16, atol=0)
     ends = compiled("erfinv", "f64", 8)([0.0, -0.0, 1.0, -1.0, 1.5, -math.inf, math.nan])
     assert_same_bits(ends, np.array([0.0, -0.0, math.inf, -math.inf, math.nan, math.nan, math.nan]))
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+def test_erfc_and_its_inverse(kind: str) -> None:
+    """Both keep their digits where erf is close to 1; the inverse is judged by Newton's step."""
+    dtype, least = DTYPE[kind], -44 if kind == "f32" else -300
+    x = np.linspace(-6, 9 if kind == "f32" else 26, 2_000).astype(dtype)
+    assert_within(compiled("erfc", kind, 8)(x), _erfc(x.astype(np.float64)), 1.0, x)
+    shares = [np.logspace(least, -0.31, 2_000), np.linspace(0.4, 1.6, 1_001), 2 - np.logspace(-7, -0.4, 300)]
+    x = np.concatenate(shares).astype(dtype)
+    x = x[(x > 0) & (x < 2)]
+    found = compiled("erfcinv", kind, 8)(x)
+    y = found.astype(np.float64)
+    error = (_erfc(y) - x.astype(np.float64)) * (math.sqrt(math.pi) / 2) * np.exp(y * y)
+    bound = np.maximum(np.spacing(np.abs(found)), np.spacing(np.abs(np.asarray(1 - x, dtype))))
+    assert np.all(np.abs(error) <= 4 * bound), x[np.argmax(np.abs(error) / bound)]
+    ends = compiled("erfcinv", kind, 8)([0.0, 2.0, 1.0, -0.5, 2.5, math.inf, math.nan])
+    np.testing.assert_array_equal(ends, [math.inf, -math.inf, 0.0, math.nan, math.nan, math.nan, math.nan])
 
 
 # -- rounding and integers -----------------------------------------------------------------------------------

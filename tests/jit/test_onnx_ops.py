@@ -330,6 +330,16 @@ ACTIVATIONS = [
             ("clip", [-1.0, 2.0]),
         ]
     ),
+    *(
+        Row(
+            formula.Activation(mode),
+            [f(3, 4, seed=n) * 3 for n in range(formula.ACTIVATIONS[mode].__code__.co_argcount)],
+        )
+        for mode in formula.ACTIVATIONS
+        if mode not in ("rmulh", "acosh_grad", "atanh_grad")
+    ),
+    *(Row(formula.Activation(mode), [f(3, 4) + 2, f(3, 4)]) for mode in ("acosh_grad", "atanh_grad")),
+    Row(formula.Activation("rmulh"), [i(3, 4, high=99, low=-99).astype("int8")] * 2),
     Row(formula.Activation("prelu"), [f(2, 3, 4), f(3, 1, seed=1)]),
     Row(formula.Activation("prelu"), [f(4), f(3, 1, seed=1)]),
     Row(formula.Activation("clip"), [f(3, 4), f(1), f(1, seed=3)]),

@@ -123,7 +123,7 @@ def pack(extents: tuple[int, ...], numbers: tuple[AccessNumbers, ...]) -> tuple[
 
 UNARY = (
     "neg abs sqrt rsqrt square floor ceil round trunc sign exp exp_nonpositive expm1 log log1p sin cos tan asin acos atan sinh cosh tanh asinh "
-    "acosh atanh erf erfinv normcdf sigmoid softplus isnan isinf not"
+    "acosh atanh erf erfc erfcinv erfinv normcdf sigmoid softplus isnan isinf not"
 ).split()
 BINARY = "add sub mul div floor_div mod fmod pow atan2 max min eq ne lt le gt ge and or xor shl shr".split()
 OTHER = {

@@ -10,7 +10,7 @@ from typing import Any
 from .._rt import apply
 from ..core import Tensor
 from ..core.ops.elemwise import Elemwise
-from ..core.ops.formula import Activation
+from ..core.ops.formula import Activation, elementwise
 
 __all__ = [
     "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clip", "cos", "cosh", "div",
@@ -311,5 +311,5 @@ def clip(x: Operand, lower: Operand | None = None, upper: Operand | None = None)
 
 
 def _elwise(*args: Operand, mode: str) -> Tensor:
-    """The element-wise op `mode`, such as "ADD"; the modes are the rows of core.ops.elemwise."""
-    return apply(Elemwise(mode), *args)
+    """The element-wise op `mode`, such as "ADD" or "FUSE_ADD_RELU"; see module.Elemwise."""
+    return apply(elementwise(mode), *args)

@@ -66,6 +66,8 @@ def _table() -> dict[str, Emitter]:
     both["sigmoid"] = exponential.sigmoid, exponential.sigmoid_f64
     both["softplus"] = exponential.softplus, exponential.softplus_f64
     both["normcdf"] = special.normcdf, special.normcdf_f64
+    both["erfc"] = special.erfc, per_lane("erfc")
+    both["erfcinv"] = special.erfcinv, special.erfcinv_f64
     both["erfinv"] = special.erfinv, special.erfinv_f64
     both["rsqrt"] = _rsqrt, _rsqrt
     table = {name: _by_kind(name, f32=f32, f64=f64) for name, (f32, f64) in both.items()}

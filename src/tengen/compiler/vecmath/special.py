@@ -67,6 +67,37 @@ def normcdf_f64(x: Vec) -> Vec:
     return call("erfc", x * -math.sqrt(0.5)) * 0.5
 
 
+def erfc(x: Vec) -> Vec:
+    return call("erfc", x.to("f64")).to("f32")
+
+
+def erfcinv(x: Vec) -> Vec:
+    return erfcinv_f64(x.to("f64")).to("f32")
+
+
+def erfcinv_f64(x: Vec) -> Vec:
+    """erfinv(1 - x) where that keeps the digits; near the ends two steps of Halley's method, as in erfinv_f64, with erfc.
+
+    They begin at the polynomials' estimate, or, for what these do not reach, at the root of the leading terms of
+    -log(erfc(y)) = y² + log(y √π).
+    """
+    upper = x > 1.0
+    share = upper.where(2.0 - x, x)
+    log_share = log2(share) * LN2
+    w = -(log_share + log2(2.0 - share) * LN2)
+    near = (1.0 - share) * horner(w.sqrt() - 3.0, ERFINV_TAIL)
+    y = (w < 6.0).where((1.0 - share) * horner(w - 3.0, ERFINV_MIDDLE), near)
+    y = (w < 36.0).where(y, (-log_share - log2(-log_share * math.pi) * (LN2 / 2)).sqrt())
+    for _ in range(2):
+        gap = 1.0 - call("erfc", y) / share
+        step = gap * (math.sqrt(math.pi) / 2) * call("exp", y * y + log_share)
+        y = y - step / y.fma(step, 1.0)
+    y = share.eq(0.0).where(math.inf, y)
+    y = upper.where(-y, y)
+    middle = 1.0 - x
+    return (middle.abs() <= 0.5).where(erfinv_f64(middle), y)
+
+
 def erfinv(x: Vec) -> Vec:
     return _erfinv_estimate(x.to("f64")).to("f32")
 

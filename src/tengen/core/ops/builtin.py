@@ -1,10 +1,13 @@
 """The ops under the names that MegEngine's `core.ops.builtin` gives them, for `apply(builtin.SomeOp(…), *tensors)`."""
 
+from types import SimpleNamespace
+from typing import Any
+
 from .conv import Convolution, ConvolutionBackwardData
 from .create import Arange, Diag, Eye, Linspace
 from .create import Meshgrid as MeshGrid
-from .elemwise import Elemwise, TypeCvt
-from .formula import Softmax
+from .elemwise import TypeCvt
+from .formula import Softmax, elementwise, modes
 from .host import SVD, MatrixInverse, TopK
 from .host import CumSum as Cumsum
 from .index import IndexingOneHot
@@ -18,6 +21,16 @@ from .reduce import Reduce
 from .shape import Broadcast, Copy, Fill, Reshape
 from .shape import Concatenate as Concat
 from .shape import Transpose as Dimshuffle
+
+
+class Elemwise:
+    """`Elemwise(mode)`: the op of an element-wise mode, given by its name or as `Elemwise.Mode.ADD`."""
+
+    Mode = SimpleNamespace(**{mode.upper(): mode.upper() for mode in modes()})
+
+    def __new__(cls, mode: str) -> Any:
+        return elementwise(mode)
+
 
 __all__ = [
     "SVD",

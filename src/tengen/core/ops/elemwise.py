@@ -210,6 +210,8 @@ ROWS: dict[str, Row] = {
         "normcdf", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(x * x * -0.5) * (1.0 / math.sqrt(2.0 * math.pi)),)
     ),
     "ERFINV": Row("erfinv", 1, "float", lambda g, y, x: (g * EXP(y * y) * (SQRT_PI / 2.0),)),
+    "ERFC": Row("erfc", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(-x * x) * (-2.0 / SQRT_PI),)),
+    "ERFCINV": Row("erfcinv", 1, "float", lambda g, y, x: (g * EXP(y * y) * (-SQRT_PI / 2.0),)),
     # -- trigonometry
     "SIN": Row("sin", 1, "float", lambda g, y, x: (g * COS(x),)),
     "COS": Row("cos", 1, "float", lambda g, y, x: (-g * SIN(x),)),

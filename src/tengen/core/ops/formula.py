@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from math import prod
 
-from ...compiler.program import Value
-from .base import Formula, Grads, as_float, statistics_dtype
-from .elemwise import EQ, EXP_NONPOSITIVE, LOG, POW, SIGMOID, SIGN, SQRT, Elemwise, cast, where
+from ...compiler.program import Op, Value
+from .base import Formula, Grads, as_float, promoted, statistics_dtype
+from .elemwise import EQ, EXP_NONPOSITIVE, LOG, POW, ROWS, SIGMOID, SIGN, SQRT, Elemwise, cast, where
 from .reduce import Reduce, mean, total
 
 MAX, MIN, ABS, NORMCDF = Elemwise("MAX"), Elemwise("MIN"), Elemwise("ABS"), Elemwise("NORMCDF")
@@ -17,7 +17,7 @@ RELU, SOFTPLUS = Elemwise("RELU"), Elemwise("SOFTPLUS")
 
 
 class Activation(Formula):
-    """The activation function `mode`, a row of ACTIVATIONS; further inputs are its parameters."""
+    """The element-wise function `mode`, a row of ACTIVATIONS; further inputs are its parameters."""
 
     mode: str
 
@@ -26,7 +26,10 @@ class Activation(Formula):
         return self.mode
 
     def expand(self, *inputs: Value) -> Value:
-        return ACTIVATIONS[self.mode](*inputs)
+        formula = ACTIVATIONS[self.mode]
+        if len(inputs) != (arity := formula.__code__.co_argcount):
+            raise TypeError(f"{self.mode} takes {arity} operand{'s' * (arity > 1)}, got {len(inputs)}")
+        return formula(*inputs)
 
     @property
     def has_rule(self) -> bool:
@@ -65,7 +68,93 @@ ACTIVATIONS: dict[str, Callable[..., Value]] = {
     "logsigmoid": lambda x: -SOFTPLUS(-_floating(x)),
     "clip": _clip,
     "logaddexp": _logaddexp,
+    # modes of the reference's Elemwise that are functions of no other name: chosen, fused, approximate
+    "fast_tanh": lambda x: x * (x * x + 27.0) / (x * x * 9.0 + 27.0),
+    "switch_gt0": lambda x, y: _chosen(x > 0, y, x),
+    "cond_leq_mov": lambda x, y, z: _chosen(x <= y, z, x, y),
+    "cond_lt_mov": lambda x, y, z: _chosen(x < y, z, x, y),
+    "fuse_add_relu": lambda x, y: RELU(x + y),
+    "fuse_add_sigmoid": lambda x, y: SIGMOID(x + y),
+    "fuse_add_tanh": lambda x, y: Elemwise("TANH")(x + y),
+    "fuse_add_h_swish": lambda x, y: ACTIVATIONS["hswish"](x + y),
+    "fuse_mul_add3": lambda x, y, z: x * y + z,
+    "fuse_mul_add4": lambda x, y, z, w: x * y + z * w,
+    "rmulh": lambda x, y: _rounded_high_product(x, y),
+    # and gradients as functions: of the operand (sigmoid and tanh: of the result) and the gradient of the result
+    "abs_grad": lambda x, g: where(x > 0, *(_common(v, x) for v in (g, -g))),
+    "acosh_grad": lambda x, g: _slope("ACOSH", x, g),
+    "asinh_grad": lambda x, g: _slope("ASINH", x, g),
+    "atanh_grad": lambda x, g: _slope("ATANH", x, g),
+    "sigmoid_grad": lambda y, g: _slope("SIGMOID", y, g),
+    "tanh_grad": lambda y, g: _slope("TANH", y, g),
+    "softplus_grad": lambda x, g: _slope("SOFTPLUS", x, g),
+    "fast_tanh_grad": lambda x, g: g * ((27.0 + x * x * 3.0) / (x * x * 9.0 + 27.0) - _fast_tanh_share(x)),
+    "gelu_grad": lambda x, g: GRADIENTS["gelu"](g, x, x),
+    "silu_grad": lambda x, g: GRADIENTS["silu"](g, x, x),
+    "relu6_grad": lambda x, g: GRADIENTS["relu6"](_common(g, x), x, x),
+    "hsigmoid_grad": lambda x, g: GRADIENTS["hsigmoid"](_common(g, x), x, x),
+    "h_swish_grad": lambda x, g: g * (_clip(x + 3.0, 0.0, 6.0) / 6.0 + where(BOTH(x >= -3.0, x <= 3.0), x / 6.0, 0.0)),
+    "prelu_grad": lambda x, g, slope: where(x >= 0, _common(g, x, slope), g * slope),
 }
+#: Where the reference's name of a mode is not that of a row.
+_OTHER_NAMES = {"h_swish": "hswish", "log_sum_exp": "logaddexp"}
+
+
+def elementwise(mode: str) -> Op:
+    """The op of an element-wise mode, in upper or lower case: a row of elemwise.ROWS or of ACTIVATIONS.
+
+    Raises ValueError for another name.
+    """
+    upper, lower = mode.upper(), mode.lower()
+    if upper in ROWS:
+        return Elemwise(upper)
+    name = _OTHER_NAMES.get(lower, lower)
+    if name not in ACTIVATIONS:
+        raise ValueError(f"{mode!r} is not an element-wise method; those are {', '.join(modes())}")
+    return Activation(name)
+
+
+def modes() -> list[str]:
+    """The names that `elementwise` knows, in lower case."""
+    return sorted({*(mode.lower() for mode in ROWS), *ACTIVATIONS, *_OTHER_NAMES})
+
+
+def _slope(mode: str, x: Value, g: Value) -> Value:
+    """The gradient that the row of a mode gives for an operand, or for a result, of `x`."""
+    rule = ROWS[mode].grad
+    assert rule is not None
+    (found,) = rule(g, x, x)
+    assert found is not None
+    return found
+
+
+def _chosen(where_set: Value, value: Value, *others: Value) -> Value:
+    """`value` where the condition is true, else 0, in the common dtype of all operands."""
+    return where(where_set, _common(value, *others), 0)
+
+
+def _common(value: Value, *others: Value) -> Value:
+    """`value` in the common dtype of all."""
+    return cast(value, promoted("elementwise", [v.type for v in (value, *others)]))
+
+
+def _fast_tanh_share(x: Value) -> Value:
+    """The part of fast_tanh's derivative that comes from its divisor."""
+    divisor = x * x * 9.0 + 27.0
+    return x * x * 18.0 * (x * x + 27.0) / (divisor * divisor)
+
+
+def _rounded_high_product(x: Value, y: Value) -> Value:
+    """The upper half of the product of fixed-point numbers (their sign apart), rounded half up and saturated."""
+    dtype = promoted("rmulh", [x.type, y.type])
+    if dtype not in _FRACTION_BITS:
+        raise TypeError(f"rmulh is for {', '.join(_FRACTION_BITS)}, got {x.dtype} and {y.dtype}")
+    bits = _FRACTION_BITS[dtype]
+    product = cast(x, "int64") * cast(y, "int64") + (1 << bits - 1)
+    return cast(MIN(Elemwise("SHR")(product, bits), (1 << bits) - 1), dtype)
+
+
+_FRACTION_BITS = {"int8": 7, "uint8": 8, "int16": 15, "uint16": 16, "int32": 31}
 
 #: Gradients from (g, y, x) of those whose formula would give another one, or would mix g with functions that cost: apart from it, a
 #: traced step computes them where it computes the activation, and keeps one number for the backward.

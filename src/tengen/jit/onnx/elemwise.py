@@ -43,7 +43,7 @@ def elemwise(g: Graph, op: Elemwise, *xs: Operand) -> Operand | None:
         dtype = as_float(dtype)
     if not is_float(dtype) and op.mode in ("FLOOR", "CEIL", "ROUND"):
         return xs[0]
-    if dtype == "float64" and op.mode == "ERFINV":
+    if dtype == "float64" and op.mode in ("ERFINV", "ERFCINV"):
         return None  # the polynomials are for float32
     operands = [g.working(x, dtype) for x in xs]
     if op.mode in FORMULAE:
@@ -191,6 +191,19 @@ def _erfinv(x: Operand) -> Operand:
     return g.where(abs(x).equals(1), x * math.inf, value)
 
 
+def _erfc(x: Operand) -> Operand:
+    """1 - erf(x), which ends at 6e-8; ONNX has nothing that goes on."""
+    return 1 - x.graph.node("Erf", x)
+
+
+def _erfcinv(x: Operand) -> Operand:
+    """As _erfinv of 1 - x, but w is found from x itself, which has more digits near 0."""
+    g = x.graph
+    w = -g.node("Log", x * (2 - x))
+    value = g.where(w < 5, _polynomial(_CENTRAL, w - 2.5), _polynomial(_TAIL, g.node("Sqrt", w) - 3)) * (1 - x)
+    return g.where(x.equals(0), math.inf, g.where(x.equals(2), -math.inf, value))
+
+
 def _polynomial(coefficients: tuple[float, ...], x: Operand) -> Operand:
     value = x * coefficients[0] + coefficients[1]
     for coefficient in coefficients[2:]:
@@ -215,6 +228,8 @@ FORMULAE: dict[str, Callable[..., Operand]] = {
     "LOG1P": _log1p,
     "NORMCDF": _normcdf,
     "ERFINV": _erfinv,
+    "ERFC": _erfc,
+    "ERFCINV": _erfcinv,
 }
 
 
