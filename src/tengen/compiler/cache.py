@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import threading
 import warnings
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -20,6 +19,7 @@ import llvmlite
 
 from ..base import config
 from ..base.files import remove_unfinished, replacing
+from .backend import compiling
 from .targets import host
 from .targets.host import Target
 
@@ -40,7 +40,6 @@ class KernelSource(Protocol):
         """LLVM IR text of a module with one function `kernel` of the kernel ABI."""
 
 
-_lock = threading.RLock()
 _addresses: dict[str, int] = {}  # by the name of the entry
 _names: dict[int, str] = {}
 _written = 0
@@ -49,7 +48,7 @@ _written = 0
 def compile_kernels(sources: Sequence[KernelSource], target: Target) -> list[int]:
     """The addresses of these kernels, compiled unless they are known. Safe to call from several threads."""
     names = [kernel_name(source, target) for source in sources]
-    with _lock:
+    with compiling:
         for name, source in zip(names, sources, strict=True):
             if name not in _addresses:
                 code = read(name)
@@ -62,7 +61,7 @@ def compile_kernels(sources: Sequence[KernelSource], target: Target) -> list[int
 
 def load_kernels(names: Sequence[str]) -> list[int] | None:
     """The addresses of kernels that were compiled before, by their entries; None if one of them is not there any more."""
-    with _lock:
+    with compiling:
         for name in names:
             if name not in _addresses:
                 code = read(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from functools import partial
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from .._rt import apply
 from ..base import device as devices
 from ..base.device import Device
 from ..base.dtype import canonical
+from ..base.forks import held_at_fork
 from ..core import Tensor, calls
 from ..core.live import Numbers, live
 from ..core.ops.base import integer, integers
@@ -22,6 +22,8 @@ from ..core.ops.random import Drawn, Normal, Permutation, Uniform
 
 Size = int | Iterable[int] | None
 Number = Any  # a number or a tensor of numbers
+
+(_lock,) = held_at_fork(1)  # of the places of all generators
 
 
 class RNG:
@@ -37,7 +39,6 @@ class RNG:
 
     def __init__(self, seed: int | None = None, device: str | Device | None = None):
         self._device = None if device is None else devices.canonical(devices.require(device))
-        self._lock = Lock()
         self.seed(int.from_bytes(os.urandom(4), "little") if seed is None else seed)
 
     def seed(self, seed: int) -> None:
@@ -47,7 +48,7 @@ class RNG:
         seed = integer("seed", "a seed", seed)
         if not 0 <= seed < 2**64:
             raise ValueError(f"a seed is at least 0 and less than 2**64, got {seed}")
-        with self._lock:
+        with _lock:
             # Kernels use the low 32 bits as the key; the high ones choose where in its sequence of 2**64 to start.
             self._seed, self._offset = seed & 0xFFFFFFFF, seed >> 32 << 32
 
@@ -56,7 +57,7 @@ class RNG:
         return live(partial(self._advance, count))
 
     def _advance(self, count: int) -> tuple[int, int]:
-        with self._lock:
+        with _lock:
             start = self._offset
             self._offset = (start + count) % 2**64
             return self._seed, start - 2**64 if start >= 2**63 else start

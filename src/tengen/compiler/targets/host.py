@@ -6,14 +6,15 @@ processor of that level, so that one machine can test the code of several.
 
 from __future__ import annotations
 
+import itertools
 import platform
-import threading
 from functools import cache
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
 
 from ...base import config
+from ..backend import compiling
 
 
 class Target(NamedTuple):
@@ -71,6 +72,11 @@ def available() -> list[str]:
 
 @cache
 def _target(isa: str) -> Target:
+    with compiling:
+        return _chosen(isa)
+
+
+def _chosen(isa: str) -> Target:
     _initialize()
     names = available()
     if isa != "native" and isa not in names:
@@ -99,7 +105,7 @@ def _missing(isa: str) -> list[str]:
 
 # -- LLVM ----------------------------------------------------------------------------------------------------------
 
-_lock = threading.RLock()
+_numbers = itertools.count()
 _loaded: list[llvm.ResourceTracker] = []  # a library is unloaded with its tracker, so they live as long as the process
 
 
@@ -124,20 +130,20 @@ def _linker() -> llvm.LLJIT:
 
 def compile_object(text: str, target: Target) -> bytes:
     """Machine code (an object file) of a module of LLVM IR. The IR is written well: no middle-end passes run."""
-    with _lock:
+    with compiling:
         return _machine(target).emit_object(llvm.parse_assembly(text))
 
 
 def assembly(text: str, target: Target) -> str:
     """The same code for people to read."""
-    with _lock:
+    with compiling:
         return _machine(target).emit_assembly(llvm.parse_assembly(text))
 
 
 def load(code: bytes) -> int:
     """Link an object file into the process; the address of its function `kernel`."""
-    with _lock:
+    with compiling:
         builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol("kernel")
-        tracker = builder.link(_linker(), f"kernel{len(_loaded)}")
+        tracker = builder.link(_linker(), f"kernel{next(_numbers)}")
         _loaded.append(tracker)
         return tracker["kernel"]
