@@ -97,6 +97,13 @@ KNOBS = (
         ("TENGEN_CACHE_DIR",),
     ),
     Knob(
+        "hub_dir",
+        str,
+        "",
+        "Folder of what `hub` downloads; empty: `tengen-hub` in the user's cache folder.",
+        ("TENGEN_HUB_DIR", "MGE_HOME"),
+    ),
+    Knob(
         "winograd",
         int,
         2,

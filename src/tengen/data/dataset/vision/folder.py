@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tengen.base.download import digest
 from tengen.logger import get_logger
 
 from .meta_vision import VisionDataset
-from .utils import calculate_md5, is_img, read_image, untar
+from .utils import is_img, read_image, untar
 
 
 class ImageFolder(VisionDataset):
@@ -84,7 +85,7 @@ class ImageNet(ImageFolder):
         if not os.path.exists(path):
             raise FileNotFoundError(f"{self.root_dir} holds neither unpacked images nor {name}")
         get_logger(__name__).info("checking %s ...", path)
-        if calculate_md5(path) != md5:
+        if digest(path, "md5") != md5:
             raise ValueError(f"{path} is damaged: its MD5 sum is not {md5}")
         return path
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tarfile
-import urllib.request
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 
+from tengen.base.download import digest, download
 from tengen.base.errors import SerializationError
-from tengen.base.files import write_whole
 from tengen.data.transform.vision.functional import opencv
 from tengen.logger import get_logger
 from tengen.safe_pickle import SafeUnpickler
 
 IMG_EXT = (".jpg", ".png", ".jpeg", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-BLOCK = 1 << 20
 
 
 def is_img(filename: str) -> bool:
@@ -43,30 +40,13 @@ def read_image(path: str, gray: bool = False) -> np.ndarray[Any, Any]:
     return made
 
 
-def calculate_md5(filename: str) -> str:
-    """The MD5 sum of a file, in hexadecimal digits."""
-    summed = hashlib.md5(usedforsecurity=False)
-    with open(filename, "rb") as file:
-        while block := file.read(BLOCK):
-            summed.update(block)
-    return summed.hexdigest()
-
-
-def download_from_url(url: str, dst: str, http_read_timeout: float = 120) -> None:
-    """Save what is at `url` as the file `dst`, whole or not at all."""
-    get_logger(__name__).info("downloading %s to %s ...", url, dst)
-    with urllib.request.urlopen(url, timeout=http_read_timeout) as answer, write_whole(dst) as file:
-        while block := answer.read(BLOCK):
-            file.write(block)
-
-
 def load_raw_data_from_url(url: str, filename: str, target_md5: str, raw_data_dir: str, timeout: float) -> None:
     """Have the file `filename` in a folder: download it unless it is there. Raises ValueError if its MD5 sum is another one."""
-    os.makedirs(raw_data_dir, exist_ok=True)
     path = os.path.join(raw_data_dir, filename)
     if not os.path.exists(path):
-        download_from_url(url, path, timeout)
-    found = calculate_md5(path)
+        get_logger(__name__).info("downloading %s to %s ...", url, path)
+        download(url, path, timeout)
+    found = digest(path, "md5")
     if found != target_md5:
         raise ValueError(f"{path} has the MD5 sum {found}, not {target_md5}: it is damaged; remove it and try again")
 
