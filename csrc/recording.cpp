@@ -260,7 +260,8 @@ nb::object Recording::handed_over(nb::handle tensor, bool detached) {
 }
 
 void Recording::made(nb::handle handle) {
-    if (!closed_) return;
+    tensor_of(handle.ptr())->made_in = call_;
+    if (!closed_ || complete_) return;
     Suspended suspended;
     owner_.attr("made")(handle);
 }
@@ -441,7 +442,8 @@ void bind_recording(nb::module_& module) {
             [](const Recording& recording, nb::handle tensor) {
                 return recording.slot_of(tensor_of(tensor.ptr())->value);
             },
-            nb::arg("tensor"), "The slot of the tensor's value in the call; -1 if it has none.");
+            nb::arg("tensor"), "The slot of the tensor's value in the call; -1 if it has none.")
+        .def("has_made", &Recording::has_made, nb::arg("tensor"), "Whether the running call has made the tensor.");
     module.def(
         "recording", [] { return running ? nb::find(*running) : nb::none(); },
         "The Recording that this thread's operations belong to, or None.");

@@ -62,6 +62,8 @@ class Recording {
     void grad_written(nb::handle handle);
     // The slot of a tensor's value in the running call, or -1.
     int64_t slot_of(const Value& value) const { return in_call(value) ? value.place.slot : -1; }
+    // Whether the running call has made the handle.
+    bool has_made(const Tensor& tensor) const { return call_ && tensor.made_in == call_; }
 
     int traverse(visitproc visit, void* arg) const;
     void drop_owner() { owner_ = nb::none(); }

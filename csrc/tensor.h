@@ -62,6 +62,7 @@ struct Value {
 
 struct Tensor {
     Value value;
+    uint32_t made_in = 0;  // the call of a traced function that has made the handle, if one has
     PyObject* grad = nullptr;
 
     Tensor() = default;

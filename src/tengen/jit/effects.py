@@ -47,15 +47,17 @@ class Source(NamedTuple):
 class Effects(NamedTuple):
     """What a call leaves behind.
 
-    result: with a Hole for each of the `returned` tensors. written: tensors from outside with the slots of their new values. grads:
-    tensors with their new grad. guards: tensors whose grad it read, and whether there was none; grads_read: those that there were, by
-    id. made: tensors of its own that the program keeps somewhere else than in the result. held: keeps alive what has to be computed.
+    result: with a Hole for each of the `returned` tensors. written: tensors from outside, of which `written_ids` are the ids, with the
+    slots of their new values. grads: tensors with their new grad. guards: tensors whose grad it read, and whether there was none;
+    grads_read: those that there were, by id. made: tensors of its own that the program keeps somewhere else than in the result. held:
+    keeps alive what has to be computed.
     """
 
     result: Any
     returned: list[Source]
     returned_slots: list[int]
     written: list[tuple[Source, int]]
+    written_ids: set[int]
     grads: list[tuple[Source, Source]]
     guards: list[tuple[Source, bool]]
     grads_read: dict[int, Source]
@@ -96,7 +98,7 @@ def effects(recorder: Recorder, arguments: Sequence[Tensor], box: list[Any]) -> 
     slot = recorder.recording.slot
     result = rebuild(box[0], lambda _: Hole())
     if not recorder.without_host:  # only files ask
-        return Effects(result, [], [slot(t) for t in tensors_of(box)], [], [], [], {}, [], [])
+        return Effects(result, [], [slot(t) for t in tensors_of(box)], [], set(), [], [], {}, [], [])
     made = _kept(recorder, box)
     places = _Places(recorder, arguments)
     returned = tensors_of(box)
@@ -105,12 +107,13 @@ def effects(recorder: Recorder, arguments: Sequence[Tensor], box: list[Any]) -> 
     sources = [places.tensor(t) for t in returned]
     slots = [s.what if s.kind == "slot" else slot(t) for s, t in zip(sources, returned, strict=True)]
     written = [(places.tensor(h), places.slot(h)) for h in recorder.written_handles]
+    ids = {id(h) for h in recorder.written_handles}
     written += [(Source("kept", ref(t)), places.slot(t)) for t in made]
     owners = [t for t in recorder.new_grads.values() if not recorder.is_made(t)]
     grads = [(places.tensor(t), places.tensor(t.grad)) for t in owners]
     guards = [(places.tensor(t), before is None) for t, before in recorder.read_grads.values()]
     before = {id(grad): places.tensor(grad) for _, grad in recorder.read_grads.values() if grad is not None}
-    return Effects(result, sources, slots, written, grads, guards, before, [ref(t) for t in made], places.held)
+    return Effects(result, sources, slots, written, ids, grads, guards, before, [ref(t) for t in made], places.held)
 
 
 def function_inside(title: str) -> TraceError:

@@ -140,7 +140,6 @@ class Recorder:
         If it raises, what it has done until then happens as it would without trace.
         """
         self.arguments = len(tensors)
-        self._made.clear()
         self.looks.clear()
         self.recording.begin(tensors)
         try:
@@ -156,6 +155,7 @@ class Recorder:
                 self._restart()
             raise
         self.complete = True
+        self._made.clear()
         for slot in range(self.arguments):  # the next call has others
             self.externals.pop(slot, None)
             self.captured.pop(slot, None)
@@ -182,7 +182,7 @@ class Recorder:
         self.new_grads: dict[int, Tensor] = {}
         self.functions = False  # there are gradients of the user's own
         self.pauses = False
-        self._made: dict[int, ref[Tensor]] = {}
+        self._made: list[ref[Tensor]] = []
         self.segments: list[Segment] = []
         self._section = Section(self.operations, 0)
         self._cause = ""
@@ -191,12 +191,11 @@ class Recorder:
     @property
     def made_tensors(self) -> list[Tensor]:
         """Those that the call has made and that are still there."""
-        return [tensor for tensor in (r() for r in self._made.values()) if tensor is not None]
+        return [tensor for tensor in (r() for r in self._made) if tensor is not None]
 
-    def is_made(self, tensor: Tensor | None) -> bool:
-        """Whether it was made in the call. None stands for a value that only the runtime keeps."""
-        known = self._made.get(id(tensor))
-        return known is not None and known() is tensor
+    def is_made(self, tensor: Tensor) -> bool:
+        """Whether the running call has made it."""
+        return self.recording.has_made(tensor)
 
     @property
     def written_handles(self) -> list[Tensor]:
@@ -277,7 +276,7 @@ class Recorder:
         return Detach() if detached else Reshape(desc.shape)
 
     def made(self, tensor: Tensor) -> None:
-        self._made[id(tensor)] = ref(tensor)
+        self._made.append(ref(tensor))
 
     def has_function(self) -> None:
         self.functions = True

@@ -50,7 +50,6 @@ class Standalone:
         self.grads: list[tuple[int, Source]] = []  # (operand, a grad)
         # {read: [(operand, number of what it gives)]}
         self.live: dict[Callable[[], Numbers], list[tuple[int, int]]] = {}
-        written = {id(h) for h in recorder.written_handles}
         for operand, index in enumerate(inputs):
             if index < 0:
                 read, number = recorder.live[~index]
@@ -59,7 +58,7 @@ class Standalone:
                 self.arguments.append((operand, index))
             elif (grad := found.grads_read.get(id(recorder.externals[index]))) is not None:
                 self.grads.append((operand, grad))
-            elif index in recorder.captured and id(recorder.externals[index]) not in written:
+            elif index in recorder.captured and id(recorder.externals[index]) not in found.written_ids:
                 self.template[operand] = recorder.captured[index]
             elif index in recorder.constants:
                 self.template[operand] = recorder.externals[index]
