@@ -537,10 +537,12 @@ def test_results_of_one_value_are_different_tensors(wrap):
         y = x * 2
         z, w = Tensor(y), F.zeros(1)
         w._reset(y)
-        return y, z, w, y
+        data = row(7)
+        return y, z, w, y, data, data
 
     for k in range(3):
-        y, z, w, again = step(row(k))
+        y, z, w, again, *data = step(row(k))
+        assert data[0] is data[1]
         y += 1
         z += 10
         w += 100

@@ -71,6 +71,7 @@ class _Places:
     def __init__(self, recorder: Recorder, arguments: Sequence[Tensor]):
         self.recorder, self.arguments = recorder, arguments
         self.held: list[Tensor] = []
+        self.given: dict[int, int] = {}  # slots of tensors whose value the function itself had not computed, by id
 
     def tensor(self, tensor: Tensor | None) -> Source:
         """The tensor itself; of one that the call has made, its value."""
@@ -87,10 +88,12 @@ class _Places:
     def slot(self, tensor: Tensor) -> int:
         """The slot of the tensor's value, computed by the call."""
         slot = self.recorder.recording.slot(tensor)
-        if slot < 0 or slot in self.recorder.externals:
+        if slot >= 0 and slot not in self.recorder.externals:
+            return slot
+        if id(tensor) not in self.given:
             self.held.append(tensor._detach())
-            slot = self.recorder.recording.slot(self.held[-1])
-        return slot
+            self.given[id(tensor)] = self.recorder.recording.slot(self.held[-1])
+        return self.given[id(tensor)]
 
 
 def effects(recorder: Recorder, arguments: Sequence[Tensor], box: list[Any]) -> Effects:

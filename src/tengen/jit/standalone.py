@@ -127,7 +127,7 @@ class Standalone:
         grads = [self._result(grad, arguments, results) for _, grad in self.found.grads]
         for (owner, _), grad in zip(self.found.grads, grads, strict=True):
             owner.find(arguments).grad = grad
-        if self.single >= self.donate:
+        if self.single >= 0:
             return results[self.single]
         sources: Iterator[Source] = iter(self.found.returned)
         return rebuild(self.found.result, lambda _: self._result(next(sources), arguments, results), Hole)
@@ -169,5 +169,4 @@ class Standalone:
     def _result(self, source: Source, arguments: Sequence[Tensor], results: Sequence[Tensor]) -> Any:
         if source.kind != "slot":
             return source.find(arguments)
-        place = self.place[source.what]
-        return results[place]._detach() if place < self.donate else results[place]
+        return results[self.place[source.what]]
