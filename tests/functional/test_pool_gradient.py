@@ -76,3 +76,19 @@ def test_gradient(size, kernel, stride, padding, mode, last):
         gm.backward(y, Tensor(g.astype(np.float32)))
     want = gradient(x, g, kernel, stride, padding, mode)
     np.testing.assert_allclose(given.grad.numpy(), want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 5, 2), (4, 16, 17, 1), (2, 17, 1, 9), (3, 8, 1, 1)])
+@pytest.mark.parametrize("kernel", [(1, 1), (2, 1), (1, 2)])
+@pytest.mark.parametrize("stride", [1, 2, (2, 1), 3])
+def test_narrow_images(shape, kernel, stride):
+    """Windows of one pixel fold nothing, and dims of one or two have no vectors of their own."""
+    if any(k > s for k, s in zip(kernel, shape[2:], strict=True)):
+        kernel = (1, 1)
+    x = np.random.default_rng(0).permutation(np.prod(shape)).reshape(shape).astype(np.float32)
+    down, across = stride if isinstance(stride, tuple) else (stride, stride)
+    seen = np.lib.stride_tricks.sliding_window_view(x, kernel, (2, 3))[:, :, ::down, ::across]
+    for layout in (Tensor(x), Tensor(np.ascontiguousarray(x.transpose(0, 2, 3, 1))).transpose(0, 3, 1, 2)):
+        np.testing.assert_array_equal(F.max_pool2d(layout, kernel, stride).numpy(), seen.max((4, 5)))
+        np.testing.assert_allclose(F.avg_pool2d(layout, kernel, stride).numpy(), seen.mean((4, 5)), rtol=1e-6)
+        np.testing.assert_array_equal(F.sliding_window(layout, kernel, 0, stride).numpy(), seen)
