@@ -11,6 +11,7 @@ namespace tengen {
 
 namespace {
 
+constexpr char kNativeOrder = '=';
 constexpr size_t kReleaseGilBytes = 1 << 20;  // copying less takes less time than handing the GIL over
 
 // What a NumPy array of ours has as its base: exports the bytes of a storage.
@@ -62,7 +63,9 @@ class BufferLock {
 void check_format(const Py_buffer& view, DType dtype) {
     const DTypeInfo& want = info(dtype);
     const std::string_view format = view.format ? view.format : "B";
-    const bool same = format.size() == 1 && want.buffer_codes.find(format) != std::string_view::npos;
+    std::string_view code = format;
+    if (code.size() == 2 && code[0] == kNativeOrder) code.remove_prefix(1);  // so NumPy says that it is not aligned
+    const bool same = code.size() == 1 && want.buffer_codes.find(code) != std::string_view::npos;
     if (same && view.itemsize == want.itemsize) return;
     throw nb::type_error(("a tensor of " + std::string(want.name) + " is assigned from an array of native " +
                           want.numpy + ", not from one of format '" + std::string(format) + "'")

@@ -10,7 +10,8 @@ from .._rt import Tensor
 from ..base.dtype import NAMES, NUMPY_CLASS
 
 # What a tensor gets when no dtype is named: the reference has neither 64-bit numbers nor unsigned ones beyond 16 bits.
-DEFAULTS = {"float64": "float32", "int64": "int32", "uint64": "int32", "uint32": "int32", "longdouble": "float32"}
+LONG_DOUBLE = np.dtype(np.longdouble).name  # such as float128; it is float64 on some machines
+DEFAULTS = {LONG_DOUBLE: "float32", "float64": "float32", "int64": "int32", "uint64": "int32", "uint32": "int32"}
 
 
 def from_data(data: Any, dtype: str | None, device: str) -> Tensor:
@@ -38,7 +39,8 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
         )
     if array.size == 0 and isinstance(data, (list, tuple)) and dtype is None:
         array = array.astype(np.float32)
-    name = dtype or DEFAULTS.get(array.dtype.name, array.dtype.name)
+    own = array.dtype.newbyteorder("=").name
+    name = dtype or DEFAULTS.get(own, own)
     if name not in NAMES:
         raise TypeError(f"a tensor cannot hold {array.dtype}; convert it, or name one of {', '.join(NAMES)}")
     tensor._assign(np.ascontiguousarray(_stored(array, name)).reshape(array.shape), name, device)
