@@ -1,6 +1,7 @@
 // The executor: binds the slots of a Plan to memory and runs its steps.
 #include <chrono>
 #include <cstring>
+#include <stdexcept>
 
 #include "interop.h"
 #include "plan.h"
@@ -237,6 +238,19 @@ void Execution::collect(Results& results) {
     for (size_t i = 0; i < results.size(); ++i) results[i] = value_at(plan_.outputs[i]);
 }
 
+void check_limits(const Plan& plan, Operands& inputs) {
+    for (size_t i = 0; i < plan.limits.size(); ++i) {
+        const Limit& limit = plan.limits[i];
+        const Operand& input = inputs[limit.input];
+        if (input.desc != scalar_descriptors().integer) continue;
+        int64_t number;
+        std::memcpy(&number, input.pointer, sizeof number);
+        if (number >= limit.low && number <= limit.high) continue;
+        if (!plan.overflow.is_none()) plan.overflow(i, number);
+        throw std::overflow_error("the number " + std::to_string(number) + " does not fit");
+    }
+}
+
 }  // namespace
 
 bool Operand::bind(PyObject* object) {
@@ -282,6 +296,7 @@ void run_plan(const Plan& plan, Operands& inputs, size_t donate, Results& result
         throw std::runtime_error("the Plan takes " + std::to_string(plan.input_count) + " inputs, got " +
                                  std::to_string(inputs.size()));
     }
+    if (!plan.limits.empty()) check_limits(plan, inputs);
     Execution execution(plan, inputs);
     execution.bind(donate);
     if (plan.profiled) {

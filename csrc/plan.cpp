@@ -63,6 +63,9 @@ class Checker {
         }
         for (const Place& place : plan_.outputs) check_value(place, "output");
         for (const Layout& layout : plan_.layouts) check_layout(layout);
+        for (const Limit& limit : plan_.limits) {
+            if (limit.input >= plan_.input_count) reject("limit of input " + std::to_string(limit.input));
+        }
         for (const Donation& donation : plan_.donations) {
             if (donation.input >= plan_.input_count) reject("donation of input " + std::to_string(donation.input));
             check_allocation(donation.slot, "donation");
@@ -140,7 +143,8 @@ void init_host(Host* self, nb::callable function, const TypedPlaces& inputs, con
 void init_plan(Plan* self, size_t inputs, std::vector<size_t> allocations, nb::iterable steps,
                const TypedPlaces& outputs, const std::vector<std::pair<size_t, size_t>>& donations, int64_t work,
                nb::object keep, nb::object error, const std::vector<std::tuple<size_t, size_t, size_t>>& layouts,
-               int64_t commit, bool profiled) {
+               int64_t commit, bool profiled, const std::vector<std::tuple<size_t, int64_t, int64_t>>& limits,
+               nb::object overflow) {
     Plan plan{inputs,          std::move(allocations), {},    places(outputs), {}, {}, work,
               std::move(keep), std::move(error),       commit};
     for (nb::handle step : steps) {
@@ -155,6 +159,8 @@ void init_plan(Plan* self, size_t inputs, std::vector<size_t> allocations, nb::i
     for (auto [slot, input] : donations) plan.donations.push_back({slot, input});
     for (auto [slot, input, step] : layouts) plan.layouts.push_back({slot, input, step});
     plan.profiled = profiled;
+    for (auto [input, low, high] : limits) plan.limits.push_back({input, low, high});
+    plan.overflow = std::move(overflow);
     Checker(plan).check();
     new (self) Plan(std::move(plan));
 }
@@ -166,6 +172,7 @@ int plan_traverse(PyObject* self, visitproc visit, void* arg) {
     const Plan& plan = *nb::inst_ptr<Plan>(self);
     Py_VISIT(plan.keep.ptr());
     Py_VISIT(plan.error.ptr());
+    Py_VISIT(plan.overflow.ptr());
     for (const auto& step : plan.steps) {
         if (const Host* host = std::get_if<Host>(&step)) Py_VISIT(host->function.ptr());
     }
@@ -178,6 +185,7 @@ int plan_clear(PyObject* self) {
     // Nothing can run the Plan any more, but its fields must stay valid until they are destroyed.
     plan.keep = nb::none();
     plan.error = nb::none();
+    plan.overflow = nb::none();
     plan.steps.clear();
     return 0;
 }
@@ -201,7 +209,7 @@ void bind_plan(nb::module_& module) {
         .def("__init__", init_plan, nb::arg("inputs"), nb::arg("allocations"), nb::arg("steps"), nb::arg("outputs"),
              nb::arg("donations") = nb::tuple(), nb::arg("work") = 0, nb::arg("keep") = nb::none(),
              nb::arg("error") = nb::none(), nb::arg("layouts") = nb::tuple(), nb::arg("commit") = -1,
-             nb::arg("profiled") = false)
+             nb::arg("profiled") = false, nb::arg("limits") = nb::tuple(), nb::arg("overflow") = nb::none())
         .def(
             "take_seconds", [](const Plan& plan) { return std::exchange(plan.seconds, {}); },
             "Of each step of the last run since this was asked before, if the Plan is profiled; launches that ran "

@@ -50,6 +50,13 @@ struct Layout {
     size_t step;
 };
 
+// The integers that a Python int among the inputs may be.
+struct Limit {
+    size_t input;
+    int64_t low;
+    int64_t high;
+};
+
 struct Plan {
     size_t input_count;
     std::vector<size_t> allocations;  // bytes of the slots after the inputs; one status slot follows them
@@ -61,6 +68,8 @@ struct Plan {
     nb::object keep;   // whatever must live as long as the kernels
     nb::object error;  // called with a non-zero status word
     int64_t commit;    // the first step that writes to memory that was given away; the status is looked at before it
+    std::vector<Limit> limits = {};       // of numbers; looked at before each run
+    nb::object overflow = nb::none();     // called with the number of a limit and the int that is outside of it
     bool profiled = false;                // each run leaves its times behind
     mutable std::vector<double> seconds;  // of the steps of the last run; touched with the GIL held
 

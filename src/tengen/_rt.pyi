@@ -170,6 +170,8 @@ class Plan:
         layouts: Sequence[tuple[int, int, int]] = (),
         commit: int = -1,
         profiled: bool = False,
+        limits: Sequence[tuple[int, int, int]] = (),
+        overflow: Callable[[int, int], object] | None = None,
     ) -> None: ...
     def take_seconds(self) -> list[float]: ...
 

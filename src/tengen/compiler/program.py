@@ -75,6 +75,10 @@ class Op(metaclass=Interned):
         """
         raise NotImplementedError(f"{self.name} has no gradient")
 
+    def number_range(self, position: int, out: Type) -> tuple[int, int] | None:
+        """What a Python int at this position among the inputs may be, for a result of type `out`; None: anything."""
+        return None
+
     def simplify(self, inputs: Sequence[Value]) -> Value | None:
         """A value, made of the inputs or of what they were made of, that equals the only output of this op; None if there is none simpler."""
         return None

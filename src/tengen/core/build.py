@@ -7,15 +7,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import _rt
 from ..base.device import canonical, get_default_device, parse
 from ..compiler import obtain_plan
 from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
-from ..compiler.program import OPERATORS, Op, Type, Value, build, record
+from ..compiler.program import OPERATORS, Constant, Op, Program, Type, Value, build, record
 from ..compiler.view import View
 from . import gradient
+from .ops.base import integer_range
 from .recorded import Compiled, Recorded
 
 
@@ -27,7 +28,7 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     program = op.prepared(views) if isinstance(op, Recorded) and op.takes(types) else build(op, types)
     plan = obtain_plan(program, views, op.name)
     profiled = isinstance(op, Recorded) and op.profiled
-    made = to_runtime(plan, device_of(op, descs), profiled)
+    made = to_runtime(plan, device_of(op, descs), profiled, number_limits(op, program))
     if isinstance(op, Recorded) and op.keeps_plans:
         strides = tuple(d.strides for d in descs)
         op.plans.append(Compiled(strides, plan, perf_counter() - start, made if profiled else None))
@@ -49,7 +50,44 @@ def device_of(op: Op, descs: Sequence[_rt.Descriptor]) -> str:
     return devices[0] if devices else canonical(get_default_device())
 
 
-def to_runtime(plan: Plan, device: str, profiled: bool = False) -> _rt.Plan:
+class NumberLimit(NamedTuple):
+    """The ints that a Python int, input number `input`, may be, as an op of this name puts it into `dtype`."""
+
+    input: int
+    low: int
+    high: int
+    name: str
+    dtype: str
+
+    def fail(self, number: int) -> None:
+        low, high = integer_range(self.dtype) or (self.low, self.high)
+        raise OverflowError(
+            f"{self.name}: {number} does not fit {self.dtype}, which holds {low} to {high}; convert the tensor to a wider dtype first"
+        )
+
+
+def number_limits(op: Op, program: Program) -> list[NumberLimit]:
+    """What the Python ints among the inputs of a Program may be. Raises OverflowError for a known one that does not fit."""
+    found = []
+    for node in program.nodes:
+        for position, value in enumerate(node.inputs):
+            known = isinstance(value.op, Constant)
+            if value.dtype != "weak_int" or not (known or value.node is None):
+                continue
+            out = node.outputs[0].type
+            limits = node.op.number_range(position, out)
+            if limits is None or limits == integer_range("int64"):
+                continue
+            name = node.op.name if isinstance(op, Recorded) else op.name
+            limit = NumberLimit(value.index, *limits, name, out.dtype)
+            if not known:
+                found.append(limit)
+            elif not limit.low <= value.op.value <= limit.high:  # type: ignore[union-attr]
+                limit.fail(value.op.value)  # type: ignore[union-attr]
+    return found
+
+
+def to_runtime(plan: Plan, device: str, profiled: bool = False, limits: Sequence[NumberLimit] = ()) -> _rt.Plan:
     """The runtime's form of a compiled Plan."""
     status = plan.inputs + len(plan.allocations)
 
@@ -79,6 +117,8 @@ def to_runtime(plan: Plan, device: str, profiled: bool = False) -> _rt.Plan:
         layouts=plan.layouts,
         commit=plan.commit,
         profiled=profiled,
+        limits=[limit[:3] for limit in limits],
+        overflow=(lambda which, number: limits[which].fail(number)) if limits else None,
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._rt import Tensor, apply, update
 from .convert import from_data, to_numpy
-from .ops.base import INTS
+from .ops.base import INTS, integer_range
 from .ops.index import MaskedFill, PutIndexed, TakeIndexed, put_op, take_op
 from .ops.shape import SetSubtensor, Slice, Subtensor
 
@@ -77,6 +77,7 @@ def get_item(x: Tensor, index: Any) -> Any:
 def set_item(x: Tensor, index: Any, value: Any) -> None:
     """`x[index] = value`: the handle `x` gets a new value; in place when nobody else holds the old one."""
     if not isinstance(value, (Tensor, bool, int, float)):
+        _check_fits(value, x.desc.dtype)
         value = from_data(value, x.desc.dtype, x.desc.device)
     if _is_mask(index) and _shape(index) == x.shape and not (isinstance(value, Tensor) and value.ndim):
         mask = index if isinstance(index, Tensor) else from_data(index, "bool", x.desc.device)
@@ -89,6 +90,20 @@ def set_item(x: Tensor, index: Any, value: Any) -> None:
     else:
         put = put_op("set", len(shape), parsed.axes, parsed.index_rank, parsed.apart)
         update(PutIndexed(part, shape, put), 1, x, value, *parsed.arrays)
+
+
+def _check_fits(values: Any, dtype: str) -> None:
+    """OverflowError if a list holds an int that the dtype does not; arrays wrap, as in NumPy."""
+    limits = integer_range(dtype)
+    if limits is None or not isinstance(values, (list, tuple)):
+        return
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            _check_fits(value, dtype)
+        elif isinstance(value, int) and not limits[0] <= value <= limits[1]:
+            raise OverflowError(
+                f"index assignment: {value} does not fit {dtype}, which holds {limits[0]} to {limits[1]}"
+            )
 
 
 def parse(index: Any, x: Tensor) -> Parsed:

@@ -10,7 +10,7 @@ from ..base import device as devices
 from ..base.device import Device
 from ..compiler.program import Value
 from ..core import Tensor as UserTensor
-from ..core.ops.base import INTS
+from ..core.ops.base import INTS, integer_range
 from ..core.ops.base import integer as integer
 from ..core.ops.base import integer_axis as integer_axis
 from ..core.ops.base import integers as integers
@@ -65,6 +65,13 @@ def _integers(op: str, argument: str, value: Any) -> tuple[int, ...]:
         return integers(op, argument, value)
     except TypeError:
         return ()
+
+
+def need_fitting(op: str, argument: str, number: float, dtype: str) -> None:
+    """Raises OverflowError for a number that an integer dtype does not hold."""
+    limits = integer_range(dtype)
+    if limits and not limits[0] <= number <= limits[1]:
+        raise OverflowError(f"{op}: {argument} {number} does not fit {dtype}, which holds {limits[0]} to {limits[1]}")
 
 
 def need_rank(op: str, x: Any, *ranks: int) -> None:

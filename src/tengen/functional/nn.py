@@ -28,7 +28,18 @@ from .activation import (
     softmax,
     softplus,
 )
-from .arguments import as_tensor, integer, integers, need_choice, need_integers, need_rank, normal_axis, pair
+from .arguments import (
+    as_tensor,
+    dtype_of,
+    integer,
+    integers,
+    need_choice,
+    need_fitting,
+    need_integers,
+    need_rank,
+    normal_axis,
+    pair,
+)
 from .convolution import conv1d, conv2d, conv_transpose2d, linear
 from .loss import binary_cross_entropy, cross_entropy, hinge_loss, l1_loss, nll_loss, square_loss
 from .math import normalize
@@ -127,6 +138,7 @@ def pad(src: Tensor, pad_width: Sequence[Sequence[int]], mode: str = "constant",
             )
     before, after = (tuple(w[end] for w in widths) for end in (0, 1))
     if known == "constant":
+        need_fitting("pad", "constant_value", constant_value, dtype_of(x))
         return apply(Pad(before, after, float(constant_value)), x)
     return apply(PadBy(known, before, after), x)
 

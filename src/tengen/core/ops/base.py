@@ -6,11 +6,19 @@ from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Any
 
-from ...base.dtype import promote
+from ...base.dtype import ITEMSIZE, promote
 from ...compiler.program import Composite, Type, Value
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTS = ("uint8", "int8", "uint16", "int16", "int32", "int64")
+
+
+def integer_range(dtype: str) -> tuple[int, int] | None:
+    """The least and the largest number of an integer dtype, None for other dtypes."""
+    if dtype not in INTS:
+        return None
+    bits = 8 * ITEMSIZE[dtype]
+    return (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def strong(dtype: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ...compiler.program import OPERATORS, Constant, Elementwise, Type, Value
-from .base import FLOATS, INTS, as_float, broadcast_shapes, promoted
+from .base import FLOATS, INTS, as_float, broadcast_shapes, integer_range, promoted
 
 SQRT_PI = math.sqrt(math.pi)
 
@@ -77,6 +77,8 @@ class Elemwise(Elementwise):
             work = promoted(self.name, types)
             if row.arity == 1:
                 work = as_float(work)
+            if work in INTS and any(self._is_wide(e, a, t) for a, t in zip(args, types, strict=True)):
+                work = "int64"
         operands = [e.cast(a, work) for a in args]
         if row.instr == "relu":
             return int(e("max", operands[0], e.cast(e("const", dtype="int32", attr=0), work), dtype=e.compute(work)))
@@ -89,6 +91,24 @@ class Elemwise(Elementwise):
         if work == "bool" and row.instr in ("max", "min"):
             return int(e("or" if row.instr == "max" else "and", *operands, dtype="bool"))
         return int(e.narrow(e(row.instr, *operands, dtype=e.compute(out.dtype)), out.dtype))
+
+    @staticmethod
+    def _is_wide(e: Any, number: int, type: Type) -> bool:
+        """Whether an operand is a Python int that may not fit int32: comparing with it is exact."""
+        if type.dtype != "weak_int":
+            return False
+        instruction = e.code[number]
+        return instruction.op != "const" or not -(2**31) <= instruction.attr < 2**31
+
+    def number_range(self, position: int, out: Type) -> tuple[int, int] | None:
+        limits = integer_range(out.dtype)
+        if limits is None or self.row.result not in ("same", "bits"):
+            return None
+        wide = integer_range("int64" if out.dtype == "int64" else "int32")
+        assert wide is not None
+        if self.mode in ("MIN", "MAX"):  # a limit that is never reached does no harm
+            return (limits[0], wide[1]) if self.mode == "MIN" else (wide[0], limits[1])
+        return limits
 
     def simplify(self, inputs: Sequence[Value]) -> Value | None:
         if self.mode == "NEGATE" and inputs[0].op is self:
@@ -117,6 +137,9 @@ class TypeCvt(Elementwise):
     def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
         return int(e.narrow(e.cast(args[0], out.dtype), out.dtype))
 
+    def number_range(self, position: int, out: Type) -> tuple[int, int] | None:
+        return integer_range(out.dtype)
+
     def simplify(self, inputs: Sequence[Value]) -> Value | None:
         return inputs[0]  # the pass takes it only if the types are equal
 
@@ -129,6 +152,8 @@ class TypeCvt(Elementwise):
 class Where(Elementwise):
     """Input 1 where the mask, input 0, is not zero, else input 2."""
 
+    name = "where"
+
     def infer(self, *types: Type) -> tuple[Type, ...]:
         shape = broadcast_shapes("where", *(t.shape for t in types))
         return (Type(promoted("where", types[1:]), shape),)
@@ -138,6 +163,9 @@ class Where(Elementwise):
         return int(
             e("select", e.cast(mask, "bool"), e.cast(yes, out.dtype), e.cast(no, out.dtype), dtype=e.compute(out.dtype))
         )
+
+    def number_range(self, position: int, out: Type) -> tuple[int, int] | None:
+        return integer_range(out.dtype) if position else None
 
     def grad(
         self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]

@@ -137,6 +137,8 @@ class PutIndexed(Formula):
 class MaskedFill(Formula):
     """Input 0 with input 2 where the mask, input 1, is set; the dtype of input 0."""
 
+    name = "index assignment"
+
     def expand(self, *inputs: Value) -> Value:
         x, mask, value = inputs
         return where(mask, cast(value, x.dtype), x)
@@ -219,7 +221,7 @@ def gather_checked(x: Value, index: Value, axis: int) -> Value:
 
 
 def _not_negative(index: Value, extent: int) -> Value:
-    return where(index < 0, extent, index)
+    return where(index < 0, extent, cast(index, "int64"))  # narrow integers need not hold the extent
 
 
 def running(x: Value, axis: int) -> Value:

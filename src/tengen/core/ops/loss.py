@@ -101,7 +101,8 @@ class CrossEntropy(Formula):
             loss = -LOG(gather_checked(x, index, self.axis))
             every = -mean(LOG(x), [self.axis]) if self.smooth else None
         if every is not None:
-            loss = loss + (every - loss) * smoothing
+            share = cast(smoothing, x.dtype)  # of infinite losses the difference would be nan
+            loss = loss * (1.0 - share) + every * share
         return reduced(reshape(loss, label.shape), self.reduction)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:

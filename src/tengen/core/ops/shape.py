@@ -10,7 +10,7 @@ from typing import Any
 
 from ...compiler.program import Concat, Elementwise, Op, Place, Type, Value, ViewOp
 from ...compiler.view import View, contiguous
-from .base import FLOATS, Formula, Grads, check_stretches
+from .base import FLOATS, Formula, Grads, check_stretches, integer_range
 from .elemwise import cast
 
 
@@ -319,6 +319,9 @@ class Fill(Elementwise):
 
     def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
         return int(e.narrow(e.cast(args[0], self.dtype), self.dtype))
+
+    def number_range(self, position: int, out: Type) -> tuple[int, int] | None:
+        return integer_range(out.dtype)
 
 
 def reshape(x: Value, shape: Sequence[int]) -> Value:
