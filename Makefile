@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "tengen needs Python 3.10 or newer: make PYTHON=...")'
 NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
 .PHONY: demo test bench check format clean
@@ -32,13 +33,14 @@ format: $(VENV)/installed
 
 # The stamp is older than its prerequisites when the compiled part, or what must be installed, has changed.
 $(VENV)/installed: $(NATIVE)
-	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "tengen needs Python 3.10 or newer: make PYTHON=...")'
+	@$(NEW_ENOUGH)
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing tengen in $(VENV) (the first time takes a few minutes) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,dev]'
 	@touch $@
 
 $(VENV)-bench/installed: $(NATIVE)
+	@$(NEW_ENOUGH)
 	@test -x $(VENV)-bench/bin/pip || $(PYTHON) -m venv $(VENV)-bench
 	@echo "Installing tengen and PyTorch in $(VENV)-bench (the first time takes several minutes) ..."
 	@$(VENV)-bench/bin/python -m pip install -q --disable-pip-version-check -e . torch==2.13.0 matplotlib

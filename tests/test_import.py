@@ -63,3 +63,9 @@ def test_import_loads_no_leaves(at_import):
 def test_the_first_op_loads_the_compiler(statement, tmp_path):
     loaded = imported(statement, TENGEN_CACHE_DIR=str(tmp_path / "empty"))
     assert {"llvmlite.binding", "tengen.compiler.schedule.driver"} <= loaded
+
+
+def test_an_older_python_hears_which_one_is_needed():
+    code = "import sys; sys.version_info = (3, 9, 18); import tengen"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].startswith("ImportError: tengen needs Python 3.10 or newer; this is Python 3.")

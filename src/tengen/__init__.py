@@ -7,6 +7,11 @@ Tensor([[0.2689 0.7311]
  [0.2689 0.7311]], device=xpux:0)
 """
 
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - who runs the sources has no pip to ask
+    raise ImportError(f"tengen needs Python 3.10 or newer; this is Python {sys.version.split()[0]}")
+
 from . import config  # isort: skip - its knobs come before what they set
 from . import autodiff, device, functional, jit, module, optimizer, random, serialization, utils
 from .core import Parameter, Tensor
