@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -161,8 +164,42 @@ def test_an_interrupted_run_is_saved_and_resumes_to_the_same_result(tmp_path, ca
 
 def test_a_run_resumes_from_a_file_into_another_folder(tmp_path):
     assert run(tmp_path / "first", *TINY) == 0
+    before = (tmp_path / "first" / "checkpoint.tg").read_bytes()
     assert run(tmp_path / "second", "--resume", str(tmp_path / "first" / "checkpoint.tg")) == 0
     assert (tmp_path / "second" / "report.png").exists()
+    assert (tmp_path / "first" / "checkpoint.tg").read_bytes() == before
+
+
+@pytest.mark.parametrize("named", ["file", "folder"])
+def test_a_run_goes_on_where_its_checkpoint_lies(tmp_path, monkeypatch, named):
+    """And not in out/digits, where there is another run."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(TINY) == 0
+    there = (tmp_path / "out" / "digits" / "checkpoint.tg").read_bytes()
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 1)
+        assert run(tmp_path / "other", *TINY, "--seed", "3") == 130
+    checkpoint = tmp_path / "other" / "checkpoint.tg"
+    assert cli.main(["--resume", str(checkpoint if named == "file" else checkpoint.parent)]) == 0
+    assert load_checkpoint(checkpoint)["progress"].epoch == 2
+    assert (tmp_path / "other" / "report.png").exists()
+    assert (tmp_path / "out" / "digits" / "checkpoint.tg").read_bytes() == there
+
+
+def test_the_advice_after_ctrl_c_works_to_the_letter(tmp_path, capsys, monkeypatch):
+    before = tengen.get_default_device()
+    folder = tmp_path / "a run's folder"
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2)
+        assert run(folder, *TINY, "--device", "cpu1", "--trace") == 130
+    command = shlex.split(capsys.readouterr().err.splitlines()[-1])
+    assert command[:3] == [sys.executable, "-m", "tengen.examples.digits"]
+    assert command[-3:] == ["--device", "cpu1", "--trace"]
+    try:
+        assert cli.main(command[3:]) == 0
+    finally:
+        tengen.set_default_device(before)
+    assert load_checkpoint(folder / "checkpoint.tg")["progress"].epoch == 2
 
 
 # -- errors ------------------------------------------------------------------------------------------------------
@@ -178,6 +215,9 @@ def test_a_run_resumes_from_a_file_into_another_folder(tmp_path):
         (["--lr", "0"], "--lr"),
         (["--optimizer", "newton"], "--optimizer"),
         (["--seed", "1.5"], "--seed"),
+        (["--seed", "-1"], "--seed"),
+        (["--seed", "²"], "--seed"),
+        (["--epochs", "9" * 5000], "--epochs"),
         (["--no-such-option"], "--no-such-option"),
     ],
 )
@@ -222,6 +262,53 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run(tmp_path / "file" / "folder") == 2
     assert "file" in error_line(capsys)
+
+
+def test_odd_places_are_one_sentence(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_bytes(b"text")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "locked").write_bytes(b"")
+    cases = [
+        (["--output", str(tmp_path / "file")], "file cannot be a folder"),
+        (["--output", str(tmp_path / "file" / "sub")], "cannot be a folder"),
+        (["--resume", str(tmp_path / "empty")], "checkpoint.tg is not there"),
+        (["--resume", str(tmp_path / "none.tg")], "none.tg is not there"),
+        (["--resume", str(tmp_path / "file")], "file: not a file that tengen.save has written"),
+    ]
+
+    def locked(*_):
+        raise PermissionError(13, "Permission denied", "/locked/checkpoint.tg")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    for arguments, text in cases:
+        assert cli.main(arguments) == 2
+        assert text in (line := error_line(capsys)) and "Errno" not in line
+    for name, replaced, text in (
+        ("replace", locked, "cannot be used: permission denied"),
+        ("fsync", full, "disk is full"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, replaced)
+            assert run(tmp_path / "run", *TINY) == 2
+        assert text in (line := capsys.readouterr().err.splitlines()[-1]) and "Errno" not in line
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "scipy", "sklearn", "tqdm"])
+def test_a_plain_installation_names_the_extra(missing):
+    code = (
+        "import runpy, sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {missing!r}: raise ModuleNotFoundError(name, name=name.partition('.')[0])\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "runpy.run_module('tengen.examples.digits', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [done.stderr.strip()]
+    assert f"{missing} is not installed" in done.stderr and "pip install 'tengen[demo]'" in done.stderr
 
 
 def test_divergence_is_told(tmp_path, capsys):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+import shlex
 import signal
 import sys
 import time
@@ -20,6 +23,7 @@ from .report import draw
 from .trainer import DEFAULT_LR, OPTIMIZERS, Diverged, Settings, Trainer, load_checkpoint
 
 BAD_INPUT, INTERRUPTED = 2, 130
+OUTPUT, CHECKPOINT = Path("out/digits"), "checkpoint.tg"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _at_least(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
+        if not (text.isascii() and text.isdecimal() and len(text) < 19) or int(text) < least:
             raise argparse.ArgumentTypeError(f"a whole number of at least {least} is needed, got {text!r}")
         return int(text)
 
@@ -58,16 +62,27 @@ def _parser() -> _Parser:
     add("--seed", type=_at_least(0), help=f"the same seed gives the same network ({normal.seed})")
     add("--device", help="such as cpu0 (xpux: the best there is)")
     add("--trace", action="store_true", help="compile the whole training step and run it without Python")
-    add("--output", type=Path, default=Path("out/digits"), help="folder of checkpoint and picture (%(default)s)")
+    add("--output", type=Path, help=f"folder of checkpoint and picture (that of the run to resume, or {OUTPUT})")
     add(
         "--resume",
         type=Path,
         nargs="?",
         const=True,
         metavar="CHECKPOINT",
-        help="take up an interrupted run, with its settings (that of the output folder if none is named)",
+        help="take up an interrupted run where it lies, with its settings (that of the output folder if none is named)",
     )
     return parser
+
+
+def _places(options: argparse.Namespace) -> tuple[Path | None, Path]:
+    """The checkpoint to resume from, if that was asked for, and the one to write: the same, unless an output folder was named."""
+    output = OUTPUT if options.output is None else options.output
+    if options.resume is None:
+        return None, output / CHECKPOINT
+    source = output if options.resume is True else options.resume
+    if source.is_dir():
+        source = source / CHECKPOINT
+    return source, source if options.output is None else output / CHECKPOINT
 
 
 def _settings(options: argparse.Namespace, saved: Settings | None) -> Settings:
@@ -104,12 +119,10 @@ def _run(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     if options.device is not None:
         tengen.set_default_device(options.device)
-    checkpoint = options.output / "checkpoint.tg"
-    state = None
-    if options.resume is not None:
-        state = load_checkpoint(checkpoint if options.resume is True else options.resume)
+    source, checkpoint = _places(options)
+    state = None if source is None else load_checkpoint(source)
     settings = _settings(options, state and state["settings"])
-    options.output.mkdir(parents=True, exist_ok=True)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
 
     train, test = load()
     trainer = Trainer(settings, train, test, checkpoint, options.trace)
@@ -117,17 +130,39 @@ def _run(options: argparse.Namespace) -> int:
         trainer.restore(state)
     with _watch_for_interrupt() as stop:
         if not trainer.run(stop):
-            print(f"Interrupted. The run is saved in {checkpoint}; --resume takes it up again.", file=sys.stderr)
+            print(f"Interrupted. The run is saved in {checkpoint}; this takes it up again:", file=sys.stderr)
+            print(f"  {shlex.join(_resuming(options, checkpoint))}", file=sys.stderr)
             return INTERRUPTED
 
     trainer.load_best()
     logits = trainer.predict(test.images)
-    picture = options.output / "report.png"
+    picture = checkpoint.with_name("report.png")
     draw(picture, trainer.history, trainer.best["epoch"], test, logits)
     right = int((logits.argmax(1) == test.labels).sum())
     print(f"Test accuracy {right / len(test):.2%}: {right} of {len(test)} scans (epoch {trainer.best['epoch'] + 1})")
     print(f"{time.perf_counter() - started:.1f} s; picture: {picture}, checkpoint: {checkpoint}")
     return 0
+
+
+def _resuming(options: argparse.Namespace, checkpoint: Path) -> list[str]:
+    """The command that takes a run up again. What is not in the checkpoint are options again."""
+    command = [sys.executable, "-m", "tengen.examples.digits", "--resume", str(checkpoint)]
+    if options.device is not None:
+        command += ["--device", options.device]
+    return [*command, "--trace"] if options.trace else command
+
+
+def _sentence(error: OSError) -> str:
+    """What is wrong with a file or a folder, as people say it."""
+    path = error.filename
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return f"{path} cannot be a folder: there is a file of that name"
+    if error.errno == errno.ENOENT:
+        return f"{path} is not there"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; what was saved before is still there"
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    return f"{path} cannot be used: {reason}" if path else reason
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -139,5 +174,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("digits: interrupted", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, OSError, Diverged, DeviceError) as error:
-        print(f"digits: error: {' '.join(str(error).split())}", file=sys.stderr)
+        message = _sentence(error) if isinstance(error, OSError) else str(error)
+        print(f"digits: error: {' '.join(message.split())}", file=sys.stderr)
         return BAD_INPUT
