@@ -156,6 +156,15 @@ int64_t Recording::add_slot(const Descriptor* desc) {
     return static_cast<int64_t>(slots_.size()) - 1;
 }
 
+// Whether the owner has heard that this tensor from outside is in this slot, and so has kept it alive since.
+bool Recording::is_known(size_t slot, PyObject* source) {
+    if (sources_.size() <= slot) sources_.resize(slot + 1);
+    if (source && has_made(*tensor_of(source))) source = nullptr;  // it goes, and its address may be another's
+    const bool known = source && sources_[slot] == source;
+    sources_[slot] = source;
+    return known;
+}
+
 // What an entry's list of inputs says about this input; `expected` is what it said in the first call, if this is not
 // the first. Differs from `expected` if the input does.
 int64_t Recording::take(Operand& input, int64_t expected) {
@@ -180,7 +189,7 @@ int64_t Recording::take(Operand& input, int64_t expected) {
         if (replay && (slot != expected || !alike(*input.desc, *descs_[slots_.size()]))) return kOther;
         add_slot(input.desc);
         input.origin->place = {call_, static_cast<int32_t>(slot)};
-        if (!replay || closed_) {
+        if (!replay || (closed_ && !is_known(static_cast<size_t>(slot), input.source))) {
             Suspended suspended;
             owner_.attr("external")(slot, to_python(input.desc), source_of(input));
         }

@@ -98,6 +98,7 @@ class Recording {
     bool in_call(const Value& value) const { return call_ && value.place.call == call_; }
     bool known() const { return next_ < entries_.size(); }
     int64_t take(Operand& input, int64_t expected);
+    bool is_known(size_t slot, PyObject* source);
     int64_t add_slot(const Descriptor* desc);
     const Entry& record(nb::handle op, std::vector<int64_t> inputs, const Operands& operands);
     [[noreturn]] void mismatch(nb::handle op);
@@ -112,6 +113,7 @@ class Recording {
     std::vector<const Descriptor*> descs_;  // of all slots
     std::vector<const Descriptor*> number_descs_;
     std::vector<std::unique_ptr<Segment>> segments_;
+    std::vector<PyObject*> sources_;  // the tensors from outside that the owner has, by slots; of closed recordings
     bool closed_;
     bool complete_ = false;  // the first call has ended
 
