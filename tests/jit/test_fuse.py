@@ -106,3 +106,19 @@ def test_products_are_not_computed_again_for_the_gradient(wrap, monkeypatch):
     kept = standalone.op_for_gradients.program.outputs
     assert [v.shape for v in kept] == [(5, 3), (5, 6)], "the result, and the first product"
     assert [v.shape for v in standalone.segment.op.program.outputs] == [(5, 3)]
+
+
+def test_an_op_without_a_gradient_is_a_constant():
+    """Beside a result that is differentiated, and in front of one."""
+    part = tengen.fuse(lambda x: (F.svd(x, compute_uv=False), x * 2))
+    scaled = tengen.fuse(lambda x: x * F.argmax(x).astype("float32"))
+    for _ in range(3):
+        x = Tensor(np.float32([[3, 0], [0, 2]]))
+        with GradManager().attach([x]) as gm:
+            _, y = part(x)
+            gm.backward(y, Tensor(np.ones((2, 2), np.float32)))
+        np.testing.assert_array_equal(x.grad.numpy(), np.full((2, 2), 2))
+        z = Tensor(np.float32([1, 5]))
+        with GradManager().attach([z]) as gm:
+            gm.backward(scaled(z).sum())
+        np.testing.assert_array_equal(z.grad.numpy(), [1, 1])

@@ -88,6 +88,8 @@ def pull_back(
         incoming = [grads.get(v) for v in node.outputs]
         if not any(g is not None for g in incoming) or not any(v in reached for v in node.inputs):
             continue
+        if not node.op.differentiable():  # its outputs are constants
+            continue
         outputs = [kept.get(v, v) for v in node.outputs]
         for value, g in zip(node.inputs, node.op.grad(node.inputs, outputs, incoming), strict=True):
             if value in reached:
