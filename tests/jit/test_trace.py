@@ -324,6 +324,21 @@ def test_random_numbers_go_on(without_host):
     np.testing.assert_array_equal(plain.uniform(size=3).numpy(), traced.uniform(size=3).numpy())
 
 
+@MODES
+@pytest.mark.parametrize("wanted", ["the second", "both, in another order", "none"])
+def test_random_numbers_that_nobody_reads_are_drawn(without_host, wanted):
+    def draw(rng: RNG) -> tuple[Tensor, ...]:
+        first, second = rng.uniform(size=5), rng.normal(size=3)
+        return {"the second": (second,), "both, in another order": (second, first), "none": ()}[wanted]
+
+    plain, traced = RNG(seed=7), RNG(seed=7)
+    function = trace(lambda: draw(traced), without_host=without_host)
+    for _ in range(4):
+        for a, b in zip(draw(plain), function(), strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+    np.testing.assert_array_equal(plain.uniform(size=3).numpy(), traced.uniform(size=3).numpy())
+
+
 # -- values inside of the function ---------------------------------------------------------------------------------------
 
 

@@ -49,11 +49,12 @@ class Standalone:
         self.arguments: list[tuple[int, int]] = []  # (operand, argument)
         self.grads: list[tuple[int, Source]] = []  # (operand, a grad)
         # {read: [(operand, number of what it gives)]}
-        self.live: dict[Callable[[], Numbers], list[tuple[int, int]]] = {}
+        # Also those that nothing wanted needs: reading them counts, and in the order of the function.
+        self.live: dict[Callable[[], Numbers], list[tuple[int, int]]] = {read: [] for read, _ in recorder.live.values()}
         for operand, index in enumerate(inputs):
             if index < 0:
                 read, number = recorder.live[~index]
-                self.live.setdefault(read, []).append((operand, number))
+                self.live[read].append((operand, number))
             elif index < arguments:
                 self.arguments.append((operand, index))
             elif (grad := found.grads_read.get(id(recorder.externals[index]))) is not None:
@@ -119,7 +120,7 @@ class Standalone:
         """Run with these tensors, and return what the function would. Raises StaleTrace if what it found outside is no longer there."""
         if self.others and any(handle() is None for handle in self.others):
             raise StaleTrace(self.segment.op.title)
-        results = self._run(arguments) if self.segment.outputs else ()
+        results = self._run(arguments)
         for source, place in self.written:
             target = source.find(arguments)
             if target is not None:
@@ -149,6 +150,8 @@ class Standalone:
             numbers = read()
             for operand, number in wanted:
                 operands[operand] = numbers[number]
+        if not self.segment.outputs:
+            return ()
         watched = _rt.is_watching() and any(isinstance(x, Tensor) and x._is_watched() for x in operands)
         if watched and self.recorder.functions:
             raise function_inside(self.recorder.title)
