@@ -69,6 +69,9 @@ class Checker {
         for (const Donation& donation : plan_.donations) {
             if (donation.input >= plan_.input_count) reject("donation of input " + std::to_string(donation.input));
             check_allocation(donation.slot, "donation");
+            for (const Place& place : plan_.outputs) {
+                if (place.slot == donation.input) reject("an output lies in an input that may be overwritten");
+            }
         }
     }
 

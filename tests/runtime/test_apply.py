@@ -367,6 +367,7 @@ DESC = rt.Descriptor("float32", (4,))
         ({"allocations": (16, 2**64 - 1)}, "allocation of"),
         ({"donations": ((0, 0),)}, "no allocation"),
         ({"donations": ((1, 1),)}, "donation of input 1"),
+        ({"donations": ((1, 0),), "outputs": ((1, 0, DESC), (0, 4, DESC))}, "in an input that may be overwritten"),
         ({"steps": (rt.Launch(1, ((3, 0),), (), 1, 1),)}, "slot 3"),
         ({"steps": (rt.Launch(1, ((1, 0),), (), 1, 1, skip_if=2),)}, "skip_if"),
         (

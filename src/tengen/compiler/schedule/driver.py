@@ -12,7 +12,6 @@ from ..program import (
     Concat,
     Contraction,
     Elementwise,
-    Gather,
     Host,
     Node,
     Place,
@@ -113,7 +112,7 @@ class Scheduler(Steps):
         inside = set(group.nodes)
         found = []
         for v in (v for node in group.nodes for v in node.outputs):
-            outside = [u for u in self.users.get(v, ()) if u not in inside or self._needs_memory(u, v)]
+            outside = [u for u in self.users.get(v, ()) if u not in inside]
             if v in self.program.outputs or (outside and not self._again(v, group, outside)):
                 found.append(v)
             elif outside:
@@ -129,10 +128,6 @@ class Scheduler(Steps):
             return False
         loaded = [v for v in node.inputs if v not in self.uniform]
         return not any(v in group.passes for v in loaded) and sum(v.shape == value.shape for v in loaded) <= 1
-
-    @staticmethod
-    def _needs_memory(user: Node, value: Value) -> bool:
-        return isinstance(user.op, Gather) or (isinstance(user.op, (Scatter, Place)) and user.inputs[0] is value)
 
     def _nest(self, group: Group) -> None:
         e = Emitter(self.locate, group.shape)

@@ -61,15 +61,16 @@ def in_place(steps: Sequence[Uses], inputs: int, sizes: Sequence[int], kept: Seq
 
     kept: buffers that are wanted after the last step.
     """
+    copies = [(i, s.copied, s.skip_for) for i, s in enumerate(steps) if s.copied is not None and s.skip_for is not None]
+    if not copies:
+        return {}
     last: dict[int, int] = {}
     for number, step in enumerate(steps):
         last.update((b, number) for b, _ in (*step.reads, *step.writes))
     last.update((b, len(steps)) for b in kept)
     owner: dict[int, int] = {}
-    for number, step in enumerate(steps):
-        if step.copied is None or step.skip_for is None:
-            continue
-        source, target = owner.get(step.copied, step.copied), step.skip_for
+    for number, copied, target in copies:
+        source = owner.get(copied, copied)
         if source >= inputs and last[source] == number and sizes[source] == sizes[target]:
             owner[target], last[source] = source, last[target]
     return owner

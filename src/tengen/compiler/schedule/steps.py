@@ -77,11 +77,11 @@ class HostStep:
 
     @property
     def reads(self) -> list[tuple[int, View]]:
-        return [(b, v) for b, v, _ in self.inputs]
+        return [(b, EVERYWHERE) for b, _, _ in self.inputs]
 
     @property
     def writes(self) -> list[tuple[int, View]]:
-        return [(b, v) for b, v, _ in self.outputs]
+        return [(b, EVERYWHERE) for b, _, _ in self.outputs]
 
 
 class Steps:
