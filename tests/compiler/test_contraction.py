@@ -23,7 +23,7 @@ from contraction_harness import (
     unit_of,
 )
 
-from tengen.compiler.schedule.contraction import Storage, contiguous
+from tengen.compiler.schedule.contraction import Storage, Unit, contiguous
 from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.schedule.matmul import matmul
 from tengen.compiler.targets.contraction import PARAMETERS
@@ -466,7 +466,7 @@ def test_parts_at_the_border_are_one_launch():
 
 def test_parts_with_other_kernels_may_run_together():
     s = ConvShape(16, 6, 14, 14, 16, 5, 5)
-    launches = conv_by_data(s, unit_of(WIDEST)).launches
+    launches = conv_by_data(s, Unit(16, 32)).launches
     kernels = [launch.kernel for launch in launches]
     assert sum(len(parts_of(launch)) for launch in launches) == 81 and 1 < len(set(kernels)) == len(kernels) < 9
     assert [launch.joined for launch in launches] == [False] + [True] * (len(launches) - 1)
