@@ -10,11 +10,11 @@ from tengen.compiler.schedule.borders import Line
 lines = st.builds(
     Line,
     size=st.integers(1, 9),
-    base=st.integers(-6, 6),
-    rows=st.integers(1, 9),
-    row_step=st.integers(1, 3),
+    base=st.integers(-40, 12),
+    rows=st.integers(1, 30),
+    row_step=st.integers(1, 12),
     taps=st.integers(1, 5),
-    tap_step=st.sampled_from([-3, -2, -1, 1, 2, 3]),
+    tap_step=st.sampled_from([-9, -3, -2, -1, 1, 2, 3, 9]),
 )
 
 

@@ -9,14 +9,8 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from .program import ITEM_BYTES as ITEM_BYTES
 from .program import Type
-
-ITEM_BYTES = {
-    **dict.fromkeys(("bool", "uint8", "int8", "weak_bool"), 1),
-    **dict.fromkeys(("uint16", "int16", "float16", "bfloat16"), 2),
-    **dict.fromkeys(("int32", "float32"), 4),
-    **dict.fromkeys(("int64", "float64", "weak_int", "weak_float"), 8),
-}
 
 HOST_WORK = 1 << 20  # what a call of a Python function counts as
 

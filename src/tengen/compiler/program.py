@@ -23,6 +23,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from .interned import Interned
 from .view import View
 
+ITEM_BYTES = {
+    **dict.fromkeys(("bool", "uint8", "int8", "weak_bool"), 1),
+    **dict.fromkeys(("uint16", "int16", "float16", "bfloat16"), 2),
+    **dict.fromkeys(("int32", "float32"), 4),
+    **dict.fromkeys(("int64", "float64", "weak_int", "weak_float"), 8),
+}
+
+MOST_ELEMENTS = 1 << 58
+"""Of a value: offsets in bytes must be able to count them, and the runtime knows no larger shapes."""
+
 
 class Type(NamedTuple):
     """What a value is, without where it lies."""
@@ -393,6 +403,7 @@ class Builder:
         self.inputs: list[Value] = []
         self.nodes: list[Node] = []
         self._known: dict[tuple[Any, ...], Node] = {}
+        self._calls: list[str] = []  # names of the composites that are being replaced, the one that was called first
 
     def input(self, type: Type) -> Value:
         value = Value(self, type, None, len(self.inputs))
@@ -400,16 +411,26 @@ class Builder:
         return value
 
     def record(self, op: Op, inputs: Sequence[Any]) -> tuple[Value, ...]:
-        """The outputs of `op`; Python numbers among the inputs become constants."""
+        """The outputs of `op`; Python numbers among the inputs become constants.
+
+        Raises MemoryError for a value that is larger than memory could ever be.
+        """
         values = tuple(v if isinstance(v, Value) else self.constant(v) for v in inputs)
         if isinstance(op, Composite) and not self._keeps(op):
-            made = op.expand(*values)
+            self._calls.append(op.name)
+            try:
+                made = op.expand(*values)
+            finally:
+                self._calls.pop()
             return (made,) if isinstance(made, Value) else tuple(made)
         key = (op, *values)
         node = self._known.get(key)
         if node is None:
+            types = op.infer(*(v.type for v in values))
+            for type in types:
+                need_addressable(self._calls[0] if self._calls else op.name, type)
             node = Node(op, values)
-            node.outputs = tuple(Value(self, t, node, i) for i, t in enumerate(op.infer(*(v.type for v in values))))
+            node.outputs = tuple(Value(self, t, node, i) for i, t in enumerate(types))
             self._known[key] = node
             self.nodes.append(node)
         return node.outputs
@@ -435,6 +456,18 @@ class Builder:
         """The Program of these outputs, without what they do not need. All inputs stay."""
         outputs = tuple(outputs)
         return Program(tuple(self.inputs), needed(self.nodes, outputs), outputs)
+
+
+def need_addressable(name: str, type: Type, what: str = "a value") -> None:
+    """Raises MemoryError unless offsets can count the elements of a value of this type; `name` and `what` say whose it is."""
+    size = 1
+    for extent in type.shape:
+        size *= extent or 1
+    if size > MOST_ELEMENTS:
+        raise MemoryError(
+            f"{name}: {what} of shape {type.shape} and dtype {type.dtype} takes {size * ITEM_BYTES[type.dtype]} bytes, more than can be "
+            "addressed"
+        )
 
 
 def needed(nodes: Iterable[Node], outputs: Iterable[Value]) -> tuple[Node, ...]:

@@ -9,6 +9,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+FEW_ELEMENTS, MOST_ZEROS = 1 << 22, 4
+"""An image with zeros around it has few elements, or at most so many times those of the image and the result."""
+
+MOST_TAPS = 4096
+"""Steps that are looked at, at most, to join rows that see nothing and of which most steps jump over the source."""
+
+
+def may_pad(padded: int, elements: int) -> bool:
+    """Whether an image may be copied with zeros around it, `padded` elements in all. elements: of the image and the result."""
+    return padded <= max(FEW_ELEMENTS, MOST_ZEROS * elements)
+
 
 class Cut(NamedTuple):
     """Rows row .. row + rows - 1, which all see the steps tap .. tap + taps - 1."""
@@ -81,12 +92,28 @@ class Line(NamedTuple):
 
     def _alike(self, row: int, tap: int, taps: int) -> int:
         """How many rows from `row` on, which sees these steps, see the same: until the furthest one leaves the source, or the one
-        behind the nearest enters it. Where a row sees nothing, it is alone, unless there is nothing to see."""
+        behind the nearest enters it. Where a row sees nothing, until a step enters the source."""
         left = self.rows - row
         if not taps:
-            return 1 if self.taps else left
+            return min(left, self._until_seen(row))
         furthest, behind = (tap + taps - 1, tap - 1) if self.tap_step > 0 else (tap, tap + taps)
         alike = -((self.position(row, furthest) - self.size) // self.row_step)
         if 0 <= behind < self.taps:
             alike = min(alike, -(self.position(row, behind) // self.row_step))
         return min(alike, left)
+
+    def _until_seen(self, row: int) -> int:
+        """After how many rows from `row` on, which sees nothing, one sees something: at least so many."""
+        start, step = self.position(row, 0), self.tap_step
+        nearest = (
+            min(self.taps - 1, (-1 - start) // step) if step > 0 else max(0, start // -step + 1)
+        )  # before the source
+        if not 0 <= nearest < self.taps:
+            return self.rows
+        if self.row_step <= self.size:
+            return -(self.position(row, nearest) // self.row_step)
+        if self.taps > MOST_TAPS:
+            return 1
+        before = [p for p in (self.position(row, t) for t in range(self.taps)) if p < 0]
+        waits = [-(p // self.row_step) for p in before if p % self.row_step < self.size]  # others step over the source
+        return min(waits, default=self.rows)

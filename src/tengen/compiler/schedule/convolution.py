@@ -12,12 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import gcd, prod
-from typing import NamedTuple
+from math import prod
 
 from ..view import View
-from . import planar, window, winograd
-from .borders import Line
+from . import dimension, planar, window, winograd
 from .contraction import (
     FLOAT32,
     Axis,
@@ -127,7 +125,7 @@ def conv_forward(
         return _by_tiles(shape, t, "oc", unit, storage, window)
     if d := _depthwise(shape, "oc", unit, storage):
         return d
-    phases = [[_phase(shape, d)] for d in (0, 1)]
+    phases = [[dimension.phase(shape, d)] for d in (0, 1)]
     if few := _by_planes(shape, phases, "oc", unit, storage, images_last):
         return few
     planes = planes and shape.groups == 1 and shape.ic <= FEW_CHANNELS and shape.reuse <= LITTLE_REUSE
@@ -147,7 +145,7 @@ def conv_by_data(
         return _by_tiles(shape, t, "ic", unit, storage)
     if d := _depthwise(shape, "ic", unit, storage):
         return d
-    phases = [_phases(shape, d) for d in (0, 1)]
+    phases = [dimension.phases(shape, d) for d in (0, 1)]
     few = _by_planes(shape, phases, "ic", unit, storage, images_last)
     return few or _slide(shape, phases, "ic", unit, storage, in_place)
 
@@ -162,7 +160,7 @@ def _transform(s: ConvShape, unit: Unit, storage: Storage, columns: str | None) 
     fits = (s.kh, s.kw, *s.stride, *s.dilation, s.groups) == (3, 3, 1, 1, 1, 1, 1) and max(s.padding) <= 2
     if t is None or not fits or {storage.a, storage.b, storage.out} != {"float32"} or storage.accumulate:
         return None
-    direct = s.n * s.ic * s.oc * _phase(s, 0).line.meetings * _phase(s, 1).line.meetings
+    direct = s.n * s.ic * s.oc * dimension.phase(s, 0).line.meetings * dimension.phase(s, 1).line.meetings
     size = (s.h, s.w) if columns == "ic" else (s.oh, s.ow)
     return t if winograd.cost(t, s.n, size, s.ic, s.oc, unit.lanes, columns) < direct else None
 
@@ -196,7 +194,7 @@ def _dense(image: winograd.Image) -> Relayout:
 
 def _slide(
     s: ConvShape,
-    phases: Sequence[Sequence[_Phase]],
+    phases: Sequence[Sequence[dimension.Phase]],
     columns: str,
     unit: Unit,
     storage: Storage,
@@ -210,7 +208,9 @@ def _slide(
     pairs = unit.takes_pairs(storage) and n_in // s.groups % 2 == 0 and not planes
     operands = storage.in_pairs if pairs else storage
     step = operands.k_step
-    margins = [_margins(lines, in_place) for lines in phases]
+    stays = not dimension.may_pad(s, phases, n_in)
+    in_place = in_place or stays
+    margins = [dimension.margins(lines, in_place) for lines in phases]
     if planes:
         image = planar.planes((s.n, n_in, *size_in), margins)
         a_n, a_channel, *a_steps = contiguous(image.shape)
@@ -224,8 +224,8 @@ def _slide(
     weights = _pack_weights(s, columns, tile.panel, step)
     group, panel, *tap_steps, channel, _ = contiguous(weights.shape)
     c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))
-    spans = [_spans(phases[d], margins[d], a_steps[d], tap_steps[d], c_steps[d]) for d in (0, 1)]
-    if in_place and len(spans[0]) * len(spans[1]) > MAX_PARTS:
+    spans = [dimension.spans(phases[d], margins[d], a_steps[d], tap_steps[d], c_steps[d]) for d in (0, 1)]
+    if in_place and not stays and len(spans[0]) * len(spans[1]) > MAX_PARTS:
         return _slide(s, phases, columns, unit, storage, False, planes)
     batch, images, channels = (
         (Loop(groups, depth, group, width, channel=width),),
@@ -234,7 +234,7 @@ def _slide(
     )
     parts = [
         Nest(
-            batch=batch,
+            batch=(*batch, h.run, w.run),
             rows=(images, h.rows, w.rows),
             columns=width,
             k=(channels, h.taps, w.taps) if planes else (h.taps, w.taps, channels),
@@ -242,7 +242,12 @@ def _slide(
             offsets=_sum(h.offsets, w.offsets),
             a_columns=a_columns,
         )
-        for h, w in product(*spans)
+        for h in spans[0]
+        for w in (
+            spans[1]
+            if h.taps.extent or h.run.extent == 1
+            else [dimension.Span(Loop(size_out[1], c=c_steps[1]), Loop(0), (0, 0, 0))]
+        )
     ]
     return _finish(parts, tile, operands, image, weights, (s.n, n_out, *size_out), (0, 3, 1, 2))
 
@@ -309,13 +314,13 @@ def _window_lines(s: ConvShape, size: tuple[int, int], out: tuple[int, int]) -> 
 
 def _by_planes(
     s: ConvShape,
-    phases: Sequence[Sequence[_Phase]],
+    phases: Sequence[Sequence[dimension.Phase]],
     columns: str,
     unit: Unit,
     storage: Storage,
     images_last: bool,
 ) -> Contraction | None:
-    if s.groups > 1 or any(len(lines) > 1 for lines in phases):
+    if s.groups > 1 or any(len(lines) > 1 or lines[0].run > 1 for lines in phases):
         return None
     sizes = (s.n, s.ic, s.oc) if columns == "oc" else (s.n, s.oc, s.ic)
     lines = [phase.line for (phase,) in phases]
@@ -335,7 +340,7 @@ def conv_by_weight(
         return winograd.by_weight(a, b, s.padding, _dense(a), _dense(b), t, unit, storage)
     if d := _depthwise_by_weight(s, unit, storage):
         return d
-    lines = [_phase(s, d).line for d in (0, 1)]
+    lines = [dimension.phase(s, d).line for d in (0, 1)]
     if s.groups == 1 and (few := planar.by_weight((s.n, s.ic, s.oc), lines, unit, storage, images_last)):
         return few
     if s.skips_pixels:  # far apart, they would share few sets of a cache
@@ -345,12 +350,13 @@ def conv_by_weight(
         return conv_by_weight(thin, unit, storage, in_place=True)._replace(a=image)
     operands = storage.in_pairs if _two_images_pay(s, unit, storage) else storage
     step = operands.k_step
-    in_place = in_place and _sees_borders_apart(s, storage)
-    turned = [[_turned(_phase(s, d))] for d in (0, 1)]
-    margins = [_margins(lines, in_place) for lines in turned]
+    turned = [[dimension.turned(dimension.phase(s, d))] for d in (0, 1)]
+    stays = not dimension.may_pad(s, turned, s.ic)
+    in_place = stays or (in_place and _sees_borders_apart(s, storage))
+    margins = [dimension.margins(lines, in_place) for lines in turned]
     x = _channels_last((s.n, s.ic, s.h, s.w), margins, images=step)
     x_n, *x_steps, _ = contiguous(x.shape)
-    a_columns = s.is_depthwise
+    a_columns = s.is_depthwise and not stays
     groups, width, depth = (1, s.oc, 1) if a_columns else (s.groups, s.oc_group, s.ic_group)
     rows = s.kh * s.kw * depth
     run = None if a_columns else depth * (s.kw if s.groups == 1 and s.dilation[1] == 1 and not in_place else 1)
@@ -364,9 +370,9 @@ def conv_by_weight(
         (dy_n, *dy_steps, _), group, panel = contiguous(dy.shape), width, tile.panel
     *c_steps, c_channel, _ = contiguous((s.kh, s.kw, depth, s.oc))
     if a_columns and in_place:
-        spans = [_by_outputs(_phase(s, d), x_steps[d], dy_steps[d], c_steps[d]) for d in (0, 1)]
+        spans = [_by_outputs(dimension.phase(s, d), x_steps[d], dy_steps[d], c_steps[d]) for d in (0, 1)]
     else:
-        spans = [_spans(turned[d], margins[d], x_steps[d], dy_steps[d], c_steps[d]) for d in (0, 1)]
+        spans = [dimension.spans(turned[d], margins[d], x_steps[d], dy_steps[d], c_steps[d]) for d in (0, 1)]
     parts = [
         Nest(
             batch=(Loop(groups, depth, group, width),),
@@ -397,19 +403,19 @@ def _sees_borders_apart(s: ConvShape, storage: Storage) -> bool:
     few to be cut: there a part is outputs that see the same taps, and all but the main one add to its result, which must
     not be rounded each time.
     """
-    outputs = [_phase(s, d).line.cuts() for d in (0, 1)]
-    taps = [_turned(_phase(s, d)).line.cuts() for d in (0, 1)]
+    outputs = [dimension.phase(s, d).line.cuts() for d in (0, 1)]
+    taps = [dimension.turned(dimension.phase(s, d)).line.cuts() for d in (0, 1)]
     if s.is_depthwise:
         whole = all(any(cut.taps == k for cut in cuts) for cuts, k in zip(outputs, (s.kh, s.kw), strict=True))
         return whole and not storage.rounds and prod(map(len, outputs)) <= MAX_PARTS
     return s.ic_group >= MIN_ROWS and prod(map(len, taps)) <= MAX_PARTS
 
 
-def _by_outputs(phase: _Phase, x: int, dy: int, c: int) -> list[_Span]:
+def _by_outputs(phase: dimension.Phase, x: int, dy: int, c: int) -> list[dimension.Span]:
     """Spans of a gradient by weight, each over the outputs that see the same taps; the one that sees all is the first."""
     spans = [
-        _Span(Loop(taps.extent, a=taps.a, c=taps.b), Loop(rows.extent, rows.a, rows.c), (source, output, tap))
-        for rows, taps, (source, tap, output) in _spans([phase], (0, 0), x, c, dy)
+        dimension.Span(Loop(taps.extent, a=taps.a, c=taps.b), Loop(rows.extent, rows.a, rows.c), (source, output, tap))
+        for rows, taps, (source, tap, output), _ in dimension.spans([phase], (0, 0), x, c, dy)
     ]
     return sorted(spans, key=lambda span: -span.rows.extent)
 
@@ -492,77 +498,7 @@ def _finish(
     return Contraction(a, b, tuple(strides[position] for position in order), prod(shape), launches, workspace)
 
 
-# -- one dimension of a window -----------------------------------------------------------------------------------------
-
-
-class _Phase(NamedTuple):
-    """The rows of a line lie at first, first + step, ... of the result; its steps are the taps first_tap + t * tap_step."""
-
-    line: Line
-    first: int
-    step: int
-    first_tap: int
-    tap_step: int
-
-
-class _Span(NamedTuple):
-    """Rows that see the same steps, as loops; offsets: of A, B and C."""
-
-    rows: Loop
-    taps: Loop
-    offsets: tuple[int, int, int]
-
-
-def _phase(s: ConvShape, dim: int) -> _Phase:
-    """Outputs and taps of the forward convolution over the input."""
-    size, out, kernel = ((s.h, s.oh, s.kh), (s.w, s.ow, s.kw))[dim]
-    return _Phase(Line(size, -s.padding[dim], out, s.stride[dim], kernel, s.dilation[dim]), 0, 1, 0, 1)
-
-
-def _turned(phase: _Phase) -> _Phase:
-    """Rows and steps exchanged."""
-    size, base, rows, row_step, taps, tap_step = phase.line
-    return phase._replace(line=Line(size, base, taps, tap_step, rows, row_step))
-
-
-def _phases(s: ConvShape, dim: int) -> list[_Phase]:
-    """Inputs and taps of the gradient by data over dy: one line for each remainder of the position by the stride."""
-    size, out, kernel = ((s.h, s.oh, s.kh), (s.w, s.ow, s.kw))[dim]
-    stride, padding, dilation = s.stride[dim], s.padding[dim], s.dilation[dim]
-    step = stride // gcd(stride, dilation)
-    phases = []
-    for first in range(min(stride, size)):
-        rows = len(range(first, size, stride))
-        tap = next((r for r in range(min(step, kernel)) if (first + padding - r * dilation) % stride == 0), None)
-        if tap is None:  # no tap meets these inputs
-            phases.append(_Phase(Line(out, 0, rows, 1, 0, 1), first, stride, 0, 0))
-            continue
-        source = (first + padding - tap * dilation) // stride
-        line = Line(out, source, rows, 1, len(range(tap, kernel, step)), -(step * dilation // stride))
-        phases.append(_Phase(line, first, stride, tap, step))
-    return phases
-
-
-def _margins(phases: Sequence[_Phase], in_place: bool) -> Pair:
-    """Zeros that must stand before and after the source so that no line sees outside; none where lines are cut."""
-    if in_place:
-        return 0, 0
-    before, after = zip(*(phase.line.margins for phase in phases), strict=True)
-    return max(before), max(after)
-
-
-def _spans(phases: Sequence[_Phase], margins: Pair, a: int, b: int, c: int) -> list[_Span]:
-    """The cuts of all lines as loops over operands that move by a, b and c for one position, tap and result."""
-    spans = []
-    for phase in phases:
-        line = phase.line.within(*margins) if any(margins) else phase.line
-        for cut in line.cuts():
-            source = line.position(cut.row, cut.tap) if cut.taps else 0
-            tap, result = phase.first_tap + cut.tap * phase.tap_step, phase.first + cut.row * phase.step
-            rows = Loop(cut.rows, line.row_step * a, 0, phase.step * c)
-            taps = Loop(cut.taps, line.tap_step * a, phase.tap_step * b)
-            spans.append(_Span(rows, taps, (source * a, tap * b, result * c)))
-    return spans
+# -- how images lie -----------------------------------------------------------------------------------------------------
 
 
 def _sum(x: tuple[int, int, int], y: tuple[int, int, int]) -> tuple[int, int, int]:

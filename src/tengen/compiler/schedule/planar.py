@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import product
 from math import prod
 
-from .borders import Cut, Line
+from .borders import Cut, Line, may_pad
 from .contraction import Axis, Contraction, Loop, Nest, Relayout, Storage, Unit, contiguous, exchanged
 from .launches import plan
 from .register_tile import choose, choose_folded
@@ -58,6 +58,8 @@ def slide(
     margins, cuts = zip(*(_borders(line, d == 0 or side > 1) for d, line in enumerate(lines)), strict=True)
     height, width = (line.within(*margin) for line, margin in zip(lines, margins, strict=True))
     image = planes((n, c_in, lines[0].size, lines[1].size), margins, side > 1)
+    if not may_pad(image.size, n * (c_in * lines[0].size * lines[1].size + c_out * lines[0].rows * lines[1].rows)):
+        return None
     *b_n, b_c, b_h, b_w = contiguous(image.shape)[: 3 if side > 1 else 4]
     w_oc, w_ic, w_h, _ = contiguous(weights)
     row, depth = (w_oc, w_ic) if columns == "oc" else (w_ic, w_oc)
@@ -124,6 +126,8 @@ def by_weight(
     margins = [line.margins for line in lines]
     height, width = (line.within(*margin) for line, margin in zip(lines, margins, strict=True))
     x = planes((n, ic, lines[0].size, lines[1].size), margins, True)
+    if not may_pad(x.size, n * (ic * lines[0].size * lines[1].size + oc * lines[0].rows * lines[1].rows)):
+        return None
     dy = planes((n, oc, height.rows, width.rows), NO_MARGINS, True)
     (a_c, a_h, a_w, _), (b_c, b_h, b_w, _) = contiguous(x.shape), contiguous(dy.shape)
     c_c, c_h, c_w, _ = contiguous((ic, height.taps, width.taps, oc))

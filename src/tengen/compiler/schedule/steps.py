@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 STRAIGHTEN_READS = 4
 STRAIGHTEN_ELEMENTS = 1 << 15
 
+MOST_WORK = 1 << 50
+"""What the work of a step counts as, at most: those of many can be added up."""
+
 
 @dataclass(eq=False)
 class Step:
@@ -245,5 +248,6 @@ class Steps:
     def add_step(self, *parts: Any, **more: Any) -> None:
         """Append a kernel launch, unless it has nothing to do; the arguments are the fields of Step."""
         step = Step(*parts, **more)
+        step.work = min(step.work, MOST_WORK)
         if step.tiles:
             self.steps.append(step)

@@ -21,6 +21,8 @@ SIZES = {
 a 3 x 3 window should find room."""
 MOST_STEPS = 256
 """Multiply-adds of one tile, whose code is written out, at most."""
+MOST_EXTENT = 256
+"""Pixels from the first to the last one of a tile, each way, at most: the code goes from one to the next."""
 FAR = 5 << 20
 """More elements than these do not stay in the last-level cache."""
 LEAST_REGISTERS = 6
@@ -103,7 +105,12 @@ def choose(
         if whole and (high.out % down or wide.out % across):
             continue
         rows, columns = high.sees(down, forward), wide.sees(across, forward)
-        if rows and columns and rows.products * columns.products <= MOST_STEPS:
+        if (
+            rows
+            and columns
+            and max(rows.extent, columns.extent) <= MOST_EXTENT
+            and rows.products * columns.products <= MOST_STEPS
+        ):
             tiles = -(-high.out // down) * -(-wide.out // across)
             cost = tiles * _cycles(rows, columns, high.taps * wide.taps, elements > NEAR, by_weight)
             if cost < least:
