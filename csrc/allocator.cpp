@@ -39,6 +39,12 @@ static_assert(class_of(kFine) == 15 && class_of(1280) == 16 && class_of(2048) ==
 
 }  // namespace
 
+OutOfMemory::OutOfMemory(size_t bytes, size_t live, const std::string& purpose)
+    : bytes(bytes),
+      live(live),
+      text_("out of memory: " + purpose + " needs " + std::to_string(bytes) + " bytes; tensors hold " +
+            std::to_string(live) + " bytes, and the system gives no more") {}
+
 class Allocator::Guard {
   public:
     explicit Guard(Allocator& owner) : flag_(owner.busy_) {
@@ -63,7 +69,12 @@ size_t Allocator::block_size(size_t bytes) {
 
 void* Allocator::allocate(size_t block) {
     Guard guard(*this);
-    void* memory = block < kLarge ? allocate_small(block) : allocate_large(block);
+    void* memory;
+    try {
+        memory = block < kLarge ? allocate_small(block) : allocate_large(block);
+    } catch (const std::bad_alloc&) {
+        throw OutOfMemory(block, stats_.live, "a tensor");
+    }
     ++counts_.allocations;
     stats_.live += block;
     stats_.peak = std::max(stats_.peak, stats_.live);

@@ -10,7 +10,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <new>
 #include <set>
+#include <string>
 
 namespace tengen {
 
@@ -26,6 +28,20 @@ struct MemoryCounts {
     size_t mappings = 0;     // pieces of memory obtained from the system
 };
 
+// Thrown when the system has no memory left, even after the cache was given back.
+class OutOfMemory : public std::bad_alloc {
+  public:
+    // `live`: what is handed out. `purpose`: what the bytes are for, such as "a tensor of float32 and shape (3, 4)".
+    OutOfMemory(size_t bytes, size_t live, const std::string& purpose);
+    const char* what() const noexcept override { return text_.c_str(); }
+
+    size_t bytes;
+    size_t live;
+
+  private:
+    std::string text_;
+};
+
 class Allocator {
   public:
     static Allocator& instance();
@@ -33,7 +49,7 @@ class Allocator {
     // What a request for `bytes` really gets.
     static size_t block_size(size_t bytes);
 
-    // Throws std::bad_alloc when the system has no memory left, even after the cache was given back.
+    // Throws OutOfMemory.
     void* allocate(size_t block);
     void release(void* memory, size_t block) noexcept;
 

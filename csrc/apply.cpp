@@ -101,7 +101,7 @@ nb::list profile(nb::handle op, const nb::args& inputs) {
 
 // Installs the hooks that are given (an Ellipsis is not) and returns all that were installed before.
 nb::dict set_hooks(nb::handle compile, nb::handle gradient, nb::handle backward, nb::handle foreign,
-                   nb::handle accumulate) {
+                   nb::handle accumulate, nb::handle memory) {
     nb::dict before;
     auto exchange = [&before](const char* name, nb::object& hook, nb::handle given) {
         before[name] = hook.is_valid() ? hook : nb::none();
@@ -112,6 +112,7 @@ nb::dict set_hooks(nb::handle compile, nb::handle gradient, nb::handle backward,
     exchange("backward", hooks().backward, backward);
     exchange("foreign", hooks().foreign, foreign);
     exchange("accumulate", hooks().accumulate, accumulate);
+    exchange("memory", hooks().memory, memory);
     return before;
 }
 
@@ -155,7 +156,12 @@ void execute(nb::handle op, Operands& inputs, size_t donate, Results& results) {
     }
     const Ref<CachedPlan> cached = PlanCache::instance().get(op, inputs);
     const bool watched = any_active_tape() && any_watched(inputs);
-    run_plan(*cached->plan, inputs, watched ? 0 : donate, results);
+    try {
+        run_plan(*cached->plan, inputs, watched ? 0 : donate, results);
+    } catch (const OutOfMemory& error) {
+        if (hooks().memory.is_valid()) hooks().memory(op, to_python(cached->descs), error.bytes, error.live);
+        throw;
+    }
     if (watched) record_operation(op, cached->rules, inputs, results);
 }
 
@@ -184,6 +190,7 @@ void bind_apply(nb::module_& module) {
         "set_hooks", set_hooks, nb::kw_only(), nb::arg("compile").none() = nb::ellipsis(),
         nb::arg("gradient").none() = nb::ellipsis(), nb::arg("backward").none() = nb::ellipsis(),
         nb::arg("foreign").none() = nb::ellipsis(), nb::arg("accumulate").none() = nb::ellipsis(),
+        nb::arg("memory").none() = nb::ellipsis(),
         "Install the Python side of compilation and differentiation. Hooks that are not given stay, None takes one "
         "away. Returns what was installed before.");
     module.def(

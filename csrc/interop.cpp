@@ -182,7 +182,13 @@ Value copy_array(nb::handle array, DType dtype, const std::string& device) {
 
     Value value;
     value.desc = intern(dtype, Extents(lock.view.shape, lock.view.shape + lock.view.ndim), std::nullopt, device);
-    value.storage = Storage::create(bytes);
+    try {
+        value.storage = Storage::create(bytes);
+    } catch (const OutOfMemory& error) {
+        const std::string shape = nb::cast<std::string>(nb::str(nb::handle(value.desc->shape_tuple)));
+        const std::string dtype_name(info(dtype).name);
+        throw OutOfMemory(error.bytes, error.live, "a tensor of " + dtype_name + " and shape " + shape);
+    }
     if (bytes >= kReleaseGilBytes) {
         nb::gil_scoped_release released;
         std::memcpy(value.storage->data, lock.view.buf, bytes);

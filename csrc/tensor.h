@@ -90,8 +90,8 @@ PyObject* guarded(Body&& body) noexcept {
     } catch (const nb::builtin_exception& error) {
         const bool type = error.type() == nb::exception_type::type_error;
         PyErr_SetString(type ? PyExc_TypeError : PyExc_ValueError, error.what());
-    } catch (const std::bad_alloc&) {
-        PyErr_SetString(PyExc_MemoryError, "out of memory for tensors");
+    } catch (const std::bad_alloc& error) {
+        PyErr_SetString(PyExc_MemoryError, error.what());
     } catch (const std::exception& error) {
         PyErr_SetString(PyExc_RuntimeError, error.what());
     }

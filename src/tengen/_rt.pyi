@@ -27,6 +27,7 @@ class Hooks(TypedDict):
     backward: Callable[..., tuple[Any, Sequence[int], Sequence[int]]] | None
     foreign: Callable[[Any, tuple[Any, ...]], Any] | None
     accumulate: Any
+    memory: Any
 
 @final
 class Descriptor:
@@ -208,7 +209,13 @@ class Recording:
 
 def recording() -> Recording | None: ...
 def set_hooks(
-    *, compile: Any = ..., gradient: Any = ..., backward: Any = ..., foreign: Any = ..., accumulate: Any = ...
+    *,
+    compile: Any = ...,
+    gradient: Any = ...,
+    backward: Any = ...,
+    foreign: Any = ...,
+    accumulate: Any = ...,
+    memory: Any = ...,
 ) -> Hooks: ...
 def set_operator(slot: str, op: Any) -> Any: ...
 def set_tensor_class(cls: type[Tensor]) -> type[Tensor]: ...

@@ -22,7 +22,7 @@ def toy(kernels: dict[str, int]) -> Iterator[Toy]:
     """The toy compiler, installed."""
     made = Toy(kernels)
     hooks = rt.set_hooks(
-        compile=made.compile, gradient=made.gradient, backward=made.backward, accumulate=ADD, foreign=None
+        compile=made.compile, gradient=made.gradient, backward=made.backward, accumulate=ADD, foreign=None, memory=None
     )
     cls = rt.set_tensor_class(Tensor)
     operators = {slot: rt.set_operator(slot, OPERATORS.get(slot)) for slot in SLOTS}

@@ -16,6 +16,7 @@ from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
 from ..compiler.program import OPERATORS, Constant, Op, Program, Type, Value, build, record
 from ..compiler.view import View
 from . import gradient
+from .memory import out_of_memory
 from .ops.base import integer_range
 from .recorded import Compiled, Recorded
 
@@ -169,6 +170,13 @@ def foreign_hook(op: Op, inputs: Sequence[Any]) -> Any:
     return _rt.apply(op, *tensors)
 
 
+def memory_hook(op: Op, descs: Sequence[_rt.Descriptor], size: int, live: int) -> None:
+    """Say what an op needed memory for, and what holds the memory."""
+    types = [type_of(d) for d in descs]
+    program = op.program if isinstance(op, Recorded) else build(op, types)
+    raise MemoryError(out_of_memory(op.name, types, [v.type for v in program.outputs], size, live))
+
+
 _make_tensor: Callable[[Any], _rt.Tensor]
 
 
@@ -183,4 +191,5 @@ def install(tensor_class: type[_rt.Tensor]) -> None:
         backward=backward_hook,
         foreign=foreign_hook,
         accumulate=OPERATORS["add"],
+        memory=memory_hook,
     )

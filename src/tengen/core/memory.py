@@ -1,0 +1,57 @@
+"""What to say when memory runs out: how much was wanted, for what, and which tensors hold the rest."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Sequence
+from math import prod
+
+from .. import _rt
+from ..base.dtype import WEAK
+from ..compiler.program import Type
+
+SHOWN = 3
+"""So many kinds of tensors are listed, those that take most first."""
+
+
+def out_of_memory(name: str, inputs: Sequence[Type], outputs: Sequence[Type], size: int, live: int) -> str:
+    """The message for an op that needs `size` bytes in one piece, while tensors hold `live` bytes."""
+    wanted = f"{name}: out of memory: it needs {amount(size)} ({size} bytes) to make {_listed(outputs)}"
+    given = f" of {_listed(tensors)}" if (tensors := [t for t in inputs if t.dtype not in WEAK]) else ""
+    return f"{wanted}{given}. Tensors hold {amount(live)}{_largest()}. Let go of what is not needed (del), or take smaller batches"
+
+
+def amount(size: int) -> str:
+    """A number of bytes for people."""
+    for unit, step in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= step:
+            return f"{size / step:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def _listed(types: Sequence[Type]) -> str:
+    shown = [f"{t.dtype} {tuple(t.shape)}" for t in types[:SHOWN]]
+    return ", ".join(shown) + (f" and {len(types) - SHOWN} more" if len(types) > SHOWN else "")
+
+
+def _largest() -> str:
+    """The tensors that Python holds, in groups of equal ones. Views of one value count for each; what tapes hold is not among them."""
+    alive = [t for t in gc.get_objects() if isinstance(t, _rt.Tensor) and _has_value(t)]
+    groups = Counter(t.desc for t in alive)
+    taken = {desc: count * _bytes(desc) for desc, count in groups.items()}
+    most = sorted(taken, key=lambda desc: -taken[desc])[:SHOWN]
+    shown = [f"{groups[d]} × {d.dtype} {d.shape} ({amount(taken[d])})" for d in most]
+    return f", the largest of them {', '.join(shown)}" if shown else ""
+
+
+def _bytes(desc: _rt.Descriptor) -> int:
+    """Of the elements that lie somewhere: what is broadcast lies there once."""
+    return prod(extent for extent, stride in zip(desc.shape, desc.strides, strict=True) if stride) * desc.itemsize
+
+
+def _has_value(tensor: _rt.Tensor) -> bool:
+    try:
+        return tensor.desc is not None
+    except RuntimeError:  # a handle that was made and never filled
+        return False
