@@ -109,6 +109,7 @@ FINITE = {
     "softmax": (lambda x: F.softmax(x, 1)[:, 1], [[[-INF, 1]]], [[[0, 0]]]),
     "logsumexp": (lambda x: F.logsumexp(x, 1), [[[-INF, 1]]], [[[0, 1]]]),
     "logaddexp": (F.logaddexp, [[0, -INF, INF], [-INF, 0, 1]], [[1, 0, 1], [0, 1, 0]]),
+    "logaddexp of equals": (F.logaddexp, [[0, 1, -50], [0, 1, -50]], [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]),
 }  # fmt: skip
 CORNERS = {**CLIPS, **FINITE}
 

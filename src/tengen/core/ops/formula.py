@@ -36,8 +36,11 @@ class Activation(Formula):
         return self.mode in GRADIENTS
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        (x,), (y,), (g,) = inputs, outputs, grads
-        return [g and GRADIENTS[self.mode](g, y, x)]
+        (y,), (g,) = outputs, grads
+        if g is None:
+            return [None] * len(inputs)
+        made = GRADIENTS[self.mode](g, y, *inputs)
+        return [made] if isinstance(made, Value) else made
 
 
 def _clip(x: Value, lower: Value | float, upper: Value | float) -> Value:
@@ -89,10 +92,10 @@ ACTIVATIONS: dict[str, Callable[..., Value]] = {
     "tanh_grad": lambda y, g: _slope("TANH", y, g),
     "softplus_grad": lambda x, g: _slope("SOFTPLUS", x, g),
     "fast_tanh_grad": lambda x, g: g * ((27.0 + x * x * 3.0) / (x * x * 9.0 + 27.0) - _fast_tanh_share(x)),
-    "gelu_grad": lambda x, g: GRADIENTS["gelu"](g, x, x),
-    "silu_grad": lambda x, g: GRADIENTS["silu"](g, x, x),
-    "relu6_grad": lambda x, g: GRADIENTS["relu6"](_common(g, x), x, x),
-    "hsigmoid_grad": lambda x, g: GRADIENTS["hsigmoid"](_common(g, x), x, x),
+    "gelu_grad": lambda x, g: _gradient("gelu", g, x),
+    "silu_grad": lambda x, g: _gradient("silu", g, x),
+    "relu6_grad": lambda x, g: _gradient("relu6", g, x),
+    "hsigmoid_grad": lambda x, g: _gradient("hsigmoid", g, x),
     "h_swish_grad": lambda x, g: g * (_clip(x + 3.0, 0.0, 6.0) / 6.0 + where(BOTH(x >= -3.0, x <= 3.0), x / 6.0, 0.0)),
     "prelu_grad": lambda x, g, slope: where(x >= 0, _common(g, x, slope), g * slope),
 }
@@ -128,6 +131,13 @@ def _slope(mode: str, x: Value, g: Value) -> Value:
     return found
 
 
+def _gradient(mode: str, g: Value, x: Value) -> Value:
+    """The gradient that GRADIENTS gives for the operand `x`."""
+    found = GRADIENTS[mode](_common(g, x), x, x)
+    assert isinstance(found, Value)
+    return found
+
+
 def _chosen(where_set: Value, value: Value, *others: Value) -> Value:
     """`value` where the condition is true, else 0, in the common dtype of all operands."""
     return where(where_set, _common(value, *others), 0)
@@ -158,11 +168,16 @@ _FRACTION_BITS = {"int8": 7, "uint8": 8, "int16": 15, "uint16": 16, "int32": 31}
 
 #: Gradients from (g, y, x) of those whose formula would give another one, or would mix g with functions that cost: apart from it, a
 #: traced step computes them where it computes the activation, and keeps one number for the backward.
-GRADIENTS: dict[str, Callable[[Value, Value, Value], Value]] = {
+GRADIENTS: dict[str, Callable[..., Value | Sequence[Value]]] = {
     "gelu": lambda g, y, x: g * (NORMCDF(x) + x * (EXP_NONPOSITIVE(x * x * -0.5) * (1.0 / math.sqrt(2.0 * math.pi)))),
     "silu": lambda g, y, x: g * (SIGMOID(x) * (1.0 + x * (1.0 - SIGMOID(x)))),
     # 0 at the corners, where clip has 1
     "relu6": lambda g, y, x: where(BOTH(y > 0, y < 6), g, 0.0),
+    # smooth where its operands are equal, though it is made of max and abs
+    "logaddexp": lambda g, y, a, b: (
+        g * SIGMOID(_floating(a) - _floating(b)),
+        g * SIGMOID(_floating(b) - _floating(a)),
+    ),
     "hsigmoid": lambda g, y, x: where(BOTH(x > -3.0, x < 3.0), g / 6.0, 0.0),
 }
 
