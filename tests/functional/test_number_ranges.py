@@ -131,6 +131,13 @@ def test_labels_of_narrow_integers(dtype):
             F.indexing_one_hot(scores, Tensor([0, -24, 0], dtype="int8")).numpy()
 
 
+def test_arange():
+    assert F.arange(120, 128, dtype="int8").tolist() == [*range(120, 128)]
+    for arguments in ((1000, 1002), (120, 130), (-127, -130, -1)):
+        with pytest.raises(OverflowError, match=r"arange: a number .* does not fit int8, which holds -128 to 127"):
+            F.arange(*arguments, dtype="int8")
+
+
 def test_two_python_numbers():
     assert F.add(2**31 - 2, 1).tolist() == 2**31 - 1
     with pytest.raises(OverflowError, match="add: 1099511627776 does not fit int32"):

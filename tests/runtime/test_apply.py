@@ -368,6 +368,7 @@ DESC = rt.Descriptor("float32", (4,))
         ({"donations": ((0, 0),)}, "no allocation"),
         ({"donations": ((1, 1),)}, "donation of input 1"),
         ({"donations": ((1, 0),), "outputs": ((1, 0, DESC), (0, 4, DESC))}, "in an input that may be overwritten"),
+        ({"limits": ((1, 0, 9),)}, "limit of input 1"),
         ({"steps": (rt.Launch(1, ((3, 0),), (), 1, 1),)}, "slot 3"),
         ({"steps": (rt.Launch(1, ((1, 0),), (), 1, 1, skip_if=2),)}, "skip_if"),
         (

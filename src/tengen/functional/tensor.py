@@ -30,6 +30,7 @@ from .arguments import (
     integers,
     listed,
     need_choice,
+    need_fitting,
     need_integers,
     need_mask,
     normal_axes,
@@ -109,7 +110,7 @@ def arange(
 ) -> Tensor:
     """start, start + step, start + 2 · step, … below (for a negative step above) `stop`.
 
-    With one argument 0, 1, … below it. Raises ValueError for a step of 0.
+    With one argument 0, 1, … below it. Raises ValueError for a step of 0, OverflowError for what `dtype` does not hold.
 
     >>> F.arange(3).tolist(), F.arange(5, 0, -2, dtype="int32").tolist()
     ([0.0, 1.0, 2.0], [5, 3, 1])
@@ -118,6 +119,8 @@ def arange(
     if by == 0:
         raise ValueError("arange: the step is 0")
     count = max(ceil((last - first) / by), 0)
+    for end in (first, first + (count - 1) * by) if count else ():
+        need_fitting("arange", "a number", end, canonical(dtype))
     return apply(Arange(count, canonical(dtype), device_name(device)), first, by)
 
 
