@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import limited
 import numpy as np
 import pytest
 from frozen_functions import frozen
@@ -157,3 +158,39 @@ def test_weights_may_be_tensors():
     function = freeze(program, ["x"], ["y"], {program.inputs[1]: weight})
     assert function.constants[program.inputs[1]].dtype == np.uint16
     assert loaded(function)(weight).tolist() == np.full((5, 4), 2.0).tolist()
+
+
+def test_a_small_file_that_asks_for_a_huge_table_takes_no_memory_to_load():
+    code = """
+import io, zlib
+from tengen.jit import load, trace
+from tengen.jit.program_file import _PREFIX
+
+def crafted(function, small, large):
+    traced, file = trace(function, capture_as_const=True), io.BytesIO()
+    traced(tengen.tensor([1.0, 2.0]))
+    traced.dump(file)
+    prefix, content = _PREFIX.unpack(file.getvalue()[: _PREFIX.size]), file.getvalue()[_PREFIX.size :]
+    header = content[: prefix[3]].rstrip().replace(b"%d" % small, b"%d" % large)
+    header += b" " * (-(len(header) + _PREFIX.size) % 64)
+    start = _PREFIX.pack(*prefix[:2], zlib.crc32(header), len(header), *prefix[4:])
+    return io.BytesIO(start + header + content[prefix[3] :])
+
+functions = [
+    lambda x: x * F.cumsum(F.full((7919,), 2.0), 0)[:2],
+    lambda x: x * F.cumsum(F.arange(7919), 0).sum(),
+    lambda x: (x + 1, F.cumsum(F.ones((7919,)), 0)),
+]
+files = [crafted(function, 7919, 1 << 30) for function in functions]
+same = crafted(functions[0], 7919, 7919)
+limit(1500)
+for file in files:
+    made = load(file)
+    try:
+        made(tengen.tensor([1.0, 2.0]))
+        print("nothing was raised")
+    except MemoryError as error:
+        assert "out of memory" in str(error)
+print(load(same)(tengen.tensor([1.0, 2.0])).tolist())
+"""
+    assert limited.run(code) == "[2.0, 8.0]\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,9 +22,9 @@ class Folded(NamedTuple):
     saves: bool
 
 
-def fold(program: Program, varying: Sequence[Value], known: Mapping[Value, Tensor]) -> Folded:
-    """The Program without what its `known` inputs determine; the others are `varying`."""
-    once, rest = cut = constants.split(program, varying)
+def fold(program: Program, varying: Sequence[Value], known: Mapping[Value, Tensor], most: float = math.inf) -> Folded:
+    """The Program without what its `known` inputs determine, as far as that takes at most `most` bytes; the others are `varying`."""
+    once, rest = cut = constants.split(program, varying, most)
     made = tuple(v for v in once.outputs if v not in known)
     values: dict[Value, Any] = dict(known)
     if made:

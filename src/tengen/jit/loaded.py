@@ -18,6 +18,9 @@ from .constants import fold
 from .frozen import Frozen
 from .program_file import load_program
 
+# What is computed when a function is loaded: so many bytes, and so many for each of the weights.
+ALWAYS_COMPUTED, MOST_COMPUTED = 16 << 20, 16
+
 _NUMBERS: dict[str, Any] = {"weak_bool": bool, "weak_int": int, "weak_float": (int, float)}
 
 
@@ -45,7 +48,9 @@ class Loaded:
         weights = {v: _tensor(array, v.dtype, place) for v, array in function.constants.items()}
         whole = function.expanded(lambda op: False)
         known = dict(zip(whole.constants, weights.values(), strict=True))
-        program, self._weights, _ = fold(whole.program, whole.argument_values, known)
+        # A file of few bytes may ask for tables of any size. What is too large is computed in each call, as it says.
+        most = ALWAYS_COMPUTED + MOST_COMPUTED * sum(array.nbytes for array in function.constants.values())
+        program, self._weights, _ = fold(whole.program, whole.argument_values, known, most)
         self._op = Recorded(title, program)
 
     def __call__(self, *args: Any, **named: Any) -> Any:

@@ -6,8 +6,10 @@ It is no pass of the pipeline, as it gives two Programs; whoever runs a Program 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import NamedTuple
 
+from ...base.dtype import ITEMSIZE
 from ..program import (
     Builder,
     Constant,
@@ -39,8 +41,8 @@ class Split(NamedTuple):
         return bool(self.constants.nodes)
 
 
-def split(program: Program, varying: Sequence[Value]) -> Split:
-    """Cut a Program whose inputs but for `varying` stay as they are.
+def split(program: Program, varying: Sequence[Value], most: float = inf) -> Split:
+    """Cut a Program whose inputs but for `varying` stay as they are. What is computed once, on the way too, has at most `most` bytes.
 
     Views stay in the rest, where they cost nothing; so does what kernels make of numbers alone at less cost than reading it.
     """
@@ -48,13 +50,18 @@ def split(program: Program, varying: Sequence[Value]) -> Split:
     fixed, moves = set(stays), set(varying)
     numbers = uniform_values(program) - moves
     for node in program.nodes:
-        if not moves.isdisjoint(node.inputs):
+        if not moves.isdisjoint(node.inputs) or (size := _bytes(node)) > most:
             moves.update(node.outputs)
         elif not fixed.isdisjoint(node.inputs) or not (_is_cheap(node) or numbers.issuperset(node.outputs)):
             fixed.update(node.outputs)
+            most -= size
     used = [v for node in program.nodes if not moves.isdisjoint(node.outputs) for v in node.inputs]
     wanted = tuple(dict.fromkeys(_viewed(v, fixed) for v in [*used, *program.outputs] if v in fixed))
     return Split(Program(stays, needed(program.nodes, wanted), wanted), _rest(program, (*varying, *wanted)))
+
+
+def _bytes(node: Node) -> int:
+    return 0 if isinstance(node.op, ViewOp) else sum(v.type.size * ITEMSIZE.get(v.dtype, 8) for v in node.outputs)
 
 
 def _is_cheap(node: Node) -> bool:
