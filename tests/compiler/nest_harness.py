@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ def bits_of(dtype: str, values: np.ndarray) -> np.ndarray:
 class Memory:
     """An operand: `flat` memory, the element at index 0 … 0, and how the loops move over it.
 
-    bounds: (offset, limit, {dim: coefficient}, divisor or 0); indirect: (stride, size) for each index.
+    bounds: (offset, limit, {dim: coefficient}, divisor or 0); indirect: (stride, size) for each index; values: for each bound, if any,
+    {position of an index: coefficient}.
     """
 
     dtype: str
@@ -57,15 +59,22 @@ class Memory:
     bounds: tuple[tuple[int, int, dict[int, int], int], ...] = ()
     fill: float = 0.0
     indirect: tuple[tuple[int, int], ...] = ()
+    values: tuple[dict[int, int], ...] = ()
 
     def access(self, *unit: int | None, extent: int = 2) -> Access:
         """unit: the lane dim, and the cross dim or the interleaved dim if there is one; extent: of the latter."""
-        shapes = tuple(Bound(tuple(coefficients), bool(divisor)) for _, _, coefficients, divisor in self.bounds)
+        shapes = tuple(
+            Bound(tuple(c), bool(d), tuple(v))
+            for (_, _, c, d), v in zip_longest(self.bounds, self.values, fillvalue=())
+        )
         return Access(self.dtype, self._steps(unit, extent), shapes, self.fill, len(self.indirect))
 
     def numbers(self, *unit: int | None, extent: int = 2) -> AccessNumbers:
         strides = tuple(s for s, step in zip(self.strides, self._steps(unit, extent), strict=True) if step == "n")
-        limits = tuple((o, m, *c.values(), *([d] if d else [])) for o, m, c, d in self.bounds)
+        limits = tuple(
+            (o, m, *c.values(), *dict(v).values(), *([d] if d else []))
+            for (o, m, c, d), v in zip_longest(self.bounds, self.values, fillvalue=())
+        )
         return AccessNumbers(strides, limits, self.indirect)
 
     def _steps(self, unit: Sequence[int | None], extent: int) -> tuple[str, ...]:
@@ -82,12 +91,13 @@ class Memory:
     def pointer(self) -> int:
         return self.flat.ctypes.data + self.origin * self.flat.itemsize
 
-    def places(self, index: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Positions in `flat` and whether the bounds hold, for arrays of loop indices."""
+    def places(self, index: Sequence[np.ndarray], values: Sequence[np.ndarray] = ()) -> tuple[np.ndarray, np.ndarray]:
+        """Positions in `flat` and whether the bounds hold, for arrays of loop indices and of index values."""
         at = sum((s * i for s, i in zip(self.strides, index, strict=True)), np.int64(self.origin))
-        inside = np.ones(np.broadcast_shapes(*(i.shape for i in index)), bool)
-        for offset, limit, coefficients, divisor in self.bounds:
+        inside = np.ones(np.broadcast_shapes(*(i.shape for i in (*index, *values))), bool)
+        for (offset, limit, coefficients, divisor), further in zip_longest(self.bounds, self.values, fillvalue=()):
             x = offset + sum(c * index[d] for d, c in coefficients.items())
+            x = x + sum(c * values[v] for v, c in dict(further).items())
             inside = inside & (x >= 0) & (x < limit) & ((x % divisor == 0) if divisor else True)
         return np.broadcast_to(at, inside.shape), inside
 
@@ -270,9 +280,9 @@ class Interpreter:
         self, number: int, values: Sequence[np.ndarray], indices: Sequence[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
         operand = self.problem.operands[number]
-        at, inside = operand.places(self._loops(operand, values))
-        for index, (stride, size) in zip(indices, operand.indirect, strict=True):
-            index = np.where(index < 0, index + size, index)
+        counted = [np.where(i < 0, i + size, i) for i, (_, size) in zip(indices, operand.indirect, strict=True)]
+        at, inside = operand.places(self._loops(operand, values), counted)
+        for index, (stride, size) in zip(counted, operand.indirect, strict=True):
             inside = inside & (index >= 0) & (index < size)
             at = at + stride * index
         return np.broadcast_arrays(at, inside)

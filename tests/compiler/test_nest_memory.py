@@ -158,6 +158,32 @@ def test_index_out_of_range_sets_the_status(target: Target, bad: int) -> None:
     assert check(per_row, target) == 1
 
 
+@pytest.mark.parametrize("fill", [0.0, -0.0, -1.5])
+@pytest.mark.parametrize("lane", [0, 1])
+def test_gather_of_what_has_bounds(target: Target, lane: int, fill: float) -> None:
+    """out[i, j] = x[i, k[i, j], m[j]] of a frame, where x is inside: bounds along a loop, an index, both and two indices."""
+    c = Code()
+    first, second = c.load(0, "int64"), c.load(1, "int64")
+    c.store(c("gather", first, second, attr=2), 3)
+    x = floats(5, 6, 7)
+    bounds = ((-1, 5, {0: 1}, 0), (-2, 6, {}, 0), (-3, 7, {}, 0), (-2, 9, {1: 1}, 0), (4, 20, {}, 0))
+    values = ({}, {0: 1}, {1: 1}, {0: 1}, {0: 2, 1: -1})
+    framed = Memory("float32", x.ravel(), (42, 0), -42 - 14 - 3, bounds, fill, ((7, 10), (1, 12)), values)
+    k, m = array("int64", random.integers(-10, 10, (7, 33))), array("int64", random.integers(-12, 12, 33), (0, 1))
+    operands = [k, m, framed, array("float32", floats(7, 33))]
+    assert check(Problem((7, 33), 2, lane, operands, c), target) == 0
+
+
+@pytest.mark.parametrize("bad", (9, -10))
+def test_an_index_is_checked_outside_of_bounds(target: Target, bad: int) -> None:
+    c = Code()
+    c.store(c("gather", c.load(0, "int64"), attr=1), 2)
+    nothing = Memory("float32", floats(9), (0,), 0, ((0, 0, {}, 0),), 2.0, ((1, 9),), ({0: 1},))
+    index = np.full(21, 3)
+    index[17] = bad
+    assert check(Problem((21,), 1, 0, [array("int64", index), nothing, array("float32", floats(21))], c), target) == 1
+
+
 def test_index_into_nothing(target: Target) -> None:
     problem = embedding(np.zeros(5, np.int32), np.zeros((0, 20), np.float32))
     out = copies(problem)

@@ -132,6 +132,32 @@ def numpy_class(name: str) -> type:
     return NUMPY_CLASS[name]
 
 
+def held(name: str, number: float) -> float | int | bool:
+    """A number as an element of this dtype holds it: rounded, or for integers cut and wrapped.
+
+    Raises ValueError for an integer dtype and a number that is not finite.
+
+    >>> held("int8", 300), held("int32", 1.7), held("float16", 0.1), held("bfloat16", 0.1)
+    (44, 1, 0.0999755859375, 0.10009765625)
+    """
+    name = {"weak_bool": "bool", "weak_int": "int64", "weak_float": "float64"}.get(name, name)
+    kind = DTYPES[name].kind
+    if kind == "b":
+        return bool(number)
+    if kind in "iu":
+        if not np.isfinite(number):
+            raise ValueError(f"{name} cannot hold {number}")
+        limits = np.iinfo(NUMPY_CLASS[name])
+        low, high = int(limits.min), int(limits.max)
+        return (int(number) - low) % (high - low + 1) + low
+    with np.errstate(over="ignore"):
+        if name != "bfloat16":
+            return float(NUMPY_CLASS[name](number))
+        bits = int(np.float32(number).view(np.uint32))
+    rounded = bits if np.isnan(number) else bits + 0x7FFF + (bits >> 16 & 1)
+    return float(np.uint32(rounded & 0xFFFF0000).view(np.float32))
+
+
 def is_float(name: str) -> bool:
     """Whether `name` is a floating dtype (the weak one of Python floats included)."""
     return name in FLOATS

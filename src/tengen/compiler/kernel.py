@@ -18,6 +18,7 @@ Instructions: see OPS. Sizes and strides are run-time parameters, in the order o
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from math import copysign
 from typing import NamedTuple
 
 COMPUTE_DTYPES = ("bool", "int32", "int64", "float32", "float64")
@@ -26,12 +27,14 @@ COMPUTE_DTYPES = ("bool", "int32", "int64", "float32", "float64")
 class Bound(NamedTuple):
     """The condition 0 <= offset + sum(coefficient[d] * index[d]) < limit.
 
-    `dims` are the loop dims that take part; the numbers are run-time parameters. With `divisor`, the sum must also be a multiple of a
-    run-time number (one parameter more): positions that a strided window skips.
+    `dims` are the loop dims that take part, `values` the positions of those index values of a gather or scatter that do, counted from the
+    start of what they index; the numbers are run-time parameters. With `divisor`, the sum must also be a multiple of a run-time number
+    (one parameter more): positions that a strided window skips.
     """
 
     dims: tuple[int, ...]
     divisor: bool = False
+    values: tuple[int, ...] = ()
 
 
 class Access(NamedTuple):
@@ -41,8 +44,8 @@ class Access(NamedTuple):
     dim alone; with an interleaved dim also its extent) or "n" (a run-time stride, any sign).
     bounds: where any fails, a load gives `fill` and a store does nothing; memory is not touched.
     indirect: how many index values a `gather`/`scatter` supplies; each has a run-time stride and a run-time size (index i must lie in
-    -size <= i < size; negative counts from the end; else the status word becomes 1 + the position of the index, a gather gives `fill`, a scatter
-    writes nothing).
+    -size <= i < size; negative counts from the end; else the status word becomes 1 + the position of the index, whatever the bounds say, a
+    gather gives `fill`, a scatter writes nothing).
 
     Two storage dtypes are not memory and can only be loaded: `iota` is the address itself, the sum of strides times indices; `param_` before a
     compute dtype is a number of the launch, whose bits (as int64 or float64) are the access's only stride in `AccessNumbers`.
@@ -57,6 +60,11 @@ class Access(NamedTuple):
     fill: float = 0.0
     indirect: int = 0
     shared: bool = False
+
+
+def blank(fill: float) -> bool:
+    """Whether zero bits mean this number, in every dtype."""
+    return fill == 0 and copysign(1.0, fill) > 0
 
 
 class Instr(NamedTuple):
@@ -100,7 +108,8 @@ class Nest(NamedTuple):
 class AccessNumbers(NamedTuple):
     """The run-time numbers of one Access.
 
-    Strides (elements) of its "n" steps in order of dims; for each bound (offset, limit, coefficients, divisor or nothing); for each
+    Strides (elements) of its "n" steps in order of dims; for each bound (offset, limit, coefficients of dims and of index values,
+    divisor or nothing); for each
     indirect index (stride, size).
     """
 
@@ -348,7 +357,7 @@ def why_not_cross(nest: Nest, cross: int) -> str | None:
             return f"a {instr.op} has no vectors to turn"
         if instr.op in ("load", "store"):
             access = nest.accesses[access_number(instr)]
-            if access.bounds and (instr.op == "store" or access.fill != 0):
+            if access.bounds and (instr.op == "store" or not blank(access.fill)):
                 return "an access with bounds is a store, or not 0 outside of them"
             if instr.op == "store" and "0" in (access.steps[cross], access.steps[nest.lane]):
                 return "a store does not move along the square"
@@ -388,6 +397,8 @@ def _verify_access(nest: Nest, number: int, access: Access, where: str) -> None:
     for bound in access.bounds:
         if any(not 0 <= d < nest.dims for d in bound.dims) or len(set(bound.dims)) != len(bound.dims):
             raise ValueError(f"{where}: a bound over dims {bound.dims}, but there are {nest.dims} dims")
+        if any(not 0 <= v < access.indirect for v in bound.values):
+            raise ValueError(f"{where}: a bound over index values {bound.values}, but there are {access.indirect}")
     if access.shared and not (number and _moves_alike(nest.accesses[number - 1], access)):
         raise ValueError(f"{where}: there is no access before it that moves alike, whose buffer it could share")
     if access.dtype.startswith("param_") and (set(access.steps) != {"0"} or access.bounds or access.indirect):

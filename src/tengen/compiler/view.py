@@ -48,19 +48,19 @@ class View(NamedTuple):
             for extent, stride, want in zip(self.shape, self.strides, row_major(self.shape), strict=True)
         )
 
-    def _remap(self, shape: Sequence[int], picks: Sequence[int | None], multiply: Sequence[int] | None = None) -> View:
+    def along(self, shape: Sequence[int], picks: Sequence[int | None], multiply: Sequence[int] | None = None) -> View:
         """New dim i runs along old dim picks[i] (None: a broadcast dim), `multiply[i]` old steps at a time."""
         factors = multiply or [1] * len(picks)
 
-        def along(numbers: tuple[int, ...]) -> tuple[int, ...]:
+        def picked(numbers: tuple[int, ...]) -> tuple[int, ...]:
             return tuple(0 if p is None else numbers[p] * f for p, f in zip(picks, factors, strict=True))
 
-        edges = tuple(e._replace(coefficients=along(e.coefficients)) for e in self.edges)
-        return self._replace(shape=tuple(shape), strides=along(self.strides), edges=edges)
+        edges = tuple(e._replace(coefficients=picked(e.coefficients)) for e in self.edges)
+        return self._replace(shape=tuple(shape), strides=picked(self.strides), edges=edges)
 
     def permute(self, order: Sequence[int]) -> View:
         """Dim i of the result is dim order[i] of this view."""
-        return self._remap([self.shape[d] for d in order], order)
+        return self.along([self.shape[d] for d in order], order)
 
     def broadcast(self, shape: Sequence[int]) -> View:
         """Stretch dims of extent 1 and add leading dims, as NumPy broadcasts."""
@@ -72,10 +72,12 @@ class View(NamedTuple):
             None if (o == 1 and (s != 1 or d < lead)) else d - lead
             for d, (o, s) in enumerate(zip(old, shape, strict=True))
         ]
-        return self._remap(shape, picks)
+        return self.along(shape, picks)
 
     def slice(self, starts: Sequence[int], extents: Sequence[int], steps: Sequence[int]) -> View:
         """Keep `extents[d]` elements of each dim, from `starts[d]` on, `steps[d]` apart (any sign)."""
+        if 0 in extents:  # the strides of what has no elements lead out of its buffer
+            return contiguous(extents)
         moved = self._replace(
             offset=self.offset + sum(b * s for b, s in zip(starts, self.strides, strict=True)),
             edges=tuple(
@@ -83,11 +85,11 @@ class View(NamedTuple):
                 for e in self.edges
             ),
         )
-        return moved._remap(extents, range(len(self.shape)), steps)
+        return moved.along(extents, range(len(self.shape)), steps)
 
     def pad(self, before: Sequence[int], after: Sequence[int], fill: float) -> View | None:
         """Put `fill` around the elements. None if there is padding with another value already."""
-        if self.edges and fill != self.fill:
+        if self.edges and repr(fill) != repr(self.fill):  # 0.0 equals -0.0
             return None
         shape = tuple(b + s + a for b, s, a in zip(before, self.shape, after, strict=True))
         moved = self.slice([-b for b in before], shape, [1] * len(shape))
@@ -113,14 +115,14 @@ class View(NamedTuple):
         rank = len(self.shape)
         shape = [count.get(d, s) for d, s in enumerate(self.shape)] + list(sizes)
         picks = [*range(rank), *axes]
-        return self._remap(shape, picks, [step.get(d, 1) for d in range(rank)] + list(dilations))
+        return self.along(shape, picks, [step.get(d, 1) for d in range(rank)] + list(dilations))
 
     def reshape(self, shape: Sequence[int]) -> View | None:
         """The same elements in row-major order under another shape, or None if no strides can say that."""
         if tuple(shape) == self.shape:
             return self
         if self.size == 0:
-            return View(tuple(shape), row_major(shape))
+            return contiguous(shape)
         pairs = match_dims(self.shape, shape)
         numbers = [self.strides, *(e.coefficients for e in self.edges)]
         moved = []

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from .._rt import apply
 from ..core import Tensor
+from ..core.ops.base import INTS
 from ..core.ops.index import IndexingOneHot, OneHot, take_op
 from ..core.ops.layout import PadBy, PixelShuffle, SlidingWindow, SlidingWindowTranspose
 from ..core.ops.shape import Pad, Reduced
@@ -139,7 +142,8 @@ def pad(src: Tensor, pad_width: Sequence[Sequence[int]], mode: str = "constant",
     before, after = (tuple(w[end] for w in widths) for end in (0, 1))
     if known == "constant":
         need_fitting("pad", "constant_value", constant_value, dtype_of(x))
-        return apply(Pad(before, after, float(constant_value)), x)
+        whole = isinstance(constant_value, (int, np.integer)) and dtype_of(x) in INTS
+        return apply(Pad(before, after, int(constant_value) if whole else float(constant_value)), x)
     return apply(PadBy(known, before, after), x)
 
 

@@ -92,6 +92,9 @@ class Scheduler(Steps):
         """Make the steps."""
         for group in self.parts.order:
             op = group.nodes[-1].op
+            for node in group.nodes:
+                if isinstance(node.op, Gather):
+                    self.keep(node.inputs[0])
             if isinstance(op, Host):
                 self._host(group.nodes[0], op)
             elif isinstance(op, Concat):

@@ -9,7 +9,8 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..kernel import MOST_INTERLEAVED, Access, AccessNumbers, Bound
+from ...base.dtype import held
+from ..kernel import MOST_INTERLEAVED, Access, AccessNumbers, Bound, blank
 from ..view import View, row_major
 
 STRIDED_COST = 4.0  # a lane that jumps costs about four times one that runs on
@@ -20,6 +21,16 @@ LANE_COSTS = {0: 1.0, 1: 1.0, 2: EVERY_SECOND_COST}  # by stride
 def bits(dtype: str, number: float) -> int:
     """A number of a launch as kernels get it: of a float64 for floats, otherwise of an int64."""
     return int(struct.unpack("<q", struct.pack("<d" if "float" in dtype else "<q", number))[0])
+
+
+class Index(NamedTuple):
+    """How an index that is a value moves in a view: the stride and the extent of the dim that it counts along, and the coefficient of that
+    dim in each edge.
+    """
+
+    stride: int
+    size: int
+    coefficients: tuple[int, ...]
 
 
 class Loops(NamedTuple):
@@ -36,7 +47,7 @@ class Loops(NamedTuple):
     interleaved: tuple[int, int] | None = None
 
     def access(
-        self, dtype: str, view: View, indirect: Sequence[tuple[int, int]] = (), parameter: float = 0
+        self, dtype: str, view: View, indirect: Sequence[Index] = (), parameter: float = 0
     ) -> tuple[Access, AccessNumbers]:
         """How the nest addresses a buffer whose elements lie like `view` over the iteration shape."""
         if dtype.startswith("param_"):
@@ -48,14 +59,16 @@ class Loops(NamedTuple):
             if strides[dim] == 1 and strides[self.lane] == extent:
                 steps = tuple({dim: "1", self.lane: str(extent)}.get(d, step) for d, step in enumerate(steps))
         bounds, limits = [], []
-        for edge in view.edges:
-            coefficients = self._fold(edge.coefficients)
+        for number, edge in enumerate(view.edges):
+            coefficients, further = self._fold(edge.coefficients), [index.coefficients[number] for index in indirect]
             dims = tuple(d for d, c in enumerate(coefficients) if c)
-            bounds.append(Bound(dims))
-            limits.append((edge.offset, edge.limit, *(coefficients[d] for d in dims)))
-        access = Access(dtype, steps, tuple(bounds), view.fill, len(indirect))
+            values = tuple(v for v, c in enumerate(further) if c)
+            bounds.append(Bound(dims, values=values))
+            limits.append((edge.offset, edge.limit, *(coefficients[d] for d in dims), *(further[v] for v in values)))
+        fill = held(dtype, view.fill) if bounds else 0.0
+        access = Access(dtype, steps, tuple(bounds), fill, len(indirect))
         numbers = tuple([s for s, step in zip(strides, steps, strict=True) if step == "n"])
-        return access, AccessNumbers(numbers, tuple(limits), tuple(indirect))
+        return access, AccessNumbers(numbers, tuple(limits), tuple((index.stride, index.size) for index in indirect))
 
     def _fold(self, numbers: Sequence[int]) -> list[int]:
         return [numbers[merged[-1]] if merged else 0 for merged in self.dims]
@@ -159,7 +172,7 @@ def _pick_cross(
     runs: Sequence[tuple[int, ...]], lane: int, shape: Sequence[int], views: Sequence[View], lanes: int
 ) -> int | None:
     """The loop along which all operands run on that jump along the lane, where both loops fill half a vector."""
-    if not runs[lane] or any(v.edges and v.fill for v in views):
+    if not runs[lane] or any(v.edges and not blank(v.fill) for v in views):
         return None
     jumping = [v for v in views if v.strides[runs[lane][-1]] not in (0, 1)]
     for i, run in enumerate(runs if jumping else ()):

@@ -12,7 +12,7 @@ from ..program import Constant, Elementwise, Gather, Node, Number, Place, Reduct
 from ..targets import arithmetic
 from ..targets.nest import NestSource
 from ..view import View, contiguous, dense
-from .loops import Loops, arrange, memory_order
+from .loops import Index, Loops, arrange, memory_order
 from .refine import crosses, interleaves, rows, spills
 
 # The dtype in which values stored as another are computed.
@@ -35,14 +35,12 @@ class Location(NamedTuple):
 
 
 class Operand(NamedTuple):
-    """One buffer of the kernel: which, where its elements are over the iteration shape, and for indexed ones (stride,
-    size) of each index.
-    """
+    """One buffer of the kernel: which, where its elements are over the iteration shape, and how each index that is a value moves in it."""
 
     buffer: int | None
     dtype: str
     view: View
-    indirect: tuple[tuple[int, int], ...] = ()
+    indirect: tuple[Index, ...] = ()
     parameter: float | int = 0
 
 
@@ -58,6 +56,7 @@ class Emitter:
         self.order: tuple[View, ...] = ()  # what the loops follow, before the operands
         self.code: list[Instr] = []
         self.operands: list[Operand] = []
+        self._places: dict[tuple[Operand, str], int] = {}
         self._numbers: dict[Value, int] = {}
         self._known: dict[tuple[Instr, str], int] = {}
 
@@ -91,9 +90,11 @@ class Emitter:
 
     def operand(self, operand: Operand) -> int:
         """The number of the access to this buffer."""
-        if operand not in self.operands:
+        key = operand, repr(operand.view.fill)  # 0.0 equals -0.0
+        if key not in self._places:
+            self._places[key] = len(self.operands)
             self.operands.append(operand)
-        return self.operands.index(operand)
+        return self._places[key]
 
     def value(self, value: Value) -> int:
         """The number of a value: computed here, a constant, or loaded."""
@@ -184,9 +185,10 @@ class Emitter:
     def _indexed(self, place: Location, source: Value, op: Gather | Scatter, shape: tuple[int, ...]) -> int:
         """The access to `source` indexed as `op` says, where the op's output or update has `shape`."""
         view = place.view
-        strides = tuple(0 if d < 0 else view.strides[d] for d in op.sources)
-        moved = view._replace(shape=shape, strides=strides)
-        indirect = tuple((view.strides[d], view.shape[d]) for d in op.axes)
+        moved = view.along(shape, [None if d < 0 else d for d in op.sources])
+        indirect = tuple(
+            Index(view.strides[d], view.shape[d], tuple([e.coefficients[d] for e in view.edges])) for d in op.axes
+        )
         return self.operand(Operand(place.buffer, source.dtype, self.over(moved), indirect))
 
     def scatter(self, op: Scatter, node: Node, base: Location) -> None:
@@ -261,7 +263,7 @@ class Finished(NamedTuple):
     work: int
 
 
-Places = tuple[tuple[str, View, tuple[tuple[int, int], ...], float], ...]
+Places = tuple[tuple[str, View, tuple[Index, ...], float], ...]
 """Of operands, all but their buffers."""
 
 

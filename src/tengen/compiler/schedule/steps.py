@@ -154,7 +154,7 @@ class Steps:
         if source is UNIFORM:
             source = self.materialise(node.inputs[0])
         view = node.op.view(source.view)
-        if view is None:
+        if view is None or (source.buffer is None and view.edges):  # a running number is one everywhere
             source = self.materialise(node.inputs[0])
             view = node.op.view(source.view)
             assert view is not None, f"{node.op.name} cannot view a row-major buffer"
@@ -169,6 +169,11 @@ class Steps:
         e.store(value, buffer, layout)
         self.launch(e, (), "copy", {buffer})
         return Location(buffer, layout)
+
+    def keep(self, value: Value) -> None:
+        """Give a value that is computed where it is read a place in memory, for a reader that asks for any of its elements."""
+        if self.locate(value).buffer is None:
+            self.where[value] = self.materialise(value)
 
     def in_memory(self, value: Value) -> tuple[int, View]:
         """The buffer that holds a value, with nothing left to compute, and where in it."""

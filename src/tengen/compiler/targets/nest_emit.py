@@ -82,7 +82,8 @@ class NestEmitter(Flow):
         for bound in access.bounds:
             offset, limit = self._next(), self._next()
             coefficients = {d: self._next() for d in bound.dims}
-            ranges.append(Range(offset, limit, coefficients, self._next() if bound.divisor else None))
+            values = {v: self._next() for v in bound.values}
+            ranges.append(Range(offset, limit, coefficients, values, self._next() if bound.divisor else None))
         return tuple(ranges)
 
     # -- loops over kept dims ----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..kernel import Access
+from ..kernel import Access, blank
 from ..vector import BITS, ELEMENT, Vec, constant, llvm_type, splat
 from . import nest_interleave
 from .flow import I64, Flow, i64
@@ -26,11 +26,12 @@ WIDEST = 128  # lanes, of which every second may count
 
 @dataclass(frozen=True)
 class Range:
-    """A bound: its parameters. `coefficients` by loop dim."""
+    """A bound: its parameters. `coefficients` by loop dim, `values` by position of an index value."""
 
     offset: ir.Value
     limit: ir.Value
     coefficients: dict[int, ir.Value]
+    values: dict[int, ir.Value]
     divisor: ir.Value | None
 
 
@@ -130,21 +131,24 @@ class Memory:
     def place(self, scope: Scope, operand: Operand, number: int, varies: bool, indices: Sequence[Vec] = ()) -> Place:
         """Where operand `number` is at this scope. varies: along the lane dim; indices: of a gather or scatter."""
         lanes = scope.width if varies else 1
-        offset, conditions = scope.offsets[number], self.conditions(scope, operand, number, lanes, self.lane)
+        offset = scope.offsets[number]
         step = operand.access.steps[self.lane] if lanes > 1 else "1"
         apart = step == "2" and not indices and BITS[operand.kind] in self.target.masked
         jumps = None if apart or step in ("0", "1") else self.multiples(operand.strides[self.lane], lanes)
         if step == "0":
             jumps = Vec(self.at, constant(0, "i64", lanes), "i64", lanes)
-        active = [*conditions, *([scope.mask] if scope.mask is not None and lanes > 1 else [])]
+        active = scope.mask if lanes > 1 else None
+        counted, in_range = [], []
         for position, (index, (stride, size)) in enumerate(zip(indices, operand.indirect, strict=True)):
             index, inside = self._normalise(index, size, active, position)
-            conditions.append(inside)
+            counted.append(index)
+            in_range.append(inside)
             moved = index * splat(self.at, stride, "i64", index.lanes)
             if index.lanes == 1:
                 offset = self.at.add(offset, moved.value)
             else:
                 jumps = moved + (self.multiples(i64(1), lanes) if jumps is None else jumps)
+        conditions = self.conditions(scope, operand, number, lanes, self.lane, counted) + in_range
         if lanes > 1 and scope.mask is not None:
             conditions.append(scope.mask)
         return Place(
@@ -157,12 +161,18 @@ class Memory:
             apart,
         )
 
-    def conditions(self, scope: Scope, operand: Operand, number: int, lanes: int, dim: int) -> list[Vec]:
-        """The bounds of operand `number` for so many places of a dim, from that of the scope on: one for all, or one for each."""
+    def conditions(
+        self, scope: Scope, operand: Operand, number: int, lanes: int, dim: int, indices: Sequence[Vec] = ()
+    ) -> list[Vec]:
+        """The bounds of operand `number` for so many places of a dim, from that of the scope on: one for all, or one for each. indices: of
+        a gather or scatter, counted from the start."""
         found = []
         for r, value in zip(operand.ranges, scope.sums[number], strict=True):
             along = lanes > 1 and dim in r.coefficients
             x = self.along_lanes(value, r.coefficients[dim], lanes) if along else Vec(self.at, value, "i64", 1)
+            for position, coefficient in r.values.items():
+                moved = indices[position] * splat(self.at, coefficient, "i64", indices[position].lanes)
+                x = self._widen(x, moved.lanes) + self._widen(moved, x.lanes)
             inside = x.ult(splat(self.at, r.limit, "i64", x.lanes))
             if r.divisor is not None:
                 # Exact below 2**50: a quotient that is not whole differs from whole numbers by at least 1 / divisor.
@@ -171,20 +181,16 @@ class Memory:
             found.append(inside)
         return found
 
-    def _normalise(self, index: Vec, size: ir.Value, active: Sequence[Vec], position: int) -> tuple[Vec, Vec]:
-        """An index counted from the start, and whether it is in range; if not, the status word says which one it was."""
+    def _normalise(self, index: Vec, size: ir.Value, active: Vec | None, position: int) -> tuple[Vec, Vec]:
+        """An index counted from the start, and whether it is in range; if not, the status word says which one it was. active: the lanes
+        that count."""
         assert self.status is not None
         length = splat(self.at, size, "i64", index.lanes)
         index = (index < 0).where(index + length, index)
         inside = index.ult(length)
         wrong = ~inside
-        for condition in active:
-            if condition.lanes == index.lanes:
-                wrong = wrong & condition
-            elif index.lanes > 1:
-                wrong = wrong & splat(self.at, condition.value, "bool", index.lanes)
-            else:
-                wrong = wrong & Vec(self.at, condition.any(), "bool", 1)
+        if active is not None and index.lanes > 1:
+            wrong = wrong & active
         with self.at.if_then(wrong.any(), likely=False):
             self.at.store(i64(1 + position), self.status)
         return index, inside
@@ -195,7 +201,7 @@ class Memory:
         """The elements there, as numbers; `fill` where a condition fails."""
         access = place.operand.access
         value = decode(access.dtype, self.read_raw(place), self.target.half)
-        if access.fill == 0 or (place.allowed is None and not access.bounds):
+        if blank(access.fill) or (place.allowed is None and not access.bounds):
             return value  # what is not read is zero bits, which mean 0 or False in every dtype
         inside = conjunction(self._widen(c, place.lanes) for c in (place.allowed, place.mask) if c is not None)
         return value if inside is None else inside.where(value, access.fill)
@@ -315,8 +321,9 @@ class Memory:
         addresses = splat(self.at, self.at.ptrtoint(base, I64), "i64", lanes) + jumps * size
         return addresses, conjunction(self._widen(c, lanes) for c in (place.allowed, place.mask) if c is not None)
 
-    def _widen(self, condition: Vec, lanes: int) -> Vec:
-        return condition if condition.lanes == lanes else splat(self.at, condition.value, "bool", lanes)
+    def _widen(self, value: Vec, lanes: int) -> Vec:
+        """In so many lanes, if it is one for all."""
+        return value if value.lanes > 1 or lanes == 1 else splat(self.at, value.value, value.kind, lanes)
 
     def _nothing(self) -> ir.Value:
         """Zeros to read from where there is nothing to read."""

@@ -5,7 +5,7 @@ side by side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 from ...compiler.program import Concat, Elementwise, Op, Place, Type, Value, ViewOp
@@ -134,6 +134,8 @@ class Pad(ViewOp):
     def infer(self, *types: Type) -> tuple[Type, ...]:
         if min((*self.before, *self.after), default=0) < 0:
             raise ValueError(f"pad: {self.before} before and {self.after} after a tensor must not be negative")
+        if types[0].dtype not in FLOATS and not isfinite(self.fill):
+            raise ValueError(f"pad: a tensor of {types[0].dtype} cannot be padded with {self.fill}")
         return (_viewed(self, types[0]),)
 
     def view(self, view: View) -> View | None:
