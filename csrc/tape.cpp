@@ -57,7 +57,7 @@ bool any(const Mask& mask) { return std::find(mask.begin(), mask.end(), 1) != ma
 
 // -- recording -----------------------------------------------------------------------------------------------
 
-Tape::Tape() : id_(++last_id) {
+Tape::Tape(const Tape* beside) : id_(++last_id), level_(beside ? beside->level_ : id_) {
     existing_tapes().push_back(this);
     set_active(true);
 }
@@ -185,13 +185,39 @@ void record_operation(nb::handle op, GradientRules& rules, Operands& inputs, Res
     }
 }
 
+class Tape::Hidden {
+  public:
+    explicit Hidden(uint64_t level) {
+        list_active(ids_);
+        for (uint64_t& id : ids_) {
+            Tape* tape = find_active(id);
+            if (tape->level_ >= level) {
+                tape->set_active(false);
+            } else {
+                id = 0;
+            }
+        }
+    }
+    Hidden(const Hidden&) = delete;
+    Hidden& operator=(const Hidden&) = delete;
+    // Meanwhile Python has run: some may be gone, cleared, or spent by a backward.
+    ~Hidden() {
+        for (uint64_t id : ids_) {
+            for (Tape* tape : existing_tapes()) {
+                if (tape->id_ == id && !tape->spent_ && !tape->running_) tape->set_active(true);
+            }
+        }
+    }
+
+  private:
+    TapeIds ids_;
+};
+
 // -- backward ------------------------------------------------------------------------------------------------
 
 class Tape::Run {
   public:
-    Run(Tape& tape, bool retain) : tape_(tape), retain_(retain), was_active_(tape.active_) {
-        tape.check_usable();
-        tape.set_active(false);
+    Run(Tape& tape, bool retain) : tape_(usable(tape)), retain_(retain), hidden_(tape.level_) {
         tape.running_ = true;
         tape.gradients_.resize(static_cast<size_t>(tape.slot_count_));
         for (int64_t slot : tape.watched_) tape.gradients_[static_cast<size_t>(slot)].watched = true;
@@ -202,13 +228,17 @@ class Tape::Run {
         tape_.running_ = false;
         tape_.gradients_.clear();
         tape_.spent_ = !retain_;
-        if (retain_ && was_active_) tape_.set_active(true);
     }
 
   private:
+    static Tape& usable(Tape& tape) {
+        tape.check_usable();
+        return tape;
+    }
+
     Tape& tape_;
     bool retain_;
-    bool was_active_;
+    Hidden hidden_;  // goes last: the tape records again if it is not spent
 };
 
 nb::list Tape::backward(const nb::sequence& ys, const nb::sequence& dys, bool retain, nb::handle ready) {
@@ -394,6 +424,19 @@ void record_function(const nb::sequence& inputs, const nb::sequence& outputs, nb
     }
 }
 
+// Calls a function whose operations stand on those tapes only that were entered before the innermost that watches one
+// of `inputs`; on none, if none does.
+nb::object call_unseen(const nb::sequence& inputs, const nb::callable& function, const nb::args& arguments) {
+    uint64_t level = 0;
+    for (nb::handle input : inputs) {
+        for (const Tape* tape : active_tapes()) {
+            if (tape->holds(value_of(input))) level = std::max(level, tape->level());
+        }
+    }
+    const Tape::Hidden hidden(level);
+    return function(*arguments);
+}
+
 }  // namespace
 
 void bind_tape(nb::module_& module) {
@@ -402,10 +445,15 @@ void bind_tape(nb::module_& module) {
                                         {0, nullptr}};
     nb::class_<Tape>(module, "Tape", nb::type_slots(slots), nb::is_weak_referenceable(),
                      "Records operations on the tensors it watches while it is active, and differentiates them.")
-        .def(nb::init<>())
+        .def(nb::init<const Tape*>(), nb::arg("beside").none() = nb::none(),
+             "One that begins to record. A backward is recorded by those tapes only that were there before; `beside`: "
+             "this one is entered together with that tape, so that neither sees the other's backward.")
         .def(
             "watch", [](Tape& tape, nb::handle tensor) { return tape.watch(value_of(tensor)); }, nb::arg("tensor"),
             "Make a tensor a variable to differentiate by; returns its number in backward's list.")
+        .def(
+            "holds", [](const Tape& tape, nb::handle tensor) { return tape.holds(value_of(tensor)); },
+            nb::arg("tensor"), "Whether a tensor comes from what is watched.")
         .def_prop_rw("active", &Tape::active, &Tape::set_active, "Whether operations are recorded.")
         .def("backward", &Tape::backward, nb::arg("ys"), nb::arg("dys"), nb::arg("retain") = false,
              nb::arg("ready") = nb::none(),
@@ -415,6 +463,9 @@ void bind_tape(nb::module_& module) {
              "final.")
         .def("clear", &Tape::clear, "Forget everything.");
     module.def("is_watching", any_active_tape, "Whether any tape is active.");
+    module.def("unseen", call_unseen, nb::arg("inputs"), nb::arg("function"), nb::arg("arguments"),
+               "unseen(inputs, function, *arguments): call a function whose operations stand on those tapes only that "
+               "were there before the innermost one that watches one of the inputs.");
     module.def("record", record_function, nb::arg("inputs"), nb::arg("outputs"), nb::arg("function"),
                "Enter a computation whose gradient is function(*output gradients) -> gradients of the inputs.");
 }

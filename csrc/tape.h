@@ -13,17 +13,23 @@ namespace tengen {
 
 class Tape {
   public:
-    Tape();
+    // One that is entered after all others, or together with `beside`.
+    explicit Tape(const Tape* beside);
     Tape(const Tape&) = delete;
     Tape& operator=(const Tape&) = delete;
     ~Tape();
 
     uint64_t id() const { return id_; }
+    // By the order of entry: what a tape's backward does is recorded by those of lower levels only, which were entered
+    // before it.
+    uint64_t level() const { return level_; }
     bool active() const { return active_; }
     void set_active(bool active);
 
     // Makes a tensor a variable to differentiate by; its number among them.
     size_t watch(Value& value);
+    // Whether a value comes from what is watched.
+    bool holds(const Value& value) const { return value.refs.find(id_) >= 0; }
     // Gradients of sum(y * dy) by each watched tensor. Unless `retain`, the tape is spent then and must be cleared.
     // `ready`, if not None, is called with (number of the watched tensor, gradient) as soon as a gradient is final.
     nb::list backward(const nb::sequence& ys, const nb::sequence& dys, bool retain, nb::handle ready);
@@ -36,6 +42,9 @@ class Tape {
     void push_custom(const std::vector<Value*>& inputs, const std::vector<Value*>& outputs, nb::object function);
 
     int traverse(visitproc visit, void* arg) const;
+
+    // While it lives, the tapes of this level and of higher ones record nothing.
+    class Hidden;
 
   private:
     // One operation: an op with its rule, or a user's function. `slots` are those of the inputs (-1: needs no
@@ -69,6 +78,7 @@ class Tape {
     nb::list collect();
 
     uint64_t id_;
+    uint64_t level_;
     bool active_ = false;
     bool running_ = false;
     bool spent_ = false;

@@ -178,6 +178,9 @@ void bind_tensor(nb::module_& module, const std::vector<PyType_Slot>& operators)
              "Take over the value of another tensor, with its place on gradient tapes.")
         .def("_detach", detach, "A tensor of the same value that is on no gradient tape.")
         .def(
+            "_alias", [](Tensor& t) { return wrap(Value(checked(t))); },
+            "Another handle of the same value, with its place on gradient tapes.")
+        .def(
             "_is_watched", [](Tensor& t) { return is_watched(checked(t)); }, "Whether an active tape has this value.")
         .def("_data_ptr", [](Tensor& t) {
             checked(t);

@@ -14,6 +14,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - who runs the sources has no pip 
 
 from . import config  # isort: skip - its knobs come before what they set
 from . import autodiff, device, functional, jit, module, optimizer, random, serialization, utils
+from .base.usage import UsageWarning
 from .core import Parameter, Tensor
 from .device import (
     coalesce_free_memory,

@@ -8,8 +8,9 @@ import weakref
 import numpy as np
 import pytest
 
-from tengen import Parameter, Tensor
+from tengen import Parameter, Tensor, UsageWarning
 from tengen.autodiff import Function, GradManager
+from tengen.module import Linear
 
 
 def square_grad(x):
@@ -70,8 +71,11 @@ def test_backward_of_nothing():
     gm = GradManager().attach([x])
     with gm:
         gm.backward()
-    with gm:
+    with gm, pytest.warns(UsageWarning, match="y comes from nothing that is attached") as shown:
         gm.backward(Tensor([5.0]))
+    assert shown[0].filename == __file__, "it points to the user's line"
+    with GradManager() as nobody, pytest.warns(UsageWarning, match="no tensor is attached"):
+        nobody.backward(x * x)
     assert x.grad is None
 
 
@@ -117,14 +121,16 @@ def test_attach_while_recording_and_detach():
     assert x.grad.tolist() == [4.0]
     gm.detach(x)
     x.grad = None
-    with gm:
+    with gm, pytest.warns(UsageWarning, match="no tensor is attached"):
         gm.backward(x * x)
     assert x.grad is None
 
 
 def test_wrong_attachments():
-    with pytest.raises(TypeError, match="takes tensors"):
+    with pytest.raises(TypeError, match=r"attach: tensors takes tensors.*got float among them"):
         GradManager().attach([1.0])
+    with pytest.raises(TypeError, match=r"got Linear; for a Module give its parameters()"):
+        GradManager().attach(Linear(2, 3))
     with pytest.raises(TypeError, match="int32"):
         GradManager().attach([Tensor([1])])
 
@@ -186,15 +192,181 @@ def test_function_uses_the_given_gradient():
 
 def test_function_checks_what_it_gets():
     class Bad(Function):
-        def forward(self, x):
+        def forward(self, x, y):
             return x * 1.0
 
         def backward(self, dy):
-            return dy, dy
+            return dy
 
     x = Tensor([1.0])
     gm = GradManager().attach([x])
-    with gm, pytest.raises(ValueError, match="2 gradients for 1 input"):
-        gm.backward(Bad()(x))
+    with gm, pytest.raises(ValueError, match=r"Bad.backward returned 1 gradients for 2 inputs"):
+        gm.backward(Bad()(x, x))
     with pytest.raises(NotImplementedError, match="forward"):
         Function()(x)
+
+
+class Cube(Function):
+    """Keeps its input, its output, or what lies between them; with `surplus` gradients for inputs that it does not have."""
+
+    def __init__(self, keeps, surplus=()):
+        self.keeps, self.surplus = keeps, surplus
+
+    def forward(self, x):
+        square = x * x
+        y = square * x
+        self.kept = {"input": x, "between": square, "output": y}[self.keeps]
+        return y
+
+    def backward(self, dy):
+        kept = self.kept
+        square = {"input": lambda: kept * kept, "between": lambda: kept, "output": lambda: kept ** (2.0 / 3.0)}[
+            self.keeps
+        ]()
+        gradient = dy * square * 3.0
+        return (gradient, *self.surplus) if self.surplus else gradient
+
+
+@pytest.mark.parametrize("keeps", ["input", "between", "output"])
+@pytest.mark.parametrize("orders", [2, 3])
+def test_derivatives_of_higher_order_through_a_function(keeps, orders):
+    x = Tensor([2.0, 3.0])
+    managers = [GradManager().attach([x]) for _ in range(orders)]
+    for manager in managers:
+        manager.record()
+    value, found = Cube(keeps)(x), []
+    for manager in reversed(managers):
+        manager.backward(value.sum())
+        found.append(x.grad.numpy())
+        value, x.grad = x.grad, None
+    expected = [[12.0, 27.0], [12.0, 18.0], [6.0, 6.0]]
+    np.testing.assert_allclose(found, expected[:orders], rtol=1e-5)
+
+
+def test_an_output_that_numpy_computed_has_its_gradient_when_backward_reads_it():
+    class Exp(Function):
+        def forward(self, x):
+            self.y = Tensor(np.exp(x.numpy()))
+            return self.y
+
+        def backward(self, dy):
+            return dy * self.y
+
+    x = Tensor([0.5])
+    outer, inner = GradManager().attach([x]), GradManager().attach([x])
+    with outer:
+        with inner:
+            inner.backward(Exp()(x))
+        first, x.grad = x.grad, None
+        outer.backward(first)
+    np.testing.assert_allclose(x.grad.numpy(), np.exp([0.5]), rtol=1e-6)
+
+
+def test_forward_of_a_function_is_its_own_business():
+    """It may change what it is given, and what it does with parameters of its own has no gradient."""
+    scale = Parameter([2.0])
+
+    class Scaled(Function):
+        def forward(self, x):
+            x *= 3.0
+            return x * scale
+
+        def backward(self, dy):
+            return dy
+
+    x = Tensor([5.0])
+    gm = GradManager().attach([x, scale])
+    with gm:
+        y = Scaled()(x)
+        gm.backward(y)
+    assert (x.tolist(), y.tolist(), x.grad.tolist(), scale.grad) == ([5.0], [30.0], [1.0], None)
+
+
+def test_a_function_may_return_what_it_is_given_and_one_tensor_twice():
+    class Same(Function):
+        def forward(self, x):
+            y = x * 1.0
+            return x, y, y
+
+        def backward(self, first, second, third):
+            return first * 10.0 + second * 100.0 + third * 1000.0
+
+    x = Tensor([1.0])
+    gm = GradManager().attach([x])
+    with gm:
+        outputs = Same()(x)
+        gm.backward(sum(outputs))
+    assert x.grad.tolist() == [1110.0]
+    assert len({id(t) for t in (x, *outputs)}) == 4
+
+
+@pytest.mark.parametrize("surplus", [(None,), (Tensor([7.0]), None)])
+def test_surplus_gradients_of_a_function_are_left_out(surplus):
+    x = Tensor([2.0])
+    gm = GradManager().attach([x])
+    with gm:
+        gm.backward(Cube("input", surplus)(x))
+    assert x.grad.tolist() == [12.0]
+    with gm, pytest.raises(TypeError, match=r"Cube.backward returned a float for 1 inputs"):
+        gm.backward(Cube("input", (7.0,))(x))
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("together", [False, True])
+def test_a_manager_sees_the_backward_of_those_entered_after_it(order, together):
+    x = Tensor([1.0, 2.0])
+    managers = GradManager().attach([x]), GradManager().attach([x])
+    if together:
+        (managers[0] | managers[1]).__enter__()
+    else:
+        managers[0].record()
+        managers[1].record()
+    first, second = (managers[i] for i in order)
+    first.backward((x * x * x).sum())
+    gradient, x.grad = x.grad, None
+    seen = not together and order == (1, 0)
+    if seen:
+        second.backward(gradient.sum())
+    else:
+        with pytest.warns(UsageWarning, match="nothing that is attached"):
+            second.backward(gradient.sum())
+    assert gradient.tolist() == [3.0, 12.0]
+    assert (x.grad.tolist() if seen else x.grad) == ([6.0, 12.0] if seen else None)
+
+
+def test_managers_that_are_entered_together():
+    x, w = Tensor([2.0]), Tensor([3.0])
+    a, b, c = GradManager().attach([x]), GradManager().attach([w]), GradManager().attach([x])
+    group = a | (b | c)
+    for times in (1, 2):
+        with group:
+            y = x * w
+            for manager in (a, b, c):
+                manager.backward(y)
+        assert (x.grad.tolist(), w.grad.tolist()) == ([6.0 * times], [2.0 * times])
+    b.record()
+    with pytest.raises(RuntimeError, match="already"), group:
+        pass
+    a.record()  # nobody was left recording
+    a.release()
+    with pytest.raises(TypeError):
+        a | 3
+
+
+def test_what_backward_says_of_a_wrong_call():
+    x = Tensor([1.0])
+    gm = GradManager().attach([x])
+    with gm:
+        y = x * x
+        gm.backward(y)
+        with pytest.raises(
+            RuntimeError, match=r"backward was called before, and it frees what was recorded; .* give their sum"
+        ):
+            gm.backward(y)
+    with pytest.raises(RuntimeError, match="no computation history: call backward inside `with gm:`"):
+        GradManager().backward(y)
+    for wrong, named in ((3.0, "float"), (np.ones(3), "ndarray"), ("loss", "str"), ([y, 2], "int among them")):
+        with gm, pytest.raises(TypeError, match=rf"backward: y takes tensors.*got {named}"):
+            gm.backward(wrong)
+    with gm, pytest.raises(TypeError, match=r"backward: dy takes tensors.*got float"):
+        gm.backward(x * x, 1.0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tengen import Tensor
+from tengen import Parameter, Tensor
 from tengen.autodiff import GradManager
 
 SETTINGS = settings(max_examples=150, deadline=None)
@@ -189,3 +189,37 @@ def test_indices_out_of_range_are_refused_where_nothing_is_read(index):
         Tensor(x)[index]
     with pytest.raises(IndexError, match="out of range"):
         Tensor(x)[index] = 0.0
+
+
+@pytest.mark.parametrize("kind", [Tensor, Parameter])
+@pytest.mark.parametrize("shape", [(4,), (3,), (1,), (5, 4), (1, 2, 3), (0,)])
+@pytest.mark.parametrize("make", [np.ones, lambda shape: Tensor(np.ones(shape), "int32")])
+def test_ellipsis_takes_over_a_value_of_another_shape(kind, shape, make):
+    x = kind(np.zeros((2, 3)))
+    x[...] = make(shape)
+    assert (type(x), x.shape) == (kind, shape)
+    assert x.numpy().tolist() == np.ones(shape).tolist()
+    assert str(x.desc.dtype) == ("float32" if make is np.ones else "int32")
+
+
+def test_ellipsis_writes_numbers_and_values_of_the_same_shape_into_the_elements():
+    x = Tensor(np.zeros((2, 3)))
+    x[...] = Tensor(np.ones((2, 3), np.int32))
+    assert (x.desc.dtype, x.tolist()) == ("float32", [[1.0] * 3] * 2)
+    for number in (2, 2.0, Tensor(2.0), np.float64(2)):
+        x[...] = 0.0
+        x[...] = number
+        assert x.tolist() == [[2.0] * 3] * 2
+    x[..., :] = [1.0, 2.0, 3.0]
+    assert x.tolist() == [[1.0, 2.0, 3.0]] * 2
+    with pytest.raises(ValueError, match="index assignment"):
+        x[:] = np.ones(4)
+
+
+def test_what_ellipsis_takes_over_has_its_gradient():
+    x, w = Tensor(np.zeros((2, 3))), Tensor([1.0, 2.0])
+    gm = GradManager().attach(w)
+    with gm:
+        x[...] = w * 3.0
+        gm.backward((x * x).sum())
+    assert w.grad.tolist() == [18.0, 36.0]

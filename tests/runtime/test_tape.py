@@ -93,6 +93,20 @@ def test_second_derivative(toy: Toy) -> None:
     assert values(ddx) == [12, 18]
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_tape_records_the_backward_of_later_ones_only(toy: Toy, beside: bool) -> None:
+    x = Tensor([2.0])
+    first = rt.Tape()
+    second = rt.Tape(first if beside else None)
+    first.watch(x)
+    second.watch(x)
+    y = x * x
+    (dx,) = first.backward([y], [ones(y)], retain=True)
+    assert not second.holds(dx) and first.active and second.active
+    (dx,) = second.backward([y], [ones(y)])
+    assert first.holds(dx) == (not beside)
+
+
 def test_a_saved_output_is_watched_by_the_other_tape(toy: Toy) -> None:
     """square saves its output only: the second derivative must flow through that saved value."""
     square, grad = Op("square"), Op("grad")  # y = x*x; dy/dx as 2*y: not a square's, but its second derivative is 4x
@@ -113,7 +127,7 @@ def test_a_saved_output_is_watched_by_the_other_tape(toy: Toy) -> None:
 
     rt.set_hooks(compile=compile, gradient=gradient, backward=backward)
     x = Tensor([3.0])
-    inner, outer = rt.Tape(), rt.Tape()
+    outer, inner = rt.Tape(), rt.Tape()
     inner.watch(x)
     outer.watch(x)
     y = rt.apply(square, x)

@@ -3,6 +3,6 @@ user's own.
 """
 
 from .function import Function
-from .grad_manager import GradManager
+from .grad_manager import GradManager, GradManagerGroup
 
-__all__ = ["Function", "GradManager"]
+__all__ = ["Function", "GradManager", "GradManagerGroup"]

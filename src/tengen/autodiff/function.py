@@ -12,9 +12,9 @@ from ..core.tensor import Tensor
 class Function:
     """Derive from this and write `forward(self, *inputs)` and `backward(self, *output_grads)`; then call an instance.
 
-    Neither method is recorded: what `backward` returns (one gradient per input, or None for one without) is the
-    gradient. Values
-    that backward needs are kept on `self`. Use a new instance for each call.
+    What `backward` returns (one gradient per input, or None for one without; surplus ones are left out) is the
+    gradient, whatever `forward` does. Values that backward needs are kept on `self`. Use a new instance for each call.
+    Derivatives of higher order are those of what `backward` computes.
 
     >>> class Double(Function):
     ...     def forward(self, x):
@@ -34,25 +34,37 @@ class Function:
         raise NotImplementedError(f"{type(self).__name__} must define backward(self, *output_grads)")
 
     def __call__(self, *inputs: Any) -> Any:
+        # Other handles, as forward may change them; but of the same place on tapes: an outer manager differentiates what
+        # backward makes of the values that forward has kept.
+        given = [x._alias() if isinstance(x, Tensor) else x for x in inputs]
         tensors = [x for x in inputs if isinstance(x, Tensor)]
-        result = self.forward(*(x.detach() if isinstance(x, Tensor) else x for x in inputs))
+        result = _rt.unseen(tensors, self.forward, *given)
         outputs = [result] if isinstance(result, Tensor) else list(result)
         if not all(isinstance(y, Tensor) for y in outputs):
             raise TypeError(
                 f"{type(self).__name__}.forward must return a tensor or several, got {type(result).__name__}"
             )
-        outputs = [y.detach() for y in outputs]
+        outputs = [y if _is_new(y, given) else y.detach() for y in outputs]
+        if len(set(map(id, outputs))) != len(outputs):
+            outputs = [y.detach() for y in outputs]
 
         def backward(*grads: Tensor | None) -> list[Tensor | None]:
             found = self.backward(*grads)
             given = [found] if found is None or isinstance(found, Tensor) else list(found)
-            if len(given) != len(inputs):
-                raise ValueError(
-                    f"{type(self).__name__}.backward returned {len(given)} gradients for {len(inputs)} inputs"
+            wrong = next((g for g in given if g is not None and not isinstance(g, Tensor)), None)
+            if len(given) < len(inputs) or wrong is not None:
+                what = f"a {type(wrong).__name__}" if wrong is not None else f"{len(given)} gradients"
+                raise (ValueError if wrong is None else TypeError)(
+                    f"{type(self).__name__}.backward returned {what} for {len(inputs)} inputs; return a tensor, or None, for each"
                 )
-            return [g for g, x in zip(given, inputs, strict=True) if isinstance(x, Tensor)]
+            return [g for g, x in zip(given, inputs, strict=False) if isinstance(x, Tensor)]
 
         _rt.record(tensors, outputs, backward)
         if isinstance(result, Tensor):
             return outputs[0]
         return type(result)(outputs) if isinstance(result, (list, tuple)) else outputs
+
+
+def _is_new(output: Tensor, inputs: Sequence[Any]) -> bool:
+    """Whether the handle that forward returned may become the output itself: so what forward keeps of it has its gradient."""
+    return type(output) is Tensor and not output._is_watched() and all(output is not x for x in inputs)

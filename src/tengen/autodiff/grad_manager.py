@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from weakref import ref
 
+import numpy as np
+
 from .. import _rt
 from ..base.dtype import is_float
+from ..base.usage import warn
 from ..core.ops.shape import Fill
 from ..core.tensor import Tensor
 
@@ -25,8 +28,8 @@ class GradManager:
     """Computes gradients of what is recorded with respect to attached tensors, into their `.grad`.
 
     Gradients accumulate until the tensor's `grad` is set to None (an optimizer's clear_grad does that). Managers nest:
-    an outer one records
-    the backward of an inner one, which gives derivatives of higher order.
+    one records the backward of those that were entered after it, which gives derivatives of higher order, and of no
+    other. `gm | gm2` enters several together: none records the backward of another.
 
     >>> import tengen, tengen.functional as F
     >>> x = tengen.Tensor([1.0, 2.0, 3.0])
@@ -41,6 +44,10 @@ class GradManager:
         self._attached: dict[int, _Attached] = {}
         self._tape: _rt.Tape | None = None
         self._watched: list[_Attached] = []
+        self._done = False  # backward was the last that happened
+
+    def __or__(self, other: GradManager | GradManagerGroup) -> GradManagerGroup:
+        return GradManagerGroup([self]) | other
 
     def attach(
         self, tensors: Tensor | Iterable[Tensor], callbacks: Callback | Iterable[Callback] | None = None
@@ -53,11 +60,9 @@ class GradManager:
         the order in which they were attached. Returns this manager. Raises TypeError for what is no tensor or not
         floating.
         """
-        given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+        given = _tensors("attach", "tensors", tensors, ", such as module.parameters()")
         added = [] if callbacks is None else [callbacks] if callable(callbacks) else list(callbacks)
         for tensor in given:
-            if not isinstance(tensor, Tensor):
-                raise TypeError(f"attach takes tensors, got {type(tensor).__name__}")
             if not is_float(tensor.desc.dtype):
                 raise TypeError(f"attach: a tensor of dtype {tensor.desc.dtype} has no gradient; only floats have")
             entry = self._attached.get(id(tensor))
@@ -85,14 +90,18 @@ class GradManager:
 
     def record(self) -> None:
         """Start recording. Raises RuntimeError if it has started already."""
+        self._record(None)
+
+    def _record(self, beside: _rt.Tape | None) -> _rt.Tape:
         if self._tape is not None:
             raise RuntimeError("this GradManager is recording already; release() it first")
-        self._tape = _rt.Tape()
-        self._watched = []
+        self._tape = _rt.Tape(beside)
+        self._watched, self._done = [], False
         for key, entry in list(self._attached.items()):
             if not self._watch(entry):
                 del self._attached[key]
         self._tape.active = True
+        return self._tape
 
     def _watch(self, entry: _Attached) -> bool:
         """Have the tape watch the tensor, if it is still there; whether it is."""
@@ -121,19 +130,22 @@ class GradManager:
         and dy do not fit.
         """
         if self._tape is None:
-            raise RuntimeError("no computation history: call backward inside `with gm:` or after record()")
-        ys = [] if y is None else [y] if isinstance(y, Tensor) else list(y)
-        dys = [_ones(t) for t in ys] if dy is None else [dy] if isinstance(dy, Tensor) else list(dy)
+            raise RuntimeError("no computation history: " + (_SPENT if self._done else _NEVER))
+        ys = [] if y is None else _tensors("backward", "y", y, ": the loss, or several")
+        dys = [_ones(t) for t in ys] if dy is None else _tensors("backward", "dy", dy, ": a gradient for each y")
         if len(ys) != len(dys):
             raise ValueError(f"backward: {len(ys)} tensors y but {len(dys)} gradients dy")
         for value, grad in zip(ys, dys, strict=True):
             if value.shape != grad.shape:
                 raise ValueError(f"backward: dy of shape {grad.shape} for y of shape {value.shape}; they must be equal")
+        if ys and not any(self._tape.holds(value) for value in ys):
+            warn(_APART if self._watched else _NOBODY)
         try:
             watched = list(self._watched)
             self._tape.backward(ys, dys, ready=lambda number, grad: self._deliver(watched[number], grad))
         finally:
             self.release()
+            self._done = True
 
     @staticmethod
     def _deliver(entry: _Attached, grad: Tensor | None) -> None:
@@ -152,6 +164,72 @@ class GradManager:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+class GradManagerGroup:
+    """Managers that are entered together, `with gm | gm2:`: each computes gradients of its own.
+
+    >>> import tengen
+    >>> x, w = tengen.Tensor(2.0), tengen.Tensor(3.0)
+    >>> gm, gm2 = GradManager().attach(x), GradManager().attach(w)
+    >>> with gm | gm2:
+    ...     y = x * w
+    ...     gm.backward(y)
+    ...     gm2.backward(y)
+    >>> x.grad.item(), w.grad.item()
+    (3.0, 2.0)
+    """
+
+    def __init__(self, managers: Iterable[GradManager]) -> None:
+        self._managers = list(managers)
+
+    def __or__(self, other: GradManager | GradManagerGroup) -> GradManagerGroup:
+        if isinstance(other, GradManager):
+            return GradManagerGroup([*self._managers, other])
+        if isinstance(other, GradManagerGroup):
+            return GradManagerGroup([*self._managers, *other._managers])
+        return NotImplemented
+
+    def __enter__(self) -> GradManagerGroup:
+        tape: _rt.Tape | None = None
+        started: list[GradManager] = []
+        try:
+            for manager in self._managers:
+                tape = manager._record(tape)
+                started.append(manager)
+        except BaseException:
+            for manager in started:
+                manager.release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for manager in self._managers:
+            manager.release()
+
+
+_NEVER = "call backward inside `with gm:`, or after gm.record()"
+_NOBODY = "backward: no tensor is attached, so no gradient is computed; gm.attach(net.parameters()) says by what to differentiate"
+_APART = (
+    "backward: y comes from nothing that is attached, so no gradient is computed; attach the parameters before the forward, run that "
+    "inside `with gm:`, and compute the loss of its result with tensors: detach(), numpy() and item() cut it off"
+)
+_SPENT = (
+    "backward was called before, and it frees what was recorded; for gradients of several losses give their sum, or a list of "
+    "them, to one backward, and for another step record anew: one `with gm:` around each forward and its backward"
+)
+
+
+def _tensors(method: str, argument: str, given: object, wanted: str) -> list[Tensor]:
+    """One tensor or several as a list. Raises TypeError for anything else."""
+    several = isinstance(given, Iterable) and not isinstance(given, (str, np.ndarray))
+    found = [given] if isinstance(given, Tensor) or not several else list(given)  # type: ignore[call-overload]
+    for item in found:
+        if not isinstance(item, Tensor):
+            held = "" if item is given else " among them"
+            hint = "; for a Module give its parameters()" if hasattr(item, "parameters") else ""
+            raise TypeError(f"{method}: {argument} takes tensors{wanted}; got {type(item).__name__}{held}{hint}")
+    return found
 
 
 def _ones(like: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from .._rt import Tensor, apply, update
 from .convert import from_data, to_numpy
 from .ops.base import INTS, integer_range
 from .ops.index import MaskedFill, PutIndexed, TakeIndexed, put_op, take_op
-from .ops.shape import SetSubtensor, Slice, Subtensor
+from .ops.shape import Copy, SetSubtensor, Slice, Subtensor
 
 
 class Parsed:
@@ -75,10 +75,17 @@ def get_item(x: Tensor, index: Any) -> Any:
 
 
 def set_item(x: Tensor, index: Any, value: Any) -> None:
-    """`x[index] = value`: the handle `x` gets a new value; in place when nobody else holds the old one."""
+    """`x[index] = value`: the handle `x` gets a new value; in place when nobody else holds the old one.
+
+    `x[...] = value` takes over a value of another shape as a whole, whose shape x has from then on; a number, which has no shape,
+    goes to each element.
+    """
     if not isinstance(value, (Tensor, bool, int, float)):
         _check_fits(value, x.desc.dtype)
         value = from_data(value, x.desc.dtype, x.desc.device)
+    if index is Ellipsis and isinstance(value, Tensor) and value.ndim and value.shape != x.shape:
+        x._reset(value if value.desc.device == x.desc.device else apply(Copy(x.desc.device), value))
+        return
     if _is_mask(index) and _shape(index) == x.shape and not (isinstance(value, Tensor) and value.ndim):
         mask = index if isinstance(index, Tensor) else from_data(index, "bool", x.desc.device)
         x._reset(apply(MaskedFill(), x, mask, value))

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_EXAMPLES = os.path.join(_PACKAGE, "examples")
+from ..base.usage import user_frame
 
 
 class TraceError(RuntimeError):
@@ -15,10 +11,5 @@ class TraceError(RuntimeError):
 
 def user_line() -> str:
     """Where the program that uses tengen stands: "file:line" of the innermost frame outside of the package."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(_PACKAGE) or name.startswith(_EXAMPLES):
-            break
-        frame = frame.f_back
+    frame = user_frame()
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
