@@ -154,12 +154,13 @@ void take_value(nb::handle handle, nb::handle other) {
 
 namespace {
 
-nb::object detach(nb::handle tensor) {
+// Another handle of the same value, with its place on gradient tapes unless `detached`.
+nb::object another_handle(nb::handle tensor, bool detached) {
     Recording* recording = Recording::current();
-    const nb::object source = recording ? recording->handed_over(tensor, true) : nb::borrow(tensor);
+    const nb::object source = recording ? recording->handed_over(tensor, detached) : nb::borrow(tensor);
     if (!source.is(tensor)) return source;
     const Value& value = value_of(tensor);
-    return wrap(Value{value.storage, value.offset, value.desc, {}, value.place});
+    return wrap(detached ? Value{value.storage, value.offset, value.desc, {}, value.place} : Value(value));
 }
 
 }  // namespace
@@ -176,9 +177,11 @@ void bind_tensor(nb::module_& module, const std::vector<PyType_Slot>& operators)
         .def_prop_rw("grad", get_grad, set_grad, nb::for_setter(nb::arg("grad").none()))
         .def("_reset", take_value, nb::arg("other"),
              "Take over the value of another tensor, with its place on gradient tapes.")
-        .def("_detach", detach, "A tensor of the same value that is on no gradient tape.")
         .def(
-            "_alias", [](Tensor& t) { return wrap(Value(checked(t))); },
+            "_detach", [](nb::handle t) { return another_handle(t, true); },
+            "A tensor of the same value that is on no gradient tape.")
+        .def(
+            "_alias", [](nb::handle t) { return another_handle(t, false); },
             "Another handle of the same value, with its place on gradient tapes.")
         .def(
             "_is_watched", [](Tensor& t) { return is_watched(checked(t)); }, "Whether an active tape has this value.")

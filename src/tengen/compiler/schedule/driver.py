@@ -12,6 +12,7 @@ from ..program import (
     Concat,
     Contraction,
     Elementwise,
+    Gather,
     Host,
     Node,
     Place,
