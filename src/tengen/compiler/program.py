@@ -30,8 +30,8 @@ ITEM_BYTES = {
     **dict.fromkeys(("int64", "float64", "weak_int", "weak_float"), 8),
 }
 
-MOST_ELEMENTS = 1 << 58
-"""Of a value: offsets in bytes must be able to count them, and the runtime knows no larger shapes."""
+ADDRESSABLE = 1 << 47
+"""Bytes that a process can address; where elements lie is counted in int64."""
 
 
 class Type(NamedTuple):
@@ -413,7 +413,7 @@ class Builder:
     def record(self, op: Op, inputs: Sequence[Any]) -> tuple[Value, ...]:
         """The outputs of `op`; Python numbers among the inputs become constants.
 
-        Raises MemoryError for a value that is larger than memory could ever be.
+        Raises MemoryError for one that is too large to be addressed, even if it would be seen without being made.
         """
         values = tuple(v if isinstance(v, Value) else self.constant(v) for v in inputs)
         if isinstance(op, Composite) and not self._keeps(op):
@@ -458,15 +458,14 @@ class Builder:
         return Program(tuple(self.inputs), needed(self.nodes, outputs), outputs)
 
 
-def need_addressable(name: str, type: Type, what: str = "a value") -> None:
-    """Raises MemoryError unless offsets can count the elements of a value of this type; `name` and `what` say whose it is."""
-    size = 1
+def need_addressable(name: str, type: Type) -> None:
+    """Raises MemoryError for a type of which strides or bytes would overflow; strides count extents of 0 as 1."""
+    size = ITEM_BYTES[type.dtype]
     for extent in type.shape:
-        size *= extent or 1
-    if size > MOST_ELEMENTS:
+        size *= max(extent, 1)
+    if size > ADDRESSABLE:
         raise MemoryError(
-            f"{name}: {what} of shape {type.shape} and dtype {type.dtype} takes {size * ITEM_BYTES[type.dtype]} bytes, more than can be "
-            "addressed"
+            f"{name}: {type.dtype} of shape {type.shape} would take {size} bytes, more than can be addressed ({ADDRESSABLE})"
         )
 
 

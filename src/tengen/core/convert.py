@@ -46,6 +46,19 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
     tensor._assign(np.ascontiguousarray(_stored(array, name)).reshape(array.shape), name, device)
 
 
+def index_dtype(array: np.ndarray[Any, Any]) -> str:
+    """In which dtype a tensor holds these integers as indices: int32, where they fit, else int64.
+
+    Raises IndexError for those that fit neither.
+    """
+    if array.size == 0 or array.dtype.itemsize < 4 or array.dtype == np.int32:
+        return "int32"
+    low, high = int(array.min()), int(array.max())
+    if high >= 1 << 63:
+        raise IndexError(f"index {high} is out of range for every dimension")
+    return "int32" if low >= -(1 << 31) and high < 1 << 31 else "int64"
+
+
 def _without_tensors(data: Any) -> Any:
     if isinstance(data, Tensor):
         return to_numpy(data)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._rt import Tensor, apply, update
-from .convert import from_data, to_numpy
+from .convert import from_data, index_dtype, to_numpy
 from .ops.base import INTS, integer_range
 from .ops.index import MaskedFill, PutIndexed, TakeIndexed, put_op, take_op
 from .ops.shape import Copy, SetSubtensor, Slice, Subtensor
@@ -216,7 +216,7 @@ def _index_tensor(item: Any, device: str) -> Tensor:
         array = array.astype(np.int32)
     if array.dtype.kind not in "iu":
         raise IndexError(f"an array of dtype {array.dtype} cannot index; use an integer dtype or bool")
-    return from_data(array, "int32", device)
+    return from_data(array, index_dtype(array), device)
 
 
 def _plain(item: slice) -> slice:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .._rt import Tensor
 from ..base import device as devices
 from ..base.device import Device
 from ..compiler.program import Value
 from ..core import Tensor as UserTensor
+from ..core.convert import index_dtype
 from ..core.ops.base import INTS, integer_range
 from ..core.ops.base import integer as integer
 from ..core.ops.base import integer_axis as integer_axis
@@ -25,6 +28,19 @@ REDUCTIONS = ("mean", "sum", "none")
 def as_tensor(value: Any) -> Any:
     """A tensor from a number, nested sequences or a NumPy array; tensors, and values of a Program, as they are."""
     return value if isinstance(value, (Tensor, Value)) else UserTensor(value)
+
+
+def as_index(value: Any) -> Any:
+    """as_tensor for indices and labels: integers that int32 does not hold stay what they are, as int64.
+
+    Raises IndexError for those that int64 does not hold.
+    """
+    made = as_tensor(value)
+    if made is value or made.desc.dtype != "int32":
+        return made
+    array = np.asarray(value)
+    dtype = index_dtype(array)
+    return made if dtype == "int32" else UserTensor(array, dtype=dtype)
 
 
 def dtype_of(x: Any) -> str:

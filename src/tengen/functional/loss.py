@@ -5,7 +5,7 @@ from __future__ import annotations
 from .._rt import apply
 from ..core import Tensor
 from ..core.ops.loss import CrossEntropy, ElementwiseLoss, NegativeLogLikelihood
-from .arguments import REDUCTIONS, as_tensor, need_choice, need_integers, normal_axis
+from .arguments import REDUCTIONS, as_index, as_tensor, need_choice, need_integers, normal_axis
 
 __all__ = ["binary_cross_entropy", "cross_entropy", "hinge_loss", "l1_loss", "nll_loss", "square_loss"]
 
@@ -78,7 +78,7 @@ def cross_entropy(
     0.6930999755859375
     """
     need_choice("cross_entropy", "reduction", reduction, REDUCTIONS)
-    x, label = as_tensor(pred), need_integers("cross_entropy", "label", as_tensor(label))
+    x, label = as_tensor(pred), need_integers("cross_entropy", "label", as_index(label))
     if not 0 <= label_smooth <= 1:
         raise ValueError(f"cross_entropy: label_smooth must be between 0 and 1, got {label_smooth}")
     op = CrossEntropy(normal_axis("cross_entropy", axis, x.ndim), bool(with_logits), label_smooth != 0, reduction)
@@ -92,5 +92,5 @@ def nll_loss(pred: Tensor, label: Tensor, axis: int = 1, reduction: str = "mean"
     1.0
     """
     need_choice("nll_loss", "reduction", reduction, REDUCTIONS)
-    x, label = as_tensor(pred), need_integers("nll_loss", "label", as_tensor(label))
+    x, label = as_tensor(pred), need_integers("nll_loss", "label", as_index(label))
     return apply(NegativeLogLikelihood(normal_axis("nll_loss", axis, x.ndim), reduction), x, label)

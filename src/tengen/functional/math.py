@@ -100,7 +100,7 @@ def min(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 def argmax(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Where over `axis` the (first) largest is, as int32, counted in row-major order over these axes.
 
-    Raises ValueError for nothing.
+    Among more than 2**31 elements it is int64, as other positions are. Raises ValueError for nothing.
 
     >>> F.argmax(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1).tolist()
     [1, 0]
@@ -155,7 +155,7 @@ def _norm_axes(op: str, x: Tensor, axis: Axes) -> tuple[int, ...]:
 
 
 def sort(inp: Tensor, descending: bool = False) -> tuple[Tensor, Tensor]:
-    """Sorted along the last axis, and where the elements were (int32). Equal elements keep their order; NaN is the largest.
+    """Sorted along the last axis, and where the elements were (int32, see argmax). Equal elements keep their order; NaN is the largest.
 
     >>> values, places = F.sort(Tensor([3.0, 1.0, 2.0]))
     >>> values.tolist(), places.tolist()
@@ -166,14 +166,15 @@ def sort(inp: Tensor, descending: bool = False) -> tuple[Tensor, Tensor]:
 
 
 def argsort(inp: Tensor, descending: bool = False) -> Tensor:
-    """Where the elements are that sorting along the last axis would give, as int32."""
+    """Where the elements are that sorting along the last axis would give, as int32 (see argmax)."""
     return sort(inp, descending)[1]
 
 
 def topk(
     inp: Tensor, k: int, descending: bool = True, kth_only: bool = False, no_sort: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The k largest (or, not descending, smallest) along the last axis in order, and where they were (int32).
+    """The k largest (or, not descending, smallest) along the last axis in order, and where they were (int32, see
+    argmax).
 
     k: from 1 to the extent; -k is k in the other order (the k smallest, if descending). kth_only: only the last of
     them, without the axis. no_sort: the order does not matter (it is the same). NaN counts as the largest, as in max.

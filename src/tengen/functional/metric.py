@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from .._rt import apply
 from ..core import Tensor
 from ..core.ops.loss import TopKAccuracy
-from .arguments import as_tensor, integers, need_integers, need_rank
+from .arguments import as_index, as_tensor, integers, need_integers, need_rank
 
 __all__ = ["topk_accuracy"]
 
@@ -21,7 +21,7 @@ def topk_accuracy(logits: Tensor, target: Tensor, topk: int | Iterable[int] = 1)
     >>> F.topk_accuracy(Tensor([[0.1, 0.9], [0.8, 0.2]]), Tensor([1, 1])).item()
     0.5
     """
-    x, label = as_tensor(logits), need_integers("topk_accuracy", "target", as_tensor(target))
+    x, label = as_tensor(logits), need_integers("topk_accuracy", "target", as_index(target))
     need_rank("topk_accuracy", x, 2)
     if tuple(label.shape) != (x.shape[0],):
         raise ValueError(

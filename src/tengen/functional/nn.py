@@ -32,6 +32,7 @@ from .activation import (
     softplus,
 )
 from .arguments import (
+    as_index,
     as_tensor,
     dtype_of,
     integer,
@@ -81,7 +82,7 @@ def embedding(
     for name, value in (("padding_idx", padding_idx), ("max_norm", max_norm), ("norm_type", norm_type)):
         if value is not None:
             raise ValueError(f"embedding does not support {name}, got {value}; module.Embedding has a padding_idx")
-    index, rows = need_integers("embedding", "inp", as_tensor(inp)), as_tensor(weight)
+    index, rows = need_integers("embedding", "inp", as_index(inp)), as_tensor(weight)
     need_rank("embedding: weight", rows, 2)
     return apply(take_op(2, (0,), index.ndim), rows, index)
 
@@ -97,7 +98,7 @@ def one_hot(inp: Tensor, num_classes: int) -> Tensor:
     classes = integer("one_hot", "num_classes", num_classes)
     if classes < 1:
         raise ValueError(f"one_hot: num_classes must be at least 1, got {classes}")
-    return apply(OneHot(classes, "int32"), need_integers("one_hot", "inp", as_tensor(inp)))
+    return apply(OneHot(classes, "int32"), need_integers("one_hot", "inp", as_index(inp)))
 
 
 def indexing_one_hot(src: Tensor, index: Tensor, axis: int = 1, keepdims: bool = False) -> Tensor:
@@ -111,7 +112,7 @@ def indexing_one_hot(src: Tensor, index: Tensor, axis: int = 1, keepdims: bool =
     """
     x = as_tensor(src)
     along = normal_axis("indexing_one_hot", axis, x.ndim)
-    place = need_integers("indexing_one_hot", "index", as_tensor(index))
+    place = need_integers("indexing_one_hot", "index", as_index(index))
     return apply(Reduced(IndexingOneHot(along), (along,), keepdims), x, place)
 
 

@@ -14,6 +14,7 @@ from .._rt import apply
 from ..base.device import Device
 from ..base.dtype import canonical
 from ..core import Tensor, calls
+from ..core.ops.base import position_dtype
 from ..core.ops.create import Arange, Diag, Eye, FillLike, Linspace, Meshgrid
 from ..core.ops.elemwise import Where
 from ..core.ops.host import RunningSum
@@ -22,6 +23,7 @@ from ..core.ops.layout import Join, Repeat, Roll, RollFlat, Split, Stack, Tile
 from ..core.ops.shape import Broadcast, Copy, Fill, Reshape, Transpose
 from .arguments import (
     Axes,
+    as_index,
     as_tensor,
     device_name,
     dtype_of,
@@ -400,7 +402,8 @@ def where(mask: Tensor, x: Tensor | float, y: Tensor | float) -> Tensor:
 
 
 def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The elements of x where the mask is set, as a vector in row-major order, and their places in it (int32).
+    """The elements of x where the mask is set, as a vector in row-major order, and their places in it (int32; int64 beyond
+    2**31 elements).
 
     Raises ValueError for a mask that is not bool or has another shape.
 
@@ -413,7 +416,7 @@ def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"cond_take: a mask of shape {tuple(mask.shape)} for a tensor of shape {tuple(x.shape)}; they must be equal"
         )
-    places = Tensor(np.flatnonzero(mask.numpy()), dtype="int32", device=x.device)
+    places = Tensor(np.flatnonzero(mask.numpy()), dtype=position_dtype(x.size), device=x.device)
     return calls.reshape(x, (-1,))[places], places
 
 
@@ -426,7 +429,7 @@ def gather(inp: Tensor, axis: int, index: Tensor) -> Tensor:
     >>> F.gather(Tensor([[1, 2], [3, 4]]), 1, Tensor([[0, 0], [1, 0]])).tolist()
     [[1, 1], [4, 3]]
     """
-    x, index = as_tensor(inp), as_tensor(index)
+    x, index = as_tensor(inp), as_index(index)
     return apply(GatherAlong(_same_rank("gather", x, axis, index)), x, index)
 
 
@@ -439,7 +442,7 @@ def scatter(inp: Tensor, axis: int, index: Tensor, source: Tensor) -> Tensor:
     >>> F.scatter(F.zeros((1, 3)), 1, Tensor([[2, 0]]), Tensor([[5.0, 7.0]])).tolist()
     [[7.0, 0.0, 5.0]]
     """
-    x, index, source = as_tensor(inp), as_tensor(index), as_tensor(source)
+    x, index, source = as_tensor(inp), as_index(index), as_tensor(source)
     along = _same_rank("scatter", x, axis, index)
     if index.shape != source.shape:
         raise ValueError(

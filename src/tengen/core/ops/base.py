@@ -26,6 +26,11 @@ def strong(dtype: str) -> str:
     return {"weak_bool": "bool", "weak_int": "int32", "weak_float": "float32"}.get(dtype, dtype)
 
 
+def position_dtype(count: int) -> str:
+    """The dtype of positions among `count` elements: int32, where that can say them all."""
+    return "int32" if count <= 1 << 31 else "int64"
+
+
 def as_float(dtype: str) -> str:
     """The dtype in which a function such as exp answers: floats stay, all else becomes float32."""
     return dtype if dtype in FLOATS else "float32"

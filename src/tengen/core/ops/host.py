@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...compiler.program import Host, Type, Value
-from .base import Formula, Grads, as_float, statistics_dtype
+from .base import Formula, Grads, as_float, position_dtype, statistics_dtype
 from .elemwise import cast
 from .index import ScatterAlong
 from .linalg import MatMul
@@ -16,8 +16,8 @@ from .shape import transpose, zeros_of
 
 
 class TopK(Host):
-    """The `k` largest or smallest along the last axis, sorted, and their indices (int32). Equal elements keep their
-    order; NaN counts as larger than all numbers.
+    """The `k` largest or smallest along the last axis, sorted, and their indices (int32, beyond 2**31 elements int64).
+    Equal elements keep their order; NaN counts as larger than all numbers.
     """
 
     k: int
@@ -26,7 +26,7 @@ class TopK(Host):
     def infer(self, *types: Type) -> tuple[Type, ...]:
         (x,) = types
         shape = (*x.shape[:-1], self.k)
-        return Type(x.dtype, shape), Type("int32", shape)
+        return Type(x.dtype, shape), Type(position_dtype(x.shape[-1]), shape)
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         (x,) = inputs

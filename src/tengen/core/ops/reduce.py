@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from ...compiler.program import Reduction, Type, Value
-from .base import FLOATS, Formula, statistics_dtype
+from .base import FLOATS, Formula, position_dtype, statistics_dtype
 from .elemwise import EQ, cast, where
 from .shape import broadcast
 
@@ -56,7 +56,7 @@ class Reduce(Reduction):
 
 class ArgExtreme(Reduction):
     """The index, counted in row-major order over `axes`, of the first maximum ("argmax") or minimum ("argmin"), as
-    int32.
+    int64.
     """
 
     monoid: str
@@ -96,7 +96,7 @@ def arg_extreme(x: Value, axes: Sequence[int], monoid: str) -> Value:
 
 
 class ArgReduce(Formula):
-    """The index of the first extreme over `axes` ("argmax", "argmin") as int32; extents 1 stay."""
+    """The index of the first extreme over `axes` ("argmax", "argmin") as int32, beyond 2**31 elements int64; extents 1 stay."""
 
     monoid: str
     axes: tuple[int, ...]
@@ -106,7 +106,9 @@ class ArgReduce(Formula):
         return self.monoid
 
     def expand(self, *inputs: Value) -> Value:
-        return cast(arg_extreme(inputs[0], self.axes, self.monoid), "int32")
+        (x,) = inputs
+        count = prod(x.shape[d] for d in self.axes)
+        return cast(arg_extreme(x, self.axes, self.monoid), position_dtype(count))
 
 
 class OtherProducts(Formula):
