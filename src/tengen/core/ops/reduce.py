@@ -15,7 +15,7 @@ ROWS: dict[str, tuple[str, Callable[..., Value]]] = {
     "SUM": ("sum", lambda g, y, x, axes: broadcast(g, x.shape)),
     "PRODUCT": ("prod", lambda g, y, x, axes: g * OtherProducts(axes)(x)),
     "MAX": ("max", lambda g, y, x, axes: where(x >= y, g, 0.0)),
-    # The largest that is a number, -inf where all are nan: cheaper, and enough where nan comes through another way.
+    # The largest that is a number, -inf where there is none: cheaper, and enough where nan comes through another way.
     "MAX_NUMBER": ("max_number", lambda g, y, x, axes: where(x >= y, g, 0.0)),
     "MIN": ("min", lambda g, y, x, axes: where(x <= y, g, 0.0)),
 }
@@ -38,7 +38,7 @@ class Reduce(Reduction):
     def infer(self, *types: Type) -> tuple[Type, ...]:
         (x,) = types
         empty = [d for d in self.axes if x.shape[d] == 0]
-        if empty and self.mode in ("MAX", "MAX_NUMBER", "MIN"):
+        if empty and self.mode in ("MAX", "MIN"):
             raise ValueError(
                 f"{self.name} over axis {empty[0]} of a tensor of shape {x.shape}: there is no element to choose from"
             )
