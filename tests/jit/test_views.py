@@ -343,3 +343,23 @@ def test_padding_keeps_the_sign_of_zero(make):
 def test_integers_cannot_be_padded_with_infinity():
     with pytest.raises(ValueError, match="pad: a tensor of int32 cannot be padded with inf"):
         F.nn.pad(Tensor([1]), ((1, 1),), "constant", np.inf)
+
+
+@pytest.mark.parametrize("make", [lambda f: f, trace, tengen.fuse], ids=["eager", "trace", "fuse"])
+def test_a_value_is_complete_before_it_is_read_at_indices_or_written_into(make):
+    """Element-wise ops read the same value, so they could be one kernel with what makes it."""
+    index = np.array([[5, 4, 3, 2, 1, 0]] * 4)
+
+    def function(x):
+        y = x + 1
+        return (
+            F.scatter(y, 1, Tensor(index), y * 2),
+            F.exp(y),
+            F.gather(y, 1, Tensor(index)) + y,
+            y[Tensor([3, 2, 1, 0])] * y,
+        )
+
+    y = X + 1
+    want = (y * 2)[:, ::-1], np.exp(y), y[:, ::-1] + y, y[::-1] * y
+    for got, truth in zip(make(function)(Tensor(X, dtype="float32")), want, strict=True):
+        np.testing.assert_allclose(got.numpy(), truth, rtol=1e-5)
