@@ -69,7 +69,7 @@ class Execution {
     size_t launch(size_t first);
     void call(const Host& step);
     Value value_at(const Place& place);
-    [[noreturn]] void raise_status() const;
+    [[noreturn]] void raise_status();
 
     Buffer& buffer_of(size_t slot) { return buffers_[slot - plan_.input_count]; }
     bool is_filled(int64_t slot) { return slot >= 0 && buffer_of(static_cast<size_t>(slot)).filled; }
@@ -217,8 +217,15 @@ std::vector<double> Execution::run_timed() {
     return seconds;
 }
 
-void Execution::raise_status() const {
-    if (!plan_.error.is_none()) plan_.error(status_);
+void Execution::raise_status() {
+    if (!plan_.error.is_none()) {
+        nb::list given;
+        for (Operand& input : inputs_) {
+            input.materialize();
+            given.append(wrap(Value{input.storage, input.offset, input.desc, {}, {}}));
+        }
+        plan_.error(status_, nb::tuple(given));
+    }
     throw std::runtime_error("a kernel failed with status " + std::to_string(status_));
 }
 

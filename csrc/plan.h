@@ -66,7 +66,7 @@ struct Plan {
     std::vector<Layout> layouts;  // worth keeping beside the input
     int64_t work;
     nb::object keep;   // whatever must live as long as the kernels
-    nb::object error;  // called with a non-zero status word
+    nb::object error;  // called with a non-zero status word and the inputs
     int64_t commit;    // the first step that writes to memory that was given away; the status is looked at before it
     std::vector<Limit> limits = {};       // of numbers; looked at before each run
     nb::object overflow = nb::none();     // called with the number of a limit and the int that is outside of it

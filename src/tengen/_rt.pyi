@@ -168,7 +168,7 @@ class Plan:
         donations: Sequence[tuple[int, int]] = (),
         work: int = 0,
         keep: object = None,
-        error: Callable[[int], object] | None = None,
+        error: Callable[[int, tuple[Any, ...]], object] | None = None,
         layouts: Sequence[tuple[int, int, int]] = (),
         commit: int = -1,
         profiled: bool = False,

@@ -147,7 +147,7 @@ class Toy:
         return rt.Plan(1, (), (rt.Launch(self.kernels["fail"], ((1, 0),), (), 1, 1),), ((0, 0, a),))
 
     def plan_bad_custom(self, a: Any) -> rt.Plan:
-        def error(status: int) -> None:
+        def error(status: int, inputs: object) -> None:
             raise IndexError(f"status {status}")
 
         steps = (self.launch("add", (0, 0, 1), a), rt.Launch(self.kernels["fail"], ((2, 0),), (), 1, 1))

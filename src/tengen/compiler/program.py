@@ -358,12 +358,12 @@ class Value:
 
 
 class Node:
-    """One op applied to values."""
+    """One op applied to values. origin: the op of the user that it is a part of, for messages."""
 
-    __slots__ = ("inputs", "op", "outputs")
+    __slots__ = ("inputs", "op", "origin", "outputs")
 
-    def __init__(self, op: Op, inputs: tuple[Value, ...]):
-        self.op, self.inputs = op, inputs
+    def __init__(self, op: Op, inputs: tuple[Value, ...], origin: Op | None = None):
+        self.op, self.inputs, self.origin = op, inputs, origin
         self.outputs: tuple[Value, ...] = ()
 
     @property
@@ -403,7 +403,7 @@ class Builder:
         self.inputs: list[Value] = []
         self.nodes: list[Node] = []
         self._known: dict[tuple[Any, ...], Node] = {}
-        self._calls: list[str] = []  # names of the composites that are being replaced, the one that was called first
+        self._origin: Op | None = None  # of what is recorded now
 
     def input(self, type: Type) -> Value:
         value = Value(self, type, None, len(self.inputs))
@@ -417,19 +417,20 @@ class Builder:
         """
         values = tuple(v if isinstance(v, Value) else self.constant(v) for v in inputs)
         if isinstance(op, Composite) and not self._keeps(op):
-            self._calls.append(op.name)
+            outer, self._origin = self._origin, self._origin or op
             try:
                 made = op.expand(*values)
             finally:
-                self._calls.pop()
+                self._origin = outer
             return (made,) if isinstance(made, Value) else tuple(made)
         key = (op, *values)
         node = self._known.get(key)
         if node is None:
+            origin = self._origin or op
             types = op.infer(*(v.type for v in values))
             for type in types:
-                need_addressable(self._calls[0] if self._calls else op.name, type)
-            node = Node(op, values)
+                need_addressable(origin.name, type)
+            node = Node(op, values, origin)
             node.outputs = tuple(Value(self, t, node, i) for i, t in enumerate(types))
             self._known[key] = node
             self.nodes.append(node)
@@ -437,6 +438,14 @@ class Builder:
 
     def _keeps(self, op: Composite) -> bool:
         return self.keep_composites or (self.keep_rules and op.has_rule)
+
+    def repeat(self, node: Node, inputs: Sequence[Value]) -> tuple[Value, ...]:
+        """The outputs of a node of another Program on other inputs."""
+        outer, self._origin = self._origin, node.origin
+        try:
+            return self.record(node.op, inputs)
+        finally:
+            self._origin = outer
 
     def number(self, number: float | int) -> Value:
         """A number that is an argument of the kernels that use it (see Number)."""
@@ -523,7 +532,7 @@ def replay(
     made: dict[Value, Value] = dict(zip(program.inputs, inputs, strict=True))
     taken = {**(known or {}), **made}
     for node in program.nodes:
-        outputs = builder.record(node.op, [taken[v] for v in node.inputs])
+        outputs = builder.repeat(node, [taken[v] for v in node.inputs])
         for old, new in zip(node.outputs, outputs, strict=True):
             made[old] = new
             taken.setdefault(old, new)

@@ -16,6 +16,7 @@ from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
 from ..compiler.program import OPERATORS, Constant, Op, Program, Type, Value, build, record
 from ..compiler.view import View
 from . import gradient
+from .index_error import index_error
 from .memory import out_of_memory
 from .ops.base import integer_range
 from .recorded import Compiled, Recorded
@@ -29,7 +30,7 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     program = op.prepared(views) if isinstance(op, Recorded) and op.takes(types) else build(op, types)
     plan = obtain_plan(program, views, op.name)
     profiled = isinstance(op, Recorded) and op.profiled
-    made = to_runtime(plan, device_of(op, descs), profiled, number_limits(op, program))
+    made = to_runtime(op, plan, device_of(op, descs), profiled, number_limits(op, program))
     if isinstance(op, Recorded) and op.keeps_plans:
         strides = tuple(d.strides for d in descs)
         op.plans.append(Compiled(strides, plan, perf_counter() - start, made if profiled else None))
@@ -88,8 +89,8 @@ def number_limits(op: Op, program: Program) -> list[NumberLimit]:
     return found
 
 
-def to_runtime(plan: Plan, device: str, profiled: bool = False, limits: Sequence[NumberLimit] = ()) -> _rt.Plan:
-    """The runtime's form of a compiled Plan."""
+def to_runtime(op: Op, plan: Plan, device: str, profiled: bool = False, limits: Sequence[NumberLimit] = ()) -> _rt.Plan:
+    """The runtime's form of a compiled Plan of `op`."""
     status = plan.inputs + len(plan.allocations)
 
     def describe(placed: Placed) -> tuple[int, int, _rt.Descriptor]:
@@ -114,7 +115,7 @@ def to_runtime(plan: Plan, device: str, profiled: bool = False, limits: Sequence
         tuple(map(describe, plan.outputs)),
         plan.donations,
         work=plan.work,
-        error=_index_error(plan.checks) if plan.checks else None,
+        error=_failing(op) if plan.checks else None,
         layouts=plan.layouts,
         commit=plan.commit,
         profiled=profiled,
@@ -123,11 +124,9 @@ def to_runtime(plan: Plan, device: str, profiled: bool = False, limits: Sequence
     )
 
 
-def _index_error(names: Sequence[str]) -> Callable[[int], None]:
-    def fail(status: int) -> None:
-        raise IndexError(
-            f"{' or '.join(sorted(set(names)))}: index tensor {status - 1} holds a value outside the dimension that it indexes"
-        )
+def _failing(op: Op) -> Callable[[int, Sequence[Any]], None]:
+    def fail(status: int, inputs: Sequence[Any]) -> None:
+        raise index_error(op, inputs)
 
     return fail
 

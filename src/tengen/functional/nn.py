@@ -12,7 +12,7 @@ import numpy as np
 from .._rt import apply
 from ..core import Tensor
 from ..core.ops.base import INTS
-from ..core.ops.index import IndexingOneHot, OneHot, take_op
+from ..core.ops.index import Embedding, IndexingOneHot, OneHot
 from ..core.ops.layout import PadBy, PixelShuffle, SlidingWindow, SlidingWindowTranspose
 from ..core.ops.shape import Pad, Reduced
 from .activation import (
@@ -61,6 +61,7 @@ __all__ = [
 ]  # fmt: skip
 
 Pair = int | tuple[int, int]
+_EMBEDDING = Embedding()
 _PAD_MODES = {"constant": "constant", "edge": "edge", "replicate": "edge", "reflect": "reflect"}
 
 
@@ -84,7 +85,7 @@ def embedding(
             raise ValueError(f"embedding does not support {name}, got {value}; module.Embedding has a padding_idx")
     index, rows = need_integers("embedding", "inp", as_index(inp)), as_tensor(weight)
     need_rank("embedding: weight", rows, 2)
-    return apply(take_op(2, (0,), index.ndim), rows, index)
+    return apply(_EMBEDDING, rows, index)
 
 
 def one_hot(inp: Tensor, num_classes: int) -> Tensor:

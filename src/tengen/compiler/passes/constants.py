@@ -83,6 +83,6 @@ def _rest(program: Program, inputs: Sequence[Value]) -> Program:
     names = {v: builder.input(v.type) for v in inputs}
     for node in program.nodes:
         if not names.keys() >= {*node.outputs} and all(v in names for v in node.inputs):
-            made = builder.record(node.op, [names[v] for v in node.inputs])
+            made = builder.repeat(node, [names[v] for v in node.inputs])
             names.update((old, new) for old, new in zip(node.outputs, made, strict=True) if old not in names)
     return builder.finish(names[v] for v in program.outputs)

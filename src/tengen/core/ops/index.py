@@ -134,6 +134,17 @@ class PutIndexed(Formula):
         return PlaceView(self.part, "set")(x, reshape(written, self.part.extents))
 
 
+class Embedding(Formula):
+    """The rows of input 0 at the integers of input 1."""
+
+    name = "embedding"
+
+    def expand(self, *inputs: Value) -> Value:
+        rows, index = inputs
+        seen: Value = take_op(2, (0,), index.ndim)(rows, index)
+        return seen
+
+
 class MaskedFill(Formula):
     """Input 0 with input 2 where the mask, input 1, is set; the dtype of input 0."""
 
@@ -221,7 +232,18 @@ def gather_checked(x: Value, index: Value, axis: int) -> Value:
 
 
 def _not_negative(index: Value, extent: int) -> Value:
-    return where(index < 0, extent, cast(index, "int64"))  # narrow integers need not hold the extent
+    if index.dtype != "int64":  # a narrow integer may not hold the extent
+        index = cast(index, "int32" if extent < 1 << 31 else "int64")
+    return where(index < 0, extent, index)
+
+
+def label_of(value: Value) -> Value | None:
+    """The labels of which `_not_negative` has made this value; None for any other."""
+    if value.op is not where:
+        return None
+    condition, _, label = value.operands
+    below = isinstance(condition.op, Elemwise) and condition.op.mode == "LT"
+    return label if below and condition.operands[0] is label else None
 
 
 def running(x: Value, axis: int) -> Value:
