@@ -512,3 +512,8 @@ IMAGE = (1, 4, 5, 5)
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(F.zeros(IMAGE))
+
+
+def test_pad_says_what_it_takes():
+    with pytest.raises(ValueError, match=r"pad: pad_width takes \(before, after\) for each dim"):
+        F.nn.pad(F.ones((1, 1, 2, 2)), (1, 1, 1, 1))

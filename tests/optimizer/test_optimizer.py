@@ -386,3 +386,8 @@ def test_a_schedule_of_one_s_own_and_taking_training_up_again():
 def test_wrong_schedules(make_it, error, message):
     with pytest.raises(error, match=message):
         make_it(optim.SGD(make((1,)), lr=0.1))
+
+
+def test_a_module_is_no_list_of_parameters():
+    with pytest.raises(TypeError, match=r"SGD takes parameters, got a Linear; give its parameters\(\)"):
+        optim.SGD(M.Linear(2, 3), lr=0.1)

@@ -130,6 +130,10 @@ def pad(src: Tensor, pad_width: Sequence[Sequence[int]], mode: str = "constant",
     x = as_tensor(src)
     known = _PAD_MODES[need_choice("pad", "mode", str(mode).lower(), _PAD_MODES)]
     widths = [integers("pad", "pad_width", ends) for ends in pad_width]
+    if any(len(ends) != 2 for ends in widths):
+        raise ValueError(
+            f"pad: pad_width takes (before, after) for each dim from the first on, such as ((0, 0), (1, 1)), got {pad_width}"
+        )
     if len(widths) > x.ndim or any(w < 0 for pair in widths for w in pair):
         raise ValueError(
             f"pad: pad_width {tuple(widths)} does not fit shape {tuple(x.shape)}; it takes (before, after) >= 0 for each dim"

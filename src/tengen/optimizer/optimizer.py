@@ -41,6 +41,10 @@ class Optimizer(ABC):
         self._state: dict[Parameter, dict[str, Any]] = {}
         self._defaults = defaults
         self.param_groups: list[Group] = []
+        if hasattr(params, "parameters"):
+            raise TypeError(
+                f"{type(self).__name__} takes parameters, got a {type(params).__name__}; give its parameters()"
+            )
         given: list[Any] = [params] if isinstance(params, (Parameter, Mapping)) else list(params)
         if not given:
             raise ValueError(
