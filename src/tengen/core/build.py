@@ -71,6 +71,7 @@ class NumberLimit(NamedTuple):
 def number_limits(op: Op, program: Program) -> list[NumberLimit]:
     """What the Python ints among the inputs of a Program may be. Raises OverflowError for a known one that does not fit."""
     found = []
+    places = {value: i for i, value in enumerate(program.inputs)}  # a trace has another order than their indices
     for node in program.nodes:
         for position, value in enumerate(node.inputs):
             known = isinstance(value.op, Constant)
@@ -81,7 +82,7 @@ def number_limits(op: Op, program: Program) -> list[NumberLimit]:
             if limits is None or limits == integer_range("int64"):
                 continue
             name = node.op.name if isinstance(op, Recorded) else op.name
-            limit = NumberLimit(value.index, *limits, name, out.dtype)
+            limit = NumberLimit(places.get(value, -1), *limits, name, out.dtype)
             if not known:
                 found.append(limit)
             elif not limit.low <= value.op.value <= limit.high:  # type: ignore[union-attr]
