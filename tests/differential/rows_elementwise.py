@@ -1,0 +1,299 @@
+"""Element-wise operations: one row for every mode of the op table; the meaning of each in NumPy stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import erf, erfc, pi, sqrt
+from typing import Any
+
+import numpy as np
+
+import tengen.functional as F
+from tengen.core.ops import elemwise, formula, loss
+
+from .dtypes import DTYPES, FLOATS, INTS
+from .pull import VAGUE
+from .row import Draw, Row
+
+Meaning = Callable[..., Any]
+ERF, ERFC = np.vectorize(erf, otypes=[float]), np.vectorize(erfc, otypes=[float])
+
+
+def sigmoid(x: Any) -> Any:
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def softplus(x: Any) -> Any:
+    return np.logaddexp(x, 0)
+
+
+def floor_div(a: Any, b: Any) -> Any:
+    if a.dtype.kind == "f":
+        return np.floor(a / b)
+    return np.where(b == 0, 0, a // np.where(b == 0, 1, b))
+
+
+def mod(a: Any, b: Any) -> Any:
+    """C's remainder of floats, Python's of integers; tengen gives 0 for an integer modulo 0."""
+    if a.dtype.kind == "f":
+        return np.fmod(a, b)
+    return np.where(b == 0, 0, a % np.where(b == 0, 1, b))
+
+
+def away(x: Any) -> Any:
+    """Rounded, halves away from zero."""
+    return np.copysign(np.floor(np.abs(x) + 0.5), x) if x.dtype.kind == "f" else x
+
+
+def relu(x: Any) -> Any:
+    return np.maximum(x, 0)
+
+
+def clipped(x: Any, low: float, high: float) -> Any:
+    return np.maximum(np.minimum(x, high), low)
+
+
+#: mode → (meaning, how exact it is). Modes that are not here are compared between the ways to run a program only.
+MEANINGS: dict[str, tuple[Meaning, str]] = {
+    "ADD": (np.add, "rounded"), "SUB": (np.subtract, "rounded"), "MUL": (np.multiply, "rounded"), "TRUE_DIV": (np.true_divide, "rounded"),
+    "FLOOR_DIV": (floor_div, "function"), "MOD": (mod, "rounded"), "POW": (lambda a, b: np.power(a * 1.0, b * 1.0), "function"),
+    "MAX": (np.maximum, "exact"), "MIN": (np.minimum, "exact"), "ATAN2": (np.arctan2, "function"), "NEGATE": (np.negative, "exact"),
+    "ABS": (np.abs, "exact"), "SIGN": (np.sign, "exact"), "SQUARE": (np.square, "rounded"), "SQRT": (np.sqrt, "rounded"),
+    "RSQRT": (lambda x: 1 / np.sqrt(x), "function"), "FLOOR": (np.floor, "exact"), "CEIL": (np.ceil, "exact"), "ROUND": (away, "exact"),
+    "RELU": (relu, "exact"), "EXP": (np.exp, "function"), "EXPM1": (np.expm1, "function"), "LOG": (np.log, "function"),
+    "LOG1P": (np.log1p, "function"), "SIGMOID": (sigmoid, "function"), "SOFTPLUS": (softplus, "function"), "ERF": (ERF, "function"),
+    "NORMCDF": (lambda x: 0.5 * ERFC(-x / sqrt(2)), "function"), "SIN": (np.sin, "function"), "COS": (np.cos, "function"),
+    "TAN": (np.tan, "function"), "ASIN": (np.arcsin, "function"), "ACOS": (np.arccos, "function"), "ATAN": (np.arctan, "function"),
+    "SINH": (np.sinh, "function"), "COSH": (np.cosh, "function"), "TANH": (np.tanh, "function"), "ASINH": (np.arcsinh, "function"),
+    "ACOSH": (np.arccosh, "function"), "ATANH": (np.arctanh, "function"), "EQ": (np.equal, "exact"), "NEQ": (np.not_equal, "exact"),
+    "LT": (np.less, "exact"), "LEQ": (np.less_equal, "exact"), "GT": (np.greater, "exact"), "GEQ": (np.greater_equal, "exact"),
+    "ISNAN": (np.isnan, "exact"), "ISINF": (np.isinf, "exact"), "LOGICAL_AND": (np.logical_and, "exact"),
+    "LOGICAL_OR": (np.logical_or, "exact"), "LOGICAL_XOR": (np.logical_xor, "exact"), "NOT": (np.logical_not, "exact"),
+    "AND": (np.bitwise_and, "exact"), "OR": (np.bitwise_or, "exact"), "XOR": (np.bitwise_xor, "exact"), "INVERT": (np.invert, "exact"),
+}  # fmt: skip
+
+#: mode → its public name, where that is not the mode in small letters; what has none is called by its op.
+NAMES = {
+    "NEGATE": "F.neg", "TRUE_DIV": "F.div", "MAX": "F.maximum", "MIN": "F.minimum", "EQ": "F.equal", "NEQ": "F.not_equal", "LT": "F.less",
+    "LEQ": "F.less_equal", "GT": "F.greater", "GEQ": "F.greater_equal", "NOT": "F.logical_not",
+}  # fmt: skip
+OPERATORS = {"ADD": "+", "SUB": "-", "MUL": "*", "TRUE_DIV": "/", "FLOOR_DIV": "//", "MOD": "%", "POW": "**", "LT": "<", "GEQ": ">=", "EQ": "=="}
+INTEGER_NUMBERS = ("ADD", "SUB", "MUL", "FLOOR_DIV", "MOD", "MAX", "MIN", "LT", "LEQ", "GT", "GEQ", "EQ", "NEQ")
+
+#: Derivatives where a function has a corner, as users expect them: those of PyTorch.
+SLOPES: dict[str, Callable[..., Any]] = {
+    "RELU": lambda x: [x > 0],
+    "ABS": lambda x: [np.sign(x)],
+    "SIGN": lambda x: [0 * x],
+    "FLOOR": lambda x: [0 * x],
+    "CEIL": lambda x: [0 * x],
+    "ROUND": lambda x: [0 * x],
+    "FLOOR_DIV": lambda a, b: [0 * a, 0 * b],
+    "POW": lambda a, b: [
+        np.where(b == 0, 0.0, b * np.power(a * 1.0, b - 1.0)),
+        np.where((a == 0) & (b >= 0), 0.0, np.power(a * 1.0, b) * np.log(a * 1.0)),
+    ],
+    "relu6": lambda x: [(x > 0) & (x < 6)],
+    "hsigmoid": lambda x: [((x > -3) & (x < 3)) / 6],
+    "leaky_relu": lambda x, s: [np.where(x > 0, 1.0, s)],
+    "prelu": lambda x, s: [np.where(x > 0, 1.0, s), np.where(x > 0, 0.0, x)],
+}
+
+
+def dtype_rule(row: elemwise.Row) -> str:
+    return {"same": "counted", "float": "float", "bits": "promoted"}.get(row.result, "bool")
+
+
+def _operands(mode: str, row: elemwise.Row) -> Callable[[Draw], Any]:
+    allowed = INTS if row.result == "bits" else (*FLOATS, *INTS)
+    if row.result == "logic" or row.instr in ("max", "min"):
+        allowed = DTYPES
+
+    def draw(d: Draw) -> Any:
+        first = d.tensor(allowed)
+        return ([first, d.partner(first, allowed)] if row.arity == 2 else [first]), {}
+
+    return draw
+
+
+def _meaning(mode: str) -> Meaning | None:
+    if mode not in MEANINGS:
+        return None
+    function = MEANINGS[mode][0]
+    comparing = mode in ("ISNAN", "ISINF")
+    return lambda p, *x: function(*(v * 1.0 for v in x) if comparing else x)
+
+
+def _call(mode: str, arity: int) -> str:
+    name = NAMES.get(mode) or (f"F.{mode.lower()}" if hasattr(F, mode.lower()) else f'M.Elemwise("{mode}")')
+    return f"{name}({', '.join('{%d}' % i for i in range(arity))})"
+
+
+def _rows() -> list[Row]:
+    found = []
+    for mode, row in elemwise.ROWS.items():
+        exact = MEANINGS.get(mode, (None, "function"))[1]
+        slopes = SLOPES.get(mode)
+        call = _call(mode, row.arity)
+        if "Elemwise" in call:
+            call = f"apply(Elemwise({mode!r}), {', '.join('{%d}' % i for i in range(row.arity))})"
+        options = {"truth": _meaning(mode), "dtype": dtype_rule(row), "exact": exact, "slopes": slopes, "elementwise": True}
+        found.append(Row(f"elementwise {mode}", call, _operands(mode, row), **options))
+        if mode in OPERATORS:
+            code = f"{{0}} {OPERATORS[mode]} {{number}}"
+            found.append(_with_number(mode, code, row, exact))
+        elif mode in ("MAX", "MIN"):
+            found.append(_with_number(mode, f"{NAMES[mode]}({{0}}, {{number}})", row, exact))
+    return found
+
+
+def _with_number(mode: str, code: str, row: elemwise.Row, exact: str) -> Row:
+    """The row with a Python number as its second operand."""
+    rule = {"same": "number", "float": "number float"}.get(row.result, "bool")
+    function, slopes = MEANINGS[mode][0], SLOPES.get(mode)
+
+    def draw(d: Draw) -> Any:
+        x = d.tensor((*FLOATS, *INTS))
+        number = d.number(d.dtype_of(x))
+        if mode in ("FLOOR_DIV", "MOD") and number == 0:
+            number = 2
+        return [x], {"number": number}
+
+    def truth(p: dict[str, Any], x: Any) -> Any:
+        number = p["number"]
+        wide = x * 1.0 if isinstance(number, float) else x
+        return function(wide, np.asarray(number, wide.dtype if not isinstance(number, float) else "float64"))
+
+    def slope(x: Any, number: Any) -> Any:
+        assert slopes is not None
+        return slopes(x, number)[:1]
+
+    return Row(
+        f"elementwise {mode} number", code, draw, truth, rule, exact, slopes=slope if slopes else None, elementwise=True, weight=0.6
+    )
+
+
+#: name → (code, meaning, exactness, numbers that are drawn): activations, and element-wise functions that are formulae
+FUNCTIONS: dict[str, tuple[str, Meaning, str, dict[str, list[Any]]]] = {
+    "gelu": ("F.gelu({0})", lambda p, x: x * 0.5 * ERFC(-x / sqrt(2)), "function", {}),
+    "silu": ("F.silu({0})", lambda p, x: x * sigmoid(x), "function", {}),
+    "relu6": ("F.relu6({0})", lambda p, x: clipped(x, 0, 6), "exact", {}),
+    "hsigmoid": ("F.hsigmoid({0})", lambda p, x: clipped(x + 3, 0, 6) / 6, "rounded", {}),
+    "hswish": ("F.hswish({0})", lambda p, x: x * clipped(x + 3, 0, 6) / 6, "function", {}),
+    "leaky_relu": ("F.leaky_relu({0}, {number})", lambda p, x: np.where(x > 0, x, x * p["number"]), "function", {"number": [0.5, 0.25, 0.01]}),
+    "logsigmoid": ("F.logsigmoid({0})", lambda p, x: -softplus(-x), "function", {}),
+    "clip": (
+        "F.clip({0}, {low}, {high})", lambda p, x: clipped(x, p["low"], p["high"]), "exact", {"low": [-1.0, 0.0], "high": [1.0, 6.0]},
+    ),
+}  # fmt: skip
+
+
+def _function(name: str) -> Row:
+    code, meaning, exact, numbers = FUNCTIONS[name]
+
+    def draw(d: Draw) -> Any:
+        return [d.floating()], {k: d.choice(v) for k, v in numbers.items()}
+
+    slopes = SLOPES.get(name)
+    return Row(f"elementwise {name}", code, draw, meaning, "same", exact, slopes=slopes, elementwise=True)
+
+
+def _two(name: str, code: str, meaning: Meaning, exact: str) -> Row:
+    def draw(d: Draw) -> Any:
+        x = d.floating()
+        return [x, d.partner(x, FLOATS)], {}
+
+    return Row(f"elementwise {name}", code, draw, lambda p, *x: meaning(*x), "promoted", exact, slopes=SLOPES.get(name), elementwise=True)
+
+
+def _unknown_activations() -> list[Row]:
+    """Modes of the table that nothing is said about here take part without a truth."""
+    known = {*FUNCTIONS, "prelu", "logaddexp"}
+    code = "apply(Activation({mode}), {{0}})"
+    rest = [m for m in formula.ACTIVATIONS if m not in known]
+    return [Row(f"elementwise {m}", code.format(mode=repr(m)), lambda d: ([d.floating()], {})) for m in rest]
+
+
+def _where(d: Draw) -> Any:
+    x = d.tensor(DTYPES)
+    shape = d.shape_of(x)
+    return [d.like(shape, ("bool",)), x, d.partner(x, (d.dtype_of(x),))], {}
+
+
+def _loss(mode: str) -> Row:
+    """Losses of two tensors, reduced."""
+    hinge = mode.startswith("hinge")
+    with_logits = mode != "binary_cross_entropy"
+
+    def value(x: Any, y: Any) -> Any:
+        if mode == "l1_loss":
+            return np.abs(x - y)
+        if mode == "square_loss":
+            return (x - y) ** 2
+        if hinge:
+            return (relu(1 - x * y) ** (2 if mode.endswith("2") else 1)).sum(1)
+        if with_logits:
+            return softplus(x) - x * y
+        left, right = y * np.log(x), (1 - y) * np.log(1 - x)
+        return -(np.where(y == 0, 0.0, left) + np.where(y == 1, 0.0, right))
+
+    def truth(p: dict[str, Any], x: Any, y: Any) -> Any:
+        losses = value(x, y)
+        return losses if p["reduction"] == "none" else losses.sum() if p["reduction"] == "sum" else losses.mean()
+
+    def pull(p: dict[str, Any], g: Any, x: Any, y: Any) -> Any:
+        """Of a probability that is exactly its label the loss is 0 and so is the gradient, as PyTorch has it."""
+        share = g if p["reduction"] == "none" else np.broadcast_to(g, x.shape) / (x.size if p["reduction"] == "mean" else 1)
+        inner = (x > 0) & (x < 1)
+        by_label = np.where(inner, share * np.log(np.where(inner, (1 - x) / np.where(inner, x, 0.5), 1.0)), VAGUE)
+        at_ends = np.where(x == y, 0.0, VAGUE)
+        return [np.where(inner, share * (x - y) / np.where(inner, x * (1 - x), 1.0), at_ends), by_label]
+
+    name = mode.partition("_L")[0].removesuffix("_with_logits")
+    extra = f", norm='{mode[-2:]}'" if hinge else "" if with_logits else ", with_logits=False"
+    code = f"F.loss.{name}({{0}}, {{1}}{extra}, reduction={{reduction}})"
+
+    def draw(d: Draw) -> Any:
+        x = d.floating(ranks=(2, 3) if hinge else None, empty=False)
+        values = "sign" if hinge else None
+        if not with_logits:
+            x = d.new(d.shape_of(x), d.dtype_of(x), d.choice(["unit", "inner"]))
+            values = "mask"
+        return [x, d.like(d.shape_of(x), (d.dtype_of(x),), values)], {"reduction": d.choice(["none", "sum", "mean"])}
+
+    return Row(f"loss {mode}", code, draw, truth, "statistics", "sum", pull=None if with_logits or hinge else pull)
+
+
+def _wrapped_logit(p: dict[str, Any], *x: Any) -> Any:
+    high, low = np.maximum(*x), np.minimum(*x)
+    return high + np.log1p(np.exp(np.where(high == low, 0.0, low - high)))
+
+
+
+def _cast(d: Draw) -> Any:
+    x = d.tensor(DTYPES)
+    return [x], {"dtype": d.choice([t for t in DTYPES if t != d.dtype_of(x)])}
+
+
+LIMITS = {t: (float(np.iinfo(t).min), float(np.iinfo(t).max)) for t in INTS}
+
+
+def _converted(p: dict[str, Any], x: Any) -> Any:
+    if p["dtype"] in INTS and x.dtype.kind == "f":
+        if p["dtype"] not in ("int32", "int64"):
+            return np.trunc(np.clip(np.nan_to_num(x), -(2.0**31), 2.0**31 - 1)).astype(np.int64)
+        low, high = LIMITS[p["dtype"]]
+        return np.where(x >= high, int(high if high < 2**62 else 2**63 - 1), np.trunc(np.clip(np.nan_to_num(x), low, min(high, 2.0**62))).astype(np.int64))
+    return x != 0 if p["dtype"] == "bool" else x
+
+
+ROWS = [
+    *_rows(),
+    *map(_function, FUNCTIONS),
+    *_unknown_activations(),
+    _two("prelu", "F.prelu({0}, {1})", lambda x, s: np.where(x > 0, x, x * s), "rounded"),
+    _two("logaddexp", "F.logaddexp({0}, {1})", lambda a, b: _wrapped_logit({}, a, b), "function"),
+    Row("elementwise where", "F.where({0}, {1}, {2})", _where, lambda p, m, x, y: np.where(m, x, y), "same", "exact", elementwise=True)._replace(dtype="second"),
+    Row("elementwise cast", "{0}.astype({dtype})", _cast, _converted, "param", "rounded", elementwise=True),
+    *(_loss(mode) for mode in loss.ELEMENTWISE),
+]

@@ -1,0 +1,256 @@
+"""The truth: a program run in NumPy with float64, several times with other roundings, which shows how far its results can be trusted.
+
+Version 0 is exact. In the others every operation that rounds is off by about as much as its dtype rounds (Monte Carlo arithmetic: Parker
+1997), so where versions differ, tengen's results may differ as much; a comparison that is near a tie comes out in different ways, and
+what depends on it is not compared at all. Numbers that a dtype holds exactly are not touched, so exact programs are compared exactly.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import optimizers
+from .dtypes import ROUNDING, Array, kind, rounded, settled, wide
+from .program import CALLS, Program, Step, data
+from .pull import DIFFERENCED, VAGUE, has_rule, pulled, results
+from .row import DTYPE_RULES, Row, Unknown
+from .table import ROWS
+
+VERSIONS = 4
+#: Roundings of one operation, by how exact a row says it is.
+ROUNDINGS = {"moves": 0, "exact": 0, "rounded": 1, "function": 4, "sum": 4}
+
+
+CONTRACTIONS = ("conv", "product")
+
+
+class Known(NamedTuple):
+    """What a tensor holds: in each version one array of the wide dtype."""
+
+    dtype: str
+    versions: tuple[Array, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.versions[0].shape
+
+
+class Outcome(NamedTuple):
+    """Of one call: results, all tensors that were there before it, and the class of the error that it raises."""
+
+    results: dict[str, Known | None]
+    state: dict[str, Known | None]
+    error: str | None = None
+
+
+class Machine:
+    """Runs steps on an environment of names."""
+
+    def __init__(self, seed: int, versions: int = VERSIONS):
+        self.random = np.random.default_rng(seed)
+        self.versions = versions
+        self.names: dict[str, Known | None] = {}
+        self.tape: list[tuple[Step, Sequence[Known | None], Sequence[Known | None]]] = []
+        self.inexact = False  # a sum was rounded, so that its order matters
+
+    def put(self, name: str, array: Array, dtype: str) -> None:
+        self.names[name] = Known(dtype, (array,) * self.versions)
+
+    def shaken(self, array: Array, amount: float, around: bool) -> Array:
+        """Off by a relative error of about `amount`; where sums are made of it, of its neighbours too."""
+        if array.dtype.kind != "f":
+            return array
+        noise = self.random.choice([-1.0, 1.0], array.shape) * self.random.uniform(0.5, 1.0, array.shape) * amount
+        finite = array[np.isfinite(array)]
+        level = 0.3 * float(np.sqrt(np.mean(finite**2))) if around and finite.size else 0.0
+        return array + noise * (np.abs(np.where(np.isfinite(array), array, 0.0)) + level)
+
+    def run(self, step: Step) -> None:
+        """Raises what the step must raise."""
+        row = ROWS[step.row]
+        inputs = [self.names[n] for n in step.inputs]
+        if any(i is None for i in inputs) or row.truth is None:
+            outputs: list[Known | None] = [None] * len(step.outs)
+        else:
+            try:
+                outputs = list(self._computed(row, step, [i for i in inputs if i is not None]))
+            except Unknown:
+                outputs = [None] * len(step.outs)
+        self.tape.append((step, inputs, outputs))
+        for name, value in zip(step.outs, outputs, strict=True):
+            self.names[name] = value
+
+    def _computed(self, row: Row, step: Step, inputs: Sequence[Known]) -> list[Known]:
+        params = dict(step.params)
+        dtypes = DTYPE_RULES[row.dtype](params, *(i.dtype for i in inputs)) if row.dtype in DTYPE_RULES else row.dtype
+        assert row.truth is not None
+        made = []
+        exact = None
+        for version in range(self.versions):
+            arrays = [i.versions[version] for i in inputs]
+            if version and row.exact == "sum" and not (exact and on_grid(arrays)):
+                amount = max([ROUNDING.get(i.dtype, 0.0) if i.dtype == "float64" else 2.0**-24 for i in inputs if kind(i.dtype) == "float"] or [0.0])
+                arrays = [self.shaken(a, amount, True) for a in arrays]
+            found = results(row.truth(params, *arrays))
+            if row.theme in CONTRACTIONS and not all(np.isfinite(a).all() for a in arrays):
+                found = [np.full(np.shape(f), VAGUE * (version + 1)) for f in found]  # how often 0 · inf is met differs from way to way
+            each = [dtypes] * len(found) if isinstance(dtypes, str) else list(dtypes)
+            kept = [settled(f, d) for f, d in zip(found, each, strict=True)]
+            if version == 0:
+                exact = all(_holds(k, d) for k, d in zip(kept, each, strict=True)) and (row.exact != "sum" or on_grid(kept))
+                self.inexact |= row.exact == "sum" and not (exact and on_grid(arrays))
+            elif count := ROUNDINGS[row.exact]:
+                kept = [self._rounded(k, d, count, row.exact) for k, d in zip(kept, each, strict=True)]
+            made.append(kept)
+        return [Known(each[i], tuple(np.asarray(m[i], wide(each[i])) for m in made)) for i in range(len(each))]
+
+    def _rounded(self, array: Array, dtype: str, count: int, exact: str) -> Array:
+        if kind(dtype) != "float":
+            return array
+        off = self.shaken(array, count * ROUNDING[dtype], False)
+        return settled(np.where(rounded(array, dtype) == array, array, off) if exact != "function" else off, dtype)
+
+    # -- gradients
+
+    def backward(self, y: str, dy: str, names: Sequence[str]) -> dict[str, Known | None]:
+        """The gradients of the tensors that had these names when the tape began."""
+        first: dict[str, Known | None] = {}
+        for step, inputs, _ in self.tape:
+            for name, value in zip(step.inputs, inputs, strict=True):
+                first.setdefault(name, value)
+        tops = {n: first.get(n, self.names[n]) for n in names}
+        found: dict[str, list[Array]] = {n: [] for n in names}
+        for version in range(self.versions):
+            try:
+                got = self._swept(y, dy, list(tops.values()), version)
+            except Unknown:
+                return dict.fromkeys(names)
+            for name, top in tops.items():
+                assert top is not None
+                gradient = got.get(id(top))
+                found[name].append(np.zeros(top.shape) if gradient is None else np.broadcast_to(gradient, top.shape))
+        return {n: Known(t.dtype, tuple(settled(v, t.dtype) for v in found[n])) for n, t in tops.items() if t is not None}
+
+    def _swept(self, y: str, dy: str, wanted: Sequence[Known | None], version: int) -> dict[int, Array]:
+        top, weights = self.names[y], self.names[dy]
+        if top is None or weights is None or any(w is None for w in wanted):
+            raise Unknown("a value is not known")
+        grads: dict[int, Array] = {id(top): weights.versions[version].copy()}
+        for step, inputs, outputs in reversed(self.tape):
+            here = [None if o is None else grads.get(id(o)) for o in outputs]
+            if all(g is None for g in here):
+                continue
+            if any(v is None for v in (*inputs, *outputs)):
+                raise Unknown("a step is not known")
+            known = [i for i in inputs if i is not None]
+            for value in outputs:
+                if value is not None and not any(value is i for i in known):
+                    grads.pop(id(value), None)
+            here = [np.zeros(o.shape) if g is None and kind(o.dtype) == "float" else g for g, o in zip(here, outputs, strict=True) if o is not None]
+            row = ROWS[step.row]
+            made = pulled(row, step, [i.dtype for i in known], here, [i.versions[version] for i in known])
+            for value, gradient in zip(known, made, strict=True):
+                if gradient is not None:
+                    self._accumulate(grads, value, gradient, version, row)
+        return grads
+
+    def _accumulate(self, grads: dict[int, Array], value: Known, gradient: Array, version: int, row: Row) -> None:
+        off = np.where(np.abs(gradient) >= VAGUE, gradient * (version + 1) * (-1) ** version, gradient)
+        if version:
+            amount = 1 * ROUNDING[value.dtype] if row.exact == "moves" else 8 * ROUNDING[value.dtype] + (0 if has_rule(row) else DIFFERENCED)
+            off = self.shaken(off, amount, row.exact != "moves" and bool(np.abs(off).max(initial=0) < VAGUE))
+        old = grads.get(id(value))
+        grads[id(value)] = off if old is None else old + off
+
+
+def on_grid(arrays: Sequence[Array]) -> bool:
+    """Whether sums of products of such numbers are exact in float32."""
+    for array in arrays:
+        if array.dtype.kind == "f":
+            scaled = array * 64
+            if not (np.isfinite(array).all() and np.abs(array).max(initial=0) < 64 and (scaled == np.round(scaled)).all()):
+                return False
+    return sum(a.size for a in arrays) < 20000
+
+
+def _holds(array: Array, dtype: str) -> bool:
+    return kind(dtype) != "float" or bool(np.array_equal(rounded(array, dtype), array, equal_nan=True))
+
+
+def run(program: Program, versions: int = VERSIONS) -> list[Outcome]:
+    """What each call gives, up to the first that raises an error."""
+    machine, outcomes = Machine(1, versions), list[Outcome]()
+    rules = {p: optimizers.RULES[program.gradient.optimizer]() for p in trained(program)} if program.gradient else {}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        for source in program.state:
+            machine.put(source.name, data(source, 0), source.dtype)
+        for call in range(CALLS):
+            for source in program.arguments:
+                machine.put(source.name, data(source, call), source.dtype)
+            if call == 1:
+                _touch(machine, program)
+            error = None
+            try:
+                _call(machine, program, rules)
+            except Exception as raised:
+                error = type(raised).__name__
+            found = {} if error else {n: machine.names[n] for n in program.outputs}
+            outcomes.append(Outcome(found, {s.name: machine.names[s.name] for s in program.sources}, error))
+            if error:
+                break
+    run_inexact[0] = machine.inexact
+    return outcomes
+
+
+run_inexact = [False]
+"""Whether the order of sums mattered in the last run."""
+
+
+def trained(program: Program) -> list[str]:
+    """The parameters that the optimizer updates."""
+    assert program.gradient is not None
+    if not program.gradient.optimizer:
+        return []
+    parameters = {s.name for s in program.sources if s.role == "parameter"}
+    return [n for n in program.gradient.wrt if n in parameters]
+
+
+def _touch(machine: Machine, program: Program) -> None:
+    """Between the first and the second call somebody halves these tensors."""
+    for name in program.touched:
+        value = machine.names[name]
+        if value is not None:
+            machine.names[name] = Known(value.dtype, tuple(v * 0.5 for v in value.versions))
+
+
+def _call(machine: Machine, program: Program, rules: dict[str, Any]) -> None:
+    gradient, machine.tape = program.gradient, []
+    for number, step in enumerate(program.steps):
+        if gradient is not None and number == gradient.steps:
+            _learn(machine, program, rules)
+        machine.run(step)
+    if gradient is not None and gradient.steps >= len(program.steps):
+        _learn(machine, program, rules)
+
+
+def _learn(machine: Machine, program: Program, rules: dict[str, Any]) -> None:
+    gradient = program.gradient
+    assert gradient is not None
+    made = machine.backward(gradient.y, gradient.dy, gradient.wrt)
+    for name, value in made.items():
+        machine.names[f"g_{name}"] = value
+    for name, rule in rules.items():
+        weights, slope = machine.names[name], made[name]
+        if weights is None or slope is None:
+            machine.names[name] = None
+            continue
+        new = rule.step(weights.versions, slope.versions)
+        amount = 8 * max(ROUNDING[weights.dtype], 2.0**-24)
+        machine.names[name] = Known(weights.dtype, (new[0], *(machine.shaken(v, amount, True) for v in new[1:])))
+
+

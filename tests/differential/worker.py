@@ -1,0 +1,44 @@
+"""The process under test: reads a line with a seed or a program, runs it in all modes, writes a line with what is wrong.
+
+It may die or hang; `pool` sees to that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from typing import Any
+
+from .code import MODES
+from .generate import generate
+from .modes import check
+from .program import parse
+
+MEMORY = 16 << 30
+"""Bytes of address space that a worker may take."""
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """The failures of the program of a seed, or of a program that is given as text."""
+    program = parse(request["program"]) if "program" in request else generate(int(request["seed"]))
+    return {"program": repr(program), "failures": [list(f) for f in check(program, request.get("modes") or MODES)]}
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever prints must not stand between the replies
+    for line in sys.stdin:
+        try:
+            reply = answer(json.loads(line))
+        except Exception as error:  # of the machine itself: it is reported, not hidden
+            reply = {"program": "", "failures": [["machine", f"machine {type(error).__name__}", repr(error)]]}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    main()
