@@ -1,4 +1,5 @@
 # make demo: train LeNet on handwritten digits.   make test: check and test everything.   make bench: measure, next to PyTorch.
+# make fuzz: look for failures with random programs.
 # Each needs only Python (3.10 or newer) and a C++ compiler; PYTHON names the interpreter, ARGS goes to the demo, to pytest or to the benchmarks.
 
 PYTHON ?= python3
@@ -7,13 +8,17 @@ BIN := $(VENV)/bin
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "tengen needs Python 3.10 or newer: make PYTHON=...")'
 NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-.PHONY: demo test bench check format clean
+.PHONY: demo test fuzz bench check format clean
 
 demo: $(VENV)/installed
 	@$(BIN)/python -m tengen.examples.digits $(ARGS)
 
 test: check
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 $(ARGS)
+
+# Random programs next to NumPy, new ones with each seed: make fuzz ARGS="--minutes 60 --seed 7"; see tests/differential/README.md.
+fuzz: $(VENV)/installed
+	@PYTHONPATH=tests $(BIN)/python -m differential $(ARGS)
 
 # Its own environment, for PyTorch is large; JAX and ONNX Runtime take part if they are installed there:
 # .venv-bench/bin/pip install jax onnx onnxruntime

@@ -36,9 +36,15 @@ def main() -> int:
                 counts[key] = counts.get(key, 0) + 1
                 if key not in found or len(result.program.steps) < len(found[key].program.steps):
                     found[key] = result
-                print(f"seed {result.seed}: {result.failure.mode}, {result.failure.kind}: {result.failure.text.splitlines()[0][:200]}", flush=True)
+                print(
+                    f"seed {result.seed}: {result.failure.mode}, {result.failure.kind}: {result.failure.text.splitlines()[0][:200]}",
+                    flush=True,
+                )
             if done[0] % 100 == 0:
-                print(f"{done[0]} programs, {failed[0]} of them failed, {max(0, end - monotonic()) / 60:.1f} minutes left", flush=True)
+                print(
+                    f"{done[0]} programs, {failed[0]} of them failed, {max(0, end - monotonic()) / 60:.1f} minutes left",
+                    flush=True,
+                )
 
     def work(job: int) -> None:
         seeds = count(options.seed * 1_000_000 + job, options.jobs)

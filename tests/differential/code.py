@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 
@@ -13,7 +14,8 @@ from .truth import trained
 IMPORTS = """\
 import io
 import numpy as np
-import tengen, tengen.functional as F
+import tengen
+import tengen.functional as F
 from tengen import Parameter, Tensor
 from tengen._rt import apply
 from tengen.autodiff import GradManager
@@ -32,8 +34,9 @@ WRAPPED = {
     "limited": "f = trace(f, sublinear_memory_config=SublinearMemoryConfig(lb_memory_mb=0))",
     "fused": "",
     "loaded": "f = trace(f, capture_as_const=True)",
+    "recorded": "f = trace(f, record_only=True)",
 }
-MODES = tuple(WRAPPED)
+MODES = tuple(m for m in WRAPPED if m != "recorded")
 
 Memory = Callable[[Source, int], str]
 """The expression of the array that a source's tensor is made of, in a call."""
@@ -42,7 +45,11 @@ Memory = Callable[[Source, int], str]
 def literal(source: Source, call: int) -> str:
     array, _ = laid_out(source, call)
     if array.size <= 64:
-        return f"np.array({shown(array, source.dtype)})" if array.ndim and array.size else f"np.full({array.shape}, {shown(array, source.dtype) if not array.ndim else 0})"
+        return (
+            f"np.array({shown(array, source.dtype)})"
+            if array.ndim and array.size
+            else f"np.full({array.shape}, {shown(array, source.dtype) if not array.ndim else 0})"
+        )
     text = values_text(source, call)
     plain = laid_out(source, call)[1] == "{t}"
     return text if plain else f"np.array({shown(array, source.dtype)})" if array.size < 3000 else text
@@ -123,30 +130,51 @@ def eligible(program: Program, mode: str) -> bool:
         inputs, outputs = cut(program, count)
         return not changes and not random and not reads and bool(inputs) and bool(outputs)
     if mode == "loaded":
-        return not changed and program.gradient is None and not random and not reads and not sources & set(program.outputs) and bool(program.arguments)
+        return (
+            not changed
+            and program.gradient is None
+            and not random
+            and not reads
+            and not sources & set(program.outputs)
+            and bool(program.arguments)
+        )
     return True
 
 
 def snippet(program: Program, mode: str, expected: str) -> str:
     """A script of plain tengen code that shows a failure."""
     gradient = program.gradient
-    lines = [*IMPORTS.splitlines(), "", setup(program, literal), "", function(program, mode == "fused"), WRAPPED[mode], "", "calls = ["]
+    lines = [
+        *IMPORTS.splitlines(),
+        "",
+        setup(program, literal),
+        "",
+        function(program, mode == "fused"),
+        WRAPPED[mode],
+        "",
+        "calls = [",
+    ]
     for call in range(CALLS):
         lines.append(f"    [{', '.join(made(s, call, literal) for s in program.arguments)}],")
     lines += ["]", "for number, arguments in enumerate(calls):"]
     if program.touched:
         lines += ["    if number == 1:", *(f"        {n} *= 0.5" for n in program.touched)]
     if mode == "loaded":
-        lines += ["    if number == 1:", "        file = io.BytesIO()", "        f.dump(file)", "        file.seek(0)", "        f = load(file)"]
+        lines += [
+            "    if number == 1:",
+            "        file = io.BytesIO()",
+            "        f.dump(file)",
+            "        file.seek(0)",
+            "        f = load(file)",
+        ]
     lines += ["    print(f(*arguments))"]
     lines += [f"    print({s.name!r}, {s.name})" for s in program.state]
     text = "\n".join(lines) + "\n" + "".join(f"# {line}\n" for line in expected.splitlines())
-    unused = [line for line in IMPORTS.splitlines() if " import " in line and not _used(line, text)]
+    unused = [line for line in IMPORTS.splitlines() if not _used(line, text)]
     return "\n".join(line for line in text.splitlines() if line not in unused) + "\n"
 
 
 def _used(line: str, text: str) -> bool:
-    body = "\n".join(t for t in text.splitlines() if " import " not in t)
-    return any(f"{name.split('.')[-1]}" in body for name in line.partition(" import ")[2].replace(" as F", "").split(", ") if name)
-
-
+    body = "\n".join(t for t in text.splitlines() if "import " not in t)
+    names = [name.split()[-1] for name in line.rpartition("import ")[2].split(", ")]
+    return any(re.search(rf"\b{name}\b", body) for name in names)

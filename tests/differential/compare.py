@@ -27,7 +27,11 @@ def tolerance(known: Known) -> Array:
             return np.where(apart > 0, np.inf, 0.0)
         common = np.quantile(apart, 0.75) if apart.size else 0.0
         size = np.where(np.isfinite(exact), np.abs(exact), 0.0)
-        made: Array = FACTOR * apart + 4.0 * (common if np.isfinite(common) else np.inf) + np.where(apart > 0, 4.0, 1.0) * ROUNDING[known.dtype] * size
+        made: Array = (
+            FACTOR * apart
+            + 4.0 * (common if np.isfinite(common) else np.inf)
+            + np.where(apart > 0, 4.0, 1.0) * ROUNDING[known.dtype] * size
+        )
         return made + (1e-30 if known.dtype in ("float32", "float64") else 1e-6 if known.dtype == "float16" else 1e-37)
 
 
@@ -50,7 +54,9 @@ def agree(dtype: str, array: Array, known: Known) -> str | None:
 def _told(got: Array, wanted: Array, good: Array) -> str:
     places = np.argwhere(~good)
     first = tuple(int(i) for i in places[0])
-    both = f"{got.tolist()} instead of {wanted.tolist()}" if got.size <= 32 else f"{got[first]} instead of {wanted[first]}"
+    both = (
+        f"{got.tolist()} instead of {wanted.tolist()}" if got.size <= 32 else f"{got[first]} instead of {wanted[first]}"
+    )
     return f"is wrong in {len(places)} of {got.size} elements, first at {first}: {both}"
 
 

@@ -23,30 +23,27 @@ def kind(dtype: str) -> str:
 
 
 def promoted(*dtypes: str) -> str:
-    """The common dtype of operands; "number int" and "number float" are Python numbers, which never widen."""
-    strong = [d for d in dtypes if not d.startswith("number")]
-    weak = [d for d in dtypes if d.startswith("number")]
-    found = strong[0] if strong else "bool"
-    for dtype in strong[1:]:
-        found = _pair(found, dtype)
-    if "number float" in weak and kind(found) != "float":
-        return "float32"
-    if weak and kind(found) == "bool":
-        return "int32"
-    return found
+    """The common dtype of operands, as the documentation has it; "number int" and "number float" are Python numbers, which never widen.
+
+    Integers meet in the narrowest signed one that holds both; floats that differ, and bool or integers and floats, in float32, or in
+    float64 if one is.
+    """
+    strong = {d for d in dtypes if not d.startswith("number")}
+    found = strong.pop() if len(strong) == 1 else _met(strong)
+    if kind(found) == "float":
+        return found
+    return "float32" if "number float" in dtypes or ("number int" in dtypes and found == "bool") else found
 
 
-def _pair(a: str, b: str) -> str:
-    if a == b:
-        return a
-    if {a, b} == {"float16", "bfloat16"}:
+def _met(dtypes: set[str]) -> str:
+    if "float64" in dtypes:
+        return "float64"
+    if not dtypes <= set(INTS):
         return "float32"
-    floats = [d for d in (a, b) if d in FLOATS]
-    if len(floats) == 2:
-        return max(floats, key=lambda d: (ROUNDING[d] < 2.0**-11, -ROUNDING[d]))
-    if floats:
-        return floats[0]
-    return str(np.promote_types(a, b))
+    first, *others = dtypes
+    for dtype in others:
+        first = str(np.promote_types(first, dtype))
+    return first
 
 
 def as_float(dtype: str) -> str:

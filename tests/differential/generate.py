@@ -41,7 +41,16 @@ class Settings(NamedTuple):
     wrong: float = 0.03
 
 
-ONLY = {"elementwise": 0.3, "view": 0.5, "move": 0.2, "index": 0.2, "write": 0.0, "conv": 0.0, "make": 0.1, "random": 0.0}
+ONLY = {
+    "elementwise": 0.3,
+    "view": 0.5,
+    "move": 0.2,
+    "index": 0.2,
+    "write": 0.0,
+    "conv": 0.0,
+    "make": 0.1,
+    "random": 0.0,
+}
 #: What programs are about; the seed says which.
 THEMES: dict[str, tuple[float, Settings]] = {
     "anything": (2.0, Settings(dtypes=DTYPES, values=("grid", "corner", "fine", "special", "nan", "equal"))),
@@ -153,7 +162,11 @@ class Drawing(Draw):
             array = value.versions[0]
             numbers = array[np.isfinite(array)] if kind(value.dtype) == "float" else array
             odd = array.size and not np.isfinite(array).any() and self.random.random() < 0.9
-            if odd or array.size > MOST_ELEMENTS or (kind(value.dtype) != "bool" and np.abs(numbers).max(initial=0) > LARGEST):
+            if (
+                odd
+                or array.size > MOST_ELEMENTS
+                or (kind(value.dtype) != "bool" and np.abs(numbers).max(initial=0) > LARGEST)
+            ):
                 return False
             if step.outs.index(out) >= ROWS[step.row].results and (value.shape, value.dtype) != self.types.get(out):
                 return False  # a handle keeps its shape and dtype
@@ -210,4 +223,10 @@ def _finished(draw: Drawing, gradient: Gradient | None) -> Program:
     if draw.chance(0.1):
         outputs += [s.name for s in draw.sources if s.role != "parameter" and draw.chance(0.4)]
     touched = [s.name for s in draw.sources if s.role != "argument" and s.dtype in FLOATS and draw.chance(0.5)]
-    return Program(tuple(draw.sources), tuple(draw.steps), tuple(dict.fromkeys(outputs or made)), gradient, tuple(touched if draw.chance(0.4) else ()))
+    return Program(
+        tuple(draw.sources),
+        tuple(draw.steps),
+        tuple(dict.fromkeys(outputs or made)),
+        gradient,
+        tuple(touched if draw.chance(0.4) else ()),
+    )

@@ -96,7 +96,10 @@ class Run:
             results = dict(zip(self.program.outputs, returned, strict=True))
             if call == 0:
                 first.update({n: t for n, t in results.items() if self.program.source(n) is None})
-            tensors = {**{s.name: names[s.name] for s in self.program.state}, **{s.name: t for s, t in zip(self.program.arguments, arguments, strict=True)}}
+            tensors = {
+                **{s.name: names[s.name] for s in self.program.state},
+                **{s.name: t for s, t in zip(self.program.arguments, arguments, strict=True)},
+            }
             return Result({n: array_of(t) for n, t in results.items()}, {n: array_of(t) for n, t in tensors.items()})
         except Exception as raised:
             return Result({}, {}, type(raised).__name__, f"{type(raised).__name__}: {raised}")
@@ -137,15 +140,24 @@ def _may_refuse(program: Program, error: str | None) -> bool:
 
 def _narrow(program: Program) -> bool:
     """Whether some value is a float that is stored with fewer digits than kernels compute with."""
-    return any(s.dtype in ("float16", "bfloat16") for s in program.sources) or any("float16" in map(str, dict(s.params).values()) for s in program.steps)
+    return any(s.dtype in ("float16", "bfloat16") for s in program.sources) or any(
+        "float16" in map(str, dict(s.params).values()) for s in program.steps
+    )
 
 
-def _judged(program: Program, mode: str, found: Sequence[Result], wanted: Sequence[Outcome], base: Sequence[Result] | None, strict: bool) -> Failure | None:
+def _judged(
+    program: Program,
+    mode: str,
+    found: Sequence[Result],
+    wanted: Sequence[Outcome],
+    base: Sequence[Result] | None,
+    strict: bool,
+) -> Failure | None:
     for call, result in enumerate(found):
         truth = wanted[call] if call < len(wanted) else None
         error = base[call].error if base is not None and call < len(base) else truth.error if truth else None
         if result.error != error:
-            kind = f"raises {result.error}" if result.error else f"does not raise {error}"
+            kind = f"raises {' '.join(result.message.split()[:2])}" if result.error else f"does not raise {error}"
             return Failure(mode, kind, f"call {call}: {result.message or 'no error'}; expected {error or 'none'}")
         if result.error or truth is None:
             return None
@@ -160,13 +172,20 @@ def _judged(program: Program, mode: str, found: Sequence[Result], wanted: Sequen
                     wrong = wrong and f"differs from eager: {wrong}"
                 if wrong:
                     later = " changes later" if " of the first" in name else ""
-                    kind = ("state" if place == "state" else "gradient" if name.startswith("g_") else "result") + later
+                    what = " " + wrong.split()[2] if wrong.startswith("has the") else ""
+                    kind = (
+                        ("state" if place == "state" else "gradient" if name.startswith("g_") else "result")
+                        + what
+                        + later
+                    )
                     return Failure(mode, kind, f"call {call}: {name} {wrong}")
     return None
 
 
 def _comparable(program: Program, mode: str, known: Known | None) -> bool:
     """Whether the values must be those of eager mode: of what is not known, if no random numbers are drawn in another order."""
-    return known is not None or mode in ("traced", "without host") or not any(s.row.startswith("random") for s in program.steps)
-
-
+    return (
+        known is not None
+        or mode in ("traced", "without host")
+        or not any(s.row.startswith("random") for s in program.steps)
+    )

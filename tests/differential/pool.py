@@ -40,7 +40,14 @@ class Worker:
             path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
             self.errors = tempfile.TemporaryFile("w+")
             command = [sys.executable, "-m", f"{HERE.name}.worker"]
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env={**os.environ, "PYTHONPATH": path})
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+                text=True,
+                env={**os.environ, "PYTHONPATH": path},
+            )
             self.served = 0
         return self.process
 
@@ -125,7 +132,13 @@ def shrunk(worker: Worker, seed: int, program: Program, failure: Failure, second
     return Found(seed, last[0], program)
 
 
-def search(worker: Worker, seeds: Sequence[int] | Any, more: Callable[[], bool], report: Callable[[Found | None], None], seconds: float = 60.0) -> None:
+def search(
+    worker: Worker,
+    seeds: Sequence[int] | Any,
+    more: Callable[[], bool],
+    report: Callable[[Found | None], None],
+    seconds: float = 60.0,
+) -> None:
     """Looks at seeds while `more` says so, and tells `report` about each."""
     try:
         for seed in seeds:

@@ -104,11 +104,14 @@ def values_text(source: Source, call: int) -> str:
     """The expression of a source's elements; "index K" are places in an axis of K, "label K" those that count from 0, "beyond K" any."""
     name, _, extent = source.values.partition(" ")
     seed = source.seed + 1000 * (call if source.role == "argument" else 0)
-    text = VALUES.get(name) or {
-        "index": f"r.integers({-int(extent or 0)}, {int(extent or 0)}, n)",
-        "label": f"r.integers(0, {int(extent or 0)}, n)",
-        "beyond": f"r.integers({-int(extent or 0) - 1}, {int(extent or 0) + 2}, n)",
-    }[name]
+    text = (
+        VALUES.get(name)
+        or {
+            "index": f"r.integers({-int(extent or 0)}, {int(extent or 0)}, n)",
+            "label": f"r.integers(0, {int(extent or 0)}, n)",
+            "beyond": f"r.integers({-int(extent or 0) - 1}, {int(extent or 0) + 2}, n)",
+        }[name]
+    )
     return re.sub(r"\bn\b", str(source.shape), re.sub(r"\br\b", f"np.random.default_rng({seed})", text))
 
 

@@ -62,7 +62,9 @@ def results(made: Any) -> list[Any]:
     return list(made) if isinstance(made, tuple) else [made]
 
 
-def _moved_back(row: Row, params: Any, floats: Sequence[bool], grads: Sequence[Any], arrays: Sequence[Array]) -> list[Any]:
+def _moved_back(
+    row: Row, params: Any, floats: Sequence[bool], grads: Sequence[Any], arrays: Sequence[Array]
+) -> list[Any]:
     """Elements are replaced by their places, moved, and read again."""
     numbered, start = [], BASE
     for array, is_float in zip(arrays, floats, strict=True):
@@ -93,7 +95,11 @@ def _slope(function: Any, x: Array) -> Array:
     h = STEP * np.maximum(1.0, np.abs(x))
     here, right, left = function(x), function(x + h), function(x - h)
     ahead, behind = (right - here) / h, (here - left) / h
-    vague = ~np.isfinite(ahead) | ~np.isfinite(behind) | (np.abs(ahead - behind) > 1e-3 * (1 + np.abs(ahead) + np.abs(behind)))
+    vague = (
+        ~np.isfinite(ahead)
+        | ~np.isfinite(behind)
+        | (np.abs(ahead - behind) > 1e-3 * (1 + np.abs(ahead) + np.abs(behind)))
+    )
     return np.where(vague, VAGUE, (right - left) / (2 * h))
 
 
@@ -110,10 +116,15 @@ def _elementwise(row: Row, params: Any, floats: Sequence[bool], g: Any, arrays: 
             _slope(lambda v, i=i: np.asarray(truth(params, *arrays[:i], v, *arrays[i + 1 :]), np.float64), np.broadcast_to(x, g.shape)) if f else None
             for i, (x, f) in enumerate(zip(arrays, floats, strict=True))
         ]  # fmt: skip
-    return [None if not f else fitted(np.where(g == 0, 0.0, g * s), x.shape) for s, x, f in zip(slopes, arrays, floats, strict=True)]
+    return [
+        None if not f else fitted(np.where(g == 0, 0.0, g * s), x.shape)
+        for s, x, f in zip(slopes, arrays, floats, strict=True)
+    ]
 
 
-def _differences(row: Row, params: Any, floats: Sequence[bool], grads: Sequence[Any], arrays: Sequence[Array]) -> list[Any]:
+def _differences(
+    row: Row, params: Any, floats: Sequence[bool], grads: Sequence[Any], arrays: Sequence[Array]
+) -> list[Any]:
     if sum(a.size for a, f in zip(arrays, floats, strict=True) if f) > MOST:
         raise Unknown(f"{row.name} is too large to be differenced")
     truth = _meaning(row)
@@ -132,11 +143,15 @@ def _differences(row: Row, params: Any, floats: Sequence[bool], grads: Sequence[
             h = STEP * max(1.0, abs(array[place]))
             ends = []
             for sign in (1, -1):
-                moved = array.copy()
+                moved = np.array(array)
                 moved[place] += sign * h
                 ends.append(weighted(*arrays[:i], moved, *arrays[i + 1 :]))
             ahead, behind = (ends[0] - here) / h, (here - ends[1]) / h
-            clear = np.isfinite(ahead) and np.isfinite(behind) and abs(ahead - behind) <= 1e-3 * (1 + abs(ahead) + abs(behind))
+            clear = (
+                np.isfinite(ahead)
+                and np.isfinite(behind)
+                and abs(ahead - behind) <= 1e-3 * (1 + abs(ahead) + abs(behind))
+            )
             slope[place] = (ends[0] - ends[1]) / (2 * h) if clear else VAGUE
         made.append(slope)
     return made

@@ -26,7 +26,9 @@ class Row(NamedTuple):
     truth: (parameters, *arrays in the wide dtypes) → array, or a tuple of them; raises what tengen must raise. None: nothing is known, and
         only the modes are compared.
     dtype: the rule of the result's dtype, a name of DTYPE_RULES or a dtype.
-    exact: "moves" elements, computes "exact" values, a "rounded" one, a "function" of a few roundings, or a "sum" of many.
+    exact: "moves" elements, computes "exact" values, a "rounded" one, a "function" of a few roundings, a "sum" of products,
+        which is exact where all numbers have few digits, or a "formula" of sums and functions.
+    level: the size of the numbers that an element is the sum of, where that may be far larger than the element.
     slopes: derivatives by each operand of an element-wise operation, where differences would not do: (*arrays) → [array, …].
     pull: gradients of all inputs, (parameters, gradient, *arrays) → [array or None, …].
     reads: whether it reads the values of a tensor, which functions without host cannot do.
@@ -42,6 +44,7 @@ class Row(NamedTuple):
     slopes: Callable[..., Sequence[Any]] | None = None
     pull: Callable[..., Sequence[Any]] | None = None
     elementwise: bool = False
+    level: float = 0.0
     reads: bool = False
     changes: tuple[int, ...] = ()
     results: int = 1
@@ -72,6 +75,7 @@ DTYPE_RULES: dict[str, Callable[..., str | Sequence[str]]] = {
     "promoted": lambda p, *d: promoted(*d),
     "float": lambda p, *d: as_float(promoted(*d)),
     "statistics": lambda p, *d: statistics(d[0]),
+    "all statistics": lambda p, *d: promoted(*map(statistics, d)),
     "number": lambda p, *d: promoted(*d, *(["number float" if isinstance(p["number"], float) else "number int"])),
     "number float": lambda p, *d: as_float(promoted(*d, "number float")),
     "counted": lambda p, *d: "int32" if promoted(*d) == "bool" else promoted(*d),
@@ -86,10 +90,33 @@ DTYPE_RULES: dict[str, Callable[..., str | Sequence[str]]] = {
     "first and statistics": lambda p, *d: (d[0], d[1], d[2]),
 }
 
-SHAPES = [(), (1,), (2,), (5,), (7,), (0,), (1, 1), (2, 3), (3, 5), (5, 2), (4, 1), (0, 3), (3, 0), (17, 4), (2, 3, 4), (3, 1, 5), (2, 5, 2)]
+SHAPES = [
+    (),
+    (1,),
+    (2,),
+    (5,),
+    (7,),
+    (0,),
+    (1, 1),
+    (2, 3),
+    (3, 5),
+    (5, 2),
+    (4, 1),
+    (0, 3),
+    (3, 0),
+    (17, 4),
+    (2, 3, 4),
+    (3, 1, 5),
+    (2, 5, 2),
+]
 IMAGES = [(1, 1, 4, 4), (2, 3, 5, 7), (1, 2, 6, 6), (2, 4, 5, 2), (3, 1, 9, 1), (1, 16, 5, 2), (0, 2, 4, 4)]
 LARGE = [(4099,), (67, 129), (3, 1031), (2, 9, 33, 17)]
-RANKED = {1: [(1,), (2,), (5,), (7,), (16,)], 2: [(1, 1), (2, 3), (3, 5), (5, 2), (4, 1), (3, 3)], 3: [(2, 3, 4), (3, 1, 5), (2, 5, 2)], 4: IMAGES}
+RANKED = {
+    1: [(1,), (2,), (5,), (7,), (16,)],
+    2: [(1, 1), (2, 3), (3, 5), (5, 2), (4, 1), (3, 3)],
+    3: [(2, 3, 4), (3, 1, 5), (2, 5, 2)],
+    4: IMAGES,
+}
 
 
 class Draw:
@@ -148,7 +175,9 @@ class Draw:
         """A new tensor from outside of the function."""
         if values is None:
             values = self.choice(self.settings.values) if dtype in FLOATS else "mask" if dtype == "bool" else "small"
-        role = role or ("argument" if self.chance(0.6) else "outside" if self.chance(0.7) or dtype not in FLOATS else "parameter")
+        role = role or (
+            "argument" if self.chance(0.6) else "outside" if self.chance(0.7) or dtype not in FLOATS else "parameter"
+        )
         layouts = ["plain"] * 3
         if self.chance(self.settings.layouts):
             layouts = [self.choice(layouts_for(shape))] * 3
@@ -167,12 +196,23 @@ class Draw:
     def fits(self, accept: Callable[[tuple[int, ...], str], bool]) -> list[str]:
         return [name for name, (shape, dtype) in self.types.items() if accept(shape, dtype)]
 
-    def tensor(self, dtypes: Sequence[str] | None = None, ranks: Sequence[int] | None = None, empty: bool = True, most: int = 20000) -> str:
+    def tensor(
+        self,
+        dtypes: Sequence[str] | None = None,
+        ranks: Sequence[int] | None = None,
+        empty: bool = True,
+        most: int = 20000,
+    ) -> str:
         """Some tensor, preferably one that was made lately."""
 
         def accept(shape: tuple[int, ...], dtype: str) -> bool:
             size = int(np.prod(shape))
-            return (dtypes is None or dtype in dtypes) and (ranks is None or len(shape) in ranks) and (empty or size > 0) and size <= most
+            return (
+                (dtypes is None or dtype in dtypes)
+                and (ranks is None or len(shape) in ranks)
+                and (empty or size > 0)
+                and size <= most
+            )
 
         names = self.fits(accept)
         if names and not self.chance(self.settings.new):
@@ -208,7 +248,11 @@ class Draw:
         """A tensor that broadcasts against another one."""
         shape = self.shape_of(name)
         own = self.dtype_of(name)
-        same = (own,) if own in dtypes and self.chance(0.75) else tuple(d for d in dtypes if d in self.settings.dtypes) or dtypes
+        same = (
+            (own,)
+            if own in dtypes and self.chance(0.75)
+            else tuple(d for d in dtypes if d in self.settings.dtypes) or dtypes
+        )
         if self.chance(0.65):
             return self.like(shape, same)
         short = [1 if self.chance(0.5) else s for s in shape][self.integer(0, len(shape)) :]

@@ -18,6 +18,8 @@ from .row import Draw, Row
 Meaning = Callable[..., Any]
 ERF, ERFC = np.vectorize(erf, otypes=[float]), np.vectorize(erfc, otypes=[float])
 
+LIMITS = {t: (float(np.iinfo(t).min), float(np.iinfo(t).max)) for t in INTS}
+
 
 def sigmoid(x: Any) -> Any:
     return 0.5 * (1 + np.tanh(0.5 * x))
@@ -28,14 +30,14 @@ def softplus(x: Any) -> Any:
 
 
 def floor_div(a: Any, b: Any) -> Any:
-    if a.dtype.kind == "f":
+    if "f" in (a.dtype.kind, b.dtype.kind):
         return np.floor(a / b)
     return np.where(b == 0, 0, a // np.where(b == 0, 1, b))
 
 
 def mod(a: Any, b: Any) -> Any:
     """C's remainder of floats, Python's of integers; tengen gives 0 for an integer modulo 0."""
-    if a.dtype.kind == "f":
+    if "f" in (a.dtype.kind, b.dtype.kind):
         return np.fmod(a, b)
     return np.where(b == 0, 0, a % np.where(b == 0, 1, b))
 
@@ -47,6 +49,11 @@ def away(x: Any) -> Any:
 
 def relu(x: Any) -> Any:
     return np.maximum(x, 0)
+
+
+def fitting(x: Any, dtype: str) -> Any:
+    """The nearest numbers that an integer dtype has."""
+    return np.clip(x, np.iinfo(dtype).min, np.iinfo(dtype).max)
 
 
 def clipped(x: Any, low: float, high: float) -> Any:
@@ -72,12 +79,26 @@ MEANINGS: dict[str, tuple[Meaning, str]] = {
     "AND": (np.bitwise_and, "exact"), "OR": (np.bitwise_or, "exact"), "XOR": (np.bitwise_xor, "exact"), "INVERT": (np.invert, "exact"),
 }  # fmt: skip
 
+#: Functions that add up numbers of about this size, as PyTorch's do.
+LEVELS = {"NORMCDF": 1.0, "gelu": 4.0, "logaddexp": 1.0}
 #: mode → its public name, where that is not the mode in small letters; what has none is called by its op.
 NAMES = {
     "NEGATE": "F.neg", "TRUE_DIV": "F.div", "MAX": "F.maximum", "MIN": "F.minimum", "EQ": "F.equal", "NEQ": "F.not_equal", "LT": "F.less",
     "LEQ": "F.less_equal", "GT": "F.greater", "GEQ": "F.greater_equal", "NOT": "F.logical_not",
+    "SHL": "F.left_shift", "SHR": "F.right_shift",
 }  # fmt: skip
-OPERATORS = {"ADD": "+", "SUB": "-", "MUL": "*", "TRUE_DIV": "/", "FLOOR_DIV": "//", "MOD": "%", "POW": "**", "LT": "<", "GEQ": ">=", "EQ": "=="}
+OPERATORS = {
+    "ADD": "+",
+    "SUB": "-",
+    "MUL": "*",
+    "TRUE_DIV": "/",
+    "FLOOR_DIV": "//",
+    "MOD": "%",
+    "POW": "**",
+    "LT": "<",
+    "GEQ": ">=",
+    "EQ": "==",
+}
 INTEGER_NUMBERS = ("ADD", "SUB", "MUL", "FLOOR_DIV", "MOD", "MAX", "MIN", "LT", "LEQ", "GT", "GEQ", "EQ", "NEQ")
 
 #: Derivatives where a function has a corner, as users expect them: those of PyTorch.
@@ -101,6 +122,8 @@ SLOPES: dict[str, Callable[..., Any]] = {
 
 
 def dtype_rule(row: elemwise.Row) -> str:
+    if row.instr in ("max", "min"):
+        return "promoted"
     return {"same": "counted", "float": "float", "bits": "promoted"}.get(row.result, "bool")
 
 
@@ -137,7 +160,14 @@ def _rows() -> list[Row]:
         call = _call(mode, row.arity)
         if "Elemwise" in call:
             call = f"apply(Elemwise({mode!r}), {', '.join('{%d}' % i for i in range(row.arity))})"
-        options = {"truth": _meaning(mode), "dtype": dtype_rule(row), "exact": exact, "slopes": slopes, "elementwise": True}
+        options = {
+            "truth": _meaning(mode),
+            "dtype": dtype_rule(row),
+            "exact": exact,
+            "slopes": slopes,
+            "elementwise": True,
+            "level": LEVELS.get(mode, 0.0),
+        }
         found.append(Row(f"elementwise {mode}", call, _operands(mode, row), **options))
         if mode in OPERATORS:
             code = f"{{0}} {OPERATORS[mode]} {{number}}"
@@ -157,10 +187,12 @@ def _with_number(mode: str, code: str, row: elemwise.Row, exact: str) -> Row:
         number = d.number(d.dtype_of(x))
         if mode in ("FLOOR_DIV", "MOD") and number == 0:
             number = 2
-        return [x], {"number": number}
+        return [x], {"number": number, "of": d.dtype_of(x)}
 
     def truth(p: dict[str, Any], x: Any) -> Any:
         number = p["number"]
+        if mode in ("MAX", "MIN") and p["of"] in INTS and isinstance(number, int):
+            return fitting(function(x, number), p["of"])
         wide = x * 1.0 if isinstance(number, float) else x
         return function(wide, np.asarray(number, wide.dtype if not isinstance(number, float) else "float64"))
 
@@ -169,7 +201,15 @@ def _with_number(mode: str, code: str, row: elemwise.Row, exact: str) -> Row:
         return slopes(x, number)[:1]
 
     return Row(
-        f"elementwise {mode} number", code, draw, truth, rule, exact, slopes=slope if slopes else None, elementwise=True, weight=0.6
+        f"elementwise {mode} number",
+        code,
+        draw,
+        truth,
+        rule,
+        exact,
+        slopes=slope if slopes else None,
+        elementwise=True,
+        weight=0.6,
     )
 
 
@@ -195,7 +235,17 @@ def _function(name: str) -> Row:
         return [d.floating()], {k: d.choice(v) for k, v in numbers.items()}
 
     slopes = SLOPES.get(name)
-    return Row(f"elementwise {name}", code, draw, meaning, "same", exact, slopes=slopes, elementwise=True)
+    return Row(
+        f"elementwise {name}",
+        code,
+        draw,
+        meaning,
+        "same",
+        exact,
+        slopes=slopes,
+        elementwise=True,
+        level=LEVELS.get(name, 0.0),
+    )
 
 
 def _two(name: str, code: str, meaning: Meaning, exact: str) -> Row:
@@ -203,7 +253,17 @@ def _two(name: str, code: str, meaning: Meaning, exact: str) -> Row:
         x = d.floating()
         return [x, d.partner(x, FLOATS)], {}
 
-    return Row(f"elementwise {name}", code, draw, lambda p, *x: meaning(*x), "promoted", exact, slopes=SLOPES.get(name), elementwise=True)
+    return Row(
+        f"elementwise {name}",
+        code,
+        draw,
+        lambda p, *x: meaning(*x),
+        "promoted",
+        exact,
+        slopes=SLOPES.get(name),
+        elementwise=True,
+        level=LEVELS.get(name, 0.0),
+    )
 
 
 def _unknown_activations() -> list[Row]:
@@ -243,7 +303,9 @@ def _loss(mode: str) -> Row:
 
     def pull(p: dict[str, Any], g: Any, x: Any, y: Any) -> Any:
         """Of a probability that is exactly its label the loss is 0 and so is the gradient, as PyTorch has it."""
-        share = g if p["reduction"] == "none" else np.broadcast_to(g, x.shape) / (x.size if p["reduction"] == "mean" else 1)
+        share = (
+            g if p["reduction"] == "none" else np.broadcast_to(g, x.shape) / (x.size if p["reduction"] == "mean" else 1)
+        )
         inner = (x > 0) & (x < 1)
         by_label = np.where(inner, share * np.log(np.where(inner, (1 - x) / np.where(inner, x, 0.5), 1.0)), VAGUE)
         at_ends = np.where(x == y, 0.0, VAGUE)
@@ -261,7 +323,9 @@ def _loss(mode: str) -> Row:
             values = "mask"
         return [x, d.like(d.shape_of(x), (d.dtype_of(x),), values)], {"reduction": d.choice(["none", "sum", "mean"])}
 
-    return Row(f"loss {mode}", code, draw, truth, "statistics", "sum", pull=None if with_logits or hinge else pull)
+    return Row(
+        f"loss {mode}", code, draw, truth, "all statistics", "formula", pull=None if with_logits or hinge else pull
+    )
 
 
 def _wrapped_logit(p: dict[str, Any], *x: Any) -> Any:
@@ -269,13 +333,18 @@ def _wrapped_logit(p: dict[str, Any], *x: Any) -> Any:
     return high + np.log1p(np.exp(np.where(high == low, 0.0, low - high)))
 
 
-
 def _cast(d: Draw) -> Any:
     x = d.tensor(DTYPES)
     return [x], {"dtype": d.choice([t for t in DTYPES if t != d.dtype_of(x)])}
 
 
-LIMITS = {t: (float(np.iinfo(t).min), float(np.iinfo(t).max)) for t in INTS}
+def _clip_integers(d: Draw) -> Any:
+    x = d.integral()
+    return [x], {"low": d.choice([-1000, -1, 0, 1]), "high": d.choice([2, 5, 300, 70000]), "of": d.dtype_of(x)}
+
+
+def _clipped_integers(p: dict[str, Any], x: Any) -> Any:
+    return fitting(clipped(x, p["low"], p["high"]), p["of"])
 
 
 def _converted(p: dict[str, Any], x: Any) -> Any:
@@ -283,7 +352,11 @@ def _converted(p: dict[str, Any], x: Any) -> Any:
         if p["dtype"] not in ("int32", "int64"):
             return np.trunc(np.clip(np.nan_to_num(x), -(2.0**31), 2.0**31 - 1)).astype(np.int64)
         low, high = LIMITS[p["dtype"]]
-        return np.where(x >= high, int(high if high < 2**62 else 2**63 - 1), np.trunc(np.clip(np.nan_to_num(x), low, min(high, 2.0**62))).astype(np.int64))
+        return np.where(
+            x >= high,
+            int(high if high < 2**62 else 2**63 - 1),
+            np.trunc(np.clip(np.nan_to_num(x), low, min(high, 2.0**62))).astype(np.int64),
+        )
     return x != 0 if p["dtype"] == "bool" else x
 
 
@@ -293,7 +366,24 @@ ROWS = [
     *_unknown_activations(),
     _two("prelu", "F.prelu({0}, {1})", lambda x, s: np.where(x > 0, x, x * s), "rounded"),
     _two("logaddexp", "F.logaddexp({0}, {1})", lambda a, b: _wrapped_logit({}, a, b), "function"),
-    Row("elementwise where", "F.where({0}, {1}, {2})", _where, lambda p, m, x, y: np.where(m, x, y), "same", "exact", elementwise=True)._replace(dtype="second"),
+    Row(
+        "elementwise where",
+        "F.where({0}, {1}, {2})",
+        _where,
+        lambda p, m, x, y: np.where(m, x, y),
+        "same",
+        "exact",
+        elementwise=True,
+    )._replace(dtype="second"),
+    Row(
+        "elementwise clip integers",
+        "F.clip({0}, {low}, {high})",
+        _clip_integers,
+        _clipped_integers,
+        "same",
+        "exact",
+        elementwise=True,
+    ),
     Row("elementwise cast", "{0}.astype({dtype})", _cast, _converted, "param", "rounded", elementwise=True),
     *(_loss(mode) for mode in loss.ELEMENTWISE),
 ]

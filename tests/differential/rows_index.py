@@ -198,7 +198,10 @@ def _write(inner: Callable[[Draw], Any]) -> Callable[[Draw], Any]:
         names, params = inner(_Only(d, target))
         if names[0] != target:
             return None
-        return names, {**params, "number": d.choice([0.5, 2.0, -1.0, 5.0, 0.0]) if d.dtype_of(target) not in INTS else d.choice([0, 3])}
+        return names, {
+            **params,
+            "number": d.choice([0.5, 2.0, -1.0, 5.0, 0.0]) if d.dtype_of(target) not in INTS else d.choice([0, 3]),
+        }
 
     return draw
 
@@ -231,7 +234,12 @@ def writable(d: Draw, least: int = 0) -> str | None:
     shape = d.shape(d.integer(1, 3))
     if 0 in shape:
         return None
-    return d.new(shape, d.choice([t for t in d.settings.dtypes if t != "bool"] or ["float32"]), None, d.choice(["outside", "outside", "argument"]))
+    return d.new(
+        shape,
+        d.choice([t for t in d.settings.dtypes if t != "bool"] or ["float32"]),
+        None,
+        d.choice(["outside", "outside", "argument"]),
+    )
 
 
 def put(p: dict[str, Any], x: Any, *others: Any) -> Any:
@@ -273,7 +281,9 @@ def _write_at(d: Draw) -> Any:
         return None
     (target, index), params = made
     del params["number"]
-    seen = indexed({"index": params["index"].replace("{1}", "{1}")}, np.zeros(d.shape_of(target)), np.zeros(d.shape_of(index), int)).shape
+    seen = indexed(
+        {"index": params["index"].replace("{1}", "{1}")}, np.zeros(d.shape_of(target)), np.zeros(d.shape_of(index), int)
+    ).shape
     # Where an index repeats, the last one stays; with values that are all equal it does not matter which.
     return [target, index, d.like((1,) * len(seen), (d.dtype_of(target),))], params
 
@@ -310,7 +320,7 @@ ROWS: list[Row] = [
     Row("index indexing_one_hot", "F.indexing_one_hot({0}, {1}, {axis}, {keepdims})", _indexing_one_hot, _one_hot_chosen, exact="moves"),
     Row("index cond_take", "F.cond_take({0}, {1})", _cond_take, _cond_take_truth, dtype="second and places", exact="moves", results=2, reads=True),
     Row("loss nll_loss", "F.loss.nll_loss({0}, {1}, {axis}, {reduction})", _nll, lambda p, x, i: _reduced(p, -np.squeeze(_chosen(p, x, i), p["axis"])), dtype="statistics", exact="sum"),
-    Row("loss cross_entropy", "F.loss.cross_entropy({0}, {1}, {axis}, {logits}, {smooth}, {reduction})", _cross_entropy, _cross_entropy_truth, dtype="statistics", exact="sum"),
+    Row("loss cross_entropy", "F.loss.cross_entropy({0}, {1}, {axis}, {logits}, {smooth}, {reduction})", _cross_entropy, _cross_entropy_truth, dtype="statistics", exact="formula"),
     Row("loss topk_accuracy", "F.topk_accuracy({0}, {1}, {k})", _accuracy, _accuracy_truth, dtype="float32", exact="rounded"),
     _row("write slice", _write_slice, put, weight=3.0, **WRITES),
     _row("write number", _write_number, put, weight=3.0, **WRITES),

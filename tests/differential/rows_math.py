@@ -78,7 +78,11 @@ def _pull_spread(root: bool) -> Callable[..., Any]:
 
 def _norm_draw(d: Draw) -> Any:
     x = d.floating(ranks=(1, 2, 3, 4), empty=False)
-    return [x], {"ord": d.choice([None, None, 2.0, 1.0, 3.0]), "axis": d.axis(len(d.shape_of(x))), "keepdims": d.chance(0.5)}
+    return [x], {
+        "ord": d.choice([None, None, 2.0, 1.0, 3.0]),
+        "axis": d.axis(len(d.shape_of(x))),
+        "keepdims": d.chance(0.5),
+    }
 
 
 def p_norm(p: dict[str, Any], x: Any, keepdims: bool | None = None) -> Any:
@@ -103,7 +107,9 @@ def _normalized(p: dict[str, Any], x: Any) -> Any:
 def _pull_normalized(p: dict[str, Any], g: Any, x: Any) -> Any:
     size = p_norm(p, x, True)
     low = np.maximum(size, 1e-12)
-    (by_size,) = _pull_norm({**p, "keepdims": True}, -(g * x).sum(p["axis"], keepdims=True) / low**2 * (size >= 1e-12), x)
+    (by_size,) = _pull_norm(
+        {**p, "keepdims": True}, -(g * x).sum(p["axis"], keepdims=True) / low**2 * (size >= 1e-12), x
+    )
     return [g / low + by_size]
 
 
@@ -261,8 +267,14 @@ def _reduce_rows() -> list[Row]:
     for mode in REDUCTIONS:
         name, function, options = meanings.get(mode, ("", None, {}))
         code = f"{name}({{0}}, {{axis}}, {{keepdims}})" if name else f"apply(Reduce({mode!r}, (0,)), {{0}})"
-        draw = _reduction(empty=mode in ("SUM", "PRODUCT")) if name else (lambda d: ([d.floating(ranks=(1, 2), empty=False)], {}))
-        rows.append(Row(f"reduce {mode}", code, draw, function and _folded(function), weight=1.5 if name else 0.3, **options))
+        draw = (
+            _reduction(empty=mode in ("SUM", "PRODUCT"))
+            if name
+            else (lambda d: ([d.floating(ranks=(1, 2), empty=False)], {}))
+        )
+        rows.append(
+            Row(f"reduce {mode}", code, draw, function and _folded(function), weight=1.5 if name else 0.3, **options)
+        )
     return rows
 
 
@@ -271,14 +283,14 @@ ROWS: list[Row] = [
     *_reduce_rows(),
     Row("reduce mean", f"F.mean{REDUCE}", _reduction(empty=False), _folded(np.mean), dtype="statistics", exact="sum"),
     Row("reduce var", f"F.var{REDUCE}", _reduction(empty=False), _folded(np.var), dtype="statistics", exact="sum", pull=_pull_spread(False)),
-    Row("reduce std", f"F.std{REDUCE}", _reduction(FLOATS, False), _folded(np.std), dtype="statistics", exact="sum", pull=_pull_spread(True)),
+    Row("reduce std", f"F.std{REDUCE}", _reduction(FLOATS, False), _folded(np.std), dtype="statistics", exact="formula", pull=_pull_spread(True)),
     Row("reduce argmax", f"F.argmax{REDUCE}", _reduction(empty=False), _arg(np.argmax), dtype="int32", exact="exact"),
     Row("reduce argmin", f"F.argmin{REDUCE}", _reduction(empty=False), _arg(np.argmin), dtype="int32", exact="exact"),
-    Row("reduce norm", "F.norm({0}, {ord}, {axis}, {keepdims})", _norm_draw, p_norm, exact="sum", pull=_pull_norm),
-    Row("reduce normalize", "F.normalize({0}, {ord}, {axis})", lambda d: (lambda n, p: (n, {k: p[k] for k in ("ord", "axis")}))(*_norm_draw(d)), _normalized, exact="sum", pull=_pull_normalized),
-    Row("soft softmax", "F.softmax({0}, {axis})", _soft, _softmax, exact="sum", weight=1.5),
-    Row("soft logsoftmax", "F.logsoftmax({0}, {axis})", _soft, lambda p, x: x - _logsumexp(p, x), exact="sum"),
-    Row("soft logsumexp", "F.logsumexp({0}, {axis}, {keepdims})", _logsumexp_draw, _logsumexp, exact="sum"),
+    Row("reduce norm", "F.norm({0}, {ord}, {axis}, {keepdims})", _norm_draw, p_norm, exact="formula", pull=_pull_norm),
+    Row("reduce normalize", "F.normalize({0}, {ord}, {axis})", lambda d: (lambda n, p: (n, {k: p[k] for k in ("ord", "axis")}))(*_norm_draw(d)), _normalized, exact="formula", pull=_pull_normalized),
+    Row("soft softmax", "F.softmax({0}, {axis})", _soft, _softmax, exact="formula", weight=1.5),
+    Row("soft logsoftmax", "F.logsoftmax({0}, {axis})", _soft, lambda p, x: x - _logsumexp(p, x), exact="formula"),
+    Row("soft logsumexp", "F.logsumexp({0}, {axis}, {keepdims})", _logsumexp_draw, _logsumexp, exact="formula"),
     Row("sort sort", "F.sort({0}, {descending})", lambda d: ([_sortable(d)], {"descending": d.chance(0.5)}), _sort_truth, "and places", "moves", pull=_pull_sorted, results=2),
     Row("sort topk", "F.topk({0}, {k}, {descending})", _topk, _sort_truth, "and places", "moves", pull=_pull_sorted, results=2, weight=2.0),
     Row("sort argsort", "F.argsort({0}, {descending})", lambda d: ([_sortable(d)], {"descending": d.chance(0.5)}), lambda p, x: ordered(x, p["descending"]), "int32", "exact"),
@@ -287,8 +299,8 @@ ROWS: list[Row] = [
     Row("product linear", "F.linear({0}, {1}, {2})", _linear, lambda p, x, w, b: x @ w.T + b, "promoted", "sum", pull=_pull_linear, weight=2.0),
     Row("product plain linear", "F.linear({0}, {1})", lambda d: (lambda n, p: (n[:2], p))(*_linear(d)), lambda p, x, w: x @ w.T, "promoted", "sum"),
     Row("product dot", "F.dot({0}, {1})", _dot, lambda p, a, b: (a * b).sum(), "promoted", "sum"),
-    Row("product matinv", "F.matinv({0} + {scale} * F.eye({0}.shape[0]).astype({0}.dtype))", _square, lambda p, x: np.linalg.inv(x + p["scale"] * np.eye(len(x))), exact="sum"),
-    Row("product svd", "F.svd({0}, compute_uv=False)", _square, lambda p, x: np.linalg.svd(x, compute_uv=False), exact="sum", weight=0.3),
+    Row("product matinv", "F.matinv({0} + {scale} * F.eye({0}.shape[0]).astype({0}.dtype))", _square, lambda p, x: np.linalg.inv(x + p["scale"] * np.eye(len(x))), exact="formula"),
+    Row("product svd", "F.svd({0}, compute_uv=False)", _square, lambda p, x: np.linalg.svd(x, compute_uv=False), exact="formula", weight=0.3),
     Row("make full_like", "F.full_like({0}, {value})", _like, lambda p, x: np.full(x.shape, p["value"]), exact="exact", weight=0.5),
     Row("make zeros_like", "F.zeros_like({0})", _like, lambda p, x: np.zeros(x.shape), exact="exact", weight=0.5),
     Row("make ones_like", "F.ones_like({0})", _like, lambda p, x: np.ones(x.shape), exact="exact", weight=0.5),

@@ -25,12 +25,12 @@ def _grouped(w: Any, groups: int) -> Any:
 def _seen(p: dict[str, Any], x: Any, kernel: Sequence[int]) -> Any:
     """(N, groups, IC / groups, OH, OW, kh, kw)"""
     seen = windows(x, kernel, p["padding"], p["stride"], p["dilation"])
-    return seen.reshape(seen.shape[0], p["groups"], -1, *seen.shape[2:])
+    return seen.reshape(seen.shape[0], p["groups"], seen.shape[1] // p["groups"], *seen.shape[2:])
 
 
 def convolved(p: dict[str, Any], x: Any, w: Any, *bias: Any) -> Any:
     y = np.einsum("ngchwij,gocij->ngohw", _seen(p, x, w.shape[2:]), _grouped(w, p["groups"]), optimize=True)
-    y = y.reshape(y.shape[0], -1, *y.shape[3:])
+    y = y.reshape(y.shape[0], w.shape[0], *y.shape[3:])
     return y + bias[0].reshape(1, -1, 1, 1) if bias else y
 
 
@@ -41,30 +41,40 @@ def _spread(p: dict[str, Any], columns: Any, size: Sequence[int]) -> Any:
     room = np.zeros((n, c, size[0] + 2 * top, size[1] + 2 * left))
     for i in range(kh):
         for j in range(kw):
-            room[:, :, i * dy : i * dy + down * (oh - 1) + 1 : down, j * dx : j * dx + right * (ow - 1) + 1 : right] += columns[..., i, j]
+            room[
+                :, :, i * dy : i * dy + down * (oh - 1) + 1 : down, j * dx : j * dx + right * (ow - 1) + 1 : right
+            ] += columns[..., i, j]
     return room[:, :, top : top + size[0], left : left + size[1]]
 
 
 def by_data(p: dict[str, Any], g: Any, w: Any, size: Sequence[int]) -> Any:
     groups = p["groups"]
-    parts = g.reshape(g.shape[0], groups, -1, *g.shape[2:])
+    parts = g.reshape(g.shape[0], groups, g.shape[1] // groups, *g.shape[2:])
     columns = np.einsum("ngohw,gocij->ngchwij", parts, _grouped(w, groups), optimize=True)
-    return _spread(p, columns.reshape(columns.shape[0], -1, *columns.shape[3:]), size)
+    return _spread(p, columns.reshape(columns.shape[0], columns.shape[1] * columns.shape[2], *columns.shape[3:]), size)
 
 
 def by_weight(p: dict[str, Any], x: Any, g: Any, kernel: Sequence[int]) -> Any:
-    parts = g.reshape(g.shape[0], p["groups"], -1, *g.shape[2:])
+    parts = g.reshape(g.shape[0], p["groups"], g.shape[1] // p["groups"], *g.shape[2:])
     made = np.einsum("ngchwij,ngohw->gocij", _seen(p, x, kernel), parts, optimize=True)
-    return made.reshape(-1, *made.shape[2:])
+    return made.reshape(made.shape[0] * made.shape[1], *made.shape[2:])
 
 
 def _pull_conv(p: dict[str, Any], g: Any, x: Any, w: Any, *bias: Any) -> Any:
-    return [by_data(p, g, w, x.shape[2:]), by_weight(p, x, g, w.shape[2:]), *(g.sum((0, 2, 3)).reshape(b.shape) for b in bias)]
+    return [
+        by_data(p, g, w, x.shape[2:]),
+        by_weight(p, x, g, w.shape[2:]),
+        *(g.sum((0, 2, 3)).reshape(b.shape) for b in bias),
+    ]
 
 
 def _conv_params(d: Draw, h: int, w: int) -> dict[str, Any] | None:
     kernel = d.choice([(1, 1), (3, 3), (3, 3), (2, 2), (3, 1), (1, 3), (2, 3), (5, 5)])
-    params = {"stride": (d.integer(1, 2), d.integer(1, 2)), "padding": d.choice([(0, 0), (1, 1), (1, 0), (2, 2)]), "dilation": (1, 1)}
+    params = {
+        "stride": (d.integer(1, 2), d.integer(1, 2)),
+        "padding": d.choice([(0, 0), (1, 1), (1, 0), (2, 2)]),
+        "dilation": (1, 1),
+    }
     if d.chance(0.45):
         params["stride"] = (1, 1)
     if d.chance(0.15):
@@ -79,7 +89,14 @@ def _turned_weight(d: Draw, w: str) -> str:
     """A weight, sometimes mirrored as a true convolution has it, sometimes with its dims in another order in memory."""
     kind = d.random.random()
     if kind < 0.3:
-        return d.apply("view index", [w], {"index": d.choice([":, :, ::-1, ::-1", "::-1", ":, ::-1", "..., ::-1", ":, :, ::-1"])}) or w
+        return (
+            d.apply(
+                "view index",
+                [w],
+                {"index": d.choice([":, :, ::-1, ::-1", "::-1", ":, ::-1", "..., ::-1", ":, :, ::-1"])},
+            )
+            or w
+        )
     if kind < 0.45:
         shape = d.shape_of(w)
         turned = d.like((shape[1], shape[0], *shape[2:]), (d.dtype_of(w),))
@@ -89,7 +106,9 @@ def _turned_weight(d: Draw, w: str) -> str:
 
 def conv_inputs(d: Draw, wide: bool = False) -> tuple[list[str], dict[str, Any]] | None:
     if d.chance(d.settings.large + 0.25):
-        x = d.like((d.integer(1, 3), d.choice([3, 8, 16, 32]), d.choice([8, 14, 28, 11]), d.choice([8, 14, 28, 9])), FLOATS[:3])
+        x = d.like(
+            (d.integer(1, 3), d.choice([3, 8, 16, 32]), d.choice([8, 14, 28, 11]), d.choice([8, 14, 28, 9])), FLOATS[:3]
+        )
     else:
         x = d.floating(ranks=(4,), empty=d.chance(0.1), most=6000)
     _, ic, h, w = d.shape_of(x)
@@ -140,7 +159,13 @@ def _transposed(d: Draw) -> Any:
     if min(size) < 1:
         return None
     weight = _turned_weight(d, d.like((ic, d.integer(1, 3), *kernel), (d.dtype_of(x),)))
-    return [x, weight], {"stride": stride, "padding": padding, "dilation": (1, 1), "groups": groups, "size": tuple(size)}
+    return [x, weight], {
+        "stride": stride,
+        "padding": padding,
+        "dilation": (1, 1),
+        "groups": groups,
+        "size": tuple(size),
+    }
 
 
 def _transposed_truth(p: dict[str, Any], x: Any, w: Any) -> Any:
@@ -337,9 +362,13 @@ def _along(p: dict[str, Any], x: Any, axis: int, new: int) -> Any:
     a = -0.75
     near = lambda t: ((a + 2) * t - (a + 3)) * t * t + 1  # noqa: E731
     far = lambda t: ((a * t - 5 * a) * t + 8 * a) * t - 4 * a  # noqa: E731
-    weights = {0: 1 - f, 1: f} if p["mode"] == "bilinear" else {-1: far(f + 1), 0: near(f), 1: near(1 - f), 2: far(2 - f)}
+    weights = (
+        {0: 1 - f, 1: f} if p["mode"] == "bilinear" else {-1: far(f + 1), 0: near(f), 1: near(1 - f), 2: far(2 - f)}
+    )
     shape = [-1 if e == axis else 1 for e in range(x.ndim)]
-    return sum(np.take(x, np.clip(low + o, 0, old - 1).astype(int), axis) * w.reshape(shape) for o, w in weights.items())
+    return sum(
+        np.take(x, np.clip(low + o, 0, old - 1).astype(int), axis) * w.reshape(shape) for o, w in weights.items()
+    )
 
 
 def _interpolate_truth(p: dict[str, Any], x: Any) -> Any:
@@ -371,16 +400,18 @@ ROWS: list[Row] = [
     Row("pool avg_pool2d", "F.avg_pool2d({0}, {kernel}, {stride}, {padding}, {mode})", _avg, _avg_pool, exact="sum", pull=_pull_avg_pool, weight=1.5),
     Row("pool adaptive_max_pool2d", "F.adaptive_max_pool2d({0}, {size})", _adaptive, _adaptive_truth(np.max), exact="exact"),
     Row("pool adaptive_avg_pool2d", "F.adaptive_avg_pool2d({0}, {size})", _adaptive, _adaptive_truth(np.mean), exact="sum"),
-    Row("norm layer_norm", "F.nn.layer_norm({0}, {shape}, True, {1}, {2})", _layer_norm, _layer_norm_truth, exact="sum"),
-    Row("norm group_norm", "F.nn.group_norm({0}, {groups}, True, {1}, {2})", _group_norm, _group_norm_truth, exact="sum"),
-    Row("norm instance_norm", "F.nn.instance_norm({0}, True, {1}, {2})", lambda d: (_group_norm(d)[0], {}), _group_norm_truth, exact="sum"),
-    Row("norm general_norm", "F.nn.general_norm({0}, {axis}, True, {1}, {2})", _general_norm, _general_norm_truth, exact="sum"),
-    Row("norm batch_norm", "F.batch_norm({0}, {1}, {2}, {3}, {4})", _batch_norm(False), _batch_norm_truth, exact="sum"),
-    Row("norm batch_norm training", "F.batch_norm({0}, {1}, {2}, {3}, {4}, training=True)", _batch_norm(True), _batch_norm_training, "first and statistics", "sum", pull=_pull_batch_norm, changes=(1, 2), weight=2.5),
-    Row("norm local_response_norm", "F.local_response_norm({0}, {size}, {k}, {alpha}, {beta})", _response, _response_truth, exact="sum"),
-    Row("window interpolate", "F.nn.interpolate({0}, {size}, mode={mode}, align_corners={align})", _interpolate, _interpolate_truth, exact="sum", weight=2.0),
+    Row("norm layer_norm", "F.nn.layer_norm({0}, {shape}, True, {1}, {2})", _layer_norm, _layer_norm_truth, exact="formula"),
+    Row("norm group_norm", "F.nn.group_norm({0}, {groups}, True, {1}, {2})", _group_norm, _group_norm_truth, exact="formula"),
+    Row("norm instance_norm", "F.nn.instance_norm({0}, True, {1}, {2})", lambda d: (_group_norm(d)[0], {}), _group_norm_truth, exact="formula"),
+    Row("norm general_norm", "F.nn.general_norm({0}, {axis}, True, {1}, {2})", _general_norm, _general_norm_truth, exact="formula"),
+    Row("norm batch_norm", "F.batch_norm({0}, {1}, {2}, {3}, {4})", _batch_norm(False), _batch_norm_truth, exact="formula"),
+    Row("norm batch_norm training", "F.batch_norm({0}, {1}, {2}, {3}, {4}, training=True)", _batch_norm(True), _batch_norm_training, "first and statistics", "formula", pull=_pull_batch_norm, changes=(1, 2), weight=2.5),
+    Row("norm local_response_norm", "F.local_response_norm({0}, {size}, {k}, {alpha}, {beta})", _response, _response_truth, exact="formula"),
+    Row("window interpolate", "F.nn.interpolate({0}, {size}, mode={mode}, align_corners={align})", _interpolate, _interpolate_truth, exact="formula", weight=2.0),
     Row("random dropout scale", "F.max(F.dropout(F.ones_like({0}), {p}))", _scale, lambda p, x: np.asarray(1 / (1 - p["p"])), exact="function"),
     Row("random dropout", "F.dropout({0}, {p})", lambda d: ([d.floating()], {"p": d.choice([0.1, 0.5])})),
+    Row("random permutation", "tengen.random.permutation({count})", lambda d: ([], {"count": d.integer(1, 9)}), dtype="int32", weight=0.3),
+    Row("random gamma", "tengen.random.gamma(2.0, size={shape})", _drawn, dtype="float32", weight=0.3),
     Row("random uniform", "tengen.random.uniform(size={shape})", _drawn, dtype="float32"),
     Row("random normal", "tengen.random.normal(size={shape})", _drawn, dtype="float32"),
 ]  # fmt: skip

@@ -36,7 +36,9 @@ def basic_index(d: Draw, shape: Sequence[int], keep: bool = False) -> str:
             items.append(f"::{d.choice([2, 3, -2])}")
         elif kind < 0.85:
             start = d.integer(0, extent)
-            items.append(f"{start}:{d.integer(start, extent)}" if d.chance(0.3) else f"{min(start, max(extent - 1, 0))}:")
+            items.append(
+                f"{start}:{d.integer(start, extent)}" if d.chance(0.3) else f"{min(start, max(extent - 1, 0))}:"
+            )
         else:
             items.append(":")
     if d.chance(0.15):
@@ -57,7 +59,12 @@ def _reshape(d: Draw) -> Any:
     shapes = [(size,), (1, size), (size, 1), (-1,)] if size else [(0,), (1, 0), (0, 2)]
     for factor in (2, 3, 4, 5):
         if size and size % factor == 0:
-            shapes += [(factor, size // factor), (size // factor, factor), (size // factor, 1, factor), (1, factor, -1, 1)]
+            shapes += [
+                (factor, size // factor),
+                (size // factor, factor),
+                (size // factor, 1, factor),
+                (1, factor, -1, 1),
+            ]
     return [x], {"shape": d.choice(shapes)}
 
 
@@ -175,7 +182,7 @@ def _tile(d: Draw) -> Any:
 
 def _roll(d: Draw) -> Any:
     x = d.tensor(ranks=(1, 2, 3, 4))
-    return [x], {"shift": d.integer(-3, 4), "axis": d.choice([None, d.axis(len(d.shape_of(x)))])}
+    return [x], {"shift": d.integer(-3, 4), "axis": d.axis(len(d.shape_of(x)))}
 
 
 def _diag(d: Draw) -> Any:
@@ -198,12 +205,23 @@ def _shuffled(p: dict[str, Any], x: Any) -> Any:
 
 def _pixel_shuffle(d: Draw) -> Any:
     r = d.integer(1, 2)
-    return [d.like((d.integer(1, 2), r * r * d.integer(1, 2), d.integer(1, 3), d.integer(1, 3)), d.settings.dtypes)], {"r": r}
+    return [d.like((d.integer(1, 2), r * r * d.integer(1, 2), d.integer(1, 3), d.integer(1, 3)), d.settings.dtypes)], {
+        "r": r
+    }
 
 
-def windows(x: Any, kernel: Sequence[int], padding: Sequence[int], stride: Sequence[int], dilation: Sequence[int], fill: float = 0.0) -> Any:
+def windows(
+    x: Any,
+    kernel: Sequence[int],
+    padding: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    fill: float = 0.0,
+) -> Any:
     """(N, C, OH, OW, kh, kw): what windows of the padded x see."""
-    x = np.pad(x, [(0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2], constant_values=np.asarray(fill).astype(x.dtype))
+    x = np.pad(
+        x, [(0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2], constant_values=np.asarray(fill).astype(x.dtype)
+    )
     span = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     seen = np.lib.stride_tricks.sliding_window_view(x, span, (2, 3))
     return seen[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
@@ -275,6 +293,7 @@ ROWS = [
     _moves("move repeat", "F.repeat({0}, {count}, {axis})", _repeat, lambda p, x: np.repeat(x, p["count"], p["axis"])),
     _moves("move tile", "F.tile({0}, {counts})", _tile, lambda p, x: np.tile(x, p["counts"])),
     _moves("move roll", "F.roll({0}, {shift}, {axis})", _roll, lambda p, x: np.roll(x, p["shift"], p["axis"])),
+    _moves("move roll flat", "F.roll({0}, {shift})", lambda d: ([d.tensor()], {"shift": d.integer(-3, 4)}), lambda p, x: np.roll(x, p["shift"])),
     _moves("move diag", "F.diag({0}, {k})", _diag, lambda p, x: np.diag(x, p["k"])),
     _moves("move meshgrid", "F.meshgrid({0}, {1}, indexing={indexing})", _meshgrid, lambda p, *x: tuple(np.meshgrid(*x, indexing=p["indexing"])), dtype="each", results=2),
     _moves("move pixel_shuffle", "F.nn.pixel_shuffle({0}, {r})", _pixel_shuffle, _shuffled),

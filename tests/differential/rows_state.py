@@ -42,6 +42,13 @@ def _same_shape(d: Draw) -> Any:
     return [target, d.like(shape, (dtype,))], {}
 
 
+def _scaled(d: Draw) -> Any:
+    made = _same_shape(d)
+    if made is None or d.dtype_of(made[0][0]) in INTS:
+        return None
+    return made[0], {"alpha": d.choice([0.5, 1.0]), "beta": d.choice([2.0, -0.25])}
+
+
 def _dtyped(p: dict[str, Any], x: Any) -> Any:
     return np.asarray(p["number"], x.dtype)
 
@@ -52,6 +59,7 @@ ROWS: list[Row] = [
     Row("write mul", "{0} *= {1}", _other, lambda p, x, y: x * y, exact="rounded", elementwise=True, **WRITES),
     Row("write mul number", "{0} *= {number}", _number, lambda p, x: x * _dtyped(p, x), exact="rounded", elementwise=True, **WRITES),
     Row("write add number", "{0} += {number}", _number, lambda p, x: x + _dtyped(p, x), exact="rounded", elementwise=True, **WRITES),
+    Row("write inplace", "F.inplace._inplace_add_({0}, {1}, {alpha}, {beta})", _scaled, lambda p, x, y: p["alpha"] * x + p["beta"] * y, exact="rounded", elementwise=True, **{**WRITES, "weight": 0.5}),
     Row("write all", "{0}[...] = {0}", _alone, lambda p, x: x, exact="moves", **WRITES),
     Row("write all of", "{0}[...] = {1}", _same_shape, lambda p, x, y: y, exact="moves", **WRITES)._replace(pull=lambda p, g, x, y: [np.zeros(x.shape), g]),
     Row("write set_value", "{0}.set_value({1})", _same_shape, lambda p, x, y: y, exact="moves", **WRITES)._replace(pull=lambda p, g, x, y: [np.zeros(x.shape), np.zeros(y.shape)]),

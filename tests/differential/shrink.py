@@ -49,7 +49,9 @@ def clean(program: Program) -> Program:
     needed, gradient = set(program.outputs), program.gradient
     kept: list[Step] = []
     recorded = 0
-    if gradient is not None and not (any(f"g_{n}" in needed for n in gradient.wrt) or gradient.optimizer or _reads(program, gradient)):
+    if gradient is not None and not (
+        any(f"g_{n}" in needed for n in gradient.wrt) or gradient.optimizer or _reads(program, gradient)
+    ):
         gradient = None
     state = {s.name for s in program.sources}
     for number in reversed(range(len(program.steps))):
@@ -65,7 +67,9 @@ def clean(program: Program) -> Program:
         gradient = gradient._replace(steps=recorded)
     sources = tuple(s for s in program.sources if s.name in needed)
     names = {s.name for s in sources}
-    return Program(sources, tuple(reversed(kept)), program.outputs, gradient, tuple(t for t in program.touched if t in names))
+    return Program(
+        sources, tuple(reversed(kept)), program.outputs, gradient, tuple(t for t in program.touched if t in names)
+    )
 
 
 def _reads(program: Program, gradient: Gradient) -> bool:
@@ -88,11 +92,29 @@ def _without_steps(program: Program) -> Iterator[Program]:
         if not made:
             yield clean(shorter)
             continue
+        before = tuple(n for n in step.inputs if program.source(n) is None)
+        if set(made) & set(program.outputs):
+            yield clean(
+                shorter._replace(
+                    outputs=tuple(dict.fromkeys([*(o for o in program.outputs if o not in made), *before]))
+                    or program.outputs[:0]
+                )
+            )
         for name in step.inputs:
             yield clean(_renamed(shorter, made[0], name))
         types = _types(program)
         if all(m in types for m in made):
-            sources = tuple(Source(f"a{100 + int(m[1:])}", "argument", *types[m], ("plain",) * 3, "grid" if types[m][1] in FLOATS else "mask", 5) for m in made)
+            sources = tuple(
+                Source(
+                    f"a{100 + int(m[1:])}",
+                    "argument",
+                    *types[m],
+                    ("plain",) * 3,
+                    "grid" if types[m][1] in FLOATS else "mask",
+                    5,
+                )
+                for m in made
+            )
             cut = shorter._replace(sources=program.sources + sources)
             for m, source in zip(made, sources, strict=True):
                 cut = _renamed(cut, m, source.name)
@@ -108,7 +130,7 @@ def _renamed(program: Program, old: str, new: str) -> Program:
     steps = tuple(s._replace(inputs=tuple(map(name, s.inputs)), outs=tuple(map(name, s.outs))) for s in program.steps)
     outputs = tuple(o for o in program.outputs if o != old)
     gradient = program.gradient and program.gradient._replace(y=name(program.gradient.y))
-    return program._replace(steps=steps, outputs=outputs or program.outputs[:1], gradient=gradient)
+    return program._replace(steps=steps, outputs=outputs, gradient=gradient)
 
 
 def _types(program: Program) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -128,13 +150,20 @@ def _types(program: Program) -> dict[str, tuple[tuple[int, ...], str]]:
 
 def _without_parts(program: Program) -> Iterator[Program]:
     if program.gradient is not None:
-        yield clean(program._replace(gradient=None, outputs=tuple(o for o in program.outputs if not o.startswith("g_"))))
+        yield clean(
+            program._replace(gradient=None, outputs=tuple(o for o in program.outputs if not o.startswith("g_")))
+        )
         if program.gradient.optimizer:
             yield clean(program._replace(gradient=program.gradient._replace(optimizer="")))
         for name in program.gradient.wrt:
             rest = tuple(n for n in program.gradient.wrt if n != name)
             if rest:
-                yield clean(program._replace(gradient=program.gradient._replace(wrt=rest), outputs=tuple(o for o in program.outputs if o != f"g_{name}")))
+                yield clean(
+                    program._replace(
+                        gradient=program.gradient._replace(wrt=rest),
+                        outputs=tuple(o for o in program.outputs if o != f"g_{name}"),
+                    )
+                )
     if program.touched:
         yield program._replace(touched=())
 
@@ -161,10 +190,14 @@ def _smaller(program: Program) -> Iterator[Program]:
     extents = sorted({e for s in program.sources for e in s.shape if e > 1}, reverse=True)
     for extent in extents:
         for less in sorted({1, 2, 3, extent // 2, extent - 1} & set(range(1, extent))):
-            yield program._replace(sources=tuple(s._replace(shape=tuple(less if e == extent else e for e in s.shape)) for s in program.sources))
+            yield program._replace(
+                sources=tuple(
+                    s._replace(shape=tuple(less if e == extent else e for e in s.shape)) for s in program.sources
+                )
+            )
     for number, source in enumerate(program.sources):
         for axis, extent in enumerate(source.shape):
             for less in sorted({1, 2, extent // 2} & set(range(1, extent))):
-                yield _changed(program, number, source._replace(shape=(*source.shape[:axis], less, *source.shape[axis + 1 :])))
-
-
+                yield _changed(
+                    program, number, source._replace(shape=(*source.shape[:axis], less, *source.shape[axis + 1 :]))
+                )

@@ -22,7 +22,7 @@ from .table import ROWS
 
 VERSIONS = 4
 #: Roundings of one operation, by how exact a row says it is.
-ROUNDINGS = {"moves": 0, "exact": 0, "rounded": 1, "function": 4, "sum": 4}
+ROUNDINGS = {"moves": 0, "exact": 0, "rounded": 1, "function": 4, "sum": 4, "formula": 4}
 
 
 CONTRACTIONS = ("conv", "product")
@@ -67,7 +67,7 @@ class Machine:
         noise = self.random.choice([-1.0, 1.0], array.shape) * self.random.uniform(0.5, 1.0, array.shape) * amount
         finite = array[np.isfinite(array)]
         level = 0.3 * float(np.sqrt(np.mean(finite**2))) if around and finite.size else 0.0
-        return array + noise * (np.abs(np.where(np.isfinite(array), array, 0.0)) + level)
+        return np.asarray(array + noise * (np.abs(np.where(np.isfinite(array), array, 0.0)) + level))
 
     def run(self, step: Step) -> None:
         """Raises what the step must raise."""
@@ -92,27 +92,47 @@ class Machine:
         exact = None
         for version in range(self.versions):
             arrays = [i.versions[version] for i in inputs]
-            if version and row.exact == "sum" and not (exact and on_grid(arrays)):
-                amount = max([ROUNDING.get(i.dtype, 0.0) if i.dtype == "float64" else 2.0**-24 for i in inputs if kind(i.dtype) == "float"] or [0.0])
+            if version and (row.exact == "formula" or (row.exact == "sum" and not (exact and on_grid(arrays)))):
+                amount = max(
+                    [
+                        ROUNDING.get(i.dtype, 0.0) if i.dtype == "float64" else 2.0**-24
+                        for i in inputs
+                        if kind(i.dtype) == "float"
+                    ]
+                    or [0.0]
+                )
                 arrays = [self.shaken(a, amount, True) for a in arrays]
             found = results(row.truth(params, *arrays))
             if row.theme in CONTRACTIONS and not all(np.isfinite(a).all() for a in arrays):
-                found = [np.full(np.shape(f), VAGUE * (version + 1)) for f in found]  # how often 0 · inf is met differs from way to way
+                found = [
+                    np.full(np.shape(f), VAGUE * (version + 1)) for f in found
+                ]  # how often 0 · inf is met differs from way to way
             each = [dtypes] * len(found) if isinstance(dtypes, str) else list(dtypes)
             kept = [settled(f, d) for f, d in zip(found, each, strict=True)]
             if version == 0:
-                exact = all(_holds(k, d) for k, d in zip(kept, each, strict=True)) and (row.exact != "sum" or on_grid(kept))
-                self.inexact |= row.exact == "sum" and not (exact and on_grid(arrays))
+                exact = all(_holds(k, d).all() for k, d in zip(kept, each, strict=True)) and (
+                    row.exact != "sum" or on_grid(kept)
+                )
+                self.inexact |= row.exact == "formula" or (row.exact == "sum" and not (exact and on_grid(arrays)))
             elif count := ROUNDINGS[row.exact]:
-                kept = [self._rounded(k, d, count, row.exact) for k, d in zip(kept, each, strict=True)]
+                kept = [self._rounded(k, d, count, row) for k, d in zip(kept, each, strict=True)]
             made.append(kept)
         return [Known(each[i], tuple(np.asarray(m[i], wide(each[i])) for m in made)) for i in range(len(each))]
 
-    def _rounded(self, array: Array, dtype: str, count: int, exact: str) -> Array:
+    def _rounded(self, array: Array, dtype: str, count: int, row: Row) -> Array:
         if kind(dtype) != "float":
             return array
         off = self.shaken(array, count * ROUNDING[dtype], False)
-        return settled(np.where(rounded(array, dtype) == array, array, off) if exact != "function" else off, dtype)
+        if row.level:
+            off = off + row.level * (
+                self.shaken(
+                    np.ones(array.shape),
+                    max(ROUNDING[dtype] / 8, ROUNDING["float32"] if dtype != "float64" else 0.0),
+                    False,
+                )
+                - 1.0
+            )
+        return settled(np.where(_holds(array, dtype), array, off) if row.exact in ("rounded", "sum") else off, dtype)
 
     # -- gradients
 
@@ -133,7 +153,9 @@ class Machine:
                 assert top is not None
                 gradient = got.get(id(top))
                 found[name].append(np.zeros(top.shape) if gradient is None else np.broadcast_to(gradient, top.shape))
-        return {n: Known(t.dtype, tuple(settled(v, t.dtype) for v in found[n])) for n, t in tops.items() if t is not None}
+        return {
+            n: Known(t.dtype, tuple(settled(v, t.dtype) for v in found[n])) for n, t in tops.items() if t is not None
+        }
 
     def _swept(self, y: str, dy: str, wanted: Sequence[Known | None], version: int) -> dict[int, Array]:
         top, weights = self.names[y], self.names[dy]
@@ -150,19 +172,42 @@ class Machine:
             for value in outputs:
                 if value is not None and not any(value is i for i in known):
                     grads.pop(id(value), None)
-            here = [np.zeros(o.shape) if g is None and kind(o.dtype) == "float" else g for g, o in zip(here, outputs, strict=True) if o is not None]
+            here = [
+                np.zeros(o.shape) if g is None and kind(o.dtype) == "float" else g
+                for g, o in zip(here, outputs, strict=True)
+                if o is not None
+            ]
             row = ROWS[step.row]
-            made = pulled(row, step, [i.dtype for i in known], here, [i.versions[version] for i in known])
+            made = self._pulled(row, step, known, here, version)
             for value, gradient in zip(known, made, strict=True):
                 if gradient is not None:
                     self._accumulate(grads, value, gradient, version, row)
         return grads
 
+    def _pulled(self, row: Row, step: Step, inputs: Sequence[Known], grads: Sequence[Any], version: int) -> list[Any]:
+        """Rules take sums of what comes back, so it is off too; where a rule is a difference, what goes in as well."""
+        arrays = [i.versions[version] for i in inputs]
+        if version and row.exact != "moves":
+            grads = [
+                None if g is None else self.shaken(g, 2.0**-24 if inputs[0].dtype != "float64" else 2.0**-53, False)
+                for g in grads
+            ]
+            if not has_rule(row) and not row.elementwise:
+                arrays = [
+                    self.shaken(a, ROUNDING["float64" if i.dtype == "float64" else "float32"], True)
+                    for a, i in zip(arrays, inputs, strict=True)
+                ]
+        return pulled(row, step, [i.dtype for i in inputs], grads, arrays)
+
     def _accumulate(self, grads: dict[int, Array], value: Known, gradient: Array, version: int, row: Row) -> None:
-        off = np.where(np.abs(gradient) >= VAGUE, gradient * (version + 1) * (-1) ** version, gradient)
+        off = np.where(np.abs(gradient) > VAGUE * 1e-9, gradient * (version + 1) * (-1) ** version, gradient)
         if version:
-            amount = 1 * ROUNDING[value.dtype] if row.exact == "moves" else 8 * ROUNDING[value.dtype] + (0 if has_rule(row) else DIFFERENCED)
-            off = self.shaken(off, amount, row.exact != "moves" and bool(np.abs(off).max(initial=0) < VAGUE))
+            amount = (
+                1 * ROUNDING[value.dtype]
+                if row.exact == "moves"
+                else 8 * ROUNDING[value.dtype] + (0 if has_rule(row) else DIFFERENCED)
+            )
+            off = self.shaken(off, amount, row.exact != "moves" and bool(np.abs(off).max(initial=0) < VAGUE * 1e-9))
         old = grads.get(id(value))
         grads[id(value)] = off if old is None else old + off
 
@@ -172,13 +217,21 @@ def on_grid(arrays: Sequence[Array]) -> bool:
     for array in arrays:
         if array.dtype.kind == "f":
             scaled = array * 64
-            if not (np.isfinite(array).all() and np.abs(array).max(initial=0) < 64 and (scaled == np.round(scaled)).all()):
+            if not (
+                np.isfinite(array).all() and np.abs(array).max(initial=0) < 64 and (scaled == np.round(scaled)).all()
+            ):
                 return False
     return sum(a.size for a in arrays) < 20000
 
 
-def _holds(array: Array, dtype: str) -> bool:
-    return kind(dtype) != "float" or bool(np.array_equal(rounded(array, dtype), array, equal_nan=True))
+def _holds(array: Array, dtype: str) -> Array:
+    """Where the numbers are exact in a dtype; in float64 those with few digits, as others have been rounded already."""
+    if kind(dtype) != "float":
+        return np.ones(array.shape, bool)
+    if dtype == "float64":
+        scaled = array * 2.0**20
+        return ~np.isfinite(array) | ((scaled == np.round(scaled)) & (np.abs(array) < 2.0**30))
+    return (rounded(array, dtype) == array) | np.isnan(array)
 
 
 def run(program: Program, versions: int = VERSIONS) -> list[Outcome]:
@@ -197,7 +250,7 @@ def run(program: Program, versions: int = VERSIONS) -> list[Outcome]:
             error = None
             try:
                 _call(machine, program, rules)
-            except Exception as raised:
+            except IndexError as raised:
                 error = type(raised).__name__
             found = {} if error else {n: machine.names[n] for n in program.outputs}
             outcomes.append(Outcome(found, {s.name: machine.names[s.name] for s in program.sources}, error))
@@ -252,5 +305,3 @@ def _learn(machine: Machine, program: Program, rules: dict[str, Any]) -> None:
         new = rule.step(weights.versions, slope.versions)
         amount = 8 * max(ROUNDING[weights.dtype], 2.0**-24)
         machine.names[name] = Known(weights.dtype, (new[0], *(machine.shaken(v, amount, True) for v in new[1:])))
-
-

@@ -1,0 +1,206 @@
+"""The machine that looks for failures finds them: planted ones, crashes and hangs; and it reaches every op."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from inspect import isfunction
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tengen.functional as F
+from tengen.compiler import program as programs
+from tengen.core.ops.elemwise import ROWS as MODES
+from tengen.core.ops.formula import ACTIVATIONS
+from tengen.core.ops.loss import ELEMENTWISE
+from tengen.core.ops.table import op_classes
+
+from . import modes, table, truth
+from .code import function, snippet
+from .generate import THEMES, Drawing, generate
+from .pool import Worker, shrunk
+from .dtypes import FLOATS
+from .program import Gradient, Program, Source, Step, parse
+from .shrink import clean, shrink
+
+
+def one(row: str, *sources: Source, **params: Any) -> Program:
+    outs = tuple(f"v{i}" for i in range(table.ROWS[row].results))
+    return Program(sources, (Step(row, tuple(s.name for s in sources), tuple(params.items()), outs),), outs)
+
+
+def argument(name: str = "a0", shape: tuple[int, ...] = (3,), values: str = "grid", dtype: str = "float32") -> Source:
+    return Source(name, "argument", shape, dtype, ("plain",) * 3, values, 1)
+
+
+def test_a_program_is_text_and_its_seed_says_all():
+    for seed in range(30):
+        program = generate(seed)
+        assert parse(repr(program)) == program == generate(seed)
+
+
+def test_every_theme_draws():
+    assert {Drawing(seed).theme for seed in range(200)} == set(THEMES)
+
+
+def drawn(row: str) -> Program | None:
+    """A program with this row."""
+    for seed in range(300):
+        draw = Drawing(seed)
+        made = table.ROWS[row].draw(draw)
+        if made is not None and draw._apply(row, *made) is not None:
+            outs = [n for s in draw.steps for n in s.outs]
+            return Program(
+                tuple(draw.sources), tuple(draw.steps), tuple(o for o in dict.fromkeys(outs) if o.startswith("v"))
+            )
+    return None
+
+
+def differentiated(program: Program) -> Program:
+    """With the gradients of its first result that is a float, if nothing in it changes."""
+    values = {n: k for n, k in truth.run(program, 1)[0].results.items() if k is not None and k.dtype in FLOATS}
+    wrt = tuple(s.name for s in program.sources if s.dtype in FLOATS)
+    if not wrt or not values or any(table.ROWS[s.row].changes for s in program.steps):
+        return program
+    y, known = next(iter(values.items()))
+    dy = argument("d0", known.shape, "positive", known.dtype)
+    gradient = Gradient(len(program.steps), wrt, y, "d0", "")
+    return program._replace(
+        sources=(*program.sources, dy), gradient=gradient, outputs=(*program.outputs, *(f"g_{n}" for n in wrt))
+    )
+
+
+@pytest.fixture(scope="module")
+def reached():
+    """The names of classes of all ops that some row leads to, and the text of all code."""
+    ops: set[str] = set()
+    text: list[str] = []
+    record = programs.Builder.record
+
+    def noted(self: Any, op: Any, inputs: Any) -> Any:
+        ops.update(type(o).__name__ for o in (op, getattr(op, "op", op)))
+        return record(self, op, inputs)
+
+    programs.Builder.record = noted
+    try:
+        for row in table.ROWS:
+            program = drawn(row)
+            assert program is not None, f"{row} draws nothing"
+            text.append(function(program))
+            modes.Run(differentiated(program), "recorded").all()
+    finally:
+        programs.Builder.record = record
+    return ops, set(re.findall(r"\w+", " ".join(text)))
+
+
+def test_every_op_of_the_table_takes_part(reached):
+    assert set(op_classes()) - reached[0] == set()
+
+
+def test_every_public_function_takes_part(reached):
+    assert {n for n in F.__all__ if isfunction(getattr(F, n))} - reached[1] == set()
+
+
+def test_every_mode_of_a_table_of_modes_has_a_row():
+    names = " ".join(table.ROWS)
+    assert [m for m in (*MODES, *ACTIVATIONS, *ELEMENTWISE) if m not in names] == []
+
+
+# -- it sees
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, row: str, **changes: Any) -> None:
+    monkeypatch.setitem(table.ROWS, row, table.ROWS[row]._replace(**changes))
+
+
+def test_a_wrong_number_is_found_and_shrunk(monkeypatch):
+    """The truth is off in one element of a step in the middle: what is left of the program is that step."""
+    planted(
+        monkeypatch, "elementwise EXP", truth=lambda p, x: np.exp(x) + 1e-2 * (np.arange(x.size).reshape(x.shape) == 0)
+    )
+    program = Program(
+        (argument("a0", (4, 6)), argument("a1", (6, 4))),
+        (
+            Step("elementwise NEGATE", ("a0",), (), ("v0",)),
+            Step("elementwise EXP", ("v0",), (), ("v1",)),
+            Step("product matmul", ("v1", "a1"), (("a", False), ("b", False)), ("v2",)),
+        ),
+        ("v2",),
+    )
+
+    def fails(candidate: Program) -> bool:
+        return any(f.kind == "result" for f in modes.check(candidate, ["eager"]))
+
+    assert fails(program)
+    small = shrink(program, fails, 20)
+    assert [s.row for s in small.steps] == ["elementwise EXP"]
+    assert small.sources[0].shape == (1, 1)
+
+
+def test_an_error_that_is_not_raised_is_found(monkeypatch):
+    def truth_of(p: Any, x: Any) -> Any:
+        raise IndexError("planted")
+
+    planted(monkeypatch, "elementwise EXP", truth=truth_of)
+    assert [f.kind for f in modes.check(one("elementwise EXP", argument()), ["eager"])] == ["does not raise IndexError"]
+
+
+def test_a_wrong_gradient_is_found(monkeypatch):
+    planted(monkeypatch, "elementwise SIN", slopes=lambda x: [np.cos(x) * 1.001])
+    failures = modes.check(differentiated(one("elementwise SIN", argument())))
+    assert {f.kind for f in failures} == {"gradient"}
+    assert {f.mode for f in failures} == set(modes.MODES) - {"loaded"}
+
+
+def test_exact_numbers_are_compared_exactly():
+    """Sums of numbers with few digits have no rounding, so nothing is tolerated."""
+    (first, *_) = truth.run(one("reduce SUM", argument(shape=(5, 7)), axis=0, keepdims=False))
+    assert all((v == first.results["v0"].versions[0]).all() for v in first.results["v0"].versions)  # type: ignore[union-attr]
+
+
+def test_ties_are_not_compared():
+    program = Program(
+        (argument(values="fine"),),
+        (
+            Step("elementwise EXP", ("a0",), (), ("v0",)),
+            Step("elementwise SUB", ("v0", "v0"), (), ("v1",)),
+            Step("elementwise SIGN", ("v1",), (), ("v2",)),
+        ),
+        ("v2",),
+    )
+    assert modes.check(program, ["eager"]) == []
+
+
+# -- it lives on
+
+
+def test_a_crash_is_a_failure():
+    worker = Worker()
+    try:
+        worker.ask(seed=0)
+        assert worker.process is not None
+        os.kill(worker.process.pid, signal.SIGSEGV)
+        _, failures = worker.ask(seed=1)
+        assert failures[0].kind.startswith("died")
+        assert worker.ask(program=repr(one("elementwise NEGATE", argument())))[1] == []
+    finally:
+        worker.close()
+
+
+def test_a_hang_is_a_failure():
+    worker = Worker(patience=0.01)
+    _, failures = worker.ask(seed=0)
+    assert failures[0].kind == "stuck"
+    assert worker.process is None
+
+
+def test_what_is_printed_runs(monkeypatch, capsys):
+    program = one("elementwise EXP", argument())
+    exec(snippet(program, "without host", "as it should be"), {})
+    printed = capsys.readouterr().out
+    assert printed.count("Tensor") == 3
+    assert clean(program) == program
+    assert shrunk(Worker(), 0, program, modes.Failure("machine", "machine", ""), 1).program == program
