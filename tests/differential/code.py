@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-
 from .optimizers import RULES
 from .program import CALLS, Program, Source, laid_out, shown, values_text
 from .table import ROWS
@@ -143,7 +142,6 @@ def eligible(program: Program, mode: str) -> bool:
 
 def snippet(program: Program, mode: str, expected: str) -> str:
     """A script of plain tengen code that shows a failure."""
-    gradient = program.gradient
     lines = [
         *IMPORTS.splitlines(),
         "",

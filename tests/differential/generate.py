@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ class Settings(NamedTuple):
     new, wrong: how often tensors are large, lie in memory in another way, are seen through a view, are made anew, and indices are wrong.
     """
 
-    weights: dict[str, float] = {}
+    weights: Mapping[str, float] = MappingProxyType({})
     dtypes: tuple[str, ...] = ("float32",) * 6 + ("float64", "float16", "int32")
     values: tuple[str, ...] = ("grid", "grid", "corner", "fine")
     steps: tuple[int, int] = (2, 7)
@@ -56,38 +57,113 @@ THEMES: dict[str, tuple[float, Settings]] = {
     "anything": (2.0, Settings(dtypes=DTYPES, values=("grid", "corner", "fine", "special", "nan", "equal"))),
     "state": (
         3.0,
-        Settings({"write": 3.0, "view": 0.5, "conv": 0.0, "norm": 0.1, "window": 0.1, "pool": 0.1, "make": 0.2, "random": 0.2}, ("float32",) * 5 + ("int32", "float64"), ("grid",), (2, 6), wrong=0.01, large=0.01),
+        Settings(
+            {
+                "write": 3.0,
+                "view": 0.5,
+                "conv": 0.0,
+                "norm": 0.1,
+                "window": 0.1,
+                "pool": 0.1,
+                "make": 0.2,
+                "random": 0.2,
+            },
+            ("float32",) * 5 + ("int32", "float64"),
+            ("grid",),
+            (2, 6),
+            wrong=0.01,
+            large=0.01,
+        ),
     ),
     "training": (
         2.0,
-        Settings({**ONLY, "write": 0.8, "product": 1.0, "conv": 0.4, "norm": 0.5, "reduce": 0.5}, ("float32",) * 4 + ("float64",), ("grid", "fine"), (2, 6), 1.0, 0.8, 0.01, wrong=0.0),
+        Settings(
+            {**ONLY, "write": 0.8, "product": 1.0, "conv": 0.4, "norm": 0.5, "reduce": 0.5},
+            ("float32",) * 4 + ("float64",),
+            ("grid", "fine"),
+            (2, 6),
+            1.0,
+            0.8,
+            0.01,
+            wrong=0.0,
+        ),
     ),
     "gradients": (
         3.0,
-        Settings({**ONLY, "elementwise": 1.0, "loss": 1.0}, ("float32", "float32", "float64"), ("corner", "corner", "grid", "zero", "equal", "unit"), (1, 4), 1.0, 0.0, 0.0, wrong=0.0),
+        Settings(
+            {**ONLY, "elementwise": 1.0, "loss": 1.0},
+            ("float32", "float32", "float64"),
+            ("corner", "corner", "grid", "zero", "equal", "unit"),
+            (1, 4),
+            1.0,
+            0.0,
+            0.0,
+            wrong=0.0,
+        ),
     ),
     "contractions": (
         3.0,
-        Settings({**ONLY, "conv": 2.0, "product": 1.0, "pool": 0.7, "norm": 0.3, "window": 0.2}, ("float32",) * 4 + ("float64", "float16", "bfloat16"), ("grid", "fine"), (1, 4), 0.25, 0.0, 0.15, 0.5, 0.25, wrong=0.0),
+        Settings(
+            {**ONLY, "conv": 2.0, "product": 1.0, "pool": 0.7, "norm": 0.3, "window": 0.2},
+            ("float32",) * 4 + ("float64", "float16", "bfloat16"),
+            ("grid", "fine"),
+            (1, 4),
+            0.25,
+            0.0,
+            0.15,
+            0.5,
+            0.25,
+            wrong=0.0,
+        ),
     ),
     "indices": (
         3.0,
-        Settings({**ONLY, "view": 0.7, "view pad": 4.0, "index": 2.0, "loss": 0.4, "window": 0.8, "move diag": 3.0}, ("float32",) * 3 + ("int32",), ("grid",), (1, 5), 0.1, 0.0, 0.02, wrong=0.1),
+        Settings(
+            {**ONLY, "view": 0.7, "view pad": 4.0, "index": 2.0, "loss": 0.4, "window": 0.8, "move diag": 3.0},
+            ("float32",) * 3 + ("int32",),
+            ("grid",),
+            (1, 5),
+            0.1,
+            0.0,
+            0.02,
+            wrong=0.1,
+        ),
     ),
     "integers": (
         1.5,
-        Settings({**ONLY, "elementwise": 2.0, "reduce": 1.0, "sort": 0.6}, ("int8", "uint8", "int16", "uint16", "int32", "int64", "bool", "float32"), ("grid",), (1, 4), 0.0),
+        Settings(
+            {**ONLY, "elementwise": 2.0, "reduce": 1.0, "sort": 0.6},
+            ("int8", "uint8", "int16", "uint16", "int32", "int64", "bool", "float32"),
+            ("grid",),
+            (1, 4),
+            0.0,
+        ),
     ),
     "order": (
         1.0,
-        Settings({**ONLY, "sort": 3.0, "reduce": 1.5, "soft": 0.5, "pool": 0.5}, ("float32", "float32", "float64", "float16", "int32", "uint8"), ("grid", "nan", "special", "corner"), (1, 4), 0.2),
+        Settings(
+            {**ONLY, "sort": 3.0, "reduce": 1.5, "soft": 0.5, "pool": 0.5},
+            ("float32", "float32", "float64", "float16", "int32", "uint8"),
+            ("grid", "nan", "special", "corner"),
+            (1, 4),
+            0.2,
+        ),
     ),
     "statistics": (
         1.0,
-        Settings({**ONLY, "norm": 2.0, "random": 1.0, "reduce": 0.5}, ("float32", "float32", "float64", "float16"), ("grid", "fine", "equal"), (1, 4), 0.3),
+        Settings(
+            {**ONLY, "norm": 2.0, "random": 1.0, "reduce": 0.5},
+            ("float32", "float32", "float64", "float16"),
+            ("grid", "fine", "equal"),
+            (1, 4),
+            0.3,
+        ),
     ),
-    "long": (0.7, Settings(dtypes=("float32",) * 4 + ("float64", "int32"), values=("grid", "fine"), steps=(8, 12), gradient=0.3)),
-}  # fmt: skip
+    "long": (
+        0.7,
+        Settings(dtypes=("float32",) * 4 + ("float64", "int32"), values=("grid", "fine"), steps=(8, 12), gradient=0.3),
+    ),
+}
 
 
 class Drawing(Draw):

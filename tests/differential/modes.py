@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +16,8 @@ from .code import IMPORTS, MODES, WRAPPED, eligible, function, made, setup
 from .compare import agree, equal
 from .dtypes import Array
 from .program import CALLS, Program, Source, laid_out
-from .truth import Known, Outcome
+from .truth import Known, Outcome, run_inexact
 from .truth import run as run_truth
-from .truth import run_inexact
 
 
 class Failure(NamedTuple):

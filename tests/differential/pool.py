@@ -38,7 +38,7 @@ class Worker:
         if self.process is None or self.served >= MOST_PROGRAMS:
             self.close()
             path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
-            self.errors = tempfile.TemporaryFile("w+")
+            self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
             command = [sys.executable, "-m", f"{HERE.name}.worker"]
             self.process = subprocess.Popen(
                 command,

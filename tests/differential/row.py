@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .dtypes import FLOATS, INTS, Array, as_float, promoted, statistics
-from .program import VALUES, Source, Step, layouts_for
+from .program import Source, Step, layouts_for
 
 Truth = Callable[..., Any]
 
@@ -284,7 +284,3 @@ class Draw:
                 index = ", ".join(f"{c}:{c + s}" for c, s in zip(cut, shape, strict=True))
                 made = self.apply("view index", [padded], {"index": index})
         return made or name
-
-
-def known_values(name: str) -> bool:
-    return name.partition(" ")[0] in (*VALUES, "index", "label", "beyond")

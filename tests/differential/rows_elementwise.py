@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import erf, erfc, pi, sqrt
+from math import erf, erfc, sqrt
 from typing import Any
 
 import numpy as np
@@ -147,9 +147,14 @@ def _meaning(mode: str) -> Meaning | None:
     return lambda p, *x: function(*(v * 1.0 for v in x) if comparing else x)
 
 
+def slots(count: int) -> str:
+    """{0}, {1}, … for so many operands."""
+    return ", ".join(f"{{{i}}}" for i in range(count))
+
+
 def _call(mode: str, arity: int) -> str:
     name = NAMES.get(mode) or (f"F.{mode.lower()}" if hasattr(F, mode.lower()) else f'M.Elemwise("{mode}")')
-    return f"{name}({', '.join('{%d}' % i for i in range(arity))})"
+    return f"{name}({slots(arity)})"
 
 
 def _rows() -> list[Row]:
@@ -159,7 +164,7 @@ def _rows() -> list[Row]:
         slopes = SLOPES.get(mode)
         call = _call(mode, row.arity)
         if "Elemwise" in call:
-            call = f"apply(Elemwise({mode!r}), {', '.join('{%d}' % i for i in range(row.arity))})"
+            call = f"apply(Elemwise({mode!r}), {slots(row.arity)})"
         options = {
             "truth": _meaning(mode),
             "dtype": dtype_rule(row),

@@ -26,7 +26,7 @@ def indexed(p: dict[str, Any], x: Any, *others: Any) -> Any:
 def basic_index(d: Draw, shape: Sequence[int], keep: bool = False) -> str:
     """The text of a basic index that is good for a shape."""
     items = []
-    for extent in shape[: d.integer(0 if len(shape) else 0, len(shape))]:
+    for extent in shape[: d.integer(0, len(shape))]:
         kind = d.random.random()
         if kind < 0.3 and extent and not keep:
             items.append(str(d.integer(-extent, extent - 1)))
@@ -276,16 +276,35 @@ ROWS = [
     _moves("view reshape", "{0}.reshape({shape})", _reshape, lambda p, x: x.reshape(p["shape"]), weight=2.0),
     _moves("view transpose", "F.transpose({0}, {order})", _transpose, lambda p, x: x.transpose(p["order"]), weight=2.0),
     _moves("view broadcast", "F.broadcast_to({0}, {shape})", _broadcast, lambda p, x: np.broadcast_to(x, p["shape"])),
-    _moves("view expand_dims", "F.expand_dims({0}, {axis})", _expand, lambda p, x: np.expand_dims(x, p["axis"]), weight=0.5),
+    _moves(
+        "view expand_dims", "F.expand_dims({0}, {axis})", _expand, lambda p, x: np.expand_dims(x, p["axis"]), weight=0.5
+    ),
     _moves("view squeeze", "F.squeeze({0}, {axis})", _squeeze, lambda p, x: np.squeeze(x, p["axis"]), weight=0.5),
-    _moves("view swapaxes", "F.swapaxes({0}, {axis1}, {axis2})", _swapaxes, lambda p, x: np.swapaxes(x, p["axis1"], p["axis2"])),
+    _moves(
+        "view swapaxes",
+        "F.swapaxes({0}, {axis1}, {axis2})",
+        _swapaxes,
+        lambda p, x: np.swapaxes(x, p["axis1"], p["axis2"]),
+    ),
     _moves("view flatten", "F.flatten({0}, {start}, {end})", _flatten, _flat, weight=0.5),
     _moves("view pad", "F.nn.pad({0}, {widths}, constant_value={fill})", _pad, padded, weight=3.0),
-    _moves("view pad edge", "F.nn.pad({0}, {widths}, mode='edge')", _pad_by("edge"), lambda p, x: np.pad(x, p["widths"], "edge")),
-    _moves("view pad reflect", "F.nn.pad({0}, {widths}, mode='reflect')", _pad_by("reflect"), lambda p, x: np.pad(x, p["widths"], "reflect")),
+    _moves(
+        "view pad edge",
+        "F.nn.pad({0}, {widths}, mode='edge')",
+        _pad_by("edge"),
+        lambda p, x: np.pad(x, p["widths"], "edge"),
+    ),
+    _moves(
+        "view pad reflect",
+        "F.nn.pad({0}, {widths}, mode='reflect')",
+        _pad_by("reflect"),
+        lambda p, x: np.pad(x, p["widths"], "reflect"),
+    ),
     _moves("view split", "F.split({0}, {at}, {axis})", _split, _split_truth, results=2),
     _moves("view sliding_window", f"F.nn.sliding_window({WINDOW})", _sliding, _sliding_truth),
-    _moves("view detach", "{0}.detach()", _dtype_kept, lambda p, x: x)._replace(pull=lambda p, g, x: [np.zeros(x.shape)]),
+    _moves("view detach", "{0}.detach()", _dtype_kept, lambda p, x: x)._replace(
+        pull=lambda p, g, x: [np.zeros(x.shape)]
+    ),
     _moves("move copy", "F.copy({0})", _dtype_kept, lambda p, x: x, weight=0.5),
     _moves("move concat", "F.concat([{0}, {1}, {2}], {axis})", _concat(3), lambda p, *x: np.concatenate(x, p["axis"])),
     _moves("move concat two", "F.concat([{0}, {1}], {axis})", _concat(2), lambda p, *x: np.concatenate(x, p["axis"])),
@@ -293,9 +312,27 @@ ROWS = [
     _moves("move repeat", "F.repeat({0}, {count}, {axis})", _repeat, lambda p, x: np.repeat(x, p["count"], p["axis"])),
     _moves("move tile", "F.tile({0}, {counts})", _tile, lambda p, x: np.tile(x, p["counts"])),
     _moves("move roll", "F.roll({0}, {shift}, {axis})", _roll, lambda p, x: np.roll(x, p["shift"], p["axis"])),
-    _moves("move roll flat", "F.roll({0}, {shift})", lambda d: ([d.tensor()], {"shift": d.integer(-3, 4)}), lambda p, x: np.roll(x, p["shift"])),
+    _moves(
+        "move roll flat",
+        "F.roll({0}, {shift})",
+        lambda d: ([d.tensor()], {"shift": d.integer(-3, 4)}),
+        lambda p, x: np.roll(x, p["shift"]),
+    ),
     _moves("move diag", "F.diag({0}, {k})", _diag, lambda p, x: np.diag(x, p["k"])),
-    _moves("move meshgrid", "F.meshgrid({0}, {1}, indexing={indexing})", _meshgrid, lambda p, *x: tuple(np.meshgrid(*x, indexing=p["indexing"])), dtype="each", results=2),
+    _moves(
+        "move meshgrid",
+        "F.meshgrid({0}, {1}, indexing={indexing})",
+        _meshgrid,
+        lambda p, *x: tuple(np.meshgrid(*x, indexing=p["indexing"])),
+        dtype="each",
+        results=2,
+    ),
     _moves("move pixel_shuffle", "F.nn.pixel_shuffle({0}, {r})", _pixel_shuffle, _shuffled),
-    Row("window sliding_window_transpose", "F.nn.sliding_window_transpose({0}, {size}, {kernel}, {padding}, {stride}, {dilation})", _sliding_back, _sliding_back_truth, exact="sum"),
-]  # fmt: skip
+    Row(
+        "window sliding_window_transpose",
+        "F.nn.sliding_window_transpose({0}, {size}, {kernel}, {padding}, {stride}, {dilation})",
+        _sliding_back,
+        _sliding_back_truth,
+        exact="sum",
+    ),
+]

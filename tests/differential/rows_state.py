@@ -54,14 +54,52 @@ def _dtyped(p: dict[str, Any], x: Any) -> Any:
 
 
 ROWS: list[Row] = [
-    Row("write add", "{0} += {1}", _other, lambda p, x, y: x + y, exact="rounded", elementwise=True, **{**WRITES, "weight": 3.0}),
+    Row(
+        "write add",
+        "{0} += {1}",
+        _other,
+        lambda p, x, y: x + y,
+        exact="rounded",
+        elementwise=True,
+        **{**WRITES, "weight": 3.0},
+    ),
     Row("write sub", "{0} -= {1}", _other, lambda p, x, y: x - y, exact="rounded", elementwise=True, **WRITES),
     Row("write mul", "{0} *= {1}", _other, lambda p, x, y: x * y, exact="rounded", elementwise=True, **WRITES),
-    Row("write mul number", "{0} *= {number}", _number, lambda p, x: x * _dtyped(p, x), exact="rounded", elementwise=True, **WRITES),
-    Row("write add number", "{0} += {number}", _number, lambda p, x: x + _dtyped(p, x), exact="rounded", elementwise=True, **WRITES),
-    Row("write inplace", "F.inplace._inplace_add_({0}, {1}, {alpha}, {beta})", _scaled, lambda p, x, y: p["alpha"] * x + p["beta"] * y, exact="rounded", elementwise=True, **{**WRITES, "weight": 0.5}),
+    Row(
+        "write mul number",
+        "{0} *= {number}",
+        _number,
+        lambda p, x: x * _dtyped(p, x),
+        exact="rounded",
+        elementwise=True,
+        **WRITES,
+    ),
+    Row(
+        "write add number",
+        "{0} += {number}",
+        _number,
+        lambda p, x: x + _dtyped(p, x),
+        exact="rounded",
+        elementwise=True,
+        **WRITES,
+    ),
+    Row(
+        "write inplace",
+        "F.inplace._inplace_add_({0}, {1}, {alpha}, {beta})",
+        _scaled,
+        lambda p, x, y: p["alpha"] * x + p["beta"] * y,
+        exact="rounded",
+        elementwise=True,
+        **{**WRITES, "weight": 0.5},
+    ),
     Row("write all", "{0}[...] = {0}", _alone, lambda p, x: x, exact="moves", **WRITES),
-    Row("write all of", "{0}[...] = {1}", _same_shape, lambda p, x, y: y, exact="moves", **WRITES)._replace(pull=lambda p, g, x, y: [np.zeros(x.shape), g]),
-    Row("write set_value", "{0}.set_value({1})", _same_shape, lambda p, x, y: y, exact="moves", **WRITES)._replace(pull=lambda p, g, x, y: [np.zeros(x.shape), np.zeros(y.shape)]),
-    Row("write reset_zero", "{0}.reset_zero()", _alone, lambda p, x: np.zeros(x.shape), exact="exact", **WRITES)._replace(pull=lambda p, g, x: [np.zeros(x.shape)]),
-]  # fmt: skip
+    Row("write all of", "{0}[...] = {1}", _same_shape, lambda p, x, y: y, exact="moves", **WRITES)._replace(
+        pull=lambda p, g, x, y: [np.zeros(x.shape), g]
+    ),
+    Row("write set_value", "{0}.set_value({1})", _same_shape, lambda p, x, y: y, exact="moves", **WRITES)._replace(
+        pull=lambda p, g, x, y: [np.zeros(x.shape), np.zeros(y.shape)]
+    ),
+    Row(
+        "write reset_zero", "{0}.reset_zero()", _alone, lambda p, x: np.zeros(x.shape), exact="exact", **WRITES
+    )._replace(pull=lambda p, g, x: [np.zeros(x.shape)]),
+]

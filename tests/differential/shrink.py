@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from time import monotonic
 
-
 import numpy as np
 
 from .dtypes import FLOATS
@@ -169,7 +168,7 @@ def _without_parts(program: Program) -> Iterator[Program]:
 
 
 def _changed(program: Program, number: int, source: Source) -> Program:
-    return program._replace(sources=program.sources[:number] + (source,) + program.sources[number + 1 :])
+    return program._replace(sources=(*program.sources[:number], source, *program.sources[number + 1 :]))
 
 
 def _plainer(program: Program) -> Iterator[Program]:

@@ -20,9 +20,9 @@ from tengen.core.ops.table import op_classes
 
 from . import modes, table, truth
 from .code import function, snippet
+from .dtypes import FLOATS
 from .generate import THEMES, Drawing, generate
 from .pool import Worker, shrunk
-from .dtypes import FLOATS
 from .program import Gradient, Program, Source, Step, parse
 from .shrink import clean, shrink
 
