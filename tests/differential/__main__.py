@@ -11,8 +11,8 @@ from time import monotonic
 
 from .pool import Found, Worker, search
 
-MOST_SHRUNK = 60
-"""Failures that are shrunk; of more only the first words are printed."""
+MOST_SHRUNK, SECONDS = 60, 60.0
+"""So many kinds of failure are shrunk, for so long each; more are printed as they are."""
 
 
 def main() -> int:
@@ -48,7 +48,7 @@ def main() -> int:
 
     def work(job: int) -> None:
         seeds = count(options.seed * 1_000_000 + job, options.jobs)
-        search(Worker(), seeds, lambda: monotonic() < end, report, seconds=60.0 if len(found) < MOST_SHRUNK else 0.0)
+        search(Worker(), seeds, lambda: monotonic() < end, report, lambda: SECONDS if len(found) < MOST_SHRUNK else 0.0)
 
     threads = [Thread(target=work, args=(job,)) for job in range(options.jobs)]
     for thread in threads:

@@ -46,7 +46,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
                 text=True,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
             )
             self.served = 0
         return self.process
@@ -137,13 +137,13 @@ def search(
     seeds: Sequence[int] | Any,
     more: Callable[[], bool],
     report: Callable[[Found | None], None],
-    seconds: float = 60.0,
+    seconds: Callable[[], float],
 ) -> None:
-    """Looks at seeds while `more` says so, and tells `report` about each."""
+    """Looks at seeds while `more` says so, shrinks what fails for so many seconds, and tells `report` about each."""
     try:
         for seed in seeds:
             if not more():
                 return
-            report(look(worker, seed, seconds))
+            report(look(worker, seed, seconds()))
     finally:
         worker.close()

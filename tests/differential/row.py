@@ -163,8 +163,10 @@ class Draw:
         kind = self.random.random()
         return tuple(self.choice(LARGE if kind < self.settings.large else IMAGES if kind < 0.2 else SHAPES))
 
-    def number(self, dtype: str = "float32") -> float | int:
+    def number(self, dtype: str = "float32", zero: bool = False) -> float | int:
         """A Python number: for integers sometimes one that does not fit."""
+        if zero and self.chance(0.3):
+            return self.choice([0, 0.0])
         if dtype not in FLOATS and self.chance(0.7):
             return self.choice([0, 1, 2, 3, -1, 5, 1000, -300, 70000] if self.chance(0.5) else [1, 2, 3])
         return self.choice([0.5, 2.0, -1.5, 0.25, 3.0, 1, 2, -1])

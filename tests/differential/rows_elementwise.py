@@ -189,7 +189,7 @@ def _with_number(mode: str, code: str, row: elemwise.Row, exact: str) -> Row:
 
     def draw(d: Draw) -> Any:
         x = d.tensor((*FLOATS, *INTS))
-        number = d.number(d.dtype_of(x))
+        number = d.number(d.dtype_of(x), zero=mode == "POW")
         if mode in ("FLOOR_DIV", "MOD") and number == 0:
             number = 2
         return [x], {"number": number, "of": d.dtype_of(x)}

@@ -88,7 +88,7 @@ def _conv_params(d: Draw, h: int, w: int) -> dict[str, Any] | None:
 def _turned_weight(d: Draw, w: str) -> str:
     """A weight, sometimes mirrored as a true convolution has it, sometimes with its dims in another order in memory."""
     kind = d.random.random()
-    if kind < 0.3:
+    if kind < 0.4:
         return (
             d.apply(
                 "view index",
@@ -104,11 +104,13 @@ def _turned_weight(d: Draw, w: str) -> str:
     return w
 
 
-def conv_inputs(d: Draw, wide: bool = False) -> tuple[list[str], dict[str, Any]] | None:
-    if d.chance(d.settings.large + 0.25):
-        x = d.like(
-            (d.integer(1, 3), d.choice([3, 8, 16, 32]), d.choice([8, 14, 28, 11]), d.choice([8, 14, 28, 9])), FLOATS[:3]
-        )
+def conv_inputs(d: Draw) -> tuple[list[str], dict[str, Any]] | None:
+    kind = d.random.random()
+    if kind < d.settings.large + 0.15:
+        return _conv_of_networks(d)
+    if kind < d.settings.large + 0.35:
+        shape = (d.integer(1, 3), d.choice([3, 8, 16, 32]), d.choice([8, 14, 28, 11]), d.choice([8, 14, 28, 9]))
+        x = d.like(shape, FLOATS[:3])
     else:
         x = d.floating(ranks=(4,), empty=d.chance(0.1), most=6000)
     _, ic, h, w = d.shape_of(x)
@@ -120,6 +122,18 @@ def conv_inputs(d: Draw, wide: bool = False) -> tuple[list[str], dict[str, Any]]
     kernel = params.pop("kernel")
     weight = _turned_weight(d, d.like((oc, ic // groups, *kernel), (d.dtype_of(x),)))
     return [x, weight], {**params, "groups": groups}
+
+
+def _conv_of_networks(d: Draw) -> tuple[list[str], dict[str, Any]]:
+    """3 × 3 with stride 1, so wide that it goes by tiles; or depthwise."""
+    c = d.choice([16, 32])
+    x = d.like(
+        (d.integer(1, 2), c, d.choice([12, 14, 28]), d.choice([14, 28])), ("float32",) if d.chance(0.8) else FLOATS[:3]
+    )
+    groups = d.choice([1, 1, 1, c])
+    weight = d.like((c if groups > 1 else d.choice([32, 32, 33, 64]), c // groups, 3, 3), (d.dtype_of(x),))
+    padding = d.choice([(1, 1), (1, 1), (0, 0), (0, 1)])
+    return [x, _turned_weight(d, weight)], {"stride": (1, 1), "padding": padding, "dilation": (1, 1), "groups": groups}
 
 
 def _conv(bias: bool) -> Callable[[Draw], Any]:
@@ -383,7 +397,9 @@ def _interpolate_truth(p: dict[str, Any], x: Any) -> Any:
 def _scale(d: Draw) -> Any:
     """The largest of what dropout makes of ones is 1 / (1 - p), but for one time in 2⁴⁰."""
     shape = d.choice([(80,), (3, 40), (2, 7, 13)])
-    return [d.new(shape, d.choice(FLOATS), "grid")], {"p": d.choice([0.1, 0.2, 0.3, 0.25, 0.5])}
+    return [d.new(shape, d.choice([*FLOATS, "float64", "float64"]), "grid")], {
+        "p": d.choice([0.1, 0.2, 0.3, 0.25, 0.5])
+    }
 
 
 def _drawn(d: Draw) -> Any:
@@ -522,6 +538,7 @@ ROWS: list[Row] = [
         _scale,
         lambda p, x: np.asarray(1 / (1 - p["p"])),
         exact="function",
+        weight=6.0,
     ),
     Row("random dropout", "F.dropout({0}, {p})", lambda d: ([d.floating()], {"p": d.choice([0.1, 0.5])})),
     Row(
