@@ -21,7 +21,7 @@ from tengen.autodiff import GradManager
 from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.formula import Activation
 from tengen.core.ops.reduce import Reduce
-from tengen.jit import SublinearMemoryConfig, fuse, load, trace
+from tengen.jit import SublinearMemoryConfig, exclude_from_trace, fuse, load, trace
 from tengen.optimizer import SGD, Adam
 """
 
@@ -110,7 +110,7 @@ def _tuple(names: tuple[str, ...] | list[str]) -> str:
 
 
 def _indented(lines: list[str]) -> list[str]:
-    return [f"    {line}" for line in lines]
+    return [f"    {part}" for line in lines for part in line.splitlines()]
 
 
 def eligible(program: Program, mode: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .dtypes import INTS
+from .program import Step
 from .row import Draw, Row
 from .rows_index import writable
 
@@ -53,7 +54,46 @@ def _dtyped(p: dict[str, Any], x: Any) -> Any:
     return np.asarray(p["number"], x.dtype)
 
 
+class _Excluded(Row):
+    """A row that the trace leaves to eager mode."""
+
+    def statement(self, step: Step) -> str:
+        return f"with exclude_from_trace():\n    {super().statement(step)}"
+
+
+def _integral(d: Draw) -> Any:
+    """Integers, of which the sign of a sum does not hang on roundings."""
+    return [d.integral(most=5000)], {}
+
+
+def _float(d: Draw) -> Any:
+    return [d.floating(most=5000)], {}
+
+
 ROWS: list[Row] = [
+    Row(
+        "host read",
+        "{0} * (0.5 if {0}.numpy().sum() > 0 else 2.0)",
+        _integral,
+        lambda p, x: x * (0.5 if x.sum() > 0 else 2.0),
+        "number float",
+        "rounded",
+        slopes=lambda x: [0.5 if x.sum() > 0 else 2.0],
+        reads=True,
+        elementwise=True,
+        weight=0.7,
+    ),
+    _Excluded(
+        "host exclude",
+        "{0} * 0.25",
+        _float,
+        lambda p, x: x * 0.25,
+        exact="rounded",
+        slopes=lambda x: [0.25],
+        reads=True,
+        elementwise=True,
+        weight=0.7,
+    ),
     Row(
         "write add",
         "{0} += {1}",
