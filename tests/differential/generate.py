@@ -117,7 +117,7 @@ THEMES: dict[str, tuple[float, Settings]] = {
     "contractions": (
         3.0,
         Settings(
-            {**ONLY, "conv": 3.0, "product": 1.0, "pool": 0.7, "norm": 0.3, "window": 0.2},
+            {**ONLY, "elementwise": 0.15, "conv": 4.0, "product": 1.0, "pool": 0.7, "norm": 0.3, "window": 0.2},
             dtypes=(*SINGLE, "float64", "float16", "bfloat16"),
             values=("grid", "fine"),
             steps=(1, 4),

@@ -88,16 +88,16 @@ def _conv_params(d: Draw, h: int, w: int) -> dict[str, Any] | None:
 def _turned_weight(d: Draw, w: str) -> str:
     """A weight, sometimes mirrored as a true convolution has it, sometimes with its dims in another order in memory."""
     kind = d.random.random()
-    if kind < 0.4:
+    if kind < 0.5:
         return (
             d.apply(
                 "view index",
                 [w],
-                {"index": d.choice([":, :, ::-1, ::-1", "::-1", ":, ::-1", "..., ::-1", ":, :, ::-1"])},
+                {"index": d.choice([":, :, ::-1, ::-1", ":, :, ::-1, ::-1", "::-1", ":, ::-1", "..., ::-1"])},
             )
             or w
         )
-    if kind < 0.45:
+    if kind < 0.6:
         shape = d.shape_of(w)
         turned = d.like((shape[1], shape[0], *shape[2:]), (d.dtype_of(w),))
         return d.apply("view swapaxes", [turned], {"axis1": 0, "axis2": 1}) or w
@@ -106,9 +106,9 @@ def _turned_weight(d: Draw, w: str) -> str:
 
 def conv_inputs(d: Draw) -> tuple[list[str], dict[str, Any]] | None:
     kind = d.random.random()
-    if kind < d.settings.large + 0.15:
+    if kind < d.settings.large + 0.25:
         return _conv_of_networks(d)
-    if kind < d.settings.large + 0.35:
+    if kind < d.settings.large + 0.4:
         shape = (d.integer(1, 3), d.choice([3, 8, 16, 32]), d.choice([8, 14, 28, 11]), d.choice([8, 14, 28, 9]))
         x = d.like(shape, FLOATS[:3])
     else:
@@ -126,10 +126,9 @@ def conv_inputs(d: Draw) -> tuple[list[str], dict[str, Any]] | None:
 
 def _conv_of_networks(d: Draw) -> tuple[list[str], dict[str, Any]]:
     """3 × 3 with stride 1, so wide that it goes by tiles; or depthwise."""
-    c = d.choice([16, 32])
-    x = d.like(
-        (d.integer(1, 2), c, d.choice([12, 14, 28]), d.choice([14, 28])), ("float32",) if d.chance(0.8) else FLOATS[:3]
-    )
+    c = d.choice([32, 32, 32, 64])
+    size = d.choice([(28, 28), (28, 28), (27, 28), (14, 14)])
+    x = d.like((d.choice([1, 2, 2, 3]), c, *size), ("float32",) if d.chance(0.8) else FLOATS[:3])
     groups = d.choice([1, 1, 1, c])
     weight = d.like((c if groups > 1 else d.choice([32, 32, 33, 64]), c // groups, 3, 3), (d.dtype_of(x),))
     padding = d.choice([(1, 1), (1, 1), (0, 0), (0, 1)])
