@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from inspect import signature
 from math import erf, erfc, sqrt
 from typing import Any
 
@@ -116,8 +118,6 @@ SLOPES: dict[str, Callable[..., Any]] = {
     ],
     "relu6": lambda x: [(x > 0) & (x < 6)],
     "hsigmoid": lambda x: [((x > -3) & (x < 3)) / 6],
-    "leaky_relu": lambda x, s: [np.where(x > 0, 1.0, s)],
-    "prelu": lambda x, s: [np.where(x > 0, 1.0, s), np.where(x > 0, 0.0, x)],
 }
 
 
@@ -274,9 +274,19 @@ def _two(name: str, code: str, meaning: Meaning, exact: str) -> Row:
 def _unknown_activations() -> list[Row]:
     """Modes of the table that nothing is said about here take part without a truth."""
     known = {*FUNCTIONS, "prelu", "logaddexp"}
-    code = "apply(Activation({mode}), {{0}})"
-    rest = [m for m in formula.ACTIVATIONS if m not in known]
-    return [Row(f"elementwise {m}", code.format(mode=repr(m)), lambda d: ([d.floating()], {})) for m in rest]
+    found = []
+    for mode, formula_of in formula.ACTIVATIONS.items():
+        count = len(signature(formula_of).parameters)
+        if mode not in known:
+            code = f"apply(Activation({mode!r}), {slots(count)})"
+            found.append(Row(f"elementwise {mode}", code, partial(_alike, count=count), weight=0.2))
+    return found
+
+
+def _alike(d: Draw, count: int) -> Any:
+    """So many floats of one shape and dtype."""
+    x = d.floating()
+    return [x, *(d.like(d.shape_of(x), (d.dtype_of(x),)) for _ in range(count - 1))], {}
 
 
 def _where(d: Draw) -> Any:
