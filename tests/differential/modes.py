@@ -16,6 +16,7 @@ from .code import IMPORTS, MODES, WRAPPED, eligible, function, made, setup
 from .compare import agree, equal
 from .dtypes import Array
 from .program import CALLS, Program, Source, laid_out
+from .table import ROWS
 from .truth import Known, Outcome, run_inexact
 from .truth import run as run_truth
 
@@ -131,9 +132,10 @@ def check(program: Program, modes: Sequence[str] = MODES) -> list[Failure]:
 
 
 def _may_refuse(program: Program, error: str | None) -> bool:
-    """Numbers that do not fit the integers that they meet may be refused."""
+    """Numbers that do not fit the integers that they meet may be refused, and dtypes by operations of which nothing is known."""
     odd = any(isinstance(v, int) and abs(v) > 127 for s in program.steps for k, v in s.params if k == "number")
-    return odd and error in ("OverflowError", "ValueError", "TypeError")
+    unknown = any(ROWS[s.row].truth is None for s in program.steps)
+    return (odd or unknown) and error in ("OverflowError", "ValueError", "TypeError")
 
 
 def _narrow(program: Program) -> bool:

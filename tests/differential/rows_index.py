@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .dtypes import INTS
+from .pull import VAGUE, fitted
 from .row import Draw, Row, Unknown
 from .rows_shape import basic_index, indexed
 
@@ -291,6 +292,26 @@ def _write_at(d: Draw) -> Any:
 INDEX = "{0}[{raw.index}]"
 
 
+def _pull_put(p: dict[str, Any], g: Any, x: Any, *others: Any) -> Any:
+    """Where an index repeats, users differ in what the gradient of a value is that was overwritten."""
+    *indices, value = others if "number" not in p else (*others, np.zeros(()))
+    target = indexed(p, np.arange(x.size).reshape(x.shape), *indices)
+    left = put({**p, "number": 0.0}, g, *indices)
+    by_value = VAGUE + np.zeros(np.shape(value))
+    if np.unique(target).size == target.size:
+        by_value = fitted(indexed(p, g, *indices), np.shape(value))
+    return [left, *[None] * len(indices), *([] if "number" in p else [by_value])]
+
+
+def _pull_scatter(p: dict[str, Any], g: Any, x: Any, index: Any, source: Any) -> Any:
+    axis = p["axis"]
+    at = checked(index, x.shape[axis])
+    places = _gather_truth(p, np.arange(x.size).reshape(x.shape), index)
+    twice = np.unique(places).size < places.size
+    left = _scatter_truth(p, g, index, np.zeros(source.shape))
+    return [left, None, np.full(source.shape, VAGUE) if twice else _gather_truth(p, g, at)]
+
+
 class _Indexing(Row):
     """A row whose index has inputs in it."""
 
@@ -314,7 +335,9 @@ ROWS: list[Row] = [
     _row("index array", _list_index, advanced, weight=1.5),
     _row("index mask", _mask_index, indexed, reads=True),
     Row("index gather", "F.gather({0}, {axis}, {1})", _gather, _gather_truth, exact="moves", weight=1.5),
-    Row("index scatter", "F.scatter({0}, {axis}, {1}, {2})", _scatter, _scatter_truth, exact="moves"),
+    Row(
+        "index scatter", "F.scatter({0}, {axis}, {1}, {2})", _scatter, _scatter_truth, exact="moves", pull=_pull_scatter
+    ),
     Row(
         "index embedding",
         "F.embedding({0}, {1})",
@@ -368,7 +391,7 @@ ROWS: list[Row] = [
     ),
     _row("write slice", _write_slice, put, weight=3.0, **WRITES),
     _row("write number", _write_number, put, weight=3.0, **WRITES),
-    _row("write at", _write_at, put, weight=1.0, **WRITES),
+    _row("write at", _write_at, put, weight=1.0, pull=_pull_put, **WRITES),
     _row("write number at", _write(_take), put, weight=1.0, **WRITES),
     _row("write mask", _write(_mask_index), put, weight=0.7, reads=True, **WRITES),
 ]

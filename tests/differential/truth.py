@@ -167,7 +167,7 @@ class Machine:
         grads: dict[int, Array] = {id(top): weights.versions[version].copy()}
         for step, inputs, outputs in reversed(self.tape):
             here = [None if o is None else grads.get(id(o)) for o in outputs]
-            if all(g is None for g in here):
+            if not inputs or all(g is None for g in here):
                 continue
             if any(v is None for v in (*inputs, *outputs)):
                 raise Unknown("a step is not known")
