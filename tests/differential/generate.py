@@ -162,11 +162,11 @@ THEMES: dict[str, tuple[float, Settings]] = {
         ),
     ),
     "order": (
-        1.0,
+        1.5,
         Settings(
             {**ONLY, "sort": 3.0, "reduce": 1.5, "soft": 0.5, "pool": 0.5},
             dtypes=("float32", "float32", "float64", "float16", "int32", "uint8"),
-            values=("grid", "nan", "special", "corner"),
+            values=("grid", "nan", "nan", "special", "corner"),
             steps=(1, 4),
             gradient=0.2,
         ),

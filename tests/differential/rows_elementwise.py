@@ -107,11 +107,18 @@ INTEGER_NUMBERS = ("ADD", "SUB", "MUL", "FLOOR_DIV", "MOD", "MAX", "MIN", "LT", 
 SLOPES: dict[str, Callable[..., Any]] = {
     "RELU": lambda x: [x > 0],
     "ABS": lambda x: [np.sign(x)],
-    "SIGN": lambda x: [0 * x],
-    "FLOOR": lambda x: [0 * x],
-    "CEIL": lambda x: [0 * x],
-    "ROUND": lambda x: [0 * x],
-    "FLOOR_DIV": lambda a, b: [0 * a, 0 * b],
+    "SIGN": lambda x: [np.zeros(x.shape)],
+    "FLOOR": lambda x: [np.zeros(x.shape)],
+    "CEIL": lambda x: [np.zeros(x.shape)],
+    "ROUND": lambda x: [np.zeros(x.shape)],
+    "FLOOR_DIV": lambda a, b: [np.zeros(a.shape), np.zeros(b.shape)],
+    "ADD": lambda a, b: [1.0, 1.0],
+    "SUB": lambda a, b: [1.0, -1.0],
+    "MUL": lambda a, b: [b, a],
+    "TRUE_DIV": lambda a, b: [1 / b, -a / b**2],
+    "NEGATE": lambda x: [-1.0],
+    "SQUARE": lambda x: [2 * x],
+    "EXP": lambda x: [np.exp(x)],
     "POW": lambda a, b: [
         np.where(b == 0, 0.0, b * np.power(a * 1.0, b - 1.0)),
         np.where((a == 0) & (b >= 0), 0.0, np.power(a * 1.0, b) * np.log(a * 1.0)),
@@ -309,7 +316,7 @@ def _loss(mode: str) -> Row:
             return (relu(1 - x * y) ** (2 if mode.endswith("2") else 1)).sum(1)
         if with_logits:
             return softplus(x) - x * y
-        left, right = y * np.log(x), (1 - y) * np.log(1 - x)
+        left, right = y * np.maximum(np.log(x), -100), (1 - y) * np.maximum(np.log(1 - x), -100)
         return -(np.where(y == 0, 0.0, left) + np.where(y == 1, 0.0, right))
 
     def truth(p: dict[str, Any], x: Any, y: Any) -> Any:

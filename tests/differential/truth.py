@@ -25,7 +25,9 @@ VERSIONS = 4
 ROUNDINGS = {"moves": 0, "exact": 0, "rounded": 1, "function": 4, "sum": 4, "formula": 4}
 
 
-STRANGERS = (np.nan, 1.5, -1.5, 0.25)
+CANCELLED = 100.0
+"""How many roundings of what a formula adds up its gradient may be off."""
+STRANGERS = (np.nan, 0.0, -1.5, 0.25)
 CONTRACTIONS = ("conv", "product")
 
 
@@ -56,16 +58,30 @@ class Machine:
         self.versions = versions
         self.names: dict[str, Known | None] = {}
         self.tape: list[tuple[Step, Sequence[Known | None], Sequence[Known | None]]] = []
+        self.sign, self.drawn = 1.0, self.random.bit_generator.state
         self.inexact = False  # a sum was rounded, so that its order matters
 
     def put(self, name: str, array: Array, dtype: str) -> None:
         self.names[name] = Known(dtype, (array,) * self.versions)
 
+    def _turn(self, version: int) -> None:
+        """The second version is off the other way than the first: of two that are tied, another one is larger then."""
+        self.sign = -1.0 if version == 2 else 1.0
+        if version == 1:
+            self.drawn = self.random.bit_generator.state
+        if version == 2:
+            self.random.bit_generator.state = self.drawn
+
     def shaken(self, array: Array, amount: float, around: bool) -> Array:
         """Off by a relative error of about `amount`; where sums are made of it, of its neighbours too."""
         if array.dtype.kind != "f":
             return array
-        noise = self.random.choice([-1.0, 1.0], array.shape) * self.random.uniform(0.5, 1.0, array.shape) * amount
+        noise = (
+            self.random.choice([-1.0, 1.0], array.shape)
+            * self.random.uniform(0.5, 1.0, array.shape)
+            * amount
+            * self.sign
+        )
         finite = array[np.isfinite(array)]
         level = 0.3 * float(np.sqrt(np.mean(finite**2))) if around and finite.size else 0.0
         return np.asarray(array + noise * (np.abs(np.where(np.isfinite(array), array, 0.0)) + level))
@@ -92,6 +108,7 @@ class Machine:
         made = []
         exact = None
         for version in range(self.versions):
+            self._turn(version)
             arrays = [i.versions[version] for i in inputs]
             if version and (row.exact == "formula" or (row.exact == "sum" and not (exact and on_grid(arrays)))):
                 amount = max(
@@ -106,7 +123,7 @@ class Machine:
             found = results(row.truth(params, *arrays))
             if row.theme in CONTRACTIONS and not all(np.isfinite(a).all() for a in arrays):
                 found = [
-                    np.full(np.shape(f), VAGUE * (version + 1)) for f in found
+                    np.full(np.shape(f), STRANGERS[version]) for f in found
                 ]  # how often 0 · inf is met differs from way to way
             each = [dtypes] * len(found) if isinstance(dtypes, str) else list(dtypes)
             kept = [settled(f, d) for f, d in zip(found, each, strict=True)]
@@ -146,6 +163,7 @@ class Machine:
         tops = {n: first.get(n, self.names[n]) for n in names}
         found: dict[str, list[Array]] = {n: [] for n in names}
         for version in range(self.versions):
+            self._turn(version)
             try:
                 got = self._swept(y, dy, list(tops.values()), version)
             except Unknown:
@@ -200,7 +218,19 @@ class Machine:
                     self.shaken(a, ROUNDING["float64" if i.dtype == "float64" else "float32"], True)
                     for a, i in zip(arrays, inputs, strict=True)
                 ]
-        return pulled(row, step, [i.dtype for i in inputs], grads, arrays)
+        made = pulled(row, step, [i.dtype for i in inputs], grads, arrays)
+        if version and row.exact == "formula" and grads[0] is not None:
+            # Formulae add up numbers of the size of what comes back, of which little may be left.
+            level = CANCELLED * float(np.sqrt(np.mean(grads[0] ** 2))) if grads[0].size else 0.0
+            made = [
+                None
+                if g is None
+                else g
+                + level
+                * (self.shaken(np.ones(g.shape), 2.0**-53 if inputs[0].dtype == "float64" else 2.0**-24, False) - 1)
+                for g in made
+            ]
+        return made
 
     def _accumulate(self, grads: dict[int, Array], value: Known, gradient: Array, version: int, row: Row) -> None:
         off = np.where(np.abs(gradient) > VAGUE * 1e-9, gradient * (version + 1) * (-1) ** version, gradient)
