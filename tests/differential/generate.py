@@ -312,7 +312,10 @@ def _finished(draw: Drawing, gradient: Gradient | None) -> Program:
     """The program with its results: all that nobody reads, and some that somebody does."""
     used = {n for s in draw.steps for n in s.inputs} | ({gradient.y} if gradient else set())
     made = [n for s in draw.steps for n in s.outs[: ROWS[s.row].results]]
-    outputs = [n for n in made if n not in used or draw.chance(0.25)]
+    # A trace need not compute what nobody reads, and so need not find that an index is wrong.
+    doubtful = {s.name for s in draw.sources if s.values.startswith("beyond")}
+    risky = {n for s in draw.steps if doubtful & set(s.inputs) for n in s.outs if n.startswith("v")}
+    outputs = [n for n in made if n not in used or n in risky or draw.chance(0.25)]
     if gradient:
         outputs += [f"g_{n}" for n in gradient.wrt]
     if draw.chance(0.1):

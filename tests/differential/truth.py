@@ -25,6 +25,8 @@ VERSIONS = 4
 ROUNDINGS = {"moves": 0, "exact": 0, "rounded": 1, "function": 4, "sum": 4, "formula": 4}
 
 
+ADDED = 4.0
+"""How many roundings of what goes into a sum its partial sums are good for."""
 CANCELLED = 100.0
 """How many roundings of what a formula adds up its gradient may be off."""
 STRANGERS = (np.nan, 0.0, -1.5, 0.25)
@@ -119,7 +121,7 @@ class Machine:
                     ]
                     or [0.0]
                 )
-                arrays = [self.shaken(a, amount, True) for a in arrays]
+                arrays = [self.shaken(a, ADDED * amount, True) for a in arrays]
             found = results(row.truth(params, *arrays))
             if row.theme in CONTRACTIONS and not all(np.isfinite(a).all() for a in arrays):
                 found = [
