@@ -17,7 +17,7 @@ def worker():
     made.close()
 
 
-@pytest.mark.parametrize("block", range(15))
+@pytest.mark.parametrize("block", range(25))
 def test_programs_agree_with_numpy_in_every_mode(worker: Worker, block: int) -> None:
     found = (look(worker, seed) for seed in range(block * PROGRAMS, (block + 1) * PROGRAMS))
     first = next((f for f in found if f is not None), None)
