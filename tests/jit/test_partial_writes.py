@@ -367,3 +367,20 @@ def test_a_step_of_an_optimizer_and_then_a_row(mode):
     for number in (1, 2, 3):
         traced(Tensor([[1.0, 2.0]]))
         assert weight.tolist() == [[0, 0], *[[1 - 0.5 * number, 1 - number]] * 2]
+
+
+@pytest.mark.parametrize("without_host", [False, True])
+def test_a_tensor_without_elements_is_changed_and_returned(without_host):
+    """Nothing is written, so nothing takes over the memory that an output lies in."""
+    state = Tensor(np.zeros(0), dtype="float32")
+
+    def function():
+        nonlocal state
+        seen = state.reshape(1, 0)
+        state += 1
+        return seen, state * 2
+
+    traced = trace(function, without_host=without_host)
+    for _ in range(3):
+        assert [y.shape for y in traced()] == [(1, 0), (0,)]
+    assert state.shape == (0,)

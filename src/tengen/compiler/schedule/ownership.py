@@ -86,7 +86,7 @@ def donations(
     """Which output buffers may be the memory of the input of the same index, should the caller give that input away:
     {buffer: input}.
 
-    commit: the first step that may overwrite an input; those before can fail. Both must lie alike.
+    commit: the first step that may overwrite an input; those before can fail. Both must lie alike. What no step writes has no elements.
     """
     safe = {}
     alike = [i for i, (x, y) in enumerate(zip(program.inputs, program.outputs, strict=False)) if x.type == y.type]
@@ -100,7 +100,7 @@ def donations(
         written = writes.get(buffer, [])
         whole = view.offset == 0 and view.strides == source.view.strides
         late = all(step >= commit for step, _ in written)
-        if whole and late and _dense(view) and takes_over(reads.get(source.buffer, []), written):
+        if written and whole and late and _dense(view) and takes_over(reads.get(source.buffer, []), written):
             safe[buffer] = i
     return safe
 
