@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import warnings
+
 import numpy as np
 import pytest
 
@@ -9,9 +13,10 @@ import tengen
 import tengen.functional as F
 import tengen.module as M
 import tengen.optimizer as optim
-from tengen import Parameter, Tensor
+from tengen import Parameter, Tensor, UsageWarning
 from tengen.autodiff import GradManager
 from tengen.base.errors import StateDictError
+from tengen.jit import trace
 
 
 def make(*shapes):
@@ -183,9 +188,9 @@ class Counting(optim.Optimizer):
 def test_an_optimizer_of_one_s_own():
     a, b = make((2,), (1, 2))
     optimizer = Counting([a, b], lr=0.5)
-    give_gradients([a, b])
-    optimizer.step()
-    optimizer.step()
+    for _ in range(2):
+        give_gradients([a, b])
+        optimizer.step()
     assert a.numpy().tolist() == [-0.5, -0.5]
     state = optimizer.state_dict()
     assert state["param_groups"] == [{"lr": 0.5, "params": [0, 1]}]
@@ -194,6 +199,91 @@ def test_an_optimizer_of_one_s_own():
     other = Counting(make((2,), (1, 2)), lr=0.1)
     other.load_state_dict(state)
     assert other.state_dict()["state"][0]["steps"] == 4
+
+
+# -- steps without a backward ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("traced", [None, False, True])
+def test_a_step_after_no_backward_warns(traced):
+    a, b = make((2,), (2,))
+    gm, optimizer = GradManager().attach([a, b]), optim.SGD([a, b], lr=0.5, momentum=0.9)
+
+    def forgetful(x):
+        with gm:
+            loss = (a * x).sum()
+            optimizer.step()
+        return loss
+
+    step = forgetful if traced is None else trace(forgetful, without_host=traced)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            step(Tensor([1.0, 2.0]))
+    assert [w.category for w in shown] == [UsageWarning], "once"
+    assert shown[0].filename == __file__
+    assert shown[0].lineno == forgetful.__code__.co_firstlineno + 3
+    assert "SGD.step: no parameter has a gradient" in str(shown[0].message)
+    assert a.numpy().tolist() == [1, 1]
+
+
+def test_a_step_with_the_gradients_of_the_last_one_warns():
+    a, b = make((2,), (2,))
+    optimizer = optim.Adam([a, b], lr=0.5)
+    give_gradients([a])
+    optimizer.step()
+    for again in (lambda: None, optimizer.zero_grad):
+        again()
+        with pytest.warns(UsageWarning, match="since the last step, so the same ones are used again") as shown:
+            optimizer.step()
+        assert shown[0].filename == __file__
+    optimizer.clear_grad()
+    with pytest.warns(UsageWarning, match="no parameter has a gradient"):
+        optimizer.step()
+
+
+def train(a, b, gm, optimizers, x, accumulate=1, each=True):
+    for i in range(accumulate):
+        with gm:
+            gm.backward((a * x).sum() + (b * x).sum() if each or i else (b * x).sum())
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+@pytest.mark.parametrize("clear", ["clear_grad", "zero_grad", None])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("traced", [None, False, True])
+def test_steps_with_new_gradients_do_not_warn(clear, accumulate, traced):
+    """Gradients that accumulate, a parameter that gets none, two optimizers of the same parameters, one that is copied."""
+    a, b, idle = make((2,), (2,), (2,))
+    gm, optimizers = GradManager().attach([a, b]), [optim.SGD([idle, a, b], lr=0.1), optim.Adam([a, b], lr=0.1)]
+    if clear != "clear_grad":  # so that each call adds to gradients
+        give_gradients([a, b])
+
+    def step(x):
+        train(a, b, gm, optimizers, x, accumulate)
+        if clear:
+            getattr(optimizers[0], clear)()
+
+    step = step if traced is None else trace(step, without_host=traced)
+    for i in range(4):
+        step(Tensor([1.0, 2.0 + i]))
+    assert (a.numpy() < 2).all()
+    if clear != "clear_grad":  # forward and backward that are traced, with steps outside
+        backward = trace(lambda x: train(a, b, gm, [], x), without_host=bool(traced))
+        for _ in range(4):
+            backward(Tensor([1.0, 2.0]))
+            optimizers[0].step()
+
+
+def test_only_some_gradients_that_are_new_do_not_warn():
+    a, b = make((2,), (2,))
+    optimizer = optim.SGD([a, b], lr=0.5)
+    for new in (a, b, a, b):
+        give_gradients([new])
+        optimizer.step()
+    assert copy.deepcopy(optimizer).state_dict() == optimizer.state_dict()
+    assert pickle.loads(pickle.dumps(optimizer)).state_dict() == optimizer.state_dict()
 
 
 # -- state -----------------------------------------------------------------------------------------------------

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
+from ..base.usage import warn
 from ..core import Parameter, Tensor, fused_update
 from ..core.live import live
 from ..core.ops.base import statistics_dtype
@@ -40,6 +43,7 @@ class Optimizer(ABC):
     def __init__(self, params: Iterable[Parameter] | Iterable[Group] | Parameter | Group, defaults: Group):
         self._state: dict[Parameter, dict[str, Any]] = {}
         self._defaults = defaults
+        self._used: list[ref[Tensor] | None] = []  # for each parameter, the gradient of the last step
         self.param_groups: list[Group] = []
         if hasattr(params, "parameters"):
             raise TypeError(
@@ -127,10 +131,27 @@ class Optimizer(ABC):
         fused_update(rule, targets, [(param.grad,) for param in params], live(scalars))
 
     def step(self) -> Optimizer:
-        """Update all parameters that have a gradient."""
+        """Update all parameters that have a gradient.
+
+        Warns if none has got one since the last step: backward was not called.
+        """
+        self._look_at_gradients()
         for group in self.param_groups:
             self._updates(group)
         return self
+
+    def _look_at_gradients(self) -> None:
+        """Warn if all gradients are None or those of the last step."""
+        grads = [param.grad for group in self.param_groups for param in group["params"]]
+        for grad, used in zip_longest(grads, self._used):
+            if grad is not None and (used is None or used() is not grad):
+                break
+        else:
+            warn(f"{type(self).__name__}.step: {_NONE if all(grad is None for grad in grads) else _STALE}")
+        self._used = [None if grad is None else ref(grad) for grad in grads]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_used": []}  # weak references cannot be pickled
 
     def clear_grad(self) -> None:
         """Set the gradient of each parameter to None."""
@@ -186,6 +207,16 @@ class Optimizer(ABC):
                 kept[name]._reset(Tensor(value, dtype=kept[name].dtype, device=kept[name].device))
             else:
                 kept[name] = int(np.asarray(value))
+
+
+_NONE = (
+    "no parameter has a gradient, so none is updated; before each step compute the loss inside `with gm:`, of a GradManager to which "
+    "these parameters are attached, and call gm.backward(loss) there; clear_grad() comes after the step, or before the backward"
+)
+_STALE = (
+    "no parameter has got a gradient since the last step, so the same ones are used again; before each step call gm.backward(loss), "
+    "after it clear_grad()"
+)
 
 
 def _array(value: Any) -> np.ndarray:
