@@ -12,7 +12,7 @@ import pytest
 
 import tengen.functional as F
 import tengen.module as M
-from tengen import Parameter, Tensor
+from tengen import Parameter, Tensor, UsageWarning
 from tengen.base.errors import StateDictError
 from tengen.utils.hook import HookHandler
 
@@ -485,3 +485,34 @@ def test_an_error_under_a_module_that_does_not_know_the_inner_one():
     with pytest.raises(ValueError) as caught:
         M.Sequential(Hidden())(1)
     assert str(caught.value).startswith("bad\n  in Sequential: 0 ")
+
+
+# -- parameters that are lost ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [Tensor([5.0]), np.array([5.0], np.float32)])
+def test_a_tensor_in_the_place_of_a_parameter_warns(value):
+    net = M.Linear(1, 1)
+    with pytest.warns(UsageWarning, match=r"Linear.bias was a Parameter and is now a .*bias.set_value") as shown:
+        net.bias = value
+    assert shown[0].filename == __file__
+    assert len(shown) == 1
+    assert net.bias is value
+    net.bias = value  # it is no Parameter any more
+    assert [name for name, _ in net.named_parameters()] == ["weight"]
+
+
+def test_other_assignments_do_not_warn():
+    net = M.Linear(1, 1)
+    net.scale = Tensor([1.0])
+    net.scale = Tensor([2.0])
+    net.weight = Parameter([[2.0]])
+    net.weight.set_value([[3.0]])
+    net.weight *= 2.0
+    net.weight[...] = 1.0
+    net.bias = None
+    net.bias = Tensor([0.0])
+    net.other = net.weight
+    net.other = M.Identity()  # what computes it
+    del net.weight
+    net.weight = Tensor([[1.0]])

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..base.usage import warn
 from ..core import Parameter, Tensor
 from .errors import add_module_path
 from .hook import HookHandler
@@ -26,6 +27,10 @@ def _is_parameter(leaf: object) -> bool:
 
 def _is_buffer(leaf: object) -> bool:
     return isinstance(leaf, Tensor) and not isinstance(leaf, Parameter)
+
+
+def _is_values(value: object) -> bool:
+    return isinstance(value, np.ndarray) or _is_buffer(value)
 
 
 def _is_tensor(leaf: object) -> bool:
@@ -93,8 +98,14 @@ class Module(ABC):
     # -- members ---------------------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if "training" not in self.__dict__ and name != "training" and next(_leaves(name, value), None) is not None:
+        attributes = self.__dict__
+        if "training" not in attributes and name != "training" and next(_leaves(name, value), None) is not None:
             raise AttributeError(self._not_initialised(f"cannot set {name!r}"))
+        if type(value) not in _ATOMS and isinstance(attributes.get(name), Parameter) and _is_values(value):
+            warn(
+                f"{type(self).__name__}.{name} was a Parameter and is now a {type(value).__name__}, so parameters() has it no longer and an "
+                f"optimizer goes on with the old one; to give it other values call {name}.set_value(...), and assign Parameter(...) for a new one"
+            )
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
