@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from tengen import Parameter, Tensor
+from tengen import Parameter, Tensor, UsageWarning
 from tengen.base.dtype import bfloat16
 from tengen.base.errors import DeviceError
 
@@ -186,3 +186,38 @@ def test_errors_name_the_op(call, error, text):
         return
     with pytest.raises(error, match=text):
         call()
+
+
+@pytest.mark.parametrize(
+    "data, text, stored",
+    [
+        (
+            np.array([1, 2**40, -3]),
+            '1099511627776 does not fit int32, .* so it becomes 0; give dtype="int64"',
+            [1, 0, -3],
+        ),
+        (np.array([[-(2**31) - 1]]), "-2147483649 does not fit int32, .* becomes 2147483647", [[2**31 - 1]]),
+        (np.uint32(2**31), "2147483648 does not fit int32", -(2**31)),
+        (np.array([2**32 - 1], np.uint32), "4294967295 does not fit int32", [-1]),
+        (np.array([2**63 + 1], np.uint64), '9223372036854775809 does not fit .* give dtype="float64"', [1]),
+        (np.array([1, 2**40], ">i8"), "1099511627776", [1, 0]),
+        (np.arange(4)[::-2] * 2**31, "6442450944", [-(2**31), -(2**31)]),
+        ([1, 2**31], "2147483648", [1, -(2**31)]),
+        (2**31, "2147483648", -(2**31)),
+    ],
+)
+def test_integers_that_do_not_fit_int32_warn(data, text, stored):
+    with pytest.warns(UsageWarning, match=text) as shown:
+        made = Tensor(data)
+    assert (shown[0].filename, len(shown)) == (__file__, 1)
+    assert (made.dtype, made.tolist()) == (np.int32, stored)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.uint32, ">i8"])
+def test_integers_that_fit_do_not_warn(dtype):
+    for most in ([0, 2**31 - 1], [], [[5]], 7):
+        assert Tensor(np.array(most, dtype)).tolist() == most
+    if np.dtype(dtype).kind == "i":
+        assert Tensor(np.array([-(2**31), -1], dtype)).tolist() == [-(2**31), -1]
+    assert Tensor(np.array([2**31], dtype), dtype="int64").tolist() == [2**31]
+    assert Tensor(np.array([2**31], dtype), dtype="int32").tolist() == [-(2**31)], "as it was asked for"

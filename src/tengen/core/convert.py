@@ -8,6 +8,7 @@ import numpy as np
 
 from .._rt import Tensor
 from ..base.dtype import NAMES, NUMPY_CLASS
+from ..base.usage import warn
 
 # What a tensor gets when no dtype is named: the reference has neither 64-bit numbers nor unsigned ones beyond 16 bits.
 LONG_DOUBLE = np.dtype(np.longdouble).name  # such as float128; it is float64 on some machines
@@ -43,6 +44,8 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
     name = dtype or DEFAULTS.get(own, own)
     if name not in NAMES:
         raise TypeError(f"a tensor cannot hold {array.dtype}; convert it, or name one of {', '.join(NAMES)}")
+    if dtype is None and array.size and name == "int32" != own:
+        _warn_of_wrap(array, own)
     tensor._assign(np.ascontiguousarray(_stored(array, name)).reshape(array.shape), name, device)
 
 
@@ -57,6 +60,24 @@ def index_dtype(array: np.ndarray[Any, Any]) -> str:
     if high >= 1 << 63:
         raise IndexError(f"index {high} is out of range for every dimension")
     return "int32" if low >= -(1 << 31) and high < 1 << 31 else "int64"
+
+
+def _warn_of_wrap(array: np.ndarray[Any, Any], own: str) -> None:
+    """Warn if integers of 32 or 64 bits do not all fit int32."""
+    if array.ndim == 0:
+        low = high = int(array)
+    elif array.dtype.isnative and np.maximum.reduce(array.view(f"u{array.itemsize}"), axis=None) < 1 << 31:
+        return  # most often so; a negative number looks large there
+    else:
+        low, high = int(array.min()), int(array.max())
+    if low >= -(1 << 31) and high < 1 << 31:
+        return
+    worst = high if high >= 1 << 31 else low
+    wrapped = int(np.array(worst, own).astype(np.int32))
+    fix = (
+        'give dtype="int64" to keep such numbers' if worst < 1 << 63 else 'give dtype="float64" for about such a number'
+    )
+    warn(f"{worst} does not fit int32, which a tensor of {own} data gets by default, so it becomes {wrapped}; {fix}")
 
 
 def _without_tensors(data: Any) -> Any:
