@@ -7,7 +7,7 @@ import pytest
 from checks import assert_close, check_gradient, check_second_gradient, laid_out, random
 
 import tengen.functional as F
-from tengen import Tensor
+from tengen import Tensor, UsageWarning
 
 REDUCED = {"none": lambda a: a, "sum": np.sum, "mean": np.mean}
 
@@ -199,3 +199,29 @@ def test_topk_accuracy():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call(F.zeros((2, 3)), Tensor([1, 2]))
+
+
+ELEMENTWISE = [F.loss.square_loss, F.loss.l1_loss, F.loss.binary_cross_entropy]
+
+
+@pytest.mark.parametrize("loss", ELEMENTWISE)
+def test_shapes_that_broadcast_warn(loss):
+    column, row = Tensor([[0.5], [1.0], [0.0]]), Tensor([1.0, 0.0, 0.5])
+    text = rf"{loss.__name__}: pred of shape \(3, 1\) and label of shape \(3,\) broadcast to \(3, 3\)"
+    with pytest.warns(UsageWarning, match=text) as shown:
+        value = loss(column, row)
+    assert (shown[0].filename, len(shown)) == (__file__, 1)
+    np.testing.assert_array_equal(value.numpy(), loss(F.broadcast_to(column, (3, 3)), F.broadcast_to(row, (3, 3))))
+    with pytest.warns(UsageWarning, match="broadcast to"):
+        loss(row, column.numpy())
+
+
+@pytest.mark.parametrize("loss", ELEMENTWISE)
+def test_shapes_that_are_equal_or_a_number_do_not_warn(loss):
+    x = Tensor([[0.5], [1.0], [0.0]])
+    for label in (x, x.numpy(), 1.0, Tensor(1.0), Tensor([1.0]), np.float32(0)):
+        loss(x, label)
+    loss(Tensor([0.5]), x)
+    loss(F.zeros((0, 3)), F.zeros((0, 3)))
+    with pytest.raises(ValueError, match="do not broadcast"):
+        loss(x, F.zeros((2, 1)))

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from math import prod
+
+import numpy as np
+
 from .._rt import apply
+from ..base.usage import warn
 from ..core import Tensor
 from ..core.ops.loss import CrossEntropy, ElementwiseLoss, NegativeLogLikelihood
 from .arguments import REDUCTIONS, as_index, as_tensor, need_choice, need_integers, normal_axis
@@ -11,7 +17,7 @@ __all__ = ["binary_cross_entropy", "cross_entropy", "hinge_loss", "l1_loss", "nl
 
 
 def l1_loss(pred: Tensor, label: Tensor, reduction: str = "mean") -> Tensor:
-    """|pred - label|; shapes broadcast.
+    """|pred - label|; shapes broadcast, but unless one is a single number that brings a UsageWarning.
 
     >>> F.loss.l1_loss(Tensor([1.0, 4.0]), Tensor([2.0, 2.0])).item()
     1.5
@@ -20,7 +26,7 @@ def l1_loss(pred: Tensor, label: Tensor, reduction: str = "mean") -> Tensor:
 
 
 def square_loss(pred: Tensor, label: Tensor, reduction: str = "mean") -> Tensor:
-    """(pred - label)²; shapes broadcast.
+    """(pred - label)²; shapes broadcast, but unless one is a single number that brings a UsageWarning.
 
     >>> F.loss.square_loss(Tensor([1.0, 4.0]), Tensor([2.0, 2.0])).item()
     2.5
@@ -56,7 +62,19 @@ def hinge_loss(pred: Tensor, label: Tensor, norm: str = "L1", reduction: str = "
 
 
 def _elementwise(op: str, mode: str, pred: Tensor, label: Tensor, reduction: str) -> Tensor:
+    have, want = getattr(label, "shape", ()), getattr(pred, "shape", ())
+    if have != want and prod(have) != 1 and prod(want) != 1:
+        _warn_of_broadcast(op, want, have)
     return apply(ElementwiseLoss(mode, need_choice(op, "reduction", reduction, REDUCTIONS)), pred, label)
+
+
+def _warn_of_broadcast(op: str, pred: tuple[int, ...], label: tuple[int, ...]) -> None:
+    with suppress(ValueError):  # the op says what is wrong with shapes that do not broadcast
+        result = np.broadcast_shapes(pred, label)
+        warn(
+            f"{op}: pred of shape {tuple(pred)} and label of shape {tuple(label)} broadcast to {result}, so elements meet that hardly belong "
+            "together; reshape one to the shape of the other, or say that it is meant with functional.broadcast_to"
+        )
 
 
 def cross_entropy(
