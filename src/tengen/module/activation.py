@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core import Parameter, Tensor
+from ..core.ops.base import size
 from .module import Module
 
 
@@ -37,7 +38,7 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, name: str | None = None):
         super().__init__(name)
-        self.num_parameters = num_parameters
+        self.num_parameters = num_parameters = size("PReLU", "num_parameters", num_parameters)
         shape = (1, num_parameters, 1, 1) if num_parameters > 1 else (1,)
         self.weight = Parameter(np.full(shape, init, np.float32))
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core import Parameter, Tensor
-from ..core.ops.base import integer
+from ..core.ops.base import size
 from . import init
 from .module import Module
 
@@ -42,7 +42,7 @@ class _BatchNorm(Module):
         super().__init__(name)
         if freeze and not track_running_stats:
             raise ValueError("freeze=True needs the running statistics that track_running_stats=False leaves out")
-        self.num_features = num_features = integer(type(self).__name__, "num_features", num_features)
+        self.num_features = num_features = size(type(self).__name__, "num_features", num_features)
         self.eps = eps
         self.momentum = momentum
         self.affine = affine

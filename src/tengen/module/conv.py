@@ -9,21 +9,11 @@ import numpy as np
 
 from .. import functional as F
 from ..core import Parameter, Tensor
-from ..core.ops.base import integer, integers
+from ..core.ops.base import size, sizes
 from . import init
 from .module import Module
 
 PAD_MODES = {"reflect": "reflect", "replicate": "edge", "zeros": "constant"}
-
-
-def _tuple(value: int | tuple[int, ...], length: int, name: str) -> Any:
-    """One number for each spatial dimension, from one for all or one for each."""
-    numbers = integers("a convolution", name, value)
-    if len(numbers) == 1 and not isinstance(value, (list, tuple)):
-        return numbers * length
-    if len(numbers) != length:
-        raise ValueError(f"{name} is an int or {length} of them, got {value!r}")
-    return numbers
 
 
 class _ConvNd(Module):
@@ -47,26 +37,35 @@ class _ConvNd(Module):
         name: str | None,
     ):
         super().__init__(name)
-        in_channels = integer("a convolution", "in_channels", in_channels)
-        out_channels = integer("a convolution", "out_channels", out_channels)
-        groups = integer("a convolution", "groups", groups)
-        for what, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if groups < 1 or channels % groups:
-                raise ValueError(f"{what} must be divisible by groups, got {channels} and {groups}")
+        layer = type(self).__name__
+        self.in_channels = size(layer, "in_channels", in_channels)
+        self.out_channels = size(layer, "out_channels", out_channels)
+        self.groups = size(layer, "groups", groups)
+        for what in ("in_channels", "out_channels"):
+            if getattr(self, what) % self.groups:
+                raise ValueError(
+                    f"{layer}: {what} must be divisible by groups, got {getattr(self, what)} and {self.groups}"
+                )
         if conv_mode != "cross_correlation":
-            raise ValueError(f"conv_mode is 'cross_correlation', got {conv_mode!r}")
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.kernel_size = _tuple(kernel_size, self.dims, "kernel_size")
-        self.stride = _tuple(stride, self.dims, "stride")
-        self.padding = _tuple(padding, self.dims, "padding")
-        self.dilation = _tuple(dilation, self.dims, "dilation")
-        self.groups = groups
+            raise ValueError(f"{layer}: conv_mode is 'cross_correlation', got {conv_mode!r}")
+        self.kernel_size = self._for_each_dim("kernel_size", kernel_size)
+        self.stride = self._for_each_dim("stride", stride)
+        self.padding = self._for_each_dim("padding", padding, 0)
+        self.dilation = self._for_each_dim("dilation", dilation)
         self.conv_mode = conv_mode
         self.compute_mode = compute_mode
         self.weight = Parameter(np.empty(self._infer_weight_shape(), np.float32))
         self.bias = Parameter(np.empty(self._infer_bias_shape(), np.float32)) if bias else None
         self.reset_parameters()
+
+    def _for_each_dim(self, name: str, value: Any, least: int = 1) -> Any:
+        """One number for each spatial dimension, from one for all or one for each."""
+        numbers = sizes(type(self).__name__, name, value, least)
+        if len(numbers) == 1 and not isinstance(value, (list, tuple)):
+            return numbers * self.dims
+        if len(numbers) != self.dims:
+            raise ValueError(f"{type(self).__name__}: {name} is an int or {self.dims} of them, got {value!r}")
+        return numbers
 
     def _infer_weight_shape(self) -> tuple[int, ...]:
         """(out, in, kernel…), or (groups, out / groups, in / groups, kernel…); a transposed one has in before out."""
@@ -83,7 +82,7 @@ class _ConvNd(Module):
 
     def reset_parameters(self) -> None:
         """Give the weight first values from N(0, 1 / fan in) and the bias zeros."""
-        init.normal_(self.weight, 0.0, math.sqrt(1 / max(self._get_fanin(), 1)))
+        init.normal_(self.weight, 0.0, math.sqrt(1 / self._get_fanin()))
         if self.bias is not None:
             init.zeros_(self.bias)
 
@@ -229,7 +228,7 @@ class ConvTranspose2d(_ConvNd):
     ):
         shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         super().__init__(*shape, conv_mode, compute_mode, name)
-        self.output_padding = _tuple(output_padding, self.dims, "output_padding")
+        self.output_padding = self._for_each_dim("output_padding", output_padding, 0)
 
     def calc_conv_transpose2d(self, inp: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """What `forward` does, with another weight and bias."""

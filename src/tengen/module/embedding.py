@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core import Parameter, Tensor
-from ..core.ops.base import integer
+from ..core.ops.base import integer, size
 from . import init
 from .module import Module
 
@@ -38,11 +38,11 @@ class Embedding(Module):
         name: str | None = None,
     ):
         super().__init__(name)
-        num_embeddings = integer("Embedding", "num_embeddings", num_embeddings)
-        embedding_dim = integer("Embedding", "embedding_dim", embedding_dim)
+        num_embeddings = size("Embedding", "num_embeddings", num_embeddings)
+        embedding_dim = size("Embedding", "embedding_dim", embedding_dim)
         padding_idx = None if padding_idx is None else integer("Embedding", "padding_idx", padding_idx)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"padding_idx {padding_idx} is not one of the {num_embeddings} rows")
+            raise ValueError(f"Embedding: padding_idx {padding_idx} is not one of the {num_embeddings} rows")
         if max_norm is not None or norm_type is not None:
             raise ValueError("Embedding does not support max_norm and norm_type: leave them None")
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
@@ -56,7 +56,7 @@ class Embedding(Module):
             self.reset_parameters()
         elif tuple(initial_weight.shape) != (num_embeddings, embedding_dim):
             raise ValueError(
-                f"initial_weight is {(num_embeddings, embedding_dim)}, got shape {tuple(initial_weight.shape)}"
+                f"Embedding: initial_weight is {(num_embeddings, embedding_dim)}, got shape {tuple(initial_weight.shape)}"
             )
         else:
             self.weight = Parameter(initial_weight)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core import Parameter, Tensor
-from ..core.ops.base import integer
+from ..core.ops.base import size
 from . import init
 from .module import Module
 
@@ -32,8 +32,8 @@ class Linear(Module):
         name: str | None = None,
     ):
         super().__init__(name)
-        self.in_features = integer("Linear", "in_features", in_features)
-        self.out_features = integer("Linear", "out_features", out_features)
+        self.in_features = size(type(self).__name__, "in_features", in_features)
+        self.out_features = size(type(self).__name__, "out_features", out_features)
         self.compute_mode = compute_mode
         self.weight = Parameter(np.empty((self.out_features, self.in_features), np.float32))
         self.bias = Parameter(np.empty(self.out_features, np.float32)) if bias else None
@@ -41,7 +41,7 @@ class Linear(Module):
 
     def reset_parameters(self) -> None:
         """Give weight and bias new first values."""
-        init.normal_(self.weight, 0.0, math.sqrt(1 / max(self.in_features, 1)))
+        init.normal_(self.weight, 0.0, math.sqrt(1 / self.in_features))
         if self.bias is not None:
             init.zeros_(self.bias)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core import Parameter, Tensor
-from ..core.ops.base import integer, integers
+from ..core.ops.base import integers, size, sizes
 from . import init
 from .module import Module
 
@@ -47,7 +47,7 @@ class LayerNorm(_Norm):
     def __init__(
         self, normalized_shape: int | Sequence[int], eps: float = 1e-5, affine: bool = True, name: str | None = None
     ):
-        shape = integers("LayerNorm", "normalized_shape", normalized_shape)
+        shape = sizes("LayerNorm", "normalized_shape", normalized_shape)
         super().__init__(shape, eps, affine, name)
         self.normalized_shape = shape
 
@@ -71,10 +71,10 @@ class GroupNorm(_Norm):
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, name: str | None = None
     ):
-        num_groups = integer("GroupNorm", "num_groups", num_groups)
-        num_channels = integer("GroupNorm", "num_channels", num_channels)
-        if num_groups < 1 or num_channels % num_groups:
-            raise ValueError(f"num_groups must divide num_channels, got {num_groups} and {num_channels}")
+        num_groups = size("GroupNorm", "num_groups", num_groups)
+        num_channels = size("GroupNorm", "num_channels", num_channels)
+        if num_channels % num_groups:
+            raise ValueError(f"GroupNorm: num_groups must divide num_channels, got {num_groups} and {num_channels}")
         super().__init__((num_channels,), eps, affine, name)
         self.num_groups = num_groups
         self.num_channels = num_channels
@@ -96,7 +96,7 @@ class InstanceNorm(_Norm):
     """
 
     def __init__(self, num_channels: int, eps: float = 1e-5, affine: bool = True, name: str | None = None):
-        num_channels = integer("InstanceNorm", "num_channels", num_channels)
+        num_channels = size("InstanceNorm", "num_channels", num_channels)
         super().__init__((num_channels,), eps, affine, name)
         self.num_channels = num_channels
 
@@ -129,7 +129,7 @@ class GeneralNorm(_Norm):
         axes = integers("GeneralNorm", "normalized_axis", normalized_axis)
         if affine and normalized_shape is None:
             raise ValueError("affine=True needs normalized_shape, the extents of the normalised axes")
-        shape = () if normalized_shape is None else integers("GeneralNorm", "normalized_shape", normalized_shape)
+        shape = () if normalized_shape is None else sizes("GeneralNorm", "normalized_shape", normalized_shape)
         if affine and len(shape) != len(axes):
             raise ValueError(f"normalized_shape {shape} and normalized_axis {axes} differ in length")
         super().__init__(shape, eps, affine, name)
@@ -154,7 +154,7 @@ class LocalResponseNorm(Module):
         self, kernel_size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, name: str | None = None
     ):
         super().__init__(name)
-        self.kernel_size = integer("LocalResponseNorm", "kernel_size", kernel_size)
+        self.kernel_size = size("LocalResponseNorm", "kernel_size", kernel_size)
         self.k = k
         self.alpha = alpha
         self.beta = beta

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import functional as F
 from ..core import Tensor
-from ..core.ops.base import integer, integers
+from ..core.ops.base import integers, size
 from .module import Module
 
 
@@ -38,7 +38,7 @@ class PixelShuffle(Module):
 
     def __init__(self, upscale_factor: int, name: str | None = None):
         super().__init__(name)
-        self.upscale_factor = integer("PixelShuffle", "upscale_factor", upscale_factor)
+        self.upscale_factor = size("PixelShuffle", "upscale_factor", upscale_factor)
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.pixel_shuffle(inp, self.upscale_factor)

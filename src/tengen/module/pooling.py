@@ -6,15 +6,15 @@ from typing import Any
 
 from .. import functional as F
 from ..core import Tensor
-from ..core.ops.base import integers
+from ..core.ops.base import sizes
 from .module import Module
 
 Size = int | tuple[int, int]
 
 
-def _size(argument: str, value: Any) -> Any:
-    """Python's ints, one or several as they were given; the function says whether they fit."""
-    numbers = integers("pooling", argument, value)
+def _size(module: Module, argument: str, value: Any, least: int = 1) -> Any:
+    """Python's ints, one or several as they were given. Raises ValueError for one below `least`."""
+    numbers = sizes(type(module).__name__, argument, value, least)
     return numbers if isinstance(value, (list, tuple)) or len(numbers) != 1 else numbers[0]
 
 
@@ -27,9 +27,9 @@ class MaxPool2d(Module):
 
     def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, name: str | None = None):
         super().__init__(name)
-        self.kernel_size = _size("kernel_size", kernel_size)
-        self.stride = self.kernel_size if stride is None else _size("stride", stride)
-        self.padding = _size("padding", padding)
+        self.kernel_size = _size(self, "kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else _size(self, "stride", stride)
+        self.padding = _size(self, "padding", padding, 0)
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.max_pool2d(inp, self.kernel_size, self.stride, self.padding)
@@ -55,9 +55,9 @@ class AvgPool2d(Module):
         name: str | None = None,
     ):
         super().__init__(name)
-        self.kernel_size = _size("kernel_size", kernel_size)
-        self.stride = self.kernel_size if stride is None else _size("stride", stride)
-        self.padding = _size("padding", padding)
+        self.kernel_size = _size(self, "kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else _size(self, "stride", stride)
+        self.padding = _size(self, "padding", padding, 0)
         self.mode = mode
 
     def forward(self, inp: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class AdaptiveAvgPool2d(Module):
 
     def __init__(self, oshp: Size, name: str | None = None):
         super().__init__(name)
-        self.oshp = _size("oshp", oshp)
+        self.oshp = _size(self, "oshp", oshp)
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(inp, self.oshp)
@@ -83,7 +83,7 @@ class AdaptiveMaxPool2d(Module):
 
     def __init__(self, oshp: Size, name: str | None = None):
         super().__init__(name)
-        self.oshp = _size("oshp", oshp)
+        self.oshp = _size(self, "oshp", oshp)
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.adaptive_max_pool2d(inp, self.oshp)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core import Parameter, Tensor
-from ..core.ops.base import integer
+from ..core.ops.base import size
 from . import init
 from .module import Module
 
@@ -23,8 +23,8 @@ class _Cell(Module):
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool, name: str | None):
         super().__init__(name)
-        self.input_size = input_size = integer(type(self).__name__, "input_size", input_size)
-        self.hidden_size = hidden_size = integer(type(self).__name__, "hidden_size", hidden_size)
+        self.input_size = input_size = size(type(self).__name__, "input_size", input_size)
+        self.hidden_size = hidden_size = size(type(self).__name__, "hidden_size", hidden_size)
         rows = self.gates * hidden_size
         self.weight_ih = Parameter(np.empty((rows, input_size), np.float32))
         self.weight_hh = Parameter(np.empty((rows, hidden_size), np.float32))

@@ -95,6 +95,19 @@ def integers(op: str, argument: str, values: Any) -> tuple[int, ...]:
     return tuple([integer(op, argument, value) for value in found])
 
 
+def size(op: str, argument: str, value: Any, least: int = 1) -> int:
+    """`integer`; ValueError for one below `least`."""
+    return sizes(op, argument, integer(op, argument, value), least)[0]
+
+
+def sizes(op: str, argument: str, values: Any, least: int = 1) -> tuple[int, ...]:
+    """`integers`; ValueError for one below `least`."""
+    found = integers(op, argument, values)
+    if min(found, default=least) < least:
+        raise ValueError(f"{op}: {argument} must be at least {least}, got {values!r}")
+    return found
+
+
 def integer_axis(op: str, axis: Any) -> int:
     """An axis as an int, perhaps negative; TypeError for what is no integer, as True and 1.0."""
     if type(axis) is int:
