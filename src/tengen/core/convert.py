@@ -9,6 +9,7 @@ import numpy as np
 from .._rt import Tensor
 from ..base.dtype import NAMES, NUMPY_CLASS
 from ..base.usage import warn
+from .ops.base import integer_range
 
 # What a tensor gets when no dtype is named: the reference has neither 64-bit numbers nor unsigned ones beyond 16 bits.
 LONG_DOUBLE = np.dtype(np.longdouble).name  # such as float128; it is float64 on some machines
@@ -34,6 +35,9 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
         array = np.asarray(data)
     except ValueError as error:
         raise ValueError(f"a tensor needs sequences of equal lengths: {error}") from None
+    if array.dtype == object and all(isinstance(number, int) for number in array.flat):  # beyond what NumPy holds
+        check_ints("tensor", data, dtype or "int64")
+        array = array.astype(np.float64)
     if array.dtype.kind not in "biuf":
         raise TypeError(
             f"a tensor holds bool, integers or floats; cannot make one from {type(data).__name__} of dtype {array.dtype}"
@@ -46,7 +50,26 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
         raise TypeError(f"a tensor cannot hold {array.dtype}; convert it, or name one of {', '.join(NAMES)}")
     if dtype is None and array.size and name == "int32" != own:
         _warn_of_wrap(array, own)
+    if dtype and array.dtype.kind in "iu" and isinstance(data, (int, list, tuple)) and not _all_fit(array, dtype):
+        check_ints("tensor", data, dtype)
     tensor._assign(np.ascontiguousarray(_stored(array, name)).reshape(array.shape), name, device)
+
+
+def check_ints(op: str, values: Any, dtype: str) -> None:
+    """OverflowError for a Python int, or one in nested lists, that an integer dtype does not hold; arrays wrap, as in NumPy."""
+    limits = integer_range(dtype)
+    if limits is None:
+        return
+    for value in values if isinstance(values, (list, tuple)) else (values,):
+        if isinstance(value, (list, tuple)):
+            check_ints(op, value, dtype)
+        elif isinstance(value, int) and not limits[0] <= value <= limits[1]:
+            raise OverflowError(f"{op}: {value} does not fit {dtype}, which holds {limits[0]} to {limits[1]}")
+
+
+def _all_fit(array: np.ndarray[Any, Any], dtype: str) -> bool:
+    limits = integer_range(dtype)
+    return limits is None or array.size == 0 or (limits[0] <= array.min() and array.max() <= limits[1])
 
 
 def index_dtype(array: np.ndarray[Any, Any]) -> str:

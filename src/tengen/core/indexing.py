@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .._rt import Tensor, apply, update
-from .convert import from_data, index_dtype, to_numpy
-from .ops.base import INTS, integer_range
+from .convert import check_ints, from_data, index_dtype, to_numpy
+from .ops.base import INTS
 from .ops.index import MaskedFill, PutIndexed, TakeIndexed, put_op, take_op
 from .ops.shape import Copy, SetSubtensor, Slice, Subtensor
 
@@ -81,7 +81,7 @@ def set_item(x: Tensor, index: Any, value: Any) -> None:
     goes to each element.
     """
     if not isinstance(value, (Tensor, bool, int, float)):
-        _check_fits(value, x.desc.dtype)
+        check_ints("index assignment", value, x.desc.dtype)
         value = from_data(value, x.desc.dtype, x.desc.device)
     if index is Ellipsis and isinstance(value, Tensor) and value.ndim and value.shape != x.shape:
         x._reset(value if value.desc.device == x.desc.device else apply(Copy(x.desc.device), value))
@@ -97,20 +97,6 @@ def set_item(x: Tensor, index: Any, value: Any) -> None:
     else:
         put = put_op("set", len(shape), parsed.axes, parsed.index_rank, parsed.apart)
         update(PutIndexed(part, shape, put), 1, x, value, *parsed.arrays)
-
-
-def _check_fits(values: Any, dtype: str) -> None:
-    """OverflowError if a list holds an int that the dtype does not; arrays wrap, as in NumPy."""
-    limits = integer_range(dtype)
-    if limits is None or not isinstance(values, (list, tuple)):
-        return
-    for value in values:
-        if isinstance(value, (list, tuple)):
-            _check_fits(value, dtype)
-        elif isinstance(value, int) and not limits[0] <= value <= limits[1]:
-            raise OverflowError(
-                f"index assignment: {value} does not fit {dtype}, which holds {limits[0]} to {limits[1]}"
-            )
 
 
 def parse(index: Any, x: Tensor) -> Parsed:

@@ -1,0 +1,52 @@
+"""Python's ints that a dtype does not hold are refused, as operators do; arrays wrap, as in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tengen import Parameter, Tensor
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype", "message"),
+    [
+        ([1000], "int8", "tensor: 1000 does not fit int8, which holds -128 to 127"),
+        (-1, "uint8", "tensor: -1 does not fit uint8, which holds 0 to 255"),
+        ([[1, 2], [3, 40000]], "int16", "tensor: 40000 does not fit int16"),
+        ((0, 2**31), "int32", "tensor: 2147483648 does not fit int32"),
+        (2**63, "int64", "tensor: 9223372036854775808 does not fit int64"),
+        (2**70, None, "tensor: 1180591620717411303424 does not fit int64, which holds -9223372036854775808 to"),
+        ([1, -(2**70)], None, "tensor: -1180591620717411303424 does not fit int64"),
+        ([0, 2**70], "int32", "tensor: 1180591620717411303424 does not fit int32"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Tensor, Parameter])
+def test_ints_that_do_not_fit(kind, data, dtype, message):
+    with pytest.raises(OverflowError) as caught:
+        kind(data, dtype=dtype)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        ([-128, 127], "int8"),
+        ([0, 255], "uint8"),
+        ([-(2**31), 2**31 - 1], "int32"),
+        ([-(2**63), 2**63 - 1], "int64"),
+        ([], "int8"),
+        (True, "uint8"),
+    ],
+)
+def test_the_limits_fit(data, dtype):
+    made = Tensor(data, dtype=dtype)
+    assert made.dtype == dtype
+    np.testing.assert_array_equal(made.numpy(), np.array(data, dtype))
+
+
+def test_arrays_wrap_and_floats_hold_large_ints():
+    assert Tensor(np.array([1000]), dtype="int8").tolist() == [-24]
+    assert Tensor(np.int64(1000), dtype="int8").item() == -24
+    assert Tensor([2**70, 1], dtype="float64").tolist() == [2.0**70, 1.0]
+    assert Tensor(2**70, dtype="float32").item() == 2.0**70
