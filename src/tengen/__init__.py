@@ -14,6 +14,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - who runs the sources has no pip 
 
 from . import config  # isort: skip - its knobs come before what they set
 from . import autodiff, device, functional, jit, module, optimizer, random, serialization, utils
+from .base.missing import explain_functions, explain_module
 from .base.usage import UsageWarning
 from .core import Parameter, Tensor
 from .device import (
@@ -45,3 +46,14 @@ from .serialization import load, save
 
 tensor = Tensor
 __version__ = "0.1.0"
+
+explain_functions(Tensor, functional)
+explain_module(
+    __name__, functional, functional.loss, functional.vision, random, module, module.init, optimizer, jit, autodiff
+)
+explain_module("tengen.functional", functional.loss, functional.vision)
+explain_module("tengen.module", functional, functional.loss, module.init)
+for _name in "elemwise inplace loss math metric nn tensor vision".split():
+    explain_module(f"tengen.functional.{_name}", functional)
+for _name in "autodiff jit module.init optimizer random utils".split():
+    explain_module(f"tengen.{_name}")

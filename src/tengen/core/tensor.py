@@ -11,6 +11,7 @@ from .. import _rt
 from ..base import device as devices
 from ..base.device import Device
 from ..base.dtype import DTYPES, DType, canonical
+from ..base.missing import explain_tensor, shown
 from . import calls
 from .build import install
 from .convert import assign, to_numpy
@@ -182,6 +183,9 @@ class Tensor(_rt.Tensor):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self.size == 1 else format(repr(self), spec)
 
+    def __dir__(self) -> list[str]:
+        return shown(self)
+
     # -- conversion ----------------------------------------------------------------------------------------
 
     def astype(self, dtype: Any) -> Tensor:
@@ -287,6 +291,7 @@ def _rebuild(cls: type[Tensor], array: np.ndarray[Any, Any], dtype: str, device:
 
 
 install(Tensor)
+explain_tensor(Tensor)
 _OPERATORS = {
     "nb_add": "ADD", "nb_subtract": "SUB", "nb_multiply": "MUL", "nb_true_divide": "TRUE_DIV", "nb_floor_divide": "FLOOR_DIV",
     "nb_remainder": "MOD", "nb_power": "POW", "nb_negative": "NEGATE", "nb_absolute": "ABS", "nb_invert": "INVERT", "nb_and": "AND",

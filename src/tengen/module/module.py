@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..base.missing import module_hint
 from ..base.usage import warn
 from ..core import Parameter, Tensor
 from .errors import add_module_path
@@ -109,7 +110,7 @@ class Module(ABC):
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        missing = f"{type(self).__name__!r} object has no attribute {name!r}"
+        missing = f"{type(self).__name__!r} object has no attribute {name!r}{module_hint(name)}"
         raise AttributeError(missing if "training" in self.__dict__ else self._not_initialised(missing))
 
     def _not_initialised(self, problem: str) -> str:

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+from ...base.missing import explain_module
 from .conv import Convolution, ConvolutionBackwardData
 from .create import Arange, Diag, Eye, Linspace
 from .create import Meshgrid as MeshGrid
@@ -62,3 +63,5 @@ __all__ = [
     "TypeCvt",
     "UniformRNG",
 ]
+
+explain_module(__name__)

@@ -1,0 +1,107 @@
+"""What is said when a name is missing that users may expect: one of PyTorch, one of MegEngine that is not here yet, one
+that stands elsewhere.
+
+Nothing of this costs anything where names are found: a Tensor gets descriptors that raise, as `__getattr__` would make every access slower,
+and a module a `__getattr__`, which Python asks last.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from functools import cache, partial
+from types import ModuleType
+from typing import NoReturn
+
+from . import habits
+
+ROOT = __name__.partition(".")[0]
+PLANNED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "planned.txt")
+
+
+class Elsewhere:
+    """Stands on a class where a name is missing: whoever gets it hears how the same is said here."""
+
+    def __init__(self, name: str, way: str):
+        self.name = name
+        self.way = way
+
+    def __get__(self, instance: object, owner: type | None = None) -> NoReturn:
+        kind = owner.__name__ if owner is not None else type(instance).__name__
+        raise AttributeError(f"{kind!r} object has no attribute {self.name!r}; {self.way}")
+
+    def __repr__(self) -> str:
+        return f"<{self.way}>"
+
+
+class Unsettable(Elsewhere):
+    """The same for a name that would do nothing if it were set."""
+
+    def __set__(self, instance: object, value: object) -> NoReturn:
+        self.__get__(instance, type(instance))
+
+
+def explain_tensor(tensor: type) -> None:
+    """Have the tensor class say how PyTorch's names are said here, those that it does not have."""
+    for name, way in habits.TENSOR.items():
+        if not hasattr(tensor, name):
+            kind = Unsettable if name == "requires_grad" else Elsewhere
+            setattr(tensor, name, kind(name, f"PyTorch's, in tengen: {way}"))
+
+
+def explain_functions(tensor: type, functions: ModuleType) -> None:
+    """Have the tensor class say which of its missing methods are functions of a module."""
+    for name in functions.__all__:
+        if callable(getattr(functions, name)) and not any(name in vars(kind) for kind in tensor.__mro__):
+            setattr(tensor, name, Elsewhere(name, f"it is a function, {functions.__name__}.{name}(x)"))
+
+
+def shown(instance: object) -> list[str]:
+    """What dir() lists of a tensor: without the names that only explain themselves."""
+    own, kinds = vars(instance), type(instance).__mro__
+    return [
+        name
+        for name in object.__dir__(instance)
+        if name in own
+        or not isinstance(next((vars(kind)[name] for kind in kinds if name in vars(kind)), None), Elsewhere)
+    ]
+
+
+def explain_module(module: str, *others: ModuleType) -> None:
+    """Have a module of tengen say more about a name that it does not have. others: where it may stand instead."""
+    # Not written as a function in the module, as type checkers would take every name for granted then.
+    vars(sys.modules[module])["__getattr__"] = partial(_missing, module, others)
+
+
+def _missing(module: str, others: tuple[ModuleType, ...], name: str) -> NoReturn:
+    here = sys.modules[module]
+    plain = f"module {module!r} has no attribute {name!r}"
+    if name.startswith("__"):
+        raise AttributeError(plain, name=name, obj=here)
+    place = module.partition(".")[2]
+    if name in planned().get(place, ()):
+        version = vars(sys.modules[ROOT])["__version__"]
+        raise AttributeError(f"tengen {version} does not have {f'{place}.{name}'.strip('.')} of MegEngine yet")
+    if any(os.path.exists(os.path.join(folder, name, "__init__.py")) for folder in getattr(here, "__path__", ())):
+        raise AttributeError(f"{plain} before `import {module}.{name}`")
+    if way := habits.PACKAGE.get(name):
+        raise AttributeError(f"{plain}; PyTorch's, in tengen: {way}")
+    for other in others:
+        if name in getattr(other, "__all__", ()):
+            raise AttributeError(f"{plain}; it is {other.__name__}.{name}")
+    raise AttributeError(plain, name=name, obj=here)
+
+
+@cache
+def planned() -> Mapping[str, frozenset[str]]:
+    """The names of MegEngine that tengen does not have yet, by module ("" is the package itself)."""
+    with open(PLANNED, encoding="utf-8") as file:
+        lines = [line.split() for line in file if not line.startswith("#")]
+    return {module.strip("."): frozenset(names) for module, *names in lines}
+
+
+def module_hint(name: str) -> str:
+    """How PyTorch's name of a method of layers is said here; "" if it is none."""
+    way = habits.MODULE.get(name)
+    return f"; PyTorch's, in tengen: {way}" if way else ""
