@@ -26,6 +26,12 @@ MAGIC = b"tengen-1\n"
 _TRAILER = struct.Struct("<QI4s")
 _END = b"end\n"
 
+# How files of others begin: a zip archive, and the number that torch.save puts first without one.
+_ZIP, _TORCH = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9"
+_CONVERT = (
+    "load it there, and give tengen arrays: tengen.save({name: value.numpy() for name, value in state.items()}, ...)"
+)
+
 MapLocation = str | Mapping[str, str] | Callable[[str], str] | None
 
 
@@ -150,6 +156,10 @@ def _write(obj: Any, file: BinaryIO, protocol: int) -> None:
 def _read(file: BinaryIO, name: str, map_location: MapLocation) -> Any:
     first = _Summed(file).read(len(MAGIC))
     own = first == MAGIC
+    if first.startswith(_ZIP):
+        raise SerializationError(f"{name}: a zip archive, such as torch.save and numpy.savez write; {_CONVERT}")
+    if first.startswith(_TORCH):
+        raise SerializationError(f"{name}: a file of PyTorch; {_CONVERT}")
     if not own and not (first[:1] == b"\x80" and first[1:2] in b"\x02\x03\x04\x05"):
         raise SerializationError(
             f"{name}: " + ("not a file that tengen.save has written" if first else "the file is empty")
@@ -162,7 +172,8 @@ def _read(file: BinaryIO, name: str, map_location: MapLocation) -> Any:
     except DeviceError as error:
         raise DeviceError(f"{name}: {error}; load(..., map_location='cpu0') puts its tensors elsewhere") from None
     except SerializationError as error:
-        raise SerializationError(f"{name}: {error}") from None
+        advice = f"; {_CONVERT}" if " torch." in str(error) else ""
+        raise SerializationError(f"{name}: {error}{advice}") from None
     except Exception as error:
         raise SerializationError(f"{name}: damaged or cut short ({type(error).__name__}: {error})") from error
     if own and _Summed(file).read(_TRAILER.size) != summed.trailer():

@@ -42,11 +42,9 @@ def load_state(
         if names
     ]
     if problems or (strict and loose):
-        raise StateDictError(
-            "\n  ".join(
-                [f"the state dict does not fit {owner}; nothing was loaded", *(loose if strict else ()), *problems]
-            )
-        )
+        title = f"the state dict does not fit {owner}; nothing was loaded"
+        given = state_dict if isinstance(state_dict, Mapping) else values
+        raise StateDictError("\n  ".join([title, *(loose if strict else ()), *problems, *_advice(given)]))
     for line in loose:
         _logger.warning("load_state_dict(strict=False) of %s: %s", owner, line)
     for name, tensor, _ in tensors:
@@ -54,10 +52,25 @@ def load_state(
             tensor._reset(Tensor(new[name], dtype=tensor.dtype, device=str(tensor.device)))
 
 
+def _advice(values: Mapping[str, Any]) -> list[str]:
+    """How to load what PyTorch has saved, if that is what was given."""
+    tensors = any(_is_of_torch(value) for value in values.values())
+    if not tensors and not any(str(name).endswith("num_batches_tracked") for name in values):
+        return []
+    array = "state[name].cpu().numpy()" if tensors else "state[name]"
+    load = f"load_state_dict(lambda name, tensor: {array}.reshape(tensor.shape))"
+    return [f"this is PyTorch's; if the names are the same, this gives the arrays their shapes here: {load}"]
+
+
+def _is_of_torch(value: object) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch"
+
+
 def _fit(name: str, tensor: Tensor, shape: tuple[int, ...], value: Any) -> Any:
     """The value as it can be given to `tensor`, or what is wrong with it."""
     if not isinstance(value, (Tensor, np.ndarray, np.generic)):
-        return f"{name}: expected a NumPy array or a tensor, got {type(value).__name__}"
+        kind = f"torch.{type(value).__name__}" if _is_of_torch(value) else type(value).__name__
+        return f"{name}: expected a NumPy array or a tensor, got {kind}"
     have, want = tuple(value.shape), tuple(tensor.shape)
     if have not in (want, shape):
         return f"{name}: shape {have} where the module has {want}"
