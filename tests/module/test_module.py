@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 import pickle
+import weakref
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+import tengen
 import tengen.functional as F
 import tengen.module as M
 from tengen import Parameter, Tensor, UsageWarning
@@ -444,7 +448,7 @@ def test_an_error_names_the_way_to_its_module_once():
     net = M.Sequential(OrderedDict(backbone=Block(Block(Failing(ValueError("bad shape"))))))
     with pytest.raises(ValueError) as caught:
         net(1)
-    assert str(caught.value) == "bad shape\n  in Sequential: backbone.layers.1.layers.1 (Failing)"
+    assert str(caught.value) == "bad shape\n  in backbone.layers.1.layers.1 (Failing) of Sequential"
 
 
 def test_an_error_of_the_outermost_module():
@@ -462,7 +466,7 @@ def test_an_error_of_an_operation():
         def forward(self, x):
             return self.fc(F.relu(x))
 
-    with pytest.raises(ValueError, match=r"(?s).*\n  in Net: fc \(Linear\)$"):
+    with pytest.raises(ValueError, match=r"(?s).*\n  in fc \(Linear\) of Net$"):
         Net()(F.ones((4, 5)))
 
 
@@ -475,6 +479,7 @@ def test_errors_whose_arguments_mean_something_keep_them(error):
         Block(Failing(error))(1)
     assert caught.value is error
     assert caught.value.args == args
+    assert caught.value.__notes__ == ["  in layers.1 (Failing) of Block"]
 
 
 def test_an_error_under_a_module_that_does_not_know_the_inner_one():
@@ -484,7 +489,39 @@ def test_an_error_under_a_module_that_does_not_know_the_inner_one():
 
     with pytest.raises(ValueError) as caught:
         M.Sequential(Hidden())(1)
-    assert str(caught.value).startswith("bad\n  in Sequential: 0 ")
+    assert str(caught.value) == "bad\n  in 0 (Failing) of Sequential"
+
+
+def test_an_error_that_has_said_where_it_is_from_can_be_sent_and_kept():
+    error = ValueError("bad")
+    net = Block(Failing(error))
+    with pytest.raises(ValueError):
+        net(1)
+    assert pickle.loads(pickle.dumps(error)).args == ("bad\n  in layers.1 (Failing) of Block",)
+    error.__traceback__ = None  # which holds its frames
+    gone = weakref.ref(net)
+    del net
+    gc.collect()
+    assert gone() is None
+
+
+def test_an_error_that_cannot_be_changed_comes_as_it_is():
+    @dataclass(frozen=True)
+    class Refusal(Exception):
+        reason: str
+
+    error = Refusal("no")
+    with pytest.raises(Refusal) as caught:
+        Block(Failing(error))(1)
+    assert caught.value is error
+    assert error.args == ("no\n  in layers.1 (Failing) of Block",)
+
+
+def test_an_error_in_a_traced_function_names_the_way_to_its_module():
+    net = Block(M.Linear(3, 2))
+    for without_host in (False, True):
+        with pytest.raises(ValueError, match=r"\n  in layers\.1 \(Linear\) of Block$"):
+            tengen.jit.trace(net, without_host=without_host)(F.ones((4, 5)))
 
 
 # -- parameters that are lost ----------------------------------------------------------------------------------
