@@ -101,7 +101,7 @@ nb::list profile(nb::handle op, const nb::args& inputs) {
 
 // Installs the hooks that are given (an Ellipsis is not) and returns all that were installed before.
 nb::dict set_hooks(nb::handle compile, nb::handle gradient, nb::handle backward, nb::handle foreign,
-                   nb::handle accumulate, nb::handle memory) {
+                   nb::handle accumulate, nb::handle memory, nb::handle traceback) {
     nb::dict before;
     auto exchange = [&before](const char* name, nb::object& hook, nb::handle given) {
         before[name] = hook.is_valid() ? hook : nb::none();
@@ -113,6 +113,7 @@ nb::dict set_hooks(nb::handle compile, nb::handle gradient, nb::handle backward,
     exchange("foreign", hooks().foreign, foreign);
     exchange("accumulate", hooks().accumulate, accumulate);
     exchange("memory", hooks().memory, memory);
+    exchange("traceback", hooks().traceback, traceback);
     return before;
 }
 
@@ -134,6 +135,34 @@ PyMethodDef kFunctions[] = {
 Hooks& hooks() {
     static Hooks& hooks = *new Hooks;  // Python objects, which must not be destroyed after Python
     return hooks;
+}
+
+void shorten_traceback() noexcept {
+    PyObject* hook = hooks().traceback.ptr();
+    if (!hook) return;
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    PyObject* shown = PyObject_CallFunctionObjArgs(hook, error, traceback ? traceback : Py_None, nullptr);
+    if (shown) {
+        Py_XDECREF(traceback);
+        PyErr_Restore(type, error, shown == Py_None ? nullptr : shown);
+        if (shown == Py_None) Py_DECREF(shown);
+        return;
+    }
+    // Ctrl-C, say: it goes on in place of the error, which it shows as its context.
+    if (traceback) PyException_SetTraceback(error, traceback);
+    PyObject *new_type, *interruption, *new_traceback;
+    PyErr_Fetch(&new_type, &interruption, &new_traceback);
+    PyErr_NormalizeException(&new_type, &interruption, &new_traceback);
+    if (interruption == error) {
+        Py_DECREF(error);
+    } else {
+        PyException_SetContext(interruption, error);
+    }
+    PyErr_Restore(new_type, interruption, new_traceback);
+    Py_DECREF(type);
+    Py_XDECREF(traceback);
 }
 
 nb::object& require(nb::object& hook, const char* name) {
@@ -190,7 +219,7 @@ void bind_apply(nb::module_& module) {
         "set_hooks", set_hooks, nb::kw_only(), nb::arg("compile").none() = nb::ellipsis(),
         nb::arg("gradient").none() = nb::ellipsis(), nb::arg("backward").none() = nb::ellipsis(),
         nb::arg("foreign").none() = nb::ellipsis(), nb::arg("accumulate").none() = nb::ellipsis(),
-        nb::arg("memory").none() = nb::ellipsis(),
+        nb::arg("memory").none() = nb::ellipsis(), nb::arg("traceback").none() = nb::ellipsis(),
         "Install the Python side of compilation and differentiation. Hooks that are not given stay, None takes one "
         "away. Returns what was installed before.");
     module.def(

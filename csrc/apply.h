@@ -11,7 +11,7 @@ namespace tengen {
 
 // What Python installs; see docs/architecture.md for their contracts.
 struct Hooks {
-    nb::object compile, gradient, backward, foreign, accumulate, memory;
+    nb::object compile, gradient, backward, foreign, accumulate, memory, traceback;
 };
 Hooks& hooks();
 // Throws std::runtime_error if the hook is not installed.

@@ -80,6 +80,9 @@ nb::object wrap(Value&& value);
 // The tensor `handle` takes over the value of `other`, with its place on gradient tapes.
 void take_value(nb::handle handle, nb::handle other);
 
+// Asks the hook `traceback` what of its traceback the current exception is to keep.
+void shorten_traceback() noexcept;
+
 // Calls `body`, whose exceptions become Python exceptions: for functions that CPython calls directly.
 template <class Body>
 PyObject* guarded(Body&& body) noexcept {
@@ -95,6 +98,7 @@ PyObject* guarded(Body&& body) noexcept {
     } catch (const std::exception& error) {
         PyErr_SetString(PyExc_RuntimeError, error.what());
     }
+    shorten_traceback();
     return nullptr;
 }
 

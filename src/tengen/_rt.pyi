@@ -28,6 +28,7 @@ class Hooks(TypedDict):
     foreign: Callable[[Any, tuple[Any, ...]], Any] | None
     accumulate: Any
     memory: Any
+    traceback: Any
 
 @final
 class Descriptor:
@@ -218,6 +219,7 @@ def set_hooks(
     foreign: Any = ...,
     accumulate: Any = ...,
     memory: Any = ...,
+    traceback: Any = ...,
 ) -> Hooks: ...
 def set_operator(slot: str, op: Any) -> Any: ...
 def set_tensor_class(cls: type[Tensor]) -> type[Tensor]: ...

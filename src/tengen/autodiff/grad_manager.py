@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _rt
 from ..base.dtype import is_float
+from ..base.frames import shorten
 from ..base.usage import warn
 from ..core.ops.shape import Fill
 from ..core.tensor import Tensor
@@ -143,6 +144,9 @@ class GradManager:
         try:
             watched = list(self._watched)
             self._tape.backward(ys, dys, ready=lambda number, grad: self._deliver(watched[number], grad))
+        except Exception as error:
+            shorten(error)
+            raise
         finally:
             self.release()
             self._done = True

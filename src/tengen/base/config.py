@@ -114,6 +114,14 @@ KNOBS = (
     ),
     Knob("dump", str, "", "Folder that each stage of each Plan is written to; empty: none.", ("TENGEN_DUMP",)),
     Knob(
+        "traceback",
+        str,
+        "short",
+        "short: the traceback of an error leads from line to line of the program, and leaves out those of tengen in between; full: all lines.",
+        ("TENGEN_TRACEBACK",),
+        choices=("short", "full"),
+    ),
+    Knob(
         "plan_cache_limit",
         int,
         16384,

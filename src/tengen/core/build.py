@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from .. import _rt
 from ..base.device import canonical, get_default_device, parse
+from ..base.frames import crossing
 from ..compiler import obtain_plan
 from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
 from ..compiler.program import OPERATORS, Constant, Op, Program, Type, Value, build, record
@@ -192,4 +193,5 @@ def install(tensor_class: type[_rt.Tensor]) -> None:
         foreign=foreign_hook,
         accumulate=OPERATORS["add"],
         memory=memory_hook,
+        traceback=crossing,
     )

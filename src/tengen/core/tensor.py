@@ -11,6 +11,7 @@ from .. import _rt
 from ..base import device as devices
 from ..base.device import Device
 from ..base.dtype import DTYPES, DType, canonical
+from ..base.frames import shorten
 from ..base.missing import explain_tensor, shown
 from . import calls
 from .build import install
@@ -236,10 +237,18 @@ class Tensor(_rt.Tensor):
         self._reset(Tensor(np.zeros(self.shape, np.float32), dtype=self.desc.dtype, device=self.device))
 
     def __getitem__(self, index: Any) -> Tensor:
-        return get_item(self, index)
+        try:
+            return get_item(self, index)
+        except Exception as error:
+            shorten(error)
+            raise
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        set_item(self, index, value)
+        try:
+            set_item(self, index, value)
+        except Exception as error:
+            shorten(error)
+            raise
 
     # -- operations as methods -----------------------------------------------------------------------------
 

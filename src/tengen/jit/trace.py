@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any, BinaryIO, ClassVar
 
 from .. import _rt
+from ..base.frames import shorten
 from ..core import Tensor
 from ..core.ops.shape import Fill
 from .arguments import flatten, rebuild
@@ -170,7 +171,11 @@ class trace:
                 del self._kinds[next(iter(self._kinds))]
             kind = self._kinds[key] = Kind(args, kwargs, tensors)
         start = perf_counter()
-        result = self._run(kind, tensors, partial(self.function, *args, **kwargs))
+        try:
+            result = self._run(kind, tensors, partial(self.function, *args, **kwargs))
+        except Exception as error:
+            shorten(error)
+            raise
         kind.calls, kind.seconds = kind.calls + 1, perf_counter() - start
         if self.profiling:
             kind.profile = [plan for segments in kind.recordings for plan in profiles(segments)]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..base.frames import shorten
 from ..base.missing import module_hint
 from ..base.usage import warn
 from ..core import Parameter, Tensor
@@ -94,6 +95,7 @@ class Module(ABC):
             return self._run_hooks(inputs, outputs) if self._forward_hooks else outputs
         except Exception as error:
             add_module_path(error, self)
+            shorten(error)
             raise
 
     # -- members ---------------------------------------------------------------------------------------------

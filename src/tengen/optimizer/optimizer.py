@@ -10,6 +10,7 @@ from weakref import ref
 
 import numpy as np
 
+from ..base.frames import shorten
 from ..base.usage import warn
 from ..core import Parameter, Tensor, fused_update
 from ..core.live import live
@@ -136,8 +137,12 @@ class Optimizer(ABC):
         Warns if none has got one since the last step: backward was not called.
         """
         self._look_at_gradients()
-        for group in self.param_groups:
-            self._updates(group)
+        try:
+            for group in self.param_groups:
+                self._updates(group)
+        except Exception as error:
+            shorten(error)
+            raise
         return self
 
     def _look_at_gradients(self) -> None:
