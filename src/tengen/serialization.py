@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from .base import device as devices
 from .base.errors import DeviceError, SerializationError
 from .base.files import append_whole, read_up_to, write_whole
+from .base.frames import shorten
 from .safe_pickle import SafePickler, SafeUnpickler
 
 __all__ = ["load", "save"]
@@ -83,10 +84,14 @@ def load(f: Any, map_location: MapLocation = None, pickle_module: ModuleType = p
     {'weight': Tensor([1. 2.], device=cpu0:0), 'epoch': 3}
     """
     _only_pickle(pickle_module)
-    if isinstance(f, (str, os.PathLike)):
-        with open(f, "rb") as file:
-            return _read(file, str(f), map_location)
-    return _read(f, str(getattr(f, "name", "the file")), map_location)
+    try:
+        if isinstance(f, (str, os.PathLike)):
+            with open(f, "rb") as file:
+                return _read(file, str(f), map_location)
+        return _read(f, str(getattr(f, "name", "the file")), map_location)
+    except Exception as error:
+        shorten(error)
+        raise
 
 
 def _only_pickle(module: ModuleType) -> None:

@@ -101,6 +101,20 @@ def traced(**options):
     return lambda: trace(add, **options)(ones(3), ones(4))
 
 
+class Producer:
+    def __dlpack__(self):
+        raise ValueError("no memory")
+
+
+def loaded():
+    function = trace(lambda x: x + 1, without_host=True, capture_as_const=True)
+    function(ones(3))
+    file = io.BytesIO()
+    function.dump(file)
+    file.seek(0)
+    return tengen.jit.load(file)
+
+
 # What is wrong, the functions of this file that stand in the traceback below the call, how many frames of tengen may.
 CASES = {
     "an operator": (lambda: ones(2, 3) + ones(4), [], 0),
@@ -108,6 +122,16 @@ CASES = {
     "a convolution": (lambda: F.conv2d(ones(1, 3, 8, 8), ones(4, 5, 3, 3)), [], 2),
     "a function": (lambda: F.concat([ones(2, 3), ones(2, 4)], 0), [], 2),
     "a method": (lambda: ones(6).reshape(4, 2), [], 2),
+    "an axis": (lambda: ones(2).sum(axis=3), [], 2),
+    "an axis of a function": (lambda: F.argmax(ones(2), (0, 3)), [], 2),
+    "an axis of a variance": (lambda: F.std(ones(2), 3), [], 2),
+    "a parameter": (lambda: F.conv2d(ones(1, 3, 8, 8), ones(4, 3, 3, 3), stride=[1, 0]), [], 1),
+    "a loaded function": (lambda: loaded()(ones(4)), [], 1),
+    "a file": (lambda: tengen.load(io.BytesIO(b"no such thing")), [], 1),
+    "a dumped function": (lambda: tengen.jit.load(io.BytesIO(b"no such thing")), [], 1),
+    "memory of an old producer": (lambda: tengen.utils.dlpack.from_dlpack(Producer()), ["__dlpack__"], 2),
+    "a fused function": (lambda: tengen.jit.fuse(lambda x, y: x + y)(ones(3), ones(4)), ["<lambda>"], 1),
+    "a dump": (lambda: trace(ones).dump("never"), [], 1),
     "an index": (lambda: ones(3)[7], [], 1),
     "an index tensor": (lambda: ones(3)[tengen.tensor([9])], [], 1),
     "an assignment": (assign, ["assign"], 1),
@@ -158,6 +182,7 @@ def test_tracebacks_show_the_program(case):
     error = caught(function)
     assert theirs(error) == names
     assert sum(ours for ours, _ in frames(error)) <= most
+    assert error.__context__ is None or error.__suppress_context__
 
 
 @pytest.mark.parametrize("case", ["an operator", "a convolution", "a module", "an optimizer", "a traced function"])

@@ -10,6 +10,7 @@ from typing import Any
 
 from .._rt import Tensor, apply
 from ..base.dtype import canonical
+from ..base.frames import shorten
 from .ops.base import integers, normal_axes, normal_axis
 from .ops.elemwise import TypeCvt
 from .ops.formula import Mean
@@ -55,7 +56,9 @@ def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Any:
 
 def reduce(x: Tensor, mode: str, axis: Axes = None, keepdims: bool = False) -> Any:
     """Fold the axes `axis` (all, if None) with the reduction `mode`."""
-    axes = normal_axes(mode.lower(), axis, x.ndim)
-    if mode == "MEAN":
-        return apply(Reduced(Mean(axes), axes, keepdims), x)
-    return apply(Reduced(Reduce(mode, axes), axes, keepdims), x)
+    try:
+        axes = normal_axes(mode.lower(), axis, x.ndim)
+        return apply(Reduced(Mean(axes) if mode == "MEAN" else Reduce(mode, axes), axes, keepdims), x)
+    except Exception as error:
+        shorten(error)
+        raise

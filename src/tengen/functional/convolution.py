@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from .._rt import apply
+from ..base.frames import shorten
 from ..core import Tensor
 from ..core.ops.conv import Conv1d, Conv2d, ConvTranspose2d
 from ..core.ops.linalg import Linear
@@ -50,10 +51,14 @@ def conv2d(
     """
     parameters = stride, padding, dilation, groups, conv_mode, bias is not None
     try:
-        op = _known_conv2d(*parameters)
-    except TypeError:  # a list, which cannot be looked up, or a tensor
-        op = _conv2d(*parameters)
-    return _convolved(op, inp, weight, bias)
+        try:
+            op = _known_conv2d(*parameters)
+        except TypeError:  # a list, which cannot be looked up, or a tensor
+            op = None
+        return _convolved(_conv2d(*parameters) if op is None else op, inp, weight, bias)
+    except Exception as error:
+        shorten(error)
+        raise
 
 
 @lru_cache(256, typed=True)  # small convolutions take less time than checking these

@@ -6,6 +6,7 @@ import builtins
 from typing import Any
 
 from .._rt import apply
+from ..base.frames import shorten
 from ..core import Tensor, calls
 from ..core.ops.elemwise import Elemwise
 from ..core.ops.formula import Norm, UnitNorm, Variance
@@ -80,8 +81,12 @@ def std(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 def _spread(inp: Tensor, axis: Axes, keepdims: bool, root: bool) -> Tensor:
     x = as_tensor(inp)
-    axes = normal_axes("std" if root else "var", axis, x.ndim)
-    return apply(Reduced(Variance(axes, root), axes, keepdims), x)
+    try:
+        axes = normal_axes("std" if root else "var", axis, x.ndim)
+        return apply(Reduced(Variance(axes, root), axes, keepdims), x)
+    except Exception as error:
+        shorten(error)
+        raise
 
 
 def max(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
@@ -115,8 +120,12 @@ def argmin(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 def _arg_reduce(inp: Tensor, monoid: str, axis: Axes, keepdims: bool) -> Tensor:
     x = as_tensor(inp)
-    axes = normal_axes(monoid, axis, x.ndim)
-    return apply(Reduced(ArgReduce(monoid, axes), axes, keepdims), x)
+    try:
+        axes = normal_axes(monoid, axis, x.ndim)
+        return apply(Reduced(ArgReduce(monoid, axes), axes, keepdims), x)
+    except Exception as error:
+        shorten(error)
+        raise
 
 
 def norm(inp: Tensor, ord: float | None = None, axis: Axes = None, keepdims: bool = False) -> Tensor:

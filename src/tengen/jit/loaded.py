@@ -11,6 +11,7 @@ import numpy as np
 from .._rt import Tensor, apply
 from ..base import device as devices
 from ..base.dtype import WEAK
+from ..base.frames import shorten
 from ..compiler.program import Value
 from ..core import Tensor as UserTensor
 from ..core.recorded import Recorded
@@ -66,7 +67,11 @@ class Loaded:
         given |= named
         if missing := [name for name in names if name not in given]:
             raise TypeError(f"{self.title} needs {' and '.join(missing)}")
-        return apply(self._op, *(self._taken(a, given[a.name]) for a in self.arguments), *self._weights)
+        try:
+            return apply(self._op, *(self._taken(a, given[a.name]) for a in self.arguments), *self._weights)
+        except Exception as error:
+            shorten(error)
+            raise
 
     def __repr__(self) -> str:
         def listed(parts: Iterable[Described]) -> str:
@@ -97,7 +102,11 @@ def load(file: str | os.PathLike[str] | BinaryIO) -> Loaded:
     from it, whoever made it.
     """
     name = os.fspath(file) if isinstance(file, (str, os.PathLike)) else getattr(file, "name", None)
-    return Loaded(load_program(file), os.path.basename(str(name)) if name else "loaded function")
+    try:
+        return Loaded(load_program(file), os.path.basename(str(name)) if name else "loaded function")
+    except Exception as error:
+        shorten(error)
+        raise
 
 
 def _described(names: Sequence[str], values: Sequence[Value]) -> tuple[Described, ...]:

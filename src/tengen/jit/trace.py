@@ -309,7 +309,11 @@ class trace:
         """
         recorded = self._last.first if self._last is not None else None
         other = self._at_another_batch() if dynamic_batch and recorded is not None else None
-        dump(self._title, recorded, other, file, arg_names, output_names, user_info, dump_format)
+        try:
+            dump(self._title, recorded, other, file, arg_names, output_names, user_info, dump_format)
+        except Exception as error:
+            shorten(error)
+            raise
 
     def _at_another_batch(self) -> Recorded:
         """The last kind of call recorded, but not run, with tensors of another batch size."""

@@ -33,4 +33,5 @@ def _capsule(producer: Any) -> Any:
     try:
         return producer.__dlpack__(max_version=(1, 0))  # which can say that memory is read-only
     except TypeError:  # of a producer from before there were versions
-        return producer.__dlpack__()
+        pass
+    return producer.__dlpack__()

@@ -136,7 +136,7 @@ def normal_axes(op: str, axes: Any, rank: int) -> tuple[int, ...]:
     if axes is None:
         return tuple(range(rank))
     given = listed(axes)
-    normal = sorted(normal_axis(op, a, rank) for a in given)
+    normal = sorted([normal_axis(op, a, rank) for a in given])
     if len(set(normal)) != len(normal):
         raise ValueError(f"{op}: axis {tuple(given)} names an axis twice")
     return tuple(normal)
