@@ -133,6 +133,50 @@ def test_casting_a_network_as_it_is_said():
     assert net(x).dtype == "float64"
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            lambda: M.ReLU(inplace=True),
+            "ReLU() got an unexpected keyword argument 'inplace'; PyTorch's, in tengen: leave it out",
+        ),
+        (lambda: M.LeakyReLU(0.1, inplace=True), "LeakyReLU() got an unexpected keyword argument 'inplace'"),
+        (lambda: M.Softmax(dim=1), "Softmax() got an unexpected keyword argument 'dim'; PyTorch's, in tengen: axis"),
+        (lambda: M.Dropout(p=0.5), "Dropout() got an unexpected keyword argument 'p'; PyTorch's, in tengen: drop_prob"),
+        (lambda: M.ConvBn2d(1, 2, 3, device="cpu0"), "Conv2d() got an unexpected keyword argument 'device'"),
+    ],
+)
+def test_a_layer_says_how_the_arguments_of_pytorch_are_said_here(call, said):
+    with pytest.raises(TypeError) as caught:
+        call()
+    assert str(caught.value).startswith(said)
+
+
+def test_a_class_of_the_program_may_take_them():
+    class Net(M.Module):
+        def __init__(self, dim: int, *, p: float = 0.5):
+            super().__init__()
+            self.taken = dim, p
+
+        def forward(self, x):
+            return x
+
+    assert Net(dim=3, p=0.1).taken == (3, 0.1)
+    assert copy.deepcopy(Net(2)).taken == (2, 0.5)
+    assert pickle.loads(pickle.dumps(M.Linear(2, 3, name="a"))).name == "a"
+    assert str(inspect.signature(Net)) == "(dim: 'int', *, p: 'float' = 0.5)"
+    assert list(inspect.signature(M.Linear).parameters) == [
+        "in_features",
+        "out_features",
+        "bias",
+        "compute_mode",
+        "name",
+    ]
+    assert not hasattr(Net(1), "__signature__")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
+        Net(1, other=2)
+
+
 # -- of modules --------------------------------------------------------------------------------------------------
 
 

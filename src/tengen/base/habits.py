@@ -167,3 +167,15 @@ PACKAGE = _BOTH | {
     "sigmoid_": "x = F.sigmoid(x)",
     "tanh_": "x = F.tanh(x)",
 }
+
+# Arguments by keyword, of layers.
+KEYWORDS = {
+    "count_include_pad": 'mode="average", or "average_count_exclude_padding"',
+    "device": "set_default_device() before the layer is made",
+    "dim": "axis",
+    "dtype": "p.set_value(p.astype(dtype)) for each p of net.tensors()",
+    "elementwise_affine": "affine",
+    "inplace": "leave it out: activations return a new tensor, and a compiled program takes no memory for it",
+    "output_size": "oshp",
+    "p": "drop_prob",
+}

@@ -7,9 +7,10 @@ and a module a `__getattr__`, which Python asks last.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from types import ModuleType
 from typing import NoReturn
@@ -105,3 +106,17 @@ def module_hint(name: str) -> str:
     """How PyTorch's name of a method of layers is said here; "" if it is none."""
     way = habits.MODULE.get(name)
     return f"; PyTorch's, in tengen: {way}" if way else ""
+
+
+def refuse_habits(kind: type, keywords: Iterable[str]) -> None:
+    """TypeError for an argument that PyTorch's layers take by keyword, and `__init__` of this class does not."""
+    code = getattr(kind.__init__, "__code__", None)  # type: ignore[misc]
+    if code is None or code.co_flags & inspect.CO_VARKEYWORDS:
+        return
+    taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    for name in keywords:
+        if name in habits.KEYWORDS and name not in taken:
+            way = habits.KEYWORDS[name]
+            raise TypeError(
+                f"{kind.__name__}() got an unexpected keyword argument {name!r}; PyTorch's, in tengen: {way}"
+            )
