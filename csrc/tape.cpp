@@ -133,7 +133,7 @@ void Tape::clear() {
     if (running_) throw std::runtime_error("the tape is busy with its backward");
     // Tensors that still refer to the old number are no longer on this tape.
     id_ = ++last_id;
-    spent_ = false;
+    spent_ = has_backward_ = false;
     slot_count_ = 0;
     slots_.clear();
     watched_.clear();
@@ -194,6 +194,7 @@ class Tape::Hidden {
             if (tape->level_ >= level) {
                 tape->set_active(false);
             } else {
+                tape->has_backward_ = true;
                 id = 0;
             }
         }
@@ -454,6 +455,7 @@ void bind_tape(nb::module_& module) {
         .def(
             "holds", [](const Tape& tape, nb::handle tensor) { return tape.holds(value_of(tensor)); },
             nb::arg("tensor"), "Whether a tensor comes from what is watched.")
+        .def_prop_ro("has_backward", &Tape::has_backward, "Whether it has recorded a backward of another tape.")
         .def_prop_rw("active", &Tape::active, &Tape::set_active, "Whether operations are recorded.")
         .def("backward", &Tape::backward, nb::arg("ys"), nb::arg("dys"), nb::arg("retain") = false,
              nb::arg("ready") = nb::none(),

@@ -24,6 +24,7 @@ class Tape {
     // before it.
     uint64_t level() const { return level_; }
     bool active() const { return active_; }
+    bool has_backward() const { return has_backward_; }
     void set_active(bool active);
 
     // Makes a tensor a variable to differentiate by; its number among them.
@@ -82,6 +83,7 @@ class Tape {
     bool active_ = false;
     bool running_ = false;
     bool spent_ = false;
+    bool has_backward_ = false;
     std::vector<Entry> entries_;
     std::vector<Value> saved_;    // of all entries, in order
     std::vector<int64_t> slots_;  // of all entries, in order

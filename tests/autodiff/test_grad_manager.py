@@ -8,6 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
+import tengen.functional as F
 from tengen import Parameter, Tensor, UsageWarning
 from tengen.autodiff import Function, GradManager
 from tengen.module import Linear
@@ -77,6 +78,21 @@ def test_backward_of_nothing():
     with GradManager() as nobody, pytest.warns(UsageWarning, match="no tensor is attached"):
         nobody.backward(x * x)
     assert x.grad is None
+
+
+@pytest.mark.parametrize("function", [lambda x: x * 3.0, F.abs, lambda x: F.relu(x) - x.sum()])
+def test_a_second_derivative_of_zero_is_nothing_to_warn_of(function):
+    """A gradient penalty of a network that is linear, say: the gradient is a constant."""
+    x = Tensor([1.0, 2.0])
+    outer, inner = GradManager().attach([x]), GradManager().attach([x])
+    with outer:
+        with inner:
+            inner.backward(function(x).sum())
+        gradient, x.grad = x.grad, None
+        outer.backward((gradient * gradient).sum())
+    assert x.grad is None
+    with outer, pytest.warns(UsageWarning, match="nothing that is attached"):
+        outer.backward(gradient.sum())
 
 
 def test_higher_orders():

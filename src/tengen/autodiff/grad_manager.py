@@ -139,7 +139,8 @@ class GradManager:
         for value, grad in zip(ys, dys, strict=True):
             if value.shape != grad.shape:
                 raise ValueError(f"backward: dy of shape {grad.shape} for y of shape {value.shape}; they must be equal")
-        if ys and not any(self._tape.holds(value) for value in ys):
+        # A gradient that another manager computed meanwhile may well be a constant, of a function that is linear.
+        if ys and not self._tape.has_backward and not any(self._tape.holds(value) for value in ys):
             warn(_APART if self._watched else _NOBODY)
         try:
             watched = list(self._watched)
