@@ -225,3 +225,26 @@ def test_shapes_that_are_equal_or_a_number_do_not_warn(loss):
     loss(F.zeros((0, 3)), F.zeros((0, 3)))
     with pytest.raises(ValueError, match="do not broadcast"):
         loss(x, F.zeros((2, 1)))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("wrong", [-0.25, 1.5, 40.0])
+def test_scores_in_the_place_of_probabilities_warn(wrong, reduction):
+    pred = np.array([[0.5, 1.0], [0.0, wrong]], np.float32)
+    for given in (Tensor(pred), pred, Tensor(pred).astype("float16")):
+        text = rf"binary_cross_entropy: the loss is nan, because pred holds {wrong:g};.* sigmoid\(pred\)"
+        with pytest.warns(UsageWarning, match=text) as shown:
+            loss = F.loss.binary_cross_entropy(given, Tensor([[1.0, 0.5], [0.0, 1.0]]), False, reduction)
+        assert (shown[0].filename, len(shown)) == (__file__, 1)
+        assert np.isnan(loss.item())
+    with pytest.warns(UsageWarning, match=r"^cross_entropy: .* softmax\(pred\)"):
+        F.loss.cross_entropy(Tensor([[0.5, -wrong], [-abs(wrong), 0.5]]), Tensor([0, 0]), with_logits=False)
+
+
+def test_probabilities_and_nan_do_not_warn():
+    pred = Tensor([0.0, 1.0, 0.5])
+    F.loss.binary_cross_entropy(pred, Tensor([1.0, 0.0, 0.5]), with_logits=False)
+    F.loss.binary_cross_entropy(pred * 9.0 - 4.0, pred)
+    assert np.isnan(F.loss.binary_cross_entropy(pred * np.nan, pred, with_logits=False).item())
+    assert np.isnan(F.loss.binary_cross_entropy(pred, pred * np.nan, with_logits=False).item())
+    F.loss.cross_entropy(Tensor([[0.5, 0.5]]), Tensor([0]), with_logits=False)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from math import prod
+from math import isnan, prod
 
 import numpy as np
 
-from .._rt import apply
+from .._rt import apply, recording
 from ..base.usage import warn
 from ..core import Tensor
 from ..core.ops.loss import CrossEntropy, ElementwiseLoss, NegativeLogLikelihood
@@ -37,11 +37,14 @@ def square_loss(pred: Tensor, label: Tensor, reduction: str = "mean") -> Tensor:
 def binary_cross_entropy(pred: Tensor, label: Tensor, with_logits: bool = True, reduction: str = "mean") -> Tensor:
     """-(label · log(p) + (1 - label) · log(1 - p)), with p = sigmoid(pred), computed without overflow, or without `with_logits` p = pred.
 
+    Warns where a mean or sum of the latter is NaN because pred goes beyond [0, 1] (not in traced functions).
+
     >>> F.loss.binary_cross_entropy(Tensor([0.0]), Tensor([1.0])).numpy().round(4).item()
     0.6930999755859375
     """
     mode = "binary_cross_entropy_with_logits" if with_logits else "binary_cross_entropy"
-    return _elementwise("binary_cross_entropy", mode, pred, label, reduction)
+    loss = _elementwise("binary_cross_entropy", mode, pred, label, reduction)
+    return loss if with_logits else _of_probabilities("binary_cross_entropy", "sigmoid", pred, loss)
 
 
 def hinge_loss(pred: Tensor, label: Tensor, norm: str = "L1", reduction: str = "mean") -> Tensor:
@@ -77,6 +80,19 @@ def _warn_of_broadcast(op: str, pred: tuple[int, ...], label: tuple[int, ...]) -
         )
 
 
+def _of_probabilities(op: str, function: str, pred: Tensor, loss: Tensor) -> Tensor:
+    """The loss. Warns if it is NaN because of numbers in `pred` that are no probabilities; all of `pred` is looked at only then."""
+    if loss.ndim == 0 and recording() is None and isnan(loss._array()):
+        values = np.asarray(pred)
+        wrong = values[(values < 0) | (values > 1)]
+        if wrong.size:
+            warn(
+                f"{op}: the loss is nan, because pred holds {wrong[0]:g}; with_logits=False takes probabilities, from 0 to 1: give "
+                f"{function}(pred), or such scores with with_logits=True"
+            )
+    return loss
+
+
 def cross_entropy(
     pred: Tensor,
     label: Tensor,
@@ -100,7 +116,8 @@ def cross_entropy(
     if not 0 <= label_smooth <= 1:
         raise ValueError(f"cross_entropy: label_smooth must be between 0 and 1, got {label_smooth}")
     op = CrossEntropy(normal_axis("cross_entropy", axis, x.ndim), bool(with_logits), label_smooth != 0, reduction)
-    return apply(op, x, label, float(label_smooth))
+    loss = apply(op, x, label, float(label_smooth))
+    return loss if with_logits else _of_probabilities("cross_entropy", "softmax", x, loss)
 
 
 def nll_loss(pred: Tensor, label: Tensor, axis: int = 1, reduction: str = "mean") -> Tensor:
