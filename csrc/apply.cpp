@@ -29,6 +29,10 @@ bool bind_all(Operands& operands, PyObject* const* inputs) {
     for (size_t i = 0; i < count; ++i) {
         Operand probe;
         if (!probe.bind(inputs[i])) {
+            if (PyLong_Check(inputs[i])) {
+                PyErr_Format(PyExc_OverflowError, "input %zu is an int beyond 64 bits", i);
+                throw nb::python_error();
+            }
             throw nb::type_error(("input " + std::to_string(i) + " is a " + Py_TYPE(inputs[i])->tp_name +
                                   ", not a Tensor, bool, int or float")
                                      .c_str());

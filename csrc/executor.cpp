@@ -276,7 +276,10 @@ bool Operand::bind(PyObject* object) {
         desc = scalars.boolean;
     } else if (PyLong_Check(object)) {
         number.integer = PyLong_AsLongLong(object);
-        if (number.integer == -1 && PyErr_Occurred()) throw nb::python_error();
+        if (number.integer == -1 && PyErr_Occurred()) {
+            PyErr_Clear();
+            return false;  // beyond 64 bits: as foreign as an array
+        }
         desc = scalars.integer;
     } else {
         return false;

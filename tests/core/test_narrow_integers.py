@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import tengen.functional as F
 from tengen import Parameter, Tensor
+from tengen.jit import trace
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,32 @@ def test_arrays_wrap_and_floats_hold_large_ints():
     assert Tensor(np.int64(1000), dtype="int8").item() == -24
     assert Tensor([2**70, 1], dtype="float64").tolist() == [2.0**70, 1.0]
     assert Tensor(2**70, dtype="float32").item() == 2.0**70
+    assert Tensor([2**70, 2.5]).tolist() == [2.0**70, 2.5]
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**70])
+def test_numbers_beyond_64_bits_beside_tensors(number):
+    """NumPy 2 and the reference: a float takes any, an integer none."""
+    x = Tensor([1.0, -2.0])
+    for made in (x * number, number * x, F.mul(x, number)):
+        np.testing.assert_array_equal(made.numpy(), np.array([1.0, -2.0], np.float32) * np.float32(number))
+    np.testing.assert_array_equal((Tensor([1.0], dtype="float64") + number).numpy(), [1.0 + float(number)])
+    traced = trace(lambda x: x * number)
+    for _ in range(2):
+        np.testing.assert_array_equal(traced(x).numpy(), (x * number).numpy())
+    for dtype in ("int32", "int64", "bool"):
+        with pytest.raises(
+            OverflowError, match=f"add: {number} does not fit int64, which holds -9223372036854775808 to"
+        ):
+            Tensor([1, 0], dtype=dtype) + number
+    y = Tensor([1])
+    with pytest.raises(OverflowError, match=f"sub: {number} does not fit int64"):
+        y -= number
+    assert y.tolist() == [1]
+    with pytest.raises(OverflowError):
+        x * 10**400
+
+
+def test_a_message_does_not_show_thousands_of_digits():
+    with pytest.raises(OverflowError, match="tensor: an int of 16610 bits does not fit int64"):
+        Tensor(10**5000)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from .. import _rt
 from ..base.device import canonical, get_default_device, parse
+from ..base.dtype import is_float
 from ..base.frames import crossing
 from ..compiler import obtain_plan
 from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
@@ -19,7 +20,7 @@ from ..compiler.view import View
 from . import gradient
 from .index_error import index_error
 from .memory import out_of_memory
-from .ops.base import integer_range
+from .ops.base import integer_range, not_fitting
 from .recorded import Compiled, Recorded
 
 
@@ -168,7 +169,17 @@ def foreign_hook(op: Op, inputs: Sequence[Any]) -> Any:
     ):
         return NotImplemented
     tensors = [x if isinstance(x, (_rt.Tensor, bool, int, float)) else _make_tensor(x) for x in inputs]
-    return _rt.apply(op, *tensors)
+    return _rt.apply(op, *_within_64_bits(op, tensors))
+
+
+def _within_64_bits(op: Op, inputs: Sequence[Any]) -> Sequence[Any]:
+    """The inputs, ints beyond 64 bits as floats, if others are floats. Raises OverflowError if none is."""
+    large = [x for x in inputs if isinstance(x, int) and not -(1 << 63) <= x < 1 << 63]
+    if not large:
+        return inputs
+    if not any(isinstance(x, float) or (isinstance(x, _rt.Tensor) and is_float(x.desc.dtype)) for x in inputs):
+        raise not_fitting(op.name, large[0], "int64")
+    return [float(x) if any(x is number for number in large) else x for x in inputs]
 
 
 def memory_hook(op: Op, descs: Sequence[_rt.Descriptor], size: int, live: int) -> None:

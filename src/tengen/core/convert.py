@@ -9,7 +9,7 @@ import numpy as np
 from .._rt import Tensor
 from ..base.dtype import NAMES, NUMPY_CLASS
 from ..base.usage import warn
-from .ops.base import integer_range
+from .ops.base import integer_range, not_fitting
 
 # What a tensor gets when no dtype is named: the reference has neither 64-bit numbers nor unsigned ones beyond 16 bits.
 LONG_DOUBLE = np.dtype(np.longdouble).name  # such as float128; it is float64 on some machines
@@ -35,8 +35,9 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
         array = np.asarray(data)
     except ValueError as error:
         raise ValueError(f"a tensor needs sequences of equal lengths: {error}") from None
-    if array.dtype == object and all(isinstance(number, int) for number in array.flat):  # beyond what NumPy holds
-        check_ints("tensor", data, dtype or "int64")
+    if array.dtype == object and all(isinstance(number, (int, float)) for number in array.flat):  # ints beyond 64 bits
+        ints = all(isinstance(number, int) for number in array.flat)
+        check_ints("tensor", data, dtype or ("int64" if ints else "float32"))
         array = array.astype(np.float64)
     if array.dtype.kind not in "biuf":
         raise TypeError(
@@ -64,7 +65,7 @@ def check_ints(op: str, values: Any, dtype: str) -> None:
         if isinstance(value, (list, tuple)):
             check_ints(op, value, dtype)
         elif isinstance(value, int) and not limits[0] <= value <= limits[1]:
-            raise OverflowError(f"{op}: {value} does not fit {dtype}, which holds {limits[0]} to {limits[1]}")
+            raise not_fitting(op, value, dtype)
 
 
 def _all_fit(array: np.ndarray[Any, Any], dtype: str) -> bool:

@@ -21,6 +21,13 @@ def integer_range(dtype: str) -> tuple[int, int] | None:
     return (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
+def not_fitting(op: str, number: int, dtype: str) -> OverflowError:
+    """The error for an int that an integer dtype does not hold."""
+    low, high = integer_range(dtype) or (0, 0)
+    shown = number if number.bit_length() <= 128 else f"an int of {number.bit_length()} bits"
+    return OverflowError(f"{op}: {shown} does not fit {dtype}, which holds {low} to {high}")
+
+
 def strong(dtype: str) -> str:
     """The dtype that a result of only Python scalars gets."""
     return {"weak_bool": "bool", "weak_int": "int32", "weak_float": "float32"}.get(dtype, dtype)
