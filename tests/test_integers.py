@@ -136,7 +136,7 @@ def public():
     found = {}
     for owner in (F, F.nn, F.vision, M, random, optimizer, Tensor):
         for name in getattr(owner, "__all__", None) or [n for n in dir(owner) if not n.startswith("_")]:
-            value = getattr(owner, name)
+            value = getattr(owner, name, None)  # dir() of the class also has names that only explain themselves
             if callable(value):
                 found.setdefault(value, f"{owner.__name__}.{name}")
     return found
