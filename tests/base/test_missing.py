@@ -6,6 +6,7 @@ import copy
 import inspect
 import json
 import pickle
+import pydoc
 import re
 import subprocess
 import sys
@@ -291,3 +292,8 @@ def test_everything_is_still_imported_by_a_star():
     names: dict[str, object] = {}
     exec("from tengen.functional import *", names)
     assert set(F.__all__) <= set(names)
+
+
+def test_help_shows_the_way():
+    text = pydoc.plain(pydoc.render_doc(Tensor))
+    assert "PyTorch's, in tengen: x.reshape(shape)" in text

@@ -26,7 +26,7 @@ class Elsewhere:
 
     def __init__(self, name: str, way: str):
         self.name = name
-        self.way = way
+        self.way = self.__doc__ = way  # help() shows the latter
 
     def __get__(self, instance: object, owner: type | None = None) -> NoReturn:
         kind = owner.__name__ if owner is not None else type(instance).__name__
