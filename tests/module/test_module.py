@@ -553,3 +553,17 @@ def test_other_assignments_do_not_warn():
     net.other = M.Identity()  # what computes it
     del net.weight
     net.weight = Tensor([[1.0]])
+
+
+@pytest.mark.parametrize("wrap", [lambda s: {"model": s}, lambda s: {f"module.{k}": v for k, v in s.items()}])
+def test_loading_nothing_warns(wrap):
+    net, values = M.Linear(1, 1), M.Linear(1, 1).state_dict()
+    with pytest.warns(
+        UsageWarning, match=r"of Linear: nothing was loaded.* such as 'mod.*', .* such as 'bias'"
+    ) as shown:
+        net.load_state_dict(wrap(values), strict=False)
+    assert (shown[0].filename, len(shown)) == (__file__, 1)
+    net.load_state_dict({"weight": values["weight"], "other": values["bias"]}, strict=False)
+    net.load_state_dict({}, strict=False)
+    net.load_state_dict(lambda name, tensor: None, strict=False)
+    M.Identity().load_state_dict(values, strict=False)

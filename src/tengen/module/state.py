@@ -9,6 +9,7 @@ import numpy as np
 
 from ..base.dtype import is_float
 from ..base.errors import StateDictError
+from ..base.usage import warn
 from ..core import Tensor
 from ..logger import get_logger
 
@@ -45,6 +46,11 @@ def load_state(
         title = f"the state dict does not fit {owner}; nothing was loaded"
         given = state_dict if isinstance(state_dict, Mapping) else values
         raise StateDictError("\n  ".join([title, *(loose if strict else ()), *problems, *_advice(given)]))
+    if tensors and unused and not new:
+        warn(
+            f"load_state_dict(strict=False) of {owner}: nothing was loaded, as no name of the state dict, such as {unused[0]!r}, is one "
+            f"of the module, such as {missing[0]!r}; give the part that is its state dict, with names that are those of the module"
+        )
     for line in loose:
         _logger.warning("load_state_dict(strict=False) of %s: %s", owner, line)
     for name, tensor, _ in tensors:
