@@ -3,6 +3,7 @@
 #include <structmember.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "interop.h"
 #include "recording.h"
@@ -87,9 +88,13 @@ nb::object get_grad(nb::handle self) {
     return tensor.grad ? nb::borrow(tensor.grad) : nb::none();
 }
 
+// How many gradients have been set, of all tensors.
+std::atomic<uint64_t> grad_count = 0;
+
 void set_grad(nb::handle handle, nb::handle grad) {
     if (Recording* recording = Recording::current()) recording->grad_written(handle);
     Tensor& self = *tensor_of(handle.ptr());
+    self.grad_number = grad.is_none() ? 0 : ++grad_count;
     PyObject* fresh = grad.is_none() ? nullptr : nb::borrow(grad).release().ptr();
     PyObject* old = std::exchange(self.grad, fresh);  // first the new one is in place: what __del__ sees must be whole
     Py_XDECREF(old);
@@ -167,6 +172,7 @@ nb::object another_handle(nb::handle tensor, bool detached) {
 
 void bind_tensor(nb::module_& module, const std::vector<PyType_Slot>& operators) {
     const std::vector<PyType_Slot> slots = tensor_slots(operators);
+    module.def("grads_set", [] { return grad_count.load(); }, "How many gradients have been set, of all tensors.");
     nb::class_<Tensor> cls(module, "Tensor", nb::dynamic_attr(), nb::is_weak_referenceable(),
                            nb::type_slots(slots.data()),
                            "A handle of one value. Python's tengen.Tensor derives from it.");
@@ -174,6 +180,9 @@ void bind_tensor(nb::module_& module, const std::vector<PyType_Slot>& operators)
         .def_prop_ro("shape", [](Tensor& t) { return nb::borrow<nb::tuple>(checked(t).desc->shape_tuple); })
         .def_prop_ro("ndim", [](Tensor& t) { return checked(t).desc->ndim(); })
         .def_prop_ro("size", [](Tensor& t) { return checked(t).desc->size; })
+        .def_prop_ro(
+            "_grad_number", [](const Tensor& tensor) { return tensor.grad_number; },
+            "Which of all gradients that were ever set it has, counted from 1; 0 for none.")
         .def_prop_rw("grad", get_grad, set_grad, nb::for_setter(nb::arg("grad").none()))
         .def("_reset", take_value, nb::arg("other"),
              "Take over the value of another tensor, with its place on gradient tapes.")

@@ -64,6 +64,7 @@ struct Tensor {
     Value value;
     uint32_t made_in = 0;  // the call of a traced function that has made the handle, if one has
     PyObject* grad = nullptr;
+    uint64_t grad_number = 0;  // of all gradients that were ever set, which one it is; 0: there is none
 
     Tensor() = default;
     Tensor(const Tensor&) = delete;

@@ -282,6 +282,9 @@ def test_only_some_gradients_that_are_new_do_not_warn():
     for new in (a, b, a, b):
         give_gradients([new])
         optimizer.step()
+    a.grad = a.grad  # set again: it is meant
+    optimizer.step()
+    optim.SGD([{"params": []}], lr=0.1).step()
     assert copy.deepcopy(optimizer).state_dict() == optimizer.state_dict()
     assert pickle.loads(pickle.dumps(optimizer)).state_dict() == optimizer.state_dict()
 

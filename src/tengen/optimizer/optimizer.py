@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import zip_longest
 from typing import Any
-from weakref import ref
 
 import numpy as np
 
+from .._rt import grads_set
 from ..base.frames import shorten
 from ..base.usage import warn
 from ..core import Parameter, Tensor, fused_update
@@ -44,7 +43,7 @@ class Optimizer(ABC):
     def __init__(self, params: Iterable[Parameter] | Iterable[Group] | Parameter | Group, defaults: Group):
         self._state: dict[Parameter, dict[str, Any]] = {}
         self._defaults = defaults
-        self._used: list[ref[Tensor] | None] = []  # for each parameter, the gradient of the last step
+        self._grads_seen = 0  # how many gradients had been set, of any tensor, at the last step
         self.param_groups: list[Group] = []
         if hasattr(params, "parameters"):
             raise TypeError(
@@ -147,16 +146,13 @@ class Optimizer(ABC):
 
     def _look_at_gradients(self) -> None:
         """Warn if all gradients are None or those of the last step."""
-        grads = [param.grad for group in self.param_groups for param in group["params"]]
-        for grad, used in zip_longest(grads, self._used):
-            if grad is not None and (used is None or used() is not grad):
-                break
-        else:
-            warn(f"{type(self).__name__}.step: {_NONE if all(grad is None for grad in grads) else _STALE}")
-        self._used = [None if grad is None else ref(grad) for grad in grads]
+        params = [param for group in self.param_groups for param in group["params"]]
+        if params and not any(param._grad_number > self._grads_seen for param in params):
+            warn(f"{type(self).__name__}.step: {_STALE if any(param._grad_number for param in params) else _NONE}")
+        self._grads_seen = grads_set()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_used": []}  # weak references cannot be pickled
+        return {**self.__dict__, "_grads_seen": 0}  # another process counts anew
 
     def clear_grad(self) -> None:
         """Set the gradient of each parameter to None."""
