@@ -70,7 +70,8 @@ def test_rules_of_composites_are_used():
         y = np.exp(x.astype(np.float32).astype(np.float64))
         y /= y.sum(1, keepdims=True)
         want = y * (w - (y * w).sum(1, keepdims=True))
-        np.testing.assert_allclose(tensor.grad.numpy(), want, rtol=0, atol=1e-6 * np.abs(want).max())
+        # 200 float32 products are summed, in an order that the width of vectors says.
+        np.testing.assert_allclose(tensor.grad.numpy(), want, rtol=0, atol=2e-6 * np.abs(want).max())
 
 
 def test_inside_of_a_trace_it_is_a_part_of_it():

@@ -28,6 +28,7 @@ import tengen.functional as F
 import tengen.module as M
 from tengen import Tensor
 from tengen.autodiff import GradManager
+from tengen.compiler.targets.host import host_target
 from tengen.jit import trace
 from tengen.optimizer import SGD
 
@@ -55,6 +56,16 @@ def training(net):
         optimizer.step().clear_grad()
 
     return step
+
+
+# What inference and a step take more where a vector has eight lanes: few channels are laid out in another way then, which products read.
+NARROW = {
+    ("lenet", (8, 1, 32, 32)): ({"matmul: layout of a": 1}, {"matmul: layout of a": 1}),
+    ("lenet", (32, 1, 32, 32)): (
+        {"copy": 1},
+        {"matmul: layout of a": 1, "conv_transpose2d: layout of a": 1, "layout": 3, "copy": 1},
+    ),
+}
 
 
 @pytest.fixture
@@ -91,9 +102,10 @@ def networks(monkeypatch):
 def test_copies_in_networks(networks, name, shape, inference, train):
     x = Tensor(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
     net = networks[name]()
-    assert copies(training(net), x) <= Counter(train)
+    more = NARROW.get((name, shape), ({}, {})) if host_target().lanes < 16 else ({}, {})
+    assert copies(training(net), x) <= Counter(train) + Counter(more[1])
     net.eval()
-    assert copies(trace(net.forward, without_host=True), x) <= Counter(inference)
+    assert copies(trace(net.forward, without_host=True), x) <= Counter(inference) + Counter(more[0])
 
 
 def test_an_image_is_laid_out_once():

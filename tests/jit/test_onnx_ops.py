@@ -158,6 +158,7 @@ INDICES = [
         for d in ("int32", "int64")
     ),
     Row(index.take_op(2, (0,), 1), [f(4, 5), i(3, dtype="uint8")]),
+    Row(index.Embedding(), [f(4, 5), i(2, 3, high=4, low=-4)]),
     Row(index.take_op(3, (0, 1), 1), [f(4, 5, 6), i(7), i(7, low=-3)]),
     Row(index.take_op(3, (1, 2), 2), [f(4, 5, 6), i(2, 1), i(3)]),
     Row(index.take_op(3, (0, 2), 1, True), [f(4, 5, 6), i(7), i(7)]),
