@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,18 @@ def as_index(value: Any) -> Any:
 
     Raises IndexError for those that int64 does not hold.
     """
-    made = as_tensor(value)
-    if made is value or made.desc.dtype != "int32":
-        return made
-    array = np.asarray(value)
-    dtype = index_dtype(array)
-    return made if dtype == "int32" else UserTensor(array, dtype=dtype)
+    if isinstance(value, (Tensor, Value)):
+        return value
+    if not _holds_tensors(value):
+        with suppress(ValueError):  # of sequences of different lengths, of which as_tensor says what is wrong
+            array = np.asarray(value)
+            if array.dtype.name in ("int64", "uint64", "uint32"):
+                return UserTensor(array, dtype=index_dtype(array))
+    return as_tensor(value)
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and any(isinstance(x, Tensor) or _holds_tensors(x) for x in value)
 
 
 def dtype_of(x: Any) -> str:
