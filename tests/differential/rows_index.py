@@ -264,7 +264,8 @@ def _write_slice(d: Draw) -> Any:
     shape = d.shape_of(target)
     index = basic_index(d, shape)
     seen = indexed({"index": index}, np.zeros(shape)).shape
-    value = d.like(seen if d.chance(0.8) else seen[len(seen) // 2 :], (d.dtype_of(target),))
+    whole = d.chance(0.8) or index == "..."  # x[...] = v takes over another shape
+    value = d.like(seen if whole else seen[len(seen) // 2 :], (d.dtype_of(target),))
     return [target, value], {"index": index}
 
 

@@ -204,3 +204,13 @@ def test_powers_of_float64_know_their_exponent():
     """An exponent such as 2.1 has more digits than float32."""
     (found,) = gradients_of(lambda x: x**2.1, [1.5, 3.0], dtype="float64")
     np.testing.assert_allclose(found, 2.1 * np.array([1.5, 3.0]) ** 1.1, rtol=1e-15)
+
+
+@pytest.mark.parametrize("order", [2.0, 3.0])
+def test_the_gradient_of_a_norm_is_nan_where_the_norm_is(order):
+    x = Tensor([[np.nan, 3.0], [1.0, 4.0]])
+    gm = GradManager().attach([x])
+    with gm:
+        gm.backward(F.norm(x, order, 0))
+    assert np.isnan(x.grad.numpy()[:, 0]).all()
+    assert np.isfinite(x.grad.numpy()[:, 1]).all()

@@ -219,7 +219,8 @@ class Variance(Formula):
 
 def _masked_quotient(g: Value, y: Value) -> Value:
     """g / y, and 0 where y is 0; so its own gradient is finite too."""
-    return where(y > 0, g, 0.0) / where(y > 0, y, 1.0)
+    zero = EQ(y, 0.0)
+    return where(zero, 0.0, g) / where(zero, 1.0, y)
 
 
 class Norm(Formula):
@@ -246,9 +247,10 @@ class Norm(Formula):
         if self.order == 2:
             return [x * _masked_quotient(g, y)]
         zero = EQ(x, 0.0)
-        ratio = where(zero, 1.0, ABS(x)) / where(y > 0, y, 1.0)
+        nothing = EQ(y, 0.0)
+        ratio = where(zero, 1.0, ABS(x)) / where(nothing, 1.0, y)
         power = where(zero, 0.0, POW(ratio, self.order - 1.0))
-        return [power * SIGN(x) * where(y > 0, g, 0.0)]
+        return [power * SIGN(x) * where(nothing, 0.0, g)]
 
 
 class UnitNorm(Formula):
