@@ -84,7 +84,7 @@ def finish(transform: Any, collator: Any, samples: Sequence[Any]) -> Any:
 
 def note(error: Exception, about: str) -> None:
     """Say in an exception which sample it is about; its class and message stay."""
-    error._about = about  # type: ignore[attr-defined]
+    error.__dict__["_about"] = about  # attributes of an exception may be frozen
     if hasattr(error, "add_note"):  # Python 3.11
         error.add_note(f"DataLoader: {about}")
 
