@@ -11,6 +11,23 @@ from ..core.ops.formula import Activation, LogSoftmax, LogSumExp, Softmax
 from ..core.ops.shape import Reduced
 from .arguments import Axes, as_tensor, normal_axes
 
+__all__ = [
+    "gelu",
+    "hsigmoid",
+    "hswish",
+    "leaky_relu",
+    "logsigmoid",
+    "logsoftmax",
+    "logsumexp",
+    "prelu",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+]
+
 _RELU, _SIGMOID, _SOFTPLUS = Elemwise("RELU"), Elemwise("SIGMOID"), Elemwise("SOFTPLUS")
 _GELU, _SILU, _RELU6, _HSIGMOID = (Activation(mode) for mode in ("gelu", "silu", "relu6", "hsigmoid"))
 _HSWISH, _LEAKY_RELU, _PRELU, _LOGSIGMOID = (

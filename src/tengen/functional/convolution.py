@@ -12,6 +12,8 @@ from ..core.ops.conv import Conv1d, Conv2d, ConvTranspose2d
 from ..core.ops.linalg import Linear
 from .arguments import pair, single
 
+__all__ = ["conv1d", "conv2d", "conv_transpose2d", "linear"]
+
 Pair = int | tuple[int, int]
 _LINEAR, _LINEAR_BIAS = Linear(False), Linear(True)
 

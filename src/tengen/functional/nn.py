@@ -15,22 +15,8 @@ from ..core.ops.base import INTS
 from ..core.ops.index import Embedding, IndexingOneHot, OneHot
 from ..core.ops.layout import PadBy, PixelShuffle, SlidingWindow, SlidingWindowTranspose
 from ..core.ops.shape import Pad, Reduced
-from .activation import (
-    gelu,
-    hsigmoid,
-    hswish,
-    leaky_relu,
-    logsigmoid,
-    logsoftmax,
-    logsumexp,
-    prelu,
-    relu,
-    relu6,
-    sigmoid,
-    silu,
-    softmax,
-    softplus,
-)
+from . import activation, convolution, normalization, pooling
+from .activation import *  # noqa: F403
 from .arguments import (
     as_index,
     as_tensor,
@@ -44,21 +30,21 @@ from .arguments import (
     normal_axis,
     pair,
 )
-from .convolution import conv1d, conv2d, conv_transpose2d, linear
-from .loss import binary_cross_entropy, cross_entropy, hinge_loss, l1_loss, nll_loss, square_loss
+from .convolution import *  # noqa: F403
+from .loss import *  # noqa: F403  # not in __all__: losses stand in no other module than this and `loss`
 from .math import normalize
-from .normalization import batch_norm, dropout, general_norm, group_norm, instance_norm, layer_norm, local_response_norm
-from .pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d
-from .vision import interpolate, nms
+from .normalization import *  # noqa: F403
+from .pooling import *  # noqa: F403
+from .vision import interpolate as interpolate  # here and in `vision` only
+from .vision import nms as nms
 
 __all__ = [
-    "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entropy", "conv1d",
-    "conv2d", "conv_transpose2d", "cross_entropy", "dropout", "embedding", "gelu", "general_norm", "group_norm",
-    "hinge_loss", "hsigmoid", "hswish", "indexing_one_hot", "instance_norm", "interpolate", "l1_loss", "layer_norm",
-    "leaky_relu", "linear", "local_response_norm", "logsigmoid", "logsoftmax", "logsumexp", "max_pool2d", "nll_loss",
-    "nms", "normalize", "one_hot", "pad", "pixel_shuffle", "prelu", "relu", "relu6", "sigmoid", "silu",
-    "sliding_window", "sliding_window_transpose", "softmax", "softplus", "square_loss",
+    "embedding", "indexing_one_hot", "normalize", "one_hot", "pad", "pixel_shuffle", "sliding_window", "sliding_window_transpose",
 ]  # fmt: skip
+__all__ += activation.__all__
+__all__ += convolution.__all__
+__all__ += normalization.__all__
+__all__ += pooling.__all__
 
 Pair = int | tuple[int, int]
 _EMBEDDING = Embedding()

@@ -12,6 +12,8 @@ from ..core.ops.random import Dropout
 from ..random.rng import default_generator
 from .arguments import as_tensor, integer, integers, normal_axes
 
+__all__ = ["batch_norm", "dropout", "general_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm"]
+
 _TRAIN, _TRACK, _INFER, _DROPOUT = BatchNorm(False), BatchNorm(True), BatchNormInference(), Dropout()
 
 

@@ -7,6 +7,8 @@ from ..core import Tensor
 from ..core.ops.pool import Pooling
 from .arguments import as_tensor, need_choice, need_rank, pair
 
+__all__ = ["adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "max_pool2d"]
+
 Pair = int | tuple[int, int]
 _AVERAGES = ("average_count_exclude_padding", "average")
 

@@ -1,66 +1,52 @@
 """Layers, and Module to build networks of them."""
 
-from . import init
-from .activation import GELU, LeakyReLU, PReLU, ReLU, Sigmoid, SiLU, Softmax
-from .batchnorm import BatchNorm1d, BatchNorm2d
-from .conv import Conv1d, Conv2d, ConvRelu2d, ConvTranspose2d, ConvTransposeRelu2d
-from .conv_bn import ConvBn2d, ConvBnRelu2d, ConvTransposeBn2d, ConvTransposeBnRelu2d, LinearBn1d, LinearBnRelu1d
-from .dropout import Dropout
-from .elemwise import Elemwise
-from .embedding import Embedding
-from .identity import Concat, DequantStub, Identity, QuantStub
-from .linear import Linear, LinearRelu
-from .module import Module
-from .normalization import GeneralNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm
-from .pad import Pad, PixelShuffle
-from .pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
-from .rnn import LSTMCell, RNNCell
-from .sequential import Sequential
+from . import (
+    activation,
+    batchnorm,
+    conv,
+    conv_bn,
+    dropout,
+    elemwise,
+    embedding,
+    identity,
+    init,
+    linear,
+    module,
+    normalization,
+    pad,
+    pooling,
+    rnn,
+    sequential,
+)
+from .activation import *  # noqa: F403
+from .batchnorm import *  # noqa: F403
+from .conv import *  # noqa: F403
+from .conv_bn import *  # noqa: F403
+from .dropout import *  # noqa: F403
+from .elemwise import *  # noqa: F403
+from .embedding import *  # noqa: F403
+from .identity import *  # noqa: F403
+from .linear import *  # noqa: F403
+from .module import *  # noqa: F403
+from .normalization import *  # noqa: F403
+from .pad import *  # noqa: F403
+from .pooling import *  # noqa: F403
+from .rnn import *  # noqa: F403
+from .sequential import *  # noqa: F403
 
-__all__ = [
-    "GELU",
-    "AdaptiveAvgPool2d",
-    "AdaptiveMaxPool2d",
-    "AvgPool2d",
-    "BatchNorm1d",
-    "BatchNorm2d",
-    "Concat",
-    "Conv1d",
-    "Conv2d",
-    "ConvBn2d",
-    "ConvBnRelu2d",
-    "ConvRelu2d",
-    "ConvTranspose2d",
-    "ConvTransposeBn2d",
-    "ConvTransposeBnRelu2d",
-    "ConvTransposeRelu2d",
-    "DequantStub",
-    "Dropout",
-    "Elemwise",
-    "Embedding",
-    "GeneralNorm",
-    "GroupNorm",
-    "Identity",
-    "InstanceNorm",
-    "LSTMCell",
-    "LayerNorm",
-    "LeakyReLU",
-    "Linear",
-    "LinearBn1d",
-    "LinearBnRelu1d",
-    "LinearRelu",
-    "LocalResponseNorm",
-    "MaxPool2d",
-    "Module",
-    "PReLU",
-    "Pad",
-    "PixelShuffle",
-    "QuantStub",
-    "RNNCell",
-    "ReLU",
-    "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "Softmax",
-    "init",
-]
+__all__ = ["init"]
+__all__ += activation.__all__
+__all__ += batchnorm.__all__
+__all__ += conv.__all__
+__all__ += conv_bn.__all__
+__all__ += dropout.__all__
+__all__ += elemwise.__all__
+__all__ += embedding.__all__
+__all__ += identity.__all__
+__all__ += linear.__all__
+__all__ += module.__all__
+__all__ += normalization.__all__
+__all__ += pad.__all__
+__all__ += pooling.__all__
+__all__ += rnn.__all__
+__all__ += sequential.__all__

@@ -9,6 +9,8 @@ from ..core import Parameter, Tensor
 from ..core.ops.base import size
 from .module import Module
 
+__all__ = ["GELU", "LeakyReLU", "PReLU", "ReLU", "SiLU", "Sigmoid", "Softmax"]
+
 
 class ReLU(Module):
     """max(x, 0)."""

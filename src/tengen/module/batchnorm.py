@@ -10,6 +10,8 @@ from ..core.ops.base import size
 from . import init
 from .module import Module
 
+__all__ = ["BatchNorm1d", "BatchNorm2d"]
+
 
 class _BatchNorm(Module):
     """Per channel: y = (x - mean) / √(var + eps) · weight + bias. Source: Ioffe and Szegedy 2015.

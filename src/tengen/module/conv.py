@@ -13,6 +13,8 @@ from ..core.ops.base import size, sizes
 from . import init
 from .module import Module
 
+__all__ = ["Conv1d", "Conv2d", "ConvRelu2d", "ConvTranspose2d", "ConvTransposeRelu2d"]
+
 PAD_MODES = {"reflect": "reflect", "replicate": "edge", "zeros": "constant"}
 
 

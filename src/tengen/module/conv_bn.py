@@ -11,6 +11,8 @@ from .conv import Conv2d, ConvTranspose2d
 from .linear import Linear
 from .module import Module
 
+__all__ = ["ConvBn2d", "ConvBnRelu2d", "ConvTransposeBn2d", "ConvTransposeBnRelu2d", "LinearBn1d", "LinearBnRelu1d"]
+
 _NORM = ("eps", "momentum", "affine", "track_running_stats")
 
 

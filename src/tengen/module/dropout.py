@@ -6,6 +6,8 @@ from .. import functional as F
 from ..core import Tensor
 from .module import Module
 
+__all__ = ["Dropout"]
+
 
 class Dropout(Module):
     """In training, sets elements to 0 with probability `drop_prob` and divides the others by 1 - drop_prob.

@@ -7,6 +7,8 @@ from ..core import Tensor
 from ..core.ops.formula import elementwise
 from .module import Module
 
+__all__ = ["Elemwise"]
+
 
 class Elemwise(Module):
     """An element-wise function as a layer, so that quantisation can find it.

@@ -10,6 +10,8 @@ from ..core.ops.base import integer, size
 from . import init
 from .module import Module
 
+__all__ = ["Embedding"]
+
 
 class Embedding(Module):
     """A row of `weight` for each integer: (…) to (…, embedding_dim).

@@ -9,6 +9,8 @@ from .. import functional as F
 from ..core import Tensor
 from .module import Module
 
+__all__ = ["Concat", "DequantStub", "Identity", "QuantStub"]
+
 
 class Identity(Module):
     """Returns its input."""

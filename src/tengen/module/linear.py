@@ -12,6 +12,8 @@ from ..core.ops.base import size
 from . import init
 from .module import Module
 
+__all__ = ["Linear", "LinearRelu"]
+
 
 class Linear(Module):
     """y = x Wᵀ + b over the last axis: (…, in_features) to (…, out_features).

@@ -18,6 +18,8 @@ from .errors import add_module_path
 from .hook import HookHandler
 from .state import load_state
 
+__all__ = ["Module"]
+
 Hook = Callable[..., Any]
 
 # Most attributes; left out early because looking for members is what walks over large networks spend their time on.

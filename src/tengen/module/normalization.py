@@ -12,6 +12,8 @@ from ..core.ops.base import integers, size, sizes
 from . import init
 from .module import Module
 
+__all__ = ["GeneralNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "LocalResponseNorm"]
+
 
 class _Norm(Module):
     """What these layers have in common: weight, first 1, and bias, first 0, of one shape; both None unless `affine`."""

@@ -7,6 +7,8 @@ from ..core import Tensor
 from ..core.ops.base import integers, size
 from .module import Module
 
+__all__ = ["Pad", "PixelShuffle"]
+
 
 class Pad(Module):
     """Fills the border of each axis.

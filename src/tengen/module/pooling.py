@@ -9,6 +9,8 @@ from ..core import Tensor
 from ..core.ops.base import sizes
 from .module import Module
 
+__all__ = ["AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool2d", "MaxPool2d"]
+
 Size = int | tuple[int, int]
 
 

@@ -12,6 +12,8 @@ from ..core.ops.base import size
 from . import init
 from .module import Module
 
+__all__ = ["LSTMCell", "RNNCell"]
+
 
 class _Cell(Module):
     """What the cells have in common: two linear maps, of the input and of the hidden state, each with a bias.

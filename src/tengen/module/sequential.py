@@ -8,6 +8,8 @@ from typing import Any
 
 from .module import Module
 
+__all__ = ["Sequential"]
+
 Layer = Callable[[Any], Any]
 
 
