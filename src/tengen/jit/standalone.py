@@ -71,7 +71,20 @@ class Standalone:
         single = found.returned[0] if len(found.returned) == 1 and isinstance(found.result, Hole) else None
         self.single = self.place[single.what] if single and single.kind == "slot" else -1
         sources = (*found.returned, *chain(*found.grads), *(source for source, _ in found.written))
-        self.others = [handle for source in sources for handle in source.handles()]  # that must be there
+        there = {id(handle()) for _, handle in self.outside}
+        # What must be there besides the operands.
+        self.others = [handle for source in sources for handle in source.handles() if id(handle()) not in there]
+        # Parameters whose grad becomes what the call computed, or None (-1), are by far the most: no Source is asked for them.
+        self.new_grads: list[tuple[ref[Tensor], int]] = []
+        self.other_grads: list[tuple[Source, Source]] = []
+        for owner, grad in found.grads:
+            if owner.kind == "handle" and grad.kind in ("slot", "none"):
+                self.new_grads.append((owner.what, self.place[grad.what] if grad.kind == "slot" else -1))
+            else:
+                self.other_grads.append((owner, grad))
+        self.guards = [(source.what, none) for source, none in found.guards if source.kind == "handle"]
+        self.other_guards = [(source, none) for source, none in found.guards if source.kind != "handle"]
+        self.seen_types: list[Any] = []  # of the tensors from outside, at the last call that looked
         recorder.release()
 
     def _sources(self) -> list[Source]:
@@ -110,7 +123,11 @@ class Standalone:
 
     def fits(self, arguments: Sequence[Tensor]) -> bool:
         """Whether the call would find the gradients and the values that Python read when it was recorded."""
-        for source, none in self.found.guards:
+        for handle, none in self.guards:
+            tensor = handle()
+            if tensor is None or (tensor.grad is None) != none:
+                return False
+        for source, none in self.other_guards:
             tensor = source.find(arguments)
             if tensor is None or (tensor.grad is None) != none:
                 return False
@@ -125,9 +142,12 @@ class Standalone:
             target = source.find(arguments)
             if target is not None:
                 target._reset(results[place])
-        grads = [self._result(grad, arguments, results) for _, grad in self.found.grads]
-        for (owner, _), grad in zip(self.found.grads, grads, strict=True):
-            owner.find(arguments).grad = grad
+        if self.other_grads:
+            grads = [self._result(grad, arguments, results) for _, grad in self.other_grads]
+            for (owner, _), grad in zip(self.other_grads, grads, strict=True):
+                owner.find(arguments).grad = grad
+        for handle, place in self.new_grads:
+            handle().grad = results[place] if place >= 0 else None  # type: ignore[union-attr]  # they are there, see `others`
         if self.single >= 0:
             return results[self.single]
         sources: Iterator[Source] = iter(self.found.returned)
@@ -163,11 +183,16 @@ class Standalone:
 
     def _check_types(self, operands: Sequence[Any]) -> None:
         """Raise StaleTrace for a tensor of another type than when the call was recorded."""
+        places = [operand for operand, _ in chain(self.outside, self.grads)]
+        types = [operands[operand].desc for operand in places]
+        if types == self.seen_types:
+            return
         inputs = self.segment.op.program.inputs
-        for operand, _ in chain(self.outside, self.grads):
-            found, wanted = operands[operand].desc, inputs[operand]
+        for operand, found in zip(places, types, strict=True):
+            wanted = inputs[operand]
             if found.dtype != wanted.dtype or found.shape != wanted.shape:
                 raise StaleTrace(self.segment.op.title)
+        self.seen_types = types
 
     def _result(self, source: Source, arguments: Sequence[Tensor], results: Sequence[Tensor]) -> Any:
         if source.kind != "slot":
