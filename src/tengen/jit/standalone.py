@@ -14,6 +14,7 @@ from ..core.live import Numbers
 from .arguments import Hole, rebuild
 from .constants import fold
 from .effects import Effects, Source, function_inside
+from .names import Name
 from .recorder import Recorder, Segment
 from .residuals import with_residuals
 from .traced import StaleTrace, Traced
@@ -36,14 +37,23 @@ def _needed(recorder: Recorder, found: Effects) -> Segment:
 class Standalone:
     """Runs what one call of a function did, with other arguments of the same types."""
 
-    def __init__(self, recorder: Recorder, arguments: int, found: Effects):
-        """After the call has run. arguments: the number of tensors among its arguments, which have the first slots."""
+    def __init__(
+        self,
+        recorder: Recorder,
+        arguments: int,
+        found: Effects,
+        names: Sequence[Name],
+        named: Sequence[tuple[int, ref[Tensor]]],
+    ):
+        """After the call has run. arguments: the number of tensors among its arguments, which have the first slots. names: those that
+        the function reads; named: arguments, by number, that stood under one of these too, so that it cannot be told which was meant.
+        """
         assert len(recorder.segments) <= 1, "reading values and pausing are refused"
         self.recorder, self.segment = recorder, _needed(recorder, found)
         self.donate, inputs, outputs = self.segment.donate, self.segment.inputs, self.segment.outputs
         self.segments = list(dict.fromkeys((*recorder.segments, self.segment)))  # what has run, or will
         self.place = {slot: i for i, slot in enumerate(outputs)}
-        self.found = found
+        self.found, self.names, self.named = found, names, named
         self.template: list[Any] = [None] * len(inputs)  # those that stay
         self.outside: list[tuple[int, ref[Tensor]]] = []  # (operand, the tensor)
         self.arguments: list[tuple[int, int]] = []  # (operand, argument)
@@ -122,7 +132,14 @@ class Standalone:
         return op
 
     def fits(self, arguments: Sequence[Tensor]) -> bool:
-        """Whether the call would find the gradients and the values that Python read when it was recorded."""
+        """Whether the call would find the tensors, the gradients and the values that Python read when it was recorded."""
+        for look, handle in self.names:
+            tensor = handle()
+            if tensor is None or look() is not tensor:
+                return False
+        for number, handle in self.named:
+            if arguments[number] is not handle():
+                return False
         for handle, none in self.guards:
             tensor = handle()
             if tensor is None or (tensor.grad is None) != none:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from time import perf_counter
 from typing import Any, BinaryIO, ClassVar
+from weakref import ref
 
 from .. import _rt
 from ..base.frames import shorten
@@ -19,6 +20,7 @@ from .effects import Effects, effects
 from .errors import TraceError
 from .explain import Explanation, profiles, reports
 from .memory import limit_of
+from .names import names_of
 from .recorder import Recorder, Segment
 from .standalone import Standalone
 from .traced import StaleTrace
@@ -37,6 +39,10 @@ class Recorded:
     def __init__(self, recorder: Recorder, tensors: Sequence[Tensor], call: Callable[[], Any], execute: bool = True):
         self.recorder, self.arguments = recorder, len(tensors)
         self.effects: Effects
+        # With capture_as_const what the names stand for stays.
+        self.names = names_of(call) if recorder.without_host and not recorder.capture else []
+        own = {id(handle()) for _, handle in self.names}
+        self.named = [(number, ref(tensor)) for number, tensor in enumerate(tensors) if id(tensor) in own]
 
         def watched() -> Any:
             box = [call()]
@@ -94,12 +100,13 @@ class trace:
 
     Args:
         function: what to trace; tensors may stand in tuples, lists and dicts among its arguments and in its result.
-        without_host: later calls do not run the Python function at all. What it computes with Python, the names of tensors included,
-            stays as it was in the first call, but for settings of optimizers, such as the learning rate, and random numbers. Tensors from
-            outside are read and written at each call; where one is no longer there, or has another shape or, if Python has read it,
-            another value, the call is recorded again. So does a call that leaves new tensors behind, such as state that is made when it is
-            first used; TraceError says so if calls go on to do that. A tensor that is an argument is that argument wherever the
-            function finds it. By default the function runs at each call, without computing: its operations must be those of the
+        without_host: later calls do not run the Python function at all. What it computes with Python stays as it was in the first
+            call, but for settings of optimizers, such as the learning rate, and random numbers. Tensors from outside are read and written
+            at each call. A call is recorded again where one of them is no longer there, has another shape or, if Python has read it,
+            another value; where a variable of the function's module or of a function around it stands for another tensor; and where a
+            call leaves new tensors behind, such as state that is made when it is first used (TraceError says so if calls go on to do
+            that). What attributes and lists hold is not looked at again, and a tensor that is an argument counts as that argument if it
+            is also found in one of them. By default the function runs at each call, without computing: its operations must be those of the
             first, or TraceError says where they differ.
         capture_as_const: tensors that the function takes from outside become a part of `dump`; without host they keep the values
             of the first call, but for those that the function itself writes.
@@ -199,7 +206,7 @@ class trace:
         made = kind.first = Recorded(self._recorder(), tensors, call)
         if self._settled(kind, made):
             del kind.standalone[MOST_VARIANTS - 1 :]
-            kind.standalone.insert(0, Standalone(made.recorder, made.arguments, made.effects))
+            kind.standalone.insert(0, Standalone(made.recorder, made.arguments, made.effects, made.names, made.named))
         return made.take_result()
 
     def _settled(self, kind: Kind, made: Recorded) -> bool:
