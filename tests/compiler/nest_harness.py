@@ -243,6 +243,12 @@ class Interpreter:
             return numbers_of(instr.attr, bits_of(instr.attr, args[0]))
         if instr.op == "reduce":
             return self._fold(instr.attr, args)
+        if instr.op == "scan":
+            shape = [
+                e if d in self.reduced else s
+                for d, (s, e) in enumerate(zip(args[0].shape, self.problem.extents, strict=True))
+            ]
+            return FOLDS[instr.attr].accumulate(np.broadcast_to(args[0], shape), axis=self.reduced[0])
         if instr.op in ("load", "gather"):
             return self._read(instr.attr, args)
         if instr.op == "store":

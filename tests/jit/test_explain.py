@@ -101,7 +101,7 @@ def test_a_profile_has_the_steps_of_the_last_call(without_host):
             assert plan["seconds"] == pytest.approx(sum(step["seconds"] for step in plan["steps"]))
             assert all(step["seconds"] > 0 for step in plan["steps"] if not step["joined"])
         names = [step["name"] for plan in plans for step in plan["steps"]]
-        assert names[0].split(":")[0] == "matmul" and names[-1] == "CumSum"
+        assert names[0].split(":")[0] == "matmul" and names[-1] == "cumsum"
     last = function.explain().calls[-1][3]
     assert len(names) == sum(plan.launches + plan.host_calls for plan in last)
 

@@ -16,7 +16,7 @@ from onnx_harness import assert_same, check, draw, eager, session
 
 from tengen.base.errors import ExportError
 from tengen.compiler.program import Constant, Iota, Number, Op, Type
-from tengen.core.ops import conv, create, elemwise, formula, host, index, layout, linalg, loss, normalization
+from tengen.core.ops import conv, create, elemwise, formula, host, index, layout, linalg, loss, normalization, scan
 from tengen.core.ops import random as random_ops
 from tengen.core.ops.elemwise import Elemwise, TypeCvt, cast
 from tengen.core.ops.pool import Pooling
@@ -143,11 +143,12 @@ REDUCTIONS = [
         for d in ("float32", "float16")
     ),
     *(
-        Row(host.CumSum(1, reverse), [f(2, 9, 2).astype(d)])
+        Row(scan.CumSum(1, reverse), [f(2, 9, 2).astype(d)])
         for reverse in (True, False)
         for d in ("float32", "float64", "int32", "int64", "int8")
     ),
-    *(Row(host.RunningSum(0), [f(5, 3).astype(d)]) for d in ("bool", "float16", "float32")),
+    Row(scan.Prefix("sum", 1), [f(2, 9, 2)]),
+    *(Row(scan.CumSum(0), [f(5, 3).astype(d)]) for d in ("bool", "float16", "float32")),
 ]
 
 INDICES = [

@@ -10,6 +10,7 @@ A Nest has loop dimensions `0 .. dims-1`. The first `kept` are kept: each of the
   products may be rounded once, as machines multiply and add in one instruction;
 - a full value that depends on a `reduce` belongs to a later pass over the reduced dims than that reduce; earlier full values that a later pass needs
   are computed again there, unless they are in `spills`: then the first pass that needs them also stores them, and later passes load them;
+- a `scan` folds a full value over the one reduced dim up to and including each index tuple, in index order; only stores take its value;
 - a `store` of a full value happens at every index tuple, of a row value once for each kept index tuple.
 
 Instructions: see OPS. Sizes and strides are run-time parameters, in the order of `pack`.
@@ -146,6 +147,7 @@ OTHER = {
     "fma": "a * b + c",
     "reduce": "attr: sum prod max max_number min any all argmax argmin (max_number: the largest that is not nan, or -inf; the last two: args value, "
     "int64 index; the value is the index of the first extreme)",
+    "scan": "attr: sum or prod",
     "gather": "attr: access; args: int64 index values",
     "store": "attr: access; args: value",
     "scatter": "attr: (access, 'set' | 'add'); args: value, int64 index values",
@@ -198,6 +200,8 @@ def varies(nest: Nest) -> tuple[frozenset[int], ...]:
             dims |= {instr.attr}
         elif instr.op == "reduce":
             dims -= frozenset(range(nest.kept, nest.dims))
+        elif instr.op == "scan":
+            dims |= frozenset(range(nest.kept, nest.dims))
         elif instr.op in ("load", "gather", *SINKS):
             dims |= moves_along(nest.accesses[access_number(instr)])
         result.append(dims)
@@ -288,6 +292,7 @@ STORAGE_DTYPES = (
     "iota param_int32 param_int64 param_float32 param_float64 param_bool"
 ).split()
 MONOIDS = "sum prod max max_number min any all argmax argmin".split()
+SCANNED = ("sum", "prod")
 COMPARISONS = "eq ne lt le gt ge isnan isinf".split()
 ARITY = {
     "load": 0,
@@ -296,6 +301,7 @@ ARITY = {
     "cast": 1,
     "wrap": 1,
     "round_to": 1,
+    "scan": 1,
     "select": 3,
     "fma": 3,
     "store": 1,
@@ -330,6 +336,8 @@ def verify(nest: Nest) -> None:
         _verify_types(nest, instr, [nest.code[a].dtype for a in instr.args], where)
     if not any(instr.op in SINKS for instr in nest.code):
         raise ValueError("a nest without a store does nothing")
+    if has_scan(nest) and (reason := why_not_scan(nest)):
+        raise ValueError(f"the nest cannot scan: {reason}")
     for value, place in nest.spills:
         if reason := why_not_spill(nest, value, place):
             raise ValueError(f"value {value} cannot wait in access {place}: {reason}")
@@ -337,10 +345,28 @@ def verify(nest: Nest) -> None:
         raise ValueError("two values wait in one access")
 
 
+def has_scan(nest: Nest) -> bool:
+    return any(instr.op == "scan" for instr in nest.code)
+
+
+def why_not_scan(nest: Nest) -> str | None:
+    """What forbids that the nest has a `scan`, or None."""
+    if nest.dims != nest.kept + 1:
+        return f"it reduces {nest.dims - nest.kept} dims, not one"
+    for instr in nest.code:
+        if instr.op in ("reduce", "scatter"):
+            return f"it has a {instr.op} too"
+        if instr.op != "store" and any(nest.code[a].op == "scan" for a in instr.args):
+            return f"the value of a scan goes to a {instr.op}"
+    return None
+
+
 def why_not_rows(nest: Nest) -> str | None:
     """What forbids `rows` above 1, or None. Where rows run out, the last one stands for more than one."""
     if nest.lane < nest.kept or nest.interleaved is not None:
         return "the lane dim is kept, or another one is interleaved with it"
+    if has_scan(nest):
+        return "it scans"
     if nest.serial_from is not None or any(instr.op == "scatter" for instr in nest.code):
         return "writes of this nest may meet"
     return None
@@ -372,6 +398,8 @@ def why_not_interleave(nest: Nest) -> str | None:
     dim, extent = nest.interleaved
     if not 0 <= dim < nest.dims or dim == nest.lane:
         return "it is no other dim than the lane"
+    if has_scan(nest):
+        return "it scans"
     if not 2 <= extent <= MOST_INTERLEAVED:
         return f"{extent} places are not a few"
     if dim < nest.kept < nest.dims:
@@ -426,6 +454,8 @@ def _verify_shape(nest: Nest, number: int, instr: Instr, where: str) -> None:
         if instr.attr not in MONOIDS:
             raise ValueError(f"{where}: {instr.attr!r} is none of {', '.join(MONOIDS)}")
         count = 2 if str(instr.attr).startswith("arg") else 1
+    elif instr.op == "scan" and instr.attr not in SCANNED:
+        raise ValueError(f"{where}: {instr.attr!r} is none of {', '.join(SCANNED)}")
     elif instr.op in ("load", "gather", "store", "scatter"):
         access, mode = instr.attr if instr.op == "scatter" and isinstance(instr.attr, tuple) else (instr.attr, "set")
         if not isinstance(access, int) or not 0 <= access < len(nest.accesses) or mode not in ("set", "add"):
@@ -459,7 +489,7 @@ def _verify_types(nest: Nest, instr: Instr, args: list[str], where: str) -> None
         expected = ["int32" if op == "wrap" else "float32"]
     elif op in COMPARISONS:
         expected = args[:1] * len(args)
-    elif op in UNARY or op in BINARY or op == "fma":
+    elif op in UNARY or op in BINARY or op in ("fma", "scan"):
         expected = [dtype] * len(args)
     else:
         expected = args
@@ -476,7 +506,7 @@ def _verify_types(nest: Nest, instr: Instr, args: list[str], where: str) -> None
         raise ValueError(f"{where}: the value is {result}, not {dtype}")
     if (
         dtype == "bool"
-        and (op in UNARY or op in BINARY)
+        and (op in UNARY or op in BINARY or op == "scan")
         and op not in COMPARISONS
         and op not in ("and", "or", "xor", "not")
     ):

@@ -17,9 +17,9 @@ from ..core import Tensor, calls
 from ..core.ops.base import position_dtype
 from ..core.ops.create import Arange, Diag, Eye, FillLike, Linspace, Meshgrid
 from ..core.ops.elemwise import Where
-from ..core.ops.host import RunningSum
 from ..core.ops.index import GatherAlong, ScatterAlong
 from ..core.ops.layout import Join, Repeat, Roll, RollFlat, Split, Stack, Tile
+from ..core.ops.scan import CumSum
 from ..core.ops.shape import Broadcast, Copy, Fill, Reshape, Transpose
 from .arguments import (
     Axes,
@@ -467,4 +467,4 @@ def cumsum(inp: Tensor, axis: int) -> Tensor:
     [1, 3, 6]
     """
     x = as_tensor(inp)
-    return apply(RunningSum(normal_axis("cumsum", axis, x.ndim)), x)
+    return apply(CumSum(normal_axis("cumsum", axis, x.ndim)), x)

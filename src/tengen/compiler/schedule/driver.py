@@ -18,6 +18,7 @@ from ..program import (
     Place,
     Program,
     Reduction,
+    Scan,
     Scatter,
     Type,
     Value,
@@ -181,7 +182,7 @@ class Scheduler(Steps):
 
     def _splits(self, group: Group) -> bool:
         """Few results from many elements, in one pass: worth cutting into parts."""
-        if not group.axes or prod(group.shape) < 2 * SPLIT_ELEMENTS:
+        if not group.axes or prod(group.shape) < 2 * SPLIT_ELEMENTS or isinstance(group.nodes[-1].op, Scan):
             return False
         if prod(group.row_shape) * ITEM_BYTES["float32"] > 8192:
             return False

@@ -26,6 +26,7 @@ from ..program import (
     Place,
     Program,
     Reduction,
+    Scan,
     Scatter,
     Value,
     ViewOp,
@@ -124,6 +125,8 @@ class Partition:
             self._join(node, node.outputs[0].shape, None, node.inputs)
         elif isinstance(op, Reduction):
             self._join(node, node.inputs[0].shape, op.axes, node.inputs)
+        elif isinstance(op, Scan):
+            self._place_scan(node, op.axis)
         elif isinstance(op, Gather):
             self._join(node, node.outputs[0].shape, None, ())
         elif isinstance(op, (Scatter, Place)):
@@ -134,6 +137,15 @@ class Partition:
                 self._foresee(node, op)
         else:
             raise TypeError(f"{op.name} is of no kind that the scheduler knows")
+
+    def _place_scan(self, node: Node, axis: int) -> None:
+        """A scan ends a group that reduces nothing."""
+        shape, home = node.outputs[0].shape, self.home.get(node.inputs[0])
+        fits = home is not None and home.axes is None and self._fits(node, home, shape, None, node.inputs)
+        group = home if home is not None and fits else self._new(shape)
+        group.axes = (axis,)
+        self._enter(group, node)
+        group.closed = True
 
     # -- after a contraction -----------------------------------------------------------------------------------
 

@@ -102,6 +102,8 @@ def cost(instr: Instr) -> int:
         return 6 if str(instr.attr).startswith("arg") else 1
     if instr.op in ("div", "sqrt"):
         return 4
+    if instr.op == "scan":
+        return 12
     if instr.op in ("cast", "wrap", "round_to", "gather", "scatter"):
         return 2
     return 1 if instr.op in SIMPLE else 20

@@ -201,11 +201,11 @@ class NestEmitter(Flow):
         main: Any,
         tail: Any,
         carry: Sequence[Any],
-        rest: Sequence[Any] = (),
+        rest: Sequence[Any] | Callable[[Sequence[Any]], Sequence[Any]] = (),
     ) -> list[Any]:
         """Vectors from `begin` to `end`: `main(scopes, carry)` for whole groups of `width`, then `tail(scopes, rest)`. Both carries in one list.
 
-        The tail's loop may do everything.
+        The tail's loop may do everything. rest: what it begins with, or a function that makes it of what the main loop carried out.
         """
         middle, done = begin, list(carry)
         if not self.structure.one_loop(width, self.target):
@@ -223,7 +223,7 @@ class NestEmitter(Flow):
             inner = [replace(self._lane_scope(s, index, self.tail, mask), left=left) for s in scopes]
             return tail(inner, carried)
 
-        return done + self.loop(middle, end, self.tail, remaining, rest)
+        return done + self.loop(middle, end, self.tail, remaining, rest(done) if callable(rest) else rest)
 
     def _lane_scope(self, scope: Scope, index: ir.Value, width: int, mask: Vec | None) -> Scope:
         return replace(self.memory.enter(scope, self.operands, self.nest.lane, index), width=width, mask=mask)
@@ -254,11 +254,12 @@ class NestEmitter(Flow):
     def _pass(self, scopes: Scopes, number: int, sinks: tuple[int, ...]) -> list[dict[int, Vec]]:
         """One run over the reduced dims; for each scope the values of its reduces."""
         folds = [i for i in sinks if self.nest.code[i].op == "reduce"]
+        scans = [i for i in self.structure.scans if i in self.structure.needed(number)]
         wanted, ready = self.structure.needed(number), self.structure.ready(number)
         leaves = [(value, access) for value, (first, access) in self.structure.spilled.items() if first == number]
         width = scopes[0].width if self.structure.lane_is_kept else self.widths[number]
         dims = [d for d in self.structure.reduced if d not in (self.nest.lane, self.structure.interleaved)]
-        every = folds * len(scopes)
+        every = (folds or scans) * len(scopes)  # no Nest has both
         main = [self._identity(i, width) for i in every]
         tail = [] if self.structure.lane_is_kept else [self._identity(i, self.tail) for i in every]
         shapes = main + tail
@@ -276,8 +277,9 @@ class NestEmitter(Flow):
             if self.structure.lane_is_kept:
                 return visit(outer, carry)
             half = len(carry) // 2
+            rest = self._carried_on if scans else carry[half:]
             return self._along_lanes(
-                outer, width, i64(0), self.extents[self.nest.lane], visit, visit, carry[:half], carry[half:]
+                outer, width, i64(0), self.extents[self.nest.lane], visit, visit, carry[:half], rest
             )
 
         def visit(inner: Scopes, carry: Sequence[Any]) -> Sequence[Any]:
@@ -294,6 +296,7 @@ class NestEmitter(Flow):
             rest, joined = iter(self._shaped(carry, every, inner[0].width)), []
             for scope in inner:
                 joined += [self._join(scope, i, next(rest)) for i in folds]
+                joined += [self._scan(scope, i, next(rest)) for i in scans]
             if number == 1 and inner[0].width == width:
                 self._ask_for_next(inner)
             for scope in inner:
@@ -304,7 +307,8 @@ class NestEmitter(Flow):
                         self._sink(scope, i)
             return _flat(joined)
 
-        values = self._finish(every, level(scopes, 0, _flat(shapes)), width)
+        carried = level(scopes, 0, _flat(shapes))
+        values = self._finish(every, carried, width) if folds else []
         return [dict(zip(folds, values[len(folds) * k :], strict=False)) for k in range(len(scopes))]
 
     def _ask_for_next(self, scopes: Scopes) -> None:
@@ -400,6 +404,28 @@ class NestEmitter(Flow):
         mask = scope.mask
         return tuple(mask.where(new, old) for new, old in zip(joined, accumulator, strict=True))
 
+    def _scan(self, scope: Scope, number: int, before: Accumulator) -> Accumulator:
+        """Gives a scan its value here, from what came before; returns what comes before the next. Where the lanes run along the scanned dim,
+        all lanes of both are the same.
+        """
+        instr, (total,) = self.nest.code[number], before
+        monoid, value = str(instr.attr), self._lanes_of(scope, instr.args[0], scope.width)
+        if self.structure.lane_is_kept or scope.width == 1:
+            scope.values[number] = nest_fold.combine(monoid, before, (value,))[0]
+            return (scope.values[number],)
+        if scope.mask is not None:
+            value = scope.mask.where(value, self._identity(number, scope.width)[0])
+        value = nest_fold.prefixes(instr, value)
+        scope.values[number] = nest_fold.combine(monoid, (total,), (value,))[0]
+        last = nest_fold.last_lane(value)  # not of the sum: the next group has to wait for this addition alone
+        return nest_fold.combine(monoid, (total,), (splat(self.at, last.value, last.kind, scope.width),))
+
+    def _carried_on(self, carry: Sequence[Any]) -> list[Any]:
+        """What scans carry out of the main loop, in the lanes of the tail."""
+        totals = self._shaped(carry, self.structure.scans, len(carry) and self.widths[0])
+        firsts = [nest_fold.first_lane(v) for (v,) in totals]
+        return [splat(self.at, v.value, v.kind, self.tail).value if self.tail > 1 else v.value for v in firsts]
+
     def _factors(self, fold: Instr) -> tuple[int, int] | None:
         """Of a sum of products, where one instruction multiplies and adds: what is multiplied."""
         product = self.nest.code[fold.args[0]]
@@ -417,7 +443,7 @@ class NestEmitter(Flow):
         """Emit every value that can be known here and is needed: as far outside the loops as possible. Those that are `ready` are loaded."""
         known = frozenset(scope.index)
         for i, instr in enumerate(self.nest.code):
-            if i in scope.values or i not in self.structure.live or instr.op in ("reduce", *SINKS):
+            if i in scope.values or i not in self.structure.live or instr.op in ("reduce", "scan", *SINKS):
                 continue
             if (
                 self.structure.stage[i] <= stage

@@ -87,6 +87,25 @@ def _extreme(monoid: str, v: Vec) -> Vec:
     return Vec(v.builder, v.is_nan().any(), "bool", 1).where(math.nan, tree)
 
 
+def prefixes(instr: Instr, v: Vec) -> Vec:
+    """Each lane folded with those before it: a tree of as many steps as the number of lanes has bits."""
+    monoid = str(instr.attr)
+    (neutral,) = identity(v.builder, instr, (v.kind,), v.lanes)
+    distance = 1
+    while distance < v.lanes:
+        lanes = [v.lanes + i if i < distance else i - distance for i in range(v.lanes)]
+        picks = ir.Constant(ir.VectorType(ir.IntType(32), v.lanes), lanes)
+        before = Vec(v.builder, v.builder.shuffle_vector(v.value, neutral.value, picks), v.kind, v.lanes)
+        (v,) = combine(monoid, (before,), (v,))
+        distance *= 2
+    return v
+
+
+def last_lane(v: Vec) -> Vec:
+    """The last lane as a scalar."""
+    return _part(v, v.lanes - 1, 1)
+
+
 def first_lane(v: Vec) -> Vec:
     """Lane 0 as a scalar."""
     return _part(v, 0, 1)

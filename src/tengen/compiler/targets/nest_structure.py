@@ -59,6 +59,10 @@ class Structure:
         return kernel.passes(self.nest)
 
     @cached_property
+    def scans(self) -> tuple[int, ...]:
+        return tuple(i for i, instr in enumerate(self.nest.code) if instr.op == "scan" and i in self.live)
+
+    @cached_property
     def spilled(self) -> dict[int, tuple[int, int]]:
         """The values that wait in memory between passes: (the pass that stores it, access)."""
         return {value: (kernel.first_need(self.nest, value), access) for value, access in self.nest.spills}

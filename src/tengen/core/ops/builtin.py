@@ -10,7 +10,6 @@ from .create import Meshgrid as MeshGrid
 from .elemwise import TypeCvt
 from .formula import Softmax, elementwise, modes
 from .host import SVD, MatrixInverse, TopK
-from .host import CumSum as Cumsum
 from .index import IndexingOneHot
 from .linalg import MatMul as BatchedMatrixMul
 from .linalg import MatMul as MatrixMul
@@ -19,6 +18,7 @@ from .random import Dropout
 from .random import Normal as GaussianRNG
 from .random import Uniform as UniformRNG
 from .reduce import Reduce
+from .scan import CumSum as Cumsum
 from .shape import Broadcast, Copy, Fill, Reshape
 from .shape import Concatenate as Concat
 from .shape import Transpose as Dimshuffle

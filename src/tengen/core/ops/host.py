@@ -57,19 +57,6 @@ class Sorted(Formula):
         return cast(values, x.dtype), index
 
 
-class RunningSum(Formula):
-    """CumSum for every dtype: narrow floats are summed as float32, booleans as int32."""
-
-    axis: int
-
-    name = "cumsum"
-
-    def expand(self, *inputs: Value) -> Value:
-        (x,) = inputs
-        summed = CumSum(self.axis)(cast(x, "int32") if x.dtype == "bool" else _sortable(x))
-        return summed if x.dtype == "bool" else cast(summed, x.dtype)
-
-
 class Inverse(Formula):
     """MatrixInverse for every dtype: what is not float64 is inverted as float32."""
 
@@ -83,24 +70,6 @@ class Inverse(Formula):
 def _sortable(x: Value) -> Value:
     """What NumPy can compare and add: it does not know bfloat16."""
     return cast(x, "float32") if x.dtype in ("float16", "bfloat16") else x
-
-
-class CumSum(Host):
-    """Running sums along `axis`."""
-
-    axis: int
-    reverse: bool = False
-
-    def infer(self, *types: Type) -> tuple[Type, ...]:
-        return (types[0],)
-
-    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        turn = slice(None, None, -1 if self.reverse else 1)
-        where = (slice(None),) * self.axis + (turn,)
-        outputs[0][where] = np.cumsum(inputs[0][where], axis=self.axis, dtype=outputs[0].dtype)
-
-    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        return [grads[0] and CumSum(self.axis, not self.reverse)(grads[0])]
 
 
 class MatrixInverse(Host):

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from math import prod
 
 from ...base.dtype import is_float
+from ...base.errors import ExportError
 from ...core.ops.base import statistics_dtype
 from ...core.ops.formula import Mean
-from ...core.ops.host import CumSum, TopK
+from ...core.ops.host import TopK
 from ...core.ops.reduce import ArgExtreme, Reduce
+from ...core.ops.scan import CumSum, Prefix
 from ...core.ops.shape import Reduced
 from .graph import Graph, Operand
 from .rules import rule, write_op
@@ -75,6 +77,18 @@ def top_k(g: Graph, op: TopK, x: Operand) -> Sequence[Operand]:
     return g.node_of("TopK", [y, g.integers([op.k])], [y.dtype, "int64"], axis=-1, largest=int(op.descending), sorted=1)
 
 
+@rule(Prefix)
+def prefix(g: Graph, op: Prefix, x: Operand) -> Operand:
+    if op.monoid != "sum":
+        raise ExportError("ONNX has no operator for running products")
+    return g.node("CumSum", g.working(x, x.dtype), g.constant(op.axis, "int64"))
+
+
 @rule(CumSum)
 def cumsum(g: Graph, op: CumSum, x: Operand) -> Operand:
-    return g.node("CumSum", g.working(x, x.dtype), g.constant(op.axis, "int64"), reverse=int(op.reverse))
+    return g.node(
+        "CumSum",
+        g.working(x, "int32" if x.dtype == "bool" else x.dtype),
+        g.constant(op.axis, "int64"),
+        reverse=int(op.reverse),
+    )

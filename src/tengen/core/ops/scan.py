@@ -1,0 +1,87 @@
+"""Running folds along an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...compiler.program import Scan, Type, Value
+from .base import Formula, Grads, statistics_dtype
+from .elemwise import Elemwise, cast
+from .shape import Slice, pad, reshape
+
+# monoid → (the op of two elements, the element that changes nothing)
+MONOIDS = {"sum": (Elemwise("ADD"), 0), "prod": (Elemwise("MUL"), 1)}
+
+PARTS = 64
+LEAST_PART = 1 << 12
+FEW_ROWS = 16  # more than these keep the cores busy without parts
+
+
+class Prefix(Scan):
+    """Each element folded with those before it along `axis`, in the dtype in which such numbers are computed."""
+
+    monoid: str
+    axis: int
+
+    @property
+    def name(self) -> str:
+        return f"cum{self.monoid}"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return types
+
+
+class CumSum(Formula):
+    """Running sums along `axis`, with `reverse` from its end; booleans as int32."""
+
+    axis: int
+    reverse: bool = False
+
+    name = "cumsum"
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        x = cast(x, "int32") if x.dtype == "bool" else x
+        if self.reverse:
+            return _turned(running("sum", _turned(x, self.axis), self.axis), self.axis)
+        return running("sum", x, self.axis)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        return [grads[0] and CumSum(self.axis, not self.reverse)(grads[0])]
+
+
+def running(monoid: str, x: Value, axis: int) -> Value:
+    """The running fold; a few long rows are cut into parts, so that all cores can work on them."""
+    extent = x.shape[axis]
+    if extent < 2:
+        return x
+    if x.size // extent >= FEW_ROWS or extent < 2 * LEAST_PART:
+        return Prefix(monoid, axis)(x)
+    return cast(_in_parts(monoid, cast(x, statistics_dtype(x.dtype)) if "float" in x.dtype else x, axis), x.dtype)
+
+
+def _in_parts(monoid: str, x: Value, axis: int) -> Value:
+    """The running fold of each part, then of all before that part."""
+    join, neutral = MONOIDS[monoid]
+    extent, most = x.shape[axis], min(PARTS, x.shape[axis] // LEAST_PART)
+    parts = next((n for n in range(most, most // 4, -1) if extent % n == 0), most)
+    length = -(-extent // parts)
+    whole = pad(x, (0,) * x.ndim, [parts * length - extent if d == axis else 0 for d in range(x.ndim)])
+    cut = reshape(whole, (*x.shape[:axis], parts, length, *x.shape[axis + 1 :]))
+    inside = Prefix(monoid, axis + 1)(cut)
+    ends = _part(inside, axis + 1, length - 1, 1)
+    through = Prefix(monoid, axis)(_part(ends, axis, 0, parts - 1)) if parts > 2 else _part(ends, axis, 0, parts - 1)
+    before = pad(through, [int(d == axis) for d in range(through.ndim)], (0,) * through.ndim, neutral)
+    return _part(reshape(join(inside, before), whole.shape), axis, 0, extent)
+
+
+def _part(x: Value, axis: int, start: int, extent: int) -> Value:
+    starts = [start if d == axis else 0 for d in range(x.ndim)]
+    extents = [extent if d == axis else s for d, s in enumerate(x.shape)]
+    return Slice(tuple(starts), tuple(extents), (1,) * x.ndim)(x)
+
+
+def _turned(x: Value, axis: int) -> Value:
+    """`x` with the elements along an axis in the other order."""
+    starts = [max(s - 1, 0) if d == axis else 0 for d, s in enumerate(x.shape)]
+    return Slice(tuple(starts), x.shape, tuple([-1 if d == axis else 1 for d in range(x.ndim)]))(x)
