@@ -9,7 +9,7 @@ from tengen.base import config
 from tengen.compiler import compile_program
 from tengen.compiler.program import Type, build
 from tengen.core.ops.formula import Softmax
-from tengen.core.ops.host import TopK
+from tengen.core.ops.host import MatrixInverse
 from tengen.core.ops.linalg import Linear, Product
 
 
@@ -41,11 +41,11 @@ def test_products_and_host_calls(tmp_path):
     _, files = dumped(tmp_path / "c", Linear(True), (3, 5), (2, 5), (2,))
     (epilogue,) = (text for text in files.values() if "the sums" in text)
     assert "along the channels" in epilogue and "%2 = add(%0, %1) : float32" in epilogue
-    _, files = dumped(tmp_path / "b", TopK(2, True), (3, 5))
-    assert "call TopK" in files["plan.txt"]
+    _, files = dumped(tmp_path / "b", MatrixInverse(), (3, 3))
+    assert "call MatrixInverse" in files["plan.txt"]
 
 
 def test_off_by_default(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    compile_program(build(TopK(2, True), [Type("float32", (3,))]))
+    compile_program(build(MatrixInverse(), [Type("float32", (3, 3))]))
     assert not list(tmp_path.iterdir())

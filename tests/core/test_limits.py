@@ -9,7 +9,7 @@ import tengen
 import tengen.functional as F
 from tengen import Tensor
 from tengen.compiler.program import Type
-from tengen.core.ops.host import TopK
+from tengen.core.ops.sort import TopK
 from tengen.jit import trace
 
 PAIR = Tensor([7.0, 8.0])

@@ -16,7 +16,20 @@ from onnx_harness import assert_same, check, draw, eager, session
 
 from tengen.base.errors import ExportError
 from tengen.compiler.program import Constant, Iota, Number, Op, Type
-from tengen.core.ops import conv, create, elemwise, formula, host, index, layout, linalg, loss, normalization, scan
+from tengen.core.ops import (
+    conv,
+    create,
+    elemwise,
+    formula,
+    host,
+    index,
+    layout,
+    linalg,
+    loss,
+    normalization,
+    scan,
+    sort,
+)
 from tengen.core.ops import random as random_ops
 from tengen.core.ops.elemwise import Elemwise, TypeCvt, cast
 from tengen.core.ops.pool import Pooling
@@ -133,12 +146,12 @@ REDUCTIONS = [
     Row(formula.UnitNorm(2.0, (1,)), [f(4, 9)], [1e-12]),
     Row(OtherProducts((1,)), [np.float32([[0, 2, 3], [0, 0, 3], [1, 2, 3]])]),
     *(
-        Row(host.TopK(3, down), [i(4, 9, high=5, low=-3).astype(d)])
+        Row(sort.TopK(3, down), [i(4, 9, high=5, low=-3).astype(d)])
         for down in (True, False)
         for d in ("float32", "int32", "int64", "int8", "float64")
     ),
     *(
-        Row(host.Sorted(9, down), [i(4, 9, high=5, low=-3).astype(d)])
+        Row(sort.TopK(9, down), [i(4, 9, high=5, low=-3).astype(d)])
         for down in (True, False)
         for d in ("float32", "float16")
     ),
@@ -147,6 +160,7 @@ REDUCTIONS = [
         for reverse in (True, False)
         for d in ("float32", "float64", "int32", "int64", "int8")
     ),
+    Row(sort.ArgSort(3, True), [i(4, 9, high=5, low=-3)]),
     Row(scan.Prefix("sum", 1), [f(2, 9, 2)]),
     *(Row(scan.CumSum(0), [f(5, 3).astype(d)]) for d in ("bool", "float16", "float32")),
 ]

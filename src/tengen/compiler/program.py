@@ -10,6 +10,7 @@ What an op is to the compiler is said by the class it derives from, and these ar
 | `Reduction` | folds axes, which keep extent 1 | part of a map/reduce kernel |
 | `Scan` | folds an axis and keeps what it has at each place | part of a map/reduce kernel, its end |
 | `Gather`, `Scatter` | reads, writes at indices that are values | part of a kernel; a kernel |
+| `Sort` | where the elements of rows would stand if they were sorted | a kernel of its own |
 | `Concat` | several values side by side in one buffer | one copy each |
 | `Contraction` | a sum of products | the contraction template |
 | `Host` | a Python function over NumPy arrays | a call |
@@ -231,6 +232,15 @@ class Place(Op, abstract=True):
 
     where: ViewOp
     mode: str
+
+
+class Sort(Op, abstract=True):
+    """The positions, along the last axis, of the `k` smallest or largest elements of its input, in order; equal ones keep theirs, and NaN
+    counts as larger than all numbers.
+    """
+
+    k: int
+    descending: bool
 
 
 class Concat(Op, abstract=True):

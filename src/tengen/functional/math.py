@@ -10,10 +10,11 @@ from ..base.frames import shorten
 from ..core import Tensor, calls
 from ..core.ops.elemwise import Elemwise
 from ..core.ops.formula import Norm, UnitNorm, Variance
-from ..core.ops.host import SVD, Inverse, Sorted
+from ..core.ops.host import SVD, Inverse
 from ..core.ops.linalg import Dot, Product
 from ..core.ops.reduce import ArgReduce
 from ..core.ops.shape import Reduced
+from ..core.ops.sort import ArgSort, TopK
 from .arguments import Axes, as_tensor, integer, normal_axes
 
 __all__ = [
@@ -171,12 +172,13 @@ def sort(inp: Tensor, descending: bool = False) -> tuple[Tensor, Tensor]:
     ([1.0, 2.0, 3.0], [1, 2, 0])
     """
     x = _rows("sort", inp)
-    return apply(Sorted(x.shape[-1], descending), x)
+    return apply(TopK(x.shape[-1], descending), x)
 
 
 def argsort(inp: Tensor, descending: bool = False) -> Tensor:
     """Where the elements are that sorting along the last axis would give, as int32 (see argmax)."""
-    return sort(inp, descending)[1]
+    x = _rows("argsort", inp)
+    return apply(ArgSort(x.shape[-1], bool(descending)), x)
 
 
 def topk(
@@ -200,7 +202,7 @@ def topk(
             f"topk: k must be from 1 to {x.shape[-1]}, the extent of the last axis of shape {tuple(x.shape)}, "
             f"or from -{x.shape[-1]} to -1 for the other order; got {count}"
         )
-    values, places = apply(Sorted(builtins.abs(count), bool(descending) == (count > 0)), x)
+    values, places = apply(TopK(builtins.abs(count), bool(descending) == (count > 0)), x)
     return (values[..., -1], places[..., -1]) if kth_only else (values, places)
 
 

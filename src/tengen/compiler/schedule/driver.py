@@ -20,6 +20,7 @@ from ..program import (
     Reduction,
     Scan,
     Scatter,
+    Sort,
     Type,
     Value,
     is_reshape,
@@ -33,6 +34,7 @@ from .loops import memory_order
 from .lower import COMPUTE, Emitter, Location, Operand, by_importance, dense_like, meeting_dims, reshaped
 from .partition import Group, Partition
 from .relayout import contract
+from .sort import order_rows
 from .steps import HostStep, Step, Steps
 
 # A reduction to few results is cut into parts of at least this many elements, so that all cores can work on it.
@@ -99,6 +101,8 @@ class Scheduler(Steps):
                     self.keep(node.inputs[0])
             if isinstance(op, Host):
                 self._host(group.nodes[0], op)
+            elif isinstance(op, Sort):
+                order_rows(self, group.nodes[0], op)
             elif isinstance(op, Concat):
                 self._concat(group.nodes[0], op)
             elif isinstance(group.nodes[0].op, Contraction):

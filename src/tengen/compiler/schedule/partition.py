@@ -28,6 +28,7 @@ from ..program import (
     Reduction,
     Scan,
     Scatter,
+    Sort,
     Value,
     ViewOp,
     uniform_values,
@@ -131,7 +132,7 @@ class Partition:
             self._join(node, node.outputs[0].shape, None, ())
         elif isinstance(op, (Scatter, Place)):
             self._join(node, node.inputs[1].shape, None, (node.inputs[1],))
-        elif isinstance(op, (Contraction, Host, Concat)):
+        elif isinstance(op, (Contraction, Host, Concat, Sort)):
             self._enter(self._new(closed=True), node)
             if isinstance(op, Contraction) and node.outputs[0] in self.users:
                 self._foresee(node, op)

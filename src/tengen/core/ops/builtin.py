@@ -9,7 +9,7 @@ from .create import Arange, Diag, Eye, Linspace
 from .create import Meshgrid as MeshGrid
 from .elemwise import TypeCvt
 from .formula import Softmax, elementwise, modes
-from .host import SVD, MatrixInverse, TopK
+from .host import SVD, MatrixInverse
 from .index import IndexingOneHot
 from .linalg import MatMul as BatchedMatrixMul
 from .linalg import MatMul as MatrixMul
@@ -22,6 +22,7 @@ from .scan import CumSum as Cumsum
 from .shape import Broadcast, Copy, Fill, Reshape
 from .shape import Concatenate as Concat
 from .shape import Transpose as Dimshuffle
+from .sort import TopK
 
 
 class Elemwise:

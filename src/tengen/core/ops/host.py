@@ -8,53 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...compiler.program import Host, Type, Value
-from .base import Formula, Grads, as_float, position_dtype, statistics_dtype
+from .base import Formula, Grads, as_float, statistics_dtype
 from .elemwise import cast
-from .index import ScatterAlong
 from .linalg import MatMul
-from .shape import transpose, zeros_of
-
-
-class TopK(Host):
-    """The `k` largest or smallest along the last axis, sorted, and their indices (int32, beyond 2**31 elements int64).
-    Equal elements keep their order; NaN counts as larger than all numbers.
-    """
-
-    k: int
-    descending: bool
-
-    def infer(self, *types: Type) -> tuple[Type, ...]:
-        (x,) = types
-        shape = (*x.shape[:-1], self.k)
-        return Type(x.dtype, shape), Type(position_dtype(x.shape[-1]), shape)
-
-    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        (x,) = inputs
-        if self.descending:  # backwards twice, so that equal elements keep their order
-            order = x.shape[-1] - 1 - np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1]
-        else:
-            order = np.argsort(x, axis=-1, kind="stable")
-        order = order[..., : self.k]
-        outputs[0][...] = np.take_along_axis(x, order, -1)
-        outputs[1][...] = order
-
-    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        (x,), (_, index), g = inputs, outputs, grads[0]
-        return [g and ScatterAlong(x.ndim - 1, "add")(zeros_of(x), index, g)]
-
-
-class Sorted(Formula):
-    """TopK for every dtype: narrow floats are sorted as float32, which has an order in NumPy."""
-
-    k: int
-    descending: bool
-
-    name = "sort"
-
-    def expand(self, *inputs: Value) -> Sequence[Value]:
-        (x,) = inputs
-        values, index = TopK(self.k, self.descending)(_sortable(x))
-        return cast(values, x.dtype), index
+from .shape import transpose
 
 
 class Inverse(Formula):
@@ -65,11 +22,6 @@ class Inverse(Formula):
     def expand(self, *inputs: Value) -> Value:
         (x,) = inputs
         return cast(MatrixInverse()(cast(x, statistics_dtype(x.dtype))), as_float(x.dtype))
-
-
-def _sortable(x: Value) -> Value:
-    """What NumPy can compare and add: it does not know bfloat16."""
-    return cast(x, "float32") if x.dtype in ("float16", "bfloat16") else x
 
 
 class MatrixInverse(Host):

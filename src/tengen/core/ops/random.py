@@ -13,7 +13,7 @@ import numpy as np
 from ...compiler.program import Elementwise, Host, Type, Value
 from .base import Formula, Grads, as_float, broadcast_shapes, statistics_dtype
 from .elemwise import COS, LOG, SQRT, Elemwise, cast, where
-from .host import TopK
+from .sort import ArgSort
 
 SHIFT = Elemwise("SHR")
 
@@ -96,7 +96,7 @@ class Permutation(Formula):
         seed, offset = inputs
         counter = seed.builder.iota((self.count,)) + offset
         high, low = RandomBits(0)(counter, seed), RandomBits(1)(counter, seed)
-        _, order = TopK(self.count, False)(high * 2**31 + SHIFT(low, 1))
+        order: Value = ArgSort(self.count, False)(high * 2**31 + SHIFT(low, 1))
         return order
 
 

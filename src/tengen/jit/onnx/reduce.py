@@ -9,10 +9,10 @@ from ...base.dtype import is_float
 from ...base.errors import ExportError
 from ...core.ops.base import statistics_dtype
 from ...core.ops.formula import Mean
-from ...core.ops.host import TopK
 from ...core.ops.reduce import ArgExtreme, Reduce
 from ...core.ops.scan import CumSum, Prefix
 from ...core.ops.shape import Reduced
+from ...core.ops.sort import ArgSort, TopK
 from .graph import Graph, Operand
 from .rules import rule, write_op
 
@@ -72,9 +72,18 @@ def arg_extreme(g: Graph, op: ArgExtreme, x: Operand, order: Operand) -> Operand
 
 @rule(TopK)
 def top_k(g: Graph, op: TopK, x: Operand) -> Sequence[Operand]:
+    return _first(g, op.k, op.descending, x)
+
+
+@rule(ArgSort)
+def arg_sort(g: Graph, op: ArgSort, x: Operand) -> Operand:
+    return _first(g, op.k, op.descending, x)[1]
+
+
+def _first(g: Graph, k: int, descending: bool, x: Operand) -> Sequence[Operand]:
     """Of equal elements the first comes first in both."""
     y = g.working(x, x.dtype)
-    return g.node_of("TopK", [y, g.integers([op.k])], [y.dtype, "int64"], axis=-1, largest=int(op.descending), sorted=1)
+    return g.node_of("TopK", [y, g.integers([k])], [y.dtype, "int64"], axis=-1, largest=int(descending), sorted=1)
 
 
 @rule(Prefix)

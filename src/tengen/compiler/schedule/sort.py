@@ -1,0 +1,47 @@
+"""How rows are ordered: which kernel, in how many tiles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..plan import ITEM_BYTES
+from ..program import Node, Sort, Type
+from ..targets.sort import MOST_INSERTED, SortKernel, key_bytes
+from ..view import contiguous
+from .lower import Location
+
+if TYPE_CHECKING:
+    from .steps import Steps
+
+FEW = 16  # of a long row, whose elements seldom are among the best so far
+TILE = 1 << 13  # elements
+MOST_TILES = 64  # of the radix sort: each has memory of its own
+
+
+def order_rows(steps: Steps, node: Node, op: Sort) -> None:
+    """Append the step that computes a Sort."""
+    (x,), (out,) = node.inputs, node.outputs
+    place = Location(*steps.in_memory(x))
+    if place.view != contiguous(x.shape):
+        place = steps.materialise(x)
+    buffer, view = place
+    assert buffer is not None
+    length, k = x.shape[-1], op.k
+    rows = x.size // length if length else 0
+    insertion = k <= FEW or length <= MOST_INSERTED
+    tile_rows = max(1, TILE // max(length, 1))
+    if not insertion:
+        tile_rows = max(tile_rows, -(-rows // MOST_TILES))
+    tiles = -(-rows // tile_rows) if k else 0
+    result, layout = steps.buffer(out.type), contiguous(out.shape)
+    buffers, writes = [(buffer, view.offset * ITEM_BYTES[x.dtype]), (result, 0)], [(result, layout)]
+    each = 0
+    if not insertion:
+        each = 2 * length * (key_bytes(x.dtype) + ITEM_BYTES[out.dtype])
+        scratch = Type("uint8", (tiles, each))
+        buffers.append((steps.buffer(scratch), 0))
+        writes.append((buffers[-1][0], contiguous(scratch.shape)))
+    kernel = SortKernel(x.dtype, out.dtype, op.descending, insertion, steps.target.lanes)
+    params = rows, length, k, tile_rows, each
+    steps.add_step(kernel, buffers, params, tiles, 20 * x.size, op.name, [(buffer, view)], writes)
+    steps.where[out] = Location(result, layout)

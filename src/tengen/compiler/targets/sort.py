@@ -1,0 +1,292 @@
+"""Kernels that order rows: where the first `k` elements of each row would stand if it were sorted, equal ones in their order.
+
+Elements become *keys*: unsigned integers in the order asked for. -0 equals 0; NaN, of either sign, is above all numbers.
+
+insertion   for a few of many, or short rows: the best so far lie in a small sorted list, which a new element enters only if it beats the
+            last of them. Groups of lanes of which no element does are passed over at once.
+radix       counts the highest digits of all keys, keeps those elements that may be among the first k, and sorts these by one digit after the
+            other, from the lowest on, skipping digits that are the same in all (Knuth, The Art of Computer Programming 3, 5.2.5).
+
+Buffers: x (row-major), out (positions), scratch (radix). Params: rows, length of a row, k, rows of a tile, and numbers of the scratch that a
+tile has to itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+
+from ..vector import BITS, ELEMENT, Vec, is_float
+from .flow import I64, PTR, i64
+from .host import Target
+from .kernel_emitter import KernelEmitter
+from .storage import KINDS
+
+DIGIT = 11
+BINS = 1 << DIGIT
+MOST_INSERTED = 32
+"""The longest list into which elements are inserted."""
+
+
+class SortKernel(NamedTuple):
+    """dtype: of the elements. positions: of the result. lanes: elements that insertion looks at together."""
+
+    dtype: str
+    positions: str
+    descending: bool
+    insertion: bool
+    lanes: int
+
+    @property
+    def key(self) -> str:
+        return f"sort {self}"
+
+    def emit(self, target: Target) -> str:
+        """LLVM IR text of the module."""
+        return (_Insertion if self.insertion else _Radix)(self, target).text()
+
+
+def key_bytes(dtype: str) -> int:
+    return 8 if KINDS[dtype][1] in ("i64", "f64") else 4
+
+
+class _SortEmitter(KernelEmitter):
+    """Rows of a tile, and what keys are."""
+
+    def __init__(self, spec: SortKernel, target: Target):
+        super().__init__(target, ("x", "out") if spec.insertion else ("x", "out", "scratch"), PARAMETERS)
+        self.spec = spec
+        self.bits = 8 * key_bytes(spec.dtype)
+        self.key_type = ir.IntType(self.bits)
+        self.index_type = ELEMENT[KINDS[spec.positions][0]]
+
+    def tile(self, tile: ir.Value) -> tuple[()]:
+        first = self.mul(tile, self.param["tile_rows"])
+        last = self.minimum(self.sum(first, self.param["tile_rows"]), self.param["rows"])
+
+        def body(row: ir.Value, _: list[Any]) -> tuple[()]:
+            x = self.element(self.buffers["x"], self.spec.dtype, self.mul(row, self.param["length"]))
+            out = self.element(self.buffers["out"], self.spec.positions, self.mul(row, self.param["k"]))
+            self.row(tile, x, out)
+            return ()
+
+        self.loop(first, last, 1, body)
+        return ()
+
+    def row(self, tile: ir.Value, x: ir.Value, out: ir.Value) -> None:
+        raise NotImplementedError
+
+    def keys(self, x: ir.Value, place: ir.Value, lanes: int) -> ir.Value:
+        """The keys of elements side by side."""
+        v = self.load(self.element(x, self.spec.dtype, place), self.spec.dtype, lanes)
+        if is_float(v.kind):
+            kind = f"i{BITS[v.kind]}"
+            bits = (v + 0.0).bitcast(kind)  # -0 becomes 0
+            top = -(1 << self.bits - 1)
+            key = bits ^ (bits.ashr(self.bits - 1) | top)
+            key = v.is_nan().where(v.const(-1, kind), key)
+        else:
+            v = v.to("i32", unsigned=True) if v.kind == "bool" else v
+            key = v ^ -(1 << self.bits - 1)
+        return (key ^ -1).value if self.spec.descending else key.value
+
+    # -- memory by type --------------------------------------------------------------------------------------------
+
+    def get(self, base: ir.Value, place: ir.Value, type: ir.Type) -> ir.Value:
+        return self.at.load(self.at.gep(base, [place], source_etype=type), typ=type)
+
+    def put(self, value: ir.Value, base: ir.Value, place: ir.Value) -> None:
+        self.at.store(value, self.at.gep(base, [place], source_etype=value.type))
+
+    def index(self, number: ir.Value) -> ir.Value:
+        """An int64 as a position is stored."""
+        return number if self.index_type == I64 else self.at.trunc(number, self.index_type)
+
+
+PARAMETERS = ("rows", "length", "k", "tile_rows", "tile_scratch")
+
+
+class _Insertion(_SortEmitter):
+    def row(self, tile: ir.Value, x: ir.Value, out: ir.Value) -> None:
+        best = self.reserve(self.key_type, MOST_INSERTED, "best")
+        k, length, lanes = self.param["k"], self.param["length"], self.spec.lanes
+        last = self.at.sub(k, i64(1))
+
+        def begin(place: ir.Value, _: list[Any]) -> tuple[()]:
+            self._insert(best, out, self.keys(x, place, 1), place, place)
+            return ()
+
+        def one(place: ir.Value, carry: list[Any]) -> list[ir.Value]:
+            key = self.keys(x, place, 1)
+
+            def enters() -> list[ir.Value]:
+                self._insert(best, out, key, place, last)
+                return [self.get(best, last, self.key_type)]
+
+            return self.choose(self.at.icmp_unsigned("<", key, carry[0]), enters, lambda: [carry[0]])
+
+        def group(place: ir.Value, carry: list[Any]) -> list[ir.Value]:
+            keys, (worst,) = self.keys(x, place, lanes), carry
+            limit = ir.Constant(keys.type, ir.Undefined)
+            for lane in range(lanes):
+                limit = self.at.insert_element(limit, worst, ir.Constant(ir.IntType(32), lane))
+            better = Vec(self.at, self.at.icmp_unsigned("<", keys, limit), "bool", lanes).any()
+            return self.choose(better, lambda: self.loop(place, self.sum(place, lanes), 1, one, carry), lambda: [worst])
+
+        self.loop(i64(0), k, 1, begin)
+        worst = self.get(best, last, self.key_type)
+        middle = self.at.sub(length, self.at.urem(self.at.sub(length, k), i64(lanes)))
+        (worst,) = self.loop(k, middle, lanes, group, [worst])
+        self.loop(middle, length, 1, one, [worst])
+
+    def _insert(self, best: ir.Value, out: ir.Value, key: ir.Value, position: ir.Value, free: ir.Value) -> None:
+        """Put a key, and its position, behind all that are not above it; `free`: the place whose old content goes."""
+
+        def moves(place: ir.Value) -> ir.Value:
+            """Whether the one before this place is above the new one."""
+            before = self.at.sub(place, i64(1))
+            there = self.at.icmp_signed(">", place, i64(0))
+            (above,) = self.choose(
+                there,
+                lambda: [self.at.icmp_unsigned(">", self.get(best, before, self.key_type), key)],
+                lambda: [ir.Constant(ir.IntType(1), 0)],
+            )
+            return above
+
+        def move(place: ir.Value) -> ir.Value:
+            before = self.at.sub(place, i64(1))
+            self.put(self.get(best, before, self.key_type), best, place)
+            self.put(self.get(out, before, self.index_type), out, place)
+            return before
+
+        place = self._while(free, moves, move)
+        self.put(key, best, place)
+        self.put(self.index(position), out, place)
+
+    def _while(
+        self, start: ir.Value, condition: Callable[[ir.Value], ir.Value], body: Callable[[ir.Value], ir.Value]
+    ) -> ir.Value:
+        before = self.at.block
+        test, inside, after = (self.function.append_basic_block(name) for name in ("while", "do", "done"))
+        self.at.branch(test)
+        self.at.position_at_end(test)
+        value = self.at.phi(start.type)
+        value.add_incoming(start, before)
+        self.at.cbranch(condition(value), inside, after)
+        self.at.position_at_end(inside)
+        following = body(value)
+        value.add_incoming(following, self.at.block)
+        self.at.branch(test)
+        self.at.position_at_end(after)
+        return value
+
+
+class _Radix(_SortEmitter):
+    @property
+    def shifts(self) -> range:
+        """Where the digits begin, the lowest first."""
+        return range(0, self.bits, DIGIT)
+
+    def row(self, tile: ir.Value, x: ir.Value, out: ir.Value) -> None:
+        counts = self.reserve(I64, BINS * len(self.shifts), "counts")
+        length = self.param["length"]
+        base = self.element(self.buffers["scratch"], "int8", self.mul(tile, self.param["tile_scratch"]))
+        keys, other_keys = base, self.at.gep(base, [length], source_etype=self.key_type)
+        places = self.at.gep(other_keys, [length], source_etype=self.key_type)
+        other_places = self.at.gep(places, [length], source_etype=self.index_type)
+        kept = self._candidates(x, keys, places, counts)
+        self._count(keys, kept, counts)
+        ends = [keys, places, other_keys, other_places]
+        for number, shift in enumerate(self.shifts):
+            bins = self._bins(counts, number)
+            first = self._digit(self.get(keys, i64(0), self.key_type), shift)  # which keys are there does not change
+            alike = self.at.icmp_signed("==", self.get(bins, first, I64), kept)
+            ends = self.choose(alike, partial(list, ends), partial(self._pass, ends, kept, bins, shift))
+
+        def write(place: ir.Value, _: list[Any]) -> tuple[()]:
+            self.put(self.get(ends[1], place, self.index_type), out, place)
+            return ()
+
+        self.loop(i64(0), self.param["k"], 1, write)
+
+    def _bins(self, counts: ir.Value, number: int) -> ir.Value:
+        return self.at.gep(counts, [i64(number * BINS)], source_etype=I64)
+
+    def _digit(self, key: ir.Value, shift: int) -> ir.Value:
+        digit = self.at.and_(self.at.lshr(key, ir.Constant(self.key_type, shift)), ir.Constant(self.key_type, BINS - 1))
+        return digit if self.bits == 64 else self.at.zext(digit, I64)
+
+    def _clear(self, counts: ir.Value, number: int) -> None:
+        fill = self.intrinsic("llvm.memset.p0.i64", ir.VoidType(), [PTR, ir.IntType(8), I64, ir.IntType(1)])
+        self.at.call(fill, [counts, ir.Constant(ir.IntType(8), 0), i64(number * 8), ir.Constant(ir.IntType(1), 0)])
+
+    def _add(self, bins: ir.Value, digit: ir.Value) -> None:
+        self.put(self.at.add(self.get(bins, digit, I64), i64(1)), bins, digit)
+
+    def _candidates(self, x: ir.Value, keys: ir.Value, places: ir.Value, bins: ir.Value) -> ir.Value:
+        """Write the keys that may be among the first k, and where they were; returns how many there are."""
+        top = self.bits - DIGIT
+        self._clear(bins, BINS)
+
+        def note(place: ir.Value, _: list[Any]) -> tuple[()]:
+            key = self.keys(x, place, 1)
+            self.put(key, keys, place)
+            self._add(bins, self._digit(key, top))
+            return ()
+
+        def reach(bin: ir.Value, carry: list[Any]) -> list[ir.Value]:
+            """The first bin with which there are k."""
+            seen, limit = carry
+            enough = self.at.icmp_signed(">=", seen, self.param["k"])
+            total = self.at.add(seen, self.get(bins, bin, I64))
+            return [self.at.select(enough, seen, total), self.at.select(enough, limit, bin)]
+
+        def keep(place: ir.Value, carry: list[Any]) -> list[ir.Value]:
+            (count,) = carry
+            key = self.get(keys, place, self.key_type)
+            self.put(key, keys, count)
+            self.put(self.index(place), places, count)
+            below = self.at.icmp_signed("<=", self._digit(key, top), limit)
+            return [self.at.add(count, self.at.zext(below, I64))]
+
+        self.loop(i64(0), self.param["length"], 1, note)
+        _, limit = self.loop(i64(0), i64(BINS), 1, reach, [i64(0), i64(0)])
+        (kept,) = self.loop(i64(0), self.param["length"], 1, keep, [i64(0)])
+        return kept
+
+    def _count(self, keys: ir.Value, kept: ir.Value, counts: ir.Value) -> None:
+        """How often each digit is there."""
+        self._clear(counts, BINS * len(self.shifts))
+
+        def note(place: ir.Value, _: list[Any]) -> tuple[()]:
+            key = self.get(keys, place, self.key_type)
+            for number, shift in enumerate(self.shifts):
+                self._add(self._bins(counts, number), self._digit(key, shift))
+            return ()
+
+        self.loop(i64(0), kept, 1, note)
+
+    def _pass(self, ends: list[ir.Value], kept: ir.Value, bins: ir.Value, shift: int) -> list[ir.Value]:
+        """Sort by one digit, from the first two of `ends` into the other two; returns these first."""
+        keys, places, other_keys, other_places = ends
+
+        def begin(bin: ir.Value, carry: list[Any]) -> list[ir.Value]:
+            count = self.get(bins, bin, I64)
+            self.put(carry[0], bins, bin)
+            return [self.at.add(carry[0], count)]
+
+        def move(place: ir.Value, _: list[Any]) -> tuple[()]:
+            key = self.get(keys, place, self.key_type)
+            digit = self._digit(key, shift)
+            target = self.get(bins, digit, I64)
+            self.put(self.at.add(target, i64(1)), bins, digit)
+            self.put(key, other_keys, target)
+            self.put(self.get(places, place, self.index_type), other_places, target)
+            return ()
+
+        self.loop(i64(0), i64(BINS), 1, begin, [i64(0)])
+        self.loop(i64(0), kept, 1, move)
+        return [other_keys, other_places, keys, places]

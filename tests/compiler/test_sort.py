@@ -1,0 +1,91 @@
+"""Orders of rows against NumPy's stable sort, for every instruction set that this machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from plans import run_op
+
+from tengen.base import config
+from tengen.compiler.targets.host import Target, available, host_target
+from tengen.core.ops.sort import LEAST_PART, PARTS, ArgSort, TopK
+
+random = np.random.default_rng(0)
+
+
+@pytest.fixture(params=available())
+def target(request: pytest.FixtureRequest) -> Iterator[Target]:
+    with config.override(isa=request.param):
+        yield host_target()
+
+
+def order(x: np.ndarray, k: int, descending: bool) -> np.ndarray:
+    """Backwards twice, so that equal elements keep their order."""
+    if descending:
+        return (x.shape[-1] - 1 - np.argsort(x[..., ::-1], -1, kind="stable")[..., ::-1])[..., :k]
+    return np.argsort(x, -1, kind="stable")[..., :k]
+
+
+def numbers(dtype: str, *shape: int) -> np.ndarray:
+    """Many that are equal, some that are extreme; for floats both zeros, both infinities and nan of both signs as well."""
+    x = np.round(random.standard_normal(shape) * 3)
+    if dtype.startswith("float"):
+        special = np.array([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 6e-8, -6e-8])
+        return np.where(random.random(shape) < 0.4, random.choice(special, shape), x).astype(dtype)
+    if dtype == "bool":
+        return x > 0
+    limits = np.iinfo(dtype)
+    extreme = random.choice(np.array([limits.min, limits.max, limits.max - 1], dtype), shape)
+    return np.where(random.random(shape) < 0.4, extreme, np.clip(x, limits.min, 99).astype(dtype))
+
+
+DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64", "float16", "float32", "float64")
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype(target: Target, dtype: str, descending: bool) -> None:
+    """By insertion into short and long lists, with whole groups of lanes and without, and by radix."""
+    x = numbers(dtype, 3, 77)
+    for k, length in ((1, 77), (5, 77), (5, 9), (16, 16), (30, 30), (20, 77), (77, 77)):
+        (got,) = run_op(ArgSort(k, descending), x[:, :length], target=target)
+        np.testing.assert_array_equal(got, order(x[:, :length], k, descending), err_msg=f"{k} of {length}")
+
+
+@pytest.mark.parametrize("k", [3, 90])
+def test_rows_that_lie_apart(k: int) -> None:
+    x = numbers("float32", 90, 2, 3)
+    for view in (x.T, x.T[::-1, :, ::-1], np.broadcast_to(x.T[:1], (3, 2, 90))):
+        np.testing.assert_array_equal(run_op(ArgSort(k, True), view)[0], order(view, k, True))
+
+
+@pytest.mark.parametrize("bits", [np.uint32, np.uint64])
+def test_keys_of_every_digit(bits: type) -> None:
+    """So that each pass of the radix sort has work, and the highest digit alone does not decide."""
+    made = random.integers(0, np.iinfo(bits).max, (2, 3000), bits, endpoint=True)
+    x = (made >> random.integers(0, np.iinfo(bits).bits, made.shape).astype(bits)).view(f"i{made.itemsize}")
+    for k in (3000, 700):
+        np.testing.assert_array_equal(run_op(ArgSort(k, False), x)[0], order(x, k, False))
+
+
+def test_many_rows_share_the_memory_of_a_tile() -> None:
+    x = random.standard_normal((700, 40)).astype(np.float32)
+    np.testing.assert_array_equal(run_op(ArgSort(40, False), x)[0], order(x, 40, False))
+
+
+@pytest.mark.parametrize("rows", [(), (2,), (1, 3)])
+@pytest.mark.parametrize("k", [1, 30])
+def test_a_few_long_rows_are_searched_in_parts(rows: tuple[int, ...], k: int) -> None:
+    x = random.integers(0, 5 * LEAST_PART, (*rows, PARTS * LEAST_PART)).astype(np.int32)
+    values, places = run_op(TopK(k, True), x)
+    want = order(x, k, True)
+    np.testing.assert_array_equal(places, want)
+    np.testing.assert_array_equal(values, np.take_along_axis(x, want, -1))
+
+
+def test_rows_without_elements() -> None:
+    for shape in ((0, 5), (3, 0)):
+        values, places = run_op(TopK(shape[1], False), np.zeros(shape, np.float32))
+        assert values.shape == places.shape == shape
