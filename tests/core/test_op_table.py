@@ -54,3 +54,9 @@ WRONG = {
 def test_what_no_function_lets_through_is_refused(op, types, message):
     with pytest.raises((ValueError, TypeError), match=message):
         build(op, types)
+
+
+def test_every_op_has_a_gradient_or_says_why_not():
+    for name, cls in op_classes().items():
+        reason = "" if isinstance(cls.nondiff, property) else cls.nondiff
+        assert bool(reason) != cls.differentiable(), name

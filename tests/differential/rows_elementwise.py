@@ -9,6 +9,8 @@ from math import erf, erfc, sqrt
 from typing import Any
 
 import numpy as np
+from elementwise_rows import BY_MODE
+from elementwise_rows import ROWS as FORMULAE
 
 import tengen.functional as F
 from tengen.core.ops import elemwise, formula, loss
@@ -81,6 +83,9 @@ MEANINGS: dict[str, tuple[Meaning, str]] = {
     "AND": (np.bitwise_and, "exact"), "OR": (np.bitwise_or, "exact"), "XOR": (np.bitwise_xor, "exact"), "INVERT": (np.invert, "exact"),
 }  # fmt: skip
 
+# What is not here and is in the table of all tests has its meaning from there.
+MEANINGS |= {mode: (row.truth, "function") for mode, row in BY_MODE.items() if mode not in MEANINGS}
+
 #: Functions that add up numbers of about this size, as PyTorch's do.
 LEVELS = {"NORMCDF": 1.0, "gelu": 4.0, "logaddexp": 1.0}
 #: mode → its public name, where that is not the mode in small letters; what has none is called by its op.
@@ -129,14 +134,14 @@ SLOPES: dict[str, Callable[..., Any]] = {
 
 
 def dtype_rule(row: elemwise.Row) -> str:
-    if row.instr in ("max", "min"):
+    if row.bools:
         return "promoted"
     return {"same": "counted", "float": "float", "bits": "promoted"}.get(row.result, "bool")
 
 
 def _operands(mode: str, row: elemwise.Row) -> Callable[[Draw], Any]:
     allowed = INTS if row.result == "bits" else (*FLOATS, *INTS)
-    if row.result == "logic" or row.instr in ("max", "min"):
+    if row.result == "logic" or row.bools:
         allowed = DTYPES
 
     def draw(d: Draw) -> Any:
@@ -279,15 +284,32 @@ def _two(name: str, code: str, meaning: Meaning, exact: str) -> Row:
 
 
 def _unknown_activations() -> list[Row]:
-    """Modes of the table that nothing is said about here take part without a truth."""
+    """Modes of the table that nothing is said about here: with the meaning that the table of all tests has, or without a truth."""
     known = {*FUNCTIONS, "prelu", "logaddexp"}
+    meanings = {row.name: row.truth for row in FORMULAE if row.arity == 1}
     found = []
     for mode, formula_of in formula.ACTIVATIONS.items():
         count = len(signature(formula_of).parameters)
-        if mode not in known:
+        if mode not in known and mode in meanings:
+            found.append(_formula(mode, meanings[mode]))
+        elif mode not in known:
             code = f"apply(Activation({mode!r}), {slots(count)})"
             found.append(Row(f"elementwise {mode}", code, partial(_alike, count=count), weight=0.2))
     return found
+
+
+def _formula(mode: str, meaning: Meaning) -> Row:
+    """A function of one tensor that is a formula, and has a name in F."""
+    return Row(
+        f"elementwise {mode}",
+        f"F.{mode}({{0}})",
+        lambda d: ([d.floating()], {}),
+        lambda p, x: meaning(x),
+        "same",
+        "formula",
+        elementwise=True,
+        level=LEVELS.get(mode, 0.0),
+    )
 
 
 def _alike(d: Draw, count: int) -> Any:

@@ -1,4 +1,4 @@
-"""Element-wise modes that are no functions of their own: their gradients against central differences."""
+"""Element-wise modes that are formulae: their gradients against central differences."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import tengen.module as M
 from tengen.core.ops.formula import ACTIVATIONS
 
 POINTS = np.array([[0.53, -0.27, 0.91], [1.37, -1.74, 2.62], [-4.3, 3.7, 5.1]])
-ABOVE_ONE, INSIDE, BELOW_TWO = np.abs(POINTS) + 1.1, POINTS / 6, np.abs(POINTS) / 3
-FIRST = {"acosh_grad": ABOVE_ONE, "atanh_grad": INSIDE, "erfcinv": BELOW_TWO, "erfinv": INSIDE}
+FIRST = {"acosh_grad": np.abs(POINTS) + 1.1, "atanh_grad": POINTS / 6}
 ARITY = {mode: formula.__code__.co_argcount for mode, formula in ACTIVATIONS.items() if mode != "rmulh"}
 
 
@@ -22,10 +21,10 @@ STRAIGHT = set(
 )
 
 
-@pytest.mark.parametrize("mode", [*ARITY, "erf", "erfc", "erfcinv", "erfinv"])
+@pytest.mark.parametrize("mode", ARITY)
 def test_gradients(mode):
     others = [np.roll(POINTS, 1, (0, 1)) * 0.9, np.roll(POINTS, 2, (0, 1)) * 0.8, POINTS[::-1] * 0.7]
-    arrays = [FIRST.get(mode, POINTS), *others][: ARITY.get(mode, 1)]
+    arrays = [FIRST.get(mode, POINTS), *others][: ARITY[mode]]
     check_gradient(M.Elemwise(mode), arrays)
     power = 3 if mode in STRAIGHT else 1
     check_second_gradient(lambda *xs: M.Elemwise(mode)(*(x**power for x in xs)), arrays)

@@ -15,7 +15,7 @@ from frozen_functions import frozen
 from onnx_harness import assert_same, check, draw, eager, session
 
 from tengen.base.errors import ExportError
-from tengen.compiler.program import Constant, Iota, Number, Op, Type
+from tengen.compiler.program import Composite, Constant, Iota, Number, Op, Type
 from tengen.core.ops import (
     conv,
     create,
@@ -53,6 +53,7 @@ from tengen.core.ops.shape import (
 )
 from tengen.core.ops.table import op_classes
 from tengen.jit.onnx import export
+from tengen.jit.onnx.rules import RULES
 
 
 @dataclass(frozen=True)
@@ -477,6 +478,13 @@ def test_every_op_is_tested():
         cls.__name__ for cls in (Constant, Number, Iota, TypeCvt, Elemwise, ArgExtreme)
     }  # in tests of their own, or of parts
     assert set(op_classes()) - tested == set()
+
+
+def test_every_op_has_a_rule_or_is_made_of_others_or_says_why():
+    for name, cls in op_classes().items():
+        is_known = issubclass(cls, (Constant, Number))  # a value, which is written as it is
+        reason = "" if isinstance(cls.no_onnx, property) else cls.no_onnx
+        assert bool(reason) != (is_known or cls in RULES or issubclass(cls, Composite)), name
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):

@@ -28,6 +28,7 @@ __all__ = [
     "passes",
     "plan_store",
     "recompute",
+    "vecmath",
 ]
 
 
@@ -80,7 +81,7 @@ class _Lazy:
 
 
 if TYPE_CHECKING:
-    from . import dump, passes, plan_store
+    from . import dump, passes, plan_store, vecmath
     from .passes import constants, recompute
     from .schedule import contraction, convolution, driver, matmul
     from .targets import host
@@ -90,3 +91,4 @@ else:
     contraction, convolution = _Lazy("schedule.contraction"), _Lazy("schedule.convolution")
     driver, matmul = _Lazy("schedule.driver"), _Lazy("schedule.matmul")
     host = _Lazy("targets.host")
+    vecmath = _Lazy("vecmath")

@@ -19,6 +19,7 @@ import llvmlite
 
 from ..base import config
 from ..base.files import remove_unfinished, replacing
+from . import functions
 from .backend import compiling
 from .targets import host
 from .targets.host import Target
@@ -112,9 +113,14 @@ def _digest_of(target: Target, made_by: str) -> Any:
     return hashlib.sha256("\0".join((repr(target), llvmlite.__version__, made_by, "")).encode())
 
 
+@cache
 def _compiler_digest() -> str:
-    """Changes with the source of the compiler."""
-    return source_digest(FOLDER)
+    """Changes with the source of the compiler, and of functions that stand with their rows of the op table."""
+    digest = hashlib.sha256(source_digest(FOLDER).encode())
+    for path in functions.sources():
+        with open(path, "rb") as source:
+            digest.update(source.read())
+    return digest.hexdigest()
 
 
 @cache

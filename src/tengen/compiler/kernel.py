@@ -13,7 +13,8 @@ A Nest has loop dimensions `0 .. dims-1`. The first `kept` are kept: each of the
 - a `scan` folds a full value over the one reduced dim up to and including each index tuple, in index order; only stores take its value;
 - a `store` of a full value happens at every index tuple, of a row value once for each kept index tuple.
 
-Instructions: see OPS. Sizes and strides are run-time parameters, in the order of `pack`.
+Instructions: see UNARY, BINARY and OTHER, and FUNCTIONS, which the op table fills. Sizes and strides are run-time parameters, in the order of
+`pack`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from math import copysign
 from typing import NamedTuple
+
+from .functions import FUNCTIONS
 
 COMPUTE_DTYPES = ("bool", "int32", "int64", "float32", "float64")
 
@@ -69,7 +72,7 @@ def blank(fill: float) -> bool:
 
 
 class Instr(NamedTuple):
-    """One SSA instruction. `dtype` is the compute dtype of its value; `attr` depends on `op` (see OPS)."""
+    """One SSA instruction. `dtype` is the compute dtype of its value; `attr` depends on `op` (see OTHER)."""
 
     op: str
     args: tuple[int, ...] = ()
@@ -131,11 +134,8 @@ def pack(extents: tuple[int, ...], numbers: tuple[AccessNumbers, ...]) -> tuple[
     return tuple(flat)
 
 
-UNARY = (
-    "neg abs sqrt rsqrt square floor ceil round trunc sign exp exp_nonpositive expm1 log log1p sin cos tan asin acos atan sinh cosh tanh asinh "
-    "acosh atanh erf erfc erfcinv erfinv normcdf sigmoid softplus isnan isinf not"
-).split()
-BINARY = "add sub mul div floor_div mod fmod pow atan2 max min eq ne lt le gt ge and or xor shl shr".split()
+UNARY = "neg abs sqrt square floor ceil trunc isnan isinf not".split()
+BINARY = "add sub mul div max min eq ne lt le gt ge and or xor shl shr".split()
 OTHER = {
     "load": "attr: number of the access",
     "const": "attr: the number",
@@ -153,7 +153,6 @@ OTHER = {
     "scatter": "attr: (access, 'set' | 'add'); args: value, int64 index values",
     "random": "attr: 0 or 1 (which of the two 32-bit outputs); args: counter, seed (int64): Philox2x32-10, value int64 in 0 .. 2**32-1",
 }
-OPS = frozenset(UNARY) | frozenset(BINARY) | frozenset(OTHER)
 
 
 # -- what follows from a Nest -----------------------------------------------------------------------------------
@@ -440,16 +439,27 @@ def _moves_alike(before: Access, access: Access) -> bool:
     return in_memory and (before.dtype, before.steps) == (access.dtype, access.steps)
 
 
+def _is_arithmetic(op: str) -> bool:
+    return op in UNARY or op in BINARY or op in FUNCTIONS
+
+
+def _arity(op: str) -> int | None:
+    """How many arguments it takes, None where that depends on its attribute."""
+    if op in FUNCTIONS:
+        return FUNCTIONS[op].arity
+    return ARITY.get(op, 1 if op in UNARY else 2 if op in BINARY else None)
+
+
 def _verify_shape(nest: Nest, number: int, instr: Instr, where: str) -> None:
     """Arguments and attribute."""
-    if instr.op not in OPS:
+    if not (_is_arithmetic(instr.op) or instr.op in OTHER):
         raise ValueError(f"{where}: unknown instruction")
     if instr.dtype not in COMPUTE_DTYPES:
         raise ValueError(f"{where}: {instr.dtype} is no compute dtype")
     for a in instr.args:
         if not 0 <= a < number or nest.code[a].op in SINKS:
             raise ValueError(f"{where}: argument {a} is no value computed before")
-    count = ARITY.get(instr.op, 1 if instr.op in UNARY else 2 if instr.op in BINARY else None)
+    count = _arity(instr.op)
     if instr.op == "reduce":
         if instr.attr not in MONOIDS:
             raise ValueError(f"{where}: {instr.attr!r} is none of {', '.join(MONOIDS)}")
@@ -489,7 +499,7 @@ def _verify_types(nest: Nest, instr: Instr, args: list[str], where: str) -> None
         expected = ["int32" if op == "wrap" else "float32"]
     elif op in COMPARISONS:
         expected = args[:1] * len(args)
-    elif op in UNARY or op in BINARY or op in ("fma", "scan"):
+    elif _is_arithmetic(op) or op in ("fma", "scan"):
         expected = [dtype] * len(args)
     else:
         expected = args
@@ -506,7 +516,7 @@ def _verify_types(nest: Nest, instr: Instr, args: list[str], where: str) -> None
         raise ValueError(f"{where}: the value is {result}, not {dtype}")
     if (
         dtype == "bool"
-        and (op in UNARY or op in BINARY or op == "scan")
+        and (_is_arithmetic(op) or op == "scan")
         and op not in COMPARISONS
         and op not in ("and", "or", "xor", "not")
     ):

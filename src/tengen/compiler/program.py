@@ -83,7 +83,7 @@ class Op(metaclass=Interned):
 
         They may still have a broadcast shape or a wider dtype: whoever asks sums and casts them to the input's type.
 
-        An op whose class leaves this alone is not differentiable: its outputs are constants to autodiff.
+        An op whose class leaves this alone is not differentiable: its outputs are constants to autodiff, and `nondiff` says why.
         """
         raise NotImplementedError(f"{self.name} has no gradient")
 
@@ -94,6 +94,16 @@ class Op(metaclass=Interned):
     def simplify(self, inputs: Sequence[Value]) -> Value | None:
         """A value, made of the inputs or of what they were made of, that equals the only output of this op; None if there is none simpler."""
         return None
+
+    @property
+    def nondiff(self) -> str:
+        """Why it has no gradient; "" where it has one."""
+        return ""
+
+    @property
+    def no_onnx(self) -> str:
+        """Why it cannot be exported to ONNX, in words that go on after "ONNX, which"; "" where it can."""
+        return ""
 
     @property
     def has_rule(self) -> bool:
@@ -134,6 +144,8 @@ class Constant(Op):
     value: float | int | bool
     dtype: str
 
+    nondiff = "it has no input"
+
     def infer(self, *types: Type) -> tuple[Type, ...]:
         return (Type(self.dtype, ()),)
 
@@ -146,6 +158,8 @@ class Number(Op):
     value: float | int
     dtype: str
 
+    nondiff = "it has no input"
+
     def infer(self, *types: Type) -> tuple[Type, ...]:
         return (Type(self.dtype, ()),)
 
@@ -154,6 +168,8 @@ class Iota(Op):
     """0, 1, 2, … in row-major order, as int64. It has no buffer: views of it are arithmetic on loop indices."""
 
     shape: tuple[int, ...]
+
+    nondiff = "it has no input"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         return (Type("int64", self.shape),)

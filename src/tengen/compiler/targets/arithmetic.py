@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from ..kernel import Instr
-from ..vecmath import FUNCTIONS, philox
+from ..vecmath import emitter, philox
 from ..vector import BITS, Vec, constant, is_float
 from .storage import COMPUTE_KIND, decode, encode, wrap
 
@@ -78,7 +78,7 @@ def apply(instr: Instr, args: Sequence[Vec], half: bool) -> Vec:
         return philox(*args)[1 if instr.attr else 0]
     if instr.op in SIMPLE:
         return SIMPLE[instr.op](*args)
-    return FUNCTIONS[instr.op](*args)
+    return emitter(instr.op)(*args)
 
 
 def constant_of(at: ir.IRBuilder, instr: Instr, lanes: int) -> Vec:

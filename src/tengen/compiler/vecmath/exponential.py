@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from ..vector import Vec
-from .libm import call
+from .libm import call, per_lane
 from .polynomial import BIAS, by_pairs, clamp, exponent_scale, horner, nearest
 
 LOG2_E = math.log2(math.e)
@@ -56,6 +56,9 @@ def exp_nonpositive(x: Vec) -> Vec:
     square = r * r
     scale = exponent_scale(bits, "f32")
     return square.fma(by_pairs(r, square, EXP), r).fma(scale, scale)
+
+
+exp_nonpositive_f64 = per_lane("exp")
 
 
 def expm1(x: Vec) -> Vec:

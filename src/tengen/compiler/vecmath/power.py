@@ -1,4 +1,4 @@
-"""pow of float32: 2**(y * log2|x|) in float64 lanes, with the special cases of C99's annex F.9.4.4."""
+"""Powers: pow of float32 is 2**(y * log2|x|) in float64 lanes, with the special cases of C99's annex F.9.4.4."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .lanes import exp2, log2
 SIGN_BIT = -(2**31)
 
 
-def pow_f32(x: Vec, y: Vec) -> Vec:
+def pow(x: Vec, y: Vec) -> Vec:
     exponent = log2(x.abs().to("f64"))
     # |x| == 1 gives 1 for any y, and so does y == 0 for any x, even where the product would be nan
     one = exponent.eq(0.0) | y.eq(0.0)
@@ -22,3 +22,10 @@ def pow_f32(x: Vec, y: Vec) -> Vec:
     sign = (negative & odd).where(y.const(SIGN_BIT, "i32"), 0)
     undefined = (x < 0.0) & (x > -math.inf) & ~integer
     return undefined.where(math.nan, (magnitude.bitcast("i32") ^ sign).bitcast("f32"))
+
+
+def rsqrt(x: Vec) -> Vec:
+    return 1.0 / x.sqrt()
+
+
+rsqrt_f64 = rsqrt

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ..vector import Vec
 from .branch import where_rare
 from .libm import call
 from .polynomial import ROUNDER
 
-FloatEmitter = Callable[[Vec, Vec], Vec]
 
-
-def float_sign(x: Vec) -> Vec:
+def sign(x: Vec) -> Vec:
     """-1, 0 or 1; nan stays nan."""
     one = x.const(1.0).copysign(x)
     return x.eq(0.0).where(0.0, x.is_nan().where(x, one))
 
 
-def int_sign(x: Vec) -> Vec:
+def sign_i32(x: Vec) -> Vec:
     return (x > 0).where(x.const(1), (x < 0).where(x.const(-1), 0))
 
 
-def float_round(x: Vec) -> Vec:
+def round(x: Vec) -> Vec:
     """To the nearest integer, halves away from zero."""
     return x.intrinsic("llvm.round")
 
 
-def int_round(x: Vec) -> Vec:
+def round_i32(x: Vec) -> Vec:
     return x
 
 
-def fmod_f32(x: Vec, y: Vec) -> Vec:
+sign_f64, sign_i64 = sign, sign_i32
+round_f64, round_i64 = round, round_i32
+
+
+def fmod(x: Vec, y: Vec) -> Vec:
     """C's fmod, exact: a quotient below 2**28 and its remainder are exact in float64, others go to the C library."""
     a, b = x.to("f64"), y.to("f64")
     quotient = a / b
@@ -43,31 +43,30 @@ def fmod_f32(x: Vec, y: Vec) -> Vec:
     return exact.to("f32").copysign(x)
 
 
-def float_mod(fmod: FloatEmitter) -> FloatEmitter:
-    """The emitter of x - floor(x / y) * y without its rounding errors; nan for y == 0."""
-
-    def mod(x: Vec, y: Vec) -> Vec:
-        remainder = fmod(x, y)
-        shifted = _signs_differ(remainder, y).where(remainder + y, remainder)
-        return remainder.eq(0.0).where(x.const(0.0).copysign(y), shifted)
-
-    return mod
+def _fmod(x: Vec, y: Vec) -> Vec:
+    return fmod(x, y) if x.kind == "f32" else call("fmod", x, y)
 
 
-def float_floor_div(fmod: FloatEmitter) -> FloatEmitter:
-    """The emitter of the floor of the true quotient, rounded only once; x / y for y == 0."""
+def mod(x: Vec, y: Vec) -> Vec:
+    """x - floor(x / y) * y without its rounding errors; nan for y == 0."""
+    remainder = _fmod(x, y)
+    shifted = _signs_differ(remainder, y).where(remainder + y, remainder)
+    return remainder.eq(0.0).where(x.const(0.0).copysign(y), shifted)
 
-    def floor_div(x: Vec, y: Vec) -> Vec:
-        remainder = fmod(x, y)
-        # an integer but for its rounding, which may have come out below it
-        near = (x - remainder) / y - _signs_differ(remainder, y).where(x.const(1.0), 0.0)
-        floor = near.floor()
-        floor = (near - floor > 0.5).where(floor + 1.0, floor)
-        quotient = x / y
-        floor = floor.eq(0.0).where(x.const(0.0).copysign(quotient), floor)
-        return y.eq(0.0).where(quotient, floor)
 
-    return floor_div
+def floor_div(x: Vec, y: Vec) -> Vec:
+    """The floor of the true quotient, rounded only once; x / y for y == 0."""
+    remainder = _fmod(x, y)
+    # an integer but for its rounding, which may have come out below it
+    near = (x - remainder) / y - _signs_differ(remainder, y).where(x.const(1.0), 0.0)
+    floor = near.floor()
+    floor = (near - floor > 0.5).where(floor + 1.0, floor)
+    quotient = x / y
+    floor = floor.eq(0.0).where(x.const(0.0).copysign(quotient), floor)
+    return y.eq(0.0).where(quotient, floor)
+
+
+mod_f64, floor_div_f64 = mod, floor_div
 
 
 def _signs_differ(remainder: Vec, y: Vec) -> Vec:

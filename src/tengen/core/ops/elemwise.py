@@ -1,8 +1,7 @@
 """Element-wise ops. One row per mode: the kernel instruction, the dtype of the result, the gradient.
 
 A row's gradient gets (g, y, *x): the gradient of the result, the result, the operands; it returns one gradient per
-operand, not yet summed over broadcast axes (core/gradient.py does that). Without one the mode is not differentiable or
-its gradient is zero everywhere.
+operand, not yet summed over broadcast axes (core/gradient.py does that).
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from ...compiler.functions import FUNCTIONS, Function
 from ...compiler.program import OPERATORS, Constant, Elementwise, Type, Value
 from .base import FLOATS, INTS, as_float, broadcast_shapes, integer_range, promoted
 
@@ -18,19 +18,47 @@ SQRT_PI = math.sqrt(math.pi)
 
 
 class Row(NamedTuple):
-    """One mode. `result` is the rule for dtypes:
+    """All that is said about one mode; what other parts of the project do with it follows from its row.
+
+    instr: the instruction of the loop IR. function: where the compiler has the code of an instruction that is a function: the name in
+    `compiler.vecmath`, or an emitter that stands here; see compiler/functions.py.
+
+    `result` is the rule for dtypes:
 
     same: the promoted dtype, computed in it; float: floats stay, all else becomes float32; compare: computed in the
     promoted dtype, the result is bool; logic: operands become bool; bits: bool and integers only.
 
-    neutral: the second operand that leaves the first as it is.
+    grad: see above; `nondiff` where there is none, or it is zero everywhere.
+    onnx: the ONNX operator that does just this (for bits: "Bitwise" goes before it), or the name of a function of jit/onnx/elemwise.py; "":
+    there is none, and no_onnx says why.
+
+    What is special about few modes: neutral is the second operand that leaves the first as it is. operand: a number that
+    is the instruction's second operand. bools, floats: another instruction for these dtypes; without `bools`, "same" takes bool as
+    int32. keeps_ints: integers stay as they are. undoes_itself: twice is nothing. cheap: computing it
+    again costs less than writing and reading it. no_effect: a Python int beyond this end ("above", "below") of the dtype changes nothing, so
+    it need not fit.
     """
 
     instr: str
     arity: int
     result: str
-    grad: Callable[..., Sequence[Value | None]] | None = None
+    grad: Callable[..., Sequence[Value | None]]
+    onnx: str = ""
+    function: str | Callable[..., Any] = ""
+    no_onnx: str = ""
     neutral: int | None = None
+    operand: int | None = None
+    bools: str = ""
+    floats: str = ""
+    keeps_ints: bool = False
+    undoes_itself: bool = False
+    cheap: bool = False
+    no_effect: str = ""
+
+
+def nondiff(g: Value, y: Value, *x: Value) -> Sequence[None]:
+    """The gradient of what has none, or of which it is zero everywhere."""
+    return (None,) * len(x)
 
 
 class Elemwise(Elementwise):
@@ -48,11 +76,15 @@ class Elemwise(Elementwise):
 
     @property
     def cheap(self) -> bool:
-        return self.row.instr in ("add", "sub", "mul", "neg", "max", "min", "relu", "lt", "le", "gt", "ge")
+        return self.row.cheap
 
     @property
     def costly(self) -> bool:
         return self.row.result == "float"
+
+    @property
+    def no_onnx(self) -> str:
+        return self.row.no_onnx
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         row = self.row
@@ -66,7 +98,7 @@ class Elemwise(Elementwise):
             raise TypeError(f"{self.name} works on bool and integers, got {' and '.join(t.dtype for t in types)}")
         elif row.result in ("compare", "logic"):
             dtype = "bool"
-        elif row.result == "same" and dtype == "bool" and row.instr not in ("max", "min"):
+        elif row.result == "same" and dtype == "bool" and not row.bools:
             dtype = "int32"
         return (Type(dtype, shape),)
 
@@ -80,17 +112,13 @@ class Elemwise(Elementwise):
             if work in INTS and any(self._is_wide(e, a, t) for a, t in zip(args, types, strict=True)):
                 work = "int64"
         operands = [e.cast(a, work) for a in args]
-        if row.instr == "relu":
-            return int(e("max", operands[0], e.cast(e("const", dtype="int32", attr=0), work), dtype=e.compute(work)))
-        if work in FLOATS and row.instr == "mod":
-            return int(
-                e("fmod", *operands, dtype=e.compute(work))
-            )  # as the reference: C's for floats, Python's for integers
-        if work in INTS and row.instr in ("floor", "ceil", "round"):
+        if row.keeps_ints and work in INTS:
             return int(operands[0])
-        if work == "bool" and row.instr in ("max", "min"):
-            return int(e("or" if row.instr == "max" else "and", *operands, dtype="bool"))
-        return int(e.narrow(e(row.instr, *operands, dtype=e.compute(out.dtype)), out.dtype))
+        if row.operand is not None:
+            operands.append(e.cast(e("const", dtype="int32", attr=row.operand), work))
+        instr = (row.floats if work in FLOATS else row.bools if work == "bool" else "") or row.instr
+        value = e(instr, *operands, dtype=e.compute(out.dtype))
+        return int(value if row.operand is not None else e.narrow(value, out.dtype))  # max(x, 0) is no wider than x
 
     @staticmethod
     def _is_wide(e: Any, number: int, type: Type) -> bool:
@@ -106,12 +134,11 @@ class Elemwise(Elementwise):
             return None
         wide = integer_range("int64" if out.dtype == "int64" else "int32")
         assert wide is not None
-        if self.mode in ("MIN", "MAX"):  # a limit that is never reached does no harm
-            return (limits[0], wide[1]) if self.mode == "MIN" else (wide[0], limits[1])
-        return limits
+        low, high = self.row.no_effect == "below", self.row.no_effect == "above"
+        return wide[0] if low else limits[0], wide[1] if high else limits[1]
 
     def simplify(self, inputs: Sequence[Value]) -> Value | None:
-        if self.mode == "NEGATE" and inputs[0].op is self:
+        if self.row.undoes_itself and inputs[0].op is self:
             return inputs[0].operands[0]
         if self.row.neutral is not None and isinstance(number := inputs[1].op, Constant):
             return inputs[0] if number.value == self.row.neutral else None
@@ -121,7 +148,7 @@ class Elemwise(Elementwise):
         self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
     ) -> Sequence[Value | None]:
         (g,) = grads
-        if self.row.grad is None or g is None:
+        if g is None:
             return [None] * len(inputs)
         return self.row.grad(g, outputs[0], *inputs)
 
@@ -205,74 +232,97 @@ def _atan2_grad(g: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None
 
 ROWS: dict[str, Row] = {
     # -- arithmetic
-    "ADD": Row("add", 2, "same", lambda g, y, a, b: (g, g)),
-    "SUB": Row("sub", 2, "same", lambda g, y, a, b: (g, -g), neutral=0),
-    "MUL": Row("mul", 2, "same", lambda g, y, a, b: (g * b, g * a), neutral=1),
-    "TRUE_DIV": Row("div", 2, "float", lambda g, y, a, b: (g / b, -g * y / b), neutral=1),
-    "FLOOR_DIV": Row("floor_div", 2, "same"),
-    "MOD": Row("mod", 2, "same", lambda g, y, a, b: (g, -g * ((a - y) / b))),
-    "POW": Row("pow", 2, "float", _pow_grad),
-    "MAX": Row("max", 2, "same", lambda g, y, a, b: (where(a >= b, g, 0.0), where(a >= b, 0.0, g))),
-    "MIN": Row("min", 2, "same", lambda g, y, a, b: (where(a <= b, g, 0.0), where(a <= b, 0.0, g))),
-    "ATAN2": Row("atan2", 2, "float", _atan2_grad),
-    "NEGATE": Row("neg", 1, "same", lambda g, y, x: (-g,)),
-    "ABS": Row("abs", 1, "same", lambda g, y, x: (g * SIGN(x),)),
-    "SIGN": Row("sign", 1, "same"),
-    "SQUARE": Row("square", 1, "same", lambda g, y, x: (g * x * 2.0,)),
-    "SQRT": Row("sqrt", 1, "float", lambda g, y, x: (g * 0.5 / y,)),
-    "RSQRT": Row("rsqrt", 1, "float", lambda g, y, x: (g * -0.5 * y * y * y,)),
-    "FLOOR": Row("floor", 1, "same"),
-    "CEIL": Row("ceil", 1, "same"),
-    "ROUND": Row("round", 1, "same"),
-    "RELU": Row("relu", 1, "same", lambda g, y, x: (where(y > 0, g, 0.0),)),
-    # -- exponentials
-    "EXP": Row("exp", 1, "float", lambda g, y, x: (g * y,)),
-    "EXP_NONPOSITIVE": Row("exp_nonpositive", 1, "float", lambda g, y, x: (g * y,)),
-    "EXPM1": Row("expm1", 1, "float", lambda g, y, x: (g * (y + 1.0),)),
-    "LOG": Row("log", 1, "float", lambda g, y, x: (g / x,)),
-    "LOG1P": Row("log1p", 1, "float", lambda g, y, x: (g / (x + 1.0),)),
-    "SIGMOID": Row("sigmoid", 1, "float", lambda g, y, x: (g * y * (1.0 - y),)),
-    "SOFTPLUS": Row("softplus", 1, "float", lambda g, y, x: (g * SIGMOID(x),)),
-    "ERF": Row("erf", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(-x * x) * (2.0 / SQRT_PI),)),
-    "NORMCDF": Row(
-        "normcdf", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(x * x * -0.5) * (1.0 / math.sqrt(2.0 * math.pi)),)
+    "ADD": Row("add", 2, "same", lambda g, y, a, b: (g, g), "Add", cheap=True),
+    "SUB": Row("sub", 2, "same", lambda g, y, a, b: (g, -g), "Sub", neutral=0, cheap=True),
+    "MUL": Row("mul", 2, "same", lambda g, y, a, b: (g * b, g * a), "Mul", neutral=1, cheap=True),
+    "TRUE_DIV": Row("div", 2, "float", lambda g, y, a, b: (g / b, -g * y / b), "Div", neutral=1),
+    "FLOOR_DIV": Row("floor_div", 2, "same", nondiff, "floor_div", "rounding.floor_div"),
+    # as the reference: C's for floats, Python's for integers
+    "MOD": Row("mod", 2, "same", lambda g, y, a, b: (g, -g * ((a - y) / b)), "mod", "rounding.mod", floats="fmod"),
+    "POW": Row("pow", 2, "float", _pow_grad, "Pow", "power.pow"),
+    "MAX": Row(
+        "max", 2, "same", lambda g, y, a, b: (where(a >= b, g, 0.0), where(a >= b, 0.0, g)), "Max",
+        bools="or", no_effect="below", cheap=True,
     ),
-    "ERFINV": Row("erfinv", 1, "float", lambda g, y, x: (g * EXP(y * y) * (SQRT_PI / 2.0),)),
-    "ERFC": Row("erfc", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(-x * x) * (-2.0 / SQRT_PI),)),
-    "ERFCINV": Row("erfcinv", 1, "float", lambda g, y, x: (g * EXP(y * y) * (-SQRT_PI / 2.0),)),
+    "MIN": Row(
+        "min", 2, "same", lambda g, y, a, b: (where(a <= b, g, 0.0), where(a <= b, 0.0, g)), "Min",
+        bools="and", no_effect="above", cheap=True,
+    ),
+    "ATAN2": Row("atan2", 2, "float", _atan2_grad, "atan2", "trigonometric.atan2"),
+    "NEGATE": Row("neg", 1, "same", lambda g, y, x: (-g,), "Neg", undoes_itself=True, cheap=True),
+    "ABS": Row("abs", 1, "same", lambda g, y, x: (g * SIGN(x),), "Abs"),
+    "SIGN": Row("sign", 1, "same", nondiff, "Sign", "rounding.sign"),
+    "SQUARE": Row("square", 1, "same", lambda g, y, x: (g * x * 2.0,), "square"),
+    "SQRT": Row("sqrt", 1, "float", lambda g, y, x: (g * 0.5 / y,), "Sqrt"),
+    "RSQRT": Row("rsqrt", 1, "float", lambda g, y, x: (g * -0.5 * y * y * y,), "rsqrt", "power.rsqrt"),
+    "FLOOR": Row("floor", 1, "same", nondiff, "Floor", keeps_ints=True),
+    "CEIL": Row("ceil", 1, "same", nondiff, "Ceil", keeps_ints=True),
+    "ROUND": Row("round", 1, "same", nondiff, "round", "rounding.round", keeps_ints=True),
+    "RELU": Row("max", 1, "same", lambda g, y, x: (where(y > 0, g, 0.0),), "relu", operand=0, cheap=True),
+    # -- exponentials
+    "EXP": Row("exp", 1, "float", lambda g, y, x: (g * y,), "Exp", "exponential.exp"),
+    "EXP_NONPOSITIVE": Row(
+        "exp_nonpositive", 1, "float", lambda g, y, x: (g * y,), "Exp", "exponential.exp_nonpositive"
+    ),
+    "EXPM1": Row("expm1", 1, "float", lambda g, y, x: (g * (y + 1.0),), "expm1", "exponential.expm1"),
+    "LOG": Row("log", 1, "float", lambda g, y, x: (g / x,), "Log", "exponential.log"),
+    "LOG1P": Row("log1p", 1, "float", lambda g, y, x: (g / (x + 1.0),), "log1p", "exponential.log1p"),
+    "SIGMOID": Row("sigmoid", 1, "float", lambda g, y, x: (g * y * (1.0 - y),), "Sigmoid", "exponential.sigmoid"),
+    "SOFTPLUS": Row("softplus", 1, "float", lambda g, y, x: (g * SIGMOID(x),), "Softplus", "exponential.softplus"),
+    "ERF": Row(
+        "erf", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(-x * x) * (2.0 / SQRT_PI),), "Erf", "special.erf"
+    ),
+    "NORMCDF": Row(
+        "normcdf", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(x * x * -0.5) * (1.0 / math.sqrt(2.0 * math.pi)),),
+        "normcdf", "special.normcdf",
+    ),
+    "ERFINV": Row(
+        "erfinv", 1, "float", lambda g, y, x: (g * EXP(y * y) * (SQRT_PI / 2.0),), "erfinv", "special.erfinv",
+        no_onnx="has no operator for it; in float64 no formula is exact enough",
+    ),
+    "ERFC": Row(
+        "erfc", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(-x * x) * (-2.0 / SQRT_PI),), "erfc", "special.erfc"
+    ),
+    "ERFCINV": Row(
+        "erfcinv", 1, "float", lambda g, y, x: (g * EXP(y * y) * (-SQRT_PI / 2.0),), "erfcinv", "special.erfcinv",
+        no_onnx="has no operator for it; in float64 no formula is exact enough",
+    ),
     # -- trigonometry
-    "SIN": Row("sin", 1, "float", lambda g, y, x: (g * COS(x),)),
-    "COS": Row("cos", 1, "float", lambda g, y, x: (-g * SIN(x),)),
-    "TAN": Row("tan", 1, "float", lambda g, y, x: (g * (y * y + 1.0),)),
-    "ASIN": Row("asin", 1, "float", lambda g, y, x: (g / SQRT(1.0 - x * x),)),
-    "ACOS": Row("acos", 1, "float", lambda g, y, x: (-g / SQRT(1.0 - x * x),)),
-    "ATAN": Row("atan", 1, "float", lambda g, y, x: (g / (x * x + 1.0),)),
-    "SINH": Row("sinh", 1, "float", lambda g, y, x: (g * COSH(x),)),
-    "COSH": Row("cosh", 1, "float", lambda g, y, x: (g * SINH(x),)),
-    "TANH": Row("tanh", 1, "float", lambda g, y, x: (g * (1.0 - y * y),)),
-    "ASINH": Row("asinh", 1, "float", lambda g, y, x: (g * RSQRT(x * x + 1.0),)),
-    "ACOSH": Row("acosh", 1, "float", lambda g, y, x: (g * RSQRT(x * x - 1.0),)),
-    "ATANH": Row("atanh", 1, "float", lambda g, y, x: (g / (1.0 - x * x),)),
+    "SIN": Row("sin", 1, "float", lambda g, y, x: (g * COS(x),), "Sin", "trigonometric.sin"),
+    "COS": Row("cos", 1, "float", lambda g, y, x: (-g * SIN(x),), "Cos", "trigonometric.cos"),
+    "TAN": Row("tan", 1, "float", lambda g, y, x: (g * (y * y + 1.0),), "Tan", "trigonometric.tan"),
+    "ASIN": Row("asin", 1, "float", lambda g, y, x: (g / SQRT(1.0 - x * x),), "Asin", "trigonometric.asin"),
+    "ACOS": Row("acos", 1, "float", lambda g, y, x: (-g / SQRT(1.0 - x * x),), "Acos", "trigonometric.acos"),
+    "ATAN": Row("atan", 1, "float", lambda g, y, x: (g / (x * x + 1.0),), "Atan", "trigonometric.atan"),
+    "SINH": Row("sinh", 1, "float", lambda g, y, x: (g * COSH(x),), "Sinh", "hyperbolic.sinh"),
+    "COSH": Row("cosh", 1, "float", lambda g, y, x: (g * SINH(x),), "Cosh", "hyperbolic.cosh"),
+    "TANH": Row("tanh", 1, "float", lambda g, y, x: (g * (1.0 - y * y),), "Tanh", "exponential.tanh"),
+    "ASINH": Row("asinh", 1, "float", lambda g, y, x: (g * RSQRT(x * x + 1.0),), "Asinh", "hyperbolic.asinh"),
+    "ACOSH": Row("acosh", 1, "float", lambda g, y, x: (g * RSQRT(x * x - 1.0),), "Acosh", "hyperbolic.acosh"),
+    "ATANH": Row("atanh", 1, "float", lambda g, y, x: (g / (1.0 - x * x),), "Atanh", "hyperbolic.atanh"),
     # -- comparison, logic, bits
-    "EQ": Row("eq", 2, "compare"),
-    "NEQ": Row("ne", 2, "compare"),
-    "LT": Row("lt", 2, "compare"),
-    "LEQ": Row("le", 2, "compare"),
-    "GT": Row("gt", 2, "compare"),
-    "GEQ": Row("ge", 2, "compare"),
-    "ISNAN": Row("isnan", 1, "compare"),
-    "ISINF": Row("isinf", 1, "compare"),
-    "LOGICAL_AND": Row("and", 2, "logic"),
-    "LOGICAL_OR": Row("or", 2, "logic"),
-    "LOGICAL_XOR": Row("xor", 2, "logic"),
-    "NOT": Row("not", 1, "logic"),
-    "AND": Row("and", 2, "bits"),
-    "OR": Row("or", 2, "bits"),
-    "XOR": Row("xor", 2, "bits"),
-    "INVERT": Row("not", 1, "bits"),
-    "SHL": Row("shl", 2, "bits"),
-    "SHR": Row("shr", 2, "bits"),
-}
+    "EQ": Row("eq", 2, "compare", nondiff, "Equal"),
+    "NEQ": Row("ne", 2, "compare", nondiff, "not_equal"),
+    "LT": Row("lt", 2, "compare", nondiff, "Less", cheap=True),
+    "LEQ": Row("le", 2, "compare", nondiff, "LessOrEqual", cheap=True),
+    "GT": Row("gt", 2, "compare", nondiff, "Greater", cheap=True),
+    "GEQ": Row("ge", 2, "compare", nondiff, "GreaterOrEqual", cheap=True),
+    "ISNAN": Row("isnan", 1, "compare", nondiff, "IsNaN"),
+    "ISINF": Row("isinf", 1, "compare", nondiff, "IsInf"),
+    "LOGICAL_AND": Row("and", 2, "logic", nondiff, "And"),
+    "LOGICAL_OR": Row("or", 2, "logic", nondiff, "Or"),
+    "LOGICAL_XOR": Row("xor", 2, "logic", nondiff, "Xor"),
+    "NOT": Row("not", 1, "logic", nondiff, "Not"),
+    "AND": Row("and", 2, "bits", nondiff, "And"),
+    "OR": Row("or", 2, "bits", nondiff, "Or"),
+    "XOR": Row("xor", 2, "bits", nondiff, "Xor"),
+    "INVERT": Row("not", 1, "bits", nondiff, "Not"),
+    "SHL": Row("shl", 2, "bits", nondiff, "shift_left"),
+    "SHR": Row("shr", 2, "bits", nondiff, "shift_right"),
+}  # fmt: skip
+
+FUNCTIONS.update({row.instr: Function(row.arity, row.function) for row in ROWS.values() if row.function})
+FUNCTIONS["fmod"] = Function(2, "rounding.fmod")  # of floats, which have no other `mod`
 
 OPERATORS.update(
     {

@@ -27,6 +27,8 @@ class Inverse(Formula):
 class MatrixInverse(Host):
     """Inverses of the square matrices in the last two axes; raises numpy.linalg.LinAlgError for a singular one."""
 
+    no_onnx = "has no operator for it"
+
     def infer(self, *types: Type) -> tuple[Type, ...]:
         (x,) = types
         if len(x.shape) < 2 or x.shape[-1] != x.shape[-2]:
@@ -49,6 +51,9 @@ class SVD(Host):
     """Singular value decomposition of (..., m, n): u, s, vh."""
 
     full_matrices: bool
+
+    nondiff = "singular vectors have no gradient where singular values are equal"
+    no_onnx = "has no operator for it"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         (x,) = types

@@ -26,6 +26,8 @@ class RandomBits(Elementwise):
     which: int
 
     costly = True
+    nondiff = "bits are integers"
+    no_onnx = "has no operator for it"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         return (Type("int64", broadcast_shapes(self.name, *(t.shape for t in types))),)
@@ -109,6 +111,9 @@ class Drawn(Host):
     distribution: str
     shape: tuple[int, ...]
     device: str | None = None
+
+    nondiff = "its numbers do not depend smoothly on its inputs"
+    no_onnx = "has no operator for it"
 
     @property
     def name(self) -> str:

@@ -62,6 +62,8 @@ class ArgExtreme(Reduction):
     monoid: str
     axes: tuple[int, ...]
 
+    nondiff = "places are integers"
+
     @property
     def name(self) -> str:
         return self.monoid

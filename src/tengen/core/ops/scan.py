@@ -23,6 +23,8 @@ class Prefix(Scan):
     monoid: str
     axis: int
 
+    nondiff = "what is made of it has a gradient of its own"
+
     @property
     def name(self) -> str:
         return f"cum{self.monoid}"

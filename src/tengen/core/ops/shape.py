@@ -292,6 +292,8 @@ class Copy(Elementwise):
 class Detach(Formula):
     """The same value, through which gradients do not flow."""
 
+    nondiff = "it is there to stop gradients"
+
     def infer(self, *types: Type) -> tuple[Type, ...]:
         (x,) = types
         return (x,)
@@ -314,6 +316,8 @@ class Fill(Elementwise):
     shape: tuple[int, ...]
     dtype: str
     device: str
+
+    nondiff = "it makes a tensor of a number"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         check_stretches("full", "a number", types[0].shape, self.shape)

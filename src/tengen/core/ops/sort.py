@@ -25,6 +25,7 @@ class ArgSort(Sort):
     descending: bool
 
     name = "argsort"
+    nondiff = "positions do not change when elements do, or jump"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         (x,) = types

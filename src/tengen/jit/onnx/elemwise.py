@@ -14,75 +14,81 @@ from ...core.ops.shape import Copy, Fill
 from .graph import Graph, Operand
 from .rules import rule
 
-#: mode → the operator that does just the same
-OPERATORS = {
-    "ADD": "Add", "SUB": "Sub", "MUL": "Mul", "TRUE_DIV": "Div", "POW": "Pow", "NEGATE": "Neg", "ABS": "Abs",
-    "MAX": "Max", "MIN": "Min", "SQRT": "Sqrt", "EXP": "Exp", "EXP_NONPOSITIVE": "Exp", "LOG": "Log", "SIGMOID": "Sigmoid",
-    "SOFTPLUS": "Softplus", "ERF": "Erf", "SIN": "Sin", "COS": "Cos", "TAN": "Tan", "ASIN": "Asin", "ACOS": "Acos",
-    "ATAN": "Atan", "SINH": "Sinh", "COSH": "Cosh", "TANH": "Tanh", "ASINH": "Asinh", "ACOSH": "Acosh", "ATANH": "Atanh",
-    "FLOOR": "Floor", "CEIL": "Ceil", "SIGN": "Sign",
-}  # fmt: skip
-COMPARISONS = {"EQ": "Equal", "LT": "Less", "LEQ": "LessOrEqual", "GT": "Greater", "GEQ": "GreaterOrEqual"}
-LOGIC = {"LOGICAL_AND": "And", "LOGICAL_OR": "Or", "LOGICAL_XOR": "Xor", "NOT": "Not"}
-BITS = {"AND": "And", "OR": "Or", "XOR": "Xor", "INVERT": "Not"}
 LARGEST = {"int32": 2**31 - 1, "int64": 2**63 - 1}
+BOOLS = {"or": "Or", "and": "And"}
+
+#: What rows of the op table may name as their `onnx`, beside operators: functions of the operands in their common dtype, which give
+#: None where they do not know.
+FORMULAE: dict[str, Callable[..., Operand | None]] = {}
+
+
+def formula(function: Callable[..., Operand | None]) -> Callable[..., Operand | None]:
+    """Enter a function in FORMULAE under its name."""
+    FORMULAE[function.__name__.strip("_")] = function
+    return function
 
 
 @rule(Elemwise)
 def elemwise(g: Graph, op: Elemwise, *xs: Operand) -> Operand | None:
+    row = op.row
     dtype = promoted(op.name, [x.type for x in xs])
-    if op.row.result == "compare":
-        return _compared(g, op.mode, dtype, xs)
-    if op.mode in LOGIC:
-        return g.node(LOGIC[op.mode], *(g.cast(x, "bool") for x in xs))
-    if op.row.result == "bits":
-        return _bits(g, op.mode, dtype, xs)
-    if dtype == "bool" and op.mode in ("MAX", "MIN"):
-        return g.node("Or" if op.mode == "MAX" else "And", *(g.cast(x, "bool") for x in xs))
-    if op.row.result == "float":
+    booleans = row.result == "logic" or (row.result in ("same", "bits") and dtype == "bool")
+    if booleans and (row.result != "same" or row.bools):
+        return g.node(BOOLS[row.bools] if row.bools else row.onnx, *(g.cast(x, "bool") for x in xs))
+    if row.result == "float" or (row.result == "compare" and row.arity == 1):
         dtype = as_float(dtype)
-    if not is_float(dtype) and op.mode in ("FLOOR", "CEIL", "ROUND"):
+    if row.keeps_ints and not is_float(dtype):
         return xs[0]
-    if dtype == "float64" and op.mode in ("ERFINV", "ERFCINV"):
-        return None  # the polynomials are for float32
     operands = [g.working(x, dtype) for x in xs]
-    if op.mode in FORMULAE:
-        return FORMULAE[op.mode](*operands)
-    return g.node(OPERATORS[op.mode], *operands) if op.mode in OPERATORS else None
+    if row.onnx in FORMULAE:
+        return FORMULAE[row.onnx](*operands)
+    if not row.onnx:
+        return None
+    if row.result == "compare":
+        return g.node(row.onnx, *operands, dtype="bool")
+    return g.node(f"Bitwise{row.onnx}" if row.result == "bits" else row.onnx, *operands)
 
 
-def _compared(g: Graph, mode: str, dtype: str, xs: tuple[Operand, ...]) -> Operand:
-    if mode in ("ISNAN", "ISINF"):
-        return g.node("IsNaN" if mode == "ISNAN" else "IsInf", g.working(xs[0], as_float(dtype)), dtype="bool")
-    operands = [g.working(x, dtype) for x in xs]
-    if mode == "NEQ":
-        return ~g.node("Equal", *operands, dtype="bool")
-    return g.node(COMPARISONS[mode], *operands, dtype="bool")
+@formula
+def _not_equal(a: Operand, b: Operand) -> Operand:
+    return ~a.graph.node("Equal", a, b, dtype="bool")
 
 
 # -- bits ------------------------------------------------------------------------------------------------------
 
 
-def _bits(g: Graph, mode: str, dtype: str, xs: tuple[Operand, ...]) -> Operand:
-    if mode in BITS:
-        if dtype == "bool":
-            return g.node(BITS[mode], *(g.cast(x, "bool") for x in xs))
-        return g.node("Bitwise" + BITS[mode], *(g.working(x, dtype) for x in xs))
-    x, amount = (g.working(v, dtype) for v in xs)
-    unsigned, width = ("uint64", 64) if x.dtype == "int64" else ("uint32", 32)
-    amount = g.cast(g.node("BitwiseAnd", amount, g.constant(width - 1, amount.dtype)), unsigned)
-    if mode == "SHL":
-        return g.cast(g.node("BitShift", g.cast(x, unsigned), amount, direction="LEFT"), x.dtype)
-    # Ones come in from the left of a negative number: they are the zeros that come into its complement.
+@formula
+def _shift_left(x: Operand, amount: Operand) -> Operand:
+    g, unsigned = x.graph, _unsigned(x)
+    return g.cast(g.node("BitShift", g.cast(x, unsigned), _places(amount, unsigned), direction="LEFT"), x.dtype)
+
+
+@formula
+def _shift_right(x: Operand, amount: Operand) -> Operand:
+    """Ones come in from the left of a negative number: they are the zeros that come into its complement."""
+    g, unsigned = x.graph, _unsigned(x)
+    amount = _places(amount, unsigned)
     negative = x < 0
     positive = g.where(negative, g.node("BitwiseNot", x), x)
     shifted = g.cast(g.node("BitShift", g.cast(positive, unsigned), amount, direction="RIGHT"), x.dtype)
     return g.where(negative, g.node("BitwiseNot", shifted), shifted)
 
 
+def _unsigned(x: Operand) -> str:
+    return "uint64" if x.dtype == "int64" else "uint32"
+
+
+def _places(amount: Operand, unsigned: str) -> Operand:
+    """As many places as the low bits of the amount say."""
+    g = amount.graph
+    mask = g.constant(int(unsigned.removeprefix("uint")) - 1, amount.dtype)
+    return g.cast(g.node("BitwiseAnd", amount, mask), unsigned)
+
+
 # -- arithmetic ------------------------------------------------------------------------------------------------
 
 
+@formula
 def _floor_div(a: Operand, b: Operand) -> Operand:
     return _float_floor_div(a, b) if is_float(a.dtype) else _int_floor_div(a, b)
 
@@ -102,6 +108,7 @@ def _harmless(b: Operand) -> bool:
     return b.known is not None and not np.isin(b.known, (0, -1)).any()
 
 
+@formula
 def _mod(a: Operand, b: Operand) -> Operand:
     """As C's for floats, as Python's for integers; 0 for an integer divisor of 0."""
     g = a.graph
@@ -123,6 +130,7 @@ def _float_floor_div(a: Operand, b: Operand) -> Operand:
     return g.where(b.equals(0), a / b, floor)
 
 
+@formula
 def _round(x: Operand) -> Operand:
     """Halves away from zero; ONNX's Round takes them to even."""
     if not is_float(x.dtype):
@@ -133,12 +141,14 @@ def _round(x: Operand) -> Operand:
     return g.where(x < 0, -up, up)
 
 
+@formula
 def _expm1(x: Operand) -> Operand:
     """e^x - 1 = tanh(x / 2) (e^x + 1), which loses nothing near 0."""
     g = x.graph
     return g.node("Tanh", x * 0.5) * (g.node("Exp", x) + 1)
 
 
+@formula
 def _log1p(x: Operand) -> Operand:
     """log(u) x / (u - 1) with u = 1 + x as rounded (Kahan); see Goldberg 1991, theorem 4."""
     g = x.graph
@@ -148,6 +158,7 @@ def _log1p(x: Operand) -> Operand:
     return g.where(u.equals(1), x, g.where(exact, log, log * x / (u - 1)))
 
 
+@formula
 def _atan2(y: Operand, x: Operand) -> Operand:
     """From the angle within an octant; the sign of a zero tells the side that it is on."""
     g = y.graph
@@ -167,6 +178,7 @@ def _minus(x: Operand) -> Operand:
     return g.where(x.equals(0), g.node("Reciprocal", x), x) < 0
 
 
+@formula
 def _normcdf(x: Operand) -> Operand:
     return (x.graph.node("Erf", x * math.sqrt(0.5)) + 1) * 0.5
 
@@ -182,23 +194,30 @@ _TAIL = (
 )  # fmt: skip
 
 
-def _erfinv(x: Operand) -> Operand:
+@formula
+def _erfinv(x: Operand) -> Operand | None:
     """Giles' polynomials of w = -log(1 - x²); ±inf at ±1."""
     g = x.graph
+    if x.dtype == "float64":
+        return None  # the polynomials are for float32
     w = -g.node("Log", (1 - x) * (x + 1))
     central, tail = w - 2.5, g.node("Sqrt", w) - 3
     value = g.where(w < 5, _polynomial(_CENTRAL, central), _polynomial(_TAIL, tail)) * x
     return g.where(abs(x).equals(1), x * math.inf, value)
 
 
+@formula
 def _erfc(x: Operand) -> Operand:
     """1 - erf(x), which ends at 6e-8; ONNX has nothing that goes on."""
     return 1 - x.graph.node("Erf", x)
 
 
-def _erfcinv(x: Operand) -> Operand:
+@formula
+def _erfcinv(x: Operand) -> Operand | None:
     """As _erfinv of 1 - x, but w is found from x itself, which has more digits near 0."""
     g = x.graph
+    if x.dtype == "float64":
+        return None  # the polynomials are for float32
     w = -g.node("Log", x * (2 - x))
     value = g.where(w < 5, _polynomial(_CENTRAL, w - 2.5), _polynomial(_TAIL, g.node("Sqrt", w) - 3)) * (1 - x)
     return g.where(x.equals(0), math.inf, g.where(x.equals(2), -math.inf, value))
@@ -211,26 +230,20 @@ def _polynomial(coefficients: tuple[float, ...], x: Operand) -> Operand:
     return value
 
 
+@formula
 def _relu(x: Operand) -> Operand:
     g = x.graph
     return g.node("Relu", x) if is_float(x.dtype) else g.node("Max", x, g.constant(0, x.dtype))
 
 
-FORMULAE: dict[str, Callable[..., Operand]] = {
-    "FLOOR_DIV": _floor_div,
-    "MOD": _mod,
-    "ATAN2": _atan2,
-    "SQUARE": lambda x: x * x,
-    "RSQRT": lambda x: x.graph.node("Reciprocal", x.graph.node("Sqrt", x)),
-    "ROUND": _round,
-    "RELU": _relu,
-    "EXPM1": _expm1,
-    "LOG1P": _log1p,
-    "NORMCDF": _normcdf,
-    "ERFINV": _erfinv,
-    "ERFC": _erfc,
-    "ERFCINV": _erfcinv,
-}
+@formula
+def _square(x: Operand) -> Operand:
+    return x * x
+
+
+@formula
+def _rsqrt(x: Operand) -> Operand:
+    return x.graph.node("Reciprocal", x.graph.node("Sqrt", x))
 
 
 # -- conversions and choices -----------------------------------------------------------------------------------

@@ -54,7 +54,8 @@ def write_op(graph: Graph, op: Op, inputs: Sequence[Operand]) -> Sequence[Operan
             return [graph.typed(x, t) for x, t in zip(outputs, types, strict=True)]
         if not isinstance(op, Composite):
             part = f", which is made of {op.name}," if graph.origin != op.name else ""
-            raise ExportError(f"{graph.origin}{part} cannot be exported to ONNX, which has no operator for it")
+            reason = op.no_onnx or "has no operator for it"
+            raise ExportError(f"{graph.origin}{part} cannot be exported to ONNX, which {reason}")
         builder = Builder(keep_composites=True)
         values = [builder.input(x.type) for x in inputs]
         expanded = op.expand(*values)
