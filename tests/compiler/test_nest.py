@@ -9,7 +9,7 @@ import pytest
 from nest_harness import Code, Memory, Problem, array, bits_of, check, copies, numbers_of
 
 from tengen.base import config
-from tengen.compiler.kernel import Access, Instr, Nest, verify
+from tengen.compiler.kernel import UNARY, Access, Instr, Nest, verify
 from tengen.compiler.schedule.refine import rows
 from tengen.compiler.targets.host import Target, available, host_target
 from tengen.compiler.targets.nest import NestSource, tiling
@@ -227,6 +227,17 @@ def test_narrow_floats_round_to_nearest_even(target: Target, dtype: str) -> None
     rounded = unary("round_to", x, "float32", "float32", attr=dtype)
     rounded.run(target)
     np.testing.assert_array_equal(rounded.operands[1].flat, want.astype(np.float32))
+
+
+def test_functions_between_float64_and_float16_need_no_library(target: Target) -> None:
+    """LLVM may narrow what a function reads, and not only its result: it had made copysign take a sign of float16 out of a float64."""
+    x = random.standard_normal(37)
+    for op in (*UNARY, "atan2", "pow", "mod", "fmod", "floor_div"):
+        if op not in ("not", "isnan", "isinf"):
+            c = Code()
+            a = c("cast", c.load(0, "float64"))
+            c.store(c(op, *[a] * (1 if op in UNARY else 2)), 1)
+            Problem((x.size,), 1, 0, [array("float64", x), array("float16", np.zeros(x.size))], c).run(target)
 
 
 def test_bfloat16_nan_with_a_small_payload_stays_nan(target: Target) -> None:

@@ -263,7 +263,11 @@ class Vec:
         return self.intrinsic("llvm.trunc")
 
     def copysign(self, sign: Vec) -> Vec:
-        return self.intrinsic("llvm.copysign", None, sign)
+        # By bits: where the result becomes float16, LLVM would narrow both operands of its own copysign, a sign of float64 by a
+        # function of a library that is not linked.
+        whole = f"i{BITS[self.kind]}"
+        sign_bit = -1 << (BITS[self.kind] - 1)
+        return ((self.bitcast(whole) & ~sign_bit) | (sign.bitcast(whole) & sign_bit)).bitcast(self.kind)
 
     def maximum(self, other: Any) -> Vec:
         """The larger; nan if either is nan (for floats)."""
