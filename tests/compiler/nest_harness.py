@@ -188,6 +188,22 @@ class Problem:
         return Interpreter(self).memory
 
 
+def unary(op: str, x: np.ndarray, dtype: str, out: str, **attr: object) -> Problem:
+    """out[i] = op(x[i])."""
+    compute = {
+        "bool": "bool",
+        "int64": "int64",
+        "float32": "float32",
+        "float64": "float64",
+        "float16": "float32",
+        "bfloat16": "float32",
+    }
+    c = Code()
+    v = c(op, c.load(0, compute.get(dtype, "int32")), dtype=compute.get(out, "int32"), **attr)
+    c.store(v, 1)
+    return Problem((x.size,), 1, 0, [array(dtype, x), array(out, np.zeros(x.size))], c)
+
+
 def copies(problem: Problem) -> Problem:
     """The same problem on memory of its own."""
     moved = [Memory(**{**o.__dict__, "flat": o.flat.copy()}) for o in problem.operands]

@@ -150,12 +150,25 @@ def held(name: str, number: float) -> float | int | bool:
         limits = np.iinfo(NUMPY_CLASS[name])
         low, high = int(limits.min), int(limits.max)
         return (int(number) - low) % (high - low + 1) + low
-    with np.errstate(over="ignore"):
-        if name != "bfloat16":
+    if name != "bfloat16":
+        with np.errstate(over="ignore"):
             return float(NUMPY_CLASS[name](number))
-        bits = int(np.float32(number).view(np.uint32))
-    rounded = bits if np.isnan(number) else bits + 0x7FFF + (bits >> 16 & 1)
-    return float(np.uint32(rounded & 0xFFFF0000).view(np.float32))
+    return float((bfloat16_bits(np.float64(number)).astype(np.uint32) << 16).view(np.float32))
+
+
+def bfloat16_bits(values: Any) -> np.ndarray[Any, Any]:
+    """Numbers as bfloat16, rounded to nearest even: the bits of each as uint16."""
+    array = np.asarray(values)
+    with np.errstate(over="ignore", invalid="ignore"):
+        bits = array.astype(np.float32).reshape(-1).view(np.uint32)
+        if array.dtype == np.float64:
+            # Of the neighbours in float32 the odd one, so that what is a tie for bfloat16 there was one before (as in kernels).
+            size, wanted = np.abs(bits.view(np.float32).astype(np.float64)), np.abs(array.reshape(-1))
+            bits = np.where((size < wanted) & (size > 0), bits | 1, bits)
+            bits = np.where((size > wanted) & (size < np.inf), (bits - 1) | 1, bits)
+    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+    nan = (bits & 0x7FFFFFFF) > 0x7F800000
+    return np.where(nan, (bits >> 16) | 0x40, rounded).astype(np.uint16).reshape(array.shape)
 
 
 def is_float(name: str) -> bool:

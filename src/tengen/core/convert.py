@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._rt import Tensor
-from ..base.dtype import NAMES, NUMPY_CLASS
+from ..base.dtype import NAMES, NUMPY_CLASS, bfloat16_bits
 from ..base.usage import warn
 from .ops.base import integer_range, not_fitting
 
@@ -114,14 +114,7 @@ def _stored(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
     """The array in the storage form of the dtype; bfloat16 as its bits, rounded to nearest even."""
     if name != "bfloat16":
         return array.astype(NUMPY_CLASS[name], copy=False)
-    bits = (
-        array.astype(np.float32).view(np.uint32)
-        if array.ndim
-        else np.asarray(array, np.float32).reshape(1).view(np.uint32)
-    )
-    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
-    nan = (bits & 0x7FFFFFFF) > 0x7F800000
-    return np.where(nan, (bits >> 16) | 0x40, rounded).astype(np.uint16).reshape(array.shape)
+    return bfloat16_bits(array)
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray[Any, Any]:

@@ -24,6 +24,7 @@ COMPUTE = {
     **dict.fromkeys(("float64", "weak_float"), "float64"),
 }
 
+NARROW_FLOATS = ("float16", "bfloat16")
 NARROW_INTS = ("uint8", "int8", "uint16", "int16")
 
 
@@ -77,8 +78,11 @@ class Emitter:
 
     def cast(self, value: int, dtype: str) -> int:
         """Convert to the compute dtype of the storage dtype `dtype`."""
-        compute = COMPUTE[dtype]
-        return value if self.code[value].dtype == compute else self("cast", value, dtype=compute)
+        compute, own = COMPUTE[dtype], self.code[value].dtype
+        if own == compute:
+            return value
+        odd = own == "float64" and dtype in NARROW_FLOATS
+        return self("cast", value, dtype=compute, attr="odd" if odd else None)
 
     def narrow(self, value: int, dtype: str) -> int:
         """Wrap an int32 value to a narrow integer's range, as storing it would."""

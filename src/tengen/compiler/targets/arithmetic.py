@@ -10,7 +10,7 @@ from llvmlite import ir
 from ..kernel import Instr
 from ..vecmath import emitter, philox
 from ..vector import BITS, Vec, constant, is_float
-from .storage import COMPUTE_KIND, decode, encode, wrap
+from .storage import COMPUTE_KIND, decode, encode, rounded_to_odd, wrap
 
 INFINITY = float("inf")
 
@@ -68,6 +68,8 @@ SIMPLE: dict[str, Callable[..., Vec]] = {
 
 def apply(instr: Instr, args: Sequence[Vec], half: bool) -> Vec:
     """Emit an instruction that has no memory access. Raises TypeError where it is not defined for the kind of its arguments."""
+    if instr.op == "cast" and instr.attr == "odd":
+        return rounded_to_odd(args[0])
     if instr.op == "cast":
         return args[0].to(COMPUTE_KIND[instr.dtype])
     if instr.op == "wrap":

@@ -62,6 +62,19 @@ def wrap(dtype: str, value: Vec) -> Vec:
     return value.shl(32 - bits).ashr(32 - bits)
 
 
+def rounded_to_odd(value: Vec) -> Vec:
+    """An f64 value as f32: of the two neighbours the one whose last bit is set, where none is equal.
+
+    Narrowed further that gives what rounding the f64 value once gives; of a nearest f32 it may be a tie that was none (Boldo and Melquiond
+    2008). What is too large for f32 or too small for it is so for narrower floats too, and stays infinite or 0.
+    """
+    nearest = value.to("f32")
+    bits, size, wanted = nearest.bitcast("i32"), nearest.to("f64").abs(), value.abs()
+    short = (size < wanted) & nearest.ne(0.0)
+    beyond = (size > wanted) & nearest.abs().ne(float("inf"))
+    return short.where(bits | 1, beyond.where((bits - 1) | 1, bits)).bitcast("f32")
+
+
 def _single_to_bfloat(value: Vec) -> Vec:
     bits = value.bitcast("i32")
     rounded = (bits + 0x7FFF + (bits.lshr(16) & 1)).lshr(16)

@@ -1,0 +1,114 @@
+"""float64 becomes float16 or bfloat16 by one rounding: a number beside a tie is not rounded to the tie first, as it were by way of float32."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import tengen
+import tengen.functional as F
+from tengen import Tensor
+from tengen.base.dtype import held
+from tengen.core.convert import to_numpy
+from tengen.jit import trace
+
+DIGITS, SMALLEST, LIMIT = (
+    {"float16": 11, "bfloat16": 8},
+    {"float16": -24, "bfloat16": -133},
+    {"float16": 16, "bfloat16": 128},
+)
+
+
+def once(number: float, dtype: str) -> float:
+    """The nearest number that the dtype has, by the definition of its digits."""
+    if not math.isfinite(number) or number == 0:
+        return number
+    unit = 2.0 ** max(math.frexp(number)[1] - DIGITS[dtype], SMALLEST[dtype])
+    near = round(abs(number) / unit) * unit  # the quotient is exact, and Python rounds halves to even
+    return math.copysign(near if near < 2.0 ** LIMIT[dtype] else math.inf, number)
+
+
+def beside_ties(dtype: str) -> np.ndarray:
+    random, unit = np.random.default_rng(3), 2.0 ** SMALLEST[dtype]
+    digits = 2 ** (DIGITS[dtype] - 1)
+    ties = (random.integers(digits, 2 * digits, 60) + 0.5) * 2.0 ** random.integers(-12, 4, 60) / digits
+    ties = np.concatenate(
+        [ties, (np.arange(4) + 0.5) * unit, [2.0 ** LIMIT[dtype] - 2.0 ** (LIMIT[dtype] - DIGITS[dtype] - 1)]]
+    )
+    beside = np.concatenate([ties, ties * (1 + 2.0**-40), ties * (1 - 2.0**-40)])
+    return np.concatenate([beside, -beside, [0.0, -0.0, np.inf, -np.inf, np.nan, 1e300, -1e-300, 5e-324, 0.1]])
+
+
+NUMBERS = {dtype: beside_ties(dtype) for dtype in DIGITS}
+
+
+def some(dtype: str) -> np.ndarray:
+    chosen = NUMBERS[dtype][60:80]
+    return chosen[chosen < 1e4]
+
+
+#: How float64 numbers get into a tensor of the dtype: (numbers, dtype) → tensor.
+WAYS = {
+    "astype": lambda x, dtype: Tensor(x, dtype="float64").astype(dtype),
+    "traced": lambda x, dtype: trace(lambda t: (t * 1.0).astype(dtype))(Tensor(x, dtype="float64")),
+    "made of an array": lambda x, dtype: Tensor(x, dtype=dtype),
+    "made of a list": lambda x, dtype: Tensor(x.tolist(), dtype=dtype),
+    "assigned": lambda x, dtype: assigned(x, dtype, Tensor(x, dtype="float64")),
+    "an array assigned": lambda x, dtype: assigned(x, dtype, x),
+    "scattered": lambda x, dtype: indexed(x, dtype),
+}
+ONE_BY_ONE = {
+    "full": lambda v, dtype: F.full((1,), v, dtype=dtype),
+    "arange": lambda v, dtype: F.arange(v, v + 1, 1, dtype=dtype)[:1],
+    "linspace": lambda v, dtype: F.linspace(v, v + 1, 2, dtype=dtype)[:1],
+    "where": lambda v, dtype: F.where(Tensor([False]), F.zeros(1, dtype=dtype), v),
+    "pad": lambda v, dtype: F.nn.pad(F.zeros((1,), dtype=dtype), ((1, 0),), constant_value=v)[:1],
+    "a number assigned": lambda v, dtype: assigned(np.zeros(1), dtype, v),
+    "full, traced": lambda v, dtype: trace(lambda: F.full((1,), v, dtype=dtype))(),
+}
+
+
+def assigned(x: np.ndarray, dtype: str, value: object) -> Tensor:
+    result = F.zeros(x.shape, dtype=dtype)
+    result[...] = value
+    return result
+
+
+def indexed(x: np.ndarray, dtype: str) -> Tensor:
+    result = F.zeros(x.shape, dtype=dtype)
+    result[np.arange(x.size)] = Tensor(x, dtype="float64")
+    return result
+
+
+def check(result: tengen.Tensor, numbers: np.ndarray, dtype: str) -> None:
+    assert result.desc.dtype == dtype
+    np.testing.assert_array_equal(to_numpy(result).astype(float), [once(float(v), dtype) for v in numbers])
+
+
+@pytest.mark.parametrize("dtype", DIGITS)
+@pytest.mark.parametrize("way", WAYS)
+def test_arrays(way, dtype):
+    x = NUMBERS[dtype]
+    with np.errstate(over="ignore"):
+        check(WAYS[way](x, dtype), x, dtype)
+
+
+@pytest.mark.parametrize("dtype", DIGITS)
+@pytest.mark.parametrize("way", ONE_BY_ONE)
+def test_numbers(way, dtype):
+    x = some(dtype)
+    check(F.concat([ONE_BY_ONE[way](float(v), dtype) for v in x]), x, dtype)
+
+
+@pytest.mark.parametrize("dtype", DIGITS)
+def test_one_number(dtype):
+    found = [held(dtype, float(v)) for v in NUMBERS[dtype]]
+    np.testing.assert_array_equal(found, [once(float(v), dtype) for v in NUMBERS[dtype]])
+
+
+def test_the_truth():
+    x = NUMBERS["float16"]
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal([once(float(v), "float16") for v in x], x.astype(np.float16))
