@@ -179,6 +179,13 @@ def test_batch_norm_training(shape):
         assert_close(running[1], (0.75 * var + 0.25 * a.var(axes) * count / (count - 1)).reshape(kept), factor=4)
 
 
+def test_running_mean_of_a_batch_with_an_infinity():
+    x = np.array([[np.inf, 1.0, -np.inf], [0.5, 2.0, 1.0]], np.float32)
+    running = [Tensor(np.zeros(3, np.float32)), Tensor(np.ones(3, np.float32))]
+    F.batch_norm(Tensor(x), *running, training=True)
+    np.testing.assert_allclose(running[0].numpy(), 0.1 * x.mean(0), rtol=1e-6)
+
+
 def test_batch_norm_of_channels_last():
     a = random((4, 6, 5, 3))
     y = F.batch_norm(laid_out(a, "channels last"), training=True)

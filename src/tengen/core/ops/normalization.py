@@ -7,7 +7,7 @@ from math import prod
 
 from ...compiler.program import Value
 from .base import Formula, Grads, statistics_dtype
-from .elemwise import POW, RSQRT, Elemwise, cast
+from .elemwise import EQ, POW, RSQRT, Elemwise, cast, where
 from .reduce import mean, total
 from .shape import Slice, Windows, broadcast, pad, reshape, zeros_of
 
@@ -28,10 +28,12 @@ def moments(x: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
     The squares of x lose digits where the mean is large against the deviation; those of its distances from some value in
     the middle of x do not (Chan et al. 1983, "Algorithms for computing the sample variance", section 3). The middle is
     the mean of S of the N values, whose squared distance from the mean of all is at most N / S times the variance,
-    wherever they lie: so the relative error is at most some N / S roundings, and for values of one kind a few.
+    wherever they lie: so the relative error is at most some N / S roundings, and for values of one kind a few. Where S has an
+    infinite value, the middle is 0, so that the mean is infinite as well.
     """
     sizes = tuple(min(s, SAMPLE) if d in axes else s for d, s in enumerate(x.shape))
     middle = mean(Slice((0,) * x.ndim, sizes, (1,) * x.ndim)(x), axes)
+    middle = where(EQ(middle - middle, 0.0), middle, 0.0)
     moved = cast(x, middle.dtype) - middle
     first, second = mean(moved, axes), mean(moved * moved, axes)
     return middle + first, MAX(second - first * first, x.builder.number(0.0))
@@ -146,8 +148,8 @@ class BatchNorm(Formula):
             count = x.size // max(average.size, 1)
             unbiased = variance * x.builder.number(count / max(count - 1, 1))
             for before, batch in zip(old, (average, unbiased), strict=True):
-                now = reshape(batch, before.shape)
-                made.append(cast(now + (before - now) * momentum, before.dtype))
+                now, keep = reshape(batch, before.shape), cast(momentum, batch.dtype)
+                made.append(cast(before * keep + now * (1.0 - keep), before.dtype))
         return made
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
