@@ -91,16 +91,13 @@ def _moved_back(
 
 
 def _slope(function: Any, x: Array) -> Array:
-    """Of an element-wise function of x."""
+    """Of an element-wise function of x; nan where it has no finite one."""
     h = STEP * np.maximum(1.0, np.abs(x))
     here, right, left = function(x), function(x + h), function(x - h)
     ahead, behind = (right - here) / h, (here - left) / h
-    vague = (
-        ~np.isfinite(ahead)
-        | ~np.isfinite(behind)
-        | (np.abs(ahead - behind) > 1e-3 * (1 + np.abs(ahead) + np.abs(behind)))
-    )
-    return np.where(vague, VAGUE, (right - left) / (2 * h))
+    corner = np.abs(ahead - behind) > 1e-3 * (1 + np.abs(ahead) + np.abs(behind))
+    slope = np.where(corner, VAGUE, (right - left) / (2 * h))
+    return np.where(np.isfinite(ahead) & np.isfinite(behind), slope, np.nan)
 
 
 def _elementwise(row: Row, params: Any, floats: Sequence[bool], g: Any, arrays: Sequence[Array]) -> list[Any]:
@@ -116,10 +113,18 @@ def _elementwise(row: Row, params: Any, floats: Sequence[bool], g: Any, arrays: 
             _slope(lambda v, i=i: np.asarray(truth(params, *arrays[:i], v, *arrays[i + 1 :]), np.float64), np.broadcast_to(x, g.shape)) if f else None
             for i, (x, f) in enumerate(zip(arrays, floats, strict=True))
         ]  # fmt: skip
+    known = row.slopes is not None
     return [
-        None if not f else fitted(np.where(g == 0, 0.0, g * s), x.shape)
+        None if not f else fitted(_chained(g, s, known), x.shape)
         for s, x, f in zip(slopes, arrays, floats, strict=True)
     ]
+
+
+def _chained(g: Array, slope: Any, known: bool) -> Array:
+    """What comes back through an element-wise function. Nothing that goes in stays nothing, but not times a slope that is not finite: that
+    is nan for some rules and 0 for others. known: where it is not finite, the slope is what the row says."""
+    without = np.where((g != 0) & known, g * slope, VAGUE)
+    return np.where(np.isfinite(slope), np.where(g == 0, 0.0, g * slope), without)
 
 
 def _differences(

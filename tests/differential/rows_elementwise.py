@@ -26,7 +26,8 @@ LIMITS = {t: (float(np.iinfo(t).min), float(np.iinfo(t).max)) for t in INTS}
 
 
 def sigmoid(x: Any) -> Any:
-    return 0.5 * (1 + np.tanh(0.5 * x))
+    small = np.exp(-np.abs(x))  # of 1 + tanh(x / 2) few digits are left where x is far below 0
+    return np.where(x < 0, small, 1.0) / (1 + small)
 
 
 def softplus(x: Any) -> Any:

@@ -240,11 +240,17 @@ def _adaptive(d: Draw) -> Any:
     return [x], {"size": tuple(d.integer(1, s) for s in d.shape_of(x)[2:])}
 
 
+def _adapted(p: dict[str, Any], x: Any) -> dict[str, Any]:
+    """The windows of adaptive pooling, as parameters of pooling."""
+    stride = tuple(s // o for s, o in zip(x.shape[2:], p["size"], strict=True))
+    kernel = tuple(s - (o - 1) * t for s, o, t in zip(x.shape[2:], p["size"], stride, strict=True))
+    return {"kernel": kernel, "stride": stride, "padding": (0, 0)}
+
+
 def _adaptive_truth(function: Callable[..., Any]) -> Callable[..., Any]:
     def truth(p: dict[str, Any], x: Any) -> Any:
-        stride = tuple(s // o for s, o in zip(x.shape[2:], p["size"], strict=True))
-        kernel = tuple(s - (o - 1) * t for s, o, t in zip(x.shape[2:], p["size"], stride, strict=True))
-        return function(windows(x, kernel, (0, 0), stride, (1, 1)), axis=(4, 5))
+        w = _adapted(p, x)
+        return function(windows(x, w["kernel"], w["padding"], w["stride"], (1, 1)), axis=(4, 5))
 
     return truth
 
@@ -462,6 +468,7 @@ ROWS: list[Row] = [
         _adaptive,
         _adaptive_truth(np.max),
         exact="exact",
+        pull=lambda p, g, x: _pull_max_pool({**p, **_adapted(p, x)}, g, x),
     ),
     Row(
         "pool adaptive_avg_pool2d",

@@ -20,10 +20,13 @@ from tengen.core.ops.table import op_classes
 
 from . import modes, table, truth
 from .code import function, snippet
+from .compare import tolerance
 from .dtypes import FLOATS
 from .generate import THEMES, Drawing, generate
 from .pool import Worker, shrunk
 from .program import Gradient, Program, Source, Step, parse
+from .pull import pulled
+from .rows_elementwise import sigmoid
 from .shrink import clean, shrink
 
 
@@ -172,6 +175,54 @@ def test_ties_are_not_compared():
         ("v2",),
     )
     assert modes.check(program, ["eager"]) == []
+
+
+@pytest.mark.parametrize("mode, number", [("GEQ", 2.0), ("EQ", 2.0), ("LT", -9.0), ("ACOSH", None)])
+def test_what_nobody_knows_is_not_compared(mode, number):
+    """Nor what comes of it, whatever it is compared with."""
+    machine = truth.Machine(0)
+    machine.names["x"] = truth.Known("float32", tuple(np.full((1,), v) for v in truth.STRANGERS))
+    step = Step(f"elementwise {mode}", ("x",), (), ("y",))
+    if number is not None:
+        step = Step(f"elementwise {mode} number", ("x",), (("number", number), ("of", "float32")), ("y",))
+    with np.errstate(all="ignore"):
+        machine.run(step)
+    known = machine.names["y"]
+    assert known is not None and np.isinf(tolerance(known)).all()
+
+
+def test_a_gradient_that_one_version_does_not_know_nobody_knows():
+    """Of probabilities that are 1 after rounding the gradient is some 1e12, of those just below it is 1e7."""
+    x = argument("a0", (1,), "unit")
+    program = differentiated(one("loss binary_cross_entropy", x, argument("a1", (1,), "mask"), reduction="none"))
+    machine = truth.Machine(0)
+    for name, versions in {"a0": (1 - 1e-9, 1.0, 1.0 + 1e-7, 1.0), "a1": (0.5,) * 4, "d0": (1.0,) * 4}.items():
+        machine.names[name] = truth.Known("float32", tuple(np.full((1,), v) for v in versions))
+    with np.errstate(all="ignore"):
+        machine.run(program.steps[0])
+        known = machine.backward("v0", "d0", ["a0"])["a0"]
+    assert known is not None and np.isnan(known.versions[0]).all() and np.isinf(tolerance(known)).all()
+
+
+def test_nothing_that_comes_back_through_no_finite_slope_is_not_known():
+    """0 times the slope of asin outside of [-1, 1], or of sqrt at 0, is nan for some rules; at a corner it is 0."""
+    for mode, x, known in (("ASIN", 2.0, False), ("SQRT", 0.0, False), ("TRUE_DIV", 0.0, False), ("relu6", 6.0, True)):
+        row, arrays = table.ROWS[f"elementwise {mode}"], [np.array([x])] * (2 if mode == "TRUE_DIV" else 1)
+        step = Step(row.name, ("x",) * len(arrays), (), ("y",))
+        with np.errstate(all="ignore"):
+            made = pulled(row, step, ["float32"] * len(arrays), [np.zeros(1)], arrays)
+        assert bool(abs(made[0][0]) < 1e9) is known, mode
+
+
+def test_the_first_of_tied_maxima_gets_the_gradient():
+    row, x = table.ROWS["pool adaptive_max_pool2d"], np.array([[[[1.0, 3.0], [3.0, 2.0]]]])
+    step = Step(row.name, ("x",), (("size", (1, 1)),), ("y",))
+    made = pulled(row, step, ["float32"], [np.full((1, 1, 1, 1), 5.0)], [x])
+    np.testing.assert_array_equal(made[0], [[[[0.0, 5.0], [0.0, 0.0]]]])
+
+
+def test_the_truth_of_sigmoid_is_exact_far_out():
+    np.testing.assert_allclose(sigmoid(np.array([-29.4, 29.4, -800.0])), [np.exp(-29.4), 1.0, 0.0], rtol=1e-12)
 
 
 # -- it lives on

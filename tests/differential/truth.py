@@ -29,7 +29,8 @@ ADDED = 4.0
 """How many roundings of what goes into a sum its partial sums are good for."""
 CANCELLED = 100.0
 """How many roundings of what a formula adds up its gradient may be off."""
-STRANGERS = (np.nan, 0.0, -1.5, 0.25)
+STRANGERS = (np.nan, 0.25, -1.5, 3.0)
+"""What stands in each version for a number that nobody knows."""
 CONTRACTIONS = ("conv", "product")
 
 
@@ -137,6 +138,8 @@ class Machine:
             elif count := ROUNDINGS[row.exact]:
                 kept = [self._rounded(k, d, count, row) for k, d in zip(kept, each, strict=True)]
             made.append(kept)
+        if row.elementwise:
+            _judge(inputs, made, each)
         return [Known(each[i], tuple(np.asarray(m[i], wide(each[i])) for m in made)) for i in range(len(each))]
 
     def _rounded(self, array: Array, dtype: str, count: int, row: Row) -> Array:
@@ -173,9 +176,11 @@ class Machine:
             for name, top in tops.items():
                 assert top is not None
                 gradient = got.get(id(top))
-                whole = np.zeros(top.shape) if gradient is None else np.broadcast_to(gradient, top.shape)
-                # From here on what nobody knows is another number in each version, the first of which is none.
-                found[name].append(np.where(np.abs(whole) > VAGUE * 1e-9, STRANGERS[version], whole))
+                found[name].append(np.zeros(top.shape) if gradient is None else np.broadcast_to(gradient, top.shape))
+        for whole in found.values():
+            # From here on what nobody knows is another number in each version.
+            vague = np.any(np.abs(whole) > VAGUE * 1e-9, axis=0)
+            whole[:] = [np.where(vague, stranger, v) for stranger, v in zip(STRANGERS, whole, strict=False)]
         return {
             n: Known(t.dtype, tuple(settled(v, t.dtype) for v in found[n])) for n, t in tops.items() if t is not None
         }
@@ -245,6 +250,18 @@ class Machine:
             off = self.shaken(off, amount, row.exact != "moves" and bool(np.abs(off).max(initial=0) < VAGUE * 1e-9))
         old = grads.get(id(value))
         grads[id(value)] = off if old is None else old + off
+
+
+def _judge(inputs: Sequence[Known], made: list[list[Array]], dtypes: Sequence[str]) -> None:
+    """What an integer or a bool says about a number that nobody knows, nobody knows."""
+    for number, dtype in enumerate(dtypes):
+        if kind(dtype) != "float":
+            for known in inputs:
+                first, *others = known.versions
+                if others and first.dtype.kind == "f":
+                    strange = np.isnan(first) & ~np.isnan(others[0])
+                    exact = made[0][number]
+                    made[1][number] = np.where(strange, ~exact if dtype == "bool" else exact + 1, made[1][number])
 
 
 def on_grid(arrays: Sequence[Array]) -> bool:
