@@ -95,7 +95,7 @@ def _reconstruct(cls: Any, shape: Any, code: Any) -> np.ndarray[Any, Any]:
 def _dtype(code: Any, align: Any = False, copy: Any = False) -> np.dtype[Any]:
     if not isinstance(code, str) or len(code) > LONGEST_DTYPE:
         raise SerializationError("a dtype with fields")
-    return plain_dtype(np.dtype(code))
+    return plain_dtype(np.dtype(code, copy=copy is True))
 
 
 def _scalar(dtype: Any, data: bytes) -> Any:
@@ -249,12 +249,15 @@ class SafeUnpickler(pickle._Unpickler):
             return self._held(arguments[0], deque(*arguments))
         if isinstance(function, _MegEngine):
             array, dtype, device = arguments
-            return self._tensor(function.kind, _dtype_name(dtype), array, device)
+            return self._tensor(function.kind, self._dtype_name(dtype), array, device)
         return self._tensor(*arguments) if function is tensor else function(*arguments)
 
     def _tensor(self, kind: str, dtype: str, bits: np.ndarray[Any, Any], device: str) -> Tensor:
         self._spend(8 * bits.size)
         return tensor(kind, dtype, bits, self._locate(device))
+
+    def _dtype_name(self, dtype: Any) -> str:
+        return plain_dtype(_dtype(dtype) if isinstance(dtype, str) else np.dtype(dtype)).name
 
     def _reduce(self) -> None:
         arguments = self.stack.pop()
@@ -384,10 +387,6 @@ def _size(argument: Any) -> int:
     if isinstance(argument, (str, bytes, bytearray)):
         return len(argument)
     return argument.itemsize if isinstance(argument, np.dtype) else 0
-
-
-def _dtype_name(dtype: Any) -> str:
-    return plain_dtype(_dtype(dtype) if isinstance(dtype, str) else np.dtype(dtype)).name
 
 
 def _fill(array: np.ndarray[Any, Any], state: Any) -> None:

@@ -1,7 +1,7 @@
 """Saving and loading of tensors and of what holds them.
 
 A file is a magic line, a pickle (`safe_pickle`), and a trailer with the pickle's length and checksum. Plain pickles of
-arrays and tensors, such as MegEngine saves, are read too.
+arrays and tensors, such as MegEngine saves, are read too (`formats/megengine.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .base import device as devices
 from .base.errors import DeviceError, SerializationError
 from .base.files import append_whole, read_up_to, write_whole
 from .base.frames import shorten
+from .formats.megengine import MegEngineUnpickler, is_pickle
 from .safe_pickle import SafePickler, SafeUnpickler
 
 __all__ = ["load", "save"]
@@ -64,13 +65,15 @@ def save(obj: Any, f: Any, pickle_module: ModuleType = pickle, pickle_protocol: 
 
 
 def load(f: Any, map_location: MapLocation = None, pickle_module: ModuleType = pickle) -> Any:
-    """Load what `save` saved. No code is run from the file, whoever made it.
+    """Load what `save` saved, or MegEngine. No code is run from the file, whoever made it.
+
+    Of a module or an optimizer that MegEngine saved as a whole the state dict is loaded, whose `kind` is the name of its class; numbers of
+    its quantized dtypes are loaded as the float32 that they stand for.
 
     Args:
         f: path of the file, or a file object open for reading bytes.
         map_location: where tensors go: a device; a dict from devices that they were on to others; or such a function.
-        By default
-            they go where they were.
+            By default they go where they were.
         pickle_module: only pickle itself.
 
     Raises SerializationError (a ValueError) for a file that is damaged, cut short, or of another program; DeviceError
@@ -165,13 +168,14 @@ def _read(file: BinaryIO, name: str, map_location: MapLocation) -> Any:
         raise SerializationError(f"{name}: a zip archive, such as torch.save and numpy.savez write; {_CONVERT}")
     if first.startswith(_TORCH):
         raise SerializationError(f"{name}: a file of PyTorch; {_CONVERT}")
-    if not own and not (first[:1] == b"\x80" and first[1:2] in b"\x02\x03\x04\x05"):
+    if not own and not is_pickle(first):
         raise SerializationError(
             f"{name}: " + ("not a file that tengen.save has written" if first else "the file is empty")
         )
     summed = _Summed(file, b"" if own else first)
     try:
-        obj = SafeUnpickler(summed, _locator(map_location)).load()
+        reader = SafeUnpickler if own else MegEngineUnpickler
+        obj = reader(summed, _locator(map_location)).load()
     except (OSError, MemoryError):
         raise
     except DeviceError as error:

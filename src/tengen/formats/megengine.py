@@ -1,0 +1,208 @@
+"""Pickles of MegEngine: besides data they may hold modules and optimizers that were saved whole, of which the state dicts are read."""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ..base.errors import SerializationError
+from ..core import Tensor
+from ..safe_pickle import MOST_NESTED, SafeUnpickler, Source
+
+_COST = 600  # about the bytes of an empty stand-in
+
+
+class Foreign(NamedTuple):
+    """Stands for a class or function by its name, for what it was called with, and for what that gave. Nothing is looked up."""
+
+    module: str
+    name: str
+
+
+class Saved(OrderedDict[str, Any]):
+    """The state dict of a module or optimizer that was saved as a whole: `load_state_dict` takes it.
+
+    kind: the full name of its class, which was not imported.
+    """
+
+    kind: str = ""
+    _attributes: dict[str, Any] | None = None
+
+
+class MegEngineUnpickler(SafeUnpickler):
+    """Reads MegEngine's pickles.
+
+    - A module is read as its state dict, and so is an optimizer (`Saved`). Their classes are never imported; attributes that are no tensors,
+      modules or containers of these are left out, whatever they are. Elsewhere objects of classes that are not data are refused.
+    - Quantized arrays and tensors become the float32 numbers that they stand for.
+    """
+
+    def __init__(self, file: Source, locate: Callable[[str], str], encoding: str = "ASCII"):
+        super().__init__(file, locate, encoding)
+        self._unknown = False
+        # (scale, zero point) by id of the dtype in the pickle, which is kept alive.
+        self._quantized: dict[int, tuple[float, int, Any]] = {}
+
+    def load(self) -> Any:
+        made = super().load()
+        if self._unknown:
+            for saved in self._outermost(made):
+                self._finish(saved)
+        return made
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What a name stands for; a `Foreign` for what is not data."""
+        try:
+            return super().find_class(module, name)
+        except SerializationError:
+            self._unknown = True
+            self._spend(_COST)
+            return Foreign(module, name)
+
+    # -- stand-ins -----------------------------------------------------------------------------------------------
+
+    def _call(self, function: Any, arguments: Any) -> Any:
+        return function if isinstance(function, Foreign) else super()._call(function, arguments)
+
+    def _new(self) -> None:
+        if not isinstance(self.stack[-2], Foreign):
+            return self._reduce()
+        self.stack.pop()
+        saved = Saved()
+        saved.kind = ".".join(self.stack[-1])
+        self._spend(_COST)
+        self.stack[-1] = saved
+        return None
+
+    def _target(self, *kinds: type) -> Any:
+        if isinstance(self.stack[-1], (Foreign, Saved)):
+            return kinds[0]()  # and is forgotten
+        return super()._target(*kinds)
+
+    def _build(self) -> None:
+        state, target = self.stack[-1], self.stack[-2]
+        if isinstance(target, Saved) and type(state) is dict:
+            target._attributes = state
+        elif isinstance(target, np.dtype):
+            self._note_quantized(target, state)
+            return super()._build()
+        elif isinstance(target, np.ndarray):
+            self.stack[-1] = self._floats(state)
+            return super()._build()
+        elif not isinstance(target, (Foreign, Saved, Tensor)):
+            return super()._build()
+        self.stack.pop()  # of tensors: what quantization notes down
+        return None
+
+    # -- quantized numbers ---------------------------------------------------------------------------------------
+
+    def _note_quantized(self, dtype: Any, state: Any) -> None:
+        notes = state[8].get("mgb_dtype") if len(state) > 8 and type(state[8]) is dict else None
+        if type(notes) is dict:
+            self._quantized[id(dtype)] = float(notes["scale"]), int(notes.get("zero_point", 0)), dtype
+
+    def _floats(self, state: Any) -> Any:
+        """The state of an array, in float32 if its dtype is quantized."""
+        _, shape, dtype, fortran, data = state
+        if id(dtype) not in self._quantized or not isinstance(data, bytes):
+            return state
+        scale, zero_point, _ = self._quantized[id(dtype)]
+        self._spend(16 * len(data))
+        numbers = (np.frombuffer(data, dtype).astype(np.float64) - zero_point) * scale
+        return 1, shape, np.dtype(np.float32), fortran, numbers.astype(np.float32).tobytes()
+
+    def _dtype_name(self, dtype: Any) -> str:
+        return "float32" if id(dtype) in self._quantized else super()._dtype_name(dtype)
+
+    # -- what was saved whole ------------------------------------------------------------------------------------
+
+    def _outermost(self, made: Any) -> list[Saved]:
+        """The modules and optimizers that stand in the data. SerializationError for whatever else is no data."""
+        found: list[Saved] = []
+        waiting, seen = [made], set()
+        while waiting:
+            item = waiting.pop()
+            if isinstance(item, (Foreign, Saved)) and _state_of(item) is None:
+                name = ".".join(item) if isinstance(item, Foreign) else item.kind
+                raise SerializationError(f"it holds {name}, and only data is loaded, never code or classes")
+            if id(item) in seen or not isinstance(item, (dict, list, tuple, set, frozenset, deque)):
+                continue
+            seen.add(id(item))
+            if isinstance(item, Saved):
+                found.append(item)
+                continue
+            waiting += item
+            if isinstance(item, dict):
+                waiting += item.values()
+        return found
+
+    def _finish(self, saved: Saved) -> None:
+        """Give a stand-in the state dict of what it stands for."""
+        attributes = saved._attributes
+        assert attributes is not None
+        if "param_groups" in attributes:
+            saved.update(_optimizer_state(attributes))
+        else:
+            saved.update(self._tensors("", attributes, {id(saved)}, 0))
+
+    def _tensors(self, name: str, value: Any, entered: set[int], depth: int) -> Iterator[tuple[str, Tensor]]:
+        """The tensors in an attribute of a module by the names that they have in its state dict."""
+        self._spend(len(name) + 8)
+        if depth > 2 * MOST_NESTED:
+            raise SerializationError(f"it has modules that are nested more than {MOST_NESTED} deep")
+        if isinstance(value, Tensor):
+            yield name, value
+        elif isinstance(value, Saved):
+            if id(value) not in entered:
+                entered.add(id(value))
+                yield from self._tensors(name, _state_of(value) or {}, entered, depth)
+        elif isinstance(value, (dict, list, tuple)):
+            pairs = sorted(_named(value)) if isinstance(value, dict) else enumerate(value)
+            for key, item in pairs:
+                if isinstance(item, (Tensor, Saved, dict, list, tuple)):
+                    yield from self._tensors(f"{name}.{key}" if name else str(key), item, entered, depth + 1)
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **SafeUnpickler.dispatch,
+        pickle.NEWOBJ[0]: _new,
+        pickle.BUILD[0]: _build,
+    }
+
+
+def _named(items: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
+    return ((key, item) for key, item in items.items() if isinstance(key, str))
+
+
+def _state_of(item: Foreign | Saved) -> dict[str, Any] | None:
+    """The attributes of a module or optimizer; None if it is neither."""
+    attributes = item._attributes if isinstance(item, Saved) else None
+    known = attributes is not None and ("_forward_hooks" in attributes or "param_groups" in attributes)
+    return attributes if known else None
+
+
+def _optimizer_state(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The state dict of an optimizer: its parameters by number."""
+    numbers: dict[int, int] = {}
+    groups = []
+    for group in attributes["param_groups"]:
+        for parameter in group["params"]:
+            numbers.setdefault(id(parameter), len(numbers))
+        settings = {name: value for name, value in group.items() if name != "params"}
+        groups.append(settings | {"params": [numbers[id(parameter)] for parameter in group["params"]]})
+    state = {
+        numbers[id(parameter)]: {
+            key: value.numpy() if isinstance(value, Tensor) else value for key, value in kept.items()
+        }
+        for parameter, kept in attributes.get("_state", {}).items()
+        if id(parameter) in numbers
+    }
+    return {"param_groups": groups, "state": state}
+
+
+def is_pickle(first: bytes) -> bool:
+    """Whether a file that begins so is a pickle of protocol 2 or later."""
+    return first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
