@@ -236,12 +236,7 @@ class SafeUnpickler(pickle._Unpickler):
 
     def _call(self, function: Any, arguments: Any) -> Any:
         kinds = _CALLED.get(function) if isinstance(function, (type, FunctionType, _MegEngine)) else None
-        if kinds is None or type(arguments) is not tuple or len(arguments) > len(kinds):
-            raise SerializationError(f"it calls {function!r:.80}")
-        for argument, kind in zip(arguments, kinds, strict=False):
-            if not isinstance(argument, kind):
-                raise SerializationError(f"it calls {function!r:.80} with a {type(argument).__name__}")
-            self._spend(_size(argument))
+        self._check_arguments(function, kinds, arguments)
         if function in (set, frozenset, OrderedDict) and arguments:
             keys = [pair[0] for pair in arguments[0]] if function is OrderedDict else arguments[0]
             self._check_keys(keys)
@@ -251,6 +246,15 @@ class SafeUnpickler(pickle._Unpickler):
             array, dtype, device = arguments
             return self._tensor(function.kind, self._dtype_name(dtype), array, device)
         return self._tensor(*arguments) if function is tensor else function(*arguments)
+
+    def _check_arguments(self, function: Any, kinds: Any, arguments: Any) -> None:
+        """SerializationError for arguments that are not of these kinds, or if there are none that the function may get."""
+        if kinds is None or type(arguments) is not tuple or len(arguments) > len(kinds):
+            raise SerializationError(f"it calls {function!r:.80}")
+        for argument, kind in zip(arguments, kinds, strict=False):
+            if not isinstance(argument, kind):
+                raise SerializationError(f"it calls {function!r:.80} with a {type(argument).__name__}")
+            self._spend(_size(argument))
 
     def _tensor(self, kind: str, dtype: str, bits: np.ndarray[Any, Any], device: str) -> Tensor:
         self._spend(8 * bits.size)

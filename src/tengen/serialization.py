@@ -1,7 +1,7 @@
 """Saving and loading of tensors and of what holds them.
 
 A file is a magic line, a pickle (`safe_pickle`), and a trailer with the pickle's length and checksum. Plain pickles of
-arrays and tensors, such as MegEngine saves, are read too (`formats/megengine.py`).
+arrays and tensors, such as MegEngine saves, and files of PyTorch are read too (`formats/`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .base import device as devices
 from .base.errors import DeviceError, SerializationError
 from .base.files import append_whole, read_up_to, write_whole
 from .base.frames import shorten
+from .formats import pytorch
 from .formats.megengine import MegEngineUnpickler, is_pickle
 from .safe_pickle import SafePickler, SafeUnpickler
 
@@ -27,12 +28,6 @@ __all__ = ["load", "save"]
 MAGIC = b"tengen-1\n"
 _TRAILER = struct.Struct("<QI4s")
 _END = b"end\n"
-
-# How files of others begin: a zip archive, and the number that torch.save puts first without one.
-_ZIP, _TORCH = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9"
-_CONVERT = (
-    "load it there, and give tengen arrays: tengen.save({name: value.numpy() for name, value in state.items()}, ...)"
-)
 
 MapLocation = str | Mapping[str, str] | Callable[[str], str] | None
 
@@ -65,10 +60,11 @@ def save(obj: Any, f: Any, pickle_module: ModuleType = pickle, pickle_protocol: 
 
 
 def load(f: Any, map_location: MapLocation = None, pickle_module: ModuleType = pickle) -> Any:
-    """Load what `save` saved, or MegEngine. No code is run from the file, whoever made it.
+    """Load what `save` saved, or MegEngine or PyTorch. No code is run from the file, whoever made it.
 
     Of a module or an optimizer that MegEngine saved as a whole the state dict is loaded, whose `kind` is the name of its class; numbers of
-    its quantized dtypes are loaded as the float32 that they stand for.
+    its quantized dtypes, and of PyTorch's float8, are loaded as the float32 that they stand for. Tensors of dtypes that tengen lacks, such as
+    complex64, are loaded as NumPy arrays. PyTorch's "cuda:1" is called "gpu1", and what is no GPU "cpu0".
 
     Args:
         f: path of the file, or a file object open for reading bytes.
@@ -76,7 +72,7 @@ def load(f: Any, map_location: MapLocation = None, pickle_module: ModuleType = p
             By default they go where they were.
         pickle_module: only pickle itself.
 
-    Raises SerializationError (a ValueError) for a file that is damaged, cut short, or of another program; DeviceError
+    Raises SerializationError (a ValueError) for a file that is damaged, cut short, of another program, or holds more than data; DeviceError
     for a device that is not there.
 
     >>> import io
@@ -164,16 +160,15 @@ def _write(obj: Any, file: BinaryIO, protocol: int) -> None:
 def _read(file: BinaryIO, name: str, map_location: MapLocation) -> Any:
     first = _Summed(file).read(len(MAGIC))
     own = first == MAGIC
-    if first.startswith(_ZIP):
-        raise SerializationError(f"{name}: a zip archive, such as torch.save and numpy.savez write; {_CONVERT}")
-    if first.startswith(_TORCH):
-        raise SerializationError(f"{name}: a file of PyTorch; {_CONVERT}")
-    if not own and not is_pickle(first):
+    of_torch = first.startswith((pytorch.ZIP, pytorch.LEGACY[: len(MAGIC)]))
+    if not own and not of_torch and not is_pickle(first):
         raise SerializationError(
             f"{name}: " + ("not a file that tengen.save has written" if first else "the file is empty")
         )
     summed = _Summed(file, b"" if own else first)
     try:
+        if of_torch:
+            return pytorch.read(file, first, _locator(map_location))
         reader = SafeUnpickler if own else MegEngineUnpickler
         obj = reader(summed, _locator(map_location)).load()
     except (OSError, MemoryError):
@@ -181,7 +176,7 @@ def _read(file: BinaryIO, name: str, map_location: MapLocation) -> Any:
     except DeviceError as error:
         raise DeviceError(f"{name}: {error}; load(..., map_location='cpu0') puts its tensors elsewhere") from None
     except SerializationError as error:
-        advice = f"; {_CONVERT}" if " torch." in str(error) else ""
+        advice = "; save it with torch.save" if " torch." in str(error) and not of_torch else ""
         raise SerializationError(f"{name}: {error}{advice}") from None
     except Exception as error:
         raise SerializationError(f"{name}: damaged or cut short ({type(error).__name__}: {error})") from error
