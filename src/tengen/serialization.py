@@ -19,7 +19,7 @@ from .base import device as devices
 from .base.errors import DeviceError, SerializationError
 from .base.files import append_whole, read_up_to, write_whole
 from .base.frames import shorten
-from .formats import pytorch
+from .formats import pytorch, safetensors
 from .formats.megengine import MegEngineUnpickler, is_pickle
 from .safe_pickle import SafePickler, SafeUnpickler
 
@@ -60,7 +60,7 @@ def save(obj: Any, f: Any, pickle_module: ModuleType = pickle, pickle_protocol: 
 
 
 def load(f: Any, map_location: MapLocation = None, pickle_module: ModuleType = pickle) -> Any:
-    """Load what `save` saved, or MegEngine or PyTorch. No code is run from the file, whoever made it.
+    """Load what `save` saved, or MegEngine, PyTorch or safetensors. No code is run from the file, whoever made it.
 
     Of a module or an optimizer that MegEngine saved as a whole the state dict is loaded, whose `kind` is the name of its class; numbers of
     its quantized dtypes, and of PyTorch's float8, are loaded as the float32 that they stand for. Tensors of dtypes that tengen lacks, such as
@@ -161,7 +161,8 @@ def _read(file: BinaryIO, name: str, map_location: MapLocation) -> Any:
     first = _Summed(file).read(len(MAGIC))
     own = first == MAGIC
     of_torch = first.startswith((pytorch.ZIP, pytorch.LEGACY[: len(MAGIC)]))
-    if not own and not of_torch and not is_pickle(first):
+    of_safetensors = safetensors.is_safetensors(first)
+    if not (own or of_torch or of_safetensors or is_pickle(first)):
         raise SerializationError(
             f"{name}: " + ("not a file that tengen.save has written" if first else "the file is empty")
         )
@@ -169,9 +170,11 @@ def _read(file: BinaryIO, name: str, map_location: MapLocation) -> Any:
     try:
         if of_torch:
             return pytorch.read(file, first, _locator(map_location))
+        if of_safetensors:
+            return safetensors.read(file, first, _locator(map_location))
         reader = SafeUnpickler if own else MegEngineUnpickler
         obj = reader(summed, _locator(map_location)).load()
-    except (OSError, MemoryError):
+    except (OSError, MemoryError, ImportError):
         raise
     except DeviceError as error:
         raise DeviceError(f"{name}: {error}; load(..., map_location='cpu0') puts its tensors elsewhere") from None

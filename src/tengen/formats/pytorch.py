@@ -23,6 +23,7 @@ from ..base.files import read_up_to
 from ..core import Parameter, Tensor
 from ..safe_pickle import MOST_DIMS, SafeUnpickler
 from ..safe_pickle import tensor as tensor_of
+from .numbers import BITS, float8, held
 
 ZIP = b"PK\x03\x04"
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -30,10 +31,6 @@ LEGACY = pickle.dumps(_MAGIC, 2)[:-1]
 _VERSION = 1001
 _TENSOR_COST = 300  # about the bytes of a Tensor
 
-# The elements of each dtype as they lie in the file. bfloat16 and the float8s are bits, whose numbers are worked out.
-_BITS: dict[str, str] = {name: np.dtype(cls).name for name, cls in NUMPY_CLASS.items() if name != "bfloat16"}
-_BITS |= {name: name for name in ("uint32", "uint64", "complex64", "complex128")}
-_BITS |= {"bfloat16": "uint16", "float8_e4m3fn": "uint8", "float8_e5m2": "uint8"}
 _STORAGES = {
     "Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "Long": "int64", "Int": "int32", "Short": "int16",
     "Char": "int8", "Byte": "uint8", "Bool": "bool", "ComplexFloat": "complex64", "ComplexDouble": "complex128",
@@ -95,7 +92,7 @@ def _names() -> dict[tuple[str, str], Any]:
         ("torch", f"{kind}Storage"): _StorageType(dtype) for kind, dtype in _STORAGES.items()
     }
     found |= {(module, "UntypedStorage"): _StorageType("uint8") for module in ("torch", "torch.storage")}
-    found |= {("torch", name): NUMPY_CLASS.get(name, name) for name in _BITS}
+    found |= {("torch", name): NUMPY_CLASS.get(name, name) for name in BITS}
     found |= {("torch._utils", name): _Name(name) for name in _FUNCTION_TYPES if name.startswith("_rebuild")}
     found |= {("torch._tensor", name): _Name(name) for name in ("_rebuild_from_type_v2", "Tensor")}
     found |= {("torch", name): _Name(name) for name in ("Size", "device", "Tensor")}
@@ -166,7 +163,7 @@ class TorchUnpickler(SafeUnpickler):
         return self._view(storage, storage.dtype, offset, shape, strides, rest[2:])
 
     def _make_rebuild_tensor_v3(self, storage: _Storage, offset: int, shape: Any, strides: Any, *rest: Any) -> Any:
-        dtype = next((name for name in _BITS if NUMPY_CLASS.get(name, name) is rest[2]), None)
+        dtype = next((name for name in BITS if NUMPY_CLASS.get(name, name) is rest[2]), None)
         if dtype is None:
             raise SerializationError(f"a tensor of dtype {rest[2]!r:.80}")
         return self._view(storage, dtype, offset, shape, strides, rest[3:])
@@ -208,19 +205,19 @@ class TorchUnpickler(SafeUnpickler):
         """SerializationError for a view that leaves its storage."""
         size = math.prod(view.shape)
         last = view.offset + sum((extent - 1) * stride for extent, stride in zip(view.shape, view.strides, strict=True))
-        itemsize, held = (
-            np.dtype(_BITS[view.dtype]).itemsize,
-            view.storage.size * np.dtype(_BITS[view.storage.dtype]).itemsize,
+        itemsize, room = (
+            np.dtype(BITS[view.dtype]).itemsize,
+            view.storage.size * np.dtype(BITS[view.storage.dtype]).itemsize,
         )
-        if size and (last + 1) * itemsize > held:
-            raise SerializationError(f"a tensor of shape {view.shape!r:.80} leaves its storage of {held} bytes")
+        if size and (last + 1) * itemsize > room:
+            raise SerializationError(f"a tensor of shape {view.shape!r:.80} leaves its storage of {room} bytes")
 
     def _tensor_for(self, view: _View, parameter: bool) -> Any:
         if (parameter, view) in self._made:
             return self._made[parameter, view]
-        self._spend(_TENSOR_COST + math.prod(view.shape) * max(4, np.dtype(_BITS[view.dtype]).itemsize))
-        if _held(view.dtype) is None:
-            made: Any = np.zeros(view.shape, _BITS[view.dtype])
+        self._spend(_TENSOR_COST + math.prod(view.shape) * max(4, np.dtype(BITS[view.dtype]).itemsize))
+        if held(view.dtype) is None:
+            made: Any = np.zeros(view.shape, BITS[view.dtype])
         else:
             made = (Parameter if parameter else Tensor)(np.float32(0), device=self._locate(_place(view.storage.device)))
         self._made[parameter, view] = made
@@ -239,7 +236,7 @@ class TorchUnpickler(SafeUnpickler):
                 if isinstance(made, np.ndarray):
                     made[...] = value
                 else:
-                    made._reset(tensor_of("Tensor", _held(view.dtype) or "", value, str(made.device)))
+                    made._reset(tensor_of("Tensor", held(view.dtype) or "", value, str(made.device)))
         if waiting:
             raise SerializationError(f"the storage {next(iter(waiting))!r} is missing")
 
@@ -255,11 +252,6 @@ def _check_numbers(numbers: tuple[Any, ...]) -> None:
         raise SerializationError(f"a tensor with sizes {numbers!r:.80}")
 
 
-def _held(dtype: str) -> str | None:
-    """The dtype of the tensor for one of PyTorch's; None where there is none and an array stands for it."""
-    return "float32" if dtype.startswith("float8") else dtype if dtype in NUMPY_CLASS else None
-
-
 def _place(device: str) -> str:
     """tengen's name of a device of PyTorch's: "cuda:1" is "gpu1"; all that are no GPUs are the CPU."""
     kind, _, number = device.partition(":")
@@ -268,10 +260,10 @@ def _place(device: str) -> str:
 
 def _elements(data: bytes, view: _View, swapped: bool) -> Any:
     """The elements that a tensor looks at; of bfloat16 the bits."""
-    kind = np.dtype(_BITS[view.dtype])
+    kind = np.dtype(BITS[view.dtype])
     if 0 in view.shape:
         return np.zeros(view.shape, kind)
-    part = view.storage.offset * np.dtype(_BITS[view.storage.dtype]).itemsize
+    part = view.storage.offset * np.dtype(BITS[view.storage.dtype]).itemsize
     flat = np.frombuffer(data, np.uint8)[part : part + len(data)]
     flat = flat[: len(flat) // kind.itemsize * kind.itemsize].view(kind)
     last = view.offset + sum((extent - 1) * stride for extent, stride in zip(view.shape, view.strides, strict=True))
@@ -286,23 +278,9 @@ def _elements(data: bytes, view: _View, swapped: bool) -> Any:
     elif swapped:
         found = found.copy().view(f"f{kind.itemsize // 2}").byteswap().view(kind)
     if view.dtype.startswith("float8"):
-        found = _float8(view.dtype)[found]
+        found = float8(view.dtype)[found]
     found = found.conj() if view.conjugated else found
     return -found if view.negated else found
-
-
-def _float8(dtype: str) -> Any:
-    """The 256 numbers of a float8, as float32. Source: Micikevicius et al. 2022, "FP8 Formats for Deep Learning"."""
-    mantissa_bits, bias = (3, 7) if dtype == "float8_e4m3fn" else (2, 15)
-    bits = np.arange(128)
-    exponent, mantissa = bits >> mantissa_bits, bits & (1 << mantissa_bits) - 1
-    fraction = mantissa / (1 << mantissa_bits) + (exponent > 0)
-    numbers = np.ldexp(fraction, np.maximum(exponent, 1) - bias)
-    if dtype == "float8_e4m3fn":
-        numbers[127] = np.nan
-    else:
-        numbers[124], numbers[125:] = np.inf, np.nan
-    return np.concatenate([numbers, -numbers]).astype(np.float32)
 
 
 # -- the two formats -------------------------------------------------------------------------------------------
@@ -390,7 +368,7 @@ def _read_legacy(file: BinaryIO, length: int, locate: Callable[[str], str]) -> A
         if key not in unpickler.storages:
             raise SerializationError(f"the storage {key!r:.80} is nobody's")
         size = int.from_bytes(source.read(8), "little" if system["little_endian"] else "big")
-        size *= np.dtype(_BITS[unpickler.storages[key]]).itemsize
+        size *= np.dtype(BITS[unpickler.storages[key]]).itemsize
         data = source.read(size)
         if len(data) != size:
             raise EOFError("a storage is cut short")
