@@ -103,6 +103,30 @@ nb::list profile(nb::handle op, const nb::args& inputs) {
     return times;
 }
 
+// What this thread runs in place of ops: a mapping with a value for every op, or null. It has a reference.
+thread_local PyObject* substitutes = nullptr;
+// Of how many threads it is not null; only that is asked where there are none.
+size_t substituting = 0;
+
+// What runs in place of `op`, kept alive by `keep`.
+nb::handle chosen(nb::handle op, nb::object& keep) {
+    if (!substituting || !substitutes) [[likely]]
+        return op;
+    keep = nb::steal(PyObject_GetItem(substitutes, op.ptr()));
+    if (!keep.is_valid()) throw nb::python_error();
+    return keep;
+}
+
+nb::object get_substitutes() { return substitutes ? nb::borrow(substitutes) : nb::none(); }
+
+nb::object set_substitutes(nb::handle mapping) {
+    nb::object before = substitutes ? nb::steal(substitutes) : nb::none();
+    substituting -= substitutes ? 1 : 0;
+    substitutes = mapping.is_none() ? nullptr : Py_NewRef(mapping.ptr());
+    substituting += substitutes ? 1 : 0;
+    return before;
+}
+
 // Installs the hooks that are given (an Ellipsis is not) and returns all that were installed before.
 nb::dict set_hooks(nb::handle compile, nb::handle gradient, nb::handle backward, nb::handle foreign,
                    nb::handle accumulate, nb::handle memory, nb::handle traceback) {
@@ -202,7 +226,8 @@ nb::object apply(nb::handle op, PyObject* const* inputs, size_t count) {
     Operands operands(count);
     if (!bind_all(operands, inputs)) return call_foreign(op, inputs, count);
     Results results;
-    execute(op, operands, 0, results);
+    nb::object keep;
+    execute(chosen(op, keep), operands, 0, results);
     return wrap_all(results);
 }
 
@@ -212,7 +237,8 @@ nb::object update(nb::handle op, size_t targets, PyObject* const* inputs, size_t
     Operands operands(count);
     if (!bind_all(operands, inputs)) return reset_from(inputs, targets, call_foreign(op, inputs, count));
     Results results;
-    execute(op, operands, targets, results);
+    nb::object keep;
+    execute(chosen(op, keep), operands, targets, results);
     if (results.size() < targets) throw nb::value_error("update has more targets than the op has outputs");
     return take_over(inputs, targets, results);
 }
@@ -230,6 +256,11 @@ void bind_apply(nb::module_& module) {
         "profile", profile, nb::arg("op"), nb::arg("inputs"),
         "profile(op, *inputs): run an op for nothing, and give the seconds that each step of its Plan took; launches "
         "that run together count for the first of them.");
+    module.def(
+        "set_substitutes", set_substitutes, nb::arg("mapping").none(),
+        "Have apply, update and the operators run mapping[op] in place of each op, in this thread; None ends that. "
+        "Returns the one before. What was recorded on tapes and in traces is run as it is.");
+    module.def("substitutes", get_substitutes, "The mapping that set_substitutes was given, or None.");
     module.def("plan_cache_info", [] { return PlanCache::instance().info(); });
     module.def("plan_cache_clear", [] { PlanCache::instance().clear(); });
     module.def("plan_cache_limit", [](size_t limit) { PlanCache::instance().set_limit(limit); }, nb::arg("limit"));

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import tengen
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 @pytest.fixture(scope="session")
-def names() -> dict[str, Any]:
-    """The names that a program may use, from tengen."""
+def names() -> Iterator[dict[str, Any]]:
+    """The names that a program may use, from tengen. Mixed precision has the dtypes that programs ask for, as the reference has."""
     import replay
 
-    return replay.names_of("tengen")
+    with tengen.config.override(autocast="asked"):
+        yield replay.names_of("tengen")

@@ -112,6 +112,15 @@ KNOBS = (
         ("TENGEN_WINOGRAD",),
         choices=(0, 2, 4),
     ),
+    Knob(
+        "autocast",
+        str,
+        "auto",
+        "What amp.autocast computes in: bfloat16 where the CPU multiplies that faster than float32, and elsewhere as without it (auto); bfloat16 "
+        "on any machine (bfloat16); the dtypes that the program asks for (asked); as without it (off). It counts when autocast is entered.",
+        ("TENGEN_AUTOCAST",),
+        choices=("auto", "bfloat16", "asked", "off"),
+    ),
     Knob("dump", str, "", "Folder that each stage of each Plan is written to; empty: none.", ("TENGEN_DUMP",)),
     Knob(
         "traceback",

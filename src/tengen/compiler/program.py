@@ -91,6 +91,14 @@ class Op(metaclass=Interned):
         """What a Python int at this position among the inputs may be, for a result of type `out`; None: anything."""
         return None
 
+    @property
+    def precision(self) -> str:
+        """What mixed precision has it compute in: "low", "high", or "", which is whatever its inputs have."""
+        return ""
+
+    converted: ClassVar[int | None] = None
+    """How many of the first inputs mixed precision converts; None: all."""
+
     def simplify(self, inputs: Sequence[Value]) -> Value | None:
         """A value, made of the inputs or of what they were made of, that equals the only output of this op; None if there is none simpler."""
         return None

@@ -69,6 +69,7 @@ class Kind:
         # Arguments that are told apart by identity must live on, tensors need not.
         places = {id(x): Placeholder(x.desc) for x in tensors}
         self.args, self.kwargs = rebuild((args, kwargs), lambda x: places[id(x)])
+        self.precision = _rt.substitutes()
         self.types = [f"{x.desc.dtype}{list(x.shape)}" for x in tensors]
         self.first: Recorded | None = None
         self.standalone: list[Standalone] = []
@@ -172,6 +173,8 @@ class trace:
             raise TraceError(
                 f"{self._title}: {error}; with without_host=True give tensors, which later calls can replace"
             ) from None
+        if (precision := _rt.substitutes()) is not None:  # mixed precision runs other operations
+            key = key, id(precision)
         kind, tensors = self._kinds.get(key), list(leaves.values())
         if kind is None:
             if len(self._kinds) >= MOST_KINDS:
@@ -336,7 +339,11 @@ class trace:
 
         args, kwargs = rebuild((self._last.args, self._last.kwargs), zeros, Placeholder)
         recorder = Recorder(self._title, without_host=True, capture=True)
-        recorded = Recorded(recorder, list(made.values()), partial(self.function, *args, **kwargs), execute=False)
+        precision = _rt.set_substitutes(self._last.precision)
+        try:
+            recorded = Recorded(recorder, list(made.values()), partial(self.function, *args, **kwargs), execute=False)
+        finally:
+            _rt.set_substitutes(precision)
         first = self._last.first.recorder
         kept = {id(first.externals[slot]): value for slot, value in first.captured.items()}
         recorder.captured = {slot: kept[id(x)] for slot, x in recorder.externals.items() if id(x) in kept}

@@ -21,6 +21,8 @@ class _Convolving(Contraction):
     dilation: Pair
     groups: int
 
+    precision = "low"
+
     def sizes(self, x: tuple[int, ...], w: tuple[int, ...]) -> convolution.ConvShape:
         n, ic, height, width = x
         oc, _, kh, kw = w
@@ -172,6 +174,7 @@ class Conv2d(Formula):
     bias: bool
 
     name = "conv2d"
+    precision = "low"
 
     def expand(self, *inputs: Value) -> Value:
         x, w, *bias = inputs
@@ -193,6 +196,7 @@ class Conv1d(Formula):
     bias: bool
 
     name = "conv1d"
+    precision = "low"
 
     def expand(self, *inputs: Value) -> Value:
         x, w, *bias = inputs
@@ -220,6 +224,7 @@ class ConvTranspose2d(Formula):
     bias: bool
 
     name = "conv_transpose2d"
+    precision = "low"
 
     def expand(self, *inputs: Value) -> Value:
         x, w, *bias = inputs

@@ -35,8 +35,8 @@ class Row(NamedTuple):
     What is special about few modes: neutral is the second operand that leaves the first as it is. operand: a number that
     is the instruction's second operand. bools, floats: another instruction for these dtypes; without `bools`, "same" takes bool as
     int32. keeps_ints: integers stay as they are. undoes_itself: twice is nothing. cheap: computing it
-    again costs less than writing and reading it. no_effect: a Python int beyond this end ("above", "below") of the dtype changes nothing, so
-    it need not fit.
+    again costs less than writing and reading it. no_effect: a Python int beyond this end ("above", "below") of the dtype changes nothing,
+    so it need not fit. low: mixed precision lets a function of floats answer in the dtype that it gets, not in the high one.
     """
 
     instr: str
@@ -54,6 +54,7 @@ class Row(NamedTuple):
     undoes_itself: bool = False
     cheap: bool = False
     no_effect: str = ""
+    low: bool = False
 
 
 def nondiff(g: Value, y: Value, *x: Value) -> Sequence[None]:
@@ -73,6 +74,10 @@ class Elemwise(Elementwise):
     @property
     def row(self) -> Row:
         return ROWS[self.mode]
+
+    @property
+    def precision(self) -> str:
+        return "high" if self.row.result == "float" and not self.row.low else ""
 
     @property
     def cheap(self) -> bool:
@@ -254,7 +259,7 @@ ROWS: dict[str, Row] = {
     "SIGN": Row("sign", 1, "same", nondiff, "Sign", "rounding.sign"),
     "SQUARE": Row("square", 1, "same", lambda g, y, x: (g * x * 2.0,), "square"),
     "SQRT": Row("sqrt", 1, "float", lambda g, y, x: (g * 0.5 / y,), "Sqrt"),
-    "RSQRT": Row("rsqrt", 1, "float", lambda g, y, x: (g * -0.5 * y * y * y,), "rsqrt", "power.rsqrt"),
+    "RSQRT": Row("rsqrt", 1, "float", lambda g, y, x: (g * -0.5 * y * y * y,), "rsqrt", "power.rsqrt", low=True),
     "FLOOR": Row("floor", 1, "same", nondiff, "Floor", keeps_ints=True),
     "CEIL": Row("ceil", 1, "same", nondiff, "Ceil", keeps_ints=True),
     "ROUND": Row("round", 1, "same", nondiff, "round", "rounding.round", keeps_ints=True),
@@ -267,25 +272,23 @@ ROWS: dict[str, Row] = {
     "EXPM1": Row("expm1", 1, "float", lambda g, y, x: (g * (y + 1.0),), "expm1", "exponential.expm1"),
     "LOG": Row("log", 1, "float", lambda g, y, x: (g / x,), "Log", "exponential.log"),
     "LOG1P": Row("log1p", 1, "float", lambda g, y, x: (g / (x + 1.0),), "log1p", "exponential.log1p"),
-    "SIGMOID": Row("sigmoid", 1, "float", lambda g, y, x: (g * y * (1.0 - y),), "Sigmoid", "exponential.sigmoid"),
+    "SIGMOID": Row("sigmoid", 1, "float", lambda g, y, x: (g * y * (1.0 - y),), "Sigmoid", "exponential.sigmoid", low=True),
     "SOFTPLUS": Row("softplus", 1, "float", lambda g, y, x: (g * SIGMOID(x),), "Softplus", "exponential.softplus"),
     "ERF": Row(
-        "erf", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(-x * x) * (2.0 / SQRT_PI),), "Erf", "special.erf"
-    ),
+        "erf", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(-x * x) * (2.0 / SQRT_PI),), "Erf", "special.erf", low=True),
     "NORMCDF": Row(
         "normcdf", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(x * x * -0.5) * (1.0 / math.sqrt(2.0 * math.pi)),),
-        "normcdf", "special.normcdf",
+        "normcdf", "special.normcdf", low=True,
     ),
     "ERFINV": Row(
         "erfinv", 1, "float", lambda g, y, x: (g * EXP(y * y) * (SQRT_PI / 2.0),), "erfinv", "special.erfinv",
-        no_onnx="has no operator for it; in float64 no formula is exact enough",
+        no_onnx="has no operator for it; in float64 no formula is exact enough", low=True,
     ),
     "ERFC": Row(
-        "erfc", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(-x * x) * (-2.0 / SQRT_PI),), "erfc", "special.erfc"
-    ),
+        "erfc", 1, "float", lambda g, y, x: (g * EXP_NONPOSITIVE(-x * x) * (-2.0 / SQRT_PI),), "erfc", "special.erfc", low=True),
     "ERFCINV": Row(
         "erfcinv", 1, "float", lambda g, y, x: (g * EXP(y * y) * (-SQRT_PI / 2.0),), "erfcinv", "special.erfcinv",
-        no_onnx="has no operator for it; in float64 no formula is exact enough",
+        no_onnx="has no operator for it; in float64 no formula is exact enough", low=True,
     ),
     # -- trigonometry
     "SIN": Row("sin", 1, "float", lambda g, y, x: (g * COS(x),), "Sin", "trigonometric.sin"),
@@ -296,7 +299,7 @@ ROWS: dict[str, Row] = {
     "ATAN": Row("atan", 1, "float", lambda g, y, x: (g / (x * x + 1.0),), "Atan", "trigonometric.atan"),
     "SINH": Row("sinh", 1, "float", lambda g, y, x: (g * COSH(x),), "Sinh", "hyperbolic.sinh"),
     "COSH": Row("cosh", 1, "float", lambda g, y, x: (g * SINH(x),), "Cosh", "hyperbolic.cosh"),
-    "TANH": Row("tanh", 1, "float", lambda g, y, x: (g * (1.0 - y * y),), "Tanh", "exponential.tanh"),
+    "TANH": Row("tanh", 1, "float", lambda g, y, x: (g * (1.0 - y * y),), "Tanh", "exponential.tanh", low=True),
     "ASINH": Row("asinh", 1, "float", lambda g, y, x: (g * RSQRT(x * x + 1.0),), "Asinh", "hyperbolic.asinh"),
     "ACOSH": Row("acosh", 1, "float", lambda g, y, x: (g * RSQRT(x * x - 1.0),), "Acosh", "hyperbolic.acosh"),
     "ATANH": Row("atanh", 1, "float", lambda g, y, x: (g / (1.0 - x * x),), "Atanh", "hyperbolic.atanh"),

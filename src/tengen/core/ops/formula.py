@@ -25,6 +25,10 @@ class Activation(Formula):
     def name(self) -> str:
         return self.mode
 
+    @property
+    def precision(self) -> str:
+        return "high" if self.mode in ("hsigmoid", "logsigmoid", "logaddexp") else ""
+
     def expand(self, *inputs: Value) -> Value:
         formula = ACTIVATIONS[self.mode]
         if len(inputs) != (arity := formula.__code__.co_argcount):
@@ -232,6 +236,10 @@ class Norm(Formula):
     order: float
     axes: tuple[int, ...]
 
+    @property
+    def precision(self) -> str:
+        return "" if self.order == 0 or math.isinf(self.order) else "high"
+
     def expand(self, *inputs: Value) -> Value:
         return norm(inputs[0], self.order, self.axes)
 
@@ -260,6 +268,7 @@ class UnitNorm(Formula):
     axes: tuple[int, ...]
 
     name = "normalize"
+    precision = "high"
 
     def expand(self, *inputs: Value) -> Value:
         x, eps = inputs
@@ -300,6 +309,8 @@ class LogSumExp(Formula):
 
     axes: tuple[int, ...]
 
+    precision = "high"
+
     def expand(self, *inputs: Value) -> Value:
         return logsumexp(inputs[0], self.axes)
 
@@ -320,6 +331,8 @@ class LogSoftmax(Formula):
     """x - logsumexp(x) over `axes`."""
 
     axes: tuple[int, ...]
+
+    precision = "high"
 
     def expand(self, *inputs: Value) -> Value:
         return inputs[0] - logsumexp(inputs[0], self.axes)

@@ -18,6 +18,7 @@ class MatMul(Contraction):
     """(…, m, k) @ (…, k, n), batch dims broadcast."""
 
     name = "matmul"
+    precision = "low"
     channel_dim = -1
     constant = 1
     any_order = True
@@ -87,6 +88,7 @@ class Product(Formula):
     transpose_b: bool = False
 
     name = "matmul"
+    precision = "low"
 
     def expand(self, *inputs: Value) -> Value:
         a, b = inputs
@@ -108,6 +110,8 @@ class Linear(Formula):
     """x @ transposed weight (+ bias), over the last dim of x."""
 
     bias: bool
+
+    precision = "low"
 
     def expand(self, *inputs: Value) -> Value:
         x, weight, *bias = inputs

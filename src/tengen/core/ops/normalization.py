@@ -58,6 +58,10 @@ class Normalize(Formula):
     def name(self) -> str:
         return self.title
 
+    @property
+    def precision(self) -> str:
+        return "high" if self.title == "layer_norm" else ""
+
     def expand(self, *inputs: Value) -> Value:
         x, eps, *scale_shift = inputs
         y = standardized(cast(x, statistics_dtype(x.dtype)), self.axes, eps)
@@ -110,6 +114,10 @@ class GroupNorm(Formula):
     def name(self) -> str:
         return self.title
 
+    @property
+    def precision(self) -> str:
+        return "high" if self.title == "group_norm" else ""
+
     def expand(self, *inputs: Value) -> Value:
         x, eps, *scale_shift = inputs
         wide = cast(x, statistics_dtype(x.dtype))
@@ -133,6 +141,8 @@ class BatchNorm(Formula):
     track: bool
 
     name = "batch_norm"
+    precision = "low"
+    converted = 1  # what is kept beside x stays as exact as it is
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
         x, weight, bias, eps, *running = inputs
@@ -199,6 +209,8 @@ class BatchNormInference(Formula):
     """(x - mean) / sqrt(variance + eps) * weight + bias with given statistics, one number per channel (axis 1)."""
 
     name = "batch_norm"
+    precision = "low"
+    converted = 1
 
     def expand(self, *inputs: Value) -> Value:
         x, *per_channel, eps = inputs

@@ -243,6 +243,10 @@ class Reduced(Formula):
     def name(self) -> str:
         return self.op.name
 
+    @property
+    def precision(self) -> str:
+        return self.op.precision
+
     def expand(self, *inputs: Value) -> Value:
         y: Value = self.op(*inputs)
         return y if self.keepdims else reshape(y, tuple(s for d, s in enumerate(y.shape) if d not in self.axes))
