@@ -11,9 +11,11 @@ from types import ModuleType
 from typing import Any
 
 from .autocast import autocast
+from .convert_format import convert_module_format, convert_tensor_format
+from .grad_scaler import GradScaler
 from .precision import current, float_name, switch
 
-__all__ = ["autocast"]
+__all__ = ["GradScaler", "autocast", "convert_module_format", "convert_tensor_format"]
 
 enabled: bool
 low_prec_dtype: str

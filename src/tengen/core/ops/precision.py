@@ -1,12 +1,17 @@
-"""What mixed precision does to ops."""
+"""What mixed precision does to ops and gradients."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ...compiler.program import Op, Value
 from .base import FLOATS, INTS, Formula
-from .elemwise import cast
+from .elemwise import Elemwise, cast, where
+from .reduce import total
+from .shape import reshape
+
+ABS = Elemwise("ABS")
 
 
 class Converted(Formula):
@@ -32,3 +37,14 @@ class Converted(Formula):
         moved = [cast(x, self.dtype) if x.dtype in (*FLOATS, *INTS) else x for x in inputs[:count]]
         made = self.op(*moved, *inputs[count:])
         return made
+
+
+class Unscale(Formula):
+    """Gradients times a number, the last input, and after them how many elements are then infinite or NaN (more than 0, if any is)."""
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        *grads, factor = inputs
+        scaled = [g * factor for g in grads]
+        # as float32, which never wraps to 0
+        wrong = [reshape(total(where(ABS(g) < math.inf, 0.0, 1.0), range(g.ndim)), ()) for g in scaled]
+        return [*scaled, sum(wrong[1:], wrong[0])]
