@@ -13,7 +13,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - who runs the sources has no pip 
     raise ImportError(f"tengen needs Python 3.10 or newer; this is Python {sys.version.split()[0]}")
 
 from . import config  # isort: skip - its knobs come before what they set
-from . import amp, autodiff, device, functional, jit, module, optimizer, random, serialization, utils
+from . import amp, autodiff, device, dtr, functional, jit, module, optimizer, random, serialization, utils
 from .base.missing import explain_functions, explain_module
 from .base.usage import UsageWarning
 from .core import Parameter, Tensor
@@ -55,5 +55,5 @@ explain_module("tengen.functional", functional.loss, functional.vision)
 explain_module("tengen.module", functional, functional.loss, module.init)
 for _name in "elemwise inplace loss math metric nn tensor vision".split():
     explain_module(f"tengen.functional.{_name}", functional)
-for _name in "amp autodiff jit module.init optimizer random utils".split():
+for _name in "amp autodiff dtr jit module.init optimizer random utils".split():
     explain_module(f"tengen.{_name}")

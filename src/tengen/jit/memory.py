@@ -39,6 +39,19 @@ class MemoryLimit:
         return program
 
 
+class Everywhere:
+    """What `tengen.dtr` sets: a limit for traces that have none of their own."""
+
+    def __init__(self) -> None:
+        self.enabled, self.threshold, self.smallest, self.sampling = False, 0, 1 << 20, False
+
+    def limit(self) -> MemoryLimit | None:
+        return MemoryLimit(self.threshold, self.smallest) if self.enabled and self.threshold else None
+
+
+everywhere = Everywhere()
+
+
 def limit_of(sublinear: SublinearMemoryConfig | None, dtr: DTRConfig | None) -> MemoryLimit | None:
     """The limit that the settings of a trace ask for, a new one for each Program. Raises TypeError for something else."""
     if sublinear is not None and not isinstance(sublinear, SublinearMemoryConfig):
@@ -51,4 +64,4 @@ def limit_of(sublinear: SublinearMemoryConfig | None, dtr: DTRConfig | None) -> 
         return MemoryLimit(sublinear.lb_memory_mb << 20)
     if dtr is not None and dtr.eviction_threshold:
         return MemoryLimit(dtr.eviction_threshold, dtr.evictee_minimum_size)
-    return None
+    return everywhere.limit() if dtr is None else None
