@@ -251,6 +251,7 @@ def test_resetting_batch_norm():
     ("layer", "shape", "message"),
     [
         (M.BatchNorm2d, (4, 3, 5), r"BatchNorm2d takes an input of shape \(N, C, H, W\), got \(4, 3, 5\)"),
+        (M.SyncBatchNorm, (4, 3, 5, 1, 1), r"SyncBatchNorm takes .*\(N, C, H, W\), got \(4, 3, 5, 1, 1\)"),
         (M.BatchNorm1d, (4, 3, 5, 1), r"BatchNorm1d takes .*\(N, C, L\), got \(4, 3, 5, 1\)"),
         (M.BatchNorm1d, (4,), r"BatchNorm1d takes .*got \(4,\)"),
     ],
@@ -258,6 +259,21 @@ def test_resetting_batch_norm():
 def test_batch_norm_refuses_other_ranks(layer, shape, message):
     with pytest.raises(ValueError, match=message):
         layer(3)(F.ones(shape))
+
+
+def test_sync_batch_norm_takes_one_process():
+    class Group:
+        size = 2
+
+    x = Tensor(data(4, 3, 2, 2))
+    with pytest.raises(NotImplementedError, match="SyncBatchNorm: a group of 2 processes"):
+        M.SyncBatchNorm(3, group=Group())
+    with pytest.raises(NotImplementedError, match="sync_batch_norm: a group of 2 processes"):
+        F.sync_batch_norm(x, None, None, training=True, group=Group())
+    with pytest.raises(ValueError, match="eps_mode is one of additive, max, got 'sum'"):
+        F.sync_batch_norm(x, None, None, training=True, eps_mode="sum")
+    with pytest.raises(ValueError, match="sync_batch_norm: running_mean of shape \\(2,\\) does not fit the 3 channels"):
+        F.sync_batch_norm(x, Tensor([0.0, 0.0]), Tensor([1.0, 1.0]))
 
 
 # -- other normalisations --------------------------------------------------------------------------------------

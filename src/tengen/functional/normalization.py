@@ -10,9 +10,19 @@ from ..core import Tensor
 from ..core.ops.normalization import BatchNorm, BatchNormInference, GroupNorm, LocalResponseNorm, Normalize
 from ..core.ops.random import Dropout
 from ..random.rng import default_generator
-from .arguments import as_tensor, integer, integers, normal_axes
+from .arguments import as_tensor, integer, integers, need_choice, normal_axes
+from .elemwise import maximum
 
-__all__ = ["batch_norm", "dropout", "general_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm"]
+__all__ = [
+    "batch_norm",
+    "dropout",
+    "general_norm",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
+    "local_response_norm",
+    "sync_batch_norm",
+]
 
 _TRAIN, _TRACK, _INFER, _DROPOUT = BatchNorm(False), BatchNorm(True), BatchNormInference(), Dropout()
 
@@ -40,35 +50,99 @@ def batch_norm(
     >>> F.batch_norm(Tensor([[1.0], [3.0]]), training=True).numpy().round(3).tolist()
     [[-1.0], [1.0]]
     """
+    y, *new = _batch_norm("batch_norm", inp, (running_mean, running_var), (weight, bias), training, momentum, eps)
+    if not training:
+        return y
+    if not inplace:
+        return (y, *new)
+    _take_over((running_mean, running_var), new)
+    return y
+
+
+def sync_batch_norm(
+    inp: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float | Tensor = 0.9,
+    eps: float = 1e-5,
+    eps_mode: str = "additive",
+    group: Any = None,
+) -> Tensor:
+    """`batch_norm` with the statistics of the batches of all processes; in a single process, which is all there is so far, the same.
+
+    Args:
+        inp: (N, C, …).
+        running_mean, running_var: updated in training; both None for none.
+        weight, bias: one number per channel, by default 1 and 0.
+        training, momentum, eps: as for batch_norm.
+        eps_mode: "additive" divides by √(variance + eps), "max" by √(the larger of variance and eps).
+        group: the processes that share statistics; None for all.
+
+    Raises:
+        ValueError: statistics are missing, the numbers of channels differ, or the eps_mode is another.
+        NotImplementedError: a group of several processes.
+
+    >>> F.nn.sync_batch_norm(Tensor([[1.0], [3.0]]), None, None, training=True).numpy().round(3).tolist()
+    [[-1.0], [1.0]]
+    """
+    need_one_process("sync_batch_norm", group)
+    mode = need_choice("sync_batch_norm", "eps_mode", str(eps_mode).lower(), ("additive", "max"))
+    running = running_mean, running_var
+    args = "sync_batch_norm", inp, running, (weight, bias), training, momentum, eps
+    y, *new = _batch_norm(*args, floor=mode == "max")
+    if training:
+        _take_over(running, new)
+    return y
+
+
+def need_one_process(op: str, group: Any) -> None:
+    """Raises NotImplementedError for a group of several processes."""
+    if getattr(group, "size", 1) > 1:
+        raise NotImplementedError(
+            f"{op}: a group of {group.size} processes; tengen takes statistics of a single one so far"
+        )
+
+
+def _batch_norm(
+    op: str, inp: Tensor, running: Any, affine: Any, training: bool, momentum: Any, eps: float, floor: bool = False
+) -> Sequence[Any]:
+    """The result; in training then the new running statistics, or without `running` the batch's. floor: eps is the least variance."""
     x = as_tensor(inp)
+    _need_channels(op, x, running, affine)
+    scale, shift = (default if v is None else v for v, default in zip(affine, (1.0, 0.0), strict=True))
+    missing = running[0] is None
+    if not training:
+        if missing:
+            raise ValueError(f"{op}: without training=True it needs running_mean and running_var")
+        variance, eps = (maximum(running[1], eps), 0.0) if floor else (running[1], eps)
+        return (apply(_INFER, x, running[0], variance, scale, shift, eps),)
+    made = apply(_TRAIN, x, scale, shift, eps) if missing else apply(_TRACK, x, scale, shift, eps, *running, momentum)
+    y, mean, variance = made[:3]
+    if floor:
+        y = apply(_INFER, x, mean, maximum(variance, eps), scale, shift, 0.0)
+    return y, *(made[1:] if missing else made[3:])
+
+
+def _need_channels(op: str, x: Tensor, running: Any, affine: Any) -> None:
+    """Raises ValueError unless there is one number of everything for each channel."""
     if x.ndim < 2:
-        raise ValueError(f"batch_norm takes a tensor (N, C, …), got shape {tuple(x.shape)}")
-    if (running_mean is None) != (running_var is None):
-        raise ValueError("batch_norm: running_mean and running_var must be given both or not at all")
-    for name, value in (
-        ("running_mean", running_mean),
-        ("running_var", running_var),
-        ("weight", weight),
-        ("bias", bias),
-    ):
+        raise ValueError(f"{op} takes a tensor (N, C, …), got shape {tuple(x.shape)}")
+    if (running[0] is None) != (running[1] is None):
+        raise ValueError(f"{op}: running_mean and running_var must be given both or not at all")
+    for name, value in zip(("running_mean", "running_var", "weight", "bias"), (*running, *affine), strict=True):
         if value is not None and value.size != x.shape[1]:
             raise ValueError(
-                f"batch_norm: {name} of shape {tuple(value.shape)} does not fit the {x.shape[1]} channels of shape {tuple(x.shape)}"
+                f"{op}: {name} of shape {tuple(value.shape)} does not fit the {x.shape[1]} channels of shape {tuple(x.shape)}"
             )
-    scale, shift = 1.0 if weight is None else weight, 0.0 if bias is None else bias
-    if not training:
-        if running_mean is None:
-            raise ValueError("batch_norm: without training=True it needs running_mean and running_var")
-        return apply(_INFER, x, running_mean, running_var, scale, shift, eps)
-    if running_mean is None or running_var is None:
-        made = apply(_TRAIN, x, scale, shift, eps)
-        return made[0] if inplace else made
-    y, _, _, new_mean, new_var = apply(_TRACK, x, scale, shift, eps, running_mean, running_var, momentum)
-    if not inplace:
-        return y, new_mean, new_var
-    running_mean._reset(new_mean.detach())
-    running_var._reset(new_var.detach())
-    return y
+
+
+def _take_over(running: Any, new: Sequence[Tensor]) -> None:
+    if running[0] is not None:
+        for old, value in zip(running, new, strict=True):
+            old._reset(value.detach())
 
 
 def layer_norm(

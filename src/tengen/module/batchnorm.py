@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import functional as F
 from ..core import Parameter, Tensor
 from ..core.ops.base import size
+from ..functional.normalization import need_one_process
 from . import init
 from .module import Module
 
-__all__ = ["BatchNorm1d", "BatchNorm2d"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "SyncBatchNorm"]
 
 
 class _BatchNorm(Module):
@@ -115,3 +118,36 @@ class BatchNorm2d(_BatchNorm):
         if inp.ndim != 4:
             raise ValueError(f"BatchNorm2d takes an input of shape (N, C, H, W), got {tuple(inp.shape)}")
         return inp
+
+
+class SyncBatchNorm(_BatchNorm):
+    __doc__ = (_BatchNorm.__doc__ or "").replace(
+        "Per channel:", "BatchNorm of the batches of all processes, per channel:"
+    ) + (
+        """    group: the processes that share statistics, None for all; there may be a single one so far.
+
+    The input is (N, C), (N, C, L) or (N, C, H, W). In one process it is the same as BatchNorm2d.
+    """
+    )
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.9,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        freeze: bool = False,
+        group: Any = None,
+        name: str | None = None,
+    ):
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, freeze, name)
+        need_one_process("SyncBatchNorm", group)
+        self.group = group
+
+    def _expand(self, inp: Tensor) -> Tensor:
+        if inp.ndim not in (2, 3, 4):
+            raise ValueError(
+                f"SyncBatchNorm takes an input of shape (N, C), (N, C, L) or (N, C, H, W), got {tuple(inp.shape)}"
+            )
+        return inp.reshape(*inp.shape, *(1,) * (4 - inp.ndim))
