@@ -14,6 +14,7 @@ from ..program import (
     Gather,
     Host,
     Iota,
+    Loop,
     Node,
     Place,
     Program,
@@ -155,7 +156,7 @@ class Liveness:
         """Whether it is more than a pass over its operands, or a contraction does it to its result as it goes."""
         if isinstance(node.op, Elementwise):
             return any(isinstance(v.op, Contraction) and self.users[v].bit_count() == 1 for v in node.inputs)
-        return isinstance(node.op, (Contraction, Place, Concat))
+        return isinstance(node.op, (Contraction, Place, Concat, Loop))
 
     def token(self, user: Node) -> Value:
         """The value to wait for before computing what a late node reads: the last one that it needs and that no kernel fuses with

@@ -14,6 +14,7 @@ from ..program import (
     Elementwise,
     Gather,
     Host,
+    Loop,
     Node,
     Place,
     Program,
@@ -34,6 +35,7 @@ from .loops import memory_order
 from .lower import COMPUTE, Emitter, Location, Operand, by_importance, dense_like, meeting_dims, reshaped
 from .partition import Group, Partition
 from .relayout import contract
+from .repeat import repeat
 from .sort import order_rows
 from .steps import HostStep, Step, Steps
 
@@ -103,6 +105,8 @@ class Scheduler(Steps):
                 self._host(group.nodes[0], op)
             elif isinstance(op, Sort):
                 order_rows(self, group.nodes[0], op)
+            elif isinstance(op, Loop):
+                repeat(self, group.nodes[0], self._lowered)
             elif isinstance(op, Concat):
                 self._concat(group.nodes[0], op)
             elif isinstance(group.nodes[0].op, Contraction):
@@ -115,6 +119,12 @@ class Scheduler(Steps):
                 self._reduce_in_parts(group)
             else:
                 self._nest(group)
+
+    def _lowered(self, program: Program, views: Sequence[View]) -> Scheduler:
+        """The steps of the body of a loop."""
+        made = Scheduler(program, views, self.target)
+        made.lower()
+        return made
 
     def _stored(self, group: Group) -> list[Value]:
         """The group's values that somebody outside reads, but for those that readers compute again for themselves."""

@@ -22,6 +22,7 @@ from ..program import (
     Gather,
     Host,
     Iota,
+    Loop,
     Node,
     Place,
     Program,
@@ -132,7 +133,7 @@ class Partition:
             self._join(node, node.outputs[0].shape, None, ())
         elif isinstance(op, (Scatter, Place)):
             self._join(node, node.inputs[1].shape, None, (node.inputs[1],))
-        elif isinstance(op, (Contraction, Host, Concat, Sort)):
+        elif isinstance(op, (Contraction, Host, Concat, Loop, Sort)):
             self._enter(self._new(closed=True), node)
             if isinstance(op, Contraction) and node.outputs[0] in self.users:
                 self._foresee(node, op)
