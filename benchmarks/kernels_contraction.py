@@ -83,7 +83,7 @@ def cases(unit: Unit) -> Iterator[tuple[str, Contraction, int, int]]:
 
 
 def conv(n: int, ic: int, size: int, oc: int, k: int, stride: int = 1, padding: int = 0) -> ConvShape:
-    return ConvShape(n, ic, size, size, oc, k, k, (stride, stride), (padding, padding))
+    return ConvShape(n, ic, (size, size), oc, (k, k), (stride, stride), (padding, padding))
 
 
 CONVOLUTIONS = {

@@ -160,6 +160,21 @@ def run(
     return np.lib.stride_tricks.as_strided(result, shape, strides).copy()
 
 
+def volume(
+    n: int,
+    ic: int,
+    size: tuple,
+    oc: int,
+    kernel: tuple,
+    stride=(1, 1, 1),
+    padding=(0, 0, 0),
+    dilation=(1, 1, 1),
+    groups=1,
+) -> ConvShape:
+    """A convolution of images with depth."""
+    return ConvShape(n, ic, size, oc, kernel, stride, padding, dilation, groups)
+
+
 def reference(x: np.ndarray, w: np.ndarray, dy: np.ndarray, s: ConvShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """y, dx and dw in float64."""
     return forward(x, w, s), by_data(w, dy, s), by_weight(x, dy, s)
@@ -167,25 +182,25 @@ def reference(x: np.ndarray, w: np.ndarray, dy: np.ndarray, s: ConvShape) -> tup
 
 def forward(x: np.ndarray, w: np.ndarray, s: ConvShape) -> np.ndarray:
     """Tap by tap: each sees every output's pixel of a padded input."""
-    x, w, y = padded(x, s), w.astype(np.float64), np.zeros((s.n, s.oc, s.oh, s.ow))
+    x, w, y = padded(x, s), w.astype(np.float64), np.zeros((s.n, s.oc, *s.out))
     for i, o, tap, seen in taps(s):
-        y[:, o] += np.tensordot(x[:, i][seen], w[o][(..., *tap)], (1, 1)).transpose(0, 3, 1, 2)
+        y[:, o] += np.moveaxis(np.tensordot(x[:, i][seen], w[o][(..., *tap)], (1, 1)), -1, 1)
     return y
 
 
 def by_data(w: np.ndarray, dy: np.ndarray, s: ConvShape) -> np.ndarray:
     """Adds up, at the pixels that a tap has seen, what it makes of dy."""
     w, dy = w.astype(np.float64), dy.astype(np.float64)
-    dx = padded(np.zeros((s.n, s.ic, s.h, s.w)), s)
+    dx = padded(np.zeros((s.n, s.ic, *s.size)), s)
     for i, o, tap, seen in taps(s):
-        dx[:, i][seen] += np.tensordot(dy[:, o], w[o][(..., *tap)], (1, 0)).transpose(0, 3, 1, 2)
-    return dx[:, :, s.padding[0] : s.padding[0] + s.h, s.padding[1] : s.padding[1] + s.w]
+        dx[:, i][seen] += np.moveaxis(np.tensordot(dy[:, o], w[o][(..., *tap)], (1, 0)), -1, 1)
+    return dx[(..., *[slice(p, p + size) for p, size in zip(s.padding, s.size, strict=True)])]
 
 
 def by_weight(x: np.ndarray, dy: np.ndarray, s: ConvShape) -> np.ndarray:
-    x, dy, dw = padded(x, s), dy.astype(np.float64), np.zeros((s.oc, s.ic_group, s.kh, s.kw))
+    x, dy, dw = padded(x, s), dy.astype(np.float64), np.zeros((s.oc, s.ic_group, *s.kernel))
     for i, o, tap, seen in taps(s):
-        dw[o][(..., *tap)] = np.tensordot(dy[:, o], x[:, i][seen], ((0, 2, 3), (0, 2, 3)))
+        dw[o][(..., *tap)] = np.tensordot(dy[:, o], x[:, i][seen], ((0, *range(2, x.ndim)),) * 2)
     return dw
 
 
@@ -193,10 +208,10 @@ def padded(x: np.ndarray, s: ConvShape) -> np.ndarray:
     return np.pad(x.astype(np.float64), ((0, 0), (0, 0), *((p, p) for p in s.padding)))
 
 
-def taps(s: ConvShape) -> Iterator[tuple[slice, slice, tuple[int, int], tuple]]:
+def taps(s: ConvShape) -> Iterator[tuple[slice, slice, tuple[int, ...], tuple]]:
     """For each group and tap: channels of the input and of the result, the tap, and which pixels it sees."""
-    for g, r, c in product(range(s.groups), range(s.kh), range(s.kw)):
+    for g, *tap in product(range(s.groups), *map(range, s.kernel)):
         i, o = slice(g * s.ic_group, (g + 1) * s.ic_group), slice(g * s.oc_group, (g + 1) * s.oc_group)
-        firsts = r * s.dilation[0], c * s.dilation[1]
-        lines = [slice(f, f + (n - 1) * t + 1, t) for f, n, t in zip(firsts, (s.oh, s.ow), s.stride, strict=True)]
-        yield i, o, (r, c), (slice(None), slice(None), *lines)
+        firsts = [t * d for t, d in zip(tap, s.dilation, strict=True)]
+        lines = [slice(f, f + (n - 1) * t + 1, t) for f, n, t in zip(firsts, s.out, s.stride, strict=True)]
+        yield i, o, tuple(tap), (slice(None), slice(None), *lines)

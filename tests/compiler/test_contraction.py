@@ -21,6 +21,7 @@ from contraction_harness import (
     run,
     to_bits,
     unit_of,
+    volume,
 )
 
 from tengen.compiler.schedule.contraction import Storage, Unit, contiguous
@@ -205,42 +206,53 @@ def test_float16(target):
 
 
 SHAPES = [
-    ConvShape(1, 1, 1, 1, 1, 1, 1),
-    ConvShape(2, 1, 12, 11, 6, 5, 5),
-    ConvShape(2, 3, 13, 32, 6, 5, 3, padding=(2, 1), dilation=(1, 2)),
-    ConvShape(3, 17, 9, 14, 3, 3, 3, stride=(2, 1), padding=(0, 2)),
-    ConvShape(2, 4, 9, 47, 20, 2, 3),
-    ConvShape(2, 6, 9, 9, 16, 5, 5),
-    ConvShape(2, 3, 13, 12, 10, 3, 3, padding=(1, 1)),
-    ConvShape(3, 16, 7, 7, 33, 3, 3, padding=(1, 1)),
-    ConvShape(2, 3, 15, 17, 8, 7, 7, stride=(2, 2), padding=(3, 3)),
-    ConvShape(2, 5, 10, 9, 4, 3, 3, stride=(2, 2), padding=(1, 1)),
-    ConvShape(2, 5, 11, 10, 4, 3, 2, stride=(3, 2), padding=(2, 0)),
-    ConvShape(2, 4, 8, 9, 20, 1, 1, stride=(2, 2)),
-    ConvShape(2, 18, 7, 9, 20, 1, 1, stride=(2, 3), groups=2),
-    ConvShape(2, 17, 5, 6, 18, 1, 1),
-    ConvShape(2, 4, 12, 14, 5, 3, 3, padding=(2, 3), dilation=(2, 3)),
-    ConvShape(1, 3, 14, 13, 4, 3, 3, stride=(2, 3), padding=(2, 1), dilation=(3, 2)),
-    ConvShape(1, 3, 13, 13, 4, 3, 4, stride=(2, 4), padding=(1, 1), dilation=(2, 2)),
-    ConvShape(2, 8, 7, 6, 12, 3, 3, padding=(1, 1), groups=4),
-    ConvShape(2, 6, 9, 8, 34, 3, 2, stride=(2, 1), padding=(1, 0), groups=2),
-    ConvShape(2, 4, 6, 6, 8, 3, 3, padding=(1, 1), groups=4),
-    ConvShape(2, 37, 9, 8, 37, 3, 3, padding=(1, 1), groups=37),
-    ConvShape(2, 20, 2, 9, 20, 3, 3, padding=(1, 1), groups=20),
-    ConvShape(1, 80, 7, 7, 80, 3, 3, stride=(2, 2), padding=(1, 1), groups=80),
-    ConvShape(2, 19, 11, 12, 19, 5, 3, stride=(1, 2), padding=(2, 0), dilation=(1, 2), groups=19),
-    ConvShape(2, 20, 9, 7, 21, 3, 3, stride=(2, 2), padding=(1, 1)),
-    ConvShape(1, 2, 4, 5, 3, 2, 3, padding=(4, 5)),
-    ConvShape(1, 2, 5, 4, 3, 1, 1, stride=(4, 6), padding=(1, 1)),
-    ConvShape(0, 2, 5, 4, 3, 1, 1),
-    ConvShape(16, 1, 8, 9, 6, 5, 5),
-    ConvShape(16, 4, 5, 6, 5, 5, 4, padding=(4, 3)),
-    ConvShape(32, 3, 9, 8, 10, 3, 3, padding=(2, 1), dilation=(1, 2)),
-    ConvShape(16, 3, 9, 8, 9, 5, 3, stride=(2, 1), padding=(0, 1)),
-    ConvShape(16, 3, 9, 8, 9, 3, 3, stride=(1, 2), padding=(1, 0)),
-    ConvShape(31, 6, 6, 6, 3, 5, 5, padding=(2, 2)),
-    ConvShape(16, 2, 3, 3, 9, 3, 3, padding=(4, 4)),
-    ConvShape(0, 2, 8, 8, 6, 5, 5),
+    ConvShape(1, 1, (1, 1), 1, (1, 1)),
+    ConvShape(2, 1, (12, 11), 6, (5, 5)),
+    ConvShape(2, 3, (13, 32), 6, (5, 3), padding=(2, 1), dilation=(1, 2)),
+    ConvShape(3, 17, (9, 14), 3, (3, 3), stride=(2, 1), padding=(0, 2)),
+    ConvShape(2, 4, (9, 47), 20, (2, 3)),
+    ConvShape(2, 6, (9, 9), 16, (5, 5)),
+    ConvShape(2, 3, (13, 12), 10, (3, 3), padding=(1, 1)),
+    ConvShape(3, 16, (7, 7), 33, (3, 3), padding=(1, 1)),
+    ConvShape(2, 3, (15, 17), 8, (7, 7), stride=(2, 2), padding=(3, 3)),
+    ConvShape(2, 5, (10, 9), 4, (3, 3), stride=(2, 2), padding=(1, 1)),
+    ConvShape(2, 5, (11, 10), 4, (3, 2), stride=(3, 2), padding=(2, 0)),
+    ConvShape(2, 4, (8, 9), 20, (1, 1), stride=(2, 2)),
+    ConvShape(2, 18, (7, 9), 20, (1, 1), stride=(2, 3), groups=2),
+    ConvShape(2, 17, (5, 6), 18, (1, 1)),
+    ConvShape(2, 4, (12, 14), 5, (3, 3), padding=(2, 3), dilation=(2, 3)),
+    ConvShape(1, 3, (14, 13), 4, (3, 3), stride=(2, 3), padding=(2, 1), dilation=(3, 2)),
+    ConvShape(1, 3, (13, 13), 4, (3, 4), stride=(2, 4), padding=(1, 1), dilation=(2, 2)),
+    ConvShape(2, 8, (7, 6), 12, (3, 3), padding=(1, 1), groups=4),
+    ConvShape(2, 6, (9, 8), 34, (3, 2), stride=(2, 1), padding=(1, 0), groups=2),
+    ConvShape(2, 4, (6, 6), 8, (3, 3), padding=(1, 1), groups=4),
+    ConvShape(2, 37, (9, 8), 37, (3, 3), padding=(1, 1), groups=37),
+    ConvShape(2, 20, (2, 9), 20, (3, 3), padding=(1, 1), groups=20),
+    ConvShape(1, 80, (7, 7), 80, (3, 3), stride=(2, 2), padding=(1, 1), groups=80),
+    ConvShape(2, 19, (11, 12), 19, (5, 3), stride=(1, 2), padding=(2, 0), dilation=(1, 2), groups=19),
+    ConvShape(2, 20, (9, 7), 21, (3, 3), stride=(2, 2), padding=(1, 1)),
+    ConvShape(1, 2, (4, 5), 3, (2, 3), padding=(4, 5)),
+    ConvShape(1, 2, (5, 4), 3, (1, 1), stride=(4, 6), padding=(1, 1)),
+    ConvShape(0, 2, (5, 4), 3, (1, 1)),
+    ConvShape(16, 1, (8, 9), 6, (5, 5)),
+    ConvShape(16, 4, (5, 6), 5, (5, 4), padding=(4, 3)),
+    ConvShape(32, 3, (9, 8), 10, (3, 3), padding=(2, 1), dilation=(1, 2)),
+    ConvShape(16, 3, (9, 8), 9, (5, 3), stride=(2, 1), padding=(0, 1)),
+    ConvShape(16, 3, (9, 8), 9, (3, 3), stride=(1, 2), padding=(1, 0)),
+    ConvShape(31, 6, (6, 6), 3, (5, 5), padding=(2, 2)),
+    ConvShape(16, 2, (3, 3), 9, (3, 3), padding=(4, 4)),
+    ConvShape(0, 2, (8, 8), 6, (5, 5)),
+    volume(1, 1, (1, 1, 1), 1, (1, 1, 1)),
+    volume(2, 3, (5, 6, 7), 10, (3, 3, 3), padding=(1, 1, 1)),
+    volume(2, 17, (4, 5, 6), 20, (3, 3, 3), padding=(1, 1, 1)),
+    volume(1, 5, (7, 8, 6), 4, (3, 2, 2), stride=(2, 3, 1), padding=(2, 0, 1)),
+    volume(2, 6, (6, 7, 8), 8, (2, 3, 3), padding=(1, 1, 2), dilation=(2, 1, 2), groups=2),
+    volume(2, 4, (6, 5, 7), 5, (3, 2, 3), stride=(1, 2, 2), padding=(3, 0, 1), dilation=(3, 1, 2)),
+    volume(2, 19, (4, 5, 6), 19, (3, 3, 3), padding=(1, 1, 1), groups=19),
+    volume(1, 40, (5, 6, 5), 40, (2, 3, 3), stride=(2, 1, 2), padding=(0, 2, 1), groups=40),
+    volume(2, 18, (4, 7, 9), 20, (1, 1, 1), stride=(1, 2, 3), groups=2),
+    volume(2, 17, (3, 5, 6), 18, (1, 1, 1)),
+    volume(0, 2, (3, 5, 4), 3, (2, 2, 2)),
 ]
 
 
@@ -249,7 +261,7 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_convolution(target, shape, in_place):
     s = shape
-    x, w, dy = floats(s.n, s.ic, s.h, s.w), floats(s.oc, s.ic_group, s.kh, s.kw), floats(s.n, s.oc, s.oh, s.ow)
+    x, w, dy = floats(s.n, s.ic, *s.size), floats(s.oc, s.ic_group, *s.kernel), floats(s.n, s.oc, *s.out)
     y, dx, dw = reference(x, w, dy, s)
     unit, options = unit_of(target), {"in_place": in_place}
     assert_close(run(conv_forward(s, unit, **options), target, x, w, y.shape), y)
@@ -260,16 +272,18 @@ def test_convolution(target, shape, in_place):
 @pytest.mark.parametrize(
     "shape",
     [
-        ConvShape(3, 6, 70, 67, 17, 3, 3, padding=(1, 1)),
-        ConvShape(3, 16, 70, 67, 17, 3, 3, padding=(1, 1)),
-        ConvShape(2, 4, 120, 90, 8, 5, 5, stride=(2, 1), groups=2),
-        ConvShape(3, 18, 70, 67, 18, 3, 3, padding=(1, 1), groups=18),
+        ConvShape(3, 6, (70, 67), 17, (3, 3), padding=(1, 1)),
+        ConvShape(3, 16, (70, 67), 17, (3, 3), padding=(1, 1)),
+        ConvShape(2, 4, (120, 90), 8, (5, 5), stride=(2, 1), groups=2),
+        ConvShape(3, 18, (70, 67), 18, (3, 3), padding=(1, 1), groups=18),
+        volume(2, 4, (5, 40, 41), 17, (3, 3, 3), padding=(1, 1, 1)),  # blocks of lines
+        volume(2, 4, (80, 9, 8), 17, (3, 3, 3), padding=(1, 1, 1)),  # and of planes
     ],
 )
 def test_weight_gradient_of_large_images_is_blocked(shape):
     s = shape
-    x, dy = floats(s.n, s.ic, s.h, s.w), floats(s.n, s.oc, s.oh, s.ow)
-    _, _, dw = reference(x, np.zeros((s.oc, s.ic_group, s.kh, s.kw), np.float32), dy, s)
+    x, dy = floats(s.n, s.ic, *s.size), floats(s.n, s.oc, *s.out)
+    _, _, dw = reference(x, np.zeros((s.oc, s.ic_group, *s.kernel), np.float32), dy, s)
     problem = conv_by_weight(s, unit_of(WIDEST))
     assert problem.launches[0].kernel.blocked and problem.workspace
     got = run(problem, WIDEST, x, dy, dw.shape)
@@ -280,28 +294,28 @@ def test_weight_gradient_of_large_images_is_blocked(shape):
 @EVERY_TARGET
 @pytest.mark.parametrize("stride, padding, size", [(1, 1, 3), (2, 1, 3), (2, 3, 7), (2, 0, 5)])
 def test_an_image_of_few_channels_stays_planes(target, stride, padding, size):
-    s = ConvShape(2, 3, 20, 23, 14, size, size, stride=(stride, stride), padding=(padding, padding))
+    s = ConvShape(2, 3, (20, 23), 14, (size, size), stride=(stride, stride), padding=(padding, padding))
     x, w = floats(2, 3, 20, 23), floats(14, 3, size, size)
-    y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
+    y, _, _ = reference(x, w, np.zeros((s.n, s.oc, *s.out), np.float32), s)
     problem = conv_forward(s, unit_of(target), in_place=False, planes=True)
     assert problem.a.is_view(contiguous(x.shape)) == (size != 7)  # more multiply-adds, worth a copy
     assert_close(run(problem, target, x, w, y.shape), y)
 
 
 def test_a_narrow_gradient_is_rounded_once():
-    s = ConvShape(2, 16, 9, 9, 16, 9, 9, padding=(1, 1), groups=16)
+    s = ConvShape(2, 16, (9, 9), 16, (9, 9), padding=(1, 1), groups=16)
     wide, narrow = (conv_by_weight(s, unit_of(WIDEST), Storage(out=dtype)) for dtype in ("float32", "bfloat16"))
     assert sum(launch.kernel.accumulate for launch in wide.launches) == 8 and wide.a.is_view((1296, 1, 144, 16))
     assert len(narrow.launches) == 1 and not narrow.launches[0].kernel.accumulate
-    small = conv_by_weight(replace(s, kh=3, kw=3), unit_of(WIDEST), Storage(out="bfloat16"))  # a window that slides
+    small = conv_by_weight(replace(s, kernel=(3, 3)), unit_of(WIDEST), Storage(out="bfloat16"))  # a window that slides
     sums, rounded = (launch.kernel for launch in small.launches)
     assert sums.c == rounded.partial == "float32" and rounded.out == "bfloat16"
 
 
 def test_convolution_bias():
-    s = ConvShape(2, 3, 8, 9, 20, 3, 3, padding=(1, 1))
+    s = ConvShape(2, 3, (8, 9), 20, (3, 3), padding=(1, 1))
     x, w, bias = floats(2, 3, 8, 9), floats(20, 3, 3, 3), floats(20)
-    y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
+    y, _, _ = reference(x, w, np.zeros((s.n, s.oc, *s.out), np.float32), s)
     problem = conv_forward(s, unit_of(WIDEST), Storage(epilogue=BIAS))
     assert_close(run(problem, WIDEST, x, w, y.shape, bias=bias), y + bias[:, None, None])
 
@@ -309,10 +323,10 @@ def test_convolution_bias():
 @EVERY_TARGET
 @pytest.mark.parametrize("channels", [3, 6, 13])
 def test_few_channels_are_rows_over_planes_of_pixels(target, channels):
-    s = ConvShape(2, 5, 8, 31, channels, 5, 5, padding=(2, 2))
+    s = ConvShape(2, 5, (8, 31), channels, (5, 5), padding=(2, 2))
     lanes, unit = unit_of(target).lanes, unit_of(target)
     x, w, bias = floats(2, 5, 8, 31), floats(channels, 5, 5, 5), floats(channels)
-    y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
+    y, _, _ = reference(x, w, np.zeros((s.n, s.oc, *s.out), np.float32), s)
     problem = conv_forward(s, unit, Storage(epilogue=BIAS))
     planes = names(problem.launches[0])[0] == "b"
     assert planes == (1.5 * channels / (-(-channels // lanes) * lanes) <= 31 / 32)
@@ -329,8 +343,8 @@ def images_last(shape: tuple[int, ...]) -> tuple[int, ...]:
 @EVERY_TARGET
 @pytest.mark.parametrize("channels, padding", [(3, 0), (6, 4), (6, 1)])
 def test_few_channels_are_rows_over_the_same_pixel_of_many_images(target, channels, padding):
-    s, unit = ConvShape(32, 5, 7, 6, channels, 5, 5, padding=(padding, padding)), unit_of(target)
-    x, w, bias, dy = floats(32, 5, 7, 6), floats(channels, 5, 5, 5), floats(channels), floats(32, channels, s.oh, s.ow)
+    s, unit = ConvShape(32, 5, (7, 6), channels, (5, 5), padding=(padding, padding)), unit_of(target)
+    x, w, bias, dy = floats(32, 5, 7, 6), floats(channels, 5, 5, 5), floats(channels), floats(32, channels, *s.out)
     y, _, dw = reference(x, w, dy, s)
     few = 1.5 * channels / (-(-channels // unit.lanes) * unit.lanes) <= 1
     forward, by_weight = conv_forward(s, unit, Storage(epilogue=BIAS)), conv_by_weight(s, unit)
@@ -346,8 +360,8 @@ def test_few_channels_are_rows_over_the_same_pixel_of_many_images(target, channe
 @EVERY_TARGET
 @pytest.mark.parametrize("stride", [1, 2])
 def test_images_that_lie_side_by_side_stay_so(target, stride):
-    s, unit = ConvShape(32, 6, 8, 7, 16, 3, 3, stride=(stride, 1)), unit_of(target)
-    x, w, dy = floats(32, 6, 8, 7), floats(16, 6, 3, 3), floats(32, 16, s.oh, s.ow)
+    s, unit = ConvShape(32, 6, (8, 7), 16, (3, 3), stride=(stride, 1)), unit_of(target)
+    x, w, dy = floats(32, 6, 8, 7), floats(16, 6, 3, 3), floats(32, 16, *s.out)
     y, dx, dw = reference(x, w, dy, s)
     forms = {conv_forward: (x, w, y), conv_by_data: (dy, w, dx), conv_by_weight: (x, dy, dw)}
     for form, (a, b, want) in forms.items():
@@ -360,14 +374,14 @@ def test_images_that_lie_side_by_side_stay_so(target, stride):
 @EVERY_TARGET
 @pytest.mark.parametrize("channels", [5, 6])
 def test_lanes_of_steps_are_folded_for_each_block_of_k(target, channels):
-    s = ConvShape(32, 1, 60, 60, channels, 5, 5)
-    x, dy, dw_shape = floats(s.n, s.ic, s.h, s.w), floats(s.n, s.oc, s.oh, s.ow), (channels, 1, 5, 5)
+    s = ConvShape(32, 1, (60, 60), channels, (5, 5))
+    x, dy, dw_shape = floats(s.n, s.ic, *s.size), floats(s.n, s.oc, *s.out), (channels, 1, 5, 5)
     _, _, dw = reference(x, np.zeros(dw_shape, np.float32), dy, s)
     problem = conv_by_weight(s, unit_of(target))
     kernel = problem.launches[0].kernel
     assert kernel.folded == (channels == 5 or target.lanes == 16)
     if kernel.folded:  # a split has several blocks, whose sums are added in memory
-        assert kernel.blocked and 2 * 4 * dw.size <= problem.workspace < s.oh * 4 * dw.size
+        assert kernel.blocked and 2 * 4 * dw.size <= problem.workspace < s.out[0] * 4 * dw.size
     got = run(problem, target, x, dy, dw.shape)
     assert_close(got, dw, tolerance=1e-5)
     np.testing.assert_array_equal(got, run(problem, target, x, dy, dw.shape, backwards=True))
@@ -385,27 +399,27 @@ def test_an_addend_is_not_read_beyond_its_end(target):
 @pytest.mark.parametrize("channels", [3, 37])
 def test_a_bias_is_not_read_beyond_its_end(target, channels):
     """Of few channels, which are rows, and of channels that end within a vector."""
-    s = ConvShape(2, 5, 8, 31, channels, 5, 5, padding=(2, 2))
+    s = ConvShape(2, 5, (8, 31), channels, (5, 5), padding=(2, 2))
     x, w, bias = floats(2, 5, 8, 31), floats(channels, 5, 5, 5), floats(channels)
-    y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
+    y, _, _ = reference(x, w, np.zeros((s.n, s.oc, *s.out), np.float32), s)
     problem = conv_forward(s, unit_of(target), Storage(epilogue=BIAS))
     assert_close(run(problem, target, x, w, y.shape, bias=bias, at_end_of_page=True), y + bias[:, None, None])
 
 
 def test_grouped_convolution_bias():
-    s = ConvShape(2, 6, 8, 9, 20, 3, 3, groups=2)
+    s = ConvShape(2, 6, (8, 9), 20, (3, 3), groups=2)
     x, w, bias = floats(2, 6, 8, 9), floats(20, 3, 3, 3), floats(20)
-    y, _, _ = reference(x, w, np.zeros((s.n, s.oc, s.oh, s.ow), np.float32), s)
+    y, _, _ = reference(x, w, np.zeros((s.n, s.oc, *s.out), np.float32), s)
     problem = conv_forward(s, unit_of(WIDEST), Storage(epilogue=BIAS))
     assert_close(run(problem, WIDEST, x, w, y.shape, bias=bias), y + bias[:, None, None])
 
 
 @pytest.mark.parametrize(
     "options, word",
-    [({"groups": 2}, "groups"), ({"stride": (0, 1)}, "stride"), ({"kh": 9}, "larger")],
+    [({"groups": 2}, "groups"), ({"stride": (0, 1)}, "stride"), ({"kernel": (9, 3)}, "larger")],
 )
 def test_impossible_convolution(options, word):
-    sizes = {"n": 1, "ic": 3, "h": 5, "w": 5, "oc": 4, "kh": 3, "kw": 3} | options
+    sizes = {"n": 1, "ic": 3, "size": (5, 5), "oc": 4, "kernel": (3, 3)} | options
     with pytest.raises(ValueError, match=word):
         ConvShape(**sizes)
 
@@ -418,8 +432,8 @@ def test_impossible_convolution(options, word):
 @pytest.mark.parametrize("form", ["forward", "by data", "by weight", "matmul", "matmul a.T"])
 def test_operands_are_not_read_past_their_end(target, form):
     """Each operand ends where an unreadable page begins: reading on would end the process."""
-    s, unit = ConvShape(2, 5, 6, 7, 19, 3, 3, padding=(1, 1)), unit_of(target)
-    x, w, dy = floats(s.n, s.ic, s.h, s.w), floats(s.oc, s.ic, s.kh, s.kw), floats(s.n, s.oc, s.oh, s.ow)
+    s, unit = ConvShape(2, 5, (6, 7), 19, (3, 3), padding=(1, 1)), unit_of(target)
+    x, w, dy = floats(s.n, s.ic, *s.size), floats(s.oc, s.ic, *s.kernel), floats(s.n, s.oc, *s.out)
     y, dx, dw = reference(x, w, dy, s)
     a, b = floats(29, 21), floats(21, 37)
     product = a.astype(np.float64) @ b
@@ -437,11 +451,11 @@ def test_operands_are_not_read_past_their_end(target, form):
 
 
 def test_relayout_recognises_what_needs_no_copy():
-    problem = conv_forward(ConvShape(2, 16, 5, 6, 32, 1, 1), unit_of(WIDEST))
+    problem = conv_forward(ConvShape(2, 16, (5, 6), 32, (1, 1)), unit_of(WIDEST))
     assert problem.a.shape == (2, 5, 6, 16)
     assert problem.a.is_view((480, 1, 96, 16))
     assert not problem.a.is_view(contiguous((2, 16, 5, 6)))
-    same = ConvShape(2, 16, 5, 6, 32, 3, 3, padding=(1, 1))
+    same = ConvShape(2, 16, (5, 6), 32, (3, 3), padding=(1, 1))
     assert conv_forward(same, unit_of(WIDEST)).a.is_view((480, 1, 96, 16))
     padded = conv_forward(same, unit_of(WIDEST), in_place=False)
     assert padded.a.shape == (2, 7, 8, 16) and not padded.a.is_view((480, 1, 96, 16))
@@ -453,19 +467,19 @@ def parts_of(launch):
 
 
 def test_inputs_that_no_tap_meets_are_one_part():
-    s = ConvShape(2, 16, 28, 28, 32, 1, 1, stride=(2, 2))
+    s = ConvShape(2, 16, (28, 28), 32, (1, 1), stride=(2, 2))
     assert sum(len(parts_of(launch)) for launch in conv_by_data(s, unit_of(WIDEST)).launches) == 4
 
 
 def test_parts_at_the_border_are_one_launch():
-    s = ConvShape(2, 16, 9, 9, 32, 3, 3, padding=(1, 1))
+    s = ConvShape(2, 16, (9, 9), 32, (3, 3), padding=(1, 1))
     (launch,) = conv_forward(s, unit_of(WIDEST)).launches
     assert len(parts_of(launch)) == 9 and sum(parts_of(launch)) == launch.tiles
     assert launch.work == 2 * 2 * 16 * 32 * (3 * 9 - 2) ** 2  # no zero is multiplied
 
 
 def test_parts_with_other_kernels_may_run_together():
-    s = ConvShape(16, 6, 14, 14, 16, 5, 5)
+    s = ConvShape(16, 6, (14, 14), 16, (5, 5))
     launches = conv_by_data(s, Unit(16, 32)).launches
     kernels = [launch.kernel for launch in launches]
     assert sum(len(parts_of(launch)) for launch in launches) == 81 and 1 < len(set(kernels)) == len(kernels) < 9
@@ -474,7 +488,7 @@ def test_parts_with_other_kernels_may_run_together():
 
 @EVERY_TARGET
 def test_tiles_of_all_parts_may_be_cut_anywhere(target):
-    s = ConvShape(2, 16, 9, 9, 32, 3, 3, padding=(1, 1))
+    s = ConvShape(2, 16, (9, 9), 32, (3, 3), padding=(1, 1))
     x, w = floats(2, 16, 9, 9), floats(32, 16, 3, 3)
     problem = conv_forward(s, unit_of(target), Storage(epilogue=BIAS))
     (launch,), bias = problem.launches, floats(32)
@@ -485,7 +499,7 @@ def test_tiles_of_all_parts_may_be_cut_anywhere(target):
 
 def test_relayout_strides_walk_the_source():
     x = floats(2, 3, 5, 4)
-    relayout = conv_forward(ConvShape(2, 3, 5, 4, 8, 1, 1), unit_of(WIDEST)).a
+    relayout = conv_forward(ConvShape(2, 3, (5, 4), 8, (1, 1)), unit_of(WIDEST)).a
     strides = [4 * stride for stride in relayout.strides(elements(x))]
     start = x.ravel()[relayout.offset(elements(x)) :]
     walked = np.lib.stride_tricks.as_strided(start, relayout.shape, strides)
@@ -493,17 +507,20 @@ def test_relayout_strides_walk_the_source():
 
 
 def test_kernels_are_shared_between_shapes():
-    first = conv_forward(ConvShape(8, 64, 56, 56, 64, 3, 3, padding=(1, 1)), unit_of(WIDEST))
-    second = conv_forward(ConvShape(8, 128, 28, 28, 128, 3, 3, padding=(1, 1)), unit_of(WIDEST))
+    first = conv_forward(ConvShape(8, 64, (56, 56), 64, (3, 3), padding=(1, 1)), unit_of(WIDEST))
+    second = conv_forward(ConvShape(8, 128, (28, 28), 128, (3, 3), padding=(1, 1)), unit_of(WIDEST))
     assert first.launches[0].kernel == second.launches[0].kernel
     assert first.launches[0].kernel.key == second.launches[0].kernel.key
-    strided = conv_forward(ConvShape(8, 128, 28, 28, 100, 3, 3, stride=(2, 2), padding=(1, 1)), unit_of(WIDEST))
+    strided = conv_forward(ConvShape(8, 128, (28, 28), 100, (3, 3), stride=(2, 2), padding=(1, 1)), unit_of(WIDEST))
     assert strided.launches[0].kernel.key != first.launches[0].kernel.key
 
 
 def test_a_long_sum_over_rows_in_memory_asks_ahead():
     """A gradient by weight does whose operands are used where they lie, and none that has packed them."""
-    for s, packs in ((ConvShape(8, 16, 112, 112, 96, 1, 1), False), (ConvShape(8, 512, 28, 28, 512, 1, 1), True)):
+    for s, packs in (
+        (ConvShape(8, 16, (112, 112), 96, (1, 1)), False),
+        (ConvShape(8, 512, (28, 28), 512, (1, 1)), True),
+    ):
         problem = conv_by_weight(s, unit_of(WIDEST))
         asks = ["llvm.prefetch" in launch.kernel.emit(WIDEST) for launch in problem.launches]
         assert asks[0] is not packs and not any(asks[1:])
@@ -511,4 +528,4 @@ def test_a_long_sum_over_rows_in_memory_asks_ahead():
 
 def test_work_counts_a_multiplication_and_an_addition():
     assert matmul(7, 11, 13, (11, 1), (13, 1), unit_of(WIDEST)).work == 2 * 7 * 11 * 13
-    assert conv_forward(ConvShape(2, 4, 5, 6, 12, 3, 2), unit_of(WIDEST)).work == 2 * (2 * 3 * 5 * 12) * (4 * 3 * 2)
+    assert conv_forward(ConvShape(2, 4, (5, 6), 12, (3, 2)), unit_of(WIDEST)).work == 2 * (2 * 3 * 5 * 12) * (4 * 3 * 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from math import prod
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from contraction_harness import (
     run,
     to_bits,
     unit_of,
+    volume,
 )
 from plans import run_op
 
@@ -270,16 +272,17 @@ def test_work_counts_both_products_of_a_pair():
 # -- convolutions ------------------------------------------------------------------------------------------------------
 
 SHAPES = [
-    ConvShape(1, 2, 1, 1, 2, 1, 1),
-    ConvShape(2, 4, 9, 47, 20, 2, 3),
-    ConvShape(3, 16, 7, 7, 33, 3, 3, padding=(1, 1)),
-    ConvShape(2, 5, 11, 10, 4, 3, 2, stride=(3, 2), padding=(2, 0)),
-    ConvShape(2, 18, 7, 9, 20, 1, 1, stride=(2, 3), groups=2),
-    ConvShape(2, 20, 9, 7, 22, 3, 3, stride=(2, 2), padding=(1, 1)),
-    ConvShape(2, 32, 8, 9, 40, 3, 3, padding=(2, 2), dilation=(2, 2), groups=2),
-    ConvShape(2, 18, 9, 8, 18, 3, 3, padding=(1, 1), groups=18),
-    ConvShape(2, 3, 15, 17, 8, 7, 7, stride=(2, 2), padding=(3, 3)),
-    ConvShape(0, 2, 5, 4, 4, 1, 1),
+    ConvShape(1, 2, (1, 1), 2, (1, 1)),
+    ConvShape(2, 4, (9, 47), 20, (2, 3)),
+    ConvShape(3, 16, (7, 7), 33, (3, 3), padding=(1, 1)),
+    ConvShape(2, 5, (11, 10), 4, (3, 2), stride=(3, 2), padding=(2, 0)),
+    ConvShape(2, 18, (7, 9), 20, (1, 1), stride=(2, 3), groups=2),
+    ConvShape(2, 20, (9, 7), 22, (3, 3), stride=(2, 2), padding=(1, 1)),
+    ConvShape(2, 32, (8, 9), 40, (3, 3), padding=(2, 2), dilation=(2, 2), groups=2),
+    ConvShape(2, 18, (9, 8), 18, (3, 3), padding=(1, 1), groups=18),
+    ConvShape(2, 3, (15, 17), 8, (7, 7), stride=(2, 2), padding=(3, 3)),
+    ConvShape(0, 2, (5, 4), 4, (1, 1)),
+    volume(2, 16, (4, 5, 6), 20, (3, 2, 3), (1, 2, 1), (1, 0, 1), (1, 1, 2), groups=2),
 ]
 
 
@@ -288,10 +291,10 @@ SHAPES = [
 @pytest.mark.parametrize("in_place", [True, False], ids=["in place", "padded copy"])
 @pytest.mark.parametrize("s", SHAPES, ids=str)
 def test_convolution(target, s, in_place, out):
-    x, w, dy = bits(s.n, s.ic, s.h, s.w), bits(s.oc, s.ic_group, s.kh, s.kw), bits(s.n, s.oc, s.oh, s.ow)
+    x, w, dy = bits(s.n, s.ic, *s.size), bits(s.oc, s.ic_group, *s.kernel), bits(s.n, s.oc, *s.out)
     wanted = reference(*(exact(t) for t in (x, w, dy)), s)
     sizes = reference(*(np.abs(exact(t)) for t in (x, w, dy)), s)
-    depths = s.ic_group * s.kh * s.kw, s.oc_group * s.kh * s.kw, s.n * s.oh * s.ow
+    depths = s.ic_group * s.taps, s.oc_group * s.taps, s.n * prod(s.out)
     problems = [form(s, unit_of(target), INTO[out], in_place) for form in (conv_forward, conv_by_data, conv_by_weight)]
     dtype = np.float32 if out == "float32" else np.uint16
     for problem, a, b, want, size, k in zip(problems, (x, dy, x), (w, w, dy), wanted, sizes, depths, strict=True):
@@ -301,10 +304,10 @@ def test_convolution(target, s, in_place, out):
 @EVERY_TARGET
 def test_convolutions_take_two_channels_at_a_time(target):
     unit, storage = unit_of(target), INTO["bfloat16"]
-    even = ConvShape(2, 16, 9, 9, 32, 3, 3, padding=(1, 1))
+    even = ConvShape(2, 16, (9, 9), 32, (3, 3), padding=(1, 1))
     assert all(is_paired(form(even, unit, storage)) == target.dots for form in (conv_forward, conv_by_data))
-    assert not is_paired(conv_forward(ConvShape(2, 17, 9, 9, 32, 3, 3), unit, storage))
-    assert not is_paired(conv_by_data(ConvShape(2, 16, 9, 9, 33, 3, 3), unit, storage))
+    assert not is_paired(conv_forward(ConvShape(2, 17, (9, 9), 32, (3, 3)), unit, storage))
+    assert not is_paired(conv_by_data(ConvShape(2, 16, (9, 9), 33, (3, 3)), unit, storage))
     in_place = conv_forward(even, unit, storage).a
     assert in_place is not None and in_place.is_view((16 * 81, 1, 16 * 9, 16))
 
@@ -313,27 +316,27 @@ def test_convolutions_take_two_channels_at_a_time(target):
 @pytest.mark.parametrize(
     "s",
     [
-        ConvShape(2, 17, 9, 8, 33, 3, 3, padding=(1, 1)),
-        ConvShape(5, 17, 9, 8, 20, 3, 3, stride=(2, 1), padding=(1, 2)),
-        ConvShape(3, 40, 9, 8, 40, 1, 1, stride=(2, 2)),
-        ConvShape(3, 40, 7, 8, 20, 3, 2, groups=2),
-        ConvShape(3, 16, 70, 67, 17, 3, 3, padding=(1, 1)),
+        ConvShape(2, 17, (9, 8), 33, (3, 3), padding=(1, 1)),
+        ConvShape(5, 17, (9, 8), 20, (3, 3), stride=(2, 1), padding=(1, 2)),
+        ConvShape(3, 40, (9, 8), 40, (1, 1), stride=(2, 2)),
+        ConvShape(3, 40, (7, 8), 20, (3, 2), groups=2),
+        ConvShape(3, 16, (70, 67), 17, (3, 3), padding=(1, 1)),
     ],
     ids=str,
 )
 def test_gradients_by_weight_take_two_images_at_a_time(target, s):
-    x, dy = bits(s.n, s.ic, s.h, s.w), bits(s.n, s.oc, s.oh, s.ow)
-    none = np.zeros((s.oc, s.ic_group, s.kh, s.kw))
+    x, dy = bits(s.n, s.ic, *s.size), bits(s.n, s.oc, *s.out)
+    none = np.zeros((s.oc, s.ic_group, *s.kernel))
     (_, _, want), (_, _, size) = (reference(f(exact(x)), none, f(exact(dy)), s) for f in (np.asarray, np.abs))
     for in_place in (True, False):
         problem = conv_by_weight(s, unit_of(target), INTO["bfloat16"], in_place)
         assert is_paired(problem) == target.dots
         got = run(problem, target, x, dy, want.shape, np.uint16)
-        assert_close(got, want, size, s.n * s.oh * s.ow)
+        assert_close(got, want, size, s.n * prod(s.out))
         np.testing.assert_array_equal(got, run(problem, target, x, dy, want.shape, np.uint16, backwards=True))
-    op, dtypes = ConvolutionBackwardFilter(s.stride, s.padding, s.dilation, s.groups, (s.kh, s.kw)), ("bfloat16",) * 2
+    op, dtypes = ConvolutionBackwardFilter(s.stride, s.padding, s.dilation, s.groups, s.kernel), ("bfloat16",) * 2
     (got,) = run_op(op, x, dy, dtypes=dict(enumerate(dtypes)), target=target)
-    assert_close(got, want, size, s.n * s.oh * s.ow)
+    assert_close(got, want, size, s.n * prod(s.out))
     assert not is_paired(conv_by_weight(replace(s, n=1), unit_of(target), INTO["bfloat16"]))
 
 
@@ -367,8 +370,8 @@ def test_plans_of_slices_and_batches(target):
 @pytest.mark.parametrize("oc", [32, 33])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_plans_of_convolution(target, oc, channels_last):
-    s = ConvShape(2, 16, 8, 9, oc, 3, 3, stride=(1, 2), padding=(1, 1))
-    x, w, none = bits(s.n, s.ic, s.h, s.w), bits(s.oc, s.ic, 3, 3), np.zeros((s.n, s.oc, s.oh, s.ow))
+    s = ConvShape(2, 16, (8, 9), oc, (3, 3), stride=(1, 2), padding=(1, 1))
+    x, w, none = bits(s.n, s.ic, *s.size), bits(s.oc, s.ic, 3, 3), np.zeros((s.n, s.oc, *s.out))
     want, size = (reference(f(exact(x)), f(exact(w)), none, s)[0] for f in (np.asarray, np.abs))
     if channels_last:
         x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)

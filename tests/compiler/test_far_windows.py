@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import contraction_harness as harness
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ random = np.random.default_rng(0)
 
 def parts(s: ConvShape, form: str) -> int:
     problem = FORMS[form](s, Unit(8, 16), in_place=False)
-    sizes = s.n * (s.ic * s.h * s.w + s.oc * s.oh * s.ow)
+    sizes = s.n * (s.ic * prod(s.size) + s.oc * prod(s.out))
     assert problem.a.size <= borders.FEW_ELEMENTS + borders.MOST_ZEROS * sizes
     return sum(len(launch.params) // len(PARAMETERS) for launch in problem.launches)
 
@@ -41,22 +43,22 @@ def parts(s: ConvShape, form: str) -> int:
         lambda n: {"padding": (n, n), "stride": (n, n)},
         lambda n: {"padding": (0, n), "stride": (1, n // 2)},
         lambda n: {"padding": (n, n), "dilation": (n, n)},
-        lambda n: {"h": 2 * n, "stride": (n, 1), "padding": (1, 1)},
-        lambda n: {"h": 2 * n, "dilation": (n - 1, 1)},
+        lambda n: {"size": (2 * n, 4), "stride": (n, 1), "padding": (1, 1)},
+        lambda n: {"size": (2 * n, 4), "dilation": (n - 1, 1)},
     ],
     ids=["padding", "padding and stride", "padding and a shorter stride", "dilation", "stride", "dilation inside"],
 )  # fmt: skip
 def test_parts_are_few_however_far(far, groups, form, monkeypatch):
     monkeypatch.setattr(borders, "FEW_ELEMENTS", 1000)
     near, beyond = (
-        ConvShape(**({"n": 1, "ic": 4, "h": 5, "w": 4, "oc": 4, "kh": 3, "kw": 3, "groups": groups} | far(n)))
+        ConvShape(**({"n": 1, "ic": 4, "size": (5, 4), "oc": 4, "kernel": (3, 3), "groups": groups} | far(n)))
         for n in (20_000, 600_000)
     )
     assert parts(near, form) == parts(beyond, form) < 200
 
 
 def test_a_window_that_steps_as_wide_as_it_is_large():
-    s = ConvShape(1, 2, 900, 900, 3, 300, 300, stride=(300, 300))
+    s = ConvShape(1, 2, (900, 900), 3, (300, 300), stride=(300, 300))
     assert parts(s, "by data") == 1
 
 
@@ -75,13 +77,13 @@ def test_far_and_near(seed, monkeypatch):
     s = drawn(np.random.default_rng(seed))
     x, w, dy = (
         random.integers(-4, 5, n).astype(np.float32)
-        for n in ((s.n, s.ic, s.h, s.w), (s.oc, s.ic_group, s.kh, s.kw), (s.n, s.oc, s.oh, s.ow))
+        for n in ((s.n, s.ic, *s.size), (s.oc, s.ic_group, *s.kernel), (s.n, s.oc, *s.out))
     )
     taken = s.stride, s.padding, s.dilation, s.groups
     for op, a, b, want in (
         (Convolution(*taken), x, w, harness.forward(x, w, s)),
-        (ConvolutionBackwardData(*taken, (s.h, s.w)), w, dy, harness.by_data(w, dy, s)),
-        (ConvolutionBackwardFilter(*taken, (s.kh, s.kw)), x, dy, harness.by_weight(x, dy, s)),
+        (ConvolutionBackwardData(*taken, s.size), w, dy, harness.by_data(w, dy, s)),
+        (ConvolutionBackwardFilter(*taken, s.kernel), x, dy, harness.by_weight(x, dy, s)),
     ):
         program = build(op, [Type("float32", a.shape), Type("float32", b.shape)])
         plan = compile_program(program, [View(v.shape, elements(v)) for v in (a, b)], TARGETS[seed % len(TARGETS)])
@@ -90,15 +92,20 @@ def test_far_and_near(seed, monkeypatch):
 
 
 def drawn(rng: np.random.Generator) -> ConvShape:
+    """Of images, and sometimes of volumes, whose depth is less."""
+    depth = rng.random() < 0.3
+
+    def numbers(least: int, high: int, wide: int) -> tuple[int, ...]:
+        deep = [max(least + 1, high // 2)] if depth else []
+        return tuple([int(rng.integers(least, most)) for most in (*deep, high, wide)])
+
     while True:
         groups = int(rng.choice([1, 1, 2, 4]))
-        n, ic, h, w, oc, kh, kw = (int(rng.integers(1, most)) for most in (3, 4, 14, 30, 4, 6, 8))
-        stride, padding, dilation = (
-            (int(rng.integers(least, high)), int(rng.integers(least, wide)))
-            for least, high, wide in ((1, 12, 12), (0, 9, 20), (1, 4, 9))
-        )
+        n, ic, oc = (int(rng.integers(1, most)) for most in (3, 4, 4))
+        size, kernel = numbers(1, 14, 30), numbers(1, 6, 8)
+        stride, padding, dilation = numbers(1, 12, 12), numbers(0, 9, 20), numbers(1, 4, 9)
         try:
-            return ConvShape(n, ic * groups, h, w, oc * groups, kh, kw, stride, padding, dilation, groups)
+            return ConvShape(n, ic * groups, size, oc * groups, kernel, stride, padding, dilation, groups)
         except ValueError:  # no window fits
             continue
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import contraction_harness as harness
 import numpy as np
 import pytest
-from contraction_harness import elements, from_bits, host_targets, to_bits, unit_of
+from contraction_harness import elements, from_bits, host_targets, to_bits, unit_of, volume
 from layouts import LAYOUTS
 from llvmlite import ir
 from plans import run_plan
@@ -65,9 +65,9 @@ CASES: dict[str, Case] = {}
 
 def conv(name: str, s: ConvShape, forward: str, by_data: str, by_weight: str, last: str = "", **options) -> None:
     """The three forms, and the ways that they go; last: forms that differ where images are last, and how."""
-    x, w, y = (s.n, s.ic, s.h, s.w), (s.oc, s.ic_group, s.kh, s.kw), (s.n, s.oc, s.oh, s.ow)
+    x, w, y = (s.n, s.ic, *s.size), (s.oc, s.ic_group, *s.kernel), (s.n, s.oc, *s.out)
     taken = s.stride, s.padding, s.dilation, s.groups
-    data, weight = ConvolutionBackwardData(*taken, (s.h, s.w)), ConvolutionBackwardFilter(*taken, (s.kh, s.kw))
+    data, weight = ConvolutionBackwardData(*taken, s.size), ConvolutionBackwardFilter(*taken, s.kernel)
     forms = {
         "forward": (Convolution(*taken), (x, w), partial(harness.forward, s=s), forward),
         "by data": (data, (w, y), partial(harness.by_data, s=s), by_data),
@@ -86,28 +86,53 @@ def product(name: str, a: Shape, b: Shape, plain: str, swapped: str | None = Non
 
 
 SAME = {"padding": (1, 1)}
-TILED = ConvShape(2, 32, 7, 6, 34, 3, 3, **SAME)
+TILED = ConvShape(2, 32, (7, 6), 34, (3, 3), **SAME)
 conv("tiles of 2", TILED, "tiles", "tiles", "tiles", tiles=2)
 conv("tiles of 4", TILED, "tiles", "tiles", "tiles", tiles=4)
-conv("direct", ConvShape(2, 16, 7, 6, 20, 3, 3, **SAME), "padded", "padded", "padded")
-conv("1 x 1", ConvShape(2, 16, 5, 6, 24, 1, 1), "", "", "adjacent")
-conv("1 x 1 strided", ConvShape(2, 16, 5, 6, 24, 1, 1, stride=(2, 2)), "", "", "")
-conv("strided", ConvShape(2, 16, 9, 8, 24, 3, 3, stride=(2, 1), **SAME), "padded", "padded", "padded")
-conv("dilated", ConvShape(2, 16, 9, 8, 24, 3, 2, dilation=(2, 3), padding=(2, 2)), "padded", "padded", "padded")
-conv("grouped", ConvShape(2, 16, 7, 6, 24, 3, 3, groups=2, **SAME), "padded", "padded", "padded")
-conv("window", ConvShape(2, 19, 8, 8, 19, 3, 3, groups=19, **SAME), "window", "window", "window by weight")
-conv("depthwise", ConvShape(2, 8, 9, 9, 8, 9, 9, groups=8, padding=(3, 3)), "columns", "columns", "columns")
-conv("planes", ConvShape(2, 8, 6, 32, 2, 7, 5, padding=(3, 2)), "exchanged", "", "")
-conv("planes by data", ConvShape(2, 2, 6, 32, 8, 7, 5, padding=(3, 2)), "", "exchanged", "")
-conv("few channels", ConvShape(2, 3, 9, 9, 10, 3, 3, stride=(2, 2)), "as it lies", "", "")
+conv("direct", ConvShape(2, 16, (7, 6), 20, (3, 3), **SAME), "padded", "padded", "padded")
+conv("1 x 1", ConvShape(2, 16, (5, 6), 24, (1, 1)), "", "", "adjacent")
+conv("1 x 1 strided", ConvShape(2, 16, (5, 6), 24, (1, 1), stride=(2, 2)), "", "", "")
+conv("strided", ConvShape(2, 16, (9, 8), 24, (3, 3), stride=(2, 1), **SAME), "padded", "padded", "padded")
+conv("dilated", ConvShape(2, 16, (9, 8), 24, (3, 2), dilation=(2, 3), padding=(2, 2)), "padded", "padded", "padded")
+conv("grouped", ConvShape(2, 16, (7, 6), 24, (3, 3), groups=2, **SAME), "padded", "padded", "padded")
+conv("window", ConvShape(2, 19, (8, 8), 19, (3, 3), groups=19, **SAME), "window", "window", "window by weight")
+conv("depthwise", ConvShape(2, 8, (9, 9), 8, (9, 9), groups=8, padding=(3, 3)), "columns", "columns", "columns")
+conv("planes", ConvShape(2, 8, (6, 32), 2, (7, 5), padding=(3, 2)), "exchanged", "", "")
+conv("planes by data", ConvShape(2, 2, (6, 32), 8, (7, 5), padding=(3, 2)), "", "exchanged", "")
+conv("few channels", ConvShape(2, 3, (9, 9), 10, (3, 3), stride=(2, 2)), "as it lies", "", "")
 conv(
-    "images", ConvShape(16, 16, 4, 5, 3, 5, 3, padding=(2, 1)), "", "", "",
+    "images", ConvShape(16, 16, (4, 5), 3, (5, 3), padding=(2, 1)), "", "", "",
     last="exchanged, images last||folded",
 )  # fmt: skip
-conv("images by data", ConvShape(16, 3, 4, 5, 16, 5, 3, padding=(2, 1)), "", "", "", last="|exchanged, images last|")
-conv("blocks", ConvShape(2, 24, 5, 5, 20, 3, 3, **SAME), "blocked", "blocked", "blocked", cut=True)
-conv("bfloat16", ConvShape(2, 16, 5, 6, 10, 3, 3, **SAME), "padded", "padded", "padded", dtype="bfloat16")
-conv("float64", ConvShape(2, 5, 5, 6, 10, 3, 3, **SAME), "padded", "padded", "padded", dtype="float64")
+conv(
+    "images by data", ConvShape(16, 3, (4, 5), 16, (5, 3), padding=(2, 1)), "", "", "", last="|exchanged, images last|"
+)
+conv("blocks", ConvShape(2, 24, (5, 5), 20, (3, 3), **SAME), "blocked", "blocked", "blocked", cut=True)
+conv("volume", volume(2, 16, (4, 5, 4), 20, (3, 3, 3), padding=(1, 1, 1)), "padded", "padded", "padded")
+conv(
+    "grouped volume",
+    volume(2, 8, (4, 5, 6), 12, (3, 2, 3), (1, 1, 2), (1, 0, 1), groups=2),
+    "padded",
+    "padded",
+    "padded",
+)
+conv(
+    "depthwise volume",
+    volume(2, 8, (4, 5, 6), 8, (3, 3, 3), padding=(1, 1, 1), groups=8),
+    "columns",
+    "columns",
+    "columns",
+)
+conv(
+    "volume in blocks",
+    volume(2, 24, (5, 5, 7), 20, (2, 3, 3), dilation=(1, 1, 2)),
+    "blocked",
+    "blocked",
+    "blocked",
+    cut=True,
+)
+conv("bfloat16", ConvShape(2, 16, (5, 6), 10, (3, 3), **SAME), "padded", "padded", "padded", dtype="bfloat16")
+conv("float64", ConvShape(2, 5, (5, 6), 10, (3, 3), **SAME), "padded", "padded", "padded", dtype="float64")
 
 product("product", (13, 9), (9, 31), "given a")
 product("product of whole panels", (64, 40), (40, 32), "given a, given b", "exchanged, given a, given b")

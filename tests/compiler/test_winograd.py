@@ -30,14 +30,14 @@ LARGEST = {2: 1e-6, 4: 2e-5}
 """The error of any one element, of the largest result. Among thousands of elements one comes to 1e-5 in some draws, for tiles of 4."""
 
 SHAPES = [
-    ConvShape(2, 32, 8, 8, 32, 3, 3, padding=(1, 1)),
-    ConvShape(3, 40, 7, 9, 72, 3, 3, padding=(1, 1)),
-    ConvShape(2, 33, 6, 5, 50, 3, 3),
-    ConvShape(1, 48, 11, 6, 35, 3, 3, padding=(2, 0)),
-    ConvShape(2, 64, 3, 13, 64, 3, 3, padding=(0, 2)),
-    ConvShape(1, 32, 1, 1, 32, 3, 3, padding=(1, 1)),
-    ConvShape(5, 64, 4, 1, 100, 3, 3, padding=(1, 1)),
-    ConvShape(1, 96, 30, 26, 64, 3, 3, padding=(1, 1)),
+    ConvShape(2, 32, (8, 8), 32, (3, 3), padding=(1, 1)),
+    ConvShape(3, 40, (7, 9), 72, (3, 3), padding=(1, 1)),
+    ConvShape(2, 33, (6, 5), 50, (3, 3)),
+    ConvShape(1, 48, (11, 6), 35, (3, 3), padding=(2, 0)),
+    ConvShape(2, 64, (3, 13), 64, (3, 3), padding=(0, 2)),
+    ConvShape(1, 32, (1, 1), 32, (3, 3), padding=(1, 1)),
+    ConvShape(5, 64, (4, 1), 100, (3, 3), padding=(1, 1)),
+    ConvShape(1, 96, (30, 26), 64, (3, 3), padding=(1, 1)),
 ]
 
 
@@ -56,7 +56,7 @@ def unit(target, m=2):
 
 def problems(s, target, m=2):
     """(contraction, shape of a, shape of b, shape of the result) of the three forms."""
-    x, w, y = (s.n, s.ic, s.h, s.w), (s.oc, s.ic, 3, 3), (s.n, s.oc, s.oh, s.ow)
+    x, w, y = (s.n, s.ic, *s.size), (s.oc, s.ic, 3, 3), (s.n, s.oc, *s.out)
     return {
         "forward": (conv_forward(s, unit(target, m)), x, w, y),
         "by data": (conv_by_data(s, unit(target, m)), y, w, x),
@@ -73,7 +73,7 @@ def is_tiled(problem):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_all_forms(always, target, m, shape):
     s = shape
-    x, w, dy = floats(s.n, s.ic, s.h, s.w), floats(s.oc, s.ic, 3, 3), floats(s.n, s.oc, s.oh, s.ow)
+    x, w, dy = floats(s.n, s.ic, *s.size), floats(s.oc, s.ic, 3, 3), floats(s.n, s.oc, *s.out)
     y, dx, dw = reference(x, w, dy, s)
     for (problem, *_), a, b, want in zip(
         problems(s, target, m).values(), (x, dy, x), (w, w, dy), (y, dx, dw), strict=True
@@ -88,7 +88,7 @@ def test_all_forms(always, target, m, shape):
 @EVERY_TARGET
 def test_a_gradient_by_weight_over_long_rows(always, target):
     """A row has more tiles than one block of k. Sums over tiles have some twice the rounding error of those over pixels."""
-    s = ConvShape(2, 32, 3, 1650, 32, 3, 3, padding=(1, 1))
+    s = ConvShape(2, 32, (3, 1650), 32, (3, 3), padding=(1, 1))
     x, dy = floats(2, 32, 3, 1650), floats(2, 32, 3, 1650)
     _, _, dw = reference(x, np.zeros((32, 32, 3, 3), np.float32), dy, s)
     error = []
@@ -104,14 +104,14 @@ def test_a_gradient_by_weight_over_long_rows(always, target):
 @EVERY_TARGET
 @pytest.mark.parametrize("form", ["forward", "by data", "by weight"])
 def test_operands_are_not_read_past_their_end(always, target, form):
-    s = ConvShape(2, 35, 6, 7, 39, 3, 3, padding=(1, 1))
+    s = ConvShape(2, 35, (6, 7), 39, (3, 3), padding=(1, 1))
     problem, a, b, out = problems(s, target)[form]
     run(problem, target, floats(*a), floats(*b), out, at_end_of_page=True)
 
 
 @pytest.mark.parametrize("window", [(288, 9, 3, 1), (1, 40, 40 * 32 * 3, 40 * 32)])
 def test_a_window_is_turned_from_where_it_lies(always, window):
-    s = ConvShape(2, 32, 9, 8, 40, 3, 3, padding=(1, 1))
+    s = ConvShape(2, 32, (9, 8), 40, (3, 3), padding=(1, 1))
     x, w = floats(2, 32, 9, 8), floats(40, 32, 3, 3)
     stored = w if window[0] != 1 else np.ascontiguousarray(w.transpose(2, 3, 1, 0)).transpose(3, 2, 0, 1)
     assert elements(stored) == window
@@ -131,7 +131,7 @@ def compile_for(op, s, arrays, *more):
 
 @EVERY_TARGET
 def test_an_epilogue_is_done_by_the_last_map(always, target):
-    s = ConvShape(2, 32, 7, 8, 50, 3, 3, padding=(1, 1))
+    s = ConvShape(2, 32, (7, 8), 50, (3, 3), padding=(1, 1))
     x, w, bias = floats(2, 32, 7, 8), floats(50, 32, 3, 3), floats(50)
     y, _, _ = reference(x, w, np.zeros((2, 50, 7, 8)), s)
     problem = conv_forward(s, unit(target), Storage(epilogue=BIAS))
@@ -146,7 +146,7 @@ def test_an_epilogue_is_done_by_the_last_map(always, target):
 def test_an_epilogue_reads_what_lies_like_the_result(always, target, sizes):
     """Values of the result's size, along the channels, and numbers, in chunks of one and of a part of an image."""
     n, ic, h, w, oc = sizes
-    s = ConvShape(n, ic, h, w, oc, 3, 3, padding=(1, 1))
+    s = ConvShape(n, ic, (h, w), oc, (3, 3), padding=(1, 1))
     x, weight, bias = last(n, ic, h, w), floats(oc, ic, 3, 3), floats(1, oc, 1, 1)
     residual, dy, old = last(n, oc, h, w), last(n, oc, h, w), floats(oc, ic, 3, 3)
     y, _, dw = reference(x, weight, dy, s)
@@ -191,8 +191,8 @@ def test_chunks_cover_all_tiles_once():
 
 
 def test_tiles_are_used_where_they_pay():
-    def tiled(*sizes, storage=None, **options):
-        s = ConvShape(*sizes, 3, 3, **{"padding": (1, 1), **options})
+    def tiled(n, ic, h, w, oc, **options):
+        s = ConvShape(n, ic, (h, w), oc, (3, 3), **{"padding": (1, 1), **options})
         return [is_tiled(p) for p, *_ in problems(s, WIDEST).values()]
 
     assert tiled(8, 64, 56, 56, 64) == tiled(8, 256, 14, 14, 256) == [True] * 3
@@ -200,13 +200,13 @@ def test_tiles_are_used_where_they_pay():
     assert tiled(1, 512, 7, 7, 512) == [False] * 3  # the turned window is larger than all else
     assert tiled(8, 64, 56, 56, 64, stride=(2, 2)) == tiled(8, 64, 56, 56, 64, groups=2) == [False] * 3
     assert tiled(8, 64, 56, 56, 64, dilation=(2, 2), padding=(2, 2)) == [False] * 3
-    s = ConvShape(8, 64, 56, 56, 64, 3, 3, padding=(1, 1))
+    s = ConvShape(8, 64, (56, 56), 64, (3, 3), padding=(1, 1))
     assert not is_tiled(conv_forward(s, unit(WIDEST, 0)))
     assert not is_tiled(conv_forward(s, unit(WIDEST), Storage("bfloat16", "bfloat16", "bfloat16")))
 
 
 def test_the_setting_chooses_the_tile():
-    s = ConvShape(2, 64, 28, 28, 64, 3, 3, padding=(1, 1))
+    s = ConvShape(2, 64, (28, 28), 64, (3, 3), padding=(1, 1))
     x, w, dy = floats(2, 64, 28, 28), floats(64, 64, 3, 3), floats(2, 64, 28, 28)
     want = reference(x, w, dy, s)
     error = {}

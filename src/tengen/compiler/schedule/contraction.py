@@ -220,7 +220,7 @@ class Image(NamedTuple):
 class Nest(NamedTuple):
     """A contraction over physical buffers: its loops, slowest first.
 
-    Once merged, there are at most two batch, three row and three k loops. b_panel: elements from one panel of B to the
+    Once merged, there are at most two batch, four row and four k loops. b_panel: elements from one panel of B to the
     next. offsets: of A, B and C. a_columns: A has the columns too, side by side, as in the depthwise convolution: C[m, n] =
     sum over k of A[m, k, n] * B[k, n]. adds: it adds to what nests before it have written.
     channel_rows: the channels of an epilogue are the rows, of which there is one loop, not the columns. image: the rows are those

@@ -7,7 +7,7 @@ of a phase see every step-th tap only.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from math import gcd
+from math import gcd, prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import borders
@@ -53,8 +53,9 @@ class Span(NamedTuple):
 
 def phase(s: ConvShape, dim: int) -> Phase:
     """Outputs and taps of the forward convolution over the input."""
-    size, out, kernel = ((s.h, s.oh, s.kh), (s.w, s.ow, s.kw))[dim]
-    return Phase(Line(size, -s.padding[dim], out, s.stride[dim], kernel, s.dilation[dim]), 0, 1, 0, 1)
+    return Phase(
+        Line(s.size[dim], -s.padding[dim], s.out[dim], s.stride[dim], s.kernel[dim], s.dilation[dim]), 0, 1, 0, 1
+    )
 
 
 def turned(phase: Phase) -> Phase:
@@ -66,7 +67,7 @@ def turned(phase: Phase) -> Phase:
 def phases(s: ConvShape, dim: int) -> list[Phase]:
     """Inputs and taps of the gradient by data over dy: one line for each remainder of the position by the stride. Where there are many, those
     that go on are one."""
-    size, out, kernel = ((s.h, s.oh, s.kh), (s.w, s.ow, s.kw))[dim]
+    size, out, kernel = s.size[dim], s.out[dim], s.kernel[dim]
     stride, padding, dilation = s.stride[dim], s.padding[dim], s.dilation[dim]
     step = stride // gcd(stride, dilation)
     taps = {(r * dilation - padding) % stride: r for r in reversed(range(min(step, kernel)))}
@@ -80,7 +81,8 @@ def phases(s: ConvShape, dim: int) -> list[Phase]:
         source = (first + padding - tap * dilation) // stride
         line = Line(out, source, rows, 1, len(range(tap, kernel, step)), -(step * dilation // stride))
         phases.append(Phase(line, first, stride, tap, step))
-    if len(phases) <= MANY_PHASES or s.groups > 1:  # a nest has no room for the loops of both dimensions and groups
+    # a nest has room for the loops of two dimensions, or of groups
+    if len(phases) <= MANY_PHASES or s.groups > 1 or dim < len(s.size) - 2:
         return phases
     joined = phases[:1]
     for phase in phases[1:]:
@@ -114,11 +116,11 @@ def margins(phases: Sequence[Phase], in_place: bool) -> Pair:
 
 
 def may_pad(s: ConvShape, phases: Sequence[Sequence[Phase]], channels: int) -> bool:
-    """Whether zeros may stand around what the phases of both dimensions read, which has so many channels."""
+    """Whether zeros may stand around what the phases of all dimensions read, which has so many channels."""
     padded = s.n * channels
     for lines in phases:
         padded *= sum(margins(lines, False)) + max(phase.line.size for phase in lines)
-    return borders.may_pad(padded, s.n * (s.ic * s.h * s.w + s.oc * s.oh * s.ow))
+    return borders.may_pad(padded, s.n * (s.ic * prod(s.size) + s.oc * prod(s.out)))
 
 
 def spans(phases: Sequence[Phase], margins: Pair, a: int, b: int, c: int) -> list[Span]:
@@ -134,3 +136,18 @@ def spans(phases: Sequence[Phase], margins: Pair, a: int, b: int, c: int) -> lis
             run = Loop(phase.run, b=b if line.taps else 0, c=c)
             spans.append(Span(rows, taps, (source * a, tap * b, result * c), run))
     return spans
+
+
+def parts(spans: Sequence[Sequence[Span]], size: Sequence[int], steps: Sequence[int]) -> Iterator[tuple[Span, ...]]:
+    """A span of each dimension, in all ways. Where several phases of a dimension see nothing, those of the dimensions after it do not
+    matter: these are one span, of a result of this size that moves by `steps`."""
+    if not spans:
+        yield ()
+        return
+    first, *others = spans
+    for span in first:
+        if span.taps.extent or span.run.extent == 1:
+            yield from [(span, *rest) for rest in parts(others, size[1:], steps[1:])]
+        else:
+            whole = zip(size[1:], steps[1:], strict=True)
+            yield span, *[Span(Loop(extent, c=c), Loop(0), (0, 0, 0)) for extent, c in whole]

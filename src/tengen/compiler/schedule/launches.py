@@ -90,15 +90,15 @@ def _merged(nest: Nest) -> _Part:
     if not nest.image:
         batch, rows, k = merge(batch), merge(rows), merge(k) if turns[2] else (NEVER,)
         nest = Nest(batch, rows, columns, k, *nest[4:])
-    if len(batch) > 2 or len(rows) > 3 or len(k) > 3:
-        raise ValueError(f"a contraction has at most 2 batch, 3 row and 3 k loops, got {nest}")
+    if len(batch) > 2 or len(rows) > 4 or len(k) > 4:
+        raise ValueError(f"a contraction has at most 2 batch, 4 row and 4 k loops, got {nest}")
     return _Part(nest, *turns, turns[0] * turns[1] * turns[2] * columns)
 
 
 class _Grid(NamedTuple):
     """How the work is cut: see the parameters of the kernel with the same names."""
 
-    k1_block: int
+    k2_block: int
     splits: int
     blocks_per_split: int
     panels_per_group: int
@@ -245,7 +245,20 @@ def _needs_blocks(part: _Part, tile: RegisterTile, storage: Storage) -> bool:
 
 
 def _inner_loops(nest: Nest, blocked: bool) -> int:
-    return max(1, len(nest.k) - 1) if blocked and not nest.b_column else len(nest.k)
+    return max(1, len(nest.k) - _outer_loops(nest)) if blocked else len(nest.k)
+
+
+def _outer_loops(nest: Nest) -> int:
+    """How many k loops run around the blocks of the next one: of four as many as leave a block few steps."""
+    if nest.b_column:
+        return 0
+    steps = _block_steps(nest)
+    return 2 if len(nest.k) > 3 and extent(nest.k[2:]) >= steps else 1
+
+
+def _block_steps(nest: Nest) -> int:
+    """Steps of k between two visits of C."""
+    return FOLDED_BLOCK_K if nest.b_column else LONG_BLOCK_K if nest.k[-1].a == 1 else BLOCK_K
 
 
 def _splits(main: _Part, parts: Sequence[_Part], tile: RegisterTile) -> int:
@@ -290,7 +303,7 @@ def _grid(part: _Part, tile: RegisterTile, k: _KLoops, blocked: bool, splits: in
     wanted = _wanted_tiles(part, tile)
     if nest.image:
         return _bands(nest, nest.image.window, panels, wanted, splits)
-    k1_block, blocks = _k_blocks(nest, k) if blocked else (k[1].extent, 1)
+    k2_block, blocks = _k_blocks(nest, k) if blocked else (k[2].extent, 1)
     row_blocks = -(-rows // BLOCK_ROWS)
     groups = min(panels, -(-wanted // (batch * row_blocks * splits)))
     if splits == 1 or tile.folded:
@@ -299,7 +312,7 @@ def _grid(part: _Part, tile: RegisterTile, k: _KLoops, blocked: bool, splits: in
     rows_per_block = -(-rows // (row_blocks * tile.rows)) * tile.rows
     assert rows_per_block <= MAX_BLOCK_ROWS
     return _Grid(
-        k1_block=k1_block,
+        k2_block=k2_block,
         splits=splits,
         blocks_per_split=-(-blocks // splits),
         panels_per_group=panels_per_group,
@@ -332,21 +345,25 @@ def _lines(nest: Nest) -> tuple[int, int]:
 
 
 def _k_blocks(nest: Nest, k: _KLoops) -> tuple[int, int]:
-    """(turns of k1 in a block, blocks)."""
-    k0, k1, *inner = k
-    steps = FOLDED_BLOCK_K if nest.b_column else LONG_BLOCK_K if nest.k[-1].a == 1 else BLOCK_K
-    k1_block = max(1, min(k1.extent, steps // max(1, extent(inner))))
-    return k1_block, k0.extent * -(-k1.extent // k1_block)
+    """(turns of k2 in a block, blocks)."""
+    *outer, k2, k3, k4 = k
+    k2_block = max(1, min(k2.extent, _block_steps(nest) // max(1, extent((k3, k4)))))
+    return k2_block, extent(outer) * -(-k2.extent // k2_block)
 
 
-_KLoops = tuple[Loop, Loop, Loop, Loop]
+_KLoops = tuple[Loop, Loop, Loop, Loop, Loop]
 
 
 def _k_loops(nest: Nest, blocked: bool) -> _KLoops:
-    """k0 to k3; k0 is only used by blocked kernels, and the last used one is the innermost."""
-    loops = nest.k if blocked and len(nest.k) > 1 and not nest.b_column else (ONCE, *nest.k)
-    k0, k1, k2, k3, *_ = (*loops, ONCE, ONCE, ONCE)
-    return k0, k1, k2, k3
+    """k0 to k4: those around blocks end with k1, others begin with it, those of a window are k2 and k3."""
+    before = 1
+    if nest.image:
+        before = 4 - len(nest.k)
+    elif blocked:
+        before = 2 - min(_outer_loops(nest), len(nest.k) - 1)
+    loops = [*[ONCE] * before, *nest.k, *[ONCE] * 4]
+    k0, k1, k2, k3, k4 = loops[:5]
+    return k0, k1, k2, k3, k4
 
 
 class _SumPlaces(NamedTuple):
@@ -384,16 +401,16 @@ def _sum_places(nest: Nest, grid: _Grid, tiles_before: int, slots: int) -> _SumP
 def _params(part: _Part, k: _KLoops, grid: _Grid, out_size: int, sums: _SumPlaces) -> tuple[int, ...]:
     nest = part.nest
     b0, b1 = (ONCE, *nest.batch)[-2:]
-    m = (ONCE, ONCE, *nest.rows)[-3:]
+    m = (ONCE, ONCE, ONCE, *nest.rows)[-4:]
     at_a, at_b, at_c = nest.offsets
     numbers = (
-        *(part.batch * grid.tiles, part.rows, m[1].extent, m[2].extent, nest.columns),
-        *(k[0].extent, k[1].extent, k[2].extent, k[3].extent, grid.k1_block),
+        *(part.batch * grid.tiles, part.rows, m[1].extent, m[2].extent, m[3].extent, nest.columns),
+        *(k[0].extent, k[1].extent, k[2].extent, k[3].extent, k[4].extent, grid.k2_block),
         *(b1.extent, grid.splits, grid.blocks_per_split, grid.panel_groups, grid.panels_per_group),
         *(grid.row_blocks, grid.rows_per_block),
-        *(at_a, b0.a, b1.a, m[0].a, m[1].a, m[2].a, k[0].a, k[1].a, k[2].a, k[3].a),
-        *(at_b, b0.b, b1.b, nest.b_panel, nest.b_column, k[0].b, k[1].b, k[2].b, k[3].b),
-        *(at_c, b0.c, b1.c, out_size, m[0].c, m[1].c, m[2].c, b0.channel, b1.channel),
+        *(at_a, b0.a, b1.a, m[0].a, m[1].a, m[2].a, m[3].a, k[0].a, k[1].a, k[2].a, k[3].a, k[4].a),
+        *(at_b, b0.b, b1.b, nest.b_panel, nest.b_column, k[0].b, k[1].b, k[2].b, k[3].b, k[4].b),
+        *(at_c, b0.c, b1.c, out_size, m[0].c, m[1].c, m[2].c, m[3].c, b0.channel, b1.channel),
         *sums[:-1],
         *((*nest.image.size, *nest.image.start) if nest.image else (0, 0, 0, 0)),
     )

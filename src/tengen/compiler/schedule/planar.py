@@ -37,7 +37,7 @@ NO_MARGINS = ((0, 0), (0, 0))
 
 def slide(
     sizes: tuple[int, int, int],
-    weights: tuple[int, int, int, int],
+    weights: Sequence[int],
     columns: str,
     lines: Sequence[Line],
     unit: Unit,
@@ -154,19 +154,20 @@ def _filled(columns: int, lanes: int) -> float:
     return columns / (-(-columns // lanes) * lanes)
 
 
-def planes(shape: tuple[int, int, int, int], margins: Sequence[tuple[int, int]], images_last: bool = False) -> Relayout:
-    """(n, c, h + margins, w + margins) of a source of (n, c, h, w), or (c, h + margins, w + margins, n)."""
-    n, c, h, w = shape
-    (top, bottom), (left, right) = margins
-    order = (3, 0, 1, 2) if images_last else (0, 1, 2, 3)
-    starts, limits = (0, 0, -top, -left), (n, c, h, w)
-    physical = [0] * 4
-    for place, extent in zip(order, (n, c, top + h + bottom, left + w + right), strict=True):
-        physical[place] = extent
-    axes = [Axis(d, limits[d], tuple(int(i == order[d]) for i in range(4)), offset=starts[d]) for d in range(4)]
+def planes(shape: Sequence[int], margins: Sequence[tuple[int, int]], images_last: bool = False) -> Relayout:
+    """(n, c, size + margins) of a source of (n, c, size…), or (c, size + margins, n)."""
+    rank = len(shape)
+    order = (rank - 1, *range(rank - 1)) if images_last else tuple(range(rank))
+    around = [(0, 0), (0, 0), *margins]
+    physical = [0] * rank
+    for place, extent, (before, after) in zip(order, shape, around, strict=True):
+        physical[place] = before + extent + after
+    axes = [
+        Axis(d, shape[d], tuple(int(i == order[d]) for i in range(rank)), offset=-around[d][0]) for d in range(rank)
+    ]
     return Relayout(tuple(physical), tuple(axes))
 
 
-def _whole(shape: tuple[int, int, int, int]) -> Relayout:
+def _whole(shape: Sequence[int]) -> Relayout:
     """A contiguous copy."""
-    return Relayout(shape, tuple(Axis(i, size, tuple(int(i == d) for d in range(4))) for i, size in enumerate(shape)))
+    return Relayout(tuple(shape), planes(shape, ((0, 0),) * (len(shape) - 2)).axes)

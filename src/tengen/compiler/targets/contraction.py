@@ -3,7 +3,7 @@
 The generated function is a batch-reduce GEMM (Georganas et al. 2020, "Harnessing Deep Learning via a Single Building
 Block"). One launch tile is a block of rows times a few panels of columns:
 
-    rows of the block -> a table of element offsets into A and C, so that any three nested m loops look like one
+    rows of the block -> a table of element offsets into A and C, so that up to four nested m loops look like one
     for each block of k (only when `blocked`):
         for each panel of `vectors * lanes` columns:
             for each `rows` rows of the block:
@@ -45,13 +45,15 @@ SUM_TILE = 4096
 
 PARAMETERS = (
     "tiles",  # of this part
-    # extents; `rows` = m0 * m1 * m2, `k1` is cut into blocks of `k1_block` and the other k loops are whole
-    *("rows", "m1", "m2", "columns", "k0", "k1", "k2", "k3", "k1_block"),
+    # extents; `rows` = m0 * m1 * m2 * m3, `k2` is cut into blocks of `k2_block` and the other k loops are whole
+    *("rows", "m1", "m2", "m3", "columns", "k0", "k1", "k2", "k3", "k4", "k2_block"),
     # the grid of launch tiles, slowest first: b0 * b1, splits of k, groups of panels, blocks of rows
     *("b1", "splits", "blocks_per_split", "panel_groups", "panels_per_group", "row_blocks", "rows_per_block"),
-    *("a_offset", "a_b0", "a_b1", "a_m0", "a_m1", "a_m2", "a_k0", "a_k1", "a_k2", "a_k3"),
-    *("b_offset", "b_b0", "b_b1", "b_panel", "b_column", "b_k0", "b_k1", "b_k2", "b_k3"),
-    *("c_offset", "c_b0", "c_b1", "c_split", "c_m0", "c_m1", "c_m2", "channel_b0", "channel_b1"),
+    *("a_offset", "a_b0", "a_b1", "a_m0", "a_m1", "a_m2", "a_m3"),
+    *("a_k0", "a_k1", "a_k2", "a_k3", "a_k4"),
+    *("b_offset", "b_b0", "b_b1", "b_panel", "b_column", "b_k0", "b_k1", "b_k2", "b_k3", "b_k4"),
+    *("c_offset", "c_b0", "c_b1", "c_split", "c_m0", "c_m1", "c_m2", "c_m3"),
+    *("channel_b0", "channel_b1"),
     # where the sums over rows go: one place for each launch tile's rows, in which a slot is all channels
     *("sum_offset", "sum_b0", "sum_b1", "sum_block", "sum_slot"),
     # of a sliding window: the size of the image, and its first pixel there
@@ -67,8 +69,8 @@ class ContractionKernel(NamedTuple):
     Buffers: A, B, C, what the epilogue reads, and where it puts sums over rows, if it takes some.
     a, b, c: storage dtypes; where a and b are PAIR, a step of k is two.
     rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop in a row.
-    k_loops: 1 to 3 loops kept in registers, (k1, k2, k3), (k1, k2) or (k1), where the last one is innermost.
-    blocked: k0 and the blocks of k1 are loops around the tiles, and the sum goes through C in memory.
+    k_loops: so many are kept in registers, 1 to 4 from k1 on, or if blocked 1 to 3 from k2 on; the last one is innermost.
+    blocked: k0, k1 and the blocks of k2 are loops around the tiles, and the sum goes through C in memory.
     accumulate: C is added to, not overwritten.
     a_columns: A has the columns too, side by side, and is loaded as vectors: C[m, n] = sum over k of A[m, k, n] * B[k, n].
     folded: the lanes are so many steps of the innermost k loop, along which A and B are contiguous; at the end those of a sum are
@@ -220,9 +222,9 @@ class ContractionEmitter(KernelEmitter):
         if self.window:
             return self.window.launch_tile(split if self.spec.blocked else block, at, panel, last_panel)
 
-        def k_block(first: ir.Value, a: ir.Value, b: ir.Value, k1: ir.Value) -> None:
+        def k_block(first: ir.Value, a: ir.Value, b: ir.Value, extent: ir.Value) -> None:
             here = at | {"a": a, "b": b}
-            self.loop(panel, last_panel, 1, lambda j, _: self.panel(j, row_count, here, k1, first))
+            self.loop(panel, last_panel, 1, lambda j, _: self.panel(j, row_count, here, extent, first))
 
         self.k_blocks(split, at["a"], at["b"], k_block)
         return ()
@@ -230,21 +232,22 @@ class ContractionEmitter(KernelEmitter):
     def k_blocks(
         self, split: ir.Value, a: ir.Value, b: ir.Value, body: Callable[[ir.Value, ir.Value, ir.Value, ir.Value], None]
     ) -> None:
-        """body(is it the first block?, a, b, extent of k1) for the blocks of k that belong to `split`."""
+        """body(is it the first block?, a, b, extent of the first loop in registers) for the blocks of k that belong to `split`."""
         p, add, mul = self.param, self.sum, self.mul
         if not self.spec.blocked:
             body(ir.Constant(I1, 1), a, b, p["k1"])
             return
-        per_image = self.at.udiv(self.at.sub(add(p["k1"], p["k1_block"]), i64(1)), p["k1_block"])
+        per_turn = self.at.udiv(self.at.sub(add(p["k2"], p["k2_block"]), i64(1)), p["k2_block"])
         low = mul(split, p["blocks_per_split"])
-        high = self.minimum(add(low, p["blocks_per_split"]), mul(per_image, p["k0"]))
+        high = self.minimum(add(low, p["blocks_per_split"]), mul(mul(per_turn, p["k1"]), p["k0"]))
 
         def block(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
-            k0, k1 = self.divmod(i, per_image)
-            k1 = mul(k1, p["k1_block"])
-            extent = self.minimum(p["k1_block"], self.at.sub(p["k1"], k1))
-            a_at = add(a, mul(k0, p["a_k0"]), mul(k1, p["a_k1"]))
-            b_at = add(b, mul(k0, p["b_k0"]), mul(k1, p["b_k1"]))
+            rest, k2 = self.divmod(i, per_turn)
+            k0, k1 = self.divmod(rest, p["k1"])
+            k2 = mul(k2, p["k2_block"])
+            extent = self.minimum(p["k2_block"], self.at.sub(p["k2"], k2))
+            a_at = add(a, mul(k0, p["a_k0"]), mul(k1, p["a_k1"]), mul(k2, p["a_k2"]))
+            b_at = add(b, mul(k0, p["b_k0"]), mul(k1, p["b_k1"]), mul(k2, p["b_k2"]))
             body(self.at.icmp_signed("==", i, low), a_at, b_at, extent)
             return ()
 
@@ -262,7 +265,7 @@ class ContractionEmitter(KernelEmitter):
             def entry(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
                 for table, x in ((self.a_rows, "a"), (self.c_rows, "c")):
                     slot = self.at.gep(table, [add(done, i)], source_etype=I64)
-                    self.at.store(add(base[x], mul(i, p[f"{x}_m2"])) if moves else base[x], slot)
+                    self.at.store(add(base[x], mul(i, p[f"{x}_m3"])) if moves else base[x], slot)
                 return ()
 
             self.loop(i64(0), run, 1, entry)
@@ -273,17 +276,18 @@ class ContractionEmitter(KernelEmitter):
         self.at.position_at_end(turn)
         done = self.at.phi(I64)
         done.add_incoming(i64(0), start)
-        rest, i2 = self.divmod(add(first, done), p["m2"])
-        i0, i1 = self.divmod(rest, p["m1"])
-        base = {x: add(mul(i0, p[f"{x}_m0"]), mul(i1, p[f"{x}_m1"]), mul(i2, p[f"{x}_m2"])) for x in "ac"}
-        run = self.minimum(self.at.sub(p["m2"], i2), self.at.sub(count, done))
+        rest, i3 = self.divmod(add(first, done), p["m3"])
+        rest, i2 = self.divmod(rest, p["m2"])
+        numbers = (*self.divmod(rest, p["m1"]), i2, i3)
+        base = {x: add(*(mul(i, p[f"{x}_m{loop}"]) for loop, i in enumerate(numbers))) for x in "ac"}
+        run = self.minimum(self.at.sub(p["m3"], i3), self.at.sub(count, done))
         entries(done, run, base, moves=True)
         following = add(done, run)
         done.add_incoming(following, self.at.block)
         self.at.cbranch(self.at.icmp_signed("<", following, count), turn, after)
         self.at.position_at_end(after)
         end = self.sum(run, -1)
-        last = {x: add(base[x], mul(end, p[f"{x}_m2"])) for x in "ac"}
+        last = {x: add(base[x], mul(end, p[f"{x}_m3"])) for x in "ac"}
         entries(count, i64(self.spec.rows - 1), last, moves=False)
 
     # -- one panel of columns ------------------------------------------------------------------------------------
@@ -293,7 +297,7 @@ class ContractionEmitter(KernelEmitter):
         panel: ir.Value,
         row_count: ir.Value,
         at: dict[str, ir.Value],
-        k1: ir.Value,
+        extent: ir.Value,
         first: ir.Value,
     ) -> tuple[()]:
         """All rows of the block in one panel; `at` are the offsets of A, B, C, the channels and the sums over rows."""
@@ -327,7 +331,7 @@ class ContractionEmitter(KernelEmitter):
             if self.epilogue:
                 totals = self.epilogue.while_reading(sums, begun, place(row))
                 return self.epilogue.end(totals, place(row), carry)
-            totals = sums(k1, ZERO, ZERO, begun)
+            totals = sums(extent, ZERO, ZERO, begun)
             for i, (total, address) in enumerate(zip(totals, c_at(row), strict=True)):
                 value = Vec(self.at, total, self.kind, spec.lanes)
                 (value,) = across("sum", (value,), spec.columns)
@@ -392,14 +396,16 @@ class ContractionEmitter(KernelEmitter):
         b: ir.Value,
         totals: list[ir.Value],
         masks: list[ir.Value | None],
-        k1: ir.Value,
+        extent: ir.Value,
         a_start: ir.Value,
         b_start: ir.Value,
     ) -> list[ir.Value]:
-        """Run the inner k loops over the register tile, from these offsets of A and B on; returns the accumulators."""
+        """Run the inner k loops over the register tile, from these offsets of A and B on; returns the accumulators. extent: of the
+        first one."""
         p, spec = self.param, self.spec
-        extents = {"k1": k1, "k2": p["k2"], "k3": p["k3"]}
-        names = ("k1", "k2", "k3")[: spec.k_loops]
+        outside = 2 if spec.blocked else 1
+        names = [f"k{i}" for i in range(outside, outside + spec.k_loops)]
+        extents = {name: p[name] for name in names} | {names[0]: extent}
 
         def nest(level: int, a_k: ir.Value, b_k: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
             name = names[level]

@@ -111,8 +111,8 @@ Body = Callable[[_Place, list[ir.Value]], Sequence[ir.Value]]
 class WindowEmitter:
     """The launch tiles of one kernel. Made where the kernel begins.
 
-    In `param`, rows are m1 lines of m2 pixels, `rows_per_block` counts lines, and a_k1 and a_k2 lead to the next pixel of A.
-    By weight these are k1 lines of k2 pixels, `k1_block`, and a_m1 and a_m2. `over` and `seen` are the letters of these loops.
+    In `param`, rows are m2 lines of m3 pixels, `rows_per_block` counts lines, and a_k2 and a_k3 lead to the next pixel of A.
+    By weight these are k2 lines of k3 pixels, `k2_block`, and a_m2 and a_m3. `over` and `seen` are the letters of these loops.
     Addresses are made by adding to the one before: there are many, and few registers for them.
     """
 
@@ -134,11 +134,11 @@ class WindowEmitter:
             return self.results(first, end, at, panel, last_panel)
         emitter.loop(panel, last_panel, 1, lambda j, _: self.store_taps(j, at, self.zeros(self.window.taps)))
         low = emitter.mul(number, p["blocks_per_split"])
-        bands = emitter.mul(self.bands("k1_block"), p["k0"])
+        bands = emitter.mul(self.bands("k2_block"), p["k1"])
         high = emitter.minimum(emitter.sum(low, p["blocks_per_split"]), bands)
 
         def band(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
-            first, end, here = self.band(i, at, "k1_block")
+            first, end, here = self.band(i, at, "k2_block")
 
             def panels(place: _Place, _: list[ir.Value]) -> tuple[()]:
                 emitter.loop(panel, last_panel, 1, lambda j, _: self.add_tile(j, place, here))
@@ -153,7 +153,7 @@ class WindowEmitter:
     def bands(self, lines: str) -> ir.Value:
         """Those of one image, which have as many lines as the parameter says."""
         emitter, p = self.emitter, self.emitter.param
-        return emitter.at.udiv(emitter.sum(p[f"{self.over}1"], p[lines], -1), p[lines])
+        return emitter.at.udiv(emitter.sum(p[f"{self.over}2"], p[lines], -1), p[lines])
 
     def band(
         self, number: ir.Value, at: dict[str, ir.Value], lines: str
@@ -162,8 +162,8 @@ class WindowEmitter:
         emitter, p = self.emitter, self.emitter.param
         image, band = emitter.divmod(number, self.bands(lines))
         first = emitter.mul(band, p[lines])
-        end = emitter.minimum(emitter.sum(first, p[lines]), p[f"{self.over}1"])
-        moved = {x: emitter.sum(at[x], emitter.mul(image, p[f"{x}_{self.over}0"])) for x in ("a", self.result)}
+        end = emitter.minimum(emitter.sum(first, p[lines]), p[f"{self.over}2"])
+        moved = {x: emitter.sum(at[x], emitter.mul(image, p[f"{x}_{self.over}1"])) for x in ("a", self.result)}
         return first, end, at | moved
 
     def results(
@@ -183,7 +183,7 @@ class WindowEmitter:
 
         def one(j: ir.Value, _: list[ir.Value]) -> tuple[()]:
             carry = self.tiles(first, end, at, lambda place, sums: self.tile(j, place, at, sums), column_sums.begin())
-            rows, column = emitter.mul(emitter.at.sub(end, first), p["m2"]), emitter.mul(j, self.spec.panel)
+            rows, column = emitter.mul(emitter.at.sub(end, first), p["m3"]), emitter.mul(j, self.spec.panel)
             masks = emitter.masks(emitter.at.sub(p["columns"], column))
             column_sums.store(carry, emitter.sum(at["sums"], column), rows, masks)
             return ()
@@ -202,7 +202,7 @@ class WindowEmitter:
             def place(x: ir.Value, carry: list[ir.Value]) -> Sequence[ir.Value]:
                 return body(self.place(y, x, first, at), carry)
 
-            return emitter.loop(i64(0), p[f"{self.over}2"], across, place, carry)
+            return emitter.loop(i64(0), p[f"{self.over}3"], across, place, carry)
 
         return emitter.loop(first, end, down, line, carry)
 
@@ -210,7 +210,7 @@ class WindowEmitter:
         """That of the tile from result (y, x) on, or somewhat before where the image ends."""
         emitter, p = self.emitter, self.emitter.param
         starts, known, pixels, inside = [], [], [], []
-        names = (f"{self.over}1", "top", "height"), (f"{self.over}2", "left", "width")
+        names = (f"{self.over}2", "top", "height"), (f"{self.over}3", "left", "width")
         for side, result, (extent, base, size) in zip(self.window[:2], (y, x), names, strict=True):
             start = emitter.minimum(result, emitter.sum(p[extent], -len(side.sees)))
             moved = emitter.mul(start, side.step)
@@ -222,7 +222,7 @@ class WindowEmitter:
             pixels.append(pixel)
         begins = emitter.at.and_(emitter.at.icmp_signed("==", y, first), emitter.at.icmp_signed("==", x, i64(0)))
         a, first_result = (
-            emitter.sum(at[name], *(emitter.mul(n, p[f"{name}_{loop}{i}"]) for i, n in enumerate(numbers, 1)))
+            emitter.sum(at[name], *(emitter.mul(n, p[f"{name}_{loop}{i}"]) for i, n in enumerate(numbers, 2)))
             for name, loop, numbers in (("a", self.seen, pixels), (self.result, self.over, starts))
         )
         return _Place(a, first_result, (inside[0], inside[1]), (known[0], known[1]), begins)
@@ -293,7 +293,7 @@ class WindowEmitter:
         emitter, spec, window = self.emitter, self.spec, self.window
         lines, columns = window.down.pixels, window.across.pixels
         down, across = place.inside
-        next_line, next_pixel = (emitter.param[f"a_{self.seen}{i}"] for i in (1, 2))
+        next_line, next_pixel = (emitter.param[f"a_{self.seen}{i}"] for i in (2, 3))
 
         def line(i: int, address: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
             result = list(totals)
@@ -340,15 +340,15 @@ class WindowEmitter:
 
     def _steps(self) -> tuple[ir.Value, ir.Value]:
         """From a result to the next one down and across."""
-        return self.emitter.param[f"{self.result}_{self.over}1"], self.emitter.param[f"{self.result}_{self.over}2"]
+        return self.emitter.param[f"{self.result}_{self.over}2"], self.emitter.param[f"{self.result}_{self.over}3"]
 
     def _taps(self, column: ir.Value, at: dict[str, ir.Value]) -> list[ir.Value]:
         """Addresses of the taps' sums in C."""
         emitter, p, window = self.emitter, self.emitter.param, self.window
         start = emitter.element(emitter.buffers["c"], self.spec.c, emitter.sum(at["c"], column))
-        lines = [emitter.element(start, self.spec.c, emitter.mul(p["c_m1"], i)) for i in range(window.down.taps)]
+        lines = [emitter.element(start, self.spec.c, emitter.mul(p["c_m2"], i)) for i in range(window.down.taps)]
         taps = product(lines, range(window.across.taps))
-        return [emitter.element(line, self.spec.c, emitter.mul(p["c_m2"], i)) for line, i in taps]
+        return [emitter.element(line, self.spec.c, emitter.mul(p["c_m3"], i)) for line, i in taps]
 
     def _fence(self) -> None:
         """No load is moved up over this: all at once they would need more registers than there are."""

@@ -10,26 +10,34 @@ from .base import Formula, Grads, promoted, promoted_floats
 from .elemwise import cast
 from .shape import reshape
 
-Pair = tuple[int, int]
+Size = tuple[int, ...]
+LINES = {1: "L", 2: "H, W", 3: "D, H, W"}
+WINDOWS = {1: "k", 2: "kh, kw", 3: "kd, kh, kw"}
 
 
 class _Convolving(Contraction):
-    """The parameters that all three forms share. Weights are (oc, ic / groups, kh, kw)."""
+    """The parameters that all three forms share, a number for each dimension of the images. Weights are (oc, ic / groups, kernel…)."""
 
-    stride: Pair
-    padding: Pair
-    dilation: Pair
+    stride: Size
+    padding: Size
+    dilation: Size
     groups: int
 
     precision = "low"
 
+    @property
+    def dims(self) -> int:
+        """Dimensions of an image."""
+        return len(self.stride)
+
+    @property
+    def name(self) -> str:
+        return f"conv{self.dims}d"
+
     def sizes(self, x: tuple[int, ...], w: tuple[int, ...]) -> convolution.ConvShape:
-        n, ic, height, width = x
-        oc, _, kh, kw = w
-        return convolution.ConvShape(
-            n=n, ic=ic, h=height, w=width, oc=oc, kh=kh, kw=kw,
-            stride=self.stride, padding=self.padding, dilation=self.dilation, groups=self.groups,
-        )  # fmt: skip
+        n, ic, *size = x
+        oc, _, *kernel = w
+        return convolution.ConvShape(n, ic, tuple(size), oc, tuple(kernel), *self.geometry())
 
     def output(self, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[int, ...]:
         zipped = zip(x[2:], w[2:], self.stride, self.padding, self.dilation, strict=True)
@@ -43,7 +51,7 @@ class _Convolving(Contraction):
                 f"{self.padding} not negative"
             )
 
-    def geometry(self) -> tuple[Pair, Pair, Pair, int]:
+    def geometry(self) -> tuple[Size, Size, Size, int]:
         return self.stride, self.padding, self.dilation, self.groups
 
 
@@ -54,30 +62,30 @@ def _storage(request: Request) -> contraction.Storage:
 
 
 class Convolution(_Convolving):
-    """y from x (n, ic, h, w) and w (oc, ic / groups, kh, kw)."""
+    """y from x (n, ic, size…) and w (oc, ic / groups, kernel…)."""
 
-    name = "conv2d"
     channel_dim = 1
     constant = 1
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         self.check()
         x, w = types
-        if len(x.shape) != 4 or len(w.shape) != 4:
+        if {len(x.shape), len(w.shape)} != {self.dims + 2}:
             raise ValueError(
-                f"conv2d takes an input (N, C, H, W) and a weight (out, in / groups, kh, kw), got {x.shape} and {w.shape}"
+                f"{self.name} takes an input (N, C, {LINES[self.dims]}) and a weight (out, in / groups, {WINDOWS[self.dims]}), "
+                f"got {x.shape} and {w.shape}"
             )
         if x.shape[1] != w.shape[1] * self.groups or w.shape[0] % self.groups:
             raise ValueError(
-                f"conv2d: an input of {x.shape[1]} channels, shape {x.shape}, does not fit a weight of shape {w.shape} in "
+                f"{self.name}: an input of {x.shape[1]} channels, shape {x.shape}, does not fit a weight of shape {w.shape} in "
                 f"{self.groups} group{'s' * (self.groups != 1)}; the weight wants {w.shape[1] * self.groups} channels"
             )
         shape = self.output(x.shape, w.shape)
         if min(shape[2:]) <= 0:
             raise ValueError(
-                f"conv2d: a kernel of {w.shape[2:]} with dilation {self.dilation} does not fit into {x.shape} with padding {self.padding}"
+                f"{self.name}: a kernel of {w.shape[2:]} with dilation {self.dilation} does not fit into {x.shape} with padding {self.padding}"
             )
-        return (Type(promoted_floats("conv2d", types), shape),)
+        return (Type(promoted_floats(self.name, types), shape),)
 
     def problem(self, request: Request) -> contraction.Contraction:
         (x, w), (image, window) = request.types, request.views
@@ -95,22 +103,26 @@ class Convolution(_Convolving):
 
 
 class ConvolutionBackwardData(_Convolving):
-    """The x-gradient of a Convolution from w and dy: also the transposed convolution. `size` is the height and width of
+    """The x-gradient of a Convolution from w and dy: also the transposed convolution. `size` is that of an image of
     the result.
     """
 
-    size: tuple[int, ...]
+    size: Size
 
-    name = "conv_transpose2d"
     channel_dim = 1
     constant = 0
+
+    @property
+    def name(self) -> str:
+        return f"conv_transpose{self.dims}d"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         self.check()
         w, dy = types
-        if len(dy.shape) != 4 or len(w.shape) != 4 or dy.shape[1] != w.shape[0]:
+        if {len(dy.shape), len(w.shape)} != {self.dims + 2} or dy.shape[1] != w.shape[0]:
             raise ValueError(
-                f"{self.name}: an input of shape {dy.shape} does not fit a weight of shape {w.shape} (in, out / groups, kh, kw)"
+                f"{self.name}: an input of shape {dy.shape} does not fit a weight of shape {w.shape} (in, out / groups, "
+                f"{WINDOWS[self.dims]})"
             )
         x = (dy.shape[0], w.shape[1] * self.groups, *self.size)
         if self.output(x, w.shape) != dy.shape:
@@ -136,17 +148,23 @@ class ConvolutionBackwardData(_Convolving):
 
 
 class ConvolutionBackwardFilter(_Convolving):
-    """The w-gradient of a Convolution from x and dy. `size` is the height and width of the kernel."""
+    """The w-gradient of a Convolution from x and dy. `size` is that of the kernel."""
 
-    size: tuple[int, ...]
+    size: Size
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         self.check()
         x, dy = types
         w = (dy.shape[1], x.shape[1] // self.groups, *self.size)
         if x.shape[1] % self.groups or dy.shape[1] % self.groups or self.output(x.shape, w) != dy.shape:
-            raise ValueError(f"conv2d: an input of shape {x.shape} and a weight of {w} do not give shape {dy.shape}")
-        return (Type(promoted_floats("conv2d", types), w),)
+            raise ValueError(
+                f"conv{self.dims}d: an input of shape {x.shape} and a weight of {w} do not give shape {dy.shape}"
+            )
+        return (Type(promoted_floats(self.name, types), w),)
 
     def problem(self, request: Request) -> contraction.Contraction:
         sizes, images = self.sizes(request.types[0].shape, request.out.shape), request.views
@@ -161,29 +179,48 @@ class ConvolutionBackwardFilter(_Convolving):
         return [by_data(g, dy), Convolution(*self.geometry())(x, g)]
 
 
-class Conv2d(Formula):
-    """The convolution that users call: inputs x, weight and perhaps a bias (1, oc, 1, 1).
+class _Conv(Formula):
+    """The convolution that users call: inputs x, weight and perhaps a bias of oc numbers.
 
-    A grouped weight may have five dims (groups, oc / groups, ic / groups, kh, kw).
+    A grouped weight may have one more dim: (groups, oc / groups, ic / groups, kernel…).
     """
 
-    stride: Pair
-    padding: Pair
-    dilation: Pair
+    stride: Size
+    padding: Size
+    dilation: Size
     groups: int
     bias: bool
 
-    name = "conv2d"
     precision = "low"
+
+    @property
+    def name(self) -> str:
+        return f"conv{len(self.stride)}d"
 
     def expand(self, *inputs: Value) -> Value:
         x, w, *bias = inputs
-        if w.ndim == 5:
-            w = reshape(w, (w.shape[0] * w.shape[1], *w.shape[2:]))
+        w = ungrouped(w, len(self.stride))
         dtype = promoted(self.name, (x.type, w.type))
         x, w = cast(x, dtype), cast(w, dtype)
         y: Value = Convolution(self.stride, self.padding, self.dilation, self.groups)(x, w)
-        return y + cast(reshape(bias[0], (1, w.shape[0], 1, 1)), dtype) if self.bias else y
+        return _biased(y, bias[0]) if self.bias else y
+
+
+class Conv2d(_Conv):
+    """Over images (N, C, H, W)."""
+
+
+class Conv3d(_Conv):
+    """Over volumes (N, C, D, H, W)."""
+
+
+def ungrouped(w: Value, dims: int) -> Value:
+    """A weight (groups, a, b, kernel…) as (groups * a, b, kernel…); others as they are."""
+    return reshape(w, (w.shape[0] * w.shape[1], *w.shape[2:])) if w.ndim == dims + 3 else w
+
+
+def _biased(y: Value, bias: Value) -> Value:
+    return y + cast(reshape(bias, (1, y.shape[1], *[1] * (y.ndim - 2))), y.dtype)
 
 
 class Conv1d(Formula):
@@ -210,30 +247,33 @@ class Conv1d(Formula):
         return reshape(y, (*y.shape[:2], y.shape[3]))
 
 
-class ConvTranspose2d(Formula):
-    """The transposed convolution that users call: inputs x, weight (ic, oc / groups, kh, kw) and perhaps a bias of oc numbers.
+class _ConvTranspose(Formula):
+    """The transposed convolution that users call: inputs x, weight (ic, oc / groups, kernel…) and perhaps a bias of oc numbers.
 
-    A grouped weight may have five dims (groups, ic / groups, oc / groups, kh, kw).
+    A grouped weight may have one more dim: (groups, ic / groups, oc / groups, kernel…).
     """
 
-    stride: Pair
-    padding: Pair
-    output_padding: Pair
-    dilation: Pair
+    stride: Size
+    padding: Size
+    output_padding: Size
+    dilation: Size
     groups: int
     bias: bool
 
-    name = "conv_transpose2d"
     precision = "low"
+
+    @property
+    def name(self) -> str:
+        return f"conv_transpose{len(self.stride)}d"
 
     def expand(self, *inputs: Value) -> Value:
         x, w, *bias = inputs
-        if w.ndim == 5:
-            w = reshape(w, (w.shape[0] * w.shape[1], *w.shape[2:]))
-        if x.ndim != 4 or w.ndim != 4 or x.shape[1] != w.shape[0] or x.shape[1] % self.groups:
+        dims = len(self.stride)
+        w = ungrouped(w, dims)
+        if {x.ndim, w.ndim} != {dims + 2} or x.shape[1] != w.shape[0] or x.shape[1] % self.groups:
             raise ValueError(
-                f"conv_transpose2d: an input of shape {x.shape} does not fit a weight of shape {w.shape} in {self.groups} "
-                f"group{'s' * (self.groups != 1)}; it takes (N, in, H, W) and (in, out / groups, kh, kw)"
+                f"{self.name}: an input of shape {x.shape} does not fit a weight of shape {w.shape} in {self.groups} "
+                f"group{'s' * (self.groups != 1)}; it takes (N, in, {LINES[dims]}) and (in, out / groups, {WINDOWS[dims]})"
             )
         dtype = promoted(self.name, (x.type, w.type))
         zipped = zip(
@@ -242,4 +282,12 @@ class ConvTranspose2d(Formula):
         size = tuple((s - 1) * t - 2 * p + d * (k - 1) + 1 + o for s, k, t, p, o, d in zipped)
         by_data = ConvolutionBackwardData(self.stride, self.padding, self.dilation, self.groups, size)
         y: Value = by_data(cast(w, dtype), cast(x, dtype))
-        return y + cast(reshape(bias[0], (1, y.shape[1], 1, 1)), dtype) if self.bias else y
+        return _biased(y, bias[0]) if self.bias else y
+
+
+class ConvTranspose2d(_ConvTranspose):
+    """Over images (N, C, H, W)."""
+
+
+class ConvTranspose3d(_ConvTranspose):
+    """Over volumes (N, C, D, H, W)."""
