@@ -24,6 +24,7 @@ LINE, CUBE, ROWS = (
 COLUMN, VECTOR = F.arange(3).reshape(3, 1), F.arange(4)
 LABELS = T([0, 2])
 WINDOW = {"kernel_size": 3, "padding": 1, "stride": 2, "dilation": 1}
+VOLUME = F.arange(2 * 4 * 4 * 5 * 6).reshape(2, 4, 4, 5, 6) / 100
 CONV = {"stride": 2, "padding": 1, "dilation": 1, "groups": 2}
 LAYER = {"in_channels": 4, "out_channels": 6, "kernel_size": 3, **CONV}
 OPTIMIZER = optimizer.SGD([tengen.Parameter([1.0])], 0.1)
@@ -41,6 +42,8 @@ CALLS = {
     F.conv1d: {"inp": LINE, "weight": F.ones((2, 2, 2, 3)), **CONV},
     F.conv2d: {"inp": IMAGE, "weight": F.ones((2, 3, 2, 3, 3)), **CONV},
     F.conv_transpose2d: {"inp": IMAGE, "weight": F.ones((2, 2, 3, 3, 3)), **CONV, "output_padding": 1},
+    F.conv3d: {"inp": VOLUME, "weight": F.ones((2, 2, 2, 3, 3, 3)), **CONV},
+    F.conv_transpose3d: {"inp": VOLUME, "weight": F.ones((2, 2, 2, 3, 3, 3)), **CONV, "output_padding": 1},
     F.cumsum: {"inp": ROWS, "axis": 1},
     F.diag: {"inp": VECTOR, "k": 1},
     F.embedding: {"inp": LABELS, "weight": ROWS[:, :2].T.reshape(2, 2)[T([0, 1, 0])], "padding_idx": None},
@@ -103,8 +106,8 @@ CALLS = {
     M.BatchNorm1d: {"num_features": 4},
     M.BatchNorm2d: {"num_features": 4},
     M.Conv1d: LAYER,
-    **{m: LAYER for m in (M.Conv2d, M.ConvRelu2d, M.ConvBn2d, M.ConvBnRelu2d)},
-    **{m: {**LAYER, "output_padding": 1} for m in (M.ConvTranspose2d, M.ConvTransposeRelu2d)},
+    **{m: LAYER for m in (M.Conv2d, M.ConvRelu2d, M.ConvBn2d, M.ConvBnRelu2d, M.Conv3d)},
+    **{m: {**LAYER, "output_padding": 1} for m in (M.ConvTranspose2d, M.ConvTransposeRelu2d, M.ConvTranspose3d)},
     **{m: LAYER for m in (M.ConvTransposeBn2d, M.ConvTransposeBnRelu2d)},
     M.Embedding: {"num_embeddings": 3, "embedding_dim": 2, "padding_idx": 1},
     M.GeneralNorm: {"normalized_shape": 6, "normalized_axis": 3},
@@ -126,9 +129,10 @@ INPUTS = {
     M.Embedding: (LABELS,),
     **dict.fromkeys((M.LSTMCell, M.RNNCell), (ROWS,)),
     **dict.fromkeys(SEES_LINES, (LINE,)),
+    **dict.fromkeys((M.Conv3d, M.ConvTranspose3d), (VOLUME,)),
     **dict.fromkeys((M.LinearBn1d, M.LinearBnRelu1d), (F.arange(8).reshape(2, 4),)),
 }
-NAMES = re.compile(r"\bint\b|\bShape\b|\bAxes\b|\bPair\b|\bSize\b")
+NAMES = re.compile(r"\bint\b|\bShape\b|\bAxes\b|\bPair\b|\bTriple\b|\bSize\b")
 
 
 def public():

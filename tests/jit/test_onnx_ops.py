@@ -246,6 +246,16 @@ PRODUCTS = [
     Row(conv.Conv2d((1, 1), (1, 1), (1, 1), 2, True), [f(2, 4, 5, 5), f(6, 2, 3, 3), f(1, 6, 1, 1)]),
     Row(conv.Conv2d((1, 1), (1, 1), (1, 1), 2, True), [f(2, 4, 5, 5), f(2, 3, 2, 3, 3), f(6)]),
     Row(conv.Conv2d((1, 1), (1, 1), (1, 1), 4, True), [f(2, 4, 5, 5)], weights=[f(4, 1, 3, 3), f(1, 4, 1, 1)]),
+    Row(conv.Conv3d((1, 2, 1), (2, 1, 0), (1, 2, 1), 2, True), [f(1, 4, 3, 6, 5), f(6, 2, 2, 3, 3), f(6)]),
+    Row(conv.Conv3d((1, 1, 1), (0, 0, 0), (1, 1, 1), 2, False), [f(1, 4, 3, 4, 5), f(2, 3, 2, 2, 2, 3)]),
+    Row(
+        conv.ConvolutionBackwardFilter((1, 2, 1), (1, 1, 0), (1, 1, 1), 2, (3, 3, 2)),
+        [f(2, 4, 3, 6, 5), f(2, 6, 3, 3, 4)],
+    ),
+    Row(
+        conv.ConvTranspose3d((2, 1, 3), (1, 0, 1), (1, 0, 2), (1, 2, 1), 2, True),
+        [f(1, 4, 2, 3, 4), f(4, 3, 2, 3, 2), f(6)],
+    ),
     *(Row(conv.Conv1d(2, 1, 1, groups, True), [f(2, 4, 9), f(6, 4 // groups, 3), f(1, 6, 1)]) for groups in (1, 2)),
     Row(conv.ConvolutionBackwardData((2, 2), (1, 1), (1, 1), 1, (8, 7)), [f(3, 4, 3, 3), f(2, 3, 4, 4)]),
     Row(conv.ConvolutionBackwardData((1, 2), (0, 1), (2, 1), 2, (8, 7)), [f(4, 3, 3, 3), f(2, 4, 4, 4)]),

@@ -40,6 +40,11 @@ PRINTED = [
     ),
     (lambda: M.ConvTranspose2d(16, 32, 3, bias=False), "ConvTranspose2d(16, 32, kernel_size=(3, 3), bias=False)"),
     (
+        lambda: M.Conv3d(4, 8, 3, stride=(1, 2, 2), groups=2),
+        "Conv3d(4, 8, kernel_size=(3, 3, 3), stride=(1, 2, 2), groups=2)",
+    ),
+    (lambda: M.ConvTranspose3d(4, 8, 3), "ConvTranspose3d(4, 8, kernel_size=(3, 3, 3))"),
+    (
         lambda: M.BatchNorm2d(7, affine=False),
         "BatchNorm2d(7, eps=1e-05, momentum=0.9, affine=False, track_running_stats=True)",
     ),
@@ -79,6 +84,8 @@ SHAPES = [
     (lambda: M.Conv2d(16, 32, 3, groups=4, bias=False), {"weight": (4, 8, 4, 3, 3)}),
     (lambda: M.ConvTranspose2d(16, 32, 3), {"bias": (1, 32, 1, 1), "weight": (16, 32, 3, 3)}),
     (lambda: M.ConvTranspose2d(16, 32, 3, groups=4, bias=False), {"weight": (4, 4, 8, 3, 3)}),
+    (lambda: M.Conv3d(4, 8, 3, groups=2), {"bias": (1, 8, 1, 1, 1), "weight": (2, 4, 2, 3, 3, 3)}),
+    (lambda: M.ConvTranspose3d(4, 8, 3, bias=False), {"weight": (4, 8, 3, 3, 3)}),
     (lambda: M.BatchNorm1d(7), {name: (1, 7, 1, 1) for name in ("bias", "running_mean", "running_var", "weight")}),
     (lambda: M.BatchNorm2d(7, affine=False, track_running_stats=False), {}),
     (lambda: M.LayerNorm((5, 6)), {"bias": (5, 6), "weight": (5, 6)}),

@@ -64,12 +64,23 @@ def pair(op: str, argument: str, value: Any, least: int = 0) -> tuple[int, int]:
     """Two ints from one or two. Raises ValueError for another count or one below `least`."""
     if type(value) is int and value >= least:  # as in most calls, which should cost little
         return value, value
+    first, second = _one_or(2, "two", op, argument, value, least)
+    return first, second
+
+
+def triple(op: str, argument: str, value: Any, least: int = 0) -> tuple[int, int, int]:
+    """Three ints from one or three. Raises ValueError for another count or one below `least`."""
+    first, second, third = _one_or(3, "three", op, argument, value, least)
+    return first, second, third
+
+
+def _one_or(count: int, word: str, op: str, argument: str, value: Any, least: int) -> tuple[int, ...]:
     numbers = _integers(op, argument, value)
     if len(numbers) == 1 and not isinstance(value, (list, tuple)):
-        numbers *= 2
-    if len(numbers) != 2 or min(numbers) < least:
-        raise ValueError(f"{op}: {argument} takes one or two integers >= {least}, got {value!r}")
-    return numbers[0], numbers[1]
+        numbers *= count
+    if len(numbers) != count or min(numbers) < least:
+        raise ValueError(f"{op}: {argument} takes one or {word} integers >= {least}, got {value!r}")
+    return numbers
 
 
 def single(op: str, argument: str, value: Any, least: int = 0) -> int:

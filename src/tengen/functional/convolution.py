@@ -8,13 +8,14 @@ from typing import Any
 from .._rt import apply
 from ..base.frames import shorten
 from ..core import Tensor
-from ..core.ops.conv import Conv1d, Conv2d, ConvTranspose2d
+from ..core.ops.conv import Conv1d, Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d
 from ..core.ops.linalg import Linear
-from .arguments import pair, single
+from .arguments import pair, single, triple
 
-__all__ = ["conv1d", "conv2d", "conv_transpose2d", "linear"]
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose2d", "conv_transpose3d", "linear"]
 
 Pair = int | tuple[int, int]
+Triple = int | tuple[int, int, int]
 _LINEAR, _LINEAR_BIAS = Linear(False), Linear(True)
 
 
@@ -129,9 +130,64 @@ def conv_transpose2d(
     _need_cross_correlation("conv_transpose2d", conv_mode)
     strides, paddings, dilations = _steps("conv_transpose2d", stride, padding, dilation)
     extra = pair("conv_transpose2d", "output_padding", output_padding)
-    if any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
-        raise ValueError(f"conv_transpose2d: output_padding {extra} must be smaller than the stride {strides}")
+    _need_less("conv_transpose2d", extra, strides, dilations)
     op = ConvTranspose2d(strides, paddings, extra, dilations, _groups("conv_transpose2d", groups), bias is not None)
+    return _convolved(op, inp, weight, bias)
+
+
+def conv3d(
+    inp: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Triple = 1,
+    padding: Triple = 0,
+    dilation: Triple = 1,
+    groups: int = 1,
+    conv_mode: str = "cross_correlation",
+) -> Tensor:
+    """3-d convolution (as cross-correlation: the kernel is not mirrored).
+
+    inp: (N, C, D, H, W). weight: (out, C / groups, kd, kh, kw), or for groups also (groups, out / groups, C / groups,
+    kd, kh, kw). bias: `out` numbers, such as (1, out, 1, 1, 1). stride, padding (zeros on both sides), dilation: one
+    number or (depth, vertical, horizontal). Raises ValueError if the shapes do not fit.
+
+    >>> F.conv3d(F.ones((1, 1, 2, 2, 3)), F.ones((1, 1, 2, 2, 2))).tolist()
+    [[[[[8.0, 8.0]]]]]
+    """
+    _need_cross_correlation("conv3d", conv_mode)
+    steps = (
+        triple("conv3d", "stride", stride, 1),
+        triple("conv3d", "padding", padding),
+        triple("conv3d", "dilation", dilation, 1),
+    )
+    return _convolved(Conv3d(*steps, _groups("conv3d", groups), bias is not None), inp, weight, bias)
+
+
+def conv_transpose3d(
+    inp: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Triple = 1,
+    padding: Triple = 0,
+    output_padding: Triple = 0,
+    dilation: Triple = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The transposed 3-d convolution: what conv3d with the same parameters does to gradients.
+
+    inp: (N, C, D, H, W). weight: (C, out / groups, kd, kh, kw), or for groups also (groups, C / groups, out / groups,
+    kd, kh, kw). bias: `out` numbers. output_padding: how much larger the result is at its ends, less than the stride.
+    Result: (N, out, (D - 1) · stride - 2 · padding + dilation · (kd - 1) + 1 + output_padding, …). Raises ValueError if
+    the shapes do not fit.
+
+    >>> F.conv_transpose3d(F.ones((1, 1, 2, 2, 2)), F.ones((1, 1, 2, 2, 2)), stride=2).shape
+    (1, 1, 4, 4, 4)
+    """
+    name = "conv_transpose3d"
+    strides, paddings = triple(name, "stride", stride, 1), triple(name, "padding", padding)
+    dilations, extra = triple(name, "dilation", dilation, 1), triple(name, "output_padding", output_padding)
+    _need_less(name, extra, strides, dilations)
+    op = ConvTranspose3d(strides, paddings, extra, dilations, _groups(name, groups), bias is not None)
     return _convolved(op, inp, weight, bias)
 
 
@@ -147,6 +203,11 @@ def _steps(
 
 def _groups(op: str, groups: int) -> int:
     return single(op, "groups", groups, 1)
+
+
+def _need_less(op: str, extra: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]) -> None:
+    if any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
+        raise ValueError(f"{op}: output_padding {extra} must be smaller than the stride {strides}")
 
 
 def _need_cross_correlation(op: str, conv_mode: str) -> None:

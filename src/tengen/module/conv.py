@@ -13,7 +13,7 @@ from ..core.ops.base import size, sizes
 from . import init
 from .module import Module
 
-__all__ = ["Conv1d", "Conv2d", "ConvRelu2d", "ConvTranspose2d", "ConvTransposeRelu2d"]
+__all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvRelu2d", "ConvTranspose2d", "ConvTranspose3d", "ConvTransposeRelu2d"]
 
 PAD_MODES = {"reflect": "reflect", "replicate": "edge", "zeros": "constant"}
 
@@ -249,6 +249,74 @@ class ConvTranspose2d(_ConvNd):
 
     def forward(self, inp: Tensor) -> Tensor:
         return self.calc_conv_transpose2d(inp, self.weight, self.bias)
+
+
+class Conv3d(_ConvNd):
+    """Convolution (without flipping the kernel) over (N, C, D, H, W); see Conv2d.
+
+    `weight` is (out, in, kernel depth, height, width), with groups (groups, out / groups, in / groups, depth, height,
+    width); `bias` is (1, out, 1, 1, 1), first 0, or None. kernel_size, stride, padding, dilation: one number, or one for
+    depth, height and width.
+
+    >>> M.Conv3d(3, 8, 3, stride=(1, 2, 2), padding=1)(F.ones((1, 3, 4, 16, 16))).shape
+    (1, 8, 4, 8, 8)
+    """
+
+    dims = 3
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int, int],
+        stride: int | tuple[int, int, int] = 1,
+        padding: int | tuple[int, int, int] = 0,
+        dilation: int | tuple[int, int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        conv_mode: str = "cross_correlation",
+        name: str | None = None,
+    ):
+        shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        super().__init__(*shape, conv_mode, "default", name)
+
+    def calc_conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """What `forward` does, with another weight and bias."""
+        return F.conv3d(inp, weight, bias, self.stride, self.padding, self.dilation, self.groups, self.conv_mode)
+
+    def forward(self, inp: Tensor) -> Tensor:
+        return self.calc_conv(inp, self.weight, self.bias)
+
+
+class ConvTranspose3d(_ConvNd):
+    """Transposed convolution over (N, C, D, H, W): what Conv3d does to a gradient; see ConvTranspose2d.
+
+    `weight` is (in, out, depth, height, width), with groups (groups, in / groups, out / groups, depth, height, width).
+    """
+
+    dims = 3
+    transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int, int],
+        stride: int | tuple[int, int, int] = 1,
+        padding: int | tuple[int, int, int] = 0,
+        output_padding: int | tuple[int, int, int] = 0,
+        dilation: int | tuple[int, int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        name: str | None = None,
+    ):
+        shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        super().__init__(*shape, "cross_correlation", "default", name)
+        self.output_padding = self._for_each_dim("output_padding", output_padding, 0)
+
+    def forward(self, inp: Tensor) -> Tensor:
+        steps = (self.stride, self.padding, self.output_padding, self.dilation)
+        return F.conv_transpose3d(inp, self.weight, self.bias, *steps, self.groups)
 
 
 class ConvRelu2d(Conv2d):

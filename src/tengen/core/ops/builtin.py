@@ -5,6 +5,8 @@ from typing import Any
 
 from ...base.missing import explain_module
 from .conv import Convolution, ConvolutionBackwardData
+from .conv import Convolution as Convolution3D
+from .conv import ConvolutionBackwardData as Convolution3DBackwardData
 from .create import Arange, Diag, Eye, Linspace
 from .create import Meshgrid as MeshGrid
 from .elemwise import TypeCvt
@@ -41,6 +43,8 @@ __all__ = [
     "Broadcast",
     "Concat",
     "Convolution",
+    "Convolution3D",
+    "Convolution3DBackwardData",
     "ConvolutionBackwardData",
     "Copy",
     "Cumsum",

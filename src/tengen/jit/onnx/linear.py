@@ -9,10 +9,12 @@ from ...core.ops.base import promoted
 from ...core.ops.conv import (
     Conv1d,
     Conv2d,
+    Conv3d,
     Convolution,
     ConvolutionBackwardData,
     ConvolutionBackwardFilter,
     ConvTranspose2d,
+    ConvTranspose3d,
 )
 from ...core.ops.linalg import Linear, MatMul, Product
 from ...core.ops.shape import Reshape, Transpose
@@ -84,7 +86,7 @@ def _with_bias(g: Graph, operator: str, xs: Sequence[Operand], bias: Sequence[Op
 
 def _rounds(xs: Sequence[Operand]) -> bool:
     """Whether what a convolution gives is rounded before its bias is added, which ONNX's does not do."""
-    return promoted("conv2d", [x.type for x in xs]) not in ("float32", "float64")
+    return promoted("convolution", [x.type for x in xs]) not in ("float32", "float64")
 
 
 @rule(Convolution)
@@ -92,11 +94,11 @@ def convolution(g: Graph, op: Convolution, x: Operand, w: Operand) -> Operand:
     return g.node("Conv", *_working(g, op.name, x, w), **_geometry(*op.geometry()))
 
 
-@rule(Conv2d)
-def conv2d(g: Graph, op: Conv2d, x: Operand, w: Operand, *bias: Operand) -> Operand | None:
+@rule(Conv2d, Conv3d)
+def convolution_of_users(g: Graph, op: Conv2d | Conv3d, x: Operand, w: Operand, *bias: Operand) -> Operand | None:
     if bias and _rounds((x, w)):
         return None
-    xs = _working(g, op.name, x, _ungrouped(g, w, 4))
+    xs = _working(g, op.name, x, _ungrouped(g, w, x.ndim))
     return _with_bias(g, "Conv", xs, bias, **_geometry(op.stride, op.padding, op.dilation, op.groups))
 
 
@@ -115,11 +117,13 @@ def by_data(g: Graph, op: ConvolutionBackwardData, w: Operand, dy: Operand) -> O
     return g.node("ConvTranspose", *_working(g, op.name, dy, w), **_geometry(*op.geometry()), output_padding=extra)
 
 
-@rule(ConvTranspose2d)
-def conv_transpose2d(g: Graph, op: ConvTranspose2d, x: Operand, w: Operand, *bias: Operand) -> Operand | None:
+@rule(ConvTranspose2d, ConvTranspose3d)
+def transposed(
+    g: Graph, op: ConvTranspose2d | ConvTranspose3d, x: Operand, w: Operand, *bias: Operand
+) -> Operand | None:
     if bias and _rounds((x, w)):
         return None
-    xs = _working(g, op.name, x, _ungrouped(g, w, 4))
+    xs = _working(g, op.name, x, _ungrouped(g, w, x.ndim))
     geometry = _geometry(op.stride, op.padding, op.dilation, op.groups)
     return _with_bias(g, "ConvTranspose", xs, bias, **geometry, output_padding=list(op.output_padding))
 
@@ -130,9 +134,11 @@ def by_filter(g: Graph, op: ConvolutionBackwardFilter, x: Operand, dy: Operand) 
     groups, (n, channels, *size) = op.groups, x.shape
     ic = channels // groups
     image, kernel = _working(g, op.name, x, dy)
-    image = g.transpose(g.reshape(image, [n, groups, ic, *size]), (2, 1, 0, 3, 4))
+    image = g.transpose(g.reshape(image, [n, groups, ic, *size]), (2, 1, 0, *range(3, x.ndim + 1)))
     image = g.reshape(image, [ic, groups * n, *size])
-    kernel = g.transpose(kernel, (1, 0, 2, 3))
+    turned = (1, 0, *range(2, x.ndim))
+    kernel = g.transpose(kernel, turned)
     y = g.node("Conv", image, kernel, **_geometry(op.dilation, op.padding, op.stride, groups))
-    y = g.node("Slice", y, g.integers([0, 0]), g.integers(op.size), g.integers([2, 3]))
-    return g.transpose(y, (1, 0, 2, 3))
+    starts, axes = [0] * len(op.size), list(range(2, x.ndim))
+    y = g.node("Slice", y, g.integers(starts), g.integers(op.size), g.integers(axes))
+    return g.transpose(y, turned)
