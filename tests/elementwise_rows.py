@@ -27,7 +27,7 @@ class Row:
     ints: what integers give: "same", a dtype, or None where they are not tested. result: the dtype whatever the operands are. mode: its
     name in the op table, where it is not this one in capitals.
     ulps: how many units in the last place of float32 and float64 the instruction may be away from the truth, for any number; None:
-    test_vecmath.py has a test of its own. loose: how much more than others the function loses for narrow dtypes, as a product of roundings.
+    test_vecmath.py has a test of its own. points: where else values and gradients are looked at, for those of one operand. loose: how much more than others the function loses for narrow dtypes, as a product of roundings.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Row:
     mode: str = ""
     ulps: tuple[float, float] | None = (2.0, 4.0)
     loose: float = 1
+    points: tuple[float, ...] = ()
 
     @property
     def is_limited(self) -> bool:
@@ -126,12 +127,12 @@ ROWS = [
     Row("isinf", np.isinf, gradient=False, result="bool"),
     Row("relu", lambda x: np.maximum(x, 0), ints="same"),
     Row("relu6", lambda x: np.clip(x, 0, 6), low=-3, high=9, ints="same"),
-    Row("sigmoid", sigmoid),
+    Row("sigmoid", sigmoid, points=(-30.0, 0.0, 30.0)),
     Row("hsigmoid", lambda x: np.clip(x + 3, 0, 6) / 6, low=-5, high=5, loose=2),
     Row("nn.hswish", lambda x: x * np.clip(x + 3, 0, 6) / 6, low=-5, high=5, loose=2),
     Row("silu", lambda x: x * sigmoid(x), loose=2),
     Row("gelu", lambda x: x * 0.5 * erfc(-x / math.sqrt(2)), loose=4),
-    Row("softplus", softplus),
+    Row("softplus", softplus, points=(-30.0, 0.0, 30.0)),
     Row("logsigmoid", lambda x: -np.logaddexp(-x, 0)),
     Row("leaky_relu", lambda x: np.where(x > 0, x, 0.01 * x)),
     Row("prelu", lambda x, y: np.where(x > 0, x, y * x), 2, ints="same"),

@@ -85,6 +85,14 @@ def test_gradient(row):
     check_gradient(row.call, operands(row, (2, 3), seed=7))
 
 
+@pytest.mark.parametrize("row", [r for r in ROWS if r.points], ids=lambda r: r.name)
+def test_points(row):
+    points = np.array(row.points)
+    assert_close(row.call(Tensor(points, dtype="float32")), row.truth(points), row.result or "float32", row.loose)
+    check_gradient(row.call, [points])
+    check_second_gradient(row.call, [points])
+
+
 @pytest.mark.parametrize("row", DIFFERENTIABLE, ids=[r.name for r in DIFFERENTIABLE])
 def test_second_gradient(row):
     check_second_gradient(row.call, operands(row, (3,), seed=7))
