@@ -27,7 +27,8 @@ class Row:
     ints: what integers give: "same", a dtype, or None where they are not tested. result: the dtype whatever the operands are. mode: its
     name in the op table, where it is not this one in capitals.
     ulps: how many units in the last place of float32 and float64 the instruction may be away from the truth, for any number; None:
-    test_vecmath.py has a test of its own. points: where else values and gradients are looked at, for those of one operand. loose: how much more than others the function loses for narrow dtypes, as a product of roundings.
+    test_vecmath.py has a test of its own. points: where else values and gradients are looked at, for functions of one operand.
+    loose: how much more than others the function loses for narrow dtypes, as a product of roundings.
     """
 
     name: str
