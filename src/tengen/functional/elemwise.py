@@ -16,7 +16,7 @@ __all__ = [
     "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clip", "cos", "cosh", "div",
     "equal", "exp", "expm1", "floor", "floor_div", "greater", "greater_equal", "left_shift", "less", "less_equal",
     "log", "log1p", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "mod",
-    "mul", "neg", "not_equal", "pow", "right_shift", "round", "sin", "sinh", "sqrt", "square", "sub", "tan", "tanh",
+    "mul", "neg", "not_equal", "pow", "right_shift", "round", "sin", "sinc", "sinh", "sqrt", "square", "sub", "tan", "tanh",
 ]  # fmt: skip
 
 Operand = Any  # a tensor, a number, or what NumPy can read
@@ -38,7 +38,7 @@ _ATANH, _EQ, _NEQ, _LT, _LEQ, _GT, _GEQ, _LOGICAL_AND = (
     Elemwise(mode) for mode in "ATANH EQ NEQ LT LEQ GT GEQ LOGICAL_AND".split()
 )
 _LOGICAL_OR, _LOGICAL_XOR, _NOT, _SHL, _SHR = (Elemwise(mode) for mode in "LOGICAL_OR LOGICAL_XOR NOT SHL SHR".split())
-_LOGADDEXP, _CLIP = Activation("logaddexp"), Activation("clip")
+_LOGADDEXP, _CLIP, _SINC = Activation("logaddexp"), Activation("clip"), Activation("sinc")
 
 # -- arithmetic
 
@@ -172,6 +172,15 @@ def logaddexp(x: Operand, y: Operand) -> Tensor:
 def sin(x: Operand) -> Tensor:
     """The sine of an angle in radians."""
     return apply(_SIN, x)
+
+
+def sinc(x: Operand) -> Tensor:
+    """sin(πx) / (πx), and 1 at 0; of integers in float32.
+
+    >>> F.sinc(Tensor([0.0, 0.5])).numpy().round(4).tolist()
+    [1.0, 0.6366000175476074]
+    """
+    return apply(_SINC, x)
 
 
 def cos(x: Operand) -> Tensor:

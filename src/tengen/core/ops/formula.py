@@ -8,7 +8,7 @@ from math import prod
 
 from ...compiler.program import Op, Value
 from .base import Formula, Grads, as_float, promoted, statistics_dtype
-from .elemwise import EQ, EXP_NONPOSITIVE, LOG, POW, ROWS, SIGMOID, SIGN, SQRT, Elemwise, cast, where
+from .elemwise import COS, EQ, EXP_NONPOSITIVE, LOG, POW, ROWS, SIGMOID, SIGN, SIN, SQRT, Elemwise, cast, where
 from .reduce import Reduce, mean, total
 
 MAX, MIN, ABS, NORMCDF = Elemwise("MAX"), Elemwise("MIN"), Elemwise("ABS"), Elemwise("NORMCDF")
@@ -75,6 +75,7 @@ ACTIVATIONS: dict[str, Callable[..., Value]] = {
     "logsigmoid": lambda x: -SOFTPLUS(-_floating(x)),
     "clip": _clip,
     "logaddexp": _logaddexp,
+    "sinc": lambda x: _sinc(x),
     # modes of the reference's Elemwise that are functions of no other name: chosen, fused, approximate
     "fast_tanh": lambda x: x * (x * x + 27.0) / (x * x * 9.0 + 27.0),
     "switch_gt0": lambda x, y: _chosen(x > 0, y, x),
@@ -124,6 +125,24 @@ def elementwise(mode: str) -> Op:
 def modes() -> list[str]:
     """The names that `elementwise` knows, in lower case."""
     return sorted({*(mode.lower() for mode in ROWS), *ACTIVATIONS, *_OTHER_NAMES})
+
+
+def _sinc(x: Value) -> Value:
+    """sin(u) / u with u = πx, 1 at 0."""
+    zero = EQ(x, 0.0)
+    u = where(zero, 1.0, x * math.pi)
+    return where(zero, 1.0, SIN(u) / u)
+
+
+def _sinc_slope(x: Value) -> Value:
+    """(cos(u) - sin(u) / u) / x; for |u| < 1, where digits would cancel, its series Σ (-1)^k 2k/(2k+1)! u^(2k-1), times π."""
+    u = x * math.pi
+    near = ABS(u) < 1.0
+    series: Value | float = 0.0
+    for k in range(8, 0, -1):
+        series = series * (u * u) + (-1) ** k * 2 * k / math.factorial(2 * k + 1) * math.pi
+    safe = where(near, 1.0, x)
+    return where(near, series * u, (COS(safe * math.pi) - _sinc(safe)) / safe)
 
 
 def _slope(mode: str, x: Value, g: Value) -> Value:
@@ -182,6 +201,7 @@ GRADIENTS: dict[str, Callable[..., Value | Sequence[Value]]] = {
         g * SIGMOID(_floating(a) - _floating(b)),
         g * SIGMOID(_floating(b) - _floating(a)),
     ),
+    "sinc": lambda g, y, x: g * _sinc_slope(x),
     "hsigmoid": lambda g, y, x: where(BOTH(x > -3.0, x < 3.0), g / 6.0, 0.0),
 }
 
