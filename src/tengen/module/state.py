@@ -63,9 +63,9 @@ def _advice(values: Mapping[str, Any]) -> list[str]:
     tensors = any(_is_of_torch(value) for value in values.values())
     if not tensors and not any(str(name).endswith("num_batches_tracked") for name in values):
         return []
-    array = "state[name].cpu().numpy()" if tensors else "state[name]"
-    load = f"load_state_dict(lambda name, tensor: {array}.reshape(tensor.shape))"
-    return [f"this is PyTorch's; if the names are the same, this gives the arrays their shapes here: {load}"]
+    return [
+        "this is PyTorch's: tengen.utils.weights.match(net, state) brings its names and shapes together with those here"
+    ]
 
 
 def _is_of_torch(value: object) -> bool:

@@ -1,5 +1,5 @@
 """What programs use around training."""
 
-from . import dlpack, hook
+from . import dlpack, hook, weights
 
-__all__ = ["dlpack", "hook"]
+__all__ = ["dlpack", "hook", "weights"]

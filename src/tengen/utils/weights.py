@@ -1,0 +1,298 @@
+"""Weights that other programs made: into networks whose names and shapes are written another way, and into files."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from ..base.errors import StateDictError
+from ..core import Tensor
+from ..formats.safetensors import save_safetensors
+from ..module import Module
+from ..module.module import _leaves
+from .table import table
+
+__all__ = ["Match", "match", "save_safetensors"]
+
+# Where checkpoints keep the state dict, and what state dicts hold beside values that a network computes with.
+_INSIDE = ("state_dict", "model_state_dict", "model", "net", "params")
+_BESIDE = ("num_batches_tracked", "position_ids")
+_KINDS = ("weight", "bias", "running_mean", "running_var")
+_LEAVES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+
+
+@dataclass
+class Match:
+    """What `match` did; printed, it is a table.
+
+    rows: (name in the network, name in the state dict, shape there, "same name", "by name" or "by order").
+    missing: names of the network for which nothing was found. unused: names of the state dict that went nowhere.
+    """
+
+    rows: list[tuple[str, str, tuple[int, ...], str]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [
+            (name, source, _change(shape, self.shapes[name]), how)
+            for name, source, shape, how in self.rows
+            if how != "same name" or shape != self.shapes[name]
+        ]
+        said = table(("in the network", "in the state dict", "shape", "found"), lines) if lines else ""
+        kept = len(self.rows) - len(lines)
+        parts = [said, f"{len(self.rows)} loaded" + (f", of which {kept} have the same name and shape" if kept else "")]
+        parts += [f"missing in the state dict: {', '.join(self.missing)}"] if self.missing else []
+        parts += [f"not used: {', '.join(self.unused)}"] if self.unused else []
+        return "\n".join(filter(None, parts))
+
+
+def match(
+    net: Module,
+    state: Mapping[str, Any],
+    rename: Mapping[str, str] | None = None,
+    strict: bool = False,
+    verbose: bool = True,
+) -> Match:
+    """Load a state dict that was made for another writing of the same network, such as PyTorch's.
+
+    Names that are equal but for case and underscores belong together, also behind a prefix ("module.") that most have. Layers that are left
+    are brought together in the order in which both define them, where their shapes allow it, so that as much as possible is found and names are
+    as alike as possible. Shapes may differ by dimensions of 1, as biases (C,) and (1, C, 1, 1) do, and as grouped weights (out, in, …) and
+    (groups, out, in, …) do. Nothing is transposed.
+
+    Args:
+        net: gets the values.
+        state: tensors or arrays by name, of tengen, NumPy or PyTorch; or a checkpoint that has it under "state_dict" or "model".
+        rename: regular expressions and what to put in their place in names of the state dict, before all else.
+        strict: raise StateDictError if something is missing, before anything is loaded.
+        verbose: print what was done, as a table.
+
+    Raises StateDictError if nothing fits.
+
+    >>> net = M.Sequential(M.Conv2d(4, 2, 1, groups=2), M.Linear(2, 2))
+    >>> theirs = {"conv.weight": np.ones((2, 2, 1, 1)), "conv.bias": np.ones(2), "fc.weight": np.eye(2), "fc.bias": np.ones(2)}
+    >>> found = match(net, theirs)
+    in the network  in the state dict  shape                           found
+    --------------  -----------------  ------------------------------  --------
+    0.weight        conv.weight        (2, 2, 1, 1) → (2, 1, 2, 1, 1)  by order
+    0.bias          conv.bias          (2,) → (1, 2, 1, 1)             by order
+    1.weight        fc.weight          (2, 2)                          by order
+    1.bias          fc.bias            (2,)                            by order
+    4 loaded
+    """
+    given = {name: _array(name, value) for name, value in _inside(state).items() if hasattr(value, "shape")}
+    renamed = {_renamed(name, rename): name for name in given}
+    wanted = dict(_in_order(net))
+    shapes = {name: given[source].shape for name, source in renamed.items()}
+    pairs = dict(_same_names(wanted, shapes))
+    left = [name for name in wanted if name not in pairs]
+    free = [name for name in shapes if name not in {source for source, _ in pairs.values()}]
+    pairs |= _aligned(left, free, wanted, shapes)
+    found = Match(shapes={name: tuple(tensor.shape) for name, tensor in wanted.items()})
+    for name in wanted:
+        if name in pairs:
+            source, how = pairs[name]
+            found.rows.append((name, renamed[source], shapes[source], how))
+        else:
+            found.missing.append(name)
+    used = {source for _, source, _, _ in found.rows}
+    found.unused = [name for name in given if name not in used and name.rpartition(".")[2] not in _BESIDE]
+    if not found.rows or (strict and found.missing):
+        raise StateDictError(f"the state dict does not fit {type(net).__name__}; nothing was loaded\n{found}")
+    values = {name: given[source].reshape(found.shapes[name]) for name, source, _, _ in found.rows}
+    net.load_state_dict(lambda name, _: values.get(name), strict=False)  # which logs what is missing
+    if verbose:
+        print(found)
+    return found
+
+
+def _inside(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The state dict itself, which may be a part of a checkpoint."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"a state dict is a dict of tensors or arrays by name, got {type(state).__name__}")
+    for name in _INSIDE:
+        if isinstance(state.get(name), Mapping):
+            return _inside(state[name])
+    return state
+
+
+def _array(name: str, value: Any) -> np.ndarray[Any, Any]:
+    if isinstance(value, Tensor):
+        return value.numpy()
+    if isinstance(value, (np.ndarray, np.generic)):
+        return np.asarray(value)
+    if type(value).__module__.partition(".")[0] == "torch":
+        value = value.detach().cpu()
+        return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    raise TypeError(f"{name}: expected a tensor or an array, got {type(value).__name__}")
+
+
+def _renamed(name: str, rules: Mapping[str, str] | None) -> str:
+    for pattern, text in (rules or {}).items():
+        name = re.sub(pattern, text, name)
+    return name
+
+
+def _in_order(net: Module) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a network with their names in its state dict, in the order in which they were defined."""
+    names: dict[int, list[tuple[str, Tensor]]] = {}
+    for name, tensor, _ in net._named_state(""):
+        names.setdefault(id(tensor), []).append((name, tensor))
+    waiting: list[Any] = [net]
+    entered: set[int] = set()
+    while waiting:
+        leaf = waiting.pop()
+        if isinstance(leaf, Tensor):
+            yield from names.pop(id(leaf), ())
+        elif id(leaf) not in entered:
+            entered.add(id(leaf))
+            inside = [inner for key, value in vars(leaf).items() for _, inner in _leaves(key, value)]
+            waiting += reversed(inside)
+
+
+# -- which belong together -------------------------------------------------------------------------------------
+
+
+def _fits(have: tuple[int, ...], want: tuple[int, ...]) -> bool:
+    """Whether values of the one shape are those of the other as they lie there."""
+    if have == want:
+        return True
+    if len(want) == len(have) + 1 and len(have) > 2 and want[0] * want[1] == have[0] and want[2:] == have[1:]:
+        return True
+    return [extent for extent in have if extent != 1] == [extent for extent in want if extent != 1]
+
+
+def _plain(name: str) -> str:
+    """A name in lower case, in parts between dots, the last of which is what it is called here."""
+    start, dot, leaf = name.rpartition(".")
+    return (start + dot).lower().replace("_", ".") + _LEAVES.get(leaf, leaf)
+
+
+def _same_names(
+    wanted: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Those with equal names, where one side may have a prefix that the other lacks."""
+    ours = {name: _plain(name) for name in wanted}
+    theirs = {name: _plain(name) for name in shapes}
+    tried = [("", ""), *((prefix, "") for prefix in _prefixes(theirs.values()))]
+    tried += (("", prefix) for prefix in _prefixes(ours.values()))
+    best: dict[str, str] = {}
+    for prefix, own in tried:
+        by_name = {name.removeprefix(prefix): source for source, name in theirs.items()}
+        found = {name: by_name.get(plain.removeprefix(own)) for name, plain in ours.items()}
+        good = {
+            name: source
+            for name, source in found.items()
+            if source and _fits(shapes[source], tuple(wanted[name].shape))
+        }
+        enough = min(len(wanted), len(shapes)) / 2 if prefix or own else 1
+        if len(good) > len(best) and len(good) >= enough:
+            best = good
+    for name, source in best.items():
+        yield name, (source, "same name" if name.endswith(source) or source.endswith(name) else "by name")
+
+
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """What names may begin with: their first part, and their first two."""
+    parts = [name.split(".") for name in names]
+    found = Counter(".".join(part[:count]) + "." for count in (1, 2) for part in parts if len(part) > count)
+    return [prefix for prefix, _ in found.most_common(8)]
+
+
+@dataclass
+class _Group:
+    """The tensors of one layer: their names by what they are, such as "weight" and "bias"."""
+
+    parent: str
+    members: dict[str, str]
+
+    @property
+    def words(self) -> Counter[str]:
+        """What the names are made of."""
+        return Counter(word for name in self.members.values() for word in re.split(r"[._]", _plain(name)))
+
+
+def _groups(names: Iterable[str]) -> list[_Group]:
+    """Names of the same layer that follow each other; what is no usual part of a layer is alone."""
+    found: list[_Group] = []
+    for name in names:
+        parent, _, leaf = _plain(name).rpartition(".")
+        kind = next((kind for kind in _KINDS if leaf.endswith(kind)), "")
+        if found and kind and found[-1].parent == parent and "" not in found[-1].members:
+            found[-1].members.setdefault(kind, name)
+        else:
+            found.append(_Group(parent, {kind: name}))
+    return found
+
+
+def _aligned(
+    left: Sequence[str], free: Sequence[str], wanted: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[str, str]]:
+    """The pairs of layers that keep the order of both and are worth most: the more tensors the better, then the more alike their names.
+
+    Source: Needleman and Wunsch 1970.
+    """
+    ours, theirs = _groups(left), _groups(name for name in free if name.rpartition(".")[2] not in _BESIDE)
+    worth = np.full((len(ours), len(theirs)), -math.inf)
+    for (i, a), (j, b) in product(enumerate(ours), enumerate(theirs)):
+        if a.members.keys() == b.members.keys() and all(
+            _fits(shapes[b.members[kind]], tuple(wanted[name].shape)) for kind, name in a.members.items()
+        ):
+            worth[i, j] = len(a.members) * _likeness(a.words, b.words)
+    pairs = _best_in_order(worth)
+    pairs |= _mutually_best(worth, pairs, [len(group.members) for group in ours])
+    return {
+        name: (theirs[j].members[kind], how) for i, (j, how) in pairs.items() for kind, name in ours[i].members.items()
+    }
+
+
+def _likeness(ours: Counter[str], theirs: Counter[str]) -> float:
+    """How good it is that two with these words in their names belong together: 1, and up to 1 more."""
+    return 1 + 2 * (ours & theirs).total() / (ours.total() + theirs.total())
+
+
+def _best_in_order(worth: np.ndarray[Any, Any]) -> dict[int, tuple[int, str]]:
+    """Pairs (row, column), both rising, whose sum is the largest."""
+    rows, columns = worth.shape
+    best = np.zeros((rows + 1, columns + 1))
+    for i in range(rows - 1, -1, -1):
+        for j in range(columns - 1, -1, -1):
+            best[i, j] = max(best[i + 1, j + 1] + worth[i, j], best[i + 1, j], best[i, j + 1])
+    found, i, j = {}, 0, 0
+    while i < rows and j < columns:
+        if best[i, j] == best[i + 1, j]:
+            i += 1
+        elif best[i, j] == best[i, j + 1]:
+            j += 1
+        else:
+            found[i] = j, "by order"
+            i, j = i + 1, j + 1
+    return found
+
+
+def _mutually_best(
+    worth: np.ndarray[Any, Any], found: Mapping[int, tuple[int, str]], sizes: Sequence[int]
+) -> dict[int, tuple[int, str]]:
+    """Of those out of order the pairs in which each is the one that is most like the other, and half of the name the same."""
+    left = worth.copy()
+    left[list(found)] = left[:, [j for j, _ in found.values()]] = -math.inf
+    more = {}
+    for i, j in np.argwhere(left >= 1.5 * np.array(sizes).reshape(-1, 1)).tolist():
+        if left[i, j] > max(
+            np.delete(left[i], j).max(initial=-math.inf), np.delete(left[:, j], i).max(initial=-math.inf)
+        ):
+            more[i] = j, "by name"
+    return more
+
+
+def _change(have: tuple[int, ...], want: tuple[int, ...]) -> str:
+    return f"{have}" if have == want else f"{have} → {want}"
