@@ -39,6 +39,7 @@ WRONG = {
     "an index for each of two axes": (Take((-1,), (0, 1), (0,)), [X, INDEX], "need an integer tensor each"),
     "a float as an index": (Take((-1, 1), (0,), (0,)), [X, Type("float32", (3,))], "need an integer tensor each"),
     "dims in another order": (Take((1, -1), (0,), (0,)), [X, INDEX], "do not say how to index"),
+    "a batch of another size": (Take((0, -1), (1,), (0, 1)), [X, Type("int32", (3, 2))], "do not run along shape"),
     "a dim that is not there": (Put("set", (-1, 7), (0,), (0,)), [X, X, INDEX], "do not say how to index"),
     "a stride of 0": (Convolution((0, 1), (0, 0), (1, 1), 1), [M, M], "must be positive"),
     "negative dilation": (Convolution((1, 1), (0, 0), (1, -1), 1), [M, M], "must be positive"),

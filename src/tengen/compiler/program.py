@@ -226,9 +226,9 @@ class Scan(Op, abstract=True):
 class Gather(Op, abstract=True):
     """Reads input 0 at positions that the other inputs (int32 or int64, broadcast against each other) give.
 
-    `sources` says for each output dim which dim of input 0 it runs along, or -1 if it is a dim of the index; `axes` are
-    the dims of
-    input 0 that are indexed, one for each index input; `index_dims` the output dims that the index's dims become.
+    `sources` says for each output dim which dim of input 0 it runs along, or -1 if it is a dim of the index alone;
+    `axes` are the dims of input 0 that are indexed, one for each index input; `index_dims` the output dims that the
+    index's dims become. One that runs along input 0 too is a batch: each of its places has indices of its own.
     """
 
     sources: tuple[int, ...]

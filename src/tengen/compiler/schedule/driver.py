@@ -293,7 +293,7 @@ class Scheduler(Steps):
         written = self._store(e, [v for v in self._stored(group) if v is not node.outputs[0]], {buffer})
         if isinstance(op, Scatter):
             e.scatter(op, node, target)
-            serial: Sequence[int] = op.index_dims
+            serial: Sequence[int] = [d for d in op.index_dims if op.sources[d] < 0]
         else:
             assert isinstance(op, Place)
             e.place(op, node, target)

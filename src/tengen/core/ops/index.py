@@ -27,17 +27,20 @@ def _gathered(
 ) -> tuple[int, ...]:
     common = broadcast_shapes("indexing", *(i.shape for i in indices))
     rest = [d for d in range(len(x.shape)) if d not in axes]
-    dims = [d for d, s in enumerate(sources) if s < 0]
-    if [s for s in sources if s >= 0] != rest or dims != list(index_dims) or len(dims) != len(common):
+    along = [d for d, s in enumerate(sources) if s < 0 or d in index_dims]
+    if [s for s in sources if s >= 0] != rest or along != list(index_dims) or len(along) != len(common):
         raise ValueError(f"indexing: {sources}, {axes} and {index_dims} do not say how to index shape {x.shape}")
     if len(indices) != len(axes) or any(i.dtype not in (*INTS, "weak_int") for i in indices):
         raise ValueError(f"indexing: axes {axes} need an integer tensor each, got {', '.join(map(str, indices))}")
-    extents = iter(common)
-    return tuple(next(extents) if s < 0 else x.shape[s] for s in sources)
+    extents = dict(zip(index_dims, common, strict=True))
+    shape = tuple(extents[d] if s < 0 else x.shape[s] for d, s in enumerate(sources))
+    if any(extents.get(d, 1) not in (1, shape[d]) for d in index_dims):
+        raise ValueError(f"indexing: indices of shape {common} do not run along shape {x.shape} as {sources} say")
+    return shape
 
 
 class Take(Gather):
-    """`x[..., i, j, ...]` with integer tensors at `axes`; other axes whole. Use `take`, which fills in the rest."""
+    """`x[..., i, j, ...]` with integer tensors at `axes`; other axes whole. Use `take_op`, which fills in the rest."""
 
     sources: tuple[int, ...]
     axes: tuple[int, ...]

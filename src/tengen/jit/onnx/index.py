@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,9 +13,12 @@ from ...core.ops.index import GatherAlong, IndexingOneHot, OneHot, Put, ScatterA
 from .graph import Graph, Operand
 from .rules import rule
 
+Indexing = TypeVar("Indexing", Take, Put)
+
 
 @rule(Take)
 def take(g: Graph, op: Take, x: Operand, *indices: Operand) -> Operand:
+    op, indices = _without_batches(g, op, x, indices)
     if len(op.axes) == 1 and op.index_dims == tuple(range(op.axes[0], op.axes[0] + indices[0].ndim)):
         return g.node("Gather", x, g.cast(indices[0], "int64"), axis=op.axes[0])
     rest = [d for d in range(x.ndim) if d not in op.axes]
@@ -24,6 +28,7 @@ def take(g: Graph, op: Take, x: Operand, *indices: Operand) -> Operand:
 
 @rule(Put)
 def put(g: Graph, op: Put, x: Operand, value: Operand, *indices: Operand) -> Operand:
+    op, indices = _without_batches(g, op, x, indices)
     front = [*op.axes, *(d for d in range(x.ndim) if d not in op.axes)]
     base, new = g.working(x, x.dtype), g.working(g.cast(value, x.dtype), x.dtype)
     dims = [*op.index_dims, *(d for d in range(len(op.sources)) if d not in op.index_dims)]
@@ -31,6 +36,20 @@ def put(g: Graph, op: Put, x: Operand, value: Operand, *indices: Operand) -> Ope
     inputs = g.transpose(base, front), _together(g, indices), g.transpose(new, dims)
     written = g.node("ScatterND", *inputs, reduction=reduction)
     return g.transpose(written, [front.index(d) for d in range(x.ndim)])
+
+
+def _without_batches(
+    g: Graph, op: Indexing, x: Operand, indices: tuple[Operand, ...]
+) -> tuple[Indexing, tuple[Operand, ...]]:
+    """The op and its indices, with a running number as the index of each dim that the index and the operand share."""
+    batches, indexed = [d for d in op.index_dims if op.sources[d] >= 0], dict(zip(op.axes, indices, strict=True))
+    for d in batches:
+        axis = op.sources[d]
+        along = [x.shape[axis] if other == d else 1 for other in op.index_dims]
+        indexed[axis] = g.constant(np.arange(x.shape[axis]).reshape(along), "int64")
+    sources, axes = tuple([-1 if d in batches else s for d, s in enumerate(op.sources)]), tuple(sorted(indexed))
+    how = (op.mode,) if isinstance(op, Put) else ()
+    return type(op)(*how, sources, axes, op.index_dims), tuple([indexed[axis] for axis in axes])
 
 
 def _from_front(op: Take) -> list[int]:
