@@ -1,12 +1,11 @@
-"""All rows, by name."""
+"""The rows, by name: those of all modules `rows_*`."""
 
 from __future__ import annotations
 
-from . import rows_conv, rows_elementwise, rows_index, rows_math, rows_nn, rows_shape, rows_state
+from importlib import import_module
+from pathlib import Path
+
 from .row import Row
 
-ROWS: dict[str, Row] = {
-    row.name: row
-    for module in (rows_conv, rows_elementwise, rows_index, rows_math, rows_nn, rows_shape, rows_state)
-    for row in module.ROWS
-}
+MODULES = [import_module(f".{path.stem}", __package__) for path in sorted(Path(__file__).parent.glob("rows_*.py"))]
+ROWS: dict[str, Row] = {row.name: row for module in MODULES for row in module.ROWS}

@@ -27,8 +27,10 @@ from tengen.core.ops import (
     linalg,
     loss,
     normalization,
+    sample,
     scan,
     sort,
+    warp,
 )
 from tengen.core.ops import random as random_ops
 from tengen.core.ops.elemwise import Elemwise, TypeCvt, cast
@@ -191,6 +193,8 @@ INDICES = [
         ]
     ),
     Row(index.put_op("add", 1, (0,), 1), [f(4), f(6, seed=1), np.int32([1, 1, 0, 3, 1, 0])]),
+    Row(index.Take((0, -1, 2), (1,), (0, 1)), [f(2, 4, 3), i(2, 5, high=4)]),
+    Row(index.Put("add", (0, -1, 2), (1,), (0, 1)), [f(2, 4, 3), f(2, 5, 3, seed=1), i(1, 5, high=4)]),
     Row(index.put_op("add", 1, (0,), 1), [i(4, dtype="int8"), i(6, dtype="int8"), np.int32([1, 1, 0, 3, 1, 0])]),
     Row(index.TakeIndexed(Slice((0, 1), (4, 1), (1, 1)), (4,), index.take_op(1, (0,), 1)), [f(4, 3), i(2)]),
     Row(
@@ -425,7 +429,21 @@ LOSSES = [
     Row(loss.TopKAccuracy(2), [f(5, 4), i(5, high=4)]),
 ]
 
-ROWS = [*VIEWS, *REDUCTIONS, *INDICES, *PRODUCTS, *IMAGES, *NORMALIZATION, *ACTIVATIONS, *LAYOUT, *LOSSES]
+PROJECTION, AFFINE = np.float32([[[0.9, 0.2, 0.3], [-0.1, 1.1, -0.7], [0.02, 0.05, 1.0]]] * 2), ("NCHW", (3, 4))
+SAMPLED = [
+    *(
+        Row(warp.Remap(filter, border, 0.5, "NCHW"), [f(2, 3, 4, 5), 2 * f(2, 3, 3, 2, seed=1)], factor=4)
+        for filter, border in [
+            ("bilinear", "replicate"), ("bilinear", "constant"), ("bicubic", "reflect_101"), ("nearest", "reflect"), ("lanczos4", "wrap"),
+        ]
+    ),
+    Row(warp.WarpPerspective("bilinear", "reflect", 0.0, *AFFINE), [f(2, 3, 4, 5), PROJECTION], factor=4),
+    Row(warp.WarpPerspective("bilinear", "constant", 1.0, *AFFINE), [f(2, 3, 4, 5), PROJECTION, i(2, high=2)], factor=4),
+    Row(warp.WarpAffine("bilinear", "wrap", 0.0, "NHWC", (3, 4)), [f(2, 4, 5, 3), PROJECTION[:, :2]], factor=4),
+    Row(sample.WeightedTaps(index.take_op(2, (1,), 1), (2,)), [f(3, 4), i(5), i(5, seed=1), f(5), f(5, seed=1)]),
+]  # fmt: skip
+
+ROWS = [*VIEWS, *REDUCTIONS, *INDICES, *PRODUCTS, *IMAGES, *SAMPLED, *NORMALIZATION, *ACTIVATIONS, *LAYOUT, *LOSSES]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

@@ -35,11 +35,12 @@ from .loss import *  # noqa: F403  # not in __all__: losses stand in no other mo
 from .math import normalize
 from .normalization import *  # noqa: F403
 from .pooling import *  # noqa: F403
-from .vision import interpolate as interpolate  # here and in `vision` only
-from .vision import nms as nms
+from .vision import *  # noqa: F403  # here and in `vision` only, but for those in __all__
+from .vision import remap, warp_affine, warp_perspective
 
 __all__ = [
-    "embedding", "indexing_one_hot", "normalize", "one_hot", "pad", "pixel_shuffle", "sliding_window", "sliding_window_transpose",
+    "embedding", "indexing_one_hot", "normalize", "one_hot", "pad", "pixel_shuffle", "remap", "sliding_window",
+    "sliding_window_transpose", "warp_affine", "warp_perspective",
 ]  # fmt: skip
 __all__ += activation.__all__
 __all__ += convolution.__all__

@@ -1,19 +1,25 @@
-"""Functions on images."""
+"""Functions on images: resizing, warping, regions of interest, colours."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from .._rt import apply
 from ..core import Tensor
 from ..core.ops.resample import Interpolate
-from .arguments import as_tensor, integer, integers, need_choice, need_rank
+from ..core.ops.sample import BORDERS
+from ..core.ops.warp import CHANNELS, Remap, WarpAffine, WarpPerspective
+from .arguments import as_index, as_tensor, dtype_of, integer, integers, need_choice, need_fitting, need_rank, pair
 
-__all__ = ["interpolate", "nms"]
+__all__ = ["interpolate", "nms", "remap", "warp_affine", "warp_perspective"]
+
+Size = int | Sequence[int] | Tensor
 
 _MODES = {"nearest": "nearest", "linear": "bilinear", "bilinear": "bilinear", "bicubic": "bicubic"}
+_FILTERS = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic", "lanczos4": "lanczos4"}
 
 
 def interpolate(
@@ -52,6 +58,94 @@ def interpolate(
     if len(new) != len(extents) or min(new) < 1 or min(extents) < 1:
         raise ValueError(f"interpolate: an input of shape {tuple(x.shape)} cannot get the size {tuple(new)}")
     return apply(Interpolate(tuple(new), known, bool(align_corners)), x)
+
+
+def remap(
+    inp: Tensor, map_xy: Tensor, border_mode: str = "replicate", scalar: float = 0.0, interp_mode: str = "linear"
+) -> Tensor:
+    """The image at the positions of a map: y[n, c, i, j] = inp[n, c] at column map_xy[n, i, j, 0] and row map_xy[n, i, j, 1].
+
+    inp: (N, C, H, W), floats or integers, whose results are rounded. map_xy: (N, OH, OW, 2), in pixels; pixel 0 is at 0. Gradients flow to both.
+    border_mode: what is outside of the image: "replicate" (its outermost pixels), "reflect" (it mirrored: cba|abc|cba), "reflect_101" (cb|abc|ba),
+    "wrap" (it again) or "constant" (`scalar`). interp_mode: "linear", "nearest" (of two the even one), "cubic" (Keys 1981) or "lanczos4"
+    (of 8 × 8 pixels). Raises ValueError for another mode or shape.
+
+    >>> F.vision.remap(Tensor([[[[1.0, 2.0, 4.0]]]]), Tensor([[[[0.5, 0.0], [2.0, 0.0]]]])).tolist()
+    [[[[1.5, 4.0]]]]
+    """
+    x = as_tensor(inp)
+    op = Remap(*_reading("remap", x, interp_mode, border_mode, scalar), "NCHW")
+    return apply(op, x, as_tensor(map_xy))
+
+
+def warp_affine(
+    inp: Tensor,
+    mat: Tensor,
+    out_shape: Size,
+    border_mode: str = "replicate",
+    border_val: float = 0.0,
+    format: str = "NHWC",
+    interp_mode: str = "linear",
+) -> Tensor:
+    """The image at what matrices make of the result's positions: row i, column j is inp at (column, row) = mat · (j, i, 1).
+
+    inp: (N, H, W, C), or with format "NCHW" (N, C, H, W). mat: (N, 2, 3), from the result to the image. out_shape: height and width of the
+    result, which is in the same format. border_mode, border_val, interp_mode: as for `remap`, but "nearest" takes the upper one of two.
+    Gradients flow to both. Raises ValueError for another mode, format or shape.
+
+    >>> image = Tensor([[[[1.0], [2.0], [4.0]]]])
+    >>> F.vision.warp_affine(image, Tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]]), (1, 2)).tolist()
+    [[[[1.5], [3.0]]]]
+    """
+    x = as_tensor(inp)
+    size = pair("warp_affine", "out_shape", out_shape, 1)
+    how = _reading("warp_affine", x, interp_mode, border_mode, border_val)
+    return apply(WarpAffine(*how, _format("warp_affine", format), size), x, as_tensor(mat))
+
+
+def warp_perspective(
+    inp: Tensor,
+    mat: Tensor,
+    out_shape: Size,
+    mat_idx: Iterable[int] | Tensor | None = None,
+    border_mode: str = "replicate",
+    border_val: float = 0.0,
+    format: str = "NCHW",
+    interp_mode: str = "linear",
+) -> Tensor:
+    """The image at what projections make of the result's positions: row i, column j is inp at (u / w, v / w), (u, v, w) = mat · (j, i, 1).
+
+    inp: (N, C, H, W), or with format "NHWC" (N, H, W, C). mat: (M, 3, 3), from the result to the image (the inverse of what OpenCV takes).
+    out_shape: height and width of the result, which is in the same format. mat_idx: for each matrix the image that it reads; without, M is N.
+    border_mode, border_val, interp_mode: as for `remap`. Gradients flow to inp and mat. Raises ValueError for another mode, format or shape,
+    IndexError for an image that is not there.
+
+    >>> image = F.arange(9).reshape(1, 1, 3, 3)
+    >>> F.vision.warp_perspective(image, Tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 2.0]]]), (2, 2)).tolist()
+    [[[[2.0, 2.5], [3.5, 4.0]]]]
+    """
+    x = as_tensor(inp)
+    size = pair("warp_perspective", "out_shape", out_shape, 1)
+    how = _reading("warp_perspective", x, interp_mode, border_mode, border_val)
+    op = WarpPerspective(*how, _format("warp_perspective", format), size)
+    if mat_idx is None:
+        return apply(op, x, as_tensor(mat))
+    given = isinstance(mat_idx, (Tensor, np.ndarray)) or not isinstance(mat_idx, Iterable)
+    return apply(op, x, as_tensor(mat), as_index(mat_idx if given else list(mat_idx)))
+
+
+def _reading(op: str, x: Any, interp_mode: str, border_mode: str, fill: float) -> tuple[str, str, float]:
+    """The parameters of ops that read images: the filter, the border, and its number if that is constant."""
+    filter = _FILTERS[need_choice(op, "interp_mode", str(interp_mode).lower(), _FILTERS)]
+    border = need_choice(op, "border_mode", str(border_mode).lower(), BORDERS)
+    if border != "constant":
+        return filter, border, 0.0
+    need_fitting(op, "the number of the border", fill, dtype_of(x))
+    return filter, border, float(fill)
+
+
+def _format(op: str, format: str) -> str:
+    return need_choice(op, "format", str(format).upper(), CHANNELS)
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_thresh: float, max_output: int | None = None) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any
 from ...core.ops.base import FLOATS, statistics_dtype
 from ...core.ops.layout import PixelShuffle
 from ...core.ops.pool import Pooling
-from ...core.ops.resample import SHARPNESS, Interpolate
+from ...core.ops.resample import Interpolate
+from ...core.ops.sample import SHARPNESS
 from .graph import Graph, Operand
 from .rules import rule
 
