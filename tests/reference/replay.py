@@ -56,6 +56,12 @@ def names_of(framework: str) -> dict[str, Any]:
     names.update(GradManager=names["autodiff"].GradManager, Function=names["autodiff"].Function)
     names.update(np=np, nan=math.nan, inf=math.inf, OrderedDict=OrderedDict)
     names.update(copy=copy, operator=operator, pickle=pickle, Parts=Parts)
+    if framework == "tengen":
+        importlib.import_module("tengen.compat.megengine")
+    # What programs take from inside of MegEngine has no other name than that.
+    inner = {"core2": "core._imperative_rt.core2", "builtin": "core.ops.builtin", "utils": "core.tensor.utils"}
+    names.update({short: importlib.import_module(f"megengine.{full}") for short, full in inner.items()})
+    names["tuples"] = importlib.import_module("megengine.utils.tuple_function")
     return names
 
 

@@ -1,0 +1,46 @@
+"""Of `megengine.core._wrap`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tengen.base.device as devices
+from tengen import Tensor
+
+__all__ = ["Device", "as_device"]
+
+
+class Device:
+    """A device by its name, a tensor on it, or another one."""
+
+    def __init__(self, device: Any = None):
+        if isinstance(device, Device):
+            self._device = device._device
+        else:
+            self._device = devices.require(device.device if isinstance(device, Tensor) else device)
+
+    @property
+    def logical_name(self) -> str:
+        """What users call it."""
+        return self._device.logical_name
+
+    def to_c(self) -> devices.Device:
+        """As tensors have it."""
+        return self._device
+
+    def __str__(self) -> str:
+        return str(self._device)
+
+    def __repr__(self) -> str:
+        return f"Device({self._device!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and other._device == self._device
+
+    def __hash__(self) -> int:
+        return hash(self._device)
+
+
+def as_device(obj: Any) -> Device:
+    """The device of a name, a tensor or another device."""
+    return obj if isinstance(obj, Device) else Device(obj)

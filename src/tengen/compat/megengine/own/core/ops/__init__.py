@@ -1,0 +1,3 @@
+"""Of `megengine.core.ops`."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Of `megengine.core.tensor`."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Of `megengine.functional`."""
+
+__all__: list[str] = []

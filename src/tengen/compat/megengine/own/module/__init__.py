@@ -1,0 +1,3 @@
+"""Of `megengine.module`."""
+
+__all__: list[str] = []

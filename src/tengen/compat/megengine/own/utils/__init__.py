@@ -1,0 +1,3 @@
+"""Of `megengine.utils`."""
+
+__all__: list[str] = []
