@@ -209,7 +209,7 @@ def instance_norm(
     inp: (N, C, …). weight, bias: (C,), used if `affine`.
     """
     x = as_tensor(inp)
-    return _grouped_norm("instance_norm", x, x.shape[1] if x.ndim > 1 else 1, affine, weight, bias, eps)
+    return _grouped_norm("instance_norm", x, max(x.shape[1], 1) if x.ndim > 1 else 1, affine, weight, bias, eps)
 
 
 def _grouped_norm(

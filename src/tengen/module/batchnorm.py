@@ -47,7 +47,7 @@ class _BatchNorm(Module):
         super().__init__(name)
         if freeze and not track_running_stats:
             raise ValueError("freeze=True needs the running statistics that track_running_stats=False leaves out")
-        self.num_features = num_features = size(type(self).__name__, "num_features", num_features)
+        self.num_features = num_features = size(type(self).__name__, "num_features", num_features, 0)
         self.eps = eps
         self.momentum = momentum
         self.affine = affine

@@ -40,8 +40,8 @@ class _ConvNd(Module):
     ):
         super().__init__(name)
         layer = type(self).__name__
-        self.in_channels = size(layer, "in_channels", in_channels)
-        self.out_channels = size(layer, "out_channels", out_channels)
+        self.in_channels = size(layer, "in_channels", in_channels, 0)
+        self.out_channels = size(layer, "out_channels", out_channels, 0)
         self.groups = size(layer, "groups", groups)
         for what in ("in_channels", "out_channels"):
             if getattr(self, what) % self.groups:
@@ -84,7 +84,7 @@ class _ConvNd(Module):
 
     def reset_parameters(self) -> None:
         """Give the weight first values from N(0, 1 / fan in) and the bias zeros."""
-        init.normal_(self.weight, 0.0, math.sqrt(1 / self._get_fanin()))
+        init.normal_(self.weight, 0.0, math.sqrt(1 / max(self._get_fanin(), 1)))
         if self.bias is not None:
             init.zeros_(self.bias)
 

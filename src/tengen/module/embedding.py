@@ -40,8 +40,8 @@ class Embedding(Module):
         name: str | None = None,
     ):
         super().__init__(name)
-        num_embeddings = size("Embedding", "num_embeddings", num_embeddings)
-        embedding_dim = size("Embedding", "embedding_dim", embedding_dim)
+        num_embeddings = size("Embedding", "num_embeddings", num_embeddings, 0)
+        embedding_dim = size("Embedding", "embedding_dim", embedding_dim, 0)
         padding_idx = None if padding_idx is None else integer("Embedding", "padding_idx", padding_idx)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: padding_idx {padding_idx} is not one of the {num_embeddings} rows")

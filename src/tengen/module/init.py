@@ -105,17 +105,17 @@ def calculate_correct_fan(tensor: Tensor, mode: str) -> float:
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> None:
     """Draw from U(-a, a) with a = gain · √(6 / (fan_in + fan_out)). Source: Glorot and Bengio 2010, equation 16."""
-    bound = gain * math.sqrt(6.0 / sum(calculate_fan_in_and_fan_out(tensor)))
+    bound = gain * math.sqrt(6.0 / max(sum(calculate_fan_in_and_fan_out(tensor)), 1))
     uniform_(tensor, -bound, bound)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> None:
     """Draw from N(0, σ²) with σ = gain · √(2 / (fan_in + fan_out)). Source: Glorot and Bengio 2010, equation 12."""
-    normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(calculate_fan_in_and_fan_out(tensor))))
+    normal_(tensor, 0.0, gain * math.sqrt(2.0 / max(sum(calculate_fan_in_and_fan_out(tensor)), 1)))
 
 
 def _msra_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
-    return calculate_gain(nonlinearity, a) / math.sqrt(calculate_correct_fan(tensor, mode))
+    return calculate_gain(nonlinearity, a) / math.sqrt(max(calculate_correct_fan(tensor, mode), 1))
 
 
 def msra_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> None:

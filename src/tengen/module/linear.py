@@ -34,8 +34,8 @@ class Linear(Module):
         name: str | None = None,
     ):
         super().__init__(name)
-        self.in_features = size(type(self).__name__, "in_features", in_features)
-        self.out_features = size(type(self).__name__, "out_features", out_features)
+        self.in_features = size(type(self).__name__, "in_features", in_features, 0)
+        self.out_features = size(type(self).__name__, "out_features", out_features, 0)
         self.compute_mode = compute_mode
         self.weight = Parameter(np.empty((self.out_features, self.in_features), np.float32))
         self.bias = Parameter(np.empty(self.out_features, np.float32)) if bias else None
@@ -43,7 +43,7 @@ class Linear(Module):
 
     def reset_parameters(self) -> None:
         """Give weight and bias new first values."""
-        init.normal_(self.weight, 0.0, math.sqrt(1 / self.in_features))
+        init.normal_(self.weight, 0.0, math.sqrt(1 / max(self.in_features, 1)))
         if self.bias is not None:
             init.zeros_(self.bias)
 

@@ -49,7 +49,7 @@ class LayerNorm(_Norm):
     def __init__(
         self, normalized_shape: int | Sequence[int], eps: float = 1e-5, affine: bool = True, name: str | None = None
     ):
-        shape = sizes("LayerNorm", "normalized_shape", normalized_shape)
+        shape = sizes("LayerNorm", "normalized_shape", normalized_shape, 0)
         super().__init__(shape, eps, affine, name)
         self.normalized_shape = shape
 
@@ -74,7 +74,7 @@ class GroupNorm(_Norm):
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, name: str | None = None
     ):
         num_groups = size("GroupNorm", "num_groups", num_groups)
-        num_channels = size("GroupNorm", "num_channels", num_channels)
+        num_channels = size("GroupNorm", "num_channels", num_channels, 0)
         if num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_groups must divide num_channels, got {num_groups} and {num_channels}")
         super().__init__((num_channels,), eps, affine, name)
@@ -98,7 +98,7 @@ class InstanceNorm(_Norm):
     """
 
     def __init__(self, num_channels: int, eps: float = 1e-5, affine: bool = True, name: str | None = None):
-        num_channels = size("InstanceNorm", "num_channels", num_channels)
+        num_channels = size("InstanceNorm", "num_channels", num_channels, 0)
         super().__init__((num_channels,), eps, affine, name)
         self.num_channels = num_channels
 
@@ -131,7 +131,7 @@ class GeneralNorm(_Norm):
         axes = integers("GeneralNorm", "normalized_axis", normalized_axis)
         if affine and normalized_shape is None:
             raise ValueError("affine=True needs normalized_shape, the extents of the normalised axes")
-        shape = () if normalized_shape is None else sizes("GeneralNorm", "normalized_shape", normalized_shape)
+        shape = () if normalized_shape is None else sizes("GeneralNorm", "normalized_shape", normalized_shape, 0)
         if affine and len(shape) != len(axes):
             raise ValueError(f"normalized_shape {shape} and normalized_axis {axes} differ in length")
         super().__init__(shape, eps, affine, name)

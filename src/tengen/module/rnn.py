@@ -25,7 +25,7 @@ class _Cell(Module):
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool, name: str | None):
         super().__init__(name)
-        self.input_size = input_size = size(type(self).__name__, "input_size", input_size)
+        self.input_size = input_size = size(type(self).__name__, "input_size", input_size, 0)
         self.hidden_size = hidden_size = size(type(self).__name__, "hidden_size", hidden_size)
         rows = self.gates * hidden_size
         self.weight_ih = Parameter(np.empty((rows, input_size), np.float32))

@@ -8,7 +8,7 @@ from ...compiler.backend import contraction, convolution
 from ...compiler.program import Contraction, Request, Type, Value
 from .base import Formula, Grads, promoted, promoted_floats
 from .elemwise import cast
-from .shape import reshape
+from .shape import reshape, zeros
 
 Size = tuple[int, ...]
 LINES = {1: "L", 2: "H, W", 3: "D, H, W"}
@@ -42,6 +42,12 @@ class _Convolving(Contraction):
     def output(self, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[int, ...]:
         zipped = zip(x[2:], w[2:], self.stride, self.padding, self.dilation, strict=True)
         return (x[0], w[0], *((s + 2 * p - d * (k - 1) - 1) // t + 1 for s, k, t, p, d in zipped))
+
+    def simplify(self, inputs: Sequence[Value]) -> Value | None:
+        """Without images or channels there is nothing to sum."""
+        if inputs[0].size and inputs[1].size:
+            return None
+        return zeros(inputs[0].builder, *self.infer(*(v.type for v in inputs)))
 
     def check(self) -> None:
         """ValueError for numbers that no convolution has."""

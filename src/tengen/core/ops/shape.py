@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from math import isfinite, prod
 from typing import Any
 
-from ...compiler.program import Concat, Elementwise, Op, Place, Type, Value, ViewOp
+from ...compiler.program import Builder, Concat, Elementwise, Op, Place, Type, Value, ViewOp
 from ...compiler.view import View, contiguous
 from .base import FLOATS, Formula, Grads, check_stretches, integer_range
 from .elemwise import cast
@@ -356,4 +356,9 @@ def pad(x: Value, before: Sequence[int], after: Sequence[int], fill: float = 0.0
 
 def zeros_of(x: Value) -> Value:
     """Zeros of the type of `x`."""
-    return broadcast(cast(x.builder.constant(0.0), x.dtype), x.shape)
+    return zeros(x.builder, x.type)
+
+
+def zeros(builder: Builder, type: Type) -> Value:
+    """Zeros of a type."""
+    return broadcast(cast(builder.constant(0.0), type.dtype), type.shape)
