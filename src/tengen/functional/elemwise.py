@@ -14,7 +14,7 @@ from ..core.ops.formula import Activation, elementwise
 
 __all__ = [
     "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clip", "cos", "cosh", "div",
-    "equal", "exp", "expm1", "floor", "floor_div", "greater", "greater_equal", "left_shift", "less", "less_equal",
+    "equal", "erfcx", "exp", "expm1", "floor", "floor_div", "greater", "greater_equal", "left_shift", "less", "less_equal",
     "log", "log1p", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "mod",
     "mul", "neg", "not_equal", "pow", "right_shift", "round", "sin", "sinc", "sinh", "sqrt", "square", "sub", "tan", "tanh",
 ]  # fmt: skip
@@ -38,6 +38,7 @@ _ATANH, _EQ, _NEQ, _LT, _LEQ, _GT, _GEQ, _LOGICAL_AND = (
     Elemwise(mode) for mode in "ATANH EQ NEQ LT LEQ GT GEQ LOGICAL_AND".split()
 )
 _LOGICAL_OR, _LOGICAL_XOR, _NOT, _SHL, _SHR = (Elemwise(mode) for mode in "LOGICAL_OR LOGICAL_XOR NOT SHL SHR".split())
+_ERFCX = Elemwise("ERFCX")
 _LOGADDEXP, _CLIP, _SINC = Activation("logaddexp"), Activation("clip"), Activation("sinc")
 
 # -- arithmetic
@@ -159,6 +160,15 @@ def log(x: Operand) -> Tensor:
 def log1p(x: Operand) -> Tensor:
     """log(1 + x), exact near 0."""
     return apply(_LOG1P, x)
+
+
+def erfcx(x: Operand) -> Tensor:
+    """exp(x²) · erfc(x), the scaled complement of the error function: its digits stay where erfc(x) underflows; of integers in float32.
+
+    >>> F.erfcx(Tensor([0.0, 100.0])).numpy().round(6).tolist()
+    [1.0, 0.005641999654471874]
+    """
+    return apply(_ERFCX, x)
 
 
 def logaddexp(x: Operand, y: Operand) -> Tensor:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...compiler.backend import vecmath
 from ...compiler.functions import FUNCTIONS, Function
 from ...compiler.program import OPERATORS, Constant, Elementwise, Type, Value
 from .base import FLOATS, INTS, as_float, broadcast_shapes, integer_range, promoted
+
+if TYPE_CHECKING:
+    from ...compiler.vector import Vec
 
 SQRT_PI = math.sqrt(math.pi)
 
@@ -235,6 +239,18 @@ def _atan2_grad(g: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None
     return g * b / square, -g * a / square
 
 
+def _erfcx(x: Vec) -> Vec:
+    """exp(x²) · erfc(x) in float64 lanes, with what x² loses by its rounding; from 25 on, where erfc nearly underflows, its asymptotic
+    series Σ (-1)^n (2n - 1)!! / (2x²)^n over x √π.
+    """
+    wide = x.to("f64")
+    square = wide * wide
+    lost = (wide.abs() < 30.0).where(wide.fma(wide, -square), 0.0)
+    product = vecmath.call("exp", square) * (lost + 1.0) * vecmath.call("erfc", wide)
+    series = vecmath.horner(0.5 / square, (1.0, -1.0, 3.0, -15.0, 105.0, -945.0, 10395.0, -135135.0))
+    return (wide < 25.0).where(product, series * (1.0 / SQRT_PI) / wide).to(x.kind)
+
+
 ROWS: dict[str, Row] = {
     # -- arithmetic
     "ADD": Row("add", 2, "same", lambda g, y, a, b: (g, g), "Add", cheap=True),
@@ -289,6 +305,10 @@ ROWS: dict[str, Row] = {
     "ERFCINV": Row(
         "erfcinv", 1, "float", lambda g, y, x: (g * EXP(y * y) * (-SQRT_PI / 2.0),), "erfcinv", "special.erfcinv",
         no_onnx="has no operator for it; in float64 no formula is exact enough", low=True,
+    ),
+    "ERFCX": Row(
+        "erfcx", 1, "float", lambda g, y, x: (g * (x * y * 2.0 - 2.0 / SQRT_PI),), function=_erfcx,
+        no_onnx="has no erfc that keeps its digits",
     ),
     # -- trigonometry
     "SIN": Row("sin", 1, "float", lambda g, y, x: (g * COS(x),), "Sin", "trigonometric.sin"),
