@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+import scan_rows
 
 import tengen
 import tengen.functional as F
@@ -44,7 +45,7 @@ CALLS = {
     F.conv_transpose2d: {"inp": IMAGE, "weight": F.ones((2, 2, 3, 3, 3)), **CONV, "output_padding": 1},
     F.conv3d: {"inp": VOLUME, "weight": F.ones((2, 2, 2, 3, 3, 3)), **CONV},
     F.conv_transpose3d: {"inp": VOLUME, "weight": F.ones((2, 2, 2, 3, 3, 3)), **CONV, "output_padding": 1},
-    F.cumsum: {"inp": ROWS, "axis": 1},
+    **{getattr(F, row.name): {"inp": ROWS, "axis": 1} for row in scan_rows.ROWS},
     F.diag: {"inp": VECTOR, "k": 1},
     F.embedding: {"inp": LABELS, "weight": ROWS[:, :2].T.reshape(2, 2)[T([0, 1, 0])], "padding_idx": None},
     F.expand_dims: {"inp": ROWS, "axis": 1},

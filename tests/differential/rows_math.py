@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scan_rows
 
 from tengen.core.ops.reduce import ROWS as REDUCTIONS
 
@@ -166,13 +167,22 @@ def _pull_sorted(p: dict[str, Any], g: Any, x: Any) -> Any:
     return [made]
 
 
-def _cumsum_pull(p: dict[str, Any], g: Any, x: Any) -> Any:
-    return [np.flip(np.cumsum(np.flip(g, p["axis"]), p["axis"]), p["axis"])]
-
-
-def _cumsum(d: Draw) -> Any:
+def _along(d: Draw) -> Any:
     x = d.tensor(DTYPES, ranks=(1, 2, 3), most=5000)
     return [x], {"axis": d.axis(len(d.shape_of(x)))}
+
+
+def _scan(row: scan_rows.Row) -> Row:
+    """A function that goes along an axis."""
+    return Row(
+        f"sort {row.name}",
+        f"F.{row.name}({{0}}, {{axis}})",
+        _along,
+        lambda p, x: row.truth(x, p["axis"]),
+        "summed",
+        row.exact,
+        pull=(lambda p, g, x: [row.pull(g, x, p["axis"])]) if row.pull else None,
+    )
 
 
 # -- products
@@ -343,15 +353,7 @@ ROWS: list[Row] = [
         "int32",
         "exact",
     ),
-    Row(
-        "sort cumsum",
-        "F.cumsum({0}, {axis})",
-        _cumsum,
-        lambda p, x: np.cumsum(x, p["axis"]),
-        "summed",
-        "sum",
-        pull=_cumsum_pull,
-    ),
+    *(_scan(row) for row in scan_rows.ROWS),
     Row(
         "product matmul",
         "F.matmul({0}, {1}, {a}, {b})",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scan_rows
 from checks import assert_close, check_gradient, check_second_gradient, laid_out, random
 
 import tengen
@@ -148,8 +149,15 @@ SHAPING = {
     "roll along": (lambda x: F.roll(x, -1, axis=-1), lambda a: np.roll(a, -1, -1), (2, 3)),
     "roll two": (lambda x: F.roll(x, (1, 7), (0, 1)), lambda a: np.roll(a, (1, 7), (0, 1)), (2, 3)),
     "roll nothing": (lambda x: F.roll(x, 1, 0), lambda a: np.roll(a, 1, 0), (0, 3)),
-    "cumsum": (lambda x: F.cumsum(x, 1), lambda a: a.cumsum(1), (2, 3, 4)),
-    "cumsum from the end": (lambda x: F.cumsum(x, -1), lambda a: a.cumsum(-1), (2, 3)),
+    **{
+        f"{row.name} {axis} {shape}": (
+            lambda x, r=row, d=axis: r.call(x, d),
+            lambda a, r=row, d=axis: r.truth(a, d),
+            shape,
+        )
+        for row in scan_rows.ROWS
+        for axis, shape in [(1, (2, 3, 4)), (-1, (2, 3)), (0, (0, 3)), (0, (1,))]
+    },
 }
 
 
@@ -159,7 +167,7 @@ def test_shaping(name):
     a = random(shape)
     for dtype in ("float32", "float16", "bfloat16", "float64"):
         assert_close(function(Tensor(a, dtype=dtype)), truth(a), dtype, factor=4)
-    for dtype in ("int32", "uint8", "bool") if "cumsum" not in name else ("int32",):
+    for dtype in ("int32", "uint8", "bool") if "cum" not in name else ("int32",):
         whole = (np.abs(a) > 1).astype(int)
         assert_close(function(Tensor(whole, dtype=dtype)), truth(whole), dtype)
     if len(shape) > 1 and shape[0]:
@@ -174,9 +182,15 @@ def test_shaping_gradients(name):
     check_second_gradient(lambda x: function(x * x), [random(shape)])
 
 
-def test_cumsum_of_integers():
-    assert_close(F.cumsum(Tensor([True, True, False]), 0), [1, 2, 2], "int32")
-    assert_close(F.cumsum(Tensor([200, 100], dtype="uint8"), 0), [200, 44], "uint8")
+@pytest.mark.parametrize("row", scan_rows.ROWS, ids=lambda row: row.name)
+def test_scans(row):
+    """Integers wrap, bool is counted, and zeros are no exception for gradients of any order."""
+    flags, bytes = np.array([True, True, False, True]), np.array([200, 100, 3, 7], np.uint8)
+    assert_close(row.call(Tensor(flags), 0), row.truth(flags, 0), "int32")
+    assert_close(row.call(Tensor(bytes), 0), row.truth(bytes, 0).astype(np.uint8), "uint8")
+    for x in ([[2.0, 0.0, 3.0, -1.5], [0.0, 0.0, 1.5, 2.0], [0.5, -2.0, 0.0, 0.0]], [[0.0]], [[]]):
+        check_gradient(lambda x: row.call(x, 1), [np.array(x)])
+        check_second_gradient(lambda x: row.call(x, 1), [np.array(x)])
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
