@@ -33,4 +33,5 @@ class Row(NamedTuple):
 
 ROWS = [
     Row("cumsum", np.cumsum, scan.CumSum, "sum", lambda g, x, axis: np.flip(np.cumsum(np.flip(g, axis), axis), axis)),
+    Row("cumprod", np.cumprod, scan.CumProd, no_onnx="cumprod"),
 ]

@@ -165,7 +165,7 @@ REDUCTIONS = [
         for d in ("float32", "float64", "int32", "int64", "int8")
     ),
     Row(sort.ArgSort(3, True), [i(4, 9, high=5, low=-3)]),
-    Row(scan.Prefix("sum", 1), [f(2, 9, 2)]),
+    Row(scan.PrefixFold("sum", 1), [f(2, 9, 2)]),
     *(
         Row(row.op(0), [f(5, 3).astype(d)])
         for row in scan_rows.ROWS

@@ -8,7 +8,7 @@ What an op is to the compiler is said by the class it derives from, and these ar
 | `Constant`, `Number`, `Iota` | the same number everywhere, in the kernel's code or as its argument; a running number | part of a kernel, no memory |
 | `ViewOp` | the same elements under other indices | strides; a copy where no strides can say it |
 | `Reduction` | folds axes, which keep extent 1 | part of a map/reduce kernel |
-| `Scan` | folds an axis and keeps what it has at each place | part of a map/reduce kernel, its end |
+| `Prefix` | folds an axis and keeps what it has at each place | part of a map/reduce kernel, its end |
 | `Gather`, `Scatter` | reads, writes at indices that are values | part of a kernel; a kernel |
 | `Sort` | where the elements of rows would stand if they were sorted | a kernel of its own |
 | `Concat` | several values side by side in one buffer | one copy each |
@@ -214,7 +214,7 @@ class Reduction(Op, abstract=True):
         return (Type(x.dtype, tuple(1 if d in self.axes else s for d, s in enumerate(x.shape))),)
 
 
-class Scan(Op, abstract=True):
+class Prefix(Op, abstract=True):
     """Each element becomes the fold, with the monoid `monoid` ("sum" or "prod"), of those along `axis` up to itself. The axis has at
     least two elements.
     """

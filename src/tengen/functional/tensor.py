@@ -19,7 +19,7 @@ from ..core.ops.create import Arange, Diag, Eye, FillLike, Linspace, Meshgrid
 from ..core.ops.elemwise import Where
 from ..core.ops.index import GatherAlong, ScatterAlong
 from ..core.ops.layout import Join, Repeat, Roll, RollFlat, Split, Stack, Tile
-from ..core.ops.scan import CumSum
+from ..core.ops.scan import CumProd, CumSum
 from ..core.ops.shape import Broadcast, Copy, Fill, Reshape, Transpose
 from .arguments import (
     Axes,
@@ -41,7 +41,7 @@ from .arguments import (
 )
 
 __all__ = [
-    "arange", "broadcast_to", "concat", "cond_take", "copy", "cumsum", "diag", "expand_dims", "eye", "flatten", "full",
+    "arange", "broadcast_to", "concat", "cond_take", "copy", "cumprod", "cumsum", "diag", "expand_dims", "eye", "flatten", "full",
     "full_like", "gather", "linspace", "meshgrid", "ones", "ones_like", "repeat", "reshape", "roll", "scatter", "split",
     "squeeze", "stack", "swapaxes", "tile", "transpose", "where", "zeros", "zeros_like",
 ]  # fmt: skip
@@ -468,3 +468,13 @@ def cumsum(inp: Tensor, axis: int) -> Tensor:
     """
     x = as_tensor(inp)
     return apply(CumSum(normal_axis("cumsum", axis, x.ndim)), x)
+
+
+def cumprod(inp: Tensor, axis: int) -> Tensor:
+    """Running products along `axis`; the dtype stays, bool gives int32.
+
+    >>> F.cumprod(Tensor([1, 2, 3]), 0).tolist()
+    [1, 2, 6]
+    """
+    x = as_tensor(inp)
+    return apply(CumProd(normal_axis("cumprod", axis, x.ndim)), x)

@@ -17,9 +17,9 @@ from ..program import (
     Loop,
     Node,
     Place,
+    Prefix,
     Program,
     Reduction,
-    Scan,
     Scatter,
     Sort,
     Type,
@@ -196,7 +196,7 @@ class Scheduler(Steps):
 
     def _splits(self, group: Group) -> bool:
         """Few results from many elements, in one pass: worth cutting into parts."""
-        if not group.axes or prod(group.shape) < 2 * SPLIT_ELEMENTS or isinstance(group.nodes[-1].op, Scan):
+        if not group.axes or prod(group.shape) < 2 * SPLIT_ELEMENTS or isinstance(group.nodes[-1].op, Prefix):
             return False
         if prod(group.row_shape) * ITEM_BYTES["float32"] > 8192:
             return False

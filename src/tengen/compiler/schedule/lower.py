@@ -8,7 +8,20 @@ from math import prod
 from typing import NamedTuple
 
 from ..kernel import Access, AccessNumbers, Instr, Nest, pack
-from ..program import Constant, Elementwise, Gather, Node, Number, Place, Reduction, Scan, Scatter, Type, Value, ViewOp
+from ..program import (
+    Constant,
+    Elementwise,
+    Gather,
+    Node,
+    Number,
+    Place,
+    Prefix,
+    Reduction,
+    Scatter,
+    Type,
+    Value,
+    ViewOp,
+)
 from ..targets import arithmetic
 from ..targets.nest import NestSource
 from ..view import View, contiguous, dense
@@ -149,7 +162,7 @@ class Emitter:
         elif isinstance(op, Reduction):
             args = [self.value(v) for v in node.inputs]
             number = self.reduce(args, op.monoid, out.dtype)
-        elif isinstance(op, Scan):
+        elif isinstance(op, Prefix):
             compute = COMPUTE[out.dtype]
             number = self("scan", self.cast(self.value(node.inputs[0]), out.dtype), dtype=compute, attr=op.monoid)
         else:

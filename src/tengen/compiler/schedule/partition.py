@@ -25,9 +25,9 @@ from ..program import (
     Loop,
     Node,
     Place,
+    Prefix,
     Program,
     Reduction,
-    Scan,
     Scatter,
     Sort,
     Value,
@@ -127,8 +127,8 @@ class Partition:
             self._join(node, node.outputs[0].shape, None, node.inputs)
         elif isinstance(op, Reduction):
             self._join(node, node.inputs[0].shape, op.axes, node.inputs)
-        elif isinstance(op, Scan):
-            self._place_scan(node, op.axis)
+        elif isinstance(op, Prefix):
+            self._place_prefix(node, op.axis)
         elif isinstance(op, Gather):
             self._join(node, node.outputs[0].shape, None, ())
         elif isinstance(op, (Scatter, Place)):
@@ -140,7 +140,7 @@ class Partition:
         else:
             raise TypeError(f"{op.name} is of no kind that the scheduler knows")
 
-    def _place_scan(self, node: Node, axis: int) -> None:
+    def _place_prefix(self, node: Node, axis: int) -> None:
         """A scan ends a group that reduces nothing."""
         shape, home = node.outputs[0].shape, self.home.get(node.inputs[0])
         fits = home is not None and home.axes is None and self._fits(node, home, shape, None, node.inputs)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...compiler.program import Scan, Type, Value
+from ...compiler.program import Prefix, Type, Value
 from .base import Formula, Grads, statistics_dtype
 from .elemwise import Elemwise, cast
-from .shape import Slice, pad, reshape
+from .host import Recurrence
+from .shape import Slice, moved, pad, reshape
 
 # monoid → (the op of two elements, the element that changes nothing)
 MONOIDS = {"sum": (Elemwise("ADD"), 0), "prod": (Elemwise("MUL"), 1)}
@@ -17,7 +18,7 @@ LEAST_PART = 1 << 12
 FEW_ROWS = 16  # more than these keep the cores busy without parts
 
 
-class Prefix(Scan):
+class PrefixFold(Prefix):
     """Each element folded with those before it along `axis`, in the dtype in which such numbers are computed."""
 
     monoid: str
@@ -28,6 +29,10 @@ class Prefix(Scan):
     @property
     def name(self) -> str:
         return f"cum{self.monoid}"
+
+    @property
+    def no_onnx(self) -> str:
+        return "has no operator for it" if self.monoid == "prod" else ""
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         return types
@@ -52,13 +57,34 @@ class CumSum(Formula):
         return [grads[0] and CumSum(self.axis, not self.reverse)(grads[0])]
 
 
+class CumProd(Formula):
+    """Running products along `axis`; booleans as int32."""
+
+    axis: int
+
+    name = "cumprod"
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        return running("prod", cast(x, "int32") if x.dtype == "bool" else x, self.axis)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        """What stands before an element, times the sum of gradients over what stands after it: nothing is divided, so zeros are no exception."""
+        (x,), (y,), (g,) = inputs, outputs, grads
+        if g is None:
+            return [None]
+        work = statistics_dtype(x.dtype)
+        after = Recurrence(self.axis, True)(moved(cast(x, work), self.axis, -1), cast(g, work))
+        return [after * moved(y, self.axis, 1, 1.0)]
+
+
 def running(monoid: str, x: Value, axis: int) -> Value:
     """The running fold; a few long rows are cut into parts, so that all cores can work on them."""
     extent = x.shape[axis]
     if extent < 2:
         return x
     if x.size // extent >= FEW_ROWS or extent < 2 * LEAST_PART:
-        return Prefix(monoid, axis)(x)
+        return PrefixFold(monoid, axis)(x)
     return cast(_in_parts(monoid, cast(x, statistics_dtype(x.dtype)) if "float" in x.dtype else x, axis), x.dtype)
 
 
@@ -70,9 +96,11 @@ def _in_parts(monoid: str, x: Value, axis: int) -> Value:
     length = -(-extent // parts)
     whole = pad(x, (0,) * x.ndim, [parts * length - extent if d == axis else 0 for d in range(x.ndim)])
     cut = reshape(whole, (*x.shape[:axis], parts, length, *x.shape[axis + 1 :]))
-    inside = Prefix(monoid, axis + 1)(cut)
+    inside = PrefixFold(monoid, axis + 1)(cut)
     ends = _part(inside, axis + 1, length - 1, 1)
-    through = Prefix(monoid, axis)(_part(ends, axis, 0, parts - 1)) if parts > 2 else _part(ends, axis, 0, parts - 1)
+    through = (
+        PrefixFold(monoid, axis)(_part(ends, axis, 0, parts - 1)) if parts > 2 else _part(ends, axis, 0, parts - 1)
+    )
     before = pad(through, [int(d == axis) for d in range(through.ndim)], (0,) * through.ndim, neutral)
     return _part(reshape(join(inside, before), whole.shape), axis, 0, extent)
 

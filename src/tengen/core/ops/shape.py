@@ -354,6 +354,15 @@ def pad(x: Value, before: Sequence[int], after: Sequence[int], fill: float = 0.0
     return Pad(tuple(before), tuple(after), float(fill))(x) if any(before) or any(after) else x
 
 
+def moved(x: Value, axis: int, places: int, fill: float = 0.0) -> Value:
+    """`x` moved so many places (1 or -1) towards the end of `axis`, with `fill` where nothing comes."""
+    if x.shape[axis] == 0:
+        return x
+    before, after = ([max(n, 0) if d == axis else 0 for d in range(x.ndim)] for n in (places, -places))
+    start = [max(-places, 0) if d == axis else 0 for d in range(x.ndim)]
+    return Slice(tuple(start), x.shape, (1,) * x.ndim)(pad(x, before, after, fill))
+
+
 def zeros_of(x: Value) -> Value:
     """Zeros of the type of `x`."""
     return zeros(x.builder, x.type)

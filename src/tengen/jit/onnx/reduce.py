@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from math import prod
 
 from ...base.dtype import is_float
-from ...base.errors import ExportError
 from ...core.ops.base import statistics_dtype
 from ...core.ops.formula import Mean
 from ...core.ops.reduce import ArgExtreme, Reduce
-from ...core.ops.scan import CumSum, Prefix
+from ...core.ops.scan import CumSum, PrefixFold
 from ...core.ops.shape import Reduced
 from ...core.ops.sort import ArgSort, TopK
 from .graph import Graph, Operand
@@ -86,10 +85,10 @@ def _first(g: Graph, k: int, descending: bool, x: Operand) -> Sequence[Operand]:
     return g.node_of("TopK", [y, g.integers([k])], [y.dtype, "int64"], axis=-1, largest=int(descending), sorted=1)
 
 
-@rule(Prefix)
-def prefix(g: Graph, op: Prefix, x: Operand) -> Operand:
+@rule(PrefixFold)
+def prefix(g: Graph, op: PrefixFold, x: Operand) -> Operand | None:
     if op.monoid != "sum":
-        raise ExportError("ONNX has no operator for running products")
+        return None
     return g.node("CumSum", g.working(x, x.dtype), g.constant(op.axis, "int64"))
 
 
