@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from tengen.base import config
-from tengen.compiler import cache
+from tengen.compiler import cache, functions
 from tengen.compiler.targets import host
 from tengen.compiler.targets.host import Target, available, host_target
+from tengen.core.ops import elemwise
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
@@ -120,6 +121,19 @@ def test_another_key_target_or_compiler_is_another_entry(folder: Path, monkeypat
     monkeypatch.setattr(cache, "_compiler_digest", lambda: "another version")
     cache.compile_kernels([Constant(14)], host_target())
     assert len(list(folder.iterdir())) == 4
+
+
+def test_entries_know_of_functions_that_stand_with_their_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert functions.sources() == [os.path.realpath(elemwise.__file__)]
+    path = tmp_path / "rows.py"
+    monkeypatch.setattr(functions, "sources", lambda: [path])
+    digests = []
+    for text in ("x + 1", "x + 2", "x + 1"):
+        path.write_text(text)
+        cache._compiler_digest.cache_clear()
+        digests.append(cache._compiler_digest())
+    cache._compiler_digest.cache_clear()
+    assert digests[0] == digests[2] != digests[1]
 
 
 def test_a_folder_that_others_may_write_to_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
