@@ -16,7 +16,7 @@ from . import config  # isort: skip - its knobs come before what they set
 from . import amp, autodiff, device, dtr, functional, jit, module, optimizer, random, serialization, utils
 from .base.missing import explain_functions, explain_module
 from .base.usage import UsageWarning
-from .core import Parameter, Tensor
+from .core import Parameter, Tensor, check_misc
 from .device import (
     coalesce_free_memory,
     get_allocated_memory,

@@ -14,6 +14,7 @@ from ..base.device import canonical, get_default_device, parse
 from ..base.dtype import is_float
 from ..base.frames import crossing
 from ..compiler import obtain_plan
+from ..compiler.backend import host
 from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
 from ..compiler.program import OPERATORS, Constant, Op, Program, Type, Value, build, record
 from ..compiler.view import View
@@ -190,6 +191,16 @@ def memory_hook(op: Op, descs: Sequence[_rt.Descriptor], size: int, live: int) -
 
 
 _make_tensor: Callable[[Any], _rt.Tensor]
+
+
+def check_misc() -> None:
+    """Check that tengen can make kernels for this machine.
+
+    Raises RuntimeError if it cannot, or if the setting `isa` names an instruction set that the machine does not have.
+
+    >>> check_misc()
+    """
+    host.host_target()
 
 
 def install(tensor_class: type[_rt.Tensor]) -> None:

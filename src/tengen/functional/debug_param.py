@@ -1,0 +1,78 @@
+"""How algorithms of convolutions and products are chosen, for programs that say it: tengen generates its kernels and has none to choose
+from, and they give the same numbers in every run. So whatever is set here changes nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+import warnings
+
+__all__ = [
+    "Strategy",
+    "get_conv_execution_strategy",
+    "get_execution_strategy",
+    "set_conv_execution_strategy",
+    "set_execution_strategy",
+]
+
+
+class Strategy(enum.Flag):
+    """By rules, by trying, only those that are reproducible; they combine, `PROFILE | REPRODUCIBLE`."""
+
+    HEURISTIC = enum.auto()
+    PROFILE = enum.auto()
+    REPRODUCIBLE = enum.auto()
+    OPTIMIZED = enum.auto()
+
+
+_NAMED = ("HEURISTIC", "PROFILE", "REPRODUCIBLE")
+_strategy = Strategy.HEURISTIC
+
+
+def get_execution_strategy() -> Strategy:
+    """What set_execution_strategy has set, HEURISTIC at first."""
+    return _strategy
+
+
+def set_execution_strategy(option: str | Strategy) -> None:
+    """Say how algorithms are to be chosen, which changes nothing.
+
+    option: "HEURISTIC", "PROFILE", "REPRODUCIBLE" or several, joined by "_"; or a Strategy. Raises ValueError for another name,
+    TypeError for anything else.
+
+    >>> F.debug_param.set_execution_strategy("HEURISTIC_REPRODUCIBLE")
+    >>> F.debug_param.Strategy.REPRODUCIBLE in F.debug_param.get_execution_strategy()
+    True
+    """
+    global _strategy
+    if isinstance(option, Strategy):
+        _strategy = option
+        return
+    if not isinstance(option, str):
+        raise TypeError(f"set_execution_strategy: option is a name or a Strategy, got {type(option).__name__}")
+    chosen = Strategy(0)
+    for name in option.split("_"):
+        if name not in _NAMED:
+            raise ValueError(
+                f'set_execution_strategy: option is one of {", ".join(_NAMED)}, or several joined by "_", got {option!r}'
+            )
+        chosen |= Strategy[name]
+    # As trying excludes rules.
+    _strategy = chosen & ~Strategy.HEURISTIC if Strategy.PROFILE in chosen else chosen
+
+
+def get_conv_execution_strategy() -> Strategy:
+    """The old name of get_execution_strategy."""
+    _warn("get")
+    return get_execution_strategy()
+
+
+def set_conv_execution_strategy(option: str | Strategy) -> None:
+    """The old name of set_execution_strategy."""
+    _warn("set")
+    set_execution_strategy(option)
+
+
+def _warn(verb: str) -> None:
+    message = f"{verb}_conv_execution_strategy is deprecated, use {verb}_execution_strategy"
+    warnings.warn(message, DeprecationWarning, stacklevel=3)
