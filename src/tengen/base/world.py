@@ -1,0 +1,121 @@
+"""Which processes compute together: the world that this process is in, and groups of its processes.
+
+`tengen.distributed` fills it in. It stands here for what is above that: collective operations name groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .device import get_default_device
+
+
+class Membership(NamedTuple):
+    """This process in its world. client: the `distributed.Client` of the world's server."""
+
+    rank: int
+    size: int
+    master_ip: str
+    port: int
+    backend: str
+    client: Any
+
+
+_membership: Membership | None = None
+
+
+def membership() -> Membership:
+    """Raises RuntimeError if this process has not joined a world."""
+    if _membership is None:
+        raise RuntimeError("please call init_process_group first")
+    return _membership
+
+
+def joined() -> bool:
+    """Whether this process has joined a world."""
+    return _membership is not None
+
+
+def enter(made: Membership | None) -> None:
+    """Join a world, or leave it."""
+    global _membership
+    _membership = made
+    WORLD.reset(list(range(made.size)) if made else None)
+
+
+def not_yet(what: str) -> NotImplementedError:
+    """The error for what takes several processes."""
+    return NotImplementedError(
+        f"{what}: this version of tengen computes in one process, and several come with a later one; it uses all cores of the machine all the same"
+    )
+
+
+class Group:
+    """Some processes of the world, which communicate among themselves; the first of them is their root.
+
+    proc_ranks: their ranks in the world, each once. Raises RuntimeError before init_process_group, ValueError for ranks that the world
+    does not have.
+    """
+
+    proc_ranks: list[int] | None
+
+    def __init__(self, proc_ranks: Sequence[int]) -> None:
+        self.reset(proc_ranks)
+
+    def reset(self, proc_ranks: Sequence[int] | None) -> None:
+        """Have the group consist of others. None: of nobody, as the world before init_process_group."""
+        if proc_ranks is not None:
+            self.check(proc_ranks)
+        self.proc_ranks = None if proc_ranks is None else list(proc_ranks)
+
+    def check(self, proc_ranks: Any) -> None:
+        """Raises TypeError or ValueError unless these are ranks of the world."""
+        size = membership().size
+        if isinstance(proc_ranks, str) or not all(isinstance(r, int) and not isinstance(r, bool) for r in proc_ranks):
+            raise TypeError(f"a group is made of ranks, which are integers, got {proc_ranks!r}")
+        wrong = [rank for rank in proc_ranks if not 0 <= rank < size]
+        if wrong or not proc_ranks or len(set(proc_ranks)) < len(proc_ranks):
+            what = f"{wrong[0]} is none" if wrong else "one is there twice" if proc_ranks else "it needs at least one"
+            raise ValueError(f"a group is made of different ranks from 0 to {size - 1}; of {list(proc_ranks)} {what}")
+
+    @property
+    def _ranks(self) -> list[int]:
+        membership()
+        assert self.proc_ranks is not None
+        return self.proc_ranks
+
+    @property
+    def size(self) -> int:
+        """How many processes there are."""
+        return len(self._ranks)
+
+    @property
+    def key(self) -> str:
+        """The group as text: equal for groups of the same processes in the same order."""
+        return ",".join(map(str, self._ranks))
+
+    @property
+    def rank(self) -> int:
+        """The place of this process in the group. Raises ValueError if it is not in it."""
+        own = membership().rank
+        if own not in self._ranks:
+            raise ValueError(f"the process of rank {own} is not in the group of {self._ranks}")
+        return self._ranks.index(own)
+
+    @property
+    def comp_node(self) -> str:
+        """The device that this process communicates from."""
+        return get_default_device()
+
+    @property
+    def is_single_machine(self) -> bool:
+        """Whether all processes run on one machine."""
+        return self.size == 1
+
+    def __repr__(self) -> str:
+        return "WORLD" if self is globals().get("WORLD") else f"Group({self.proc_ranks})"
+
+
+WORLD: Group = Group.__new__(Group)
+WORLD.proc_ranks = None

@@ -1,0 +1,53 @@
+"""Training over several processes, of which this version has one: everything that such a program calls does for one process what it
+should, and what takes more says that it comes later.
+
+>>> import tengen.distributed as dist
+>>> @dist.launcher
+... def train(steps):
+...     w = tengen.Parameter([1.0])
+...     dist.bcast_list_([w])
+...     return dist.functional.all_reduce_sum(w * steps).item()
+>>> train(3)
+[3.0]
+"""
+
+from ..base.missing import explain_module
+from . import functional, group, helper, util
+from .buckets import make_allreduce_cb
+from .group import (
+    WORLD,
+    Group,
+    get_backend,
+    get_client,
+    get_mm_server_addr,
+    get_py_server_addr,
+    get_rank,
+    get_world_size,
+    group_barrier,
+    init_process_group,
+    is_distributed,
+    new_group,
+    override_backend,
+)
+from .helper import bcast_list_, synchronized
+from .launcher import WorkerError, launcher
+from .rendezvous import Client, Server
+from .util import get_free_ports
+
+__all__ = [
+    "WORLD", "Client", "Group", "Server", "WorkerError", "bcast_list_", "functional", "get_backend", "get_client", "get_free_ports",
+    "get_mm_server_addr", "get_py_server_addr", "get_rank", "get_world_size", "group", "group_barrier", "group_end", "group_start",
+    "helper", "init_process_group", "is_distributed", "launcher", "make_allreduce_cb", "new_group", "override_backend", "synchronized",
+    "util",
+]  # fmt: skip
+
+
+def group_start() -> None:
+    """Begin to collect operations that are to start together, which is how GPUs want it; here each starts by itself."""
+
+
+def group_end() -> None:
+    """End what group_start has begun."""
+
+
+explain_module(__name__)

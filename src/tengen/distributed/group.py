@@ -1,0 +1,146 @@
+"""The world that this process is in, and groups of its processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ..base.device import set_default_device
+from ..base.world import WORLD, Group, Membership, enter, joined, membership, not_yet
+from .rendezvous import Client
+
+__all__ = [
+    "WORLD",
+    "Group",
+    "get_backend",
+    "get_client",
+    "get_mm_server_addr",
+    "get_py_server_addr",
+    "get_rank",
+    "get_world_size",
+    "group_barrier",
+    "init_process_group",
+    "is_distributed",
+    "new_group",
+    "override_backend",
+]
+
+BACKENDS = ("auto", "mpi", "nccl", "rccl", "cncl", "ucx", "shm")
+"""How processes may communicate: "auto" is "mpi" on CPUs."""
+
+
+def init_process_group(
+    master_ip: str,
+    port: int,
+    world_size: int,
+    rank: int,
+    device: int,
+    backend: str | None = "auto",
+    device_type: str = "xpu",
+) -> None:
+    """Join a world of processes, and make one of its devices the default of this process.
+
+    Args:
+        master_ip, port: where its Server is.
+        world_size: how many processes there are; only 1 is possible yet.
+        rank: which of them this is, from 0.
+        device: the number of the device.
+        backend: how they communicate; one process does not.
+        device_type: "cpu", "gpu" or "xpu".
+
+    Raises NotImplementedError for several processes; ConnectionError if there is no server; TypeError or ValueError for what no world
+    has; DeviceError for a device that is not there; RuntimeError if this process is in a world already.
+
+    >>> import tengen.distributed as dist
+    >>> @dist.launcher(n_gpus=1)
+    ... def train():
+    ...     return dist.get_rank(), dist.get_world_size(), dist.is_distributed()
+    >>> train()
+    [(0, 1, True)]
+    """
+    for name, value, kind in (
+        ("master_ip", master_ip, str),
+        ("port", port, int),
+        ("world_size", world_size, int),
+        ("rank", rank, int),
+        ("device", device, int),
+        ("device_type", device_type, str),
+    ):
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise TypeError(f"init_process_group: {name} is of type {kind.__name__}, got {value!r}")
+    if world_size < 1 or not 0 <= rank < world_size:
+        raise ValueError(
+            f"init_process_group: rank is from 0 to world_size - 1, got rank {rank} and world_size {world_size}"
+        )
+    if joined():
+        raise RuntimeError("init_process_group: this process has joined a world already")
+    chosen = _backend("init_process_group", "auto" if backend is None else backend)
+    if world_size > 1:
+        raise not_yet(f"init_process_group: world_size {world_size}")
+    client = Client(master_ip, port)
+    set_default_device(f"{device_type}{device}")
+    enter(Membership(rank, world_size, master_ip, port, chosen, client))
+
+
+def _backend(op: str, name: str) -> str:
+    if name not in BACKENDS:
+        raise ValueError(f"{op}: the backend is one of {', '.join(BACKENDS)}, got {name!r}")
+    return "mpi" if name == "auto" else name
+
+
+def is_distributed() -> bool:
+    """Whether this process has joined a world."""
+    return joined()
+
+
+def get_rank() -> int:
+    """Which process of the world this is; 0 before init_process_group."""
+    return membership().rank if joined() else 0
+
+
+def get_world_size() -> int:
+    """How many processes the world has; 1 before init_process_group."""
+    return membership().size if joined() else 1
+
+
+def get_backend() -> str:
+    """How the processes communicate. Raises RuntimeError before init_process_group, and so do those that follow."""
+    return membership().backend
+
+
+def get_py_server_addr() -> tuple[str, int]:
+    """Address and port of the world's Server."""
+    return membership().master_ip, membership().port
+
+
+def get_mm_server_addr() -> tuple[str, int]:
+    """Address and port for communication that is not between Python programs."""
+    return membership().master_ip, membership().client.get_mm_server_port()
+
+
+def get_client() -> Client:
+    """The connection to the world's Server, where programs may keep values too (user_set …)."""
+    client: Client = membership().client
+    return client
+
+
+def new_group(proc_ranks: Sequence[int]) -> Group:
+    """The group of some processes of the world; see Group."""
+    return Group(proc_ranks)
+
+
+def group_barrier(group: Group = WORLD) -> None:
+    """Wait until all processes of a group have called this. Before init_process_group it does nothing."""
+    if joined() and group.size > 1:
+        get_client().group_barrier(group.key, group.size)
+
+
+@contextmanager
+def override_backend(new_backend: str) -> Iterator[None]:
+    """Communicate otherwise in a `with` block. Raises ValueError for a backend that there is not."""
+    before = membership()
+    enter(before._replace(backend=_backend("override_backend", new_backend)))
+    try:
+        yield
+    finally:
+        enter(before)

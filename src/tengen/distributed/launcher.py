@@ -1,0 +1,219 @@
+"""Runs a function in processes that form a world, and tells what becomes of them."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial, update_wrapper
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from ..base.frames import shorten
+from ..base.usage import warn
+from ..base.world import not_yet
+from .group import BACKENDS, init_process_group
+from .rendezvous import Server
+
+GRACE_SECONDS = 3.0
+"""How long a process has to end when it is asked to."""
+
+
+class WorkerError(RuntimeError):
+    """A process of a launched function ended badly. rank: which one; the text has its traceback, or says how it ended."""
+
+    def __init__(self, rank: int, text: str) -> None:
+        super().__init__(text)
+        self.rank = rank
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.rank, str(self))
+
+
+class launcher:
+    """Run a function in processes of its own, each of which is one of a world: a decorator, with arguments or without.
+
+    Calling it runs the function with the arguments in every process and gives the list of their results, which are pickled. A process is
+    forked, so the function needs no name that could be imported. If one raises, is killed or ends by sys.exit with another code than
+    0, the others are ended, and WorkerError has its traceback; sys.exit(0) gives None and a warning.
+
+    Args:
+        func: the function.
+        n_gpus: how many processes on this machine; one, by default, as it has one device. More are not possible yet.
+        world_size: how many there are on all machines; by default n_gpus.
+        rank_start: the rank of the first of them.
+        master_ip, port: where the world's Server is. That of rank 0 is started here; port 0 takes a free one.
+        device_type, backend: see init_process_group.
+
+    Raises NotImplementedError when it is called for several processes, ValueError for numbers that no world has.
+
+    >>> import tengen.distributed as dist
+    >>> @dist.launcher(n_gpus=1)
+    ... def add(x, y):
+    ...     return x + y + dist.get_rank()
+    >>> add(1, y=2)
+    [3]
+    """
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        if not args:
+            return partial(cls, **options)
+        return super().__new__(cls)
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        n_gpus: int | None = None,
+        world_size: int | None = None,
+        rank_start: int = 0,
+        master_ip: str = "localhost",
+        port: int = 0,
+        device_type: str = "xpu",
+        backend: str = "auto",
+    ) -> None:
+        if not callable(func):
+            raise TypeError(f"launcher takes a function, got {type(func).__name__}")
+        self.func, self.n_gpus = func, 1 if n_gpus is None else n_gpus
+        self.world_size, self.rank_start = self.n_gpus if world_size is None else world_size, rank_start
+        self.master_ip, self.port, self.device_type, self.backend = master_ip, port, device_type, backend
+        if self.n_gpus < 1 or rank_start < 0 or rank_start + self.n_gpus > self.world_size:
+            raise ValueError(
+                f"launcher: ranks {rank_start} to {rank_start + self.n_gpus - 1} (n_gpus={self.n_gpus}) are not those of a world of "
+                f"{self.world_size}"
+            )
+        if backend not in BACKENDS:
+            raise ValueError(f"launcher: the backend is one of {', '.join(BACKENDS)}, got {backend!r}")
+        update_wrapper(self, func)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else partial(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> list[Any]:
+        if self.world_size > 1:
+            raise not_yet(f"launcher: n_gpus={self.n_gpus}, world_size={self.world_size}")
+        with Server(self.port) as server:
+            ranks = range(self.rank_start, self.rank_start + self.n_gpus)
+            workers = [Worker(rank, partial(self._work, rank, server.py_server_port, args, kwargs)) for rank in ranks]
+            try:
+                results = _results(workers)
+            except Exception as error:
+                shorten(error)
+                raise
+            finally:
+                end(workers)
+        if early := [str(w.rank) for w in workers if w.left_early]:
+            warn(f"launcher: rank {', '.join(early)} ended by sys.exit(0), so its result is None")
+        return results
+
+    def _work(self, rank: int, port: int, args: Any, kwargs: Any) -> Any:
+        number = rank - self.rank_start
+        init_process_group(self.master_ip, port, self.world_size, rank, number, self.backend, self.device_type)
+        return self.func(*args, **kwargs)
+
+
+class Worker:
+    """A process that runs `work`, seen from the one that has started it."""
+
+    def __init__(self, rank: int, work: Callable[[], Any]) -> None:
+        self.rank, self.result, self.left_early = rank, None, False
+        context = multiprocessing.get_context("fork")
+        self.pipe, theirs = context.Pipe(duplex=False)
+        self.process = context.Process(target=_run, args=(theirs, work, os.getpid()), name=f"tengen-rank-{rank}")
+        with warnings.catch_warnings():
+            # Python warns of forks where there are threads: those of tengen's runtime know of forks, and the server is not used there.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.process.start()
+        theirs.close()
+
+    def read(self) -> bool:
+        """Take what the process says; whether it may still say something. Raises WorkerError if that is an error."""
+        try:
+            kind, value = self.pipe.recv()
+        except EOFError:
+            return False
+        if kind == "error":
+            raise WorkerError(self.rank, f"rank {self.rank} raised\n{value}")
+        self.result, self.left_early = value, kind == "early"
+        return True
+
+    def ended(self) -> None:
+        """The process is no more. Raises WorkerError if it has failed."""
+        while self.pipe.poll() and self.read():
+            pass
+        self.process.join()
+        code = self.process.exitcode
+        if code:
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+            hint = (
+                "; if the system killed it for want of memory, take smaller batches" if code == -signal.SIGKILL else ""
+            )
+            raise WorkerError(self.rank, f"rank {self.rank} {how}{hint}")
+
+
+def _results(workers: Sequence[Worker]) -> list[Any]:
+    """What each returns. Raises WorkerError for the first that fails."""
+    speaking = {w.pipe: w for w in workers}
+    living = {w.process.sentinel: w for w in workers}
+    while living:
+        # With a limit, so that Ctrl-C is noticed on every platform.
+        for ready in wait([*speaking, *living], timeout=1.0):
+            if isinstance(ready, Connection) and ready in speaking:
+                if not speaking[ready].read():
+                    del speaking[ready]
+            elif isinstance(ready, int) and ready in living:
+                living.pop(ready).ended()
+    return [w.result for w in workers]
+
+
+def end(workers: Sequence[Worker]) -> None:
+    """End those that still run."""
+    for worker in workers:
+        if worker.process.is_alive():
+            worker.process.terminate()
+    for worker in workers:
+        worker.process.join(GRACE_SECONDS)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        worker.pipe.close()
+
+
+def _run(pipe: Connection, work: Callable[[], Any], parent: int) -> None:
+    """The life of a process."""
+    _die_with(parent)
+    try:
+        _send_result(pipe, work())
+    except SystemExit as leaving:
+        if leaving.code:
+            raise
+        pipe.send(("early", None))
+    except BaseException as error:
+        shorten(error)
+        first = error.__traceback__
+        shown = first and (first.tb_next or first)  # without the line above
+        pipe.send(("error", "".join(traceback.format_exception(type(error), error, shown)).rstrip()))
+        sys.exit(1)
+
+
+def _send_result(pipe: Connection, result: Any) -> None:
+    try:
+        pipe.send(("result", result))
+    except OSError:
+        raise
+    except Exception as error:  # each kind of object has its own when it cannot be pickled
+        raise TypeError(f"launcher: the result cannot be sent to the process that wants it: {error}") from None
+
+
+def _die_with(parent: int) -> None:
+    """Have this process killed when the one that has started it is no more; on Linux, others have no way to ask for that."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,271 @@
+"""Where the processes of a world meet: a server that keeps values by key, and its clients.
+
+A connection is text: the client's first line is GREETING, and then each line is a call, a JSON list of the method's name and its arguments,
+that a line answers: a JSON list of true and the result, or of false and what is wrong. Other first lines are left for other protocols.
+What comes over it is data, never code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from time import monotonic, sleep
+from typing import Any
+
+GREETING = b"tengen 1\n"
+CONNECT_SECONDS = 60.0
+"""How long a client tries to reach a server that does not answer; the server may start after it."""
+
+
+class Server:
+    """Answers the clients of a world, in threads of this process, until it is closed, collected, or the process ends.
+
+    port: 0 takes a free one; `py_server_port` says which (so does `mm_server_port`). Listens to this machine only. Raises OSError for a
+    port that is taken.
+
+    >>> from tengen.distributed import Client, Server
+    >>> server = Server()
+    >>> client = Client("localhost", server.py_server_port)
+    >>> client.user_set("best", 0.75)
+    >>> client.user_get("best")
+    0.75
+    >>> server.close()
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        listening = socket.create_server(("127.0.0.1", port))
+        self.py_server_port = self.mm_server_port = int(listening.getsockname()[1])
+        service = _Service(listening, Store(self.mm_server_port))
+        # Its thread must not hold the server, which would never be collected then.
+        self.close: Callable[[], None] = weakref.finalize(self, service.stop)
+        threading.Thread(target=service.run, name="tengen-server", daemon=True).start()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Service:
+    """What a server does in its threads."""
+
+    def __init__(self, listening: socket.socket, store: Store) -> None:
+        self._listening, self._store, self._process = listening, store, os.getpid()
+        self._open: set[socket.socket] = set()
+
+    def run(self) -> None:
+        with suppress(OSError):  # it was stopped
+            while True:
+                connection, _ = self._listening.accept()
+                self._open.add(connection)
+                threading.Thread(target=self._serve, args=(connection,), name="tengen-server", daemon=True).start()
+
+    def stop(self) -> None:
+        """Wakes those who wait, and ends the threads. In a process that was forked it only lets go of the sockets."""
+        if os.getpid() == self._process:
+            self._store.close()
+            for connection in (self._listening, *list(self._open)):
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with suppress(OSError), connection, connection.makefile("rwb") as stream:
+                self._answer(stream)
+        finally:
+            self._open.discard(connection)
+
+    def _answer(self, stream: Any) -> None:
+        if stream.readline(len(GREETING)) != GREETING:
+            return
+        for line in stream:
+            try:
+                method, *arguments = json.loads(line)
+                answer = [True, getattr(self._store, _public(method))(*arguments)]
+            except (ValueError, TypeError, AttributeError) as error:
+                answer = [False, f"{type(error).__name__}: {error}"]
+            stream.write(json.dumps(answer).encode() + b"\n")
+            stream.flush()
+
+
+def _public(method: Any) -> str:
+    if method not in ("connect", "get_mm_server_port", "meet", "user_get", "user_pop", "user_set"):
+        raise ValueError(f"no method is called {method!r}")
+    return str(method)
+
+
+class _Meeting:
+    """Calls that wait for each other. value: None until one of them brings one."""
+
+    def __init__(self) -> None:
+        self.here, self.value = 0, None
+
+
+class Store:
+    """What the server keeps; its public methods are what clients call. Waiting calls hold a thread each."""
+
+    def __init__(self, mm_server_port: int) -> None:
+        self._changed = threading.Condition()
+        self._values: dict[str, Any] = {}
+        self._meetings: dict[str, _Meeting] = defaultdict(_Meeting)
+        self._port = mm_server_port
+        self._closed = False
+
+    def close(self) -> None:
+        """End all that waits."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _wait(self, there: Callable[[], bool]) -> None:
+        self._changed.wait_for(lambda: self._closed or there())
+        if self._closed:
+            raise ConnectionAbortedError("the server is closed")
+
+    def connect(self) -> bool:
+        return True
+
+    def get_mm_server_port(self) -> int:
+        return self._port
+
+    def user_set(self, key: Any, value: Any) -> None:
+        with self._changed:
+            self._values[_name(key)] = value
+            self._changed.notify_all()
+
+    def user_get(self, key: Any) -> Any:
+        with self._present(key) as name:
+            return self._values[name]
+
+    def user_pop(self, key: Any) -> Any:
+        with self._present(key) as name:
+            return self._values.pop(name)
+
+    @contextmanager
+    def _present(self, key: Any) -> Iterator[str]:
+        name = _name(key)
+        with self._changed:
+            self._wait(lambda: name in self._values)
+            yield name
+
+    def meet(self, key: Any, size: int, value: Any) -> Any:
+        """Wait for the call of as many processes; the value that one of them gives."""
+        name = _name(key)
+        with self._changed:
+            meeting = self._meetings[name]
+            meeting.here += 1
+            meeting.value = value if value is not None else meeting.value
+            if meeting.here >= size:
+                del self._meetings[name]
+                self._changed.notify_all()
+            self._wait(lambda: meeting.here >= size)
+            return meeting.value
+
+
+def _name(key: Any) -> str:
+    """A key as text; 1 and "1" are different ones."""
+    return json.dumps(key, sort_keys=True)
+
+
+class Client:
+    """A connection to the Server of a world. Keys and values are what JSON has: None, bool, numbers, text, lists, dicts with text as keys.
+
+    master_ip, port: where the server is; it may start a little later. Each thread, and each process that is forked, has a connection of
+    its own. Raises ConnectionError if nobody answers.
+    """
+
+    def __init__(self, master_ip: str, port: int) -> None:
+        self.master_ip, self.port = master_ip, port
+        self._own = threading.local()
+        self.connect()
+
+    def connect(self) -> bool:
+        """Whether the server answers, which is True. Raises ConnectionError if it does not."""
+        return bool(self._call("connect"))
+
+    def user_set(self, key: Any, val: Any) -> None:
+        """Keep a value. Raises TypeError for one that JSON does not have."""
+        self._call("user_set", key, val)
+
+    def user_get(self, key: Any) -> Any:
+        """The value of a key, once somebody has set it."""
+        return self._call("user_get", key)
+
+    def user_pop(self, key: Any) -> Any:
+        """The value of a key, once somebody has set it, which is then there no more."""
+        return self._call("user_pop", key)
+
+    def group_barrier(self, key: Any, size: int) -> None:
+        """Wait until `size` processes have called this."""
+        self._call("meet", ["barrier", key], size, None)
+
+    def bcast_val(self, val: Any, key: Any, size: int) -> Any:
+        """The value that one of `size` processes gives; the others give None, and all wait for each other."""
+        return self._call("meet", ["bcast_val", key], size, val)
+
+    def set_is_grad(self, key: Any, is_grad: bool) -> None:
+        """Say whether what is sent under a key wants a gradient."""
+        self._call("user_set", ["is_grad", key], is_grad)
+
+    def check_is_grad(self, key: Any) -> bool:
+        """Whether it does, once that is said."""
+        return bool(self._call("user_pop", ["is_grad", key]))
+
+    def set_remote_tracer(self, key: Any, tracer_set: Any) -> None:
+        """Keep what the trace of a sender has to say."""
+        self._call("user_set", ["tracer", key], tracer_set)
+
+    def check_remote_tracer(self, key: Any) -> Any:
+        """What set_remote_tracer has kept."""
+        return self._call("user_pop", ["tracer", key])
+
+    def get_mm_server_port(self) -> int:
+        """The port for communication that is not between Python programs."""
+        return int(self._call("get_mm_server_port"))
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        line = json.dumps([method, *arguments]).encode() + b"\n"
+        stream = self._stream()
+        try:
+            stream.write(line)
+            stream.flush()
+            answer = stream.readline()
+        except BaseException:
+            self._own.__dict__.clear()  # what is under way belongs to nobody
+            raise
+        if not answer.endswith(b"\n"):
+            self._own.__dict__.clear()
+            raise ConnectionError(f"the server at {self.master_ip}:{self.port} has closed the connection")
+        done, result = json.loads(answer)
+        if not done:
+            raise RuntimeError(f"the server at {self.master_ip}:{self.port} answers: {result}")
+        return result
+
+    def _stream(self) -> Any:
+        if self._own.__dict__.get("process") != os.getpid():
+            with _connected(self.master_ip, self.port) as connection:
+                self._own.stream = connection.makefile("rwb")
+            self._own.stream.write(GREETING)
+            self._own.process = os.getpid()
+        return self._own.stream
+
+
+def _connected(host: str, port: int) -> socket.socket:
+    until = monotonic() + CONNECT_SECONDS
+    while True:
+        try:
+            return socket.create_connection((host, port))
+        except OSError as error:
+            if monotonic() > until:
+                raise ConnectionError(
+                    f"nobody answers at {host}:{port} ({error}); the process of rank 0 starts a tengen.distributed.Server({port})"
+                ) from None
+        sleep(0.05)

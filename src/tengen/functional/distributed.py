@@ -1,0 +1,166 @@
+"""Operations over several processes; `tengen.distributed` says which there are. They take part in gradients and traces as all others.
+
+Each takes `group`, the processes that call it together (all, by default), and `device`, where the result is to be (by default where the
+input is). A world of one process is what this version of tengen has: there each gives what it is given. Raises RuntimeError before
+`tengen.distributed.init_process_group`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from .._rt import apply
+from ..base.world import WORLD, Group
+from ..core import Tensor
+from ..core.ops.collective import (
+    AllGather,
+    AllReduce,
+    AllToAll,
+    BroadcastFrom,
+    GatherTo,
+    ReduceScatter,
+    ReduceSum,
+    ScatterFrom,
+)
+from ..core.ops.shape import Copy
+from .arguments import as_tensor, device_name, integer, normal_axis
+
+__all__ = [
+    "all_gather", "all_reduce_max", "all_reduce_min", "all_reduce_sum", "all_to_all", "broadcast", "collective_comm",
+    "gather", "reduce_scatter_sum", "reduce_sum", "remote_recv", "remote_send", "scatter",
+]  # fmt: skip
+
+
+def all_reduce_sum(inp: Tensor, group: Group | None = WORLD, device: str | None = None) -> Tensor:
+    """The sum of what all processes give, for all. Its gradient is the sum of theirs."""
+    return _run(AllReduce, "all_reduce_sum", inp, group, device, "SUM")
+
+
+def all_reduce_max(inp: Tensor, group: Group | None = WORLD, device: str | None = None) -> Tensor:
+    """The largest of what all processes give, for all. Its gradient goes to all that have it."""
+    return _run(AllReduce, "all_reduce_max", inp, group, device, "MAX")
+
+
+def all_reduce_min(inp: Tensor, group: Group | None = WORLD, device: str | None = None) -> Tensor:
+    """The smallest of what all processes give, for all; see all_reduce_max."""
+    return _run(AllReduce, "all_reduce_min", inp, group, device, "MIN")
+
+
+def reduce_sum(inp: Tensor, group: Group | None = WORLD, device: str | None = None) -> Tensor:
+    """The sum of what all processes give, for the first of them."""
+    return _run(ReduceSum, "reduce_sum", inp, group, device)
+
+
+def broadcast(inp: Tensor, group: Group | None = WORLD, device: str | None = None) -> Tensor:
+    """What the first process gives, for all."""
+    return _run(BroadcastFrom, "broadcast", inp, group, device)
+
+
+def all_gather(inp: Tensor, group: Group | None = WORLD, device: str | None = None, axis: int = 0) -> Tensor:
+    """What all processes give side by side along `axis`, for all: (…, n, …) → (…, size · n, …). Numbers become a vector.
+
+    Raises ValueError for an axis that is not there.
+    """
+    return _along(AllGather, "all_gather", inp, group, device, axis)
+
+
+def gather(inp: Tensor, group: Group | None = WORLD, device: str | None = None, axis: int = 0) -> Tensor:
+    """all_gather, for the first process."""
+    return _along(GatherTo, "gather", inp, group, device, axis)
+
+
+def scatter(inp: Tensor, group: Group | None = WORLD, device: str | None = None, axis: int = 0) -> Tensor:
+    """Equal parts along `axis` of what the first process gives, one for each: (…, size · n, …) → (…, n, …).
+
+    Raises ValueError for an axis that is not there, or cannot be cut so.
+    """
+    return _along(ScatterFrom, "scatter", inp, group, device, axis)
+
+
+def reduce_scatter_sum(inp: Tensor, group: Group | None = WORLD, device: str | None = None, axis: int = 0) -> Tensor:
+    """Equal parts along `axis` of the sum of what all processes give, one for each; see scatter."""
+    return _along(ReduceScatter, "reduce_scatter_sum", inp, group, device, axis)
+
+
+def all_to_all(
+    inp: Tensor,
+    group: Group | None = WORLD,
+    device: str | None = None,
+    split_axis: int = 0,
+    concat_axis: int = 0,
+) -> Tensor:
+    """Each process cuts its tensor along `split_axis` and gives every other a part; what it gets it joins along `concat_axis`.
+
+    Raises ValueError for axes that are not there, or cannot be cut so.
+    """
+    members, x = _members("all_to_all", group), as_tensor(inp)
+    if not x.ndim:
+        raise _no_axes("all_to_all")
+    axes = [normal_axis("all_to_all", axis, x.ndim) for axis in (split_axis, concat_axis)]
+    return _run(AllToAll, "all_to_all", x, members, device, *axes)
+
+
+_MODES = {
+    "REDUCE_SUM": reduce_sum, "BROADCAST": broadcast, "ALL_GATHER": all_gather, "REDUCE_SCATTER_SUM": reduce_scatter_sum,
+    "ALL_REDUCE_SUM": all_reduce_sum, "ALL_REDUCE_MAX": all_reduce_max, "ALL_REDUCE_MIN": all_reduce_min, "GATHER": gather,
+    "SCATTER": scatter, "ALL_TO_ALL": all_to_all,
+}  # fmt: skip
+
+
+def collective_comm(inp: Tensor, mode: Any, group: Group | None, device: str | None) -> Tensor:
+    """The function of a name, such as "ALL_REDUCE_SUM"; along axis 0, where there is one. Raises ValueError for another name."""
+    name = str(getattr(mode, "name", mode)).upper()
+    if name not in _MODES:
+        raise ValueError(f"collective_comm: mode is one of {', '.join(_MODES)}, got {mode!r}")
+    return _MODES[name](inp, group, device)
+
+
+def remote_send(inp: Tensor, dest_rank: int) -> None:
+    """Send a tensor to another process, which calls remote_recv.
+
+    Raises ValueError unless `dest_rank` is the rank of another process, so always where there is only one.
+    """
+    _refuse("remote_send", "dest_rank", dest_rank)
+
+
+def remote_recv(src_rank: int, device: str | None = None, inp: Tensor | None = None) -> Tensor:
+    """What another process sends by remote_send.
+
+    inp: something of this process that what comes follows on in a trace. Raises ValueError unless `src_rank` is the rank of another
+    process, so always where there is only one.
+    """
+    _refuse("remote_recv", "src_rank", src_rank)
+
+
+def _refuse(op: str, argument: str, rank: int) -> NoReturn:
+    members = _members(op, WORLD)
+    number = integer(op, argument, rank)
+    if number == members.rank:
+        raise ValueError(f"{op}: {argument} is {number}, this process itself; it must be another one")
+    raise ValueError(f"{op}: {argument} is from 0 to {members.size - 1}, got {number}")
+
+
+def _members(op: str, group: Group | None) -> Group:
+    """The group, of which this process is one. Raises RuntimeError, TypeError or ValueError if it is not."""
+    members = WORLD if group is None else group
+    if not isinstance(members, Group):
+        raise TypeError(f"{op}: group is a distributed.Group, got {type(group).__name__}")
+    assert members.rank >= 0  # asks
+    return members
+
+
+def _along(kind: type[Any], op: str, inp: Tensor, group: Group | None, device: str | None, axis: int) -> Tensor:
+    members, x = _members(op, group), as_tensor(inp)
+    if not x.ndim and kind in (ScatterFrom, ReduceScatter):
+        raise _no_axes(op)
+    return _run(kind, op, x, members, device, normal_axis(op, axis, max(x.ndim, 1)))
+
+
+def _no_axes(op: str) -> ValueError:
+    return ValueError(f"{op}: a tensor of shape () has no axis to cut it along")
+
+
+def _run(kind: type[Any], op: str, inp: Tensor, group: Group | None, device: str | None, *parameters: Any) -> Tensor:
+    members = _members(op, group)
+    made: Tensor = apply(kind(members.key, members.size, *parameters), inp)
+    return made if device is None else apply(Copy(device_name(device)), made)
