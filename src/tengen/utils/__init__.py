@@ -1,5 +1,5 @@
 """What programs use around training."""
 
-from . import dlpack, hook, module_stats, weights
+from . import bn_fusion, dlpack, hook, module_stats, weights
 
-__all__ = ["dlpack", "hook", "module_stats", "weights"]
+__all__ = ["bn_fusion", "dlpack", "hook", "module_stats", "weights"]
