@@ -4,8 +4,9 @@ backward.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -33,11 +34,39 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     program = op.prepared(views) if isinstance(op, Recorded) and op.takes(types) else build(op, types)
     plan = obtain_plan(program, views, op.name)
     profiled = isinstance(op, Recorded) and op.profiled
-    made = to_runtime(op, plan, device_of(op, descs), profiled, number_limits(op, program))
+    device, around = device_of(op, descs), [watch(op, plan, descs) for watch in _watchers]
+    made = to_runtime(op, plan, device, profiled, number_limits(op, program), [one for one in around if one], descs)
     if isinstance(op, Recorded) and op.keeps_plans:
         strides = tuple(d.strides for d in descs)
         op.plans.append(Compiled(strides, plan, perf_counter() - start, made if profiled else None))
     return made
+
+
+class Around(NamedTuple):
+    """What is called in each run of a Plan, with read-only arrays: of the tensors among the inputs before it, of the outputs after it."""
+
+    before: Callable[[Sequence[Any]], None]
+    after: Callable[[Sequence[Any]], None]
+
+
+Watch = Callable[[Op, Plan, Sequence[_rt.Descriptor]], "Around | None"]
+
+_watchers: list[Watch] = []
+
+
+@contextmanager
+def watching(watch: Watch) -> Iterator[None]:
+    """Have `watch` asked for each op that runs in the `with` block, once for each Plan, what to call around its runs.
+
+    Plans are made anew for it: they have two steps more. Whoever does not watch pays nothing.
+    """
+    _watchers.append(watch)
+    _rt.plan_cache_clear()
+    try:
+        yield
+    finally:
+        _watchers.remove(watch)
+        _rt.plan_cache_clear()
 
 
 def type_of(desc: _rt.Descriptor) -> Type:
@@ -93,8 +122,16 @@ def number_limits(op: Op, program: Program) -> list[NumberLimit]:
     return found
 
 
-def to_runtime(op: Op, plan: Plan, device: str, profiled: bool = False, limits: Sequence[NumberLimit] = ()) -> _rt.Plan:
-    """The runtime's form of a compiled Plan of `op`."""
+def to_runtime(
+    op: Op,
+    plan: Plan,
+    device: str,
+    profiled: bool = False,
+    limits: Sequence[NumberLimit] = (),
+    around: Sequence[Around] = (),
+    descs: Sequence[_rt.Descriptor] = (),
+) -> _rt.Plan:
+    """The runtime's form of a compiled Plan of `op`. around: what is called in each run, which takes inputs that look like `descs`."""
     status = plan.inputs + len(plan.allocations)
 
     def describe(placed: Placed) -> tuple[int, int, _rt.Descriptor]:
@@ -112,20 +149,32 @@ def to_runtime(op: Op, plan: Plan, device: str, profiled: bool = False, limits: 
         else:
             assert isinstance(step, Call)
             steps.append(_rt.Host(step.function, tuple(map(describe, step.inputs)), tuple(map(describe, step.outputs))))
+    outputs = tuple(map(describe, plan.outputs))
+    first = len(around)  # steps before those of the Plan
+    given = tuple((i, 0, d) for i, d in enumerate(descs) if not d.dtype.startswith("weak_"))
+    steps = [
+        *(_rt.Host(partial(_show, one.before), given, ()) for one in around),
+        *steps,
+        *(_rt.Host(partial(_show, one.after), outputs, ()) for one in reversed(around)),
+    ]
     return _rt.Plan(
         plan.inputs,
         plan.allocations,
         steps,
-        tuple(map(describe, plan.outputs)),
+        outputs,
         plan.donations,
         work=plan.work,
         error=_failing(op) if plan.checks else None,
-        layouts=plan.layouts,
-        commit=plan.commit,
+        layouts=tuple((slot, source, step + first) for slot, source, step in plan.layouts),
+        commit=plan.commit + first if plan.commit >= 0 else plan.commit,
         profiled=profiled,
         limits=[limit[:3] for limit in limits],
         overflow=(lambda which, number: limits[which].fail(number)) if limits else None,
     )
+
+
+def _show(call: Callable[[Sequence[Any]], None], arrays: Sequence[Any], nothing: Sequence[Any]) -> None:
+    call(arrays)
 
 
 def _failing(op: Op) -> Callable[[int, Sequence[Any]], None]:
