@@ -34,8 +34,12 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     program = op.prepared(views) if isinstance(op, Recorded) and op.takes(types) else build(op, types)
     plan = obtain_plan(program, views, op.name)
     profiled = isinstance(op, Recorded) and op.profiled
-    device, around = device_of(op, descs), [watch(op, plan, descs) for watch in _watchers]
-    made = to_runtime(op, plan, device, profiled, number_limits(op, program), [one for one in around if one], descs)
+    device, around = device_of(op, descs), [one for watch in _watchers if (one := watch(op, plan, descs))]
+    timed = profiled or any(one.made for one in around)
+    made = to_runtime(op, plan, device, timed, number_limits(op, program), around, descs)
+    for one in around:
+        if one.made:
+            one.made(made)
     if isinstance(op, Recorded) and op.keeps_plans:
         strides = tuple(d.strides for d in descs)
         op.plans.append(Compiled(strides, plan, perf_counter() - start, made if profiled else None))
@@ -43,10 +47,14 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
 
 
 class Around(NamedTuple):
-    """What is called in each run of a Plan, with read-only arrays: of the tensors among the inputs before it, of the outputs after it."""
+    """What is called in each run of a Plan, with read-only arrays: of the tensors among the inputs before it, of the outputs after it.
+
+    made: gets the runtime's Plan, each run of which then leaves the seconds of its steps; the first and last are those of the watchers.
+    """
 
     before: Callable[[Sequence[Any]], None]
     after: Callable[[Sequence[Any]], None]
+    made: Callable[[_rt.Plan], None] | None = None
 
 
 Watch = Callable[[Op, Plan, Sequence[_rt.Descriptor]], "Around | None"]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..compiler.plan import Call, Launch
+from ..compiler.plan import Call, Launch, Plan
 from ..core.recorded import Compiled
 from .recorder import Segment
 
@@ -66,9 +66,16 @@ def profiles(segments: Sequence[Segment]) -> list[dict[str, Any]]:
         for compiled in segment.op.plans:
             seconds = compiled.runtime.take_seconds() if compiled.runtime else []
             if seconds:
-                steps = [_step(step, taken) for step, taken in zip(compiled.plan.steps, seconds, strict=True)]
-                found.append({"operations": segment.operations, "seconds": sum(seconds), "steps": steps})
+                own = of_plan(compiled.plan, seconds)
+                steps = [_step(step, taken) for step, taken in zip(compiled.plan.steps, own, strict=True)]
+                found.append({"operations": segment.operations, "seconds": sum(own), "steps": steps})
     return found
+
+
+def of_plan(plan: Plan, seconds: Sequence[float]) -> Sequence[float]:
+    """Without those of the steps that watchers have put around a Plan's own."""
+    around = (len(seconds) - len(plan.steps)) // 2
+    return seconds[around : len(seconds) - around]
 
 
 def _step(step: Launch | Call, seconds: float) -> dict[str, Any]:
