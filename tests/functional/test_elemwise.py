@@ -141,6 +141,7 @@ def test_clip():
     assert_close(F.clip(x, -1, 1), np.clip(a, -1, 1), "float32")
     assert_close(F.clip(x, lower=0.5), np.maximum(a, 0.5))
     assert_close(F.clip(x, upper=0.5), np.minimum(a, 0.5))
+    assert_close(F.clip(x, 0.5, -0.5), np.clip(a, 0.5, -0.5))
     bound = random((5,), 0, 1)
     assert_close(F.clip(x, Tensor(bound, dtype="float32"), 2), np.clip(a, bound, 2))
     assert_close(F.clip(Tensor([1, 5, 9]), 2, 6), [2, 5, 6], "int32")

@@ -48,7 +48,7 @@ class Activation(Formula):
 
 
 def _clip(x: Value, lower: Value | float, upper: Value | float) -> Value:
-    return MAX(MIN(x, upper), lower)
+    return MIN(MAX(x, lower), upper)  # in NumPy's order: where the bounds are the wrong way round, upper wins
 
 
 def _floating(x: Value) -> Value:
