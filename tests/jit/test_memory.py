@@ -201,3 +201,11 @@ def test_settings_of_other_programs_are_taken():
     function = trace(lambda x: F.exp(x) * 2, sublinear_memory_config=config, graph_opt_config=options)
     assert function(Tensor([0.0])).tolist() == [2.0]
     DTRConfig(recomp_memory_factor=0, recomp_time_factor=2)
+
+
+def test_settings_are_kept_as_they_were_given():
+    assert vars(SublinearMemoryConfig(thresh_nr_try=3, genetic_nr_iter=2, num_worker=4)) == {
+        "thresh_nr_try": 3, "genetic_nr_iter": 2, "genetic_pool_size": 20, "lb_memory_mb": 0, "num_worker": 4,
+    }  # fmt: skip
+    assert DTRConfig(eviction_threshold=1, recomp_time_factor=0.5).recomp_time_factor == 0.5
+    assert GraphOptimizationConfig().jit_fuse_reduce is None

@@ -33,6 +33,8 @@ class SublinearMemoryConfig:
         if lb_memory_mb < 0:
             raise ValueError(f"SublinearMemoryConfig: lb_memory_mb must be at least 0, got {lb_memory_mb}")
         self.lb_memory_mb = lb_memory_mb
+        self.thresh_nr_try, self.num_worker = thresh_nr_try, num_worker
+        self.genetic_nr_iter, self.genetic_pool_size = genetic_nr_iter, genetic_pool_size
 
 
 class DTRConfig:
@@ -68,10 +70,11 @@ class DTRConfig:
                 f"got {eviction_threshold} and {evictee_minimum_size}"
             )
         self.eviction_threshold, self.evictee_minimum_size = eviction_threshold, evictee_minimum_size
+        self.recomp_memory_factor, self.recomp_time_factor = recomp_memory_factor, recomp_time_factor
 
 
 class GraphOptimizationConfig:
-    """Taken for the sake of programs that give it: every pass always runs, whatever its attributes say."""
+    """Taken for the sake of programs that give it: every pass always runs, whatever its attributes say (None: not set)."""
 
     def __init__(self) -> None:
-        self.jit_fuse_dimshuffle, self.jit_fuse_reduce, self.jit_config = False, False, None
+        self.jit_fuse_dimshuffle, self.jit_fuse_reduce, self.jit_config = None, None, None
