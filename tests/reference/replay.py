@@ -50,6 +50,8 @@ def names_of(framework: str) -> dict[str, Any]:
         "optim": "optimizer",
         "autodiff": "autodiff",
         "rand": "random",
+        "D": "data",
+        "T": "data.transform",
     }
     names = {short: importlib.import_module(f"{framework}.{full}") for short, full in modules.items()}
     names.update(mge=root, tensor=root.tensor, Tensor=root.Tensor, Parameter=root.Parameter)
@@ -61,6 +63,7 @@ def names_of(framework: str) -> dict[str, Any]:
     # What programs take from inside of MegEngine has no other name than that.
     inner = {"core2": "core._imperative_rt.core2", "builtin": "core.ops.builtin", "utils": "core.tensor.utils"}
     names.update({short: importlib.import_module(f"megengine.{full}") for short, full in inner.items()})
+    names["dist"] = importlib.import_module("megengine.distributed")
     names["tuples"] = importlib.import_module("megengine.utils.tuple_function")
     return names
 
@@ -116,7 +119,9 @@ def _number(x: Any) -> Any:
     return float(f"{x:.9g}") if isinstance(x, float) else x
 
 
-def difference(found: Any, expected: Any, dtype: str = "float32") -> str | None:
+def difference(
+    found: Any, expected: Any, dtype: str = "float32", tolerances: dict[str, tuple[float, float]] = TOLERANCES
+) -> str | None:
     """Where two encoded values differ, in words; None where they agree up to the tolerance of the dtype."""
     if isinstance(expected, dict) and isinstance(found, dict):
         if list(found) != list(expected):
@@ -128,20 +133,24 @@ def difference(found: Any, expected: Any, dtype: str = "float32") -> str | None:
             return f"got {_short(found)}, expected {_short(expected)}"
         pairs = [(f"[{i}]", *pair) for i, pair in enumerate(zip(found, expected, strict=True))]
     else:
-        return None if _same(found, expected, dtype) else f"got {_short(found)}, expected {_short(expected)}"
+        return (
+            None
+            if _same(found, expected, tolerances.get(dtype, tolerances["float32"]))
+            else f"got {_short(found)}, expected {_short(expected)}"
+        )
     for where, left, right in pairs:
-        text = difference(left, right, dtype)
+        text = difference(left, right, dtype, tolerances)
         if text is not None:
             return f"{where}{'' if text.startswith(('.', '[')) else ': '}{text}"
     return None
 
 
-def _same(found: Any, expected: Any, dtype: str) -> bool:
+def _same(found: Any, expected: Any, tolerance: tuple[float, float]) -> bool:
     if type(found) is not type(expected):
         return False
     if not isinstance(expected, float) or not math.isfinite(expected) or not math.isfinite(found):
         return found == expected or (found != found and expected != expected)
-    relative, absolute = TOLERANCES.get(dtype, TOLERANCES["float32"])
+    relative, absolute = tolerance
     return abs(found - expected) <= absolute + relative * abs(expected)
 
 
