@@ -50,10 +50,10 @@ def _find(place: str, name: str) -> Any:
     holder = _holder(place, name)
     value = _ABSENT if holder is None else getattr(holder, name)
     inner = f"{place}.{name}".strip(".")
-    if name in table.submodules(place) and (holder is None or isinstance(value, ModuleType)):
-        return import_module(f"{ROOT}.{inner}")
     if holder is None and name in table.modules().get(place, ()):
         return Missing(f"{ROOT}.{inner}")
+    if name in table.submodules(place) and (holder is None or isinstance(value, ModuleType)):
+        return import_module(f"{ROOT}.{inner}")
     return value
 
 

@@ -1,0 +1,114 @@
+"""Print docs/compatibility.md: what has become of each name of MegEngine's API.
+
+    python tools/list_compatibility.py > docs/compatibility.md
+
+It is made of the inventory and of the calls in tests/reference, and of what `tengen.compat.megengine` finds. Run it when the test of the page says
+that it is out of date.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import tengen.compat.megengine  # noqa: F401 - so that there is a megengine
+from tengen.compat.megengine.missing import Missing
+from tengen.compat.megengine.own.core.ops.lowering import RULES
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "reference"))
+
+import calls
+
+HEADER = """\
+# What of MegEngine's API works
+
+MegEngine 1.13 has {all} public names; {works} of them work in tengen, {differs} of these differ in what the table says, and {missing} are missing.
+A program runs as it is with `python -m tengen.compat.megengine script.py`; a missing name can be imported, and says so when it is used.
+
+*Works* means that the calls in [tests/reference](../tests/reference/README.md) give the values, dtypes, shapes, errors and
+gradients that MegEngine gives, on a CPU; names in *italics* are there, but need more than a call to be compared (files, servers,
+the network) and have tests of their own. In the tables *the reference* is MegEngine 1.13.0; what it does wrong beyond these calls
+is in that README. This page is written by `tools/list_compatibility.py`.
+"""
+OPS = "tengen.core.ops.builtin"
+
+
+class Module(NamedTuple):
+    """The names of one module, by what has become of them."""
+
+    works: list[str]
+    differs: dict[str, list[str]]  # and how
+    missing: list[str]
+
+
+def differences() -> dict[str, list[str]]:
+    """Last part of a name → what its calls say that tengen does otherwise, and why."""
+    found: dict[str, list[str]] = {}
+    for family in calls.FAMILIES:
+        for row in calls.rows(family):
+            if row.reason:
+                place = (
+                    row.text.partition("(")[0].rpartition(".")[2] if "(" in row.text else row.text.rpartition(".")[2]
+                )
+                how = f"`{row.text}`: {row.reason}"
+                if not any(row.reason in other for other in found.get(place, ())):
+                    found.setdefault(place, []).append(how)
+    return found
+
+
+def called() -> set[str]:
+    """The last parts of all names that a call or a program names."""
+    import replay
+
+    programs = [program for family in replay.FAMILIES for program in replay.programs(family)]
+    rows = [row.text for family in calls.FAMILIES for row in calls.rows(family)]
+    return {name.rpartition(".")[2] for text in [*programs, *rows] for name in calls.called(text)}
+
+
+def is_missing(module: str, name: str) -> bool:
+    """Whether tengen does not have a name of the inventory yet."""
+    if module == OPS and name not in ("OpDef", "PyOpBase", "backup_keys", "original_keys"):
+        return name not in RULES
+    return isinstance(getattr(import_module(f"megengine.{module.partition('.')[2]}".strip(".")), name), Missing)
+
+
+def modules() -> dict[str, Module]:
+    """Module, by MegEngine's name → its names."""
+    hows, named, found = differences(), called(), {}
+    for module, names in sorted(calls.INVENTORY.items()):
+        row = found["megengine" + module.removeprefix("tengen")] = Module([], {}, [])
+        for name in sorted(names):
+            if is_missing(module, name):
+                row.missing.append(name)
+            elif name in hows and module != OPS:
+                row.differs[name] = hows[name]
+            else:
+                compared = name in named or module == OPS or names[name]["kind"] not in ("class", "function")
+                row.works.append(name if compared else f"*{name}*")
+    return found
+
+
+def page() -> str:
+    """The whole page."""
+    found = modules()
+    works, differs, missing = (sum(len(row[part]) for row in found.values()) for part in range(3))
+    counts = {"all": works + differs + missing, "works": works + differs, "differs": differs, "missing": missing}
+    parts = [HEADER.format(**counts)]
+    for module, row in found.items():
+        parts.append(f"\n## {module}\n")
+        if row.works:
+            parts.append("\nWorks: " + ", ".join(row.works) + "\n")
+        if row.missing:
+            parts.append("\nMissing: " + ", ".join(row.missing) + "\n")
+        if row.differs:
+            parts.append("\n| differs | how |\n|---|---|\n")
+            parts += [
+                f"| {name} | {'<br>'.join(hows).replace('|', chr(92) + '|')} |\n" for name, hows in row.differs.items()
+            ]
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    print(page(), end="")
