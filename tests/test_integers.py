@@ -106,6 +106,7 @@ CALLS = {
     M.MaxPool2d: {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 1)},
     M.BatchNorm1d: {"num_features": 4},
     M.BatchNorm2d: {"num_features": 4},
+    M.SyncBatchNorm: {"num_features": 4},
     M.Conv1d: LAYER,
     **{m: LAYER for m in (M.Conv2d, M.ConvRelu2d, M.ConvBn2d, M.ConvBnRelu2d, M.Conv3d)},
     **{m: {**LAYER, "output_padding": 1} for m in (M.ConvTranspose2d, M.ConvTransposeRelu2d, M.ConvTranspose3d)},
@@ -119,6 +120,7 @@ CALLS = {
     **{m: {"in_features": 6, "out_features": 2} for m in (M.Linear, M.LinearRelu)},
     **{m: {"in_features": 4, "out_features": 2} for m in (M.LinearBn1d, M.LinearBnRelu1d)},
     **{m: {"input_size": 3, "hidden_size": 2} for m in (M.LSTMCell, M.RNNCell)},
+    **{m: {"input_size": 3, "hidden_size": 2, "num_layers": 2, "proj_size": 0} for m in (M.LSTM, M.RNN)},
     M.PReLU: {"num_parameters": 4},
     M.Pad: {"pad_width": ((0, 0), (0, 0), (1, 2), (0, 1))},
     M.PixelShuffle: {"upscale_factor": 2},
@@ -129,6 +131,7 @@ SEES_LINES = (M.Conv1d, M.BatchNorm1d)
 INPUTS = {
     M.Embedding: (LABELS,),
     **dict.fromkeys((M.LSTMCell, M.RNNCell), (ROWS,)),
+    **dict.fromkeys((M.LSTM, M.RNN), (F.arange(12).reshape(2, 2, 3),)),
     **dict.fromkeys(SEES_LINES, (LINE,)),
     **dict.fromkeys((M.Conv3d, M.ConvTranspose3d), (VOLUME,)),
     **dict.fromkeys((M.LinearBn1d, M.LinearBnRelu1d), (F.arange(8).reshape(2, 4),)),
@@ -189,6 +192,7 @@ def outcome(function, arguments):
     if isinstance(made, M.Module):
         assert not [name for name in made.state_dict() if "size" in name or "stride" in name]
         answer = made(*INPUTS.get(function, (IMAGE,)))
+        answer = answer[0] if isinstance(made, (M.LSTM, M.RNN)) else answer
         return [p.numpy() for p in made.parameters()] + [
             a.numpy() for a in (answer if isinstance(answer, tuple) else (answer,))
         ]

@@ -279,7 +279,8 @@ class Request(NamedTuple):
 
     views: where the inputs lie, once spread. unit: the vector unit (`schedule.contraction.Unit`). epilogue: what its kernels make of the
     result, and sum up over its rows (`targets.epilogue.Epilogue`), if they can do all of that: else what is planned has no epilogue, and
-    the caller asks for less. strides: that the result had better have, only where there is `any_order`.
+    the caller asks for less. strides: that the result had better have, only where there is `any_order`. repeated: in a loop, where a copy of
+    a constant operand is made once for all steps.
     """
 
     views: Sequence[View]
@@ -288,6 +289,7 @@ class Request(NamedTuple):
     unit: Any
     epilogue: Any = None
     strides: tuple[int, ...] | None = None
+    repeated: bool = False
 
 
 class Contraction(Op, abstract=True):

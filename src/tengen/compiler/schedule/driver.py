@@ -25,6 +25,7 @@ from ..program import (
     Type,
     Value,
     is_reshape,
+    reshape_source,
 )
 from ..targets.host import Target
 from ..view import View, contiguous, dense
@@ -120,9 +121,11 @@ class Scheduler(Steps):
             else:
                 self._nest(group)
 
-    def _lowered(self, program: Program, views: Sequence[View]) -> Scheduler:
+    def _lowered(self, program: Program, views: Sequence[View], states: int) -> Scheduler:
         """The steps of the body of a loop."""
         made = Scheduler(program, views, self.target)
+        made.repeated = True
+        made.row_major = {reshape_source(v) for v in program.outputs[:states]}
         made.lower()
         return made
 
@@ -163,7 +166,7 @@ class Scheduler(Steps):
         """
         views = [v for v in e.loads() if values and len(v.shape) == values[0].ndim] if like is None else like
         for value in values:
-            layout = dense_like(value.type, views)
+            layout = contiguous(value.shape) if value in self.row_major else dense_like(value.type, views)
             buffer = self.buffer(value.type)
             e.store(value, buffer, layout)
             self.where[value] = Location(buffer, layout)

@@ -90,7 +90,7 @@ def _planned(
     op, product = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
     unit = Unit(steps.target.lanes, steps.target.registers, steps.target.dots, config.get("winograd"))
-    request = Request(views, [v.type for v in node.inputs], product.type, unit)
+    request = Request(views, [v.type for v in node.inputs], product.type, unit, repeated=steps.repeated)
     place = steps.destinations.get(nodes[-1].outputs[0])
 
     def problem(epilogue: Epilogue | None) -> Problem:

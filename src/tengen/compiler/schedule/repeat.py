@@ -37,8 +37,8 @@ class Place(NamedTuple):
         return self.buffer, self.start + (i % self.rows if self.rows else i) * self.step
 
 
-def repeat(steps: Steps, node: Node, lower: Callable[[Program, Sequence[View]], Steps]) -> None:
-    """Append the steps of a Loop. lower: gives those of a Program whose inputs lie like these views."""
+def repeat(steps: Steps, node: Node, lower: Callable[[Program, Sequence[View], int], Steps]) -> None:
+    """Append the steps of a Loop. lower: gives those of a Program whose inputs lie like these views, so many of its outputs being states."""
     op = node.op
     assert isinstance(op, Loop)
     values = node.inputs
@@ -50,7 +50,7 @@ def repeat(steps: Steps, node: Node, lower: Callable[[Program, Sequence[View]], 
     views = [contiguous(v.shape) for v in states]
     views += [_row(view) for _, view in rest[: op.sequences]]
     views += [view._replace(offset=0) for _, view in rest[op.sequences :]]
-    inner = lower(run(build(op.body, op.step_types([v.type for v in values]))), views)
+    inner = lower(run(build(op.body, op.step_types([v.type for v in values]))), views, op.states)
     results = _results(inner, op.states)
     places = _outputs(steps, op, node, results, count, initial)
     if not count:

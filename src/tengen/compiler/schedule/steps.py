@@ -100,6 +100,8 @@ class Steps:
         self.checks: list[str] = []
         self.layouts: dict[int, int] = {}  # buffers that hold an input in another layout: {buffer: input}
         self.copies: dict[Any, tuple[int, View]] = {}  # inputs in other layouts: where, by which input and how
+        self.repeated = False  # they are those of a loop's body
+        self.row_major: set[Value] = set()  # what a kernel of the body had better store so
         self.taken: dict[Value, Taken] = {}  # results of reductions of which there are sums already
         self.destinations: dict[
             Value, Destination

@@ -19,6 +19,7 @@ from .pool import Pooling
 from .random import Dropout
 from .random import Normal as GaussianRNG
 from .random import Uniform as UniformRNG
+from .recurrent import LSTM, RNN, LSTMCell, RNNCell
 from .reduce import Reduce
 from .scan import CumSum as Cumsum
 from .shape import Broadcast, Copy, Fill, Reshape
@@ -37,6 +38,8 @@ class Elemwise:
 
 
 __all__ = [
+    "LSTM",
+    "RNN",
     "SVD",
     "Arange",
     "BatchedMatrixMul",
@@ -56,11 +59,13 @@ __all__ = [
     "Fill",
     "GaussianRNG",
     "IndexingOneHot",
+    "LSTMCell",
     "Linspace",
     "MatrixInverse",
     "MatrixMul",
     "MeshGrid",
     "Pooling",
+    "RNNCell",
     "Reduce",
     "Reshape",
     "Softmax",

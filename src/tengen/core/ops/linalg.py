@@ -42,7 +42,8 @@ class MatMul(Contraction):
         batch = [matmul.Batch(*loop) for loop in zip(out.shape[:-2], a.strides, b.strides, strict=False)]
         storage = contraction.Storage(x.dtype, y.dtype, out.dtype, epilogue=request.epilogue)
         pairs = _pair(a.strides), _pair(b.strides)
-        return matmul.matmul(m, k, n, *pairs, request.unit, batch, storage, strides=request.strides)
+        turn = not request.repeated  # which would spare a copy of b
+        return matmul.matmul(m, k, n, *pairs, request.unit, batch, storage, turn, request.strides)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (a, b), (g,) = inputs, grads

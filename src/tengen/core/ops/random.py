@@ -15,7 +15,7 @@ from .base import Formula, Grads, as_float, broadcast_shapes, statistics_dtype
 from .elemwise import COS, LOG, SQRT, Elemwise, cast, where
 from .sort import ArgSort
 
-SHIFT = Elemwise("SHR")
+SHIFT, MAX = Elemwise("SHR"), Elemwise("MAX")
 
 
 class RandomBits(Elementwise):
@@ -84,7 +84,8 @@ class Dropout(Formula):
     def expand(self, *inputs: Value) -> Value:
         x, p, seed, offset = inputs
         dtype = statistics_dtype(x.dtype)
-        kept = cast(x, dtype) / (1.0 - cast(p, dtype))  # two Python numbers would give a float32
+        # Two Python numbers would give a float32. Where all is dropped gradients are 0 / (1 - p), which must be 0.
+        kept = cast(x, dtype) / MAX(1.0 - cast(p, dtype), 2.0**-53)
         return cast(where(_uniform(x.shape, seed, offset) >= p, kept, 0.0), as_float(x.dtype))
 
 

@@ -1,0 +1,365 @@
+"""Recurrent layers: the inputs of all steps go through one product, then a loop over time does the rest.
+
+Their gradients are loops backwards in which each step has one product too: what it multiplies with, slopes of all gates at all steps,
+is computed before, and the gradient of the weights, a product of all steps at once, after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from math import prod
+
+from ...compiler.program import Value
+from .base import Formula, Grads, promoted_floats
+from .elemwise import EQ, SIGMOID, Elemwise, cast, where
+from .formula import RELU
+from .linalg import Linear, MatMul
+from .loop import Scan, at_end, previous
+from .random import Dropout
+from .shape import Concatenate, Slice, broadcast, reshape, transpose, zeros_of
+
+TANH = Elemwise("TANH")
+GATES = {"lstm": 4, "tanh": 1, "relu": 1, "identity": 1}
+"""How many rows of the weights of a cell there are for each element of its state."""
+
+
+def _turned(x: Value) -> Value:
+    return transpose(x, (1, 0))
+
+
+def _rows(x: Value) -> Value:
+    """All steps of all samples as the rows of one matrix."""
+    return reshape(x, (x.shape[0] * x.shape[1], prod(x.shape[2:])))
+
+
+def _activated(kind: str, z: Value) -> Value:
+    return z if kind == "identity" else {"tanh": TANH, "relu": RELU}[kind](z)
+
+
+def _slope(kind: str, y: Value) -> Value:
+    """The slope of an activation where its value is y."""
+    if kind == "tanh":
+        return 1.0 - y * y
+    return cast(y > 0.0, y.dtype) if kind == "relu" else broadcast(cast(y.builder.constant(1.0), y.dtype), y.shape)
+
+
+def _gates(z: Value) -> list[Value]:
+    """The quarters of the last axis: input gate, forget gate, candidate, output gate."""
+    size, one = z.shape[-1] // 4, (1,) * z.ndim
+    starts = [(*(0,) * (z.ndim - 1), i * size) for i in range(4)]
+    return [Slice(start, (*z.shape[:-1], size), one)(z) for start in starts]
+
+
+def lstm_step(z: Value, c: Value) -> tuple[Value, Value]:
+    """(h', c') from what goes into the gates and the cell state. Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000."""
+    i, f, g, o = _gates(z)
+    c = SIGMOID(f) * c + SIGMOID(i) * TANH(g)
+    return SIGMOID(o) * TANH(c), c
+
+
+class RNNStep(Formula):
+    """Inputs: the state h (N, H), the projected input a (N, H), weight (H, H). Output: the activation of a + h · weightᵀ."""
+
+    kind: str
+
+    name = "RNN"
+
+    def expand(self, *inputs: Value) -> Value:
+        h, a, weight = inputs
+        return _activated(self.kind, a + MatMul()(h, _turned(weight)))
+
+
+class RNNStepBack(Formula):
+    """The gradient of what goes into the activation of a step.
+
+    Inputs: that of the step after it (N, H), of its output (N, H), the slope (N, H), weight.
+    """
+
+    name = "grad_RNN"
+
+    def expand(self, *inputs: Value) -> Value:
+        after, g, slope, weight = inputs
+        return (MatMul()(after, weight) + g) * slope
+
+
+class RNNSequence(Formula):
+    """RNNStep at each place along axis 0 of a (T, N, H). Inputs: the first state (N, H), a, weight. Output: all states."""
+
+    kind: str
+    reverse: bool
+
+    name = "RNN"
+
+    def expand(self, *inputs: Value) -> Value:
+        states: Value = Scan(RNNStep(self.kind), 1, 1, 0, self.reverse)(*inputs)
+        return states
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (first, a, weight), (states,), (g,) = inputs, outputs, grads
+        if g is None or not a.size:
+            return [zeros_of(v) for v in inputs]
+        by_a = Scan(RNNStepBack(), 1, 2, 0, not self.reverse)(zeros_of(first), g, _slope(self.kind, states), weight)
+        start = at_end(by_a, first, not self.reverse)
+        before = previous(states, first, self.reverse)
+        return [MatMul()(start, weight), by_a, MatMul()(_turned(_rows(by_a)), _rows(before))]
+
+
+class LSTMStep(Formula):
+    """Inputs: h, c (N, H), the projected input a (N, 4 H), weight (4 H, H). Outputs: the new h and c."""
+
+    name = "LSTM"
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        h, c, a, weight = inputs
+        return lstm_step(a + MatMul()(h, _turned(weight)), c)
+
+
+class LSTMStepBack(Formula):
+    """Inputs: the gradients of what goes into the gates of the step after (N, 4, H) and, by way of that step, of c; of this step the gradient
+    of h, its gates (N, 4, H), their slopes times what each is multiplied with (N, 4, H), tanh(c), and if `cells` the gradient of c; weight.
+
+    Outputs: the first two for this step and the one before it.
+    """
+
+    cells: bool
+
+    name = "grad_LSTM"
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        after, by_c, g, gates, slopes, tanh, *rest = inputs
+        weight = rest[-1]
+        count, _, size = after.shape
+        by_h = MatMul()(reshape(after, (count, 4 * size)), weight) + g
+        by_c = by_c + by_h * (_one(gates, 3) * (1.0 - tanh * tanh))
+        if self.cells:
+            by_c = by_c + rest[0]
+        row, is_output = (count, 1, size), EQ(after.builder.iota((4, 1)), 3)
+        return where(is_output, reshape(by_h, row), reshape(by_c, row)) * slopes, by_c * _one(gates, 1)
+
+
+def _one(gates: Value, number: int) -> Value:
+    """One of the gates in a value of (…, 4, H)."""
+    *lead, _, size = gates.shape
+    part = Slice((*(0,) * len(lead), number, 0), (*lead, 1, size), (1,) * gates.ndim)(gates)
+    return reshape(part, (*lead, size))
+
+
+class LSTMSequence(Formula):
+    """LSTMStep at each place along axis 0 of a (T, N, 4 H). Inputs: the first h and c, a, weight. Outputs: all h and all c."""
+
+    reverse: bool
+
+    name = "LSTM"
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        made: Sequence[Value] = Scan(LSTMStep(), 2, 1, 0, self.reverse)(*inputs)
+        return made
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        first_h, first_c, a, weight = inputs
+        (hidden, cells), (g, g_cells) = outputs, grads
+        if not a.size or (g is None and g_cells is None):
+            return [zeros_of(v) for v in inputs]
+        batch, size = hidden.shape[1:]
+        before = previous(hidden, first_h, self.reverse)
+        z = reshape(MatMul()(_rows(before), _turned(weight)), a.shape) + a
+        gates, slopes, tanh = self._slopes(z, previous(cells, first_c, self.reverse), cells)
+        start = broadcast(cast(z.builder.constant(0.0), z.dtype), (batch, 4, size))
+        extra = () if g_cells is None else (g_cells,)
+        body = LSTMStepBack(g_cells is not None)
+        along = zeros_of(hidden) if g is None else g, gates, slopes, tanh, *extra
+        back = Scan(body, 2, len(along), 1, not self.reverse)
+        by_z, by_c = back(start, zeros_of(first_c), *along, weight)
+        by_first = MatMul()(reshape(at_end(by_z, start, not self.reverse), (batch, 4 * size)), weight)
+        return [by_first, by_c, reshape(by_z, a.shape), MatMul()(_turned(_rows(by_z)), _rows(before))]
+
+    @staticmethod
+    def _slopes(z: Value, before: Value, cells: Value) -> tuple[Value, Value, Value]:
+        """The gates at all steps (T, N, 4, H), their slopes times what each is multiplied with, and tanh(c)."""
+        size, row = cells.shape[-1], (*cells.shape[:2], 1, cells.shape[-1])
+        which = z.builder.iota((4, 1))
+        candidate = EQ(which, 2)
+        # tanh(x) = 2 sigmoid(2 x) - 1, so that each element takes one exponential.
+        scale = where(candidate, 2.0, 1.0)
+        wide = reshape(z, (*cells.shape[:2], 4, size))
+        gates = SIGMOID(wide * cast(scale, z.dtype))
+        gates = where(candidate, 2.0 * gates - 1.0, gates)
+        tanh = TANH(cells)
+        i, g = (reshape(_one(gates, n), row) for n in (0, 2))
+        before, outer = reshape(before, row), reshape(tanh, row)
+        partner = where(EQ(which, 0), g, where(EQ(which, 1), before, where(candidate, i, outer)))
+        slope = where(candidate, 1.0 - gates * gates, gates * (1.0 - gates))
+        return gates, slope * partner, tanh
+
+
+class Unpack(Formula):
+    """Parts of these shapes, one after the other in the elements of the input."""
+
+    shapes: tuple[tuple[int, ...], ...]
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        (x,) = inputs
+        flat = reshape(x, (x.size,))
+        ends = accumulate([prod(s) for s in self.shapes], initial=0)
+        return [
+            reshape(Slice((start,), (end - start,), (1,))(flat), shape)
+            for (start, end), shape in zip(pairwise(ends), self.shapes, strict=True)
+        ]
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        parts = [zeros_of(y) if g is None else g for y, g in zip(outputs, grads, strict=True)]
+        return [reshape(Concatenate(0)(*(reshape(g, (g.size,)) for g in parts)), inputs[0].shape)]
+
+
+class RecurrentLayers(Formula):
+    """Several recurrent layers of one kind, a row of GATES, each in one direction or two, which see their input from both ends.
+
+    Inputs: x (T, N, I), the first h (layers · directions, N, H), for "lstm" the first c, and the weights of all cells, layer by layer and
+    direction by direction: of the input, of the state and, if `bias`, the two biases. If `dropped` then the probability with which
+    what goes from a layer to the next is dropped, and seed and offset for each time. Outputs: those of the last layer
+    (T, N, directions · H), the last h of each cell, and for "lstm" the last c.
+    """
+
+    kind: str
+    layers: int
+    directions: int
+    bias: bool
+    dropped: bool = False
+
+    @property
+    def name(self) -> str:
+        return "LSTM" if self.kind == "lstm" else "RNN"
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        states = 2 if self.kind == "lstm" else 1
+        x, *rest = inputs
+        dtype = promoted_floats(self.name, [v.type for v in inputs[: states + 2]])
+        x = cast(x, dtype)
+        firsts, weights = [cast(v, dtype) for v in rest[:states]], cast(rest[states], dtype)
+        self._check(x, firsts, weights)
+        parts: list[Value] = list(Unpack(self._shapes(x.shape[2], firsts[0].shape[2]))(weights))
+        drop = rest[states + 1 :]
+        lasts: list[list[Value]] = [[] for _ in range(states)]
+        for layer in range(self.layers):
+            if layer and self.dropped:
+                x = Dropout()(x, drop[0], *drop[2 * layer - 1 : 2 * layer + 1])
+            made = []
+            for reverse in range(self.directions):
+                own, parts = parts[: 4 if self.bias else 2], parts[4 if self.bias else 2 :]
+                first = [_place(v, layer * self.directions + reverse) for v in firsts]
+                outputs = self._cell(x, first, own, bool(reverse))
+                made.append(outputs[0])
+                for last, out, start in zip(lasts, outputs, first, strict=True):
+                    last.append(at_end(out, start, bool(reverse)))
+            x = Concatenate(2)(*made) if len(made) > 1 else made[0]
+        return [x, *(_stacked(last) for last in lasts)]
+
+    def _cell(self, x: Value, first: Sequence[Value], parts: Sequence[Value], reverse: bool) -> Sequence[Value]:
+        """The states of one cell at all steps."""
+        by_input, by_state, *biases = parts
+        a = Linear(self.bias)(x, by_input, *([biases[0] + biases[1]] if self.bias else []))
+        if self.kind == "lstm":
+            made: Sequence[Value] = LSTMSequence(reverse)(*first, a, by_state)
+            return made
+        return [RNNSequence(self.kind, reverse)(*first, a, by_state)]
+
+    def _shapes(self, width: int, size: int) -> tuple[tuple[int, ...], ...]:
+        """Of the parts of the weights."""
+        rows, shapes = GATES[self.kind] * size, []
+        for layer in range(self.layers):
+            across = width if not layer else self.directions * size
+            shapes += [(rows, across), (rows, size), *([(rows,)] * 2 if self.bias else [])] * self.directions
+        return tuple(shapes)
+
+    def _check(self, x: Value, firsts: Sequence[Value], weights: Value) -> None:
+        """Raises ValueError for shapes that do not fit."""
+        if x.ndim != 3:
+            raise ValueError(f"{self.name} takes an input of (steps, batch, features), got shape {x.shape}")
+        want = (self.layers * self.directions, x.shape[1])
+        for name, v in zip(("h", "c"), firsts, strict=False):
+            if v.ndim != 3 or v.shape[:2] != want or v.shape != firsts[0].shape:
+                raise ValueError(
+                    f"{self.name}: an initial {name} of shape {v.shape} does not fit; it must be (layers · directions, batch, "
+                    f"hidden) = ({want[0]}, {want[1]}, hidden_size)"
+                )
+        count = sum(map(prod, self._shapes(x.shape[2], firsts[0].shape[2])))
+        if weights.size != count:
+            raise ValueError(
+                f"{self.name}: an input of shape {x.shape} and states of shape {firsts[0].shape} take {count} weights, got {weights.size}"
+            )
+
+
+def _place(v: Value, number: int) -> Value:
+    """v[number]"""
+    return reshape(Slice((number, 0, 0), (1, *v.shape[1:]), (1, 1, 1))(v), v.shape[1:])
+
+
+def _stacked(values: Sequence[Value]) -> Value:
+    parts = [reshape(v, (1, *v.shape)) for v in values]
+    return Concatenate(0)(*parts) if len(parts) > 1 else parts[0]
+
+
+# -- as MegEngine's core.ops.builtin names them --------------------------------------------------------------------
+
+
+class RNNCell(Formula):
+    """f(x · w_ihᵀ + b_ih + h · w_hhᵀ + b_hh), f being "IDENTITY", "RELU" or "TANH". Inputs x, w_ih, b_ih, h, w_hh, b_hh."""
+
+    nonlineMode: str = "IDENTITY"
+
+    def expand(self, *inputs: Value) -> Value:
+        x, by_input, b, h, by_state, d = _alike(self.name, inputs)
+        return _activated(self.nonlineMode.lower(), Linear(True)(x, by_input, b) + Linear(True)(h, by_state, d))
+
+
+class LSTMCell(Formula):
+    """One step of an LSTM. Inputs x, w_ih, b_ih, h, w_hh, b_hh, c; outputs the new h and c, and what goes into the gates."""
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        x, by_input, b, h, by_state, d, c = _alike(self.name, inputs)
+        z = Linear(True)(x, by_input, b) + Linear(True)(h, by_state, d)
+        return *lstm_step(z, c), z
+
+
+class RNN(Formula):
+    """RecurrentLayers, which say more. Inputs x, h, weights; outputs y, h, and an empty value in place of what MegEngine keeps there."""
+
+    num_layers: int = 1
+    bidirectional: bool = False
+    bias: bool = True
+    hidden_size: int = 128
+    dropout: float = 0.0
+    nonlineMode: str = "IDENTITY"
+    fwd_mode: str = "TRAINING"
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        kind = self.nonlineMode.lower()
+        return _layers(kind, self.num_layers, self.bidirectional, self.bias, inputs)
+
+
+class LSTM(Formula):
+    """RecurrentLayers, which say more. Inputs x, h, c, weights; outputs y, h, c, and an empty value in place of what MegEngine keeps there."""
+
+    num_layers: int = 1
+    bidirectional: bool = False
+    bias: bool = True
+    hidden_size: int = 128
+    proj_size: int = 0
+    dropout: float = 0.0
+    fwd_mode: str = "TRAINING"
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        return _layers("lstm", self.num_layers, self.bidirectional, self.bias, inputs)
+
+
+def _layers(kind: str, layers: int, bidirectional: bool, bias: bool, inputs: Sequence[Value]) -> Sequence[Value]:
+    made: Sequence[Value] = RecurrentLayers(kind, layers, 1 + bidirectional, bias)(*inputs)
+    x = made[0]
+    return *made, broadcast(cast(x.builder.constant(0.0), x.dtype), (0,))
+
+
+def _alike(op: str, inputs: Sequence[Value]) -> list[Value]:
+    """The inputs in one dtype."""
+    dtype = promoted_floats(op, [v.type for v in inputs])
+    return [cast(v, dtype) for v in inputs]
