@@ -79,8 +79,77 @@ def _warped(p: dict[str, Any], x: Any, matrix: Any) -> Any:
     return _read(x, np.arange(len(x)), at, columns, p)
 
 
+def _regions(d: Draw, x: str) -> tuple[tuple[float, ...], ...]:
+    """A few regions of the images, in whole and half pixels."""
+    n, _, high, wide = d.shape_of(x)
+    corners = [[0.5 * d.integer(-2, 2 * s) for s in (wide, high, wide, high)] for _ in range(3)]
+    return tuple((float(d.integer(0, n - 1)), *c) for c in corners)
+
+
+def _roi(d: Draw, **more: Any) -> Any:
+    x = d.tensor(("float32", "float64"), ranks=(4,), empty=False, most=300)
+    chosen = {name: d.choice(options) for name, options in more.items()}
+    return [x], {"rois": _regions(d, x), "mode": d.choice(["average", "max"]), "scale": d.choice([1.0, 0.5]), **chosen}
+
+
+def _points(low: Any, high: Any, bins: int, points: int) -> tuple[Any, Any]:
+    """(K, bins, points), and how many of them there are."""
+    step = np.maximum(high - low, 0) / bins
+    count = np.maximum(np.ceil(step), 1) if not points else np.full(step.shape, points)
+    place = np.arange(int(count.max()))
+    at = low[:, None, None] + np.arange(bins)[:, None] * step[:, None, None]
+    return at + (place + 0.5) * (step / count)[:, None, None], count
+
+
+def _roi_align(p: dict[str, Any], x: Any) -> Any:
+    rois = np.array(p["rois"])
+    left, top, right, bottom = (rois[:, 1:] * p["scale"] - (0.5 if p["aligned"] else 0.0)).T
+    (rows, down), (columns, across) = _points(top, bottom, 2, p["points"]), _points(left, right, 3, p["points"])
+    rows, columns = np.broadcast_arrays(rows[:, :, :, None, None], columns[:, None, None])
+    seen = _read(x, rois[:, 0].astype(int), rows, columns, {"filter": "linear", "border": "constant", "fill": 0.0})
+    inside = np.ones(seen.shape, bool)
+    for axis, count in ((3, down), (5, across)):
+        place = np.arange(seen.shape[axis]).reshape([-1 if d == axis else 1 for d in range(6)])
+        inside &= place < count.reshape(-1, *[1] * 5)
+    if p["mode"] == "max":
+        return np.where(inside, seen, -np.inf).max((3, 5))
+    return np.where(inside, seen, 0).sum((3, 5)) / (down * across)[:, None, None, None]
+
+
+def _edges(low: Any, high: Any, bins: int, extent: int, number: int) -> list[int]:
+    step = max(high - low + 1, 1) / bins
+    return [int(np.clip(v + low, 0, extent)) for v in (np.floor(number * step), np.ceil((number + 1) * step))]
+
+
+def _roi_pooling(p: dict[str, Any], x: Any) -> Any:
+    rois = np.array(p["rois"])
+    corners = np.trunc(rois[:, 1:] * p["scale"] + np.copysign(0.5, rois[:, 1:]))
+    out = np.zeros((len(rois), x.shape[1], 2, 3))
+    for k, i, j in np.ndindex(len(rois), 2, 3):
+        left, top, right, bottom = corners[k]
+        (a, b), (c, d) = _edges(top, bottom, 2, x.shape[2], i), _edges(left, right, 3, x.shape[3], j)
+        seen = x[int(rois[k, 0]), :, a:b, c:d].reshape(x.shape[1], -1)
+        if seen.shape[1]:
+            out[k, :, i, j] = seen.max(1) if p["mode"] == "max" else seen.mean(1)
+    return out
+
+
 HOW = "border_mode={border}, interp_mode={filter}"
 ROWS = [
+    Row(
+        "window roi_align",
+        "F.vision.roi_align({0}, Tensor({rois}), (2, 3), {mode}, {scale}, {points}, {aligned})",
+        lambda d: _roi(d, points=[0, 1, 2], aligned=[False, True]),
+        _roi_align,
+        exact="formula",
+    ),
+    Row(
+        "window roi_pooling",
+        "F.vision.roi_pooling({0}, Tensor({rois}), (2, 3), {mode}, {scale})",
+        _roi,
+        _roi_pooling,
+        exact="formula",
+    ),
     Row(
         "window remap",
         f"F.remap({{0}}, {{1}}, scalar={{fill}}, {HOW})",

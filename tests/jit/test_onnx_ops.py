@@ -28,6 +28,7 @@ from tengen.core.ops import (
     linalg,
     loss,
     normalization,
+    roi,
     sample,
     scan,
     sort,
@@ -36,7 +37,7 @@ from tengen.core.ops import (
 from tengen.core.ops import random as random_ops
 from tengen.core.ops.elemwise import Elemwise, TypeCvt, cast
 from tengen.core.ops.pool import Pooling
-from tengen.core.ops.reduce import ArgExtreme, ArgReduce, OtherProducts, Reduce
+from tengen.core.ops.reduce import ArgExtreme, ArgReduce, OtherProducts, Reduce, Within
 from tengen.core.ops.resample import Interpolate
 from tengen.core.ops.shape import (
     Broadcast,
@@ -436,6 +437,7 @@ LOSSES = [
 ]
 
 PROJECTION, AFFINE = np.float32([[[0.9, 0.2, 0.3], [-0.1, 1.1, -0.7], [0.02, 0.05, 1.0]]] * 2), ("NCHW", (3, 4))
+REGIONS = np.float32([[1, 1, 2, 9, 8], [0, -3, 0, 3, 30], [1, 5, 5, 4, 4], [0, 3.3, 2.2, 7.7, 9.9]])
 SAMPLED = [
     *(
         Row(warp.Remap(filter, border, 0.5, "NCHW"), [f(2, 3, 4, 5), 2 * f(2, 3, 3, 2, seed=1)], factor=4)
@@ -446,6 +448,16 @@ SAMPLED = [
     Row(warp.WarpPerspective("bilinear", "reflect", 0.0, *AFFINE), [f(2, 3, 4, 5), PROJECTION], factor=4),
     Row(warp.WarpPerspective("bilinear", "constant", 1.0, *AFFINE), [f(2, 3, 4, 5), PROJECTION, i(2, high=2)], factor=4),
     Row(warp.WarpAffine("bilinear", "wrap", 0.0, "NHWC", (3, 4)), [f(2, 4, 5, 3), PROJECTION[:, :2]], factor=4),
+    *(
+        Row(roi.ROIAlign(mode, 0.5, 0.5, (2, 3), points), [f(2, 3, 6, 7), REGIONS], factor=4)
+        for mode in ("average", "max")
+        for points in ((2, 2), (0, 1))
+    ),
+    *(Row(roi.ROIPooling(mode, 0.5, (2, 3)), [f(2, 3, 6, 7), REGIONS]) for mode in ("average", "max")),
+    Row(roi.ROIPooling("max", 1.0, (2, 2)), [f(2, 3, 6, 7).astype("float64"), REGIONS]),
+    Row(roi.FirstMax((0, 2)), [f(3, 4, 5)]),
+    Row(Within((1,), 2.0), [f(3, 4), np.arange(4).reshape(1, 4), np.int64([[0], [2], [9]])]),
+    Row(Within((0, 1), 0.0), [f(3, 4), np.arange(3).reshape(3, 1), np.arange(4).reshape(1, 4), np.int64([[2]]), np.int64([[3]])]),
     Row(sample.WeightedTaps(index.take_op(2, (1,), 1), (2,)), [f(3, 4), i(5), i(5, seed=1), f(5), f(5, seed=1)]),
 ]  # fmt: skip
 

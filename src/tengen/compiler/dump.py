@@ -68,6 +68,7 @@ def show_nest(nest: Nest) -> str:
             + (f", {access.indirect} indices" if access.indirect else "")
         )
     lines += [f"%{value} waits in buffer {access}" for value, access in nest.spills]
+    lines += [f"i{dim} ends at %{value}" for dim, value in nest.ends]
     return "\n".join([*lines, *_code(nest.code)])
 
 

@@ -91,6 +91,8 @@ class Nest(NamedTuple):
     spills: pairs (value, access): a full value that several passes need, and the access of a later store in whose place it waits for them. The
     element it is stored to must be this index tuple's alone, so both move along all dims, and the buffer must hold it exactly. As the buffer may be
     the memory of an input that lies alike, no pass after the first that needs the value loads from such an access.
+    ends: pairs (dim, value) of reduced and serial dims and int64 values that do not vary along them: from that index on all that is folded, or
+    added to memory, is neutral, so the loop may stop there.
     """
 
     dims: int
@@ -103,6 +105,7 @@ class Nest(NamedTuple):
     cross: int | None = None
     rows: int = 1
     interleaved: tuple[int, int] | None = None
+    ends: tuple[tuple[int, int], ...] = ()
 
     @property
     def needs_status(self) -> bool:
@@ -342,6 +345,22 @@ def verify(nest: Nest) -> None:
             raise ValueError(f"value {value} cannot wait in access {place}: {reason}")
     if len({place for _, place in nest.spills}) < len(nest.spills):
         raise ValueError("two values wait in one access")
+    for dim, value in nest.ends:
+        if reason := why_not_end(nest, dim, value):
+            raise ValueError(f"dim {dim} cannot end at value {value}: {reason}")
+
+
+def why_not_end(nest: Nest, dim: int, value: int) -> str | None:
+    """What forbids this pair in `ends`, or None. That what comes after it is neutral cannot be seen here."""
+    if not 0 <= dim < nest.dims or (dim < nest.kept and (nest.serial_from is None or dim < nest.serial_from)):
+        return "it is neither reduced nor serial"
+    if not 0 <= value < len(nest.code) or nest.code[value].op in SINKS or nest.code[value].dtype != "int64":
+        return "there is no such value, or it is no int64"
+    if any(d >= nest.kept or d == dim for d in varies(nest)[value]) or stages(nest)[value]:
+        return "the value is not known before the loop"
+    if any(instr.op == "store" and dim in moving for instr, moving in zip(nest.code, varies(nest), strict=True)):
+        return "a store runs along it"
+    return None
 
 
 def has_scan(nest: Nest) -> bool:
@@ -368,7 +387,7 @@ def why_not_rows(nest: Nest) -> str | None:
         return "it scans"
     if nest.serial_from is not None or any(instr.op == "scatter" for instr in nest.code):
         return "writes of this nest may meet"
-    return None
+    return "each row ends elsewhere" if nest.ends else None
 
 
 def why_not_cross(nest: Nest, cross: int) -> str | None:

@@ -10,16 +10,19 @@ import numpy as np
 from .._rt import apply
 from ..core import Tensor
 from ..core.ops.resample import Interpolate
+from ..core.ops.roi import ROIAlign, ROIPooling
 from ..core.ops.sample import BORDERS
 from ..core.ops.warp import CHANNELS, Remap, WarpAffine, WarpPerspective
 from .arguments import as_index, as_tensor, dtype_of, integer, integers, need_choice, need_fitting, need_rank, pair
 
-__all__ = ["interpolate", "nms", "remap", "warp_affine", "warp_perspective"]
+__all__ = ["interpolate", "nms", "remap", "roi_align", "roi_pooling", "warp_affine", "warp_perspective"]
 
 Size = int | Sequence[int] | Tensor
 
 _MODES = {"nearest": "nearest", "linear": "bilinear", "bilinear": "bilinear", "bicubic": "bicubic"}
 _FILTERS = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic", "lanczos4": "lanczos4"}
+
+_ROI_MODES = ("average", "max")
 
 
 def interpolate(
@@ -132,6 +135,53 @@ def warp_perspective(
         return apply(op, x, as_tensor(mat))
     given = isinstance(mat_idx, (Tensor, np.ndarray)) or not isinstance(mat_idx, Iterable)
     return apply(op, x, as_tensor(mat), as_index(mat_idx if given else list(mat_idx)))
+
+
+def roi_align(
+    inp: Tensor,
+    rois: Tensor,
+    output_shape: int | Sequence[int],
+    mode: str = "average",
+    spatial_scale: float = 1.0,
+    sample_points: int | Sequence[int] = 2,
+    aligned: bool = True,
+) -> Tensor:
+    """Regions of images by bilinear interpolation at points inside of them (He et al. 2017, section 3): (K, C, *output_shape).
+
+    inp: (N, C, H, W). rois: (K, 5), each the number of an image, left, top, right, bottom, in coordinates that `spatial_scale` turns
+    into pixels; they have no gradient. output_shape: bins, height and width or one number. mode: "average" or "max" of the points of a bin.
+    sample_points: how many of them there are, down and across or one number; 0: so many that they are at most a pixel apart, in regions
+    of up to twice the size of the image. aligned: whether pixel 0 reaches from 0 to 1, so that positions are shifted by half a pixel;
+    else it is at 0. Around the image are zeros. Raises ValueError for another mode or shape, IndexError for an image that is not there.
+
+    >>> image = F.arange(16).reshape(1, 1, 4, 4)
+    >>> F.vision.roi_align(image, Tensor([[0.0, 1.0, 1.0, 3.0, 3.0]]), 2).tolist()
+    [[[[5.0, 6.0], [9.0, 10.0]]]]
+    """
+    bins = pair("roi_align", "output_shape", output_shape, 1)
+    points = pair("roi_align", "sample_points", sample_points)
+    known = need_choice("roi_align", "mode", str(mode).lower(), _ROI_MODES)
+    op = ROIAlign(known, float(spatial_scale), 0.5 if aligned else 0.0, bins, points)
+    return apply(op, as_tensor(inp), as_tensor(rois))
+
+
+def roi_pooling(
+    inp: Tensor, rois: Tensor, output_shape: int | Sequence[int], mode: str = "max", scale: float = 1.0
+) -> Tensor:
+    """Regions of images by their pixels (Girshick 2015, Fast R-CNN, section 2.1): (K, C, *output_shape).
+
+    inp: (N, C, H, W). rois: (K, 5), each the number of an image, left, top, right, bottom, in coordinates that `scale` turns into
+    pixels, to which they are rounded, the last ones included; they have no gradient. output_shape: bins, height and width or one number;
+    neighbours may share pixels. mode: "max" (of equal pixels the first gets the gradient) or "average". A bin outside of the image is 0.
+    Raises ValueError for another mode or shape, IndexError for an image that is not there.
+
+    >>> image = F.arange(16).reshape(1, 1, 4, 4)
+    >>> F.vision.roi_pooling(image, Tensor([[0.0, 0.0, 0.0, 3.0, 2.0]]), 2).tolist()
+    [[[[5.0, 7.0], [9.0, 11.0]]]]
+    """
+    bins = pair("roi_pooling", "output_shape", output_shape, 1)
+    op = ROIPooling(need_choice("roi_pooling", "mode", str(mode).lower(), _ROI_MODES), float(scale), bins)
+    return apply(op, as_tensor(inp), as_tensor(rois))
 
 
 def _reading(op: str, x: Any, interp_mode: str, border_mode: str, fill: float) -> tuple[str, str, float]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from math import prod
+from math import inf, prod
 from typing import NamedTuple
 
-from ..kernel import Access, AccessNumbers, Instr, Nest, pack
+from ..kernel import Access, AccessNumbers, Instr, Nest, pack, why_not_end
 from ..program import (
     Constant,
     Elementwise,
@@ -73,6 +73,7 @@ class Emitter:
         self._places: dict[tuple[Operand, str], int] = {}
         self._numbers: dict[Value, int] = {}
         self._known: dict[tuple[Instr, str], int] = {}
+        self._guards: dict[int, Guard] = {}  # values that are the same from some places on
 
     def __call__(self, op: str, *args: int, dtype: str, attr: object = None) -> int:
         """Append one instruction (or find an equal one); returns the number of its value."""
@@ -100,6 +101,20 @@ class Emitter:
     def narrow(self, value: int, dtype: str) -> int:
         """Wrap an int32 value to a narrow integer's range, as storing it would."""
         return self("wrap", value, dtype="int32", attr=dtype) if dtype in NARROW_INTS else value
+
+    def within(self, value: int, limits: Sequence[tuple[int, int, int]], fill: float, shape: Sequence[int]) -> int:
+        """A value of this shape where the place along some axes, (axis, place, limit), is below its limit, else `fill`."""
+        inside = None
+        for _, place, limit in limits:
+            here = self("lt", place, limit, dtype="bool")
+            inside = here if inside is None else self("and", inside, here, dtype="bool")
+        if inside is None:
+            return value
+        dtype = self.code[value].dtype
+        made = self("select", inside, value, self("const", dtype=dtype, attr=fill), dtype=dtype)
+        if tuple(shape) == self.shape:
+            self._guards[made] = Guard(fill, tuple([(axis, limit) for axis, _, limit in limits]))
+        return made
 
     def define(self, value: Value, number: int) -> None:
         """Say which instruction computes a value."""
@@ -270,7 +285,45 @@ class Emitter:
         places = tuple([(o.dtype, o.view, o.indirect, o.parameter) for o in self.operands])
         numbers = [i.attr for i in self.code if i.op == "const"], [(o.view.fill, o.parameter) for o in self.operands]
         exact = repr(numbers)  # 0.0 equals -0.0
-        return _finished(self.shape, tuple(self.code), places, self.order, tuple(reduced), lanes, tuple(serial), exact)
+        ends = _ends(self.code, self._guards) if self._guards else ()
+        how = tuple(reduced), lanes, tuple(serial), ends
+        return _finished(self.shape, tuple(self.code), places, self.order, *how, exact)
+
+
+class Guard(NamedTuple):
+    """What a value is from some places on, pairs (iteration axis, number of the value that says from where)."""
+
+    fill: float
+    ends: tuple[tuple[int, int], ...]
+
+
+#: monoid → what changes nothing that is folded with it
+NEUTRAL = {"sum": 0.0, **dict.fromkeys(("max", "max_number", "argmax"), -inf), **dict.fromkeys(("min", "argmin"), inf)}
+
+
+def _ends(code: Sequence[Instr], guards: Mapping[int, Guard]) -> tuple[tuple[int, int], ...]:
+    """Where loops over iteration axes may end, as all that the kernel folds, or adds to memory, is neutral from there on."""
+    found: set[tuple[int, int]] | None = None
+    for instr in code:
+        if instr.op == "reduce":
+            neutral = NEUTRAL.get(str(instr.attr))
+        elif instr.op == "scatter":
+            neutral = 0.0 if isinstance(instr.attr, tuple) and instr.attr[1] == "add" else None
+        else:
+            continue
+        ends = set() if neutral is None else _guarded(code, guards, instr.args[0], neutral)
+        found = ends if found is None else found & ends
+    return tuple(sorted(found or ()))
+
+
+def _guarded(code: Sequence[Instr], guards: Mapping[int, Guard], number: int, fill: float) -> set[tuple[int, int]]:
+    """From where on a value is `fill`; a factor that is 0 makes the product so."""
+    if number in guards:
+        return set(guards[number].ends) if guards[number].fill == fill else set()
+    instr = code[number]
+    if instr.op == "cast" or (instr.op == "mul" and fill == 0):
+        return set().union(*(_guarded(code, guards, a, fill) for a in instr.args))
+    return set()
 
 
 class Finished(NamedTuple):
@@ -296,6 +349,7 @@ def _finished(
     reduced: tuple[int, ...],
     lanes: int,
     serial: tuple[int, ...],
+    ends: tuple[tuple[int, int], ...],
     _: str,
 ) -> Finished:
     views = *order, *by_importance(view for _, view, *_ in places)
@@ -307,6 +361,10 @@ def _finished(
     if loops.interleaved is not None and not interleaves(nest):
         loops = loops._replace(interleaved=None)
         nest, numbers = _over(loops, code, places)
+    if ends:
+        runs = {run[0]: dim for dim, run in enumerate(loops.dims) if len(run) == 1}
+        known = [(runs[axis], value) for axis, value in ends if axis in runs]
+        nest = nest._replace(ends=tuple([end for end in known if not why_not_end(nest, *end)]))
     exact = repr([i.attr for i in code if i.op == "const"] + [view.fill for _, view, *_ in places])
     source = _source(nest, rows(nest, loops.extents), exact)
     params, tiles = source.split(loops.extents, pack(loops.extents, numbers))

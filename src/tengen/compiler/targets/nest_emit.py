@@ -164,7 +164,20 @@ class NestEmitter(Flow):
             self._serial(inner, dims[1:], chunk)
             return ()
 
-        self.loop(i64(0), self.extents[dims[0]], 1, body)
+        self.loop(i64(0), self._end(dims[0], [scope]), 1, body)
+
+    def _end(self, dim: int, scopes: Scopes) -> ir.Value:
+        """Where the loop over a dim ends: at its extent, or earlier where all that follows is neutral, for all lanes."""
+        high: ir.Value = self.extents[dim]
+        for value in (v for d, v in self.nest.ends if d == dim):
+            known = [scope.values[value] for scope in scopes if value in scope.values]
+            if len(known) == len(scopes):  # a value of an inner loop is not
+                ends = [nest_fold.across("max", (v,), 1)[0].value for v in known]
+                last: ir.Value = i64(0)
+                for end in ends:
+                    last = self.at.select(self.at.icmp_signed(">", end, last), end, last)
+                high = self.minimum(last, high)
+        return high
 
     def _lanes(self, scope: Scope, chunk: ir.Value) -> None:
         """One chunk of the lane dim if that is kept."""
@@ -273,13 +286,13 @@ class NestEmitter(Flow):
                     inner = [self.memory.enter(s, self.operands, dims[depth], index) for s in outer]
                     return level(inner, depth + 1, carried)
 
-                return self.loop(i64(0), self.extents[dims[depth]], 1, body, carry)
+                return self.loop(i64(0), self._end(dims[depth], outer), 1, body, carry)
             if self.structure.lane_is_kept:
                 return visit(outer, carry)
             half = len(carry) // 2
             rest = self._carried_on if scans else carry[half:]
             return self._along_lanes(
-                outer, width, i64(0), self.extents[self.nest.lane], visit, visit, carry[:half], rest
+                outer, width, i64(0), self._end(self.nest.lane, outer), visit, visit, carry[:half], rest
             )
 
         def visit(inner: Scopes, carry: Sequence[Any]) -> Sequence[Any]:

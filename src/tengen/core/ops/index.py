@@ -204,7 +204,7 @@ class OneHot(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         (label,) = inputs
-        index = _not_negative(reshape(label, (*label.shape, 1)), self.classes)
+        index = not_negative(reshape(label, (*label.shape, 1)), self.classes)
         number = label.builder.constant
         blank = broadcast(cast(number(0), self.dtype), (*label.shape, self.classes))
         return ScatterAlong(label.ndim, "set").expand(blank, index, broadcast(number(1), index.shape))
@@ -231,17 +231,17 @@ class IndexingOneHot(Formula):
 
 def gather_checked(x: Value, index: Value, axis: int) -> Value:
     """GatherAlong for labels: a negative one is out of range too."""
-    return GatherAlong(axis).expand(x, _not_negative(index, x.shape[axis]))
+    return GatherAlong(axis).expand(x, not_negative(index, x.shape[axis]))
 
 
-def _not_negative(index: Value, extent: int) -> Value:
+def not_negative(index: Value, extent: int) -> Value:
     if index.dtype != "int64":  # a narrow integer may not hold the extent
         index = cast(index, "int32" if extent < 1 << 31 else "int64")
     return where(index < 0, extent, index)
 
 
 def label_of(value: Value) -> Value | None:
-    """The labels of which `_not_negative` has made this value; None for any other."""
+    """The labels of which `not_negative` has made this value; None for any other."""
     if value.op is not where:
         return None
     condition, _, label = value.operands

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
+from typing import Any
 
-from ...compiler.program import Reduction, Type, Value
-from .base import FLOATS, Formula, position_dtype, statistics_dtype
+from ...compiler.program import Elementwise, Reduction, Type, Value
+from .base import FLOATS, Formula, broadcast_shapes, position_dtype, statistics_dtype
 from .elemwise import EQ, cast, where
 from .shape import broadcast
 
@@ -73,6 +74,45 @@ class ArgExtreme(Reduction):
         if any(x.shape[d] == 0 for d in self.axes):
             raise ValueError(f"{self.name} over an empty axis of a tensor of shape {x.shape}")
         return (Type("int64", _kept(x.shape, self.axes)),)
+
+
+class Within(Elementwise):
+    """Input 0 where the place along each of `axes` is below a limit (an input for each axis, that does not vary along them), else `fill`.
+
+    What folds it with `fill` as the neutral number, and nothing else, need not look at places from there on.
+    """
+
+    axes: tuple[int, ...]
+    fill: float
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        x, *limits = types
+        places, ends = limits[: len(self.axes)], limits[len(self.axes) :]
+        if len(limits) != 2 * len(self.axes) or any(t.dtype != "int64" for t in limits):
+            raise ValueError(f"within takes the places and the limits along axes {self.axes}, int64, got {limits}")
+        if broadcast_shapes("within", x.shape, *(t.shape for t in (*places, *ends))) != x.shape:
+            raise ValueError(f"within: places and limits {limits} do not broadcast to shape {x.shape}")
+        return (x,)
+
+    def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
+        count = len(self.axes)
+        limits = list(zip(self.axes, args[1 : 1 + count], args[1 + count :], strict=True))
+        return int(e.within(args[0], limits, self.fill, out.shape))
+
+    def grad(
+        self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
+    ) -> Sequence[Value | None]:
+        (g,) = grads
+        return [g and Within(self.axes, 0.0)(broadcast(g, outputs[0].shape), *inputs[1:]), *[None] * (len(inputs) - 1)]
+
+
+def within(x: Value, limits: Mapping[int, Value], fill: float) -> Value:
+    """`x` where the place along each axis is below its limit, else `fill`."""
+    if not limits:
+        return x
+    places = [x.builder.iota(tuple(s if d == axis else 1 for d, s in enumerate(x.shape))) for axis in limits]
+    made: Value = Within(tuple(limits), fill)(x, *places, *(cast(limit, "int64") for limit in limits.values()))
+    return made
 
 
 def _kept(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ aligns is made of these two, and differentiated by them: by the image where it i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from ...compiler.program import Value
 from .base import FLOATS, Formula, Grads, integer_range, statistics_dtype
 from .elemwise import Elemwise, cast, where
 from .index import Put, Take
+from .reduce import within
 from .shape import broadcast, pad, reshape, zeros_of
 
 MAX, MIN, FLOOR, ROUND, MOD, EQ = (Elemwise(mode) for mode in ("MAX", "MIN", "FLOOR", "ROUND", "MOD", "EQ"))
@@ -111,39 +112,41 @@ class WeightedTaps(Formula):
     """Σ of weights · take(x, …): of each of the last `len(counts)` indexed axes so many taps, every pixel with the product of its weights.
 
     Inputs: x; indices of the axes before those; for each axis its taps' indices, then their weights, which have the rank of the
-    result and extent 1 where they do not vary. Sums are in the dtype of x, at least float32.
+    result and extent 1 where they do not vary; for each axis of the result in `limited` from where on it is 0. Sums are in the dtype of x,
+    at least float32.
     """
 
     take: Take
     counts: tuple[int, ...]
+    limited: tuple[int, ...] = ()
 
     name = "sample"
 
     def expand(self, *inputs: Value) -> Value:
-        x, lead, axes = self._parts(inputs)
-        return self._sum(x, lead, axes)
+        x, lead, axes, limits = self._parts(inputs)
+        return within(self._sum(x, lead, axes), limits, 0.0)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         """One pass for each tap adds what it takes of x to one gradient. That of a weight is what the result would be with it as 1."""
-        (g,), (x, lead, axes) = grads, self._parts(inputs)
+        (g,), (x, lead, axes, limits) = grads, self._parts(inputs)
         if g is None:
             return [None] * len(inputs)
-        found: list[Value | None] = [self._spread(x, lead, axes, g), *[None] * len(lead)]
+        found: list[Value | None] = [self._spread(x, lead, axes, limits, g), *[None] * len(lead)]
         for axis, along in enumerate(axes):
             found += [None] * len(along)
             for tap in along:
                 alone = [[Tap(tap.pixel, g)] if other == axis else rest for other, rest in enumerate(axes)]
-                found.append(self._sum(x, lead, alone))
-        return found
+                found.append(within(self._sum(x, lead, alone), limits, 0.0))
+        return [*found, *[None] * len(limits)]
 
-    def _parts(self, inputs: Sequence[Value]) -> tuple[Value, Sequence[Value], list[list[Tap]]]:
+    def _parts(self, inputs: Sequence[Value]) -> tuple[Value, Sequence[Value], list[list[Tap]], dict[int, Value]]:
         start = 1 + len(self.take.axes) - len(self.counts)
         lead, axes = inputs[1:start], []
         for count in self.counts:
             indices, weights = inputs[start : start + count], inputs[start + count : start + 2 * count]
             axes.append([Tap(*pair) for pair in zip(indices, weights, strict=True)])
             start += 2 * count
-        return inputs[0], lead, axes
+        return inputs[0], lead, axes, dict(zip(self.limited, inputs[start:], strict=True))
 
     def _sum(self, x: Value, indices: Sequence[Value], axes: Sequence[Sequence[Tap]]) -> Value:
         if not axes:
@@ -152,21 +155,32 @@ class WeightedTaps(Formula):
         parts = [tap.weight * self._sum(x, (*indices, tap.pixel), axes[1:]) for tap in axes[0]]
         return sum(parts[1:], parts[0])
 
-    def _spread(self, x: Value, lead: Sequence[Value], axes: Sequence[Sequence[Tap]], g: Value) -> Value:
+    def _spread(
+        self, x: Value, lead: Sequence[Value], axes: Sequence[Sequence[Tap]], limits: Mapping[int, Value], g: Value
+    ) -> Value:
         put = Put("add", self.take.sources, self.take.axes, self.take.index_dims)
         made = cast(zeros_of(x), g.dtype)
         for chosen in product(*axes):
             share = g
             for tap in chosen:
                 share = share * tap.weight
-            made = put(made, broadcast(cast(share, g.dtype), g.shape), *lead, *(tap.pixel for tap in chosen))
+            share = within(broadcast(cast(share, g.dtype), g.shape), limits, 0.0)
+            made = put(made, share, *lead, *(tap.pixel for tap in chosen))
         return made
 
 
-def weighted(take: Take, x: Value, lead: Sequence[Value], axes: Sequence[Sequence[Tap]]) -> Value:
+def weighted(
+    take: Take,
+    x: Value,
+    lead: Sequence[Value],
+    axes: Sequence[Sequence[Tap]],
+    limits: Mapping[int, Value] | None = None,
+) -> Value:
     """WeightedTaps of these."""
+    ends = limits or {}
     inputs = [v for along in axes for v in (*(t.pixel for t in along), *(t.weight for t in along))]
-    made: Value = WeightedTaps(take, tuple(map(len, axes)))(x, *lead, *inputs)
+    op = WeightedTaps(take, tuple(map(len, axes)), tuple(ends))
+    made: Value = op(x, *lead, *inputs, *ends.values())
     return made
 
 
@@ -179,11 +193,17 @@ class How(NamedTuple):
     nearest: Callable[[Value], Value] = half_even
 
 
-def sample(x: Value, image: Value | None, positions: Sequence[Value], how: How) -> Value:
+def sample(
+    x: Value,
+    image: Value | None,
+    positions: Sequence[Value],
+    how: How,
+    limits: Mapping[int, Value] | None = None,
+) -> Value:
     """(N, C, H, W) at positions, rows and columns, of one rank (M, …) that broadcast against each other: (M, C, …).
 
     image: which image each of the M reads; None: its own, M being N. Floats in, floats out; of integers nearest ones are what they were,
-    others float32.
+    others float32. limits: from where on the result is 0 along some axes, but not of nearest ones.
     """
     extents = x.shape[2:]
     if how.border == "constant":
@@ -204,11 +224,16 @@ def sample(x: Value, image: Value | None, positions: Sequence[Value], how: How) 
     for position, extent in zip(positions, extents, strict=True):
         read = taps(position, extent, how.filter, how.border)
         axes.append([Tap(t.pixel, reshape(t.weight, _for_channels(t.weight.shape))) for t in read])
-    return weighted(take, x, lead, axes)
+    return weighted(take, x, lead, axes, limits)
 
 
 def _for_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[0], 1, *shape[1:])
+
+
+def as_positions(places: Value, x: Value) -> Value:
+    """What positions in `x` are computed from, in float64 if either is, otherwise float32."""
+    return cast(places, "float64" if "float64" in (places.dtype, x.dtype) else "float32")
 
 
 def stored(x: Value, dtype: str) -> Value:

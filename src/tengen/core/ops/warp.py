@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...compiler.program import Type, Value
-from .base import FLOATS, INTS, Formula, statistics_dtype
+from .base import INTS, Formula
 from .elemwise import cast
-from .sample import How, half_even, half_up, sample, stored
+from .sample import How, as_positions, half_even, half_up, sample, stored
 from .shape import Slice, reshape, transpose
 
 Pair = tuple[int, int]
@@ -55,9 +55,7 @@ class Remap(_Warp):
                 f"remap: map_xy of shape {places.shape} does not fit an image of shape {x.shape}; it must be "
                 f"({x.shape[0]}, height, width, 2)"
             )
-        if places.dtype not in FLOATS:
-            places = cast(places, "float32")
-        places = cast(places, statistics_dtype(places.dtype))
+        places = as_positions(places, x)
         columns, rows = (_last(places, (k,), places.shape[:3]) for k in (0, 1))
         return self.read(x, None, rows, columns)
 
@@ -68,17 +66,16 @@ class _ByMatrix(_Warp, abstract=True):
     size: Pair
     rows: int
 
-    def positions(self, matrix: Value) -> list[Value]:
+    def positions(self, x: Value, matrix: Value) -> list[Value]:
         """What each row of the matrices makes of (j, i, 1): (M, OH, OW)."""
         if matrix.ndim != 3 or matrix.shape[1:] != (self.rows, 3):
             raise ValueError(f"{self.name} takes matrices (N, {self.rows}, 3), got shape {matrix.shape}")
-        if matrix.dtype not in FLOATS:
-            matrix = cast(matrix, "float32")
-        dtype, iota = statistics_dtype(matrix.dtype), matrix.builder.iota
+        matrix = as_positions(matrix, x)
+        dtype, iota = matrix.dtype, matrix.builder.iota
         down, right = cast(iota((self.size[0], 1)), dtype), cast(iota((1, self.size[1])), dtype)
         made = []
         for row in range(self.rows):
-            a, b, c = (cast(_last(matrix, (row, k), (matrix.shape[0], 1, 1)), dtype) for k in range(3))
+            a, b, c = (_last(matrix, (row, k), (matrix.shape[0], 1, 1)) for k in range(3))
             made.append(a * right + b * down + c)
         return made
 
@@ -104,7 +101,7 @@ class WarpPerspective(_ByMatrix):
 
     def expand(self, *inputs: Value) -> Value:
         x, matrix, *image = inputs
-        column, row, scale = self.positions(matrix)
+        column, row, scale = self.positions(x, matrix)
         if image:
             _check_images(self.name, image[0].type, matrix.type)
         else:
@@ -127,7 +124,7 @@ class WarpAffine(_ByMatrix):
 
     def expand(self, *inputs: Value) -> Value:
         x, matrix = inputs
-        column, row = self.positions(matrix)
+        column, row = self.positions(x, matrix)
         self.check_count(x, matrix)
         return self.read(x, None, row, column)
 

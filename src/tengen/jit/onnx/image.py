@@ -8,6 +8,7 @@ from ...core.ops.base import FLOATS, statistics_dtype
 from ...core.ops.layout import PixelShuffle
 from ...core.ops.pool import Pooling
 from ...core.ops.resample import Interpolate
+from ...core.ops.roi import ROIPooling
 from ...core.ops.sample import SHARPNESS
 from .graph import Graph, Operand
 from .rules import rule
@@ -41,6 +42,15 @@ def interpolate(g: Graph, op: Interpolate, x: Operand) -> Operand | None:
     how |= {"mode": "cubic", "cubic_coeff_a": SHARPNESS} if op.mode == "bicubic" else {"mode": "linear"}
     wide = g.cast(x, statistics_dtype(x.dtype))
     return g.node("Resize", wide, None, None, g.integers(op.size), **how)
+
+
+@rule(ROIPooling)
+def roi_pooling(g: Graph, op: ROIPooling, x: Operand, regions: Operand) -> Operand | None:
+    if op.mode != "max" or x.dtype != "float32":
+        return None
+    return g.node(
+        "MaxRoiPool", x, g.cast(regions, "float32"), pooled_shape=list(op.size), spatial_scale=float(op.scale)
+    )
 
 
 @rule(PixelShuffle)

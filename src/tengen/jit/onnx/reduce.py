@@ -8,7 +8,7 @@ from math import prod
 from ...base.dtype import is_float
 from ...core.ops.base import statistics_dtype
 from ...core.ops.formula import Mean
-from ...core.ops.reduce import ArgExtreme, Reduce
+from ...core.ops.reduce import ArgExtreme, Reduce, Within
 from ...core.ops.scan import CumSum, PrefixFold
 from ...core.ops.shape import Reduced
 from ...core.ops.sort import ArgSort, TopK
@@ -48,6 +48,15 @@ def _reduced(g: Graph, operator: str, x: Operand, axes: Sequence[int]) -> Operan
 def reduced(g: Graph, op: Reduced, *xs: Operand) -> Operand:
     (y,) = write_op(g, op.op, xs)
     return y if op.keepdims or not op.axes else g.node("Squeeze", y, g.integers(op.axes))
+
+
+@rule(Within)
+def within(g: Graph, op: Within, x: Operand, *limits: Operand) -> Operand:
+    places, ends = limits[: len(op.axes)], limits[len(op.axes) :]
+    inside = [g.node("Less", *pair, dtype="bool") for pair in zip(places, ends, strict=True)]
+    for other in inside[1:]:
+        inside[0] = g.node("And", inside[0], other, dtype="bool")
+    return g.where(inside[0], x, op.fill)
 
 
 @rule(ArgExtreme)
