@@ -95,8 +95,10 @@ def _slope(function: Any, x: Array) -> Array:
     h = STEP * np.maximum(1.0, np.abs(x))
     here, right, left = function(x), function(x + h), function(x - h)
     ahead, behind = (right - here) / h, (here - left) / h
+    slope, nearer = (right - left) / (2 * h), (function(x + h / 2) - function(x - h / 2)) / h
     corner = np.abs(ahead - behind) > 1e-3 * (1 + np.abs(ahead) + np.abs(behind))
-    slope = np.where(corner, VAGUE, (right - left) / (2 * h))
+    jump = np.abs(slope - nearer) > 1e-3 * (1 + np.abs(slope) + np.abs(nearer))
+    slope = np.where(corner | jump, VAGUE, slope)
     return np.where(np.isfinite(ahead) & np.isfinite(behind), slope, np.nan)
 
 

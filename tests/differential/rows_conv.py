@@ -51,7 +51,7 @@ def by_data(p: Params, g: Any, w: Any, size: Sequence[int]) -> Any:
 def by_weight(p: Params, x: Any, g: Any, w: Any) -> Any:
     x, made = _padded(p, x), np.zeros(w.shape)
     for i, o, tap, seen in _parts(p, g.shape[2:], w):
-        made[o][(..., *tap)] = np.einsum("nodhw,ncdhw->oc", g[:, o], x[:, i][seen])
+        made[o][(..., *tap)] = np.tensordot(g[:, o], x[:, i][seen], ((0, 2, 3, 4), (0, 2, 3, 4)))
     return made
 
 

@@ -113,6 +113,17 @@ def test_every_public_function_takes_part(reached):
     assert {n for n in F.__all__ if isfunction(getattr(F, n))} - reached[1] == set()
 
 
+@pytest.mark.parametrize("theme", sorted({row.theme for row in table.ROWS.values()}))
+def test_every_row_has_a_truth_and_a_gradient_that_run(theme):
+    """Of a rule that nobody runs, nobody would know that it cannot run."""
+    for name, row in table.ROWS.items():
+        if row.theme == theme:
+            program = drawn(name)
+            assert program is not None
+            with np.errstate(all="ignore"):
+                truth.run(differentiated(program))
+
+
 def test_every_mode_of_a_table_of_modes_has_a_row():
     names = " ".join(table.ROWS)
     assert [m for m in (*MODES, *ACTIVATIONS, *ELEMENTWISE) if m not in names] == []
@@ -218,6 +229,13 @@ def test_nothing_that_comes_back_through_no_finite_slope_is_not_known():
         with np.errstate(all="ignore"):
             made = pulled(row, step, ["float32"] * len(arrays), [np.zeros(1)], arrays)
         assert bool(abs(made[0][0]) < 1e9) is known, mode
+
+
+def test_a_jump_has_no_slope():
+    """atan2 goes from -π/2 to π/2 there, as far on both sides."""
+    row, arrays = table.ROWS["elementwise ATAN2"], [np.zeros(1), np.zeros(1)]
+    made = pulled(row, Step(row.name, ("x", "y"), (), ("z",)), ["float32"] * 2, [np.ones(1)], arrays)
+    assert abs(made[0][0]) > 1e9
 
 
 def test_the_first_of_tied_maxima_gets_the_gradient():
