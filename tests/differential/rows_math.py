@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -228,6 +229,28 @@ def _pull_matmul(p: dict[str, Any], g: Any, a: Any, b: Any) -> Any:
     return [_turned(by_left.reshape(left.shape), p["a"]), _turned(by_right.reshape(right.shape), p["b"])]
 
 
+EQUATIONS = "ij,jk->ik ij,kj->ki bij,bjk->bik i,ij-> i,j bi,bi->b ...i,ij->...j ij,...j".split()
+WITH_DIAGONALS = "ii,ij->j iij,jk->ki iji,j ii,jj->ij".split()
+
+
+def _einsum(equations: list[str]) -> Row:
+    def draw(d: Draw) -> Any:
+        equation = d.choice(equations)
+        extents = {"...": 2, **{c: d.integer(1, 5) for c in "bijk"}}
+        dtype = d.choice([*FLOATS, "int32"])
+        terms = [re.findall(r"\.\.\.|\w", term) for term in equation.partition("->")[0].split(",")]
+        return [d.like([extents[c] for c in term], (dtype,)) for term in terms], {"equation": equation}
+
+    return Row(
+        f"product einsum {equations[0]}",
+        "F.einsum({equation}, {0}, {1})",
+        draw,
+        lambda p, a, b: np.einsum(p["equation"], a, b),
+        "product",
+        "sum",
+    )
+
+
 def _linear(d: Draw) -> Any:
     x = d.floating(ranks=(1, 2, 3), empty=False, most=10000)
     size, dtype = d.shape_of(x)[-1], d.dtype_of(x)
@@ -382,6 +405,8 @@ ROWS: list[Row] = [
         "promoted",
         "sum",
     ),
+    _einsum(EQUATIONS),
+    _einsum(WITH_DIAGONALS),
     Row("product dot", "F.dot({0}, {1})", _dot, lambda p, a, b: (a * b).sum(), "promoted", "sum"),
     Row(
         "product matinv",

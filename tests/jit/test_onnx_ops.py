@@ -20,6 +20,7 @@ from tengen.compiler.program import Composite, Constant, Iota, Number, Op, Type
 from tengen.core.ops import (
     conv,
     create,
+    einsum,
     elemwise,
     formula,
     host,
@@ -241,6 +242,11 @@ PRODUCTS = [
         for bias in (0, 1)
         for d in ("float32", "float16", "float64")
     ),
+    Row(einsum.Einsum("...ij,jk->...ki"), [f(2, 3, 4), f(4, 5)]),
+    Row(einsum.Einsum("iaib,b->ab"), [f(3, 2, 3, 4), f(4)]),
+    Row(einsum.Diagonal(0, 2), [f(3, 2, 3, 4)]),
+    Row(einsum.Diagonal(1, 2), [i(2, 3, 3)]),
+    Row(einsum.Diagonal(0, 1), [f(1, 1)]),
     Row(linalg.Linear(True), [f(3, 4)], weights=[f(5, 4), f(5)]),
     Row(linalg.Linear(True), [f(2, 3, 4)], weights=[f(5, 4), f(5)]),
     Row(linalg.Linear(True), [f(3, 4), f(5, 4), f(1)]),

@@ -8,6 +8,7 @@ from typing import Any
 from .._rt import apply
 from ..base.frames import shorten
 from ..core import Tensor, calls
+from ..core.ops.einsum import Einsum
 from ..core.ops.elemwise import Elemwise
 from ..core.ops.formula import Norm, UnitNorm, Variance
 from ..core.ops.host import SVD, Inverse
@@ -18,7 +19,7 @@ from ..core.ops.sort import ArgSort, TopK
 from .arguments import Axes, as_tensor, integer, normal_axes
 
 __all__ = [
-    "argmax", "argmin", "argsort", "dot", "isinf", "isnan", "matinv", "matmul", "max", "mean", "min", "norm",
+    "argmax", "argmin", "argsort", "dot", "einsum", "isinf", "isnan", "matinv", "matmul", "max", "mean", "min", "norm",
     "normalize", "prod", "sign", "sort", "std", "sum", "svd", "topk", "var",
 ]  # fmt: skip
 
@@ -234,6 +235,26 @@ def matmul(
 def dot(inp1: Tensor, inp2: Tensor) -> Tensor:
     """The sum of the products of two vectors of one length. Raises ValueError for other shapes."""
     return apply(Dot(), inp1, inp2)
+
+
+def einsum(equation: str, *operands: Tensor) -> Tensor:
+    """The sum of products that an equation in Einstein's notation says, as in NumPy: einsum("ij,jk->ik", a, b) is matmul.
+
+    Each letter is a dimension; those that the result does not name are summed over. A letter that an operand has twice takes its
+    diagonal. Without "->" the result has the letters that are there once, in alphabetical order; "..." stands for any dimensions, which
+    broadcast. More than two operands are multiplied two at a time, in the order that takes least products.
+
+    Floats are promoted; integers give int32 (int64 stays), one operand alone keeps its dtype. Raises ValueError for an equation that does
+    not fit the operands, and says where.
+
+    >>> F.einsum("ij,kj->ik", Tensor([[1.0, 2.0]]), Tensor([[3.0, 4.0], [5.0, 6.0]])).tolist()
+    [[11.0, 17.0]]
+    """
+    if not isinstance(equation, str):
+        raise TypeError(f"einsum: the equation is text such as 'ij,jk->ik', got {equation!r}")
+    if not operands:
+        raise ValueError("einsum: there is no operand")
+    return apply(Einsum(equation), *map(as_tensor, operands))
 
 
 def matinv(inp: Tensor) -> Tensor:

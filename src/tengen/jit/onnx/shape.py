@@ -9,6 +9,7 @@ import numpy as np
 
 from ...compiler.program import Iota, ViewOp
 from ...compiler.view import contiguous
+from ...core.ops.einsum import Diagonal
 from ...core.ops.shape import Broadcast, Concatenate, Pad, PlaceView, Reshape, Slice, Transpose, Windows
 from ..frozen import Array
 from .graph import Graph, Operand
@@ -51,6 +52,16 @@ def slice_(g: Graph, op: Slice, x: Operand) -> Operand:
         [op.steps[d] for d in cut],
     ]
     return g.node("Slice", x, *map(g.integers, parts))
+
+
+@rule(Diagonal)
+def diagonal(g: Graph, op: Diagonal, x: Operand) -> Operand:
+    """Each (n + 1)-th of the elements of a square, whose two dims are brought to the end for it."""
+    n, rest = x.shape[op.first], [d for d in range(x.ndim) if d not in (op.first, op.second)]
+    lead = [x.shape[d] for d in rest]
+    squares = g.reshape(g.transpose(x, [*rest, op.first, op.second]), [*lead, n * n])
+    made = g.node("Slice", squares, *map(g.integers, ([0], [n * n], [len(lead)], [n + 1])))
+    return g.transpose(made, [*range(op.first), len(lead), *range(op.first, len(lead))])
 
 
 def _cut(op: Slice, shape: Sequence[int]) -> list[int]:
