@@ -241,6 +241,21 @@ def test_float32_binary(name: str) -> None:
     assert_within(compiled(name, "f32")(x, y), truth, 1.0, x, y)
 
 
+@pytest.mark.parametrize("exponent", [1.0, 2.0, 3.0, -1.0, 0.5, -0.5])
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+def test_powers_that_products_and_roots_give(kind: str, exponent: float) -> None:
+    """C99's values; vectors of which some lanes have other exponents give the same."""
+    with np.errstate(all="ignore"):
+        x = np.concatenate([SPECIAL, all_exponents(20_000)]).astype(np.float32 if kind == "f32" else np.float64)
+    y = np.full_like(x, exponent)
+    got = compiled("pow", kind)(x, y)
+    with np.errstate(all="ignore"):
+        truth = np.power(x.astype(np.longdouble), y.astype(np.longdouble))
+    assert_within(got, truth if kind == "f64" else truth.astype(np.float64), 1.5, x, y)
+    y[::3] = 2.7
+    np.testing.assert_array_equal(compiled("pow", kind)(x, y)[1::3], got[1::3])
+
+
 @pytest.mark.parametrize("kind", ["f32", "f64"])
 @pytest.mark.parametrize("name", REMAINDERS)
 def test_float_remainders_are_exact(name: str, kind: str) -> None:

@@ -1,16 +1,48 @@
-"""Powers: pow of float32 is 2**(y * log2|x|) in float64 lanes, with the special cases of C99's annex F.9.4.4."""
+"""Powers: pow of float32 is 2**(y * log2|x|) in float64 lanes, with the special cases of C99's annex F.9.4.4.
+
+Where all lanes have exponents that a few multiplications, a division or a square root say, nothing else is computed: programs know most exponents,
+and kernels get them as numbers at run time.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from ..vector import Vec
+from .branch import where_rare
 from .lanes import exp2, log2
+from .libm import call
 
 SIGN_BIT = -(2**31)
 
 
 def pow(x: Vec, y: Vec) -> Vec:
+    return _by_products(x, y, lambda: _by_logarithm(x, y))
+
+
+def pow_f64(x: Vec, y: Vec) -> Vec:
+    return _by_products(x, y, lambda: call("pow", x, y))
+
+
+def _by_products(x: Vec, y: Vec, otherwise: Callable[[], Vec]) -> Vec:
+    """Powers by products of x where these are known, in lanes, before what takes longer."""
+    square = x * x
+    product = y.eq(1.0).where(x, y.eq(3.0).where(square * x, square))
+    known = y.eq(2.0) | y.eq(1.0) | y.eq(3.0)
+    return where_rare(~known, [product], lambda: [_by_root(x, y, otherwise)])[0]
+
+
+def _by_root(x: Vec, y: Vec, otherwise: Callable[[], Vec]) -> Vec:
+    """The same for powers by a square root or a division."""
+    half = y.abs().eq(0.5)
+    root = x.eq(-math.inf).where(math.inf, (x + 0.0).sqrt())  # pow(-0, 0.5) is 0
+    base = half.where(root, x)
+    found = (y < 0.0).where(1.0 / base, base)
+    return where_rare(~(half | y.eq(-1.0)), [found], lambda: [otherwise()])[0]
+
+
+def _by_logarithm(x: Vec, y: Vec) -> Vec:
     exponent = log2(x.abs().to("f64"))
     # |x| == 1 gives 1 for any y, and so does y == 0 for any x, even where the product would be nan
     one = exponent.eq(0.0) | y.eq(0.0)
