@@ -6,6 +6,7 @@ import gc
 from collections import Counter
 from collections.abc import Sequence
 from math import prod
+from typing import NamedTuple
 
 from .. import _rt
 from ..base.dtype import WEAK
@@ -35,13 +36,27 @@ def _listed(types: Sequence[Type]) -> str:
     return ", ".join(shown) + (f" and {len(types) - SHOWN} more" if len(types) > SHOWN else "")
 
 
-def _largest() -> str:
-    """The tensors that Python holds, in groups of equal ones. Views of one value count for each; what tapes hold is not among them."""
+class Kind(NamedTuple):
+    """Tensors that are alike: how many, their dtype and shape, the bytes of all of them."""
+
+    number: int
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+def held() -> list[Kind]:
+    """The tensors that Python holds, in groups of equal ones, those first that take most. Views of one value count for each; what tapes hold is
+    not among them.
+    """
     alive = [t for t in gc.get_objects() if isinstance(t, _rt.Tensor) and _has_value(t)]
     groups = Counter(t.desc for t in alive)
-    taken = {desc: count * _bytes(desc) for desc, count in groups.items()}
-    most = sorted(taken, key=lambda desc: -taken[desc])[:SHOWN]
-    shown = [f"{groups[d]} × {d.dtype} {d.shape} ({amount(taken[d])})" for d in most]
+    kinds = [Kind(number, desc.dtype, tuple(desc.shape), number * _bytes(desc)) for desc, number in groups.items()]
+    return sorted(kinds, key=lambda kind: -kind.bytes)
+
+
+def _largest() -> str:
+    shown = [f"{kind.number} × {kind.dtype} {kind.shape} ({amount(kind.bytes)})" for kind in held()[:SHOWN]]
     return f", the largest of them {', '.join(shown)}" if shown else ""
 
 

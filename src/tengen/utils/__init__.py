@@ -1,6 +1,29 @@
 """What programs use around training."""
 
-from . import bn_fusion, dlpack, hook, module_stats, profiler, weights
+from . import (
+    bn_fusion,
+    dlpack,
+    hook,
+    module_stats,
+    naming,
+    profiler,
+    tensor_sanity_check,
+    tuple_function,
+    weights,
+)
 from .finite import check_finite
+from .memory import memory_summary
 
-__all__ = ["bn_fusion", "check_finite", "dlpack", "hook", "module_stats", "profiler", "weights"]
+__all__ = [
+    "bn_fusion",
+    "check_finite",
+    "dlpack",
+    "hook",
+    "memory_summary",
+    "module_stats",
+    "naming",
+    "profiler",
+    "tensor_sanity_check",
+    "tuple_function",
+    "weights",
+]

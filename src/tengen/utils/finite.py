@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import linecache
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +21,7 @@ _BACKWARD = "grad_"
 _MOST_CALLS = 100_000  # are remembered, so that a backward finds its forward
 
 
-@dataclass
-class Place:
+class Place(NamedTuple):
     """Where an op was called: a line of the program, and the modules that were running, the outermost first."""
 
     file: str
@@ -32,7 +29,9 @@ class Place:
     modules: list[Module]
 
     def __str__(self) -> str:
-        code = linecache.getline(self.file, self.line).strip()
+        from linecache import getline  # which few need
+
+        code = getline(self.file, self.line).strip()
         said = f"{self.file}:{self.line}" + (f": {code}" if code else "")
         return f"{said}\n  {self._module()}" if self.modules else said
 
@@ -44,20 +43,20 @@ class Place:
 
 def here() -> Place:
     """The line of the program that is running, and its modules."""
-    place = Place("?", 0, [])
+    file, line = "?", 0
+    modules: list[Module] = []
     frame: Any = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if not place.line and not is_ours(code.co_filename):
-            place.file, place.line = code.co_filename, frame.f_lineno
+        if not line and not is_ours(code.co_filename):
+            file, line = code.co_filename, frame.f_lineno
         if code is Module.__call__.__code__:
-            place.modules.insert(0, frame.f_locals["self"])
+            modules.insert(0, frame.f_locals["self"])
         frame = frame.f_back
-    return place
+    return Place(file, line, modules)
 
 
-@dataclass
-class _Call:
+class _Call(NamedTuple):
     """A call of an op: its name, where it was, the addresses of its inputs and outputs, the shapes of its outputs."""
 
     name: str

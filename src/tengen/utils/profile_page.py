@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -66,6 +64,8 @@ window.onresize = draw; draw();
 
 def page(events: Sequence[dict[str, Any]]) -> str:
     """The page of these events, which are those of a Chrome trace with ph "X"."""
+    import json
+
     data = json.dumps(list(events)).replace("<", "\\u003c")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Profile</title><style>{_STYLE}</style><h1>Profile</h1>'
@@ -77,6 +77,8 @@ def page(events: Sequence[dict[str, Any]]) -> str:
 
 def _totals(events: Sequence[dict[str, Any]]) -> str:
     """A table of the ops, those that took longest together first."""
+    import html
+
     times: dict[str, list[float]] = defaultdict(list)
     for event in events:
         if event["cat"] == "op":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -142,6 +141,8 @@ class Profiler(ContextDecorator):
     # -- what is written ---------------------------------------------------------------------------------------
 
     def _write(self) -> None:
+        import json
+
         os.makedirs(self.path, exist_ok=True)
         made = {"traceEvents": self.events, "displayTimeUnit": "ms", "metadata": {"by": "tengen"}}
         contents = {"html": page(self.events)}
@@ -217,6 +218,8 @@ def merge_trace_events(directory: str) -> str:
 
     Raises FileNotFoundError if there are none.
     """
+    import json
+
     target = os.path.join(directory, "merge.chrome_timeline.json")
     found = sorted(set(glob(os.path.join(directory, "*.chrome_timeline.json"))) - {target})
     if not found:

@@ -6,9 +6,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +27,6 @@ _KINDS = ("weight", "bias", "running_mean", "running_var")
 _LEAVES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
 
-@dataclass
 class Match:
     """What `match` did; printed, it is a table.
 
@@ -36,10 +34,11 @@ class Match:
     missing: names of the network for which nothing was found. unused: names of the state dict that went nowhere.
     """
 
-    rows: list[tuple[str, str, tuple[int, ...], str]] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    unused: list[str] = field(default_factory=list)
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    def __init__(self, shapes: dict[str, tuple[int, ...]]):
+        self.rows: list[tuple[str, str, tuple[int, ...], str]] = []
+        self.missing: list[str] = []
+        self.unused: list[str] = []
+        self.shapes = shapes  # of the network
 
     def __str__(self) -> str:
         lines = [
@@ -97,7 +96,7 @@ def match(
     left = [name for name in wanted if name not in pairs]
     free = [name for name in shapes if name not in {source for source, _ in pairs.values()}]
     pairs |= _aligned(left, free, wanted, shapes)
-    found = Match(shapes={name: tuple(tensor.shape) for name, tensor in wanted.items()})
+    found = Match({name: tuple(tensor.shape) for name, tensor in wanted.items()})
     for name in wanted:
         if name in pairs:
             source, how = pairs[name]
@@ -208,8 +207,7 @@ def _prefixes(names: Iterable[str]) -> list[str]:
     return [prefix for prefix, _ in found.most_common(8)]
 
 
-@dataclass
-class _Group:
+class _Group(NamedTuple):
     """The tensors of one layer: their names by what they are, such as "weight" and "bias"."""
 
     parent: str

@@ -1,0 +1,36 @@
+"""What memory is used for."""
+
+from __future__ import annotations
+
+from .. import _rt
+from ..core.memory import amount, held
+from .table import table
+
+__all__ = ["memory_summary"]
+
+
+def memory_summary(most: int = 10) -> str:
+    """What tensors take, as text: in sum, at most until now, and which kinds of tensors take most.
+
+    Args:
+        most: so many kinds are listed.
+
+    Views of one value count for each of them; what a GradManager holds for the backward is in the sums only.
+
+    >>> x = F.zeros((256, 1024))
+    >>> print(memory_summary())
+    tensors ...
+    """
+    stats = _rt.memory_stats()
+    lines = [
+        f"tensors hold {amount(stats['live'])}, at most {amount(stats['peak'])} since reset_max_memory_stats()",
+        f"from the system {amount(stats['reserved'])}, what is free of it is kept for the next tensors",
+    ]
+    kinds = held()
+    rows = [(kind.number, kind.dtype, kind.shape, amount(kind.bytes)) for kind in kinds[:most]]
+    if rows:
+        lines.append(table(("tensors", "dtype", "shape", "together"), rows))
+    if len(kinds) > most:
+        rest = kinds[most:]
+        lines.append(f"and {sum(kind.number for kind in rest)} others, {amount(sum(kind.bytes for kind in rest))}")
+    return "\n".join(lines)

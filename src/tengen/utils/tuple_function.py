@@ -1,0 +1,33 @@
+"""A number for each dimension, from one for all or one for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+__all__ = ["get_ndtuple"]
+
+
+def get_ndtuple(value: Any, *, n: int, allow_zero: bool = True) -> tuple[int, ...]:
+    """`n` ints: those of `value`, or one number `n` times. Raises ValueError for another number of them, or for one that is not positive.
+
+    allow_zero: they may be anything.
+
+    >>> get_ndtuple(3, n=2), get_ndtuple([1, 2], n=2)
+    ((3, 3), (1, 2))
+    """
+    numbers = tuple(value) if isinstance(value, Iterable) else (int(value),) * n
+    if len(numbers) != n:
+        raise ValueError(f"one number or {n} of them, got {value!r}")
+    if not allow_zero and min(numbers) <= 0:
+        raise ValueError(f"positive numbers only, got {value!r}")
+    return numbers
+
+
+_single = partial(get_ndtuple, n=1)
+_pair = partial(get_ndtuple, n=2)
+_triple = partial(get_ndtuple, n=3)
+_quadruple = partial(get_ndtuple, n=4)
+_pair_nonzero = partial(get_ndtuple, n=2, allow_zero=False)
+_triple_nonzero = partial(get_ndtuple, n=3, allow_zero=False)
