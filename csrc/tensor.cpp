@@ -1,5 +1,6 @@
 #include "tensor.h"
 
+#include <nanobind/stl/vector.h>
 #include <structmember.h>
 
 #include <algorithm>
@@ -192,6 +193,19 @@ void bind_tensor(nb::module_& module, const std::vector<PyType_Slot>& operators)
         .def(
             "_alias", [](nb::handle t) { return another_handle(t, false); },
             "Another handle of the same value, with its place on gradient tapes.")
+        .def(
+            "_view",
+            [](Tensor& t, int64_t start, Extents shape, Extents strides) {
+                const Value& value = checked(t);
+                const Descriptor& desc = *value.desc;
+                const int64_t offset = value.offset + start * static_cast<int64_t>(desc.itemsize());
+                const Descriptor* seen = intern(desc.dtype, std::move(shape), std::move(strides), desc.device);
+                return wrap(Value{value.storage, offset, seen, {}, {}});
+            },
+            nb::arg("start"), nb::arg("shape"), nb::arg("strides"),
+            "Some of its elements, the first at `start`, without an operation: for values that neither a tape nor a "
+            "trace "
+            "follows. Nothing is checked.")
         .def(
             "_is_watched", [](Tensor& t) { return is_watched(checked(t)); }, "Whether an active tape has this value.")
         .def("_data_ptr", [](Tensor& t) {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tengen import Parameter, Tensor
+from tengen import Parameter, Tensor, _rt
 from tengen.autodiff import GradManager
 
 SETTINGS = settings(max_examples=150, deadline=None)
@@ -223,3 +225,34 @@ def test_what_ellipsis_takes_over_has_its_gradient():
         x[...] = w * 3.0
         gm.backward((x * x).sum())
     assert w.grad.tolist() == [18.0, 36.0]
+
+
+def test_each_place_is_seen_without_a_plan_of_its_own():
+    x, array = Tensor(np.arange(60.0).reshape(4, 5, 3)), np.arange(60.0, dtype=np.float32).reshape(4, 5, 3)
+    items = [
+        0,
+        -1,
+        slice(None),
+        slice(1, 3),
+        slice(None, None, -1),
+        slice(3, 0, -2),
+        slice(2, 2),
+        None,
+        slice(-2, None),
+    ]
+    for layout in (lambda v: v, lambda v: v.transpose(2, 0, 1), lambda v: v[::-1, :, ::2]):
+        seen, truth = layout(x), layout(array)
+        before = _rt.plan_cache_info()["misses"]
+        for index in itertools.product(items, items, [..., 1, slice(None, None, -1)]):
+            np.testing.assert_array_equal(seen[index].numpy(), truth[index])
+        assert _rt.plan_cache_info()["misses"] == before
+
+
+def test_what_is_seen_stays_when_the_tensor_changes():
+    x = Tensor(np.arange(6.0))
+    seen = x[1:4][::-1]
+    x *= 10.0
+    x[2] = 7.0
+    assert seen.tolist() == [3.0, 2.0, 1.0] and x.tolist() == [0.0, 10.0, 7.0, 30.0, 40.0, 50.0]
+    seen[0] = 5.0
+    assert x[3].item() == 30.0

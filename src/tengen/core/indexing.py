@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._rt import Tensor, apply, update
+from .._rt import Tensor, apply, recording, substitutes, update
 from .convert import check_ints, from_data, index_dtype, to_numpy
 from .ops.base import INTS
 from .ops.index import MaskedFill, PutIndexed, TakeIndexed, put_op, take_op
@@ -18,35 +18,43 @@ class Parsed:
     axes in that shape.
     """
 
-    __slots__ = ("apart", "arrays", "axes", "extents", "shape", "starts", "steps")
+    __slots__ = ("apart", "arrays", "axes", "extents", "runs", "shape", "starts", "steps")
 
     def __init__(self, apart: bool) -> None:
         self.starts: list[int] = []
         self.extents: list[int] = []
         self.steps: list[int] = []
         self.shape: list[int] = []
+        self.runs: list[int] = []  # for each dim of the shape the dim of x that it runs along, or -1
         self.axes: list[int] = []
         self.arrays: list[Tensor] = []
         self.apart = apart  # something other than an index tensor or an integer stood between two of them
 
+    def add(self) -> None:
+        self.shape.append(1)
+        self.runs.append(-1)
+
     def keep(self, extent: int) -> None:
+        self._run(extent)
         self._slice(0, extent, 1)
-        self.shape.append(extent)
 
     def take_slice(self, item: slice, extent: int) -> None:
         start, stop, step = item.indices(extent)
         count = len(range(start, stop, step))
+        self._run(count)
         self._slice(start if count else 0, count, step)
-        self.shape.append(count)
 
     def take_integer(self, item: int, extent: int, dim: int) -> None:
         _check(item, extent, dim)
         self._slice(item % extent, 1, 1)
 
     def take_array(self, item: Any, extent: int) -> None:
-        self._slice(0, extent, 1)
         self.axes.append(len(self.shape))
         self.arrays.append(item)
+        self.keep(extent)
+
+    def _run(self, extent: int) -> None:
+        self.runs.append(len(self.starts))
         self.shape.append(extent)
 
     def _slice(self, start: int, extent: int, step: int) -> None:
@@ -66,12 +74,22 @@ class Parsed:
 def get_item(x: Tensor, index: Any) -> Any:
     """`x[index]`: a view for integers, slices, None and Ellipsis; a copy where tensors index."""
     parsed = parse(index, x)
+    if not parsed.arrays and recording() is None and substitutes() is None and not x._is_watched():
+        return _view(x, parsed)
     part, shape = parsed.part, tuple(parsed.shape)
     if not parsed.arrays:
         return apply(Subtensor(part, shape), x)
     return apply(
         TakeIndexed(part, shape, take_op(len(shape), parsed.axes, parsed.index_rank, parsed.apart)), x, *parsed.arrays
     )
+
+
+def _view(x: Tensor, parsed: Parsed) -> Any:
+    """Without an op, which would be planned for each start."""
+    strides = x.desc.strides
+    start = sum([begin * stride for begin, stride in zip(parsed.starts, strides, strict=True)])
+    steps = [strides[d] * parsed.steps[d] if d >= 0 else 0 for d in parsed.runs]
+    return x._view(start, parsed.shape, steps)
 
 
 def set_item(x: Tensor, index: Any, value: Any) -> None:
@@ -109,7 +127,7 @@ def parse(index: Any, x: Tensor) -> Parsed:
     arrays: list[tuple[Any, int, int]] = []
     for item in items:
         if item is None:
-            parsed.shape.append(1)
+            parsed.add()
         elif _is_mask(item):
             rank = len(_shape(item))
             if _shape(item) != tuple(shape[dim : dim + rank]):
