@@ -19,6 +19,7 @@ enum class DType : uint8_t {
     BFloat16,
     Float32,
     Float64,
+    Complex64,
     WeakBool,
     WeakInt,
     WeakFloat,
@@ -33,7 +34,7 @@ struct DTypeInfo {
     uint8_t dlpack_code;            // DLDataTypeCode
 };
 
-inline constexpr std::array<DTypeInfo, 14> kDTypes{{
+inline constexpr std::array<DTypeInfo, 15> kDTypes{{
     {"bool", 1, false, "bool", "?", 6},
     {"uint8", 1, false, "uint8", "B", 1},
     {"int8", 1, false, "int8", "b", 0},
@@ -45,6 +46,7 @@ inline constexpr std::array<DTypeInfo, 14> kDTypes{{
     {"bfloat16", 2, true, "uint16", "H", 4},
     {"float32", 4, true, "float32", "f", 2},
     {"float64", 8, true, "float64", "d", 2},
+    {"complex64", 8, true, "complex64", "Zf", 5},
     {"weak_bool", 1, false, "bool", "?", 6},
     {"weak_int", 8, false, "int64", "lq", 0},
     {"weak_float", 8, true, "float64", "d", 2},

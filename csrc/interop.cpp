@@ -64,8 +64,9 @@ void check_format(const Py_buffer& view, DType dtype) {
     const DTypeInfo& want = info(dtype);
     const std::string_view format = view.format ? view.format : "B";
     std::string_view code = format;
-    if (code.size() == 2 && code[0] == kNativeOrder) code.remove_prefix(1);  // so NumPy says that it is not aligned
-    const bool same = code.size() == 1 && want.buffer_codes.find(code) != std::string_view::npos;
+    if (code.size() > 1 && code[0] == kNativeOrder) code.remove_prefix(1);  // so NumPy says that it is not aligned
+    const bool one = code.size() == 1 && want.buffer_codes.find(code) != std::string_view::npos;
+    const bool same = one || code == want.buffer_codes;
     if (same && view.itemsize == want.itemsize) return;
     throw nb::type_error(("a tensor of " + std::string(want.name) + " is assigned from an array of native " +
                           want.numpy + ", not from one of format '" + std::string(format) + "'")
@@ -98,7 +99,7 @@ nb::object to_dlpack(Tensor& tensor, const nb::kwargs& options) {
 }
 
 DType from_dlpack_dtype(nb::dlpack::dtype dtype) {
-    for (size_t i = 0; i <= static_cast<size_t>(DType::Float64); ++i) {
+    for (size_t i = 0; i < static_cast<size_t>(DType::WeakBool); ++i) {
         const DTypeInfo& row = kDTypes[i];
         if (row.dlpack_code == dtype.code && 8 * row.itemsize == dtype.bits && dtype.lanes == 1) {
             return static_cast<DType>(i);

@@ -251,6 +251,32 @@ def _einsum(equations: list[str]) -> Row:
     )
 
 
+#: code of two real tensors by way of complex numbers → meaning
+COMPLEX = {
+    "F.imag(F.complex({0}, {1}) * F.complex({1}, {0}) - 2j)": lambda a, b: a * a + b * b - 2,
+    "F.real(F.complex({0}, {1}) * 1.5 + {0})": lambda a, b: a * 1.5 + a,
+    "F.imag(F.where({0} > 0, F.complex({0}, {1}), 1.0))": lambda a, b: np.where(a > 0, b, 0),
+    "F.abs(F.concat([F.complex({0}, 0.0), {1}]))": lambda a, b: np.abs(np.concatenate([a, b])),
+    "F.real(F.sum(F.complex({0}, {1}), 0))": lambda a, b: a.sum(0),
+    "F.imag(F.complex({0}, {1})[::-1])": lambda a, b: b[::-1],
+    "F.real(F.full({0}.shape, 2.0, dtype='complex64') - F.complex({0}, {1}))": lambda a, b: 2 - a,
+    "F.real(F.nn.pad(F.complex({0}, {1}), ((1, 0),), constant_value=3.0))": lambda a, b: np.pad(
+        a, ((1, 0), *[(0, 0)] * (a.ndim - 1)), constant_values=3
+    ),
+    "F.imag(F.polar({0}, {1}))": lambda a, b: a * np.sin(b),
+}
+COMPLEX_PRODUCT = "F.real(F.matmul(F.complex({0}, {0}), F.complex({1}, -{1})))"
+
+
+def _complex(code: str, meaning: Any, rank: int | None = None) -> Row:
+    def draw(d: Draw) -> Any:
+        x = d.tensor(("float32",), ranks=(rank,) if rank else (1, 2, 3), empty=False, most=500)
+        shape = d.shape_of(x)
+        return [x, d.like(shape[::-1] if rank == 2 else shape, ("float32",))], {}
+
+    return Row(f"complex {code}", code, draw, lambda p, a, b: meaning(a, b), "float32", "formula", weight=0.3)
+
+
 def _linear(d: Draw) -> Any:
     x = d.floating(ranks=(1, 2, 3), empty=False, most=10000)
     size, dtype = d.shape_of(x)[-1], d.dtype_of(x)
@@ -407,6 +433,8 @@ ROWS: list[Row] = [
     ),
     _einsum(EQUATIONS),
     _einsum(WITH_DIAGONALS),
+    *(_complex(code, meaning) for code, meaning in COMPLEX.items()),
+    _complex(COMPLEX_PRODUCT, lambda a, b: 2 * a @ b, rank=2),
     Row("product dot", "F.dot({0}, {1})", _dot, lambda p, a, b: (a * b).sum(), "promoted", "sum"),
     Row(
         "product matinv",

@@ -17,6 +17,7 @@ from onnx_harness import assert_same, check, draw, eager, session
 
 from tengen.base.errors import ExportError
 from tengen.compiler.program import Composite, Constant, Iota, Number, Op, Type
+from tengen.core.ops import complex as ops_complex
 from tengen.core.ops import (
     conv,
     create,
@@ -526,6 +527,22 @@ def test_arguments_and_constants_as_outputs():
 
 # -- what cannot be exported -----------------------------------------------------------------------------------
 
+Z = ops_complex.Complex()
+COMPLEX = {
+    "Complex": lambda x: ops_complex.Part(0)(Z(x, x)),
+    "Polar": lambda x: ops_complex.Part(0)(ops_complex.Polar()(x, x)),
+    "Part": lambda x: ops_complex.Part(1)(Z(x, x)),
+    "OnParts": lambda x: ops_complex.Part(0)(Z(x, x) + Z(x, x)),
+    "OnPlanes": lambda x: ops_complex.Part(0)(Reduce("SUM", (0,))(Z(x, x))),
+    "PaddedComplex": lambda x: ops_complex.Part(0)(Pad((1,), (0,), 1.0)(Z(x, x))),
+    "ToComplex": lambda x: ops_complex.Part(0)(cast(x, "complex64")),
+    "ComplexProduct": lambda x: ops_complex.Part(0)(
+        linalg.MatMul()(Reshape((3, 1))(Z(x, x)), Reshape((1, 3))(Z(x, x)))
+    ),
+    "FilledComplex": lambda x: ops_complex.Part(0)(Fill((3,), "complex64", "")(x.builder.constant(1.0)) + Z(x, x)),
+    "WhereComplex": lambda x: ops_complex.Part(0)(elemwise.Where()(x, Z(x, x), 0.0)),
+}
+
 NOT_EXPORTABLE = {
     "RandomBits": (lambda x: random_ops.RandomBits(0)(x, 1), [i(3)], "RandomBits"),
     "Uniform": (lambda x: random_ops.Uniform((3,))(0.0, 1.0, x, 0), [i()], "Uniform, which is made of RandomBits"),
@@ -536,6 +553,7 @@ NOT_EXPORTABLE = {
     "MatrixInverse": (lambda x: host.MatrixInverse()(x), [f(3, 3)], "MatrixInverse"),
     "Inverse": (lambda x: host.Inverse()(x), [f(3, 3)], "matinv, which is made of MatrixInverse"),
     "SVD": (lambda x: host.SVD(False)(x), [f(3, 3)], "SVD"),
+    **{name: (function, [f(3)], "[a-z]+, which is made of (Pairs|Planes)") for name, function in COMPLEX.items()},
     **{type(row.op(0)).__name__: (row.op(0), [f(3, 3)], row.no_onnx) for row in scan_rows.ROWS if row.no_onnx},
 }
 

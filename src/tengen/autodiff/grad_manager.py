@@ -8,7 +8,7 @@ from weakref import ref
 import numpy as np
 
 from .. import _rt
-from ..base.dtype import is_float
+from ..base.dtype import COMPLEX, has_gradients
 from ..base.frames import shorten
 from ..base.usage import warn
 from ..core.ops.shape import Fill
@@ -64,8 +64,10 @@ class GradManager:
         given = _tensors("attach", "tensors", tensors, ", such as module.parameters()")
         added = [] if callbacks is None else [callbacks] if callable(callbacks) else list(callbacks)
         for tensor in given:
-            if not is_float(tensor.desc.dtype):
-                raise TypeError(f"attach: a tensor of dtype {tensor.desc.dtype} has no gradient; only floats have")
+            if not has_gradients(tensor.desc.dtype):
+                raise TypeError(
+                    f"attach: a tensor of dtype {tensor.desc.dtype} has no gradient; only floats and complex numbers have"
+                )
             entry = self._attached.get(id(tensor))
             if entry is None or entry.tensor() is not tensor:
                 # Without a callback, in which Ctrl-C would be swallowed: `record` forgets what is gone.
@@ -127,12 +129,14 @@ class GradManager:
 
         y: a tensor or several; None or an empty list only stops. dy: the gradient with respect to each y, by default
         ones.
-        Tensors that y does not depend on keep their grad. Raises RuntimeError if nothing was recorded, ValueError if y
-        and dy do not fit.
+        Tensors that y does not depend on keep their grad. Raises TypeError for a complex y without dy, RuntimeError if nothing was
+        recorded, ValueError if y and dy do not fit.
         """
         if self._tape is None:
             raise RuntimeError("no computation history: " + (_SPENT if self._done else _NEVER))
         ys = [] if y is None else _tensors("backward", "y", y, ": the loss, or several")
+        if dy is None and any(y.desc.dtype == COMPLEX for y in ys):
+            raise TypeError("backward: y is complex, so it needs dy; or take its real or imag")
         dys = [_ones(t) for t in ys] if dy is None else _tensors("backward", "dy", dy, ": a gradient for each y")
         if len(ys) != len(dys):
             raise ValueError(f"backward: {len(ys)} tensors y but {len(dys)} gradients dy")

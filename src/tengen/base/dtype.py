@@ -31,14 +31,16 @@ NUMPY_CLASS: dict[str, type] = {
     "bfloat16": bfloat16,
     "float32": np.float32,
     "float64": np.float64,
+    "complex64": np.complex64,
 }
 NAMES = tuple(NUMPY_CLASS)
 WEAK = ("weak_bool", "weak_int", "weak_float")
 FLOATS = ("float16", "bfloat16", "float32", "float64", "weak_float")
+COMPLEX = "complex64"
 ITEMSIZE = {name: 2 if name == "bfloat16" else np.dtype(NUMPY_CLASS[name]).itemsize for name in NAMES}
 
 # Python's own classes mean what their numbers become in a tensor.
-_PYTHON: dict[Any, str] = {bool: "bool", int: "int32", float: "float32"}
+_PYTHON: dict[Any, str] = {bool: "bool", int: "int32", float: "float32", complex: "complex64"}
 _BY_CLASS: dict[Any, str] = {cls: name for name, cls in NUMPY_CLASS.items()} | _PYTHON
 
 
@@ -78,7 +80,7 @@ class DType:
 
     @property
     def kind(self) -> str:
-        """NumPy's letter for the kind: b, i, u or f."""
+        """NumPy's letter for the kind: b, i, u, f or c."""
         return "f" if self.name == "bfloat16" else self.dtype.kind
 
     def __eq__(self, other: object) -> bool:
@@ -140,7 +142,7 @@ def held(name: str, number: float) -> float | int | bool:
     >>> held("int8", 300), held("int32", 1.7), held("float16", 0.1), held("bfloat16", 0.1)
     (44, 1, 0.0999755859375, 0.10009765625)
     """
-    name = {"weak_bool": "bool", "weak_int": "int64", "weak_float": "float64"}.get(name, name)
+    name = {"weak_bool": "bool", "weak_int": "int64", "weak_float": "float64", COMPLEX: "float32"}.get(name, name)
     kind = DTYPES[name].kind
     if kind == "b":
         return bool(number)
@@ -176,6 +178,11 @@ def is_float(name: str) -> bool:
     return name in FLOATS
 
 
+def has_gradients(name: str) -> bool:
+    """Whether values of the dtype `name` can have a gradient: floats and complex numbers."""
+    return name in FLOATS or name == COMPLEX
+
+
 _INT_BITS = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32, "int64": 64}
 
 
@@ -184,8 +191,8 @@ def promote(*names: str) -> str:
     """The dtype in which operands of these dtypes meet.
 
     Equal dtypes stay. Integers become the narrowest signed one that holds both (int64 at most). Where floats, or bool,
-    meet anything else the result is float32 (float64 if one is). Weak Python scalars do not count beside a tensor,
-    except that a weak float turns integers and bool into float32, and a weak int does so with bool.
+    meet anything else the result is float32 (float64 if one is), where complex numbers do it is complex64. Weak Python scalars do not
+    count beside a tensor, except that a weak float turns integers and bool into float32, and a weak int does so with bool.
 
     >>> promote("int8", "int32"), promote("float16", "int8"), promote("int32", "weak_float")
     ('int32', 'float32', 'float32')
@@ -194,6 +201,8 @@ def promote(*names: str) -> str:
     weak = {n for n in names if n in WEAK}
     if not strong:
         return max(weak, key=WEAK.index)
+    if COMPLEX in strong:
+        return COMPLEX
     found = strong.pop() if len(strong) == 1 else _promote_strong(strong)
     if ("weak_float" in weak and found not in FLOATS) or ("weak_int" in weak and found == "bool"):
         return "float32"

@@ -290,7 +290,7 @@ def why_not_spill(nest: Nest, value: int, access: int) -> str | None:
 # -- what a well-formed Nest is ----------------------------------------------------------------------------------
 
 STORAGE_DTYPES = (
-    "bool uint8 int8 uint16 int16 int32 int64 float16 bfloat16 float32 float64 weak_bool weak_int weak_float "
+    "bool uint8 int8 uint16 int16 int32 int64 float16 bfloat16 float32 float64 complex64 weak_bool weak_int weak_float "
     "iota param_int32 param_int64 param_float32 param_float64 param_bool"
 ).split()
 MONOIDS = "sum prod max max_number min any all argmax argmin".split()

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from ..base.dtype import COMPLEX
 from .interned import Interned
 from .view import View
 
@@ -30,7 +31,7 @@ ITEM_BYTES = {
     **dict.fromkeys(("bool", "uint8", "int8", "weak_bool"), 1),
     **dict.fromkeys(("uint16", "int16", "float16", "bfloat16"), 2),
     **dict.fromkeys(("int32", "float32"), 4),
-    **dict.fromkeys(("int64", "float64", "weak_int", "weak_float"), 8),
+    **dict.fromkeys(("int64", "float64", "complex64", "weak_int", "weak_float"), 8),
 }
 
 ADDRESSABLE = 1 << 47
@@ -385,6 +386,29 @@ def _operator(name: str, reflected: bool = False) -> Callable[..., Value]:
     return method
 
 
+#: What an op of a class is on inputs with complex numbers, put here by the op table: a composite, or the op itself where it only moves
+#: elements, as composites do.
+COMPLEX_FORMS: dict[type[Op], Callable[[Any, Sequence[Value]], Op]] = {Composite: lambda op, inputs: op}
+
+
+def on_complex(op: Op, inputs: Sequence[Value]) -> Op:
+    """The op that `op` means on these inputs: another one if complex numbers are among them, or come out.
+
+    Raises TypeError for what is not defined for them.
+    """
+    if getattr(op, "dtype", "") != COMPLEX and all(v.dtype != COMPLEX for v in inputs):
+        return op
+    form = next((COMPLEX_FORMS[cls] for cls in type(op).__mro__ if cls in COMPLEX_FORMS), None)
+    if form is None:
+        raise undefined_for_complex(op.name)
+    return form(op, inputs)
+
+
+def undefined_for_complex(name: str) -> TypeError:
+    """The error for an op that takes no complex numbers."""
+    return TypeError(f"{name} is not defined for {COMPLEX}; take the real and the imaginary part with real and imag")
+
+
 class Value:
     """One SSA value: a Program input (node None) or an output of a node. Python's operators record ops, as they do on
     tensors.
@@ -503,6 +527,8 @@ class Builder:
         Raises MemoryError for one that is too large to be addressed, even if it would be seen without being made.
         """
         values = tuple(v if isinstance(v, Value) else self.constant(v) for v in inputs)
+        if (form := on_complex(op, values)) is not op:
+            return self.record(form, values)
         if isinstance(op, Composite) and not self._keeps(op):
             outer, self._origin = self._origin, self._origin or op
             try:

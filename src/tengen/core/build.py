@@ -222,7 +222,9 @@ def foreign_hook(op: Op, inputs: Sequence[Any]) -> Any:
         outputs = record(op, *inputs)
         return outputs[0] if len(outputs) == 1 else outputs
     if not all(
-        isinstance(x, (_rt.Tensor, bool, int, float)) or hasattr(x, "__array__") or isinstance(x, (list, tuple))
+        isinstance(x, (_rt.Tensor, bool, int, float, complex))
+        or hasattr(x, "__array__")
+        or isinstance(x, (list, tuple))
         for x in inputs
     ):
         return NotImplemented

@@ -7,13 +7,20 @@ from typing import Any
 import numpy as np
 
 from .._rt import Tensor
-from ..base.dtype import NAMES, NUMPY_CLASS, bfloat16_bits
+from ..base.dtype import COMPLEX, NAMES, NUMPY_CLASS, bfloat16_bits
 from ..base.usage import warn
 from .ops.base import integer_range, not_fitting
 
 # What a tensor gets when no dtype is named: the reference has neither 64-bit numbers nor unsigned ones beyond 16 bits.
 LONG_DOUBLE = np.dtype(np.longdouble).name  # such as float128; it is float64 on some machines
-DEFAULTS = {LONG_DOUBLE: "float32", "float64": "float32", "int64": "int32", "uint64": "int32", "uint32": "int32"}
+DEFAULTS = {
+    LONG_DOUBLE: "float32",
+    "float64": "float32",
+    "complex128": "complex64",
+    "int64": "int32",
+    "uint64": "int32",
+    "uint32": "int32",
+}
 
 
 def from_data(data: Any, dtype: str | None, device: str) -> Tensor:
@@ -39,10 +46,12 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
         ints = all(isinstance(number, int) for number in array.flat)
         check_ints("tensor", data, dtype or ("int64" if ints else "float32"))
         array = array.astype(np.float64)
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biufc":
         raise TypeError(
-            f"a tensor holds bool, integers or floats; cannot make one from {type(data).__name__} of dtype {array.dtype}"
+            f"a tensor holds bool, integers, floats or complex numbers; cannot make one from {type(data).__name__} of dtype {array.dtype}"
         )
+    if array.dtype.kind == "c" and dtype not in (None, COMPLEX):
+        raise TypeError(f"a tensor of {dtype} cannot hold complex numbers; take their real or imag")
     if array.size == 0 and isinstance(data, (list, tuple)) and dtype is None:
         array = array.astype(np.float32)
     own = array.dtype.newbyteorder("=").name

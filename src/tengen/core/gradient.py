@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..base.dtype import is_float
-from ..compiler.program import OPERATORS, Builder, Composite, Op, Program, Type, Value
+from ..base.dtype import has_gradients
+from ..compiler.program import OPERATORS, Builder, Composite, Op, Program, Type, Value, on_complex
 from .ops.elemwise import cast
 from .ops.reduce import total
 from .ops.shape import reshape
@@ -67,6 +67,7 @@ def pull_back(
     """
     builder = xs[0].builder
     mark = len(builder.nodes)
+    op = on_complex(op, xs)
     if op.has_rule or not isinstance(op, Composite):
         found = op.grad(xs, ys, gs)
         return [fit(found[i], x) if x in wanted else None for i, x in enumerate(xs) if x in wanted]
@@ -101,7 +102,7 @@ def fit(grad: Value | None, like: Value) -> Value | None:
     """A gradient summed over broadcast axes and cast to the type of the value it belongs to; None for dtypes that have
     none.
     """
-    if grad is None or not is_float(like.dtype):
+    if grad is None or not has_gradients(like.dtype):
         return None
     if grad.shape != like.shape:
         lead = grad.ndim - like.ndim
@@ -122,9 +123,9 @@ def saved(
     """Which inputs and outputs (indices into inputs + outputs) the backward will want; None if `op` is not
     differentiable.
     """
-    if not op.differentiable() or not any(is_float(t.dtype) for t in outputs):
+    if not op.differentiable() or not any(has_gradients(t.dtype) for t in outputs):
         return None
-    found = backward(op, inputs, outputs, needs, tuple(is_float(t.dtype) for t in outputs))
+    found = backward(op, inputs, outputs, needs, tuple(has_gradients(t.dtype) for t in outputs))
     if found.op is None:
         return None
     return tuple(a for a in found.args if a < len(inputs) + len(outputs))

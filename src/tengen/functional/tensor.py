@@ -15,6 +15,7 @@ from ..base.device import Device
 from ..base.dtype import canonical
 from ..core import Tensor, calls
 from ..core.ops.base import position_dtype
+from ..core.ops.complex import Complex, Part, Polar
 from ..core.ops.create import Arange, Diag, Eye, FillLike, Linspace, Meshgrid
 from ..core.ops.elemwise import Where
 from ..core.ops.index import GatherAlong, ScatterAlong
@@ -41,12 +42,14 @@ from .arguments import (
 )
 
 __all__ = [
-    "arange", "broadcast_to", "concat", "cond_take", "copy", "cumprod", "cumsum", "diag", "expand_dims", "eye", "flatten", "full",
-    "full_like", "gather", "linspace", "meshgrid", "ones", "ones_like", "repeat", "reshape", "roll", "scatter", "split",
-    "squeeze", "stack", "swapaxes", "tile", "transpose", "where", "zeros", "zeros_like",
+    "arange", "broadcast_to", "complex", "concat", "cond_take", "copy", "cumprod", "cumsum", "diag", "expand_dims",
+    "eye", "flatten", "full", "full_like", "gather", "imag", "linspace", "meshgrid", "ones", "ones_like", "polar",
+    "real", "repeat", "reshape", "roll", "scatter", "split", "squeeze", "stack", "swapaxes", "tile", "transpose",
+    "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
 _WHERE, _FILL_LIKE = Where(), FillLike()
+_COMPLEX, _POLAR, _REAL, _IMAG = Complex(), Polar(), Part(0), Part(1)
 Shape = int | Sequence[int] | Tensor
 
 # -- making tensors ----------------------------------------------------------------------------------------
@@ -478,3 +481,41 @@ def cumprod(inp: Tensor, axis: int) -> Tensor:
     """
     x = as_tensor(inp)
     return apply(CumProd(normal_axis("cumprod", axis, x.ndim)), x)
+
+
+# -- complex numbers ---------------------------------------------------------------------------------------
+
+
+def complex(real: Tensor, imag: Tensor) -> Tensor:
+    """The complex numbers real + i · imag, as complex64. The parts are real and broadcast.
+
+    Defined for them are + - * / (also with real numbers), ==, abs, sums, products of matrices, and all that only moves elements;
+    other functions raise TypeError. The gradient of a complex number is that of its real part + i · that of its imaginary part.
+
+    >>> F.complex(Tensor([1.0, 2.0]), Tensor([0.0, -1.0])).tolist()
+    [(1+0j), (2-1j)]
+    """
+    return apply(_COMPLEX, as_tensor(real), as_tensor(imag))
+
+
+def real(complex: Tensor) -> Tensor:
+    """The real part, as float32. Raises TypeError for a tensor that is not of complex64."""
+    return apply(_REAL, as_tensor(complex))
+
+
+def imag(complex: Tensor) -> Tensor:
+    """The imaginary part, as float32. Raises TypeError for a tensor that is not of complex64.
+
+    >>> F.imag(F.complex(Tensor([1.0, 2.0]), Tensor([0.0, -1.0]))).tolist()
+    [0.0, -1.0]
+    """
+    return apply(_IMAG, as_tensor(complex))
+
+
+def polar(abs: Tensor, angle: Tensor) -> Tensor:
+    """The complex numbers of these absolute values and angles (in radians): abs · cos(angle) + i · abs · sin(angle).
+
+    >>> F.polar(Tensor([2.0]), Tensor([0.0])).tolist()
+    [(2+0j)]
+    """
+    return apply(_POLAR, as_tensor(abs), as_tensor(angle))

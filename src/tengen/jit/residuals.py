@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..base.dtype import is_float
+from ..base.dtype import has_gradients
 from ..compiler.program import Composite, Constant, Elementwise, Iota, Number, Op, Type, ViewOp, build
 from ..core.gradient import backward
 from .recorder import Operations, Segment
@@ -27,7 +27,7 @@ def with_residuals(operations: Operations, segment: Segment) -> Traced:
     wide = operations.op(segment.op.title, segment.inputs, (*segment.outputs, *expensive), 0)
     given, made = (tuple(v.type for v in values) for values in (wide.program.inputs, wide.program.outputs))
     own = len(segment.outputs)
-    needs, present = (tuple(is_float(t.dtype) for t in types) for types in (given, made[:own]))
+    needs, present = (tuple(has_gradients(t.dtype) for t in types) for types in (given, made[:own]))
     used = backward(wide, given, made, needs, (*present, *[False] * len(expensive))).args
     kept = [slot for i, slot in enumerate(expensive, len(given) + own) if i in used]
     return operations.op(segment.op.title, segment.inputs, (*segment.outputs, *kept), 0) if kept else segment.op

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..base.dtype import is_float
 from ..base.errors import StateDictError
 from ..base.usage import warn
 from ..core import Tensor
@@ -80,7 +79,7 @@ def _fit(name: str, tensor: Tensor, shape: tuple[int, ...], value: Any) -> Any:
     have, want = tuple(value.shape), tuple(tensor.shape)
     if have not in (want, shape):
         return f"{name}: shape {have} where the module has {want}"
-    kind = ("f" if is_float(value.desc.dtype) else "i") if isinstance(value, Tensor) else value.dtype.kind
-    if kind not in ("fbui" if is_float(tensor.desc.dtype) else "bui"):
+    fitting = {"f": "fbui", "c": "cfbui"}.get(tensor.dtype.kind, "bui")
+    if value.dtype.kind not in fitting:
         return f"{name}: dtype {value.dtype} cannot be loaded into one of {tensor.desc.dtype}"
     return value if have == want else value.reshape(want)

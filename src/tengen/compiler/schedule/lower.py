@@ -32,7 +32,7 @@ from .refine import crosses, interleaves, rows, spills
 COMPUTE = {
     **dict.fromkeys(("bool", "weak_bool"), "bool"),
     **dict.fromkeys(("uint8", "int8", "uint16", "int16", "int32"), "int32"),
-    **dict.fromkeys(("int64", "weak_int"), "int64"),
+    **dict.fromkeys(("int64", "weak_int", "complex64"), "int64"),  # complex numbers are only moved
     **dict.fromkeys(("float16", "bfloat16", "float32"), "float32"),
     **dict.fromkeys(("float64", "weak_float"), "float64"),
 }

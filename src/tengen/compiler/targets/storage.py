@@ -23,6 +23,7 @@ KINDS = {
     PAIR: ("i32", "i32"),
     "float32": ("f32", "f32"),
     "float64": ("f64", "f64"),
+    "complex64": ("i64", "i64"),
     "weak_bool": ("i8", "bool"),
     "weak_int": ("i64", "i64"),
     "weak_float": ("f64", "f64"),

@@ -8,9 +8,10 @@ from itertools import combinations
 from math import prod
 from typing import NamedTuple
 
+from ...base.dtype import COMPLEX
 from ...compiler.program import Type, Value, ViewOp
 from ...compiler.view import View
-from .base import FLOATS, Formula, Grads, promoted
+from .base import FLOATS, INTS, Formula, Grads, promoted
 from .elemwise import cast
 from .linalg import MatMul, Product
 from .reduce import total
@@ -85,7 +86,7 @@ class Einsum(Formula):
         labels, output = parse(self.equation, [x.shape for x in inputs])
         if len(inputs) > 1:
             dtype = promoted("einsum", [x.type for x in inputs])
-            dtype = dtype if dtype in (*FLOATS, "int64") else "int32"
+            dtype = dtype if dtype in (*FLOATS, COMPLEX, "int64") else "int32"
             inputs = tuple(cast(x, dtype) for x in inputs)
         terms = [_diagonals(x, own) for x, own in zip(inputs, labels, strict=True)]
         for pair in order([t.labels for t in terms], [t.value.shape for t in terms], output):
@@ -225,7 +226,7 @@ def _contracted(a: Term, b: Term, kept: set[str | int]) -> Term:
     stretched = tuple(max(a.extent(x), b.extent(x)) if min(a.extent(x), b.extent(x)) else 0 for x in batch)
     x = _matrices(a, batch, left, summed, stretched)
     y = _matrices(b, batch, summed, right, stretched)
-    product = MatMul()(x, y) if x.dtype in FLOATS else Product()(x, y)
+    product = Product()(x, y) if x.dtype in INTS else MatMul()(x, y)
     return Term(reshape(product, (*stretched, *map(a.extent, left), *map(b.extent, right))), labels)
 
 

@@ -36,6 +36,9 @@ class Row(NamedTuple):
     onnx: the ONNX operator that does just this (for bits: "Bitwise" goes before it), or the name of a function of jit/onnx/elemwise.py; "":
     there is none, and no_onnx says why.
 
+    parts: what it is for complex numbers: of the pairs (real part, imaginary part) of the operands the pair of the result, or a real
+    result; None where it is not defined.
+
     What is special about few modes: neutral is the second operand that leaves the first as it is. operand: a number that
     is the instruction's second operand. bools, floats: another instruction for these dtypes; without `bools`, "same" takes bool as
     int32. keeps_ints: integers stay as they are. undoes_itself: twice is nothing. cheap: computing it
@@ -50,6 +53,7 @@ class Row(NamedTuple):
     onnx: str = ""
     function: str | Callable[..., Any] = ""
     no_onnx: str = ""
+    parts: Callable[..., tuple[Value, Value] | Value] | None = None
     neutral: int | None = None
     operand: int | None = None
     bools: str = ""
@@ -239,6 +243,25 @@ def _atan2_grad(g: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None
     return g * b / square, -g * a / square
 
 
+def _complex_abs(x: tuple[Value, Value]) -> Value:
+    """From the parts divided by the larger one, so that no square overflows; at 0 the gradient is 0."""
+    high = Elemwise("MAX")(abs(x[0]), abs(x[1]))
+    zero = EQ(high, 0.0)
+    safe = where(zero, 1.0, high)
+    a, b = x[0] / safe, x[1] / safe
+    return where(zero, 0.0, safe * SQRT(where(zero, 1.0, a * a + b * b)))
+
+
+def _complex_quotient(a: tuple[Value, Value], b: tuple[Value, Value]) -> tuple[Value, Value]:
+    """a / b as R. L. Smith (Algorithm 116, 1962) has it: by the ratio of the smaller part of b to the larger one, so nothing overflows early."""
+    high = abs(b[0]) >= abs(b[1])
+    ratio = where(high, b[1], b[0]) / where(EQ(where(high, b[0], b[1]), 0.0), 1.0, where(high, b[0], b[1]))
+    scale = where(high, b[0] + b[1] * ratio, b[1] + b[0] * ratio)
+    real = where(high, a[0] + a[1] * ratio, a[0] * ratio + a[1])
+    imag = where(high, a[1] - a[0] * ratio, a[1] * ratio - a[0])
+    return real / scale, imag / scale
+
+
 def _erfcx(x: Vec) -> Vec:
     """exp(x²) · erfc(x) in float64 lanes, with what x² loses by its rounding; from 25 on, where erfc nearly underflows, its asymptotic
     series Σ (-1)^n (2n - 1)!! / (2x²)^n over x √π.
@@ -253,10 +276,21 @@ def _erfcx(x: Vec) -> Vec:
 
 ROWS: dict[str, Row] = {
     # -- arithmetic
-    "ADD": Row("add", 2, "same", lambda g, y, a, b: (g, g), "Add", cheap=True),
-    "SUB": Row("sub", 2, "same", lambda g, y, a, b: (g, -g), "Sub", neutral=0, cheap=True),
-    "MUL": Row("mul", 2, "same", lambda g, y, a, b: (g * b, g * a), "Mul", neutral=1, cheap=True),
-    "TRUE_DIV": Row("div", 2, "float", lambda g, y, a, b: (g / b, -g * y / b), "Div", neutral=1),
+    "ADD": Row(
+        "add", 2, "same", lambda g, y, a, b: (g, g), "Add",
+        parts=lambda a, b: (a[0] + b[0], a[1] + b[1]), cheap=True,
+    ),
+    "SUB": Row(
+        "sub", 2, "same", lambda g, y, a, b: (g, -g), "Sub",
+        parts=lambda a, b: (a[0] - b[0], a[1] - b[1]), neutral=0, cheap=True,
+    ),
+    "MUL": Row(
+        "mul", 2, "same", lambda g, y, a, b: (g * b, g * a), "Mul",
+        parts=lambda a, b: (a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]), neutral=1, cheap=True,
+    ),
+    "TRUE_DIV": Row(
+        "div", 2, "float", lambda g, y, a, b: (g / b, -g * y / b), "Div", parts=_complex_quotient, neutral=1
+    ),
     "FLOOR_DIV": Row("floor_div", 2, "same", nondiff, "floor_div", "rounding.floor_div"),
     # as the reference: C's for floats, Python's for integers
     "MOD": Row("mod", 2, "same", lambda g, y, a, b: (g, -g * ((a - y) / b)), "mod", "rounding.mod", floats="fmod"),
@@ -270,8 +304,8 @@ ROWS: dict[str, Row] = {
         bools="and", no_effect="above", cheap=True,
     ),
     "ATAN2": Row("atan2", 2, "float", _atan2_grad, "atan2", "trigonometric.atan2"),
-    "NEGATE": Row("neg", 1, "same", lambda g, y, x: (-g,), "Neg", undoes_itself=True, cheap=True),
-    "ABS": Row("abs", 1, "same", lambda g, y, x: (g * SIGN(x),), "Abs"),
+    "NEGATE": Row("neg", 1, "same", lambda g, y, x: (-g,), "Neg", parts=lambda x: (-x[0], -x[1]), undoes_itself=True, cheap=True),
+    "ABS": Row("abs", 1, "same", lambda g, y, x: (g * SIGN(x),), "Abs", parts=_complex_abs),
     "SIGN": Row("sign", 1, "same", nondiff, "Sign", "rounding.sign"),
     "SQUARE": Row("square", 1, "same", lambda g, y, x: (g * x * 2.0,), "square"),
     "SQRT": Row("sqrt", 1, "float", lambda g, y, x: (g * 0.5 / y,), "Sqrt"),
@@ -324,8 +358,8 @@ ROWS: dict[str, Row] = {
     "ACOSH": Row("acosh", 1, "float", lambda g, y, x: (g * RSQRT(x * x - 1.0),), "Acosh", "hyperbolic.acosh"),
     "ATANH": Row("atanh", 1, "float", lambda g, y, x: (g / (1.0 - x * x),), "Atanh", "hyperbolic.atanh"),
     # -- comparison, logic, bits
-    "EQ": Row("eq", 2, "compare", nondiff, "Equal"),
-    "NEQ": Row("ne", 2, "compare", nondiff, "not_equal"),
+    "EQ": Row("eq", 2, "compare", nondiff, "Equal", parts=lambda a, b: EQ(a[0], b[0]) & EQ(a[1], b[1])),
+    "NEQ": Row("ne", 2, "compare", nondiff, "not_equal", parts=lambda a, b: ~(EQ(a[0], b[0]) & EQ(a[1], b[1]))),
     "LT": Row("lt", 2, "compare", nondiff, "Less", cheap=True),
     "LEQ": Row("le", 2, "compare", nondiff, "LessOrEqual", cheap=True),
     "GT": Row("gt", 2, "compare", nondiff, "Greater", cheap=True),

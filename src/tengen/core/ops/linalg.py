@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ...base.dtype import COMPLEX
 from ...compiler.backend import contraction, matmul
 from ...compiler.program import Contraction, Request, Type, Value
 from ...compiler.view import View
@@ -96,7 +97,7 @@ class Product(Formula):
         if not a.ndim or not b.ndim:
             raise ValueError(f"matmul: shapes {a.shape} and {b.shape}: a number cannot be an operand")
         dtype = promoted("matmul", (a.type, b.type))
-        exact = dtype not in FLOATS
+        exact = dtype not in (*FLOATS, COMPLEX)
         if exact:
             dtype = "int64" if dtype == "int64" else "int32"
         left = reshape(a, (1, *a.shape)) if a.ndim == 1 else _turned(a) if self.transpose_a else a

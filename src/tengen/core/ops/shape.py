@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from math import isfinite, prod
 from typing import Any
 
+from ...base.dtype import has_gradients
 from ...compiler.program import Builder, Concat, Elementwise, Op, Place, Type, Value, ViewOp
 from ...compiler.view import View, contiguous
 from .base import FLOATS, Formula, Grads, check_stretches, integer_range
@@ -115,7 +116,7 @@ class Slice(ViewOp):
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x,), (g,) = inputs, grads
-        if g is None or x.dtype not in FLOATS:
+        if g is None or not has_gradients(x.dtype):
             return [None]
         if all(s == 1 for s in self.steps):
             after = [n - b - e for n, b, e in zip(x.shape, self.starts, self.extents, strict=True)]
