@@ -114,6 +114,9 @@ def test_making_and_reading():
     assert_same(Tensor([1, 2], dtype="complex64"), [1, 2])
     assert_same(Tensor([1.5]).astype("complex64"), [1.5])
     assert_same(F.zeros((2,), dtype="complex64") + F.ones((2,), dtype=complex), [1, 1])
+    assert_same(F.full((2,), 2 - 1j), [2 - 1j] * 2)
+    assert_same(F.full((2,), 2.5, dtype="complex64"), [2.5, 2.5])
+    assert_same(F.full_like(Tensor([1j, 2]), 3), [3, 3])
     assert_same(F.complex(1.0, Tensor([2.0, 3.0])), [1 + 2j, 1 + 3j])
     assert_same(F.complex(Tensor(1.0), 2) * F.complex(3, 4), -5 + 10j)
     size, angle = random((5,), 0, 3), random((5,), seed=1)
@@ -233,6 +236,7 @@ REFUSED = {
     "does not become float32": lambda: X.astype("float32"),
     "takes a tensor of complex64, got float32": lambda: F.real(F.ones((2,))),
     "imag takes": lambda: F.imag(Tensor(1)),
+    "full: a complex number does not fit into a tensor of float32": lambda: F.full((2,), 1j, dtype="float32"),
     "the parts are real": lambda: F.complex(X, 1.0),
     "cannot hold complex": lambda: Tensor([1j], dtype="float32"),
     "complex64 does not become": lambda: F.ones((2,)).__setitem__(0, X[0]),

@@ -194,7 +194,7 @@ class ComplexProduct(Formula):
 
 
 class FilledComplex(Formula):
-    """A new tensor of complex numbers with the number input 0 everywhere."""
+    """A new tensor of complex numbers with the number input 0, real or complex, everywhere."""
 
     shape: tuple[int, ...]
     device: str
@@ -202,8 +202,8 @@ class FilledComplex(Formula):
     name = "full"
 
     def expand(self, *inputs: Value) -> Value:
-        (number,) = inputs
-        return ToComplex()(Fill(self.shape, PARTS, self.device)(number))
+        fill = Fill(self.shape, PARTS, self.device)
+        return joined(*map(fill, parts(*inputs)))
 
 
 class WhereComplex(Formula):
@@ -229,6 +229,12 @@ def _converted(op: TypeCvt, inputs: Sequence[Value]) -> Op:
     if op.dtype != COMPLEX:
         raise TypeError(f"complex64 does not become {op.dtype}; take its real or imag")
     return ToComplex()
+
+
+def _filled(op: Fill, inputs: Sequence[Value]) -> Op:
+    if op.dtype != COMPLEX:
+        raise TypeError(f"full: a complex number does not fit into a tensor of {op.dtype}")
+    return FilledComplex(op.shape, op.device)
 
 
 def _summed(op: Reduce, inputs: Sequence[Value]) -> Op:
@@ -263,7 +269,7 @@ COMPLEX_FORMS.update(
         TypeCvt: _converted,
         Reduce: _summed,
         Pad: _padded,
-        Fill: lambda op, inputs: FilledComplex(op.shape, op.device),
+        Fill: _filled,
         Where: lambda op, inputs: WhereComplex(),
         MatMul: lambda op, inputs: ComplexProduct(),
     }
