@@ -133,6 +133,8 @@ class Op(metaclass=Interned):
 class Elementwise(Op, abstract=True):
     """out[i] = f(a[i], b[i], …); operands broadcast."""
 
+    converts: ClassVar[bool] = False  # gives its operand as another dtype, as storing it there would
+
     @property
     def cheap(self) -> bool:
         """Whether computing it again costs less than writing and reading the result."""

@@ -352,6 +352,7 @@ class Scheduler(Steps):
         """Where everything lies, which steps run at the same time, and what may be donated."""
         places = [self.in_memory(v) for v in self.program.outputs]
         count = len(self.program.inputs)
+        self._drop_bypassed([buffer for buffer, _ in places])
         places = self._write_in_place(places)
         for buffer in [b for b, i in self.layouts.items() if self._is_updated(i)]:
             del self.layouts[buffer]
@@ -364,6 +365,14 @@ class Scheduler(Steps):
         ownership.verify(self.steps, count, self.bytes, [buffer for buffer, _ in places], donated)
         slots, allocations = memory.assign(self.steps, self.bytes, count, kept)
         return Placement(places, slots, tuple(allocations), donated, commit)
+
+    def _drop_bypassed(self, outputs: Sequence[int]) -> None:
+        """Leave out the steps whose results were to be packed, where that has been made of their operands and nobody else reads them."""
+        unread = self.bypassed - {b for step in self.steps for b, _ in step.reads} - set(outputs)
+        self.steps = [s for s in self.steps if not s.writes or not {b for b, _ in s.writes} <= unread]
+        for buffer in unread:
+            if not any(b == buffer for step in self.steps for b, _ in step.writes):
+                self.bytes[buffer] = 0
 
     def _write_in_place(self, places: list[tuple[int, View]]) -> list[tuple[int, View]]:
         """Drop the copies before partial writes whose source nobody wants any more; `places`, where the outputs then lie."""

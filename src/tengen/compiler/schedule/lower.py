@@ -256,11 +256,14 @@ class Emitter:
         access = self.operand(Operand(buffer, value.dtype, self.over(view)))
         self("store", self.cast(self.value(value), value.dtype), dtype=COMPUTE[value.dtype], attr=access)
 
-    def copy(self, dtype: str, source: int | None, where: View, target: int, layout: View) -> None:
-        """Append a copy between two buffers; both views are over the loops' shape."""
-        compute = COMPUTE[dtype]
-        element = self("load", dtype=compute, attr=self.operand(Operand(source, dtype, where)))
-        self("store", element, dtype=compute, attr=self.operand(Operand(target, dtype, layout)))
+    def copy(
+        self, dtype: str, source: int | None, where: View, target: int, layout: View, stored: str | None = None
+    ) -> None:
+        """Append a copy between two buffers; both views are over the loops' shape. stored: the dtype that it converts to."""
+        element = self("load", dtype=COMPUTE[dtype], attr=self.operand(Operand(source, dtype, where)))
+        stored = stored or dtype
+        number = self.cast(element, stored)
+        self("store", number, dtype=COMPUTE[stored], attr=self.operand(Operand(target, stored, layout)))
 
     def fill(self, dtype: str, target: int, layout: View) -> None:
         """Append a store of zeros."""
@@ -274,6 +277,26 @@ class Emitter:
         low, high = (self("load", dtype="int32", attr=access) for access in loads)
         bits = self("const", dtype="int32", attr=16)
         word = self("or", low, self("shl", high, bits, dtype="int32"), dtype="int32")
+        self("store", word, dtype="int32", attr=self.operand(Operand(target, "int32", layout)))
+
+    def round_pairs(self, source: int, halves: Sequence[View], target: int, layout: View) -> None:
+        """The same of float32 elements, rounded to bfloat16: to nearest, and to even from the middle."""
+
+        def number(value: int) -> int:
+            return self("const", dtype="int32", attr=value)
+
+        def rounded(view: View) -> int:
+            """An element's bits, of which the upper half is that of the bfloat16."""
+            bits = self("load", dtype="int32", attr=self.operand(Operand(source, "int32", view)))
+            odd = self("and", self("shr", bits, number(16), dtype="int32"), number(1), dtype="int32")
+            up = self("add", bits, self("add", odd, number(0x7FFF), dtype="int32"), dtype="int32")
+            size = self("and", bits, number(0x7FFFFFFF), dtype="int32")
+            nan = self("gt", size, number(0x7F800000), dtype="bool")
+            return self("select", nan, self("or", bits, number(0x400000), dtype="int32"), up, dtype="int32")
+
+        low, high = map(rounded, halves)
+        lower = self("and", self("shr", low, number(16), dtype="int32"), number(0xFFFF), dtype="int32")
+        word = self("or", lower, self("and", high, number(-0x10000), dtype="int32"), dtype="int32")
         self("store", word, dtype="int32", attr=self.operand(Operand(target, "int32", layout)))
 
     def loads(self) -> list[View]:

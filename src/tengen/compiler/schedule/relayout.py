@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...base import config
 from ..plan import ITEM_BYTES
-from ..program import Contraction, Node, Request, Type
+from ..program import Contraction, Elementwise, Node, Request, Type, Value, ViewOp
 from ..targets.epilogue import CHANNEL, ELEMENT, NUMBER, Epilogue, Source
 from ..view import Edge, View, contiguous
 from .column_sums import taken
@@ -131,11 +131,15 @@ def _factors(steps: Steps, node: Node, places: Sequence[tuple[int, View]], plan:
     for name, index, relayout in zip("ab", op.operands, (plan.a, plan.b), strict=True):
         (buffer, view), dtype = places[index], node.inputs[index].dtype
         if relayout is not None and not relayout.is_view(view.strides):
-            source, title = buffer, f"{op.name}: layout of {name}"
+            source, read, title = buffer, dtype, f"{op.name}: layout of {name}"
+            if index == op.constant and (wide := _unconverted(steps, node.inputs[index], view)):
+                steps.bypassed.add(buffer)
+                (source, view), read = wide, "float32"
             given, key = source < len(steps.program.inputs), (source, view, relayout, dtype)
             kept = index == op.constant and given
             in_order = not plan.workspace  # else k is split, so a thread reads a part of each panel, or maps read it
-            buffer, view = steps.copies.get(key) or _copy(steps, source, view, relayout, dtype, title, kept, in_order)
+            dtypes = read, dtype
+            buffer, view = steps.copies.get(key) or _copy(steps, source, view, relayout, dtypes, title, kept, in_order)
             if kept:
                 steps.layouts[buffer] = source
             if given:  # a gradient by weight reads it in the layout that the convolution did
@@ -144,6 +148,25 @@ def _factors(steps: Steps, node: Node, places: Sequence[tuple[int, View]], plan:
     if plan.prepared:
         _prepare(steps, op, found, *plan.prepared)
     return found
+
+
+def _unconverted(steps: Steps, value: Value, view: View) -> tuple[int, View] | None:
+    """Where an operand of 16 bits, which lies like `view`, is as float32: in the input of the Program that it is a conversion of; None if
+    it is none.
+
+    So mixed precision converts a weight where it packs it, and needs neither for a weight that has not changed.
+    """
+    while isinstance(value.op, ViewOp):
+        (value, *_) = value.operands
+    if value not in steps.where or not isinstance(value.op, Elementwise) or not value.op.converts:
+        return None
+    (given,) = value.operands
+    if given.dtype != "float32" or value.dtype not in ("float16", "bfloat16") or not steps.holds(given):
+        return None
+    place, made = steps.locate(given), steps.where[value].view
+    if place.buffer is None or place.buffer >= len(steps.program.inputs) or place.view.strides != made.strides:
+        return None
+    return place.buffer, view._replace(offset=view.offset + place.view.offset - made.offset)
 
 
 def _prepare(steps: Steps, op: Contraction, found: dict[str, tuple[int, int]], launch: Launch, size: int) -> None:
@@ -196,13 +219,21 @@ def _afterwards(steps: Steps, nodes: Sequence[Node], layout: View) -> None:
 
 
 def _copy(
-    steps: Steps, source: int, view: View, relayout: Relayout, dtype: str, name: str, kept: bool, in_order: bool
+    steps: Steps,
+    source: int,
+    view: View,
+    relayout: Relayout,
+    dtypes: tuple[str, str],
+    name: str,
+    kept: bool,
+    in_order: bool,
 ) -> tuple[int, View]:
-    """A buffer with the elements of `source`, which lie like `view`, as `relayout` wants them. kept: by one launch. in_order: from its
-    beginning to its end, so that a thread writes most of what it will read: what another core has written or read comes slowly.
+    """A buffer with the elements of `source`, which lie like `view`, as `relayout` wants them. dtypes: that of `source`, and what they
+    become. kept: by one launch. in_order: from its beginning to its end, so that a thread writes most of what it will read: what another
+    core has written or read comes slowly.
     """
     e = Emitter(steps.locate, relayout.shape)
-    stored = dtype if relayout.pair is None else "int32"
+    read, stored = dtypes if relayout.pair is None else (dtypes[0], "int32")
     buffer, layout = steps.buffer(Type(stored, relayout.shape)), contiguous(relayout.shape)
     e.order = (layout,) if in_order else ()
     if relayout.pair is None:
@@ -215,9 +246,11 @@ def _copy(
             part = [v.slice(starts, extents, [1] * len(starts)) for v in (seen._replace(edges=()), layout)]
             e = Emitter(steps.locate, extents)
             e.order = (part[1],) if in_order else ()
-            e.copy(dtype, source, part[0], buffer, part[1])
+            e.copy(read, source, part[0], buffer, part[1], stored)
         else:
-            e.copy(dtype, source, seen, buffer, layout)
+            e.copy(read, source, seen, buffer, layout, stored)
+    elif read != dtypes[1]:
+        e.round_pairs(source, [_seen(view, half) for half in relayout.halves], buffer, layout)
     elif (words := _words(view, relayout)) is not None:
         e.copy(stored, source, words, buffer, layout)
     else:

@@ -102,6 +102,7 @@ class Steps:
         self.copies: dict[Any, tuple[int, View]] = {}  # inputs in other layouts: where, by which input and how
         self.repeated = False  # they are those of a loop's body
         self.row_major: set[Value] = set()  # what a kernel of the body had better store so
+        self.bypassed: set[int] = set()  # buffers of inputs in another dtype, which a copy of those has no need of
         self.taken: dict[Value, Taken] = {}  # results of reductions of which there are sums already
         self.destinations: dict[
             Value, Destination

@@ -171,6 +171,8 @@ class TypeCvt(Elementwise):
 
     dtype: str
 
+    converts = True
+
     def infer(self, *types: Type) -> tuple[Type, ...]:
         return (Type(self.dtype, types[0].shape),)
 
