@@ -84,6 +84,7 @@ DTYPE_RULES: dict[str, Callable[..., str | Sequence[str]]] = {
     "and places": lambda p, *d: (d[0], "int32"),
     "param": lambda p, *d: p["dtype"],
     "each": lambda p, *d: d,
+    "each and a count": lambda p, *d: (*d, "float32"),
     "second": lambda p, *d: promoted(*d[1:3]),
     "from second": lambda p, *d: d[1],
     "second and places": lambda p, *d: (d[1], "int32"),

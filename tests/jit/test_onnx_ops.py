@@ -17,8 +17,8 @@ from onnx_harness import assert_same, check, draw, eager, session
 
 from tengen.base.errors import ExportError
 from tengen.compiler.program import Composite, Constant, Iota, Number, Op, Type
-from tengen.core.ops import complex as ops_complex
 from tengen.core.ops import (
+    collective,
     conv,
     create,
     einsum,
@@ -31,6 +31,7 @@ from tengen.core.ops import (
     loop,
     loss,
     normalization,
+    precision,
     recurrent,
     roi,
     sample,
@@ -38,6 +39,7 @@ from tengen.core.ops import (
     sort,
     warp,
 )
+from tengen.core.ops import complex as ops_complex
 from tengen.core.ops import random as random_ops
 from tengen.core.ops.elemwise import Elemwise, TypeCvt, cast
 from tengen.core.ops.pool import Pooling
@@ -452,6 +454,22 @@ LOSSES = [
     Row(loss.TopKAccuracy(2), [f(5, 4), i(5, high=4)]),
 ]
 
+ALONE = "0", 1  # a group of one process
+PROCESSES = [
+    *(Row(collective.AllReduce(*ALONE, mode), [f(3, 4)]) for mode in ("SUM", "MAX", "MIN")),
+    *(Row(kind(*ALONE), [f(3, 4)]) for kind in (collective.ReduceSum, collective.BroadcastFrom)),
+    *(Row(kind(*ALONE, 1), [f(3, 4)]) for kind in (collective.AllGather, collective.ReduceScatter)),
+    *(Row(kind(*ALONE, 0), [i(3, 4)]) for kind in (collective.GatherTo, collective.ScatterFrom)),
+    Row(collective.AllGather(*ALONE, 0), [f()]),
+    Row(collective.AllToAll(*ALONE, 0, 1), [f(3, 4)]),
+]
+
+MIXED_PRECISION = [
+    Row(precision.Converted(linalg.Product(), "float16"), [f(3, 4), f(4, 5, seed=1)]),
+    Row(precision.Converted(Elemwise("EXP"), "float32"), [f(3, 4, dtype="float16")]),
+    Row(precision.Unscale(), [f(3, 4), f(5, seed=1)], [0.5]),
+]
+
 PROJECTION, AFFINE = np.float32([[[0.9, 0.2, 0.3], [-0.1, 1.1, -0.7], [0.02, 0.05, 1.0]]] * 2), ("NCHW", (3, 4))
 REGIONS = np.float32([[1, 1, 2, 9, 8], [0, -3, 0, 3, 30], [1, 5, 5, 4, 4], [0, 3.3, 2.2, 7.7, 9.9]])
 SAMPLED = [
@@ -489,6 +507,8 @@ ROWS = [
     *ACTIVATIONS,
     *LAYOUT,
     *LOSSES,
+    *PROCESSES,
+    *MIXED_PRECISION,
 ]
 
 
