@@ -256,3 +256,20 @@ def test_what_is_seen_stays_when_the_tensor_changes():
     assert seen.tolist() == [3.0, 2.0, 1.0] and x.tolist() == [0.0, 10.0, 7.0, 30.0, 40.0, 50.0]
     seen[0] = 5.0
     assert x[3].item() == 30.0
+
+
+@pytest.mark.parametrize("mask", [True, False])
+@pytest.mark.parametrize("shape", [(), (2, 3), (0, 2)])
+def test_masks_of_no_dims(shape, mask):
+    array = np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
+    for index in (mask, np.bool_(mask), Tensor(mask)):
+        plain = bool(mask)
+        x = Tensor(array)
+        np.testing.assert_array_equal(x[index].numpy(), array[plain])
+        for value in (7.0, Tensor(7.0), Tensor([7.0])):
+            want, x = array.copy(), Tensor(array)
+            want[plain] = 7.0
+            x[index] = value
+            np.testing.assert_array_equal(x.numpy(), want)
+    if len(shape) == 2:
+        np.testing.assert_array_equal(Tensor(array)[..., Tensor(mask), 0].numpy(), array[..., mask, 0])

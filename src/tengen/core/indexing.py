@@ -53,6 +53,13 @@ class Parsed:
         self.arrays.append(item)
         self.keep(extent)
 
+    def take_new(self, item: Any, extent: int) -> None:
+        """A tensor that indexes a dim which is not the input's."""
+        self.axes.append(len(self.shape))
+        self.arrays.append(item)
+        self.shape.append(extent)
+        self.runs.append(-1)
+
     def _run(self, extent: int) -> None:
         self.runs.append(len(self.starts))
         self.shape.append(extent)
@@ -134,6 +141,9 @@ def parse(index: Any, x: Tensor) -> Parsed:
                 raise IndexError(
                     f"a mask of shape {_shape(item)} does not fit dimensions {dim} to {dim + rank - 1} of shape {tuple(shape)}"
                 )
+            if not rank:  # one of no dims picks all or nothing, along a new dim
+                parsed.take_new(_index_tensor(np.flatnonzero(_numpy(item)), device), 1)
+                continue
             for positions in np.nonzero(_numpy(item)):
                 parsed.take_array(_index_tensor(positions, device), shape[dim])
                 dim += 1
