@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.tensor import Tensor
+from .tensor import Tensor
 
 
 def to_dlpack(tensor: Tensor, stream: Any = None) -> Any:

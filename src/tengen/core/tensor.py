@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -91,6 +93,13 @@ class Tensor(_rt.Tensor):
         """The dims in reverse order."""
         return self.transpose()
 
+    @property
+    def mT(self) -> Tensor:
+        """The last two dims in the other order. A tensor of less than two dims has none (AttributeError)."""
+        if self.ndim < 2:
+            raise AttributeError(f"a tensor of shape {self.shape} has no mT, which turns the last two dims")
+        return self.transpose(*range(self.ndim - 2), self.ndim - 1, self.ndim - 2)
+
     # -- out of tengen -------------------------------------------------------------------------------------
 
     def numpy(self) -> np.ndarray[Any, Any]:
@@ -117,6 +126,15 @@ class Tensor(_rt.Tensor):
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array.copy() if copy else array
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
+        if api_version is not None and not "2021.12" <= api_version <= "2023.12":
+            raise ValueError(f"tensors follow the array API standard of 2023.12, not of {api_version}")
+        return import_module("tengen.array_api")  # which stands above and is loaded when somebody asks
+
+    def to_device(self, device: str | Device, /, *, stream: Any = None) -> Tensor:
+        """The same elements on `device`: `to`, as the array API standard calls it. `stream` has no meaning on a CPU."""
+        return self.to(device)
 
     def __dlpack__(
         self,

@@ -1,0 +1,134 @@
+"""Sorting, searching and sets. What has no function of tengen is NumPy's, and has no gradient."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import functional as F
+from ..core import Tensor
+from .creation import asarray
+from .shapes import moveaxis
+
+__all__ = "argmax argmin argsort count_nonzero nonzero searchsorted sort take take_along_axis unique_all".split()
+__all__ += "unique_counts unique_inverse unique_values where".split()
+
+
+def where(condition: Tensor, x1: Any, x2: Any, /) -> Tensor:
+    """Elements of x1 where the condition is true, of x2 elsewhere."""
+    return F.where(condition, x1, x2)
+
+
+def argmax(x: Tensor, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """Where the largest is."""
+    return Tensor(np.argmax(x.numpy(), axis=axis, keepdims=keepdims), dtype="int32")
+
+
+def argmin(x: Tensor, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """Where the smallest is."""
+    return Tensor(np.argmin(x.numpy(), axis=axis, keepdims=keepdims), dtype="int32")
+
+
+def argsort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """The places of the elements in ascending order; equal ones stay in theirs."""
+    array = x.numpy()
+    if not descending:
+        return Tensor(np.argsort(array, axis=axis, kind="stable"), dtype="int32")
+    # Backwards twice, so that equal elements stay in their order.
+    turned = np.flip(np.argsort(np.flip(array, axis), axis=axis, kind="stable"), axis)
+    return Tensor(array.shape[axis] - 1 - turned, dtype="int32")
+
+
+def sort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """The elements in ascending order."""
+    return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis=axis)
+
+
+def take(x: Tensor, indices: Tensor, /, *, axis: int | None = None) -> Tensor:
+    """The parts at these places along a dim."""
+    if axis is None and x.ndim != 1:
+        raise ValueError(f"take of shape {tuple(x.shape)} needs an axis")
+    axis = (axis or 0) % x.ndim
+    return moveaxis(moveaxis(x, axis, 0)[indices], 0, axis)
+
+
+def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
+    """The elements at these places along a dim, which differ in the others."""
+    grid = list(np.indices(tuple(indices.shape), sparse=True))
+    axis %= x.ndim
+    places: list[Any] = [Tensor(index, dtype="int32") for index in grid]
+    places[axis] = indices
+    return x[tuple(places)]
+
+
+def nonzero(x: Tensor, /) -> tuple[Tensor, ...]:
+    """Where elements are not 0: for each dim the indices."""
+    return tuple(Tensor(index, dtype="int32") for index in np.nonzero(x.numpy()))
+
+
+def count_nonzero(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """How many elements are not 0."""
+    return Tensor(np.count_nonzero(x.numpy(), axis=axis, keepdims=keepdims), dtype="int32")
+
+
+def searchsorted(x1: Tensor, x2: Tensor, /, *, side: str = "left", sorter: Tensor | None = None) -> Tensor:
+    """Where the elements of x2 belong in x1, which is sorted."""
+    order = None if sorter is None else sorter.numpy()
+    return Tensor(np.searchsorted(x1.numpy(), x2.numpy(), side=side, sorter=order), dtype="int32")  # type: ignore[call-overload]
+
+
+class UniqueAll(NamedTuple):
+    """See `unique_all`."""
+
+    values: Tensor
+    indices: Tensor
+    inverse_indices: Tensor
+    counts: Tensor
+
+
+class UniqueCounts(NamedTuple):
+    """See `unique_counts`."""
+
+    values: Tensor
+    counts: Tensor
+
+
+class UniqueInverse(NamedTuple):
+    """See `unique_inverse`."""
+
+    values: Tensor
+    inverse_indices: Tensor
+
+
+def unique_all(x: Tensor, /) -> UniqueAll:
+    """The different elements, where each is first, which of them each element is, and how often each is there."""
+    array = x.numpy()
+    found = np.unique_all(array) if hasattr(np, "unique_all") else _unique_all(array)
+    values, *numbers = found
+    return UniqueAll(asarray(values, dtype=x.dtype), *(Tensor(number, dtype="int32") for number in numbers))
+
+
+def _unique_all(array: Any) -> tuple[Any, ...]:
+    """For NumPy before 2."""
+    values, first, inverse, counts = np.unique(
+        array, return_index=True, return_inverse=True, return_counts=True, equal_nan=False
+    )
+    return values, first, inverse.reshape(array.shape), counts
+
+
+def unique_counts(x: Tensor, /) -> UniqueCounts:
+    """The different elements, and how often each is there."""
+    found = unique_all(x)
+    return UniqueCounts(found.values, found.counts)
+
+
+def unique_inverse(x: Tensor, /) -> UniqueInverse:
+    """The different elements, and which of them each element is."""
+    found = unique_all(x)
+    return UniqueInverse(found.values, found.inverse_indices)
+
+
+def unique_values(x: Tensor, /) -> Tensor:
+    """The different elements, in order."""
+    return unique_all(x).values
