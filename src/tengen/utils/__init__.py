@@ -3,6 +3,7 @@
 from . import (
     bn_fusion,
     dlpack,
+    einops,
     hook,
     module_stats,
     naming,
@@ -18,6 +19,7 @@ __all__ = [
     "bn_fusion",
     "check_finite",
     "dlpack",
+    "einops",
     "hook",
     "memory_summary",
     "module_stats",
