@@ -5,6 +5,7 @@ python tests/formats/record_pytorch.py
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections import Counter, OrderedDict
@@ -33,7 +34,8 @@ def described(value):
             "shape": list(value.shape),
             "values": flat,
         }
-    if isinstance(value, dict):
+    if isinstance(value, (dict, argparse.Namespace)):
+        value = value if isinstance(value, dict) else vars(value)
         return {str(key): described(item) for key, item in value.items()}
     return [described(item) for item in value] if isinstance(value, (list, tuple)) else value
 
@@ -74,6 +76,7 @@ def containers():
         "marked": marked,
         "buffer": nn.Buffer(torch.full((2,), 3.0)),
         "counter": Counter([1, 1, 2]),
+        "options": argparse.Namespace(lr=0.1, names=["a"], scale=torch.ones(1)),
         "plain": [True, 3, 2**70, "text", None],
     }
 

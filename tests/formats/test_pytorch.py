@@ -8,6 +8,7 @@ import pickle
 import struct
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import limited
 import numpy as np
@@ -37,6 +38,7 @@ def check(got, want):
             array = np.ascontiguousarray(array).view(array.real.dtype)
         assert array.ravel().tolist() == want["values"]
     elif isinstance(want, dict):
+        got = vars(got) if isinstance(got, SimpleNamespace) else got
         assert [str(key) for key in got] == list(want)
         for key, item in zip(got.values(), want.values(), strict=True):
             check(key, item)
@@ -212,6 +214,8 @@ REFUSED = {
     "a module": (archive(b"(" + text("module") + b"NNNtQ", {}), "state_dict"),
     "no PyTorch": (archive(b"N", {}).replace(b"a/data.pkl", b"a/data.np_"), "none of torch.save"),
     "a program": (archive(b"N", {}, more=["a/constants.pkl"]), "TorchScript"),
+    "a namespace of what is no text": (archive(b"cargparse\nNamespace\n)\x81}K\x01K\x01sb", {}), "no text"),
+    "a namespace of arguments": (archive(b"cargparse\nNamespace\nK\x01\x85R", {}), "it calls"),
     "another function of PyTorch's": (archive(b"ctorch._utils\n_rebuild_sparse_tensor\n)R", {}), "_rebuild_sparse_tensor"),
     "a function as a type": (
         archive(b"ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._tensor\n_rebuild_from_type_v2\nctorch\nTensor\n)}tR", {}),
@@ -230,6 +234,13 @@ def test_what_is_refused(content, message, tmp_path):
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(SerializationError, match=rf"a\.pt: .*({message})|{message}"):
         tengen.load(tmp_path / "a.pt")
+
+
+def test_deep_namespaces_do_not_end_the_process():
+    code = b"cargparse\nNamespace\nq\x00)\x81" + b"}X\x01\x00\x00\x00xh\x00)\x81" * 10_000 + b"sb" * 10_000
+    found = tengen.load(io.BytesIO(archive(code, {})))
+    assert vars(found.x.x.x)
+    del found
 
 
 def test_files_by_hand_are_read_if_nothing_is_wrong_with_them():

@@ -13,6 +13,7 @@ import math
 import pickle
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
@@ -84,6 +85,7 @@ _FUNCTION_TYPES: dict[str, tuple[tuple[type, ...], ...]] = {
     "Size": ((tuple, list),),
     "device": ((str,), (int,)),
     "Counter": ((dict,),),
+    "Namespace": (),
 }
 
 
@@ -97,7 +99,7 @@ def _names() -> dict[tuple[str, str], Any]:
     found |= {("torch._tensor", name): _Name(name) for name in ("_rebuild_from_type_v2", "Tensor")}
     found |= {("torch", name): _Name(name) for name in ("Size", "device", "Tensor")}
     found |= {("torch.nn.parameter", name): _Name(name) for name in ("Parameter", "Buffer")}
-    return found | {("collections", "Counter"): _Name("Counter")}
+    return found | {("collections", "Counter"): _Name("Counter"), ("argparse", "Namespace"): _Name("Namespace")}
 
 
 class TorchUnpickler(SafeUnpickler):
@@ -145,14 +147,15 @@ class TorchUnpickler(SafeUnpickler):
         )
 
     def _build(self) -> None:
-        if (
-            type(self.stack[-2]) is OrderedDict
-            and type(self.stack[-1]) is dict
-            and set(self.stack[-1]) <= {"_metadata"}
-        ):
-            self.stack.pop()  # versions of layers
-        else:
-            super()._build()
+        target, state = self.stack[-2], self.stack[-1]
+        if type(target) is SimpleNamespace and type(state) is dict:
+            if not all(type(name) is str for name in state):
+                raise SerializationError("a namespace with names that are no text")
+            vars(target).update(state)
+        elif type(target) is not OrderedDict or type(state) is not dict or not set(state) <= {"_metadata"}:
+            return super()._build()
+        self.stack.pop()  # of an OrderedDict: versions of layers
+        return None
 
     # -- what PyTorch's functions make ---------------------------------------------------------------------------
 
@@ -186,6 +189,10 @@ class TorchUnpickler(SafeUnpickler):
 
     def _make_Counter(self, counts: dict[Any, Any]) -> Counter[Any]:
         return Counter(counts)
+
+    def _make_Namespace(self) -> SimpleNamespace:
+        self._spend(_TENSOR_COST)
+        return SimpleNamespace()
 
     # -- tensors -------------------------------------------------------------------------------------------------
 
