@@ -59,7 +59,8 @@ def run(traced):
 
     def loss_of(x, objects, classes, goals):
         features, objectness, _ = net(x)
-        scores, boxes = net.head(features, regions)
+        # The reference adds the gradient of roi_align to what the memory held before.
+        scores, boxes = net.head(features.detach(), regions)
         return (
             F.nn.binary_cross_entropy(objectness, objects)
             + F.nn.cross_entropy(scores, classes)
