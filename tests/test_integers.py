@@ -22,6 +22,7 @@ LINE, CUBE, ROWS = (
     F.arange(24).reshape(2, 3, 4),
     F.arange(6).reshape(2, 3),
 )
+FEATURES = F.linspace(-1, 1, 24).reshape(2, 3, 4)
 COLUMN, VECTOR = F.arange(3).reshape(3, 1), F.arange(4)
 LABELS = T([0, 2])
 WINDOW = {"kernel_size": 3, "padding": 1, "stride": 2, "dilation": 1}
@@ -85,6 +86,10 @@ CALLS = {
     F.transpose: {"inp": CUBE, "pattern": (2, 0, 1)},
     F.nn.cross_entropy: {"pred": ROWS, "label": LABELS, "axis": 1},
     F.nn.nll_loss: {"pred": ROWS, "label": LABELS, "axis": 1},
+    F.multi_head_attention: {
+        "query": FEATURES, "key": FEATURES, "value": FEATURES, "embed_dim": 4, "num_heads": 2, "attn_drop": 0.0, "out_drop": 0.0,
+        "io_weight_bias": F.linspace(-1, 1, 64), "qproj_size": 4, "kproj_size": 4, "vproj_size": 4, "oproj_size": 4,
+    },
     F.nn.interpolate: {"inp": IMAGE, "size": (3, 9)},
     F.nn.nms: {"boxes": F.arange(8).reshape(2, 4), "scores": T([1.0, 2.0]), "iou_thresh": 0.5, "max_output": 1},
     random.uniform: {"size": (2, 3)},
@@ -121,6 +126,7 @@ CALLS = {
     **{m: {"in_features": 4, "out_features": 2} for m in (M.LinearBn1d, M.LinearBnRelu1d)},
     **{m: {"input_size": 3, "hidden_size": 2} for m in (M.LSTMCell, M.RNNCell)},
     **{m: {"input_size": 3, "hidden_size": 2, "num_layers": 2, "proj_size": 0} for m in (M.LSTM, M.RNN)},
+    M.MultiHeadAttention: {"embed_dim": 4, "num_heads": 2, "kdim": 4, "vdim": 4},
     M.PReLU: {"num_parameters": 4},
     M.Pad: {"pad_width": ((0, 0), (0, 0), (1, 2), (0, 1))},
     M.PixelShuffle: {"upscale_factor": 2},
@@ -130,6 +136,7 @@ CALLS = {
 SEES_LINES = (M.Conv1d, M.BatchNorm1d)
 INPUTS = {
     M.Embedding: (LABELS,),
+    M.MultiHeadAttention: (FEATURES,) * 3,
     **dict.fromkeys((M.LSTMCell, M.RNNCell), (ROWS,)),
     **dict.fromkeys((M.LSTM, M.RNN), (F.arange(12).reshape(2, 2, 3),)),
     **dict.fromkeys(SEES_LINES, (LINE,)),
@@ -192,7 +199,7 @@ def outcome(function, arguments):
     if isinstance(made, M.Module):
         assert not [name for name in made.state_dict() if "size" in name or "stride" in name]
         answer = made(*INPUTS.get(function, (IMAGE,)))
-        answer = answer[0] if isinstance(made, (M.LSTM, M.RNN)) else answer
+        answer = answer[0] if isinstance(made, (M.LSTM, M.RNN, M.MultiHeadAttention)) else answer
         return [p.numpy() for p in made.parameters()] + [
             a.numpy() for a in (answer if isinstance(answer, tuple) else (answer,))
         ]
@@ -200,7 +207,7 @@ def outcome(function, arguments):
         return [made.get_lr(), made.milestones]
     if made is None or isinstance(made, random.RNG):
         return [(made or random).uniform(size=2).numpy()]
-    return [m.numpy() for m in (made if isinstance(made, (tuple, list)) else (made,))]
+    return [m.numpy() for m in (made if isinstance(made, (tuple, list)) else (made,)) if m is not None]
 
 
 def test_every_parameter_that_is_an_int_is_tried():

@@ -15,7 +15,7 @@ from ..core.ops.base import INTS
 from ..core.ops.index import Embedding, IndexingOneHot, OneHot
 from ..core.ops.layout import PadBy, PixelShuffle, SlidingWindow, SlidingWindowTranspose
 from ..core.ops.shape import Pad, Reduced
-from . import activation, convolution, normalization, pooling
+from . import activation, attention, convolution, normalization, pooling
 from .activation import *  # noqa: F403
 from .arguments import (
     as_index,
@@ -30,6 +30,7 @@ from .arguments import (
     normal_axis,
     pair,
 )
+from .attention import *  # noqa: F403
 from .convolution import *  # noqa: F403
 from .loss import *  # noqa: F403  # not in __all__: losses stand in no other module than this and `loss`
 from .math import normalize
@@ -43,6 +44,7 @@ __all__ = [
     "sliding_window_transpose", "warp_affine", "warp_perspective",
 ]  # fmt: skip
 __all__ += activation.__all__
+__all__ += attention.__all__
 __all__ += convolution.__all__
 __all__ += normalization.__all__
 __all__ += pooling.__all__

@@ -12,6 +12,7 @@ from . import (
     init,
     linear,
     module,
+    multiheadattn,
     normalization,
     pad,
     pooling,
@@ -28,6 +29,7 @@ from .embedding import *  # noqa: F403
 from .identity import *  # noqa: F403
 from .linear import *  # noqa: F403
 from .module import *  # noqa: F403
+from .multiheadattn import *  # noqa: F403
 from .normalization import *  # noqa: F403
 from .pad import *  # noqa: F403
 from .pooling import *  # noqa: F403
@@ -45,6 +47,7 @@ __all__ += embedding.__all__
 __all__ += identity.__all__
 __all__ += linear.__all__
 __all__ += module.__all__
+__all__ += multiheadattn.__all__
 __all__ += normalization.__all__
 __all__ += pad.__all__
 __all__ += pooling.__all__

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ...base.missing import explain_module
+from .attention import MultiHeadAttn
 from .conv import Convolution, ConvolutionBackwardData
 from .conv import Convolution as Convolution3D
 from .conv import ConvolutionBackwardData as Convolution3DBackwardData
@@ -64,6 +65,7 @@ __all__ = [
     "MatrixInverse",
     "MatrixMul",
     "MeshGrid",
+    "MultiHeadAttn",
     "Pooling",
     "RNNCell",
     "Reduce",

@@ -7,7 +7,6 @@ is computed before, and the gradient of the weights, a product of all steps at o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
 from math import prod
 
 from ...compiler.program import Value
@@ -17,7 +16,7 @@ from .formula import RELU
 from .linalg import Linear, MatMul
 from .loop import Scan, at_end, previous
 from .random import Dropout
-from .shape import Concatenate, Slice, broadcast, reshape, transpose, zeros_of
+from .shape import Concatenate, Slice, Unpack, broadcast, reshape, transpose, zeros_of
 
 TANH = Elemwise("TANH")
 GATES = {"lstm": 4, "tanh": 1, "relu": 1, "identity": 1}
@@ -191,25 +190,6 @@ class LSTMSequence(Formula):
         partner = where(EQ(which, 0), g, where(EQ(which, 1), before, where(candidate, i, outer)))
         slope = where(candidate, 1.0 - gates * gates, gates * (1.0 - gates))
         return gates, slope * partner, tanh
-
-
-class Unpack(Formula):
-    """Parts of these shapes, one after the other in the elements of the input."""
-
-    shapes: tuple[tuple[int, ...], ...]
-
-    def expand(self, *inputs: Value) -> Sequence[Value]:
-        (x,) = inputs
-        flat = reshape(x, (x.size,))
-        ends = accumulate([prod(s) for s in self.shapes], initial=0)
-        return [
-            reshape(Slice((start,), (end - start,), (1,))(flat), shape)
-            for (start, end), shape in zip(pairwise(ends), self.shapes, strict=True)
-        ]
-
-    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        parts = [zeros_of(y) if g is None else g for y, g in zip(outputs, grads, strict=True)]
-        return [reshape(Concatenate(0)(*(reshape(g, (g.size,)) for g in parts)), inputs[0].shape)]
 
 
 class RecurrentLayers(Formula):

@@ -5,6 +5,7 @@ side by side.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from math import isfinite, prod
 from typing import Any
 
@@ -231,6 +232,25 @@ class PlaceView(Place):
         seen = self.where(g)
         outside = g if self.mode == "add" else PlaceView(self.where, "set")(g, 0.0 * value)
         return [outside, seen]
+
+
+class Unpack(Formula):
+    """Parts of these shapes, one after the other in the elements of the input."""
+
+    shapes: tuple[tuple[int, ...], ...]
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        (x,) = inputs
+        flat = reshape(x, (x.size,))
+        ends = accumulate([prod(s) for s in self.shapes], initial=0)
+        return [
+            reshape(Slice((start,), (end - start,), (1,))(flat), shape)
+            for (start, end), shape in zip(pairwise(ends), self.shapes, strict=True)
+        ]
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        parts = [zeros_of(y) if g is None else g for y, g in zip(outputs, grads, strict=True)]
+        return [reshape(Concatenate(0)(*(reshape(g, (g.size,)) for g in parts)), inputs[0].shape)]
 
 
 class Reduced(Formula):
