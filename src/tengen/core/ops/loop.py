@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...compiler.program import Composite, Loop, Op, Value, record
-from ..gradient import pull_back
+from ..gradient import backward
 from .base import FLOATS, Grads
 from .shape import Concatenate, Slice, reshape, zeros_of
 
@@ -87,12 +87,19 @@ class PulledStep(Composite):
         for i, g in enumerate(after):
             own = grads[i]
             grads[i] = g if own is None else own + g
-        varying = [v for v, varies in zip(others, self.varying, strict=True) if varies]
-        pulled = pull_back(self.body, [*xs, *others], ys, grads, [*xs, *varying])
-        found = [zeros_of(v) if g is None else g for g, v in zip(pulled, (*xs, *varying), strict=True)]
-        count = len(xs)
-        added = [total + g for total, g in zip(sums, found[count:], strict=True)]
-        return [*found[: self.states], *added, *found[self.states : count]]
+        found = self._pulled([*xs, *others], ys, grads)
+        of_others = [g for g, varies in zip(found[len(xs) :], self.varying, strict=True) if varies]
+        added = [total + g for total, g in zip(sums, of_others, strict=True)]
+        return [*found[: self.states], *added, *found[self.states : len(xs)]]
+
+    def _pulled(self, xs: Sequence[Value], ys: Sequence[Value], grads: Sequence[Value | None]) -> list[Value]:
+        """The gradients of the inputs of a step, by the rules that the ops of the body have of their own."""
+        types = tuple([v.type for v in xs]), tuple([v.type for v in ys])
+        needs, present = tuple([v.dtype in FLOATS for v in xs]), tuple([g is not None for g in grads])
+        pulled, slots = backward(self.body, *types, needs, present), [*xs, *ys, *grads]
+        made = record(pulled.op, *(slots[a] for a in pulled.args)) if pulled.op else ()
+        known = dict(zip(pulled.results, made, strict=True))
+        return [known[i] if i in known else zeros_of(v) for i, v in enumerate(xs)]
 
 
 def previous(made: Value, first: Value, reverse: bool) -> Value:
