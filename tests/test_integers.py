@@ -85,6 +85,10 @@ CALLS = {
     F.topk_accuracy: {"logits": ROWS, "target": LABELS, "topk": (1, 2)},
     F.transpose: {"inp": CUBE, "pattern": (2, 0, 1)},
     F.nn.cross_entropy: {"pred": ROWS, "label": LABELS, "axis": 1},
+    F.nn.ctc_loss: {
+        "pred": F.softmax(CUBE.astype("float32"), axis=2), "pred_lengths": T([2, 2, 1]), "label": T([[1, 2], [1, 1], [2, 1]]),
+        "label_lengths": T([2, 1, 0]), "blank": 3, "reduction": "none",
+    },
     F.nn.nll_loss: {"pred": ROWS, "label": LABELS, "axis": 1},
     F.multi_head_attention: {
         "query": FEATURES, "key": FEATURES, "value": FEATURES, "embed_dim": 4, "num_heads": 2, "attn_drop": 0.0, "out_drop": 0.0,

@@ -10,10 +10,11 @@ import numpy as np
 from .._rt import apply, recording
 from ..base.usage import warn
 from ..core import Tensor
+from ..core.ops.ctc import CTCLoss
 from ..core.ops.loss import CrossEntropy, ElementwiseLoss, NegativeLogLikelihood
-from .arguments import REDUCTIONS, as_index, as_tensor, need_choice, need_integers, normal_axis
+from .arguments import REDUCTIONS, as_index, as_tensor, integer, need_choice, need_integers, normal_axis
 
-__all__ = ["binary_cross_entropy", "cross_entropy", "hinge_loss", "l1_loss", "nll_loss", "square_loss"]
+__all__ = ["binary_cross_entropy", "cross_entropy", "ctc_loss", "hinge_loss", "l1_loss", "nll_loss", "square_loss"]
 
 
 def l1_loss(pred: Tensor, label: Tensor, reduction: str = "mean") -> Tensor:
@@ -129,3 +130,70 @@ def nll_loss(pred: Tensor, label: Tensor, axis: int = 1, reduction: str = "mean"
     need_choice("nll_loss", "reduction", reduction, REDUCTIONS)
     x, label = as_tensor(pred), need_integers("nll_loss", "label", as_index(label))
     return apply(NegativeLogLikelihood(normal_axis("nll_loss", axis, x.ndim), reduction), x, label)
+
+
+def ctc_loss(
+    pred: Tensor,
+    pred_lengths: Tensor,
+    label: Tensor,
+    label_lengths: Tensor,
+    blank: int = 0,
+    reduction: str = "mean",
+) -> Tensor:
+    """-log of the probability that a sequence of classes says the label, once repetitions and then blanks are left out.
+
+    Graves et al. 2006, Connectionist Temporal Classification, section 4.1.
+
+    Args:
+        pred: probabilities (T, N, C), such as softmax of scores gives.
+        pred_lengths: (N,), how many of the T steps count.
+        label: classes (N, S), of which what is past the length does not count, or all one after the other (sum of label_lengths,).
+        label_lengths: (N,), from 0 on.
+        blank: the class that says nothing.
+        reduction: "mean" of each loss divided by the length of its label, "sum", or "none" for (N,).
+
+    A label that cannot be said in so many steps has the loss inf, and gradients of 0.
+
+    Raises:
+        ValueError: shapes that do not fit, lengths out of range (where they are known, not in traced functions), or no such blank.
+        TypeError: labels that are no integers.
+        IndexError: a label that is no class.
+
+    >>> pred = Tensor([[[0.0614, 0.9386], [0.8812, 0.1188]], [[0.699, 0.301], [0.2572, 0.7428]]])
+    >>> F.loss.ctc_loss(pred, [2, 2], [1, 1], [1, 1]).numpy().round(4).item()
+    0.15039999783039093
+    """
+    need_choice("ctc_loss", "reduction", reduction, REDUCTIONS)
+    x, label = as_tensor(pred), need_integers("ctc_loss", "label", as_index(label))
+    if x.ndim != 3:
+        raise ValueError(f"ctc_loss takes pred of (steps, batch, classes), got shape {tuple(x.shape)}")
+    steps, batch, classes = x.shape
+    blank = integer("ctc_loss", "blank", blank)
+    if not 0 <= blank < classes:
+        raise ValueError(f"ctc_loss: blank must be one of the {classes} classes, got {blank}")
+    lengths = [as_index(v).astype("int32") for v in (pred_lengths, label_lengths)]
+    for name, v in zip(("pred_lengths", "label_lengths"), lengths, strict=True):
+        if tuple(v.shape) != (batch,):
+            raise ValueError(f"ctc_loss: {name} must have the shape ({batch},), got {tuple(v.shape)}")
+    if label.ndim == 1:
+        label = _padded(label, lengths[1].numpy())
+    if label.ndim != 2 or label.shape[0] != batch:
+        raise ValueError(f"ctc_loss: label must be ({batch}, length) or one after the other, got {tuple(label.shape)}")
+    if recording() is None:
+        for name, v, most in zip(("pred_lengths", "label_lengths"), lengths, (steps, label.shape[1]), strict=True):
+            wrong = [n for n in v.numpy().tolist() if not 0 <= n <= most]
+            if wrong:
+                raise ValueError(f"ctc_loss: {name} must be from 0 to {most}, got {wrong[0]}")
+    return apply(CTCLoss(blank, reduction), x, lengths[0], label, lengths[1])
+
+
+def _padded(label: Tensor, lengths: np.ndarray) -> Tensor:
+    """Labels that lie one after the other as the rows of a matrix."""
+    if lengths.sum() != label.size:
+        raise ValueError(
+            f"ctc_loss: label has {label.size} classes, but label_lengths are {int(lengths.sum())} together"
+        )
+    place = np.arange(max(lengths.max(initial=0), 0))
+    inside = place < lengths[:, None]
+    index = np.where(inside, (lengths.cumsum() - lengths)[:, None] + place, 0)
+    return label[Tensor(index.astype(np.int32))] if label.size else label.reshape(len(lengths), 0)
