@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
 
 from .. import functional as F
-from ..core import Tensor
+from ..core import Parameter, Tensor
 from .batchnorm import BatchNorm1d, BatchNorm2d
 from .conv import Conv2d, ConvTranspose2d
 from .linear import Linear
@@ -13,25 +13,38 @@ from .module import Module
 
 __all__ = ["ConvBn2d", "ConvBnRelu2d", "ConvTransposeBn2d", "ConvTransposeBnRelu2d", "LinearBn1d", "LinearBnRelu1d"]
 
-_NORM = ("eps", "momentum", "affine", "track_running_stats")
-
-
-def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keyword arguments of the first layer, and of the normalisation."""
-    return {k: v for k, v in options.items() if k not in _NORM}, {k: v for k, v in options.items() if k in _NORM}
-
 
 class ConvBn2d(Module):
     """Conv2d followed by BatchNorm2d.
 
-    Args: those of Conv2d, and by keyword eps, momentum, affine and track_running_stats of BatchNorm2d.
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, conv_mode, compute_mode, padding_mode: of Conv2d.
+        eps, momentum, affine, track_running_stats: of BatchNorm2d.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *args: Any, name: str | None = None, **options: Any):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        conv_mode: str = "cross_correlation",
+        compute_mode: str = "default",
+        eps: float = 1e-5,
+        momentum: float = 0.9,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        padding_mode: str = "zeros",
+        name: str | None = None,
+    ):
         super().__init__(name)
-        conv, norm = _split(options)
-        self.conv = Conv2d(in_channels, out_channels, *args, **conv)
-        self.bn = BatchNorm2d(out_channels, **norm)
+        geometry = kernel_size, stride, padding, dilation, groups
+        self.conv = Conv2d(in_channels, out_channels, *geometry, bias, conv_mode, compute_mode, padding_mode)
+        self.bn = BatchNorm2d(out_channels, eps, momentum, affine, track_running_stats)
 
     def forward(self, inp: Tensor) -> Tensor:
         return self.bn(self.conv(inp))
@@ -47,14 +60,35 @@ class ConvBnRelu2d(ConvBn2d):
 class ConvTransposeBn2d(Module):
     """ConvTranspose2d followed by BatchNorm2d.
 
-    Args: those of ConvTranspose2d, and by keyword eps, momentum, affine and track_running_stats of BatchNorm2d.
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, output_padding, dilation, groups, bias, conv_mode, compute_mode: of
+            ConvTranspose2d.
+        eps, momentum, affine, track_running_stats: of BatchNorm2d.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *args: Any, name: str | None = None, **options: Any):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        output_padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        conv_mode: str = "cross_correlation",
+        compute_mode: str = "default",
+        eps: float = 1e-5,
+        momentum: float = 0.9,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        name: str | None = None,
+    ):
         super().__init__(name)
-        conv, norm = _split(options)
-        self.conv_transpose2d = ConvTranspose2d(in_channels, out_channels, *args, **conv)
-        self.bn = BatchNorm2d(out_channels, **norm)
+        geometry = kernel_size, stride, padding, output_padding, dilation, groups
+        self.conv_transpose2d = ConvTranspose2d(in_channels, out_channels, *geometry, bias, conv_mode, compute_mode)
+        self.bn = BatchNorm2d(out_channels, eps, momentum, affine, track_running_stats)
 
     def forward(self, inp: Tensor) -> Tensor:
         return self.bn(self.conv_transpose2d(inp))
@@ -70,14 +104,28 @@ class ConvTransposeBnRelu2d(ConvTransposeBn2d):
 class LinearBn1d(Module):
     """Linear followed by BatchNorm1d.
 
-    Args: those of Linear, and by keyword eps, momentum, affine and track_running_stats of BatchNorm1d.
+    Args:
+        in_features, out_features, bias, compute_mode: of Linear.
+        eps, momentum, affine, track_running_stats: of BatchNorm1d.
     """
 
-    def __init__(self, in_features: int, out_features: int, *args: Any, name: str | None = None, **options: Any):
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        compute_mode: str = "default",
+        eps: float = 1e-5,
+        momentum: float = 0.9,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        name: str | None = None,
+    ):
         super().__init__(name)
-        linear, norm = _split(options)
-        self.linear = Linear(in_features, out_features, *args, **linear)
-        self.bn = BatchNorm1d(out_features, **norm)
+        self.linear = Linear(in_features, out_features, bias, compute_mode)
+        # Nothing uses it, but MegEngine's state dicts have it.
+        self.bias = Parameter(np.zeros(out_features, np.float32)) if bias else None
+        self.bn = BatchNorm1d(out_features, eps, momentum, affine, track_running_stats)
 
     def forward(self, inp: Tensor) -> Tensor:
         return self.bn(self.linear(inp))
