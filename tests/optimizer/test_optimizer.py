@@ -465,8 +465,8 @@ def test_a_schedule_of_one_s_own_and_taking_training_up_again():
 @pytest.mark.parametrize(
     ("make_it", "error", "message"),
     [
-        (lambda o: optim.MultiStepLR(o, [4, 2]), ValueError, "increasing integers, got"),
-        (lambda o: optim.MultiStepLR(o, [2, 2.5]), ValueError, "increasing integers"),
+        (lambda o: optim.MultiStepLR(o, [4, 2]), ValueError, "integers in order, got"),
+        (lambda o: optim.MultiStepLR(o, [2, 2.5]), ValueError, "integers in order"),
         (lambda o: optim.MultiStepLR(3, [2]), TypeError, "takes an Optimizer, got int"),
         (lambda o: optim.LRScheduler(o), TypeError, "abstract"),
         (

@@ -64,7 +64,7 @@ class LRScheduler(ABC):
 
 
 class MultiStepLR(LRScheduler):
-    """Multiplies learning rates by `gamma` at each of the epochs `milestones`, which are increasing integers."""
+    """Multiplies learning rates by `gamma` at each of the epochs `milestones`, which are integers in order; one that is there twice counts twice."""
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, current_epoch: int = -1):
         given = list(milestones)
@@ -72,8 +72,8 @@ class MultiStepLR(LRScheduler):
             self.milestones = [integer("MultiStepLR", "milestones", epoch) for epoch in given]
         except TypeError:
             self.milestones = []
-        if self.milestones != sorted(set(self.milestones)) or len(self.milestones) != len(given):
-            raise ValueError(f"milestones are increasing integers, got {given}")
+        if self.milestones != sorted(self.milestones) or len(self.milestones) != len(given):
+            raise ValueError(f"milestones are integers in order, got {given}")
         self.gamma = gamma
         super().__init__(optimizer, current_epoch)
 
