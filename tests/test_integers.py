@@ -95,6 +95,13 @@ CALLS = {
         "io_weight_bias": F.linspace(-1, 1, 64), "qproj_size": 4, "kproj_size": 4, "vproj_size": 4, "oproj_size": 4,
     },
     F.nn.interpolate: {"inp": IMAGE, "size": (3, 9)},
+    F.warp_affine: {"inp": IMAGE, "mat": F.ones((IMAGE.shape[0], 2, 3)), "out_shape": (2, 3), "format": "NCHW"},
+    F.warp_perspective: {"inp": IMAGE, "mat": F.ones((2, 3, 3)), "out_shape": 2, "mat_idx": (0, 0)},
+    F.nn.roi_align: {"inp": IMAGE, "rois": F.ones((1, 5)) * 0.5, "output_shape": (2, 3), "sample_points": 1},
+    F.nn.roi_pooling: {"inp": IMAGE, "rois": F.ones((1, 5)) * 0.5, "output_shape": 2},
+    F.nn.correlation: {
+        "data1": IMAGE, "data2": IMAGE, "kernel_size": 1, "max_displacement": 2, "stride1": 2, "stride2": 2, "pad_size": 1,
+    },
     F.nn.nms: {"boxes": F.arange(8).reshape(2, 4), "scores": T([1.0, 2.0]), "iou_thresh": 0.5, "max_output": 1},
     random.uniform: {"size": (2, 3)},
     random.normal: {"size": 3},
@@ -169,7 +176,8 @@ def integer_parameters(function):
     return [p.name for p in signature.parameters.values() if NAMES.search(str(p.annotation))]
 
 
-PAIRS = {f"{name}({p})": (f, p) for f, name in public().items() for p in integer_parameters(f)}
+NOTHING = (F.vision.nvof,)  # only says that it is not there
+PAIRS = {f"{name}({p})": (f, p) for f, name in public().items() if f not in NOTHING for p in integer_parameters(f)}
 KINDS = {
     "numpy.int64": np.int64,
     "numpy.uint8": np.uint8,

@@ -134,8 +134,63 @@ def _roi_pooling(p: dict[str, Any], x: Any) -> Any:
     return out
 
 
+def _correlation(d: Draw) -> Any:
+    x = d.tensor(("float32", "float64"), ranks=(4,), empty=False, most=150)
+    kernel, reach = d.choice([(1, 1), (1, 2), (3, 1), (1, 0)])
+    padding = reach + kernel // 2 + d.integer(0, 1)
+    steps = {"stride1": d.choice([1, 1, 2]), "stride2": d.choice([1, 2])}
+    other = d.like(d.shape_of(x), (d.dtype_of(x),))
+    return [x, other], {"kernel": kernel, "reach": reach, **steps, "padding": padding}
+
+
+def _correlated(p: dict[str, Any], a: Any, b: Any) -> Any:
+    edge = ((0, 0), (0, 0), (p["padding"],) * 2, (p["padding"],) * 2)
+    a, b, k, reach, step = np.pad(a, edge), np.pad(b, edge), p["kernel"], p["reach"], p["stride1"]
+    size = [-(-(s - 2 * (reach + k // 2)) // step) for s in a.shape[2:]]
+    wide, parts = reach // p["stride2"], []
+    for number in range((2 * wide + 1) ** 2):
+        down, right = ((v - wide) * p["stride2"] for v in divmod(number, 2 * wide + 1))
+        total = 0.0
+        for i, j in np.ndindex(k, k):
+            first, other = (
+                x[:, :, y : y + size[0] * step : step, z : z + size[1] * step : step][:, :, : size[0], : size[1]]
+                for x, y, z in ((a, reach + i, reach + j), (b, reach + down + i, reach + right + j))
+            )
+            total = total + (first * other).sum(1)
+        parts.append(total / (k * k * a.shape[1]))
+    return np.stack(parts, 1)
+
+
+def _colors(d: Draw) -> Any:
+    shape = (d.integer(1, 2), 2, 3, 3)
+    return [d.like(shape, ("float32", "float64"))], {"mode": d.choice(list(COLORS))}
+
+
+#: mode → the matrix and what is added
+COLORS = {
+    "RGB2GRAY": ([[0.299, 0.587, 0.114]], [0]),
+    "BGR2GRAY": ([[0.114, 0.587, 0.299]], [0]),
+    "RGB2BGR": ([[0, 0, 1], [0, 1, 0], [1, 0, 0]], [0, 0, 0]),
+    "YUV2RGB": ([[1, 2.032, 0], [1, -0.395, -0.581], [1, 0, 1.14]], [-1.016, 0.488, -0.57]),
+}
+
+
+def _recolored(p: dict[str, Any], x: Any) -> Any:
+    matrix, added = (np.array(v) for v in COLORS[p["mode"]])
+    return x @ matrix.T + added
+
+
 HOW = "border_mode={border}, interp_mode={filter}"
 ROWS = [
+    Row(
+        "window correlation",
+        "F.vision.correlation({0}, {1}, {kernel}, {reach}, {stride1}, {stride2}, {padding})",
+        _correlation,
+        _correlated,
+        exact="formula",
+        weight=0.5,
+    ),
+    Row("layout cvt_color", "F.vision.cvt_color({0}, {mode})", _colors, _recolored, exact="formula", weight=0.5),
     Row(
         "window roi_align",
         "F.vision.roi_align({0}, Tensor({rois}), (2, 3), {mode}, {scale}, {points}, {aligned})",

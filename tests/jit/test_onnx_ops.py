@@ -19,7 +19,9 @@ from tengen.base.errors import ExportError
 from tengen.compiler.program import Composite, Constant, Iota, Number, Op, Type
 from tengen.core.ops import (
     collective,
+    color,
     conv,
+    correlation,
     create,
     einsum,
     elemwise,
@@ -490,6 +492,12 @@ SAMPLED = [
     *(Row(roi.ROIPooling(mode, 0.5, (2, 3)), [f(2, 3, 6, 7), REGIONS]) for mode in ("average", "max")),
     Row(roi.ROIPooling("max", 1.0, (2, 2)), [f(2, 3, 6, 7).astype("float64"), REGIONS]),
     Row(roi.FirstMax((0, 2)), [f(3, 4, 5)]),
+    Row(correlation.Correlation(1, 2, 1, 2, 2, True), [f(1, 2, 5, 6), f(1, 2, 5, 6, seed=1)], factor=4),
+    Row(correlation.Correlation(3, 1, 2, 1, 1, False), [f(1, 2, 5, 6), f(1, 2, 5, 6, seed=1)], factor=4),
+    *(Row(color.CvtColor(mode), [i(1, 2, 2, 3, high=256, dtype="uint8")]) for mode in ("RGB2GRAY", "YUV2RGB", "BGR2RGB")),
+    Row(color.CvtColor("RGB2YUV"), [f(1, 2, 2, 3)], factor=2),
+    *(Row(color.CvtColor(f"{kind}_{layout}"), [i(1, 6, 4, 1, high=256, dtype="uint8")])
+      for kind, layout in (("YUV2RGB", "NV12"), ("BT601_YUV2BGR", "YV12"), ("YUV2GRAY", "YU12"))),
     Row(Within((1,), 2.0), [f(3, 4), np.arange(4).reshape(1, 4), np.int64([[0], [2], [9]])]),
     Row(Within((0, 1), 0.0), [f(3, 4), np.arange(3).reshape(3, 1), np.arange(4).reshape(1, 4), np.int64([[2]]), np.int64([[3]])]),
     Row(sample.WeightedTaps(index.take_op(2, (1,), 1), (2,)), [f(3, 4), i(5), i(5, seed=1), f(5), f(5, seed=1)]),

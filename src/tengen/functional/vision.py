@@ -9,19 +9,28 @@ import numpy as np
 
 from .._rt import apply
 from ..core import Tensor
+from ..core.ops.color import MODES as COLOR_MODES
+from ..core.ops.color import SAME, SAMPLED, CvtColor
+from ..core.ops.correlation import Correlation
 from ..core.ops.resample import Interpolate
 from ..core.ops.roi import ROIAlign, ROIPooling
 from ..core.ops.sample import BORDERS
 from ..core.ops.warp import CHANNELS, Remap, WarpAffine, WarpPerspective
-from .arguments import as_index, as_tensor, dtype_of, integer, integers, need_choice, need_fitting, need_rank, pair
+from .arguments import as_index, as_tensor, dtype_of, integers, need_choice, need_fitting, need_rank, pair, single
 
-__all__ = ["interpolate", "nms", "remap", "roi_align", "roi_pooling", "warp_affine", "warp_perspective"]
+__all__ = [
+    "correlation", "cvt_color", "interpolate", "nms", "nvof", "remap", "roi_align", "roi_pooling", "warp_affine", "warp_perspective",
+]  # fmt: skip
 
 Size = int | Sequence[int] | Tensor
 
-_MODES = {"nearest": "nearest", "linear": "bilinear", "bilinear": "bilinear", "bicubic": "bicubic"}
+_MODES = {
+    "nearest": "nearest", "linear": "bilinear", "bilinear": "bilinear", "trilinear": "bilinear", "bicubic": "bicubic",
+}  # fmt: skip
+_RANKS = {"nearest": (3, 4, 5), "linear": (3,), "bilinear": (4,), "trilinear": (5,), "bicubic": (4,)}
 _FILTERS = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic", "lanczos4": "lanczos4"}
 
+_AT_ONCE = 256  # boxes that nms decides together
 _ROI_MODES = ("average", "max")
 
 
@@ -32,35 +41,40 @@ def interpolate(
     mode: str = "bilinear",
     align_corners: bool | None = None,
 ) -> Tensor:
-    """(N, C, H, W), or for mode "linear" (N, C, L), in another height and width.
+    """(N, C, H, W), or another number of axes after C as the mode says, in another size.
 
-    size: one number or (height, width). scale_factor: instead of it, one factor or one for each; the new size is
-    rounded down. mode: "bilinear", "linear", "nearest" or "bicubic" (Keys 1981). align_corners: whether the first and
-    last pixels of both lie on each other (not for nearest and bicubic), instead of their outer edges. Elements beyond
-    the edges are those at the edges. Raises ValueError for both or neither of size and scale_factor, or a wrong shape.
+    size: one number for all axes or one for each. scale_factor: instead of it, one factor or one for each; the new size is rounded
+    down. mode: "linear" for (N, C, L), "bilinear" and "bicubic" (Keys 1981) for (N, C, H, W), "trilinear" for (N, C, D, H, W), "nearest"
+    for all of these. align_corners: whether the first and last pixels of both lie on each other (not for nearest and bicubic),
+    instead of their outer edges. Elements beyond the edges are those at the edges. Raises ValueError for both or neither of
+    size and scale_factor, or a wrong shape.
 
     >>> F.nn.interpolate(Tensor([[[[1.0, 2.0]]]]), size=(1, 4)).tolist()
     [[[[1.0, 1.25, 1.75, 2.0]]]]
     """
     x = as_tensor(inp)
     known = _MODES[need_choice("interpolate", "mode", str(mode).lower(), _MODES)]
-    need_rank(f"interpolate with mode {mode!r}", x, 3 if mode == "linear" else 4)
+    need_rank(f"interpolate with mode {mode!r}", x, *_RANKS[str(mode).lower()])
     if align_corners is not None and known != "bilinear":
-        raise ValueError(f"interpolate: align_corners is for modes bilinear and linear, not {mode!r}")
+        raise ValueError(f"interpolate: align_corners is for modes bilinear, linear and trilinear, not {mode!r}")
     if (size is None) == (scale_factor is None):
         raise ValueError("interpolate needs either size or scale_factor")
     extents = x.shape[2:]
+    wanted: Sequence[float] = ()
     if size is not None:
         wanted = integers("interpolate", "size", size)
-        new = wanted * len(extents) if len(wanted) == 1 else wanted
+    elif not isinstance(scale_factor, Iterable) or getattr(scale_factor, "ndim", 1) == 0:
+        wanted = [float(scale_factor)]  # type: ignore[arg-type]
     else:
-        assert scale_factor is not None
-        single = not isinstance(scale_factor, Iterable) or getattr(scale_factor, "ndim", 1) == 0
-        factors = [float(f) for f in ([scale_factor] * len(extents) if single else scale_factor)]
-        new = tuple(int(e * f) for e, f in zip(extents, factors, strict=False))
-    if len(new) != len(extents) or min(new) < 1 or min(extents) < 1:
-        raise ValueError(f"interpolate: an input of shape {tuple(x.shape)} cannot get the size {tuple(new)}")
-    return apply(Interpolate(tuple(new), known, bool(align_corners)), x)
+        wanted = [float(factor) for factor in scale_factor]
+    if len(wanted) == 1:
+        wanted = [*wanted] * len(extents)
+    scales = (1,) * len(extents) if size is not None else extents
+    new = tuple(int(s * w) for s, w in zip(scales, wanted, strict=False))
+    if len(wanted) != len(extents) or min(new) < 1 or min(extents) < 1:
+        what = "size" if size is not None else "scale_factor"
+        raise ValueError(f"interpolate: an input of shape {tuple(x.shape)} cannot get the {what} {tuple(wanted)}")
+    return apply(Interpolate(new, known, bool(align_corners)), x)
 
 
 def remap(
@@ -201,8 +215,8 @@ def _format(op: str, format: str) -> str:
 def nms(boxes: Tensor, scores: Tensor, iou_thresh: float, max_output: int | None = None) -> Tensor:
     """Which boxes non-maximum suppression keeps, best first, as int32: each overlaps no better kept one by more than `iou_thresh`.
 
-    boxes: (n, 4), each x1, y1, x2, y2. scores: (n,). iou_thresh: of intersection over union. max_output: how many are
-    kept at most. Raises ValueError for other shapes.
+    boxes: (n, 4), each x1, y1, x2, y2. scores: (n,); of equal ones the first is better. iou_thresh: of intersection over union, which is 0
+    for empty boxes. max_output: how many are kept at most. Raises ValueError for other shapes, or a max_output below 1.
 
     >>> boxes = Tensor([[0.0, 0.0, 10.0, 10.0], [1.0, 1.0, 10.0, 10.0], [20.0, 20.0, 30.0, 30.0]])
     >>> F.vision.nms(boxes, Tensor([0.5, 0.9, 0.3]), 0.5).tolist()
@@ -213,15 +227,94 @@ def nms(boxes: Tensor, scores: Tensor, iou_thresh: float, max_output: int | None
         raise ValueError(
             f"nms takes boxes (n, 4) and scores (n,), got shapes {tuple(corners.shape)} and {tuple(values.shape)}"
         )
-    edges = corners.numpy().astype(np.float32)
-    areas = np.prod(np.maximum(edges[:, 2:] - edges[:, :2], 0), axis=1)
-    waiting = np.argsort(-values.numpy().astype(np.float32), kind="stable")
-    most = len(values) if max_output is None else integer("nms", "max_output", max_output)
-    kept: list[int] = []
+    most = len(values) if max_output is None else single("nms", "max_output", max_output, 1)
+    order = np.argsort(-values.numpy().astype(np.float32), kind="stable")
+    kept = order[_best(corners.numpy().astype(np.float32)[order], float(iou_thresh), most)]
+    return Tensor(kept.astype(np.int32), device=corners.device)
+
+
+def _best(edges: np.ndarray[Any, Any], limit: float, most: int) -> np.ndarray[Any, Any]:
+    """Which of boxes, best first, are kept. They are decided some at a time: among themselves, then what these do to all that follow."""
+    waiting, kept = np.arange(len(edges)), np.empty(0, np.int64)
     while waiting.size and len(kept) < most:
-        best, waiting = waiting[0], waiting[1:]
-        kept.append(int(best))
-        low, high = np.maximum(edges[best, :2], edges[waiting, :2]), np.minimum(edges[best, 2:], edges[waiting, 2:])
-        shared = np.prod(np.maximum(high - low, 0), axis=1)
-        waiting = waiting[shared <= iou_thresh * (areas[best] + areas[waiting] - shared)]
-    return Tensor(np.array(kept, dtype=np.int32), device=corners.device)
+        some, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+        beaten = _overlap(edges[some], edges[some], limit)
+        free = np.ones(len(some), bool)
+        for i in range(len(some)):
+            if free[i]:
+                free[i + 1 :] &= ~beaten[i, i + 1 :]
+        chosen = some[free]
+        kept = np.concatenate([kept, chosen])
+        waiting = waiting[~_overlap(edges[chosen], edges[waiting], limit).any(0)]
+    return kept[:most]
+
+
+def _overlap(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], limit: float) -> np.ndarray[Any, Any]:
+    """Whether each of `a` and each of `b` overlap by more than the limit: (len(a), len(b))."""
+    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
+    shared = np.maximum(high - low, 0).prod(-1)
+    areas = [np.maximum(c[:, 2:] - c[:, :2], 0).prod(-1) for c in (a, b)]
+    found: np.ndarray[Any, Any] = shared > limit * (areas[0][:, None] + areas[1] - shared)
+    return found
+
+
+def correlation(
+    data1: Tensor,
+    data2: Tensor,
+    kernel_size: int = 1,
+    max_displacement: int = 1,
+    stride1: int = 1,
+    stride2: int = 1,
+    pad_size: int = 0,
+    is_multiply: bool = True,
+) -> Tensor:
+    """How alike patches of two images are (Dosovitskiy et al. 2015, FlowNet, section 3): (N, D · D, OH, OW).
+
+    data1, data2: floats (N, C, H, W), with pad_size zeros around. Patches of kernel_size · kernel_size (odd) are stride1 apart; those of data2 are
+    displaced by up to max_displacement in steps of stride2, which are the D · D channels, row by row. is_multiply: whether the mean product of
+    pixels and channels says it, else the mean absolute difference. Gradients flow to both. Raises ValueError for other numbers or shapes.
+
+    >>> image = F.arange(9).reshape(1, 1, 3, 3)
+    >>> F.vision.correlation(image, image, is_multiply=False).reshape(3, 3).tolist()
+    [[4.0, 3.0, 2.0], [1.0, 0.0, 1.0], [2.0, 3.0, 4.0]]
+    """
+    kernel = single("correlation", "kernel_size", kernel_size, 1)
+    if kernel % 2 == 0:
+        raise ValueError(f"correlation: kernel_size must be odd, got {kernel}")
+    reach, padding = (
+        single("correlation", name, value)
+        for name, value in (("max_displacement", max_displacement), ("pad_size", pad_size))
+    )
+    steps = single("correlation", "stride1", stride1, 1), single("correlation", "stride2", stride2, 1)
+    op = Correlation(kernel, reach, *steps, padding, bool(is_multiply))
+    return apply(op, as_tensor(data1), as_tensor(data2))
+
+
+def cvt_color(inp: Tensor, mode: str = "") -> Tensor:
+    """Images in other colours, coefficients of ITU-R BT.601; bytes are rounded as the reference does.
+
+    inp: (N, H, W, C), uint8 or floats (0 … 1, which are not clipped). mode: "RGB2GRAY", "BGR2GRAY", "RGBA2GRAY", "GRAY2RGB", "RGB2BGR",
+    "BGR2RGB", "RGBA2RGB", "RGBA2BGR"; "RGB2YUV" and "YUV2RGB", for which blue is the first channel, as in the reference; and for uint8
+    (N, H · 3 / 2, W, 1), luma and then colour differences, "YUV2RGB", "YUV2BGR" or "YUV2GRAY" with "_NV12", "_NV21", "_YU12" or
+    "_YV12", and with "BT601_" before them for luma from 16 to 235. Gradients flow to floats. Raises ValueError for another mode or
+    shape, TypeError for another dtype.
+
+    >>> F.vision.cvt_color(Tensor([[[[255, 0, 0]]]], dtype="uint8"), "RGB2GRAY").tolist()
+    [[[[76]]]]
+    """
+    names = {name.upper(): name for name in (*COLOR_MODES, *SAMPLED, *SAME)}
+    known = names[need_choice("cvt_color", "mode", str(mode).upper(), names)]
+    return apply(CvtColor(SAME.get(known, known)), as_tensor(inp))
+
+
+def nvof(src: Tensor, precision: int = 1) -> Tensor:
+    """Optical flow by NVIDIA's hardware: raises NotImplementedError, as devices here have none.
+
+    >>> F.vision.nvof(F.zeros((1, 2, 8, 8, 4)))
+    Traceback (most recent call last):
+    NotImplementedError: nvof runs on the optical flow unit of NVIDIA GPUs, ...
+    """
+    raise NotImplementedError(
+        "nvof runs on the optical flow unit of NVIDIA GPUs, which tengen's devices do not have; correlation and remap are what networks "
+        "that compute optical flow are made of"
+    )
