@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .._rt import apply
 from ..core import Tensor
-from ..core.ops.pool import Pooling
-from .arguments import as_tensor, need_choice, need_rank, pair
+from ..core.ops.pool import AdaptivePooling, Pooling
+from .arguments import need_choice, pair
 
 __all__ = ["adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "max_pool2d"]
 
@@ -64,11 +64,4 @@ def adaptive_avg_pool2d(inp: Tensor, oshp: Pair | Tensor) -> Tensor:
 
 
 def _adaptive(op: str, mode: str, inp: Tensor, oshp: Pair | Tensor) -> Tensor:
-    x = as_tensor(inp)
-    need_rank(op, x, 4)
-    size = pair(op, "oshp", oshp, 1)
-    if any(o > s for o, s in zip(size, x.shape[2:], strict=True)):
-        raise ValueError(f"{op}: the output {size} is larger than the input of shape {tuple(x.shape)}")
-    stride = tuple(s // o for o, s in zip(size, x.shape[2:], strict=True))
-    kernel = tuple(s - (o - 1) * t for o, s, t in zip(size, x.shape[2:], stride, strict=True))
-    return apply(Pooling(mode, kernel, stride, (0, 0)), x)
+    return apply(AdaptivePooling(mode, pair(op, "oshp", oshp, 1)), inp)

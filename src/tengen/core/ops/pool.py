@@ -143,6 +143,28 @@ class Pooling(Formula):
         return row * width + column, inside
 
 
+class AdaptivePooling(Formula):
+    """Pools (N, C, H, W) with `mode`, see Pooling, by windows such that the result has the height and width `shape`."""
+
+    mode: str
+    shape: Pair
+
+    @property
+    def name(self) -> str:
+        return f"adaptive_{'max' if self.mode == 'max' else 'avg'}_pool2d"
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        if x.ndim != 4:
+            raise ValueError(f"{self.name} takes a tensor of 4 dimensions, got shape {x.shape}")
+        if any(o > s for o, s in zip(self.shape, x.shape[2:], strict=True)):
+            raise ValueError(f"{self.name}: the output {self.shape} is larger than the input of shape {x.shape}")
+        stride = tuple(s // o for o, s in zip(self.shape, x.shape[2:], strict=True))
+        kernel = tuple(s - (o - 1) * t for o, s, t in zip(self.shape, x.shape[2:], stride, strict=True))
+        pooled: Value = Pooling(self.mode, kernel, stride, (0, 0))(x)
+        return pooled
+
+
 def _moved(v: Value, shift: Pair, pixels: Sequence[int], fill: float) -> Value:
     """Element u + shift of (n, c, h, w) at u, for so many u, `fill` outside; as (n, c, u, 1, u, 1)."""
     before = [max(0, -d) for d in shift]
