@@ -47,6 +47,18 @@ CALLS = {
     F.conv3d: {"inp": VOLUME, "weight": F.ones((2, 2, 2, 3, 3, 3)), **CONV},
     F.conv_transpose3d: {"inp": VOLUME, "weight": F.ones((2, 2, 2, 3, 3, 3)), **CONV, "output_padding": 1},
     **{getattr(F, row.name): {"inp": ROWS, "axis": 1} for row in scan_rows.ROWS},
+    F.deformable_conv2d: {
+        "inp": IMAGE, "weight": F.ones((2, 3, 2, 3, 3)), "offset": F.ones((2, 18, 3, 3)) / 4, "mask": F.ones((2, 9, 3, 3)), **CONV,
+    },
+    F.deformable_psroi_pooling: {
+        "inp": IMAGE, "rois": T([[0.0, 1, 1, 4, 5]]), "trans": F.ones((1, 2, 2, 2)), "no_trans": False, "part_size": 2,
+        "pooled_h": 2, "pooled_w": 3, "sample_per_part": 2, "spatial_scale": 1.0,
+    },
+    F.local_conv2d: {"inp": IMAGE, "weight": F.ones((2, 3, 3, 2, 3, 3, 2)), "stride": 2, "padding": 1, "dilation": 1},
+    F.region_restricted_conv: {
+        "inp": IMAGE, "weight": F.ones((2, 3, 2, 3, 3)), "rin": F.zeros((2, 6, 6), dtype="int32"),
+        "rout": F.zeros((2, 3, 3), dtype="int32"), **CONV,
+    },
     F.diag: {"inp": VECTOR, "k": 1},
     F.embedding: {"inp": LABELS, "weight": ROWS[:, :2].T.reshape(2, 2)[T([0, 1, 0])], "padding_idx": None},
     F.expand_dims: {"inp": ROWS, "axis": 1},
@@ -127,6 +139,15 @@ CALLS = {
     **{m: LAYER for m in (M.Conv2d, M.ConvRelu2d, M.ConvBn2d, M.ConvBnRelu2d, M.Conv3d)},
     **{m: {**LAYER, "output_padding": 1} for m in (M.ConvTranspose2d, M.ConvTransposeRelu2d, M.ConvTranspose3d)},
     **{m: {**LAYER, "output_padding": 1} for m in (M.ConvTransposeBn2d, M.ConvTransposeBnRelu2d)},
+    M.BatchMatMulActivation: {"batch": 2, "in_features": 3, "out_features": 3, "bias": False},
+    M.DeformableConv2d: LAYER,
+    M.DeformablePSROIPooling: {
+        "no_trans": False, "part_size": 2, "pooled_h": 2, "pooled_w": 3, "sample_per_part": 2, "spatial_scale": 1.0,
+    },
+    M.LocalConv2d: {**LAYER, "input_height": 6, "input_width": 6},
+    M.RegionRestrictedConv: LAYER,
+    M.SlidingWindow: WINDOW,
+    M.SlidingWindowTranspose: {"output_size": 6, **WINDOW},
     M.Embedding: {"num_embeddings": 3, "embedding_dim": 2, "padding_idx": 1},
     M.GeneralNorm: {"normalized_shape": 6, "normalized_axis": 3},
     M.GroupNorm: {"num_groups": 2, "num_channels": 4},
@@ -152,6 +173,11 @@ INPUTS = {
     **dict.fromkeys((M.LSTM, M.RNN), (F.arange(12).reshape(2, 2, 3),)),
     **dict.fromkeys(SEES_LINES, (LINE,)),
     **dict.fromkeys((M.Conv3d, M.ConvTranspose3d), (VOLUME,)),
+    M.BatchMatMulActivation: (CUBE,),
+    M.DeformableConv2d: (IMAGE, F.ones((2, 18, 3, 3)) / 4, F.ones((2, 9, 3, 3))),
+    M.DeformablePSROIPooling: (IMAGE, T([[0.0, 1, 1, 4, 5]]), F.ones((1, 2, 2, 2))),
+    M.RegionRestrictedConv: (IMAGE, F.zeros((2, 6, 6), dtype="int32"), F.zeros((2, 3, 3), dtype="int32")),
+    M.SlidingWindowTranspose: (F.sliding_window(IMAGE, **WINDOW),),
     **dict.fromkeys((M.LinearBn1d, M.LinearBnRelu1d), (F.arange(8).reshape(2, 4),)),
 }
 NAMES = re.compile(r"\bint\b|\bShape\b|\bAxes\b|\bPair\b|\bTriple\b|\bSize\b")

@@ -53,7 +53,7 @@ explain_module(
 )
 explain_module("tengen.functional", functional.loss, functional.vision)
 explain_module("tengen.module", functional, functional.loss, module.init)
-for _name in "elemwise inplace loss math metric nn tensor vision".split():
+for _name in "elemwise inplace loss math metric nn quantized tensor vision".split():
     explain_module(f"tengen.functional.{_name}", functional)
 for _name in "amp autodiff dtr jit module.init optimizer random utils".split():
     explain_module(f"tengen.{_name}")

@@ -23,6 +23,7 @@ from tengen.core.ops import (
     conv,
     correlation,
     create,
+    deformable,
     einsum,
     elemwise,
     formula,
@@ -30,6 +31,7 @@ from tengen.core.ops import (
     index,
     layout,
     linalg,
+    local_conv,
     loop,
     loss,
     normalization,
@@ -44,7 +46,7 @@ from tengen.core.ops import (
 from tengen.core.ops import complex as ops_complex
 from tengen.core.ops import random as random_ops
 from tengen.core.ops.elemwise import Elemwise, TypeCvt, cast
-from tengen.core.ops.pool import Pooling
+from tengen.core.ops.pool import AdaptivePooling, Pooling
 from tengen.core.ops.reduce import ArgExtreme, ArgReduce, OtherProducts, Reduce, Within
 from tengen.core.ops.resample import Interpolate
 from tengen.core.ops.shape import (
@@ -307,6 +309,29 @@ PRODUCTS = [
     Row(conv.ConvolutionBackwardFilter((1, 2), (1, 1), (1, 1), 2, (3, 3)), [f(2, 4, 6, 7), f(2, 6, 6, 4)]),
 ]
 
+REGIONS = np.arange(40, dtype=np.int32).reshape(2, 4, 5) % 3
+LOCAL = [
+    Row(local_conv.LocalConv2d((2, 1), (1, 0), (1, 1), True), [f(2, 4, 5, 4), f(2, 3, 3, 2, 3, 2, 3), f(1, 6, 1, 1)]),
+    *(
+        Row(
+            local_conv.RegionRestrictedConv((1, 1), (1, 1), (1, 1), g, False),
+            [f(2, 4, 4, 5), f(g, 3, 4 // g, 3, 3), REGIONS, REGIONS],
+        )
+        for g in (1, 4)
+    ),
+    Row(local_conv.BatchConv2d((1, 1), (1, 0), (1, 1), 2, True), [f(2, 4, 5, 4), f(2, 6, 2, 3, 3), f(6)]),
+    Row(
+        deformable.DeformableConv2d((1, 1), (1, 1), (1, 1), 1, False),
+        [f(1, 2, 4, 5), f(3, 2, 3, 3), f(1, 18, 4, 5, seed=1), f(1, 9, 4, 5, seed=2)],
+    ),
+    Row(
+        deformable.DeformablePSROIPooling(False, 2, (2, 3), 2, 0.5, 0.1),
+        [f(2, 3, 6, 7), np.array([[0, 1, 1, 5, 4], [1, -3, 2, 9, 3]], np.float32), f(2, 2, 2, 2)],
+    ),
+    Row(AdaptivePooling("max", (2, 3)), [f(2, 3, 5, 6)]),
+    Row(AdaptivePooling("average", (2, 3)), [f(2, 3, 5, 6)]),
+]
+
 V = [f(4, seed=s) for s in range(3)]
 POSITIVE_V = np.abs(V[0]) + 0.5
 IMAGES = [
@@ -509,6 +534,7 @@ ROWS = [
     *LOOPS,
     *INDICES,
     *PRODUCTS,
+    *LOCAL,
     *IMAGES,
     *SAMPLED,
     *NORMALIZATION,

@@ -43,6 +43,15 @@ PRINTED = [
         lambda: M.Conv3d(4, 8, 3, stride=(1, 2, 2), groups=2),
         "Conv3d(4, 8, kernel_size=(3, 3, 3), stride=(1, 2, 2), groups=2)",
     ),
+    (
+        lambda: M.LocalConv2d(4, 6, 6, 5, 3, padding=1),
+        "LocalConv2d(4, 6, kernel_size=(3, 3), padding=(1, 1), bias=False)",
+    ),
+    (lambda: M.DeformableConv2d(4, 8, 3), "DeformableConv2d(4, 8, kernel_size=(3, 3))"),
+    (
+        lambda: M.BatchMatMulActivation(2, 3, 4, False),
+        "BatchMatMulActivation(batch=2, in_features=3, out_features=4, bias=False)",
+    ),
     (lambda: M.ConvTranspose3d(4, 8, 3), "ConvTranspose3d(4, 8, kernel_size=(3, 3, 3))"),
     (
         lambda: M.BatchNorm2d(7, affine=False),
@@ -85,6 +94,8 @@ SHAPES = [
     (lambda: M.ConvTranspose2d(16, 32, 3), {"bias": (1, 32, 1, 1), "weight": (16, 32, 3, 3)}),
     (lambda: M.ConvTranspose2d(16, 32, 3, groups=4, bias=False), {"weight": (4, 4, 8, 3, 3)}),
     (lambda: M.Conv3d(4, 8, 3, groups=2), {"bias": (1, 8, 1, 1, 1), "weight": (2, 4, 2, 3, 3, 3)}),
+    (lambda: M.LocalConv2d(4, 6, 6, 5, 3, stride=2, padding=1, groups=2), {"weight": (2, 3, 3, 2, 3, 3, 3)}),
+    (lambda: M.RegionRestrictedConv(4, 8, 3), {"bias": (1, 8, 1, 1), "weight": (1, 8, 4, 3, 3)}),
     (lambda: M.ConvTranspose3d(4, 8, 3, bias=False), {"weight": (4, 8, 3, 3, 3)}),
     (lambda: M.BatchNorm1d(7), {name: (1, 7, 1, 1) for name in ("bias", "running_mean", "running_var", "weight")}),
     (lambda: M.BatchNorm2d(7, affine=False, track_running_stats=False), {}),

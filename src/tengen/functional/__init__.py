@@ -2,14 +2,26 @@
 `loss` and `nn`, and what only `nn` and `vision` have.
 """
 
-from . import debug_param, distributed, elemwise, inplace, loss, math, metric, nn, tensor, vision
+from . import debug_param, distributed, elemwise, inplace, loss, math, metric, nn, quantized, tensor, vision
 from .elemwise import *  # noqa: F403
 from .math import *  # noqa: F403
 from .metric import *  # noqa: F403
 from .nn import *  # noqa: F403
 from .tensor import *  # noqa: F403
 
-__all__ = ["debug_param", "distributed", "elemwise", "inplace", "loss", "math", "metric", "nn", "tensor", "vision"]
+__all__ = [
+    "debug_param",
+    "distributed",
+    "elemwise",
+    "inplace",
+    "loss",
+    "math",
+    "metric",
+    "nn",
+    "quantized",
+    "tensor",
+    "vision",
+]
 __all__ += elemwise.__all__
 __all__ += math.__all__
 __all__ += metric.__all__

@@ -73,8 +73,8 @@ def _known_conv2d(*parameters: Any) -> Conv2d:
 
 
 def _conv2d(stride: Pair, padding: Pair, dilation: Pair, groups: int, conv_mode: str, biased: bool) -> Conv2d:
-    _need_cross_correlation("conv2d", conv_mode)
-    return Conv2d(*_steps("conv2d", stride, padding, dilation), _groups("conv2d", groups), biased)
+    need_cross_correlation("conv2d", conv_mode)
+    return Conv2d(*pairs("conv2d", stride, padding, dilation), _groups("conv2d", groups), biased)
 
 
 def conv1d(
@@ -96,7 +96,7 @@ def conv1d(
     >>> F.conv1d(F.ones((1, 1, 4)), F.ones((1, 1, 3)), padding=1).tolist()
     [[[2.0, 3.0, 3.0, 2.0]]]
     """
-    _need_cross_correlation("conv1d", conv_mode)
+    need_cross_correlation("conv1d", conv_mode)
     steps = (
         single("conv1d", "stride", stride, 1),
         single("conv1d", "padding", padding),
@@ -127,8 +127,8 @@ def conv_transpose2d(
     >>> F.conv_transpose2d(F.ones((1, 1, 2, 2)), F.ones((1, 1, 2, 2)), stride=2).shape
     (1, 1, 4, 4)
     """
-    _need_cross_correlation("conv_transpose2d", conv_mode)
-    strides, paddings, dilations = _steps("conv_transpose2d", stride, padding, dilation)
+    need_cross_correlation("conv_transpose2d", conv_mode)
+    strides, paddings, dilations = pairs("conv_transpose2d", stride, padding, dilation)
     extra = pair("conv_transpose2d", "output_padding", output_padding)
     _need_less("conv_transpose2d", extra, strides, dilations)
     op = ConvTranspose2d(strides, paddings, extra, dilations, _groups("conv_transpose2d", groups), bias is not None)
@@ -154,7 +154,7 @@ def conv3d(
     >>> F.conv3d(F.ones((1, 1, 2, 2, 3)), F.ones((1, 1, 2, 2, 2))).tolist()
     [[[[[8.0, 8.0]]]]]
     """
-    _need_cross_correlation("conv3d", conv_mode)
+    need_cross_correlation("conv3d", conv_mode)
     steps = (
         triple("conv3d", "stride", stride, 1),
         triple("conv3d", "padding", padding),
@@ -195,7 +195,7 @@ def _convolved(op: Any, inp: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
     return apply(op, inp, weight) if bias is None else apply(op, inp, weight, bias)
 
 
-def _steps(
+def pairs(
     op: str, stride: Pair, padding: Pair, dilation: Pair
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     return pair(op, "stride", stride, 1), pair(op, "padding", padding), pair(op, "dilation", dilation, 1)
@@ -210,7 +210,7 @@ def _need_less(op: str, extra: tuple[int, ...], strides: tuple[int, ...], dilati
         raise ValueError(f"{op}: output_padding {extra} must be smaller than the stride {strides}")
 
 
-def _need_cross_correlation(op: str, conv_mode: str) -> None:
+def need_cross_correlation(op: str, conv_mode: str) -> None:
     if str(conv_mode).lower() != "cross_correlation":
         raise ValueError(
             f"{op}: conv_mode is 'cross_correlation', got {conv_mode!r}; to mirror the kernel use weight[..., ::-1, ::-1]"

@@ -15,7 +15,7 @@ from ..core.ops.base import INTS
 from ..core.ops.index import Embedding, IndexingOneHot, OneHot
 from ..core.ops.layout import PadBy, PixelShuffle, SlidingWindow, SlidingWindowTranspose
 from ..core.ops.shape import Pad, Reduced
-from . import activation, attention, convolution, normalization, pooling
+from . import activation, attention, convolution, local_convolution, normalization, pooling
 from .activation import *  # noqa: F403
 from .arguments import (
     as_index,
@@ -32,6 +32,7 @@ from .arguments import (
 )
 from .attention import *  # noqa: F403
 from .convolution import *  # noqa: F403
+from .local_convolution import *  # noqa: F403
 from .loss import *  # noqa: F403  # not in __all__: losses stand in no other module than this and `loss`
 from .math import normalize
 from .normalization import *  # noqa: F403
@@ -46,6 +47,7 @@ __all__ = [
 __all__ += activation.__all__
 __all__ += attention.__all__
 __all__ += convolution.__all__
+__all__ += local_convolution.__all__
 __all__ += normalization.__all__
 __all__ += pooling.__all__
 

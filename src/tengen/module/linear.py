@@ -12,7 +12,7 @@ from ..core.ops.base import size
 from . import init
 from .module import Module
 
-__all__ = ["Linear", "LinearRelu"]
+__all__ = ["BatchMatMulActivation", "Linear", "LinearRelu"]
 
 
 class Linear(Module):
@@ -63,3 +63,54 @@ class LinearRelu(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(super().forward(x))
+
+
+class BatchMatMulActivation(Module):
+    """W @ x + b for each of a batch, and perhaps ReLU: (batch, in_features, n) to (batch, out_features, n).
+
+    `weight` is (batch, out_features, in_features), first drawn from N(0, 1 / in_features); `bias`, (out_features,), first 0, or
+    None, is added along the last axis, as in MegEngine, so there n is out_features.
+
+    Args:
+        nonlinear_mode: "identity" or "relu".
+
+    >>> M.BatchMatMulActivation(2, 3, 4, bias=False)(F.ones((2, 3, 5))).shape
+    (2, 4, 5)
+    """
+
+    def __init__(
+        self,
+        batch: int,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        nonlinear_mode: str = "identity",
+        name: str | None = None,
+    ):
+        super().__init__(name)
+        layer = type(self).__name__
+        self.batch = size(layer, "batch", batch)
+        self.in_features = size(layer, "in_features", in_features)
+        self.out_features = size(layer, "out_features", out_features)
+        self.nonlinear_mode = str(nonlinear_mode).lower()
+        if self.nonlinear_mode not in ("identity", "relu"):
+            raise ValueError(f"{layer}: nonlinear_mode is 'identity' or 'relu', got {nonlinear_mode!r}")
+        self.weight = Parameter(np.empty((self.batch, self.out_features, self.in_features), np.float32))
+        self.bias = Parameter(np.empty(self.out_features, np.float32)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Give weight and bias new first values."""
+        init.normal_(self.weight, 0.0, math.sqrt(1 / self.in_features))
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.matmul(self.weight, x)
+        if self.bias is not None:
+            y = y + self.bias
+        return F.relu(y) if self.nonlinear_mode == "relu" else y
+
+    def _module_info_string(self) -> str:
+        shape = f"batch={self.batch}, in_features={self.in_features}, out_features={self.out_features}"
+        return f"{shape}, bias={self.bias is not None}"

@@ -6,15 +6,15 @@ from typing import Any
 
 from .. import functional as F
 from ..core import Tensor
-from ..core.ops.base import sizes
+from ..core.ops.base import size, sizes
 from .module import Module
 
-__all__ = ["AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool2d", "MaxPool2d"]
+__all__ = ["AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool2d", "DeformablePSROIPooling", "MaxPool2d"]
 
 Size = int | tuple[int, int]
 
 
-def _size(module: Module, argument: str, value: Any, least: int = 1) -> Any:
+def as_sizes(module: Module, argument: str, value: Any, least: int = 1) -> Any:
     """Python's ints, one or several as they were given. Raises ValueError for one below `least`."""
     numbers = sizes(type(module).__name__, argument, value, least)
     return numbers if isinstance(value, (list, tuple)) or len(numbers) != 1 else numbers[0]
@@ -29,9 +29,9 @@ class MaxPool2d(Module):
 
     def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, name: str | None = None):
         super().__init__(name)
-        self.kernel_size = _size(self, "kernel_size", kernel_size)
-        self.stride = self.kernel_size if stride is None else _size(self, "stride", stride)
-        self.padding = _size(self, "padding", padding, 0)
+        self.kernel_size = as_sizes(self, "kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else as_sizes(self, "stride", stride)
+        self.padding = as_sizes(self, "padding", padding, 0)
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.max_pool2d(inp, self.kernel_size, self.stride, self.padding)
@@ -57,9 +57,9 @@ class AvgPool2d(Module):
         name: str | None = None,
     ):
         super().__init__(name)
-        self.kernel_size = _size(self, "kernel_size", kernel_size)
-        self.stride = self.kernel_size if stride is None else _size(self, "stride", stride)
-        self.padding = _size(self, "padding", padding, 0)
+        self.kernel_size = as_sizes(self, "kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else as_sizes(self, "stride", stride)
+        self.padding = as_sizes(self, "padding", padding, 0)
         self.mode = mode
 
     def forward(self, inp: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class AdaptiveAvgPool2d(Module):
 
     def __init__(self, oshp: Size, name: str | None = None):
         super().__init__(name)
-        self.oshp = _size(self, "oshp", oshp)
+        self.oshp = as_sizes(self, "oshp", oshp)
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(inp, self.oshp)
@@ -85,7 +85,44 @@ class AdaptiveMaxPool2d(Module):
 
     def __init__(self, oshp: Size, name: str | None = None):
         super().__init__(name)
-        self.oshp = _size(self, "oshp", oshp)
+        self.oshp = as_sizes(self, "oshp", oshp)
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.adaptive_max_pool2d(inp, self.oshp)
+
+
+class DeformablePSROIPooling(Module):
+    """Means over the bins of regions, whose bins may be moved; see `F.deformable_psroi_pooling`, which has the same arguments.
+
+    The layer takes the input (N, C, H, W), the regions (R, 5) and the shifts (R, 2, part_size, part_size).
+
+    >>> layer = M.DeformablePSROIPooling(True, 1, 2, 2, 2, 1.0)
+    >>> layer(F.ones((1, 3, 8, 8)), tengen.tensor([[0.0, 1.0, 1.0, 5.0, 6.0]]), F.zeros((1, 2, 1, 1))).shape
+    (1, 3, 2, 2)
+    """
+
+    def __init__(
+        self,
+        no_trans: bool,
+        part_size: int,
+        pooled_h: int,
+        pooled_w: int,
+        sample_per_part: int,
+        spatial_scale: float,
+        trans_std: float = 0.1,
+        name: str | None = None,
+    ):
+        super().__init__(name)
+        layer = "DeformablePSROIPooling"
+        self.no_trans = no_trans
+        self.part_size = size(layer, "part_size", part_size)
+        self.pooled_h = size(layer, "pooled_h", pooled_h)
+        self.pooled_w = size(layer, "pooled_w", pooled_w)
+        self.sample_per_part = size(layer, "sample_per_part", sample_per_part)
+        self.spatial_scale = spatial_scale
+        self.trans_std = trans_std
+
+    def forward(self, inp: Tensor, rois: Tensor, trans: Tensor) -> Tensor:
+        bins = (self.part_size, self.pooled_h, self.pooled_w, self.sample_per_part)
+        scales = (self.spatial_scale, self.trans_std)
+        return F.deformable_psroi_pooling(inp, rois, trans, self.no_trans, *bins, *scales)

@@ -13,13 +13,20 @@ from .conv import Convolution as Convolution3D
 from .conv import ConvolutionBackwardData as Convolution3DBackwardData
 from .create import Arange, Diag, Eye, Linspace
 from .create import Meshgrid as MeshGrid
+from .deformable import DeformableConv2d as DeformableConv
+from .deformable import DeformablePSROIPooling
 from .elemwise import TypeCvt
 from .formula import Softmax, elementwise, modes
 from .host import SVD, MatrixInverse
 from .index import IndexingOneHot
+from .layout import SlidingWindow as Images2Neibs
+from .layout import SlidingWindowTranspose
 from .linalg import MatMul as BatchedMatrixMul
 from .linalg import MatMul as MatrixMul
-from .pool import Pooling
+from .local_conv import BatchConv2d as BatchConvBias
+from .local_conv import LocalConv2d as GroupLocal
+from .local_conv import RegionRestrictedConv as RegionRestrictedConvolution
+from .pool import AdaptivePooling, Pooling
 from .random import Dropout
 from .random import Normal as GaussianRNG
 from .random import Uniform as UniformRNG
@@ -200,7 +207,9 @@ __all__ = [
     "LSTM",
     "RNN",
     "SVD",
+    "AdaptivePooling",
     "Arange",
+    "BatchConvBias",
     "BatchedMatrixMul",
     "Broadcast",
     "Concat",
@@ -212,6 +221,8 @@ __all__ = [
     "Correlation",
     "Cumsum",
     "CvtColor",
+    "DeformableConv",
+    "DeformablePSROIPooling",
     "Diag",
     "Dimshuffle",
     "Dropout",
@@ -219,6 +230,8 @@ __all__ = [
     "Eye",
     "Fill",
     "GaussianRNG",
+    "GroupLocal",
+    "Images2Neibs",
     "IndexingOneHot",
     "LSTMCell",
     "Linspace",
@@ -231,10 +244,12 @@ __all__ = [
     "ROIAlign",
     "ROIPooling",
     "Reduce",
+    "RegionRestrictedConvolution",
     "Remap",
     "Reshape",
     "Resize",
     "Resize3D",
+    "SlidingWindowTranspose",
     "Softmax",
     "TopK",
     "TypeCvt",

@@ -74,24 +74,27 @@ class Convolution(_Convolving):
     constant = 1
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (self.result(self.name, *types),)
+
+    def result(self, name: str, x: Type, w: Type) -> Type:
+        """The type of the result; errors call the op by this name."""
         self.check()
-        x, w = types
         if {len(x.shape), len(w.shape)} != {self.dims + 2}:
             raise ValueError(
-                f"{self.name} takes an input (N, C, {LINES[self.dims]}) and a weight (out, in / groups, {WINDOWS[self.dims]}), "
+                f"{name} takes an input (N, C, {LINES[self.dims]}) and a weight (out, in / groups, {WINDOWS[self.dims]}), "
                 f"got {x.shape} and {w.shape}"
             )
         if x.shape[1] != w.shape[1] * self.groups or w.shape[0] % self.groups:
             raise ValueError(
-                f"{self.name}: an input of {x.shape[1]} channels, shape {x.shape}, does not fit a weight of shape {w.shape} in "
+                f"{name}: an input of {x.shape[1]} channels, shape {x.shape}, does not fit a weight of shape {w.shape} in "
                 f"{self.groups} group{'s' * (self.groups != 1)}; the weight wants {w.shape[1] * self.groups} channels"
             )
         shape = self.output(x.shape, w.shape)
         if min(shape[2:]) <= 0:
             raise ValueError(
-                f"{self.name}: a kernel of {w.shape[2:]} with dilation {self.dilation} does not fit into {x.shape} with padding {self.padding}"
+                f"{name}: a kernel of {w.shape[2:]} with dilation {self.dilation} does not fit into {x.shape} with padding {self.padding}"
             )
-        return (Type(promoted_floats(self.name, types), shape),)
+        return Type(promoted_floats(name, (x, w)), shape)
 
     def problem(self, request: Request) -> contraction.Contraction:
         (x, w), (image, window) = request.types, request.views
