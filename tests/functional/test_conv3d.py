@@ -10,6 +10,7 @@ from checks import LAYOUTS, assert_close, check_gradient, check_second_gradient,
 import tengen.functional as F
 import tengen.module as M
 from tengen import Tensor
+from tengen.autodiff import GradManager
 from tengen.jit import trace
 
 # input, weight (out, in / groups, kd, kh, kw), stride, padding, dilation, groups
@@ -143,3 +144,34 @@ ERRORS = [
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call(F.zeros((1, 4, 3, 5, 5)))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 16])
+def test_a_step_of_a_network(groups):
+    """Convolution, batch normalisation with the statistics of the batch, ReLU, and gradients, as one Program."""
+    x, w = random((2, 16, 3, 4, 5)), random((16, 16 // groups, 3, 3, 3), seed=1)
+    g = random((2, 16, 3, 4, 5), seed=2)
+
+    def forward(w):
+        y = windows.conv(x, w, (1, 1, 1), (1, 1, 1), (1, 1, 1), groups)
+        mean, deviation = y.mean((0, 2, 3, 4), keepdims=True), y.std((0, 2, 3, 4), keepdims=True)
+        return np.maximum((y - mean) / deviation, 0)
+
+    inp, weight = Tensor(x, "float32"), Tensor(w, "float32")
+
+    @trace(symbolic=True)
+    def step(inp, g):
+        with GradManager().attach([weight]) as gm:
+            y = F.relu(F.batch_norm(F.conv3d(inp, weight, None, 1, 1, 1, groups), training=True, eps=0.0))
+            gm.backward(y, g)
+        return y, weight.grad
+
+    for _ in range(2):
+        weight.grad = None
+        y, dw = step(inp, Tensor(g, "float32"))
+        assert_close(y, forward(w), "float32", factor=40)
+    for place in [(0, 0, 1, 1, 1), (7, 0, 0, 2, 1), (15, 16 // groups - 1, 2, 0, 2)]:
+        by = np.zeros_like(w)
+        by[place] = 1e-5
+        slope = ((forward(w + by) - forward(w - by)) * g).sum() / 2e-5
+        assert dw.numpy()[place] == pytest.approx(slope, abs=2e-3)
