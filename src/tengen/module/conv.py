@@ -296,6 +296,7 @@ class ConvTranspose3d(_ConvNd):
 
     dims = 3
     transposed = True
+    output_padding: Any = (0, 0, 0)
 
     def __init__(
         self,
