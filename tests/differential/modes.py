@@ -14,7 +14,7 @@ from tengen.jit import load
 
 from .code import IMPORTS, MODES, WRAPPED, eligible, function, made, setup
 from .compare import agree, equal
-from .dtypes import Array
+from .dtypes import INTS, Array
 from .program import CALLS, Program, Source, laid_out
 from .table import ROWS
 from .truth import Known, Outcome, run_inexact
@@ -133,9 +133,15 @@ def check(program: Program, modes: Sequence[str] = MODES) -> list[Failure]:
 
 def _may_refuse(program: Program, error: str | None) -> bool:
     """Numbers that do not fit the integers that they meet may be refused, and dtypes by operations of which nothing is known."""
-    odd = any(isinstance(v, int) and abs(v) > 127 for s in program.steps for k, v in s.params if k == "number")
+    odd = any(_beyond(dict(s.params)) for s in program.steps)
     unknown = any(ROWS[s.row].truth is None for s in program.steps)
     return (odd or unknown) and error in ("OverflowError", "ValueError", "TypeError")
+
+
+def _beyond(params: dict[str, Any]) -> bool:
+    """Whether a step has a Python int that the integers beside it do not hold."""
+    number, dtype = params.get("number"), params.get("of")
+    return isinstance(number, int) and dtype in INTS and not np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
 
 
 def _narrow(program: Program) -> bool:

@@ -249,6 +249,14 @@ def test_the_truth_of_sigmoid_is_exact_far_out():
     np.testing.assert_allclose(sigmoid(np.array([-29.4, 29.4, -800.0])), [np.exp(-29.4), 1.0, 0.0], rtol=1e-12)
 
 
+@pytest.mark.parametrize("number, dtype, refused", [(-1, "uint8", True), (255, "uint8", False), (-129, "int8", True)])
+def test_a_number_that_does_not_fit_may_be_refused(number, dtype, refused):
+    x = argument(shape=(2,), values="small", dtype=dtype)
+    program = one("elementwise ADD number", x, number=number, of=dtype)
+    assert modes.check(program) == []
+    assert modes._may_refuse(program, "OverflowError") is refused
+
+
 # -- it lives on
 
 
