@@ -36,7 +36,7 @@ def softplus(x: Any) -> Any:
 
 def floor_div(a: Any, b: Any) -> Any:
     if "f" in (a.dtype.kind, b.dtype.kind):
-        return np.floor(a / b)
+        return np.floor_divide(a, b)  # nan for inf // 2, as Python has it; the floor of the quotient would be inf
     return np.where(b == 0, 0, a // np.where(b == 0, 1, b))
 
 

@@ -231,6 +231,11 @@ def test_nothing_that_comes_back_through_no_finite_slope_is_not_known():
         assert bool(abs(made[0][0]) < 1e9) is known, mode
 
 
+def test_an_infinity_divided_into_whole_parts_is_nan():
+    x = argument(shape=(40,), values="special")
+    assert modes.check(one("elementwise FLOOR_DIV number", x, number=0.25, of="float32"), ["eager"]) == []
+
+
 def test_a_jump_has_no_slope():
     """atan2 goes from -π/2 to π/2 there, as far on both sides."""
     row, arrays = table.ROWS["elementwise ATAN2"], [np.zeros(1), np.zeros(1)]
