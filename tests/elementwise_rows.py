@@ -28,6 +28,7 @@ class Row:
     name in the op table, where it is not this one in capitals.
     ulps: how many units in the last place of float32 and float64 the instruction may be away from the truth, for any number; None:
     test_vecmath.py has a test of its own. points: where else values and gradients are looked at, for functions of one operand.
+    undefined: outside of its range it may give anything.
     loose: how much more than others the function loses for narrow dtypes, as a product of roundings.
     """
 
@@ -43,6 +44,7 @@ class Row:
     ulps: tuple[float, float] | None = (2.0, 4.0)
     loose: float = 1
     points: tuple[float, ...] = ()
+    undefined: bool = False
 
     @property
     def is_limited(self) -> bool:
@@ -152,7 +154,7 @@ ROWS = [
     Row("prelu", lambda x, y: np.where(x > 0, x, y * x), 2, ints="same"),
     # modes that are no functions of their own
     Row("rsqrt", lambda x: 1.0 / np.sqrt(x), low=0.1, high=9),
-    Row("exp_nonpositive", np.exp, low=-4, high=0, ulps=None),
+    Row("exp_nonpositive", np.exp, low=-4, high=0, ulps=None, undefined=True),
     Row("erf", erf),
     Row("erfc", erfc, ulps=None),
     Row("erfcx", erfcx, points=(-5.0, 0.0, 3.0, 24.9, 25.1)),
