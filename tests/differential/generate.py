@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .dtypes import DTYPES, FLOATS, kind
+from .dtypes import DTYPES, FLOATS, INTS, kind
 from .optimizers import RULES
 from .program import Gradient, Program, Source, Step, data
 from .row import Draw
@@ -313,7 +313,10 @@ def _finished(draw: Drawing, gradient: Gradient | None) -> Program:
     used = {n for s in draw.steps for n in s.inputs} | ({gradient.y} if gradient else set())
     made = [n for s in draw.steps for n in s.outs[: ROWS[s.row].results]]
     # A trace need not compute what nobody reads, and so need not find that an index is wrong.
-    doubtful = {s.name for s in draw.sources if s.values.startswith("beyond")}
+    changed = {n for s in draw.steps for n in s.outs}
+    doubtful = {
+        s.name for s in draw.sources if s.values.startswith("beyond") or (s.name in changed and s.dtype in INTS)
+    }
     risky = {n for s in draw.steps if doubtful & set(s.inputs) for n in s.outs if n.startswith("v")}
     outputs = [n for n in made if n not in used or n in risky or draw.chance(0.25)]
     if gradient:
