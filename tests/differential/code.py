@@ -18,11 +18,11 @@ import tengen.functional as F
 from tengen import Parameter, Tensor
 from tengen._rt import apply
 from tengen.autodiff import GradManager
-from tengen.core.ops import collective, precision
+from tengen.core.ops import builtin, collective, precision
 from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.formula import Activation
 from tengen.core.ops.loop import Scan
-from tengen.core.ops.recurrent import LSTM, RNN, LSTMCell, RNNCell, RNNStep
+from tengen.core.ops.recurrent import RNNStep
 from tengen.core.ops.reduce import Reduce
 from tengen.jit import SublinearMemoryConfig, exclude_from_trace, fuse, load, trace
 from tengen.optimizer import SGD, Adam

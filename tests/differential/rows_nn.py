@@ -513,6 +513,14 @@ ROWS: list[Row] = [
         exact="formula",
     ),
     Row(
+        "norm sync_batch_norm",
+        "F.nn.sync_batch_norm({0}, {1}, {2}, {3}, {4})",
+        _batch_norm(False),
+        _batch_norm_truth,
+        exact="formula",
+        weight=0.3,
+    ),
+    Row(
         "norm batch_norm training",
         "F.batch_norm({0}, {1}, {2}, {3}, {4}, training=True)",
         _batch_norm(True),
