@@ -70,7 +70,7 @@ def _pooled(p: Params, x: Any, corners: Any, trans: Any) -> Any:
         position = start[:, None, None, None, None] + (place / 2 + moved) * extent[:, None, None, None, None]
         size = x.shape[2 + axis]
         inside.append((position >= -0.5) & (position <= size - 0.5))
-        positions.append(np.clip(position, 0, size - 1))
+        positions.append(position)
     rows, columns = np.broadcast_arrays(*positions)
     there = (inside[0] & inside[1])[:, None]
     seen = _read(x, np.zeros(len(corners), int), rows, columns, {**BETWEEN, "border": "replicate"})
