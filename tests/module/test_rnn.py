@@ -14,6 +14,8 @@ import tengen.module as M
 from tengen import Parameter, Tensor, UsageWarning, jit
 from tengen._rt import apply
 from tengen.autodiff import GradManager
+from tengen.compiler import compile_program
+from tengen.compiler.program import Type, build
 from tengen.core.ops import builtin
 from tengen.core.ops.recurrent import RecurrentLayers
 
@@ -283,3 +285,13 @@ def test_a_state_that_a_program_learns():
         y, _ = layer(X, F.broadcast_to(start, (1, 2, 4)))
         manager.backward(y.sum())
     assert tuple(start.grad.shape) == (1, 1, 4) and start.grad.numpy().any()
+
+
+def test_weights_are_packed_once_and_kept():
+    types = [Type("float32", s) for s in ((7, 16, 8), (1, 16, 32), (1, 16, 32), (128, 8 + 32 + 2))]
+    plan = compile_program(build(RecurrentLayers("lstm", 1, 1, True), types))
+    packing = [i for i, step in enumerate(plan.steps) if "layout" in step.name]
+    assert [(source, step) for _, source, step in plan.layouts] == [(3, i) for i in packing] and len(packing) == 2
+    assert (
+        len(plan.steps) == 2 * 7 + len(packing) + 2
+    )  # two launches a step; the product of all inputs, the sum of the biases
