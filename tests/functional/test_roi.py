@@ -9,7 +9,7 @@ import pytest
 from checks import assert_close, check_gradient, check_second_gradient, laid_out, random
 
 import tengen.functional as F
-from tengen import Tensor
+from tengen import Tensor, _rt
 from tengen.autodiff import GradManager
 from tengen.jit import trace
 
@@ -171,3 +171,29 @@ def test_traced():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call(F.zeros((1, 1, 4, 4)), F.zeros((1, 5)))
+
+
+def test_threads_do_not_change_anything():
+    """Neither where regions and maps overlap, whose gradients meet in the same pixels."""
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(2, 40, 24, 30))
+    corners = generator.uniform(0, 16, (30, 2))
+    rois = np.concatenate([generator.integers(0, 2, (30, 1)), corners, corners + generator.uniform(2, 14, (30, 2))], 1)
+    places = generator.uniform(-4, 32, (2, 30, 30, 2))
+    calls = [
+        (lambda x, r: F.nn.roi_align(x, r, 5, sample_points=0), rois),
+        (lambda x, r: F.nn.roi_pooling(x, r, 5), rois),
+        (lambda x, p: F.remap(x, p, "wrap"), places),
+        (lambda x, _: F.nn.interpolate(x, (31, 19)), rois),
+    ]
+    before = _rt.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 3):
+            _rt.set_num_threads(threads)
+            found.append([g for function, other in calls for g in gradient(function, images, other) if g is not None])
+    finally:
+        _rt.set_num_threads(before)
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)

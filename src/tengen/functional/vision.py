@@ -23,6 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 Size = int | Sequence[int] | Tensor
+Array = np.ndarray[Any, Any]
 
 _MODES = {
     "nearest": "nearest", "linear": "bilinear", "bilinear": "bilinear", "trilinear": "bilinear", "bicubic": "bicubic",
@@ -30,7 +31,7 @@ _MODES = {
 _RANKS = {"nearest": (3, 4, 5), "linear": (3,), "bilinear": (4,), "trilinear": (5,), "bicubic": (4,)}
 _FILTERS = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic", "lanczos4": "lanczos4"}
 
-_AT_ONCE = 256  # boxes that nms decides together
+_AT_ONCE, _NEAR = 256, 512  # boxes that nms decides together, and how many others it compares them with at a time
 _ROI_MODES = ("average", "max")
 
 
@@ -233,7 +234,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_thresh: float, max_output: int | None
     return Tensor(kept.astype(np.int32), device=corners.device)
 
 
-def _best(edges: np.ndarray[Any, Any], limit: float, most: int) -> np.ndarray[Any, Any]:
+def _best(edges: Array, limit: float, most: int) -> Array:
     """Which of boxes, best first, are kept. They are decided some at a time: among themselves, then what these do to all that follow."""
     waiting, kept = np.arange(len(edges)), np.empty(0, np.int64)
     while waiting.size and len(kept) < most:
@@ -245,16 +246,25 @@ def _best(edges: np.ndarray[Any, Any], limit: float, most: int) -> np.ndarray[An
                 free[i + 1 :] &= ~beaten[i, i + 1 :]
         chosen = some[free]
         kept = np.concatenate([kept, chosen])
-        waiting = waiting[~_overlap(edges[chosen], edges[waiting], limit).any(0)]
+        parts = [waiting[i : i + _NEAR] for i in range(0, len(waiting), _NEAR)]  # what is compared stays in the cache
+        left = [part[~_overlap(edges[chosen], edges[part], limit).any(0)] for part in parts]
+        waiting = np.concatenate(left) if left else waiting
     return kept[:most]
 
 
-def _overlap(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], limit: float) -> np.ndarray[Any, Any]:
+def _overlap(a: Array, b: Array, limit: float) -> Array:
     """Whether each of `a` and each of `b` overlap by more than the limit: (len(a), len(b))."""
-    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
-    shared = np.maximum(high - low, 0).prod(-1)
-    areas = [np.maximum(c[:, 2:] - c[:, :2], 0).prod(-1) for c in (a, b)]
-    found: np.ndarray[Any, Any] = shared > limit * (areas[0][:, None] + areas[1] - shared)
+    left, top, right, bottom = (v[:, None] for v in a.T)
+    others = np.ascontiguousarray(b.T)
+    shared = np.minimum(right, others[2])
+    shared -= np.maximum(left, others[0])
+    np.maximum(shared, 0, out=shared)
+    down = np.minimum(bottom, others[3])
+    down -= np.maximum(top, others[1])
+    np.maximum(down, 0, out=down)
+    shared *= down
+    areas = [np.maximum(c[:, 2] - c[:, 0], 0) * np.maximum(c[:, 3] - c[:, 1], 0) for c in (a, b)]
+    found: Array = shared > limit * (areas[0][:, None] + areas[1] - shared)
     return found
 
 

@@ -13,6 +13,7 @@ from ...base.dtype import held
 from ..kernel import MOST_INTERLEAVED, Access, AccessNumbers, Bound, blank
 from ..view import View, row_major
 
+FEW, MANY = 4, 1 << 62  # places of a ragged dim that count, and of others
 STRIDED_COST = 4.0  # a lane that jumps costs about four times one that runs on
 EVERY_SECOND_COST = 2.0  # one that takes every second element reads two vectors
 LANE_COSTS = {0: 1.0, 1: 1.0, 2: EVERY_SECOND_COST}  # by stride
@@ -83,13 +84,19 @@ class Loops(NamedTuple):
 
 
 def arrange(
-    shape: Sequence[int], reduced: Sequence[int], views: Sequence[View], lanes: int, serial: Sequence[int] = ()
+    shape: Sequence[int],
+    reduced: Sequence[int],
+    views: Sequence[View],
+    lanes: int,
+    serial: Sequence[int] = (),
+    ragged: Sequence[int] = (),
 ) -> Loops:
     """Choose the loops for an iteration over `shape`.
 
     views: where each operand and result lies over `shape` (row values have stride 0 along the reduced dims), the most
     important first.
-    serial: kept dims along which writes may meet; they run in index order, inside the others but for the lane.
+    serial: kept dims along which writes may meet; they run in index order, inside the others, but for one along which something is
+    contiguous, which is the lane. ragged: reduced dims of which only a few places count, as a rule.
     """
     numbers = [v.strides for v in views] + [e.coefficients for v in views for e in v.edges]
     order = [d for d in memory_order(shape, views) if shape[d] != 1]
@@ -98,12 +105,14 @@ def arrange(
     folded = _merge([d for d in order if d in reduced], shape, numbers)
     if ordered:
         meeting = _merge(ordered, shape, numbers)
-        parallel = max(len(kept) - 1, 0)
+        vectors = bool(kept) and any(v.strides[kept[-1][-1]] == 1 for v in views)
+        parallel = len(kept) - vectors
         runs = kept[:parallel] + meeting + kept[parallel:]
         return _loops(shape, runs + folded, len(runs), len(runs) - 1, parallel)
     runs = kept or [()]
     count, runs = len(runs), runs + folded
-    lane = _pick_lane(runs, [_extent(run, shape) for run in runs], count, views, lanes)
+    extents = [min(_extent(run, shape), FEW if set(run) & set(ragged) else MANY) for run in runs]
+    lane = _pick_lane(runs, extents, count, views, lanes)
     last = count - 1 if lane < count else len(runs) - 1  # the lane runs fastest among its kind
     runs.insert(last, runs.pop(lane))
     loops = _loops(shape, runs, count, last, cross=_pick_cross(runs, last, shape, views, lanes))

@@ -376,7 +376,7 @@ def _finished(
     _: str,
 ) -> Finished:
     views = *order, *by_importance(view for _, view, *_ in places)
-    loops = arrange(shape, reduced, views, lanes, serial)
+    loops = arrange(shape, reduced, views, lanes, serial, [axis for axis, _ in ends])
     nest, numbers = _over(loops, code, places)
     if loops.cross is not None and not crosses(nest):
         loops = loops._replace(cross=None)

@@ -185,6 +185,9 @@ class NestEmitter(Flow):
             self._row([scope])
             return
         begin, end = self._chunk_limits(chunk)
+        if any(dim == self.nest.lane for dim, _ in self.nest.ends):
+            end = self.minimum(end, self._end(self.nest.lane, [scope]))
+            end = self.at.select(self.at.icmp_signed("<", end, begin), begin, end)
 
         def body(inner: Scopes, _: list[Any]) -> tuple[()]:
             if self.structure.reduced:
