@@ -245,7 +245,7 @@ def writable(d: Draw, least: int = 0) -> str | None:
 
 def put(p: dict[str, Any], x: Any, *others: Any) -> Any:
     *indices, value = others if "number" not in p else (*others, np.asarray(p["number"]))
-    made = x.copy()
+    made = np.array(x)  # of a number, which NumPy makes of a 0-d array on the way
     words = {f"i{n}": o for n, o in enumerate(indices, 1)}
     text = p["index"].format(None, *words)
     target = eval(f"x[{text}]", {"x": x, "np": np, **words})
