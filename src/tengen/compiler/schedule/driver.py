@@ -353,6 +353,8 @@ class Scheduler(Steps):
         places = [self.in_memory(v) for v in self.program.outputs]
         count = len(self.program.inputs)
         self._drop_bypassed([buffer for buffer, _ in places])
+        for buffer, _ in places:  # whoever gets a result may change it
+            self.layouts.pop(buffer, None)
         places = self._write_in_place(places)
         for buffer in [b for b, i in self.layouts.items() if self._is_updated(i)]:
             del self.layouts[buffer]

@@ -16,7 +16,7 @@ from .contraction import Launch, Relayout, Unit
 from .epilogue import Ending, ending, readable
 from .lower import Emitter, Location, Operand
 from .ownership import EVERYWHERE
-from .steps import Steps
+from .steps import Step, Steps
 
 if TYPE_CHECKING:
     from .partition import Group
@@ -144,6 +144,8 @@ def _factors(steps: Steps, node: Node, places: Sequence[tuple[int, View]], plan:
                 steps.layouts[buffer] = source
             if given:  # a gradient by weight reads it in the layout that the convolution did
                 steps.copies[key] = buffer, view
+        elif index == op.constant and (wide := _unconverted(steps, node.inputs[index], view)):
+            _keep_conversion(steps, buffer, wide[0])
         found[name] = (buffer, view.offset * ITEM_BYTES[dtype])
     if plan.prepared:
         _prepare(steps, op, found, *plan.prepared)
@@ -167,6 +169,16 @@ def _unconverted(steps: Steps, value: Value, view: View) -> tuple[int, View] | N
     if place.buffer is None or place.buffer >= len(steps.program.inputs) or place.view.strides != made.strides:
         return None
     return place.buffer, view._replace(offset=view.offset + place.view.offset - made.offset)
+
+
+def _keep_conversion(steps: Steps, buffer: int, source: int) -> None:
+    """Have a conversion of an input, which the kernels read as it lies, kept beside the input, if a step makes that and nothing else."""
+    makers = [step for step in steps.steps if any(b == buffer for b, _ in step.writes)]
+    if len(makers) == 1 and isinstance(step := makers[0], Step):
+        used = {b for b, _ in (*step.reads, *step.writes)}
+        if used == {buffer, source} and step.skip_for in (None, buffer):
+            step.skip_for = buffer
+            steps.layouts[buffer] = source
 
 
 def _prepare(steps: Steps, op: Contraction, found: dict[str, tuple[int, int]], launch: Launch, size: int) -> None:
