@@ -45,6 +45,7 @@ def test_all_are_recorded():
     assert len(RECORDED) == 16
 
 
+@pytest.mark.filterwarnings("ignore:autocast changes nothing")
 @pytest.mark.parametrize("traced", [False, True], ids=["eager", "traced"])
 @pytest.mark.parametrize("name", [name for name in record.PROGRAMS if name not in WAITING])
 def test_program(name, traced):

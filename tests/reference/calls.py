@@ -313,6 +313,8 @@ def _gradient_difference(found: list[Any], expected: list[Any]) -> str | None:
     if len(found) != len(expected):
         return f"got {len(found)} gradients, expected {len(expected)}"
     for number, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+        if ours is None and isinstance(theirs, dict) and not any(theirs["Tensor"]["values"]):
+            continue  # by places in an image that are rounded, for instance: none says the same as zeros
         if isinstance(ours, dict) and isinstance(theirs, dict) and ours["Tensor"]["shape"] == []:
             theirs = {**theirs, "Tensor": {**theirs["Tensor"], "shape": []}}  # the reference has none of 0 dims
         half = isinstance(ours, dict) and ours.get("dtype") == "float16"
