@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import record
+import record_programs as record
 
 import tengen.compat.megengine  # noqa: F401 - what the programs import
 from tengen.compat.megengine.missing import Missing
@@ -60,6 +60,6 @@ def test_the_comparison_sees_a_step_that_is_missing():
 
 
 def test_they_run_by_the_command():
-    command = [sys.executable, "-m", "tengen.compat.megengine", HERE / "record.py", "show", "swin"]
+    command = [sys.executable, "-m", "tengen.compat.megengine", HERE / "record_programs.py", "show", "swin"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     np.testing.assert_allclose(json.loads(done.stdout), RECORDED["swin"], rtol=2e-4, atol=1e-5)

@@ -2,9 +2,9 @@
 
 They run eagerly: the reference cannot trace all of them, and where it can it gives the same.
 
-    reference/bin/python tests/programs/record.py            # all
-    reference/bin/python tests/programs/record.py resnet     # one
-    python -m tengen.compat.megengine tests/programs/record.py show resnet     # what it gives, and no recording
+    reference/bin/python tests/programs/record_programs.py            # all
+    reference/bin/python tests/programs/record_programs.py resnet     # one
+    python -m tengen.compat.megengine tests/programs/record_programs.py show resnet     # what it gives, and no recording
 """
 
 from __future__ import annotations
