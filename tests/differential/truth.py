@@ -27,6 +27,9 @@ ROUNDINGS = {"moves": 0, "exact": 0, "rounded": 1, "function": 4, "sum": 4, "for
 
 ADDED = 4.0
 """How many roundings of what goes into a sum its partial sums are good for."""
+REPEATED = 8.0
+"""Of so many numbers that are added up in turn one rounding counts in full, where numbers are equal: these err alike each time that they
+are added, while the sum is of one size. Half of all is what such a sum is good for in the worst case."""
 CANCELLED = 100.0
 """How many roundings of what a formula adds up its gradient may be off."""
 STRANGERS = (np.nan, 0.25, -1.5, 3.0)
@@ -89,6 +92,14 @@ class Machine:
         level = 0.3 * float(np.sqrt(np.mean(finite**2))) if around and finite.size else 0.0
         return np.asarray(array + noise * (np.abs(np.where(np.isfinite(array), array, 0.0)) + level))
 
+    def _alike(self, array: Array, amount: float) -> Array:
+        """Off by a relative error of about `amount`, equal numbers by the same."""
+        if array.dtype.kind != "f":
+            return array
+        values, places = np.unique(array, return_inverse=True)
+        noise = self.random.choice([-1.0, 1.0], values.shape) * self.random.uniform(0.5, 1.0, values.shape)
+        return np.asarray(array * (1 + amount * self.sign * noise[places].reshape(array.shape)))
+
     def run(self, step: Step) -> None:
         """Raises what the step must raise."""
         row = ROWS[step.row]
@@ -123,6 +134,7 @@ class Machine:
                     or [0.0]
                 )
                 arrays = [self.shaken(a, ADDED * amount, True) for a in arrays]
+                arrays = [self._alike(a, amount * (ADDED + _added(arrays, made[0]) / REPEATED)) for a in arrays]
             found = results(row.truth(params, *arrays))
             if row.theme in CONTRACTIONS and not all(np.isfinite(a).all() for a in arrays):
                 found = [
@@ -138,8 +150,10 @@ class Machine:
             elif count := ROUNDINGS[row.exact]:
                 kept = [self._rounded(k, d, count, row) for k, d in zip(kept, each, strict=True)]
             made.append(kept)
-        if row.elementwise:
-            _judge(inputs, made, each)
+        if self.versions > 1:
+            if row.elementwise:
+                _judge(inputs, made, each)
+            _doubt(inputs, made, each)
         return [Known(each[i], tuple(np.asarray(m[i], wide(each[i])) for m in made)) for i in range(len(each))]
 
     def _rounded(self, array: Array, dtype: str, count: int, row: Row) -> Array:
@@ -262,6 +276,26 @@ def _judge(inputs: Sequence[Known], made: list[list[Array]], dtypes: Sequence[st
                     strange = np.isnan(first) & ~np.isnan(others[0])
                     exact = made[0][number]
                     made[1][number] = np.where(strange, ~exact if dtype == "bool" else exact + 1, made[1][number])
+
+
+def _added(inputs: Sequence[Array], made: Sequence[Array]) -> float:
+    """About how many numbers each result is the sum of."""
+    try:
+        terms = int(np.prod(np.broadcast_shapes(*(a.shape for a in inputs))))
+    except ValueError:
+        terms = sum(a.size for a in inputs)
+    return terms / max(1, sum(k.size for k in made))
+
+
+def _doubt(inputs: Sequence[Known], made: list[list[Array]], dtypes: Sequence[str]) -> None:
+    """A result that is nan in all versions is not known, if a number that nobody knows may have made it so."""
+    if any(
+        k.versions[0].dtype.kind == "f" and (np.isnan(k.versions[0]) & ~np.isnan(k.versions[1])).any() for k in inputs
+    ):
+        for number, dtype in enumerate(dtypes):
+            if kind(dtype) == "float":
+                lost = np.isnan([version[number] for version in made]).all(0)
+                made[1][number] = np.where(lost, 0.0, made[1][number])
 
 
 def on_grid(arrays: Sequence[Array]) -> bool:
