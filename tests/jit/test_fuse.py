@@ -123,3 +123,18 @@ def test_an_op_without_a_gradient_is_a_constant():
         with GradManager().attach([z]) as gm:
             gm.backward(scaled(z).sum())
         np.testing.assert_array_equal(z.grad.numpy(), [1, 1])
+
+
+def test_an_input_of_which_only_the_type_counts_has_no_part_in_the_gradient():
+    @tengen.jit.fuse
+    def both(like, x):
+        return F.ones_like(like) * 2, x[:1] * x[1:]
+
+    like = Tensor(np.zeros((3, 5), np.float32))
+    for _ in range(3):
+        x = Tensor(np.array([[1.0, 2.0], [3.0, 4.0]], np.float32))
+        with GradManager().attach([x]) as gm:
+            twos, product = both(like, x)
+            gm.backward(product)
+        np.testing.assert_array_equal(twos.numpy(), np.full((3, 5), 2.0))
+        np.testing.assert_array_equal(x.grad.numpy(), [[3.0, 4.0], [1.0, 2.0]])

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 from weakref import ref
 
 from .. import _rt
-from ..compiler.program import Builder, Op, Program, Type, Value
+from ..compiler.program import Builder, Op, Program, Type, Value, replay
 from ..core import Tensor
 from ..core.build import device_of, type_of
 from ..core.live import Numbers, plain, source_of
-from ..core.ops.shape import Detach, Reshape
+from ..core.ops.shape import Detach, Reshape, zeros
 from .errors import TraceError, user_line
 from .memory import MemoryLimit
 from .traced import Traced
@@ -74,7 +74,17 @@ class Operations:
         """The same as a Program of the ops that the function applied, with these inputs and outputs."""
         section = self.section(start, stop, keep_composites=True)
         finished = section.builder.finish(section.values[slot] for slot in outputs)
-        return Program(tuple(section.value(i) for i in inputs), finished.nodes, finished.outputs)
+        given = tuple(section.value(i) for i in inputs)
+        made = Program(given, finished.nodes, finished.outputs)
+        read = {v for node in made.nodes for v in node.inputs}
+        unread = [v for v in section.inputs if v in read and v not in given]
+        if not unread:
+            return made
+        # Of these only the type counts, as in ones_like, so the Program does not have them, and anything may stand for them.
+        builder = Builder(keep_composites=True)
+        values = [builder.input(v.type) for v in given]
+        outputs_again = replay(made, builder, values, {v: zeros(builder, v.type) for v in unread})
+        return Program(tuple(values), builder.finish(outputs_again).nodes, outputs_again)
 
 
 class Section:
