@@ -255,6 +255,14 @@ def test_nan_that_an_unknown_number_may_have_made_is_not_known():
     assert known is not None and np.isinf(tolerance(known)).all()
 
 
+def test_functions_of_large_integers_are_those_of_the_nearest_float32():
+    machine = truth.Machine(0, versions=1)
+    machine.put("x", np.array([9**8]), "int32")
+    machine.run(Step("elementwise COS", ("x",), (), ("y",)))
+    known = machine.names["y"]
+    assert known is not None and abs(known.versions[0][0] - np.cos(float(np.float32(9**8)))) < 1e-9
+
+
 def test_a_jump_has_no_slope():
     """atan2 goes from -π/2 to π/2 there, as far on both sides."""
     row, arrays = table.ROWS["elementwise ATAN2"], [np.zeros(1), np.zeros(1)]

@@ -124,6 +124,9 @@ class Machine:
         for version in range(self.versions):
             self._turn(version)
             arrays = [i.versions[version] for i in inputs]
+            if row.dtype == "float" and dtypes == "float32":
+                # Integers become float32 first, which holds those beyond 2²⁴ by their first digits only.
+                arrays = [a if a.dtype.kind == "f" else a.astype(np.float32).astype(np.float64) for a in arrays]
             if version and (row.exact == "formula" or (row.exact == "sum" and not (exact and on_grid(arrays)))):
                 amount = max(
                     [
