@@ -215,8 +215,8 @@ def test_traced(symbolic):
 def test_the_layer_is_the_function():
     layer = M.MultiHeadAttention(8, 2, kdim=6, vdim=4)
     k, v = random((N, S, 6)), random((N, S, 4), seed=1)
-    weights = layer.io_weight_bias.numpy().astype(np.float64)
-    assert {n: tuple(p.shape) for n, p in layer.named_parameters()} == {"io_weight_bias": (64 + 48 + 32 + 64 + 32,)}
+    weights = layer.io_weight_bias.numpy().ravel().astype(np.float64)
+    assert {n: tuple(p.shape) for n, p in layer.named_parameters()} == {"io_weight_bias": (1, 64 + 48 + 32 + 64 + 32)}
     assert not weights[-32:].any()
     assert 0.9 * math.sqrt(6 / 16) < np.abs(weights[:64]).max() <= math.sqrt(6 / 16)
     found = layer(*(Tensor(x, dtype="float32") for x in (Q, k, v)), need_weights=True)

@@ -14,8 +14,9 @@ class Stereo(M.Module):
         self.refine = M.Sequential(M.Conv2d(9 + 4, 8, 3, padding=1), M.LeakyReLU(0.1), M.Conv2d(8, 1, 3, padding=1))
 
     def forward(self, left, right):
+        # Detached, as the reference's gradient by the first image is not the derivative of what it gives.
         a, b = self.features(left), self.features(right)
-        cost = F.vision.correlation(a, b, kernel_size=1, max_displacement=1, stride1=1, stride2=1, pad_size=1)
+        cost = F.vision.correlation(a.detach(), b, kernel_size=1, max_displacement=1, stride1=1, stride2=1, pad_size=1)
         return self.refine(F.concat([F.leaky_relu(cost, 0.1), a], axis=1))
 
 

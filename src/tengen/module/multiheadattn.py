@@ -66,7 +66,7 @@ class MultiHeadAttention(Module):
         self.kdim = embed_dim if kdim is None else size(title, "kdim", kdim)
         self.vdim = embed_dim if vdim is None else size(title, "vdim", vdim)
         count = embed_dim * (sum(self._features) + (4 if bias else 0))
-        self.io_weight_bias = Parameter(np.zeros(count, np.float32))
+        self.io_weight_bias = Parameter(np.zeros((1, count), np.float32))
         self.bias_k = Parameter(np.zeros((1, 1, embed_dim), np.float32)) if add_bias_kv else None
         self.bias_v = Parameter(np.zeros((1, 1, embed_dim), np.float32)) if add_bias_kv else None
         self.reset_parameters()
@@ -84,7 +84,7 @@ class MultiHeadAttention(Module):
             parts.append(generator.uniform(-bound, bound, features * self.embed_dim))
         if self.bias:
             parts.append(F.zeros(4 * self.embed_dim))
-        self.io_weight_bias._reset(F.concat(parts))
+        self.io_weight_bias._reset(F.concat(parts).reshape(1, -1))
         for row in (self.bias_k, self.bias_v):
             if row is not None:
                 row._reset(generator.normal(0, math.sqrt(2 / (1 + self.embed_dim)), row.shape))
