@@ -169,6 +169,19 @@ nb::object another_handle(nb::handle tensor, bool detached) {
     return wrap(detached ? Value{value.storage, value.offset, value.desc, {}, value.place} : Value(value));
 }
 
+nb::object view_of(Tensor& tensor, const Extents& starts, const Extents& steps, Extents shape, const Extents& runs) {
+    settle(checked(tensor));  // what a trace has just given may not have its memory yet
+    const Value& value = tensor.value;
+    const Descriptor& desc = *value.desc;
+    int64_t start = 0;
+    for (size_t d = 0; d < starts.size(); ++d) start += starts[d] * desc.strides[d];
+    Extents strides(runs.size());
+    for (size_t d = 0; d < runs.size(); ++d) strides[d] = runs[d] < 0 ? 0 : desc.strides[runs[d]] * steps[runs[d]];
+    const Descriptor* seen = intern(desc.dtype, std::move(shape), std::move(strides), desc.device);
+    const int64_t offset = seen->size ? value.offset + start * static_cast<int64_t>(desc.itemsize()) : 0;
+    return wrap(Value{value.storage, offset, seen, {}, {}});
+}
+
 }  // namespace
 
 void bind_tensor(nb::module_& module, const std::vector<PyType_Slot>& operators) {
@@ -193,19 +206,11 @@ void bind_tensor(nb::module_& module, const std::vector<PyType_Slot>& operators)
         .def(
             "_alias", [](nb::handle t) { return another_handle(t, false); },
             "Another handle of the same value, with its place on gradient tapes.")
-        .def(
-            "_view",
-            [](Tensor& t, int64_t start, Extents shape, Extents strides) {
-                const Value& value = checked(t);
-                const Descriptor& desc = *value.desc;
-                const int64_t offset = value.offset + start * static_cast<int64_t>(desc.itemsize());
-                const Descriptor* seen = intern(desc.dtype, std::move(shape), std::move(strides), desc.device);
-                return wrap(Value{value.storage, offset, seen, {}, {}});
-            },
-            nb::arg("start"), nb::arg("shape"), nb::arg("strides"),
-            "Some of its elements, the first at `start`, without an operation: for values that neither a tape nor a "
-            "trace "
-            "follows. Nothing is checked.")
+        .def("_view", view_of, nb::arg("starts"), nb::arg("steps"), nb::arg("shape"), nb::arg("runs"),
+             "Some of its elements, without an operation: for values that neither a tape nor a trace follows. The "
+             "first one is at "
+             "`starts`; each dim of `shape` runs along the dim that `runs` names, in its step, or along none (-1). "
+             "Nothing is checked.")
         .def(
             "_is_watched", [](Tensor& t) { return is_watched(checked(t)); }, "Whether an active tape has this value.")
         .def("_data_ptr", [](Tensor& t) {

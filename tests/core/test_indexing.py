@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import tengen.functional as F
 from tengen import Parameter, Tensor, _rt
 from tengen.autodiff import GradManager
+from tengen.jit import trace
 
 SETTINGS = settings(max_examples=150, deadline=None)
 
@@ -246,6 +248,12 @@ def test_each_place_is_seen_without_a_plan_of_its_own():
         for index in itertools.product(items, items, [..., 1, slice(None, None, -1)]):
             np.testing.assert_array_equal(seen[index].numpy(), truth[index])
         assert _rt.plan_cache_info()["misses"] == before
+
+
+def test_parts_of_what_a_trace_has_just_given():
+    twice = trace(lambda x: F.exp(x.T) * 2.0, without_host=True)
+    for _ in range(2):
+        assert twice(Tensor([[0.0, 1.0], [2.0, 3.0]]))[0, 1].numpy() == np.float32(2.0 * np.exp(2.0))
 
 
 def test_what_is_seen_stays_when_the_tensor_changes():

@@ -82,21 +82,14 @@ def get_item(x: Tensor, index: Any) -> Any:
     """`x[index]`: a view for integers, slices, None and Ellipsis; a copy where tensors index."""
     parsed = parse(index, x)
     if not parsed.arrays and recording() is None and substitutes() is None and not x._is_watched():
-        return _view(x, parsed)
+        # An op would be planned for each start.
+        return x._view(parsed.starts, parsed.steps, parsed.shape, parsed.runs)
     part, shape = parsed.part, tuple(parsed.shape)
     if not parsed.arrays:
         return apply(Subtensor(part, shape), x)
     return apply(
         TakeIndexed(part, shape, take_op(len(shape), parsed.axes, parsed.index_rank, parsed.apart)), x, *parsed.arrays
     )
-
-
-def _view(x: Tensor, parsed: Parsed) -> Any:
-    """Without an op, which would be planned for each start."""
-    strides = x.desc.strides
-    start = sum([begin * stride for begin, stride in zip(parsed.starts, strides, strict=True)])
-    steps = [strides[d] * parsed.steps[d] if d >= 0 else 0 for d in parsed.runs]
-    return x._view(start, parsed.shape, steps)
 
 
 def set_item(x: Tensor, index: Any, value: Any) -> None:
