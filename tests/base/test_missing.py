@@ -144,7 +144,7 @@ def test_casting_a_network_as_it_is_said():
         (lambda: M.LeakyReLU(0.1, inplace=True), "LeakyReLU() got an unexpected keyword argument 'inplace'"),
         (lambda: M.Softmax(dim=1), "Softmax() got an unexpected keyword argument 'dim'; PyTorch's, in tengen: axis"),
         (lambda: M.Dropout(p=0.5), "Dropout() got an unexpected keyword argument 'p'; PyTorch's, in tengen: drop_prob"),
-        (lambda: M.ConvBn2d(1, 2, 3, device="cpu0"), "Conv2d() got an unexpected keyword argument 'device'"),
+        (lambda: M.ConvBn2d(1, 2, 3, device="cpu0"), "ConvBn2d() got an unexpected keyword argument 'device'"),
     ],
 )
 def test_a_layer_says_how_the_arguments_of_pytorch_are_said_here(call, said):
