@@ -288,4 +288,6 @@ def test_there_is_no_trace_of_it_in_tengen_itself():
     package = Path(tengen.__file__).parent
     for path in package.rglob("*.py"):
         if "compat" not in path.relative_to(package).parts:
-            assert "compat" not in path.read_text(encoding="utf-8").replace("compatib", "").replace("array-api-compat", ""), path
+            assert "compat" not in path.read_text(encoding="utf-8").replace("compatib", "").replace(
+                "array-api-compat", ""
+            ), path

@@ -20,7 +20,7 @@ What an op is to the compiler is said by the class it derives from, and these ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..base.dtype import COMPLEX
@@ -336,46 +336,6 @@ class Composite(Op, abstract=True):
         return tuple(v.type for v in build(self, types).outputs)
 
 
-class Loop(Op, abstract=True):
-    """`body` at each place along axis 0 of some values, one after the other: from the first to the last or, if `reverse`, the other way.
-
-    Inputs: `states` values that each step takes over from the one before, `sequences` values of which it sees its place along axis 0, and
-    others, which stay. The body makes of them, in this order, the new states, and whatever else. An output is what it made at all
-    places, along axis 0; of the last `running` states it is the final value.
-    """
-
-    body: Op
-    states: int
-    sequences: int
-    running: int
-    reverse: bool
-
-    def keeps_last(self, output: int) -> bool:
-        """Whether an output is a final value."""
-        return self.states - self.running <= output < self.states
-
-    def step_types(self, types: Sequence[Type]) -> list[Type]:
-        """What the body takes."""
-        inside = range(self.states, self.states + self.sequences)
-        return [t._replace(shape=t.shape[1:]) if i in inside else t for i, t in enumerate(types)]
-
-    def infer(self, *types: Type) -> tuple[Type, ...]:
-        end = self.states + self.sequences
-        if not 0 <= self.running <= self.states or not self.states < end <= len(types):
-            raise ValueError(
-                f"{self.name}: {len(types)} inputs are no {self.states} states and {self.sequences} sequences"
-            )
-        along = {t.shape[:1] for t in types[self.states : end]}
-        if len(along) != 1 or () in along:
-            raise ValueError(f"{self.name}: sequences must have one extent along axis 0, got {sorted(along)}")
-        ((count,),) = along
-        made = self.body.infer(*self.step_types(types))
-        if made[: self.states] != types[: self.states]:
-            states = [", ".join(map(str, found[: self.states])) for found in (types, made)]
-            raise ValueError(f"{self.name}: a step makes of the states {states[0]} the states {states[1]}")
-        return tuple(t if self.keeps_last(i) else t._replace(shape=(count, *t.shape)) for i, t in enumerate(made))
-
-
 #: The ops behind Python's operators on values, put here by the op table: {"add": op, …}.
 OPERATORS: dict[str, Op] = {}
 
@@ -604,30 +564,6 @@ def needed(nodes: Iterable[Node], outputs: Iterable[Value]) -> tuple[Node, ...]:
     return tuple(n for n in nodes if n in found)
 
 
-def is_reshape(node: Node | None) -> bool:
-    return node is not None and isinstance(node.op, ViewOp) and node.op.regroups
-
-
-def reshape_source(value: Value) -> Value:
-    """The value that this one is a reshape of, or itself."""
-    while value.node and is_reshape(value.node):
-        (value,) = value.node.inputs
-    return value
-
-
-def uniform_values(program: Program) -> set[Value]:
-    """The values that are the same number everywhere, as they depend on nothing but numbers and 0-d inputs: kernels compute them
-    for themselves.
-    """
-    found = {v for v in program.inputs if v.shape == ()}
-    for node in program.nodes:
-        passes_on = isinstance(node.op, Elementwise) or (isinstance(node.op, ViewOp) and not node.op.fills)
-        depends = passes_on and bool(node.inputs) and all(v in found for v in node.reads)
-        if depends or isinstance(node.op, (Constant, Number)):
-            found.add(node.outputs[0])
-    return found
-
-
 def record(op: Op, *inputs: Any) -> tuple[Value, ...]:
     """Apply `op` to inputs of which at least one is a Value."""
     builder = next(v.builder for v in inputs if isinstance(v, Value))
@@ -638,17 +574,3 @@ def build(op: Op, types: Sequence[Type]) -> Program:
     """The Program of one op on inputs of these types: one node, or for a Composite what it expands to."""
     builder = Builder()
     return builder.finish(builder.record(op, [builder.input(t) for t in types]))
-
-
-def replay(
-    program: Program, builder: Builder, inputs: Sequence[Value], known: Mapping[Value, Value] | None = None
-) -> tuple[Value, ...]:
-    """Record a Program's nodes again in another builder, on other inputs. known: what nodes take in place of some values."""
-    made: dict[Value, Value] = dict(zip(program.inputs, inputs, strict=True))
-    taken = {**(known or {}), **made}
-    for node in program.nodes:
-        outputs = builder.repeat(node, [taken[v] for v in node.inputs])
-        for old, new in zip(node.outputs, outputs, strict=True):
-            made[old] = new
-            taken.setdefault(old, new)
-    return tuple(made[v] for v in program.outputs)

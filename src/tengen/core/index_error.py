@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _rt
-from ..compiler.program import Gather, Op, Program, Scatter, Type, Value, build, is_reshape, needed
+from ..compiler.program import Gather, Op, Program, Scatter, Type, Value, build, needed
+from ..compiler.values import is_reshape
 from .ops.elemwise import TypeCvt
 from .ops.index import label_of
 from .recorded import Recorded

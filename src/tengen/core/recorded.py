@@ -7,7 +7,8 @@ from typing import ClassVar, NamedTuple
 
 from .. import _rt
 from ..compiler.plan import Plan
-from ..compiler.program import Builder, Composite, Program, Type, Value, replay
+from ..compiler.program import Builder, Composite, Program, Type, Value
+from ..compiler.values import replay
 from ..compiler.view import View
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from .._rt import Tensor
 from ..base.dtype import NUMPY_CLASS
-from ..compiler.program import Builder, Composite, Program, Type, Value, replay
+from ..compiler.program import Builder, Composite, Program, Type, Value
+from ..compiler.values import replay
 
 Array = np.ndarray[Any, Any]
 

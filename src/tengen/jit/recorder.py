@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 from weakref import ref
 
 from .. import _rt
-from ..compiler.program import Builder, Op, Program, Type, Value, replay
+from ..compiler.program import Builder, Op, Program, Type, Value
+from ..compiler.values import replay
 from ..core import Tensor
 from ..core.build import device_of, type_of
 from ..core.live import Numbers, plain, source_of

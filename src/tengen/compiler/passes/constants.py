@@ -10,19 +10,8 @@ from math import inf
 from typing import NamedTuple
 
 from ...base.dtype import ITEMSIZE
-from ..program import (
-    Builder,
-    Constant,
-    Elementwise,
-    Iota,
-    Node,
-    Number,
-    Program,
-    Value,
-    ViewOp,
-    needed,
-    uniform_values,
-)
+from ..program import Builder, Constant, Elementwise, Iota, Node, Number, Program, Value, ViewOp, needed
+from ..values import uniform_values
 
 NUMBERS = (Constant, Number, Iota)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
 from itertools import accumulate
 
+from ..loop import Loop
 from ..plan import ITEM_BYTES
 from ..program import (
     Concat,
@@ -14,7 +15,6 @@ from ..program import (
     Gather,
     Host,
     Iota,
-    Loop,
     Node,
     Place,
     Program,
@@ -22,8 +22,8 @@ from ..program import (
     Scatter,
     Value,
     ViewOp,
-    uniform_values,
 )
+from ..values import uniform_values
 
 SMALL = 256
 """Values are always kept if the largest one has more than so many times their bytes."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from ..program import Builder, Contraction, Elementwise, Node, Program, Value, is_reshape, reshape_source
+from ..program import Builder, Contraction, Elementwise, Node, Program, Value
+from ..values import is_reshape, reshape_source
 from ..view import contiguous
 
 

@@ -16,8 +16,9 @@ from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..kernel import Instr
-from ..program import Contraction, Elementwise, Reduction, Value, ViewOp, reshape_source
+from ..program import Contraction, Elementwise, Reduction, Value, ViewOp
 from ..targets.column_sums import ColumnSum, slots
+from ..values import reshape_source
 from ..view import View
 from .lower import COMPUTE, Emitter, Operand, reshaped
 

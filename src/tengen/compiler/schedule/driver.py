@@ -7,6 +7,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from ..cache import compile_kernels
+from ..loop import Loop
 from ..plan import ITEM_BYTES, STATUS, Call, Cost, Launch, Placed, Plan, Stopwatch
 from ..program import (
     Concat,
@@ -14,7 +15,6 @@ from ..program import (
     Elementwise,
     Gather,
     Host,
-    Loop,
     Node,
     Place,
     Prefix,
@@ -24,10 +24,9 @@ from ..program import (
     Sort,
     Type,
     Value,
-    is_reshape,
-    reshape_source,
 )
 from ..targets.host import Target
+from ..values import is_reshape, reshape_source
 from ..view import View, contiguous, dense
 from . import memory, ownership
 from .column_sums import combine, folds_rows

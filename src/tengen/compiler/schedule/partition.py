@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+from ..loop import Loop
 from ..plan import ITEM_BYTES
 from ..program import (
     Concat,
@@ -22,7 +23,6 @@ from ..program import (
     Gather,
     Host,
     Iota,
-    Loop,
     Node,
     Place,
     Prefix,
@@ -32,8 +32,8 @@ from ..program import (
     Sort,
     Value,
     ViewOp,
-    uniform_values,
 )
+from ..values import uniform_values
 from .column_sums import folds_rows
 from .epilogue import Segment, segments
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import NamedTuple
 
+from ..loop import Loop
 from ..passes import run
 from ..plan import ITEM_BYTES, STATUS
-from ..program import Loop, Node, Program, Type, Value, build
+from ..program import Node, Program, Type, Value, build
 from ..view import View, contiguous
 from .lower import Location
 from .ownership import EVERYWHERE

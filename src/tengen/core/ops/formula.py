@@ -13,7 +13,7 @@ from .reduce import Reduce, mean, total
 
 MAX, MIN, ABS, NORMCDF = Elemwise("MAX"), Elemwise("MIN"), Elemwise("ABS"), Elemwise("NORMCDF")
 NOT_EQUAL, BOTH = Elemwise("NEQ"), Elemwise("LOGICAL_AND")
-RELU, SOFTPLUS = Elemwise("RELU"), Elemwise("SOFTPLUS")
+RELU, SOFTPLUS, ROUND, FLOOR = (Elemwise(mode) for mode in ("RELU", "SOFTPLUS", "ROUND", "FLOOR"))
 
 
 class Activation(Formula):
@@ -128,10 +128,11 @@ def modes() -> list[str]:
 
 
 def _sinc(x: Value) -> Value:
-    """sin(u) / u with u = πx, 1 at 0."""
-    zero = EQ(x, 0.0)
-    u = where(zero, 1.0, x * math.pi)
-    return where(zero, 1.0, SIN(u) / u)
+    """sin(u) / u with u = πx, 1 at 0; the sine is that of the distance from the nearest integer, so it is 0 at all others."""
+    zero, nearest = EQ(x, 0.0), ROUND(x)
+    sine = SIN((x - nearest) * math.pi)
+    odd = EQ(nearest - FLOOR(nearest * 0.5) * 2.0, 1.0)
+    return where(zero, 1.0, where(odd, -sine, sine) / where(zero, 1.0, x * math.pi))
 
 
 def _sinc_slope(x: Value) -> Value:

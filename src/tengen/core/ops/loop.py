@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...compiler.program import Composite, Loop, Op, Value, record
+from ...compiler.loop import Loop
+from ...compiler.program import Composite, Op, Value, record
 from ..gradient import backward
 from .base import FLOATS, Grads
 from .shape import Concatenate, Slice, reshape, zeros_of

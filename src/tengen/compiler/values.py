@@ -1,0 +1,45 @@
+"""What follows from a Program about its values, and a Program recorded once more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .program import Builder, Constant, Elementwise, Node, Number, Program, Value, ViewOp
+
+
+def is_reshape(node: Node | None) -> bool:
+    return node is not None and isinstance(node.op, ViewOp) and node.op.regroups
+
+
+def reshape_source(value: Value) -> Value:
+    """The value that this one is a reshape of, or itself."""
+    while value.node and is_reshape(value.node):
+        (value,) = value.node.inputs
+    return value
+
+
+def uniform_values(program: Program) -> set[Value]:
+    """The values that are the same number everywhere, as they depend on nothing but numbers and 0-d inputs: kernels compute them
+    for themselves.
+    """
+    found = {v for v in program.inputs if v.shape == ()}
+    for node in program.nodes:
+        passes_on = isinstance(node.op, Elementwise) or (isinstance(node.op, ViewOp) and not node.op.fills)
+        depends = passes_on and bool(node.inputs) and all(v in found for v in node.reads)
+        if depends or isinstance(node.op, (Constant, Number)):
+            found.add(node.outputs[0])
+    return found
+
+
+def replay(
+    program: Program, builder: Builder, inputs: Sequence[Value], known: Mapping[Value, Value] | None = None
+) -> tuple[Value, ...]:
+    """Record a Program's nodes again in another builder, on other inputs. known: what nodes take in place of some values."""
+    made: dict[Value, Value] = dict(zip(program.inputs, inputs, strict=True))
+    taken = {**(known or {}), **made}
+    for node in program.nodes:
+        outputs = builder.repeat(node, [taken[v] for v in node.inputs])
+        for old, new in zip(node.outputs, outputs, strict=True):
+            made[old] = new
+            taken.setdefault(old, new)
+    return tuple(made[v] for v in program.outputs)
