@@ -283,7 +283,9 @@ def test_mnist(mnist):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no gzip", gzip.compress(b""), gzip.compress(struct.pack(">iiii", 2051, 2, 28, 28))]
+    "data",
+    [b"", b"no gzip", gzip.compress(b""), gzip.compress(struct.pack(">iiii", 2051, 2, 28, 28))],
+    ids=["empty", "no gzip", "nothing", "a head alone"],  # compressed bytes hold the time
 )
 def test_damaged_mnist(mnist, data):
     (mnist / MNIST.raw_file_name[0]).write_bytes(data)
