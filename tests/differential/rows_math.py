@@ -254,7 +254,9 @@ def _einsum(equations: list[str]) -> Row:
 #: code of two real tensors by way of complex numbers → meaning
 COMPLEX = {
     "F.imag(F.complex({0}, {1}) * F.complex({1}, {0}) - 2j)": lambda a, b: a * a + b * b - 2,
-    "F.real(F.complex({0}, {1}) * 1.5 + {0})": lambda a, b: a * 1.5 + a,
+    "F.real(F.complex({0}, {1}) * 1.5 + {0})": lambda a, b: (
+        a * 1.5 - b * 0.0 + a
+    ),  # the number is 1.5 + 0i, as in NumPy and PyTorch
     "F.imag(F.where({0} > 0, F.complex({0}, {1}), 1.0))": lambda a, b: np.where(a > 0, b, 0),
     "F.abs(F.concat([F.complex({0}, 0.0), {1}]))": lambda a, b: np.abs(np.concatenate([a, b])),
     "F.real(F.sum(F.complex({0}, {1}), 0))": lambda a, b: a.sum(0),
