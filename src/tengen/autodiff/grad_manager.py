@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from weakref import ref
 
 import numpy as np
@@ -135,20 +136,23 @@ class GradManager:
         if self._tape is None:
             raise RuntimeError("no computation history: " + (_SPENT if self._done else _NEVER))
         ys = [] if y is None else _tensors("backward", "y", y, ": the loss, or several")
-        if dy is None and any(y.desc.dtype == COMPLEX for y in ys):
-            raise TypeError("backward: y is complex, so it needs dy; or take its real or imag")
         dys = [_ones(t) for t in ys] if dy is None else _tensors("backward", "dy", dy, ": a gradient for each y")
         if len(ys) != len(dys):
             raise ValueError(f"backward: {len(ys)} tensors y but {len(dys)} gradients dy")
         for value, grad in zip(ys, dys, strict=True):
             if value.shape != grad.shape:
                 raise ValueError(f"backward: dy of shape {grad.shape} for y of shape {value.shape}; they must be equal")
-        # A gradient that another manager computed meanwhile may well be a constant, of a function that is linear.
-        if ys and not self._tape.has_backward and not any(self._tape.holds(value) for value in ys):
-            warn(_APART if self._watched else _NOBODY)
+        tape = self._tape
+        for value in ys:
+            if tape.holds(value):
+                break
+        else:
+            # A gradient that another manager computed meanwhile may well be a constant, of a function that is linear.
+            if ys and not tape.has_backward:
+                warn(_APART if self._watched else _NOBODY)
         try:
             watched = list(self._watched)
-            self._tape.backward(ys, dys, ready=lambda number, grad: self._deliver(watched[number], grad))
+            tape.backward(ys, dys, ready=lambda number, grad: self._deliver(watched[number], grad))
         except Exception as error:
             shorten(error)
             raise
@@ -231,8 +235,10 @@ _SPENT = (
 
 def _tensors(method: str, argument: str, given: object, wanted: str) -> list[Tensor]:
     """One tensor or several as a list. Raises TypeError for anything else."""
+    if isinstance(given, Tensor):  # first: whether a tensor is Iterable takes Python long to say
+        return [given]
     several = isinstance(given, Iterable) and not isinstance(given, (str, np.ndarray))
-    found = [given] if isinstance(given, Tensor) or not several else list(given)  # type: ignore[call-overload]
+    found = list(given) if several else [given]  # type: ignore[call-overload]
     for item in found:
         if not isinstance(item, Tensor):
             held = "" if item is given else " among them"
@@ -242,5 +248,14 @@ def _tensors(method: str, argument: str, given: object, wanted: str) -> list[Ten
 
 
 def _ones(like: Tensor) -> Tensor:
-    made: Tensor = _rt.apply(Fill(like.shape, like.desc.dtype, like.desc.device), 1.0)
+    """The gradient of a sum by its terms. Raises TypeError for complex numbers, where users have to say what they want."""
+    made: Tensor = _rt.apply(_fill(like.desc), 1.0)
     return made
+
+
+@lru_cache(256)
+def _fill(desc: _rt.Descriptor) -> Fill:
+    """The op of `_ones`; to make one takes as long as all else that a backward does in Python."""
+    if desc.dtype == COMPLEX:
+        raise TypeError("backward: y is complex, so it needs dy; or take its real or imag")
+    return Fill(desc.shape, desc.dtype, desc.device)
