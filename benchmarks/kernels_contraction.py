@@ -107,7 +107,7 @@ CONVOLUTIONS = {
 
 def measure_cases(words: list[str]) -> None:
     target = host_target()
-    unit, jit = Unit(target.lanes, target.registers, target.dots), Jit(target)
+    unit, jit = Unit(target.lanes, target.registers, target.dots, amx=target.amx), Jit(target)
     peak = ArithmeticPeak(jit)
     print(f"{'case':38s} {'tile':>5s} {'tiles':>6s} | peak     1 thread        | peak    {THREADS} threads")
     for name, problem, a_size, b_size in cases(unit):
@@ -136,7 +136,7 @@ def tile_problem(tile: RegisterTile) -> tuple[Contraction, int, int]:
 
 def measure_tiles() -> None:
     target = host_target()
-    unit, jit = Unit(target.lanes, target.registers, target.dots), Jit(target)
+    unit, jit = Unit(target.lanes, target.registers, target.dots, amx=target.amx), Jit(target)
     peak = ArithmeticPeak(jit)
     for rows, vectors in MENU[unit.registers]:
         for unroll in (1, 2, 4):

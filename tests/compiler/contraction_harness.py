@@ -40,7 +40,7 @@ def host_targets() -> list[Target]:
 
 
 def unit_of(target: Target) -> Unit:
-    return Unit(target.lanes, target.registers, target.dots)
+    return Unit(target.lanes, target.registers, target.dots, amx=target.amx)
 
 
 def floats(*shape: int) -> np.ndarray:

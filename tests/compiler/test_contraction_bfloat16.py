@@ -213,7 +213,8 @@ def test_a_layout_in_pairs_is_a_view_only_of_neighbours():
 def test_the_kernel_uses_the_instruction(target):
     problem, *_ = plan_matmul(bits(64, 128), bits(128, 96), target, storage=INTO["bfloat16"])
     code = assembly(problem.launches[0].kernel.emit(target), target)
-    assert ("vdpbf16ps" in code) == ("vcvtneps2bf16" in code) == target.dots
+    assert ("vdpbf16ps" in code) == (target.dots and not target.amx) and ("tdpbf16ps" in code) == target.amx
+    assert ("vcvtneps2bf16" in code) == target.dots
 
 
 @EVERY_TARGET
@@ -256,7 +257,8 @@ def test_an_operand_whose_pairs_lie_in_memory_is_used_as_it_is():
 @pytest.mark.parametrize("k, turned", [(6, False), (257, False), (1600, False), (1602, True)])
 @pytest.mark.usefixtures("copies_cost_nothing")
 def test_rows_of_a_that_lie_side_by_side_stay_so_in_pairs(target, k, turned):
-    """But for a k so long that it would be cut where it has a stride."""
+    """But for a k so long that it would be cut where it has a stride, and for AMX, which wants the pairs of a row side by side."""
+    turned = turned or target.amx
     for batch in ((), (3,)):
         problem = check_matmul(bits(*batch, k, 40).swapaxes(-1, -2), bits(*batch, k, 33), target)
         words, kernel = -(-k // 2), problem.launches[0].kernel

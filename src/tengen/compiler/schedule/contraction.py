@@ -23,12 +23,14 @@ from ..vector import BITS
 
 class Unit(NamedTuple):
     """The vector unit that kernels are planned for: 32-bit lanes of a vector, number of vector registers, and whether it
-    multiplies pairs of bfloat16. winograd: outputs of a tile, each way, where convolutions go by tiles; 0: they do not."""
+    multiplies pairs of bfloat16. winograd: outputs of a tile, each way, where convolutions go by tiles; 0: they do not. amx: it also
+    multiplies small matrices of pairs."""
 
     lanes: int
     registers: int
     dots: bool = False
     winograd: int = 0
+    amx: bool = False
 
     def lanes_of(self, dtype: str) -> int:
         """Lanes of a vector in the kind of arithmetic that `dtype` is computed in."""

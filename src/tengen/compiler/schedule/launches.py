@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
+from ..targets.amx import SIDE as AMX_SIDE
 from ..targets.column_sums import slots
 from ..targets.contraction import MAX_BLOCK_ROWS, PARAMETERS, SUM_TILE, ContractionKernel, SumKernel
 from ..targets.epilogue import Epilogue
@@ -20,6 +21,8 @@ from .register_tile import RegisterTile
 
 BLOCK_ROWS = 240
 """Rows of C in one launch tile, at most; a multiple of most tiles' rows."""
+BLOCK_STRIPS = 16
+"""The same in strips of AMX, of up to 16 rows."""
 PANEL_BYTES = 3 << 19
 """A panel of B (all of k) up to this size stays in the level-2 cache while rows pass, so k is not blocked."""
 LONG_BLOCK_K = 1024
@@ -128,7 +131,7 @@ def plan(
     splits = _splits(main, parts, tile) if blocked and may_split else 1
     if blocked or adding or storage.accumulate or tile.folded:
         storage = storage._replace(epilogue=None)  # sums go through memory, or come one by one
-    elif storage.epilogue and storage.epilogue.sums and not _takes_sums(parts, storage.epilogue):
+    elif storage.epilogue and storage.epilogue.sums and not _takes_sums(parts, storage.epilogue, tile):
         storage = storage._replace(epilogue=None)
     through_workspace = splits > 1 or (blocked and storage.rounds)
     stored = storage.epilogue.dtype if storage.epilogue else storage.out
@@ -168,7 +171,8 @@ class _Way(NamedTuple):
             grid = _grid(part, self.tile, k, self.blocked, splits)
             places = _sum_places(part.nest, grid, row_tiles, slots(column_sums)) if column_sums else _NO_SUMS
             row_tiles += places.tiles
-            params, work = _params(part, k, grid, self.out_size, places), 2 * part.multiply_adds * self.storage.k_step
+            params = _params(part, k, grid, self.out_size, places, self.tile)
+            work = 2 * part.multiply_adds * self.storage.k_step
             found.setdefault(kind, []).append((params, work, places.tiles))
         made: list[Launch] = []
         for kind, alike in found.items():
@@ -190,6 +194,7 @@ class _Way(NamedTuple):
             unroll=tile.unroll,
             blocked=self.blocked,
             folded=tile.folded,
+            amx=tile.amx,
             packed=self.packed,
             epilogue=storage.epilogue,
             **kind._asdict(),
@@ -216,8 +221,8 @@ def _kind(nest: Nest, way: _Way) -> _Kind:
         _inner_loops(nest, way.blocked),
         storage.accumulate or nest.adds,
         nest.a_columns,
-        step.a == 1,
-        row.a == 1 and row.extent % tile.rows == 0,
+        step.a == 1 or (tile.amx and step.extent == 1),
+        row.a == 1 and row.extent % tile.rows == 0 and not tile.amx,
         step.b == tile.panel,
         nest.columns % tile.panel != 0,
         nest.channel_rows and storage.has_channels,
@@ -303,13 +308,16 @@ def _grid(part: _Part, tile: RegisterTile, k: _KLoops, blocked: bool, splits: in
     wanted = _wanted_tiles(part, tile)
     if nest.image:
         return _bands(nest, nest.image.window, panels, wanted, splits)
+    step, most = tile.rows, BLOCK_ROWS
+    if tile.amx:
+        rows, step, most = _strips(part).all, tile.rows // AMX_SIDE, BLOCK_STRIPS
     k2_block, blocks = _k_blocks(nest, k) if blocked else (k[2].extent, 1)
-    row_blocks = -(-rows // BLOCK_ROWS)
+    row_blocks = -(-rows // most)
     groups = min(panels, -(-wanted // (batch * row_blocks * splits)))
     if splits == 1 or tile.folded:
-        row_blocks = max(row_blocks, min(-(-rows // tile.rows), -(-wanted // (batch * groups * splits))))
+        row_blocks = max(row_blocks, min(-(-rows // step), -(-wanted // (batch * groups * splits))))
     panels_per_group = -(-panels // groups)
-    rows_per_block = -(-rows // (row_blocks * tile.rows)) * tile.rows
+    rows_per_block = -(-rows // (row_blocks * step)) * step
     assert rows_per_block <= MAX_BLOCK_ROWS
     return _Grid(
         k2_block=k2_block,
@@ -320,6 +328,21 @@ def _grid(part: _Part, tile: RegisterTile, k: _KLoops, blocked: bool, splits: in
         rows_per_block=rows_per_block,
         row_blocks=-(-rows // rows_per_block),
     )
+
+
+class _Strips(NamedTuple):
+    """How the rows of a part are cut for AMX: rows of a strip, strips of the innermost row loop, and of all."""
+
+    rows: int
+    run: int
+    all: int
+
+
+def _strips(part: _Part) -> _Strips:
+    run = part.nest.rows[-1].extent
+    rows = -(-run // -(-run // AMX_SIDE))
+    strips = -(-run // rows)
+    return _Strips(rows, strips, part.rows // run * strips)
 
 
 def _bands(nest: Nest, window: Window, panels: int, wanted: int, splits: int) -> _Grid:
@@ -381,10 +404,10 @@ class _SumPlaces(NamedTuple):
 _NO_SUMS = _SumPlaces()
 
 
-def _takes_sums(parts: Sequence[_Part], epilogue: Epilogue) -> bool:
+def _takes_sums(parts: Sequence[_Part], epilogue: Epilogue, tile: RegisterTile) -> bool:
     """Whether kernels of these parts can take the sums over rows that an epilogue asks for: the rows of a register tile must
-    be at hand together, and the channels be columns."""
-    return not epilogue.is_costly and not any(part.nest.channel_rows for part in parts)
+    be at hand together, or come one by one for sums too, and the channels be columns."""
+    return (tile.amx or not epilogue.is_costly) and not any(part.nest.channel_rows for part in parts)
 
 
 def _sum_places(nest: Nest, grid: _Grid, tiles_before: int, slots: int) -> _SumPlaces:
@@ -398,13 +421,16 @@ def _sum_places(nest: Nest, grid: _Grid, tiles_before: int, slots: int) -> _SumP
     return _SumPlaces(place * tiles_before, steps[1], steps[0], place, channels, tiles)
 
 
-def _params(part: _Part, k: _KLoops, grid: _Grid, out_size: int, sums: _SumPlaces) -> tuple[int, ...]:
+def _params(
+    part: _Part, k: _KLoops, grid: _Grid, out_size: int, sums: _SumPlaces, tile: RegisterTile
+) -> tuple[int, ...]:
     nest = part.nest
+    strips = _strips(part) if tile.amx else _Strips(0, 0, part.rows)
     b0, b1 = (ONCE, *nest.batch)[-2:]
     m = (ONCE, ONCE, ONCE, *nest.rows)[-4:]
     at_a, at_b, at_c = nest.offsets
     numbers = (
-        *(part.batch * grid.tiles, part.rows, m[1].extent, m[2].extent, m[3].extent, nest.columns),
+        *(part.batch * grid.tiles, strips.all, m[1].extent, m[2].extent, m[3].extent, nest.columns),
         *(k[0].extent, k[1].extent, k[2].extent, k[3].extent, k[4].extent, grid.k2_block),
         *(b1.extent, grid.splits, grid.blocks_per_split, grid.panel_groups, grid.panels_per_group),
         *(grid.row_blocks, grid.rows_per_block),
@@ -413,6 +439,7 @@ def _params(part: _Part, k: _KLoops, grid: _Grid, out_size: int, sums: _SumPlace
         *(at_c, b0.c, b1.c, out_size, m[0].c, m[1].c, m[2].c, m[3].c, b0.channel, b1.channel),
         *sums[:-1],
         *((*nest.image.size, *nest.image.start) if nest.image else (0, 0, 0, 0)),
+        *strips[:-1],
     )
     assert len(numbers) == len(PARAMETERS)  # and in that order
     return numbers

@@ -20,7 +20,7 @@ from .contraction import (
     packed_columns,
 )
 from .launches import BLOCK_K, extent, merge, plan
-from .register_tile import RegisterTile, choose
+from .register_tile import RegisterTile, choose, choose_amx
 
 MASKED_LANES = 16
 """Vectors of at least so many lanes (AVX-512) load under a mask at no cost; others read padded panels instead."""
@@ -109,7 +109,7 @@ def _matmul(
     plain_a, plain_batch, given = a_strides, batch, storage
     if unit.takes_pairs(storage) and _pairs_pay(m, k, n, a_strides, b_strides, unit, batch, storage):
         storage = storage.in_pairs
-        a_strides, batch, a_relayout = _pairs_of_a(m, k, a_strides, batch)
+        a_strides, batch, a_relayout = _pairs_of_a(m, k, a_strides, batch, unit)
     step, a_k = storage.k_step, a_strides[1]
     turns = -(-k // step)
     loops = [Loop(x.extent, x.a, x.b, c) for x, c in zip(batch, out_strides, strict=False)]
@@ -129,6 +129,8 @@ def _matmul(
         rows, loops = [*loops[own:], *rows], loops[:own]
     run = None if a_k == 1 else extent(rows) if a_strides[0] == 1 else 1
     tile = choose(extent(rows), n, unit.lanes_of(storage.out), unit.registers, run)
+    if unit.amx and step == 2:
+        tile = choose_amx(n)
     b_panel, b_k = tile.panel, b_strides[0]
     if expand or step == 2 or must_pack(extent(rows), k, n, b_strides, tile, unit):
         kept = [expand or loop.b != 0 for loop in loops]
@@ -170,13 +172,14 @@ def _a_has_pairs(m: int, k: int, a_strides: tuple[int, int], batch: Sequence[Bat
 
 
 def _pairs_of_a(
-    m: int, k: int, a_strides: tuple[int, int], batch: tuple[Batch, ...]
+    m: int, k: int, a_strides: tuple[int, int], batch: tuple[Batch, ...], unit: Unit
 ) -> tuple[tuple[int, int], tuple[Batch, ...], Relayout | None]:
     """The strides of A in pairs, the same of its batch, and the copy that they are of, if A cannot be read in pairs."""
     if _a_has_pairs(m, k, a_strides, batch):
         return (a_strides[0] // 2, 1), tuple(x._replace(a=x.a // 2) for x in batch), None
     rows = (*(x.extent if x.a else 1 for x in batch), m)
-    side_by_side = a_strides[0] == 1 and k <= 4 * BLOCK_K  # a longer k would be cut where it has a stride
+    # a longer k would be cut where it has a stride; AMX wants the pairs of a row side by side
+    side_by_side = a_strides[0] == 1 and k <= 4 * BLOCK_K and not unit.amx
     copy = _copy_of_a(rows, k, 2, side_by_side)
     *moves, row, step = contiguous(copy.shape)
     if side_by_side:

@@ -11,6 +11,8 @@ from functools import cache
 from math import inf
 from typing import NamedTuple
 
+from ..targets.amx import SIDE as AMX_SIDE
+
 FMA_LATENCY = 4
 ISSUE = 2
 """Fused multiply-adds, and also vector loads, that begin in one cycle."""
@@ -45,18 +47,28 @@ FOLDED_MENU = {32: ((4, 6),), 16: ((2, 5),)}
 
 class RegisterTile(NamedTuple):
     """`rows` x (`vectors` * `lanes`) accumulators; `unroll` steps of k are emitted in a row. folded: lanes are steps of k, not
-    columns."""
+    columns. amx: the accumulators are those of AMX."""
 
     rows: int
     vectors: int
     lanes: int
     unroll: int
     folded: bool = False
+    amx: bool = False
 
     @property
     def panel(self) -> int:
         """Columns of the tile."""
         return self.vectors * (1 if self.folded else self.lanes)
+
+
+AMX_TILE = RegisterTile(2 * AMX_SIDE, 2, AMX_SIDE, 1, amx=True)
+NARROW_AMX_TILE = RegisterTile(3 * AMX_SIDE, 1, AMX_SIDE, 1, amx=True)
+
+
+def choose_amx(n: int) -> RegisterTile:
+    """The tile for n columns in AMX."""
+    return AMX_TILE if n > AMX_SIDE else NARROW_AMX_TILE
 
 
 def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None, a_columns: bool = False) -> RegisterTile:

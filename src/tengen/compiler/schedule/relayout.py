@@ -89,7 +89,8 @@ def _planned(
     node, *rest = nodes
     op, product = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
-    unit = Unit(steps.target.lanes, steps.target.registers, steps.target.dots, config.get("winograd"))
+    machine = steps.target
+    unit = Unit(machine.lanes, machine.registers, machine.dots, config.get("winograd"), machine.amx)
     request = Request(views, [v.type for v in node.inputs], product.type, unit, repeated=steps.repeated)
     place = steps.destinations.get(nodes[-1].outputs[0])
 

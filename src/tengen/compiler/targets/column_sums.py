@@ -48,10 +48,11 @@ def slots(sums: Sequence[ColumnSum]) -> int:
 
 
 class Rows(NamedTuple):
-    """Rows of a register tile: whether they are the first ones of the launch tile, and masks: whether each of them exists."""
+    """Rows of a register tile: whether they are the first ones of the launch tile, and masks: whether each of them exists, None if
+    it does."""
 
     begin: ir.Value
-    exist: Sequence[Vec]
+    exist: Sequence[Vec | None]
 
 
 def rows_there(emitter: ContractionEmitter, row: ir.Value, row_count: ir.Value) -> Rows:
@@ -94,7 +95,7 @@ class ColumnSumsEmitter:
     def _plain(self, values: Sequence[Vec], rows: Rows, held: Sequence[Vec]) -> list[Vec]:
         (total,) = held
         for value, there in zip(values, rows.exist, strict=True):
-            total = total + there.where(value, 0.0)
+            total = total + (there.where(value, 0.0) if there else value)
         return [total]
 
     def _shifted(self, values: Sequence[Vec], rows: Rows, held: Sequence[Vec]) -> list[Vec]:
@@ -106,7 +107,7 @@ class ColumnSumsEmitter:
         (chosen,) = self.emitter.choose(rows.begin, middle, lambda: [shift.value])
         shift = shift.like(chosen)
         for value, there in zip(values, rows.exist, strict=True):
-            distance = there.where(value - shift, 0.0)
+            distance = there.where(value - shift, 0.0) if there else value - shift
             first, second = first + distance, multiply_add(distance, distance, second)
         return [shift, first, second]
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from ..vector import Vec, constant, llvm_type, splat
+from .amx import AmxEmitter, Operand, Place, release
 from .column_sums import rows_there
 from .epilogue import Epilogue, EpilogueEmitter, Tile
 from .flow import I64, i64
@@ -58,6 +59,8 @@ PARAMETERS = (
     *("sum_offset", "sum_b0", "sum_b1", "sum_block", "sum_slot"),
     # of a sliding window: the size of the image, and its first pixel there
     *("height", "width", "top", "left"),
+    # of tiles of AMX, where `rows` counts strips: rows of a strip, and strips of the innermost row loop
+    *("strip_rows", "strips"),
 )
 """The run-time numbers of a part; strides and offsets count elements, strides may be 0 or negative. A launch has one part or several,
 whose launch tiles follow one another, and `params` the numbers of the epilogue and then those of each part."""
@@ -81,6 +84,7 @@ class ContractionKernel(NamedTuple):
     epilogue: what becomes of each sum before it is stored, unless sums go through C. Its channels are the columns, or with
     channel_rows the rows.
     window: A and its columns are an image, over which the rows and k slide as it says (see `window`).
+    amx: the register tile is in AMX (see `amx`): a and b are PAIR, `rows` so many times 16.
     """
 
     a: str
@@ -103,6 +107,7 @@ class ContractionKernel(NamedTuple):
     epilogue: Epilogue | None = None
     channel_rows: bool = False
     window: Window | None = None
+    amx: bool = False
 
     @property
     def sums(self) -> str:
@@ -167,8 +172,8 @@ class ContractionEmitter(KernelEmitter):
             extra = (*extra, "sums")
         super().__init__(target, ("a", "b", "c", *extra), numbers)
         self.flushes = spec.a == PAIR  # so do the sums
-        capacity = MAX_BLOCK_ROWS + spec.rows
-        self.a_rows, self.c_rows = (self.reserve(I64, capacity, name) for name in ("a_rows", "c_rows"))
+        self.capacity = MAX_BLOCK_ROWS + spec.rows
+        self.a_rows, self.c_rows = (self.reserve(I64, self.capacity, name) for name in ("a_rows", "c_rows"))
 
     def tiles(self) -> None:
         """The launch tiles from tile_begin to tile_end of the parts in a row."""
@@ -184,6 +189,7 @@ class ContractionEmitter(KernelEmitter):
         self.param |= {name: self.parameter(self.sum(place, i)) for i, name in enumerate(PARAMETERS)}
         self.epilogue = EpilogueEmitter(self, self.spec, self.spec.epilogue) if self.spec.epilogue else None
         self.window = WindowEmitter(self, self.spec.window) if self.spec.window else None
+        self.amx = AmxEmitter(self) if self.spec.amx else None
         self.loop(low, self.minimum(high, count), 1, lambda tile, _: self.tile(tile))
         self.at.branch(after)
         self.at.position_at_end(after)
@@ -195,6 +201,8 @@ class ContractionEmitter(KernelEmitter):
             phi.add_incoming(value, after)
         self.at.cbranch(self.at.icmp_signed(">", high, count), parts, end)
         self.at.position_at_end(end)
+        if self.spec.amx:
+            release(self)
 
     # -- the launch tile ---------------------------------------------------------------------------------------
 
@@ -207,14 +215,15 @@ class ContractionEmitter(KernelEmitter):
         at = {x: add(p[f"{x}_offset"], mul(b0, p[f"{x}_b0"]), mul(b1, p[f"{x}_b1"])) for x in "abc"}
         at["c"] = add(at["c"], mul(split, p["c_split"]))
         first_row = mul(block, p["rows_per_block"])
-        at["channel"] = add(
-            mul(b0, p["channel_b0"]), mul(b1, p["channel_b1"]), first_row if self.spec.channel_rows else 0
-        )
+        first_channel = first_row if self.spec.channel_rows and not self.amx else 0
+        at["channel"] = add(mul(b0, p["channel_b0"]), mul(b1, p["channel_b1"]), first_channel)
         at["sums"] = add(
             *(p["sum_offset"], mul(b0, p["sum_b0"]), mul(b1, p["sum_b1"]), mul(block, p["sum_block"])), at["channel"]
         )
         row_count = self.minimum(p["rows_per_block"], self.at.sub(p["rows"], first_row))
-        if not self.window:
+        if self.amx:
+            self.amx.strip_table(first_row, row_count)
+        elif not self.window:
             self.row_table(first_row, row_count)
         panel = mul(group, p["panels_per_group"])
         panels = self.at.udiv(add(p["columns"], self.spec.panel - 1), i64(self.spec.panel))
@@ -308,6 +317,11 @@ class ContractionEmitter(KernelEmitter):
         b = self.element(self.buffers["b"], spec.b, self.sum(at["b"], self.mul(panel, p["b_panel"])))
         c_start = self.sum(at["c"], column)
         c = self.element(self.buffers["c"], spec.c, c_start)
+        if self.amx:
+            channel = self.sum(at["channel"], ZERO if spec.channel_rows else column)
+            last = self.sum(at["channel"], p["m3"], -1)
+            sums = self.sum(at["sums"], column)
+            return self.amx.panel(row_count, extent, Place(a, b, c_start, channel, last, sums, masks, first))
 
         def c_at(row: ir.Value) -> list[ir.Value]:
             starts = [self.element(c, spec.c, self.offset(self.c_rows, row, i)) for i in range(spec.rows)]
@@ -431,6 +445,9 @@ class ContractionEmitter(KernelEmitter):
     ) -> list[ir.Value]:
         """The innermost k loop: `unroll` steps a turn, then the rest one by one."""
         spec = self.spec
+        if self.amx:
+            self.amx.innermost(extent, Operand(*a), Operand((b[0],), b[1]))
+            return []
         a_step = i64(1) if spec.a_unit else self.param[f"a_{name}"]
         b_step = i64(spec.panel) if spec.b_dense else self.param[f"b_{name}"]
         if spec.folded:

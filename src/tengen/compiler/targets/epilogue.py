@@ -152,10 +152,10 @@ class EpilogueEmitter:
         self.kind = COMPUTE_KIND[epilogue.sources[0].dtype]
         self.numbers = self._values(NUMBER, {}, self._number)
         self._ahead = [source for source in epilogue.sources if source.buffer and source.along == ELEMENT]
-        if self._ahead:
+        if self._ahead and not spec.amx:
             self.cut = self._cut_k()
         self.sums = ColumnSumsEmitter(emitter, spec, epilogue.sums, self.kind) if epilogue.sums else None
-        if epilogue.is_costly:
+        if epilogue.is_costly and not spec.amx:
             vectors = spec.rows * spec.vectors
             self.scratch = emitter.reserve(llvm_type(self.kind, spec.lanes), vectors, "sums")
 
@@ -192,6 +192,15 @@ class EpilogueEmitter:
 
         return emitter.loop(i64(0), parts, 1, part, totals)
 
+    @property
+    def reads_ahead(self) -> bool:
+        """There is something of the result's size to ask for."""
+        return bool(self._ahead)
+
+    def read_row_ahead(self, row: ir.Value) -> tuple[()]:
+        """Ask for what `row` will read of the result's size."""
+        return self._ask(self._ahead, row)
+
     def read_ahead(self, tile: Tile) -> None:
         """Ask for what `end` will read of the result's size, all at once."""
         for i in range(self.spec.rows if self._ahead else 0):
@@ -224,6 +233,29 @@ class EpilogueEmitter:
             values = self._elements(totals[j::width], known, rows, j, tile)
             if self.sums and existing:
                 carried = self.sums.add(j, partial(self._column, values), existing, carried)
+        return carried
+
+    def channels(self, tile: Tile) -> list[Mapping[int, Vec]]:
+        """What belongs to the channels of each vector of columns, with all numbers."""
+        return [self._channel(tile, 0, j) for j in range(self.spec.vectors)]
+
+    def row(
+        self,
+        totals: Sequence[ir.Value],
+        number: ir.Value,
+        tile: Tile,
+        known: Sequence[Mapping[int, Vec]] | None,
+        there: Rows | None,
+        carry: Sequence[ir.Value],
+    ) -> list[ir.Value]:
+        """The same for a tile of one row. known: `channels`, if these are columns; else the row is the channel that `number` counts from the tile's
+        first one. there: if sums over rows are taken."""
+        carried = list(carry)
+        for j, total in enumerate(totals):
+            channel = known[j] if known else self._channel(tile, number, j)
+            values = self._elements([total], [channel], [tile.rows(0)], j, tile)
+            if self.sums and there:
+                carried = self.sums.add(j, partial(self._column, values), there, carried)
         return carried
 
     def _column(self, values: Sequence[Mapping[int, Vec]], number: int) -> list[Vec]:

@@ -6,6 +6,7 @@ processor of that level, so that one machine can test the code of several.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import platform
 from functools import cache
@@ -21,7 +22,8 @@ class Target(NamedTuple):
     """An instruction set as kernels see it.
 
     lanes: 32-bit elements of a vector register. masked, gathered: element widths (bits) that have masked loads and stores, and gathers.
-    half: float16 conversions are instructions. dots: so are sums of products of bfloat16 pairs.
+    half: float16 conversions are instructions. dots: so are sums of products of bfloat16 pairs. amx: and whole products of small matrices
+    of them (AMX).
     """
 
     name: str
@@ -32,6 +34,7 @@ class Target(NamedTuple):
     gathered: tuple[int, ...] = ()
     half: bool = False
     dots: bool = False
+    amx: bool = False
 
     @property
     def fma(self) -> bool:
@@ -46,12 +49,20 @@ class Target(NamedTuple):
 
 _AVX512 = Target("avx512", "x86-64-v4", "", 16, (8, 16, 32, 64), (32, 64), half=True)
 _AVX512_NEEDS = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "f16c")
+_BFLOAT = _AVX512._replace(name="avx512bf16", features="+avx512bf16", dots=True)
+_BFLOAT_NEEDS = (*_AVX512_NEEDS, "avx512bf16")
+_AMX = _BFLOAT._replace(name="amx", features="+avx512bf16,+amx-tile,+amx-bf16", amx=True)
+_PERMISSION = "permission of the kernel"
+
+# arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) on x86-64
+_ARCH_PRCTL, _REQUEST_FEATURE, _TILE_REGISTERS = 158, 0x1023, 18
 
 # Each instruction set on a generic processor, and the host features that it needs; widest first
 _LEVELS = {
     target.name: (target, needs)
     for target, needs in (
-        (_AVX512._replace(name="avx512bf16", features="+avx512bf16", dots=True), (*_AVX512_NEEDS, "avx512bf16")),
+        (_AMX, (*_BFLOAT_NEEDS, "amx-tile", "amx-bf16", _PERMISSION)),
+        (_BFLOAT, _BFLOAT_NEEDS),
         (_AVX512, _AVX512_NEEDS),
         (Target("avx2", "x86-64-v3", "", 8, (32, 64), half=True), ("avx2", "fma", "f16c")),
         (Target("x86-64", "x86-64", "", 4), ("sse2",)),
@@ -100,7 +111,22 @@ def _host_features() -> frozenset[str]:
 
 
 def _missing(isa: str) -> list[str]:
-    return [feature for feature in _LEVELS[isa][-1] if feature not in _host_features()]
+    missing = [feature for feature in _LEVELS[isa][-1] if feature not in _host_features()]
+    return [feature for feature in missing if feature != _PERMISSION or len(missing) > 1 or not _permitted()]
+
+
+@cache
+def _permitted() -> bool:
+    """Ask Linux for the registers of AMX, which a process may use only then; it holds for all threads and for forked processes.
+
+    Refused where Linux is older than 5.16, by some sandboxes, and where a thread has a signal stack with no room for these registers.
+    """
+    try:
+        ask = ctypes.CDLL(None).syscall
+    except (AttributeError, OSError, TypeError):
+        return False
+    ask.restype = ctypes.c_long
+    return int(ask(*map(ctypes.c_long, (_ARCH_PRCTL, _REQUEST_FEATURE, _TILE_REGISTERS)))) == 0
 
 
 # -- LLVM ----------------------------------------------------------------------------------------------------------
