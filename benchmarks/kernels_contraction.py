@@ -80,6 +80,7 @@ def cases(unit: Unit) -> Iterator[tuple[str, Contraction, int, int]]:
     for name, shape in CONVOLUTIONS.items():
         for form, problem in (("", conv_forward), (" by data", conv_by_data), (" by weight", conv_by_weight)):
             yield name + form, problem(shape, unit), 0, 0
+            yield f"{name}{form} bfloat16", problem(shape, unit, BFLOAT16), 0, 0
 
 
 def conv(n: int, ic: int, size: int, oc: int, k: int, stride: int = 1, padding: int = 0) -> ConvShape:

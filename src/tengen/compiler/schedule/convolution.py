@@ -31,7 +31,7 @@ from .contraction import (
 )
 from .launches import plan
 from .matmul import COPY_WORK, must_pack
-from .register_tile import RegisterTile, choose
+from .register_tile import RegisterTile, choose, choose_amx
 
 Pair = tuple[int, int]
 Size = tuple[int, ...]
@@ -245,6 +245,8 @@ def _slide(
     groups, width, depth = (1, n_out, 1) if a_columns else (s.groups, n_out // s.groups, n_in // s.groups // step)
     rows = s.n * prod(lines[0].line.rows for lines in phases)
     tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, a_columns=a_columns)
+    if unit.amx and pairs:
+        tile = choose_amx(width)
     weights = _pack_weights(s, columns, tile.panel, step)
     group, panel, *tap_steps, channel, _ = contiguous(weights.shape)
     c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))
