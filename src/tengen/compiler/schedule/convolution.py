@@ -16,7 +16,7 @@ from itertools import product
 from math import prod
 
 from ..view import View
-from . import dimension, planar, window, winograd
+from . import convolution_amx, dimension, planar, window, winograd
 from .contraction import (
     FLOAT32,
     Axis,
@@ -360,6 +360,8 @@ def conv_by_weight(
         return winograd.by_weight(a, b, (s.padding[0], s.padding[1]), _dense(a), _dense(b), t, unit, storage)
     if d := _depthwise_by_weight(s, unit, storage):
         return d
+    if squares := convolution_amx.by_weight(s, unit, storage):
+        return squares
     lines = [dimension.phase(s, d).line for d in s.dims]
     if s.is_flat and s.groups == 1 and (few := planar.by_weight((s.n, s.ic, s.oc), lines, unit, storage, images_last)):
         return few
