@@ -229,20 +229,23 @@ def _slide(
     (n_in, size_in), (n_out, size_out) = (s.ic, s.size), (s.oc, s.out)
     if columns == "ic":
         (n_in, size_in), (n_out, size_out) = (n_out, size_out), (n_in, size_in)
-    pairs = unit.takes_pairs(storage) and n_in // s.groups % 2 == 0 and not planes
-    operands = storage.in_pairs if pairs else storage
+    odd = n_in // s.groups % 2 == 1
+    pairs = unit.takes_pairs(storage) and (not (odd or planes) or (unit.amx and s.groups == 1))
+    operands, planes = (storage.in_pairs, False) if pairs else (storage, planes)
     step = operands.k_step
     stays = not dimension.may_pad(s, phases, n_in)
-    in_place = in_place or stays
+    in_place = (
+        in_place and not (odd and pairs)
+    ) or stays  # a copy in which an odd channel has a partner may have zeros around it
     margins = [dimension.margins(lines, in_place) for lines in phases]
     if planes:
         image = planar.planes((s.n, n_in, *size_in), margins)
         a_n, a_channel, *a_steps = contiguous(image.shape)
     else:
-        image = _channels_last((s.n, n_in, *size_in), margins)
-        (a_n, *a_steps, _), a_channel = contiguous((*image.shape[:-1], n_in // step)), 1
+        image = _channels_last((s.n, n_in, *size_in), margins, channels=1 + (odd and pairs))
+        (a_n, *a_steps, _), a_channel = contiguous((*image.shape[:-1], -(-n_in // step))), 1
     a_columns = s.is_depthwise
-    groups, width, depth = (1, n_out, 1) if a_columns else (s.groups, n_out // s.groups, n_in // s.groups // step)
+    groups, width, depth = (1, n_out, 1) if a_columns else (s.groups, n_out // s.groups, -(-n_in // s.groups // step))
     rows = s.n * prod(lines[0].line.rows for lines in phases)
     tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, a_columns=a_columns)
     if unit.amx and pairs:
@@ -452,8 +455,9 @@ def _channels_last(
     size: Size | None = None,
     step: Size | None = None,
     images: int = 1,
+    channels: int = 1,
 ) -> Relayout:
-    """(n, size + margins, c) of a source of (n, c, size…); or every step-th pixel, `size` of them. images: 2 for pairs of images."""
+    """(n, size + margins, c) of a source of (n, c, size…); or every step-th pixel, `size` of them. images, channels: 2 for pairs of those."""
     n, c, *lines = shape
     steps = step or (1,) * len(lines)
     around = [before + extent + after for extent, (before, after) in zip(lines, margins, strict=True)]
@@ -462,8 +466,9 @@ def _channels_last(
         Axis(d + 2, extent, tuple([by * i for i in one[d + 1]]), offset=-before)
         for d, (extent, by, (before, _)) in enumerate(zip(lines, steps, margins, strict=True))
     ]
-    first, last = Axis(0, n, (images, *one[0][1:])), Axis(1, c, one[-1])
-    return Relayout((-(-n // images), *(size or around), c), (first, *axes, last), 0 if images == 2 else None)
+    first, last = Axis(0, n, (images, *one[0][1:])), Axis(1, c, (*one[-1][:-1], channels))
+    pair = 0 if images == 2 else len(lines) + 1 if channels == 2 else None
+    return Relayout((-(-n // images), *(size or around), -(-c // channels)), (first, *axes, last), pair)
 
 
 def _pack_weights(s: ConvShape, columns: str, panel: int, step: int) -> Relayout:
@@ -485,7 +490,7 @@ def _pack_weights(s: ConvShape, columns: str, panel: int, step: int) -> Relayout
         *windows,
     )
     pair = {"oc": 2, "ic": 1}[columns] if step == 2 else None
-    return Relayout((s.groups, packed_columns(n, panel), *s.kernel, k // step, panel), axes, pair)
+    return Relayout((s.groups, packed_columns(n, panel), *s.kernel, -(-k // step), panel), axes, pair)
 
 
 def _pack_gradient(s: ConvShape, panel: int, images: int) -> Relayout:
