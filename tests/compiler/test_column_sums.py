@@ -17,7 +17,7 @@ from tengen.compiler.schedule.driver import Scheduler
 from tengen.compiler.targets.contraction import ContractionKernel
 from tengen.compiler.targets.nest import NestSource
 from tengen.core.ops.conv import ConvolutionBackwardData
-from tengen.core.ops.elemwise import Elemwise, where
+from tengen.core.ops.elemwise import Elemwise, cast, where
 from tengen.core.ops.formula import Variance
 from tengen.core.ops.linalg import Linear, MatMul
 from tengen.core.ops.normalization import BatchNorm, moments
@@ -286,6 +286,25 @@ def test_bfloat16_is_summed_in_float32():
     made = Summed(function, x, w, dtypes={0: "bfloat16", 1: "bfloat16"})
     assert made.sums and not made.large(2 * 24 * 18 * 18)
     made.check(*statistics(convolved(from_bits(x), from_bits(w))), tolerance=2e-5)
+
+
+def test_what_is_widened_for_its_sums_is_not_kept():
+    """As in batch normalisation in mixed precision, forward and backward: who reads the result later widens it again."""
+    x, w = to_bits(last(6, 8, 20, 20)).transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2), to_bits(floats(24, 8, 3, 3))
+    slope, size = floats(1, 24, 1, 1), 6 * 24 * 18 * 18
+
+    def function(x, w, slope):
+        y = conv()(x, w)
+        wide = cast(y, "float32")
+        average, variance = moments(y, ROWS)
+        scaled = wide * slope
+        return total(wide, ROWS), (wide - average) * variance, scaled - average
+
+    made = Summed(function, x, w, slope, dtypes={0: "bfloat16", 1: "bfloat16"})
+    assert made.sums and len(made.large(size)) == 2  # one for each result of that size
+    y = convolved(from_bits(x), from_bits(w))
+    mean, variance = statistics(y)
+    made.check(y.sum(ROWS, keepdims=True), (y - mean) * variance, y * slope - mean, tolerance=2**-6)
 
 
 def test_sums_that_are_stored_as_bfloat16():

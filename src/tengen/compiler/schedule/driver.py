@@ -141,14 +141,20 @@ class Scheduler(Steps):
         return found
 
     def _again(self, value: Value, group: Group, users: Sequence[Node]) -> bool:
-        """Whether users had better compute a value again: one cheap operation on at most one operand of its size."""
+        """Whether users had better compute a value again: one cheap operation on at most one operand of its size, which may be a value that
+        they widen for it.
+        """
         node = value.node
-        if node is None or not isinstance(node.op, Elementwise) or not node.op.cheap or group.passes[value] > 0:
+        if node is None or not isinstance(node.op, Elementwise) or group.passes[value] > 0:
             return False
-        if any(not isinstance(u.op, (Elementwise, Reduction)) for u in users):
+        if not (node.op.cheap or _widens(value)) or any(not isinstance(u.op, (Elementwise, Reduction)) for u in users):
             return False
         loaded = [v for v in node.inputs if v not in self.uniform]
-        return not any(v in group.passes for v in loaded) and sum(v.shape == value.shape for v in loaded) <= 1
+        widened = [v for v in loaded if v in group.passes and _widens(v) and v.operands[0] not in group.passes]
+        if any(v in group.passes for v in loaded if v not in widened) or sum(v.shape == value.shape for v in loaded) > 1:
+            return False
+        self.uniform.update(widened)
+        return True
 
     def _nest(self, group: Group) -> None:
         e = Emitter(self.locate, group.shape)
@@ -435,3 +441,11 @@ def _placed_like(op: Place, shape: tuple[int, ...], operand: View) -> View:
             d = max(inside, key=lambda d: own[d])
             strides[d] = max(strides[d], abs(stride))
     return View(shape, tuple(strides))
+
+
+def _widens(value: Value) -> bool:
+    """Whether a value is one of fewer bytes as another dtype."""
+    if not isinstance(value.op, Elementwise) or not value.op.converts:
+        return False
+    (given,) = value.operands
+    return ITEM_BYTES[given.dtype] < ITEM_BYTES[value.dtype]
