@@ -120,12 +120,15 @@ def run(
     backwards: bool = False,
     at_end_of_page: bool = False,
     step: int = 1 << 30,
+    in_place: bool = False,
+    sums: np.ndarray | None = None,
 ) -> np.ndarray:
     """The result of a contraction of the logical arrays `a` and `b` (any strides), as an array of the logical `shape`.
 
     `out`: what the result buffer holds before; the buffer lies between guards that must stay untouched. `backwards`:
     run the tiles, and launches that may run together, last first, as threads may do. `step`: or so many tiles in a call. `bias`: operand
-    of an epilogue such as BIAS.
+    of an epilogue such as BIAS. `in_place`: that operand is what the result buffer holds. `sums`: where
+    an epilogue puts sums over rows.
     """
     guard = 64
     margin = np.full(guard, 77, dtype)
@@ -139,7 +142,14 @@ def run(
         prepared = [before_unreadable_page(x) for x in prepared]
         bias = bias if bias is None else before_unreadable_page(bias)
     workspace = np.full(contraction.workspace, 0x7F, np.uint8)
-    held = {"a": prepared[0], "b": prepared[1], "operand1": bias, "workspace": workspace, "out": result}
+    held = {
+        "a": prepared[0],
+        "b": prepared[1],
+        "operand1": result if in_place else bias,
+        "workspace": workspace,
+        "out": result,
+        "sums": sums,
+    }
     launches = list(contraction.launches)
     if contraction.prepared:
         first, size = contraction.prepared

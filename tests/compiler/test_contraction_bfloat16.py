@@ -284,6 +284,9 @@ SHAPES = [
     ConvShape(2, 18, (9, 8), 18, (3, 3), padding=(1, 1), groups=18),
     ConvShape(2, 3, (15, 17), 8, (7, 7), stride=(2, 2), padding=(3, 3)),
     ConvShape(0, 2, (5, 4), 4, (1, 1)),
+    ConvShape(2, 4, (6, 19), 4, (3, 3), padding=(1, 1), groups=2),
+    ConvShape(2, 2, (9, 8), 5, (3, 1)),
+    ConvShape(3, 2, (9, 18), 5, (1, 3), dilation=(1, 2)),
     volume(2, 16, (4, 5, 6), 20, (3, 2, 3), (1, 2, 1), (1, 0, 1), (1, 1, 2), groups=2),
 ]
 

@@ -151,7 +151,10 @@ class Scheduler(Steps):
             return False
         loaded = [v for v in node.inputs if v not in self.uniform]
         widened = [v for v in loaded if v in group.passes and _widens(v) and v.operands[0] not in group.passes]
-        if any(v in group.passes for v in loaded if v not in widened) or sum(v.shape == value.shape for v in loaded) > 1:
+        if (
+            any(v in group.passes for v in loaded if v not in widened)
+            or sum(v.shape == value.shape for v in loaded) > 1
+        ):
             return False
         self.uniform.update(widened)
         return True

@@ -87,11 +87,13 @@ class _Part(NamedTuple):
     multiply_adds: int
 
 
-def _merged(nest: Nest) -> _Part:
+def _merged(nest: Nest, tile: RegisterTile) -> _Part:
     batch, rows, columns, k, *_ = nest
     turns = extent(batch), extent(rows), extent(k)
     if not nest.image:
         batch, rows, k = merge(batch), merge(rows), merge(k) if turns[2] else (NEVER,)
+        if tile.amx and k[-1].a != 1:  # a register has steps that are side by side
+            k = (*(loop for loop in k if loop != ONCE), Loop(1, a=1))
         nest = Nest(batch, rows, columns, k, *nest[4:])
     if len(batch) > 2 or len(rows) > 4 or len(k) > 4:
         raise ValueError(f"a contraction has at most 2 batch, 4 row and 4 k loops, got {nest}")
@@ -121,7 +123,7 @@ def plan(
 
     nests: together they write each of the result's `out_size` elements, and those that do not add none twice. packed: B is packed into panels.
     """
-    parts = [part for part in map(_merged, nests) if part.batch and part.rows and part.nest.columns]
+    parts = [part for part in (_merged(nest, tile) for nest in nests) if part.batch and part.rows and part.nest.columns]
     if not parts:
         return (), 0
     main = max(parts, key=lambda part: part.multiply_adds)
@@ -221,7 +223,7 @@ def _kind(nest: Nest, way: _Way) -> _Kind:
         _inner_loops(nest, way.blocked),
         storage.accumulate or nest.adds,
         nest.a_columns,
-        step.a == 1 or (tile.amx and step.extent == 1),
+        step.a == 1,
         row.a == 1 and row.extent % tile.rows == 0 and not tile.amx,
         step.b == tile.panel,
         nest.columns % tile.panel != 0,
