@@ -346,6 +346,8 @@ def _by_planes(
     if not s.is_flat or s.groups > 1 or any(len(lines) > 1 or lines[0].run > 1 for lines in phases):
         return None
     sizes = (s.n, s.ic, s.oc) if columns == "oc" else (s.n, s.oc, s.ic)
+    if unit.amx and unit.takes_pairs(storage) and sizes[1] > FEW_CHANNELS:
+        return None
     lines = [phase.line for (phase,) in phases]
     return planar.slide(sizes, (s.oc, s.ic, *s.kernel), columns, lines, unit, storage, images_last)
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 from .contraction import Axis, Contraction, Loop, Nest, Relayout, Storage, Unit, contiguous, exchanged
 from .launches import plan
-from .register_tile import choose_amx
+from .register_tile import AMX_SIDE, choose_amx
 
 if TYPE_CHECKING:
     from .convolution import ConvShape
+
+LEAST_FILLED = AMX_SIDE**2 // 4
+"""Of the sums of a register, at least so many."""
 
 
 def by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Contraction | None:
@@ -24,6 +27,8 @@ def by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Contraction | None:
     if not (unit.amx and unit.takes_pairs(storage)) or s.n < 2 or s.is_depthwise or len(batch) > 2:
         return None
     if across > 1 and s.dilation[-1] > 1:
+        return None
+    if min(s.oc_group, AMX_SIDE) * min(across * s.ic_group, AMX_SIDE) < LEAST_FILLED:
         return None
     columns = across * s.ic_group
     tile = choose_amx(columns)
