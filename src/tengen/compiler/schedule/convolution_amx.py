@@ -9,9 +9,10 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
+from ..targets.amx import SIDE as AMX_SIDE
 from .contraction import Axis, Contraction, Loop, Nest, Relayout, Storage, Unit, contiguous, exchanged
 from .launches import plan
-from .register_tile import AMX_SIDE, choose_amx
+from .register_tile import choose_amx
 
 if TYPE_CHECKING:
     from .convolution import ConvShape

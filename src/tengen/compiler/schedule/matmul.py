@@ -155,13 +155,14 @@ def _pairs_pay(
     batch: tuple[Batch, ...],
     storage: Storage,
 ) -> bool:
-    """Whether multiplying pairs, which takes half the time, saves more than the copies take that only pairs need."""
+    """Whether multiplying pairs, which takes half the time, saves more than the copies take that only pairs need. AMX takes next to none,
+    and numbers that are widened one by one half as much again as pairs."""
     copies = []
     if not _a_has_pairs(m, k, a_strides, batch):
         copies.append(m * k * prod(x.extent for x in batch if x.a))
     if not must_pack(m, k, n, b_strides, choose(m, n, unit.lanes_of(storage.out), unit.registers), unit):
         copies.append(k * n * prod(x.extent for x in batch if x.b))
-    saved = m * n * k * prod(x.extent for x in batch) // 2
+    saved = m * n * k * prod(x.extent for x in batch) * (3 if unit.amx else 1) // 2
     return k > 1 and saved >= sum(COPY_START + COPY_WORK * size for size in copies)
 
 
