@@ -59,7 +59,8 @@ def test_the_weight_is_converted_where_it_is_packed(op, shapes, dtype):
     made = lowered(Converted(op, dtype), x, w)
     packed = next(step for step in made.steps if step.name.endswith("layout of b"))
     assert {b for b, _ in packed.reads} == {1}
-    assert names(made).count("TypeCvt") == 1  # of x
+    copied = any(step.name.endswith("layout of a") for step in made.steps)
+    assert names(made).count("TypeCvt") == (not copied)  # of x, which is converted where it is copied, too
     assert made.layouts == {packed.skip_for: 1}
     views = [View(a.shape, contiguous(a.shape).strides) for a in (x, w)]
     plan = compile_program(build(Converted(op, dtype), [Type("float32", a.shape) for a in (x, w)]), views)
@@ -126,7 +127,7 @@ def test_a_result_is_never_kept():
 
     target = host.host_target()._replace(name="avx512bf16", lanes=16, dots=True)
     made = lowered(Both(Product(), "bfloat16"), floats(64, 512), floats(1024, 512), target=target)
-    assert made.layouts == {} and names(made).count("TypeCvt") == 2
+    assert made.layouts == {} and names(made).count("TypeCvt") == 1  # a is converted where it is packed
 
 
 SPECIAL = np.array(

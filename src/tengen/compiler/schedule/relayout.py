@@ -133,7 +133,7 @@ def _factors(steps: Steps, node: Node, places: Sequence[tuple[int, View]], plan:
         (buffer, view), dtype = places[index], node.inputs[index].dtype
         if relayout is not None and not relayout.is_view(view.strides):
             source, read, title = buffer, dtype, f"{op.name}: layout of {name}"
-            if index == op.constant and (wide := _unconverted(steps, node.inputs[index], view)):
+            if wide := _unconverted(steps, node.inputs[index], view):
                 steps.bypassed.add(buffer)
                 (source, view), read = wide, "float32"
             given, key = source < len(steps.program.inputs), (source, view, relayout, dtype)
@@ -157,7 +157,7 @@ def _unconverted(steps: Steps, value: Value, view: View) -> tuple[int, View] | N
     """Where an operand of 16 bits, which lies like `view`, is as float32: in the input of the Program that it is a conversion of; None if
     it is none.
 
-    So mixed precision converts a weight where it packs it, and needs neither for a weight that has not changed.
+    So mixed precision converts a weight, or an image, where it copies it into another layout, and needs neither for a weight that has not changed.
     """
     while isinstance(value.op, ViewOp):
         (value, *_) = value.operands
