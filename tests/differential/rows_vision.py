@@ -30,6 +30,10 @@ def _read(x: Any, image: Any, rows: Any, columns: Any, p: dict[str, Any]) -> Any
     if not (np.abs(rows) < 1e6).all() or not (np.abs(columns) < 1e6).all():
         raise Unknown("positions that are far away or no numbers")
     total, linear = 0.0, p["filter"] == "linear"
+    if p["border"] in ("replicate", "constant"):
+        # Farther out all is border; half-way between two of its pixels, as one with the weight 0 would make NaN of an infinite one.
+        out = 1.5 if p["border"] == "constant" else 0.5
+        rows, columns = (np.clip(v, -out, e - 1 + out) for v, e in zip((rows, columns), x.shape[2:], strict=True))
     low = [np.floor(v) if linear else np.rint(v) for v in (rows, columns)]
     for down in range(1 + linear):
         for right in range(1 + linear):

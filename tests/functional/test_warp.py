@@ -90,6 +90,19 @@ def test_remap_of_layouts(layout):
     assert_close(found, remapped(seen, PLACES, "linear", "wrap", 0), "float32", factor=20)
 
 
+@pytest.mark.parametrize("filter", ["linear", "cubic", "lanczos4", "nearest"])
+@pytest.mark.parametrize("mode, border", [("replicate", -np.inf), ("constant", 0.5)])
+def test_far_outside_an_infinite_pixel_is_seen_as_it_is(filter, mode, border):
+    """Wherever that is: no pixel is taken with a weight of 0."""
+    if mode == "replicate" and filter in ("cubic", "lanczos4"):
+        border = np.nan  # some of their weights are negative
+    image = Tensor(np.full((1, 1, 2, 3), -np.inf), dtype="float32")
+    far = [[-9.0, -8.5, -1e9, -np.inf], [11.0, 10.5, 1e9, np.inf]]
+    places = np.stack(np.broadcast_arrays(np.reshape(far, (8, 1)), np.reshape(far, (1, 8))), -1)[None]
+    found = F.vision.remap(image, Tensor(places, dtype="float32"), mode, 0.5, filter)
+    np.testing.assert_allclose(found.numpy(), np.full((1, 1, 8, 8), border), 1e-6)
+
+
 def test_remap_second_gradient():
     check_second_gradient(lambda x, m: F.vision.remap(x * x, m), [random((1, 2, 3, 3)), PLACES[:1, :2, :2]])
 

@@ -21,7 +21,6 @@ from .shape import broadcast, pad, reshape, zeros_of
 MAX, MIN, FLOOR, ROUND, MOD, EQ = (Elemwise(mode) for mode in ("MAX", "MIN", "FLOOR", "ROUND", "MOD", "EQ"))
 SIN = Elemwise("SIN")
 SHARPNESS = -0.75  # of the cubic kernel: Keys 1981, equation 15
-FAR = 8  # pixels outside of an image from which on all that any filter reads is border
 
 
 class Tap(NamedTuple):
@@ -92,18 +91,23 @@ def _indices(whole: Value, offset: int, extent: int, border: str) -> Value:
     return BORDERS[border](cast(whole, "int32") + offset, extent)
 
 
-def _near(position: Value, extent: int, border: str) -> Value:
-    """The position, where all is border not farther out than need be: so an infinite one is border too."""
+def _near(position: Value, extent: int, border: str, reach: int = 1) -> Value:
+    """The position, where all is border not farther out than need be: so an infinite one is border too.
+
+    reach: how many pixels above the position a filter reads. It ends half-way between two pixels, as a weight of 0 makes NaN of an infinite
+    pixel.
+    """
     if border not in ("replicate", "constant"):
         return position
-    return MIN(MAX(position, float(-FAR)), position.builder.number(float(extent - 1 + FAR)))
+    out = reach + (0.5 if border == "constant" else -0.5)
+    return MIN(MAX(position, -out), position.builder.number(extent - 1 + out))
 
 
 def taps(position: Value, extent: int, filter: str, border: str) -> list[Tap]:
     """The pixels that a filter takes at a position along an axis of `extent` pixels, and their weights."""
-    position = _near(position, extent, border)
-    below = FLOOR(position)
     first, weights = FILTERS[filter]
+    position = _near(position, extent, border, 1 - first)
+    below = FLOOR(position)
     found = enumerate(weights(position - below), first)
     return [Tap(_indices(below, offset, extent, border), weight) for offset, weight in found]
 
