@@ -135,10 +135,25 @@ def _differences(
     if sum(a.size for a, f in zip(arrays, floats, strict=True) if f) > MOST:
         raise Unknown(f"{row.name} is too large to be differenced")
     truth = _meaning(row)
+    lost = [None if g is None else ~(np.abs(g) < VAGUE * 1e-9) for g in grads]
+    sure = [None if g is None else np.where(m, 0.0, g) for g, m in zip(grads, lost, strict=True)]
 
     def weighted(*moved: Array) -> float:
-        parts = zip(results(truth(params, *moved)), grads, strict=True)
+        parts = zip(results(truth(params, *moved)), sure, strict=True)
         return sum(float((np.asarray(y, np.float64) * g).sum()) for y, g in parts if g is not None)
+
+    def doubtful(i: int, place: Any) -> bool:
+        """Whether something that comes back, and that nobody knows, may belong to an element: then the result there hangs on it,
+        if only by 0, and 0 times an unknown number is not known."""
+        if not any(m is not None and m.any() for m in lost):
+            return False
+        moved = np.array(arrays[i])
+        moved[place] = np.nan
+        try:
+            made = results(truth(params, *arrays[:i], moved, *arrays[i + 1 :]))
+        except Unknown:
+            return True
+        return any(bool(np.isnan(y)[m].any()) for y, m in zip(made, lost, strict=True) if m is not None)
 
     here, made = weighted(*arrays), list[Any]()
     for i, (array, is_float) in enumerate(zip(arrays, floats, strict=True)):
@@ -159,6 +174,6 @@ def _differences(
                 and np.isfinite(behind)
                 and abs(ahead - behind) <= 1e-3 * (1 + abs(ahead) + abs(behind))
             )
-            slope[place] = (ends[0] - ends[1]) / (2 * h) if clear else VAGUE
+            slope[place] = (ends[0] - ends[1]) / (2 * h) if clear and not doubtful(i, place) else VAGUE
         made.append(slope)
     return made

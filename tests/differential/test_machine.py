@@ -25,7 +25,7 @@ from .dtypes import FLOATS
 from .generate import THEMES, Drawing, generate
 from .pool import Worker, shrunk
 from .program import Gradient, Program, Source, Step, parse
-from .pull import pulled
+from .pull import VAGUE, pulled
 from .rows_elementwise import sigmoid
 from .shrink import clean, shrink
 
@@ -229,6 +229,15 @@ def test_nothing_that_comes_back_through_no_finite_slope_is_not_known():
         with np.errstate(all="ignore"):
             made = pulled(row, step, ["float32"] * len(arrays), [np.zeros(1)], arrays)
         assert bool(abs(made[0][0]) < 1e9) is known, mode
+
+
+@pytest.mark.parametrize("unknown", [VAGUE, np.nan])
+def test_of_what_is_differenced_only_what_hangs_on_an_unknown_gradient_is_not_known(unknown):
+    """Also where it hangs on it by a slope of 0."""
+    row = table.ROWS["sort cumsum"]._replace(truth=lambda p, x: np.stack([x[0] * 0.0, x[1] ** 2]), exact="formula", pull=None)
+    step = Step(row.name, ("x",), (), ("y",))
+    made = pulled(row, step, ["float32"], [np.array([unknown, 1.0])], [np.array([1.0, 3.0])])
+    assert abs(made[0][0]) > 1e9 and abs(made[0][1] - 6.0) < 1e-6
 
 
 def test_an_infinity_divided_into_whole_parts_is_nan():
