@@ -107,6 +107,19 @@ def test_comparison_and_size():
     assert (x == 0).tolist() == (z == 0).tolist()
 
 
+def test_sizes_of_infinite_numbers():
+    """As of NumPy's hypot: infinite where a part is. The slope is the limit where that part grows, not NaN."""
+    parts = np.array([[np.inf, 0], [-np.inf, 2], [np.inf, np.inf], [np.inf, np.nan], [np.nan, -np.inf], [0, -np.inf], [np.nan, 1]])
+    real, imag = Tensor(parts[:, 0], dtype="float32"), Tensor(parts[:, 1], dtype="float32")
+    manager = GradManager().attach([real, imag])
+    with manager:
+        size = F.abs(F.complex(real, imag))
+        manager.backward(F.sum(size))
+    np.testing.assert_array_equal(size.numpy(), np.hypot(*parts.T))
+    slopes = np.stack([real.grad.numpy(), imag.grad.numpy()], 1)[[0, 1, 5, 6]]
+    np.testing.assert_array_equal(slopes, [[1, 0], [-1, 0], [0, -1], [np.nan, np.nan]])
+
+
 def test_making_and_reading():
     assert_same(Tensor([1 + 2j, 3]), [1 + 2j, 3])
     assert_same(Tensor(np.array([[1 + 2j]])), [[1 + 2j]])

@@ -246,12 +246,15 @@ def _atan2_grad(g: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None
 
 
 def _complex_abs(x: tuple[Value, Value]) -> Value:
-    """From the parts divided by the larger one, so that no square overflows; at 0 the gradient is 0."""
-    high = Elemwise("MAX")(abs(x[0]), abs(x[1]))
-    zero = EQ(high, 0.0)
-    safe = where(zero, 1.0, high)
-    a, b = x[0] / safe, x[1] / safe
-    return where(zero, 0.0, safe * SQRT(where(zero, 1.0, a * a + b * b)))
+    """From the parts divided by the larger one, so that no square overflows; at 0 the gradient is 0. It is infinite where a part is,
+    whatever the other one is, and has the slope of that part there."""
+    a, b = abs(x[0]), abs(x[1])
+    wide, high = EQ(a, math.inf), EQ(b, math.inf)
+    special = wide | high | (EQ(a, 0.0) & EQ(b, 0.0))
+    p, q = where(special, 1.0, a), where(special, 1.0, b)
+    larger = Elemwise("MAX")(p, q)
+    p, q = p / larger, q / larger
+    return where(wide, a, where(high, b, where(special, 0.0, larger * SQRT(p * p + q * q))))
 
 
 def _complex_quotient(a: tuple[Value, Value], b: tuple[Value, Value]) -> tuple[Value, Value]:
