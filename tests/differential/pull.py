@@ -126,7 +126,7 @@ def _chained(g: Array, slope: Any, known: bool) -> Array:
     """What comes back through an element-wise function. Nothing that goes in stays nothing, but not times a slope that is not finite: that
     is nan for some rules and 0 for others. known: where it is not finite, the slope is what the row says."""
     without = np.where((g != 0) & known, g * slope, VAGUE)
-    return np.where(np.isfinite(slope), np.where(g == 0, 0.0, g * slope), without)
+    return np.where(np.abs(slope) < VAGUE * 1e-9, np.where(g == 0, 0.0, g * slope), without)
 
 
 def _differences(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
-from math import erf, erfc, sqrt
+from math import erf, erfc, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -134,6 +134,47 @@ SLOPES: dict[str, Callable[..., Any]] = {
     "relu6": lambda x: [(x > 0) & (x < 6)],
     "hsigmoid": lambda x: [((x > -3) & (x < 3)) / 6],
 }
+
+#: Derivatives of smooth functions: where a function is nearly flat, of its difference only the roundings are left.
+SMOOTH: dict[str, Callable[..., Any]] = {
+    "SQRT": lambda x: 0.5 / np.sqrt(x),
+    "RSQRT": lambda x: -0.5 / (x * np.sqrt(x)),
+    "EXPM1": np.exp,
+    "LOG": lambda x: 1 / x,
+    "LOG1P": lambda x: 1 / (1 + x),
+    "SIGMOID": lambda x: sigmoid(x) * sigmoid(-x),
+    "SOFTPLUS": sigmoid,
+    "ERF": lambda x: 2 / sqrt(pi) * np.exp(-x * x),
+    "ERFC": lambda x: -2 / sqrt(pi) * np.exp(-x * x),
+    "NORMCDF": lambda x: np.exp(-x * x / 2) / sqrt(2 * pi),
+    "SIN": np.cos,
+    "COS": lambda x: -np.sin(x),
+    "TAN": lambda x: 1 / np.cos(x) ** 2,
+    "ASIN": lambda x: 1 / np.sqrt(1 - x * x),
+    "ACOS": lambda x: -1 / np.sqrt(1 - x * x),
+    "ATAN": lambda x: 1 / (1 + x * x),
+    "SINH": np.cosh,
+    "COSH": np.sinh,
+    "TANH": lambda x: 1 / np.cosh(x) ** 2,
+    "ASINH": lambda x: 1 / np.sqrt(1 + x * x),
+    "ACOSH": lambda x: 1 / np.sqrt(x * x - 1),
+    "ATANH": lambda x: 1 / (1 - x * x),
+    "logsigmoid": lambda x: sigmoid(-x),
+}
+
+
+def _smooth(meaning: Meaning, slope: Callable[..., Any]) -> Callable[..., Any]:
+    """The slope, where it and the function are finite."""
+
+    def slopes(x: Any) -> Any:
+        made = slope(x)
+        return [np.where(np.isfinite(meaning(x)) & np.isfinite(made), made, VAGUE)]
+
+    return slopes
+
+
+SLOPES |= {mode: _smooth(MEANINGS[mode][0], slope) for mode, slope in SMOOTH.items() if mode in MEANINGS}
+SLOPES["logsigmoid"] = _smooth(lambda x: -softplus(-x), SMOOTH["logsigmoid"])
 
 
 def dtype_rule(row: elemwise.Row) -> str:

@@ -181,7 +181,8 @@ COLORS = {
 
 def _recolored(p: dict[str, Any], x: Any) -> Any:
     matrix, added = (np.array(v) for v in COLORS[p["mode"]])
-    return x @ matrix.T + added
+    terms = np.where(matrix != 0, x[..., None, :] * matrix, 0.0)  # a color that is not in it may be NaN
+    return terms.sum(-1) + added
 
 
 HOW = "border_mode={border}, interp_mode={filter}"

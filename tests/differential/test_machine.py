@@ -240,6 +240,17 @@ def test_of_what_is_differenced_only_what_hangs_on_an_unknown_gradient_is_not_kn
     assert abs(made[0][0]) > 1e9 and abs(made[0][1] - 6.0) < 1e-6
 
 
+def test_nothing_times_a_gradient_that_is_too_large_for_its_dtype_is_not_known():
+    """-inf · 0 where it is stored as float16, 0 where a kernel goes on with it."""
+    machine = truth.Machine(0)
+    for name, value in {"zero": 0.0, "two": 2.0, "dy": 6e4}.items():
+        machine.put(name, np.array(value), "float16")
+    machine.run(Step("elementwise MUL", ("zero", "two"), (), ("v0",)))
+    machine.run(Step("elementwise MUL", ("v0", "two"), (), ("v1",)))
+    known = machine.backward("v1", "dy", ["two"])["two"]
+    assert known is not None and np.isinf(tolerance(known))
+
+
 def test_an_infinity_divided_into_whole_parts_is_nan():
     x = argument(shape=(40,), values="special")
     assert modes.check(one("elementwise FLOOR_DIV number", x, number=0.25, of="float32"), ["eager"]) == []

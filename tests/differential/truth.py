@@ -8,13 +8,13 @@ what depends on it is not compared at all. Numbers that a dtype holds exactly ar
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import optimizers
-from .dtypes import ROUNDING, Array, kind, rounded, settled, wide
+from .dtypes import LARGEST, ROUNDING, Array, kind, rounded, settled, wide
 from .program import CALLS, Program, Step, data
 from .pull import DIFFERENCED, VAGUE, has_rule, pulled, results
 from .row import DTYPE_RULES, Row, Unknown
@@ -208,7 +208,7 @@ class Machine:
             raise Unknown("a value is not known")
         grads: dict[int, Array] = {id(top): weights.versions[version].copy()}
         for step, inputs, outputs in reversed(self.tape):
-            here = [None if o is None else grads.get(id(o)) for o in outputs]
+            here = [None if o is None else _fits(grads.get(id(o)), o, version) for o in outputs]
             if not inputs or all(g is None for g in here):
                 continue
             if any(v is None for v in (*inputs, *outputs)):
@@ -242,7 +242,7 @@ class Machine:
                     self.shaken(a, ROUNDING["float64" if i.dtype == "float64" else "float32"], True)
                     for a, i in zip(arrays, inputs, strict=True)
                 ]
-        made = pulled(row, step, [i.dtype for i in inputs], grads, arrays)
+        made = _traced(lambda dys: pulled(row, step, [i.dtype for i in inputs], dys, arrays), grads)
         if version and row.exact == "formula" and grads[0] is not None:
             # Formulae add up numbers of the size of what comes back, of which little may be left.
             level = CANCELLED * float(np.sqrt(np.mean(grads[0] ** 2))) if grads[0].size else 0.0
@@ -267,6 +267,30 @@ class Machine:
             off = self.shaken(off, amount, row.exact != "moves" and bool(np.abs(off).max(initial=0) < VAGUE * 1e-9))
         old = grads.get(id(value))
         grads[id(value)] = off if old is None else old + off
+
+
+def _fits(gradient: Array | None, value: Known, version: int) -> Array | None:
+    """What comes back to a value. If it is too large for its dtype, it is infinite where it is stored, and a number within a kernel; and so is
+    what a rule finds in the value itself, where that is."""
+    if gradient is None or value.dtype not in LARGEST:
+        return gradient
+    beyond = np.abs(gradient) > LARGEST[value.dtype]
+    if value.dtype == "float16":
+        beyond |= np.isinf(value.versions[version]) & (gradient != 0)
+    return np.where(beyond, VAGUE, gradient)
+
+
+def _traced(rule: Callable[[Sequence[Any]], list[Any]], grads: Sequence[Any]) -> list[Any]:
+    """The gradients that a rule makes of these: what hangs on one that nobody knows, nobody knows, though its slope may be 0."""
+    vague = [None if g is None else np.abs(g) > VAGUE * 1e-9 for g in grads]
+    made = rule(grads)
+    if not any(v is not None and v.any() for v in vague):
+        return made
+    marked = rule([None if g is None else np.where(v, np.nan, g) for g, v in zip(grads, vague, strict=True)])
+    return [
+        None if m is None else np.where(np.isnan(lost) & ~np.isnan(m), VAGUE, m)
+        for m, lost in zip(made, marked, strict=True)
+    ]
 
 
 def _judge(inputs: Sequence[Known], made: list[list[Array]], dtypes: Sequence[str]) -> None:
