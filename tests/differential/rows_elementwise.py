@@ -18,6 +18,7 @@ from tengen.core.ops import elemwise, formula, loss
 from .dtypes import DTYPES, FLOATS, INTS
 from .pull import VAGUE
 from .row import Draw, Row
+from .rules import loss as loss_rule
 
 Meaning = Callable[..., Any]
 ERF, ERFC = np.vectorize(erf, otypes=[float]), np.vectorize(erfc, otypes=[float])
@@ -368,6 +369,13 @@ def _where(d: Draw) -> Any:
     return [d.like(shape, ("bool",)), x, d.partner(x, (d.dtype_of(x),))], {}
 
 
+#: Losses without corners → their gradients
+LOSSES = {
+    "square_loss": loss_rule(lambda x, y: (2 * (x - y), 2 * (y - x))),
+    "binary_cross_entropy_with_logits": loss_rule(lambda x, y: (sigmoid(x) - y, -x)),
+}
+
+
 def _loss(mode: str) -> Row:
     """Losses of two tensors, reduced."""
     hinge = mode.startswith("hinge")
@@ -411,9 +419,8 @@ def _loss(mode: str) -> Row:
             values = "mask"
         return [x, d.like(d.shape_of(x), (d.dtype_of(x),), values)], {"reduction": d.choice(["none", "sum", "mean"])}
 
-    return Row(
-        f"loss {mode}", code, draw, truth, "all statistics", "formula", pull=None if with_logits or hinge else pull
-    )
+    rules = {**LOSSES, "binary_cross_entropy": pull}
+    return Row(f"loss {mode}", code, draw, truth, "all statistics", "formula", pull=rules.get(mode))
 
 
 def _wrapped_logit(p: dict[str, Any], *x: Any) -> Any:

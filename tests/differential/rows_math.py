@@ -13,6 +13,7 @@ from tengen.core.ops.reduce import ROWS as REDUCTIONS
 
 from .dtypes import DTYPES, FLOATS, INTS
 from .row import Draw, Row
+from .rules import einsum, logsoftmax, logsumexp, mean, softmax, total
 
 
 def axes_of(p: dict[str, Any], x: Any) -> tuple[int, ...]:
@@ -248,6 +249,7 @@ def _einsum(equations: list[str]) -> Row:
         lambda p, a, b: np.einsum(p["equation"], a, b),
         "product",
         "sum",
+        pull=einsum if equations is EQUATIONS else None,
     )
 
 
@@ -319,7 +321,7 @@ DTYPE = lambda d: d.choice(["float32", "float64", "int32", "float16"])  # noqa: 
 def _reduce_rows() -> list[Row]:
     """Public reductions, whose modes are those of the table; a mode without a meaning here takes part without a truth."""
     meanings: dict[str, tuple[str, Any, dict[str, Any]]] = {
-        "SUM": ("F.sum", np.sum, {"dtype": "summed", "exact": "sum"}),
+        "SUM": ("F.sum", np.sum, {"dtype": "summed", "exact": "sum", "pull": total}),
         "PRODUCT": ("F.prod", np.prod, {"dtype": "summed", "exact": "sum"}),
         "MAX": ("F.max", np.max, {"exact": "exact", "pull": _pull_max}),
         "MIN": ("F.min", np.min, {"exact": "exact", "pull": _pull_min}),
@@ -342,7 +344,15 @@ def _reduce_rows() -> list[Row]:
 REDUCE = "({0}, {axis}, {keepdims})"
 ROWS: list[Row] = [
     *_reduce_rows(),
-    Row("reduce mean", f"F.mean{REDUCE}", _reduction(empty=False), _folded(np.mean), dtype="statistics", exact="sum"),
+    Row(
+        "reduce mean",
+        f"F.mean{REDUCE}",
+        _reduction(empty=False),
+        _folded(np.mean),
+        dtype="statistics",
+        exact="sum",
+        pull=mean,
+    ),
     Row(
         "reduce var",
         f"F.var{REDUCE}",
@@ -372,9 +382,23 @@ ROWS: list[Row] = [
         exact="formula",
         pull=_pull_normalized,
     ),
-    Row("soft softmax", "F.softmax({0}, {axis})", _soft, _softmax, exact="formula", weight=1.5),
-    Row("soft logsoftmax", "F.logsoftmax({0}, {axis})", _soft, lambda p, x: x - _logsumexp(p, x), exact="formula"),
-    Row("soft logsumexp", "F.logsumexp({0}, {axis}, {keepdims})", _logsumexp_draw, _logsumexp, exact="formula"),
+    Row("soft softmax", "F.softmax({0}, {axis})", _soft, _softmax, exact="formula", pull=softmax, weight=1.5),
+    Row(
+        "soft logsoftmax",
+        "F.logsoftmax({0}, {axis})",
+        _soft,
+        lambda p, x: x - _logsumexp(p, x),
+        exact="formula",
+        pull=logsoftmax,
+    ),
+    Row(
+        "soft logsumexp",
+        "F.logsumexp({0}, {axis}, {keepdims})",
+        _logsumexp_draw,
+        _logsumexp,
+        exact="formula",
+        pull=logsumexp,
+    ),
     Row(
         "sort sort",
         "F.sort({0}, {descending})",
@@ -432,12 +456,21 @@ ROWS: list[Row] = [
         lambda p, x, w: x @ w.T,
         "promoted",
         "sum",
+        pull=lambda p, g, x, w: _pull_linear(p, g, x, w, None)[:2],
     ),
     _einsum(EQUATIONS),
     _einsum(WITH_DIAGONALS),
     *(_complex(code, meaning) for code, meaning in COMPLEX.items()),
     _complex(COMPLEX_PRODUCT, lambda a, b: 2 * a @ b, rank=2),
-    Row("product dot", "F.dot({0}, {1})", _dot, lambda p, a, b: (a * b).sum(), "promoted", "sum"),
+    Row(
+        "product dot",
+        "F.dot({0}, {1})",
+        _dot,
+        lambda p, a, b: (a * b).sum(),
+        "promoted",
+        "sum",
+        pull=lambda p, g, a, b: [g * b, g * a],
+    ),
     Row(
         "product matinv",
         "F.matinv({0} + {scale} * F.eye({0}.shape[0]).astype({0}.dtype))",

@@ -11,6 +11,7 @@ import numpy as np
 from .dtypes import FLOATS
 from .row import Draw, Row
 from .rows_shape import windows
+from .rules import batch_norm, batch_norm_training, norm
 
 PAIRS = ("stride", "padding", "dilation")
 
@@ -162,6 +163,10 @@ def _conv1d_truth(p: dict[str, Any], x: Any, w: Any) -> Any:
     return convolved(_as_image(p), x[:, :, None], w[:, :, None])[:, :, 0]
 
 
+def _pull_conv1d(p: dict[str, Any], g: Any, x: Any, w: Any) -> Any:
+    return [v[:, :, 0] for v in _pull_conv(_as_image(p), *(v[:, :, None] for v in (g, x, w)))]
+
+
 def _transposed(d: Draw) -> Any:
     x = d.floating(ranks=(4,), empty=False, most=3000)
     _, ic, _, _ = d.shape_of(x)
@@ -297,6 +302,13 @@ def _group_norm_truth(p: dict[str, Any], x: Any, w: Any, b: Any) -> Any:
     return standard(rows, (2,)).reshape(x.shape) * per_channel(w, x) + per_channel(b, x)
 
 
+def _in_groups(p: dict[str, Any], x: Any) -> tuple[Any, ...]:
+    """(N, groups, C / groups, …), and the weights of channels there."""
+    n, c = x.shape[:2]
+    groups = p.get("groups", c)
+    return (n, groups, c // groups, -1), (1, groups, c // groups, 1)
+
+
 def _general_norm(d: Draw) -> Any:
     x = d.floating(ranks=(1, 2, 3), empty=False, most=5000)
     axis = d.integer(0, len(d.shape_of(x)) - 1)
@@ -336,16 +348,6 @@ def _batch_norm_training(p: dict[str, Any], x: Any, mean: Any, var: Any, w: Any,
     y = standard(x, axes) * per_channel(w, x) + per_channel(b, x)
     unbiased = x.var(axes) * count / max(count - 1, 1)
     return y, mean * 0.9 + 0.1 * x.mean(axes), var * 0.9 + 0.1 * unbiased
-
-
-def _pull_batch_norm(p: dict[str, Any], g: Any, x: Any, mean: Any, var: Any, w: Any, b: Any) -> Any:
-    if x.size == 0:
-        return [np.zeros(x.shape), None, None, np.zeros(w.shape), np.zeros(b.shape)]
-    axes = tuple(a for a in range(x.ndim) if a != 1)
-    normal, scale = standard(x, axes), 1 / np.sqrt(x.var(axes, keepdims=True) + 1e-5)
-    inner = g * per_channel(w, x)
-    dx = scale * (inner - inner.mean(axes, keepdims=True) - normal * (inner * normal).mean(axes, keepdims=True))
-    return [dx, None, None, (g * normal).sum(axes), g.sum(axes)]
 
 
 def _response(d: Draw) -> Any:
@@ -433,7 +435,15 @@ ROWS: list[Row] = [
         pull=_pull_conv,
         weight=2.0,
     ),
-    Row("conv conv1d", "F.conv1d({0}, {1}, None, {stride}, {padding})", _conv1d, _conv1d_truth, "promoted", "sum"),
+    Row(
+        "conv conv1d",
+        "F.conv1d({0}, {1}, None, {stride}, {padding})",
+        _conv1d,
+        _conv1d_truth,
+        "promoted",
+        "sum",
+        pull=_pull_conv1d,
+    ),
     Row(
         "conv conv_transpose2d",
         "F.conv_transpose2d({0}, {1}, None, {stride}, {padding}, 0, {dilation}, {groups})",
@@ -483,6 +493,10 @@ ROWS: list[Row] = [
         _layer_norm,
         _layer_norm_truth,
         exact="formula",
+        pull=norm(
+            lambda p, x: (x.shape, (*[1] * (x.ndim - len(p["shape"])), *p["shape"])),
+            lambda p, x: tuple(range(x.ndim - len(p["shape"]), x.ndim)),
+        ),
     ),
     Row(
         "norm group_norm",
@@ -490,6 +504,7 @@ ROWS: list[Row] = [
         _group_norm,
         _group_norm_truth,
         exact="formula",
+        pull=norm(_in_groups, lambda p, x: (2, 3)),
     ),
     Row(
         "norm instance_norm",
@@ -497,6 +512,7 @@ ROWS: list[Row] = [
         lambda d: (_group_norm(d)[0], {}),
         _group_norm_truth,
         exact="formula",
+        pull=norm(_in_groups, lambda p, x: (2, 3)),
     ),
     Row(
         "norm general_norm",
@@ -504,6 +520,10 @@ ROWS: list[Row] = [
         _general_norm,
         _general_norm_truth,
         exact="formula",
+        pull=norm(
+            lambda p, x: (x.shape, [s if a == p["axis"] else 1 for a, s in enumerate(x.shape)]),
+            lambda p, x: (p["axis"],),
+        ),
     ),
     Row(
         "norm batch_norm",
@@ -511,6 +531,7 @@ ROWS: list[Row] = [
         _batch_norm(False),
         _batch_norm_truth,
         exact="formula",
+        pull=batch_norm,
     ),
     Row(
         "norm sync_batch_norm",
@@ -518,6 +539,7 @@ ROWS: list[Row] = [
         _batch_norm(False),
         _batch_norm_truth,
         exact="formula",
+        pull=batch_norm,
         weight=0.3,
     ),
     Row(
@@ -527,7 +549,7 @@ ROWS: list[Row] = [
         _batch_norm_training,
         "first and statistics",
         "formula",
-        pull=_pull_batch_norm,
+        pull=batch_norm_training,
         changes=(1, 2),
         weight=2.5,
     ),

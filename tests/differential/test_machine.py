@@ -25,7 +25,7 @@ from .dtypes import FLOATS
 from .generate import THEMES, Drawing, generate
 from .pool import Worker, shrunk
 from .program import Gradient, Program, Source, Step, parse
-from .pull import VAGUE, pulled
+from .pull import VAGUE, pulled, results
 from .rows_elementwise import sigmoid
 from .shrink import clean, shrink
 
@@ -234,7 +234,9 @@ def test_nothing_that_comes_back_through_no_finite_slope_is_not_known():
 @pytest.mark.parametrize("unknown", [VAGUE, np.nan])
 def test_of_what_is_differenced_only_what_hangs_on_an_unknown_gradient_is_not_known(unknown):
     """Also where it hangs on it by a slope of 0."""
-    row = table.ROWS["sort cumsum"]._replace(truth=lambda p, x: np.stack([x[0] * 0.0, x[1] ** 2]), exact="formula", pull=None)
+    row = table.ROWS["sort cumsum"]._replace(
+        truth=lambda p, x: np.stack([x[0] * 0.0, x[1] ** 2]), exact="formula", pull=None
+    )
     step = Step(row.name, ("x",), (), ("y",))
     made = pulled(row, step, ["float32"], [np.array([unknown, 1.0])], [np.array([1.0, 3.0])])
     assert abs(made[0][0]) > 1e9 and abs(made[0][1] - 6.0) < 1e-6
@@ -288,6 +290,38 @@ def test_a_jump_has_no_slope():
     row, arrays = table.ROWS["elementwise ATAN2"], [np.zeros(1), np.zeros(1)]
     made = pulled(row, Step(row.name, ("x", "y"), (), ("z",)), ["float32"] * 2, [np.ones(1)], arrays)
     assert abs(made[0][0]) > 1e9
+
+
+RULED = """reduce SUM,reduce mean,soft softmax,soft logsoftmax,soft logsumexp,product einsum ij;jk->ik,product dot,norm layer_norm,norm group_norm,
+norm general_norm,norm batch_norm,norm batch_norm training,loss square_loss,loss binary_cross_entropy_with_logits,conv conv1d"""
+
+
+@pytest.mark.parametrize("name", [n.strip().replace(";", ",") for n in RULED.split(",")])
+def test_a_rule_is_the_derivative(name):
+    row, tried = table.ROWS[name], 0
+    for seed in range(200):
+        draw = Drawing(seed)
+        made = row.draw(draw)
+        known = [draw.machine.names[n] for n in made[0]] if made else []
+        arrays = [k.versions[0] for k in known if k is not None and k.dtype in FLOATS]
+        if not made or len(arrays) < len(known) or not 0 < sum(a.size for a in arrays) < 100:
+            continue
+        with np.errstate(all="ignore"):
+            y = results(row.truth(made[1], *arrays))[0] if row.truth else None
+            dy = [
+                np.random.default_rng(seed).integers(1, 9, np.shape(y)) / 4,
+                *[None] * (row.results + len(row.changes) - 1),
+            ]
+            step = Step(name, tuple(made[0]), tuple(made[1].items()), ("y",))
+            found, differences = (
+                pulled(r, step, ["float64"] * len(arrays), dy, arrays) for r in (row, row._replace(pull=None))
+            )
+        for one, other in zip(found, differences, strict=True):
+            if one is not None:
+                clear = np.isfinite(one) & (np.abs(other) < 1e9)
+                np.testing.assert_allclose(one[clear], other[clear], 1e-4, 1e-4)
+                tried += int(clear.sum())
+    assert tried > 50
 
 
 def test_the_first_of_tied_maxima_gets_the_gradient():
