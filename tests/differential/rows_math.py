@@ -126,6 +126,11 @@ def _softmax(p: dict[str, Any], x: Any) -> Any:
     return powers / powers.sum(p["axis"], keepdims=True)
 
 
+def _logsoftmax(p: dict[str, Any], x: Any) -> Any:
+    z = x - x.max(p["axis"], keepdims=True)
+    return z - np.log(np.exp(z).sum(p["axis"], keepdims=True))
+
+
 def _logsumexp(p: dict[str, Any], x: Any) -> Any:
     high = x.max(p["axis"], keepdims=True)
     shift = np.where(np.isfinite(high), high, 0.0)

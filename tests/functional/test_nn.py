@@ -314,6 +314,23 @@ def test_softmax(shape, axis):
         assert_close(F.logsumexp(x, axis), logsumexp(a, axis).squeeze(axis), factor=4)
 
 
+def test_logsoftmax_of_large_numbers_is_exact_and_nan_beside_infinity():
+    """Of x - logsumexp(x) the rounding of 1e4 would be left. Rows with inf are NaN, as of PyTorch and the reference."""
+    x = np.array([[1e4, 10000.5, 9999.0], [-1e6, -1e6, -1e6 + 2]])
+    z = x - x.max(1, keepdims=True)
+    truth = z - np.log(np.exp(z).sum(1, keepdims=True))
+    assert_close(F.logsoftmax(Tensor(x, dtype="float32"), 1), truth, factor=2)
+    labels = np.array([2, 0])
+    for smooth in (0, 0.25):
+        loss = F.loss.cross_entropy(Tensor(x, dtype="float32"), Tensor(labels), label_smooth=smooth, reduction="none")
+        chosen = np.take_along_axis(truth, labels[:, None], 1)[:, 0]
+        assert_close(loss, -(1 - smooth) * chosen - smooth * truth.mean(1), factor=2)
+    wide = Tensor([[1.0, np.inf], [-np.inf, 1.0]])
+    np.testing.assert_array_equal(F.logsoftmax(wide, 1).numpy(), [[np.nan, np.nan], [-np.inf, 0]])
+    found = F.loss.cross_entropy(wide, Tensor([0, 0]), reduction="none").numpy()
+    np.testing.assert_array_equal(found, [np.nan, np.inf])
+
+
 @pytest.mark.parametrize("function", [F.softmax, F.logsoftmax, F.logsumexp])
 def test_softmax_gradients(function):
     a = random((2, 3), seed=1)

@@ -348,15 +348,23 @@ def logsumexp(x: Value, axes: tuple[int, ...]) -> Value:
     return LOG(total(EXP_NONPOSITIVE(MIN(x - shift, 0.0)), axes)) + high
 
 
+def largest_and_spread(x: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
+    """max(x) over `axes`, and log(sum(exp(x - max(x)))): to be taken away from x one after the other, as their sum loses the digits of the
+    second beside a large first. One value of inf makes NaN of all."""
+    high = Reduce("MAX_NUMBER", axes)(x)
+    return high, LOG(total(EXP_NONPOSITIVE(x - high), axes))
+
+
 class LogSoftmax(Formula):
-    """x - logsumexp(x) over `axes`."""
+    """x - log(sum(exp(x))) over `axes`."""
 
     axes: tuple[int, ...]
 
     precision = "high"
 
     def expand(self, *inputs: Value) -> Value:
-        return inputs[0] - logsumexp(inputs[0], self.axes)
+        high, spread = largest_and_spread(inputs[0], self.axes)
+        return inputs[0] - high - spread
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (y,), (g,) = outputs, grads

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from ...compiler.program import Value
 from .base import Formula, Grads, normal_axis, statistics_dtype
 from .elemwise import EXP, LOG, Elemwise, cast, where
-from .formula import RELU, SOFTPLUS, logsumexp
+from .formula import RELU, SOFTPLUS, largest_and_spread
 from .index import EQ, gather_checked, running
 from .reduce import Reduce, mean, total
 from .shape import broadcast, reshape
@@ -94,9 +94,9 @@ class CrossEntropy(Formula):
         x = cast(x, statistics_dtype(x.dtype))
         index = label_index(self.name, x, label, self.axis)
         if self.with_logits:
-            spread = logsumexp(x, (self.axis,))
-            loss = spread - gather_checked(x, index, self.axis)
-            every = spread - mean(x, [self.axis]) if self.smooth else None
+            high, spread = largest_and_spread(x, (self.axis,))
+            loss = spread - (gather_checked(x, index, self.axis) - high)
+            every = spread - mean(x - high, [self.axis]) if self.smooth else None
         else:
             loss = -LOG(gather_checked(x, index, self.axis))
             every = -mean(LOG(x), [self.axis]) if self.smooth else None
