@@ -245,14 +245,12 @@ class Machine:
         made = _traced(lambda dys: pulled(row, step, [i.dtype for i in inputs], dys, arrays), grads)
         if version and row.exact == "formula" and grads[0] is not None:
             # Formulae add up numbers of the size of what comes back, of which little may be left.
-            level = CANCELLED * float(np.sqrt(np.mean(grads[0] ** 2))) if grads[0].size else 0.0
+            level = float(np.sqrt(np.mean(grads[0] ** 2))) if grads[0].size else 0.0
+            size = CANCELLED * (2.0**-53 if inputs[0].dtype == "float64" else 2.0**-24)
+            if row.theme == "soft":
+                size = max(size, ROUNDING[inputs[0].dtype])  # they read their own result, as it is stored
             made = [
-                None
-                if g is None
-                else g
-                + level
-                * (self.shaken(np.ones(g.shape), 2.0**-53 if inputs[0].dtype == "float64" else 2.0**-24, False) - 1)
-                for g in made
+                None if g is None else g + level * (self.shaken(np.ones(g.shape), size, False) - 1) for g in made
             ]
         return made
 
