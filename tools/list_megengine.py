@@ -22,6 +22,7 @@ HEADER = """\
 # The modules of MegEngine 1.13 and their names; name=module is defined by another module. Written by tools/list_megengine.py.
 """
 PLAIN = (bool, int, float, str)
+EXTENSION = "megengine.core._imperative_rt"  # functions of its modules do not say where they are defined
 
 
 def modules() -> list[str]:
@@ -48,10 +49,17 @@ def entries(path: str) -> list[str]:
         if name.startswith("__") or id(value) in others:
             continue
         if not isinstance(home, str):
-            found.append(name)
+            origin = extension_of(value) if callable(value) else None
+            found.append(name if origin in (None, path) else f"{name}={origin.partition('.')[2]}")
         elif home.partition(".")[0] == "megengine":
             found.append(name if home == path else f"{name}={home.partition('.')[2]}")
     return found
+
+
+def extension_of(value: Any) -> str | None:
+    """The extension module that a function is in."""
+    paths = [path for path in sorted(sys.modules) if path.startswith(EXTENSION)]
+    return next((path for path in paths if any(value is other for other in vars(sys.modules[path]).values())), None)
 
 
 def ops() -> dict[str, Any]:

@@ -64,6 +64,15 @@ def test_names_are_those_of_tengen():
     assert megengine.__version__.split(".")[:2] == ["1", "13"]
 
 
+def test_functions_of_the_runtime_are_the_same_in_every_module_that_imports_them():
+    from megengine.core._imperative_rt import core2
+
+    places = [place for place, names in table.modules().items() if names.get("apply") == "core._imperative_rt.core2"]
+    assert {"functional.inplace", "functional.quantized", "functional.vision", "module.rnn", "random.rng"} <= set(places)
+    assert {place for place in places if import_module(f"megengine.{place}").apply is not core2.apply} == set()
+    assert import_module("megengine.functional.tensor").dtype_promotion is core2.dtype_promotion
+
+
 def test_tensor_is_the_function_and_a_module():
     import megengine
     import megengine.tensor as imported
