@@ -69,7 +69,7 @@ def ops() -> dict[str, Any]:
         if not isinstance(kind, type) or name.startswith("_") or kind.__module__.startswith("megengine.core.ops"):
             continue
         enums = {key: value for key, value in vars(kind).items() if isinstance(value, type)}
-        members = {key: [m for m in dir(value) if m.isupper()] for key, value in enums.items()}
+        members = {key: [m for m in dir(value) if m[0].isupper()] for key, value in enums.items()}
         try:
             blank = kind()
         except Exception:

@@ -14,8 +14,13 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+import tengen.compat.megengine
+from tengen.compat.megengine.missing import Missing
+
+PACKAGE = tengen.compat.megengine.__name__
 HEADER = """\
-# Names of MegEngine that tengen does not have yet: a module (. is the package itself), and what it misses.
+# Names of MegEngine that tengen does not have yet: a module (. is the package itself), and what it misses;
+# module@package: names that it does not have and this package gives.
 # Written by tools/list_planned.py.
 """
 
@@ -36,9 +41,17 @@ def missing(inventory: Mapping[str, Mapping[str, Any]]) -> dict[str, set[str]]:
             for name, what in names.items()
             if what["kind"] in ("class", "function") and not hasattr(here, name)
         }  # fmt: skip
-        if lacking:
-            found.setdefault(module, set()).update(lacking)
+        given = {name for name in lacking if is_given(module, name)}
+        for place, some in ((module, lacking - given), (f"{module}@{PACKAGE}", given)):
+            if some:
+                found.setdefault(place, set()).update(some)
     return {module.partition(".")[2] or ".": names for module, names in found.items()}
+
+
+def is_given(module: str, name: str) -> bool:
+    """Whether programs that are written for MegEngine find a name that tengen's own module does not have."""
+    there = import_module(f"megengine.{module.partition('.')[2]}".strip("."))
+    return hasattr(there, name) and not isinstance(getattr(there, name), Missing)
 
 
 def main(path: str) -> None:

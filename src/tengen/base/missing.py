@@ -84,6 +84,8 @@ def _missing(module: str, others: tuple[ModuleType, ...], name: str) -> NoReturn
     if name in planned().get(place, ()):
         version = vars(sys.modules[ROOT])["__version__"]
         raise AttributeError(f"tengen {version} does not have {f'{place}.{name}'.strip('.')} of MegEngine yet")
+    if package := _givers().get((place, name)):
+        raise AttributeError(f"{plain}; MegEngine's, and there with `import {package}`")
     if any(os.path.exists(os.path.join(folder, name, "__init__.py")) for folder in getattr(here, "__path__", ())):
         raise AttributeError(f"{plain} before `import {module}.{name}`")
     if way := habits.PACKAGE.get(name):
@@ -97,9 +99,19 @@ def _missing(module: str, others: tuple[ModuleType, ...], name: str) -> NoReturn
 @cache
 def planned() -> Mapping[str, frozenset[str]]:
     """The names of MegEngine that tengen does not have yet, by module ("" is the package itself)."""
+    return {module.strip("."): frozenset(names) for module, *names in _lines() if "@" not in module}
+
+
+@cache
+def _givers() -> Mapping[tuple[str, str], str]:
+    """(module, name) of what another package gives to programs that are written for MegEngine → that package."""
+    rows = [(*module.partition("@"), names) for module, *names in _lines()]
+    return {(module, name): package for module, at, package, names in rows if at for name in names}
+
+
+def _lines() -> list[list[str]]:
     with open(PLANNED, encoding="utf-8") as file:
-        lines = [line.split() for line in file if not line.startswith("#")]
-    return {module.strip("."): frozenset(names) for module, *names in lines}
+        return [line.split() for line in file if not line.startswith("#")]
 
 
 def module_hint(name: str) -> str:

@@ -11,40 +11,44 @@ from ..core import Parameter
 from .optimizer import Group, Optimizer, check_betas, check_settings
 
 
+def moments(
+    adapt: bool,
+    w: Any,
+    m: Any,
+    v: Any,
+    g: Any,
+    lr: float,
+    beta1: float,
+    rest1: float,
+    beta2: float,
+    rest2: float,
+    correction1: float,
+    correction2: float,
+    eps: float,
+    weight_decay: float,
+) -> Any:
+    """One parameter and its moments after a step; `adapt`: scale by the trust ratio."""
+    m = beta1 * m + rest1 * g
+    v = beta2 * v + rest2 * g * g
+    step = (m / correction1) / (F.sqrt(v / correction2) + eps) + weight_decay * w
+    if adapt:
+        w_norm, step_norm = F.sqrt(F.sum(w * w)), F.sqrt(F.sum(step * step))
+        # A ratio of 1 where either norm is zero; the divisor is made 1 there so that no nan comes up.
+        usable = F.minimum(w_norm, step_norm) > 0
+        step = step * F.where(usable, w_norm / F.where(usable, step_norm, 1.0), 1.0)
+    return w - lr * step, m, v
+
+
 @cache
 def _rule(adapt: bool, master: bool) -> Any:
-    """The update of one parameter; `adapt`: scale by the trust ratio, `master`: update a float32 copy."""
-
-    def moments(
-        w: Any,
-        m: Any,
-        v: Any,
-        g: Any,
-        lr: float,
-        beta1: float,
-        rest1: float,
-        beta2: float,
-        rest2: float,
-        correction1: float,
-        correction2: float,
-        eps: float,
-        weight_decay: float,
-    ) -> Any:
-        m = beta1 * m + rest1 * g
-        v = beta2 * v + rest2 * g * g
-        step = (m / correction1) / (F.sqrt(v / correction2) + eps) + weight_decay * w
-        if adapt:
-            w_norm, step_norm = F.sqrt(F.sum(w * w)), F.sqrt(F.sum(step * step))
-            # A ratio of 1 where either norm is zero; the divisor is made 1 there so that no nan comes up.
-            usable = F.minimum(w_norm, step_norm) > 0
-            step = step * F.where(usable, w_norm / F.where(usable, step_norm, 1.0), 1.0)
-        return w - lr * step, m, v
+    """The update of one parameter; `master`: update a float32 copy."""
+    plain = partial(moments, adapt)
 
     def with_master(_: Any, w: Any, m: Any, v: Any, g: Any, *scalars: float) -> Any:
-        w, m, v = moments(w, m, v, g, *scalars)
+        w, m, v = plain(w, m, v, g, *scalars)
         return w, w, m, v
 
-    return with_master if master else moments
+    return with_master if master else plain
 
 
 class LAMB(Optimizer):

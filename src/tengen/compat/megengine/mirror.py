@@ -34,7 +34,9 @@ def _own(place: str) -> ModuleType | None:
 def _holder(place: str, name: str) -> ModuleType | None:
     """The module of tengen, or of what only MegEngine has, where a name of MegEngine's module `place` is kept."""
     places = table.places(place, name)
-    for own in map(_own, places):  # before all of tengen's, whose modules import functions of other use by the same names: `apply`
+    for own in map(
+        _own, places
+    ):  # before all of tengen's, whose modules import functions of other use by the same names: `apply`
         if own is not None and name in own.__all__:
             return own
     for other in places:

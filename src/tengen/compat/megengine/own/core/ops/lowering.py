@@ -7,12 +7,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-import tengen
 import tengen.functional as F
 from tengen import Tensor, _rt
 from tengen.core.ops.formula import elementwise, modes
+from tengen.optimizer import lamb
 
-from ....missing import Missing
+from .._imperative_rt.ops import generator
+from . import images, indexing, layers
+from .helpers import kept, shape_of
 
 __all__: list[str] = []
 
@@ -24,32 +26,32 @@ Inputs = Sequence[Any]
 
 def run(op: Any, inputs: Inputs) -> tuple[Any, ...]:
     """The outputs of an op of `builtin`, always as a tuple."""
-    rule = RULES.get(type(op).__name__)
-    if rule is None:
-        _absent(type(op).__name__)
-    made = rule(op, *inputs)
+    made = RULES[type(op).__name__](op, *inputs)
     return tuple(made) if isinstance(made, (tuple, list)) else (made,)
 
 
-def _absent(name: str) -> NoReturn:
-    Missing(f"megengine.core.ops.builtin.{name}")._refuse()
+def _refused(reason: str) -> Callable[..., NoReturn]:
+    def refuse(op: Any, *_: Any) -> NoReturn:
+        raise RuntimeError(f"{op!r} {reason}")
 
-
-def _shape(op: Any, given: Inputs) -> tuple[int, ...]:
-    """The shape that an op has as a parameter, or gets as its last input."""
-    return tuple(int(n) for n in (given[0].numpy() if given else op.shape))
+    return refuse
 
 
 def _elemwise(op: Any, *inputs: Any) -> Any:
-    if op.mode.lower() not in modes():
-        _absent(f"Elemwise.Mode.{op.mode}")
-    return _rt.apply(elementwise(op.mode), *inputs)
+    return _rt.apply(elementwise(op.mode.name), *inputs)
 
 
 def _multi_type(op: Any, *inputs: Any) -> Any:
-    if op.mode.lower() not in modes():
-        _absent(f"ElemwiseMultiType.Mode.{op.mode}")
-    made = _rt.apply(elementwise(op.mode), *inputs)
+    name = op.mode.name
+    if name.startswith("FUSE_MUL_ADD3"):
+        a, b, c = inputs
+        made = a * b + c
+    elif name.startswith("MUL_"):
+        made = inputs[0] * inputs[1]
+    elif name.lower() in modes():
+        made = _elemwise(op, *inputs)
+    else:
+        raise NotImplementedError(f"{op!r}: {op.mode} computes with quantized integers, which tengen does not here")
     return made if op.dtype is None else made.astype(op.dtype)
 
 
@@ -60,7 +62,7 @@ def _var_shape(op: Any, *inputs: Any) -> Any:
 
 
 def _reshape(op: Any, x: Any, *shape: Any) -> Any:
-    return F.reshape(x, _shape(op, shape))
+    return F.reshape(x, shape_of(op, shape))
 
 
 def _add_axis(op: Any, x: Any) -> Any:
@@ -78,49 +80,10 @@ def _remove_axis(op: Any, x: Any) -> Any:
 def _reduce(op: Any, x: Any) -> Any:
     if op.mode == "SUM_SQR":
         x = F.square(x)
-    name = {"SUM_SQR": "sum", "PRODUCT": "prod"}.get(op.mode, op.mode.lower())
+    name = {"SUM_SQR": "sum", "PRODUCT": "prod"}.get(op.mode.name, op.mode.name.lower())
     if op.axis == _ALL_AXES:
         return getattr(x, name)()
     return getattr(x, name)(axis=op.axis, keepdims=op.keepdim)
-
-
-def _index(op: Any, ndim: int, parts: Inputs) -> tuple[Any, ...]:
-    """What stands between brackets, of `items`, (axis, has a start, a stop, a step, an index) of each dim, and their values."""
-    index: list[Any] = [slice(None)] * ndim
-    rest = iter(parts)
-    for axis, *bounds, indexed in op.items:
-        start, stop, step = (int(next(rest)) if present else None for present in bounds)
-        index[axis] = next(rest) if indexed else slice(start, stop, step)
-    return tuple(index)
-
-
-def _subtensor(op: Any, x: Any, *parts: Any) -> Any:
-    index = _index(op, x.ndim, parts)
-    return x[tuple(int(i) if isinstance(i, Tensor) else i for i in index)]
-
-
-def _take(op: Any, x: Any, *parts: Any) -> Any:
-    return x[_index(op, x.ndim, parts)]
-
-
-def _set(op: Any, x: Any, value: Any, *parts: Any) -> Any:
-    made = F.copy(x)
-    made[_index(op, x.ndim, parts)] = value
-    return made
-
-
-def _increase(op: Any, x: Any, value: Any, *parts: Any) -> Any:
-    index = _index(op, x.ndim, parts)
-    made = F.copy(x)
-    made[index] = made[index] + value
-    return made
-
-
-def _mesh(op: Any, x: Any, *parts: Any) -> Any:
-    """Each index by itself, along its own dim."""
-    for axis, index in enumerate(_index(op, x.ndim, parts)):
-        x = x[(slice(None),) * axis + (index,)]
-    return x
 
 
 def _split(op: Any, x: Any, *sizes: Any) -> Any:
@@ -164,60 +127,14 @@ def _matmul(op: Any, a: Any, b: Any) -> Any:
     return F.matmul(a, b, transpose_a=op.transposeA, transpose_b=op.transposeB)
 
 
-def _set_one_hot(op: Any, x: Any, index: Any, value: Any) -> Any:
-    hot = F.expand_dims(F.one_hot(index, x.shape[op.axis]), -1)
-    order = [*range(hot.ndim - 2), hot.ndim - 1, hot.ndim - 2]
-    order = [*order[: op.axis], order[-1], *order[op.axis : -1]]
-    return F.where(F.transpose(hot, order).reshape(x.shape) > 0, F.broadcast_to(value, x.shape), x)
-
-
-def _pair(op: Any, name: str) -> tuple[int, int]:
-    return getattr(op, f"{name}_h"), getattr(op, f"{name}_w")
-
-
-def _convolution(op: Any, x: Any, weight: Any, *bias: Any) -> Any:
-    groups = weight.shape[0] if op.sparse == "GROUP" else 1
-    mode = op.mode.lower()
-    return F.conv2d(
-        x, weight, *(bias or [None]), _pair(op, "stride"), _pair(op, "pad"), _pair(op, "dilate"), groups, mode
-    )
-
-
-def _convolution_backward(op: Any, weight: Any, x: Any, *shape: Any) -> Any:
-    groups = weight.shape[0] if op.sparse == "GROUP" else 1
-    made = F.conv_transpose2d(
-        x, weight, None, _pair(op, "stride"), _pair(op, "pad"), dilation=_pair(op, "dilate"), groups=groups
-    )
-    return made[:, :, : int(shape[0][2]), : int(shape[0][3])] if shape else made
-
-
-def _pooling(op: Any, x: Any) -> Any:
-    window, stride, padding = _pair(op, "window"), _pair(op, "stride"), _pair(op, "pad")
-    if op.mode == "MAX":
-        return F.max_pool2d(x, window, stride, padding)
-    return F.avg_pool2d(x, window, stride, padding, mode=op.mode.lower())
-
-
-def _adaptive_pooling(op: Any, x: Any, *shape: Any) -> Any:
-    pool = F.adaptive_max_pool2d if op.mode == "MAX" else F.adaptive_avg_pool2d
-    return pool(x, _shape(op, shape))
-
-
 def _padding(op: Any, x: Any) -> Any:
     width = [(getattr(op, f"front_offset_dim{i}"), getattr(op, f"back_offset_dim{i}")) for i in range(x.ndim)]
-    return F.nn.pad(x, width, op.padding_mode.lower(), op.padding_val)
+    return F.nn.pad(x, width, op.padding_mode.name.lower(), op.padding_val)
 
 
 def _check_non_finite(op: Any, *inputs: Any) -> Any:
     bad = sum(int(not np.isfinite(x.numpy()).all()) for x in inputs)
     return (*(x * op.scale for x in inputs), Tensor(int(bad > 0)))
-
-
-def _layer_norm(op: Any, x: Any, *affine: Any) -> Any:
-    axes = tuple(range(x.ndim - op.normalized_dim, x.ndim))
-    mean = x.mean(axis=axes)
-    inverse = 1 / F.sqrt(F.square(x - x.mean(axis=axes, keepdims=True)).mean(axis=axes) + op.eps)
-    return F.layer_norm(x, x.shape[-op.normalized_dim :], op.affine, *(affine or (None, None)), op.eps), mean, inverse
 
 
 def _linspace(op: Any, start: Any, stop: Any, count: Any) -> Any:
@@ -226,77 +143,151 @@ def _linspace(op: Any, start: Any, stop: Any, count: Any) -> Any:
 
 
 def _fill(op: Any, shape: Any) -> Any:
-    return F.full(tuple(int(n) for n in shape.numpy()), op.value, dtype=op.dtype)
+    return F.full(shape_of(op, (shape,)), op.value, dtype="float32" if op.dtype is None else op.dtype)
 
 
 def _eye(op: Any, shape: Any) -> Any:
-    rows, columns = (int(n) for n in shape.numpy())
-    full = np.eye(rows, columns, op.k)
-    return Tensor(full, dtype=op.dtype)
+    return Tensor(np.eye(*shape_of(op, (shape,)), op.k), dtype=op.dtype)
 
 
 def _same(op: Any, x: Any, *_: Any) -> Any:
     return +x
 
 
+def _assert_equal(op: Any, expected: Any, found: Any, *_: Any) -> Any:
+    """The first input, if the second is about the same."""
+    larger = F.maximum(F.maximum(F.abs(expected), F.abs(found)), 1.0)
+    error = float(F.max(F.abs(expected - found) / larger))
+    if not error <= op.maxerr:
+        raise AssertionError(
+            f"AssertEqual: values differ by {error:.4g} of their size, which is more than {op.maxerr:.4g}"
+        )
+    return _same(op, expected)
+
+
+# -- parameters of an optimizer, in one tensor or each by itself. `offsets`: where each begins and ends.
+
+
+def _pack(op: Any, *inputs: Any) -> Any:
+    """The last input holds the offsets once more."""
+    *tensors, _ = inputs
+    starts, stops = op.offsets[::2], op.offsets[1::2]
+    parts = []
+    for x, start, before in zip(tensors, starts, [0, *stops[:-1]], strict=True):
+        parts += [F.zeros(start - before, dtype=x.dtype)] * (start > before) + [x.reshape(-1)]
+    return F.concat(parts)
+
+
+def _unpack(op: Any, x: Any) -> Any:
+    places = zip(op.offsets[::2], op.offsets[1::2], op.shapes, strict=True)
+    return tuple(x[start:stop].reshape(tuple(shape)) for start, stop, shape in places)
+
+
+def _lamb(op: Any, m: Any, v: Any, w: Any, g: Any) -> Any:
+    """The moments and the parameter after a step."""
+    corrections = [1 - beta**op.step if op.bias_correction else 1.0 for beta in (op.beta_1, op.beta_2)]
+    rates = op.lr, op.beta_1, 1 - op.beta_1, op.beta_2, 1 - op.beta_2, *corrections, op.eps, op.weight_decay
+    w, m, v = lamb.moments(op.always_adapt or op.weight_decay > 0, w, m, v, g, *rates)
+    return m, v, w
+
+
+# -- random numbers
+
+
+def _normal(op: Any, shape: Any) -> Any:
+    return generator(op.handle).normal(op.mean, op.std, shape_of(op, (shape,)))
+
+
+def _uniform(op: Any, shape: Any) -> Any:
+    return generator(op.handle).uniform(size=shape_of(op, (shape,)))
+
+
+def _permutation(op: Any, n: Any) -> Any:
+    return generator(op.handle).permutation(int(n), dtype=op.dtype)
+
+
+def _shuffled(op: Any, x: Any) -> Any:
+    """The rows in another order, and in which."""
+    order = generator(op.handle).permutation(x.shape[0])
+    return x[order], order
+
+
 RULES: dict[str, Callable[..., Any]] = {
-    "AdaptivePooling": _adaptive_pooling,
+    **images.RULES,
+    **indexing.RULES,
+    **layers.RULES,
     "AddAxis": _add_axis,
     "Argmax": lambda op, x: F.argmax(x, op.axis, keepdims=True),
     "Argmin": lambda op, x: F.argmin(x, op.axis, keepdims=True),
     "Argsort": _argsort,
+    "AssertEqual": _assert_equal,
+    "Barrier": lambda op, *_: tuple(kept("int32") for _ in range(op.nr_outputs)),
     "BatchedMatrixMul": _matmul,
+    "BetaRNG": lambda op, a, b: generator(op.handle).beta(a, b),
     "Borrow": _same,
-    "Broadcast": lambda op, x, *shape: F.broadcast_to(x, _shape(op, shape)),
+    "Broadcast": lambda op, x, *shape: F.broadcast_to(x, shape_of(op, shape)),
     "CheckNonFinite": _check_non_finite,
+    "CollectiveComm": lambda op, x: F.distributed.collective_comm(x, op.mode, None, None),
     "Concat": lambda op, *inputs: F.concat(inputs, op.axis),
     "CondTake": lambda op, x, mask: F.cond_take(mask, x),
-    "Convolution": _convolution,
-    "ConvolutionBackwardData": _convolution_backward,
     "Copy": lambda op, x: F.copy(x),
     "Cumsum": _cumsum,
     "Diag": lambda op, x: F.diag(x, op.k),
     "Dimshuffle": _dimshuffle,
     "Dot": lambda op, a, b: F.dot(a, b),
-    "Dropout": lambda op, x: F.dropout(x, op.drop_prob),
+    "Dropout": lambda op, x: (F.dropout(x, op.drop_prob), kept("uint8")),
     "Elemwise": _elemwise,
     "ElemwiseMultiType": _multi_type,
     "Eye": _eye,
     "FastpathCopy": _same,
     "Fill": _fill,
     "FillLike": lambda op, x: F.full_like(x, op.value),
-    "GaussianRNG": lambda op, shape: tengen.random.normal(op.mean, op.std, _shape(op, (shape,))),
+    "GammaRNG": lambda op, shape, scale: generator(op.handle).gamma(shape, scale),
+    "GaussianRNG": _normal,
     "GetVarShape": _var_shape,
     "Identity": _same,
-    "IncrSubtensor": _increase,
-    "IndexingIncrMultiAxisVec": _increase,
-    "IndexingMultiAxisVec": _take,
-    "IndexingOneHot": lambda op, x, index: F.indexing_one_hot(x, index, op.axis, keepdims=True),
-    "IndexingSetMultiAxisVec": _set,
-    "IndexingSetOneHot": _set_one_hot,
     "InplaceAdd": lambda op, x, delta, alpha, beta: F.inplace._inplace_add_(x, delta, alpha, beta),
-    "LayerNorm": _layer_norm,
+    "LAMBUpdate": _lamb,
     "Linspace": _linspace,
-    "LRN": lambda op, x: F.local_response_norm(x, op.n, op.k, op.alpha, op.beta),
     "MaskedFill": lambda op, x, mask: F.where(mask, F.full_like(x, op.value), x),
     "MatrixInverse": lambda op, x: F.matinv(x),
     "MatrixMul": _matmul,
     "MeshGrid": lambda op, *inputs: F.meshgrid(*inputs, indexing=op.indexing),
-    "MeshIndexing": _mesh,
     "Padding": _padding,
-    "PermutationRNG": lambda op, n: tengen.random.permutation(int(n), dtype=op.dtype),
-    "PixelShuffle": lambda op, x: F.pixel_shuffle(x, op.factor),
-    "Pooling": _pooling,
+    "ParamPackConcat": _pack,
+    "ParamPackSplit": _unpack,
+    "PermutationRNG": _permutation,
+    "PoissonRNG": lambda op, lam: generator(op.handle).poisson(lam),
     "Reduce": _reduce,
+    "RemoteRecv": lambda op, *x: F.distributed.remote_recv(op.rank_from, None, *x),
+    "RemoteSend": lambda op, x: F.distributed.remote_send(x, op.rank_to),
     "RemoveAxis": _remove_axis,
     "Reshape": _reshape,
+    "ShuffleRNG": _shuffled,
     "SVD": lambda op, x: F.svd(x, op.full_matrices, op.compute_uv),
-    "SetSubtensor": _set,
     "Softmax": lambda op, x: F.softmax(x, op.axis),
     "Split": _split,
     "Stack": lambda op, *inputs: F.stack(inputs, op.axis),
-    "Subtensor": _subtensor,
     "TopK": _topk,
     "TypeCvt": lambda op, x: x.astype(op.dtype),
-    "UniformRNG": lambda op, shape: tengen.random.uniform(size=_shape(op, (shape,))),
+    "UniformRNG": _uniform,
 }
+_LIBRARIES = {
+    "AtlasRuntime": "Ascend's",
+    "CambriconRuntime": "Cambricon's",
+    "ExternOpr": "a loader's own",
+    "MagicMindRuntime": "Cambricon's",
+    "TensorRTRuntime": "NVIDIA's",
+}
+REFUSED: dict[str, Callable[..., NoReturn]] = {
+    **{
+        name: _refused(
+            f"runs a network that {owner} compiler has made, by its runtime, which tengen does not use; run the network itself"
+        )
+        for name, owner in _LIBRARIES.items()
+    },
+    "PyOpBase": _refused(
+        "is what ops written in Python derive from; tengen's are functions, see tengen.autodiff.Function"
+    ),
+}
+RULES |= REFUSED
