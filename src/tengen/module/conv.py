@@ -69,10 +69,15 @@ class _ConvNd(Module):
             raise ValueError(f"{type(self).__name__}: {name} is an int or {self.dims} of them, got {value!r}")
         return numbers
 
+    def _numbers(self, name: str) -> tuple[int, ...]:
+        """A parameter for each spatial dimension; Conv1d keeps the number itself."""
+        value = getattr(self, name)
+        return value if isinstance(value, tuple) else (value,)
+
     def _infer_weight_shape(self) -> tuple[int, ...]:
         """(out, in, kernel…), or (groups, out / groups, in / groups, kernel…); a transposed one has in before out."""
         channels = (self.out_channels // self.groups, self.in_channels // self.groups)
-        shape = (*(channels[::-1] if self.transposed else channels), *self.kernel_size)
+        shape = (*(channels[::-1] if self.transposed else channels), *self._numbers("kernel_size"))
         return shape if self.groups == 1 else (self.groups, *shape)
 
     def _infer_bias_shape(self) -> tuple[int, ...]:
@@ -80,7 +85,7 @@ class _ConvNd(Module):
 
     def _get_fanin(self) -> int:
         # Not divided by groups: the first values are those of MegEngine.
-        return (self.out_channels if self.transposed else self.in_channels) * math.prod(self.kernel_size)
+        return (self.out_channels if self.transposed else self.in_channels) * math.prod(self._numbers("kernel_size"))
 
     def reset_parameters(self) -> None:
         """Give the weight first values from N(0, 1 / fan in) and the bias zeros."""
@@ -89,9 +94,9 @@ class _ConvNd(Module):
             init.zeros_(self.bias)
 
     def _module_info_string(self) -> str:
-        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self._numbers('kernel_size')}"]
         for name, usual in (("stride", 1), ("padding", 0), ("dilation", 1)):
-            value = getattr(self, name)
+            value = self._numbers(name)
             if any(number != usual for number in value):
                 parts.append(f"{name}={value}")
         if self.groups != 1:
@@ -112,11 +117,11 @@ class _PaddedConv(_ConvNd):
 
     def get_pad_witdth(self) -> tuple[tuple[int, int], ...]:
         """How much is padded before and after each axis of the input."""
-        return ((0, 0), (0, 0), *((pad, pad) for pad in self.padding))
+        return ((0, 0), (0, 0), *((pad, pad) for pad in self._numbers("padding")))
 
     def calc_conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """What `forward` does, with another weight and bias."""
-        padding = self.padding
+        padding = self._numbers("padding")
         if self.padding_mode != "zeros":
             inp = F.pad(inp, self.get_pad_witdth(), mode=PAD_MODES[self.padding_mode])
             padding = (0,) * self.dims
@@ -152,9 +157,13 @@ class Conv1d(_PaddedConv):
         shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         super().__init__(*shape, conv_mode, compute_mode, name, padding_mode=padding_mode)
 
+    def _for_each_dim(self, name: str, value: Any, least: int = 1) -> Any:
+        return super()._for_each_dim(name, value, least)[0]
+
     def _conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None, padding: Any) -> Tensor:
-        steps = (self.stride[0], padding[0], self.dilation[0])
-        return F.conv1d(inp, weight, bias, *steps, self.groups, self.conv_mode, self.compute_mode)
+        return F.conv1d(
+            inp, weight, bias, self.stride, padding[0], self.dilation, self.groups, self.conv_mode, self.compute_mode
+        )
 
 
 class Conv2d(_PaddedConv):

@@ -246,10 +246,15 @@ class RNN(_Layers):
         nonlinearity: str = "tanh",
         name: str | None = None,
     ):
-        self.nonlinearity = self.kind = _need_nonlinearity(nonlinearity)
+        self.nonlinearity = _need_nonlinearity(nonlinearity)
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, name
         )
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """The cells that the op is made for."""
+        return self.nonlinearity
 
     def create_cell(self, layer: int) -> RNNCell:
         return RNNCell(self._width(layer), self.hidden_size, self.bias, self.nonlinearity)

@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from . import table
+from . import pickles, table
 from .mirror import ROOT, Mirror
 
 PACKAGE = __package__ or ""
@@ -50,6 +50,7 @@ def install() -> None:
     if any(isinstance(finder, Finder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, Finder())
+    pickles.install()
     _follow_children()
 
 
