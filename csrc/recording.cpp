@@ -312,10 +312,15 @@ std::vector<int64_t> Recording::wanted() const {
     return found;
 }
 
+// Whether an operation since the last such point does something that nobody holds a value of.
+bool Recording::has_effect() const {
+    return start_ != next_ && nb::cast<bool>(owner_.attr("has_effect")(start_, next_));
+}
+
 void Recording::flush() {
     if (busy_) throw std::runtime_error("a value is being computed by a traced function in another thread");
     std::vector<int64_t> values = wanted();
-    if (!values.empty()) {
+    if (!values.empty() || has_effect()) {
         Suspended suspended;
         Busy busy(busy_);
         try {

@@ -103,6 +103,7 @@ class Recording {
     const Entry& record(nb::handle op, std::vector<int64_t> inputs, const Operands& operands);
     [[noreturn]] void mismatch(nb::handle op);
     std::vector<int64_t> wanted() const;
+    bool has_effect() const;
     const Segment& segment(std::vector<int64_t> wanted);
     void run(const Segment& segment);
     void restore();

@@ -116,6 +116,13 @@ class Op(metaclass=Interned):
         return ""
 
     @property
+    def effect(self) -> bool:
+        """Whether it does something besides giving its outputs. Such nodes are never left out, taken for one, or repeated, and run in the order
+        in which they were recorded.
+        """
+        return False
+
+    @property
     def has_rule(self) -> bool:
         """Whether the op has a gradient rule of its own; a composite without one is differentiated as what it expands to."""
         return type(self).grad is not Op.grad
@@ -321,6 +328,8 @@ class Contraction(Op, abstract=True):
 class Host(Op, abstract=True):
     """A Python function over NumPy arrays: rare, irregular work where NumPy is right."""
 
+    late: ClassVar[bool] = False  # waits for something, so it runs when there is nothing else to do, in any order
+
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         """Fill the output arrays."""
         raise NotImplementedError
@@ -465,7 +474,7 @@ class Program:
 
 
 class Builder:
-    """Collects nodes. Equal ops on equal values are recorded once (every op is a pure function).
+    """Collects nodes. Equal ops on equal values are recorded once (ops are pure functions, but for those that have an effect).
 
     keep_rules: leave composites that have a gradient rule of their own as nodes, for differentiation to find.
     keep_composites: leave all composites as nodes, for exporters, which know them by name.
@@ -499,7 +508,7 @@ class Builder:
                 self._origin = outer
             return (made,) if isinstance(made, Value) else tuple(made)
         key = (op, *values)
-        node = self._known.get(key)
+        node = None if op.effect else self._known.get(key)
         if node is None:
             origin = self._origin or op
             types = op.infer(*(v.type for v in values))
@@ -537,9 +546,10 @@ class Builder:
         return self.record(Constant(number, dtype), ())[0]
 
     def finish(self, outputs: Iterable[Value]) -> Program:
-        """The Program of these outputs, without what they do not need. All inputs stay."""
+        """The Program of these outputs, without what neither they nor effects need. All inputs stay."""
         outputs = tuple(outputs)
-        return Program(tuple(self.inputs), needed(self.nodes, outputs), outputs)
+        effects = [v for node in self.nodes if node.op.effect for v in node.outputs]
+        return Program(tuple(self.inputs), needed(self.nodes, (*outputs, *effects)), outputs)
 
 
 def need_addressable(name: str, type: Type) -> None:

@@ -35,6 +35,13 @@ class Recorded(Composite):
         return self.title
 
     @property
+    def effect(self) -> bool:
+        found = self.__dict__.get("_effect")
+        if found is None:
+            found = self.__dict__["_effect"] = any(node.op.effect for node in self.program.nodes)
+        return bool(found)
+
+    @property
     def profiled(self) -> bool:
         """Whether its Plans keep the times of their steps."""
         return False

@@ -335,6 +335,10 @@ class Recorder:
         known.entries.append(Entry(op, tuple(inputs), first, len(outputs), user_line()))
         return [_rt.Descriptor(v.dtype, v.shape, None, device) for v in outputs]
 
+    def has_effect(self, start: int, stop: int) -> bool:
+        """Whether one of the operations start .. stop - 1 does something even if nobody wants its result."""
+        return any(entry.op.effect for entry in self.operations.entries[start:stop])
+
     def segment(self, start: int, stop: int, wanted: Sequence[int]) -> tuple[Op, list[int], list[int], int]:
         """Operations start .. stop - 1 as one op that gives the slots `wanted`: the op, its inputs, the slots of its outputs, and of
         how many of the first inputs the outputs of the same index may take the memory.

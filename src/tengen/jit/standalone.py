@@ -187,7 +187,7 @@ class Standalone:
             numbers = read()
             for operand, number in wanted:
                 operands[operand] = numbers[number]
-        if not self.segment.outputs:
+        if not self.segment.outputs and not self.segment.op.effect:
             return ()
         watched = _rt.is_watching() and any(isinstance(x, Tensor) and x._is_watched() for x in operands)
         if watched and self.recorder.functions:

@@ -39,7 +39,7 @@ def split(program: Program, varying: Sequence[Value], most: float = inf) -> Spli
     fixed, moves = set(stays), set(varying)
     numbers = uniform_values(program) - moves
     for node in program.nodes:
-        if not moves.isdisjoint(node.inputs) or (size := _bytes(node)) > most:
+        if node.op.effect or not moves.isdisjoint(node.inputs) or (size := _bytes(node)) > most:
             moves.update(node.outputs)
         elif not fixed.isdisjoint(node.inputs) or not (_is_cheap(node) or numbers.issuperset(node.outputs)):
             fixed.update(node.outputs)

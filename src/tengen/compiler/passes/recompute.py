@@ -18,11 +18,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from math import isqrt, prod
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
+from ..effects import After
 from ..plan import Cost
-from ..program import Builder, Contraction, Node, Program, Reduction, Type, Value, ViewOp
-from ..view import View
+from ..program import Builder, Contraction, Node, Program, Reduction, Value, ViewOp
 from .liveness import Liveness, bytes_of
 
 CHAIN_BYTES = 16
@@ -33,22 +33,6 @@ OPENED = (1 / 4, 1 / 2, 3 / 4, 1)
 """Of which share of the segments the inside is dropped."""
 LEAST = 1.01
 """Where no plan fits the limit, the first one is taken that needs so many times the fewest bytes at most."""
-
-
-class After(ViewOp):
-    """Input 0; what reads it runs after input 1, the token, has been computed.
-
-    It makes a recomputation wait until its result is about to be needed, and as it is another value than input 0, the
-    recomputation is not taken for what it repeats.
-    """
-
-    waits: ClassVar[bool] = True
-
-    def infer(self, *types: Type) -> tuple[Type, ...]:
-        return types[:1]
-
-    def view(self, view: View) -> View | None:
-        return view
 
 
 class Fitted(NamedTuple):

@@ -24,6 +24,7 @@ from ..program import (
     Host,
     Iota,
     Node,
+    Op,
     Place,
     Prefix,
     Program,
@@ -88,6 +89,10 @@ def needs_complete(node: Node) -> tuple[Value, ...]:
     return (node.inputs[0], *node.inputs[2:]) if isinstance(node.op, (Scatter, Place)) else ()
 
 
+def _is_late(op: Op) -> bool:
+    return isinstance(op, Host) and op.late
+
+
 class Partition:
     """The groups of a Program in an order in which they can run, and which group computes each value."""
 
@@ -103,6 +108,7 @@ class Partition:
         self._uses = defaultdict(int, [(v, len(nodes)) for v, nodes in self.users.items()])
         for v in program.outputs:
             self._uses[v] += 1
+        self._effect: Group | None = None  # that of the last node with an effect
         self._segments: dict[Node, Segment] = {}  # of the nodes that may end a contraction's kernel
         for node in program.nodes:
             if node not in self._segments:
@@ -135,10 +141,18 @@ class Partition:
             self._join(node, node.inputs[1].shape, None, (node.inputs[1],))
         elif isinstance(op, (Contraction, Host, Concat, Loop, Sort)):
             self._enter(self._new(closed=True), node)
+            if op.effect and not _is_late(op):
+                self._follow(self.home[node.outputs[0]])
             if isinstance(op, Contraction) and node.outputs[0] in self.users:
                 self._foresee(node, op)
         else:
             raise TypeError(f"{op.name} is of no kind that the scheduler knows")
+
+    def _follow(self, group: Group) -> None:
+        """Effects run in the order in which they were recorded."""
+        if self._effect is not None:
+            self._depend(group, self._effect.bit | self._effect.ancestors)
+        self._effect = group
 
     def _place_prefix(self, node: Node, axis: int) -> None:
         """A scan ends a group that reduces nothing."""
@@ -341,6 +355,7 @@ class Partition:
         while pending:
             ready = [g for g in pending if not g.ancestors & ~done]
             assert ready, "the groups depend on each other in a circle"
+            ready = [g for g in ready if not _is_late(g.nodes[0].op)] or ready
             order += ready
             pending = [g for g in pending if g not in ready]
             for g in ready:
