@@ -62,7 +62,7 @@ def test_groups(world):
     ({"rank": 1}, ValueError, "rank is from 0"), ({"rank": -1}, ValueError, "rank is from 0"),
     ({"backend": "foo"}, ValueError, "the backend is one of auto"), ({"device_type": "tpu"}, ValueError, "is not a device"),
     ({"device_type": "gpu"}, tengen.base.errors.DeviceError, "no such GPU"),
-    ({"world_size": 2}, NotImplementedError, "world_size 2: this version of tengen computes in one process"),
+    ({"world_size": 2, "backend": "nccl"}, NotImplementedError, "communicate by 'mpi', and has no 'nccl' yet"),
 ])  # fmt: skip
 def test_no_such_world(wrong, error, says):
     with dist.Server() as server:

@@ -156,7 +156,8 @@ def test_the_function_may_have_processes_of_its_own():
 
 @pytest.mark.parametrize(("options", "error", "says"), [
     ({"n_gpus": 0}, ValueError, "are not those of a world of 0"), ({"n_gpus": 2, "world_size": 1}, ValueError, "a world of 1"),
-    ({"rank_start": -1}, ValueError, "ranks -1 to -1"), ({"rank_start": 1}, ValueError, "ranks 1 to 1"),
+    ({"rank_start": -1}, ValueError, "ranks -1 to -1"), 
+    ({"rank_start": 1, "world_size": 2}, ValueError, "needs the port of the server"), ({"rank_start": 1}, ValueError, "ranks 1 to 1"),
     ({"backend": "foo"}, ValueError, "the backend is one of"),
 ])  # fmt: skip
 def test_no_such_world(options, error, says):
@@ -167,13 +168,6 @@ def test_no_such_world(options, error, says):
 def test_what_is_no_function():
     with pytest.raises(TypeError, match="launcher takes a function, got int"):
         dist.launcher(3)
-
-
-@pytest.mark.parametrize("options", [{"n_gpus": 2}, {"n_gpus": 1, "world_size": 4}])
-def test_several_come_later(options):
-    work = dist.launcher(fault, **options)
-    with pytest.raises(NotImplementedError, match="computes in one process, and several come with a later one"):
-        work("nothing")
 
 
 PROGRAM = """

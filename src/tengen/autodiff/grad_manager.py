@@ -12,6 +12,7 @@ from .. import _rt
 from ..base.dtype import COMPLEX, has_gradients
 from ..base.frames import shorten
 from ..base.usage import warn
+from ..core import elsewhere
 from ..core.ops.shape import Fill
 from ..core.tensor import Tensor
 
@@ -105,6 +106,7 @@ class GradManager:
             if not self._watch(entry):
                 del self._attached[key]
         self._tape.active = True
+        elsewhere.recording.append(self)
         return self._tape
 
     def _watch(self, entry: _Attached) -> bool:
@@ -117,6 +119,10 @@ class GradManager:
         self._watched.append(entry)
         return True
 
+    def follow(self, tensor: Tensor) -> None:
+        """Record what is computed of a tensor from now on, as if it were attached, until this record ends."""
+        self._watch(_Attached(ref(tensor)))
+
     def release(self) -> None:
         """Stop recording and forget what was recorded."""
         if self._tape is not None:
@@ -124,12 +130,14 @@ class GradManager:
             self._tape.clear()
             self._tape = None
             self._watched = []
+            elsewhere.recording.remove(self)
+            elsewhere.sent[:] = [token for token in elsewhere.sent if token._is_watched()]
 
     def backward(self, y: Tensor | Iterable[Tensor] | None = None, dy: Tensor | Iterable[Tensor] | None = None) -> None:
         """Compute the gradients of `y` and add them to the `.grad` of the attached tensors; then stop recording.
 
-        y: a tensor or several; None or an empty list only stops. dy: the gradient with respect to each y, by default
-        ones.
+        y: a tensor or several; with None or an empty list gradients come from other processes alone, to which something was sent. dy: the
+        gradient with respect to each y, by default ones.
         Tensors that y does not depend on keep their grad. Raises TypeError for a complex y without dy, RuntimeError if nothing was
         recorded, ValueError if y and dy do not fit.
         """
@@ -143,6 +151,8 @@ class GradManager:
             if value.shape != grad.shape:
                 raise ValueError(f"backward: dy of shape {grad.shape} for y of shape {value.shape}; they must be equal")
         tape = self._tape
+        sent = [token for token in elsewhere.sent if tape.holds(token)]
+        ys, dys = [*ys, *sent], [*dys, *map(_ones, sent)]
         for value in ys:
             if tape.holds(value):
                 break

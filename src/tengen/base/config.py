@@ -121,6 +121,14 @@ KNOBS = (
         ("TENGEN_AUTOCAST",),
         choices=("auto", "bfloat16", "asked", "off"),
     ),
+    Knob(
+        "distributed_timeout",
+        int,
+        1800,
+        "For how many seconds a process waits for the others of its world before it is an error.",
+        ("TENGEN_DISTRIBUTED_TIMEOUT",),
+        least=1,
+    ),
     Knob("dump", str, "", "Folder that each stage of each Plan is written to; empty: none.", ("TENGEN_DUMP",)),
     Knob(
         "traceback",

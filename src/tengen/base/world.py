@@ -5,14 +5,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from .device import get_default_device
 
 
+class Work(Protocol):
+    """A collective operation that has been started. Until it has ended nobody else touches the arrays that it was given."""
+
+    def wait(self) -> None:
+        """Until it has ended. Raises DistributedError if it has failed."""
+
+
+class Communicator(Protocol):
+    """Exchanges arrays between the processes of a group; collective operations, on whatever device, know this much of how they communicate.
+
+    Operations run in the order in which they are started, and every process starts the same ones. Arrays are C-contiguous.
+    """
+
+    rank: int
+    size: int
+    ended: int
+    """How many operations have ended."""
+
+    def finish(self) -> None:
+        """Wait for all that has been started. Raises DistributedError if some of it has failed."""
+
+    def start(self, kind: str, dtype: str, given: Any, out: Any, layout: str = "") -> Work:
+        """Begin an exchange. kind: a key of `distributed.exchange.KINDS`, which says what shapes `given` and `out` have. layout: what else
+        must be equal in all processes.
+        """
+
+
 class Membership(NamedTuple):
-    """This process in its world. client: the `distributed.Client` of the world's server."""
+    """This process in its world.
+
+    client: the `distributed.Client` of the world's server. connect: makes the communicator of a key, for some ranks.
+    """
 
     rank: int
     size: int
@@ -20,6 +50,8 @@ class Membership(NamedTuple):
     port: int
     backend: str
     client: Any
+    connect: Callable[[str, Sequence[int]], Communicator] | None = None
+    communicators: dict[str, Communicator] = {}  # noqa: RUF012 given anew for each world
 
 
 _membership: Membership | None = None
@@ -44,11 +76,18 @@ def enter(made: Membership | None) -> None:
     WORLD.reset(list(range(made.size)) if made else None)
 
 
-def not_yet(what: str) -> NotImplementedError:
-    """The error for what takes several processes."""
-    return NotImplementedError(
-        f"{what}: this version of tengen computes in one process, and several come with a later one; it uses all cores of the machine all the same"
-    )
+def communicator(key: str) -> Communicator:
+    """That of the group with this key, or of "a>b", from process a to process b. All its processes must ask for it; the first time they wait
+    for each other.
+
+    Raises RuntimeError if this process has not joined a world.
+    """
+    mine = membership()
+    found = mine.communicators.get(key)
+    if found is None:
+        assert mine.connect is not None, "a process alone exchanges nothing"
+        found = mine.communicators[key] = mine.connect(key, [int(rank) for rank in key.replace(">", ",").split(",")])
+    return found
 
 
 class Group:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ..base.device import set_default_device
-from ..base.world import WORLD, Group, Membership, enter, joined, membership, not_yet
+import numpy as np
+
+from ..base.device import get_default_device, set_default_device
+from ..base.world import WORLD, Group, Membership, communicator, enter, joined, membership
+from . import mpi
 from .rendezvous import Client
 
 __all__ = [
@@ -26,7 +29,7 @@ __all__ = [
 ]
 
 BACKENDS = ("auto", "mpi", "nccl", "rccl", "cncl", "ucx", "shm")
-"""How processes may communicate: "auto" is "mpi" on CPUs."""
+"""How processes may communicate: "auto" is "mpi" on CPUs, where several have no other."""
 
 
 def init_process_group(
@@ -42,14 +45,15 @@ def init_process_group(
 
     Args:
         master_ip, port: where its Server is.
-        world_size: how many processes there are; only 1 is possible yet.
+        world_size: how many processes there are. Several need MPI: `pip install 'tengen[mpi]'`.
         rank: which of them this is, from 0.
         device: the number of the device.
         backend: how they communicate; one process does not.
         device_type: "cpu", "gpu" or "xpu".
 
-    Raises NotImplementedError for several processes; ConnectionError if there is no server; TypeError or ValueError for what no world
-    has; DeviceError for a device that is not there; RuntimeError if this process is in a world already.
+    It waits until all are there. Raises ConnectionError if there is no server; TypeError or ValueError for what no world has; DeviceError for
+    a device that is not there; RuntimeError if this process is in a world already, or the server knows of another one; ImportError if
+    there is no MPI for several processes; NotImplementedError for several of a backend that is not there yet.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher(n_gpus=1)
@@ -75,11 +79,31 @@ def init_process_group(
     if joined():
         raise RuntimeError("init_process_group: this process has joined a world already")
     chosen = _backend("init_process_group", "auto" if backend is None else backend)
-    if world_size > 1:
-        raise not_yet(f"init_process_group: world_size {world_size}")
-    client = Client(master_ip, port)
+    if world_size > 1 and chosen != "mpi":
+        raise NotImplementedError(
+            f"init_process_group: tengen computes on CPUs, whose processes communicate by 'mpi', and has no {chosen!r} yet"
+        )
+    client, before = Client(master_ip, port), get_default_device()
     set_default_device(f"{device_type}{device}")
-    enter(Membership(rank, world_size, master_ip, port, chosen, client))
+    try:
+        connect = None
+        if world_size > 1:
+            client.enter(rank, world_size)
+            connect = mpi.join(client, rank, world_size).connect
+        enter(Membership(rank, world_size, master_ip, port, chosen, client, connect, {}))
+    except BaseException:
+        set_default_device(before)
+        raise
+
+
+def leave(said: str) -> None:
+    """Take part in nothing more, and wait until no other process of the world does; for the end of a program. said: why."""
+    mine = membership()
+    if mine.size > 1:
+        for made in mine.communicators.values():
+            made.finish()
+        mine.client.leave(said, {key: made.ended for key, made in mine.communicators.items()})
+    enter(None)
 
 
 def _backend(op: str, name: str) -> str:
@@ -131,8 +155,9 @@ def new_group(proc_ranks: Sequence[int]) -> Group:
 
 def group_barrier(group: Group = WORLD) -> None:
     """Wait until all processes of a group have called this. Before init_process_group it does nothing."""
-    if joined() and group.size > 1:
-        get_client().group_barrier(group.key, group.size)
+    if joined() and group.size > 1 and group.rank >= 0:
+        nothing = np.empty(0, np.uint8)
+        communicator(group.key).start("barrier", "uint8", nothing, nothing).wait()
 
 
 @contextmanager

@@ -9,16 +9,18 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial, update_wrapper
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from ..base import config
 from ..base.frames import shorten
 from ..base.usage import warn
-from ..base.world import not_yet
-from .group import BACKENDS, init_process_group
+from ..base.world import joined
+from . import mpi
+from .group import BACKENDS, init_process_group, leave
 from .rendezvous import Server
 
 GRACE_SECONDS = 3.0
@@ -45,13 +47,15 @@ class launcher:
 
     Args:
         func: the function.
-        n_gpus: how many processes on this machine; one, by default, as it has one device. More are not possible yet.
-        world_size: how many there are on all machines; by default n_gpus.
+        n_gpus: how many processes on this machine; one, by default, as it has one device. They share its cores.
+        world_size: how many there are on all machines, each of which has its launcher; by default n_gpus.
         rank_start: the rank of the first of them.
-        master_ip, port: where the world's Server is. That of rank 0 is started here; port 0 takes a free one.
+        master_ip, port: where the world's Server is. The launcher of rank 0 starts it; port 0 takes a free one.
         device_type, backend: see init_process_group.
+        max_restarts: how often all processes are started anew, if one of them ends badly; the environment variable
+            TENGEN_RESTART_COUNT says how often they have been. The function goes on from where a file says that it was.
 
-    Raises NotImplementedError when it is called for several processes, ValueError for numbers that no world has.
+    Raises ValueError for numbers that no world has.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher(n_gpus=1)
@@ -76,6 +80,7 @@ class launcher:
         port: int = 0,
         device_type: str = "xpu",
         backend: str = "auto",
+        max_restarts: int = 0,
     ) -> None:
         if not callable(func):
             raise TypeError(f"launcher takes a function, got {type(func).__name__}")
@@ -89,39 +94,71 @@ class launcher:
             )
         if backend not in BACKENDS:
             raise ValueError(f"launcher: the backend is one of {', '.join(BACKENDS)}, got {backend!r}")
+        if rank_start > 0 and port == 0:
+            raise ValueError(
+                f"launcher: rank_start={rank_start} needs the port of the server, which the launcher of rank 0 starts"
+            )
+        self.max_restarts = max_restarts
         update_wrapper(self, func)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[Any]:
-        if self.world_size > 1:
-            raise not_yet(f"launcher: n_gpus={self.n_gpus}, world_size={self.world_size}")
-        with Server(self.port) as server:
-            ranks = range(self.rank_start, self.rank_start + self.n_gpus)
-            workers = [Worker(rank, partial(self._work, rank, server.py_server_port, args, kwargs)) for rank in ranks]
+        for restarts in range(self.max_restarts + 1):
             try:
+                return self._run(restarts, args, kwargs)
+            except WorkerError as error:
+                if restarts == self.max_restarts:
+                    shorten(error)
+                    raise
+                warn(f"launcher: {error}; all processes are started anew ({restarts + 1} of {self.max_restarts} times)")
+        raise AssertionError("the last try returns or raises")
+
+    def _run(self, restarts: int, args: Any, kwargs: Any) -> list[Any]:
+        with self._server() as port:
+            workers: list[Worker] = []
+            try:
+                for rank in range(self.rank_start, self.rank_start + self.n_gpus):
+                    workers.append(Worker(rank, partial(self._work, rank, port, restarts, args, kwargs)))
                 results = _results(workers)
-            except Exception as error:
-                shorten(error)
-                raise
             finally:
                 end(workers)
         if early := [str(w.rank) for w in workers if w.left_early]:
             warn(f"launcher: rank {', '.join(early)} ended by sys.exit(0), so its result is None")
         return results
 
-    def _work(self, rank: int, port: int, args: Any, kwargs: Any) -> Any:
+    @contextmanager
+    def _server(self) -> Iterator[int]:
+        """The port of the world's server, which is started here if rank 0 is."""
+        if self.rank_start > 0:
+            yield self.port
+            return
+        alone = self.world_size == self.n_gpus
+        with Server(self.port, "127.0.0.1" if alone else "0.0.0.0") as server:
+            yield server.py_server_port
+
+    def _work(self, rank: int, port: int, restarts: int, args: Any, kwargs: Any, joined: Callable[[], None]) -> Any:
+        os.environ["TENGEN_RESTART_COUNT"] = str(restarts)
+        share_cores(self.n_gpus)
         number = rank - self.rank_start
         init_process_group(self.master_ip, port, self.world_size, rank, number, self.backend, self.device_type)
+        joined()
         return self.func(*args, **kwargs)
 
 
-class Worker:
-    """A process that runs `work`, seen from the one that has started it."""
+def share_cores(processes: int) -> None:
+    """Have this process, one of several on a machine, use its part of the cores, unless the user has said how many."""
+    if processes > 1 and not config.get("num_threads"):
+        config.set("num_threads", max(1, len(os.sched_getaffinity(0)) // processes))
 
-    def __init__(self, rank: int, work: Callable[[], Any]) -> None:
+
+class Worker:
+    """A process that runs `work`, seen from the one that has started it. work: gets a function to call when the process has joined its world."""
+
+    def __init__(self, rank: int, work: Callable[[Callable[[], None]], Any]) -> None:
         self.rank, self.result, self.left_early = rank, None, False
+        self.segments: list[str] = []
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe(duplex=False)
         self.process = context.Process(target=_run, args=(theirs, work, os.getpid()), name=f"tengen-rank-{rank}")
@@ -139,6 +176,9 @@ class Worker:
             return False
         if kind == "error":
             raise WorkerError(self.rank, f"rank {self.rank} raised\n{value}")
+        if kind == "segments":
+            self.segments = value
+            return True
         self.result, self.left_early = value, kind == "early"
         return True
 
@@ -172,7 +212,8 @@ def _results(workers: Sequence[Worker]) -> list[Any]:
 
 
 def end(workers: Sequence[Worker]) -> None:
-    """End those that still run."""
+    """End those that still run, and remove what they leave."""
+    segments = {path for worker in workers for path in (*worker.segments, *mpi.segments(worker.process.pid))}
     for worker in workers:
         if worker.process.is_alive():
             worker.process.terminate()
@@ -182,23 +223,36 @@ def end(workers: Sequence[Worker]) -> None:
             worker.process.kill()
             worker.process.join()
         worker.pipe.close()
+    for path in segments:
+        with suppress(OSError):
+            os.unlink(path)
 
 
-def _run(pipe: Connection, work: Callable[[], Any], parent: int) -> None:
+def _run(pipe: Connection, work: Callable[[Callable[[], None]], Any], parent: int) -> None:
     """The life of a process."""
     _die_with(parent)
     try:
-        _send_result(pipe, work())
+        result = work(partial(_send_segments, pipe))
+        _send_result(pipe, result)
+        said = "has ended, as its function has returned"
     except SystemExit as leaving:
         if leaving.code:
             raise
         pipe.send(("early", None))
+        said = "has ended by sys.exit(0)"
     except BaseException as error:
         shorten(error)
         first = error.__traceback__
         shown = first and (first.tb_next or first)  # without the line above
         pipe.send(("error", "".join(traceback.format_exception(type(error), error, shown)).rstrip()))
         sys.exit(1)
+    if joined():
+        leave(said)
+
+
+def _send_segments(pipe: Connection) -> None:
+    """Tell who may have to remove it what shared memory there is."""
+    pipe.send(("segments", mpi.segments()))
 
 
 def _send_result(pipe: Connection, result: Any) -> None:

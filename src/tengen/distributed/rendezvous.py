@@ -1,8 +1,8 @@
 """Where the processes of a world meet: a server that keeps values by key, and its clients.
 
 A connection is text: the client's first line is GREETING, and then each line is a call, a JSON list of the method's name and its arguments,
-that a line answers: a JSON list of true and the result, or of false and what is wrong. Other first lines are left for other protocols.
-What comes over it is data, never code.
+that a line answers: a JSON list of true and the result, or of false and what is wrong. A first line of PMI-1 is that of an MPI process
+(`pmi.py`). What comes over it is data, never code.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ import os
 import socket
 import threading
 import weakref
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import chain
 from time import monotonic, sleep
 from typing import Any
+
+from . import pmi
 
 GREETING = b"tengen 1\n"
 CONNECT_SECONDS = 60.0
@@ -26,8 +30,8 @@ CONNECT_SECONDS = 60.0
 class Server:
     """Answers the clients of a world, in threads of this process, until it is closed, collected, or the process ends.
 
-    port: 0 takes a free one; `py_server_port` says which (so does `mm_server_port`). Listens to this machine only. Raises OSError for a
-    port that is taken.
+    port: 0 takes a free one; `py_server_port` says which (so does `mm_server_port`). host: the address to listen at, by default that of
+    this machine for itself, which others do not reach; "0.0.0.0" is all. Raises OSError for a port that is taken.
 
     >>> from tengen.distributed import Client, Server
     >>> server = Server()
@@ -38,8 +42,8 @@ class Server:
     >>> server.close()
     """
 
-    def __init__(self, port: int = 0) -> None:
-        listening = socket.create_server(("127.0.0.1", port))
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        listening = socket.create_server((host, port))
         self.py_server_port = self.mm_server_port = int(listening.getsockname()[1])
         service = _Service(listening, Store(self.mm_server_port))
         # Its thread must not hold the server, which would never be collected then.
@@ -84,20 +88,38 @@ class _Service:
             self._open.discard(connection)
 
     def _answer(self, stream: Any) -> None:
-        if stream.readline(len(GREETING)) != GREETING:
-            return
-        for line in stream:
-            try:
-                method, *arguments = json.loads(line)
-                answer = [True, getattr(self._store, _public(method))(*arguments)]
-            except (ValueError, TypeError, AttributeError) as error:
-                answer = [False, f"{type(error).__name__}: {error}"]
-            stream.write(json.dumps(answer).encode() + b"\n")
-            stream.flush()
+        first = stream.readline(len(GREETING))
+        if first.startswith(pmi.FIRST_WORD):
+            lines = chain([first if first.endswith(b"\n") else first + stream.readline()], stream)
+            for answer in self._store.process_manager().answers(lines):
+                stream.write(answer)
+                stream.flush()
+        elif first == GREETING:
+            self._answer_client(stream)
+
+    def _answer_client(self, stream: Any) -> None:
+        present = None  # the rank whose process holds this connection for as long as it lives
+        try:
+            for line in stream:
+                try:
+                    method, *arguments = json.loads(line)
+                    result = getattr(self._store, _public(method))(*arguments)
+                    present = arguments[0] if method == "enter" else present
+                    answer = [True, result]
+                except (ValueError, TypeError, AttributeError) as error:
+                    answer = [False, f"{type(error).__name__}: {error}"]
+                stream.write(json.dumps(answer).encode() + b"\n")
+                stream.flush()
+        finally:
+            if present is not None:
+                self._store.lose(present)
+
+
+METHODS = "board connect enter get_mm_server_port leave meet report user_get user_pop user_set".split()
 
 
 def _public(method: Any) -> str:
-    if method not in ("connect", "get_mm_server_port", "meet", "user_get", "user_pop", "user_set"):
+    if method not in METHODS:
         raise ValueError(f"no method is called {method!r}")
     return str(method)
 
@@ -109,6 +131,18 @@ class _Meeting:
         self.here, self.value = 0, None
 
 
+@dataclass
+class _Member:
+    """A process of the world. state: "in", "left" or "gone". said: what it does, or did last. counts: of a group's key the number of
+    operations that it has taken part in, once it has left.
+    """
+
+    host: str
+    state: str = "in"
+    said: str = "has said nothing"
+    counts: dict[str, int] = field(default_factory=dict)
+
+
 class Store:
     """What the server keeps; its public methods are what clients call. Waiting calls hold a thread each."""
 
@@ -118,6 +152,9 @@ class Store:
         self._meetings: dict[str, _Meeting] = defaultdict(_Meeting)
         self._port = mm_server_port
         self._closed = False
+        self._size = 0
+        self._members: dict[int, _Member] = {}
+        self._manager: pmi.ProcessManager | None = None
 
     def close(self) -> None:
         """End all that waits."""
@@ -135,6 +172,60 @@ class Store:
 
     def get_mm_server_port(self) -> int:
         return self._port
+
+    # -- the processes of the world ----------------------------------------------------------------------------
+
+    def enter(self, rank: int, size: int, host: str) -> None:
+        """Be the process of a rank in the world of `size`, for as long as the connection is open, and wait until all are there."""
+        with self._changed:
+            if all(m.state != "in" for m in self._members.values()):  # of a world before
+                self._members, self._manager = {}, None
+            if self._members and size != self._size:
+                raise ValueError(
+                    f"rank {rank} is of a world of {size} processes, where others are of one of {self._size}"
+                )
+            if rank in self._members:
+                raise ValueError(f"there is a process of rank {rank} already")
+            self._size = size
+            self._members[rank] = _Member(host)
+            self._changed.notify_all()
+            self._wait(lambda: len(self._members) == size)
+            if self._manager is None:
+                hosts = [self._members[rank].host for rank in range(size)]
+                self._manager = pmi.ProcessManager(hosts, self._changed, self._wait)
+
+    def lose(self, rank: int) -> None:
+        """The connection of a process has ended."""
+        with self._changed:
+            member = self._members[rank]
+            if member.state == "in":
+                member.state, member.said = "gone", f"is gone; it last said that it {member.said}"
+            self._changed.notify_all()
+
+    def report(self, rank: int, said: str) -> None:
+        with self._changed:
+            if self._members[rank].state == "in":
+                self._members[rank].said = said
+
+    def leave(self, rank: int, said: str, counts: dict[str, int]) -> None:
+        """Take part in nothing more, and wait until nobody is left who does."""
+        with self._changed:
+            self._members[rank].state, self._members[rank].said, self._members[rank].counts = "left", said, counts
+            self._changed.notify_all()
+            self._wait(lambda: all(m.state != "in" for m in self._members.values()))
+
+    def board(self) -> list[Any]:
+        """Rank, state, what it says, and its counts, of all processes."""
+        with self._changed:
+            return [[rank, m.state, m.said, m.counts] for rank, m in self._members.items()]
+
+    def process_manager(self) -> pmi.ProcessManager:
+        """That of the MPI processes of the world. Raises ConnectionAbortedError where there is no world."""
+        if self._manager is None:
+            raise ConnectionAbortedError("no world has come together here")
+        return self._manager
+
+    # -- values ------------------------------------------------------------------------------------------------
 
     def user_set(self, key: Any, value: Any) -> None:
         with self._changed:
@@ -184,7 +275,10 @@ class Client:
 
     def __init__(self, master_ip: str, port: int) -> None:
         self.master_ip, self.port = master_ip, port
+        self.rank = -1
+        self._numbers: Counter[str] = Counter()
         self._own = threading.local()
+        self._presence: Any = None
         self.connect()
 
     def connect(self) -> bool:
@@ -227,22 +321,52 @@ class Client:
         """What set_remote_tracer has kept."""
         return self._call("user_pop", ["tracer", key])
 
+    def put(self, queue: str, value: Any) -> None:
+        """Append to a queue between two processes."""
+        self._numbers[queue] += 1
+        self._call("user_set", ["queue", queue, self._numbers[queue]], value)
+
+    def take(self, queue: str) -> Any:
+        """The next value of a queue, once it is there. A process takes what another puts, and not both."""
+        self._numbers[queue] += 1
+        return self._call("user_pop", ["queue", queue, self._numbers[queue]])
+
     def get_mm_server_port(self) -> int:
         """The port for communication that is not between Python programs."""
         return int(self._call("get_mm_server_port"))
 
+    def enter(self, rank: int, size: int) -> None:
+        """Be the process of a rank in a world of `size`; waits until all are there. Raises RuntimeError if there is another one."""
+        # A connection of its own: when it closes without `leave`, the process is gone.
+        self.rank, self._presence = rank, self._open()
+        self._exchange(self._presence, "enter", rank, size, socket.gethostname())
+
+    def report(self, said: str) -> None:
+        """Have the board say what this process does."""
+        self._call("report", self.rank, said)
+
+    def leave(self, said: str, counts: dict[str, int]) -> None:
+        """Take part in nothing more, and wait until the others do so, or are gone. counts: see `Store.leave`."""
+        self._exchange(self._presence, "leave", self.rank, said, counts)
+
+    def board(self) -> list[Any]:
+        """[rank, state ("in", "left" or "gone"), what it says, counts] of the processes of the world."""
+        found: list[Any] = self._call("board")
+        return found
+
     def _call(self, method: str, *arguments: Any) -> Any:
-        line = json.dumps([method, *arguments]).encode() + b"\n"
-        stream = self._stream()
         try:
-            stream.write(line)
-            stream.flush()
-            answer = stream.readline()
-        except BaseException:
-            self._own.__dict__.clear()  # what is under way belongs to nobody
+            return self._exchange(self._stream(), method, *arguments)
+        except BaseException as error:
+            if not isinstance(error, (RuntimeError, TypeError, ValueError)):
+                self._own.__dict__.clear()  # what is under way belongs to nobody
             raise
+
+    def _exchange(self, stream: Any, method: str, *arguments: Any) -> Any:
+        stream.write(json.dumps([method, *arguments]).encode() + b"\n")
+        stream.flush()
+        answer = stream.readline()
         if not answer.endswith(b"\n"):
-            self._own.__dict__.clear()
             raise ConnectionError(f"the server at {self.master_ip}:{self.port} has closed the connection")
         done, result = json.loads(answer)
         if not done:
@@ -251,11 +375,14 @@ class Client:
 
     def _stream(self) -> Any:
         if self._own.__dict__.get("process") != os.getpid():
-            with _connected(self.master_ip, self.port) as connection:
-                self._own.stream = connection.makefile("rwb")
-            self._own.stream.write(GREETING)
-            self._own.process = os.getpid()
+            self._own.stream, self._own.process = self._open(), os.getpid()
         return self._own.stream
+
+    def _open(self) -> Any:
+        with _connected(self.master_ip, self.port) as connection:
+            stream = connection.makefile("rwb")
+        stream.write(GREETING)
+        return stream
 
 
 def _connected(host: str, port: int) -> socket.socket:

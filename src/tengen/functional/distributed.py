@@ -1,28 +1,33 @@
 """Operations over several processes; `tengen.distributed` says which there are. They take part in gradients and traces as all others.
 
 Each takes `group`, the processes that call it together (all, by default), and `device`, where the result is to be (by default where the
-input is). A world of one process is what this version of tengen has: there each gives what it is given. Raises RuntimeError before
-`tengen.distributed.init_process_group`.
+input is). All processes call it with tensors of one shape and dtype; a process alone gets what it gives. The first process of a group is its
+root; where a result is for the root, the others get None. Sums are taken in the order of processes.
+
+Gradients are those of the sum of what all processes differentiate, so each of them runs its backward. Raises RuntimeError before
+`tengen.distributed.init_process_group`, DistributedError if the processes do different things or one of them is gone.
 """
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 from .._rt import apply
-from ..base.world import WORLD, Group
-from ..core import Tensor
+from ..base.world import WORLD, Group, membership
+from ..core import Tensor, elsewhere
 from ..core.ops.collective import (
     AllGather,
     AllReduce,
     AllToAll,
     BroadcastFrom,
     GatherTo,
+    Receive,
     ReduceScatter,
     ReduceSum,
     ScatterFrom,
+    Send,
 )
-from ..core.ops.shape import Copy
+from ..core.ops.shape import Copy, Fill
 from .arguments import as_tensor, device_name, integer, normal_axis
 
 __all__ = [
@@ -46,9 +51,9 @@ def all_reduce_min(inp: Tensor, group: Group | None = WORLD, device: str | None 
     return _run(AllReduce, "all_reduce_min", inp, group, device, "MIN")
 
 
-def reduce_sum(inp: Tensor, group: Group | None = WORLD, device: str | None = None) -> Tensor:
-    """The sum of what all processes give, for the first of them."""
-    return _run(ReduceSum, "reduce_sum", inp, group, device)
+def reduce_sum(inp: Tensor, group: Group | None = WORLD, device: str | None = None) -> Tensor | None:
+    """The sum of what all processes give, for the first of them; None for the others, whose gradient comes from there."""
+    return _for_root(group, _run(ReduceSum, "reduce_sum", inp, group, device))
 
 
 def broadcast(inp: Tensor, group: Group | None = WORLD, device: str | None = None) -> Tensor:
@@ -64,9 +69,9 @@ def all_gather(inp: Tensor, group: Group | None = WORLD, device: str | None = No
     return _along(AllGather, "all_gather", inp, group, device, axis)
 
 
-def gather(inp: Tensor, group: Group | None = WORLD, device: str | None = None, axis: int = 0) -> Tensor:
-    """all_gather, for the first process."""
-    return _along(GatherTo, "gather", inp, group, device, axis)
+def gather(inp: Tensor, group: Group | None = WORLD, device: str | None = None, axis: int = 0) -> Tensor | None:
+    """all_gather, for the first process; None for the others, whose gradient comes from there."""
+    return _for_root(group, _along(GatherTo, "gather", inp, group, device, axis))
 
 
 def scatter(inp: Tensor, group: Group | None = WORLD, device: str | None = None, axis: int = 0) -> Tensor:
@@ -107,7 +112,7 @@ _MODES = {
 }  # fmt: skip
 
 
-def collective_comm(inp: Tensor, mode: Any, group: Group | None, device: str | None) -> Tensor:
+def collective_comm(inp: Tensor, mode: Any, group: Group | None, device: str | None) -> Tensor | None:
     """The function of a name, such as "ALL_REDUCE_SUM"; along axis 0, where there is one. Raises ValueError for another name."""
     name = str(getattr(mode, "name", mode)).upper()
     if name not in _MODES:
@@ -116,28 +121,49 @@ def collective_comm(inp: Tensor, mode: Any, group: Group | None, device: str | N
 
 
 def remote_send(inp: Tensor, dest_rank: int) -> None:
-    """Send a tensor to another process, which calls remote_recv.
+    """Send a tensor to another process, which calls remote_recv. It does not wait until that has it.
 
-    Raises ValueError unless `dest_rank` is the rank of another process, so always where there is only one.
+    If it is recorded for a gradient, the backward of this process waits for that of the other. Raises ValueError unless `dest_rank` is the rank
+    of another process.
     """
-    _refuse("remote_send", "dest_rank", dest_rank)
+    x, other = as_tensor(inp), _other("remote_send", "dest_rank", dest_rank)
+    own, watched = membership().rank, x._is_watched()
+    membership().client.put(f"{own}>{other}", [list(x.shape), x.desc.dtype, watched])
+    elsewhere.send(apply(Send(f"{own}>{other}", x.desc.dtype), x))
 
 
 def remote_recv(src_rank: int, device: str | None = None, inp: Tensor | None = None) -> Tensor:
-    """What another process sends by remote_send.
+    """What another process sends by remote_send, once it is there. Its gradient goes back, if that process wants it.
 
-    inp: something of this process that what comes follows on in a trace. Raises ValueError unless `src_rank` is the rank of another
-    process, so always where there is only one.
+    inp: something of this process that what comes follows on, which says nothing here. Raises ValueError unless `src_rank` is the rank of
+    another process.
     """
-    _refuse("remote_recv", "src_rank", src_rank)
+    other, own = _other("remote_recv", "src_rank", src_rank), membership().rank
+    shape, dtype, returns = membership().client.take(f"{other}>{own}")
+    beginning: Tensor = apply(Fill((), "float32", device_name(device)), 0.0)
+    if returns:
+        elsewhere.receive(beginning)
+    received: Tensor = apply(Receive(f"{other}>{own}", tuple(shape), dtype, returns), beginning)
+    return received
 
 
-def _refuse(op: str, argument: str, rank: int) -> NoReturn:
+def _other(op: str, argument: str, rank: int) -> int:
+    """The rank of another process. Raises ValueError if it is not."""
     members = _members(op, WORLD)
     number = integer(op, argument, rank)
     if number == members.rank:
         raise ValueError(f"{op}: {argument} is {number}, this process itself; it must be another one")
-    raise ValueError(f"{op}: {argument} is from 0 to {members.size - 1}, got {number}")
+    if not 0 <= number < members.size:
+        raise ValueError(f"{op}: {argument} is from 0 to {members.size - 1}, got {number}")
+    return number
+
+
+def _for_root(group: Group | None, made: Tensor) -> Tensor | None:
+    """What an operation has made, for the root only. For the others it is an end of their computation."""
+    if _members("", group).rank == 0:
+        return made
+    elsewhere.send(made)
+    return None
 
 
 def _members(op: str, group: Group | None) -> Group:

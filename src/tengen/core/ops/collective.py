@@ -1,17 +1,149 @@
 """What processes do together. Shapes and gradients hold for any number of them; one alone has everything already.
 
-`group` is the key of a `distributed.Group`, `size` the number of its processes.
+`group` is the key of a `distributed.Group`, `size` the number of its processes. All these are formulas over one pair of ops: `Start` has the
+group's communicator begin an exchange, and `Finish` waits for it; what is computed between them goes on meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
+from typing import Any, ClassVar
 
-from ...base.world import not_yet
-from ...compiler.program import Type, Value
+import numpy as np
+
+from ...base.world import Work, communicator
+from ...compiler.effects import After
+from ...compiler.program import Host, Type, Value
 from .base import Formula, Grads
 from .elemwise import EQ, where
-from .shape import reshape
+from .shape import reshape, transpose
+
+_under_way: dict[int, tuple[Work, Any]] = {}  # exchanges that have been started, by ticket
+_tickets = count()
+
+
+class Start(Host):
+    """Begins an exchange: gives where its result will be, and a ticket for Finish."""
+
+    group: str
+    size: int
+    kind: str
+    dtype: str
+
+    nondiff = "it is half of an operation, which has a gradient"
+    no_onnx = "knows one process"
+    effect = True
+
+    @property
+    def name(self) -> str:
+        return self.kind
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        shape = x.shape
+        if self.kind in ("all_gather", "gather"):
+            shape = (self.size, *shape)
+        elif self.kind in ("scatter", "reduce_scatter_sum"):
+            shape = shape[1:]
+        return Type(x.dtype, shape), Type("int64", ())
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        (given,), (out, ticket) = inputs, outputs
+        given = np.ascontiguousarray(given).reshape(given.shape)  # which makes a vector of a number
+        work = communicator(self.group).start(self.kind, self.dtype, given, out)
+        ticket[...] = number = next(_tickets)
+        _under_way[number] = work, (given, out)
+
+
+class Finish(Host):
+    """Waits for an exchange. Inputs: where the result is, the ticket, and what was given, which must stay until now. Gives a token for After."""
+
+    nondiff = no_onnx = "it is half of an operation"
+    effect = True
+    late: ClassVar[bool] = True
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (Type("int64", ()),)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        work, _ = _under_way.pop(int(inputs[1]))
+        work.wait()
+        outputs[0][...] = 0
+
+
+class Send(Host):
+    """Sends to process `b` of the pair "a>b", and does not wait until it arrives. Gives a number, whose gradient is received from there."""
+
+    pair: str
+    dtype: str
+
+    name = "remote_send"
+    no_onnx = "knows one process"
+    effect = True
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (Type("float32", ()),)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        sent = inputs[0].copy()
+        communicator(self.pair).start("broadcast", self.dtype, sent, sent)
+        outputs[0][...] = 0
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (x,), (g,) = inputs, grads
+        return [g and Receive(_reverse(self.pair), x.shape, x.dtype, False)(g)]
+
+
+class Receive(Host):
+    """What process `a` of the pair "a>b" sends. The input says only what it follows on; it gets a gradient if that is to be sent back."""
+
+    pair: str
+    shape: tuple[int, ...]
+    dtype: str
+    returns: bool
+
+    name = "remote_recv"
+    no_onnx = "knows one process"
+    effect = True
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return (Type(self.dtype, self.shape),)
+
+    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        communicator(self.pair).start("broadcast", self.dtype, outputs[0], outputs[0]).wait()
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (g,) = grads
+        return [Send(_reverse(self.pair), self.dtype)(g) if g is not None and self.returns else None]
+
+
+def _reverse(pair: str) -> str:
+    return ">".join(reversed(pair.split(">")))
+
+
+def exchange(kind: str, group: str, size: int, x: Value) -> Value:
+    """The result of an exchange; `distributed.exchange.KINDS` says of which shape."""
+    buffer, ticket = Start(group, size, kind, x.dtype)(x)
+    made: Value = After()(buffer, Finish()(buffer, ticket, x))
+    return made
+
+
+def joined(parts: Value, axis: int) -> Value:
+    """(n, …), the parts of n processes, side by side along `axis` of a part."""
+    n, *shape = parts.shape
+    if not shape:
+        return parts
+    order = [*range(1, axis + 1), 0, *range(axis + 1, parts.ndim)]
+    shape[axis] *= n
+    return reshape(transpose(parts, order), shape)
+
+
+def parted(x: Value, axis: int, size: int) -> Value:
+    """Equal parts along `axis`, one for each process: (n, …)."""
+    shape = x.shape
+    cut = reshape(x, (*shape[:axis], size, shape[axis] // size, *shape[axis + 1 :]))
+    return transpose(cut, [axis, *(d for d in range(cut.ndim) if d != axis)])
 
 
 class _Collective(Formula):
@@ -28,11 +160,17 @@ class _Collective(Formula):
         (x,) = types
         return (Type(x.dtype, self.shape(x.shape)),)
 
+    @property
+    def effect(self) -> bool:
+        return self.size > 1
+
     def expand(self, *inputs: Value) -> Value:
         (x,) = inputs
-        if self.size != 1:
-            raise not_yet(self.name)
-        return reshape(x, self.shape(x.shape))
+        return self.together(x) if self.size > 1 else reshape(x, self.shape(x.shape))
+
+    def together(self, x: Value) -> Value:
+        """What several processes do."""
+        return exchange(self.name, self.group, self.size, x)
 
     def transposed(self, g: Value) -> Value:
         """The gradient of the input, from that of the result."""
@@ -85,6 +223,9 @@ class _Joining(_Collective):
 
     axis: int
 
+    def together(self, x: Value) -> Value:
+        return joined(super().together(x), self.axis)
+
     def shape(self, x: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(s * (self.size if d == self.axis else 1) for d, s in enumerate(x or (1,)))
 
@@ -93,6 +234,9 @@ class _Parting(_Collective):
     """Equal parts along `axis`, one for each."""
 
     axis: int
+
+    def together(self, x: Value) -> Value:
+        return super().together(parted(x, self.axis, self.size))
 
     def shape(self, x: tuple[int, ...]) -> tuple[int, ...]:
         return _parted(self.name, x, self.axis, self.size)
@@ -151,6 +295,9 @@ class AllToAll(_Collective):
     concat_axis: int
 
     name = "all_to_all"
+
+    def together(self, x: Value) -> Value:
+        return joined(super().together(parted(x, self.split_axis, self.size)), self.concat_axis)
 
     def shape(self, x: tuple[int, ...]) -> tuple[int, ...]:
         part = _parted(self.name, x, self.split_axis, self.size)

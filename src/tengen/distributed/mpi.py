@@ -1,0 +1,82 @@
+"""Joins a world of MPI processes: those that the server of the world makes one, or those that mpiexec has started."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from .communicator import DistributedError, MpiCommunicator
+from .rendezvous import Client
+
+TAGS = 1 << 15
+"""MPI has so many tags at least."""
+NAMES = ("PMI_FD", "PMI_ID", "PMI_PORT", "PMI_RANK", "PMI_SIZE")
+
+
+def library(op: str) -> Any:
+    """mpi4py.MPI, which joins the world as it is imported. Raises ImportError that tells how to get it."""
+    try:
+        import mpi4py
+    except ImportError:
+        raise ImportError(
+            f"{op}: several processes communicate by MPI, which is not installed; pip install 'tengen[mpi]'"
+        ) from None
+    # Processes end without MPI_Finalize, which would wait for those that never come.
+    mpi4py.rc.finalize = False
+    from mpi4py import MPI
+
+    return MPI
+
+
+class World:
+    """The MPI world of this process."""
+
+    def __init__(self, client: Client) -> None:
+        self._client, self._mpi = client, sys.modules["mpi4py.MPI"]
+
+    def connect(self, key: str, ranks: Sequence[int]) -> MpiCommunicator:
+        """The communicator of these ranks, all of which call this with the same key."""
+        whole = self._mpi.COMM_WORLD
+        made = whole.Create_group(whole.group.Incl(list(ranks)), zlib.crc32(key.encode()) % TAGS)
+        return MpiCommunicator(self._mpi, made, key, ranks, self._client)
+
+
+def join(client: Client, rank: int, size: int) -> World:
+    """The world of the `size` processes that call this, by the server of `client`. Raises DistributedError if it comes out as another one."""
+    kept = {name: os.environ.pop(name, None) for name in NAMES}
+    os.environ.update(
+        PMI_PORT=f"{socket.gethostbyname(client.master_ip)}:{client.port}",
+        PMI_ID=str(rank),
+        PMI_RANK=str(rank),
+        PMI_SIZE=str(size),
+    )
+    try:
+        if "mpi4py.MPI" in sys.modules:
+            raise DistributedError(
+                "init_process_group: this process has used MPI before it joined the world, which it can do once only"
+            )
+        found = library("init_process_group").COMM_WORLD
+    finally:
+        for name, value in kept.items():  # not for processes that this one starts
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+    if (found.rank, found.size) != (rank, size):
+        raise DistributedError(
+            f"init_process_group: joined as rank {found.rank} of {found.size}, not as {rank} of {size}; the MPI library that mpi4py found, "
+            f"{sys.modules['mpi4py.MPI'].Get_library_version().split(',')[0].splitlines()[0]}, does not ask PMI-1; MPICH and Intel MPI do"
+        )
+    return World(client)
+
+
+def segments(process: int | None = None) -> list[str]:
+    """Files of shared memory that MPICH has made for a process, by default this one; nobody removes them when it ends without finalizing."""
+    with suppress(OSError), open(f"/proc/{process or 'self'}/maps") as maps:
+        return sorted(set(re.findall(r"/dev/shm/mpich_shm\S+", maps.read())))
+    return []
