@@ -79,10 +79,34 @@ nb::object repr(const Descriptor& desc) {
 
 }  // namespace
 
+// The dtype of a name such as "qint8(0.1)", which Python has made: equal dtypes have equal names. Nothing if it is no
+// such name.
+static std::optional<DType> parse_quantised(std::string_view name) {
+    static auto& known = *new std::unordered_map<std::string, DType>;
+    const size_t bracket = name.find('(');
+    if (bracket == std::string_view::npos) return std::nullopt;
+    const std::string whole(name);
+    if (auto found = known.find(whole); found != known.end()) return found->second;
+    for (const auto& [kind, storage] : kQuantisedKinds) {
+        if (kind != name.substr(0, bracket)) continue;
+        if (known.size() == kMostQuantised) {
+            throw std::runtime_error("more than " + std::to_string(kMostQuantised) +
+                                     " quantised dtypes in one process, the last one " + whole);
+        }
+        const auto dtype = static_cast<DType>(kDTypes.size() + known.size());
+        auto* row = new Quantised{info(storage), storage};
+        row->info.name = known.emplace(whole, dtype).first->first;
+        quantised[known.size() - 1] = row;
+        return dtype;
+    }
+    return std::nullopt;
+}
+
 DType parse_dtype(std::string_view name) {
     for (size_t i = 0; i < kDTypes.size(); ++i) {
         if (kDTypes[i].name == name) return static_cast<DType>(i);
     }
+    if (auto found = parse_quantised(name)) return *found;
     throw nb::value_error(("unknown dtype '" + std::string(name) + "'").c_str());
 }
 

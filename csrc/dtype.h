@@ -1,13 +1,15 @@
-// The table of dtypes: everything the runtime needs to know about one is a row here.
+// The table of dtypes: everything the runtime needs to know about one is a row here. Quantised dtypes, which differ by
+// numbers in their names, get rows as they are met.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 namespace tengen {
 
-enum class DType : uint8_t {
+enum class DType : uint32_t {
     Bool,
     UInt8,
     Int8,
@@ -52,6 +54,36 @@ inline constexpr std::array<DTypeInfo, 15> kDTypes{{
     {"weak_float", 8, true, "float64", "d", 2},
 }};
 
-inline const DTypeInfo& info(DType dtype) { return kDTypes[static_cast<size_t>(dtype)]; }
+// A dtype whose elements are integers that stand for other numbers, such as "qint8(0.1)".
+struct Quantised {
+    DTypeInfo info;
+    DType storage;  // of the integers
+};
+
+// Which integers store the kinds, that is what stands before the bracket in the name.
+inline constexpr std::array<std::pair<std::string_view, DType>, 6> kQuantisedKinds{{
+    {"qint8", DType::Int8},
+    {"quint8", DType::UInt8},
+    {"qint32", DType::Int32},
+    {"qint4", DType::Int8},
+    {"quint4", DType::UInt8},
+    {"qint1", DType::Int8},
+}};
+
+// Those met so far; a row is written before anybody gets its number, and stays. Kernels and other threads read it
+// without the GIL.
+inline constexpr size_t kMostQuantised = 1 << 16;
+inline std::array<const Quantised*, kMostQuantised> quantised{};
+
+inline bool is_quantised(DType dtype) { return static_cast<size_t>(dtype) >= kDTypes.size(); }
+
+inline const Quantised& quantised_row(DType dtype) { return *quantised[static_cast<size_t>(dtype) - kDTypes.size()]; }
+
+inline const DTypeInfo& info(DType dtype) {
+    return is_quantised(dtype) ? quantised_row(dtype).info : kDTypes[static_cast<size_t>(dtype)];
+}
+
+// The dtype of the bits in memory.
+inline DType storage_of(DType dtype) { return is_quantised(dtype) ? quantised_row(dtype).storage : dtype; }
 
 }  // namespace tengen

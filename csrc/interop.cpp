@@ -171,7 +171,7 @@ nb::object numpy_view(const Ref<Storage>& storage, int64_t offset, const Descrip
         const int64_t bytes = desc->strides[d] * static_cast<int64_t>(desc->itemsize());
         PyTuple_SET_ITEM(strides.ptr(), static_cast<Py_ssize_t>(d), PyLong_FromLongLong(bytes));
     }
-    return np.array(nb::handle(desc->shape_tuple), np.dtypes[static_cast<size_t>(desc->dtype)],
+    return np.array(nb::handle(desc->shape_tuple), np.dtypes[static_cast<size_t>(storage_of(desc->dtype))],
                     make_buffer(storage, writable), offset, strides);
 }
 

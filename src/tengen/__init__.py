@@ -13,7 +13,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - who runs the sources has no pip 
     raise ImportError(f"tengen needs Python 3.10 or newer; this is Python {sys.version.split()[0]}")
 
 from . import config  # isort: skip - its knobs come before what they set
-from . import amp, autodiff, device, dtr, functional, jit, module, optimizer, random, serialization, utils
+from . import amp, autodiff, device, dtr, dtype, functional, jit, module, optimizer, random, serialization, utils
 from .base.missing import explain_functions, explain_module
 from .base.usage import UsageWarning
 from .core import Parameter, Tensor, check_misc

@@ -15,6 +15,7 @@ import numpy as np
 
 from .base.dtype import NUMPY_CLASS, bfloat16
 from .base.errors import SerializationError
+from .base.quantized import from_numpy, metadata_read
 from .core import Parameter, Tensor
 
 _TYPES = (
@@ -95,7 +96,7 @@ def _reconstruct(cls: Any, shape: Any, code: Any) -> np.ndarray[Any, Any]:
 def _dtype(code: Any, align: Any = False, copy: Any = False) -> np.dtype[Any]:
     if not isinstance(code, str) or len(code) > LONGEST_DTYPE:
         raise SerializationError("a dtype with fields")
-    return plain_dtype(np.dtype(code, copy=copy is True))
+    return plain_dtype(np.dtype(code, copy=True))  # a copy, as metadata may be put there
 
 
 def _scalar(dtype: Any, data: bytes) -> Any:
@@ -261,7 +262,9 @@ class SafeUnpickler(pickle._Unpickler):
         return tensor(kind, dtype, bits, self._locate(device))
 
     def _dtype_name(self, dtype: Any) -> str:
-        return plain_dtype(_dtype(dtype) if isinstance(dtype, str) else np.dtype(dtype)).name
+        plain = plain_dtype(_dtype(dtype) if isinstance(dtype, str) else np.dtype(dtype))
+        quantized = from_numpy(plain)
+        return plain.name if quantized is None else quantized.name
 
     def _reduce(self) -> None:
         arguments = self.stack.pop()
@@ -275,6 +278,9 @@ class SafeUnpickler(pickle._Unpickler):
         elif isinstance(target, np.dtype):
             if not plain_dtype(target).newbyteorder(state[1]).isnative:
                 raise SerializationError("it holds arrays in the byte order of another machine")
+            if (metadata := metadata_read(state[8] if len(state) > 8 else None)) is not None:
+                blank: Any = (4, "|", None, None, None, -1, -1, 0, metadata)
+                target.__setstate__(blank if target.itemsize == 1 else (4, "<", *blank[2:]))
         elif not (isinstance(target, Tensor) and state == {}):
             raise SerializationError(f"it sets attributes of a {type(target).__name__}")
 

@@ -61,7 +61,7 @@ def test_a_program_of_which_nothing_is_simpler_is_not_recorded_again():
 def test_stages_are_named():
     builder = Builder()
     program = builder.finish([builder.input(X) * 1.0])
-    assert [name for name, _ in passes.stages(program)] == ["recorded", "regroup", "simplify"]
+    assert [name for name, _ in passes.stages(program)] == ["recorded", "regroup", "simplify", "stored"]
 
 
 SUM = Reduce("SUM", (2,))

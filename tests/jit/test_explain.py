@@ -72,7 +72,7 @@ def test_each_stage_of_the_compiler_is_timed(tmp_path):
     with config.override(cache_dir=str(tmp_path / "kernels"), dump=str(tmp_path / "dump")):
         function(Tensor(np.zeros(5, np.float32)))
     ((_, _, _, (plan,)),) = function.explain().calls
-    assert list(plan.stages) == ["regroup", "simplify", "groups", "kernels", "memory", "machine code"]
+    assert list(plan.stages) == ["regroup", "simplify", "stored", "groups", "kernels", "memory", "machine code"]
     assert all(seconds > 0 for seconds in plan.stages.values())
     assert sum(plan.stages.values()) < plan.compiled
     assert "machine code" in str(function.explain())

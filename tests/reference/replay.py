@@ -64,6 +64,7 @@ def names_of(framework: str) -> dict[str, Any]:
     inner = {"core2": "core._imperative_rt.core2", "builtin": "core.ops.builtin", "utils": "core.tensor.utils"}
     names.update({short: importlib.import_module(f"megengine.{full}") for short, full in inner.items()})
     names["dist"] = importlib.import_module("megengine.distributed")
+    names["dt"] = importlib.import_module("megengine.core.tensor.dtype")
     names["tuples"] = importlib.import_module("megengine.utils.tuple_function")
     return names
 

@@ -6,10 +6,13 @@ NumPy has no bfloat16, so the class `bfloat16` here stands for it.
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
+
+from . import quantized as quant
 
 
 class bfloat16:
@@ -101,7 +104,74 @@ class DType:
         return DType, (self.name,)
 
 
+class QuantDType(DType):
+    """A quantised dtype: integers q that stand for the real numbers (q - zero_point) · scale.
+
+    It equals another one of the same kind, scale and zero point, and, as in MegEngine, the dtype of its integers, whose name it has
+    too. NumPy takes it wherever it takes a dtype, and `metadata` says what MegEngine's dtype does.
+
+    >>> from tengen.dtype import quint8
+    >>> dtype = quint8(0.5, 3)
+    >>> dtype, dtype.itemsize, dtype == quint8(0.5, 3), dtype == quint8(0.25, 3), dtype == np.uint8
+    (quint8(0.5,3), 1, True, False, True)
+    """
+
+    __slots__ = ("quantized",)
+
+    def __init__(self, value: quant.Quantized):
+        super().__init__(value.kind.np_dtype_str)
+        self.quantized = value
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype of the integers, with `metadata`."""
+        return np.dtype(self.name, metadata=dict(self.metadata))
+
+    @property
+    def scale(self) -> float:
+        """The real number of one step of the integers."""
+        return self.quantized.scale
+
+    @property
+    def zero_point(self) -> int | None:
+        """The integer that stands for 0; None for the kinds for which it is 0 always."""
+        return self.quantized.zero_point
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """{"mgb_dtype": {"name": …, "scale": …}}, with "zero_point" for the kinds that have one, as MegEngine's dtype has it."""
+        return quant.metadata_of(self.quantized)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, QuantDType):
+            return self.quantized.name == other.quantized.name
+        try:
+            return canonical(other) in (self.name, self.quantized.name)
+        except TypeError:
+            return False
+
+    def __hash__(self) -> int:
+        return hash(np.dtype(self.name))
+
+    def __repr__(self) -> str:
+        return self.quantized.name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dtype_of, (self.quantized.name,)
+
+
 DTYPES = {name: DType(name) for name in NAMES}
+
+
+@lru_cache(4096)
+def dtype_of(name: str) -> DType:
+    """What users see for the dtype `name`; ValueError if there is none."""
+    if name in DTYPES:
+        return DTYPES[name]
+    value = quant.quantized(name)
+    if value is None:
+        raise ValueError(f"{name!r} is not the name of a dtype")
+    return QuantDType(value)
 
 
 def canonical(dtype: Any) -> str:
@@ -115,18 +185,26 @@ def canonical(dtype: Any) -> str:
     if isinstance(dtype, str) and dtype in NUMPY_CLASS:
         return dtype
     if isinstance(dtype, DType):
-        return dtype.name
+        return dtype.quantized.name if isinstance(dtype, QuantDType) else dtype.name
     if isinstance(dtype, type) and dtype in _BY_CLASS:
         return _BY_CLASS[dtype]
     if dtype is None:
         raise TypeError("a dtype is needed, got None")
+    value = quant.quantized(dtype) if isinstance(dtype, str) else quant.from_numpy(dtype)
+    if value is not None:
+        return value.name
     try:
         name = str(np.dtype(dtype).name)
-    except TypeError:
+    except (TypeError, ValueError):  # the latter for text such as "int8(1)"
         name = ""
     if name not in NUMPY_CLASS:
         raise TypeError(f"{dtype!r} is not a dtype of tengen; those are {', '.join(NAMES)}")
     return name
+
+
+def storage_dtype(name: str) -> np.dtype[Any]:
+    """NumPy's dtype of the numbers that a tensor of the dtype `name` is read as: with metadata if it is quantised, float32 for bfloat16."""
+    return np.dtype("float32") if name == "bfloat16" else dtype_of(name).dtype
 
 
 def numpy_class(name: str) -> type:
@@ -204,12 +282,16 @@ def promote(*names: str) -> str:
     if COMPLEX in strong:
         return COMPLEX
     found = strong.pop() if len(strong) == 1 else _promote_strong(strong)
+    if found[0] == "q":
+        return found
     if ("weak_float" in weak and found not in FLOATS) or ("weak_int" in weak and found == "bool"):
         return "float32"
     return found
 
 
 def _promote_strong(names: set[str]) -> str:
+    if any(name[0] == "q" for name in names):
+        raise TypeError(f"dtypes {' and '.join(sorted(names))} do not meet; convert to one of them, with astype")
     if "float64" in names:
         return "float64"
     if not names <= set(_INT_BITS):

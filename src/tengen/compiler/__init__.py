@@ -39,6 +39,8 @@ def compile_program(
     scheduler = planner(stages[-1][1], layouts, machine)
     watch.stop("groups")
     plan = scheduler.run(watch)
+    pairs = zip(plan.outputs, program.outputs, strict=True)
+    plan = plan._replace(outputs=tuple([placed._replace(type=v.type) for placed, v in pairs]))  # quantised ones again
     folder = config.get("dump")
     if folder:
         backend.dump.write(folder, title, stages, scheduler.sources, plan, machine)

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..base.dtype import COMPLEX
+from ..base.quantized import storage
 from .interned import Interned
 from .view import View
 
@@ -359,25 +360,36 @@ def _operator(name: str, reflected: bool = False) -> Callable[..., Value]:
 
 #: What an op of a class is on inputs with complex numbers, put here by the op table: a composite, or the op itself where it only moves
 #: elements, as composites do.
-COMPLEX_FORMS: dict[type[Op], Callable[[Any, Sequence[Value]], Op]] = {Composite: lambda op, inputs: op}
+Forms = dict[type[Op], Callable[[Any, Sequence["Value"]], Op]]
+COMPLEX_FORMS: Forms = {Composite: lambda op, inputs: op}
+#: The same for quantised numbers.
+QUANTIZED_FORMS: Forms = {Composite: lambda op, inputs: op}
 
 
-def on_complex(op: Op, inputs: Sequence[Value]) -> Op:
-    """The op that `op` means on these inputs: another one if complex numbers are among them, or come out.
+def meaning(op: Op, inputs: Sequence[Value]) -> Op:
+    """The op that `op` means on these inputs: another one if complex or quantised numbers are among them, or come out.
 
     Raises TypeError for what is not defined for them.
     """
-    if getattr(op, "dtype", "") != COMPLEX and all(v.dtype != COMPLEX for v in inputs):
-        return op
-    form = next((COMPLEX_FORMS[cls] for cls in type(op).__mro__ if cls in COMPLEX_FORMS), None)
+    dtypes = [getattr(op, "dtype", ""), *[v.type.dtype for v in inputs]]
+    special = [d for d in dtypes if d == COMPLEX or d[:1] == "q"]
+    if not special:
+        return op  # as nearly always
+    forms = COMPLEX_FORMS if COMPLEX in special else QUANTIZED_FORMS
+    form = next((forms[cls] for cls in type(op).__mro__ if cls in forms), None)
     if form is None:
-        raise undefined_for_complex(op.name)
+        raise undefined_for_complex(op.name) if COMPLEX in special else undefined_for_quantized(op.name, special[0])
     return form(op, inputs)
 
 
 def undefined_for_complex(name: str) -> TypeError:
     """The error for an op that takes no complex numbers."""
     return TypeError(f"{name} is not defined for {COMPLEX}; take the real and the imaginary part with real and imag")
+
+
+def undefined_for_quantized(name: str, dtype: str) -> TypeError:
+    """The error for an op that takes no quantised numbers."""
+    return TypeError(f"{name} is not defined for {dtype}; convert first, with x.astype('float32')")
 
 
 class Value:
@@ -498,7 +510,7 @@ class Builder:
         Raises MemoryError for one that is too large to be addressed, even if it would be seen without being made.
         """
         values = tuple(v if isinstance(v, Value) else self.constant(v) for v in inputs)
-        if (form := on_complex(op, values)) is not op:
+        if (form := meaning(op, values)) is not op:
             return self.record(form, values)
         if isinstance(op, Composite) and not self._keeps(op):
             outer, self._origin = self._origin, self._origin or op
@@ -554,7 +566,7 @@ class Builder:
 
 def need_addressable(name: str, type: Type) -> None:
     """Raises MemoryError for a type of which strides or bytes would overflow; strides count extents of 0 as 1."""
-    size = ITEM_BYTES[type.dtype]
+    size = ITEM_BYTES[storage(type.dtype)]
     for extent in type.shape:
         size *= max(extent, 1)
     if size > ADDRESSABLE:

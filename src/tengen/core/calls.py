@@ -14,6 +14,7 @@ from ..base.frames import shorten
 from .ops.base import integers, normal_axes, normal_axis
 from .ops.elemwise import TypeCvt
 from .ops.formula import Mean
+from .ops.quantized import Quantize
 from .ops.reduce import Reduce
 from .ops.shape import Reduced, Reshape, Transpose
 
@@ -23,7 +24,7 @@ Axes = int | Sequence[int] | None
 def astype(x: Tensor, dtype: Any) -> Any:
     """`x` converted to `dtype`; itself if it has it already."""
     name = canonical(dtype)
-    return x if x.desc.dtype == name else apply(TypeCvt(name), x)
+    return x if x.desc.dtype == name else apply((Quantize if name[0] == "q" else TypeCvt)(name), x)
 
 
 def reshape(x: Tensor, shape: Any) -> Any:

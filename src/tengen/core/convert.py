@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .._rt import Tensor
-from ..base.dtype import COMPLEX, NAMES, NUMPY_CLASS, bfloat16_bits
+from ..base.dtype import COMPLEX, NAMES, NUMPY_CLASS, bfloat16_bits, dtype_of
+from ..base.quantized import from_numpy, storage
 from ..base.usage import warn
 from .ops.base import integer_range, not_fitting
 
@@ -54,8 +55,12 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
         raise TypeError(f"a tensor of {dtype} cannot hold complex numbers; take their real or imag")
     if array.size == 0 and isinstance(data, (list, tuple)) and dtype is None:
         array = array.astype(np.float32)
-    own = array.dtype.newbyteorder("=").name
+    marked = from_numpy(array.dtype) if array.dtype.metadata else None
+    own = array.dtype.newbyteorder("=").name if marked is None else marked.name
     name = dtype or DEFAULTS.get(own, own)
+    if name[0] == "q":
+        tensor._assign(np.ascontiguousarray(_quantized(array, own, name)).reshape(array.shape), name, device)
+        return
     if name not in NAMES:
         raise TypeError(f"a tensor cannot hold {array.dtype}; convert it, or name one of {', '.join(NAMES)}")
     if dtype is None and array.size and name == "int32" != own:
@@ -119,6 +124,20 @@ def _without_tensors(data: Any) -> Any:
     return [_without_tensors(d) for d in data] if isinstance(data, (list, tuple)) else data
 
 
+def _quantized(array: np.ndarray[Any, Any], own: str, name: str) -> np.ndarray[Any, Any]:
+    """The integers that a tensor of the quantised dtype `name` gets from an array of dtype `own`."""
+    kind = storage(name)
+    if own != name and (own[0] == "q" or array.dtype.kind not in "iu"):
+        raise TypeError(
+            f"a tensor of {name} is made of the integers that it stores, not of {own}; convert numbers with astype"
+        )
+    if array.size and (array.min() < np.iinfo(kind).min or array.max() > np.iinfo(kind).max):
+        raise OverflowError(
+            f"a tensor of {name} stores {kind}, which does not hold all of {array.min()} to {array.max()}"
+        )
+    return array.astype(kind)
+
+
 def _stored(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
     """The array in the storage form of the dtype; bfloat16 as its bits, rounded to nearest even."""
     if name != "bfloat16":
@@ -131,4 +150,4 @@ def to_numpy(tensor: Tensor) -> np.ndarray[Any, Any]:
     view = tensor._array()
     if tensor.desc.dtype == "bfloat16":
         return (view.astype(np.uint32) << 16).view(np.float32).reshape(view.shape)
-    return view
+    return view.view(dtype_of(tensor.desc.dtype).dtype) if tensor.desc.dtype[0] == "q" else view

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..base.dtype import has_gradients
-from ..compiler.program import OPERATORS, Builder, Composite, Op, Program, Type, Value, on_complex
+from ..compiler.program import OPERATORS, Builder, Composite, Op, Program, Type, Value, meaning
 from .ops.elemwise import cast
 from .ops.reduce import total
 from .ops.shape import reshape
@@ -67,7 +67,7 @@ def pull_back(
     """
     builder = xs[0].builder
     mark = len(builder.nodes)
-    op = on_complex(op, xs)
+    op = meaning(op, xs)
     if op.has_rule or not isinstance(op, Composite):
         found = op.grad(xs, ys, gs)
         return [fit(found[i], x) if x in wanted else None for i, x in enumerate(xs) if x in wanted]

@@ -12,7 +12,7 @@ import numpy as np
 from .. import _rt
 from ..base import device as devices
 from ..base.device import Device
-from ..base.dtype import DTYPES, DType, canonical
+from ..base.dtype import DType, canonical, dtype_of
 from ..base.frames import shorten
 from ..base.missing import explain_tensor, shown
 from . import calls
@@ -67,7 +67,7 @@ class Tensor(_rt.Tensor):
     @property
     def dtype(self) -> DType:
         """What the elements are; equals NumPy's class, such as numpy.float32, and prints like it."""
-        return DTYPES[self.desc.dtype]
+        return dtype_of(self.desc.dtype)
 
     @property
     def device(self) -> Device:

@@ -7,8 +7,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-
 from ..base.errors import SerializationError
 from ..core import Tensor
 from ..safe_pickle import MOST_NESTED, SafeUnpickler, Source
@@ -38,14 +36,11 @@ class MegEngineUnpickler(SafeUnpickler):
 
     - A module is read as its state dict, and so is an optimizer (`Saved`). Their classes are never imported; attributes that are no tensors,
       modules or containers of these are left out, whatever they are. Elsewhere objects of classes that are not data are refused.
-    - Quantized arrays and tensors become the float32 numbers that they stand for.
     """
 
     def __init__(self, file: Source, locate: Callable[[str], str], encoding: str = "ASCII"):
         super().__init__(file, locate, encoding)
         self._unknown = False
-        # (scale, zero point) by id of the dtype in the pickle, which is kept alive.
-        self._quantized: dict[int, tuple[float, int, Any]] = {}
 
     def load(self) -> Any:
         made = super().load()
@@ -87,36 +82,10 @@ class MegEngineUnpickler(SafeUnpickler):
         state, target = self.stack[-1], self.stack[-2]
         if isinstance(target, Saved) and type(state) is dict:
             target._attributes = state
-        elif isinstance(target, np.dtype):
-            self._note_quantized(target, state)
-            return super()._build()
-        elif isinstance(target, np.ndarray):
-            self.stack[-1] = self._floats(state)
-            return super()._build()
         elif not isinstance(target, (Foreign, Saved, Tensor)):
             return super()._build()
         self.stack.pop()  # of tensors: what quantization notes down
         return None
-
-    # -- quantized numbers ---------------------------------------------------------------------------------------
-
-    def _note_quantized(self, dtype: Any, state: Any) -> None:
-        notes = state[8].get("mgb_dtype") if len(state) > 8 and type(state[8]) is dict else None
-        if type(notes) is dict:
-            self._quantized[id(dtype)] = float(notes["scale"]), int(notes.get("zero_point", 0)), dtype
-
-    def _floats(self, state: Any) -> Any:
-        """The state of an array, in float32 if its dtype is quantized."""
-        _, shape, dtype, fortran, data = state
-        if id(dtype) not in self._quantized or not isinstance(data, bytes):
-            return state
-        scale, zero_point, _ = self._quantized[id(dtype)]
-        self._spend(16 * len(data))
-        numbers = (np.frombuffer(data, dtype).astype(np.float64) - zero_point) * scale
-        return 1, shape, np.dtype(np.float32), fortran, numbers.astype(np.float32).tobytes()
-
-    def _dtype_name(self, dtype: Any) -> str:
-        return "float32" if id(dtype) in self._quantized else super()._dtype_name(dtype)
 
     # -- what was saved whole ------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Convolutions with bias and activation in one call, on floats."""
+"""Convolutions with bias and activation in one call, on quantised numbers and on floats."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..base.dtype import canonical
 from ..core import Tensor
 from ..core.ops.base import FLOATS
 from ..core.ops.local_conv import BatchConv2d
+from ..dtype import is_quantize
 from . import convolution
 from .activation import hswish, relu, sigmoid
 from .arguments import need_choice, single
@@ -41,9 +42,13 @@ def conv_bias_activation(
 ) -> Tensor:
     """An activation of conv2d with a bias.
 
-    inp, weight, bias, stride, padding, dilation, groups: see `F.conv2d`. dtype: of the result, a float; that of inp for None.
+    inp, weight, bias, stride, padding, dilation, groups: see `F.conv2d`. dtype: of the result, a float or quantised; None for that of
+    the convolution.
     nonlinear_mode: "identity", "relu", "sigmoid" or "h_swish". Raises ValueError if the shapes do not fit, TypeError for a
-    dtype that is no float.
+    dtype that is neither.
+
+    Of quantised numbers the sums are exact: a qint32 whose scale is the product of those of inp and weight, and which that of the bias must
+    have.
 
     >>> x, bias = F.ones((1, 1, 2, 2)), F.full((1, 1, 1, 1), -2.0)
     >>> F.quantized.conv_bias_activation(x, F.ones((1, 1, 1, 1)), bias, nonlinear_mode="relu").tolist()
@@ -97,7 +102,7 @@ def conv_transpose2d(
 ) -> Tensor:
     """`F.conv_transpose2d` with a result of another dtype.
 
-    dtype: of the result, a float; that of inp for None. The rest is as there.
+    dtype: as in `conv_bias_activation`. The rest is as there.
 
     >>> F.quantized.conv_transpose2d(F.ones((1, 1, 1, 2)), F.ones((1, 1, 1, 2)), dtype="float16").tolist()
     [[[[1.0, 2.0, 1.0]]]]
@@ -110,12 +115,13 @@ def conv_transpose2d(
 def _ending(op: str, dtype: Any, nonlinear_mode: str) -> Callable[[Tensor], Tensor]:
     """What follows a convolution."""
     kind = None if dtype is None else canonical(dtype)
-    if kind is not None and kind not in FLOATS:
-        raise TypeError(f"{op}: dtype must be a float, got {dtype!r}; quantized ones are not there yet")
-    activation = _ACTIVATIONS[need_choice(op, "nonlinear_mode", str(nonlinear_mode).lower(), _ACTIVATIONS)]
+    if kind is not None and kind not in FLOATS and not is_quantize(kind):
+        raise TypeError(f"{op}: dtype must be a float or a quantised dtype, got {dtype!r}")
+    mode = need_choice(op, "nonlinear_mode", str(nonlinear_mode).lower(), _ACTIVATIONS)
 
     def end(y: Tensor) -> Tensor:
-        made = activation(y)
+        curved = mode not in ("identity", "relu") and is_quantize(y.dtype)
+        made = _ACTIVATIONS[mode](y.astype("float32") if curved else y)
         return made if kind is None else made.astype(kind)
 
     return end

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._rt import Tensor
 from ..base.dtype import NUMPY_CLASS
+from ..base.quantized import storage
 from ..compiler.program import Builder, Composite, Program, Type, Value
 from ..compiler.values import replay
 
@@ -79,7 +80,7 @@ def freeze(
 
 def stored_class(dtype: str) -> type:
     """The NumPy class of elements as tensors hold them: the bits of a bfloat16, which NumPy does not have."""
-    return np.uint16 if dtype == "bfloat16" else NUMPY_CLASS[dtype]
+    return np.uint16 if dtype == "bfloat16" else NUMPY_CLASS[storage(dtype)]
 
 
 def _array(constant: Any, type: Type) -> Array:

@@ -122,5 +122,7 @@ def _tensor(array: Any, dtype: str, device: str) -> Tensor:
 def _converted(value: Any, dtype: str) -> Tensor:
     """A tensor of `dtype` if that only narrows or widens the elements, else of the dtype that they have."""
     array = np.asarray(value)
+    if dtype[0] == "q":
+        return UserTensor(array)
     same = np.can_cast(array.dtype, "float32" if dtype == "bfloat16" else dtype, "same_kind")
     return UserTensor(array, dtype=dtype if same else None)

@@ -17,6 +17,7 @@ import numpy as np
 from ..base.dtype import ITEMSIZE, NAMES, WEAK
 from ..base.errors import SerializationError
 from ..base.files import append_whole, read_up_to, write_whole
+from ..base.quantized import quantized, storage
 from ..compiler.program import Builder, Node, Type, Value
 from .frozen import Array, Frozen, freeze, stored_class
 from .op_json import op_from_json, op_to_json, writable
@@ -211,7 +212,7 @@ def _picked(values: list[Value], numbers: list[Any]) -> list[Value]:
 def _constant(type: Type, offset: Any, data: bytes) -> Array:
     if type.dtype in WEAK:
         raise _Refused(f"a constant cannot be a {type.dtype}")
-    size = type.size * ITEMSIZE[type.dtype]
+    size = type.size * ITEMSIZE[storage(type.dtype)]
     if not isinstance(offset, int) or offset % ALIGNMENT or not 0 <= offset <= len(data) - size:
         raise _Refused(f"a constant of {type} at {offset!r:.40} is not inside the file")
     stored = np.dtype(stored_class(type.dtype))
@@ -222,13 +223,18 @@ def _constant(type: Type, offset: Any, data: bytes) -> Array:
 
 
 def _type(data: Any) -> Type:
-    if not isinstance(data, list) or len(data) != 2 or data[0] not in (*NAMES, *WEAK) or not isinstance(data[1], list):
+    if not isinstance(data, list) or len(data) != 2 or not _is_dtype(data[0]) or not isinstance(data[1], list):
         raise _Refused(f"{data!r:.80} is not the type of a value")
     dtype, shape = data
     sound = all(type(s) is int and 0 <= s <= LARGEST for s in shape) and len(shape) <= MOST_DIMS
     if not sound or prod(s or 1 for s in shape) > LARGEST or (dtype in WEAK and shape):
         raise _Refused(f"{shape!r:.80} is not the shape of a value of {dtype}")
     return Type(dtype, tuple(shape))
+
+
+def _is_dtype(name: Any) -> bool:
+    found = quantized(name) if isinstance(name, str) and name[:1] == "q" else None
+    return name in (*NAMES, *WEAK) or (found is not None and found.name == name)
 
 
 def _fields(data: Any, what: str, **kinds: type) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from ..base.errors import StateDictError
 from ..base.usage import warn
 from ..core import Tensor
+from ..dtype import is_quantize
 from ..logger import get_logger
 
 _logger = get_logger(__name__)
@@ -54,7 +55,9 @@ def load_state(
         _logger.warning("load_state_dict(strict=False) of %s: %s", owner, line)
     for name, tensor, _ in tensors:
         if name in new:
-            tensor._reset(Tensor(new[name], dtype=tensor.dtype, device=str(tensor.device)))
+            # What is quantised keeps the scale that it was saved with.
+            dtype = None if is_quantize(new[name].dtype) else tensor.dtype
+            tensor._reset(Tensor(new[name], dtype=dtype, device=str(tensor.device)))
 
 
 def _advice(values: Mapping[str, Any]) -> list[str]:

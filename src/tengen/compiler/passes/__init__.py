@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..program import Program
 from .regroup import regroup
 from .simplify import simplify
+from .stored import stored
 
 
 class Pass(NamedTuple):
@@ -20,7 +21,7 @@ class Pass(NamedTuple):
     run: Callable[[Program], Program]
 
 
-PIPELINE = (Pass("regroup", regroup), Pass("simplify", simplify))
+PIPELINE = (Pass("regroup", regroup), Pass("simplify", simplify), Pass("stored", stored))
 
 
 def run(program: Program) -> Program:

@@ -10,6 +10,7 @@ from math import inf
 from typing import NamedTuple
 
 from ...base.dtype import ITEMSIZE
+from ...base.quantized import storage
 from ..program import Builder, Constant, Elementwise, Iota, Node, Number, Program, Value, ViewOp, needed
 from ..values import uniform_values
 
@@ -50,7 +51,9 @@ def split(program: Program, varying: Sequence[Value], most: float = inf) -> Spli
 
 
 def _bytes(node: Node) -> int:
-    return 0 if isinstance(node.op, ViewOp) else sum(v.type.size * ITEMSIZE.get(v.dtype, 8) for v in node.outputs)
+    return (
+        0 if isinstance(node.op, ViewOp) else sum(v.type.size * ITEMSIZE.get(storage(v.dtype), 8) for v in node.outputs)
+    )
 
 
 def _is_cheap(node: Node) -> bool:

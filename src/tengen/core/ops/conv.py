@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ...compiler.backend import contraction, convolution
 from ...compiler.program import Contraction, Request, Type, Value
-from .base import Formula, Grads, promoted, promoted_floats
-from .elemwise import cast
+from .base import Formula, Grads, promoted_floats
+from .elemwise import cast, meeting
 from .shape import reshape, zeros
 
 Size = tuple[int, ...]
@@ -209,8 +209,7 @@ class _Conv(Formula):
     def expand(self, *inputs: Value) -> Value:
         x, w, *bias = inputs
         w = ungrouped(w, len(self.stride))
-        dtype = promoted(self.name, (x.type, w.type))
-        x, w = cast(x, dtype), cast(w, dtype)
+        x, w = meeting(self.name, x, w)
         y: Value = Convolution(self.stride, self.padding, self.dilation, self.groups)(x, w)
         return _biased(y, bias[0]) if self.bias else y
 
@@ -284,13 +283,13 @@ class _ConvTranspose(Formula):
                 f"{self.name}: an input of shape {x.shape} does not fit a weight of shape {w.shape} in {self.groups} "
                 f"group{'s' * (self.groups != 1)}; it takes (N, in, {LINES[dims]}) and (in, out / groups, {WINDOWS[dims]})"
             )
-        dtype = promoted(self.name, (x.type, w.type))
+        x, w = meeting(self.name, x, w)
         zipped = zip(
             x.shape[2:], w.shape[2:], self.stride, self.padding, self.output_padding, self.dilation, strict=True
         )
         size = tuple((s - 1) * t - 2 * p + d * (k - 1) + 1 + o for s, k, t, p, o, d in zipped)
         by_data = ConvolutionBackwardData(self.stride, self.padding, self.dilation, self.groups, size)
-        y: Value = by_data(cast(w, dtype), cast(x, dtype))
+        y: Value = by_data(w, x)
         return _biased(y, bias[0]) if self.bias else y
 
 

@@ -221,6 +221,14 @@ def cast(x: Value, dtype: str) -> Value:
     return x if x.dtype == dtype else TypeCvt(dtype)(x)
 
 
+def meeting(op: str, *operands: Value) -> Sequence[Value]:
+    """The operands of sums of products in their common dtype; quantised ones, which need not have one scale, as they are."""
+    if any(x.dtype[0] == "q" for x in operands):
+        return operands
+    dtype = promoted(op, [x.type for x in operands])
+    return [cast(x, dtype) for x in operands]
+
+
 where = Where()
 
 POW, LOG, SIGN, EXP = Elemwise("POW"), Elemwise("LOG"), Elemwise("SIGN"), Elemwise("EXP")

@@ -96,13 +96,15 @@ class Product(Formula):
         a, b = inputs
         if not a.ndim or not b.ndim:
             raise ValueError(f"matmul: shapes {a.shape} and {b.shape}: a number cannot be an operand")
-        dtype = promoted("matmul", (a.type, b.type))
-        exact = dtype not in (*FLOATS, COMPLEX)
+        quantized = "q" in (a.dtype[0], b.dtype[0])
+        dtype = "" if quantized else promoted("matmul", (a.type, b.type))
+        exact = dtype not in ("", *FLOATS, COMPLEX)
         if exact:
             dtype = "int64" if dtype == "int64" else "int32"
         left = reshape(a, (1, *a.shape)) if a.ndim == 1 else _turned(a) if self.transpose_a else a
         right = reshape(b, (*b.shape, 1)) if b.ndim == 1 else _turned(b) if self.transpose_b else b
-        left, right = cast(left, dtype), cast(right, dtype)
+        if dtype:
+            left, right = cast(left, dtype), cast(right, dtype)
         y: Value = _integer_product(left, right) if exact else MatMul()(left, right)
         dropped = ([y.ndim - 2] if a.ndim == 1 else []) + ([y.ndim - 1] if b.ndim == 1 else [])
         return reshape(y, [s for d, s in enumerate(y.shape) if d not in dropped])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...compiler.program import Value
-from .base import INTS, Formula, promoted, promoted_floats, statistics_dtype
+from .base import INTS, Formula, promoted_floats, statistics_dtype
 from .conv import Convolution, ungrouped
-from .elemwise import cast, where
+from .elemwise import cast, meeting, where
 from .index import EQ
 from .linalg import MatMul
 from .reduce import total
@@ -160,12 +160,12 @@ class BatchConv2d(_Sliding):
                 f"{self.name}: a weight of shape {w.shape} does not fit an input of shape {x.shape} in {self.groups} groups; it "
                 "must be (N, out, in / groups, kh, kw)"
             )
-        dtype = promoted(self.name, (x.type, w.type))
+        x, w = meeting(self.name, x, w)
         images = max(n, 1)
         convolution = Convolution(self.stride, self.padding, self.dilation, images * self.groups)
         if not n:  # one weight, which no image sees
             w = total(w, (0,))
         else:
             x = reshape(x, (1, n * channels, *size))
-        y: Value = convolution(cast(x, dtype), cast(reshape(w, (images * w.shape[1], *w.shape[2:])), dtype))
+        y: Value = convolution(x, reshape(w, (images * w.shape[1], *w.shape[2:])))
         return with_bias(reshape(y, (n, w.shape[1], *y.shape[2:])), bias)

@@ -1,0 +1,337 @@
+"""Quantised numbers: integers q that stand for the real numbers (q - zero point) · scale.
+
+Kernels only see the integers. What computes with quantised numbers is a Program over them, which `Bits` and `Marked` show: exact
+arithmetic on integers where one dtype goes in and comes out, sums of products of integers for contractions, and else the real numbers,
+rounded to the dtype again. Scales are arguments of kernels, so another scale makes no new kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from ...base.quantized import KINDS, Quantized, make, quantized, storage
+from ...compiler.passes.stored import Reading
+from ...compiler.program import (
+    QUANTIZED_FORMS,
+    Concat,
+    Forms,
+    Gather,
+    Op,
+    Sort,
+    Type,
+    Value,
+    ViewOp,
+    undefined_for_quantized,
+)
+from ...compiler.view import View
+from .base import FLOATS, Formula
+from .conv import Convolution, ConvolutionBackwardData
+from .elemwise import Elemwise, TypeCvt, Where, cast
+from .index import Put
+from .linalg import MatMul
+from .pool import AdaptivePooling, Pooling
+from .reduce import ArgExtreme, Reduce
+from .resample import Interpolate
+from .shape import Copy, Detach, Fill, Pad, PlaceView
+
+NO_ONNX = "gets no quantised numbers yet"
+ROUND, MAX, MIN = Elemwise("ROUND"), Elemwise("MAX"), Elemwise("MIN")
+EXACT_FLOAT32 = 1 << 24
+"""Up to here float32 has all integers."""
+
+
+class Bits(Reading):
+    """The integers that store quantised numbers."""
+
+    no_onnx = NO_ONNX
+    nondiff = "it has integers"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        return (Type(storage(x.dtype), x.shape),)
+
+    def view(self, view: View) -> View | None:
+        return view
+
+    def simplify(self, inputs: Sequence[Value]) -> Value | None:
+        (x,) = inputs
+        return x.operands[0] if isinstance(x.op, Marked) else None
+
+
+class Marked(Reading):
+    """Integers as the quantised numbers of `dtype` that they store."""
+
+    dtype: str
+
+    no_onnx = NO_ONNX
+    nondiff = "it has integers"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (x,) = types
+        if storage(self.dtype) != x.dtype:
+            raise TypeError(f"{self.dtype} is stored as {storage(self.dtype)}, not as {x.dtype}")
+        return (Type(self.dtype, x.shape),)
+
+    def view(self, view: View) -> View | None:
+        return view
+
+
+def known(dtype: str) -> Quantized:
+    """What a dtype that is quantised is."""
+    found = quantized(dtype)
+    assert found is not None
+    return found
+
+
+def integers(x: Value) -> Value:
+    """What stores quantised numbers, so wide that sums of a few of them fit."""
+    return cast(Bits()(x), "int64" if storage(x.dtype) == "int32" else "int32")
+
+
+def marked(q: Value, dtype: str) -> Value:
+    """Integers, saturated, as the quantised numbers of `dtype`."""
+    kind = known(dtype).kind
+    if q.dtype != kind.np_dtype_str:
+        q = cast(MIN(MAX(q, kind.qmin), kind.qmax), kind.np_dtype_str)
+    return Marked(dtype)(q)
+
+
+def centred(x: Value, dtype: str) -> Value:
+    """The integers minus the zero point, as floats of a dtype that has them all."""
+    zero, q = known(x.dtype).zero, cast(Bits()(x), dtype)
+    return q - float(zero) if zero else q
+
+
+def real(x: Value, dtype: str = "float32") -> Value:
+    """The real numbers that quantised ones stand for; any other numbers as they are."""
+    if x.dtype[0] != "q":
+        return x
+    work = "float64" if dtype == "float64" else "float32"
+    return cast(centred(x, work) * x.builder.number(float(np.float32(known(x.dtype).scale))), dtype)
+
+
+def saturated(steps: Value, dtype: str) -> Value:
+    """What are integers, but for their dtype, as the quantised numbers of `dtype` that they store."""
+    kind = known(dtype).kind
+    if kind.name != "qint32":  # a conversion to int32 saturates itself
+        steps = MIN(MAX(steps, float(kind.qmin)), float(kind.qmax))
+    return Marked(dtype)(cast(steps, kind.np_dtype_str))
+
+
+def quantize(x: Value, dtype: str) -> Value:
+    """Real numbers as quantised ones of `dtype`: the nearest, away from zero in the middle between two, saturated."""
+    x, zero = x if x.dtype in ("float32", "float64") else cast(x, "float32"), known(dtype).zero
+    steps = ROUND(x * x.builder.number(float(np.float32(1) / np.float32(known(dtype).scale))))
+    return saturated(steps + float(zero) if zero else steps, dtype)
+
+
+class Quantize(Formula):
+    """Real numbers, or others, as quantised ones of `dtype`."""
+
+    dtype: str
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        return x if x.dtype == self.dtype else quantize(real(x), self.dtype)
+
+
+class Dequantize(Formula):
+    """The real numbers that quantised ones stand for, in a dtype that is none of them; integers by truncation."""
+
+    to: str
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        return cast(real(x, self.to if self.to in FLOATS else "float32"), self.to)
+
+
+class OnIntegers(Formula):
+    """An element-wise mode of quantised numbers of one dtype, exact but for saturation; comparisons give bool."""
+
+    mode: str
+
+    @property
+    def name(self) -> str:
+        return self.mode.lower()
+
+    def expand(self, *inputs: Value) -> Value:
+        dtype = _common(self.name, inputs)
+        zero = known(dtype).zero
+        q = [integers(quantize(x, dtype) if x.dtype.startswith("weak_") else x) for x in inputs]
+        if self.mode == "ADD":
+            return marked(q[0] + q[1] - zero if zero else q[0] + q[1], dtype)
+        if self.mode == "SUB":
+            return marked(q[0] - q[1] + zero if zero else q[0] - q[1], dtype)
+        if self.mode == "NEGATE":
+            return marked(2 * zero - q[0], dtype)
+        if self.mode == "RELU":
+            return marked(MAX(q[0], zero), dtype)
+        made: Value = Elemwise(self.mode)(*q)
+        return made if Elemwise(self.mode).row.result == "compare" else marked(made, dtype)
+
+
+class OnBits(Formula):
+    """An op that does the same with the integers as with what they stand for: it compares, and perhaps chooses, them."""
+
+    op: Op
+    keeps: bool  # what comes out are some of them
+
+    @property
+    def name(self) -> str:
+        return self.op.name
+
+    def expand(self, *inputs: Value) -> Value:
+        dtype = _common(self.name, inputs if self.keeps else [x for x in inputs if x.dtype[0] == "q"])
+        numbers = [quantize(x, dtype) if x.dtype.startswith("weak_") else x for x in inputs]
+        made: Value = self.op(*(Bits()(x) if x.dtype[0] == "q" else x for x in numbers))
+        return Marked(dtype)(made) if self.keeps else made
+
+
+class OnSteps(Formula):
+    """A linear op on the steps that the numbers are from 0, whose result is rounded."""
+
+    op: Op
+
+    @property
+    def name(self) -> str:
+        return self.op.name
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        steps = self.op(centred(x, "float64" if storage(x.dtype) == "int32" else "float32"))
+        zero = known(x.dtype).zero  # is there when it is rounded, as in MegEngine
+        return saturated(ROUND(steps + float(zero) if zero else steps), x.dtype)
+
+
+class IntegerProduct(Formula):
+    """A contraction of quantised numbers: a qint32 of exact sums, whose scale is the product of theirs."""
+
+    op: Op
+
+    @property
+    def name(self) -> str:
+        return self.op.name
+
+    def expand(self, *inputs: Value) -> Value:
+        a, b = inputs
+        if any(x.dtype[0] != "q" or storage(x.dtype) == "int32" for x in inputs):
+            raise TypeError(f"{self.name} takes two quantised operands of at most 8 bits, got {a.dtype} and {b.dtype}")
+        self.op.infer(*(Type("float32", x.shape) for x in inputs))  # which looks at the shapes
+        # Sums of integers are exact in floats that have them all, which a convolution by tiles does not promise of float32.
+        largest = prod(_largest(known(x.dtype)) for x in inputs) * _count(self.op, a, b)
+        work = "float32" if largest < EXACT_FLOAT32 and not _by_tiles(self.op, a, b) else "float64"
+        sums = ROUND(self.op(centred(a, work), centred(b, work)))
+        scale = np.float32(known(a.dtype).scale) * np.float32(known(b.dtype).scale)
+        return Marked(make(KINDS["qint32"], float(scale), None).name)(cast(sums, "int32"))
+
+
+def _largest(dtype: Quantized) -> int:
+    return max(dtype.kind.qmax - dtype.zero, dtype.zero - dtype.kind.qmin)
+
+
+def _count(op: Op, a: Value, b: Value) -> int:
+    """Of how many products a sum consists at most."""
+    if isinstance(op, MatMul):
+        return a.shape[-1]
+    weight = a if isinstance(op, ConvolutionBackwardData) else b
+    return prod(weight.shape) // (1 if isinstance(op, ConvolutionBackwardData) else max(weight.shape[0], 1))
+
+
+def _by_tiles(op: Op, a: Value, b: Value) -> bool:
+    return isinstance(op, (Convolution, ConvolutionBackwardData)) and 3 in (*a.shape[2:], *b.shape[2:])
+
+
+class FilledQuantized(Formula):
+    """A new tensor of `dtype` with the number input 0, rounded to it, everywhere."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    device: str
+
+    name = "full"
+
+    def expand(self, *inputs: Value) -> Value:
+        (x,) = inputs
+        fill = Fill(self.shape, storage(self.dtype), self.device)
+        return Marked(self.dtype)(fill(Bits()(x if x.dtype == self.dtype else quantize(x, self.dtype))))
+
+
+def _common(name: str, inputs: Sequence[Value]) -> str:
+    """The quantised dtype of all inputs but for Python numbers and bool. TypeError if there are several dtypes."""
+    dtypes = list(dict.fromkeys(x.dtype for x in inputs if not x.dtype.startswith("weak_") and x.dtype != "bool"))
+    if not all(_as_good_as(dtypes[0], dtype) for dtype in dtypes[1:]):
+        raise TypeError(f"{name}: the operands have dtypes {' and '.join(dtypes)}; convert them to one, with astype")
+    return dtypes[0]
+
+
+def _as_good_as(first: str, second: str) -> bool:
+    """Whether two dtypes are the same but for the rounding of a scale that is a product, as that of a bias."""
+    a, b = quantized(first), quantized(second)
+    if a is None or b is None or (a.kind, a.zero_point) != (b.kind, b.zero_point):
+        return False
+    return abs(a.scale - b.scale) <= 1e-6 * a.scale
+
+
+def _mode(op: Elemwise, inputs: Sequence[Value]) -> Op:
+    if op.mode in ("ADD", "SUB", "NEGATE", "RELU", "MAX", "MIN") or (op.row.result == "compare" and op.row.arity == 2):
+        return OnIntegers(op.mode)
+    raise undefined_for_quantized(op.name, next(x.dtype for x in inputs if x.dtype[0] == "q"))
+
+
+def _converted(op: TypeCvt, inputs: Sequence[Value]) -> Op:
+    return Quantize(op.dtype) if op.dtype[0] == "q" else Dequantize(op.dtype)
+
+
+def _reduced(op: Reduce, inputs: Sequence[Value]) -> Op:
+    if op.mode in ("MAX", "MIN"):
+        return OnBits(op, True)
+    if op.mode == "SUM":
+        return OnSteps(op)
+    raise undefined_for_quantized(op.name, inputs[0].dtype)
+
+
+def _padded(op: Pad, inputs: Sequence[Value]) -> Op:
+    found = known(inputs[0].dtype)
+    steps = np.float32(op.fill) * (np.float32(1) / np.float32(found.scale))
+    fill = np.clip(np.copysign(np.floor(np.abs(steps) + 0.5), steps) + found.zero, found.kind.qmin, found.kind.qmax)
+    return OnBits(Pad(op.before, op.after, float(fill)), True)
+
+
+def _itself(op: Op, inputs: Sequence[Value]) -> Op:
+    return op
+
+
+def _joined(op: Concat, inputs: Sequence[Value]) -> Op:
+    _common(op.name, inputs)
+    return op
+
+
+def _placed(op: Op, inputs: Sequence[Value]) -> Op:
+    _common(op.name, inputs[:2])
+    if op.mode != "set":  # type: ignore[attr-defined]
+        raise undefined_for_quantized(f"{op.name} (add)", inputs[0].dtype)
+    return op
+
+
+_FORMS: Forms = {
+    **dict.fromkeys((ViewOp, Gather, Copy, Reading), _itself),
+    Detach: _itself,
+    Concat: _joined,
+    **dict.fromkeys((PlaceView, Put), _placed),
+    Elemwise: _mode,
+    TypeCvt: _converted,
+    Reduce: _reduced,
+    Pad: _padded,
+    Where: lambda op, inputs: OnBits(op, True),
+    Fill: lambda op, inputs: FilledQuantized(op.shape, op.dtype, op.device),
+    **dict.fromkeys((ArgExtreme, Sort), lambda op, inputs: OnBits(op, False)),
+    **dict.fromkeys((MatMul, Convolution, ConvolutionBackwardData), lambda op, inputs: IntegerProduct(op)),
+    **dict.fromkeys(
+        (Pooling, AdaptivePooling), lambda op, inputs: OnBits(op, True) if op.mode == "max" else OnSteps(op)
+    ),
+    Interpolate: lambda op, inputs: OnSteps(op),
+}
+QUANTIZED_FORMS.update(_FORMS)
