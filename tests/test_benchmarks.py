@@ -65,6 +65,15 @@ def test_turns_of_a_disturbed_machine_do_not_count(benchmark, monkeypatch):
     assert measure.in_turn({"tengen": lambda: None}, 2, 9, 0.01, lambda: False) == {"tengen": [3, 4]}
 
 
+def test_networks_in_mixed_precision_compute_the_same(benchmark):
+    (case,) = (case for case in benchmark("cases").all_cases() if case.name == "overhead/mlp train")
+    autocast = benchmark("autocast")
+    runs = [autocast.step(case, auto) for auto in (False, True)]
+    first, second = (float(run().numpy()) for run in runs)
+    assert first == pytest.approx(second, rel=0.02)
+    assert all(seconds > 0 for seconds in autocast.best_seconds(runs))
+
+
 def test_a_run_writes_its_report(tmp_path):
     pytest.importorskip("matplotlib")
     some = ["overhead/*", "matmul/64", "conv/mobilenetv2/b1/960-960*", "network/lenet*", "startup/unseen*"]
