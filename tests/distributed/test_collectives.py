@@ -19,15 +19,18 @@ from tengen.core.ops.collective import (
     AllGather,
     AllReduce,
     AllToAll,
+    Await,
     BroadcastFrom,
     Finish,
     GatherTo,
+    Pack,
     Receive,
     ReduceScatter,
     ReduceSum,
     ScatterFrom,
     Send,
     Start,
+    Unpack,
 )
 from tengen.core.ops.table import op_classes
 
@@ -238,4 +241,12 @@ def test_what_cannot_be_cut(op):
 
 def test_every_row_is_tested():
     rows = {kind for kind in op_classes().values() if kind.__module__ == collective.__name__}
-    assert rows == {type(op) for op in SEVERAL} | {Start, Finish, Send, Receive}  # the last two in test_ranks.py
+    assert rows == {type(op) for op in SEVERAL} | {
+        Start,
+        Finish,
+        Await,
+        Send,
+        Receive,
+        Pack,
+        Unpack,
+    }  # in test_ranks.py and test_training.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any, Protocol
 from weakref import ref
 
 import numpy as np
@@ -16,7 +17,26 @@ from ..core import elsewhere
 from ..core.ops.shape import Fill
 from ..core.tensor import Tensor
 
-Callback = Callable[[Tensor, Tensor], Tensor]
+Callback = Callable[[Tensor, Tensor], Any]
+
+
+class Sender(Protocol):
+    """A callback that gives gradients which are on their way, such as to other processes and back."""
+
+    def flush(self) -> None:
+        """The backward has ended: nothing more comes."""
+
+    def forget(self) -> None:
+        """The backward has failed: gradients that have not gone yet are not wanted."""
+
+
+class Late(Protocol):
+    """What such a callback gives in place of a gradient. sender: the callback."""
+
+    sender: Sender
+
+    def result(self) -> Tensor:
+        """The gradient, after the sender's `flush`."""
 
 
 class _Attached:
@@ -160,26 +180,17 @@ class GradManager:
             # A gradient that another manager computed meanwhile may well be a constant, of a function that is linear.
             if ys and not tape.has_backward:
                 warn(_APART if self._watched else _NOBODY)
+        watched, late = list(self._watched), _LateOnes()
         try:
-            watched = list(self._watched)
-            tape.backward(ys, dys, ready=lambda number, grad: self._deliver(watched[number], grad))
+            tape.backward(ys, dys, ready=lambda number, grad: late.deliver(watched[number], grad))
+            late.end()
         except Exception as error:
             shorten(error)
             raise
         finally:
+            late.forget()
             self.release()
             self._done = True
-
-    @staticmethod
-    def _deliver(entry: _Attached, grad: Tensor | None) -> None:
-        tensor = entry.tensor()
-        if tensor is None:
-            return
-        for callback in entry.callbacks:
-            grad = callback(tensor, grad)
-        if grad is None:
-            return
-        tensor.grad = grad if tensor.grad is None else tensor.grad + grad
 
     def __enter__(self) -> GradManager:
         self.record()
@@ -187,6 +198,43 @@ class GradManager:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+class _LateOnes:
+    """Gives gradients of one backward to callbacks and tensors, those that a callback sends somewhere at the end."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Tensor, Late, list[Callback]]] = []
+        self._senders: dict[int, Sender] = {}
+
+    def deliver(self, entry: _Attached, grad: Tensor | None) -> None:
+        """Gradients that are known: through all callbacks to the tensor, if that is still there."""
+        tensor = entry.tensor()
+        if tensor is not None and grad is not None:
+            self._give(tensor, grad, entry.callbacks)
+
+    def _give(self, tensor: Tensor, grad: Any, callbacks: list[Callback]) -> None:
+        for number, callback in enumerate(callbacks, 1):
+            grad = callback(tensor, grad)
+            if hasattr(grad, "sender"):
+                self._waiting.append((tensor, grad, callbacks[number:]))
+                self._senders[id(grad.sender)] = grad.sender
+                return
+        if grad is not None:
+            tensor.grad = grad if tensor.grad is None else tensor.grad + grad
+
+    def end(self) -> None:
+        """Wait for those that were sent."""
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for sender in self._senders.values():
+                sender.flush()
+            for tensor, late, callbacks in waiting:
+                self._give(tensor, late.result(), callbacks)
+
+    def forget(self) -> None:
+        for sender in self._senders.values():
+            sender.forget()
 
 
 class GradManagerGroup:

@@ -1,22 +1,70 @@
-"""Gradients that are the same in all processes."""
+"""Gradients that are the same in all processes, sent while others are still computed.
+
+They go in buckets, as a large message costs less than many small ones. In a bucket each lies as it lies in memory: that of a linear layer
+is transposed, and copying it row by row takes ten times as long. As that may differ between processes, the first one's order is
+that of all.
+"""
 
 from __future__ import annotations
 
-from ..base.world import WORLD, Group
+from typing import Any
+
+import numpy as np
+
+from .. import _rt
+from .._rt import apply
+from ..base.world import WORLD, Group, communicator
 from ..core import Tensor
-from ..functional.distributed import all_reduce_sum
+from ..core.ops.collective import AllReduce, Await, Pack, Start, Unpack
 from .group import get_backend, override_backend
+
+BUCKET_BYTES = 10 << 20
+
+Orders = tuple[tuple[int, ...], ...]
+
+
+class _Pending:
+    """A gradient on its way."""
+
+    def __init__(self, sender: AllreduceCallback) -> None:
+        self.sender = sender
+        self.bucket: _Sent | None = None
+        self.number = -1
+
+    def result(self) -> Tensor:
+        assert self.bucket is not None, "the sender was not flushed"
+        return self.bucket.parts()[self.number]
+
+
+class _Sent:
+    """A bucket on its way. started: what Start gave; whole: the sum, if it is there already."""
+
+    def __init__(self, given: Tensor, started: Any, whole: Tensor | None, unpack: Unpack) -> None:
+        self._given, self._started, self._whole, self._unpack = given, started, whole, unpack
+        self._parts: tuple[Tensor, ...] | None = None
+
+    def parts(self) -> tuple[Tensor, ...]:
+        """The gradients in it, once it is there."""
+        if self._parts is None:
+            whole = apply(Await(), *self._started, self._given) if self._whole is None else self._whole
+            made = apply(self._unpack, whole)
+            self._parts = made if isinstance(made, tuple) else (made,)
+        return self._parts
 
 
 class AllreduceCallback:
     """A callback for `GradManager.attach` that gives each gradient's sum or mean over all processes of a group.
+
+    Gradients are sent while the backward goes on, in buckets of some 10 MB; those of float16 and bfloat16 are added as float32. All processes must
+    have gradients of the same tensors.
 
     Args:
         reduce_method: "sum" or "mean".
         group: the processes; all, by default.
         backend: how they communicate; by default as the world does.
 
-    Raises ValueError for another method, RuntimeError before init_process_group.
+    Raises ValueError for another method, RuntimeError before init_process_group; the backward raises DistributedError if the processes have
+    gradients of different tensors.
 
     >>> import tengen.distributed as dist
     >>> from tengen.autodiff import GradManager
@@ -34,17 +82,70 @@ class AllreduceCallback:
     def __init__(self, reduce_method: str, group: Group = WORLD, backend: str | None = None) -> None:
         if reduce_method not in ("sum", "mean"):
             raise ValueError(f"make_allreduce_cb: reduce_method is 'sum' or 'mean', got {reduce_method!r}")
-        self._method, self._group = reduce_method, group
         self._backend = get_backend() if backend is None else backend
         with override_backend(self._backend):  # asks whether there is such a one
-            self._size = group.size
+            self._key, self._size = group.key, group.size
+        self._divisor = self._size if reduce_method == "mean" else 1
+        self._open: dict[str, list[tuple[Tensor, _Pending]]] = {}  # by dtype
+        self._orders: dict[Any, Orders] = {}  # by shapes and own order
 
-    def __call__(self, param: Tensor, grad: Tensor) -> Tensor:
+    def __call__(self, param: Tensor, grad: Tensor) -> Any:
         if self._size == 1:
             return grad
-        with override_backend(self._backend):
-            whole = all_reduce_sum(grad, self._group)
-        return whole / self._size if self._method == "mean" else whole
+        dtype = grad.desc.dtype
+        entries = self._open.setdefault(dtype, [])
+        entries.append((grad, _Pending(self)))
+        if sum(g.size for g, _ in entries) * grad.desc.itemsize >= BUCKET_BYTES:
+            self._send(dtype)
+        return entries[-1][1]
+
+    def flush(self) -> None:
+        """Send what waits for its bucket to be full."""
+        for dtype in sorted(self._open):
+            self._send(dtype)
+
+    def forget(self) -> None:
+        """Forget it, as the backward has failed."""
+        self._open.clear()
+
+    def _send(self, dtype: str) -> None:
+        entries = self._open.pop(dtype)
+        grads = [grad for grad, _ in entries]
+        shapes = tuple([tuple(g.shape) for g in grads])
+        orders = self._agreed(shapes, grads)
+        wide = "float32" if dtype in ("float16", "bfloat16") else dtype
+        given: Tensor = apply(Pack(orders, wide), *grads)
+        started = whole = None
+        if given._is_watched():  # somebody differentiates the gradient, so it goes by an operation that can be
+            whole = apply(AllReduce(self._key, self._size, "SUM"), given)
+        else:
+            started = apply(Start(self._key, self._size, "all_reduce_sum", wide, f" of gradients {shapes}"), given)
+        sent = _Sent(given, started, whole, Unpack(shapes, orders, dtype, self._divisor))
+        for number, (_, pending) in enumerate(entries):
+            pending.bucket, pending.number = sent, number
+
+    def _agreed(self, shapes: tuple[tuple[int, ...], ...], grads: list[Tensor]) -> Orders:
+        """The order of dims that each gradient is sent in. A trace decides by itself how they lie."""
+        if _rt.recording() is not None:
+            return tuple([tuple(range(len(shape))) for shape in shapes])
+        own = tuple([_order(g) for g in grads])
+        if (shapes, own) not in self._orders:
+            dims = np.array([d for order in own for d in order], np.int64)
+            communicator(self._key).start(
+                "broadcast", "int64", dims, dims, f" of the order of gradients {shapes}"
+            ).wait()
+            found, left = [], dims.tolist()
+            for shape in shapes:
+                found.append(tuple(left[: len(shape)]))
+                left = left[len(shape) :]
+            self._orders[shapes, own] = tuple(found)
+        return self._orders[shapes, own]
+
+
+def _order(grad: Tensor) -> tuple[int, ...]:
+    """The dims of a tensor, from the one that jumps farthest in memory."""
+    strides = grad.desc.strides
+    return tuple(sorted(range(grad.ndim), key=lambda d: -abs(strides[d])))
 
 
 make_allreduce_cb = AllreduceCallback

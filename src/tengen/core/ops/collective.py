@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ...base.world import Work, communicator
 from ...compiler.effects import After
-from ...compiler.program import Host, Type, Value
+from ...compiler.program import Composite, Host, Type, Value
 from .base import Formula, Grads
-from .elemwise import EQ, where
-from .shape import reshape, transpose
+from .elemwise import EQ, cast, where
+from .shape import Concatenate, Slice, reshape, transpose
 
 _under_way: dict[int, tuple[Work, Any]] = {}  # exchanges that have been started, by ticket
 _tickets = count()
@@ -30,6 +31,7 @@ class Start(Host):
     size: int
     kind: str
     dtype: str
+    layout: str = ""
 
     nondiff = "it is half of an operation, which has a gradient"
     no_onnx = "knows one process"
@@ -51,7 +53,7 @@ class Start(Host):
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         (given,), (out, ticket) = inputs, outputs
         given = np.ascontiguousarray(given).reshape(given.shape)  # which makes a vector of a number
-        work = communicator(self.group).start(self.kind, self.dtype, given, out)
+        work = communicator(self.group).start(self.kind, self.dtype, given, out, self.layout)
         ticket[...] = number = next(_tickets)
         _under_way[number] = work, (given, out)
 
@@ -122,10 +124,24 @@ def _reverse(pair: str) -> str:
     return ">".join(reversed(pair.split(">")))
 
 
+class Await(Composite):
+    """The result of an exchange, once it is there. Inputs: what Start gave, and what was given to it."""
+
+    effect = True
+    nondiff = no_onnx = "it is half of an operation"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return types[:1]
+
+    def expand(self, *inputs: Value) -> Value:
+        buffer, ticket, given = inputs
+        made: Value = After()(buffer, Finish()(buffer, ticket, given))
+        return made
+
+
 def exchange(kind: str, group: str, size: int, x: Value) -> Value:
     """The result of an exchange; `distributed.exchange.KINDS` says of which shape."""
-    buffer, ticket = Start(group, size, kind, x.dtype)(x)
-    made: Value = After()(buffer, Finish()(buffer, ticket, x))
+    made: Value = Await()(*Start(group, size, kind, x.dtype)(x), x)
     return made
 
 
@@ -306,3 +322,40 @@ class AllToAll(_Collective):
     def transposed(self, g: Value) -> Value:
         made: Value = AllToAll(self.group, self.size, self.concat_axis, self.split_axis)(g)
         return made
+
+
+# -- buckets -------------------------------------------------------------------------------------------------------
+
+
+class Pack(Formula):
+    """Tensors of one dtype as parts of one vector of `dtype`, the elements of each in the order of dims that it has in `orders`: that in which
+    they lie, so that packing copies memory as it is.
+    """
+
+    orders: tuple[tuple[int, ...], ...]
+    dtype: str
+
+    def expand(self, *inputs: Value) -> Value:
+        parts = [reshape(transpose(x, order), (x.size,)) for x, order in zip(inputs, self.orders, strict=True)]
+        whole: Value = Concatenate(0)(*parts)
+        return cast(whole, self.dtype)  # rounded to their own dtype before, whatever kernel makes them
+
+
+class Unpack(Formula):
+    """The parts of such a vector again, divided by a number, as tensors of these shapes and one dtype."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    orders: tuple[tuple[int, ...], ...]
+    dtype: str
+    divisor: int
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        (whole,), start, found = inputs, 0, []
+        for shape, order in zip(self.shapes, self.orders, strict=True):
+            size = prod(shape)
+            part = Slice((start,), (size,), (1,))(whole)
+            lying = reshape(part if self.divisor == 1 else part / self.divisor, [shape[d] for d in order])
+            back = [order.index(d) for d in range(len(order))]
+            found.append(cast(transpose(lying, back), self.dtype))
+            start += size
+        return found
