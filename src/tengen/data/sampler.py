@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..base.world import joined, membership
+
 
 class Sampler(ABC):
     """Gives batches when iterated: lists of sample numbers, or, for streams, the numbers of places in a batch."""
@@ -48,7 +50,7 @@ class MapSampler(Sampler):
         batch_size: samples in a batch. drop_last: leave out a last batch that is smaller.
         num_samples: how many `sample` gives; by default as many as the dataset has.
         world_size, rank: of how many processes this is which; each takes every world_size-th sample, and as many as the others (the first
-            ones again, if they do not come out even). By default 1 and 0.
+            ones again, if they do not come out even). By default as in the world of `distributed` that this process is in, and 1 and 0 in none.
         seed: of the random numbers. Processes that share the work must give the same one; without, they all use 0.
 
     Raises ValueError for numbers that are out of range.
@@ -77,8 +79,9 @@ class MapSampler(Sampler):
             raise ValueError(f"drop_last should be a boolean value, but got drop_last={drop_last!r}")
         self.drop_last = drop_last
         self.num_samples = len(dataset) if num_samples is None else _positive("num_samples", num_samples)
-        self.world_size = 1 if world_size is None else _positive("world_size", world_size)
-        self.rank = 0 if rank is None else as_int(rank)
+        own = (membership().rank, membership().size) if joined() else (0, 1)
+        self.world_size = own[1] if world_size is None else _positive("world_size", world_size)
+        self.rank = own[0] if rank is None and world_size in (None, own[1]) else as_int(rank or 0)
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank should be in [0, world_size), but got rank={rank}, world_size={self.world_size}")
         if seed is None and self.world_size > 1:

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._rt import apply
+from ..base.world import WORLD, Group, joined
 from ..core import Tensor
+from ..core.ops.base import statistics_dtype
 from ..core.ops.normalization import BatchNorm, BatchNormInference, GroupNorm, LocalResponseNorm, Normalize
 from ..core.ops.random import Dropout
 from ..random.rng import default_generator
 from .arguments import as_tensor, integer, integers, need_choice, normal_axes
-from .elemwise import maximum
+from .distributed import all_gather
+from .elemwise import maximum, square
+from .math import mean, sum
+from .tensor import concat, full
 
 __all__ = [
     "batch_norm",
@@ -71,7 +76,7 @@ def sync_batch_norm(
     eps_mode: str = "additive",
     group: Any = None,
 ) -> Tensor:
-    """`batch_norm` with the statistics of the batches of all processes; in a single process, which is all there is so far, the same.
+    """`batch_norm` with the statistics of the batches of all processes, which may be of several sizes; in a single process, the same.
 
     Args:
         inp: (N, C, …).
@@ -79,31 +84,55 @@ def sync_batch_norm(
         weight, bias: one number per channel, by default 1 and 0.
         training, momentum, eps: as for batch_norm.
         eps_mode: "additive" divides by √(variance + eps), "max" by √(the larger of variance and eps).
-        group: the processes that share statistics; None for all.
+        group: the processes that share statistics, each of which calls it; None for all. It matters in training only.
 
     Raises:
-        ValueError: statistics are missing, the numbers of channels differ, or the eps_mode is another.
-        NotImplementedError: a group of several processes.
+        ValueError: statistics are missing, the numbers of channels differ, the eps_mode is another, or this process is not in the group.
 
     >>> F.nn.sync_batch_norm(Tensor([[1.0], [3.0]]), None, None, training=True).numpy().round(3).tolist()
     [[-1.0], [1.0]]
     """
-    need_one_process("sync_batch_norm", group)
     mode = need_choice("sync_batch_norm", "eps_mode", str(eps_mode).lower(), ("additive", "max"))
-    running = running_mean, running_var
-    args = "sync_batch_norm", inp, running, (weight, bias), training, momentum, eps
-    y, *new = _batch_norm(*args, floor=mode == "max")
+    running, affine = (running_mean, running_var), (weight, bias)
+    members = (WORLD if group is None else group) if joined() else None
+    if training and members is not None and members.size > 1:
+        y, *new = _over_processes(members, inp, running, affine, momentum, eps, mode == "max")
+    else:
+        y, *new = _batch_norm("sync_batch_norm", inp, running, affine, training, momentum, eps, floor=mode == "max")
     if training:
         _take_over(running, new)
     return y
 
 
-def need_one_process(op: str, group: Any) -> None:
-    """Raises NotImplementedError for a group of several processes."""
-    if getattr(group, "size", 1) > 1:
-        raise NotImplementedError(
-            f"{op}: a group of {group.size} processes; tengen takes statistics of a single one so far"
-        )
+def _over_processes(
+    members: Group, inp: Tensor, running: Any, affine: Any, momentum: Any, eps: float, floor: bool
+) -> Sequence[Any]:
+    """The result and the new running statistics, if there are any, with the mean and variance of the batches of several processes.
+
+    Each gives its mean, its sum of squared distances from that, and its count (Chan, Golub and LeVeque 1983).
+    """
+    x = as_tensor(inp)
+    _need_channels("sync_batch_norm", x, running, affine)
+    channels, axes = x.shape[1], [d for d in range(x.ndim) if d != 1]
+    wide = x.astype(statistics_dtype(x.desc.dtype))
+    count = x.size // channels
+    own = mean(wide, axes, keepdims=True)
+    squares = sum(square(wide - own), axes)
+    counted = full((1,), float(count), dtype=wide.dtype)
+    parts = all_gather(concat([own.reshape(-1), squares, counted]).reshape(1, -1), members)
+    means, squares, counts = parts[:, :channels], parts[:, channels:-1], parts[:, -1:]
+    total = sum(counts)
+    average = sum(means * counts, 0) / total
+    variance = sum(squares + counts * square(means - average), 0) / total
+    shape = [1, channels, *[1] * (x.ndim - 2)]
+    scale, shift = (default if v is None else v for v, default in zip(affine, (1.0, 0.0), strict=True))
+    spread, least = (maximum(variance, eps), 0.0) if floor else (variance, eps)
+    y = apply(_INFER, x, average.reshape(shape), spread.reshape(shape), scale, shift, least)
+    if running[0] is None:
+        return (y,)
+    unbiased = variance * (total / maximum(total - 1, 1))
+    new = zip(running, (average, unbiased), strict=True)
+    return y, *[old * momentum + value.reshape(old.shape).astype(old.dtype) * (1 - momentum) for old, value in new]
 
 
 def _batch_norm(

@@ -9,7 +9,6 @@ import numpy as np
 from .. import functional as F
 from ..core import Parameter, Tensor
 from ..core.ops.base import size
-from ..functional.normalization import need_one_process
 from . import init
 from .module import Module
 
@@ -83,7 +82,7 @@ class _BatchNorm(Module):
         if self.freeze and weight is not None and bias is not None:
             weight, bias = weight.detach(), bias.detach()
         track = self.track_running_stats
-        y = F.batch_norm(
+        y = self._normalize(
             x,
             self.running_mean if track else None,
             self.running_var if track else None,
@@ -94,6 +93,10 @@ class _BatchNorm(Module):
             eps=self.eps,
         )
         return y if y.ndim == inp.ndim else y.reshape(inp.shape)
+
+    def _normalize(self, *args: Any, **options: Any) -> Tensor:
+        y: Tensor = F.batch_norm(*args, **options)
+        return y
 
     def _module_info_string(self) -> str:
         return (
@@ -124,9 +127,9 @@ class SyncBatchNorm(_BatchNorm):
     __doc__ = (_BatchNorm.__doc__ or "").replace(
         "Per channel:", "BatchNorm of the batches of all processes, per channel:"
     ) + (
-        """    group: the processes that share statistics, None for all; there may be a single one so far.
+        """    group: the processes that share statistics, None for all.
 
-    The input is (N, C), (N, C, L) or (N, C, H, W). In one process it is the same as BatchNorm2d.
+    The input is (N, C), (N, C, L) or (N, C, H, W). In one process, and without init_process_group, it is the same as BatchNorm2d.
     """
     )
 
@@ -142,7 +145,6 @@ class SyncBatchNorm(_BatchNorm):
         name: str | None = None,
     ):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, freeze, name)
-        need_one_process("SyncBatchNorm", group)
         self.group = group
 
     def _expand(self, inp: Tensor) -> Tensor:
@@ -151,3 +153,6 @@ class SyncBatchNorm(_BatchNorm):
                 f"SyncBatchNorm takes an input of shape (N, C), (N, C, L) or (N, C, H, W), got {tuple(inp.shape)}"
             )
         return inp.reshape(*inp.shape, *(1,) * (4 - inp.ndim))
+
+    def _normalize(self, *args: Any, **options: Any) -> Tensor:
+        return F.nn.sync_batch_norm(*args, **options, group=self.group)
