@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import pkgutil
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def entries(path: str) -> list[str]:
             value = getattr(module, name)
         except Exception:
             value = None  # a property that needs a group of processes
-        home = getattr(value, "__module__", None)
+        home = getattr(value.func if isinstance(value, partial) else value, "__module__", None)
         if name.startswith("__") or id(value) in others:
             continue
         if not isinstance(home, str):

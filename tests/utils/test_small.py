@@ -55,7 +55,9 @@ def test_names_of_variables_and_ops():
 
 def test_tuples():
     assert [_single(3), _pair(3), _triple(3), _quadruple(3)] == [(3,), (3, 3), (3, 3, 3), (3, 3, 3, 3)]
-    assert [_pair([1, 2]), _pair((0, 1)), _pair(0), _pair(1.5)] == [(1, 2), (0, 1), (0, 0), (1, 1)]
+    assert [_pair([1, 2]), _pair((0, 1.5)), _pair(0), _pair(1.5)] == [(1, 2), (0, 1), (0, 0), (1, 1)]
+    with pytest.raises(ValueError, match="no negative numbers"):
+        _pair((1, -1))
     assert [_pair_nonzero((1, 2)), _triple_nonzero(2)] == [(1, 2), (2, 2, 2)]
     for bad in ((1, 2, 3), [], "a"):
         with pytest.raises(ValueError, match="one number or 2 of them"):

@@ -25,7 +25,7 @@ class Strategy(enum.Flag):
     OPTIMIZED = enum.auto()
 
 
-_NAMED = ("HEURISTIC", "PROFILE", "REPRODUCIBLE")
+_valid_string_option = {kind.name: kind for kind in (Strategy.HEURISTIC, Strategy.PROFILE, Strategy.REPRODUCIBLE)}
 _strategy = Strategy.HEURISTIC
 
 
@@ -52,11 +52,11 @@ def set_execution_strategy(option: str | Strategy) -> None:
         raise TypeError(f"set_execution_strategy: option is a name or a Strategy, got {type(option).__name__}")
     chosen = Strategy(0)
     for name in option.split("_"):
-        if name not in _NAMED:
+        if name not in _valid_string_option:
             raise ValueError(
-                f'set_execution_strategy: option is one of {", ".join(_NAMED)}, or several joined by "_", got {option!r}'
+                f'set_execution_strategy: option is one of {", ".join(map(str, _valid_string_option))}, or several joined by "_", got {option!r}'
             )
-        chosen |= Strategy[name]
+        chosen |= _valid_string_option[name]
     # As trying excludes rules.
     _strategy = chosen & ~Strategy.HEURISTIC if Strategy.PROFILE in chosen else chosen
 

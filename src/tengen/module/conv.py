@@ -161,9 +161,8 @@ class Conv1d(_PaddedConv):
         return super()._for_each_dim(name, value, least)[0]
 
     def _conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None, padding: Any) -> Tensor:
-        return F.conv1d(
-            inp, weight, bias, self.stride, padding[0], self.dilation, self.groups, self.conv_mode, self.compute_mode
-        )
+        stride, dilation = self._numbers("stride")[0], self._numbers("dilation")[0]
+        return F.conv1d(inp, weight, bias, stride, padding[0], dilation, self.groups, self.conv_mode, self.compute_mode)
 
 
 class Conv2d(_PaddedConv):

@@ -10,18 +10,19 @@ __all__ = ["get_ndtuple"]
 
 
 def get_ndtuple(value: Any, *, n: int, allow_zero: bool = True) -> tuple[int, ...]:
-    """`n` ints: those of `value`, or one number `n` times. Raises ValueError for another number of them, or for one that is not positive.
+    """`n` ints: those of `value`, or one number `n` times. Raises ValueError for another number of them, or for a negative one.
 
-    allow_zero: they may be anything.
+    allow_zero: whether they may be 0.
 
     >>> get_ndtuple(3, n=2), get_ndtuple([1, 2], n=2)
     ((3, 3), (1, 2))
     """
-    numbers = tuple(value) if isinstance(value, Iterable) else (int(value),) * n
-    if len(numbers) != n:
+    parts = tuple(value) if isinstance(value, Iterable) else (value,) * n
+    if len(parts) != n:
         raise ValueError(f"one number or {n} of them, got {value!r}")
-    if not allow_zero and min(numbers) <= 0:
-        raise ValueError(f"positive numbers only, got {value!r}")
+    numbers = tuple(int(part) for part in parts)
+    if any(number < (0 if allow_zero else 1) for number in numbers):
+        raise ValueError(f"{'no negative numbers' if allow_zero else 'positive numbers only'}, got {value!r}")
     return numbers
 
 
