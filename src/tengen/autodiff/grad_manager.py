@@ -151,7 +151,8 @@ class GradManager:
             self._tape = None
             self._watched = []
             elsewhere.recording.remove(self)
-            elsewhere.sent[:] = [token for token in elsewhere.sent if token._is_watched()]
+            if elsewhere.sent:
+                elsewhere.sent[:] = [token for token in elsewhere.sent if token._is_watched()]
 
     def backward(self, y: Tensor | Iterable[Tensor] | None = None, dy: Tensor | Iterable[Tensor] | None = None) -> None:
         """Compute the gradients of `y` and add them to the `.grad` of the attached tensors; then stop recording.
@@ -171,8 +172,8 @@ class GradManager:
             if value.shape != grad.shape:
                 raise ValueError(f"backward: dy of shape {grad.shape} for y of shape {value.shape}; they must be equal")
         tape = self._tape
-        sent = [token for token in elsewhere.sent if tape.holds(token)]
-        ys, dys = [*ys, *sent], [*dys, *map(_ones, sent)]
+        if sent := [token for token in elsewhere.sent if tape.holds(token)]:
+            ys, dys = [*ys, *sent], [*dys, *map(_ones, sent)]
         for value in ys:
             if tape.holds(value):
                 break
