@@ -65,6 +65,8 @@ def names_of(framework: str) -> dict[str, Any]:
     names.update({short: importlib.import_module(f"megengine.{full}") for short, full in inner.items()})
     names["dist"] = importlib.import_module("megengine.distributed")
     names["dt"] = importlib.import_module("megengine.core.tensor.dtype")
+    names["Q"] = importlib.import_module("megengine.quantization")
+    names["QU"] = importlib.import_module("megengine.quantization.utils")
     names["tuples"] = importlib.import_module("megengine.utils.tuple_function")
     return names
 

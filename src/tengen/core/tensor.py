@@ -23,6 +23,7 @@ from .ops.base import integers
 from .ops.elemwise import Elemwise
 from .ops.linalg import Product
 from .ops.shape import Copy, Reshape
+from .qparams import QParams, QuantMode
 
 
 class Tensor(_rt.Tensor):
@@ -87,6 +88,13 @@ class Tensor(_rt.Tensor):
     def format(self) -> str:
         """Always "default": the memory layout follows the operations and is never the user's business."""
         return "default"
+
+    @property
+    def qparams(self) -> QParams:
+        """How it has been quantised, or is to be; its fields are None until somebody says so."""
+        found: QParams = self.__dict__.setdefault("_qparams", None) or QParams(QuantMode.SYMMERTIC, None)
+        self.__dict__["_qparams"] = found
+        return found
 
     @property
     def T(self) -> Tensor:

@@ -354,7 +354,7 @@ class Module(ABC):
         info = self._module_info_string()
         if not lines:
             return f"{type(self).__name__}({info})"
-        return "\n  ".join([f"{type(self).__name__}({info}", *lines]) + "\n)"
+        return "\n  ".join([f"{type(self).__name__}(", *([info] if info else []), *lines]) + "\n)"
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -206,6 +206,20 @@ class OnSteps(Formula):
         return saturated(ROUND(steps + float(zero) if zero else steps), x.dtype)
 
 
+class Rounded(Formula):
+    """An op on the real numbers that quantised ones stand for, whose result is rounded to the quantised `dtype`."""
+
+    op: Op
+    dtype: str
+
+    @property
+    def name(self) -> str:
+        return self.op.name
+
+    def expand(self, *inputs: Value) -> Value:
+        return quantize(self.op(*(real(x) for x in inputs)), self.dtype)
+
+
 class IntegerProduct(Formula):
     """A contraction of quantised numbers: a qint32 of exact sums, whose scale is the product of theirs."""
 

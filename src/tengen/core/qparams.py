@@ -1,0 +1,111 @@
+"""How real numbers become quantised ones: a scale, a zero point, and of which kind the integers are."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from ..base.quantized import KINDS, QuantDtypeMeta
+
+
+class QuantMode(Enum):
+    """Whether 0 is the integer 0 (spelled as in MegEngine) or a zero point that is another parameter."""
+
+    SYMMERTIC = 1
+    ASYMMERTIC = 2
+
+
+class QParams:
+    """Scale, zero point and kind of quantised numbers.
+
+    mode: symmetric or not. dtype_meta: the kind of the integers. scale, zero_point: tensors of float32; None for what there is not.
+
+    >>> from tengen.quantization import create_qparams
+    >>> create_qparams(dtype_meta="qint8", scale=tengen.tensor(0.5)).dtype_meta.qmax
+    127
+    """
+
+    __slots__ = ("dtype_meta", "mode", "scale", "zero_point")
+
+    def __init__(
+        self, mode: QuantMode | None, dtype_meta: QuantDtypeMeta | None, scale: Any = None, zero_point: Any = None
+    ):
+        self.mode, self.dtype_meta, self.scale, self.zero_point = mode, dtype_meta, scale, zero_point
+
+    def update(self, qparams: QParams) -> None:
+        """Take over what another one says."""
+        for name in self._fields():
+            setattr(self, name, getattr(qparams, name))
+
+    @classmethod
+    def _fields(cls) -> tuple[str, ...]:
+        return ("mode", "dtype_meta", "scale", "zero_point")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_same(getattr(self, name), getattr(other, name)) for name in self._fields())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "QParams(" + ", ".join(f"{name}={getattr(self, name)}" for name in self._fields()) + ")"
+
+
+def _same(a: Any, b: Any) -> bool:
+    if hasattr(a, "numpy") and hasattr(b, "numpy"):
+        return bool((a.numpy() == b.numpy()).all())
+    return bool(a == b)
+
+
+class LSQParams(QParams):
+    """`QParams` of a learned step size. grad_scale: what its gradient is multiplied by."""
+
+    __slots__ = ("grad_scale",)
+
+    def __init__(self, mode: Any, dtype_meta: Any, scale: Any, zero_point: Any, grad_scale: Any):
+        super().__init__(mode, dtype_meta, scale, zero_point)
+        self.grad_scale = grad_scale
+
+    def update(self, qparams: QParams) -> None:
+        """Take over what another one says, and its `grad_scale` if it has one."""
+        for name in self._fields():
+            setattr(self, name, getattr(qparams, name, getattr(self, name)))
+
+    @classmethod
+    def _fields(cls) -> tuple[str, ...]:
+        return (*super()._fields(), "grad_scale")
+
+
+def create_qparams(
+    mode: QuantMode = QuantMode.SYMMERTIC,
+    dtype_meta: str | QuantDtypeMeta | None = None,
+    scale: Any = None,
+    zero_point: Any = None,
+    grad_scale: Any = None,
+) -> QParams:
+    """`QParams`, or `LSQParams` if there is a `grad_scale`. dtype_meta: the kind of the integers, or its name such as "qint8".
+
+    Raises ValueError for a name that is none.
+    """
+    kind = meta_of(dtype_meta) if dtype_meta is not None else None
+    if grad_scale is None:
+        return QParams(mode, kind, scale, zero_point)
+    return LSQParams(mode, kind, scale, zero_point, grad_scale)
+
+
+class UnknownKind(ValueError, KeyError):
+    """A name that is no kind of quantised dtype."""
+
+    __str__ = ValueError.__str__
+
+
+def meta_of(kind: str | QuantDtypeMeta) -> QuantDtypeMeta:
+    """The kind of a quantised dtype with a name; itself if it is one. ValueError for another name, TypeError for what is neither."""
+    if isinstance(kind, QuantDtypeMeta):
+        return kind
+    if not isinstance(kind, str):
+        raise TypeError(f"a kind of quantised dtype is a name or a QuantDtypeMeta, got {kind!r}")
+    if kind not in KINDS:
+        raise UnknownKind(f"{kind!r} is no kind of quantised dtype; those are {', '.join(KINDS)}")
+    return KINDS[kind]

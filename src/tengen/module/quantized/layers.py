@@ -1,0 +1,302 @@
+"""Layers that compute with quantised numbers: exact sums of integers, rounded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ... import functional as F
+from ..._rt import apply
+from ...base.dtype import canonical
+from ...core import Parameter, Tensor
+from ...core.ops.formula import elementwise
+from ...core.ops.quantized import Rounded
+from ...dtype import get_scale, is_quantize, qint32
+from ...functional import quantized as functions
+from .. import conv
+from ..conv import PAD_MODES
+from .module import QuantizedModule
+
+__all__ = [
+    "BatchMatMulActivation", "Concat", "Conv2d", "ConvBn2d", "ConvBnRelu2d", "ConvRelu2d", "ConvTranspose2d", "ConvTransposeBn2d",
+    "ConvTransposeBnRelu2d", "ConvTransposeRelu2d", "DequantStub", "Elemwise", "Linear", "LinearBn1d", "LinearBnRelu1d", "LinearRelu",
+    "QuantStub",
+]  # fmt: skip
+
+
+def bias_of(bias: Tensor | None, inp: Tensor, weight: Tensor) -> Tensor | None:
+    """A bias as qint32, to be added to the sums of products of `inp` and `weight`. TypeError if the input is not quantised."""
+    if not is_quantize(inp.dtype):
+        raise TypeError(f"a quantised layer takes quantised numbers, got {inp.dtype}; a QuantStub before it makes them")
+    scale = np.float32(get_scale(inp.dtype)) * np.float32(get_scale(weight.dtype))
+    return None if bias is None else bias.astype(qint32(float(scale)))
+
+
+def _take_over(made: Any, qat_module: Any, weight: Tensor, bias: Tensor | None) -> Any:
+    made.output_dtype = qat_module.get_activation_dtype()
+    made.weight = Parameter(weight.detach().astype(qat_module.get_weight_dtype()))
+    made.bias = None if bias is None else Parameter(bias.detach())
+    made.training = qat_module.training
+    made.name = qat_module.name
+    return made
+
+
+def _folded(qat_module: Any) -> tuple[Tensor, Tensor]:
+    found: tuple[Tensor, Tensor] = qat_module.fold_weight_bias(qat_module.bn.running_mean, qat_module.bn.running_var)
+    return found
+
+
+def _parameters(qat_module: Any) -> tuple[Tensor, Tensor | None]:
+    return _folded(qat_module) if hasattr(qat_module, "bn") else (qat_module.weight, qat_module.bias)
+
+
+def _geometry(layer: Any, *more: str) -> dict[str, Any]:
+    names = (
+        "in_channels",
+        "out_channels",
+        "kernel_size",
+        "stride",
+        "padding",
+        "dilation",
+        "groups",
+        "conv_mode",
+        "compute_mode",
+    )
+    return {name: getattr(layer, name) for name in (*names, *more)}
+
+
+class Conv2d(conv.Conv2d, QuantizedModule):
+    """2-d convolution of quantised numbers. dtype: of the result."""
+
+    _activation = "identity"
+
+    def __init__(self, *args: Any, dtype: Any = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.output_dtype = dtype
+
+    def calc_conv_quantized(self, inp: Tensor, nonlinear_mode: str = "identity") -> Tensor:
+        """The convolution, with bias and an activation, rounded once."""
+        bias = bias_of(self.bias, inp, self.weight)
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            inp, padding = F.pad(inp, self.get_pad_witdth(), mode=PAD_MODES[self.padding_mode]), (0, 0)
+        steps = self.stride, padding, self.dilation, self.groups
+        return functions.conv_bias_activation(
+            inp, self.weight, bias, self.output_dtype, *steps, nonlinear_mode, self.conv_mode, self.compute_mode
+        )
+
+    def forward(self, inp: Tensor) -> Tensor:
+        return self.calc_conv_quantized(inp, self._activation)
+
+    @classmethod
+    def from_qat_module(cls, qat_module: Any) -> Any:
+        """This layer with the parameters of one that was trained with rounded numbers; batch normalisation is folded into them."""
+        layer = getattr(qat_module, "conv", qat_module)
+        made = cls(**_geometry(layer, "padding_mode"))
+        return _take_over(made, qat_module, *_parameters(qat_module))
+
+
+class ConvRelu2d(Conv2d):
+    """Convolution and ReLU of quantised numbers."""
+
+    _activation = "relu"
+
+
+class ConvBn2d(Conv2d):
+    """What a `qat.ConvBn2d` becomes: a convolution."""
+
+
+class ConvBnRelu2d(ConvRelu2d):
+    """What a `qat.ConvBnRelu2d` becomes: a convolution and ReLU."""
+
+
+class ConvTranspose2d(conv.ConvTranspose2d, QuantizedModule):
+    """Transposed 2-d convolution of quantised numbers. dtype: of the result."""
+
+    _activation = "identity"
+
+    def __init__(self, *args: Any, dtype: Any = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.output_dtype = dtype
+
+    def calc_conv_transpose2d_quantized(self, inp: Tensor, nonlinear_mode: str) -> Tensor:
+        """The transposed convolution, with bias and an activation, rounded once."""
+        bias = bias_of(self.bias, inp, self.weight)
+        y = F.conv_transpose2d(
+            inp, self.weight, bias, self.stride, self.padding, self.output_padding, self.dilation, self.groups
+        )
+        return _ended(y, nonlinear_mode, self.output_dtype)
+
+    def forward(self, inp: Tensor) -> Tensor:
+        return self.calc_conv_transpose2d_quantized(inp, self._activation)
+
+    @classmethod
+    def from_qat_module(cls, qat_module: Any) -> Any:
+        """This layer with the parameters of one that was trained with rounded numbers; batch normalisation is folded into them."""
+        layer = getattr(qat_module, "conv_transpose2d", qat_module)
+        made = cls(**_geometry(layer, "output_padding"))
+        return _take_over(made, qat_module, *_parameters(qat_module))
+
+
+class ConvTransposeRelu2d(ConvTranspose2d):
+    """Transposed convolution and ReLU of quantised numbers."""
+
+    _activation = "relu"
+
+
+class ConvTransposeBn2d(ConvTranspose2d):
+    """What a `qat.ConvTransposeBn2d` becomes: a transposed convolution."""
+
+
+class ConvTransposeBnRelu2d(ConvTransposeRelu2d):
+    """What a `qat.ConvTransposeBnRelu2d` becomes: a transposed convolution and ReLU."""
+
+
+def _ended(y: Tensor, nonlinear_mode: str, dtype: Any) -> Tensor:
+    y = F.relu(y) if nonlinear_mode == "relu" else y
+    return y if dtype is None else y.astype(dtype)
+
+
+class Linear(QuantizedModule):
+    """Products with a matrix of quantised numbers. dtype: of the result."""
+
+    _activation = "identity"
+    weight: Any
+    bias: Any
+
+    def __init__(self, dtype: Any = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.weight = self.bias = None
+        self.output_dtype = dtype
+
+    def calc_linear_quantized(self, inp: Tensor, nonlinear_mode: str = "identity") -> Tensor:
+        """The product, with bias and an activation, rounded once."""
+        y = F.linear(inp, self.weight, bias_of(self.bias, inp, self.weight))
+        return _ended(y, nonlinear_mode, self.output_dtype)
+
+    def forward(self, inp: Tensor) -> Tensor:
+        return self.calc_linear_quantized(inp, self._activation)
+
+    @classmethod
+    def from_qat_module(cls, qat_module: Any) -> Any:
+        """This layer with the parameters of one that was trained with rounded numbers; batch normalisation is folded into them."""
+        return _take_over(cls(), qat_module, *_parameters(qat_module))
+
+
+class LinearRelu(Linear):
+    """Product with a matrix and ReLU of quantised numbers."""
+
+    _activation = "relu"
+
+
+class LinearBn1d(Linear):
+    """What a `qat.LinearBn1d` becomes: a product with a matrix."""
+
+
+class LinearBnRelu1d(LinearRelu):
+    """What a `qat.LinearBnRelu1d` becomes: a product with a matrix and ReLU."""
+
+
+class BatchMatMulActivation(QuantizedModule):
+    """`M.BatchMatMulActivation` of quantised numbers. dtype: of the result."""
+
+    weight: Any
+    bias: Any
+
+    def __init__(
+        self,
+        batch: int,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        nonlinear_mode: str = "identity",
+        dtype: Any = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.batch, self.in_features, self.out_features = batch, in_features, out_features
+        self.nonlinear_mode = nonlinear_mode
+        self.weight = self.bias = None
+        self.output_dtype = dtype
+
+    def calc_bmm_quantized(self, inp: Tensor) -> Tensor:
+        """The products, with bias and an activation, rounded once."""
+        y = F.matmul(self.weight, inp)
+        bias = bias_of(self.bias, inp, self.weight)
+        return _ended(y if bias is None else y + bias, self.nonlinear_mode, self.output_dtype)
+
+    def forward(self, inp: Tensor) -> Tensor:
+        return self.calc_bmm_quantized(inp)
+
+    @classmethod
+    def from_qat_module(cls, qat_module: Any) -> Any:
+        """This layer with the parameters of one that was trained with rounded numbers."""
+        sizes = qat_module.batch, qat_module.in_features, qat_module.out_features
+        made = cls(*sizes, qat_module.bias is not None, qat_module.nonlinear_mode)
+        return _take_over(made, qat_module, qat_module.weight, qat_module.bias)
+
+
+class _Plain(QuantizedModule):
+    """A layer without parameters. dtype: of the result."""
+
+    def __init__(self, dtype: Any = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.output_dtype = dtype
+
+    @classmethod
+    def from_qat_module(cls, qat_module: Any) -> Any:
+        """This layer with the result's dtype of one that was trained with rounded numbers."""
+        made = cls(dtype=qat_module.get_activation_dtype(), name=qat_module.name)
+        made.training = qat_module.training
+        return made
+
+
+class Elemwise(QuantizedModule):
+    """`M.Elemwise` of quantised numbers: computed with the real numbers and rounded once. dtype: of the result."""
+
+    def __init__(self, method: str, dtype: Any = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        elementwise(str(method))
+        self.method = method
+        self.output_dtype = dtype
+
+    def forward(self, *inps: Tensor) -> Tensor:
+        made: Tensor = apply(Rounded(elementwise(str(self.method)), canonical(self.output_dtype)), *inps)
+        return made
+
+    @classmethod
+    def from_qat_module(cls, qat_module: Any) -> Any:
+        """This layer with the result's dtype of one that was trained with rounded numbers."""
+        made = cls(qat_module.method, qat_module.get_activation_dtype(), name=qat_module.name)
+        made.training = qat_module.training
+        return made
+
+
+class Concat(_Plain):
+    """`M.Concat` of quantised numbers, each rounded to the result's dtype."""
+
+    def forward(self, inps: Iterable[Tensor], axis: int = 0) -> Tensor:
+        return F.concat([x if self.output_dtype is None else x.astype(self.output_dtype) for x in inps], axis)
+
+
+class QuantStub(_Plain):
+    """Rounds its input to quantised numbers."""
+
+    def forward(self, inp: Tensor) -> Tensor:
+        return inp if self.output_dtype is None else inp.astype(self.output_dtype)
+
+
+class DequantStub(QuantizedModule):
+    """Gives the float32 that quantised numbers stand for."""
+
+    def forward(self, inp: Tensor) -> Tensor:
+        return inp.astype("float32")
+
+    @classmethod
+    def from_qat_module(cls, qat_module: Any) -> Any:
+        """This layer in the place of one of training."""
+        made = cls(qat_module.name)
+        made.training = qat_module.training
+        return made

@@ -1,0 +1,29 @@
+"""What layers that compute with quantised numbers have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from ..module import Module
+
+__all__ = ["QuantizedModule"]
+
+
+class QuantizedModule(Module):
+    """A layer that computes with quantised numbers. It serves inference only: ValueError if it is called in training mode."""
+
+    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
+        if self.training:
+            raise ValueError(
+                f"{type(self).__name__}: quantised layers are for inference; call eval() of the network first"
+            )
+        return super().__call__(*inputs, **kwargs)
+
+    def __repr__(self) -> str:
+        return "Quantized." + super().__repr__()
+
+    @classmethod
+    @abstractmethod
+    def from_qat_module(cls, qat_module: Any) -> Any:
+        """This layer with the parameters of one that was trained with rounded numbers."""

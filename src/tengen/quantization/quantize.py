@@ -1,0 +1,259 @@
+"""From usual networks to those that are trained with rounded numbers, and from these to integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+from .. import functional as F
+from .. import module as M
+from ..core import Tensor
+from ..module import Module, qat, quantized
+from ..module.qat import QATModule
+from ..module.quantized import QuantizedModule
+from .qconfig import QConfig, easyquant_qconfig, ema_fakequant_qconfig
+from .utils import QParams, create_qparams
+
+__all__ = [
+    "apply_easy_quant", "disable_fake_quant", "disable_observer", "enable_fake_quant", "enable_observer", "hook_qat_module", "is_qat",
+    "propagate_qconfig", "quantize", "quantize_qat", "reset_qconfig",
+]  # fmt: skip
+
+_NAMES = [name for name in qat.__all__ if name != "QATModule"]
+_float2qat_dict: dict[type[Module], type[QATModule]] = {getattr(M, name): getattr(qat, name) for name in _NAMES}
+_qat2quantized_dict: dict[type[QATModule], type[QuantizedModule]] = {
+    getattr(qat, name): getattr(quantized, name) for name in _NAMES
+}
+
+
+def is_qat(module: Module) -> bool:
+    """Whether a module is a layer that is trained with rounded numbers."""
+    return isinstance(module, QATModule)
+
+
+def _converted(module: Module, convert: Callable[[Module], Module | None], inplace: bool) -> Any:
+    """The network with what `convert` gives in the place of its modules; None leaves one, and looks inside of it."""
+    if not isinstance(module, Module):
+        raise TypeError(f"a Module is quantised, got a {type(module).__name__}")
+    network = module if inplace else deepcopy(module)
+    made: dict[int, Module] = {}
+
+    def visit(one: Module) -> Module:
+        if id(one) not in made:
+            new = convert(one)
+            made[id(one)] = one if new is None else new
+            if new is None:
+                for name, value in list(vars(one).items()):
+                    replaced = inside(value)
+                    if replaced is not value:
+                        one.__dict__[name] = replaced
+        return made[id(one)]
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, Module):
+            return visit(value)
+        if isinstance(value, (list, tuple)):
+            new = [inside(item) for item in value]
+            if all(a is b for a, b in zip(new, value, strict=True)):
+                return value
+            return new if isinstance(value, list) else type(value)(*new) if hasattr(value, "_fields") else tuple(new)
+        if isinstance(value, dict):
+            replaced = {key: inside(item) for key, item in value.items()}
+            if all(replaced[key] is item for key, item in value.items()):
+                return value
+            copied = value.copy()
+            copied.update(replaced)
+            return copied
+        return value
+
+    return visit(network)
+
+
+def quantize_qat(
+    module: Module,
+    inplace: bool = True,
+    qconfig: QConfig = ema_fakequant_qconfig,
+    mapping: Mapping[type[Module], type[QATModule]] | None = None,
+) -> Any:
+    """A network with its layers changed to those of `module.qat`, which round weights and results.
+
+    Parameters are shared with the layers that were there, so an optimizer that has them goes on.
+
+    Args:
+        module: the network. Modules for which `disable_quantize()` was called stay as they are.
+        inplace: whether it is changed itself; a layer alone is returned anew.
+        qconfig: the observers and the fake quantisation.
+        mapping: classes of layers of one's own, and what they become.
+
+    Raises TypeError for what is no Module.
+
+    >>> from tengen.quantization import quantize_qat
+    >>> type(quantize_qat(M.Sequential(M.Linear(2, 3)))[0])
+    <class 'tengen.module.qat.layers.Linear'>
+    """
+    table = {**_float2qat_dict, **(mapping or {})}
+
+    def convert(one: Module) -> Module | None:
+        if isinstance(one, QATModule) or one.quantize_disabled:
+            return one
+        kind = table.get(type(one))
+        if kind is None:
+            return None
+        made: QATModule = kind.from_float_module(one)
+        made.set_qconfig(qconfig)
+        made.train(one.training)
+        return made
+
+    return _converted(module, convert, inplace)
+
+
+def quantize(
+    module: Module, inplace: bool = True, mapping: Mapping[type[QATModule], type[QuantizedModule]] | None = None
+) -> Any:
+    """A network with its layers of `module.qat` changed to those of `module.quantized`, which compute with integers.
+
+    Args:
+        module: the network, with scales that observers or training have found.
+        inplace: whether it is changed itself; a layer alone is returned anew.
+        mapping: classes of layers of one's own, and what they become.
+
+    Raises TypeError for what is no Module, ValueError for a layer that was quantised without fake quantisation or observers.
+
+    >>> from tengen.quantization import quantize, quantize_qat
+    >>> net = quantize_qat(M.Sequential(M.QuantStub(), M.Linear(2, 1), M.DequantStub()))
+    >>> _ = net(tengen.tensor([[1.0, 2.0]]))
+    >>> quantize(net).eval()
+    >>> net(tengen.tensor([[1.0, 2.0]])).dtype
+    <class 'numpy.float32'>
+    """
+    table = {**_qat2quantized_dict, **(mapping or {})}
+
+    def convert(one: Module) -> Module | None:
+        kind = table.get(type(one))  # type: ignore[call-overload]
+        return None if kind is None else kind.from_qat_module(one)
+
+    return _converted(module, convert, inplace)
+
+
+def hook_qat_module(module: Module, func: Callable[..., Any]) -> list[Any]:
+    """Call `func(module, inputs, outputs)` after each call of a layer of `module.qat` inside; the handles returned have `remove()`.
+
+    >>> from tengen.quantization.quantize import hook_qat_module, quantize_qat
+    >>> net = quantize_qat(M.Sequential(M.Linear(2, 3)))
+    >>> handles = hook_qat_module(net, lambda module, inputs, outputs: print(module.out_features))
+    >>> _ = net(F.ones((1, 2)))
+    3
+    """
+    return [one.register_forward_hook(func) for one in module.modules() if isinstance(one, QATModule)]
+
+
+def _each(module: Module, do: Callable[[QATModule], Any]) -> None:
+    if not isinstance(module, Module):
+        raise TypeError(f"a Module is needed, got a {type(module).__name__}")
+    for one in module.modules():
+        if isinstance(one, QATModule):
+            do(one)
+
+
+def propagate_qconfig(module: Module, qconfig: QConfig) -> None:
+    """Have the observers and the fake quantisation of all layers of `module.qat` inside made anew."""
+    _each(module, lambda one: one.set_qconfig(qconfig))
+
+
+def disable_fake_quant(module: Module) -> None:
+    """Have the layers of `module.qat` inside leave numbers as they are."""
+    _each(module, lambda one: one.set_fake_quant(False))
+
+
+def disable_observer(module: Module) -> None:
+    """Have the layers of `module.qat` inside keep their scales."""
+    _each(module, lambda one: one.set_observer(False))
+
+
+def enable_fake_quant(module: Module) -> None:
+    """Have the layers of `module.qat` inside round numbers."""
+    _each(module, lambda one: one.set_fake_quant(True))
+
+
+def enable_observer(module: Module) -> None:
+    """Have the layers of `module.qat` inside observe numbers."""
+    _each(module, lambda one: one.set_observer(True))
+
+
+def reset_qconfig(module: Module, qconfig: QConfig, inplace: bool = True) -> Any:
+    """A network whose layers of `module.qat` have another configuration, which starts from the scales that they had.
+
+    Args:
+        module: the network. inplace: whether it is changed itself.
+        qconfig: the observers and fake quantisation. What takes scales (`set_qparams`: TQT, LSQ, PassiveObserver) gets the old ones.
+    """
+    network = module if inplace else deepcopy(module)
+
+    def reset(one: QATModule) -> None:
+        had = (
+            one.get_weight_qparams() if one.with_weight else None,
+            one.get_activation_qparams() if one.with_act else None,
+        )
+        one.set_qconfig(qconfig)
+        for qparams, parts in zip(
+            had, ((one.weight_fake_quant, one.weight_observer), (one.act_fake_quant, one.act_observer)), strict=True
+        ):
+            for part in parts:
+                if qparams is not None and hasattr(part, "set_qparams"):
+                    part.set_qparams(_for(part, qparams))
+
+    _each(network, reset)
+    return network
+
+
+def _for(part: Any, qparams: QParams) -> QParams:
+    """The same scale for what has its own kind of integers."""
+    return create_qparams(qparams.mode or qparams.mode, part.dtype, qparams.scale, qparams.zero_point)
+
+
+def apply_easy_quant(module: Module, data: Tensor, start: float = 0.8, stop: float = 1.2, num: int = 40) -> Any:
+    """Choose scales anew, one after the other: for each layer's weight and result the multiple of the scale that it has, of `num` from
+    `start` to `stop`, with which its result, for `data`, is most similar (cosine) to that without rounding. Source: Wu et al. 2020.
+
+    Args:
+        module: the network, with scales that observers have found. It gets the configuration `easyquant_qconfig`.
+        data: the input.
+
+    Returns the network.
+    """
+    factors = [start + (stop - start) * i / max(num - 1, 1) for i in range(num)]
+    network = reset_qconfig(module, easyquant_qconfig)
+    network.eval()
+    disable_fake_quant(network)
+    exact: dict[int, list[Any]] = {}
+
+    def note(one: Module, inputs: Any, outputs: Any) -> None:
+        exact.setdefault(id(one), [inputs, outputs])
+
+    handles = hook_qat_module(network, note)
+    network(data)
+    for handle in handles:
+        handle.remove()
+    layers = [one for one in network.modules() if isinstance(one, QATModule) and id(one) in exact]
+    for one in layers:
+        inputs, want = exact[id(one)]
+        one.set_fake_quant(True)
+        for observer in (one.act_observer, one.weight_observer):
+            if observer is not None:
+                _choose(one, observer, inputs, want, factors)
+    enable_fake_quant(network)
+    return network
+
+
+def _choose(layer: QATModule, observer: Any, inputs: Any, want: Tensor, factors: list[float]) -> None:
+    scale = float(observer.scale)
+    best = max(factors, key=lambda factor: _similar_with(layer, observer, scale * factor, inputs, want))
+    observer.scale = scale * best
+
+
+def _similar_with(layer: QATModule, observer: Any, scale: float, inputs: Any, want: Tensor) -> float:
+    observer.scale = scale
+    found = layer(*inputs)
+    product = F.sum(found * want) / (F.norm(found.flatten(), 2) * F.norm(want.flatten(), 2) + 1e-12)
+    return float(product)
