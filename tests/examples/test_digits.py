@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tengen
-from tengen.examples.digits import cli, data
+from tengen.examples.digits import cli, data, quantized
 from tengen.examples.digits.trainer import Settings, Trainer, load_checkpoint
 
 FEW = 192
@@ -314,3 +314,11 @@ def test_a_plain_installation_names_the_extra(missing):
 def test_divergence_is_told(tmp_path, capsys):
     assert run(tmp_path, "--optimizer", "sgd", "--lr", "1e30") == 2
     assert "--lr" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_eight_bits_read_what_floats_read(scans, tmp_path):
+    found = quantized.run(scans, 6, 2, tmp_path)
+    exact, rounded, whole = found.values()
+    assert exact > 95
+    assert whole >= exact - 0.3
+    assert abs(whole - rounded) <= 0.3  # an image at most

@@ -102,9 +102,7 @@ class Elemwise(elemwise.Elemwise, Shared):
 
 
 class Concat(identity.Concat, Shared):
-    """`M.Concat` whose result is rounded."""
-
-    with_weight = False
+    """`M.Concat` whose result is rounded. It has observers of a weight too, as in MegEngine, whose state dicts have them."""
 
     def forward(self, inps: Iterable[Tensor], axis: int = 0) -> Tensor:
         return self.apply_quant_activation(super().forward(inps, axis))
