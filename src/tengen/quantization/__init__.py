@@ -1,5 +1,6 @@
 """Quantisation: training with rounded numbers (`quantize_qat`), and networks that compute with integers of 8 bits (`quantize`)."""
 
+from .calibrate import Calibration, LayerError, calibrate
 from .fake_quant import LSQ, TQT, FakeQuantize
 from .observer import (
     ExponentialMovingAverageObserver,
@@ -39,10 +40,12 @@ from .utils import LSQParams, QParams, QuantMode, create_qparams, fake_quant_bia
 __all__ = [
     "LSQ",
     "TQT",
+    "Calibration",
     "ExponentialMovingAverageObserver",
     "FakeQuantize",
     "HistogramObserver",
     "LSQParams",
+    "LayerError",
     "MinMaxObserver",
     "Observer",
     "PassiveObserver",
@@ -52,6 +55,7 @@ __all__ = [
     "SyncExponentialMovingAverageObserver",
     "SyncMinMaxObserver",
     "apply_easy_quant",
+    "calibrate",
     "calibration_qconfig",
     "create_qparams",
     "disable_fake_quant",

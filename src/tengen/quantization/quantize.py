@@ -95,7 +95,12 @@ def quantize_qat(
     table = {**_float2qat_dict, **(mapping or {})}
 
     def convert(one: Module) -> Module | None:
-        if isinstance(one, QATModule) or one.quantize_disabled:
+        if isinstance(one, QATModule):
+            if any(part is not None for part in (one.act_observer, one.act_fake_quant)):
+                return one
+            one.set_qconfig(qconfig)  # one that somebody has put there, and that has none yet
+            return one
+        if one.quantize_disabled:
             return one
         kind = table.get(type(one))
         if kind is None:

@@ -1,6 +1,6 @@
 """LeNet in 8 bits: trained with floats, then a little with rounded numbers, converted, written to a file and read again.
 
-    python -m tengen.examples.digits.quantized
+python -m tengen.examples.digits.quantized
 """
 
 from __future__ import annotations

@@ -1,0 +1,176 @@
+"""Quantisation after training: scales from a few batches, and how much each layer loses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core import Tensor
+from ..dtype import is_quantize
+from ..module import Module
+from ..module.qat import QATModule
+from ..module.qat.module import Shared
+from ..module.quantized import QuantizedModule
+from .qconfig import QConfig, calibration_qconfig
+from .quantize import _float2qat_dict, quantize, quantize_qat
+
+__all__ = ["Calibration", "LayerError", "calibrate"]
+
+
+class LayerError(NamedTuple):
+    """How far the result of a layer, in a network of integers, is from that in the network of floats.
+
+    name: the path of the layer. kind: its class. ratio: of signal to noise, in decibels; 20 more are an error of a tenth.
+    """
+
+    name: str
+    kind: str
+    ratio: float
+
+
+class Calibration(NamedTuple):
+    """A quantised network, and the errors of its layers, the worst first. Its text is a table of these."""
+
+    network: Any
+    errors: tuple[LayerError, ...]
+
+    def __str__(self) -> str:
+        wide = max([len(error.name) for error in self.errors], default=0)
+        kinds = max([len(error.kind) for error in self.errors], default=0)
+        lines = [f"{error.name:{wide}}  {error.kind:{kinds}}  {error.ratio:6.1f} dB" for error in self.errors]
+        return "\n".join(["signal to noise, worst first", *lines])
+
+
+class _Kept(Shared):
+    """A layer that stays as it is, in a network of integers: its result is observed."""
+
+    with_weight = False
+
+    def __init__(self, layer: Module):
+        super().__init__()
+        self.layer = layer
+        self.train(layer.training)
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.apply_quant_activation(self.layer(*inputs))
+
+
+class _KeptQuantized(QuantizedModule):
+    """A layer of floats between layers of integers."""
+
+    def __init__(self, layer: Module, dtype: Any):
+        super().__init__()
+        self.layer = layer
+        self.output_dtype = dtype
+        self.train(layer.training)
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.layer(*map(_real, inputs)).astype(self.output_dtype)
+
+    @classmethod
+    def from_qat_module(cls, qat_module: Any) -> Any:
+        """This layer with the scale that was observed."""
+        return cls(qat_module.layer, qat_module.get_activation_dtype())
+
+
+def calibrate(
+    net: Module, batches: Iterable[Any], skip: Collection[str] = (), qconfig: QConfig = calibration_qconfig
+) -> Calibration:
+    """A network of 8-bit integers from one of floats, without training: scales are what a few batches show.
+
+    Args:
+        net: a network whose layers quantisation knows (those of `module.qat`) between a QuantStub and a DequantStub. It stays as it is.
+        batches: inputs, tensors or tuples of the network's arguments. A few hundred examples are enough.
+        skip: paths of layers that stay in floats, such as "backbone.conv1" (see `named_modules`): those at the top of the table, say.
+        qconfig: the observers.
+
+    Returns the network, in evaluation mode, and the error of each layer for the last batch, worst first.
+
+    Raises ValueError for a path that is none of a layer which would be quantised, or if there are no batches.
+
+    >>> from tengen.quantization import calibrate
+    >>> net = M.Sequential(M.QuantStub(), M.LinearRelu(4, 8), M.Linear(8, 2), M.DequantStub())
+    >>> made = calibrate(net, [F.ones((16, 4))], skip=["2"])
+    >>> made.network(F.ones((1, 4))).dtype, len(made.errors)
+    (<class 'numpy.float32'>, 4)
+    """
+    watched = deepcopy(net)
+    _keep(watched, skip)
+    watched = quantize_qat(watched, qconfig=qconfig)
+    watched.eval()
+    _observe(watched, True)
+    last: Any = None
+    for batch in batches:
+        last = batch if isinstance(batch, tuple) else (batch,)
+        watched(*last)
+    if last is None:
+        raise ValueError("calibrate: there are no batches to find scales from")
+    _observe(watched, False)
+    exact = _results(watched, last, QATModule)
+    made = quantize(watched, inplace=False, mapping={_Kept: _KeptQuantized})
+    made.eval()
+    rough = _results(made, last, QuantizedModule)
+    names = {name: type(module).__name__.lstrip("_") for name, module in made.named_modules()}
+    errors = [LayerError(name, names[name], _ratio(exact[name], rough[name])) for name in rough if name in exact]
+    return Calibration(made, tuple(sorted(errors, key=lambda error: error.ratio)))
+
+
+def _keep(net: Module, skip: Collection[str]) -> None:
+    """Put those layers aside that are to stay as they are."""
+    modules = dict(net.named_modules())
+    for path in skip:
+        if type(modules.get(path)) not in _float2qat_dict:
+            found = ", ".join(name for name, one in modules.items() if type(one) in _float2qat_dict)
+            raise ValueError(
+                f"calibrate: skip has {path!r}, which is no layer that would be quantised; those are {found}"
+            )
+        modules[path].disable_quantize()
+    for path in skip:
+        parent, _, name = path.rpartition(".")
+        _replace(modules[parent], name, _Kept(modules[path]))
+
+
+def _replace(holder: Any, name: str, module: Module) -> None:
+    if name in vars(holder):
+        setattr(holder, name, module)
+    else:  # of a Sequential
+        holder[int(name)] = module
+
+
+def _observe(net: Module, enable: bool) -> None:
+    for one in net.modules():
+        if isinstance(one, QATModule):
+            one.set_observer(enable)
+
+
+def _results(net: Module, inputs: tuple[Any, ...], kind: type[Module]) -> dict[str, Any]:
+    """What the layers of a kind give, by path."""
+    found: dict[str, Any] = {}
+    handles = []
+    for name, one in net.named_modules():
+        if isinstance(one, kind):
+
+            def note(module: Any, given: Any, result: Any, name: str = name) -> None:
+                found[name] = _real(result).numpy()
+
+            handles.append(one.register_forward_hook(note))
+    try:
+        net(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _real(x: Any) -> Any:
+    return x.astype("float32") if isinstance(x, Tensor) and is_quantize(x.dtype) else x
+
+
+def _ratio(exact: Any, rough: Any) -> float:
+    noise = float(np.square(exact.astype(np.float64) - rough).sum())
+    signal = float(np.square(exact.astype(np.float64)).sum())
+    return math.inf if noise == 0 else 10 * math.log10(max(signal, 1e-30) / noise)
