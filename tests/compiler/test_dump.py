@@ -24,7 +24,7 @@ def dumped(tmp_path, op, *shapes):
 def test_a_kernel(tmp_path):
     plan, files = dumped(tmp_path, Softmax((1,)), (3, 5))
     assert set(files) == {
-        "program0_recorded.txt", "program1_regroup.txt", "program2_simplify.txt", "plan.txt",
+        "program0_recorded.txt", "program1_regroup.txt", "program2_simplify.txt", "program3_stored.txt", "plan.txt",
         "kernel0.txt", "kernel0.ll", "kernel0.s",
     }  # fmt: skip
     assert "Elemwise(mode='EXP_NONPOSITIVE')" in files["program0_recorded.txt"]

@@ -249,9 +249,7 @@ class Machine:
             size = CANCELLED * (2.0**-53 if inputs[0].dtype == "float64" else 2.0**-24)
             if row.theme == "soft":
                 size = max(size, ROUNDING[inputs[0].dtype])  # they read their own result, as it is stored
-            made = [
-                None if g is None else g + level * (self.shaken(np.ones(g.shape), size, False) - 1) for g in made
-            ]
+            made = [None if g is None else g + level * (self.shaken(np.ones(g.shape), size, False) - 1) for g in made]
         return made
 
     def _accumulate(self, grads: dict[int, Array], value: Known, gradient: Array, version: int, row: Row) -> None:

@@ -109,7 +109,9 @@ def test_comparison_and_size():
 
 def test_sizes_of_infinite_numbers():
     """As of NumPy's hypot: infinite where a part is. The slope is the limit where that part grows, not NaN."""
-    parts = np.array([[np.inf, 0], [-np.inf, 2], [np.inf, np.inf], [np.inf, np.nan], [np.nan, -np.inf], [0, -np.inf], [np.nan, 1]])
+    parts = np.array(
+        [[np.inf, 0], [-np.inf, 2], [np.inf, np.inf], [np.inf, np.nan], [np.nan, -np.inf], [0, -np.inf], [np.nan, 1]]
+    )
     real, imag = Tensor(parts[:, 0], dtype="float32"), Tensor(parts[:, 1], dtype="float32")
     manager = GradManager().attach([real, imag])
     with manager:

@@ -57,7 +57,9 @@ def test_results_stay_and_the_table_is_sorted(net):
 
 def test_a_layer_with_a_large_weight_is_the_worst_and_can_be_left_out(net):
     weight = np.array(net.body[1].weight.numpy())
-    weight[:, 0] = 100.0  # so that all other weights are rounded to nothing, and it says nothing: that channel is always 0
+    weight[:, 0] = (
+        100.0  # so that all other weights are rounded to nothing, and it says nothing: that channel is always 0
+    )
     net.body[1].weight.set_value(weight)
     silent = np.ones((1, 8, 1, 1), np.float32)
     silent[0, 0] = 0.0

@@ -204,8 +204,9 @@ class ViewOp(Op, abstract=True):
     regroups: ClassVar[bool] = False  # the same elements in row-major order under the shape that is the op's parameter
     fills: ClassVar[bool] = False  # may show elements that the input does not have
     waits: ClassVar[bool] = (
-        False  # has a second input, of which only the time counts: what reads the result runs after that
+        False  # has a second input, of which only the time counts: what reads the result comes after
     )
+    rereads: ClassVar[bool] = False  # the same bits as another dtype, of which one is quantised and the other stores it
 
     def view(self, view: View) -> View | None:
         """Where the output's elements lie, given where the input's do; None: it must be copied to row-major order

@@ -10,10 +10,6 @@ from ...base.quantized import storage
 from ..program import Builder, Program, Type, Value, ViewOp
 
 
-class Reading(ViewOp, abstract=True):
-    """The same bits as numbers of another dtype, of which one is quantised and the other stores it."""
-
-
 def stored(program: Program) -> Program:
     """The Program with the integers that store them in the place of quantised numbers."""
     values = [*program.inputs, *(v for node in program.nodes for v in node.outputs)]
@@ -22,7 +18,7 @@ def stored(program: Program) -> Program:
     builder = Builder()
     made: dict[Value, Value] = {v: builder.input(Type(storage(v.dtype), v.shape)) for v in program.inputs}
     for node in program.nodes:
-        if isinstance(node.op, Reading):
+        if isinstance(node.op, ViewOp) and node.op.rereads:
             made[node.outputs[0]] = made[node.inputs[0]]
         else:
             made.update(zip(node.outputs, builder.repeat(node, [made[v] for v in node.inputs]), strict=True))

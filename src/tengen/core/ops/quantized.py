@@ -13,7 +13,6 @@ from math import prod
 import numpy as np
 
 from ...base.quantized import KINDS, Quantized, make, quantized, storage
-from ...compiler.passes.stored import Reading
 from ...compiler.program import (
     QUANTIZED_FORMS,
     Concat,
@@ -43,9 +42,10 @@ EXACT_FLOAT32 = 1 << 24
 """Up to here float32 has all integers."""
 
 
-class Bits(Reading):
+class Bits(ViewOp):
     """The integers that store quantised numbers."""
 
+    rereads = True
     no_onnx = NO_ONNX
     nondiff = "it has integers"
 
@@ -61,11 +61,12 @@ class Bits(Reading):
         return x.operands[0] if isinstance(x.op, Marked) else None
 
 
-class Marked(Reading):
+class Marked(ViewOp):
     """Integers as the quantised numbers of `dtype` that they store."""
 
     dtype: str
 
+    rereads = True
     no_onnx = NO_ONNX
     nondiff = "it has integers"
 
@@ -331,7 +332,7 @@ def _placed(op: Op, inputs: Sequence[Value]) -> Op:
 
 
 _FORMS: Forms = {
-    **dict.fromkeys((ViewOp, Gather, Copy, Reading), _itself),
+    **dict.fromkeys((ViewOp, Gather, Copy), _itself),
     Detach: _itself,
     Concat: _joined,
     **dict.fromkeys((PlaceView, Put), _placed),
