@@ -78,6 +78,7 @@ TRANSPOSED = [
     ((2, 4, 3, 4), (4, 3, 3, 2), (2, 3), (1, 0), (1, 2), (1, 1), 2),
     ((1, 3, 3, 3), (3, 2, 2, 3), (1, 2), (0, 1), (0, 0), (2, 1), 1),
     ((1, 3, 2, 2), (3, 1, 2, 2), (2, 2), (0, 0), (0, 0), (1, 1), 3),
+    ((2, 3, 3, 2), (3, 2, 1, 2), (3, 1), (0, 1), (0, 2), (2, 3), 1),  # an output padding of more than the stride
 ]
 
 
@@ -508,6 +509,10 @@ IMAGE = (1, 4, 5, 5)
         (lambda x: F.conv1d(x, F.zeros((2, 4, 3))), r"conv1d takes an input \(N, C, L\)"),
         (lambda x: F.conv_transpose2d(x, F.zeros((3, 2, 3, 3))), r"conv_transpose2d: an input of shape \(1, 4, 5, 5\)"),
         (lambda x: F.conv_transpose2d(x, F.zeros((4, 2, 3, 3)), output_padding=1), "output_padding .* must be smaller"),
+        (
+            lambda x: F.conv_transpose2d(x, F.zeros((4, 2, 3, 3)), padding=(0, 4)),
+            r"conv_transpose2d: padding \(0, 4\) leaves nothing of the result",
+        ),
         (lambda x: F.max_pool2d(x, 6), r"max_pool2d: a window of \(6, 6\) does not fit"),
         (lambda x: F.max_pool2d(x[0], 2), r"max_pool2d takes a tensor \(N, C, H, W\), got shape \(4, 5, 5\)"),
         (lambda x: F.avg_pool2d(x, 2, mode="mean"), "avg_pool2d: mode is one of"),

@@ -120,7 +120,7 @@ def conv_transpose2d(
     """The transposed 2-d convolution: what conv2d with the same parameters does to gradients.
 
     inp: (N, C, H, W). weight: (C, out / groups, kh, kw), or for groups also (groups, C / groups, out / groups, kh, kw).
-    bias: `out` numbers. output_padding: how much larger the result is at its lower and right end, less than the stride.
+    bias: `out` numbers. output_padding: how much larger the result is at its lower and right end, less than stride or dilation.
     Result: (N, out, (H - 1) · stride - 2 · padding + dilation · (kh - 1) + 1 + output_padding, …). Raises ValueError if
     the shapes do not fit.
 
@@ -176,7 +176,7 @@ def conv_transpose3d(
     """The transposed 3-d convolution: what conv3d with the same parameters does to gradients.
 
     inp: (N, C, D, H, W). weight: (C, out / groups, kd, kh, kw), or for groups also (groups, C / groups, out / groups,
-    kd, kh, kw). bias: `out` numbers. output_padding: how much larger the result is at its ends, less than the stride.
+    kd, kh, kw). bias: `out` numbers. output_padding: how much larger the result is at its ends, less than stride or dilation.
     Result: (N, out, (D - 1) · stride - 2 · padding + dilation · (kd - 1) + 1 + output_padding, …). Raises ValueError if
     the shapes do not fit.
 
@@ -207,7 +207,9 @@ def _groups(op: str, groups: int) -> int:
 
 def _need_less(op: str, extra: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]) -> None:
     if any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
-        raise ValueError(f"{op}: output_padding {extra} must be smaller than the stride {strides}")
+        raise ValueError(
+            f"{op}: output_padding {extra} must be smaller than the stride {strides} or the dilation {dilations}"
+        )
 
 
 def need_cross_correlation(op: str, conv_mode: str) -> None:

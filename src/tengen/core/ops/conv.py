@@ -8,7 +8,7 @@ from ...compiler.backend import contraction, convolution
 from ...compiler.program import Contraction, Request, Type, Value
 from .base import Formula, Grads, promoted_floats
 from .elemwise import cast, meeting
-from .shape import reshape, zeros
+from .shape import pad, reshape, zeros
 
 Size = tuple[int, ...]
 LINES = {1: "L", 2: "H, W", 3: "D, H, W"}
@@ -284,10 +284,17 @@ class _ConvTranspose(Formula):
                 f"group{'s' * (self.groups != 1)}; it takes (N, in, {LINES[dims]}) and (in, out / groups, {WINDOWS[dims]})"
             )
         x, w = meeting(self.name, x, w)
-        zipped = zip(
-            x.shape[2:], w.shape[2:], self.stride, self.padding, self.output_padding, self.dilation, strict=True
-        )
+        # No step of an image adds a whole stride to the result's end: that is another pixel there, which is 0.
+        pixels = [o // t for o, t in zip(self.output_padding, self.stride, strict=True)]
+        x = pad(x, [0] * x.ndim, [0, 0, *pixels])
+        extra = [o % t for o, t in zip(self.output_padding, self.stride, strict=True)]
+        zipped = zip(x.shape[2:], w.shape[2:], self.stride, self.padding, extra, self.dilation, strict=True)
         size = tuple((s - 1) * t - 2 * p + d * (k - 1) + 1 + o for s, k, t, p, o, d in zipped)
+        if min(size) <= 0:
+            raise ValueError(
+                f"{self.name}: padding {self.padding} leaves nothing of the result, whose size would be {size}, for an input of shape {x.shape} "
+                f"and a weight of shape {w.shape} with stride {self.stride}"
+            )
         by_data = ConvolutionBackwardData(self.stride, self.padding, self.dilation, self.groups, size)
         y: Value = by_data(w, x)
         return _biased(y, bias[0]) if self.bias else y
