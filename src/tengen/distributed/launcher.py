@@ -84,6 +84,7 @@ class launcher:
     ) -> None:
         if not callable(func):
             raise TypeError(f"launcher takes a function, got {type(func).__name__}")
+        update_wrapper(self, func)  # first, so that no attribute of the function takes the place of one of these
         self.func, self.n_gpus = func, 1 if n_gpus is None else n_gpus
         self.world_size, self.rank_start = self.n_gpus if world_size is None else world_size, rank_start
         self.master_ip, self.port, self.device_type, self.backend = master_ip, port, device_type, backend
@@ -99,7 +100,6 @@ class launcher:
                 f"launcher: rank_start={rank_start} needs the port of the server, which the launcher of rank 0 starts"
             )
         self.max_restarts = max_restarts
-        update_wrapper(self, func)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else partial(self, instance)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
+from inspect import isasyncgenfunction, iscoroutinefunction, isfunction, isgeneratorfunction
+from sys import modules
 from time import perf_counter
 from typing import Any, BinaryIO, ClassVar
 from weakref import ref
@@ -150,15 +152,36 @@ class trace:
     ):
         if not callable(function):
             raise TypeError(f"trace takes a function, got {type(function).__name__}")
+        if isgeneratorfunction(function) or isasyncgenfunction(function) or iscoroutinefunction(function):
+            raise TypeError(
+                f"trace: {function.__name__} is a generator or a coroutine, whose lines run after the call of it is over; trace the function "
+                "that it calls for each step"
+            )
         self.function = function
         self.symbolic, self.without_host, self.profiling = symbolic, without_host, profiling
         self.capture_as_const, self.record_only = capture_as_const, record_only
+        self._options = {
+            "symbolic": symbolic, "capture_as_const": capture_as_const, "record_only": record_only, "profiling": profiling,
+            "sublinear_memory_config": sublinear_memory_config, "dtr_config": dtr_config, "without_host": without_host,
+        }  # fmt: skip
         self._limit = partial(limit_of, sublinear_memory_config, dtr_config)
         self._limit()  # raises now what is wrong with the settings
         self._title = getattr(function, "__name__", type(function).__name__)
         self._kinds: dict[Any, Kind] = {}
         self._last: Kind | None = None
-        update_wrapper(self, function)
+        update_wrapper(self, function, updated=())
+        if isfunction(function):  # what a callable object has is its own
+            for name, value in vars(function).items():
+                self.__dict__.setdefault(name, value)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # What was recorded stays here: it is about the tensors that this one has met. A function that was replaced by what
+        # traces it is found under its name.
+        path: str = getattr(self, "__qualname__", "")
+        found: Any = modules.get(self.__module__)
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        return path if found is self else (_traced_anew, (self.function, self._options))
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else partial(self, instance)
@@ -348,3 +371,8 @@ class trace:
         kept = {id(first.externals[slot]): value for slot, value in first.captured.items()}
         recorder.captured = {slot: kept[id(x)] for slot, x in recorder.externals.items() if id(x) in kept}
         return recorded
+
+
+def _traced_anew(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """What a copy, or a pickle, of a traced function is."""
+    return trace(function, **options)
