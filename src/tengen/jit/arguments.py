@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,13 @@ def flatten(tree: Any, leaves: dict[int, Tensor], data: bool) -> Hashable:
     if isinstance(tree, (tuple, list)):
         return type(tree), *[flatten(x, leaves, data) for x in tree]
     if isinstance(tree, dict):
-        return dict, *[(k, flatten(x, leaves, data)) for k, x in tree.items()]
+        return type(tree), *[(k, flatten(x, leaves, data)) for k, x in tree.items()]
     if isinstance(tree, np.ndarray):
         if not data:
             raise TypeError(f"a NumPy array of shape {tree.shape} among the arguments")
         return np.ndarray, tree.dtype.str, tree.shape
-    if data and type(tree) is float:
-        return float
+    if type(tree) is float:
+        return float if data else (float, tree.hex())  # under which 0.0 and -0.0 differ, and NaN is NaN
     try:
         hash(tree)
     except TypeError:
@@ -43,7 +44,7 @@ class Hole:
     """Stands for a tensor."""
 
 
-def rebuild(tree: Any, replace: Callable[[Any], Any], leaf: type = Tensor) -> Any:
+def rebuild(tree: Any, replace: Callable[[Any], Any], leaf: type | tuple[type, ...] = Tensor) -> Any:
     """`tree` with each `leaf` in it replaced by what `replace` says."""
     if isinstance(tree, leaf):
         return replace(tree)
@@ -52,7 +53,12 @@ def rebuild(tree: Any, replace: Callable[[Any], Any], leaf: type = Tensor) -> An
     if isinstance(tree, (tuple, list)):
         return type(tree)(rebuild(x, replace, leaf) for x in tree)
     if isinstance(tree, dict):
-        return {k: rebuild(x, replace, leaf) for k, x in tree.items()}
+        made = {k: rebuild(x, replace, leaf) for k, x in tree.items()}
+        if type(tree) is dict:
+            return made
+        other = copy(tree)  # with what else it has, such as the factory of a defaultdict
+        other.update(made)
+        return other
     return tree
 
 

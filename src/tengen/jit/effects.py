@@ -5,9 +5,12 @@ from __future__ import annotations
 import gc
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import ref
+
+import numpy as np
 
 from ..core import Tensor
 from .arguments import Hole, rebuild, tensors_of
@@ -47,10 +50,10 @@ class Source(NamedTuple):
 class Effects(NamedTuple):
     """What a call leaves behind.
 
-    result: with a Hole for each of the `returned` tensors. written: tensors from outside, of which `written_ids` are the ids, with the
-    slots of their new values. grads: tensors with their new grad. guards: tensors whose grad it read, and whether there was none;
-    grads_read: those that there were, by id. made: tensors of its own that the program keeps somewhere else than in the result. held:
-    keeps alive what has to be computed.
+    result: with a Hole for each of the `returned` tensors, and arrays that are nobody else's. written: tensors from outside, of which
+    `written_ids` are the ids, with the slots of their new values. grads: tensors with their new grad. guards: tensors whose grad it
+    read, and whether there was none; grads_read: those that there were, by id. made: tensors of its own that the program keeps somewhere
+    else than in the result. held: keeps alive what has to be computed.
     """
 
     result: Any
@@ -99,9 +102,10 @@ class _Places:
 def effects(recorder: Recorder, arguments: Sequence[Tensor], box: list[Any]) -> Effects:
     """What the running call, whose result stands in `box` and nowhere else, leaves behind."""
     slot = recorder.recording.slot
-    result = rebuild(box[0], lambda _: Hole())
+    result = rebuild(box[0], lambda x: Hole() if isinstance(x, Tensor) else x.copy(), (Tensor, np.ndarray))
     if not recorder.without_host:  # only files ask
         return Effects(result, [], [slot(t) for t in tensors_of(box)], [], set(), [], [], {}, [], [])
+    rebuild(box[0], partial(_refuse_spent, recorder.title), (Iterator, Coroutine))
     made = _kept(recorder, box)
     places = _Places(recorder, arguments)
     returned = tensors_of(box)
@@ -117,6 +121,14 @@ def effects(recorder: Recorder, arguments: Sequence[Tensor], box: list[Any]) -> 
     guards = [(places.tensor(t), before is None) for t, before in recorder.read_grads.values()]
     before = {id(grad): places.tensor(grad) for _, grad in recorder.read_grads.values() if grad is not None}
     return Effects(result, sources, slots, written, ids, grads, guards, before, [ref(t) for t in made], places.held)
+
+
+def _refuse_spent(title: str, result: Any) -> None:
+    """What can be gone through only once would be spent when a later call gives it."""
+    raise TraceError(
+        f"{title} returns a {type(result).__name__}, which later calls could not give with without_host=True: return a list or a tuple, or "
+        "trace with without_host=False"
+    )
 
 
 def function_inside(title: str) -> TraceError:

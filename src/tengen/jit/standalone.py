@@ -8,6 +8,8 @@ from itertools import chain
 from typing import Any
 from weakref import ref
 
+import numpy as np
+
 from .. import _rt
 from ..core import Tensor
 from ..core.live import Numbers
@@ -168,7 +170,11 @@ class Standalone:
         if self.single >= 0:
             return results[self.single]
         sources: Iterator[Source] = iter(self.found.returned)
-        return rebuild(self.found.result, lambda _: self._result(next(sources), arguments, results), Hole)
+
+        def filled(place: Any) -> Any:
+            return self._result(next(sources), arguments, results) if isinstance(place, Hole) else place.copy()
+
+        return rebuild(self.found.result, filled, (Hole, np.ndarray))
 
     def _run(self, arguments: Sequence[Tensor]) -> Sequence[Tensor]:
         operands = self.template.copy()
