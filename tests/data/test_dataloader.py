@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import Count, Dies, Images, Slow, Squares, Twice
+from samples import Count, Dies, Ends, Images, Slow, Squares, Twice
 
 import tengen
 from tengen.data import DataLoader, Infinite, RandomSampler, SequentialSampler, StreamSampler
@@ -93,6 +93,14 @@ def test_an_error_names_the_sample(workers):
     with pytest.raises(
         RuntimeError, match=r"(?s)Caught KeyError in DataLoader worker .*sample 4.*__getitem__.*no such"
     ):
+        next(loader)
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_sample_that_raises_stop_iteration_does_not_end_the_epoch(workers):
+    loader = iter(DataLoader(Ends(6), SequentialSampler(Ends(6), 2), **workers))
+    assert next(loader).tolist() == [0, 1]
+    with pytest.raises(RuntimeError, match="StopIteration"):
         next(loader)
 
 

@@ -94,7 +94,7 @@ class DataLoader:
         return (
             in_threads(made, self._tasks(), self.num_workers, self.timeout)
             if self.num_workers
-            else map(made, self._tasks())
+            else _in_turn(made, self._tasks())
         )
 
     def _tasks(self) -> Iterator[Any]:
@@ -124,6 +124,15 @@ class _NextOfStream:
     def __call__(self, _: Any) -> Any:
         task = next(self._tasks, None)
         return End() if task is None else self._fetch(task)
+
+
+def _in_turn(made: Fetch, tasks: Iterator[Any]) -> Iterator[Any]:
+    for task in tasks:
+        try:
+            batch = made(task)
+        except StopIteration as error:  # which would look like the end
+            raise RuntimeError("DataLoader: the dataset, the transform or the collator raised StopIteration") from error
+        yield batch
 
 
 def _tensors_of(fetch: Fetch, task: Any) -> Any:
