@@ -222,6 +222,34 @@ def test_function_checks_what_it_gets():
         Function()(x)
 
 
+class Shaped(Function):
+    def __init__(self, shape, dtype="float32"):
+        self.shape, self.dtype = shape, dtype
+
+    def forward(self, x, label):
+        return x * 2
+
+    def backward(self, dy):
+        return F.full(self.shape, 2.0, dtype=self.dtype), Tensor(0)
+
+
+def test_a_gradient_of_the_users_own_has_the_shape_and_the_dtype_of_its_input():
+    x = Tensor([1.0, 2.0])
+    gm = GradManager().attach(x)
+    for shape in ((), (1,), (1, 2), (2, 1)):
+        with gm:
+            y = Shaped(shape)(x, Tensor([3]))
+            with pytest.raises(
+                ValueError, match=r"Shaped.backward returned a gradient of shape \(.* input of shape \(2,\)"
+            ):
+                gm.backward(y)
+    for dtype in ("float64", "float16", "int32"):
+        x.grad = None
+        with gm:
+            gm.backward(Shaped((2,), dtype)(x, Tensor([3])))
+        assert x.grad.dtype == np.float32 and x.grad.tolist() == [2, 2]
+
+
 class Cube(Function):
     """Keeps its input, its output, or what lies between them; with `surplus` gradients for inputs that it does not have."""
 

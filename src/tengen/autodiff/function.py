@@ -48,6 +48,8 @@ class Function:
         if len(set(map(id, outputs))) != len(outputs):
             outputs = [y.detach() for y in outputs]
 
+        descs = [x.desc if isinstance(x, Tensor) and x._is_watched() else None for x in inputs]
+
         def backward(*grads: Tensor | None) -> list[Tensor | None]:
             found = self.backward(*grads)
             given = [found] if found is None or isinstance(found, Tensor) else list(found)
@@ -57,12 +59,24 @@ class Function:
                 raise (ValueError if wrong is None else TypeError)(
                     f"{type(self).__name__}.backward returned {what} for {len(inputs)} inputs; return a tensor, or None, for each"
                 )
-            return [g for g, x in zip(given, inputs, strict=False) if isinstance(x, Tensor)]
+            fitting = [g if desc is None else self._fitting(g, desc) for g, desc in zip(given, descs, strict=False)]
+            return [g for g, x in zip(fitting, inputs, strict=True) if isinstance(x, Tensor)]
 
         _rt.record(tensors, outputs, backward)
         if isinstance(result, Tensor):
             return outputs[0]
         return type(result)(outputs) if isinstance(result, (list, tuple)) else outputs
+
+    def _fitting(self, gradient: Tensor | None, desc: _rt.Descriptor) -> Tensor | None:
+        """The gradient of an input of this type, in its dtype. Raises ValueError for one of another shape."""
+        if gradient is None:
+            return None
+        if gradient.shape != desc.shape:
+            raise ValueError(
+                f"{type(self).__name__}.backward returned a gradient of shape {gradient.shape} for an input of shape {desc.shape}; they must "
+                "be equal: sum it over what forward has broadcast, or reshape it"
+            )
+        return gradient if gradient.desc.dtype == desc.dtype else gradient.astype(desc.dtype)
 
 
 def _is_new(output: Tensor, inputs: Sequence[Any]) -> bool:
