@@ -25,15 +25,16 @@ bool bind_all(Operands& operands, PyObject* const* inputs) {
     return true;
 }
 
-[[noreturn]] void reject_foreign(PyObject* const* inputs, size_t count) {
+[[noreturn]] void reject_foreign(nb::handle op, PyObject* const* inputs, size_t count) {
+    const std::string name = nb::hasattr(op, "name") ? nb::str(op.attr("name")).c_str() + std::string(": ") : "";
     for (size_t i = 0; i < count; ++i) {
         Operand probe;
         if (!probe.bind(inputs[i])) {
             if (PyLong_Check(inputs[i])) {
-                PyErr_Format(PyExc_OverflowError, "input %zu is an int beyond 64 bits", i);
+                PyErr_Format(PyExc_OverflowError, "%sinput %zu is an int beyond 64 bits", name.c_str(), i);
                 throw nb::python_error();
             }
-            throw nb::type_error(("input " + std::to_string(i) + " is a " + Py_TYPE(inputs[i])->tp_name +
+            throw nb::type_error((name + "input " + std::to_string(i) + " is a " + Py_TYPE(inputs[i])->tp_name +
                                   ", not a Tensor, bool, int or float")
                                      .c_str());
         }
@@ -76,7 +77,7 @@ PyObject* apply_function(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return guarded([&] {
         if (count < 1) throw nb::type_error("apply(op, *inputs) needs an op");
         nb::object result = apply(args[0], args + 1, static_cast<size_t>(count - 1));
-        if (result.ptr() == Py_NotImplemented) reject_foreign(args + 1, static_cast<size_t>(count - 1));
+        if (result.ptr() == Py_NotImplemented) reject_foreign(args[0], args + 1, static_cast<size_t>(count - 1));
         return result.release().ptr();
     });
 }
@@ -87,7 +88,7 @@ PyObject* update_function(PyObject*, PyObject* const* args, Py_ssize_t count) {
         const size_t targets = PyLong_AsSize_t(args[1]);
         if (PyErr_Occurred()) throw nb::python_error();
         nb::object result = update(args[0], targets, args + 2, static_cast<size_t>(count - 2));
-        if (result.ptr() == Py_NotImplemented) reject_foreign(args + 2, static_cast<size_t>(count - 2));
+        if (result.ptr() == Py_NotImplemented) reject_foreign(args[0], args + 2, static_cast<size_t>(count - 2));
         return result.release().ptr();
     });
 }

@@ -129,3 +129,17 @@ def test_what_holds_no_numbers_is_refused(array):
         assigned(array)
     with pytest.raises(IndexError):
         F.zeros(3)[array]
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda x: F.cos(None), "cos: input 0 is a NoneType"),
+        (lambda x: F.add(x, None), "add: input 1 is a NoneType"),
+        (lambda x: F.concat([x, "text"]), "concat: input 1 is a str"),
+        (lambda x: F.conv2d(None, x), "conv2d: input 0 is a NoneType"),
+    ],
+)
+def test_what_is_no_tensor_is_refused_by_the_op(call, message):
+    with pytest.raises(TypeError, match=message + ", not a Tensor, bool, int or float"):
+        call(Tensor([1.0]))
