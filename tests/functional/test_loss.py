@@ -248,3 +248,27 @@ def test_probabilities_and_nan_do_not_warn():
     assert np.isnan(F.loss.binary_cross_entropy(pred * np.nan, pred, with_logits=False).item())
     assert np.isnan(F.loss.binary_cross_entropy(pred, pred * np.nan, with_logits=False).item())
     F.loss.cross_entropy(Tensor([[0.5, 0.5]]), Tensor([0]), with_logits=False)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, -1e6, 1e30])
+@pytest.mark.parametrize("smooth", [0.0, 0.25])
+def test_scores_of_any_size_lose_no_digits(offset, smooth):
+    scores = np.array([[0.0, 1.0, 2.5, -3.0], [4.0, 4.0, 4.0, 3.0]])
+    x = Tensor(np.float32(offset) + np.float32(scores))
+    scores = x.numpy().astype(np.float64)
+    scores -= scores.max(1, keepdims=True)
+    truth = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    assert_close(F.logsoftmax(x, 1), truth, "float32")
+    losses = (smooth - 1) * truth[[0, 1], [1, 3]] - smooth * truth.mean(1)
+    labels = Tensor([1, 3], dtype="int32")
+    assert_close(F.loss.cross_entropy(x, labels, label_smooth=smooth, reduction="none"), losses, "float32")
+
+
+def test_small_losses_of_logits_lose_no_digits():
+    x, y = np.array([16.0, -16.0, 10.0, -10.0, 0.0, 80.0]), np.array([1.0, 0.0, 1.0, 0.0, 0.0, 1.0])
+    truth = np.log1p(np.exp(np.where(y == 1, -x, x)))
+    losses = F.loss.binary_cross_entropy(Tensor(x), Tensor(y), reduction="none")
+    np.testing.assert_allclose(losses.numpy(), truth, rtol=1e-6)
+    check_gradient(
+        lambda x: F.loss.binary_cross_entropy(x, Tensor([1.0, 0.0, 0.5]), reduction="sum"), [np.array([0.0, 0.0, 1.5])]
+    )

@@ -19,8 +19,7 @@ ABS, SQUARE, LESS = Elemwise("ABS"), Elemwise("SQUARE"), Elemwise("LT")
 ELEMENTWISE: dict[str, Callable[[Value, Value], Value]] = {
     "l1_loss": lambda x, y: ABS(x - y),
     "square_loss": lambda x, y: SQUARE(x - y),
-    # -(y log(sigmoid(x)) + (1 - y) log(1 - sigmoid(x))), which never overflows in this form
-    "binary_cross_entropy_with_logits": lambda x, y: SOFTPLUS(x) - x * y,
+    "binary_cross_entropy_with_logits": lambda x, y: _from_logits(x, y),
     "binary_cross_entropy": lambda x, y: BinaryCrossEntropy()(x, y),
     "hinge_loss_L1": lambda x, y: total(RELU(1.0 - x * y), [1]),
     "hinge_loss_L2": lambda x, y: total(SQUARE(RELU(1.0 - x * y)), [1]),
@@ -47,6 +46,12 @@ class BinaryCrossEntropy(Formula):
 
     def _logarithms(self, x: Value) -> tuple[Value, Value]:
         return MAX(LOG(x), -100.0), MAX(LOG1P(-x), -100.0)
+
+
+def _from_logits(x: Value, y: Value) -> Value:
+    """-(y log(sigmoid(x)) + (1 - y) log(1 - sigmoid(x))), in a form that neither overflows nor loses a small loss."""
+    positive = x > 0.0
+    return SOFTPLUS(where(positive, -x, x)) + x * (where(positive, 1.0, 0.0) - y)
 
 
 def reduced(losses: Value, reduction: str) -> Value:
