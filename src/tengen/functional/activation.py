@@ -9,7 +9,7 @@ from ..core import Tensor
 from ..core.ops.elemwise import Elemwise
 from ..core.ops.formula import Activation, LogSoftmax, LogSumExp, Softmax
 from ..core.ops.shape import Reduced
-from .arguments import Axes, as_tensor, normal_axes
+from .arguments import Axes, as_tensor, normal_axes, number
 
 __all__ = [
     "gelu",
@@ -51,7 +51,7 @@ def relu6(x: Any) -> Tensor:
 
 def leaky_relu(inp: Any, negative_slope: float = 0.01) -> Tensor:
     """x where it is positive, else negative_slope · x."""
-    return apply(_LEAKY_RELU, inp, float(negative_slope))
+    return apply(_LEAKY_RELU, inp, number("leaky_relu", "negative_slope", negative_slope))
 
 
 def prelu(x: Any, y: Any) -> Tensor:

@@ -21,6 +21,7 @@ from ..core.ops.base import integers as integers
 from ..core.ops.base import listed as listed
 from ..core.ops.base import normal_axes as normal_axes
 from ..core.ops.base import normal_axis as normal_axis
+from ..core.ops.base import number as number
 
 Axes = int | Sequence[int] | None
 REDUCTIONS = ("mean", "sum", "none")

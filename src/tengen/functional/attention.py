@@ -9,7 +9,7 @@ from .._rt import apply
 from ..core import Tensor
 from ..core.ops.attention import MultiHeadAttn
 from ..random.rng import default_generator
-from .arguments import as_tensor, integer
+from .arguments import as_tensor, integer, number
 from .tensor import arange
 
 __all__ = ["multi_head_attention"]
@@ -92,7 +92,7 @@ def multi_head_attention(
         raise ValueError(f"{op}: embed_dim {embed_dim} is no multiple of num_heads {num_heads}")
     masks, seen = _masks(op, tensors, heads, attn_mask, key_padding_mask, maybe_cudnn_style_mask)
     extra = 0 if bias_k is None else 1
-    drops = tuple(float(p) if training else 0.0 for p in (attn_drop, out_drop))
+    drops = tuple(number(op, "a drop probability", p) if training else 0.0 for p in (attn_drop, out_drop))
     if not all(0 <= p < 1 for p in drops):
         raise ValueError(
             f"{op}: attn_drop and out_drop must be at least 0 and less than 1, got {attn_drop} and {out_drop}"

@@ -8,7 +8,7 @@ from .._rt import apply
 from ..core import Tensor
 from ..core.ops.deformable import DeformableConv2d, DeformablePSROIPooling
 from ..core.ops.local_conv import LocalConv2d, RegionRestrictedConv
-from .arguments import as_index, as_tensor, single
+from .arguments import as_index, as_tensor, number, single
 from .convolution import need_cross_correlation, pairs
 
 __all__ = ["deformable_conv2d", "deformable_psroi_pooling", "local_conv2d", "region_restricted_conv"]
@@ -133,7 +133,8 @@ def deformable_psroi_pooling(
         ("sample_per_part", sample_per_part),
     ]
     part, height, width, sample = (single(name, what, value, 1) for what, value in counts)
-    op = DeformablePSROIPooling(bool(no_trans), part, (height, width), sample, float(spatial_scale), float(trans_std))
+    scale, spread = number(name, "spatial_scale", spatial_scale), number(name, "trans_std", trans_std)
+    op = DeformablePSROIPooling(bool(no_trans), part, (height, width), sample, scale, spread)
     moves = [] if no_trans else [as_tensor(trans)]
     return apply(op, as_tensor(inp), as_tensor(rois), *moves)
 

@@ -12,7 +12,7 @@ from ..base.usage import warn
 from ..core import Tensor
 from ..core.ops.ctc import CTCLoss
 from ..core.ops.loss import CrossEntropy, ElementwiseLoss, NegativeLogLikelihood
-from .arguments import REDUCTIONS, as_index, as_tensor, integer, need_choice, need_integers, normal_axis
+from .arguments import REDUCTIONS, as_index, as_tensor, integer, need_choice, need_integers, normal_axis, number
 
 __all__ = ["binary_cross_entropy", "cross_entropy", "ctc_loss", "hinge_loss", "l1_loss", "nll_loss", "square_loss"]
 
@@ -114,10 +114,11 @@ def cross_entropy(
     """
     need_choice("cross_entropy", "reduction", reduction, REDUCTIONS)
     x, label = as_tensor(pred), need_integers("cross_entropy", "label", as_index(label))
+    label_smooth = number("cross_entropy", "label_smooth", label_smooth)
     if not 0 <= label_smooth <= 1:
         raise ValueError(f"cross_entropy: label_smooth must be between 0 and 1, got {label_smooth}")
     op = CrossEntropy(normal_axis("cross_entropy", axis, x.ndim), bool(with_logits), label_smooth != 0, reduction)
-    loss = apply(op, x, label, float(label_smooth))
+    loss = apply(op, x, label, label_smooth)
     return loss if with_logits else _of_probabilities("cross_entropy", "softmax", x, loss)
 
 

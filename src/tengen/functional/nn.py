@@ -28,6 +28,7 @@ from .arguments import (
     need_integers,
     need_rank,
     normal_axis,
+    number,
     pair,
 )
 from .attention import *  # noqa: F403
@@ -138,9 +139,10 @@ def pad(src: Tensor, pad_width: Sequence[Sequence[int]], mode: str = "constant",
             )
     before, after = (tuple(w[end] for w in widths) for end in (0, 1))
     if known == "constant":
+        fill = number("pad", "constant_value", constant_value)
         need_fitting("pad", "constant_value", constant_value, dtype_of(x))
         whole = isinstance(constant_value, (int, np.integer)) and dtype_of(x) in INTS
-        return apply(Pad(before, after, int(constant_value) if whole else float(constant_value)), x)
+        return apply(Pad(before, after, int(constant_value) if whole else fill), x)
     return apply(PadBy(known, before, after), x)
 
 

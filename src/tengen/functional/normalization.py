@@ -12,7 +12,7 @@ from ..core.ops.base import statistics_dtype
 from ..core.ops.normalization import BatchNorm, BatchNormInference, GroupNorm, LocalResponseNorm, Normalize
 from ..core.ops.random import Dropout
 from ..random.rng import default_generator
-from .arguments import as_tensor, integer, integers, need_choice, normal_axes
+from .arguments import as_tensor, integer, integers, need_choice, normal_axes, number
 from .distributed import all_gather
 from .elemwise import maximum, square
 from .math import mean, sum
@@ -277,7 +277,11 @@ def local_response_norm(
         raise ValueError(
             f"local_response_norm takes (N, C, H, W) and an odd kernel_size, got shape {tuple(x.shape)} and {size}"
         )
-    return apply(LocalResponseNorm(size), x, float(k), float(alpha), float(beta))
+    return apply(
+        LocalResponseNorm(size),
+        x,
+        *(number("local_response_norm", what, value) for what, value in (("k", k), ("alpha", alpha), ("beta", beta))),
+    )
 
 
 def dropout(inp: Tensor, drop_prob: float, training: bool = True) -> Tensor:
@@ -286,9 +290,10 @@ def dropout(inp: Tensor, drop_prob: float, training: bool = True) -> Tensor:
     2014. Not training, it returns its input. Which elements depends on tengen.random.seed. Raises ValueError for a
     drop_prob outside [0, 1).
     """
+    drop_prob = number("dropout", "drop_prob", drop_prob)
     if not 0 <= drop_prob < 1:
         raise ValueError(f"dropout: drop_prob must be at least 0 and less than 1, got {drop_prob}")
     x = as_tensor(inp)
     if not training or drop_prob == 0:
         return x
-    return apply(_DROPOUT, x, float(drop_prob), *default_generator().draw(x.size))
+    return apply(_DROPOUT, x, drop_prob, *default_generator().draw(x.size))

@@ -16,7 +16,18 @@ from ..core.ops.resample import Interpolate
 from ..core.ops.roi import ROIAlign, ROIPooling
 from ..core.ops.sample import BORDERS
 from ..core.ops.warp import CHANNELS, Remap, WarpAffine, WarpPerspective
-from .arguments import as_index, as_tensor, dtype_of, integers, need_choice, need_fitting, need_rank, pair, single
+from .arguments import (
+    as_index,
+    as_tensor,
+    dtype_of,
+    integers,
+    need_choice,
+    need_fitting,
+    need_rank,
+    number,
+    pair,
+    single,
+)
 
 __all__ = [
     "correlation", "cvt_color", "interpolate", "nms", "nvof", "remap", "roi_align", "roi_pooling", "warp_affine", "warp_perspective",
@@ -64,10 +75,12 @@ def interpolate(
     wanted: Sequence[float] = ()
     if size is not None:
         wanted = integers("interpolate", "size", size)
-    elif not isinstance(scale_factor, Iterable) or getattr(scale_factor, "ndim", 1) == 0:
-        wanted = [float(scale_factor)]  # type: ignore[arg-type]
+    elif (
+        isinstance(scale_factor, str) or not isinstance(scale_factor, Iterable) or getattr(scale_factor, "ndim", 1) == 0
+    ):
+        wanted = [number("interpolate", "scale_factor", scale_factor)]
     else:
-        wanted = [float(factor) for factor in scale_factor]
+        wanted = [number("interpolate", "scale_factor", factor) for factor in scale_factor]
     if len(wanted) == 1:
         wanted = [*wanted] * len(extents)
     scales = (1,) * len(extents) if size is not None else extents
@@ -176,7 +189,7 @@ def roi_align(
     bins = pair("roi_align", "output_shape", output_shape, 1)
     points = pair("roi_align", "sample_points", sample_points)
     known = need_choice("roi_align", "mode", str(mode).lower(), _ROI_MODES)
-    op = ROIAlign(known, float(spatial_scale), 0.5 if aligned else 0.0, bins, points)
+    op = ROIAlign(known, number("roi_align", "spatial_scale", spatial_scale), 0.5 if aligned else 0.0, bins, points)
     return apply(op, as_tensor(inp), as_tensor(rois))
 
 
@@ -195,7 +208,9 @@ def roi_pooling(
     [[[[5.0, 7.0], [9.0, 11.0]]]]
     """
     bins = pair("roi_pooling", "output_shape", output_shape, 1)
-    op = ROIPooling(need_choice("roi_pooling", "mode", str(mode).lower(), _ROI_MODES), float(scale), bins)
+    op = ROIPooling(
+        need_choice("roi_pooling", "mode", str(mode).lower(), _ROI_MODES), number("roi_pooling", "scale", scale), bins
+    )
     return apply(op, as_tensor(inp), as_tensor(rois))
 
 
@@ -205,8 +220,9 @@ def _reading(op: str, x: Any, interp_mode: str, border_mode: str, fill: float) -
     border = need_choice(op, "border_mode", str(border_mode).lower(), BORDERS)
     if border != "constant":
         return filter, border, 0.0
+    fill = number(op, "the number of the border", fill)
     need_fitting(op, "the number of the border", fill, dtype_of(x))
-    return filter, border, float(fill)
+    return filter, border, fill
 
 
 def _format(op: str, format: str) -> str:
@@ -230,7 +246,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_thresh: float, max_output: int | None
         )
     most = len(values) if max_output is None else single("nms", "max_output", max_output, 1)
     order = np.argsort(-values.numpy().astype(np.float32), kind="stable")
-    kept = order[_best(corners.numpy().astype(np.float32)[order], float(iou_thresh), most)]
+    kept = order[_best(corners.numpy().astype(np.float32)[order], number("nms", "iou_thresh", iou_thresh), most)]
     return Tensor(kept.astype(np.int32), device=corners.device)
 
 

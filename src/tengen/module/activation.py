@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core import Parameter, Tensor
-from ..core.ops.base import size
+from ..core.ops.base import number, size
 from .module import Module
 
 __all__ = ["GELU", "LeakyReLU", "PReLU", "ReLU", "SiLU", "Sigmoid", "Softmax"]
@@ -42,7 +42,7 @@ class PReLU(Module):
         super().__init__(name)
         self.num_parameters = num_parameters = size("PReLU", "num_parameters", num_parameters)
         shape = (1, num_parameters, 1, 1) if num_parameters > 1 else (1,)
-        self.weight = Parameter(np.full(shape, init, np.float32))
+        self.weight = Parameter(np.full(shape, number("PReLU", "init", init), np.float32))
 
     def forward(self, inputs: Tensor) -> Tensor:
         return F.prelu(inputs, self.weight)

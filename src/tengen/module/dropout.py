@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import functional as F
 from ..core import Tensor
+from ..core.ops.base import number
 from .module import Module
 
 __all__ = ["Dropout"]
@@ -17,6 +18,7 @@ class Dropout(Module):
 
     def __init__(self, drop_prob: float = 0.0, name: str | None = None):
         super().__init__(name)
+        drop_prob = number("Dropout", "drop_prob", drop_prob)
         if not 0 <= drop_prob < 1:
             raise ValueError(f"drop_prob is a probability in [0, 1), got {drop_prob}")
         self.drop_prob = drop_prob

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core import Parameter, Tensor
-from ..core.ops.base import size
+from ..core.ops.base import number, size
 from ..random.rng import default_generator
 from .module import Module
 
@@ -132,6 +132,6 @@ class MultiHeadAttention(Module):
 
 
 def _need_probability(title: str, argument: str, p: float) -> float:
-    if isinstance(p, bool) or not 0 <= p < 1:
+    if isinstance(p, bool) or not 0 <= number(title, argument, p) < 1:
         raise ValueError(f"{title}: {argument} must be at least 0 and less than 1, got {p!r}")
     return float(p)

@@ -13,7 +13,7 @@ from .._rt import apply
 from ..base.usage import warn
 from ..core import Parameter, Tensor
 from ..core.ops import recurrent as ops
-from ..core.ops.base import size
+from ..core.ops.base import number, size
 from ..random.rng import default_generator
 from . import init
 from .module import Module
@@ -300,6 +300,6 @@ def _need_nonlinearity(nonlinearity: str) -> str:
 
 
 def _need_probability(title: str, dropout: float) -> float:
-    if isinstance(dropout, bool) or not 0 <= dropout <= 1:
+    if isinstance(dropout, bool) or not 0 <= number(title, "dropout", dropout) <= 1:
         raise ValueError(f"{title}: dropout is a probability, from 0 to 1, got {dropout!r}")
     return float(dropout)

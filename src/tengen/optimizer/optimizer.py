@@ -13,7 +13,7 @@ from ..base.frames import shorten
 from ..base.usage import warn
 from ..core import Parameter, Tensor, fused_update
 from ..core.live import live
-from ..core.ops.base import statistics_dtype
+from ..core.ops.base import number, statistics_dtype
 from .state import check_state
 
 Group = dict[str, Any]
@@ -227,7 +227,7 @@ def _array(value: Any) -> np.ndarray:
 def check_settings(owner: str, **settings: float) -> None:
     """Raise ValueError for the first setting that is negative."""
     for name, value in settings.items():
-        if not value >= 0:
+        if not number(owner, name, value) >= 0:
             raise ValueError(f"{owner}: {name} must be at least 0, got {value}")
 
 

@@ -88,6 +88,18 @@ def integer(op: str, argument: str, value: Any) -> int:
         raise TypeError(f"{op}: {argument} takes an integer, got {value!r}") from None
 
 
+def number(op: str, argument: str, value: Any) -> float:
+    """A float from what counts as one: a number, a tensor or array of one. TypeError names the op and the argument."""
+    if type(value) is float:
+        return value
+    try:
+        if not isinstance(value, (str, bytes, bytearray)):
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{op}: {argument} takes a number, got {value!r}")
+
+
 def integers(op: str, argument: str, values: Any) -> tuple[int, ...]:
     """Ints from what users give for shapes, steps and axes: one, a sequence, a tensor, or one of these in a tuple."""
     if type(values) is int:
