@@ -16,10 +16,12 @@ import tengen
 import tengen.functional as F
 import tengen.module as M
 from tengen import _rt, amp, config, jit
+from tengen._rt import apply
 from tengen.amp import autocast
 from tengen.autodiff import GradManager
 from tengen.base.usage import UsageWarning
 from tengen.compiler.targets import host
+from tengen.core.ops import builtin
 from tengen.optimizer import SGD
 
 RNG = np.random.default_rng(0)
@@ -77,6 +79,65 @@ def test_convolutions_of_bfloat16():
         z = M.Conv2d(4, 4, 3, padding=1, groups=2)(tengen.tensor(x))
     assert y.dtype.name == z.dtype.name == "bfloat16"
     close(y, expected.numpy())
+
+
+def test_a_recurrent_cell_rounds_what_its_products_take_and_keeps_its_state():
+    x, h = data(5, 3), data(5, 4)
+    cell = M.RNNCell(3, 4)
+    w, u, b, d = (v.numpy() for v in (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh))
+    with autocast():
+        y = cell(tengen.tensor(x), tengen.tensor(h))
+    assert y.dtype.name == "float32"
+    exact = np.tanh(rounded(x) @ rounded(w).T + b + rounded(h) @ rounded(u).T + d)
+    assert 0 < np.abs(y.numpy() - exact).max() < 2**-6  # each product is rounded once more
+    wide = cell(tengen.tensor(x), tengen.tensor(h))
+    assert not np.array_equal(wide.numpy(), y.numpy())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: M.LSTM(6, 8, num_layers=2, bidirectional=True),
+        lambda: M.RNN(6, 8, nonlinearity="relu"),
+        lambda: M.LSTMCell(6, 8),
+    ],
+    ids=["LSTM", "RNN", "LSTMCell"],
+)
+def test_recurrent_layers_and_their_gradients(make):
+    net = make()
+    x = tengen.Parameter(data(7, 6) if isinstance(net, M.LSTMCell) else data(5, 7, 6))
+    gm = GradManager().attach([x, *net.parameters()])
+    found = []
+    for auto in (False, True):
+        with gm:
+            with autocast(enabled=auto):
+                outputs = net(x)
+            y = outputs[0]
+            gm.backward(F.sum(y * y))
+        assert y.dtype.name == "float32"
+        found.append([y.numpy(), *(p.grad.numpy() for p in (x, *net.parameters()) if p.grad is not None)])
+        for p in (x, *net.parameters()):
+            p.grad = None
+    assert len(found[0]) == len(found[1]) > 2
+    for wide, narrow in zip(*found, strict=True):
+        assert narrow.dtype == np.float32
+        assert not (wide.any() and np.array_equal(narrow, wide))  # no state, no gradient of its weight
+        np.testing.assert_allclose(narrow, wide, rtol=0.1, atol=0.03 * np.abs(wide).max())
+
+
+def test_recurrent_layers_leave_float64_alone():
+    cell, x = M.LSTMCell(3, 4), tengen.tensor(data(5, 3), dtype="float64")
+    cell_of_float64 = [
+        tengen.tensor(p, dtype="float64") for p in (cell.weight_ih, cell.bias_ih, cell.weight_hh, cell.bias_hh)
+    ]
+    w, b, u, d = cell_of_float64
+    state = tengen.tensor(data(5, 4), dtype="float64")
+    wide = apply(builtin.LSTMCell(), x, w, b, state, u, d, state)
+    with autocast():
+        narrow = apply(builtin.LSTMCell(), x, w, b, state, u, d, state)
+    for one, other in zip(wide, narrow, strict=True):
+        assert other.dtype.name == "float64"
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
 def test_gradients_are_those_of_the_converted_operands():

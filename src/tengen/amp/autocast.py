@@ -14,11 +14,12 @@ class autocast:
     """Automatic mixed precision, as a context manager or a decorator.
 
     Inside, products (matmul, `@`, linear, convolutions of 1 and 2 dims and their transposes) and batch_norm convert their inputs
-    to the low precision and give results in it; functions that lose too much there (division, powers, square roots, exponentials,
-    logarithms, trigonometric and hyperbolic functions but for tanh, norms, softplus, logsigmoid, hsigmoid, logsoftmax, logsumexp,
-    layer_norm, group_norm) convert theirs to the high one; means, variances and losses are float32 anyway. All else has the dtype of
-    its inputs. Parameters, their gradients and running statistics keep their dtypes, and float64 is left alone. It holds for the thread
-    that enters it. A backward computes with the dtypes of its forward, wherever it runs.
+    to the low precision and give results in it; those inside of recurrent layers and cells convert theirs too, but states and results
+    stay as they are. Functions that lose too much there (division, powers, square roots, exponentials, logarithms, trigonometric and
+    hyperbolic functions but for tanh, norms, softplus, logsigmoid, hsigmoid, logsoftmax, logsumexp, layer_norm, group_norm) convert
+    theirs to the high one; means, variances and losses are float32 anyway. All else has the dtype of its inputs. Parameters, their
+    gradients and running statistics keep their dtypes, and float64 is left alone. It holds for the thread that enters it. A backward
+    computes with the dtypes of its forward, wherever it runs.
 
     float16 is what programs for GPUs ask for. No CPU multiplies it faster than float32, so here it means bfloat16, which has the
     range of float32: nothing overflows, and GradScaler is not needed, but does no harm. Where the CPU has no products of bfloat16

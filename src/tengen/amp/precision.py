@@ -12,7 +12,7 @@ from ..base.dtype import canonical
 from ..base.usage import warn
 from ..compiler.backend import host
 from ..compiler.program import Op
-from ..core.ops.precision import Converted
+from ..core.ops.precision import Converted, with_products
 
 MOST_OPS = 8192
 """Ops that one choice of dtypes knows; of more, all are asked again."""
@@ -73,11 +73,16 @@ class Table(dict[Any, Any]):
         self._dtypes = {"low": low, "high": high}
 
     def __missing__(self, op: Any) -> Any:
-        dtype = self._dtypes.get(op.precision) if isinstance(op, Op) else None
         if len(self) >= MOST_OPS:
             self.clear()
-        chosen = self[op] = Converted(op, dtype) if dtype else op
+        chosen = self[op] = self._chosen(op)
         return chosen
+
+    def _chosen(self, op: Any) -> Any:
+        precision = op.precision if isinstance(op, Op) else ""
+        if precision == "inside":
+            return with_products(op, self._dtypes["low"])
+        return Converted(op, self._dtypes[precision]) if precision else op
 
 
 # One for each choice, as traces tell their calls apart by it.

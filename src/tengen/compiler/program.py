@@ -96,7 +96,8 @@ class Op(metaclass=Interned):
 
     @property
     def precision(self) -> str:
-        """What mixed precision has it compute in: "low", "high", or "", which is whatever its inputs have."""
+        """What mixed precision has it compute in: "low", "high", or "", which is whatever its inputs have; "inside" if only its products are
+        low, whose dtype is its parameter `products`."""
         return ""
 
     converted: ClassVar[int | None] = None

@@ -39,6 +39,12 @@ class Converted(Formula):
         return made
 
 
+def with_products(op: Op, dtype: str) -> Op:
+    """The op of precision "inside" whose products take this dtype."""
+    made: Op = type(op)(**{p: getattr(op, p) for p in type(op).parameters} | {"products": dtype})
+    return made
+
+
 class Unscale(Formula):
     """Gradients times a number, the last input, and after them how many elements are then infinite or NaN (more than 0, if any is)."""
 

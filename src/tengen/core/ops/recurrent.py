@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from ...compiler.program import Value
+from ...compiler.program import Op, Value
 from .base import Formula, Grads, promoted_floats
 from .elemwise import EQ, SIGMOID, Elemwise, cast, where
 from .formula import RELU
@@ -21,6 +21,25 @@ from .shape import Concatenate, Slice, Unpack, broadcast, reshape, transpose, ze
 TANH = Elemwise("TANH")
 GATES = {"lstm": 4, "tanh": 1, "relu": 1, "identity": 1}
 """How many rows of the weights of a cell there are for each element of its state."""
+
+
+def _low(products: str, op: Op, a: Value, b: Value) -> Value:
+    """The product of two operands in the dtype `products`, if it is one. All else is float32 in mixed precision, so that states keep their
+    digits.
+    """
+    if not products or "float64" in (a.dtype, b.dtype):
+        made: Value = op(a, b)
+        return made
+    return cast(op(cast(a, products), cast(b, products)), a.dtype)
+
+
+def _product(products: str, a: Value, b: Value) -> Value:
+    return _low(products, MatMul(), a, b)
+
+
+def _linear(products: str, x: Value, weight: Value, bias: Value | None = None) -> Value:
+    y = _low(products, Linear(False), x, weight)
+    return y if bias is None else y + bias
 
 
 def _turned(x: Value) -> Value:
@@ -61,12 +80,13 @@ class RNNStep(Formula):
     """Inputs: the state h (N, H), the projected input a (N, H), weight (H, H). Output: the activation of a + h · weightᵀ."""
 
     kind: str
+    products: str = ""
 
     name = "RNN"
 
     def expand(self, *inputs: Value) -> Value:
         h, a, weight = inputs
-        return _activated(self.kind, a + MatMul()(h, _turned(weight)))
+        return _activated(self.kind, a + _product(self.products, h, _turned(weight)))
 
 
 class RNNStepBack(Formula):
@@ -75,11 +95,13 @@ class RNNStepBack(Formula):
     Inputs: that of the step after it (N, H), of its output (N, H), the slope (N, H), weight.
     """
 
+    products: str = ""
+
     name = "grad_RNN"
 
     def expand(self, *inputs: Value) -> Value:
         after, g, slope, weight = inputs
-        return (MatMul()(after, weight) + g) * slope
+        return (_product(self.products, after, weight) + g) * slope
 
 
 class RNNSequence(Formula):
@@ -87,31 +109,36 @@ class RNNSequence(Formula):
 
     kind: str
     reverse: bool
+    products: str = ""
 
     name = "RNN"
 
     def expand(self, *inputs: Value) -> Value:
-        states: Value = Scan(RNNStep(self.kind), 1, 1, 0, self.reverse)(*inputs)
+        states: Value = Scan(RNNStep(self.kind, self.products), 1, 1, 0, self.reverse)(*inputs)
         return states
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (first, a, weight), (states,), (g,) = inputs, outputs, grads
         if g is None or not a.size:
             return [zeros_of(v) for v in inputs]
-        by_a = Scan(RNNStepBack(), 1, 2, 0, not self.reverse)(zeros_of(first), g, _slope(self.kind, states), weight)
+        back = Scan(RNNStepBack(self.products), 1, 2, 0, not self.reverse)
+        by_a = back(zeros_of(first), g, _slope(self.kind, states), weight)
         start = at_end(by_a, first, not self.reverse)
         before = previous(states, first, self.reverse)
-        return [MatMul()(start, weight), by_a, MatMul()(_turned(_rows(by_a)), _rows(before))]
+        by_weight = _product(self.products, _turned(_rows(by_a)), _rows(before))
+        return [_product(self.products, start, weight), by_a, by_weight]
 
 
 class LSTMStep(Formula):
     """Inputs: h, c (N, H), the projected input a (N, 4 H), weight (4 H, H). Outputs: the new h and c."""
 
+    products: str = ""
+
     name = "LSTM"
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
         h, c, a, weight = inputs
-        return lstm_step(a + MatMul()(h, _turned(weight)), c)
+        return lstm_step(a + _product(self.products, h, _turned(weight)), c)
 
 
 class LSTMStepBack(Formula):
@@ -122,6 +149,7 @@ class LSTMStepBack(Formula):
     """
 
     cells: bool
+    products: str = ""
 
     name = "grad_LSTM"
 
@@ -129,7 +157,7 @@ class LSTMStepBack(Formula):
         after, by_c, g, gates, slopes, tanh, *rest = inputs
         weight = rest[-1]
         count, _, size = after.shape
-        by_h = MatMul()(reshape(after, (count, 4 * size)), weight) + g
+        by_h = _product(self.products, reshape(after, (count, 4 * size)), weight) + g
         by_c = by_c + by_h * (_one(gates, 3) * (1.0 - tanh * tanh))
         if self.cells:
             by_c = by_c + rest[0]
@@ -148,11 +176,12 @@ class LSTMSequence(Formula):
     """LSTMStep at each place along axis 0 of a (T, N, 4 H). Inputs: the first h and c, a, weight. Outputs: all h and all c."""
 
     reverse: bool
+    products: str = ""
 
     name = "LSTM"
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
-        made: Sequence[Value] = Scan(LSTMStep(), 2, 1, 0, self.reverse)(*inputs)
+        made: Sequence[Value] = Scan(LSTMStep(self.products), 2, 1, 0, self.reverse)(*inputs)
         return made
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
@@ -162,16 +191,17 @@ class LSTMSequence(Formula):
             return [zeros_of(v) for v in inputs]
         batch, size = hidden.shape[1:]
         before = previous(hidden, first_h, self.reverse)
-        z = reshape(MatMul()(_rows(before), _turned(weight)), a.shape) + a
+        z = reshape(_product(self.products, _rows(before), _turned(weight)), a.shape) + a
         gates, slopes, tanh = self._slopes(z, previous(cells, first_c, self.reverse), cells)
         start = broadcast(cast(z.builder.constant(0.0), z.dtype), (batch, 4, size))
         extra = () if g_cells is None else (g_cells,)
-        body = LSTMStepBack(g_cells is not None)
+        body = LSTMStepBack(g_cells is not None, self.products)
         along = zeros_of(hidden) if g is None else g, gates, slopes, tanh, *extra
         back = Scan(body, 2, len(along), 1, not self.reverse)
         by_z, by_c = back(start, zeros_of(first_c), *along, weight)
-        by_first = MatMul()(reshape(at_end(by_z, start, not self.reverse), (batch, 4 * size)), weight)
-        return [by_first, by_c, reshape(by_z, a.shape), MatMul()(_turned(_rows(by_z)), _rows(before))]
+        last = reshape(at_end(by_z, start, not self.reverse), (batch, 4 * size))
+        by_weight = _product(self.products, _turned(_rows(by_z)), _rows(before))
+        return [_product(self.products, last, weight), by_c, reshape(by_z, a.shape), by_weight]
 
     @staticmethod
     def _slopes(z: Value, before: Value, cells: Value) -> tuple[Value, Value, Value]:
@@ -206,6 +236,9 @@ class RecurrentLayers(Formula):
     directions: int
     bias: bool
     dropped: bool = False
+    products: str = ""
+
+    precision = "inside"
 
     @property
     def name(self) -> str:
@@ -238,11 +271,11 @@ class RecurrentLayers(Formula):
     def _cell(self, x: Value, first: Sequence[Value], parts: Sequence[Value], reverse: bool) -> Sequence[Value]:
         """The states of one cell at all steps."""
         by_input, by_state, *biases = parts
-        a = Linear(self.bias)(x, by_input, *([biases[0] + biases[1]] if self.bias else []))
+        a = _linear(self.products, x, by_input, biases[0] + biases[1] if self.bias else None)
         if self.kind == "lstm":
-            made: Sequence[Value] = LSTMSequence(reverse)(*first, a, by_state)
+            made: Sequence[Value] = LSTMSequence(reverse, self.products)(*first, a, by_state)
             return made
-        return [RNNSequence(self.kind, reverse)(*first, a, by_state)]
+        return [RNNSequence(self.kind, reverse, self.products)(*first, a, by_state)]
 
     def _shapes(self, width: int, size: int) -> tuple[tuple[int, ...], ...]:
         """Of the parts of the weights."""
@@ -287,19 +320,31 @@ class RNNCell(Formula):
     """f(x · w_ihᵀ + b_ih + h · w_hhᵀ + b_hh), f being "IDENTITY", "RELU" or "TANH". Inputs x, w_ih, b_ih, h, w_hh, b_hh."""
 
     nonlineMode: str = "IDENTITY"
+    products: str = ""
+
+    precision = "inside"
 
     def expand(self, *inputs: Value) -> Value:
-        x, by_input, b, h, by_state, d = _alike(self.name, inputs)
-        return _activated(self.nonlineMode.lower(), Linear(True)(x, by_input, b) + Linear(True)(h, by_state, d))
+        z = _both(self.products, *_alike(self.name, inputs))
+        return _activated(self.nonlineMode.lower(), z)
 
 
 class LSTMCell(Formula):
     """One step of an LSTM. Inputs x, w_ih, b_ih, h, w_hh, b_hh, c; outputs the new h and c, and what goes into the gates."""
 
+    products: str = ""
+
+    precision = "inside"
+
     def expand(self, *inputs: Value) -> Sequence[Value]:
-        x, by_input, b, h, by_state, d, c = _alike(self.name, inputs)
-        z = Linear(True)(x, by_input, b) + Linear(True)(h, by_state, d)
+        *terms, c = _alike(self.name, inputs)
+        z = _both(self.products, *terms)
         return *lstm_step(z, c), z
+
+
+def _both(products: str, x: Value, by_input: Value, b: Value, h: Value, by_state: Value, d: Value) -> Value:
+    """What the input and the state put into the gates."""
+    return _linear(products, x, by_input, b) + _linear(products, h, by_state, d)
 
 
 class RNN(Formula):
