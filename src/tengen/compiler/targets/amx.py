@@ -11,7 +11,6 @@ When a tile is complete its sums go to the stack, which is in the nearest cache,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,6 +55,14 @@ class Place(NamedTuple):
     sums: ir.Value
     masks: list[ir.Value | None]
     first: ir.Value
+
+
+class Row(NamedTuple):
+    """A new row of a register tile: its offset in C, which of the rows on the stack it is, and its number in the innermost row loop."""
+
+    c: ir.Value
+    sums: ir.Value
+    number: ir.Value
 
 
 class AmxEmitter:
@@ -154,23 +161,20 @@ class AmxEmitter:
 
         def register_tile(strip: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
             if end and end.reads_ahead:
-                self.each_row(strip, lambda i, row, _: end.read_row_ahead(self.row_at(place, strip, i, row)), [])
+                self.each_row(strip, place, lambda row, _: end.read_row_ahead(row.c), [])
             self.products(strip, extent, place)
 
-            def row(i: int, row: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
-                totals = self.totals(strip, i, row)
-                at = self.row_at(place, strip, i, row)
+            def row(row: Row, carry: list[ir.Value]) -> list[ir.Value]:
                 if not end:
-                    return self.store_row(totals, at, place)
-                number = emitter.sum(emitter.offset(self.numbers, strip, i), row)
-                tile = self.tile(place, at)
+                    return self.store_row(row, place)
+                totals, tile = self.totals(row), self.tile(place, row.c)
                 if not sums:
-                    return end.row(totals, number, tile, known, None, [])
+                    return end.row(totals, row.number, tile, known, None, [])
                 *carry, counted = carry
                 there = Rows(emitter.at.icmp_signed("==", counted, i64(0)), [None])
-                return [*end.row(totals, number, tile, known, there, carry), emitter.sum(counted, 1)]
+                return [*end.row(totals, row.number, tile, known, there, carry), emitter.sum(counted, 1)]
 
-            return self.each_row(strip, row, carry)
+            return self.each_row(strip, place, row, carry)
 
         carry = emitter.loop(i64(0), count, self.strips, register_tile, [*sums.begin(), i64(0)] if sums else ())
         if sums:
@@ -193,21 +197,27 @@ class AmxEmitter:
     def each_row(
         self,
         strip: ir.Value,
-        body: Callable[[int, ir.Value, list[ir.Value]], Sequence[ir.Value]],
+        place: Place,
+        body: Callable[[Row, list[ir.Value]], Sequence[ir.Value]],
         carry: Sequence[ir.Value],
     ) -> list[ir.Value]:
-        """carry = body(strip of the register tile, number of a new row there, carry) for all rows."""
-        kept = list(carry)
-        for i in range(self.strips):
-            new = self.emitter.offset(self.new_rows, strip, i)
-            kept = self.emitter.loop(i64(0), new, 1, partial(body, i), kept)
-        return kept
+        """carry = body(row, carry) for all new rows of a register tile, which begins with this strip."""
+        emitter, p = self.emitter, self.emitter.param
 
-    def row_at(self, place: Place, strip: ir.Value, i: int, row: ir.Value) -> ir.Value:
-        """The offset of a new row in C."""
-        emitter = self.emitter
-        start = emitter.offset(emitter.c_rows, strip, i)
-        return emitter.sum(place.c, start, emitter.mul(row, emitter.param["c_m3"]))
+        def rows(i: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
+            start, number, new = (
+                emitter.offset(table, strip, i) for table in (emitter.c_rows, self.numbers, self.new_rows)
+            )
+            known = emitter.sum(emitter.mul(i, SIDE), emitter.at.sub(p["strip_rows"], new))
+            first = Row(emitter.sum(place.c, start), known, number)
+
+            def one(j: ir.Value, carry: list[ir.Value]) -> Sequence[ir.Value]:
+                c = emitter.sum(first.c, emitter.mul(j, p["c_m3"]))
+                return body(Row(c, emitter.sum(first.sums, j), emitter.sum(first.number, j)), carry)
+
+            return emitter.loop(i64(0), new, 1, one, carry)
+
+        return emitter.loop(i64(0), i64(self.strips), 1, rows, carry)
 
     def tile(self, place: Place, row: ir.Value) -> Tile:
         """What an epilogue wants to know of one row."""
@@ -218,19 +228,16 @@ class AmxEmitter:
         number = self.emitter.sum(self.emitter.mul(row, self.spec.vectors), vector)
         return self.emitter.at.gep(self.scratch, [number], source_etype=llvm_type(self.emitter.kind, SIDE))
 
-    def totals(self, strip: ir.Value, i: int, row: ir.Value) -> list[ir.Value]:
-        """The sums of a new row, which follows those that are not new."""
-        emitter = self.emitter
-        known = emitter.at.sub(emitter.param["strip_rows"], emitter.offset(self.new_rows, strip, i))
-        number = emitter.sum(known, row, i * SIDE)
-        vector = llvm_type(emitter.kind, SIDE)
-        return [emitter.at.load(self.sum_at(number, j), typ=vector) for j in range(self.spec.vectors)]
+    def totals(self, row: Row) -> list[ir.Value]:
+        """The sums of a row."""
+        vector = llvm_type(self.emitter.kind, SIDE)
+        return [self.emitter.at.load(self.sum_at(row.sums, j), typ=vector) for j in range(self.spec.vectors)]
 
-    def store_row(self, totals: Sequence[ir.Value], at: ir.Value, place: Place) -> list[ir.Value]:
+    def store_row(self, row: Row, place: Place) -> list[ir.Value]:
         """Store sums, or add them to what C holds."""
         emitter, spec = self.emitter, self.spec
-        row = emitter.element(emitter.buffers["c"], spec.c, at)
-        places = [emitter.element(row, spec.c, j * SIDE) for j in range(spec.vectors)]
+        start = emitter.element(emitter.buffers["c"], spec.c, row.c)
+        places = [emitter.element(start, spec.c, j * SIDE) for j in range(spec.vectors)]
 
         def held() -> list[ir.Value]:
             return [emitter.load(p, spec.c, SIDE, mask).value for p, mask in zip(places, place.masks, strict=True)]
@@ -239,7 +246,7 @@ class AmxEmitter:
             return [constant(0, emitter.kind, SIDE)] * spec.vectors
 
         before = held() if spec.accumulate else emitter.choose(place.first, zeros, held) if spec.blocked else None
-        for j, total in enumerate(totals):
+        for j, total in enumerate(self.totals(row)):
             value = Vec(emitter.at, total, emitter.kind, SIDE)
             value = value if before is None else value.like(before[j]) + value
             emitter.store(value, places[j], spec.c, place.masks[j])
