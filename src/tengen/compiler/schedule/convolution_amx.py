@@ -29,9 +29,9 @@ def by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Contraction | None:
         return None
     if across > 1 and s.dilation[-1] > 1:
         return None
-    if min(s.oc_group, AMX_SIDE) * min(across * s.ic_group, AMX_SIDE) < LEAST_FILLED:
+    columns = _columns(s)
+    if min(s.oc_group, AMX_SIDE) * min(columns, AMX_SIDE) < LEAST_FILLED:
         return None
-    columns = across * s.ic_group
     tile = choose_amx(columns)
     x, dy = _image(s, tile.panel), _turned(s)
     x_group, x_n, *x_steps, _ = contiguous(x.shape)
@@ -65,7 +65,7 @@ def _image(s: ConvShape, panel: int) -> Relayout:
         size, step = s.out, s.stride
     around = [extent + 2 * padding for extent, padding in zip(size, s.padding, strict=True)]
     line = prod(around[1:]) * s.ic_group
-    if columns_end(s) % panel:
+    if _columns(s) % panel:
         around[0] += -(-panel // line)
     shape = (s.groups, -(-s.n // 2), *around, s.ic_group)
     rank = len(shape)
@@ -86,7 +86,8 @@ def _image(s: ConvShape, panel: int) -> Relayout:
     return Relayout(shape, axes, 0)
 
 
-def columns_end(s: ConvShape) -> int:
+def _columns(s: ConvShape) -> int:
+    """Channels at the taps of a line."""
     return s.kernel[-1] * s.ic_group
 
 

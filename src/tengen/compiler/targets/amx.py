@@ -138,6 +138,7 @@ class AmxEmitter:
             emitter.at.store(i64(0), self.slot(self.new_rows, after))
 
     def enter(self, i: ir.Value, a: ir.Value, begin: ir.Value, c: ir.Value, number: ir.Value, new: ir.Value) -> None:
+        """Fill the tables at strip i."""
         emitter, p = self.emitter, self.emitter.param
         entries = (
             (emitter.a_rows, emitter.sum(a, emitter.mul(begin, p["a_m3"]))),
