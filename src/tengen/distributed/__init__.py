@@ -1,5 +1,4 @@
-"""Training over several processes, of which this version has one: everything that such a program calls does for one process what it
-should, and what takes more says that it comes later.
+"""Training over several processes, on one machine or on many, which communicate by MPI: `pip install 'tengen[mpi]'`.
 
 >>> import tengen.distributed as dist
 >>> @dist.launcher
@@ -14,6 +13,7 @@ should, and what takes more says that it comes later.
 from ..base.missing import explain_module
 from . import functional, group, helper, util
 from .buckets import make_allreduce_cb
+from .communicator import DistributedError
 from .group import (
     WORLD,
     Group,
@@ -35,10 +35,10 @@ from .rendezvous import Client, Server
 from .util import get_free_ports
 
 __all__ = [
-    "WORLD", "Client", "Group", "Server", "WorkerError", "bcast_list_", "functional", "get_backend", "get_client", "get_free_ports",
-    "get_mm_server_addr", "get_py_server_addr", "get_rank", "get_world_size", "group", "group_barrier", "group_end", "group_start",
-    "helper", "init_process_group", "is_distributed", "launcher", "make_allreduce_cb", "new_group", "override_backend", "synchronized",
-    "util",
+    "WORLD", "Client", "DistributedError", "Group", "Server", "WorkerError", "bcast_list_", "functional", "get_backend",
+    "get_client", "get_free_ports", "get_mm_server_addr", "get_py_server_addr", "get_rank", "get_world_size", "group",
+    "group_barrier", "group_end", "group_start", "helper", "init_process_group", "is_distributed", "launcher",
+    "make_allreduce_cb", "new_group", "override_backend", "synchronized", "util",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from time import perf_counter, sleep
 from typing import Any, NamedTuple
@@ -39,14 +39,15 @@ class Started:
 
     def __init__(self, communicator: MpiCommunicator, number: int, what: str) -> None:
         self.number, self.what, self._communicator = number, f"#{number} {what}", communicator
-        self.ended, self.error = threading.Event(), None
-
-    error: BaseException | None
+        self.ended = threading.Event()
+        self.error: BaseException | None = None
+        self.seen = False  # by whoever has started it
 
     def wait(self) -> None:
         """Until it has ended. Raises DistributedError if it has failed, or another process is gone or does not come in time."""
         if not self.ended.wait(LOOK_SECONDS):
             self._communicator.wait_for(self)
+        self.seen = True
         if self.error is not None:
             raise self.error
 
@@ -62,12 +63,12 @@ class _Order(NamedTuple):
 
 
 class MpiCommunicator:
-    """The processes of an MPI communicator `comm`, which are those of `ranks` in the world."""
+    """The processes of `ranks`, in this order. connect: makes their communicator of mpi4py, for which it waits for all of them."""
 
-    def __init__(self, mpi: Any, comm: Any, key: str, ranks: Sequence[int], client: Client) -> None:
-        self._mpi, self._comm, self.key, self._ranks, self._client = mpi, comm, key, list(ranks), client
-        comm.Set_errhandler(mpi.ERRORS_RETURN)
-        self.rank, self.size = int(comm.rank), int(comm.size)
+    def __init__(self, mpi: Any, connect: Callable[[], Any], key: str, ranks: Sequence[int], client: Client) -> None:
+        self._mpi, self._connect, self.key, self._ranks, self._client = mpi, connect, key, list(ranks), client
+        self._comm: Any = None
+        self.rank, self.size = self._ranks.index(client.rank), len(self._ranks)
         self._latest: Started | None = None
         self._broken: str = ""
         self._count, self._process = 0, os.getpid()
@@ -91,8 +92,8 @@ class MpiCommunicator:
         return work
 
     def finish(self) -> None:
-        """Wait for all that has been started."""
-        if self._latest is not None:
+        """Wait for all that has been started. Raises what has gone wrong unless the program has seen it."""
+        if self._latest is not None and not self._latest.seen:
             self._latest.wait()
 
     # -- the thread --------------------------------------------------------------------------------------------
@@ -114,6 +115,9 @@ class MpiCommunicator:
         try:
             if self._broken:
                 raise DistributedError(f"{work.what}: the group of {self._ranks} is broken: {self._broken}")
+            if self._comm is None:
+                self._comm = self._connect()
+                self._comm.Set_errhandler(self._mpi.ERRORS_RETURN)
             self._agree(work.what)
             KINDS[order.kind](Exchange(self._mpi, self._comm, order.dtype, order.given, order.out))
         except BaseException as error:

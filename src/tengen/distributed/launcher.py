@@ -19,7 +19,6 @@ from ..base import config
 from ..base.frames import shorten
 from ..base.usage import warn
 from ..base.world import joined
-from . import mpi
 from .group import BACKENDS, init_process_group, leave
 from .rendezvous import Server
 
@@ -138,12 +137,11 @@ class launcher:
         with Server(self.port, "127.0.0.1" if alone else "0.0.0.0") as server:
             yield server.py_server_port
 
-    def _work(self, rank: int, port: int, restarts: int, args: Any, kwargs: Any, joined: Callable[[], None]) -> Any:
+    def _work(self, rank: int, port: int, restarts: int, args: Any, kwargs: Any) -> Any:
         os.environ["TENGEN_RESTART_COUNT"] = str(restarts)
         share_cores(self.n_gpus)
         number = rank - self.rank_start
         init_process_group(self.master_ip, port, self.world_size, rank, number, self.backend, self.device_type)
-        joined()
         return self.func(*args, **kwargs)
 
 
@@ -154,11 +152,10 @@ def share_cores(processes: int) -> None:
 
 
 class Worker:
-    """A process that runs `work`, seen from the one that has started it. work: gets a function to call when the process has joined its world."""
+    """A process that runs `work`, seen from the one that has started it."""
 
-    def __init__(self, rank: int, work: Callable[[Callable[[], None]], Any]) -> None:
+    def __init__(self, rank: int, work: Callable[[], Any]) -> None:
         self.rank, self.result, self.left_early = rank, None, False
-        self.segments: list[str] = []
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe(duplex=False)
         self.process = context.Process(target=_run, args=(theirs, work, os.getpid()), name=f"tengen-rank-{rank}")
@@ -176,9 +173,6 @@ class Worker:
             return False
         if kind == "error":
             raise WorkerError(self.rank, f"rank {self.rank} raised\n{value}")
-        if kind == "segments":
-            self.segments = value
-            return True
         self.result, self.left_early = value, kind == "early"
         return True
 
@@ -212,8 +206,7 @@ def _results(workers: Sequence[Worker]) -> list[Any]:
 
 
 def end(workers: Sequence[Worker]) -> None:
-    """End those that still run, and remove what they leave."""
-    segments = {path for worker in workers for path in (*worker.segments, *mpi.segments(worker.process.pid))}
+    """End those that still run."""
     for worker in workers:
         if worker.process.is_alive():
             worker.process.terminate()
@@ -223,36 +216,36 @@ def end(workers: Sequence[Worker]) -> None:
             worker.process.kill()
             worker.process.join()
         worker.pipe.close()
-    for path in segments:
-        with suppress(OSError):
-            os.unlink(path)
 
 
-def _run(pipe: Connection, work: Callable[[Callable[[], None]], Any], parent: int) -> None:
+def _run(pipe: Connection, work: Callable[[], Any], parent: int) -> None:
     """The life of a process."""
     _die_with(parent)
     try:
-        result = work(partial(_send_segments, pipe))
-        _send_result(pipe, result)
-        said = "has ended, as its function has returned"
-    except SystemExit as leaving:
-        if leaving.code:
-            raise
-        pipe.send(("early", None))
-        said = "has ended by sys.exit(0)"
+        said = _finish(pipe, work)
+        if joined():
+            leave(said)
+    except SystemExit:
+        raise
     except BaseException as error:
         shorten(error)
         first = error.__traceback__
         shown = first and (first.tb_next or first)  # without the line above
+        shown = shown and (shown.tb_next or shown)
         pipe.send(("error", "".join(traceback.format_exception(type(error), error, shown)).rstrip()))
         sys.exit(1)
-    if joined():
-        leave(said)
 
 
-def _send_segments(pipe: Connection) -> None:
-    """Tell who may have to remove it what shared memory there is."""
-    pipe.send(("segments", mpi.segments()))
+def _finish(pipe: Connection, work: Callable[[], Any]) -> str:
+    """Do the work and send its result; how it has ended."""
+    try:
+        _send_result(pipe, work())
+    except SystemExit as leaving:
+        if leaving.code:
+            raise
+        pipe.send(("early", None))
+        return "has ended by sys.exit(0)"
+    return "has ended, as its function has returned"
 
 
 def _send_result(pipe: Connection, result: Any) -> None:

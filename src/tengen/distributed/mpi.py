@@ -43,8 +43,13 @@ class World:
     def connect(self, key: str, ranks: Sequence[int]) -> MpiCommunicator:
         """The communicator of these ranks, all of which call this with the same key."""
         whole = self._mpi.COMM_WORLD
-        made = whole.Create_group(whole.group.Incl(list(ranks)), zlib.crc32(key.encode()) % TAGS)
-        return MpiCommunicator(self._mpi, made, key, ranks, self._client)
+
+        def make() -> Any:
+            made = whole.Create_group(whole.group.Incl(list(ranks)), zlib.crc32(key.encode()) % TAGS)
+            _tidy(made)
+            return made
+
+        return MpiCommunicator(self._mpi, make, key, ranks, self._client)
 
 
 def join(client: Client, rank: int, size: int) -> World:
@@ -72,11 +77,15 @@ def join(client: Client, rank: int, size: int) -> World:
             f"init_process_group: joined as rank {found.rank} of {found.size}, not as {rank} of {size}; the MPI library that mpi4py found, "
             f"{sys.modules['mpi4py.MPI'].Get_library_version().split(',')[0].splitlines()[0]}, does not ask PMI-1; MPICH and Intel MPI do"
         )
+    _tidy(found)
     return World(client)
 
 
-def segments(process: int | None = None) -> list[str]:
-    """Files of shared memory that MPICH has made for a process, by default this one; nobody removes them when it ends without finalizing."""
-    with suppress(OSError), open(f"/proc/{process or 'self'}/maps") as maps:
-        return sorted(set(re.findall(r"/dev/shm/mpich_shm\S+", maps.read())))
-    return []
+def _tidy(comm: Any) -> None:
+    """Remove the files of shared memory that the processes of a communicator have open by now: nobody else would when one is killed."""
+    comm.Barrier()
+    with suppress(OSError), open("/proc/self/maps") as maps:
+        found = set(re.findall(r"/dev/shm/mpich_shm\S+", maps.read()))
+        for path in found:
+            with suppress(OSError):
+                os.unlink(path)
