@@ -11,7 +11,7 @@
 """
 
 from ..base.missing import explain_module
-from . import functional, group, helper, util
+from . import functional, group, helper, started, util
 from .buckets import make_allreduce_cb
 from .communicator import DistributedError
 from .group import (
@@ -51,3 +51,4 @@ def group_end() -> None:
 
 
 explain_module(__name__)
+started.join()

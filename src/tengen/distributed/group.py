@@ -77,6 +77,8 @@ def init_process_group(
             f"init_process_group: rank is from 0 to world_size - 1, got rank {rank} and world_size {world_size}"
         )
     if joined():
+        if world_size > 1 and (rank, world_size) == (get_rank(), get_world_size()):  # mpiexec or tengen-run has said so
+            return
         raise RuntimeError("init_process_group: this process has joined a world already")
     chosen = _backend("init_process_group", "auto" if backend is None else backend)
     if world_size > 1 and chosen != "mpi":

@@ -15,12 +15,12 @@ from functools import partial, update_wrapper
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from ..base import config
 from ..base.frames import shorten
 from ..base.usage import warn
 from ..base.world import joined
 from .group import BACKENDS, init_process_group, leave
 from .rendezvous import Server
+from .started import is_started, share_cores
 
 GRACE_SECONDS = 3.0
 """How long a process has to end when it is asked to."""
@@ -43,6 +43,8 @@ class launcher:
     Calling it runs the function with the arguments in every process and gives the list of their results, which are pickled. A process is
     forked, so the function needs no name that could be imported. If one raises, is killed or ends by sys.exit with another code than
     0, the others are ended, and WorkerError has its traceback; sys.exit(0) gives None and a warning.
+
+    In a process that mpiexec or tengen-run has started as one of a world, it calls the function there and then; the list has its result alone.
 
     Args:
         func: the function.
@@ -104,6 +106,8 @@ class launcher:
         return self if instance is None else partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[Any]:
+        if is_started():  # by mpiexec or tengen-run, as one of several already
+            return [self.func(*args, **kwargs)]
         for restarts in range(self.max_restarts + 1):
             try:
                 return self._run(restarts, args, kwargs)
@@ -143,12 +147,6 @@ class launcher:
         number = rank - self.rank_start
         init_process_group(self.master_ip, port, self.world_size, rank, number, self.backend, self.device_type)
         return self.func(*args, **kwargs)
-
-
-def share_cores(processes: int) -> None:
-    """Have this process, one of several on a machine, use its part of the cores, unless the user has said how many."""
-    if processes > 1 and not config.get("num_threads"):
-        config.set("num_threads", max(1, len(os.sched_getaffinity(0)) // processes))
 
 
 class Worker:
@@ -220,7 +218,7 @@ def end(workers: Sequence[Worker]) -> None:
 
 def _run(pipe: Connection, work: Callable[[], Any], parent: int) -> None:
     """The life of a process."""
-    _die_with(parent)
+    die_with(parent)
     try:
         said = _finish(pipe, work)
         if joined():
@@ -257,7 +255,7 @@ def _send_result(pipe: Connection, result: Any) -> None:
         raise TypeError(f"launcher: the result cannot be sent to the process that wants it: {error}") from None
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have this process killed when the one that has started it is no more; on Linux, others have no way to ask for that."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):

@@ -46,7 +46,7 @@ class World:
 
         def make() -> Any:
             made = whole.Create_group(whole.group.Incl(list(ranks)), zlib.crc32(key.encode()) % TAGS)
-            _tidy(made)
+            tidy(made)
             return made
 
         return MpiCommunicator(self._mpi, make, key, ranks, self._client)
@@ -77,11 +77,11 @@ def join(client: Client, rank: int, size: int) -> World:
             f"init_process_group: joined as rank {found.rank} of {found.size}, not as {rank} of {size}; the MPI library that mpi4py found, "
             f"{sys.modules['mpi4py.MPI'].Get_library_version().split(',')[0].splitlines()[0]}, does not ask PMI-1; MPICH and Intel MPI do"
         )
-    _tidy(found)
+    tidy(found)
     return World(client)
 
 
-def _tidy(comm: Any) -> None:
+def tidy(comm: Any) -> None:
     """Remove the files of shared memory that the processes of a communicator have open by now: nobody else would when one is killed."""
     comm.Barrier()
     with suppress(OSError), open("/proc/self/maps") as maps:

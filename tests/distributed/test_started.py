@@ -1,0 +1,112 @@
+"""Scripts that mpiexec or tengen-run starts: they are in their world at once, and whatever ends one ends all."""
+
+from __future__ import annotations
+
+import glob
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import os, signal, subprocess, sys, time
+import tengen
+import tengen.distributed as dist
+
+rank, how = dist.get_rank(), sys.argv[1]
+x = tengen.tensor([1.0 + rank])
+total = dist.functional.all_reduce_sum(x).item()
+if rank == 1 and how == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if rank == 1 and how == "raise":
+    raise ValueError("boom")
+if rank == 1 and how == "exit":
+    sys.exit(3)
+if rank == 1 and how == "leave":
+    sys.exit(0)
+if how == "fine":
+    @dist.launcher(n_gpus=7)
+    def work(name):
+        return name, dist.get_world_size()
+
+    other = "import tengen.distributed as d; print(d.is_distributed())"
+    child = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True).stdout.strip()
+    dist.get_client().user_set(f"rank {rank}", rank)
+    told = dist.get_client().user_get(f"rank {1 - rank}")
+    sys.stdout.write(f"{rank} {dist.get_world_size()} {total} {work('w')} {child} {told} {sys.argv[2:]}\\n")
+else:
+    dist.functional.all_reduce_sum(x)
+"""
+RUN = [sys.executable, "-c", "from tengen.distributed.run import main; raise SystemExit(main())", "--nproc", "2"]
+MPIEXEC = [str(Path(sys.executable).with_name("mpiexec")), "-n", "2", sys.executable]
+STARTERS = pytest.mark.parametrize("starter", [RUN, MPIEXEC], ids=["tengen-run", "mpiexec"])
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    return str(path)
+
+
+def start(*command: str) -> subprocess.CompletedProcess[str]:
+    before = set(glob.glob("/dev/shm/mpich_shm*"))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert set(glob.glob("/dev/shm/mpich_shm*")) <= before
+    return done
+
+
+@STARTERS
+def test_they_are_in_their_world(starter, script):
+    done = start(*starter, script, "fine", "--nproc", "3")
+    assert done.returncode == 0, done.stderr
+    rest = "2 3.0 [('w', 2)] False"
+    assert sorted(done.stdout.splitlines()) == [f"{r} {rest} {1 - r} ['--nproc', '3']" for r in range(2)]
+
+
+@STARTERS
+@pytest.mark.parametrize(("how", "status", "says"), [
+    ("kill", 137, "rank 1 was killed by SIGKILL"), ("raise", 1, "ValueError: boom"), ("exit", 3, "rank 1 exited with 3"),
+    ("leave", 1, "DistributedError: #2 all_reduce_sum of float32[1]: rank 1 has ended"),
+])  # fmt: skip
+def test_what_ends_one_ends_all(starter, script, how, status, says):
+    began = time.monotonic()
+    done = start(*starter, script, how)
+    assert time.monotonic() - began < 30
+    assert done.returncode != 0
+    if starter is RUN or how == "leave":
+        assert done.returncode == status and says in done.stderr
+
+
+def test_restarts(tmp_path):
+    path = tmp_path / "again.py"
+    path.write_text(
+        "import os, sys, tengen.distributed as dist\n"
+        "dist.group_barrier()\n"
+        "count = int(os.environ['TENGEN_RESTART_COUNT'])\n"
+        "sys.stdout.write(f'{dist.get_rank()} {count}\\n')\n"
+        "sys.exit(5 if dist.get_rank() == 1 and count < 1 else 0)\n"
+    )
+    done = start(*RUN, "--max-restarts", "1", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "tengen-run: rank 1 exited with 5; all processes are started anew (1 of 1 times)" in done.stderr
+    assert {"0 1", "1 1"} <= set(done.stdout.splitlines())
+
+
+def test_modules_and_one_process(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import sys, tengen.distributed as dist\nprint(dist.get_world_size(), sys.argv[1:])\n"
+    )
+    command = [*RUN[:-1], "1", "-m", "mine", "a"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "1 ['a']\n"), done.stderr
