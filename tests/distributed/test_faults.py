@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from ranks import ranks
+from ranks import nothing_left, ranks
 
 import tengen
 import tengen.distributed as dist
@@ -85,9 +84,8 @@ FAULTS = [
 
 @pytest.fixture(autouse=True)
 def nothing_is_left():
-    before = set(glob.glob("/dev/shm/mpich_shm*"))
-    yield
-    assert set(glob.glob("/dev/shm/mpich_shm*")) <= before
+    with nothing_left():
+        yield
 
 
 @pytest.mark.parametrize("size", [2, 3])

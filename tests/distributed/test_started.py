@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ranks import nothing_left
 
 SCRIPT = """
 import os, signal, subprocess, sys, time
@@ -53,10 +53,8 @@ def script(tmp_path):
 
 
 def start(*command: str) -> subprocess.CompletedProcess[str]:
-    before = set(glob.glob("/dev/shm/mpich_shm*"))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert set(glob.glob("/dev/shm/mpich_shm*")) <= before
-    return done
+    with nothing_left():
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 @STARTERS
