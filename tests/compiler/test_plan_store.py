@@ -18,7 +18,7 @@ from tengen.compiler.schedule import driver
 from tengen.compiler.targets.host import available, host_target
 from tengen.compiler.view import View, contiguous
 from tengen.core.ops.elemwise import Elemwise
-from tengen.core.ops.host import MatrixInverse
+from tengen.core.ops.host import Inverse, MatrixInverse
 from tengen.core.ops.linalg import MatMul
 from tengen.core.ops.shape import Reshape, Transpose
 
@@ -187,6 +187,17 @@ def test_a_program_with_code_from_elsewhere_is_not_kept(folder: Path, op: object
     x = np.float32([[2, 1, 0], [0, 4, 0], [0, 0, 8]])
     want = -x if isinstance(op, Foreign) else np.linalg.inv(x)
     np.testing.assert_array_equal(run_plan(obtain_plan(program, views(program), "test"), [x])[0], want)
+
+
+def test_a_composite_that_is_left_may_be_a_python_function(folder: Path) -> None:
+    """A gradient keeps composites that have rules of their own, whose Python functions a file does not have."""
+    builder = Builder(keep_composites=True)
+    program = builder.finish([Inverse()(builder.input(Type("float32", (2, 2))))])
+    assert program.nodes[0].op is Inverse()
+    given = np.array([[2.0, 0.0], [0.0, 4.0]], np.float32)
+    for _ in range(2):
+        (found,) = run_plan(obtain_plan(program, views(program), "test"), [given])
+        np.testing.assert_array_equal(found, [[0.5, 0.0], [0.0, 0.25]])
 
 
 def test_what_is_planned_fast_waits(folder: Path, planned: list[Program], monkeypatch: pytest.MonkeyPatch) -> None:

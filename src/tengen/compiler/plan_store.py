@@ -16,7 +16,7 @@ from typing import Any
 
 from ..base import config
 from . import cache
-from .plan import Launch, Placed, Plan, Stopwatch
+from .plan import Call, Launch, Placed, Plan, Stopwatch
 from .program import Host, Op, Program, Type
 from .targets.host import Target
 from .view import View
@@ -96,7 +96,11 @@ def find(entry: str) -> Plan | None:
 
 
 def keep(entry: str, plan: Plan, seconds: float) -> None:
-    """Put a Plan, which took so long to make, on the disk, now or when the process ends."""
+    """Put a Plan, which took so long to make, on the disk, now or when the process ends; not one that calls Python functions, as those of
+    composites in the Program do.
+    """
+    if any(isinstance(step, Call) for step in plan.steps):
+        return
     if seconds >= SLOW:
         _write(entry, plan)
     elif len(_waiting) < MOST_WAITING:
