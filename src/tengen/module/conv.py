@@ -37,8 +37,12 @@ class _ConvNd(Module):
         conv_mode: str,
         compute_mode: str,
         name: str | None,
+        padding_mode: str = "zeros",
     ):
         super().__init__(name)
+        if padding_mode not in PAD_MODES:
+            raise ValueError(f"padding_mode is one of {', '.join(sorted(PAD_MODES))}, got {padding_mode!r}")
+        self.padding_mode = padding_mode
         layer = type(self).__name__
         self.in_channels = size(layer, "in_channels", in_channels, 0)
         self.out_channels = size(layer, "out_channels", out_channels, 0)
@@ -105,16 +109,6 @@ class _ConvNd(Module):
             parts.append("bias=False")
         return ", ".join(parts)
 
-
-class _PaddedConv(_ConvNd):
-    """Conv1d and Conv2d: a convolution whose border may be filled in several ways."""
-
-    def __init__(self, *args: Any, padding_mode: str):
-        super().__init__(*args)
-        if padding_mode not in PAD_MODES:
-            raise ValueError(f"padding_mode is one of {', '.join(sorted(PAD_MODES))}, got {padding_mode!r}")
-        self.padding_mode = padding_mode
-
     def get_pad_witdth(self) -> tuple[tuple[int, int], ...]:
         """How much is padded before and after each axis of the input."""
         return ((0, 0), (0, 0), *((pad, pad) for pad in self._numbers("padding")))
@@ -134,7 +128,7 @@ class _PaddedConv(_ConvNd):
         return self.calc_conv(inp, self.weight, self.bias)
 
 
-class Conv1d(_PaddedConv):
+class Conv1d(_ConvNd):
     """Convolution over (N, C, L); see Conv2d."""
 
     dims = 1
@@ -155,7 +149,7 @@ class Conv1d(_PaddedConv):
         name: str | None = None,
     ):
         shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
-        super().__init__(*shape, conv_mode, compute_mode, name, padding_mode=padding_mode)
+        super().__init__(*shape, conv_mode, compute_mode, name, padding_mode)
 
     def _for_each_dim(self, name: str, value: Any, least: int = 1) -> Any:
         return super()._for_each_dim(name, value, least)[0]
@@ -165,7 +159,7 @@ class Conv1d(_PaddedConv):
         return F.conv1d(inp, weight, bias, stride, padding[0], dilation, self.groups, self.conv_mode, self.compute_mode)
 
 
-class Conv2d(_PaddedConv):
+class Conv2d(_ConvNd):
     """Convolution (without flipping the kernel) over (N, C, H, W).
 
     `weight` is (out, in, kernel height, kernel width), with groups (groups, out / groups, in / groups, height, width),
@@ -202,7 +196,7 @@ class Conv2d(_PaddedConv):
         name: str | None = None,
     ):
         shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
-        super().__init__(*shape, conv_mode, compute_mode, name, padding_mode=padding_mode)
+        super().__init__(*shape, conv_mode, compute_mode, name, padding_mode)
 
     def _conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None, padding: Any) -> Tensor:
         return F.conv2d(
@@ -288,12 +282,8 @@ class Conv3d(_ConvNd):
         shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         super().__init__(*shape, conv_mode, "default", name)
 
-    def calc_conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """What `forward` does, with another weight and bias."""
-        return F.conv3d(inp, weight, bias, self.stride, self.padding, self.dilation, self.groups, self.conv_mode)
-
-    def forward(self, inp: Tensor) -> Tensor:
-        return self.calc_conv(inp, self.weight, self.bias)
+    def _conv(self, inp: Tensor, weight: Tensor, bias: Tensor | None, padding: Any) -> Tensor:
+        return F.conv3d(inp, weight, bias, self.stride, padding, self.dilation, self.groups, self.conv_mode)
 
 
 class ConvTranspose3d(_ConvNd):

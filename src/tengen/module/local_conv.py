@@ -7,14 +7,14 @@ from typing import Any
 from .. import functional as F
 from ..core import Tensor
 from ..core.ops.base import size
-from .conv import PAD_MODES, _ConvNd, _PaddedConv
+from .conv import PAD_MODES, Conv2d, _ConvNd
 
 __all__ = ["DeformableConv2d", "LocalConv2d", "RegionRestrictedConv"]
 
 Pair = int | tuple[int, int]
 
 
-class LocalConv2d(_PaddedConv):
+class LocalConv2d(Conv2d):
     """Convolution over (N, C, H, W) with a weight of its own for each place of the result, and no bias.
 
     `weight` is (groups, output height, output width, in / groups, kernel height, width, out / groups), first drawn from
@@ -24,8 +24,6 @@ class LocalConv2d(_PaddedConv):
     >>> layer.weight.shape, layer(F.ones((1, 2, 5, 4))).shape
     ((1, 5, 4, 2, 3, 3, 3), (1, 3, 5, 4))
     """
-
-    dims = 2
 
     def __init__(
         self,
@@ -44,7 +42,7 @@ class LocalConv2d(_PaddedConv):
         self.input_height = size("LocalConv2d", "input_height", input_height)
         self.input_width = size("LocalConv2d", "input_width", input_width)
         shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, False)
-        super().__init__(*shape, conv_mode, "default", name, padding_mode="zeros")
+        super().__init__(*shape, conv_mode, name=name)
 
     def _infer_weight_shape(self) -> tuple[int, ...]:
         given = self.input_height, self.input_width
@@ -88,11 +86,8 @@ class RegionRestrictedConv(_ConvNd):
         padding_mode: str = "zeros",
         name: str | None = None,
     ):
-        if padding_mode not in PAD_MODES:
-            raise ValueError(f"padding_mode is one of {', '.join(sorted(PAD_MODES))}, got {padding_mode!r}")
         shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
-        super().__init__(*shape, conv_mode, compute_mode, name)
-        self.padding_mode = padding_mode
+        super().__init__(*shape, conv_mode, compute_mode, name, padding_mode)
 
     def _infer_weight_shape(self) -> tuple[int, ...]:
         channels = self.out_channels // self.groups, self.in_channels // self.groups
@@ -100,9 +95,11 @@ class RegionRestrictedConv(_ConvNd):
 
     def get_pad_width(self) -> tuple[tuple[int, int], ...]:
         """How much is padded before and after each axis of the input."""
-        return ((0, 0), (0, 0), *((pad, pad) for pad in self.padding))
+        return self.get_pad_witdth()
 
-    def calc_conv(self, inp: Tensor, weight: Tensor, rin: Tensor, rout: Tensor, bias: Tensor | None) -> Tensor:
+    def calc_conv(  # type: ignore[override]
+        self, inp: Tensor, weight: Tensor, rin: Tensor, rout: Tensor, bias: Tensor | None
+    ) -> Tensor:
         """What `forward` does, with another weight and bias."""
         padding = self.padding
         if self.padding_mode != "zeros":

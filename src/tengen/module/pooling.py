@@ -20,12 +20,8 @@ def as_sizes(module: Module, argument: str, value: Any, least: int = 1) -> Any:
     return numbers if isinstance(value, (list, tuple)) or len(numbers) != 1 else numbers[0]
 
 
-class MaxPool2d(Module):
-    """The largest of each window of (N, C, H, W); padding never is.
-
-    Args:
-        kernel_size, stride, padding: one number, or one for height and one for width; stride is kernel_size if None.
-    """
+class _PoolNd(Module):
+    """A window that slides over (N, C, H, W)."""
 
     def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, name: str | None = None):
         super().__init__(name)
@@ -33,14 +29,22 @@ class MaxPool2d(Module):
         self.stride = self.kernel_size if stride is None else as_sizes(self, "stride", stride)
         self.padding = as_sizes(self, "padding", padding, 0)
 
-    def forward(self, inp: Tensor) -> Tensor:
-        return F.max_pool2d(inp, self.kernel_size, self.stride, self.padding)
-
     def _module_info_string(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class AvgPool2d(Module):
+class MaxPool2d(_PoolNd):
+    """The largest of each window of (N, C, H, W); padding never is.
+
+    Args:
+        kernel_size, stride, padding: one number, or one for height and one for width; stride is kernel_size if None.
+    """
+
+    def forward(self, inp: Tensor) -> Tensor:
+        return F.max_pool2d(inp, self.kernel_size, self.stride, self.padding)
+
+
+class AvgPool2d(_PoolNd):
     """The mean of each window of (N, C, H, W).
 
     Args:
@@ -56,36 +60,33 @@ class AvgPool2d(Module):
         mode: str = "average_count_exclude_padding",
         name: str | None = None,
     ):
-        super().__init__(name)
-        self.kernel_size = as_sizes(self, "kernel_size", kernel_size)
-        self.stride = self.kernel_size if stride is None else as_sizes(self, "stride", stride)
-        self.padding = as_sizes(self, "padding", padding, 0)
+        super().__init__(kernel_size, stride, padding, name)
         self.mode = mode
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.avg_pool2d(inp, self.kernel_size, self.stride, self.padding, self.mode)
 
     def _module_info_string(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, mode={self.mode}"
+        return f"{super()._module_info_string()}, mode={self.mode}"
 
 
-class AdaptiveAvgPool2d(Module):
-    """The mean of windows chosen so that the output has the height and width `oshp` (one number for both)."""
+class _AdaptivePoolNd(Module):
+    """Windows chosen so that the output has the height and width `oshp`."""
 
     def __init__(self, oshp: Size, name: str | None = None):
         super().__init__(name)
         self.oshp = as_sizes(self, "oshp", oshp)
+
+
+class AdaptiveAvgPool2d(_AdaptivePoolNd):
+    """The mean of windows chosen so that the output has the height and width `oshp` (one number for both)."""
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(inp, self.oshp)
 
 
-class AdaptiveMaxPool2d(Module):
+class AdaptiveMaxPool2d(_AdaptivePoolNd):
     """The largest of windows chosen so that the output has the height and width `oshp` (one number for both)."""
-
-    def __init__(self, oshp: Size, name: str | None = None):
-        super().__init__(name)
-        self.oshp = as_sizes(self, "oshp", oshp)
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.adaptive_max_pool2d(inp, self.oshp)

@@ -23,7 +23,7 @@ __all__ = ["LSTM", "RNN", "LSTMCell", "RNNCell"]
 _LSTM_CELL = ops.LSTMCell()
 
 
-class _Cell(Module):
+class RNNCellBase(Module):
     """What the cells have in common: two linear maps, of the input and of the hidden state, each with a bias.
 
     Weights are (gates · hidden_size, input_size or hidden_size); all is first drawn from U(-k, k), k = 1/√hidden_size. Without bias the
@@ -59,7 +59,7 @@ def _draw(module: Module, hidden_size: int) -> None:
         init.uniform_(parameter, -bound, bound)
 
 
-class RNNCell(_Cell):
+class RNNCell(RNNCellBase):
     """h' = f(W x + b + U h + c), with f tanh or relu: (N, input_size), (N, hidden_size) to (N, hidden_size).
 
     Source: Elman, Finding Structure in Time, 1990.
@@ -90,7 +90,7 @@ class RNNCell(_Cell):
         return y
 
 
-class LSTMCell(_Cell):
+class LSTMCell(RNNCellBase):
     """c' = σ(f) · c + σ(i) · tanh(g), h' = σ(o) · tanh(c'), where i, f, g, o are the quarters of W x + b + U h + d.
 
     Takes x of shape (N, input_size) and (h, c) of shape (N, hidden_size) each, zeros if left out; gives (h', c').
@@ -112,7 +112,7 @@ class LSTMCell(_Cell):
         return h, c
 
 
-class _Layers(Module):
+class RNNBase(Module):
     """What recurrent layers have in common.
 
     All weights are the one parameter `_flatten_weights`: one after the other, for each layer and direction, those of the input, those of the
@@ -219,7 +219,7 @@ _ARGUMENTS = """
 """
 
 
-class RNN(_Layers):
+class RNN(RNNBase):
     __doc__ = f"""h_t = f(W x_t + b + U h_(t-1) + c) for each step t, with f tanh or relu, in layers.
 
     Takes an input (T, N, input_size) and the first h (num_layers · directions, N, hidden_size), zeros if left out; gives the h of the last
@@ -260,7 +260,7 @@ class RNN(_Layers):
         return RNNCell(self._width(layer), self.hidden_size, self.bias, self.nonlinearity)
 
 
-class LSTM(_Layers):
+class LSTM(RNNBase):
     __doc__ = f"""LSTMCell for each step of a sequence, in layers.
 
     Takes an input (T, N, input_size) and the first (h, c), each (num_layers · directions, N, hidden_size), zeros if left out; gives the h of

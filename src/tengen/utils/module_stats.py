@@ -113,13 +113,13 @@ def _layers(*names: str) -> tuple[type[Module], ...]:
 
 @register_flops(*_layers("Conv1d", "Conv2d", "Conv3d", "LocalConv2d", "DeformableConv2d"))
 def _conv(module: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
-    window = prod(module.kernel_size) * module.in_channels // module.groups
+    window = prod(module._numbers("kernel_size")) * module.in_channels // module.groups
     return outputs[0].size * (window + (getattr(module, "bias", None) is not None))
 
 
 @register_flops(*_layers("ConvTranspose2d", "ConvTranspose3d"))
 def _conv_transpose(module: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
-    window = prod(module.kernel_size) * module.out_channels // module.groups
+    window = prod(module._numbers("kernel_size")) * module.out_channels // module.groups
     return inputs[0].size * window + (outputs[0].size if module.bias is not None else 0)
 
 
