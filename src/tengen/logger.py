@@ -15,7 +15,7 @@ _COLOURS = {
 }
 _RESET = "\x1b[0m"
 
-_loggers: list[logging.Logger] = []
+_all_loggers: list[logging.Logger] = []
 _file: logging.Handler | None = None
 _level: int = logging.INFO
 
@@ -65,7 +65,7 @@ def get_logger(name: str | None = None, formatter: type[logging.Formatter] = Log
         formatter: class of the formatter for messages on stderr.
     """
     logger = logging.getLogger(name)
-    if logger in _loggers:
+    if logger in _all_loggers:
         return logger
     logger.propagate = False
     logger.setLevel(_level)
@@ -74,7 +74,7 @@ def get_logger(name: str | None = None, formatter: type[logging.Formatter] = Log
     logger.addHandler(handler)
     if _file is not None:
         logger.addHandler(_file)
-    _loggers.append(logger)
+    _all_loggers.append(logger)
     return logger
 
 
@@ -94,7 +94,7 @@ def set_log_file(fout: Any, mode: str = "a") -> None:
             else logging.FileHandler(fout, mode=mode, encoding="utf-8")
         )
         new.setFormatter(LogFormatter(place=True))
-    for logger in _loggers:
+    for logger in _all_loggers:
         if _file is not None:
             logger.removeHandler(_file)
         if new is not None:
@@ -118,7 +118,7 @@ def set_log_level(level: int | str, update_existing: bool = True) -> int:
         raise ValueError(f"unknown log level {level!r}; use DEBUG, INFO, WARNING, ERROR or CRITICAL")
     before, _level = _level, number
     if update_existing:
-        for logger in _loggers:
+        for logger in _all_loggers:
             logger.setLevel(_level)
     return before
 

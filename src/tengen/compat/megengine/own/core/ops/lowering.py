@@ -26,7 +26,8 @@ Inputs = Sequence[Any]
 
 def run(op: Any, inputs: Inputs) -> tuple[Any, ...]:
     """The outputs of an op of `builtin`, always as a tuple."""
-    made = RULES[type(op).__name__](op, *inputs)
+    rule = getattr(op, "rule", None) or RULES[type(op).__name__]
+    made = rule(op, *inputs)
     return tuple(made) if isinstance(made, (tuple, list)) else (made,)
 
 

@@ -17,7 +17,7 @@ from .dtype import is_dtype_equal, is_quantize
 __all__ = [
     "_normalize_axis", "apply", "astensor1d", "astype_cpp", "cast_tensors", "convert_inputs", "convert_single_value", "dtype_promotion",
     "get_device", "interpret_subgraph", "is_dtype_equal", "is_quantize", "isscalar", "make_shape_tuple", "result_type", "setscalar",
-    "subgraph_fn",
+    "subgraph", "subgraph_fn",
 ]  # fmt: skip
 
 # What the strings of a subgraph stand for, by the number of operands.
@@ -113,6 +113,42 @@ def interpret_subgraph(func: Callable[..., Any], dtype: Any, device: Any) -> Cal
         return tuple(outputs)
 
     return run
+
+
+class Subgraph(builtin.OpDef):
+    """An op that is made of others."""
+
+    name: str
+    rule: Callable[..., tuple[Any, ...]]
+
+    def __init__(self, name: str, rule: Callable[..., tuple[Any, ...]]):
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "rule", rule)
+
+    def _key(self) -> tuple[Any, ...]:
+        return (id(self.rule),)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def subgraph(
+    name: str,
+    dtype: Any,
+    device: Any,
+    nr_inputs: int,
+    gopt_level: int | None = None,
+    jit_fusion: bool = False,
+    custom_grad: bool = False,
+) -> Callable[[Callable[..., Any]], Callable[[], Subgraph]]:
+    """A decorator that makes of the description of a subgraph what gives an op for `apply`."""
+
+    def decorated(func: Callable[..., Any]) -> Callable[[], Subgraph]:
+        run = subgraph_fn(name, dtype, device, nr_inputs)(func)
+        op = Subgraph(name, lambda _, *inputs: run(*inputs))
+        return lambda: op
+
+    return decorated
 
 
 def subgraph_fn(
