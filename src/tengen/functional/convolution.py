@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from .._rt import apply
@@ -58,7 +58,8 @@ def conv2d(
             op = _known_conv2d(*parameters)
         except TypeError:  # a list, which cannot be looked up, or a tensor
             op = None
-        return _convolved(_conv2d(*parameters) if op is None else op, inp, weight, bias)
+        op = _conv2d(*parameters) if op is None else op
+        return apply(op, inp, weight) if bias is None else apply(op, inp, weight, bias)
     except Exception as error:
         shorten(error)
         raise
@@ -74,7 +75,7 @@ def _known_conv2d(*parameters: Any) -> Conv2d:
 
 def _conv2d(stride: Pair, padding: Pair, dilation: Pair, groups: int, conv_mode: str, biased: bool) -> Conv2d:
     need_cross_correlation("conv2d", conv_mode)
-    return Conv2d(*pairs("conv2d", stride, padding, dilation), _groups("conv2d", groups), biased)
+    return Conv2d(*pairs("conv2d", stride, padding, dilation), groups_of("conv2d", groups), biased)
 
 
 def conv1d(
@@ -97,12 +98,8 @@ def conv1d(
     [[[2.0, 3.0, 3.0, 2.0]]]
     """
     need_cross_correlation("conv1d", conv_mode)
-    steps = (
-        single("conv1d", "stride", stride, 1),
-        single("conv1d", "padding", padding),
-        single("conv1d", "dilation", dilation, 1),
-    )
-    return _convolved(Conv1d(*steps, _groups("conv1d", groups), bias is not None), inp, weight, bias)
+    steps = _geometry(single, "conv1d", stride, padding, dilation)
+    return convolved(Conv1d(*steps, groups_of("conv1d", groups), bias is not None), (inp, weight), bias)
 
 
 def conv_transpose2d(
@@ -131,8 +128,8 @@ def conv_transpose2d(
     strides, paddings, dilations = pairs("conv_transpose2d", stride, padding, dilation)
     extra = pair("conv_transpose2d", "output_padding", output_padding)
     _need_less("conv_transpose2d", extra, strides, dilations)
-    op = ConvTranspose2d(strides, paddings, extra, dilations, _groups("conv_transpose2d", groups), bias is not None)
-    return _convolved(op, inp, weight, bias)
+    op = ConvTranspose2d(strides, paddings, extra, dilations, groups_of("conv_transpose2d", groups), bias is not None)
+    return convolved(op, (inp, weight), bias)
 
 
 def conv3d(
@@ -155,12 +152,8 @@ def conv3d(
     [[[[[8.0, 8.0]]]]]
     """
     need_cross_correlation("conv3d", conv_mode)
-    steps = (
-        triple("conv3d", "stride", stride, 1),
-        triple("conv3d", "padding", padding),
-        triple("conv3d", "dilation", dilation, 1),
-    )
-    return _convolved(Conv3d(*steps, _groups("conv3d", groups), bias is not None), inp, weight, bias)
+    steps = _geometry(triple, "conv3d", stride, padding, dilation)
+    return convolved(Conv3d(*steps, groups_of("conv3d", groups), bias is not None), (inp, weight), bias)
 
 
 def conv_transpose3d(
@@ -184,24 +177,32 @@ def conv_transpose3d(
     (1, 1, 4, 4, 4)
     """
     name = "conv_transpose3d"
-    strides, paddings = triple(name, "stride", stride, 1), triple(name, "padding", padding)
-    dilations, extra = triple(name, "dilation", dilation, 1), triple(name, "output_padding", output_padding)
+    strides, paddings, dilations = _geometry(triple, name, stride, padding, dilation)
+    extra = triple(name, "output_padding", output_padding)
     _need_less(name, extra, strides, dilations)
-    op = ConvTranspose3d(strides, paddings, extra, dilations, _groups(name, groups), bias is not None)
-    return _convolved(op, inp, weight, bias)
+    op = ConvTranspose3d(strides, paddings, extra, dilations, groups_of(name, groups), bias is not None)
+    return convolved(op, (inp, weight), bias)
 
 
-def _convolved(op: Any, inp: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return apply(op, inp, weight) if bias is None else apply(op, inp, weight, bias)
+# What the functions of all convolutions share, those of local_convolution.py and quantized.py too.
 
 
-def pairs(
-    op: str, stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    return pair(op, "stride", stride, 1), pair(op, "padding", padding), pair(op, "dilation", dilation, 1)
+def convolved(op: Any, inputs: tuple[Any, ...], bias: Tensor | None) -> Tensor:
+    """The op of the inputs, the bias being the last one if there is one."""
+    made: Tensor = apply(op, *inputs) if bias is None else apply(op, *inputs, bias)
+    return made
 
 
-def _groups(op: str, groups: int) -> int:
+def _geometry(each: Any, op: str, stride: Any, padding: Any, dilation: Any) -> Any:
+    """The three as an op has them; `each` reads one of them: a number, or one for each dim."""
+    return each(op, "stride", stride, 1), each(op, "padding", padding), each(op, "dilation", dilation, 1)
+
+
+pairs = partial(_geometry, pair)
+
+
+def groups_of(op: str, groups: int) -> int:
+    """The number of groups, at least 1."""
     return single(op, "groups", groups, 1)
 
 

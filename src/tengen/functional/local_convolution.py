@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .._rt import apply
 from ..core import Tensor
 from ..core.ops.deformable import DeformableConv2d, DeformablePSROIPooling
 from ..core.ops.local_conv import LocalConv2d, RegionRestrictedConv
 from .arguments import as_index, as_tensor, number, single
-from .convolution import need_cross_correlation, pairs
+from .convolution import convolved, groups_of, need_cross_correlation, pairs
 
 __all__ = ["deformable_conv2d", "deformable_psroi_pooling", "local_conv2d", "region_restricted_conv"]
 
@@ -35,7 +33,7 @@ def local_conv2d(
     """
     need_cross_correlation("local_conv2d", conv_mode)
     op = LocalConv2d(*pairs("local_conv2d", stride, padding, dilation), bias is not None)
-    return _applied(op, (inp, weight), bias)
+    return convolved(op, (inp, weight), bias)
 
 
 def region_restricted_conv(
@@ -64,10 +62,8 @@ def region_restricted_conv(
     """
     name = "region_restricted_conv"
     need_cross_correlation(name, conv_mode)
-    op = RegionRestrictedConv(
-        *pairs(name, stride, padding, dilation), single(name, "groups", groups, 1), bias is not None
-    )
-    return _applied(op, (inp, weight, as_index(rin), as_index(rout)), bias)
+    op = RegionRestrictedConv(*pairs(name, stride, padding, dilation), groups_of(name, groups), bias is not None)
+    return convolved(op, (inp, weight, as_index(rin), as_index(rout)), bias)
 
 
 def deformable_conv2d(
@@ -97,8 +93,8 @@ def deformable_conv2d(
     """
     name = "deformable_conv2d"
     need_cross_correlation(name, conv_mode)
-    op = DeformableConv2d(*pairs(name, stride, padding, dilation), single(name, "groups", groups, 1), bias is not None)
-    return _applied(op, (inp, weight, offset, mask), bias)
+    op = DeformableConv2d(*pairs(name, stride, padding, dilation), groups_of(name, groups), bias is not None)
+    return convolved(op, (inp, weight, offset, mask), bias)
 
 
 def deformable_psroi_pooling(
@@ -137,8 +133,3 @@ def deformable_psroi_pooling(
     op = DeformablePSROIPooling(bool(no_trans), part, (height, width), sample, scale, spread)
     moves = [] if no_trans else [as_tensor(trans)]
     return apply(op, as_tensor(inp), as_tensor(rois), *moves)
-
-
-def _applied(op: Any, inputs: tuple[Any, ...], bias: Tensor | None) -> Tensor:
-    made: Tensor = apply(op, *inputs) if bias is None else apply(op, *inputs, bias)
-    return made
