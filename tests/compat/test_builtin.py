@@ -10,6 +10,7 @@ import pytest
 import tengen.compat.megengine  # noqa: F401 - so that there is a megengine
 from tengen import Tensor
 from tengen import functional as F
+from tengen.autodiff import GradManager
 from tengen.compat.megengine.own.core.ops.lowering import REFUSED, RULES
 from tengen.jit import trace
 
@@ -63,6 +64,10 @@ def test_each_image_has_a_kernel():
     (found,) = apply(builtin.BatchConvBias(nonlineMode="relu"), Tensor(X), Tensor(w), Tensor(bias))
     rows = [F.conv2d(Tensor(x[None]), Tensor(k)).numpy() for x, k in zip(X, w, strict=True)]
     np.testing.assert_allclose(found.numpy(), np.maximum(np.concatenate(rows) + bias, 0), rtol=1e-5, atol=1e-5)
+    grouped = np.random.default_rng(2).normal(size=(2, 3, 2, 1, 2, 3)).astype("float32")
+    (found,) = apply(builtin.BatchConvBias(sparse="group"), Tensor(X), Tensor(grouped))
+    rows = [F.conv2d(Tensor(x[None]), Tensor(k), groups=3).numpy() for x, k in zip(X, grouped, strict=True)]
+    np.testing.assert_allclose(found.numpy(), np.concatenate(rows), rtol=1e-5, atol=1e-5)
 
 
 def test_what_is_added_comes_before_the_activation():
@@ -118,6 +123,25 @@ def test_attention_that_drops_something():
     assert set(made[1].numpy().ravel()) <= {0.0, 1.0}
     op.training = False
     assert set(apply(op, x, x, x)[1].numpy().ravel()) == {0.5}
+
+
+def test_the_gradient_of_a_gradient_by_data():
+    """It is linear in the weight and in what comes back, whose gradients follow."""
+    regions = Tensor(np.random.default_rng(3).integers(0, 2, (2, 5, 6)), dtype="int32")
+    w, dy, z = (
+        Tensor(np.random.default_rng(n).normal(size=shape), dtype="float32")
+        for n, shape in enumerate(((1, 4, 3, 3, 3), (2, 4, 5, 6), X.shape))
+    )
+    op = builtin.RegionRestrictedConvolutionBackwardData(pad_h=1, pad_w=1, sparse="group")
+    forward = builtin.RegionRestrictedConvolution(pad_h=1, pad_w=1, sparse="group")
+    with GradManager().attach([w, dy]) as manager:
+        manager.backward((apply(op, w, dy, regions, regions)[0] * z).sum())
+    found = w.grad.numpy(), dy.grad.numpy()
+    w.grad = dy.grad = None
+    with GradManager().attach([w, dy]) as manager:
+        manager.backward((apply(forward, z, w, regions, regions)[0] * dy).sum())
+    for one, other in zip(found, (w.grad, dy.grad), strict=True):
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_ops_in_a_trace():

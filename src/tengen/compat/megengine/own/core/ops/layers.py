@@ -17,7 +17,7 @@ from .helpers import channels_first, gradient, kept, shape_of, steps
 __all__: list[str] = []
 
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
-    "IDENTITY": lambda y: y, "RELU": F.relu, "SIGMOID": F.sigmoid, "H_SWISH": F.hswish
+    "identity": lambda y: y, "relu": F.relu, "sigmoid": F.sigmoid, "h_swish": F.hswish
 }  # fmt: skip
 _CONVOLUTIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "hw": (F.conv2d, F.conv_transpose2d),
@@ -32,8 +32,8 @@ def _geometry(op: Any, dims: str = "hw") -> tuple[tuple[int, ...], ...]:
     return steps(op, "stride", dims), steps(op, "pad", dims), steps(op, "dilate", dims)
 
 
-def _groups(op: Any, weight: Any) -> int:
-    return int(weight.shape[0]) if op.sparse == "GROUP" else 1
+def _groups(op: Any, weight: Any, axis: int = 0) -> int:
+    return int(weight.shape[axis]) if op.sparse == "GROUP" else 1
 
 
 def _kernel(op: Any, weight: Any, dims: str = "hw") -> Any:
@@ -85,11 +85,11 @@ def _conv_bias(op: Any, x: Any, weight: Any, bias: Any = None, added: Any = None
     x, back = channels_first(op, x)
     bias = None if bias is None else channels_first(op, bias)[0]
     end = op.nonlineMode.name.lower()
+    how = op.dtype, *_geometry(op), _groups(op, weight, convolve is not None)
     convolve = convolve or F.quantized.conv_bias_activation
-    how = op.dtype, *_geometry(op), _groups(op, weight)
     if added is None:
         return back(convolve(x, _kernel(op, weight), bias, *how, end))
-    return _ACTIVATIONS[end.upper()](back(convolve(x, _kernel(op, weight), bias, *how)) + added)
+    return _ACTIVATIONS[end](back(convolve(x, _kernel(op, weight), bias, *how)) + added)
 
 
 def _batch_conv_bias(op: Any, x: Any, weight: Any, *rest: Any) -> Any:
@@ -97,7 +97,7 @@ def _batch_conv_bias(op: Any, x: Any, weight: Any, *rest: Any) -> Any:
 
 
 def _of_each_image(x: Any, weight: Any, bias: Any, dtype: Any, *how: Any) -> Any:
-    bias = F.zeros((1, weight.shape[-4], 1, 1)) if bias is None else bias
+    bias = F.zeros((1, weight[0].size // np.prod(weight.shape[-3:]), 1, 1)) if bias is None else bias
     return F.quantized.batch_conv_bias_activation(x, weight, bias, dtype, *how)
 
 
@@ -210,7 +210,7 @@ def _batch_norm_backward(op: Any, x: Any, dy: Any, mean: Any, inverse: Any, weig
     """The gradients by weight, bias and x. Ioffe and Szegedy 2015, section 3."""
     axes = list(_NORMALIZED[op.param_dim.name])
     scaled = (x - mean) * inverse
-    by_weight, by_bias = ((g).sum(axis=axes, keepdims=True) for g in (dy * scaled, dy))
+    by_weight, by_bias = (g.sum(axis=axes, keepdims=True) for g in (dy * scaled, dy))
     if op.fwd_mode == "INFERENCE":
         return by_weight, by_bias, dy * weight * inverse
     along = (dy * scaled).mean(axis=axes, keepdims=True)
@@ -220,29 +220,27 @@ def _batch_norm_backward(op: Any, x: Any, dy: Any, mean: Any, inverse: Any, weig
 # -- recurrent layers and attention: tengen has these ops, with the same parameters
 
 
+def _tengens(op: Any, **changes: Any) -> Any:
+    kind = getattr(ours, type(op).__name__)
+    given = {name: getattr(op, name) for name in op._parameters if name in kind.__annotations__}
+    return kind(**{**{name: getattr(value, "name", value) for name, value in given.items()}, **changes})
+
+
 def _same_op(op: Any, *inputs: Any) -> Any:
-    names = getattr(ours, type(op).__name__).__annotations__
-    parameters = {name: getattr(op, name) for name in op._parameters if name in names}
-    made = getattr(ours, type(op).__name__)(
-        **{name: getattr(value, "name", value) for name, value in parameters.items()}
-    )
-    return _rt.apply(made, *inputs)
+    return _rt.apply(_tengens(op), *inputs)
 
 
 def _attention(op: Any, *inputs: Any) -> Any:
     """The result, the softmax, and twice what MegEngine keeps."""
-    names = ours.MultiHeadAttn.__annotations__
-    settings = {key: getattr(getattr(op, key), "name", getattr(op, key)) for key in op._parameters if key in names}
     drops = {key: getattr(op, key) if op.training else 0.0 for key in ("attn_prob", "out_prob")}
-    settings.update(drops, need_weights=True, drawn=any(drops.values()))
-    query, keys, values = inputs[:3]
+    (count, length), keys, values = inputs[0].shape[:2], *inputs[1:3]
     draws: list[Any] = []
     if any(drops.values()):
-        count, length = query.shape[:2]
         width = op.oproj_size or op.vproj_size or values.shape[2]
         for n in (count * op.num_heads * length * (keys.shape[1] + 2), count * length * width):
             draws += default_generator().draw(n)
-    return *_rt.apply(ours.MultiHeadAttn(**settings), *inputs, *draws), kept("uint8"), kept()
+    made = _tengens(op, **drops, need_weights=True, drawn=bool(draws))
+    return *_rt.apply(made, *inputs, *draws), kept("uint8"), kept()
 
 
 # -- values as integers of few bits would have them, with the gradients of training with them
