@@ -129,18 +129,27 @@ def _chained(g: Array, slope: Any, known: bool) -> Array:
     return np.where(np.abs(slope) < VAGUE * 1e-9, np.where(g == 0, 0.0, g * slope), without)
 
 
+def _few_digits(slopes: Array) -> Array:
+    """What is off a number of few digits by no more than a difference is, is that number: so that it is equal to it where they are compared."""
+    near = np.round(slopes * 1024) / 1024
+    return np.where(np.abs(slopes - near) < DIFFERENCED * 0.1 * np.maximum(1.0, np.abs(near)), near, slopes)
+
+
 def _differences(
     row: Row, params: Any, floats: Sequence[bool], grads: Sequence[Any], arrays: Sequence[Array]
 ) -> list[Any]:
     if sum(a.size for a, f in zip(arrays, floats, strict=True) if f) > MOST:
         raise Unknown(f"{row.name} is too large to be differenced")
     truth = _meaning(row)
-    lost = [None if g is None else ~(np.abs(g) < VAGUE * 1e-9) for g in grads]
+    ys = [np.asarray(y) for y in results(truth(params, *arrays))]
+    lost = [
+        None if g is None else ~((np.abs(g) < VAGUE * 1e-9) & np.isfinite(y)) for g, y in zip(grads, ys, strict=True)
+    ]
     sure = [None if g is None else np.where(m, 0.0, g) for g, m in zip(grads, lost, strict=True)]
 
     def weighted(*moved: Array) -> float:
-        parts = zip(results(truth(params, *moved)), sure, strict=True)
-        return sum(float((np.asarray(y, np.float64) * g).sum()) for y, g in parts if g is not None)
+        parts = zip(results(truth(params, *moved)), sure, lost, strict=True)
+        return sum(float(np.where(m, 0.0, np.asarray(y, np.float64) * g).sum()) for y, g, m in parts if g is not None)
 
     def doubtful(i: int, place: Any) -> bool:
         """Whether something that comes back, and that nobody knows, may belong to an element: then the result there hangs on it,
@@ -175,5 +184,5 @@ def _differences(
                 and abs(ahead - behind) <= 1e-3 * (1 + abs(ahead) + abs(behind))
             )
             slope[place] = (ends[0] - ends[1]) / (2 * h) if clear and not doubtful(i, place) else VAGUE
-        made.append(slope)
+        made.append(_few_digits(slope))
     return made

@@ -404,7 +404,7 @@ def _loss(mode: str) -> Row:
         )
         inner = (x > 0) & (x < 1)
         by_label = np.where(inner, share * np.log(np.where(inner, (1 - x) / np.where(inner, x, 0.5), 1.0)), VAGUE)
-        at_ends = np.where(x == y, 0.0, VAGUE)
+        at_ends = np.where(x == y, share * 0.0, VAGUE)
         return [np.where(inner, share * (x - y) / np.where(inner, x * (1 - x), 1.0), at_ends), by_label]
 
     name = mode.partition("_L")[0].removesuffix("_with_logits")

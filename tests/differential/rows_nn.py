@@ -11,7 +11,7 @@ import numpy as np
 from .dtypes import FLOATS
 from .row import Draw, Row
 from .rows_shape import windows
-from .rules import batch_norm, batch_norm_training, norm
+from .rules import back_through, batch_norm, batch_norm_training, norm
 
 PAIRS = ("stride", "padding", "dilation")
 
@@ -398,6 +398,12 @@ def _interpolate_truth(p: dict[str, Any], x: Any) -> Any:
     return x
 
 
+def _pull_interpolate(p: dict[str, Any], g: Any, x: Any) -> Any:
+    for axis, new in enumerate(p["size"], 2):
+        g = back_through(_along(p, np.eye(x.shape[axis]), 0, new), g, axis)
+    return [g]
+
+
 # -- random numbers
 
 
@@ -566,6 +572,7 @@ ROWS: list[Row] = [
         _interpolate,
         _interpolate_truth,
         exact="formula",
+        pull=_pull_interpolate,
         weight=2.0,
     ),
     Row(

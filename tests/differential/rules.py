@@ -86,6 +86,16 @@ _channels_norm = norm(
 )
 
 
+def back_through(matrix: Any, g: Any, axis: int) -> Any:
+    """What comes back along an axis that a matrix (new, old) was applied to. What is not finite reaches those alone that had a weight."""
+    lost = ~np.isfinite(g)
+    made, touched = (
+        np.moveaxis(np.tensordot(v, m, (axis, 0)), -1, axis)
+        for v, m in ((np.where(lost, 0.0, g), matrix), (lost * 1.0, (matrix != 0) * 1.0))
+    )
+    return np.where(touched > 0, np.nan, made)
+
+
 def einsum(p: Params, g: Any, a: Any, b: Any) -> Any:
     """The gradient of an operand is the sum of products of the others, in its letters; what has a diagonal is left to differences."""
     terms, _, result = p["equation"].replace("...", "Z").partition("->")

@@ -253,6 +253,23 @@ def test_nothing_times_a_gradient_that_is_too_large_for_its_dtype_is_not_known()
     assert known is not None and np.isinf(tolerance(known))
 
 
+def test_of_two_numbers_that_nobody_knows_none_is_the_first():
+    machine = truth.Machine(0)
+    machine.names["x"] = truth.Known("float32", tuple(map(np.array, ([np.inf, np.inf], *[[0.0, 0.0]] * 3))))
+    machine.names["w"] = truth.Known("float32", (np.full((2, 2), np.inf),) * 4)
+    with np.errstate(all="ignore"):
+        machine.run(Step("product matmul", ("w", "x"), (("a", False), ("b", False)), ("y",)))
+    machine.run(Step("sort argsort", ("y",), (("descending", False),), ("z",)))
+    known = machine.names["z"]
+    assert known is not None and np.isinf(tolerance(known)).all()
+
+
+def test_a_differenced_gradient_of_few_digits_is_that_number():
+    row, x = table.ROWS["reduce SUM"]._replace(pull=None), np.array([0.25, 1.7, -3.0])
+    step = Step(row.name, ("x",), (("axis", None), ("keepdims", False)), ("y",))
+    assert pulled(row, step, ["float32"], [np.array(3.0)], [x])[0].tolist() == [3.0] * 3
+
+
 def test_an_infinity_divided_into_whole_parts_is_nan():
     x = argument(shape=(40,), values="special")
     assert modes.check(one("elementwise FLOOR_DIV number", x, number=0.25, of="float32"), ["eager"]) == []
@@ -293,7 +310,8 @@ def test_a_jump_has_no_slope():
 
 
 RULED = """reduce SUM,reduce mean,soft softmax,soft logsoftmax,soft logsumexp,product einsum ij;jk->ik,product dot,norm layer_norm,norm group_norm,
-norm general_norm,norm batch_norm,norm batch_norm training,loss square_loss,loss binary_cross_entropy_with_logits,conv conv1d"""
+norm general_norm,norm batch_norm,norm batch_norm training,loss square_loss,loss binary_cross_entropy_with_logits,conv conv1d,
+window interpolate"""
 
 
 @pytest.mark.parametrize("name", [n.strip().replace(";", ",") for n in RULED.split(",")])

@@ -100,6 +100,10 @@ class Machine:
         noise = self.random.choice([-1.0, 1.0], values.shape) * self.random.uniform(0.5, 1.0, values.shape)
         return np.asarray(array * (1 + amount * self.sign * noise[places].reshape(array.shape)))
 
+    def _strange(self, shape: Sequence[int], version: int) -> Array:
+        """Numbers that nobody knows. What is in order in the second version is in reverse in the third, so that no two are tied."""
+        return np.asarray(STRANGERS[version] + self.sign * self.random.uniform(0.0, 0.5, shape))
+
     def run(self, step: Step) -> None:
         """Raises what the step must raise."""
         row = ROWS[step.row]
@@ -140,9 +144,8 @@ class Machine:
                 arrays = [self._alike(a, amount * (ADDED + _added(arrays, made[0]) / REPEATED)) for a in arrays]
             found = results(row.truth(params, *arrays))
             if row.theme in CONTRACTIONS and not all(np.isfinite(a).all() for a in arrays):
-                found = [
-                    np.full(np.shape(f), STRANGERS[version]) for f in found
-                ]  # how often 0 · inf is met differs from way to way
+                # How often 0 · inf is met differs from way to way.
+                found = [self._strange(np.shape(f), version) for f in found]
             each = [dtypes] * len(found) if isinstance(dtypes, str) else list(dtypes)
             kept = [settled(f, d) for f, d in zip(found, each, strict=True)]
             if version == 0:
@@ -194,10 +197,12 @@ class Machine:
                 assert top is not None
                 gradient = got.get(id(top))
                 found[name].append(np.zeros(top.shape) if gradient is None else np.broadcast_to(gradient, top.shape))
-        for whole in found.values():
-            # From here on what nobody knows is another number in each version.
-            vague = np.any(np.abs(whole) > VAGUE * 1e-9, axis=0)
-            whole[:] = [np.where(vague, stranger, v) for stranger, v in zip(STRANGERS, whole, strict=False)]
+        # From here on what nobody knows is another number in each version.
+        lost = {name: np.any(np.abs(whole) > VAGUE * 1e-9, axis=0) for name, whole in found.items()}
+        for version in range(self.versions):
+            self._turn(version)
+            for name, whole in found.items():
+                whole[version] = np.where(lost[name], self._strange(whole[version].shape, version), whole[version])
         return {
             n: Known(t.dtype, tuple(settled(v, t.dtype) for v in found[n])) for n, t in tops.items() if t is not None
         }
@@ -242,6 +247,10 @@ class Machine:
                     self.shaken(a, ROUNDING["float64" if i.dtype == "float64" else "float32"], True)
                     for a, i in zip(arrays, inputs, strict=True)
                 ]
+        if row.theme == "conv" and not all(np.isfinite(a).all() for a in (*arrays, *grads) if a is not None):
+            # As forwards: how often 0 · inf is met differs from way to way.
+            floats = [kind(i.dtype) == "float" for i in inputs]
+            return [np.full(a.shape, VAGUE) if f else None for a, f in zip(arrays, floats, strict=True)]
         made = _traced(lambda dys: pulled(row, step, [i.dtype for i in inputs], dys, arrays), grads)
         if version and row.exact == "formula" and grads[0] is not None:
             # Formulae add up numbers of the size of what comes back, of which little may be left.
