@@ -148,12 +148,14 @@ class Problem:
     serial_from: int | None = None
     cross: int | None = None
     interleaved: int | None = None
+    parts: tuple[tuple[int, int], ...] = ()
 
     @property
     def nest(self) -> Nest:
         """With the spills and the rows side by side that the scheduler would choose."""
         accesses = tuple(o.access(*self._units(), extent=self._places()) for o in self.operands)
         nest = Nest(len(self.extents), self.kept, self.lane, accesses, tuple(self.code.instrs), self.serial_from)
+        nest = nest._replace(parts=self.parts)
         if self.interleaved is not None:
             return nest._replace(interleaved=(self.interleaved, self._places()))
         return nest._replace(spills=spills(nest), rows=rows(nest, self.extents), cross=self.cross)

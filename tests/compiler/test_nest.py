@@ -524,6 +524,8 @@ WOVEN = Nest(
         (SCALED._replace(spills=((1, 1),), accesses=(ROWS, ROWS._replace(dtype="float16"))), "float16 does not hold"),
         (SCALED._replace(spills=((1, 1),), accesses=(ROWS, ROWS._replace(steps=("0", "1")))), "element of its own"),
         (SCALED._replace(spills=((3, 1),)), "no later pass stores"),
+        (SCALED._replace(parts=((0, 16),)), "not reduced"),
+        (SCALED._replace(parts=((1, 0),)), "none"),
         (SCALED._replace(cross=0), "the nest reduces"),
         (TURNED._replace(rows=2), "the lane dim is kept"),
         (

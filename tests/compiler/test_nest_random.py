@@ -1,4 +1,4 @@
-"""Random nests against the interpreter: loops, lanes, layouts, broadcasting, bounds, dtypes and passes in all mixtures."""
+"""Random nests against the interpreter: loops, lanes, layouts, broadcasting, bounds, dtypes and passes in all mixtures, and sums in parts."""
 
 from __future__ import annotations
 
@@ -120,8 +120,17 @@ def random_problem(seed: int) -> Problem:
     code.store(stored, len(operands))
     if kept < rank:
         code.store(code.reduce("max", stored), len(operands) + 1)
-        return Problem(extents, kept, lane, [*operands, full, row], code)
+        return Problem(extents, kept, lane, [*operands, full, row], code, parts=random_parts(seed, kept, rank))
     return Problem(extents, kept, lane, [*operands, full], code)
+
+
+def random_parts(seed: int, kept: int, rank: int) -> tuple[tuple[int, int], ...]:
+    """Parts of sums over some reduced dims, of one level or two."""
+    random, found = np.random.default_rng(seed), []
+    for dim in range(kept, rank):
+        sizes = sorted(int(n) for n in random.choice([1, 2, 3, 4, 6, 16, 40], random.integers(3), replace=False))
+        found += [(dim, size) for size in sizes]
+    return tuple(found)
 
 
 def crossed(seed: int, edges: float) -> Problem:

@@ -26,10 +26,12 @@ ROUNDINGS = {"moves": 0, "exact": 0, "rounded": 1, "function": 4, "sum": 4, "for
 
 
 ADDED = 4.0
-"""How many roundings of what goes into a sum its partial sums are good for."""
+"""How many roundings of what goes into a sum its partial sums are good for; those of a reduction alone, one."""
 REPEATED = 8.0
 """Of so many numbers that are added up in turn one rounding counts in full, where numbers are equal: these err alike each time that they
 are added, while the sum is of one size. Half of all is what such a sum is good for in the worst case."""
+REDUCTIONS = ("reduce", "norm", "soft", "loss")
+"""What adds sums of sums: they are as good as a few roundings, however many numbers there are."""
 CANCELLED = 100.0
 """How many roundings of what a formula adds up its gradient may be off."""
 STRANGERS = (np.nan, 0.25, -1.5, 3.0)
@@ -140,8 +142,10 @@ class Machine:
                     ]
                     or [0.0]
                 )
-                arrays = [self.shaken(a, ADDED * amount, True) for a in arrays]
-                arrays = [self._alike(a, amount * (ADDED + _added(arrays, made[0]) / REPEATED)) for a in arrays]
+                added = 1.0 if row.theme == "reduce" and row.exact == "sum" else ADDED
+                repeated = 0.0 if row.theme in REDUCTIONS else _added(arrays, made[0]) / REPEATED
+                arrays = [self.shaken(a, added * amount, True) for a in arrays]
+                arrays = [self._alike(a, amount * (added + repeated)) for a in arrays]
             found = results(row.truth(params, *arrays))
             if row.theme in CONTRACTIONS and not all(np.isfinite(a).all() for a in arrays):
                 # How often 0 · inf is met differs from way to way.

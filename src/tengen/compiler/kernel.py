@@ -93,6 +93,8 @@ class Nest(NamedTuple):
     the memory of an input that lies alike, no pass after the first that needs the value loads from such an access.
     ends: pairs (dim, value) of reduced and serial dims and int64 values that do not vary along them: from that index on all that is folded, or
     added to memory, is neutral, so the loop may stop there.
+    parts: pairs (dim, turns), inner ones first: after so many turns of the loop over a reduced dim (vectors, for the lane dim) sums begin anew,
+    and what they have come to is added to those before. So few numbers are added one after the other, however many there are.
     """
 
     dims: int
@@ -106,6 +108,7 @@ class Nest(NamedTuple):
     rows: int = 1
     interleaved: tuple[int, int] | None = None
     ends: tuple[tuple[int, int], ...] = ()
+    parts: tuple[tuple[int, int], ...] = ()
 
     @property
     def needs_status(self) -> bool:
@@ -174,6 +177,11 @@ def access_number(instr: Instr) -> int:
 def is_number(access: Access) -> bool:
     """It is not in memory: a parameter, or the running number that its address would be."""
     return access.dtype == "iota" or access.dtype.startswith("param_")
+
+
+def is_float_sum(instr: Instr) -> bool:
+    """It rounds as often as it adds."""
+    return instr.op == "reduce" and instr.attr == "sum" and instr.dtype.startswith("float")
 
 
 def woven(nest: Nest) -> frozenset[int]:
@@ -348,6 +356,9 @@ def verify(nest: Nest) -> None:
     for dim, value in nest.ends:
         if reason := why_not_end(nest, dim, value):
             raise ValueError(f"dim {dim} cannot end at value {value}: {reason}")
+    for dim, turns in nest.parts:
+        if not nest.kept <= dim < nest.dims or turns < 1:
+            raise ValueError(f"no parts of {turns} turns of dim {dim}: it is not reduced, or there are none")
 
 
 def why_not_end(nest: Nest, dim: int, value: int) -> str | None:

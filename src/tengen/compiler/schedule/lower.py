@@ -23,10 +23,11 @@ from ..program import (
     ViewOp,
 )
 from ..targets import arithmetic
+from ..targets.host import Target
 from ..targets.nest import NestSource
 from ..view import View, contiguous, dense
 from .loops import Index, Loops, arrange, memory_order
-from .refine import crosses, interleaves, rows, spills
+from .refine import crosses, interleaves, parts, rows, spills
 
 # The dtype in which values stored as another are computed.
 COMPUTE = {
@@ -303,13 +304,13 @@ class Emitter:
         """The views of what is loaded so far, the most important for the order of loops and results first."""
         return by_importance(o.view for o in self.operands)
 
-    def finish(self, reduced: Sequence[int], lanes: int, serial: Sequence[int] = ()) -> Finished:
+    def finish(self, reduced: Sequence[int], target: Target, serial: Sequence[int] = ()) -> Finished:
         """The kernel and what its launch needs, worked out once for all that do the same where operands lie alike."""
         places = tuple([(o.dtype, o.view, o.indirect, o.parameter) for o in self.operands])
         numbers = [i.attr for i in self.code if i.op == "const"], [(o.view.fill, o.parameter) for o in self.operands]
         exact = repr(numbers)  # 0.0 equals -0.0
         ends = _ends(self.code, self._guards) if self._guards else ()
-        how = tuple(reduced), lanes, tuple(serial), ends
+        how = tuple(reduced), target, tuple(serial), ends
         return _finished(self.shape, tuple(self.code), places, self.order, *how, exact)
 
 
@@ -370,13 +371,13 @@ def _finished(
     places: Places,
     order: tuple[View, ...],
     reduced: tuple[int, ...],
-    lanes: int,
+    target: Target,
     serial: tuple[int, ...],
     ends: tuple[tuple[int, int], ...],
     _: str,
 ) -> Finished:
     views = *order, *by_importance(view for _, view, *_ in places)
-    loops = arrange(shape, reduced, views, lanes, serial, [axis for axis, _ in ends])
+    loops = arrange(shape, reduced, views, target.lanes, serial, [axis for axis, _ in ends])
     nest, numbers = _over(loops, code, places)
     if loops.cross is not None and not crosses(nest):
         loops = loops._replace(cross=None)
@@ -389,14 +390,15 @@ def _finished(
         known = [(runs[axis], value) for axis, value in ends if axis in runs]
         nest = nest._replace(ends=tuple([end for end in known if not why_not_end(nest, *end)]))
     exact = repr([i.attr for i in code if i.op == "const"] + [view.fill for _, view, *_ in places])
-    source = _source(nest, rows(nest, loops.extents), exact)
+    nest = nest._replace(rows=rows(nest, loops.extents))
+    source = _source(nest._replace(parts=parts(nest, loops.extents, target)), exact)
     params, tiles = source.split(loops.extents, pack(loops.extents, numbers))
     return Finished(source, loops, params, tiles, prod(loops.extents) * (_cost(code) + 2 * len(places)))
 
 
 @lru_cache(1024)  # a new shape often gives the same nest
-def _source(nest: Nest, rows: int, _: str) -> NestSource:
-    return NestSource(nest._replace(spills=spills(nest), rows=rows))
+def _source(nest: Nest, _: str) -> NestSource:
+    return NestSource(nest._replace(spills=spills(nest)))
 
 
 def _over(loops: Loops, code: tuple[Instr, ...], places: Places) -> tuple[Nest, tuple[AccessNumbers, ...]]:

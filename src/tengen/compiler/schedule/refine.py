@@ -6,10 +6,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from math import prod
+from math import inf, prod
 
-from ..kernel import Nest, passes, sources, varies, why_not_cross, why_not_interleave, why_not_rows, why_not_spill
+from ..kernel import (
+    Nest,
+    is_float_sum,
+    passes,
+    sources,
+    varies,
+    why_not_cross,
+    why_not_interleave,
+    why_not_rows,
+    why_not_spill,
+)
 from ..targets import arithmetic
+from ..targets.host import Target
+from ..targets.nest_structure import Structure
 
 WORTH = 15  # a store and a load are cheaper than so many instructions: any function that is not a single one
 
@@ -19,6 +31,42 @@ ROWS = ((12, 4), (40, 2))  # (most instructions of the body, rows side by side)
 ROOM = 2048  # most elements of all of them: what several passes read must stay in the nearest cache
 INTERLEAVED_COST = 100  # most instructions of a body at all places of an interleaved dim
 NEAR = 1 << 20  # most elements of all rows: more come from memory, which likes one stream at a time
+
+IN_A_ROW = ((12, 16), (inf, 32))
+"""(most instructions of the body, numbers that a sum adds before it begins anew). Twice as many are not worth another loop."""
+
+
+def parts(nest: Nest, extents: Sequence[int], target: Target) -> tuple[tuple[int, int], ...]:
+    """Where float sums are cut into sums of sums (see `Nest.parts`), so that their errors grow with the logarithm of what they add."""
+    if nest.kept == nest.dims or not any(map(is_float_sum, nest.code)):
+        return ()
+    interleaved = nest.interleaved[0] if nest.interleaved else None
+    found: list[tuple[int, int]] = []
+    inside = 1  # additions in a row that are in one turn of the loop
+    if interleaved is not None and interleaved >= nest.kept:
+        inside = extents[interleaved]
+    lanes, row = _summed(nest, target)
+    dims = [d for d in range(nest.dims - 1, nest.kept - 1, -1) if d not in (nest.lane, interleaved)]
+    for dim in [nest.lane] * (nest.lane >= nest.kept) + dims:
+        turns = -(-extents[dim] // (lanes if dim == nest.lane else 1))
+        if turns <= 1 or inside * turns <= 2 * row:
+            inside *= max(turns, 1)
+            continue
+        size = max(1, row // inside)
+        found.append((dim, size))
+        while (inside := -(-turns // size)) > 2 * row:
+            size *= row
+            found.append((dim, size))
+    return tuple(found)
+
+
+@lru_cache(1024)  # a new shape often gives the same nest
+def _summed(nest: Nest, target: Target) -> tuple[int, int]:
+    """Lanes of the vectors of float sums, of several passes the fewest, and how many are added in a row."""
+    runs, widths = passes(nest), Structure(nest).widths(target)
+    sums = [p for p, sinks in enumerate(runs) if any(is_float_sum(nest.code[i]) for i in sinks)]
+    cost = max([_cost(nest, sources(nest, runs[p])) for p in sums], default=0)
+    return min([widths[p] for p in sums], default=1), next(row for most, row in IN_A_ROW if cost <= most)
 
 
 def crosses(nest: Nest) -> bool:

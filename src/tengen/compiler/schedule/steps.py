@@ -203,9 +203,9 @@ class Steps:
         """
         if not written:
             return
-        made = e.finish(reduced, self.target.lanes, serial)
+        made = e.finish(reduced, self.target, serial)
         if self._straighten(e, made.source.nest, made.loops, written):
-            made = e.finish(reduced, self.target.lanes, serial)
+            made = e.finish(reduced, self.target, serial)
         buffers = [
             (o.buffer or 0, o.view.offset * ITEM_BYTES[o.dtype] if o.buffer is not None else 0) for o in e.operands
         ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..kernel import SINKS, Access, Instr, Nest, access_number
+from ..kernel import SINKS, Access, Instr, Nest, access_number, is_float_sum
 from ..vector import ELEMENT, Vec, llvm_type, splat
 from . import arithmetic, nest_fold, nest_interleave
 from .flow import I64, Flow, i64
@@ -218,6 +218,7 @@ class NestEmitter(Flow):
         tail: Any,
         carry: Sequence[Any],
         rest: Sequence[Any] | Callable[[Sequence[Any]], Sequence[Any]] = (),
+        parts: nest_fold.Folds | None = None,
     ) -> list[Any]:
         """Vectors from `begin` to `end`: `main(scopes, carry)` for whole groups of `width`, then `tail(scopes, rest)`. Both carries in one list.
 
@@ -231,7 +232,8 @@ class NestEmitter(Flow):
             def whole(index: ir.Value, carried: list[Any]) -> Sequence[Any]:
                 return main([self._lane_scope(s, index, width, None) for s in scopes], carried)
 
-            done = self.loop(begin, middle, width, whole, carry)
+            done = list(self._in_parts(parts, self.nest.lane, begin, middle, width, whole, carry))
+            parts = None  # what is left are a few turns
 
         def remaining(index: ir.Value, carried: list[Any]) -> Sequence[Any]:
             left = self.at.sub(end, index)
@@ -239,7 +241,8 @@ class NestEmitter(Flow):
             inner = [replace(self._lane_scope(s, index, self.tail, mask), left=left) for s in scopes]
             return tail(inner, carried)
 
-        return done + self.loop(middle, end, self.tail, remaining, rest(done) if callable(rest) else rest)
+        start = rest(done) if callable(rest) else rest
+        return [*done, *self._in_parts(parts, self.nest.lane, middle, end, self.tail, remaining, start)]
 
     def _lane_scope(self, scope: Scope, index: ir.Value, width: int, mask: Vec | None) -> Scope:
         return replace(self.memory.enter(scope, self.operands, self.nest.lane, index), width=width, mask=mask)
@@ -275,10 +278,9 @@ class NestEmitter(Flow):
         leaves = [(value, access) for value, (first, access) in self.structure.spilled.items() if first == number]
         width = scopes[0].width if self.structure.lane_is_kept else self.widths[number]
         dims = [d for d in self.structure.reduced if d not in (self.nest.lane, self.structure.interleaved)]
-        every = (folds or scans) * len(scopes)  # no Nest has both
-        main = [self._identity(i, width) for i in every]
-        tail = [] if self.structure.lane_is_kept else [self._identity(i, self.tail) for i in every]
-        shapes = main + tail
+        every = self._folds((folds or scans) * len(scopes))  # no Nest has both
+        begun = every.begin(width) + ([] if self.structure.lane_is_kept else every.begin(self.tail))
+        parts = every if any(is_float_sum(self.nest.code[i]) for i in folds) else None
 
         def level(outer: Scopes, depth: int, carry: Sequence[Any]) -> Sequence[Any]:
             for scope in outer:
@@ -289,13 +291,13 @@ class NestEmitter(Flow):
                     inner = [self.memory.enter(s, self.operands, dims[depth], index) for s in outer]
                     return level(inner, depth + 1, carried)
 
-                return self.loop(i64(0), self._end(dims[depth], outer), 1, body, carry)
+                return self._in_parts(parts, dims[depth], i64(0), self._end(dims[depth], outer), 1, body, carry)
             if self.structure.lane_is_kept:
                 return visit(outer, carry)
             half = len(carry) // 2
             rest = self._carried_on if scans else carry[half:]
             return self._along_lanes(
-                outer, width, i64(0), self._end(self.nest.lane, outer), visit, visit, carry[:half], rest
+                outer, width, i64(0), self._end(self.nest.lane, outer), visit, visit, carry[:half], rest, parts
             )
 
         def visit(inner: Scopes, carry: Sequence[Any]) -> Sequence[Any]:
@@ -309,7 +311,7 @@ class NestEmitter(Flow):
             """All is loaded before anything is stored: a row may stand here twice."""
             for scope in inner:
                 self._settle(scope, number, wanted, ready)
-            rest, joined = iter(self._shaped(carry, every, inner[0].width)), []
+            rest, joined = iter(every.apart(carry)), []
             for scope in inner:
                 joined += [self._join(scope, i, next(rest)) for i in folds]
                 joined += [self._scan(scope, i, next(rest)) for i in scans]
@@ -321,9 +323,9 @@ class NestEmitter(Flow):
                 for i in sinks:
                     if self.nest.code[i].op in SINKS:
                         self._sink(scope, i)
-            return _flat(joined)
+            return nest_fold.flat(joined)
 
-        carried = level(scopes, 0, _flat(shapes))
+        carried = level(scopes, 0, begun)
         values = self._finish(every, carried, width) if folds else []
         return [dict(zip(folds, values[len(folds) * k :], strict=False)) for k in range(len(scopes))]
 
@@ -336,16 +338,45 @@ class NestEmitter(Flow):
             for scope in scopes:
                 self.memory.ask(operand, self.at.add(scope.offsets[a], step), scope.width)
 
-    def _finish(self, folds: Sequence[int], carry: Sequence[Any], width: int) -> list[Vec]:
+    def _in_parts(
+        self,
+        folds: nest_fold.Folds | None,
+        dim: int,
+        low: ir.Value,
+        high: ir.Value,
+        step: int,
+        body: Callable[[ir.Value, list[Any]], Sequence[Any]],
+        carry: Sequence[Any],
+    ) -> Sequence[Any]:
+        """A loop over a dim that is reduced: folds over parts of it, which are folded, if the Nest says so."""
+        sizes = [turns for d, turns in self.nest.parts if d == dim and folds is not None]
+
+        def run(sizes: Sequence[int], low: ir.Value, high: ir.Value, carry: Sequence[Any]) -> Sequence[Any]:
+            if not sizes:
+                return self.loop(low, high, step, body, carry)
+            size = sizes[-1]
+
+            def part(start: ir.Value, before: list[Any]) -> Sequence[Any]:
+                assert folds is not None
+                anew = folds.anew(before)
+                end = self.minimum(self.at.add(start, i64(size * step)), high)
+                return folds.joined(before, body(start, anew) if size == 1 else run(sizes[:-1], start, end, anew))
+
+            return self.loop(low, high, size * step, part, carry)
+
+        return run(sizes, low, high, carry)
+
+    def _finish(self, folds: nest_fold.Folds, carry: Sequence[Any], width: int) -> list[Vec]:
         """The value of each reduce from what the loops carried out: for a reduced lane dim the lanes are folded too."""
         if self.structure.lane_is_kept:
-            finished = self._shaped(carry, folds, width)
+            finished = folds.apart(carry)
         else:
             half = len(carry) // 2
             finished = []
-            mains, tails = self._shaped(carry[:half], folds, width), self._shaped(carry[half:], folds, self.tail)
-            for i, main, tail in zip(folds, mains, tails, strict=True):
-                monoid = str(self.nest.code[i].attr)
+            for (i, _), main, tail in zip(
+                folds.folds, folds.apart(carry[:half]), folds.apart(carry[half:]), strict=True
+            ):
+                monoid = str(i.attr)
                 if not self.structure.one_loop(width, self.target):
                     tail = nest_fold.combine(monoid, nest_fold.across(monoid, main, self.tail), tail)
                 finished.append(nest_fold.across(monoid, tail, 1))
@@ -395,16 +426,10 @@ class NestEmitter(Flow):
 
     # -- accumulators ------------------------------------------------------------------------------------------------
 
-    def _kinds(self, fold: int) -> tuple[str, ...]:
-        return tuple(COMPUTE_KIND[self.nest.code[a].dtype] for a in self.nest.code[fold].args)
-
-    def _identity(self, fold: int, lanes: int) -> Accumulator:
-        return nest_fold.identity(self.at, self.nest.code[fold], self._kinds(fold), lanes)
-
-    def _shaped(self, carry: Sequence[Any], folds: Sequence[int], lanes: int) -> list[Accumulator]:
-        """Loop-carried values as accumulators."""
-        rest = iter(carry)
-        return [tuple(Vec(self.at, next(rest), kind, lanes) for kind in self._kinds(i)) for i in folds]
+    def _folds(self, numbers: Sequence[int]) -> nest_fold.Folds:
+        """Of these reduces, or scans."""
+        pairs = [(self.nest.code[i], [self.nest.code[a].dtype for a in self.nest.code[i].args]) for i in numbers]
+        return nest_fold.Folds(self.at, [(i, tuple(COMPUTE_KIND[d] for d in dtypes)) for i, dtypes in pairs])
 
     def _join(self, scope: Scope, fold: int, accumulator: Accumulator) -> Accumulator:
         instr = self.nest.code[fold]
@@ -430,7 +455,7 @@ class NestEmitter(Flow):
             scope.values[number] = nest_fold.combine(monoid, before, (value,))[0]
             return (scope.values[number],)
         if scope.mask is not None:
-            value = scope.mask.where(value, self._identity(number, scope.width)[0])
+            value = scope.mask.where(value, nest_fold.identity(self.at, instr, (value.kind,), scope.width)[0])
         value = nest_fold.prefixes(instr, value)
         scope.values[number] = nest_fold.combine(monoid, (total,), (value,))[0]
         last = nest_fold.last_lane(value)  # not of the sum: the next group has to wait for this addition alone
@@ -438,8 +463,7 @@ class NestEmitter(Flow):
 
     def _carried_on(self, carry: Sequence[Any]) -> list[Any]:
         """What scans carry out of the main loop, in the lanes of the tail."""
-        totals = self._shaped(carry, self.structure.scans, len(carry) and self.widths[0])
-        firsts = [nest_fold.first_lane(v) for (v,) in totals]
+        firsts = [nest_fold.first_lane(v) for (v,) in self._folds(self.structure.scans).apart(carry)]
         return [splat(self.at, v.value, v.kind, self.tail).value if self.tail > 1 else v.value for v in firsts]
 
     def _factors(self, fold: Instr) -> tuple[int, int] | None:
@@ -528,7 +552,3 @@ class NestEmitter(Flow):
         if instr.op == "const":
             return arithmetic.constant_of(self.at, instr, lanes)
         return splat(self.at, v.value, v.kind, lanes)
-
-
-def _flat(accumulators: Sequence[Accumulator]) -> list[Any]:
-    return [v.value for accumulator in accumulators for v in accumulator]

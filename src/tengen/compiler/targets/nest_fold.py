@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from itertools import cycle
 from typing import Any
 
 from llvmlite import ir
@@ -30,6 +32,48 @@ def identity(builder: ir.IRBuilder, instr: Instr, kinds: tuple[str, ...], lanes:
     """What the accumulator of a `reduce` starts with; `kinds` are those of its arguments."""
     numbers = [_identity(str(instr.attr), kinds[0]), (1 << 63) - 1]
     return tuple(Vec(builder, constant(n, k, lanes), k, lanes) for n, k in zip(numbers, kinds, strict=False))
+
+
+class Folds:
+    """Reductions side by side. Loops carry their accumulators flat, once for each width of vectors; lanes follow from the types."""
+
+    def __init__(self, builder: ir.IRBuilder, folds: Sequence[tuple[Instr, tuple[str, ...]]]):
+        """folds: each with the kinds of its arguments."""
+        self.builder, self.folds = builder, folds
+
+    def begin(self, lanes: int) -> list[ir.Value]:
+        """What is carried before anything is folded."""
+        return flat([identity(self.builder, instr, kinds, lanes) for instr, kinds in self.folds])
+
+    def apart(self, carry: Sequence[ir.Value]) -> list[Accumulator]:
+        """The accumulators that are carried."""
+        return [accumulator for _, accumulator in self._pairs(carry)]
+
+    def anew(self, carry: Sequence[ir.Value]) -> list[ir.Value]:
+        """The same before anything is folded."""
+        return flat([identity(self.builder, i, tuple(v.kind for v in a), a[0].lanes) for i, a in self._pairs(carry)])
+
+    def joined(self, before: Sequence[ir.Value], after: Sequence[ir.Value]) -> list[ir.Value]:
+        """What is carried of both, where `before` stands for the elements that come first."""
+        pairs = zip(self._pairs(before), self.apart(after), strict=True)
+        return flat([combine(str(instr.attr), a, b) for (instr, a), b in pairs])
+
+    def _pairs(self, carry: Sequence[ir.Value]) -> Iterator[tuple[Instr, Accumulator]]:
+        rest = list(carry)
+        for instr, kinds in cycle(self.folds) if rest else ():
+            values, rest = rest[: len(kinds)], rest[len(kinds) :]
+            yield instr, tuple(_vector(self.builder, v, kind) for v, kind in zip(values, kinds, strict=True))
+            if not rest:
+                return
+
+
+def flat(accumulators: Sequence[Accumulator]) -> list[ir.Value]:
+    """The values of accumulators, one behind the other."""
+    return [v.value for accumulator in accumulators for v in accumulator]
+
+
+def _vector(builder: ir.IRBuilder, value: ir.Value, kind: str) -> Vec:
+    return Vec(builder, value, kind, value.type.count if isinstance(value.type, ir.VectorType) else 1)
 
 
 def combine(monoid: str, a: Accumulator, b: Accumulator) -> Accumulator:
