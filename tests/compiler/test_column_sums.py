@@ -145,6 +145,15 @@ def test_sums_of_a_gradient_and_of_its_product_with_another_value():
     made.check(masked, *sums, tolerance=1e-5)
 
 
+@EVERY_TARGET
+def test_sums_of_equal_numbers_are_as_exact_as_others(target):
+    """Each of them errs alike when it is added, so few may be added in a row."""
+    x, w = np.ones((8, 1, 40, 40), np.float32), np.linspace(0.1, 1.0, 40, dtype=np.float32).reshape(40, 1, 1, 1)
+    made = Summed(lambda x, w: total(conv()(x, w), ROWS), x, w, target=target)
+    assert made.sums
+    made.check(x.size * w.astype(np.float64).reshape(1, 40, 1, 1), tolerance=6e-7)
+
+
 # -- of convolutions by tiles ------------------------------------------------------------------------------------------
 
 

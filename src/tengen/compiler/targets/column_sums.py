@@ -9,8 +9,6 @@ section 3).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
-from operator import add
 from typing import TYPE_CHECKING, NamedTuple
 
 from llvmlite import ir
@@ -94,22 +92,21 @@ class ColumnSumsEmitter:
 
     def _plain(self, values: Sequence[Vec], rows: Rows, held: Sequence[Vec]) -> list[Vec]:
         (total,) = held
-        for value, there in zip(values, rows.exist, strict=True):
-            total = total + (there.where(value, 0.0) if there else value)
-        return [total]
+        return [total + _tree([_where(there, value) for value, there in zip(values, rows.exist, strict=True)])]
 
     def _shifted(self, values: Sequence[Vec], rows: Rows, held: Sequence[Vec]) -> list[Vec]:
         shift, first, second = held
 
         def middle() -> list[ir.Value]:  # a row that is there twice does no harm
-            return [(reduce(add, values) * (1 / len(values))).value]
+            return [(_tree(values) * (1 / len(values))).value]
 
         (chosen,) = self.emitter.choose(rows.begin, middle, lambda: [shift.value])
         shift = shift.like(chosen)
-        for value, there in zip(values, rows.exist, strict=True):
-            distance = there.where(value - shift, 0.0) if there else value - shift
-            first, second = first + distance, multiply_add(distance, distance, second)
-        return [shift, first, second]
+        distances = [_where(there, value - shift) for value, there in zip(values, rows.exist, strict=True)]
+        squares = distances[0] * distances[0]
+        for distance in distances[1:]:
+            squares = multiply_add(distance, distance, squares)
+        return [shift, first + _tree(distances), second + squares]
 
     def store(
         self, carry: Sequence[ir.Value], start: ir.Value, rows: ir.Value, masks: Sequence[ir.Value | None]
@@ -125,3 +122,16 @@ class ColumnSumsEmitter:
             for slot, value in enumerate([*carry[at : at + self.slots], *counted]):
                 place = emitter.element(base, dtype, emitter.sum(emitter.mul(step, slot), vector * lanes))
                 emitter.store(Vec(emitter.at, value, self.kind, lanes), place, dtype, mask)
+
+
+def _tree(values: Sequence[Vec]) -> Vec:
+    """The sum of some vectors, by halves. Those of a register tile are added before they join the tiles before it: few are added in a row."""
+    if len(values) == 1:
+        return values[0]
+    half = len(values) // 2
+    return _tree(values[:half]) + _tree(values[half:])
+
+
+def _where(there: Vec | None, value: Vec) -> Vec:
+    """The value of a row if it exists, or zeros."""
+    return there.where(value, 0.0) if there else value
