@@ -181,11 +181,11 @@ SLOPES["logsigmoid"] = _smooth(lambda x: -softplus(-x), SMOOTH["logsigmoid"])
 def dtype_rule(row: elemwise.Row) -> str:
     if row.bools:
         return "promoted"
-    return {"same": "counted", "float": "float", "bits": "promoted"}.get(row.result, "bool")
+    return {"same": "counted", "float": "float", "bits": "promoted", "ints": "promoted"}.get(row.result, "bool")
 
 
 def _operands(mode: str, row: elemwise.Row) -> Callable[[Draw], Any]:
-    allowed = INTS if row.result == "bits" else (*FLOATS, *INTS)
+    allowed = INTS if row.result in ("bits", "ints") else (*FLOATS, *INTS)
     if row.result == "logic" or row.bools:
         allowed = DTYPES
 

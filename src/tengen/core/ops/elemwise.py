@@ -30,7 +30,7 @@ class Row(NamedTuple):
     `result` is the rule for dtypes:
 
     same: the promoted dtype, computed in it; float: floats stay, all else becomes float32; compare: computed in the
-    promoted dtype, the result is bool; logic: operands become bool; bits: bool and integers only.
+    promoted dtype, the result is bool; logic: operands become bool; bits: bool and integers only; ints: integers only.
 
     grad: see above; `nondiff` where there is none, or it is zero everywhere.
     onnx: the ONNX operator that does just this (for bits: "Bitwise" goes before it), or the name of a function of jit/onnx/elemwise.py; "":
@@ -107,8 +107,9 @@ class Elemwise(Elementwise):
         dtype = promoted(self.name, types)
         if row.result == "float":
             dtype = as_float(dtype)
-        elif row.result == "bits" and dtype in FLOATS:
-            raise TypeError(f"{self.name} works on bool and integers, got {' and '.join(t.dtype for t in types)}")
+        elif (row.result in ("bits", "ints") and dtype in FLOATS) or (row.result == "ints" and dtype == "bool"):
+            wanted = "integers" if row.result == "ints" else "bool and integers"
+            raise TypeError(f"{self.name} works on {wanted}, got {' and '.join(t.dtype for t in types)}")
         elif row.result in ("compare", "logic"):
             dtype = "bool"
         elif row.result == "same" and dtype == "bool" and not row.bools:
@@ -143,7 +144,7 @@ class Elemwise(Elementwise):
 
     def number_range(self, position: int, out: Type) -> tuple[int, int] | None:
         limits = integer_range(out.dtype)
-        if limits is None or self.row.result not in ("same", "bits"):
+        if limits is None or self.row.result not in ("same", "bits", "ints"):
             return None
         wide = integer_range("int64" if out.dtype == "int64" else "int32")
         assert wide is not None
@@ -387,8 +388,8 @@ ROWS: dict[str, Row] = {
     "OR": Row("or", 2, "bits", nondiff, "Or"),
     "XOR": Row("xor", 2, "bits", nondiff, "Xor"),
     "INVERT": Row("not", 1, "bits", nondiff, "Not"),
-    "SHL": Row("shl", 2, "bits", nondiff, "shift_left"),
-    "SHR": Row("shr", 2, "bits", nondiff, "shift_right"),
+    "SHL": Row("shl", 2, "ints", nondiff, "shift_left"),
+    "SHR": Row("shr", 2, "ints", nondiff, "shift_right"),
 }  # fmt: skip
 
 FUNCTIONS.update({row.instr: Function(row.arity, row.function) for row in ROWS.values() if row.function})
