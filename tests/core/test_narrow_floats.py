@@ -1,4 +1,5 @@
-"""float64 becomes float16 or bfloat16 by one rounding: a number beside a tie is not rounded to the tie first, as it were by way of float32."""
+"""float64, and integers, become float16 or bfloat16 by one rounding: a number beside a tie is not rounded to the tie first, as it were by way
+of float32."""
 
 from __future__ import annotations
 
@@ -112,3 +113,57 @@ def test_the_truth():
     x = NUMBERS["float16"]
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal([once(float(v), "float16") for v in x], x.astype(np.float16))
+
+
+def integers_beside_ties(dtype: str) -> np.ndarray:
+    """Integers of a dtype next to what lies in the middle of two bfloat16, many of more digits than float32, or float64, has."""
+    random, most = np.random.default_rng(5), np.iinfo(dtype).bits - 2
+    ties = (2 * random.integers(128, 256, 300) + 1).astype(object) << random.integers(0, most - 8, 300).astype(object)
+    beside = [n + by for n in ties for by in (-1, 0, 1)] + [np.iinfo(dtype).max, -np.iinfo(dtype).max - 1, 0, 1, -1]
+    return np.array([n for n in beside if n <= np.iinfo(dtype).max] + [-n for n in beside[:-5]], dtype)
+
+
+def once_of_integer(number: int) -> float:
+    """The nearest bfloat16 of an integer."""
+    step = 1 << max(abs(number).bit_length() - 8, 0)
+    low = abs(number) // step
+    twice = 2 * (abs(number) - low * step)
+    near = low + (twice > step or (twice == step and low % 2 == 1))
+    return math.copysign(near * step, number)
+
+
+INTEGER_WAYS = {
+    "astype": lambda x: Tensor(x, dtype=x.dtype.name).astype("bfloat16"),
+    "computed before": lambda x: (-Tensor(x, dtype=x.dtype.name) * -1).astype("bfloat16"),
+    "made of an array": lambda x: Tensor(x, dtype="bfloat16"),
+    "made of a list": lambda x: Tensor(x.tolist(), dtype="bfloat16"),
+    "assigned": lambda x: assigned(x, "bfloat16", Tensor(x, dtype=x.dtype.name)),
+    "numbers": lambda x: F.stack([F.full((), int(n), dtype="bfloat16") for n in x[::40]]),
+}
+
+
+@pytest.mark.parametrize("source", ["int32", "int64"])
+@pytest.mark.parametrize("way", INTEGER_WAYS)
+def test_integers_are_rounded_once(way, source):
+    x = integers_beside_ties(source)
+    got = to_numpy(INTEGER_WAYS[way](x)).astype(np.float64)
+    wanted = [once_of_integer(int(n)) for n in (x[::40] if way == "numbers" else x)]
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("source", ["uint8", "int8", "uint16", "int16", "int32", "int64", "bool"])
+@pytest.mark.parametrize("target", ["float16", "float32", "float64", "bfloat16"])
+def test_integers_become_floats_as_in_numpy(source, target):
+    if source == "bool":
+        x = np.array([True, False])
+    else:
+        limits = np.iinfo(source)
+        random = np.random.default_rng(1)
+        x = np.concatenate([random.integers(limits.min, limits.max, 500, source), [limits.min, limits.max, 1, 0]])
+        x = np.concatenate([x, x >> 5, x >> 11, x >> 37 if limits.bits == 64 else x]).astype(source)
+    got = to_numpy(Tensor(x, dtype=source).astype(target)).astype(np.float64)
+    if target == "bfloat16":
+        np.testing.assert_array_equal(got, [once_of_integer(int(n)) for n in x])
+    else:
+        with np.errstate(over="ignore"):
+            np.testing.assert_array_equal(got, x.astype(target).astype(np.float64))

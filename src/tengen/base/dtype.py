@@ -239,6 +239,11 @@ def held(name: str, number: float) -> float | int | bool:
 def bfloat16_bits(values: Any) -> np.ndarray[Any, Any]:
     """Numbers as bfloat16, rounded to nearest even: the bits of each as uint16."""
     array = np.asarray(values)
+    if array.dtype.kind in "iu":
+        if array.dtype.itemsize == 8:  # float64 holds those whose last bits are in one (as in kernels)
+            far = np.abs(array.astype(np.float64)) >= 2.0**53
+            array = np.where(far, ((array >> 11) | ((array & 2047) != 0)) << 11, array)
+        array = array.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         bits = array.astype(np.float32).reshape(-1).view(np.uint32)
         if array.dtype == np.float64:

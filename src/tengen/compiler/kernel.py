@@ -146,7 +146,7 @@ OTHER = {
     "load": "attr: number of the access",
     "const": "attr: the number",
     "index": "attr: loop dim; value int64",
-    "cast": "to dtype; attr: None, or 'odd': float64 to float32 for what is rounded once more (`storage.rounded_to_odd`)",
+    "cast": "to dtype; attr: None, or 'odd': float64 or an integer to float32 for what is rounded once more (`storage.rounded_to_odd`)",
     "wrap": "attr: int8, uint8, int16 or uint16: the int32 value wrapped to that range",
     "round_to": "attr: float16 or bfloat16: the float32 value rounded to what that dtype holds",
     "select": "mask, if true, if false",
@@ -526,7 +526,7 @@ def _verify_types(nest: Nest, instr: Instr, args: list[str], where: str) -> None
     elif op in ("index", "random"):
         expected = ["int64"] * len(args)
     elif op == "cast" and instr.attr is not None:
-        expected = ["float64"]
+        expected = args if args[0] in ("int32", "int64") else ["float64"]
         if (instr.attr, dtype) != ("odd", "float32"):
             raise ValueError(f"{where}: {instr.attr!r} to {dtype}")
     elif op in ("wrap", "round_to"):

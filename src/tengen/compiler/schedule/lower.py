@@ -7,7 +7,7 @@ from functools import lru_cache
 from math import inf, prod
 from typing import NamedTuple
 
-from ..kernel import Access, AccessNumbers, Instr, Nest, pack, why_not_end
+from ..kernel import Access, AccessNumbers, Instr, Nest, access_number, pack, why_not_end
 from ..program import (
     Constant,
     Elementwise,
@@ -96,8 +96,15 @@ class Emitter:
         compute, own = COMPUTE[dtype], self.code[value].dtype
         if own == compute:
             return value
-        odd = own == "float64" and dtype in NARROW_FLOATS
+        odd = dtype in NARROW_FLOATS and (own == "float64" or (dtype == "bfloat16" and self._is_long(value)))
         return self("cast", value, dtype=compute, attr="odd" if odd else None)
+
+    def _is_long(self, value: int) -> bool:
+        """Whether a value is an integer that float32 may not hold. What is beyond 2²⁴ is infinite as a float16."""
+        instr = self.code[value]
+        if instr.op == "load":
+            return self.operands[access_number(instr)].dtype in ("int32", "int64", "weak_int", "param_int64", "iota")
+        return instr.dtype in ("int32", "int64") and instr.op != "wrap"
 
     def narrow(self, value: int, dtype: str) -> int:
         """Wrap an int32 value to a narrow integer's range, as storing it would."""

@@ -64,11 +64,15 @@ def wrap(dtype: str, value: Vec) -> Vec:
 
 
 def rounded_to_odd(value: Vec) -> Vec:
-    """An f64 value as f32: of the two neighbours the one whose last bit is set, where none is equal.
+    """An f64 value, or an integer, as f32: of the two neighbours the one whose last bit is set, where none is equal.
 
-    Narrowed further that gives what rounding the f64 value once gives; of a nearest f32 it may be a tie that was none (Boldo and Melquiond
+    Narrowed further that gives what rounding the value once gives; of a nearest f32 it may be a tie that was none (Boldo and Melquiond
     2008). What is too large for f32 or too small for it is so for narrower floats too, and stays infinite or 0.
     """
+    if value.kind == "i64":  # what f64 does not hold has its last bits in one
+        far = value.to("f64").abs() >= 2.0**53
+        value = far.where((value.ashr(11) | (value & 2047).ne(0).to("i64")).shl(11), value)
+    value = value.to("f64")
     nearest = value.to("f32")
     bits, size, wanted = nearest.bitcast("i32"), nearest.to("f64").abs(), value.abs()
     short = (size < wanted) & nearest.ne(0.0)
