@@ -281,3 +281,16 @@ def test_masks_of_no_dims(shape, mask):
             np.testing.assert_array_equal(x.numpy(), want)
     if len(shape) == 2:
         np.testing.assert_array_equal(Tensor(array)[..., Tensor(mask), 0].numpy(), array[..., mask, 0])
+
+
+@pytest.mark.parametrize(
+    "index", [([0, 1], [0, 1, 2]), (np.array([True, False, True]), [0, 1, 2]), (slice(None), [[0, 1]], [0, 1, 2])]
+)
+def test_indices_that_do_not_broadcast(index):
+    x = Tensor(np.zeros((3, 4, 5)))
+    with pytest.raises(IndexError):
+        x.numpy()[index]
+    with pytest.raises(IndexError, match=r"indexing: shapes .* do not broadcast"):
+        x[index]
+    with pytest.raises(IndexError, match=r"indexing: shapes .* do not broadcast"):
+        x[index] = 1

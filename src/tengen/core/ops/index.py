@@ -25,7 +25,10 @@ def _layout(rank: int, axes: Sequence[int], index_rank: int, apart: bool) -> tup
 def _gathered(
     x: Type, indices: Sequence[Type], axes: Sequence[int], sources: Sequence[int], index_dims: Sequence[int]
 ) -> tuple[int, ...]:
-    common = broadcast_shapes("indexing", *(i.shape for i in indices))
+    try:
+        common = broadcast_shapes("indexing", *(i.shape for i in indices))
+    except ValueError as error:
+        raise IndexError(str(error)) from None  # as in NumPy: it is about an index
     rest = [d for d in range(len(x.shape)) if d not in axes]
     along = [d for d, s in enumerate(sources) if s < 0 or d in index_dims]
     if [s for s in sources if s >= 0] != rest or along != list(index_dims) or len(along) != len(common):
