@@ -34,3 +34,15 @@ from tengen.optimizer import SGD
 def test_what_is_no_number_is_refused_by_name(call, message, wrong):
     with pytest.raises(TypeError, match=f"{message} takes a number, got"):
         call(F.zeros((1, 3, 2, 2)), wrong)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda x: F.prelu(x, F.zeros(3)), r"prelu: shapes \(1, 3, 2, 2\) and \(3,\) do not broadcast"),
+        (lambda x: F.logaddexp(x, F.zeros(3)), "logaddexp: shapes"),
+    ],
+)
+def test_shapes_that_do_not_broadcast_name_the_function(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(F.zeros((1, 3, 2, 2)))

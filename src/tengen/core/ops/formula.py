@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from ...compiler.program import Op, Value
-from .base import Formula, Grads, as_float, promoted, statistics_dtype
+from .base import Formula, Grads, as_float, broadcast_shapes, promoted, statistics_dtype
 from .elemwise import COS, EQ, EXP_NONPOSITIVE, LOG, POW, ROWS, SIGMOID, SIGN, SIN, SQRT, Elemwise, cast, where
 from .reduce import Reduce, mean, total
 
@@ -33,6 +33,8 @@ class Activation(Formula):
         formula = ACTIVATIONS[self.mode]
         if len(inputs) != (arity := formula.__code__.co_argcount):
             raise TypeError(f"{self.mode} takes {arity} operand{'s' * (arity > 1)}, got {len(inputs)}")
+        if arity > 1:
+            broadcast_shapes(self.mode, *(v.shape for v in inputs))  # so that the error names what was called
         return formula(*inputs)
 
     @property
