@@ -81,3 +81,24 @@ def test_numbers_beyond_64_bits_beside_tensors(number):
 def test_a_message_does_not_show_thousands_of_digits():
     with pytest.raises(OverflowError, match="tensor: an int of 16610 bits does not fit int64"):
         Tensor(10**5000)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16"])
+@pytest.mark.parametrize("shape, axis", [((2, 3), 0), ((3, 40), 1), ((5, 7, 9), (0, 2)), ((70000,), 0)])
+def test_sums_and_products_wrap_before_what_a_kernel_makes_of_them(dtype, shape, axis):
+    """They are computed in 32 bits, and stay in the kernel where it goes on with them."""
+    limits = np.iinfo(dtype)
+    array = np.random.default_rng(0).integers(limits.max // 2, limits.max, shape) | 1
+    for function, meaning in ((F.sum, np.sum), (F.prod, np.prod)):
+        wanted = meaning(array, axis=axis, keepdims=True).astype(dtype)
+        for keepdims in (True, False):
+            for makes in (lambda x: x * 0.5, lambda x: x > 3, lambda x: x // 2, lambda x: x.astype("int32") + 1):
+                found = trace(lambda x, f=function, k=keepdims, m=makes: m(f(x, axis, k)))(Tensor(array, dtype=dtype))
+                truth = wanted.astype(np.int64)
+                truth = {"bool": truth > 3, "float32": truth * 0.5, dtype: truth // 2, "int32": truth + 1}[
+                    found.dtype.name
+                ]
+                np.testing.assert_array_equal(found.numpy().reshape(truth.shape), truth)
+    along = axis if isinstance(axis, int) else axis[0]
+    sums = trace(lambda x: F.cumsum(x, along).astype("int32"))(Tensor(array, dtype=dtype))
+    np.testing.assert_array_equal(sums.numpy(), np.cumsum(array, along).astype(dtype).astype(np.int32))

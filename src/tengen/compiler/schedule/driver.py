@@ -248,7 +248,7 @@ class Scheduler(Steps):
                     attr=first.operand(Operand(buffer, dtype, contiguous(row).broadcast(cut))),
                 )
                 part = second("load", dtype=dtype, attr=second.operand(Operand(buffer, dtype, contiguous(row))))
-                second.define(out, second.reduce([part], node.op.monoid, dtype))
+                second.define(out, second.narrow(second.reduce([part], node.op.monoid, dtype), out.dtype))
             elif out.shape == group.shape and group.passes[out] == 0:
                 first.node(node)
             else:

@@ -201,7 +201,8 @@ class Emitter:
             return self("reduce", *args, dtype=COMPUTE[dtype], attr=monoid)
         if dtype == "bool":
             monoid = {"max": "any", "max_number": "any", "min": "all"}[monoid]
-        return self("reduce", self.cast(args[0], dtype), dtype=COMPUTE[dtype], attr=monoid)
+        number = self("reduce", self.cast(args[0], dtype), dtype=COMPUTE[dtype], attr=monoid)
+        return self.narrow(number, dtype) if monoid in ("sum", "prod") else number
 
     def _gather(self, op: Gather, node: Node) -> int:
         source, *indices = node.inputs
