@@ -125,8 +125,9 @@ def _elementwise(row: Row, params: Any, floats: Sequence[bool], g: Any, arrays: 
 def _chained(g: Array, slope: Any, known: bool) -> Array:
     """What comes back through an element-wise function. Nothing that goes in stays nothing, but not times a slope that is not finite: that
     is nan for some rules and 0 for others. known: where it is not finite, the slope is what the row says."""
-    without = np.where((g != 0) & known, g * slope, VAGUE)
-    return np.where(np.abs(slope) < VAGUE * 1e-9, np.where(g == 0, 0.0, g * slope), without)
+    lost = ~np.isfinite(g) & (slope == 0)  # nor is infinity times a slope of 0
+    without = np.where((g != 0) & known & ~lost, g * slope, VAGUE)
+    return np.where((np.abs(slope) < VAGUE * 1e-9) & ~lost, np.where(g == 0, 0.0, g * slope), without)
 
 
 def _few_digits(slopes: Array) -> Array:
