@@ -297,7 +297,7 @@ def _traced(rule: Callable[[Sequence[Any]], list[Any]], grads: Sequence[Any]) ->
         return made
     marked = rule([None if g is None else np.where(v, np.nan, g) for g, v in zip(grads, vague, strict=True)])
     return [
-        None if m is None else np.where(np.isnan(lost) & ~np.isnan(m), VAGUE, m)
+        None if m is None else np.where(~(np.abs(lost) < VAGUE * 1e-9) & ~np.isnan(m), VAGUE, m)
         for m, lost in zip(made, marked, strict=True)
     ]
 
