@@ -18,7 +18,7 @@ import tengen.functional as F
 from tengen import Parameter, Tensor
 from tengen._rt import apply
 from tengen.autodiff import GradManager
-from tengen.core.ops import builtin, collective, precision
+from tengen.core.ops import builtin, collective, fake_quant, precision, quantized
 from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.formula import Activation
 from tengen.core.ops.loop import Scan
