@@ -15,7 +15,7 @@ from ...core.ops.formula import elementwise
 from ...core.ops.quantized import Rounded
 from ...dtype import get_scale, is_quantize, qint32
 from ...functional import quantized as functions
-from .. import conv
+from .. import conv, linear
 from ..conv import PAD_MODES
 from .module import QuantizedModule
 
@@ -199,26 +199,11 @@ class LinearBnRelu1d(LinearRelu):
     """What a `qat.LinearBnRelu1d` becomes: a product with a matrix and ReLU."""
 
 
-class BatchMatMulActivation(QuantizedModule):
+class BatchMatMulActivation(linear.BatchMatMulActivation, QuantizedModule):
     """`M.BatchMatMulActivation` of quantised numbers. dtype: of the result."""
 
-    weight: Any
-    bias: Any
-
-    def __init__(
-        self,
-        batch: int,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        nonlinear_mode: str = "identity",
-        dtype: Any = None,
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        self.batch, self.in_features, self.out_features = batch, in_features, out_features
-        self.nonlinear_mode = nonlinear_mode
-        self.weight = self.bias = None
+    def __init__(self, *args: Any, dtype: Any = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
         self.output_dtype = dtype
 
     def calc_bmm_quantized(self, inp: Tensor) -> Tensor:
