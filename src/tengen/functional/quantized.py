@@ -15,8 +15,9 @@ from . import convolution
 from .activation import hswish, relu, sigmoid
 from .arguments import need_choice, single
 from .convolution import need_cross_correlation, pairs
+from .debug_param import get_execution_strategy
 
-__all__ = ["batch_conv_bias_activation", "conv_bias_activation", "conv_transpose2d"]
+__all__ = ["batch_conv_bias_activation", "conv_bias_activation", "conv_transpose2d", "get_execution_strategy"]
 
 Pair = int | tuple[int, int]
 _ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {

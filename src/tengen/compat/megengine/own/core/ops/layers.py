@@ -10,6 +10,7 @@ import numpy as np
 import tengen.functional as F
 from tengen import _rt
 from tengen.core.ops import builtin as ours
+from tengen.core.ops import fake_quant
 from tengen.random.rng import default_generator
 
 from .helpers import channels_first, gradient, kept, shape_of, steps
@@ -246,28 +247,6 @@ def _attention(op: Any, *inputs: Any) -> Any:
 # -- values as integers of few bits would have them, with the gradients of training with them
 
 
-def _rounded(x: Any) -> Any:
-    """Rounded, as if that were no step: the gradient passes."""
-    return x + (F.round(x) - x).detach()
-
-
-def _fake_quant(op: Any, x: Any, scale: Any, zero_point: Any) -> Any:
-    scale, zero_point = scale.detach(), zero_point.detach()
-    return (F.clip(_rounded(x / scale) + zero_point, op.qmin, op.qmax) - zero_point) * scale
-
-
-def _trained_quant(op: Any, x: Any, exponent: Any) -> Any:
-    """Jain et al. 2020, Trained Quantization Thresholds: the scale is 2 to the power of what is trained."""
-    scale = F.pow(2.0, exponent)
-    return F.clip(_rounded(x / scale), op.qmin, op.qmax) * scale
-
-
-def _learned_step(op: Any, x: Any, step: Any, zero_point: Any, factor: Any) -> Any:
-    """Esser et al. 2020, Learned Step Size Quantization: the gradient by the step is scaled by a factor."""
-    step = step * factor + (step - step * factor).detach()
-    return (_rounded(F.clip(x / step + zero_point, op.qmin, op.qmax)) - zero_point) * step
-
-
 RULES: dict[str, Callable[..., Any]] = {
     "AdaptivePooling": _adaptive_pooling,
     "BatchConvBias": _batch_conv_bias,
@@ -279,14 +258,14 @@ RULES: dict[str, Callable[..., Any]] = {
     "Convolution3DBackwardData": _convolution3d_backward,
     "ConvolutionBackwardData": _convolution_backward,
     "DeformableConv": _deformable,
-    "FakeQuant": _fake_quant,
+    "FakeQuant": lambda op, x, scale, zero: _rt.apply(fake_quant.FakeQuant(op.qmin, op.qmax), x, scale, zero),
     "GeneralNorm": _general_norm,
     "GroupLocal": _local,
     "GroupNorm": _group_norm,
     "Images2Neibs": _windows,
     "InstanceNorm": _instance_norm,
     "LRN": lambda op, x: F.local_response_norm(x, op.n, op.k, op.alpha, op.beta),
-    "LSQ": _learned_step,
+    "LSQ": lambda op, *inputs: _rt.apply(fake_quant.LSQ(op.qmin, op.qmax), *inputs),
     "LSTM": _same_op,
     "LSTMCell": _same_op,
     "LayerNorm": _layer_norm,
@@ -299,5 +278,5 @@ RULES: dict[str, Callable[..., Any]] = {
     "RegionRestrictedConvolution": _region_restricted,
     "RegionRestrictedConvolutionBackwardData": _region_restricted_backward,
     "SlidingWindowTranspose": _windows_back,
-    "TQT": _trained_quant,
+    "TQT": lambda op, x, scale: _rt.apply(fake_quant.TQT(op.qmin, op.qmax), x, scale),
 }

@@ -9,7 +9,9 @@ import numpy as np
 
 import tengen.functional as F
 from tengen import Tensor, _rt
+from tengen.base.dtype import canonical
 from tengen.core.ops.formula import elementwise, modes
+from tengen.core.ops.quantized import Rounded
 from tengen.optimizer import lamb
 
 from .._imperative_rt.ops import generator
@@ -51,8 +53,10 @@ def _multi_type(op: Any, *inputs: Any) -> Any:
         made = inputs[0] * inputs[1]
     elif name.lower() in modes():
         made = _elemwise(op, *inputs)
+    elif name.startswith("Q") and name[1:].lower() in modes():  # of quantised numbers
+        return _rt.apply(Rounded(elementwise(name[1:]), canonical(op.dtype)), *inputs)
     else:
-        raise NotImplementedError(f"{op!r}: {op.mode} computes with quantized integers, which tengen does not here")
+        raise NotImplementedError(f"{op!r}: {op.mode} shifts and saturates integers, which tengen has no op for")
     return made if op.dtype is None else made.astype(op.dtype)
 
 
