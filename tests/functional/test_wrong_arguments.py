@@ -24,6 +24,8 @@ from tengen.optimizer import SGD
             "roi_align: spatial_scale",
         ),
         (lambda x, n: F.loss.cross_entropy(x, Tensor([0]), label_smooth=n), "cross_entropy: label_smooth"),
+        (lambda x, n: F.arange(0, 3, n), "arange: a number"),
+        (lambda x, n: F.linspace(0, n, 3), "linspace: stop"),
         (lambda x, n: M.Dropout(n), "Dropout: drop_prob"),
         (lambda x, n: M.PReLU(1, n), "PReLU: init"),
         (lambda x, n: M.LSTM(1, 1, dropout=n), "LSTM: dropout"),
@@ -46,3 +48,9 @@ def test_what_is_no_number_is_refused_by_name(call, message, wrong):
 def test_shapes_that_do_not_broadcast_name_the_function(call, message):
     with pytest.raises(ValueError, match=message):
         call(F.zeros((1, 3, 2, 2)))
+
+
+@pytest.mark.parametrize("bounds", [(np.nan,), (0, np.inf), (0, 3, np.nan)])
+def test_a_range_without_end(bounds):
+    with pytest.raises(ValueError, match="arange: start, stop and step must be finite"):
+        F.arange(*bounds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from math import ceil
+from math import ceil, isfinite
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ from .arguments import (
     need_mask,
     normal_axes,
     normal_axis,
+    number,
     single,
 )
 
@@ -120,9 +121,13 @@ def arange(
     >>> F.arange(3).tolist(), F.arange(5, 0, -2, dtype="int32").tolist()
     ([0.0, 1.0, 2.0], [5, 3, 1])
     """
-    first, last, by = (_number(v) for v in ((0, start, step) if stop is None else (start, stop, step)))
+    first, last, by = (
+        _number("arange", "a number", v) for v in ((0, start, step) if stop is None else (start, stop, step))
+    )
     if by == 0:
         raise ValueError("arange: the step is 0")
+    if not all(map(isfinite, (first, last, by))):
+        raise ValueError(f"arange: start, stop and step must be finite, got {first}, {last} and {by}")
     count = max(ceil((last - first) / by), 0)
     for end in (first, first + (count - 1) * by) if count else ():
         need_fitting("arange", "a number", end, canonical(dtype))
@@ -145,13 +150,14 @@ def linspace(
     count = integer("linspace", "num", num)
     if count < 0:
         raise ValueError(f"linspace: num must be at least 0, got {count}")
-    return apply(Linspace(count, canonical(dtype), device_name(device)), _number(start), _number(stop))
+    first, last = _number("linspace", "start", start), _number("linspace", "stop", stop)
+    return apply(Linspace(count, canonical(dtype), device_name(device)), first, last)
 
 
-def _number(value: Any) -> float | int:
-    """A Python number from one, or from a tensor or array of one element."""
-    number: float | int = value if isinstance(value, (int, float)) else value.item()
-    return number
+def _number(op: str, argument: str, value: Any) -> float | int:
+    """A Python number, of which an int stays one, from one, or from a tensor or array of one element."""
+    found = value.item() if hasattr(value, "item") and value.size == 1 else value
+    return found if isinstance(found, int) else number(op, argument, found)
 
 
 def eye(
