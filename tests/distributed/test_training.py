@@ -123,6 +123,33 @@ def test_sum_and_mean(size):
             np.testing.assert_allclose(w2, w - 2 * g, rtol=1e-6)
 
 
+def test_gradients_are_sent_while_others_are_computed():
+    """In a trace each bucket starts as soon as it is full, and nothing waits for one before the end of the backward."""
+
+    def work():
+        buckets.BUCKET_BYTES = 40000
+        net = M.Sequential(*[M.Linear(100, 100) for _ in range(4)])
+        gm = GradManager().attach(net.parameters(), callbacks=dist.make_allreduce_cb("mean"))
+        opt = SGD(net.parameters(), lr=0.1)
+
+        def step(x):
+            with gm:
+                gm.backward((net(x) ** 2).sum())
+            opt.step().clear_grad()
+
+        traced = trace(step, without_host=True, profiling=True)
+        for _ in range(2):
+            traced(tengen.tensor(np.ones((32, 100), np.float32)))
+        return [step["name"] for step in traced.get_profile()["plans"][-1]["steps"]]
+
+    for names in ranks(2, work):
+        starts = [i for i, name in enumerate(names) if name == "all_reduce_sum"]
+        waits = [i for i, name in enumerate(names) if name == "wait"]
+        products = [i for i, name in enumerate(names) if name == "matmul"]
+        assert len(starts) == len(waits) == 4
+        assert starts[1] < products[-1] < starts[3] < waits[0]
+
+
 def test_other_callbacks_get_the_sum():
     def work():
         w, seen = tengen.Parameter([1.0]), []

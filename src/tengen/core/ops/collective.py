@@ -61,6 +61,7 @@ class Start(Host):
 class Finish(Host):
     """Waits for an exchange. Inputs: where the result is, the ticket, and what was given, which must stay until now. Gives a token for After."""
 
+    name = "wait"
     nondiff = no_onnx = "it is half of an operation"
     effect = True
     late: ClassVar[bool] = True
