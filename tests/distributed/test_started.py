@@ -108,3 +108,41 @@ def test_modules_and_one_process(tmp_path):
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (0, "1 ['a']\n"), done.stderr
+
+
+OWN = """
+import multiprocessing, sys
+import numpy as np
+import tengen
+import tengen.distributed as dist
+
+def work(port, rank, how):
+    dist.init_process_group("localhost", port, 2, rank, rank)
+    x = tengen.tensor(np.full(3_000_000, 1.0 + rank, np.float32))
+    if how == "raise" and rank == 1:
+        raise ValueError("boom")
+    total = dist.functional.all_reduce_sum(x)
+    y = dist.functional.broadcast(total * 2)  # the first process ends as soon as it has sent it
+    if rank:
+        print(float(y.numpy().min()), float(y.numpy().max()))
+
+if __name__ == "__main__":
+    server = dist.Server()
+    context = multiprocessing.get_context(sys.argv[1])
+    workers = [context.Process(target=work, args=(server.py_server_port, r, sys.argv[2])) for r in range(2)]
+    [w.start() for w in workers]
+    [w.join() for w in workers]
+    print([w.exitcode for w in workers])
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize(("how", "says"), [("fine", "6.0 6.0\n[0, 0]\n"), ("raise", "[1, 1]\n")])
+def test_processes_that_the_program_starts(tmp_path, method, how, says):
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    done = start(sys.executable, str(path), method, how)
+    assert (done.returncode, done.stdout) == (0, says), done.stderr
+    if how == "raise":
+        assert "ValueError: boom" in done.stderr
+        assert "DistributedError: #1 all_reduce_sum of float32[3000000]: rank 1 has ended" in done.stderr

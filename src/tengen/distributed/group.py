@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.util import Finalize
 
 import numpy as np
 
 from ..base.device import get_default_device, set_default_device
 from ..base.world import WORLD, Group, Membership, communicator, enter, joined, membership
 from . import mpi
+from .communicator import DistributedError
 from .rendezvous import Client
 
 __all__ = [
@@ -62,6 +64,23 @@ def init_process_group(
     >>> train()
     [(0, 1, True)]
     """
+    join(master_ip, port, world_size, rank, device, backend, device_type)
+    if world_size > 1:
+        # Also runs at the end of processes of multiprocessing, where atexit does not.
+        Finalize(None, _end, exitpriority=0)
+
+
+def _end() -> None:
+    """Others may still be busy with what this process took part in last."""
+    if joined():
+        with suppress(DistributedError, OSError):  # said before, or nobody is left to tell
+            leave("has ended")
+
+
+def join(
+    master_ip: str, port: int, world_size: int, rank: int, device: int, backend: str | None, device_type: str
+) -> None:
+    """init_process_group, for those who leave the world themselves."""
     for name, value, kind in (
         ("master_ip", master_ip, str),
         ("port", port, int),

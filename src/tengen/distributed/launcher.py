@@ -18,7 +18,7 @@ from typing import Any
 from ..base.frames import shorten
 from ..base.usage import warn
 from ..base.world import joined
-from .group import BACKENDS, init_process_group, leave
+from .group import BACKENDS, join, leave
 from .rendezvous import Server
 from .started import is_started, share_cores
 
@@ -145,7 +145,7 @@ class launcher:
         os.environ["TENGEN_RESTART_COUNT"] = str(restarts)
         share_cores(self.n_gpus)
         number = rank - self.rank_start
-        init_process_group(self.master_ip, port, self.world_size, rank, number, self.backend, self.device_type)
+        join(self.master_ip, port, self.world_size, rank, number, self.backend, self.device_type)
         return self.func(*args, **kwargs)
 
 

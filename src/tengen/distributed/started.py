@@ -15,8 +15,7 @@ from typing import Any
 from ..base import config
 from ..base.device import set_default_device
 from ..base.world import Membership, enter, joined
-from . import mpi
-from .group import init_process_group, leave
+from . import group, mpi
 from .rendezvous import Client, Server
 
 RUN = "TENGEN_RUN"
@@ -42,7 +41,7 @@ def join() -> None:
             int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
         )
         share_cores(int(os.environ["LOCAL_WORLD_SIZE"]))
-        init_process_group(os.environ["MASTER_ADDR"], port, size, rank, local)
+        group.join(os.environ["MASTER_ADDR"], port, size, rank, local, "auto", "xpu")
     elif any(os.environ.get(name, "1") not in ("", "1") for name in SIZES):
         _join_by_mpi()
     if joined():
@@ -73,7 +72,7 @@ def fail() -> None:
 def _end() -> None:
     if joined() and not _failed:
         with suppress(ConnectionError):  # the first process, which has the server, has failed
-            leave("has ended")
+            group.leave("has ended")
 
 
 def share_cores(processes: int) -> None:
