@@ -214,3 +214,12 @@ def test_the_gradient_of_a_norm_is_nan_where_the_norm_is(order):
         gm.backward(F.norm(x, order, 0))
     assert np.isnan(x.grad.numpy()[:, 0]).all()
     assert np.isfinite(x.grad.numpy()[:, 1]).all()
+
+
+@pytest.mark.parametrize("slope", [np.nan, np.inf])
+def test_a_slope_that_is_not_finite_shows_at_zero(slope):
+    """slope * 0, as in PyTorch and MegEngine; what is positive does not see it, and neither does the gradient from there on."""
+    x = [0.0, -0.0, 2.0]
+    for function in (lambda x: F.leaky_relu(x, slope), lambda x: F.prelu(x, Tensor([slope]))):
+        np.testing.assert_array_equal(function(Tensor(x)).numpy(), [np.nan, np.nan, 2.0])
+        assert gradients_of(function, x) == [[1.0, 1.0, 1.0]]

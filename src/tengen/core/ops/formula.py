@@ -72,8 +72,8 @@ ACTIVATIONS: dict[str, Callable[..., Value]] = {
     "relu6": lambda x: _clip(x, 0, 6),
     "hsigmoid": lambda x: _clip(x + 3.0, 0.0, 6.0) / 6.0,
     "hswish": lambda x: x * _clip(x + 3.0, 0.0, 6.0) / 6.0,
-    "leaky_relu": lambda x, slope: where(x >= 0, x, x * slope),
-    "prelu": lambda x, slope: where(x >= 0, x, x * slope),
+    "leaky_relu": lambda x, slope: where(x > 0, x, x * slope),
+    "prelu": lambda x, slope: where(x > 0, x, x * slope),
     "logsigmoid": lambda x: -SOFTPLUS(-_floating(x)),
     "clip": _clip,
     "logaddexp": _logaddexp,
@@ -206,6 +206,9 @@ GRADIENTS: dict[str, Callable[..., Value | Sequence[Value]]] = {
     ),
     "sinc": lambda g, y, x: g * _sinc_slope(x),
     "hsigmoid": lambda g, y, x: where(BOTH(x > -3.0, x < 3.0), g / 6.0, 0.0),
+    # at 0, where they are slope * 0, the gradient is that from above
+    "leaky_relu": lambda g, y, x, slope: (where(x >= 0, g, g * slope), where(x >= 0, 0.0, g * x)),
+    "prelu": lambda g, y, x, slope: (where(x >= 0, g, g * slope), where(x >= 0, 0.0, g * x)),
 }
 
 
