@@ -154,6 +154,22 @@ def test_sums_of_equal_numbers_are_as_exact_as_others(target):
     made.check(x.size * w.astype(np.float64).reshape(1, 40, 1, 1), tolerance=6e-7)
 
 
+@EVERY_TARGET
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("place", [0, 7, 3000, 12543])
+def test_what_is_infinite_makes_the_mean_so(target, kernel, number, place):
+    """Also where it is among the rows from whose mean the distances of the others are measured."""
+    x, w = last(2, 8, 28, 28), floats(24, 8, kernel, kernel)
+    x[np.unravel_index(place, x.shape)] = number
+    made = Summed(lambda x, w: moments(conv(padding=kernel // 2)(x, w), ROWS), x, w, target=target)
+    assert made.sums
+    with np.errstate(invalid="ignore"):
+        wanted = statistics(convolved(x, w, padding=kernel // 2))
+        for got, want in zip(run_plan(made.plan, made.arrays), wanted, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
 # -- of convolutions by tiles ------------------------------------------------------------------------------------------
 
 
@@ -189,6 +205,17 @@ def test_moments_of_convolutions_by_tiles(tiled, target, m, n, h, w, out):
     y = convolved(x, weight, padding=1)
     assert by_tiles_alone(made, y.size) or w == 1
     made.check(y, *statistics(y), tolerance=1e-5 if m == 2 else 1e-4)
+
+
+def test_an_infinite_bias_makes_the_mean_so_by_tiles(tiled):
+    x, w, bias = last(3, 32, 18, 16), floats(48, 32, 3, 3), floats(48, 1, 1)
+    bias[5], bias[7] = np.inf, -np.inf
+    made = Summed(lambda x, w, b: moments(conv(padding=1)(x, w) + b, ROWS), x, w, bias)
+    assert made.sums or by_tiles_alone(made, 3 * 48 * 18 * 16)
+    with np.errstate(invalid="ignore"):
+        wanted = statistics(convolved(x, w, padding=1) + bias)
+        for got, want in zip(run_plan(made.plan, made.arrays), wanted, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
 @EVERY_TARGET

@@ -164,10 +164,16 @@ def _sums(
         if not x.shifted:
             found.append(total(existing(some)))
             continue
-        shift = shifts[x.value]
+        shift = _finite(code, shifts[x.value], zero)
         distances = existing([code("sub", n, shift) for n in some])
         found += [shift, total(distances), total([code("mul", d, d) for d in distances])]
     return found
+
+
+def _finite(code: Code, number: int, zero: int) -> int:
+    """A number, or 0 where it is infinite or nan: distances from such a shift would all be nan."""
+    nothing = code("sub", number, number)
+    return code("select", code("eq", nothing, zero, dtype="bool"), number, zero)
 
 
 def _counted(code: Code, rows: Sequence[int | None], width: int) -> int:

@@ -98,7 +98,8 @@ class ColumnSumsEmitter:
         shift, first, second = held
 
         def middle() -> list[ir.Value]:  # a row that is there twice does no harm
-            return [(_tree(values) * (1 / len(values))).value]
+            mean = _tree(values) * (1 / len(values))
+            return [(mean - mean).eq(0.0).where(mean, 0.0).value]  # distances from what is infinite would be nan
 
         (chosen,) = self.emitter.choose(rows.begin, middle, lambda: [shift.value])
         shift = shift.like(chosen)
