@@ -106,7 +106,7 @@ def neg(x: Operand) -> Tensor:
 
 
 def abs(x: Operand) -> Tensor:
-    """The absolute value."""
+    """The absolute value. Its gradient at 0 is 0, as in PyTorch; MegEngine has -1 there."""
     return apply(_ABS, x)
 
 
