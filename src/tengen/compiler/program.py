@@ -373,8 +373,10 @@ def meaning(op: Op, inputs: Sequence[Value]) -> Op:
 
     Raises TypeError for what is not defined for them.
     """
-    dtypes = [getattr(op, "dtype", ""), *[v.type.dtype for v in inputs]]
-    special = [d for d in dtypes if d == COMPLEX or d[:1] == "q"]
+    # No other dtype begins with these letters.
+    special = [v.type.dtype for v in inputs if v.type.dtype[0] in "qc"]
+    if (made := getattr(op, "dtype", None)) and made[0] in "qc":
+        special.append(made)
     if not special:
         return op  # as nearly always
     forms = COMPLEX_FORMS if COMPLEX in special else QUANTIZED_FORMS
