@@ -199,14 +199,10 @@ class Iota(Op):
 class ViewOp(Op, abstract=True):
     """The same elements under other indices."""
 
-    stretches: ClassVar[bool] = (
-        False  # only repeats elements as broadcasting does, so a kernel that computes the input can go on with it
-    )
+    stretches: ClassVar[bool] = False  # only repeats elements, so a kernel that computes the input can go on with it
     regroups: ClassVar[bool] = False  # the same elements in row-major order under the shape that is the op's parameter
     fills: ClassVar[bool] = False  # may show elements that the input does not have
-    waits: ClassVar[bool] = (
-        False  # has a second input, of which only the time counts: what reads the result comes after
-    )
+    waits: ClassVar[bool] = False  # has a second input, of which only the time counts: it comes before the readers
     rereads: ClassVar[bool] = False  # the same bits as another dtype, of which one is quantised and the other stores it
 
     def view(self, view: View) -> View | None:
