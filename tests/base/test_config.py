@@ -44,7 +44,7 @@ def test_attributes_are_the_settings():
         ("num_threads", True, TypeError, "an integer"),
         ("async_level", 3, ValueError, ">= 0 and <= 2, got 3"),
         ("deterministic_kernel", "yes", TypeError, "True or False"),
-        ("isa", "sse9", ValueError, "one of native, avx512"),
+        ("isa", "sse9", ValueError, "one of native, amx"),
         ("default_device", "nope", ValueError, "is not a device"),
         ("nothing", 1, AttributeError, "no setting 'nothing'; it has num_threads"),
     ],
