@@ -11,9 +11,9 @@ import tengen
 import tengen.array_api
 import tengen.functional as F
 import tengen.module as M
-import tengen.module.qat
-import tengen.module.quantized
 import tengen.optimizer as optim
+from tengen.functional import external as functions
+from tengen.module import external, qat, quantized
 
 PACKAGES = [F, M, optim, M.init, F.nn, F.loss, F.vision, tengen.random, tengen.autodiff, tengen.jit, tengen.utils]
 
@@ -48,8 +48,8 @@ def test_layers_have_a_docstring_of_their_own():
 
 
 def test_all_layers_and_functions_of_the_modules_are_there():
-    apart = {name for module in (M.init, M.qat, M.quantized) for name in dir(module)}
-    assert {name.rpartition(".")[2] for name in public(M)} - apart <= set(dir(M))
-    modules = F.loss, F.vision, F.metric, F.inplace, F.distributed, F.quantized, F.debug_param
+    elsewhere = {name for module in (M.init, external, qat, quantized) for name in dir(module)}
+    assert {name.rpartition(".")[2] for name in public(M)} - elsewhere <= set(dir(M))
+    modules = F.loss, F.vision, F.metric, F.inplace, F.distributed, F.quantized, F.debug_param, functions
     elsewhere = {name for module in modules for name in dir(module)}
     assert {name.rpartition(".")[2] for name in public(F)} <= set(dir(F)) | elsewhere
