@@ -21,11 +21,11 @@ from collections.abc import Iterator
 import numpy as np
 from machine import THREADS, ArithmeticPeak, Jit, Run, best_seconds
 
-from tengen.compiler.schedule.contraction import FLOAT32, Contraction, Loop, Nest, Relayout, Storage, Unit
-from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
-from tengen.compiler.schedule.launches import plan
-from tengen.compiler.schedule.matmul import Batch, matmul
-from tengen.compiler.schedule.register_tile import MENU, RegisterTile
+from tengen.compiler.schedule.contractions.launches import plan
+from tengen.compiler.schedule.contractions.matmul import Batch, matmul
+from tengen.compiler.schedule.contractions.problem import FLOAT32, Contraction, Loop, Nest, Relayout, Storage, Unit
+from tengen.compiler.schedule.contractions.register_tile import MENU, RegisterTile
+from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.targets.host import host_target
 
 BFLOAT16 = Storage("bfloat16", "bfloat16", "bfloat16")

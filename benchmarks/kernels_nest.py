@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tengen.compiler.cache import compile_kernels
-from tengen.compiler.kernel import Access, AccessNumbers, Instr, Nest
+from tengen.compiler.kernels.nest import Access, AccessNumbers, Instr, Nest
+from tengen.compiler.kernels.nest_tiling import NestSource, launch_parameters
 from tengen.compiler.targets.host import host_target
-from tengen.compiler.targets.nest import NestSource, launch_parameters
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 NONE = AccessNumbers()

@@ -17,7 +17,9 @@ import numpy as np
 from llvmlite import ir
 
 from tengen.compiler.cache import KernelSource
-from tengen.compiler.targets.host import Target, compile_object, host_target, load
+from tengen.compiler.kernels.target import Target
+from tengen.compiler.targets import emit
+from tengen.compiler.targets.host import compile_object, host_target, load
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 THREADS = len(os.sched_getaffinity(0))
@@ -38,7 +40,7 @@ class Jit:
     def __call__(self, source: KernelSource) -> Callable[..., None]:
         if source.key not in self.kept:
             started = time.perf_counter()
-            self.kept[source.key] = KERNEL(load(compile_object(source.emit(self.target), self.target)))
+            self.kept[source.key] = KERNEL(load(compile_object(emit(source, self.target), self.target)))
             self.milliseconds.append(1e3 * (time.perf_counter() - started))
         return self.kept[source.key]
 

@@ -124,3 +124,50 @@ def test_no_op_is_named_in_the_runtime():
         if named := set(pattern.findall(path.read_text(encoding="utf-8"))):
             found[path.name] = named
     assert found == {}
+
+
+# -- inside compiler/ ------------------------------------------------------------------------------------------------
+
+COMPILER = [path for path in MODULES if path.relative_to(PACKAGE).parts[0] == "compiler"]
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules of the compiler that a module needs when it is imported, and llvmlite."""
+    package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
+    names = {name_of(other) for other in COMPILER}
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*base, *filter(None, [node.module])])
+            found |= {f"{module}.{alias.name}" if f"{module}.{alias.name}" in names else module for alias in node.names}
+    return {name for name in found if name in names or name.startswith("llvmlite")}
+
+
+IMPORTS = {name_of(path): imports_of(path) for path in COMPILER}
+
+
+def test_no_imports_go_round_inside_the_compiler():
+    order: dict[str, int] = {}
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " -> ".join((*way[way.index(module) :], module))
+        if module not in order:
+            for other in sorted(IMPORTS.get(module, ())):
+                visit(other, (*way, module))
+            order[module] = len(order)
+
+    for module in IMPORTS:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("folder", ["kernels", "schedule", "passes"])
+def test_what_a_kernel_is_and_what_to_run_knows_no_llvm(folder):
+    """`kernels/` is data, and `schedule/` and `targets/` meet only there; the driver has kernels compiled by the cache."""
+    wrong = []
+    for module, others in IMPORTS.items():
+        if module.startswith(f"tengen.compiler.{folder}"):
+            wrong += [(module, other) for other in others if other.startswith(("llvmlite", "tengen.compiler.targets"))]
+    assert not wrong

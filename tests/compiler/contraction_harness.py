@@ -12,12 +12,13 @@ from plans import backward_groups
 
 from tengen.base import config
 from tengen.compiler.cache import compile_kernels
-from tengen.compiler.kernel import Instr
-from tengen.compiler.schedule.contraction import Contraction, Relayout, Unit
-from tengen.compiler.schedule.convolution import ConvShape
-from tengen.compiler.schedule.matmul import Batch, matmul
-from tengen.compiler.targets.epilogue import CHANNEL, ELEMENT, Epilogue, Source
-from tengen.compiler.targets.host import Target, available, host_target
+from tengen.compiler.kernels.epilogue import CHANNEL, ELEMENT, Epilogue, Source
+from tengen.compiler.kernels.nest import Instr
+from tengen.compiler.kernels.target import Target
+from tengen.compiler.schedule.contractions.matmul import Batch, matmul
+from tengen.compiler.schedule.contractions.problem import Contraction, Relayout, Unit
+from tengen.compiler.schedule.convolutions.forms import ConvShape
+from tengen.compiler.targets.host import available, host_target
 
 random = np.random.default_rng(0)
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)

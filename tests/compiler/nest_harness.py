@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from tengen.compiler.cache import compile_kernels
-from tengen.compiler.kernel import Access, AccessNumbers, Bound, Instr, Nest
-from tengen.compiler.schedule.refine import rows, spills
-from tengen.compiler.targets.host import Target, host_target
-from tengen.compiler.targets.nest import NestSource, launch_parameters
+from tengen.compiler.kernels.nest import Access, AccessNumbers, Bound, Instr, Nest
+from tengen.compiler.kernels.nest_tiling import NestSource, launch_parameters
+from tengen.compiler.kernels.target import Target
+from tengen.compiler.schedule.nests.refine import rows, spills
+from tengen.compiler.targets.host import host_target
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 STORED = {

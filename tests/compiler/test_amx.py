@@ -10,13 +10,12 @@ import pytest
 from contraction_harness import forward, from_bits, host_targets, plan_matmul, run, to_bits, unit_of
 
 from tengen.base import config
-from tengen.compiler.kernel import Instr
-from tengen.compiler.schedule import matmul
-from tengen.compiler.schedule.contraction import Storage
-from tengen.compiler.schedule.convolution import ConvShape, conv_by_weight, conv_forward
-from tengen.compiler.targets import host
-from tengen.compiler.targets.column_sums import ColumnSum
-from tengen.compiler.targets.epilogue import CHANNEL, ELEMENT, Epilogue, Source
+from tengen.compiler.kernels.epilogue import CHANNEL, ELEMENT, ColumnSum, Epilogue, Source
+from tengen.compiler.kernels.nest import Instr
+from tengen.compiler.schedule.contractions import matmul
+from tengen.compiler.schedule.contractions.problem import Storage
+from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_weight, conv_forward
+from tengen.compiler.targets import emit, host
 from tengen.compiler.targets.host import assembly, available, host_target
 
 AMX = host._AMX
@@ -56,7 +55,7 @@ def test_code_can_be_made_on_any_x86_machine():
         pytest.skip("LLVM is told of x86 only on such a machine")
     for epilogue in (None, RESIDUAL):
         for kernel in kernels(epilogue):
-            code = assembly(kernel.emit(AMX), AMX)
+            code = assembly(emit(kernel, AMX), AMX)
             assert kernel.amx
             for instruction in ("ldtilecfg", "tileloadd", "tdpbf16ps", "tilestored", "tilerelease"):
                 assert instruction in code, instruction

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tengen.compiler.schedule import arena
-from tengen.compiler.schedule.arena import LARGE, Temporary, place
+from tengen.compiler.schedule.memory import arena
+from tengen.compiler.schedule.memory.arena import LARGE, Temporary, place
 
 TIMES = 12
 TEMPORARIES = st.lists(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tengen.compiler.schedule.borders import Line
+from tengen.compiler.schedule.convolutions.borders import Line
 
 lines = st.builds(
     Line,

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from tengen.base import config
-from tengen.compiler import cache, functions
-from tengen.compiler.targets import host
-from tengen.compiler.targets.host import Target, available, host_target
+from tengen.compiler import cache
+from tengen.compiler.kernels import functions
+from tengen.compiler.kernels.target import Target
+from tengen.compiler.targets import EMITTERS, host
+from tengen.compiler.targets.host import available, host_target
 from tengen.core.ops import elemwise
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
@@ -31,12 +33,17 @@ class Constant:
     def key(self) -> str:
         return f"test constant {self.number}"
 
-    def emit(self, target: Target) -> str:
+    def write(self, target: Target) -> str:
         self.emitted.append(target)
         return (
             "define void @kernel(ptr %buffers, ptr %params, i64 %begin, i64 %end) {\n"
             f"  %out = load ptr, ptr %buffers\n  store i64 {self.number}, ptr %out\n  ret void\n}}\n"
         )
+
+
+@pytest.fixture(autouse=True)
+def emitter(monkeypatch):
+    monkeypatch.setitem(EMITTERS, Constant, Constant.write)
 
 
 def call(address: int) -> int:

@@ -12,10 +12,10 @@ from test_epilogue import EVERY_TARGET, RELU, Made, conv, convolved, floats, las
 
 from tengen.base import config
 from tengen.compiler import passes
-from tengen.compiler.schedule import winograd
+from tengen.compiler.kernels.contraction import ContractionKernel
+from tengen.compiler.kernels.nest_tiling import NestSource
+from tengen.compiler.schedule.convolutions import winograd
 from tengen.compiler.schedule.driver import Scheduler
-from tengen.compiler.targets.contraction import ContractionKernel
-from tengen.compiler.targets.nest import NestSource
 from tengen.core.ops.conv import ConvolutionBackwardData
 from tengen.core.ops.elemwise import Elemwise, cast, where
 from tengen.core.ops.formula import Variance

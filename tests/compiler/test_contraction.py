@@ -24,12 +24,13 @@ from contraction_harness import (
     volume,
 )
 
-from tengen.compiler.schedule.contraction import Storage, Unit, contiguous
-from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
-from tengen.compiler.schedule.matmul import matmul
-from tengen.compiler.targets.contraction import PARAMETERS
-from tengen.compiler.targets.epilogue import ELEMENT
-from tengen.compiler.targets.host import Target
+from tengen.compiler.kernels.contraction import PARAMETERS
+from tengen.compiler.kernels.epilogue import ELEMENT
+from tengen.compiler.kernels.target import Target
+from tengen.compiler.schedule.contractions.matmul import matmul
+from tengen.compiler.schedule.contractions.problem import Storage, Unit, contiguous
+from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_data, conv_by_weight, conv_forward
+from tengen.compiler.targets import emit
 
 TARGETS = host_targets()
 EVERY_TARGET = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
@@ -522,7 +523,7 @@ def test_a_long_sum_over_rows_in_memory_asks_ahead():
         (ConvShape(8, 512, (28, 28), 512, (1, 1)), True),
     ):
         problem = conv_by_weight(s, unit_of(WIDEST))
-        asks = ["llvm.prefetch" in launch.kernel.emit(WIDEST) for launch in problem.launches]
+        asks = ["llvm.prefetch" in emit(launch.kernel, WIDEST) for launch in problem.launches]
         assert asks[0] is not packs and not any(asks[1:])
 
 

@@ -27,11 +27,13 @@ from contraction_harness import (
 )
 from plans import run_op
 
-from tengen.compiler.schedule import matmul as matmul_schedule
-from tengen.compiler.schedule.contraction import Contraction, Storage, contiguous
-from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
-from tengen.compiler.targets.host import Target, assembly
-from tengen.compiler.targets.storage import PAIR
+from tengen.compiler.kernels.dtypes import PAIR
+from tengen.compiler.kernels.target import Target
+from tengen.compiler.schedule.contractions import matmul as matmul_schedule
+from tengen.compiler.schedule.contractions.problem import Contraction, Storage, contiguous
+from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_data, conv_by_weight, conv_forward
+from tengen.compiler.targets import emit
+from tengen.compiler.targets.host import assembly
 from tengen.core.ops.conv import Conv2d, ConvolutionBackwardFilter
 from tengen.core.ops.linalg import Product
 
@@ -212,7 +214,7 @@ def test_a_layout_in_pairs_is_a_view_only_of_neighbours():
 @EVERY_TARGET
 def test_the_kernel_uses_the_instruction(target):
     problem, *_ = plan_matmul(bits(64, 128), bits(128, 96), target, storage=INTO["bfloat16"])
-    code = assembly(problem.launches[0].kernel.emit(target), target)
+    code = assembly(emit(problem.launches[0].kernel, target), target)
     assert ("vdpbf16ps" in code) == (target.dots and not target.amx) and ("tdpbf16ps" in code) == target.amx
     assert ("vcvtneps2bf16" in code) == target.dots
 

@@ -19,8 +19,8 @@ from tengen.autodiff import GradManager
 from tengen.compiler import compile_program
 from tengen.compiler.cache import compile_kernels
 from tengen.compiler.program import Type, build
-from tengen.compiler.schedule import relayout
-from tengen.compiler.schedule.contraction import Relayout
+from tengen.compiler.schedule.contractions import lower as relayout
+from tengen.compiler.schedule.contractions.problem import Relayout
 from tengen.compiler.schedule.driver import Scheduler
 from tengen.compiler.targets import host
 from tengen.compiler.view import View, contiguous

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 import tengen
-from tengen.compiler.kernel import verify
+from tengen.compiler.kernels.nest import verify
 from tengen.compiler.program import Type, build
 from tengen.compiler.schedule.driver import Scheduler
 from tengen.compiler.targets.host import host_target

@@ -7,7 +7,7 @@ import pytest
 from plans import run_op
 
 from tengen.compiler import compile_program
-from tengen.compiler.kernel import Access, Instr, Nest, verify
+from tengen.compiler.kernels.nest import Access, Instr, Nest, verify
 from tengen.compiler.program import Composite, Type, build
 from tengen.compiler.schedule import driver
 from tengen.compiler.view import contiguous

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from plans import numpy_dtype, run_plan
 
 from tengen.compiler import compile_program, passes
+from tengen.compiler.kernels.contraction import ContractionKernel, SumKernel
 from tengen.compiler.program import Builder, Type
-from tengen.compiler.schedule import launches
+from tengen.compiler.schedule.contractions import launches
 from tengen.compiler.schedule.driver import Scheduler
-from tengen.compiler.targets.contraction import ContractionKernel, SumKernel
 from tengen.compiler.view import View
 from tengen.core.gradient import backward
 from tengen.core.ops.conv import Convolution, ConvolutionBackwardData, ConvolutionBackwardFilter

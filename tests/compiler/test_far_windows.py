@@ -13,12 +13,12 @@ from plans import run_plan
 import tengen.functional as F
 from tengen import Tensor
 from tengen.compiler import compile_program
+from tengen.compiler.kernels.contraction import PARAMETERS
 from tengen.compiler.program import Type, build
-from tengen.compiler.schedule import borders, dimension
-from tengen.compiler.schedule.borders import Line
-from tengen.compiler.schedule.contraction import Unit
-from tengen.compiler.schedule.convolution import ConvShape, conv_by_data, conv_by_weight, conv_forward
-from tengen.compiler.targets.contraction import PARAMETERS
+from tengen.compiler.schedule.contractions.problem import Unit
+from tengen.compiler.schedule.convolutions import borders, dimension
+from tengen.compiler.schedule.convolutions.borders import Line
+from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.view import View
 from tengen.core.ops.conv import Convolution, ConvolutionBackwardData, ConvolutionBackwardFilter
 

@@ -20,17 +20,19 @@ from plans import run_plan
 
 from tengen.base import config
 from tengen.compiler import compile_program
+from tengen.compiler.kernels.contraction import SumKernel
+from tengen.compiler.kernels.dtypes import PAIR
+from tengen.compiler.kernels.nest_tiling import NestSource
+from tengen.compiler.kernels.target import Target
 from tengen.compiler.program import Builder, Op, Request, Type
-from tengen.compiler.schedule import launches, winograd
-from tengen.compiler.schedule import matmul as matmul_schedule
-from tengen.compiler.schedule.contraction import Contraction
-from tengen.compiler.schedule.convolution import ConvShape
-from tengen.compiler.targets import products, storage
-from tengen.compiler.targets.contraction import SumKernel
-from tengen.compiler.targets.host import Target
-from tengen.compiler.targets.nest import NestSource
-from tengen.compiler.targets.storage import PAIR
-from tengen.compiler.vector import llvm_type
+from tengen.compiler.schedule.contractions import launches
+from tengen.compiler.schedule.contractions import matmul as matmul_schedule
+from tengen.compiler.schedule.contractions.problem import Contraction
+from tengen.compiler.schedule.convolutions import winograd
+from tengen.compiler.schedule.convolutions.forms import ConvShape
+from tengen.compiler.targets import storage
+from tengen.compiler.targets.contractions import products
+from tengen.compiler.targets.vector import llvm_type
 from tengen.compiler.view import View
 from tengen.core.ops.conv import Convolution, ConvolutionBackwardData, ConvolutionBackwardFilter
 from tengen.core.ops.elemwise import Elemwise

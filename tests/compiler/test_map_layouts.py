@@ -8,10 +8,11 @@ from contraction_harness import elements, host_targets
 from layouts import LAYOUTS
 from plans import run_plan
 
-from tengen.compiler import compile_program, kernel
+from tengen.compiler import compile_program
+from tengen.compiler.kernels import nest as kernel
+from tengen.compiler.kernels.nest_tiling import NestSource
+from tengen.compiler.kernels.target import Target
 from tengen.compiler.program import Builder, Type
-from tengen.compiler.targets.host import Target
-from tengen.compiler.targets.nest import NestSource
 from tengen.compiler.view import View
 from tengen.core.ops.reduce import Reduce, total
 from tengen.core.ops.shape import Concatenate, transpose

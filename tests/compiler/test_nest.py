@@ -9,10 +9,12 @@ import pytest
 from nest_harness import Code, Memory, Problem, array, check, copies, unary
 
 from tengen.base import config
-from tengen.compiler.kernel import Access, Instr, Nest, verify
-from tengen.compiler.schedule.refine import rows
-from tengen.compiler.targets.host import Target, available, host_target
-from tengen.compiler.targets.nest import NestSource, tiling
+from tengen.compiler.kernels.nest import Access, Instr, Nest, verify
+from tengen.compiler.kernels.nest_tiling import NestSource, tiling
+from tengen.compiler.kernels.target import Target
+from tengen.compiler.schedule.nests.refine import rows
+from tengen.compiler.targets import emit
+from tengen.compiler.targets.host import available, host_target
 
 SIZES = (1, 3, 15, 16, 17, 63, 64, 65, 200)
 random = np.random.default_rng(0)
@@ -546,4 +548,4 @@ def test_verify_says_what_is_wrong(nest: Nest, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         verify(nest)
     with pytest.raises(ValueError, match=message):
-        NestSource(nest).emit(host_target())
+        emit(NestSource(nest), host_target())

@@ -9,8 +9,9 @@ import pytest
 from nest_harness import Code, Problem, array, bits_of, numbers_of, unary
 
 from tengen.base import config
-from tengen.compiler.kernel import UNARY
-from tengen.compiler.targets.host import Target, available, host_target
+from tengen.compiler.kernels.nest import UNARY
+from tengen.compiler.kernels.target import Target
+from tengen.compiler.targets.host import available, host_target
 
 random = np.random.default_rng(0)
 

@@ -12,9 +12,10 @@ import pytest
 from nest_harness import Code, Memory, Problem, array, check, copies
 
 from tengen.base import config
-from tengen.compiler.kernel import Access, AccessNumbers, Nest
-from tengen.compiler.targets.host import Target, available, host_target
-from tengen.compiler.targets.nest import launch_parameters
+from tengen.compiler.kernels.nest import Access, AccessNumbers, Nest
+from tengen.compiler.kernels.nest_tiling import launch_parameters
+from tengen.compiler.kernels.target import Target
+from tengen.compiler.targets.host import available, host_target
 
 random = np.random.default_rng(0)
 

@@ -14,8 +14,8 @@ from plans import run_plan
 
 from tengen.compiler import compile_program
 from tengen.compiler.program import Builder, Type
-from tengen.compiler.schedule import ownership
-from tengen.compiler.schedule.ownership import EVERYWHERE
+from tengen.compiler.schedule.memory import ownership
+from tengen.compiler.schedule.memory.ownership import EVERYWHERE
 from tengen.compiler.view import View, contiguous
 from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.index import Put

@@ -10,8 +10,9 @@ from nest_harness import Code, Problem, array, check
 from plans import run_op
 
 from tengen.base import config
-from tengen.compiler.kernel import Access, Instr, Nest, verify
-from tengen.compiler.targets.host import Target, available, host_target
+from tengen.compiler.kernels.nest import Access, Instr, Nest, verify
+from tengen.compiler.kernels.target import Target
+from tengen.compiler.targets.host import available, host_target
 from tengen.core.ops.scan import FEW_ROWS, LEAST_PART, CumSum
 
 random = np.random.default_rng(0)

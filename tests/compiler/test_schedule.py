@@ -8,8 +8,8 @@ from plans import run_op, run_plan, type_of
 
 from tengen.compiler import compile_program
 from tengen.compiler.program import Builder, Composite, Type, build
-from tengen.compiler.schedule import memory
 from tengen.compiler.schedule.driver import Scheduler
+from tengen.compiler.schedule.memory import assign as memory
 from tengen.compiler.schedule.partition import Partition
 from tengen.compiler.targets.host import host_target
 from tengen.compiler.view import View, contiguous, dense

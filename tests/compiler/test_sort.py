@@ -9,7 +9,8 @@ import pytest
 from plans import run_op
 
 from tengen.base import config
-from tengen.compiler.targets.host import Target, available, host_target
+from tengen.compiler.kernels.target import Target
+from tengen.compiler.targets.host import available, host_target
 from tengen.core.ops.sort import LEAST_PART, PARTS, ArgSort, TopK
 
 random = np.random.default_rng(0)

@@ -4,7 +4,7 @@ import pytest
 
 from tengen.compiler.program import Builder, Type, build
 from tengen.compiler.schedule.driver import Scheduler
-from tengen.compiler.schedule.lower import Emitter
+from tengen.compiler.schedule.nests.lower import Emitter
 from tengen.compiler.targets.host import host_target
 from tengen.compiler.view import View, contiguous
 from tengen.core.ops.elemwise import Elemwise

@@ -13,10 +13,10 @@ from elementwise_rows import ROWS, erf, erfc
 from llvmlite import binding as llvm
 from llvmlite import ir
 
-from tengen.compiler.functions import FUNCTIONS
-from tengen.compiler.kernel import BINARY, UNARY
-from tengen.compiler.vecmath import emitter, philox
-from tengen.compiler.vector import ELEMENT, Vec, llvm_type
+from tengen.compiler.kernels.functions import FUNCTIONS
+from tengen.compiler.kernels.nest import BINARY, UNARY
+from tengen.compiler.targets.vecmath import emitter, philox
+from tengen.compiler.targets.vector import ELEMENT, Vec, llvm_type
 
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()

@@ -17,8 +17,8 @@ from .program import Program
 from .view import View, contiguous
 
 if TYPE_CHECKING:
+    from .kernels.target import Target
     from .passes.recompute import Fitted
-    from .targets.host import Target
 
 
 def compile_program(

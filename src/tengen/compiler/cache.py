@@ -19,10 +19,10 @@ import llvmlite
 
 from ..base import config
 from ..base.files import remove_unfinished, replacing
-from . import functions
 from .backend import compiling
-from .targets import host
-from .targets.host import Target
+from .kernels import functions
+from .kernels.target import Target
+from .targets import emit, host
 
 MAX_BYTES = 1 << 30
 CHECK_EVERY = 512  # entries written between two looks at the folder's size
@@ -31,14 +31,11 @@ FOLDER = os.path.dirname(__file__)
 
 
 class KernelSource(Protocol):
-    """What makes one kernel."""
+    """One kernel, as `targets.emit` takes it."""
 
     @property
     def key(self) -> str:
         """Says all that the code depends on but the target: equal keys, equal code."""
-
-    def emit(self, target: Target) -> str:
-        """LLVM IR text of a module with one function `kernel` of the kernel ABI."""
 
 
 _addresses: dict[str, int] = {}  # by the name of the entry
@@ -54,7 +51,7 @@ def compile_kernels(sources: Sequence[KernelSource], target: Target) -> list[int
             if name not in _addresses:
                 code = read(name)
                 if code is None:
-                    code = host.compile_object(source.emit(target), target)
+                    code = host.compile_object(emit(source, target), target)
                     write(name, code)
                 _load(name, code)
     return [_addresses[name] for name in names]
@@ -84,7 +81,7 @@ def names_of(addresses: Sequence[int]) -> list[str]:
 
 def dump(source: KernelSource, target: Target) -> dict[str, str]:
     """A kernel for people to read: its LLVM IR and assembly by file suffix."""
-    text = source.emit(target)
+    text = emit(source, target)
     return {"ll": text, "s": host.assembly(text, target)}
 
 

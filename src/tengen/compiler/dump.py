@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from . import cache
-from .kernel import Instr, Nest
+from .kernels.epilogue import Epilogue
+from .kernels.nest import Instr, Nest
+from .kernels.target import Target
 from .plan import Launch, Plan
 from .program import Program
-from .targets.epilogue import Epilogue
-from .targets.host import Target
 
 _number = count(1)
 

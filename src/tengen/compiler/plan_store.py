@@ -16,9 +16,9 @@ from typing import Any
 
 from ..base import config
 from . import cache
+from .kernels.target import Target
 from .plan import Call, Launch, Placed, Plan, Stopwatch
 from .program import Host, Op, Program, Type
-from .targets.host import Target
 from .view import View
 
 PACKAGE = __name__.partition(".")[0]

@@ -1,5 +1,6 @@
 """From Programs to Plans.
 
-`partition` (what becomes one kernel) → `driver` (group by group, with `steps`: buffers and launches) → `lower` and `loops` (one group, one loop
-nest) or `relayout`, `contraction`, `convolution`, `register_tile` (sums of products) → `memory`.
+`partition` decides what becomes one kernel (`groups`); `driver` goes through the groups, with `steps`: buffers and launches. `nests/` turns a map or
+a reduction into one loop nest, `contractions/` a sum of products into launches, `convolutions/` a convolution into contractions; `memory/` places
+what lies between.
 """

@@ -7,6 +7,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 from ..cache import compile_kernels
+from ..kernels.dtypes import COMPUTE
+from ..kernels.target import Target
 from ..loop import Loop
 from ..plan import ITEM_BYTES, STATUS, Call, Cost, Launch, Placed, Plan, Stopwatch
 from ..program import (
@@ -25,16 +27,17 @@ from ..program import (
     Type,
     Value,
 )
-from ..targets.host import Target
 from ..values import is_reshape, reshape_source
 from ..view import View, contiguous, dense
-from . import memory, ownership
-from .column_sums import combine, folds_rows
-from .destinations import destinations
-from .loops import memory_order
-from .lower import COMPUTE, Emitter, Location, Operand, by_importance, dense_like, meeting_dims, reshaped
-from .partition import Group, Partition
-from .relayout import contract
+from .contractions.column_sums import combine, folds_rows
+from .contractions.lower import contract
+from .groups import Group
+from .memory import assign, ownership
+from .memory.destinations import destinations
+from .nests.loops import memory_order
+from .nests.lower import Emitter, Operand, by_importance, dense_like, meeting_dims, reshaped
+from .partition import Partition
+from .places import Location
 from .repeat import repeat
 from .sort import order_rows
 from .steps import HostStep, Step, Steps
@@ -367,13 +370,13 @@ class Scheduler(Steps):
         for buffer in [b for b, i in self.layouts.items() if self._is_updated(i)]:
             del self.layouts[buffer]
         kept = [*(buffer for buffer, _ in places if buffer >= count), *self.layouts]
-        commit = memory.last_check(self.steps) + 1
+        commit = assign.last_check(self.steps) + 1
         donated = ownership.donations(self.steps, self.program, self.where, places, commit)
-        memory.join(self.steps, donated)
+        assign.join(self.steps, donated)
         if commit < len(self.steps):
             self.steps[commit].joined = False  # the status must be known before
         ownership.verify(self.steps, count, self.bytes, [buffer for buffer, _ in places], donated)
-        slots, allocations = memory.assign(self.steps, self.bytes, count, kept)
+        slots, allocations = assign.assign(self.steps, self.bytes, count, kept)
         return Placement(places, slots, tuple(allocations), donated, commit)
 
     def _drop_bypassed(self, outputs: Sequence[int]) -> None:

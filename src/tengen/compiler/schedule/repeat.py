@@ -16,8 +16,8 @@ from ..passes import run
 from ..plan import ITEM_BYTES, STATUS
 from ..program import Node, Program, Type, Value, build
 from ..view import View, contiguous
-from .lower import Location
-from .ownership import EVERYWHERE
+from .memory.ownership import EVERYWHERE
+from .places import Location
 from .steps import HostStep, Step, Steps
 
 

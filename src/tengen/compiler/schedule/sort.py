@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..kernels.sort import MOST_INSERTED, SortKernel, key_bytes
 from ..plan import ITEM_BYTES
 from ..program import Node, Sort, Type
-from ..targets.sort import MOST_INSERTED, SortKernel, key_bytes
 from ..view import contiguous
-from .lower import Location
+from .places import Location
 
 if TYPE_CHECKING:
     from .steps import Steps

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..kernel import Nest, access_number, is_number
+from ..kernels.nest import Nest, access_number, is_number
+from ..kernels.target import Target
 from ..plan import HOST_WORK, ITEM_BYTES, STATUS
 from ..program import Host, Iota, Program, Type, Value, ViewOp
-from ..targets.host import Target
 from ..view import View, contiguous, dense
-from .loops import Loops
-from .lower import UNIFORM, Emitter, Location
-from .ownership import EVERYWHERE
+from .memory.ownership import EVERYWHERE
+from .nests.loops import Loops
+from .nests.lower import Emitter
+from .places import UNIFORM, Location
 
 if TYPE_CHECKING:
-    from .column_sums import Taken
-    from .destinations import Destination
+    from .places import Destination, Taken
 
 # An operand that jumps along the lanes is copied first if each element is read so often, in a kernel of at least so many elements.
 STRAIGHTEN_READS = 4

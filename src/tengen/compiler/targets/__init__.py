@@ -1,1 +1,26 @@
-"""Machine code: `host` is the machine and its LLVM, `nest` and `contraction` write the two kinds of kernel as LLVM IR."""
+"""Machine code: `host` is the machine and its LLVM; `emit` writes a kernel as LLVM IR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..kernels.contraction import ContractionKernel, SumKernel
+from ..kernels.nest_tiling import NestSource
+from ..kernels.sort import SortKernel
+from ..kernels.target import Target
+from . import sort
+from .contractions.emit import emit_contraction, emit_sum
+from .nests import emit_nest
+
+EMITTERS: Mapping[type, Callable[[Any, Target], str]] = {
+    NestSource: emit_nest,
+    ContractionKernel: emit_contraction,
+    SumKernel: emit_sum,
+    SortKernel: sort.emit,
+}
+
+
+def emit(kernel: Any, target: Target) -> str:
+    """LLVM IR text of a module with one function `kernel` of the kernel ABI. Raises ValueError if the kernel means nothing."""
+    return EMITTERS[type(kernel)](kernel, target)

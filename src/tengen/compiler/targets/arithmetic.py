@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from ..kernel import Instr
-from ..vecmath import emitter, philox
-from ..vector import BITS, Vec, constant, is_float
-from .storage import COMPUTE_KIND, decode, encode, rounded_to_odd, wrap
+from ..kernels.dtypes import BITS, COMPUTE_KIND
+from ..kernels.nest import Instr
+from .storage import decode, encode, rounded_to_odd, wrap
+from .vecmath import emitter, philox
+from .vector import Vec, constant, is_float
 
 INFINITY = float("inf")
 
@@ -94,18 +95,3 @@ def parameter(at: ir.IRBuilder, number: ir.Value, dtype: str) -> Vec:
     """A number of the launch, given as the bits of an int64 or of a float64, in the compute dtype `dtype`."""
     bits = Vec(at, number, "i64", 1)
     return (bits.bitcast("f64") if dtype.startswith("float") else bits).to(COMPUTE_KIND[dtype])
-
-
-def cost(instr: Instr) -> int:
-    """About how many vector instructions it takes."""
-    if instr.op in ("const", "index", "load", "store"):
-        return 0
-    if instr.op == "reduce":
-        return 6 if str(instr.attr).startswith("arg") else 1
-    if instr.op in ("div", "sqrt"):
-        return 4
-    if instr.op == "scan":
-        return 12
-    if instr.op in ("cast", "wrap", "round_to", "gather", "scatter"):
-        return 2
-    return 1 if instr.op in SIMPLE else 20

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from ..vector import BITS, ELEMENT, Vec, constant, llvm_type
+from ..kernels.dtypes import BITS, KINDS, PAIR
+from ..kernels.target import Target
 from .flow import PTR, Flow, i64
-from .host import Target
-from .storage import KINDS, PAIR, decode, encode
+from .storage import decode, encode
+from .vector import ELEMENT, Vec, constant, llvm_type
 
 I32 = ir.IntType(32)
 

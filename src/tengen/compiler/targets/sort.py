@@ -1,56 +1,19 @@
-"""Kernels that order rows: where the first `k` elements of each row would stand if it were sorted, equal ones in their order.
-
-Elements become *keys*: unsigned integers in the order asked for. -0 equals 0; NaN, of either sign, is above all numbers.
-
-insertion   for a few of many, or short rows: the best so far lie in a small sorted list, which a new element enters only if it beats the
-            last of them. Groups of lanes of which no element does are passed over at once.
-radix       counts the highest digits of all keys, keeps those elements that may be among the first k, and sorts these by one digit after the
-            other, from the lowest on, skipping digits that are the same in all (Knuth, The Art of Computer Programming 3, 5.2.5).
-
-Buffers: x (row-major), out (positions), scratch (radix). Params: rows, length of a row, k, rows of a tile, and numbers of the scratch that a
-tile has to itself.
-"""
+"""Writes the kernels that order rows; `kernels/sort.py` describes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from llvmlite import ir
 
-from ..vector import BITS, ELEMENT, Vec, is_float
+from ..kernels.dtypes import BITS, KINDS
+from ..kernels.sort import BINS, DIGIT, MOST_INSERTED, PARAMETERS, SortKernel, key_bytes
+from ..kernels.target import Target
 from .flow import I64, PTR, i64
-from .host import Target
 from .kernel_emitter import KernelEmitter
-from .storage import KINDS
-
-DIGIT = 11
-BINS = 1 << DIGIT
-MOST_INSERTED = 32
-"""The longest list into which elements are inserted."""
-
-
-class SortKernel(NamedTuple):
-    """dtype: of the elements. positions: of the result. lanes: elements that insertion looks at together."""
-
-    dtype: str
-    positions: str
-    descending: bool
-    insertion: bool
-    lanes: int
-
-    @property
-    def key(self) -> str:
-        return f"sort {self}"
-
-    def emit(self, target: Target) -> str:
-        """LLVM IR text of the module."""
-        return (_Insertion if self.insertion else _Radix)(self, target).text()
-
-
-def key_bytes(dtype: str) -> int:
-    return 8 if KINDS[dtype][1] in ("i64", "f64") else 4
+from .vector import ELEMENT, Vec, is_float
 
 
 class _SortEmitter(KernelEmitter):
@@ -104,9 +67,6 @@ class _SortEmitter(KernelEmitter):
     def index(self, number: ir.Value) -> ir.Value:
         """An int64 as a position is stored."""
         return number if self.index_type == I64 else self.at.trunc(number, self.index_type)
-
-
-PARAMETERS = ("rows", "length", "k", "tile_rows", "tile_scratch")
 
 
 class _Insertion(_SortEmitter):
@@ -290,3 +250,8 @@ class _Radix(_SortEmitter):
         self.loop(i64(0), i64(BINS), 1, begin, [i64(0)])
         self.loop(i64(0), kept, 1, move)
         return [other_keys, other_places, keys, places]
+
+
+def emit(kernel: SortKernel, target: Target) -> str:
+    """LLVM IR text of the kernel."""
+    return (_Insertion if kernel.insertion else _Radix)(kernel, target).text()

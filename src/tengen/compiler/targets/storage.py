@@ -4,32 +4,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from ..vector import BFLOAT, Vec, llvm_type
-
-PAIR = "bfloat16x2"
-"""Two bfloat16 side by side, the first in the low bits: an element of the operands that `multiply_add` takes in pairs."""
-
-# storage dtype -> (kind of the bits in memory, kind they are computed with)
-KINDS = {
-    "bool": ("i8", "bool"),
-    "uint8": ("i8", "i32"),
-    "int8": ("i8", "i32"),
-    "uint16": ("i16", "i32"),
-    "int16": ("i16", "i32"),
-    "int32": ("i32", "i32"),
-    "int64": ("i64", "i64"),
-    "float16": ("i16", "f32"),
-    "bfloat16": ("i16", "f32"),
-    PAIR: ("i32", "i32"),
-    "float32": ("f32", "f32"),
-    "float64": ("f64", "f64"),
-    "complex64": ("i64", "i64"),
-    "weak_bool": ("i8", "bool"),
-    "weak_int": ("i64", "i64"),
-    "weak_float": ("f64", "f64"),
-}
-
-COMPUTE_KIND = {"bool": "bool", "int32": "i32", "int64": "i64", "float32": "f32", "float64": "f64"}
+from ..kernels.dtypes import KINDS
+from .vector import BFLOAT, Vec, llvm_type
 
 
 def decode(dtype: str, raw: Vec, half: bool) -> Vec:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...compiler.backend import vecmath
-from ...compiler.functions import FUNCTIONS, Function
+from ...compiler.kernels.functions import FUNCTIONS, Function
 from ...compiler.program import OPERATORS, Constant, Elementwise, Type, Value
 from .base import FLOATS, INTS, as_float, broadcast_shapes, integer_range, promoted
 
 if TYPE_CHECKING:
-    from ...compiler.vector import Vec
+    from ...compiler.targets.vector import Vec
 
 SQRT_PI = math.sqrt(math.pi)
 

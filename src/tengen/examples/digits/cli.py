@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import tengen
-from tengen.base.errors import DeviceError
 
+from ...base.errors import DeviceError
 from .data import load
 from .report import draw
 from .trainer import DEFAULT_LR, OPTIMIZERS, Diverged, Settings, Trainer, load_checkpoint

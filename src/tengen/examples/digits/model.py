@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tengen.functional as F
 import tengen.module as M
-from tengen import Tensor
+
+from ... import Tensor
 
 
 class LeNet(M.Module):

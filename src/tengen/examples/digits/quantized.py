@@ -14,13 +14,14 @@ import numpy as np
 import tengen
 import tengen.functional as F
 import tengen.module as M
-from tengen import Tensor
-from tengen.autodiff import GradManager
-from tengen.examples.digits.data import Scans, epoch_batches, load
-from tengen.jit import load as load_function
-from tengen.jit import trace
-from tengen.optimizer import SGD
-from tengen.quantization import ema_fakequant_qconfig, quantize, quantize_qat
+
+from ... import Tensor
+from ...autodiff import GradManager
+from ...jit import load as load_function
+from ...jit import trace
+from ...optimizer import SGD
+from ...quantization import ema_fakequant_qconfig, quantize, quantize_qat
+from .data import Scans, epoch_batches, load
 
 BATCH = 64
 

@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from tengen.base.files import write_whole
-
+from ...base.files import write_whole
 from .data import Scans
 from .trainer import History
 

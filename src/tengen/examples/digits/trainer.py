@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 import tengen
 import tengen.functional as F
-from tengen.autodiff import GradManager
-from tengen.jit import trace
-from tengen.optimizer import SGD, Adam, MultiStepLR, Optimizer
 
+from ...autodiff import GradManager
+from ...jit import trace
+from ...optimizer import SGD, Adam, MultiStepLR, Optimizer
 from .data import Scans, epoch_batches
 from .model import LeNet
 

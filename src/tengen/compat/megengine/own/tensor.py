@@ -1,5 +1,5 @@
 """`megengine.tensor` as a module; as an attribute of the package it is the function."""
 
-from tengen import Parameter, Tensor, tensor
+from .... import Parameter, Tensor, tensor
 
 __all__ = ["Parameter", "Tensor", "tensor"]

@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tengen.base.download import digest
-from tengen.logger import get_logger
-
+from ....base.download import digest
+from ....logger import get_logger
 from .meta_vision import VisionDataset
 from .utils import is_img, read_image, untar
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tengen.base.download import digest, download
-from tengen.base.errors import SerializationError
-from tengen.data.transform.vision.functional import opencv
-from tengen.logger import get_logger
-from tengen.safe_pickle import SafeUnpickler
+from ....base.download import digest, download
+from ....base.errors import SerializationError
+from ....logger import get_logger
+from ....safe_pickle import SafeUnpickler
+from ...transform.vision.functional import opencv
 
 IMG_EXT = (".jpg", ".png", ".jpeg", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from tengen import config
-
+from ..... import config
 from ._imperative_rt.core2 import get_auto_format_convert, get_option, set_auto_format_convert, set_option
 
 _OURS = (

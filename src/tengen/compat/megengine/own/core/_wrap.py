@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import tengen.base.device as devices
-from tengen import Tensor
+
+from ..... import Tensor
 
 __all__ = ["Device", "as_device"]
 

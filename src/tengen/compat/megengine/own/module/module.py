@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tengen import Parameter, Tensor
-from tengen.module import Module
+from ..... import Parameter, Tensor
+from .....module import Module
 
 __all__ = ["_expand_structure", "_is_module", "_is_parameter"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 import tengen.functional as F
-from tengen import Tensor, config
 
+from ...... import Tensor, config
 from ..ops.builtin import OpDef
 from ..ops.lowering import run
 

@@ -6,7 +6,8 @@ import itertools
 from typing import Any
 
 import tengen
-from tengen.random.rng import RNG, default_generator
+
+from ......random.rng import RNG, default_generator
 
 __all__ = [
     "delete_rng_handle",

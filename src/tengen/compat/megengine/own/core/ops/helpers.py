@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 import tengen.functional as F
-from tengen import Tensor
-from tengen.autodiff import GradManager
+
+from ...... import Tensor
+from ......autodiff import GradManager
 
 __all__: list[str] = []
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 import tengen.functional as F
-from tengen import Tensor, _rt
-from tengen.core.ops import builtin as ours
 
+from ...... import Tensor, _rt
+from ......core.ops import builtin as ours
 from .helpers import channels_first, gradient, kept
 
 __all__: list[str] = []

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 import tengen.functional as F
-from tengen import Tensor, _rt
-from tengen.core.ops.index import put_op
+
+from ...... import Tensor, _rt
+from ......core.ops.index import put_op
 
 __all__: list[str] = []
 

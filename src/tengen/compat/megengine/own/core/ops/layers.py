@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 import tengen.functional as F
-from tengen import _rt
-from tengen.core.ops import builtin as ours
-from tengen.core.ops import fake_quant
-from tengen.random.rng import default_generator
 
+from ...... import _rt
+from ......core.ops import builtin as ours
+from ......core.ops import fake_quant
+from ......random.rng import default_generator
 from .helpers import channels_first, gradient, kept, shape_of, steps
 
 __all__: list[str] = []

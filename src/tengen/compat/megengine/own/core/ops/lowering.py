@@ -8,12 +8,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 import tengen.functional as F
-from tengen import Tensor, _rt
-from tengen.base.dtype import canonical
-from tengen.core.ops.formula import elementwise, modes
-from tengen.core.ops.quantized import Rounded
-from tengen.optimizer import lamb
 
+from ...... import Tensor, _rt
+from ......base.dtype import canonical
+from ......core.ops.formula import elementwise, modes
+from ......core.ops.quantized import Rounded
+from ......optimizer import lamb
 from .._imperative_rt.ops import generator
 from . import images, indexing, layers
 from .helpers import kept, shape_of

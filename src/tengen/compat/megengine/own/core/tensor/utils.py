@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 import tengen.functional as F
-from tengen import Tensor
 
+from ...... import Tensor
 from .._imperative_rt.core2 import apply, astype_cpp, dtype_promotion, get_device, make_shape_tuple
 from ..ops import builtin
 from .dtype import is_dtype_equal, is_quantize

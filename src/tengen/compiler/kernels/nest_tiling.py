@@ -1,0 +1,111 @@
+"""Map/reduce kernels: how the loops of a Nest run, and how its work is split.
+
+An *item* is one index tuple of the kept dims. If the lane dim is kept, it is cut into chunks, and an item is a tuple of the other kept dims and a
+chunk; with `serial_from`, only the dims before that count, and an item runs through the others in order. A *tile* is a fixed number of items. Chunks
+and tiles follow from the extents and the Nest alone, so results do not depend on threads or on the machine's load.
+
+The kernel counts its items up like an odometer; divisions happen once a call. For each item:
+
+    lane dim kept:     for groups of lanes in the chunk:        lane dim reduced:
+                           row values                               row values
+                           for each pass:                           for each pass:
+                               loops over the reduced dims              loops over the reduced dims but the lane
+                                   full values, accumulators                for groups of lanes:
+                           row stores                                           full values, accumulators
+                                                                        fold the lanes
+                                                                    row stores
+
+Short rows that need several passes run side by side (`rows` of a Nest): with one alone, the machine would wait at the end of each pass for the lanes
+to be folded, and for what follows from that. Where rows run out, the last one stands for those that are missing: it is computed more than once, to
+the same result. The second pass asks for what the first will load of the next rows.
+
+Where the Nest has an interleaved dim, the places of it are written out for each group of lanes.
+
+A group is a vector of one to four registers: LLVM splits it, so that independent accumulators are side by side and loops are short. What is left
+of a row runs as single registers under a mask, or element by element where the machine has no masked loads. Each value is computed in
+the outermost loop in which it is known. Within a group all loads come before the stores that depend on them, so an output
+may be the same memory as an input with the same strides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import NamedTuple
+
+from .nest import AccessNumbers, Nest, pack
+from .nest_structure import CROSS_BLOCK, Structure
+
+TILE = 1 << 15  # elements of a tile of cheap instructions: a few microseconds
+LEAST_TILE = 1 << 11
+CHUNK = 64  # chunks are a multiple of this, so that all but the last of a row are whole groups on every machine
+
+
+@dataclass(frozen=True)
+class NestSource:
+    """A Nest as something that `cache.compile_kernels` compiles."""
+
+    nest: Nest
+
+    @cached_property
+    def key(self) -> str:
+        return f"nest {self.nest!r}"
+
+    @cached_property
+    def structure(self) -> Structure:
+        return Structure(self.nest)
+
+    def split(self, extents: Sequence[int], params: Sequence[int]) -> tuple[tuple[int, ...], int]:
+        """What a launch with these parameters before its tiling has in all, and its tiles (none if there is nothing to do)."""
+        found = _tiling(self.structure, extents)
+        return (*params, found.items, found.items_per_tile, found.chunk, found.chunks), found.tiles
+
+
+class Tiling(NamedTuple):
+    """How a launch is split: the last four parameters of a kernel (chunk: lanes) and the number of tiles."""
+
+    items: int
+    items_per_tile: int
+    chunk: int
+    chunks: int
+
+    @property
+    def tiles(self) -> int:
+        return -(-self.items // self.items_per_tile)
+
+
+def tiling(nest: Nest, extents: Sequence[int]) -> Tiling:
+    """The split of a Nest over these extents."""
+    return _tiling(Structure(nest), extents)
+
+
+def _tiling(structure: Structure, extents: Sequence[int]) -> Tiling:
+    nest = structure.nest
+    tile = max(LEAST_TILE, TILE // (1 + structure.cost // 8))
+    inside = prod(extents[structure.parallel :]) if not structure.chunked else prod(extents[nest.kept :])
+    counts = {d: extents[d] for d in structure.item_dims if d != nest.lane}
+    if nest.interleaved is not None and nest.interleaved[0] < nest.kept:
+        inside *= nest.interleaved[1]
+    if nest.cross is not None:
+        counts[nest.cross], inside = -(-extents[nest.cross] // CROSS_BLOCK), CROSS_BLOCK
+    outside = prod(counts.values())
+    lane = extents[nest.lane]
+    if not structure.chunked:
+        return Tiling(outside, max(nest.rows, tile // max(inside, 1) // nest.rows * nest.rows), _whole(lane), 1)
+    most = CHUNK if structure.jumps else max(CHUNK, tile // max(inside, 1) // CHUNK * CHUNK)
+    chunk = min(_whole(lane), most)
+    chunks = -(-lane // chunk)
+    return Tiling(outside * chunks, max(1, tile // max(min(chunk, lane) * inside, 1)), chunk, chunks)
+
+
+def _whole(lane: int) -> int:
+    return max(-(-lane // CHUNK) * CHUNK, CHUNK)
+
+
+def launch_parameters(
+    nest: Nest, extents: Sequence[int], numbers: Sequence[AccessNumbers]
+) -> tuple[tuple[int, ...], int]:
+    """The params of a launch, and how many tiles it has (none if there is nothing to do)."""
+    return NestSource(nest).split(extents, pack(tuple(extents), tuple(numbers)))

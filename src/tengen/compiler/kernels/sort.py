@@ -1,0 +1,44 @@
+"""Kernels that order rows: where the first `k` elements of each row would stand if it were sorted, equal ones in their order.
+
+Elements become *keys*: unsigned integers in the order asked for. -0 equals 0; NaN, of either sign, is above all numbers.
+
+insertion   for a few of many, or short rows: the best so far lie in a small sorted list, which a new element enters only if it beats the
+            last of them. Groups of lanes of which no element does are passed over at once.
+radix       counts the highest digits of all keys, keeps those elements that may be among the first k, and sorts these by one digit after the
+            other, from the lowest on, skipping digits that are the same in all (Knuth, The Art of Computer Programming 3, 5.2.5).
+
+Buffers: x (row-major), out (positions), scratch (radix). Params: rows, length of a row, k, rows of a tile, and numbers of the scratch that a
+tile has to itself.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .dtypes import KINDS
+
+DIGIT = 11
+BINS = 1 << DIGIT
+MOST_INSERTED = 32
+"""The longest list into which elements are inserted."""
+
+
+class SortKernel(NamedTuple):
+    """dtype: of the elements. positions: of the result. lanes: elements that insertion looks at together."""
+
+    dtype: str
+    positions: str
+    descending: bool
+    insertion: bool
+    lanes: int
+
+    @property
+    def key(self) -> str:
+        return f"sort {self}"
+
+
+def key_bytes(dtype: str) -> int:
+    return 8 if KINDS[dtype][1] in ("i64", "f64") else 4
+
+
+PARAMETERS = ("rows", "length", "k", "tile_rows", "tile_scratch")

@@ -1,0 +1,1 @@
+"""Sums of products: from a group to launches."""

@@ -1,0 +1,132 @@
+"""Element-wise nodes after a contraction, done by its kernel: which may be, and what they are to the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ...kernels.dtypes import COMPUTE
+from ...kernels.epilogue import CHANNEL, ELEMENT, NUMBER, Epilogue, Source, slots
+from ...kernels.nest import Instr
+from ...plan import ITEM_BYTES
+from ...program import Node, Value
+from ...view import View, contiguous
+from ..nests.loops import bits
+from ..nests.lower import Emitter, Operand
+from ..places import UNIFORM, Location, Wanted
+from ..steps import Steps
+from .column_sums import column_sums, wanted
+
+if TYPE_CHECKING:
+    from ..groups import Group
+
+
+SUM = -1
+"""Stands for the buffer of the sums, which are in registers."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """An epilogue and where its sources are: `operands` in the order of `Epilogue.buffers`, over the result's shape, and the
+    values of `Epilogue.numbers`. reductions: those of which it takes the sums, for each of `channels`.
+    """
+
+    epilogue: Epilogue
+    operands: tuple[tuple[Operand, Source], ...]
+    numbers: tuple[int, ...]
+    reductions: Mapping[Value, Wanted]
+    channels: int
+
+    @property
+    def sum_bytes(self) -> int:
+        """Of the sums of one part of the rows."""
+        return self.channels * slots(self.epilogue.sums) * ITEM_BYTES[self.epilogue.sources[0].dtype]
+
+
+def readable(steps: Steps) -> Callable[[Value], Location]:
+    """Where values lie for an epilogue, which reads memory; what is computed is copied there."""
+
+    @cache
+    def locate(value: Value) -> Location:
+        place = steps.locate(value)
+        computed = place.buffer is None or place.view.edges
+        return steps.materialise(value) if computed and place is not UNIFORM else place
+
+    return locate
+
+
+def ending(
+    steps: Steps,
+    locate: Callable[[Value], Location],
+    product: Value,
+    nodes: Sequence[Node],
+    channel_dim: int | None,
+    reductions: Sequence[Group] = (),
+) -> Ending:
+    """What a kernel that computes `product` does to have the output of the last of `nodes`, or the product if there are none,
+    and the sums that `reductions` of that want, as far as it can take them."""
+    out = nodes[-1].outputs[0] if nodes else product
+    later: dict[int | None, Value] = {}
+
+    @cache
+    def known(value: Value) -> Location:
+        if steps.knows(value):
+            return locate(value)
+        buffer = SUM - 1 - len(later)
+        later[buffer] = value
+        return Location(buffer, contiguous(value.shape))
+
+    e = Emitter(known, product.shape)
+    wide = COMPUTE[product.dtype]
+    e.define(product, e("load", dtype=wide, attr=e.operand(Operand(SUM, wide, contiguous(product.shape)))))
+    for node in nodes:
+        e.node(node)
+    result = e.cast(e.value(out), out.dtype)
+    found: dict[Value, Wanted] = {}
+    for group in reductions:
+        found |= wanted(steps, e, group, out, later)
+    code, names = _needed(e.code, [result, *(x.number for x in found.values())])
+    found = {v: x._replace(number=names[x.number]) for v, x in found.items()}
+    along_channels = None if channel_dim is None else range(product.ndim)[channel_dim]
+    sources: list[Source] = []
+    operands: list[tuple[Operand, Source]] = []
+    numbers: list[int] = []
+    for operand in (e.operands[number] for number in _read(code)):
+        if operand.buffer == SUM:
+            sources.append(Source(operand.dtype, ELEMENT))
+        elif operand.dtype.startswith("param_"):
+            sources.append(Source(operand.dtype.removeprefix("param_"), NUMBER))
+            numbers.append(bits(operand.dtype, operand.parameter))
+        else:
+            assert operand.buffer not in later, "an epilogue reads what is not computed yet"
+            sources.append(Source(operand.dtype, _along(operand.view, along_channels), f"operand{len(sources)}"))
+            operands.append((operand, sources[-1]))
+    names_of = {number: i for i, number in enumerate(_read(code))}
+    code = [x._replace(attr=names_of[x.attr]) if x.op == "load" else x for x in code]
+    epilogue = Epilogue(tuple(sources), tuple(code), names[result], out.dtype, column_sums(found))
+    channels = 1 if along_channels is None else product.shape[along_channels]
+    return Ending(epilogue, tuple(operands), tuple(numbers), found, channels)
+
+
+def _needed(code: Sequence[Instr], results: Sequence[int]) -> tuple[list[Instr], dict[int, int]]:
+    """The part of the code that these values need, and the new number of each value in it."""
+    needed, waiting = set(), list(results)
+    while waiting:
+        number = waiting.pop()
+        if number not in needed:
+            needed.add(number)
+            waiting.extend(code[number].args)
+    names = {number: i for i, number in enumerate(sorted(needed))}
+    return [code[n]._replace(args=tuple(names[a] for a in code[n].args)) for n in names], names
+
+
+def _read(code: Sequence[Instr]) -> list[Any]:
+    """The numbers of the operands that the code loads, after that of the sums."""
+    return sorted({0, *(x.attr for x in code if x.op == "load")})
+
+
+def _along(view: View, channel_dim: int | None) -> int:
+    moving = {d for d, (s, extent) in enumerate(zip(view.strides, view.shape, strict=True)) if s and extent > 1}
+    return NUMBER if not moving else CHANNEL if moving == {channel_dim} else ELEMENT

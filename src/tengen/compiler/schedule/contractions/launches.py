@@ -1,0 +1,444 @@
+"""From the nests of a contraction to launches of its kernels: how the work is cut into blocks and launch tiles.
+
+Nests that the same kernel computes are the parts of one launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from ...kernels.contraction import AMX_SIDE, MAX_BLOCK_ROWS, PARAMETERS, SUM_TILE, ContractionKernel, SumKernel
+from ...kernels.dtypes import BITS, KINDS
+from ...kernels.epilogue import Epilogue, slots
+from ...kernels.window import Window
+from .problem import ONCE, Image, Launch, Loop, Nest, Storage, packed_columns
+from .register_tile import RegisterTile
+
+BLOCK_ROWS = 240
+"""Rows of C in one launch tile, at most; a multiple of most tiles' rows."""
+BLOCK_STRIPS = 16
+"""The same in strips of AMX, of up to 16 rows."""
+PANEL_BYTES = 3 << 19
+"""A panel of B (all of k) up to this size stays in the level-2 cache while rows pass, so k is not blocked."""
+LONG_BLOCK_K = 1024
+"""Steps of k between two visits of C where a panel would be larger; visits cost more than a B in the level-2 cache."""
+BLOCK_K = 400
+"""The same where k has a stride in A: a register tile uses a part of each line of A, and the next rows use the rest."""
+FOLDED_BLOCK_K = 2048
+"""The same where steps of k are lanes: folding them costs more than visits."""
+TILE_WORK = 1 << 20
+"""Floating-point operations that are worth one launch tile (some ten microseconds)."""
+LOAD_WORK = 32
+"""Operations that take as long as reading an element of A or B from memory."""
+MAX_TILES = 64
+"""Launch tiles wanted at most: enough to balance many threads."""
+SPLIT_TILES = 16
+"""A blocked k is split until there are this many launch tiles, if there is work for them."""
+LEAST_PANELS = 4
+"""Panels of a launch tile where a window slides over pixels, if there are so many."""
+FEW_BANDS = 4
+"""Bands of lines that are not cut further there: between threads that read and write neighbouring channels of each pixel, cache
+lines go to and fro."""
+SPLIT_READS = 64
+"""Elements that a split of a gradient by weight reads for each that it writes, at least, where a window slides over pixels: what
+another core has written comes slowly."""
+SPLIT_BLOCKS = 4
+"""Blocks of k in one split, at least: each split writes and reads a result."""
+
+
+NEVER = Loop(0, a=1)
+
+
+def merge(loops: Sequence[Loop]) -> tuple[Loop, ...]:
+    """The same loops, single turns dropped, and neighbours joined where the outer one continues the inner one."""
+    merged: list[Loop] = []
+    for loop in loops:
+        turns, a, b, c, channel = loop
+        if turns == 1:
+            continue
+        if merged:
+            outer = merged[-1]
+            if outer.a == turns * a and outer[1:] == (turns * a, turns * b, turns * c, turns * channel):
+                merged[-1] = Loop(outer.extent * turns, a, b, c, channel)
+                continue
+        merged.append(loop)
+    return tuple(merged) or (ONCE,)
+
+
+def extent(loops: Sequence[Loop]) -> int:
+    turns = 1
+    for loop in loops:
+        turns *= loop.extent
+    return turns
+
+
+class _Part(NamedTuple):
+    """A nest whose loops are merged, with the turns of its batch loops, its rows and its steps of k."""
+
+    nest: Nest
+    batch: int
+    rows: int
+    k: int
+    multiply_adds: int
+
+
+def _merged(nest: Nest, tile: RegisterTile) -> _Part:
+    batch, rows, columns, k, *_ = nest
+    turns = extent(batch), extent(rows), extent(k)
+    if not nest.image:
+        batch, rows, k = merge(batch), merge(rows), merge(k) if turns[2] else (NEVER,)
+        if tile.amx and k[-1].a != 1:  # a register has steps that are side by side
+            k = (*(loop for loop in k if loop != ONCE), Loop(1, a=1))
+        nest = Nest(batch, rows, columns, k, *nest[4:])
+    if len(batch) > 2 or len(rows) > 4 or len(k) > 4:
+        raise ValueError(f"a contraction has at most 2 batch, 4 row and 4 k loops, got {nest}")
+    return _Part(nest, *turns, turns[0] * turns[1] * turns[2] * columns)
+
+
+class _Grid(NamedTuple):
+    """How the work is cut: see the parameters of the kernel with the same names."""
+
+    k2_block: int
+    splits: int
+    blocks_per_split: int
+    panels_per_group: int
+    panel_groups: int
+    rows_per_block: int
+    row_blocks: int
+
+    @property
+    def tiles(self) -> int:
+        return self.splits * self.panel_groups * self.row_blocks
+
+
+def plan(
+    nests: Sequence[Nest], tile: RegisterTile, storage: Storage, packed: bool, out_size: int
+) -> tuple[tuple[Launch, ...], int]:
+    """The launches that compute `nests` with this register tile, and the bytes of workspace they need.
+
+    nests: together they write each of the result's `out_size` elements, and those that do not add none twice. packed: B is packed into panels.
+    """
+    parts = [part for part in (_merged(nest, tile) for nest in nests) if part.batch and part.rows and part.nest.columns]
+    if not parts:
+        return (), 0
+    main = max(parts, key=lambda part: part.multiply_adds)
+    adding, parts = [part for part in parts if part.nest.adds], [part for part in parts if not part.nest.adds]
+    may_split = not storage.accumulate
+    blocked = _needs_blocks(main, tile, storage) and (may_split or not storage.rounds)
+    splits = _splits(main, parts, tile) if blocked and may_split else 1
+    if blocked or adding or storage.accumulate or tile.folded:
+        storage = storage._replace(epilogue=None)  # sums go through memory, or come one by one
+    elif storage.epilogue and storage.epilogue.sums and not _takes_sums(parts, storage.epilogue, tile):
+        storage = storage._replace(epilogue=None)
+    through_workspace = splits > 1 or (blocked and storage.rounds)
+    stored = storage.epilogue.dtype if storage.epilogue else storage.out
+    result, dtype = ("workspace", _wide(storage.out)) if through_workspace else ("out", stored)
+    way = _Way(tile, storage, packed, blocked, out_size)
+    launches, workspace = way.launches(parts, splits, dtype, result), 0
+    if through_workspace:
+        total = SumKernel(_wide(storage.out), storage.out, tile.lanes)
+        tiles = -(-out_size // SUM_TILE)
+        buffers = ("workspace", 0), ("out", 0)
+        launches.append(Launch(total, buffers, (out_size, splits), tiles, splits * out_size))
+        workspace = splits * out_size * BITS[KINDS[storage.out][1]] // 8
+    for part in adding:
+        launches += way.launches([part], 1, storage.out, "out")
+    return tuple(launches), workspace
+
+
+class _Way(NamedTuple):
+    """What the parts of a contraction have in common."""
+
+    tile: RegisterTile
+    storage: Storage
+    packed: bool
+    blocked: bool
+    out_size: int
+
+    def launches(self, parts: Sequence[_Part], splits: int, dtype: str, result: str) -> list[Launch]:
+        """One for all parts that the same kernel computes. dtype: of the buffer `result`."""
+        end = self.storage.epilogue
+        column_sums = end.sums if end else ()
+        names = "a", "b", result, *(end.buffers if end else ()), *["sums"][: len(column_sums)]
+        buffers = tuple([(name, 0) for name in names])
+        found: dict[_Kind, list[tuple[tuple[int, ...], int, int]]] = {}
+        row_tiles = 0
+        for part in parts:
+            kind, k = _kind(part.nest, self), _k_loops(part.nest, self.blocked)
+            grid = _grid(part, self.tile, k, self.blocked, splits)
+            places = _sum_places(part.nest, grid, row_tiles, slots(column_sums)) if column_sums else _NO_SUMS
+            row_tiles += places.tiles
+            params = _params(part, k, grid, self.out_size, places, self.tile)
+            work = 2 * part.multiply_adds * self.storage.k_step
+            found.setdefault(kind, []).append((params, work, places.tiles))
+        made: list[Launch] = []
+        for kind, alike in found.items():
+            params = tuple(chain.from_iterable([own for own, _, _ in alike]))
+            tiles, work = sum([own[0] for own, _, _ in alike]), sum([work for _, work, _ in alike])
+            summed, kernel = sum([rows for _, _, rows in alike]), self._kernel(kind, dtype)
+            made.append(Launch(kernel, buffers, params, tiles, work, bool(made), epilogue=end, row_tiles=summed))
+        return made
+
+    def _kernel(self, kind: _Kind, dtype: str) -> ContractionKernel:
+        tile, storage = self.tile, self.storage
+        return ContractionKernel(
+            a=storage.a,
+            b=storage.b,
+            c=dtype,
+            rows=tile.rows,
+            vectors=tile.vectors,
+            lanes=tile.lanes,
+            unroll=tile.unroll,
+            blocked=self.blocked,
+            folded=tile.folded,
+            amx=tile.amx,
+            packed=self.packed,
+            epilogue=storage.epilogue,
+            **kind._asdict(),
+        )
+
+
+class _Kind(NamedTuple):
+    """What the nest of a part says of its kernel: see the fields of that with the same names."""
+
+    k_loops: int
+    accumulate: bool
+    a_columns: bool
+    a_unit: bool
+    a_adjacent: bool
+    b_dense: bool
+    masked: bool
+    channel_rows: bool
+    window: Window | None
+
+
+def _kind(nest: Nest, way: _Way) -> _Kind:
+    tile, storage, row, step = way.tile, way.storage, nest.rows[-1], nest.k[-1]
+    return _Kind(
+        _inner_loops(nest, way.blocked),
+        storage.accumulate or nest.adds,
+        nest.a_columns,
+        step.a == 1,
+        row.a == 1 and row.extent % tile.rows == 0 and not tile.amx,
+        step.b == tile.panel,
+        nest.columns % tile.panel != 0,
+        nest.channel_rows and storage.has_channels,
+        nest.image.window if nest.image else None,
+    )
+
+
+def _wide(dtype: str) -> str:
+    return {"f32": "float32", "f64": "float64", "i32": "int32", "i64": "int64"}[KINDS[dtype][1]]
+
+
+def _needs_blocks(part: _Part, tile: RegisterTile, storage: Storage) -> bool:
+    """Whether k is cut into blocks, so that what the tile reads again for its next rows and panels is still in a cache.
+
+    Columns of A (its rows lie side by side, k has a stride) use a few numbers of each cache line at a time, so they are
+    blocked sooner.
+    """
+    if part.nest.image:
+        return part.nest.image.window.by_weight
+    if tile.folded:
+        return part.k > FOLDED_BLOCK_K
+    if part.nest.k[-1].a != 1 and part.k > 2 * BLOCK_K:
+        return True
+    return part.k * tile.panel * BITS[KINDS[storage.b][0]] // 8 > PANEL_BYTES
+
+
+def _inner_loops(nest: Nest, blocked: bool) -> int:
+    return max(1, len(nest.k) - _outer_loops(nest)) if blocked else len(nest.k)
+
+
+def _outer_loops(nest: Nest) -> int:
+    """How many k loops run around the blocks of the next one: of four as many as leave a block few steps."""
+    if nest.b_column:
+        return 0
+    steps = _block_steps(nest)
+    return 2 if len(nest.k) > 3 and extent(nest.k[2:]) >= steps else 1
+
+
+def _block_steps(nest: Nest) -> int:
+    """Steps of k between two visits of C."""
+    return FOLDED_BLOCK_K if nest.b_column else LONG_BLOCK_K if nest.k[-1].a == 1 else BLOCK_K
+
+
+def _splits(main: _Part, parts: Sequence[_Part], tile: RegisterTile) -> int:
+    """In how many splits the sum over a blocked k is computed, to have enough launch tiles; the same for all parts, in none
+    of which may one be empty."""
+    if main.nest.image:
+        return _window_splits(main, main.nest.image, _wanted_tiles(main, tile))
+    around = main.batch * -(-main.rows // BLOCK_ROWS)
+    wanted = -(-min(_wanted_tiles(main, tile), SPLIT_TILES) // around)
+    blocks = [_k_blocks(part.nest, _k_loops(part.nest, True))[1] for part in parts]
+    splits = max(1, min(wanted, max(blocks) // (1 if tile.folded else SPLIT_BLOCKS)))
+    while any((splits - 1) * -(-count // splits) >= count for count in blocks):
+        splits -= 1
+    return splits
+
+
+def _window_splits(part: _Part, image: Image, wanted: int) -> int:
+    """The same by weight where a window slides: a power of two, each with as many bands but for the last one, and with much
+    more to read than to write."""
+    images, lines = _lines(part.nest)
+    bands = images * -(-lines // len(image.window.down.sees))
+    if not bands:  # no images
+        return 1
+    most = min(wanted, SPLIT_TILES, bands, image.elements // (SPLIT_READS * part.rows * part.nest.columns))
+    splits = 1 << max(1, most).bit_length() - 1
+    return -(-bands // -(-bands // splits))
+
+
+def _wanted_tiles(part: _Part, tile: RegisterTile) -> int:
+    rows, columns = part.rows, packed_columns(part.nest.columns, tile.panel) * tile.panel
+    loads = part.k * (rows * columns if part.nest.a_columns else rows + columns)
+    loads = part.nest.image.elements if part.nest.image else loads
+    work = part.batch * (2 * part.k * rows * columns + LOAD_WORK * loads)
+    return max(1, min(MAX_TILES, work // TILE_WORK))
+
+
+def _grid(part: _Part, tile: RegisterTile, k: _KLoops, blocked: bool, splits: int) -> _Grid:
+    """Cut the work into launch tiles: by splits of k and blocks of rows; then, until there are enough, by groups of
+    panels, and fewer rows."""
+    nest, batch, rows = part[:3]
+    panels = packed_columns(nest.columns, tile.panel)
+    wanted = _wanted_tiles(part, tile)
+    if nest.image:
+        return _bands(nest, nest.image.window, panels, wanted, splits)
+    step, most = tile.rows, BLOCK_ROWS
+    if tile.amx:
+        rows, step, most = _strips(part).all, tile.rows // AMX_SIDE, BLOCK_STRIPS
+    k2_block, blocks = _k_blocks(nest, k) if blocked else (k[2].extent, 1)
+    row_blocks = -(-rows // most)
+    groups = min(panels, -(-wanted // (batch * row_blocks * splits)))
+    if splits == 1 or tile.folded:
+        row_blocks = max(row_blocks, min(-(-rows // step), -(-wanted // (batch * groups * splits))))
+    panels_per_group = -(-panels // groups)
+    rows_per_block = -(-rows // (row_blocks * step)) * step
+    assert rows_per_block <= MAX_BLOCK_ROWS
+    return _Grid(
+        k2_block=k2_block,
+        splits=splits,
+        blocks_per_split=-(-blocks // splits),
+        panels_per_group=panels_per_group,
+        panel_groups=-(-panels // panels_per_group),
+        rows_per_block=rows_per_block,
+        row_blocks=-(-rows // rows_per_block),
+    )
+
+
+class _Strips(NamedTuple):
+    """How the rows of a part are cut for AMX: rows of a strip, strips of the innermost row loop, and of all."""
+
+    rows: int
+    run: int
+    all: int
+
+
+def _strips(part: _Part) -> _Strips:
+    run = part.nest.rows[-1].extent
+    rows = -(-run // -(-run // AMX_SIDE))
+    strips = -(-run // rows)
+    return _Strips(rows, strips, part.rows // run * strips)
+
+
+def _bands(nest: Nest, window: Window, panels: int, wanted: int, splits: int) -> _Grid:
+    """Cut the lines of images into bands; only where these are very few, by groups of panels."""
+    (images, lines), step = _lines(nest), len(window.down.sees)
+    if window.by_weight:
+        groups = max(1, min(panels // LEAST_PANELS, FEW_BANDS // splits))
+        panels_per_group, bands = -(-panels // groups), -(-lines // step)
+        return _Grid(step, splits, -(-images * bands // splits), panels_per_group, -(-panels // panels_per_group), 1, 1)
+    bands = min(-(-lines // step), -(-wanted // images))
+    lines_per_band = -(-lines // (bands * step)) * step
+    bands = -(-lines // lines_per_band)
+    groups = max(1, min(panels // LEAST_PANELS, min(wanted, FEW_BANDS) // (images * bands)))
+    panels_per_group = -(-panels // groups)
+    return _Grid(1, 1, 1, panels_per_group, -(-panels // panels_per_group), lines_per_band, images * bands)
+
+
+def _lines(nest: Nest) -> tuple[int, int]:
+    """Images, and lines of each that a window slides over."""
+    assert nest.image
+    images, lines, _ = nest.k if nest.image.window.by_weight else nest.rows
+    return images.extent, lines.extent
+
+
+def _k_blocks(nest: Nest, k: _KLoops) -> tuple[int, int]:
+    """(turns of k2 in a block, blocks)."""
+    *outer, k2, k3, k4 = k
+    k2_block = max(1, min(k2.extent, _block_steps(nest) // max(1, extent((k3, k4)))))
+    return k2_block, extent(outer) * -(-k2.extent // k2_block)
+
+
+_KLoops = tuple[Loop, Loop, Loop, Loop, Loop]
+
+
+def _k_loops(nest: Nest, blocked: bool) -> _KLoops:
+    """k0 to k4: those around blocks end with k1, others begin with it, those of a window are k2 and k3."""
+    before = 1
+    if nest.image:
+        before = 4 - len(nest.k)
+    elif blocked:
+        before = 2 - min(_outer_loops(nest), len(nest.k) - 1)
+    loops = [*[ONCE] * before, *nest.k, *[ONCE] * 4]
+    k0, k1, k2, k3, k4 = loops[:5]
+    return k0, k1, k2, k3, k4
+
+
+class _SumPlaces(NamedTuple):
+    """Where a launch puts sums over rows: see the parameters of the kernel with these names, and how many `tiles` of rows
+    it has."""
+
+    offset: int = 0
+    b0: int = 0
+    b1: int = 0
+    block: int = 0
+    slot: int = 0
+    tiles: int = 0
+
+
+_NO_SUMS = _SumPlaces()
+
+
+def _takes_sums(parts: Sequence[_Part], epilogue: Epilogue, tile: RegisterTile) -> bool:
+    """Whether kernels of these parts can take the sums over rows that an epilogue asks for: the rows of a register tile must
+    be at hand together, or come one by one for sums too, and the channels be columns."""
+    return (tile.amx or not epilogue.is_costly) and not any(part.nest.channel_rows for part in parts)
+
+
+def _sum_places(nest: Nest, grid: _Grid, tiles_before: int, slots: int) -> _SumPlaces:
+    """Batch loops along the channels, as over the groups of a convolution, share a place; others are more rows."""
+    b0, b1 = (ONCE, *nest.batch)[-2:]
+    channels = nest.columns + sum((loop.extent - 1) * loop.channel for loop in nest.batch)
+    place, tiles, steps = slots * channels, grid.row_blocks, []
+    for loop in (b1, b0):
+        steps.append(0 if loop.channel else place * tiles)
+        tiles *= 1 if loop.channel else loop.extent
+    return _SumPlaces(place * tiles_before, steps[1], steps[0], place, channels, tiles)
+
+
+def _params(
+    part: _Part, k: _KLoops, grid: _Grid, out_size: int, sums: _SumPlaces, tile: RegisterTile
+) -> tuple[int, ...]:
+    nest = part.nest
+    strips = _strips(part) if tile.amx else _Strips(0, 0, part.rows)
+    b0, b1 = (ONCE, *nest.batch)[-2:]
+    m = (ONCE, ONCE, ONCE, *nest.rows)[-4:]
+    at_a, at_b, at_c = nest.offsets
+    numbers = (
+        *(part.batch * grid.tiles, strips.all, m[1].extent, m[2].extent, m[3].extent, nest.columns),
+        *(k[0].extent, k[1].extent, k[2].extent, k[3].extent, k[4].extent, grid.k2_block),
+        *(b1.extent, grid.splits, grid.blocks_per_split, grid.panel_groups, grid.panels_per_group),
+        *(grid.row_blocks, grid.rows_per_block),
+        *(at_a, b0.a, b1.a, m[0].a, m[1].a, m[2].a, m[3].a, k[0].a, k[1].a, k[2].a, k[3].a, k[4].a),
+        *(at_b, b0.b, b1.b, nest.b_panel, nest.b_column, k[0].b, k[1].b, k[2].b, k[3].b, k[4].b),
+        *(at_c, b0.c, b1.c, out_size, m[0].c, m[1].c, m[2].c, m[3].c, b0.channel, b1.channel),
+        *sums[:-1],
+        *((*nest.image.size, *nest.image.start) if nest.image else (0, 0, 0, 0)),
+        *strips[:-1],
+    )
+    assert len(numbers) == len(PARAMETERS)  # and in that order
+    return numbers

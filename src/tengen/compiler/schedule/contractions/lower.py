@@ -1,0 +1,307 @@
+"""Runs a contraction inside a Plan: gives its operands the layout they must have, then launches its kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ....base import config
+from ...kernels.epilogue import CHANNEL, ELEMENT, NUMBER, Epilogue, Source
+from ...plan import ITEM_BYTES
+from ...program import Contraction, Elementwise, Node, Request, Type, Value, ViewOp
+from ...view import Edge, View, contiguous
+from ..memory.ownership import EVERYWHERE
+from ..nests.lower import Emitter, Operand
+from ..places import Location
+from ..steps import Step, Steps
+from .column_sums import taken
+from .epilogue import Ending, ending, readable
+from .problem import Contraction as Problem
+from .problem import Launch, Relayout, Unit
+
+if TYPE_CHECKING:
+    from ..groups import Group
+
+LEAST_ROWS = 16
+"""Rows of which a kernel gives one sum, on average; it costs less then than the rows themselves."""
+
+
+def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = ()) -> None:
+    """Append the steps of a contraction node and of the element-wise ones that follow it: one for both, if its kernels can do
+    those too, and sums that `reductions` of the result over its rows want."""
+    node, *rest = nodes
+    op, product = node.op, node.outputs[0]
+    assert isinstance(op, Contraction)
+    homes = [steps.in_memory(v) for v in node.inputs]
+    places = [(buffer, op.spread(view, product.type)) for buffer, view in homes]
+    plan, end = _planned(steps, nodes, [view for _, view in places], reductions)
+    buffers = _factors(steps, node, places, plan)
+    fused = end if plan.epilogue else None
+    made = rest[-1].outputs[0] if fused and rest else product
+    layout, own = View(made.shape, plan.out_strides), True
+    if (place := steps.destinations.get(made)) and place.view.strides == layout.strides:
+        layout, own = place.view, place.whole is None
+        if place.whole:
+            buffers["out"] = steps.wholes[place.whole].buffer or 0, layout.offset * ITEM_BYTES[made.dtype]
+    seen: dict[str, View] = {}
+    if fused:
+        operands = [_laid(steps, operand, source, layout) for operand, source in fused.operands]
+        buffers.update(zip(fused.epilogue.buffers, operands, strict=True))
+        for name, (operand, source) in zip(fused.epilogue.buffers, fused.operands, strict=True):
+            if source.along == ELEMENT:  # read where the result is written, so it may be the same memory
+                seen[name] = layout._replace(offset=operand.view.offset)
+    sizes = {"out": plan.out_size * ITEM_BYTES[made.dtype], "workspace": plan.workspace}
+    if fused and plan.row_tiles:
+        sizes["sums"] = plan.row_tiles * fused.sum_bytes
+    for name in (name for name, size in sizes.items() if (own if name == "out" else size)):
+        steps.bytes.append(sizes[name])
+        buffers[name] = (len(steps.bytes) - 1, 0)
+    name = op.name
+    for launch in plan.launches:
+        pointers = _pointers(launch, buffers)
+        given = dict.fromkeys([buffer for buffer, _ in launch.buffers])
+        writes = [(buffers[buffer][0], layout) for buffer in given if buffer in sizes]
+        reads = [(buffers[buffer][0], seen.get(buffer, EVERYWHERE)) for buffer in given if buffer not in sizes]
+        params, at = launch.params, launch.numbers_at
+        if fused and launch.epilogue:
+            params = (*params[:at], *fused.numbers, *params[at:])
+        parts = params, launch.tiles, launch.work, name
+        steps.add_step(launch.kernel, pointers, *parts, reads, writes, joined=launch.joined, side=launch.side)
+    steps.where[made] = Location(buffers["out"][0], layout)
+    if fused and plan.row_tiles:
+        steps.taken.update(taken(fused.reductions, buffers["sums"][0], plan.row_tiles))
+    if rest and not fused:
+        _afterwards(steps, rest, layout)
+
+
+def _pointers(launch: Launch, buffers: Mapping[str, tuple[int, int]]) -> list[tuple[int, int]]:
+    """(buffer, offset in bytes) of what a launch is given. buffers: the same of what its names stand for."""
+    pointers = []
+    for name, at in launch.buffers:
+        buffer, start = buffers[name]
+        pointers.append((buffer, start + at))
+    return pointers
+
+
+def _planned(
+    steps: Steps, nodes: Sequence[Node], views: Sequence[View], reductions: Sequence[Group]
+) -> tuple[Problem, Ending | None]:
+    """The kernels of a contraction and what they do at the end: with the sums that `reductions` want, if they can take them."""
+    node, *rest = nodes
+    op, product = node.op, node.outputs[0]
+    assert isinstance(op, Contraction)
+    machine = steps.target
+    unit = Unit(machine.lanes, machine.registers, machine.dots, config.get("winograd"), machine.amx)
+    request = Request(views, [v.type for v in node.inputs], product.type, unit, repeated=steps.repeated)
+    place = steps.destinations.get(nodes[-1].outputs[0])
+
+    def problem(epilogue: Epilogue | None) -> Problem:
+        if place:
+            plan: Problem = op.problem(request._replace(epilogue=epilogue, strides=place.view.strides))
+            complete = plan.epilogue or not rest  # else something else stores what has the destination
+            if complete and not (place.whole and plan.workspace):
+                return plan
+        made: Problem = op.problem(request._replace(epilogue=epilogue))
+        return made
+
+    if not (rest or reductions):
+        return problem(None), None
+    locate = readable(steps)
+    if reductions:
+        end = ending(steps, locate, product, rest, op.channel_dim, reductions)
+        if end.reductions:
+            plan = problem(end.epilogue)
+            result, rows = View(product.shape, plan.out_strides), product.size // end.channels
+            few = 0 < LEAST_ROWS * plan.row_tiles <= rows
+            if few and all(_lies_alike(*x, result) for x in end.operands):
+                return plan, end
+    last = ending(steps, locate, product, rest, op.channel_dim) if rest else None
+    return problem(last.epilogue if last else None), last
+
+
+def _lies_alike(operand: Operand, source: Source, result: View) -> bool:
+    """Whether an epilogue can read an operand where it is."""
+    seen, want = _as_read(operand, source, result)
+    return source.along == NUMBER or seen.strides == want.strides
+
+
+def _factors(steps: Steps, node: Node, places: Sequence[tuple[int, View]], plan: Problem) -> dict[str, tuple[int, int]]:
+    """Where operands a and b begin: (buffer, offset in bytes), laid out as the plan wants them."""
+    op = node.op
+    assert isinstance(op, Contraction)
+    found = {}
+    for name, index, relayout in zip("ab", op.operands, (plan.a, plan.b), strict=True):
+        (buffer, view), dtype = places[index], node.inputs[index].dtype
+        if relayout is not None and not relayout.is_view(view.strides):
+            source, read, title = buffer, dtype, f"{op.name}: layout of {name}"
+            if wide := _unconverted(steps, node.inputs[index], view):
+                steps.bypassed.add(buffer)
+                (source, view), read = wide, "float32"
+            given, key = source < len(steps.program.inputs), (source, view, relayout, dtype)
+            kept = index == op.constant and given
+            in_order = not plan.workspace  # else k is split, so a thread reads a part of each panel, or maps read it
+            dtypes = read, dtype
+            buffer, view = steps.copies.get(key) or _copy(steps, source, view, relayout, dtypes, title, kept, in_order)
+            if kept:
+                steps.layouts[buffer] = source
+            if given:  # a gradient by weight reads it in the layout that the convolution did
+                steps.copies[key] = buffer, view
+        elif index == op.constant and (wide := _unconverted(steps, node.inputs[index], view)):
+            _keep_conversion(steps, buffer, wide[0])
+        found[name] = (buffer, view.offset * ITEM_BYTES[dtype])
+    if plan.prepared:
+        _prepare(steps, op, found, *plan.prepared)
+    return found
+
+
+def _unconverted(steps: Steps, value: Value, view: View) -> tuple[int, View] | None:
+    """Where an operand of 16 bits, which lies like `view`, is as float32: in the input of the Program that it is a conversion of; None if
+    it is none.
+
+    So mixed precision converts a weight, or an image, where it copies it into another layout, and needs neither for a weight that has not changed.
+    """
+    while isinstance(value.op, ViewOp):
+        (value, *_) = value.operands
+    if value not in steps.where or not isinstance(value.op, Elementwise) or not value.op.converts:
+        return None
+    (given,) = value.operands
+    if given.dtype != "float32" or value.dtype not in ("float16", "bfloat16") or not steps.holds(given):
+        return None
+    place, made = steps.locate(given), steps.where[value].view
+    if place.buffer is None or place.buffer >= len(steps.program.inputs) or place.view.strides != made.strides:
+        return None
+    return place.buffer, view._replace(offset=view.offset + place.view.offset - made.offset)
+
+
+def _keep_conversion(steps: Steps, buffer: int, source: int) -> None:
+    """Have a conversion of an input, which the kernels read as it lies, kept beside the input, if a step makes that and nothing else."""
+    makers = [step for step in steps.steps if any(b == buffer for b, _ in step.writes)]
+    if len(makers) == 1 and isinstance(step := makers[0], Step):
+        used = {b for b, _ in (*step.reads, *step.writes)}
+        if used == {buffer, source} and step.skip_for in (None, buffer):
+            step.skip_for = buffer
+            steps.layouts[buffer] = source
+
+
+def _prepare(steps: Steps, op: Contraction, found: dict[str, tuple[int, int]], launch: Launch, size: int) -> None:
+    """Append what makes of operand b what the kernels read in its place."""
+    steps.bytes.append(size)
+    buffer, (source, _) = len(steps.bytes) - 1, found["b"]
+    found["prepared"] = buffer, 0
+    if op.operands[1] == op.constant and source < len(steps.program.inputs):
+        steps.layouts[buffer] = source
+    parts = launch.params, launch.tiles, launch.work, f"{op.name}: transform of b"
+    steps.add_step(
+        launch.kernel, _pointers(launch, found), *parts, [(source, EVERYWHERE)], [(buffer, EVERYWHERE)], buffer
+    )
+
+
+def _laid(steps: Steps, operand: Operand, source: Source, result: View) -> tuple[int, int]:
+    """Where an operand of an epilogue begins: (buffer, offset in bytes), its channels side by side or elements like the
+    result's."""
+    buffer, view = operand.buffer, operand.view
+    assert buffer is not None
+    if not _lies_alike(operand, source, result):
+        seen, view = _as_read(operand, source, result)
+        reach = 1 + sum((extent - 1) * stride for extent, stride in zip(view.shape, view.strides, strict=True))
+        buffer = steps.buffer(Type(operand.dtype, (reach,)))  # with gaps, where the result is a part of something
+        e = Emitter(steps.locate, seen.shape)
+        e.copy(operand.dtype, operand.buffer, seen, buffer, view)
+        steps.launch(e, (), "layout", {buffer})
+    return buffer, view.offset * ITEM_BYTES[operand.dtype]
+
+
+def _as_read(operand: Operand, source: Source, result: View) -> tuple[View, View]:
+    """An operand over the dims that it moves along, as it is and as an epilogue reads it."""
+    view = operand.view
+    moving = [d for d, extent in enumerate(view.shape) if extent > 1 and (view.strides[d] or source.along == ELEMENT)]
+    shape = tuple(view.shape[d] for d in moving)
+    strides = (1,) if source.along == CHANNEL else tuple(result.strides[d] for d in moving)
+    return View(shape, tuple(view.strides[d] for d in moving), view.offset), View(shape, strides)
+
+
+def _afterwards(steps: Steps, nodes: Sequence[Node], layout: View) -> None:
+    """Append a step of its own for element-wise nodes, whose last value is stored like `layout`."""
+    out = nodes[-1].outputs[0]
+    e = Emitter(steps.locate, out.shape)
+    for node in nodes:
+        e.node(node)
+    place = steps.destination(out, layout)
+    e.store(out, place.buffer or 0, place.view)
+    steps.launch(e, (), nodes[-1].op.name, {place.buffer or 0})
+    steps.where[out] = place
+
+
+def _copy(
+    steps: Steps,
+    source: int,
+    view: View,
+    relayout: Relayout,
+    dtypes: tuple[str, str],
+    name: str,
+    kept: bool,
+    in_order: bool,
+) -> tuple[int, View]:
+    """A buffer with the elements of `source`, which lie like `view`, as `relayout` wants them. dtypes: that of `source`, and what they
+    become. kept: by one launch. in_order: from its beginning to its end, so that a thread writes most of what it will read: what another
+    core has written or read comes slowly.
+    """
+    e = Emitter(steps.locate, relayout.shape)
+    read, stored = dtypes if relayout.pair is None else (dtypes[0], "int32")
+    buffer, layout = steps.buffer(Type(stored, relayout.shape)), contiguous(relayout.shape)
+    e.order = (layout,) if in_order else ()
+    if relayout.pair is None:
+        seen = _seen(view, relayout)
+        inside = None if kept else _inside(seen)
+        if inside is not None:  # zeros first: squares that are turned in registers have no edges
+            e.fill(stored, buffer, layout)
+            steps.launch(e, (), name, {buffer})
+            starts, extents = inside
+            part = [v.slice(starts, extents, [1] * len(starts)) for v in (seen._replace(edges=()), layout)]
+            e = Emitter(steps.locate, extents)
+            e.order = (part[1],) if in_order else ()
+            e.copy(read, source, part[0], buffer, part[1], stored)
+        else:
+            e.copy(read, source, seen, buffer, layout, stored)
+    elif read != dtypes[1]:
+        e.round_pairs(source, [_seen(view, half) for half in relayout.halves], buffer, layout)
+    elif (words := _words(view, relayout)) is not None:
+        e.copy(stored, source, words, buffer, layout)
+    else:
+        e.copy_pairs(source, [_seen(view, half) for half in relayout.halves], buffer, layout)
+    steps.launch(e, (), name, {buffer}, copy=(buffer, None))
+    return buffer, layout
+
+
+def _inside(seen: View) -> tuple[list[int], list[int]] | None:
+    """(starts, extents) of the indices that no edge leaves out, where those are a box and the copy jumps along its last dim; else
+    None.
+    """
+    starts, extents = [0] * len(seen.shape), list(seen.shape)
+    if not seen.edges or seen.strides[-1] in (0, 1) or 1 not in seen.strides:
+        return None
+    for edge in seen.edges:
+        along = [d for d, c in enumerate(edge.coefficients) if c and seen.shape[d] > 1]
+        if len(along) != 1 or edge.coefficients[along[0]] != 1:
+            return None
+        d = along[0]
+        start = max(starts[d], -edge.offset)
+        stop = min(starts[d] + extents[d], edge.limit - edge.offset)
+        starts[d], extents[d] = start, max(0, stop - start)
+    return (starts, extents) if all(extents) else None
+
+
+def _seen(view: View, relayout: Relayout) -> View:
+    """The source over the indices of the physical buffer."""
+    edges = tuple(Edge(a.coefficients, a.offset, a.limit) for a in relayout.axes if relayout.leaves(a))
+    return View(relayout.shape, relayout.strides(view.strides), view.offset + relayout.offset(view.strides), edges)
+
+
+def _words(view: View, relayout: Relayout) -> View | None:
+    """The same in words of 32 bits, if each pair of the source is such a word (x86 reads them from any address)."""
+    first, second = relayout.halves
+    seen = _seen(view, first)
+    whole = seen.edges == _seen(view, second).edges  # none of them cuts a pair in two
+    if not whole or relayout.pair_step(view.strides) != 1 or any(s % 2 for s in (*seen.strides, seen.offset)):
+        return None
+    return seen._replace(strides=tuple(s // 2 for s in seen.strides), offset=seen.offset // 2)

@@ -1,0 +1,240 @@
+"""Matrix products as contractions: `matmul`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import NamedTuple
+
+from .launches import BLOCK_K, extent, merge, plan
+from .problem import (
+    FLOAT32,
+    Axis,
+    Contraction,
+    Loop,
+    Nest,
+    Relayout,
+    Storage,
+    Unit,
+    contiguous,
+    exchanged,
+    packed_columns,
+)
+from .register_tile import RegisterTile, choose, choose_amx
+
+MASKED_LANES = 16
+"""Vectors of at least so many lanes (AVX-512) load under a mask at no cost; others read padded panels instead."""
+COPY_WORK = 8
+"""Multiply-adds that take as long as copying an element of A or B into another layout."""
+COPY_START = 1 << 14
+"""And as long as one more launch."""
+PACK_ROWS = 8
+PACK_SIZE = 1 << 14
+"""B is packed into panels where C has at least PACK_ROWS rows and B at least PACK_SIZE elements."""
+
+
+class Batch(NamedTuple):
+    """One batch dimension of a matmul; stride 0 broadcasts."""
+
+    extent: int
+    a: int
+    b: int
+
+
+def matmul(
+    m: int,
+    k: int,
+    n: int,
+    a_strides: tuple[int, int],
+    b_strides: tuple[int, int],
+    unit: Unit,
+    batch: Sequence[Batch] = (),
+    storage: Storage = FLOAT32,
+    may_transpose: bool = True,
+    strides: tuple[int, ...] | None = None,
+) -> Contraction:
+    """out[..., m, n] = a[..., m, k] @ b[..., k, n].
+
+    a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch,
+    k, n), in that order, also where the operands change roles: with `may_transpose`, few rows times a transposed b (`x
+    @ w.T`), if they fill a vector, is computed as out.T = b.T @ a.T, which spares the copy of b; so are few rows that lie side by side
+    (`_stays_transposed`). Then `out_strides` says that out is stored transposed. strides: what `out_strides` had better be; they are
+    if their last or last but one is 1 and the loops allow it.
+
+        >>> matmul(64, 400, 120, (400, 1), (120, 1), Unit(16, 32)).out_strides
+        (120, 1)
+    """
+    batch = tuple(batch)
+    lanes = unit.lanes_of(storage.out)
+    by_columns = strides is not None and strides[-1] != 1 == strides[-2]
+    may_transpose = may_transpose and not storage.accumulate and n > 1 and m >= lanes
+    spares_copy = b_strides[1] != 1 and 2 * m * (n + k) <= n * k
+    stays = strides is None and _stays_transposed(m, k, n, a_strides, b_strides, unit, lanes)
+    if by_columns or (may_transpose and (spares_copy or stays)):
+        flipped = storage._replace(a=storage.b, b=storage.a)
+        mirror = tuple(Batch(x.extent, x.b, x.a) for x in batch)
+        wanted = (*strides[:-2], strides[-1], 1) if strides and by_columns else None
+        turned = _matmul(n, k, m, b_strides[::-1], a_strides[::-1], unit, mirror, flipped, wanted, channel_rows=True)
+        a, b = (relayout and _transposed_source(relayout, len(batch)) for relayout in (turned.a, turned.b))
+        strides = (*turned.out_strides[:-2], turned.out_strides[-1], turned.out_strides[-2])
+        return exchanged(turned._replace(a=a, b=b, out_strides=strides))
+    return _matmul(m, k, n, a_strides, b_strides, unit, batch, storage, strides)
+
+
+def _stays_transposed(
+    m: int, k: int, n: int, a_strides: tuple[int, int], b_strides: tuple[int, int], unit: Unit, lanes: int
+) -> bool:
+    """Whether rows that lie side by side, as after a convolution whose images do, had better stay so: they need no copy then,
+    and b would need one, or has not as many columns."""
+    if a_strides[0] != 1 or a_strides[1] == 1 or (b_strides[1] == 1 and lanes <= n <= m):
+        return False
+    return not must_pack(n, k, m, a_strides[::-1], choose(n, m, lanes, unit.registers), unit)
+
+
+def _matmul(
+    m: int,
+    k: int,
+    n: int,
+    a_strides: tuple[int, int],
+    b_strides: tuple[int, int],
+    unit: Unit,
+    batch: tuple[Batch, ...],
+    storage: Storage,
+    strides: tuple[int, ...] | None = None,
+    channel_rows: bool = False,
+) -> Contraction:
+    out_shape = (*(x.extent for x in batch), m, n)
+    out_strides = strides if strides and strides[-1] == 1 else contiguous(out_shape)
+    a_relayout, b_relayout = None, None
+    plain_a, plain_batch, given = a_strides, batch, storage
+    if unit.takes_pairs(storage) and _pairs_pay(m, k, n, a_strides, b_strides, unit, batch, storage):
+        storage = storage.in_pairs
+        a_strides, batch, a_relayout = _pairs_of_a(m, k, a_strides, batch, unit)
+    step, a_k = storage.k_step, a_strides[1]
+    turns = -(-k // step)
+    loops = [Loop(x.extent, x.a, x.b, c) for x, c in zip(batch, out_strides, strict=False)]
+    rows = [Loop(m, a=a_strides[0], c=out_strides[-2])]
+    own = len(loops)
+    may_merge = not (channel_rows and storage.has_channels)
+    while may_merge and own and loops[own - 1].b == 0 and len(merge([*loops[own - 1 :], *rows])) <= 3:
+        own -= 1  # a loop over which B does not change is a loop over more rows
+    expand = len(merge(loops[:own])) > 2
+    if expand and out_strides != contiguous(out_shape):  # loops over copies are few only if the result is row-major too
+        return _matmul(m, k, n, plain_a, b_strides, unit, plain_batch, given, channel_rows=channel_rows)
+    if expand:
+        a_relayout = _copy_of_a(out_shape[:-1], k, step)
+        loops = [loop._replace(a=move) for loop, move in zip(loops, contiguous(a_relayout.shape), strict=False)]
+        rows, a_k = [Loop(m, a=turns, c=out_strides[-2])], 1
+    else:
+        rows, loops = [*loops[own:], *rows], loops[:own]
+    run = None if a_k == 1 else extent(rows) if a_strides[0] == 1 else 1
+    tile = choose(extent(rows), n, unit.lanes_of(storage.out), unit.registers, run)
+    if unit.amx and step == 2:
+        tile = choose_amx(n)
+    b_panel, b_k = tile.panel, b_strides[0]
+    if expand or step == 2 or must_pack(extent(rows), k, n, b_strides, tile, unit):
+        kept = [expand or loop.b != 0 for loop in loops]
+        looped = [loop.extent if keep else 1 for loop, keep in zip(loops, kept, strict=True)]
+        b_relayout = pack_columns(looped, k, n, tile.panel, len(batch), step)
+        moves = contiguous(b_relayout.shape)
+        loops = [loop._replace(b=move if keep else 0) for loop, move, keep in zip(loops, moves, kept, strict=False)]
+        b_panel, b_k = turns * tile.panel, tile.panel
+    nest = Nest(tuple(loops), tuple(rows), n, (Loop(turns, a_k, b_k),), b_panel, channel_rows=channel_rows)
+    out_size = prod(out_shape)
+    launches, workspace = plan([nest], tile, storage, b_relayout is not None, out_size)
+    return Contraction(a_relayout, b_relayout, out_strides, out_size, launches, workspace)
+
+
+def _pairs_pay(
+    m: int,
+    k: int,
+    n: int,
+    a_strides: tuple[int, int],
+    b_strides: tuple[int, int],
+    unit: Unit,
+    batch: tuple[Batch, ...],
+    storage: Storage,
+) -> bool:
+    """Whether multiplying pairs, which takes half the time, saves more than the copies take that only pairs need. AMX takes next to none,
+    and numbers that are widened one by one half as much again as pairs."""
+    copies = []
+    if not _a_has_pairs(m, k, a_strides, batch):
+        copies.append(m * k * prod(x.extent for x in batch if x.a))
+    if not must_pack(m, k, n, b_strides, choose(m, n, unit.lanes_of(storage.out), unit.registers), unit):
+        copies.append(k * n * prod(x.extent for x in batch if x.b))
+    saved = m * n * k * prod(x.extent for x in batch) * (3 if unit.amx else 1) // 2
+    return k > 1 and saved >= sum(COPY_START + COPY_WORK * size for size in copies)
+
+
+def _a_has_pairs(m: int, k: int, a_strides: tuple[int, int], batch: Sequence[Batch]) -> bool:
+    """Whether A can be read as words of two steps of k."""
+    moves = [x.a for x in batch if x.extent > 1] + [a_strides[0]] * (m > 1)
+    return k % 2 == 0 and a_strides[1] == 1 and all(move % 2 == 0 for move in moves)
+
+
+def _pairs_of_a(
+    m: int, k: int, a_strides: tuple[int, int], batch: tuple[Batch, ...], unit: Unit
+) -> tuple[tuple[int, int], tuple[Batch, ...], Relayout | None]:
+    """The strides of A in pairs, the same of its batch, and the copy that they are of, if A cannot be read in pairs."""
+    if _a_has_pairs(m, k, a_strides, batch):
+        return (a_strides[0] // 2, 1), tuple(x._replace(a=x.a // 2) for x in batch), None
+    rows = (*(x.extent if x.a else 1 for x in batch), m)
+    # a longer k would be cut where it has a stride; AMX wants the pairs of a row side by side
+    side_by_side = a_strides[0] == 1 and k <= 4 * BLOCK_K and not unit.amx
+    copy = _copy_of_a(rows, k, 2, side_by_side)
+    *moves, row, step = contiguous(copy.shape)
+    if side_by_side:
+        row, step = step, row
+    return (row, step), tuple(x._replace(a=move if x.a else 0) for x, move in zip(batch, moves, strict=True)), copy
+
+
+def must_pack(
+    rows: int, k: int, n: int, b_strides: tuple[int, int], tile: RegisterTile, unit: Unit, least: int = PACK_ROWS
+) -> bool:
+    """Whether B is copied into panels; for fewer than `least` rows only if it has to be.
+
+    It is where a row of B is not contiguous, where its tail needs masked loads that the machine lacks, and where it
+    is read so often that the copy pays for itself (the rows of a panel, if far apart, miss the caches).
+    """
+    if n > 1 and b_strides[1] != 1:
+        return True
+    if unit.lanes < MASKED_LANES and n % tile.panel:
+        return True
+    return rows >= least and n > tile.panel and k * n >= PACK_SIZE
+
+
+def _copy_of_a(rows: tuple[int, ...], k: int, step: int, side_by_side: bool = False) -> Relayout:
+    """A contiguous copy of a source of (*rows, k), broadcast dimensions written out; in pairs if k goes in steps of 2. side_by_side: the rows of
+    the last dimension stay that in the copy, so that nothing is turned."""
+    last = len(rows)
+    places = [*range(last), last]
+    if side_by_side:
+        places[-2:] = places[:-3:-1]
+    shape = [*rows, -(-k // step)]
+    shape = [shape[place] for place in places]
+    axes = [
+        Axis(i, size, _unit_vector(len(shape), place))
+        for i, (size, place) in enumerate(zip(rows, places[:-1], strict=True))
+    ]
+    depth = Axis(last, k, _unit_vector(len(shape), places[-1], step))
+    return Relayout(tuple(shape), (*axes, depth), last if step == 2 else None)
+
+
+def pack_columns(batch: Sequence[int], k: int, n: int, panel: int, source_batch: int, step: int) -> Relayout:
+    """[*batch, panels, k / step, panel] of a source of (*batch, k, n); columns past n are 0. In pairs if k goes in steps of 2."""
+    shape = (*batch, packed_columns(n, panel), -(-k // step), panel)
+    rank = len(shape)
+    axes = [Axis(i, extent, _unit_vector(rank, i)) for i, extent in enumerate(batch)]
+    depth = Axis(source_batch, k, _unit_vector(rank, rank - 2, step))
+    column = tuple({rank - 3: panel, rank - 1: 1}.get(i, 0) for i in range(rank))
+    return Relayout(shape, (*axes, depth, Axis(source_batch + 1, n, column)), len(axes) if step == 2 else None)
+
+
+def _unit_vector(rank: int, position: int, step: int = 1) -> tuple[int, ...]:
+    return tuple(step * (i == position) for i in range(rank))
+
+
+def _transposed_source(relayout: Relayout, batch: int) -> Relayout:
+    """The same physical buffer from a source whose last two dimensions are exchanged."""
+    exchange = {batch: batch + 1, batch + 1: batch}
+    return relayout._replace(axes=tuple(axis._replace(dim=exchange.get(axis.dim, axis.dim)) for axis in relayout.axes))

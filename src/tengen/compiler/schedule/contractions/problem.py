@@ -1,0 +1,299 @@
+"""Sums of products as contraction kernels: which layouts, tiles and launches compute them.
+
+A `Contraction` is pure description: what layout each operand must have (a `Relayout` that the caller materialises, or
+fuses with what produces the operand), the launches to run in order, and how the result lies in memory. Sizes of tiles,
+blocks of k and the number of splits follow from the problem alone, so results do not depend on the number of threads.
+
+Here is what all problems share, and in `launches.py` how they are cut; `matmul.py` and `convolution.py` say what they are for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import NamedTuple
+
+from ...kernels.contraction import ContractionKernel, SumKernel
+from ...kernels.dtypes import BITS, KINDS, PAIR
+from ...kernels.epilogue import ELEMENT, Epilogue
+from ...kernels.nest_tiling import NestSource
+from ...kernels.window import Window
+
+
+class Unit(NamedTuple):
+    """The vector unit that kernels are planned for: 32-bit lanes of a vector, number of vector registers, and whether it
+    multiplies pairs of bfloat16. winograd: outputs of a tile, each way, where convolutions go by tiles; 0: they do not. amx: it also
+    multiplies small matrices of pairs."""
+
+    lanes: int
+    registers: int
+    dots: bool = False
+    winograd: int = 0
+    amx: bool = False
+
+    def lanes_of(self, dtype: str) -> int:
+        """Lanes of a vector in the kind of arithmetic that `dtype` is computed in."""
+        return self.lanes * 32 // BITS[KINDS[dtype][1]]
+
+    def takes_pairs(self, storage: Storage) -> bool:
+        """Whether a step of k can be two: the kernel then has operands of PAIR."""
+        return self.dots and storage.a == storage.b == "bfloat16"
+
+
+class Axis(NamedTuple):
+    """A coordinate of the source as a function of the physical index.
+
+    position = offset + sum(coefficients[i] * index[i]). It counts only where 0 <= position < limit, and moves dimension
+    `dim` of the source by `scale * position`. Several axes may share a `dim` (a dimension that is seen as two).
+    """
+
+    dim: int
+    limit: int
+    coefficients: tuple[int, ...]
+    offset: int = 0
+    scale: int = 1
+
+
+class Relayout(NamedTuple):
+    """An operand's physical buffer, C-contiguous of `shape`.
+
+    Each element is one of the source, or 0 where an axis is out of range. pair: the number of an axis; then each element
+    is a PAIR, the second of which lies one further along that axis.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[Axis, ...]
+    pair: int | None = None
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def halves(self) -> tuple[Relayout, Relayout]:
+        """What the first and the second of each pair are."""
+        assert self.pair is not None
+        first = self._replace(pair=None)
+        further = [a._replace(offset=a.offset + (i == self.pair)) for i, a in enumerate(self.axes)]
+        return first, first._replace(axes=tuple(further))
+
+    @property
+    def pads(self) -> bool:
+        """Whether some element is not one of the source."""
+        if self.pair is not None:
+            return any(half.pads for half in self.halves)
+        return any(map(self.leaves, self.axes))
+
+    def leaves(self, axis: Axis) -> bool:
+        """Whether some physical index puts `axis` out of range."""
+        low = high = axis.offset
+        for i, coefficient in enumerate(axis.coefficients):
+            if coefficient > 0:
+                high += coefficient * (self.shape[i] - 1)
+            elif coefficient:
+                low += coefficient * (self.shape[i] - 1)
+        return low < 0 or high >= axis.limit
+
+    def offset(self, source_strides: Sequence[int]) -> int:
+        """Elements from the source's origin to what physical index 0 shows."""
+        return sum([source_strides[axis.dim] * axis.scale * axis.offset for axis in self.axes if axis.offset])
+
+    def strides(self, source_strides: Sequence[int]) -> tuple[int, ...]:
+        """Elements of the source that one step of each physical index moves."""
+        moves = [0] * len(self.shape)
+        for axis in self.axes:
+            step = source_strides[axis.dim] * axis.scale
+            for i, coefficient in enumerate(axis.coefficients):
+                if coefficient:
+                    moves[i] += step * coefficient
+        return tuple(moves)
+
+    def is_view(self, source_strides: Sequence[int]) -> bool:
+        """Whether a source with these strides already is the physical buffer, so that nothing must be copied."""
+        if self.offset(source_strides) or self.pair_step(source_strides) not in (None, 1):
+            return False
+        width = 1 if self.pair is None else 2
+        moves = zip(self.shape, self.strides(source_strides), contiguous(self.shape), strict=True)
+        return all([extent == 1 or move == width * stride for extent, move, stride in moves]) and not self.pads
+
+    def pair_step(self, source_strides: Sequence[int]) -> int | None:
+        """Elements of the source from the first to the second of a pair."""
+        if self.pair is None:
+            return None
+        axis = self.axes[self.pair]
+        return source_strides[axis.dim] * axis.scale
+
+
+Buffer = tuple[str, int]
+"""What a kernel is given: memory by name (a, b, prepared, workspace, out, what the epilogue reads, and sums), from so many
+bytes on."""
+
+
+class Launch(NamedTuple):
+    """One kernel run.
+
+    buffers: in order. work: floating-point operations. joined: it may run at the same time as the one before. side: and it is
+    the other side of a whole, for another thread. epilogue: what it does of one; the numbers of that come in `params` before those from
+    `numbers_at` on. row_tiles: how many sums over rows it writes for a column.
+    """
+
+    kernel: ContractionKernel | SumKernel | NestSource
+    buffers: tuple[Buffer, ...]
+    params: tuple[int, ...]
+    tiles: int
+    work: int
+    joined: bool = False
+    side: bool = False
+    epilogue: Epilogue | None = None
+    numbers_at: int = 0
+    row_tiles: int = 0
+
+    def moved(self, by: Mapping[str, int], joined: bool, side: bool) -> Launch:
+        """The same so many bytes further on in some buffers."""
+        buffers = tuple([(name, at + by.get(name, 0)) for name, at in self.buffers])
+        return self._replace(buffers=buffers, joined=joined, side=side)
+
+
+class Contraction(NamedTuple):
+    """How to compute one sum of products.
+
+    a, b: the layouts that the operands must have; None: used as they are, with the strides that the problem was given.
+    out_strides: of the result's logical dimensions in a buffer of `out_size` elements. workspace: bytes of scratch
+    memory. prepared: makes of b, in a buffer of so many bytes, what the launches read instead.
+    """
+
+    a: Relayout | None
+    b: Relayout | None
+    out_strides: tuple[int, ...]
+    out_size: int
+    launches: tuple[Launch, ...]
+    workspace: int = 0
+    prepared: tuple[Launch, int] | None = None
+
+    @property
+    def work(self) -> int:
+        return sum(launch.work for launch in self.launches)
+
+    @property
+    def row_tiles(self) -> int:
+        """Parts of the rows of which there are sums; none if the epilogue takes no sums."""
+        return sum(launch.row_tiles for launch in self.launches)
+
+    @property
+    def epilogue(self) -> Epilogue | None:
+        """The one that the launches do. A sum that is not complete in the registers leaves it to the caller."""
+        return next((launch.epilogue for launch in self.launches if launch.epilogue), None)
+
+
+def exchanged(problem: Contraction) -> Contraction:
+    """The same kernels for operands that are given the other way round."""
+    names = {"a": "b", "b": "a"}
+    launches = [
+        launch._replace(buffers=tuple((names.get(name, name), at) for name, at in launch.buffers))
+        for launch in problem.launches
+    ]
+    return problem._replace(a=problem.b, b=problem.a, launches=tuple(launches))
+
+
+class Loop(NamedTuple):
+    """One loop and how far a step of it moves in A, B, C and the channels (elements)."""
+
+    extent: int
+    a: int = 0
+    b: int = 0
+    c: int = 0
+    channel: int = 0
+
+
+ONCE = Loop(1)
+
+
+class Image(NamedTuple):
+    """What a window slides over: its size and where in it the first register tile begins, down and across. elements: of all
+    that is read and written."""
+
+    window: Window
+    size: tuple[int, int]
+    start: tuple[int, int]
+    elements: int
+
+
+class Nest(NamedTuple):
+    """A contraction over physical buffers: its loops, slowest first.
+
+    Once merged, there are at most two batch, four row and four k loops. b_panel: elements from one panel of B to the
+    next. offsets: of A, B and C. a_columns: A has the columns too, side by side, as in the depthwise convolution: C[m, n] =
+    sum over k of A[m, k, n] * B[k, n]. adds: it adds to what nests before it have written.
+    channel_rows: the channels of an epilogue are the rows, of which there is one loop, not the columns. image: the rows are those
+    of images, lines and pixels, and the steps of k those of the taps of a window, down and across; by weight it is the other way round,
+    after a row loop of one turn.
+    b_column: elements from one column of B to the next, where these are not side by side: then steps of k are.
+    """
+
+    batch: tuple[Loop, ...]
+    rows: tuple[Loop, ...]
+    columns: int
+    k: tuple[Loop, ...]
+    b_panel: int
+    offsets: tuple[int, int, int] = (0, 0, 0)
+    a_columns: bool = False
+    adds: bool = False
+    channel_rows: bool = False
+    image: Image | None = None
+    b_column: int = 0
+
+
+class Storage(NamedTuple):
+    """Storage dtypes of the operands, and what the kernel does besides: add to C, and an epilogue.
+
+    epilogue: what is stored in place of each sum, if the plan has one place where a sum is complete; `out` is then what
+    would be stored without it.
+    """
+
+    a: str = "float32"
+    b: str = "float32"
+    out: str = "float32"
+    accumulate: bool = False
+    epilogue: Epilogue | None = None
+
+    @property
+    def has_channels(self) -> bool:
+        """There is an operand that runs along the channels only."""
+        return self.epilogue is not None and self.epilogue.has_channels
+
+    @property
+    def reads_elements(self) -> bool:
+        """An epilogue reads an operand of the result's size, in whose memory the result may be."""
+        return self.epilogue is not None and any(x.buffer and x.along == ELEMENT for x in self.epilogue.sources)
+
+    @property
+    def in_pairs(self) -> Storage:
+        """The same where an element of an operand is two numbers of k."""
+        return self._replace(a=PAIR, b=PAIR)
+
+    @property
+    def k_step(self) -> int:
+        """Numbers of k in an element of an operand."""
+        return 2 if self.b == PAIR else 1
+
+    @property
+    def rounds(self) -> bool:
+        """The result is stored in fewer bits than it is computed in."""
+        return KINDS[self.out][0] != KINDS[self.out][1]
+
+
+FLOAT32 = Storage()
+
+
+def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a C-contiguous array."""
+    strides, step = [], 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= extent
+    return tuple(reversed(strides))
+
+
+def packed_columns(n: int, panel: int) -> int:
+    """Panels that n columns take."""
+    return -(-n // panel)

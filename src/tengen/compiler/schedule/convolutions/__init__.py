@@ -1,0 +1,1 @@
+"""Convolutions as contractions: forms, windows, tiles."""

@@ -1,0 +1,153 @@
+"""One dimension of a convolution: which places of its result meet which taps of the window, as loops of a contraction.
+
+Forward each line of outputs is one phase. By data there is a phase for each remainder of a position by the stride: the inputs
+of a phase see every step-th tap only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from math import gcd, prod
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..contractions.problem import ONCE, Loop
+from . import borders
+from .borders import Line
+
+if TYPE_CHECKING:
+    from .forms import ConvShape
+
+Pair = tuple[int, int]
+
+MANY_PHASES = 16
+"""Phases of a dimension of a gradient by data from which on neighbours that are alike are one loop: each is planned."""
+
+
+class Phase(NamedTuple):
+    """The rows of a line lie at first, first + step, ... of the result; its steps are the taps first_tap + t * tap_step.
+
+    run: so many phases, each one place of the result, and if there are taps one tap, further on than the one before.
+    """
+
+    line: Line
+    first: int
+    step: int
+    first_tap: int
+    tap_step: int
+    run: int = 1
+
+    def goes_on(self, later: Phase) -> bool:
+        """Whether `later` may be one more of the run."""
+        moved = self._replace(first=later.first, first_tap=self.first_tap + (self.run if self.line.taps else 0))
+        return later.first == self.first + self.run and moved._replace(run=1) == later
+
+
+class Span(NamedTuple):
+    """Rows that see the same steps, as loops; offsets: of A, B and C. run: phases, if they are several."""
+
+    rows: Loop
+    taps: Loop
+    offsets: tuple[int, int, int]
+    run: Loop = ONCE
+
+
+def phase(s: ConvShape, dim: int) -> Phase:
+    """Outputs and taps of the forward convolution over the input."""
+    return Phase(
+        Line(s.size[dim], -s.padding[dim], s.out[dim], s.stride[dim], s.kernel[dim], s.dilation[dim]), 0, 1, 0, 1
+    )
+
+
+def turned(phase: Phase) -> Phase:
+    """Rows and steps exchanged."""
+    size, base, rows, row_step, taps, tap_step = phase.line
+    return phase._replace(line=Line(size, base, taps, tap_step, rows, row_step))
+
+
+def phases(s: ConvShape, dim: int) -> list[Phase]:
+    """Inputs and taps of the gradient by data over dy: one line for each remainder of the position by the stride. Where there are many, those
+    that go on are one."""
+    size, out, kernel = s.size[dim], s.out[dim], s.kernel[dim]
+    stride, padding, dilation = s.stride[dim], s.padding[dim], s.dilation[dim]
+    step = stride // gcd(stride, dilation)
+    taps = {(r * dilation - padding) % stride: r for r in reversed(range(min(step, kernel)))}
+    phases: list[Phase] = []
+    for first, run in _remainders(taps, stride, size):
+        rows = len(range(first, size, stride))
+        tap = taps.get(first)
+        if tap is None:  # no tap meets these inputs
+            phases.append(Phase(Line(out, 0, rows, 1, 0, 1), first, stride, 0, 0, run))
+            continue
+        source = (first + padding - tap * dilation) // stride
+        line = Line(out, source, rows, 1, len(range(tap, kernel, step)), -(step * dilation // stride))
+        phases.append(Phase(line, first, stride, tap, step))
+    # a nest has room for the loops of two dimensions, or of groups
+    if len(phases) <= MANY_PHASES or s.groups > 1 or dim < len(s.size) - 2:
+        return phases
+    joined = phases[:1]
+    for phase in phases[1:]:
+        if joined[-1].goes_on(phase):
+            joined[-1] = joined[-1]._replace(run=joined[-1].run + 1)
+        else:
+            joined.append(phase)
+    return joined
+
+
+def _remainders(taps: Collection[int], stride: int, size: int) -> Iterator[tuple[int, int]]:
+    """Those by the stride of positions below `size`, in order: each that some tap meets, and between them runs (first, count) of those that none
+    does and that have as many positions; few of them one by one."""
+    most = min(stride, size)
+    stops = sorted({*(t for t in taps if t < most), *(t + 1 for t in taps if t < most), size % stride, most} - {0})
+    start = 0
+    for stop in (stop for stop in stops if stop <= most):
+        if start in taps or most <= MANY_PHASES:
+            yield from ((first, 1) for first in range(start, stop))
+        else:
+            yield start, stop - start
+        start = stop
+
+
+def margins(phases: Sequence[Phase], in_place: bool) -> Pair:
+    """Zeros that must stand before and after the source so that no line sees outside; none where lines are cut."""
+    if in_place:
+        return 0, 0
+    before, after = zip(*(phase.line.margins for phase in phases), strict=True)
+    return max(before), max(after)
+
+
+def may_pad(s: ConvShape, phases: Sequence[Sequence[Phase]], channels: int) -> bool:
+    """Whether zeros may stand around what the phases of all dimensions read, which has so many channels."""
+    padded = s.n * channels
+    for lines in phases:
+        padded *= sum(margins(lines, False)) + max(phase.line.size for phase in lines)
+    return borders.may_pad(padded, s.n * (s.ic * prod(s.size) + s.oc * prod(s.out)))
+
+
+def spans(phases: Sequence[Phase], margins: Pair, a: int, b: int, c: int) -> list[Span]:
+    """The cuts of all lines as loops over operands that move by a, b and c for one position, tap and result."""
+    spans = []
+    for phase in phases:
+        line = phase.line.within(*margins) if any(margins) else phase.line
+        for cut in line.cuts():
+            source = line.position(cut.row, cut.tap) if cut.taps else 0
+            tap, result = phase.first_tap + cut.tap * phase.tap_step, phase.first + cut.row * phase.step
+            rows = Loop(cut.rows, line.row_step * a, 0, phase.step * c)
+            taps = Loop(cut.taps, line.tap_step * a, phase.tap_step * b)
+            run = Loop(phase.run, b=b if line.taps else 0, c=c)
+            spans.append(Span(rows, taps, (source * a, tap * b, result * c), run))
+    return spans
+
+
+def parts(spans: Sequence[Sequence[Span]], size: Sequence[int], steps: Sequence[int]) -> Iterator[tuple[Span, ...]]:
+    """A span of each dimension, in all ways. Where several phases of a dimension see nothing, those of the dimensions after it do not
+    matter: these are one span, of a result of this size that moves by `steps`."""
+    if not spans:
+        yield ()
+        return
+    first, *others = spans
+    for span in first:
+        if span.taps.extent or span.run.extent == 1:
+            yield from [(span, *rest) for rest in parts(others, size[1:], steps[1:])]
+        else:
+            whole = zip(size[1:], steps[1:], strict=True)
+            yield span, *[Span(Loop(extent, c=c), Loop(0), (0, 0, 0)) for extent, c in whole]

@@ -1,0 +1,578 @@
+"""The three forms of a convolution as contractions: forward, by data (gradient of the input), by weight.
+
+All operands are channels-last in memory, so that the row of an output pixel and the taps of the kernel are loops over the
+input with fixed strides and nothing is unfolded (no im2col). Pixels at the border see fewer taps: they are parts of their
+own, or the input is copied with zeros around it. Logical dimensions, which the
+relayouts' sources have: x (n, ic, h, w), w (oc, ic / groups, kh, kw), y and dy (n, oc, oh, ow). A grouped convolution
+is a batch loop over its groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from math import prod
+
+from ...view import View
+from ..contractions.launches import plan
+from ..contractions.matmul import COPY_WORK, must_pack
+from ..contractions.problem import (
+    FLOAT32,
+    Axis,
+    Contraction,
+    Loop,
+    Nest,
+    Relayout,
+    Storage,
+    Unit,
+    contiguous,
+    packed_columns,
+)
+from ..contractions.register_tile import RegisterTile, choose, choose_amx
+from . import amx, dimension, planar, sliding, winograd
+
+Pair = tuple[int, int]
+Size = tuple[int, ...]
+Strides = tuple[int, ...]
+
+MAX_PARTS = 3
+"""Parts that see different taps, for each dimension, at most; where there would be more, the input is copied with zeros around it."""
+FEW_CHANNELS = 4
+"""Channels of an input that may stay planes: their pixels are read one by one, from so many places."""
+LITTLE_REUSE = 128
+"""Multiply-adds with each element of such an input up to which copying it costs more than reading planes."""
+PACK_WEIGHTS = 33
+"""Rows of a gradient by weight from which on packing dy pays; fewer use each element of it too seldom."""
+MIN_ROWS = 16
+"""Rows of a part of the gradient by weight, at least."""
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """Sizes of a convolution (cross-correlation) with zero padding on both sides. size, kernel, stride, padding and dilation have a
+    number for each dimension of an image: (vertical, horizontal), before which depth may come.
+
+    Raises ValueError where the sizes do not fit together.
+    """
+
+    n: int
+    ic: int
+    size: Size
+    oc: int
+    kernel: Size
+    stride: Size = (1, 1)
+    padding: Size = (0, 0)
+    dilation: Size = (1, 1)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        if self.groups < 1 or self.ic % self.groups or self.oc % self.groups:
+            raise ValueError(f"convolution: {self.groups} groups do not divide {self.ic} and {self.oc} channels")
+        if min(*self.stride, *self.dilation, *self.kernel) < 1 or min(self.padding) < 0:
+            raise ValueError(f"convolution: stride, dilation and kernel are at least 1 and padding at least 0: {self}")
+        if min(self.out) < 1:
+            raise ValueError(f"convolution: the kernel is larger than the padded input: {self}")
+
+    @property
+    def out(self) -> Size:
+        """The size of an image of the result."""
+        zipped = zip(self.size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        return tuple([(s + 2 * p - d * (k - 1) - 1) // t + 1 for s, k, t, p, d in zipped])
+
+    @property
+    def dims(self) -> range:
+        return range(len(self.size))
+
+    @property
+    def is_flat(self) -> bool:
+        """Of images of two dimensions, for which there are ways of their own."""
+        return len(self.size) == 2
+
+    @property
+    def no_margins(self) -> tuple[Pair, ...]:
+        return ((0, 0),) * len(self.size)
+
+    @property
+    def taps(self) -> int:
+        return prod(self.kernel)
+
+    @property
+    def most_parts(self) -> int:
+        return int(MAX_PARTS ** len(self.size))
+
+    @property
+    def ic_group(self) -> int:
+        return self.ic // self.groups
+
+    @property
+    def oc_group(self) -> int:
+        return self.oc // self.groups
+
+    @property
+    def reuse(self) -> int:
+        """Multiply-adds with each element of the input."""
+        return self.oc_group * self.taps // prod(self.stride)
+
+    @property
+    def skips_pixels(self) -> bool:
+        """A window of one pixel whose steps leave pixels out."""
+        return self.taps == 1 and prod(self.stride) > 1 and not any(self.padding)
+
+    @property
+    def is_depthwise(self) -> bool:
+        """One channel for each group, in and out: all channels are columns, of the input too."""
+        return self.groups > 1 and self.ic == self.groups == self.oc
+
+
+def conv_forward(
+    shape: ConvShape,
+    unit: Unit,
+    storage: Storage = FLOAT32,
+    in_place: bool = True,
+    planes: bool = False,
+    window: Strides | None = None,
+    images_last: bool = False,
+) -> Contraction:
+    """y from a = x and b = w, stored channels-last.
+
+    in_place: x is channels-last already, and so better not copied to pad it. planes: it is channels-first; if there are
+    few, as in an image, that will do too. window: strides of w. images_last: see `planar`.
+    """
+    if t := _transform(shape, unit, storage, "oc"):
+        return _by_tiles(shape, t, "oc", unit, storage, window)
+    if d := _depthwise(shape, "oc", unit, storage):
+        return d
+    phases = [[dimension.phase(shape, d)] for d in shape.dims]
+    if few := _by_planes(shape, phases, "oc", unit, storage, images_last):
+        return few
+    planes = planes and shape.groups == 1 and shape.ic <= FEW_CHANNELS and shape.reuse <= LITTLE_REUSE
+    return _slide(shape, phases, "oc", unit, storage, in_place or planes, planes)
+
+
+def conv_by_data(
+    shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, images_last: bool = False
+) -> Contraction:
+    """dx from a = dy and b = w, stored channels-last.
+
+    Along one dimension dx[i] = sum of dy[o] w[r] over the (o, r) with o * stride + r * dilation - padding = i. For all
+    i of one phase, i = phase + stride * q, these are every step-th tap from some first one, and o falls by a constant
+    from tap to tap: a stride-1 contraction of dy, one for each phase, without inserting zeros.
+    """
+    if t := _transform(shape, unit, storage, "ic"):
+        return _by_tiles(shape, t, "ic", unit, storage)
+    if d := _depthwise(shape, "ic", unit, storage):
+        return d
+    phases = [dimension.phases(shape, d) for d in shape.dims]
+    few = _by_planes(shape, phases, "ic", unit, storage, images_last)
+    return few or _slide(shape, phases, "ic", unit, storage, in_place)
+
+
+# -- by tiles (Winograd) -----------------------------------------------------------------------------------------------
+
+
+def _transform(s: ConvShape, unit: Unit, storage: Storage, columns: str | None) -> winograd.Transform | None:
+    """The transform of tiles by which this convolution costs less than directly; None if there is none. columns: as in `_slide`, None for
+    the gradient by weight."""
+    t = winograd.TRANSFORMS.get(unit.winograd)
+    fits = (s.kernel, *s.stride, *s.dilation, s.groups) == ((3, 3), 1, 1, 1, 1, 1) and max(s.padding) <= 2
+    if t is None or not fits or {storage.a, storage.b, storage.out} != {"float32"} or storage.accumulate:
+        return None
+    direct = s.n * s.ic * s.oc * dimension.phase(s, 0).line.meetings * dimension.phase(s, 1).line.meetings
+    height, width = s.size if columns == "ic" else s.out
+    return t if winograd.cost(t, s.n, (height, width), s.ic, s.oc, unit.lanes, columns) < direct else None
+
+
+def _by_tiles(
+    s: ConvShape, t: winograd.Transform, columns: str, unit: Unit, storage: Storage, strides: Strides | None = None
+) -> Contraction:
+    x, y = _image("a", s.n, s.size, s.ic), _image("out", s.n, s.out, s.oc)
+    oc, ic, row, across = strides or contiguous((s.oc, s.ic, *s.kernel))
+    shared = t, unit, storage
+
+    def as_it_lies(panel: int) -> winograd.Window:
+        return winograd.Window(panel * oc, oc, ic, (row, across))
+
+    def turned_round(panel: int) -> winograd.Window:
+        layout = _pack_weights(s, columns, panel, 1)
+        _, start, down, right, depth, one = contiguous(layout.shape)
+        last = 2 * down + 2 * right  # tap, with which it begins
+        return winograd.Window(start, one, depth, (-down, -right), last, layout, full=True)
+
+    top, left = s.padding
+    if columns == "oc":  # in one step, so what becomes of a weight that stays is kept beside it
+        return winograd.slide(x, y, (top, left), as_it_lies, _dense(x), *shared)
+    dy, dx = y._replace(buffer="a"), x._replace(buffer="out")
+    return winograd.slide(dy, dx, (2 - top, 2 - left), turned_round, _dense(dy), *shared)
+
+
+def _image(buffer: str, n: int, size: Size, channels: int) -> winograd.Image:
+    height, width = size
+    return winograd.Image(buffer, n, height, width, channels)
+
+
+def _dense(image: winograd.Image) -> Relayout:
+    return _channels_last((image.n, image.channels, image.h, image.w), ((0, 0), (0, 0)))
+
+
+def _slide(
+    s: ConvShape,
+    phases: Sequence[Sequence[dimension.Phase]],
+    columns: str,
+    unit: Unit,
+    storage: Storage,
+    in_place: bool,
+    planes: bool = False,
+) -> Contraction:
+    """A window slides over an image: forward (columns "oc"), and by data ("ic"), where each phase of dx is such a window."""
+    (n_in, size_in), (n_out, size_out) = (s.ic, s.size), (s.oc, s.out)
+    if columns == "ic":
+        (n_in, size_in), (n_out, size_out) = (n_out, size_out), (n_in, size_in)
+    odd = n_in // s.groups % 2 == 1
+    pairs = unit.takes_pairs(storage) and (not (odd or planes) or (unit.amx and s.groups == 1))
+    operands, planes = (storage.in_pairs, False) if pairs else (storage, planes)
+    step = operands.k_step
+    stays = not dimension.may_pad(s, phases, n_in)
+    in_place = (
+        in_place and not (odd and pairs)
+    ) or stays  # a copy in which an odd channel has a partner may have zeros around it
+    margins = [dimension.margins(lines, in_place) for lines in phases]
+    if planes:
+        image = planar.planes((s.n, n_in, *size_in), margins)
+        a_n, a_channel, *a_steps = contiguous(image.shape)
+    else:
+        image = _channels_last((s.n, n_in, *size_in), margins, channels=1 + (odd and pairs))
+        (a_n, *a_steps, _), a_channel = contiguous((*image.shape[:-1], -(-n_in // step))), 1
+    a_columns = s.is_depthwise
+    groups, width, depth = (1, n_out, 1) if a_columns else (s.groups, n_out // s.groups, -(-n_in // s.groups // step))
+    rows = s.n * prod(lines[0].line.rows for lines in phases)
+    tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, a_columns=a_columns)
+    if unit.amx and pairs:
+        tile = choose_amx(width)
+    weights = _pack_weights(s, columns, tile.panel, step)
+    group, panel, *tap_steps, channel, _ = contiguous(weights.shape)
+    c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))
+    spans = [dimension.spans(phases[d], margins[d], a_steps[d], tap_steps[d], c_steps[d]) for d in s.dims]
+    if in_place and not stays and prod(map(len, spans)) > s.most_parts:
+        return _slide(s, phases, columns, unit, storage, False, planes)
+    batch, images, channels = (
+        (Loop(groups, depth, group, width, channel=width),),
+        Loop(s.n, a=a_n, c=c_n),
+        Loop(depth, a_channel, channel),
+    )
+    parts = [
+        Nest(
+            batch=(*batch, *[span.run for span in part]),
+            rows=(images, *[span.rows for span in part]),
+            columns=width,
+            k=(channels, *[span.taps for span in part]) if planes else (*[span.taps for span in part], channels),
+            b_panel=panel,
+            offsets=_sum(part),
+            a_columns=a_columns,
+        )
+        for part in dimension.parts(spans, size_out, c_steps)
+    ]
+    return _finish(parts, tile, operands, image, weights, (s.n, n_out, *size_out), _image_order)
+
+
+def _depthwise(s: ConvShape, columns: str, unit: Unit, storage: Storage) -> Contraction | None:
+    """Forward (columns "oc") and by data ("ic") where each channel has a window of its own, with tiles of neighbouring pixels."""
+    if not (s.is_depthwise and s.is_flat) or storage.accumulate:
+        return None
+    size, out = (s.size, s.out) if columns == "oc" else (s.out, s.size)
+    lines = _window_lines(s, size, out)
+    elements = s.n * s.ic * (prod(size) + prod(out))
+    found = sliding.choose(lines, columns == "oc", unit.registers, elements, storage.reads_elements)
+    if not found:
+        return None
+    image = _channels_last((s.n, s.ic, *size), s.no_margins)
+    lanes = choose(1, s.ic, unit.lanes_of(storage.out), unit.registers, a_columns=True).lanes
+    weights = _pack_weights(s, columns, lanes, 1)
+    _, panel, *tap_steps, _, _ = contiguous(weights.shape)
+    (a_n, *a_steps, _), (c_n, *c_steps, _) = contiguous(image.shape), contiguous((s.n, *out, s.ic))
+    nest = Nest(
+        batch=(Loop(1),),
+        rows=(Loop(s.n, a=a_n, c=c_n), *(Loop(extent, c=c) for extent, c in zip(out, c_steps, strict=True))),
+        columns=s.ic,
+        k=tuple(Loop(line.taps, a, b) for line, a, b in zip(lines, a_steps, tap_steps, strict=True)),
+        b_panel=panel,
+        a_columns=True,
+        image=found,
+    )
+    tile = RegisterTile(found.window.rows, 1, lanes, 1)
+    return _finish([nest], tile, storage, image, weights, (s.n, s.ic, *out), _image_order)
+
+
+def _depthwise_by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Contraction | None:
+    """The same for the gradient by weight."""
+    if not (s.is_depthwise and s.is_flat) or storage.accumulate or storage.a != storage.b:
+        return None
+    lines = _window_lines(s, s.size, s.out)
+    elements = s.n * s.ic * (prod(s.size) + prod(s.out))
+    found = sliding.choose(lines, True, unit.registers, elements, by_weight=True)
+    if not found:
+        return None
+    x, dy = (_channels_last((s.n, s.ic, *size), s.no_margins) for size in (s.size, s.out))
+    (x_n, *x_steps, _), (dy_n, *dy_steps, _) = contiguous(x.shape), contiguous(dy.shape)
+    *c_steps, _, _ = contiguous((*s.kernel, 1, s.oc))
+    nest = Nest(
+        batch=(Loop(1),),
+        rows=(Loop(1), *(Loop(line.taps, a=a, c=c) for line, a, c in zip(lines, x_steps, c_steps, strict=True))),
+        columns=s.ic,
+        k=(Loop(s.n, x_n, dy_n), *(Loop(line.out, b=b) for line, b in zip(lines, dy_steps, strict=True))),
+        b_panel=0,
+        a_columns=True,
+        image=found,
+    )
+    lanes = choose(1, s.ic, unit.lanes_of(storage.out), unit.registers, a_columns=True).lanes
+    tile = RegisterTile(found.window.rows, 1, lanes, 1)
+    return _finish([nest], tile, storage, x, dy, (s.oc, 1, *s.kernel), _window_order, packed=False)
+
+
+def _window_lines(s: ConvShape, size: Size, out: Size) -> list[sliding.Line]:
+    """Down and across; sizes of what is read and of the result."""
+    return [sliding.Line(size[d], out[d], s.kernel[d], s.stride[d], s.padding[d], s.dilation[d]) for d in s.dims]
+
+
+def _by_planes(
+    s: ConvShape,
+    phases: Sequence[Sequence[dimension.Phase]],
+    columns: str,
+    unit: Unit,
+    storage: Storage,
+    images_last: bool,
+) -> Contraction | None:
+    if not s.is_flat or s.groups > 1 or any(len(lines) > 1 or lines[0].run > 1 for lines in phases):
+        return None
+    sizes = (s.n, s.ic, s.oc) if columns == "oc" else (s.n, s.oc, s.ic)
+    if unit.amx and unit.takes_pairs(storage) and sizes[1] > FEW_CHANNELS:
+        return None
+    lines = [phase.line for (phase,) in phases]
+    return planar.slide(sizes, (s.oc, s.ic, *s.kernel), columns, lines, unit, storage, images_last)
+
+
+def conv_by_weight(
+    shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, images_last: bool = False
+) -> Contraction:
+    """dw from a = x and b = dy, stored as (kernel…, ic / groups, oc).
+
+    Here a row is a tap of the window, and the outputs, over which it sums, are the steps.
+    """
+    s = shape
+    if t := _transform(s, unit, storage, None):
+        a, b = _image("a", s.n, s.size, s.ic), _image("b", s.n, s.out, s.oc)
+        return winograd.by_weight(a, b, (s.padding[0], s.padding[1]), _dense(a), _dense(b), t, unit, storage)
+    if d := _depthwise_by_weight(s, unit, storage):
+        return d
+    if squares := amx.by_weight(s, unit, storage):
+        return squares
+    lines = [dimension.phase(s, d).line for d in s.dims]
+    if s.is_flat and s.groups == 1 and (few := planar.by_weight((s.n, s.ic, s.oc), lines, unit, storage, images_last)):
+        return few
+    if s.skips_pixels:  # far apart, they would share few sets of a cache
+        ones = (1,) * len(s.size)
+        thin = ConvShape(s.n, s.ic, s.out, s.oc, ones, ones, (0,) * len(s.size), ones, s.groups)
+        images = 2 if _two_images_pay(thin, unit, storage) else 1
+        image = _channels_last((s.n, s.ic, *s.size), s.no_margins, s.out, s.stride, images)
+        return conv_by_weight(thin, unit, storage, in_place=True)._replace(a=image)
+    operands = storage.in_pairs if _two_images_pay(s, unit, storage) else storage
+    step = operands.k_step
+    turned = [[dimension.turned(dimension.phase(s, d))] for d in s.dims]
+    stays = not dimension.may_pad(s, turned, s.ic)
+    in_place = stays or (in_place and _sees_borders_apart(s, storage))
+    margins = [dimension.margins(lines, in_place) for lines in turned]
+    x = _channels_last((s.n, s.ic, *s.size), margins, images=step)
+    x_n, *x_steps, _ = contiguous(x.shape)
+    a_columns = s.is_depthwise and not stays
+    groups, width, depth = (1, s.oc, 1) if a_columns else (s.groups, s.oc_group, s.ic_group)
+    rows = s.taps * depth
+    run = None if a_columns else depth * (s.kernel[-1] if s.groups == 1 and s.dilation[-1] == 1 and not in_place else 1)
+    tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, run, a_columns)
+    pixels = s.n * prod(s.out)
+    pack = step == 2 or (not a_columns and must_pack(rows, pixels, width, (s.oc, 1), tile, unit, PACK_WEIGHTS))
+    dy = _pack_gradient(s, tile.panel, step) if pack else _channels_last((s.n, s.oc, *s.out), s.no_margins)
+    if pack:
+        group, panel, dy_n, *dy_steps, _ = contiguous(dy.shape)
+    else:
+        (dy_n, *dy_steps, _), group, panel = contiguous(dy.shape), width, tile.panel
+    *c_steps, c_channel, _ = contiguous((*s.kernel, depth, s.oc))
+    if a_columns and in_place:
+        spans = [_by_outputs(dimension.phase(s, d), x_steps[d], dy_steps[d], c_steps[d]) for d in s.dims]
+    else:
+        spans = [dimension.spans(turned[d], margins[d], x_steps[d], dy_steps[d], c_steps[d]) for d in s.dims]
+    parts = [
+        Nest(
+            batch=(Loop(groups, depth, group, width),),
+            rows=(*[span.rows for span in part], Loop(depth, a=1, c=c_channel)),
+            columns=width,
+            k=(Loop(x.shape[0], x_n, dy_n), *[span.taps for span in part]),
+            b_panel=panel,
+            offsets=_sum(part),
+            a_columns=a_columns,
+            adds=a_columns and in_place and number > 0,
+        )
+        for number, part in enumerate(product(*spans))
+    ]
+    return _finish(parts, tile, operands, x, dy, (s.oc, s.ic_group, *s.kernel), _window_order, packed=pack)
+
+
+def _two_images_pay(s: ConvShape, unit: Unit, storage: Storage) -> bool:
+    """Whether the gradient by weight takes pairs, of the same pixel in two images: that saves half the multiply-adds with
+    each element of x and dy, but copies both."""
+    uses = min(s.reuse, s.ic_group * s.taps)
+    return unit.takes_pairs(storage) and s.n > 1 and not s.is_depthwise and uses >= 2 * COPY_WORK
+
+
+def _sees_borders_apart(s: ConvShape, storage: Storage) -> bool:
+    """Whether the gradient by weight is computed in parts where the window reaches over the border.
+
+    As a rule a part is a tap and the outputs that see it. But the rows of a depthwise convolution are its taps alone, too
+    few to be cut: there a part is outputs that see the same taps, and all but the main one add to its result, which must
+    not be rounded each time.
+    """
+    outputs = [dimension.phase(s, d).line.cuts() for d in s.dims]
+    taps = [dimension.turned(dimension.phase(s, d)).line.cuts() for d in s.dims]
+    if s.is_depthwise:
+        whole = all(any(cut.taps == k for cut in cuts) for cuts, k in zip(outputs, s.kernel, strict=True))
+        return whole and not storage.rounds and prod(map(len, outputs)) <= s.most_parts
+    return s.ic_group >= MIN_ROWS and prod(map(len, taps)) <= s.most_parts
+
+
+def _by_outputs(phase: dimension.Phase, x: int, dy: int, c: int) -> list[dimension.Span]:
+    """Spans of a gradient by weight, each over the outputs that see the same taps; the one that sees all is the first."""
+    spans = [
+        dimension.Span(Loop(taps.extent, a=taps.a, c=taps.b), Loop(rows.extent, rows.a, rows.c), (source, output, tap))
+        for rows, taps, (source, tap, output), _ in dimension.spans([phase], (0, 0), x, c, dy)
+    ]
+    return sorted(spans, key=lambda span: -span.rows.extent)
+
+
+# -- layouts -----------------------------------------------------------------------------------------------------------
+
+
+def _channels_last(
+    shape: Sequence[int],
+    margins: Sequence[Pair],
+    size: Size | None = None,
+    step: Size | None = None,
+    images: int = 1,
+    channels: int = 1,
+) -> Relayout:
+    """(n, size + margins, c) of a source of (n, c, size…); or every step-th pixel, `size` of them. images, channels: 2 for pairs of those."""
+    n, c, *lines = shape
+    steps = step or (1,) * len(lines)
+    around = [before + extent + after for extent, (before, after) in zip(lines, margins, strict=True)]
+    one = _unit_vectors(len(shape))
+    axes = [
+        Axis(d + 2, extent, tuple([by * i for i in one[d + 1]]), offset=-before)
+        for d, (extent, by, (before, _)) in enumerate(zip(lines, steps, margins, strict=True))
+    ]
+    first, last = Axis(0, n, (images, *one[0][1:])), Axis(1, c, (*one[-1][:-1], channels))
+    pair = 0 if images == 2 else len(lines) + 1 if channels == 2 else None
+    return Relayout((-(-n // images), *(size or around), -(-c // channels)), (first, *axes, last), pair)
+
+
+def _pack_weights(s: ConvShape, columns: str, panel: int, step: int) -> Relayout:
+    """[groups, panels, kernel…, k / step, panel] of w (oc, ic / groups, kernel…); `columns` ("oc" or "ic") become the panels,
+    the other one is k, in pairs if it goes in steps of 2."""
+    group, to_panel, *taps, to_k, within = _unit_vectors(len(s.size) + 4)
+    column = tuple([panel * i + j for i, j in zip(to_panel, within, strict=True)])
+    windows = [Axis(2 + d, k, tap) for d, (k, tap) in enumerate(zip(s.kernel, taps, strict=True))]
+    if s.is_depthwise:
+        shape = (1, packed_columns(s.oc, panel), *s.kernel, 1, panel)
+        return Relayout(shape, (Axis(0, s.oc, column), *windows))
+    n, k = (s.oc_group, s.ic_group) if columns == "oc" else (s.ic_group, s.oc_group)
+    depth = tuple([step * i for i in to_k])
+    oc, ic = (column, depth) if columns == "oc" else (depth, column)
+    axes = (
+        Axis(0, s.groups, group, scale=s.oc_group),
+        Axis(0, s.oc_group, oc),
+        Axis(1, s.ic_group, ic),
+        *windows,
+    )
+    pair = {"oc": 2, "ic": 1}[columns] if step == 2 else None
+    return Relayout((s.groups, packed_columns(n, panel), *s.kernel, -(-k // step), panel), axes, pair)
+
+
+def _pack_gradient(s: ConvShape, panel: int, images: int) -> Relayout:
+    """[groups, panels, n / images, size…, panel] of dy (n, oc, size…); images: 2 for pairs of images."""
+    shape = (s.groups, packed_columns(s.oc_group, panel), -(-s.n // images), *s.out, panel)
+    group, to_panel, image, *lines, within = _unit_vectors(len(shape))
+    axes = (
+        Axis(1, s.groups, group, scale=s.oc_group),
+        Axis(1, s.oc_group, tuple([panel * i + j for i, j in zip(to_panel, within, strict=True)])),
+        Axis(0, s.n, tuple([images * i for i in image])),
+        *[Axis(2 + d, extent, line) for d, (extent, line) in enumerate(zip(s.out, lines, strict=True))],
+    )
+    return Relayout(shape, axes, 2 if images == 2 else None)
+
+
+@cache
+def _unit_vectors(rank: int) -> list[tuple[int, ...]]:
+    """Coefficients of an axis that is one index of so many."""
+    return [tuple([int(i == d) for i in range(rank)]) for d in range(rank)]
+
+
+def _finish(
+    parts: list[Nest],
+    tile: RegisterTile,
+    storage: Storage,
+    a: Relayout,
+    b: Relayout,
+    shape: Sequence[int],
+    order: Callable[[int], Sequence[int]],
+    packed: bool = True,
+) -> Contraction:
+    """The contraction whose result has the logical `shape`; its dimension d is the physical dimension order(rank)[d]."""
+    physical, places = [0] * len(shape), order(len(shape))
+    for dim, position in enumerate(places):
+        physical[position] = shape[dim]
+    strides = contiguous(physical)
+    launches, workspace = plan(parts, tile, storage, packed, prod(shape))
+    return Contraction(a, b, tuple(strides[position] for position in places), prod(shape), launches, workspace)
+
+
+def _image_order(rank: int) -> Sequence[int]:
+    """(n, c, size…) is stored as (n, size…, c)."""
+    return 0, rank - 1, *range(1, rank - 1)
+
+
+def _window_order(rank: int) -> Sequence[int]:
+    """(oc, ic, kernel…) is stored as (kernel…, ic, oc)."""
+    return rank - 1, rank - 2, *range(rank - 2)
+
+
+# -- how images lie -----------------------------------------------------------------------------------------------------
+
+
+def _sum(part: Sequence[dimension.Span]) -> tuple[int, int, int]:
+    a, b, c = (sum(offsets) for offsets in zip(*[span.offsets for span in part], strict=True))
+    return a, b, c
+
+
+def is_images_last(*images: View) -> bool:
+    """Whether images of (n, c, size…) all lie densely with the same pixel of each side by side."""
+    return all([image.shape[0] > 1 and _lies(image, _images_last(image.shape)) for image in images])
+
+
+def _images_last(shape: Sequence[int]) -> Strides:
+    n, *rest = shape
+    return 1, *[n * stride for stride in contiguous(rest)]
+
+
+def is_planes(image: View) -> bool:
+    """Whether an image of (n, c, size…) lies densely as it is written."""
+    return _lies(image, contiguous(image.shape))
+
+
+def is_channels_last(image: View) -> bool:
+    """Whether an image of (n, c, size…) lies densely with its channels side by side."""
+    n, c, *size = image.shape
+    across = contiguous((n, *size, c))
+    return _lies(image, (across[0], 1, *across[1:-1]))
+
+
+def _lies(image: View, strides: Strides) -> bool:
+    found = zip(image.shape, image.strides, strides, strict=True)
+    return all([extent == 1 or stride == want for extent, stride, want in found])

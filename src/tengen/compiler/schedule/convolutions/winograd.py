@@ -1,0 +1,436 @@
+"""Convolutions of a 3 x 3 window with fewer multiplications: Winograd's minimal filtering F(m x m, 3 x 3).
+
+Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4: the outputs are cut into tiles of m x m. A tile
+needs (m + 2)² elements of each channel of the input; turned by a fixed matrix they meet the window, turned by another
+one, in products of single elements. So a sum over channels is (m + 2)² products of matrices, (tiles x channels) @
+(channels x channels), which are a batch of the contraction template, where the direct way takes 9 m². The rest are maps:
+of the input and of the window before, of the products after. With m = 2 they only add and halve, and results are about as
+exact as those of the direct way (by weight with up to twice the rounding error); m = 4 is for those who ask for it.
+
+The gradient by data is such a convolution too, of dy with the window turned round. The gradient by weight is the same
+backwards: x and dy are turned before, the products sum over tiles, and their result is turned after.
+
+Tiles are taken in chunks, so that their elements before and after the products stay in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from math import prod
+from typing import NamedTuple
+
+from ...kernels.dtypes import BITS, KINDS
+from ...kernels.epilogue import ELEMENT, Epilogue, slots
+from ..contractions.launches import plan
+from ..contractions.problem import FLOAT32, Contraction, Launch, Loop, Nest, Relayout, Storage, Unit, contiguous
+from ..contractions.register_tile import RegisterTile, choose
+from .tile_maps import NO_LIMITS, Grid, Limits, Matrix, limited, turn, unlimited
+from .tile_sums import RowSums, turn_and_sum
+
+ITEM = 4
+"""Bytes of an element."""
+SIDES = 2
+"""Chunks that are taken at the same time: their launches run together, so threads stay with one of them, and what a thread reads lies in the
+caches of its own core. Two cores that are far apart would lose more by fetching it than tiles save."""
+CHUNK_BYTES = 4 << 20
+"""What the elements of one chunk take, before and after the products, at most."""
+LEAST_CHUNK = 1 << 20
+"""The same for the chunks of a small problem: as much as the level-2 cache of a core holds. Each chunk is planned."""
+CHUNKS = 4
+"""Chunks wanted, to save memory, unless the turned window, which all of them read, is larger."""
+BLOCKS = 64, 48, 32
+"""Channels of x side by side, in the gradient by weight: the first of these that divides all."""
+TOTAL_BYTES = 1 << 20
+"""What a gradient by weight sums up to, at most, if each side has sums of its own."""
+CHUNK_TILES = 512
+"""Tiles in one chunk of a gradient by weight, at most, if a row of them is not more: longer sums would be cut into blocks."""
+
+
+class Transform(NamedTuple):
+    """The matrices of F(m x m, 3 x 3): y = Aᵀ [(G w Gᵀ) * (Bᵀ x B)] A, of which `output` is Aᵀ, `window` G and `input` Bᵀ."""
+
+    input: Matrix
+    window: Matrix
+    output: Matrix
+
+    @property
+    def m(self) -> int:
+        return len(self.output)
+
+    @property
+    def side(self) -> int:
+        """Elements of a tile of the input, each way."""
+        return len(self.input)
+
+    @property
+    def points(self) -> int:
+        return self.side**2
+
+
+TRANSFORMS = {
+    2: Transform(
+        input=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+        window=((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
+        output=((1, 1, 1, 0), (0, 1, -1, -1)),
+    ),
+    4: Transform(
+        input=(
+            (4, 0, -5, 0, 1, 0),
+            (0, -4, -4, 1, 1, 0),
+            (0, 4, -4, -1, 1, 0),
+            (0, -2, -1, 2, 1, 0),
+            (0, 2, -1, -2, 1, 0),
+            (0, 4, 0, -5, 0, 1),
+        ),
+        window=(
+            (1 / 4, 0, 0),
+            (-1 / 6, -1 / 6, -1 / 6),
+            (-1 / 6, 1 / 6, -1 / 6),
+            (1 / 24, 1 / 12, 1 / 6),
+            (1 / 24, -1 / 12, 1 / 6),
+            (0, 0, 1),
+        ),
+        output=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
+    ),
+}
+"""By m; section 4.1 and 4.3 of the paper."""
+
+GATHER, SPREAD = 16, 8
+"""Multiply-adds that take as long as an element of a tile of the input, or of the result, takes beside the products."""
+START = 1_200_000
+"""The same for the three launches of a chunk, some ten microseconds."""
+OF_WINDOW = {"oc": 15, "ic": 40, None: 20}
+"""The same for an element of the turned window: forward, where as a rule it waits beside the weight; by data, where it is
+transposed before; by weight."""
+
+
+def cost(t: Transform, n: int, size: tuple[int, int], ic: int, oc: int, lanes: int, columns: str | None) -> int:
+    """What a convolution takes, in multiply-adds of the direct way. size: of the images that are cut into tiles."""
+    tiles = n * -(-size[0] // t.m) * -(-size[1] // t.m)
+    ic, oc = (-(-channels // lanes) * lanes for channels in (ic, oc))
+    moved = {"oc": GATHER * ic + SPREAD * oc, "ic": GATHER * oc + SPREAD * ic, None: GATHER * (ic + oc)}[columns]
+    return START + t.points * (tiles * (ic * oc + moved) + OF_WINDOW[columns] * ic * oc)
+
+
+class Image(NamedTuple):
+    """(n, h, w, channels) in a buffer, channels last."""
+
+    buffer: str
+    n: int
+    h: int
+    w: int
+    channels: int
+
+    @property
+    def size(self) -> int:
+        """Elements of one of them."""
+        return self.h * self.w * self.channels
+
+
+class Window(NamedTuple):
+    """A window in memory: elements from one panel of columns to the next, from one column to the next, to the next k, and to
+    the next taps; start: from where its buffer begins to its first tap. layout: how it comes to lie so. full: the last panel is filled up."""
+
+    panel: int
+    column: int
+    k: int
+    taps: tuple[int, int]
+    start: int = 0
+    layout: Relayout | None = None
+    full: bool = False
+
+
+class _Chunk(NamedTuple):
+    """Tiles of some rows of some images."""
+
+    image: int
+    images: int
+    row: int
+    rows: int
+    columns: int
+    all_rows: int
+    """Rows of tiles in an image."""
+
+    @property
+    def extents(self) -> tuple[int, int, int]:
+        return self.images, self.rows, self.columns
+
+    @property
+    def tiles(self) -> int:
+        return prod(self.extents)
+
+
+def slide(
+    source: Image,
+    result: Image,
+    padding: tuple[int, int],
+    window: Callable[[int], Window],
+    image: Relayout,
+    t: Transform,
+    unit: Unit,
+    storage: Storage,
+) -> Contraction:
+    """A convolution of stride 1: forward, or the gradient by data.
+
+    padding: zeros before the source. window: where it is, for panels of so many columns. image: the source's layout.
+    """
+    parts = _chunks(result, t, (source.channels, result.channels))
+    most = max(part.tiles for part in parts)
+    tile = choose(most, result.channels, unit.lanes_of("float32"), unit.registers)
+    products = t.points * most * source.channels  # where they begin in the workspace
+
+    def stages(part: _Chunk, _: bool) -> _Stages:
+        before, after = _points(part, t, source.channels, 0), _points(part, t, result.channels, products)
+        return [
+            [turn(t.input, _tiles(source, part, t.m, t.side, padding), before, (*part.extents, source.channels))],
+            [_multiply(part.tiles, t.points, source.channels, result.channels, tile, products)],
+            [_end(part, t, after, result, storage.epilogue)],
+        ]
+
+    found, sides = window(tile.panel), min(SIDES, len(parts))
+    workspace = ITEM * t.points * most * (source.channels + result.channels)
+    steps = {"a": ITEM * source.size, **_of_result(result, parts[0].all_rows, storage.epilogue)}
+    n, h, w, c = contiguous(result[1:])
+    return Contraction(
+        image,
+        found.layout,
+        (n, c, h, w),
+        prod(result[1:]),
+        tuple(_all_chunks(parts, stages, steps, workspace, sides)),
+        sides * workspace,
+        _turn_window(found, t, source.channels, result.channels, tile.panel),
+    )
+
+
+def by_weight(
+    x: Image,
+    dy: Image,
+    padding: tuple[int, int],
+    x_layout: Relayout,
+    dy_layout: Relayout,
+    t: Transform,
+    unit: Unit,
+    storage: Storage,
+) -> Contraction:
+    """The gradient of the window, stored as (3, 3, channels of x, channels of dy)."""
+    parts = _chunks(dy, t, (x.channels, dy.channels), CHUNK_TILES)
+    most = max(part.tiles for part in parts)
+    tile = choose(x.channels, dy.channels, unit.lanes_of("float32"), unit.registers, x.channels)
+    x_block, dy_block = _block(x.channels), tile.panel
+    padded = -(-dy.channels // dy_block) * dy_block
+    of_x, of_dy = t.points * most * x.channels, t.points * most * padded
+    at = of_x, of_x + of_dy
+    spread = tuple(zip(*t.output, strict=True))
+
+    def stages(part: _Chunk, adds: bool) -> _Stages:
+        x_tiles = _tiles(x, part, t.m, t.side, padding, x_block)
+        dy_tiles = _tiles(dy, part, t.m, t.m, block=dy_block)
+        x_points, x_extents = _blocks(part, t, x.channels, x_block, 0)
+        dy_points, dy_extents = _blocks(part, t, dy.channels, dy_block, of_x)
+        return [
+            [turn(t.input, x_tiles, x_points, x_extents), turn(spread, dy_tiles, dy_points, dy_extents)],
+            [_multiply_tiles((part.tiles, t.points), (x.channels, x_block), dy.channels, tile, at, adds)],
+        ]
+
+    size = x.channels * dy.channels
+    sides = min(SIDES, len(parts)) if ITEM * t.points * size <= TOTAL_BYTES else 1
+    of_side = of_x + of_dy + t.points * size
+    totals = [of_x + of_dy + side * of_side + i * size for side in range(sides) for i in range(t.points)]
+    total, dw = unlimited((1,), "workspace", totals), _matrices(3, "out", 0, size)
+    last = turn(tuple(zip(*t.window, strict=True)), total, dw, (size,), storage.epilogue)
+    found = *_all_chunks(parts, stages, {"a": ITEM * x.size, "b": ITEM * dy.size}, ITEM * of_side, sides, True), last
+    workspace = sides * ITEM * of_side
+    row, column, channel, one = contiguous((3, 3, x.channels, dy.channels))
+    return Contraction(x_layout, dy_layout, (one, channel, row, column), 9 * size, found, workspace)
+
+
+# -- chunks ------------------------------------------------------------------------------------------------------------
+
+
+def _chunks(result: Image, t: Transform, channels: tuple[int, int], most: int | None = None) -> list[_Chunk]:
+    """All tiles in order; a chunk, with the channels on both sides, fits the cache if one row of tiles does."""
+    rows, columns = -(-result.h // t.m), -(-result.w // t.m)
+    of_tile, window = t.points * ITEM * sum(channels), t.points * ITEM * prod(channels)
+    size = min(CHUNK_BYTES, max(LEAST_CHUNK, window, result.n * rows * columns * of_tile // CHUNKS))
+    if size < rows * columns * of_tile <= CHUNK_BYTES:
+        size = rows * columns * of_tile  # whole images, whose launches are alike
+    fit = max(1, size // of_tile)
+    fit = min(fit, most or fit)
+    if rows * columns <= fit:
+        return [_Chunk(i, count, 0, rows, columns, rows) for i, count in _shares(result.n, fit // (rows * columns))]
+    shares = list(_shares(rows, max(1, fit // columns)))
+    return [_Chunk(i, 1, row, count, columns, rows) for i in range(result.n) for row, count in shares]
+
+
+def _shares(total: int, most: int) -> Iterator[tuple[int, int]]:
+    """(start, count) of even parts of at most so many, as many on each side if there are several."""
+    parts = -(-total // most)
+    count = -(-total // (parts if parts == 1 else -(-parts // SIDES) * SIDES))
+    for start in range(0, total, count):
+        yield start, min(count, total - start)
+
+
+_Stages = list[list[Launch]]
+"""What is done with a chunk; launches of a stage may run together."""
+
+
+def _all_chunks(
+    parts: Sequence[_Chunk],
+    make: Callable[[_Chunk, bool], _Stages],
+    steps: Mapping[str, int],
+    workspace: int,
+    sides: int,
+    added: bool = False,
+) -> Iterator[Launch]:
+    """The launches of all chunks; those of chunks that begin with another image are the same, further on, and those of another side
+    have another workspace. A side is a run of neighbours, as a thread's share of other launches is.
+
+    make: gives those of a chunk, which adds to what is there or not. steps: bytes from one image to the next, of each buffer of images.
+    workspace: bytes of each of so many sides. added: all but the first one of a side add.
+    """
+    made: dict[tuple[_Chunk, bool], _Stages] = {}
+    of_side = -(-len(parts) // sides)
+    for number in range(of_side):
+        found = []
+        for side, part in enumerate(parts[number::of_side]):
+            key = part._replace(image=0), added and number > 0
+            if key not in made:
+                made[key] = make(*key)
+            further = {name: part.image * step for name, step in steps.items()} | {"workspace": side * workspace}
+            found.append([[(launch, further) for launch in stage] for stage in made[key]])
+        for stage in zip(*found, strict=True):
+            for i, both in enumerate(zip(*stage, strict=True)):
+                for side, (launch, further) in enumerate(both):
+                    yield launch.moved(further, joined=i + side > 0, side=side > 0)
+
+
+def _of_result(result: Image, rows: int, epilogue: Epilogue | None) -> dict[str, int]:
+    """Bytes from one image to the next, of the result, of what an epilogue reads of its size, and of sums for each of so many rows
+    of tiles."""
+    if epilogue is None:
+        return {"out": ITEM * result.size}
+    alike = {x.buffer: x.dtype for x in epilogue.sources if x.buffer and x.along == ELEMENT}
+    sizes = {"out": epilogue.dtype, **alike}
+    steps = {name: result.size * BITS[KINDS[dtype][0]] // 8 for name, dtype in sizes.items()}
+    return steps | {"sums": ITEM * rows * slots(epilogue.sums) * result.channels}
+
+
+# -- launches ----------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(1024)  # as for all chunks of so many tiles
+def _multiply(tiles: int, points: int, c_in: int, c_out: int, tile: RegisterTile, products: int) -> Launch:
+    """For each point (tiles, c_in) @ (c_in, c_out), from the workspace to the workspace."""
+    panels = -(-c_out // tile.panel)
+    nest = Nest(
+        batch=(Loop(points, tiles * c_in, panels * c_in * tile.panel, tiles * c_out),),
+        rows=(Loop(tiles, a=c_in, c=c_out),),
+        columns=c_out,
+        k=(Loop(c_in, 1, tile.panel),),
+        b_panel=c_in * tile.panel,
+        offsets=(0, 0, products),
+    )
+    return _launch(nest, tile, FLOAT32, "prepared")
+
+
+def _end(part: _Chunk, t: Transform, products: Grid, result: Image, epilogue: Epilogue | None) -> Launch:
+    """The result from the products, and what an epilogue makes of it."""
+    tiles, extents = _tiles(result, part, t.m, t.m), (*part.extents, result.channels)
+    if epilogue is None or not epilogue.sums:
+        return turn(t.output, products, tiles, extents, epilogue)
+    return turn_and_sum(t.output, products, tiles, extents, epilogue, RowSums(part.row, part.all_rows))
+
+
+@lru_cache(1024)  # as for all chunks of so many tiles
+def _multiply_tiles(
+    batch: tuple[int, int], x: tuple[int, int], columns: int, tile: RegisterTile, at: tuple[int, int], adds: bool
+) -> Launch:
+    """For each point (tiles, x).T @ (tiles, dy), all in the workspace, dy and the result `at` these elements. batch: tiles and points. x: its
+    channels and a block of them. adds: to what chunks before have written.
+    """
+    (tiles, points), (rows, block) = batch, x
+    panel = tiles * tile.panel
+    nest = Nest(
+        batch=(Loop(points, tiles * rows, -(-columns // tile.panel) * panel, rows * columns),),
+        rows=(Loop(rows // block, a=tiles * block, c=block * columns), Loop(block, a=1, c=columns)),
+        columns=columns,
+        k=(Loop(tiles, block, tile.panel),),
+        b_panel=panel,
+        offsets=(0, *at),
+    )
+    return _launch(nest, tile, Storage(accumulate=adds), "workspace")
+
+
+def _launch(nest: Nest, tile: RegisterTile, storage: Storage, b: str) -> Launch:
+    (launch,), _ = plan([nest], tile, storage, True, 0)  # one launch: the points are enough launch tiles not to split k
+    return launch._replace(buffers=(("workspace", 0), (b, 0), ("workspace", 0)))
+
+
+@lru_cache(1024)  # whatever the size of the image
+def _turn_window(w: Window, t: Transform, c_in: int, c_out: int, panel: int) -> tuple[Launch, int]:
+    """The window, turned, to [point, panel, k, column of the panel], and the bytes of that."""
+    panels, (down, right) = -(-c_out // panel), w.taps
+    limits = NO_LIMITS if w.full or c_out % panel == 0 else Limits(((0, 2),), (0, c_out, panel, 1))
+    starts = [w.start + i * down + j * right for i in range(3) for j in range(3)]
+    sources = limited((w.panel, w.k, w.column), "b", starts, [NO_LIMITS] * 3, [NO_LIMITS] * 3, limits)
+    size = panels * c_in * panel
+    targets = _matrices(t.side, "prepared", 0, size, (c_in * panel, panel, 1))
+    return turn(t.window, sources, targets, (panels, c_in, panel)), ITEM * t.points * size
+
+
+# -- elements ----------------------------------------------------------------------------------------------------------
+
+
+def _tiles(
+    image: Image, part: _Chunk, step: int, count: int, padding: tuple[int, int] = (0, 0), block: int | None = None
+) -> Grid:
+    """count x count elements from where each tile begins; tiles are so many steps apart.
+
+    block: channels side by side; the loops over blocks come before those over columns of tiles, and there is nothing behind the last channel.
+    """
+    n, h, w, c = contiguous(image[1:])
+    size, tiles, first = (image.h, image.w), (part.all_rows, part.columns), (part.row, 0)
+
+    def limits(d: int, dim: int) -> list[Limits]:
+        starts = range(-padding[d], count - padding[d])
+        last, begin, dims = size[d] - step * (tiles[d] - 1), step * first[d], ((dim,),)
+        return [NO_LIMITS if 0 <= i < last else Limits(dims, (begin + i, size[d], step)) for i in starts]
+
+    down, right = limits(0, 1), limits(1, 2 if block is None else 3)
+    end = Limits(((2, 4),), (0, image.channels, block, 1)) if block and image.channels % block else NO_LIMITS
+    start = part.image * n + (step * part.row - padding[0]) * h - padding[1] * w
+    starts = [start + i * h + j * w for i in range(count) for j in range(count)]
+    outer, inner = (n, step * h), (step * w, c)
+    strides = (*outer, *inner) if block is None else (*outer, block, *inner)
+    return limited(strides, image.buffer, starts, down, right, end)
+
+
+def _points(part: _Chunk, t: Transform, channels: int, start: int) -> Grid:
+    """[point, tile, channel] in the workspace."""
+    strides = contiguous((*part.extents, channels))
+    return _matrices(t.side, "workspace", start, part.tiles * channels, strides)
+
+
+def _block(channels: int) -> int:
+    """Channels side by side of a matrix that is read along tiles: few enough that steps from tile to tile meet many sets of
+    a cache."""
+    return next((block for block in BLOCKS if channels % block == 0), channels)
+
+
+def _blocks(part: _Chunk, t: Transform, channels: int, block: int, start: int) -> tuple[Grid, tuple[int, ...]]:
+    """Where elements of tiles go, [point, block, tile, channel of the block], and the extents of their loops: columns stay the last one but
+    the lanes, for there are more of them.
+
+    The last block is filled up with zeros.
+    """
+    count = -(-channels // block)
+    images, rows, columns, one = contiguous((*part.extents, block))
+    strides = images, rows, part.tiles * block, columns, one
+    extents = part.images, part.rows, count, part.columns, block
+    return _matrices(t.side, "workspace", start, part.tiles * count * block, strides), extents
+
+
+def _matrices(side: int, buffer: str, start: int, size: int, strides: tuple[int, ...] = (1,)) -> Grid:
+    """side² runs of `size` elements."""
+    return unlimited(strides, buffer, [start + i * size for i in range(side * side)])

@@ -1,0 +1,1 @@
+"""Where the values of a Plan lie in memory."""

@@ -1,0 +1,100 @@
+"""Where contractions store their results: as their readers want to see them, or inside of what a `Concat` makes of several.
+
+A contraction can store rows anywhere, as long as one of its last two dims is contiguous. So where a reader sees its result through
+views that strides cannot say, as in `reshape(transpose(y))`, which puts the heads of attention side by side, the result lies
+in the order of dims that spares the copy; and where results are put together, each is written where it will be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+
+from ...program import Concat, Node, Program, Value, ViewOp
+from ...view import View, contiguous, dense
+from ..places import Destination
+
+MOST_DIMS = 5
+"""Of results whose orders of dims are tried."""
+
+
+def destinations(
+    program: Program, users: Mapping[Value, Sequence[Node]], made: Sequence[Value]
+) -> tuple[dict[Value, Destination], dict[Value, View]]:
+    """Of results of contractions, `made`, those that had better not lie row-major, and how outputs of Concat lie that some of
+    them are parts of."""
+    found: dict[Value, Destination] = {}
+    wholes: dict[Value, View] = {}
+    stored = set(made) - set(program.outputs)
+    for node in program.nodes:
+        if isinstance(node.op, Concat):
+            (whole,) = node.outputs
+            layout = _spares_copies(whole, users)
+            parts = _parts(node, node.op, layout, users, stored)
+            if parts:
+                wholes[whole] = layout
+            found |= {v: Destination(view, whole) for v, view in parts.items()}
+    for value in made:
+        if value in stored and value not in found and value.ndim <= MOST_DIMS:
+            layout = _spares_copies(value, users)
+            if layout != contiguous(value.shape):
+                found[value] = Destination(layout)
+    return found, wholes
+
+
+def _spares_copies(value: Value, users: Mapping[Value, Sequence[Node]]) -> View:
+    """The order of dims, row-major if others are no better, in which fewest readers need a copy. The last dim stays the fastest."""
+    best = contiguous(value.shape)
+    fewest = _copies(value, best, users)
+    if fewest and value.ndim <= MOST_DIMS:
+        for order in permutations(range(value.ndim - 1)):
+            view = View(value.shape, dense(value.shape, (*order, value.ndim - 1)))
+            count = _copies(value, view, users)
+            if count < fewest:
+                best, fewest = view, count
+    return best
+
+
+def _copies(value: Value, view: View, users: Mapping[Value, Sequence[Node]]) -> int:
+    """How many of the views of a value that lies like `view` have to be copies."""
+    count = 0
+    for node in users.get(value, ()):
+        if isinstance(node.op, ViewOp) and node.inputs[0] is value:
+            seen = node.op.view(view)
+            count += 1 if seen is None else _copies(node.outputs[0], seen, users)
+    return count
+
+
+def _parts(
+    node: Node, op: Concat, layout: View, users: Mapping[Value, Sequence[Node]], stored: set[Value]
+) -> dict[Value, View]:
+    """The results that a Concat puts together, which nobody else reads, and where in its output, that lies like `layout`, they are."""
+    parts, start = {}, 0
+    for value in node.inputs:
+        starts = [start if d == op.axis else 0 for d in range(value.ndim)]
+        view: View | None = layout.slice(starts, value.shape, [1] * value.ndim)
+        start += value.shape[op.axis]
+        source: Value | None = value
+        while view and source and source not in stored:
+            source, view = _before(source, view) if len(users[source]) == 1 else (None, None)
+        if view and source and len(users[source]) == 1:
+            parts[source] = view
+    return parts
+
+
+def _before(value: Value, view: View) -> tuple[Value | None, View | None]:
+    """What a value is a transpose of, and how that lies if the value lies like `view`."""
+    node = value.node
+    if node is None or not isinstance(node.op, ViewOp) or len(node.inputs) != 1:
+        return None, None
+    (source,) = node.inputs
+    probe = View(source.shape, tuple(range(1, source.ndim + 1)))  # a dim's stride names it
+    seen = node.op.view(probe)
+    if seen is None or seen.offset or seen.edges or sorted(seen.strides) != sorted(probe.strides):
+        return None, None
+    strides = [0] * source.ndim
+    for name, extent, stride in zip(seen.strides, seen.shape, view.strides, strict=True):
+        if source.shape[name - 1] != extent:
+            return None, None
+        strides[name - 1] = stride
+    return source, View(source.shape, tuple(strides), view.offset)

@@ -1,0 +1,1 @@
+"""Maps and reductions: from a group to a loop nest."""

@@ -1,0 +1,205 @@
+"""Loop dimensions of a map/reduce kernel: their order, which one goes to the vector lanes, which can be merged.
+
+Everything here is arithmetic on Views over one iteration shape; nothing knows what is computed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ....base.dtype import held
+from ...kernels.nest import MOST_INTERLEAVED, Access, AccessNumbers, Bound, blank
+from ...view import View, row_major
+
+FEW, MANY = 4, 1 << 62  # places of a ragged dim that count, and of others
+STRIDED_COST = 4.0  # a lane that jumps costs about four times one that runs on
+EVERY_SECOND_COST = 2.0  # one that takes every second element reads two vectors
+LANE_COSTS = {0: 1.0, 1: 1.0, 2: EVERY_SECOND_COST}  # by stride
+
+
+def bits(dtype: str, number: float) -> int:
+    """A number of a launch as kernels get it: of a float64 for floats, otherwise of an int64."""
+    return int(struct.unpack("<q", struct.pack("<d" if "float" in dtype else "<q", number))[0])
+
+
+class Index(NamedTuple):
+    """How an index that is a value moves in a view: the stride and the extent of the dim that it counts along, and the coefficient of that
+    dim in each edge.
+    """
+
+    stride: int
+    size: int
+    coefficients: tuple[int, ...]
+
+
+class Loops(NamedTuple):
+    """Loop dims, outermost first, as lists of iteration dims that were merged into one (the last of a list is the
+    fastest).
+    """
+
+    dims: tuple[tuple[int, ...], ...]
+    extents: tuple[int, ...]
+    kept: int
+    lane: int
+    serial_from: int | None = None
+    cross: int | None = None
+    interleaved: tuple[int, int] | None = None
+
+    def access(
+        self, dtype: str, view: View, indirect: Sequence[Index] = (), parameter: float = 0
+    ) -> tuple[Access, AccessNumbers]:
+        """How the nest addresses a buffer whose elements lie like `view` over the iteration shape."""
+        if dtype.startswith("param_"):
+            return Access(dtype, ("0",) * len(self.dims)), AccessNumbers((bits(dtype, parameter),))
+        strides = self._fold(view.strides)
+        steps = self._steps(strides)
+        if self.interleaved and not (view.edges or indirect) and dtype != "iota":
+            dim, extent = self.interleaved
+            if strides[dim] == 1 and strides[self.lane] == extent:
+                steps = tuple({dim: "1", self.lane: str(extent)}.get(d, step) for d, step in enumerate(steps))
+        bounds, limits = [], []
+        for number, edge in enumerate(view.edges):
+            coefficients, further = self._fold(edge.coefficients), [index.coefficients[number] for index in indirect]
+            dims = tuple(d for d, c in enumerate(coefficients) if c)
+            values = tuple(v for v, c in enumerate(further) if c)
+            bounds.append(Bound(dims, values=values))
+            limits.append((edge.offset, edge.limit, *(coefficients[d] for d in dims), *(further[v] for v in values)))
+        fill = held(dtype, view.fill) if bounds else 0.0
+        access = Access(dtype, steps, tuple(bounds), fill, len(indirect))
+        numbers = tuple([s for s, step in zip(strides, steps, strict=True) if step == "n"])
+        return access, AccessNumbers(numbers, tuple(limits), tuple((index.stride, index.size) for index in indirect))
+
+    def _fold(self, numbers: Sequence[int]) -> list[int]:
+        return [numbers[merged[-1]] if merged else 0 for merged in self.dims]
+
+    def _steps(self, strides: Sequence[int]) -> tuple[str, ...]:
+        steps = ["n" if stride else "0" for stride in strides]
+        if strides[self.lane] in (1, 2):
+            steps[self.lane] = str(strides[self.lane])
+        if self.cross is not None and strides[self.cross] == 1:
+            steps[self.cross] = "1"
+        return tuple(steps)
+
+
+def arrange(
+    shape: Sequence[int],
+    reduced: Sequence[int],
+    views: Sequence[View],
+    lanes: int,
+    serial: Sequence[int] = (),
+    ragged: Sequence[int] = (),
+) -> Loops:
+    """Choose the loops for an iteration over `shape`.
+
+    views: where each operand and result lies over `shape` (row values have stride 0 along the reduced dims), the most
+    important first.
+    serial: kept dims along which writes may meet; they run in index order, inside the others, but for one along which something is
+    contiguous, which is the lane. ragged: reduced dims of which only a few places count, as a rule.
+    """
+    numbers = [v.strides for v in views] + [e.coefficients for v in views for e in v.edges]
+    order = [d for d in memory_order(shape, views) if shape[d] != 1]
+    ordered = sorted([d for d in order if d in serial])
+    kept = _merge([d for d in order if d not in reduced and d not in serial], shape, numbers)
+    folded = _merge([d for d in order if d in reduced], shape, numbers)
+    if ordered:
+        meeting = _merge(ordered, shape, numbers)
+        vectors = bool(kept) and any(v.strides[kept[-1][-1]] == 1 for v in views)
+        parallel = len(kept) - vectors
+        runs = kept[:parallel] + meeting + kept[parallel:]
+        return _loops(shape, runs + folded, len(runs), len(runs) - 1, parallel)
+    runs = kept or [()]
+    count, runs = len(runs), runs + folded
+    extents = [min(_extent(run, shape), FEW if set(run) & set(ragged) else MANY) for run in runs]
+    lane = _pick_lane(runs, extents, count, views, lanes)
+    last = count - 1 if lane < count else len(runs) - 1  # the lane runs fastest among its kind
+    runs.insert(last, runs.pop(lane))
+    loops = _loops(shape, runs, count, last, cross=_pick_cross(runs, last, shape, views, lanes))
+    interleaved = _pick_interleaved(loops, views) if loops.cross is None else None
+    return loops if interleaved is None else loops._replace(interleaved=interleaved)
+
+
+def _loops(
+    shape: Sequence[int],
+    runs: list[tuple[int, ...]],
+    kept: int,
+    lane: int,
+    serial_from: int | None = None,
+    cross: int | None = None,
+) -> Loops:
+    return Loops(tuple(runs), tuple([_extent(run, shape) for run in runs]), kept, lane, serial_from, cross)
+
+
+def memory_order(shape: Sequence[int], views: Sequence[View]) -> list[int]:
+    """All dims, slowest in memory first, as the first operand that really moves along them has them."""
+    weights: Sequence[int] = row_major(shape)
+    for view in reversed(views):
+        weights = [abs(stride) or weight for stride, weight in zip(view.strides, weights, strict=True)]
+    return sorted(range(len(shape)), key=weights.__getitem__, reverse=True)
+
+
+def _merge(dims: Sequence[int], shape: Sequence[int], numbers: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    runs: list[tuple[int, ...]] = []
+    for d in dims:
+        if runs and all([n[runs[-1][-1]] == n[d] * shape[d] for n in numbers]):
+            runs[-1] = (*runs[-1], d)
+        else:
+            runs.append((d,))
+    return runs
+
+
+def _extent(run: tuple[int, ...], shape: Sequence[int]) -> int:
+    extent = 1
+    for d in run:
+        extent *= shape[d]
+    return extent
+
+
+def _pick_lane(
+    runs: Sequence[tuple[int, ...]], extents: Sequence[int], kept: int, views: Sequence[View], lanes: int
+) -> int:
+    """The loop that makes a vector cheapest: long enough to fill it, with operands that are contiguous or constant
+    along it.
+    """
+    if len(runs) == 1:
+        return 0
+
+    def cost(i: int) -> float:
+        along = runs[i][-1] if runs[i] else None
+        extent = max(extents[i], 1)
+        strides = [v.strides[along] for v in views] if along is not None else []
+        per_vector = sum([LANE_COSTS.get(s, STRIDED_COST) for s in strides]) + 1.0
+        wasted = -(-extent // lanes) * lanes / extent
+        across = 1.0 + lanes / extent if i >= kept else 1.0  # a reduced lane ends in a sum across the vector
+        return per_vector * wasted * across
+
+    return min(range(len(runs)), key=lambda i: (cost(i), -i))
+
+
+def _pick_cross(
+    runs: Sequence[tuple[int, ...]], lane: int, shape: Sequence[int], views: Sequence[View], lanes: int
+) -> int | None:
+    """The loop along which all operands run on that jump along the lane, where both loops fill half a vector."""
+    if not runs[lane] or any(v.edges and not blank(v.fill) for v in views):
+        return None
+    jumping = [v for v in views if v.strides[runs[lane][-1]] not in (0, 1)]
+    for i, run in enumerate(runs if jumping else ()):
+        runs_on = i != lane and run and all(v.strides[run[-1]] == 1 for v in jumping)
+        if runs_on and 2 * min(_extent(run, shape), _extent(runs[lane], shape)) >= lanes:
+            return i
+    return None
+
+
+def _pick_interleaved(loops: Loops, views: Sequence[View]) -> tuple[int, int] | None:
+    """A short loop inside of which some operand runs on that jumps over it along the lane."""
+    lane, kept = loops.dims[loops.lane], loops.kept if loops.kept < len(loops.dims) else 0
+
+    def runs_on(dim: int, stride: int) -> bool:
+        return any(not v.edges and (v.strides[dim], v.strides[lane[-1]]) == (1, stride) for v in views)
+
+    for i, (run, extent) in enumerate(zip(loops.dims, loops.extents, strict=True)):
+        short = 2 <= extent <= MOST_INTERLEAVED and i != loops.lane and i >= kept
+        if short and lane and run and runs_on(run[-1], extent):
+            return i, extent
+    return None

@@ -1,0 +1,452 @@
+"""A map/reduce group becomes a `Nest`: operands become accesses, nodes become instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from math import inf, prod
+from typing import NamedTuple
+
+from ...kernels.dtypes import COMPUTE, NARROW_FLOATS, NARROW_INTS
+from ...kernels.nest import Access, AccessNumbers, Instr, Nest, access_number, instruction_cost, pack, why_not_end
+from ...kernels.nest_tiling import NestSource
+from ...kernels.target import Target
+from ...program import (
+    Constant,
+    Elementwise,
+    Gather,
+    Node,
+    Number,
+    Place,
+    Prefix,
+    Reduction,
+    Scatter,
+    Type,
+    Value,
+    ViewOp,
+)
+from ...view import View, contiguous, dense
+from ..places import UNIFORM, Location
+from .loops import Index, Loops, arrange, memory_order
+from .refine import crosses, interleaves, parts, rows, spills
+
+
+class Operand(NamedTuple):
+    """One buffer of the kernel: which, where its elements are over the iteration shape, and how each index that is a value moves in it."""
+
+    buffer: int | None
+    dtype: str
+    view: View
+    indirect: tuple[Index, ...] = ()
+    parameter: float | int = 0
+
+
+class Emitter:
+    """Collects the instructions and operands of one kernel. Ops get it as `e` in `Elementwise.emit`."""
+
+    def __init__(
+        self, locate: Callable[[Value], Location], shape: Sequence[int], over: Callable[[View], View] | None = None
+    ):
+        shape = tuple(shape)
+        self.locate, self.shape = locate, shape  # of the loops
+        self.over = over or (lambda view: view.broadcast(shape))  # a view of a value as the loops see it
+        self.order: tuple[View, ...] = ()  # what the loops follow, before the operands
+        self.code: list[Instr] = []
+        self.operands: list[Operand] = []
+        self._places: dict[tuple[Operand, str], int] = {}
+        self._numbers: dict[Value, int] = {}
+        self._known: dict[tuple[Instr, str], int] = {}
+        self._guards: dict[int, Guard] = {}  # values that are the same from some places on
+
+    def __call__(self, op: str, *args: int, dtype: str, attr: object = None) -> int:
+        """Append one instruction (or find an equal one); returns the number of its value."""
+        instr = Instr(op, args, dtype, attr)
+        key = (instr, repr(attr))  # 0.0 equals -0.0
+        if op not in ("store", "scatter") and key in self._known:
+            return self._known[key]
+        self.code.append(instr)
+        self._known[key] = len(self.code) - 1
+        return len(self.code) - 1
+
+    @staticmethod
+    def compute(dtype: str) -> str:
+        """The dtype in which values stored as `dtype` are computed."""
+        return COMPUTE[dtype]
+
+    def cast(self, value: int, dtype: str) -> int:
+        """Convert to the compute dtype of the storage dtype `dtype`."""
+        compute, own = COMPUTE[dtype], self.code[value].dtype
+        if own == compute:
+            return value
+        odd = dtype in NARROW_FLOATS and (own == "float64" or (dtype == "bfloat16" and self._is_long(value)))
+        return self("cast", value, dtype=compute, attr="odd" if odd else None)
+
+    def _is_long(self, value: int) -> bool:
+        """Whether a value is an integer that float32 may not hold. What is beyond 2²⁴ is infinite as a float16."""
+        instr = self.code[value]
+        if instr.op == "load":
+            return self.operands[access_number(instr)].dtype in ("int32", "int64", "weak_int", "param_int64", "iota")
+        return instr.dtype in ("int32", "int64") and instr.op != "wrap"
+
+    def narrow(self, value: int, dtype: str) -> int:
+        """Wrap an int32 value to a narrow integer's range, as storing it would."""
+        return self("wrap", value, dtype="int32", attr=dtype) if dtype in NARROW_INTS else value
+
+    def within(self, value: int, limits: Sequence[tuple[int, int, int]], fill: float, shape: Sequence[int]) -> int:
+        """A value of this shape where the place along some axes, (axis, place, limit), is below its limit, else `fill`."""
+        inside = None
+        for _, place, limit in limits:
+            here = self("lt", place, limit, dtype="bool")
+            inside = here if inside is None else self("and", inside, here, dtype="bool")
+        if inside is None:
+            return value
+        dtype = self.code[value].dtype
+        made = self("select", inside, value, self("const", dtype=dtype, attr=fill), dtype=dtype)
+        if tuple(shape) == self.shape:
+            self._guards[made] = Guard(fill, tuple([(axis, limit) for axis, _, limit in limits]))
+        return made
+
+    def define(self, value: Value, number: int) -> None:
+        """Say which instruction computes a value."""
+        self._numbers[value] = number
+
+    def operand(self, operand: Operand) -> int:
+        """The number of the access to this buffer."""
+        key = operand, repr(operand.view.fill)  # 0.0 equals -0.0
+        if key not in self._places:
+            self._places[key] = len(self.operands)
+            self.operands.append(operand)
+        return self._places[key]
+
+    def value(self, value: Value) -> int:
+        """The number of a value: computed here, a constant, or loaded."""
+        if value not in self._numbers:
+            self._numbers[value] = self._make(value)
+        return self._numbers[value]
+
+    def _make(self, value: Value) -> int:
+        node = value.node
+        if node is not None and isinstance(node.op, Constant):
+            return self("const", dtype=COMPUTE[node.op.dtype], attr=node.op.value)
+        if node is not None and isinstance(node.op, Number):
+            compute = COMPUTE[node.op.dtype]
+            operand = Operand(None, f"param_{compute}", View((), ()).broadcast(self.shape), parameter=node.op.value)
+            return self("load", dtype=compute, attr=self.operand(operand))
+        if node is not None and self.locate(value) is UNIFORM:
+            self.node(node)
+            return self._numbers[value]
+        place = self.locate(value)
+        return self.load(value, place, place.view)
+
+    def load(self, value: Value, place: Location, view: View) -> int:
+        """The number of an element of `place`, at `view`; `value` says of which dtype."""
+        if place.buffer is not None:
+            return self(
+                "load",
+                dtype=COMPUTE[value.dtype],
+                attr=self.operand(Operand(place.buffer, value.dtype, self.over(view))),
+            )
+        # A running number is the address itself.
+        address = self(
+            "load", dtype="int64", attr=self.operand(Operand(None, "iota", self.over(view._replace(offset=0))))
+        )
+        return (
+            self("add", address, self("const", dtype="int64", attr=view.offset), dtype="int64")
+            if view.offset
+            else address
+        )
+
+    def node(self, node: Node) -> None:
+        """Append the instructions of an elementwise, reducing or gathering node."""
+        op, out = node.op, node.outputs[0]
+        if isinstance(op, Elementwise):
+            types = [v.type for v in node.inputs]
+            number = op.emit(self, [self.value(v) for v in node.inputs], types, out.type)
+        elif isinstance(op, ViewOp):
+            number = self.value(node.inputs[0])
+        elif isinstance(op, Reduction):
+            args = [self.value(v) for v in node.inputs]
+            number = self.reduce(args, op.monoid, out.dtype)
+        elif isinstance(op, Prefix):
+            compute = COMPUTE[out.dtype]
+            number = self("scan", self.cast(self.value(node.inputs[0]), out.dtype), dtype=compute, attr=op.monoid)
+        else:
+            assert isinstance(op, Gather)
+            number = self._gather(op, node)
+        self._numbers[out] = number
+
+    def reduce(self, args: Sequence[int], monoid: str, dtype: str) -> int:
+        """Fold a value (for argmax and argmin: and its index) into a row value of this dtype."""
+        if monoid.startswith("arg"):
+            if self.code[args[0]].dtype == "bool":
+                args = [self.cast(args[0], "int32"), args[1]]
+            return self("reduce", *args, dtype=COMPUTE[dtype], attr=monoid)
+        if dtype == "bool":
+            monoid = {"max": "any", "max_number": "any", "min": "all"}[monoid]
+        number = self("reduce", self.cast(args[0], dtype), dtype=COMPUTE[dtype], attr=monoid)
+        return self.narrow(number, dtype) if monoid in ("sum", "prod") else number
+
+    def _gather(self, op: Gather, node: Node) -> int:
+        source, *indices = node.inputs
+        access = self._indexed(self.locate(source), source, op, node.outputs[0].shape)
+        return self(
+            "gather", *self._indices(op, indices, node.outputs[0].shape), dtype=COMPUTE[source.dtype], attr=access
+        )
+
+    def _indices(self, op: Gather | Scatter, indices: Sequence[Value], shape: tuple[int, ...]) -> list[int]:
+        extents = tuple(shape[d] for d in op.index_dims)
+        numbers = []
+        for index in indices:
+            place = self.locate(index)
+            if place is UNIFORM:
+                numbers.append(self.cast(self.value(index), "int64"))
+                continue
+            # The index's own dims go to `index_dims` of the output; along the others it does not move.
+            view = reshaped(place.view.broadcast(extents), (*extents, *[1] * (len(shape) - len(extents))))
+            rest = iter(range(len(extents), len(shape)))
+            order = [op.index_dims.index(d) if d in op.index_dims else next(rest) for d in range(len(shape))]
+            numbers.append(self.cast(self.load(index, place, view.permute(order)), "int64"))
+        return numbers
+
+    def _indexed(self, place: Location, source: Value, op: Gather | Scatter, shape: tuple[int, ...]) -> int:
+        """The access to `source` indexed as `op` says, where the op's output or update has `shape`."""
+        view = place.view
+        moved = view.along(shape, [None if d < 0 else d for d in op.sources])
+        indirect = tuple(
+            Index(view.strides[d], view.shape[d], tuple([e.coefficients[d] for e in view.edges])) for d in op.axes
+        )
+        return self.operand(Operand(place.buffer, source.dtype, self.over(moved), indirect))
+
+    def scatter(self, op: Scatter, node: Node, base: Location) -> None:
+        """Append a scatter into the buffer of `base`, which holds input 0 already."""
+        target, value, *indices = node.inputs
+        number = self.cast(self.value(value), target.dtype)
+        access = self._indexed(base, target, op, value.shape)
+        self(
+            "scatter",
+            number,
+            *self._indices(op, indices, value.shape),
+            dtype=COMPUTE[target.dtype],
+            attr=(access, op.mode),
+        )
+
+    def place(self, op: Place, node: Node, base: Location) -> None:
+        """Append a write of input 1 where `op.where` looks at the buffer of `base`."""
+        target, value = node.inputs
+        view = op.where.view(base.view)
+        assert view is not None, "a dense buffer can be viewed"
+        number = self.cast(self.value(value), target.dtype)
+        access = self.operand(Operand(base.buffer, target.dtype, self.over(view)))
+        if op.mode == "set":
+            self("store", number, dtype=COMPUTE[target.dtype], attr=access)
+        else:
+            self("scatter", number, dtype=COMPUTE[target.dtype], attr=(access, "add"))
+
+    def store(self, value: Value, buffer: int, view: View) -> None:
+        """Append the store of a value; `view` is over the value's own shape."""
+        access = self.operand(Operand(buffer, value.dtype, self.over(view)))
+        self("store", self.cast(self.value(value), value.dtype), dtype=COMPUTE[value.dtype], attr=access)
+
+    def copy(
+        self, dtype: str, source: int | None, where: View, target: int, layout: View, stored: str | None = None
+    ) -> None:
+        """Append a copy between two buffers; both views are over the loops' shape. stored: the dtype that it converts to."""
+        element = self("load", dtype=COMPUTE[dtype], attr=self.operand(Operand(source, dtype, where)))
+        stored = stored or dtype
+        number = self.cast(element, stored)
+        self("store", number, dtype=COMPUTE[stored], attr=self.operand(Operand(target, stored, layout)))
+
+    def fill(self, dtype: str, target: int, layout: View) -> None:
+        """Append a store of zeros."""
+        compute = COMPUTE[dtype]
+        zero = self("const", dtype=compute, attr=0)
+        self("store", zero, dtype=compute, attr=self.operand(Operand(target, dtype, layout)))
+
+    def copy_pairs(self, source: int, halves: Sequence[View], target: int, layout: View) -> None:
+        """Append a copy of 16-bit elements into words of 32 bits: two views say where the low and the high halves lie."""
+        loads = [self.operand(Operand(source, "uint16", view)) for view in halves]
+        low, high = (self("load", dtype="int32", attr=access) for access in loads)
+        bits = self("const", dtype="int32", attr=16)
+        word = self("or", low, self("shl", high, bits, dtype="int32"), dtype="int32")
+        self("store", word, dtype="int32", attr=self.operand(Operand(target, "int32", layout)))
+
+    def round_pairs(self, source: int, halves: Sequence[View], target: int, layout: View) -> None:
+        """The same of float32 elements, rounded to bfloat16: to nearest, and to even from the middle."""
+
+        def number(value: int) -> int:
+            return self("const", dtype="int32", attr=value)
+
+        def rounded(view: View) -> int:
+            """An element's bits, of which the upper half is that of the bfloat16."""
+            bits = self("load", dtype="int32", attr=self.operand(Operand(source, "int32", view)))
+            odd = self("and", self("shr", bits, number(16), dtype="int32"), number(1), dtype="int32")
+            up = self("add", bits, self("add", odd, number(0x7FFF), dtype="int32"), dtype="int32")
+            size = self("and", bits, number(0x7FFFFFFF), dtype="int32")
+            nan = self("gt", size, number(0x7F800000), dtype="bool")
+            return self("select", nan, self("or", bits, number(0x400000), dtype="int32"), up, dtype="int32")
+
+        low, high = map(rounded, halves)
+        lower = self("and", self("shr", low, number(16), dtype="int32"), number(0xFFFF), dtype="int32")
+        word = self("or", lower, self("and", high, number(-0x10000), dtype="int32"), dtype="int32")
+        self("store", word, dtype="int32", attr=self.operand(Operand(target, "int32", layout)))
+
+    def loads(self) -> list[View]:
+        """The views of what is loaded so far, the most important for the order of loops and results first."""
+        return by_importance(o.view for o in self.operands)
+
+    def finish(self, reduced: Sequence[int], target: Target, serial: Sequence[int] = ()) -> Finished:
+        """The kernel and what its launch needs, worked out once for all that do the same where operands lie alike."""
+        places = tuple([(o.dtype, o.view, o.indirect, o.parameter) for o in self.operands])
+        numbers = [i.attr for i in self.code if i.op == "const"], [(o.view.fill, o.parameter) for o in self.operands]
+        exact = repr(numbers)  # 0.0 equals -0.0
+        ends = _ends(self.code, self._guards) if self._guards else ()
+        how = tuple(reduced), target, tuple(serial), ends
+        return _finished(self.shape, tuple(self.code), places, self.order, *how, exact)
+
+
+class Guard(NamedTuple):
+    """What a value is from some places on, pairs (iteration axis, number of the value that says from where)."""
+
+    fill: float
+    ends: tuple[tuple[int, int], ...]
+
+
+#: monoid → what changes nothing that is folded with it
+NEUTRAL = {"sum": 0.0, **dict.fromkeys(("max", "max_number", "argmax"), -inf), **dict.fromkeys(("min", "argmin"), inf)}
+
+
+def _ends(code: Sequence[Instr], guards: Mapping[int, Guard]) -> tuple[tuple[int, int], ...]:
+    """Where loops over iteration axes may end, as all that the kernel folds, or adds to memory, is neutral from there on."""
+    found: set[tuple[int, int]] | None = None
+    for instr in code:
+        if instr.op == "reduce":
+            neutral = NEUTRAL.get(str(instr.attr))
+        elif instr.op == "scatter":
+            neutral = 0.0 if isinstance(instr.attr, tuple) and instr.attr[1] == "add" else None
+        else:
+            continue
+        ends = set() if neutral is None else _guarded(code, guards, instr.args[0], neutral)
+        found = ends if found is None else found & ends
+    return tuple(sorted(found or ()))
+
+
+def _guarded(code: Sequence[Instr], guards: Mapping[int, Guard], number: int, fill: float) -> set[tuple[int, int]]:
+    """From where on a value is `fill`; a factor that is 0 makes the product so."""
+    if number in guards:
+        return set(guards[number].ends) if guards[number].fill == fill else set()
+    instr = code[number]
+    if instr.op == "cast" or (instr.op == "mul" and fill == 0):
+        return set().union(*(_guarded(code, guards, a, fill) for a in instr.args))
+    return set()
+
+
+class Finished(NamedTuple):
+    """A kernel with its loops, and of a launch the parameters, the tiles and the work."""
+
+    source: NestSource
+    loops: Loops
+    params: tuple[int, ...]
+    tiles: int
+    work: int
+
+
+Places = tuple[tuple[str, View, tuple[Index, ...], float], ...]
+"""Of operands, all but their buffers."""
+
+
+@lru_cache(256)
+def _finished(
+    shape: tuple[int, ...],
+    code: tuple[Instr, ...],
+    places: Places,
+    order: tuple[View, ...],
+    reduced: tuple[int, ...],
+    target: Target,
+    serial: tuple[int, ...],
+    ends: tuple[tuple[int, int], ...],
+    _: str,
+) -> Finished:
+    views = *order, *by_importance(view for _, view, *_ in places)
+    loops = arrange(shape, reduced, views, target.lanes, serial, [axis for axis, _ in ends])
+    nest, numbers = _over(loops, code, places)
+    if loops.cross is not None and not crosses(nest):
+        loops = loops._replace(cross=None)
+        nest, numbers = _over(loops, code, places)
+    if loops.interleaved is not None and not interleaves(nest):
+        loops = loops._replace(interleaved=None)
+        nest, numbers = _over(loops, code, places)
+    if ends:
+        runs = {run[0]: dim for dim, run in enumerate(loops.dims) if len(run) == 1}
+        known = [(runs[axis], value) for axis, value in ends if axis in runs]
+        nest = nest._replace(ends=tuple([end for end in known if not why_not_end(nest, *end)]))
+    exact = repr([i.attr for i in code if i.op == "const"] + [view.fill for _, view, *_ in places])
+    nest = nest._replace(rows=rows(nest, loops.extents))
+    source = _source(nest._replace(parts=parts(nest, loops.extents, target)), exact)
+    params, tiles = source.split(loops.extents, pack(loops.extents, numbers))
+    return Finished(source, loops, params, tiles, prod(loops.extents) * (_cost(code) + 2 * len(places)))
+
+
+@lru_cache(1024)  # a new shape often gives the same nest
+def _source(nest: Nest, _: str) -> NestSource:
+    return NestSource(nest._replace(spills=spills(nest)))
+
+
+def _over(loops: Loops, code: tuple[Instr, ...], places: Places) -> tuple[Nest, tuple[AccessNumbers, ...]]:
+    pairs = [loops.access(*place) for place in places]
+    accesses: tuple[Access, ...] = tuple(access for access, _ in pairs)
+    nest = Nest(len(loops.dims), loops.kept, loops.lane, accesses, code, loops.serial_from)
+    return nest._replace(cross=loops.cross, interleaved=loops.interleaved), tuple(numbers for _, numbers in pairs)
+
+
+def _cost(code: Sequence[Instr]) -> int:
+    """Operations for each element, a function such as exp counted as ten."""
+    return sum(10 if i.op in ("gather", "scatter") or instruction_cost(i) > 6 else 1 for i in code)
+
+
+def reshaped(view: View, shape: tuple[int, ...]) -> View:
+    """A reshape that is known to need no copy: one that cuts a dim in two, or adds or drops dims of extent 1."""
+    result = view.reshape(shape)
+    assert result is not None
+    return result
+
+
+def by_importance(views: Iterable[View]) -> list[View]:
+    """Views that move along most dims first, and among them those that are not row-major: some kernel chose that layout,
+    while row-major is only where data come from.
+    """
+    return sorted(views, key=lambda v: (v.strides.count(0) - len(v.strides), _descends(v)))
+
+
+def _descends(view: View) -> bool:
+    strides = [abs(s) for s, extent in zip(view.strides, view.shape, strict=True) if s and extent > 1]
+    return strides == sorted(strides, reverse=True)
+
+
+def dense_like(value: Type, views: Sequence[View]) -> View:
+    """A dense layout for a result that keeps the dim order of the operands it is computed from."""
+    if not views:
+        return contiguous(value.shape)
+    return View(value.shape, dense(value.shape, memory_order(value.shape, views)))
+
+
+def meeting_dims(view: View) -> list[int]:
+    """The dims along which a view may see one element twice: all but those that provably separate.
+
+    Sorted by stride, a dim separates if everything above it moves in multiples of its whole span (inner), or if its
+    stride exceeds
+    the span of everything below it (outer).
+    """
+    order = sorted((d for d, s in enumerate(view.shape) if s > 1), key=lambda d: abs(view.strides[d]))
+    inner = 0
+    for i, d in enumerate(order):
+        span = abs(view.strides[d]) * view.shape[d]
+        if not span or any(abs(view.strides[o]) % span for o in order[i + 1 :]):
+            break
+        inner = i + 1
+    outer = len(order)
+    while outer > inner:
+        below = sum(abs(view.strides[d]) * (view.shape[d] - 1) for d in order[: outer - 1])
+        if abs(view.strides[order[outer - 1]]) <= below:
+            break
+        outer -= 1
+    return order[inner:outer]

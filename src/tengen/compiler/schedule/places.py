@@ -1,0 +1,47 @@
+"""Where values lie while a Program is scheduled, and what is wanted of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..program import Value
+from ..view import View
+
+
+class Wanted(NamedTuple):
+    """A reduction as a sum over rows: of the value `number` of the code, or with `degree` of its distances from the row
+    value `about`, or of their squares."""
+
+    number: int
+    degree: int = 0
+    about: Value | None = None
+
+
+class Taken(NamedTuple):
+    """Where the sums that a reduction wants are: in `buffer`, where each of `tiles` of the rows has `slots` numbers for each
+    channel, from `slot` on, and the count of its rows in the last one."""
+
+    wanted: Wanted
+    buffer: int
+    tiles: int
+    slots: int
+    slot: int
+    shifted: bool
+
+
+class Destination(NamedTuple):
+    """How a result had better lie. whole: the output of a Concat in whose buffer that is."""
+
+    view: View
+    whole: Value | None = None
+
+
+class Location(NamedTuple):
+    """Where a value lies: which buffer (None: a running number, no memory) and how."""
+
+    buffer: int | None
+    view: View
+
+
+#: What `locate` gives for a value that every kernel computes for itself.
+UNIFORM = Location(None, View((), ()))

@@ -1,0 +1,1 @@
+"""Contractions as LLVM IR."""

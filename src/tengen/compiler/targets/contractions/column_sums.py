@@ -1,0 +1,100 @@
+"""Sums over the rows of a contraction's result, taken while a register tile of it is at hand.
+
+Each launch tile writes, for its rows, numbers for each column; another kernel adds up what the launch tiles have written
+(`schedule/column_sums.py`). Squares are taken of distances from a value of the tile itself, so that they keep their digits
+where the mean is large against the deviation (Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance",
+section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from llvmlite import ir
+
+from ...kernels.epilogue import ColumnSum
+from ..vector import Vec, constant, splat
+from .products import multiply_add
+from .tile import Rows
+
+if TYPE_CHECKING:
+    from ...kernels.contraction import ContractionKernel
+    from ..kernel_emitter import KernelEmitter
+
+
+class ColumnSumsEmitter:
+    """Keeps the sums of one panel, as vectors that loops carry: for each vector of columns, the slots of all sums."""
+
+    def __init__(self, emitter: KernelEmitter, spec: ContractionKernel, sums: Sequence[ColumnSum], kind: str):
+        self.emitter, self.spec, self.sums, self.kind = emitter, spec, sums, kind
+        self.slots = sum(x.slots for x in sums)
+
+    def begin(self) -> list[ir.Value]:
+        """What is carried before the first row."""
+        return [constant(0, self.kind, self.spec.lanes)] * (self.spec.vectors * self.slots)
+
+    def add(
+        self,
+        vector: int,
+        values: Callable[[int], Sequence[Vec]],
+        rows: Rows,
+        carry: Sequence[ir.Value],
+    ) -> list[ir.Value]:
+        """What is carried on with the rows of one vector of columns; values: those of a number of the code, row by row."""
+        at, result = vector * self.slots, list(carry)
+        for x in self.sums:
+            held = [Vec(self.emitter.at, value, self.kind, self.spec.lanes) for value in carry[at : at + x.slots]]
+            added = (
+                self._shifted(values(x.value), rows, held) if x.shifted else self._plain(values(x.value), rows, held)
+            )
+            result[at : at + x.slots] = [value.value for value in added]
+            at += x.slots
+        return result
+
+    def _plain(self, values: Sequence[Vec], rows: Rows, held: Sequence[Vec]) -> list[Vec]:
+        (total,) = held
+        return [total + _tree([_where(there, value) for value, there in zip(values, rows.exist, strict=True)])]
+
+    def _shifted(self, values: Sequence[Vec], rows: Rows, held: Sequence[Vec]) -> list[Vec]:
+        shift, first, second = held
+
+        def middle() -> list[ir.Value]:  # a row that is there twice does no harm
+            mean = _tree(values) * (1 / len(values))
+            return [(mean - mean).eq(0.0).where(mean, 0.0).value]  # distances from what is infinite would be nan
+
+        (chosen,) = self.emitter.choose(rows.begin, middle, lambda: [shift.value])
+        shift = shift.like(chosen)
+        distances = [_where(there, value - shift) for value, there in zip(values, rows.exist, strict=True)]
+        squares = distances[0] * distances[0]
+        for distance in distances[1:]:
+            squares = multiply_add(distance, distance, squares)
+        return [shift, first + _tree(distances), second + squares]
+
+    def store(
+        self, carry: Sequence[ir.Value], start: ir.Value, rows: ir.Value, masks: Sequence[ir.Value | None]
+    ) -> None:
+        """Write the sums of `rows` rows; start: the offset of the panel's first column in the first slot."""
+        emitter, lanes = self.emitter, self.spec.lanes
+        dtype = {"f32": "float32", "f64": "float64"}[self.kind]
+        base, step = emitter.element(emitter.buffers["sums"], dtype, start), emitter.param["sum_slot"]
+        count = splat(emitter.at, Vec(emitter.at, rows, "i64", 1).to(self.kind).value, self.kind, lanes)
+        counted = [count.value] * any(x.shifted for x in self.sums)
+        for vector, mask in enumerate(masks):
+            at = vector * self.slots
+            for slot, value in enumerate([*carry[at : at + self.slots], *counted]):
+                place = emitter.element(base, dtype, emitter.sum(emitter.mul(step, slot), vector * lanes))
+                emitter.store(Vec(emitter.at, value, self.kind, lanes), place, dtype, mask)
+
+
+def _tree(values: Sequence[Vec]) -> Vec:
+    """The sum of some vectors, by halves. Those of a register tile are added before they join the tiles before it: few are added in a row."""
+    if len(values) == 1:
+        return values[0]
+    half = len(values) // 2
+    return _tree(values[:half]) + _tree(values[half:])
+
+
+def _where(there: Vec | None, value: Vec) -> Vec:
+    """The value of a row if it exists, or zeros."""
+    return there.where(value, 0.0) if there else value

@@ -1,0 +1,419 @@
+"""Writes the kernel of a contraction; `kernels/contraction.py` describes its loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from llvmlite import ir
+
+from ...kernels.contraction import MAX_BLOCK_ROWS, PARAMETERS, SUM_TILE, ContractionKernel, SumKernel
+from ...kernels.dtypes import KINDS, PAIR
+from ...kernels.target import Target
+from ..flow import I64, i64
+from ..kernel_emitter import I32, KernelEmitter
+from ..nests.fold import across
+from ..vector import Vec, constant, llvm_type, splat
+from .amx import AmxEmitter, Operand, Place, release
+from .epilogue import EpilogueEmitter
+from .products import multiply_add
+from .tile import Tile, rows_there
+from .window import WindowEmitter
+
+ZERO = i64(0)
+I1 = ir.IntType(1)
+
+AHEAD = 24
+"""Steps of k: so far ahead a tile asks for operands that come from memory. Later tiles of the block find them in a cache."""
+
+
+class ContractionEmitter(KernelEmitter):
+    def __init__(self, spec: ContractionKernel, target: Target):
+        self.spec = spec
+        self.kind = KINDS[spec.sums][1]
+        epilogue = spec.epilogue
+        extra, numbers = (epilogue.buffers, epilogue.numbers) if epilogue else ((), ())
+        if epilogue and epilogue.sums:
+            extra = (*extra, "sums")
+        super().__init__(target, ("a", "b", "c", *extra), numbers)
+        self.flushes = spec.a == PAIR  # so do the sums
+        self.capacity = MAX_BLOCK_ROWS + spec.rows
+        self.a_rows, self.c_rows = (self.reserve(I64, self.capacity, name) for name in ("a_rows", "c_rows"))
+
+    def tiles(self) -> None:
+        """The launch tiles from tile_begin to tile_end of the parts in a row."""
+        parts, here, after, end = (self.function.append_basic_block(name) for name in ("part", "here", "after", "end"))
+        start, first = self.at.block, i64(len(self.param))
+        self.at.branch(parts)
+        self.at.position_at_end(parts)
+        # Where the part's numbers are, and the tiles wanted, counted from its first one.
+        place, low, high = (self.at.phi(I64) for _ in range(3))
+        count = self.parameter(place)
+        self.at.cbranch(self.at.icmp_signed("<", low, count), here, after)
+        self.at.position_at_end(here)
+        self.param |= {name: self.parameter(self.sum(place, i)) for i, name in enumerate(PARAMETERS)}
+        self.epilogue = EpilogueEmitter(self, self.spec, self.spec.epilogue) if self.spec.epilogue else None
+        self.window = WindowEmitter(self, self.spec.window) if self.spec.window else None
+        self.amx = AmxEmitter(self) if self.spec.amx else None
+        self.loop(low, self.minimum(high, count), 1, lambda tile, _: self.tile(tile))
+        self.at.branch(after)
+        self.at.position_at_end(after)
+        passed = self.minimum(low, count)
+        following = self.sum(place, len(PARAMETERS)), self.at.sub(low, passed), self.at.sub(high, count)
+        begins = first, self.tile_begin, self.tile_end
+        for phi, begin, value in zip((place, low, high), begins, following, strict=True):
+            phi.add_incoming(begin, start)
+            phi.add_incoming(value, after)
+        self.at.cbranch(self.at.icmp_signed(">", high, count), parts, end)
+        self.at.position_at_end(end)
+        if self.spec.amx:
+            release(self)
+
+    # -- the launch tile ---------------------------------------------------------------------------------------
+
+    def tile(self, tile: ir.Value) -> tuple[()]:
+        p, add, mul = self.param, self.sum, self.mul
+        rest, block = self.divmod(tile, p["row_blocks"])
+        rest, group = self.divmod(rest, p["panel_groups"])
+        batch, split = self.divmod(rest, p["splits"])
+        b0, b1 = self.divmod(batch, p["b1"])
+        at = {x: add(p[f"{x}_offset"], mul(b0, p[f"{x}_b0"]), mul(b1, p[f"{x}_b1"])) for x in "abc"}
+        at["c"] = add(at["c"], mul(split, p["c_split"]))
+        first_row = mul(block, p["rows_per_block"])
+        first_channel = first_row if self.spec.channel_rows and not self.amx else 0
+        at["channel"] = add(mul(b0, p["channel_b0"]), mul(b1, p["channel_b1"]), first_channel)
+        at["sums"] = add(
+            *(p["sum_offset"], mul(b0, p["sum_b0"]), mul(b1, p["sum_b1"]), mul(block, p["sum_block"])), at["channel"]
+        )
+        row_count = self.minimum(p["rows_per_block"], self.at.sub(p["rows"], first_row))
+        if self.amx:
+            self.amx.strip_table(first_row, row_count)
+        elif not self.window:
+            self.row_table(first_row, row_count)
+        panel = mul(group, p["panels_per_group"])
+        panels = self.at.udiv(add(p["columns"], self.spec.panel - 1), i64(self.spec.panel))
+        last_panel = self.minimum(add(panel, p["panels_per_group"]), panels)
+        if self.window:
+            return self.window.launch_tile(split if self.spec.blocked else block, at, panel, last_panel)
+
+        def k_block(first: ir.Value, a: ir.Value, b: ir.Value, extent: ir.Value) -> None:
+            here = at | {"a": a, "b": b}
+            self.loop(panel, last_panel, 1, lambda j, _: self.panel(j, row_count, here, extent, first))
+
+        self.k_blocks(split, at["a"], at["b"], k_block)
+        return ()
+
+    def k_blocks(
+        self, split: ir.Value, a: ir.Value, b: ir.Value, body: Callable[[ir.Value, ir.Value, ir.Value, ir.Value], None]
+    ) -> None:
+        """body(is it the first block?, a, b, extent of the first loop in registers) for the blocks of k that belong to `split`."""
+        p, add, mul = self.param, self.sum, self.mul
+        if not self.spec.blocked:
+            body(ir.Constant(I1, 1), a, b, p["k1"])
+            return
+        per_turn = self.at.udiv(self.at.sub(add(p["k2"], p["k2_block"]), i64(1)), p["k2_block"])
+        low = mul(split, p["blocks_per_split"])
+        high = self.minimum(add(low, p["blocks_per_split"]), mul(mul(per_turn, p["k1"]), p["k0"]))
+
+        def block(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
+            rest, k2 = self.divmod(i, per_turn)
+            k0, k1 = self.divmod(rest, p["k1"])
+            k2 = mul(k2, p["k2_block"])
+            extent = self.minimum(p["k2_block"], self.at.sub(p["k2"], k2))
+            a_at = add(a, mul(k0, p["a_k0"]), mul(k1, p["a_k1"]), mul(k2, p["a_k2"]))
+            b_at = add(b, mul(k0, p["b_k0"]), mul(k1, p["b_k1"]), mul(k2, p["b_k2"]))
+            body(self.at.icmp_signed("==", i, low), a_at, b_at, extent)
+            return ()
+
+        self.loop(low, high, 1, block)
+
+    def row_table(self, first: ir.Value, count: ir.Value) -> None:
+        """Fill a_rows and c_rows with the offsets of `count` rows.
+
+        The tail of the last register tile repeats the last row, which is computed and stored again with equal results,
+        so the register tile needs no test of rows.
+        """
+        p, add, mul = self.param, self.sum, self.mul
+
+        def entries(done: ir.Value, run: ir.Value, base: dict[str, ir.Value], moves: bool) -> None:
+            def entry(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
+                for table, x in ((self.a_rows, "a"), (self.c_rows, "c")):
+                    slot = self.at.gep(table, [add(done, i)], source_etype=I64)
+                    self.at.store(add(base[x], mul(i, p[f"{x}_m3"])) if moves else base[x], slot)
+                return ()
+
+            self.loop(i64(0), run, 1, entry)
+
+        start = self.at.block
+        turn, after = self.function.append_basic_block("run"), self.function.append_basic_block("table")
+        self.at.branch(turn)
+        self.at.position_at_end(turn)
+        done = self.at.phi(I64)
+        done.add_incoming(i64(0), start)
+        rest, i3 = self.divmod(add(first, done), p["m3"])
+        rest, i2 = self.divmod(rest, p["m2"])
+        numbers = (*self.divmod(rest, p["m1"]), i2, i3)
+        base = {x: add(*(mul(i, p[f"{x}_m{loop}"]) for loop, i in enumerate(numbers))) for x in "ac"}
+        run = self.minimum(self.at.sub(p["m3"], i3), self.at.sub(count, done))
+        entries(done, run, base, moves=True)
+        following = add(done, run)
+        done.add_incoming(following, self.at.block)
+        self.at.cbranch(self.at.icmp_signed("<", following, count), turn, after)
+        self.at.position_at_end(after)
+        end = self.sum(run, -1)
+        last = {x: add(base[x], mul(end, p[f"{x}_m3"])) for x in "ac"}
+        entries(count, i64(self.spec.rows - 1), last, moves=False)
+
+    # -- one panel of columns ------------------------------------------------------------------------------------
+
+    def panel(
+        self,
+        panel: ir.Value,
+        row_count: ir.Value,
+        at: dict[str, ir.Value],
+        extent: ir.Value,
+        first: ir.Value,
+    ) -> tuple[()]:
+        """All rows of the block in one panel; `at` are the offsets of A, B, C, the channels and the sums over rows."""
+        spec, p = self.spec, self.param
+        column = self.mul(panel, spec.panel)
+        masks = self.masks(self.at.sub(p["columns"], column))
+        a = self.element(self.buffers["a"], spec.a, self.sum(at["a"], column) if spec.a_columns else at["a"])
+        b = self.element(self.buffers["b"], spec.b, self.sum(at["b"], self.mul(panel, p["b_panel"])))
+        c_start = self.sum(at["c"], column)
+        c = self.element(self.buffers["c"], spec.c, c_start)
+        if self.amx:
+            channel = self.sum(at["channel"], ZERO if spec.channel_rows else column)
+            last = self.sum(at["channel"], p["m3"], -1)
+            sums = self.sum(at["sums"], column)
+            return self.amx.panel(row_count, extent, Place(a, b, c_start, channel, last, sums, masks, first))
+
+        def c_at(row: ir.Value) -> list[ir.Value]:
+            starts = [self.element(c, spec.c, self.offset(self.c_rows, row, i)) for i in range(spec.rows)]
+            return [self.element(start, spec.c, j * spec.columns) for start in starts for j in range(spec.vectors)]
+
+        def place(row: ir.Value) -> Tile:
+            channel = self.sum(at["channel"], row if spec.channel_rows else column)
+            last = self.sum(at["channel"], row_count, -1)
+            rows = lambda i: self.sum(c_start, self.offset(self.c_rows, row, i))  # noqa: E731
+            count = self.minimum(self.at.sub(row_count, row), i64(spec.rows))
+            return Tile(rows, channel, last, masks, count, lambda: rows_there(self, row, row_count))
+
+        def register_tile(row: ir.Value, carry: list[ir.Value]) -> Sequence[ir.Value]:
+            a_at = self.a_at(a, row)
+            begun = self.begin(lambda: c_at(row), masks, first)
+
+            def sums(extent: ir.Value, a_k: ir.Value, b_k: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
+                return self.k_loops(a_at, b, totals, masks, extent, a_k, b_k)
+
+            # addresses are computed again, because over the k loops they would only push others out of the registers
+            if self.epilogue:
+                totals = self.epilogue.while_reading(sums, begun, place(row))
+                return self.epilogue.end(totals, place(row), carry)
+            totals = sums(extent, ZERO, ZERO, begun)
+            for i, (total, address) in enumerate(zip(totals, c_at(row), strict=True)):
+                value = Vec(self.at, total, self.kind, spec.lanes)
+                (value,) = across("sum", (value,), spec.columns)
+                self.store(value, address, spec.c, masks[i % spec.vectors])
+            return ()
+
+        column_sums = self.epilogue and self.epilogue.sums
+        carry = self.loop(i64(0), row_count, spec.rows, register_tile, column_sums.begin() if column_sums else ())
+        if column_sums:
+            column_sums.store(carry, self.sum(at["sums"], column), row_count, masks)
+        return ()
+
+    def a_at(self, a: ir.Value, row: ir.Value) -> list[ir.Value]:
+        """The addresses of the rows of A from `row` of the block on."""
+        spec = self.spec
+        if spec.a_adjacent:
+            start = self.element(a, spec.a, self.offset(self.a_rows, row, 0))
+            return [self.element(start, spec.a, i) for i in range(spec.rows)]
+        return [self.element(a, spec.a, self.offset(self.a_rows, row, i)) for i in range(spec.rows)]
+
+    def offset(self, table: ir.Value, row: ir.Value, i: ir.Value | int) -> ir.Value:
+        return self.at.load(self.at.gep(table, [self.sum(row, i)], source_etype=I64), typ=I64)
+
+    def masks(self, columns: ir.Value) -> list[ir.Value | None]:
+        """For each vector of the panel which of its lanes lie within the `columns` that are left."""
+        spec = self.spec
+        if not spec.masked:
+            return [None] * spec.vectors
+        left = splat(self.at, columns, "i64", spec.lanes)
+        masks: list[ir.Value | None] = []
+        for j in range(spec.vectors):
+            index = ir.Constant(llvm_type("i64", spec.lanes), [j * spec.lanes + i for i in range(spec.lanes)])
+            masks.append((Vec(self.at, index, "i64", spec.lanes) < left).value)
+        return masks
+
+    def begin(
+        self, c_at: Callable[[], list[ir.Value]], masks: list[ir.Value | None], first: ir.Value
+    ) -> list[ir.Value]:
+        """The accumulators before the first k: zeros, or what C holds already."""
+        spec = self.spec
+
+        def zeros() -> list[ir.Value]:
+            return [constant(0, self.kind, spec.lanes)] * (spec.rows * spec.vectors)
+
+        def held() -> list[ir.Value]:
+            values = [self.load(at, spec.c, spec.columns, masks[i % spec.vectors]) for i, at in enumerate(c_at())]
+            return [self.in_first_lane(v.value) if spec.folded else v.value for v in values]
+
+        if spec.accumulate:
+            return held()
+        return self.choose(first, zeros, held) if spec.blocked else zeros()
+
+    def in_first_lane(self, number: ir.Value) -> ir.Value:
+        """A vector of a sum that is to be folded."""
+        return self.at.insert_element(constant(0, self.kind, self.spec.lanes), number, ir.Constant(I32, 0))
+
+    # -- the register tile -----------------------------------------------------------------------------------------
+
+    def k_loops(
+        self,
+        a_at: list[ir.Value],
+        b: ir.Value,
+        totals: list[ir.Value],
+        masks: list[ir.Value | None],
+        extent: ir.Value,
+        a_start: ir.Value,
+        b_start: ir.Value,
+    ) -> list[ir.Value]:
+        """Run the inner k loops over the register tile, from these offsets of A and B on; returns the accumulators. extent: of the
+        first one."""
+        p, spec = self.param, self.spec
+        outside = 2 if spec.blocked else 1
+        names = [f"k{i}" for i in range(outside, outside + spec.k_loops)]
+        extents = {name: p[name] for name in names} | {names[0]: extent}
+
+        def nest(level: int, a_k: ir.Value, b_k: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
+            name = names[level]
+            if level == spec.k_loops - 1:
+                return self.innermost(extents[name], name, (a_at, a_k), (b, b_k), totals, masks)
+
+            def turn(_: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
+                result = nest(level + 1, carry[0], carry[1], carry[2:])
+                return [self.sum(carry[0], p[f"a_{name}"]), self.sum(carry[1], p[f"b_{name}"]), *result]
+
+            return self.loop(i64(0), extents[name], 1, turn, [a_k, b_k, *totals])[2:]
+
+        return nest(0, a_start, b_start, totals)
+
+    def innermost(
+        self,
+        extent: ir.Value,
+        name: str,
+        a: tuple[list[ir.Value], ir.Value],
+        b: tuple[ir.Value, ir.Value],
+        totals: list[ir.Value],
+        masks: list[ir.Value | None],
+    ) -> list[ir.Value]:
+        """The innermost k loop: `unroll` steps a turn, then the rest one by one."""
+        spec = self.spec
+        if self.amx:
+            self.amx.innermost(extent, Operand(*a), Operand((b[0],), b[1]))
+            return []
+        a_step = i64(1) if spec.a_unit else self.param[f"a_{name}"]
+        b_step = i64(spec.panel) if spec.b_dense else self.param[f"b_{name}"]
+        if spec.folded:
+            a_step = b_step = i64(spec.lanes)
+            extent = self.at.udiv(extent, a_step)
+        a_ahead, b_ahead = self.mul(a_step, AHEAD), self.mul(b_step, AHEAD)
+
+        def steps(count: int) -> Callable[[ir.Value, list[ir.Value]], list[ir.Value]]:
+            def turn(_: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
+                a_k, b_k, totals = carry[0], carry[1], carry[2:]
+                for _ in range(count):
+                    if spec.streams:
+                        self.ask_ahead(a[0][0], self.sum(a_k, a_ahead), b[0], self.sum(b_k, b_ahead))
+                    totals = self.step([(at, a_k) for at in a[0]], self.element(b[0], spec.b, b_k), totals, masks)
+                    a_k, b_k = self.at.add(a_k, a_step), self.at.add(b_k, b_step)
+                return [a_k, b_k, *totals]
+
+            return turn
+
+        carry = [a[1], b[1], *totals]
+        if spec.unroll > 1:
+            whole = self.at.sub(extent, self.at.urem(extent, i64(spec.unroll)))
+            carry = self.loop(i64(0), whole, spec.unroll, steps(spec.unroll), carry)
+            carry = self.loop(whole, extent, 1, steps(1), carry)
+        else:
+            carry = self.loop(i64(0), extent, 1, steps(1), carry)
+        return carry[2:]
+
+    def ask_ahead(self, a: ir.Value, a_k: ir.Value, b: ir.Value, b_k: ir.Value) -> None:
+        """Ask for what the register tile reads at these offsets of A and B, if its rows of A are neighbours."""
+        spec = self.spec
+        for j in range(spec.vectors):
+            self.prefetch(self.element(b, spec.b, self.sum(b_k, j * spec.lanes)))
+        if spec.a_adjacent:
+            self.prefetch(self.element(a, spec.a, a_k))
+
+    def step(
+        self,
+        a: list[tuple[ir.Value, ir.Value]],
+        b: ir.Value,
+        totals: list[ir.Value],
+        masks: list[ir.Value | None],
+    ) -> list[ir.Value]:
+        """One k: totals[i, j] += a[i] * b[j], or a[i, j] * b[j]."""
+        spec, result = self.spec, []
+        apart = self.param["b_column"] if spec.folded else spec.lanes
+        columns = self.row_of(spec.b, b, [None] * spec.vectors if spec.packed else masks, apart)
+        for i, (row, k) in enumerate(a):
+            address = self.element(row, spec.a, k)
+            for j, (column, value) in enumerate(zip(columns, self.values_of_a(address, masks), strict=True)):
+                total = value.like(totals[i * spec.vectors + j], self.kind)
+                result.append(multiply_add(value, column, total).value)
+        return result
+
+    def row_of(self, dtype: str, start: ir.Value, masks: list[ir.Value | None], apart: ir.Value | int) -> list[Vec]:
+        """The vectors of one row of the panel."""
+        starts = [self.element(start, dtype, self.mul(i64(j), apart)) for j in range(len(masks))]
+        return [self.load(at, dtype, self.spec.lanes, mask) for at, mask in zip(starts, masks, strict=True)]
+
+    def values_of_a(self, address: ir.Value, masks: list[ir.Value | None]) -> list[Vec]:
+        """What the vectors of one row of B are multiplied by: the columns of A there, as many steps, or one element of it."""
+        spec = self.spec
+        if spec.a_columns:
+            return self.row_of(spec.a, address, masks, spec.lanes)
+        if spec.folded:
+            return [self.load(address, spec.a, spec.lanes)] * spec.vectors
+        scalar = self.load(address, spec.a, 1)
+        return [splat(self.at, scalar.value, scalar.kind, spec.lanes)] * spec.vectors
+
+
+def emit_contraction(kernel: ContractionKernel, target: Target) -> str:
+    """LLVM IR text of a contraction."""
+    return ContractionEmitter(kernel, target).text()
+
+
+class SumEmitter(KernelEmitter):
+    def __init__(self, spec: SumKernel, target: Target):
+        self.spec = spec
+        super().__init__(target, ("partial", "out"), ("size", "splits"))
+
+    def tile(self, tile: ir.Value) -> tuple[()]:
+        first = self.mul(tile, SUM_TILE)
+        end = self.minimum(self.sum(first, SUM_TILE), self.param["size"])
+        whole = self.at.sub(end, self.at.urem(self.at.sub(end, first), i64(self.spec.lanes)))
+        self.loop(first, whole, self.spec.lanes, lambda i, _: self.elements(i, self.spec.lanes))
+        self.loop(whole, end, 1, lambda i, _: self.elements(i, 1))
+        return ()
+
+    def elements(self, i: ir.Value, lanes: int) -> tuple[()]:
+        spec = self.spec
+        kind = KINDS[spec.partial][1]
+
+        def add(split: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
+            at = self.sum(self.mul(split, self.param["size"]), i)
+            value = self.load(self.element(self.buffers["partial"], spec.partial, at), spec.partial, lanes)
+            return [(Vec(self.at, carry[0], kind, lanes) + value).value]
+
+        (total,) = self.loop(i64(0), self.param["splits"], 1, add, [constant(0, kind, lanes)])
+        self.store(Vec(self.at, total, kind, lanes), self.element(self.buffers["out"], spec.out, i), spec.out)
+        return ()
+
+
+def emit_sum(kernel: SumKernel, target: Target) -> str:
+    """LLVM IR text of a kernel that adds the splits of a contraction."""
+    return SumEmitter(kernel, target).text()

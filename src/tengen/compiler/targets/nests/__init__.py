@@ -1,0 +1,18 @@
+"""Loop nests as LLVM IR."""
+
+from __future__ import annotations
+
+from ...kernels.nest import verify
+from ...kernels.nest_tiling import NestSource
+from ...kernels.target import Target
+from .cross import CrossEmitter
+from .emit import NestEmitter
+
+__all__ = ["emit_nest"]
+
+
+def emit_nest(source: NestSource, target: Target) -> str:
+    """LLVM IR text of a loop nest. Raises ValueError if the Nest means nothing."""
+    verify(source.nest)
+    emitter = NestEmitter if source.nest.cross is None else CrossEmitter
+    return emitter(source.nest, target).text()

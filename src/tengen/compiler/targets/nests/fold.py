@@ -1,0 +1,166 @@
+"""Reductions: accumulators, how a value joins one, and how the lanes of an accumulator become one number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from typing import Any
+
+from llvmlite import ir
+
+from ...kernels.dtypes import BITS
+from ...kernels.nest import Instr
+from ..vector import Vec, constant, is_float
+
+Accumulator = tuple[Vec, ...]
+"""One vector, or for argmax and argmin the extreme values and their indices."""
+
+
+def _identity(monoid: str, kind: str) -> float | int | bool:
+    """The number that changes nothing: what the reduction of nothing gives."""
+    if monoid in ("sum", "any"):
+        return 0
+    if monoid in ("prod", "all"):
+        return 1
+    low = monoid in ("max", "max_number", "argmax")
+    if is_float(kind):
+        return float("-inf") if low else float("inf")
+    return -(1 << BITS[kind] - 1) if low else (1 << BITS[kind] - 1) - 1
+
+
+def identity(builder: ir.IRBuilder, instr: Instr, kinds: tuple[str, ...], lanes: int) -> Accumulator:
+    """What the accumulator of a `reduce` starts with; `kinds` are those of its arguments."""
+    numbers = [_identity(str(instr.attr), kinds[0]), (1 << 63) - 1]
+    return tuple(Vec(builder, constant(n, k, lanes), k, lanes) for n, k in zip(numbers, kinds, strict=False))
+
+
+class Folds:
+    """Reductions side by side. Loops carry their accumulators flat, once for each width of vectors; lanes follow from the types."""
+
+    def __init__(self, builder: ir.IRBuilder, folds: Sequence[tuple[Instr, tuple[str, ...]]]):
+        """folds: each with the kinds of its arguments."""
+        self.builder, self.folds = builder, folds
+
+    def begin(self, lanes: int) -> list[ir.Value]:
+        """What is carried before anything is folded."""
+        return flat([identity(self.builder, instr, kinds, lanes) for instr, kinds in self.folds])
+
+    def apart(self, carry: Sequence[ir.Value]) -> list[Accumulator]:
+        """The accumulators that are carried."""
+        return [accumulator for _, accumulator in self._pairs(carry)]
+
+    def anew(self, carry: Sequence[ir.Value]) -> list[ir.Value]:
+        """The same before anything is folded."""
+        return flat([identity(self.builder, i, tuple(v.kind for v in a), a[0].lanes) for i, a in self._pairs(carry)])
+
+    def joined(self, before: Sequence[ir.Value], after: Sequence[ir.Value]) -> list[ir.Value]:
+        """What is carried of both, where `before` stands for the elements that come first."""
+        pairs = zip(self._pairs(before), self.apart(after), strict=True)
+        return flat([combine(str(instr.attr), a, b) for (instr, a), b in pairs])
+
+    def _pairs(self, carry: Sequence[ir.Value]) -> Iterator[tuple[Instr, Accumulator]]:
+        rest = list(carry)
+        for instr, kinds in cycle(self.folds) if rest else ():
+            values, rest = rest[: len(kinds)], rest[len(kinds) :]
+            yield instr, tuple(_vector(self.builder, v, kind) for v, kind in zip(values, kinds, strict=True))
+            if not rest:
+                return
+
+
+def flat(accumulators: Sequence[Accumulator]) -> list[ir.Value]:
+    """The values of accumulators, one behind the other."""
+    return [v.value for accumulator in accumulators for v in accumulator]
+
+
+def _vector(builder: ir.IRBuilder, value: ir.Value, kind: str) -> Vec:
+    return Vec(builder, value, kind, value.type.count if isinstance(value.type, ir.VectorType) else 1)
+
+
+def combine(monoid: str, a: Accumulator, b: Accumulator) -> Accumulator:
+    """The accumulator of both, where `a` stands for the elements that come first."""
+    if monoid.startswith("arg"):
+        return _combine_indexed(monoid, a, b)
+    x, y = a[0], b[0]
+    if monoid == "sum":
+        return (x + y,)
+    if monoid == "prod":
+        return (x * y,)
+    if monoid == "any":
+        return (x | y,)
+    if monoid == "all":
+        return (x & y,)
+    if monoid == "max_number":
+        return ((y > x).where(y, x),)  # x is no nan: it began as -inf
+    return (x.maximum(y) if monoid == "max" else x.minimum(y),)
+
+
+def _combine_indexed(monoid: str, a: Accumulator, b: Accumulator) -> Accumulator:
+    """A nan beats every number; among equals the lower index wins, in whatever order they are met."""
+    (x, i), (y, j) = a, b
+    better = y > x if monoid == "argmax" else y < x
+    equal = x.eq(y)
+    if is_float(x.kind):
+        x_nan, y_nan = x.is_nan(), y.is_nan()
+        better, equal = better | (y_nan & ~x_nan), equal | (x_nan & y_nan)
+    better = better | (equal & (j < i))
+    return better.where(y, x), better.where(j, i)
+
+
+def across(monoid: str, accumulator: Accumulator, lanes: int) -> Accumulator:
+    """Fold the upper half onto the lower one until `lanes` lanes are left: a fixed tree."""
+    v = accumulator[0]
+    if monoid in ("max", "min") and is_float(v.kind) and lanes == 1 < v.lanes:
+        return (_extreme(monoid, v),)
+    while accumulator[0].lanes > lanes:
+        half = accumulator[0].lanes // 2
+        accumulator = combine(
+            monoid,
+            tuple(_part(v, 0, half) for v in accumulator),
+            tuple(_part(v, half, half) for v in accumulator),
+        )
+    return accumulator
+
+
+def _extreme(monoid: str, v: Vec) -> Vec:
+    """The same for the extreme of all lanes, which is nan if any is: tested apart from the tree, whose steps wait for each other."""
+    tree = v
+    while tree.lanes > 1:
+        half = tree.lanes // 2
+        a, b = _part(tree, 0, half), _part(tree, half, half)
+        tree = (a > b if monoid == "max" else a < b).where(a, b)
+    return Vec(v.builder, v.is_nan().any(), "bool", 1).where(math.nan, tree)
+
+
+def prefixes(instr: Instr, v: Vec) -> Vec:
+    """Each lane folded with those before it: a tree of as many steps as the number of lanes has bits."""
+    monoid = str(instr.attr)
+    (neutral,) = identity(v.builder, instr, (v.kind,), v.lanes)
+    distance = 1
+    while distance < v.lanes:
+        lanes = [v.lanes + i if i < distance else i - distance for i in range(v.lanes)]
+        picks = ir.Constant(ir.VectorType(ir.IntType(32), v.lanes), lanes)
+        before = Vec(v.builder, v.builder.shuffle_vector(v.value, neutral.value, picks), v.kind, v.lanes)
+        (v,) = combine(monoid, (before,), (v,))
+        distance *= 2
+    return v
+
+
+def last_lane(v: Vec) -> Vec:
+    """The last lane as a scalar."""
+    return _part(v, v.lanes - 1, 1)
+
+
+def first_lane(v: Vec) -> Vec:
+    """Lane 0 as a scalar."""
+    return _part(v, 0, 1)
+
+
+def _part(v: Vec, first: int, count: int) -> Vec:
+    i32 = ir.IntType(32)
+    if count == 1:
+        value: Any = v.builder.extract_element(v.value, ir.Constant(i32, first))
+    else:
+        picks = ir.Constant(ir.VectorType(i32, count), list(range(first, first + count)))
+        value = v.builder.shuffle_vector(v.value, ir.Constant(v.value.type, ir.Undefined), picks)
+    return Vec(v.builder, value, v.kind, count)
