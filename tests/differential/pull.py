@@ -22,6 +22,8 @@ MOST = 150
 STEP = 1e-6
 DIFFERENCED = 1e-7
 """How far a difference is from the derivative, at most, relative to what it is part of."""
+CLOSE = 1e-9
+"""How far it is at least: what is left of the roundings of two numbers of size 1, divided by the step."""
 BASE = 1 << 40
 
 
@@ -133,7 +135,7 @@ def _chained(g: Array, slope: Any, known: bool) -> Array:
 def _few_digits(slopes: Array) -> Array:
     """What is off a number of few digits by no more than a difference is, is that number: so that it is equal to it where they are compared."""
     near = np.round(slopes * 1024) / 1024
-    return np.where(np.abs(slopes - near) < DIFFERENCED * 0.1 * np.maximum(1.0, np.abs(near)), near, slopes)
+    return np.where(np.abs(slopes - near) < DIFFERENCED * 0.1 * np.abs(near), near, slopes)
 
 
 def _differences(

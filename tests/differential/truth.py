@@ -16,7 +16,7 @@ import numpy as np
 from . import optimizers
 from .dtypes import LARGEST, ROUNDING, Array, kind, rounded, settled, wide
 from .program import CALLS, Program, Step, data
-from .pull import DIFFERENCED, VAGUE, has_rule, pulled, results
+from .pull import CLOSE, DIFFERENCED, VAGUE, has_rule, pulled, results
 from .row import DTYPE_RULES, Row, Unknown
 from .table import ROWS
 
@@ -256,6 +256,15 @@ class Machine:
             floats = [kind(i.dtype) == "float" for i in inputs]
             return [np.full(a.shape, VAGUE) if f else None for a, f in zip(arrays, floats, strict=True)]
         made = _traced(lambda dys: pulled(row, step, [i.dtype for i in inputs], dys, arrays), grads)
+        if version and not has_rule(row):
+            known = [g[np.abs(g) < VAGUE * 1e-9] for g in grads if g is not None]
+            size = CLOSE * max(
+                1.0, *(float((np.max if row.elementwise else np.sum)(np.abs(k), initial=0)) for k in known)
+            )
+            made = [
+                None if g is None else np.where(g == 0, g, g + self.shaken(np.full(g.shape, size), 1, False) - size)
+                for g in made
+            ]
         if version and row.exact == "formula" and grads[0] is not None:
             # Formulae add up numbers of the size of what comes back, of which little may be left.
             level = float(np.sqrt(np.mean(grads[0] ** 2))) if grads[0].size else 0.0
