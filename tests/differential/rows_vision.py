@@ -48,7 +48,10 @@ def _read(x: Any, image: Any, rows: Any, columns: Any, p: dict[str, Any]) -> Any
                 weights = [
                     v - b if k else 1 - (v - b) for v, b, k in zip((rows, columns), low, (down, right), strict=True)
                 ]
-                seen = seen * (weights[0] * weights[1])[..., None]
+                share = np.broadcast_to((weights[0] * weights[1])[..., None], seen.shape)
+                if (~np.isfinite(seen) & (share < 1e-6)).any():
+                    raise Unknown("an infinite pixel with a weight that is 0 or not, as a position is rounded")
+                seen = seen * share
             total = total + seen
     return np.moveaxis(total, -1, 1)
 
