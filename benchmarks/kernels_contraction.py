@@ -23,7 +23,15 @@ from machine import THREADS, ArithmeticPeak, Jit, Run, best_seconds
 
 from tengen.compiler.schedule.contractions.launches import plan
 from tengen.compiler.schedule.contractions.matmul import Batch, matmul
-from tengen.compiler.schedule.contractions.problem import FLOAT32, Contraction, Loop, Nest, Relayout, Storage, Unit
+from tengen.compiler.schedule.contractions.problem import (
+    FLOAT32,
+    ContractionLoop,
+    ContractionLoops,
+    ContractionPlan,
+    Relayout,
+    Storage,
+    Unit,
+)
 from tengen.compiler.schedule.contractions.register_tile import MENU, RegisterTile
 from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.targets.host import host_target
@@ -42,7 +50,7 @@ def operand(layout: Relayout | None, size: int, dtype: str) -> np.ndarray:
     return random_array(elements, dtype)
 
 
-def launches(problem: Contraction, jit: Jit, a_size: int, b_size: int) -> list[Run]:
+def launches(problem: ContractionPlan, jit: Jit, a_size: int, b_size: int) -> list[Run]:
     """The launches of a problem on random operands."""
     dtype = "float32" if problem.launches[0].kernel.a == "float32" else "bfloat16"
     a, b = operand(problem.a, a_size, dtype), operand(problem.b, b_size, dtype)
@@ -54,7 +62,7 @@ def launches(problem: Contraction, jit: Jit, a_size: int, b_size: int) -> list[R
     ]
 
 
-def cases(unit: Unit) -> Iterator[tuple[str, Contraction, int, int]]:
+def cases(unit: Unit) -> Iterator[tuple[str, ContractionPlan, int, int]]:
     """(name, problem, elements of A and of B where they are used in place)"""
     for size in (64, 128, 256, 512, 1024, 2048):
         yield f"matmul {size}", matmul(size, size, size, (size, 1), (size, 1), unit), size * size, size * size
@@ -127,12 +135,18 @@ def measure_cases(words: list[str]) -> None:
     print(f"{len(jit.milliseconds)} kernels compiled in {median:.0f} ms (median), {most:.0f} ms at most")
 
 
-def tile_problem(tile: RegisterTile) -> tuple[Contraction, int, int]:
+def tile_problem(tile: RegisterTile) -> tuple[ContractionPlan, int, int]:
     """A product whose operands stay in the level-1 cache, again and again; and the elements of A and B."""
     rows, k = 4 * tile.rows, 128
-    nest = Nest((Loop(256),), (Loop(rows, a=k, c=tile.panel),), tile.panel, (Loop(k, 1, tile.panel),), b_panel=0)
+    nest = ContractionLoops(
+        (ContractionLoop(256),),
+        (ContractionLoop(rows, a=k, c=tile.panel),),
+        tile.panel,
+        (ContractionLoop(k, 1, tile.panel),),
+        b_panel=0,
+    )
     runs, _ = plan([nest], tile, FLOAT32, packed=True, out_size=rows * tile.panel)
-    return Contraction(None, None, (tile.panel, 1), rows * tile.panel, runs), rows * k, k * tile.panel
+    return ContractionPlan(None, None, (tile.panel, 1), rows * tile.panel, runs), rows * k, k * tile.panel
 
 
 def measure_tiles() -> None:

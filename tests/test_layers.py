@@ -171,3 +171,12 @@ def test_what_a_kernel_is_and_what_to_run_knows_no_llvm(folder):
         if module.startswith(f"tengen.compiler.{folder}"):
             wrong += [(module, other) for other in others if other.startswith(("llvmlite", "tengen.compiler.targets"))]
     assert not wrong
+
+
+def test_classes_of_the_compiler_have_names_of_their_own():
+    places: dict[str, list[str]] = {}
+    for path in COMPILER:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name_of(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -16,7 +16,7 @@ from tengen.compiler.kernels.epilogue import CHANNEL, ELEMENT, Epilogue, Source
 from tengen.compiler.kernels.nest import Instr
 from tengen.compiler.kernels.target import Target
 from tengen.compiler.schedule.contractions.matmul import Batch, matmul
-from tengen.compiler.schedule.contractions.problem import Contraction, Relayout, Unit
+from tengen.compiler.schedule.contractions.problem import ContractionPlan, Relayout, Unit
 from tengen.compiler.schedule.convolutions.forms import ConvShape
 from tengen.compiler.targets.host import available, host_target
 
@@ -110,7 +110,7 @@ def before_unreadable_page(array: np.ndarray) -> np.ndarray:
 
 
 def run(
-    contraction: Contraction,
+    contraction: ContractionPlan,
     target: Target,
     a: np.ndarray,
     b: np.ndarray,

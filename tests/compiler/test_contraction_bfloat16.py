@@ -30,7 +30,7 @@ from plans import run_op
 from tengen.compiler.kernels.dtypes import PAIR
 from tengen.compiler.kernels.target import Target
 from tengen.compiler.schedule.contractions import matmul as matmul_schedule
-from tengen.compiler.schedule.contractions.problem import Contraction, Storage, contiguous
+from tengen.compiler.schedule.contractions.problem import ContractionPlan, Storage, contiguous
 from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.targets import emit
 from tengen.compiler.targets.host import assembly
@@ -58,7 +58,7 @@ def exact(array: np.ndarray) -> np.ndarray:
     return from_bits(array).astype(np.float64)
 
 
-def is_paired(problem: Contraction) -> bool:
+def is_paired(problem: ContractionPlan) -> bool:
     return problem.launches[0].kernel.a == problem.launches[0].kernel.b == PAIR
 
 
@@ -71,7 +71,7 @@ def assert_close(got: np.ndarray, want: np.ndarray, size: np.ndarray, k: int, be
     assert (np.abs(got - want) <= tolerance).all(), float((np.abs(got - want) / tolerance).max())
 
 
-def check_matmul(a: np.ndarray, b: np.ndarray, target: Target, **options) -> Contraction:
+def check_matmul(a: np.ndarray, b: np.ndarray, target: Target, **options) -> ContractionPlan:
     """Both kinds of results; the plan of the wide one."""
     wide = None
     for dtype, storage in INTO.items():

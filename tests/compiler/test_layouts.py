@@ -27,7 +27,7 @@ from tengen.compiler.kernels.target import Target
 from tengen.compiler.program import Builder, Op, Request, Type
 from tengen.compiler.schedule.contractions import launches
 from tengen.compiler.schedule.contractions import matmul as matmul_schedule
-from tengen.compiler.schedule.contractions.problem import Contraction
+from tengen.compiler.schedule.contractions.problem import ContractionPlan
 from tengen.compiler.schedule.convolutions import winograd
 from tengen.compiler.schedule.convolutions.forms import ConvShape
 from tengen.compiler.targets import storage
@@ -152,7 +152,7 @@ product("bfloat16", (13, 20), (20, 31), "", dtype="bfloat16")
 product("float16", (13, 20), (20, 31), "", dtype="float16")
 
 
-def ways_of(problem: Contraction, views: tuple[View, View]) -> set[str]:
+def ways_of(problem: ContractionPlan, views: tuple[View, View]) -> set[str]:
     """What a contraction does with its operands, and how it multiplies them."""
     multiplying = [launch for launch in problem.launches if not isinstance(launch.kernel, (NestSource, SumKernel))]
     main, tiles = multiplying[0].kernel, len(multiplying) + 1 < len(problem.launches)

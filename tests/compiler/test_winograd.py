@@ -179,7 +179,7 @@ def last(n, c, h, w):
 
 def test_chunks_cover_all_tiles_once():
     for n, h, w, most in [(8, 56, 56, 1000), (3, 7, 7, 16), (2, 100, 9, 7), (1, 1, 1, 1)]:
-        image = winograd.Image("out", n, h, w, 1)
+        image = winograd.TiledImage("out", n, h, w, 1)
         t = winograd.TRANSFORMS[2]
         seen = [
             (i, row)

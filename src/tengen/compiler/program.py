@@ -286,8 +286,8 @@ class Concat(Op, abstract=True):
 class Request(NamedTuple):
     """What kernels of a contraction are to be planned for.
 
-    views: where the inputs lie, once spread. unit: the vector unit (`schedule.contraction.Unit`). epilogue: what its kernels make of the
-    result, and sum up over its rows (`targets.epilogue.Epilogue`), if they can do all of that: else what is planned has no epilogue, and
+    views: where the inputs lie, once spread. unit: the vector unit (`schedule.contractions.problem.Unit`). epilogue: what its kernels make of the
+    result, and sum up over its rows (`kernels.epilogue.Epilogue`), if they can do all of that: else what is planned has no epilogue, and
     the caller asks for less. strides: that the result had better have, only where there is `any_order`. repeated: in a loop, where a copy of
     a constant operand is made once for all steps.
     """
@@ -320,7 +320,7 @@ class Contraction(Op, abstract=True):
         return view
 
     def problem(self, request: Request) -> Any:
-        """The `schedule.contraction.Contraction`, which says what strides its result has. Channels of an epilogue run along `channel_dim`."""
+        """The `ContractionPlan`, which says what strides its result has. Channels of an epilogue run along `channel_dim`."""
         raise NotImplementedError
 
 

@@ -92,7 +92,7 @@ def cheaply_kept(live: Liveness) -> frozenset[Value]:
     return frozenset(kept)
 
 
-class Segment(NamedTuple):
+class ForwardPart(NamedTuple):
     """A part of the forward. borders: the values that cross its ends; inside: all other values that could be kept; freed: how
     many bytes of what was kept; work: that of computing it again.
     """
@@ -103,7 +103,7 @@ class Segment(NamedTuple):
     work: int
 
 
-def cut(live: Liveness, kept: frozenset[Value], count: int) -> list[Segment]:
+def cut(live: Liveness, kept: frozenset[Value], count: int) -> list[ForwardPart]:
     """About `count` segments with equally many kept bytes, cut where few bytes cross."""
     held = list(accumulate(sum(bytes_of(v) for v in n.outputs if v in kept) for n in live.forward))
     ends: list[int] = []
@@ -121,15 +121,15 @@ def cut(live: Liveness, kept: frozenset[Value], count: int) -> list[Segment]:
     return [s for s in found if s.freed > 0]
 
 
-def _segment(live: Liveness, kept: frozenset[Value], start: int, stop: int) -> Segment:
+def _segment(live: Liveness, kept: frozenset[Value], start: int, stop: int) -> ForwardPart:
     nodes = live.forward[start:stop]
     borders = frozenset(v for at in (start - 1, stop - 1) if at >= 0 for v in live.crossing(at))
     inside = frozenset(v for n in nodes for v in n.outputs) - borders
     freed = sum(bytes_of(v) for v in inside & kept) - sum(bytes_of(v) for v in borders - kept)
-    return Segment(borders, inside, freed, sum(map(work_of, nodes)))
+    return ForwardPart(borders, inside, freed, sum(map(work_of, nodes)))
 
 
-def opened(kept: frozenset[Value], segments: Sequence[Segment]) -> frozenset[Value]:
+def opened(kept: frozenset[Value], segments: Sequence[ForwardPart]) -> frozenset[Value]:
     """The plan that drops what these segments hold."""
     inside = frozenset(v for s in segments for v in s.inside)
     return (kept - inside) | frozenset(v for s in segments for v in s.borders)

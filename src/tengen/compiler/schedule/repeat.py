@@ -21,7 +21,7 @@ from .places import Location
 from .steps import HostStep, Step, Steps
 
 
-class Place(NamedTuple):
+class StepPlace(NamedTuple):
     """Where a buffer of the body is at step number i: in `buffer`, `start + i · step` bytes from its beginning; `first`, if any, is where it
     is at step 0. rows: how many places there are; more steps than that begin anew."""
 
@@ -59,20 +59,24 @@ def repeat(steps: Steps, node: Node, lower: Callable[[Program, Sequence[View], i
     # Where the inputs of the body are.
     for i, first in enumerate(initial):
         buffer, start, step, _, rows = places[results[i][0]]
-        places[i] = Place(buffer, start - step, step, first, 0) if not rows else Place(buffer, step, -step, first, rows)
+        places[i] = (
+            StepPlace(buffer, start - step, step, first, 0) if not rows else StepPlace(buffer, step, -step, first, rows)
+        )
     for i, (v, (buffer, view)) in enumerate(zip(values[op.states :], rest, strict=True), op.states):
         size = ITEM_BYTES[v.dtype]
         if i < op.states + op.sequences:
             step = view.strides[0] * size
             start = view.offset * size + (step * (count - 1) if op.reverse else 0)
-            places[i] = Place(buffer, start, -step if op.reverse else step)
+            places[i] = StepPlace(buffer, start, -step if op.reverse else step)
         else:
-            places[i] = Place(buffer, view.offset * size)
+            places[i] = StepPlace(buffer, view.offset * size)
     steps.checks += inner.checks
     _emit(steps, inner, places, [buffer for buffer, _ in results], op, count)
 
 
-def _emit(steps: Steps, inner: Steps, places: dict[int, Place], outputs: Sequence[int], op: Loop, count: int) -> None:
+def _emit(
+    steps: Steps, inner: Steps, places: dict[int, StepPlace], outputs: Sequence[int], op: Loop, count: int
+) -> None:
     """Append what depends on constants alone once, and everything else for each step."""
     moving = {*range(op.states + op.sequences), *outputs}
     size = 0
@@ -84,7 +88,7 @@ def _emit(steps: Steps, inner: Steps, places: dict[int, Place], outputs: Sequenc
     for buffer in range(len(inner.program.inputs), len(inner.bytes)):
         if buffer not in places:
             steps.bytes.append(inner.bytes[buffer])
-            places[buffer] = Place(len(steps.bytes) - 1)
+            places[buffer] = StepPlace(len(steps.bytes) - 1)
     once = [s for s in inner.steps if all(b not in moving for b, _ in s.writes)]
     for step in once:
         copy = _moved(step, places, 0)
@@ -121,7 +125,7 @@ def _outputs(
     results: Sequence[tuple[int, View]],
     count: int,
     initial: Sequence[tuple[int, int]],
-) -> dict[int, Place]:
+) -> dict[int, StepPlace]:
     """Give the outputs of the loop buffers; where the results of the body are in them."""
     places = {}
     for i, (out, (inside, view)) in enumerate(zip(node.outputs, results, strict=True)):
@@ -132,7 +136,7 @@ def _outputs(
         buffer = steps.buffer(Type(out.dtype, (rows, *view.shape)))
         backwards = op.reverse and not last
         start = size * (count - 1) if backwards else 0
-        places[inside] = Place(buffer, start, -size if backwards else size, None, rows if last else 0)
+        places[inside] = StepPlace(buffer, start, -size if backwards else size, None, rows if last else 0)
         if not last:
             steps.where[out] = Location(buffer, View(out.shape, (kind.size, *view.strides)))
         elif count:
@@ -142,7 +146,7 @@ def _outputs(
     return places
 
 
-def _moved(step: Step | HostStep, places: dict[int, Place], i: int) -> Step | HostStep:
+def _moved(step: Step | HostStep, places: dict[int, StepPlace], i: int) -> Step | HostStep:
     """The i-th repetition of a step of the body."""
 
     def buffers(used: Iterable[tuple[int, View]]) -> list[tuple[int, View]]:

@@ -96,7 +96,7 @@ class Convolution(_Convolving):
             )
         return Type(promoted_floats(name, (x, w)), shape)
 
-    def problem(self, request: Request) -> contraction.Contraction:
+    def problem(self, request: Request) -> contraction.ContractionPlan:
         (x, w), (image, window) = request.types, request.views
         lies = convolution.is_channels_last(image), convolution.is_planes(image), window.strides
         return convolution.conv_forward(
@@ -138,7 +138,7 @@ class ConvolutionBackwardData(_Convolving):
             raise ValueError(f"{self.name}: no result of size {self.size} convolves to shape {dy.shape}")
         return (Type(promoted_floats(self.name, types), x),)
 
-    def problem(self, request: Request) -> contraction.Contraction:
+    def problem(self, request: Request) -> contraction.ContractionPlan:
         (w, dy), (_, image) = request.types, request.views
         storage = _storage(request)._replace(a=dy.dtype, b=w.dtype)  # the template's operand a is dy
         lies = convolution.is_channels_last(image), convolution.is_images_last(image)
@@ -175,7 +175,7 @@ class ConvolutionBackwardFilter(_Convolving):
             )
         return (Type(promoted_floats(self.name, types), w),)
 
-    def problem(self, request: Request) -> contraction.Contraction:
+    def problem(self, request: Request) -> contraction.ContractionPlan:
         sizes, images = self.sizes(request.types[0].shape, request.out.shape), request.views
         lies = convolution.is_channels_last(images[0]), convolution.is_images_last(*images)
         return convolution.conv_by_weight(sizes, request.unit, _storage(request), *lies)

@@ -25,7 +25,7 @@ class Row(NamedTuple):
     """All that is said about one mode; what other parts of the project do with it follows from its row.
 
     instr: the instruction of the loop IR. function: where the compiler has the code of an instruction that is a function: the name in
-    `compiler.vecmath`, or an emitter that stands here; see compiler/functions.py.
+    `compiler.targets.vecmath`, or an emitter that stands here; see compiler/functions.py.
 
     `result` is the rule for dtypes:
 

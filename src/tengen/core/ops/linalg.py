@@ -37,7 +37,7 @@ class MatMul(Contraction):
     def spread(self, view: View, out: Type) -> View:
         return view.broadcast((*out.shape[:-2], *view.shape[-2:]))
 
-    def problem(self, request: Request) -> contraction.Contraction:
+    def problem(self, request: Request) -> contraction.ContractionPlan:
         (a, b), (x, y), out = request.views, request.types, request.out
         (m, k), n = a.shape[-2:], b.shape[-1]
         batch = [matmul.Batch(*loop) for loop in zip(out.shape[:-2], a.strides, b.strides, strict=False)]

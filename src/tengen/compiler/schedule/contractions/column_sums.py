@@ -1,7 +1,7 @@
 """Reductions over a contraction's rows, from sums that its kernel takes: which may be, and what combines these.
 
 The kernel has the results of a tile of rows in registers, so it can sum them, and values computed from them, for each column
-on the way (`targets/column_sums.py`): the mean and the variance of a convolution's result, or the gradient of a bias. A
+on the way (`targets/contractions/column_sums.py`): the mean and the variance of a convolution's result, or the gradient of a bias. A
 group of such reductions then reads a few numbers for each tile of rows, not the result.
 
 Where a reduction is about a value that is not known yet, as the squared distance from the mean is, the kernel takes the

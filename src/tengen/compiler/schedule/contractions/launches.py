@@ -13,7 +13,7 @@ from ...kernels.contraction import AMX_SIDE, MAX_BLOCK_ROWS, PARAMETERS, SUM_TIL
 from ...kernels.dtypes import BITS, KINDS
 from ...kernels.epilogue import Epilogue, slots
 from ...kernels.window import Window
-from .problem import ONCE, Image, Launch, Loop, Nest, Storage, packed_columns
+from .problem import ONCE, ContractionLoop, ContractionLoops, KernelRun, SlidingImage, Storage, packed_columns
 from .register_tile import RegisterTile
 
 BLOCK_ROWS = 240
@@ -48,12 +48,12 @@ SPLIT_BLOCKS = 4
 """Blocks of k in one split, at least: each split writes and reads a result."""
 
 
-NEVER = Loop(0, a=1)
+NEVER = ContractionLoop(0, a=1)
 
 
-def merge(loops: Sequence[Loop]) -> tuple[Loop, ...]:
+def merge(loops: Sequence[ContractionLoop]) -> tuple[ContractionLoop, ...]:
     """The same loops, single turns dropped, and neighbours joined where the outer one continues the inner one."""
-    merged: list[Loop] = []
+    merged: list[ContractionLoop] = []
     for loop in loops:
         turns, a, b, c, channel = loop
         if turns == 1:
@@ -61,13 +61,13 @@ def merge(loops: Sequence[Loop]) -> tuple[Loop, ...]:
         if merged:
             outer = merged[-1]
             if outer.a == turns * a and outer[1:] == (turns * a, turns * b, turns * c, turns * channel):
-                merged[-1] = Loop(outer.extent * turns, a, b, c, channel)
+                merged[-1] = ContractionLoop(outer.extent * turns, a, b, c, channel)
                 continue
         merged.append(loop)
     return tuple(merged) or (ONCE,)
 
 
-def extent(loops: Sequence[Loop]) -> int:
+def extent(loops: Sequence[ContractionLoop]) -> int:
     turns = 1
     for loop in loops:
         turns *= loop.extent
@@ -77,21 +77,21 @@ def extent(loops: Sequence[Loop]) -> int:
 class _Part(NamedTuple):
     """A nest whose loops are merged, with the turns of its batch loops, its rows and its steps of k."""
 
-    nest: Nest
+    nest: ContractionLoops
     batch: int
     rows: int
     k: int
     multiply_adds: int
 
 
-def _merged(nest: Nest, tile: RegisterTile) -> _Part:
+def _merged(nest: ContractionLoops, tile: RegisterTile) -> _Part:
     batch, rows, columns, k, *_ = nest
     turns = extent(batch), extent(rows), extent(k)
     if not nest.image:
         batch, rows, k = merge(batch), merge(rows), merge(k) if turns[2] else (NEVER,)
         if tile.amx and k[-1].a != 1:  # a register has steps that are side by side
-            k = (*(loop for loop in k if loop != ONCE), Loop(1, a=1))
-        nest = Nest(batch, rows, columns, k, *nest[4:])
+            k = (*(loop for loop in k if loop != ONCE), ContractionLoop(1, a=1))
+        nest = ContractionLoops(batch, rows, columns, k, *nest[4:])
     if len(batch) > 2 or len(rows) > 4 or len(k) > 4:
         raise ValueError(f"a contraction has at most 2 batch, 4 row and 4 k loops, got {nest}")
     return _Part(nest, *turns, turns[0] * turns[1] * turns[2] * columns)
@@ -114,8 +114,8 @@ class _Grid(NamedTuple):
 
 
 def plan(
-    nests: Sequence[Nest], tile: RegisterTile, storage: Storage, packed: bool, out_size: int
-) -> tuple[tuple[Launch, ...], int]:
+    nests: Sequence[ContractionLoops], tile: RegisterTile, storage: Storage, packed: bool, out_size: int
+) -> tuple[tuple[KernelRun, ...], int]:
     """The launches that compute `nests` with this register tile, and the bytes of workspace they need.
 
     nests: together they write each of the result's `out_size` elements, and those that do not add none twice. packed: B is packed into panels.
@@ -141,7 +141,7 @@ def plan(
         total = SumKernel(_wide(storage.out), storage.out, tile.lanes)
         tiles = -(-out_size // SUM_TILE)
         buffers = ("workspace", 0), ("out", 0)
-        launches.append(Launch(total, buffers, (out_size, splits), tiles, splits * out_size))
+        launches.append(KernelRun(total, buffers, (out_size, splits), tiles, splits * out_size))
         workspace = splits * out_size * BITS[KINDS[storage.out][1]] // 8
     for part in adding:
         launches += way.launches([part], 1, storage.out, "out")
@@ -157,7 +157,7 @@ class _Way(NamedTuple):
     blocked: bool
     out_size: int
 
-    def launches(self, parts: Sequence[_Part], splits: int, dtype: str, result: str) -> list[Launch]:
+    def launches(self, parts: Sequence[_Part], splits: int, dtype: str, result: str) -> list[KernelRun]:
         """One for all parts that the same kernel computes. dtype: of the buffer `result`."""
         end = self.storage.epilogue
         column_sums = end.sums if end else ()
@@ -173,12 +173,12 @@ class _Way(NamedTuple):
             params = _params(part, k, grid, self.out_size, places, self.tile)
             work = 2 * part.multiply_adds * self.storage.k_step
             found.setdefault(kind, []).append((params, work, places.tiles))
-        made: list[Launch] = []
+        made: list[KernelRun] = []
         for kind, alike in found.items():
             params = tuple(chain.from_iterable([own for own, _, _ in alike]))
             tiles, work = sum([own[0] for own, _, _ in alike]), sum([work for _, work, _ in alike])
             summed, kernel = sum([rows for _, _, rows in alike]), self._kernel(kind, dtype)
-            made.append(Launch(kernel, buffers, params, tiles, work, bool(made), epilogue=end, row_tiles=summed))
+            made.append(KernelRun(kernel, buffers, params, tiles, work, bool(made), epilogue=end, row_tiles=summed))
         return made
 
     def _kernel(self, kind: _Kind, dtype: str) -> ContractionKernel:
@@ -214,7 +214,7 @@ class _Kind(NamedTuple):
     window: Window | None
 
 
-def _kind(nest: Nest, way: _Way) -> _Kind:
+def _kind(nest: ContractionLoops, way: _Way) -> _Kind:
     tile, storage, row, step = way.tile, way.storage, nest.rows[-1], nest.k[-1]
     return _Kind(
         _inner_loops(nest, way.blocked),
@@ -248,11 +248,11 @@ def _needs_blocks(part: _Part, tile: RegisterTile, storage: Storage) -> bool:
     return part.k * tile.panel * BITS[KINDS[storage.b][0]] // 8 > PANEL_BYTES
 
 
-def _inner_loops(nest: Nest, blocked: bool) -> int:
+def _inner_loops(nest: ContractionLoops, blocked: bool) -> int:
     return max(1, len(nest.k) - _outer_loops(nest)) if blocked else len(nest.k)
 
 
-def _outer_loops(nest: Nest) -> int:
+def _outer_loops(nest: ContractionLoops) -> int:
     """How many k loops run around the blocks of the next one: of four as many as leave a block few steps."""
     if nest.b_column:
         return 0
@@ -260,7 +260,7 @@ def _outer_loops(nest: Nest) -> int:
     return 2 if len(nest.k) > 3 and extent(nest.k[2:]) >= steps else 1
 
 
-def _block_steps(nest: Nest) -> int:
+def _block_steps(nest: ContractionLoops) -> int:
     """Steps of k between two visits of C."""
     return FOLDED_BLOCK_K if nest.b_column else LONG_BLOCK_K if nest.k[-1].a == 1 else BLOCK_K
 
@@ -279,7 +279,7 @@ def _splits(main: _Part, parts: Sequence[_Part], tile: RegisterTile) -> int:
     return splits
 
 
-def _window_splits(part: _Part, image: Image, wanted: int) -> int:
+def _window_splits(part: _Part, image: SlidingImage, wanted: int) -> int:
     """The same by weight where a window slides: a power of two, each with as many bands but for the last one, and with much
     more to read than to write."""
     images, lines = _lines(part.nest)
@@ -344,7 +344,7 @@ def _strips(part: _Part) -> _Strips:
     return _Strips(rows, strips, part.rows // run * strips)
 
 
-def _bands(nest: Nest, window: Window, panels: int, wanted: int, splits: int) -> _Grid:
+def _bands(nest: ContractionLoops, window: Window, panels: int, wanted: int, splits: int) -> _Grid:
     """Cut the lines of images into bands; only where these are very few, by groups of panels."""
     (images, lines), step = _lines(nest), len(window.down.sees)
     if window.by_weight:
@@ -359,24 +359,24 @@ def _bands(nest: Nest, window: Window, panels: int, wanted: int, splits: int) ->
     return _Grid(1, 1, 1, panels_per_group, -(-panels // panels_per_group), lines_per_band, images * bands)
 
 
-def _lines(nest: Nest) -> tuple[int, int]:
+def _lines(nest: ContractionLoops) -> tuple[int, int]:
     """Images, and lines of each that a window slides over."""
     assert nest.image
     images, lines, _ = nest.k if nest.image.window.by_weight else nest.rows
     return images.extent, lines.extent
 
 
-def _k_blocks(nest: Nest, k: _KLoops) -> tuple[int, int]:
+def _k_blocks(nest: ContractionLoops, k: _KLoops) -> tuple[int, int]:
     """(turns of k2 in a block, blocks)."""
     *outer, k2, k3, k4 = k
     k2_block = max(1, min(k2.extent, _block_steps(nest) // max(1, extent((k3, k4)))))
     return k2_block, extent(outer) * -(-k2.extent // k2_block)
 
 
-_KLoops = tuple[Loop, Loop, Loop, Loop, Loop]
+_KLoops = tuple[ContractionLoop, ContractionLoop, ContractionLoop, ContractionLoop, ContractionLoop]
 
 
-def _k_loops(nest: Nest, blocked: bool) -> _KLoops:
+def _k_loops(nest: ContractionLoops, blocked: bool) -> _KLoops:
     """k0 to k4: those around blocks end with k1, others begin with it, those of a window are k2 and k3."""
     before = 1
     if nest.image:
@@ -409,7 +409,7 @@ def _takes_sums(parts: Sequence[_Part], epilogue: Epilogue, tile: RegisterTile) 
     return (tile.amx or not epilogue.is_costly) and not any(part.nest.channel_rows for part in parts)
 
 
-def _sum_places(nest: Nest, grid: _Grid, tiles_before: int, slots: int) -> _SumPlaces:
+def _sum_places(nest: ContractionLoops, grid: _Grid, tiles_before: int, slots: int) -> _SumPlaces:
     """Batch loops along the channels, as over the groups of a convolution, share a place; others are more rows."""
     b0, b1 = (ONCE, *nest.batch)[-2:]
     channels = nest.columns + sum((loop.extent - 1) * loop.channel for loop in nest.batch)

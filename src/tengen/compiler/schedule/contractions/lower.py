@@ -16,8 +16,7 @@ from ..places import Location
 from ..steps import Step, Steps
 from .column_sums import taken
 from .epilogue import Ending, ending, readable
-from .problem import Contraction as Problem
-from .problem import Launch, Relayout, Unit
+from .problem import ContractionPlan, KernelRun, Relayout, Unit
 
 if TYPE_CHECKING:
     from ..groups import Group
@@ -74,7 +73,7 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
         _afterwards(steps, rest, layout)
 
 
-def _pointers(launch: Launch, buffers: Mapping[str, tuple[int, int]]) -> list[tuple[int, int]]:
+def _pointers(launch: KernelRun, buffers: Mapping[str, tuple[int, int]]) -> list[tuple[int, int]]:
     """(buffer, offset in bytes) of what a launch is given. buffers: the same of what its names stand for."""
     pointers = []
     for name, at in launch.buffers:
@@ -85,7 +84,7 @@ def _pointers(launch: Launch, buffers: Mapping[str, tuple[int, int]]) -> list[tu
 
 def _planned(
     steps: Steps, nodes: Sequence[Node], views: Sequence[View], reductions: Sequence[Group]
-) -> tuple[Problem, Ending | None]:
+) -> tuple[ContractionPlan, Ending | None]:
     """The kernels of a contraction and what they do at the end: with the sums that `reductions` want, if they can take them."""
     node, *rest = nodes
     op, product = node.op, node.outputs[0]
@@ -95,13 +94,13 @@ def _planned(
     request = Request(views, [v.type for v in node.inputs], product.type, unit, repeated=steps.repeated)
     place = steps.destinations.get(nodes[-1].outputs[0])
 
-    def problem(epilogue: Epilogue | None) -> Problem:
+    def problem(epilogue: Epilogue | None) -> ContractionPlan:
         if place:
-            plan: Problem = op.problem(request._replace(epilogue=epilogue, strides=place.view.strides))
+            plan: ContractionPlan = op.problem(request._replace(epilogue=epilogue, strides=place.view.strides))
             complete = plan.epilogue or not rest  # else something else stores what has the destination
             if complete and not (place.whole and plan.workspace):
                 return plan
-        made: Problem = op.problem(request._replace(epilogue=epilogue))
+        made: ContractionPlan = op.problem(request._replace(epilogue=epilogue))
         return made
 
     if not (rest or reductions):
@@ -125,7 +124,9 @@ def _lies_alike(operand: Operand, source: Source, result: View) -> bool:
     return source.along == NUMBER or seen.strides == want.strides
 
 
-def _factors(steps: Steps, node: Node, places: Sequence[tuple[int, View]], plan: Problem) -> dict[str, tuple[int, int]]:
+def _factors(
+    steps: Steps, node: Node, places: Sequence[tuple[int, View]], plan: ContractionPlan
+) -> dict[str, tuple[int, int]]:
     """Where operands a and b begin: (buffer, offset in bytes), laid out as the plan wants them."""
     op = node.op
     assert isinstance(op, Contraction)
@@ -183,7 +184,7 @@ def _keep_conversion(steps: Steps, buffer: int, source: int) -> None:
             steps.layouts[buffer] = source
 
 
-def _prepare(steps: Steps, op: Contraction, found: dict[str, tuple[int, int]], launch: Launch, size: int) -> None:
+def _prepare(steps: Steps, op: Contraction, found: dict[str, tuple[int, int]], launch: KernelRun, size: int) -> None:
     """Append what makes of operand b what the kernels read in its place."""
     steps.bytes.append(size)
     buffer, (source, _) = len(steps.bytes) - 1, found["b"]

@@ -10,9 +10,9 @@ from .launches import BLOCK_K, extent, merge, plan
 from .problem import (
     FLOAT32,
     Axis,
-    Contraction,
-    Loop,
-    Nest,
+    ContractionLoop,
+    ContractionLoops,
+    ContractionPlan,
     Relayout,
     Storage,
     Unit,
@@ -52,7 +52,7 @@ def matmul(
     storage: Storage = FLOAT32,
     may_transpose: bool = True,
     strides: tuple[int, ...] | None = None,
-) -> Contraction:
+) -> ContractionPlan:
     """out[..., m, n] = a[..., m, k] @ b[..., k, n].
 
     a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch,
@@ -102,7 +102,7 @@ def _matmul(
     storage: Storage,
     strides: tuple[int, ...] | None = None,
     channel_rows: bool = False,
-) -> Contraction:
+) -> ContractionPlan:
     out_shape = (*(x.extent for x in batch), m, n)
     out_strides = strides if strides and strides[-1] == 1 else contiguous(out_shape)
     a_relayout, b_relayout = None, None
@@ -112,8 +112,8 @@ def _matmul(
         a_strides, batch, a_relayout = _pairs_of_a(m, k, a_strides, batch, unit)
     step, a_k = storage.k_step, a_strides[1]
     turns = -(-k // step)
-    loops = [Loop(x.extent, x.a, x.b, c) for x, c in zip(batch, out_strides, strict=False)]
-    rows = [Loop(m, a=a_strides[0], c=out_strides[-2])]
+    loops = [ContractionLoop(x.extent, x.a, x.b, c) for x, c in zip(batch, out_strides, strict=False)]
+    rows = [ContractionLoop(m, a=a_strides[0], c=out_strides[-2])]
     own = len(loops)
     may_merge = not (channel_rows and storage.has_channels)
     while may_merge and own and loops[own - 1].b == 0 and len(merge([*loops[own - 1 :], *rows])) <= 3:
@@ -124,7 +124,7 @@ def _matmul(
     if expand:
         a_relayout = _copy_of_a(out_shape[:-1], k, step)
         loops = [loop._replace(a=move) for loop, move in zip(loops, contiguous(a_relayout.shape), strict=False)]
-        rows, a_k = [Loop(m, a=turns, c=out_strides[-2])], 1
+        rows, a_k = [ContractionLoop(m, a=turns, c=out_strides[-2])], 1
     else:
         rows, loops = [*loops[own:], *rows], loops[:own]
     run = None if a_k == 1 else extent(rows) if a_strides[0] == 1 else 1
@@ -139,10 +139,12 @@ def _matmul(
         moves = contiguous(b_relayout.shape)
         loops = [loop._replace(b=move if keep else 0) for loop, move, keep in zip(loops, moves, kept, strict=False)]
         b_panel, b_k = turns * tile.panel, tile.panel
-    nest = Nest(tuple(loops), tuple(rows), n, (Loop(turns, a_k, b_k),), b_panel, channel_rows=channel_rows)
+    nest = ContractionLoops(
+        tuple(loops), tuple(rows), n, (ContractionLoop(turns, a_k, b_k),), b_panel, channel_rows=channel_rows
+    )
     out_size = prod(out_shape)
     launches, workspace = plan([nest], tile, storage, b_relayout is not None, out_size)
-    return Contraction(a_relayout, b_relayout, out_strides, out_size, launches, workspace)
+    return ContractionPlan(a_relayout, b_relayout, out_strides, out_size, launches, workspace)
 
 
 def _pairs_pay(

@@ -1,10 +1,10 @@
 """Sums of products as contraction kernels: which layouts, tiles and launches compute them.
 
-A `Contraction` is pure description: what layout each operand must have (a `Relayout` that the caller materialises, or
+A `ContractionPlan` is pure description: what layout each operand must have (a `Relayout` that the caller materialises, or
 fuses with what produces the operand), the launches to run in order, and how the result lies in memory. Sizes of tiles,
 blocks of k and the number of splits follow from the problem alone, so results do not depend on the number of threads.
 
-Here is what all problems share, and in `launches.py` how they are cut; `matmul.py` and `convolution.py` say what they are for each.
+Here is what all problems share, and in `launches.py` how they are cut; `matmul.py` and `convolutions/forms.py` say what they are for each.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ Buffer = tuple[str, int]
 bytes on."""
 
 
-class Launch(NamedTuple):
+class KernelRun(NamedTuple):
     """One kernel run.
 
     buffers: in order. work: floating-point operations. joined: it may run at the same time as the one before. side: and it is
@@ -148,13 +148,13 @@ class Launch(NamedTuple):
     numbers_at: int = 0
     row_tiles: int = 0
 
-    def moved(self, by: Mapping[str, int], joined: bool, side: bool) -> Launch:
+    def moved(self, by: Mapping[str, int], joined: bool, side: bool) -> KernelRun:
         """The same so many bytes further on in some buffers."""
         buffers = tuple([(name, at + by.get(name, 0)) for name, at in self.buffers])
         return self._replace(buffers=buffers, joined=joined, side=side)
 
 
-class Contraction(NamedTuple):
+class ContractionPlan(NamedTuple):
     """How to compute one sum of products.
 
     a, b: the layouts that the operands must have; None: used as they are, with the strides that the problem was given.
@@ -166,9 +166,9 @@ class Contraction(NamedTuple):
     b: Relayout | None
     out_strides: tuple[int, ...]
     out_size: int
-    launches: tuple[Launch, ...]
+    launches: tuple[KernelRun, ...]
     workspace: int = 0
-    prepared: tuple[Launch, int] | None = None
+    prepared: tuple[KernelRun, int] | None = None
 
     @property
     def work(self) -> int:
@@ -185,7 +185,7 @@ class Contraction(NamedTuple):
         return next((launch.epilogue for launch in self.launches if launch.epilogue), None)
 
 
-def exchanged(problem: Contraction) -> Contraction:
+def exchanged(problem: ContractionPlan) -> ContractionPlan:
     """The same kernels for operands that are given the other way round."""
     names = {"a": "b", "b": "a"}
     launches = [
@@ -195,7 +195,7 @@ def exchanged(problem: Contraction) -> Contraction:
     return problem._replace(a=problem.b, b=problem.a, launches=tuple(launches))
 
 
-class Loop(NamedTuple):
+class ContractionLoop(NamedTuple):
     """One loop and how far a step of it moves in A, B, C and the channels (elements)."""
 
     extent: int
@@ -205,10 +205,10 @@ class Loop(NamedTuple):
     channel: int = 0
 
 
-ONCE = Loop(1)
+ONCE = ContractionLoop(1)
 
 
-class Image(NamedTuple):
+class SlidingImage(NamedTuple):
     """What a window slides over: its size and where in it the first register tile begins, down and across. elements: of all
     that is read and written."""
 
@@ -218,7 +218,7 @@ class Image(NamedTuple):
     elements: int
 
 
-class Nest(NamedTuple):
+class ContractionLoops(NamedTuple):
     """A contraction over physical buffers: its loops, slowest first.
 
     Once merged, there are at most two batch, four row and four k loops. b_panel: elements from one panel of B to the
@@ -230,16 +230,16 @@ class Nest(NamedTuple):
     b_column: elements from one column of B to the next, where these are not side by side: then steps of k are.
     """
 
-    batch: tuple[Loop, ...]
-    rows: tuple[Loop, ...]
+    batch: tuple[ContractionLoop, ...]
+    rows: tuple[ContractionLoop, ...]
     columns: int
-    k: tuple[Loop, ...]
+    k: tuple[ContractionLoop, ...]
     b_panel: int
     offsets: tuple[int, int, int] = (0, 0, 0)
     a_columns: bool = False
     adds: bool = False
     channel_rows: bool = False
-    image: Image | None = None
+    image: SlidingImage | None = None
     b_column: int = 0
 
 

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 from ...kernels.contraction import AMX_SIDE
 from ..contractions.launches import plan
-from ..contractions.problem import Axis, Contraction, Loop, Nest, Relayout, Storage, Unit, contiguous, exchanged
+from ..contractions.problem import (
+    Axis,
+    ContractionLoop,
+    ContractionLoops,
+    ContractionPlan,
+    Relayout,
+    Storage,
+    Unit,
+    contiguous,
+    exchanged,
+)
 from ..contractions.register_tile import choose_amx
 
 if TYPE_CHECKING:
@@ -21,7 +31,7 @@ LEAST_FILLED = AMX_SIDE**2 // 4
 """Of the sums of a register, at least so many."""
 
 
-def by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Contraction | None:
+def by_weight(s: ConvShape, unit: Unit, storage: Storage) -> ContractionPlan | None:
     """dw from a = x and b = dy, stored as (oc, kernel..., ic / groups); None where its loops do not fit."""
     *outer, across = s.kernel
     batch = [s.groups, *outer] if s.groups > 1 else outer
@@ -39,22 +49,25 @@ def by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Contraction | None:
     c_channel, *c_taps, _, _ = contiguous((s.oc, *s.kernel, s.ic_group))
     steps = [1 if s.skips_pixels else stride for stride in s.stride]
     taps = [
-        Loop(extent, 0, dilation * move, c)
+        ContractionLoop(extent, 0, dilation * move, c)
         for extent, dilation, move, c in zip(outer, s.dilation, x_steps, c_taps, strict=False)
     ]
-    groups = [Loop(s.groups, dy_group, x_group, s.oc_group * c_channel)] if s.groups > 1 else []
+    groups = [ContractionLoop(s.groups, dy_group, x_group, s.oc_group * c_channel)] if s.groups > 1 else []
     pixels = zip(s.out, dy_steps, x_steps, steps, strict=True)
-    nest = Nest(
+    nest = ContractionLoops(
         batch=(*groups, *taps),
-        rows=(Loop(s.oc_group, dy_channel, c=c_channel),),
+        rows=(ContractionLoop(s.oc_group, dy_channel, c=c_channel),),
         columns=columns,
-        k=(Loop(dy.shape[2], dy_n, x_n), *[Loop(extent, a, step * b) for extent, a, b, step in pixels]),
+        k=(
+            ContractionLoop(dy.shape[2], dy_n, x_n),
+            *[ContractionLoop(extent, a, step * b) for extent, a, b, step in pixels],
+        ),
         b_panel=tile.panel,
     )
     size = s.oc * s.ic_group * s.taps
     launches, workspace = plan([nest], tile, storage.in_pairs, False, size)
     strides = (c_channel, 1, *c_taps, s.ic_group)
-    return exchanged(Contraction(dy, x, strides, size, launches, workspace))
+    return exchanged(ContractionPlan(dy, x, strides, size, launches, workspace))
 
 
 def _image(s: ConvShape, panel: int) -> Relayout:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from math import gcd, prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..contractions.problem import ONCE, Loop
+from ..contractions.problem import ONCE, ContractionLoop
 from . import borders
 from .borders import Line
 
@@ -45,10 +45,10 @@ class Phase(NamedTuple):
 class Span(NamedTuple):
     """Rows that see the same steps, as loops; offsets: of A, B and C. run: phases, if they are several."""
 
-    rows: Loop
-    taps: Loop
+    rows: ContractionLoop
+    taps: ContractionLoop
     offsets: tuple[int, int, int]
-    run: Loop = ONCE
+    run: ContractionLoop = ONCE
 
 
 def phase(s: ConvShape, dim: int) -> Phase:
@@ -131,9 +131,9 @@ def spans(phases: Sequence[Phase], margins: Pair, a: int, b: int, c: int) -> lis
         for cut in line.cuts():
             source = line.position(cut.row, cut.tap) if cut.taps else 0
             tap, result = phase.first_tap + cut.tap * phase.tap_step, phase.first + cut.row * phase.step
-            rows = Loop(cut.rows, line.row_step * a, 0, phase.step * c)
-            taps = Loop(cut.taps, line.tap_step * a, phase.tap_step * b)
-            run = Loop(phase.run, b=b if line.taps else 0, c=c)
+            rows = ContractionLoop(cut.rows, line.row_step * a, 0, phase.step * c)
+            taps = ContractionLoop(cut.taps, line.tap_step * a, phase.tap_step * b)
+            run = ContractionLoop(phase.run, b=b if line.taps else 0, c=c)
             spans.append(Span(rows, taps, (source * a, tap * b, result * c), run))
     return spans
 
@@ -150,4 +150,4 @@ def parts(spans: Sequence[Sequence[Span]], size: Sequence[int], steps: Sequence[
             yield from [(span, *rest) for rest in parts(others, size[1:], steps[1:])]
         else:
             whole = zip(size[1:], steps[1:], strict=True)
-            yield span, *[Span(Loop(extent, c=c), Loop(0), (0, 0, 0)) for extent, c in whole]
+            yield span, *[Span(ContractionLoop(extent, c=c), ContractionLoop(0), (0, 0, 0)) for extent, c in whole]

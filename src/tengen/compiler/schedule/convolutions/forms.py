@@ -21,9 +21,9 @@ from ..contractions.matmul import COPY_WORK, must_pack
 from ..contractions.problem import (
     FLOAT32,
     Axis,
-    Contraction,
-    Loop,
-    Nest,
+    ContractionLoop,
+    ContractionLoops,
+    ContractionPlan,
     Relayout,
     Storage,
     Unit,
@@ -134,7 +134,7 @@ def conv_forward(
     planes: bool = False,
     window: Strides | None = None,
     images_last: bool = False,
-) -> Contraction:
+) -> ContractionPlan:
     """y from a = x and b = w, stored channels-last.
 
     in_place: x is channels-last already, and so better not copied to pad it. planes: it is channels-first; if there are
@@ -153,7 +153,7 @@ def conv_forward(
 
 def conv_by_data(
     shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, images_last: bool = False
-) -> Contraction:
+) -> ContractionPlan:
     """dx from a = dy and b = w, stored channels-last.
 
     Along one dimension dx[i] = sum of dy[o] w[r] over the (o, r) with o * stride + r * dilation - padding = i. For all
@@ -186,19 +186,19 @@ def _transform(s: ConvShape, unit: Unit, storage: Storage, columns: str | None) 
 
 def _by_tiles(
     s: ConvShape, t: winograd.Transform, columns: str, unit: Unit, storage: Storage, strides: Strides | None = None
-) -> Contraction:
+) -> ContractionPlan:
     x, y = _image("a", s.n, s.size, s.ic), _image("out", s.n, s.out, s.oc)
     oc, ic, row, across = strides or contiguous((s.oc, s.ic, *s.kernel))
     shared = t, unit, storage
 
-    def as_it_lies(panel: int) -> winograd.Window:
-        return winograd.Window(panel * oc, oc, ic, (row, across))
+    def as_it_lies(panel: int) -> winograd.TiledWindow:
+        return winograd.TiledWindow(panel * oc, oc, ic, (row, across))
 
-    def turned_round(panel: int) -> winograd.Window:
+    def turned_round(panel: int) -> winograd.TiledWindow:
         layout = _pack_weights(s, columns, panel, 1)
         _, start, down, right, depth, one = contiguous(layout.shape)
         last = 2 * down + 2 * right  # tap, with which it begins
-        return winograd.Window(start, one, depth, (-down, -right), last, layout, full=True)
+        return winograd.TiledWindow(start, one, depth, (-down, -right), last, layout, full=True)
 
     top, left = s.padding
     if columns == "oc":  # in one step, so what becomes of a weight that stays is kept beside it
@@ -207,12 +207,12 @@ def _by_tiles(
     return winograd.slide(dy, dx, (2 - top, 2 - left), turned_round, _dense(dy), *shared)
 
 
-def _image(buffer: str, n: int, size: Size, channels: int) -> winograd.Image:
+def _image(buffer: str, n: int, size: Size, channels: int) -> winograd.TiledImage:
     height, width = size
-    return winograd.Image(buffer, n, height, width, channels)
+    return winograd.TiledImage(buffer, n, height, width, channels)
 
 
-def _dense(image: winograd.Image) -> Relayout:
+def _dense(image: winograd.TiledImage) -> Relayout:
     return _channels_last((image.n, image.channels, image.h, image.w), ((0, 0), (0, 0)))
 
 
@@ -224,7 +224,7 @@ def _slide(
     storage: Storage,
     in_place: bool,
     planes: bool = False,
-) -> Contraction:
+) -> ContractionPlan:
     """A window slides over an image: forward (columns "oc"), and by data ("ic"), where each phase of dx is such a window."""
     (n_in, size_in), (n_out, size_out) = (s.ic, s.size), (s.oc, s.out)
     if columns == "ic":
@@ -257,12 +257,12 @@ def _slide(
     if in_place and not stays and prod(map(len, spans)) > s.most_parts:
         return _slide(s, phases, columns, unit, storage, False, planes)
     batch, images, channels = (
-        (Loop(groups, depth, group, width, channel=width),),
-        Loop(s.n, a=a_n, c=c_n),
-        Loop(depth, a_channel, channel),
+        (ContractionLoop(groups, depth, group, width, channel=width),),
+        ContractionLoop(s.n, a=a_n, c=c_n),
+        ContractionLoop(depth, a_channel, channel),
     )
     parts = [
-        Nest(
+        ContractionLoops(
             batch=(*batch, *[span.run for span in part]),
             rows=(images, *[span.rows for span in part]),
             columns=width,
@@ -276,7 +276,7 @@ def _slide(
     return _finish(parts, tile, operands, image, weights, (s.n, n_out, *size_out), _image_order)
 
 
-def _depthwise(s: ConvShape, columns: str, unit: Unit, storage: Storage) -> Contraction | None:
+def _depthwise(s: ConvShape, columns: str, unit: Unit, storage: Storage) -> ContractionPlan | None:
     """Forward (columns "oc") and by data ("ic") where each channel has a window of its own, with tiles of neighbouring pixels."""
     if not (s.is_depthwise and s.is_flat) or storage.accumulate:
         return None
@@ -291,11 +291,14 @@ def _depthwise(s: ConvShape, columns: str, unit: Unit, storage: Storage) -> Cont
     weights = _pack_weights(s, columns, lanes, 1)
     _, panel, *tap_steps, _, _ = contiguous(weights.shape)
     (a_n, *a_steps, _), (c_n, *c_steps, _) = contiguous(image.shape), contiguous((s.n, *out, s.ic))
-    nest = Nest(
-        batch=(Loop(1),),
-        rows=(Loop(s.n, a=a_n, c=c_n), *(Loop(extent, c=c) for extent, c in zip(out, c_steps, strict=True))),
+    nest = ContractionLoops(
+        batch=(ContractionLoop(1),),
+        rows=(
+            ContractionLoop(s.n, a=a_n, c=c_n),
+            *(ContractionLoop(extent, c=c) for extent, c in zip(out, c_steps, strict=True)),
+        ),
         columns=s.ic,
-        k=tuple(Loop(line.taps, a, b) for line, a, b in zip(lines, a_steps, tap_steps, strict=True)),
+        k=tuple(ContractionLoop(line.taps, a, b) for line, a, b in zip(lines, a_steps, tap_steps, strict=True)),
         b_panel=panel,
         a_columns=True,
         image=found,
@@ -304,7 +307,7 @@ def _depthwise(s: ConvShape, columns: str, unit: Unit, storage: Storage) -> Cont
     return _finish([nest], tile, storage, image, weights, (s.n, s.ic, *out), _image_order)
 
 
-def _depthwise_by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Contraction | None:
+def _depthwise_by_weight(s: ConvShape, unit: Unit, storage: Storage) -> ContractionPlan | None:
     """The same for the gradient by weight."""
     if not (s.is_depthwise and s.is_flat) or storage.accumulate or storage.a != storage.b:
         return None
@@ -316,11 +319,17 @@ def _depthwise_by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Contract
     x, dy = (_channels_last((s.n, s.ic, *size), s.no_margins) for size in (s.size, s.out))
     (x_n, *x_steps, _), (dy_n, *dy_steps, _) = contiguous(x.shape), contiguous(dy.shape)
     *c_steps, _, _ = contiguous((*s.kernel, 1, s.oc))
-    nest = Nest(
-        batch=(Loop(1),),
-        rows=(Loop(1), *(Loop(line.taps, a=a, c=c) for line, a, c in zip(lines, x_steps, c_steps, strict=True))),
+    nest = ContractionLoops(
+        batch=(ContractionLoop(1),),
+        rows=(
+            ContractionLoop(1),
+            *(ContractionLoop(line.taps, a=a, c=c) for line, a, c in zip(lines, x_steps, c_steps, strict=True)),
+        ),
         columns=s.ic,
-        k=(Loop(s.n, x_n, dy_n), *(Loop(line.out, b=b) for line, b in zip(lines, dy_steps, strict=True))),
+        k=(
+            ContractionLoop(s.n, x_n, dy_n),
+            *(ContractionLoop(line.out, b=b) for line, b in zip(lines, dy_steps, strict=True)),
+        ),
         b_panel=0,
         a_columns=True,
         image=found,
@@ -330,9 +339,9 @@ def _depthwise_by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Contract
     return _finish([nest], tile, storage, x, dy, (s.oc, 1, *s.kernel), _window_order, packed=False)
 
 
-def _window_lines(s: ConvShape, size: Size, out: Size) -> list[sliding.Line]:
+def _window_lines(s: ConvShape, size: Size, out: Size) -> list[sliding.SlidingLine]:
     """Down and across; sizes of what is read and of the result."""
-    return [sliding.Line(size[d], out[d], s.kernel[d], s.stride[d], s.padding[d], s.dilation[d]) for d in s.dims]
+    return [sliding.SlidingLine(size[d], out[d], s.kernel[d], s.stride[d], s.padding[d], s.dilation[d]) for d in s.dims]
 
 
 def _by_planes(
@@ -342,7 +351,7 @@ def _by_planes(
     unit: Unit,
     storage: Storage,
     images_last: bool,
-) -> Contraction | None:
+) -> ContractionPlan | None:
     if not s.is_flat or s.groups > 1 or any(len(lines) > 1 or lines[0].run > 1 for lines in phases):
         return None
     sizes = (s.n, s.ic, s.oc) if columns == "oc" else (s.n, s.oc, s.ic)
@@ -354,7 +363,7 @@ def _by_planes(
 
 def conv_by_weight(
     shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, images_last: bool = False
-) -> Contraction:
+) -> ContractionPlan:
     """dw from a = x and b = dy, stored as (kernel…, ic / groups, oc).
 
     Here a row is a tap of the window, and the outputs, over which it sums, are the steps.
@@ -402,11 +411,11 @@ def conv_by_weight(
     else:
         spans = [dimension.spans(turned[d], margins[d], x_steps[d], dy_steps[d], c_steps[d]) for d in s.dims]
     parts = [
-        Nest(
-            batch=(Loop(groups, depth, group, width),),
-            rows=(*[span.rows for span in part], Loop(depth, a=1, c=c_channel)),
+        ContractionLoops(
+            batch=(ContractionLoop(groups, depth, group, width),),
+            rows=(*[span.rows for span in part], ContractionLoop(depth, a=1, c=c_channel)),
             columns=width,
-            k=(Loop(x.shape[0], x_n, dy_n), *[span.taps for span in part]),
+            k=(ContractionLoop(x.shape[0], x_n, dy_n), *[span.taps for span in part]),
             b_panel=panel,
             offsets=_sum(part),
             a_columns=a_columns,
@@ -442,7 +451,11 @@ def _sees_borders_apart(s: ConvShape, storage: Storage) -> bool:
 def _by_outputs(phase: dimension.Phase, x: int, dy: int, c: int) -> list[dimension.Span]:
     """Spans of a gradient by weight, each over the outputs that see the same taps; the one that sees all is the first."""
     spans = [
-        dimension.Span(Loop(taps.extent, a=taps.a, c=taps.b), Loop(rows.extent, rows.a, rows.c), (source, output, tap))
+        dimension.Span(
+            ContractionLoop(taps.extent, a=taps.a, c=taps.b),
+            ContractionLoop(rows.extent, rows.a, rows.c),
+            (source, output, tap),
+        )
         for rows, taps, (source, tap, output), _ in dimension.spans([phase], (0, 0), x, c, dy)
     ]
     return sorted(spans, key=lambda span: -span.rows.extent)
@@ -515,7 +528,7 @@ def _unit_vectors(rank: int) -> list[tuple[int, ...]]:
 
 
 def _finish(
-    parts: list[Nest],
+    parts: list[ContractionLoops],
     tile: RegisterTile,
     storage: Storage,
     a: Relayout,
@@ -523,14 +536,14 @@ def _finish(
     shape: Sequence[int],
     order: Callable[[int], Sequence[int]],
     packed: bool = True,
-) -> Contraction:
+) -> ContractionPlan:
     """The contraction whose result has the logical `shape`; its dimension d is the physical dimension order(rank)[d]."""
     physical, places = [0] * len(shape), order(len(shape))
     for dim, position in enumerate(places):
         physical[position] = shape[dim]
     strides = contiguous(physical)
     launches, workspace = plan(parts, tile, storage, packed, prod(shape))
-    return Contraction(a, b, tuple(strides[position] for position in places), prod(shape), launches, workspace)
+    return ContractionPlan(a, b, tuple(strides[position] for position in places), prod(shape), launches, workspace)
 
 
 def _image_order(rank: int) -> Sequence[int]:

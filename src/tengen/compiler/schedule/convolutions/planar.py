@@ -15,7 +15,17 @@ from itertools import product
 from math import prod
 
 from ..contractions.launches import plan
-from ..contractions.problem import Axis, Contraction, Loop, Nest, Relayout, Storage, Unit, contiguous, exchanged
+from ..contractions.problem import (
+    Axis,
+    ContractionLoop,
+    ContractionLoops,
+    ContractionPlan,
+    Relayout,
+    Storage,
+    Unit,
+    contiguous,
+    exchanged,
+)
 from ..contractions.register_tile import choose, choose_folded
 from .borders import Cut, Line, may_pad
 
@@ -43,7 +53,7 @@ def slide(
     unit: Unit,
     storage: Storage,
     images_last: bool = False,
-) -> Contraction | None:
+) -> ContractionPlan | None:
     """The result (n, channels, rows, columns) of a window over an image; None where channels fill the vectors well.
 
     sizes: of (n, channels in, channels out). weights: the shape (oc, ic, kh, kw); `columns` says which of the two, "oc" or
@@ -67,17 +77,17 @@ def slide(
     *c_n, c_c, c_h, c_w = contiguous(shape)[: 3 if side > 1 else 4]
     tile = choose(c_out, width.rows * side, lanes, unit.registers)
     parts = [
-        Nest(
+        ContractionLoops(
             batch=(
-                *[Loop(n, b=b, c=c) for b, c in zip(b_n, c_n, strict=True)],
-                Loop(high.rows, b=height.row_step * b_h, c=c_h),
+                *[ContractionLoop(n, b=b, c=c) for b, c in zip(b_n, c_n, strict=True)],
+                ContractionLoop(high.rows, b=height.row_step * b_h, c=c_h),
             ),
-            rows=(Loop(c_out, a=row, c=c_c),),
+            rows=(ContractionLoop(c_out, a=row, c=c_c),),
             columns=wide.rows * side,
             k=(
-                Loop(c_in, depth, b_c),
-                Loop(high.taps, w_h, height.tap_step * b_h),
-                Loop(wide.taps, 1, width.tap_step * b_w),
+                ContractionLoop(c_in, depth, b_c),
+                ContractionLoop(high.taps, w_h, height.tap_step * b_h),
+                ContractionLoop(wide.taps, 1, width.tap_step * b_w),
             ),
             b_panel=tile.panel,
             offsets=(
@@ -91,7 +101,7 @@ def slide(
     ]
     launches, workspace = plan(parts, tile, storage._replace(a=storage.b, b=storage.a), False, prod(shape))
     strides = (*c_n, c_c, c_h, c_w) if side == 1 else (1, c_c, c_h, c_w)
-    return exchanged(Contraction(_whole(weights), image, strides, prod(shape), launches, workspace))
+    return exchanged(ContractionPlan(_whole(weights), image, strides, prod(shape), launches, workspace))
 
 
 def _borders(line: Line, may_cut: bool) -> tuple[tuple[int, int], tuple[Cut, ...]]:
@@ -115,7 +125,7 @@ def suits(channels: int, lines: Sequence[Line], lanes: int, depth: int, images: 
 
 def by_weight(
     sizes: tuple[int, int, int], lines: Sequence[Line], unit: Unit, storage: Storage, images_last: bool = False
-) -> Contraction | None:
+) -> ContractionPlan | None:
     """The gradient (oc, ic, kh, kw) by weight from images x and dy side by side, which are steps of k in the lanes; None where
     channels fill the vectors well. lines: of the convolution. images_last: both lie so already."""
     n, ic, oc = sizes
@@ -132,22 +142,26 @@ def by_weight(
     (a_c, a_h, a_w, _), (b_c, b_h, b_w, _) = contiguous(x.shape), contiguous(dy.shape)
     c_c, c_h, c_w, _ = contiguous((ic, height.taps, width.taps, oc))
     tile = choose_folded(ic * height.taps * width.taps, oc, lanes, unit.registers)
-    nest = Nest(
+    nest = ContractionLoops(
         batch=(),
         rows=(
-            Loop(ic, a_c, c=c_c),
-            Loop(height.taps, height.tap_step * a_h, c=c_h),
-            Loop(width.taps, width.tap_step * a_w, c=c_w),
+            ContractionLoop(ic, a_c, c=c_c),
+            ContractionLoop(height.taps, height.tap_step * a_h, c=c_h),
+            ContractionLoop(width.taps, width.tap_step * a_w, c=c_w),
         ),
         columns=oc,
-        k=(Loop(height.rows, height.row_step * a_h, b_h), Loop(width.rows, width.row_step * a_w, b_w), Loop(n, 1, 1)),
+        k=(
+            ContractionLoop(height.rows, height.row_step * a_h, b_h),
+            ContractionLoop(width.rows, width.row_step * a_w, b_w),
+            ContractionLoop(n, 1, 1),
+        ),
         b_panel=tile.panel * b_c,
         b_column=b_c,
         offsets=(height.base * a_h + width.base * a_w, 0, 0),
     )
     size = oc * ic * height.taps * width.taps
     launches, workspace = plan([nest], tile, storage, False, size)
-    return Contraction(x, dy, (1, c_c, c_h, c_w), size, launches, workspace)
+    return ContractionPlan(x, dy, (1, c_c, c_h, c_w), size, launches, workspace)
 
 
 def _filled(columns: int, lanes: int) -> float:

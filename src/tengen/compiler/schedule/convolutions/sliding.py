@@ -1,4 +1,4 @@
-"""Register tiles of a window that slides over pixels (`targets/window.py`): what the results of a tile see, and how many
+"""Register tiles of a window that slides over pixels (`targets/contractions/window.py`): what the results of a tile see, and how many
 there are in one."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from math import inf
 from typing import NamedTuple
 
 from ...kernels.window import Side, Window
-from ..contractions.problem import Image
+from ..contractions.problem import SlidingImage
 
 SIZES = {
     32: (
@@ -40,7 +40,7 @@ COLUMN = 4
 several columns of a tile it is read in turn."""
 
 
-class Line(NamedTuple):
+class SlidingLine(NamedTuple):
     """One dimension of a convolution: extents of what is read and of the result, taps of the window."""
 
     size: int
@@ -93,8 +93,8 @@ def _seen(taps: int, stride: int, padding: int, dilation: int, results: int, for
 
 
 def choose(
-    lines: list[Line], forward: bool, registers: int, elements: int, whole: bool = False, by_weight: bool = False
-) -> Image | None:
+    lines: list[SlidingLine], forward: bool, registers: int, elements: int, whole: bool = False, by_weight: bool = False
+) -> SlidingImage | None:
     """The register tile that takes the least time for a result of these lines. whole: it must divide them, so that nothing is computed
     twice. elements: of all that is read and written. by_weight: the lines are those of the forward convolution."""
     high, wide = lines
@@ -121,7 +121,7 @@ def choose(
     if by_weight:
         sides = [side._replace(again=-line.out % len(side.sees)) for line, side in zip(lines, sides, strict=True)]
     window = Window(sides[0], sides[1], elements > FAR, by_weight)
-    return Image(window, (high.size, wide.size), (best[0].start, best[1].start), elements)
+    return SlidingImage(window, (high.size, wide.size), (best[0].start, best[1].start), elements)
 
 
 def _cycles(down: _Seen, across: _Seen, taps: int, streams: bool, by_weight: bool) -> float:

@@ -15,7 +15,7 @@ from ...kernels.dtypes import BITS, COMPUTE, KINDS
 from ...kernels.epilogue import CHANNEL, ELEMENT, Epilogue
 from ...kernels.nest import Access, Bound, Instr, Nest
 from ...kernels.nest_tiling import NestSource
-from ..contractions.problem import Buffer, Launch
+from ..contractions.problem import Buffer, KernelRun
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -102,7 +102,7 @@ def limited(
 
 def turn(
     matrix: Matrix, sources: Grid, targets: Grid, extents: tuple[int, ...], epilogue: Epilogue | None = None
-) -> Launch:
+) -> KernelRun:
     """matrix @ sources @ matrix.T, and what an epilogue makes of it, to `targets`, for all indices below `extents`.
 
     Several matrices of sources are added up. The channels of an epilogue are the last dim.
@@ -118,13 +118,13 @@ def launch(
     numbers: Sequence[int],
     extents: tuple[int, ...],
     epilogue: Epilogue | None,
-) -> Launch:
+) -> KernelRun:
     """One of a map over these elements; numbers: its parameters after them, before those of the epilogue."""
     places = [number for grid in grids for number in grid.numbers]
     params, tiles = source.split(extents, [*extents, *places, *numbers])
     buffers = tuple([grid.place for grid in grids])
     work = 4 * prod(extents) * sum(len(grid.starts) for grid in grids)  # bytes, which are more than operations
-    return Launch(source, buffers, params, tiles, work, epilogue=epilogue, numbers_at=len(params) - TILING_NUMBERS)
+    return KernelRun(source, buffers, params, tiles, work, epilogue=epilogue, numbers_at=len(params) - TILING_NUMBERS)
 
 
 def ended(epilogue: Epilogue, targets: Grid) -> list[Grid]:

@@ -1,4 +1,4 @@
-"""Maps of `tile_maps` that also take the sums over rows that an epilogue is asked for (`targets/column_sums.py`).
+"""Maps of `tile_maps` that also take the sums over rows that an epilogue is asked for (`targets/contractions/column_sums.py`).
 
 A row of tiles is one part of the rows: the map goes along it before it goes to the next channels, and what it sums up is a
 reduction. Squares are taken of distances from a value in the middle of the row, which zeros around the image do not reach.
@@ -14,7 +14,7 @@ from ...kernels.dtypes import COMPUTE
 from ...kernels.epilogue import ELEMENT, Epilogue, slots
 from ...kernels.nest import Nest
 from ...kernels.nest_tiling import NestSource
-from ..contractions.problem import Launch
+from ..contractions.problem import KernelRun
 from .tile_maps import Code, Grid, Kind, Matrix, accesses, ended, launch, parameters, places, unlimited
 
 ORDER = 0, 1, 3, 2
@@ -39,7 +39,7 @@ class _Ends(NamedTuple):
 
 def turn_and_sum(
     matrix: Matrix, sources: Grid, targets: Grid, extents: tuple[int, ...], epilogue: Epilogue, place: RowSums
-) -> Launch:
+) -> KernelRun:
     """What `turn` does over (images, rows of tiles, tiles, channels), and the sums that the epilogue is asked for."""
     images, rows, tiles, channels = extents
     size, m, middle = slots(epilogue.sums) * channels, len(matrix), tiles // 2

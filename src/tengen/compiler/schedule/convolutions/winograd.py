@@ -23,7 +23,17 @@ from typing import NamedTuple
 from ...kernels.dtypes import BITS, KINDS
 from ...kernels.epilogue import ELEMENT, Epilogue, slots
 from ..contractions.launches import plan
-from ..contractions.problem import FLOAT32, Contraction, Launch, Loop, Nest, Relayout, Storage, Unit, contiguous
+from ..contractions.problem import (
+    FLOAT32,
+    ContractionLoop,
+    ContractionLoops,
+    ContractionPlan,
+    KernelRun,
+    Relayout,
+    Storage,
+    Unit,
+    contiguous,
+)
 from ..contractions.register_tile import RegisterTile, choose
 from .tile_maps import NO_LIMITS, Grid, Limits, Matrix, limited, turn, unlimited
 from .tile_sums import RowSums, turn_and_sum
@@ -113,7 +123,7 @@ def cost(t: Transform, n: int, size: tuple[int, int], ic: int, oc: int, lanes: i
     return START + t.points * (tiles * (ic * oc + moved) + OF_WINDOW[columns] * ic * oc)
 
 
-class Image(NamedTuple):
+class TiledImage(NamedTuple):
     """(n, h, w, channels) in a buffer, channels last."""
 
     buffer: str
@@ -128,7 +138,7 @@ class Image(NamedTuple):
         return self.h * self.w * self.channels
 
 
-class Window(NamedTuple):
+class TiledWindow(NamedTuple):
     """A window in memory: elements from one panel of columns to the next, from one column to the next, to the next k, and to
     the next taps; start: from where its buffer begins to its first tap. layout: how it comes to lie so. full: the last panel is filled up."""
 
@@ -162,15 +172,15 @@ class _Chunk(NamedTuple):
 
 
 def slide(
-    source: Image,
-    result: Image,
+    source: TiledImage,
+    result: TiledImage,
     padding: tuple[int, int],
-    window: Callable[[int], Window],
+    window: Callable[[int], TiledWindow],
     image: Relayout,
     t: Transform,
     unit: Unit,
     storage: Storage,
-) -> Contraction:
+) -> ContractionPlan:
     """A convolution of stride 1: forward, or the gradient by data.
 
     padding: zeros before the source. window: where it is, for panels of so many columns. image: the source's layout.
@@ -192,7 +202,7 @@ def slide(
     workspace = ITEM * t.points * most * (source.channels + result.channels)
     steps = {"a": ITEM * source.size, **_of_result(result, parts[0].all_rows, storage.epilogue)}
     n, h, w, c = contiguous(result[1:])
-    return Contraction(
+    return ContractionPlan(
         image,
         found.layout,
         (n, c, h, w),
@@ -204,15 +214,15 @@ def slide(
 
 
 def by_weight(
-    x: Image,
-    dy: Image,
+    x: TiledImage,
+    dy: TiledImage,
     padding: tuple[int, int],
     x_layout: Relayout,
     dy_layout: Relayout,
     t: Transform,
     unit: Unit,
     storage: Storage,
-) -> Contraction:
+) -> ContractionPlan:
     """The gradient of the window, stored as (3, 3, channels of x, channels of dy)."""
     parts = _chunks(dy, t, (x.channels, dy.channels), CHUNK_TILES)
     most = max(part.tiles for part in parts)
@@ -242,13 +252,13 @@ def by_weight(
     found = *_all_chunks(parts, stages, {"a": ITEM * x.size, "b": ITEM * dy.size}, ITEM * of_side, sides, True), last
     workspace = sides * ITEM * of_side
     row, column, channel, one = contiguous((3, 3, x.channels, dy.channels))
-    return Contraction(x_layout, dy_layout, (one, channel, row, column), 9 * size, found, workspace)
+    return ContractionPlan(x_layout, dy_layout, (one, channel, row, column), 9 * size, found, workspace)
 
 
 # -- chunks ------------------------------------------------------------------------------------------------------------
 
 
-def _chunks(result: Image, t: Transform, channels: tuple[int, int], most: int | None = None) -> list[_Chunk]:
+def _chunks(result: TiledImage, t: Transform, channels: tuple[int, int], most: int | None = None) -> list[_Chunk]:
     """All tiles in order; a chunk, with the channels on both sides, fits the cache if one row of tiles does."""
     rows, columns = -(-result.h // t.m), -(-result.w // t.m)
     of_tile, window = t.points * ITEM * sum(channels), t.points * ITEM * prod(channels)
@@ -271,7 +281,7 @@ def _shares(total: int, most: int) -> Iterator[tuple[int, int]]:
         yield start, min(count, total - start)
 
 
-_Stages = list[list[Launch]]
+_Stages = list[list[KernelRun]]
 """What is done with a chunk; launches of a stage may run together."""
 
 
@@ -282,7 +292,7 @@ def _all_chunks(
     workspace: int,
     sides: int,
     added: bool = False,
-) -> Iterator[Launch]:
+) -> Iterator[KernelRun]:
     """The launches of all chunks; those of chunks that begin with another image are the same, further on, and those of another side
     have another workspace. A side is a run of neighbours, as a thread's share of other launches is.
 
@@ -305,7 +315,7 @@ def _all_chunks(
                     yield launch.moved(further, joined=i + side > 0, side=side > 0)
 
 
-def _of_result(result: Image, rows: int, epilogue: Epilogue | None) -> dict[str, int]:
+def _of_result(result: TiledImage, rows: int, epilogue: Epilogue | None) -> dict[str, int]:
     """Bytes from one image to the next, of the result, of what an epilogue reads of its size, and of sums for each of so many rows
     of tiles."""
     if epilogue is None:
@@ -320,21 +330,21 @@ def _of_result(result: Image, rows: int, epilogue: Epilogue | None) -> dict[str,
 
 
 @lru_cache(1024)  # as for all chunks of so many tiles
-def _multiply(tiles: int, points: int, c_in: int, c_out: int, tile: RegisterTile, products: int) -> Launch:
+def _multiply(tiles: int, points: int, c_in: int, c_out: int, tile: RegisterTile, products: int) -> KernelRun:
     """For each point (tiles, c_in) @ (c_in, c_out), from the workspace to the workspace."""
     panels = -(-c_out // tile.panel)
-    nest = Nest(
-        batch=(Loop(points, tiles * c_in, panels * c_in * tile.panel, tiles * c_out),),
-        rows=(Loop(tiles, a=c_in, c=c_out),),
+    nest = ContractionLoops(
+        batch=(ContractionLoop(points, tiles * c_in, panels * c_in * tile.panel, tiles * c_out),),
+        rows=(ContractionLoop(tiles, a=c_in, c=c_out),),
         columns=c_out,
-        k=(Loop(c_in, 1, tile.panel),),
+        k=(ContractionLoop(c_in, 1, tile.panel),),
         b_panel=c_in * tile.panel,
         offsets=(0, 0, products),
     )
     return _launch(nest, tile, FLOAT32, "prepared")
 
 
-def _end(part: _Chunk, t: Transform, products: Grid, result: Image, epilogue: Epilogue | None) -> Launch:
+def _end(part: _Chunk, t: Transform, products: Grid, result: TiledImage, epilogue: Epilogue | None) -> KernelRun:
     """The result from the products, and what an epilogue makes of it."""
     tiles, extents = _tiles(result, part, t.m, t.m), (*part.extents, result.channels)
     if epilogue is None or not epilogue.sums:
@@ -345,30 +355,33 @@ def _end(part: _Chunk, t: Transform, products: Grid, result: Image, epilogue: Ep
 @lru_cache(1024)  # as for all chunks of so many tiles
 def _multiply_tiles(
     batch: tuple[int, int], x: tuple[int, int], columns: int, tile: RegisterTile, at: tuple[int, int], adds: bool
-) -> Launch:
+) -> KernelRun:
     """For each point (tiles, x).T @ (tiles, dy), all in the workspace, dy and the result `at` these elements. batch: tiles and points. x: its
     channels and a block of them. adds: to what chunks before have written.
     """
     (tiles, points), (rows, block) = batch, x
     panel = tiles * tile.panel
-    nest = Nest(
-        batch=(Loop(points, tiles * rows, -(-columns // tile.panel) * panel, rows * columns),),
-        rows=(Loop(rows // block, a=tiles * block, c=block * columns), Loop(block, a=1, c=columns)),
+    nest = ContractionLoops(
+        batch=(ContractionLoop(points, tiles * rows, -(-columns // tile.panel) * panel, rows * columns),),
+        rows=(
+            ContractionLoop(rows // block, a=tiles * block, c=block * columns),
+            ContractionLoop(block, a=1, c=columns),
+        ),
         columns=columns,
-        k=(Loop(tiles, block, tile.panel),),
+        k=(ContractionLoop(tiles, block, tile.panel),),
         b_panel=panel,
         offsets=(0, *at),
     )
     return _launch(nest, tile, Storage(accumulate=adds), "workspace")
 
 
-def _launch(nest: Nest, tile: RegisterTile, storage: Storage, b: str) -> Launch:
+def _launch(nest: ContractionLoops, tile: RegisterTile, storage: Storage, b: str) -> KernelRun:
     (launch,), _ = plan([nest], tile, storage, True, 0)  # one launch: the points are enough launch tiles not to split k
     return launch._replace(buffers=(("workspace", 0), (b, 0), ("workspace", 0)))
 
 
 @lru_cache(1024)  # whatever the size of the image
-def _turn_window(w: Window, t: Transform, c_in: int, c_out: int, panel: int) -> tuple[Launch, int]:
+def _turn_window(w: TiledWindow, t: Transform, c_in: int, c_out: int, panel: int) -> tuple[KernelRun, int]:
     """The window, turned, to [point, panel, k, column of the panel], and the bytes of that."""
     panels, (down, right) = -(-c_out // panel), w.taps
     limits = NO_LIMITS if w.full or c_out % panel == 0 else Limits(((0, 2),), (0, c_out, panel, 1))
@@ -383,7 +396,7 @@ def _turn_window(w: Window, t: Transform, c_in: int, c_out: int, panel: int) -> 
 
 
 def _tiles(
-    image: Image, part: _Chunk, step: int, count: int, padding: tuple[int, int] = (0, 0), block: int | None = None
+    image: TiledImage, part: _Chunk, step: int, count: int, padding: tuple[int, int] = (0, 0), block: int | None = None
 ) -> Grid:
     """count x count elements from where each tile begins; tiles are so many steps apart.
 

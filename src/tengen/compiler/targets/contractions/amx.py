@@ -34,14 +34,14 @@ A, B, REST_OF_A, REST_OF_B = range(SUMS, SUMS + 4)
 I8 = ir.IntType(8)
 
 
-class Operand(NamedTuple):
+class AmxOperand(NamedTuple):
     """Where the strips of A, or the panel of B, begin, and how many elements further on the step of k is."""
 
     starts: Sequence[ir.Value]
     k: ir.Value
 
 
-class Place(NamedTuple):
+class AmxPlace(NamedTuple):
     """A panel of a launch tile: where its columns begin in A, B and C, its first channel and the last one that there is, where its sums over
     rows go, which lanes of each vector count, and whether these are the first steps of k."""
 
@@ -152,7 +152,7 @@ class AmxEmitter:
 
     # -- register tiles ------------------------------------------------------------------------------------------
 
-    def panel(self, count: ir.Value, extent: ir.Value, place: Place) -> tuple[()]:
+    def panel(self, count: ir.Value, extent: ir.Value, place: AmxPlace) -> tuple[()]:
         """All strips of the block in one panel; extent: of the first k loop."""
         emitter, spec, end = self.emitter, self.spec, self.emitter.epilogue
         known = None if end is None or spec.channel_rows else end.channels(self.tile(place, i64(0)))
@@ -181,7 +181,7 @@ class AmxEmitter:
             sums.store(carry, place.sums, counted, place.masks)
         return ()
 
-    def products(self, strip: ir.Value, extent: ir.Value, place: Place) -> None:
+    def products(self, strip: ir.Value, extent: ir.Value, place: AmxPlace) -> None:
         """Put the sums of a register tile on the stack."""
         emitter, spec = self.emitter, self.spec
         rows = [emitter.offset(emitter.a_rows, strip, i) for i in range(self.strips)]
@@ -196,7 +196,7 @@ class AmxEmitter:
     def each_row(
         self,
         strip: ir.Value,
-        place: Place,
+        place: AmxPlace,
         body: Callable[[Row, list[ir.Value]], Sequence[ir.Value]],
         carry: Sequence[ir.Value],
     ) -> list[ir.Value]:
@@ -218,7 +218,7 @@ class AmxEmitter:
 
         return emitter.loop(i64(0), i64(self.strips), 1, rows, carry)
 
-    def tile(self, place: Place, row: ir.Value) -> Tile:
+    def tile(self, place: AmxPlace, row: ir.Value) -> Tile:
         """What an epilogue wants to know of one row."""
         rows = lambda _: row  # noqa: E731
         return Tile(rows, place.channel, place.last_channel, place.masks, i64(1), lambda: Rows(place.first, [None]))
@@ -232,7 +232,7 @@ class AmxEmitter:
         vector = llvm_type(self.emitter.kind, AMX_SIDE)
         return [self.emitter.at.load(self.sum_at(row.sums, j), typ=vector) for j in range(self.spec.vectors)]
 
-    def store_row(self, row: Row, place: Place) -> list[ir.Value]:
+    def store_row(self, row: Row, place: AmxPlace) -> list[ir.Value]:
         """Store sums, or add them to what C holds."""
         emitter, spec = self.emitter, self.spec
         start = emitter.element(emitter.buffers["c"], spec.c, row.c)
@@ -253,7 +253,7 @@ class AmxEmitter:
 
     # -- steps of k ----------------------------------------------------------------------------------------------
 
-    def innermost(self, extent: ir.Value, a: Operand, b: Operand) -> None:
+    def innermost(self, extent: ir.Value, a: AmxOperand, b: AmxOperand) -> None:
         """The innermost k loop: whole steps, then the rest."""
         emitter, b_step = self.emitter, self.emitter.mul(self.b_step, AMX_SIDE)
         whole = emitter.at.and_(extent, i64(-AMX_SIDE))
@@ -270,7 +270,7 @@ class AmxEmitter:
         a_k, b_k = emitter.loop(i64(0), whole, AMX_SIDE, step, [a.k, b.k])
         emitter.choose(emitter.at.icmp_signed("<", whole, extent), rest, lambda: [])
 
-    def multiply(self, a: Operand, b: Operand, a_register: int, b_register: int) -> None:
+    def multiply(self, a: AmxOperand, b: AmxOperand, a_register: int, b_register: int) -> None:
         """Add to all sums. The columns come forwards and backwards in turn, so that strips share one at their ends."""
         emitter, spec = self.emitter, self.spec
         (panel,) = b.starts

@@ -1,7 +1,7 @@
 """Sums over the rows of a contraction's result, taken while a register tile of it is at hand.
 
 Each launch tile writes, for its rows, numbers for each column; another kernel adds up what the launch tiles have written
-(`schedule/column_sums.py`). Squares are taken of distances from a value of the tile itself, so that they keep their digits
+(`schedule/contractions/column_sums.py`). Squares are taken of distances from a value of the tile itself, so that they keep their digits
 where the mean is large against the deviation (Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance",
 section 3).
 """

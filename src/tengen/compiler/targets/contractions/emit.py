@@ -13,7 +13,7 @@ from ..flow import I64, i64
 from ..kernel_emitter import I32, KernelEmitter
 from ..nests.fold import across
 from ..vector import Vec, constant, llvm_type, splat
-from .amx import AmxEmitter, Operand, Place, release
+from .amx import AmxEmitter, AmxOperand, AmxPlace, release
 from .epilogue import EpilogueEmitter
 from .products import multiply_add
 from .tile import Tile, rows_there
@@ -185,7 +185,7 @@ class ContractionEmitter(KernelEmitter):
             channel = self.sum(at["channel"], ZERO if spec.channel_rows else column)
             last = self.sum(at["channel"], p["m3"], -1)
             sums = self.sum(at["sums"], column)
-            return self.amx.panel(row_count, extent, Place(a, b, c_start, channel, last, sums, masks, first))
+            return self.amx.panel(row_count, extent, AmxPlace(a, b, c_start, channel, last, sums, masks, first))
 
         def c_at(row: ir.Value) -> list[ir.Value]:
             starts = [self.element(c, spec.c, self.offset(self.c_rows, row, i)) for i in range(spec.rows)]
@@ -310,7 +310,7 @@ class ContractionEmitter(KernelEmitter):
         """The innermost k loop: `unroll` steps a turn, then the rest one by one."""
         spec = self.spec
         if self.amx:
-            self.amx.innermost(extent, Operand(*a), Operand((b[0],), b[1]))
+            self.amx.innermost(extent, AmxOperand(*a), AmxOperand((b[0],), b[1]))
             return []
         a_step = i64(1) if spec.a_unit else self.param[f"a_{name}"]
         b_step = i64(spec.panel) if spec.b_dense else self.param[f"b_{name}"]

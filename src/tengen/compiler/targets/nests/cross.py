@@ -21,7 +21,7 @@ from ..flow import i64
 from ..storage import decode, encode
 from ..vector import Vec, splat
 from .emit import NestEmitter
-from .memory import Place, Scope, conjunction
+from .memory import AccessPlace, Scope, conjunction
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,14 @@ class CrossEmitter(NestEmitter):
         rows = [self.memory.read_raw(self._along_cross(square, access, number)) for number in range(self.side)]
         return [decode(self.nest.accesses[access].dtype, v, self.target.half) for v in transpose(rows)]
 
-    def _along_cross(self, square: Square, access: int, number: int) -> Place:
+    def _along_cross(self, square: Square, access: int, number: int) -> AccessPlace:
         """Where an access goes along the cross dim, at one place of the lane dim."""
         start = self._at(square.scope, square.places[0], square.lanes[number])
         found = self.memory.conditions(start, self.operands[access], access, self.side, self.cross)
         if (mask := self._mask(square, number, along=0)) is not None:
             found.append(mask)
         allowed, mask = conjunction(c for c in found if c.lanes == 1), conjunction(c for c in found if c.lanes > 1)
-        return Place(self.operands[access], start.offsets[access], self.side, None, allowed, mask)
+        return AccessPlace(self.operands[access], start.offsets[access], self.side, None, allowed, mask)
 
     def _at(self, scope: Scope, place: ir.Value, lane: ir.Value) -> Scope:
         inner = self.memory.enter(scope, self.operands, self.cross, place)

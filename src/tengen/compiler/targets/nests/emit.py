@@ -19,7 +19,7 @@ from ..vector import ELEMENT, Vec, llvm_type, splat
 from . import fold as nest_fold
 from . import interleave
 from .fold import Accumulator
-from .memory import Memory, Operand, Place, Range, Scope
+from .memory import AccessOperand, AccessPlace, Memory, Range, Scope
 
 Scopes = list[Scope]
 """Index tuples that are computed side by side: one, or the rows of a group (see Nest.rows)."""
@@ -34,7 +34,7 @@ class NestEmitter(Flow):
         self.widths, self.tail = self.structure.widths(target), self.structure.tail_width(target)
         self._position = 0
         self.extents = [self._next() for _ in range(nest.dims)]
-        self.operands: list[Operand] = []
+        self.operands: list[AccessOperand] = []
         taken = 0
         for access in nest.accesses:
             if access.shared:
@@ -63,22 +63,22 @@ class NestEmitter(Flow):
         self._position += 1
         return self.parameter(self._position - 1)
 
-    def _operand(self, number: int, access: Access) -> Operand:
+    def _operand(self, number: int, access: Access) -> AccessOperand:
         if access.dtype.startswith("param_"):
-            return Operand(access, ir.Constant(ir.PointerType(), None), {}, (), (), self._next())
+            return AccessOperand(access, ir.Constant(ir.PointerType(), None), {}, (), (), self._next())
         strides = {
             d: self._next() if step == "n" else i64(int(step)) for d, step in enumerate(access.steps) if step != "0"
         }
         ranges = self._ranges(access)
         indirect = tuple((self._next(), self._next()) for _ in range(access.indirect))
         buffer = ir.Constant(ir.PointerType(), None) if access.dtype == "iota" else self.buffer(number)
-        return Operand(access, buffer, strides, ranges, indirect)
+        return AccessOperand(access, buffer, strides, ranges, indirect)
 
-    def _further(self, access: Access) -> Operand:
+    def _further(self, access: Access) -> AccessOperand:
         """An access in the buffer of the one before."""
         first = next(x for x in reversed(self.operands) if not x.access.shared)
         buffer = self.at.gep(first.buffer, [self._next()], source_etype=ELEMENT[first.kind])
-        return Operand(access, buffer, first.strides, self._ranges(access), ())
+        return AccessOperand(access, buffer, first.strides, self._ranges(access), ())
 
     def _ranges(self, access: Access) -> tuple[Range, ...]:
         ranges = []
@@ -416,7 +416,7 @@ class NestEmitter(Flow):
         self._unwritten = {}
         return carry
 
-    def _contiguous(self, scope: Scope, access: int, start: ir.Value, extent: int) -> list[Place]:
+    def _contiguous(self, scope: Scope, access: int, start: ir.Value, extent: int) -> list[AccessPlace]:
         """Where the elements of all places of a group of lanes are, a vector after the other."""
         places = []
         for number in range(extent):
@@ -424,7 +424,7 @@ class NestEmitter(Flow):
             if scope.mask is not None:
                 assert scope.left is not None
                 mask = self._first_lanes(self.at.sub(self.at.mul(scope.left, i64(extent)), before), scope.width)
-            places.append(Place(self.operands[access], self.at.add(start, before), scope.width, None, None, mask))
+            places.append(AccessPlace(self.operands[access], self.at.add(start, before), scope.width, None, None, mask))
         return places
 
     # -- accumulators ------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Operand:
+class AccessOperand:
     """An access with its buffer and run-time numbers as SSA values."""
 
     access: Access
@@ -71,14 +71,14 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Place:
+class AccessPlace:
     """Where an access goes at one scope. `jumps`: what to add to `offset` for each lane if they are not neighbours; apart: they are
     every second one of twice as many neighbours.
 
     allowed: one condition for all lanes; mask: one for each. None: always.
     """
 
-    operand: Operand
+    operand: AccessOperand
     offset: ir.Value
     lanes: int
     jumps: Vec | None
@@ -98,7 +98,7 @@ class Memory:
 
     # -- places ----------------------------------------------------------------------------------------------------
 
-    def enter(self, scope: Scope, operands: Sequence[Operand], dim: int, index: ir.Value) -> Scope:
+    def enter(self, scope: Scope, operands: Sequence[AccessOperand], dim: int, index: ir.Value) -> Scope:
         """The scope inside a loop over `dim`."""
 
         def advance(start: ir.Value, coefficients: dict[int, ir.Value]) -> ir.Value:
@@ -129,7 +129,9 @@ class Memory:
         """start + lane * factor."""
         return splat(self.at, start, "i64", lanes) + self.multiples(factor, lanes)
 
-    def place(self, scope: Scope, operand: Operand, number: int, varies: bool, indices: Sequence[Vec] = ()) -> Place:
+    def place(
+        self, scope: Scope, operand: AccessOperand, number: int, varies: bool, indices: Sequence[Vec] = ()
+    ) -> AccessPlace:
         """Where operand `number` is at this scope. varies: along the lane dim; indices: of a gather or scatter."""
         lanes = scope.width if varies else 1
         offset = scope.offsets[number]
@@ -152,7 +154,7 @@ class Memory:
         conditions = self.conditions(scope, operand, number, lanes, self.lane, counted) + in_range
         if lanes > 1 and scope.mask is not None:
             conditions.append(scope.mask)
-        return Place(
+        return AccessPlace(
             operand,
             offset,
             lanes,
@@ -163,7 +165,7 @@ class Memory:
         )
 
     def conditions(
-        self, scope: Scope, operand: Operand, number: int, lanes: int, dim: int, indices: Sequence[Vec] = ()
+        self, scope: Scope, operand: AccessOperand, number: int, lanes: int, dim: int, indices: Sequence[Vec] = ()
     ) -> list[Vec]:
         """The bounds of operand `number` for so many places of a dim, from that of the scope on: one for all, or one for each. indices: of
         a gather or scatter, counted from the start."""
@@ -198,7 +200,7 @@ class Memory:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def read(self, place: Place) -> Vec:
+    def read(self, place: AccessPlace) -> Vec:
         """The elements there, as numbers; `fill` where a condition fails."""
         access = place.operand.access
         value = decode(access.dtype, self.read_raw(place), self.target.half)
@@ -207,7 +209,7 @@ class Memory:
         inside = conjunction(self._widen(c, place.lanes) for c in (place.allowed, place.mask) if c is not None)
         return value if inside is None else inside.where(value, access.fill)
 
-    def read_raw(self, place: Place) -> Vec:
+    def read_raw(self, place: AccessPlace) -> Vec:
         """The bits there; zeros where a condition fails."""
         kind, lanes, size = place.operand.kind, place.lanes, BITS[place.operand.kind] // 8
         if place.jumps is not None or (place.mask is not None and size * 8 not in self.target.masked):
@@ -223,13 +225,13 @@ class Memory:
         zero = constant(0, kind, lanes)
         return self._masked("load", kind, lanes, zero.type, [pointer, ir.Constant(I32, size), place.mask.value, zero])
 
-    def read_apart(self, places: Sequence[Place]) -> list[Vec]:
+    def read_apart(self, places: Sequence[AccessPlace]) -> list[Vec]:
         """The elements of vectors that follow each other, as numbers: of n vectors the i-th of the result has every n-th element from the i-th on."""
         dtype = places[0].operand.access.dtype
         apart = interleave.take_apart([self.read_raw(place) for place in places])
         return [decode(dtype, raw, self.target.half) for raw in apart]
 
-    def _raw_single(self, place: Place) -> Vec:
+    def _raw_single(self, place: AccessPlace) -> Vec:
         """Lane by lane."""
         kind, lanes, size = place.operand.kind, place.lanes, BITS[place.operand.kind] // 8
         addresses, mask = self._addresses(place)
@@ -247,7 +249,7 @@ class Memory:
             result = self.at.insert_element(result, element, ir.Constant(I32, lane))
         return Vec(self.at, result, kind, lanes)
 
-    def ask(self, operand: Operand, offset: ir.Value, lanes: int) -> None:
+    def ask(self, operand: AccessOperand, offset: ir.Value, lanes: int) -> None:
         """Begin to bring so many neighbours into the cache. They need not exist."""
         module = self.flow.module
         signature = ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32])
@@ -259,7 +261,7 @@ class Memory:
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def write(self, place: Place, value: Vec, add: bool = False) -> None:
+    def write(self, place: AccessPlace, value: Vec, add: bool = False) -> None:
         """Store the value where the conditions hold; add: to what is there."""
         dtype = place.operand.access.dtype
         if add:
@@ -267,7 +269,7 @@ class Memory:
             value = old | value.to("bool") if dtype == "bool" else old + value.to(old.kind)
         self.write_raw(place, encode(dtype, value, self.target.half))
 
-    def write_raw(self, place: Place, raw: Vec) -> None:
+    def write_raw(self, place: AccessPlace, raw: Vec) -> None:
         """Store bits where the conditions hold."""
         kind, lanes, size = raw.kind, place.lanes, BITS[raw.kind] // 8
         if place.jumps is not None or (place.mask is not None and size * 8 not in self.target.masked):
@@ -284,7 +286,7 @@ class Memory:
                 "store", kind, lanes, ir.VoidType(), [raw.value, pointer, ir.Constant(I32, size), place.mask.value]
             )
 
-    def _write_single(self, place: Place, raw: Vec) -> None:
+    def _write_single(self, place: AccessPlace, raw: Vec) -> None:
         """Lane by lane, in order."""
         addresses, mask = self._addresses(place)
         if mask is not None:
@@ -294,7 +296,7 @@ class Memory:
             pointer = self.at.inttoptr(self.at.extract_element(addresses.value, at), PTR)
             self.at.store(self.at.extract_element(raw.value, at), pointer, align=BITS[raw.kind] // 8)
 
-    def _every_second(self, place: Place) -> ir.Value:
+    def _every_second(self, place: AccessPlace) -> ir.Value:
         """The mask of the even ones of twice as many lanes, as far as the place's mask goes."""
         even = ir.Constant(llvm_type("bool", 2 * place.lanes), [lane % 2 == 0 for lane in range(2 * place.lanes)])
         if place.mask is None:
@@ -307,14 +309,14 @@ class Memory:
 
     # -- addresses -----------------------------------------------------------------------------------------------------
 
-    def _pointer(self, place: Place, instead: Callable[[], ir.Value]) -> ir.Value:
+    def _pointer(self, place: AccessPlace, instead: Callable[[], ir.Value]) -> ir.Value:
         """The address, or `instead` where that must not be touched."""
         pointer = self.at.gep(place.operand.buffer, [place.offset], source_etype=ELEMENT[place.operand.kind])
         if place.allowed is None:
             return pointer
         return self.at.select(place.allowed.value, pointer, instead())
 
-    def _addresses(self, place: Place) -> tuple[Vec, Vec | None]:
+    def _addresses(self, place: AccessPlace) -> tuple[Vec, Vec | None]:
         """The address of each lane as an i64, and which may be touched."""
         lanes, size = place.lanes, BITS[place.operand.kind] // 8
         base = self.at.gep(place.operand.buffer, [place.offset], source_etype=ELEMENT[place.operand.kind])
