@@ -105,8 +105,12 @@ def reached():
     return ops, set(re.findall(r"\w+", " ".join(text)))
 
 
+HALVES = {"Await", "Finish", "Pack", "Receive", "Send", "Start"}
+"""Parts of exchanges between processes; tests/distributed runs them."""
+
+
 def test_every_op_of_the_table_takes_part(reached):
-    assert set(op_classes()) - reached[0] == set()
+    assert set(op_classes()) - reached[0] == HALVES
 
 
 def test_every_public_function_takes_part(reached):

@@ -129,7 +129,6 @@ class Await(Composite):
     """The result of an exchange, once it is there. Inputs: what Start gave, and what was given to it."""
 
     effect = True
-    nondiff = no_onnx = "it is half of an operation"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         return types[:1]
