@@ -32,7 +32,49 @@ def _unscaled(p: dict[str, Any], x: Any, y: Any) -> Any:
     return (*scaled, np.float64(sum((~np.isfinite(s)).sum() for s in scaled)))
 
 
+def _order(d: Draw, name: str) -> tuple[int, ...]:
+    dims = list(range(len(d.shape_of(name))))
+    return tuple(dims.pop(d.integer(0, len(dims) - 1)) for _ in range(len(dims)))
+
+
+def _packed(d: Draw) -> tuple[list[str], dict[str, Any]]:
+    dtype = d.choice(FLOATS)
+    names = [d.new(d.shape(d.integer(0, 3)), dtype, "grid") for _ in range(2)]
+    return names, {"orders": tuple(_order(d, name) for name in names), "dtype": dtype}
+
+
+def _whole(p: dict[str, Any], *parts: Any) -> Any:
+    return np.concatenate([x.transpose(order).reshape(-1) for x, order in zip(parts, p["orders"], strict=True)])
+
+
+def _pull_whole(p: dict[str, Any], g: Any, *parts: Any) -> list[Any]:
+    cuts = np.split(g, [parts[0].size])
+    orders = p["orders"]
+    shapes = [[x.shape[d] for d in order] for x, order in zip(parts, orders, strict=True)]
+    return [c.reshape(s).transpose(np.argsort(o)) for c, s, o in zip(cuts, shapes, orders, strict=True)]
+
+
 ROWS = [
+    Row(
+        "move Pack",
+        "apply(collective.Pack({orders}, {dtype}), {0}, {1})",
+        _packed,
+        _whole,
+        exact="moves",
+        pull=_pull_whole,
+        weight=0.1,
+    ),
+    Row(
+        "move Unpack",
+        "apply(collective.Unpack(tuple(tuple(x.shape) for x in ({0}, {1})), {orders}, {dtype}, 1), "
+        "apply(collective.Pack({orders}, {dtype}), {0}, {1}))",
+        _packed,
+        lambda p, x, y: (x, y),
+        dtype="each",
+        exact="moves",
+        results=2,
+        weight=0.1,
+    ),
     *(
         Row(
             f"move {kind}",

@@ -105,7 +105,7 @@ def reached():
     return ops, set(re.findall(r"\w+", " ".join(text)))
 
 
-HALVES = {"Await", "Finish", "Pack", "Receive", "Send", "Start"}
+HALVES = {"Await", "Finish", "Receive", "Send", "Start"}
 """Parts of exchanges between processes; tests/distributed runs them."""
 
 
