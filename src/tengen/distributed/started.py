@@ -9,6 +9,7 @@ import atexit
 import os
 import socket
 import sys
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +22,8 @@ from .rendezvous import Client, Server
 RUN = "TENGEN_RUN"
 """Set by tengen-run, whose other variables have the names that users know from elsewhere."""
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS")
+PASSED_ON = 0.3
+"""Seconds in which mpiexec passes on what a process has written; it drops the rest of it when the process ends all."""
 LOCAL = (
     ("MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
     ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
@@ -52,6 +55,7 @@ def join() -> None:
             hook(*error)
             if by_mpi:  # mpiexec then ends the others; it does not where a process has left first
                 sys.stderr.flush()
+                time.sleep(PASSED_ON)
                 sys.modules["mpi4py.MPI"].COMM_WORLD.Abort(1)
 
         sys.excepthook = show
