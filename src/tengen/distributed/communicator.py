@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..base import config
+from ..base.usage import is_ours
 from .exchange import KINDS, Array, Exchange
 from .rendezvous import Client
 
@@ -183,6 +184,6 @@ class MpiCommunicator:
     def _place(self) -> str:
         """The line that the main thread runs: of the program, not of tengen."""
         frame = sys._current_frames().get(self._main or 0)
-        while frame is not None and "/tengen/" in frame.f_code.co_filename:
+        while frame is not None and is_ours(frame.f_code.co_filename):
             frame = frame.f_back
         return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}" if frame else "an unknown line"
