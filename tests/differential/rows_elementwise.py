@@ -389,7 +389,7 @@ def _loss(mode: str) -> Row:
         if hinge:
             return (relu(1 - x * y) ** (2 if mode.endswith("2") else 1)).sum(1)
         if with_logits:
-            return softplus(x) - x * y
+            return softplus(-np.abs(x)) + x * ((x > 0) - y)  # not inf - inf where the loss is infinite
         left, right = y * np.maximum(np.log(x), -100), (1 - y) * np.maximum(np.log(1 - x), -100)
         return -(np.where(y == 0, 0.0, left) + np.where(y == 1, 0.0, right))
 
