@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..base.dtype import has_gradients
-from ..compiler.program import OPERATORS, Builder, Composite, Op, Program, Type, Value, meaning
+from ..compiler.program import OPERATORS, Builder, Composite, Node, Op, Program, Type, Value, meaning
 from .ops.elemwise import cast
 from .ops.reduce import total
 from .ops.shape import reshape
@@ -63,21 +63,19 @@ def pull_back(
 ) -> list[Value | None]:
     """The gradients of `wanted` (among `xs`) by one reverse sweep over what `op` expands to.
 
-    Where the formula's results appear in rules, the values `ys` that were kept from the forward run stand for them.
+    Where the formula's results appear in rules or in the formula itself, the values `ys` that were kept from the forward run stand for
+    them.
     """
-    builder = xs[0].builder
-    mark = len(builder.nodes)
     op = meaning(op, xs)
     if op.has_rule or not isinstance(op, Composite):
         found = op.grad(xs, ys, gs)
         return [fit(found[i], x) if x in wanted else None for i, x in enumerate(xs) if x in wanted]
-    made = op.expand_on(xs, ys) if isinstance(op, Recorded) else builder.record(op, xs)
+    made, nodes = _expanded(op, xs, ys)
     kept = dict(zip(made, ys, strict=True))
     grads: dict[Value, Value | None] = {}
     for value, g in zip(made, gs, strict=True):
         _accumulate(grads, value, g)
     reached = set(wanted)
-    nodes = builder.nodes[mark:]
     for node in nodes:
         if any(v in reached for v in node.inputs) and node.op.differentiable():
             reached.update(node.outputs)
@@ -96,6 +94,23 @@ def pull_back(
             if value in reached:
                 _accumulate(grads, value, fit(g, value))
     return [grads.get(x) for x in wanted]
+
+
+def _expanded(op: Composite, xs: Sequence[Value], ys: Sequence[Value]) -> tuple[Sequence[Value], list[Node]]:
+    """The results of a formula and the nodes that it records; those that read one of the results read its value in `ys` instead."""
+    builder = xs[0].builder
+    mark = len(builder.nodes)
+    made = op.expand_on(xs, ys) if isinstance(op, Recorded) else builder.record(op, xs)
+    nodes = builder.nodes[mark:]
+    known = {v: y for v, y in zip(made, ys, strict=True) if v.node in nodes}  # a result may be an input, too
+    if not any(v in known for node in nodes for v in node.inputs) or any(node.op.effect for node in nodes):
+        return made, nodes
+    again: dict[Value, Value] = {}
+    for node in nodes:
+        outputs = builder.repeat(node, [known.get(v, again.get(v, v)) for v in node.inputs])
+        again.update(zip(node.outputs, outputs, strict=True))
+    repeated = dict.fromkeys(v.node for v in again.values())
+    return [again.get(v, v) for v in made], [node for node in repeated if node]
 
 
 def fit(grad: Value | None, like: Value) -> Value | None:
