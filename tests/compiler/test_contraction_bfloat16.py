@@ -264,7 +264,7 @@ def test_rows_of_a_that_lie_side_by_side_stay_so_in_pairs(target, k, turned):
     for batch in ((), (3,)):
         problem = check_matmul(bits(*batch, k, 40).swapaxes(-1, -2), bits(*batch, k, 33), target)
         words, kernel = -(-k // 2), problem.launches[0].kernel
-        copy = problem.a and (problem.a.shape, kernel.a_unit, kernel.blocked)
+        copy = problem.a and (problem.a.shape, kernel.a_steps == "1", kernel.blocked)
         assert copy == (((*batch, *((40, words) if turned else (words, 40))), turned, False) if target.dots else None)
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from . import cache
+from .kernels.contraction import AMX_SIDE, ContractionKernel
 from .kernels.epilogue import Epilogue
 from .kernels.nest import Instr, Nest
+from .kernels.nest_tiling import NestSource
 from .kernels.target import Target
+from .kernels.window import Window
 from .plan import Launch, Plan
 from .program import Program
 
@@ -28,11 +31,10 @@ def write(
         (place / f"program{i}_{name}.txt").write_text(f"{program}\n")
     (place / "plan.txt").write_text(show_plan(plan) + "\n")
     for i, source in enumerate(sources):
-        nest, epilogue = getattr(source, "nest", None), getattr(source, "epilogue", None)
-        if nest is not None:
-            (place / f"kernel{i}.txt").write_text(show_nest(nest) + "\n")
-        if epilogue is not None:
-            (place / f"kernel{i}.txt").write_text(show_epilogue(epilogue) + "\n")
+        if isinstance(source, NestSource):
+            (place / f"kernel{i}.txt").write_text(show_nest(source.nest) + "\n")
+        elif isinstance(source, ContractionKernel):
+            (place / f"kernel{i}.txt").write_text(show_contraction(source) + "\n")
         for suffix, text in cache.dump(source, target).items():
             (place / f"kernel{i}.{suffix}").write_text(text)
 
@@ -70,6 +72,67 @@ def show_nest(nest: Nest) -> str:
     lines += [f"%{value} waits in buffer {access}" for value, access in nest.spills]
     lines += [f"i{dim} ends at %{value}" for dim, value in nest.ends]
     return "\n".join([*lines, *_code(nest.code)])
+
+
+FORMULAS = {
+    "broadcast": "C[m, n] = sum over k of A[m, k] * B[k, n]",
+    "columns": "C[m, n] = sum over k of A[m, k, n] * B[k, n]",
+    "steps": "C[m, n] = sum over k of A[m, k] * B[k, n], whose lanes are steps of k",
+}
+BEGINS = {
+    ("registers", "zeros"): "0",
+    ("registers", "result"): "C",
+    ("blocked", "zeros"): "0 in the first block, C after it",
+    ("blocked", "result"): "C",
+}
+
+
+def show_contraction(kernel: ContractionKernel) -> str:
+    """A contraction as text: its operands, its loops and what its epilogue does."""
+    moves = {"1": "side by side", "n": "as a parameter says", "panel": "a row of the panel"}
+    across = (
+        "pixels of a window" if kernel.window else f"rows {moves[kernel.a_rows]}, steps of k {moves[kernel.a_steps]}"
+    )
+    tile = f"{kernel.rows} rows x {kernel.vectors} vectors of {kernel.lanes} lanes"
+    registers = f", in {kernel.rows // AMX_SIDE} x {kernel.vectors} registers of AMX" if kernel.amx else ""
+    lines = [
+        FORMULAS[kernel.a_form],
+        f"A: {kernel.a}, {kernel.a_form}; {across}",
+        f"B: {kernel.b}, {kernel.b_panels}; steps of k {moves[kernel.b_steps]}",
+        f"C: {kernel.c}; the last panel is {'whole' if kernel.last_panel == 'whole' else 'a part of one'}",
+        f"register tile: {tile}, {kernel.product} products of {kernel.sum_dtype}{registers}",
+    ]
+    if kernel.window:
+        lines.append(_window(kernel.window))
+    lines += _contraction_loops(kernel)
+    if kernel.epilogue:
+        lines += [f"epilogue, with channels along the {kernel.channels}:", show_epilogue(kernel.epilogue)]
+    return "\n".join(lines)
+
+
+def _window(window: Window) -> str:
+    down, across = (f"{len(side.sees)} of {side.taps} taps" for side in (window.down, window.across))
+    return f"window: results of a tile {down} down, {across} across" + (", by weight" if window.by_weight else "")
+
+
+def _contraction_loops(kernel: ContractionKernel) -> list[str]:
+    """The loops, a line each, and what is in the innermost ones."""
+    outside = 2 if kernel.blocked else 1
+    names = [f"k{i}" for i in range(outside, outside + kernel.k_loops)]
+    unrolled = f", {kernel.unroll} steps a turn" * (kernel.unroll > 1)
+    lines = ["for each launch tile: of b0, b1, splits of k, groups of panels, blocks of rows"]
+    for text in (
+        *(["for each block of k: of k0, k1, k2 by k2_block"] if kernel.blocked else []),
+        f"for each panel of {kernel.panel} columns",
+        f"for each {kernel.rows} rows",
+    ):
+        lines.append("  " * len(lines) + text)
+    indent = "  " * len(lines)
+    lines.append(f"{indent}sums = {BEGINS[kernel.sums, kernel.begin]}")
+    lines.append(f"{indent}for {', '.join(names)}{unrolled}: sums += A * B")
+    folded = "fold(sums)" if kernel.folded else "sums"
+    lines.append(f"{indent}C = {f'epilogue({folded})' if kernel.epilogue else folded}")
+    return lines
 
 
 def show_epilogue(epilogue: Epilogue) -> str:

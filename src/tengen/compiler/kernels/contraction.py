@@ -16,8 +16,9 @@ tile is a block of rows times a few panels of columns:
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
+from .dtypes import BITS, COMPUTE, KINDS, PAIR
 from .epilogue import Epilogue
 from .window import Window
 
@@ -28,6 +29,8 @@ SUM_TILE = 4096
 
 AMX_SIDE = 16
 """Rows of a register of AMX, and words of 32 bits in each of them."""
+AMX_SUMS = 4
+"""Registers of AMX that hold sums; the others hold operands."""
 
 PARAMETERS = (
     "tiles",  # of this part
@@ -51,6 +54,59 @@ PARAMETERS = (
 whose launch tiles follow one another, and `params` the numbers of the epilogue and then those of each part."""
 
 
+AForm = Literal["broadcast", "columns", "steps"]
+"""How A comes to the products of a step of k:
+
+broadcast: one element of a row, which multiplies all columns of B. The lanes are columns.
+columns: A has the columns too, side by side, and is loaded as vectors: C[m, n] = sum over k of A[m, k, n] * B[k, n].
+steps: the lanes are so many steps of the innermost k loop, along which A and B are contiguous. Where a tile ends the lanes of a sum
+are folded. A panel is `vectors` columns then, which are `b_column` apart in B.
+"""
+
+Product = Literal["plain", "pairs", "amx"]
+"""What multiplies. plain: a product and a sum of numbers. pairs: an element of A and B is two bfloat16, and one instruction adds both
+products. amx: so it is, and the register tile is in AMX (see `targets/contractions/amx.py`), `rows` so many times 16.
+"""
+
+Sums = Literal["registers", "blocked"]
+"""Where sums are kept. registers: in registers over all of k. blocked: k0, k1 and the blocks of k2 are loops around the tiles, and between
+two blocks the sums wait in C.
+"""
+
+Begin = Literal["zeros", "result"]
+"""What sums begin with: zeros, or what C holds, to which the products are added."""
+
+Move = Literal["1", "n"]
+"""How far a step along a loop moves, in elements: one, or so many as a run-time parameter says; as in the accesses of a Nest."""
+
+PanelMove = Literal["panel", "n"]
+"""The same for a step of k in B: one row of a panel, or a run-time parameter."""
+
+Panels = Literal["packed", "given"]
+"""How B lies. packed: in whole panels, the last one filled up. given: in rows that end where the columns do."""
+
+LastPanel = Literal["whole", "part"]
+"""Whether panels divide the columns. If the last one is a part of one, the ends of rows are stored (and, unless B is packed, loaded) under
+a mask."""
+
+Channels = Literal["columns", "rows"]
+"""Along what the channels of an epilogue run."""
+
+CHOICES = {
+    "product": get_args(Product),
+    "a_form": get_args(AForm),
+    "a_rows": get_args(Move),
+    "a_steps": get_args(Move),
+    "b_panels": get_args(Panels),
+    "b_steps": get_args(PanelMove),
+    "last_panel": get_args(LastPanel),
+    "sums": get_args(Sums),
+    "begin": get_args(Begin),
+    "channels": get_args(Channels),
+}
+"""What a field that names a kind may be."""
+
+
 class ContractionKernel(NamedTuple):
     """The static part of a contraction, which makes its code; equal specifications share one compiled kernel.
 
@@ -58,18 +114,9 @@ class ContractionKernel(NamedTuple):
     a, b, c: storage dtypes; where a and b are PAIR, a step of k is two.
     rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop in a row.
     k_loops: so many are kept in registers, 1 to 4 from k1 on, or if blocked 1 to 3 from k2 on; the last one is innermost.
-    blocked: k0, k1 and the blocks of k2 are loops around the tiles, and the sum goes through C in memory.
-    accumulate: C is added to, not overwritten.
-    a_columns: A has the columns too, side by side, and is loaded as vectors: C[m, n] = sum over k of A[m, k, n] * B[k, n].
-    folded: the lanes are so many steps of the innermost k loop, along which A and B are contiguous; at the end those of a sum are
-    folded. A panel is `vectors` columns then, `b_column` apart in B, and divides n, as the lanes do k.
-    a_unit: the innermost k stride of A is 1. a_adjacent: the row stride is 1 within every register tile.
-    packed: n is padded to whole panels in B. b_dense: the innermost k stride of B is one panel.
-    masked: n is not a multiple of the panel, so the ends of rows are stored (and, unless packed, loaded) under a mask.
-    epilogue: what becomes of each sum before it is stored, unless sums go through C. Its channels are the columns, or with
-    channel_rows the rows.
+    a_rows: how far apart the rows of a register tile are in A. a_steps, b_steps: how far a step of the innermost k loop moves in A and B.
+    epilogue: what becomes of each sum before it is stored.
     window: A and its columns are an image, over which the rows and k slide as it says (see `window`).
-    amx: the register tile is in AMX (see `amx`): a and b are PAIR, `rows` so many times 16.
     """
 
     a: str
@@ -80,22 +127,21 @@ class ContractionKernel(NamedTuple):
     lanes: int
     unroll: int = 1
     k_loops: int = 1
-    blocked: bool = False
-    accumulate: bool = False
-    a_columns: bool = False
-    folded: bool = False
-    a_unit: bool = True
-    a_adjacent: bool = False
-    packed: bool = False
-    b_dense: bool = False
-    masked: bool = True
+    product: Product = "plain"
+    a_form: AForm = "broadcast"
+    a_rows: Move = "n"
+    a_steps: Move = "1"
+    b_panels: Panels = "given"
+    b_steps: PanelMove = "n"
+    last_panel: LastPanel = "part"
+    sums: Sums = "registers"
+    begin: Begin = "zeros"
     epilogue: Epilogue | None = None
-    channel_rows: bool = False
+    channels: Channels = "columns"
     window: Window | None = None
-    amx: bool = False
 
     @property
-    def sums(self) -> str:
+    def sum_dtype(self) -> str:
         """The dtype of the sums of products."""
         return self.epilogue.sources[0].dtype if self.epilogue else self.c
 
@@ -110,9 +156,30 @@ class ContractionKernel(NamedTuple):
         return 1 if self.folded else self.lanes
 
     @property
+    def folded(self) -> bool:
+        """The lanes are steps of k, so those of a sum are folded where a tile ends."""
+        return self.a_form == "steps"
+
+    @property
+    def blocked(self) -> bool:
+        """The sums wait in C between blocks of k."""
+        return self.sums == "blocked"
+
+    @property
+    def amx(self) -> bool:
+        """The register tile is in AMX."""
+        return self.product == "amx"
+
+    @property
+    def channel_rows(self) -> bool:
+        """The channels of the epilogue are the rows."""
+        return self.channels == "rows"
+
+    @property
     def streams(self) -> bool:
         """Whether both operands come from memory along a long k, as in a gradient by weight, and the tile reads parts of their rows."""
-        return self.blocked and not (self.packed or self.a_unit or self.a_columns or self.folded or self.window)
+        rows_of_a = self.a_form == "broadcast" and self.a_steps == "n"
+        return self.blocked and rows_of_a and self.b_panels == "given"
 
     @property
     def key(self) -> str:
@@ -137,3 +204,114 @@ class SumKernel(NamedTuple):
     @property
     def key(self) -> str:
         return f"sum partial={self.partial} out={self.out} lanes={self.lanes}"
+
+
+# -- what a well-formed kernel is ----------------------------------------------------------------------------------------
+
+
+def verify(kernel: ContractionKernel) -> None:
+    """Check that a contraction means something. Raises ValueError that says which fields do not fit together."""
+    for name, choices in CHOICES.items():
+        if (value := getattr(kernel, name)) not in choices:
+            raise ValueError(f"{name} {value!r} is none of {', '.join(choices)}")
+    for name in ("a", "b", "c"):
+        if (dtype := getattr(kernel, name)) not in KINDS:
+            raise ValueError(f"{name}: {dtype} is no storage dtype")
+    for name in ("rows", "vectors", "lanes", "unroll"):
+        if getattr(kernel, name) < 1:
+            raise ValueError(f"{name} {getattr(kernel, name)} is less than 1")
+    if kernel.rows > MAX_BLOCK_ROWS:
+        raise ValueError(f"{kernel.rows} rows of a register tile, but a launch tile has at most {MAX_BLOCK_ROWS}")
+    most = 3 if kernel.blocked else 4
+    if not 1 <= kernel.k_loops <= most:
+        raise ValueError(f"{kernel.k_loops} k loops in registers: {kernel.sums} sums have 1 to {most}")
+    if reason := why_not_product(kernel):
+        raise ValueError(f"no {kernel.product} products of {kernel.a} and {kernel.b}: {reason}")
+    if reason := why_not_form(kernel):
+        raise ValueError(f"A cannot come as {kernel.a_form}: {reason}")
+    if reason := why_not_sums(kernel):
+        raise ValueError(f"the sums cannot be kept so ({kernel.sums}): {reason}")
+    if kernel.window and (reason := why_not_window(kernel, kernel.window)):
+        raise ValueError(f"no window can slide: {reason}")
+    if kernel.epilogue and (reason := why_not_epilogue(kernel, kernel.epilogue)):
+        raise ValueError(f"the sums have no epilogue: {reason}")
+    if kernel.channel_rows and not (kernel.epilogue and kernel.epilogue.has_channels):
+        raise ValueError("the channels are rows, but no epilogue has channels")
+
+
+def why_not_product(kernel: ContractionKernel) -> str | None:
+    """What forbids that the kernel multiplies so, or None."""
+    pairs = PAIR in (kernel.a, kernel.b)
+    if kernel.product == "plain":
+        return f"{PAIR} wants products of pairs" if pairs else None
+    if not kernel.a == kernel.b == PAIR:
+        return f"both must be {PAIR}"
+    if COMPUTE.get(kernel.sum_dtype) != "float32":
+        return f"their sums are float32, not {kernel.sum_dtype}"
+    if not kernel.amx:
+        return None
+    strips, rest = divmod(kernel.rows, AMX_SIDE)
+    if rest or kernel.lanes != AMX_SIDE:
+        return f"a register has {AMX_SIDE} x {AMX_SIDE} sums, the tile {kernel.rows} rows and {kernel.lanes} lanes"
+    if strips * kernel.vectors > AMX_SUMS:
+        return f"{strips} x {kernel.vectors} registers of sums, but there are {AMX_SUMS}"
+    if kernel.a_steps != "1" or kernel.a_rows != "n":
+        return "a register takes steps of A that are side by side, of rows that a parameter says how far apart"
+    return None
+
+
+def why_not_form(kernel: ContractionKernel) -> str | None:
+    """What forbids that A comes so, or None."""
+    if kernel.a_form == "broadcast":
+        return None
+    if kernel.product != "plain":
+        return f"{kernel.product} products take elements of A that are broadcast"
+    if kernel.channel_rows:
+        return "only where its elements are broadcast can channels be rows"
+    if kernel.a_form == "columns":
+        return None
+    if kernel.b_panels == "packed" or kernel.last_panel == "part":
+        return "B is read as it is given, in whole panels of columns"
+    return None if kernel.a_steps == "1" else "steps of k are not side by side in it"
+
+
+def why_not_sums(kernel: ContractionKernel) -> str | None:
+    """What forbids that sums are kept in C between blocks of k, or None."""
+    stored, computed = KINDS[kernel.c]
+    if kernel.blocked and BITS[stored] < BITS[computed]:
+        return f"{kernel.c} would round them between blocks"
+    return None
+
+
+def why_not_window(kernel: ContractionKernel, window: Window) -> str | None:
+    """What forbids that the rows are those of this window, or None."""
+    if kernel.a_form != "columns":
+        return "the pixels of A have the columns too"
+    if (kernel.rows, kernel.vectors) != (window.rows, 1):
+        return f"a tile has {window.rows} rows and 1 vector, not {kernel.rows} and {kernel.vectors}"
+    if kernel.begin == "result":
+        return "its sums begin with zeros"
+    if kernel.blocked != window.by_weight:
+        return "sums wait in C by weight, and only then"
+    if (kernel.b_panels == "packed") == window.by_weight:
+        return "B is results as they are given by weight, else packed taps"
+    return None
+
+
+def why_not_epilogue(kernel: ContractionKernel, epilogue: Epilogue) -> str | None:
+    """What forbids that the kernel computes this of its sums before it stores them, or None."""
+    if kernel.blocked or kernel.begin == "result":
+        return "they are complete only in memory"
+    if kernel.folded:
+        return "they come one by one where lanes are folded"
+    if not epilogue.sources or not epilogue.sources[0].is_sum:
+        return "its first source is not the sums"
+    if epilogue.dtype != kernel.c:
+        return f"it gives {epilogue.dtype}, but C is {kernel.c}"
+    if not epilogue.sums:
+        return None
+    if kernel.channel_rows:
+        return "sums over rows are for each column, but the channels are rows"
+    if epilogue.is_costly and not kernel.amx:
+        return "it is costly, so rows come one by one, and no sums over them can be taken"
+    return None

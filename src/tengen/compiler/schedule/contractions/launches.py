@@ -9,8 +9,21 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from ...kernels.contraction import AMX_SIDE, MAX_BLOCK_ROWS, PARAMETERS, SUM_TILE, ContractionKernel, SumKernel
-from ...kernels.dtypes import BITS, KINDS
+from ...kernels.contraction import (
+    AMX_SIDE,
+    MAX_BLOCK_ROWS,
+    PARAMETERS,
+    SUM_TILE,
+    AForm,
+    Begin,
+    Channels,
+    ContractionKernel,
+    LastPanel,
+    Move,
+    PanelMove,
+    SumKernel,
+)
+from ...kernels.dtypes import BITS, KINDS, PAIR
 from ...kernels.epilogue import Epilogue, slots
 from ...kernels.window import Window
 from .problem import ONCE, ContractionLoop, ContractionLoops, KernelRun, SlidingImage, Storage, packed_columns
@@ -191,10 +204,9 @@ class _Way(NamedTuple):
             vectors=tile.vectors,
             lanes=tile.lanes,
             unroll=tile.unroll,
-            blocked=self.blocked,
-            folded=tile.folded,
-            amx=tile.amx,
-            packed=self.packed,
+            product="amx" if tile.amx else "pairs" if storage.b == PAIR else "plain",
+            b_panels="packed" if self.packed else "given",
+            sums="blocked" if self.blocked else "registers",
             epilogue=storage.epilogue,
             **kind._asdict(),
         )
@@ -204,28 +216,29 @@ class _Kind(NamedTuple):
     """What the nest of a part says of its kernel: see the fields of that with the same names."""
 
     k_loops: int
-    accumulate: bool
-    a_columns: bool
-    a_unit: bool
-    a_adjacent: bool
-    b_dense: bool
-    masked: bool
-    channel_rows: bool
+    a_form: AForm
+    a_rows: Move
+    a_steps: Move
+    b_steps: PanelMove
+    last_panel: LastPanel
+    begin: Begin
+    channels: Channels
     window: Window | None
 
 
 def _kind(nest: ContractionLoops, way: _Way) -> _Kind:
     tile, storage, row, step = way.tile, way.storage, nest.rows[-1], nest.k[-1]
+    adjacent = row.a == 1 and row.extent % tile.rows == 0 and not tile.amx
     return _Kind(
-        _inner_loops(nest, way.blocked),
-        storage.accumulate or nest.adds,
-        nest.a_columns,
-        step.a == 1,
-        row.a == 1 and row.extent % tile.rows == 0 and not tile.amx,
-        step.b == tile.panel,
-        nest.columns % tile.panel != 0,
-        nest.channel_rows and storage.has_channels,
-        nest.image.window if nest.image else None,
+        k_loops=_inner_loops(nest, way.blocked),
+        a_form="steps" if tile.folded else "columns" if nest.a_columns else "broadcast",
+        a_rows="1" if adjacent else "n",
+        a_steps="1" if step.a == 1 else "n",
+        b_steps="panel" if step.b == tile.panel else "n",
+        last_panel="part" if nest.columns % tile.panel else "whole",
+        begin="result" if storage.accumulate or nest.adds else "zeros",
+        channels="rows" if nest.channel_rows and storage.has_channels else "columns",
+        window=nest.image.window if nest.image else None,
     )
 
 

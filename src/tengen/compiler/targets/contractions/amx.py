@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llvmlite import ir
 
-from ...kernels.contraction import AMX_SIDE
+from ...kernels.contraction import AMX_SIDE, AMX_SUMS
 from ..flow import I64, i64
 from ..vector import Vec, constant, llvm_type
 from .tile import Rows, Tile
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 WORD = 4
 CONFIGURATION = 64
 """Bytes that say what shapes the registers have."""
-SUMS = 4
-A, B, REST_OF_A, REST_OF_B = range(SUMS, SUMS + 4)
+A, B, REST_OF_A, REST_OF_B = range(AMX_SUMS, AMX_SUMS + 4)
 """Registers of the operands; those before hold sums."""
 
 I8 = ir.IntType(8)
@@ -70,12 +69,11 @@ class AmxEmitter:
         self.emitter, self.spec = emitter, emitter.spec
         spec, p = self.spec, emitter.param
         self.strips = spec.rows // AMX_SIDE
-        assert self.strips * spec.vectors <= SUMS and spec.lanes == AMX_SIDE and spec.a_unit
         capacity = emitter.capacity
         self.new_rows, self.numbers = (emitter.reserve(I64, capacity, name) for name in ("new_rows", "numbers"))
         self.scratch = emitter.reserve(llvm_type(emitter.kind, AMX_SIDE), spec.rows * spec.vectors, "sums")
         self.name = f"k{(2 if spec.blocked else 1) + spec.k_loops - 1}"
-        self.b_step = i64(spec.panel) if spec.b_dense else p[f"b_{self.name}"]
+        self.b_step = i64(spec.panel) if spec.b_steps == "panel" else p[f"b_{self.name}"]
         self.a_bytes, self.b_bytes = emitter.mul(p["a_m3"], WORD), emitter.mul(self.b_step, WORD)
         self.configure()
 
@@ -86,7 +84,7 @@ class AmxEmitter:
         emitter, p = self.emitter, self.emitter.param
         memory = emitter.reserve(I64, CONFIGURATION // 8, "configuration")
         height, rest = p["strip_rows"], emitter.at.urem(p[self.name], i64(AMX_SIDE))
-        shapes = dict.fromkeys(range(SUMS), (height, i64(AMX_SIDE)))
+        shapes = dict.fromkeys(range(AMX_SUMS), (height, i64(AMX_SIDE)))
         shapes |= {A: (height, i64(AMX_SIDE)), B: (i64(AMX_SIDE), i64(AMX_SIDE))}
         some = emitter.at.icmp_signed(">", rest, i64(0))  # a register has both rows and columns, or neither
         shapes |= {REST_OF_A: (emitter.at.select(some, height, i64(0)), rest)}
@@ -244,7 +242,9 @@ class AmxEmitter:
         def zeros() -> list[ir.Value]:
             return [constant(0, emitter.kind, AMX_SIDE)] * spec.vectors
 
-        before = held() if spec.accumulate else emitter.choose(place.first, zeros, held) if spec.blocked else None
+        before = (
+            held() if spec.begin == "result" else emitter.choose(place.first, zeros, held) if spec.blocked else None
+        )
         for j, total in enumerate(self.totals(row)):
             value = Vec(emitter.at, total, emitter.kind, AMX_SIDE)
             value = value if before is None else value.like(before[j]) + value

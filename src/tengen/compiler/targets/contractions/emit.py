@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from ...kernels.contraction import MAX_BLOCK_ROWS, PARAMETERS, SUM_TILE, ContractionKernel, SumKernel
+from ...kernels.contraction import MAX_BLOCK_ROWS, PARAMETERS, SUM_TILE, ContractionKernel, SumKernel, verify
 from ...kernels.dtypes import KINDS, PAIR
 from ...kernels.target import Target
 from ..flow import I64, i64
@@ -29,7 +29,7 @@ AHEAD = 24
 class ContractionEmitter(KernelEmitter):
     def __init__(self, spec: ContractionKernel, target: Target):
         self.spec = spec
-        self.kind = KINDS[spec.sums][1]
+        self.kind = KINDS[spec.sum_dtype][1]
         epilogue = spec.epilogue
         extra, numbers = (epilogue.buffers, epilogue.numbers) if epilogue else ((), ())
         if epilogue and epilogue.sums:
@@ -177,7 +177,7 @@ class ContractionEmitter(KernelEmitter):
         spec, p = self.spec, self.param
         column = self.mul(panel, spec.panel)
         masks = self.masks(self.at.sub(p["columns"], column))
-        a = self.element(self.buffers["a"], spec.a, self.sum(at["a"], column) if spec.a_columns else at["a"])
+        a = self.element(self.buffers["a"], spec.a, self.sum(at["a"], column) if spec.a_form == "columns" else at["a"])
         b = self.element(self.buffers["b"], spec.b, self.sum(at["b"], self.mul(panel, p["b_panel"])))
         c_start = self.sum(at["c"], column)
         c = self.element(self.buffers["c"], spec.c, c_start)
@@ -225,7 +225,7 @@ class ContractionEmitter(KernelEmitter):
     def a_at(self, a: ir.Value, row: ir.Value) -> list[ir.Value]:
         """The addresses of the rows of A from `row` of the block on."""
         spec = self.spec
-        if spec.a_adjacent:
+        if spec.a_rows == "1":
             start = self.element(a, spec.a, self.offset(self.a_rows, row, 0))
             return [self.element(start, spec.a, i) for i in range(spec.rows)]
         return [self.element(a, spec.a, self.offset(self.a_rows, row, i)) for i in range(spec.rows)]
@@ -236,7 +236,7 @@ class ContractionEmitter(KernelEmitter):
     def masks(self, columns: ir.Value) -> list[ir.Value | None]:
         """For each vector of the panel which of its lanes lie within the `columns` that are left."""
         spec = self.spec
-        if not spec.masked:
+        if spec.last_panel == "whole":
             return [None] * spec.vectors
         left = splat(self.at, columns, "i64", spec.lanes)
         masks: list[ir.Value | None] = []
@@ -258,7 +258,7 @@ class ContractionEmitter(KernelEmitter):
             values = [self.load(at, spec.c, spec.columns, masks[i % spec.vectors]) for i, at in enumerate(c_at())]
             return [self.in_first_lane(v.value) if spec.folded else v.value for v in values]
 
-        if spec.accumulate:
+        if spec.begin == "result":
             return held()
         return self.choose(first, zeros, held) if spec.blocked else zeros()
 
@@ -312,8 +312,8 @@ class ContractionEmitter(KernelEmitter):
         if self.amx:
             self.amx.innermost(extent, AmxOperand(*a), AmxOperand((b[0],), b[1]))
             return []
-        a_step = i64(1) if spec.a_unit else self.param[f"a_{name}"]
-        b_step = i64(spec.panel) if spec.b_dense else self.param[f"b_{name}"]
+        a_step = i64(1) if spec.a_steps == "1" else self.param[f"a_{name}"]
+        b_step = i64(spec.panel) if spec.b_steps == "panel" else self.param[f"b_{name}"]
         if spec.folded:
             a_step = b_step = i64(spec.lanes)
             extent = self.at.udiv(extent, a_step)
@@ -345,7 +345,7 @@ class ContractionEmitter(KernelEmitter):
         spec = self.spec
         for j in range(spec.vectors):
             self.prefetch(self.element(b, spec.b, self.sum(b_k, j * spec.lanes)))
-        if spec.a_adjacent:
+        if spec.a_rows == "1":
             self.prefetch(self.element(a, spec.a, a_k))
 
     def step(
@@ -358,7 +358,7 @@ class ContractionEmitter(KernelEmitter):
         """One k: totals[i, j] += a[i] * b[j], or a[i, j] * b[j]."""
         spec, result = self.spec, []
         apart = self.param["b_column"] if spec.folded else spec.lanes
-        columns = self.row_of(spec.b, b, [None] * spec.vectors if spec.packed else masks, apart)
+        columns = self.row_of(spec.b, b, [None] * spec.vectors if spec.b_panels == "packed" else masks, apart)
         for i, (row, k) in enumerate(a):
             address = self.element(row, spec.a, k)
             for j, (column, value) in enumerate(zip(columns, self.values_of_a(address, masks), strict=True)):
@@ -374,7 +374,7 @@ class ContractionEmitter(KernelEmitter):
     def values_of_a(self, address: ir.Value, masks: list[ir.Value | None]) -> list[Vec]:
         """What the vectors of one row of B are multiplied by: the columns of A there, as many steps, or one element of it."""
         spec = self.spec
-        if spec.a_columns:
+        if spec.a_form == "columns":
             return self.row_of(spec.a, address, masks, spec.lanes)
         if spec.folded:
             return [self.load(address, spec.a, spec.lanes)] * spec.vectors
@@ -383,7 +383,8 @@ class ContractionEmitter(KernelEmitter):
 
 
 def emit_contraction(kernel: ContractionKernel, target: Target) -> str:
-    """LLVM IR text of a contraction."""
+    """LLVM IR text of a contraction. Raises ValueError if the kernel means nothing."""
+    verify(kernel)
     return ContractionEmitter(kernel, target).text()
 
 
