@@ -24,7 +24,7 @@ from contraction_harness import (
     volume,
 )
 
-from tengen.compiler.kernels.contraction import PARAMETERS
+from tengen.compiler.kernels.contraction import PartParameters
 from tengen.compiler.kernels.epilogue import ELEMENT
 from tengen.compiler.kernels.target import Target
 from tengen.compiler.schedule.contractions.matmul import matmul
@@ -464,7 +464,7 @@ def test_relayout_recognises_what_needs_no_copy():
 
 def parts_of(launch):
     """How many tiles each part of a launch has."""
-    return launch.params[:: len(PARAMETERS)]
+    return launch.params[:: len(PartParameters._fields)]
 
 
 def test_inputs_that_no_tap_meets_are_one_part():

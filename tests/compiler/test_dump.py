@@ -31,6 +31,7 @@ def test_a_kernel(tmp_path):
     assert "reduce" in files["kernel0.txt"] and "lanes" in files["kernel0.txt"]
     assert "define" in files["kernel0.ll"] and "kernel:" in files["kernel0.s"]
     assert "launch" in files["plan.txt"]
+    assert "  extents: i0=3 i1=5" in files["plan.txt"] and "  tiling: items=3 " in files["plan.txt"]
     x = np.eye(3, 5, dtype=np.float32)
     np.testing.assert_allclose(run_plan(plan, [x])[0].sum(1), 1, rtol=1e-6)
 
@@ -38,6 +39,10 @@ def test_a_kernel(tmp_path):
 def test_products_and_host_calls(tmp_path):
     _, files = dumped(tmp_path / "a", Product(), (3, 5), (5, 2))
     assert any(name.endswith(".s") for name in files)
+    (part,) = (line for line in files["plan.txt"].splitlines() if line.startswith("  part 0: "))
+    numbers = dict(word.split("=") for word in part.split()[2:])
+    assert (numbers["rows"], numbers["columns"], numbers["k1"], numbers["a_m3"]) == ("3", "2", "5", "5")
+    assert all(numbers.values()) and "sum_slot" not in numbers
     _, files = dumped(tmp_path / "c", Linear(True), (3, 5), (2, 5), (2,))
     (epilogue,) = (text for text in files.values() if "the sums" in text)
     assert "along the channels" in epilogue and "%2 = add(%0, %1) : float32" in epilogue

@@ -13,7 +13,7 @@ from plans import run_plan
 import tengen.functional as F
 from tengen import Tensor
 from tengen.compiler import compile_program
-from tengen.compiler.kernels.contraction import PARAMETERS
+from tengen.compiler.kernels.contraction import PartParameters
 from tengen.compiler.program import Type, build
 from tengen.compiler.schedule.contractions.problem import Unit
 from tengen.compiler.schedule.convolutions import borders, dimension
@@ -31,7 +31,7 @@ def parts(s: ConvShape, form: str) -> int:
     problem = FORMS[form](s, Unit(8, 16), in_place=False)
     sizes = s.n * (s.ic * prod(s.size) + s.oc * prod(s.out))
     assert problem.a.size <= borders.FEW_ELEMENTS + borders.MOST_ZEROS * sizes
-    return sum(len(launch.params) // len(PARAMETERS) for launch in problem.launches)
+    return sum(len(launch.params) // len(PartParameters._fields) for launch in problem.launches)
 
 
 @pytest.mark.parametrize("form", FORMS)

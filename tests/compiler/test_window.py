@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from contraction_harness import BIAS, floats, host_targets, reference, run, unit_of
 
-from tengen.compiler.kernels.contraction import PARAMETERS
+from tengen.compiler.kernels.contraction import PartParameters
 from tengen.compiler.kernels.epilogue import ELEMENT, Epilogue, Source
 from tengen.compiler.kernels.nest import Instr
 from tengen.compiler.schedule.contractions import launches
@@ -75,7 +75,7 @@ def test_launch_tiles_are_bands_of_lines():
         ConvShape(1, 144, (56, 56), 144, (3, 3), padding=(1, 1), groups=144),
     ):
         (launch,) = conv_forward(s, Unit(16, 32)).launches
-        assert dict(zip(PARAMETERS, launch.params, strict=True))["panel_groups"] == 1
+        assert PartParameters._make(launch.params).panel_groups == 1
         assert launch.tiles > 2
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from . import cache
-from .kernels.contraction import AMX_SIDE, ContractionKernel
+from .kernels.contraction import AMX_SIDE, SUM_PARAMETERS, ContractionKernel, SumKernel
 from .kernels.epilogue import Epilogue
 from .kernels.nest import Instr, Nest
-from .kernels.nest_tiling import NestSource
+from .kernels.nest_tiling import TILING_NAMES, NestSource
+from .kernels.sort import PARAMETERS as SORT_PARAMETERS
+from .kernels.sort import SortKernel
 from .kernels.target import Target
 from .kernels.window import Window
 from .plan import Launch, Plan
@@ -29,7 +31,7 @@ def write(
     place.mkdir(parents=True, exist_ok=True)
     for i, (name, program) in enumerate(stages):
         (place / f"program{i}_{name}.txt").write_text(f"{program}\n")
-    (place / "plan.txt").write_text(show_plan(plan) + "\n")
+    (place / "plan.txt").write_text(show_plan(plan, sources) + "\n")
     for i, source in enumerate(sources):
         if isinstance(source, NestSource):
             (place / f"kernel{i}.txt").write_text(show_nest(source.nest) + "\n")
@@ -39,20 +41,42 @@ def write(
             (place / f"kernel{i}.{suffix}").write_text(text)
 
 
-def show_plan(plan: Plan) -> str:
-    """The steps of a Plan, a line each."""
+def show_plan(plan: Plan, sources: Sequence[Any] = ()) -> str:
+    """The steps of a Plan, a line each. sources: the kernels of its launches, in order, which know what their parameters are called."""
+    kernels = iter(sources)
     lines = [f"inputs: {plan.inputs}", f"allocations (bytes): {list(plan.allocations)}"]
     for step in plan.steps:
         if isinstance(step, Launch):
-            lines.append(
-                f"launch {step.name}: buffers {list(step.buffers)}, {step.tiles} tiles, work {step.work}, params {list(step.params)}"
-            )
+            what = f"launch {step.name}: buffers {list(step.buffers)}, {step.tiles} tiles, work {step.work}"
+            lines += [f"{what}, params {list(step.params)}", *_named(next(kernels, None), step.params)]
         else:
             lines.append(f"call {step.name}: {[p.slot for p in step.inputs]} -> {[p.slot for p in step.outputs]}")
     lines += [f"output: slot {p.slot} + {p.offset} bytes, {p.type}, strides {p.strides}" for p in plan.outputs]
     lines += [f"slot {slot} may be the memory of input {i}" for slot, i in plan.donations]
     lines += [f"stage {name}: {1e3 * seconds:.3f} ms" for name, seconds in plan.stages]
     return "\n".join(lines)
+
+
+def _named(source: Any, params: Sequence[int]) -> list[str]:
+    """The parameters of a launch by their names, a line for each part; those of a part that are 0 are left out."""
+    named: list[tuple[str, Mapping[str, object]]] = []
+    if isinstance(source, ContractionKernel):
+        own = source.epilogue.numbers if source.epilogue else ()
+        named = [("epilogue", dict(zip(own, params, strict=False)))] if own else []
+        for number, part in enumerate(source.parts(params)):
+            named.append((f"part {number}", {name: value for name, value in part._asdict().items() if value}))
+    elif isinstance(source, NestSource):
+        dims, tiling = source.nest.dims, len(params) - len(TILING_NAMES)
+        named = [
+            ("extents", {f"i{d}": extent for d, extent in enumerate(params[:dims])}),
+            ("accesses", {"numbers": list(params[dims:tiling])}),
+            ("tiling", dict(zip(TILING_NAMES, params[tiling:], strict=True))),
+        ]
+    elif isinstance(source, SumKernel):
+        named = [("sum", dict(zip(SUM_PARAMETERS, params, strict=True)))]
+    elif isinstance(source, SortKernel):
+        named = [("sort", dict(zip(SORT_PARAMETERS, params, strict=True)))]
+    return [f"  {title}: " + " ".join(f"{name}={value}" for name, value in of.items()) for title, of in named]
 
 
 def show_nest(nest: Nest) -> str:

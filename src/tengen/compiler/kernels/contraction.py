@@ -15,8 +15,9 @@ tile is a block of rows times a few panels of columns:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from .dtypes import BITS, COMPUTE, KINDS, PAIR
 from .epilogue import Epilogue
@@ -32,26 +33,94 @@ AMX_SIDE = 16
 AMX_SUMS = 4
 """Registers of AMX that hold sums; the others hold operands."""
 
-PARAMETERS = (
-    "tiles",  # of this part
+
+class PartParameters(NamedTuple):
+    """The run-time numbers of a part: ints of a launch, or the values that hold them in the code of a kernel.
+
+    Strides and offsets count elements, strides may be 0 or negative. A launch has one part or several, whose launch tiles follow one another,
+    and `params` the numbers of the epilogue and then those of each part.
+    """
+
+    tiles: Any  # of this part
+
     # extents; `rows` = m0 * m1 * m2 * m3, `k2` is cut into blocks of `k2_block` and the other k loops are whole
-    *("rows", "m1", "m2", "m3", "columns", "k0", "k1", "k2", "k3", "k4", "k2_block"),
+    rows: Any
+    m1: Any
+    m2: Any
+    m3: Any
+    columns: Any
+    k0: Any
+    k1: Any
+    k2: Any
+    k3: Any
+    k4: Any
+    k2_block: Any
+
     # the grid of launch tiles, slowest first: b0 * b1, splits of k, groups of panels, blocks of rows
-    *("b1", "splits", "blocks_per_split", "panel_groups", "panels_per_group", "row_blocks", "rows_per_block"),
-    *("a_offset", "a_b0", "a_b1", "a_m0", "a_m1", "a_m2", "a_m3"),
-    *("a_k0", "a_k1", "a_k2", "a_k3", "a_k4"),
-    *("b_offset", "b_b0", "b_b1", "b_panel", "b_column", "b_k0", "b_k1", "b_k2", "b_k3", "b_k4"),
-    *("c_offset", "c_b0", "c_b1", "c_split", "c_m0", "c_m1", "c_m2", "c_m3"),
-    *("channel_b0", "channel_b1"),
+    b1: Any
+    splits: Any
+    blocks_per_split: Any
+    panel_groups: Any
+    panels_per_group: Any
+    row_blocks: Any
+    rows_per_block: Any
+
+    a_offset: Any
+    a_b0: Any
+    a_b1: Any
+    a_m0: Any
+    a_m1: Any
+    a_m2: Any
+    a_m3: Any
+    a_k0: Any
+    a_k1: Any
+    a_k2: Any
+    a_k3: Any
+    a_k4: Any
+
+    b_offset: Any
+    b_b0: Any
+    b_b1: Any
+    b_panel: Any
+    b_column: Any
+    b_k0: Any
+    b_k1: Any
+    b_k2: Any
+    b_k3: Any
+    b_k4: Any
+
+    c_offset: Any
+    c_b0: Any
+    c_b1: Any
+    c_split: Any
+    c_m0: Any
+    c_m1: Any
+    c_m2: Any
+    c_m3: Any
+
+    channel_b0: Any
+    channel_b1: Any
+
     # where the sums over rows go: one place for each launch tile's rows, in which a slot is all channels
-    *("sum_offset", "sum_b0", "sum_b1", "sum_block", "sum_slot"),
+    sum_offset: Any = 0
+    sum_b0: Any = 0
+    sum_b1: Any = 0
+    sum_block: Any = 0
+    sum_slot: Any = 0
+
     # of a sliding window: the size of the image, and its first pixel there
-    *("height", "width", "top", "left"),
+    height: Any = 0
+    width: Any = 0
+    top: Any = 0
+    left: Any = 0
+
     # of tiles of AMX, where `rows` counts strips: rows of a strip, and strips of the innermost row loop
-    *("strip_rows", "strips"),
-)
-"""The run-time numbers of a part; strides and offsets count elements, strides may be 0 or negative. A launch has one part or several,
-whose launch tiles follow one another, and `params` the numbers of the epilogue and then those of each part."""
+    strip_rows: Any = 0
+    strips: Any = 0
+
+    def of(self, name: str) -> Any:
+        """The number of this name, as "a_k0": how far a step of loop k0 moves in A."""
+        return getattr(self, name)
 
 
 AForm = Literal["broadcast", "columns", "steps"]
@@ -185,16 +254,24 @@ class ContractionKernel(NamedTuple):
     def key(self) -> str:
         return _key(self)
 
+    def parts(self, params: Sequence[int]) -> list[PartParameters]:
+        """Those of a launch with these params."""
+        size, first = len(PartParameters._fields), len(self.epilogue.numbers) if self.epilogue else 0
+        return [PartParameters._make(params[at : at + size]) for at in range(first, len(params), size)]
+
 
 @lru_cache(1024)  # a Plan asks for it again and again
 def _key(kernel: ContractionKernel) -> str:
     return "contraction " + " ".join(f"{name}={value}" for name, value in zip(kernel._fields, kernel, strict=True))
 
 
+SUM_PARAMETERS = ("size", "splits")
+
+
 class SumKernel(NamedTuple):
     """out[i] = sum over s of partial[s, i]: adds the splits of a contraction, always in the same order.
 
-    Buffers: partial, out. Params: (size, splits). One tile is SUM_TILE elements.
+    Buffers: partial, out. Params: SUM_PARAMETERS. One tile is SUM_TILE elements.
     """
 
     partial: str

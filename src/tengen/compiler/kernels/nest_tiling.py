@@ -76,6 +76,10 @@ class Tiling(NamedTuple):
         return -(-self.items // self.items_per_tile)
 
 
+TILING_NAMES = Tiling._fields
+"""What the last parameters of a launch are called."""
+
+
 def tiling(nest: Nest, extents: Sequence[int]) -> Tiling:
     """The split of a Nest over these extents."""
     return _tiling(Structure(nest), extents)

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from ...kernels.contraction import (
     AMX_SIDE,
     MAX_BLOCK_ROWS,
-    PARAMETERS,
     SUM_TILE,
     AForm,
     Begin,
@@ -21,6 +20,7 @@ from ...kernels.contraction import (
     LastPanel,
     Move,
     PanelMove,
+    PartParameters,
     SumKernel,
 )
 from ...kernels.dtypes import BITS, KINDS, PAIR
@@ -176,7 +176,7 @@ class _Way(NamedTuple):
         column_sums = end.sums if end else ()
         names = "a", "b", result, *(end.buffers if end else ()), *["sums"][: len(column_sums)]
         buffers = tuple([(name, 0) for name in names])
-        found: dict[_Kind, list[tuple[tuple[int, ...], int, int]]] = {}
+        found: dict[_Kind, list[tuple[PartParameters, int, int]]] = {}
         row_tiles = 0
         for part in parts:
             kind, k = _kind(part.nest, self), _k_loops(part.nest, self.blocked)
@@ -188,10 +188,10 @@ class _Way(NamedTuple):
             found.setdefault(kind, []).append((params, work, places.tiles))
         made: list[KernelRun] = []
         for kind, alike in found.items():
-            params = tuple(chain.from_iterable([own for own, _, _ in alike]))
-            tiles, work = sum([own[0] for own, _, _ in alike]), sum([work for _, work, _ in alike])
+            numbers = tuple(chain.from_iterable([own for own, _, _ in alike]))
+            tiles, work = sum([own.tiles for own, _, _ in alike]), sum([work for _, work, _ in alike])
             summed, kernel = sum([rows for _, _, rows in alike]), self._kernel(kind, dtype)
-            made.append(KernelRun(kernel, buffers, params, tiles, work, bool(made), epilogue=end, row_tiles=summed))
+            made.append(KernelRun(kernel, buffers, numbers, tiles, work, bool(made), epilogue=end, row_tiles=summed))
         return made
 
     def _kernel(self, kind: _Kind, dtype: str) -> ContractionKernel:
@@ -435,23 +435,28 @@ def _sum_places(nest: ContractionLoops, grid: _Grid, tiles_before: int, slots: i
 
 def _params(
     part: _Part, k: _KLoops, grid: _Grid, out_size: int, sums: _SumPlaces, tile: RegisterTile
-) -> tuple[int, ...]:
+) -> PartParameters:
     nest = part.nest
     strips = _strips(part) if tile.amx else _Strips(0, 0, part.rows)
     b0, b1 = (ONCE, *nest.batch)[-2:]
-    m = (ONCE, ONCE, ONCE, *nest.rows)[-4:]
+    m0, m1, m2, m3 = (ONCE, ONCE, ONCE, *nest.rows)[-4:]
+    k0, k1, k2, k3, k4 = k
     at_a, at_b, at_c = nest.offsets
-    numbers = (
-        *(part.batch * grid.tiles, strips.all, m[1].extent, m[2].extent, m[3].extent, nest.columns),
-        *(k[0].extent, k[1].extent, k[2].extent, k[3].extent, k[4].extent, grid.k2_block),
-        *(b1.extent, grid.splits, grid.blocks_per_split, grid.panel_groups, grid.panels_per_group),
-        *(grid.row_blocks, grid.rows_per_block),
-        *(at_a, b0.a, b1.a, m[0].a, m[1].a, m[2].a, m[3].a, k[0].a, k[1].a, k[2].a, k[3].a, k[4].a),
-        *(at_b, b0.b, b1.b, nest.b_panel, nest.b_column, k[0].b, k[1].b, k[2].b, k[3].b, k[4].b),
-        *(at_c, b0.c, b1.c, out_size, m[0].c, m[1].c, m[2].c, m[3].c, b0.channel, b1.channel),
-        *sums[:-1],
-        *((*nest.image.size, *nest.image.start) if nest.image else (0, 0, 0, 0)),
-        *strips[:-1],
-    )
-    assert len(numbers) == len(PARAMETERS)  # and in that order
-    return numbers
+    (height, width), (top, left) = (nest.image.size, nest.image.start) if nest.image else ((0, 0), (0, 0))
+    return PartParameters(
+        tiles=part.batch * grid.tiles, rows=strips.all, columns=nest.columns,
+        m1=m1.extent, m2=m2.extent, m3=m3.extent, b1=b1.extent,
+        k0=k0.extent, k1=k1.extent, k2=k2.extent, k3=k3.extent, k4=k4.extent,
+        **grid._asdict(),
+        a_offset=at_a, a_b0=b0.a, a_b1=b1.a, a_m0=m0.a, a_m1=m1.a, a_m2=m2.a, a_m3=m3.a,
+        a_k0=k0.a, a_k1=k1.a, a_k2=k2.a, a_k3=k3.a, a_k4=k4.a,
+        b_offset=at_b, b_b0=b0.b, b_b1=b1.b, b_panel=nest.b_panel, b_column=nest.b_column,
+        b_k0=k0.b, b_k1=k1.b, b_k2=k2.b, b_k3=k3.b, b_k4=k4.b,
+        c_offset=at_c, c_b0=b0.c, c_b1=b1.c, c_split=out_size,
+        c_m0=m0.c, c_m1=m1.c, c_m2=m2.c, c_m3=m3.c,
+        channel_b0=b0.channel, channel_b1=b1.channel,
+        sum_offset=sums.offset, sum_b0=sums.b0, sum_b1=sums.b1,
+        sum_block=sums.block, sum_slot=sums.slot,
+        height=height, width=width, top=top, left=left,
+        strip_rows=strips.rows, strips=strips.run,
+    )  # fmt: skip

@@ -14,13 +14,10 @@ from typing import NamedTuple
 from ...kernels.dtypes import BITS, COMPUTE, KINDS
 from ...kernels.epilogue import CHANNEL, ELEMENT, Epilogue
 from ...kernels.nest import Access, Bound, Instr, Nest
-from ...kernels.nest_tiling import NestSource
+from ...kernels.nest_tiling import TILING_NAMES, NestSource
 from ..contractions.problem import Buffer, KernelRun
 
 Matrix = tuple[tuple[float, ...], ...]
-
-TILING_NUMBERS = 4
-"""Parameters of a launch after those of its accesses."""
 
 
 Dims = tuple[int, ...]
@@ -124,7 +121,9 @@ def launch(
     params, tiles = source.split(extents, [*extents, *places, *numbers])
     buffers = tuple([grid.place for grid in grids])
     work = 4 * prod(extents) * sum(len(grid.starts) for grid in grids)  # bytes, which are more than operations
-    return KernelRun(source, buffers, params, tiles, work, epilogue=epilogue, numbers_at=len(params) - TILING_NUMBERS)
+    return KernelRun(
+        source, buffers, params, tiles, work, epilogue=epilogue, numbers_at=len(params) - len(TILING_NAMES)
+    )
 
 
 def ended(epilogue: Epilogue, targets: Grid) -> list[Grid]:

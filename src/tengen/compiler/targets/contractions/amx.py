@@ -67,23 +67,23 @@ class AmxEmitter:
 
     def __init__(self, emitter: ContractionEmitter):
         self.emitter, self.spec = emitter, emitter.spec
-        spec, p = self.spec, emitter.param
+        spec, p = self.spec, emitter.part
         self.strips = spec.rows // AMX_SIDE
         capacity = emitter.capacity
         self.new_rows, self.numbers = (emitter.reserve(I64, capacity, name) for name in ("new_rows", "numbers"))
         self.scratch = emitter.reserve(llvm_type(emitter.kind, AMX_SIDE), spec.rows * spec.vectors, "sums")
         self.name = f"k{(2 if spec.blocked else 1) + spec.k_loops - 1}"
-        self.b_step = i64(spec.panel) if spec.b_steps == "panel" else p[f"b_{self.name}"]
-        self.a_bytes, self.b_bytes = emitter.mul(p["a_m3"], WORD), emitter.mul(self.b_step, WORD)
+        self.b_step = i64(spec.panel) if spec.b_steps == "panel" else p.of(f"b_{self.name}")
+        self.a_bytes, self.b_bytes = emitter.mul(p.a_m3, WORD), emitter.mul(self.b_step, WORD)
         self.configure()
 
     # -- instructions --------------------------------------------------------------------------------------------
 
     def configure(self) -> None:
         """Give registers their shapes: rows of a strip, and what the innermost k loop leaves after whole steps."""
-        emitter, p = self.emitter, self.emitter.param
+        emitter, p = self.emitter, self.emitter.part
         memory = emitter.reserve(I64, CONFIGURATION // 8, "configuration")
-        height, rest = p["strip_rows"], emitter.at.urem(p[self.name], i64(AMX_SIDE))
+        height, rest = p.strip_rows, emitter.at.urem(p.of(self.name), i64(AMX_SIDE))
         shapes = dict.fromkeys(range(AMX_SUMS), (height, i64(AMX_SIDE)))
         shapes |= {A: (height, i64(AMX_SIDE)), B: (i64(AMX_SIDE), i64(AMX_SIDE))}
         some = emitter.at.icmp_signed(">", rest, i64(0))  # a register has both rows and columns, or neither
@@ -111,16 +111,18 @@ class AmxEmitter:
     def strip_table(self, first: ir.Value, count: ir.Value) -> None:
         """For `count` strips: offsets in A of the first row and in C of the first new row, how many are new, and the number of the first one. The
         tail of the last register tile repeats the last strip without new rows."""
-        emitter, p, spec = self.emitter, self.emitter.param, self.spec
-        rows = p["strip_rows"]
+        emitter, p, spec = self.emitter, self.emitter.part, self.spec
+        rows = p.strip_rows
 
         def entry(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
-            rest, strip = emitter.divmod(emitter.sum(first, i), p["strips"])
-            rest, i2 = emitter.divmod(rest, p["m2"])
-            outer = *emitter.divmod(rest, p["m1"]), i2
-            base = {x: emitter.sum(*(emitter.mul(n, p[f"{x}_m{loop}"]) for loop, n in enumerate(outer))) for x in "ac"}
+            rest, strip = emitter.divmod(emitter.sum(first, i), p.strips)
+            rest, i2 = emitter.divmod(rest, p.m2)
+            outer = *emitter.divmod(rest, p.m1), i2
+            base = {
+                x: emitter.sum(*(emitter.mul(n, p.of(f"{x}_m{loop}")) for loop, n in enumerate(outer))) for x in "ac"
+            }
             number = emitter.mul(strip, rows)
-            begin = emitter.minimum(number, emitter.at.sub(p["m3"], rows))
+            begin = emitter.minimum(number, emitter.at.sub(p.m3, rows))
             new = emitter.sum(rows, emitter.at.sub(begin, number))
             self.enter(i, base["a"], begin, base["c"], number, new)
             return ()
@@ -135,10 +137,10 @@ class AmxEmitter:
 
     def enter(self, i: ir.Value, a: ir.Value, begin: ir.Value, c: ir.Value, number: ir.Value, new: ir.Value) -> None:
         """Fill the tables at strip i."""
-        emitter, p = self.emitter, self.emitter.param
+        emitter, p = self.emitter, self.emitter.part
         entries = (
-            (emitter.a_rows, emitter.sum(a, emitter.mul(begin, p["a_m3"]))),
-            (emitter.c_rows, emitter.sum(c, emitter.mul(number, p["c_m3"]))),
+            (emitter.a_rows, emitter.sum(a, emitter.mul(begin, p.a_m3))),
+            (emitter.c_rows, emitter.sum(c, emitter.mul(number, p.c_m3))),
             (self.new_rows, new),
             (self.numbers, number),
         )
@@ -199,17 +201,17 @@ class AmxEmitter:
         carry: Sequence[ir.Value],
     ) -> list[ir.Value]:
         """carry = body(row, carry) for all new rows of a register tile, which begins with this strip."""
-        emitter, p = self.emitter, self.emitter.param
+        emitter, p = self.emitter, self.emitter.part
 
         def rows(i: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
             start, number, new = (
                 emitter.offset(table, strip, i) for table in (emitter.c_rows, self.numbers, self.new_rows)
             )
-            known = emitter.sum(emitter.mul(i, AMX_SIDE), emitter.at.sub(p["strip_rows"], new))
+            known = emitter.sum(emitter.mul(i, AMX_SIDE), emitter.at.sub(p.strip_rows, new))
             first = Row(emitter.sum(place.c, start), known, number)
 
             def one(j: ir.Value, carry: list[ir.Value]) -> Sequence[ir.Value]:
-                c = emitter.sum(first.c, emitter.mul(j, p["c_m3"]))
+                c = emitter.sum(first.c, emitter.mul(j, p.c_m3))
                 return body(Row(c, emitter.sum(first.sums, j), emitter.sum(first.number, j)), carry)
 
             return emitter.loop(i64(0), new, 1, one, carry)

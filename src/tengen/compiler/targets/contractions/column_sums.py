@@ -20,13 +20,13 @@ from .tile import Rows
 
 if TYPE_CHECKING:
     from ...kernels.contraction import ContractionKernel
-    from ..kernel_emitter import KernelEmitter
+    from .emit import ContractionEmitter
 
 
 class ColumnSumsEmitter:
     """Keeps the sums of one panel, as vectors that loops carry: for each vector of columns, the slots of all sums."""
 
-    def __init__(self, emitter: KernelEmitter, spec: ContractionKernel, sums: Sequence[ColumnSum], kind: str):
+    def __init__(self, emitter: ContractionEmitter, spec: ContractionKernel, sums: Sequence[ColumnSum], kind: str):
         self.emitter, self.spec, self.sums, self.kind = emitter, spec, sums, kind
         self.slots = sum(x.slots for x in sums)
 
@@ -77,7 +77,7 @@ class ColumnSumsEmitter:
         """Write the sums of `rows` rows; start: the offset of the panel's first column in the first slot."""
         emitter, lanes = self.emitter, self.spec.lanes
         dtype = {"f32": "float32", "f64": "float64"}[self.kind]
-        base, step = emitter.element(emitter.buffers["sums"], dtype, start), emitter.param["sum_slot"]
+        base, step = emitter.element(emitter.buffers["sums"], dtype, start), emitter.part.sum_slot
         count = splat(emitter.at, Vec(emitter.at, rows, "i64", 1).to(self.kind).value, self.kind, lanes)
         counted = [count.value] * any(x.shifted for x in self.sums)
         for vector, mask in enumerate(masks):

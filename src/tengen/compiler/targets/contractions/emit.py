@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from ...kernels.contraction import MAX_BLOCK_ROWS, PARAMETERS, SUM_TILE, ContractionKernel, SumKernel, verify
+from ...kernels.contraction import (
+    MAX_BLOCK_ROWS,
+    SUM_PARAMETERS,
+    SUM_TILE,
+    ContractionKernel,
+    PartParameters,
+    SumKernel,
+    verify,
+)
 from ...kernels.dtypes import KINDS, PAIR
 from ...kernels.target import Target
 from ..flow import I64, i64
@@ -27,6 +35,10 @@ AHEAD = 24
 
 
 class ContractionEmitter(KernelEmitter):
+    """The kernel of one specification. part: the numbers of the part whose tiles are written."""
+
+    part: PartParameters
+
     def __init__(self, spec: ContractionKernel, target: Target):
         self.spec = spec
         self.kind = KINDS[spec.sum_dtype][1]
@@ -43,6 +55,7 @@ class ContractionEmitter(KernelEmitter):
         """The launch tiles from tile_begin to tile_end of the parts in a row."""
         parts, here, after, end = (self.function.append_basic_block(name) for name in ("part", "here", "after", "end"))
         start, first = self.at.block, i64(len(self.param))
+        size = len(PartParameters._fields)
         self.at.branch(parts)
         self.at.position_at_end(parts)
         # Where the part's numbers are, and the tiles wanted, counted from its first one.
@@ -50,7 +63,7 @@ class ContractionEmitter(KernelEmitter):
         count = self.parameter(place)
         self.at.cbranch(self.at.icmp_signed("<", low, count), here, after)
         self.at.position_at_end(here)
-        self.param |= {name: self.parameter(self.sum(place, i)) for i, name in enumerate(PARAMETERS)}
+        self.part = PartParameters._make([self.parameter(self.sum(place, i)) for i in range(size)])
         self.epilogue = EpilogueEmitter(self, self.spec, self.spec.epilogue) if self.spec.epilogue else None
         self.window = WindowEmitter(self, self.spec.window) if self.spec.window else None
         self.amx = AmxEmitter(self) if self.spec.amx else None
@@ -58,7 +71,7 @@ class ContractionEmitter(KernelEmitter):
         self.at.branch(after)
         self.at.position_at_end(after)
         passed = self.minimum(low, count)
-        following = self.sum(place, len(PARAMETERS)), self.at.sub(low, passed), self.at.sub(high, count)
+        following = self.sum(place, size), self.at.sub(low, passed), self.at.sub(high, count)
         begins = first, self.tile_begin, self.tile_end
         for phi, begin, value in zip((place, low, high), begins, following, strict=True):
             phi.add_incoming(begin, start)
@@ -71,27 +84,25 @@ class ContractionEmitter(KernelEmitter):
     # -- the launch tile ---------------------------------------------------------------------------------------
 
     def tile(self, tile: ir.Value) -> tuple[()]:
-        p, add, mul = self.param, self.sum, self.mul
-        rest, block = self.divmod(tile, p["row_blocks"])
-        rest, group = self.divmod(rest, p["panel_groups"])
-        batch, split = self.divmod(rest, p["splits"])
-        b0, b1 = self.divmod(batch, p["b1"])
-        at = {x: add(p[f"{x}_offset"], mul(b0, p[f"{x}_b0"]), mul(b1, p[f"{x}_b1"])) for x in "abc"}
-        at["c"] = add(at["c"], mul(split, p["c_split"]))
-        first_row = mul(block, p["rows_per_block"])
+        p, add, mul = self.part, self.sum, self.mul
+        rest, block = self.divmod(tile, p.row_blocks)
+        rest, group = self.divmod(rest, p.panel_groups)
+        batch, split = self.divmod(rest, p.splits)
+        b0, b1 = self.divmod(batch, p.b1)
+        at = {x: add(p.of(f"{x}_offset"), mul(b0, p.of(f"{x}_b0")), mul(b1, p.of(f"{x}_b1"))) for x in "abc"}
+        at["c"] = add(at["c"], mul(split, p.c_split))
+        first_row = mul(block, p.rows_per_block)
         first_channel = first_row if self.spec.channel_rows and not self.amx else 0
-        at["channel"] = add(mul(b0, p["channel_b0"]), mul(b1, p["channel_b1"]), first_channel)
-        at["sums"] = add(
-            *(p["sum_offset"], mul(b0, p["sum_b0"]), mul(b1, p["sum_b1"]), mul(block, p["sum_block"])), at["channel"]
-        )
-        row_count = self.minimum(p["rows_per_block"], self.at.sub(p["rows"], first_row))
+        at["channel"] = add(mul(b0, p.channel_b0), mul(b1, p.channel_b1), first_channel)
+        at["sums"] = add(*(p.sum_offset, mul(b0, p.sum_b0), mul(b1, p.sum_b1), mul(block, p.sum_block)), at["channel"])
+        row_count = self.minimum(p.rows_per_block, self.at.sub(p.rows, first_row))
         if self.amx:
             self.amx.strip_table(first_row, row_count)
         elif not self.window:
             self.row_table(first_row, row_count)
-        panel = mul(group, p["panels_per_group"])
-        panels = self.at.udiv(add(p["columns"], self.spec.panel - 1), i64(self.spec.panel))
-        last_panel = self.minimum(add(panel, p["panels_per_group"]), panels)
+        panel = mul(group, p.panels_per_group)
+        panels = self.at.udiv(add(p.columns, self.spec.panel - 1), i64(self.spec.panel))
+        last_panel = self.minimum(add(panel, p.panels_per_group), panels)
         if self.window:
             return self.window.launch_tile(split if self.spec.blocked else block, at, panel, last_panel)
 
@@ -106,21 +117,21 @@ class ContractionEmitter(KernelEmitter):
         self, split: ir.Value, a: ir.Value, b: ir.Value, body: Callable[[ir.Value, ir.Value, ir.Value, ir.Value], None]
     ) -> None:
         """body(is it the first block?, a, b, extent of the first loop in registers) for the blocks of k that belong to `split`."""
-        p, add, mul = self.param, self.sum, self.mul
+        p, add, mul = self.part, self.sum, self.mul
         if not self.spec.blocked:
-            body(ir.Constant(I1, 1), a, b, p["k1"])
+            body(ir.Constant(I1, 1), a, b, p.k1)
             return
-        per_turn = self.at.udiv(self.at.sub(add(p["k2"], p["k2_block"]), i64(1)), p["k2_block"])
-        low = mul(split, p["blocks_per_split"])
-        high = self.minimum(add(low, p["blocks_per_split"]), mul(mul(per_turn, p["k1"]), p["k0"]))
+        per_turn = self.at.udiv(self.at.sub(add(p.k2, p.k2_block), i64(1)), p.k2_block)
+        low = mul(split, p.blocks_per_split)
+        high = self.minimum(add(low, p.blocks_per_split), mul(mul(per_turn, p.k1), p.k0))
 
         def block(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
             rest, k2 = self.divmod(i, per_turn)
-            k0, k1 = self.divmod(rest, p["k1"])
-            k2 = mul(k2, p["k2_block"])
-            extent = self.minimum(p["k2_block"], self.at.sub(p["k2"], k2))
-            a_at = add(a, mul(k0, p["a_k0"]), mul(k1, p["a_k1"]), mul(k2, p["a_k2"]))
-            b_at = add(b, mul(k0, p["b_k0"]), mul(k1, p["b_k1"]), mul(k2, p["b_k2"]))
+            k0, k1 = self.divmod(rest, p.k1)
+            k2 = mul(k2, p.k2_block)
+            extent = self.minimum(p.k2_block, self.at.sub(p.k2, k2))
+            a_at = add(a, mul(k0, p.a_k0), mul(k1, p.a_k1), mul(k2, p.a_k2))
+            b_at = add(b, mul(k0, p.b_k0), mul(k1, p.b_k1), mul(k2, p.b_k2))
             body(self.at.icmp_signed("==", i, low), a_at, b_at, extent)
             return ()
 
@@ -132,13 +143,13 @@ class ContractionEmitter(KernelEmitter):
         The tail of the last register tile repeats the last row, which is computed and stored again with equal results,
         so the register tile needs no test of rows.
         """
-        p, add, mul = self.param, self.sum, self.mul
+        p, add, mul = self.part, self.sum, self.mul
 
         def entries(done: ir.Value, run: ir.Value, base: dict[str, ir.Value], moves: bool) -> None:
             def entry(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
                 for table, x in ((self.a_rows, "a"), (self.c_rows, "c")):
                     slot = self.at.gep(table, [add(done, i)], source_etype=I64)
-                    self.at.store(add(base[x], mul(i, p[f"{x}_m3"])) if moves else base[x], slot)
+                    self.at.store(add(base[x], mul(i, p.of(f"{x}_m3"))) if moves else base[x], slot)
                 return ()
 
             self.loop(i64(0), run, 1, entry)
@@ -149,18 +160,18 @@ class ContractionEmitter(KernelEmitter):
         self.at.position_at_end(turn)
         done = self.at.phi(I64)
         done.add_incoming(i64(0), start)
-        rest, i3 = self.divmod(add(first, done), p["m3"])
-        rest, i2 = self.divmod(rest, p["m2"])
-        numbers = (*self.divmod(rest, p["m1"]), i2, i3)
-        base = {x: add(*(mul(i, p[f"{x}_m{loop}"]) for loop, i in enumerate(numbers))) for x in "ac"}
-        run = self.minimum(self.at.sub(p["m3"], i3), self.at.sub(count, done))
+        rest, i3 = self.divmod(add(first, done), p.m3)
+        rest, i2 = self.divmod(rest, p.m2)
+        numbers = (*self.divmod(rest, p.m1), i2, i3)
+        base = {x: add(*(mul(i, p.of(f"{x}_m{loop}")) for loop, i in enumerate(numbers))) for x in "ac"}
+        run = self.minimum(self.at.sub(p.m3, i3), self.at.sub(count, done))
         entries(done, run, base, moves=True)
         following = add(done, run)
         done.add_incoming(following, self.at.block)
         self.at.cbranch(self.at.icmp_signed("<", following, count), turn, after)
         self.at.position_at_end(after)
         end = self.sum(run, -1)
-        last = {x: add(base[x], mul(end, p[f"{x}_m3"])) for x in "ac"}
+        last = {x: add(base[x], mul(end, p.of(f"{x}_m3"))) for x in "ac"}
         entries(count, i64(self.spec.rows - 1), last, moves=False)
 
     # -- one panel of columns ------------------------------------------------------------------------------------
@@ -174,16 +185,16 @@ class ContractionEmitter(KernelEmitter):
         first: ir.Value,
     ) -> tuple[()]:
         """All rows of the block in one panel; `at` are the offsets of A, B, C, the channels and the sums over rows."""
-        spec, p = self.spec, self.param
+        spec, p = self.spec, self.part
         column = self.mul(panel, spec.panel)
-        masks = self.masks(self.at.sub(p["columns"], column))
+        masks = self.masks(self.at.sub(p.columns, column))
         a = self.element(self.buffers["a"], spec.a, self.sum(at["a"], column) if spec.a_form == "columns" else at["a"])
-        b = self.element(self.buffers["b"], spec.b, self.sum(at["b"], self.mul(panel, p["b_panel"])))
+        b = self.element(self.buffers["b"], spec.b, self.sum(at["b"], self.mul(panel, p.b_panel)))
         c_start = self.sum(at["c"], column)
         c = self.element(self.buffers["c"], spec.c, c_start)
         if self.amx:
             channel = self.sum(at["channel"], ZERO if spec.channel_rows else column)
-            last = self.sum(at["channel"], p["m3"], -1)
+            last = self.sum(at["channel"], p.m3, -1)
             sums = self.sum(at["sums"], column)
             return self.amx.panel(row_count, extent, AmxPlace(a, b, c_start, channel, last, sums, masks, first))
 
@@ -280,10 +291,10 @@ class ContractionEmitter(KernelEmitter):
     ) -> list[ir.Value]:
         """Run the inner k loops over the register tile, from these offsets of A and B on; returns the accumulators. extent: of the
         first one."""
-        p, spec = self.param, self.spec
+        p, spec = self.part, self.spec
         outside = 2 if spec.blocked else 1
         names = [f"k{i}" for i in range(outside, outside + spec.k_loops)]
-        extents = {name: p[name] for name in names} | {names[0]: extent}
+        extents = {name: p.of(name) for name in names} | {names[0]: extent}
 
         def nest(level: int, a_k: ir.Value, b_k: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
             name = names[level]
@@ -292,7 +303,7 @@ class ContractionEmitter(KernelEmitter):
 
             def turn(_: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
                 result = nest(level + 1, carry[0], carry[1], carry[2:])
-                return [self.sum(carry[0], p[f"a_{name}"]), self.sum(carry[1], p[f"b_{name}"]), *result]
+                return [self.sum(carry[0], p.of(f"a_{name}")), self.sum(carry[1], p.of(f"b_{name}")), *result]
 
             return self.loop(i64(0), extents[name], 1, turn, [a_k, b_k, *totals])[2:]
 
@@ -312,8 +323,8 @@ class ContractionEmitter(KernelEmitter):
         if self.amx:
             self.amx.innermost(extent, AmxOperand(*a), AmxOperand((b[0],), b[1]))
             return []
-        a_step = i64(1) if spec.a_steps == "1" else self.param[f"a_{name}"]
-        b_step = i64(spec.panel) if spec.b_steps == "panel" else self.param[f"b_{name}"]
+        a_step = i64(1) if spec.a_steps == "1" else self.part.of(f"a_{name}")
+        b_step = i64(spec.panel) if spec.b_steps == "panel" else self.part.of(f"b_{name}")
         if spec.folded:
             a_step = b_step = i64(spec.lanes)
             extent = self.at.udiv(extent, a_step)
@@ -357,7 +368,7 @@ class ContractionEmitter(KernelEmitter):
     ) -> list[ir.Value]:
         """One k: totals[i, j] += a[i] * b[j], or a[i, j] * b[j]."""
         spec, result = self.spec, []
-        apart = self.param["b_column"] if spec.folded else spec.lanes
+        apart = self.part.b_column if spec.folded else spec.lanes
         columns = self.row_of(spec.b, b, [None] * spec.vectors if spec.b_panels == "packed" else masks, apart)
         for i, (row, k) in enumerate(a):
             address = self.element(row, spec.a, k)
@@ -391,7 +402,7 @@ def emit_contraction(kernel: ContractionKernel, target: Target) -> str:
 class SumEmitter(KernelEmitter):
     def __init__(self, spec: SumKernel, target: Target):
         self.spec = spec
-        super().__init__(target, ("partial", "out"), ("size", "splits"))
+        super().__init__(target, ("partial", "out"), SUM_PARAMETERS)
 
     def tile(self, tile: ir.Value) -> tuple[()]:
         first = self.mul(tile, SUM_TILE)

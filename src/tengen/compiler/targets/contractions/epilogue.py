@@ -26,7 +26,7 @@ from .tile import Rows, Tile
 
 if TYPE_CHECKING:
     from ...kernels.contraction import ContractionKernel
-    from ..kernel_emitter import KernelEmitter
+    from .emit import ContractionEmitter
 
 
 I32 = ir.IntType(32)
@@ -42,7 +42,7 @@ Sums = Callable[[ir.Value, ir.Value, ir.Value, list[ir.Value]], list[ir.Value]]
 class EpilogueEmitter:
     """Ends register tiles of one kernel. Made where a part begins."""
 
-    def __init__(self, emitter: KernelEmitter, spec: ContractionKernel, epilogue: Epilogue):
+    def __init__(self, emitter: ContractionEmitter, spec: ContractionKernel, epilogue: Epilogue):
         self.emitter, self.spec, self.epilogue = emitter, spec, epilogue
         self.along = epilogue.along()
         self.kind = COMPUTE_KIND[epilogue.sources[0].dtype]
@@ -61,7 +61,7 @@ class EpilogueEmitter:
         """In how many parts a tile goes along k, steps of k1 in each, and rows of which it asks for what it will read."""
         emitter, spec = self.emitter, self.spec
         unit = spec.unroll if spec.k_loops == 1 else 1
-        units = emitter.at.udiv(emitter.sum(emitter.param["k1"], unit - 1), i64(unit))
+        units = emitter.at.udiv(emitter.sum(emitter.part.k1, unit - 1), i64(unit))
         some = emitter.at.icmp_signed(">", units, i64(0))
         most = emitter.minimum(emitter.at.select(some, units, i64(1)), i64(spec.rows))
         rows = emitter.at.udiv(emitter.sum(most, spec.rows - 1), most)
@@ -74,17 +74,17 @@ class EpilogueEmitter:
 
         So many lines, asked for all at once, would keep A and B waiting: before each part of k there are some of the rows.
         """
-        emitter, p, ahead = self.emitter, self.emitter.param, self._ahead
+        emitter, p, ahead = self.emitter, self.emitter.part, self._ahead
         if not ahead:
-            return sums(p["k1"], i64(0), i64(0), totals)
+            return sums(p.k1, i64(0), i64(0), totals)
         parts, steps, rows = self.cut
 
         def part(i: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
-            row, done = emitter.mul(i, rows), emitter.minimum(emitter.mul(i, steps), p["k1"])
+            row, done = emitter.mul(i, rows), emitter.minimum(emitter.mul(i, steps), p.k1)
             last = emitter.minimum(emitter.sum(row, rows), i64(self.spec.rows))
             emitter.loop(row, last, 1, lambda r, _: self._ask(ahead, tile.rows(r)))
-            extent = emitter.minimum(steps, emitter.at.sub(p["k1"], done))
-            return sums(extent, emitter.mul(done, p["a_k1"]), emitter.mul(done, p["b_k1"]), carry)
+            extent = emitter.minimum(steps, emitter.at.sub(p.k1, done))
+            return sums(extent, emitter.mul(done, p.a_k1), emitter.mul(done, p.b_k1), carry)
 
         return emitter.loop(i64(0), parts, 1, part, totals)
 

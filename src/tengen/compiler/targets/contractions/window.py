@@ -39,7 +39,7 @@ Body = Callable[[_Place, list[ir.Value]], Sequence[ir.Value]]
 class WindowEmitter:
     """The launch tiles of one kernel. Made where the kernel begins.
 
-    In `param`, rows are m2 lines of m3 pixels, `rows_per_block` counts lines, and a_k2 and a_k3 lead to the next pixel of A.
+    In `part`, rows are m2 lines of m3 pixels, `rows_per_block` counts lines, and a_k2 and a_k3 lead to the next pixel of A.
     By weight these are k2 lines of k3 pixels, `k2_block`, and a_m2 and a_m3. `over` and `seen` are the letters of these loops.
     Addresses are made by adding to the one before: there are many, and few registers for them.
     """
@@ -56,14 +56,14 @@ class WindowEmitter:
     ) -> tuple[()]:
         """Some lines of one image, or of several by weight, in the panels from `panel` on; `at` are the offsets of A, B, C, channels
         and sums over rows. number: of the block of rows, or of the split of k."""
-        emitter, p = self.emitter, self.emitter.param
+        emitter, p = self.emitter, self.emitter.part
         if not self.window.by_weight:
             first, end, at = self.band(number, at, "rows_per_block")
             return self.results(first, end, at, panel, last_panel)
         emitter.loop(panel, last_panel, 1, lambda j, _: self.store_taps(j, at, self.zeros(self.window.taps)))
-        low = emitter.mul(number, p["blocks_per_split"])
-        bands = emitter.mul(self.bands("k2_block"), p["k1"])
-        high = emitter.minimum(emitter.sum(low, p["blocks_per_split"]), bands)
+        low = emitter.mul(number, p.blocks_per_split)
+        bands = emitter.mul(self.bands("k2_block"), p.k1)
+        high = emitter.minimum(emitter.sum(low, p.blocks_per_split), bands)
 
         def band(i: ir.Value, _: list[ir.Value]) -> tuple[()]:
             first, end, here = self.band(i, at, "k2_block")
@@ -80,25 +80,25 @@ class WindowEmitter:
 
     def bands(self, lines: str) -> ir.Value:
         """Those of one image, which have as many lines as the parameter says."""
-        emitter, p = self.emitter, self.emitter.param
-        return emitter.at.udiv(emitter.sum(p[f"{self.over}2"], p[lines], -1), p[lines])
+        emitter, p = self.emitter, self.emitter.part
+        return emitter.at.udiv(emitter.sum(p.of(f"{self.over}2"), p.of(lines), -1), p.of(lines))
 
     def band(
         self, number: ir.Value, at: dict[str, ir.Value], lines: str
     ) -> tuple[ir.Value, ir.Value, dict[str, ir.Value]]:
         """The first line, the one after the last, and the offsets of the image."""
-        emitter, p = self.emitter, self.emitter.param
+        emitter, p = self.emitter, self.emitter.part
         image, band = emitter.divmod(number, self.bands(lines))
-        first = emitter.mul(band, p[lines])
-        end = emitter.minimum(emitter.sum(first, p[lines]), p[f"{self.over}2"])
-        moved = {x: emitter.sum(at[x], emitter.mul(image, p[f"{x}_{self.over}1"])) for x in ("a", self.result)}
+        first = emitter.mul(band, p.of(lines))
+        end = emitter.minimum(emitter.sum(first, p.of(lines)), p.of(f"{self.over}2"))
+        moved = {x: emitter.sum(at[x], emitter.mul(image, p.of(f"{x}_{self.over}1"))) for x in ("a", self.result)}
         return first, end, at | moved
 
     def results(
         self, first: ir.Value, end: ir.Value, at: dict[str, ir.Value], panel: ir.Value, last_panel: ir.Value
     ) -> tuple[()]:
         """Those of some lines of one image."""
-        emitter, p = self.emitter, self.emitter.param
+        emitter, p = self.emitter, self.emitter.part
         column_sums = emitter.epilogue and emitter.epilogue.sums
         if not column_sums:  # all channels of a pixel lie side by side
 
@@ -111,8 +111,8 @@ class WindowEmitter:
 
         def one(j: ir.Value, _: list[ir.Value]) -> tuple[()]:
             carry = self.tiles(first, end, at, lambda place, sums: self.tile(j, place, at, sums), column_sums.begin())
-            rows, column = emitter.mul(emitter.at.sub(end, first), p["m3"]), emitter.mul(j, self.spec.panel)
-            masks = emitter.masks(emitter.at.sub(p["columns"], column))
+            rows, column = emitter.mul(emitter.at.sub(end, first), p.m3), emitter.mul(j, self.spec.panel)
+            masks = emitter.masks(emitter.at.sub(p.columns, column))
             column_sums.store(carry, emitter.sum(at["sums"], column), rows, masks)
             return ()
 
@@ -123,34 +123,34 @@ class WindowEmitter:
         self, first: ir.Value, end: ir.Value, at: dict[str, ir.Value], body: Body, carry: Sequence[ir.Value]
     ) -> list[ir.Value]:
         """carry = body(tile, carry) for the register tiles of the lines first .. end - 1."""
-        emitter, p = self.emitter, self.emitter.param
+        emitter, p = self.emitter, self.emitter.part
         down, across = len(self.window.down.sees), len(self.window.across.sees)
 
         def line(y: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
             def place(x: ir.Value, carry: list[ir.Value]) -> Sequence[ir.Value]:
                 return body(self.place(y, x, first, at), carry)
 
-            return emitter.loop(i64(0), p[f"{self.over}3"], across, place, carry)
+            return emitter.loop(i64(0), p.of(f"{self.over}3"), across, place, carry)
 
         return emitter.loop(first, end, down, line, carry)
 
     def place(self, y: ir.Value, x: ir.Value, first: ir.Value, at: dict[str, ir.Value]) -> _Place:
         """That of the tile from result (y, x) on, or somewhat before where the image ends."""
-        emitter, p = self.emitter, self.emitter.param
+        emitter, p = self.emitter, self.emitter.part
         starts, known, pixels, inside = [], [], [], []
         names = (f"{self.over}2", "top", "height"), (f"{self.over}3", "left", "width")
         for side, result, (extent, base, size) in zip(self.window[:2], (y, x), names, strict=True):
-            start = emitter.minimum(result, emitter.sum(p[extent], -len(side.sees)))
+            start = emitter.minimum(result, emitter.sum(p.of(extent), -len(side.sees)))
             moved = emitter.mul(start, side.step)
-            pixel = emitter.sum(moved if side.per == 1 else emitter.at.udiv(moved, i64(side.per)), p[base])
+            pixel = emitter.sum(moved if side.per == 1 else emitter.at.udiv(moved, i64(side.per)), p.of(base))
             unsure = [i for i in side.pixels if i < side.low or i >= side.high]
-            inside.append({i: emitter.at.icmp_unsigned("<", emitter.sum(pixel, i), p[size]) for i in unsure})
+            inside.append({i: emitter.at.icmp_unsigned("<", emitter.sum(pixel, i), p.of(size)) for i in unsure})
             starts.append(start)
             known.append(emitter.at.sub(result, start))
             pixels.append(pixel)
         begins = emitter.at.and_(emitter.at.icmp_signed("==", y, first), emitter.at.icmp_signed("==", x, i64(0)))
         a, first_result = (
-            emitter.sum(at[name], *(emitter.mul(n, p[f"{name}_{loop}{i}"]) for i, n in enumerate(numbers, 2)))
+            emitter.sum(at[name], *(emitter.mul(n, p.of(f"{name}_{loop}{i}")) for i, n in enumerate(numbers, 2)))
             for name, loop, numbers in (("a", self.seen, pixels), (self.result, self.over, starts))
         )
         return _Place(a, first_result, (inside[0], inside[1]), (known[0], known[1]), begins)
@@ -160,9 +160,9 @@ class WindowEmitter:
     def tile(
         self, panel: ir.Value, place: _Place, at: dict[str, ir.Value], carry: Sequence[ir.Value]
     ) -> Sequence[ir.Value]:
-        emitter, spec, p = self.emitter, self.spec, self.emitter.param
+        emitter, spec, p = self.emitter, self.spec, self.emitter.part
         column = emitter.mul(panel, spec.panel)
-        masks = emitter.masks(emitter.at.sub(p["columns"], column))
+        masks = emitter.masks(emitter.at.sub(p.columns, column))
         channel, c = emitter.sum(at["channel"], column), emitter.sum(place.result, column)
         count = i64(spec.rows)
         if emitter.epilogue:
@@ -170,7 +170,7 @@ class WindowEmitter:
                 Tile(self._results(c), channel, channel, masks, count, lambda: self._there(place))
             )
         self._ask_for_results(c)
-        b = emitter.sum(at["b"], emitter.mul(panel, p["b_panel"]))
+        b = emitter.sum(at["b"], emitter.mul(panel, p.b_panel))
         start = emitter.element(emitter.buffers["b"], spec.b, b)
         places = [emitter.element(start, spec.b, i * spec.panel) for i in range(self.window.taps)]
         taps = [emitter.load(tap, spec.b, spec.lanes) for tap in places]
@@ -188,7 +188,7 @@ class WindowEmitter:
         """What the pixels of a tile add to the taps."""
         emitter, spec = self.emitter, self.spec
         column = emitter.mul(panel, spec.panel)
-        mask = emitter.masks(emitter.at.sub(emitter.param["columns"], column))[0]
+        mask = emitter.masks(emitter.at.sub(emitter.part.columns, column))[0]
         result = emitter.sum(place.result, column)
         self._ask_for_results(result)
         offset, held = self._results(result), []
@@ -206,7 +206,7 @@ class WindowEmitter:
     def store_taps(self, panel: ir.Value, at: dict[str, ir.Value], totals: list[ir.Value]) -> tuple[()]:
         emitter, spec = self.emitter, self.spec
         column = emitter.mul(panel, spec.panel)
-        mask = emitter.masks(emitter.at.sub(emitter.param["columns"], column))[0]
+        mask = emitter.masks(emitter.at.sub(emitter.part.columns, column))[0]
         for total, address in zip(totals, self._taps(column, at), strict=True):
             emitter.store(Vec(emitter.at, total, emitter.kind, spec.lanes), address, spec.c, mask)
         return ()
@@ -221,7 +221,7 @@ class WindowEmitter:
         emitter, spec, window = self.emitter, self.spec, self.window
         lines, columns = window.down.pixels, window.across.pixels
         down, across = place.inside
-        next_line, next_pixel = (emitter.param[f"a_{self.seen}{i}"] for i in (2, 3))
+        next_line, next_pixel = (emitter.part.of(f"a_{self.seen}{i}") for i in (2, 3))
 
         def line(i: int, address: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
             result = list(totals)
@@ -268,15 +268,15 @@ class WindowEmitter:
 
     def _steps(self) -> tuple[ir.Value, ir.Value]:
         """From a result to the next one down and across."""
-        return self.emitter.param[f"{self.result}_{self.over}2"], self.emitter.param[f"{self.result}_{self.over}3"]
+        return self.emitter.part.of(f"{self.result}_{self.over}2"), self.emitter.part.of(f"{self.result}_{self.over}3")
 
     def _taps(self, column: ir.Value, at: dict[str, ir.Value]) -> list[ir.Value]:
         """Addresses of the taps' sums in C."""
-        emitter, p, window = self.emitter, self.emitter.param, self.window
+        emitter, p, window = self.emitter, self.emitter.part, self.window
         start = emitter.element(emitter.buffers["c"], self.spec.c, emitter.sum(at["c"], column))
-        lines = [emitter.element(start, self.spec.c, emitter.mul(p["c_m2"], i)) for i in range(window.down.taps)]
+        lines = [emitter.element(start, self.spec.c, emitter.mul(p.c_m2, i)) for i in range(window.down.taps)]
         taps = product(lines, range(window.across.taps))
-        return [emitter.element(line, self.spec.c, emitter.mul(p["c_m3"], i)) for line, i in taps]
+        return [emitter.element(line, self.spec.c, emitter.mul(p.c_m3, i)) for line, i in taps]
 
     def _fence(self) -> None:
         """No load is moved up over this: all at once they would need more registers than there are."""
