@@ -30,6 +30,8 @@ class Row(NamedTuple):
         which is exact where all numbers have few digits, or a "formula" of sums and functions.
     level: the size of the numbers that an element is the sum of, where that may be far larger than the element.
     slopes: derivatives by each operand of an element-wise operation, where differences would not do: (*arrays) → [array, …].
+    slope_level: the size of the numbers that the slope of a function of one operand is the difference of, where it is read from the
+        function's own result, as that is stored: so it is off by roundings of numbers of this size.
     pull: gradients of all inputs, (parameters, gradient, *arrays) → [array or None, …].
     reads: whether it reads the values of a tensor, which functions without host cannot do.
     changes: which inputs get a new value; the truth gives these last. results: how many new variables there are.
@@ -45,6 +47,7 @@ class Row(NamedTuple):
     pull: Callable[..., Sequence[Any]] | None = None
     elementwise: bool = False
     level: float = 0.0
+    slope_level: float = 0.0
     reads: bool = False
     changes: tuple[int, ...] = ()
     results: int = 1

@@ -92,6 +92,9 @@ MEANINGS |= {
 
 #: Functions that add up numbers of about this size, as PyTorch's do.
 LEVELS = {"NORMCDF": 1.0, "gelu": 4.0, "logaddexp": 1.0}
+#: Functions whose slope is taken from their own result, in PyTorch and MegEngine as in tengen: 1 - y² and y (1 - y), of which little is
+#: left near y = 1. A rounding of y and one of the product are a rounding of 1 each.
+SLOPE_LEVELS = {"TANH": 1.0, "SIGMOID": 1.0}
 #: mode → its public name, where that is not the mode in small letters; what has none is called by its op.
 NAMES = {
     "NEGATE": "F.neg", "TRUE_DIV": "F.div", "MAX": "F.maximum", "MIN": "F.minimum", "EQ": "F.equal", "NEQ": "F.not_equal", "LT": "F.less",
@@ -229,6 +232,7 @@ def _rows() -> list[Row]:
             "slopes": slopes,
             "elementwise": True,
             "level": LEVELS.get(mode, 0.0),
+            "slope_level": SLOPE_LEVELS.get(mode, 0.0),
         }
         found.append(Row(f"elementwise {mode}", call, _operands(mode, row), **options))
         if mode in OPERATORS:
@@ -369,8 +373,24 @@ def _where(d: Draw) -> Any:
     return [d.like(shape, ("bool",)), x, d.partner(x, (d.dtype_of(x),))], {}
 
 
-#: Losses without corners → their gradients
+def _hinge(slope: Callable[[Any], Any]) -> Callable[..., Any]:
+    """The gradient of a hinge loss from the slope of a term by 1 - x · y. The squared one has no corner, but its slope has, where a
+    difference is off by about its step."""
+
+    def pull(p: dict[str, Any], g: Any, x: Any, y: Any) -> Any:
+        losses = x.size // x.shape[1]
+        share = np.expand_dims(g, 1) if p["reduction"] == "none" else g / (losses if p["reduction"] == "mean" else 1)
+        by_product = -share * slope(1 - x * y)
+        return [by_product * y, by_product * x]
+
+    return pull
+
+
+#: Losses → their gradients, at corners those that users expect
 LOSSES = {
+    "l1_loss": loss_rule(lambda x, y: (np.sign(x - y), np.sign(y - x))),
+    "hinge_loss_L1": _hinge(lambda room: room > 0),
+    "hinge_loss_L2": _hinge(lambda room: 2 * relu(room)),
     "square_loss": loss_rule(lambda x, y: (2 * (x - y), 2 * (y - x))),
     "binary_cross_entropy_with_logits": loss_rule(lambda x, y: (sigmoid(x) - y, -x)),
 }

@@ -324,8 +324,55 @@ def test_a_jump_has_no_slope():
     assert abs(made[0][0]) > 1e9
 
 
+def test_rounded_versions_that_meet_by_chance_are_not_exact():
+    """One float64 number has few neighbours: without care three of some hundred such versions are one number."""
+    step = Step("norm batch_norm training", ("x", "mean", "var", "w", "w"), (), ("y", "mean", "var"))
+    for seed in range(2000, 2300):
+        machine = truth.Machine(seed)
+        for name, value in {"x": np.full((3, 1, 5), 2.0), "mean": 0.25, "var": 0.5, "w": 3.0}.items():
+            machine.put(name, np.full((1,), value) if np.ndim(value) == 0 else value, "float64")
+        machine.run(step)
+        known = machine.names["mean"]
+        assert known is not None and tolerance(known)[0] > 8 * 2.0**-53 * 0.425
+
+
+PLAIN = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+
+
+@pytest.mark.parametrize(
+    "row, inputs, params",
+    [
+        ("product matmul", "xw", {"a": False, "b": False}),
+        ("conv conv2d", "xw", PLAIN),
+        ("reduce SUM", "x", {"axis": 0, "keepdims": True}),
+    ],
+)
+def test_the_sign_of_a_zero_that_is_a_sum_nobody_knows(row, inputs, params):
+    """-0 · 2 is -0, and 0 + -0 · 2 is 0: whether a sum begins with 0 no formula says, and libraries differ."""
+    machine = truth.Machine(0)
+    for letter, value in {"x": -0.0, "w": 2.0, "b": -1.0}.items():
+        machine.put(letter, np.full((1,) * (4 if "conv" in row else 2), value), "float32")
+    machine.run(Step(row, tuple(inputs), tuple(params.items()), ("y",)))
+    machine.run(Step("elementwise ATAN2", ("y", "b"), (), ("z",)))
+    zero, angle = machine.names["y"], machine.names["z"]
+    assert zero is not None and (tolerance(zero) < 1e-20).all()
+    assert angle is not None and (tolerance(angle) > 1.0).all()
+
+
+@pytest.mark.parametrize("mode, x", [("TANH", 6.0), ("SIGMOID", 10.0)])
+def test_a_slope_that_is_read_from_a_rounded_result_is_as_exact_as_that(mode, x):
+    """1 - tanh(x)² of a tanh that is off by a rounding: so have it PyTorch, where it is 0 at 10, and MegEngine."""
+    machine = truth.Machine(0)
+    machine.put("x", np.array([x]), "float32")
+    machine.put("dy", np.array([1.0]), "float32")
+    machine.run(Step(f"elementwise {mode}", ("x",), (), ("y",)))
+    known = machine.backward("y", "dy", ["x"])["x"]
+    assert known is not None and 2.0**-23 < tolerance(known)[0] < 2.0**-19
+
+
 RULED = """reduce SUM,reduce mean,soft softmax,soft logsoftmax,soft logsumexp,product einsum ij;jk->ik,product dot,norm layer_norm,norm group_norm,
-norm general_norm,norm batch_norm,norm batch_norm training,loss square_loss,loss binary_cross_entropy_with_logits,conv conv1d,
+norm general_norm,norm batch_norm,norm batch_norm training,loss square_loss,loss l1_loss,
+loss hinge_loss_L1,loss hinge_loss_L2,loss binary_cross_entropy_with_logits,conv conv1d,
 window interpolate"""
 
 
@@ -355,6 +402,14 @@ def test_a_rule_is_the_derivative(name):
                 np.testing.assert_allclose(one[clear], other[clear], 1e-4, 1e-4)
                 tried += int(clear.sum())
     assert tried > 50
+
+
+def test_the_gradient_of_a_squared_hinge_at_its_corner_is_0():
+    """Where a second derivative jumps, a difference is off by about its step."""
+    row, one = table.ROWS["loss hinge_loss_L2"], np.ones((2, 3))
+    step = Step(row.name, ("x", "y"), (("reduction", "none"),), ("z",))
+    made = pulled(row, step, ["float64"] * 2, [np.full((2,), 5.0)], [one, one])
+    assert np.abs(made[0]).max() == np.abs(made[1]).max() == 0.0
 
 
 def test_the_first_of_tied_maxima_gets_the_gradient():

@@ -158,7 +158,8 @@ class Machine:
                 )
                 self.inexact |= row.exact == "formula" or (row.exact == "sum" and not (exact and on_grid(arrays)))
             elif count := ROUNDINGS[row.exact]:
-                kept = [self._rounded(k, d, count, row) for k, d in zip(kept, each, strict=True)]
+                moved = [self._rounded(k, d, count, row) for k, d in zip(kept, each, strict=True)]
+                kept = [self._apart(k, d, f, count, row) for k, d, f in zip(moved, each, made[0], strict=True)]
             made.append(kept)
         if self.versions > 1:
             if row.elementwise:
@@ -180,6 +181,22 @@ class Machine:
                 - 1.0
             )
         return settled(np.where(_holds(array, dtype), array, off) if row.exact in ("rounded", "sum") else off, dtype)
+
+    def _apart(self, array: Array, dtype: str, first: Array, count: int, row: Row) -> Array:
+        """What a version holds, where it must not be what the first one, the exact one, holds.
+
+        A rounded number of float64 has so few neighbours that all versions may be the same by chance, which would make it exact. And
+        whether a sum begins with 0 decides the sign of its zero: no formula says it, libraries differ, and atan2 and 1 / x tell."""
+        if kind(dtype) != "float":
+            return array
+        if dtype == "float64" and count > 1 and row.exact != "sum":
+            met = (array == first) & ~_holds(array, dtype)
+            array = np.where(met, self.shaken(array, count * ROUNDING[dtype], False), array)
+        return self._signed(array) if row.exact in ("sum", "formula") else array
+
+    def _signed(self, array: Array) -> Array:
+        """With zeros of this version's sign."""
+        return np.where(array == 0, np.copysign(0.0, self.sign), array)
 
     # -- gradients
 
@@ -207,6 +224,8 @@ class Machine:
             self._turn(version)
             for name, whole in found.items():
                 whole[version] = np.where(lost[name], self._strange(whole[version].shape, version), whole[version])
+                if version:
+                    whole[version] = self._signed(whole[version])
         return {
             n: Known(t.dtype, tuple(settled(v, t.dtype) for v in found[n])) for n, t in tops.items() if t is not None
         }
@@ -265,6 +284,9 @@ class Machine:
                 None if g is None else np.where(g == 0, g, g + self.shaken(np.full(g.shape, size), 1, False) - size)
                 for g in made
             ]
+        if version and row.slope_level and grads[0] is not None:
+            off = self.shaken(np.ones(grads[0].shape), row.slope_level * ROUNDING[inputs[0].dtype], False) - 1.0
+            made = [None if g is None else g + grads[0] * off for g in made]
         if version and row.exact == "formula" and grads[0] is not None:
             # Formulae add up numbers of the size of what comes back, of which little may be left.
             level = float(np.sqrt(np.mean(grads[0] ** 2))) if grads[0].size else 0.0
