@@ -57,9 +57,11 @@ def assert_close(result: Tensor, truth: Any, dtype: str | None = None, factor: f
     np.testing.assert_allclose(found, truth, rtol=bound, atol=bound * max(scale, 1e-3))
 
 
-def gradients(function: Callable[..., Tensor], arrays: Sequence[np.ndarray], weights: Any) -> list[np.ndarray]:
+def gradients(
+    function: Callable[..., Tensor], arrays: Sequence[np.ndarray], weights: Any, dtype: str = "float64"
+) -> list[np.ndarray]:
     """The gradients of sum(function(*arrays) · weights)."""
-    inputs = [Tensor(a, dtype="float64") for a in arrays]
+    inputs = [Tensor(a, dtype=dtype) for a in arrays]
     manager = GradManager().attach(inputs)
     with manager:
         manager.backward(_weighted(function(*inputs), weights))

@@ -166,6 +166,24 @@ def test_subgradients():
 
 
 @pytest.mark.parametrize(
+    "function, at, slope",
+    [
+        (F.expm1, [-8.0, -14.0, -80.0], np.exp),
+        (F.asin, [0.9999, -0.99999], lambda x: (1 - x * x) ** -0.5),
+        (F.acos, [0.9999, -0.99999], lambda x: -((1 - x * x) ** -0.5)),
+        (F.atanh, [0.9999, -0.99999], lambda x: 1 / (1 - x * x)),
+        (F.acosh, [1.0001, 1.00001], lambda x: (x * x - 1) ** -0.5),
+    ],
+)
+def test_slopes_keep_their_digits(function, at, slope):
+    """Where they were differences of nearly equal numbers, 1 - x² or expm1(x) + 1, few were left."""
+    x = np.array(at, "float32")
+    np.testing.assert_allclose(
+        gradients(function, [x], np.ones(x.shape), "float32")[0], slope(x.astype(float)), rtol=5e-7
+    )
+
+
+@pytest.mark.parametrize(
     "function, at, want",
     [
         (F.softplus, [-1000, 0, 1000], [0, math.log(2), 1000]),

@@ -247,6 +247,11 @@ def _pow_grad(g: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
     return by_base, where(flat, 0.0, g * y * LOG(where(flat, 1.0, a)))
 
 
+def _below_one(x: Value) -> Value:
+    """1 - x², with all its digits where x is near 1."""
+    return (1.0 - x) * (x + 1.0)
+
+
 def _atan2_grad(g: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
     """0 in the origin, where there is none."""
     square = a * a + b * b
@@ -333,7 +338,7 @@ ROWS: dict[str, Row] = {
     "EXP_NONPOSITIVE": Row(
         "exp_nonpositive", 1, "float", lambda g, y, x: (g * y,), "Exp", "exponential.exp_nonpositive"
     ),
-    "EXPM1": Row("expm1", 1, "float", lambda g, y, x: (g * (y + 1.0),), "expm1", "exponential.expm1"),
+    "EXPM1": Row("expm1", 1, "float", lambda g, y, x: (g * EXP(x),), "expm1", "exponential.expm1"),
     "LOG": Row("log", 1, "float", lambda g, y, x: (g / x,), "Log", "exponential.log"),
     "LOG1P": Row("log1p", 1, "float", lambda g, y, x: (g / (x + 1.0),), "log1p", "exponential.log1p"),
     "SIGMOID": Row("sigmoid", 1, "float", lambda g, y, x: (g * y * (1.0 - y),), "Sigmoid", "exponential.sigmoid", low=True),
@@ -362,15 +367,15 @@ ROWS: dict[str, Row] = {
     "SIN": Row("sin", 1, "float", lambda g, y, x: (g * COS(x),), "Sin", "trigonometric.sin"),
     "COS": Row("cos", 1, "float", lambda g, y, x: (-g * SIN(x),), "Cos", "trigonometric.cos"),
     "TAN": Row("tan", 1, "float", lambda g, y, x: (g * (y * y + 1.0),), "Tan", "trigonometric.tan"),
-    "ASIN": Row("asin", 1, "float", lambda g, y, x: (g / SQRT(1.0 - x * x),), "Asin", "trigonometric.asin"),
-    "ACOS": Row("acos", 1, "float", lambda g, y, x: (-g / SQRT(1.0 - x * x),), "Acos", "trigonometric.acos"),
+    "ASIN": Row("asin", 1, "float", lambda g, y, x: (g / SQRT(_below_one(x)),), "Asin", "trigonometric.asin"),
+    "ACOS": Row("acos", 1, "float", lambda g, y, x: (-g / SQRT(_below_one(x)),), "Acos", "trigonometric.acos"),
     "ATAN": Row("atan", 1, "float", lambda g, y, x: (g / (x * x + 1.0),), "Atan", "trigonometric.atan"),
     "SINH": Row("sinh", 1, "float", lambda g, y, x: (g * COSH(x),), "Sinh", "hyperbolic.sinh"),
     "COSH": Row("cosh", 1, "float", lambda g, y, x: (g * SINH(x),), "Cosh", "hyperbolic.cosh"),
     "TANH": Row("tanh", 1, "float", lambda g, y, x: (g * (1.0 - y * y),), "Tanh", "exponential.tanh", low=True),
     "ASINH": Row("asinh", 1, "float", lambda g, y, x: (g * RSQRT(x * x + 1.0),), "Asinh", "hyperbolic.asinh"),
-    "ACOSH": Row("acosh", 1, "float", lambda g, y, x: (g * RSQRT(x * x - 1.0),), "Acosh", "hyperbolic.acosh"),
-    "ATANH": Row("atanh", 1, "float", lambda g, y, x: (g / (1.0 - x * x),), "Atanh", "hyperbolic.atanh"),
+    "ACOSH": Row("acosh", 1, "float", lambda g, y, x: (g * RSQRT(-_below_one(x)),), "Acosh", "hyperbolic.acosh"),
+    "ATANH": Row("atanh", 1, "float", lambda g, y, x: (g / _below_one(x),), "Atanh", "hyperbolic.atanh"),
     # -- comparison, logic, bits
     "EQ": Row("eq", 2, "compare", nondiff, "Equal", parts=lambda a, b: EQ(a[0], b[0]) & EQ(a[1], b[1])),
     "NEQ": Row("ne", 2, "compare", nondiff, "not_equal", parts=lambda a, b: ~(EQ(a[0], b[0]) & EQ(a[1], b[1]))),
