@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -164,6 +166,41 @@ PRODUCTS = [[[0, 2, 3], [0, 0, 3], [0, 0, 0], [1, 2, 3]], [[0, 0], [0, 0], [0, 0
 def test_products_with_zeros(rows, axis):
     check_gradient(lambda x: F.prod(x, axis), [np.array(rows, float)], step=1e-4)
     check_second_gradient(lambda x: F.prod(x, axis), [np.array(rows, float)], step=1e-4)
+
+
+def derivative_of_a_product(x, *along):
+    """By each element, along these directions: the sum over distinct other places of the directions there times all that is left of x."""
+    made = np.zeros(x.size)
+    for k, *places in permutations(range(x.size), 1 + len(along)):
+        left = np.delete(x.reshape(-1), [k, *places]).prod()
+        made[k] += left * np.prod([a.reshape(-1)[i] for a, i in zip(along, places, strict=True)])
+    return made.reshape(x.shape)
+
+
+@pytest.mark.parametrize("rows", [*PRODUCTS, [[0, 0, 0, 2, 0.5, 0, 0]], [[0, 0]], [[0, 1, 0, 0, 3]]])
+@pytest.mark.parametrize("axis", [1, (0, 1)])
+@pytest.mark.parametrize("order", [3, 4])
+def test_higher_derivatives_of_products_with_zeros(rows, axis, order):
+    x, random = np.array(rows, float), np.random.default_rng(1)
+    along = [random.integers(1, 9, x.shape) / 4 for _ in range(order - 1)]
+    if axis == 1:
+        wanted = np.stack([derivative_of_a_product(r, *(a[i] for a in along)) for i, r in enumerate(x)])
+    else:
+        wanted = derivative_of_a_product(x, *along)
+
+    t = Tensor(x, dtype="float64")
+    managers = [GradManager().attach([t]) for _ in range(order)]
+    with ExitStack() as stack:
+        for manager in managers:
+            stack.enter_context(manager)
+        found = F.sum(F.prod(t, axis))
+        for manager, direction in zip(reversed(managers), [*along, None], strict=True):
+            t.grad = None
+            manager.backward(found)
+            found = None if t.grad is None or direction is None else F.sum(t.grad * Tensor(direction, dtype="float64"))
+            if found is None:
+                break
+    np.testing.assert_allclose(np.zeros(x.shape) if t.grad is None else t.grad.numpy(), wanted, rtol=1e-12)
 
 
 @pytest.mark.parametrize("order", [0.5, 1, 1.5, 2, 3, -1, -2.5, INF, -INF])

@@ -148,6 +148,10 @@ REDUCTIONS = [
     *(Row(formula.Norm(order, (1,)), [f(4, 9)]) for order in (0.0, 1.0, 2.0, 3.0, np.inf, -np.inf)),
     Row(formula.UnitNorm(2.0, (1,)), [f(4, 9)], [1e-12]),
     Row(OtherProducts((1,)), [np.float32([[0, 2, 3], [0, 0, 3], [1, 2, 3]])]),
+    Row(
+        OtherProducts((1,)),
+        [np.float32([[0, 2, 3], [0, 0, 3], [1, 2, 3]]), *np.float32([[[1, 2, 3]] * 3, [[3, 1, 2]] * 3])],
+    ),
     *(
         Row(sort.TopK(3, down), [i(4, 9, high=5, low=-3).astype(d)])
         for down in (True, False)

@@ -9,6 +9,7 @@ from typing import Any
 from ...compiler.program import Elementwise, Reduction, Type, Value
 from .base import FLOATS, Formula, broadcast_shapes, position_dtype, statistics_dtype
 from .elemwise import EQ, cast, where
+from .products import others_along
 from .shape import broadcast
 
 #: mode → (monoid of the kernel, gradient from (g, y, x, axes))
@@ -154,28 +155,38 @@ class ArgReduce(Formula):
 
 
 class OtherProducts(Formula):
-    """For each element the product of all others over `axes`: the gradient of a product, with zeros too."""
+    """For each element the product of all others over `axes`: the gradient of a product, with zeros too.
+
+    Inputs x, and directions of its shape: along these it is the derivative of that product, by some elements of each. Then it is the same
+    in whatever order they come, and its gradient by x is what one more direction makes of it.
+    """
 
     axes: tuple[int, ...]
 
     def expand(self, *inputs: Value) -> Value:
-        (x,) = inputs
+        x, *along = inputs
+        if len(along) > 1:
+            return others_along(x, along, self.axes)
         zero, safe, zeros, rest = self._parts(x)
-        return where(zero, where(EQ(zeros, 1), rest, 0.0), where(EQ(zeros, 0), rest / safe, 0.0))
+        if not along:
+            return where(zero, where(EQ(zeros, 1), rest, 0.0), where(EQ(zeros, 0), rest / safe, 0.0))
+        return self._slope(along[0], zero, safe, zeros, rest)
 
     def grad(
         self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
     ) -> list[Value | None]:
-        """Σ over i of g_i times the product of all but i and k, which takes at most two zeros out."""
-        (x,), (g,) = inputs, grads
+        (x, *along), (g,) = inputs, grads
         if g is None:
-            return [None]
-        zero, safe, zeros, rest = self._parts(x)
+            return [None] * len(inputs)
+        return [self(x, *along, g), *(self(x, *along[:i], *along[i + 1 :], g) for i in range(len(along)))]
+
+    def _slope(self, g: Value, zero: Value, safe: Value, zeros: Value, rest: Value) -> Value:
+        """Σ over i of g_i times the product of all but i and k, which takes at most two zeros out."""
         share = where(zero, 0.0, g / safe)
         some, lost = total(share, self.axes), total(where(zero, g, 0.0), self.axes)
         at_zero = where(EQ(zeros, 1), rest * some, where(EQ(zeros, 2), rest * (lost - g), 0.0))
         elsewhere = where(EQ(zeros, 0), some - share, where(EQ(zeros, 1), lost, 0.0)) * rest / safe
-        return [where(zero, at_zero, elsewhere)]
+        return where(zero, at_zero, elsewhere)
 
     def _parts(self, x: Value) -> tuple[Value, Value, Value, Value]:
         """Where x is 0, x with 1 there, how many zeros there are, and the product of the other elements."""
