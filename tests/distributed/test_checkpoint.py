@@ -80,6 +80,17 @@ def test_other_numbers_of_processes(tmp_path):
             checkpoint.save(tmp_path, **{"step": 1, "state": {}, **wrong})
 
 
+def test_tensors_go_to_the_device_of_the_process_that_reads(tmp_path):
+    def work():
+        if checkpoint.load(tmp_path) is None:
+            checkpoint.save(tmp_path, 1, {"w": tengen.tensor([1.0])}, own=tengen.tensor([2.0 + dist.get_rank()]))
+        _, state, own = checkpoint.load(tmp_path)
+        return (state["w"] + own + tengen.tensor([0.5])).item()
+
+    assert ranks(2, work) == [3.5, 4.5]
+    assert ranks(1, work) == [3.5]
+
+
 def test_all_need_one_folder(tmp_path):
     def work():
         place = tmp_path / str(dist.get_rank())

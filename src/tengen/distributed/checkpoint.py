@@ -18,6 +18,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..base.device import get_default_device
 from ..base.world import joined
 from ..core import Tensor
 from ..functional.distributed import broadcast
@@ -65,7 +66,7 @@ def save(folder: Any, step: int, state: Any, own: Any = None, keep: int = 2) -> 
 
 
 def load(folder: Any) -> Checkpoint | None:
-    """The last checkpoint in a folder, the same in all processes, which all call it; None if there is none.
+    """The last checkpoint in a folder, the same in all processes, which all call it; None if there is none. Tensors go to the default device.
 
     Raises FileNotFoundError if this process does not see the files of the first one, SerializationError for a damaged file.
     """
@@ -80,7 +81,8 @@ def load(folder: Any) -> Checkpoint | None:
         raise FileNotFoundError(
             f"checkpoint.load: rank 0 goes on from {path}, which rank {get_rank()} does not see; all need one folder"
         )
-    return Checkpoint(step, _load(path)["state"], _load(own) if own.exists() else None)
+    here = get_default_device()
+    return Checkpoint(step, _load(path, here)["state"], _load(own, here) if own.exists() else None)
 
 
 def _steps(place: Path) -> list[int]:
