@@ -9,7 +9,7 @@
 
 namespace tengen {
 
-// What Python installs; see docs/architecture.md for their contracts.
+// What Python installs; see docs/architecture/runtime.md for their contracts.
 struct Hooks {
     nb::object compile, gradient, backward, foreign, accumulate, memory, traceback;
 };

@@ -1,4 +1,4 @@
-"""The rules of docs/architecture.md that no tool checks: order of imports, size of files, no op named in C++."""
+"""The rules of docs/architecture/README.md that no tool checks: order of imports, size of files, no op named in C++."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ MOST_LINES = 600
 
 
 def rows() -> dict[str, int]:
-    """The row of the table in docs/architecture.md that each folder or file directly in the package stands in."""
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    """The row of the table in docs/architecture/README.md that each folder or file directly in the package stands in."""
+    text = (ROOT / "docs" / "architecture" / "README.md").read_text(encoding="utf-8")
     found = {}
     lines = re.findall(r"^\| \d \| (.*?) \|", text, flags=re.MULTILINE)
     for row, folders in enumerate(lines):
@@ -76,7 +76,7 @@ def test_imports_go_up_only(path):
     own = unit(name_of(path))
     if own == "":
         return  # tengen/__init__.py re-exports everything
-    assert own in ROWS, f"{own} is missing in the table of docs/architecture.md"
+    assert own in ROWS, f"{own} is missing in the table of docs/architecture/README.md"
     wrong = []
     for line, other in imported(path):
         # Leaves are programs on top of the whole package; they may use it under its public names.

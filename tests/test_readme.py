@@ -1,8 +1,11 @@
-"""Every Python block of the README files and of docs/ runs as it is shown."""
+"""Every Python block of the README files and of docs/ runs as it is shown, and prints what is shown below it."""
 
 from __future__ import annotations
 
+import doctest
+import io
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -10,19 +13,32 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "README.zh.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+# What a block prints, right after it; ... stands for anything.
+OUTPUT = re.compile(r"\n```text\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+ALIKE = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_run(page, tmp_path, monkeypatch):
     """One after the other: who reads a page has seen what stands above."""
     monkeypatch.chdir(tmp_path)
     text, names = page.read_text(encoding="utf-8"), {"__name__": "__main__"}
     for match in BLOCK.finditer(text):
         first = text.count("\n", 0, match.start(1))
-        exec(compile("\n" * first + match[1], str(page), "exec"), names)  # line numbers are those of the page
+        with redirect_stdout(io.StringIO()) as printed:
+            exec(compile("\n" * first + match[1], str(page), "exec"), names)  # line numbers are those of the page
+        if shown := OUTPUT.match(text, match.end() + 1):
+            checker, got = doctest.OutputChecker(), printed.getvalue()
+            assert checker.check_output(shown[1], got, ALIKE), f"{page.name}, line {first}: printed\n{got}"
 
 
 def test_both_readmes_show_the_same_code():
     english, chinese = (BLOCK.findall(page.read_text(encoding="utf-8")) for page in PAGES[:2])
     assert english
     assert english == chinese
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []

@@ -1,4 +1,4 @@
-"""The runtime: storage, descriptors, tensors, plans and tapes. docs/architecture.md says what each does."""
+"""The runtime: storage, descriptors, tensors, plans and tapes. docs/architecture/runtime.md says what each does."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict, final
