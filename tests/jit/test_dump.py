@@ -14,7 +14,10 @@ import tengen.module as M
 from tengen import Parameter, Tensor
 from tengen.autodiff import GradManager
 from tengen.base.errors import SerializationError
+from tengen.base.naming import record_scope
+from tengen.compiler.program import Node
 from tengen.jit import TraceError, exclude_from_trace, load, trace
+from tengen.jit.program_file import load_program
 from tengen.optimizer import SGD
 
 MODES = pytest.mark.parametrize("without_host", [False, True], ids=["host", "without host"])
@@ -312,3 +315,41 @@ def test_what_there_was_before_the_call_is_not_written_into_a_file(without_host)
         traced(Tensor([3.0, 4.0]))  # which nobody holds any more
         with pytest.raises(TraceError, match="changes tensors that it has not computed"):
             dumped(traced)
+
+
+class _Block(M.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = M.Linear(4, 4)
+
+    def forward(self, x):
+        return F.relu(self.linear(x)) + F.relu(x)
+
+
+@pytest.mark.parametrize(
+    "options, weights, nodes",
+    [
+        ({}, {"0.linear.weight", "0.linear.bias"}, set()),
+        ({"keep_var_name": 0}, set(), set()),
+        ({"keep_var_name": 0, "keep_param_name": True}, {"0.linear.weight", "0.linear.bias"}, set()),
+        (
+            {"keep_opr_name": True},
+            {"0.linear.weight", "0.linear.bias"},
+            {"outer.0.linear.Linear", "outer.0.RELU[0]", "outer.0.RELU[1]", "outer.0.ADD"},
+        ),
+    ],
+)
+def test_parts_are_named_by_their_places_in_modules(options, weights, nodes):
+    net = M.Sequential(_Block())
+
+    @trace(without_host=True, capture_as_const=True)
+    def f(x):
+        with record_scope("outer"):
+            return net(x)
+
+    f(Tensor(np.ones((2, 4), np.float32)))
+    file = io.BytesIO()
+    f.dump(file, **options)
+    function = load_program(io.BytesIO(file.getvalue()))
+    assert {name for v, name in function.names.items() if v in function.constants} == weights
+    assert {name for node, name in function.names.items() if isinstance(node, Node)} == nodes

@@ -320,3 +320,31 @@ def test_no_contraction_of_integers_reaches_the_compiler():
     data = PREFIX.pack(MAGIC, VERSION, zlib.crc32(text), len(text), 0, 0, 0, bytes(16)) + text
     with pytest.raises(SerializationError, match="matmul: a sum of products is of floats, got float32 and int32"):
         read(data)
+
+
+def test_names_of_weights_nodes_and_outputs_come_back():
+    function = small()
+    weight, first, last = function.program.inputs[1], function.program.nodes[0], function.program.nodes[-1]
+    names = {weight: "scale", first: "a", first.outputs[0]: "b", last: "c"}
+    loaded = read(written(function._replace(names=names)))
+    program = loaded.program
+    assert loaded.names == {
+        program.inputs[1]: "scale",
+        program.nodes[0]: "a",
+        program.nodes[0].outputs[0]: "b",
+        program.nodes[-1]: "c",
+    }
+
+
+@pytest.mark.parametrize(
+    "where, entry, value",
+    [
+        ("inputs", 1, {"name": 3}),
+        ("nodes", 0, {"name": ["a"]}),
+        ("nodes", 0, {"names": "a"}),
+        ("nodes", 0, {"names": []}),
+    ],
+)
+def test_names_that_are_none_are_refused(where, entry, value):
+    with pytest.raises(SerializationError, match=r"name"):
+        read(with_header(lambda header: header[where][entry].update(value)))

@@ -35,6 +35,14 @@ def replay(
     program: Program, builder: Builder, inputs: Sequence[Value], known: Mapping[Value, Value] | None = None
 ) -> tuple[Value, ...]:
     """Record a Program's nodes again in another builder, on other inputs. known: what nodes take in place of some values."""
+    made = replayed(program, builder, inputs, known)
+    return tuple(made[v] for v in program.outputs)
+
+
+def replayed(
+    program: Program, builder: Builder, inputs: Sequence[Value], known: Mapping[Value, Value] | None = None
+) -> dict[Value, Value]:
+    """`replay`, which tells for each value of the Program what has become of it."""
     made: dict[Value, Value] = dict(zip(program.inputs, inputs, strict=True))
     taken = {**(known or {}), **made}
     for node in program.nodes:
@@ -42,4 +50,4 @@ def replay(
         for old, new in zip(node.outputs, outputs, strict=True):
             made[old] = new
             taken.setdefault(old, new)
-    return tuple(made[v] for v in program.outputs)
+    return made

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ..compiler.program import Value
 from ..core import Tensor
 from . import onnx
+from .called import Kept, called_constants, called_nodes
 from .errors import TraceError
 from .frozen import Frozen, freeze
 from .program_file import save_program
@@ -27,6 +28,7 @@ def dump(
     output_names: Sequence[str] | None,
     user_info: Any,
     dump_format: str | None,
+    names: Kept,
 ) -> None:
     """Write a recording; see `trace.dump`."""
     if recorded is None:
@@ -44,7 +46,7 @@ def dump(
     elif others:
         raise ValueError("dump: only ONNX models take any batch size; leave dynamic_batch out")
     else:
-        save_program(file, function)
+        save_program(file, names.of(function))
 
 
 def frozen(
@@ -76,12 +78,13 @@ def frozen(
     known = recorder.operations
     section = Section(known, 0, keep_composites=True, fixed=True)
     arguments = [section.value(slot) for slot in range(recorded.arguments)]
-    for entry in known.entries:
-        section.record(entry.op, entry.inputs, entry.first)
+    made = [(entry, section.record(entry.op, entry.inputs, entry.first)) for entry in known.entries]
     program = section.builder.finish(section.value(slot) for slot in returned)
     constants = {v: _constant(title, recorder, v, slot) for v, slot in section.inputs.items() if v not in arguments}
     names = _names("arg", arg_names, len(arguments)), _names("output", output_names, len(returned))
-    return freeze(program, *names, constants, metadata)
+    tensors = {v: recorder.externals[slot] for v, slot in section.inputs.items() if slot in recorder.externals}
+    called = called_constants(known.entries, tensors) | called_nodes(made)
+    return freeze(program, *names, constants, metadata, called)
 
 
 def _constant(title: str, recorder: Recorder, value: Value, slot: int) -> Tensor:

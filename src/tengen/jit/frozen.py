@@ -10,8 +10,8 @@ import numpy as np
 from .._rt import Tensor
 from ..base.dtype import NUMPY_CLASS
 from ..base.quantized import storage
-from ..compiler.program import Builder, Composite, Program, Type, Value
-from ..compiler.values import replay
+from ..compiler.program import Builder, Composite, Node, Program, Type, Value
+from ..compiler.values import replayed
 
 Array = np.ndarray[Any, Any]
 
@@ -21,7 +21,8 @@ class Frozen(NamedTuple):
 
     arguments: names of the inputs that are in no way known, in order. outputs: a name for each output. constants: the
     elements of the other inputs, in the form in which tensors hold them (`stored_class`). metadata: what users want to
-    be kept with it, of the kinds that JSON has. Use `freeze`, which checks all this.
+    be kept with it, of the kinds that JSON has. names: what some constants, nodes and their outputs are called, for those who look at
+    it. Use `freeze`, which checks all this.
     """
 
     program: Program
@@ -29,6 +30,7 @@ class Frozen(NamedTuple):
     outputs: tuple[str, ...]
     constants: dict[Value, Array]
     metadata: dict[str, Any]
+    names: dict[Value | Node, str]
 
     @property
     def argument_values(self) -> list[Value]:
@@ -38,10 +40,20 @@ class Frozen(NamedTuple):
         """The same function with the composites replaced by what they are made of, but for those that `keeps` wants."""
         builder = _PartlyExpanding(keeps)
         inputs = [builder.input(v.type) for v in self.program.inputs]
-        program = builder.finish(replay(self.program, builder, inputs))
-        known = zip(self.program.inputs, inputs, strict=True)
-        constants = {new: self.constants[old] for old, new in known if old in self.constants}
-        return self._replace(program=program, constants=constants)
+        made = replayed(self.program, builder, inputs)
+        program = builder.finish(made[v] for v in self.program.outputs)
+        constants = {made[old]: array for old, array in self.constants.items()}
+        return self._replace(program=program, constants=constants, names=self._names_of(made))
+
+    def _names_of(self, made: dict[Value, Value]) -> dict[Value | Node, str]:
+        """The names again, for what has become of the values. The first counts, where several have become one."""
+        names: dict[Value | Node, str] = {}
+        for old, new in made.items():
+            if old in self.names and (new.node is not None or old.node is None):
+                names.setdefault(new, self.names[old])
+            if old.node is not None and new.node is not None and old.node in self.names:
+                names.setdefault(new.node, self.names[old.node])
+        return names
 
 
 class _PartlyExpanding(Builder):
@@ -59,8 +71,10 @@ def freeze(
     outputs: Sequence[str],
     constants: Mapping[Value, Any],
     metadata: Mapping[str, Any] | None = None,
+    called: Mapping[Value | Node, str] | None = None,
 ) -> Frozen:
-    """A Frozen of these parts; the constants are tensors or arrays (of bits, for bfloat16).
+    """A Frozen of these parts; the constants are tensors or arrays (of bits, for bfloat16). called: names of constants, nodes and outputs of
+    nodes.
 
     Raises ValueError where names are missing, too many or given twice, or a constant does not fit its input.
     """
@@ -75,7 +89,7 @@ def freeze(
             raise ValueError(f"the name of each {kind} must be another non-empty string, got {names}")
     if set(constants) - set(arrays):
         raise ValueError("a constant is given for a value that is no input of the Program")
-    return Frozen(program, tuple(arguments), tuple(outputs), arrays, dict(metadata or {}))
+    return Frozen(program, tuple(arguments), tuple(outputs), arrays, dict(metadata or {}), dict(called or {}))
 
 
 def stored_class(dtype: str) -> type:

@@ -100,6 +100,7 @@ def _header(function: Frozen) -> bytes:
         if value in function.constants:
             array = function.constants[value]
             entry["offset"] = offset
+            entry |= _named(function.names.get(value))
             offset += array.nbytes + len(_filler(array))
         else:
             entry["name"] = next(names)
@@ -109,6 +110,9 @@ def _header(function: Frozen) -> bytes:
         for node in program.nodes:
             nodes.append(op_to_json(node.op) | {"inputs": [numbers[v] for v in node.inputs]})
             nodes[-1]["types"] = [v.type for v in node.outputs]
+            nodes[-1] |= _named(function.names.get(node))
+            if any(v in function.names for v in node.outputs):
+                nodes[-1]["names"] = [function.names.get(v, "") for v in node.outputs]
             for out in node.outputs:
                 numbers[out] = len(numbers)
         outputs = [
@@ -121,6 +125,10 @@ def _header(function: Frozen) -> bytes:
     if json.loads(text)["metadata"] != function.metadata:
         raise SerializationError("metadata must be of lists, dicts with strings as keys, strings, numbers and None")
     return text.encode()
+
+
+def _named(name: str | None) -> dict[str, str]:
+    return {} if name is None else {"name": name}
 
 
 # -- reading ---------------------------------------------------------------------------------------------------
@@ -174,21 +182,43 @@ def _function(header: Any, data: bytes) -> Frozen:
     builder = Builder(keep_composites=True)
     values: list[Value] = []
     names, constants = [], {}
+    called: dict[Value | Node, str] = {}
     for entry in header["inputs"]:
         value = builder.input(_type(_fields(entry, "an input", type=list)["type"]))
         values.append(value)
         if "offset" in entry:
             constants[value] = _constant(value.type, entry["offset"], data)
+            _note(called, entry, "name", value)
         else:
             names.append(_fields(entry, "an argument", name=str)["name"])
     for number, entry in enumerate(header["nodes"]):
         try:
-            values += _outputs(builder, values, entry)
+            made = _outputs(builder, values, entry)
+            values += made
+            if made and made[0].node is not None:
+                _note(called, entry, "name", made[0].node)
+                _note(called, entry, "names", *made)
         except Exception as error:
             raise _Refused(f"node {number} is not sound ({type(error).__name__}: {error})") from error
     outputs = [_fields(entry, "an output", name=str) for entry in header["outputs"]]
     program = builder.finish(_picked(values, [entry.get("value") for entry in outputs]))
-    return freeze(program, names, [entry["name"] for entry in outputs], constants, header["metadata"])
+    return freeze(program, names, [entry["name"] for entry in outputs], constants, header["metadata"], called)
+
+
+def _note(called: dict[Value | Node, str], entry: Any, key: str, *what: Value | Node) -> None:
+    """Take the names of what an entry is about, if it has any; "" is none."""
+    if key not in entry:
+        return
+    names = entry[key] if key == "names" else [entry[key]]
+    if not isinstance(names, list) or len(names) != len(what) or not all(isinstance(name, str) for name in names):
+        raise _Refused(
+            f"{entry[key]!r:.40} are not the names of {len(what)} values"
+            if key == "names"
+            else f"{entry[key]!r:.40} is no name"
+        )
+    for one, name in zip(what, names, strict=True):
+        if name:
+            called.setdefault(one, name)
 
 
 def _outputs(builder: Builder, values: list[Value], entry: Any) -> tuple[Value, ...]:

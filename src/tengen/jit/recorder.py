@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from weakref import ref
 
 from .. import _rt
+from ..base.naming import AutoNaming, running_modules
 from ..compiler.program import Builder, Op, Program, Type, Value
 from ..compiler.values import replay
 from ..core import Tensor
@@ -23,13 +24,18 @@ Result = TypeVar("Result")
 
 
 class Entry(NamedTuple):
-    """One operation of the function. inputs: slots, or ~i for the i-th number; its outputs have the slots from `first` on."""
+    """One operation of the function. inputs: slots, or ~i for the i-th number; its outputs have the slots from `first` on.
+
+    scope and modules: the names and the modules in which it ran; only for files.
+    """
 
     op: Op
     inputs: tuple[int, ...]
     first: int
     outputs: int
     line: str
+    scope: str = ""
+    modules: tuple[Any, ...] = ()
 
 
 class Operations:
@@ -332,7 +338,8 @@ class Recorder:
         first = len(known.types)
         outputs = self._section.record(op, inputs, first)
         known.types += [v.type for v in outputs]
-        known.entries.append(Entry(op, tuple(inputs), first, len(outputs), user_line()))
+        scope = (AutoNaming.get_scope(), running_modules()) if self.capture else ()
+        known.entries.append(Entry(op, tuple(inputs), first, len(outputs), user_line(), *scope))
         return [_rt.Descriptor(v.dtype, v.shape, None, device) for v in outputs]
 
     def has_effect(self, start: int, stop: int) -> bool:

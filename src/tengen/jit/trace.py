@@ -16,6 +16,7 @@ from ..base.frames import shorten
 from ..core import Tensor
 from ..core.ops.shape import Fill
 from .arguments import flatten, rebuild
+from .called import Kept
 from .config import DTRConfig, SublinearMemoryConfig
 from .dump import dump
 from .effects import Effects, effects
@@ -311,6 +312,9 @@ class trace:
         user_info: Any = None,
         dump_format: str | None = None,
         dynamic_batch: bool = False,
+        keep_var_name: int = 1,
+        keep_opr_name: bool = False,
+        keep_param_name: bool = False,
         **options: Any,
     ) -> None:
         """Write the function as one file: what the last call did, with the values that a call would now find in the tensors that it
@@ -323,6 +327,10 @@ class trace:
             dump_format: "tengen" (the default; `jit.load` reads it, docs/dump_format.md describes it) or "ONNX".
             dynamic_batch: ONNX only: the model takes any batch size (the first dim of all arguments). The function is recorded
                 once more for that, with another batch size.
+            keep_var_name: keep the names of weights and of what operations give, which are their places in the modules that ran
+                ("features.0.weight"): above 0. Those of arguments and outputs are always kept.
+            keep_opr_name: keep the names of operations too. keep_param_name: keep those of weights, whatever keep_var_name is.
+                `utils.network` shows and finds parts by these names, which only files of tengen's own format have.
             options: others that the reference has are taken and have no effect.
 
         Raises TraceError if there is no recording, or none with capture_as_const=True, or if the function changes tensors
@@ -343,7 +351,17 @@ class trace:
         recorded = self._last.first if self._last is not None else None
         other = self._at_another_batch() if dynamic_batch and recorded is not None else None
         try:
-            dump(self._title, recorded, other, file, arg_names, output_names, user_info, dump_format)
+            dump(
+                self._title,
+                recorded,
+                other,
+                file,
+                arg_names,
+                output_names,
+                user_info,
+                dump_format,
+                Kept(keep_var_name, keep_opr_name, keep_param_name),
+            )
         except Exception as error:
             shorten(error)
             raise

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..base.frames import shorten
 from ..base.missing import module_hint, refuse_habits
+from ..base.naming import CALLS
 from ..base.usage import warn
 from ..core import Parameter, Tensor
 from .errors import add_module_path
@@ -355,6 +356,9 @@ class Module(ABC):
         if not lines:
             return f"{type(self).__name__}({info})"
         return "\n  ".join([f"{type(self).__name__}(", *([info] if info else []), *lines]) + "\n)"
+
+
+CALLS.add(Module.__call__.__code__)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

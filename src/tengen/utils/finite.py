@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -10,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..base.dtype import is_float
-from ..base.usage import is_ours
+from ..base.naming import running_modules
+from ..base.usage import user_frame
 from ..core.build import Around, watching
 from ..jit import trace
 from ..module import Module
@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
     file: str
     line: int
-    modules: list[Module]
+    modules: Sequence[Module]
 
     def __str__(self) -> str:
         from linecache import getline  # which few need
@@ -43,17 +43,8 @@ class Place(NamedTuple):
 
 def here() -> Place:
     """The line of the program that is running, and its modules."""
-    file, line = "?", 0
-    modules: list[Module] = []
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        code = frame.f_code
-        if not line and not is_ours(code.co_filename):
-            file, line = code.co_filename, frame.f_lineno
-        if code is Module.__call__.__code__:
-            modules.insert(0, frame.f_locals["self"])
-        frame = frame.f_back
-    return Place(file, line, modules)
+    frame = user_frame()
+    return Place(frame.f_code.co_filename, frame.f_lineno, running_modules())
 
 
 class _Call(NamedTuple):
