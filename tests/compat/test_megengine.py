@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +16,7 @@ import pytest
 import tengen
 import tengen.compat.megengine
 from tengen.compat.megengine import table
+from tengen.compat.megengine.earlier import REPLACED
 from tengen.compat.megengine.missing import Missing, MissingName
 
 RUN = ("-m", "tengen.compat.megengine")
@@ -91,6 +94,17 @@ def test_a_star_gives_the_public_names():
     exec("from megengine.functional import *", scope)
     assert scope["relu"] is tengen.functional.relu
     assert not [name for name in scope if name.startswith("_") and name != "__builtins__"]
+
+
+@pytest.mark.parametrize("old", REPLACED)
+def test_a_name_of_earlier_versions_says_what_took_its_place(old):
+    place, _, name = f"megengine.{old}".rpartition(".")
+    new = f"megengine.{REPLACED[old]}"
+    with pytest.raises(AttributeError, match=f"has no attribute '{name}'; MegEngine 1.13 .* use {re.escape(new)}$"):
+        getattr(import_module(place), name)
+    import megengine as mge
+
+    assert callable(attrgetter(REPLACED[old])(mge))
 
 
 def test_names_that_megengine_does_not_have():

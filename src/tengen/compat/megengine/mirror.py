@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from . import table
+from .earlier import advice
 from .missing import Missing
 
 ROOT = "megengine"
@@ -69,7 +70,8 @@ class Mirror(ModuleType):
             return [key for key in dir(self) if not key.startswith("_")]
         value = _find(place, name)
         if value is _ABSENT:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
+            hint = advice(f"{place}.{name}".strip("."))
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}{hint}", name=name, obj=self)
         if callable(value) or isinstance(value, ModuleType):  # others may change: settings, for instance
             self.__dict__[name] = value
         return value
