@@ -68,6 +68,8 @@ BROKEN = [
     (STEPS, {"b_panels": "packed"}, "A cannot come as steps: B is read as it is given, in whole panels of columns"),
     (STEPS, {"a_steps": "n"}, "A cannot come as steps: steps of k are not side by side in it"),
     (BLOCKED, {"c": "bfloat16"}, "the sums cannot be kept so (blocked): bfloat16 would round them between blocks"),
+    (PLAIN, {"sum_steps": -1}, "sum_steps -1 is less than 0"),
+    *[(one, {"sum_steps": 256}, "only tiles of vectors that are no window add up some steps on their own") for one in (AMX, WINDOW)],
     (WINDOW, {"a_form": "broadcast"}, "no window can slide: the pixels of A have the columns too"),
     (WINDOW, {"rows": 5}, "a tile has 4 rows and 1 vector, not 5 and 1"),
     (WINDOW, {"vectors": 2}, "a tile has 4 rows and 1 vector, not 4 and 2"),

@@ -43,9 +43,9 @@ def half_unit(dtype: str, values: np.ndarray) -> np.ndarray:
     return 2.0 ** (np.floor(np.log2(values)) - BITS[dtype] - 1)
 
 
-def check(got: tengen.Tensor, want: np.ndarray) -> None:
+def check(got: tengen.Tensor, want: np.ndarray, largest: float = LARGEST) -> None:
     off = np.abs(got.astype("float32").numpy().astype(np.float64) - want)
-    allowed = LARGEST * want + (half_unit(got.dtype.name, want) if got.dtype != np.float32 else 0.0)
+    allowed = largest * want + (half_unit(got.dtype.name, want) if got.dtype != np.float32 else 0.0)
     assert (off <= allowed).all(), f"{np.max(off / want):.1e}, allowed {np.max(allowed / want):.1e}"
 
 
@@ -85,3 +85,30 @@ def test_sums_with_what_follows_them():
     check(weight.grad, (dy.astype(np.float64) * x.numpy()).sum(0))
     exact = np.exp(x.numpy().astype(np.float64)).sum(0)
     check(F.logsumexp(x, axis=0), np.log(exact))
+
+
+LARGEST_OF_PRODUCTS = 4e-6
+"""The same for sums of products: what PyTorch's products of equal numbers are off by."""
+PRODUCTS = [(64, 4096, 64), (1, 4096, 64), (64, 4096, 1), (8, 100_000, 8), (64, 30_000, 64), (300, 2000, 100)]
+
+
+@pytest.mark.parametrize("numbers", NUMBERS)
+@pytest.mark.parametrize("shape", PRODUCTS)
+def test_products_of_matrices_are_exact_to_a_few_roundings(shape, numbers):
+    random = np.random.default_rng(5)
+    rows, k, columns = shape
+    a, b = (NUMBERS[numbers](random, size).astype(np.float32) for size in ((rows, k), (k, columns)))
+    want = a.astype(np.float64) @ b
+    x, y = tengen.tensor(a), tengen.tensor(b)
+    turned = F.matmul(F.transpose(tengen.tensor(a.T.copy()), (1, 0)), F.transpose(tengen.tensor(b.T.copy()), (1, 0)))
+    for got in (F.matmul(x, y), F.relu(F.matmul(x, y) + 0.0), turned):
+        check(got, want, LARGEST_OF_PRODUCTS)
+
+
+@pytest.mark.parametrize("numbers", NUMBERS)
+def test_convolutions_over_many_channels_are_exact_to_a_few_roundings(numbers):
+    random = np.random.default_rng(6)
+    x = NUMBERS[numbers](random, (2, 2048, 3, 3)).astype(np.float32)
+    w = NUMBERS[numbers](random, (24, 2048, 3, 3)).astype(np.float32)
+    want = np.einsum("nckl,ockl->no", x.astype(np.float64), w.astype(np.float64)).reshape(2, 24, 1, 1)
+    check(F.conv2d(tengen.tensor(x), tengen.tensor(w)), want, LARGEST_OF_PRODUCTS)

@@ -144,6 +144,7 @@ def _contraction_loops(kernel: ContractionKernel) -> list[str]:
     outside = 2 if kernel.blocked else 1
     names = [f"k{i}" for i in range(outside, outside + kernel.k_loops)]
     unrolled = f", {kernel.unroll} steps a turn" * (kernel.unroll > 1)
+    unrolled += f", {kernel.sum_steps} steps summed on their own" * (kernel.sum_steps > 0)
     lines = ["for each launch tile: of b0, b1, splits of k, groups of panels, blocks of rows"]
     for text in (
         *(["for each block of k: of k0, k1, k2 by k2_block"] if kernel.blocked else []),

@@ -182,6 +182,8 @@ class ContractionKernel(NamedTuple):
     Buffers: A, B, C, what the epilogue reads, and where it puts sums over rows, if it takes some.
     a, b, c: storage dtypes; where a and b are PAIR, a step of k is two.
     rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop in a row.
+    sum_steps: of so many steps of the innermost k loop a sum is made, which then is added to the others; 0 adds all in a row. The error of
+    a sum grows with the numbers that are added in a row.
     k_loops: so many are kept in registers, 1 to 4 from k1 on, or if blocked 1 to 3 from k2 on; the last one is innermost.
     a_rows: how far apart the rows of a register tile are in A. a_steps, b_steps: how far a step of the innermost k loop moves in A and B.
     epilogue: what becomes of each sum before it is stored.
@@ -195,6 +197,7 @@ class ContractionKernel(NamedTuple):
     vectors: int
     lanes: int
     unroll: int = 1
+    sum_steps: int = 0
     k_loops: int = 1
     product: Product = "plain"
     a_form: AForm = "broadcast"
@@ -297,6 +300,8 @@ def verify(kernel: ContractionKernel) -> None:
     for name in ("rows", "vectors", "lanes", "unroll"):
         if getattr(kernel, name) < 1:
             raise ValueError(f"{name} {getattr(kernel, name)} is less than 1")
+    if kernel.sum_steps < 0:
+        raise ValueError(f"sum_steps {kernel.sum_steps} is less than 0")
     if kernel.rows > MAX_BLOCK_ROWS:
         raise ValueError(f"{kernel.rows} rows of a register tile, but a launch tile has at most {MAX_BLOCK_ROWS}")
     most = 3 if kernel.blocked else 4
@@ -353,10 +358,12 @@ def why_not_form(kernel: ContractionKernel) -> str | None:
 
 
 def why_not_sums(kernel: ContractionKernel) -> str | None:
-    """What forbids that sums are kept in C between blocks of k, or None."""
+    """What forbids that sums are kept so between steps or blocks of k, or None."""
     stored, computed = KINDS[kernel.c]
     if kernel.blocked and BITS[stored] < BITS[computed]:
         return f"{kernel.c} would round them between blocks"
+    if kernel.sum_steps and (kernel.amx or kernel.window):
+        return "only tiles of vectors that are no window add up some steps on their own"
     return None
 
 

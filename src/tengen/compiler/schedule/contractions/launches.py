@@ -33,6 +33,8 @@ BLOCK_ROWS = 240
 """Rows of C in one launch tile, at most; a multiple of most tiles' rows."""
 BLOCK_STRIPS = 16
 """The same in strips of AMX, of up to 16 rows."""
+SUM_STEPS = 256
+"""Steps of k that are added in a row, where k is much longer."""
 PANEL_BYTES = 3 << 19
 """A panel of B (all of k) up to this size stays in the level-2 cache while rows pass, so k is not blocked."""
 LONG_BLOCK_K = 1024
@@ -216,6 +218,7 @@ class _Kind(NamedTuple):
     """What the nest of a part says of its kernel: see the fields of that with the same names."""
 
     k_loops: int
+    sum_steps: int
     a_form: AForm
     a_rows: Move
     a_steps: Move
@@ -231,6 +234,7 @@ def _kind(nest: ContractionLoops, way: _Way) -> _Kind:
     adjacent = row.a == 1 and row.extent % tile.rows == 0 and not tile.amx
     return _Kind(
         k_loops=_inner_loops(nest, way.blocked),
+        sum_steps=0 if nest.image else _sum_steps(step, way),
         a_form="steps" if tile.folded else "columns" if nest.a_columns else "broadcast",
         a_rows="1" if adjacent else "n",
         a_steps="1" if step.a == 1 else "n",
@@ -240,6 +244,15 @@ def _kind(nest: ContractionLoops, way: _Way) -> _Kind:
         channels="rows" if nest.channel_rows and storage.has_channels else "columns",
         window=nest.image.window if nest.image else None,
     )
+
+
+def _sum_steps(loop: ContractionLoop, way: _Way) -> int:
+    """Of how many steps of the innermost k loop a sum is made on its own, so that a long one keeps its digits. Sums of integers are exact."""
+    b = way.storage.b
+    if way.tile.amx or (b != PAIR and KINDS[b][1][0] == "i"):
+        return 0
+    steps = loop.extent // way.tile.lanes if way.tile.folded else loop.extent
+    return SUM_STEPS if steps >= 2 * SUM_STEPS else 0
 
 
 def _wide(dtype: str) -> str:

@@ -18,7 +18,7 @@ from ...kernels.contraction import (
 from ...kernels.dtypes import KINDS, PAIR
 from ...kernels.target import Target
 from ..flow import I64, i64
-from ..kernel_emitter import I32, KernelEmitter
+from ..kernel_emitter import KernelEmitter
 from ..nests.fold import across
 from ..vector import Vec, constant, llvm_type, splat
 from .amx import AmxEmitter, AmxOperand, AmxPlace, release
@@ -211,7 +211,7 @@ class ContractionEmitter(KernelEmitter):
 
         def register_tile(row: ir.Value, carry: list[ir.Value]) -> Sequence[ir.Value]:
             a_at = self.a_at(a, row)
-            begun = self.begin(lambda: c_at(row), masks, first)
+            begun = self.zeros()
 
             def sums(extent: ir.Value, a_k: ir.Value, b_k: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
                 return self.k_loops(a_at, b, totals, masks, extent, a_k, b_k)
@@ -220,11 +220,11 @@ class ContractionEmitter(KernelEmitter):
             if self.epilogue:
                 totals = self.epilogue.while_reading(sums, begun, place(row))
                 return self.epilogue.end(totals, place(row), carry)
-            totals = sums(extent, ZERO, ZERO, begun)
-            for i, (total, address) in enumerate(zip(totals, c_at(row), strict=True)):
-                value = Vec(self.at, total, self.kind, spec.lanes)
-                (value,) = across("sum", (value,), spec.columns)
-                self.store(value, address, spec.c, masks[i % spec.vectors])
+            totals = [Vec(self.at, v, self.kind, spec.lanes) for v in sums(extent, ZERO, ZERO, begun)]
+            folded = [across("sum", (v,), spec.columns)[0] for v in totals]
+            places = c_at(row)
+            for i, value in enumerate(self.with_result(folded, places, masks, first)):
+                self.store(value, places[i], spec.c, masks[i % spec.vectors])
             return ()
 
         column_sums = self.epilogue and self.epilogue.sums
@@ -256,26 +256,28 @@ class ContractionEmitter(KernelEmitter):
             masks.append((Vec(self.at, index, "i64", spec.lanes) < left).value)
         return masks
 
-    def begin(
-        self, c_at: Callable[[], list[ir.Value]], masks: list[ir.Value | None], first: ir.Value
-    ) -> list[ir.Value]:
-        """The accumulators before the first k: zeros, or what C holds already."""
+    def zeros(self) -> list[ir.Value]:
+        """The accumulators before the first k."""
+        return [constant(0, self.kind, self.spec.lanes)] * (self.spec.rows * self.spec.vectors)
+
+    def with_result(
+        self, totals: list[Vec], c_at: list[ir.Value], masks: list[ir.Value | None], first: ir.Value
+    ) -> list[Vec]:
+        """The sums of this block of k added to those that C holds of the blocks before it, if it holds some.
+
+        They are not what the accumulators begin with: a long sum in a row would lose far more digits than a sum of sums.
+        """
         spec = self.spec
 
-        def zeros() -> list[ir.Value]:
-            return [constant(0, self.kind, spec.lanes)] * (spec.rows * spec.vectors)
+        def added() -> list[ir.Value]:
+            held = [self.load(at, spec.c, spec.columns, masks[i % spec.vectors]) for i, at in enumerate(c_at)]
+            return [(before + total).value for before, total in zip(held, totals, strict=True)]
 
-        def held() -> list[ir.Value]:
-            values = [self.load(at, spec.c, spec.columns, masks[i % spec.vectors]) for i, at in enumerate(c_at())]
-            return [self.in_first_lane(v.value) if spec.folded else v.value for v in values]
-
-        if spec.begin == "result":
-            return held()
-        return self.choose(first, zeros, held) if spec.blocked else zeros()
-
-    def in_first_lane(self, number: ir.Value) -> ir.Value:
-        """A vector of a sum that is to be folded."""
-        return self.at.insert_element(constant(0, self.kind, self.spec.lanes), number, ir.Constant(I32, 0))
+        if spec.begin == "zeros" and not spec.blocked:
+            return totals
+        alone = [total.value for total in totals]
+        made = added() if spec.begin == "result" else self.choose(first, lambda: alone, added)
+        return [total.like(value, self.kind) for total, value in zip(totals, made, strict=True)]
 
     # -- the register tile -----------------------------------------------------------------------------------------
 
@@ -318,7 +320,7 @@ class ContractionEmitter(KernelEmitter):
         totals: list[ir.Value],
         masks: list[ir.Value | None],
     ) -> list[ir.Value]:
-        """The innermost k loop: `unroll` steps a turn, then the rest one by one."""
+        """The innermost k loop: `unroll` steps a turn, then the rest one by one; sums of `sum_steps` on their own."""
         spec = self.spec
         if self.amx:
             self.amx.innermost(extent, AmxOperand(*a), AmxOperand((b[0],), b[1]))
@@ -342,14 +344,23 @@ class ContractionEmitter(KernelEmitter):
 
             return turn
 
+        def run(extent: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
+            whole = i64(0)
+            if spec.unroll > 1:
+                whole = self.at.sub(extent, self.at.urem(extent, i64(spec.unroll)))
+                carry = self.loop(i64(0), whole, spec.unroll, steps(spec.unroll), carry)
+            return self.loop(whole, extent, 1, steps(1), carry)
+
+        def sum_of_some(start: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
+            count = self.minimum(i64(spec.sum_steps), self.at.sub(extent, start))
+            a_k, b_k, *some = run(count, [*carry[:2], *self.zeros()])
+            vectors = [[Vec(self.at, v, self.kind, spec.lanes) for v in values] for values in (carry[2:], some)]
+            return [a_k, b_k, *((total + more).value for total, more in zip(*vectors, strict=True))]
+
         carry = [a[1], b[1], *totals]
-        if spec.unroll > 1:
-            whole = self.at.sub(extent, self.at.urem(extent, i64(spec.unroll)))
-            carry = self.loop(i64(0), whole, spec.unroll, steps(spec.unroll), carry)
-            carry = self.loop(whole, extent, 1, steps(1), carry)
-        else:
-            carry = self.loop(i64(0), extent, 1, steps(1), carry)
-        return carry[2:]
+        if spec.sum_steps:
+            return self.loop(i64(0), extent, spec.sum_steps, sum_of_some, carry)[2:]
+        return run(extent, carry)[2:]
 
     def ask_ahead(self, a: ir.Value, a_k: ir.Value, b: ir.Value, b_k: ir.Value) -> None:
         """Ask for what the register tile reads at these offsets of A and B, if its rows of A are neighbours."""
