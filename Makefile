@@ -1,5 +1,5 @@
 # make demo: train LeNet on handwritten digits.   make test: check and test everything.   make bench: measure, next to PyTorch.
-# make fuzz: look for failures with random programs.
+# make fuzz: look for failures with random programs.   make ray: install Ray, and test training in its actors.
 # Each needs only Python (3.10 or newer) and a C++ compiler; PYTHON names the interpreter, ARGS goes to the demo, to pytest or to the benchmarks.
 
 PYTHON ?= python3
@@ -8,13 +8,16 @@ BIN := $(VENV)/bin
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "tengen needs Python 3.10 or newer: make PYTHON=...")'
 NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-.PHONY: demo test fuzz bench check format clean
+.PHONY: demo test ray fuzz bench check format clean
 
 demo: $(VENV)/installed
 	@$(BIN)/python -m tengen.examples.digits $(ARGS)
 
 test: check
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 $(ARGS)
+
+ray: $(VENV)/ray
+	$(BIN)/python -m pytest -q tests/distributed/with_ray $(ARGS)
 
 # Random programs next to NumPy, new ones with each seed: make fuzz ARGS="--minutes 60 --seed 7"; see tests/differential/README.md.
 fuzz: $(VENV)/installed
@@ -42,6 +45,10 @@ $(VENV)/installed: $(NATIVE)
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing tengen in $(VENV) (the first time takes a few minutes) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,dev]'
+	@touch $@
+
+$(VENV)/ray: $(VENV)/installed
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,dev,ray]'
 	@touch $@
 
 $(VENV)-bench/installed: $(NATIVE)

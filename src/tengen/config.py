@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -26,6 +27,10 @@ class _Settings(ModuleType):
         if name.startswith("__"):
             return super().__setattr__(name, value)
         _config.set(name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its name, as picklers of functions do it with modules of the usual class."""
+        return import_module, (self.__name__,)
 
     def __dir__(self) -> list[str]:
         return sorted(__all__)

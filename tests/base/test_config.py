@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -104,3 +105,8 @@ def test_bad_spellings_name_what_is_allowed():
         config._knob("benchmark_kernel").parse("maybe")
     with pytest.raises(ValueError, match="an integer >= 0, got 'many'"):
         config._knob("num_threads").parse("many")
+
+
+def test_it_is_pickled_by_its_name_like_any_module():
+    """As Ray does with the modules of a function."""
+    assert pickle.loads(pickle.dumps(tengen.config)) is tengen.config

@@ -11,7 +11,7 @@
 """
 
 from ..base.missing import explain_module
-from . import checkpoint, functional, group, helper, started, util
+from . import checkpoint, functional, group, helper, ray, started, util
 from .buckets import make_allreduce_cb
 from .communicator import DistributedError
 from .group import (
@@ -38,7 +38,7 @@ __all__ = [
     "WORLD", "Client", "DistributedError", "Group", "Server", "WorkerError", "bcast_list_", "checkpoint", "functional", "get_backend",
     "get_client", "get_free_ports", "get_mm_server_addr", "get_py_server_addr", "get_rank", "get_world_size", "group",
     "group_barrier", "group_end", "group_start", "helper", "init_process_group", "is_distributed", "launcher",
-    "make_allreduce_cb", "new_group", "override_backend", "synchronized", "util",
+    "make_allreduce_cb", "new_group", "override_backend", "ray", "synchronized", "util",
 ]  # fmt: skip
 
 

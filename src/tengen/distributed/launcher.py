@@ -24,6 +24,8 @@ from .started import is_started, share_cores
 
 GRACE_SECONDS = 3.0
 """How long a process has to end when it is asked to."""
+RESTARTS = "TENGEN_RESTART_COUNT"
+"""Says in a process how often all have been started anew."""
 
 
 class WorkerError(RuntimeError):
@@ -108,15 +110,11 @@ class launcher:
     def __call__(self, *args: Any, **kwargs: Any) -> list[Any]:
         if is_started():  # by mpiexec or tengen-run, as one of several already
             return [self.func(*args, **kwargs)]
-        for restarts in range(self.max_restarts + 1):
-            try:
-                return self._run(restarts, args, kwargs)
-            except WorkerError as error:
-                if restarts == self.max_restarts:
-                    shorten(error)
-                    raise
-                warn(f"launcher: {error}; all processes are started anew ({restarts + 1} of {self.max_restarts} times)")
-        raise AssertionError("the last try returns or raises")
+        try:
+            return restarting("launcher", lambda restarts: self._run(restarts, args, kwargs), self.max_restarts)
+        except WorkerError as error:
+            shorten(error)
+            raise
 
     def _run(self, restarts: int, args: Any, kwargs: Any) -> list[Any]:
         with self._server() as port:
@@ -127,8 +125,7 @@ class launcher:
                 results = _results(workers)
             finally:
                 end(workers)
-        if early := [str(w.rank) for w in workers if w.left_early]:
-            warn(f"launcher: rank {', '.join(early)} ended by sys.exit(0), so its result is None")
+        tell_early("launcher", [w.rank for w in workers if w.left_early])
         return results
 
     @contextmanager
@@ -142,7 +139,7 @@ class launcher:
             yield server.py_server_port
 
     def _work(self, rank: int, port: int, restarts: int, args: Any, kwargs: Any) -> Any:
-        os.environ["TENGEN_RESTART_COUNT"] = str(restarts)
+        os.environ[RESTARTS] = str(restarts)
         share_cores(self.n_gpus)
         number = rank - self.rank_start
         join(self.master_ip, port, self.world_size, rank, number, self.backend, self.device_type)
@@ -216,11 +213,35 @@ def end(workers: Sequence[Worker]) -> None:
         worker.pipe.close()
 
 
+def restarting(op: str, attempt: Callable[[int], list[Any]], max_restarts: int) -> list[Any]:
+    """What `attempt` gives, which gets the number of restarts before it and is made anew where it raises WorkerError, if there is one left."""
+    for restarts in range(max_restarts):
+        try:
+            return attempt(restarts)
+        except WorkerError as error:
+            warn(f"{op}: {error}; all processes are started anew ({restarts + 1} of {max_restarts} times)")
+    return attempt(max_restarts)
+
+
+def tell_early(op: str, ranks: Sequence[int]) -> None:
+    """Warn of processes that have not come to the end of their function."""
+    if ranks:
+        warn(f"{op}: rank {', '.join(map(str, ranks))} ended by sys.exit(0), so its result is None")
+
+
 def _run(pipe: Connection, work: Callable[[], Any], parent: int) -> None:
     """The life of a process."""
     die_with(parent)
+    live("launcher", pipe.send, work)
+
+
+def live(op: str, tell: Callable[[tuple[str, Any]], None], work: Callable[[], Any]) -> None:
+    """Do the work of a process, `tell` what becomes of it, and leave the world. Raises SystemExit if it has failed.
+
+    What is told is ("result", it), ("early", None) of sys.exit(0), or ("error", its traceback); the last of them counts. `tell` pickles.
+    """
     try:
-        said = _finish(pipe, work)
+        said = _finish(op, tell, work)
         if joined():
             leave(said)
     except SystemExit:
@@ -230,29 +251,29 @@ def _run(pipe: Connection, work: Callable[[], Any], parent: int) -> None:
         first = error.__traceback__
         shown = first and (first.tb_next or first)  # without the line above
         shown = shown and (shown.tb_next or shown)
-        pipe.send(("error", "".join(traceback.format_exception(type(error), error, shown)).rstrip()))
+        tell(("error", "".join(traceback.format_exception(type(error), error, shown)).rstrip()))
         sys.exit(1)
 
 
-def _finish(pipe: Connection, work: Callable[[], Any]) -> str:
-    """Do the work and send its result; how it has ended."""
+def _finish(op: str, tell: Callable[[tuple[str, Any]], None], work: Callable[[], Any]) -> str:
+    """Do the work and tell its result; how it has ended."""
     try:
-        _send_result(pipe, work())
+        _tell_result(op, tell, work())
     except SystemExit as leaving:
         if leaving.code:
             raise
-        pipe.send(("early", None))
+        tell(("early", None))
         return "has ended by sys.exit(0)"
     return "has ended, as its function has returned"
 
 
-def _send_result(pipe: Connection, result: Any) -> None:
+def _tell_result(op: str, tell: Callable[[tuple[str, Any]], None], result: Any) -> None:
     try:
-        pipe.send(("result", result))
+        tell(("result", result))
     except OSError:
         raise
     except Exception as error:  # each kind of object has its own when it cannot be pickled
-        raise TypeError(f"launcher: the result cannot be sent to the process that wants it: {error}") from None
+        raise TypeError(f"{op}: the result cannot be sent to the process that wants it: {error}") from None
 
 
 def die_with(parent: int) -> None:

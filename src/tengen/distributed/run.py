@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from . import started
-from .launcher import GRACE_SECONDS, die_with
+from .launcher import GRACE_SECONDS, RESTARTS, die_with
 from .rendezvous import Server
 
 
@@ -53,7 +53,7 @@ def _run(command: Sequence[str], size: int, restarts: int) -> tuple[int, str]:
     with Server() as server:
         own = {
             "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": server.py_server_port,
-            "TENGEN_RESTART_COUNT": restarts, started.RUN: 1,
+            RESTARTS: restarts, started.RUN: 1,
         }  # fmt: skip
         processes: list[subprocess.Popen[bytes]] = []
         try:

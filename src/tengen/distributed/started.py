@@ -22,6 +22,8 @@ from .rendezvous import Client, Server
 RUN = "TENGEN_RUN"
 """Set by tengen-run, whose other variables have the names that users know from elsewhere."""
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS")
+RAY_WORKER = "RAY_RAYLET_PID"
+"""Set in the processes of a Ray cluster."""
 PASSED_ON = 0.3
 """Seconds in which mpiexec passes on what a process has written; it drops the rest of it when the process ends all."""
 LOCAL = (
@@ -36,7 +38,7 @@ _failed = False
 
 def join() -> None:
     """Join the world, if the process was started in one. It leaves it by itself when it ends."""
-    if joined():
+    if joined() or RAY_WORKER in os.environ:  # Ray itself may have been started by srun
         return
     by_mpi = RUN not in os.environ
     if os.environ.pop(RUN, None):
