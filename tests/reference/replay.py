@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import copy
 import importlib
+import io
 import json
 import math
 import operator
@@ -67,6 +68,10 @@ def names_of(framework: str) -> dict[str, Any]:
     names["dt"] = importlib.import_module("megengine.core.tensor.dtype")
     names["Q"] = importlib.import_module("megengine.quantization")
     names["QU"] = importlib.import_module("megengine.quantization.utils")
+    names["jit"] = importlib.import_module("megengine.jit")
+    for short, full in {"net": "network", "nodes": "network_node", "graphs": "comp_graph_tools"}.items():
+        names[short] = importlib.import_module(f"megengine.utils.{full}")
+    names["io"] = io
     names["tuples"] = importlib.import_module("megengine.utils.tuple_function")
     return names
 

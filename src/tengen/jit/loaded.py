@@ -46,7 +46,7 @@ class Loaded:
         self.outputs = _described(function.outputs, function.program.outputs)
         self.title = title
         place = devices.canonical(devices.require())
-        weights = {v: _tensor(array, v.dtype, place) for v, array in function.constants.items()}
+        weights = {v: tensor_of(array, v.dtype, place) for v, array in function.constants.items()}
         whole = function.expanded(lambda op: False)
         known = dict(zip(whole.constants, weights.values(), strict=True))
         # A file of few bytes may ask for tables of any size. What is too large is computed in each call, as it says.
@@ -113,8 +113,10 @@ def _described(names: Sequence[str], values: Sequence[Value]) -> tuple[Described
     return tuple(Described(name, v.shape, v.dtype) for name, v in zip(names, values, strict=True))
 
 
-def _tensor(array: Any, dtype: str, device: str) -> Tensor:
-    made = Tensor()
+def tensor_of(array: Any, dtype: str, device: str) -> UserTensor:
+    """A tensor from an array as files hold it: of bits, for bfloat16."""
+    made = UserTensor.__new__(UserTensor)
+    Tensor.__init__(made)
     made._assign(np.require(array, requirements="C"), dtype, device)
     return made
 

@@ -13,6 +13,7 @@ from .. import module as M
 from ..core import Tensor
 from ..logger import get_logger
 from ..module import Module
+from . import flops
 from .table import table
 
 __all__ = [
@@ -114,41 +115,39 @@ def _layers(*names: str) -> tuple[type[Module], ...]:
 @register_flops(*_layers("Conv1d", "Conv2d", "Conv3d", "LocalConv2d", "DeformableConv2d"))
 def _conv(module: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
     window = prod(module._numbers("kernel_size")) * module.in_channels // module.groups
-    return outputs[0].size * (window + (getattr(module, "bias", None) is not None))
+    return flops.convolution(outputs[0].size, window, getattr(module, "bias", None) is not None)
 
 
 @register_flops(*_layers("ConvTranspose2d", "ConvTranspose3d"))
 def _conv_transpose(module: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
     window = prod(module._numbers("kernel_size")) * module.out_channels // module.groups
-    return inputs[0].size * window + (outputs[0].size if module.bias is not None else 0)
+    return flops.transposed_convolution(inputs[0].size, window, outputs[0].size, module.bias is not None)
 
 
 @register_flops(*_layers("BatchNorm1d", "BatchNorm2d", "SyncBatchNorm", "GroupNorm", "LayerNorm", "InstanceNorm"))
 def _norm(module: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
-    return 7 * inputs[0].size
+    return flops.normalization(inputs[0].size)
 
 
 @register_flops(*_layers("AvgPool2d", "MaxPool2d"))
 def _pool(module: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
-    return outputs[0].size * prod(_pair(module.kernel_size))
+    return flops.pooling(outputs[0].size, _pair(module.kernel_size))
 
 
 # MegEngine counts one operation for each output here, however large its window is.
 @register_flops(*_layers("AdaptiveAvgPool2d", "AdaptiveMaxPool2d"))
 def _adaptive_pool(module: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
-    have, want = tuple(inputs[0].shape)[2:], tuple(outputs[0].shape)[2:]
-    return outputs[0].size * prod(-(-a // b) for a, b in zip(have, want, strict=True) if b)
+    return flops.adaptive_pooling(outputs[0].size, tuple(inputs[0].shape)[2:], tuple(outputs[0].shape)[2:])
 
 
 @register_flops(M.Linear)
 def _linear(module: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
-    return outputs[0].size * module.in_features + (module.bias.size if module.bias is not None else 0)
+    return flops.linear(outputs[0].size, module.in_features, module.bias.size if module.bias is not None else 0)
 
 
 @register_flops(*_layers("BatchMatMulActivation"))
 def _batch_matmul(module: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
-    inner = module.weight.shape[-1]
-    return outputs[0].size * inner
+    return flops.linear(outputs[0].size, module.weight.shape[-1], 0)
 
 
 def _pair(value: Any) -> tuple[int, int]:

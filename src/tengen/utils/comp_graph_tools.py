@@ -1,0 +1,188 @@
+"""Questions about graphs, and running them: functions of VarNodes."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..jit.loaded import Loaded
+from .network.edges import copied, dependencies, in_order
+from .network.filters import as_varnode
+from .network.network import Network
+from .network_node import Host2DeviceCopy, ImmutableTensor, OpNode, VarNode
+
+__all__ = [
+    "GraphInference",
+    "embed_inputs",
+    "find_vars_by_name",
+    "get_dep_vars",
+    "get_opr_type",
+    "get_oprs_seq",
+    "get_owner_opr_inputs",
+    "get_owner_opr_type",
+    "graph_traversal",
+    "replace_oprs",
+    "replace_vars",
+    "set_priority_to_id",
+]
+
+
+def _vars(vars: Any) -> list[VarNode]:
+    return list(map(as_varnode, vars if isinstance(vars, (list, tuple)) else [vars]))
+
+
+def get_opr_type(opr: OpNode) -> str:
+    """The type of an op, such as "ConvolutionForward" or "Elemwise"."""
+    if not isinstance(opr, OpNode):
+        raise TypeError(f"get_opr_type takes an OpNode, got {opr!r:.80}")
+    return type(opr).__name__
+
+
+def get_owner_opr_type(var: Any) -> str:
+    """The type of the op that gives a value.
+
+    >>> get_owner_opr_type(Network().make_input_node((2,), "float32"))
+    'Host2DeviceCopy'
+    """
+    return get_opr_type(as_varnode(var).owner)
+
+
+def get_owner_opr_inputs(var: Any) -> list[VarNode]:
+    """What the op that gives a value reads."""
+    return list(as_varnode(var).owner.inputs)
+
+
+def get_dep_vars(var: Any, var_type: str | Sequence[str] | None = None) -> list[VarNode]:
+    """The values that one or several are computed from, themselves included: nearer ones first.
+
+    var_type: only those that are given by ops of these types.
+    """
+    wanted = [var_type] if isinstance(var_type, str) else var_type
+    return [v for v in dependencies(_vars(var)) if wanted is None or get_owner_opr_type(v) in wanted]
+
+
+def get_oprs_seq(outputs: Any, prune_reshape: bool = False, prune_immtensor: bool = True) -> list[OpNode]:
+    """The ops that values are computed by, each after those that it reads.
+
+    prune_immtensor: without weights. prune_reshape: without what only says shapes, of which there is nothing here: shapes are parameters.
+    """
+    ops = in_order(_vars(outputs))
+    return [op for op in ops if not (prune_immtensor and isinstance(op, ImmutableTensor))]
+
+
+def graph_traversal(outputs: Any) -> tuple[dict[Any, Any], ...]:
+    """What is around values, as six dicts.
+
+    They say of an op's id the op; of a value's id the value; of a value's id the ops that read it, as (id, index of the input); of an op's id
+    the ids of ops that read its results; of a number of inputs the ids of ops that have so many; of an op's id how many inputs it has.
+    """
+    map_oprs: dict[int, OpNode] = {}
+    map_vars: dict[int, VarNode] = {}
+    var2oprs: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    opr2receivers: dict[int, list[int]] = defaultdict(list)
+    indegree2opr: dict[int, set[int]] = defaultdict(set)
+    opr2indegree: dict[int, int] = {}
+    for op in in_order(_vars(outputs)):
+        map_oprs[op.id] = op
+        map_vars.update({var.id: var for var in op.outputs})  # type: ignore[attr-defined]
+        opr2indegree[op.id] = len(op.inputs)
+        indegree2opr[len(op.inputs)].add(op.id)
+        for index, var in enumerate(op.inputs):
+            var2oprs[var.id].append((op.id, index))  # type: ignore[attr-defined]
+            opr2receivers[var.owner.id].append(op.id)  # type: ignore[attr-defined]
+    return map_oprs, map_vars, var2oprs, opr2receivers, indegree2opr, opr2indegree
+
+
+def find_vars_by_name(dst: Any, names: Iterable[str]) -> list[VarNode]:
+    """The values with these names among those that `dst` are computed from. Raises ValueError for a name that is not there."""
+    known = {var.name: var for var in reversed(dependencies(_vars(dst)))}
+    wanted = list(names)
+    if missing := [name for name in wanted if name not in known]:
+        raise ValueError(f"there is no value named {' or '.join(map(repr, missing))}; there are {', '.join(known)}")
+    return [known[name] for name in wanted]
+
+
+def replace_vars(dst: Any, varmap: Mapping[Any, Any]) -> list[VarNode]:
+    """The values computed from others in the place of some; what they were computed by stays as it is. See `Network.replace_vars`, which
+    changes a network."""
+    return copied(_vars(dst), {as_varnode(old): as_varnode(new) for old, new in varmap.items()})
+
+
+def replace_oprs(dst: Any, oprmap: Mapping[Any, Any]) -> list[VarNode]:
+    """The values computed by other ops in the place of some; see `replace_vars`."""
+    pairs = [zip(old.outputs, new.outputs, strict=True) for old, new in oprmap.items()]
+    return replace_vars(dst, {old: new for pair in pairs for old, new in pair})
+
+
+def embed_inputs(dst: Any, data: Sequence[Any], inputs: Any = None) -> tuple[list[VarNode], dict[str, VarNode]]:
+    """The values with arrays in the place of arguments (all of them, by default): (values, {name: what stands there now})."""
+    given = _vars(inputs) if inputs is not None else get_dep_vars(dst, Host2DeviceCopy.__name__)
+    if len(given) != len(data):
+        raise ValueError(f"embed_inputs: {len(data)} arrays for {len(given)} inputs, {given}")
+    made = {v: ImmutableTensor(x, v.name).outputs[0] for v, x in zip(given, data, strict=True)}
+    return replace_vars(dst, made), {v.name: new for v, new in made.items()}  # type: ignore[misc]
+
+
+def set_priority_to_id(dest_vars: Any) -> None:
+    """Give the ops that values are computed by their numbers as priorities."""
+    for op in in_order(_vars(dest_vars)):
+        op.priority = op.id
+
+
+class GraphInference:
+    """A network from a file, to be run on arrays.
+
+    Args:
+        file: what `dump` of a traced function or of a Network wrote: a path, or a binary file object.
+        outputs: names of values to be computed in place of the outputs.
+        profiling, optimize_for_inference, kwargs: have no effect; tengen always optimises.
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str] | BinaryIO,
+        outputs: Sequence[str] | None = None,
+        profiling: bool = False,
+        optimize_for_inference: bool = False,
+        **kwargs: Any,
+    ):
+        self._net = Network.load(file, outputs)
+        self._runs: dict[tuple[tuple[int, ...], ...], Loaded] = {}
+        self._arguments: list[Host2DeviceCopy] = [v.owner for v in self._net.arguments]
+
+    def run(self, *inp_args: Any, inp_dict: Mapping[str, Any] | None = None) -> dict[str, np.ndarray[Any, Any]]:
+        """The outputs by name.
+
+        inp_args: arrays in the order of the arguments; inp_dict: or by name. They may have other shapes than the file says, if the ops allow
+        it. Raises ValueError for names that are missing or unknown.
+        """
+        names = [op.outputs[0].name for op in self._arguments]  # type: ignore[attr-defined]
+        if len(inp_args) > len(names):
+            raise ValueError(f"the network takes {len(names)} inputs, {', '.join(names)}, got {len(inp_args)}")
+        given = {**dict(zip(names, inp_args, strict=False)), **(inp_dict or {})}
+        if given.keys() != set(names) or len(given) != len(inp_args) + len(inp_dict or {}):
+            raise ValueError(
+                f"the network takes the inputs {names}, each once, got {[*names[: len(inp_args)], *(inp_dict or {})]}"
+            )
+        arrays = [given[name] for name in names]
+        made = self._at(tuple(tuple(np.shape(x)) for x in arrays))(*arrays)
+        results = made if isinstance(made, tuple) else (made,)
+        return {out.name: x.numpy() for out, x in zip(self._net.dest_vars, results, strict=True)}
+
+    def _at(self, shapes: tuple[tuple[int, ...], ...]) -> Loaded:
+        """The network for arguments of these shapes."""
+        if shapes not in self._runs:
+            before = [op.shape for op in self._arguments]
+            try:
+                for op, shape in zip(self._arguments, shapes, strict=True):
+                    op.shape = shape
+                self._runs[shapes] = Loaded(self._net.frozen(), "the network")
+            except Exception:
+                for op, shape in zip(self._arguments, before, strict=True):
+                    op.shape = shape
+                raise
+        return self._runs[shapes]
