@@ -21,7 +21,7 @@ ray: $(VENV)/ray
 
 # Random programs next to NumPy, new ones with each seed: make fuzz ARGS="--minutes 60 --seed 7"; see tests/differential/README.md.
 fuzz: $(VENV)/installed
-	@PYTHONPATH=tests $(BIN)/python -m differential $(ARGS)
+	@PYTHONPATH=tests:tests/helpers $(BIN)/python -m differential $(ARGS)
 
 # Its own environment, for PyTorch is large; JAX and ONNX Runtime take part if they are installed there:
 # .venv-bench/bin/pip install jax onnx onnxruntime

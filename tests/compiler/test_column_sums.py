@@ -7,8 +7,8 @@ from math import prod
 import numpy as np
 import pytest
 from contraction_harness import from_bits, to_bits
+from made_programs import EVERY_TARGET, RELU, Made, conv, convolved, floats, last
 from plans import run_plan
-from test_epilogue import EVERY_TARGET, RELU, Made, conv, convolved, floats, last
 
 from tengen.base import config
 from tengen.compiler import passes

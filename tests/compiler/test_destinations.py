@@ -7,8 +7,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 from contraction_harness import from_bits, to_bits
+from made_programs import EVERY_TARGET, Made, floats
 from plans import run_plan
-from test_epilogue import EVERY_TARGET, Made, floats
 
 from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.linalg import MatMul

@@ -403,7 +403,7 @@ def test_every_operation_of_the_loop_ir_has_code() -> None:
 
 
 def test_the_accuracy_of_every_function_is_known() -> None:
-    """By a row of tests/elementwise_rows.py, or a test of its own here."""
+    """By a row of tests/helpers/elementwise_rows.py, or a test of its own here."""
     assert {*UNARY_ROWS, *OTHERS} == {name for name, function in FUNCTIONS.items() if function.arity == 1}
     assert {*BINARY_TRUTH, *REMAINDERS} == {name for name, function in FUNCTIONS.items() if function.arity == 2}
 

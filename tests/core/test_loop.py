@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from checks import assert_close, check_gradient, check_second_gradient, random
 
 import tengen
 from tengen import Tensor, jit
@@ -17,8 +18,6 @@ from tengen.core.ops.linalg import MatMul
 from tengen.core.ops.loop import Scan
 from tengen.core.ops.reduce import mean
 from tengen.core.ops.shape import reshape, transpose
-
-from ..functional.checks import assert_close, check_gradient, check_second_gradient, random
 
 TANH = Elemwise("TANH")
 

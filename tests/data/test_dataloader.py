@@ -182,7 +182,7 @@ if __name__ == "__main__":
     for _ in loader:
         pass
 """
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[1] / "helpers")
     child = subprocess.Popen(
         [sys.executable, "-c", program, here],
         stdout=subprocess.PIPE,

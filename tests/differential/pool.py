@@ -37,7 +37,9 @@ class Worker:
     def _started(self) -> subprocess.Popen[str]:
         if self.process is None or self.served >= MOST_PROGRAMS:
             self.close()
-            path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
+            path = os.pathsep.join(
+                filter(None, [str(HERE.parent), str(HERE.parent / "helpers"), os.environ.get("PYTHONPATH")])
+            )
             self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
             command = [sys.executable, "-m", f"{HERE.name}.worker"]
             self.process = subprocess.Popen(

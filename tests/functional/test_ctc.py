@@ -6,12 +6,11 @@ from itertools import groupby, product
 
 import numpy as np
 import pytest
+from checks import assert_close, check_gradient, check_second_gradient
 
 import tengen.functional as F
 from tengen import Parameter, Tensor, jit
 from tengen.autodiff import GradManager
-
-from .checks import assert_close, check_gradient, check_second_gradient
 
 PYTORCH = [422.4673767030851, 309.8323115350767]
 BY_SCORES = [

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from checks import assert_close, check_gradient, check_second_gradient, random
 
 import tengen
 import tengen.functional as F
@@ -14,8 +15,6 @@ from tengen import Tensor, jit
 from tengen._rt import apply
 from tengen.autodiff import GradManager
 from tengen.core.ops import builtin
-
-from ..functional.checks import assert_close, check_gradient, check_second_gradient, random
 
 N, L, S, E, HEADS = 2, 3, 5, 8, 2
 Q, K, V = random((N, L, E)), random((N, S, E), seed=1), random((N, S, E), seed=2)

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from checks import assert_close, check_gradient, check_second_gradient, random
 
 import tengen
 import tengen.functional as F
@@ -18,8 +19,6 @@ from tengen.compiler import compile_program
 from tengen.compiler.program import Type, build
 from tengen.core.ops import builtin
 from tengen.core.ops.recurrent import RecurrentLayers
-
-from ..functional.checks import assert_close, check_gradient, check_second_gradient, random
 
 
 def sigmoid(x):
