@@ -37,6 +37,7 @@ from ..values import uniform_values
 from .contractions.column_sums import folds_rows
 from .contractions.segments import Segment, segments
 from .groups import Group, needs_complete
+from .results import Users, decided
 
 # From so many elements on, sums that a contraction gives save more than a second kernel costs.
 MANY_SUMMED = 1 << 15
@@ -46,6 +47,11 @@ MOST_READS = 8
 
 def _is_late(op: Op) -> bool:
     return isinstance(op, Host) and op.late
+
+
+def _read_by_both(group: Group, other: Group) -> set[Value]:
+    """What two groups would read if they were one."""
+    return (group.reads | other.reads) - group.passes.keys() - other.passes.keys()
 
 
 class Partition:
@@ -71,6 +77,7 @@ class Partition:
             elif node is self._segments[node].nodes[-1]:
                 self._place_segment(self._segments[node])
         self.order = self._sorted()
+        self.results = decided(self.order, Users(program, self.users, self.home), self.uniform)
 
     # -- placing a node ------------------------------------------------------------------------------------
 
@@ -184,7 +191,8 @@ class Partition:
         else:
             group = fitting[0]
             for other in fitting[1:]:
-                self._merge(group, other)
+                if self._may_merge(group, other):
+                    self._merge(group, other)
         if axes is not None:
             group.axes = axes
         self._enter(group, node)
@@ -232,17 +240,21 @@ class Partition:
             group.closed = True
         self._depend(group, self._before(node.inputs))
 
-    def _merge(self, group: Group, other: Group) -> None:
-        """Make two groups one, unless a third stands between them, their axes differ, or they read too much."""
+    def _may_merge(self, group: Group, other: Group) -> bool:
+        """Whether two groups may be one: not if a third stands between them, their axes differ, or they read too much."""
         if other.shape != group.shape or (group.axes and other.axes and group.axes != other.axes):
-            return
-        reads = (group.reads | other.reads) - group.passes.keys() - other.passes.keys()
-        if len(reads) > MOST_READS:
-            return
+            return False
+        if len(_read_by_both(group, other)) > MOST_READS:
+            return False
         pair = group.bit | other.bit
         before = (group.ancestors | other.ancestors) & ~pair
-        if any(g.ancestors & pair for g in self._members(before)):
-            return
+        return not any(g.ancestors & pair for g in self._members(before))
+
+    def _merge(self, group: Group, other: Group) -> None:
+        """Make two groups one."""
+        pair = group.bit | other.bit
+        before = (group.ancestors | other.ancestors) & ~pair
+        reads = _read_by_both(group, other)
         group.nodes = self._by_dependence(group.nodes + other.nodes)
         group.axes = group.axes or other.axes
         group.passes.update(other.passes)
@@ -261,7 +273,8 @@ class Partition:
         for other in self.groups.values():
             alike = other is not group and other.shape == group.shape and other.axes == group.axes and not other.closed
             if alike and not (group.ancestors & other.bit or other.ancestors & group.bit) and group.reads & other.reads:
-                self._merge(group, other)
+                if self._may_merge(group, other):
+                    self._merge(group, other)
                 return
 
     # -- groups --------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class Steps:
     uniform: values that every kernel computes for itself.
     """
 
-    def __init__(self, program: Program, views: Sequence[View], target: Target, uniform: set[Value]):
+    def __init__(self, program: Program, views: Sequence[View], target: Target, uniform: frozenset[Value]):
         self.program, self.target, self.uniform = program, target, uniform
         self.steps: list[Step | HostStep] = []
         self.bytes: list[int] = [0] * len(program.inputs)  # of each buffer; inputs first

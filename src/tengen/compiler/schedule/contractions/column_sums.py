@@ -57,17 +57,7 @@ def wanted(
 
     later: the buffers that `e` finds for values that are not known before the contraction has run.
     """
-    over = e.over
-    e.over = lambda view: reshaped(view.broadcast(group.shape), e.shape)
-    try:
-        return _all_wanted(steps, e, group, product, later)
-    finally:
-        e.over = over
-
-
-def _all_wanted(
-    steps: Steps, e: Emitter, group: Group, product: Value, later: Mapping[int | None, Value]
-) -> dict[Value, Wanted]:
+    e = e.seen(lambda view: reshaped(view.broadcast(group.shape), e.shape))
     found: dict[Value, Wanted] = {}
     for node in group.nodes:
         (out,) = node.outputs

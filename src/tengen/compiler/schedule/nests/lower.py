@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from functools import lru_cache
 from math import inf, prod
 from typing import NamedTuple
@@ -57,6 +58,12 @@ class Emitter:
         self._numbers: dict[Value, int] = {}
         self._known: dict[tuple[Instr, str], int] = {}
         self._guards: dict[int, Guard] = {}  # values that are the same from some places on
+
+    def seen(self, over: Callable[[View], View]) -> Emitter:
+        """The same kernel for values that its loops see in another way: what is appended to this is appended to that."""
+        other = copy(self)
+        other.over = over
+        return other
 
     def __call__(self, op: str, *args: int, dtype: str, attr: object = None) -> int:
         """Append one instruction (or find an equal one); returns the number of its value."""

@@ -1,0 +1,92 @@
+"""What writes into a part of a buffer: Scatter and Place into a copy of their base, and Concat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..program import Concat, Node, Place, Scatter, Value
+from ..view import View, contiguous, dense
+from .groups import Group
+from .nests.loops import memory_order
+from .nests.lower import Emitter, dense_like, meeting_dims
+from .places import Location
+from .results import store
+from .steps import Steps
+
+
+def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
+    """Scatter and Place: copy the base (or start from it, if it is given away), then write."""
+    node = group.nodes[-1]
+    base, op = node.inputs[0], node.op
+    e = Emitter(steps.locate, group.shape)
+    for other in group.nodes[:-1]:
+        e.node(other)
+    e.value(node.inputs[1])
+    layout = _base_layout(steps, base, op, e.loads())
+    buffer = steps.buffer(base.type)
+    whole = isinstance(op, Place) and op.mode == "set" and node.inputs[1].size == base.size
+    if not whole:  # then nothing of the base stays
+        fill = Emitter(steps.locate, base.shape)
+        fill.store(base, buffer, layout)
+        source = steps.locate(base)
+        steps.launch(fill, (), "copy", {buffer}, (), (buffer, source.buffer if source.view == layout else None))
+    target = Location(buffer, layout)
+    written = {buffer} | store(steps, e, [v for v in stored if v is not node.outputs[0]])
+    if isinstance(op, Scatter):
+        e.scatter(op, node, target)
+        serial: Sequence[int] = [d for d in op.index_dims if op.sources[d] < 0]
+    else:
+        assert isinstance(op, Place)
+        e.place(op, node, target)
+        view = op.where.view(layout)
+        assert view is not None
+        serial = meeting_dims(view) if op.mode == "add" else ()
+    serial = [d for d in serial if d not in (group.axes or ())]
+    steps.launch(e, group.axes or (), op.name, written, serial, base=None if whole else buffer)
+    steps.where[node.outputs[0]] = target
+
+
+def _base_layout(steps: Steps, base: Value, op: Any, operands: Sequence[View]) -> View:
+    """The dim order of the base, or for one without memory (zeros, as a rule) that of an input of its shape, of the `operands` that are
+    placed in it, or of the input that is most like it.
+    """
+    candidates = [base]
+    if base in steps.uniform:
+        alike = [v for v in steps.program.inputs if v.ndim == base.ndim > 0]
+        candidates = sorted(alike, key=lambda v: (v.shape != base.shape, -v.size))
+    views = [steps.locate(v).view for v in candidates[:1]]
+    if base in steps.uniform and isinstance(op, Place) and not (candidates and candidates[0].shape == base.shape):
+        views = [_placed_like(op, base.shape, view) for view in operands]
+    return View(base.shape, dense(base.shape, memory_order(base.shape, views)))
+
+
+def _placed_like(op: Place, shape: tuple[int, ...], operand: View) -> View:
+    """How a result of this shape would lie if what is placed in it lay like an operand: a dim's stride is the greatest along the dims that
+    `op.where` makes of it.
+    """
+    where, own = op.where.view(contiguous(shape)), contiguous(shape).strides
+    assert where is not None
+    strides = [0] * len(shape)
+    for step, stride in zip(where.strides, operand.strides, strict=True):
+        inside = [d for d, s in enumerate(own) if s <= abs(step) and shape[d] > 1]
+        if inside:
+            d = max(inside, key=lambda d: own[d])
+            strides[d] = max(strides[d], abs(stride))
+    return View(shape, tuple(strides))
+
+
+def concat(steps: Steps, node: Node, op: Concat) -> None:
+    """Append copies of the parts that were not made in their place."""
+    out = node.outputs[0]
+    views = [steps.locate(v).view for v in node.inputs if v not in steps.uniform and len(v.shape) == len(out.shape)]
+    place = steps.wholes.get(out) or Location(steps.buffer(out.type), dense_like(out.type, views[:1]))
+    (buffer, layout), start = (place.buffer or 0, place.view), 0
+    for value in node.inputs:
+        starts = [start if d == op.axis else 0 for d in range(len(out.shape))]
+        if value in steps.uniform or steps.locate(value).buffer != buffer:  # it was not made there
+            e = Emitter(steps.locate, value.shape)
+            e.store(value, buffer, layout.slice(starts, value.shape, [1] * len(starts)))
+            steps.launch(e, (), "concat", {buffer})
+        start += value.shape[op.axis]
+    steps.where[out] = Location(buffer, layout)
