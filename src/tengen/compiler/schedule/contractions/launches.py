@@ -142,6 +142,8 @@ def plan(
     adding, parts = [part for part in parts if part.nest.adds], [part for part in parts if not part.nest.adds]
     may_split = not storage.accumulate
     blocked = _needs_blocks(main, tile, storage) and (may_split or not storage.rounds)
+    empty = [part for part in parts if blocked and not part.k]  # no block of theirs would store zeros
+    parts = [part for part in parts if part not in empty]
     splits = _splits(main, parts, tile) if blocked and may_split else 1
     if blocked or adding or storage.accumulate or tile.folded:
         storage = storage._replace(epilogue=None)  # sums go through memory, or come one by one
@@ -152,6 +154,8 @@ def plan(
     result, dtype = ("workspace", _wide(storage.out)) if through_workspace else ("out", stored)
     way = _Way(tile, storage, packed, blocked, out_size)
     launches, workspace = way.launches(parts, splits, dtype, result), 0
+    if empty:
+        launches += way._replace(blocked=False).launches(empty, splits, dtype, result)
     if through_workspace:
         total = SumKernel(_wide(storage.out), storage.out, tile.lanes)
         tiles = -(-out_size // SUM_TILE)
