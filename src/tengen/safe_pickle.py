@@ -280,7 +280,8 @@ class SafeUnpickler(pickle._Unpickler):
                 raise SerializationError("it holds arrays in the byte order of another machine")
             if (metadata := metadata_read(state[8] if len(state) > 8 else None)) is not None:
                 blank: Any = (4, "|", None, None, None, -1, -1, 0, metadata)
-                target.__setstate__(blank if target.itemsize == 1 else (4, "<", *blank[2:]))
+                setstate = target.__setstate__  # type: ignore[attr-defined]  # NumPy's stubs leave it out
+                setstate(blank if target.itemsize == 1 else (4, "<", *blank[2:]))
         elif not (isinstance(target, Tensor) and state == {}):
             raise SerializationError(f"it sets attributes of a {type(target).__name__}")
 

@@ -20,7 +20,7 @@ _FLOAT = {
     "exp": F.exp, "expm1": F.expm1, "log": F.log, "log1p": F.log1p, "sin": F.sin, "sinh": F.sinh, "sqrt": F.sqrt, "tan": F.tan,
     "tanh": F.tanh, "isnan": F.isnan, "isinf": F.isinf,
 }  # fmt: skip
-_ONE = {
+_ONE: dict[str, Callable[..., Any]] = {
     "abs": F.abs, "ceil": F.ceil, "floor": F.floor, "negative": operator.neg, "round": F.round, "sign": F.sign, "square": F.square,
     "logical_not": F.logical_not, "bitwise_invert": operator.invert,
 }  # fmt: skip

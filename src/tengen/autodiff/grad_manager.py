@@ -297,7 +297,7 @@ def _tensors(method: str, argument: str, given: object, wanted: str) -> list[Ten
     if isinstance(given, Tensor):  # first: whether a tensor is Iterable takes Python long to say
         return [given]
     several = isinstance(given, Iterable) and not isinstance(given, (str, np.ndarray))
-    found = list(given) if several else [given]  # type: ignore[call-overload]
+    found: list[Any] = list(given) if isinstance(given, Iterable) and several else [given]
     for item in found:
         if not isinstance(item, Tensor):
             held = "" if item is given else " among them"

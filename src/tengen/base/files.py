@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 _UNFINISHED = re.compile(r"tengen-[0-9a-f]{16}\.tmp")
 
@@ -92,7 +92,7 @@ def append_whole(file: BinaryIO, data: memoryview) -> None:
         raise
 
 
-def read_up_to(file: BinaryIO, size: int) -> bytes:
+def read_up_to(file: IO[bytes], size: int) -> bytes:
     """The next `size` bytes, or what is left of the file.
 
     They are read piece by piece, each at most as large as what came before it, so that a damaged size ends at the end of the file

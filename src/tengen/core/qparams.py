@@ -78,7 +78,7 @@ class LSQParams(QParams):
 
 
 def create_qparams(
-    mode: QuantMode = QuantMode.SYMMERTIC,
+    mode: QuantMode | None = QuantMode.SYMMERTIC,
     dtype_meta: str | QuantDtypeMeta | None = None,
     scale: Any = None,
     zero_point: Any = None,

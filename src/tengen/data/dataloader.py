@@ -89,7 +89,8 @@ class DataLoader:
         if self.num_workers and self.workers == "process":
             batches = self._by_processes()
             return map(to_tensors, batches) if self.preload else batches
-        fetch: Fetch = (Streamed if self.stream else partial(Numbered, self.dataset))(self.transform, self.collator)
+        parts = self.transform, self.collator
+        fetch: Any = Streamed(*parts) if self.stream else Numbered(self.dataset, *parts)
         made = partial(_tensors_of, fetch) if self.preload else fetch
         return (
             in_threads(made, self._tasks(), self.num_workers, self.timeout)
@@ -106,9 +107,10 @@ class DataLoader:
 
     def _by_processes(self) -> Iterator[Any]:
         if not self.stream:
-            make = partial(Numbered, self.dataset, self.transform, self.collator)
+            make: Any = partial(Numbered, self.dataset, self.transform, self.collator)
             return in_processes(make, iter(self.sampler), self.num_workers, self.timeout)
-        stream = partial(_NextOfStream, self.dataset, self.sampler, Streamed(self.transform, self.collator))
+        fetch: Any = Streamed(self.transform, self.collator)
+        stream = partial(_NextOfStream, self.dataset, self.sampler, fetch)
         return in_processes(stream, repeat(None), self.num_workers if self.parallel_stream else 1, self.timeout)
 
     def check_memory_rationality(self) -> None:

@@ -21,7 +21,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def __init__(self) -> None:
-        pass
+        super().__init__()
 
     def __iter__(self) -> Iterator[list[Any]]:
         return self.batch()

@@ -101,9 +101,9 @@ def in_threads(fetch: Fetch, tasks: Iterator[Any], count: int, timeout: float) -
                 raise RuntimeError(f"DataLoader timed out after {monotonic() - start:.1f} seconds") from None
             if found is None:
                 return
-            worker, made = found
+            which, made = found
             if isinstance(made, Failure):
-                raise made.raised_by(f"worker thread {worker}") from made.error
+                raise made.raised_by(f"worker thread {which}") from made.error
             yield made
             number += 1
     finally:

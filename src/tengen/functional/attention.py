@@ -83,8 +83,8 @@ def multi_head_attention(
         tensors = [_batched(op, x) for x in tensors]
     if (bias_k is None) != (bias_v is None):
         raise ValueError(f"{op}: bias_k and bias_v must be given both or not at all")
-    heads, sizes = integer(op, "num_heads", num_heads), (qproj_size, kproj_size, vproj_size, oproj_size)
-    sizes = tuple(0 if s is None else integer(op, "a projection's size", s) for s in sizes)
+    heads, given = integer(op, "num_heads", num_heads), (qproj_size, kproj_size, vproj_size, oproj_size)
+    sizes = tuple(0 if s is None else integer(op, "a projection's size", s) for s in given)
     if any(sizes) != (io_weight_bias is not None):
         raise ValueError(f"{op}: io_weight_bias holds the projections: give it with their sizes, or neither")
     embed_dim = integer(op, "embed_dim", embed_dim)
@@ -129,7 +129,7 @@ def _masks(
 ) -> tuple[list[Any], Any]:
     """Masks that broadcast to (N, heads, L, S), and which queries count (N, L, 1), None for all."""
     (count, length), keys, seen = tensors[0].shape[:2], tensors[1].shape[1], None
-    given = [None if m is None else as_tensor(m) for m in (attn_mask, key_padding_mask)]
+    given: list[Any] = [None if m is None else as_tensor(m) for m in (attn_mask, key_padding_mask)]
     if cudnn:
         if any(m is None for m in given):
             raise ValueError(f"{op}: maybe_cudnn_style_mask needs attn_mask (2, L) and key_padding_mask (2, N)")

@@ -31,7 +31,7 @@ _ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {
 def conv_bias_activation(
     inp: Tensor,
     weight: Tensor,
-    bias: Tensor,
+    bias: Tensor | None,
     dtype: Any = None,
     stride: Pair = 1,
     padding: Pair = 0,
@@ -62,7 +62,7 @@ def conv_bias_activation(
 def batch_conv_bias_activation(
     inp: Tensor,
     weight: Tensor,
-    bias: Tensor,
+    bias: Tensor | None,
     dtype: Any = None,
     stride: Pair = 1,
     padding: Pair = 0,

@@ -101,7 +101,7 @@ def _entry(module: ModuleType, name: str) -> Callable[..., Any]:
     return function
 
 
-_beside: list[str] = []  # names of modules that hubconf.py of the last folder has imported from there
+_beside: builtins.list[str] = []  # names of modules that hubconf.py of the last folder has imported from there
 
 
 def _run(folder: str) -> ModuleType:

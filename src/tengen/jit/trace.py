@@ -8,7 +8,7 @@ from functools import partial, update_wrapper
 from inspect import isasyncgenfunction, iscoroutinefunction, isfunction, isgeneratorfunction
 from sys import modules
 from time import perf_counter
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, overload
 from weakref import ref
 
 from .. import _rt
@@ -136,7 +136,13 @@ class trace:
             return partial(cls, **options)
         return super().__new__(cls)
 
-    def __init__(
+    @overload
+    def __init__(self, function: Callable[..., Any], *options: Any, **named: Any) -> None: ...
+
+    @overload
+    def __init__(self, **options: Any) -> None: ...  # gives a decorator, see __new__
+
+    def __init__(  # type: ignore[misc]
         self,
         function: Callable[..., Any],
         symbolic: bool = False,

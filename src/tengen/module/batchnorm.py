@@ -155,4 +155,4 @@ class SyncBatchNorm(_BatchNorm):
         return inp.reshape(*inp.shape, *(1,) * (4 - inp.ndim))
 
     def _normalize(self, *args: Any, **options: Any) -> Tensor:
-        return F.nn.sync_batch_norm(*args, **options, group=self.group)
+        return F.nn.sync_batch_norm(*args, **{**options, "group": self.group})

@@ -83,7 +83,7 @@ class ExternOprSubgraph(_Subgraph):
         self.output_shapes, self.dump_name, self.output_dtypes = output_shapes, dump_name, output_dtypes
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         """What the loader is called."""
         return self.dump_name
 

@@ -108,7 +108,7 @@ class RegionRestrictedConv(_ConvNd):
         steps = (self.stride, padding, self.dilation, self.groups)
         return F.region_restricted_conv(inp, weight, rin, rout, bias, *steps, self.conv_mode, self.compute_mode)
 
-    def forward(self, inp: Tensor, rin: Tensor, rout: Tensor) -> Tensor:
+    def forward(self, inp: Tensor, rin: Tensor, rout: Tensor) -> Tensor:  # type: ignore[override]
         return self.calc_conv(inp, self.weight, rin, rout, self.bias)
 
 
@@ -142,10 +142,12 @@ class DeformableConv2d(_ConvNd):
         shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         super().__init__(*shape, conv_mode, compute_mode, name)
 
-    def calc_conv(self, inp: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
+    def calc_conv(  # type: ignore[override]
+        self, inp: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor | None
+    ) -> Tensor:
         """What `forward` does, with another weight and bias."""
         steps = (self.stride, self.padding, self.dilation, self.groups)
         return F.deformable_conv2d(inp, weight, offset, mask, bias, *steps, self.conv_mode, self.compute_mode)
 
-    def forward(self, inp: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, inp: Tensor, offset: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         return self.calc_conv(inp, self.weight, offset, mask, self.bias)

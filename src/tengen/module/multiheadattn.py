@@ -89,7 +89,7 @@ class MultiHeadAttention(Module):
             if row is not None:
                 row._reset(generator.normal(0, math.sqrt(2 / (1 + self.embed_dim)), row.shape))
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         query: Tensor,
         key: Tensor,
@@ -110,8 +110,8 @@ class MultiHeadAttention(Module):
             self.attn_dropout,
             self.out_dropout,
             self.io_weight_bias,
-            *[self.embed_dim] * 4,
-            *[self.bias] * 4,
+            *(self.embed_dim, self.embed_dim, self.embed_dim, self.embed_dim),
+            *(self.bias, self.bias, self.bias, self.bias),
             bias_k=self.bias_k,
             bias_v=self.bias_v,
             add_zero_attn=self.add_zero_attn,

@@ -123,7 +123,7 @@ class DeformablePSROIPooling(Module):
         self.spatial_scale = spatial_scale
         self.trans_std = trans_std
 
-    def forward(self, inp: Tensor, rois: Tensor, trans: Tensor) -> Tensor:
+    def forward(self, inp: Tensor, rois: Tensor, trans: Tensor) -> Tensor:  # type: ignore[override]
         bins = (self.part_size, self.pooled_h, self.pooled_w, self.sample_per_part)
         scales = (self.spatial_scale, self.trans_std)
         return F.deformable_psroi_pooling(inp, rois, trans, self.no_trans, *bins, *scales)

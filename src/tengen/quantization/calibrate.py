@@ -147,7 +147,7 @@ def _observe(net: Module, enable: bool) -> None:
             one.set_observer(enable)
 
 
-def _results(net: Module, inputs: tuple[Any, ...], kind: type[Module]) -> dict[str, Any]:
+def _results(net: Module, inputs: tuple[Any, ...], kind: Any) -> dict[str, Any]:
     """What the layers of a kind give, by path."""
     found: dict[str, Any] = {}
     handles = []

@@ -132,10 +132,10 @@ def quantize(
     >>> net(tengen.tensor([[1.0, 2.0]])).dtype
     <class 'numpy.float32'>
     """
-    table = {**_qat2quantized_dict, **(mapping or {})}
+    table: dict[Any, Any] = {**_qat2quantized_dict, **(mapping or {})}
 
     def convert(one: Module) -> Module | None:
-        kind = table.get(type(one))  # type: ignore[call-overload]
+        kind = table.get(type(one))
         return None if kind is None else kind.from_qat_module(one)
 
     return _converted(module, convert, inplace)
@@ -214,7 +214,7 @@ def reset_qconfig(module: Module, qconfig: QConfig, inplace: bool = True) -> Any
 
 def _for(part: Any, qparams: QParams) -> QParams:
     """The same scale for what has its own kind of integers."""
-    return create_qparams(qparams.mode or qparams.mode, part.dtype, qparams.scale, qparams.zero_point)
+    return create_qparams(qparams.mode, part.dtype, qparams.scale, qparams.zero_point)
 
 
 def apply_easy_quant(module: Module, data: Tensor, start: float = 0.8, stop: float = 1.2, num: int = 40) -> Any:

@@ -322,7 +322,8 @@ def module_stats(
     with _evaluating(model), watch.hooked(model):
         model(*given, **keywords)
     found = stats(params, watch.flops, watch.activations)
-    total, summary = total_stats(0, 0, 0, 0, 0), {"#params": len(params)}
+    total = total_stats(0, 0, 0, 0, 0)
+    summary: dict[str, Any] = {"#params": len(params)}
     if cal_params:
         dims, size, _ = sum_param_stats(params, bar_length_max)
         total = total._replace(param_dims=dims, param_size=size)

@@ -45,7 +45,7 @@ class Missing:
         def refuse(cls: type, *_: Any, **__: Any) -> NoReturn:
             self._refuse()
 
-        return (type(self.__name__, (), {"__new__": refuse, "__module__": self.__module__}),)
+        return (type(str(self.__name__), (), {"__new__": refuse, "__module__": self.__module__}),)
 
     def __or__(self, other: Any) -> Any:
         return Union[self, other]  # noqa: UP007 - in annotations

@@ -25,7 +25,7 @@ def install() -> None:
 
 
 def _fill(made: Tensor, array: Any, dtype: np.dtype[Any], device: Any) -> None:
-    if (dtype.metadata or {}).get("mgb_dtype"):
+    if dtype.metadata and dtype.metadata.get("mgb_dtype"):
         raise TypeError(
             "pickle.load: the file holds a quantized tensor, which pickle knows as bare integers; "
             "megengine.load(file) gives the numbers that they stand for"

@@ -16,7 +16,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def __init__(self) -> None:
-        pass
+        super().__init__()
 
     @abstractmethod
     def __getitem__(self, index: int) -> Any:
@@ -32,7 +32,7 @@ class StreamDataset(Dataset):
 
     @abstractmethod
     def __init__(self) -> None:
-        pass
+        super().__init__()
 
     @abstractmethod
     def __iter__(self) -> Iterator[Any]:

@@ -121,7 +121,7 @@ def _run(options: argparse.Namespace) -> int:
         tengen.set_default_device(options.device)
     source, checkpoint = _places(options)
     state = None if source is None else load_checkpoint(source)
-    settings = _settings(options, state and state["settings"])
+    settings = _settings(options, None if state is None else state["settings"])
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
 
     train, test = load()

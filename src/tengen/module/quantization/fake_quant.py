@@ -44,7 +44,7 @@ class _FakeQuantize(Module):
         """What `forward` gives while it is not."""
         return inp
 
-    def forward(self, inp: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, inp: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # type: ignore[override]
         return (self.fake_quant_forward if self.enabled else self.normal_forward)(inp, *args, **kwargs)
 
 

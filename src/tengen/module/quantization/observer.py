@@ -39,8 +39,8 @@ class Observer(Module, QParamsModuleMixin):
         self.qmin, self.qmax = self.dtype.qmin, self.dtype.qmax
         self.enabled = True
 
-    @property  # type: ignore[override]
-    def training(self) -> bool:  # type: ignore[override]
+    @property
+    def training(self) -> bool:
         """Whether it is in training mode."""
         return bool(self.__dict__["training"])
 

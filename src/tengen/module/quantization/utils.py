@@ -94,7 +94,7 @@ class Round(Function):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return round(x)  # type: ignore[call-overload, no-any-return]
+        return round(x)
 
     def backward(self, output_grads: Tensor) -> Tensor:
         return output_grads

@@ -33,7 +33,7 @@ class CIFAR10(VisionDataset):
     ]
     test_batch: ClassVar[Sequence[str]] = ["test_batch"]
     meta_info: ClassVar[dict[str, str]] = {"name": "batches.meta"}
-    labels = (b"labels",)
+    labels: tuple[bytes, ...] = (b"labels",)
 
     def __init__(self, root: str, train: bool = True, download: bool = True, timeout: int = 500):
         super().__init__(root, order=("image", "image_category"))

@@ -135,7 +135,7 @@ class RandomResize(_Resizing):
         self.scale_range = tuple(scale_range)
 
     def _wanted(self, height: int, width: int) -> tuple[int, int]:
-        scale = np.random.uniform(*self.scale_range)
+        scale = np.random.uniform(self.scale_range[0], self.scale_range[1])
         return max(1, round(height * scale)), max(1, round(width * scale))
 
 
@@ -258,8 +258,8 @@ class RandomResizedCrop(_Moving):
 
     def _part(self, height: int, width: int) -> tuple[int, int, int, int]:
         for _ in range(self.TRIES):
-            area = np.random.uniform(*self.scale_range) * height * width
-            ratio = math.exp(np.random.uniform(*(math.log(r) for r in self.ratio_range)))
+            area = np.random.uniform(self.scale_range[0], self.scale_range[1]) * height * width
+            ratio = math.exp(np.random.uniform(math.log(self.ratio_range[0]), math.log(self.ratio_range[1])))
             wide, high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < wide <= width and 0 < high <= height:
                 return np.random.randint(0, width - wide + 1), np.random.randint(0, height - high + 1), wide, high

@@ -15,10 +15,8 @@ class Device:
     """A device by its name, a tensor on it, or another one."""
 
     def __init__(self, device: Any = None):
-        if isinstance(device, Device):
-            self._device = device._device
-        else:
-            self._device = devices.require(device.device if isinstance(device, Tensor) else device)
+        given = device.device if isinstance(device, Tensor) else device
+        self._device: devices.Device = device._device if isinstance(device, Device) else devices.require(given)
 
     @property
     def logical_name(self) -> str:

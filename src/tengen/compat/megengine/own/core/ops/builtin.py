@@ -20,7 +20,7 @@ class Member:
     """One value of an enum of an op. It equals its name, in upper or lower case."""
 
     __slots__ = ("_enum", "name")
-    __hash__ = None  # type: ignore[assignment] - equal to text in several spellings
+    __hash__ = None  # type: ignore[assignment]  # equal to text in several spellings
 
     def __init__(self, enum: str, name: str):
         self._enum, self.name = enum, name

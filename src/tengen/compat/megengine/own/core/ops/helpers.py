@@ -17,12 +17,12 @@ __all__: list[str] = []
 _FIRST, _LAST = ("NCHW", "NCDHW"), ("NHWC", "NDHWC")
 
 
-def shape_of(op: Any, given: Sequence[Any]) -> tuple[int, ...]:
+def shape_of(op: Any, given: Sequence[Any]) -> Any:
     """The shape that an op has as a parameter, or gets as its last input."""
     return tuple(int(n) for n in (given[0].numpy() if given else op.shape))
 
 
-def steps(op: Any, name: str, dims: str = "hw") -> tuple[int, ...]:
+def steps(op: Any, name: str, dims: str = "hw") -> Any:
     """A parameter that there is for each dim of an image: `stride_h` and `stride_w`."""
     return tuple(getattr(op, f"{name}_{dim}") for dim in dims)
 

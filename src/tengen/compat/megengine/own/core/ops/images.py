@@ -79,8 +79,8 @@ def _roi_pooling(op: Any, x: Any, rois: Any, size: Any) -> Any:
 
 def _deformable_psroi_pooling(op: Any, x: Any, rois: Any, *trans: Any) -> Any:
     sizes = op.part_size, op.pooled_h, op.pooled_w, op.sample_per_part
-    moves = None if op.no_trans else trans[0]
-    made = F.deformable_psroi_pooling(x, rois, moves, op.no_trans, *sizes, op.spatial_scale, op.trans_std)  # type: ignore[arg-type]
+    moves: Any = None if op.no_trans else trans[0]
+    made = F.deformable_psroi_pooling(x, rois, moves, op.no_trans, *sizes, op.spatial_scale, op.trans_std)
     return made, kept()
 
 

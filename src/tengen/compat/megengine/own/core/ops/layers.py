@@ -29,7 +29,7 @@ _NORMALIZED = {"DIM_1C11": (0, 2, 3), "DIM_111C": (0, 1, 2), "DIM_11HW": (0, 1),
 # -- convolutions. `strategy` and `compute_mode` change nothing: sums are kept in float32 or wider.
 
 
-def _geometry(op: Any, dims: str = "hw") -> tuple[tuple[int, ...], ...]:
+def _geometry(op: Any, dims: str = "hw") -> Any:
     return steps(op, "stride", dims), steps(op, "pad", dims), steps(op, "dilate", dims)
 
 
@@ -44,7 +44,8 @@ def _kernel(op: Any, weight: Any, dims: str = "hw") -> Any:
         lead = weight.ndim - size - 1
         weight = F.transpose(weight, (*range(lead), weight.ndim - 1, *range(lead, weight.ndim - 1)))
     if op.mode == "CONVOLUTION":
-        weight = weight[(..., *[slice(None, None, -1)] * size)]
+        mirrored: Any = (..., *[slice(None, None, -1)] * size)
+        weight = weight[mirrored]
     return weight
 
 
@@ -94,7 +95,8 @@ def _conv_bias(op: Any, x: Any, weight: Any, bias: Any = None, added: Any = None
 
 
 def _batch_conv_bias(op: Any, x: Any, weight: Any, *rest: Any) -> Any:
-    return _conv_bias(op, x, weight, *rest, convolve=_of_each_image)
+    bias, added = (*rest, None, None)[:2]
+    return _conv_bias(op, x, weight, bias, added, _of_each_image)
 
 
 def _of_each_image(x: Any, weight: Any, bias: Any, dtype: Any, *how: Any) -> Any:
@@ -103,11 +105,13 @@ def _of_each_image(x: Any, weight: Any, bias: Any, dtype: Any, *how: Any) -> Any
 
 
 def _local(op: Any, x: Any, weight: Any) -> Any:
-    return F.local_conv2d(x, weight, None, *_geometry(op))
+    stride, pad, dilate = _geometry(op)
+    return F.local_conv2d(x, weight, None, stride, pad, dilate)
 
 
 def _region_restricted(op: Any, x: Any, weight: Any, rin: Any, rout: Any) -> Any:
-    return F.region_restricted_conv(x, weight, rin, rout, None, *_geometry(op), _groups(op, weight))
+    stride, pad, dilate = _geometry(op)
+    return F.region_restricted_conv(x, weight, rin, rout, None, stride, pad, dilate, _groups(op, weight))
 
 
 def _region_restricted_backward(op: Any, weight: Any, dy: Any, rin: Any, rout: Any, *_: Any) -> Any:
@@ -117,7 +121,8 @@ def _region_restricted_backward(op: Any, weight: Any, dy: Any, rin: Any, rout: A
 
 
 def _deformable(op: Any, x: Any, weight: Any, offset: Any, mask: Any) -> Any:
-    return F.deformable_conv2d(x, _kernel(op, weight), offset, mask, None, *_geometry(op), _groups(op, weight))
+    stride, pad, dilate = _geometry(op)
+    return F.deformable_conv2d(x, _kernel(op, weight), offset, mask, None, stride, pad, dilate, _groups(op, weight))
 
 
 # -- pooling, and windows
@@ -175,7 +180,8 @@ def _general_norm(op: Any, x: Any, *affine: Any) -> Any:
 
 def _general(op: Any, x: Any, axes: tuple[int, ...], affine: Any) -> Any:
     mean, variance = _moments(x, axes)
-    y = F.general_norm(x, axes, op.affine, *(affine or (None, None)), op.eps)
+    weight, bias = affine or (None, None)
+    y = F.general_norm(x, axes, op.affine, weight, bias, op.eps)
     return y, _squeezed(mean, axes), _squeezed(1 / F.sqrt(variance + op.eps), axes)
 
 
@@ -184,7 +190,8 @@ def _group_norm(op: Any, x: Any, *affine: Any, groups: int | None = None) -> Any
     first, back = channels_first(op, x)
     groups = op.group if groups is None else groups
     parts = first.reshape(first.shape[0], groups, -1)
-    y = F.group_norm(first, groups, op.affine, *(affine or (None, None)), op.eps)
+    weight, bias = affine or (None, None)
+    y = F.group_norm(first, groups, op.affine, weight, bias, op.eps)
     return back(y), *(_squeezed(v, (2,)) for v in _moments(parts, (2,)))
 
 

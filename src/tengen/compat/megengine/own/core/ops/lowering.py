@@ -152,7 +152,8 @@ def _fill(op: Any, shape: Any) -> Any:
 
 
 def _eye(op: Any, shape: Any) -> Any:
-    return Tensor(np.eye(*shape_of(op, (shape,)), op.k), dtype=op.dtype)
+    rows, columns = shape_of(op, (shape,))
+    return Tensor(np.eye(rows, columns, op.k), dtype=op.dtype)
 
 
 def _same(op: Any, x: Any, *_: Any) -> Any:
