@@ -88,6 +88,15 @@ ROWS = [
         for kind, parameters in COLLECTIVES.items()
     ),
     Row(
+        "elementwise Narrowed",
+        "apply(precision.Narrowed(), {0})",
+        lambda d: ([d.tensor(("float16", "bfloat16"))], {}),
+        lambda p, x: x,
+        exact="moves",
+        pull=lambda p, g, x: [g],
+        weight=0.1,
+    ),
+    Row(
         "elementwise Converted",
         "apply(precision.Converted(Elemwise('SQUARE'), 'float32'), {0})",
         lambda d: ([d.floating()], {}),

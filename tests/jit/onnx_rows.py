@@ -486,6 +486,7 @@ PROCESSES = [
 MIXED_PRECISION = [
     Row(precision.Converted(linalg.Product(), "float16"), [f(3, 4), f(4, 5, seed=1)]),
     Row(precision.Converted(Elemwise("EXP"), "float32"), [f(3, 4, dtype="float16")]),
+    Row(precision.Narrowed(), [f(3, 4, dtype="float16")]),
     Row(precision.Unscale(), [f(3, 4), f(5, seed=1)], [0.5]),
 ]
 

@@ -14,6 +14,7 @@ from ..base.dtype import COMPLEX, has_gradients
 from ..base.frames import shorten
 from ..base.usage import warn
 from ..core import elsewhere
+from ..core.ops.precision import Narrowed
 from ..core.ops.shape import Fill
 from ..core.tensor import Tensor
 
@@ -216,13 +217,14 @@ class _LateOnes:
 
     def _give(self, tensor: Tensor, grad: Any, callbacks: list[Callback]) -> None:
         for number, callback in enumerate(callbacks, 1):
-            grad = callback(tensor, grad)
+            grad = callback(tensor, _rounded(grad))
             if hasattr(grad, "sender"):
                 self._waiting.append((tensor, grad, callbacks[number:]))
                 self._senders[id(grad.sender)] = grad.sender
                 return
         if grad is not None:
-            tensor.grad = grad if tensor.grad is None else tensor.grad + grad
+            grad = _rounded(grad)
+            tensor.grad = grad if tensor.grad is None else _rounded(tensor.grad + grad)
 
     def end(self) -> None:
         """Wait for those that were sent."""
@@ -304,6 +306,13 @@ def _tensors(method: str, argument: str, given: object, wanted: str) -> list[Ten
             hint = "; for a Module give its parameters()" if hasattr(item, "parameters") else ""
             raise TypeError(f"{method}: {argument} takes tensors{wanted}; got {type(item).__name__}{held}{hint}")
     return found
+
+
+def _rounded(grad: Any) -> Any:
+    """A gradient as its dtype holds it, in a trace too: so it is the same whether somebody adds to it there, sends it or only uses it."""
+    if _rt.recording() is None or not isinstance(grad, Tensor) or grad.desc.dtype not in ("float16", "bfloat16"):
+        return grad
+    return _rt.apply(Narrowed(), grad)
 
 
 def _ones(like: Tensor) -> Tensor:

@@ -7,13 +7,14 @@ from itertools import chain
 from typing import Any
 
 from .._rt import Tensor, update
+from ..compiler.kernels.dtypes import NARROW_FLOATS
 from ..compiler.program import Composite, Op, Value
 from .ops.elemwise import cast
 
 
 class FusedUpdate(Composite):
     """For each of `count` parts: targets = rule(*targets, *inputs, *scalars). Inputs: all targets, all other inputs,
-    the scalars.
+    the scalars. Small floats are computed with as float32 and rounded at the end, however many kernels that takes.
     """
 
     rule: Callable[..., Any]
@@ -28,10 +29,11 @@ class FusedUpdate(Composite):
     def expand(self, *inputs: Value) -> Sequence[Value]:
         split, rest = self.count * self.targets, self.count * (self.targets + self.inputs)
         scalars, made = inputs[rest:], []
+        wide = [cast(x, "float32") if x.dtype in NARROW_FLOATS else x for x in inputs]
         for i in range(self.count):
             targets = inputs[i * self.targets : (i + 1) * self.targets]
-            others = inputs[split + i * self.inputs : split + (i + 1) * self.inputs]
-            result = self.rule(*targets, *others, *scalars)
+            others = wide[split + i * self.inputs : split + (i + 1) * self.inputs]
+            result = self.rule(*wide[i * self.targets : (i + 1) * self.targets], *others, *scalars)
             new = result if isinstance(result, (tuple, list)) else (result,)
             if len(new) != len(targets):
                 raise ValueError(f"{self.name} returned {len(new)} values for {len(targets)} tensors")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from ...compiler.program import Op, Value
-from .base import FLOATS, INTS, Formula
+from ...compiler.kernels.dtypes import NARROW_FLOATS
+from ...compiler.program import Elementwise, Op, Type, Value
+from .base import FLOATS, INTS, Formula, Grads
 from .elemwise import Elemwise, cast, where
 from .reduce import total
 from .shape import reshape
@@ -43,6 +45,25 @@ def with_products(op: Op, dtype: str) -> Op:
     """The op of precision "inside" whose products take this dtype."""
     made: Op = type(op)(**{p: getattr(op, p) for p in type(op).parameters} | {"products": dtype})
     return made
+
+
+class Narrowed(Elementwise):
+    """A value as its dtype holds it, whatever kernel computes it: a small float that stays in a register is float32 there."""
+
+    name = "narrowed"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return types[:1]
+
+    def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
+        return int(e("round_to", e.cast(args[0], out.dtype), dtype="float32", attr=out.dtype))
+
+    def simplify(self, inputs: Sequence[Value]) -> Value | None:
+        (x,) = inputs
+        return None if x.dtype in NARROW_FLOATS and x.op is not self else x
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        return list(grads)
 
 
 class Unscale(Formula):

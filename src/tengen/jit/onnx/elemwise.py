@@ -10,6 +10,7 @@ import numpy as np
 from ...base.dtype import is_float
 from ...core.ops.base import INTS, as_float, promoted
 from ...core.ops.elemwise import Elemwise, TypeCvt, Where
+from ...core.ops.precision import Narrowed
 from ...core.ops.shape import Copy, Fill
 from .graph import Graph, Operand
 from .rules import rule
@@ -252,6 +253,11 @@ def _rsqrt(x: Operand) -> Operand:
 @rule(TypeCvt)
 def convert(g: Graph, op: TypeCvt, x: Operand) -> Operand:
     return _converted(g, x, op.dtype)
+
+
+@rule(Narrowed)
+def narrowed(g: Graph, op: Narrowed, x: Operand) -> Operand:
+    return x  # as every value between two nodes is
 
 
 def _converted(g: Graph, x: Operand, dtype: str) -> Operand:
