@@ -12,10 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.util import find_spec
+from multiprocessing import active_children
 from pathlib import Path
 from typing import NoReturn
 
 import tengen
+import tengen.distributed as dist
 
 from ...base.errors import DeviceError
 from .data import load
@@ -61,6 +64,7 @@ def _parser() -> _Parser:
     add("--optimizer", choices=sorted(OPTIMIZERS), help=f"({normal.optimizer})")
     add("--seed", type=_at_least(0), help=f"the same seed gives the same network ({normal.seed})")
     add("--device", help="such as cpu0 (xpux: the best there is)")
+    add("--workers", type=_at_least(1), default=1, help="processes that share each batch (1)")
     add("--trace", action="store_true", help="compile the whole training step and run it without Python")
     add("--output", type=Path, help=f"folder of checkpoint and picture (that of the run to resume, or {OUTPUT})")
     add(
@@ -100,19 +104,31 @@ def _settings(options: argparse.Namespace, saved: Settings | None) -> Settings:
 
 @contextmanager
 def _watch_for_interrupt() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed, as a function. The first one only sets it; a second one interrupts at once."""
+    """Whether Ctrl-C was pressed, as a function. The first one only sets it; a second one interrupts at once.
+
+    Processes that were started here are told, as who presses a key means all. Of those each may hear of it several times, and it is for their
+    starter to end them at once.
+    """
     pressed = False
 
     def note(*_: object) -> None:
         nonlocal pressed
         pressed = True
-        signal.signal(signal.SIGINT, before)
+        for child in active_children():
+            os.kill(child.pid or 0, signal.SIGINT)
+        if not dist.is_distributed():
+            signal.signal(signal.SIGINT, before)
 
     before = signal.signal(signal.SIGINT, note)
     try:
         yield lambda: pressed
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _agreed(stop: Callable[[], bool]) -> Callable[[], bool]:
+    """Whether one process of the world is to stop, for all of them."""
+    return lambda: dist.functional.all_reduce_max(tengen.tensor([int(stop())])).item() > 0
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -129,7 +145,10 @@ def _run(options: argparse.Namespace) -> int:
     if state is not None:
         trainer.restore(state)
     with _watch_for_interrupt() as stop:
-        if not trainer.run(stop):
+        done = trainer.run(_agreed(stop) if dist.is_distributed() else stop)
+        if dist.get_rank() > 0:
+            return 0
+        if not done:
             print(f"Interrupted. The run is saved in {checkpoint}; this takes it up again:", file=sys.stderr)
             print(f"  {shlex.join(_resuming(options, checkpoint))}", file=sys.stderr)
             return INTERRUPTED
@@ -149,6 +168,8 @@ def _resuming(options: argparse.Namespace, checkpoint: Path) -> list[str]:
     command = [sys.executable, "-m", "tengen.examples.digits", "--resume", str(checkpoint)]
     if options.device is not None:
         command += ["--device", options.device]
+    if options.workers > 1:
+        command += ["--workers", str(options.workers)]
     return [*command, "--trace"] if options.trace else command
 
 
@@ -165,15 +186,44 @@ def _sentence(error: OSError) -> str:
     return f"{path} cannot be used: {reason}" if path else reason
 
 
+def _guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """The exit code of a run. What goes wrong is told in one line, which the first process prints if all of them know it."""
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        message = "interrupted"
+        code = INTERRUPTED
+    except (ValueError, Diverged, DeviceError) as error:
+        message, code = f"error: {error}", BAD_INPUT
+    except OSError as error:
+        message, code = f"error: {_sentence(error)}", BAD_INPUT
+    except dist.WorkerError as error:
+        if "\n" in str(error):  # it raised something else: its traceback is wanted
+            raise
+        message, code = f"error: {error}; --resume takes up the run", BAD_INPUT
+    except dist.DistributedError:
+        if dist.get_rank() == 0:
+            raise
+        return BAD_INPUT  # the first one has ended, and says why
+    if dist.get_rank() == 0:
+        print(f"digits: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+def _run_together(options: argparse.Namespace) -> int:
+    """The run in processes of its own."""
+    if find_spec("mpi4py") is None:
+        raise ValueError("--workers needs the extra 'mpi'; run: pip install 'tengen[mpi]'")
+    with _watch_for_interrupt():
+        codes = dist.launcher(_guarded, n_gpus=options.workers)(_run, options)
+    return int(codes[0])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo with these command-line arguments; the exit code."""
     try:
-        parser = _parser()
-        return _run(parser.parse_args(arguments))
+        options = _parser().parse_args(arguments)
     except KeyboardInterrupt:
         print("digits: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, OSError, Diverged, DeviceError) as error:
-        message = _sentence(error) if isinstance(error, OSError) else str(error)
-        print(f"digits: error: {' '.join(message.split())}", file=sys.stderr)
-        return BAD_INPUT
+    return _guarded(_run if options.workers == 1 else _run_together, options)

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 import tengen
+import tengen.distributed as dist
 import tengen.functional as F
 
 from ...autodiff import GradManager
@@ -68,6 +69,9 @@ class Diverged(ArithmeticError):
 class Trainer:
     """A LeNet and all that its training needs.
 
+    In a world of several processes, each computes its part of every batch, and gradients are added: but for how sums round, the network is that
+    of one process. All of them know the whole run; the first one writes it, and shows how far it is.
+
     The best epoch is the one with the least training loss: the test scans choose nothing, they only tell how
     good it is.
 
@@ -83,7 +87,8 @@ class Trainer:
         self.settings, self.train, self.test, self.checkpoint = settings, train, test, checkpoint
         tengen.random.seed(settings.seed)
         self.model = LeNet()
-        self.gm = GradManager().attach(self.model.parameters())
+        callbacks = [dist.make_allreduce_cb("sum")] if dist.is_distributed() else []
+        self.gm = GradManager().attach(self.model.parameters(), callbacks=callbacks)
         self.optimizer = OPTIMIZERS[settings.optimizer](self.model.parameters(), settings.lr)
         milestones = sorted({round(settings.epochs * share) for share in (0.6, 0.85)})
         self.scheduler = MultiStepLR(self.optimizer, milestones, gamma=0.1)
@@ -97,12 +102,13 @@ class Trainer:
         """Train to the end, saving at the start and after each epoch; whether the end was reached.
 
         Args:
-            stop: asked after each batch; where it says yes, the run is saved and ends.
+            stop: asked after each batch; where it says yes, the run is saved and ends. All processes are told the same.
         """
         self.save()
         done = self.progress.epoch * len(self.train) + self.progress.seen
         total = self.settings.epochs * len(self.train)
-        with tqdm(total=total, initial=done, unit=" images", unit_scale=True, dynamic_ncols=True) as bar:
+        quiet = dist.get_rank() > 0
+        with tqdm(total=total, initial=done, unit=" images", unit_scale=True, dynamic_ncols=True, disable=quiet) as bar:
             while self.progress.epoch < self.settings.epochs:
                 if not self._run_epoch(bar, stop):
                     self.save()
@@ -130,16 +136,22 @@ class Trainer:
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
         """Learn from one batch; its mean loss, and how many images of it the network took for what they are."""
-        loss, right = self.learn(tengen.tensor(images), tengen.tensor(labels))
+        mine, share = own_part(len(labels))
+        loss, right = self.learn(tengen.tensor(images[mine]), tengen.tensor(labels[mine]), tengen.tensor(share))
+        if dist.is_distributed():
+            loss, right = dist.functional.all_reduce_sum(F.stack([loss, right.astype("float32")]))
         return loss.item(), int(right.item())
 
-    def _learn(self, images: tengen.Tensor, labels: tengen.Tensor) -> tuple[tengen.Tensor, tengen.Tensor]:
+    def _learn(
+        self, images: tengen.Tensor, labels: tengen.Tensor, share: tengen.Tensor
+    ) -> tuple[tengen.Tensor, tengen.Tensor]:
+        """share: of the images of the whole batch."""
         with self.gm:
             logits = self.model(images)
-            loss = smoothed_loss(logits, labels)
+            loss = smoothed_loss(logits, labels) * share
             self.gm.backward(loss)
         self.optimizer.step().clear_grad()
-        return loss, F.sum(F.argmax(logits, axis=1) == labels)
+        return loss, F.sum((F.argmax(logits, axis=1) == labels) * (share > 0))
 
     def _end_epoch(self) -> None:
         now, history = self.progress, self.history
@@ -164,6 +176,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write the whole run to the checkpoint: the new file replaces the old one once it is complete."""
+        if dist.get_rank() > 0:
+            return
         state = {
             "settings": asdict(self.settings),
             "progress": asdict(self.progress),
@@ -186,6 +200,14 @@ class Trainer:
         """Give the network the parameters of the best epoch, from the checkpoint file."""
         self.best = load_checkpoint(self.checkpoint)["best"]
         self.model.load_state_dict(self.best["model"])
+
+
+def own_part(count: int) -> tuple[slice, np.float32]:
+    """Which images of a batch are this process's, and their share of it. Where there are too few it gets one that counts nothing."""
+    rank, size = dist.get_rank(), dist.get_world_size()
+    first, last = count * rank // size, count * (rank + 1) // size
+    share = np.float32((last - first) / count)
+    return (slice(first, last) if last > first else slice(0, 1)), share
 
 
 def smoothed_loss(logits: tengen.Tensor, labels: tengen.Tensor) -> tengen.Tensor:
