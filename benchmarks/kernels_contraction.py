@@ -21,6 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 from machine import THREADS, ArithmeticPeak, Jit, Run, best_seconds
 
+from tengen.compiler.geometry import ConvShape
 from tengen.compiler.schedule.contractions.launches import plan
 from tengen.compiler.schedule.contractions.matmul import Batch, matmul
 from tengen.compiler.schedule.contractions.problem import (
@@ -33,7 +34,7 @@ from tengen.compiler.schedule.contractions.problem import (
     Unit,
 )
 from tengen.compiler.schedule.contractions.register_tile import MENU, RegisterTile
-from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_data, conv_by_weight, conv_forward
+from tengen.compiler.schedule.convolutions.forms import conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.targets.host import host_target
 
 BFLOAT16 = Storage("bfloat16", "bfloat16", "bfloat16")

@@ -10,11 +10,12 @@ import pytest
 from contraction_harness import forward, from_bits, host_targets, plan_matmul, run, to_bits, unit_of
 
 from tengen.base import config
+from tengen.compiler.geometry import ConvShape
 from tengen.compiler.kernels.epilogue import CHANNEL, ELEMENT, ColumnSum, Epilogue, Source
 from tengen.compiler.kernels.nest import Instr
 from tengen.compiler.schedule.contractions import matmul
 from tengen.compiler.schedule.contractions.problem import Storage
-from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_weight, conv_forward
+from tengen.compiler.schedule.convolutions.forms import conv_by_weight, conv_forward
 from tengen.compiler.targets import emit, host
 from tengen.compiler.targets.host import assembly, available, host_target
 

@@ -24,12 +24,13 @@ from contraction_harness import (
     volume,
 )
 
+from tengen.compiler.geometry import ConvShape
 from tengen.compiler.kernels.contraction import PartParameters
 from tengen.compiler.kernels.epilogue import ELEMENT
 from tengen.compiler.kernels.target import Target
 from tengen.compiler.schedule.contractions.matmul import matmul
 from tengen.compiler.schedule.contractions.problem import Storage, Unit, contiguous
-from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_data, conv_by_weight, conv_forward
+from tengen.compiler.schedule.convolutions.forms import conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.targets import emit
 
 TARGETS = host_targets()

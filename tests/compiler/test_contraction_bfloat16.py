@@ -27,11 +27,12 @@ from contraction_harness import (
 )
 from plans import run_op
 
+from tengen.compiler.geometry import ConvShape
 from tengen.compiler.kernels.dtypes import PAIR
 from tengen.compiler.kernels.target import Target
 from tengen.compiler.schedule.contractions import matmul as matmul_schedule
 from tengen.compiler.schedule.contractions.problem import ContractionPlan, Storage, contiguous
-from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_data, conv_by_weight, conv_forward
+from tengen.compiler.schedule.convolutions.forms import conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.targets import emit
 from tengen.compiler.targets.host import assembly
 from tengen.core.ops.conv import Conv2d, ConvolutionBackwardFilter

@@ -13,12 +13,13 @@ from plans import run_plan
 import tengen.functional as F
 from tengen import Tensor
 from tengen.compiler import compile_program
+from tengen.compiler.geometry import ConvShape
 from tengen.compiler.kernels.contraction import PartParameters
 from tengen.compiler.program import Type, build
 from tengen.compiler.schedule.contractions.problem import Unit
 from tengen.compiler.schedule.convolutions import borders, dimension
 from tengen.compiler.schedule.convolutions.borders import Line
-from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_data, conv_by_weight, conv_forward
+from tengen.compiler.schedule.convolutions.forms import conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.view import View
 from tengen.core.ops.conv import Convolution, ConvolutionBackwardData, ConvolutionBackwardFilter
 

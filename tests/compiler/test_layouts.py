@@ -20,16 +20,18 @@ from plans import run_plan
 
 from tengen.base import config
 from tengen.compiler import compile_program
+from tengen.compiler.geometry import ConvShape
 from tengen.compiler.kernels.contraction import SumKernel
 from tengen.compiler.kernels.dtypes import PAIR
 from tengen.compiler.kernels.nest_tiling import NestSource
 from tengen.compiler.kernels.target import Target
-from tengen.compiler.program import Builder, Op, Request, Type
+from tengen.compiler.program import Builder, Op, Type
 from tengen.compiler.schedule.contractions import launches
 from tengen.compiler.schedule.contractions import matmul as matmul_schedule
 from tengen.compiler.schedule.contractions.problem import ContractionPlan
 from tengen.compiler.schedule.convolutions import winograd
-from tengen.compiler.schedule.convolutions.forms import ConvShape
+from tengen.compiler.schedule.ways import Request, spread
+from tengen.compiler.schedule.ways import planned as plan_of
 from tengen.compiler.targets import storage
 from tengen.compiler.targets.contractions import products
 from tengen.compiler.targets.vector import llvm_type
@@ -230,9 +232,11 @@ def planned(case: Case, layout: str, target: Target) -> set[str]:
     arrays = [x.of_array(np.zeros(x.base, np.float32)) for x in laid]
     types = types_of(case)
     (out,) = case.op.infer(*types)
-    views = [case.op.spread(View(a.shape, elements(a)), out) for a in arrays]
-    problem = case.op.problem(Request(views, types, out, unit_of(target)._replace(winograd=case.tiles)))
-    return ways_of(problem, [views[number] for number in case.op.operands])
+    geometry = case.op.geometry(types, out)
+    views = [spread(geometry, View(a.shape, elements(a))) for a in arrays]
+    unit = unit_of(target)._replace(winograd=case.tiles)
+    problem = plan_of(Request(case.op.form, geometry, views, types, out, unit))
+    return ways_of(problem, [views[number] for number in case.op.roles.operands])
 
 
 def drawn(shape: Shape, dtype: str) -> np.ndarray:
@@ -293,7 +297,7 @@ def test_what_follows_reads_any_layout(name):
 def check_what_follows(case: Case, layout: str, inside: bool, end: int, target: Target) -> None:
     """max(y * channel + rest, 0), and what comes after that: nothing, sums over all but the channels, or a Concat with another value."""
     product, builder = case.truth(*(drawn(shape, "float32") for shape in case.shapes)), Builder()
-    channels = (case.op.channel_dim or 0) % product.ndim
+    channels = (case.op.roles.channels or 0) % product.ndim
     along = tuple(extent if d == channels else 1 for d, extent in enumerate(product.shape))
     shapes = *case.shapes, along, product.shape, product.shape
     laid = [LAYOUTS["plain" if i < 2 else layout](shape) for i, shape in enumerate(shapes)]

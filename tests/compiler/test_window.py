@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from contraction_harness import BIAS, floats, host_targets, reference, run, unit_of
 
+from tengen.compiler.geometry import ConvShape
 from tengen.compiler.kernels.contraction import PartParameters
 from tengen.compiler.kernels.epilogue import ELEMENT, Epilogue, Source
 from tengen.compiler.kernels.nest import Instr
 from tengen.compiler.schedule.contractions import launches
 from tengen.compiler.schedule.contractions.problem import Storage, Unit
 from tengen.compiler.schedule.convolutions import sliding as window
-from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_data, conv_by_weight, conv_forward
+from tengen.compiler.schedule.convolutions.forms import conv_by_data, conv_by_weight, conv_forward
 
 EVERY_TARGET = pytest.mark.parametrize("target", host_targets(), ids=lambda t: f"{t.lanes} lanes")
 

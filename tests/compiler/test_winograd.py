@@ -11,11 +11,12 @@ from plans import run_plan
 
 from tengen.base import config
 from tengen.compiler import compile_program
+from tengen.compiler.geometry import ConvShape
 from tengen.compiler.kernels.nest_tiling import NestSource
 from tengen.compiler.program import Builder, Type, build
 from tengen.compiler.schedule.contractions.problem import Storage
 from tengen.compiler.schedule.convolutions import winograd
-from tengen.compiler.schedule.convolutions.forms import ConvShape, conv_by_data, conv_by_weight, conv_forward
+from tengen.compiler.schedule.convolutions.forms import conv_by_data, conv_by_weight, conv_forward
 from tengen.compiler.view import View
 from tengen.core.ops.conv import Convolution, ConvolutionBackwardData, ConvolutionBackwardFilter
 from tengen.core.ops.elemwise import Elemwise

@@ -12,12 +12,12 @@ from plans import backward_groups
 
 from tengen.base import config
 from tengen.compiler.cache import compile_kernels
+from tengen.compiler.geometry import ConvShape
 from tengen.compiler.kernels.epilogue import CHANNEL, ELEMENT, Epilogue, Source
 from tengen.compiler.kernels.nest import Instr
 from tengen.compiler.kernels.target import Target
 from tengen.compiler.schedule.contractions.matmul import Batch, matmul
 from tengen.compiler.schedule.contractions.problem import ContractionPlan, Relayout, Unit
-from tengen.compiler.schedule.convolutions.forms import ConvShape
 from tengen.compiler.targets.host import available, host_target
 
 random = np.random.default_rng(0)

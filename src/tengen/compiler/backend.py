@@ -19,12 +19,9 @@ from ..base.forks import held_at_fork
 
 __all__ = [
     "constants",
-    "contraction",
-    "convolution",
     "driver",
     "dump",
     "host",
-    "matmul",
     "passes",
     "plan_store",
     "recompute",
@@ -84,14 +81,9 @@ if TYPE_CHECKING:
     from . import dump, passes, plan_store
     from .passes import constants, recompute
     from .schedule import driver
-    from .schedule.contractions import matmul
-    from .schedule.contractions import problem as contraction
-    from .schedule.convolutions import forms as convolution
     from .targets import host, vecmath
 else:
     dump, plan_store = _Lazy("dump"), _Lazy("plan_store")
     passes, recompute, constants = _Lazy("passes"), _Lazy("passes.recompute"), _Lazy("passes.constants")
-    contraction, convolution = _Lazy("schedule.contractions.problem"), _Lazy("schedule.convolutions.forms")
-    driver, matmul = _Lazy("schedule.driver"), _Lazy("schedule.contractions.matmul")
-    host = _Lazy("targets.host")
+    driver, host = _Lazy("schedule.driver"), _Lazy("targets.host")
     vecmath = _Lazy("targets.vecmath")

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..base.dtype import COMPLEX
 from ..base.quantized import storage
+from .geometry import ROLES, ConvShape, Form, MatmulShape, Roles
 from .interned import Interned
 from .view import View
 
@@ -283,44 +284,18 @@ class Concat(Op, abstract=True):
     axis: int
 
 
-class Request(NamedTuple):
-    """What kernels of a contraction are to be planned for.
-
-    views: where the inputs lie, once spread. unit: the vector unit (`schedule.contractions.problem.Unit`). epilogue: what its kernels make of the
-    result, and sum up over its rows (`kernels.epilogue.Epilogue`), if they can do all of that: else what is planned has no epilogue, and
-    the caller asks for less. strides: that the result had better have, only where there is `any_order`. repeated: in a loop, where a copy of
-    a constant operand is made once for all steps.
-    """
-
-    views: Sequence[View]
-    types: Sequence[Type]
-    out: Type
-    unit: Any
-    epilogue: Any = None
-    strides: tuple[int, ...] | None = None
-    repeated: bool = False
-
-
 class Contraction(Op, abstract=True):
-    """A sum of products of two operands."""
+    """A sum of products of two operands. How it is computed is the schedule's affair."""
 
-    channel_dim: ClassVar[int | None] = (
-        None  # the dim of the output that a bias may run along, from the last one if negative; None: there is none
-    )
-    constant: ClassVar[int | None] = None  # the input that is often a parameter: its packed copy is kept beside it
-    any_order: ClassVar[bool] = False  # `problem` heeds the strides of a request
+    form: ClassVar[Form]
 
     @property
-    def operands(self) -> tuple[int, int]:
-        """Which inputs are operands a and b of the contraction template."""
-        return (0, 1)
+    def roles(self) -> Roles:
+        """What its inputs and dims are to the compiler."""
+        return ROLES[self.form]
 
-    def spread(self, view: View, out: Type) -> View:
-        """An input as the problem sees it: a batched product broadcasts batch dims."""
-        return view
-
-    def problem(self, request: Request) -> Any:
-        """The `ContractionPlan`, which says what strides its result has. Channels of an epilogue run along `channel_dim`."""
+    def geometry(self, types: Sequence[Type], out: Type) -> MatmulShape | ConvShape:
+        """Its sizes, for inputs and an output of these types."""
         raise NotImplementedError
 
 

@@ -43,7 +43,7 @@ class _Regrouped:
         outputs = self.builder.record(node.op, inputs)
         (out, *_) = outputs
         if isinstance(node.op, Contraction):
-            dim = node.op.channel_dim
+            dim = node.op.roles.channels
             self.channels[out] = None if dim is None else range(out.ndim)[dim]
         elif isinstance(node.op, Elementwise):
             for v in inputs:

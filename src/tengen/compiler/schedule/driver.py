@@ -24,6 +24,7 @@ from ..program import (
 from ..values import reshape_source
 from ..view import View, contiguous
 from .contractions.lower import contract
+from .groups import Group
 from .memory import assign, ownership
 from .memory.destinations import destinations
 from .partition import Partition
@@ -53,7 +54,7 @@ class Scheduler(Steps):
         self.parts = Partition(program)
         super().__init__(program, views, target, self.parts.results.uniform)
         self.users = self.parts.users
-        ends = [g.nodes[-1].outputs[0] for g in self.parts.order if getattr(g.nodes[0].op, "any_order", False)]
+        ends = [g.nodes[-1].outputs[0] for g in self.parts.order if _any_order(g)]
         if ends:
             self.destinations, wholes = destinations(program, self.users, ends)
             self.wholes = {v: Location(self.buffer(v.type), layout) for v, layout in wholes.items()}
@@ -201,6 +202,12 @@ class Scheduler(Steps):
         outputs = _placed([(*place, v.type) for place, v in zip(places, self.program.outputs, strict=True)], slots)
         pairs = tuple((slots[b][0], i) for b, i in donated.items())
         return Plan(count, allocations, tuple(steps), outputs, pairs, tuple(self.checks), tuple(layouts), commit)
+
+
+def _any_order(group: Group) -> bool:
+    """Whether the result of a group may lie in any order of dims."""
+    op = group.nodes[0].op
+    return isinstance(op, Contraction) and op.roles.any_order
 
 
 def _placed(items: Sequence[tuple[int, View, Type]], slots: Sequence[tuple[int, int]]) -> tuple[Placed, ...]:

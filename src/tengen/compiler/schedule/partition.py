@@ -130,7 +130,8 @@ class Partition:
     def _foresee(self, node: Node, op: Contraction) -> None:
         """Find the nodes after a contraction that its kernel may do; they wait until their other operands are known."""
         (product,) = node.outputs
-        dim = None if op.channel_dim is None else range(product.ndim)[op.channel_dim]
+        channels = op.roles.channels
+        dim = None if channels is None else range(product.ndim)[channels]
         one = (1,) * product.ndim
         shapes = product.shape, one, tuple(s if d == dim else 1 for d, s in enumerate(product.shape))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...compiler.backend import contraction, convolution
-from ...compiler.program import Contraction, Request, Type, Value
+from ...compiler.geometry import ConvShape
+from ...compiler.program import Contraction, Type, Value
 from .base import Formula, Grads, promoted_floats
 from .elemwise import cast, meeting
 from .shape import pad, reshape, zeros
@@ -34,10 +34,10 @@ class _Convolving(Contraction):
     def name(self) -> str:
         return f"conv{self.dims}d"
 
-    def sizes(self, x: tuple[int, ...], w: tuple[int, ...]) -> convolution.ConvShape:
+    def sizes(self, x: tuple[int, ...], w: tuple[int, ...]) -> ConvShape:
         n, ic, *size = x
         oc, _, *kernel = w
-        return convolution.ConvShape(n, ic, tuple(size), oc, tuple(kernel), *self.geometry())
+        return ConvShape(n, ic, tuple(size), oc, tuple(kernel), *self.sliding())
 
     def output(self, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[int, ...]:
         zipped = zip(x[2:], w[2:], self.stride, self.padding, self.dilation, strict=True)
@@ -57,21 +57,15 @@ class _Convolving(Contraction):
                 f"{self.padding} not negative"
             )
 
-    def geometry(self) -> tuple[Size, Size, Size, int]:
+    def sliding(self) -> tuple[Size, Size, Size, int]:
+        """How the window goes over an image: stride, padding, dilation, groups."""
         return self.stride, self.padding, self.dilation, self.groups
-
-
-def _storage(request: Request) -> contraction.Storage:
-    """For operands that are the inputs in order."""
-    a, b = request.types
-    return contraction.Storage(a.dtype, b.dtype, request.out.dtype, epilogue=request.epilogue)
 
 
 class Convolution(_Convolving):
     """y from x (n, ic, size…) and w (oc, ic / groups, kernel…)."""
 
-    channel_dim = 1
-    constant = 1
+    form = "forward"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         return (self.result(self.name, *types),)
@@ -96,19 +90,16 @@ class Convolution(_Convolving):
             )
         return Type(promoted_floats(name, (x, w)), shape)
 
-    def problem(self, request: Request) -> contraction.ContractionPlan:
-        (x, w), (image, window) = request.types, request.views
-        lies = convolution.is_channels_last(image), convolution.is_planes(image), window.strides
-        return convolution.conv_forward(
-            self.sizes(x.shape, w.shape), request.unit, _storage(request), *lies, convolution.is_images_last(image)
-        )
+    def geometry(self, types: Sequence[Type], out: Type) -> ConvShape:
+        x, w = types
+        return self.sizes(x.shape, w.shape)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x, w), (g,) = inputs, grads
         if g is None:
             return [None, None]
-        by_data = ConvolutionBackwardData(*self.geometry(), x.shape[2:])
-        return [by_data(w, g), ConvolutionBackwardFilter(*self.geometry(), w.shape[2:])(x, g)]
+        by_data = ConvolutionBackwardData(*self.sliding(), x.shape[2:])
+        return [by_data(w, g), ConvolutionBackwardFilter(*self.sliding(), w.shape[2:])(x, g)]
 
 
 class ConvolutionBackwardData(_Convolving):
@@ -118,8 +109,7 @@ class ConvolutionBackwardData(_Convolving):
 
     size: Size
 
-    channel_dim = 1
-    constant = 0
+    form = "by data"
 
     @property
     def name(self) -> str:
@@ -138,28 +128,23 @@ class ConvolutionBackwardData(_Convolving):
             raise ValueError(f"{self.name}: no result of size {self.size} convolves to shape {dy.shape}")
         return (Type(promoted_floats(self.name, types), x),)
 
-    def problem(self, request: Request) -> contraction.ContractionPlan:
-        (w, dy), (_, image) = request.types, request.views
-        storage = _storage(request)._replace(a=dy.dtype, b=w.dtype)  # the template's operand a is dy
-        lies = convolution.is_channels_last(image), convolution.is_images_last(image)
-        return convolution.conv_by_data(self.sizes(request.out.shape, w.shape), request.unit, storage, *lies)
-
-    @property
-    def operands(self) -> tuple[int, int]:
-        return (1, 0)
+    def geometry(self, types: Sequence[Type], out: Type) -> ConvShape:
+        return self.sizes(out.shape, types[0].shape)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (w, dy), (g,) = inputs, grads
         if g is None:
             return [None, None]
-        by_filter = ConvolutionBackwardFilter(*self.geometry(), w.shape[2:])
-        return [by_filter(g, dy), Convolution(*self.geometry())(g, w)]
+        by_filter = ConvolutionBackwardFilter(*self.sliding(), w.shape[2:])
+        return [by_filter(g, dy), Convolution(*self.sliding())(g, w)]
 
 
 class ConvolutionBackwardFilter(_Convolving):
     """The w-gradient of a Convolution from x and dy. `size` is that of the kernel."""
 
     size: Size
+
+    form = "by weight"
 
     @property
     def name(self) -> str:
@@ -175,17 +160,15 @@ class ConvolutionBackwardFilter(_Convolving):
             )
         return (Type(promoted_floats(self.name, types), w),)
 
-    def problem(self, request: Request) -> contraction.ContractionPlan:
-        sizes, images = self.sizes(request.types[0].shape, request.out.shape), request.views
-        lies = convolution.is_channels_last(images[0]), convolution.is_images_last(*images)
-        return convolution.conv_by_weight(sizes, request.unit, _storage(request), *lies)
+    def geometry(self, types: Sequence[Type], out: Type) -> ConvShape:
+        return self.sizes(types[0].shape, out.shape)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (x, dy), (g,) = inputs, grads
         if g is None:
             return [None, None]
-        by_data = ConvolutionBackwardData(*self.geometry(), x.shape[2:])
-        return [by_data(g, dy), Convolution(*self.geometry())(x, g)]
+        by_data = ConvolutionBackwardData(*self.sliding(), x.shape[2:])
+        return [by_data(g, dy), Convolution(*self.sliding())(x, g)]
 
 
 class _Conv(Formula):

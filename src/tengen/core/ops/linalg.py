@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 
 from ...base.dtype import COMPLEX
-from ...compiler.backend import contraction, matmul
-from ...compiler.program import Contraction, Request, Type, Value
-from ...compiler.view import View
+from ...compiler.geometry import MatmulShape
+from ...compiler.program import Contraction, Type, Value
 from .base import FLOATS, Formula, Grads, broadcast_shapes, promoted, promoted_floats
 from .elemwise import cast
 from .reduce import total
@@ -20,9 +19,7 @@ class MatMul(Contraction):
 
     name = "matmul"
     precision = "low"
-    channel_dim = -1
-    constant = 1
-    any_order = True
+    form = "matmul"
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         a, b = types
@@ -34,27 +31,15 @@ class MatMul(Contraction):
         batch = broadcast_shapes("matmul (batch dimensions)", a.shape[:-2], b.shape[:-2])
         return (Type(promoted_floats("matmul", types), (*batch, a.shape[-2], b.shape[-1])),)
 
-    def spread(self, view: View, out: Type) -> View:
-        return view.broadcast((*out.shape[:-2], *view.shape[-2:]))
-
-    def problem(self, request: Request) -> contraction.ContractionPlan:
-        (a, b), (x, y), out = request.views, request.types, request.out
-        (m, k), n = a.shape[-2:], b.shape[-1]
-        batch = [matmul.Batch(*loop) for loop in zip(out.shape[:-2], a.strides, b.strides, strict=False)]
-        storage = contraction.Storage(x.dtype, y.dtype, out.dtype, epilogue=request.epilogue)
-        pairs = _pair(a.strides), _pair(b.strides)
-        turn = not request.repeated  # which would spare a copy of b
-        return matmul.matmul(m, k, n, *pairs, request.unit, batch, storage, turn, request.strides)
+    def geometry(self, types: Sequence[Type], out: Type) -> MatmulShape:
+        *batch, m, n = out.shape
+        return MatmulShape(m, types[0].shape[-1], n, tuple(batch))
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         (a, b), (g,) = inputs, grads
         if g is None:
             return [None, None]
         return [self(g, _turned(b)), self(_turned(a), g)]
-
-
-def _pair(strides: tuple[int, ...]) -> tuple[int, int]:
-    return strides[-2], strides[-1]
 
 
 def _turned(x: Value) -> Value:

@@ -91,7 +91,7 @@ def _rounds(xs: Sequence[Operand]) -> bool:
 
 @rule(Convolution)
 def convolution(g: Graph, op: Convolution, x: Operand, w: Operand) -> Operand:
-    return g.node("Conv", *_working(g, op.name, x, w), **_geometry(*op.geometry()))
+    return g.node("Conv", *_working(g, op.name, x, w), **_geometry(*op.sliding()))
 
 
 @rule(Conv2d, Conv3d)
@@ -114,7 +114,7 @@ def conv1d(g: Graph, op: Conv1d, x: Operand, w: Operand, *bias: Operand) -> Oper
 def by_data(g: Graph, op: ConvolutionBackwardData, w: Operand, dy: Operand) -> Operand:
     zipped = zip(op.size, dy.shape[2:], w.shape[2:], op.stride, op.padding, op.dilation, strict=True)
     extra = [o - ((s - 1) * t - 2 * p + d * (k - 1) + 1) for o, s, k, t, p, d in zipped]
-    return g.node("ConvTranspose", *_working(g, op.name, dy, w), **_geometry(*op.geometry()), output_padding=extra)
+    return g.node("ConvTranspose", *_working(g, op.name, dy, w), **_geometry(*op.sliding()), output_padding=extra)
 
 
 @rule(ConvTranspose2d, ConvTranspose3d)

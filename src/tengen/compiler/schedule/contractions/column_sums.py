@@ -36,9 +36,10 @@ def folds_rows(group: Group, product: Value) -> bool:
     """Whether a group reduces a contraction's result, or what follows element by element, over all that is a row to the
     contraction's kernel: under the result's shape, or one that cuts its rows into several dims."""
     op, shape = product.op, group.shape
-    if not isinstance(op, Contraction) or op.channel_dim is None or not (group.axes and product.size):
+    channels = op.roles.channels if isinstance(op, Contraction) else None
+    if channels is None or not (group.axes and product.size):
         return False
-    channel = range(product.ndim)[op.channel_dim]
+    channel = range(product.ndim)[channels]
     if shape != product.shape:
         if channel != product.ndim - 1 or prod(shape) != product.size or shape[-1] != product.shape[-1]:
             return False

@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ....base import config
+from ...geometry import ConvShape, MatmulShape
 from ...kernels.epilogue import CHANNEL, ELEMENT, NUMBER, Epilogue, Source
 from ...plan import ITEM_BYTES
-from ...program import Contraction, Elementwise, Node, Request, Type, Value, ViewOp
+from ...program import Contraction, Elementwise, Node, Type, Value, ViewOp
 from ...view import Edge, View, contiguous
 from ..memory.ownership import EVERYWHERE
 from ..nests.lower import Emitter, Operand
 from ..places import Location
 from ..steps import Step, Steps
+from ..ways import Request, planned, spread
 from .column_sums import taken
 from .epilogue import Ending, ending, readable
 from .problem import ContractionPlan, KernelRun, Relayout, Unit
@@ -32,8 +34,9 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
     op, product = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
     homes = [steps.in_memory(v) for v in node.inputs]
-    places = [(buffer, op.spread(view, product.type)) for buffer, view in homes]
-    plan, end = _planned(steps, nodes, [view for _, view in places], reductions)
+    geometry = op.geometry([v.type for v in node.inputs], product.type)
+    places = [(buffer, spread(geometry, view)) for buffer, view in homes]
+    plan, end = _planned(steps, nodes, geometry, [view for _, view in places], reductions)
     buffers = _factors(steps, node, places, plan)
     fused = end if plan.epilogue else None
     made = rest[-1].outputs[0] if fused and rest else product
@@ -83,7 +86,11 @@ def _pointers(launch: KernelRun, buffers: Mapping[str, tuple[int, int]]) -> list
 
 
 def _planned(
-    steps: Steps, nodes: Sequence[Node], views: Sequence[View], reductions: Sequence[Group]
+    steps: Steps,
+    nodes: Sequence[Node],
+    geometry: MatmulShape | ConvShape,
+    views: Sequence[View],
+    reductions: Sequence[Group],
 ) -> tuple[ContractionPlan, Ending | None]:
     """The kernels of a contraction and what they do at the end: with the sums that `reductions` want, if they can take them."""
     node, *rest = nodes
@@ -91,30 +98,30 @@ def _planned(
     assert isinstance(op, Contraction)
     machine = steps.target
     unit = Unit(machine.lanes, machine.registers, machine.dots, config.get("winograd"), machine.amx)
-    request = Request(views, [v.type for v in node.inputs], product.type, unit, repeated=steps.repeated)
+    types = [v.type for v in node.inputs]
+    request = Request(op.form, geometry, views, types, product.type, unit, repeated=steps.repeated)
     place = steps.destinations.get(nodes[-1].outputs[0])
 
     def problem(epilogue: Epilogue | None) -> ContractionPlan:
         if place:
-            plan: ContractionPlan = op.problem(request._replace(epilogue=epilogue, strides=place.view.strides))
+            plan = planned(request._replace(epilogue=epilogue, strides=place.view.strides))
             complete = plan.epilogue or not rest  # else something else stores what has the destination
             if complete and not (place.whole and plan.workspace):
                 return plan
-        made: ContractionPlan = op.problem(request._replace(epilogue=epilogue))
-        return made
+        return planned(request._replace(epilogue=epilogue))
 
     if not (rest or reductions):
         return problem(None), None
     locate = readable(steps)
     if reductions:
-        end = ending(steps, locate, product, rest, op.channel_dim, reductions)
+        end = ending(steps, locate, product, rest, op.roles.channels, reductions)
         if end.reductions:
             plan = problem(end.epilogue)
             result, rows = View(product.shape, plan.out_strides), product.size // end.channels
             few = 0 < LEAST_ROWS * plan.row_tiles <= rows
             if few and all(_lies_alike(*x, result) for x in end.operands):
                 return plan, end
-    last = ending(steps, locate, product, rest, op.channel_dim) if rest else None
+    last = ending(steps, locate, product, rest, op.roles.channels) if rest else None
     return problem(last.epilogue if last else None), last
 
 
@@ -131,7 +138,7 @@ def _factors(
     op = node.op
     assert isinstance(op, Contraction)
     found = {}
-    for name, index, relayout in zip("ab", op.operands, (plan.a, plan.b), strict=True):
+    for name, index, relayout in zip("ab", op.roles.operands, (plan.a, plan.b), strict=True):
         (buffer, view), dtype = places[index], node.inputs[index].dtype
         if relayout is not None and not relayout.is_view(view.strides):
             source, read, title = buffer, dtype, f"{op.name}: layout of {name}"
@@ -139,7 +146,7 @@ def _factors(
                 steps.bypassed.add(buffer)
                 (source, view), read = wide, "float32"
             given, key = source < len(steps.program.inputs), (source, view, relayout, dtype)
-            kept = index == op.constant and given
+            kept = index == op.roles.constant and given
             in_order = not plan.workspace  # else k is split, so a thread reads a part of each panel, or maps read it
             dtypes = read, dtype
             buffer, view = steps.copies.get(key) or _copy(steps, source, view, relayout, dtypes, title, kept, in_order)
@@ -147,7 +154,7 @@ def _factors(
                 steps.layouts[buffer] = source
             if given:  # a gradient by weight reads it in the layout that the convolution did
                 steps.copies[key] = buffer, view
-        elif index == op.constant and (wide := _unconverted(steps, node.inputs[index], view)):
+        elif index == op.roles.constant and (wide := _unconverted(steps, node.inputs[index], view)):
             _keep_conversion(steps, buffer, wide[0])
         found[name] = (buffer, view.offset * ITEM_BYTES[dtype])
     if plan.prepared:
@@ -189,7 +196,7 @@ def _prepare(steps: Steps, op: Contraction, found: dict[str, tuple[int, int]], l
     steps.bytes.append(size)
     buffer, (source, _) = len(steps.bytes) - 1, found["b"]
     found["prepared"] = buffer, 0
-    if op.operands[1] == op.constant and source < len(steps.program.inputs):
+    if op.roles.operands[1] == op.roles.constant and source < len(steps.program.inputs):
         steps.layouts[buffer] = source
     parts = launch.params, launch.tiles, launch.work, f"{op.name}: transform of b"
     steps.add_step(

@@ -25,7 +25,7 @@ from ..contractions.problem import (
 from ..contractions.register_tile import choose_amx
 
 if TYPE_CHECKING:
-    from .forms import ConvShape
+    from ...geometry import ConvShape
 
 LEAST_FILLED = AMX_SIDE**2 // 4
 """Of the sums of a register, at least so many."""

@@ -15,7 +15,7 @@ from . import borders
 from .borders import Line
 
 if TYPE_CHECKING:
-    from .forms import ConvShape
+    from ...geometry import ConvShape
 
 Pair = tuple[int, int]
 

@@ -10,11 +10,11 @@ is a batch loop over its groups.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from math import prod
 
+from ...geometry import ConvShape, Size
 from ...view import View
 from ..contractions.launches import plan
 from ..contractions.matmul import COPY_WORK, must_pack
@@ -34,11 +34,10 @@ from ..contractions.register_tile import RegisterTile, choose, choose_amx
 from . import amx, dimension, planar, sliding, winograd
 
 Pair = tuple[int, int]
-Size = tuple[int, ...]
 Strides = tuple[int, ...]
 
 MAX_PARTS = 3
-"""Parts that see different taps, for each dimension, at most; where there would be more, the input is copied with zeros around it."""
+"""The same for each dimension."""
 FEW_CHANNELS = 4
 """Channels of an input that may stay planes: their pixels are read one by one, from so many places."""
 LITTLE_REUSE = 128
@@ -47,83 +46,6 @@ PACK_WEIGHTS = 33
 """Rows of a gradient by weight from which on packing dy pays; fewer use each element of it too seldom."""
 MIN_ROWS = 16
 """Rows of a part of the gradient by weight, at least."""
-
-
-@dataclass(frozen=True)
-class ConvShape:
-    """Sizes of a convolution (cross-correlation) with zero padding on both sides. size, kernel, stride, padding and dilation have a
-    number for each dimension of an image: (vertical, horizontal), before which depth may come.
-
-    Raises ValueError where the sizes do not fit together.
-    """
-
-    n: int
-    ic: int
-    size: Size
-    oc: int
-    kernel: Size
-    stride: Size = (1, 1)
-    padding: Size = (0, 0)
-    dilation: Size = (1, 1)
-    groups: int = 1
-
-    def __post_init__(self) -> None:
-        if self.groups < 1 or self.ic % self.groups or self.oc % self.groups:
-            raise ValueError(f"convolution: {self.groups} groups do not divide {self.ic} and {self.oc} channels")
-        if min(*self.stride, *self.dilation, *self.kernel) < 1 or min(self.padding) < 0:
-            raise ValueError(f"convolution: stride, dilation and kernel are at least 1 and padding at least 0: {self}")
-        if min(self.out) < 1:
-            raise ValueError(f"convolution: the kernel is larger than the padded input: {self}")
-
-    @property
-    def out(self) -> Size:
-        """The size of an image of the result."""
-        zipped = zip(self.size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        return tuple([(s + 2 * p - d * (k - 1) - 1) // t + 1 for s, k, t, p, d in zipped])
-
-    @property
-    def dims(self) -> range:
-        return range(len(self.size))
-
-    @property
-    def is_flat(self) -> bool:
-        """Of images of two dimensions, for which there are ways of their own."""
-        return len(self.size) == 2
-
-    @property
-    def no_margins(self) -> tuple[Pair, ...]:
-        return ((0, 0),) * len(self.size)
-
-    @property
-    def taps(self) -> int:
-        return prod(self.kernel)
-
-    @property
-    def most_parts(self) -> int:
-        return int(MAX_PARTS ** len(self.size))
-
-    @property
-    def ic_group(self) -> int:
-        return self.ic // self.groups
-
-    @property
-    def oc_group(self) -> int:
-        return self.oc // self.groups
-
-    @property
-    def reuse(self) -> int:
-        """Multiply-adds with each element of the input."""
-        return self.oc_group * self.taps // prod(self.stride)
-
-    @property
-    def skips_pixels(self) -> bool:
-        """A window of one pixel whose steps leave pixels out."""
-        return self.taps == 1 and prod(self.stride) > 1 and not any(self.padding)
-
-    @property
-    def is_depthwise(self) -> bool:
-        """One channel for each group, in and out: all channels are columns, of the input too."""
-        return self.groups > 1 and self.ic == self.groups == self.oc
 
 
 def conv_forward(
@@ -167,6 +89,11 @@ def conv_by_data(
     phases = [dimension.phases(shape, d) for d in shape.dims]
     few = _by_planes(shape, phases, "ic", unit, storage, images_last)
     return few or _slide(shape, phases, "ic", unit, storage, in_place)
+
+
+def _most_parts(s: ConvShape) -> int:
+    """Parts that see different taps, at most; where there would be more, the input is copied with zeros around it."""
+    return int(MAX_PARTS ** len(s.size))
 
 
 # -- by tiles (Winograd) -----------------------------------------------------------------------------------------------
@@ -254,7 +181,7 @@ def _slide(
     group, panel, *tap_steps, channel, _ = contiguous(weights.shape)
     c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))
     spans = [dimension.spans(phases[d], margins[d], a_steps[d], tap_steps[d], c_steps[d]) for d in s.dims]
-    if in_place and not stays and prod(map(len, spans)) > s.most_parts:
+    if in_place and not stays and prod(map(len, spans)) > _most_parts(s):
         return _slide(s, phases, columns, unit, storage, False, planes)
     batch, images, channels = (
         (ContractionLoop(groups, depth, group, width, channel=width),),
@@ -444,8 +371,8 @@ def _sees_borders_apart(s: ConvShape, storage: Storage) -> bool:
     taps = [dimension.turned(dimension.phase(s, d)).line.cuts() for d in s.dims]
     if s.is_depthwise:
         whole = all(any(cut.taps == k for cut in cuts) for cuts, k in zip(outputs, s.kernel, strict=True))
-        return whole and not storage.rounds and prod(map(len, outputs)) <= s.most_parts
-    return s.ic_group >= MIN_ROWS and prod(map(len, taps)) <= s.most_parts
+        return whole and not storage.rounds and prod(map(len, outputs)) <= _most_parts(s)
+    return s.ic_group >= MIN_ROWS and prod(map(len, taps)) <= _most_parts(s)
 
 
 def _by_outputs(phase: dimension.Phase, x: int, dy: int, c: int) -> list[dimension.Span]:
