@@ -47,6 +47,7 @@ def test_import_loads_only_what_ops_are_made_of_from_the_compiler(at_import):
     assert compiler == {
         "backend",
         "effects",
+        "geometry",
         "interned",
         "kernels",
         "kernels.functions",

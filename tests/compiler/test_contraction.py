@@ -309,7 +309,7 @@ def test_a_narrow_gradient_is_rounded_once():
     wide, narrow = (conv_by_weight(s, unit_of(WIDEST), Storage(out=dtype)) for dtype in ("float32", "bfloat16"))
     assert sum(launch.kernel.begin == "result" for launch in wide.launches) == 8 and wide.a.is_view((1296, 1, 144, 16))
     assert len(narrow.launches) == 1 and narrow.launches[0].kernel.begin == "zeros"
-    small = conv_by_weight(replace(s, kernel=(3, 3)), unit_of(WIDEST), Storage(out="bfloat16"))  # a window that slides
+    small = conv_by_weight(s._replace(kernel=(3, 3)), unit_of(WIDEST), Storage(out="bfloat16"))  # a window that slides
     sums, rounded = (launch.kernel for launch in small.launches)
     assert sums.c == rounded.partial == "float32" and rounded.out == "bfloat16"
 

@@ -6,7 +6,6 @@ the sum of |a||b| (nothing cancels there), and by its own last bit if it is stor
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 from math import prod
 
@@ -346,7 +345,7 @@ def test_gradients_by_weight_take_two_images_at_a_time(target, s):
     op, dtypes = ConvolutionBackwardFilter(s.stride, s.padding, s.dilation, s.groups, s.kernel), ("bfloat16",) * 2
     (got,) = run_op(op, x, dy, dtypes=dict(enumerate(dtypes)), target=target)
     assert_close(got, want, size, s.n * prod(s.out))
-    assert not is_paired(conv_by_weight(replace(s, n=1), unit_of(target), INTO["bfloat16"]))
+    assert not is_paired(conv_by_weight(s._replace(n=1), unit_of(target), INTO["bfloat16"]))
 
 
 # -- whole plans, whose kernels also copy operands into their layouts -----------------------------------------------------

@@ -38,7 +38,8 @@ NUMPY_CLASS: dict[str, type] = {
 }
 NAMES = tuple(NUMPY_CLASS)
 WEAK = ("weak_bool", "weak_int", "weak_float")
-FLOATS = ("float16", "bfloat16", "float32", "float64", "weak_float")
+NARROW_FLOATS = ("float16", "bfloat16")
+FLOATS = (*NARROW_FLOATS, "float32", "float64", "weak_float")
 COMPLEX = "complex64"
 ITEMSIZE = {name: 2 if name == "bfloat16" else np.dtype(NUMPY_CLASS[name]).itemsize for name in NAMES}
 

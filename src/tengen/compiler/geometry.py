@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Pair = tuple[int, int]
 Size = tuple[int, ...]
@@ -45,14 +44,7 @@ class MatmulShape(NamedTuple):
     batch: Size = ()
 
 
-@dataclass(frozen=True)
-class ConvShape:
-    """Sizes of a convolution (cross-correlation) with zero padding on both sides. size, kernel, stride, padding and dilation have a
-    number for each dimension of an image: (vertical, horizontal), before which depth may come.
-
-    Raises ValueError where the sizes do not fit together.
-    """
-
+class _ConvSizes(NamedTuple):
     n: int
     ic: int
     size: Size
@@ -63,7 +55,22 @@ class ConvShape:
     dilation: Size = (1, 1)
     groups: int = 1
 
-    def __post_init__(self) -> None:
+
+class ConvShape(_ConvSizes):
+    """Sizes of a convolution (cross-correlation) with zero padding on both sides. size, kernel, stride, padding and dilation have a
+    number for each dimension of an image: (vertical, horizontal), before which depth may come.
+
+    Raises ValueError where the sizes do not fit together.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *sizes: Any, **named: Any) -> ConvShape:
+        made = super().__new__(cls, *sizes, **named)
+        made._check()
+        return made
+
+    def _check(self) -> None:
         if self.groups < 1 or self.ic % self.groups or self.oc % self.groups:
             raise ValueError(f"convolution: {self.groups} groups do not divide {self.ic} and {self.oc} channels")
         if min(*self.stride, *self.dilation, *self.kernel) < 1 or min(self.padding) < 0:

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from .._rt import Tensor, update
-from ..compiler.kernels.dtypes import NARROW_FLOATS
+from ..base.dtype import NARROW_FLOATS
 from ..compiler.program import Composite, Op, Value
 from .ops.elemwise import cast
 

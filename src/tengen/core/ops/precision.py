@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ...compiler.kernels.dtypes import NARROW_FLOATS
+from ...base.dtype import NARROW_FLOATS
 from ...compiler.program import Elementwise, Op, Type, Value
 from .base import FLOATS, INTS, Formula, Grads
 from .elemwise import Elemwise, cast, where
