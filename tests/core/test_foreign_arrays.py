@@ -7,6 +7,7 @@ import pytest
 
 import tengen
 import tengen.functional as F
+import tengen.module as M
 from tengen import Tensor
 
 NUMBERS = np.arange(12).reshape(3, 4) % 5
@@ -121,7 +122,9 @@ def test_indices_arrive(kind):
     ids=lambda array: str(array.dtype),
 )  # fmt: skip
 def test_what_holds_no_numbers_is_refused(array):
-    with pytest.raises(TypeError, match="a tensor holds bool, integers, floats or complex numbers"):
+    with pytest.raises(
+        TypeError, match="Tensor: data cannot be ndarray of dtype .* give a Tensor, an array, or numbers"
+    ):
         Tensor(array)
     with pytest.raises(TypeError):
         F.zeros(array.shape) + array
@@ -134,12 +137,23 @@ def test_what_holds_no_numbers_is_refused(array):
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda x: F.cos(None), "cos: input 0 is a NoneType"),
-        (lambda x: F.add(x, None), "add: input 1 is a NoneType"),
-        (lambda x: F.concat([x, "text"]), "concat: input 1 is a str"),
-        (lambda x: F.conv2d(None, x), "conv2d: input 0 is a NoneType"),
+        (lambda x: F.cos(None), "cos: x cannot be None"),
+        (lambda x: F.softmax(None), "softmax: inp cannot be None"),
+        (lambda x: F.softmax("text"), "softmax: inp cannot be 'text'"),
+        (lambda x: F.add(x, None), "add: y cannot be None"),
+        (lambda x: F.concat([x, "text"]), r"concat: inps\[1\] cannot be 'text'"),
+        (lambda x: F.meshgrid(x, None), r"meshgrid: inputs\[1\] cannot be None"),
+        (lambda x: F.conv2d(None, x), "conv2d: inp cannot be None"),
+        (lambda x: F.conv2d(x, None), "conv2d: weight cannot be None"),
+        (lambda x: F.relu(M.ReLU()), "relu: x cannot be a ReLU"),
+        (lambda x: M.Linear(1, 1)(None), "Linear: x cannot be None"),
+        (lambda x: M.LSTM(2, 2)(None), "LSTM: input cannot be None"),
+        (lambda x: M.BatchNorm2d(2)(None), "BatchNorm2d: inp cannot be None"),
+        (lambda x: x.set_value(None), "set_value: value cannot be None"),
+        (lambda x: Tensor(None), "Tensor: data cannot be None"),
+        (lambda x: Tensor([None, 1]), "Tensor: data cannot be list of dtype object"),
     ],
 )
-def test_what_is_no_tensor_is_refused_by_the_op(call, message):
-    with pytest.raises(TypeError, match=message + ", not a Tensor, bool, int or float"):
+def test_what_is_no_tensor_is_refused_by_function_and_argument(call, message):
+    with pytest.raises(TypeError, match=message + ".*; give a Tensor, an array, or numbers"):
         call(Tensor([1.0]))

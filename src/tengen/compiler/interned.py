@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from functools import partial
 from inspect import get_annotations
 from typing import Any, ClassVar
 from weakref import ref
+
+from ..base.usage import argument_of
 
 
 class Interned(type):
@@ -37,14 +40,20 @@ class Interned(type):
         # Most calls ask for an object that is known under the very same arguments. Floats are left out as 0.0 is -0.0.
         types = tuple(map(type, args))
         asked = None if kwargs or float in types else (cls, args, types)
-        found = cls._table.get(asked) if asked else None
+        try:
+            found = cls._table.get(asked) if asked else None
+        except TypeError:
+            raise TypeError(cls._refusal(args)) from None
         known = None if found is None else found()
         if known is not None:
             return known
         values = cls._bind(args, kwargs)
         made = _bare(cls)
         made.__dict__.update(zip(cls.parameters, values, strict=True))
-        made = cls._enter((cls, *map(_exact, values)), made)
+        try:
+            made = cls._enter((cls, *map(_exact, values)), made)
+        except TypeError:
+            raise TypeError(cls._refusal(values)) from None
         return cls._enter(asked, made) if asked else made
 
     def _enter(cls, key: tuple[Any, ...], made: Any) -> Any:
@@ -57,6 +66,13 @@ class Interned(type):
                 return known
             if cls._table.get(key) is found:  # on its way out
                 del cls._table[key]
+
+    def _refusal(cls, values: Sequence[Any]) -> str:
+        """What to say of a value that may change, such as a list: it can be no parameter."""
+        name, value = next((p, v) for p, v in zip(cls.parameters, values, strict=False) if not isinstance(v, Hashable))
+        kinds = (vars(c).get("__annotations__", {}).get(name) for c in cls.__mro__)
+        wanted = " takes True or False, got" if "bool" in kinds else " cannot be"
+        return f"{argument_of(value) or f'{cls.__name__}: {name}'}{wanted} {value!r}"
 
     def _bind(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The value of each parameter. Raises TypeError for one too many, unknown or missing."""

@@ -14,6 +14,7 @@ from .. import _rt
 from ..base.device import canonical, get_default_device, parse
 from ..base.dtype import is_float
 from ..base.frames import crossing
+from ..base.usage import argument_of, no_tensor
 from ..compiler import obtain_plan
 from ..compiler.backend import host
 from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
@@ -221,13 +222,11 @@ def foreign_hook(op: Op, inputs: Sequence[Any]) -> Any:
     if any(isinstance(x, Value) for x in inputs):
         outputs = record(op, *inputs)
         return outputs[0] if len(outputs) == 1 else outputs
-    if not all(
-        isinstance(x, (_rt.Tensor, bool, int, float, complex))
-        or hasattr(x, "__array__")
-        or isinstance(x, (list, tuple))
-        for x in inputs
-    ):
-        return NotImplemented
+    for x in inputs:
+        if not isinstance(x, (_rt.Tensor, bool, int, float, complex, list, tuple)) and not hasattr(x, "__array__"):
+            if argument_of(x) and not hasattr(x, "__radd__"):  # else an operator asks the other operand
+                raise TypeError(no_tensor(x))
+            return NotImplemented
     tensors = [x if isinstance(x, (_rt.Tensor, bool, int, float)) else _make_tensor(x) for x in inputs]
     return _rt.apply(op, *_within_64_bits(op, tensors))
 

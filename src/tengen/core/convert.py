@@ -9,7 +9,7 @@ import numpy as np
 from .._rt import Tensor
 from ..base.dtype import COMPLEX, NAMES, NUMPY_CLASS, bfloat16_bits, dtype_of
 from ..base.quantized import from_numpy, storage
-from ..base.usage import warn
+from ..base.usage import no_tensor, warn
 from .ops.base import integer_range, not_fitting
 
 # What a tensor gets when no dtype is named: the reference has neither 64-bit numbers nor unsigned ones beyond 16 bits.
@@ -37,6 +37,7 @@ def from_data(data: Any, dtype: str | None, device: str) -> Tensor:
 
 def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
     """Give a tensor handle the value of `data`; see from_data."""
+    given = data
     if isinstance(data, (list, tuple)):
         data = _without_tensors(data)
     try:
@@ -48,9 +49,8 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
         check_ints("tensor", data, dtype or ("int64" if ints else "float32"))
         array = array.astype(np.float64)
     if array.dtype.kind not in "biufc":
-        raise TypeError(
-            f"a tensor holds bool, integers, floats or complex numbers; cannot make one from {type(data).__name__} of dtype {array.dtype}"
-        )
+        single = array.ndim == 0 and not isinstance(data, np.ndarray)
+        raise TypeError(no_tensor(given, "" if single else f"{type(given).__name__} of dtype {array.dtype}"))
     if array.dtype.kind == "c" and dtype not in (None, COMPLEX):
         raise TypeError(f"a tensor of {dtype} cannot hold complex numbers; take their real or imag")
     if array.size == 0 and isinstance(data, (list, tuple)) and dtype is None:

@@ -67,7 +67,11 @@ def full(
     >>> F.full((2, 2), 7).tolist()
     [[7, 7], [7, 7]]
     """
-    extents = integers("full", "shape", shape)
+    return _full("full", shape, value, dtype, device)
+
+
+def _full(op: str, shape: Shape, value: Any, dtype: Any, device: str | Device | None) -> Tensor:
+    extents = integers(op, "shape", shape)
     if any(e < 0 for e in extents):
         raise ValueError(f"a tensor cannot have the shape {extents}: extents are at least 0")
     if not isinstance(value, (bool, int, float)):
@@ -83,12 +87,12 @@ def zeros(shape: Shape, *, dtype: Any = "float32", device: str | Device | None =
     >>> F.zeros((1, 2)).tolist()
     [[0.0, 0.0]]
     """
-    return full(shape, 0, dtype=dtype, device=device)
+    return _full("zeros", shape, 0, dtype, device)
 
 
 def ones(shape: Shape, *, dtype: Any = "float32", device: str | Device | None = None) -> Tensor:
     """A tensor of ones."""
-    return full(shape, 1, dtype=dtype, device=device)
+    return _full("ones", shape, 1, dtype, device)
 
 
 def full_like(inp: Tensor, value: int | float) -> Tensor:
@@ -121,9 +125,8 @@ def arange(
     >>> F.arange(3).tolist(), F.arange(5, 0, -2, dtype="int32").tolist()
     ([0.0, 1.0, 2.0], [5, 3, 1])
     """
-    first, last, by = (
-        _number("arange", "a number", v) for v in ((0, start, step) if stop is None else (start, stop, step))
-    )
+    first, by = _number("arange", "start", start), _number("arange", "step", step)
+    first, last = (0, first) if stop is None else (first, _number("arange", "stop", stop))
     if by == 0:
         raise ValueError("arange: the step is 0")
     if not all(map(isfinite, (first, last, by))):
@@ -312,7 +315,10 @@ def stack(inps: Iterable[Tensor], axis: int = 0, device: str | Device | None = N
 
 
 def _gathered(name: str, op: Any, inps: Iterable[Tensor], device: str | Device | None) -> Tensor:
-    tensors = list(inps)
+    try:
+        tensors = [] if isinstance(inps, str) else list(inps)
+    except TypeError:
+        raise TypeError(f"{name}: inps takes tensors in a list, got {inps!r}") from None
     if not tensors:
         raise TypeError(f"{name} needs at least one tensor, got none")
     made = apply(op, *tensors)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import functional as F
 from ..core import Parameter, Tensor
 from ..core.ops.base import size
+from ..functional.arguments import as_tensor
 from . import init
+from .memory import array_of
 from .module import Module
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "SyncBatchNorm"]
@@ -53,10 +53,10 @@ class _BatchNorm(Module):
         self.track_running_stats = track_running_stats
         self.freeze = freeze
         shape = (1, num_features, 1, 1)
-        self.weight = Parameter(np.ones(shape, np.float32)) if affine else None
-        self.bias = Parameter(np.zeros(shape, np.float32)) if affine else None
-        self.running_mean = Tensor(np.zeros(shape, np.float32)) if track_running_stats else None
-        self.running_var = Tensor(np.ones(shape, np.float32)) if track_running_stats else None
+        self.weight = Parameter(array_of(self, shape, 1.0)) if affine else None
+        self.bias = Parameter(array_of(self, shape, 0.0)) if affine else None
+        self.running_mean = Tensor(array_of(self, shape, 0.0)) if track_running_stats else None
+        self.running_var = Tensor(array_of(self, shape, 1.0)) if track_running_stats else None
 
     def reset_running_stats(self) -> None:
         """Set the running mean to 0 and the running variance to 1."""
@@ -76,6 +76,7 @@ class _BatchNorm(Module):
         raise NotImplementedError
 
     def forward(self, inp: Tensor) -> Tensor:
+        inp = as_tensor(inp)
         x = self._expand(inp)
         weight: Tensor | None = self.weight
         bias: Tensor | None = self.bias

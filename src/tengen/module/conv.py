@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from .. import functional as F
 from ..core import Parameter, Tensor
 from ..core.ops.base import size, sizes
 from . import init
+from .memory import array_of
 from .module import Module
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvRelu2d", "ConvTranspose2d", "ConvTranspose3d", "ConvTransposeRelu2d"]
@@ -60,8 +59,8 @@ class _ConvNd(Module):
         self.dilation = self._for_each_dim("dilation", dilation)
         self.conv_mode = conv_mode
         self.compute_mode = compute_mode
-        self.weight = Parameter(np.empty(self._infer_weight_shape(), np.float32))
-        self.bias = Parameter(np.empty(self._infer_bias_shape(), np.float32)) if bias else None
+        self.weight = Parameter(array_of(self, self._infer_weight_shape()))
+        self.bias = Parameter(array_of(self, self._infer_bias_shape())) if bias else None
         self.reset_parameters()
 
     def _for_each_dim(self, name: str, value: Any, least: int = 1) -> Any:

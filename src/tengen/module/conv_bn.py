@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .. import functional as F
 from ..core import Parameter, Tensor
 from .batchnorm import BatchNorm1d, BatchNorm2d
 from .conv import Conv2d, ConvTranspose2d
 from .linear import Linear
+from .memory import array_of
 from .module import Module
 
 __all__ = ["ConvBn2d", "ConvBnRelu2d", "ConvTransposeBn2d", "ConvTransposeBnRelu2d", "LinearBn1d", "LinearBnRelu1d"]
@@ -124,7 +123,7 @@ class LinearBn1d(Module):
         super().__init__(name)
         self.linear = Linear(in_features, out_features, bias, compute_mode)
         # Nothing uses it, but MegEngine's state dicts have it.
-        self.bias = Parameter(np.zeros(out_features, np.float32)) if bias else None
+        self.bias = Parameter(array_of(self, out_features, 0.0)) if bias else None
         self.bn = BatchNorm1d(out_features, eps, momentum, affine, track_running_stats)
 
     def forward(self, inp: Tensor) -> Tensor:

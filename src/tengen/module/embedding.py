@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .. import functional as F
 from ..core import Parameter, Tensor
 from ..core.ops.base import integer, size
 from . import init
+from .memory import array_of
 from .module import Module
 
 __all__ = ["Embedding"]
@@ -54,7 +53,7 @@ class Embedding(Module):
         self.embedding_dim = embedding_dim
         self.freeze = freeze
         if initial_weight is None:
-            self.weight = Parameter(np.empty((num_embeddings, embedding_dim), np.float32))
+            self.weight = Parameter(array_of(self, (num_embeddings, embedding_dim)))
             self.reset_parameters()
         elif tuple(initial_weight.shape) != (num_embeddings, embedding_dim):
             raise ValueError(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from .. import functional as F
 from ..core import Parameter, Tensor
 from ..core.ops.base import size
 from . import init
+from .memory import array_of
 from .module import Module
 
 __all__ = ["BatchMatMulActivation", "Linear", "LinearRelu"]
@@ -37,8 +36,8 @@ class Linear(Module):
         self.in_features = size(type(self).__name__, "in_features", in_features, 0)
         self.out_features = size(type(self).__name__, "out_features", out_features, 0)
         self.compute_mode = compute_mode
-        self.weight = Parameter(np.empty((self.out_features, self.in_features), np.float32))
-        self.bias = Parameter(np.empty(self.out_features, np.float32)) if bias else None
+        self.weight = Parameter(array_of(self, (self.out_features, self.in_features)))
+        self.bias = Parameter(array_of(self, self.out_features)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -95,8 +94,8 @@ class BatchMatMulActivation(Module):
         self.nonlinear_mode = str(nonlinear_mode).lower()
         if self.nonlinear_mode not in ("identity", "relu"):
             raise ValueError(f"{layer}: nonlinear_mode is 'identity' or 'relu', got {nonlinear_mode!r}")
-        self.weight = Parameter(np.empty((self.batch, self.out_features, self.in_features), np.float32))
-        self.bias = Parameter(np.empty(self.out_features, np.float32)) if bias else None
+        self.weight = Parameter(array_of(self, (self.batch, self.out_features, self.in_features)))
+        self.bias = Parameter(array_of(self, self.out_features)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from .. import functional as F
 from ..core import Parameter, Tensor
 from ..core.ops.base import number, size
 from ..random.rng import default_generator
+from .memory import array_of
 from .module import Module
 
 __all__ = ["MultiHeadAttention"]
@@ -66,9 +65,9 @@ class MultiHeadAttention(Module):
         self.kdim = embed_dim if kdim is None else size(title, "kdim", kdim)
         self.vdim = embed_dim if vdim is None else size(title, "vdim", vdim)
         count = embed_dim * (sum(self._features) + (4 if bias else 0))
-        self.io_weight_bias = Parameter(np.zeros((1, count), np.float32))
-        self.bias_k = Parameter(np.zeros((1, 1, embed_dim), np.float32)) if add_bias_kv else None
-        self.bias_v = Parameter(np.zeros((1, 1, embed_dim), np.float32)) if add_bias_kv else None
+        self.io_weight_bias = Parameter(array_of(self, (1, count), 0.0))
+        self.bias_k = Parameter(array_of(self, (1, 1, embed_dim), 0.0)) if add_bias_kv else None
+        self.bias_v = Parameter(array_of(self, (1, 1, embed_dim), 0.0)) if add_bias_kv else None
         self.reset_parameters()
 
     @property

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from .. import functional as F
 from ..core import Parameter, Tensor
 from ..core.ops.base import integers, size, sizes
 from . import init
+from .memory import array_of
 from .module import Module
 
 __all__ = ["GeneralNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "LocalResponseNorm"]
@@ -22,8 +21,8 @@ class _Norm(Module):
         super().__init__(name)
         self.eps = eps
         self.affine = affine
-        self.weight = Parameter(np.ones(shape, np.float32)) if affine else None
-        self.bias = Parameter(np.zeros(shape, np.float32)) if affine else None
+        self.weight = Parameter(array_of(self, shape, 1.0)) if affine else None
+        self.bias = Parameter(array_of(self, shape, 0.0)) if affine else None
 
     def reset_parameters(self) -> None:
         """Set weight to 1 and bias to 0."""

@@ -6,16 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import functional as F
 from .._rt import apply
 from ..base.usage import warn
 from ..core import Parameter, Tensor
 from ..core.ops import recurrent as ops
 from ..core.ops.base import number, size
+from ..functional.arguments import as_tensor
 from ..random.rng import default_generator
 from . import init
+from .memory import array_of
 from .module import Module
 
 __all__ = ["LSTM", "RNN", "LSTMCell", "RNNCell"]
@@ -38,11 +38,11 @@ class RNNCellBase(Module):
         self.hidden_size = hidden_size = size(type(self).__name__, "hidden_size", hidden_size)
         self.bias = bias
         self.gate_hidden_size = rows = self.gates * hidden_size
-        self.weight_ih = Parameter(np.empty((rows, input_size), np.float32))
-        self.weight_hh = Parameter(np.empty((rows, hidden_size), np.float32))
+        self.weight_ih = Parameter(array_of(self, (rows, input_size)))
+        self.weight_hh = Parameter(array_of(self, (rows, hidden_size)))
         kind = Parameter if bias else Tensor
-        self.bias_ih = kind(np.zeros(rows, np.float32))
-        self.bias_hh = kind(np.zeros(rows, np.float32))
+        self.bias_ih = kind(array_of(self, rows, 0.0))
+        self.bias_hh = kind(array_of(self, rows, 0.0))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -84,6 +84,7 @@ class RNNCell(RNNCellBase):
         self.nonlinearity = _need_nonlinearity(nonlinearity)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        input = as_tensor(input)
         h = self._zeros(input) if hx is None else hx
         op = ops.RNNCell(self.nonlinearity)
         y: Tensor = apply(op, input, self.weight_ih, self.bias_ih, h, self.weight_hh, self.bias_hh)
@@ -107,6 +108,7 @@ class LSTMCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, name)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        input = as_tensor(input)
         h, c = (self._zeros(input), self._zeros(input)) if hx is None else hx
         h, c, _ = apply(_LSTM_CELL, input, self.weight_ih, self.bias_ih, h, self.weight_hh, self.bias_hh, c)
         return h, c
@@ -153,7 +155,7 @@ class RNNBase(Module):
         self.cells = [[self.create_cell(layer) for _ in range(self.num_directions)] for layer in range(self.num_layers)]
         rows = ops.GATES[self.kind] * self.hidden_size
         widths = [self._width(layer) + self.hidden_size + 2 * bool(bias) for layer in range(self.num_layers)]
-        self._flatten_weights = Parameter(np.empty((rows, self.num_directions * sum(widths)), np.float32))
+        self._flatten_weights = Parameter(array_of(self, (rows, self.num_directions * sum(widths))))
         self.reset_parameters()
 
     def _width(self, layer: int) -> int:
@@ -197,6 +199,7 @@ class RNNBase(Module):
         return states[0]
 
     def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+        input = as_tensor(input)
         if input.ndim != 3 or input.shape[2] != self.input_size:
             axes = "batch, steps" if self.batch_first else "steps, batch"
             raise ValueError(
