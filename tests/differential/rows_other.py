@@ -32,6 +32,15 @@ def _unscaled(p: dict[str, Any], x: Any, y: Any) -> Any:
     return (*scaled, np.float64(sum((~np.isfinite(s)).sum() for s in scaled)))
 
 
+def _power_sum(x: Any, order: float) -> Any:
+    return np.sum(np.abs(x.astype(np.float64)) ** order)
+
+
+def _pull_power_sum(x: Any, order: float) -> Any:
+    wide = x.astype(np.float64)
+    return order * np.abs(wide) ** (order - 1) * np.sign(wide)
+
+
 def _order(d: Draw, name: str) -> tuple[int, ...]:
     dims = list(range(len(d.shape_of(name))))
     return tuple(dims.pop(d.integer(0, len(dims) - 1)) for _ in range(len(dims)))
@@ -52,6 +61,22 @@ def _pull_whole(p: dict[str, Any], g: Any, *parts: Any) -> list[Any]:
     orders = p["orders"]
     shapes = [[x.shape[d] for d in order] for x, order in zip(parts, orders, strict=True)]
     return [c.reshape(s).transpose(np.argsort(o)) for c, s, o in zip(cuts, shapes, orders, strict=True)]
+
+
+def _parts(d: Draw) -> tuple[list[str], dict[str, Any]]:
+    dtype, size = d.choice(FLOATS), d.integer(1, 4)
+    names = [d.new(d.shape(d.integer(0, 3)), dtype, "grid")]
+    return names, {"size": size, "rank": d.integer(0, size - 1), "dtype": dtype}
+
+
+def _padded(x: Any, size: int) -> Any:
+    """The elements and zeros after them as rows of one length."""
+    length = -(-x.size // size)
+    return np.concatenate([x.reshape(-1), np.zeros(size * length - x.size, x.dtype)]).reshape(size, length)
+
+
+def _pull_padded(g: Any, x: Any) -> Any:
+    return g.reshape(-1)[: x.size].reshape(x.shape)
 
 
 ROWS = [
@@ -75,6 +100,33 @@ ROWS = [
         results=2,
         weight=0.1,
     ),
+    Row(
+        "move OwnParts",
+        "apply(collective.OwnParts({rank}, {size}), {0}, {0})",
+        _parts,
+        lambda p, x: _padded(x, p["size"])[p["rank"]],
+        exact="moves",
+        pull=lambda p, g, x: [_pull_padded(np.where(np.arange(p["size"])[:, None] == p["rank"], g, 0), x)],
+        weight=0.1,
+    ),
+    Row(
+        "move PackParts",
+        "apply(collective.PackParts({size}, {dtype}), {0})",
+        _parts,
+        lambda p, x: _padded(x, p["size"]),
+        exact="moves",
+        pull=lambda p, g, x: [_pull_padded(g, x)],
+        weight=0.1,
+    ),
+    Row(
+        "move TakeParts",
+        "apply(collective.TakeParts(), {0}, apply(collective.PackParts({size}, {dtype}), {0}))",
+        _parts,
+        lambda p, x: x,
+        exact="moves",
+        pull=lambda p, g, x: [g],
+        weight=0.1,
+    ),
     *(
         Row(
             f"move {kind}",
@@ -94,6 +146,16 @@ ROWS = [
         lambda p, x: x,
         exact="moves",
         pull=lambda p, g, x: [g],
+        weight=0.1,
+    ),
+    Row(
+        "elementwise PowerSums",
+        "apply(precision.PowerSums({ord}), {0}, {1})",
+        lambda d: (_two_gradients(d)[0], {"ord": d.choice([1.0, 2.0, 3.0])}),
+        lambda p, *xs: np.array([_power_sum(x, p["ord"]) for x in xs], np.float64),
+        dtype="float64",
+        exact="rounded",
+        pull=lambda p, g, *xs: [k * _pull_power_sum(x, p["ord"]) for k, x in zip(g, xs, strict=True)],
         weight=0.1,
     ),
     Row(

@@ -12,6 +12,7 @@ from ..base.errors import StateDictError
 from ..core import Tensor
 from ..core.ops.precision import Unscale
 from ..core.ops.shape import Fill
+from ..optimizer.shards import shards_of
 
 _STATE = ("scale_factor", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
 
@@ -94,6 +95,8 @@ class GradScaler:
         if not grads:
             return self
         wrong = _rt.update(Unscale(), len(grads), *grads, 1.0 / self.scale_factor)[-1]
+        for shards in dict.fromkeys(shards_of(t) for t in tensors if t.grad is not None):
+            wrong = shards.total(wrong) if shards else wrong
         if wrong.item():
             self._found_non_finite = True
             for tensor in tensors:

@@ -15,12 +15,19 @@ from .ops.elemwise import cast
 class FusedUpdate(Composite):
     """For each of `count` parts: targets = rule(*targets, *inputs, *scalars). Inputs: all targets, all other inputs,
     the scalars. Small floats are computed with as float32 and rounded at the end, however many kernels that takes.
+    together: the rule is called once, with a list of the targets of each part, a list of its inputs, and the scalars.
     """
 
     rule: Callable[..., Any]
     count: int
     targets: int
     inputs: int
+    together: bool = False
+
+    @property
+    def effect(self) -> bool:
+        """Whether processes do it together; the rule says so."""
+        return bool(getattr(self.rule, "effect", False))
 
     @property
     def name(self) -> str:
@@ -30,10 +37,14 @@ class FusedUpdate(Composite):
         split, rest = self.count * self.targets, self.count * (self.targets + self.inputs)
         scalars, made = inputs[rest:], []
         wide = [cast(x, "float32") if x.dtype in NARROW_FLOATS else x for x in inputs]
-        for i in range(self.count):
+        parts = [wide[i * self.targets : (i + 1) * self.targets] for i in range(self.count)]
+        others = [wide[split + i * self.inputs : split + (i + 1) * self.inputs] for i in range(self.count)]
+        if self.together:
+            results = self.rule(parts, others, *scalars)
+        else:
+            results = [self.rule(*part, *other, *scalars) for part, other in zip(parts, others, strict=True)]
+        for i, result in enumerate(results):
             targets = inputs[i * self.targets : (i + 1) * self.targets]
-            others = wide[split + i * self.inputs : split + (i + 1) * self.inputs]
-            result = self.rule(*wide[i * self.targets : (i + 1) * self.targets], *others, *scalars)
             new = result if isinstance(result, (tuple, list)) else (result,)
             if len(new) != len(targets):
                 raise ValueError(f"{self.name} returned {len(new)} values for {len(targets)} tensors")
@@ -52,6 +63,7 @@ def fused_update(
     targets: Sequence[tuple[Tensor, ...]],
     inputs: Sequence[tuple[Tensor, ...]],
     scalars: Sequence[float] = (),
+    together: bool = False,
 ) -> None:
     """For each i: targets[i] = rule(*targets[i], *inputs[i], *scalars), all in one Program, in place where memory
     allows.
@@ -59,8 +71,9 @@ def fused_update(
     rule: written with operators and functional calls; its identity names the Program, so use module-level functions or
     cached ones.
     scalars: numbers that may change from call to call.
+    together: the rule does all i at once; see FusedUpdate.
     """
     if not targets:
         return
-    op = FusedUpdate(rule, len(targets), len(targets[0]), len(inputs[0]))
+    op = FusedUpdate(rule, len(targets), len(targets[0]), len(inputs[0]), together)
     update(op, op.count * op.targets, *chain(*targets), *chain(*inputs), *scalars)

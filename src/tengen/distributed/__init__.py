@@ -32,13 +32,14 @@ from .group import (
 from .helper import bcast_list_, synchronized
 from .launcher import WorkerError, launcher
 from .rendezvous import Client, Server
+from .sharded import sharded
 from .util import get_free_ports
 
 __all__ = [
     "WORLD", "Client", "DistributedError", "Group", "Server", "WorkerError", "bcast_list_", "checkpoint", "functional", "get_backend",
     "get_client", "get_free_ports", "get_mm_server_addr", "get_py_server_addr", "get_rank", "get_world_size", "group",
     "group_barrier", "group_end", "group_start", "helper", "init_process_group", "is_distributed", "launcher",
-    "make_allreduce_cb", "new_group", "override_backend", "ray", "synchronized", "util",
+    "make_allreduce_cb", "new_group", "override_backend", "ray", "sharded", "synchronized", "util",
 ]  # fmt: skip
 
 

@@ -28,7 +28,7 @@ class _Pending:
 
     def __init__(self, sender: AllreduceCallback) -> None:
         self.sender = sender
-        self.bucket: _Sent | None = None
+        self.bucket: Sent | None = None
         self.number = -1
 
     def result(self) -> Tensor:
@@ -36,7 +36,7 @@ class _Pending:
         return self.bucket.parts()[self.number]
 
 
-class _Sent:
+class Sent:
     """A bucket on its way. started: what Start gave; whole: the sum, if it is there already."""
 
     def __init__(self, given: Tensor, started: Any, whole: Tensor | None, unpack: Unpack) -> None:
@@ -110,19 +110,21 @@ class AllreduceCallback:
 
     def _send(self, dtype: str) -> None:
         entries = self._open.pop(dtype)
-        grads = [grad for grad, _ in entries]
+        sent = self._bucket(dtype, [grad for grad, _ in entries])
+        for number, (_, pending) in enumerate(entries):
+            pending.bucket, pending.number = sent, number
+
+    def _bucket(self, dtype: str, grads: list[Tensor]) -> Sent:
+        """Send gradients of one dtype."""
         shapes = tuple([tuple(g.shape) for g in grads])
-        orders = self._agreed(shapes, grads)
-        wide = "float32" if dtype in ("float16", "bfloat16") else dtype
+        orders, wide = self._agreed(shapes, grads), wide_dtype(dtype)
         given: Tensor = apply(Pack(orders, wide), *grads)
         started = whole = None
         if given._is_watched():  # somebody differentiates the gradient, so it goes by an operation that can be
             whole = apply(AllReduce(self._key, self._size, "SUM"), given)
         else:
             started = apply(Start(self._key, self._size, "all_reduce_sum", wide, f" of gradients {shapes}"), given)
-        sent = _Sent(given, started, whole, Unpack(shapes, orders, dtype, self._divisor))
-        for number, (_, pending) in enumerate(entries):
-            pending.bucket, pending.number = sent, number
+        return Sent(given, started, whole, Unpack(shapes, orders, dtype, self._divisor))
 
     def _agreed(self, shapes: tuple[tuple[int, ...], ...], grads: list[Tensor]) -> Orders:
         """The order of dims that each gradient is sent in. A trace decides by itself how they lie."""
@@ -140,6 +142,11 @@ class AllreduceCallback:
                 left = left[len(shape) :]
             self._orders[shapes, own] = tuple(found)
         return self._orders[shapes, own]
+
+
+def wide_dtype(dtype: str) -> str:
+    """That in which gradients of a dtype are added."""
+    return "float32" if dtype in ("float16", "bfloat16") else dtype
 
 
 def _order(grad: Tensor) -> tuple[int, ...]:

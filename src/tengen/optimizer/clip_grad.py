@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import isinf
 from typing import Any
 
 from .. import functional as F
+from .._rt import apply
 from ..core import Tensor, fused_update
+from ..core.ops.precision import PowerSums
+from .shards import Shards, shards_of
 
 __all__ = ["clip_grad_norm", "clip_grad_value"]
 
@@ -28,17 +32,27 @@ def clip_grad_norm(tensors: Tensor | Iterable[Tensor], max_norm: float, ord: flo
     """Scale the gradients of `tensors` so that their norm, as of one long vector, is at most `max_norm`.
 
     Args:
-        tensors: one or several; those without a gradient are left out.
+        tensors: one or several; those without a gradient are left out. Of a `distributed.sharded` optimizer all processes call this.
         max_norm: the bound.
         ord: which norm; float("inf") for the largest absolute value.
 
     Returns the norm before, a tensor of shape ().
     """
-    gradients = _gradients(tensors)
-    if not gradients:
+    several = [t for t in ([tensors] if isinstance(tensors, Tensor) else tensors) if t.grad is not None]
+    if not several:
         return Tensor(0.0)
-    norms = [F.norm(F.flatten(gradient), ord) for gradient in gradients]
-    norm = norms[0] if len(norms) == 1 else F.norm(F.stack(norms), ord)
+    gradients, order = [t.grad for t in several], float(ord)
+    by_shards: dict[Shards | None, list[Tensor]] = {}
+    for tensor in several:
+        by_shards.setdefault(shards_of(tensor), []).append(tensor.grad)
+    totals = []
+    for shards, parts in by_shards.items():
+        sums = apply(PowerSums(order), *parts)
+        totals.append(shards.total(sums, "MAX" if isinf(order) else "SUM") if shards else sums)
+    every = totals[0] if len(totals) == 1 else F.concat(totals)
+    norm = F.max(every) if isinf(order) else F.sum(every) ** (1 / order)
+    wide = any(gradient.desc.dtype == "float64" for gradient in gradients)
+    norm = norm.astype("float64" if wide else "float32")
     # 1e-6 keeps the divisor from zero; a factor above 1 would make gradients larger.
     factor = F.minimum(max_norm / (norm + 1e-6), 1.0)
     fused_update(_scale, [(gradient,) for gradient in gradients], [(factor,)] * len(gradients), ())

@@ -7,16 +7,26 @@ from functools import cache, partial
 from typing import Any
 
 from .. import functional as F
+from .._rt import apply
 from ..core import Parameter
+from ..core.ops.elemwise import TypeCvt
+from ..core.ops.precision import PowerSums
+from ..core.ops.shape import Reshape, Slice
 from .optimizer import Group, Optimizer, check_betas, check_settings
+from .shards import Shards
 
 
-def moments(
+def moments(adapt: bool, w: Any, m: Any, v: Any, g: Any, *scalars: float) -> Any:
+    """One parameter and its moments after a step; `adapt`: scale by the trust ratio."""
+    return _all_moments(adapt, False, None, [(w, m, v)], [(g,)], *scalars)[0]
+
+
+def _all_moments(
     adapt: bool,
-    w: Any,
-    m: Any,
-    v: Any,
-    g: Any,
+    master: bool,
+    shards: Shards | None,
+    targets: Sequence[Sequence[Any]],
+    gradients: Sequence[Sequence[Any]],
     lr: float,
     beta1: float,
     rest1: float,
@@ -26,29 +36,42 @@ def moments(
     correction2: float,
     eps: float,
     weight_decay: float,
-) -> Any:
-    """One parameter and its moments after a step; `adapt`: scale by the trust ratio."""
-    m = beta1 * m + rest1 * g
-    v = beta2 * v + rest2 * g * g
-    step = (m / correction1) / (F.sqrt(v / correction2) + eps) + weight_decay * w
+) -> list[Any]:
+    """Parameters, their float32 copies if `master`, and their moments after a step. shards: who has the other parts of them."""
+    made = []
+    for (*_, w, m, v), (g,) in zip(targets, gradients, strict=True):
+        m = beta1 * m + rest1 * g
+        v = beta2 * v + rest2 * g * g
+        made.append([w, m, v, (m / correction1) / (F.sqrt(v / correction2) + eps) + weight_decay * w])
     if adapt:
-        w_norm, step_norm = F.sqrt(F.sum(w * w)), F.sqrt(F.sum(step * step))
-        # A ratio of 1 where either norm is zero; the divisor is made 1 there so that no nan comes up.
-        usable = F.minimum(w_norm, step_norm) > 0
-        step = step * F.where(usable, w_norm / F.where(usable, step_norm, 1.0), 1.0)
-    return w - lr * step, m, v
+        squares = apply(PowerSums(2.0), *(x for w, _, _, step in made for x in (w, step)))
+        norms = F.sqrt(squares if shards is None else shards.total(squares))
+        for i, one in enumerate(made):
+            w_norm, step_norm = _element(norms, 2 * i), _element(norms, 2 * i + 1)
+            # A ratio of 1 where either norm is zero; the divisor is made 1 there so that no nan comes up.
+            usable = F.minimum(w_norm, step_norm) > 0
+            ratio = F.where(usable, w_norm / F.where(usable, step_norm, 1.0), 1.0)
+            one[3] = one[3] * apply(TypeCvt(_dtype(one[3])), ratio)
+    new = [(w - lr * step, m, v) for w, m, v, step in made]
+    return [(w, w, m, v) for w, m, v in new] if master else new
+
+
+def _element(x: Any, number: int) -> Any:
+    """One of a vector, for tensors and values of a Program."""
+    return apply(Reshape(()), apply(Slice((number,), (1,), (1,)), x))
+
+
+def _dtype(x: Any) -> str:
+    """The name of the dtype of a tensor, or of a value of a Program."""
+    return str(x.desc.dtype if hasattr(x, "desc") else x.dtype)
 
 
 @cache
-def _rule(adapt: bool, master: bool) -> Any:
-    """The update of one parameter; `master`: update a float32 copy."""
-    plain = partial(moments, adapt)
-
-    def with_master(_: Any, w: Any, m: Any, v: Any, g: Any, *scalars: float) -> Any:
-        w, m, v = plain(w, m, v, g, *scalars)
-        return w, w, m, v
-
-    return with_master if master else plain
+def _rule(adapt: bool, master: bool, shards: Shards | None) -> Any:
+    """The update of all parameters; `master`: update a float32 copy."""
+    made: Any = partial(_all_moments, adapt, master, shards)
+    made.effect = shards is not None
+    return made
 
 
 class LAMB(Optimizer):
@@ -96,7 +119,8 @@ class LAMB(Optimizer):
                 chosen = [param for param in params if ("param_fp32" in self._state[param]) == master]
                 if chosen:
                     states = ("param_fp32",) * master + ("exp_avg", "exp_avg_sq")
-                    self._update(_rule(adapts, master), chosen, states, partial(self._scalars, param_group, chosen))
+                    rule = _rule(adapts, master, self._shards)
+                    self._update(rule, chosen, states, partial(self._scalars, param_group, chosen), together=True)
 
     def _scalars(self, param_group: Group, params: Sequence[Parameter]) -> tuple[float, ...]:
         step = self._count_step(params)

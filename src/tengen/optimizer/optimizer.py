@@ -14,6 +14,7 @@ from ..base.usage import warn
 from ..core import Parameter, Tensor, fused_update
 from ..core.live import live
 from ..core.ops.base import number, statistics_dtype
+from .shards import Shards
 from .state import check_state
 
 Group = dict[str, Any]
@@ -39,6 +40,9 @@ class Optimizer(ABC):
     ...             if param.grad is not None:
     ...                 param -= param_group["lr"] * F.sign(param.grad)
     """
+
+    _shards: Shards | None = None
+    """Who has the other parts, where this updates parts of parameters."""
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Group] | Parameter | Group, defaults: Group):
         self._state: dict[Parameter, dict[str, Any]] = {}
@@ -121,14 +125,20 @@ class Optimizer(ABC):
         return step
 
     def _update(
-        self, rule: Any, params: Sequence[Parameter], states: Sequence[str], scalars: Callable[[], Sequence[float]]
+        self,
+        rule: Any,
+        params: Sequence[Parameter],
+        states: Sequence[str],
+        scalars: Callable[[], Sequence[float]],
+        together: bool = False,
     ) -> None:
         """Run `rule(param, *states, grad, *scalars())`, giving new param and states, for all `params` at once.
 
+        together: the rule is `rule(all of (param, *states), all of (grad,), *scalars())`, and gives a list.
         `scalars` is called once at each step, in traced functions too, so it may count steps and read settings.
         """
         targets = [(param, *(self._state[param][name] for name in states)) for param in params]
-        fused_update(rule, targets, [(param.grad,) for param in params], live(scalars))
+        fused_update(rule, targets, [(param.grad,) for param in params], live(scalars), together)
 
     def step(self) -> Optimizer:
         """Update all parameters that have a gradient.
@@ -189,7 +199,11 @@ class Optimizer(ABC):
             settings = {name: value for name, value in group.items() if name != "params"}
             groups.append({**settings, "params": [number[id(param)] for param in group["params"]]})
         state = {
-            number[id(param)]: {name: value if keep_var else _array(value) for name, value in kept.items()}
+            number[id(param)]: {
+                name: whole if keep_var else _array(whole)
+                for name, value in kept.items()
+                for whole in [self._whole(param, value)]
+            }
             for param, kept in self._state.items()
         }
         return {"param_groups": groups, "state": state}
@@ -200,14 +214,35 @@ class Optimizer(ABC):
         Raises StateDictError (a KeyError and ValueError), which lists all that is wrong.
         """
         params = [group["params"] for group in self.param_groups]
-        pairs = check_state(type(self).__name__, params, self._state, state)
+        shapes = {param: {n: self._shape(param, v) for n, v in kept.items()} for param, kept in self._state.items()}
+        found = check_state(self._title, params, shapes, state)
         for group, saved in zip(self.param_groups, state["param_groups"], strict=True):
             group.update({name: value for name, value in saved.items() if name != "params"})
-        for kept, name, value in pairs:
+        for param, name, value in found:
+            kept = self._state[param]
             if isinstance(kept[name], Tensor):
-                kept[name]._reset(Tensor(value, dtype=kept[name].dtype, device=kept[name].device))
+                kept[name]._reset(self._own(Tensor(value, dtype=kept[name].dtype, device=kept[name].device)))
             else:
                 kept[name] = int(np.asarray(value))
+
+    # -- what an optimizer that keeps parts says -------------------------------------------------------------------
+
+    @property
+    def _title(self) -> str:
+        """Its name in messages."""
+        return type(self).__name__
+
+    def _whole(self, param: Parameter, value: Any) -> Any:
+        """What is kept for a parameter, of which `value` is here."""
+        return value
+
+    def _shape(self, param: Parameter, value: Any) -> tuple[int, ...]:
+        """The shape of that."""
+        return tuple(value.shape) if isinstance(value, Tensor) else ()
+
+    def _own(self, whole: Tensor) -> Tensor:
+        """What is here of that."""
+        return whole
 
 
 _NONE = (

@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 
 from ..base.errors import StateDictError
-from ..core import Tensor
 
-Kept = dict[str, Any]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 def check_state(
-    owner: str, groups: Sequence[Sequence[Any]], states: Mapping[Any, Kept], saved: Mapping[str, Any]
-) -> list[tuple[Kept, str, Any]]:
-    """What to load, as (dict of a parameter's state, name, value). Raises StateDictError that lists what is wrong.
+    owner: str, groups: Sequence[Sequence[Any]], states: Mapping[Any, Shapes], saved: Mapping[str, Any]
+) -> list[tuple[Any, str, Any]]:
+    """What to load, as (parameter, name, value). Raises StateDictError that lists what is wrong.
 
     Args:
         owner: the name of the optimizer, for messages.
         groups: the parameters of each group.
-        states: what is kept for each parameter.
+        states: the shapes of what is kept for each parameter, by name.
         saved: a state dict of an optimizer.
     """
     missing = [name for name in ("param_groups", "state") if not isinstance(saved, Mapping) or name not in saved]
@@ -43,11 +42,11 @@ def check_state(
         if set(kept) != set(given):
             problems.append(f"parameter {number}: state {sorted(given)} where the optimizer keeps {sorted(kept)}")
             continue
-        for name, value in kept.items():
-            have_shape, want_shape = np.shape(given[name]), tuple(value.shape) if isinstance(value, Tensor) else ()
+        for name, want_shape in kept.items():
+            have_shape = np.shape(given[name])
             if have_shape != want_shape:
                 problems.append(f"parameter {number}, {name}: shape {have_shape} where the optimizer has {want_shape}")
-            found.append((kept, name, given[name]))
+            found.append((param, name, given[name]))
     if problems:
         raise StateDictError("\n  ".join([f"the state dict does not fit {owner}; nothing was loaded", *problems]))
     return found

@@ -18,7 +18,7 @@ from ...compiler.effects import After
 from ...compiler.program import Composite, Host, Type, Value
 from .base import Formula, Grads
 from .elemwise import EQ, cast, where
-from .shape import Concatenate, Slice, reshape, transpose
+from .shape import Concatenate, Pad, Slice, reshape, transpose
 
 _under_way: dict[int, tuple[Work, Any]] = {}  # exchanges that have been started, by ticket
 _tickets = count()
@@ -358,4 +358,63 @@ class Unpack(Formula):
             back = [order.index(d) for d in range(len(order))]
             found.append(cast(transpose(lying, back), self.dtype))
             start += size
+        return found
+
+
+# -- parts of tensors, one for each process -----------------------------------------------------------------------
+
+
+def part_length(elements: int, size: int) -> int:
+    """How many elements each of `size` processes has of a tensor: the last ones have zeros where nothing is left."""
+    return -(-elements // size)
+
+
+def _rows(x: Value, size: int) -> Value:
+    """The parts of a tensor, whose elements are taken in their order: (size, length)."""
+    length = part_length(x.size, size)
+    flat = reshape(x, (x.size,))
+    if missing := size * length - x.size:
+        flat = Pad((0,), (missing,), 0.0)(flat)
+    return reshape(flat, (size, length))
+
+
+class OwnParts(Formula):
+    """The parts of tensors that process `rank` of `size` has. Inputs: what they take the place of, then the tensors."""
+
+    rank: int
+    size: int
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        rows = [_rows(x, self.size) for x in inputs[len(inputs) // 2 :]]
+        return [
+            reshape(Slice((self.rank, 0), (1, row.shape[1]), (1, 1))(row), (row.shape[1],))
+            if row.size
+            else reshape(row, (0,))
+            for row in rows
+        ]
+
+
+class PackParts(Formula):
+    """The parts of tensors of one dtype, those of a process side by side, as `dtype`: (size, length of all)."""
+
+    size: int
+    dtype: str
+
+    def expand(self, *inputs: Value) -> Value:
+        whole: Value = Concatenate(1)(*(_rows(x, self.size) for x in inputs))
+        return cast(whole, self.dtype)
+
+
+class TakeParts(Formula):
+    """The tensors that such a whole, the last input, is made of. Inputs before it: what they take the place of."""
+
+    def expand(self, *inputs: Value) -> Sequence[Value]:
+        *targets, whole = inputs
+        found, start = [], 0
+        for target in targets:
+            length = part_length(target.size, whole.shape[0])
+            rows = Slice((0, start), (whole.shape[0], length), (1, 1))(whole)
+            flat = Slice((0,), (target.size,), (1,))(reshape(rows, (rows.size,)))
+            found.append(cast(reshape(flat, target.shape), target.dtype))
+            start += length
         return found

@@ -9,9 +9,9 @@ from typing import Any
 from ...base.dtype import NARROW_FLOATS
 from ...compiler.program import Elementwise, Op, Type, Value
 from .base import FLOATS, INTS, Formula, Grads
-from .elemwise import Elemwise, cast, where
-from .reduce import total
-from .shape import reshape
+from .elemwise import POW, Elemwise, cast, where
+from .reduce import Reduce, total
+from .shape import Concatenate, reshape
 
 ABS = Elemwise("ABS")
 
@@ -75,3 +75,19 @@ class Unscale(Formula):
         # as float32, which never wraps to 0
         wrong = [reshape(total(where(ABS(g) < math.inf, 0.0, 1.0), range(g.ndim)), ()) for g in scaled]
         return [*scaled, sum(wrong[1:], wrong[0])]
+
+
+class PowerSums(Formula):
+    """Of each input the sum of |x| to the power `ord`, of its elements that are not 0 if `ord` is 0, or the largest |x| if it is infinite: a
+    vector of float64. Sums of parts that are added come to the same float32 as a sum of the whole.
+    """
+
+    ord: float
+
+    def expand(self, *inputs: Value) -> Value:
+        return Concatenate(0)(*(reshape(self._of(ABS(cast(x, "float64"))), (1,)) for x in inputs))
+
+    def _of(self, x: Value) -> Value:
+        if math.isinf(self.ord):
+            return Reduce("MAX", tuple(range(x.ndim)))(x) if x.size else cast(x.builder.constant(0.0), "float64")
+        return total(x * x if self.ord == 2 else POW(x, self.ord), range(x.ndim))
