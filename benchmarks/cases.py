@@ -67,6 +67,10 @@ def elementwise() -> Iterator[Case]:
         ("8x128x8x64 heads", (8, 128, 8, 64), (0, 2, 1, 3)),
     ):
         yield _streaming(f"transpose {name}", "transpose", shape, 2 * prod(shape), order=order)
+    for size in ("1M", "10M"):
+        count = 1_000_000 * int(size[:-1])
+        # Half of the elements, which are read and written; the mask is a quarter of their bytes, written and read.
+        yield _streaming(f"x[x > 0] {size}", "mask", (count,), 2 * count)
     moved = 2 * ITEM * 1000 * 1000
     # What is compared is the share of zeros: two draws of it differ by 0.1 %.
     yield Case(

@@ -112,6 +112,11 @@ def softmax(_: dict[str, Any], inputs: Arrays) -> Run:
     return lambda: F.softmax(x, axis=1)
 
 
+def mask(_: dict[str, Any], inputs: Arrays) -> Run:
+    (x,) = map(tensor, inputs)
+    return lambda: x[x > 0]
+
+
 def layer_norm(_: dict[str, Any], inputs: Arrays) -> Run:
     (x,) = map(tensor, inputs)
     weight, bias = F.ones(x.shape[1]), F.zeros(x.shape[1])
@@ -162,7 +167,7 @@ def activation(array: np.ndarray) -> Tensor:
 
 KINDS: dict[str, Callable[[dict[str, Any], Arrays], Run]] = {
     "add": add, "module": module, "chain": chain, "matmul": matmul, "gelu": gelu, "softmax": softmax, "layer_norm": layer_norm,
-    "sum": sum_, "transpose": transpose, "dropout": dropout, "conv": conv,
+    "sum": sum_, "transpose": transpose, "dropout": dropout, "mask": mask, "conv": conv,
 }  # fmt: skip
 
 

@@ -157,6 +157,7 @@ KINDS: dict[str, Callable[[dict[str, Any], Inputs], Run]] = {
     "layer_norm": layer_norm,
     "sum": sum_,
     "transpose": lambda arguments, inputs: lambda: inputs[0].permute(arguments["order"]).reshape(-1),
+    "mask": lambda _, inputs: lambda: inputs[0][inputs[0] > 0],
     "dropout": lambda arguments, inputs: lambda: F.dropout(inputs[0], arguments["probability"]),
     "conv": conv,
 }

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import tengen
 import tengen.functional as F
 from tengen import Parameter, Tensor, _rt
 from tengen.autodiff import GradManager
+from tengen.core.indexing import positions
 from tengen.jit import trace
 
 SETTINGS = settings(max_examples=150, deadline=None)
@@ -294,3 +296,49 @@ def test_indices_that_do_not_broadcast(index):
         x[index]
     with pytest.raises(IndexError, match=r"indexing: shapes .* do not broadcast"):
         x[index] = 1
+
+
+DTYPES = "bool uint8 int8 uint16 int16 int32 int64 float16 float32 float64 complex64".split()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_masks_pick_and_write_elements_of_every_dtype(dtype, share):
+    """Also where neither the tensor nor the mask lies side by side, and where the mask is one of some dims."""
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((4, 6, 5)) * 9).astype(dtype)
+    mask = rng.random((5, 6)) < share
+    t = Tensor(x, dtype=dtype)
+    for index in (np.s_[:], np.s_[:, ::-1]):
+        seen, found, picked = x[index], t[index], mask.T
+        np.testing.assert_array_equal(found[:, Tensor(mask).transpose(1, 0)].numpy(), seen[:, picked])
+        np.testing.assert_array_equal(found[:, picked].numpy(), seen[:, picked])
+        np.testing.assert_array_equal(found[1][Tensor(picked)].numpy(), seen[1][picked])
+        written, expected = Tensor(seen, dtype=dtype), seen.copy()
+        values = (np.arange(4 * picked.sum()) % 2).reshape(4, -1).astype(dtype)
+        written[:, Tensor(picked)] = Tensor(values, dtype=dtype)
+        expected[:, picked] = values
+        np.testing.assert_array_equal(written.numpy(), expected)
+
+
+def test_the_gradient_of_what_a_mask_picks():
+    rng = np.random.default_rng(0)
+    x, mask = rng.standard_normal((3, 4, 5)).astype(np.float32), rng.random((4, 5)) < 0.5
+    w = rng.standard_normal((3, mask.sum())).astype(np.float32)
+    t = Tensor(x)
+    gm = GradManager().attach([t])
+    with gm:
+        gm.backward((t[:, Tensor(mask)] * Tensor(w)).sum())
+    expected = np.zeros_like(x)
+    expected[:, mask] = w
+    np.testing.assert_array_equal(t.grad.numpy(), expected)
+
+
+def test_few_positions_of_a_large_mask_do_not_keep_its_memory():
+    mask = np.zeros(1 << 20, bool)
+    mask[::100_000] = True
+    set_mask = Tensor(mask)
+    before = tengen.get_allocated_memory()
+    places = positions(set_mask)
+    assert places.shape == (11,)
+    assert tengen.get_allocated_memory() - before < 1 << 12

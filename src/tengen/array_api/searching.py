@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core import Tensor
+from ..core.indexing import positions
 from .creation import asarray
 from .shapes import moveaxis
 
@@ -64,7 +65,15 @@ def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
 
 def nonzero(x: Tensor, /) -> tuple[Tensor, ...]:
     """Where elements are not 0: for each dim the indices."""
-    return tuple(Tensor(index, dtype="int32") for index in np.nonzero(x.numpy()))
+    if not x.ndim:
+        raise ValueError("nonzero: a number has no dims to say positions of; reshape it to (1,)")
+    mask = x if x.desc.dtype == "bool" else F.not_equal(x, 0)
+    places, found = positions(mask), []
+    for extent in reversed(tuple(x.shape)):
+        rest = F.floor_div(places, max(extent, 1))
+        found.append(places - rest * extent)
+        places = rest
+    return tuple(reversed(found))
 
 
 def count_nonzero(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:

@@ -11,6 +11,7 @@ What an op is to the compiler is said by the class it derives from, and these ar
 | `Prefix` | folds an axis and keeps what it has at each place | part of a map/reduce kernel, its end |
 | `Gather`, `Scatter` | reads, writes at indices that are values | part of a kernel; a kernel |
 | `Sort` | where the elements of rows would stand if they were sorted | a kernel of its own |
+| `Positions` | where a mask is set, and how many such places there are | two kernels of its own |
 | `Concat` | several values side by side in one buffer | one copy each |
 | `Contraction` | a sum of products | the contraction template |
 | `Host` | a Python function over NumPy arrays | a call |
@@ -120,9 +121,7 @@ class Op(metaclass=Interned):
 
     @property
     def effect(self) -> bool:
-        """Whether it does something besides giving its outputs. Such nodes are never left out, taken for one, or repeated, and run in the order
-        in which they were recorded.
-        """
+        """Whether it does something besides giving its outputs: it is never left out, taken for another or repeated, and runs in its turn."""
         return False
 
     @property
@@ -173,9 +172,7 @@ class Constant(Op):
 
 
 class Number(Op):
-    """A number that kernels get as an argument, such as a size: another one makes no new kernel, as another Constant
-    would.
-    """
+    """A number that kernels get as an argument, such as a size: another one makes no new kernel, as another Constant would."""
 
     value: float | int
     dtype: str
@@ -276,6 +273,10 @@ class Sort(Op, abstract=True):
 
     k: int
     descending: bool
+
+
+class Positions(Op, abstract=True):
+    """Where a mask is set, in row-major order: the positions, with room for all, of which as many mean something as the second output says."""
 
 
 class Concat(Op, abstract=True):

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from .._rt import Tensor, apply, recording, substitutes, update
-from .convert import check_ints, from_data, index_dtype, to_numpy
+from .convert import assign, check_ints, from_data, index_dtype, to_numpy
 from .ops.base import INTS
-from .ops.index import MaskedFill, PutIndexed, TakeIndexed, put_op, take_op
+from .ops.index import FlatNonzero, MaskedFill, PutIndexed, TakeIndexed, put_op, take_op
 from .ops.shape import Copy, SetSubtensor, Slice, Subtensor
+
+_NONZERO = FlatNonzero()
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Where a mask is set, in row-major order. Waits for the mask, as the size of the result depends on it."""
+    places, count = apply(_NONZERO, mask)
+    number = int(to_numpy(count))
+    if 2 * number >= mask.size and recording() is None:  # no copy is worth the rest of the memory
+        return places._view((0,), (1,), (number,), (0,))
+    kind: Any = type(places)
+    made: Tensor = kind.__new__(kind)
+    Tensor.__init__(made)
+    assign(made, to_numpy(places)[:number], places.desc.dtype, places.desc.device)
+    return made
 
 
 class Parsed:
@@ -53,12 +69,14 @@ class Parsed:
         self.arrays.append(item)
         self.keep(extent)
 
-    def take_new(self, item: Any, extent: int) -> None:
-        """A tensor that indexes a dim which is not the input's."""
+    def take_mask(self, places: Any, extents: tuple[int, ...]) -> None:
+        """Positions in these dims, which become one; without any, in a new dim, of which it takes all or nothing."""
         self.axes.append(len(self.shape))
-        self.arrays.append(item)
-        self.shape.append(extent)
+        self.arrays.append(places)
+        self.shape.append(prod(extents))
         self.runs.append(-1)
+        for extent in extents:
+            self._slice(0, extent, 1)
 
     def _run(self, extent: int) -> None:
         self.runs.append(len(self.starts))
@@ -134,12 +152,9 @@ def parse(index: Any, x: Tensor) -> Parsed:
                 raise IndexError(
                     f"a mask of shape {_shape(item)} does not fit dimensions {dim} to {dim + rank - 1} of shape {tuple(shape)}"
                 )
-            if not rank:  # one of no dims picks all or nothing, along a new dim
-                parsed.take_new(_index_tensor(np.flatnonzero(_numpy(item)), device), 1)
-                continue
-            for positions in np.nonzero(_numpy(item)):
-                parsed.take_array(_index_tensor(positions, device), shape[dim])
-                dim += 1
+            mask = item if isinstance(item, Tensor) else from_data(item, "bool", device)
+            parsed.take_mask(positions(mask), shape[dim : dim + rank])
+            dim += rank
         elif _is_array(item):
             parsed.take_array(_index_tensor(item, device), shape[dim])
             arrays.append((item, shape[dim], dim))

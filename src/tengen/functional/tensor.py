@@ -7,14 +7,12 @@ from itertools import pairwise
 from math import ceil, isfinite
 from typing import Any
 
-import numpy as np
-
 from .._rt import Tensor as Handle
 from .._rt import apply
 from ..base.device import Device
 from ..base.dtype import canonical
 from ..core import Tensor, calls
-from ..core.ops.base import position_dtype
+from ..core.indexing import positions
 from ..core.ops.complex import Complex, Part, Polar
 from ..core.ops.create import Arange, Diag, Eye, FillLike, Linspace, Meshgrid
 from ..core.ops.elemwise import Where
@@ -431,7 +429,7 @@ def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"cond_take: a mask of shape {tuple(mask.shape)} for a tensor of shape {tuple(x.shape)}; they must be equal"
         )
-    places = Tensor(np.flatnonzero(mask.numpy()), dtype=position_dtype(x.size), device=x.device)
+    places = positions(mask)
     return calls.reshape(x, (-1,))[places], places
 
 

@@ -16,6 +16,7 @@ from ..program import (
     Host,
     Node,
     Place,
+    Positions,
     Program,
     Scatter,
     Sort,
@@ -30,6 +31,7 @@ from .memory.destinations import destinations
 from .partition import Partition
 from .parts import reduce_in_parts, splits
 from .places import Location
+from .positions import find_positions
 from .repeat import repeat
 from .results import combined, nest
 from .sort import order_rows
@@ -99,6 +101,8 @@ class Scheduler(Steps):
                 self._host(group.nodes[0], op)
             elif isinstance(op, Sort):
                 order_rows(self, group.nodes[0], op)
+            elif isinstance(op, Positions):
+                find_positions(self, group.nodes[0])
             elif isinstance(op, Loop):
                 repeat(self, group.nodes[0], self._lowered)
             elif isinstance(op, Concat):

@@ -25,6 +25,7 @@ from ..program import (
     Node,
     Op,
     Place,
+    Positions,
     Prefix,
     Program,
     Reduction,
@@ -101,7 +102,7 @@ class Partition:
             self._join(node, node.outputs[0].shape, None, ())
         elif isinstance(op, (Scatter, Place)):
             self._join(node, node.inputs[1].shape, None, (node.inputs[1],))
-        elif isinstance(op, (Contraction, Host, Concat, Loop, Sort)):
+        elif isinstance(op, (Contraction, Host, Concat, Loop, Positions, Sort)):
             self._enter(self._new(closed=True), node)
             if op.effect and not _is_late(op):
                 self._follow(self.home[node.outputs[0]])

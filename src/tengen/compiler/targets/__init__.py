@@ -7,9 +7,10 @@ from typing import Any
 
 from ..kernels.contraction import ContractionKernel, SumKernel
 from ..kernels.nest_tiling import NestSource
+from ..kernels.positions import PositionsKernel
 from ..kernels.sort import SortKernel
 from ..kernels.target import Target
-from . import sort
+from . import positions, sort
 from .contractions.emit import emit_contraction, emit_sum
 from .nests import emit_nest
 
@@ -17,6 +18,7 @@ EMITTERS: Mapping[type, Callable[[Any, Target], str]] = {
     NestSource: emit_nest,
     ContractionKernel: emit_contraction,
     SumKernel: emit_sum,
+    PositionsKernel: positions.emit,
     SortKernel: sort.emit,
 }
 

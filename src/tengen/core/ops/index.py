@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...compiler.program import Gather, Scatter, Type, Value
-from .base import INTS, Formula, Grads, broadcast_shapes, check_stretches
+from ...compiler.program import Gather, Positions, Scatter, Type, Value
+from .base import INTS, Formula, Grads, broadcast_shapes, check_stretches, position_dtype
 from .elemwise import Elemwise, cast, where
 from .shape import PlaceView, Slice, broadcast, reshape, zeros_of
 
@@ -101,6 +101,24 @@ def put_op(mode: str, rank: int, axes: Sequence[int], index_rank: int, apart: bo
     """The Put that writes where `take_op` with the same arguments reads."""
     sources, dims = _layout(rank, axes, index_rank, apart)
     return Put(mode, sources, tuple(axes), dims)
+
+
+class FlatNonzero(Positions):
+    """Where a mask is set, in row-major order (int32, beyond 2**31 elements int64), with room for all its elements, and how many of these
+    positions there are; what follows them means nothing.
+    """
+
+    name = "nonzero"
+    nondiff = "positions do not change when elements do"
+    no_onnx = "has no result with more room than content"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        (mask,) = types
+        if mask.dtype != "bool":
+            raise TypeError(
+                f"nonzero: the mask must be bool, got {mask.dtype}; compare, or convert it with .astype('bool')"
+            )
+        return Type(position_dtype(mask.size), (mask.size,)), Type("int64", ())
 
 
 class TakeIndexed(Formula):
