@@ -123,7 +123,7 @@ def test_indices_arrive(kind):
 )  # fmt: skip
 def test_what_holds_no_numbers_is_refused(array):
     with pytest.raises(
-        TypeError, match="Tensor: data cannot be ndarray of dtype .* give a Tensor, an array, or numbers"
+        TypeError, match=r"Tensor: data cannot be ndarray of dtype .* give a Tensor, an array, or numbers"
     ):
         Tensor(array)
     with pytest.raises(TypeError):

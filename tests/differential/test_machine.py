@@ -370,6 +370,15 @@ def test_a_slope_that_is_read_from_a_rounded_result_is_as_exact_as_that(mode, x)
     assert known is not None and 2.0**-23 < tolerance(known)[0] < 2.0**-19
 
 
+def test_a_slope_by_integers_is_none():
+    machine = truth.Machine(0)
+    machine.put("x", np.array([1]), "int32")
+    machine.put("dy", np.array([1.0]), "float32")
+    machine.run(Step("elementwise TANH", ("x",), (), ("y",)))
+    known = machine.backward("y", "dy", ["x"])["x"]
+    assert known is not None and known.versions[1].tolist() == [0]
+
+
 RULED = """reduce SUM,reduce mean,soft softmax,soft logsoftmax,soft logsumexp,product einsum ij;jk->ik,product dot,norm layer_norm,norm group_norm,
 norm general_norm,norm batch_norm,norm batch_norm training,loss square_loss,loss l1_loss,
 loss hinge_loss_L1,loss hinge_loss_L2,loss binary_cross_entropy_with_logits,conv conv1d,

@@ -284,7 +284,7 @@ class Machine:
                 None if g is None else np.where(g == 0, g, g + self.shaken(np.full(g.shape, size), 1, False) - size)
                 for g in made
             ]
-        if version and row.slope_level and grads[0] is not None:
+        if version and row.slope_level and grads[0] is not None and kind(inputs[0].dtype) == "float":
             off = self.shaken(np.ones(grads[0].shape), row.slope_level * ROUNDING[inputs[0].dtype], False) - 1.0
             made = [None if g is None else g + grads[0] * off for g in made]
         if version and row.exact == "formula" and grads[0] is not None:

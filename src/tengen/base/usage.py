@@ -61,7 +61,9 @@ def _named(frame: FrameType, value: object) -> str:
     """Which argument of a public function, or of a method, this is, if the frame is that of one."""
     code, given = frame.f_code, frame.f_locals
     owner = given.get("self") if code.co_varnames[:1] == ("self",) else None
-    where = frame.f_globals if owner is None else {code.co_name: getattr(type(owner), code.co_name, None)}
+    where: dict[str, Any] = (
+        frame.f_globals if owner is None else {code.co_name: getattr(type(owner), code.co_name, None)}
+    )
     function = where.get(code.co_name)
     public = code.co_name == "__init__" or not code.co_name.startswith("_")
     if not public or getattr(function, "__code__", None) is not code:
