@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import tengen.functional as F
 from tengen import Parameter, Tensor, UsageWarning
 from tengen.autodiff import Function, GradManager
+from tengen.jit import trace
 from tengen.module import Linear
 
 
@@ -204,6 +206,62 @@ def test_function_uses_the_given_gradient():
     assert product.tolist() == [2.0]
     assert x.grad.tolist() == [14.0]
     assert y.grad is None
+
+
+class Power(Function):
+    """x ** n, which keeps what backward needs in attributes, in a list, and counts its backwards."""
+
+    def __init__(self):
+        self.backwards = 0
+
+    def forward(self, x, n=2):
+        self.x, self.n = x, n
+        return x**n
+
+    def backward(self, dy):
+        self.backwards += 1
+        x, self.x = self.x, None
+        return dy * self.n * x ** (self.n - 1), *[None] * self.more
+
+    more = 0
+
+
+def test_one_function_called_twice_keeps_what_each_call_has_kept():
+    """The reference takes what the last call has kept for all: 10 in place of 6."""
+    a, b, power = Tensor([3.0]), Tensor([5.0]), Power()
+    gm = GradManager().attach([a, b])
+    for step in range(2):
+        a.grad = b.grad = None
+        with gm:
+            gm.backward(power(a) + power(b) * 10.0)
+        assert (a.grad.tolist(), b.grad.tolist(), power.backwards) == ([6.0], [100.0], 2 * step + 2)
+
+
+@pytest.mark.parametrize(
+    "wrapped", [lambda f: f, trace, partial(trace, without_host=True)], ids=["eager", "traced", "without host"]
+)
+def test_one_function_may_be_called_on_its_own_result(wrapped):
+    x, power = Tensor([3.0]), Power()
+    gm = GradManager().attach([x])
+
+    @wrapped
+    def slope():
+        with gm:
+            gm.backward(power(power(x)))
+        made, x.grad = x.grad, None
+        return made
+
+    assert [slope().tolist() for _ in range(3)] == [[108.0]] * 3
+
+
+def test_what_backward_needs_of_a_later_call_stays():
+    x, power = Tensor([3.0]), Power()
+    power.more = 1
+    gm = GradManager().attach([x])
+    with gm:
+        first, second = power(x, 3), power(x, 2)
+        gm.backward(first + second)
+    assert x.grad.tolist() == [27.0 + 6.0] and power.x is None and power.n == 2
 
 
 def test_function_checks_what_it_gets():

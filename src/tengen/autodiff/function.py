@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from .. import _rt
 from ..core.tensor import Tensor
@@ -13,7 +14,8 @@ class Function:
     """Derive from this and write `forward(self, *inputs)` and `backward(self, *output_grads)`; then call an instance.
 
     What `backward` returns (one gradient per input, or None for one without; surplus ones are left out) is the
-    gradient, whatever `forward` does. Values that backward needs are kept on `self`. Use a new instance for each call.
+    gradient, whatever `forward` does. Values that backward needs are kept in attributes of `self`; if an instance is called again, each
+    backward sees those that its own call has set.
     Derivatives of higher order are those of what `backward` computes.
 
     >>> class Double(Function):
@@ -38,7 +40,9 @@ class Function:
         # backward makes of the values that forward has kept.
         given = [x._alias() if isinstance(x, Tensor) else x for x in inputs]
         tensors = [x for x in inputs if isinstance(x, Tensor)]
+        before = dict(self.__dict__)
         result = _rt.unseen(tensors, self.forward, *given)
+        kept = self.__dict__.setdefault("_calls", _Calls()).note(before, self.__dict__)
         outputs = [result] if isinstance(result, Tensor) else list(result)
         if not all(isinstance(y, Tensor) for y in outputs):
             raise TypeError(
@@ -51,7 +55,8 @@ class Function:
         descs = [x.desc if isinstance(x, Tensor) and x._is_watched() else None for x in inputs]
 
         def backward(*grads: Tensor | None) -> list[Tensor | None]:
-            found = self.backward(*grads)
+            with kept.seen_by(self.__dict__):
+                found = self.backward(*grads)
             given = [found] if found is None or isinstance(found, Tensor) else list(found)
             wrong = next((g for g in given if g is not None and not isinstance(g, Tensor)), None)
             if len(given) < len(inputs) or wrong is not None:
@@ -77,6 +82,49 @@ class Function:
                 "be equal: sum it over what forward has broadcast, or reshape it"
             )
         return gradient if gradient.desc.dtype == desc.dtype else gradient.astype(desc.dtype)
+
+
+class _Calls:
+    """What the calls of one Function have set: the names of the attributes, and which call was the last one."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.last: object = None
+
+    def note(self, before: dict[str, Any], after: dict[str, Any]) -> _Kept:
+        """What a call has left in the attributes."""
+        self.names.update(n for n, value in after.items() if n != "_calls" and before.get(n, before) is not value)
+        self.last = token = object()
+        return _Kept(self, token, dict(after))
+
+
+class _Kept(NamedTuple):
+    """The attributes as one call has left them."""
+
+    calls: _Calls
+    token: object
+    attributes: dict[str, Any]
+
+    @contextmanager
+    def seen_by(self, now: dict[str, Any]) -> Iterator[None]:
+        """Meanwhile what calls set is as this one has left it; all else, such as a count of backwards, goes on."""
+        if self.calls.last is self.token:
+            yield
+            return
+        later = {n: now[n] for n in self.calls.names if n in now}
+        _replace(now, self.calls.names, self.attributes)
+        try:
+            yield
+        finally:
+            _replace(now, self.calls.names, later)
+
+
+def _replace(attributes: dict[str, Any], names: Iterable[str], values: dict[str, Any]) -> None:
+    for name in names:
+        if name in values:
+            attributes[name] = values[name]
+        else:
+            attributes.pop(name, None)
 
 
 def _is_new(output: Tensor, inputs: Sequence[Any]) -> bool:
