@@ -142,7 +142,7 @@ def slow_nms(boxes: np.ndarray, scores: np.ndarray, limit: float) -> list[int]:
         return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
     kept: list[int] = []
-    for i in np.argsort(-scores, kind="stable"):
+    for i in np.argsort(scores, kind="stable")[::-1]:
         if all(overlap(boxes[i], boxes[k]) <= limit for k in kept):
             kept.append(int(i))
     return kept
@@ -163,14 +163,15 @@ def test_nms_of_many_boxes():
     generator = np.random.default_rng(1)
     corners = generator.integers(0, 40, (700, 2))
     boxes = np.concatenate([corners, corners + generator.integers(0, 9, (700, 2))], 1).astype(np.float64)
-    scores = generator.integers(0, 50, 700) / 64  # many are equal: then the first is better
+    scores = generator.integers(0, 50, 700) / 64  # many are equal: then the last is better
     apart = boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)]
     truth = slow_nms(apart, scores[: len(apart)], 0.3)
     assert len(truth) > 256
     found = F.nn.nms(Tensor(apart, dtype="float32"), Tensor(scores[: len(apart)], dtype="float32"), 0.3)
     assert found.tolist() == truth and found.dtype == np.int32
     empty = Tensor([[5.0, 5.0, 5.0, 5.0]] * 2 + [[0.0, 0.0, 9.0, 9.0]])
-    assert F.nn.nms(empty, Tensor([1.0, 1.0, 0.5]), 0.0).tolist() == [0, 1, 2]
+    assert F.nn.nms(empty, Tensor([1.0, 1.0, 0.5]), 0.0).tolist() == [1, 0, 2]
+    assert F.nn.nms(empty, Tensor([np.nan, 1.0, 0.5]), 0.9).tolist() == [1, 2, 0]
 
 
 def correlated(a, b, kernel, reach, stride1, stride2, padding, multiply):

@@ -232,7 +232,7 @@ def _format(op: str, format: str) -> str:
 def nms(boxes: Tensor, scores: Tensor, iou_thresh: float, max_output: int | None = None) -> Tensor:
     """Which boxes non-maximum suppression keeps, best first, as int32: each overlaps no better kept one by more than `iou_thresh`.
 
-    boxes: (n, 4), each x1, y1, x2, y2. scores: (n,); of equal ones the first is better. iou_thresh: of intersection over union, which is 0
+    boxes: (n, 4), each x1, y1, x2, y2. scores: (n,); of equal ones the last is better. iou_thresh: of intersection over union, which is 0
     for empty boxes. max_output: how many are kept at most. Raises ValueError for other shapes, or a max_output below 1.
 
     >>> boxes = Tensor([[0.0, 0.0, 10.0, 10.0], [1.0, 1.0, 10.0, 10.0], [20.0, 20.0, 30.0, 30.0]])
@@ -245,7 +245,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_thresh: float, max_output: int | None
             f"nms takes boxes (n, 4) and scores (n,), got shapes {tuple(corners.shape)} and {tuple(values.shape)}"
         )
     most = len(values) if max_output is None else single("nms", "max_output", max_output, 1)
-    order = np.argsort(-values.numpy().astype(np.float32), kind="stable")
+    backwards = -values.numpy().astype(np.float32)[::-1]
+    order = len(backwards) - 1 - np.argsort(backwards, kind="stable")
     kept = order[_best(corners.numpy().astype(np.float32)[order], number("nms", "iou_thresh", iou_thresh), most)]
     return Tensor(kept.astype(np.int32), device=corners.device)
 
