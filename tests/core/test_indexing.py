@@ -339,6 +339,25 @@ def test_few_positions_of_a_large_mask_do_not_keep_its_memory():
     mask[::100_000] = True
     set_mask = Tensor(mask)
     before = tengen.get_allocated_memory()
-    places = positions(set_mask)
+    places = positions(set_mask, set_mask.desc.device)
     assert places.shape == (11,)
     assert tengen.get_allocated_memory() - before < 1 << 12
+
+
+@pytest.mark.parametrize("without_host", [False, True])
+def test_masks_from_outside_in_traced_functions(without_host):
+    """They are seen as they are, as arrays and as tensors; one of another value makes another recording, or is an error where there is one only."""
+    array, mask = np.array([True, False, True]), Tensor([False, True, True])
+    runs = []
+
+    @trace(without_host=without_host)
+    def function(x):
+        runs.append(1)
+        return x[array] * 2, F.cond_take(mask, x)[0] + x[mask]
+
+    for number in range(4):
+        x = np.array([1, 2, 3], np.float32) * (number + 1)
+        first, second = function(Tensor(x))
+        np.testing.assert_array_equal(first.numpy(), x[array] * 2)
+        np.testing.assert_array_equal(second.numpy(), x[mask.numpy()] * 2)
+    assert len(runs) == (1 if without_host else 4)

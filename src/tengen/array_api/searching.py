@@ -68,7 +68,7 @@ def nonzero(x: Tensor, /) -> tuple[Tensor, ...]:
     if not x.ndim:
         raise ValueError("nonzero: a number has no dims to say positions of; reshape it to (1,)")
     mask = x if x.desc.dtype == "bool" else F.not_equal(x, 0)
-    places, found = positions(mask), []
+    places, found = positions(mask, mask.desc.device), []
     for extent in reversed(tuple(x.shape)):
         rest = F.floor_div(places, max(extent, 1))
         found.append(places - rest * extent)

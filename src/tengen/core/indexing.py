@@ -9,23 +9,32 @@ import numpy as np
 
 from .._rt import Tensor, apply, recording, substitutes, update
 from .convert import assign, check_ints, from_data, index_dtype, to_numpy
-from .ops.base import INTS
+from .ops.base import INTS, position_dtype
 from .ops.index import FlatNonzero, MaskedFill, PutIndexed, TakeIndexed, put_op, take_op
 from .ops.shape import Copy, SetSubtensor, Slice, Subtensor
 
 _NONZERO = FlatNonzero()
 
 
-def positions(mask: Tensor) -> Tensor:
-    """Where a mask is set, in row-major order. Waits for the mask, as the size of the result depends on it."""
-    places, count = apply(_NONZERO, mask)
+def positions(mask: Any, device: str) -> Tensor:
+    """Where a mask, a tensor or an array, is set, in row-major order. Waits for the mask, as the size of the result depends on it."""
+    if recording() is not None:
+        # A trace may see values that were there before its call, but not those of an op of its own.
+        found = np.flatnonzero(_numpy(mask))
+        return _made(found, position_dtype(prod(_shape(mask))), device, mask)
+    places, count = apply(_NONZERO, mask if isinstance(mask, Tensor) else from_data(mask, "bool", device))
     number = int(to_numpy(count))
-    if 2 * number >= mask.size and recording() is None:  # no copy is worth the rest of the memory
+    if 2 * number >= places.size:  # no copy is worth the rest of the memory
         return places._view((0,), (1,), (number,), (0,))
-    kind: Any = type(places)
+    return _made(to_numpy(places)[:number], places.desc.dtype, device, places)
+
+
+def _made(array: Any, dtype: str, device: str, like: Any) -> Tensor:
+    """A tensor of an array, of the class that users have if `like` is one."""
+    kind: Any = type(like) if isinstance(like, Tensor) else Tensor
     made: Tensor = kind.__new__(kind)
     Tensor.__init__(made)
-    assign(made, to_numpy(places)[:number], places.desc.dtype, places.desc.device)
+    assign(made, array, dtype, device)
     return made
 
 
@@ -152,8 +161,7 @@ def parse(index: Any, x: Tensor) -> Parsed:
                 raise IndexError(
                     f"a mask of shape {_shape(item)} does not fit dimensions {dim} to {dim + rank - 1} of shape {tuple(shape)}"
                 )
-            mask = item if isinstance(item, Tensor) else from_data(item, "bool", device)
-            parsed.take_mask(positions(mask), shape[dim : dim + rank])
+            parsed.take_mask(positions(item, device), shape[dim : dim + rank])
             dim += rank
         elif _is_array(item):
             parsed.take_array(_index_tensor(item, device), shape[dim])

@@ -429,7 +429,7 @@ def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"cond_take: a mask of shape {tuple(mask.shape)} for a tensor of shape {tuple(x.shape)}; they must be equal"
         )
-    places = positions(mask)
+    places = positions(mask, mask.desc.device)
     return calls.reshape(x, (-1,))[places], places
 
 
