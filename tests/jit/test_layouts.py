@@ -40,7 +40,7 @@ def copies(function, *arguments):
     for _ in range(2):
         function(*arguments)
     (kind,) = function._kinds.values()
-    plan = kind.standalone[0].segment.op.plans[-1].plan
+    plan = kind.standalone[0].segment.op.plan_log.plans[-1].plan
     names = [step.name for step in plan.steps]
     return Counter(n for n in names if n in ("copy", "concat", "layout") or "layout of a" in n)
 

@@ -63,7 +63,7 @@ def test_launches_over_whole_activations():
     step, _ = trained(*inputs(0))
     ((_, _, _, (report,)),) = step.explain().calls
     ((kind,),) = [step._kinds.values()]
-    (compiled,) = kind.standalone[0].segment.op.plans
+    (compiled,) = kind.standalone[0].segment.op.plan_log.plans
     assert report.launches == len(compiled.plan.steps)
     size = N * CHANNELS * SIZE * SIZE
     others = [s for s in compiled.plan.steps if not s.name.lower().startswith("conv")]

@@ -58,6 +58,16 @@ class Type(NamedTuple):
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
+class CompileLog:
+    """Hears of each Plan that an op is compiled to. timed: the runtime's Plan keeps the times of its steps."""
+
+    timed: bool = False
+
+    def add(self, views: Sequence[View], plan: Any, seconds: float, runtime: Any) -> None:
+        """For inputs that lie like `views`, compiled (or found on the disk) in so many seconds. runtime: what runs."""
+        raise NotImplementedError
+
+
 class Op(metaclass=Interned):
     """An operation with its parameters. Immutable and interned: compare with `is`."""
 
@@ -132,6 +142,19 @@ class Op(metaclass=Interned):
     @classmethod
     def differentiable(cls) -> bool:
         return cls.grad is not Op.grad or issubclass(cls, Composite)
+
+    def as_program(self, types: Sequence[Type], views: Sequence[View] | None = None) -> Program:
+        """What is compiled to run it on inputs of these types, which lie like `views` if that is known."""
+        return build(self, types)
+
+    def blamed(self, inner: Op) -> Op:
+        """Which op errors name where `inner`, of its Program, is at fault."""
+        return self
+
+    @property
+    def log(self) -> CompileLog | None:
+        """Who wants to hear of the Plans that it is compiled to."""
+        return None
 
     def __call__(self, *inputs: Any) -> Any:
         """Record this op on Values: the one output, or the tuple of several."""
@@ -315,6 +338,10 @@ class Composite(Op, abstract=True):
 
     def expand(self, *inputs: Value) -> Value | Sequence[Value]:
         raise NotImplementedError
+
+    def expand_on(self, inputs: Sequence[Value], results: Sequence[Value]) -> Sequence[Value]:
+        """The same where the results are known, from which some of it may start."""
+        return inputs[0].builder.record(self, inputs)
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         return tuple(v.type for v in build(self, types).outputs)

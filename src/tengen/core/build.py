@@ -18,13 +18,12 @@ from ..base.usage import argument_of, no_tensor
 from ..compiler import obtain_plan
 from ..compiler.backend import host
 from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
-from ..compiler.program import OPERATORS, Constant, Op, Program, Type, Value, build, record
+from ..compiler.program import OPERATORS, Constant, Op, Program, Type, Value, record
 from ..compiler.view import View
 from . import gradient
 from .index_error import index_error
 from .memory import out_of_memory
 from .ops.base import integer_range, not_fitting
-from .recorded import Compiled, Recorded
 
 
 def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
@@ -32,18 +31,17 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     start = perf_counter()
     types = [type_of(d) for d in descs]
     views = [View(d.shape, d.strides) for d in descs]
-    program = op.prepared(views) if isinstance(op, Recorded) and op.takes(types) else build(op, types)
+    program = op.as_program(types, views)
     plan = obtain_plan(program, views, op.name)
-    profiled = isinstance(op, Recorded) and op.profiled
+    log = op.log
     device, around = device_of(op, descs), [one for watch in _watchers if (one := watch(op, plan, descs))]
-    timed = profiled or any(one.made for one in around)
+    timed = (log is not None and log.timed) or any(one.made for one in around)
     made = to_runtime(op, plan, device, timed, number_limits(op, program), around, descs)
     for one in around:
         if one.made:
             one.made(made)
-    if isinstance(op, Recorded) and op.keeps_plans:
-        strides = tuple(d.strides for d in descs)
-        op.plans.append(Compiled(strides, plan, perf_counter() - start, made if profiled else None))
+    if log is not None:
+        log.add(views, plan, perf_counter() - start, made)
     return made
 
 
@@ -122,8 +120,7 @@ def number_limits(op: Op, program: Program) -> list[NumberLimit]:
             limits = node.op.number_range(position, out)
             if limits is None or limits == integer_range("int64"):
                 continue
-            name = node.op.name if isinstance(op, Recorded) else op.name
-            limit = NumberLimit(places.get(value, -1), *limits, name, out.dtype)
+            limit = NumberLimit(places.get(value, -1), *limits, op.blamed(node.op).name, out.dtype)
             if not known:
                 found.append(limit)
             elif not limit.low <= value.op.value <= limit.high:  # type: ignore[union-attr]
@@ -244,7 +241,7 @@ def _within_64_bits(op: Op, inputs: Sequence[Any]) -> Sequence[Any]:
 def memory_hook(op: Op, descs: Sequence[_rt.Descriptor], size: int, live: int) -> None:
     """Say what an op needed memory for, and what holds the memory."""
     types = [type_of(d) for d in descs]
-    program = op.program if isinstance(op, Recorded) else build(op, types)
+    program = op.as_program(types)
     raise MemoryError(out_of_memory(op.name, types, [v.type for v in program.outputs], size, live))
 
 

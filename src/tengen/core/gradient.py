@@ -100,7 +100,7 @@ def _expanded(op: Composite, xs: Sequence[Value], ys: Sequence[Value]) -> tuple[
     """The results of a formula and the nodes that it records; those that read one of the results read its value in `ys` instead."""
     builder = xs[0].builder
     mark = len(builder.nodes)
-    made = op.expand_on(xs, ys) if isinstance(op, Recorded) else builder.record(op, xs)
+    made = op.expand_on(xs, ys)
     nodes = builder.nodes[mark:]
     known = {v: y for v, y in zip(made, ys, strict=True) if v.node in nodes}  # a result may be an input, too
     if not any(v in known for node in nodes for v in node.inputs) or any(node.op.effect for node in nodes):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _rt
-from ..compiler.program import Gather, Op, Program, Scatter, Type, Value, build, needed
+from ..compiler.program import Gather, Op, Program, Scatter, Type, Value, needed
 from ..compiler.values import is_reshape
 from .ops.elemwise import TypeCvt
 from .ops.index import label_of
@@ -27,7 +27,7 @@ class _Source(NamedTuple):
 def index_error(op: Op, inputs: Sequence[Any]) -> IndexError:
     """The error of `op`, whose kernels met an index out of range on these inputs: names the op of the user, the index and the limit."""
     types = tuple(Type(x.desc.dtype, x.desc.shape) for x in inputs)
-    program = op.program if isinstance(op, Recorded) and op.takes(types) else build(op, types)
+    program = op.as_program(types)
     for node in program.nodes:
         if not isinstance(node.op, (Gather, Scatter)):
             continue

@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
 
-from .. import _rt
-from ..compiler.plan import Plan
-from ..compiler.program import Builder, Composite, Program, Type, Value
+from ..compiler.program import Builder, Composite, Op, Program, Type, Value
 from ..compiler.values import replay
 from ..compiler.view import View
-
-
-class Compiled(NamedTuple):
-    """A Plan of a recorded op: for inputs with these strides, compiled (or found on the disk) in so many seconds. runtime: what runs, of
-    an op that is profiled."""
-
-    strides: tuple[tuple[int, ...], ...]
-    plan: Plan
-    seconds: float
-    runtime: _rt.Plan | None = None
 
 
 class Recorded(Composite):
@@ -27,8 +14,6 @@ class Recorded(Composite):
 
     title: str
     program: Program
-    keeps_plans: ClassVar[bool] = False
-    """Whether `plans` are for somebody to see."""
 
     @property
     def name(self) -> str:
@@ -41,24 +26,15 @@ class Recorded(Composite):
             found = self.__dict__["_effect"] = any(node.op.effect for node in self.program.nodes)
         return bool(found)
 
-    @property
-    def profiled(self) -> bool:
-        """Whether its Plans keep the times of their steps."""
-        return False
-
-    @property
-    def plans(self) -> list[Compiled]:
-        """The Plans that this has been compiled to, if it keeps them."""
-        plans: list[Compiled] = self.__dict__.setdefault("_plans", [])
-        return plans
-
     def takes(self, types: Sequence[Type]) -> bool:
         """Whether these are the types for which the Program was recorded."""
         return tuple(types) == tuple(v.type for v in self.program.inputs)
 
-    def prepared(self, views: Sequence[View]) -> Program:
-        """What is compiled to run it on inputs that lie like `views`."""
-        return self.program
+    def as_program(self, types: Sequence[Type], views: Sequence[View] | None = None) -> Program:
+        return self.program if self.takes(types) else super().as_program(types, views)
+
+    def blamed(self, inner: Op) -> Op:
+        return inner
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         if self.takes(types):

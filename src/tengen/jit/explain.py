@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..compiler.plan import Call, Launch, Plan
-from ..core.recorded import Compiled
 from .recorder import Segment
+from .traced import Compiled
 
 
 class PlanReport(NamedTuple):
@@ -63,7 +63,7 @@ def profiles(segments: Sequence[Segment]) -> list[dict[str, Any]]:
     """Of each Plan that has run since this was asked before, the seconds of its steps; see `trace.get_profile`."""
     found = []
     for segment in segments:
-        for compiled in segment.op.plans:
+        for compiled in segment.op.plan_log.plans:
             seconds = compiled.runtime.take_seconds() if compiled.runtime else []
             if seconds:
                 own = of_plan(compiled.plan, seconds)
@@ -89,7 +89,7 @@ def reports(segments: Sequence[Segment], why: str) -> list[PlanReport]:
     return [
         _report(segment, compiled, _reason(segment, number, why))
         for segment in segments
-        for number, compiled in enumerate(segment.op.plans)
+        for number, compiled in enumerate(segment.op.plan_log.plans)
     ]
 
 

@@ -21,8 +21,8 @@ class MemoryLimit:
     cost, unlimited: what the last Plan takes and what it would take without the limit; None before one is compiled.
     """
 
-    def __init__(self, limit: int, smallest: int = 0):
-        self.limit, self.smallest, self.given = limit, smallest, 0
+    def __init__(self, limit: int, smallest: int = 0, given: int = 0):
+        self.limit, self.smallest, self.given = limit, smallest, given
         self.cost: Cost | None = None
         self.unlimited: Cost | None = None
 
@@ -45,15 +45,15 @@ class Everywhere:
     def __init__(self) -> None:
         self.enabled, self.threshold, self.smallest, self.sampling = False, 0, 1 << 20, False
 
-    def limit(self) -> MemoryLimit | None:
-        return MemoryLimit(self.threshold, self.smallest) if self.enabled and self.threshold else None
+    def limit(self, given: int) -> MemoryLimit | None:
+        return MemoryLimit(self.threshold, self.smallest, given) if self.enabled and self.threshold else None
 
 
 everywhere = Everywhere()
 
 
-def limit_of(sublinear: SublinearMemoryConfig | None, dtr: DTRConfig | None) -> MemoryLimit | None:
-    """The limit that the settings of a trace ask for, a new one for each Program. Raises TypeError for something else."""
+def limit_of(sublinear: SublinearMemoryConfig | None, dtr: DTRConfig | None, given: int) -> MemoryLimit | None:
+    """The limit that the settings of a trace ask for, a new one for each Program; given: see `MemoryLimit`. Raises TypeError for something else."""
     if sublinear is not None and not isinstance(sublinear, SublinearMemoryConfig):
         raise TypeError(f"sublinear_memory_config must be a SublinearMemoryConfig, got {type(sublinear).__name__}")
     if dtr is not None and not isinstance(dtr, DTRConfig):
@@ -61,7 +61,7 @@ def limit_of(sublinear: SublinearMemoryConfig | None, dtr: DTRConfig | None) -> 
     if sublinear is not None and dtr is not None:
         raise ValueError("trace takes a sublinear_memory_config or a dtr_config, not both")
     if sublinear is not None:
-        return MemoryLimit(sublinear.lb_memory_mb << 20)
+        return MemoryLimit(sublinear.lb_memory_mb << 20, given=given)
     if dtr is not None and dtr.eviction_threshold:
-        return MemoryLimit(dtr.eviction_threshold, dtr.evictee_minimum_size)
-    return everywhere.limit() if dtr is None else None
+        return MemoryLimit(dtr.eviction_threshold, dtr.evictee_minimum_size, given)
+    return everywhere.limit(given) if dtr is None else None

@@ -18,7 +18,7 @@ from ..core.live import Numbers, plain, source_of
 from ..core.ops.shape import Detach, Reshape, zeros
 from .errors import TraceError, user_line
 from .memory import MemoryLimit
-from .traced import Traced
+from .traced import PlanLog, Traced
 
 Result = TypeVar("Result")
 
@@ -45,7 +45,7 @@ class Operations:
     were, with their types; fixed: those that are the same at each call.
     """
 
-    def __init__(self, limit: Callable[[], MemoryLimit | None], profiling: bool) -> None:
+    def __init__(self, limit: Callable[[int], MemoryLimit | None], profiling: bool) -> None:
         self.limit, self.profiling = limit, profiling
         self.entries: list[Entry] = []
         self.types: list[Type] = []
@@ -60,12 +60,11 @@ class Operations:
             section.record(entry.op, entry.inputs, entry.first)
         return section
 
-    def traced(self, title: str, program: Program, donate: int) -> Traced:
-        """The op of a Program whose first `donate` inputs give their memory to the output of the same index."""
-        limit = self.limit()
-        if limit is not None:
-            limit.given = donate
-        return Traced(title, program, limit, self.profiling)
+    def traced(
+        self, title: str, program: Program, donate: int, composed: Callable[[], Program] | None = None
+    ) -> Traced:
+        """The op of a Program whose first `donate` inputs give their memory to the output of the same index. composed: see `Traced`."""
+        return Traced(title, program, PlanLog(self.profiling), composed, self.limit(donate))
 
     def op(self, title: str, inputs: Sequence[int], outputs: Sequence[int], donate: int) -> Traced:
         """All operations as one op with these inputs and outputs."""
@@ -73,9 +72,7 @@ class Operations:
         section = self.section(0, stop)
         finished = section.builder.finish(section.values[slot] for slot in outputs)
         program = Program(tuple(section.value(i) for i in inputs), finished.nodes, finished.outputs)
-        made = self.traced(title, program, donate)
-        made.compose(partial(self.composed, 0, stop, tuple(inputs), tuple(outputs)))
-        return made
+        return self.traced(title, program, donate, partial(self.composed, 0, stop, tuple(inputs), tuple(outputs)))
 
     def composed(self, start: int, stop: int, inputs: Sequence[int], outputs: Sequence[int]) -> Program:
         """The same as a Program of the ops that the function applied, with these inputs and outputs."""
@@ -141,7 +138,7 @@ class Recorder:
         title: str,
         without_host: bool,
         capture: bool = False,
-        limit: Callable[[], MemoryLimit | None] = lambda: None,
+        limit: Callable[[int], MemoryLimit | None] = lambda _: None,
         profiling: bool = False,
         keep: bool = False,
     ):
@@ -355,8 +352,7 @@ class Recorder:
             self._section = Section(self.operations, stop)
         else:
             section = self.operations.section(start, stop)
-        made = make_segment(self, section, wanted)
-        made.op.compose(partial(self.operations.composed, start, stop, made.inputs, made.outputs))
+        made = make_segment(self, section, wanted, (start, stop))
         cause = self._causes.setdefault(start, self._cause if start else "")
         self.segments.append(made._replace(cause=cause, operations=stop - start, repeats=not known))
         return made.op, list(made.inputs), list(made.outputs), made.donate
@@ -395,8 +391,8 @@ class Segment(NamedTuple):
     note: str = ""
 
 
-def make_segment(recorder: Recorder, section: Section, wanted: Sequence[int]) -> Segment:
-    """The op of a section that gives the slots `wanted`."""
+def make_segment(recorder: Recorder, section: Section, wanted: Sequence[int], place: tuple[int, int]) -> Segment:
+    """The op of a section that gives the slots `wanted`. place: the first of its operations, and the one after the last."""
     values = section.values
     finished = section.builder.finish(values[slot] for slot in wanted)
     used = {v for node in finished.nodes for v in node.inputs} | set(finished.outputs)
@@ -404,11 +400,11 @@ def make_segment(recorder: Recorder, section: Section, wanted: Sequence[int]) ->
     pairs = _in_place(recorder, inputs, wanted, values)
     rest = [i for i in inputs if i not in pairs]
     outputs = [*pairs.values(), *(s for s in wanted if s not in set(pairs.values()))]
-    order = [*pairs, *rest]
+    order = (*pairs, *rest)
     program = Program(tuple(inputs[i] for i in order), finished.nodes, tuple(values[s] for s in outputs))
-    return Segment(
-        recorder.operations.traced(recorder.title, program, len(pairs)), tuple(order), tuple(outputs), len(pairs)
-    )
+    composed = partial(recorder.operations.composed, *place, order, tuple(outputs))
+    op = recorder.operations.traced(recorder.title, program, len(pairs), composed)
+    return Segment(op, order, tuple(outputs), len(pairs))
 
 
 def _in_place(

@@ -172,7 +172,7 @@ class trace:
             "sublinear_memory_config": sublinear_memory_config, "dtr_config": dtr_config, "without_host": without_host,
         }  # fmt: skip
         self._limit = partial(limit_of, sublinear_memory_config, dtr_config)
-        self._limit()  # raises now what is wrong with the settings
+        self._limit(0)  # raises now what is wrong with the settings
         self._title = getattr(function, "__name__", type(function).__name__)
         self._kinds: dict[Any, Kind] = {}
         self._last: Kind | None = None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import NamedTuple
 
-from ..compiler.program import Builder, Program, Type, Value
+from .. import _rt
+from ..compiler.plan import Plan
+from ..compiler.program import Builder, CompileLog, Program, Type, Value
 from ..compiler.view import View
 from ..core.recorded import Recorded
 from .memory import MemoryLimit
@@ -15,25 +17,44 @@ class StaleTrace(Exception):
     """A tensor that a traced function uses has another shape or dtype than when it was recorded."""
 
 
+class Compiled(NamedTuple):
+    """A Plan of a traced function: for inputs that lie like these views, compiled (or found on the disk) in so many seconds. runtime: what runs,
+    if it is timed."""
+
+    views: tuple[View, ...]
+    plan: Plan
+    seconds: float
+    runtime: _rt.Plan | None = None
+
+
+class PlanLog(CompileLog):
+    """The Plans of a traced function, for people to see. timed: each run keeps the times of its steps."""
+
+    def __init__(self, timed: bool = False):
+        self.timed = timed
+        self.plans: list[Compiled] = []
+
+    def add(self, views: Sequence[View], plan: Plan, seconds: float, runtime: _rt.Plan) -> None:
+        self.plans.append(Compiled(tuple(views), plan, seconds, runtime if self.timed else None))
+
+
 class Traced(Recorded):
-    """A recorded function. Its Program, of primitive ops, says what it does for one set of types only. memory: a limit on what it
-    takes. profiling: each run keeps the times of its steps.
+    """A recorded function. Its Program, of primitive ops, says what it does for one set of types only. plan_log: where those it is compiled to are
+    noted. composed: makes the same Program of the ops that the function applied, where differentiation finds their own rules. memory: a limit
+    on what it takes.
     """
 
+    plan_log: PlanLog
+    composed: Callable[[], Program] | None = None
     memory: MemoryLimit | None = None
-    profiling: bool = False
-    keeps_plans: ClassVar[bool] = True
 
     @property
-    def profiled(self) -> bool:
-        return self.profiling
+    def log(self) -> PlanLog:
+        return self.plan_log
 
-    def prepared(self, views: Sequence[View]) -> Program:
-        return self.memory.apply(self.title, self.program, views) if self.memory else self.program
-
-    def compose(self, make: Callable[[], Program]) -> None:
-        """Say how to make the same Program of the ops that the function applied: differentiation finds their own rules there."""
-        self.__dict__["_composed"] = make
+    def as_program(self, types: Sequence[Type], views: Sequence[View] | None = None) -> Program:
+        program = super().as_program(types, views)
+        return self.memory.apply(self.title, program, views) if self.memory and views and self.takes(types) else program
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         self._check(types)
@@ -44,8 +65,7 @@ class Traced(Recorded):
         return super().expand(*inputs)
 
     def formula(self, builder: Builder) -> Program:
-        make: Callable[[], Program] | None = self.__dict__.get("_composed")
-        return make() if builder.keep_rules and make is not None else self.program
+        return self.composed() if builder.keep_rules and self.composed else self.program
 
     def _check(self, types: Sequence[Type]) -> None:
         if not self.takes(types):
