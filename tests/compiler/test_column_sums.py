@@ -11,11 +11,10 @@ from made_programs import EVERY_TARGET, RELU, Made, conv, convolved, floats, las
 from plans import run_plan
 
 from tengen.base import config
-from tengen.compiler import passes
+from tengen.compiler import pipeline
 from tengen.compiler.kernels.contraction import ContractionKernel
 from tengen.compiler.kernels.nest_tiling import NestSource
 from tengen.compiler.schedule.convolutions import winograd
-from tengen.compiler.schedule.driver import Scheduler
 from tengen.core.ops.conv import ConvolutionBackwardData
 from tengen.core.ops.elemwise import Elemwise, cast, where
 from tengen.core.ops.formula import Variance
@@ -31,8 +30,7 @@ class Summed(Made):
     """A Program and what it computes."""
 
     def _sources(self, program, views, target):
-        scheduler = Scheduler(passes.run(program), views, target)
-        scheduler.run()
+        scheduler = pipeline.compiled(program, views, target).scheduled
         self.steps = scheduler.steps
         return scheduler.sources
 

@@ -24,13 +24,15 @@ def dumped(tmp_path, op, *shapes):
 def test_a_kernel(tmp_path):
     plan, files = dumped(tmp_path, Softmax((1,)), (3, 5))
     assert set(files) == {
-        "program0_recorded.txt", "program1_regroup.txt", "program2_simplify.txt", "program3_stored.txt", "plan.txt",
+        "program0_recorded.txt", "program1_regroup.txt", "program2_simplify.txt", "program3_stored.txt",
+        "groups.txt", "steps.txt", "memory.txt", "plan.txt",
         "kernel0.txt", "kernel0.ll", "kernel0.s",
     }  # fmt: skip
     assert "Elemwise(mode='EXP_NONPOSITIVE')" in files["program0_recorded.txt"]
     assert "reduce" in files["kernel0.txt"] and "lanes" in files["kernel0.txt"]
     assert "define" in files["kernel0.ll"] and "kernel:" in files["kernel0.s"]
-    assert "launch" in files["plan.txt"]
+    assert "group 0: [3, 5], reduces [1]" in files["groups.txt"] and "buffer 1: slot 1 + 0 bytes" in files["memory.txt"]
+    assert "buffers [0] -> [1], 1 tiles" in files["steps.txt"] and "launch" in files["plan.txt"]
     assert "  extents: i0=3 i1=5" in files["plan.txt"] and "  tiling: items=3 " in files["plan.txt"]
     x = np.eye(3, 5, dtype=np.float32)
     np.testing.assert_allclose(run_plan(plan, [x])[0].sum(1), 1, rtol=1e-6)

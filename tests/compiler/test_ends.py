@@ -46,18 +46,18 @@ class RaggedAdd(Composite):
 def nests(op, *arrays):
     """The loop nests of an op."""
     found = []
-    finish = driver.Scheduler._plan
+    finish = driver.Scheduler.finish
 
     def noted(self, placement):
         found.extend(source.nest for source in self.sources)
         return finish(self, placement)
 
-    driver.Scheduler._plan = noted
+    driver.Scheduler.finish = noted
     try:
         types = [Type(a.dtype.name, a.shape) for a in arrays]
         compile_program(build(op, types), [contiguous(a.shape) for a in arrays])
     finally:
-        driver.Scheduler._plan = finish
+        driver.Scheduler.finish = finish
     return found
 
 

@@ -53,13 +53,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def planned(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
     """The Programs that were planned."""
     made: list[Program] = []
-    run = driver.Scheduler.run
+    finish = driver.Scheduler.finish
 
     def watched(scheduler: driver.Scheduler, *rest: object):
         made.append(scheduler.program)
-        return run(scheduler, *rest)
+        return finish(scheduler, *rest)
 
-    monkeypatch.setattr(driver.Scheduler, "run", watched)
+    monkeypatch.setattr(driver.Scheduler, "finish", watched)
     return made
 
 

@@ -19,7 +19,7 @@ def test_a_new_shape_takes_the_source_of_a_kernel_that_is_known(op):
     def sources(columns):
         types = [Type("float32", (7, columns))] * (2 if op is Elemwise("ADD") else 1)
         scheduler = Scheduler(build(op, types), [contiguous(t.shape) for t in types], host_target())
-        scheduler.run()
+        scheduler.lower()
         return scheduler.sources
 
     (first,), (second,) = sources(100), sources(101)
@@ -31,7 +31,7 @@ def test_kernels_whose_numbers_differ_by_sign_of_zero_are_two():
         builder, type = Builder(), Type("float32", (count,))
         program = builder.finish([builder.input(type) + number])
         scheduler = Scheduler(program, [contiguous(type.shape)], host_target())
-        scheduler.run()
+        scheduler.lower()
         return scheduler.sources[0]
 
     assert source(0.0, 5).key != source(-0.0, 6).key

@@ -7,10 +7,9 @@ import pytest
 from contraction_harness import host_targets
 from plans import run_plan
 
-from tengen.compiler import compile_program, passes
+from tengen.compiler import compile_program, pipeline
 from tengen.compiler.kernels.contraction import ContractionKernel, SumKernel
 from tengen.compiler.program import Builder, Type
-from tengen.compiler.schedule.driver import Scheduler
 from tengen.compiler.view import View
 from tengen.core.ops.conv import Convolution
 from tengen.core.ops.elemwise import Elemwise
@@ -48,8 +47,7 @@ class Made:
 
     @staticmethod
     def _sources(program, views, target):
-        scheduler = Scheduler(passes.run(program), views, target)
-        scheduler.run()
+        scheduler = pipeline.compiled(program, views, target).scheduled
         return scheduler.sources
 
     @property

@@ -1,7 +1,7 @@
 """Programs in, machine code out; knows nothing of tensors or of the runtime.
 
 `program` (graph IR) → `passes` → `schedule` (what becomes one kernel) → `kernel` (loop IR) → `targets` (LLVM) → `cache` (disk);
-`plan` is what comes out. Importing this package loads no LLVM: see `backend`.
+`pipeline` has all steps, `plan` is what comes out. Importing this package loads no LLVM: see `backend`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..base import config
 from . import backend
-from .plan import Cost, Plan, Stopwatch
+from .plan import Cost, Plan
 from .program import Program
 from .view import View, contiguous
 
@@ -30,20 +30,9 @@ def compile_program(
     """
     layouts = [contiguous(v.shape) for v in program.inputs] if views is None else views
     machine = target or backend.host.host_target()
-    passes, planner = backend.passes.stages(program), backend.driver.Scheduler
-    stages = [next(passes)]
-    watch = Stopwatch()
-    for stage in passes:
-        stages.append(stage)
-        watch.stop(stage[0])
-    scheduler = planner(stages[-1][1], layouts, machine)
-    watch.stop("groups")
-    plan = scheduler.run(watch)
+    plan = backend.pipeline.compiled(program, layouts, machine, config.get("dump"), title).finished
     pairs = zip(plan.outputs, program.outputs, strict=True)
     plan = plan._replace(outputs=tuple([placed._replace(type=v.type) for placed, v in pairs]))  # quantised ones again
-    folder = config.get("dump")
-    if folder:
-        backend.dump.write(folder, title, stages, scheduler.sources, plan, machine)
     return plan
 
 

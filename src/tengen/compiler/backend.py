@@ -20,9 +20,9 @@ from ..base.forks import held_at_fork
 __all__ = [
     "constants",
     "driver",
-    "dump",
     "host",
     "passes",
+    "pipeline",
     "plan_store",
     "recompute",
     "vecmath",
@@ -78,12 +78,12 @@ class _Lazy:
 
 
 if TYPE_CHECKING:
-    from . import dump, passes, plan_store
+    from . import passes, pipeline, plan_store
     from .passes import constants, recompute
     from .schedule import driver
     from .targets import host, vecmath
 else:
-    dump, plan_store = _Lazy("dump"), _Lazy("plan_store")
+    pipeline, plan_store = _Lazy("pipeline"), _Lazy("plan_store")
     passes, recompute, constants = _Lazy("passes"), _Lazy("passes.recompute"), _Lazy("passes.constants")
     driver, host = _Lazy("schedule.driver"), _Lazy("targets.host")
     vecmath = _Lazy("targets.vecmath")

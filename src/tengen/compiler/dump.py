@@ -17,21 +17,20 @@ from .kernels.sort import SortKernel
 from .kernels.target import Target
 from .kernels.window import Window
 from .plan import Launch, Plan
-from .program import Program
+from .schedule.driver import Placement
+from .schedule.groups import Group
+from .schedule.steps import HostStep, Step
 
 _number = count(1)
 
 
-def write(
-    folder: str, title: str, stages: Sequence[tuple[str, Program]], sources: Sequence[Any], plan: Plan, target: Target
-) -> None:
-    """One new folder for this Plan: the Program after each pass, plan.txt, and for each kernel its loop IR, LLVM IR and assembly."""
+def write(folder: str, title: str, shown: Mapping[str, str], sources: Sequence[Any], target: Target) -> None:
+    """One new folder for this Plan: what each step has made, by the names of files, and for each kernel its loop IR, LLVM IR and assembly."""
     safe = "".join(c if c.isalnum() else "_" for c in title)
     place = Path(folder) / f"{next(_number):04d}_{safe}"
     place.mkdir(parents=True, exist_ok=True)
-    for i, (name, program) in enumerate(stages):
-        (place / f"program{i}_{name}.txt").write_text(f"{program}\n")
-    (place / "plan.txt").write_text(show_plan(plan, sources) + "\n")
+    for name, text in shown.items():
+        (place / f"{name}.txt").write_text(text + "\n")
     for i, source in enumerate(sources):
         if isinstance(source, NestSource):
             (place / f"kernel{i}.txt").write_text(show_nest(source.nest) + "\n")
@@ -39,6 +38,34 @@ def write(
             (place / f"kernel{i}.txt").write_text(show_contraction(source) + "\n")
         for suffix, text in cache.dump(source, target).items():
             (place / f"kernel{i}.{suffix}").write_text(text)
+
+
+def show_groups(groups: Sequence[Group]) -> str:
+    """What becomes one kernel, a group each."""
+    lines = []
+    for number, group in enumerate(groups):
+        reduced = f", reduces {list(group.axes)}" if group.axes else ""
+        lines.append(f"group {number}: {list(group.shape)}{reduced}")
+        lines += [f"  {', '.join(map(str, (v.type for v in node.outputs)))} = {node.op.name}" for node in group.nodes]
+    return "\n".join(lines)
+
+
+def show_steps(steps: Sequence[Step | HostStep]) -> str:
+    """The steps before buffers have a place, a line each."""
+    lines = []
+    for step in steps:
+        reads, writes = ([buffer for buffer, _ in used] for used in (step.reads, step.writes))
+        tiles = f", {step.tiles} tiles" if isinstance(step, Step) else ""
+        lines.append(f"{step.name}: buffers {reads} -> {writes}{tiles}, work {step.work}")
+    return "\n".join(lines)
+
+
+def show_placement(placement: Placement | None) -> str:
+    """Where buffers lie, a line each."""
+    assert placement is not None
+    lines = [f"buffer {number}: slot {slot} + {at} bytes" for number, (slot, at) in enumerate(placement.slots)]
+    lines += [f"output: buffer {buffer}, {view}" for buffer, view in placement.places]
+    return "\n".join([*lines, *(f"buffer {b} may be input {i}" for b, i in placement.donated.items())])
 
 
 def show_plan(plan: Plan, sources: Sequence[Any] = ()) -> str:

@@ -69,6 +69,10 @@ class Stopwatch:
         self.stages.append((stage, now - self._last))
         self._last = now
 
+    def resume(self) -> None:
+        """What has happened since is no stage."""
+        self._last = perf_counter()
+
 
 class Plan(NamedTuple):
     """See the module docstring. `donations` are pairs (allocation slot, input) that may share memory when the caller

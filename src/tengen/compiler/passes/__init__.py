@@ -1,11 +1,12 @@
-"""What is done to a Program before it is scheduled: PIPELINE, in this order. A pass takes a Program and gives an equal one.
+"""What is done to a Program before it is scheduled: PASSES, in this order. A pass takes a Program and gives an equal one; `pipeline` has what
+comes after them.
 
 Building a Program (`program.Builder`) already records equal nodes once and leaves out dead ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ..program import Program
@@ -21,18 +22,11 @@ class Pass(NamedTuple):
     run: Callable[[Program], Program]
 
 
-PIPELINE = (Pass("regroup", regroup), Pass("simplify", simplify), Pass("stored", stored))
+PASSES = (Pass("regroup", regroup), Pass("simplify", simplify), Pass("stored", stored))
 
 
 def run(program: Program) -> Program:
     """The Program after all passes."""
-    *_, (_, last) = stages(program)
-    return last
-
-
-def stages(program: Program) -> Iterator[tuple[str, Program]]:
-    """(name, Program) as recorded and after each pass."""
-    yield "recorded", program
-    for step in PIPELINE:
+    for step in PASSES:
         program = step.run(program)
-        yield step.name, program
+    return program

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..cache import compile_kernels
 from ..kernels.target import Target
 from ..loop import Loop
-from ..plan import ITEM_BYTES, STATUS, Call, Cost, Launch, Placed, Plan, Stopwatch
+from ..plan import ITEM_BYTES, STATUS, Call, Cost, Launch, Placed, Plan
 from ..program import (
     Concat,
     Contraction,
@@ -63,17 +63,6 @@ class Scheduler(Steps):
 
     # -- groups --------------------------------------------------------------------------------------------
 
-    def run(self, watch: Stopwatch | None = None) -> Plan:
-        """The Plan, kernels compiled, with the stages that the watch has seen."""
-        watch = watch or Stopwatch()
-        self.lower()
-        watch.stop("kernels")
-        placement = self._place()
-        watch.stop("memory")
-        plan = self._plan(placement)
-        watch.stop("machine code")
-        return plan._replace(stages=tuple(watch.stages))
-
     def cost(self, given: int = 0) -> Cost:
         """What the Plan would take, if the first `given` inputs are given away; compiles no kernels.
 
@@ -81,7 +70,7 @@ class Scheduler(Steps):
         will lie like them.
         """
         self.lower()
-        placement, count = self._place(), len(self.program.inputs)
+        placement, count = self.place(), len(self.program.inputs)
         pairs = zip(range(given), self.program.inputs, placement.places, strict=False)
         moved = [b for _, v, (b, view) in pairs if b >= count and view.strides != self.where[v].view.strides]
         donated = [b for b, i in placement.donated.items() if i < given]
@@ -140,7 +129,7 @@ class Scheduler(Steps):
 
     # -- the plan ------------------------------------------------------------------------------------------
 
-    def _place(self) -> Placement:
+    def place(self) -> Placement:
         """Where everything lies, which steps run at the same time, and what may be donated."""
         places = [self.in_memory(v) for v in self.program.outputs]
         count = len(self.program.inputs)
@@ -183,7 +172,8 @@ class Scheduler(Steps):
         outputs = self.program.outputs
         return number < len(outputs) and outputs[number].type == self.program.inputs[number].type
 
-    def _plan(self, placement: Placement) -> Plan:
+    def finish(self, placement: Placement) -> Plan:
+        """The Plan, kernels compiled."""
         places, slots, allocations, donated, commit = placement
         count = len(self.program.inputs)
         sources = list({id(source): source for source in self.sources}.values())
