@@ -24,6 +24,7 @@ from ..core.ops.base import normal_axis as normal_axis
 from ..core.ops.base import number as number
 
 Axes = int | Sequence[int] | None
+Operand = Any  # a tensor, a number, or what NumPy can read
 REDUCTIONS = ("mean", "sum", "none")
 
 

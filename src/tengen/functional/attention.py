@@ -52,19 +52,23 @@ def multi_head_attention(
         query: (N, L, embed_dim), or without a batch (L, embed_dim), then so are all others.
         key, value: (N, S, features each).
         embed_dim, num_heads: features of the query, and into how many parts they go.
-        attn_drop, out_drop: with which probability elements of the softmax and of the result are dropped, in `training`.
-        io_weight_bias: all weights (features, size), then all biases (size,), in the order query, key, value, result, one after the other.
+        attn_drop, out_drop: with which probability elements of the softmax and of the result are dropped, in
+            `training`.
+        io_weight_bias: all weights (features, size), then all biases (size,), in the order query, key, value, result,
+            one after the other.
         qproj_size, kproj_size, vproj_size, oproj_size: sizes of the projections; None or 0: there is none.
         qbias, kbias, vbias, obias: whether a projection has a bias.
         bias_k, bias_v: a row to append to the projected keys and values.
         add_zero_attn: append zeros to both.
         key_padding_mask: (N, S), True leaves a key out; numbers are added to its scores.
         attn_mask: (L, S) or (N · num_heads, L, S), likewise.
-        need_weights: give the softmax, too; average_attn_weights: its mean over the heads.
+        need_weights: give the softmax, too.
+        average_attn_weights: give its mean over the heads.
         is_causal: unless there is an attn_mask, no query sees the keys after it.
-        maybe_cudnn_style_mask: attn_mask is (2, L), the first key that each query sees and the one after the last; key_padding_mask is (2, N),
-            how many queries and how many keys count; results of the other queries are 0.
+        maybe_cudnn_style_mask: attn_mask is (2, L), the first key that each query sees and the one after the last;
+            key_padding_mask is (2, N), how many queries and how many keys count; results of the other queries are 0.
         reslink: add the query to the result.
+        training: whether elements are dropped.
 
     Returns: the result (N, L, size), and the softmax (N · num_heads, L, S), or (N, L, S) averaged, or None.
 

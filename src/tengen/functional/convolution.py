@@ -22,8 +22,16 @@ _LINEAR, _LINEAR_BIAS = Linear(False), Linear(True)
 def linear(inp: Tensor, weight: Tensor, bias: Tensor | None = None, compute_mode: str = "default") -> Tensor:
     """x @ weightᵀ + bias over the last dim of x.
 
-    inp: (…, in_features). weight: (out_features, in_features). bias: (out_features,). compute_mode: sums are always
-    kept in float32 or wider. Raises ValueError if the shapes do not fit.
+    Args:
+        inp: floats (…, in_features).
+        weight: (out_features, in_features).
+        bias: (out_features,).
+        compute_mode: sums are always kept in float32 or wider.
+
+    Returns: a tensor (…, out_features).
+
+    Raises:
+        ValueError: the shapes do not fit.
 
     >>> F.linear(Tensor([[1.0, 2.0]]), Tensor([[3.0, 4.0]]), Tensor([0.5])).tolist()
     [[11.5]]
@@ -44,10 +52,21 @@ def conv2d(
 ) -> Tensor:
     """2-d convolution (as cross-correlation: the kernel is not mirrored).
 
-    inp: (N, C, H, W). weight: (out, C / groups, kh, kw), or for groups also (groups, out / groups, C / groups, kh, kw).
-    bias: `out` numbers, such as (1, out, 1, 1). stride, padding (zeros on both sides), dilation: one number or
-    (vertical, horizontal). compute_mode: sums are always kept in float32 or wider. Raises ValueError if the shapes do
-    not fit.
+    Args:
+        inp: floats (N, C, H, W).
+        weight: (out, C / groups, kh, kw), or for groups also (groups, out / groups, C / groups, kh, kw).
+        bias: `out` numbers, such as (1, out, 1, 1).
+        stride: how far the window moves: one number, or one for each dim.
+        padding: zeros on both sides: one number, or one for each dim.
+        dilation: how far apart the taps of the window are: one number, or one for each dim.
+        groups: into how many groups the channels go, each with a window of its own.
+        conv_mode: "cross_correlation" only.
+        compute_mode: sums are always kept in float32 or wider.
+
+    Returns: a tensor (N, out, (H + 2 · padding - dilation · (kh - 1) - 1) // stride + 1, …).
+
+    Raises:
+        ValueError: the shapes do not fit.
 
     >>> F.conv2d(F.ones((1, 1, 3, 3)), F.ones((1, 1, 2, 2))).tolist()
     [[[[4.0, 4.0], [4.0, 4.0]]]]
@@ -91,8 +110,21 @@ def conv1d(
 ) -> Tensor:
     """1-d convolution: conv2d of images of one row.
 
-    inp: (N, C, L). weight: (out, C / groups, k), or for groups also (groups, out / groups, C / groups, k). bias: `out`
-    numbers, such as (1, out, 1).
+    Args:
+        inp: floats (N, C, L).
+        weight: (out, C / groups, k), or for groups also (groups, out / groups, C / groups, k).
+        bias: `out` numbers, such as (1, out, 1).
+        stride: how far the window moves: one number, or one for each dim.
+        padding: zeros on both sides: one number, or one for each dim.
+        dilation: how far apart the taps of the window are: one number, or one for each dim.
+        groups: into how many groups the channels go, each with a window of its own.
+        conv_mode: "cross_correlation" only.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+
+    Returns: a tensor (N, out, (L + 2 · padding - dilation · (k - 1) - 1) // stride + 1).
+
+    Raises:
+        ValueError: the shapes do not fit.
 
     >>> F.conv1d(F.ones((1, 1, 4)), F.ones((1, 1, 3)), padding=1).tolist()
     [[[2.0, 3.0, 3.0, 2.0]]]
@@ -116,10 +148,22 @@ def conv_transpose2d(
 ) -> Tensor:
     """The transposed 2-d convolution: what conv2d with the same parameters does to gradients.
 
-    inp: (N, C, H, W). weight: (C, out / groups, kh, kw), or for groups also (groups, C / groups, out / groups, kh, kw).
-    bias: `out` numbers. output_padding: how much larger the result is at its lower and right end, less than stride or dilation.
-    Result: (N, out, (H - 1) · stride - 2 · padding + dilation · (kh - 1) + 1 + output_padding, …). Raises ValueError if
-    the shapes do not fit.
+    Args:
+        inp: (N, C, H, W).
+        weight: (C, out / groups, kh, kw), or for groups also (groups, C / groups, out / groups, kh, kw).
+        bias: `out` numbers.
+        stride: how far the window moves: one number, or one for each dim.
+        padding: zeros on both sides: one number, or one for each dim.
+        output_padding: how much larger the result is at its lower and right end; less than stride or dilation.
+        dilation: how far apart the taps of the window are: one number, or one for each dim.
+        groups: into how many groups the channels go, each with a window of its own.
+        conv_mode: "cross_correlation" only.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+
+    Returns: a tensor (N, out, (H - 1) · stride - 2 · padding + dilation · (kh - 1) + 1 + output_padding, …).
+
+    Raises:
+        ValueError: the shapes do not fit.
 
     >>> F.conv_transpose2d(F.ones((1, 1, 2, 2)), F.ones((1, 1, 2, 2)), stride=2).shape
     (1, 1, 4, 4)
@@ -144,9 +188,20 @@ def conv3d(
 ) -> Tensor:
     """3-d convolution (as cross-correlation: the kernel is not mirrored).
 
-    inp: (N, C, D, H, W). weight: (out, C / groups, kd, kh, kw), or for groups also (groups, out / groups, C / groups,
-    kd, kh, kw). bias: `out` numbers, such as (1, out, 1, 1, 1). stride, padding (zeros on both sides), dilation: one
-    number or (depth, vertical, horizontal). Raises ValueError if the shapes do not fit.
+    Args:
+        inp: floats (N, C, D, H, W).
+        weight: (out, C / groups, kd, kh, kw), or for groups also (groups, out / groups, C / groups, kd, kh, kw).
+        bias: `out` numbers, such as (1, out, 1, 1, 1).
+        stride: how far the window moves: one number, or one for each dim.
+        padding: zeros on both sides: one number, or one for each dim.
+        dilation: how far apart the taps of the window are: one number, or one for each dim.
+        groups: into how many groups the channels go, each with a window of its own.
+        conv_mode: "cross_correlation" only.
+
+    Returns: a tensor (N, out, (D + 2 · padding - dilation · (kd - 1) - 1) // stride + 1, …).
+
+    Raises:
+        ValueError: the shapes do not fit.
 
     >>> F.conv3d(F.ones((1, 1, 2, 2, 3)), F.ones((1, 1, 2, 2, 2))).tolist()
     [[[[[8.0, 8.0]]]]]
@@ -168,10 +223,20 @@ def conv_transpose3d(
 ) -> Tensor:
     """The transposed 3-d convolution: what conv3d with the same parameters does to gradients.
 
-    inp: (N, C, D, H, W). weight: (C, out / groups, kd, kh, kw), or for groups also (groups, C / groups, out / groups,
-    kd, kh, kw). bias: `out` numbers. output_padding: how much larger the result is at its ends, less than stride or dilation.
-    Result: (N, out, (D - 1) · stride - 2 · padding + dilation · (kd - 1) + 1 + output_padding, …). Raises ValueError if
-    the shapes do not fit.
+    Args:
+        inp: (N, C, D, H, W).
+        weight: (C, out / groups, kd, kh, kw), or for groups also (groups, C / groups, out / groups, kd, kh, kw).
+        bias: `out` numbers.
+        stride: how far the window moves: one number, or one for each dim.
+        padding: zeros on both sides: one number, or one for each dim.
+        output_padding: how much larger the result is at its ends; less than stride or dilation.
+        dilation: how far apart the taps of the window are: one number, or one for each dim.
+        groups: into how many groups the channels go, each with a window of its own.
+
+    Returns: a tensor (N, out, (D - 1) · stride - 2 · padding + dilation · (kd - 1) + 1 + output_padding, …).
+
+    Raises:
+        ValueError: the shapes do not fit.
 
     >>> F.conv_transpose3d(F.ones((1, 1, 2, 2, 2)), F.ones((1, 1, 2, 2, 2)), stride=2).shape
     (1, 1, 4, 4, 4)

@@ -17,7 +17,11 @@ __all__ = [
 
 
 class Strategy(enum.Flag):
-    """By rules, by trying, only those that are reproducible; they combine, `PROFILE | REPRODUCIBLE`."""
+    """How algorithms are chosen: by rules, by trying, only those that are reproducible. They combine, `PROFILE | REPRODUCIBLE`.
+
+    >>> F.debug_param.Strategy.PROFILE | F.debug_param.Strategy.REPRODUCIBLE == F.debug_param.Strategy(6)
+    True
+    """
 
     HEURISTIC = enum.auto()
     PROFILE = enum.auto()
@@ -30,15 +34,25 @@ _strategy = Strategy.HEURISTIC
 
 
 def get_execution_strategy() -> Strategy:
-    """What set_execution_strategy has set, HEURISTIC at first."""
+    """What set_execution_strategy has set, HEURISTIC at first.
+
+    Returns: a Strategy.
+
+    >>> type(F.debug_param.get_execution_strategy()).__name__
+    'Strategy'
+    """
     return _strategy
 
 
 def set_execution_strategy(option: str | Strategy) -> None:
     """Say how algorithms are to be chosen, which changes nothing.
 
-    option: "HEURISTIC", "PROFILE", "REPRODUCIBLE" or several, joined by "_"; or a Strategy. Raises ValueError for another name,
-    TypeError for anything else.
+    Args:
+        option: "HEURISTIC", "PROFILE", "REPRODUCIBLE" or several, joined by "_"; or a Strategy.
+
+    Raises:
+        ValueError: another name.
+        TypeError: anything else.
 
     >>> F.debug_param.set_execution_strategy("HEURISTIC_REPRODUCIBLE")
     >>> F.debug_param.Strategy.REPRODUCIBLE in F.debug_param.get_execution_strategy()
@@ -62,13 +76,20 @@ def set_execution_strategy(option: str | Strategy) -> None:
 
 
 def get_conv_execution_strategy() -> Strategy:
-    """The old name of get_execution_strategy."""
+    """The old name of get_execution_strategy.
+
+    Returns: a Strategy.
+    """
     _warn("get")
     return get_execution_strategy()
 
 
 def set_conv_execution_strategy(option: str | Strategy) -> None:
-    """The old name of set_execution_strategy."""
+    """The old name of set_execution_strategy.
+
+    Args:
+        option: see set_execution_strategy.
+    """
     _warn("set")
     set_execution_strategy(option)
 

@@ -37,53 +37,197 @@ __all__ = [
 
 
 def all_reduce_sum(inp: Tensor, group: Group | None = WORLD, device: str | None = None) -> Tensor:
-    """The sum of what all processes give, for all. Its gradient is the sum of theirs."""
+    """The sum of what all processes give, for all.
+
+    Its gradient is the sum of theirs.
+
+    Args:
+        inp: a tensor; all processes give the same shape and dtype.
+        group: the processes that take part, each of which calls it; None for all.
+        device: where the result shall be; None for where inp is.
+
+    Returns: a tensor of the shape and dtype of inp.
+
+    >>> @tengen.distributed.launcher(n_gpus=1)
+    ... def run():
+    ...     return F.distributed.all_reduce_sum(Tensor([1.0, 2.0])).tolist()
+    >>> run()
+    [[1.0, 2.0]]
+    """
     return _run(AllReduce, "all_reduce_sum", inp, group, device, "SUM")
 
 
 def all_reduce_max(inp: Tensor, group: Group | None = WORLD, device: str | None = None) -> Tensor:
-    """The largest of what all processes give, for all. Its gradient goes to all that have it."""
+    """The largest of what all processes give, for all.
+
+    Its gradient goes to all that have it.
+
+    Args:
+        inp: a tensor; all processes give the same shape and dtype.
+        group: the processes that take part, each of which calls it; None for all.
+        device: where the result shall be; None for where inp is.
+
+    Returns: a tensor of the shape and dtype of inp.
+
+    >>> @tengen.distributed.launcher(n_gpus=1)
+    ... def run():
+    ...     return F.distributed.all_reduce_max(Tensor([1.0, 2.0])).tolist()
+    >>> run()
+    [[1.0, 2.0]]
+    """
     return _run(AllReduce, "all_reduce_max", inp, group, device, "MAX")
 
 
 def all_reduce_min(inp: Tensor, group: Group | None = WORLD, device: str | None = None) -> Tensor:
-    """The smallest of what all processes give, for all; see all_reduce_max."""
+    """The smallest of what all processes give, for all.
+
+    Its gradient goes to all that have it.
+
+    Args:
+        inp: a tensor; all processes give the same shape and dtype.
+        group: the processes that take part, each of which calls it; None for all.
+        device: where the result shall be; None for where inp is.
+
+    Returns: a tensor of the shape and dtype of inp.
+
+    >>> @tengen.distributed.launcher(n_gpus=1)
+    ... def run():
+    ...     return F.distributed.all_reduce_min(Tensor([1.0, 2.0])).tolist()
+    >>> run()
+    [[1.0, 2.0]]
+    """
     return _run(AllReduce, "all_reduce_min", inp, group, device, "MIN")
 
 
 def reduce_sum(inp: Tensor, group: Group | None = WORLD, device: str | None = None) -> Tensor | None:
-    """The sum of what all processes give, for the first of them; None for the others, whose gradient comes from there."""
+    """The sum of what all processes give, for the first of them.
+
+    Args:
+        inp: a tensor; all processes give the same shape and dtype.
+        group: the processes that take part, each of which calls it; None for all.
+        device: where the result shall be; None for where inp is.
+
+    Returns: a tensor of the shape and dtype of inp; None for the others, whose gradient comes from the first.
+
+    >>> @tengen.distributed.launcher(n_gpus=1)
+    ... def run():
+    ...     return F.distributed.reduce_sum(Tensor([1.0, 2.0])).tolist()
+    >>> run()
+    [[1.0, 2.0]]
+    """
     return _for_root(group, _run(ReduceSum, "reduce_sum", inp, group, device))
 
 
 def broadcast(inp: Tensor, group: Group | None = WORLD, device: str | None = None) -> Tensor:
-    """What the first process gives, for all."""
+    """What the first process gives, for all.
+
+    Args:
+        inp: a tensor; of the others than the first only its shape and dtype count.
+        group: the processes that take part, each of which calls it; None for all.
+        device: where the result shall be; None for where inp is.
+
+    Returns: a tensor of the shape and dtype of inp.
+
+    >>> @tengen.distributed.launcher(n_gpus=1)
+    ... def run():
+    ...     return F.distributed.broadcast(Tensor([1.0, 2.0])).tolist()
+    >>> run()
+    [[1.0, 2.0]]
+    """
     return _run(BroadcastFrom, "broadcast", inp, group, device)
 
 
 def all_gather(inp: Tensor, group: Group | None = WORLD, device: str | None = None, axis: int = 0) -> Tensor:
-    """What all processes give side by side along `axis`, for all: (…, n, …) → (…, size · n, …). Numbers become a vector.
+    """What all processes give, side by side along `axis`, for all.
 
-    Raises ValueError for an axis that is not there.
+    Numbers become a vector.
+
+    Args:
+        inp: a tensor; all processes give the same shape and dtype.
+        group: the processes that take part, each of which calls it; None for all.
+        device: where the result shall be; None for where inp is.
+        axis: along which dim.
+
+    Returns: a tensor (…, size · n, …) for inp (…, n, …).
+
+    Raises:
+        ValueError: an axis that is not there.
+
+    >>> @tengen.distributed.launcher(n_gpus=1)
+    ... def run():
+    ...     return F.distributed.all_gather(Tensor([1.0, 2.0])).tolist()
+    >>> run()
+    [[1.0, 2.0]]
     """
     return _along(AllGather, "all_gather", inp, group, device, axis)
 
 
 def gather(inp: Tensor, group: Group | None = WORLD, device: str | None = None, axis: int = 0) -> Tensor | None:
-    """all_gather, for the first process; None for the others, whose gradient comes from there."""
+    """What all processes give, side by side along `axis`, for the first of them.
+
+    Args:
+        inp: a tensor; all processes give the same shape and dtype.
+        group: the processes that take part, each of which calls it; None for all.
+        device: where the result shall be; None for where inp is.
+        axis: along which dim.
+
+    Returns: a tensor (…, size · n, …) for inp (…, n, …); None for the others, whose gradient comes from the first.
+
+    Raises:
+        ValueError: an axis that is not there.
+
+    >>> @tengen.distributed.launcher(n_gpus=1)
+    ... def run():
+    ...     return F.distributed.gather(Tensor([1.0, 2.0])).tolist()
+    >>> run()
+    [[1.0, 2.0]]
+    """
     return _for_root(group, _along(GatherTo, "gather", inp, group, device, axis))
 
 
 def scatter(inp: Tensor, group: Group | None = WORLD, device: str | None = None, axis: int = 0) -> Tensor:
-    """Equal parts along `axis` of what the first process gives, one for each: (…, size · n, …) → (…, n, …).
+    """Equal parts along `axis` of what the first process gives, one for each.
 
-    Raises ValueError for an axis that is not there, or cannot be cut so.
+    Args:
+        inp: a tensor (…, size · n, …); of the others than the first only its shape and dtype count.
+        group: the processes that take part, each of which calls it; None for all.
+        device: where the result shall be; None for where inp is.
+        axis: along which dim.
+
+    Returns: a tensor (…, n, …).
+
+    Raises:
+        ValueError: an axis that is not there, or cannot be cut so.
+
+    >>> @tengen.distributed.launcher(n_gpus=1)
+    ... def run():
+    ...     return F.distributed.scatter(Tensor([1.0, 2.0])).tolist()
+    >>> run()
+    [[1.0, 2.0]]
     """
     return _along(ScatterFrom, "scatter", inp, group, device, axis)
 
 
 def reduce_scatter_sum(inp: Tensor, group: Group | None = WORLD, device: str | None = None, axis: int = 0) -> Tensor:
-    """Equal parts along `axis` of the sum of what all processes give, one for each; see scatter."""
+    """Equal parts along `axis` of the sum of what all processes give, one for each.
+
+    Args:
+        inp: a tensor; all processes give the same shape and dtype.
+        group: the processes that take part, each of which calls it; None for all.
+        device: where the result shall be; None for where inp is.
+        axis: along which dim.
+
+    Returns: a tensor (…, n, …) for inp (…, size · n, …).
+
+    Raises:
+        ValueError: an axis that is not there, or cannot be cut so.
+
+    >>> @tengen.distributed.launcher(n_gpus=1)
+    ... def run():
+    ...     return F.distributed.reduce_scatter_sum(Tensor([1.0, 2.0])).tolist()
+    >>> run()
+    [[1.0, 2.0]]
+    """
     return _along(ReduceScatter, "reduce_scatter_sum", inp, group, device, axis)
 
 
@@ -96,7 +240,23 @@ def all_to_all(
 ) -> Tensor:
     """Each process cuts its tensor along `split_axis` and gives every other a part; what it gets it joins along `concat_axis`.
 
-    Raises ValueError for axes that are not there, or cannot be cut so.
+    Args:
+        inp: a tensor; all processes give the same shape and dtype.
+        group: the processes that take part, each of which calls it; None for all.
+        device: where the result shall be; None for where inp is.
+        split_axis: along which dim inp is cut; its extent is a multiple of the number of processes.
+        concat_axis: along which dim the parts are joined.
+
+    Returns: a tensor with as many elements as inp.
+
+    Raises:
+        ValueError: axes that are not there, or cannot be cut so.
+
+    >>> @tengen.distributed.launcher(n_gpus=1)
+    ... def run():
+    ...     return F.distributed.all_to_all(Tensor([1.0, 2.0])).tolist()
+    >>> run()
+    [[1.0, 2.0]]
     """
     members, x = _members("all_to_all", group), as_tensor(inp)
     if not x.ndim:
@@ -113,7 +273,25 @@ _MODES = {
 
 
 def collective_comm(inp: Tensor, mode: Any, group: Group | None, device: str | None) -> Tensor | None:
-    """The function of a name, such as "ALL_REDUCE_SUM"; along axis 0, where there is one. Raises ValueError for another name."""
+    """The collective operation of a name, along axis 0 where there is one.
+
+    Args:
+        inp: a tensor; all processes give the same shape and dtype.
+        mode: a name such as "ALL_REDUCE_SUM".
+        group: the processes that take part, each of which calls it; None for all.
+        device: where the result shall be; None for where inp is.
+
+    Returns: what the function of this name gives.
+
+    Raises:
+        ValueError: another name.
+
+    >>> @tengen.distributed.launcher(n_gpus=1)
+    ... def run():
+    ...     return F.distributed.collective_comm(Tensor([1.0, 2.0]), "ALL_REDUCE_SUM", tengen.distributed.WORLD, None).tolist()
+    >>> run()
+    [[1.0, 2.0]]
+    """
     name = str(getattr(mode, "name", mode)).upper()
     if name not in _MODES:
         raise ValueError(f"collective_comm: mode is one of {', '.join(_MODES)}, got {mode!r}")
@@ -123,8 +301,14 @@ def collective_comm(inp: Tensor, mode: Any, group: Group | None, device: str | N
 def remote_send(inp: Tensor, dest_rank: int) -> None:
     """Send a tensor to another process, which calls remote_recv. It does not wait until that has it.
 
-    If it is recorded for a gradient, the backward of this process waits for that of the other. Raises ValueError unless `dest_rank` is the rank
-    of another process.
+    If it is recorded for a gradient, the backward of this process waits for that of the other.
+
+    Args:
+        inp: a tensor; all processes give the same shape and dtype.
+        dest_rank: the rank of the process that calls remote_recv.
+
+    Raises:
+        ValueError: unless `dest_rank` is the rank of another process.
     """
     x, other = as_tensor(inp), _other("remote_send", "dest_rank", dest_rank)
     own, watched = membership().rank, x._is_watched()
@@ -135,8 +319,15 @@ def remote_send(inp: Tensor, dest_rank: int) -> None:
 def remote_recv(src_rank: int, device: str | None = None, inp: Tensor | None = None) -> Tensor:
     """What another process sends by remote_send, once it is there. Its gradient goes back, if that process wants it.
 
-    inp: something of this process that what comes follows on, which says nothing here. Raises ValueError unless `src_rank` is the rank of
-    another process.
+    Args:
+        src_rank: the rank of the process that calls remote_send.
+        device: where the result shall be; None for where inp is.
+        inp: something of this process that what comes follows on, which says nothing here.
+
+    Returns: a tensor of the shape and dtype that the other process gives.
+
+    Raises:
+        ValueError: unless `src_rank` is the rank of another process.
     """
     other, own = _other("remote_recv", "src_rank", src_rank), membership().rank
     shape, dtype, returns = membership().client.take(f"{other}>{own}")

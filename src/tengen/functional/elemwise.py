@@ -1,45 +1,35 @@
 """Element-wise functions. Operands are tensors, numbers or arrays and broadcast.
 
-Numbers never widen a tensor's dtype.
+Numbers never widen a tensor's dtype. Those of neighbouring modules are gathered here.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from .._rt import apply
 from ..core import Tensor
 from ..core.ops.elemwise import Elemwise
 from ..core.ops.formula import Activation, elementwise
+from . import comparison, trigonometry
+from .arguments import Operand
+from .comparison import *  # noqa: F403
+from .trigonometry import *  # noqa: F403
 
 __all__ = [
-    "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clip", "cos", "cosh", "div",
-    "equal", "erfcx", "exp", "expm1", "floor", "floor_div", "greater", "greater_equal", "left_shift", "less", "less_equal",
-    "log", "log1p", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "mod",
-    "mul", "neg", "not_equal", "pow", "right_shift", "round", "sin", "sinc", "sinh", "sqrt", "square", "sub", "tan", "tanh",
+    "abs", "add", "ceil", "clip", "div", "erfcx", "exp", "expm1", "floor", "floor_div", "log", "log1p", "logaddexp",
+    "maximum", "minimum", "mod", "mul", "neg", "pow", "round", "sqrt", "square", "sub",
 ]  # fmt: skip
-
-Operand = Any  # a tensor, a number, or what NumPy can read
+__all__ += comparison.__all__
+__all__ += trigonometry.__all__
 
 # The ops, made once: a call costs one apply.
 _ADD, _SUB, _MUL, _TRUE_DIV, _FLOOR_DIV, _MOD, _POW, _MAX = (
     Elemwise(mode) for mode in "ADD SUB MUL TRUE_DIV FLOOR_DIV MOD POW MAX".split()
 )
-_MIN, _ATAN2, _NEGATE, _ABS, _SQRT, _SQUARE, _CEIL, _FLOOR = (
-    Elemwise(mode) for mode in "MIN ATAN2 NEGATE ABS SQRT SQUARE CEIL FLOOR".split()
+_MIN, _NEGATE, _ABS, _SQRT, _SQUARE, _CEIL, _FLOOR, _ROUND = (
+    Elemwise(mode) for mode in "MIN NEGATE ABS SQRT SQUARE CEIL FLOOR ROUND".split()
 )
-_ROUND, _EXP, _EXPM1, _LOG, _LOG1P, _SIN, _COS, _TAN = (
-    Elemwise(mode) for mode in "ROUND EXP EXPM1 LOG LOG1P SIN COS TAN".split()
-)
-_ASIN, _ACOS, _ATAN, _SINH, _COSH, _TANH, _ASINH, _ACOSH = (
-    Elemwise(mode) for mode in "ASIN ACOS ATAN SINH COSH TANH ASINH ACOSH".split()
-)
-_ATANH, _EQ, _NEQ, _LT, _LEQ, _GT, _GEQ, _LOGICAL_AND = (
-    Elemwise(mode) for mode in "ATANH EQ NEQ LT LEQ GT GEQ LOGICAL_AND".split()
-)
-_LOGICAL_OR, _LOGICAL_XOR, _NOT, _SHL, _SHR = (Elemwise(mode) for mode in "LOGICAL_OR LOGICAL_XOR NOT SHL SHR".split())
-_ERFCX = Elemwise("ERFCX")
-_LOGADDEXP, _CLIP, _SINC = Activation("logaddexp"), Activation("clip"), Activation("sinc")
+_EXP, _EXPM1, _LOG, _LOG1P, _ERFCX = (Elemwise(mode) for mode in "EXP EXPM1 LOG LOG1P ERFCX".split())
+_LOGADDEXP, _CLIP = Activation("logaddexp"), Activation("clip")
 
 # -- arithmetic
 
@@ -47,7 +37,16 @@ _LOGADDEXP, _CLIP, _SINC = Activation("logaddexp"), Activation("clip"), Activati
 def add(x: Operand, y: Operand) -> Tensor:
     """The sum x + y.
 
-    Integers stay integers, with a Python float they become float32; shapes broadcast, ValueError if they cannot.
+    Integers stay integers; an integer and a Python float give float32.
+
+    Args:
+        x, y: tensors, numbers, or what NumPy can read; their shapes broadcast, and a Python number never widens the
+            dtype.
+
+    Returns: a tensor of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ValueError: the shapes do not broadcast. All functions of two operands raise it.
 
     >>> F.add(Tensor([1.0, 2.0]), 3).tolist()
     [4.0, 5.0]
@@ -56,82 +55,250 @@ def add(x: Operand, y: Operand) -> Tensor:
 
 
 def sub(x: Operand, y: Operand) -> Tensor:
-    """The difference x - y."""
+    """The difference x - y.
+
+    Args:
+        x, y: tensors, numbers, or what NumPy can read; their shapes broadcast, and a Python number never widens the
+            dtype.
+
+    Returns: a tensor of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> F.sub(Tensor([3.0, 5.0]), 1).tolist()
+    [2.0, 4.0]
+    """
     return apply(_SUB, x, y)
 
 
 def mul(x: Operand, y: Operand) -> Tensor:
-    """The product x · y."""
+    """The product x · y.
+
+    Args:
+        x, y: tensors, numbers, or what NumPy can read; their shapes broadcast, and a Python number never widens the
+            dtype.
+
+    Returns: a tensor of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> F.mul(Tensor([[1.0], [2.0]]), Tensor([3.0, 4.0])).tolist()
+    [[3.0, 4.0], [6.0, 8.0]]
+    """
     return apply(_MUL, x, y)
 
 
 def div(x: Operand, y: Operand) -> Tensor:
-    """The quotient x / y; of integers in float32."""
+    """The quotient x / y.
+
+    Args:
+        x, y: tensors, numbers, or what NumPy can read; their shapes broadcast, and a Python number never widens the
+            dtype.
+
+    Returns: a tensor of the broadcast shape: floats, float32 for integers.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> F.div(Tensor([1, 3]), 2).tolist()
+    [0.5, 1.5]
+    """
     return apply(_TRUE_DIV, x, y)
 
 
 def floor_div(x: Operand, y: Operand) -> Tensor:
-    """The quotient x / y rounded down."""
+    """The quotient x / y rounded down.
+
+    Args:
+        x, y: tensors, numbers, or what NumPy can read; their shapes broadcast, and a Python number never widens the
+            dtype.
+
+    Returns: a tensor of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> F.floor_div(Tensor([7, -7]), 2).tolist()
+    [3, -4]
+    """
     return apply(_FLOOR_DIV, x, y)
 
 
 def mod(x: Operand, y: Operand) -> Tensor:
-    """The remainder of x / y: of integers with the sign of y, of floats with the sign of x."""
+    """The remainder of x / y.
+
+    Of integers it has the sign of y, of floats that of x.
+
+    Args:
+        x, y: tensors, numbers, or what NumPy can read; their shapes broadcast, and a Python number never widens the
+            dtype.
+
+    Returns: a tensor of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> F.mod(Tensor([-7, 7]), 3).tolist(), F.mod(Tensor([-7.0]), 3.0).tolist()
+    ([2, 1], [-1.0])
+    """
     return apply(_MOD, x, y)
 
 
 def pow(x: Operand, y: Operand) -> Tensor:
-    """x to the power y; of integers in float32. NaN for a negative x and a y that is no whole number."""
+    """x to the power y.
+
+    NaN for a negative x and a y that is not a whole number.
+
+    Args:
+        x, y: tensors, numbers, or what NumPy can read; their shapes broadcast, and a Python number never widens the
+            dtype.
+
+    Returns: a tensor of the broadcast shape: floats, float32 for integers.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> F.pow(Tensor([2.0, 3.0]), 2).tolist()
+    [4.0, 9.0]
+    """
     return apply(_POW, x, y)
 
 
 def maximum(x: Operand, y: Operand) -> Tensor:
-    """The larger of x and y."""
+    """The larger of x and y; NaN where either is.
+
+    Args:
+        x, y: tensors, numbers, or what NumPy can read; their shapes broadcast, and a Python number never widens the
+            dtype.
+
+    Returns: a tensor of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> F.maximum(Tensor([1.0, 5.0]), 3.0).tolist()
+    [3.0, 5.0]
+    """
     return apply(_MAX, x, y)
 
 
 def minimum(x: Operand, y: Operand) -> Tensor:
-    """The smaller of x and y."""
+    """The smaller of x and y; NaN where either is.
+
+    Args:
+        x, y: tensors, numbers, or what NumPy can read; their shapes broadcast, and a Python number never widens the
+            dtype.
+
+    Returns: a tensor of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> F.minimum(Tensor([1.0, 5.0]), 3.0).tolist()
+    [1.0, 3.0]
+    """
     return apply(_MIN, x, y)
 
 
-def atan2(y: Operand, x: Operand) -> Tensor:
-    """The angle of the point (x, y) in (-π, π]."""
-    return apply(_ATAN2, y, x)
-
-
 def neg(x: Operand) -> Tensor:
-    """-x."""
+    """The negative -x.
+
+    Args:
+        x: numbers of any shape: a tensor, a Python number, or what NumPy can read.
+
+    Returns: a tensor of the shape and dtype of x.
+
+    >>> F.neg(Tensor([1.0, -2.0])).tolist()
+    [-1.0, 2.0]
+    """
     return apply(_NEGATE, x)
 
 
 def abs(x: Operand) -> Tensor:
-    """The absolute value. Its gradient at 0 is 0, as in PyTorch; MegEngine has -1 there."""
+    """The absolute value |x|.
+
+    The gradient at 0 is 0, as in PyTorch; MegEngine has -1 there.
+
+    Args:
+        x: numbers of any shape: a tensor, a Python number, or what NumPy can read.
+
+    Returns: a tensor of the shape and dtype of x; float32 for complex64.
+
+    >>> F.abs(Tensor([1.0, -2.0])).tolist()
+    [1.0, 2.0]
+    """
     return apply(_ABS, x)
 
 
 def sqrt(x: Operand) -> Tensor:
-    """The square root; NaN for negative numbers."""
+    """The square root; NaN for negative numbers.
+
+    Args:
+        x: numbers of any shape: a tensor, a Python number, or what NumPy can read.
+
+    Returns: a tensor of the shape of x: floats, float32 for integers.
+
+    >>> F.sqrt(Tensor([4, 9])).tolist()
+    [2.0, 3.0]
+    """
     return apply(_SQRT, x)
 
 
 def square(x: Operand) -> Tensor:
-    """x · x."""
+    """The square x · x.
+
+    Args:
+        x: numbers of any shape: a tensor, a Python number, or what NumPy can read.
+
+    Returns: a tensor of the shape and dtype of x.
+
+    >>> F.square(Tensor([3.0, -2.0])).tolist()
+    [9.0, 4.0]
+    """
     return apply(_SQUARE, x)
 
 
 def ceil(x: Operand) -> Tensor:
-    """Rounded up to a whole number; the dtype stays."""
+    """x rounded up to a whole number.
+
+    Args:
+        x: numbers of any shape: a tensor, a Python number, or what NumPy can read.
+
+    Returns: a tensor of the shape and dtype of x.
+
+    >>> F.ceil(Tensor([1.2, -1.2])).tolist()
+    [2.0, -1.0]
+    """
     return apply(_CEIL, x)
 
 
 def floor(x: Operand) -> Tensor:
-    """Rounded down to a whole number; the dtype stays."""
+    """x rounded down to a whole number.
+
+    Args:
+        x: numbers of any shape: a tensor, a Python number, or what NumPy can read.
+
+    Returns: a tensor of the shape and dtype of x.
+
+    >>> F.floor(Tensor([1.2, -1.2])).tolist()
+    [1.0, -2.0]
+    """
     return apply(_FLOOR, x)
 
 
 def round(x: Operand) -> Tensor:
-    """Rounded to the nearest whole number, halves away from zero; the dtype stays."""
+    """x rounded to the nearest whole number, halves away from zero.
+
+    Args:
+        x: numbers of any shape: a tensor, a Python number, or what NumPy can read.
+
+    Returns: a tensor of the shape and dtype of x.
+
+    >>> F.round(Tensor([0.5, -1.5, 1.2])).tolist()
+    [1.0, -2.0, 1.0]
+    """
     return apply(_ROUND, x)
 
 
@@ -139,7 +306,12 @@ def round(x: Operand) -> Tensor:
 
 
 def exp(x: Operand) -> Tensor:
-    """e to the power x; of integers in float32.
+    """e to the power x.
+
+    Args:
+        x: numbers of any shape: a tensor, a Python number, or what NumPy can read.
+
+    Returns: a tensor of the shape of x: floats, float32 for integers.
 
     >>> F.exp(Tensor([0.0, 1.0])).numpy().round(3).tolist()
     [1.0, 2.7179999351501465]
@@ -148,22 +320,56 @@ def exp(x: Operand) -> Tensor:
 
 
 def expm1(x: Operand) -> Tensor:
-    """exp(x) - 1, exact near 0."""
+    """exp(x) - 1, exact near 0.
+
+    Args:
+        x: numbers of any shape: a tensor, a Python number, or what NumPy can read.
+
+    Returns: a tensor of the shape of x: floats, float32 for integers.
+
+    >>> F.expm1(Tensor([0.0, 1e-6])).tolist()[0]
+    0.0
+    """
     return apply(_EXPM1, x)
 
 
 def log(x: Operand) -> Tensor:
-    """The natural logarithm; NaN for negative numbers."""
+    """The natural logarithm; NaN for negative numbers, -inf for 0.
+
+    Args:
+        x: numbers of any shape: a tensor, a Python number, or what NumPy can read.
+
+    Returns: a tensor of the shape of x: floats, float32 for integers.
+
+    >>> F.log(Tensor([1.0, 0.0])).tolist()
+    [0.0, -inf]
+    """
     return apply(_LOG, x)
 
 
 def log1p(x: Operand) -> Tensor:
-    """log(1 + x), exact near 0."""
+    """log(1 + x), exact near 0; NaN below -1.
+
+    Args:
+        x: numbers of any shape: a tensor, a Python number, or what NumPy can read.
+
+    Returns: a tensor of the shape of x: floats, float32 for integers.
+
+    >>> F.log1p(Tensor([0.0, -1.0])).tolist()
+    [0.0, -inf]
+    """
     return apply(_LOG1P, x)
 
 
 def erfcx(x: Operand) -> Tensor:
-    """exp(x²) · erfc(x), the scaled complement of the error function: its digits stay where erfc(x) underflows; of integers in float32.
+    """exp(x²) · erfc(x), the scaled complement of the error function.
+
+    It keeps its digits where erfc(x) underflows.
+
+    Args:
+        x: numbers of any shape: a tensor, a Python number, or what NumPy can read.
+
+    Returns: a tensor of the shape of x: floats, float32 for integers.
 
     >>> F.erfcx(Tensor([0.0, 1.0])).numpy().round(4).tolist()
     [1.0, 0.4275999963283539]
@@ -172,150 +378,37 @@ def erfcx(x: Operand) -> Tensor:
 
 
 def logaddexp(x: Operand, y: Operand) -> Tensor:
-    """log(exp(x) + exp(y)), without overflow."""
-    return apply(_LOGADDEXP, x, y)
+    """log(exp(x) + exp(y)), without overflow.
 
+    Args:
+        x, y: tensors, numbers, or what NumPy can read; their shapes broadcast, and a Python number never widens the
+            dtype.
 
-# -- trigonometry
+    Returns: a tensor of the broadcast shape: floats, float32 for integers.
 
+    Raises:
+        ValueError: the shapes do not broadcast.
 
-def sin(x: Operand) -> Tensor:
-    """The sine of an angle in radians."""
-    return apply(_SIN, x)
-
-
-def sinc(x: Operand) -> Tensor:
-    """sin(πx) / (πx), and 1 at 0; of integers in float32.
-
-    >>> F.sinc(Tensor([0.0, 0.5])).numpy().round(4).tolist()
-    [1.0, 0.6366000175476074]
+    >>> F.logaddexp(Tensor([0.0, 1000.0]), Tensor([0.0, 0.0])).numpy().round(4).tolist()
+    [0.6930999755859375, 1000.0]
     """
-    return apply(_SINC, x)
-
-
-def cos(x: Operand) -> Tensor:
-    """The cosine of an angle in radians."""
-    return apply(_COS, x)
-
-
-def tan(x: Operand) -> Tensor:
-    """The tangent of an angle in radians."""
-    return apply(_TAN, x)
-
-
-def asin(x: Operand) -> Tensor:
-    """The inverse sine in radians; NaN outside [-1, 1]."""
-    return apply(_ASIN, x)
-
-
-def acos(x: Operand) -> Tensor:
-    """The inverse cosine in radians; NaN outside [-1, 1]."""
-    return apply(_ACOS, x)
-
-
-def atan(x: Operand) -> Tensor:
-    """The inverse tangent in radians."""
-    return apply(_ATAN, x)
-
-
-def sinh(x: Operand) -> Tensor:
-    """The hyperbolic sine."""
-    return apply(_SINH, x)
-
-
-def cosh(x: Operand) -> Tensor:
-    """The hyperbolic cosine."""
-    return apply(_COSH, x)
-
-
-def tanh(x: Operand) -> Tensor:
-    """The hyperbolic tangent."""
-    return apply(_TANH, x)
-
-
-def asinh(x: Operand) -> Tensor:
-    """The inverse hyperbolic sine."""
-    return apply(_ASINH, x)
-
-
-def acosh(x: Operand) -> Tensor:
-    """The inverse hyperbolic cosine; NaN below 1."""
-    return apply(_ACOSH, x)
-
-
-def atanh(x: Operand) -> Tensor:
-    """The inverse hyperbolic tangent; NaN outside [-1, 1]."""
-    return apply(_ATANH, x)
-
-
-# -- comparison, logic, bits
-
-
-def equal(x: Operand, y: Operand) -> Tensor:
-    """Where x == y, as bool."""
-    return apply(_EQ, x, y)
-
-
-def not_equal(x: Operand, y: Operand) -> Tensor:
-    """Where x != y, as bool."""
-    return apply(_NEQ, x, y)
-
-
-def less(x: Operand, y: Operand) -> Tensor:
-    """Where x < y, as bool."""
-    return apply(_LT, x, y)
-
-
-def less_equal(x: Operand, y: Operand) -> Tensor:
-    """Where x <= y, as bool."""
-    return apply(_LEQ, x, y)
-
-
-def greater(x: Operand, y: Operand) -> Tensor:
-    """Where x > y, as bool."""
-    return apply(_GT, x, y)
-
-
-def greater_equal(x: Operand, y: Operand) -> Tensor:
-    """Where x >= y, as bool."""
-    return apply(_GEQ, x, y)
-
-
-def logical_and(x: Operand, y: Operand) -> Tensor:
-    """Where both are true, as bool."""
-    return apply(_LOGICAL_AND, x, y)
-
-
-def logical_or(x: Operand, y: Operand) -> Tensor:
-    """Where at least one is true, as bool."""
-    return apply(_LOGICAL_OR, x, y)
-
-
-def logical_xor(x: Operand, y: Operand) -> Tensor:
-    """Where exactly one is true, as bool."""
-    return apply(_LOGICAL_XOR, x, y)
-
-
-def logical_not(x: Operand) -> Tensor:
-    """Where x is false, as bool."""
-    return apply(_NOT, x)
-
-
-def left_shift(x: Operand, y: Operand) -> Tensor:
-    """The bits of integers moved y places up."""
-    return apply(_SHL, x, y)
-
-
-def right_shift(x: Operand, y: Operand) -> Tensor:
-    """The bits of integers moved y places down; the sign stays."""
-    return apply(_SHR, x, y)
+    return apply(_LOGADDEXP, x, y)
 
 
 # -- limits
 
 
 def clip(x: Operand, lower: Operand | None = None, upper: Operand | None = None) -> Tensor:
-    """x limited to [lower, upper]; None sets no limit. Raises ValueError if both are None.
+    """x limited to [lower, upper].
+
+    Args:
+        x: numbers of any shape.
+        lower, upper: numbers or tensors that broadcast against x; None sets no limit.
+
+    Returns: a tensor of the broadcast shape.
+
+    Raises:
+        ValueError: both limits are None.
 
     >>> F.clip(Tensor([-2.0, 0.5, 9.0]), 0, 1).tolist()
     [0.0, 0.5, 1.0]

@@ -20,6 +20,13 @@ __all__ = ["binary_cross_entropy", "cross_entropy", "ctc_loss", "hinge_loss", "l
 def l1_loss(pred: Tensor, label: Tensor, reduction: str = "mean") -> Tensor:
     """|pred - label|; shapes broadcast, but unless one is a single number that brings a UsageWarning.
 
+    Args:
+        pred: floats of any shape.
+        label: numbers of the shape of pred.
+        reduction: "mean", "sum" or "none", which keeps each loss.
+
+    Returns: a 0-d tensor, or with reduction "none" one of the shape of pred.
+
     >>> F.loss.l1_loss(Tensor([1.0, 4.0]), Tensor([2.0, 2.0])).item()
     1.5
     """
@@ -29,6 +36,13 @@ def l1_loss(pred: Tensor, label: Tensor, reduction: str = "mean") -> Tensor:
 def square_loss(pred: Tensor, label: Tensor, reduction: str = "mean") -> Tensor:
     """(pred - label)²; shapes broadcast, but unless one is a single number that brings a UsageWarning.
 
+    Args:
+        pred: floats of any shape.
+        label: numbers of the shape of pred.
+        reduction: "mean", "sum" or "none", which keeps each loss.
+
+    Returns: a 0-d tensor, or with reduction "none" one of the shape of pred.
+
     >>> F.loss.square_loss(Tensor([1.0, 4.0]), Tensor([2.0, 2.0])).item()
     2.5
     """
@@ -36,9 +50,18 @@ def square_loss(pred: Tensor, label: Tensor, reduction: str = "mean") -> Tensor:
 
 
 def binary_cross_entropy(pred: Tensor, label: Tensor, with_logits: bool = True, reduction: str = "mean") -> Tensor:
-    """-(label · log(p) + (1 - label) · log(1 - p)), with p = sigmoid(pred), computed without overflow, or without `with_logits` p = pred.
+    """The binary cross entropy -(label · log(p) + (1 - label) · log(1 - p)), with p = sigmoid(pred).
 
-    Warns where a mean or sum of the latter is NaN because pred goes beyond [0, 1] (not in traced functions).
+    It is computed without overflow. Without with_logits p is pred, and a NaN mean or sum warns, because pred goes
+    beyond [0, 1] (not in traced functions).
+
+    Args:
+        pred: scores of any shape, or probabilities.
+        label: numbers from 0 to 1, of the shape of pred.
+        with_logits: whether pred are scores, of which the function takes the probabilities itself.
+        reduction: "mean", "sum" or "none", which keeps each loss.
+
+    Returns: a 0-d tensor, or with reduction "none" one of the shape of pred.
 
     >>> F.loss.binary_cross_entropy(Tensor([0.0]), Tensor([1.0])).numpy().round(4).item()
     0.6930999755859375
@@ -51,7 +74,15 @@ def binary_cross_entropy(pred: Tensor, label: Tensor, with_logits: bool = True, 
 def hinge_loss(pred: Tensor, label: Tensor, norm: str = "L1", reduction: str = "mean") -> Tensor:
     """Σ max(0, 1 - pred · label) over axis 1, or with norm "L2" the sum of its square; labels are -1 and 1.
 
-    pred, label: (N, classes, …). Raises ValueError for another norm or fewer dims.
+    Args:
+        pred, label: (N, classes, …).
+        norm: "L1" or "L2", which squares.
+        reduction: "mean", "sum" or "none", which keeps each loss.
+
+    Returns: a 0-d tensor, or with reduction "none" one loss for each sample.
+
+    Raises:
+        ValueError: another norm or fewer dims.
 
     >>> F.loss.hinge_loss(Tensor([[0.5, 2.0]]), Tensor([[1.0, -1.0]])).item()
     3.5
@@ -104,10 +135,22 @@ def cross_entropy(
 ) -> Tensor:
     """-log of the probability that `pred` gives to each label.
 
-    pred: scores with the classes along `axis`; probabilities are softmax(pred), or without `with_logits` pred itself.
-    label: integers 0 … classes - 1, of the shape of pred without `axis`. label_smooth: s takes (1 - s) of the loss and
-    s times its mean over all classes (Szegedy et al. 2016, section 7). Raises ValueError if the shapes do not fit,
-    TypeError for labels that are no integers, IndexError for a label that is no class.
+    Args:
+        pred: scores, floats with the classes along `axis`; probabilities are softmax(pred), or without `with_logits`
+            pred itself.
+        label: integers 0 … classes - 1, of the shape of pred without `axis`.
+        axis: along which dim of pred the classes are.
+        with_logits: whether pred are scores, of which the function takes the probabilities itself.
+        label_smooth: s takes (1 - s) of the loss and s times its mean over all classes (Szegedy et al. 2016, section
+            7).
+        reduction: "mean", "sum" or "none", which keeps each loss.
+
+    Returns: a 0-d tensor, or with reduction "none" one of the shape of label.
+
+    Raises:
+        ValueError: the shapes do not fit.
+        TypeError: labels that are no integers.
+        IndexError: a label that is no class.
 
     >>> F.loss.cross_entropy(Tensor([[0.0, 0.0]]), Tensor([1])).numpy().round(4).item()
     0.6930999755859375
@@ -124,6 +167,14 @@ def cross_entropy(
 
 def nll_loss(pred: Tensor, label: Tensor, axis: int = 1, reduction: str = "mean") -> Tensor:
     """The negative of what `pred`, such as logsoftmax of scores, holds at each label; see cross_entropy.
+
+    Args:
+        pred: log-probabilities, floats with the classes along `axis`.
+        label: integers of the shape of pred without `axis`.
+        axis: along which dim of pred the classes are.
+        reduction: "mean", "sum" or "none", which keeps each loss.
+
+    Returns: a 0-d tensor, or with reduction "none" one of the shape of label.
 
     >>> F.loss.nll_loss(Tensor([[-0.5, -1.0]]), Tensor([1])).item()
     1.0
@@ -145,18 +196,22 @@ def ctc_loss(
 
     Graves et al. 2006, Connectionist Temporal Classification, section 4.1.
 
+    A label that cannot be said in so many steps has the loss inf, and gradients of 0.
+
     Args:
         pred: probabilities (T, N, C), such as softmax of scores gives.
         pred_lengths: (N,), how many of the T steps count.
-        label: classes (N, S), of which what is past the length does not count, or all one after the other (sum of label_lengths,).
+        label: classes (N, S), of which what is past the length does not count, or all one after the other (sum of
+            label_lengths,).
         label_lengths: (N,), from 0 on.
         blank: the class that says nothing.
         reduction: "mean" of each loss divided by the length of its label, "sum", or "none" for (N,).
 
-    A label that cannot be said in so many steps has the loss inf, and gradients of 0.
+    Returns: a 0-d tensor, or with reduction "none" (N,).
 
     Raises:
-        ValueError: shapes that do not fit, lengths out of range (where they are known, not in traced functions), or no such blank.
+        ValueError: shapes that do not fit, lengths out of range (where they are known, not in traced functions), or no
+            such blank.
         TypeError: labels that are no integers.
         IndexError: a label that is no class.
 

@@ -28,17 +28,44 @@ _MATMUL = {(a, b): Product(a, b) for a in (False, True) for b in (False, True)}
 
 
 def sign(x: Any) -> Tensor:
-    """-1, 0 or 1 as x is negative, zero or positive; the dtype stays."""
+    """-1, 0 or 1 as x is negative, zero or positive.
+
+    Args:
+        x: numbers of any shape.
+
+    Returns: a tensor of the shape and dtype of x.
+
+    >>> F.sign(Tensor([-3.0, 0.0, 2.0])).tolist()
+    [-1.0, 0.0, 1.0]
+    """
     return apply(_SIGN, x)
 
 
 def isnan(inp: Any) -> Tensor:
-    """Where elements are not a number, as bool."""
+    """Where elements are not a number.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+
+    Returns: a tensor of bool, of the shape of inp.
+
+    >>> F.isnan(Tensor([1.0, np.nan])).tolist()
+    [False, True]
+    """
     return apply(_ISNAN, inp)
 
 
 def isinf(inp: Any) -> Tensor:
-    """Where elements are infinite, as bool."""
+    """Where elements are infinite.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+
+    Returns: a tensor of bool, of the shape of inp.
+
+    >>> F.isinf(Tensor([1.0, -np.inf])).tolist()
+    [False, True]
+    """
     return apply(_ISINF, inp)
 
 
@@ -46,10 +73,20 @@ def isinf(inp: Any) -> Tensor:
 
 
 def sum(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The sum over `axis`: an int, several, or None for all.
+    """The sum over `axis`.
 
-    keepdims: whether reduced axes stay, with extent 1. The dtype stays (narrow integers wrap), bool gives int32; of
-    nothing it is 0. Raises ValueError for an axis that is not there or is named twice. So do the other reductions.
+    Narrow integers wrap. The sum of nothing is 0.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: an int, several, or None for all axes; negative ones count from the end.
+        keepdims: whether reduced axes stay, with extent 1. The dtype stays (narrow integers wrap), bool gives int32; of
+            nothing it is 0. So do the other reductions.
+
+    Returns: a tensor without the axes, or with extent 1 for each: the dtype stays, bool gives int32.
+
+    Raises:
+        ValueError: an axis is not there or named twice. All reductions raise it.
 
     >>> F.sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1).tolist()
     [3.0, 7.0]
@@ -58,12 +95,38 @@ def sum(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def prod(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The product over `axis`; of nothing it is 1."""
+    """The product over `axis`.
+
+    The product of nothing is 1.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: an int, several, or None for all axes; negative ones count from the end.
+        keepdims: whether the reduced axes stay, with extent 1.
+
+    Returns: a tensor without the axes, or with extent 1 for each: the dtype stays, bool gives int32.
+
+    Raises:
+        ValueError: an axis is not there or named twice.
+
+    >>> F.prod(Tensor([[1, 2], [3, 4]]), axis=0).tolist()
+    [3, 8]
+    """
     return calls.reduce(as_tensor(inp), "PRODUCT", axis, keepdims)
 
 
 def mean(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The mean over `axis`, as float32 (float64 stays).
+    """The mean over `axis`.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: an int, several, or None for all axes; negative ones count from the end.
+        keepdims: whether the reduced axes stay, with extent 1.
+
+    Returns: a tensor without the axes, or with extent 1 for each: floats, float32 for integers.
+
+    Raises:
+        ValueError: an axis is not there or named twice.
 
     >>> F.mean(Tensor([1, 2])).item()
     1.5
@@ -72,12 +135,42 @@ def mean(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def var(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The variance over `axis`, divided by the count, as float32 (float64 stays)."""
+    """The variance over `axis`: the mean of the squared distances from the mean.
+
+    It is divided by the count, not by count - 1.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: an int, several, or None for all axes; negative ones count from the end.
+        keepdims: whether the reduced axes stay, with extent 1.
+
+    Returns: a tensor without the axes, or with extent 1 for each: floats, float32 for integers.
+
+    Raises:
+        ValueError: an axis is not there or named twice.
+
+    >>> F.var(Tensor([[1.0, 3.0], [2.0, 2.0]]), axis=1).tolist()
+    [1.0, 0.0]
+    """
     return _spread(inp, axis, keepdims, root=False)
 
 
 def std(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The standard deviation over `axis`: the square root of `var`."""
+    """The standard deviation over `axis`: the square root of `var`.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: an int, several, or None for all axes; negative ones count from the end.
+        keepdims: whether the reduced axes stay, with extent 1.
+
+    Returns: a tensor without the axes, or with extent 1 for each: floats, float32 for integers.
+
+    Raises:
+        ValueError: an axis is not there or named twice.
+
+    >>> F.std(Tensor([1.0, 3.0])).item()
+    1.0
+    """
     return _spread(inp, axis, keepdims, root=True)
 
 
@@ -92,22 +185,62 @@ def _spread(inp: Tensor, axis: Axes, keepdims: bool, root: bool) -> Tensor:
 
 
 def max(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The largest over `axis`; NaN where there is one. Raises ValueError for nothing.
+    """The largest element over `axis`; NaN where there is one.
 
     Each of several largest gets the gradient.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: an int, several, or None for all axes; negative ones count from the end.
+        keepdims: whether the reduced axes stay, with extent 1.
+
+    Returns: a tensor without the axes, or with extent 1 for each, of the dtype of inp.
+
+    Raises:
+        ValueError: there are no elements, or an axis is not there or named twice.
+
+    >>> F.max(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1).tolist()
+    [5.0, 7.0]
     """
     return calls.reduce(as_tensor(inp), "MAX", axis, keepdims)
 
 
 def min(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The smallest over `axis`; see max."""
+    """The smallest element over `axis`; NaN where there is one.
+
+    Each of several smallest gets the gradient.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: an int, several, or None for all axes; negative ones count from the end.
+        keepdims: whether the reduced axes stay, with extent 1.
+
+    Returns: a tensor without the axes, or with extent 1 for each, of the dtype of inp.
+
+    Raises:
+        ValueError: there are no elements, or an axis is not there or named twice.
+
+    >>> F.min(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1).tolist()
+    [1.0, 2.0]
+    """
     return calls.reduce(as_tensor(inp), "MIN", axis, keepdims)
 
 
 def argmax(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Where over `axis` the (first) largest is, as int32, counted in row-major order over these axes.
+    """Where the largest element over `axis` is, the first of several.
 
-    Among more than 2**31 elements it is int64, as other positions are. Raises ValueError for nothing.
+    Positions are counted in row-major order over these axes.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: an int, several, or None for all axes; negative ones count from the end.
+        keepdims: whether the reduced axes stay, with extent 1.
+
+    Returns: a tensor of int32 (int64 for more than 2**31 elements, as of all functions that give positions), without
+        the axes or with extent 1 for each.
+
+    Raises:
+        ValueError: there are no elements, or an axis is not there or named twice.
 
     >>> F.argmax(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1).tolist()
     [1, 0]
@@ -116,7 +249,21 @@ def argmax(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def argmin(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Where over `axis` the (first) smallest is; see argmax."""
+    """Where the smallest element over `axis` is, the first of several; see argmax.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: an int, several, or None for all axes; negative ones count from the end.
+        keepdims: whether the reduced axes stay, with extent 1.
+
+    Returns: a tensor of int32, without the axes or with extent 1 for each.
+
+    Raises:
+        ValueError: there are no elements, or an axis is not there or named twice.
+
+    >>> F.argmin(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1).tolist()
+    [0, 1]
+    """
     return _arg_reduce(inp, "argmin", axis, keepdims)
 
 
@@ -131,10 +278,18 @@ def _arg_reduce(inp: Tensor, monoid: str, axis: Axes, keepdims: bool) -> Tensor:
 
 
 def norm(inp: Tensor, ord: float | None = None, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The p-norm (Σ|x|^p)^(1/p) over `axis`, p = `ord`, 2 by default.
+    """The p-norm (Σ|x|^p)^(1/p) over `axis`, with p = `ord`.
 
-    ord: a number; ±inf gives the largest or smallest |x|, 0 how many are not 0 (int32). axis: may be left out for
-    vectors only. Raises TypeError if it is left out for anything else.
+    Args:
+        inp: floats of any shape.
+        ord: p, 2 by default; ±inf gives the largest or smallest |x|, 0 how many are not 0 (int32).
+        axis: an int or several; may be left out for vectors only.
+        keepdims: whether the reduced axes stay, with extent 1.
+
+    Returns: a tensor without the axes, or with extent 1 for each, of the dtype of inp.
+
+    Raises:
+        TypeError: it is left out for anything else.
 
     >>> F.norm(Tensor([3.0, 4.0])).item()
     5.0
@@ -145,7 +300,22 @@ def norm(inp: Tensor, ord: float | None = None, axis: Axes = None, keepdims: boo
 
 
 def normalize(inp: Tensor, ord: float | None = None, axis: Axes = None, eps: float = 1e-12) -> Tensor:
-    """x / max(norm(x), eps), with the norm of order `ord` (2 by default) over `axis`; see norm."""
+    """x / max(norm(x), eps), with the norm over `axis`.
+
+    Args:
+        inp: floats of any shape.
+        ord: which norm, 2 by default; see norm.
+        axis: an int or several; may be left out for vectors only.
+        eps: what to divide by at least.
+
+    Returns: a tensor of the shape and dtype of inp.
+
+    Raises:
+        TypeError: no axis for anything but a vector.
+
+    >>> F.normalize(Tensor([3.0, 4.0]), axis=0).numpy().round(4).tolist()
+    [0.6000000238418579, 0.800000011920929]
+    """
     x = as_tensor(inp)
     return apply(UnitNorm(_order(ord), _norm_axes("normalize", x, axis)), x, eps)
 
@@ -166,7 +336,15 @@ def _norm_axes(op: str, x: Tensor, axis: Axes) -> tuple[int, ...]:
 
 
 def sort(inp: Tensor, descending: bool = False) -> tuple[Tensor, Tensor]:
-    """Sorted along the last axis, and where the elements were (int32, see argmax). Equal elements keep their order; NaN is the largest.
+    """The elements sorted along the last axis, and where they were.
+
+    Equal elements keep their order; NaN is the largest.
+
+    Args:
+        inp: numbers, of at least 1 dim.
+        descending: whether the largest comes first.
+
+    Returns: two tensors of the shape of inp: the elements, and their positions as int32.
 
     >>> values, places = F.sort(Tensor([3.0, 1.0, 2.0]))
     >>> values.tolist(), places.tolist()
@@ -177,7 +355,17 @@ def sort(inp: Tensor, descending: bool = False) -> tuple[Tensor, Tensor]:
 
 
 def argsort(inp: Tensor, descending: bool = False) -> Tensor:
-    """Where the elements are that sorting along the last axis would give, as int32 (see argmax)."""
+    """The positions of the elements in sorted order along the last axis.
+
+    Args:
+        inp: numbers, of at least 1 dim.
+        descending: whether the largest comes first.
+
+    Returns: a tensor of int32, of the shape of inp.
+
+    >>> F.argsort(Tensor([3.0, 1.0, 2.0])).tolist()
+    [1, 2, 0]
+    """
     x = _rows("argsort", inp)
     return apply(ArgSort(x.shape[-1], bool(descending)), x)
 
@@ -185,12 +373,21 @@ def argsort(inp: Tensor, descending: bool = False) -> Tensor:
 def topk(
     inp: Tensor, k: int, descending: bool = True, kth_only: bool = False, no_sort: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The k largest (or, not descending, smallest) along the last axis in order, and where they were (int32, see
-    argmax).
+    """The k largest elements along the last axis in order, and where they were.
 
-    k: from 1 to the extent; -k is k in the other order (the k smallest, if descending). kth_only: only the last of
-    them, without the axis. no_sort: the order does not matter (it is the same). NaN counts as the largest, as in max.
-    Raises ValueError for a k of 0 or beyond the extent.
+    NaN counts as the largest, as in max.
+
+    Args:
+        inp: numbers, of at least 1 dim.
+        k: from 1 to the extent; -k is k in the other order.
+        descending: whether the largest are wanted; else the smallest.
+        kth_only: give only the last of them, without the axis.
+        no_sort: the order does not matter (it is sorted nevertheless).
+
+    Returns: two tensors with extent k: the elements, and their positions as int32.
+
+    Raises:
+        ValueError: a k of 0 or beyond the extent.
 
     >>> values, places = F.topk(Tensor([3.0, 1.0, 2.0]), 2)
     >>> values.tolist(), places.tolist()
@@ -220,11 +417,21 @@ def _rows(op: str, inp: Tensor) -> Tensor:
 def matmul(
     inp1: Tensor, inp2: Tensor, transpose_a: bool = False, transpose_b: bool = False, compute_mode: str = "default"
 ) -> Tensor:
-    """The matrix product (…, m, k) @ (…, k, n) → (…, m, n); batch dimensions broadcast as in NumPy.
+    """The matrix product (…, m, k) @ (…, k, n) → (…, m, n).
 
-    transpose_a, transpose_b: swap the last two dimensions of a matrix first. A vector counts as a row on the left and
-    as a column on the right, and its dimension disappears again. compute_mode: sums are always kept in float32 or
-    wider, so it changes nothing. Integers give int32. Raises ValueError if the shapes do not fit.
+    Batch dims broadcast as in NumPy. A vector counts as a row on the left and as a column on the right, and its dim
+    disappears again.
+
+    Args:
+        inp1: (…, m, k) or (k,), numbers of any dtype.
+        inp2: (…, k, n) or (k,).
+        transpose_a, transpose_b: swap the last two dims of that operand first.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+
+    Returns: a tensor (…, m, n) of the promoted dtype; integers give int32, int64 stays.
+
+    Raises:
+        ValueError: the shapes do not fit.
 
     >>> F.matmul(Tensor([[1.0, 2.0]]), Tensor([[3.0], [4.0]])).tolist()
     [[11.0]]
@@ -233,19 +440,39 @@ def matmul(
 
 
 def dot(inp1: Tensor, inp2: Tensor) -> Tensor:
-    """The sum of the products of two vectors of one length. Raises ValueError for other shapes."""
+    """The sum of the products of two vectors.
+
+    Args:
+        inp1, inp2: vectors (n,), or two numbers.
+
+    Returns: a 0-d tensor of the promoted dtype.
+
+    Raises:
+        ValueError: the operands are not two vectors of one length.
+
+    >>> F.dot(Tensor([1.0, 2.0]), Tensor([3.0, 4.0])).item()
+    11.0
+    """
     return apply(Dot(), inp1, inp2)
 
 
 def einsum(equation: str, *operands: Tensor) -> Tensor:
-    """The sum of products that an equation in Einstein's notation says, as in NumPy: einsum("ij,jk->ik", a, b) is matmul.
+    """The sum of products that an equation in Einstein's notation says, as in NumPy.
 
-    Each letter is a dimension; those that the result does not name are summed over. A letter that an operand has twice takes its
-    diagonal. Without "->" the result has the letters that are there once, in alphabetical order; "..." stands for any dimensions, which
-    broadcast. More than two operands are multiplied two at a time, in the order that takes least products.
+    Each letter is a dim; those that the result does not name are summed over. A letter that an operand has twice takes
+    its diagonal. Without "->" the result has the letters that are there once, in alphabetical order. "..." stands for
+    any dims, which broadcast. More than two operands are multiplied two at a time, in the order that takes the fewest
+    products.
 
-    Floats are promoted; integers give int32 (int64 stays), one operand alone keeps its dtype. Raises ValueError for an equation that does
-    not fit the operands, and says where.
+    Args:
+        equation: such as "ij,jk->ik", which is matmul.
+        operands: one tensor for each term before the arrow, with as many dims as the term has letters.
+
+    Returns: a tensor with the dims after the arrow. Floats are promoted; integers give int32 (int64 stays); one operand
+        alone keeps its dtype.
+
+    Raises:
+        ValueError: the equation does not fit the operands; the message says where.
 
     >>> F.einsum("ij,kj->ik", Tensor([[1.0, 2.0]]), Tensor([[3.0, 4.0], [5.0, 6.0]])).tolist()
     [[11.0, 17.0]]
@@ -260,15 +487,39 @@ def einsum(equation: str, *operands: Tensor) -> Tensor:
 def matinv(inp: Tensor) -> Tensor:
     """The inverses of the square matrices in the last two axes.
 
-    Raises ValueError for other shapes, numpy.linalg.LinAlgError if there is none.
+    Args:
+        inp: floats (…, n, n).
+
+    Returns: a tensor of the shape of inp.
+
+    Raises:
+        ValueError: the last two extents differ.
+        numpy.linalg.LinAlgError: a matrix has no inverse.
+
+    >>> F.matinv(Tensor([[2.0, 0.0], [0.0, 4.0]])).tolist()
+    [[0.5, 0.0], [0.0, 0.25]]
     """
     return apply(Inverse(), inp)
 
 
 def svd(inp: Tensor, full_matrices: bool = False, compute_uv: bool = True) -> Any:
-    """The singular value decomposition x = u · diag(s) · vh of (…, m, n): (u, s, vh), or s alone without `compute_uv`.
+    """The singular value decomposition x = u · diag(s) · vh.
 
     It has no gradient.
+
+    Args:
+        inp: floats (…, m, n).
+        full_matrices: whether u is (…, m, m) and vh (…, n, n); else they have min(m, n) columns and rows.
+        compute_uv: False gives s alone.
+
+    Returns: (u, s, vh), with s in descending order, or s.
+
+    Raises:
+        ValueError: inp has fewer than 2 dims.
+
+    >>> u, s, vh = F.svd(Tensor([[3.0, 0.0], [0.0, 4.0]]))
+    >>> s.tolist()
+    [4.0, 3.0]
     """
     x = as_tensor(inp)
     if x.ndim < 2:

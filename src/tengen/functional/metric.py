@@ -13,10 +13,18 @@ __all__ = ["topk_accuracy"]
 
 
 def topk_accuracy(logits: Tensor, target: Tensor, topk: int | Iterable[int] = 1) -> Tensor | list[Tensor]:
-    """The share of rows whose target is among the `topk` highest scores; for several numbers a list.
+    """The share of rows whose target is among the `topk` highest scores.
 
-    logits: (N, classes). target: (N,) integers. Raises ValueError if the shapes do not fit or for a topk outside 1 …
-    classes, IndexError for a target that is no class.
+    Args:
+        logits: (N, classes).
+        target: (N,) integers.
+        topk: how many scores count, from 1 to the number of classes; or several numbers.
+
+    Returns: a 0-d tensor of float32; a list of them for several numbers.
+
+    Raises:
+        ValueError: the shapes do not fit or for a topk outside 1 … classes.
+        IndexError: a target that is no class.
 
     >>> F.topk_accuracy(Tensor([[0.1, 0.9], [0.8, 0.2]]), Tensor([1, 1])).item()
     0.5

@@ -64,10 +64,18 @@ def embedding(
     max_norm: float | None = None,
     norm_type: float | None = None,
 ) -> Tensor:
-    """The rows of `weight` at the integers `inp`: (…) and (n, d) → (…, d).
+    """The rows of `weight` at given numbers.
 
-    padding_idx, max_norm, norm_type: must be None (ValueError); module.Embedding has a padding_idx. Raises IndexError
-    for a number that is no row.
+    Args:
+        inp: integers of any shape.
+        weight: floats (n, d).
+        padding_idx, max_norm, norm_type: must be None; module.Embedding has a padding_idx.
+
+    Returns: a tensor (…, d).
+
+    Raises:
+        ValueError: an argument that must be None is not.
+        IndexError: a number that is not a row.
 
     >>> F.embedding(Tensor([1, 0]), Tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[3.0, 4.0], [1.0, 2.0]]
@@ -81,9 +89,18 @@ def embedding(
 
 
 def one_hot(inp: Tensor, num_classes: int) -> Tensor:
-    """1 at the label along a new last axis, else 0, as int32.
+    """1 at the label along a new last axis, else 0.
 
-    Raises TypeError for labels that are no integers, IndexError for one out of range.
+    Args:
+        inp: integers of any shape, 0 … num_classes - 1.
+        num_classes: the extent of the new axis.
+
+    Returns: a tensor of int32 (…, num_classes).
+
+    Raises:
+        ValueError: num_classes is below 1.
+        TypeError: labels that are not integers.
+        IndexError: a label out of range.
 
     >>> F.one_hot(Tensor([1, 0]), 3).tolist()
     [[0, 1, 0], [1, 0, 0]]
@@ -95,10 +112,19 @@ def one_hot(inp: Tensor, num_classes: int) -> Tensor:
 
 
 def indexing_one_hot(src: Tensor, index: Tensor, axis: int = 1, keepdims: bool = False) -> Tensor:
-    """The element of `src` at one index per position along `axis`.
+    """The element of `src` at one index for each place along `axis`.
 
-    index: integers of the shape of src without `axis`. keepdims: whether the axis stays, with extent 1. Raises
-    ValueError if the shapes do not fit, IndexError for an index out of range.
+    Args:
+        src: a tensor of any dtype.
+        index: integers of the shape of src without `axis`.
+        axis: along which dim.
+        keepdims: whether the axis stays, with extent 1.
+
+    Returns: a tensor of the dtype of src.
+
+    Raises:
+        ValueError: the shapes do not fit.
+        IndexError: an index out of range.
 
     >>> F.indexing_one_hot(Tensor([[1.0, 2.0], [3.0, 4.0]]), Tensor([1, 0])).tolist()
     [2.0, 3.0]
@@ -112,9 +138,17 @@ def indexing_one_hot(src: Tensor, index: Tensor, axis: int = 1, keepdims: bool =
 def pad(src: Tensor, pad_width: Sequence[Sequence[int]], mode: str = "constant", constant_value: float = 0.0) -> Tensor:
     """`src` with elements around it.
 
-    pad_width: for each dim how many are put before and after it; for missing dims none. mode: "constant" (with
-    constant_value), "edge" or "replicate" (the outermost element again) or "reflect" (those next to it, mirrored).
-    Raises ValueError for another mode, negative widths, or more than there is to mirror.
+    Args:
+        src: a tensor of any shape and dtype.
+        pad_width: for each dim how many are put before and after it; for missing dims none.
+        mode: "constant" (with constant_value), "edge" or "replicate" (the outermost element again) or "reflect" (those
+            next to it, mirrored).
+        constant_value: the element of mode "constant".
+
+    Returns: a tensor of the padded shape.
+
+    Raises:
+        ValueError: another mode, negative widths, or more than there is to mirror.
 
     >>> F.nn.pad(Tensor([1.0, 2.0, 3.0]), ((2, 1),), mode="reflect").tolist()
     [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]
@@ -147,9 +181,18 @@ def pad(src: Tensor, pad_width: Sequence[Sequence[int]], mode: str = "constant",
 
 
 def pixel_shuffle(inp: Tensor, upscale_factor: int) -> Tensor:
-    """(…, C · r², H, W) → (…, C, H · r, W · r), r = upscale_factor: channels become pixels. Shi et al.
+    """Channels become pixels: (…, C · r², H, W) → (…, C, H · r, W · r), with r = upscale_factor.
 
-    2016, section 3.2. Raises ValueError if the channels are no multiple of r².
+    Shi et al. 2016, section 3.2.
+
+    Args:
+        inp: (…, C · r², H, W) of any dtype.
+        upscale_factor: r.
+
+    Returns: a tensor (…, C, H · r, W · r).
+
+    Raises:
+        ValueError: the number of channels is not a multiple of r².
 
     >>> F.pixel_shuffle(F.arange(4).reshape(1, 4, 1, 1), 2).tolist()
     [[[[0.0, 1.0], [2.0, 3.0]]]]
@@ -158,9 +201,22 @@ def pixel_shuffle(inp: Tensor, upscale_factor: int) -> Tensor:
 
 
 def sliding_window(inp: Tensor, kernel_size: Pair, padding: Pair = 0, stride: Pair = 1, dilation: Pair = 1) -> Tensor:
-    """What sliding windows see: (N, C, H, W) → (N, C, OH, OW, kh, kw), zeros in the padding.
+    """What sliding windows see, with zeros in the padding.
 
-    Raises ValueError if no window fits.
+    Args:
+        inp: (N, C, H, W) of any dtype.
+        kernel_size: height and width of the window, or one number for both.
+        padding: zeros on both sides: one number, or one for each dim.
+        stride: how far the window moves: one number, or one for each dim.
+        dilation: how far apart the taps of the window are: one number, or one for each dim.
+
+    Returns: a tensor (N, C, OH, OW, kh, kw).
+
+    Raises:
+        ValueError: no window fits.
+
+    >>> F.nn.sliding_window(F.arange(3).reshape(1, 1, 1, 3), (1, 2)).tolist()
+    [[[[[[0.0, 1.0]], [[1.0, 2.0]]]]]]
     """
     return apply(SlidingWindow(*_window("sliding_window", kernel_size, padding, stride, dilation)), inp)
 
@@ -168,9 +224,24 @@ def sliding_window(inp: Tensor, kernel_size: Pair, padding: Pair = 0, stride: Pa
 def sliding_window_transpose(
     inp: Tensor, output_size: Pair, kernel_size: Pair, padding: Pair = 0, stride: Pair = 1, dilation: Pair = 1
 ) -> Tensor:
-    """Adds up windows where sliding_window with the same parameters sees them: (N, C, OH, OW, kh, kw) → (N, C, *output_size).
+    """Adds up windows where sliding_window with the same parameters sees them.
 
-    Raises ValueError if the shapes do not fit.
+    Args:
+        inp: (N, C, OH, OW, kh, kw), as sliding_window gives it.
+        output_size: height and width of the result.
+        kernel_size: height and width of the window, or one number for both.
+        padding: zeros on both sides: one number, or one for each dim.
+        stride: how far the window moves: one number, or one for each dim.
+        dilation: how far apart the taps of the window are: one number, or one for each dim.
+
+    Returns: a tensor (N, C, *output_size).
+
+    Raises:
+        ValueError: the shapes do not fit.
+
+    >>> windows = F.nn.sliding_window(F.ones((1, 1, 1, 3)), (1, 2))
+    >>> F.nn.sliding_window_transpose(windows, (1, 3), (1, 2)).tolist()
+    [[[[1.0, 2.0, 1.0]]]]
     """
     size = pair("sliding_window_transpose", "output_size", output_size, 1)
     window = _window("sliding_window_transpose", kernel_size, padding, stride, dilation)

@@ -46,11 +46,23 @@ def batch_norm(
 ) -> Any:
     """Each channel (axis 1) to mean 0 and variance 1 over all other axes, times `weight`, plus `bias`.
 
-    Ioffe and Szegedy 2015, algorithm 1. inp: (N, C, …). weight, bias: one number per channel, by default 1 and 0.
-    training: uses the mean and variance of the batch, and sets running_mean and running_var, if given, to momentum ·
-    old + (1 - momentum) · batch, where the batch's variance is divided by count - 1; otherwise running_mean and
-    running_var are used, and must be given. inplace: False leaves them as they are and returns (result, new mean, new
-    variance) of them. Raises ValueError if statistics are missing or the numbers of channels differ.
+    Ioffe and Szegedy 2015, algorithm 1.
+
+    Args:
+        inp: (N, C, …).
+        running_mean, running_var: statistics, one number per channel.
+        weight, bias: one number per channel, by default 1 and 0.
+        training: use the mean and variance of the batch, and set running_mean and running_var, if given, to momentum ·
+            old + (1 - momentum) · batch, where the batch's variance is divided by count - 1. Otherwise running_mean and
+            running_var are used, and must be given.
+        momentum: the share of the old statistics.
+        eps: is added to the variance.
+        inplace: False leaves the statistics as they are and gives the new ones.
+
+    Returns: a tensor of the shape of inp; without inplace (result, new mean, new variance).
+
+    Raises:
+        ValueError: statistics are missing or the numbers of channels differ.
 
     >>> F.batch_norm(Tensor([[1.0], [3.0]]), training=True).numpy().round(3).tolist()
     [[-1.0], [1.0]]
@@ -86,8 +98,11 @@ def sync_batch_norm(
         eps_mode: "additive" divides by √(variance + eps), "max" by √(the larger of variance and eps).
         group: the processes that share statistics, each of which calls it; None for all. It matters in training only.
 
+    Returns: a tensor of the shape of inp.
+
     Raises:
-        ValueError: statistics are missing, the numbers of channels differ, the eps_mode is another, or this process is not in the group.
+        ValueError: statistics are missing, the numbers of channels differ, the eps_mode is another, or this process is
+            not in the group.
 
     >>> F.nn.sync_batch_norm(Tensor([[1.0], [3.0]]), None, None, training=True).numpy().round(3).tolist()
     [[-1.0], [1.0]]
@@ -182,10 +197,21 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """To mean 0 and variance 1 over the last dims, if `affine` times `weight` plus `bias`. Ba et al. 2016, section 3.1.
+    """Normalises the last dims to mean 0 and variance 1.
 
-    normalized_shape: the extents of these dims, also the shape of weight and bias. Raises ValueError if they are
-    others.
+    Ba et al. 2016, section 3.1.
+
+    Args:
+        inp: floats (…, *normalized_shape).
+        normalized_shape: the extents of these dims, also the shape of weight and bias.
+        affine: multiply by weight and add bias.
+        weight, bias: floats of the shape normalized_shape.
+        eps: is added to the variance.
+
+    Returns: a tensor of the shape of inp.
+
+    Raises:
+        ValueError: the last dims have other extents.
 
     >>> F.layer_norm(Tensor([[1.0, 3.0]]), 2, affine=False).numpy().round(3).tolist()
     [[-1.0, 1.0]]
@@ -206,7 +232,20 @@ def general_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """To mean 0 and variance 1 over any axes, if `affine` times `weight` plus `bias`, which have the extents of these axes."""
+    """Normalises any axes to mean 0 and variance 1.
+
+    Args:
+        inp: floats of any shape.
+        normalized_axis: an int or several.
+        affine: multiply by weight and add bias.
+        weight, bias: floats with the extents of these axes.
+        eps: is added to the variance.
+
+    Returns: a tensor of the shape of inp.
+
+    >>> F.general_norm(Tensor([[1.0], [3.0]]), 0, affine=False).numpy().round(3).tolist()
+    [[-1.0], [1.0]]
+    """
     x = as_tensor(inp)
     axes = normal_axes("general_norm", normalized_axis, x.ndim)
     return _affine_norm("general_norm", Normalize(axes, affine, "general_norm"), x, eps, weight, bias)
@@ -220,10 +259,24 @@ def group_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Each of `num_groups` groups of channels (axis 1) of each sample to mean 0 and variance 1.
+    """Normalises each of `num_groups` groups of channels (axis 1) of each sample to mean 0 and variance 1.
 
-    Wu and He 2018, section 3.1. inp: (N, C, …) with C a multiple of num_groups, ValueError if not. weight, bias: (C,),
-    used if `affine`.
+    Wu and He 2018, section 3.1.
+
+    Args:
+        inp: floats (N, C, …), with C a multiple of num_groups.
+        num_groups: how many groups.
+        affine: multiply by weight and add bias.
+        weight, bias: floats (C,).
+        eps: is added to the variance.
+
+    Returns: a tensor of the shape of inp.
+
+    Raises:
+        ValueError: C is not a multiple of num_groups.
+
+    >>> F.group_norm(Tensor([[[1.0], [3.0]]]), 1, affine=False).numpy().round(3).tolist()
+    [[[-1.0], [1.0]]]
     """
     return _grouped_norm(
         "group_norm", as_tensor(inp), integer("group_norm", "num_groups", num_groups), affine, weight, bias, eps
@@ -233,9 +286,20 @@ def group_norm(
 def instance_norm(
     inp: Tensor, affine: bool, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
-    """Each channel (axis 1) of each sample to mean 0 and variance 1. Ulyanov et al. 2016.
+    """Normalises each channel (axis 1) of each sample to mean 0 and variance 1.
 
-    inp: (N, C, …). weight, bias: (C,), used if `affine`.
+    Ulyanov et al. 2016.
+
+    Args:
+        inp: floats (N, C, …).
+        affine: multiply by weight and add bias.
+        weight, bias: floats (C,).
+        eps: is added to the variance.
+
+    Returns: a tensor of the shape of inp.
+
+    >>> F.instance_norm(Tensor([[[1.0, 3.0]]]), affine=False).numpy().round(3).tolist()
+    [[[-1.0, 1.0]]]
     """
     x = as_tensor(inp)
     return _grouped_norm("instance_norm", x, max(x.shape[1], 1) if x.ndim > 1 else 1, affine, weight, bias, eps)
@@ -267,10 +331,22 @@ def _affine_norm(op: str, norm: Any, x: Tensor, eps: float, weight: Tensor | Non
 def local_response_norm(
     inp: Tensor, kernel_size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75
 ) -> Tensor:
-    """Divides each channel by (k + alpha · Σ x² over `kernel_size` neighbouring channels) ^ beta. Krizhevsky et al.
+    """Divides each channel by (k + alpha · Σ x² over `kernel_size` neighbouring channels) ^ beta.
 
-    2012, section 3.3. inp: (N, C, H, W). kernel_size: odd; neighbours that are not there count as 0. Raises ValueError
-    for an even one.
+    Krizhevsky et al. 2012, section 3.3.
+
+    Args:
+        inp: (N, C, H, W).
+        kernel_size: odd; neighbours that are not there count as 0.
+        k, alpha, beta: the numbers of this formula.
+
+    Returns: a tensor of the shape of inp.
+
+    Raises:
+        ValueError: kernel_size is even.
+
+    >>> F.local_response_norm(F.ones((1, 1, 1, 1)), k=1.0, alpha=1.0, beta=1.0).item()
+    0.5
     """
     x, size = as_tensor(inp), integer("local_response_norm", "kernel_size", kernel_size)
     if size < 1 or size % 2 == 0 or x.ndim < 2:
@@ -285,10 +361,22 @@ def local_response_norm(
 
 
 def dropout(inp: Tensor, drop_prob: float, training: bool = True) -> Tensor:
-    """Sets each element to 0 with probability `drop_prob` and divides the others by 1 - drop_prob. Srivastava et al.
+    """Sets each element to 0 with probability `drop_prob` and divides the others by 1 - drop_prob.
 
-    2014. Not training, it returns its input. Which elements depends on tengen.random.seed. Raises ValueError for a
-    drop_prob outside [0, 1).
+    Srivastava et al. 2014. Which elements depends on tengen.random.seed.
+
+    Args:
+        inp: floats of any shape.
+        drop_prob: from 0 to below 1.
+        training: False returns inp as it is.
+
+    Returns: a tensor of the shape of inp.
+
+    Raises:
+        ValueError: a drop_prob outside [0, 1).
+
+    >>> F.dropout(Tensor([1.0, 2.0]), 0.5, training=False).tolist()
+    [1.0, 2.0]
     """
     drop_prob = number("dropout", "drop_prob", drop_prob)
     if not 0 <= drop_prob < 1:

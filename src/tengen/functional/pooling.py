@@ -14,10 +14,20 @@ _AVERAGES = ("average_count_exclude_padding", "average")
 
 
 def max_pool2d(inp: Tensor, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
-    """The largest in each window of (N, C, H, W).
+    """The largest element of each window.
 
-    kernel_size, stride (by default kernel_size), padding (never the largest): one number or (vertical, horizontal).
-    Raises ValueError if the window does not fit.
+    Padding is never the largest.
+
+    Args:
+        inp: numbers (N, C, H, W).
+        kernel_size: height and width of the window, or one number for both.
+        stride: how far it moves; by default its size.
+        padding: how much is padded on both sides: one number, or one for each dim.
+
+    Returns: a tensor (N, C, (H + 2 · padding - kernel) // stride + 1, …).
+
+    Raises:
+        ValueError: the window does not fit.
 
     >>> F.max_pool2d(F.arange(16).reshape(1, 1, 4, 4), 2).tolist()
     [[[[5.0, 7.0], [13.0, 15.0]]]]
@@ -32,9 +42,19 @@ def avg_pool2d(
     padding: Pair = 0,
     mode: str = "average_count_exclude_padding",
 ) -> Tensor:
-    """The mean of each window of (N, C, H, W); see max_pool2d.
+    """The mean of each window.
 
-    mode: whether zeros of the padding count ("average") or not ("average_count_exclude_padding").
+    Args:
+        inp: numbers (N, C, H, W).
+        kernel_size: height and width of the window, or one number for both.
+        stride: how far it moves; by default its size.
+        padding: zeros on both sides: one number, or one for each dim.
+        mode: whether zeros of the padding count ("average") or not ("average_count_exclude_padding").
+
+    Returns: a tensor (N, C, (H + 2 · padding - kernel) // stride + 1, …).
+
+    >>> F.avg_pool2d(F.arange(4).reshape(1, 1, 2, 2), 2).tolist()
+    [[[[1.5]]]]
     """
     need_choice("avg_pool2d", "mode", mode, _AVERAGES)
     return _pooled("avg_pool2d", mode, inp, kernel_size, stride, padding)
@@ -47,10 +67,18 @@ def _pooled(op: str, mode: str, inp: Tensor, kernel_size: Pair, stride: Pair | N
 
 
 def adaptive_max_pool2d(inp: Tensor, oshp: Pair | Tensor) -> Tensor:
-    """max_pool2d with windows such that the result has the height and width `oshp`.
+    """max_pool2d with windows such that the result has a given height and width.
 
-    The stride is input // output, the window input - (output - 1) · stride. Raises ValueError for an output larger than
-    the input.
+    The stride is input // output, the window input - (output - 1) · stride.
+
+    Args:
+        inp: numbers (N, C, H, W).
+        oshp: height and width of the result, or one number for both.
+
+    Returns: a tensor (N, C, *oshp).
+
+    Raises:
+        ValueError: the result is larger than the input.
 
     >>> F.adaptive_max_pool2d(F.arange(16).reshape(1, 1, 4, 4), 1).tolist()
     [[[[15.0]]]]
@@ -59,7 +87,22 @@ def adaptive_max_pool2d(inp: Tensor, oshp: Pair | Tensor) -> Tensor:
 
 
 def adaptive_avg_pool2d(inp: Tensor, oshp: Pair | Tensor) -> Tensor:
-    """avg_pool2d with windows such that the result has the height and width `oshp`; see adaptive_max_pool2d."""
+    """avg_pool2d with windows such that the result has a given height and width.
+
+    The stride is input // output, the window input - (output - 1) · stride.
+
+    Args:
+        inp: numbers (N, C, H, W).
+        oshp: height and width of the result, or one number for both.
+
+    Returns: a tensor (N, C, *oshp).
+
+    Raises:
+        ValueError: the result is larger than the input.
+
+    >>> F.adaptive_avg_pool2d(F.arange(16).reshape(1, 1, 4, 4), 1).tolist()
+    [[[[7.5]]]]
+    """
     return _adaptive("adaptive_avg_pool2d", "average", inp, oshp)
 
 

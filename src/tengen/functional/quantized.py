@@ -43,13 +43,21 @@ def conv_bias_activation(
 ) -> Tensor:
     """An activation of conv2d with a bias.
 
-    inp, weight, bias, stride, padding, dilation, groups: see `F.conv2d`. dtype: of the result, a float or quantised; None for that of
-    the convolution.
-    nonlinear_mode: "identity", "relu", "sigmoid" or "h_swish". Raises ValueError if the shapes do not fit, TypeError for a
-    dtype that is neither.
+    Of quantised numbers the sums are exact: a qint32 whose scale is the product of those of inp and weight, and which
+    that of the bias must have.
 
-    Of quantised numbers the sums are exact: a qint32 whose scale is the product of those of inp and weight, and which that of the bias must
-    have.
+    Args:
+        inp, weight, bias, stride, padding, dilation, groups: see `F.conv2d`.
+        dtype: of the result, a float or quantised; None for that of the convolution.
+        nonlinear_mode: "identity", "relu", "sigmoid" or "h_swish".
+        conv_mode: "cross_correlation" only.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+
+    Returns: a tensor (N, out, OH, OW) of this dtype.
+
+    Raises:
+        ValueError: the shapes do not fit.
+        TypeError: a dtype that is neither.
 
     >>> x, bias = F.ones((1, 1, 2, 2)), F.full((1, 1, 1, 1), -2.0)
     >>> F.quantized.conv_bias_activation(x, F.ones((1, 1, 1, 1)), bias, nonlinear_mode="relu").tolist()
@@ -74,8 +82,20 @@ def batch_conv_bias_activation(
 ) -> Tensor:
     """An activation of a 2-d convolution in which each image has a weight of its own, with a bias.
 
-    inp: (N, C, H, W). weight: (N, out, C / groups, kh, kw), or for groups also (N, groups, out / groups, C / groups, kh,
-    kw). bias: `out` numbers, such as (1, out, 1, 1). The rest is as in `conv_bias_activation`.
+    Args:
+        inp: (N, C, H, W).
+        weight: (N, out, C / groups, kh, kw), or for groups also (N, groups, out / groups, C / groups, kh, kw).
+        bias: `out` numbers, such as (1, out, 1, 1). The rest is as in `conv_bias_activation`.
+        dtype: of the result: a float or a quantised dtype; None for that of the convolution.
+        stride: how far the window moves: one number, or one for each dim.
+        padding: zeros on both sides: one number, or one for each dim.
+        dilation: how far apart the taps of the window are: one number, or one for each dim.
+        groups: into how many groups the channels go, each with a window of its own.
+        nonlinear_mode: "identity", "relu", "sigmoid" or "h_swish".
+        conv_mode: "cross_correlation" only.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+
+    Returns: a tensor (N, out, OH, OW) of this dtype.
 
     >>> weight = F.arange(2).reshape(2, 1, 1, 1, 1)
     >>> F.quantized.batch_conv_bias_activation(F.ones((2, 1, 1, 2)), weight, F.ones((1, 1, 1, 1))).tolist()
@@ -103,7 +123,19 @@ def conv_transpose2d(
 ) -> Tensor:
     """`F.conv_transpose2d` with a result of another dtype.
 
-    dtype: as in `conv_bias_activation`. The rest is as there.
+    Args:
+        inp: see `F.conv2d`.
+        weight, bias: floats, which broadcast over the other dims.
+        dtype: as in `conv_bias_activation`. The rest is as there.
+        stride: how far the window moves: one number, or one for each dim.
+        padding: zeros on both sides: one number, or one for each dim.
+        output_padding: see `F.conv_transpose2d`.
+        dilation: how far apart the taps of the window are: one number, or one for each dim.
+        groups: into how many groups the channels go, each with a window of its own.
+        conv_mode: "cross_correlation" only.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+
+    Returns: a tensor of the shape that `F.conv_transpose2d` gives.
 
     >>> F.quantized.conv_transpose2d(F.ones((1, 1, 1, 2)), F.ones((1, 1, 1, 2)), dtype="float16").tolist()
     [[[[1.0, 2.0, 1.0]]]]

@@ -1,213 +1,61 @@
-"""Making tensors, changing their shapes, and reading and writing parts of them."""
+"""Changing the shapes of tensors, and reading and writing parts of them. Making tensors, and complex numbers, are gathered here too."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from math import ceil, isfinite
 from typing import Any
 
-from .._rt import Tensor as Handle
 from .._rt import apply
 from ..base.device import Device
-from ..base.dtype import canonical
 from ..core import Tensor, calls
 from ..core.indexing import positions
-from ..core.ops.complex import Complex, Part, Polar
-from ..core.ops.create import Arange, Diag, Eye, FillLike, Linspace, Meshgrid
 from ..core.ops.elemwise import Where
 from ..core.ops.index import GatherAlong, ScatterAlong
 from ..core.ops.layout import Join, Repeat, Roll, RollFlat, Split, Stack, Tile
 from ..core.ops.scan import CumProd, CumSum
-from ..core.ops.shape import Broadcast, Copy, Fill, Reshape, Transpose
+from ..core.ops.shape import Broadcast, Reshape, Transpose
+from . import complex_numbers, creation
 from .arguments import (
     Axes,
     as_index,
     as_tensor,
-    device_name,
-    dtype_of,
-    integer,
     integer_axis,
     integers,
     listed,
-    need_choice,
-    need_fitting,
     need_integers,
     need_mask,
     normal_axes,
     normal_axis,
-    number,
     single,
 )
+from .complex_numbers import *  # noqa: F403
+from .creation import *  # noqa: F403
 
 __all__ = [
-    "arange", "broadcast_to", "complex", "concat", "cond_take", "copy", "cumprod", "cumsum", "diag", "expand_dims",
-    "eye", "flatten", "full", "full_like", "gather", "imag", "linspace", "meshgrid", "ones", "ones_like", "polar",
-    "real", "repeat", "reshape", "roll", "scatter", "split", "squeeze", "stack", "swapaxes", "tile", "transpose",
-    "where", "zeros", "zeros_like",
+    "broadcast_to", "concat", "cond_take", "cumprod", "cumsum", "expand_dims", "flatten", "gather", "repeat",
+    "reshape", "roll", "scatter", "split", "squeeze", "stack", "swapaxes", "tile", "transpose", "where",
 ]  # fmt: skip
+__all__ += complex_numbers.__all__
+__all__ += creation.__all__
 
-_WHERE, _FILL_LIKE = Where(), FillLike()
-_COMPLEX, _POLAR, _REAL, _IMAG = Complex(), Polar(), Part(0), Part(1)
+_WHERE = Where()
 Shape = int | Sequence[int] | Tensor
-
-# -- making tensors ----------------------------------------------------------------------------------------
-
-
-def full(
-    shape: Shape, value: bool | int | float | Tensor, *, dtype: Any = None, device: str | Device | None = None
-) -> Tensor:
-    """A tensor with `value` everywhere.
-
-    shape: extents. dtype: by default that of the value (bool, int32, float32, or a 0-d tensor's). Raises ValueError for
-    a negative extent.
-
-    >>> F.full((2, 2), 7).tolist()
-    [[7, 7], [7, 7]]
-    """
-    return _full("full", shape, value, dtype, device)
-
-
-def _full(op: str, shape: Shape, value: Any, dtype: Any, device: str | Device | None) -> Tensor:
-    extents = integers(op, "shape", shape)
-    if any(e < 0 for e in extents):
-        raise ValueError(f"a tensor cannot have the shape {extents}: extents are at least 0")
-    if not isinstance(value, (bool, int, float)):
-        value = as_tensor(value)
-    if dtype is None:
-        dtype = dtype_of(value) if isinstance(value, Handle) else bool if isinstance(value, bool) else type(value)
-    return apply(Fill(extents, canonical(dtype), device_name(device)), value)
-
-
-def zeros(shape: Shape, *, dtype: Any = "float32", device: str | Device | None = None) -> Tensor:
-    """A tensor of zeros.
-
-    >>> F.zeros((1, 2)).tolist()
-    [[0.0, 0.0]]
-    """
-    return _full("zeros", shape, 0, dtype, device)
-
-
-def ones(shape: Shape, *, dtype: Any = "float32", device: str | Device | None = None) -> Tensor:
-    """A tensor of ones."""
-    return _full("ones", shape, 1, dtype, device)
-
-
-def full_like(inp: Tensor, value: int | float) -> Tensor:
-    """A tensor with `value` everywhere, of the shape, dtype and device of `inp`."""
-    return apply(_FILL_LIKE, inp, value)
-
-
-def zeros_like(inp: Tensor) -> Tensor:
-    """Zeros in the shape, dtype and device of `inp`."""
-    return apply(_FILL_LIKE, inp, 0)
-
-
-def ones_like(inp: Tensor) -> Tensor:
-    """Ones in the shape, dtype and device of `inp`."""
-    return apply(_FILL_LIKE, inp, 1)
-
-
-def arange(
-    start: float | Tensor = 0,
-    stop: float | Tensor | None = None,
-    step: float | Tensor = 1,
-    *,
-    dtype: Any = "float32",
-    device: str | Device | None = None,
-) -> Tensor:
-    """start, start + step, start + 2 · step, … below (for a negative step above) `stop`.
-
-    With one argument 0, 1, … below it. Raises ValueError for a step of 0, OverflowError for what `dtype` does not hold.
-
-    >>> F.arange(3).tolist(), F.arange(5, 0, -2, dtype="int32").tolist()
-    ([0.0, 1.0, 2.0], [5, 3, 1])
-    """
-    first, by = _number("arange", "start", start), _number("arange", "step", step)
-    first, last = (0, first) if stop is None else (first, _number("arange", "stop", stop))
-    if by == 0:
-        raise ValueError("arange: the step is 0")
-    if not all(map(isfinite, (first, last, by))):
-        raise ValueError(f"arange: start, stop and step must be finite, got {first}, {last} and {by}")
-    count = max(ceil((last - first) / by), 0)
-    for end in (first, first + (count - 1) * by) if count else ():
-        need_fitting("arange", "a number", end, canonical(dtype))
-    return apply(Arange(count, canonical(dtype), device_name(device)), first, by)
-
-
-def linspace(
-    start: float | Tensor,
-    stop: float | Tensor,
-    num: int | Tensor,
-    *,
-    dtype: Any = "float32",
-    device: str | Device | None = None,
-) -> Tensor:
-    """`num` numbers in equal steps from `start` to `stop`, both included. Raises ValueError for a negative num.
-
-    >>> F.linspace(0, 1, 5).tolist()
-    [0.0, 0.25, 0.5, 0.75, 1.0]
-    """
-    count = integer("linspace", "num", num)
-    if count < 0:
-        raise ValueError(f"linspace: num must be at least 0, got {count}")
-    first, last = _number("linspace", "start", start), _number("linspace", "stop", stop)
-    return apply(Linspace(count, canonical(dtype), device_name(device)), first, last)
-
-
-def _number(op: str, argument: str, value: Any) -> float | int:
-    """A Python number, of which an int stays one, from one, or from a tensor or array of one element."""
-    found = value.item() if hasattr(value, "item") and value.size == 1 else value
-    return found if isinstance(found, int) else number(op, argument, found)
-
-
-def eye(
-    N: int | Sequence[int], M: int | None = None, *, dtype: Any = "float32", device: str | Device | None = None
-) -> Tensor:
-    """A matrix with ones on its main diagonal and N rows and M columns (by default N), or N = (rows, columns)."""
-    shape = integers("eye", "N", N)
-    if len(shape) == 1 and not isinstance(N, (list, tuple)):
-        shape = (*shape, shape[0] if M is None else integer("eye", "M", M))
-    if len(shape) != 2 or min(shape) < 0:
-        raise ValueError(f"eye takes the number of rows and of columns, got {N!r} and {M!r}")
-    return apply(Eye(*shape, canonical(dtype), device_name(device)), 1)
-
-
-def diag(inp: Tensor, k: int = 0) -> Tensor:
-    """A square matrix with a vector on its diagonal, or the diagonal of a matrix. Raises ValueError for other shapes.
-
-    k: which diagonal; positive ones are above the main one.
-    """
-    return apply(Diag(integer("diag", "k", k)), inp)
-
-
-def meshgrid(*inputs: Tensor, indexing: str = "xy") -> tuple[Tensor, ...]:
-    """Coordinates on the grid that vectors span: one tensor for each vector, all of one shape.
-
-    indexing: "xy" (the second vector along axis 0, the first along axis 1) or "ij" (in order). Raises ValueError for
-    operands of 2 or more dims.
-    """
-    need_choice("meshgrid", "indexing", indexing, ("xy", "ij"))
-    vectors = [as_tensor(x) for x in inputs]
-    for x in vectors:
-        if x.ndim > 1:
-            raise ValueError(f"meshgrid takes vectors, got shape {tuple(x.shape)}")
-    made = apply(Meshgrid(indexing == "xy"), *vectors)
-    return made if isinstance(made, tuple) else (made,)
-
-
-def copy(inp: Tensor, device: str | Device | None = None) -> Tensor:
-    """A copy, on `device` if one is named. Raises DeviceError if it is not there."""
-    return apply(Copy(None if device is None else device_name(device)), inp)
-
 
 # -- shapes ------------------------------------------------------------------------------------------------
 
 
 def reshape(inp: Tensor, target_shape: Shape) -> Tensor:
-    """The elements in row-major order under another shape of the same size; one extent may be -1.
+    """The elements in row-major order under another shape.
 
-    Raises ValueError if the sizes differ.
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        target_shape: extents of the same product; one may be -1.
+
+    Returns: a tensor of this shape.
+
+    Raises:
+        ValueError: the sizes differ.
 
     >>> F.reshape(F.arange(6), (2, -1)).shape
     (2, 3)
@@ -216,14 +64,31 @@ def reshape(inp: Tensor, target_shape: Shape) -> Tensor:
 
 
 def flatten(inp: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
-    """The dims from `start_axis` to `end_axis` (included) as one."""
+    """The dims from `start_axis` to `end_axis` (included) as one.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        start_axis, end_axis: the first and the last of these dims.
+
+    Returns: a tensor with as many elements.
+
+    >>> F.flatten(F.zeros((2, 3, 4)), 1).shape
+    (2, 12)
+    """
     return calls.flatten(as_tensor(inp), start_axis, end_axis)
 
 
 def transpose(inp: Tensor, pattern: Iterable[int | str]) -> Tensor:
-    """The dims in the order `pattern`; "x" stands for a new dim of extent 1.
+    """The dims in another order.
 
-    Raises ValueError if it is no order of the dims.
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        pattern: the old dims in the new order; "x" stands for a new dim of extent 1.
+
+    Returns: a tensor with these dims.
+
+    Raises:
+        ValueError: the pattern is not an order of the dims.
 
     >>> F.transpose(F.zeros((2, 3, 4)), (2, 0, 1)).shape
     (4, 2, 3)
@@ -238,7 +103,17 @@ def transpose(inp: Tensor, pattern: Iterable[int | str]) -> Tensor:
 
 
 def swapaxes(inp: Tensor, axis1: int, axis2: int) -> Tensor:
-    """Two dims exchanged."""
+    """Two dims exchanged.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis1, axis2: which dims.
+
+    Returns: a tensor with these dims exchanged.
+
+    >>> F.swapaxes(F.zeros((2, 3, 4)), 0, 2).shape
+    (4, 3, 2)
+    """
     x = as_tensor(inp)
     first, second = (normal_axis("swapaxes", a, x.ndim) for a in (axis1, axis2))
     order = list(range(x.ndim))
@@ -247,9 +122,16 @@ def swapaxes(inp: Tensor, axis1: int, axis2: int) -> Tensor:
 
 
 def broadcast_to(inp: Tensor, shape: Shape) -> Tensor:
-    """Stretched to `shape` as NumPy broadcasts, without a copy; None stands for an extent that stays.
+    """Stretched to `shape` as NumPy broadcasts, without a copy.
 
-    Raises ValueError if it cannot be.
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        shape: extents; None stands for one that stays.
+
+    Returns: a tensor of this shape.
+
+    Raises:
+        ValueError: inp does not broadcast to it.
 
     >>> F.broadcast_to(Tensor([1.0, 2.0]), (2, 2)).tolist()
     [[1.0, 2.0], [1.0, 2.0]]
@@ -266,9 +148,16 @@ def broadcast_to(inp: Tensor, shape: Shape) -> Tensor:
 
 
 def expand_dims(inp: Tensor, axis: int | Sequence[int]) -> Tensor:
-    """New dims of extent 1; `axis` says where they are in the result.
+    """New dims of extent 1.
 
-    Raises ValueError for an axis that the result does not have.
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: where they are in the result: an int or several.
+
+    Returns: a tensor with these dims.
+
+    Raises:
+        ValueError: the result has no such axis.
 
     >>> F.expand_dims(F.zeros((2, 3)), 0).shape, F.expand_dims(F.zeros((2, 3)), (0, -1)).shape
     ((1, 2, 3), (1, 2, 3, 1))
@@ -281,7 +170,20 @@ def expand_dims(inp: Tensor, axis: int | Sequence[int]) -> Tensor:
 
 
 def squeeze(inp: Tensor, axis: Axes = None) -> Tensor:
-    """Without the dims `axis`, or all dims, of extent 1. Raises ValueError for an axis of another extent."""
+    """Without dims of extent 1.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: which dims: an int, several, or None for all of extent 1.
+
+    Returns: a tensor with as many elements.
+
+    Raises:
+        ValueError: a named axis has another extent.
+
+    >>> F.squeeze(F.zeros((1, 3, 1))).shape
+    (3,)
+    """
     x = as_tensor(inp)
     gone = normal_axes("squeeze", axis, x.ndim)
     wide = [d for d in gone if x.shape[d] != 1]
@@ -291,9 +193,18 @@ def squeeze(inp: Tensor, axis: Axes = None) -> Tensor:
 
 
 def concat(inps: Iterable[Tensor], axis: int = 0, device: str | Device | None = None) -> Tensor:
-    """Tensors side by side along `axis`, with their common dtype.
+    """Tensors side by side along `axis`.
 
-    Raises TypeError for none, ValueError if their other extents differ.
+    Args:
+        inps: tensors whose other extents are the same.
+        axis: along which dim.
+        device: a device such as "cpu0"; None for the default one.
+
+    Returns: a tensor of their common dtype.
+
+    Raises:
+        TypeError: there are no tensors.
+        ValueError: their other extents differ.
 
     >>> F.concat([F.zeros((1, 2)), F.ones((2, 2))]).shape
     (3, 2)
@@ -302,9 +213,18 @@ def concat(inps: Iterable[Tensor], axis: int = 0, device: str | Device | None = 
 
 
 def stack(inps: Iterable[Tensor], axis: int = 0, device: str | Device | None = None) -> Tensor:
-    """Tensors of one shape side by side along a new `axis`.
+    """Tensors side by side along a new axis.
 
-    Raises TypeError for none, ValueError if their shapes differ.
+    Args:
+        inps: tensors of one shape.
+        axis: where the new dim is in the result.
+        device: a device such as "cpu0"; None for the default one.
+
+    Returns: a tensor of their common dtype.
+
+    Raises:
+        TypeError: there are no tensors.
+        ValueError: their shapes differ.
 
     >>> F.stack([F.zeros(3), F.ones(3)], axis=1).shape
     (3, 2)
@@ -324,9 +244,18 @@ def _gathered(name: str, op: Any, inps: Iterable[Tensor], device: str | Device |
 
 
 def split(inp: Tensor, nsplits_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
-    """Parts along `axis`: a number of nearly equal ones (the first are larger by one), or those between ascending positions.
+    """Parts along `axis`.
 
-    Raises ValueError for more parts than the extent, fewer than one, or positions that do not ascend within it.
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        nsplits_or_sections: a number of nearly equal parts (the first are larger by one), or the ascending positions
+            between them.
+        axis: along which dim.
+
+    Returns: a tuple of tensors.
+
+    Raises:
+        ValueError: there are more parts than the extent, fewer than one, or positions that do not ascend within it.
 
     >>> [part.tolist() for part in F.split(F.arange(5), 2)], [part.tolist() for part in F.split(F.arange(5), [1, 3])]
     ([[0.0, 1.0, 2.0], [3.0, 4.0]], [[0.0], [1.0, 2.0], [3.0, 4.0]])
@@ -355,9 +284,17 @@ def split(inp: Tensor, nsplits_or_sections: int | Sequence[int], axis: int = 0) 
 
 
 def repeat(inp: Tensor, repeats: int, axis: int | None = None) -> Tensor:
-    """Every element along `axis` `repeats` times in a row; without an axis, of all in row-major order.
+    """Each element `repeats` times in a row.
 
-    Raises ValueError for repeats below 1.
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        repeats: how often, at least 1.
+        axis: along which dim; None repeats all elements in row-major order.
+
+    Returns: a tensor.
+
+    Raises:
+        ValueError: repeats is below 1.
 
     >>> F.repeat(Tensor([1, 2]), 2).tolist()
     [1, 1, 2, 2]
@@ -370,9 +307,16 @@ def repeat(inp: Tensor, repeats: int, axis: int | None = None) -> Tensor:
 
 
 def tile(inp: Tensor, reps: int | Iterable[int]) -> Tensor:
-    """The whole tensor `reps[d]` times along each dim; whichever has fewer dims gets leading ones.
+    """The whole tensor repeated along each dim.
 
-    Raises ValueError for reps below 0.
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        reps: how often along each dim; whichever has fewer dims gets leading ones.
+
+    Returns: a tensor.
+
+    Raises:
+        ValueError: a number is negative.
 
     >>> F.tile(Tensor([1, 2]), (2, 2)).tolist()
     [[1, 2, 1, 2], [1, 2, 1, 2]]
@@ -384,9 +328,17 @@ def tile(inp: Tensor, reps: int | Iterable[int]) -> Tensor:
 
 
 def roll(inp: Tensor, shift: int | Iterable[int], axis: int | Iterable[int] | None = None) -> Tensor:
-    """Elements moved `shift` places along `axis`, those that leave at the end coming in at the start.
+    """The elements moved along `axis`; those that leave at the end come in at the start.
 
-    Without an axis in row-major order. Raises ValueError if there are more shifts than axes or fewer.
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        shift: by how many places: an int, or one for each axis.
+        axis: an int or several; None moves all elements in row-major order.
+
+    Returns: a tensor of the shape of inp.
+
+    Raises:
+        ValueError: there are not as many shifts as axes.
 
     >>> F.roll(Tensor([1, 2, 3]), 1).tolist()
     [3, 1, 2]
@@ -406,7 +358,16 @@ def roll(inp: Tensor, shift: int | Iterable[int], axis: int | Iterable[int] | No
 
 
 def where(mask: Tensor, x: Tensor | float, y: Tensor | float) -> Tensor:
-    """x where the mask is set, else y; all three broadcast. Raises ValueError for a mask that is not bool.
+    """x where the mask is set, else y.
+
+    Args:
+        mask: bool, of any shape that broadcasts against x and y.
+        x, y: tensors or numbers, which broadcast.
+
+    Returns: a tensor of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ValueError: the mask is not bool.
 
     >>> F.where(Tensor([True, False]), Tensor([1.0, 2.0]), 0.0).tolist()
     [1.0, 0.0]
@@ -415,10 +376,16 @@ def where(mask: Tensor, x: Tensor | float, y: Tensor | float) -> Tensor:
 
 
 def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The elements of x where the mask is set, as a vector in row-major order, and their places in it (int32; int64 beyond
-    2**31 elements).
+    """The elements of x where the mask is set, and their positions.
 
-    Raises ValueError for a mask that is not bool or has another shape.
+    Args:
+        mask: bool, of the shape of x.
+        x: a tensor of any shape and dtype.
+
+    Returns: two vectors, in row-major order: the elements, and their positions as int32.
+
+    Raises:
+        ValueError: the mask is not bool or has another shape.
 
     >>> values, places = F.cond_take(Tensor([True, False, True]), Tensor([5.0, 6.0, 7.0]))
     >>> values.tolist(), places.tolist()
@@ -434,10 +401,18 @@ def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gather(inp: Tensor, axis: int, index: Tensor) -> Tensor:
-    """out[…, i, …] = inp[…, index[…, i, …], …] along `axis`: one element for each of `index`.
+    """One element along `axis` for each of `index`: out[…, i, …] = inp[…, index[…, i, …], …].
 
-    index: integers, of as many dims as inp and extents no larger elsewhere; negative ones count from the end. Raises
-    ValueError for another number of dims, IndexError for an index out of range.
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: along which dim.
+        index: integers, of as many dims as inp and extents no larger elsewhere; negative ones count from the end.
+
+    Returns: a tensor of the shape of index and the dtype of inp.
+
+    Raises:
+        ValueError: index has another number of dims.
+        IndexError: an index is out of range.
 
     >>> F.gather(Tensor([[1, 2], [3, 4]]), 1, Tensor([[0, 0], [1, 0]])).tolist()
     [[1, 1], [4, 3]]
@@ -449,8 +424,19 @@ def gather(inp: Tensor, axis: int, index: Tensor) -> Tensor:
 def scatter(inp: Tensor, axis: int, index: Tensor, source: Tensor) -> Tensor:
     """inp with out[…, index[…, i, …], …] = source[…, i, …] along `axis`.
 
-    Of several written to one place the last one stays. index: integers, of the shape of source and as many dims as inp.
-    Raises ValueError for other shapes, IndexError for an index out of range.
+    Of several values written to one place the last one stays.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: along which dim.
+        index: integers, of the shape of source and as many dims as inp.
+        source: what to write, of the dtype of inp.
+
+    Returns: a tensor of the shape and dtype of inp, which stays as it is.
+
+    Raises:
+        ValueError: the shapes do not fit.
+        IndexError: an index is out of range.
 
     >>> F.scatter(F.zeros((1, 3)), 1, Tensor([[2, 0]]), Tensor([[5.0, 7.0]])).tolist()
     [[7.0, 0.0, 5.0]]
@@ -474,7 +460,16 @@ def _same_rank(op: str, x: Tensor, axis: int, index: Tensor) -> int:
 
 
 def cumsum(inp: Tensor, axis: int) -> Tensor:
-    """Running sums along `axis`; the dtype stays, bool gives int32.
+    """Running sums along `axis`.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: along which dim.
+
+    Returns: a tensor of the shape of inp: the dtype stays, bool gives int32.
+
+    Raises:
+        ValueError: the axis is not there.
 
     >>> F.cumsum(Tensor([1, 2, 3]), 0).tolist()
     [1, 3, 6]
@@ -484,48 +479,19 @@ def cumsum(inp: Tensor, axis: int) -> Tensor:
 
 
 def cumprod(inp: Tensor, axis: int) -> Tensor:
-    """Running products along `axis`; the dtype stays, bool gives int32.
+    """Running products along `axis`.
+
+    Args:
+        inp: a tensor, or what NumPy can read, of any shape and dtype.
+        axis: along which dim.
+
+    Returns: a tensor of the shape of inp: the dtype stays, bool gives int32.
+
+    Raises:
+        ValueError: the axis is not there.
 
     >>> F.cumprod(Tensor([1, 2, 3]), 0).tolist()
     [1, 2, 6]
     """
     x = as_tensor(inp)
     return apply(CumProd(normal_axis("cumprod", axis, x.ndim)), x)
-
-
-# -- complex numbers ---------------------------------------------------------------------------------------
-
-
-def complex(real: Tensor, imag: Tensor) -> Tensor:
-    """The complex numbers real + i · imag, as complex64. The parts are real and broadcast.
-
-    Defined for them are + - * / (also with real numbers), ==, abs, sums, products of matrices, and all that only moves elements;
-    other functions raise TypeError. The gradient of a complex number is that of its real part + i · that of its imaginary part.
-
-    >>> F.complex(Tensor([1.0, 2.0]), Tensor([0.0, -1.0])).tolist()
-    [(1+0j), (2-1j)]
-    """
-    return apply(_COMPLEX, as_tensor(real), as_tensor(imag))
-
-
-def real(complex: Tensor) -> Tensor:
-    """The real part, as float32. Raises TypeError for a tensor that is not of complex64."""
-    return apply(_REAL, as_tensor(complex))
-
-
-def imag(complex: Tensor) -> Tensor:
-    """The imaginary part, as float32. Raises TypeError for a tensor that is not of complex64.
-
-    >>> F.imag(F.complex(Tensor([1.0, 2.0]), Tensor([0.0, -1.0]))).tolist()
-    [0.0, -1.0]
-    """
-    return apply(_IMAG, as_tensor(complex))
-
-
-def polar(abs: Tensor, angle: Tensor) -> Tensor:
-    """The complex numbers of these absolute values and angles (in radians): abs · cos(angle) + i · abs · sin(angle).
-
-    >>> F.polar(Tensor([2.0]), Tensor([0.0])).tolist()
-    [(2+0j)]
-    """
-    return apply(_POLAR, as_tensor(abs), as_tensor(angle))

@@ -55,11 +55,19 @@ def interpolate(
 ) -> Tensor:
     """(N, C, H, W), or another number of axes after C as the mode says, in another size.
 
-    size: one number for all axes or one for each. scale_factor: instead of it, one factor or one for each; the new size is rounded
-    down. mode: "linear" for (N, C, L), "bilinear" and "bicubic" (Keys 1981) for (N, C, H, W), "trilinear" for (N, C, D, H, W), "nearest"
-    for all of these. align_corners: whether the first and last pixels of both lie on each other (not for nearest and bicubic),
-    instead of their outer edges. Elements beyond the edges are those at the edges. Raises ValueError for both or neither of
-    size and scale_factor, or a wrong shape.
+    Args:
+        inp: floats (N, C, H, W), or (N, C, L) in mode "linear".
+        size: one number for all axes or one for each.
+        scale_factor: instead of it, one factor or one for each; the new size is rounded down.
+        mode: "linear" for (N, C, L), "bilinear" and "bicubic" (Keys 1981) for (N, C, H, W), "trilinear" for (N, C, D,
+            H, W), "nearest" for all of these.
+        align_corners: whether the first and last pixels of both lie on each other (not for nearest and bicubic),
+            instead of their outer edges. Elements beyond the edges are those at the edges.
+
+    Returns: a tensor of the new size.
+
+    Raises:
+        ValueError: both or neither of size and scale_factor, or a wrong shape.
 
     >>> F.nn.interpolate(Tensor([[[[1.0, 2.0]]]]), size=(1, 4)).tolist()
     [[[[1.0, 1.25, 1.75, 2.0]]]]
@@ -96,10 +104,18 @@ def remap(
 ) -> Tensor:
     """The image at the positions of a map: y[n, c, i, j] = inp[n, c] at column map_xy[n, i, j, 0] and row map_xy[n, i, j, 1].
 
-    inp: (N, C, H, W), floats or integers, whose results are rounded. map_xy: (N, OH, OW, 2), in pixels; pixel 0 is at 0. Gradients flow to both.
-    border_mode: what is outside of the image: "replicate" (its outermost pixels), "reflect" (it mirrored: cba|abc|cba), "reflect_101" (cb|abc|ba),
-    "wrap" (it again) or "constant" (`scalar`). interp_mode: "linear", "nearest" (of two the even one), "cubic" (Keys 1981) or "lanczos4"
-    (of 8 × 8 pixels). Raises ValueError for another mode or shape.
+    Args:
+        inp: (N, C, H, W), floats or integers, whose results are rounded.
+        map_xy: (N, OH, OW, 2), in pixels; pixel 0 is at 0. Gradients flow to both.
+        border_mode: what is outside of the image: "replicate" (its outermost pixels), "reflect" (it mirrored:
+            cba|abc|cba), "reflect_101" (cb|abc|ba), "wrap" (it again) or "constant" (`scalar`).
+        scalar: what is read beyond the border in mode "constant".
+        interp_mode: "linear", "nearest" (of two the even one), "cubic" (Keys 1981) or "lanczos4" (of 8 × 8 pixels).
+
+    Returns: a tensor (N, C, OH, OW) of the dtype of inp.
+
+    Raises:
+        ValueError: another mode or shape.
 
     >>> F.vision.remap(Tensor([[[[1.0, 2.0, 4.0]]]]), Tensor([[[[0.5, 0.0], [2.0, 0.0]]]])).tolist()
     [[[[1.5, 4.0]]]]
@@ -120,9 +136,18 @@ def warp_affine(
 ) -> Tensor:
     """The image at what matrices make of the result's positions: row i, column j is inp at (column, row) = mat · (j, i, 1).
 
-    inp: (N, H, W, C), or with format "NCHW" (N, C, H, W). mat: (N, 2, 3), from the result to the image. out_shape: height and width of the
-    result, which is in the same format. border_mode, border_val, interp_mode: as for `remap`, but "nearest" takes the upper one of two.
-    Gradients flow to both. Raises ValueError for another mode, format or shape.
+    Args:
+        inp: (N, H, W, C), or with format "NCHW" (N, C, H, W).
+        mat: (N, 2, 3), from the result to the image.
+        out_shape: height and width of the result, which is in the same format.
+        border_mode, border_val, interp_mode: as for `remap`, but "nearest" takes the upper one of two. Gradients flow
+            to both.
+        format: "NCHW", where channels come first, or "NHWC", where they come last.
+
+    Returns: an image in the format of inp, of the shape out_shape.
+
+    Raises:
+        ValueError: another mode, format or shape.
 
     >>> image = Tensor([[[[1.0], [2.0], [4.0]]]])
     >>> F.vision.warp_affine(image, Tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]]), (1, 2)).tolist()
@@ -146,10 +171,19 @@ def warp_perspective(
 ) -> Tensor:
     """The image at what projections make of the result's positions: row i, column j is inp at (u / w, v / w), (u, v, w) = mat · (j, i, 1).
 
-    inp: (N, C, H, W), or with format "NHWC" (N, H, W, C). mat: (M, 3, 3), from the result to the image (the inverse of what OpenCV takes).
-    out_shape: height and width of the result, which is in the same format. mat_idx: for each matrix the image that it reads; without, M is N.
-    border_mode, border_val, interp_mode: as for `remap`. Gradients flow to inp and mat. Raises ValueError for another mode, format or shape,
-    IndexError for an image that is not there.
+    Args:
+        inp: (N, C, H, W), or with format "NHWC" (N, H, W, C).
+        mat: (M, 3, 3), from the result to the image (the inverse of what OpenCV takes).
+        out_shape: height and width of the result, which is in the same format.
+        mat_idx: for each matrix the image that it reads; without, M is N.
+        border_mode, border_val, interp_mode: as for `remap`. Gradients flow to inp and mat.
+        format: "NCHW", where channels come first, or "NHWC", where they come last.
+
+    Returns: M images in the format of inp, of the shape out_shape.
+
+    Raises:
+        ValueError: another mode, format or shape.
+        IndexError: an image that is not there.
 
     >>> image = F.arange(9).reshape(1, 1, 3, 3)
     >>> F.vision.warp_perspective(image, Tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 2.0]]]), (2, 2)).tolist()
@@ -176,11 +210,23 @@ def roi_align(
 ) -> Tensor:
     """Regions of images by bilinear interpolation at points inside of them (He et al. 2017, section 3): (K, C, *output_shape).
 
-    inp: (N, C, H, W). rois: (K, 5), each the number of an image, left, top, right, bottom, in coordinates that `spatial_scale` turns
-    into pixels; they have no gradient. output_shape: bins, height and width or one number. mode: "average" or "max" of the points of a bin.
-    sample_points: how many of them there are, down and across or one number; 0: so many that they are at most a pixel apart, in regions
-    of up to twice the size of the image. aligned: whether pixel 0 reaches from 0 to 1, so that positions are shifted by half a pixel;
-    else it is at 0. Around the image are zeros. Raises ValueError for another mode or shape, IndexError for an image that is not there.
+    Args:
+        inp: (N, C, H, W).
+        rois: (K, 5), each the number of an image, left, top, right, bottom, in coordinates that `spatial_scale` turns
+            into pixels; they have no gradient.
+        output_shape: bins, height and width or one number.
+        mode: "average" or "max" of the points of a bin.
+        spatial_scale: pixels of inp for one unit of the coordinates.
+        sample_points: how many of them there are, down and across or one number; 0: so many that they are at most a
+            pixel apart, in regions of up to twice the size of the image.
+        aligned: whether pixel 0 reaches from 0 to 1, so that positions are shifted by half a pixel; else it is at 0.
+            Around the image are zeros.
+
+    Returns: a tensor (K, C, *output_shape).
+
+    Raises:
+        ValueError: another mode or shape.
+        IndexError: an image that is not there.
 
     >>> image = F.arange(16).reshape(1, 1, 4, 4)
     >>> F.vision.roi_align(image, Tensor([[0.0, 1.0, 1.0, 3.0, 3.0]]), 2).tolist()
@@ -198,10 +244,19 @@ def roi_pooling(
 ) -> Tensor:
     """Regions of images by their pixels (Girshick 2015, Fast R-CNN, section 2.1): (K, C, *output_shape).
 
-    inp: (N, C, H, W). rois: (K, 5), each the number of an image, left, top, right, bottom, in coordinates that `scale` turns into
-    pixels, to which they are rounded, the last ones included; they have no gradient. output_shape: bins, height and width or one number;
-    neighbours may share pixels. mode: "max" (of equal pixels the first gets the gradient) or "average". A bin outside of the image is 0.
-    Raises ValueError for another mode or shape, IndexError for an image that is not there.
+    Args:
+        inp: (N, C, H, W).
+        rois: (K, 5), each the number of an image, left, top, right, bottom, in coordinates that `scale` turns into
+            pixels, to which they are rounded, the last ones included; they have no gradient.
+        output_shape: bins, height and width or one number; neighbours may share pixels.
+        mode: "max" (of equal pixels the first gets the gradient) or "average". A bin outside of the image is 0.
+        scale: pixels of inp for one unit of the coordinates.
+
+    Returns: a tensor (K, C, *output_shape).
+
+    Raises:
+        ValueError: another mode or shape.
+        IndexError: an image that is not there.
 
     >>> image = F.arange(16).reshape(1, 1, 4, 4)
     >>> F.vision.roi_pooling(image, Tensor([[0.0, 0.0, 0.0, 3.0, 2.0]]), 2).tolist()
@@ -232,8 +287,16 @@ def _format(op: str, format: str) -> str:
 def nms(boxes: Tensor, scores: Tensor, iou_thresh: float, max_output: int | None = None) -> Tensor:
     """Which boxes non-maximum suppression keeps, best first, as int32: each overlaps no better kept one by more than `iou_thresh`.
 
-    boxes: (n, 4), each x1, y1, x2, y2. scores: (n,); of equal ones the last is better. iou_thresh: of intersection over union, which is 0
-    for empty boxes. max_output: how many are kept at most. Raises ValueError for other shapes, or a max_output below 1.
+    Args:
+        boxes: (n, 4), each x1, y1, x2, y2.
+        scores: (n,); of equal ones the last is better.
+        iou_thresh: of intersection over union, which is 0 for empty boxes.
+        max_output: how many are kept at most.
+
+    Returns: a vector of int32.
+
+    Raises:
+        ValueError: other shapes, or a max_output below 1.
 
     >>> boxes = Tensor([[0.0, 0.0, 10.0, 10.0], [1.0, 1.0, 10.0, 10.0], [20.0, 20.0, 30.0, 30.0]])
     >>> F.vision.nms(boxes, Tensor([0.5, 0.9, 0.3]), 0.5).tolist()
@@ -297,9 +360,22 @@ def correlation(
 ) -> Tensor:
     """How alike patches of two images are (Dosovitskiy et al. 2015, FlowNet, section 3): (N, D · D, OH, OW).
 
-    data1, data2: floats (N, C, H, W), with pad_size zeros around. Patches of kernel_size · kernel_size (odd) are stride1 apart; those of data2 are
-    displaced by up to max_displacement in steps of stride2, which are the D · D channels, row by row. is_multiply: whether the mean product of
-    pixels and channels says it, else the mean absolute difference. Gradients flow to both. Raises ValueError for other numbers or shapes.
+    Args:
+        data1, data2: floats (N, C, H, W), with pad_size zeros around. Patches of kernel_size · kernel_size (odd) are
+            stride1 apart; those of data2 are displaced by up to max_displacement in steps of stride2, which are the D ·
+            D channels, row by row.
+        kernel_size: the side of a patch, odd.
+        max_displacement: how far apart patches may be, in pixels.
+        stride1: the distance of patches in data1.
+        stride2: the step of displacements.
+        pad_size: zeros around both images.
+        is_multiply: whether the mean product of pixels and channels says it, else the mean absolute difference.
+            Gradients flow to both.
+
+    Returns: a tensor (N, D · D, OH, OW).
+
+    Raises:
+        ValueError: other numbers or shapes.
 
     >>> image = F.arange(9).reshape(1, 1, 3, 3)
     >>> F.vision.correlation(image, image, is_multiply=False).reshape(3, 3).tolist()
@@ -320,11 +396,18 @@ def correlation(
 def cvt_color(inp: Tensor, mode: str = "") -> Tensor:
     """Images in other colours, coefficients of ITU-R BT.601; bytes are rounded as the reference does.
 
-    inp: (N, H, W, C), uint8 or floats (0 … 1, which are not clipped). mode: "RGB2GRAY", "BGR2GRAY", "RGBA2GRAY", "GRAY2RGB", "RGB2BGR",
-    "BGR2RGB", "RGBA2RGB", "RGBA2BGR"; "RGB2YUV" and "YUV2RGB", for which blue is the first channel, as in the reference; and for uint8
-    (N, H · 3 / 2, W, 1), luma and then colour differences, "YUV2RGB", "YUV2BGR" or "YUV2GRAY" with "_NV12", "_NV21", "_YU12" or
-    "_YV12", and with "BT601_" before them for luma from 16 to 235. Gradients flow to floats. Raises ValueError for another mode or
-    shape, TypeError for another dtype.
+    Args:
+        inp: (N, H, W, C), uint8 or floats (0 … 1, which are not clipped).
+        mode: "RGB2GRAY", "BGR2GRAY", "RGBA2GRAY", "GRAY2RGB", "RGB2BGR", "BGR2RGB", "RGBA2RGB", "RGBA2BGR"; "RGB2YUV"
+            and "YUV2RGB", for which blue is the first channel, as in the reference; and for uint8 (N, H · 3 / 2, W, 1),
+            luma and then colour differences, "YUV2RGB", "YUV2BGR" or "YUV2GRAY" with "_NV12", "_NV21", "_YU12" or
+            "_YV12", and with "BT601_" before them for luma from 16 to 235. Gradients flow to floats.
+
+    Returns: a tensor of the dtype of inp, with the channels of the new colours.
+
+    Raises:
+        ValueError: another mode or shape.
+        TypeError: another dtype.
 
     >>> F.vision.cvt_color(Tensor([[[[255, 0, 0]]]], dtype="uint8"), "RGB2GRAY").tolist()
     [[[[76]]]]
@@ -336,6 +419,15 @@ def cvt_color(inp: Tensor, mode: str = "") -> Tensor:
 
 def nvof(src: Tensor, precision: int = 1) -> Tensor:
     """Optical flow by NVIDIA's hardware: raises NotImplementedError, as devices here have none.
+
+    Args:
+        src: frames (N, T, H, W, 4).
+        precision: without effect.
+
+    Returns: nothing: it always raises.
+
+    Raises:
+        NotImplementedError: always.
 
     >>> F.vision.nvof(F.zeros((1, 2, 8, 8, 4)))
     Traceback (most recent call last):
