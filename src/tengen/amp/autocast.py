@@ -13,30 +13,33 @@ from .precision import Setting, enter, float_name, leave
 class autocast:
     """Automatic mixed precision, as a context manager or a decorator.
 
-    Inside, products (matmul, `@`, linear, convolutions of 1 and 2 dims and their transposes) and batch_norm convert their inputs
-    to the low precision and give results in it; those inside of recurrent layers and cells convert theirs too, but states and results
-    stay as they are. Functions that lose too much there (division, powers, square roots, exponentials, logarithms, trigonometric and
-    hyperbolic functions but for tanh, norms, softplus, logsigmoid, hsigmoid, logsoftmax, logsumexp, layer_norm, group_norm) convert
-    theirs to the high one; means, variances and losses are float32 anyway. All else has the dtype of its inputs. Parameters, their
-    gradients and running statistics keep their dtypes, and float64 is left alone. It holds for the thread that enters it. A backward
-    computes with the dtypes of its forward, wherever it runs.
+    Inside, products (matmul, `@`, linear, convolutions of 1 and 2 dims and their transposes) and batch_norm convert
+    their inputs to the low precision and give results in it; those inside of recurrent layers and cells convert theirs
+    too, but states and results stay as they are. Functions that lose too much there (division, powers, square roots,
+    exponentials, logarithms, trigonometric and hyperbolic functions but for tanh, norms, softplus, logsigmoid,
+    hsigmoid, logsoftmax, logsumexp, layer_norm, group_norm) convert theirs to the high one; means, variances and losses
+    are float32 anyway. All else has the dtype of its inputs. Parameters, their gradients and running statistics keep
+    their dtypes, and float64 is left alone. It holds for the thread that enters it. A backward computes with the dtypes
+    of its forward, wherever it runs.
 
-    float16 is what programs for GPUs ask for. No CPU multiplies it faster than float32, so here it means bfloat16, which has the
-    range of float32: nothing overflows, and GradScaler is not needed, but does no harm. Where the CPU has no products of bfloat16
-    either (x86 without AVX512-BF16), nothing is converted at all, and one warning says so. The setting `tengen.config.autocast`
-    (TENGEN_AUTOCAST) changes that: "bfloat16" converts to it on any machine, "asked" takes the dtypes that the program names
-    (float16 is then stored and rounded so, computed in float32, and slower than that), and "off" does nothing.
+    float16 is what programs for GPUs ask for. No CPU multiplies it faster than float32, so here it means bfloat16,
+    which has the range of float32: nothing overflows, and GradScaler is not needed, but does no harm. Where the CPU has
+    no products of bfloat16 either (x86 without AVX512-BF16), nothing is converted at all, and one warning says so. The
+    setting `tengen.config.autocast` (TENGEN_AUTOCAST) changes that: "bfloat16" converts to it on any machine, "asked"
+    takes the dtypes that the program names (float16 is then stored and rounded so, computed in float32, and slower than
+    that), and "off" does nothing.
 
-    What to expect: with AMX (Intel Xeon since 2023) networks of large products and convolutions take a quarter to a half of the time of
-    float32, small ones the same. With AVX512-BF16 alone a product takes half of the time at best where the instruction runs at full
-    rate (AMD since Zen 4), and up to twice the time where it does not (Intel without AMX, or where the system keeps AMX from the
-    process). `python -m benchmarks.autocast` measures it.
+    What to expect: with AMX (Intel Xeon since 2023) networks of large products and convolutions take a quarter to a
+    half of the time of float32, small ones the same. With AVX512-BF16 alone a product takes half of the time at best
+    where the instruction runs at full rate (AMD since Zen 4), and up to twice the time where it does not (Intel without
+    AMX, or where the system keeps AMX from the process). `python -m benchmarks.autocast` measures it.
 
     Args:
         enabled: False computes as without autocast, also inside of another one.
         low_prec_dtype, high_prec_dtype: "float16", "bfloat16" or "float32".
 
-    Raises ValueError or TypeError for another dtype.
+    Raises:
+        ValueError, TypeError: another dtype.
 
     >>> from tengen.amp import autocast
     >>> x = tengen.tensor([[1.0, 2.0], [3.0, 4.0]])

@@ -11,10 +11,19 @@ __all__ = ["convert_module_format", "convert_tensor_format"]
 
 
 def convert_tensor_format(x: Tensor, inplace: bool = True) -> Tensor:
-    """The tensor, or with inplace=False another of the same value: there is nothing to convert.
+    """The tensor, or with inplace=False another of the same value; there is nothing to convert.
 
-    tengen's convolutions choose how their operands and results lie, channels last among others, and keep a copy of a weight that lies as
-    they read it; so the format of tensors is always "default". Raises TypeError for anything but a tensor.
+    tengen's convolutions choose how their operands and results lie, channels last among others, and keep a copy of a
+    weight that lies as they read it; so the format of tensors is always "default".
+
+    Args:
+        x: a tensor of any shape and dtype.
+        inplace: whether to return the tensor itself.
+
+    Returns: a tensor.
+
+    Raises:
+        TypeError: anything but a tensor.
 
     >>> from tengen.amp import convert_tensor_format
     >>> convert_tensor_format(F.ones((1, 3, 2, 2))).shape
@@ -26,9 +35,20 @@ def convert_tensor_format(x: Tensor, inplace: bool = True) -> Tensor:
 
 
 def convert_module_format(module: Module, inplace: bool = True) -> Module:
-    """The module, or with inplace=False a deep copy: as for tensors (convert_tensor_format), there is nothing to convert.
+    """The module, or with inplace=False a deep copy; there is nothing to convert, see convert_tensor_format.
 
-    Raises TypeError for anything but a module.
+    Args:
+        module: a Module.
+        inplace: whether to return the module itself.
+
+    Returns: a Module.
+
+    Raises:
+        TypeError: anything but a module.
+
+    >>> from tengen.amp import convert_module_format
+    >>> convert_module_format(M.ReLU())
+    ReLU()
     """
     if not isinstance(module, Module):
         raise TypeError(f"convert_module_format: module is a Module, got {type(module).__name__}")

@@ -20,9 +20,9 @@ _STATE = ("scale_factor", "growth_factor", "backoff_factor", "growth_interval", 
 class GradScaler:
     """Multiplies losses by a factor and divides the gradients by it again; the factor follows what the gradients can take.
 
-    Where a gradient is infinite or NaN, all of that step are dropped (`grad` is None then, so that optimizers skip them) and the
-    factor gets smaller; after some steps without it grows. Micikevicius et al. 2018, section 3.2. Only float16 needs it: bfloat16 has
-    the range of float32.
+    Where a gradient is infinite or NaN, all of that step are dropped (`grad` is None then, so that optimizers skip
+    them) and the factor gets smaller; after some steps without it grows. Micikevicius et al. 2018, section 3.2. Only
+    float16 needs it: bfloat16 has the range of float32.
 
     Args:
         init_scale: the first factor.
@@ -30,7 +30,8 @@ class GradScaler:
         backoff_factor: what it is multiplied by after a step with an infinity or NaN.
         growth_interval: 0: the factor stays as it is.
 
-    Raises ValueError for factors that are not positive, or not finite.
+    Raises:
+        ValueError: factors that are not positive, or not finite.
 
     >>> from tengen.amp import GradScaler
     >>> from tengen.autodiff import GradManager

@@ -243,6 +243,9 @@ class _LateOnes:
 class GradManagerGroup:
     """Managers that are entered together, `with gm | gm2:`: each computes gradients of its own.
 
+    Args:
+        managers: GradManagers.
+
     >>> import tengen
     >>> x, w = tengen.Tensor(2.0), tengen.Tensor(3.0)
     >>> gm, gm2 = GradManager().attach(x), GradManager().attach(w)

@@ -93,8 +93,19 @@ def communicator(key: str) -> Communicator:
 class Group:
     """Some processes of the world, which communicate among themselves; the first of them is their root.
 
-    proc_ranks: their ranks in the world, each once. Raises RuntimeError before init_process_group, ValueError for ranks that the world
-    does not have.
+    Args:
+        proc_ranks: their ranks in the world, each once.
+
+    Raises:
+        RuntimeError: before init_process_group.
+        ValueError: ranks that the world does not have.
+
+    >>> import tengen.distributed as dist
+    >>> @dist.launcher(n_gpus=1)
+    ... def run():
+    ...     return dist.Group([0]).size
+    >>> run()
+    [1]
     """
 
     proc_ranks: list[int] | None

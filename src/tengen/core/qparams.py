@@ -9,7 +9,15 @@ from ..base.quantized import KINDS, QuantDtypeMeta
 
 
 class QuantMode(Enum):
-    """Whether 0 is the integer 0 (spelled as in MegEngine) or a zero point that is another parameter."""
+    """Whether 0 is the integer 0 (spelled as in MegEngine) or a zero point that is another parameter.
+
+    Args:
+        module: a network.
+
+    >>> from tengen.quantization import QuantMode
+    >>> QuantMode.SYMMERTIC.name
+    'SYMMERTIC'
+    """
 
     SYMMERTIC = 1
     ASYMMERTIC = 2
@@ -18,7 +26,10 @@ class QuantMode(Enum):
 class QParams:
     """Scale, zero point and kind of quantised numbers.
 
-    mode: symmetric or not. dtype_meta: the kind of the integers. scale, zero_point: tensors of float32; None for what there is not.
+    Args:
+        mode: symmetric or not.
+        dtype_meta: the kind of the integers.
+        scale, zero_point: tensors of float32; None for what there is not.
 
     >>> from tengen.quantization import create_qparams
     >>> create_qparams(dtype_meta="qint8", scale=tengen.tensor(0.5)).dtype_meta.qmax
@@ -59,7 +70,18 @@ def _same(a: Any, b: Any) -> bool:
 
 
 class LSQParams(QParams):
-    """`QParams` of a learned step size. grad_scale: what its gradient is multiplied by."""
+    """`QParams` of a learned step size.
+
+    Args:
+        mode: symmetric or not.
+        dtype_meta: the kind of the integers.
+        scale, zero_point: tensors of float32; None for what there is not.
+        grad_scale: what the gradient of the step is multiplied by.
+
+    >>> from tengen.quantization import create_qparams
+    >>> type(create_qparams(scale=tengen.tensor(0.5), grad_scale=0.1)).__name__
+    'LSQParams'
+    """
 
     __slots__ = ("grad_scale",)
 
@@ -84,9 +106,22 @@ def create_qparams(
     zero_point: Any = None,
     grad_scale: Any = None,
 ) -> QParams:
-    """`QParams`, or `LSQParams` if there is a `grad_scale`. dtype_meta: the kind of the integers, or its name such as "qint8".
+    """`QParams`, or `LSQParams` if there is a `grad_scale`.
 
-    Raises ValueError for a name that is none.
+    Args:
+        mode: symmetric or not.
+        dtype_meta: the kind of the integers, or its name such as "qint8".
+        scale, zero_point: tensors of float32; None for what there is not.
+        grad_scale: what the gradient of a learned step is multiplied by.
+
+    Returns: a QParams.
+
+    Raises:
+        ValueError: a name that is none.
+
+    >>> from tengen.quantization import create_qparams
+    >>> create_qparams(dtype_meta="qint8", scale=tengen.tensor(0.5)).scale.item()
+    0.5
     """
     kind = meta_of(dtype_meta) if dtype_meta is not None else None
     if grad_scale is None:

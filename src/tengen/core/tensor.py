@@ -111,11 +111,31 @@ class Tensor(_rt.Tensor):
     # -- out of tengen -------------------------------------------------------------------------------------
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """The elements as a read-only NumPy array that shares their memory (bfloat16: a copy, as float32)."""
+        """The elements as a read-only NumPy array.
+
+        It shares their memory, but for bfloat16, which gives a copy as float32.
+
+        Returns: an array of the shape and dtype of the tensor.
+
+        >>> Tensor([1.0, 2.0]).numpy()
+        array([1., 2.], dtype=float32)
+        """
         return to_numpy(self)
 
     def item(self, *args: int) -> float | int | bool:
-        """The element as a Python number: the only one, or the one at the given position."""
+        """One element as a Python number.
+
+        Args:
+            args: where it is: nothing for the only one, or its position.
+
+        Returns: a bool, int, float or complex.
+
+        Raises:
+            ValueError: there are several elements and no position.
+
+        >>> Tensor([[1.0, 2.0]]).item(0, 1)
+        2.0
+        """
         if not args and self.size != 1:
             raise ValueError(
                 f"item() of a tensor of shape {self.shape}: it has {self.size} elements; give the position of one"
@@ -126,7 +146,13 @@ class Tensor(_rt.Tensor):
         return number
 
     def tolist(self) -> Any:
-        """The elements as nested lists of Python numbers."""
+        """The elements as nested lists of Python numbers.
+
+        Returns: a list of lists, or a number for a tensor of no dims.
+
+        >>> Tensor([[1, 2], [3, 4]]).tolist()
+        [[1, 2], [3, 4]]
+        """
         return to_numpy(self).tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -141,7 +167,17 @@ class Tensor(_rt.Tensor):
         return import_module("tengen.array_api")  # which stands above and is loaded when somebody asks
 
     def to_device(self, device: str | Device, /, *, stream: Any = None) -> Tensor:
-        """The same elements on `device`: `to`, as the array API standard calls it. `stream` has no meaning on a CPU."""
+        """The elements on another device: `to`, as the array API standard calls it.
+
+        Args:
+            device: such as "cpu0".
+            stream: without meaning on a CPU.
+
+        Returns: a tensor of the same shape and dtype.
+
+        >>> Tensor([1.0]).to_device("cpu0").tolist()
+        [1.0]
+        """
         return self.to(device)
 
     def __dlpack__(
@@ -216,16 +252,49 @@ class Tensor(_rt.Tensor):
     # -- conversion ----------------------------------------------------------------------------------------
 
     def astype(self, dtype: Any) -> Tensor:
-        """The elements as another dtype."""
+        """The elements as another dtype.
+
+        Floats go to integers by truncation.
+
+        Args:
+            dtype: a dtype or its name.
+
+        Returns: a tensor of this dtype.
+
+        Raises:
+            TypeError: there is no such dtype.
+
+        >>> Tensor([1.5, -1.5]).astype("int32").tolist()
+        [1, -1]
+        """
         return calls.astype(self, dtype)
 
     def to(self, device: str | Device, *, _borrow: bool = False) -> Tensor:
-        """The same elements on `device`. Raises DeviceError if it is not there."""
+        """The elements on another device.
+
+        Args:
+            device: such as "cpu0".
+            _borrow: without meaning.
+
+        Returns: a tensor of the same shape and dtype.
+
+        Raises:
+            DeviceError: the device is not there.
+
+        >>> Tensor([1.0]).to("cpu0").tolist()
+        [1.0]
+        """
         place = str(devices.require(device))
         return self if place == self.desc.device else _rt.apply(Copy(place), self)
 
     def detach(self) -> Tensor:
-        """The same value as a constant: gradients do not flow through it."""
+        """The value as a constant: gradients do not flow through it.
+
+        Returns: a tensor that shares the elements.
+
+        >>> Tensor([1.0]).detach().tolist()
+        [1.0]
+        """
         return self._detach()
 
     def __copy__(self) -> Tensor:
@@ -248,8 +317,15 @@ class Tensor(_rt.Tensor):
     # -- new values for this handle ------------------------------------------------------------------------
 
     def set_value(self, value: Any) -> None:
-        """Take over the elements, shape and dtype of `value` (a tensor or anything a tensor can be made of); the device
-        stays.
+        """Take over the elements, shape and dtype of another value; the device stays.
+
+        Args:
+            value: a tensor, or anything a tensor can be made of.
+
+        >>> x = Tensor([1.0])
+        >>> x.set_value([2.0, 3.0])
+        >>> x.tolist()
+        [2.0, 3.0]
         """
         made = value if isinstance(value, _rt.Tensor) else Tensor(value, device=self.device)
         self._reset(
@@ -259,7 +335,13 @@ class Tensor(_rt.Tensor):
         )
 
     def reset_zero(self) -> None:
-        """Set every element to zero."""
+        """Set each element to zero.
+
+        >>> x = Tensor([1.0, 2.0])
+        >>> x.reset_zero()
+        >>> x.tolist()
+        [0.0, 0.0]
+        """
         self._reset(Tensor(np.zeros(self.shape, np.float32), dtype=self.desc.dtype, device=self.device))
 
     def __getitem__(self, index: Any) -> Tensor:
@@ -279,35 +361,115 @@ class Tensor(_rt.Tensor):
     # -- operations as methods -----------------------------------------------------------------------------
 
     def reshape(self, *args: Any) -> Tensor:
-        """The elements in row-major order under another shape; one extent may be -1."""
+        """The elements in row-major order under another shape.
+
+        Args:
+            args: extents, one by one or as a sequence; one may be -1.
+
+        Returns: a tensor of this shape.
+
+        Raises:
+            ValueError: the sizes differ.
+
+        >>> Tensor([1, 2, 3, 4]).reshape(2, -1).tolist()
+        [[1, 2], [3, 4]]
+        """
         return calls.reshape(self, args)
 
     def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
-        """The dims from `start_axis` to `end_axis` (included) as one."""
+        """The dims from `start_axis` to `end_axis` (included) as one.
+
+        Args:
+            start_axis, end_axis: the first and the last of these dims.
+
+        Returns: a tensor with as many elements.
+
+        >>> Tensor([[1, 2], [3, 4]]).flatten().tolist()
+        [1, 2, 3, 4]
+        """
         return calls.flatten(self, start_axis, end_axis)
 
     def transpose(self, *args: Any) -> Tensor:
-        """The dims in another order; in reverse order without arguments."""
+        """The dims in another order.
+
+        Args:
+            args: the old dims in the new order, one by one or as a sequence; without any they are reversed.
+
+        Returns: a tensor with these dims.
+
+        >>> Tensor([[1, 2], [3, 4]]).transpose().tolist()
+        [[1, 3], [2, 4]]
+        """
         return calls.transpose(self, args if args else range(self.ndim)[::-1])
 
     def sum(self, axis: calls.Axes = None, keepdims: bool = False) -> Tensor:
-        """The sum over `axis` (an int, several, or None for all)."""
+        """The sum over `axis`; see functional.sum.
+
+        Args:
+            axis: an int, several, or None for all axes.
+            keepdims: whether the reduced axes stay, with extent 1.
+
+        Returns: a tensor without the axes, or with extent 1 for each.
+
+        >>> Tensor([[1.0, 2.0], [3.0, 4.0]]).sum(axis=1).tolist()
+        [3.0, 7.0]
+        """
         return calls.reduce(self, "SUM", axis, keepdims)
 
     def mean(self, axis: calls.Axes = None, keepdims: bool = False) -> Tensor:
-        """The mean over `axis`."""
+        """The mean over `axis`; see functional.mean.
+
+        Args:
+            axis: an int, several, or None for all axes.
+            keepdims: whether the reduced axes stay, with extent 1.
+
+        Returns: a tensor without the axes, or with extent 1 for each.
+
+        >>> Tensor([[1.0, 2.0], [3.0, 4.0]]).mean(axis=1).tolist()
+        [1.5, 3.5]
+        """
         return calls.reduce(self, "MEAN", axis, keepdims)
 
     def prod(self, axis: calls.Axes = None, keepdims: bool = False) -> Tensor:
-        """The product over `axis`."""
+        """The product over `axis`; see functional.prod.
+
+        Args:
+            axis: an int, several, or None for all axes.
+            keepdims: whether the reduced axes stay, with extent 1.
+
+        Returns: a tensor without the axes, or with extent 1 for each.
+
+        >>> Tensor([[1.0, 2.0], [3.0, 4.0]]).prod(axis=1).tolist()
+        [2.0, 12.0]
+        """
         return calls.reduce(self, "PRODUCT", axis, keepdims)
 
     def max(self, axis: calls.Axes = None, keepdims: bool = False) -> Tensor:
-        """The largest over `axis`."""
+        """The largest element over `axis`; see functional.max.
+
+        Args:
+            axis: an int, several, or None for all axes.
+            keepdims: whether the reduced axes stay, with extent 1.
+
+        Returns: a tensor without the axes, or with extent 1 for each.
+
+        >>> Tensor([[1.0, 2.0], [3.0, 4.0]]).max(axis=1).tolist()
+        [2.0, 4.0]
+        """
         return calls.reduce(self, "MAX", axis, keepdims)
 
     def min(self, axis: calls.Axes = None, keepdims: bool = False) -> Tensor:
-        """The smallest over `axis`."""
+        """The smallest element over `axis`; see functional.min.
+
+        Args:
+            axis: an int, several, or None for all axes.
+            keepdims: whether the reduced axes stay, with extent 1.
+
+        Returns: a tensor without the axes, or with extent 1 for each.
+
+        >>> Tensor([[1.0, 2.0], [3.0, 4.0]]).min(axis=1).tolist()
+        [1.0, 3.0]
+        """
         return calls.reduce(self, "MIN", axis, keepdims)
 
 

@@ -25,20 +25,26 @@ WORKERS = ("thread", "process")
 class DataLoader:
     """The batches of a dataset: iterate it once for each pass.
 
+    What goes wrong in a worker is raised as RuntimeError with its traceback and the number of the sample; so is a
+    worker that dies, and a batch that takes longer than `timeout`.
+
     Args:
         dataset: a Dataset, or anything with `[number]` and `len`; or a StreamDataset.
-        sampler: which samples make a batch; by default each sample in order is one. Any iterable of lists of numbers will do.
-        transform: changes the samples of a batch. collator: puts them together.
-        num_workers: how many workers make batches ahead, two each at most; 0: the batch is made when it is asked for. The order of batches
-            does not depend on it.
+        sampler: which samples make a batch; by default each sample in order is one. Any iterable of lists of numbers
+            will do.
+        transform: changes the samples of a batch.
+        collator: puts them together.
+        num_workers: how many workers make batches ahead, two each at most; 0: the batch is made when it is asked for.
+            The order of batches does not depend on it.
         timeout: seconds to wait for a batch of the workers; 0 is for ever.
         preload: batches are tensors instead of NumPy arrays.
-        parallel_stream: each worker goes through the StreamDataset of its own, and their batches take turns; otherwise one reads it.
-        workers: "thread"; or "process", for datasets that hold Python's lock for long. Then dataset, transform and collator are pickled,
-            and the program must be importable (`if __name__ == "__main__":`).
+        parallel_stream: each worker goes through the StreamDataset of its own, and their batches take turns; otherwise
+            one reads it.
+        workers: "thread"; or "process", for datasets that hold Python's lock for long. Then dataset, transform and
+            collator are pickled, and the program must be importable (`if __name__ == "__main__":`).
 
-    Raises ValueError or TypeError for arguments that do not fit. What goes wrong in a worker is raised as RuntimeError with its traceback
-    and the number of the sample; so is a worker that dies, and a batch that takes longer than `timeout`.
+    Raises:
+        ValueError, TypeError: arguments that do not fit.
 
     >>> loader = DataLoader([0.5, 1.5, 2.5], SequentialSampler(range(3), batch_size=2), num_workers=2)
     >>> [batch.tolist() for batch in loader]

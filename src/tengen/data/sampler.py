@@ -17,7 +17,12 @@ from ..base.world import joined, membership
 
 
 class Sampler(ABC):
-    """Gives batches when iterated: lists of sample numbers, or, for streams, the numbers of places in a batch."""
+    """Gives batches when iterated: lists of sample numbers, or, for streams, the numbers of places in a batch.
+
+    >>> from tengen.data import SequentialSampler
+    >>> issubclass(SequentialSampler, Sampler)
+    True
+    """
 
     @abstractmethod
     def __init__(self) -> None:
@@ -47,13 +52,16 @@ class MapSampler(Sampler):
 
     Args:
         dataset: the dataset, whose length counts.
-        batch_size: samples in a batch. drop_last: leave out a last batch that is smaller.
+        batch_size: samples in a batch.
+        drop_last: leave out a last batch that is smaller.
         num_samples: how many `sample` gives; by default as many as the dataset has.
-        world_size, rank: of how many processes this is which; each takes every world_size-th sample, and as many as the others (the first
-            ones again, if they do not come out even). By default as in the world of `distributed` that this process is in, and 1 and 0 in none.
+        world_size, rank: of how many processes this is which; each takes every world_size-th sample, and as many as the
+            others (the first ones again, if they do not come out even). By default as in the world of `distributed`
+            that this process is in, and 1 and 0 in none.
         seed: of the random numbers. Processes that share the work must give the same one; without, they all use 0.
 
-    Raises ValueError for numbers that are out of range.
+    Raises:
+        ValueError: numbers that are out of range.
 
     >>> class Backwards(MapSampler):
     ...     def sample(self):
@@ -138,7 +146,11 @@ class _Choosing(MapSampler):
 
 
 class SequentialSampler(_Choosing):
-    """All samples in order, or those that `indices` names. See `MapSampler`.
+    """All samples, or some of them, in order.
+
+    Args:
+        dataset, batch_size, drop_last, world_size, rank: see MapSampler.
+        indices: the numbers of the samples that count; None for all.
 
     >>> list(SequentialSampler(range(5), batch_size=2, drop_last=True))
     [[0, 1], [2, 3]]
@@ -161,7 +173,11 @@ class SequentialSampler(_Choosing):
 
 
 class RandomSampler(_Choosing):
-    """All samples, or those that `indices` names, in a new random order each time. See `MapSampler`.
+    """All samples, or some of them, in a new random order each time.
+
+    Args:
+        dataset, batch_size, drop_last, world_size, rank, seed: see MapSampler.
+        indices: the numbers of the samples that count; None for all.
 
     >>> list(RandomSampler(range(5), batch_size=2, seed=0))
     [[2, 0], [1, 3], [4]]
@@ -174,9 +190,11 @@ class RandomSampler(_Choosing):
 
 
 class ReplacementSampler(MapSampler):
-    """Samples drawn independently of each other, so that some come several times. See `MapSampler`.
+    """Samples drawn independently of each other, so that some come several times.
 
-    weights: of each sample how often it is to come, in relation to the others; all alike by default.
+    Args:
+        dataset, batch_size, drop_last, num_samples, world_size, rank, seed: see MapSampler.
+        weights: of each sample how often it is to come, in relation to the others; all alike by default.
 
     >>> list(ReplacementSampler(range(5), batch_size=3, num_samples=4, weights=[0, 1, 0, 0, 0]))
     [[1, 1, 1], [1]]
@@ -216,7 +234,14 @@ class ReplacementSampler(MapSampler):
 
 
 class StreamSampler(Sampler):
-    """Batches of `batch_size` samples in the order in which a StreamDataset gives them."""
+    """Batches of the samples of a StreamDataset, in the order in which it gives them.
+
+    Args:
+        batch_size: samples in a batch.
+
+    >>> StreamSampler(batch_size=4).batch_size
+    4
+    """
 
     def __init__(self, batch_size: int = 1):
         super().__init__()
@@ -233,7 +258,12 @@ class StreamSampler(Sampler):
 
 
 class Infinite(MapSampler):
-    """The batches of another sampler, again and again. A new iteration goes on where the last one stopped.
+    """The batches of another sampler, again and again.
+
+    A new iteration goes on where the last one stopped.
+
+    Args:
+        sampler: a Sampler.
 
     >>> batches = iter(Infinite(SequentialSampler(range(3), batch_size=2)))
     >>> [next(batches) for _ in range(4)]

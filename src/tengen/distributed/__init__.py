@@ -44,11 +44,21 @@ __all__ = [
 
 
 def group_start() -> None:
-    """Begin to collect operations that are to start together, which is how GPUs want it; here each starts by itself."""
+    """Begin to collect operations that are to start together.
+
+    That is how GPUs want it; here each starts by itself.
+
+    >>> import tengen.distributed as dist
+    >>> dist.group_start()
+    """
 
 
 def group_end() -> None:
-    """End what group_start has begun."""
+    """End what group_start has begun.
+
+    >>> import tengen.distributed as dist
+    >>> dist.group_end()
+    """
 
 
 explain_module(__name__)

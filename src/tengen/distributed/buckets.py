@@ -55,16 +55,18 @@ class Sent:
 class AllreduceCallback:
     """A callback for `GradManager.attach` that gives each gradient's sum or mean over all processes of a group.
 
-    Gradients are sent while the backward goes on, in buckets of some 10 MB; those of float16 and bfloat16 are added as float32. All processes must
-    have gradients of the same tensors.
+    Gradients are sent while the backward goes on, in buckets of some 10 MB; those of float16 and bfloat16 are added as
+    float32. All processes must have gradients of the same tensors.
 
     Args:
         reduce_method: "sum" or "mean".
         group: the processes; all, by default.
         backend: how they communicate; by default as the world does.
 
-    Raises ValueError for another method, RuntimeError before init_process_group; the backward raises DistributedError if the processes have
-    gradients of different tensors.
+    Raises:
+        ValueError: another method.
+        RuntimeError: before init_process_group; the backward raises DistributedError if the processes have gradients of
+            different tensors.
 
     >>> import tengen.distributed as dist
     >>> from tengen.autodiff import GradManager

@@ -32,7 +32,13 @@ LONGEST_NAP = 1e-3
 
 
 class DistributedError(RuntimeError):
-    """Processes do different things, or one of them is gone or does not come. The text says which, and what it was doing."""
+    """Processes do different things, or one of them is gone or does not come.
+
+    The text says which, and what it was doing.
+
+    >>> issubclass(DistributedError, RuntimeError)
+    True
+    """
 
 
 class Started:

@@ -45,6 +45,8 @@ def init_process_group(
 ) -> None:
     """Join a world of processes, and make one of its devices the default of this process.
 
+    It waits until all are there.
+
     Args:
         master_ip, port: where its Server is.
         world_size: how many processes there are. Several need MPI: `pip install 'tengen[mpi]'`.
@@ -53,9 +55,13 @@ def init_process_group(
         backend: how they communicate; one process does not.
         device_type: "cpu", "gpu" or "xpu".
 
-    It waits until all are there. Raises ConnectionError if there is no server; TypeError or ValueError for what no world has; DeviceError for
-    a device that is not there; RuntimeError if this process is in a world already, or the server knows of another one; ImportError if
-    there is no MPI for several processes; NotImplementedError for several of a backend that is not there yet.
+    Raises:
+        ConnectionError: there is no server.
+        TypeError: or ValueError for what no world has.
+        DeviceError: a device that is not there.
+        RuntimeError: this process is in a world already, or the server knows of another one.
+        ImportError: there is no MPI for several processes.
+        NotImplementedError: several of a backend that is not there yet.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher(n_gpus=1)
@@ -134,48 +140,144 @@ def _backend(op: str, name: str) -> str:
 
 
 def is_distributed() -> bool:
-    """Whether this process has joined a world."""
+    """Whether this process has joined a world.
+
+    Returns: a bool.
+
+    >>> import tengen.distributed as dist
+    >>> dist.is_distributed()
+    False
+    """
     return joined()
 
 
 def get_rank() -> int:
-    """Which process of the world this is; 0 before init_process_group."""
+    """Which process of the world this is; 0 before init_process_group.
+
+    Returns: an int.
+
+    >>> import tengen.distributed as dist
+    >>> dist.get_rank()
+    0
+    """
     return membership().rank if joined() else 0
 
 
 def get_world_size() -> int:
-    """How many processes the world has; 1 before init_process_group."""
+    """How many processes the world has; 1 before init_process_group.
+
+    Returns: an int.
+
+    >>> import tengen.distributed as dist
+    >>> dist.get_world_size()
+    1
+    """
     return membership().size if joined() else 1
 
 
 def get_backend() -> str:
-    """How the processes communicate. Raises RuntimeError before init_process_group, and so do those that follow."""
+    """How the processes communicate.
+
+    Returns: a name.
+
+    Raises:
+        RuntimeError: before init_process_group.
+
+    >>> import tengen.distributed as dist
+    >>> @dist.launcher(n_gpus=1)
+    ... def run():
+    ...     return isinstance(dist.get_backend(), str)
+    >>> run()
+    [True]
+    """
     return membership().backend
 
 
 def get_py_server_addr() -> tuple[str, int]:
-    """Address and port of the world's Server."""
+    """Address and port of the world's Server.
+
+    Returns: (address, port).
+
+    Raises:
+        RuntimeError: before init_process_group.
+
+    >>> import tengen.distributed as dist
+    >>> @dist.launcher(n_gpus=1)
+    ... def run():
+    ...     return len(dist.get_py_server_addr())
+    >>> run()
+    [2]
+    """
     return membership().master_ip, membership().port
 
 
 def get_mm_server_addr() -> tuple[str, int]:
-    """Address and port for communication that is not between Python programs."""
+    """Address and port for communication that is not between Python programs.
+
+    Returns: (address, port).
+
+    Raises:
+        RuntimeError: before init_process_group.
+
+    >>> import tengen.distributed as dist
+    >>> @dist.launcher(n_gpus=1)
+    ... def run():
+    ...     return len(dist.get_mm_server_addr())
+    >>> run()
+    [2]
+    """
     return membership().master_ip, membership().client.get_mm_server_port()
 
 
 def get_client() -> Client:
-    """The connection to the world's Server, where programs may keep values too (user_set …)."""
+    """The connection to the world's Server, where programs may keep values too (user_set …).
+
+    Returns: a Client.
+
+    Raises:
+        RuntimeError: before init_process_group.
+
+    >>> import tengen.distributed as dist
+    >>> @dist.launcher(n_gpus=1)
+    ... def run():
+    ...     dist.get_client().user_set("best", 0.75)
+    ...     return dist.get_client().user_get("best")
+    >>> run()
+    [0.75]
+    """
     client: Client = membership().client
     return client
 
 
 def new_group(proc_ranks: Sequence[int]) -> Group:
-    """The group of some processes of the world; see Group."""
+    """The group of some processes of the world; see Group.
+
+    Args:
+        proc_ranks: their ranks in the world, each once.
+
+    Returns: a Group.
+
+    >>> import tengen.distributed as dist
+    >>> @dist.launcher(n_gpus=1)
+    ... def run():
+    ...     return dist.new_group([0]).size
+    >>> run()
+    [1]
+    """
     return Group(proc_ranks)
 
 
 def group_barrier(group: Group = WORLD) -> None:
-    """Wait until all processes of a group have called this. Before init_process_group it does nothing."""
+    """Wait until all processes of a group have called this.
+
+    Before init_process_group it does nothing.
+
+    Args:
+        group: the processes; all, by default.
+
+    >>> import tengen.distributed as dist
+    >>> dist.group_barrier()
+    """
     if joined() and group.size > 1 and group.rank >= 0:
         nothing = np.empty(0, np.uint8)
         communicator(group.key).start("barrier", "uint8", nothing, nothing).wait()
@@ -183,7 +285,16 @@ def group_barrier(group: Group = WORLD) -> None:
 
 @contextmanager
 def override_backend(new_backend: str) -> Iterator[None]:
-    """Communicate otherwise in a `with` block. Raises ValueError for a backend that there is not."""
+    """Communicate otherwise in a `with` block.
+
+    Args:
+        new_backend: its name.
+
+    Returns: a context manager.
+
+    Raises:
+        ValueError: a backend that there is not.
+    """
     before = membership()
     enter(before._replace(backend=_backend("override_backend", new_backend)))
     try:

@@ -22,7 +22,13 @@ Shape = tuple[int, ...]
 def bcast_list_(inps: Iterable[Tensor], group: Group = WORLD) -> None:
     """Give tensors, such as parameters and buffers before training, the values that they have in the first process of a group.
 
-    Raises RuntimeError before init_process_group, TypeError for what is no tensor.
+    Args:
+        inps: tensors, which are written to.
+        group: the processes; all, by default.
+
+    Raises:
+        RuntimeError: before init_process_group.
+        TypeError: what is no tensor.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher
@@ -40,7 +46,22 @@ def bcast_list_(inps: Iterable[Tensor], group: Group = WORLD) -> None:
 
 
 def synchronized(func: Callable[..., Any]) -> Callable[..., Any]:
-    """A decorator: who calls the function waits, after it, until all processes have done so; such as a download."""
+    """A decorator: who calls the function waits, after it, until all processes have done so.
+
+    It serves downloads, for instance.
+
+    Args:
+        func: the function.
+
+    Returns: a function with the same arguments.
+
+    >>> import tengen.distributed as dist
+    >>> @dist.synchronized
+    ... def download():
+    ...     return "done"
+    >>> download()
+    'done'
+    """
 
     @wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

@@ -29,7 +29,15 @@ RESTARTS = "TENGEN_RESTART_COUNT"
 
 
 class WorkerError(RuntimeError):
-    """A process of a launched function ended badly. rank: which one; the text has its traceback, or says how it ended."""
+    """A process of a launched function ended badly.
+
+    Args:
+        rank: which one.
+        text: its traceback, or how it ended.
+
+    >>> issubclass(WorkerError, RuntimeError)
+    True
+    """
 
     def __init__(self, rank: int, text: str) -> None:
         super().__init__(text)
@@ -42,13 +50,16 @@ class WorkerError(RuntimeError):
 class launcher:
     """Run a function in processes of its own, each of which is one of a world: a decorator, with arguments or without.
 
-    Calling it runs the function with the arguments in every process and gives the list of their results, which are pickled. A process is
-    forked, so the function needs no name that could be imported. If one raises, is killed or ends by sys.exit with another code than
-    0, the others are ended, and WorkerError has its traceback; sys.exit(0) gives None and a warning.
+    Calling it runs the function with the arguments in every process and gives the list of their results, which are
+    pickled. A process is forked, so the function needs no name that could be imported. If one raises, is killed or ends
+    by sys.exit with another code than 0, the others are ended, and WorkerError has its traceback; sys.exit(0) gives
+    None and a warning.
 
-    In a process that mpiexec or tengen-run has started as one of a world, it calls the function there and then; the list has its result alone.
+    In a process that mpiexec or tengen-run has started as one of a world, it calls the function there and then; the
+    list has its result alone.
 
     Args:
+        args, options: the function and the settings below; without the function this is a decorator.
         func: the function.
         n_gpus: how many processes on this machine; one, by default, as it has one device. They share its cores.
         world_size: how many there are on all machines, each of which has its launcher; by default n_gpus.
@@ -58,7 +69,8 @@ class launcher:
         max_restarts: how often all processes are started anew, if one of them ends badly; the environment variable
             TENGEN_RESTART_COUNT says how often they have been. The function goes on from where a file says that it was.
 
-    Raises ValueError for numbers that no world has.
+    Raises:
+        ValueError: numbers that no world has.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher(n_gpus=1)

@@ -30,8 +30,13 @@ CONNECT_SECONDS = 60.0
 class Server:
     """Answers the clients of a world, in threads of this process, until it is closed, collected, or the process ends.
 
-    port: 0 takes a free one; `py_server_port` says which (so does `mm_server_port`). host: the address to listen at, by default that of
-    this machine for itself, which others do not reach; "0.0.0.0" is all. Raises OSError for a port that is taken.
+    Args:
+        port: 0 takes a free one; `py_server_port` says which (so does `mm_server_port`).
+        host: the address to listen at, by default that of this machine for itself, which others do not reach; "0.0.0.0"
+            is all.
+
+    Raises:
+        OSError: a port that is taken.
 
     >>> from tengen.distributed import Client, Server
     >>> server = Server()
@@ -267,10 +272,23 @@ def _name(key: Any) -> str:
 
 
 class Client:
-    """A connection to the Server of a world. Keys and values are what JSON has: None, bool, numbers, text, lists, dicts with text as keys.
+    """A connection to the Server of a world.
 
-    master_ip, port: where the server is; it may start a little later. Each thread, and each process that is forked, has a connection of
-    its own. Raises ConnectionError if nobody answers.
+    Keys and values are what JSON has: None, bool, numbers, text, lists, dicts with text as keys. Each thread, and each
+    process that is forked, has a connection of its own.
+
+    Args:
+        master_ip, port: where the server is; it may start a little later.
+
+    Raises:
+        ConnectionError: nobody answers.
+
+    >>> server = Server()
+    >>> client = Client("localhost", server.py_server_port)
+    >>> client.user_set("best", 0.75)
+    >>> client.user_get("best")
+    0.75
+    >>> server.close()
     """
 
     def __init__(self, master_ip: str, port: int) -> None:

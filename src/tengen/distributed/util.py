@@ -7,7 +7,12 @@ from contextlib import ExitStack
 
 
 def get_free_ports(num: int) -> list[int]:
-    """So many different ports of this machine that nobody listens at now.
+    """Different ports of this machine that nobody listens at now.
+
+    Args:
+        num: how many.
+
+    Returns: a list of ints.
 
     >>> len(set(get_free_ports(3)))
     3

@@ -24,7 +24,11 @@ _HOST = re.compile(r"[A-Za-z0-9]([\w-]*[A-Za-z0-9])?(\.[\w-]+)*(:\d+)?")
 
 
 class RepositoryError(RuntimeError):
-    """A repository cannot be had, or has not what was asked for."""
+    """A repository cannot be had, or has not what was asked for.
+
+    >>> issubclass(RepositoryError, RuntimeError)
+    True
+    """
 
 
 def load(
@@ -40,15 +44,25 @@ def load(
     """What the function `entry` of a repository gives for the other arguments: a network, as a rule.
 
     Args:
-        repo_info: a folder with a file hubconf.py; or "owner/name" or "owner/name:branch" of a repository, which git gets from the host.
+        repo_info: a folder with a file hubconf.py; or "owner/name" or "owner/name:branch" of a repository, which git
+            gets from the host.
         entry: the name of a function in hubconf.py.
+        args, kwargs: what the function gets.
         git_host: a host, or the beginning of a URL such as "file:///srv/git".
         use_cache: use what was got before; otherwise it is got anew.
         commit: a commit of the repository, in place of the branch's last one.
         protocol: "HTTPS" or "SSH", of a host without one.
 
-    Raises RepositoryError if the repository or the function is not there, or a module that it needs is missing; ValueError for arguments
-    that mean nothing.
+    Returns: what the function gives.
+
+    Raises:
+        RepositoryError: the repository or the function is not there, or a module that it needs is missing.
+        ValueError: arguments that mean nothing.
+
+    >>> import tengen.hub, pathlib
+    >>> _ = pathlib.Path("hubconf.py").write_text("def answer(plus):\\n    return 42 + plus\\n")
+    >>> tengen.hub.load(".", "answer", 1)
+    43
     """
     return _entry(import_module(repo_info, git_host, use_cache, commit, protocol), entry)(*args, **kwargs)
 
@@ -61,7 +75,19 @@ def help(
     commit: str | None = None,
     protocol: str = "HTTPS",
 ) -> str:
-    """The docstring of a function of a repository. See `load`."""
+    """The docstring of a function of a repository.
+
+    Args:
+        repo_info, git_host, use_cache, commit, protocol: see `load`.
+        entry: the name of a function in hubconf.py.
+
+    Returns: text.
+
+    >>> import tengen.hub, pathlib
+    >>> _ = pathlib.Path("hubconf.py").write_text("def answer(plus):\\n    'A number.'\\n    return 42 + plus\\n")
+    >>> tengen.hub.help(".", "answer")
+    'A number.'
+    """
     return _entry(import_module(repo_info, git_host, use_cache, commit, protocol), entry).__doc__ or ""
 
 
@@ -72,7 +98,18 @@ def list(
     commit: str | None = None,
     protocol: str = "HTTPS",
 ) -> builtins.list[str]:
-    """The names of a repository's functions. See `load`."""
+    """The names of a repository's functions.
+
+    Args:
+        repo_info, git_host, use_cache, commit, protocol: see `load`.
+
+    Returns: a list of names.
+
+    >>> import tengen.hub, pathlib
+    >>> _ = pathlib.Path("hubconf.py").write_text("def answer(plus):\\n    return 42 + plus\\n")
+    >>> tengen.hub.list(".")
+    ['answer']
+    """
     return _entries(import_module(repo_info, git_host, use_cache, commit, protocol))
 
 
@@ -83,7 +120,18 @@ def import_module(
     commit: str | None = None,
     protocol: str = "HTTPS",
 ) -> ModuleType:
-    """The module hubconf.py of a repository, run. See `load`."""
+    """The module hubconf.py of a repository, run.
+
+    Args:
+        repo_info, git_host, use_cache, commit, protocol: see `load`.
+
+    Returns: a module.
+
+    >>> import tengen.hub, pathlib
+    >>> _ = pathlib.Path("hubconf.py").write_text("def answer(plus):\\n    return 42 + plus\\n")
+    >>> tengen.hub.import_module(".").answer(0)
+    42
+    """
     local = os.path.expanduser(repo_info)
     if os.path.isdir(local):
         return _run(os.path.abspath(local))

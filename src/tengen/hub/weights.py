@@ -23,9 +23,19 @@ _SUM_IN_NAME = re.compile(r"[_-]([0-9a-f]{8,64})\.[^.]+$")
 def load_serialized_obj_from_url(url: str, model_dir: str | None = None) -> Any:
     """What `tengen.save`, or MegEngine, has saved in the file at a URL.
 
-    The file is downloaded once, to `model_dir` or the setting `hub_dir`. If its name ends in eight or more digits of its SHA-256 sum, as
-    `resnet18_78a63ca6.pkl` does, that is checked. Raises SerializationError if the sum is another one or the file holds something else
-    than data, FileNotFoundError if there is no file, ConnectionError if it cannot be had.
+    The file is downloaded once, to `model_dir` or the setting `hub_dir`. If its name ends in eight or more digits of
+    its SHA-256 sum, as `resnet18_78a63ca6.pkl` does, that is checked.
+
+    Args:
+        url: where the file is.
+        model_dir: where it is kept; None for the setting `hub_dir`.
+
+    Returns: what the file holds.
+
+    Raises:
+        SerializationError: the sum is another one or the file holds something else than data.
+        FileNotFoundError: there is no file.
+        ConnectionError: it cannot be had.
     """
     name = os.path.basename(urlsplit(url).path)
     if not name:
@@ -55,6 +65,9 @@ class pretrained:
     """Decorates a function that makes a network: with `pretrained=True`, its first argument, the network gets the weights at `url`.
 
     The function gets the other arguments. Raises what `load_serialized_obj_from_url` and `load_state_dict` raise.
+
+    Args:
+        url: where the weights are.
 
     >>> @pretrained("https://example.org/linear_78a63ca6.pkl")
     ... def linear(features=2):

@@ -6,7 +6,12 @@ from ..base.usage import user_frame
 
 
 class TraceError(RuntimeError):
-    """A call of a traced function does what its recording cannot say."""
+    """A call of a traced function does what its recording cannot say.
+
+    >>> from tengen.jit import TraceError
+    >>> issubclass(TraceError, RuntimeError)
+    True
+    """
 
 
 def user_line() -> str:

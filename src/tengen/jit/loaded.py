@@ -36,8 +36,22 @@ class Described(NamedTuple):
 class Loaded:
     """A recorded function to call, with tensors or arrays by position or name; it gives a tensor, or a tuple of several.
 
-    arguments, outputs: their names, shapes and dtypes. metadata: what was saved with it. What depends on weights alone is computed
-    here, once.
+    Its attributes arguments and outputs are their names, shapes and dtypes; metadata is what was saved with it. What
+    depends on weights alone is computed here, once. `load` makes it.
+
+    Args:
+        function: what was recorded.
+        title: what errors call it.
+
+    >>> import io
+    >>> from tengen.jit import load, trace
+    >>> double = trace(lambda x: x + x, capture_as_const=True)
+    >>> _ = double(tengen.tensor([1.0]))
+    >>> file = io.BytesIO()
+    >>> _ = double.dump(file)
+    >>> _ = file.seek(0)
+    >>> load(file)(tengen.tensor([2.0])).tolist()
+    [4.0]
     """
 
     def __init__(self, function: Frozen, title: str = "loaded function"):
@@ -98,8 +112,25 @@ class Loaded:
 def load(file: str | os.PathLike[str] | BinaryIO) -> Loaded:
     """The function that a traced function's `dump` wrote, to be called.
 
-    Raises SerializationError (a ValueError) for a file that is damaged, cut short or not written by tengen. No code is run
-    from it, whoever made it.
+    No code is run from it, whoever made it.
+
+    Args:
+        file: a path, or a file that is open for reading bytes.
+
+    Returns: a Loaded.
+
+    Raises:
+        SerializationError: (a ValueError) for a file that is damaged, cut short or not written by tengen.
+
+    >>> import io
+    >>> from tengen.jit import load, trace
+    >>> double = trace(lambda x: x + x, capture_as_const=True)
+    >>> _ = double(tengen.tensor([1.0]))
+    >>> file = io.BytesIO()
+    >>> _ = double.dump(file)
+    >>> _ = file.seek(0)
+    >>> load(file)(tengen.tensor([2.0])).tolist()
+    [4.0]
     """
     name = os.fspath(file) if isinstance(file, (str, os.PathLike)) else getattr(file, "name", None)
     try:

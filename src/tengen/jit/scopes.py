@@ -13,10 +13,20 @@ from .trace import trace
 
 @contextmanager
 def exclude_from_trace() -> Iterator[None]:
-    """Run what stands inside at once and not as a part of the traced function around it, such as operations that differ from call to
-    call. Outside of traced functions it does nothing.
+    """Run what stands in this `with` block at once, not as a part of the traced function around it.
 
-    Raises TraceError where the trace is without host.
+    It serves operations that differ from call to call. Outside of traced functions it does nothing.
+
+    Returns: a context manager.
+
+    Raises:
+        TraceError: where the trace is without host.
+
+    >>> from tengen.jit import exclude_from_trace
+    >>> with exclude_from_trace():
+    ...     y = tengen.tensor([1.0]) + 1
+    >>> y.tolist()
+    [2.0]
     """
     recording = _rt.recording()
     if recording is None:
@@ -32,9 +42,23 @@ def exclude_from_trace() -> Iterator[None]:
 def partial_trace(
     func: Callable[..., Any] | None = None, *, backend: str = "default", without_host: bool = True, **trace_options: Any
 ) -> Any:
-    """Trace a part of a step, such as a network; see `trace`. Gradients flow through it.
+    """Trace a part of a step, such as a network.
 
-    backend: "default" or "xla", which mean the same here. Raises ValueError for another one.
+    Gradients flow through it. See `trace`.
+
+    Args:
+        func: the function; without it this is a decorator.
+        backend: "default" or "xla", which mean the same here.
+        without_host, trace_options: as for `trace`.
+
+    Returns: a function with the same arguments.
+
+    Raises:
+        ValueError: another one.
+
+    >>> from tengen.jit import partial_trace
+    >>> partial_trace(lambda x: x + x)(tengen.tensor([1.0])).tolist()
+    [2.0]
     """
     if backend not in ("default", "xla"):
         raise ValueError(f"partial_trace: the backend is 'default' or 'xla' (which are the same), not {backend!r}")
@@ -44,6 +68,10 @@ def partial_trace(
 
 class xla_trace(trace):
     """What `trace(without_host=True)` is: tengen compiles by itself, and this is the name that programs for another compiler use.
+
+    Args:
+        function: what to trace.
+        without_host, symbolic_shape, options: as for `trace`.
 
     >>> @xla_trace
     ... def double(x):
@@ -63,12 +91,18 @@ def fuse(function: Callable[..., Any]) -> Any:
 
     What the function computes is worked out once for each set of argument types, as by `trace(without_host=True)`.
 
+    Args:
+        function: takes and gives tensors.
+
+    Returns: a function with the same arguments.
+
+    Raises:
+        TraceError: the function reads the value of a tensor.
+
     >>> @fuse
     ... def swish(x):
     ...     return x * F.sigmoid(x)
     >>> swish(tengen.tensor([0.0, 2.0])).numpy().round(3).tolist()
     [0.0, 1.7619999647140503]
-
-    Raises TraceError if the function reads the value of a tensor.
     """
     return trace(function, without_host=True)

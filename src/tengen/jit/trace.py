@@ -97,29 +97,32 @@ class Placeholder:
 class trace:
     """Run a function over tensors as one compiled Program.
 
-    The first call with arguments of some types records what the function does to tensors, compiles that as a whole, and runs it;
-    later calls run the same Plan. All effects are those of the function: tensors that it updates (parameters, running statistics,
-    what optimizers keep), gradients, and the state of random number generators. The type of a tensor is its shape and dtype; all
-    else is told apart by its value, but for floats and NumPy arrays where the function runs along.
+    The first call with arguments of some types records what the function does to tensors, compiles that as a whole, and
+    runs it; later calls run the same Plan. All effects are those of the function: tensors that it updates (parameters,
+    running statistics, what optimizers keep), gradients, and the state of random number generators. The type of a
+    tensor is its shape and dtype; all else is told apart by its value, but for floats and NumPy arrays where the
+    function runs along.
 
     Args:
+        args, options: the function and the settings below; without the function this is a decorator.
         function: what to trace; tensors may stand in tuples, lists and dicts among its arguments and in its result.
-        without_host: later calls do not run the Python function at all. What it computes with Python stays as it was in the first
-            call, but for settings of optimizers, such as the learning rate, and random numbers. Tensors from outside are read and written
-            at each call. A call is recorded again where one of them is no longer there, has another shape or, if Python has read it,
-            another value; where a variable of the function's module or of a function around it stands for another tensor; and where a
-            call leaves new tensors behind, such as state that is made when it is first used (TraceError says so if calls go on to do
-            that). What attributes and lists hold is not looked at again, and a tensor that is an argument counts as that argument if it
-            is also found in one of them. By default the function runs at each call, without computing: its operations must be those of the
-            first, or TraceError says where they differ.
-        capture_as_const: tensors that the function takes from outside become a part of `dump`; without host they keep the values
-            of the first call, but for those that the function itself writes.
+        without_host: later calls do not run the Python function at all. What it computes with Python stays as it was in
+            the first call, but for settings of optimizers, such as the learning rate, and random numbers. Tensors from
+            outside are read and written at each call. A call is recorded again where one of them is no longer there,
+            has another shape or, if Python has read it, another value; where a variable of the function's module or of
+            a function around it stands for another tensor; and where a call leaves new tensors behind, such as state
+            that is made when it is first used (TraceError says so if calls go on to do that). What attributes and lists
+            hold is not looked at again, and a tensor that is an argument counts as that argument if it is also found in
+            one of them. By default the function runs at each call, without computing: its operations must be those of
+            the first, or TraceError says where they differ.
+        capture_as_const: tensors that the function takes from outside become a part of `dump`; without host they keep
+            the values of the first call, but for those that the function itself writes.
         record_only: calls only record, for `dump`; their results have no values.
-        sublinear_memory_config, dtr_config: a limit on memory, which is kept by computing values of the forward again when the
-            backward needs them; a warning says if it cannot be. Results do not change.
+        sublinear_memory_config, dtr_config: a limit on memory, which is kept by computing values of the forward again
+            when the backward needs them; a warning says if it cannot be. Results do not change.
         profiling: each step of each call is timed, for `get_profile`.
-        symbolic, imperative, opt_level, graph_opt_config, symbolic_shape: taken for the sake of programs that give them;
-            every trace is compiled as a whole and specialised on shapes.
+        symbolic, imperative, opt_level, graph_opt_config, symbolic_shape: taken for the sake of programs that give
+            them; every trace is compiled as a whole and specialised on shapes.
 
     >>> @trace(without_host=True)
     ... def double(x):

@@ -29,6 +29,7 @@ class _BatchNorm(Module):
         affine: whether there are weight and bias.
         track_running_stats: whether there are running statistics; without them those of the batch are always used.
         freeze: use the running statistics in training too, and train neither them nor weight and bias.
+        name: any text, kept as `.name`.
     """
 
     _flat_state = True
@@ -107,7 +108,15 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    __doc__ = (_BatchNorm.__doc__ or "") + "\n    The input is (N, C) or (N, C, L).\n    "
+    __doc__ = (
+        (_BatchNorm.__doc__ or "")
+        + """
+    The input is (N, C) or (N, C, L).
+
+    >>> M.BatchNorm1d(2)(tengen.functional.ones((4, 2))).shape
+    (4, 2)
+    """
+    )
 
     def _expand(self, inp: Tensor) -> Tensor:
         if inp.ndim not in (2, 3):
@@ -116,7 +125,15 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    __doc__ = (_BatchNorm.__doc__ or "") + "\n    The input is (N, C, H, W).\n    "
+    __doc__ = (
+        (_BatchNorm.__doc__ or "")
+        + """
+    The input is (N, C, H, W).
+
+    >>> M.BatchNorm2d(2)(tengen.functional.ones((4, 2, 3, 3))).shape
+    (4, 2, 3, 3)
+    """
+    )
 
     def _expand(self, inp: Tensor) -> Tensor:
         if inp.ndim != 4:
@@ -131,6 +148,9 @@ class SyncBatchNorm(_BatchNorm):
         """    group: the processes that share statistics, None for all.
 
     The input is (N, C), (N, C, L) or (N, C, H, W). In one process, and without init_process_group, it is the same as BatchNorm2d.
+
+    >>> M.SyncBatchNorm(2)(tengen.functional.ones((4, 2, 3, 3))).shape
+    (4, 2, 3, 3)
     """
     )
 

@@ -128,7 +128,21 @@ class _ConvNd(Module):
 
 
 class Conv1d(_ConvNd):
-    """Convolution over (N, C, L); see Conv2d."""
+    """Convolution over (N, C, L); see Conv2d.
+
+    Args:
+        in_channels, out_channels: numbers of channels; both divisible by `groups`.
+        kernel_size, stride, padding, dilation: one number, or one for each dim.
+        groups: parts that the channels are split into, each convolved by itself.
+        bias: whether there is one.
+        conv_mode: "cross_correlation" only.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+        padding_mode: what the border is filled with: "zeros", "reflect" or "replicate".
+        name: any text, kept as `.name`.
+
+    >>> M.Conv1d(3, 8, 5, padding=2)(F.ones((1, 3, 32))).shape
+    (1, 8, 32)
+    """
 
     dims = 1
 
@@ -172,6 +186,7 @@ class Conv2d(_ConvNd):
         conv_mode: "cross_correlation".
         compute_mode: "default" or "float32".
         padding_mode: what the border is filled with: "zeros", "reflect" or "replicate".
+        name: any text, kept as `.name`.
 
     >>> M.Conv2d(3, 8, 3, stride=2, padding=1)(F.ones((1, 3, 32, 32))).shape
     (1, 8, 16, 16)
@@ -204,11 +219,23 @@ class Conv2d(_ConvNd):
 
 
 class ConvTranspose2d(_ConvNd):
-    """Transposed convolution over (N, C, H, W): what Conv2d does to a gradient. Also called deconvolution.
+    """Transposed convolution over (N, C, H, W): what Conv2d does to a gradient.
 
-    `weight` is (in, out, height, width), with groups (groups, in / groups, out / groups, height, width), first drawn
-    from N(0, 1 / (out · height · width)). `output_padding` makes the output larger at its end; the rest is as in
-    Conv2d.
+    Also called deconvolution. `weight` is (in, out, height, width), with groups (groups, in / groups, out / groups,
+    height, width), first drawn from N(0, 1 / (out · height · width)).
+
+    Args:
+        in_channels, out_channels: numbers of channels; both divisible by `groups`.
+        kernel_size, stride, padding, dilation: one number, or one for each dim.
+        output_padding: how much larger the output is at its end.
+        groups: parts that the channels are split into, each convolved by itself.
+        bias: whether there is one.
+        conv_mode: "cross_correlation" only.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+        name: any text, kept as `.name`.
+
+    >>> M.ConvTranspose2d(3, 8, 2, stride=2)(F.ones((1, 3, 4, 4))).shape
+    (1, 8, 8, 8)
     """
 
     dims = 2
@@ -256,8 +283,15 @@ class Conv3d(_ConvNd):
     """Convolution (without flipping the kernel) over (N, C, D, H, W); see Conv2d.
 
     `weight` is (out, in, kernel depth, height, width), with groups (groups, out / groups, in / groups, depth, height,
-    width); `bias` is (1, out, 1, 1, 1), first 0, or None. kernel_size, stride, padding, dilation: one number, or one for
-    depth, height and width.
+    width); `bias` is (1, out, 1, 1, 1), first 0, or None.
+
+    Args:
+        in_channels, out_channels: numbers of channels; both divisible by `groups`.
+        kernel_size, stride, padding, dilation: one number, or one for depth, height and width.
+        groups: parts that the channels are split into, each convolved by itself.
+        bias: whether there is one.
+        conv_mode: "cross_correlation" only.
+        name: any text, kept as `.name`.
 
     >>> M.Conv3d(3, 8, 3, stride=(1, 2, 2), padding=1)(F.ones((1, 3, 4, 16, 16))).shape
     (1, 8, 4, 8, 8)
@@ -289,6 +323,17 @@ class ConvTranspose3d(_ConvNd):
     """Transposed convolution over (N, C, D, H, W): what Conv3d does to a gradient; see ConvTranspose2d.
 
     `weight` is (in, out, depth, height, width), with groups (groups, in / groups, out / groups, depth, height, width).
+
+    Args:
+        in_channels, out_channels: numbers of channels; both divisible by `groups`.
+        kernel_size, stride, padding, dilation: one number, or one for each dim.
+        output_padding: how much larger the output is at its end.
+        groups: parts that the channels are split into, each convolved by itself.
+        bias: whether there is one.
+        name: any text, kept as `.name`.
+
+    >>> M.ConvTranspose3d(3, 8, 2, stride=2)(F.ones((1, 3, 2, 4, 4))).shape
+    (1, 8, 4, 8, 8)
     """
 
     dims = 3
@@ -318,14 +363,42 @@ class ConvTranspose3d(_ConvNd):
 
 
 class ConvRelu2d(Conv2d):
-    """Conv2d followed by ReLU."""
+    """Conv2d followed by ReLU.
+
+    Args:
+        in_channels, out_channels: numbers of channels; both divisible by `groups`.
+        kernel_size, stride, padding, dilation: one number, or one for each dim.
+        groups: parts that the channels are split into, each convolved by itself.
+        bias: whether there is one.
+        conv_mode: "cross_correlation" only.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+        padding_mode: what the border is filled with: "zeros", "reflect" or "replicate".
+        name: any text, kept as `.name`.
+
+    >>> M.ConvRelu2d(3, 8, 3, padding=1)(F.ones((1, 3, 4, 4))).shape
+    (1, 8, 4, 4)
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.relu(super().forward(inp))
 
 
 class ConvTransposeRelu2d(ConvTranspose2d):
-    """ConvTranspose2d followed by ReLU."""
+    """ConvTranspose2d followed by ReLU.
+
+    Args:
+        in_channels, out_channels: numbers of channels; both divisible by `groups`.
+        kernel_size, stride, padding, dilation: one number, or one for each dim.
+        output_padding: how much larger the output is at its end.
+        groups: parts that the channels are split into, each convolved by itself.
+        bias: whether there is one.
+        conv_mode: "cross_correlation" only.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+        name: any text, kept as `.name`.
+
+    >>> M.ConvTransposeRelu2d(3, 8, 2, stride=2)(F.ones((1, 3, 4, 4))).shape
+    (1, 8, 8, 8)
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.relu(super().forward(inp))

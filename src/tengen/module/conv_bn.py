@@ -17,8 +17,13 @@ class ConvBn2d(Module):
     """Conv2d followed by BatchNorm2d.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, conv_mode, compute_mode, padding_mode: of Conv2d.
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, conv_mode, compute_mode,
+            padding_mode: of Conv2d.
         eps, momentum, affine, track_running_stats: of BatchNorm2d.
+        name: any text, kept as `.name`.
+
+    >>> M.ConvBn2d(3, 8, 3, padding=1)(F.ones((1, 3, 4, 4))).shape
+    (1, 8, 4, 4)
     """
 
     def __init__(
@@ -50,7 +55,17 @@ class ConvBn2d(Module):
 
 
 class ConvBnRelu2d(ConvBn2d):
-    """Conv2d, BatchNorm2d and ReLU; arguments as ConvBn2d."""
+    """Conv2d, BatchNorm2d and ReLU, one after the other.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, conv_mode, compute_mode,
+            padding_mode: of Conv2d.
+        eps, momentum, affine, track_running_stats: of BatchNorm2d.
+        name: any text, kept as `.name`.
+
+    >>> M.ConvBnRelu2d(3, 8, 3, padding=1)(F.ones((1, 3, 4, 4))).shape
+    (1, 8, 4, 4)
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.relu(super().forward(inp))
@@ -60,9 +75,13 @@ class ConvTransposeBn2d(Module):
     """ConvTranspose2d followed by BatchNorm2d.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, output_padding, dilation, groups, bias, conv_mode, compute_mode: of
-            ConvTranspose2d.
+        in_channels, out_channels, kernel_size, stride, padding, output_padding, dilation, groups, bias, conv_mode,
+            compute_mode: of ConvTranspose2d.
         eps, momentum, affine, track_running_stats: of BatchNorm2d.
+        name: any text, kept as `.name`.
+
+    >>> M.ConvTransposeBn2d(3, 8, 2, stride=2)(F.ones((1, 3, 4, 4))).shape
+    (1, 8, 8, 8)
     """
 
     def __init__(
@@ -94,7 +113,17 @@ class ConvTransposeBn2d(Module):
 
 
 class ConvTransposeBnRelu2d(ConvTransposeBn2d):
-    """ConvTranspose2d, BatchNorm2d and ReLU; arguments as ConvTransposeBn2d."""
+    """ConvTranspose2d, BatchNorm2d and ReLU, one after the other.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, output_padding, dilation, groups, bias, conv_mode,
+            compute_mode: of ConvTranspose2d.
+        eps, momentum, affine, track_running_stats: of BatchNorm2d.
+        name: any text, kept as `.name`.
+
+    >>> M.ConvTransposeBnRelu2d(3, 8, 2, stride=2)(F.ones((1, 3, 4, 4))).shape
+    (1, 8, 8, 8)
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.relu(super().forward(inp))
@@ -106,6 +135,10 @@ class LinearBn1d(Module):
     Args:
         in_features, out_features, bias, compute_mode: of Linear.
         eps, momentum, affine, track_running_stats: of BatchNorm1d.
+        name: any text, kept as `.name`.
+
+    >>> M.LinearBn1d(3, 2)(F.ones((4, 3))).shape
+    (4, 2)
     """
 
     def __init__(
@@ -131,7 +164,16 @@ class LinearBn1d(Module):
 
 
 class LinearBnRelu1d(LinearBn1d):
-    """Linear, BatchNorm1d and ReLU; arguments as LinearBn1d."""
+    """Linear, BatchNorm1d and ReLU, one after the other.
+
+    Args:
+        in_features, out_features, bias, compute_mode: of Linear.
+        eps, momentum, affine, track_running_stats: of BatchNorm1d.
+        name: any text, kept as `.name`.
+
+    >>> M.LinearBnRelu1d(3, 2)(F.ones((4, 3))).shape
+    (4, 2)
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.relu(super().forward(inp))

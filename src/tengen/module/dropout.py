@@ -14,6 +14,14 @@ class Dropout(Module):
     """In training, sets elements to 0 with probability `drop_prob` and divides the others by 1 - drop_prob.
 
     Source: Srivastava et al. 2014.
+
+    Args:
+        drop_prob: from 0 to below 1.
+        name: any text, kept as `.name`.
+
+    >>> M.Dropout(0.5).eval()
+    >>> M.Dropout(0.0)(tengen.tensor([1.0, 2.0])).tolist()
+    [1.0, 2.0]
     """
 
     def __init__(self, drop_prob: float = 0.0, name: str | None = None):

@@ -17,8 +17,10 @@ class Elemwise(Module):
         method: its name, in upper or lower case: "add", "sub", "mul", "true_div", "relu", "erfinv" …, or a fused one
             such as "fuse_add_relu" (relu(x + y)) and "fuse_mul_add3" (x · y + z). Names that end in "_grad" give the
             gradient of a function from its operand ("sigmoid_grad", "tanh_grad": its result) and that of its result.
+        name: any text, kept as `.name`.
 
-    Raises ValueError for a name that is none.
+    Raises:
+        ValueError: a name that is none.
 
     >>> M.Elemwise("fuse_add_relu")(tengen.tensor([-3.0, 1.0]), tengen.tensor([1.0, 1.0])).tolist()
     [0.0, 2.0]

@@ -22,6 +22,7 @@ class Embedding(Module):
         max_norm, norm_type: not supported; only None.
         initial_weight: the weight, of shape (num_embeddings, embedding_dim); drawn from N(0, 1) if None.
         freeze: the weight gets no gradient.
+        name: any text, kept as `.name`.
 
     >>> M.Embedding(10, 4)(tengen.tensor([[1, 2, 3]], dtype="int32")).shape
     (1, 3, 4)

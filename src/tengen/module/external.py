@@ -37,14 +37,30 @@ class _Subgraph(Module):
 
 
 class TensorrtRuntimeSubgraph(_Subgraph):
-    """A TensorRT engine; its calls raise NotImplementedError."""
+    """A TensorRT engine; its calls raise NotImplementedError.
+
+    Args:
+        data: the engine.
+        kwargs: `name`.
+
+    >>> from tengen.module import external
+    >>> external.TensorrtRuntimeSubgraph(b"").name
+    """
 
     def forward(self, *inputs: Any) -> Any:
         return tensorrt_runtime_opr(inputs, data=self._data)
 
 
 class CambriconRuntimeSubgraph(_Subgraph):
-    """A Cambricon model; its calls raise NotImplementedError."""
+    """A Cambricon model; its calls raise NotImplementedError.
+
+    Args:
+        data, symbol, tensor_dim_mutable: the model, the function in it, and whether its shapes may change.
+        kwargs: `name`.
+
+    >>> from tengen.module import external
+    >>> external.CambriconRuntimeSubgraph(b"", "f", False).name
+    """
 
     def __init__(self, data: bytes, symbol: str, tensor_dim_mutable: bool, **kwargs: Any):
         super().__init__(data, **kwargs)
@@ -55,21 +71,47 @@ class CambriconRuntimeSubgraph(_Subgraph):
 
 
 class AtlasRuntimeSubgraph(_Subgraph):
-    """An Atlas model; its calls raise NotImplementedError."""
+    """An Atlas model; its calls raise NotImplementedError.
+
+    Args:
+        data: the model.
+        kwargs: `name`.
+
+    >>> from tengen.module import external
+    >>> external.AtlasRuntimeSubgraph(b"").name
+    """
 
     def forward(self, *inputs: Any) -> Any:
         return atlas_runtime_opr(inputs, data=self._data)
 
 
 class MagicMindRuntimeSubgraph(_Subgraph):
-    """A MagicMind model; its calls raise NotImplementedError."""
+    """A MagicMind model; its calls raise NotImplementedError.
+
+    Args:
+        data: the model.
+        kwargs: `name`.
+
+    >>> from tengen.module import external
+    >>> external.MagicMindRuntimeSubgraph(b"").name
+    """
 
     def forward(self, *inputs: Any) -> Any:
         return magicmind_runtime_opr(inputs, data=self._data)
 
 
 class ExternOprSubgraph(_Subgraph):
-    """What a C++ loader of the user's makes of bytes; its calls raise NotImplementedError."""
+    """What a C++ loader of the user's makes of bytes; its calls raise NotImplementedError.
+
+    Args:
+        output_shapes, output_dtypes: of the results.
+        dump_name, dump_data: the loader, and what it gets.
+        kwargs: `name`.
+
+    >>> from tengen.module import external
+    >>> external.ExternOprSubgraph([(1,)], "loader", b"").name
+    'loader'
+    """
 
     def __init__(
         self,

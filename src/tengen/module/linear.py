@@ -20,6 +20,12 @@ class Linear(Module):
     `weight` is (out_features, in_features), first drawn from N(0, 1 / in_features); `bias` is (out_features,), first 0,
     or None.
 
+    Args:
+        in_features, out_features: the last extents of input and result.
+        bias: whether there is one.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+        name: any text, kept as `.name`.
+
     >>> M.Linear(3, 2)(tengen.tensor([[1.0, 2.0, 3.0]])).shape
     (1, 2)
     """
@@ -58,7 +64,17 @@ class Linear(Module):
 
 
 class LinearRelu(Linear):
-    """Linear followed by ReLU."""
+    """Linear followed by ReLU.
+
+    Args:
+        in_features, out_features: the last extents of input and result.
+        bias: whether there is one.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+        name: any text, kept as `.name`.
+
+    >>> M.LinearRelu(3, 2)(F.ones((1, 3))).shape
+    (1, 2)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(super().forward(x))
@@ -67,11 +83,15 @@ class LinearRelu(Linear):
 class BatchMatMulActivation(Module):
     """W @ x + b for each of a batch, and perhaps ReLU: (batch, in_features, n) to (batch, out_features, n).
 
-    `weight` is (batch, out_features, in_features), first drawn from N(0, 1 / in_features); `bias`, (out_features,), first 0, or
-    None, is added along the last axis, as in MegEngine, so there n is out_features.
+    `weight` is (batch, out_features, in_features), first drawn from N(0, 1 / in_features); `bias`, (out_features,),
+    first 0, or None, is added along the last axis, as in MegEngine, so there n is out_features.
 
     Args:
+        batch: how many products there are.
+        in_features, out_features: the extents of x and of the result.
+        bias: whether there is one.
         nonlinear_mode: "identity" or "relu".
+        name: any text, kept as `.name`.
 
     >>> M.BatchMatMulActivation(2, 3, 4, bias=False)(F.ones((2, 3, 5))).shape
     (2, 4, 5)

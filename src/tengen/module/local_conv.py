@@ -18,7 +18,15 @@ class LocalConv2d(Conv2d):
     """Convolution over (N, C, H, W) with a weight of its own for each place of the result, and no bias.
 
     `weight` is (groups, output height, output width, in / groups, kernel height, width, out / groups), first drawn from
-    N(0, 1 / (in · height · width)). input_height, input_width: the size of the images; the rest is as in Conv2d.
+    N(0, 1 / (in · height · width)).
+
+    Args:
+        in_channels, out_channels: numbers of channels; both divisible by `groups`.
+        input_height, input_width: the size of the images.
+        kernel_size, stride, padding, dilation: one number, or one for each dim.
+        groups: parts that the channels are split into, each convolved by itself.
+        conv_mode: "cross_correlation" only.
+        name: any text, kept as `.name`.
 
     >>> layer = M.LocalConv2d(2, 3, 5, 4, 3, padding=1)
     >>> layer.weight.shape, layer(F.ones((1, 2, 5, 4))).shape
@@ -60,9 +68,19 @@ class LocalConv2d(Conv2d):
 class RegionRestrictedConv(_ConvNd):
     """Convolution over (N, C, H, W) in which a place of the result sees only what is of its own region.
 
-    `weight` is (groups, out / groups, in / groups, height, width), also for one group, first drawn from N(0, 1 / (in · height ·
-    width)). The layer takes the input, the regions of it (N, H, W) and those of the result (N, OH, OW), integers. What
-    padding_mode copies to the border keeps its region; the rest is as in Conv2d.
+    `weight` is (groups, out / groups, in / groups, height, width), also for one group, first drawn from N(0, 1 / (in ·
+    height · width)). The layer takes the input, the regions of it (N, H, W) and those of the result (N, OH, OW),
+    integers. What padding_mode copies to the border keeps its region; the rest is as in Conv2d.
+
+    Args:
+        in_channels, out_channels: numbers of channels; both divisible by `groups`.
+        kernel_size, stride, padding, dilation: one number, or one for each dim.
+        groups: parts that the channels are split into, each convolved by itself.
+        bias: whether there is one.
+        conv_mode: "cross_correlation" only.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+        padding_mode: what the border is filled with: "zeros", "reflect" or "replicate".
+        name: any text, kept as `.name`.
 
     >>> regions = F.zeros((1, 4, 4), dtype="int32")
     >>> M.RegionRestrictedConv(2, 2, 3, groups=2, padding=1)(F.ones((1, 2, 4, 4)), regions, regions).shape
@@ -115,8 +133,17 @@ class RegionRestrictedConv(_ConvNd):
 class DeformableConv2d(_ConvNd):
     """Convolution over (N, C, H, W) whose taps look elsewhere, by an offset and with a factor for each tap and place.
 
-    The layer takes the input, the offsets (N, 2 · kernel height · width · parts, OH, OW) and the factors (N, kernel height ·
-    width · parts, OH, OW), see `F.deformable_conv2d`; parameters are those of Conv2d. Source: Zhu et al. 2019.
+    The layer takes the input, the offsets (N, 2 · kernel height · width · parts, OH, OW) and the factors (N, kernel
+    height · width · parts, OH, OW), see `F.deformable_conv2d`. Source: Zhu et al. 2019.
+
+    Args:
+        in_channels, out_channels: numbers of channels; both divisible by `groups`.
+        kernel_size, stride, padding, dilation: one number, or one for each dim.
+        groups: parts that the channels are split into, each convolved by itself.
+        bias: whether there is one.
+        conv_mode: "cross_correlation" only.
+        compute_mode: without effect: sums are always kept in float32 or wider.
+        name: any text, kept as `.name`.
 
     >>> layer = M.DeformableConv2d(2, 3, 3, padding=1)
     >>> layer(F.ones((1, 2, 4, 4)), F.zeros((1, 18, 4, 4)), F.ones((1, 9, 4, 4))).shape

@@ -18,20 +18,23 @@ class MultiHeadAttention(Module):
     """Attention in several heads: softmax(Q Kᵀ / √head_size + masks) V, where Q, K, V are projections of the inputs, projected again.
 
     Takes query (N, L, embed_dim), key (N, S, kdim), value (N, S, vdim), or all without N, and the masks that
-    functional.nn.multi_head_attention describes; gives (result (N, L, embed_dim), the softmax (N · num_heads, L, S) if `need_weights`,
-    else None). Vaswani et al. 2017, Attention Is All You Need, section 3.2.2.
+    functional.nn.multi_head_attention describes; gives (result (N, L, embed_dim), the softmax (N · num_heads, L, S) if
+    `need_weights`, else None). Vaswani et al. 2017, Attention Is All You Need, section 3.2.2.
 
-    All weights and biases are one parameter, `io_weight_bias`: W of query, key, value and result, (features, embed_dim) each, then their
-    biases. Weights are first drawn from U(-a, a), a = √(6 / (features + embed_dim)) (Glorot and Bengio 2010); biases are 0.
+    All weights and biases are one parameter, `io_weight_bias`: W of query, key, value and result, (features, embed_dim)
+    each, then their biases. Weights are first drawn from U(-a, a), a = √(6 / (features + embed_dim)) (Glorot and Bengio
+    2010); biases are 0.
 
     Args:
         embed_dim: features of query and result.
         num_heads: heads, of embed_dim / num_heads features each.
-        attn_dropout, out_dropout: with which probability elements of the softmax and of the result are dropped, in training.
+        attn_dropout, out_dropout: with which probability elements of the softmax and of the result are dropped, in
+            training.
         bias: whether the projections have biases.
         add_bias_kv: append learnt rows, `bias_k` and `bias_v`, to the projected keys and values.
         add_zero_attn: append zeros to both.
         kdim, vdim: features of key and value; embed_dim, if left out.
+        name: any text, kept as `.name`.
 
     >>> x = tengen.functional.zeros((2, 5, 8))
     >>> MultiHeadAttention(8, 2)(x, x, x)[0].shape

@@ -35,12 +35,18 @@ class _Norm(Module):
 
 
 class LayerNorm(_Norm):
-    """Normalises over the last axes. Source: Ba et al. 2016.
+    """Normalises over the last axes.
+
+    Source: Ba et al. 2016.
 
     Args:
         normalized_shape: their extents; an int for the last axis alone. Also the shape of weight and bias.
         eps: added to the variance.
         affine: whether there are weight and bias.
+        name: any text, kept as `.name`.
+
+    >>> M.LayerNorm(2)(tengen.tensor([[1.0, 3.0]])).numpy().round(3).tolist()
+    [[-1.0, 1.0]]
     """
 
     _flat_state = True
@@ -60,13 +66,19 @@ class LayerNorm(_Norm):
 
 
 class GroupNorm(_Norm):
-    """Splits the channels (axis 1) into groups and normalises over each. Source: Wu and He 2018.
+    """Splits the channels (axis 1) into groups and normalises over each.
+
+    Source: Wu and He 2018.
 
     Args:
-        num_groups: divides `num_channels`.
-        num_channels: also the shape of weight and bias.
+        num_groups: how many; it divides num_channels.
+        num_channels: the number of channels, also the shape of weight and bias.
         eps: added to the variance.
         affine: whether there are weight and bias.
+        name: any text, kept as `.name`.
+
+    >>> M.GroupNorm(2, 4)(F.ones((1, 4, 2, 2))).shape
+    (1, 4, 2, 2)
     """
 
     def __init__(
@@ -88,12 +100,18 @@ class GroupNorm(_Norm):
 
 
 class InstanceNorm(_Norm):
-    """Normalises each channel (axis 1) of each sample by itself. Source: Ulyanov et al. 2016.
+    """Normalises each channel (axis 1) of each sample by itself.
+
+    Source: Ulyanov et al. 2016.
 
     Args:
-        num_channels: also the shape of weight and bias.
+        num_channels: the number of channels, also the shape of weight and bias.
         eps: added to the variance.
         affine: whether there are weight and bias.
+        name: any text, kept as `.name`.
+
+    >>> M.InstanceNorm(4)(F.ones((1, 4, 2, 2))).shape
+    (1, 4, 2, 2)
     """
 
     def __init__(self, num_channels: int, eps: float = 1e-5, affine: bool = True, name: str | None = None):
@@ -113,10 +131,15 @@ class GeneralNorm(_Norm):
 
     Args:
         normalized_shape: the extents of these axes, in the same order; needed if `affine`. Also the shape of weight and
-        bias.
+            bias.
         normalized_axis: the axes.
         eps: added to the variance.
         affine: whether there are weight and bias.
+        name: any text, kept as `.name`.
+        bias.
+
+    >>> M.GeneralNorm(2, 0, affine=True)(tengen.tensor([[1.0], [3.0]])).numpy().round(3).tolist()
+    [[-1.0], [1.0]]
     """
 
     def __init__(
@@ -149,6 +172,14 @@ class LocalResponseNorm(Module):
     """Divides each channel by (k + alpha · Σ x² over `kernel_size` neighbouring channels) ^ beta.
 
     Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012, section 3.3.
+
+    Args:
+        kernel_size: how many channels count, odd.
+        k, alpha, beta: the numbers of this formula.
+        name: any text, kept as `.name`.
+
+    >>> M.LocalResponseNorm(k=1.0, alpha=1.0, beta=1.0)(F.ones((1, 1, 1, 1))).tolist()
+    [[[[0.5]]]]
     """
 
     def __init__(

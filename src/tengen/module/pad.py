@@ -11,12 +11,16 @@ __all__ = ["Pad", "PixelShuffle"]
 
 
 class Pad(Module):
-    """Fills the border of each axis.
+    """Puts elements around each axis.
 
     Args:
         pad_width: (before, after) for each axis, from the first; axes that are left out stay.
         mode: "constant", "edge", "replicate" or "reflect".
         constant_val: the number of "constant".
+        name: any text, kept as `.name`.
+
+    >>> M.Pad(((0, 0), (1, 1)))(F.ones((1, 2))).tolist()
+    [[0.0, 1.0, 1.0, 0.0]]
     """
 
     def __init__(
@@ -36,7 +40,17 @@ class Pad(Module):
 
 
 class PixelShuffle(Module):
-    """(N, C · r², H, W) to (N, C, H · r, W · r), with r = `upscale_factor`. Source: Shi et al. 2016."""
+    """Channels become pixels: (N, C · r², H, W) to (N, C, H · r, W · r), with r = `upscale_factor`.
+
+    Source: Shi et al. 2016.
+
+    Args:
+        upscale_factor: r.
+        name: any text, kept as `.name`.
+
+    >>> M.PixelShuffle(2)(F.ones((1, 4, 3, 3))).shape
+    (1, 1, 6, 6)
+    """
 
     def __init__(self, upscale_factor: int, name: str | None = None):
         super().__init__(name)

@@ -34,10 +34,14 @@ class _PoolNd(Module):
 
 
 class MaxPool2d(_PoolNd):
-    """The largest of each window of (N, C, H, W); padding never is.
+    """The largest element of each window of (N, C, H, W); padding never is.
 
     Args:
         kernel_size, stride, padding: one number, or one for height and one for width; stride is kernel_size if None.
+        name: any text, kept as `.name`.
+
+    >>> M.MaxPool2d(2)(F.arange(4).reshape(1, 1, 2, 2)).tolist()
+    [[[[3.0]]]]
     """
 
     def forward(self, inp: Tensor) -> Tensor:
@@ -48,8 +52,12 @@ class AvgPool2d(_PoolNd):
     """The mean of each window of (N, C, H, W).
 
     Args:
-        kernel_size, stride, padding: as in MaxPool2d.
+        kernel_size, stride, padding: one number, or one for height and one for width; stride is kernel_size if None.
         mode: "average_count_exclude_padding", or "average" to count padding as zeros.
+        name: any text, kept as `.name`.
+
+    >>> M.AvgPool2d(2)(F.arange(4).reshape(1, 1, 2, 2)).tolist()
+    [[[[1.5]]]]
     """
 
     def __init__(
@@ -79,23 +87,44 @@ class _AdaptivePoolNd(Module):
 
 
 class AdaptiveAvgPool2d(_AdaptivePoolNd):
-    """The mean of windows chosen so that the output has the height and width `oshp` (one number for both)."""
+    """The mean of windows chosen so that the output has a given height and width.
+
+    Args:
+        oshp: height and width of the output, or one number for both.
+        name: any text, kept as `.name`.
+
+    >>> M.AdaptiveAvgPool2d(2)(F.ones((1, 3, 8, 8))).shape
+    (1, 3, 2, 2)
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(inp, self.oshp)
 
 
 class AdaptiveMaxPool2d(_AdaptivePoolNd):
-    """The largest of windows chosen so that the output has the height and width `oshp` (one number for both)."""
+    """The largest element of windows chosen so that the output has a given height and width.
+
+    Args:
+        oshp: height and width of the output, or one number for both.
+        name: any text, kept as `.name`.
+
+    >>> M.AdaptiveMaxPool2d(2)(F.ones((1, 3, 8, 8))).shape
+    (1, 3, 2, 2)
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.adaptive_max_pool2d(inp, self.oshp)
 
 
 class DeformablePSROIPooling(Module):
-    """Means over the bins of regions, whose bins may be moved; see `F.deformable_psroi_pooling`, which has the same arguments.
+    """Means over the bins of regions, whose bins may be moved.
 
     The layer takes the input (N, C, H, W), the regions (R, 5) and the shifts (R, 2, part_size, part_size).
+
+    Args:
+        no_trans, part_size, pooled_h, pooled_w, sample_per_part, spatial_scale, trans_std: see
+            `F.deformable_psroi_pooling`.
+        name: any text, kept as `.name`.
 
     >>> layer = M.DeformablePSROIPooling(True, 1, 2, 2, 2, 1.0)
     >>> layer(F.ones((1, 3, 8, 8)), tengen.tensor([[0.0, 1.0, 1.0, 5.0, 6.0]]), F.zeros((1, 2, 1, 1))).shape

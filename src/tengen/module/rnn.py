@@ -68,6 +68,10 @@ class RNNCell(RNNCellBase):
         input_size, hidden_size: extents of x and h.
         bias: whether there are b and c.
         nonlinearity: "tanh" or "relu".
+        name: any text, kept as `.name`.
+
+    >>> M.RNNCell(3, 5)(F.ones((2, 3))).shape
+    (2, 5)
     """
 
     gates = 1
@@ -100,6 +104,11 @@ class LSTMCell(RNNCellBase):
     Args:
         input_size, hidden_size: extents of x, and of h and c.
         bias: whether there are b and d.
+        name: any text, kept as `.name`.
+
+    >>> h, c = M.LSTMCell(3, 5)(F.ones((2, 3)))
+    >>> h.shape, c.shape
+    ((2, 5), (2, 5))
     """
 
     gates = 4
@@ -219,6 +228,7 @@ _ARGUMENTS = """
         dropout: with which probability elements are dropped between layers, in training.
         bidirectional: a second cell in each layer sees the sequence from its end; what comes out are the states of both, side by side.
         proj_size: taken as MegEngine takes it, without effect; a UsageWarning says so.
+        name: any text, kept as `.name`.
 """
 
 

@@ -16,11 +16,12 @@ Layer = Callable[[Any], Any]
 class Sequential(Module):
     """Layers called one after the other.
 
-    Args:
-        args: the layers, named "0", "1" and so on; or one dict with names of your own.
-
     It has a length, and takes indices and slices: `net[0]`, `net[1] = layer`, `del net[-1]`, and `net[:-1]`, which is a
     new Sequential over the same layers.
+
+    Args:
+        args: the layers, named "0", "1" and so on; or one dict with names of your own.
+        name: any text, kept as `.name`.
 
     >>> M.Sequential(M.Linear(4, 8), M.ReLU(), M.Linear(8, 2))
     Sequential(

@@ -15,6 +15,7 @@ class SlidingWindow(Module):
 
     Args:
         kernel_size, padding, stride, dilation: one number, or one for height and one for width.
+        name: any text, kept as `.name`.
 
     >>> M.SlidingWindow(2)(F.arange(6).reshape(1, 1, 2, 3)).tolist()
     [[[[[[0.0, 1.0], [3.0, 4.0]], [[1.0, 2.0], [4.0, 5.0]]]]]]
@@ -38,6 +39,7 @@ class SlidingWindowTranspose(Module):
 
     Args:
         output_size, kernel_size, padding, stride, dilation: one number, or one for height and one for width.
+        name: any text, kept as `.name`.
 
     >>> M.SlidingWindowTranspose((2, 3), 2)(F.ones((1, 1, 1, 2, 2, 2))).tolist()
     [[[[1.0, 2.0, 1.0], [1.0, 2.0, 1.0]]]]

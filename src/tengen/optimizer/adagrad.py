@@ -29,6 +29,8 @@ class Adagrad(Optimizer):
 
     g is the gradient + weight_decay · w.
 
+    Source: Duchi et al., Adaptive Subgradient Methods for Online Learning and Stochastic Optimization, 2011.
+
     Args:
         params: parameters or groups; see Optimizer.
         lr: the learning rate.
@@ -36,7 +38,12 @@ class Adagrad(Optimizer):
         eps: keeps the divisor from zero.
         weight_decay: L2 penalty.
 
-    Source: Duchi et al., Adaptive Subgradient Methods for Online Learning and Stochastic Optimization, 2011.
+    >>> w = tengen.Parameter([1.0, 2.0])
+    >>> opt = Adagrad([w], lr=0.5)
+    >>> w.grad = tengen.tensor([1.0, 2.0])
+    >>> _ = opt.step()
+    >>> w.numpy().round(3).tolist()
+    [0.5, 1.5]
     """
 
     def __init__(
@@ -87,6 +94,8 @@ class Adadelta(Optimizer):
 
     g is the gradient + weight_decay · w.
 
+    Source: Zeiler, ADADELTA: An Adaptive Learning Rate Method, 2012, algorithm 1.
+
     Args:
         params: parameters or groups; see Optimizer.
         lr: scales δ.
@@ -94,7 +103,12 @@ class Adadelta(Optimizer):
         eps: keeps the divisor from zero.
         weight_decay: L2 penalty.
 
-    Source: Zeiler, ADADELTA: An Adaptive Learning Rate Method, 2012, algorithm 1.
+    >>> w = tengen.Parameter([1.0, 2.0])
+    >>> opt = Adadelta([w], lr=1.0)
+    >>> w.grad = tengen.tensor([1.0, 2.0])
+    >>> _ = opt.step()
+    >>> w.numpy().round(3).tolist()
+    [0.996999979019165, 1.996999979019165]
     """
 
     def __init__(

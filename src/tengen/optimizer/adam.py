@@ -51,6 +51,8 @@ class Adam(Optimizer):
 
     m̂ and v̂ are m / (1 - β₁ᵗ) and v / (1 - β₂ᵗ) at step t.
 
+    Source: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015, algorithm 1.
+
     Args:
         params: parameters or groups; see Optimizer.
         lr: the learning rate.
@@ -58,7 +60,12 @@ class Adam(Optimizer):
         eps: keeps the divisor from zero.
         weight_decay: L2 penalty.
 
-    Source: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015, algorithm 1.
+    >>> w = tengen.Parameter([1.0, 2.0])
+    >>> opt = Adam([w], lr=0.5)
+    >>> w.grad = tengen.tensor([1.0, 2.0])
+    >>> _ = opt.step()
+    >>> w.numpy().round(3).tolist()
+    [0.5, 1.5]
     """
 
     _decay = "l2"
@@ -98,8 +105,21 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam whose weight decay does not go through m and v: w ← w - lr · (m̂ / (√v̂ + eps) + weight_decay · w).
 
-    Arguments are those of Adam. Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, algorithm
-    2.
+    Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, algorithm 2.
+
+    Args:
+        params: parameters or groups; see Optimizer.
+        lr: the learning rate.
+        betas: β₁ and β₂, in [0, 1).
+        eps: keeps the divisor from zero.
+        weight_decay: the decay.
+
+    >>> w = tengen.Parameter([1.0, 2.0])
+    >>> opt = AdamW([w], lr=0.5, weight_decay=0.0)
+    >>> w.grad = tengen.tensor([1.0, 2.0])
+    >>> _ = opt.step()
+    >>> w.numpy().round(3).tolist()
+    [0.5, 1.5]
     """
 
     _decay = "weight"

@@ -36,7 +36,12 @@ def clip_grad_norm(tensors: Tensor | Iterable[Tensor], max_norm: float, ord: flo
         max_norm: the bound.
         ord: which norm; float("inf") for the largest absolute value.
 
-    Returns the norm before, a tensor of shape ().
+    Returns: the norm before, a tensor of shape ().
+
+    >>> w = tengen.Parameter([0.0, 0.0])
+    >>> w.grad = tengen.tensor([3.0, 4.0])
+    >>> clip_grad_norm([w], 1.0).item(), w.grad.numpy().round(4).tolist()
+    (5.0, [0.6000000238418579, 0.800000011920929])
     """
     several = [t for t in ([tensors] if isinstance(tensors, Tensor) else tensors) if t.grad is not None]
     if not several:
@@ -60,7 +65,18 @@ def clip_grad_norm(tensors: Tensor | Iterable[Tensor], max_norm: float, ord: flo
 
 
 def clip_grad_value(tensors: Tensor | Iterable[Tensor], lower: float, upper: float) -> None:
-    """Set every element of the gradients of `tensors` that is below `lower` or above `upper` to that bound."""
+    """Limit each element of the gradients of `tensors` to [lower, upper].
+
+    Args:
+        tensors: one or several; those without a gradient are left out.
+        lower, upper: the bounds.
+
+    >>> w = tengen.Parameter([0.0, 0.0])
+    >>> w.grad = tengen.tensor([3.0, -4.0])
+    >>> clip_grad_value([w], -1.0, 1.0)
+    >>> w.grad.tolist()
+    [1.0, -1.0]
+    """
     gradients = _gradients(tensors)
     if gradients:
         fused_update(_clip, [(gradient,) for gradient in gradients], [()] * len(gradients), (lower, upper))

@@ -77,6 +77,8 @@ def _rule(adapt: bool, master: bool, shards: Shards | None) -> Any:
 class LAMB(Optimizer):
     """Adam's step + weight_decay · w, scaled for each parameter by the trust ratio ‖w‖ / ‖step‖.
 
+    Source: You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, 2020, algorithm 2.
+
     Args:
         params: parameters or groups; see Optimizer.
         lr: the learning rate.
@@ -86,7 +88,12 @@ class LAMB(Optimizer):
         weight_decay: added to the step, times w.
         always_adapt: scale by the trust ratio also where weight_decay is 0.
 
-    Source: You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, 2020, algorithm 2.
+    >>> w = tengen.Parameter([1.0, 2.0])
+    >>> opt = LAMB([w], lr=0.1)
+    >>> w.grad = tengen.tensor([1.0, 1.0])
+    >>> _ = opt.step()
+    >>> w.numpy().round(3).tolist()
+    [0.8999999761581421, 1.899999976158142]
     """
 
     def __init__(
@@ -131,7 +138,24 @@ class LAMB(Optimizer):
 
 
 class LAMBFp16(LAMB):
-    """LAMB that updates a float32 copy of each parameter of another dtype. Arguments are those of LAMB."""
+    """LAMB that updates a float32 copy of each parameter of another dtype.
+
+    Args:
+        params: parameters or groups; see Optimizer.
+        lr: the learning rate.
+        betas: β₁ and β₂, in [0, 1).
+        eps: keeps the divisor from zero.
+        bias_correction: whether m and v are divided by 1 - βᵗ.
+        weight_decay: the decay.
+        always_adapt: scale by the trust ratio also where weight_decay is 0.
+
+    >>> w = tengen.Parameter(np.ones(2, np.float16))
+    >>> opt = LAMBFp16([w], lr=0.5)
+    >>> w.grad = tengen.tensor(np.ones(2, np.float16))
+    >>> _ = opt.step()
+    >>> w.dtype
+    <class 'numpy.float16'>
+    """
 
     def _create_state(self, param_group: Group) -> None:
         super()._create_state(param_group)

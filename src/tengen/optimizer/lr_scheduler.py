@@ -20,7 +20,18 @@ class LRScheduler(ABC):
     Args:
         optimizer: the optimizer; the learning rates it has now are `base_lrs`.
         current_epoch: the epoch before the first; other than -1 when training is taken up again, and each group then
+            has "initial_lr".
         has "initial_lr".
+
+    >>> from tengen.optimizer import SGD
+    >>> class Halve(LRScheduler):
+    ...     def get_lr(self):
+    ...         return [lr * 0.5 ** self.current_epoch for lr in self.base_lrs]
+    >>> opt = SGD([tengen.Parameter([1.0])], lr=1.0)
+    >>> scheduler = Halve(opt)
+    >>> scheduler.step()
+    >>> opt.param_groups[0]["lr"]
+    0.5
     """
 
     def __init__(self, optimizer: Optimizer, current_epoch: int = -1):
@@ -64,7 +75,21 @@ class LRScheduler(ABC):
 
 
 class MultiStepLR(LRScheduler):
-    """Multiplies learning rates by `gamma` at each of the epochs `milestones`, which are integers in order; one that is there twice counts twice."""
+    """Multiplies learning rates by `gamma` at each of some epochs.
+
+    Args:
+        optimizer: the optimizer; the learning rates it has now are `base_lrs`.
+        milestones: the epochs, integers in order; one that is there twice counts twice.
+        gamma: the factor.
+        current_epoch: the epoch before the first; see LRScheduler.
+
+    >>> from tengen.optimizer import SGD
+    >>> opt = SGD([tengen.Parameter([1.0])], lr=1.0)
+    >>> scheduler = MultiStepLR(opt, [1, 2], gamma=0.5)
+    >>> scheduler.step()
+    >>> opt.param_groups[0]["lr"]
+    0.5
+    """
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, current_epoch: int = -1):
         given = list(milestones)

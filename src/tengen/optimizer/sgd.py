@@ -31,6 +31,8 @@ def _rule(momentum: bool, nesterov: bool, decay: bool) -> Any:
 class SGD(Optimizer):
     """w ← w - lr · v, with v ← momentum · v + g, and g the gradient + weight_decay · w.
 
+    Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
+
     Args:
         params: parameters or groups; see Optimizer.
         lr: the learning rate.
@@ -38,7 +40,12 @@ class SGD(Optimizer):
         nesterov: use g + momentum · v in the place of v.
         weight_decay: L2 penalty.
 
-    Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
+    >>> w = tengen.Parameter([1.0, 2.0])
+    >>> opt = SGD([w], lr=0.5)
+    >>> w.grad = tengen.tensor([1.0, 2.0])
+    >>> _ = opt.step().clear_grad()
+    >>> w.tolist()
+    [0.5, 1.0]
     """
 
     def __init__(

@@ -24,7 +24,14 @@ __all__ = ["Calibration", "LayerError", "calibrate"]
 class LayerError(NamedTuple):
     """How far the result of a layer, in a network of integers, is from that in the network of floats.
 
-    name: the path of the layer. kind: its class. ratio: of signal to noise, in decibels; 20 more are an error of a tenth.
+    Args:
+        name: the path of the layer.
+        kind: its class.
+        ratio: of signal to noise, in decibels; 20 more are an error of a tenth.
+
+    >>> from tengen.quantization import LayerError
+    >>> LayerError("conv1", "Conv2d", 40.0).ratio
+    40.0
     """
 
     name: str
@@ -33,7 +40,18 @@ class LayerError(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """A quantised network, and the errors of its layers, the worst first. Its text is a table of these."""
+    """A quantised network, and the errors of its layers, the worst first.
+
+    Its text is a table of these.
+
+    Args:
+        network: the network.
+        errors: a LayerError for each layer.
+
+    >>> from tengen.quantization import Calibration
+    >>> Calibration(M.ReLU(), ()).errors
+    ()
+    """
 
     network: Any
     errors: tuple[LayerError, ...]
@@ -83,14 +101,17 @@ def calibrate(
     """A network of 8-bit integers from one of floats, without training: scales are what a few batches show.
 
     Args:
-        net: a network whose layers quantisation knows (those of `module.qat`) between a QuantStub and a DequantStub. It stays as it is.
+        net: a network whose layers quantisation knows (those of `module.qat`) between a QuantStub and a DequantStub. It
+            stays as it is.
         batches: inputs, tensors or tuples of the network's arguments. A few hundred examples are enough.
-        skip: paths of layers that stay in floats, such as "backbone.conv1" (see `named_modules`): those at the top of the table, say.
+        skip: paths of layers that stay in floats, such as "backbone.conv1" (see `named_modules`): those at the top of
+            the table, say.
         qconfig: the observers.
 
-    Returns the network, in evaluation mode, and the error of each layer for the last batch, worst first.
+    Returns: the network, in evaluation mode, and the error of each layer for the last batch, worst first.
 
-    Raises ValueError for a path that is none of a layer which would be quantised, or if there are no batches.
+    Raises:
+        ValueError: a path that is none of a layer which would be quantised, or if there are no batches.
 
     >>> from tengen.quantization import calibrate
     >>> net = M.Sequential(M.QuantStub(), M.LinearRelu(4, 8), M.Linear(8, 2), M.DequantStub())

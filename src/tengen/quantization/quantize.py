@@ -28,7 +28,17 @@ _qat2quantized_dict: dict[type[QATModule], type[QuantizedModule]] = {
 
 
 def is_qat(module: Module) -> bool:
-    """Whether a module is a layer that is trained with rounded numbers."""
+    """Whether a module is a layer that is trained with rounded numbers.
+
+    Args:
+        module: a Module.
+
+    Returns: a bool.
+
+    >>> from tengen.quantization.quantize import is_qat
+    >>> is_qat(M.Linear(2, 3))
+    False
+    """
     return isinstance(module, QATModule)
 
 
@@ -86,7 +96,10 @@ def quantize_qat(
         qconfig: the observers and the fake quantisation.
         mapping: classes of layers of one's own, and what they become.
 
-    Raises TypeError for what is no Module.
+    Returns: the network.
+
+    Raises:
+        TypeError: what is no Module.
 
     >>> from tengen.quantization import quantize_qat
     >>> type(quantize_qat(M.Sequential(M.Linear(2, 3)))[0])
@@ -123,7 +136,11 @@ def quantize(
         inplace: whether it is changed itself; a layer alone is returned anew.
         mapping: classes of layers of one's own, and what they become.
 
-    Raises TypeError for what is no Module, ValueError for a layer that was quantised without fake quantisation or observers.
+    Returns: the network.
+
+    Raises:
+        TypeError: what is no Module.
+        ValueError: a layer that was quantised without fake quantisation or observers.
 
     >>> from tengen.quantization import quantize, quantize_qat
     >>> net = quantize_qat(M.Sequential(M.QuantStub(), M.Linear(2, 1), M.DequantStub()))
@@ -142,7 +159,13 @@ def quantize(
 
 
 def hook_qat_module(module: Module, func: Callable[..., Any]) -> list[Any]:
-    """Call `func(module, inputs, outputs)` after each call of a layer of `module.qat` inside; the handles returned have `remove()`.
+    """Call a function after each call of a layer of `module.qat` inside.
+
+    Args:
+        module: a network.
+        func: gets the layer, its inputs and its outputs.
+
+    Returns: a list of handles, which have `remove()`.
 
     >>> from tengen.quantization.quantize import hook_qat_module, quantize_qat
     >>> net = quantize_qat(M.Sequential(M.Linear(2, 3)))
@@ -162,27 +185,64 @@ def _each(module: Module, do: Callable[[QATModule], Any]) -> None:
 
 
 def propagate_qconfig(module: Module, qconfig: QConfig) -> None:
-    """Have the observers and the fake quantisation of all layers of `module.qat` inside made anew."""
+    """Have the observers and the fake quantisation of all layers of `module.qat` inside made anew.
+
+    Args:
+        module: a network.
+        qconfig: the observers and the fake quantisation.
+
+    >>> from tengen.quantization import min_max_fakequant_qconfig, quantize_qat
+    >>> from tengen.quantization.quantize import propagate_qconfig
+    >>> propagate_qconfig(quantize_qat(M.Sequential(M.Linear(2, 3))), min_max_fakequant_qconfig)
+    """
     _each(module, lambda one: one.set_qconfig(qconfig))
 
 
 def disable_fake_quant(module: Module) -> None:
-    """Have the layers of `module.qat` inside leave numbers as they are."""
+    """Have the layers of `module.qat` inside leave numbers as they are.
+
+    Args:
+        module: a network.
+
+    >>> from tengen.quantization import disable_fake_quant, quantize_qat
+    >>> disable_fake_quant(quantize_qat(M.Sequential(M.Linear(2, 3))))
+    """
     _each(module, lambda one: one.set_fake_quant(False))
 
 
 def disable_observer(module: Module) -> None:
-    """Have the layers of `module.qat` inside keep their scales."""
+    """Have the layers of `module.qat` inside keep their scales.
+
+    Args:
+        module: a network.
+
+    >>> from tengen.quantization import disable_observer, quantize_qat
+    >>> disable_observer(quantize_qat(M.Sequential(M.Linear(2, 3))))
+    """
     _each(module, lambda one: one.set_observer(False))
 
 
 def enable_fake_quant(module: Module) -> None:
-    """Have the layers of `module.qat` inside round numbers."""
+    """Have the layers of `module.qat` inside round numbers.
+
+    Args:
+        module: a network.
+
+    >>> from tengen.quantization import enable_fake_quant, quantize_qat
+    >>> enable_fake_quant(quantize_qat(M.Sequential(M.Linear(2, 3))))
+    """
     _each(module, lambda one: one.set_fake_quant(True))
 
 
 def enable_observer(module: Module) -> None:
-    """Have the layers of `module.qat` inside observe numbers."""
+    """Have the layers of `module.qat` inside observe numbers.
+
+    Args:
+        module: a network.
+
+    >>> from tengen.quantization import enable_observer, quantize_qat
+    >>> enable_observer(quantize_qat(M.Sequential(M.Linear(2, 3))))
+    """
     _each(module, lambda one: one.set_observer(True))
 
 
@@ -190,8 +250,19 @@ def reset_qconfig(module: Module, qconfig: QConfig, inplace: bool = True) -> Any
     """A network whose layers of `module.qat` have another configuration, which starts from the scales that they had.
 
     Args:
-        module: the network. inplace: whether it is changed itself.
-        qconfig: the observers and fake quantisation. What takes scales (`set_qparams`: TQT, LSQ, PassiveObserver) gets the old ones.
+        module: the network.
+        qconfig: the observers and fake quantisation. What takes scales (`set_qparams`: TQT, LSQ, PassiveObserver) gets
+            the old ones.
+        inplace: whether it is changed itself.
+
+    Returns: the network.
+
+    >>> from tengen.quantization import min_max_fakequant_qconfig, quantize_qat
+    >>> from tengen.quantization.quantize import reset_qconfig
+    >>> net = quantize_qat(M.Sequential(M.Linear(2, 3)))
+    >>> _ = net(F.ones((1, 2)))
+    >>> type(reset_qconfig(net, min_max_fakequant_qconfig)).__name__
+    'Sequential'
     """
     network = module if inplace else deepcopy(module)
 
@@ -218,14 +289,23 @@ def _for(part: Any, qparams: QParams) -> QParams:
 
 
 def apply_easy_quant(module: Module, data: Tensor, start: float = 0.8, stop: float = 1.2, num: int = 40) -> Any:
-    """Choose scales anew, one after the other: for each layer's weight and result the multiple of the scale that it has, of `num` from
-    `start` to `stop`, with which its result, for `data`, is most similar (cosine) to that without rounding. Source: Wu et al. 2020.
+    """Choose scales anew: for each layer the multiple with which its result is most similar to that without rounding.
+
+    Layers take turns, weight and result. The multiples are `num` from `start` to `stop`; results are compared for
+    `data`, by the cosine. Source: Wu et al. 2020.
 
     Args:
         module: the network, with scales that observers have found. It gets the configuration `easyquant_qconfig`.
         data: the input.
+        start, stop, num: the least and the largest multiple, and how many are tried.
 
-    Returns the network.
+    Returns: the network.
+
+    >>> from tengen.quantization import apply_easy_quant, quantize_qat
+    >>> net = quantize_qat(M.Sequential(M.QuantStub(), M.Linear(2, 1), M.DequantStub()))
+    >>> _ = net(F.ones((4, 2)))
+    >>> type(apply_easy_quant(net, F.ones((4, 2)), num=3)).__name__
+    'Sequential'
     """
     factors = [start + (stop - start) * i / max(num - 1, 1) for i in range(num)]
     network = reset_qconfig(module, easyquant_qconfig)

@@ -29,8 +29,12 @@ Number = Any  # a number or a tensor of numbers
 class RNG:
     """A generator of random numbers of its own.
 
-    seed: an integer >= 0; equal seeds give equal numbers; by default one from the operating system. device: where the
-    tensors are; the default device, if left out. Raises TypeError or ValueError for a bad seed.
+    Args:
+        seed: an integer >= 0; equal seeds give equal numbers; by default one from the operating system.
+        device: where the tensors are; the default device, if left out.
+
+    Raises:
+        TypeError, ValueError: a bad seed.
 
     >>> a, b = RNG(seed=1), RNG(seed=1)
     >>> bool((a.uniform(size=3) == b.uniform(size=3)).numpy().all())

@@ -162,16 +162,22 @@ def _range(array: Any, dtype: str) -> str:
 
 @contextmanager
 def check_finite(nan: bool = True, inf: bool = True) -> Iterator[None]:
-    """In this `with` block the first op whose result has a NaN or an infinity raises FloatingPointError, which says where it is from.
+    """In this `with` block the first op whose result has a NaN or an infinity raises an error that says where it is from.
 
-    It names the op, the values that it was given, the line of the program and the modules that it ran in; for a backward, those of the forward
-    that it belongs to. Traced functions run op by op in the block. It is for finding faults: everything takes longer.
+    It names the op, the values that it was given, the line of the program and the modules that it ran in; for a
+    backward, those of the forward that it belongs to. Traced functions run op by op in the block. It is for finding
+    faults: everything takes longer.
+
+    Of an input that has them already it is said so: then they are from outside of the block.
 
     Args:
         nan: look for NaN.
         inf: look for infinities; False where they are meant, as in masks of attention.
 
-    Of an input that has them already it is said so: then they are from outside of the block.
+    Returns: a context manager.
+
+    Raises:
+        FloatingPointError: a result has a NaN or an infinity.
 
     >>> with check_finite():
     ...     F.log(tengen.tensor([1.0, -1.0]))

@@ -12,10 +12,12 @@ __all__ = ["memory_summary"]
 def memory_summary(most: int = 10) -> str:
     """What tensors take, as text: in sum, at most until now, and which kinds of tensors take most.
 
+    Views of one value count for each of them; what a GradManager holds for the backward is in the sums only.
+
     Args:
         most: so many kinds are listed.
 
-    Views of one value count for each of them; what a GradManager holds for the backward is in the sums only.
+    Returns: text.
 
     >>> x = F.zeros((256, 1024))
     >>> print(memory_summary())

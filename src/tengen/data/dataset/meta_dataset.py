@@ -12,7 +12,18 @@ import numpy as np
 
 
 class Dataset(ABC):
-    """Samples by number: a subclass has `__getitem__` and `__len__`."""
+    """Samples by number: a subclass has `__getitem__` and `__len__`.
+
+    >>> class Squares(Dataset):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...     def __getitem__(self, index):
+    ...         return index**2
+    ...     def __len__(self):
+    ...         return 4
+    >>> Squares()[3], len(Squares())
+    (9, 4)
+    """
 
     @abstractmethod
     def __init__(self) -> None:
@@ -28,7 +39,16 @@ class Dataset(ABC):
 
 
 class StreamDataset(Dataset):
-    """Samples one after the other: a subclass has `__iter__`. There may be no end to them."""
+    """Samples one after the other: a subclass has `__iter__`. There may be no end to them.
+
+    >>> class Count(StreamDataset):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...     def __iter__(self):
+    ...         return iter(range(3))
+    >>> list(Count())
+    [0, 1, 2]
+    """
 
     @abstractmethod
     def __init__(self) -> None:
@@ -48,7 +68,12 @@ class StreamDataset(Dataset):
 class ArrayDataset(Dataset):
     """Sample i is a tuple of element i of each array.
 
-    arrays: NumPy arrays, or sequences, of one length. Raises ValueError if their lengths differ, TypeError without any.
+    Args:
+        arrays: NumPy arrays, or sequences, of one length.
+
+    Raises:
+        ValueError: their lengths differ.
+        TypeError: without any.
 
     >>> [float(part) for part in ArrayDataset(np.array([1.5, 2.5]), np.array([0, 1]))[1]]
     [2.5, 1.0]
@@ -82,7 +107,15 @@ class ArrayDataset(Dataset):
 
 
 class ConcatDataset(Dataset):
-    """The samples of several datasets, one after the other. Negative numbers count from the end.
+    """The samples of several datasets, one after the other.
+
+    Negative numbers count from the end.
+
+    Args:
+        datasets: datasets with numbered samples.
+
+    Raises:
+        TypeError: a StreamDataset is among them.
 
     >>> both = ConcatDataset([ArrayDataset([0, 1, 2]), ArrayDataset([10, 11, 12])])
     >>> len(both), both[3], both[-4]

@@ -27,7 +27,11 @@ class Transform(ABC):
 
 
 class PseudoTransform(Transform):
-    """Changes nothing."""
+    """Changes nothing.
+
+    >>> PseudoTransform().apply(5)
+    5
+    """
 
     def apply(self, input: Any) -> Any:
         """The sample."""

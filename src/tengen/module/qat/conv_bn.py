@@ -96,7 +96,17 @@ class _Normalised(Shared):
 
 
 class ConvBn2d(conv_bn.ConvBn2d, _Normalised):
-    """`M.ConvBn2d` that is trained with rounded weight and result."""
+    """`M.ConvBn2d` that is trained with rounded weight and result.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, conv_mode, compute_mode, eps,
+            momentum, affine, track_running_stats, padding_mode: of `M.ConvBn2d`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.ConvBn2d(3, 8, 3), qat.QATModule)
+    True
+    """
 
     @property
     def _layer(self) -> Any:
@@ -114,14 +124,34 @@ class ConvBn2d(conv_bn.ConvBn2d, _Normalised):
 
 
 class ConvBnRelu2d(ConvBn2d):
-    """`M.ConvBnRelu2d` that is trained with rounded weight and result."""
+    """`M.ConvBnRelu2d` that is trained with rounded weight and result.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, conv_mode, compute_mode, eps,
+            momentum, affine, track_running_stats, padding_mode: of `M.ConvBnRelu2d`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.ConvBnRelu2d(3, 8, 3), qat.QATModule)
+    True
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return self.apply_quant_activation(F.relu(self.calc_conv_bn_qat(inp)))
 
 
 class ConvTransposeBn2d(conv_bn.ConvTransposeBn2d, _Normalised):
-    """`M.ConvTransposeBn2d` that is trained with rounded weight and result."""
+    """`M.ConvTransposeBn2d` that is trained with rounded weight and result.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, output_padding, dilation, groups, bias, conv_mode,
+            compute_mode, eps, momentum, affine, track_running_stats: of `M.ConvTransposeBn2d`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.ConvTransposeBn2d(3, 8, 3), qat.QATModule)
+    True
+    """
 
     _channel_axis = 1
 
@@ -141,14 +171,33 @@ class ConvTransposeBn2d(conv_bn.ConvTransposeBn2d, _Normalised):
 
 
 class ConvTransposeBnRelu2d(ConvTransposeBn2d):
-    """`M.ConvTransposeBnRelu2d` that is trained with rounded weight and result."""
+    """`M.ConvTransposeBnRelu2d` that is trained with rounded weight and result.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, output_padding, dilation, groups, bias, conv_mode,
+            compute_mode, eps, momentum, affine, track_running_stats: of `M.ConvTransposeBnRelu2d`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.ConvTransposeBnRelu2d(3, 8, 3), qat.QATModule)
+    True
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return self.apply_quant_activation(F.relu(self.calc_conv_transpose2d_bn_qat(inp)))
 
 
 class LinearBn1d(conv_bn.LinearBn1d, _Normalised):
-    """`M.LinearBn1d` that is trained with rounded weight and result."""
+    """`M.LinearBn1d` that is trained with rounded weight and result.
+
+    Args:
+        in_features, out_features, bias, compute_mode, eps, momentum, affine, track_running_stats: of `M.LinearBn1d`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.LinearBn1d(2, 3), qat.QATModule)
+    True
+    """
 
     _axes = (0,)
 
@@ -171,7 +220,17 @@ class LinearBn1d(conv_bn.LinearBn1d, _Normalised):
 
 
 class LinearBnRelu1d(LinearBn1d):
-    """`M.LinearBnRelu1d` that is trained with rounded weight and result."""
+    """`M.LinearBnRelu1d` that is trained with rounded weight and result.
+
+    Args:
+        in_features, out_features, bias, compute_mode, eps, momentum, affine, track_running_stats: of
+            `M.LinearBnRelu1d`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.LinearBnRelu1d(2, 3), qat.QATModule)
+    True
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return self.apply_quant_activation(F.relu(self.calc_linear_bn_qat(inp)))

@@ -29,7 +29,17 @@ class _Weighted(Shared):
 
 
 class Conv2d(conv.Conv2d, _Weighted):
-    """`M.Conv2d` that is trained with rounded weight and result."""
+    """`M.Conv2d` that is trained with rounded weight and result.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, conv_mode, compute_mode,
+            padding_mode: of `M.Conv2d`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.Conv2d(3, 8, 3), qat.QATModule)
+    True
+    """
 
     def calc_conv_qat(self, inp: Tensor) -> Tensor:
         """The convolution with weight and bias rounded."""
@@ -40,14 +50,34 @@ class Conv2d(conv.Conv2d, _Weighted):
 
 
 class ConvRelu2d(Conv2d):
-    """`M.ConvRelu2d` that is trained with rounded weight and result."""
+    """`M.ConvRelu2d` that is trained with rounded weight and result.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, conv_mode, compute_mode,
+            padding_mode: of `M.ConvRelu2d`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.ConvRelu2d(3, 8, 3), qat.QATModule)
+    True
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return self.apply_quant_activation(F.relu(self.calc_conv_qat(inp)))
 
 
 class ConvTranspose2d(conv.ConvTranspose2d, _Weighted):
-    """`M.ConvTranspose2d` that is trained with rounded weight and result."""
+    """`M.ConvTranspose2d` that is trained with rounded weight and result.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, output_padding, dilation, groups, bias, conv_mode,
+            compute_mode: of `M.ConvTranspose2d`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.ConvTranspose2d(3, 8, 3), qat.QATModule)
+    True
+    """
 
     def calc_conv_transpose2d_qat(self, inp: Tensor) -> Tensor:
         """The transposed convolution with weight and bias rounded."""
@@ -58,14 +88,33 @@ class ConvTranspose2d(conv.ConvTranspose2d, _Weighted):
 
 
 class ConvTransposeRelu2d(ConvTranspose2d):
-    """`M.ConvTransposeRelu2d` that is trained with rounded weight and result."""
+    """`M.ConvTransposeRelu2d` that is trained with rounded weight and result.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, output_padding, dilation, groups, bias, conv_mode,
+            compute_mode: of `M.ConvTransposeRelu2d`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.ConvTransposeRelu2d(3, 8, 3), qat.QATModule)
+    True
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return self.apply_quant_activation(F.relu(self.calc_conv_transpose2d_qat(inp)))
 
 
 class Linear(linear.Linear, _Weighted):
-    """`M.Linear` that is trained with rounded weight and result."""
+    """`M.Linear` that is trained with rounded weight and result.
+
+    Args:
+        in_features, out_features, bias, compute_mode: of `M.Linear`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.Linear(2, 3), qat.QATModule)
+    True
+    """
 
     def calc_linear_qat(self, inp: Tensor) -> Tensor:
         """The product with weight and bias rounded."""
@@ -76,14 +125,32 @@ class Linear(linear.Linear, _Weighted):
 
 
 class LinearRelu(Linear):
-    """`M.LinearRelu` that is trained with rounded weight and result."""
+    """`M.LinearRelu` that is trained with rounded weight and result.
+
+    Args:
+        in_features, out_features, bias, compute_mode: of `M.LinearRelu`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.LinearRelu(2, 3), qat.QATModule)
+    True
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return self.apply_quant_activation(F.relu(self.calc_linear_qat(inp)))
 
 
 class BatchMatMulActivation(linear.BatchMatMulActivation, _Weighted):
-    """`M.BatchMatMulActivation` that is trained with rounded weight and result."""
+    """`M.BatchMatMulActivation` that is trained with rounded weight and result.
+
+    Args:
+        batch, in_features, out_features, bias, nonlinear_mode: of `M.BatchMatMulActivation`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.BatchMatMulActivation(2, 3, 4), qat.QATModule)
+    True
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         weight, bias = self._rounded(inp)
@@ -93,7 +160,16 @@ class BatchMatMulActivation(linear.BatchMatMulActivation, _Weighted):
 
 
 class Elemwise(elemwise.Elemwise, Shared):
-    """`M.Elemwise` whose result is rounded."""
+    """`M.Elemwise` whose result is rounded.
+
+    Args:
+        method: of `M.Elemwise`.
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.Elemwise("add"), qat.QATModule)
+    True
+    """
 
     with_weight = False
 
@@ -102,14 +178,30 @@ class Elemwise(elemwise.Elemwise, Shared):
 
 
 class Concat(identity.Concat, Shared):
-    """`M.Concat` whose result is rounded. It has observers of a weight too, as in MegEngine, whose state dicts have them."""
+    """`M.Concat` whose result is rounded. It has observers of a weight too, as in MegEngine, whose state dicts have them.
+
+    Args:
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.Concat(), qat.QATModule)
+    True
+    """
 
     def forward(self, inps: Iterable[Tensor], axis: int = 0) -> Tensor:
         return self.apply_quant_activation(super().forward(inps, axis))
 
 
 class QuantStub(identity.QuantStub, Shared):
-    """Rounds its input: here quantised computing begins."""
+    """Rounds its input: here quantised computing begins.
+
+    Args:
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.QuantStub(), qat.QATModule)
+    True
+    """
 
     with_weight = False
 
@@ -118,7 +210,15 @@ class QuantStub(identity.QuantStub, Shared):
 
 
 class DequantStub(identity.DequantStub, Shared):
-    """Returns its input: here quantised computing ends."""
+    """Returns its input: here quantised computing ends.
+
+    Args:
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> isinstance(qat.DequantStub(), qat.QATModule)
+    True
+    """
 
     with_weight = False
     with_act = False

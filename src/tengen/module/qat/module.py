@@ -20,9 +20,16 @@ Self = TypeVar("Self", bound="QATModule")
 class QATModule(Module):
     """A layer whose weight and result are observed and rounded, as its QConfig says.
 
-    `quantization.quantize_qat` makes these of usual layers. `weight_observer`, `act_observer`, `weight_fake_quant`, `act_fake_quant`:
-    what the QConfig has made, or None. To make a layer of one's own quantisable, derive a class from it and from this one, and pass both as
-    `mapping` to `quantize_qat`.
+    `quantization.quantize_qat` makes these of usual layers. `weight_observer`, `act_observer`, `weight_fake_quant`,
+    `act_fake_quant`: what the QConfig has made, or None. To make a layer of one's own quantisable, derive a class from
+    it and from this one, and pass both as `mapping` to `quantize_qat`.
+
+    Args:
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import qat
+    >>> issubclass(qat.Linear, qat.QATModule)
+    True
     """
 
     with_weight: ClassVar[bool] = True

@@ -54,6 +54,7 @@ class FakeQuantize(_FakeQuantize):
     Args:
         dtype: the kind of the numbers, such as "qint8".
         enable: whether it is enabled.
+        kwargs: `name`.
 
     >>> from tengen.quantization import FakeQuantize, create_qparams
     >>> FakeQuantize("qint8")(tengen.tensor([0.6]), create_qparams(dtype_meta="qint8", scale=tengen.tensor(0.5))).tolist()
@@ -70,11 +71,18 @@ class FakeQuantize(_FakeQuantize):
 
 
 class TQT(_FakeQuantize, QParamsModuleMixin):
-    """Rounds by a scale that is trained: `scale` is its logarithm to base 2. Source: Jain et al. 2019.
+    """Rounds by a scale that is trained: `scale` is its logarithm to base 2.
+
+    Source: Jain et al. 2019.
 
     Args:
         dtype: the kind of the numbers, such as "qint8".
         enable: whether it is enabled.
+        kwargs: `name`.
+
+    >>> from tengen.quantization import TQT
+    >>> TQT("qint8").enabled
+    True
     """
 
     def __init__(self, dtype: str | QuantDtypeMeta, enable: bool = True, **kwargs: Any):
@@ -95,12 +103,19 @@ class TQT(_FakeQuantize, QParamsModuleMixin):
 
 
 class LSQ(_FakeQuantize, QParamsModuleMixin):
-    """Rounds by a step that is trained: the absolute value of `step_size`, plus `eps`. Source: Esser et al. 2019.
+    """Rounds by a step that is trained: the absolute value of `step_size`, plus `eps`.
+
+    Source: Esser et al. 2019.
 
     Args:
         dtype: the kind of the numbers, such as "qint8".
         enable: whether it is enabled.
         eps: what the step is at least.
+        kwargs: `name`.
+
+    >>> from tengen.quantization import LSQ
+    >>> LSQ("qint8").enabled
+    True
     """
 
     def __init__(self, dtype: str | QuantDtypeMeta, enable: bool = True, eps: float = 1e-5, **kwargs: Any):

@@ -25,12 +25,19 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class Observer(Module, QParamsModuleMixin):
-    """What sees numbers pass, while it is enabled, and knows by which scale to quantise them. It returns its input.
+    """What sees numbers pass, while it is enabled, and knows by which scale to quantise them.
 
     Training enables it and evaluation disables it; `enable` and `disable` do so in any mode.
 
+    It returns its input.
+
     Args:
         dtype: the kind of the numbers, such as "qint8".
+        kwargs: `name`.
+
+    >>> from tengen.quantization import MinMaxObserver, Observer
+    >>> issubclass(MinMaxObserver, Observer)
+    True
     """
 
     def __init__(self, dtype: str | QuantDtypeMeta, **kwargs: Any):
@@ -68,10 +75,11 @@ class MinMaxObserver(Observer):
     """Knows the smallest and the largest number that has passed.
 
     Args:
-        mode: symmetric: scale = max(|min|, |max|) / ((qmax - qmin) / 2); asymmetric: scale = (max - min) / (qmax - qmin), and
-            zero point = qmin - round(min / scale), where 0 counts as a number that has passed.
+        mode: symmetric: scale = max(|min|, |max|) / ((qmax - qmin) / 2); asymmetric: scale = (max - min) / (qmax -
+            qmin), and zero point = qmin - round(min / scale), where 0 counts as a number that has passed.
         eps: what the scale is at least.
         dtype: the kind of the numbers.
+        kwargs: `name`.
 
     >>> from tengen.quantization import MinMaxObserver
     >>> observer = MinMaxObserver(dtype="qint8_narrow")
@@ -128,6 +136,12 @@ class _AllProcesses(MinMaxObserver):
 class SyncMinMaxObserver(_AllProcesses):
     __doc__ = (
         (MinMaxObserver.__doc__ or "").replace("has passed.", "has passed in any process.", 1).partition("    >>>")[0]
+        + """    >>> from tengen.quantization import SyncMinMaxObserver
+    >>> observer = SyncMinMaxObserver(dtype="qint8_narrow")
+    >>> _ = observer(tengen.tensor([-2.54, 1.0]))
+    >>> observer.get_quantized_dtype()
+    qint8(0.02)
+    """
     )
 
 
@@ -137,6 +151,13 @@ class ExponentialMovingAverageObserver(MinMaxObserver):
     Args:
         momentum: how much of the averages stays at each call.
         mode, eps, dtype: as in MinMaxObserver.
+        kwargs: `name`.
+
+    >>> from tengen.quantization import ExponentialMovingAverageObserver
+    >>> observer = ExponentialMovingAverageObserver(0.5, dtype="qint8_narrow")
+    >>> _ = observer(tengen.tensor([-2.54, 1.0]))
+    >>> observer.get_quantized_dtype()
+    qint8(0.02)
     """
 
     def __init__(
@@ -179,6 +200,11 @@ class HistogramObserver(MinMaxObserver):
         bins: of the histogram.
         upsample_rate: how finely a bin is cut when a histogram of another range is added.
         mode, eps, dtype: as in MinMaxObserver.
+        kwargs: `name`.
+
+    >>> from tengen.quantization import HistogramObserver
+    >>> HistogramObserver(dtype="qint8").bins
+    2048
     """
 
     def __init__(
@@ -227,6 +253,13 @@ class PassiveObserver(Observer):
 
     Args:
         dtype: the kind of the numbers, such as "qint8".
+        kwargs: `name`.
+
+    >>> from tengen.quantization import PassiveObserver, create_qparams
+    >>> observer = PassiveObserver("qint8")
+    >>> observer.set_qparams(create_qparams(dtype_meta="qint8", scale=tengen.tensor(0.5)))
+    >>> observer.scale.item()
+    0.5
     """
 
     def __init__(self, dtype: str | QuantDtypeMeta, **kwargs: Any):

@@ -32,8 +32,12 @@ class _Makers(NamedTuple):
 class QConfig(_Makers):
     """What makes the observers and the fake quantisation of a layer's weight and of its result.
 
-    weight_observer, act_observer, weight_fake_quant, act_fake_quant: classes, or `functools.partial` of them; None for none. Raises
-    ValueError for what has been made already: each layer gets its own.
+    Args:
+        weight_observer, act_observer, weight_fake_quant, act_fake_quant: classes, or `functools.partial` of them; None
+            for none.
+
+    Raises:
+        ValueError: what has been made already: each layer gets its own.
 
     >>> from functools import partial
     >>> from tengen.quantization import FakeQuantize, MinMaxObserver, QConfig

@@ -25,8 +25,15 @@ _builtin_quant_dtypes = KINDS
 def fake_quant_tensor(inp: Tensor, qparams: QParams) -> Tensor:
     """Real numbers rounded to those that a quantised dtype has.
 
-    inp: floats. qparams: its scale, which broadcasts against inp, its kind, and its zero point, which counts if the mode is asymmetric.
-    Gradients pass where nothing is clipped; scale and zero point get none.
+    Args:
+        inp: floats.
+        qparams: its scale, which broadcasts against inp, its kind, and its zero point, which counts if the mode is
+            asymmetric. Gradients pass where nothing is clipped; scale and zero point get none.
+
+    Returns: a tensor of the shape of inp.
+
+    Raises:
+        ValueError: the QParams have no kind and scale yet, or no zero point although their mode is asymmetric.
 
     >>> x = tengen.tensor([0.26, -1.0, 99.0])
     >>> fake_quant_tensor(x, create_qparams(dtype_meta="qint8", scale=tengen.tensor(0.5))).tolist()
@@ -75,7 +82,16 @@ def lsq_forward(
 def fake_quant_bias(bias: Tensor | None, inp: Tensor, w_qat: Tensor) -> Tensor | None:
     """A bias rounded to the numbers that sums of products of `inp` and `w_qat` have: qint32 of the product of their scales.
 
-    The bias itself where `inp` or `w_qat` has no `qparams` with a scale.
+    Args:
+        bias: floats, or None.
+        inp: the input of the layer.
+        w_qat: its weight, as it was rounded.
+
+    Returns: the bias rounded, or the bias itself where `inp` or `w_qat` has no `qparams` with a scale.
+
+    >>> x = tengen.tensor([1.0])
+    >>> fake_quant_bias(tengen.tensor([0.3]), x, x).numpy().round(4).tolist()
+    [0.30000001192092896]
     """
     scales = inp.qparams.scale, w_qat.qparams.scale
     if bias is None or scales[0] is None or scales[1] is None:

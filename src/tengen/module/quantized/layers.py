@@ -68,7 +68,16 @@ def _geometry(layer: Any, *more: str) -> dict[str, Any]:
 
 
 class Conv2d(conv.Conv2d, QuantizedModule):
-    """2-d convolution of quantised numbers. dtype: of the result."""
+    """2-d convolution of quantised numbers.
+
+    Args:
+        args, kwargs: of `M.Conv2d`.
+        dtype: of the result.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.Conv2d(3, 8, 3), quantized.QuantizedModule)
+    True
+    """
 
     _activation = "identity"
 
@@ -99,21 +108,57 @@ class Conv2d(conv.Conv2d, QuantizedModule):
 
 
 class ConvRelu2d(Conv2d):
-    """Convolution and ReLU of quantised numbers."""
+    """Convolution and ReLU of quantised numbers.
+
+    Args:
+        args, kwargs: of `M.ConvRelu2d`.
+        dtype: of the result.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.ConvRelu2d(3, 8, 3), quantized.QuantizedModule)
+    True
+    """
 
     _activation = "relu"
 
 
 class ConvBn2d(Conv2d):
-    """What a `qat.ConvBn2d` becomes: a convolution."""
+    """What a `qat.ConvBn2d` becomes: a convolution.
+
+    Args:
+        args, kwargs: of `M.ConvBn2d`.
+        dtype: of the result.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.ConvBn2d(3, 8, 3), quantized.QuantizedModule)
+    True
+    """
 
 
 class ConvBnRelu2d(ConvRelu2d):
-    """What a `qat.ConvBnRelu2d` becomes: a convolution and ReLU."""
+    """What a `qat.ConvBnRelu2d` becomes: a convolution and ReLU.
+
+    Args:
+        args, kwargs: of `M.ConvBnRelu2d`.
+        dtype: of the result.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.ConvBnRelu2d(3, 8, 3), quantized.QuantizedModule)
+    True
+    """
 
 
 class ConvTranspose2d(conv.ConvTranspose2d, QuantizedModule):
-    """Transposed 2-d convolution of quantised numbers. dtype: of the result."""
+    """Transposed 2-d convolution of quantised numbers. dtype: of the result.
+
+    Args:
+        args, kwargs: of `M.ConvTranspose2d`.
+        dtype: of the result.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.ConvTranspose2d(3, 8, 3), quantized.QuantizedModule)
+    True
+    """
 
     _activation = "identity"
 
@@ -141,17 +186,44 @@ class ConvTranspose2d(conv.ConvTranspose2d, QuantizedModule):
 
 
 class ConvTransposeRelu2d(ConvTranspose2d):
-    """Transposed convolution and ReLU of quantised numbers."""
+    """Transposed convolution and ReLU of quantised numbers.
+
+    Args:
+        args, kwargs: of `M.ConvTransposeRelu2d`.
+        dtype: of the result.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.ConvTransposeRelu2d(3, 8, 3), quantized.QuantizedModule)
+    True
+    """
 
     _activation = "relu"
 
 
 class ConvTransposeBn2d(ConvTranspose2d):
-    """What a `qat.ConvTransposeBn2d` becomes: a transposed convolution."""
+    """What a `qat.ConvTransposeBn2d` becomes: a transposed convolution.
+
+    Args:
+        args, kwargs: of `M.ConvTransposeBn2d`.
+        dtype: of the result.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.ConvTransposeBn2d(3, 8, 3), quantized.QuantizedModule)
+    True
+    """
 
 
 class ConvTransposeBnRelu2d(ConvTransposeRelu2d):
-    """What a `qat.ConvTransposeBnRelu2d` becomes: a transposed convolution and ReLU."""
+    """What a `qat.ConvTransposeBnRelu2d` becomes: a transposed convolution and ReLU.
+
+    Args:
+        args, kwargs: of `M.ConvTransposeBnRelu2d`.
+        dtype: of the result.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.ConvTransposeBnRelu2d(3, 8, 3), quantized.QuantizedModule)
+    True
+    """
 
 
 def _ended(y: Tensor, nonlinear_mode: str, dtype: Any) -> Tensor:
@@ -160,7 +232,16 @@ def _ended(y: Tensor, nonlinear_mode: str, dtype: Any) -> Tensor:
 
 
 class Linear(QuantizedModule):
-    """Products with a matrix of quantised numbers. dtype: of the result."""
+    """Products with a matrix of quantised numbers. dtype: of the result.
+
+    Args:
+        dtype: of the result.
+        kwargs: of `M.Linear`.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.Linear(), quantized.QuantizedModule)
+    True
+    """
 
     _activation = "identity"
     weight: Any
@@ -186,21 +267,57 @@ class Linear(QuantizedModule):
 
 
 class LinearRelu(Linear):
-    """Product with a matrix and ReLU of quantised numbers."""
+    """Product with a matrix and ReLU of quantised numbers.
+
+    Args:
+        dtype: of the result.
+        kwargs: of `M.LinearRelu`.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.LinearRelu(), quantized.QuantizedModule)
+    True
+    """
 
     _activation = "relu"
 
 
 class LinearBn1d(Linear):
-    """What a `qat.LinearBn1d` becomes: a product with a matrix."""
+    """What a `qat.LinearBn1d` becomes: a product with a matrix.
+
+    Args:
+        dtype: of the result.
+        kwargs: of `M.LinearBn1d`.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.LinearBn1d(), quantized.QuantizedModule)
+    True
+    """
 
 
 class LinearBnRelu1d(LinearRelu):
-    """What a `qat.LinearBnRelu1d` becomes: a product with a matrix and ReLU."""
+    """What a `qat.LinearBnRelu1d` becomes: a product with a matrix and ReLU.
+
+    Args:
+        dtype: of the result.
+        kwargs: of `M.LinearBnRelu1d`.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.LinearBnRelu1d(), quantized.QuantizedModule)
+    True
+    """
 
 
 class BatchMatMulActivation(linear.BatchMatMulActivation, QuantizedModule):
-    """`M.BatchMatMulActivation` of quantised numbers. dtype: of the result."""
+    """`M.BatchMatMulActivation` of quantised numbers.
+
+    Args:
+        args, kwargs: of `M.BatchMatMulActivation`.
+        dtype: of the result.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.BatchMatMulActivation(2, 3, 4), quantized.QuantizedModule)
+    True
+    """
 
     def __init__(self, *args: Any, dtype: Any = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -239,7 +356,17 @@ class _Plain(QuantizedModule):
 
 
 class Elemwise(QuantizedModule):
-    """`M.Elemwise` of quantised numbers: computed with the real numbers and rounded once. dtype: of the result."""
+    """`M.Elemwise` of quantised numbers: computed with the real numbers and rounded once. dtype: of the result.
+
+    Args:
+        method: the function; see `M.Elemwise`.
+        dtype: of the result.
+        kwargs: of `M.Elemwise`.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.Elemwise("add"), quantized.QuantizedModule)
+    True
+    """
 
     def __init__(self, method: str, dtype: Any = None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -260,21 +387,47 @@ class Elemwise(QuantizedModule):
 
 
 class Concat(_Plain):
-    """`M.Concat` of quantised numbers, each rounded to the result's dtype."""
+    """`M.Concat` of quantised numbers, each rounded to the result's dtype.
+
+    Args:
+        dtype: of the result.
+        kwargs: of `M.Concat`.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.Concat(), quantized.QuantizedModule)
+    True
+    """
 
     def forward(self, inps: Iterable[Tensor], axis: int = 0) -> Tensor:
         return F.concat([x if self.output_dtype is None else x.astype(self.output_dtype) for x in inps], axis)
 
 
 class QuantStub(_Plain):
-    """Rounds its input to quantised numbers."""
+    """Rounds its input to quantised numbers.
+
+    Args:
+        dtype: of the result.
+        kwargs: of `M.QuantStub`.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.QuantStub(), quantized.QuantizedModule)
+    True
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return inp if self.output_dtype is None else inp.astype(self.output_dtype)
 
 
 class DequantStub(QuantizedModule):
-    """Gives the float32 that quantised numbers stand for."""
+    """Gives the float32 that quantised numbers stand for.
+
+    Args:
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import quantized
+    >>> isinstance(quantized.DequantStub(), quantized.QuantizedModule)
+    True
+    """
 
     def forward(self, inp: Tensor) -> Tensor:
         return inp.astype("float32")

@@ -11,7 +11,17 @@ __all__ = ["QuantizedModule"]
 
 
 class QuantizedModule(Module):
-    """A layer that computes with quantised numbers. It serves inference only: ValueError if it is called in training mode."""
+    """A layer that computes with quantised numbers.
+
+    It serves inference only: a call in training mode raises ValueError.
+
+    Args:
+        name: any text, kept as `.name`.
+
+    >>> from tengen.module import quantized
+    >>> issubclass(quantized.Linear, quantized.QuantizedModule)
+    True
+    """
 
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         if self.training:

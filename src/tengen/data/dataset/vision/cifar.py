@@ -15,9 +15,15 @@ from .utils import load_batch, load_raw_data_from_url, untar
 class CIFAR10(VisionDataset):
     """Samples (image (32, 32, 3), number of the class as int32).
 
-    root: the folder with the unpacked archive's folder. train: the 50000 images for training, otherwise the 10000 others. download: get
-    the archive if it is not there; timeout: seconds to wait for its server. Raises ValueError if it is not there, SerializationError for
-    damaged files.
+    Args:
+        root: the folder with the unpacked archive's folder.
+        train: the 50000 images for training, otherwise the 10000 others.
+        download: get the archive if it is not there.
+        timeout: seconds to wait for its server.
+
+    Raises:
+        ValueError: it is not there.
+        SerializationError: damaged files.
     """
 
     url_path = "http://www.cs.utoronto.ca/~kriz/"
@@ -75,7 +81,11 @@ class CIFAR10(VisionDataset):
 
 
 class CIFAR100(CIFAR10):
-    """Samples (image (32, 32, 3), number of the class, number of the class's group), both as int32. See CIFAR10."""
+    """Samples (image (32, 32, 3), number of the class, number of the class's group), both as int32.
+
+    Args:
+        root, train, download, timeout: see CIFAR10.
+    """
 
     raw_file_name = "cifar-100-python.tar.gz"
     raw_file_md5 = "eb9058c3a382ffc7106e4002c42a8d85"

@@ -21,9 +21,16 @@ OTHER = 255
 class Cityscapes(Annotated):
     """Cityscapes in the folder `root`.
 
-    image_set: "train", "val" or "test"; with mode "gtCoarse" also "train_extra". mode: "gtFine" or "gtCoarse". order: the parts of a sample;
-    mask is uint8 (height, width, 1), 255 where no class that is counted is; info [height, width, file name]. Raises ValueError for other names,
-    FileNotFoundError if the folders are not there.
+    Args:
+        root: the folder with leftImg8bit and gtFine or gtCoarse.
+        image_set: "train", "val" or "test"; with mode "gtCoarse" also "train_extra".
+        mode: "gtFine" or "gtCoarse".
+        order: the parts of a sample; mask is uint8 (height, width, 1), 255 where no class that is counted is; info
+            [height, width, file name].
+
+    Raises:
+        ValueError: other names.
+        FileNotFoundError: the folders are not there.
     """
 
     supported_order = ("image", "mask", "info")

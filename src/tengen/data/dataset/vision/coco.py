@@ -77,7 +77,14 @@ class _Boxes(Annotated):
 
 
 class COCO(_Boxes):
-    """COCO. keypoints are float32 (n, 17, 3): x, y, visible. For the rest:"""
+    """COCO in the folder `root`: images with boxes, masks and keypoints.
+
+    keypoints are float32 (n, 17, 3): x, y, visible.
+
+    Args:
+        root, ann_file, remove_images_without_annotations: see Objects365.
+        order: the parts of a sample: those of Objects365, and "keypoints".
+    """
 
     supported_order = ("image", "boxes", "boxes_category", "keypoints", "info")
     class_names = names.COCO
@@ -90,7 +97,17 @@ class COCO(_Boxes):
 
 
 class Objects365(_Boxes):
-    """Objects365 (Shao et al. 2019). See `_Boxes`."""
+    """Objects365 in the folder `root`: images with boxes.
+
+    Shao et al. 2019.
+
+    Args:
+        root: the folder of the images.
+        ann_file: the JSON file.
+        remove_images_without_annotations: leave out images without a box of at least one pixel that is not of a crowd.
+        order: the parts of a sample: "image", "boxes" (float32 (n, 4): left, top, right, bottom), "boxes_category"
+            (int32 (n,), from 1 on), "info" ([height, width, file name]).
+    """
 
     supported_order = ("image", "boxes", "boxes_category", "info")
     class_names = names.OBJECTS365

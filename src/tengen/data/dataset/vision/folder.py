@@ -17,8 +17,14 @@ from .utils import is_img, read_image, untar
 class ImageFolder(VisionDataset):
     """Image files below `root`/class/, in any depth: samples (image, number of the class as int32), in the order of their names.
 
-    check_valid_func: takes a path, and says whether it is a sample; by default the names of images are. class_name: samples have the
-    class's name instead of its number. Raises FileNotFoundError if there is no such folder, ValueError if it has no folders.
+    Args:
+        root: the folder with a folder for each class.
+        check_valid_func: takes a path, and says whether it is a sample; by default the names of images are.
+        class_name: samples have the class's name instead of its number.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it has no folders.
     """
 
     def __init__(self, root: str, check_valid_func: Callable[[str], bool] | None = None, class_name: bool = False):
@@ -56,9 +62,15 @@ class ImageFolder(VisionDataset):
 class ImageNet(ImageFolder):
     """ILSVRC 2012 in `root`: train/ and val/ with a folder for each class, or the archives, which are unpacked when they are first used.
 
-    train: the training images, otherwise those of validation. Its archives must be got from its authors: ILSVRC2012_img_train.tar,
-    ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz. Other arguments are those of ImageFolder. Raises FileNotFoundError if neither is there,
-    ValueError if an archive is damaged.
+    Args:
+        root: the folder with train/ and val/, or with the archives, which must be got from their authors:
+            ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz.
+        train: the training images, otherwise those of validation.
+        kwargs: of ImageFolder.
+
+    Raises:
+        FileNotFoundError: neither is there.
+        ValueError: an archive is damaged.
     """
 
     raw_file_meta: ClassVar[dict[str, tuple[str, str]]] = {

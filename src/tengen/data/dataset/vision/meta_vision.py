@@ -16,8 +16,13 @@ Array = np.ndarray[Any, Any]
 class VisionDataset(Dataset):
     """A dataset in the folder `root`.
 
-    order: the parts of a sample, in their order; "image" alone by default. supported_order: those that there are. Raises
-    NotImplementedError for others.
+    Args:
+        root: the folder.
+        order: the parts of a sample, in their order; "image" alone by default.
+        supported_order: those that there are.
+
+    Raises:
+        NotImplementedError: others.
     """
 
     def __init__(self, root: Any, *, order: Sequence[str] | None = None, supported_order: Sequence[str] | None = None):

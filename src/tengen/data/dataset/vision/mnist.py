@@ -18,8 +18,14 @@ IMAGES, LABELS = 2051, 2049
 class MNIST(VisionDataset):
     """Samples (image (28, 28, 1), the digit as int32).
 
-    root: the folder with the four compressed files. train: the 60000 images for training, otherwise the 10000 others. download: get the
-    files that are not there. Raises ValueError if there are none, or if they are damaged.
+    Args:
+        root: the folder with the four compressed files.
+        train: the 60000 images for training, otherwise the 10000 others.
+        download: get the files that are not there.
+        timeout: seconds to wait for the server.
+
+    Raises:
+        ValueError: there are none, or if they are damaged.
     """
 
     url_path = "https://ossci-datasets.s3.amazonaws.com/mnist/"

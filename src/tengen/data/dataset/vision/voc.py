@@ -19,10 +19,17 @@ BOUNDARY = 255  # in a mask
 class PascalVOC(Annotated):
     """PASCAL VOC in the folder `root`, such as VOC2012.
 
-    image_set: the name of a list of images below ImageSets: "train", "trainval", "val" … order: the parts of a sample; boxes float32
-    (n, 4): left, top, right, bottom; boxes_category int32 (n,), from 1 on; mask uint8 (height, width, 1), where 0 is the
-    background, 255 a boundary, and a class its number; info [height, width, name]. Boxes and masks have lists of their own, so a sample has
-    not both: ValueError.
+    Boxes and masks have lists of their own, so a sample does not have both.
+
+    Args:
+        root: the folder with JPEGImages, Annotations and ImageSets.
+        image_set: the name of a list of images below ImageSets: "train", "trainval", "val" ….
+        order: the parts of a sample: "image", "boxes" (float32 (n, 4): left, top, right, bottom), "boxes_category"
+            (int32 (n,), from 1 on), "mask" (uint8 (height, width, 1), where 0 is the background, 255 a boundary, and a
+            class its number), "info" ([height, width, name]).
+
+    Raises:
+        ValueError: boxes and masks are both asked for.
     """
 
     supported_order = ("image", "boxes", "boxes_category", "mask", "info")

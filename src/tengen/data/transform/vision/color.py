@@ -25,7 +25,11 @@ def _colours(image: Image, change: Callable[[Image], Image]) -> Image:
 
 
 class Normalize(VisionTransform):
-    """(image - mean) / std in float32. mean, std: numbers, or one for each channel.
+    """(image - mean) / std in float32.
+
+    Args:
+        mean, std: numbers, or one for each channel.
+        order: the parts of a sample; see VisionTransform.
 
     >>> Normalize(mean=1.0, std=2.0).apply(np.full((1, 1, 1), 5, np.uint8)).tolist()
     [[[2.0]]]
@@ -40,7 +44,15 @@ class Normalize(VisionTransform):
 
 
 class GaussianNoise(VisionTransform):
-    """Adds noise of a normal distribution to an image in [0, 255]; mean and std are those for an image in [0, 1]."""
+    """Adds noise of a normal distribution to an image in [0, 255].
+
+    Args:
+        mean, std: those for an image in [0, 1].
+        order: the parts of a sample; see VisionTransform.
+
+    >>> GaussianNoise(0.0, 0.0).apply(np.full((1, 1, 3), 5, np.uint8)).tolist()
+    [[[5, 5, 5]]]
+    """
 
     def __init__(self, mean: float = 0.0, std: float = 1.0, *, order: Order = None):
         super().__init__(order)
@@ -73,7 +85,15 @@ class _Factor(VisionTransform):
 
 
 class BrightnessTransform(_Factor):
-    """Brighter or darker, by a factor from [max(0, 1 - value), 1 + value]."""
+    """Makes images brighter or darker, by a random factor.
+
+    Args:
+        value: the factor is from [max(0, 1 - value), 1 + value].
+        order: the parts of a sample; see VisionTransform.
+
+    >>> BrightnessTransform(0.0).apply(np.full((1, 1, 3), 5, np.uint8)).tolist()
+    [[[5, 5, 5]]]
+    """
 
     name = "brightness"
 
@@ -82,7 +102,15 @@ class BrightnessTransform(_Factor):
 
 
 class ContrastTransform(_Factor):
-    """Further from, or nearer to, the mean brightness of the image, by a factor from [max(0, 1 - value), 1 + value]."""
+    """Moves pixels further from, or nearer to, the mean brightness of the image, by a random factor.
+
+    Args:
+        value: the factor is from [max(0, 1 - value), 1 + value].
+        order: the parts of a sample; see VisionTransform.
+
+    >>> ContrastTransform(0.0).apply(np.full((1, 1, 3), 5, np.uint8)).tolist()
+    [[[5, 5, 5]]]
+    """
 
     name = "contrast"
 
@@ -91,7 +119,15 @@ class ContrastTransform(_Factor):
 
 
 class SaturationTransform(_Factor):
-    """Further from, or nearer to, the brightness of each pixel, by a factor from [max(0, 1 - value), 1 + value]."""
+    """Moves colours further from, or nearer to, the brightness of each pixel, by a random factor.
+
+    Args:
+        value: the factor is from [max(0, 1 - value), 1 + value].
+        order: the parts of a sample; see VisionTransform.
+
+    >>> SaturationTransform(0.0).apply(np.full((1, 1, 3), 5, np.uint8)).tolist()
+    [[[5, 5, 5]]]
+    """
 
     name = "saturation"
 
@@ -100,7 +136,15 @@ class SaturationTransform(_Factor):
 
 
 class HueTransform(VisionTransform):
-    """Hues turned by a part of the circle from [-value, value]; value in [0, 0.5]. Images of uint8 only."""
+    """Turns hues by a random part of the circle; images of uint8 only.
+
+    Args:
+        value: the part is from [-value, value]; value is in [0, 0.5].
+        order: the parts of a sample; see VisionTransform.
+
+    >>> HueTransform(0.0).apply(np.full((1, 1, 3), 5, np.uint8)).tolist()
+    [[[5, 5, 5]]]
+    """
 
     def __init__(self, value: float, *, order: Order = None):
         super().__init__(order)
@@ -119,7 +163,15 @@ class HueTransform(VisionTransform):
 
 
 class ColorJitter(VisionTransform):
-    """Brightness, contrast, saturation and hue at random, in a random order. See the transforms of these names."""
+    """Changes brightness, contrast, saturation and hue at random, in a random order.
+
+    Args:
+        brightness, contrast, saturation, hue: the values of the transforms of these names.
+        order: the parts of a sample; see VisionTransform.
+
+    >>> ColorJitter().apply(np.zeros((2, 2, 3), np.uint8)).shape
+    (2, 2, 3)
+    """
 
     def __init__(
         self,
@@ -151,7 +203,14 @@ class ColorJitter(VisionTransform):
 class Lighting(VisionTransform):
     """Light of another colour: a random amount of each principal component of ImageNet's colours.
 
-    scale: the standard deviation of these amounts. Krizhevsky, Sutskever & Hinton 2012, section 4.1.
+    Krizhevsky, Sutskever and Hinton 2012, section 4.1.
+
+    Args:
+        scale: the standard deviation of these amounts.
+        order: the parts of a sample; see VisionTransform.
+
+    >>> Lighting(0.0).apply(np.full((1, 1, 3), 5, np.uint8)).tolist()
+    [[[5, 5, 5]]]
     """
 
     def __init__(self, scale: float, *, order: Order = None):

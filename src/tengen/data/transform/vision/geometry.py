@@ -25,7 +25,15 @@ def _pair(size: int | Sequence[int], what: str) -> tuple[int, int]:
 
 
 class ToMode(VisionTransform):
-    """Images and masks (height, width, channels) become (channels, height, width), the mode "CHW"."""
+    """Images and masks (height, width, channels) become (channels, height, width).
+
+    Args:
+        mode: "CHW" only.
+        order: the parts of a sample; see VisionTransform.
+
+    >>> ToMode().apply(np.zeros((4, 5, 3), np.uint8)).shape
+    (3, 4, 5)
+    """
 
     def __init__(self, mode: str = "CHW", *, order: Order = None):
         super().__init__(order)
@@ -80,7 +88,16 @@ class _Resizing(_Moving):
 
 
 class Resize(_Resizing):
-    """To `output_size`: (height, width), or one number for the shorter edge. interpolation: see `functional.resize`."""
+    """Resizes images.
+
+    Args:
+        output_size: (height, width), or one number for the shorter edge.
+        interpolation: see `functional.resize`.
+        order: the parts of a sample; see VisionTransform.
+
+    >>> Resize(2).apply(np.zeros((4, 4, 3), np.uint8)).shape
+    (2, 2, 3)
+    """
 
     def __init__(self, output_size: int | Sequence[int], interpolation: int = 1, *, order: Order = None):
         super().__init__(interpolation, order)
@@ -97,9 +114,17 @@ class Resize(_Resizing):
 
 
 class ShortestEdgeResize(_Resizing):
-    """So that the shorter edge has `min_size` pixels, and the longer one at most `max_size`.
+    """Resizes images by the length of their edges.
 
-    min_size: a number, or several, of which one is drawn; with sample_style "range" it is drawn between the least and the most.
+    Args:
+        min_size: what the shorter edge shall have: a number of pixels, or several, of which one is drawn.
+        max_size: what the longer edge has at most.
+        sample_style: "choice"; or "range", which draws a number between the least and the largest min_size.
+        interpolation: see `functional.resize`.
+        order: the parts of a sample; see VisionTransform.
+
+    >>> ShortestEdgeResize(2, max_size=8).apply(np.zeros((4, 8, 3), np.uint8)).shape
+    (2, 4, 3)
     """
 
     def __init__(
@@ -128,7 +153,16 @@ class ShortestEdgeResize(_Resizing):
 
 
 class RandomResize(_Resizing):
-    """By a factor drawn from `scale_range`."""
+    """Resizes by a random factor.
+
+    Args:
+        scale_range: the least and the largest factor.
+        interpolation: see `functional.resize`.
+        order: the parts of a sample; see VisionTransform.
+
+    >>> RandomResize((0.5, 0.5)).apply(np.zeros((4, 4, 3), np.uint8)).shape
+    (2, 2, 3)
+    """
 
     def __init__(self, scale_range: Sequence[float], interpolation: int = 1, *, order: Order = None):
         super().__init__(interpolation, order)
@@ -140,7 +174,18 @@ class RandomResize(_Resizing):
 
 
 class CenterCrop(_Moving):
-    """The middle part of `output_size`: (height, width), or one number for both. Raises ValueError for smaller images."""
+    """The middle part of images.
+
+    Args:
+        output_size: (height, width), or one number for both.
+        order: the parts of a sample; see VisionTransform.
+
+    Raises:
+        ValueError: smaller images.
+
+    >>> CenterCrop(2).apply(np.zeros((4, 4, 3), np.uint8)).shape
+    (2, 2, 3)
+    """
 
     def __init__(self, output_size: int | Sequence[int], *, order: Order = None):
         super().__init__(order)
@@ -164,7 +209,17 @@ class CenterCrop(_Moving):
 
 
 class Pad(VisionTransform):
-    """`value` around images and `mask_value` around masks; size: see `functional.pad`."""
+    """Puts pixels around images and masks.
+
+    Args:
+        size: how many; see `functional.pad`.
+        value: what is put around images.
+        mask_value: what is put around masks.
+        order: the parts of a sample; see VisionTransform.
+
+    >>> Pad(1).apply(np.zeros((2, 2, 3), np.uint8)).shape
+    (4, 4, 3)
+    """
 
     def __init__(
         self,
@@ -189,8 +244,17 @@ class Pad(VisionTransform):
 
 
 class RandomCrop(_Moving):
-    """A part of `output_size` from anywhere in the image, after `padding_size` pixels were put around it (see `Pad`); smaller images
-    are filled up below and on the right.
+    """A part from anywhere in the image.
+
+    Images that are smaller than it are filled up below and on the right.
+
+    Args:
+        output_size: (height, width), or one number for both.
+        padding_size, padding_value, padding_maskvalue: what is put around the image first; see `Pad`.
+        order: the parts of a sample; see VisionTransform.
+
+    >>> RandomCrop(2).apply(np.zeros((4, 4, 3), np.uint8)).shape
+    (2, 2, 3)
     """
 
     def __init__(
@@ -229,10 +293,19 @@ class RandomCrop(_Moving):
 
 
 class RandomResizedCrop(_Moving):
-    """A part of random area and shape, resized to `output_size`.
+    """A part of random area and shape, resized.
 
-    scale_range: its area in relation to the image's. ratio_range: width / height, whose logarithm is drawn evenly. After ten tries that do
-    not fit, the middle of the image is taken.
+    After ten tries that do not fit, the middle of the image is taken.
+
+    Args:
+        output_size: (height, width), or one number for both.
+        scale_range: its area in relation to the image's.
+        ratio_range: width / height, whose logarithm is drawn evenly.
+        interpolation: see `functional.resize`.
+        order: the parts of a sample; see VisionTransform.
+
+    >>> RandomResizedCrop(2).apply(np.zeros((4, 4, 3), np.uint8)).shape
+    (2, 2, 3)
     """
 
     TRIES = 10
@@ -314,7 +387,11 @@ class _RandomFlip(_Moving):
 
 
 class RandomHorizontalFlip(_RandomFlip):
-    """Left and right change places, with probability `prob`.
+    """Left and right change places at random.
+
+    Args:
+        prob: how probably.
+        order: the parts of a sample; see VisionTransform.
 
     >>> RandomHorizontalFlip(1.0).apply(np.array([[[1], [2]]]))[..., 0].tolist()
     [[2, 1]]
@@ -324,6 +401,14 @@ class RandomHorizontalFlip(_RandomFlip):
 
 
 class RandomVerticalFlip(_RandomFlip):
-    """Up and down change places, with probability `prob`."""
+    """Up and down change places at random.
+
+    Args:
+        prob: how probably.
+        order: the parts of a sample; see VisionTransform.
+
+    >>> RandomVerticalFlip(1.0).apply(np.array([[[1]], [[2]]]))[..., 0].tolist()
+    [[2], [1]]
+    """
 
     axis = 0

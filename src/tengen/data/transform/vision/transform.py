@@ -14,11 +14,13 @@ from .functional import Image
 class VisionTransform(Transform):
     """A transform of images and of what belongs to them. A subclass defines `_apply_image`, and the other `_apply_…` it needs.
 
-    order: what the parts of a sample are: "image", "coords" (points, (n, 2)), "boxes" ((n, 4): left, top, right, bottom), "mask",
-    "keypoints" ((n, k, 3): x, y, visible), "polygons" (lists of arrays (n, 2)); and "category", "image_category", "boxes_category" and
-    "info", which stay as they are, as do parts that it does not name. By default the image alone.
-
     A sample that is no tuple is an image. Random parameters are the same for all parts of a sample: those of `_draw`.
+
+    Args:
+        order: what the parts of a sample are: "image", "coords" (points, (n, 2)), "boxes" ((n, 4): left, top, right,
+            bottom), "mask", "keypoints" ((n, k, 3): x, y, visible), "polygons" (lists of arrays (n, 2)); and
+            "category", "image_category", "boxes_category" and "info", which stay as they are, as do parts that it does
+            not name. By default the image alone.
 
     >>> class Dark(VisionTransform):
     ...     def _apply_image(self, image):
@@ -103,8 +105,11 @@ class VisionTransform(Transform):
 class Compose(VisionTransform):
     """Several transforms, one after the other.
 
-    transforms: they get the `order` of this one, if it is given. batch_compose: each does the whole batch before the next; otherwise
-    all do one sample, then the next. shuffle_indices: (first, last) positions, from 1 on, whose transforms change places at random.
+    Args:
+        transforms: they get the `order` of this one, if it is given.
+        batch_compose: each does the whole batch before the next; otherwise all do one sample, then the next.
+        shuffle_indices: (first, last) positions, from 1 on, whose transforms change places at random.
+        order: the parts of a sample; see VisionTransform.
 
     >>> from tengen.data.transform import CenterCrop, ToMode
     >>> Compose([CenterCrop(2), ToMode()]).apply(np.zeros((4, 4, 3), np.uint8)).shape
@@ -152,7 +157,16 @@ class Compose(VisionTransform):
 class TorchTransformCompose(VisionTransform):
     """Transforms of torchvision, or any functions, of a PIL image whose colours are red, green, blue; the result is an image as here.
 
-    Raises ImportError without Pillow, TypeError if the last one gives neither a PIL image nor an array.
+    Args:
+        transforms: functions of a PIL image.
+        order: the parts of a sample; see VisionTransform.
+
+    Raises:
+        ImportError: without Pillow.
+        TypeError: the last one gives neither a PIL image nor an array.
+
+    >>> TorchTransformCompose([lambda image: image.convert("L").convert("RGB")]).apply(np.zeros((2, 2, 3), np.uint8)).shape
+    (2, 2, 3)
     """
 
     def __init__(self, transforms: Sequence[Callable[[Any], Any]], *, order: Sequence[str] | None = None):

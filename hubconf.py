@@ -1,0 +1,2 @@
+def answer(plus):
+    return 42 + plus
