@@ -129,7 +129,7 @@ def get_max_reserved_memory(device: str | Device | None = None) -> int:
 
 
 def reset_max_memory_stats(device: str | Device | None = None) -> None:
-    """Have the maxima start from what is in use now."""
+    """Let the maxima start again from what is in use now."""
     require(device)
     _rt.reset_peak()
 

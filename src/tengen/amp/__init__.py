@@ -23,7 +23,7 @@ high_prec_dtype: str
 
 
 class _Package(ModuleType):
-    """The package, with what autocast sets as attributes."""
+    """The package, with the settings of autocast as attributes."""
 
     @property
     def enabled(self) -> bool:

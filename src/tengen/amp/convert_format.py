@@ -1,4 +1,4 @@
-"""What programs call to have images in another order of dims in memory (NHWC), in which GPUs compute faster in float16."""
+"""Functions that programs call to store images in another order of dims (NHWC), in which GPUs compute faster in float16."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
 
 
 def full_like(x: Tensor, /, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """The same in the shape, and by default the dtype, of a tensor."""
+    """An array with the shape, and by default the dtype, of a tensor."""
     return full(x.shape, fill_value, dtype=dtype or x.dtype, device=device or x.device)
 
 

@@ -22,10 +22,10 @@ Callback = Callable[[Tensor, Tensor], Any]
 
 
 class Sender(Protocol):
-    """A callback that gives gradients which are on their way, such as to other processes and back."""
+    """A callback that returns gradients which are still on their way, for instance to other processes and back."""
 
     def flush(self) -> None:
-        """The backward has ended: nothing more comes."""
+        """The backward has ended: no more gradients will come."""
 
     def forget(self) -> None:
         """The backward has failed: gradients that have not gone yet are not wanted."""
@@ -68,7 +68,7 @@ class GradManager:
         self._attached: dict[int, _Attached] = {}
         self._tape: _rt.Tape | None = None
         self._watched: list[_Attached] = []
-        self._done = False  # backward was the last that happened
+        self._done = False  # backward was called last
 
     def __or__(self, other: GradManager | GradManagerGroup) -> GradManagerGroup:
         return GradManagerGroup([self]) | other
@@ -93,7 +93,7 @@ class GradManager:
                 )
             entry = self._attached.get(id(tensor))
             if entry is None or entry.tensor() is not tensor:
-                # Without a callback, in which Ctrl-C would be swallowed: `record` forgets what is gone.
+                # No weakref callback, which would swallow Ctrl-C: `record` forgets the tensors that are gone.
                 entry = self._attached[id(tensor)] = _Attached(ref(tensor))
                 if self._tape is not None:
                     self._watch(entry)
@@ -131,7 +131,7 @@ class GradManager:
         return self._tape
 
     def _watch(self, entry: _Attached) -> bool:
-        """Have the tape watch the tensor, if it is still there; whether it is."""
+        """Let the tape watch the tensor if it is still alive; returns whether it is."""
         tensor = entry.tensor()
         if tensor is None:
             return False
@@ -203,7 +203,7 @@ class GradManager:
 
 
 class _LateOnes:
-    """Gives gradients of one backward to callbacks and tensors, those that a callback sends somewhere at the end."""
+    """Gives the gradients of one backward to callbacks and tensors; those that a callback has sent away come last."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Tensor, Late, list[Callback]]] = []
@@ -299,7 +299,7 @@ _SPENT = (
 
 def _tensors(method: str, argument: str, given: object, wanted: str) -> list[Tensor]:
     """One tensor or several as a list. Raises TypeError for anything else."""
-    if isinstance(given, Tensor):  # first: whether a tensor is Iterable takes Python long to say
+    if isinstance(given, Tensor):  # checked first, as isinstance(tensor, Iterable) is slow
         return [given]
     several = isinstance(given, Iterable) and not isinstance(given, (str, np.ndarray))
     found: list[Any] = list(given) if isinstance(given, Iterable) and several else [given]
@@ -326,7 +326,7 @@ def _ones(like: Tensor) -> Tensor:
 
 @lru_cache(256)
 def _fill(desc: _rt.Descriptor) -> Fill:
-    """The op of `_ones`; to make one takes as long as all else that a backward does in Python."""
+    """The op of `_ones`, cached: making it takes as long as everything else that a backward does in Python."""
     if desc.dtype == COMPLEX:
         raise TypeError("backward: y is complex, so it needs dy; or take its real or imag")
     return Fill(desc.shape, desc.dtype, desc.device)

@@ -92,7 +92,7 @@ def canonical(name: str | Device) -> str:
 
 
 def gpu_count() -> int:
-    """How many GPUs tengen can use here. It has no GPU driver yet, so none."""
+    """How many GPUs tengen can use here: none, as it has no GPU driver yet."""
     return 0
 
 

@@ -43,7 +43,7 @@ FLOATS = (*NARROW_FLOATS, "float32", "float64", "weak_float")
 COMPLEX = "complex64"
 ITEMSIZE = {name: 2 if name == "bfloat16" else np.dtype(NUMPY_CLASS[name]).itemsize for name in NAMES}
 
-# Python's own classes mean what their numbers become in a tensor.
+# Python's classes stand for the dtypes that their numbers get in a tensor.
 _PYTHON: dict[Any, str] = {bool: "bool", int: "int32", float: "float32", complex: "complex64"}
 _BY_CLASS: dict[Any, str] = {cls: name for name, cls in NUMPY_CLASS.items()} | _PYTHON
 

@@ -1,10 +1,10 @@
-"""The exceptions of tengen that say more than the built-in ones."""
+"""tengen's own exceptions."""
 
 from __future__ import annotations
 
 
 class DeviceError(RuntimeError):
-    """A device that this process cannot use was asked for."""
+    """The device that was asked for cannot be used by this process."""
 
 
 class SerializationError(ValueError):
@@ -20,4 +20,4 @@ class StateDictError(KeyError, ValueError):
 
 
 class ExportError(ValueError):
-    """A function cannot be written in another format, which has no way to say what it does."""
+    """A function cannot be written in another format, because the format cannot express what it does."""

@@ -57,11 +57,11 @@ def _begin(folder: str, mode: int) -> tuple[int, str]:
     while True:
         temporary = os.path.join(folder, f"tengen-{os.urandom(8).hex()}.tmp")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with suppress(OSError):  # there are file systems without locks
+        with suppress(OSError):  # some file systems have no locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.path.exists(temporary):
             return descriptor, temporary
-        os.close(descriptor)  # somebody cleaned up before it was locked
+        os.close(descriptor)  # another process cleaned up before it was locked
 
 
 def remove_unfinished(folder: str) -> None:

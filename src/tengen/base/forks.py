@@ -1,4 +1,4 @@
-"""Locks that a forked process does not find taken by a thread that it does not have."""
+"""Locks that are never left taken, in a forked process, by a thread that the process does not have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 
 def held_at_fork(count: int) -> tuple[threading.RLock, ...]:
-    """So many new locks. Whoever forks takes them first, in order, and so waits for the threads that hold them.
+    """`count` new locks. A fork takes them first, in order, and so waits for the threads that hold them.
 
     They are re-entrant, as a signal handler may run where its thread holds one. A thread takes a later one while it holds an earlier one, never
     the other way round.

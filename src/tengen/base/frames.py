@@ -1,4 +1,4 @@
-"""Tracebacks of errors as the user of tengen wants them: the lines of the program, not those of tengen in between."""
+"""Tracebacks as users of tengen want them: the lines of their program, without tengen's own in between."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .usage import is_ours
 
 _RAISE = opmap["RAISE_VARARGS"]
 
-# What tengen raises about a call. Of another class, such as AssertionError, is only what goes wrong in tengen itself.
+# The classes of errors with which tengen refuses a call. Any other, such as AssertionError, is a fault of tengen itself.
 _ABOUT_CALLS = (TypeError, ValueError, IndexError, RuntimeError, MemoryError, ArithmeticError)
 
-# Whom tengen calls for its own ends: what goes wrong there is a fault of tengen as well.
+# Packages that tengen itself calls: what goes wrong there is a fault of tengen as well.
 _MEANS = sys.stdlib_module_names | {"numpy", "llvmlite"}
 
 
@@ -49,12 +49,12 @@ def _may_shorten(error: BaseException, traceback: TracebackType) -> bool:
         last = last.tb_next
     if caller is None:
         return False
-    if caller.tb_next is not None:  # raised outside of tengen: in the user's code, or in what tengen makes use of
+    if caller.tb_next is not None:  # raised outside of tengen: in the user's code, or in a package that tengen uses
         return caller.tb_next.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in _MEANS
     if not isinstance(error, _ABOUT_CALLS):
         return False
     if last.tb_frame.f_code.co_code[last.tb_lasti] == _RAISE:
-        # The frame that says so may be taken out now, and the error pass here again.
+        # The frame that shows it may be removed now, and the error may pass here again.
         error.__dict__["_tengen_refused"] = True
     return "_tengen_refused" in error.__dict__
 

@@ -1,4 +1,4 @@
-"""What PyTorch calls by other names, and how the same is said here. Only read when a name is missing."""
+"""PyTorch's names for things that have other names here. Only read when a name is missing."""
 
 from __future__ import annotations
 

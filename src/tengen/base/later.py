@@ -1,4 +1,4 @@
-"""What is to be done once another package is imported, be it before or after tengen."""
+"""What to do once another package is imported, whether before or after tengen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said when a name is missing that users may expect: one of PyTorch, one of MegEngine that is not here yet, one
+"""The message for a missing name that users may expect: one of PyTorch, one of MegEngine that is not here yet, one
 that stands elsewhere.
 
 Nothing of this costs anything where names are found: a Tensor gets descriptors that raise, as `__getattr__` would make every access slower,
@@ -22,7 +22,7 @@ PLANNED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "planned.txt"
 
 
 class Elsewhere:
-    """Stands on a class where a name is missing: whoever gets it hears how the same is said here."""
+    """Stands on a class in place of a missing name: reading it raises an error that says what to write here."""
 
     def __init__(self, name: str, way: str):
         self.name = name
@@ -37,14 +37,14 @@ class Elsewhere:
 
 
 class Unsettable(Elsewhere):
-    """The same for a name that would do nothing if it were set."""
+    """A missing name that would do nothing if it were set, so setting it raises, too."""
 
     def __set__(self, instance: object, value: object) -> NoReturn:
         self.__get__(instance, type(instance))
 
 
 def explain_tensor(tensor: type) -> None:
-    """Have the tensor class say how PyTorch's names are said here, those that it does not have."""
+    """Let the tensor class say what to write in place of PyTorch's names that it does not have."""
     for name, way in habits.TENSOR.items():
         if not hasattr(tensor, name):
             kind = Unsettable if name == "requires_grad" else Elsewhere
@@ -52,7 +52,7 @@ def explain_tensor(tensor: type) -> None:
 
 
 def explain_functions(tensor: type, functions: ModuleType) -> None:
-    """Have the tensor class say which of its missing methods are functions of a module."""
+    """Let the tensor class say which of its missing methods are functions of a module."""
     for name in functions.__all__:
         if callable(getattr(functions, name)) and not any(name in vars(kind) for kind in tensor.__mro__):
             setattr(tensor, name, Elsewhere(name, f"it is a function, {functions.__name__}.{name}(x)"))
@@ -70,8 +70,8 @@ def shown(instance: object) -> list[str]:
 
 
 def explain_module(module: str, *others: ModuleType) -> None:
-    """Have a module of tengen say more about a name that it does not have. others: where it may stand instead."""
-    # Not written as a function in the module, as type checkers would take every name for granted then.
+    """Let a module of tengen say more about a name that it does not have. others: where it may stand instead."""
+    # Not a function in the module itself: type checkers would then accept every name.
     vars(sys.modules[module])["__getattr__"] = partial(_missing, module, others)
 
 
@@ -115,7 +115,7 @@ def _lines() -> list[list[str]]:
 
 
 def module_hint(name: str) -> str:
-    """How PyTorch's name of a method of layers is said here; "" if it is none."""
+    """What to write in place of PyTorch's name of a layer's method; "" if it is not one."""
     way = habits.MODULE.get(name)
     return f"; PyTorch's, in tengen: {way}" if way else ""
 

@@ -1,4 +1,4 @@
-"""Where the program that uses tengen stands, and warnings that point there."""
+"""The line of the user's program that is running, and warnings that point there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EXAMPLES = os.path.join(_PACKAGE, "examples") + os.sep
 
 
 class UsageWarning(UserWarning):
-    """Something was done that gives a result, but hardly the one that was wanted. The message says what to do instead."""
+    """The program does something that has a result, but probably not the one it wants. The message says what to do instead."""
 
 
 def is_ours(filename: str) -> bool:

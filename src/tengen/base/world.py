@@ -114,7 +114,7 @@ class Group:
         self.reset(proc_ranks)
 
     def reset(self, proc_ranks: Sequence[int] | None) -> None:
-        """Have the group consist of others. None: of nobody, as the world before init_process_group."""
+        """Change the processes of the group. None: no processes, like the world before init_process_group."""
         if proc_ranks is not None:
             self.check(proc_ranks)
         self.proc_ranks = None if proc_ranks is None else list(proc_ranks)

@@ -46,7 +46,7 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
 
 
 class Around(NamedTuple):
-    """What is called in each run of a Plan, with read-only arrays: of the tensors among the inputs before it, of the outputs after it.
+    """Two functions that each run of a Plan calls with read-only arrays: one before it, with the input tensors, one after it, with the outputs.
 
     made: gets the runtime's Plan, each run of which then leaves the seconds of its steps; the first and last are those of the watchers.
     """
@@ -63,9 +63,9 @@ _watchers: list[Watch] = []
 
 @contextmanager
 def watching(watch: Watch) -> Iterator[None]:
-    """Have `watch` asked for each op that runs in the `with` block, once for each Plan, what to call around its runs.
+    """In this `with` block, ask `watch` once for each Plan what to call around its runs.
 
-    Plans are made anew for it: they have two steps more. Whoever does not watch pays nothing.
+    The Plans are made anew, with two more steps each. Where nobody watches, nothing is paid.
     """
     _watchers.append(watch)
     _rt.plan_cache_clear()
@@ -110,7 +110,7 @@ class NumberLimit(NamedTuple):
 def number_limits(op: Op, program: Program) -> list[NumberLimit]:
     """What the Python ints among the inputs of a Program may be. Raises OverflowError for a known one that does not fit."""
     found = []
-    places = {value: i for i, value in enumerate(program.inputs)}  # a trace has another order than their indices
+    places = {value: i for i, value in enumerate(program.inputs)}  # in a trace their order differs from their indices
     for node in program.nodes:
         for position, value in enumerate(node.inputs):
             known = isinstance(value.op, Constant)
@@ -215,7 +215,7 @@ def backward_hook(
 
 
 def foreign_hook(op: Op, inputs: Sequence[Any]) -> Any:
-    """`apply` on what is no tensor: symbolic values are recorded, everything else that NumPy can read becomes a tensor."""
+    """`apply` on inputs that are not tensors: symbolic values are recorded, anything else that NumPy can read becomes a tensor."""
     if any(isinstance(x, Value) for x in inputs):
         outputs = record(op, *inputs)
         return outputs[0] if len(outputs) == 1 else outputs
@@ -229,7 +229,7 @@ def foreign_hook(op: Op, inputs: Sequence[Any]) -> Any:
 
 
 def _within_64_bits(op: Op, inputs: Sequence[Any]) -> Sequence[Any]:
-    """The inputs, ints beyond 64 bits as floats, if others are floats. Raises OverflowError if none is."""
+    """The inputs with ints beyond 64 bits made floats, if other inputs are floats. Raises OverflowError if none is."""
     large = [x for x in inputs if isinstance(x, int) and not -(1 << 63) <= x < 1 << 63]
     if not large:
         return inputs

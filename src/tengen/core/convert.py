@@ -1,4 +1,4 @@
-"""From what users hold (numbers, lists, NumPy arrays) to tensors, and back to NumPy."""
+"""Converts numbers, lists and NumPy arrays to tensors, and tensors back to NumPy."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _all_fit(array: np.ndarray[Any, Any], dtype: str) -> bool:
 
 
 def index_dtype(array: np.ndarray[Any, Any]) -> str:
-    """In which dtype a tensor holds these integers as indices: int32, where they fit, else int64.
+    """The dtype in which a tensor holds these integers as indices: int32 if they fit, else int64.
 
     Raises IndexError for those that fit neither.
     """

@@ -32,6 +32,6 @@ def from_dlpack(ext_tensor: Any, stream: Any = None) -> Tensor:
 def _capsule(producer: Any) -> Any:
     try:
         return producer.__dlpack__(max_version=(1, 0))  # which can say that memory is read-only
-    except TypeError:  # of a producer from before there were versions
+    except TypeError:  # the producer is older than versions of the protocol
         pass
     return producer.__dlpack__()

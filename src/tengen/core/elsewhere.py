@@ -1,4 +1,4 @@
-"""Where a computation goes on in another process: gradients come back from there, and go there.
+"""Computations that continue in another process: gradients come from there and go there.
 
 What a process has sent is an end of its own computation like a loss, and what it has received is a beginning of it like a parameter; a
 GradManager that records counts them as such. It says so here, as functions do not know it.
@@ -23,7 +23,7 @@ recording: list[_Records] = []
 
 
 def send(token: Tensor) -> None:
-    """Have the backward of what the token was made of start from it."""
+    """Let the backward start from the token, too."""
     if token._is_watched():
         sent.append(token)
 

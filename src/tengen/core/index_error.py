@@ -1,4 +1,4 @@
-"""What to say when a kernel met an index out of range. Kernels only say that there was one: here it is looked for on the host."""
+"""The message for an index that is out of range. Kernels only say that there was one: here it is looked for on the host."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IGNORED = -100
 
 
 class _Source(NamedTuple):
-    """Where the numbers of an index come from, and whether negative ones are out of range too."""
+    """Where the numbers of an index come from, and whether negative numbers are out of range too."""
 
     value: Value
     label: bool

@@ -24,7 +24,7 @@ def positions(mask: Any, device: str) -> Tensor:
         return _made(found, position_dtype(prod(_shape(mask))), device, mask)
     places, count = apply(_NONZERO, mask if isinstance(mask, Tensor) else from_data(mask, "bool", device))
     number = int(to_numpy(count))
-    if 2 * number >= places.size:  # no copy is worth the rest of the memory
+    if 2 * number >= places.size:  # a copy is not worth the rest of the memory
         return places._view((0,), (1,), (number,), (0,))
     return _made(to_numpy(places)[:number], places.desc.dtype, device, places)
 
@@ -53,7 +53,7 @@ class Parsed:
         self.runs: list[int] = []  # for each dim of the shape the dim of x that it runs along, or -1
         self.axes: list[int] = []
         self.arrays: list[Tensor] = []
-        self.apart = apart  # something other than an index tensor or an integer stood between two of them
+        self.apart = apart  # something other than an index tensor or an integer stands between two of them
 
     def add(self) -> None:
         self.shape.append(1)

@@ -1,4 +1,4 @@
-"""What to say when memory runs out: how much was wanted, for what, and which tensors hold the rest."""
+"""The message for when memory runs out: how much was wanted, for what, and which tensors hold the rest."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _largest() -> str:
 
 
 def _bytes(desc: _rt.Descriptor) -> int:
-    """Of the elements that lie somewhere: what is broadcast lies there once."""
+    """The bytes of the elements in memory: a broadcast element lies there once."""
     return prod(extent for extent, stride in zip(desc.shape, desc.strides, strict=True) if stride) * desc.itemsize
 
 

@@ -1,4 +1,4 @@
-"""How real numbers become quantised ones: a scale, a zero point, and of which kind the integers are."""
+"""How real numbers become quantised ones: a scale, a zero point, and the kind of the integers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class QParams:
         self.mode, self.dtype_meta, self.scale, self.zero_point = mode, dtype_meta, scale, zero_point
 
     def update(self, qparams: QParams) -> None:
-        """Take over what another one says."""
+        """Take over the values of another one."""
         for name in self._fields():
             setattr(self, name, getattr(qparams, name))
 
@@ -90,7 +90,7 @@ class LSQParams(QParams):
         self.grad_scale = grad_scale
 
     def update(self, qparams: QParams) -> None:
-        """Take over what another one says, and its `grad_scale` if it has one."""
+        """Take over the values of another one, and its `grad_scale` if it has one."""
         for name in self._fields():
             setattr(self, name, getattr(qparams, name, getattr(self, name)))
 
@@ -130,7 +130,7 @@ def create_qparams(
 
 
 class UnknownKind(ValueError, KeyError):
-    """A name that is no kind of quantised dtype."""
+    """The name is not that of a kind of quantised dtype."""
 
     __str__ = ValueError.__str__
 

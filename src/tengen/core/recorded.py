@@ -45,7 +45,7 @@ class Recorded(Composite):
         return replay(self.formula(inputs[0].builder), inputs[0].builder, inputs)
 
     def expand_on(self, inputs: Sequence[Value], results: Sequence[Value]) -> Sequence[Value]:
-        """The same where the results are known: what is computed from one of them starts from that."""
+        """`expand` where the results are known: what is computed from a result starts from the given value."""
         builder = inputs[0].builder
         program = self.formula(builder)
         return replay(program, builder, inputs, dict(zip(program.outputs, results, strict=True)))

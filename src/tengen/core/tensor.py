@@ -86,7 +86,7 @@ class Tensor(_rt.Tensor):
 
     @property
     def format(self) -> str:
-        """Always "default": the memory layout follows the operations and is never the user's business."""
+        """Always "default": the operations choose the memory layout, and users need not care about it."""
         return "default"
 
     @property
@@ -164,7 +164,7 @@ class Tensor(_rt.Tensor):
     def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
         if api_version is not None and not "2021.12" <= api_version <= "2023.12":
             raise ValueError(f"tensors follow the array API standard of 2023.12, not of {api_version}")
-        return import_module("tengen.array_api")  # which stands above and is loaded when somebody asks
+        return import_module("tengen.array_api")  # that layer stands above this one, so it is loaded on demand
 
     def to_device(self, device: str | Device, /, *, stream: Any = None) -> Tensor:
         """The elements on another device: `to`, as the array API standard calls it.
@@ -190,7 +190,7 @@ class Tensor(_rt.Tensor):
     ) -> Any:
         if dl_device is not None and tuple(map(int, dl_device)) != self.__dlpack_device__():
             raise BufferError(f"a tensor is exported where it is, DLPack device (1, 0), a CPU; not to {dl_device}")
-        # Others abort the process, PyTorch among them, when they meet a stride that is negative.
+        # Other libraries, PyTorch among them, abort the process when they meet a negative stride.
         backwards = any(stride < 0 for stride in self.desc.strides)
         if backwards and copy is False:
             raise BufferError("this tensor is a view that runs backwards: it can only be exported as a copy")

@@ -26,7 +26,7 @@ class FusedUpdate(Composite):
 
     @property
     def effect(self) -> bool:
-        """Whether processes do it together; the rule says so."""
+        """Whether several processes update together; the rule says so."""
         return bool(getattr(self.rule, "effect", False))
 
     @property

@@ -57,7 +57,7 @@ class Numbered(NamedTuple):
         try:
             return self.dataset.batch(indices)
         except (IndexError, TypeError, ValueError):
-            return None  # the sample that is wrong says so
+            return None  # one by one, so that the error names the sample
 
     def _sample(self, index: Any) -> Any:
         try:

@@ -15,7 +15,7 @@ from typing import Any
 from . import shared
 from .fetch import Failure, Fetch
 
-AHEAD = 2  # tasks that a worker may have
+AHEAD = 2  # tasks that a worker may hold
 
 
 class End:

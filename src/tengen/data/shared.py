@@ -11,7 +11,7 @@ import os
 import pickle
 from typing import Any, NamedTuple
 
-LEAST = 1 << 16  # bytes of arrays that are worth it
+LEAST = 1 << 16  # smaller arrays are not worth sharing
 ALIGN = 64
 
 

@@ -13,7 +13,7 @@ AHEAD = 2  # batches that each worker may be ahead
 
 
 class _Shared:
-    """What the workers and the one who takes the batches share. They hold this alone, so nobody keeps an abandoned iterator alive."""
+    """The state that the workers share with the consumer of the batches. They hold nothing else, so an abandoned iterator is collected."""
 
     def __init__(self, fetch: Fetch, tasks: Iterator[Any], ahead: int):
         self.fetch, self.tasks, self.ahead = fetch, tasks, ahead

@@ -1,4 +1,4 @@
-"""Gradients that are the same in all processes, sent while others are still computed.
+"""Makes gradients the same in all processes, and sends them while others are still being computed.
 
 They go in buckets, as a large message costs less than many small ones. In a bucket each lies as it lies in memory: that of a linear layer
 is transposed, and copying it row by row takes ten times as long. As that may differ between processes, the first one's order is
@@ -102,12 +102,12 @@ class AllreduceCallback:
         return entries[-1][1]
 
     def flush(self) -> None:
-        """Send what waits for its bucket to be full."""
+        """Send the gradients that wait for their bucket to fill up."""
         for dtype in sorted(self._open):
             self._send(dtype)
 
     def forget(self) -> None:
-        """Forget it, as the backward has failed."""
+        """Forget the gradients, because the backward has failed."""
         self._open.clear()
 
     def _send(self, dtype: str) -> None:
@@ -122,7 +122,7 @@ class AllreduceCallback:
         orders, wide = self._agreed(shapes, grads), wide_dtype(dtype)
         given: Tensor = apply(Pack(orders, wide), *grads)
         started = whole = None
-        if given._is_watched():  # somebody differentiates the gradient, so it goes by an operation that can be
+        if given._is_watched():  # the gradient is itself differentiated, so it goes by an operation that has a gradient
             whole = apply(AllReduce(self._key, self._size, "SUM"), given)
         else:
             started = apply(Start(self._key, self._size, "all_reduce_sum", wide, f" of gradients {shapes}"), given)

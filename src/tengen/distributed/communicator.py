@@ -32,7 +32,7 @@ LONGEST_NAP = 1e-3
 
 
 class DistributedError(RuntimeError):
-    """Processes do different things, or one of them is gone or does not come.
+    """Processes do different things, or one of them is gone or too late.
 
     The text says which, and what it was doing.
 
@@ -181,7 +181,7 @@ class MpiCommunicator:
         work.ended.set()
 
     def _say_where(self) -> None:
-        """Tell the board where the program is, which has asked for nothing for a while."""
+        """Tell the board where the program is: it has not asked for anything for a while."""
         try:
             self._client.report(f"is at {self._place()}, {self._last}")
         except (OSError, RuntimeError):  # the world ends

@@ -111,7 +111,7 @@ def _own_part(x: Exchange, mode: str) -> Array:
 
 
 def _for_root(run: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
-    """The same with zeros for the others: that is the gradient of what only the root has given."""
+    """The exchange in which all but the root give zeros: the gradient of an exchange in which only the root gave something."""
 
     def with_zeros(x: Exchange) -> None:
         run(x)

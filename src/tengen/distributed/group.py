@@ -77,16 +77,16 @@ def init_process_group(
 
 
 def _end() -> None:
-    """Others may still be busy with what this process took part in last."""
+    """Other processes may still be busy with the last operation that this one took part in."""
     if joined():
-        with suppress(DistributedError, OSError):  # said before, or nobody is left to tell
+        with suppress(DistributedError, OSError):  # it was said before, or nobody is left to hear it
             leave("has ended")
 
 
 def join(
     master_ip: str, port: int, world_size: int, rank: int, device: int, backend: str | None, device_type: str
 ) -> None:
-    """init_process_group, for those who leave the world themselves."""
+    """init_process_group, for callers that leave the world themselves."""
     for name, value, kind in (
         ("master_ip", master_ip, str),
         ("port", port, int),

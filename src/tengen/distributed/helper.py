@@ -1,4 +1,4 @@
-"""What training over several processes is made of besides collective operations."""
+"""Helpers for training over several processes, besides collective operations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a function in processes that form a world, and tells what becomes of them."""
+"""Runs a function in processes that form a world, and reports what becomes of them."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class launcher:
     ) -> None:
         if not callable(func):
             raise TypeError(f"launcher takes a function, got {type(func).__name__}")
-        update_wrapper(self, func)  # first, so that no attribute of the function takes the place of one of these
+        update_wrapper(self, func)  # first, so that no attribute of the function overwrites one of these
         self.func, self.n_gpus = func, 1 if n_gpus is None else n_gpus
         self.world_size, self.rank_start = self.n_gpus if world_size is None else world_size, rank_start
         self.master_ip, self.port, self.device_type, self.backend = master_ip, port, device_type, backend
@@ -159,7 +159,7 @@ class launcher:
 
 
 class Worker:
-    """A process that runs `work`, seen from the one that has started it."""
+    """A process that runs `work`, as the process that started it sees it."""
 
     def __init__(self, rank: int, work: Callable[[], Any]) -> None:
         self.rank, self.result, self.left_early = rank, None, False
@@ -184,7 +184,7 @@ class Worker:
         return True
 
     def ended(self) -> None:
-        """The process is no more. Raises WorkerError if it has failed."""
+        """The process has ended. Raises WorkerError if it failed."""
         while self.pipe.poll() and self.read():
             pass
         self.process.join()
@@ -202,7 +202,7 @@ def _results(workers: Sequence[Worker]) -> list[Any]:
     speaking = {w.pipe: w for w in workers}
     living = {w.process.sentinel: w for w in workers}
     while living:
-        # With a limit, so that Ctrl-C is noticed on every platform.
+        # With a timeout, so that Ctrl-C is noticed on every platform.
         for ready in wait([*speaking, *living], timeout=1.0):
             if isinstance(ready, Connection) and ready in speaking:
                 if not speaking[ready].read():
@@ -213,7 +213,7 @@ def _results(workers: Sequence[Worker]) -> list[Any]:
 
 
 def end(workers: Sequence[Worker]) -> None:
-    """End those that still run."""
+    """End the processes that are still running."""
     for worker in workers:
         if worker.process.is_alive():
             worker.process.terminate()
@@ -236,7 +236,7 @@ def restarting(op: str, attempt: Callable[[int], list[Any]], max_restarts: int) 
 
 
 def tell_early(op: str, ranks: Sequence[int]) -> None:
-    """Warn of processes that have not come to the end of their function."""
+    """Warn of processes that did not reach the end of their function."""
     if ranks:
         warn(f"{op}: rank {', '.join(map(str, ranks))} ended by sys.exit(0), so its result is None")
 
@@ -268,7 +268,7 @@ def live(op: str, tell: Callable[[tuple[str, Any]], None], work: Callable[[], An
 
 
 def _finish(op: str, tell: Callable[[tuple[str, Any]], None], work: Callable[[], Any]) -> str:
-    """Do the work and tell its result; how it has ended."""
+    """Do the work and send its result; returns how it ended."""
     try:
         _tell_result(op, tell, work())
     except SystemExit as leaving:
@@ -289,7 +289,7 @@ def _tell_result(op: str, tell: Callable[[tuple[str, Any]], None], result: Any) 
 
 
 def die_with(parent: int) -> None:
-    """Have this process killed when the one that has started it is no more; on Linux, others have no way to ask for that."""
+    """Let this process be killed when the one that started it ends; only Linux offers that."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG

@@ -27,7 +27,7 @@ def library(op: str) -> Any:
         raise ImportError(
             f"{op}: several processes communicate by MPI, which is not installed; pip install 'tengen[mpi]'"
         ) from None
-    # Processes end without MPI_Finalize, which would wait for those that never come.
+    # Processes end without MPI_Finalize, which would wait for processes that never call it.
     mpi4py.rc.finalize = False
     from mpi4py import MPI
 
@@ -82,7 +82,7 @@ def join(client: Client, rank: int, size: int) -> World:
 
 
 def tidy(comm: Any) -> None:
-    """Remove the files of shared memory that the processes of a communicator have open by now: nobody else would when one is killed."""
+    """Remove the files of shared memory that the processes of a communicator have opened: nobody else would if one is killed."""
     comm.Barrier()
     with suppress(OSError), open("/proc/self/maps") as maps:
         found = set(re.findall(r"/dev/shm/mpich_shm\S+", maps.read()))

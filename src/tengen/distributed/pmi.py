@@ -31,7 +31,7 @@ class ProcessManager:
         self._here = self._barriers = 0
 
     def answers(self, lines: Iterator[bytes]) -> Iterator[bytes]:
-        """What to say to the requests of one process."""
+        """Answers to the requests of one process."""
         for line in lines:
             words = dict(word.split("=", 1) for word in line.decode().split() if "=" in word)
             found = self._answer(words.get("cmd", ""), words)

@@ -76,7 +76,7 @@ def run(
 
 
 def _check(train: Any, workers: int, resources: Mapping[str, float] | None, max_restarts: int) -> dict[str, float]:
-    """What each process wants, once all is what it should be."""
+    """What each process wants, after all checks."""
     if not callable(train):
         raise TypeError(f"{OP} takes a function, got {type(train).__name__}")
     for name, value, least in (("workers", workers, 1), ("max_restarts", max_restarts, 0)):
@@ -107,7 +107,7 @@ def _library() -> Any:
 
 @contextmanager
 def _cluster(ray: Any) -> Iterator[bool]:
-    """Be connected to a cluster; whether it is one for this call."""
+    """Connect to a cluster; returns whether it was started for this call."""
     if ray.util.client.ray.is_connected():
         raise RuntimeError(
             f"{OP}: the program is connected to Ray by ray:// from outside of the cluster, where the processes do not reach it; start it by "

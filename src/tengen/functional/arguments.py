@@ -1,4 +1,4 @@
-"""What public functions do with their arguments before they call an op."""
+"""Checks and conversions that public functions apply to their arguments before they call an op."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Complex numbers, of their parts."""
+"""Complex numbers from their parts, and back."""
 
 from __future__ import annotations
 

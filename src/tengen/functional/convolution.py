@@ -84,7 +84,7 @@ def conv2d(
         raise
 
 
-@lru_cache(256, typed=True)  # small convolutions take less time than checking these
+@lru_cache(256, typed=True)  # checking these takes longer than a small convolution
 def _known_conv2d(*parameters: Any) -> Conv2d:
     numbers = [n for p in parameters[:4] for n in (p if isinstance(p, tuple) else (p,))]
     if any(isinstance(n, Tensor) for n in numbers):
@@ -249,7 +249,7 @@ def conv_transpose3d(
     return convolved(op, (inp, weight), bias)
 
 
-# What the functions of all convolutions share, those of local_convolution.py and quantized.py too.
+# Shared by all convolution functions, also those of local_convolution.py and quantized.py.
 
 
 def convolved(op: Any, inputs: tuple[Any, ...], bias: Tensor | None) -> Tensor:

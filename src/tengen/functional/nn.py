@@ -1,4 +1,4 @@
-"""Functions that networks are made of.
+"""The functions that networks are made of.
 
 Those of neighbouring modules are gathered here under the names that programs use.
 """

@@ -1,4 +1,4 @@
-"""Networks of others: weights from a URL, and functions of a repository's `hubconf.py`.
+"""Networks that others have published: weights from a URL, and functions of a repository's `hubconf.py`.
 
     @hub.pretrained("https://example.org/resnet18_78a63ca6.pkl")
     def resnet18(**options): ...

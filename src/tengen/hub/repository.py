@@ -24,7 +24,7 @@ _HOST = re.compile(r"[A-Za-z0-9]([\w-]*[A-Za-z0-9])?(\.[\w-]+)*(:\d+)?")
 
 
 class RepositoryError(RuntimeError):
-    """A repository cannot be had, or has not what was asked for.
+    """A repository cannot be reached, or does not have what was asked for.
 
     >>> issubclass(RepositoryError, RuntimeError)
     True
@@ -201,7 +201,7 @@ def _url(repo_info: str, git_host: str, protocol: str) -> str:
 
 
 def _fetched(url: str, repo_info: str, use_cache: bool, commit: str | None) -> str:
-    """The folder of a repository, which is got unless it is there."""
+    """The folder of a repository, which is cloned unless it is there."""
     if commit is not None and not re.fullmatch(r"[0-9a-f]{7,64}", commit):
         raise ValueError(f"commit is the hexadecimal name of a commit, got {commit!r}")
     branch = repo_info.partition(":")[2]
@@ -230,7 +230,7 @@ def _clone(url: str, branch: str, commit: str | None, folder: str) -> None:
 
 
 def _git(*arguments: str) -> None:
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}  # ask for no password
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}  # do not ask for a password
     try:
         done = subprocess.run(
             ["git", *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""Weights that are somewhere else."""
+"""Weights from a URL."""
 
 from __future__ import annotations
 

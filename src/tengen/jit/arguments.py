@@ -1,4 +1,4 @@
-"""Arguments and results of traced functions: tensors inside of tuples, lists and dicts, and everything else."""
+"""Arguments and results of traced functions: tensors in tuples, lists and dicts, and everything else."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def rebuild(tree: Any, replace: Callable[[Any], Any], leaf: type | tuple[type, .
         made = {k: rebuild(x, replace, leaf) for k, x in tree.items()}
         if type(tree) is dict:
             return made
-        other = copy(tree)  # with what else it has, such as the factory of a defaultdict
+        other = copy(tree)  # with its other state, such as the factory of a defaultdict
         other.update(made)
         return other
     return tree

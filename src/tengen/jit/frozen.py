@@ -37,7 +37,7 @@ class Frozen(NamedTuple):
         return [v for v in self.program.inputs if v not in self.constants]
 
     def expanded(self, keeps: Callable[[Composite], bool]) -> Frozen:
-        """The same function with the composites replaced by what they are made of, but for those that `keeps` wants."""
+        """This function with its composites replaced by what they are made of, except those that `keeps` wants."""
         builder = _PartlyExpanding(keeps)
         inputs = [builder.input(v.type) for v in self.program.inputs]
         made = replayed(self.program, builder, inputs)

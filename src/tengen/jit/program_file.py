@@ -89,7 +89,7 @@ def _filler(array: Array) -> bytes:
 
 
 def _header(function: Frozen) -> bytes:
-    import json  # here and below: who only traces need not load it
+    import json  # here and below: programs that only trace need not load it
 
     program, names, offset = function.program, iter(function.arguments), 0
     numbers: dict[Value, int] = {}
@@ -148,7 +148,7 @@ def _read_named(file: BinaryIO, name: str, alone: bool) -> Frozen:
 
 
 class _Refused(ValueError):
-    """What is wrong with a file, in words for users."""
+    """What is wrong with a file, in the users' terms."""
 
 
 def _parts(file: BinaryIO, alone: bool) -> tuple[Any, bytes]:

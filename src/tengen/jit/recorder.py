@@ -75,7 +75,7 @@ class Operations:
         return self.traced(title, program, donate, partial(self.composed, 0, stop, tuple(inputs), tuple(outputs)))
 
     def composed(self, start: int, stop: int, inputs: Sequence[int], outputs: Sequence[int]) -> Program:
-        """The same as a Program of the ops that the function applied, with these inputs and outputs."""
+        """A Program of the ops that the function applied, with these inputs and outputs."""
         section = self.section(start, stop, keep_composites=True)
         finished = section.builder.finish(section.values[slot] for slot in outputs)
         given = tuple(section.value(i) for i in inputs)

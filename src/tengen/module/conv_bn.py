@@ -155,7 +155,7 @@ class LinearBn1d(Module):
     ):
         super().__init__(name)
         self.linear = Linear(in_features, out_features, bias, compute_mode)
-        # Nothing uses it, but MegEngine's state dicts have it.
+        # Not used, but MegEngine's state dicts have it.
         self.bias = Parameter(array_of(self, out_features, 0.0)) if bias else None
         self.bn = BatchNorm1d(out_features, eps, momentum, affine, track_running_stats)
 

@@ -1,4 +1,4 @@
-"""Layers that do next to nothing."""
+"""Layers that only pass values on or join them."""
 
 from __future__ import annotations
 

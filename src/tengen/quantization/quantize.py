@@ -284,7 +284,7 @@ def reset_qconfig(module: Module, qconfig: QConfig, inplace: bool = True) -> Any
 
 
 def _for(part: Any, qparams: QParams) -> QParams:
-    """The same scale for what has its own kind of integers."""
+    """The QParams for a part that has its own kind of integers: the scale stays."""
     return create_qparams(qparams.mode, part.dtype, qparams.scale, qparams.zero_point)
 
 

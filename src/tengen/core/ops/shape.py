@@ -315,7 +315,7 @@ class Copy(Elementwise):
 
 
 class Detach(Formula):
-    """The same value, through which gradients do not flow."""
+    """The value of the input, through which gradients do not flow."""
 
     nondiff = "it is there to stop gradients"
 

@@ -62,7 +62,7 @@ class CIFAR10(VisionDataset):
 
     @property
     def meta(self) -> dict[Any, Any]:
-        """What its authors say of it: the names of the classes."""
+        """The metadata of its authors: the names of the classes."""
         return dict(load_batch(os.path.join(self.root, self.raw_file_dir, self.meta_info["name"])))
 
     def download(self) -> None:

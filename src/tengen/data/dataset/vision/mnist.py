@@ -60,7 +60,7 @@ class MNIST(VisionDataset):
 
     @property
     def meta(self) -> dict[str, dict[str, int]]:
-        """What the heads of the files say."""
+        """The headers of the files."""
         return self._meta_data
 
     def download(self) -> None:

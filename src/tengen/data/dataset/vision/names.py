@@ -1,4 +1,4 @@
-"""Names of what the known datasets show, as their authors number them."""
+"""The names of the classes of known datasets, numbered as by their authors."""
 
 # fmt: off
 VOC = (
