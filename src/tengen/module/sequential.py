@@ -78,6 +78,6 @@ class Sequential(Module):
             self.layer_keys.remove(key)
 
     def forward(self, inp: Any) -> Any:
-        for key in self.layer_keys:
-            inp = getattr(self, key)(inp)
+        for layer in self.layer_values:
+            inp = layer(inp)
         return inp

@@ -1,0 +1,103 @@
+"""The functions and methods whose calls are expressions, and the names that graphs and files know them by."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from functools import cache
+from types import FunctionType
+from typing import Any
+
+from ..functional import distributed, elemwise, loss, math, metric, nn, quantized, tensor, vision
+
+# Where a function stands in several of them, the first one names it.
+_MODULES = {
+    "loss": loss,
+    "metric": metric,
+    "vision": vision,
+    "elemwise": elemwise,
+    "math": math,
+    "tensor": tensor,
+    "nn": nn,
+    "quantized": quantized,
+    "distributed": distributed,
+}
+
+_BINARY = (
+    "add sub mul matmul truediv floordiv mod pow lshift rshift and or xor"  # each has a reflected and an in-place method too
+).split()
+_SPELT = {"and": "and_", "or": "or_"}
+
+
+def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda a, b: function(b, a)
+
+
+def _operators() -> dict[str, Callable[..., Any]]:
+    found: dict[str, Callable[..., Any]] = {
+        f"__{name}__": getattr(operator, name) for name in "lt le gt ge eq ne neg pos abs invert getitem setitem".split()
+    }
+    for name in _BINARY:
+        function = getattr(operator, _SPELT.get(name, name))
+        found[f"__{name}__"] = function
+        found[f"__r{name}__"] = _reflected(function)
+        found[f"__i{name}__"] = getattr(operator, f"i{name}")
+    return found
+
+
+OPERATORS: dict[str, Callable[..., Any]] = _operators()
+"""Methods that are operators, which numbers have too."""
+
+WRITING = frozenset(
+    {"__setitem__", "set_value", "reset_zero", "_reset", *(name for name in OPERATORS if name.startswith("__i") and name != "__invert__")}
+)
+"""Methods that give the tensor itself another value."""
+
+METHODS = (
+    *OPERATORS,
+    *("__round__", "reshape", "flatten", "transpose", "astype", "to", "detach", "sum", "mean", "prod", "max", "min"),
+    *("set_value", "reset_zero"),
+)
+"""Methods of tensors whose calls are expressions."""
+
+_wrapped: dict[FunctionType, str] = {}
+
+
+@cache
+def _library() -> dict[FunctionType, str]:
+    found: dict[FunctionType, str] = {}
+    for place, module in _MODULES.items():
+        for name in module.__all__:
+            function = getattr(module, name)
+            if isinstance(function, FunctionType):
+                found.setdefault(function, f"{place}.{name}")
+    return found
+
+
+def register(function: FunctionType) -> None:
+    """Let calls of a function of the program be expressions."""
+    _wrapped[function] = f"{function.__module__}.{function.__qualname__}"
+
+
+def functions() -> dict[FunctionType, str]:
+    """The functions whose calls are expressions, with their names."""
+    return {**_library(), **_wrapped}
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """The name of a function in the text of a graph."""
+    found = functions().get(function)  # type: ignore[call-overload]
+    return str(found or f"{function.__module__.rpartition('.')[2]}.{function.__name__}")
+
+
+def wrapped_functions() -> dict[str, FunctionType]:
+    """The functions of the program, by name."""
+    return {name: function for function, name in _wrapped.items()}
+
+
+def library_function(name: str) -> FunctionType | None:
+    """The function of tengen that graphs know by a name."""
+    place, _, own = name.partition(".")
+    module = _MODULES.get(place)
+    function = getattr(module, own) if module is not None and own in module.__all__ else None
+    return function if isinstance(function, FunctionType) else None

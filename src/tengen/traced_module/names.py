@@ -1,0 +1,51 @@
+"""Names of nodes: unique in a graph."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+_NUMBERED = re.compile(r"(.*?)_(\d+)$")
+
+
+class NameSpace:
+    """The names of one graph, and the node that has each."""
+
+    def __init__(self, name: str, qualname: str):
+        self.name, self.qualname = name, qualname
+        self._nodes: dict[str, Any] = {}
+
+    @property
+    def used_names(self) -> dict[str, Any]:
+        """The names, with their nodes."""
+        return self._nodes
+
+    def create_unique_name(self, name: str, node: Any = None) -> str:
+        """`name`, or if a node has it with the next free number behind it; `node` has it from now on."""
+        name = re.sub(r"\W", "_", name)
+        if not name or name[0].isdigit():
+            name = f"_{name}"
+        match = _NUMBERED.match(name)
+        base, number = (match[1], int(match[2])) if match and match[1] else (name, 0)
+        while name in self._nodes:
+            number += 1
+            name = f"{base}_{number}"
+        self._nodes[name] = node
+        return name
+
+    def rename(self, node: Any, name: str) -> None:
+        """Give a node another name. Raises ValueError if a node has it."""
+        if self._nodes.get(name, node) is not node:
+            raise ValueError(f"the name {name} is in use: another node of graph {self.name} has it")
+        self.unassociate_name_with_obj(node)
+        self._nodes[name] = node
+
+    def unassociate_name_with_obj(self, node: Any) -> None:
+        """Let the name of a node be free again."""
+        if self._nodes.get(node._name) is node:
+            del self._nodes[node._name]
+
+    def keep(self, nodes: Iterable[Any]) -> None:
+        """Let all names be free but those of these nodes."""
+        self._nodes = {node._name: node for node in nodes}

@@ -1,0 +1,48 @@
+"""Attributes of modules by dotted names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core import Tensor
+from ..module import Module
+
+__all__ = ["assign_attr", "get_subattr"]
+
+
+def get_subattr(module: Any, target: str) -> Any:
+    """The attribute with a dotted name, such as "block.0.weight"; items of lists and dicts have their places and keys as names."""
+    for name in target.split(".") if target else ():
+        module = _step(module, name)
+    return module
+
+
+def _step(holder: Any, name: str) -> Any:
+    if isinstance(holder, (list, tuple)):
+        return holder[int(name)]
+    return holder[name] if isinstance(holder, dict) else getattr(holder, name)
+
+
+def assign_attr(obj: Module | Tensor, module: Module, target: str) -> None:
+    """Make `obj` the attribute with a dotted name; the modules on the way have to be there.
+
+    >>> from tengen.traced_module.utils import assign_attr, get_subattr
+    >>> net = M.Sequential(M.Sequential(M.Linear(2, 3)))
+    >>> assign_attr(M.ReLU(), net, "0.act")
+    >>> get_subattr(net, "0.act")
+    ReLU()
+    """
+    way, _, name = target.rpartition(".")
+    holder = get_subattr(module, way)
+    if isinstance(holder, list):
+        holder[int(name)] = obj
+    elif isinstance(holder, dict):
+        holder[name] = obj
+    else:
+        setattr(holder, name, obj)
+
+
+def find_path(root: Module, value: Any) -> str | None:
+    """The dotted name of a module or tensor inside `root`; None if it is not there."""
+    members: Any = root.named_modules() if isinstance(value, Module) else root.named_tensors()
+    return next((name for name, member in members if member is value), None)
