@@ -107,7 +107,7 @@ class Expr:
 
     def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if not self._takes_args:
-            raise TypeError(f"a {type(self).__name__} expression has no args and kwargs, only inputs")
+            raise TypeError(f"{self!r}: a {type(self).__name__} expression has no args and kwargs, only inputs")
         return self.unflatten_args(self.inputs)
 
     @property
@@ -195,9 +195,7 @@ class Expr:
             raise RuntimeError(
                 f"{self!r} gave {structure} when it was traced for {self.out_def}: what a traced module returns may not depend on values"
             )
-        return tuple(
-            value for value, leaf in zip(leaves, self._out_leaves, strict=True) if isinstance(leaf, Node)
-        )
+        return tuple(value for value, leaf in zip(leaves, self._out_leaves, strict=True) if isinstance(leaf, Node))
 
     def _module_of(self, node: ModuleNode) -> Any:
         return None
@@ -218,13 +216,15 @@ class Expr:
     def _argument_text(self, skipped: int = 0) -> str:
         args, kwargs = self._arguments()
         named = ", ".join(f"{key}={kwargs[key]}" for key in sorted(kwargs))
-        return ", ".join([*map(str, args[skipped:]), named])
+        return f"{', '.join(map(str, args[skipped:]))}, {named}"
 
     def __repr__(self) -> str:
         return f"%{self._id}:\t{self.return_val} = {self._text()}"
 
 
-def bind(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def bind(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments as a graph keeps them: what may stand by place does, and what is not given has its default."""
     try:
         signature = inspect.signature(function)
@@ -321,7 +321,11 @@ class CallMethod(Expr):
         args, kwargs = self.unflatten_args(inputs)
         target = args[0]
         if isinstance(target, Module):
-            return getattr(target, self.method)(*args[1:], **kwargs) if self.method != "__call__" else target(*args[1:], **kwargs)
+            return (
+                getattr(target, self.method)(*args[1:], **kwargs)
+                if self.method != "__call__"
+                else target(*args[1:], **kwargs)
+            )
         function = OPERATORS.get(self.method)
         result = function(*args) if function is not None else getattr(target, self.method)(*args[1:], **kwargs)
         return target if self.method in WRITING and result is None else result

@@ -175,9 +175,9 @@ class InternalGraph:
         >>> net.graph.compile()
         >>> print(net.graph)
         Sequential.Graph (self, inp) {
-        	%4:	exp_out = elemwise.exp(inp, )
-        	%5:	mul_out = exp_out.__mul__(2, )
-        	return mul_out
+                %4:	exp_out = elemwise.exp(inp, )
+                %5:	mul_out = exp_out.__mul__(2, )
+                return mul_out
         }
         """
         return InsertExprs(self, expr)
@@ -192,7 +192,9 @@ class InternalGraph:
         """
         for old, new in repl_dict.items():
             if old.top_graph is not self or new.top_graph is not self:
-                raise ValueError(f"replace_node: {old if old.top_graph is not self else new} is no node of graph {self.name}")
+                raise ValueError(
+                    f"replace_node: {old if old.top_graph is not self else new} is no node of graph {self.name}"
+                )
         places = {id(expr): place for place, expr in enumerate(self._exprs)}
         for old, new in repl_dict.items():
             needed = {id(expr) for expr in self.get_dep_exprs(new)}
@@ -230,7 +232,7 @@ class InternalGraph:
             name: of the node.
         """
         self._only_top("add_input_node")
-        node = TensorNode(None, shape=tuple(shape), dtype=np.dtype(dtype).type)
+        node = TensorNode(None, shape=tuple(shape), dtype=np.dtype(dtype))
         node._name = self._names.create_unique_name(name, node)
         node._qualname = f"{self.qualname}.[{name}]"
         self._add_input(node)
@@ -263,7 +265,9 @@ class InternalGraph:
         used = [node for node in self._inputs[1:] if node.users or any(node is leaf for leaf in self._outputs)]
         if used:
             raise ValueError(f"reset_inputs: input {used[0]} is still read; replace it first, and compile()")
-        self._exprs = [expr for expr in self._exprs if not (isinstance(expr, Input) and expr.outputs[0] in self._inputs[1:])]
+        self._exprs = [
+            expr for expr in self._exprs if not (isinstance(expr, Input) and expr.outputs[0] in self._inputs[1:])
+        ]
         del self._inputs[1:]
         self._names.keep(node for expr in self._exprs for node in expr.outputs)
         return self.module._reset_arguments(self, args, kwargs)  # type: ignore[no-any-return]
@@ -271,7 +275,9 @@ class InternalGraph:
     def _only_top(self, what: str) -> None:
         module = self.module
         if self._top_graph is not None or module is None:
-            raise ValueError(f"{what}: graph {self.name} is called by another one, which would not know; flatten() the module first")
+            raise ValueError(
+                f"{what}: graph {self.name} is called by another one, which would not know; flatten() the module first"
+            )
 
     def _own(self, node: Any) -> None:
         if not isinstance(node, TensorNode) or node.top_graph is not self:
@@ -327,7 +333,9 @@ class InternalGraph:
             new._graph = made
             made._exprs.append(new)
         made._inputs = [nodes[id(node)] for node in self._inputs]
-        made._outputs = [nodes[id(leaf)] if isinstance(leaf, Node) else copy.deepcopy(leaf, memo) for leaf in self._outputs]
+        made._outputs = [
+            nodes[id(leaf)] if isinstance(leaf, Node) else copy.deepcopy(leaf, memo) for leaf in self._outputs
+        ]
         made._names.keep(nodes.values())
         made._top_graph = copy.deepcopy(self._top_graph, memo)
         made._next_ids = list(self._next_ids)
@@ -345,7 +353,8 @@ def copy_expr(expr: Expr, nodes: dict[int, Node], memo: dict[int, Any]) -> Expr:
         made = nodes[id(node)] = copy.copy(node)
         made.expr, made.users = new, []
     new._set_outputs(
-        [nodes[id(leaf)] if isinstance(leaf, Node) else copy.deepcopy(leaf, memo) for leaf in expr._out_leaves], expr.out_def
+        [nodes[id(leaf)] if isinstance(leaf, Node) else copy.deepcopy(leaf, memo) for leaf in expr._out_leaves],
+        expr.out_def,
     )
     new._graph = None
     if expr.arg_def is None:

@@ -8,6 +8,7 @@ from functools import cache
 from types import FunctionType
 from typing import Any
 
+from .. import random
 from ..functional import distributed, elemwise, loss, math, metric, nn, quantized, tensor, vision
 
 # Where a function stands in several of them, the first one names it.
@@ -21,11 +22,15 @@ _MODULES = {
     "nn": nn,
     "quantized": quantized,
     "distributed": distributed,
+    "random": random,
 }
+_NO_FUNCTIONS = ("RNG", "seed", "shuffle")
 
 _BINARY = (
-    "add sub mul matmul truediv floordiv mod pow lshift rshift and or xor"  # each has a reflected and an in-place method too
-).split()
+    (
+        "add sub mul matmul truediv floordiv mod pow lshift rshift and or xor"  # each has a reflected and an in-place method too
+    ).split()
+)
 _SPELT = {"and": "and_", "or": "or_"}
 
 
@@ -35,7 +40,8 @@ def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
 
 def _operators() -> dict[str, Callable[..., Any]]:
     found: dict[str, Callable[..., Any]] = {
-        f"__{name}__": getattr(operator, name) for name in "lt le gt ge eq ne neg pos abs invert getitem setitem".split()
+        f"__{name}__": getattr(operator, name)
+        for name in "lt le gt ge eq ne neg pos abs invert getitem setitem".split()
     }
     for name in _BINARY:
         function = getattr(operator, _SPELT.get(name, name))
@@ -49,7 +55,13 @@ OPERATORS: dict[str, Callable[..., Any]] = _operators()
 """Methods that are operators, which numbers have too."""
 
 WRITING = frozenset(
-    {"__setitem__", "set_value", "reset_zero", "_reset", *(name for name in OPERATORS if name.startswith("__i") and name != "__invert__")}
+    {
+        "__setitem__",
+        "set_value",
+        "reset_zero",
+        "_reset",
+        *(name for name in OPERATORS if name.startswith("__i") and name != "__invert__"),
+    }
 )
 """Methods that give the tensor itself another value."""
 
@@ -60,16 +72,16 @@ METHODS = (
 )
 """Methods of tensors whose calls are expressions."""
 
-_wrapped: dict[FunctionType, str] = {}
+_wrapped: dict[Callable[..., Any], str] = {}
 
 
 @cache
-def _library() -> dict[FunctionType, str]:
-    found: dict[FunctionType, str] = {}
+def _library() -> dict[Callable[..., Any], str]:
+    found: dict[Callable[..., Any], str] = {}
     for place, module in _MODULES.items():
         for name in module.__all__:
             function = getattr(module, name)
-            if isinstance(function, FunctionType):
+            if callable(function) and not isinstance(function, type) and name not in _NO_FUNCTIONS:
                 found.setdefault(function, f"{place}.{name}")
     return found
 
@@ -79,25 +91,17 @@ def register(function: FunctionType) -> None:
     _wrapped[function] = f"{function.__module__}.{function.__qualname__}"
 
 
-def functions() -> dict[FunctionType, str]:
+def functions() -> dict[Callable[..., Any], str]:
     """The functions whose calls are expressions, with their names."""
     return {**_library(), **_wrapped}
 
 
 def function_name(function: Callable[..., Any]) -> str:
     """The name of a function in the text of a graph."""
-    found = functions().get(function)  # type: ignore[call-overload]
+    found = functions().get(function)
     return str(found or f"{function.__module__.rpartition('.')[2]}.{function.__name__}")
 
 
-def wrapped_functions() -> dict[str, FunctionType]:
-    """The functions of the program, by name."""
-    return {name: function for function, name in _wrapped.items()}
-
-
-def library_function(name: str) -> FunctionType | None:
-    """The function of tengen that graphs know by a name."""
-    place, _, own = name.partition(".")
-    module = _MODULES.get(place)
-    function = getattr(module, own) if module is not None and own in module.__all__ else None
-    return function if isinstance(function, FunctionType) else None
+def function_named(name: str) -> Callable[..., Any] | None:
+    """The function that graphs know by a name; None if there is none, or the program has not wrapped it."""
+    return next((function for function, known in functions().items() if known == name), None)

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import module as layers
 from ..core import Tensor
 from ..module import Module, Sequential
@@ -66,9 +68,9 @@ class Tracer(Recorder):
     def trace(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Record, Any]:
         """Call the module; what has been found of it, and what it gave."""
         bound = bind(type(self.root).forward, (self.root, *args), kwargs)
-        bound = tree_map(lambda leaf: _own_handle(leaf) if isinstance(leaf, Tensor) else leaf, bound)
+        bound = own_handles(bound)
         record = self.records[id(self.root)] = Record(self.root, type(self.root).__name__)
-        with patches.installed():
+        with patches.installed(self.root):
             before = active.set_recorder(self)
             try:
                 result = self._run(record, bound)
@@ -172,7 +174,14 @@ class Tracer(Recorder):
 
     def _returned(self, leaf: Any) -> Any:
         if isinstance(leaf, Module):
-            raise TypeError(f"{self.scope.graph.qualname} returns a module ({type(leaf).__name__}); a traced module returns tensors")
+            raise TypeError(
+                f"{self.scope.graph.qualname} returns a module ({type(leaf).__name__}); a traced module returns tensors"
+            )
+        if isinstance(leaf, (np.ndarray, np.generic)):
+            raise TypeError(
+                f"{self.scope.graph.qualname} returns a NumPy array, which a graph would give for every input; return a tensor, or wrap() the "
+                "function that computes with NumPy"
+            )
         return self.node_of(leaf)
 
 
@@ -204,10 +213,17 @@ def argument_names(forward: Any, args: Sequence[Any], kwargs: Mapping[str, Any])
     return names
 
 
-def _own_handle(tensor: Tensor) -> Tensor:
-    made = tensor._detach()
-    made.__dict__.update(tensor.__dict__)
-    return made
+def own_handles(values: Any) -> Any:
+    """A container with other handles for its tensors, each its own: what is written into them is not seen elsewhere."""
+
+    def own(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        made = leaf._detach()
+        made.__dict__.update(leaf.__dict__)
+        return made
+
+    return tree_map(own, values)
 
 
 def _original_call() -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from ..core import Tensor
 from ..module import Module
 from . import active
+from .known import OPERATORS
 
 if TYPE_CHECKING:
     from .expr import Expr
@@ -128,13 +129,15 @@ class TensorNode(Node):
     def describe(self, value: Any) -> None:
         """Remember what kind of value it was."""
         if isinstance(value, Tensor):
-            self.shape, self.dtype, self.device = tuple(map(int, tuple(value.desc.shape))), value.dtype, value.device
+            self.shape, self.dtype, self.device = tuple(value.desc.shape), value.dtype, value.device
+            if hasattr(np, value.desc.dtype):
+                self.dtype = np.dtype(value.desc.dtype)
             found = value.__dict__.get("_qparams")
             self.qparams = None if found is None or found.scale is None else found
         elif isinstance(value, tuple):
-            self.shape, self.dtype = (len(value),), np.int32
+            self.shape, self.dtype = (len(value),), np.dtype(np.int32)
         else:
-            self.shape, self.dtype = (), np.int32 if isinstance(value, int) else np.float32
+            self.shape, self.dtype = (), np.dtype(np.int32 if isinstance(value, int) else np.float32)
 
     def stand_in(self) -> Any:
         """Zeros of its shape and dtype."""
@@ -159,6 +162,10 @@ def _operator(name: str) -> Callable[..., Any]:
 
     method.__name__ = name
     return method
+
+
+for _name in OPERATORS.keys() - {"__eq__", "__ne__"}:  # by which dicts tell nodes apart
+    setattr(TensorNode, _name, _operator(_name))
 
 
 class NodeMixin(ABC):

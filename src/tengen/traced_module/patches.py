@@ -1,7 +1,8 @@
 """While something is recorded, functions, methods and attributes ask the recorder first.
 
-Names are bound to wrappers in every module that has been imported, so that `from tengen.functional import relu` is seen too, and to
-what they were bound to before when nothing is recorded any more. In a thread that records nothing a wrapper calls the function.
+Names are bound to wrappers in every module that has been imported and wherever the traced modules were written, so that
+`from tengen.functional import relu` is seen too, and to what they were bound to before when nothing is recorded any more. In a thread
+that records nothing a wrapper calls the function.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
@@ -23,17 +24,21 @@ _lock = threading.RLock()
 _depth = 0
 _names: dict[int, Any] = {}  # what is bound while something is recorded, by the id of what is bound else
 _attributes: list[tuple[type, str, Any]] = []
+_other_places: list[dict[str, Any]] = []
+_cells: list[Any] = []
 _ABSENT = object()
 
 
 @contextmanager
-def installed() -> Iterator[None]:
-    """Calls are seen inside of this."""
+def installed(module: Module | None = None) -> Iterator[None]:
+    """Calls are seen inside of this, also where a module and those inside of it were written."""
     global _depth
     with _lock:
         _depth += 1
         if _depth == 1:
             _install()
+        if module is not None:
+            _see_methods(module)
     try:
         yield
     finally:
@@ -54,12 +59,16 @@ def _install() -> None:
             _set(Tensor, method, _method(method, getattr(Tensor, method)))
     _set(Module, "__call__", _module_call(Module.__call__))
     _set(Module, "__getattribute__", _module_attribute)
+    _set(Module, "__setattr__", _module_assignment(Module.__setattr__))
 
 
 def _remove() -> None:
     originals = {id(wrapper): getattr(wrapper, "__wrapped__", None) for wrapper in _names.values()}
     _bind(originals)
+    _bind_cells(originals)
     _names.clear()
+    _cells.clear()
+    _other_places.clear()
     while _attributes:
         holder, name, before = _attributes.pop()
         if before is _ABSENT:
@@ -74,8 +83,12 @@ def _set(holder: type, name: str, value: Any) -> None:
 
 
 def _bind(table: dict[int, Any]) -> None:
-    for module in list(sys.modules.values()):
-        names = getattr(module, "__dict__", None)
+    _bind_in([getattr(module, "__dict__", None) for module in list(sys.modules.values())], table)
+    _bind_in(_other_places, table)
+
+
+def _bind_in(places: Iterable[Any], table: dict[int, Any]) -> None:
+    for names in places:
         if type(names) is dict and not str(names.get("__name__")).startswith(__package__):
             for name, value in list(names.items()):
                 new = table.get(id(value))
@@ -83,8 +96,32 @@ def _bind(table: dict[int, Any]) -> None:
                     names[name] = new
 
 
+def _see_methods(module: Module) -> None:
+    """The names that the classes of modules see need not be those of an imported module, or are those of a function around."""
+    places: dict[int, dict[str, Any]] = {}
+    for one in module.modules():
+        for kind in type(one).__mro__:
+            for member in vars(kind).values():
+                if isinstance(member, FunctionType):
+                    places[id(member.__globals__)] = member.__globals__
+                    _cells.extend(member.__closure__ or ())
+    _other_places.extend(places.values())
+    _bind_in(places.values(), _names)
+    _bind_cells(_names)
+
+
+def _bind_cells(table: dict[int, Any]) -> None:
+    for cell in _cells:
+        try:
+            new = table.get(id(cell.cell_contents))
+        except ValueError:  # it has no value yet
+            continue
+        if new is not None:
+            cell.cell_contents = new
+
+
 @functools.cache
-def wrapper_of(function: FunctionType) -> Callable[..., Any]:
+def wrapper_of(function: Callable[..., Any]) -> Callable[..., Any]:
     """What is called in the place of a function."""
 
     @functools.wraps(function)
@@ -137,6 +174,20 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(self, *args, **kwargs) if recorder is None else recorder.call_module(self, args, kwargs)
 
     return call
+
+
+def _module_assignment(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def assign(self: Module, name: str, value: Any) -> None:
+        recorder = active.recorder()
+        if recorder is not None and isinstance(value, (Tensor, Module)):
+            raise ValueError(
+                f"{type(self).__name__}.{name} is assigned a {type(value).__name__} while it is traced: a graph only reads attributes. "
+                "Give the value out as a result, or call set_value of the tensor that is there"
+            )
+        original(self, name, value)
+
+    return assign
 
 
 def _module_attribute(self: Module, name: str) -> Any:

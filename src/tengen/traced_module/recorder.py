@@ -10,7 +10,7 @@ from ..core import Tensor
 from ..module import Module
 from . import checker
 from .expr import Apply, CallFunction, CallMethod, Constant, Expr, GetAttr, bind, op_name
-from .known import WRITING
+from .known import OPERATORS, WRITING
 from .node import ModuleNode, Node, TensorNode
 from .pytree import tree_flatten, tree_map
 from .shape import KINDS, GetVarShape, TracedShape, plain, traced
@@ -169,7 +169,7 @@ class Recorder:
         if isinstance(target, KINDS):
             original = getattr(type(plain(target)), method)
         try:
-            bound = bind(original, (target, *args), kwargs)
+            bound = ((target, *args), {}) if method in OPERATORS else bind(original, (target, *args), kwargs)
         except TypeError:
             return original(target, *args, **kwargs)
         with self._as_one():

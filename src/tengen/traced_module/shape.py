@@ -109,5 +109,7 @@ def _arithmetic(name: str, base: type) -> Callable[..., Any]:
 
 
 for _kind, _base in ((TracedInt, int), (TracedFloat, float)):
-    for _name in "add sub mul truediv floordiv mod pow radd rsub rmul rtruediv rfloordiv rmod rpow neg lt le gt ge".split():
+    for (
+        _name
+    ) in "add sub mul truediv floordiv mod pow radd rsub rmul rtruediv rfloordiv rmod rpow neg lt le gt ge".split():
         setattr(_kind, f"__{_name}__", _arithmetic(f"__{_name}__", _base))

@@ -75,7 +75,9 @@ class InsertExprs(Recorder):
         earliest = max((places[id(expr)] for expr in needed), default=-1)
         if self.after is not None:
             if places[id(self.after)] < earliest:
-                raise ValueError(f"insert_exprs: what is inserted after {self.after!r} reads {exprs[earliest].outputs[0]}, which is made later")
+                raise ValueError(
+                    f"insert_exprs: what is inserted after {self.after!r} reads {exprs[earliest].outputs[0]}, which is made later"
+                )
             earliest = places[id(self.after)]
         inputs = sum(isinstance(expr, Input) for expr in exprs[: len(self.graph._inputs)])
         place = max(earliest + 1, inputs)
@@ -87,7 +89,9 @@ class InsertExprs(Recorder):
 
     def _taken(self, node: Node) -> Node:
         if node.top_graph is not self.graph:
-            raise ValueError(f"node {node} stands in {node.top_graph and node.top_graph.name}, and expressions are inserted into {self.graph.name}")
+            raise ValueError(
+                f"node {node} stands in {node.top_graph and node.top_graph.name}, and expressions are inserted into {self.graph.name}"
+            )
         return node
 
     def value_of(self, leaf: Any) -> Any:

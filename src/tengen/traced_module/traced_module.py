@@ -12,11 +12,11 @@ from ..core import Tensor
 from ..module import Module
 from ..module.qat import QATModule
 from ..random.rng import default_generator
-from . import checker, known
+from . import checker, known, patches
+from .expr import GetAttr, bind
 from .flatten import flattened
 from .graph import InternalGraph
-from .expr import GetAttr, bind
-from .module_tracer import Record, Tracer, is_builtin, register_opaque
+from .module_tracer import Record, Tracer, is_builtin, own_handles, register_opaque
 from .node import Node
 from .pytree import LeafDef, TreeDef, tree_flatten
 from .tm_config import _get_default_checker
@@ -110,11 +110,11 @@ class TracedModule(Module):
         >>> net = M.Sequential(M.Sequential(M.Linear(2, 2)), M.ReLU())
         >>> print(tengen.traced_module.trace_module(net, F.ones((1, 2))).flatten().graph)
         Sequential.Graph (self, inp) {
-        	%2:	_1 = getattr(self, "1") -> (ReLU)
-        	%3:	_0__0 = getattr(self, "0.0") -> (Linear)
-        	%4:	_0_out = _0__0(inp, )
-        	%5:	_1_out = _1(_0_out, )
-        	return _1_out
+                %2:	_1 = getattr(self, "1") -> (ReLU)
+                %3:	_0__0 = getattr(self, "0.0") -> (Linear)
+                %4:	_0_out = _0__0(inp, )
+                %5:	_1_out = _1(_0_out, )
+                return _1_out
         }
         """
         made = copy.deepcopy(self)
@@ -190,7 +190,9 @@ class TracedModule(Module):
     def _add_argument(self, graph: InternalGraph, name: str) -> None:
         """Take one more tensor, after the arguments that may stand by place."""
         args, kwargs = self._key_of(graph).children_defs
-        self._rename_key(graph, TreeDef(tuple, None, [TreeDef(tuple, None, [*args.children_defs, LeafDef(Tensor)]), kwargs]))
+        self._rename_key(
+            graph, TreeDef(tuple, None, [TreeDef(tuple, None, [*args.children_defs, LeafDef(Tensor)]), kwargs])
+        )
         assert self._signature is not None
         parameters = list(self._signature.parameters.values())
         place = sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters)
@@ -264,11 +266,11 @@ def trace_module(mod: Module, *args: Any, **kwargs: Any) -> TracedModule:
     >>> net = tengen.traced_module.trace_module(M.Sequential(M.Linear(2, 3), M.ReLU()), F.ones((1, 2)))
     >>> print(net.graph)
     Sequential.Graph (self, inp) {
-    	%2:	_0 = getattr(self, "0") -> (Linear)
-    	%3:	_1 = getattr(self, "1") -> (ReLU)
-    	%4:	_0_out = _0(inp, )
-    	%5:	_1_out = _1(_0_out, )
-    	return _1_out
+        %2:	_0 = getattr(self, "0") -> (Linear)
+        %3:	_1 = getattr(self, "1") -> (ReLU)
+        %4:	_0_out = _0(inp, )
+        %5:	_1_out = _1(_0_out, )
+        return _1_out
     }
     >>> net(F.ones((5, 2))).shape
     (5, 3)
@@ -285,7 +287,8 @@ def trace_module(mod: Module, *args: Any, **kwargs: Any) -> TracedModule:
         after = _State(mod)
         before.restore()
         try:
-            checker.compare(made(*args, **kwargs), result, f"the graph of {type(mod).__name__}")
+            again_args, again_kwargs = own_handles((args, kwargs))
+            checker.compare(made(*again_args, **again_kwargs), result, f"the graph of {type(mod).__name__}")
         finally:
             after.restore()
     return made
@@ -350,7 +353,7 @@ class _Builder:
 def wrap(func: Any) -> Any:
     """Let calls of a function of the program be single expressions: what it does inside, and decides by values, is not recorded.
 
-    Returns the function itself, so it may be a decorator. A saved graph names it, and a program that loads that has to wrap it too.
+    Returns a function that does the same, so it may be a decorator. A saved graph names it, and a program that loads that has to wrap it too.
 
     Raises TypeError for what is no function that was written with `def`.
 
@@ -361,7 +364,7 @@ def wrap(func: Any) -> Any:
     if not isinstance(func, FunctionType):
         raise TypeError(f"wrap takes a function that was written with def, got {func!r:.60}")
     known.register(func)
-    return func
+    return patches.wrapper_of(func)
 
 
 def register_as_builtin(mod_cls: type[Module]) -> None:
