@@ -7,6 +7,7 @@ import math
 import pickle
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from struct import unpack
 from types import FunctionType
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -58,6 +59,15 @@ def dtype_class(name: str) -> type:
     return {"bfloat16": bfloat16}[name]
 
 
+def whole(kind: str, text: str, arrays: list[Any]) -> Any:
+    """What is written as a text and the tensors that it refers to, by the module of tengen that reads and writes such texts."""
+    return import_module(_WHOLE[kind]).from_data(text, arrays)
+
+
+# They stand above and are loaded when a file has one.
+_WHOLE = {"traced_module": "tengen.traced_module.saved"}
+
+
 class SafePickler(pickle.Pickler):
     """Writes what SafeUnpickler reads, and refuses the rest: better now than when the file is needed."""
 
@@ -65,6 +75,9 @@ class SafePickler(pickle.Pickler):
         if isinstance(obj, Tensor):
             kind = "Parameter" if isinstance(obj, Parameter) else "Tensor"
             return tensor, (kind, obj.desc.dtype, obj._array(), str(obj.device))
+        kind = getattr(type(obj), "saved_as", None)
+        if kind in _WHOLE:
+            return whole, (kind, *import_module(_WHOLE[kind]).to_data(obj))
         if obj is bfloat16:
             return dtype_class, ("bfloat16",)
         if type(obj) is np.ndarray or type(obj) in _SCALARS:
@@ -142,6 +155,7 @@ _CALLED: dict[Any, tuple[tuple[type, ...], ...]] = {
     _encode: ((str,), (str,)),
     tensor: ((str,), (str,), (np.ndarray,), (str,)),
     dtype_class: ((str,),),
+    whole: ((str,), (str,), (list,)),
 }
 _CALLED |= {_MegEngine(kind): ((np.ndarray,), (str, type, np.dtype), (str,)) for kind in ("Tensor", "Parameter")}
 
@@ -163,6 +177,7 @@ _READ |= {
     ("_codecs", "encode"): _encode,
     (__name__, "tensor"): tensor,
     (__name__, "dtype_class"): dtype_class,
+    (__name__, "whole"): whole,
     ("megengine.tensor", "Tensor"): _MegEngine("Tensor"),
     ("megengine.tensor", "Parameter"): _MegEngine("Parameter"),
     ("numpy", "bool_"): np.bool_,
@@ -172,7 +187,7 @@ _READ |= {
 
 # The real classes and functions behind these names, which SafePickler may write by name.
 _WRITTEN = (
-    *(tensor, dtype_class, codecs.encode, np.ndarray, np.dtype),
+    *(tensor, dtype_class, whole, codecs.encode, np.ndarray, np.dtype),
     *(np.zeros(1).__reduce__()[0], np.zeros(1).__reduce_ex__(5)[0], np.float32(0).__reduce__()[0]),
     *_TYPES,
     *_SCALARS,

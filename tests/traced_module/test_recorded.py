@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import edits
+import models
 import numpy as np
 import pytest
+import record
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-import edits  # noqa: E402
-import models  # noqa: E402
-import record  # noqa: E402
-
 RECORDED = json.loads((HERE / "recorded.json").read_text(encoding="utf-8"))
 NAMES = record.names_of("tengen")
 

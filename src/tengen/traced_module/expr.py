@@ -14,7 +14,7 @@ from .known import OPERATORS, WRITING, function_name
 from .node import ModuleNode, Node
 from .pytree import LeafDef, TreeDef, tree_flatten
 from .shape import GetVarShape
-from .utils import get_subattr
+from .utils import member
 
 if TYPE_CHECKING:
     from .graph import InternalGraph
@@ -269,12 +269,12 @@ class GetAttr(Expr):
         self._set_outputs([node], LeafDef(Tensor))
 
     def _run(self, *inputs: Any) -> Any:
-        return get_subattr(inputs[0], self.name)
+        return member(inputs[0], self.name)
 
     def _module_of(self, node: ModuleNode) -> Any:
         owner = self.inputs[0]
         holder = owner.owner if isinstance(owner, ModuleNode) else None
-        return None if holder is None else get_subattr(holder, self.name)
+        return None if holder is None else member(holder, self.name)
 
     def _text(self) -> str:
         made = self.outputs[0]
@@ -321,11 +321,9 @@ class CallMethod(Expr):
         args, kwargs = self.unflatten_args(inputs)
         target = args[0]
         if isinstance(target, Module):
-            return (
-                getattr(target, self.method)(*args[1:], **kwargs)
-                if self.method != "__call__"
-                else target(*args[1:], **kwargs)
-            )
+            return target(*args[1:], **kwargs)
+        if not isinstance(target, (Tensor, int, float, tuple)):
+            raise TypeError(f"{self!r} calls a {type(target).__name__}")
         function = OPERATORS.get(self.method)
         result = function(*args) if function is not None else getattr(target, self.method)(*args[1:], **kwargs)
         return target if self.method in WRITING and result is None else result

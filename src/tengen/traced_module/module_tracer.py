@@ -23,17 +23,17 @@ BUILTIN_ARRAY_METHOD = [name for name in METHODS if name not in ("set_value", "r
 BUILTIN_TENSOR_WRAP_METHOD = ["shape", "detach", "to", "astype", "set_value", "reset_zero"]
 
 _OF_LAYERS = f"{layers.__name__}."
-_opaque: set[type[Module]] = set()
+_opaque: dict[type[Module], None] = {}  # in the order in which they were registered
 
 
 def register_opaque(kind: type[Module]) -> None:
     """Let calls of modules of a class be single expressions."""
-    _opaque.add(kind)
+    _opaque[kind] = None
 
 
-def registered_modules() -> set[type[Module]]:
+def registered_modules() -> list[type[Module]]:
     """The classes of the program whose calls are single expressions."""
-    return set(_opaque)
+    return list(_opaque)
 
 
 def is_builtin(module: Any) -> bool:

@@ -71,6 +71,7 @@ class ModuleNode(Node):
     """A module of a graph. While expressions are inserted, its attributes and calls are what they add."""
 
     module_type: type[Module] = Module
+    module_name: str | None = None
 
     @property
     def owner(self) -> Any:
@@ -80,7 +81,7 @@ class ModuleNode(Node):
     @property
     def shown_type(self) -> str:
         """The name of the class of a layer, "Module" for what has a graph of its own."""
-        return self.module_type.__name__
+        return self.module_name or self.module_type.__name__
 
     def __getattr__(self, name: str) -> Any:
         inserting = None if name.startswith("__") else active.inserting()

@@ -204,6 +204,8 @@ class TracedModule(Module):
 
     # -- copies -----------------------------------------------------------------------------------------------------
 
+    saved_as = "traced_module"  # what `tengen.save` writes it as
+
     def __deepcopy__(self, memo: dict[int, Any]) -> TracedModule:
         made: TracedModule = type(self).__new__(type(self))
         memo[id(self)] = made

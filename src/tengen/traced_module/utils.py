@@ -23,6 +23,21 @@ def _step(holder: Any, name: str) -> Any:
     return holder[name] if isinstance(holder, dict) else getattr(holder, name)
 
 
+def member(module: Any, target: str) -> Any:
+    """The module or tensor that a module has under a dotted name: what a graph may read, which no code of a class takes part in."""
+    for name in target.split("."):
+        if isinstance(module, (list, tuple)):
+            module = module[int(name)]
+        else:
+            held = module if isinstance(module, dict) else vars(module) if isinstance(module, Module) else {}
+            if name not in held:
+                raise ValueError(f"a graph reads {target!r}, which the {type(module).__name__} does not have")
+            module = held[name]
+    if not isinstance(module, (Module, Tensor)):
+        raise ValueError(f"a graph reads {target!r}, which is a {type(module).__name__} and no module or tensor")
+    return module
+
+
 def assign_attr(obj: Module | Tensor, module: Module, target: str) -> None:
     """Make `obj` the attribute with a dotted name; the modules on the way have to be there.
 
