@@ -65,7 +65,6 @@ class CompileLog:
 
     def add(self, views: Sequence[View], plan: Any, seconds: float, runtime: Any) -> None:
         """For inputs that lie like `views`, compiled (or found on the disk) in so many seconds. runtime: what runs."""
-        raise NotImplementedError
 
 
 class Op(metaclass=Interned):

@@ -232,7 +232,7 @@ def stack(inps: Iterable[Tensor], axis: int = 0, device: str | Device | None = N
     return _gathered("stack", Stack(integer_axis("stack", axis)), inps, device)
 
 
-def _gathered(name: str, op: Any, inps: Iterable[Tensor], device: str | Device | None) -> Tensor:
+def _gathered(name: str, op: Any, inps: Any, device: str | Device | None) -> Tensor:
     try:
         tensors = [] if isinstance(inps, str) else list(inps)
     except TypeError:
@@ -396,7 +396,7 @@ def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"cond_take: a mask of shape {tuple(mask.shape)} for a tensor of shape {tuple(x.shape)}; they must be equal"
         )
-    places = positions(mask, mask.desc.device)
+    places: Any = positions(mask, mask.desc.device)
     return calls.reshape(x, (-1,))[places], places
 
 

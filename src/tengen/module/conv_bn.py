@@ -156,7 +156,7 @@ class LinearBn1d(Module):
         super().__init__(name)
         self.linear = Linear(in_features, out_features, bias, compute_mode)
         # Not used, but MegEngine's state dicts have it.
-        self.bias = Parameter(array_of(self, out_features, 0.0)) if bias else None
+        self.bias = Parameter(array_of(self, self.linear.out_features, 0.0)) if bias else None
         self.bn = BatchNorm1d(out_features, eps, momentum, affine, track_running_stats)
 
     def forward(self, inp: Tensor) -> Tensor:
