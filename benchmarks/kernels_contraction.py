@@ -22,7 +22,7 @@ import numpy as np
 from machine import THREADS, ArithmeticPeak, Jit, Run, best_seconds
 
 from tengen.compiler.geometry import ConvShape
-from tengen.compiler.schedule.contractions.launches import plan
+from tengen.compiler.schedule.contractions.launches import draft
 from tengen.compiler.schedule.contractions.matmul import Batch, matmul
 from tengen.compiler.schedule.contractions.problem import (
     FLOAT32,
@@ -146,7 +146,7 @@ def tile_problem(tile: RegisterTile) -> tuple[ContractionPlan, int, int]:
         (ContractionLoop(k, 1, tile.panel),),
         b_panel=0,
     )
-    runs, _ = plan([nest], tile, FLOAT32, packed=True, out_size=rows * tile.panel)
+    runs, _ = draft([nest], tile, FLOAT32, packed=True, out_size=rows * tile.panel).launches()
     return ContractionPlan(None, None, (tile.panel, 1), rows * tile.panel, runs), rows * k, k * tile.panel
 
 

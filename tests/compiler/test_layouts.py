@@ -30,8 +30,7 @@ from tengen.compiler.schedule.contractions import launches
 from tengen.compiler.schedule.contractions import matmul as matmul_schedule
 from tengen.compiler.schedule.contractions.problem import ContractionPlan
 from tengen.compiler.schedule.convolutions import winograd
-from tengen.compiler.schedule.ways import Request, spread
-from tengen.compiler.schedule.ways import planned as plan_of
+from tengen.compiler.schedule.ways import Request, offered, spread
 from tengen.compiler.targets import storage
 from tengen.compiler.targets.contractions import products
 from tengen.compiler.targets.vector import llvm_type
@@ -235,7 +234,7 @@ def planned(case: Case, layout: str, target: Target) -> set[str]:
     geometry = case.op.geometry(types, out)
     views = [spread(geometry, View(a.shape, elements(a))) for a in arrays]
     unit = unit_of(target)._replace(winograd=case.tiles)
-    problem = plan_of(Request(case.op.form, geometry, views, types, out, unit))
+    problem = offered(Request(case.op.form, geometry, views, types, out, unit)).plan()
     return ways_of(problem, [views[number] for number in case.op.roles.operands])
 
 

@@ -1,25 +1,25 @@
-"""How a sum of products is computed: from what is asked for, to the kernels of the way that is chosen."""
+"""How a sum of products is computed: WAYS, of which the one with the least cost is planned."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..geometry import ROLES, ConvShape, Form, MatmulShape
 from ..kernels.epilogue import Epilogue
 from ..program import Type
 from ..view import View
-from .contractions.matmul import Batch, matmul
-from .contractions.problem import ContractionPlan, Storage, Unit
+from .contractions import matmul
+from .contractions.problem import Offer, Storage, Unit, choose_way
 from .convolutions import forms
 
 
 class Request(NamedTuple):
     """What kernels of a contraction are to be planned for.
 
-    views: where the inputs lie, once spread. epilogue: what its kernels make of the result, and sum up over its rows, if they can do all of
-    that: else what is planned has no epilogue, and the caller asks for less. strides: that the result had better have, only of a form that may
-    have any order. repeated: in a loop, where a copy of a constant operand is made once for all steps.
+    views: where the inputs lie, once spread. epilogue: what its kernels make of the result, and sum up over its rows; an offer says why they
+    do not. strides: that the result had better have, only of a form that may have any order. repeated: in a loop, where a copy of a constant
+    operand is made once for all steps.
     """
 
     form: Form
@@ -43,45 +43,33 @@ def spread(geometry: MatmulShape | ConvShape, view: View) -> View:
     return view.broadcast((*geometry.batch, *view.shape[-2:])) if isinstance(geometry, MatmulShape) else view
 
 
-def planned(request: Request) -> ContractionPlan:
-    """The kernels, and what strides the result has."""
-    return PLANNERS[request.form](request)
+def offered(request: Request) -> Offer:
+    """What the way of least cost would do for a request."""
+    make = _product if request.form == "matmul" else _convolution
+    return choose_way(WAYS, request.form, make(request))[1]
 
 
-def _matmul(request: Request) -> ContractionPlan:
+WAYS = (*forms.WAYS, *matmul.WAYS)
+"""All ways to compute a sum of products."""
+
+
+def _product(request: Request) -> matmul.Product:
     (a, b), shape = request.views, request.geometry
     assert isinstance(shape, MatmulShape)
-    batch = [Batch(*loop) for loop in zip(shape.batch, a.strides, b.strides, strict=False)]
+    batch = [matmul.Batch(*loop) for loop in zip(shape.batch, a.strides, b.strides, strict=False)]
     pairs = (a.strides[-2], a.strides[-1]), (b.strides[-2], b.strides[-1])
     turn = not request.repeated  # which would spare a copy of b
-    sizes = shape.m, shape.k, shape.n
-    return matmul(*sizes, *pairs, request.unit, batch, request.storage, turn, request.strides)
+    return matmul.Product(
+        shape.m, shape.k, shape.n, *pairs, request.unit, batch, request.storage, turn, request.strides
+    )
 
 
-def _forward(request: Request) -> ContractionPlan:
-    (image, window), shape = request.views, request.geometry
+def _convolution(request: Request) -> forms.ConvRequest:
+    shape, views = request.geometry, request.views
     assert isinstance(shape, ConvShape)
-    lies = forms.is_channels_last(image), forms.is_planes(image), window.strides
-    return forms.conv_forward(shape, request.unit, request.storage, *lies, forms.is_images_last(image))
-
-
-def _by_data(request: Request) -> ContractionPlan:
-    (_, image), shape = request.views, request.geometry
-    assert isinstance(shape, ConvShape)
-    lies = forms.is_channels_last(image), forms.is_images_last(image)
-    return forms.conv_by_data(shape, request.unit, request.storage, *lies)
-
-
-def _by_weight(request: Request) -> ContractionPlan:
-    images, shape = request.views, request.geometry
-    assert isinstance(shape, ConvShape)
-    lies = forms.is_channels_last(images[0]), forms.is_images_last(*images)
-    return forms.conv_by_weight(shape, request.unit, request.storage, *lies)
-
-
-PLANNERS: Mapping[Form, Callable[[Request], ContractionPlan]] = {
-    "matmul": _matmul,
-    "forward": _forward,
-    "by data": _by_data,
-    "by weight": _by_weight,
-}
+    image, other = (views[i] for i in ROLES[request.form].operands)
+    made = forms.ConvRequest(request.form, shape, request.unit, request.storage, forms.is_channels_last(image))
+    if request.form == "by weight":
+        return made._replace(images_last=forms.is_images_last(image, other))
+    made = made._replace(images_last=forms.is_images_last(image))
+    return made._replace(planes=forms.is_planes(image), window=other.strides) if request.form == "forward" else made

@@ -26,7 +26,17 @@ from ...kernels.contraction import (
 from ...kernels.dtypes import BITS, KINDS, PAIR
 from ...kernels.epilogue import Epilogue, slots
 from ...kernels.window import Window
-from .problem import ONCE, ContractionLoop, ContractionLoops, KernelRun, SlidingImage, Storage, packed_columns
+from .problem import (
+    ONCE,
+    ContractionLoop,
+    ContractionLoops,
+    KernelRun,
+    Offer,
+    Relayout,
+    SlidingImage,
+    Storage,
+    packed_columns,
+)
 from .register_tile import RegisterTile
 
 BLOCK_ROWS = 240
@@ -128,16 +138,58 @@ class _Grid(NamedTuple):
         return self.splits * self.panel_groups * self.row_blocks
 
 
-def plan(
+class Draft(NamedTuple):
+    """How nests are to be computed, before their launches are made.
+
+    parts: that write each element of the result once; adding: that add to it then; empty: of which k has no turns, beside others whose k is
+    cut. why_not: what forbids the epilogue that was asked for. row_tiles: see `Offer`.
+    """
+
+    parts: Sequence[_Part]
+    adding: Sequence[_Part]
+    empty: Sequence[_Part]
+    way: _Cut
+    splits: int
+    why_not: str | None = None
+    row_tiles: int = 0
+
+    @property
+    def through_workspace(self) -> bool:
+        """Sums go through a workspace: those of several splits, or where the result would round them between blocks."""
+        return self.splits > 1 or (self.way.blocked and self.way.storage.rounds)
+
+    def launches(self) -> tuple[Sequence[KernelRun], int]:
+        """The launches, and the bytes of workspace that they need."""
+        parts, adding, empty, way, splits, *_ = self
+        if not (parts or adding or empty):
+            return (), 0
+        storage, out_size = way.storage, way.out_size
+        stored = storage.epilogue.dtype if storage.epilogue else storage.out
+        result, dtype = ("workspace", _wide(storage.out)) if self.through_workspace else ("out", stored)
+        launches, workspace = way.launches(parts, splits, dtype, result), 0
+        if empty:
+            launches += way._replace(blocked=False).launches(empty, splits, dtype, result)
+        if self.through_workspace:
+            total = SumKernel(_wide(storage.out), storage.out, way.tile.lanes)
+            tiles = -(-out_size // SUM_TILE)
+            buffers = ("workspace", 0), ("out", 0)
+            launches.append(KernelRun(total, buffers, (out_size, splits), tiles, splits * out_size))
+            workspace = splits * out_size * BITS[KINDS[storage.out][1]] // 8
+        for part in adding:
+            launches += way.launches([part], 1, storage.out, "out")
+        return launches, workspace
+
+
+def draft(
     nests: Sequence[ContractionLoops], tile: RegisterTile, storage: Storage, packed: bool, out_size: int
-) -> tuple[tuple[KernelRun, ...], int]:
-    """The launches that compute `nests` with this register tile, and the bytes of workspace they need.
+) -> Draft:
+    """How `nests` are computed with this register tile.
 
     nests: together they write each of the result's `out_size` elements, and those that do not add none twice. packed: B is packed into panels.
     """
     parts = [part for part in (_merged(nest, tile) for nest in nests) if part.batch and part.rows and part.nest.columns]
     if not parts:
-        return (), 0
+        return Draft((), (), (), _Cut(tile, storage, packed, False, out_size), 1, "there is nothing to compute")
     main = max(parts, key=lambda part: part.multiply_adds)
     adding, parts = [part for part in parts if part.nest.adds], [part for part in parts if not part.nest.adds]
     may_split = not storage.accumulate
@@ -145,29 +197,33 @@ def plan(
     empty = [part for part in parts if blocked and not part.k]  # no block of theirs would store zeros
     parts = [part for part in parts if part not in empty]
     splits = _splits(main, parts, tile) if blocked and may_split else 1
-    if blocked or adding or storage.accumulate or tile.folded:
-        storage = storage._replace(epilogue=None)  # sums go through memory, or come one by one
-    elif storage.epilogue and storage.epilogue.sums and not _takes_sums(parts, storage.epilogue, tile):
-        storage = storage._replace(epilogue=None)
-    through_workspace = splits > 1 or (blocked and storage.rounds)
-    stored = storage.epilogue.dtype if storage.epilogue else storage.out
-    result, dtype = ("workspace", _wide(storage.out)) if through_workspace else ("out", stored)
-    way = _Way(tile, storage, packed, blocked, out_size)
-    launches, workspace = way.launches(parts, splits, dtype, result), 0
-    if empty:
-        launches += way._replace(blocked=False).launches(empty, splits, dtype, result)
-    if through_workspace:
-        total = SumKernel(_wide(storage.out), storage.out, tile.lanes)
-        tiles = -(-out_size // SUM_TILE)
-        buffers = ("workspace", 0), ("out", 0)
-        launches.append(KernelRun(total, buffers, (out_size, splits), tiles, splits * out_size))
-        workspace = splits * out_size * BITS[KINDS[storage.out][1]] // 8
-    for part in adding:
-        launches += way.launches([part], 1, storage.out, "out")
-    return tuple(launches), workspace
+    why_not, rows = None, 0
+    if end := storage.epilogue:
+        through_memory = blocked or bool(adding) or storage.accumulate
+        why_not = _why_not_epilogue(parts, end, tile, through_memory)
+        if why_not:
+            storage = storage._replace(epilogue=None)
+        elif end.sums:
+            grids = [(part.nest, _grid(part, tile, _k_loops(part.nest, blocked), blocked, splits)) for part in parts]
+            rows = sum(_sum_places(nest, grid, 0, slots(end.sums)).tiles for nest, grid in grids)
+    return Draft(parts, adding, empty, _Cut(tile, storage, packed, blocked, out_size), splits, why_not, rows)
 
 
-class _Way(NamedTuple):
+def offer(
+    nests: Sequence[ContractionLoops],
+    tile: RegisterTile,
+    storage: Storage,
+    packed: bool,
+    operands: tuple[Relayout | None, Relayout | None],
+    out_strides: tuple[int, ...],
+    out_size: int,
+) -> Offer:
+    """These nests as the kernels of a way, whose operands have these layouts; see `draft`."""
+    made = draft(nests, tile, storage, packed, out_size)
+    return Offer(*operands, out_strides, out_size, made.launches, made.through_workspace, made.why_not, made.row_tiles)
+
+
+class _Cut(NamedTuple):
     """What the parts of a contraction have in common."""
 
     tile: RegisterTile
@@ -233,7 +289,7 @@ class _Kind(NamedTuple):
     window: Window | None
 
 
-def _kind(nest: ContractionLoops, way: _Way) -> _Kind:
+def _kind(nest: ContractionLoops, way: _Cut) -> _Kind:
     tile, storage, row, step = way.tile, way.storage, nest.rows[-1], nest.k[-1]
     adjacent = row.a == 1 and row.extent % tile.rows == 0 and not tile.amx
     return _Kind(
@@ -433,10 +489,20 @@ class _SumPlaces(NamedTuple):
 _NO_SUMS = _SumPlaces()
 
 
-def _takes_sums(parts: Sequence[_Part], epilogue: Epilogue, tile: RegisterTile) -> bool:
-    """Whether kernels of these parts can take the sums over rows that an epilogue asks for: the rows of a register tile must
-    be at hand together, or come one by one for sums too, and the channels be columns."""
-    return (tile.amx or not epilogue.is_costly) and not any(part.nest.channel_rows for part in parts)
+def _why_not_epilogue(
+    parts: Sequence[_Part], epilogue: Epilogue, tile: RegisterTile, through_memory: bool
+) -> str | None:
+    """What forbids that kernels of these parts do an epilogue, or None: for sums over rows those of a register tile must be at hand together, or
+    come one by one for sums too, and the channels be columns. `kernels.contraction.why_not_epilogue` says it of each kernel."""
+    if through_memory:
+        return "sums are complete only in memory"
+    if tile.folded:
+        return "sums come one by one where lanes are folded"
+    if not epilogue.sums:
+        return None
+    if epilogue.is_costly and not tile.amx:
+        return "it is costly, so rows come one by one, and no sums over them can be taken"
+    return "channels are rows" if any(part.nest.channel_rows for part in parts) else None
 
 
 def _sum_places(nest: ContractionLoops, grid: _Grid, tiles_before: int, slots: int) -> _SumPlaces:

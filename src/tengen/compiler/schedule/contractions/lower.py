@@ -15,10 +15,10 @@ from ..memory.ownership import EVERYWHERE
 from ..nests.lower import Emitter, Operand
 from ..places import Location
 from ..steps import Step, Steps
-from ..ways import Request, planned, spread
+from ..ways import Request, offered, spread
 from .column_sums import taken
 from .epilogue import Ending, ending, readable
-from .problem import ContractionPlan, KernelRun, Relayout, Unit
+from .problem import ContractionPlan, KernelRun, Offer, Relayout, Unit
 
 if TYPE_CHECKING:
     from ..groups import Group
@@ -36,9 +36,9 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
     homes = [steps.in_memory(v) for v in node.inputs]
     geometry = op.geometry([v.type for v in node.inputs], product.type)
     places = [(buffer, spread(geometry, view)) for buffer, view in homes]
-    plan, end = _planned(steps, nodes, geometry, [view for _, view in places], reductions)
+    chosen, fused = _chosen(steps, nodes, geometry, [view for _, view in places], reductions)
+    plan = chosen.plan()
     buffers = _factors(steps, node, places, plan)
-    fused = end if plan.epilogue else None
     made = rest[-1].outputs[0] if fused and rest else product
     layout, own = View(made.shape, plan.out_strides), True
     if (place := steps.destinations.get(made)) and place.view.strides == layout.strides:
@@ -85,14 +85,14 @@ def _pointers(launch: KernelRun, buffers: Mapping[str, tuple[int, int]]) -> list
     return pointers
 
 
-def _planned(
+def _chosen(
     steps: Steps,
     nodes: Sequence[Node],
     geometry: MatmulShape | ConvShape,
     views: Sequence[View],
     reductions: Sequence[Group],
-) -> tuple[ContractionPlan, Ending | None]:
-    """The kernels of a contraction and what they do at the end: with the sums that `reductions` want, if they can take them."""
+) -> tuple[Offer, Ending | None]:
+    """What is to be planned of a contraction, and what its kernels do at the end: with the sums that `reductions` want, if they can take them."""
     node, *rest = nodes
     op, product = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
@@ -102,27 +102,30 @@ def _planned(
     request = Request(op.form, geometry, views, types, product.type, unit, repeated=steps.repeated)
     place = steps.destinations.get(nodes[-1].outputs[0])
 
-    def problem(epilogue: Epilogue | None) -> ContractionPlan:
+    def offer(epilogue: Epilogue | None) -> Offer:
         if place:
-            plan = planned(request._replace(epilogue=epilogue, strides=place.view.strides))
-            complete = plan.epilogue or not rest  # else something else stores what has the destination
-            if complete and not (place.whole and plan.workspace):
-                return plan
-        return planned(request._replace(epilogue=epilogue))
+            made = offered(request._replace(epilogue=epilogue, strides=place.view.strides))
+            complete = not rest or (
+                epilogue and made.why_not is None
+            )  # else something else stores what has the destination
+            if complete and not (place.whole and made.has_workspace):
+                return made
+        return offered(request._replace(epilogue=epilogue))
 
     if not (rest or reductions):
-        return problem(None), None
+        return offer(None), None
     locate = readable(steps)
     if reductions:
         end = ending(steps, locate, product, rest, op.roles.channels, reductions)
         if end.reductions:
-            plan = problem(end.epilogue)
-            result, rows = View(product.shape, plan.out_strides), product.size // end.channels
-            few = 0 < LEAST_ROWS * plan.row_tiles <= rows
+            made = offer(end.epilogue)
+            result, rows = View(product.shape, made.out_strides), product.size // end.channels
+            few = made.why_not is None and 0 < LEAST_ROWS * made.row_tiles <= rows
             if few and all(_lies_alike(*x, result) for x in end.operands):
-                return plan, end
+                return made, end
     last = ending(steps, locate, product, rest, op.roles.channels) if rest else None
-    return problem(last.epilogue if last else None), last
+    made = offer(last.epilogue if last else None)
+    return made, last if made.why_not is None else None
 
 
 def _lies_alike(operand: Operand, source: Source, result: View) -> bool:

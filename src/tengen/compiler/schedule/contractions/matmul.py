@@ -1,23 +1,27 @@
-"""Matrix products as contractions: `matmul`."""
+"""Matrix products as contractions: `Product`, and the ways to compute one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .launches import BLOCK_K, extent, merge, plan
+from .launches import BLOCK_K, extent, merge, offer
 from .problem import (
     FLOAT32,
     Axis,
+    Bid,
     ContractionLoop,
     ContractionLoops,
     ContractionPlan,
+    Offer,
     Relayout,
     Storage,
     Unit,
+    Way,
+    choose_way,
     contiguous,
-    exchanged,
     packed_columns,
 )
 from .register_tile import RegisterTile, choose, choose_amx
@@ -41,44 +45,80 @@ class Batch(NamedTuple):
     b: int
 
 
-def matmul(
-    m: int,
-    k: int,
-    n: int,
-    a_strides: tuple[int, int],
-    b_strides: tuple[int, int],
-    unit: Unit,
-    batch: Sequence[Batch] = (),
-    storage: Storage = FLOAT32,
-    may_transpose: bool = True,
-    strides: tuple[int, ...] | None = None,
-) -> ContractionPlan:
-    """out[..., m, n] = a[..., m, k] @ b[..., k, n].
+class Product(NamedTuple):
+    """out[..., m, n] = a[..., m, k] @ b[..., k, n], as it is asked for.
 
-    a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch,
-    k, n), in that order, also where the operands change roles: with `may_transpose`, few rows times a transposed b (`x
-    @ w.T`), if they fill a vector, is computed as out.T = b.T @ a.T, which spares the copy of b; so are few rows that lie side by side
-    (`_stays_transposed`). Then `out_strides` says that out is stored transposed. strides: what `out_strides` had better be; they are
-    if their last or last but one is 1 and the loops allow it.
-
-        >>> matmul(64, 400, 120, (400, 1), (120, 1), Unit(16, 32)).out_strides
-        (120, 1)
+    a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch, k, n), in that order,
+    also where the operands change roles. may_transpose: out may be stored transposed. strides: what `out_strides` had better be; they are if
+    their last or last but one is 1 and the loops allow it.
     """
-    batch = tuple(batch)
-    lanes = unit.lanes_of(storage.out)
-    by_columns = strides is not None and strides[-1] != 1 == strides[-2]
-    may_transpose = may_transpose and not storage.accumulate and n > 1 and m >= lanes
-    spares_copy = b_strides[1] != 1 and 2 * m * (n + k) <= n * k
-    stays = strides is None and _stays_transposed(m, k, n, a_strides, b_strides, unit, lanes)
-    if by_columns or (may_transpose and (spares_copy or stays)):
-        flipped = storage._replace(a=storage.b, b=storage.a)
-        mirror = tuple(Batch(x.extent, x.b, x.a) for x in batch)
-        wanted = (*strides[:-2], strides[-1], 1) if strides and by_columns else None
-        turned = _matmul(n, k, m, b_strides[::-1], a_strides[::-1], unit, mirror, flipped, wanted, channel_rows=True)
-        a, b = (relayout and _transposed_source(relayout, len(batch)) for relayout in (turned.a, turned.b))
-        strides = (*turned.out_strides[:-2], turned.out_strides[-1], turned.out_strides[-2])
-        return exchanged(turned._replace(a=a, b=b, out_strides=strides))
-    return _matmul(m, k, n, a_strides, b_strides, unit, batch, storage, strides)
+
+    m: int
+    k: int
+    n: int
+    a_strides: tuple[int, int]
+    b_strides: tuple[int, int]
+    unit: Unit
+    batch: Sequence[Batch] = ()
+    storage: Storage = FLOAT32
+    may_transpose: bool = True
+    strides: tuple[int, ...] | None = None
+
+    @property
+    def by_columns(self) -> bool:
+        """The result had better have its columns' elements side by side."""
+        return self.strides is not None and self.strides[-1] != 1 == self.strides[-2]
+
+    @property
+    def multiply_adds(self) -> int:
+        return self.m * self.k * self.n * prod(x.extent for x in self.batch)
+
+
+def matmul(*request: Any, **more: Any) -> ContractionPlan:
+    """The plan of a `Product` with these fields.
+
+    >>> matmul(64, 400, 120, (400, 1), (120, 1), Unit(16, 32)).out_strides
+    (120, 1)
+    """
+    return choose_way(WAYS, "matmul", Product(*request, **more))[1].plan()
+
+
+def _given(p: Product) -> Bid | None:
+    """As the operands are given; a b whose rows do not lie so is copied."""
+    if p.by_columns:
+        return None
+    copied = p.n * p.k if p.b_strides[1] != 1 else 0
+
+    def offered() -> Offer:
+        return _matmul(p.m, p.k, p.n, p.a_strides, p.b_strides, p.unit, tuple(p.batch), p.storage, p.strides)
+
+    return Bid(lambda: p.multiply_adds + COPY_WORK * copied, offered)
+
+
+def _exchanged(p: Product) -> Bid | None:
+    """As out.T = b.T @ a.T: `out_strides` then say that out is stored transposed. So few rows times a transposed b (`x @ w.T`), if they fill a
+    vector, spare the copy of b, and few rows that lie side by side stay so."""
+    lanes = p.unit.lanes_of(p.storage.out)
+    may = p.may_transpose and not p.storage.accumulate and p.n > 1 and p.m >= lanes
+    if not (may or p.by_columns):
+        return None
+    args = p.m, p.k, p.n, p.a_strides, p.b_strides, p.unit, lanes
+    stays = p.strides is None and _stays_transposed(*args)
+    return Bid(lambda: p.multiply_adds + COPY_WORK * (0 if stays else 2 * p.m * (p.n + p.k)), partial(_turned_round, p))
+
+
+def _turned_round(p: Product) -> Offer:
+    flipped = p.storage._replace(a=p.storage.b, b=p.storage.a)
+    mirror = tuple(Batch(x.extent, x.b, x.a) for x in p.batch)
+    wanted = (*p.strides[:-2], p.strides[-1], 1) if p.strides and p.by_columns else None
+    strides = p.b_strides[::-1], p.a_strides[::-1]
+    made = _matmul(p.n, p.k, p.m, *strides, p.unit, mirror, flipped, wanted, channel_rows=True)
+    a, b = (relayout and _transposed_source(relayout, len(p.batch)) for relayout in (made.a, made.b))
+    *outer, rows, columns = made.out_strides
+    return made._replace(a=a, b=b, out_strides=(*outer, columns, rows)).turned()
+
+
+WAYS = (Way("exchanged", ("matmul",), _exchanged), Way("given", ("matmul",), _given))
 
 
 def _stays_transposed(
@@ -102,7 +142,7 @@ def _matmul(
     storage: Storage,
     strides: tuple[int, ...] | None = None,
     channel_rows: bool = False,
-) -> ContractionPlan:
+) -> Offer:
     out_shape = (*(x.extent for x in batch), m, n)
     out_strides = strides if strides and strides[-1] == 1 else contiguous(out_shape)
     a_relayout, b_relayout = None, None
@@ -142,9 +182,8 @@ def _matmul(
     nest = ContractionLoops(
         tuple(loops), tuple(rows), n, (ContractionLoop(turns, a_k, b_k),), b_panel, channel_rows=channel_rows
     )
-    out_size = prod(out_shape)
-    launches, workspace = plan([nest], tile, storage, b_relayout is not None, out_size)
-    return ContractionPlan(a_relayout, b_relayout, out_strides, out_size, launches, workspace)
+    layouts = a_relayout, b_relayout
+    return offer([nest], tile, storage, b_relayout is not None, layouts, out_strides, prod(out_shape))
 
 
 def _pairs_pay(

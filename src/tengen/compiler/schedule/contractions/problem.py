@@ -9,10 +9,11 @@ Here is what all problems share, and in `launches.py` how they are cut; `matmul.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ...geometry import Form
 from ...kernels.contraction import ContractionKernel, SumKernel
 from ...kernels.dtypes import BITS, KINDS, PAIR
 from ...kernels.epilogue import ELEMENT, Epilogue
@@ -185,14 +186,63 @@ class ContractionPlan(NamedTuple):
         return next((launch.epilogue for launch in self.launches if launch.epilogue), None)
 
 
-def exchanged(problem: ContractionPlan) -> ContractionPlan:
-    """The same kernels for operands that are given the other way round."""
-    names = {"a": "b", "b": "a"}
-    launches = [
-        launch._replace(buffers=tuple((names.get(name, name), at) for name, at in launch.buffers))
-        for launch in problem.launches
-    ]
-    return problem._replace(a=problem.b, b=problem.a, launches=tuple(launches))
+class Offer(NamedTuple):
+    """What a way would do, before its launches are made.
+
+    a, b, out_strides, out_size: see `ContractionPlan`. make: gives the launches, and the bytes of workspace. has_workspace: there are some.
+    why_not: what forbids that the kernels do the epilogue that was asked for. row_tiles: parts of the rows of which the epilogue has sums.
+    prepare: see `ContractionPlan.prepared`. exchanged: the operands come the other way round.
+    """
+
+    a: Relayout | None
+    b: Relayout | None
+    out_strides: tuple[int, ...]
+    out_size: int
+    make: Callable[[], tuple[Sequence[KernelRun], int]]
+    has_workspace: bool = False
+    why_not: str | None = None
+    row_tiles: int = 0
+    prepare: Callable[[], tuple[KernelRun, int]] | None = None
+    exchanged: bool = False
+
+    def turned(self) -> Offer:
+        """The same kernels for operands that are given the other way round."""
+        return self._replace(a=self.b, b=self.a, exchanged=not self.exchanged)
+
+    def plan(self) -> ContractionPlan:
+        """The plan. An epilogue that it refuses is left to the caller."""
+        launches, workspace = self.make()
+        if self.exchanged:
+            names = {"a": "b", "b": "a"}
+            launches = [
+                launch._replace(buffers=tuple((names.get(name, name), at) for name, at in launch.buffers))
+                for launch in launches
+            ]
+        prepared = self.prepare() if self.prepare else None
+        return ContractionPlan(self.a, self.b, self.out_strides, self.out_size, tuple(launches), workspace, prepared)
+
+
+class Bid(NamedTuple):
+    """A way that fits a request. cost: in multiply-adds of loops whose vectors are as full as channels fill them; asked for only where
+    several fit. offer: what it would do."""
+
+    cost: Callable[[], float]
+    offer: Callable[[], Offer]
+
+
+class Way(NamedTuple):
+    """A way to compute sums of products. forms: of which it may be the way. bid: for a request of these; None where it does not fit."""
+
+    name: str
+    forms: tuple[Form, ...]
+    bid: Callable[[Any], Bid | None]
+
+
+def choose_way(ways: Sequence[Way], form: Form, request: Any) -> tuple[str, Offer]:
+    """The way of least cost, by name, and what it would do; among equals that which stands before the others."""
+    bids = [(way.name, bid) for way in ways if form in way.forms and (bid := way.bid(request))]
+    name, bid = bids[0] if len(bids) == 1 else min(bids, key=lambda found: found[1].cost())
+    return name, bid.offer()
 
 
 class ContractionLoop(NamedTuple):

@@ -6,21 +6,22 @@ taps are neighbours there, so its columns are (tap across, channel), and the oth
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING
 
 from ...kernels.contraction import AMX_SIDE
-from ..contractions.launches import plan
+from ..contractions.launches import offer
 from ..contractions.problem import (
     Axis,
     ContractionLoop,
     ContractionLoops,
-    ContractionPlan,
+    Offer,
     Relayout,
     Storage,
     Unit,
     contiguous,
-    exchanged,
 )
 from ..contractions.register_tile import choose_amx
 
@@ -31,7 +32,7 @@ LEAST_FILLED = AMX_SIDE**2 // 4
 """Of the sums of a register, at least so many."""
 
 
-def by_weight(s: ConvShape, unit: Unit, storage: Storage) -> ContractionPlan | None:
+def by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Callable[[], Offer] | None:
     """dw from a = x and b = dy, stored as (oc, kernel..., ic / groups); None where its loops do not fit."""
     *outer, across = s.kernel
     batch = [s.groups, *outer] if s.groups > 1 else outer
@@ -42,6 +43,12 @@ def by_weight(s: ConvShape, unit: Unit, storage: Storage) -> ContractionPlan | N
     columns = _columns(s)
     if min(s.oc_group, AMX_SIDE) * min(columns, AMX_SIDE) < LEAST_FILLED:
         return None
+    return partial(_by_weight, s, storage, batch)
+
+
+def _by_weight(s: ConvShape, storage: Storage, batch: Sequence[int]) -> Offer:
+    *outer, _ = s.kernel
+    columns = _columns(s)
     tile = choose_amx(columns)
     x, dy = _image(s, tile.panel), _turned(s)
     x_group, x_n, *x_steps, _ = contiguous(x.shape)
@@ -65,9 +72,8 @@ def by_weight(s: ConvShape, unit: Unit, storage: Storage) -> ContractionPlan | N
         b_panel=tile.panel,
     )
     size = s.oc * s.ic_group * s.taps
-    launches, workspace = plan([nest], tile, storage.in_pairs, False, size)
     strides = (c_channel, 1, *c_taps, s.ic_group)
-    return exchanged(ContractionPlan(dy, x, strides, size, launches, workspace))
+    return offer([nest], tile, storage.in_pairs, False, (dy, x), strides, size).turned()
 
 
 def _image(s: ConvShape, panel: int) -> Relayout:

@@ -10,23 +10,30 @@ is a batch loop over its groups.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from math import prod
+from typing import NamedTuple
 
-from ...geometry import ConvShape, Size
+from ...geometry import ConvShape, Form, Size
+from ...kernels.contraction import AMX_SIDE
 from ...view import View
-from ..contractions.launches import plan
+from ..contractions.launches import offer
 from ..contractions.matmul import COPY_WORK, must_pack
 from ..contractions.problem import (
     FLOAT32,
     Axis,
+    Bid,
     ContractionLoop,
     ContractionLoops,
     ContractionPlan,
+    Offer,
     Relayout,
+    SlidingImage,
     Storage,
     Unit,
+    Way,
+    choose_way,
     contiguous,
     packed_columns,
 )
@@ -46,6 +53,47 @@ PACK_WEIGHTS = 33
 """Rows of a gradient by weight from which on packing dy pays; fewer use each element of it too seldom."""
 MIN_ROWS = 16
 """Rows of a part of the gradient by weight, at least."""
+WINDOW_WORK = 1 / 2
+"""What a multiply-add costs where windows of neighbours share what they load, against one that loads an element of A for itself."""
+AMX_WORK = 1 / AMX_SIDE
+"""The same of one in AMX, which multiplies so many rows at once."""
+
+CONVOLUTIONS: tuple[Form, ...] = ("forward", "by data", "by weight")
+
+
+class ConvRequest(NamedTuple):
+    """A convolution as it is asked for.
+
+    in_place: operand a, the images over which the window slides, is channels-last already, and so better not copied to pad it. planes: it is
+    channels-first; if there are few, as in an image, that will do too. window: strides of w, forward. images_last: see `planar`.
+    """
+
+    form: Form
+    shape: ConvShape
+    unit: Unit
+    storage: Storage = FLOAT32
+    in_place: bool = True
+    planes: bool = False
+    window: Strides | None = None
+    images_last: bool = False
+
+    @property
+    def columns(self) -> str | None:
+        """Which channels are the columns, "oc" or "ic"; None by weight."""
+        return {"forward": "oc", "by data": "ic"}.get(self.form)
+
+    @property
+    def phases(self) -> list[list[dimension.Phase]]:
+        if self.form == "by data":
+            return [dimension.phases(self.shape, d) for d in self.shape.dims]
+        return [[dimension.phase(self.shape, d)] for d in self.shape.dims]
+
+    @property
+    def multiply_adds(self) -> int:
+        """Those of a pixel and a tap that meet."""
+        s = self.shape
+        met = prod(dimension.phase(s, d).line.meetings for d in s.dims)
+        return s.n * s.ic_group * s.oc * met
 
 
 def conv_forward(
@@ -57,38 +105,30 @@ def conv_forward(
     window: Strides | None = None,
     images_last: bool = False,
 ) -> ContractionPlan:
-    """y from a = x and b = w, stored channels-last.
-
-    in_place: x is channels-last already, and so better not copied to pad it. planes: it is channels-first; if there are
-    few, as in an image, that will do too. window: strides of w. images_last: see `planar`.
-    """
-    if t := _transform(shape, unit, storage, "oc"):
-        return _by_tiles(shape, t, "oc", unit, storage, window)
-    if d := _depthwise(shape, "oc", unit, storage):
-        return d
-    phases = [[dimension.phase(shape, d)] for d in shape.dims]
-    if few := _by_planes(shape, phases, "oc", unit, storage, images_last):
-        return few
-    planes = planes and shape.groups == 1 and shape.ic <= FEW_CHANNELS and shape.reuse <= LITTLE_REUSE
-    return _slide(shape, phases, "oc", unit, storage, in_place or planes, planes)
+    """y from a = x and b = w, stored channels-last unless it goes by planes."""
+    request = ConvRequest("forward", shape, unit, storage, in_place, planes, window, images_last)
+    return choose_way(WAYS, "forward", request)[1].plan()
 
 
 def conv_by_data(
     shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, images_last: bool = False
 ) -> ContractionPlan:
-    """dx from a = dy and b = w, stored channels-last.
+    """dx from a = dy and b = w, stored channels-last unless it goes by planes.
 
     Along one dimension dx[i] = sum of dy[o] w[r] over the (o, r) with o * stride + r * dilation - padding = i. For all
     i of one phase, i = phase + stride * q, these are every step-th tap from some first one, and o falls by a constant
     from tap to tap: a stride-1 contraction of dy, one for each phase, without inserting zeros.
     """
-    if t := _transform(shape, unit, storage, "ic"):
-        return _by_tiles(shape, t, "ic", unit, storage)
-    if d := _depthwise(shape, "ic", unit, storage):
-        return d
-    phases = [dimension.phases(shape, d) for d in shape.dims]
-    few = _by_planes(shape, phases, "ic", unit, storage, images_last)
-    return few or _slide(shape, phases, "ic", unit, storage, in_place)
+    request = ConvRequest("by data", shape, unit, storage, in_place, images_last=images_last)
+    return choose_way(WAYS, "by data", request)[1].plan()
+
+
+def conv_by_weight(
+    shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, images_last: bool = False
+) -> ContractionPlan:
+    """dw from a = x and b = dy, stored as (kernel…, ic / groups, oc)."""
+    request = ConvRequest("by weight", shape, unit, storage, in_place, images_last=images_last)
+    return choose_way(WAYS, "by weight", request)[1].plan()
 
 
 def _most_parts(s: ConvShape) -> int:
@@ -99,24 +139,28 @@ def _most_parts(s: ConvShape) -> int:
 # -- by tiles (Winograd) -----------------------------------------------------------------------------------------------
 
 
-def _transform(s: ConvShape, unit: Unit, storage: Storage, columns: str | None) -> winograd.Transform | None:
-    """The transform of tiles by which this convolution costs less than directly; None if there is none. columns: as in `_slide`, None for
-    the gradient by weight."""
-    t = winograd.TRANSFORMS.get(unit.winograd)
+def _tiles(r: ConvRequest) -> Bid | None:
+    """By tiles whose products are fewer."""
+    s, storage, t = r.shape, r.storage, winograd.TRANSFORMS.get(r.unit.winograd)
     fits = (s.kernel, *s.stride, *s.dilation, s.groups) == ((3, 3), 1, 1, 1, 1, 1) and max(s.padding) <= 2
     if t is None or not fits or {storage.a, storage.b, storage.out} != {"float32"} or storage.accumulate:
         return None
-    direct = s.n * s.ic * s.oc * dimension.phase(s, 0).line.meetings * dimension.phase(s, 1).line.meetings
-    height, width = s.size if columns == "ic" else s.out
-    return t if winograd.cost(t, s.n, (height, width), s.ic, s.oc, unit.lanes, columns) < direct else None
+    height, width = s.size if r.form == "by data" else s.out
+
+    def cost() -> float:
+        return winograd.cost(t, s.n, (height, width), s.ic, s.oc, r.unit.lanes, r.columns)
+
+    return Bid(cost, partial(_by_tiles, r, t))
 
 
-def _by_tiles(
-    s: ConvShape, t: winograd.Transform, columns: str, unit: Unit, storage: Storage, strides: Strides | None = None
-) -> ContractionPlan:
+def _by_tiles(r: ConvRequest, t: winograd.Transform) -> Offer:
+    s, columns = r.shape, r.columns
+    if columns is None:
+        a, b = _image("a", s.n, s.size, s.ic), _image("b", s.n, s.out, s.oc)
+        return winograd.by_weight(a, b, (s.padding[0], s.padding[1]), _dense(a), _dense(b), t, r.unit, r.storage)
     x, y = _image("a", s.n, s.size, s.ic), _image("out", s.n, s.out, s.oc)
-    oc, ic, row, across = strides or contiguous((s.oc, s.ic, *s.kernel))
-    shared = t, unit, storage
+    oc, ic, row, across = r.window or contiguous((s.oc, s.ic, *s.kernel))
+    shared = t, r.unit, r.storage
 
     def as_it_lies(panel: int) -> winograd.TiledWindow:
         return winograd.TiledWindow(panel * oc, oc, ic, (row, across))
@@ -143,6 +187,19 @@ def _dense(image: winograd.TiledImage) -> Relayout:
     return _channels_last((image.n, image.channels, image.h, image.w), ((0, 0), (0, 0)))
 
 
+def _loops(r: ConvRequest) -> Bid:
+    """By loops over taps, which all can go by."""
+    return Bid(lambda: r.multiply_adds, partial(_by_loops, r))
+
+
+def _by_loops(r: ConvRequest) -> Offer:
+    s = r.shape
+    if r.columns is None:
+        return _by_outputs_and_taps(r)
+    planes = r.planes and s.groups == 1 and s.ic <= FEW_CHANNELS and s.reuse <= LITTLE_REUSE
+    return _slide(s, r.phases, r.columns, r.unit, r.storage, r.in_place or planes, planes)
+
+
 def _slide(
     s: ConvShape,
     phases: Sequence[Sequence[dimension.Phase]],
@@ -151,7 +208,7 @@ def _slide(
     storage: Storage,
     in_place: bool,
     planes: bool = False,
-) -> ContractionPlan:
+) -> Offer:
     """A window slides over an image: forward (columns "oc"), and by data ("ic"), where each phase of dx is such a window."""
     (n_in, size_in), (n_out, size_out) = (s.ic, s.size), (s.oc, s.out)
     if columns == "ic":
@@ -203,16 +260,28 @@ def _slide(
     return _finish(parts, tile, operands, image, weights, (s.n, n_out, *size_out), _image_order)
 
 
-def _depthwise(s: ConvShape, columns: str, unit: Unit, storage: Storage) -> ContractionPlan | None:
-    """Forward (columns "oc") and by data ("ic") where each channel has a window of its own, with tiles of neighbouring pixels."""
+def _window(r: ConvRequest) -> Bid | None:
+    """Where each channel has a window of its own, with tiles of neighbouring pixels."""
+    s, storage = r.shape, r.storage
     if not (s.is_depthwise and s.is_flat) or storage.accumulate:
         return None
-    size, out = (s.size, s.out) if columns == "oc" else (s.out, s.size)
+    size, out = (s.out, s.size) if r.form == "by data" else (s.size, s.out)
+    by_weight = r.form == "by weight"
+    if by_weight and storage.a != storage.b:
+        return None
     lines = _window_lines(s, size, out)
     elements = s.n * s.ic * (prod(size) + prod(out))
-    found = sliding.choose(lines, columns == "oc", unit.registers, elements, storage.reads_elements)
+    whole = storage.reads_elements and not by_weight
+    found = sliding.choose(lines, r.form != "by data", r.unit.registers, elements, whole, by_weight)
     if not found:
         return None
+    make = _depthwise_by_weight if by_weight else _depthwise
+    return Bid(lambda: WINDOW_WORK * r.multiply_adds, partial(make, r, lines, found))
+
+
+def _depthwise(r: ConvRequest, lines: Sequence[sliding.SlidingLine], found: SlidingImage) -> Offer:
+    s, columns, unit, storage = r.shape, r.columns or "oc", r.unit, r.storage
+    size, out = (s.size, s.out) if columns == "oc" else (s.out, s.size)
     image = _channels_last((s.n, s.ic, *size), s.no_margins)
     lanes = choose(1, s.ic, unit.lanes_of(storage.out), unit.registers, a_columns=True).lanes
     weights = _pack_weights(s, columns, lanes, 1)
@@ -234,15 +303,8 @@ def _depthwise(s: ConvShape, columns: str, unit: Unit, storage: Storage) -> Cont
     return _finish([nest], tile, storage, image, weights, (s.n, s.ic, *out), _image_order)
 
 
-def _depthwise_by_weight(s: ConvShape, unit: Unit, storage: Storage) -> ContractionPlan | None:
-    """The same for the gradient by weight."""
-    if not (s.is_depthwise and s.is_flat) or storage.accumulate or storage.a != storage.b:
-        return None
-    lines = _window_lines(s, s.size, s.out)
-    elements = s.n * s.ic * (prod(s.size) + prod(s.out))
-    found = sliding.choose(lines, True, unit.registers, elements, by_weight=True)
-    if not found:
-        return None
+def _depthwise_by_weight(r: ConvRequest, lines: Sequence[sliding.SlidingLine], found: SlidingImage) -> Offer:
+    s, unit, storage = r.shape, r.unit, r.storage
     x, dy = (_channels_last((s.n, s.ic, *size), s.no_margins) for size in (s.size, s.out))
     (x_n, *x_steps, _), (dy_n, *dy_steps, _) = contiguous(x.shape), contiguous(dy.shape)
     *c_steps, _, _ = contiguous((*s.kernel, 1, s.oc))
@@ -271,52 +333,47 @@ def _window_lines(s: ConvShape, size: Size, out: Size) -> list[sliding.SlidingLi
     return [sliding.SlidingLine(size[d], out[d], s.kernel[d], s.stride[d], s.padding[d], s.dilation[d]) for d in s.dims]
 
 
-def _by_planes(
-    s: ConvShape,
-    phases: Sequence[Sequence[dimension.Phase]],
-    columns: str,
-    unit: Unit,
-    storage: Storage,
-    images_last: bool,
-) -> ContractionPlan | None:
-    if not s.is_flat or s.groups > 1 or any(len(lines) > 1 or lines[0].run > 1 for lines in phases):
+def _planes(r: ConvRequest) -> Bid | None:
+    """With pixels, or images, in the lanes, where channels fill these badly."""
+    s, unit = r.shape, r.unit
+    if not s.is_flat or s.groups > 1:
         return None
-    sizes = (s.n, s.ic, s.oc) if columns == "oc" else (s.n, s.oc, s.ic)
-    if unit.amx and unit.takes_pairs(storage) and sizes[1] > FEW_CHANNELS:
-        return None
-    lines = [phase.line for (phase,) in phases]
-    return planar.slide(sizes, (s.oc, s.ic, *s.kernel), columns, lines, unit, storage, images_last)
+    if r.columns is None:
+        lines = [phase.line for (phase,) in r.phases]
+        window = planar.by_weight((s.n, s.ic, s.oc), lines, unit, r.storage, r.images_last)
+    else:
+        sizes = (s.n, s.ic, s.oc) if r.columns == "oc" else (s.n, s.oc, s.ic)
+        phases = r.phases
+        if any(len(lines) > 1 or lines[0].run > 1 for lines in phases):
+            return None
+        if unit.amx and unit.takes_pairs(r.storage) and sizes[1] > FEW_CHANNELS:
+            return None
+        lines = [phase.line for (phase,) in phases]
+        window = planar.slide(sizes, (s.oc, s.ic, *s.kernel), r.columns, lines, unit, r.storage, r.images_last)
+    return window and Bid(lambda: window.cost * r.multiply_adds, window.offer)
 
 
-def conv_by_weight(
-    shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, images_last: bool = False
-) -> ContractionPlan:
-    """dw from a = x and b = dy, stored as (kernel…, ic / groups, oc).
+def _squares(r: ConvRequest) -> Bid | None:
+    """By weight in AMX, with the steps of k side by side."""
+    squares = amx.by_weight(r.shape, r.unit, r.storage)
+    return squares and Bid(lambda: AMX_WORK * r.multiply_adds, squares)
 
-    Here a row is a tap of the window, and the outputs, over which it sums, are the steps.
-    """
-    s = shape
-    if t := _transform(s, unit, storage, None):
-        a, b = _image("a", s.n, s.size, s.ic), _image("b", s.n, s.out, s.oc)
-        return winograd.by_weight(a, b, (s.padding[0], s.padding[1]), _dense(a), _dense(b), t, unit, storage)
-    if d := _depthwise_by_weight(s, unit, storage):
-        return d
-    if squares := amx.by_weight(s, unit, storage):
-        return squares
-    lines = [dimension.phase(s, d).line for d in s.dims]
-    if s.is_flat and s.groups == 1 and (few := planar.by_weight((s.n, s.ic, s.oc), lines, unit, storage, images_last)):
-        return few
+
+def _by_outputs_and_taps(r: ConvRequest) -> Offer:
+    """By weight: a row is a tap of the window, and the outputs, over which it sums, are the steps."""
+    s, unit, storage = r.shape, r.unit, r.storage
     if s.skips_pixels:  # far apart, they would share few sets of a cache
         ones = (1,) * len(s.size)
         thin = ConvShape(s.n, s.ic, s.out, s.oc, ones, ones, (0,) * len(s.size), ones, s.groups)
         images = 2 if _two_images_pay(thin, unit, storage) else 1
         image = _channels_last((s.n, s.ic, *s.size), s.no_margins, s.out, s.stride, images)
-        return conv_by_weight(thin, unit, storage, in_place=True)._replace(a=image)
+        request = r._replace(shape=thin, in_place=True, images_last=False)
+        return choose_way(WAYS, "by weight", request)[1]._replace(a=image)
     operands = storage.in_pairs if _two_images_pay(s, unit, storage) else storage
     step = operands.k_step
     turned = [[dimension.turned(dimension.phase(s, d))] for d in s.dims]
     stays = not dimension.may_pad(s, turned, s.ic)
-    in_place = stays or (in_place and _sees_borders_apart(s, storage))
+    in_place = stays or (r.in_place and _sees_borders_apart(s, storage))
     margins = [dimension.margins(lines, in_place) for lines in turned]
     x = _channels_last((s.n, s.ic, *s.size), margins, images=step)
     x_n, *x_steps, _ = contiguous(x.shape)
@@ -463,14 +520,13 @@ def _finish(
     shape: Sequence[int],
     order: Callable[[int], Sequence[int]],
     packed: bool = True,
-) -> ContractionPlan:
+) -> Offer:
     """The contraction whose result has the logical `shape`; its dimension d is the physical dimension order(rank)[d]."""
     physical, places = [0] * len(shape), order(len(shape))
     for dim, position in enumerate(places):
         physical[position] = shape[dim]
     strides = contiguous(physical)
-    launches, workspace = plan(parts, tile, storage, packed, prod(shape))
-    return ContractionPlan(a, b, tuple(strides[position] for position in places), prod(shape), launches, workspace)
+    return offer(parts, tile, storage, packed, (a, b), tuple(strides[position] for position in places), prod(shape))
 
 
 def _image_order(rank: int) -> Sequence[int]:
@@ -516,3 +572,12 @@ def is_channels_last(image: View) -> bool:
 def _lies(image: View, strides: Strides) -> bool:
     found = zip(image.shape, image.strides, strides, strict=True)
     return all([extent == 1 or stride == want for extent, stride, want in found])
+
+
+WAYS = (
+    Way("tiles", CONVOLUTIONS, _tiles),
+    Way("window", CONVOLUTIONS, _window),
+    Way("squares", ("by weight",), _squares),
+    Way("planes", CONVOLUTIONS, _planes),
+    Way("loops", CONVOLUTIONS, _loops),
+)

@@ -10,21 +10,21 @@ at each pixel, and for the gradient by weight the images of a pixel are steps of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from math import prod
+from typing import NamedTuple
 
-from ..contractions.launches import plan
+from ..contractions.launches import offer
 from ..contractions.problem import (
     Axis,
     ContractionLoop,
     ContractionLoops,
-    ContractionPlan,
+    Offer,
     Relayout,
     Storage,
     Unit,
     contiguous,
-    exchanged,
 )
 from ..contractions.register_tile import choose, choose_folded
 from .borders import Cut, Line, may_pad
@@ -45,6 +45,20 @@ LEAST_DEPTH = 16
 NO_MARGINS = ((0, 0), (0, 0))
 
 
+class PlanarWindow(NamedTuple):
+    """cost: of a multiply-add, against one whose lanes are channels. offer: what would be done."""
+
+    cost: float
+    offer: Callable[[], Offer]
+
+
+def _work(columns: int, channels: int, lanes: int, lies_so: bool, reuse: int) -> float:
+    """What a multiply-add costs with so many columns against one whose columns are these channels, and the price of planes, which are as
+    good where the image lies so."""
+    price = 1 if lies_so and reuse < MUCH_REUSE else LEAST_GAIN
+    return min(1.0, price * _filled(channels, lanes) / _filled(columns, lanes))
+
+
 def slide(
     sizes: tuple[int, int, int],
     weights: Sequence[int],
@@ -53,7 +67,7 @@ def slide(
     unit: Unit,
     storage: Storage,
     images_last: bool = False,
-) -> ContractionPlan | None:
+) -> PlanarWindow | None:
     """The result (n, channels, rows, columns) of a window over an image; None where channels fill the vectors well.
 
     sizes: of (n, channels in, channels out). weights: the shape (oc, ic, kh, kw); `columns` says which of the two, "oc" or
@@ -70,38 +84,43 @@ def slide(
     image = planes((n, c_in, lines[0].size, lines[1].size), margins, side > 1)
     if not may_pad(image.size, n * (c_in * lines[0].size * lines[1].size + c_out * lines[0].rows * lines[1].rows)):
         return None
-    *b_n, b_c, b_h, b_w = contiguous(image.shape)[: 3 if side > 1 else 4]
-    w_oc, w_ic, w_h, _ = contiguous(weights)
-    row, depth = (w_oc, w_ic) if columns == "oc" else (w_ic, w_oc)
-    shape = planes((n, c_out, height.rows, width.rows), NO_MARGINS, side > 1).shape
-    *c_n, c_c, c_h, c_w = contiguous(shape)[: 3 if side > 1 else 4]
-    tile = choose(c_out, width.rows * side, lanes, unit.registers)
-    parts = [
-        ContractionLoops(
-            batch=(
-                *[ContractionLoop(n, b=b, c=c) for b, c in zip(b_n, c_n, strict=True)],
-                ContractionLoop(high.rows, b=height.row_step * b_h, c=c_h),
-            ),
-            rows=(ContractionLoop(c_out, a=row, c=c_c),),
-            columns=wide.rows * side,
-            k=(
-                ContractionLoop(c_in, depth, b_c),
-                ContractionLoop(high.taps, w_h, height.tap_step * b_h),
-                ContractionLoop(wide.taps, 1, width.tap_step * b_w),
-            ),
-            b_panel=tile.panel,
-            offsets=(
-                high.tap * w_h + wide.tap,
-                height.position(high.row, high.tap) * b_h + width.position(wide.row, wide.tap) * b_w,
-                high.row * c_h + wide.row * c_w,
-            ),
-            channel_rows=True,
-        )
-        for high, wide in product(*cuts)
-    ]
-    launches, workspace = plan(parts, tile, storage._replace(a=storage.b, b=storage.a), False, prod(shape))
-    strides = (*c_n, c_c, c_h, c_w) if side == 1 else (1, c_c, c_h, c_w)
-    return exchanged(ContractionPlan(_whole(weights), image, strides, prod(shape), launches, workspace))
+    work = _work(lines[1].rows * side, c_out, lanes, lies_so, c_out * lines[0].taps * lines[1].taps)
+
+    def offered() -> Offer:
+        *b_n, b_c, b_h, b_w = contiguous(image.shape)[: 3 if side > 1 else 4]
+        w_oc, w_ic, w_h, _ = contiguous(weights)
+        row, depth = (w_oc, w_ic) if columns == "oc" else (w_ic, w_oc)
+        shape = planes((n, c_out, height.rows, width.rows), NO_MARGINS, side > 1).shape
+        *c_n, c_c, c_h, c_w = contiguous(shape)[: 3 if side > 1 else 4]
+        tile = choose(c_out, width.rows * side, lanes, unit.registers)
+        parts = [
+            ContractionLoops(
+                batch=(
+                    *[ContractionLoop(n, b=b, c=c) for b, c in zip(b_n, c_n, strict=True)],
+                    ContractionLoop(high.rows, b=height.row_step * b_h, c=c_h),
+                ),
+                rows=(ContractionLoop(c_out, a=row, c=c_c),),
+                columns=wide.rows * side,
+                k=(
+                    ContractionLoop(c_in, depth, b_c),
+                    ContractionLoop(high.taps, w_h, height.tap_step * b_h),
+                    ContractionLoop(wide.taps, 1, width.tap_step * b_w),
+                ),
+                b_panel=tile.panel,
+                offsets=(
+                    high.tap * w_h + wide.tap,
+                    height.position(high.row, high.tap) * b_h + width.position(wide.row, wide.tap) * b_w,
+                    high.row * c_h + wide.row * c_w,
+                ),
+                channel_rows=True,
+            )
+            for high, wide in product(*cuts)
+        ]
+        strides = (*c_n, c_c, c_h, c_w) if side == 1 else (1, c_c, c_h, c_w)
+        flipped = storage._replace(a=storage.b, b=storage.a)
+        return offer(parts, tile, flipped, False, (_whole(weights), image), strides, prod(shape)).turned()
+
+    return PlanarWindow(work, offered)
 
 
 def _borders(line: Line, may_cut: bool) -> tuple[tuple[int, int], tuple[Cut, ...]]:
@@ -125,7 +144,7 @@ def suits(channels: int, lines: Sequence[Line], lanes: int, depth: int, images: 
 
 def by_weight(
     sizes: tuple[int, int, int], lines: Sequence[Line], unit: Unit, storage: Storage, images_last: bool = False
-) -> ContractionPlan | None:
+) -> PlanarWindow | None:
     """The gradient (oc, ic, kh, kw) by weight from images x and dy side by side, which are steps of k in the lanes; None where
     channels fill the vectors well. lines: of the convolution. images_last: both lie so already."""
     n, ic, oc = sizes
@@ -138,30 +157,34 @@ def by_weight(
     x = planes((n, ic, lines[0].size, lines[1].size), margins, True)
     if not may_pad(x.size, n * (ic * lines[0].size * lines[1].size + oc * lines[0].rows * lines[1].rows)):
         return None
-    dy = planes((n, oc, height.rows, width.rows), NO_MARGINS, True)
-    (a_c, a_h, a_w, _), (b_c, b_h, b_w, _) = contiguous(x.shape), contiguous(dy.shape)
-    c_c, c_h, c_w, _ = contiguous((ic, height.taps, width.taps, oc))
-    tile = choose_folded(ic * height.taps * width.taps, oc, lanes, unit.registers)
-    nest = ContractionLoops(
-        batch=(),
-        rows=(
-            ContractionLoop(ic, a_c, c=c_c),
-            ContractionLoop(height.taps, height.tap_step * a_h, c=c_h),
-            ContractionLoop(width.taps, width.tap_step * a_w, c=c_w),
-        ),
-        columns=oc,
-        k=(
-            ContractionLoop(height.rows, height.row_step * a_h, b_h),
-            ContractionLoop(width.rows, width.row_step * a_w, b_w),
-            ContractionLoop(n, 1, 1),
-        ),
-        b_panel=tile.panel * b_c,
-        b_column=b_c,
-        offsets=(height.base * a_h + width.base * a_w, 0, 0),
-    )
-    size = oc * ic * height.taps * width.taps
-    launches, workspace = plan([nest], tile, storage, False, size)
-    return ContractionPlan(x, dy, (1, c_c, c_h, c_w), size, launches, workspace)
+    work = _work(n, oc, lanes, lies_so, oc * lines[0].taps * lines[1].taps)
+
+    def offered() -> Offer:
+        dy = planes((n, oc, height.rows, width.rows), NO_MARGINS, True)
+        (a_c, a_h, a_w, _), (b_c, b_h, b_w, _) = contiguous(x.shape), contiguous(dy.shape)
+        c_c, c_h, c_w, _ = contiguous((ic, height.taps, width.taps, oc))
+        tile = choose_folded(ic * height.taps * width.taps, oc, lanes, unit.registers)
+        nest = ContractionLoops(
+            batch=(),
+            rows=(
+                ContractionLoop(ic, a_c, c=c_c),
+                ContractionLoop(height.taps, height.tap_step * a_h, c=c_h),
+                ContractionLoop(width.taps, width.tap_step * a_w, c=c_w),
+            ),
+            columns=oc,
+            k=(
+                ContractionLoop(height.rows, height.row_step * a_h, b_h),
+                ContractionLoop(width.rows, width.row_step * a_w, b_w),
+                ContractionLoop(n, 1, 1),
+            ),
+            b_panel=tile.panel * b_c,
+            b_column=b_c,
+            offsets=(height.base * a_h + width.base * a_w, 0, 0),
+        )
+        size = oc * ic * height.taps * width.taps
+        return offer([nest], tile, storage, False, (x, dy), (1, c_c, c_h, c_w), size)
+
+    return PlanarWindow(work, offered)
 
 
 def _filled(columns: int, lanes: int) -> float:

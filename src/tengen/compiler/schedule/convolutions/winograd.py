@@ -22,13 +22,13 @@ from typing import NamedTuple
 
 from ...kernels.dtypes import BITS, KINDS
 from ...kernels.epilogue import ELEMENT, Epilogue, slots
-from ..contractions.launches import plan
+from ..contractions.launches import draft
 from ..contractions.problem import (
     FLOAT32,
     ContractionLoop,
     ContractionLoops,
-    ContractionPlan,
     KernelRun,
+    Offer,
     Relayout,
     Storage,
     Unit,
@@ -180,7 +180,7 @@ def slide(
     t: Transform,
     unit: Unit,
     storage: Storage,
-) -> ContractionPlan:
+) -> Offer:
     """A convolution of stride 1: forward, or the gradient by data.
 
     padding: zeros before the source. window: where it is, for panels of so many columns. image: the source's layout.
@@ -202,14 +202,16 @@ def slide(
     workspace = ITEM * t.points * most * (source.channels + result.channels)
     steps = {"a": ITEM * source.size, **_of_result(result, parts[0].all_rows, storage.epilogue)}
     n, h, w, c = contiguous(result[1:])
-    return ContractionPlan(
+    sums = storage.epilogue is not None and storage.epilogue.sums
+    return Offer(
         image,
         found.layout,
         (n, c, h, w),
         prod(result[1:]),
-        tuple(_all_chunks(parts, stages, steps, workspace, sides)),
-        sides * workspace,
-        _turn_window(found, t, source.channels, result.channels, tile.panel),
+        lambda: (list(_all_chunks(parts, stages, steps, workspace, sides)), sides * workspace),
+        has_workspace=True,
+        row_tiles=sum(part.images * part.rows for part in parts) if sums else 0,
+        prepare=lambda: _turn_window(found, t, source.channels, result.channels, tile.panel),
     )
 
 
@@ -222,7 +224,7 @@ def by_weight(
     t: Transform,
     unit: Unit,
     storage: Storage,
-) -> ContractionPlan:
+) -> Offer:
     """The gradient of the window, stored as (3, 3, channels of x, channels of dy)."""
     parts = _chunks(dy, t, (x.channels, dy.channels), CHUNK_TILES)
     most = max(part.tiles for part in parts)
@@ -248,11 +250,14 @@ def by_weight(
     of_side = of_x + of_dy + t.points * size
     totals = [of_x + of_dy + side * of_side + i * size for side in range(sides) for i in range(t.points)]
     total, dw = unlimited((1,), "workspace", totals), _matrices(3, "out", 0, size)
-    last = turn(tuple(zip(*t.window, strict=True)), total, dw, (size,), storage.epilogue)
-    found = *_all_chunks(parts, stages, {"a": ITEM * x.size, "b": ITEM * dy.size}, ITEM * of_side, sides, True), last
-    workspace = sides * ITEM * of_side
+    steps = {"a": ITEM * x.size, "b": ITEM * dy.size}
+
+    def make() -> tuple[list[KernelRun], int]:
+        last = turn(tuple(zip(*t.window, strict=True)), total, dw, (size,), storage.epilogue)
+        return [*_all_chunks(parts, stages, steps, ITEM * of_side, sides, True), last], sides * ITEM * of_side
+
     row, column, channel, one = contiguous((3, 3, x.channels, dy.channels))
-    return ContractionPlan(x_layout, dy_layout, (one, channel, row, column), 9 * size, found, workspace)
+    return Offer(x_layout, dy_layout, (one, channel, row, column), 9 * size, make, has_workspace=True)
 
 
 # -- chunks ------------------------------------------------------------------------------------------------------------
@@ -376,7 +381,9 @@ def _multiply_tiles(
 
 
 def _launch(nest: ContractionLoops, tile: RegisterTile, storage: Storage, b: str) -> KernelRun:
-    (launch,), _ = plan([nest], tile, storage, True, 0)  # one launch: the points are enough launch tiles not to split k
+    (launch,), _ = draft(
+        [nest], tile, storage, True, 0
+    ).launches()  # one launch: the points are enough launch tiles not to split k
     return launch._replace(buffers=(("workspace", 0), (b, 0), ("workspace", 0)))
 
 
