@@ -131,25 +131,40 @@ def test_no_op_is_named_in_the_runtime():
 COMPILER = [path for path in MODULES if path.relative_to(PACKAGE).parts[0] == "compiler"]
 
 
+DOOR = "tengen.compiler.backend"
+"""Imports what is behind it when something of that is first used; what it says for type checkers goes the other way round."""
+
+
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Those of a module, with what is imported for type checkers alone."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If):
+            yield from statements([*node.body, *node.orelse])
+
+
 def imports_of(path: Path) -> set[str]:
-    """The modules of the compiler that a module needs when it is imported, and llvmlite."""
+    """The modules of the package that a module needs, for its types too, and llvmlite."""
     package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
-    names = {name_of(other) for other in COMPILER}
+    tree = ast.parse(path.read_text(encoding="utf-8")).body
     found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree if name_of(path) == DOOR else statements(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            found |= {alias.name if alias.name in NAMES else alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             module = ".".join([*base, *filter(None, [node.module])])
-            found |= {f"{module}.{alias.name}" if f"{module}.{alias.name}" in names else module for alias in node.names}
-    return {name for name in found if name in names or name.startswith("llvmlite")}
+            names = [f"{module}.{alias.name}" for alias in node.names]
+            found |= {name if name in NAMES else module for name in names if name != "tengen._rt"}
+    return {name for name in found if name in NAMES or name.startswith("llvmlite")}
 
 
-IMPORTS = {name_of(path): imports_of(path) for path in COMPILER}
+NAMES = {name_of(path) for path in MODULES}
+IMPORTS = {name_of(path): imports_of(path) for path in MODULES}
 
 
-def test_no_imports_go_round_inside_the_compiler():
+def test_no_imports_go_round():
+    """Those for type checkers neither."""
     order: dict[str, int] = {}
 
     def visit(module: str, way: tuple[str, ...]) -> None:

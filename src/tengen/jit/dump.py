@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from ..compiler.program import Value
 from ..core import Tensor
@@ -13,16 +13,14 @@ from .called import Kept, called_constants, called_nodes
 from .errors import TraceError
 from .frozen import Frozen, freeze
 from .program_file import save_program
+from .recorded_call import RecordedCall
 from .recorder import Recorder, Section
-
-if TYPE_CHECKING:
-    from .trace import Recorded
 
 
 def dump(
     title: str,
-    recorded: Recorded | None,
-    other_batch: Recorded | None,
+    recorded: RecordedCall | None,
+    other_batch: RecordedCall | None,
     file: str | os.PathLike[str] | BinaryIO,
     arg_names: Sequence[str] | None,
     output_names: Sequence[str] | None,
@@ -51,7 +49,7 @@ def dump(
 
 def frozen(
     title: str,
-    recorded: Recorded,
+    recorded: RecordedCall,
     arg_names: Sequence[str] | None,
     output_names: Sequence[str] | None,
     metadata: dict[str, Any],

@@ -9,7 +9,6 @@ from inspect import isasyncgenfunction, iscoroutinefunction, isfunction, isgener
 from sys import modules
 from time import perf_counter
 from typing import Any, BinaryIO, ClassVar, overload
-from weakref import ref
 
 from .. import _rt
 from ..base.frames import shorten
@@ -19,11 +18,10 @@ from .arguments import flatten, rebuild
 from .called import Kept
 from .config import DTRConfig, SublinearMemoryConfig
 from .dump import dump
-from .effects import Effects, effects
 from .errors import TraceError
 from .explain import Explanation, profiles, reports
 from .memory import limit_of
-from .names import names_of
+from .recorded_call import RecordedCall
 from .recorder import Recorder, Segment
 from .standalone import Standalone
 from .traced import StaleTrace
@@ -36,35 +34,6 @@ MOST_VARIANTS = 32
 """Recordings that are kept for one set of argument types, where a function without host depends on what else it finds."""
 
 
-class Recorded:
-    """One recording of the function, and what its call left behind."""
-
-    def __init__(self, recorder: Recorder, tensors: Sequence[Tensor], call: Callable[[], Any], execute: bool = True):
-        self.recorder, self.arguments = recorder, len(tensors)
-        self.effects: Effects
-        # With capture_as_const what the names stand for stays.
-        self.names = names_of(call) if recorder.without_host and not recorder.capture else []
-        own = {id(handle()) for _, handle in self.names}
-        self.named = [(number, ref(tensor)) for number, tensor in enumerate(tensors) if id(tensor) in own]
-
-        def watched() -> Any:
-            box = [call()]
-            self.effects = effects(recorder, tensors, box)
-            return box[0]
-
-        self._result = recorder.run(tensors, watched, execute)
-        self.effects.held.clear()
-
-    def take_result(self) -> Any:
-        """What the call returned, which this does not keep."""
-        result, self._result = self._result, None
-        return result
-
-    def leads_to(self, later: Recorded) -> bool:
-        """Whether the next call did the same, and put tensors in the place of those that this one left behind."""
-        return all(made() is None for made in self.effects.made) and self.recorder.is_like(later.recorder)
-
-
 class Kind:
     """Calls with one set of argument types."""
 
@@ -74,9 +43,9 @@ class Kind:
         self.args, self.kwargs = rebuild((args, kwargs), lambda x: places[id(x)])
         self.precision = _rt.substitutes()
         self.types = [f"{x.desc.dtype}{list(x.shape)}" for x in tensors]
-        self.first: Recorded | None = None
+        self.first: RecordedCall | None = None
         self.standalone: list[Standalone] = []
-        self.unsettled: list[Recorded] = []  # the last recordings, of calls that left new tensors behind
+        self.unsettled: list[RecordedCall] = []  # the last recordings, of calls that left new tensors behind
         self.calls, self.seconds = 0, 0.0
         self.profile: list[dict[str, Any]] = []  # of the last call
 
@@ -227,7 +196,7 @@ class trace:
 
     def _run(self, kind: Kind, tensors: Sequence[Tensor], call: Callable[[], Any]) -> Any:
         if self.record_only or (kind.first is None and not self.without_host):
-            kind.first = Recorded(self._recorder(), tensors, call, not self.record_only)
+            kind.first = RecordedCall(self._recorder(), tensors, call, not self.record_only)
             return kind.first.take_result()
         if not self.without_host:
             assert kind.first is not None
@@ -239,13 +208,13 @@ class trace:
                 except StaleTrace:
                     kind.standalone.remove(standalone)
                     break
-        made = kind.first = Recorded(self._recorder(), tensors, call)
+        made = kind.first = RecordedCall(self._recorder(), tensors, call)
         if self._settled(kind, made):
             del kind.standalone[MOST_VARIANTS - 1 :]
             kind.standalone.insert(0, Standalone(made.recorder, made.arguments, made.effects, made.names, made.named))
         return made.take_result()
 
-    def _settled(self, kind: Kind, made: Recorded) -> bool:
+    def _settled(self, kind: Kind, made: RecordedCall) -> bool:
         """Whether later calls do what this one did. One that has made tensors and left them somewhere, such as state that is made when
         it is first used, may be followed by one that does something else, so that is recorded too.
 
@@ -375,7 +344,7 @@ class trace:
             shorten(error)
             raise
 
-    def _at_another_batch(self) -> Recorded:
+    def _at_another_batch(self) -> RecordedCall:
         """The last kind of call recorded, but not run, with tensors of another batch size."""
         assert self._last is not None and self._last.first is not None
         made: dict[int, Tensor] = {}
@@ -391,7 +360,9 @@ class trace:
         recorder = Recorder(self._title, without_host=True, capture=True)
         precision = _rt.set_substitutes(self._last.precision)
         try:
-            recorded = Recorded(recorder, list(made.values()), partial(self.function, *args, **kwargs), execute=False)
+            recorded = RecordedCall(
+                recorder, list(made.values()), partial(self.function, *args, **kwargs), execute=False
+            )
         finally:
             _rt.set_substitutes(precision)
         first = self._last.first.recorder

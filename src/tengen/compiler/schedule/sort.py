@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..kernels.sort import MOST_INSERTED, SortKernel, key_bytes
 from ..plan import ITEM_BYTES
 from ..program import Node, Sort, Type
 from ..view import contiguous
 from .places import Location
-
-if TYPE_CHECKING:
-    from .steps import Steps
+from .steps import Steps
 
 FEW = 16  # of a long row, whose elements seldom are among the best so far
 TILE = 1 << 13  # elements

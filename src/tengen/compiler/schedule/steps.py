@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..kernels.nest import Nest, access_number, is_number
 from ..kernels.target import Target
@@ -15,10 +15,7 @@ from ..view import View, contiguous, dense
 from .memory.ownership import EVERYWHERE
 from .nests.loops import Loops
 from .nests.lower import Emitter
-from .places import UNIFORM, Location
-
-if TYPE_CHECKING:
-    from .places import Destination, Taken
+from .places import UNIFORM, Destination, Location, Taken
 
 # An operand that jumps along the lanes is copied first if each element is read so often, in a kernel of at least so many elements.
 STRAIGHTEN_READS = 4

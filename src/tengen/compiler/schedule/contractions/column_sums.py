@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING
 
 from ...kernels.dtypes import COMPUTE
 from ...kernels.epilogue import ColumnSum, slots
@@ -21,13 +20,10 @@ from ...kernels.nest import Instr
 from ...program import Contraction, Elementwise, Reduction, Value, ViewOp
 from ...values import reshape_source
 from ...view import View
+from ..groups import Group
 from ..nests.lower import Emitter, Operand, reshaped
 from ..places import Taken, Wanted
-
-if TYPE_CHECKING:
-    from ..groups import Group
-    from ..steps import Steps
-
+from ..steps import Steps
 
 FLOATS = ("float32", "float64")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...kernels.dtypes import COMPUTE
 from ...kernels.epilogue import CHANNEL, ELEMENT, NUMBER, Epilogue, Source, slots
@@ -13,15 +13,12 @@ from ...kernels.nest import Instr
 from ...plan import ITEM_BYTES
 from ...program import Node, Value
 from ...view import View, contiguous
+from ..groups import Group
 from ..nests.loops import bits
 from ..nests.lower import Emitter, Operand
 from ..places import UNIFORM, Location, Wanted
 from ..steps import Steps
 from .column_sums import column_sums, wanted
-
-if TYPE_CHECKING:
-    from ..groups import Group
-
 
 SUM = -1
 """Stands for the buffer of the sums, which are in registers."""

@@ -306,7 +306,7 @@ def _kind(nest: ContractionLoops, way: _Cut) -> _Kind:
     )
 
 
-def _sum_steps(loop: ContractionLoop, way: _Way) -> int:
+def _sum_steps(loop: ContractionLoop, way: _Cut) -> int:
     """Of how many steps of the innermost k loop a sum is made on its own, so that a long one keeps its digits. Sums of integers are exact."""
     b = way.storage.b
     if way.tile.amx or (b != PAIR and KINDS[b][1][0] == "i"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from ....base import config
 from ...geometry import ConvShape, MatmulShape
@@ -11,6 +10,7 @@ from ...kernels.epilogue import CHANNEL, ELEMENT, NUMBER, Epilogue, Source
 from ...plan import ITEM_BYTES
 from ...program import Contraction, Elementwise, Node, Type, Value, ViewOp
 from ...view import Edge, View, contiguous
+from ..groups import Group
 from ..memory.ownership import EVERYWHERE
 from ..nests.lower import Emitter, Operand
 from ..places import Location
@@ -19,9 +19,6 @@ from ..ways import Request, offered, spread
 from .column_sums import taken
 from .epilogue import Ending, ending, readable
 from .problem import ContractionPlan, KernelRun, Offer, Relayout, Unit
-
-if TYPE_CHECKING:
-    from ..groups import Group
 
 LEAST_ROWS = 16
 """Rows of which a kernel gives one sum, on average; it costs less then than the rows themselves."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING
 
+from ...geometry import ConvShape
 from ...kernels.contraction import AMX_SIDE
 from ..contractions.launches import offer
 from ..contractions.problem import (
@@ -24,9 +24,6 @@ from ..contractions.problem import (
     contiguous,
 )
 from ..contractions.register_tile import choose_amx
-
-if TYPE_CHECKING:
-    from ...geometry import ConvShape
 
 LEAST_FILLED = AMX_SIDE**2 // 4
 """Of the sums of a register, at least so many."""

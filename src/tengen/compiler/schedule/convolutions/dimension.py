@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from math import gcd, prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from ...geometry import ConvShape
 from ..contractions.problem import ONCE, ContractionLoop
 from . import borders
 from .borders import Line
-
-if TYPE_CHECKING:
-    from ...geometry import ConvShape
 
 Pair = tuple[int, int]
 

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from llvmlite import ir
 
 from ...kernels.contraction import AMX_SIDE, AMX_SUMS
 from ..flow import I64, i64
 from ..vector import Vec, constant, llvm_type
-from .tile import Rows, Tile
-
-if TYPE_CHECKING:
-    from .emit import ContractionEmitter
+from .epilogue import EpilogueEmitter
+from .tile import Rows, Tile, TileEmitter
 
 WORD = 4
 CONFIGURATION = 64
@@ -31,6 +29,10 @@ A, B, REST_OF_A, REST_OF_B = range(AMX_SUMS, AMX_SUMS + 4)
 """Registers of the operands; those before hold sums."""
 
 I8 = ir.IntType(8)
+
+
+KLoops = Callable[..., Sequence[ir.Value]]
+"""Writes the inner k loops of a register tile: see `ContractionEmitter.k_loops`."""
 
 
 class AmxOperand(NamedTuple):
@@ -65,7 +67,8 @@ class Row(NamedTuple):
 class AmxEmitter:
     """The register tiles of one kernel. Made where a part begins. `rows` of the launch are strips."""
 
-    def __init__(self, emitter: ContractionEmitter):
+    def __init__(self, emitter: TileEmitter, epilogue: EpilogueEmitter | None, k_loops: KLoops):
+        self.epilogue, self.k_loops = epilogue, k_loops
         self.emitter, self.spec = emitter, emitter.spec
         spec, p = self.spec, emitter.part
         self.strips = spec.rows // AMX_SIDE
@@ -154,7 +157,7 @@ class AmxEmitter:
 
     def panel(self, count: ir.Value, extent: ir.Value, place: AmxPlace) -> tuple[()]:
         """All strips of the block in one panel; extent: of the first k loop."""
-        emitter, spec, end = self.emitter, self.spec, self.emitter.epilogue
+        emitter, spec, end = self.emitter, self.spec, self.epilogue
         known = None if end is None or spec.channel_rows else end.channels(self.tile(place, i64(0)))
         sums = end.sums if end else None
 
@@ -189,7 +192,7 @@ class AmxEmitter:
         for number, _, _ in numbers:
             self.call("tilezero", number)
         starts = [emitter.element(place.a, spec.a, row) for row in rows]
-        emitter.k_loops(starts, place.b, [], place.masks, extent, i64(0), i64(0))
+        self.k_loops(starts, place.b, [], place.masks, extent, i64(0), i64(0))
         for number, i, j in numbers:
             self.call("tilestored64", number, self.sum_at(i64(i * AMX_SIDE), j), i64(spec.vectors * AMX_SIDE * WORD))
 
@@ -289,7 +292,7 @@ class AmxEmitter:
             columns.reverse()
 
 
-def release(emitter: ContractionEmitter) -> None:
+def release(emitter: TileEmitter) -> None:
     """Give the registers back, so that threads that are switched need not save them."""
     function = emitter.intrinsic("llvm.x86.tilerelease", ir.VoidType(), [])
     emitter.at.call(function, [])

@@ -9,24 +9,20 @@ section 3).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
+from ...kernels.contraction import ContractionKernel
 from ...kernels.epilogue import ColumnSum
 from ..vector import Vec, constant, splat
 from .products import multiply_add
-from .tile import Rows
-
-if TYPE_CHECKING:
-    from ...kernels.contraction import ContractionKernel
-    from .emit import ContractionEmitter
+from .tile import Rows, TileEmitter
 
 
 class ColumnSumsEmitter:
     """Keeps the sums of one panel, as vectors that loops carry: for each vector of columns, the slots of all sums."""
 
-    def __init__(self, emitter: ContractionEmitter, spec: ContractionKernel, sums: Sequence[ColumnSum], kind: str):
+    def __init__(self, emitter: TileEmitter, spec: ContractionKernel, sums: Sequence[ColumnSum], kind: str):
         self.emitter, self.spec, self.sums, self.kind = emitter, spec, sums, kind
         self.slots = sum(x.slots for x in sums)
 

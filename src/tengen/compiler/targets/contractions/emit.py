@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from ...kernels.contraction import (
-    MAX_BLOCK_ROWS,
     SUM_PARAMETERS,
     SUM_TILE,
     ContractionKernel,
@@ -15,16 +14,16 @@ from ...kernels.contraction import (
     SumKernel,
     verify,
 )
-from ...kernels.dtypes import KINDS, PAIR
+from ...kernels.dtypes import KINDS
 from ...kernels.target import Target
 from ..flow import I64, i64
 from ..kernel_emitter import KernelEmitter
 from ..nests.fold import across
-from ..vector import Vec, constant, llvm_type, splat
+from ..vector import Vec, constant, splat
 from .amx import AmxEmitter, AmxOperand, AmxPlace, release
 from .epilogue import EpilogueEmitter
 from .products import multiply_add
-from .tile import Tile, rows_there
+from .tile import Tile, TileEmitter, rows_there
 from .window import WindowEmitter
 
 ZERO = i64(0)
@@ -34,22 +33,8 @@ AHEAD = 24
 """Steps of k: so far ahead a tile asks for operands that come from memory. Later tiles of the block find them in a cache."""
 
 
-class ContractionEmitter(KernelEmitter):
-    """The kernel of one specification. part: the numbers of the part whose tiles are written."""
-
-    part: PartParameters
-
-    def __init__(self, spec: ContractionKernel, target: Target):
-        self.spec = spec
-        self.kind = KINDS[spec.sum_dtype][1]
-        epilogue = spec.epilogue
-        extra, numbers = (epilogue.buffers, epilogue.numbers) if epilogue else ((), ())
-        if epilogue and epilogue.sums:
-            extra = (*extra, "sums")
-        super().__init__(target, ("a", "b", "c", *extra), numbers)
-        self.flushes = spec.a == PAIR  # so do the sums
-        self.capacity = MAX_BLOCK_ROWS + spec.rows
-        self.a_rows, self.c_rows = (self.reserve(I64, self.capacity, name) for name in ("a_rows", "c_rows"))
+class ContractionEmitter(TileEmitter):
+    """The loops of a kernel around and in its register tiles."""
 
     def tiles(self) -> None:
         """The launch tiles from tile_begin to tile_end of the parts in a row."""
@@ -65,8 +50,8 @@ class ContractionEmitter(KernelEmitter):
         self.at.position_at_end(here)
         self.part = PartParameters._make([self.parameter(self.sum(place, i)) for i in range(size)])
         self.epilogue = EpilogueEmitter(self, self.spec, self.spec.epilogue) if self.spec.epilogue else None
-        self.window = WindowEmitter(self, self.spec.window) if self.spec.window else None
-        self.amx = AmxEmitter(self) if self.spec.amx else None
+        self.window = WindowEmitter(self, self.spec.window, self.epilogue) if self.spec.window else None
+        self.amx = AmxEmitter(self, self.epilogue, self.k_loops) if self.spec.amx else None
         self.loop(low, self.minimum(high, count), 1, lambda tile, _: self.tile(tile))
         self.at.branch(after)
         self.at.position_at_end(after)
@@ -240,21 +225,6 @@ class ContractionEmitter(KernelEmitter):
             start = self.element(a, spec.a, self.offset(self.a_rows, row, 0))
             return [self.element(start, spec.a, i) for i in range(spec.rows)]
         return [self.element(a, spec.a, self.offset(self.a_rows, row, i)) for i in range(spec.rows)]
-
-    def offset(self, table: ir.Value, row: ir.Value, i: ir.Value | int) -> ir.Value:
-        return self.at.load(self.at.gep(table, [self.sum(row, i)], source_etype=I64), typ=I64)
-
-    def masks(self, columns: ir.Value) -> list[ir.Value | None]:
-        """For each vector of the panel which of its lanes lie within the `columns` that are left."""
-        spec = self.spec
-        if spec.last_panel == "whole":
-            return [None] * spec.vectors
-        left = splat(self.at, columns, "i64", spec.lanes)
-        masks: list[ir.Value | None] = []
-        for j in range(spec.vectors):
-            index = ir.Constant(llvm_type("i64", spec.lanes), [j * spec.lanes + i for i in range(spec.lanes)])
-            masks.append((Vec(self.at, index, "i64", spec.lanes) < left).value)
-        return masks
 
     def zeros(self) -> list[ir.Value]:
         """The accumulators before the first k."""

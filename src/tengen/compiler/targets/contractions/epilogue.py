@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
+from ...kernels.contraction import ContractionKernel
 from ...kernels.dtypes import BITS, COMPUTE_KIND, KINDS
 from ...kernels.epilogue import CHANNEL, ELEMENT, NUMBER, Epilogue, Source
 from ...kernels.nest import Instr
@@ -22,12 +22,7 @@ from .. import arithmetic
 from ..flow import i64
 from ..vector import Vec, llvm_type, splat
 from .column_sums import ColumnSumsEmitter
-from .tile import Rows, Tile
-
-if TYPE_CHECKING:
-    from ...kernels.contraction import ContractionKernel
-    from .emit import ContractionEmitter
-
+from .tile import Rows, Tile, TileEmitter
 
 I32 = ir.IntType(32)
 
@@ -42,7 +37,7 @@ Sums = Callable[[ir.Value, ir.Value, ir.Value, list[ir.Value]], list[ir.Value]]
 class EpilogueEmitter:
     """Ends register tiles of one kernel. Made where a part begins."""
 
-    def __init__(self, emitter: ContractionEmitter, spec: ContractionKernel, epilogue: Epilogue):
+    def __init__(self, emitter: TileEmitter, spec: ContractionKernel, epilogue: Epilogue):
         self.emitter, self.spec, self.epilogue = emitter, spec, epilogue
         self.along = epilogue.along()
         self.kind = COMPUTE_KIND[epilogue.sources[0].dtype]

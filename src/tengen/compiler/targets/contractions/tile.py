@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from llvmlite import ir
 
-from ...kernels.dtypes import BITS
-from ..flow import i64
-from ..vector import Vec, splat
-
-if TYPE_CHECKING:
-    from .emit import ContractionEmitter
-
+from ...kernels.contraction import MAX_BLOCK_ROWS, ContractionKernel, PartParameters
+from ...kernels.dtypes import BITS, KINDS, PAIR
+from ...kernels.target import Target
+from ..flow import I64, i64
+from ..kernel_emitter import KernelEmitter
+from ..vector import Vec, llvm_type, splat
 
 I32 = ir.IntType(32)
+
+
+class TileEmitter(KernelEmitter):
+    """What all register tiles of a kernel have in common. part: the numbers of the part whose tiles are written. a_rows, c_rows: tables of where
+    the rows of the launch tile are in A and C."""
+
+    part: PartParameters
+
+    def __init__(self, spec: ContractionKernel, target: Target):
+        self.spec = spec
+        self.kind = KINDS[spec.sum_dtype][1]
+        epilogue = spec.epilogue
+        extra, numbers = (epilogue.buffers, epilogue.numbers) if epilogue else ((), ())
+        if epilogue and epilogue.sums:
+            extra = (*extra, "sums")
+        super().__init__(target, ("a", "b", "c", *extra), numbers)
+        self.flushes = spec.a == PAIR  # so do the sums
+        self.capacity = MAX_BLOCK_ROWS + spec.rows
+        self.a_rows, self.c_rows = (self.reserve(I64, self.capacity, name) for name in ("a_rows", "c_rows"))
+
+    def offset(self, table: ir.Value, row: ir.Value, i: ir.Value | int) -> ir.Value:
+        return self.at.load(self.at.gep(table, [self.sum(row, i)], source_etype=I64), typ=I64)
+
+    def masks(self, columns: ir.Value) -> list[ir.Value | None]:
+        """For each vector of the panel which of its lanes lie within the `columns` that are left."""
+        spec = self.spec
+        if spec.last_panel == "whole":
+            return [None] * spec.vectors
+        left = splat(self.at, columns, "i64", spec.lanes)
+        masks: list[ir.Value | None] = []
+        for j in range(spec.vectors):
+            index = ir.Constant(llvm_type("i64", spec.lanes), [j * spec.lanes + i for i in range(spec.lanes)])
+            masks.append((Vec(self.at, index, "i64", spec.lanes) < left).value)
+        return masks
 
 
 class Rows(NamedTuple):
@@ -26,7 +59,7 @@ class Rows(NamedTuple):
     exist: Sequence[Vec | None]
 
 
-def rows_there(emitter: ContractionEmitter, row: ir.Value, row_count: ir.Value) -> Rows:
+def rows_there(emitter: TileEmitter, row: ir.Value, row_count: ir.Value) -> Rows:
     """What there is to say of the rows of a register tile from `row` of its launch tile on, which has `row_count`."""
     at, left = emitter.at, emitter.at.sub(row_count, row)
     kind = {32: "i32", 64: "i64"}[BITS[emitter.kind]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from llvmlite import ir
 
@@ -13,11 +13,9 @@ from ...kernels.dtypes import BITS, KINDS
 from ...kernels.window import Window
 from ..flow import i64
 from ..vector import Vec, constant, llvm_type, splat
+from .epilogue import EpilogueEmitter
 from .products import multiply_add
-from .tile import Rows, Tile
-
-if TYPE_CHECKING:
-    from .emit import ContractionEmitter
+from .tile import Rows, Tile, TileEmitter
 
 
 class _Place(NamedTuple):
@@ -44,7 +42,8 @@ class WindowEmitter:
     Addresses are made by adding to the one before: there are many, and few registers for them.
     """
 
-    def __init__(self, emitter: ContractionEmitter, window: Window):
+    def __init__(self, emitter: TileEmitter, window: Window, epilogue: EpilogueEmitter | None):
+        self.epilogue = epilogue
         self.emitter, self.window, self.spec = emitter, window, emitter.spec
         self.over, self.seen, self.result = ("k", "m", "b") if window.by_weight else ("m", "k", "c")
         element = llvm_type(KINDS[self.spec.a][0], self.spec.lanes)
@@ -99,7 +98,7 @@ class WindowEmitter:
     ) -> tuple[()]:
         """Those of some lines of one image."""
         emitter, p = self.emitter, self.emitter.part
-        column_sums = emitter.epilogue and emitter.epilogue.sums
+        column_sums = self.epilogue and self.epilogue.sums
         if not column_sums:  # all channels of a pixel lie side by side
 
             def panels(place: _Place, _: list[ir.Value]) -> tuple[()]:
@@ -165,10 +164,8 @@ class WindowEmitter:
         masks = emitter.masks(emitter.at.sub(p.columns, column))
         channel, c = emitter.sum(at["channel"], column), emitter.sum(place.result, column)
         count = i64(spec.rows)
-        if emitter.epilogue:
-            emitter.epilogue.read_ahead(
-                Tile(self._results(c), channel, channel, masks, count, lambda: self._there(place))
-            )
+        if self.epilogue:
+            self.epilogue.read_ahead(Tile(self._results(c), channel, channel, masks, count, lambda: self._there(place)))
         self._ask_for_results(c)
         b = emitter.sum(at["b"], emitter.mul(panel, p.b_panel))
         start = emitter.element(emitter.buffers["b"], spec.b, b)
@@ -176,9 +173,9 @@ class WindowEmitter:
         taps = [emitter.load(tap, spec.b, spec.lanes) for tap in places]
         totals = self.sums(place, emitter.sum(place.a, column), taps, self.zeros(spec.rows), masks[0])
         rows = self._results(c)
-        if emitter.epilogue:
+        if self.epilogue:
             here = Tile(rows, channel, channel, masks, count, lambda: self._there(place))
-            return emitter.epilogue.end(totals, here, carry)
+            return self.epilogue.end(totals, here, carry)
         for i, total in enumerate(totals):
             address = emitter.element(emitter.buffers["c"], spec.c, rows(i))
             emitter.store(Vec(emitter.at, total, emitter.kind, spec.lanes), address, spec.c, masks[0])
