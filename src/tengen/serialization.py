@@ -54,6 +54,8 @@ def save(obj: Any, f: Any, pickle_module: ModuleType = pickle, pickle_protocol: 
         with write_whole(f) as file:
             _write(obj, file, pickle_protocol)
         return
+    if not hasattr(f, "write"):
+        raise TypeError(f"save: f takes the path of a file, or a file object open for writing, got {f!r}")
     whole = io.BytesIO()
     _write(obj, whole, pickle_protocol)
     append_whole(f, whole.getbuffer())
@@ -87,6 +89,8 @@ def load(f: Any, map_location: MapLocation = None, pickle_module: ModuleType = p
         if isinstance(f, (str, os.PathLike)):
             with open(f, "rb") as file:
                 return _read(file, str(f), map_location)
+        if not hasattr(f, "read"):
+            raise TypeError(f"load: f takes the path of a file, or a file object open for reading, got {f!r}")
         return _read(f, str(getattr(f, "name", "the file")), map_location)
     except Exception as error:
         shorten(error)

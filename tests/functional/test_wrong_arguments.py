@@ -7,10 +7,11 @@ import inspect
 import numpy as np
 import pytest
 
+import tengen
 import tengen.functional as F
 import tengen.module as M
 from tengen import Parameter, Tensor
-from tengen.optimizer import SGD
+from tengen.optimizer import SGD, MultiStepLR, clip_grad_norm, clip_grad_value
 
 
 @pytest.mark.parametrize("wrong", [None, "a", [1.0, 2.0], np.zeros(3)], ids=str)
@@ -125,6 +126,40 @@ def test_there_are_many_layers():
 def test_what_is_no_flag_is_refused_by_name(call, message):
     with pytest.raises(TypeError, match=f"^{message}$"):
         call(F.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "abc"])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda wrong: F.concat(wrong), "concat: inps takes tensors in a list"),
+        (lambda wrong: F.stack(wrong), "stack: inps takes tensors in a list"),
+        (lambda wrong: F.nn.pad(F.zeros(3), wrong), "pad: pad_width takes"),
+        (lambda wrong: SGD(wrong, lr=0.1), "SGD: params takes parameters in a list"),
+        (lambda wrong: clip_grad_norm(wrong, 1.0), "clip_grad_norm: tensors takes tensors in a list"),
+        (lambda wrong: clip_grad_value(wrong, -1.0, 1.0), "clip_grad_value: tensors takes tensors in a list"),
+        (
+            lambda wrong: MultiStepLR(SGD([Parameter([1.0])], lr=0.1), wrong),
+            "MultiStepLR: milestones takes epochs in a list",
+        ),
+    ],
+)
+def test_what_is_no_sequence_is_refused_by_name(call, message, wrong):
+    with pytest.raises(TypeError, match=f"^{message}.*, got {wrong!r}"):
+        call(wrong)
+
+
+@pytest.mark.parametrize("name", [n for n in M.init.__all__ if n.endswith("_")])
+def test_what_is_no_tensor_is_not_initialised(name):
+    with pytest.raises(TypeError, match=f"^{name}: tensor cannot be None"):
+        getattr(M.init, name)(None, *[0.5] * (name == "fill_"))
+
+
+def test_what_is_no_file_is_refused():
+    with pytest.raises(TypeError, match=r"save: f takes the path of a file, .* got None"):
+        tengen.save({}, None)
+    with pytest.raises(TypeError, match=r"load: f takes the path of a file, .* got 3"):
+        tengen.load(3)
 
 
 @pytest.mark.parametrize(

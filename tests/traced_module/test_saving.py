@@ -77,7 +77,9 @@ def test_quantised_networks_in_all_stages():
     x = models.image(NAMES, 2, 3, 4, 4)
     net = models.models(NAMES)["quantised"][0]
     for name, parameter in net.named_parameters():
-        parameter.set_value(F.ones_like(parameter) * 0.1 + 0.1 * models.image(NAMES, *parameter.shape) * ("bn" not in name))
+        parameter.set_value(
+            F.ones_like(parameter) * 0.1 + 0.1 * models.image(NAMES, *parameter.shape) * ("bn" not in name)
+        )
     quantize_qat(net, qconfig=ema_fakequant_qconfig)
     net.train()
     net(x)
@@ -178,7 +180,10 @@ def test_classes_that_nobody_registered_are_refused():
         tengen.load(_file(text.replace('"Linear"', '"subprocess.Popen"'), tensors))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"version":1}', '{"version":1,"modules":[]}', '{"version":1,"modules":[{}]}', "[" * 100000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"version":1}', '{"version":1,"modules":[]}', '{"version":1,"modules":[{}]}', "[" * 100000],
+)
 def test_a_damaged_text_is_refused(text):
     with pytest.raises(SerializationError):
         tengen.load(_file(text))
@@ -205,5 +210,7 @@ def test_what_cannot_be_saved_says_why():
 
     traced = trace_module(M.Sequential(M.ReLU()), F.ones(2))
     traced.other = Plain()
-    with pytest.raises(SerializationError, match=r"Plain, which is none of tengen's: trace it too, or call register_as_builtin"):
+    with pytest.raises(
+        SerializationError, match=r"Plain, which is none of tengen's: trace it too, or call register_as_builtin"
+    ):
         again(traced)

@@ -30,6 +30,7 @@ from .arguments import (
     normal_axis,
     number,
     pair,
+    several,
 )
 from .attention import *  # noqa: F403
 from .convolution import *  # noqa: F403
@@ -155,7 +156,10 @@ def pad(src: Tensor, pad_width: Sequence[Sequence[int]], mode: str = "constant",
     """
     x = as_tensor(src)
     known = _PAD_MODES[need_choice("pad", "mode", str(mode).lower(), _PAD_MODES)]
-    widths = [integers("pad", "pad_width", ends) for ends in pad_width]
+    widths = [
+        integers("pad", "pad_width", ends)
+        for ends in several("pad", "pad_width", pad_width, "(before, after) for each dim")
+    ]
     if any(len(ends) != 2 for ends in widths):
         raise ValueError(
             f"pad: pad_width takes (before, after) for each dim from the first on, such as ((0, 0), (1, 1)), got {pad_width}"

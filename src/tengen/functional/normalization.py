@@ -177,7 +177,7 @@ def _need_channels(op: str, x: Tensor, running: Any, affine: Any) -> None:
     if (running[0] is None) != (running[1] is None):
         raise ValueError(f"{op}: running_mean and running_var must be given both or not at all")
     for name, value in zip(("running_mean", "running_var", "weight", "bias"), (*running, *affine), strict=True):
-        if value is not None and value.size != x.shape[1]:
+        if value is not None and as_tensor(value).size != x.shape[1]:
             raise ValueError(
                 f"{op}: {name} of shape {tuple(value.shape)} does not fit the {x.shape[1]} channels of shape {tuple(x.shape)}"
             )
@@ -313,7 +313,7 @@ def _grouped_norm(
             f"{op}: the channels (axis 1) of shape {tuple(x.shape)} cannot be put into {groups} equal groups"
         )
     for name, value in (("weight", weight), ("bias", bias)):
-        if affine and value is not None and value.size != x.shape[1]:
+        if affine and value is not None and as_tensor(value).size != x.shape[1]:
             raise ValueError(
                 f"{op}: {name} of shape {tuple(value.shape)} does not fit the {x.shape[1]} channels of shape {tuple(x.shape)}"
             )

@@ -27,6 +27,7 @@ from .arguments import (
     need_mask,
     normal_axes,
     normal_axis,
+    several,
     single,
 )
 from .complex_numbers import *  # noqa: F403
@@ -233,10 +234,7 @@ def stack(inps: Iterable[Tensor], axis: int = 0, device: str | Device | None = N
 
 
 def _gathered(name: str, op: Any, inps: Any, device: str | Device | None) -> Tensor:
-    try:
-        tensors = [] if isinstance(inps, str) else list(inps)
-    except TypeError:
-        raise TypeError(f"{name}: inps takes tensors in a list, got {inps!r}") from None
+    tensors = several(name, "inps", inps, "tensors in a list")
     if not tensors:
         raise TypeError(f"{name} needs at least one tensor, got none")
     made = apply(op, *tensors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..base.usage import no_tensor
 from ..core import Tensor
 from ..functional import full
 from ..random import normal, uniform
@@ -24,6 +25,13 @@ __all__ = [
 ]
 
 
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    """Raises TypeError for what is no tensor."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(no_tensor(tensor))
+    return tuple(tensor.shape)
+
+
 def _set(tensor: Tensor, value: Tensor) -> None:
     value = value.astype(tensor.dtype)
     tensor._reset(value if value.device == tensor.device else value.to(tensor.device))
@@ -41,7 +49,8 @@ def fill_(tensor: Tensor, val: float) -> None:
     >>> w.tolist()
     [7.0, 7.0]
     """
-    tensor._reset(full(tensor.shape, val, dtype=tensor.dtype, device=tensor.device))
+    shape = _shape(tensor)
+    tensor._reset(full(shape, val, dtype=tensor.dtype, device=tensor.device))
 
 
 def zeros_(tensor: Tensor) -> None:
@@ -82,7 +91,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> None:
     >>> w = F.zeros(2)
     >>> M.init.uniform_(w, 1.0, 2.0)
     """
-    _set(tensor, uniform(low=a, high=b, size=tensor.shape))
+    _set(tensor, uniform(low=a, high=b, size=_shape(tensor)))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> None:
@@ -97,7 +106,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> None:
     >>> w.tolist()
     [5.0, 5.0]
     """
-    _set(tensor, normal(mean=mean, std=std, size=tensor.shape))
+    _set(tensor, normal(mean=mean, std=std, size=_shape(tensor)))
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -151,7 +160,7 @@ def calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[float, float]:
     >>> M.init.calculate_fan_in_and_fan_out(F.zeros((8, 3)))
     (3, 8)
     """
-    shape = tuple(tensor.shape)
+    shape = _shape(tensor)
     if len(shape) < 2:
         raise ValueError(f"fan in and fan out need a weight of at least 2 dimensions, got shape {shape}")
     if len(shape) == 5:

@@ -9,15 +9,16 @@ from typing import Any
 from .. import functional as F
 from .._rt import apply
 from ..core import Tensor, fused_update
+from ..core.ops.base import several
 from ..core.ops.precision import PowerSums
 from .shards import Shards, shards_of
 
 __all__ = ["clip_grad_norm", "clip_grad_value"]
 
 
-def _gradients(tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    tensors = [tensors] if isinstance(tensors, Tensor) else tensors
-    return [tensor.grad for tensor in tensors if tensor.grad is not None]
+def _with_gradient(op: str, tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    given = [tensors] if isinstance(tensors, Tensor) else several(op, "tensors", tensors, "tensors in a list")
+    return [tensor for tensor in given if tensor.grad is not None]
 
 
 def _scale(gradient: Any, factor: Any) -> Any:
@@ -43,12 +44,12 @@ def clip_grad_norm(tensors: Tensor | Iterable[Tensor], max_norm: float, ord: flo
     >>> clip_grad_norm([w], 1.0).item(), w.grad.numpy().round(4).tolist()
     (5.0, [0.6000000238418579, 0.800000011920929])
     """
-    several = [t for t in ([tensors] if isinstance(tensors, Tensor) else tensors) if t.grad is not None]
-    if not several:
+    given = _with_gradient("clip_grad_norm", tensors)
+    if not given:
         return Tensor(0.0)
-    gradients, order = [t.grad for t in several], float(ord)
+    gradients, order = [t.grad for t in given], float(ord)
     by_shards: dict[Shards | None, list[Tensor]] = {}
-    for tensor in several:
+    for tensor in given:
         by_shards.setdefault(shards_of(tensor), []).append(tensor.grad)
     totals = []
     for shards, parts in by_shards.items():
@@ -77,6 +78,6 @@ def clip_grad_value(tensors: Tensor | Iterable[Tensor], lower: float, upper: flo
     >>> w.grad.tolist()
     [1.0, -1.0]
     """
-    gradients = _gradients(tensors)
+    gradients = [t.grad for t in _with_gradient("clip_grad_value", tensors)]
     if gradients:
         fused_update(_clip, [(gradient,) for gradient in gradients], [()] * len(gradients), (lower, upper))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..base.errors import StateDictError
-from ..core.ops.base import integer
+from ..core.ops.base import integer, several
 from .optimizer import Optimizer
 
 __all__ = ["LRScheduler", "MultiStepLR"]
@@ -92,7 +92,7 @@ class MultiStepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, current_epoch: int = -1):
-        given = list(milestones)
+        given = several("MultiStepLR", "milestones", milestones, "epochs in a list")
         try:
             self.milestones = [integer("MultiStepLR", "milestones", epoch) for epoch in given]
         except TypeError:

@@ -13,7 +13,7 @@ from ..base.frames import shorten
 from ..base.usage import warn
 from ..core import Parameter, Tensor, fused_update
 from ..core.live import live
-from ..core.ops.base import number, statistics_dtype
+from ..core.ops.base import number, several, statistics_dtype
 from .shards import Shards
 from .state import check_state
 
@@ -53,7 +53,9 @@ class Optimizer(ABC):
             raise TypeError(
                 f"{type(self).__name__} takes parameters, got a {type(params).__name__}; give its parameters()"
             )
-        given: list[Any] = [params] if isinstance(params, (Parameter, Mapping)) else list(params)
+        alone = isinstance(params, (Parameter, Mapping))
+        wanted = "parameters in a list, or groups of them"
+        given: list[Any] = [params] if alone else several(type(self).__name__, "params", params, wanted)
         if not given:
             raise ValueError(
                 f"{type(self).__name__} got no parameters; is the network empty, or its generator used up?"

@@ -12,7 +12,7 @@ from . import (
     tm_config,
     traced_module,
     utils,
-)  # noqa: F401
+)
 from .pytree import register_supported_type
 from .tm_config import disable_default_checker, enable_expr_checker
 from .traced_module import TracedModule, register_as_builtin, trace_module, wrap

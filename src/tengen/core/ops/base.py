@@ -114,6 +114,13 @@ def integers(op: str, argument: str, values: Any) -> tuple[int, ...]:
     return tuple([integer(op, argument, value) for value in found])
 
 
+def several(op: str, argument: str, values: Any, what: str) -> list[Any]:
+    """`values` as a list. TypeError names the op, the argument and `what` it takes for what is no sequence or other iterable, and for text."""
+    if isinstance(values, Iterable) and not isinstance(values, (str, bytes)):
+        return list(values)
+    raise TypeError(f"{op}: {argument} takes {what}, got {values!r}")
+
+
 def size(op: str, argument: str, value: Any, least: int = 1) -> int:
     """`integer`; ValueError for one below `least`."""
     return sizes(op, argument, integer(op, argument, value), least)[0]
