@@ -254,3 +254,19 @@ def test_barrier_and_values_of_programs():
         return client.user_get(f"rank {1 - rank}"), named, net.weight.numpy().max(), tengen.get_default_device()
 
     assert ranks(2, work) == [(1, "one", 0.0, "xpu0"), (0, "one", 0.0, "xpu1")]
+
+
+def test_who_gets_a_result():
+    """The examples of MegEngine's documentation; the first process of a group is its root, and where a result is for it the others get None."""
+
+    def work():
+        x, group = tengen.tensor([dist.get_rank()]), dist.new_group([1, 0])
+        pair = tengen.tensor([0, 1]) + 2 * dist.get_rank()
+        made = [D.reduce_sum(x), D.reduce_sum(x, group), D.gather(x), D.gather(x, group), D.scatter(pair)]
+        made += [D.scatter(pair, group), D.broadcast(x), D.broadcast(x, group), D.all_gather(x, group)]
+        made.append(D.remote_send(x, 1) if dist.get_rank() == 0 else D.remote_recv(0))
+        return [y if y is None else y.tolist() for y in made]
+
+    first, second = ranks(2, work)
+    assert first == [[1], None, [0, 1], None, [0], [3], [0], [1], [1, 0], None]
+    assert second == [None, [1], None, [1, 0], [1], [2], [0], [1], [1, 0], [0]]

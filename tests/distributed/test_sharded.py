@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from functools import cache
 
 import numpy as np
 import pytest
-from ranks import ranks
+from ranks import nothing_left, ranks
 from test_training import Net, batch
 
 import tengen
@@ -17,6 +20,7 @@ from tengen import _rt
 from tengen.amp import GradScaler
 from tengen.autodiff import GradManager
 from tengen.base.errors import StateDictError
+from tengen.base.usage import UsageWarning
 from tengen.distributed import buckets, checkpoint
 from tengen.jit import trace
 from tengen.optimizer import LAMB, SGD, Adagrad, Adam, LAMBFp16, MultiStepLR, clip_grad_norm
@@ -211,3 +215,78 @@ def test_what_is_refused():
     ranks(2, work)
     with pytest.raises(RuntimeError, match="please call init_process_group first"):
         dist.sharded(SGD([tengen.Parameter([1.0])], lr=1.0))
+
+
+def training(folder, fault, stop):
+    """Steps with a sharded optimizer from the last checkpoint on; rank 1 does the fourth otherwise, the first time."""
+    net, found = Net("float32"), checkpoint.load(folder)
+    opt = dist.sharded(Adam(groups(net), lr=0.01))
+    if found:
+        net.load_state_dict(found.state["net"])
+        opt.load_state_dict(found.state["opt"])
+    gm = GradManager().attach(net.parameters(), callbacks=opt.make_reduce_scatter_cb("mean"))
+    first = found.step if found else 0
+    for step in range(first, stop):
+        x, y = batch(dist.get_world_size(), dist.get_rank(), "float32")
+        with gm:
+            gm.backward(F.nn.cross_entropy(net(x), y))
+        clip_grad_norm(net.parameters(), 1.0)
+        if step == 3 and dist.get_rank() == 1 and os.environ["TENGEN_RESTART_COUNT"] == "0":
+            fault(net, opt)
+        opt.step().clear_grad()
+        checkpoint.save(folder, step + 1, {"net": net.state_dict(), "opt": opt.state_dict()})
+    return first, [p.numpy() for p in net.parameters()]
+
+
+def kill(net, opt):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def boom(net, opt):
+    raise ValueError("boom")
+
+
+def leave(net, opt):
+    sys.exit(0)
+
+
+def fewer(net, opt):
+    net.first.weight.grad = None
+
+
+def other_operation(net, opt):
+    dist.functional.all_reduce_sum(tengen.tensor([1.0]))
+
+
+FAULTS = [
+    (kill, "^rank 1 was killed by SIGKILL"),
+    (boom, r"^rank 1 raised\n(?s:.)*ValueError: boom$"),
+    (
+        leave,
+        r"DistributedError: #\d+ all_gather of float32\[\d+\] of parameters .*: rank 1 has ended by sys\.exit\(0\)",
+    ),
+    (
+        fewer,
+        r"do different things: rank 0: #(\d+) all_gather of float32\[\d+\] of parameters .*; rank 1: #\1 all_gather",
+    ),
+    (other_operation, r"do different things: rank 0: #(\d+) all_gather of .*; rank 1: #\1 all_reduce_sum of float32\[1\]"),
+]
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize(("fault", "says"), FAULTS, ids=[f.__name__ for f, _ in FAULTS])
+def test_faults(tmp_path, size, fault, says):
+    with nothing_left(), pytest.raises(dist.WorkerError, match=says):
+        ranks(size, training, tmp_path, fault, 6)
+    assert checkpoint.load(tmp_path).step == 3
+
+
+@pytest.mark.parametrize("fault", [kill, boom, fewer], ids=lambda f: f.__name__)
+def test_it_goes_on_where_it_was(tmp_path, fault):
+    whole = ranks(2, training, tmp_path / "a", lambda net, opt: None, 5)
+    with pytest.warns(UsageWarning, match=r"rank [01] (was killed|raised)"):
+        again = ranks(2, training, tmp_path / "b", fault, 5, max_restarts=1)
+    assert [first for first, _ in again] == [3, 3]
+    for (_, wanted), (_, found) in zip(whole, again, strict=True):
+        for p, q in zip(wanted, found, strict=True):
+            np.testing.assert_array_equal(p, q)
