@@ -1,5 +1,6 @@
 # make demo: train LeNet on handwritten digits.   make test: check and test everything.   make bench: measure, next to PyTorch.
 # make fuzz: look for failures with random programs.   make ray: install Ray, and test training in its actors.
+# make test-distributed: the tests of several processes, again and again.
 # Each needs only Python (3.10 or newer) and a C++ compiler; PYTHON names the interpreter, ARGS goes to the demo, to pytest or to the benchmarks.
 
 PYTHON ?= python3
@@ -8,13 +9,21 @@ BIN := $(VENV)/bin
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "tengen needs Python 3.10 or newer: make PYTHON=...")'
 NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-.PHONY: demo test ray fuzz bench check format clean
+.PHONY: demo test test-distributed ray fuzz bench check format clean
 
 demo: $(VENV)/installed
 	@$(BIN)/python -m tengen.examples.digits $(ARGS)
 
 test: check
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 $(ARGS)
+
+# Every case REPEAT times, each time in new processes, until one fails: make test-distributed REPEAT=50 ARGS="-k faults".
+REPEAT ?= 50
+test-distributed: $(VENV)/installed
+	@for run in $$(seq $(REPEAT)); do \
+	    echo "run $$run of $(REPEAT)"; \
+	    $(BIN)/python -m pytest -q -x -n auto --maxprocesses 4 tests/distributed $(ARGS) || exit 1; \
+	done
 
 ray: $(VENV)/ray
 	$(BIN)/python -m pytest -q tests/distributed/with_ray $(ARGS)

@@ -269,7 +269,10 @@ FAULTS = [
         fewer,
         r"do different things: rank 0: #(\d+) all_gather of float32\[\d+\] of parameters .*; rank 1: #\1 all_gather",
     ),
-    (other_operation, r"do different things: rank 0: #(\d+) all_gather of .*; rank 1: #\1 all_reduce_sum of float32\[1\]"),
+    (
+        other_operation,
+        r"do different things: rank 0: #(\d+) all_gather of .*; rank 1: #\1 all_reduce_sum of float32\[1\]",
+    ),
 ]
 
 
