@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -42,7 +43,9 @@ else:
 """
 RUN = [sys.executable, "-c", "from tengen.distributed.run import main; raise SystemExit(main())", "--nproc", "2"]
 MPIEXEC = [str(Path(sys.executable).with_name("mpiexec")), "-n", "2", sys.executable]
-STARTERS = pytest.mark.parametrize("starter", [RUN, MPIEXEC], ids=["tengen-run", "mpiexec"])
+LIKE_SRUN = [sys.executable, str(Path(__file__).with_name("like_srun.py"))]
+SRUN = [*LIKE_SRUN, "1", "2", sys.executable]
+STARTERS = pytest.mark.parametrize("starter", [RUN, MPIEXEC, SRUN], ids=["tengen-run", "mpiexec", "srun"])
 
 
 @pytest.fixture
@@ -108,6 +111,80 @@ def test_modules_and_one_process(tmp_path):
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (0, "1 ['a']\n"), done.stderr
+
+
+NODES = """
+import os, socket, sys
+if os.environ["HOST"]:
+    socket.gethostname = lambda: os.environ["HOST"]
+import tengen
+import tengen.distributed as dist
+from mpi4py import MPI
+
+beside = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED).size
+total = dist.functional.all_reduce_sum(tengen.tensor([1.0 + dist.get_rank()] * 5000))[-1].item()
+where = dist.get_py_server_addr()[0], str(tengen.get_default_device())
+sys.stdout.write(f"{dist.get_rank()} {dist.get_world_size()} {total} beside {beside} {where} {tengen.config.num_threads}\\n")
+"""
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_srun_on_several_nodes(tmp_path, nodes):
+    """Those of one node share memory, and cores; others reach each other over the network."""
+    path = tmp_path / "nodes.py"
+    path.write_text(NODES)
+    done = start(*LIKE_SRUN, str(nodes), "4", sys.executable, str(path))
+    assert done.returncode == 0, done.stderr
+    beside = 4 // nodes
+    threads = max(1, len(os.sched_getaffinity(0)) // beside)
+    assert sorted(done.stdout.splitlines()) == [
+        f"{r} 4 10.0 beside {beside} ('127.0.0.1', 'xpu{r % beside}') {threads}" for r in range(4)
+    ]
+
+
+def test_mpiexec_on_several_nodes(tmp_path):
+    """The first process says at which address the others find it."""
+    path = tmp_path / "nodes.py"
+    path.write_text("import os\nos.environ['HOST'] = f\"127.0.0.{1 + int(os.environ['PMI_RANK'])}\"\n" + NODES)
+    done = start(*MPIEXEC, str(path))
+    assert done.returncode == 0, done.stderr
+    assert sorted(line.split(" beside ")[0] for line in done.stdout.splitlines()) == ["0 2 3.0", "1 2 3.0"]
+    assert done.stdout.count("('127.0.0.1', ") == 2
+
+
+@pytest.mark.parametrize("settings", [
+    {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"},  # a batch script
+    {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"},
+])  # fmt: skip
+def test_one_process_of_slurm(settings):
+    """It is in no world, and may have a launcher that makes one."""
+    program = "import sys, tengen.distributed as d; print(d.is_distributed(), 'mpi4py' in sys.modules, d.launcher(d.get_rank, n_gpus=2)())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env={**os.environ, **settings}
+    )
+    assert done.stdout == "False False [0, 1]\n", done.stderr
+
+
+def test_a_port_that_is_taken():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = {"MASTER_PORT": str(taken.getsockname()[1])}
+        done = subprocess.run(
+            [*SRUN, "-c", "import os\nif os.environ['SLURM_PROCID'] == '0': import tengen.distributed"],
+            capture_output=True, text=True, timeout=60, env={**os.environ, **settings},
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "Address already in use" in done.stderr and f"port {settings['MASTER_PORT']}; set MASTER_PORT" in done.stderr
+
+
+def test_another_mpi_than_that_of_mpiexec():
+    """Else each process would train alone, and say nothing."""
+    settings = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import tengen.distributed"],
+        capture_output=True, text=True, timeout=60, env={**os.environ, **settings},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "one of several processes (OMPI_COMM_WORLD_SIZE=4), but MPICH" in done.stderr, done.stderr
 
 
 OWN = """

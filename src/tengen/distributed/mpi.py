@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import socket
@@ -20,7 +21,7 @@ NAMES = ("PMI_FD", "PMI_ID", "PMI_PORT", "PMI_RANK", "PMI_SIZE")
 
 
 def library(op: str) -> Any:
-    """mpi4py.MPI, which joins the world as it is imported. Raises ImportError that tells how to get it."""
+    """mpi4py.MPI, which is in its world then. Raises ImportError that tells how to get it, DistributedError if there is no such world."""
     try:
         import mpi4py
     except ImportError:
@@ -28,9 +29,15 @@ def library(op: str) -> Any:
             f"{op}: several processes communicate by MPI, which is not installed; pip install 'tengen[mpi]'"
         ) from None
     # Processes end without MPI_Finalize, which would wait for processes that never call it.
-    mpi4py.rc.finalize = False
+    mpi4py.rc.finalize = mpi4py.rc.initialize = False
     from mpi4py import MPI
 
+    if not MPI.Is_initialized():
+        # By ctypes, so that other threads go on: the server that all wait for may be in this process.
+        status = ctypes.CDLL(MPI.__file__).MPI_Init_thread(None, None, MPI.THREAD_MULTIPLE, ctypes.byref(ctypes.c_int()))
+        if status:
+            raise DistributedError(f"{op}: MPI_Init_thread returned {status}")
+        MPI.COMM_WORLD.Set_errhandler(MPI.ERRORS_RETURN)  # errors are exceptions
     return MPI
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import socket
 import sys
 import time
@@ -17,13 +18,18 @@ from ..base import config
 from ..base.device import set_default_device
 from ..base.world import Membership, enter, joined
 from . import group, mpi
+from .communicator import DistributedError
 from .rendezvous import Client, Server
 
 RUN = "TENGEN_RUN"
 """Set by tengen-run, whose other variables have the names that users know from elsewhere."""
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS")
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+STEP_SIZE = "SLURM_STEP_NUM_TASKS"
+"""Set by srun in what it starts; a batch script has SLURM_NTASKS only."""
 RAY_WORKER = "RAY_RAYLET_PID"
 """Set in the processes of a Ray cluster."""
+FIRST_PORT, PORTS = 15000, 15000
+"""Where the server of a step of Slurm is, below those that systems give to connections."""
 PASSED_ON = 0.3
 """Seconds in which mpiexec passes on what a process has written; it drops the rest of it when the process ends all."""
 LOCAL = (
@@ -40,7 +46,7 @@ def join() -> None:
     """Join the world, if the process was started in one. It leaves it by itself when it ends."""
     if joined() or RAY_WORKER in os.environ:  # Ray itself may have been started by srun
         return
-    by_mpi = RUN not in os.environ
+    by_mpi = False
     if os.environ.pop(RUN, None):
         rank, size, local, port = (
             int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
@@ -48,7 +54,10 @@ def join() -> None:
         share_cores(int(os.environ["LOCAL_WORLD_SIZE"]))
         group.join(os.environ["MASTER_ADDR"], port, size, rank, local, "auto", "xpu")
     elif any(os.environ.get(name, "1") not in ("", "1") for name in SIZES):
+        by_mpi = True
         _join_by_mpi()
+    elif os.environ.get(STEP_SIZE, "1") not in ("", "1"):
+        _join_by_slurm()
     if joined():
         hook = sys.excepthook
 
@@ -87,14 +96,65 @@ def share_cores(processes: int) -> None:
         config.set("num_threads", max(1, len(os.sched_getaffinity(0)) // processes))
 
 
+def _join_by_slurm() -> None:
+    """A step of Slurm whose processes have nothing of MPI, as with `srun --mpi=none`: the first one has the server, at a port that all can tell.
+
+    MASTER_ADDR and MASTER_PORT say otherwise. Slurm, srun(1), "Output environment variables".
+    """
+    global _server
+    rank, size, local = (
+        int(os.environ["SLURM_PROCID"]),
+        int(os.environ.pop(STEP_SIZE)),
+        int(os.environ["SLURM_LOCALID"]),
+    )
+    alone = int(os.environ.get("SLURM_STEP_NUM_NODES", "1")) == 1
+    job, step = int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_STEP_ID", "0"))
+    address = os.environ.get("MASTER_ADDR") or ("127.0.0.1" if alone else first_host(os.environ["SLURM_STEP_NODELIST"]))
+    port = int(os.environ.get("MASTER_PORT") or FIRST_PORT + (7 * job + step) % PORTS)
+    cores = len(os.sched_getaffinity(0))
+    bound = cores < int(os.environ.get("SLURM_CPUS_ON_NODE", "0"))  # to cores of its own
+    share_cores(1 if bound else _tasks_here())
+    if rank == 0:
+        try:
+            _server = Server(port, "127.0.0.1" if alone else "0.0.0.0")
+        except OSError as error:
+            raise OSError(
+                error.errno, f"import tengen.distributed: {error}, port {port}; set MASTER_PORT to a free one"
+            ) from None
+    group.join(address, port, size, rank, local, "auto", "xpu")
+
+
+def _tasks_here() -> int:
+    """How many processes of the step are on this machine, of what Slurm writes as "4(x2),1" for all machines in order."""
+    node, counts = int(os.environ.get("SLURM_NODEID", "0")), list[int]()
+    for part in os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1").split(","):
+        count, _, times = part.partition("(x")
+        counts += [int(count)] * int(times.rstrip(")") or 1)
+    return counts[node] if node < len(counts) else 1
+
+
+def first_host(hosts: str) -> str:
+    """The first of a list of machines as Slurm writes it.
+
+    >>> first_host("rack[0-1]node[07-12,15],login")
+    'rack0node07'
+    """
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])*", hosts)
+    return re.sub(r"\[(\d+)[^\]]*\]", r"\1", first[0] if first else "")
+
+
 def _join_by_mpi() -> None:
     global _server
-    comm = mpi.library("import tengen.distributed").COMM_WORLD
-    for name in (*SIZES, *mpi.NAMES):
-        os.environ.pop(name, None)
+    library = mpi.library("import tengen.distributed")
+    comm, started = library.COMM_WORLD, {name: os.environ.pop(name, "") for name in (*SIZES, *mpi.NAMES, STEP_SIZE)}
     rank, size = int(comm.rank), int(comm.size)
-    if size == 1:  # such as a batch script, which has the variables of the steps that it starts
-        return
+    if size == 1:
+        told = next(f"{name}={started[name]}" for name in SIZES if started[name] not in ("", "1"))
+        version = library.Get_library_version().split(",")[0].splitlines()[0]
+        raise DistributedError(
+            f"import tengen.distributed: this is one of several processes ({told}), but {version}, which mpi4py found, sees one: it is another MPI "
+            "than that of mpiexec; use the mpiexec beside this Python, or srun --mpi=none"
+        )
     mpi.tidy(comm)
     found = [(os.environ.get(a), os.environ.get(b)) for a, b in LOCAL]
     local, count = next(((int(a), int(b)) for a, b in found if a and b), (rank, size))
