@@ -1,8 +1,11 @@
-"""Data-parallel training of two processes with one thread each: `python benchmarks/distributed.py [--torch PYTHON]`.
+"""Data-parallel training of two processes with one thread each, next to what is required of it.
 
-Prints what starting a world costs, exchanges next to raw MPI, a training step next to that of a process alone, and how soon a dead process is
-seen. What is compared takes turns, and least times count, as whatever else the machine does only adds. With --torch, an interpreter that
-has PyTorch, it prints the same step of DistributedDataParallel over gloo.
+    python benchmarks/distributed.py [--torch PYTHON] [--steps 2] [--rounds 2]
+
+prints a table: what starting a world costs, how soon a dead process is seen, a sum next to raw MPI, the main thread's CPU in a training step next to
+that of a process alone, and the step's time next to PyTorch's DistributedDataParallel over gloo (`--torch`: an interpreter that has it).
+What is compared takes turns, and least times count, as whatever else the machine does only adds; PyTorch, which has processes of its own, takes a
+turn in each round. Four minutes on a quiet machine.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ import argparse
 import os
 import signal
 import subprocess
+import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -44,11 +49,11 @@ def turns(calls: dict[str, Callable[[], Any]], count: int) -> dict[str, list[tup
     return found
 
 
-def exchanges() -> list[str]:
-    """Sums of arrays, by the communicator and by MPI itself."""
+def exchanges() -> dict[int, tuple[float, float]]:
+    """Of each size the least seconds of a sum by the communicator and by MPI itself."""
     from mpi4py import MPI
 
-    lines, ours = [], communicator("0,1")
+    found, ours = {}, communicator("0,1")
     for size in BYTES:
         given = np.ones(size // 4, np.float32)
         out = np.empty_like(given)
@@ -56,12 +61,9 @@ def exchanges() -> list[str]:
             "tengen": lambda g=given, o=out: ours.start("all_reduce_sum", "float32", g, o).wait(),
             "MPI": lambda g=given, o=out: MPI.COMM_WORLD.Allreduce(g, o),
         }
-        found = turns(calls, 200 if size <= 1 << 20 else 30)
-        least = {name: min(wall for wall, _ in times) * 1e6 for name, times in found.items()}
-        lines.append(
-            f"allreduce {size >> 10:7} KB: tengen {least['tengen']:9.0f} µs, MPI {least['MPI']:9.0f} µs, ratio {least['tengen'] / least['MPI']:.2f}"
-        )
-    return lines
+        times = turns(calls, 200 if size <= 1 << 20 else 40 if size <= 10 << 20 else 5)
+        found[size] = (min(wall for wall, _ in times["tengen"]), min(wall for wall, _ in times["MPI"]))
+    return found
 
 
 def transformer() -> M.Module:
@@ -69,8 +71,8 @@ def transformer() -> M.Module:
     return M.Sequential(*[TransformerLayer(512, 8) for _ in range(8)])
 
 
-def steps(name: str) -> dict[str, Callable[[], None]]:
-    """A training step of a process alone and of one of several, eager and traced."""
+def steps(name: str) -> tuple[dict[str, Callable[[], None]], int]:
+    """A training step of a process alone and of one of several, eager and traced; and how many parameters the network has."""
     found = {}
     for how in ("alone", "together"):
         for traced in (False, True):
@@ -90,74 +92,102 @@ def steps(name: str) -> dict[str, Callable[[], None]]:
                 opt.step().clear_grad()
 
             found[f"{how} {'traced' if traced else 'eager'}"] = trace(step, without_host=True) if traced else step
-    return found
+    return found, sum(p.size for p in net.parameters())
 
 
-def training(name: str, count: int) -> list[str]:
-    calls = steps(name)
+def training(name: str, count: int) -> dict[str, list[tuple[float, float]]]:
+    """What `turns` measures of the steps of one process."""
+    calls, _ = steps(name)
     for call in calls.values():
         call(), call()
-    found = turns(calls, count)
-    lines = []
-    for how in ("eager", "traced"):
-        (wall, cpu), (wall1, cpu1) = (
-            [min(t) for t in zip(*found[f"{who} {how}"], strict=True)] for who in ("together", "alone")
-        )
-        middle, middle1 = (median(t for t, _ in found[f"{who} {how}"]) for who in ("together", "alone"))
-        lines.append(
-            f"{name} {how:6}: a step {wall * 1e3:.0f} ms (alone {wall1 * 1e3:.0f}, ratio {wall / wall1:.2f}; of medians {middle / middle1:.2f}), "
-            f"CPU of the main thread {cpu * 1e3:.0f} ms (alone {cpu1 * 1e3:.0f}, ratio {cpu / cpu1:.2f})"
-        )
-    return lines
+    return turns(calls, count)
 
 
-def starting() -> None:
-    for size in (2, 4):
-        times = []
-        for _ in range(5):
-            began = time.perf_counter()
-            dist.launcher(dist.group_barrier, n_gpus=size)()
-            times.append(time.perf_counter() - began)
-        print(
-            f"a world of {size}, from the call to its result: {min(times):.2f} s (median {median(times):.2f})",
-            flush=True,
-        )
+def starting() -> float:
+    """Seconds of a world of four processes, from the call to its result."""
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        dist.launcher(dist.group_barrier, n_gpus=4)()
+        times.append(time.perf_counter() - began)
+    return min(times)
 
 
-def dying() -> None:
-    def work() -> None:
+def dying() -> float:
+    """Seconds from the death of a process to the error."""
+
+    def work(place: str) -> None:
         dist.group_barrier()
         if dist.get_rank() == 1:
-            Path(f"/tmp/tengen-died-{os.getppid()}").write_text(repr(time.perf_counter()))
+            Path(place).write_text(repr(time.perf_counter()))
             os.kill(os.getpid(), signal.SIGKILL)
         dist.group_barrier()
 
-    try:
-        dist.launcher(work, n_gpus=2)()
-    except dist.WorkerError as error:
-        place = Path(f"/tmp/tengen-died-{os.getpid()}")
-        print(
-            f"a dead process: {time.perf_counter() - float(place.read_text()):.2f} s to the error ({str(error)[:34]})",
-            flush=True,
-        )
-        place.unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "died"
+        try:
+            dist.launcher(work, n_gpus=2)(str(place))
+        except dist.WorkerError:
+            return time.perf_counter() - float(place.read_text())
+    raise AssertionError("a dead process is an error")
+
+
+def of_torch(python: str, name: str, count: int) -> list[float]:
+    script = Path(__file__).with_name("distributed_torch.py")
+    done = subprocess.run([python, str(script), name, str(count)], check=True, stdout=subprocess.PIPE, text=True)
+    return [float(seconds) for seconds in done.stdout.split()]
+
+
+def one_thread() -> None:
+    """Each process has one, PyTorch's too."""
+    os.environ["TENGEN_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    tengen.config.num_threads = 1
+
+
+def row(what: str, measured: float, required: float | None, unit: str = "", note: str = "") -> None:
+    """Print a row of the table."""
+    limit = "" if required is None else f"≤ {required:g}{unit}"
+    met = "" if required is None else "yes" if measured <= required else "no"
+    print(f"| {what} | {measured:.2f}{unit} | {limit} | {met} | {note} |", flush=True)
+
+
+def compare(name: str, rounds: int, count: int, python: str | None) -> None:
+    """The rows of a network."""
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    torch: list[float] = []
+    for _ in range(rounds):
+        for how, times in dist.launcher(training, n_gpus=2)(name, count)[0].items():
+            found[how] += times
+        torch += of_torch(python, name, count + 2)[2:] if python else []
+    wall = {how: min(seconds for seconds, _ in times) for how, times in found.items()}
+    cpu = {how: min(seconds for _, seconds in times) for how, times in found.items()}
+    for how in ("eager", "traced"):
+        mine, alone = f"together {how}", f"alone {how}"
+        note = f"{cpu[mine] * 1e3:.0f} and {cpu[alone] * 1e3:.0f} ms"
+        row(f"{name} {how}: CPU of the main thread, to a process alone", cpu[mine] / cpu[alone], 1.05, note=note)
+        middle, middle_alone = (median(seconds for seconds, _ in found[who]) for who in (mine, alone))
+        note = f"{wall[mine] * 1e3:.0f} and {wall[alone] * 1e3:.0f} ms; medians {middle * 1e3:.0f} and {middle_alone * 1e3:.0f}"
+        row(f"{name} {how}: a step, to a process alone", wall[mine] / wall[alone], None, note=note)
+        if torch:
+            note = f"{wall[mine] * 1e3:.0f} and {min(torch) * 1e3:.0f} ms; PyTorch's median {median(torch) * 1e3:.0f}"
+            row(f"{name} {how}: a step, to DistributedDataParallel", wall[mine] / min(torch), 0.7, note=note)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch", help="an interpreter that has PyTorch")
-    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=2, help="of each kind in a round")
+    parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    os.environ["TENGEN_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
-    tengen.config.num_threads = 1
-    starting()
-    dying()
-    print(*dist.launcher(exchanges, n_gpus=2)()[0], sep="\n", flush=True)
+    one_thread()
+    print("| | measured | required | met | |\n|---|---|---|---|---|", flush=True)
+    row("a world of four", starting(), 1, " s")
+    row("a dead process, to the error", dying(), 2, " s")
+    for size, (ours, raw) in dist.launcher(exchanges, n_gpus=2)()[0].items():
+        note = f"{ours * 1e6:.0f} and {raw * 1e6:.0f} µs"
+        row(f"all_reduce_sum of {size >> 10} KB, to raw MPI", ours / raw, 1.05 if size == 10 << 20 else None, note=note)
     for name in ("resnet18", "transformer"):
-        print(*dist.launcher(training, n_gpus=2)(name, options.steps)[0], sep="\n", flush=True)
-    if options.torch:
-        script = Path(__file__).with_name("distributed_torch.py")
-        subprocess.run([options.torch, str(script), str(options.steps)], check=True)
+        compare(name, options.rounds, options.steps, options.torch)
 
 
 if __name__ == "__main__":
