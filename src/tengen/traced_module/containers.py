@@ -63,7 +63,7 @@ class SeenDict(dict[Any, Any]):
         return self._take(str(key), super().__getitem__(key))
 
     def get(self, key: Any, default: Any = None) -> Any:
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401 - dict.get is what this is
 
     def values(self) -> Any:
         return [self[key] for key in self]

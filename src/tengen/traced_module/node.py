@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -169,10 +168,8 @@ for _name in OPERATORS.keys() - {"__eq__", "__ne__"}:  # by which dicts tell nod
     setattr(TensorNode, _name, _operator(_name))
 
 
-class NodeMixin(ABC):
+class NodeMixin:
     """What ties a value to the node that stands for it while a module is traced."""
-
-    _nodes: ClassVar[str] = "_traced_node"
 
     @classmethod
     def wrap(cls, value: Any, node: Node | Callable[[], Node]) -> None:

@@ -15,7 +15,6 @@ from ..base.quantized import QuantDtypeMeta
 from ..compiler.program import Op
 from ..core import Parameter, Tensor
 from ..core.qparams import LSQParams, QParams, QuantMode
-from ..distributed.group import Group
 from ..module import Module
 from .node import ModuleNode, Node, NodeMixin, TensorNode
 
@@ -41,7 +40,7 @@ class ArgsIndex:
 
 SUPPORTED_TYPE: dict[type, NodeType] = {}
 SUPPORTED_LEAF_TYPE: set[type] = {
-    *(Tensor, Parameter, Device, QuantDtypeMeta, QuantMode, Group, ArgsIndex, inspect.FullArgSpec),
+    *(Tensor, Parameter, Device, QuantDtypeMeta, QuantMode, ArgsIndex, inspect.FullArgSpec),
     *(bool, int, float, str, bytes, bytearray, type(None), type(...)),
 }
 SUPPORTED_LEAF_CLS: list[type] = [

@@ -96,7 +96,7 @@ class InsertExprs(Recorder):
 
     def value_of(self, leaf: Any) -> Any:
         if isinstance(leaf, ModuleNode):
-            return leaf.owner if id(leaf) not in self._values else self._values[id(leaf)]
+            return self._values.get(id(leaf)) or leaf.owner
         if isinstance(leaf, TensorNode):
             if id(leaf) not in self._values:
                 self._values[id(leaf)] = leaf.stand_in()
