@@ -43,9 +43,8 @@ def from_data(text: str, tensors: list[Any]) -> TracedModule:
     for one in made.modules():
         for graph in getattr(one, "argdef_graph_map", {}).values():
             graph._top_graph = None if one is made else top
-    if top is not None:
-        for graph in made.argdef_graph_map.values():
-            graph._next_ids = [1 + max((one._id for one in every), default=-1) for every in (top.exprs(), top.nodes())]
+    for graph in made.argdef_graph_map.values():
+        graph._reset_ids()
     return made
 
 
