@@ -16,7 +16,7 @@ from .ops.shape import Copy, SetSubtensor, Slice, Subtensor
 _NONZERO = FlatNonzero()
 
 
-def positions(mask: Any, device: str) -> Tensor:
+def positions(mask: Any, device: str) -> Any:
     """Where a mask, a tensor or an array, is set, in row-major order. Waits for the mask, as the size of the result depends on it."""
     if recording() is not None:
         # A trace may see values that were there before its call, but not those of an op of its own.

@@ -88,12 +88,12 @@ def graph_traversal(outputs: Any) -> tuple[dict[Any, Any], ...]:
     opr2indegree: dict[int, int] = {}
     for op in in_order(_vars(outputs)):
         map_oprs[op.id] = op
-        map_vars.update({var.id: var for var in op.outputs})  # type: ignore[attr-defined]
+        map_vars.update({var.id: var for var in op.outputs})
         opr2indegree[op.id] = len(op.inputs)
         indegree2opr[len(op.inputs)].add(op.id)
         for index, var in enumerate(op.inputs):
-            var2oprs[var.id].append((op.id, index))  # type: ignore[attr-defined]
-            opr2receivers[var.owner.id].append(op.id)  # type: ignore[attr-defined]
+            var2oprs[var.id].append((op.id, index))
+            opr2receivers[var.owner.id].append(op.id)
     return map_oprs, map_vars, var2oprs, opr2receivers, indegree2opr, opr2indegree
 
 
@@ -124,7 +124,7 @@ def embed_inputs(dst: Any, data: Sequence[Any], inputs: Any = None) -> tuple[lis
     if len(given) != len(data):
         raise ValueError(f"embed_inputs: {len(data)} arrays for {len(given)} inputs, {given}")
     made = {v: ImmutableTensor(x, v.name).outputs[0] for v, x in zip(given, data, strict=True)}
-    return replace_vars(dst, made), {v.name: new for v, new in made.items()}  # type: ignore[misc]
+    return replace_vars(dst, made), {v.name: new for v, new in made.items()}
 
 
 def set_priority_to_id(dest_vars: Any) -> None:
@@ -160,7 +160,7 @@ class GraphInference:
         inp_args: arrays in the order of the arguments; inp_dict: or by name. They may have other shapes than the file says, if the ops allow
         it. Raises ValueError for names that are missing or unknown.
         """
-        names = [op.outputs[0].name for op in self._arguments]  # type: ignore[attr-defined]
+        names = [op.outputs[0].name for op in self._arguments]
         if len(inp_args) > len(names):
             raise ValueError(f"the network takes {len(names)} inputs, {', '.join(names)}, got {len(inp_args)}")
         given = {**dict(zip(names, inp_args, strict=False)), **(inp_dict or {})}

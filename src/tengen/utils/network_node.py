@@ -107,6 +107,9 @@ class OpNode(NetworkNode, Node):
     """
 
     type: ClassVar[str] = ""
+    op: Any
+    inputs: Any
+    outputs: Any
 
     def __init__(
         self, op: Op | None = None, inputs: Iterable[VarNode] = (), types: Sequence[Type] = (), name: str | None = None
@@ -120,14 +123,14 @@ class OpNode(NetworkNode, Node):
     def register(self) -> None:
         """Tell the inputs that it reads them."""
         for var in self.inputs:
-            var._users.add(self)  # type: ignore[attr-defined]
+            var._users.add(self)
 
     @property
     def name(self) -> str:
         """What it was called; else a word for the op, its inputs and its number."""
         if self._name:
             return self._name
-        inputs = ",".join(var._name or f"{var.owner.type}" for var in self.inputs)  # type: ignore[attr-defined]
+        inputs = ",".join(var._name or f"{var.owner.type}" for var in self.inputs)
         return f"{self.label}({inputs})[{self.id}]" if inputs else f"{self.label}[{self.id}]"
 
     @name.setter
@@ -156,7 +159,7 @@ class OpNode(NetworkNode, Node):
     def replace_inputs(self, replaced: dict[Any, Any]) -> None:
         """Put others in the place of some of its inputs."""
         if any(var in replaced for var in self.inputs):
-            self.inputs[:] = [replaced.get(var, var) for var in self.inputs]  # type: ignore[index]
+            self.inputs[:] = [replaced.get(var, var) for var in self.inputs]
             self.register()
 
     def __repr__(self) -> str:

@@ -16,9 +16,9 @@ Shape = tuple[int, ...]
 
 
 class Grown(NamedTuple):
-    """What of a dim is another number now: `count` of these, each of `inner` elements, which lie side by side."""
+    """What of a dim is another number now: `times` of these, each of `inner` elements, which lie side by side."""
 
-    count: int
+    times: int
     inner: int
 
 
@@ -132,26 +132,26 @@ def reshaped(shape: Shape, before: Shape, after: Shape, grown: Dims) -> tuple[Sh
     What has grown lies somewhere in row-major order; the dim of the result that holds it there grows too.
 
     >>> reshaped((2, 12, 5), (2, 3, 4, 5), (8, 3, 4, 5), {0: Grown(2, 1)})
-    ((8, 12, 5), {0: Grown(count=2, inner=1)})
+    ((8, 12, 5), {0: Grown(times=2, inner=1)})
     >>> reshaped((6, 20), (2, 3, 4, 5), (8, 3, 4, 5), {0: Grown(2, 1)})
-    ((24, 20), {0: Grown(count=2, inner=3)})
+    ((24, 20), {0: Grown(times=2, inner=3)})
     """
     made, now, found = list(shape), list(before), Dims()
     for d in reversed(range(len(before))):
         if before[d] == after[d]:
             continue
-        count, inner = grown.get(d, Grown(before[d], 1))
+        times, inner = grown.get(d, Grown(before[d], 1))
         stride = inner * prod(now[d + 1 :])
         strides = [prod(made[i + 1 :]) for i in range(len(made))]
         # Of those that hold it, that which holds nothing else inside; where there is one of it, others of one may be beside it.
         holding = [
-            i for i, s in enumerate(strides) if s and count and stride % s == 0 and s * made[i] % (stride * count) == 0
+            i for i, s in enumerate(strides) if s and times and stride % s == 0 and s * made[i] % (stride * times) == 0
         ]
         if not holding:
             raise ValueError(f"no dim of {shape} holds what changes in dim {d} of {before}")
         i = next((i for i in holding if strides[i] == stride), holding[0])
         made[i], now[d] = made[i] * after[d] // before[d], after[d]
-        found[i] = Grown(count, stride // strides[i])
+        found[i] = Grown(times, stride // strides[i])
     return tuple(made), found
 
 

@@ -55,7 +55,7 @@ def _graph(net: Network, weights: bool) -> tuple[list[Box], list[tuple[int, int]
     ops = [op for op in net.all_oprs if weights or not isinstance(op, ConstOpBase)]
     number = {op: i for i, op in enumerate(ops)}
     boxes = [Box(described(op), _colour(op)) for op in ops]
-    edges = [(number[v.owner], number[op]) for op in ops for v in op.inputs if v.owner in number]  # type: ignore[attr-defined]
+    edges = [(number[v.owner], number[op]) for op in ops for v in op.inputs if v.owner in number]
     for var in net.dest_vars:
         edges.append((number[var.owner], len(boxes)))
         boxes.append(Box([var.name], "#f6dfc8"))

@@ -31,7 +31,7 @@ def as_oprnode(obj: Any) -> OpNode:
     if isinstance(obj, OpNode):
         return obj
     if isinstance(obj, VarNode):
-        return obj.owner  # type: ignore[no-any-return]
+        return obj.owner
     found = _listed(obj)
     if len(found) != 1:
         raise ValueError(f"{obj!r:.80} stands for no OpNode, or for several ({len(found)}); name one")

@@ -65,7 +65,7 @@ def _listed(vars: Sequence[VarNode]) -> str:
 
 
 def _row(op: OpNode, counted: dict[OpNode, int]) -> list[str]:
-    read = [v for v in op.inputs if not isinstance(v.owner, ConstOpBase)]  # type: ignore[attr-defined]
+    read = [v for v in op.inputs if not isinstance(v.owner, ConstOpBase)]
     own = sum(bytes_of(v.type) for v in op.inputs if v not in read)
     number = sizeof_fmt(counted[op], suffix="OPs") if counted[op] else ""
     return [op.label, op.name, shown(read), shown(op.outputs), sizeof_fmt(own) if own else "", number]
@@ -86,5 +86,5 @@ def _sums(counted: dict[OpNode, int]) -> list[list[object]]:
 def described(op: OpNode) -> list[str]:
     """A few lines about a node: for a picture."""
     if isinstance(op, Host2DeviceCopy):
-        return [op.outputs[0].name, shown(op.outputs)]  # type: ignore[attr-defined]
+        return [op.outputs[0].name, shown(op.outputs)]
     return [op.label, *([op._name] if op._name and op._name != op.label else []), shown(op.outputs)]

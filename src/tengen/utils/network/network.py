@@ -191,11 +191,11 @@ class Network:
 
     def make_const(self, data: Any, name: str | None = None, device: Any = None) -> VarNode:
         """A weight with this value: a VarNode to compute with."""
-        return ImmutableTensor(data, name, device).outputs[0]  # type: ignore[return-value]
+        return ImmutableTensor(data, name, device).outputs[0]
 
     def make_input_node(self, shape: Any, dtype: Any, name: str | None = None, device: Any = None) -> VarNode:
         """A new argument: a VarNode to compute with."""
-        return Host2DeviceCopy(shape, dtype, name, device).outputs[0]  # type: ignore[return-value]
+        return Host2DeviceCopy(shape, dtype, name, device).outputs[0]
 
     def add_output(self, *vars: Any) -> None:
         """Make values outputs of the network."""
@@ -247,7 +247,7 @@ class Network:
         except Exception:
             self._outputs = dest
             for op, inputs in before:
-                op.inputs[:] = inputs  # type: ignore[index]
+                op.inputs[:] = inputs
             raise
 
     def modify_opr_names(self, modifier: str | Callable[[str], str]) -> None:
@@ -257,7 +257,7 @@ class Network:
         for op in self.all_oprs:
             op.name = rename(op.name)
             if isinstance(op, (Host2DeviceCopy, ConstOpBase)):
-                op.outputs[0].name = op.name  # type: ignore[attr-defined]
+                op.outputs[0].name = op.name
 
     def reset_batch_size(self, batchsize: int, *, blacklist: Iterable[str] = ()) -> None:
         """Have the first dim of all arguments be another one, and all that follows from it.
@@ -382,7 +382,7 @@ def _note_names(op: OpNode, made: dict[Any, Value], names: dict[Value | Node, st
         value = made[var]
         if value.node is not None and op._name:
             names.setdefault(value.node, op._name)
-        called = var._name or (op._name if len(op.outputs) == 1 else None)  # type: ignore[attr-defined]
+        called = var._name or (op._name if len(op.outputs) == 1 else None)
         if called and (value.node is not None or op.op is None):
             names.setdefault(value, called)
 
@@ -403,7 +403,7 @@ def _nodes(function: Frozen) -> tuple[list[VarNode], list[VarNode]]:
         op = kind(node.op, [made[v] for v in node.inputs], [v.type for v in node.outputs], names.get(node))
         for old, new in zip(node.outputs, op.outputs, strict=True):
             made[old] = new
-            new._name = names.get(old)  # type: ignore[attr-defined]
+            new._name = names.get(old)
     for name, value in zip(function.outputs, program.outputs, strict=True):
         made[value].name = name
     return [made[v] for v in program.outputs], [made[v] for v in function.argument_values]
