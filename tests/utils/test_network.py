@@ -78,9 +78,22 @@ class Convolutional(M.Module):
         return self.fc(F.flatten(self.pool(y)[::-1], 1))[::-1]
 
 
+class Recurrent(M.Module):
+    """States that are zeros of the batch's size."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.fc = M.LSTM(5, 4, batch_first=True), M.Linear(4, 3)
+
+    def forward(self, x):
+        return self.fc(self.lstm(x)[0][:, -1])
+
+
 @pytest.mark.parametrize("old, new", [(2, 5), (1, 3), (3, 1)])
 @pytest.mark.parametrize(
-    "make, shape", [(Attention, (6, 8)), (Convolutional, (3, 4, 4))], ids=["attention", "convolutional"]
+    "make, shape",
+    [(Attention, (6, 8)), (Convolutional, (3, 4, 4)), (Recurrent, (7, 5))],
+    ids=["attention", "convolutional", "recurrent"],
 )
 def test_another_batch_size_gives_for_each_sample_what_it_gave(make, shape, old, new):
     module = make()

@@ -34,17 +34,21 @@ class Retyped:
         self.ops: dict[OpNode, Op] = {}
         self.types: dict[Any, Type] = {}
         self.grown: dict[Any, Dims] = {}
-        try:
-            self._infer(order, None)
-        except ValueError:
-            # A table that depends on no argument may have been made for the batch size.
-            changed = {(op.outputs[0].shape[:1], op.shape[:1]) for op in order if isinstance(op, Host2DeviceCopy)}
-            sizes = [(*old, *new) for old, new in changed if old != new]
-            if len(sizes) != 1:
-                raise
-            self._infer(order, sizes[0])
+        sizes = {(*op.outputs[0].shape[:1], *op.shape[:1]) for op in order if isinstance(op, Host2DeviceCopy)}
+        changed = [pair for pair in sizes if len(pair) == 2 and pair[0] != pair[1]]
+        # A table that depends on no argument may have been made for the batch size: as its first dim, or, as of states, the second.
+        tables = [(*changed[0], axis) for axis in (0, 1)] if len(changed) == 1 else []
+        problem: ValueError | None = None
+        for table in (None, *tables):
+            try:
+                self._infer(order, table)
+                return
+            except ValueError as error:
+                problem = problem or error
+        assert problem is not None
+        raise problem
 
-    def _infer(self, order: Sequence[OpNode], batch: Any) -> None:
+    def _infer(self, order: Sequence[OpNode], table: tuple[int, int, int] | None) -> None:
         self.ops.clear()
         self.types.clear()
         self.grown.clear()
@@ -57,9 +61,9 @@ class Retyped:
             elif isinstance(node, ConstOpBase):
                 self.types[node.outputs[0]] = node.outputs[0].type
             else:
-                self._op(node, batch)
+                self._op(node, table)
 
-    def _op(self, node: OpNode, batch: Any) -> None:
+    def _op(self, node: OpNode, table: tuple[int, int, int] | None) -> None:
         assert node.op is not None
         old, new = [v.type for v in node.inputs], [self.types[v] for v in node.inputs]
         self.ops[node], known = node.op, None
@@ -70,8 +74,8 @@ class Retyped:
                 self.ops[node] = ReshapeOp(shape)
             elif old != new:
                 self.ops[node] = adapted(node.op, old, new)
-            elif batch:
-                self.ops[node] = _table(node.op, *batch)
+            elif table:
+                self.ops[node] = _table(node.op, *table)
             made = self.ops[node].infer(*new)
         except (TypeError, ValueError, AssertionError) as error:
             shapes = ", ".join(str(t.shape) for t in new)
@@ -155,8 +159,9 @@ def reshaped(shape: Shape, before: Shape, after: Shape, grown: Dims) -> tuple[Sh
     return tuple(made), found
 
 
-def _table(op: Op, old: int, new: int) -> Op:
-    """A table whose first dim is the batch, for another batch size; another op as it is."""
-    if isinstance(op, (Broadcast, Fill)) and op.shape[:1] == (old,):
-        return type(op)((new, *op.shape[1:]), *(getattr(op, name) for name in type(op).parameters[1:]))
+def _table(op: Op, old: int, new: int, axis: int) -> Op:
+    """A table whose dim `axis` is the batch, for another batch size; another op as it is."""
+    if isinstance(op, (Broadcast, Fill)) and op.shape[axis : axis + 1] == (old,):
+        shape = (*op.shape[:axis], new, *op.shape[axis + 1 :])
+        return type(op)(shape, *(getattr(op, name) for name in type(op).parameters[1:]))
     return op
