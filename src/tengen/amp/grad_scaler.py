@@ -70,8 +70,9 @@ class GradScaler:
 
         Args:
             gm: the manager that has recorded y.
-            y, dy: as there.
-            unscale_grad: call `unscale` for what is attached. False where gradients of several calls add up: call it after the last.
+            y, dy: as for the manager's backward.
+            unscale_grad: call `unscale` for what is attached. False where gradients of several calls add up: call it
+                after the last.
             update_scale: call `update` then, too.
         """
         ys = [] if y is None else [y] if isinstance(y, Tensor) else list(y)
@@ -86,10 +87,13 @@ class GradScaler:
                 self.update()
 
     def unscale(self, grad_tensors: Iterable[Tensor]) -> GradScaler:
-        """Divide the gradients of tensors by the factor; drop them all if one is infinite or NaN. Returns this scaler.
+        """Divide the gradients of tensors by the factor; drop them all if one is infinite or NaN.
 
-        grad_tensors: those that have a gradient from a scaled backward, each once a step; those without one are left out. Whether
-        they are finite is read here, so a trace without host cannot hold this call.
+        Args:
+            grad_tensors: those that have a gradient from a scaled backward, each once a step; those without one are
+                left out. Whether they are finite is read here, so a trace without host cannot hold this call.
+
+        Returns: this scaler.
         """
         tensors = [grad_tensors] if isinstance(grad_tensors, Tensor) else list(grad_tensors)
         grads = list({id(t.grad): t.grad for t in tensors if t.grad is not None}.values())
@@ -105,7 +109,11 @@ class GradScaler:
         return self
 
     def update(self, new_scale: float | None = None) -> None:
-        """Let the factor follow what `unscale` has found since the last call; or set it to `new_scale`."""
+        """Let the factor follow what `unscale` has found since the last call; or set it to `new_scale`.
+
+        Args:
+            new_scale: the factor; None lets it follow.
+        """
         if new_scale is not None:
             self.scale_factor = _positive("new_scale", new_scale)
         elif self.growth_interval and self._found_non_finite:
@@ -119,11 +127,21 @@ class GradScaler:
         self._found_non_finite = False
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` takes."""
+        """What `load_state_dict` takes.
+
+        Returns: a dict.
+        """
         return {name: getattr(self, name) for name in _STATE}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another scaler was. Raises StateDictError if something is missing."""
+        """Go on where another scaler was.
+
+        Args:
+            state: what `state_dict` gave.
+
+        Raises:
+            StateDictError: something is missing.
+        """
         missing = [name for name in _STATE if name not in state]
         if missing:
             raise StateDictError(f"the state dict of a GradScaler has no {' and no '.join(map(repr, missing))}")

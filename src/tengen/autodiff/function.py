@@ -28,11 +28,29 @@ class Function:
     """
 
     def forward(self, *inputs: Any) -> Tensor | Sequence[Tensor]:
-        """Compute the outputs."""
+        """Compute the outputs.
+
+        Args:
+            inputs: what the call was given.
+
+        Returns: a tensor, or a tuple of several.
+
+        Raises:
+            NotImplementedError: a subclass has no forward.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, *inputs)")
 
     def backward(self, *output_grads: Any) -> Tensor | Sequence[Tensor | None] | None:
-        """Compute the gradients of the inputs from those of the outputs (None for an output that nothing used)."""
+        """Compute the gradients of the inputs from those of the outputs.
+
+        Args:
+            output_grads: a gradient for each output; None for one that nothing used.
+
+        Returns: a gradient for each input, or None for one that has none.
+
+        Raises:
+            NotImplementedError: a subclass has no backward.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define backward(self, *output_grads)")
 
     def __call__(self, *inputs: Any) -> Any:

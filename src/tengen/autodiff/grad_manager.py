@@ -76,13 +76,19 @@ class GradManager:
     def attach(
         self, tensors: Tensor | Iterable[Tensor], callbacks: Callback | Iterable[Callback] | None = None
     ) -> GradManager:
-        """Compute gradients with respect to `tensors` from the next record on (at once, if recording). Tensors are held
-        weakly.
+        """Compute gradients with respect to these tensors from the next record on, or at once if recording.
 
-        callbacks: each is called as callback(tensor, gradient) when the gradient is known and returns the gradient to
-        use; they run in
-        the order in which they were attached. Returns this manager. Raises TypeError for what is no tensor or not
-        floating.
+        Tensors are held weakly.
+
+        Args:
+            tensors: one tensor or several, of floating dtype.
+            callbacks: each is called as callback(tensor, gradient) when the gradient is known and returns the gradient
+                to use; they run in the order in which they were attached.
+
+        Returns: this manager.
+
+        Raises:
+            TypeError: not a tensor, or not of a floating dtype.
         """
         given = _tensors("attach", "tensors", tensors, ", such as module.parameters()")
         added = [] if callbacks is None else [callbacks] if callable(callbacks) else list(callbacks)
@@ -101,12 +107,20 @@ class GradManager:
         return self
 
     def attached_tensors(self) -> list[Tensor]:
-        """The tensors that are attached and still alive."""
+        """The tensors that are attached and still alive.
+
+        Returns: a list of tensors.
+        """
         return [t for t in (a.tensor() for a in list(self._attached.values())) if t is not None]
 
     def detach(self, tensors: Tensor | Iterable[Tensor]) -> None:
-        """Stop computing gradients with respect to `tensors`, from the next record on. Raises KeyError for one that is
-        not attached.
+        """Stop computing gradients with respect to these tensors, from the next record on.
+
+        Args:
+            tensors: one tensor or several.
+
+        Raises:
+            KeyError: one is not attached.
         """
         for tensor in [tensors] if isinstance(tensors, Tensor) else list(tensors):
             entry = self._attached.get(id(tensor))
@@ -115,7 +129,11 @@ class GradManager:
             del self._attached[id(tensor)]
 
     def record(self) -> None:
-        """Start recording. Raises RuntimeError if it has started already."""
+        """Start recording.
+
+        Raises:
+            RuntimeError: recording has started already.
+        """
         self._record(None)
 
     def _record(self, beside: _rt.Tape | None) -> _rt.Tape:
@@ -141,7 +159,11 @@ class GradManager:
         return True
 
     def follow(self, tensor: Tensor) -> None:
-        """Record what is computed of a tensor from now on, as if it were attached, until this record ends."""
+        """Record what is computed from a tensor from now on, as if it were attached, until this record ends.
+
+        Args:
+            tensor: the tensor.
+        """
         self._watch(_Attached(ref(tensor)))
 
     def release(self) -> None:
@@ -158,10 +180,17 @@ class GradManager:
     def backward(self, y: Tensor | Iterable[Tensor] | None = None, dy: Tensor | Iterable[Tensor] | None = None) -> None:
         """Compute the gradients of `y` and add them to the `.grad` of the attached tensors; then stop recording.
 
-        y: a tensor or several; with None or an empty list gradients come from other processes alone, to which something was sent. dy: the
-        gradient with respect to each y, by default ones.
-        Tensors that y does not depend on keep their grad. Raises TypeError for a complex y without dy, RuntimeError if nothing was
-        recorded, ValueError if y and dy do not fit.
+        Tensors that y does not depend on keep their grad.
+
+        Args:
+            y: a tensor or several; with None or an empty list gradients come from other processes alone, to which
+                something was sent.
+            dy: the gradient with respect to each y, by default ones.
+
+        Raises:
+            TypeError: a complex y without dy.
+            RuntimeError: nothing was recorded.
+            ValueError: y and dy do not fit.
         """
         if self._tape is None:
             raise RuntimeError("no computation history: " + (_SPENT if self._done else _NEVER))

@@ -244,6 +244,8 @@ class trace:
     def explain(self) -> Explanation:
         """The Plans that there are, why each was made, its kernels, launches, memory and time; prints as text.
 
+        Returns: an Explanation.
+
         >>> @trace
         ... def square(x):
         ...     return x * x
@@ -264,9 +266,13 @@ class trace:
     def get_profile(self) -> dict[str, Any]:
         """What the last call spent its time on: the Plans that it ran, in order, and the steps of each, as data that JSON can hold.
 
-        A step has its name, its seconds, how many tiles it has, its work (about bytes moved plus operations), and whether it was
-        joined to the step before: launches that ran together count for the first of them. Raises TraceError if it was not traced with
-        profiling=True, or not called.
+        A step has its name, its seconds, how many tiles it has, its work (about bytes moved plus operations), and
+        whether it was joined to the step before: launches that ran together count for the first of them.
+
+        Returns: a dict.
+
+        Raises:
+            TraceError: it was not traced with profiling=True, or not called.
 
         >>> @trace(profiling=True)
         ... def square(x):
@@ -295,25 +301,30 @@ class trace:
         keep_param_name: bool = False,
         **options: Any,
     ) -> None:
-        """Write the function as one file: what the last call did, with the values that a call would now find in the tensors that it
-        takes from outside.
+        """Write the function as one file.
+
+        It holds what the last call did, with the values that a call would now find in the tensors that it takes from
+        outside.
 
         Args:
             file: a path, or a binary file object.
-            arg_names, output_names: of the tensors among arguments and in the result, in order; by default arg_0 … and output_0 ….
+            arg_names, output_names: of the tensors among arguments and in the result, in order; by default arg_0 … and
+                output_0 ….
             user_info: what to keep with it, of the kinds that JSON has.
             dump_format: "tengen" (the default; `jit.load` reads it, docs/dump_format.md describes it) or "ONNX".
-            dynamic_batch: ONNX only: the model takes any batch size (the first dim of all arguments). The function is recorded
-                once more for that, with another batch size.
-            keep_var_name: keep the names of weights and of what operations give, which are their places in the modules that ran
-                ("features.0.weight"): above 0. Those of arguments and outputs are always kept.
-            keep_opr_name: keep the names of operations too. keep_param_name: keep those of weights, whatever keep_var_name is.
-                `utils.network` shows and finds parts by these names, which only files of tengen's own format have.
+            dynamic_batch: ONNX only: the model takes any batch size (the first dim of all arguments). The function is
+                recorded once more for that, with another batch size.
+            keep_var_name: keep the names of weights and of what operations give, which are their places in the modules
+                that ran ("features.0.weight"): above 0. Those of arguments and outputs are always kept.
+            keep_opr_name: keep the names of operations too.
+            keep_param_name: keep those of weights, whatever keep_var_name is. `utils.network` shows and finds parts by
+                these names, which only files of tengen's own format have.
             options: others that the reference has are taken and have no effect.
 
-        Raises TraceError if there is no recording, or none with capture_as_const=True, or if the function changes tensors
-        that it has not computed;
-        ExportError for what ONNX does not have.
+        Raises:
+            TraceError: there is no recording, or none with capture_as_const=True, or if the function changes tensors
+                that it has not computed.
+            ExportError: what ONNX does not have.
 
         >>> import io
         >>> @trace(without_host=True, capture_as_const=True)

@@ -107,7 +107,13 @@ class Module(ABC):
 
     @abstractmethod
     def forward(self, inputs: Any) -> Any:
-        """What the module computes; called through `module(...)`."""
+        """What the module computes when it is called.
+
+        Args:
+            inputs: what a subclass takes.
+
+        Returns: what a subclass gives.
+        """
 
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         try:
@@ -173,32 +179,63 @@ class Module(ABC):
     def named_parameters(
         self, prefix: str | None = None, recursive: bool = True, *, with_parent: bool = False
     ) -> Iterable[tuple[str, Parameter]]:
-        """(name, parameter) for each parameter; `with_parent` adds the module that holds it.
+        """Each parameter with its name.
 
         Args:
             prefix: put before each name, with a dot.
             recursive: also those of the modules inside.
+            with_parent: also give the module that holds it.
+
+        Returns: an iterator of (name, parameter), or (name, parameter, module).
+
+        >>> [name for name, _ in M.Linear(2, 3).named_parameters()]
+        ['bias', 'weight']
         """
         return self._named(_is_parameter, prefix, recursive, with_parent)
 
     def named_buffers(
         self, prefix: str | None = None, recursive: bool = True, *, with_parent: bool = False
     ) -> Iterable[tuple[str, Tensor]]:
-        """(name, tensor) for each tensor that is not a parameter; see `named_parameters`."""
+        """Each tensor that is not a parameter, such as running statistics, with its name.
+
+        Args:
+            prefix, recursive, with_parent: see `named_parameters`.
+
+        Returns: an iterator of (name, tensor).
+        """
         return self._named(_is_buffer, prefix, recursive, with_parent)
 
     def named_tensors(
         self, prefix: str | None = None, recursive: bool = True, *, with_parent: bool = False
     ) -> Iterable[tuple[str, Tensor]]:
-        """(name, tensor) for each parameter and buffer; see `named_parameters`."""
+        """Each parameter and buffer with its name.
+
+        Args:
+            prefix, recursive, with_parent: see `named_parameters`.
+
+        Returns: an iterator of (name, tensor).
+        """
         return self._named(_is_tensor, prefix, recursive, with_parent)
 
     def named_children(self, *, with_parent: bool = False) -> Iterable[tuple[str, Module]]:
-        """(name, module) for each module that is directly in this one."""
+        """Each module that is directly in this one, with its name.
+
+        Args:
+            with_parent: also give this module.
+
+        Returns: an iterator of (name, module).
+        """
         return self._named(_is_module, None, False, with_parent)
 
     def named_modules(self, prefix: str | None = None, *, with_parent: bool = False) -> Iterable[tuple[str, Module]]:
-        """(name, module) for this module, whose name is `prefix` or empty, and each one inside, at any depth."""
+        """This module, whose name is `prefix` or empty, and each one inside, at any depth, with its name.
+
+        Args:
+            prefix: put before each name, with a dot.
+            with_parent: also give the module that holds it.
+
+        Returns: an iterator of (name, module).
+        """
         found: Any = (prefix or "", self, None) if with_parent else (prefix or "", self)
         yield found
         for found in self._named(_is_module, prefix, True, with_parent):
@@ -206,34 +243,67 @@ class Module(ABC):
                 yield found
 
     def parameters(self, recursive: bool = True) -> Iterable[Parameter]:
-        """Each parameter; see `named_parameters`."""
+        """Each parameter.
+
+        Args:
+            recursive: also those of the modules inside.
+
+        Returns: an iterator of parameters.
+        """
         return (leaf for _, leaf in self.named_parameters(recursive=recursive))
 
     def buffers(self, recursive: bool = True) -> Iterable[Tensor]:
-        """Each tensor that is not a parameter, such as running statistics."""
+        """Each tensor that is not a parameter, such as running statistics.
+
+        Args:
+            recursive: also those of the modules inside.
+
+        Returns: an iterator of tensors.
+        """
         return (leaf for _, leaf in self.named_buffers(recursive=recursive))
 
     def tensors(self, recursive: bool = True) -> Iterable[Tensor]:
-        """Each parameter and buffer."""
+        """Each parameter and buffer.
+
+        Args:
+            recursive: also those of the modules inside.
+
+        Returns: an iterator of tensors.
+        """
         return (leaf for _, leaf in self.named_tensors(recursive=recursive))
 
     def children(self) -> Iterable[Module]:
-        """Each module that is directly in this one."""
+        """Each module that is directly in this one.
+
+        Returns: an iterator of modules.
+        """
         return (leaf for _, leaf in self.named_children())
 
     def modules(self) -> Iterable[Module]:
-        """This module and each one inside, at any depth."""
+        """This module and each one inside, at any depth.
+
+        Returns: an iterator of modules.
+        """
         return (leaf for _, leaf in self.named_modules())
 
     # -- what is done to all modules -------------------------------------------------------------------------
 
     def apply(self, fn: Callable[[Module], Any]) -> None:
-        """Call `fn` with this module and each one inside."""
+        """Call a function with this module and each one inside.
+
+        Args:
+            fn: gets a module.
+        """
         for module in self.modules():
             fn(module)
 
     def train(self, mode: bool = True, recursive: bool = True) -> None:
-        """Set `training`, which Dropout and BatchNorm look at."""
+        """Set `training`, which Dropout and BatchNorm look at.
+
+        Args:
+            mode: True for training, False for evaluation.
+            recursive: also in the modules inside.
+        """
         for module in self.modules() if recursive else (self,):
             module.training = mode
 
@@ -242,12 +312,19 @@ class Module(ABC):
         self.train(False)
 
     def disable_quantize(self, value: bool = True) -> None:
-        """Set whether quantisation leaves this module, and each one inside, alone."""
+        """Set whether quantisation leaves this module, and each one inside, alone.
+
+        Args:
+            value: whether quantisation leaves them alone.
+        """
         for module in self.modules():
             module.quantize_disabled = value
 
     def zero_grad(self) -> None:
-        """Set the gradients of all parameters to zero. Optimizers have `clear_grad` for this."""
+        """Set the gradients of all parameters to zero.
+
+        Optimizers have `clear_grad` for this.
+        """
         for parameter in self.parameters():
             if parameter.grad is not None:
                 parameter.grad.reset_zero()
@@ -260,7 +337,10 @@ class Module(ABC):
             start_pos: which of them is the first.
             seen: ids of modules to leave out; those that were done are added.
 
-        Returns how many there were to take; the parameters past the end of `params` stay.
+        Returns: how many parameters there were to replace; those past the end of `params` stay.
+
+        Raises:
+            ValueError: a value has another shape than the parameter that it replaces.
         """
         new = list(params.values())[start_pos:]
         seen = set() if seen is None else seen
@@ -290,11 +370,23 @@ class Module(ABC):
         return outputs
 
     def register_forward_pre_hook(self, hook: Hook) -> HookHandler:
-        """Have `hook(module, inputs)` called before `forward`; what it returns, if not None, replaces the inputs."""
+        """Have a function called before `forward`.
+
+        Args:
+            hook: gets (module, inputs); what it returns, if not None, replaces the inputs.
+
+        Returns: a handle, which has `remove()`.
+        """
         return HookHandler(self._forward_pre_hooks, hook)
 
     def register_forward_hook(self, hook: Hook) -> HookHandler:
-        """Have `hook(module, inputs, outputs)` called after `forward`; a result that is not None replaces outputs."""
+        """Have a function called after `forward`.
+
+        Args:
+            hook: gets (module, inputs, outputs); a result that is not None replaces outputs.
+
+        Returns: a handle, which has `remove()`.
+        """
         return HookHandler(self._forward_hooks, hook)
 
     # -- state -----------------------------------------------------------------------------------------------
@@ -318,6 +410,8 @@ class Module(ABC):
             prefix: put before each name, as it is.
             keep_var: give the tensors themselves, not read-only NumPy arrays.
 
+        Returns: a dict.
+
         >>> list(M.Linear(2, 3).state_dict())
         ['bias', 'weight']
         """
@@ -329,14 +423,16 @@ class Module(ABC):
     def load_state_dict(
         self, state_dict: Mapping[str, Any] | Callable[[str, Tensor], np.ndarray | None], strict: bool = True
     ) -> None:
-        """Set parameters and buffers to the values of `state_dict`; all of them, or on an error none.
+        """Set parameters and buffers to the values of a state dict; all of them, or on an error none.
 
         Args:
             state_dict: NumPy arrays or tensors by name, or a function of (name, tensor) that gives the array, or None
-            to leave it.
+                to leave it.
             strict: names that are missing or left over are an error; otherwise they are logged.
+            to leave it.
 
-        Raises StateDictError (a KeyError and ValueError), which lists all that is wrong; a wrong shape always is.
+        Raises:
+            StateDictError: a KeyError and ValueError, which lists all that is wrong; a wrong shape always is.
         """
         load_state(list(self._named_state("")), state_dict, strict, type(self).__name__)
 

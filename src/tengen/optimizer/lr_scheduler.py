@@ -52,20 +52,37 @@ class LRScheduler(ABC):
 
     @abstractmethod
     def get_lr(self) -> list[float]:
-        """The learning rate of each group at `current_epoch`."""
+        """The learning rate of each group at `current_epoch`.
+
+        Returns: a list of numbers.
+        """
 
     def step(self, epoch: int | None = None) -> None:
-        """Go to the next epoch, or to `epoch`, and set the learning rates."""
+        """Go to the next epoch, or to `epoch`, and set the learning rates.
+
+        Args:
+            epoch: the epoch to go to; None for the next.
+        """
         self.current_epoch = self.current_epoch + 1 if epoch is None else epoch
         for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = lr
 
     def state_dict(self) -> dict[str, Any]:
-        """All attributes but the optimizer and its base_lrs."""
+        """All attributes but the optimizer and its base_lrs.
+
+        Returns: a dict.
+        """
         return {name: value for name, value in self.__dict__.items() if name not in ("optimizer", "base_lrs")}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave. Raises StateDictError if something is missing."""
+        """Take over what `state_dict` gave.
+
+        Args:
+            state_dict: what `state_dict` gave.
+
+        Raises:
+            StateDictError: something is missing.
+        """
         names = list(self.state_dict())
         missing = [name for name in names if name not in state_dict]
         if missing:

@@ -69,7 +69,9 @@ class Optimizer(ABC):
         Args:
             param_group: a dict with "params" (one or several) and any of the settings; the others are the defaults.
 
-        Raises TypeError for what is not a parameter, ValueError for one that is there already.
+        Raises:
+            TypeError: not a parameter.
+            ValueError: a parameter that is there already.
         """
         if not isinstance(param_group, Mapping):
             raise TypeError(f"a parameter group is a dict, got {type(param_group).__name__}")
@@ -145,7 +147,9 @@ class Optimizer(ABC):
     def step(self) -> Optimizer:
         """Update all parameters that have a gradient.
 
-        Warns if none has got one since the last step: backward was not called.
+        Warns if no parameter has got a gradient since the last step: backward was not called.
+
+        Returns: this optimizer.
         """
         self._look_at_gradients()
         try:
@@ -173,18 +177,32 @@ class Optimizer(ABC):
                 param.grad = None
 
     def zero_grad(self) -> None:
-        """Set the gradient of each parameter that has one to zeros. Better use `clear_grad`, which frees them."""
+        """Set the gradient of each parameter that has one to zeros.
+
+        `clear_grad` is better: it frees them.
+        """
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is not None:
                     param.grad.reset_zero()
 
     def backward(self, loss: Tensor) -> None:
-        """Not here: use autodiff.GradManager."""
+        """Not here: use autodiff.GradManager.
+
+        Args:
+            loss: not used.
+
+        Raises:
+            NotImplementedError: always.
+        """
         raise NotImplementedError("an optimizer computes no gradients: use autodiff.GradManager")
 
     def bcast_param(self) -> None:
-        """Not here: use distributed.bcast_list_."""
+        """Not here: use distributed.bcast_list_.
+
+        Raises:
+            NotImplementedError: always.
+        """
         raise NotImplementedError("an optimizer does not communicate: use distributed.bcast_list_")
 
     def state_dict(self, keep_var: bool = False) -> dict[str, Any]:
@@ -192,6 +210,8 @@ class Optimizer(ABC):
 
         Args:
             keep_var: give the tensors themselves, not NumPy arrays.
+
+        Returns: a dict of plain data and arrays.
         """
         number: dict[int, int] = {}
         groups = []
@@ -213,7 +233,11 @@ class Optimizer(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave, for the same parameters in the same order; on an error nothing is changed.
 
-        Raises StateDictError (a KeyError and ValueError), which lists all that is wrong.
+        Args:
+            state: what `state_dict` gave.
+
+        Raises:
+            StateDictError: a KeyError and ValueError, which lists all that is wrong.
         """
         params = [group["params"] for group in self.param_groups]
         shapes = {param: {n: self._shape(param, v) for n, v in kept.items()} for param, kept in self._state.items()}

@@ -46,7 +46,17 @@ class RNG:
         self.seed(int.from_bytes(os.urandom(4), "little") if seed is None else seed)
 
     def seed(self, seed: int) -> None:
-        """Start again with this seed."""
+        """Start again with this seed.
+
+        Args:
+            seed: an integer >= 0.
+
+        Raises:
+            ValueError: a negative or too large seed.
+            TypeError: not an integer.
+
+        >>> tengen.random.seed(1)
+        """
         if isinstance(seed, (bool, float)):
             raise TypeError(f"a seed is an integer, got {type(seed).__name__} {seed!r}")
         seed = integer("seed", "a seed", seed)
@@ -57,7 +67,15 @@ class RNG:
             self._seed, self._offset = seed & 0xFFFFFFFF, seed >> 32 << 32
 
     def draw(self, count: int) -> Numbers:
-        """(seed, offset) of the next `count` draws, which are used up. The offset is of 64 bits, as a signed number."""
+        """The (seed, offset) of the next draws, which are used up.
+
+        The offset is of 64 bits, as a signed number.
+
+        Args:
+            count: how many.
+
+        Returns: two numbers, which a trace reads anew in each call.
+        """
         return live(partial(self._advance, count))
 
     def _advance(self, count: int) -> tuple[int, int]:
@@ -67,9 +85,16 @@ class RNG:
             return self._seed, start - 2**64 if start >= 2**63 else start
 
     def uniform(self, low: float = 0, high: float = 1, size: Size = None) -> Tensor:
-        """Uniformly distributed in [low, high), float32, of shape `size`, (1,) by default.
+        """Numbers that are uniformly distributed in [low, high).
 
-        Raises ValueError unless low < high.
+        Args:
+            low, high: the bounds.
+            size: the shape, (1,) by default.
+
+        Returns: a tensor of float32.
+
+        Raises:
+            ValueError: low is not less than high.
 
         >>> tengen.random.uniform(size=(2, 3)).shape
         (2, 3)
@@ -80,9 +105,19 @@ class RNG:
         return apply(Uniform(shape, self._device), float(low), float(high), *self.draw(_count(shape)))
 
     def normal(self, mean: float = 0, std: float = 1, size: Size = None) -> Tensor:
-        """Normally distributed with this mean and standard deviation, float32, of shape `size`, (1,) by default.
+        """Normally distributed numbers.
 
-        Raises ValueError for a negative std.
+        Args:
+            mean, std: of the distribution.
+            size: the shape, (1,) by default.
+
+        Returns: a tensor of float32.
+
+        Raises:
+            ValueError: std is negative.
+
+        >>> tengen.random.normal(size=(2, 3)).shape
+        (2, 3)
         """
         if std < 0:
             raise ValueError(f"normal: std must be at least 0, got {std}")
@@ -90,25 +125,68 @@ class RNG:
         return apply(Normal(shape, self._device), float(mean), float(std), *self.draw(_count(shape)))
 
     def gamma(self, shape: Number, scale: Number = 1, size: Size = None) -> Tensor:
-        """Gamma distributed, float32.
+        """Gamma distributed numbers.
 
-        For each element of the parameters `size` draws, as a tensor of shape (*size, *their shape). Raises ValueError
-        unless they are positive.
+        Args:
+            shape, scale: of the distribution: positive numbers or tensors, which broadcast.
+            size: how many draws there are for each element of the parameters.
+
+        Returns: a tensor of float32, of shape (*size, *shape of the parameters).
+
+        Raises:
+            ValueError: a parameter is not positive.
+
+        >>> tengen.random.gamma(2.0, size=(2, 3)).shape
+        (2, 3)
         """
         return self._host("gamma", {"shape": shape, "scale": scale}, size)
 
     def beta(self, alpha: Number, beta: Number, size: Size = None) -> Tensor:
-        """Beta distributed, float32; see gamma."""
+        """Beta distributed numbers.
+
+        Args:
+            alpha, beta: of the distribution: positive numbers or tensors, which broadcast.
+            size: how many draws there are for each element of the parameters.
+
+        Returns: a tensor of float32, of shape (*size, *shape of the parameters).
+
+        Raises:
+            ValueError: a parameter is not positive.
+
+        >>> tengen.random.beta(2.0, 1.0, size=(2, 3)).shape
+        (2, 3)
+        """
         return self._host("beta", {"alpha": alpha, "beta": beta}, size)
 
     def poisson(self, lam: Number, size: Size = None) -> Tensor:
-        """Poisson distributed with this mean, as float32; see gamma."""
+        """Poisson distributed numbers.
+
+        Args:
+            lam: the mean: a positive number or tensor.
+            size: how many draws there are for each element of lam.
+
+        Returns: a tensor of float32, of shape (*size, *shape of lam).
+
+        Raises:
+            ValueError: lam is not positive.
+
+        >>> tengen.random.poisson(2.0, size=(2, 3)).shape
+        (2, 3)
+        """
         return self._host("poisson", {"lam": lam}, size)
 
     def permutation(self, n: int | Tensor, *, dtype: Any = "int32") -> Tensor:
-        """0 … n - 1 in random order, or the rows (along axis 0) of a tensor in random order.
+        """The numbers 0 … n - 1, or the rows (along axis 0) of a tensor, in random order.
 
-        Raises ValueError for a negative n, TypeError for a number that is no integer.
+        Args:
+            n: an integer, or a tensor.
+            dtype: of the numbers.
+
+        Returns: a tensor.
+
+        Raises:
+            ValueError: n is negative.
+            TypeError: n is neither an integer nor a tensor.
 
         >>> sorted(tengen.random.permutation(4).tolist())
         [0, 1, 2, 3]
@@ -121,7 +199,19 @@ class RNG:
         return calls.astype(self._order(n), canonical(dtype))
 
     def shuffle(self, inp: Tensor) -> None:
-        """Put the rows (along axis 0) of a tensor in random order, in place. Raises TypeError for what is no tensor."""
+        """Put the rows (along axis 0) of a tensor in random order, in place.
+
+        Args:
+            inp: a tensor of any dtype.
+
+        Raises:
+            TypeError: inp is not a tensor.
+
+        >>> x = tengen.tensor([1, 2, 3])
+        >>> tengen.random.shuffle(x)
+        >>> sorted(x.tolist())
+        [1, 2, 3]
+        """
         if not isinstance(inp, Tensor):
             raise TypeError(f"shuffle takes a tensor, got {type(inp).__name__}")
         inp._reset(self.permutation(inp))
