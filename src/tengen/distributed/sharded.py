@@ -159,19 +159,26 @@ def _own_parts(rank: int, size: int, tensors: Sequence[Tensor]) -> Sequence[Tens
 
 
 def sharded(optimizer: Optimizer, group: Group = WORLD) -> ShardedOptimizer:
-    """An optimizer each process of which has a part of its states and updates a part of the parameters, which are then given to all.
+    """An optimizer that shares out its states and updates: each process has a part of them.
 
-    Gradients are reduced so that each process gets its part only: give GradManager the callback of this optimizer, in place of
-    `make_allreduce_cb`. After the backward `grad` of a parameter is that part, a vector; `clip_grad_norm` and `GradScaler` know. Parameters
-    become bit for bit what they become without it.
+    Each process updates its part of the parameters, which are then given to all. Gradients are reduced so that each
+    process gets its part only: give GradManager the callback of this optimizer, in place of `make_allreduce_cb`. After
+    the backward `grad` of a parameter is that part, a vector; `clip_grad_norm` and `GradScaler` know. Parameters become
+    bit for bit what they become without it.
+
+    `state_dict` and `load_state_dict`, which all processes call, give and take the states of whole parameters, as the
+    optimizer itself does: so they fit any number of processes.
 
     Args:
         optimizer: of any kind whose rule looks at each element by itself, or LAMB; what it has kept so far stays.
         group: the processes; all, by default.
 
-    `state_dict` and `load_state_dict`, which all processes call, give and take the states of whole parameters, as the optimizer itself
-    does: so they fit any number of processes. Raises TypeError for what is no optimizer, RuntimeError before init_process_group; `step`
-    raises ValueError for gradients that are no parts.
+    Returns: a ShardedOptimizer, to be used in place of the optimizer.
+
+    Raises:
+        TypeError: not an optimizer, or one that is sharded already.
+        RuntimeError: before init_process_group.
+        ValueError: `step` raises it for gradients that are not parts.
 
     >>> import tengen.distributed as dist
     >>> from tengen.autodiff import GradManager
