@@ -315,7 +315,7 @@ class CallMethod(Expr):
                 found: Callable[..., Any] = module._forward_of()
                 return found
             return type(module).forward if self.method == "__call__" else getattr(type(module), self.method)
-        return getattr(Tensor, self.method)  # type: ignore[no-any-return]
+        return getattr(Tensor, self.method)
 
     def _run(self, *inputs: Any) -> Any:
         args, kwargs = self.unflatten_args(inputs)

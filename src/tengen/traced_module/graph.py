@@ -270,7 +270,7 @@ class InternalGraph:
         ]
         del self._inputs[1:]
         self._names.keep(node for expr in self._exprs for node in expr.outputs)
-        return self.module._reset_arguments(self, args, kwargs)  # type: ignore[no-any-return]
+        return self.module._reset_arguments(self, args, kwargs)
 
     def _only_top(self, what: str) -> None:
         module = self.module

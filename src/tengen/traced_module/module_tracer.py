@@ -106,7 +106,7 @@ class Tracer(Recorder):
 
     def call_module(self, module: Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a module and write that down; of one that is no layer also what it does."""
-        function = module._forward_of() if isinstance(module, self._kinds) else type(module).forward  # type: ignore[attr-defined]
+        function = module._forward_of() if isinstance(module, self._kinds) else type(module).forward
         try:
             bound = bind(function, (module, *args), kwargs)
         except TypeError:

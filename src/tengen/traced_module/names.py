@@ -43,8 +43,9 @@ class NameSpace:
 
     def unassociate_name_with_obj(self, node: Any) -> None:
         """Let the name of a node be free again."""
-        if self._nodes.get(node._name) is node:
-            del self._nodes[node._name]
+        name = node._name
+        if self._nodes.get(name) is node:
+            del self._nodes[name]
 
     def keep(self, nodes: Iterable[Any]) -> None:
         """Let all names be free but those of these nodes."""

@@ -69,7 +69,7 @@ class Node:
 class ModuleNode(Node):
     """A module of a graph. While expressions are inserted, its attributes and calls are what they add."""
 
-    module_type: type[Module] = Module
+    module_type: Any = Module
     module_name: str | None = None
 
     @property

@@ -155,7 +155,7 @@ def _shape(tensor: Tensor) -> Any:
     return shape if recorder is None else recorder.call_shape(tensor, shape)
 
 
-_plain_shape: Callable[[Any], tuple[int, ...]] = _rt.Tensor.shape.__get__  # type: ignore[attr-defined]
+_plain_shape: Callable[[Any], tuple[int, ...]] = _rt.Tensor.shape.__get__
 
 
 def _method(name: str, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -92,6 +92,11 @@ def _dict_flatten(ordered: bool, inp: dict[Any, Any]) -> tuple[list[Any], Any]:
     return [inp[key] for key in keys], tuple(keys)
 
 
+def _defaultdict_flatten(inp: defaultdict[Any, Any]) -> tuple[list[Any], Any]:
+    items, keys = _dict_flatten(False, inp)
+    return items, (inp.default_factory, keys)
+
+
 _register_supported_type(list, lambda v: (v, None), lambda items, _: list(items))
 _register_supported_type(tuple, lambda v: (list(v), None), lambda items, _: tuple(items))
 _register_supported_type(
@@ -99,7 +104,7 @@ _register_supported_type(
 )
 _register_supported_type(
     defaultdict,
-    lambda v: (lambda items, keys: (items, (v.default_factory, keys)))(*_dict_flatten(False, v)),
+    _defaultdict_flatten,
     lambda items, aux: defaultdict(aux[0], zip(aux[1], items, strict=True)),
 )
 _register_supported_type(
@@ -143,7 +148,7 @@ class TreeDef:
 
     def __init__(self, type: Any, aux_data: Any, children_defs: Sequence[TreeDef]):
         self.type, self.aux_data, self.children_defs = type, aux_data, list(children_defs)
-        self.num_leaves = sum(child.num_leaves for child in self.children_defs)
+        self.num_leaves: int = sum(child.num_leaves for child in self.children_defs)
 
     def unflatten(self, leaves: Sequence[Any]) -> Any:
         """The container with these leaves."""

@@ -165,7 +165,7 @@ class Recorder:
     def call_method(self, target: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a method of a tensor, a number or a shape, and write that down."""
         function = getattr(Tensor, method, None)
-        original = getattr(function, "__wrapped__", function)
+        original: Any = getattr(function, "__wrapped__", function)
         if isinstance(target, KINDS):
             original = getattr(type(plain(target)), method)
         try:

@@ -153,7 +153,8 @@ class _Reader(Reader):
             made.argdef_graph_map[structure]._belong(made)
 
     def _parameter(self, name: str, kind: int, *default: Any) -> inspect.Parameter:
-        kinds = list(type(inspect.Parameter.KEYWORD_ONLY))
+        kind_class: Any = type(inspect.Parameter.KEYWORD_ONLY)
+        kinds = list(kind_class)
         given = self.value(default[0]) if default else inspect.Parameter.empty
         return inspect.Parameter(name, kinds[kind], default=given)
 
