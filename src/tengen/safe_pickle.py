@@ -75,9 +75,9 @@ class SafePickler(pickle.Pickler):
         if isinstance(obj, Tensor):
             kind = "Parameter" if isinstance(obj, Parameter) else "Tensor"
             return tensor, (kind, obj.desc.dtype, obj._array(), str(obj.device))
-        kind = getattr(type(obj), "saved_as", None)
-        if kind in _WHOLE:
-            return whole, (kind, *import_module(_WHOLE[kind]).to_data(obj))
+        saved_as = getattr(type(obj), "saved_as", None)
+        if saved_as in _WHOLE:
+            return whole, (saved_as, *import_module(_WHOLE[saved_as]).to_data(obj))
         if obj is bfloat16:
             return dtype_class, ("bfloat16",)
         if type(obj) is np.ndarray or type(obj) in _SCALARS:

@@ -64,8 +64,9 @@ class ShardedOptimizer(Optimizer):
         if not isinstance(optimizer, Optimizer) or isinstance(optimizer, ShardedOptimizer):
             raise TypeError(f"sharded takes an optimizer that is not sharded yet, got {type(optimizer).__name__}")
         self._rank, self._group = group.rank, group
-        self._shards = optimizer._shards = Shards(group.key, group.size)
-        self._inner, self._parts = optimizer, {}
+        self._shares = self._shards = optimizer._shards = Shards(group.key, group.size)
+        self._inner = optimizer
+        self._parts: dict[Any, Any] = {}
         self._groups: list[Any] = []  # as the inner optimizer sees them
         before = optimizer.state_dict(keep_var=True)
         optimizer._state = {}
@@ -82,8 +83,8 @@ class ShardedOptimizer(Optimizer):
     def _create_state(self, param_group: dict[str, Any]) -> None:
         params = param_group["params"]
         for param in params:
-            self._parts[param] = Parameter(_own_parts(self._rank, self._shards.size, [param])[0])
-        set_shards(params, self._shards)
+            self._parts[param] = Parameter(_own_parts(self._rank, self._shares.size, [param])[0])
+        set_shards(params, self._shares)
         own: Any = ChainMap({"params": [self._parts[param] for param in params]}, param_group)
         self._groups.append(own)
         self._inner._create_state(own)
@@ -103,7 +104,7 @@ class ShardedOptimizer(Optimizer):
                     f"{self._title}: a parameter of shape {param.shape} has a gradient of shape {param.grad.shape}, not the part of "
                     f"{part.shape[0]} elements that is here; give GradManager.attach the callback make_reduce_scatter_cb of this optimizer"
                 )
-        update(OwnParts(self._rank, self._shards.size), len(parts), *parts, *params)
+        update(OwnParts(self._rank, self._shares.size), len(parts), *parts, *params)
         try:
             for param, part in zip(params, parts, strict=True):
                 part.grad = param.grad
@@ -122,7 +123,7 @@ class ShardedOptimizer(Optimizer):
             if sum(p.size for p in several[-1]) * param.desc.itemsize >= BUCKET_BYTES:
                 several.append([])
             several[-1].append(param)
-        key, size, sent = self._shards.group, self._shards.size, []
+        key, size, sent = self._shares.group, self._shares.size, []
         for dtype, several in sorted(buckets.items()):
             for bucket in several:
                 parts = [self._parts[param] for param in bucket]
@@ -142,14 +143,14 @@ class ShardedOptimizer(Optimizer):
     def _whole(self, param: Parameter, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        gathered = apply(AllGather(self._shards.group, self._shards.size, 0), value)
+        gathered = apply(AllGather(self._shares.group, self._shares.size, 0), value)
         return gathered[: param.size].reshape(param.shape)
 
     def _shape(self, param: Parameter, value: Any) -> tuple[int, ...]:
         return tuple(param.shape) if isinstance(value, Tensor) else ()
 
     def _own(self, whole: Tensor) -> Tensor:
-        return _own_parts(self._rank, self._shards.size, [whole])[0]
+        return _own_parts(self._rank, self._shares.size, [whole])[0]
 
 
 def _own_parts(rank: int, size: int, tensors: Sequence[Tensor]) -> Sequence[Tensor]:

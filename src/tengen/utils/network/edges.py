@@ -52,7 +52,8 @@ def _circle(waits: dict[OpNode, int]) -> list[OpNode]:
     way: list[OpNode] = []
     while op not in way:
         way.append(op)
-        op = next(v.owner for v in op.inputs if waits[v.owner])
+        owners: list[OpNode] = [v.owner for v in op.inputs]  # type: ignore[attr-defined]
+        op = next(owner for owner in owners if waits[owner])
     return [*way[way.index(op) :], op][::-1]
 
 
@@ -64,6 +65,6 @@ def copied(vars: Sequence[VarNode], replaced: dict[Any, Any]) -> list[Any]:
             inputs = [made.get(v, v) for v in op.inputs]
             again = type(op)(op.op, inputs, [v.type for v in op.outputs], op._name)
             for old, new in zip(op.outputs, again.outputs, strict=True):
-                new._name = old._name
+                new._name = old._name  # type: ignore[attr-defined]
                 made.setdefault(old, new)
     return [made.get(v, v) for v in vars]

@@ -17,9 +17,8 @@ from .network import Network
 
 def operations(op: OpNode) -> int:
     """The operations of a node; a multiplication with the addition that follows is one."""
-    if op.op is None:
-        return 0
-    return flops(op.op, [v.type for v in op.inputs], [v.type for v in op.outputs])
+    made: Any = op.op  # None for inputs and weights
+    return 0 if made is None else flops(made, [v.type for v in op.inputs], [v.type for v in op.outputs])
 
 
 def bytes_of(type: Type) -> int:
