@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 from ranks import nothing_left, ranks
-from test_training import Net, batch
+from trained_in_parts import Net, batch
 
 import tengen
 import tengen.distributed as dist

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 from ranks import ranks
+from trained_in_parts import Net, batch
 
 import tengen
 import tengen.distributed as dist
@@ -22,29 +23,6 @@ OPTIMIZERS = {
     "adam": lambda ps: Adam(ps, lr=0.01),
     "lamb": lambda ps: LAMB(ps, lr=0.01),
 }
-
-
-class Net(M.Module):
-    """One layer is used twice, and one never."""
-
-    def __init__(self, dtype):
-        super().__init__()
-        self.first, self.shared, self.last = M.Linear(12, 20), M.Linear(20, 20), M.Linear(20, 5)
-        self.unused = M.Linear(20, 20)
-        rng = np.random.default_rng(0)
-        for p in self.parameters():
-            p._reset(tengen.tensor(rng.standard_normal(p.shape) * 0.3, dtype=dtype))
-
-    def forward(self, x):
-        x = F.gelu(self.first(x))
-        return self.last(F.gelu(self.shared(F.gelu(self.shared(x)))))
-
-
-def batch(parts, number, dtype):
-    """Part `number` of some samples; not all parts are of one size."""
-    rng = np.random.default_rng(1)
-    x, y = rng.standard_normal((21, 12)), rng.integers(0, 5, 21)
-    return tengen.tensor(x[number::parts], dtype=dtype), tengen.tensor(y[number::parts], dtype="int32")
 
 
 def parameters(optimizer, dtype, how, parts):

@@ -52,7 +52,7 @@ def _circle(waits: dict[OpNode, int]) -> list[OpNode]:
     way: list[OpNode] = []
     while op not in way:
         way.append(op)
-        owners: list[OpNode] = [v.owner for v in op.inputs]  # type: ignore[attr-defined]
+        owners: list[OpNode] = [v.owner for v in op.inputs]
         op = next(owner for owner in owners if waits[owner])
     return [*way[way.index(op) :], op][::-1]
 
@@ -65,6 +65,6 @@ def copied(vars: Sequence[VarNode], replaced: dict[Any, Any]) -> list[Any]:
             inputs = [made.get(v, v) for v in op.inputs]
             again = type(op)(op.op, inputs, [v.type for v in op.outputs], op._name)
             for old, new in zip(op.outputs, again.outputs, strict=True):
-                new._name = old._name  # type: ignore[attr-defined]
+                new._name = old._name
                 made.setdefault(old, new)
     return [made.get(v, v) for v in vars]
