@@ -34,7 +34,9 @@ def library(op: str) -> Any:
 
     if not MPI.Is_initialized():
         # By ctypes, so that other threads go on: the server that all wait for may be in this process.
-        status = ctypes.CDLL(MPI.__file__).MPI_Init_thread(None, None, MPI.THREAD_MULTIPLE, ctypes.byref(ctypes.c_int()))
+        status = ctypes.CDLL(MPI.__file__).MPI_Init_thread(
+            None, None, MPI.THREAD_MULTIPLE, ctypes.byref(ctypes.c_int())
+        )
         if status:
             raise DistributedError(f"{op}: MPI_Init_thread returned {status}")
         MPI.COMM_WORLD.Set_errhandler(MPI.ERRORS_RETURN)  # errors are exceptions
