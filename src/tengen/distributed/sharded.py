@@ -30,7 +30,8 @@ from ..core.ops.collective import (
 )
 from ..optimizer import Optimizer
 from ..optimizer.shards import Shards, set_shards
-from .buckets import BUCKET_BYTES, AllreduceCallback, Sent, wide_dtype
+from . import buckets as sending
+from .buckets import AllreduceCallback, Sent, wide_dtype
 
 __all__ = ["ReduceScatterCallback", "ShardedOptimizer", "sharded"]
 
@@ -58,7 +59,10 @@ class ReduceScatterCallback(AllreduceCallback):
 
 
 class ShardedOptimizer(Optimizer):
-    """What `sharded` gives: an optimizer in its place."""
+    """What `sharded` gives: an optimizer in the place of another, which keeps parts.
+
+    Args: those of `sharded`.
+    """
 
     def __init__(self, optimizer: Optimizer, group: Group = WORLD) -> None:
         if not isinstance(optimizer, Optimizer) or isinstance(optimizer, ShardedOptimizer):
@@ -77,7 +81,16 @@ class ShardedOptimizer(Optimizer):
         self.load_state_dict(before)
 
     def make_reduce_scatter_cb(self, reduce_method: str) -> ReduceScatterCallback:
-        """The callback that gives gradients to this optimizer; reduce_method: "sum" or "mean", as for make_allreduce_cb."""
+        """The callback that gives gradients to this optimizer.
+
+        Args:
+            reduce_method: "sum" or "mean" over the processes.
+
+        Returns: what GradManager.attach takes as `callbacks`.
+
+        Raises:
+            ValueError: for another method.
+        """
         return ReduceScatterCallback(reduce_method, self._group)
 
     def _create_state(self, param_group: dict[str, Any]) -> None:
@@ -120,7 +133,7 @@ class ShardedOptimizer(Optimizer):
         for param in params:
             dtype = param.desc.dtype
             several = buckets.setdefault(dtype, [[]])
-            if sum(p.size for p in several[-1]) * param.desc.itemsize >= BUCKET_BYTES:
+            if sum(p.size for p in several[-1]) * param.desc.itemsize >= sending.BUCKET_BYTES:
                 several.append([])
             several[-1].append(param)
         key, size, sent = self._shares.group, self._shares.size, []
@@ -174,12 +187,15 @@ def sharded(optimizer: Optimizer, group: Group = WORLD) -> ShardedOptimizer:
         optimizer: of any kind whose rule looks at each element by itself, or LAMB; what it has kept so far stays.
         group: the processes; all, by default.
 
-    Returns: a ShardedOptimizer, to be used in place of the optimizer.
+    Returns: an optimizer with the same groups. Its `make_reduce_scatter_cb` is the callback; its `state_dict` and `load_state_dict`, which
+    all processes call, give and take the states of whole parameters, as those of the optimizer itself do: so they fit any number of processes.
 
     Raises:
-        TypeError: not an optimizer, or one that is sharded already.
+        TypeError: what is given is no optimizer, or a sharded one.
         RuntimeError: before init_process_group.
-        ValueError: `step` raises it for gradients that are not parts.
+        ValueError: this process is not in the group; by `step`, a gradient is no part.
+
+    Source: Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter Models, 2020, section 5.1.
 
     >>> import tengen.distributed as dist
     >>> from tengen.autodiff import GradManager
