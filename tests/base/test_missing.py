@@ -247,14 +247,18 @@ def test_what_is_said_exists():
 # -- of MegEngine, not here yet ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", sorted(missing.planned()))
-def test_a_name_that_is_planned_says_so(module):
+def test_a_name_that_is_planned_says_so(monkeypatch):
+    monkeypatch.setattr(missing, "planned", lambda: {"": frozenset({"not_yet"}), "functional": frozenset({"nor_this"})})
+    version = tengen.__version__
+    assert message(tengen, "not_yet") == f"tengen {version} does not have not_yet of MegEngine yet"
+    assert message(F, "nor_this") == f"tengen {version} does not have functional.nor_this of MegEngine yet"
+
+
+def test_names_that_are_planned_are_not_there():
     """If this fails because the name is there by now: run tools/list_planned.py again."""
-    owner = import_module(f"tengen.{module}".strip("."))
-    for name in missing.planned()[module]:
-        said = message(owner, name)
-        assert said == f"tengen {tengen.__version__} does not have {f'{module}.{name}'.strip('.')} of MegEngine yet"
-        assert name not in dir(owner)
+    for module, names in missing.planned().items():
+        owner = import_module(f"tengen.{module}".strip("."))
+        assert not [name for name in names if hasattr(owner, name)]
 
 
 def test_what_programs_written_for_megengine_alone_find_is_named():
@@ -269,7 +273,7 @@ def test_what_programs_written_for_megengine_alone_find_is_named():
 
 
 def test_what_is_missing_is_found():
-    assert message(tengen, "traced_module").startswith("tengen 0.1")
+    assert message(tengen, "nothing_like_it") == "module 'tengen' has no attribute 'nothing_like_it'"
     with pytest.raises(ImportError, match=r"cannot import name 'LSTM2' from 'tengen\.module'"):
         from tengen.module import LSTM2  # noqa: F401
 

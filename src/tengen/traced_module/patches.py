@@ -180,7 +180,7 @@ def _module_assignment(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def assign(self: Module, name: str, value: Any) -> None:
         recorder = active.recorder()
-        if recorder is not None and isinstance(value, (Tensor, Module)):
+        if recorder is not None and isinstance(value, (Tensor, Module)) and recorder.traces(self):
             raise ValueError(
                 f"{type(self).__name__}.{name} is assigned a {type(value).__name__} while it is traced: a graph only reads attributes. "
                 "Give the value out as a result, or call set_value of the tensor that is there"

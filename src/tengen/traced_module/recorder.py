@@ -111,6 +111,11 @@ class Recorder:
         self.scope.bind(tensor, node)
         return node
 
+    def traces(self, module: Module) -> bool:
+        """Whether a module is part of what is recorded."""
+        root = self.scopes[0].module
+        return root is not None and any(one is module for one in root.modules())
+
     def module_node(self, module: Module) -> ModuleNode:
         """The node of a module, which is in the one whose scope is open."""
         found = self.scope.node(module)
@@ -167,7 +172,7 @@ class Recorder:
         function = getattr(Tensor, method, None)
         original: Any = getattr(function, "__wrapped__", function)
         if isinstance(target, KINDS):
-            original = getattr(type(plain(target)), method)
+            original = OPERATORS[method]
         try:
             bound = ((target, *args), {}) if method in OPERATORS else bind(original, (target, *args), kwargs)
         except TypeError:

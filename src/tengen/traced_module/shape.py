@@ -100,6 +100,8 @@ def _arithmetic(name: str, base: type) -> Callable[..., Any]:
         if recorder is None or any(isinstance(other, Tensor) for other in others):
             return original(self, *others)
         result = original(self, *others)
+        if result is NotImplemented and base is int and isinstance(others[0], float):
+            result = getattr(float, name)(float(self), *others)
         if result is NotImplemented or recorder.scope.node(self) is None:
             return result
         return recorder.call_method(self, name, others, {})
