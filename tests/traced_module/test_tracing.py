@@ -127,9 +127,9 @@ def test_sizes_are_computed_anew():
     class Net(M.Module):
         def forward(self, x):
             n, c = x.shape
-            rest = x.shape[1:] + (1,)
+            rest = x.shape[1:] + (1,)  # noqa: RUF005
             y = F.zeros((n, c * 2 - 1)) if n < 1000 else x
-            return x.reshape(*x.shape[:1], *rest), F.ones((n // 2 + 1,)), y, n * 0.5, (3,) + x.shape[1:]
+            return x.reshape(*x.shape[:1], *rest), F.ones((n // 2 + 1,)), y, n * 0.5, (3,) + x.shape[1:]  # noqa: RUF005
 
     net = Net()
     traced = trace_module(net, X)
