@@ -36,7 +36,20 @@ def _vars(vars: Any) -> list[VarNode]:
 
 
 def get_opr_type(opr: OpNode) -> str:
-    """The type of an op, such as "ConvolutionForward" or "Elemwise"."""
+    """The type of an op, such as "ConvolutionForward" or "Elemwise".
+
+    Args:
+        opr: an OpNode.
+
+    Returns: the name of its class in `network_node`.
+
+    Raises:
+        TypeError: `opr` is no OpNode.
+
+    >>> x = Network().make_input_node((2,), "float32", name="x")
+    >>> get_opr_type((x + 1).owner)
+    'Elemwise'
+    """
     if not isinstance(opr, OpNode):
         raise TypeError(f"get_opr_type takes an OpNode, got {opr!r:.80}")
     return type(opr).__name__
@@ -45,6 +58,11 @@ def get_opr_type(opr: OpNode) -> str:
 def get_owner_opr_type(var: Any) -> str:
     """The type of the op that gives a value.
 
+    Args:
+        var: a VarNode.
+
+    Returns: the name of the op's class in `network_node`.
+
     >>> get_owner_opr_type(Network().make_input_node((2,), "float32"))
     'Host2DeviceCopy'
     """
@@ -52,14 +70,32 @@ def get_owner_opr_type(var: Any) -> str:
 
 
 def get_owner_opr_inputs(var: Any) -> list[VarNode]:
-    """What the op that gives a value reads."""
+    """What the op that gives a value reads.
+
+    Args:
+        var: a VarNode.
+
+    Returns: the inputs of the op, in order.
+
+    >>> x = Network().make_input_node((2,), "float32", name="x")
+    >>> get_owner_opr_inputs(F.exp(x))
+    [VarNode:x]
+    """
     return list(as_varnode(var).owner.inputs)
 
 
 def get_dep_vars(var: Any, var_type: str | Sequence[str] | None = None) -> list[VarNode]:
-    """The values that one or several are computed from, themselves included: nearer ones first.
+    """The values that one or several are computed from, themselves included.
 
-    var_type: only those that are given by ops of these types.
+    Args:
+        var: a VarNode, or a list of them.
+        var_type: only those that are given by ops of this type, or of these types.
+
+    Returns: the values, nearer ones first.
+
+    >>> x = Network().make_input_node((2,), "float32", name="x")
+    >>> get_dep_vars(F.exp(x) + 1, "Host2DeviceCopy")
+    [VarNode:x]
     """
     wanted = [var_type] if isinstance(var_type, str) else var_type
     return [v for v in dependencies(_vars(var)) if wanted is None or get_owner_opr_type(v) in wanted]
@@ -68,7 +104,16 @@ def get_dep_vars(var: Any, var_type: str | Sequence[str] | None = None) -> list[
 def get_oprs_seq(outputs: Any, prune_reshape: bool = False, prune_immtensor: bool = True) -> list[OpNode]:
     """The ops that values are computed by, each after those that it reads.
 
-    prune_immtensor: without weights. prune_reshape: without what only says shapes, of which there is nothing here: shapes are parameters.
+    Args:
+        outputs: a VarNode, or a list of them.
+        prune_reshape: leave out what only says shapes, of which there is nothing here: shapes are parameters of ops.
+        prune_immtensor: leave out weights.
+
+    Returns: the ops in an order in which they can be computed.
+
+    >>> x = Network().make_input_node((2,), "float32", name="x")
+    >>> [get_opr_type(op) for op in get_oprs_seq(F.exp(x))]
+    ['Host2DeviceCopy', 'Elemwise']
     """
     ops = in_order(_vars(outputs))
     return [op for op in ops if not (prune_immtensor and isinstance(op, ImmutableTensor))]
@@ -77,8 +122,17 @@ def get_oprs_seq(outputs: Any, prune_reshape: bool = False, prune_immtensor: boo
 def graph_traversal(outputs: Any) -> tuple[dict[Any, Any], ...]:
     """What is around values, as six dicts.
 
-    They say of an op's id the op; of a value's id the value; of a value's id the ops that read it, as (id, index of the input); of an op's id
-    the ids of ops that read its results; of a number of inputs the ids of ops that have so many; of an op's id how many inputs it has.
+    Args:
+        outputs: a VarNode, or a list of them.
+
+    Returns: dicts that say of an op's id the op; of a value's id the value; of a value's id the ops that read it, as (id, index of the
+    input); of an op's id the ids of ops that read its results; of a number of inputs the ids of ops that have so many; of an op's id how
+    many inputs it has.
+
+    >>> x = Network().make_input_node((2,), "float32", name="x")
+    >>> oprs, *_ = graph_traversal(F.exp(x))
+    >>> [get_opr_type(op) for op in oprs.values()]
+    ['Host2DeviceCopy', 'Elemwise']
     """
     map_oprs: dict[int, OpNode] = {}
     map_vars: dict[int, VarNode] = {}
@@ -98,7 +152,21 @@ def graph_traversal(outputs: Any) -> tuple[dict[Any, Any], ...]:
 
 
 def find_vars_by_name(dst: Any, names: Iterable[str]) -> list[VarNode]:
-    """The values with these names among those that `dst` are computed from. Raises ValueError for a name that is not there."""
+    """The values with these names among those that others are computed from.
+
+    Args:
+        dst: a VarNode, or a list of them.
+        names: of the values.
+
+    Returns: a value for each name.
+
+    Raises:
+        ValueError: there is none with a name.
+
+    >>> x = Network().make_input_node((2,), "float32", name="x")
+    >>> find_vars_by_name(F.exp(x), ["x"])
+    [VarNode:x]
+    """
     known = {var.name: var for var in reversed(dependencies(_vars(dst)))}
     wanted = list(names)
     if missing := [name for name in wanted if name not in known]:
@@ -107,19 +175,61 @@ def find_vars_by_name(dst: Any, names: Iterable[str]) -> list[VarNode]:
 
 
 def replace_vars(dst: Any, varmap: Mapping[Any, Any]) -> list[VarNode]:
-    """The values computed from others in the place of some; what they were computed by stays as it is. See `Network.replace_vars`, which
-    changes a network."""
+    """The values computed from others in the place of some; what they were computed by stays as it is.
+
+    `Network.replace_vars` changes a network.
+
+    Args:
+        dst: a VarNode, or a list of them.
+        varmap: {a value: what takes its place}.
+
+    Returns: a value for each of `dst`.
+
+    >>> x = Network().make_input_node((2,), "float32", name="x")
+    >>> (y,) = replace_vars(F.exp(x), {x: F.relu(x)})
+    >>> [op.label for op in get_oprs_seq(y)]
+    ['Host2DeviceCopy', 'RELU', 'EXP']
+    """
     return copied(_vars(dst), {as_varnode(old): as_varnode(new) for old, new in varmap.items()})
 
 
 def replace_oprs(dst: Any, oprmap: Mapping[Any, Any]) -> list[VarNode]:
-    """The values computed by other ops in the place of some; see `replace_vars`."""
+    """The values computed by other ops in the place of some; see `replace_vars`.
+
+    Args:
+        dst: a VarNode, or a list of them.
+        oprmap: {an op: another, with as many outputs, that takes its place}.
+
+    Returns: a value for each of `dst`.
+
+    >>> x = Network().make_input_node((2,), "float32", name="x")
+    >>> y = F.exp(x)
+    >>> (z,) = replace_oprs(y + 1, {y.owner: F.relu(x).owner})
+    >>> [op.label for op in get_oprs_seq(z)]
+    ['Host2DeviceCopy', 'Constant', 'RELU', 'ADD']
+    """
     pairs = [zip(old.outputs, new.outputs, strict=True) for old, new in oprmap.items()]
     return replace_vars(dst, {old: new for pair in pairs for old, new in pair})
 
 
 def embed_inputs(dst: Any, data: Sequence[Any], inputs: Any = None) -> tuple[list[VarNode], dict[str, VarNode]]:
-    """The values with arrays in the place of arguments (all of them, by default): (values, {name: what stands there now})."""
+    """The values with arrays in the place of arguments.
+
+    Args:
+        dst: a VarNode, or a list of them.
+        data: an array for each argument.
+        inputs: the arguments; by default all that the values depend on.
+
+    Returns: (a value for each of `dst`, {name: what stands in the place of the argument}).
+
+    Raises:
+        ValueError: there are more arrays or fewer than arguments.
+
+    >>> x = Network().make_input_node((2,), "float32", name="x")
+    >>> (y,), _ = embed_inputs(F.exp(x), [np.ones(2, np.float32)])
+    >>> [get_opr_type(op) for op in get_oprs_seq(y, prune_immtensor=False)]
+    ['ImmutableTensor', 'Elemwise']
+    """
     given = _vars(inputs) if inputs is not None else get_dep_vars(dst, Host2DeviceCopy.__name__)
     if len(given) != len(data):
         raise ValueError(f"embed_inputs: {len(data)} arrays for {len(given)} inputs, {given}")
@@ -128,7 +238,16 @@ def embed_inputs(dst: Any, data: Sequence[Any], inputs: Any = None) -> tuple[lis
 
 
 def set_priority_to_id(dest_vars: Any) -> None:
-    """Give the ops that values are computed by their numbers as priorities."""
+    """Give the ops that values are computed by their numbers as priorities.
+
+    Args:
+        dest_vars: a VarNode, or a list of them.
+
+    >>> x = Network().make_input_node((2,), "float32", name="x")
+    >>> set_priority_to_id(x)
+    >>> x.owner.priority == x.owner.id
+    True
+    """
     for op in in_order(_vars(dest_vars)):
         op.priority = op.id
 
@@ -140,6 +259,16 @@ class GraphInference:
         file: what `dump` of a traced function or of a Network wrote: a path, or a binary file object.
         outputs: names of values to be computed in place of the outputs.
         profiling, optimize_for_inference, kwargs: have no effect; tengen always optimises.
+
+    >>> import io
+    >>> net = Network()
+    >>> y = F.exp(net.make_input_node((2,), "float32", name="x"))
+    >>> y.name = "y"
+    >>> net.add_output(y)
+    >>> file = io.BytesIO()
+    >>> _ = net.dump(file)
+    >>> GraphInference(io.BytesIO(file.getvalue())).run(np.zeros(2, np.float32))["y"].tolist()
+    [1.0, 1.0]
     """
 
     def __init__(
@@ -157,8 +286,14 @@ class GraphInference:
     def run(self, *inp_args: Any, inp_dict: Mapping[str, Any] | None = None) -> dict[str, np.ndarray[Any, Any]]:
         """The outputs by name.
 
-        inp_args: arrays in the order of the arguments; inp_dict: or by name. They may have other shapes than the file says, if the ops allow
-        it. Raises ValueError for names that are missing or unknown.
+        Args:
+            inp_args: arrays, in the order of the arguments. They may have other shapes than the file says, if the ops allow it.
+            inp_dict: arrays by name.
+
+        Returns: {name of an output: array}.
+
+        Raises:
+            ValueError: an argument is missing, unknown or given twice, or an op cannot take the shapes.
         """
         names = [op.outputs[0].name for op in self._arguments]
         if len(inp_args) > len(names):

@@ -13,7 +13,15 @@ from .edges import in_order
 
 
 def as_varnode(obj: Any) -> VarNode:
-    """The VarNode that is meant by one, by an OpNode with one output, or by an iterable of one of these. Raises ValueError for others.
+    """The VarNode that is meant by something.
+
+    Args:
+        obj: a VarNode, an OpNode with one output, or an iterable of one of these.
+
+    Returns: the VarNode.
+
+    Raises:
+        ValueError: it stands for none, or for several.
 
     >>> as_varnode(tengen.utils.network.Network().make_input_node((2, 3), "float32", "x"))
     VarNode:x
@@ -27,7 +35,19 @@ def as_varnode(obj: Any) -> VarNode:
 
 
 def as_oprnode(obj: Any) -> OpNode:
-    """The OpNode that is meant by one, by a VarNode, or by an iterable of one of these. Raises ValueError for others."""
+    """The OpNode that is meant by something.
+
+    Args:
+        obj: an OpNode, a VarNode, or an iterable of one of these.
+
+    Returns: the OpNode.
+
+    Raises:
+        ValueError: it stands for none, or for several.
+
+    >>> as_oprnode(tengen.utils.network.Network().make_input_node((2, 3), "float32", "x"))
+    x{Host2DeviceCopy}
+    """
     if isinstance(obj, OpNode):
         return obj
     if isinstance(obj, VarNode):
@@ -44,6 +64,9 @@ def _listed(obj: Any) -> list[Any]:
 
 class NodeFilter:
     """Nodes, from which each method leaves some out.
+
+    Args:
+        node_iter: nodes; or one, which stands for all ops that it is computed by.
 
     >>> net = tengen.utils.network.Network()
     >>> x = net.make_input_node((2, 3), "float32", name="x")

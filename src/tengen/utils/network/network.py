@@ -87,8 +87,15 @@ class Network:
     def load(cls, model_path: str | os.PathLike[str] | BinaryIO, outspec: Sequence[str] | None = None) -> Network:
         """The network in a file that `dump` of a traced function or of a network wrote.
 
-        outspec: names of values that are to be the outputs in place of those of the file. Raises SerializationError for a file that is damaged or
-        not tengen's, ValueError for a name that is not there.
+        Args:
+            model_path: a path, or a binary file object.
+            outspec: names of values that are to be the outputs in place of those of the file.
+
+        Returns: the network.
+
+        Raises:
+            SerializationError: the file is damaged, or not tengen's.
+            ValueError: there is no value of a name in `outspec`.
         """
         function = load_program(model_path)
         net = cls()
@@ -218,8 +225,13 @@ class Network:
     def replace_vars(self, repl_dict: dict[Any, Any]) -> None:
         """Have all ops that read one value read another. Outputs stay.
 
-        Ops that the new values are computed by, and that were no part of the network, go on reading the old ones. Raises ValueError, and changes
-        nothing, if the ops would go round in a circle or one of them cannot take the new value.
+        Ops that the new values are computed by, and that were no part of the network, go on reading the old ones.
+
+        Args:
+            repl_dict: {a value: what takes its place}.
+
+        Raises:
+            ValueError: the ops would go round in a circle, or one of them cannot take the new value; nothing has changed then.
         """
         pairs = {as_varnode(old): as_varnode(new) for old, new in repl_dict.items()}
         self._change([(op, pairs) for op in self.all_oprs])
@@ -262,8 +274,14 @@ class Network:
     def reset_batch_size(self, batchsize: int, *, blacklist: Iterable[str] = ()) -> None:
         """Have the first dim of all arguments be another one, and all that follows from it.
 
-        blacklist: names of arguments whose first dim is no batch. Shapes that ops name are changed where they hold the batch. Raises
-        ValueError, which names the op, and changes nothing, where that cannot be told.
+        Shapes that ops name are changed where they hold the batch.
+
+        Args:
+            batchsize: the new one.
+            blacklist: names of arguments whose first dim is no batch.
+
+        Raises:
+            ValueError: an op, which it names, cannot have that batch size, or where the batch is cannot be told; nothing has changed then.
         """
         (size,) = sizes("reset_batch_size", "batchsize", batchsize)
         providers, left = self.data_providers_filter.as_list(), set(blacklist)
