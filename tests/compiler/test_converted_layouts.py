@@ -41,7 +41,7 @@ def lowered(op, *arrays, target=None):
     views = [View(a.shape, tuple(s // 4 for s in a.strides)) for a in arrays]
     made = Scheduler(build(op, [Type("float32", a.shape) for a in arrays]), views, target or host.host_target())
     made.lower()
-    made._place()
+    made.place()
     return made
 
 
