@@ -176,13 +176,11 @@ def test_a_port_that_is_taken():
     assert "Address already in use" in done.stderr and f"port {settings['MASTER_PORT']}; set MASTER_PORT" in done.stderr
 
 
-def test_another_mpi_than_that_of_mpiexec():
+def test_another_mpi_than_that_of_mpiexec(monkeypatch):
     """Else each process would train alone, and say nothing."""
-    settings = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", "import tengen.distributed"],
-        capture_output=True, text=True, timeout=60, env={**os.environ, **settings},
-    )  # fmt: skip
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
+    done = start(sys.executable, "-c", "import tengen.distributed")
     assert done.returncode == 1
     assert "one of several processes (OMPI_COMM_WORLD_SIZE=4), but MPICH" in done.stderr, done.stderr
 

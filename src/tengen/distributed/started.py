@@ -148,6 +148,7 @@ def _join_by_mpi() -> None:
     library = mpi.library("import tengen.distributed")
     comm, started = library.COMM_WORLD, {name: os.environ.pop(name, "") for name in (*SIZES, *mpi.NAMES, STEP_SIZE)}
     rank, size = int(comm.rank), int(comm.size)
+    mpi.tidy(comm)
     if size == 1:
         told = next(f"{name}={started[name]}" for name in SIZES if started[name] not in ("", "1"))
         version = library.Get_library_version().split(",")[0].splitlines()[0]
@@ -155,7 +156,6 @@ def _join_by_mpi() -> None:
             f"import tengen.distributed: this is one of several processes ({told}), but {version}, which mpi4py found, sees one: it is another MPI "
             "than that of mpiexec; use the mpiexec beside this Python, or srun --mpi=none"
         )
-    mpi.tidy(comm)
     found = [(os.environ.get(a), os.environ.get(b)) for a, b in LOCAL]
     local, count = next(((int(a), int(b)) for a, b in found if a and b), (rank, size))
     share_cores(count)
