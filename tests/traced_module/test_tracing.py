@@ -340,3 +340,27 @@ def test_structures_of_arguments():
     assert structure != tree_flatten({"b": [X, 3], "a": (X, slice(1, X))})[1]
     assert isinstance(structure.children_defs[1].children_defs[0], LeafDef)
     assert structure.unflatten(leaves)["b"][1] == 2
+
+
+class Weights(M.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = tengen.Parameter(np.ones(3, np.float32))
+
+    def forward(self, x):
+        return self.weight * 2.0
+
+
+def test_inputs_that_nothing_reads_can_be_other_ones():
+    made = trace_module(Weights(), F.ones((2, 3)))
+    one, two = made.graph.reset_inputs(F.ones((3,)), more=F.ones((1,)))
+    assert [node.name for node in made.graph.inputs[1:]] == [one.name, two.name] == ["args", "args_1"]
+    with made.graph.insert_exprs():
+        total = made.graph.outputs[0] + one * two
+    made.graph.reset_outputs(total)
+    got = made(tengen.tensor([1.0, 2.0, 3.0]), more=tengen.tensor([10.0]))
+    np.testing.assert_array_equal(got.numpy(), [12.0, 22.0, 32.0])
+    with pytest.raises(ValueError, match="input args is still read"):
+        made.graph.reset_inputs()
+    with pytest.raises(TypeError, match="takes the arguments that it was traced with"):
+        made(F.ones((2, 3)))

@@ -270,7 +270,18 @@ class InternalGraph:
         ]
         del self._inputs[1:]
         self._names.keep(node for expr in self._exprs for node in expr.outputs)
-        return self.module._reset_arguments(self, args, kwargs)
+        leaves, structure = tree_flatten(((self.module, *args), kwargs))
+        nodes: list[Node] = []
+        for leaf in leaves:
+            if isinstance(leaf, Tensor):
+                node = TensorNode(None, shape=tuple(leaf.shape), dtype=leaf.dtype)
+                node._name = self._names.create_unique_name("args", node)
+                node._qualname = f"{self.qualname}.[{node._name}]"
+                self._add_input(node)
+                nodes.append(node)
+        self.module._set_arguments(self, structure)
+        self._changed()
+        return nodes
 
     def _only_top(self, what: str) -> None:
         module = self.module

@@ -202,6 +202,16 @@ class TracedModule(Module):
         )
         self._signature = self._signature.replace(parameters=[*parameters[:place], new, *parameters[place:]])
 
+    def _set_arguments(self, graph: InternalGraph, structure: TreeDef) -> None:
+        """Take arguments of this structure, by place and by the names that they have there."""
+        self._rename_key(graph, structure)
+        kinds = {
+            "self": inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            "args": inspect.Parameter.VAR_POSITIONAL,
+            "kwargs": inspect.Parameter.VAR_KEYWORD,
+        }
+        self._signature = inspect.Signature([inspect.Parameter(name, kind) for name, kind in kinds.items()])
+
     # -- copies -----------------------------------------------------------------------------------------------------
 
     saved_as = "traced_module"  # what `tengen.save` writes it as
