@@ -47,7 +47,7 @@ def random_array(elements: int, dtype: str) -> np.ndarray:
 
 def operand(layout: Relayout | None, size: int, dtype: str) -> np.ndarray:
     """Random numbers, as many as the layout has, or `size` where an operand is used as it is."""
-    elements = size if layout is None else layout.size if layout.pair is None else 2 * layout.size
+    elements = size if layout is None else layout.numbers * layout.size
     return random_array(elements, dtype)
 
 

@@ -30,6 +30,7 @@ NO_SUMS = Epilogue((Source("float32", NUMBER),), (Instr("load", attr=0),), 0, "f
 PLAIN = ContractionKernel("float32", "float32", "float32", rows=6, vectors=2, lanes=8)
 PAIRS = PLAIN._replace(a=PAIR, b=PAIR, product="pairs")
 AMX = PAIRS._replace(product="amx", rows=32, lanes=16, b_panels="packed")
+QUADS = PLAIN._replace(a="uint8x4", b="int8x4", c="int32", product="quads", a_zero="n")
 COLUMNS = PLAIN._replace(a_form="columns", b_panels="packed")
 STEPS = PLAIN._replace(a_form="steps", last_panel="whole")
 WINDOW = COLUMNS._replace(rows=4, vectors=1, window=SLIDING)
@@ -39,9 +40,12 @@ ADDED = PLAIN._replace(begin="result")
 ENDED = PLAIN._replace(epilogue=BIAS)
 TURNED = ENDED._replace(channels="rows")
 SUMMED = PLAIN._replace(epilogue=SQUARES)
+OF_INTEGERS = Epilogue(
+    (Source("int32", ELEMENT),), (Instr("load", attr=0, dtype="int32"),), 0, "int32", (ColumnSum(0),)
+)
 
 SOUND = {
-    "plain": PLAIN, "pairs": PAIRS, "amx": AMX, "columns": COLUMNS, "steps": STEPS, "window": WINDOW, "by weight": WEIGHTS,
+    "plain": PLAIN, "pairs": PAIRS, "quads": QUADS, "amx": AMX, "columns": COLUMNS, "steps": STEPS, "window": WINDOW, "by weight": WEIGHTS,
     "blocked": BLOCKED, "added": ADDED, "ended": ENDED, "turned": TURNED, "summed": SUMMED,
 }  # fmt: skip
 
@@ -55,9 +59,13 @@ BROKEN = [
     (PLAIN, {"k_loops": 0}, "0 k loops in registers: registers sums have 1 to 4"),
     (PLAIN, {"k_loops": 5}, "5 k loops in registers: registers sums have 1 to 4"),
     (BLOCKED, {"k_loops": 4}, "4 k loops in registers: blocked sums have 1 to 3"),
-    (PLAIN, {"b": PAIR}, "no plain products of float32 and bfloat16x2: bfloat16x2 wants products of pairs"),
+    (PLAIN, {"b": PAIR}, "no plain products of float32 and bfloat16x2: bfloat16x2 wants products of words"),
     (PLAIN, {"product": "pairs"}, "no pairs products of float32 and float32: both must be bfloat16x2"),
     (PAIRS, {"c": "float64"}, "their sums are float32, not float64"),
+    (QUADS, {"b": "uint8x4"}, "no quads products of uint8x4 and uint8x4: A must be int8x4 or uint8x4 and B int8x4"),
+    (QUADS, {"c": "int64"}, "their sums are int32, not int64"),
+    (PLAIN, {"a_zero": "n"}, "A cannot count from a_zero: it is float32, not integers of 8 bits"),
+    (QUADS, {"epilogue": OF_INTEGERS}, "sums over rows are of floats"),
     (AMX, {"rows": 24}, "a register has 16 x 16 sums, the tile 24 rows and 16 lanes"),
     (AMX, {"lanes": 8}, "a register has 16 x 16 sums, the tile 32 rows and 8 lanes"),
     (AMX, {"vectors": 3}, "2 x 3 registers of sums, but there are 4"),

@@ -150,7 +150,7 @@ def test_words_of_pairs_are_those_of_rounded_elements(monkeypatch):
     made = lowered(Converted(Product(), "bfloat16"), floats(64, 30), w, target=target._replace(dots=True))
     packed = next(step for step in made.steps if step.name == "matmul: layout of b")
     layout = seen[-1]
-    assert layout.pair is not None and {b for b, _ in packed.reads} == {1}
+    assert layout.along is not None and {b for b, _ in packed.reads} == {1}
     (address,) = compile_kernels([packed.source], target)
     found = np.zeros(layout.shape, np.uint32)
     given = {1: w.ctypes.data, packed.skip_for: found.ctypes.data}

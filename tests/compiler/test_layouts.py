@@ -274,7 +274,7 @@ def test_layouts(name):
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.dtype == "bfloat16"])
 def test_layouts_in_pairs(name, monkeypatch):
     """On machines that have no instructions for it too."""
-    monkeypatch.setattr(products, "_dot", summed_pairs)
+    monkeypatch.setattr(products, "add_pairs", summed_pairs)
     monkeypatch.setattr(storage, "_rounded_by_instruction", storage._single_to_bfloat)
     case, target = CASES[name], in_pairs(TARGETS[0])
     assert "pairs" in planned(case, "plain", target)

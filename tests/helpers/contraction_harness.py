@@ -76,14 +76,13 @@ def plan_matmul(a: np.ndarray, b: np.ndarray, target: Target, **options):
 
 def materialise(relayout: Relayout, source: np.ndarray) -> np.ndarray:
     """The physical buffer that a relayout describes, element by element as its docstring says."""
-    if relayout.pair is not None:
-        axis = relayout.axes[relayout.pair]
-        further = axis._replace(offset=axis.offset + 1)
-        both = [
-            materialise(Relayout(relayout.shape, tuple(pick if a is axis else a for a in relayout.axes)), source)
-            for pick in (axis, further)
-        ]
-        return np.ascontiguousarray(np.stack(both, axis=-1)).view(np.uint32)[..., 0]
+    if relayout.along is not None:
+        numbers = []
+        for number in range(relayout.numbers):
+            axes = list(relayout.axes)
+            axes[relayout.along] = axes[relayout.along]._replace(offset=axes[relayout.along].offset + number)
+            numbers.append(materialise(Relayout(relayout.shape, tuple(axes)), source))
+        return np.ascontiguousarray(np.stack(numbers, axis=-1)).view(np.uint32)[..., 0]
     index = np.indices(relayout.shape)
     valid = np.ones(relayout.shape, bool)
     where = [np.zeros(relayout.shape, np.int64) for _ in range(source.ndim)]

@@ -311,6 +311,8 @@ class Contraction(Op, abstract=True):
     """A sum of products of two operands. How it is computed is the schedule's affair."""
 
     form: ClassVar[Form]
+    zero = 0
+    """The integer that stands for 0 in operand A, as it does in padding."""
 
     @property
     def roles(self) -> Roles:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
-from .dtypes import BITS, COMPUTE, KINDS, PAIR
+from .dtypes import BITS, COMPUTE, KINDS, PAIR, QUADS, WORDS
 from .epilogue import Epilogue
 from .window import Window
 
@@ -118,6 +118,8 @@ class PartParameters(NamedTuple):
     strip_rows: Any = 0
     strips: Any = 0
 
+    a_zero: Any = 0  # the integer that stands for 0 in A
+
     def of(self, name: str) -> Any:
         """The number of this name, as "a_k0": how far a step of loop k0 moves in A."""
         return getattr(self, name)
@@ -132,9 +134,10 @@ steps: the lanes are so many steps of the innermost k loop, along which A and B 
 are folded. A panel is `vectors` columns then, which are `b_column` apart in B.
 """
 
-Product = Literal["plain", "pairs", "amx"]
+Product = Literal["plain", "pairs", "quads", "amx"]
 """What multiplies. plain: a product and a sum of numbers. pairs: an element of A and B is two bfloat16, and one instruction adds both
-products. amx: so it is, and the register tile is in AMX (see `targets/contractions/amx.py`), `rows` so many times 16.
+products. quads: it is four integers of 8 bits, those of B signed, and sums are int32. amx: it is pairs, and the register tile is in AMX (see
+`targets/contractions/amx.py`), `rows` so many times 16.
 """
 
 Sums = Literal["registers", "blocked"]
@@ -158,6 +161,9 @@ LastPanel = Literal["whole", "part"]
 """Whether panels divide the columns. If the last one is a part of one, the ends of rows are stored (and, unless B is packed, loaded) under
 a mask."""
 
+Zero = Literal["0", "n"]
+"""What stands for 0: 0, or a run-time number, from which A then counts."""
+
 Channels = Literal["columns", "rows"]
 """Along what the channels of an epilogue run."""
 
@@ -172,6 +178,7 @@ CHOICES = {
     "sums": get_args(Sums),
     "begin": get_args(Begin),
     "channels": get_args(Channels),
+    "a_zero": get_args(Zero),
 }
 """What a field that names a kind may be."""
 
@@ -180,7 +187,7 @@ class ContractionKernel(NamedTuple):
     """The static part of a contraction, which makes its code; equal specifications share one compiled kernel.
 
     Buffers: A, B, C, what the epilogue reads, and where it puts sums over rows, if it takes some.
-    a, b, c: storage dtypes; where a and b are PAIR, a step of k is two.
+    a, b, c: storage dtypes; where a and b are words (`dtypes.WORDS`), a step of k is as many as a word has numbers.
     rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop in a row.
     sum_steps: of so many steps of the innermost k loop a sum is made, which then is added to the others; 0 adds all in a row. The error of
     a sum grows with the numbers that are added in a row.
@@ -188,6 +195,7 @@ class ContractionKernel(NamedTuple):
     a_rows: how far apart the rows of a register tile are in A. a_steps, b_steps: how far a step of the innermost k loop moves in A and B.
     epilogue: what becomes of each sum before it is stored.
     window: A and its columns are an image, over which the rows and k slide as it says (see `window`).
+    a_zero: what stands for 0 in A, 0 or the run-time number `a_zero`.
     """
 
     a: str
@@ -211,6 +219,7 @@ class ContractionKernel(NamedTuple):
     epilogue: Epilogue | None = None
     channels: Channels = "columns"
     window: Window | None = None
+    a_zero: Zero = "0"
 
     @property
     def sum_dtype(self) -> str:
@@ -309,6 +318,8 @@ def verify(kernel: ContractionKernel) -> None:
         raise ValueError(f"{kernel.k_loops} k loops in registers: {kernel.sums} sums have 1 to {most}")
     if reason := why_not_product(kernel):
         raise ValueError(f"no {kernel.product} products of {kernel.a} and {kernel.b}: {reason}")
+    if reason := why_not_zero(kernel):
+        raise ValueError(f"A cannot count from a_zero: {reason}")
     if reason := why_not_form(kernel):
         raise ValueError(f"A cannot come as {kernel.a_form}: {reason}")
     if reason := why_not_sums(kernel):
@@ -323,9 +334,13 @@ def verify(kernel: ContractionKernel) -> None:
 
 def why_not_product(kernel: ContractionKernel) -> str | None:
     """What forbids that the kernel multiplies so, or None."""
-    pairs = PAIR in (kernel.a, kernel.b)
+    words = [dtype for dtype in (kernel.a, kernel.b) if dtype in WORDS]
     if kernel.product == "plain":
-        return f"{PAIR} wants products of pairs" if pairs else None
+        return f"{words[0]} wants products of words" if words else None
+    if kernel.product == "quads":
+        if kernel.a not in QUADS.values() or kernel.b != QUADS["int8"]:
+            return f"A must be {' or '.join(QUADS.values())} and B {QUADS['int8']}"
+        return None if kernel.sum_dtype == "int32" else f"their sums are int32, not {kernel.sum_dtype}"
     if not kernel.a == kernel.b == PAIR:
         return f"both must be {PAIR}"
     if COMPUTE.get(kernel.sum_dtype) != "float32":
@@ -340,6 +355,12 @@ def why_not_product(kernel: ContractionKernel) -> str | None:
     if kernel.a_steps != "1" or kernel.a_rows != "n":
         return "a register takes steps of A that are side by side, of rows that a parameter says how far apart"
     return None
+
+
+def why_not_zero(kernel: ContractionKernel) -> str | None:
+    """What forbids that A counts from another number than 0, or None."""
+    narrow = kernel.a in (*QUADS, *QUADS.values())
+    return None if kernel.a_zero == "0" or narrow else f"it is {kernel.a}, not integers of 8 bits"
 
 
 def why_not_form(kernel: ContractionKernel) -> str | None:
@@ -394,6 +415,8 @@ def why_not_epilogue(kernel: ContractionKernel, epilogue: Epilogue) -> str | Non
         return f"it gives {epilogue.dtype}, but C is {kernel.c}"
     if not epilogue.sums:
         return None
+    if kernel.sum_dtype not in ("float32", "float64"):
+        return "sums over rows are of floats"
     if kernel.channel_rows:
         return "sums over rows are for each column, but the channels are rows"
     if epilogue.is_costly and not kernel.amx:

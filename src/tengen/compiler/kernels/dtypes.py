@@ -15,7 +15,10 @@ NARROW_FLOATS = ("float16", "bfloat16")
 NARROW_INTS = ("uint8", "int8", "uint16", "int16")
 
 PAIR = "bfloat16x2"
-"""Two bfloat16 side by side, the first in the low bits: an element of the operands that `multiply_add` takes in pairs."""
+QUADS = {"int8": "int8x4", "uint8": "uint8x4"}
+WORDS = {PAIR: 2, "int8x4": 4, "uint8x4": 4}
+"""Words of 32 bits: so many numbers side by side, the first in the low bits. Elements of operands of which `multiply_add` takes all the
+numbers in one step."""
 
 # storage dtype -> (kind of the bits in memory, kind they are computed with)
 KINDS = {
@@ -28,7 +31,7 @@ KINDS = {
     "int64": ("i64", "i64"),
     "float16": ("i16", "f32"),
     "bfloat16": ("i16", "f32"),
-    PAIR: ("i32", "i32"),
+    **dict.fromkeys(WORDS, ("i32", "i32")),
     "float32": ("f32", "f32"),
     "float64": ("f64", "f64"),
     "complex64": ("i64", "i64"),

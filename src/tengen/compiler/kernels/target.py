@@ -10,7 +10,7 @@ class Target(NamedTuple):
 
     lanes: 32-bit elements of a vector register. masked, gathered: element widths (bits) that have masked loads and stores, and gathers.
     half: float16 conversions are instructions. dots: so are sums of products of bfloat16 pairs. amx: and whole products of small matrices
-    of them (AMX).
+    of them (AMX). vnni: so are sums of four products of 8-bit integers, unsigned times signed.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Target(NamedTuple):
     half: bool = False
     dots: bool = False
     amx: bool = False
+    vnni: bool = False
 
     @property
     def fma(self) -> bool:

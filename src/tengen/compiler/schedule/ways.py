@@ -19,7 +19,7 @@ class Request(NamedTuple):
 
     views: where the inputs lie, once spread. epilogue: what its kernels make of the result, and sum up over its rows; an offer says why they
     do not. strides: that the result had better have, only of a form that may have any order. repeated: in a loop, where a copy of a constant
-    operand is made once for all steps.
+    operand is made once for all steps. zero: what stands for 0 in operand A.
     """
 
     form: Form
@@ -31,11 +31,12 @@ class Request(NamedTuple):
     epilogue: Epilogue | None = None
     strides: tuple[int, ...] | None = None
     repeated: bool = False
+    zero: int = 0
 
     @property
     def storage(self) -> Storage:
         a, b = (self.types[i].dtype for i in ROLES[self.form].operands)
-        return Storage(a, b, self.out.dtype, epilogue=self.epilogue)
+        return Storage(a, b, self.out.dtype, epilogue=self.epilogue, zero=self.zero)
 
 
 def spread(geometry: MatmulShape | ConvShape, view: View) -> View:

@@ -19,9 +19,14 @@ from ..kernels.target import Target
 
 _AVX512 = Target("avx512", "x86-64-v4", "", 16, (8, 16, 32, 64), (32, 64), half=True)
 _AVX512_NEEDS = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "f16c")
-_BFLOAT = _AVX512._replace(name="avx512bf16", features="+avx512bf16", dots=True)
-_BFLOAT_NEEDS = (*_AVX512_NEEDS, "avx512bf16")
-_AMX = _BFLOAT._replace(name="amx", features="+avx512bf16,+amx-tile,+amx-bf16", amx=True)
+_VNNI = _AVX512._replace(name="avx512vnni", features="+avx512vnni", vnni=True)
+_VNNI_NEEDS = (*_AVX512_NEEDS, "avx512vnni")
+_BFLOAT = _VNNI._replace(name="avx512bf16", features="+avx512vnni,+avx512bf16", dots=True)
+_BFLOAT_NEEDS = (*_VNNI_NEEDS, "avx512bf16")
+_AMX = _BFLOAT._replace(name="amx", features="+avx512vnni,+avx512bf16,+amx-tile,+amx-bf16", amx=True)
+_AVX2 = Target("avx2", "x86-64-v3", "", 8, (32, 64), half=True)
+_AVX2_NEEDS = ("avx2", "fma", "f16c")
+_AVX_VNNI = _AVX2._replace(name="avxvnni", features="+avxvnni", vnni=True)
 _PERMISSION = "permission of the kernel"
 
 # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) on x86-64
@@ -33,8 +38,10 @@ _LEVELS = {
     for target, needs in (
         (_AMX, (*_BFLOAT_NEEDS, "amx-tile", "amx-bf16", _PERMISSION)),
         (_BFLOAT, _BFLOAT_NEEDS),
+        (_VNNI, _VNNI_NEEDS),
         (_AVX512, _AVX512_NEEDS),
-        (Target("avx2", "x86-64-v3", "", 8, (32, 64), half=True), ("avx2", "fma", "f16c")),
+        (_AVX_VNNI, (*_AVX2_NEEDS, "avxvnni")),
+        (_AVX2, _AVX2_NEEDS),
         (Target("x86-64", "x86-64", "", 4), ("sse2",)),
         (Target("neon", "generic", "", 4, half=True), ("neon",)),
     )

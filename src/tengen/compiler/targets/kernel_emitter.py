@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from ..kernels.dtypes import BITS, KINDS, PAIR
+from ..kernels.dtypes import BITS, KINDS, WORDS
 from ..kernels.target import Target
 from .flow import PTR, Flow, i64
 from .storage import decode, encode
@@ -92,7 +92,7 @@ class KernelEmitter(Flow):
     def load(self, address: ir.Value, dtype: str, lanes: int, mask: ir.Value | None = None) -> Vec:
         """Elements converted from their storage dtype to the kind of the arithmetic; zero where the mask is not set."""
         kind = KINDS[dtype][0]
-        vector, align = llvm_type(kind, lanes), 2 if dtype == PAIR else BITS[kind] // 8
+        vector, align = llvm_type(kind, lanes), BITS[kind] // 8 // WORDS.get(dtype, 1)
         if mask is None:
             value = self.at.load(address, align=align, typ=vector)
         else:
@@ -115,6 +115,10 @@ class KernelEmitter(Flow):
         """Begin to bring the line at an address, which need not be valid, into the cache of that level."""
         function = self.intrinsic("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32])
         self.at.call(function, [address, *(ir.Constant(I32, x) for x in (0, 4 - level, 1))])
+
+    def fence(self) -> None:
+        """No load is moved up over this: all at once they would need more registers than there are."""
+        self.at.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
 
     def intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
         return self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(result, arguments), name)

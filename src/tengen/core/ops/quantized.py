@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from .base import FLOATS, Formula
 from .conv import Convolution, ConvolutionBackwardData
 from .elemwise import Elemwise, TypeCvt, Where, cast
 from .index import Put
+from .integer import IntegerConvolution, IntegerConvolutionBackwardData, IntegerMatMul
 from .linalg import MatMul
 from .pool import AdaptivePooling, Pooling
 from .reduce import ArgExtreme, Reduce
@@ -38,8 +40,11 @@ from .shape import Copy, Detach, Fill, Pad, PlaceView
 
 NO_ONNX = "gets no quantised numbers yet"
 ROUND, MAX, MIN = Elemwise("ROUND"), Elemwise("MAX"), Elemwise("MIN")
-EXACT_FLOAT32 = 1 << 24
-"""Up to here float32 has all integers."""
+INTEGER_FORMS: dict[type[Op], Any] = {
+    MatMul: IntegerMatMul,
+    Convolution: IntegerConvolution,
+    ConvolutionBackwardData: IntegerConvolutionBackwardData,
+}
 
 
 class Bits(ViewOp):
@@ -101,9 +106,9 @@ def marked(q: Value, dtype: str) -> Value:
 
 
 def centred(x: Value, dtype: str) -> Value:
-    """The integers minus the zero point, as floats of a dtype that has them all."""
+    """The integers minus the zero point, in a dtype that has them all."""
     zero, q = known(x.dtype).zero, cast(Bits()(x), dtype)
-    return q - float(zero) if zero else q
+    return q - (float(zero) if dtype in FLOATS else zero) if zero else q
 
 
 def real(x: Value, dtype: str = "float32") -> Value:
@@ -235,12 +240,30 @@ class IntegerProduct(Formula):
         if any(x.dtype[0] != "q" or storage(x.dtype) == "int32" for x in inputs):
             raise TypeError(f"{self.name} takes two quantised operands of at most 8 bits, got {a.dtype} and {b.dtype}")
         self.op.infer(*(Type("float32", x.shape) for x in inputs))  # which looks at the shapes
-        # Sums of integers are exact in floats that have them all, which a convolution by tiles does not promise of float32.
         largest = prod(_largest(known(x.dtype)) for x in inputs) * _count(self.op, a, b)
-        work = "float32" if largest < EXACT_FLOAT32 and not _by_tiles(self.op, a, b) else "float64"
-        sums = ROUND(self.op(centred(a, work), centred(b, work)))
+        sums = (_integer_sums if largest < 1 << 31 else _saturated_sums)(self.op, inputs)
         scale = np.float32(known(a.dtype).scale) * np.float32(known(b.dtype).scale)
-        return Marked(make(KINDS["qint32"], float(scale), None).name)(cast(sums, "int32"))
+        return Marked(make(KINDS["qint32"], float(scale), None).name)(sums)
+
+
+def _integer_sums(op: Any, inputs: Sequence[Value]) -> Value:
+    """The contraction `op` on the integers that store quantised numbers."""
+    made, operands = INTEGER_FORMS[type(op)], list(inputs)
+    first, second = op.roles.operands
+    a, b = known(inputs[first].dtype), known(inputs[second].dtype)
+    if b.zero in (0, 128) and (b.zero == 128) == (b.kind.np_dtype_str == "uint8"):
+        q = Bits()(inputs[second])
+        operands[second] = cast(cast(q, "int32") - 128, "int8") if b.zero else q
+        operands[first], zero = Bits()(inputs[first]), a.zero
+    else:  # what the other operand counts from 0 has more than 8 bits
+        operands, zero = [cast(centred(x, "int32"), "int16") for x in inputs], 0
+    sums: Value = made(*(getattr(op, name) for name in type(op).parameters), zero=zero)(*operands)
+    return sums
+
+
+def _saturated_sums(op: Any, inputs: Sequence[Value]) -> Value:
+    """The same where sums may be too large: of floats that have these integers."""
+    return cast(ROUND(op(*(centred(x, "float64") for x in inputs))), "int32")
 
 
 def _largest(dtype: Quantized) -> int:
@@ -253,10 +276,6 @@ def _count(op: Op, a: Value, b: Value) -> int:
         return a.shape[-1]
     weight = a if isinstance(op, ConvolutionBackwardData) else b
     return prod(weight.shape) // (1 if isinstance(op, ConvolutionBackwardData) else max(weight.shape[0], 1))
-
-
-def _by_tiles(op: Op, a: Value, b: Value) -> bool:
-    return isinstance(op, (Convolution, ConvolutionBackwardData)) and 3 in (*a.shape[2:], *b.shape[2:])
 
 
 class FilledQuantized(Formula):

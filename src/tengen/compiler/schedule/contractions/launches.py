@@ -21,9 +21,10 @@ from ...kernels.contraction import (
     Move,
     PanelMove,
     PartParameters,
+    Product,
     SumKernel,
 )
-from ...kernels.dtypes import BITS, KINDS, PAIR
+from ...kernels.dtypes import BITS, KINDS, PAIR, QUADS
 from ...kernels.epilogue import Epilogue, slots
 from ...kernels.window import Window
 from .problem import (
@@ -39,6 +40,8 @@ from .problem import (
 )
 from .register_tile import RegisterTile
 
+PRODUCTS: dict[str, Product] = {PAIR: "pairs", QUADS["int8"]: "quads"}
+"""What multiplies elements of these dtypes of B, if not "plain"."""
 BLOCK_ROWS = 240
 """Rows of C in one launch tile, at most; a multiple of most tiles' rows."""
 BLOCK_STRIPS = 16
@@ -245,7 +248,7 @@ class _Cut(NamedTuple):
             grid = _grid(part, self.tile, k, self.blocked, splits)
             places = _sum_places(part.nest, grid, row_tiles, slots(column_sums)) if column_sums else _NO_SUMS
             row_tiles += places.tiles
-            params = _params(part, k, grid, self.out_size, places, self.tile)
+            params = _params(part, k, grid, self.out_size, places, self.tile, self.storage.zero)
             work = 2 * part.multiply_adds * self.storage.k_step
             found.setdefault(kind, []).append((params, work, places.tiles))
         made: list[KernelRun] = []
@@ -266,9 +269,10 @@ class _Cut(NamedTuple):
             vectors=tile.vectors,
             lanes=tile.lanes,
             unroll=tile.unroll,
-            product="amx" if tile.amx else "pairs" if storage.b == PAIR else "plain",
+            product="amx" if tile.amx else PRODUCTS.get(storage.b, "plain"),
             b_panels="packed" if self.packed else "given",
             sums="blocked" if self.blocked else "registers",
+            a_zero="n" if storage.zero else "0",
             epilogue=storage.epilogue,
             **kind._asdict(),
         )
@@ -500,6 +504,8 @@ def _why_not_epilogue(
         return "sums come one by one where lanes are folded"
     if not epilogue.sums:
         return None
+    if epilogue.sources[0].dtype not in ("float32", "float64"):
+        return "sums over rows are of floats"
     if epilogue.is_costly and not tile.amx:
         return "it is costly, so rows come one by one, and no sums over them can be taken"
     return "channels are rows" if any(part.nest.channel_rows for part in parts) else None
@@ -517,7 +523,7 @@ def _sum_places(nest: ContractionLoops, grid: _Grid, tiles_before: int, slots: i
 
 
 def _params(
-    part: _Part, k: _KLoops, grid: _Grid, out_size: int, sums: _SumPlaces, tile: RegisterTile
+    part: _Part, k: _KLoops, grid: _Grid, out_size: int, sums: _SumPlaces, tile: RegisterTile, zero: int
 ) -> PartParameters:
     nest = part.nest
     strips = _strips(part) if tile.amx else _Strips(0, 0, part.rows)
@@ -541,5 +547,5 @@ def _params(
         sum_offset=sums.offset, sum_b0=sums.b0, sum_b1=sums.b1,
         sum_block=sums.block, sum_slot=sums.slot,
         height=height, width=width, top=top, left=left,
-        strip_rows=strips.rows, strips=strips.run,
+        strip_rows=strips.rows, strips=strips.run, a_zero=zero,
     )  # fmt: skip

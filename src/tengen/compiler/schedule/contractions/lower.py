@@ -96,7 +96,7 @@ def _chosen(
     machine = steps.target
     unit = Unit(machine.lanes, machine.registers, machine.dots, config.get("winograd"), machine.amx)
     types = [v.type for v in node.inputs]
-    request = Request(op.form, geometry, views, types, product.type, unit, repeated=steps.repeated)
+    request = Request(op.form, geometry, views, types, product.type, unit, repeated=steps.repeated, zero=op.zero)
     place = steps.destinations.get(nodes[-1].outputs[0])
 
     def offer(epilogue: Epilogue | None) -> Offer:
@@ -255,10 +255,10 @@ def _copy(
     core has written or read comes slowly.
     """
     e = Emitter(steps.locate, relayout.shape)
-    read, stored = dtypes if relayout.pair is None else (dtypes[0], "int32")
+    read, stored = dtypes if relayout.along is None else (dtypes[0], "int32")
     buffer, layout = steps.buffer(Type(stored, relayout.shape)), contiguous(relayout.shape)
     e.order = (layout,) if in_order else ()
-    if relayout.pair is None:
+    if relayout.along is None:
         seen = _seen(view, relayout)
         inside = None if kept else _inside(seen)
         if inside is not None:  # zeros first: squares that are turned in registers have no edges
@@ -272,11 +272,11 @@ def _copy(
         else:
             e.copy(read, source, seen, buffer, layout, stored)
     elif read != dtypes[1]:
-        e.round_pairs(source, [_seen(view, half) for half in relayout.halves], buffer, layout)
+        e.round_pairs(source, [_seen(view, part) for part in relayout.parts], buffer, layout)
     elif (words := _words(view, relayout)) is not None:
         e.copy(stored, source, words, buffer, layout)
     else:
-        e.copy_pairs(source, [_seen(view, half) for half in relayout.halves], buffer, layout)
+        e.copy_words(source, [_seen(view, part) for part in relayout.parts], buffer, layout)
     steps.launch(e, (), name, {buffer}, copy=(buffer, None))
     return buffer, layout
 
@@ -306,10 +306,9 @@ def _seen(view: View, relayout: Relayout) -> View:
 
 
 def _words(view: View, relayout: Relayout) -> View | None:
-    """The same in words of 32 bits, if each pair of the source is such a word (x86 reads them from any address)."""
-    first, second = relayout.halves
-    seen = _seen(view, first)
-    whole = seen.edges == _seen(view, second).edges  # none of them cuts a pair in two
-    if not whole or relayout.pair_step(view.strides) != 1 or any(s % 2 for s in (*seen.strides, seen.offset)):
+    """The same in words of 32 bits, if each word's numbers are such a one in the source (x86 reads them from any address)."""
+    (seen, *others), width = [_seen(view, part) for part in relayout.parts], relayout.numbers
+    whole = all(seen.edges == other.edges for other in others)  # none of them cuts a word in two
+    if not whole or relayout.step_within(view.strides) != 1 or any(s % width for s in (*seen.strides, seen.offset)):
         return None
-    return seen._replace(strides=tuple(s // 2 for s in seen.strides), offset=seen.offset // 2)
+    return seen._replace(strides=tuple(s // width for s in seen.strides), offset=seen.offset // width)

@@ -7,6 +7,7 @@ from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
+from ...kernels.dtypes import PAIR
 from .launches import BLOCK_K, extent, merge, offer
 from .problem import (
     FLOAT32,
@@ -67,7 +68,7 @@ class Product(NamedTuple):
     @property
     def by_columns(self) -> bool:
         """The result had better have its columns' elements side by side."""
-        return self.strides is not None and self.strides[-1] != 1 == self.strides[-2]
+        return self.strides is not None and self.strides[-1] != 1 == self.strides[-2] and not self.storage.is_integer
 
     @property
     def multiply_adds(self) -> int:
@@ -99,7 +100,7 @@ def _exchanged(p: Product) -> Bid | None:
     """As out.T = b.T @ a.T: `out_strides` then say that out is stored transposed. So few rows times a transposed b (`x @ w.T`), if they fill a
     vector, spare the copy of b, and few rows that lie side by side stay so."""
     lanes = p.unit.lanes_of(p.storage.out)
-    may = p.may_transpose and not p.storage.accumulate and p.n > 1 and p.m >= lanes
+    may = p.may_transpose and not (p.storage.accumulate or p.storage.is_integer) and p.n > 1 and p.m >= lanes
     if not (may or p.by_columns):
         return None
     args = p.m, p.k, p.n, p.a_strides, p.b_strides, p.unit, lanes
@@ -147,9 +148,9 @@ def _matmul(
     out_strides = strides if strides and strides[-1] == 1 else contiguous(out_shape)
     a_relayout, b_relayout = None, None
     plain_a, plain_batch, given = a_strides, batch, storage
-    if unit.takes_pairs(storage) and _pairs_pay(m, k, n, a_strides, b_strides, unit, batch, storage):
-        storage = storage.in_pairs
-        a_strides, batch, a_relayout = _pairs_of_a(m, k, a_strides, batch, unit)
+    if unit.takes_words(storage) and _words_pay(m, k, n, a_strides, b_strides, unit, batch, storage):
+        storage = storage.in_words
+        a_strides, batch, a_relayout = _words_of_a(m, k, a_strides, batch, unit, storage.k_step)
     step, a_k = storage.k_step, a_strides[1]
     turns = -(-k // step)
     loops = [ContractionLoop(x.extent, x.a, x.b, c) for x, c in zip(batch, out_strides, strict=False)]
@@ -169,10 +170,10 @@ def _matmul(
         rows, loops = [*loops[own:], *rows], loops[:own]
     run = None if a_k == 1 else extent(rows) if a_strides[0] == 1 else 1
     tile = choose(extent(rows), n, unit.lanes_of(storage.out), unit.registers, run)
-    if unit.amx and step == 2:
-        tile = choose_amx(n)
+    if step > 1:
+        tile = choose_amx(n) if unit.amx and storage.b == PAIR else tile.of_words if storage.is_integer else tile
     b_panel, b_k = tile.panel, b_strides[0]
-    if expand or step == 2 or must_pack(extent(rows), k, n, b_strides, tile, unit):
+    if expand or step > 1 or must_pack(extent(rows), k, n, b_strides, tile, unit):
         kept = [expand or loop.b != 0 for loop in loops]
         looped = [loop.extent if keep else 1 for loop, keep in zip(loops, kept, strict=True)]
         b_relayout = pack_columns(looped, k, n, tile.panel, len(batch), step)
@@ -186,7 +187,7 @@ def _matmul(
     return offer([nest], tile, storage, b_relayout is not None, layouts, out_strides, prod(out_shape))
 
 
-def _pairs_pay(
+def _words_pay(
     m: int,
     k: int,
     n: int,
@@ -196,37 +197,37 @@ def _pairs_pay(
     batch: tuple[Batch, ...],
     storage: Storage,
 ) -> bool:
-    """Whether multiplying pairs, which takes half the time, saves more than the copies take that only pairs need. AMX takes next to none,
-    and numbers that are widened one by one half as much again as pairs."""
+    """Whether multiplying words, which takes half the time, saves more than the copies take that only words need. AMX takes next to none,
+    and numbers that are widened one by one half as much again as pairs; integers, several times as much as words."""
     copies = []
-    if not _a_has_pairs(m, k, a_strides, batch):
+    if not _a_has_words(m, k, a_strides, batch, storage.in_words.k_step):
         copies.append(m * k * prod(x.extent for x in batch if x.a))
     if not must_pack(m, k, n, b_strides, choose(m, n, unit.lanes_of(storage.out), unit.registers), unit):
         copies.append(k * n * prod(x.extent for x in batch if x.b))
-    saved = m * n * k * prod(x.extent for x in batch) * (3 if unit.amx else 1) // 2
+    saved = m * n * k * prod(x.extent for x in batch) * (3 if unit.amx or storage.is_integer else 1) // 2
     return k > 1 and saved >= sum(COPY_START + COPY_WORK * size for size in copies)
 
 
-def _a_has_pairs(m: int, k: int, a_strides: tuple[int, int], batch: Sequence[Batch]) -> bool:
-    """Whether A can be read as words of two steps of k."""
+def _a_has_words(m: int, k: int, a_strides: tuple[int, int], batch: Sequence[Batch], step: int) -> bool:
+    """Whether A can be read as words of `step` steps of k."""
     moves = [x.a for x in batch if x.extent > 1] + [a_strides[0]] * (m > 1)
-    return k % 2 == 0 and a_strides[1] == 1 and all(move % 2 == 0 for move in moves)
+    return k % step == 0 and a_strides[1] == 1 and all(move % step == 0 for move in moves)
 
 
-def _pairs_of_a(
-    m: int, k: int, a_strides: tuple[int, int], batch: tuple[Batch, ...], unit: Unit
+def _words_of_a(
+    m: int, k: int, a_strides: tuple[int, int], batch: tuple[Batch, ...], unit: Unit, step: int
 ) -> tuple[tuple[int, int], tuple[Batch, ...], Relayout | None]:
-    """The strides of A in pairs, the same of its batch, and the copy that they are of, if A cannot be read in pairs."""
-    if _a_has_pairs(m, k, a_strides, batch):
-        return (a_strides[0] // 2, 1), tuple(x._replace(a=x.a // 2) for x in batch), None
+    """The strides of A in words of `step` numbers, the same of its batch, and the copy that they are of, if A cannot be read so."""
+    if _a_has_words(m, k, a_strides, batch, step):
+        return (a_strides[0] // step, 1), tuple(x._replace(a=x.a // step) for x in batch), None
     rows = (*(x.extent if x.a else 1 for x in batch), m)
     # a longer k would be cut where it has a stride; AMX wants the pairs of a row side by side
     side_by_side = a_strides[0] == 1 and k <= 4 * BLOCK_K and not unit.amx
-    copy = _copy_of_a(rows, k, 2, side_by_side)
-    *moves, row, step = contiguous(copy.shape)
+    copy = _copy_of_a(rows, k, step, side_by_side)
+    *moves, row, depth = contiguous(copy.shape)
     if side_by_side:
-        row, step = step, row
-    return (row, step), tuple(x._replace(a=move if x.a else 0) for x, move in zip(batch, moves, strict=True)), copy
+        row, depth = depth, row
+    return (row, depth), tuple(x._replace(a=move if x.a else 0) for x, move in zip(batch, moves, strict=True)), copy
 
 
 def must_pack(
@@ -245,7 +246,7 @@ def must_pack(
 
 
 def _copy_of_a(rows: tuple[int, ...], k: int, step: int, side_by_side: bool = False) -> Relayout:
-    """A contiguous copy of a source of (*rows, k), broadcast dimensions written out; in pairs if k goes in steps of 2. side_by_side: the rows of
+    """A contiguous copy of a source of (*rows, k), broadcast dimensions written out; in words of `step` numbers of k. side_by_side: the rows of
     the last dimension stay that in the copy, so that nothing is turned."""
     last = len(rows)
     places = [*range(last), last]
@@ -258,17 +259,17 @@ def _copy_of_a(rows: tuple[int, ...], k: int, step: int, side_by_side: bool = Fa
         for i, (size, place) in enumerate(zip(rows, places[:-1], strict=True))
     ]
     depth = Axis(last, k, _unit_vector(len(shape), places[-1], step))
-    return Relayout(tuple(shape), (*axes, depth), last if step == 2 else None)
+    return Relayout(tuple(shape), (*axes, depth), last if step > 1 else None, step)
 
 
 def pack_columns(batch: Sequence[int], k: int, n: int, panel: int, source_batch: int, step: int) -> Relayout:
-    """[*batch, panels, k / step, panel] of a source of (*batch, k, n); columns past n are 0. In pairs if k goes in steps of 2."""
+    """[*batch, panels, k / step, panel] of a source of (*batch, k, n); columns past n are 0. In words of `step` numbers of k."""
     shape = (*batch, packed_columns(n, panel), -(-k // step), panel)
     rank = len(shape)
     axes = [Axis(i, extent, _unit_vector(rank, i)) for i, extent in enumerate(batch)]
     depth = Axis(source_batch, k, _unit_vector(rank, rank - 2, step))
     column = tuple({rank - 3: panel, rank - 1: 1}.get(i, 0) for i in range(rank))
-    return Relayout(shape, (*axes, depth, Axis(source_batch + 1, n, column)), len(axes) if step == 2 else None)
+    return Relayout(shape, (*axes, depth, Axis(source_batch + 1, n, column)), len(axes) if step > 1 else None, step)
 
 
 def _unit_vector(rank: int, position: int, step: int = 1) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ...geometry import Form
 from ...kernels.contraction import ContractionKernel, SumKernel
-from ...kernels.dtypes import BITS, KINDS, PAIR
+from ...kernels.dtypes import BITS, KINDS, PAIR, QUADS, WORDS
 from ...kernels.epilogue import ELEMENT, Epilogue
 from ...kernels.nest_tiling import NestSource
 from ...kernels.window import Window
@@ -40,6 +40,10 @@ class Unit(NamedTuple):
         """Whether a step of k can be two: the kernel then has operands of PAIR."""
         return self.dots and storage.a == storage.b == "bfloat16"
 
+    def takes_words(self, storage: Storage) -> bool:
+        """Whether a step of k can be several: two of bfloat16, four of 8-bit integers, which all machines multiply faster so."""
+        return storage.is_integer or self.takes_pairs(storage)
+
 
 class Axis(NamedTuple):
     """A coordinate of the source as a function of the physical index.
@@ -58,31 +62,33 @@ class Axis(NamedTuple):
 class Relayout(NamedTuple):
     """An operand's physical buffer, C-contiguous of `shape`.
 
-    Each element is one of the source, or 0 where an axis is out of range. pair: the number of an axis; then each element
-    is a PAIR, the second of which lies one further along that axis.
+    Each element is one of the source, or 0 where an axis is out of range. along: the number of an axis; then each element
+    is a word of so many `numbers` (see `dtypes.WORDS`), each of which lies one further along that axis.
     """
 
     shape: tuple[int, ...]
     axes: tuple[Axis, ...]
-    pair: int | None = None
+    along: int | None = None
+    numbers: int = 1
 
     @property
     def size(self) -> int:
         return prod(self.shape)
 
     @property
-    def halves(self) -> tuple[Relayout, Relayout]:
-        """What the first and the second of each pair are."""
-        assert self.pair is not None
-        first = self._replace(pair=None)
-        further = [a._replace(offset=a.offset + (i == self.pair)) for i, a in enumerate(self.axes)]
-        return first, first._replace(axes=tuple(further))
+    def parts(self) -> tuple[Relayout, ...]:
+        """What the first, the second and so on of each word are."""
+        parts = []
+        for number in range(self.numbers):
+            further = [a._replace(offset=a.offset + number * (i == self.along)) for i, a in enumerate(self.axes)]
+            parts.append(Relayout(self.shape, tuple(further)))
+        return tuple(parts)
 
     @property
     def pads(self) -> bool:
         """Whether some element is not one of the source."""
-        if self.pair is not None:
-            return any(half.pads for half in self.halves)
+        if self.along is not None:
+            return any(part.pads for part in self.parts)
         return any(map(self.leaves, self.axes))
 
     def leaves(self, axis: Axis) -> bool:
@@ -111,17 +117,17 @@ class Relayout(NamedTuple):
 
     def is_view(self, source_strides: Sequence[int]) -> bool:
         """Whether a source with these strides already is the physical buffer, so that nothing must be copied."""
-        if self.offset(source_strides) or self.pair_step(source_strides) not in (None, 1):
+        if self.offset(source_strides) or self.step_within(source_strides) not in (None, 1):
             return False
-        width = 1 if self.pair is None else 2
+        width = self.numbers
         moves = zip(self.shape, self.strides(source_strides), contiguous(self.shape), strict=True)
         return all([extent == 1 or move == width * stride for extent, move, stride in moves]) and not self.pads
 
-    def pair_step(self, source_strides: Sequence[int]) -> int | None:
-        """Elements of the source from the first to the second of a pair."""
-        if self.pair is None:
+    def step_within(self, source_strides: Sequence[int]) -> int | None:
+        """Elements of the source from one number of a word to the next."""
+        if self.along is None:
             return None
-        axis = self.axes[self.pair]
+        axis = self.axes[self.along]
         return source_strides[axis.dim] * axis.scale
 
 
@@ -296,6 +302,7 @@ class ContractionLoops(NamedTuple):
 class Storage(NamedTuple):
     """Storage dtypes of the operands, and what the kernel does besides: add to C, and an epilogue.
 
+    zero: of 8-bit integers, what stands for 0 in A.
     epilogue: what is stored in place of each sum, if the plan has one place where a sum is complete; `out` is then what
     would be stored without it.
     """
@@ -305,6 +312,12 @@ class Storage(NamedTuple):
     out: str = "float32"
     accumulate: bool = False
     epilogue: Epilogue | None = None
+    zero: int = 0
+
+    @property
+    def is_integer(self) -> bool:
+        """Operands are 8-bit integers, and sums exact."""
+        return self.b in (*QUADS, *QUADS.values())
 
     @property
     def has_channels(self) -> bool:
@@ -317,14 +330,14 @@ class Storage(NamedTuple):
         return self.epilogue is not None and any(x.buffer and x.along == ELEMENT for x in self.epilogue.sources)
 
     @property
-    def in_pairs(self) -> Storage:
-        """The same where an element of an operand is two numbers of k."""
-        return self._replace(a=PAIR, b=PAIR)
+    def in_words(self) -> Storage:
+        """The same where an element of an operand is several numbers of k."""
+        return self._replace(a=QUADS.get(self.a, PAIR), b=QUADS.get(self.b, PAIR))
 
     @property
     def k_step(self) -> int:
         """Numbers of k in an element of an operand."""
-        return 2 if self.b == PAIR else 1
+        return WORDS.get(self.b, 1)
 
     @property
     def rounds(self) -> bool:

@@ -57,6 +57,11 @@ class RegisterTile(NamedTuple):
     amx: bool = False
 
     @property
+    def of_words(self) -> RegisterTile:
+        """The same for words of 8-bit integers: a step is long, and two of them want more registers than there are."""
+        return self._replace(unroll=1)
+
+    @property
     def panel(self) -> int:
         """Columns of the tile."""
         return self.vectors * (1 if self.folded else self.lanes)

@@ -70,7 +70,7 @@ def _by_weight(s: ConvShape, storage: Storage, batch: Sequence[int]) -> Offer:
     )
     size = s.oc * s.ic_group * s.taps
     strides = (c_channel, 1, *c_taps, s.ic_group)
-    return offer([nest], tile, storage.in_pairs, False, (dy, x), strides, size).turned()
+    return offer([nest], tile, storage.in_words, False, (dy, x), strides, size).turned()
 
 
 def _image(s: ConvShape, panel: int) -> Relayout:
@@ -99,7 +99,7 @@ def _image(s: ConvShape, panel: int) -> Relayout:
         Axis(1, s.ic_group, index(rank - 1)),
         *lines,
     )
-    return Relayout(shape, axes, 0)
+    return Relayout(shape, axes, 0, 2)
 
 
 def _columns(s: ConvShape) -> int:
@@ -121,4 +121,4 @@ def _turned(s: ConvShape) -> Relayout:
         Axis(1, s.oc_group, index(1)),
         *[Axis(2 + d, extent, index(3 + d)) for d, extent in enumerate(s.out)],
     )
-    return Relayout(shape, axes, 0)
+    return Relayout(shape, axes, 0, 2)

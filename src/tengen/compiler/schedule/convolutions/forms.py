@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from ...geometry import ConvShape, Form, Size
 from ...kernels.contraction import AMX_SIDE
+from ...kernels.dtypes import PAIR
 from ...view import View
 from ..contractions.launches import offer
 from ..contractions.matmul import COPY_WORK, must_pack
@@ -213,27 +214,30 @@ def _slide(
     (n_in, size_in), (n_out, size_out) = (s.ic, s.size), (s.oc, s.out)
     if columns == "ic":
         (n_in, size_in), (n_out, size_out) = (n_out, size_out), (n_in, size_in)
-    odd = n_in // s.groups % 2 == 1
-    pairs = unit.takes_pairs(storage) and (not (odd or planes) or (unit.amx and s.groups == 1))
-    operands, planes = (storage.in_pairs, False) if pairs else (storage, planes)
+    words = storage.in_words.k_step if unit.takes_words(storage) and not s.is_depthwise else 1
+    rest = n_in // s.groups % words > 0
+    if (rest or planes) and not ((unit.amx or storage.is_integer) and s.groups == 1):
+        words = 1
+    operands, planes = (storage.in_words, False) if words > 1 else (storage, planes)
     step = operands.k_step
-    stays = not dimension.may_pad(s, phases, n_in)
+    # zeros in a copy would be other numbers than what stands for 0
+    stays = storage.zero != 0 or not dimension.may_pad(s, phases, n_in)
     in_place = (
-        in_place and not (odd and pairs)
-    ) or stays  # a copy in which an odd channel has a partner may have zeros around it
+        in_place and not (rest and words > 1)
+    ) or stays  # a copy in which the last channel gets partners may have zeros around it
     margins = [dimension.margins(lines, in_place) for lines in phases]
     if planes:
         image = planar.planes((s.n, n_in, *size_in), margins)
         a_n, a_channel, *a_steps = contiguous(image.shape)
     else:
-        image = _channels_last((s.n, n_in, *size_in), margins, channels=1 + (odd and pairs))
+        image = _channels_last((s.n, n_in, *size_in), margins, channels=words if rest else 1)
         (a_n, *a_steps, _), a_channel = contiguous((*image.shape[:-1], -(-n_in // step))), 1
     a_columns = s.is_depthwise
     groups, width, depth = (1, n_out, 1) if a_columns else (s.groups, n_out // s.groups, -(-n_in // s.groups // step))
     rows = s.n * prod(lines[0].line.rows for lines in phases)
     tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, a_columns=a_columns)
-    if unit.amx and pairs:
-        tile = choose_amx(width)
+    if step > 1:
+        tile = choose_amx(width) if unit.amx and operands.b == PAIR else tile.of_words if storage.is_integer else tile
     weights = _pack_weights(s, columns, tile.panel, step)
     group, panel, *tap_steps, channel, _ = contiguous(weights.shape)
     c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))
@@ -336,7 +340,7 @@ def _window_lines(s: ConvShape, size: Size, out: Size) -> list[sliding.SlidingLi
 def _planes(r: ConvRequest) -> Bid | None:
     """With pixels, or images, in the lanes, where channels fill these badly."""
     s, unit = r.shape, r.unit
-    if not s.is_flat or s.groups > 1:
+    if not s.is_flat or s.groups > 1 or r.storage.is_integer:
         return None
     if r.columns is None:
         lines = [phase.line for (phase,) in r.phases]
@@ -369,7 +373,7 @@ def _by_outputs_and_taps(r: ConvRequest) -> Offer:
         image = _channels_last((s.n, s.ic, *s.size), s.no_margins, s.out, s.stride, images)
         request = r._replace(shape=thin, in_place=True, images_last=False)
         return choose_way(WAYS, "by weight", request)[1]._replace(a=image)
-    operands = storage.in_pairs if _two_images_pay(s, unit, storage) else storage
+    operands = storage.in_words if _two_images_pay(s, unit, storage) else storage
     step = operands.k_step
     turned = [[dimension.turned(dimension.phase(s, d))] for d in s.dims]
     stays = not dimension.may_pad(s, turned, s.ic)
@@ -456,7 +460,8 @@ def _channels_last(
     images: int = 1,
     channels: int = 1,
 ) -> Relayout:
-    """(n, size + margins, c) of a source of (n, c, size…); or every step-th pixel, `size` of them. images, channels: 2 for pairs of those."""
+    """(n, size + margins, c) of a source of (n, c, size…); or every step-th pixel, `size` of them. images, channels: so many of those are a
+    word."""
     n, c, *lines = shape
     steps = step or (1,) * len(lines)
     around = [before + extent + after for extent, (before, after) in zip(lines, margins, strict=True)]
@@ -466,13 +471,14 @@ def _channels_last(
         for d, (extent, by, (before, _)) in enumerate(zip(lines, steps, margins, strict=True))
     ]
     first, last = Axis(0, n, (images, *one[0][1:])), Axis(1, c, (*one[-1][:-1], channels))
-    pair = 0 if images == 2 else len(lines) + 1 if channels == 2 else None
-    return Relayout((-(-n // images), *(size or around), -(-c // channels)), (first, *axes, last), pair)
+    along = 0 if images > 1 else len(lines) + 1 if channels > 1 else None
+    shape = (-(-n // images), *(size or around), -(-c // channels))
+    return Relayout(shape, (first, *axes, last), along, images * channels)
 
 
 def _pack_weights(s: ConvShape, columns: str, panel: int, step: int) -> Relayout:
     """[groups, panels, kernel…, k / step, panel] of w (oc, ic / groups, kernel…); `columns` ("oc" or "ic") become the panels,
-    the other one is k, in pairs if it goes in steps of 2."""
+    the other one is k, in words of `step`."""
     group, to_panel, *taps, to_k, within = _unit_vectors(len(s.size) + 4)
     column = tuple([panel * i + j for i, j in zip(to_panel, within, strict=True)])
     windows = [Axis(2 + d, k, tap) for d, (k, tap) in enumerate(zip(s.kernel, taps, strict=True))]
@@ -488,8 +494,8 @@ def _pack_weights(s: ConvShape, columns: str, panel: int, step: int) -> Relayout
         Axis(1, s.ic_group, ic),
         *windows,
     )
-    pair = {"oc": 2, "ic": 1}[columns] if step == 2 else None
-    return Relayout((s.groups, packed_columns(n, panel), *s.kernel, -(-k // step), panel), axes, pair)
+    along = {"oc": 2, "ic": 1}[columns] if step > 1 else None
+    return Relayout((s.groups, packed_columns(n, panel), *s.kernel, -(-k // step), panel), axes, along, step)
 
 
 def _pack_gradient(s: ConvShape, panel: int, images: int) -> Relayout:
@@ -502,7 +508,7 @@ def _pack_gradient(s: ConvShape, panel: int, images: int) -> Relayout:
         Axis(0, s.n, tuple([images * i for i in image])),
         *[Axis(2 + d, extent, line) for d, (extent, line) in enumerate(zip(s.out, lines, strict=True))],
     )
-    return Relayout(shape, axes, 2 if images == 2 else None)
+    return Relayout(shape, axes, 2 if images > 1 else None, images)
 
 
 @cache

@@ -269,12 +269,14 @@ class Emitter:
         zero = self("const", dtype=compute, attr=0)
         self("store", zero, dtype=compute, attr=self.operand(Operand(target, dtype, layout)))
 
-    def copy_pairs(self, source: int, halves: Sequence[View], target: int, layout: View) -> None:
-        """Append a copy of 16-bit elements into words of 32 bits: two views say where the low and the high halves lie."""
-        loads = [self.operand(Operand(source, "uint16", view)) for view in halves]
-        low, high = (self("load", dtype="int32", attr=access) for access in loads)
-        bits = self("const", dtype="int32", attr=16)
-        word = self("or", low, self("shl", high, bits, dtype="int32"), dtype="int32")
+    def copy_words(self, source: int, parts: Sequence[View], target: int, layout: View) -> None:
+        """Append a copy of two 16-bit or four 8-bit elements into words of 32 bits: the views say where the parts lie, the lowest first."""
+        width = 32 // len(parts)
+        loads = [self.operand(Operand(source, f"uint{width}", view)) for view in parts]
+        word, *higher = (self("load", dtype="int32", attr=access) for access in loads)
+        for number, part in enumerate(higher, 1):
+            bits = self("const", dtype="int32", attr=number * width)
+            word = self("or", word, self("shl", part, bits, dtype="int32"), dtype="int32")
         self("store", word, dtype="int32", attr=self.operand(Operand(target, "int32", layout)))
 
     def round_pairs(self, source: int, halves: Sequence[View], target: int, layout: View) -> None:

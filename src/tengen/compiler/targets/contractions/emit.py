@@ -22,7 +22,7 @@ from ..nests.fold import across
 from ..vector import Vec, constant, splat
 from .amx import AmxEmitter, AmxOperand, AmxPlace, release
 from .epilogue import EpilogueEmitter
-from .products import multiply_add
+from .products import ones
 from .tile import Tile, TileEmitter, rows_there
 from .window import WindowEmitter
 
@@ -183,6 +183,8 @@ class ContractionEmitter(TileEmitter):
             sums = self.sum(at["sums"], column)
             return self.amx.panel(row_count, extent, AmxPlace(a, b, c_start, channel, last, sums, masks, first))
 
+        shift = self.shift(b, masks, extent)
+
         def c_at(row: ir.Value) -> list[ir.Value]:
             starts = [self.element(c, spec.c, self.offset(self.c_rows, row, i)) for i in range(spec.rows)]
             return [self.element(start, spec.c, j * spec.columns) for start in starts for j in range(spec.vectors)]
@@ -196,7 +198,7 @@ class ContractionEmitter(TileEmitter):
 
         def register_tile(row: ir.Value, carry: list[ir.Value]) -> Sequence[ir.Value]:
             a_at = self.a_at(a, row)
-            begun = self.zeros()
+            begun = shift * spec.rows or self.zeros()
 
             def sums(extent: ir.Value, a_k: ir.Value, b_k: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
                 return self.k_loops(a_at, b, totals, masks, extent, a_k, b_k)
@@ -225,6 +227,17 @@ class ContractionEmitter(TileEmitter):
             start = self.element(a, spec.a, self.offset(self.a_rows, row, 0))
             return [self.element(start, spec.a, i) for i in range(spec.rows)]
         return [self.element(a, spec.a, self.offset(self.a_rows, row, i)) for i in range(spec.rows)]
+
+    def shift(self, b: ir.Value, masks: list[ir.Value | None], extent: ir.Value) -> list[ir.Value]:
+        """What is to be added to the sums of the columns of quads, whose numbers of A count from another one than 0: that is as if
+        another row of A were to be subtracted, which is the same for all rows. Nothing for what needs nothing."""
+        spec, lanes = self.spec, self.spec.lanes
+        if spec.product != "quads" or not (spec.a_zero == "n" or self.multiplier.offset):
+            return []
+        sums = self.k_loops([], b, [constant(0, self.kind, lanes)] * spec.vectors, masks, extent, ZERO, ZERO)
+        zero = Vec(self.at, self.sum(self.part.a_zero, self.multiplier.offset), "i64", 1).to(self.kind)
+        factor = splat(self.at, zero.value, self.kind, lanes)
+        return [(-(Vec(self.at, total, self.kind, lanes) * factor)).value for total in sums]
 
     def zeros(self) -> list[ir.Value]:
         """The accumulators before the first k."""
@@ -347,15 +360,37 @@ class ContractionEmitter(TileEmitter):
         totals: list[ir.Value],
         masks: list[ir.Value | None],
     ) -> list[ir.Value]:
-        """One k: totals[i, j] += a[i] * b[j], or a[i, j] * b[j]."""
+        """One k: totals[i, j] += a[i] * b[j], or a[i, j] * b[j]. Without rows of A there is one of ones."""
+        for part in range(self.multiplier.parts):
+            if part:  # the operands are loaded again, as there are not registers for all that is made of them
+                self.fence()
+            totals = self.add_products(a, b, totals, masks, part)
+        return totals
+
+    def add_products(
+        self,
+        a: list[tuple[ir.Value, ir.Value]],
+        b: ir.Value,
+        totals: list[ir.Value],
+        masks: list[ir.Value | None],
+        part: int,
+    ) -> list[ir.Value]:
+        """One part of a step."""
         spec, result = self.spec, []
         apart = self.part.b_column if spec.folded else spec.lanes
-        columns = self.row_of(spec.b, b, [None] * spec.vectors if spec.b_panels == "packed" else masks, apart)
-        for i, (row, k) in enumerate(a):
-            address = self.element(row, spec.a, k)
-            for j, (column, value) in enumerate(zip(columns, self.values_of_a(address, masks), strict=True)):
-                total = value.like(totals[i * spec.vectors + j], self.kind)
-                result.append(multiply_add(value, column, total).value)
+        loaded = self.row_of(spec.b, b, [None] * spec.vectors if spec.b_panels == "packed" else masks, apart)
+        columns = [self.multiplier.b(column, part) for column in loaded]
+
+        def row(i: int) -> list[Vec]:
+            if not a:
+                return [self.multiplier.one(ones(self.at, spec.lanes), part)] * spec.vectors
+            start, k = a[i]
+            return [self.of_a(x, part) for x in self.values_of_a(self.element(start, spec.a, k), masks)]
+
+        for i in range(len(totals) // spec.vectors):
+            for j, (column, value) in enumerate(zip(columns, row(i), strict=True)):
+                total = Vec(self.at, totals[i * spec.vectors + j], self.kind, spec.lanes)
+                result.append(self.multiplier.add(value, column, total).value)
         return result
 
     def row_of(self, dtype: str, start: ir.Value, masks: list[ir.Value | None], apart: ir.Value | int) -> list[Vec]:
@@ -372,6 +407,13 @@ class ContractionEmitter(TileEmitter):
             return [self.load(address, spec.a, spec.lanes)] * spec.vectors
         scalar = self.load(address, spec.a, 1)
         return [splat(self.at, scalar.value, scalar.kind, spec.lanes)] * spec.vectors
+
+    def of_a(self, value: Vec, part: int = 0) -> Vec:
+        """What elements of A are multiplied as: numbers, if they do not count from 0, less what stands for it."""
+        if self.spec.a_zero == "n" and self.spec.product == "plain":
+            zero = Vec(self.at, self.part.a_zero, "i64", 1).to(value.kind)
+            value = value - splat(self.at, zero.value, value.kind, value.lanes)
+        return self.multiplier.a(value, part)
 
 
 def emit_contraction(kernel: ContractionKernel, target: Target) -> str:

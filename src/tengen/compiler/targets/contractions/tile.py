@@ -13,6 +13,7 @@ from ...kernels.target import Target
 from ..flow import I64, i64
 from ..kernel_emitter import KernelEmitter
 from ..vector import Vec, llvm_type, splat
+from .products import multiplier_of
 
 I32 = ir.IntType(32)
 
@@ -32,6 +33,7 @@ class TileEmitter(KernelEmitter):
             extra = (*extra, "sums")
         super().__init__(target, ("a", "b", "c", *extra), numbers)
         self.flushes = spec.a == PAIR  # so do the sums
+        self.multiplier = multiplier_of(spec, target)
         self.capacity = MAX_BLOCK_ROWS + spec.rows
         self.a_rows, self.c_rows = (self.reserve(I64, self.capacity, name) for name in ("a_rows", "c_rows"))
 

@@ -48,7 +48,7 @@ class WindowEmitter:
         self.over, self.seen, self.result = ("k", "m", "b") if window.by_weight else ("m", "k", "c")
         element = llvm_type(KINDS[self.spec.a][0], self.spec.lanes)
         self.outside = emitter.reserve(element, 1, "outside")
-        emitter.at.store(ir.Constant(element, None), self.outside)
+        emitter.at.store(self._nothing(element), self.outside)
 
     def launch_tile(
         self, number: ir.Value, at: dict[str, ir.Value], panel: ir.Value, last_panel: ir.Value
@@ -225,14 +225,14 @@ class WindowEmitter:
             for j in range(window.across.extent):
                 if j in columns:
                     at = emitter.at.select(across[j], address, self.outside) if j in across else address
-                    value = emitter.load(at, spec.a, spec.lanes, mask)
+                    value = emitter.of_a(emitter.load(at, spec.a, spec.lanes, mask))
                     for (t, ky), (r, kx) in product(lines[i], columns[j]):
                         row, factor = t * len(window.across.sees) + r, ky * window.across.taps + kx
                         if window.by_weight:
                             row, factor = factor, row
                         total = value.like(result[row], emitter.kind)
                         result[row] = multiply_add(value, factors[factor], total).value
-                    self._fence()
+                    self.emitter.fence()
                 address = emitter.element(address, spec.a, next_pixel)
             if i >= window.down.extent - window.down.advance:  # lines above have been read for the tiles above
                 self._ask("a", address, next_pixel, window.across.advance)
@@ -275,10 +275,13 @@ class WindowEmitter:
         taps = product(lines, range(window.across.taps))
         return [emitter.element(line, self.spec.c, emitter.mul(p.c_m3, i)) for line, i in taps]
 
-    def _fence(self) -> None:
-        """No load is moved up over this: all at once they would need more registers than there are."""
-        nothing = ir.FunctionType(ir.VoidType(), [])
-        self.emitter.at.asm(nothing, "", "~{memory}", [], True)
+    def _nothing(self, element: ir.Type) -> ir.Value:
+        """Pixels that stand for 0."""
+        kind, at = KINDS[self.spec.a][0], self.emitter.at
+        if self.spec.a_zero == "0":
+            return ir.Constant(element, None)
+        zero = at.trunc(self.emitter.part.a_zero, llvm_type(kind, 1))
+        return splat(at, zero, kind, self.spec.lanes).value
 
     def _results(self, first: ir.Value) -> Callable[[ir.Value | int], ir.Value]:
         """The offset of each result of a tile."""
