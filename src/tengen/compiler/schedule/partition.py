@@ -44,6 +44,8 @@ from .results import Users, decided
 MANY_SUMMED = 1 << 15
 # A group waits for all that it reads, which must be kept until then: a sum of many gradients is better taken in parts as they come.
 MOST_READS = 8
+ROUNDED = ("int8", "uint8")
+"""Dtypes in which a value that a contraction gives had better be in memory, if it has been one."""
 
 
 def _is_late(op: Op) -> bool:
@@ -149,6 +151,9 @@ class Partition:
             found and ITEM_BYTES[found[-1].end.dtype] > ITEM_BYTES[product.dtype] and not self._reads_as_much(found[-1])
         ):
             found.pop()  # its readers had better widen it
+        rounded = [i for i, segment in enumerate(found, 1) if segment.end.dtype in ROUNDED]
+        if rounded and not any(map(self._reads_as_much, found[rounded[-1] :])):
+            del found[rounded[-1] :]  # the same
         for segment in found:
             self._segments.update(dict.fromkeys(segment.nodes, segment))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from math import prod
 
@@ -16,6 +16,13 @@ from .shape import PlaceView, Reshape, Slice, Windows, broadcast, pad, reshape, 
 Pair = tuple[int, int]
 WINDOW = (4, 5)  # the axes of the places inside a window
 NOWHERE = 255  # more than any place inside a window
+
+
+Change = Callable[[Value], Value]
+
+
+def _same(x: Value) -> Value:
+    return x
 
 
 class Pooling(Formula):
@@ -45,20 +52,24 @@ class Pooling(Formula):
         return Windows((2, 3), self.kernel, self.stride, (1, 1))
 
     def expand(self, *inputs: Value) -> Value:
-        x = inputs[0]
+        return self.pooled(inputs[0])
+
+    def pooled(self, x: Value, read: Change = _same, fill: float = 0.0, end: Change = _same) -> Value:
+        """The result for x. Of a mean: read is done to what the windows show, with `fill` around the image, and `end` to the means."""
         windows = self._windows(x)
         if self.mode == "max":
             y = Reduce("MAX", WINDOW)(windows(self._padded(x, _lowest(x.dtype))))
         else:
-            y = total(windows(self._padded(x, 0.0)), WINDOW)
+            seen = read(windows(self._padded(x, fill)))
+            y = total(seen, WINDOW)
             y = reshape(y, (*y.shape[:4], *[1] * (y.ndim - 4)))
-            y = y / self._count(x, windows)
+            y = end(y / self._count(x, windows, seen.dtype))
         return reshape(y, y.shape[:4])
 
-    def _count(self, x: Value, windows: Windows) -> Value:
+    def _count(self, x: Value, windows: Windows, dtype: str) -> Value:
         if self.mode == "average" or not any(self.padding):
             return x.builder.number(float(self.kernel[0] * self.kernel[1]))
-        ones = broadcast(cast(x.builder.constant(1.0), x.dtype), (1, 1, *x.shape[2:]))
+        ones = broadcast(cast(x.builder.constant(1.0), dtype), (1, 1, *x.shape[2:]))
         return total(windows(self._padded(ones, 0.0)), WINDOW)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
@@ -73,7 +84,7 @@ class Pooling(Formula):
             place, chosen = self._places(x, windows)
             value = where(EQ(place, chosen), wide, 0.0)
         else:
-            share = wide / self._count(x, windows)
+            share = wide / self._count(x, windows, x.dtype)
             value = broadcast(share, (*g.shape, *self.kernel))
         if (
             self.stride == self.kernel
@@ -97,7 +108,7 @@ class Pooling(Formula):
         if self.mode == "max":
             chosen = reshape(cast(self._places(x, windows)[1], "uint8"), g.shape)
         else:
-            count = self._count(x, windows)
+            count = self._count(x, windows, x.dtype)
             g = g / (reshape(count, count.shape[:4]) if count.ndim else count)
         summed = None
         for down, right in product(*(self._shifts(d) for d in (0, 1))):
@@ -154,15 +165,18 @@ class AdaptivePooling(Formula):
         return f"adaptive_{'max' if self.mode == 'max' else 'avg'}_pool2d"
 
     def expand(self, *inputs: Value) -> Value:
-        (x,) = inputs
+        return self.pooled(inputs[0])
+
+    def pooled(self, x: Value, read: Change = _same, fill: float = 0.0, end: Change = _same) -> Value:
+        """As `Pooling.pooled`."""
         if x.ndim != 4:
             raise ValueError(f"{self.name} takes a tensor of 4 dimensions, got shape {x.shape}")
         if any(o > s for o, s in zip(self.shape, x.shape[2:], strict=True)):
             raise ValueError(f"{self.name}: the output {self.shape} is larger than the input of shape {x.shape}")
         stride = tuple(s // o for o, s in zip(self.shape, x.shape[2:], strict=True))
         kernel = tuple(s - (o - 1) * t for o, s, t in zip(self.shape, x.shape[2:], stride, strict=True))
-        pooled: Value = Pooling(self.mode, kernel, stride, (0, 0))(x)
-        return pooled
+        op: Pooling = Pooling(self.mode, kernel, stride, (0, 0))
+        return op(x) if read is _same else op.pooled(x, read, fill, end)
 
 
 def _moved(v: Value, shift: Pair, pixels: Sequence[int], fill: float) -> Value:

@@ -93,8 +93,8 @@ def known(dtype: str) -> Quantized:
 
 
 def integers(x: Value) -> Value:
-    """What stores quantised numbers, so wide that sums of a few of them fit."""
-    return cast(Bits()(x), "int64" if storage(x.dtype) == "int32" else "int32")
+    """What stores quantised numbers, as int32."""
+    return cast(Bits()(x), "int32")
 
 
 def marked(q: Value, dtype: str) -> Value:
@@ -167,6 +167,8 @@ class OnIntegers(Formula):
         dtype = _common(self.name, inputs)
         zero = known(dtype).zero
         q = [integers(quantize(x, dtype) if x.dtype.startswith("weak_") else x) for x in inputs]
+        if storage(dtype) == "int32" and self.mode in ("ADD", "SUB", "NEGATE"):
+            return marked(_saturating(self.mode, q), dtype)
         if self.mode == "ADD":
             return marked(q[0] + q[1] - zero if zero else q[0] + q[1], dtype)
         if self.mode == "SUB":
@@ -177,6 +179,21 @@ class OnIntegers(Formula):
             return marked(MAX(q[0], zero), dtype)
         made: Value = Elemwise(self.mode)(*q)
         return made if Elemwise(self.mode).row.result == "compare" else marked(made, dtype)
+
+
+def _saturating(mode: str, q: Sequence[Value]) -> Value:
+    """The sum, the difference or the opposite of int32 numbers: first what would go beyond the ends is brought so near that it does not. How near
+    follows from the second operand alone, which is often a bias."""
+    low, high = -(1 << 31), (1 << 31) - 1
+    if mode == "NEGATE":
+        return -MAX(q[0], low + 1)
+    first, second = q
+    if mode == "SUB":
+        least, greatest = low + MAX(second, 0), high + MIN(second, 0)
+        return MIN(MAX(first, least), greatest) - second
+    first, second = sorted(q, key=lambda x: -x.size)
+    least, greatest = low - MIN(second, 0), high - MAX(second, 0)
+    return MIN(MAX(first, least), greatest) + second
 
 
 class OnBits(Formula):
@@ -207,9 +224,19 @@ class OnSteps(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         (x,) = inputs
-        steps = self.op(centred(x, "float64" if storage(x.dtype) == "int32" else "float32"))
-        zero = known(x.dtype).zero  # is there when it is rounded, as in MegEngine
-        return saturated(ROUND(steps + float(zero) if zero else steps), x.dtype)
+        work, zero = "float64" if storage(x.dtype) == "int32" else "float32", known(x.dtype).zero
+
+        def ended(steps: Value) -> Value:  # the zero point is there when it is rounded, as in MegEngine
+            return saturated(ROUND(steps + float(zero) if zero else steps), x.dtype)
+
+        if not isinstance(self.op, (Pooling, AdaptivePooling)):
+            return ended(self.op(centred(x, work)))
+
+        # windows are seen of the integers, so that no floats of all pixels are in memory, nor means before they are rounded
+        def steps(windows: Value) -> Value:
+            return cast(windows, work) - float(zero) if zero else cast(windows, work)
+
+        return self.op.pooled(Bits()(x), steps, float(zero), ended)
 
 
 class Rounded(Formula):
@@ -366,6 +393,6 @@ _FORMS: Forms = {
     **dict.fromkeys(
         (Pooling, AdaptivePooling), lambda op, inputs: OnBits(op, True) if op.mode == "max" else OnSteps(op)
     ),
-    Interpolate: lambda op, inputs: OnSteps(op),
+    Interpolate: lambda op, inputs: OnBits(op, True) if op.mode == "nearest" else OnSteps(op),
 }
 QUANTIZED_FORMS.update(_FORMS)
