@@ -12,7 +12,7 @@ from typing import BinaryIO
 from ...base.errors import ExportError
 from ...base.files import append_whole, write_whole
 from ..frozen import Frozen
-from . import elemwise, image, index, linear, loop, normalization, reduce, shape  # noqa: F401 - they fill the table
+from . import elemwise, image, index, linear, loop, normalization, quantized, reduce, shape  # noqa: F401 - they fill the table
 from .batch import Batches, same_but_for_batch
 from .graph import Graph, Operand
 from .model import to_model

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...base.errors import ExportError
+from ...base.quantized import storage
 from .graph import Graph, Operand, Written
 
 OPSET = 20  # the first with Gelu
@@ -66,6 +67,7 @@ def to_model(graph: Graph, inputs: Mapping[str, Dims], outputs: Mapping[str, Dim
 def _code(types: Any, dtype: str) -> int:
     """ONNX's number for a dtype; Python numbers are as wide as Python's are."""
     names = {"float32": "FLOAT", "float64": "DOUBLE", "weak_float": "DOUBLE", "weak_int": "INT64", "weak_bool": "BOOL"}
+    dtype = storage(dtype)
     return int(getattr(types, names.get(dtype, dtype.upper())))
 
 

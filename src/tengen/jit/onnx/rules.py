@@ -16,6 +16,9 @@ from .graph import Graph, Operand
 
 Rule = Callable[..., "Operand | Sequence[Operand] | None"]
 RULES: dict[type[Op], Rule] = {}
+QUANTIZED_RULES: dict[type[Op], Rule] = {}
+"""Those for quantised numbers, and classes of ops that do the same with the integers that store them."""
+AS_THEY_ARE: set[type[Op]] = set()
 
 
 def rule(*classes: type[Op]) -> Callable[[Rule], Rule]:
@@ -37,6 +40,15 @@ def write_program(graph: Graph, program: Program, inputs: Sequence[Operand]) -> 
     return [operands[v] for v in program.outputs]
 
 
+def _rule(op: Op, inputs: Sequence[Operand]) -> Rule | None:
+    """What is said of an op on these inputs."""
+    dtypes = [x.dtype for x in inputs] + [getattr(op, "dtype", None) or "-"]
+    if all(dtype[0] != "q" for dtype in dtypes):
+        return RULES.get(type(op))
+    moves = isinstance(op, tuple(AS_THEY_ARE))
+    return QUANTIZED_RULES.get(type(op)) or (RULES.get(type(op)) if moves else None)
+
+
 def write_op(graph: Graph, op: Op, inputs: Sequence[Operand]) -> Sequence[Operand]:
     """Write an op: its value where that is known, what its rule says, or what it is made of.
 
@@ -47,7 +59,8 @@ def write_op(graph: Graph, op: Op, inputs: Sequence[Operand]) -> Sequence[Operan
         return known
     outer, graph.origin = graph.origin, graph.origin or op.name
     try:
-        made: Any = RULES[type(op)](graph, op, *inputs) if type(op) in RULES else None
+        found = _rule(op, inputs)
+        made: Any = found(graph, op, *inputs) if found else None
         if made is not None:
             outputs = [made] if isinstance(made, Operand) else made
             types = op.infer(*(x.type for x in inputs))

@@ -1,0 +1,118 @@
+"""Quantised numbers: integers of 8 bits with QuantizeLinear and DequantizeLinear around the operators of floats, as runtimes expect them.
+
+They are int8 or uint8 in the graph, and qint32, which is what sums of their products are, the floats that they stand for, but for
+constants. What is rounded is rounded to even from the middle between two, where tengen rounds away from zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...base.quantized import quantized, storage
+from ...compiler.program import Concat, Gather, Op, Type, ViewOp
+from ...core.ops.conv import Conv1d, Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d
+from ...core.ops.elemwise import Elemwise
+from ...core.ops.linalg import Linear, Product
+from ...core.ops.quantized import (
+    Dequantize,
+    IntegerProduct,
+    OnBits,
+    OnIntegers,
+    OnSteps,
+    Quantize,
+    Rounded,
+)
+from ...core.ops.shape import Copy, Detach
+from .graph import Graph, Operand
+from .rules import AS_THEY_ARE, QUANTIZED_RULES, Rule, write_op
+
+AS_THEY_ARE.update((ViewOp, Concat, Gather, Copy, Detach))
+
+
+def rule(*classes: type[Op]) -> Any:
+    """Put a function into the table of rules for quantised numbers."""
+
+    def put(function: Rule) -> Rule:
+        QUANTIZED_RULES.update(dict.fromkeys(classes, function))
+        return function
+
+    return put
+
+
+def scale_and_zero(graph: Graph, dtype: str) -> tuple[Operand, Operand]:
+    found = quantized(dtype)
+    assert found is not None
+    stored = found.kind.np_dtype_str
+    return graph.constant(np.float32(found.scale), "float32"), graph.constant(found.zero, stored)
+
+
+def real(graph: Graph, x: Operand) -> Operand:
+    """The floats that quantised numbers stand for; any others as they are."""
+    if x.dtype[0] != "q":
+        return x
+    if storage(x.dtype) == "int32" and x.known is None:
+        return Operand(graph, Type("float32", x.shape), x.name)
+    made = graph.node("DequantizeLinear", x, *scale_and_zero(graph, x.dtype), dtype="float32")
+    return graph.typed(made, Type("float32", x.shape))
+
+
+def rounded(graph: Graph, x: Operand, dtype: str) -> Operand | None:
+    """Floats as quantised numbers of `dtype`; None for those of 4 bits, which are no dtype of this version of ONNX."""
+    if dtype[0] != "q":
+        return x
+    found = quantized(dtype)
+    assert found is not None
+    x = graph.cast(x, "float32")
+    if found.kind.name == "qint32":
+        return Operand(graph, Type(dtype, x.shape), x.name)
+    if found.kind.name not in ("qint8", "quint8"):
+        return None
+    return graph.node("QuantizeLinear", x, *scale_and_zero(graph, dtype), dtype=dtype)
+
+
+def _of_floats(graph: Graph, op: Op, made_of: Op, inputs: tuple[Operand, ...]) -> Operand | None:
+    """What an op on quantised numbers is: another one on the floats, and its result rounded."""
+    (out, *_) = op.infer(*(x.type for x in inputs))
+    (made, *_) = write_op(graph, made_of, [real(graph, x) for x in inputs])
+    return rounded(graph, made, out.dtype)
+
+
+@rule(Quantize)
+def _quantize(graph: Graph, op: Quantize, x: Operand) -> Operand | None:
+    return rounded(graph, real(graph, x), op.dtype)
+
+
+@rule(Dequantize)
+def _dequantize(graph: Graph, op: Dequantize, x: Operand) -> Operand:
+    return graph.cast(real(graph, x), op.to)
+
+
+@rule(IntegerProduct, OnSteps, Rounded)
+def _inner(graph: Graph, op: Any, *inputs: Operand) -> Operand | None:
+    return _of_floats(graph, op, op.op, inputs)
+
+
+@rule(OnIntegers)
+def _on_integers(graph: Graph, op: OnIntegers, *inputs: Operand) -> Operand | None:
+    return _of_floats(graph, op, Elemwise(op.mode), inputs)
+
+
+@rule(Conv1d, Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d, Linear, Product)
+def _products(graph: Graph, op: Op, *inputs: Operand) -> Operand | None:
+    """With their bias, so that runtimes find the whole layer."""
+    return _of_floats(graph, op, op, inputs)
+
+
+@rule(OnBits)
+def _on_bits(graph: Graph, op: OnBits, *inputs: Operand) -> Operand | None:
+    (out,) = op.infer(*(x.type for x in inputs))
+    if any(storage(x.dtype) == "int32" or x.dtype.startswith("weak_") for x in inputs):
+        return _of_floats(graph, op, op.op, inputs) if not op.keeps else None
+    bits = [
+        Operand(graph, Type(storage(x.dtype), x.shape), None if x.known is not None else x.name, x.known)
+        for x in inputs
+    ]
+    (made,) = write_op(graph, op.op, bits)
+    return Operand(graph, Type(out.dtype, made.shape), made.name)
