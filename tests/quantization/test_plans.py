@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -43,7 +44,7 @@ class ResNet18(M.Module):
         self.quant, self.dequant = M.QuantStub(), M.DequantStub()
         self.stem = M.ConvBnRelu2d(3, 8, 7, 2, 3, bias=False)
         widths = [8, 8, 8, 16, 16, 32, 32, 64, 64]
-        blocks = [Block(i, o, 1 if i == o else 2) for i, o in zip(widths, widths[1:], strict=False)]
+        blocks = [Block(i, o, 1 if i == o else 2) for i, o in itertools.pairwise(widths)]
         self.blocks, self.head = M.Sequential(*blocks), M.Linear(64, 10)
 
     def forward(self, x):

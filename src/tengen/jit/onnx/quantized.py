@@ -6,6 +6,7 @@ constants. What is rounded is rounded to even from the middle between two, where
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from .rules import AS_THEY_ARE, QUANTIZED_RULES, Rule, write_op
 AS_THEY_ARE.update((ViewOp, Concat, Gather, Copy, Detach))
 
 
-def rule(*classes: type[Op]) -> Any:
+def rule(*classes: type[Op]) -> Callable[[Rule], Rule]:
     """Put a function into the table of rules for quantised numbers."""
 
     def put(function: Rule) -> Rule:
