@@ -83,3 +83,57 @@ def test_refusals(net):
         calibrate(net, batches(1), skip=["tail"])
     with pytest.raises(ValueError, match="no batches"):
         calibrate(net, [])
+
+
+# -- networks that know nothing of quantisation --------------------------------------------------------------------------
+
+
+class Plain(M.Module):
+    """As one writes it: layers one by one, functions between them, and a ReLU that is used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1, self.relu = M.Conv2d(3, 8, 3, padding=1, bias=False), M.BatchNorm2d(8), M.ReLU()
+        self.body = M.Sequential(
+            M.Conv2d(8, 8, 1), M.BatchNorm2d(8), M.ReLU(), M.Conv2d(8, 8, 3, padding=1), M.BatchNorm2d(8)
+        )
+        self.seen, self.bn2, self.fc = M.Conv2d(8, 8, 1), M.BatchNorm2d(8), M.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.body(x) + x)
+        y = self.seen(x)  # which is not only normalised
+        x = self.bn2(y) * F.sigmoid(y)
+        return self.fc(F.mean(x, (2, 3)))
+
+
+@pytest.fixture
+def plain():
+    tengen.random.seed(1)
+    made = Plain()
+    for seed, bn in enumerate(one for one in made.modules() if isinstance(one, M.BatchNorm2d)):
+        drawn = np.random.default_rng(seed).uniform(0.5, 1.5, (4, 1, 8, 1, 1)).astype(np.float32)
+        for tensor, value in zip((bn.weight, bn.bias, bn.running_mean, bn.running_var), drawn, strict=True):
+            tensor.set_value(value.reshape(tensor.shape))
+    made.eval()
+    return made
+
+
+def test_layers_of_a_plain_network_become_one_and_get_stubs(plain):
+    images = batches(3)
+    before = plain(images[0]).numpy()
+    network, errors = calibrate(plain, images)
+    found = network(images[0]).numpy()
+    assert np.linalg.norm(found - before) < 0.05 * np.linalg.norm(before)
+    assert type(network.conv1.layer) is quantized.Conv2d and type(network.bn1) is M.Identity
+    assert type(network.body[0].layer) is quantized.ConvRelu2d and network.body[0].dequant is None
+    assert type(network.body[3].layer) is quantized.Conv2d and network.body[3].quant is None
+    assert type(network.bn2) is M.BatchNorm2d  # as its input is read by other code too
+    assert {"conv1", "body.0", "body.3", "seen", "fc"} <= {error.name for error in errors}
+    assert type(plain.conv1) is M.Conv2d and type(plain.bn1) is M.BatchNorm2d
+
+
+def test_layers_of_a_plain_network_can_be_left_out(plain):
+    network = calibrate(plain, batches(1), skip=["body.3", "fc"]).network
+    assert network.body[3].weight.dtype == network.fc.weight.dtype == np.float32
+    assert network.body[0].dequant is not None

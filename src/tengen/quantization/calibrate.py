@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import module as M
 from ..core import Tensor
 from ..dtype import is_quantize
 from ..module import Module
 from ..module.qat import QATModule
 from ..module.qat.module import Shared
 from ..module.quantized import QuantizedModule
+from .prepare import add_stubs, fuse, replace, shown
 from .qconfig import QConfig, calibration_qconfig
 from .quantize import _float2qat_dict, quantize, quantize_qat
 
@@ -101,8 +103,10 @@ def calibrate(
     """A network of 8-bit integers from one of floats, without training: scales are what a few batches show.
 
     Args:
-        net: a network whose layers quantisation knows (those of `module.qat`) between a QuantStub and a DequantStub. It
-            stays as it is.
+        net: a network whose layers quantisation knows (those of `module.qat`) between a QuantStub and a DequantStub.
+            Or one without stubs: a convolution, its BatchNorm2d and its ReLU become one layer then, a Linear and its
+            BatchNorm1d too; rows of such layers in a Sequential, and all others, get stubs of their own, and what is
+            between them stays in floats. It stays as it is.
         batches: inputs, tensors or tuples of the network's arguments. A few hundred examples are enough.
         skip: paths of layers that stay in floats, such as "backbone.conv1" (see `named_modules`): those at the top of
             the table, say.
@@ -118,30 +122,46 @@ def calibrate(
     >>> made = calibrate(net, [F.ones((16, 4))], skip=["2"])
     >>> made.network(F.ones((1, 4))).dtype, len(made.errors)
     (<class 'numpy.float32'>, 4)
+    >>> net = M.Sequential(M.Conv2d(1, 2, 3), M.BatchNorm2d(2), M.ReLU())
+    >>> [error.name for error in calibrate(net, [F.ones((2, 1, 8, 8))]).errors].count("0")
+    1
     """
-    watched = deepcopy(net)
-    _keep(watched, skip)
+    watched, waiting = deepcopy(net), iter(batches)
+    first = next(waiting, None)
+    if first is None:
+        raise ValueError("calibrate: there are no batches to find scales from")
+    watched.eval()
+    last: Any = _arguments(first)
+    _check_skipped(watched, skip)
+    if any(isinstance(one, M.QuantStub) for one in watched.modules()):
+        _keep(watched, skip)
+    else:
+        for path in skip:
+            dict(watched.named_modules())[path].disable_quantize()
+        fuse(watched, last)
+        add_stubs(watched, skip)
     watched = quantize_qat(watched, qconfig=qconfig)
     watched.eval()
     _observe(watched, True)
-    last: Any = None
-    for batch in batches:
-        last = batch if isinstance(batch, tuple) else (batch,)
+    watched(*last)
+    for batch in waiting:
+        last = _arguments(batch)
         watched(*last)
-    if last is None:
-        raise ValueError("calibrate: there are no batches to find scales from")
     _observe(watched, False)
     exact = _results(watched, last, QATModule)
     made = quantize(watched, inplace=False, mapping={_Kept: _KeptQuantized})
     made.eval()
     rough = _results(made, last, QuantizedModule)
     names = {name: type(module).__name__.lstrip("_") for name, module in made.named_modules()}
-    errors = [LayerError(name, names[name], _ratio(exact[name], rough[name])) for name in rough if name in exact]
+    errors = [LayerError(shown(name), names[name], _ratio(exact[name], rough[name])) for name in rough if name in exact]
     return Calibration(made, tuple(sorted(errors, key=lambda error: error.ratio)))
 
 
-def _keep(net: Module, skip: Collection[str]) -> None:
-    """Put those layers aside that are to stay as they are."""
+def _arguments(batch: Any) -> tuple[Any, ...]:
+    return batch if isinstance(batch, tuple) else (batch,)
+
+
+def _check_skipped(net: Module, skip: Collection[str]) -> None:
     modules = dict(net.named_modules())
     for path in skip:
         if type(modules.get(path)) not in _float2qat_dict:
@@ -149,17 +169,14 @@ def _keep(net: Module, skip: Collection[str]) -> None:
             raise ValueError(
                 f"calibrate: skip has {path!r}, which is no layer that would be quantised; those are {found}"
             )
-        modules[path].disable_quantize()
+
+
+def _keep(net: Module, skip: Collection[str]) -> None:
+    """Put those layers aside that are to stay as they are, among layers of integers."""
+    modules = dict(net.named_modules())
     for path in skip:
-        parent, _, name = path.rpartition(".")
-        _replace(modules[parent], name, _Kept(modules[path]))
-
-
-def _replace(holder: Any, name: str, module: Module) -> None:
-    if name in vars(holder):
-        setattr(holder, name, module)
-    else:  # of a Sequential
-        holder[int(name)] = module
+        modules[path].disable_quantize()
+        replace(net, path, _Kept(modules[path]))
 
 
 def _observe(net: Module, enable: bool) -> None:

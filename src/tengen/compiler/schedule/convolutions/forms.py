@@ -222,9 +222,8 @@ def _slide(
     step = operands.k_step
     # zeros in a copy would be other numbers than what stands for 0
     stays = storage.zero != 0 or not dimension.may_pad(s, phases, n_in)
-    in_place = (
-        in_place and not (rest and words > 1)
-    ) or stays  # a copy in which the last channel gets partners may have zeros around it
+    # a copy in which the last channel gets partners may have zeros around it
+    in_place = stays or (in_place and not (rest and words > 1))
     margins = [dimension.margins(lines, in_place) for lines in phases]
     if planes:
         image = planar.planes((s.n, n_in, *size_in), margins)
@@ -460,8 +459,7 @@ def _channels_last(
     images: int = 1,
     channels: int = 1,
 ) -> Relayout:
-    """(n, size + margins, c) of a source of (n, c, size…); or every step-th pixel, `size` of them. images, channels: so many of those are a
-    word."""
+    """(n, size + margins, c) of a source of (n, c, size…); or every step-th pixel, `size` of them. images, channels: so many are a word."""
     n, c, *lines = shape
     steps = step or (1,) * len(lines)
     around = [before + extent + after for extent, (before, after) in zip(lines, margins, strict=True)]
