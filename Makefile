@@ -33,9 +33,12 @@ fuzz: $(VENV)/installed
 	@PYTHONPATH=tests:tests/helpers $(BIN)/python -m differential $(ARGS)
 
 # Its own environment, for PyTorch is large; JAX and ONNX Runtime take part if they are installed there:
-# .venv-bench/bin/pip install jax onnx onnxruntime
+# .venv-bench/bin/pip install jax onnx onnxruntime. Peers of benchmarks in 8 bits, installed when asked for:
+# PEERS=onnxruntime,openvino make bench MODULE=benchmarks.quantized
+PEER_PACKAGES = onnx $(if $(findstring onnxruntime,$(PEERS)),onnxruntime) $(if $(findstring openvino,$(PEERS)),openvino nncf)
 bench: $(VENV)-bench/installed
-	@$(VENV)-bench/bin/python -m benchmarks $(ARGS)
+	@test -z "$(PEERS)" || $(VENV)-bench/bin/python -m pip install -q --disable-pip-version-check $(PEER_PACKAGES)
+	@PEERS=$(PEERS) $(VENV)-bench/bin/python -m $(or $(MODULE),benchmarks) $(ARGS)
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

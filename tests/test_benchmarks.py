@@ -89,3 +89,10 @@ def test_a_run_writes_its_report(tmp_path):
     assert all(row["frameworks"]["tengen"]["median"] >= 0 for row in results["cases"])
     assert "overhead/add 100" in (tmp_path / "results.md").read_text(encoding="utf-8")
     assert (tmp_path / "results.png").stat().st_size > 10_000
+
+
+def test_networks_in_8_bits_are_measured(benchmark, monkeypatch, tmp_path):
+    module = benchmark("quantized")
+    monkeypatch.setitem(module.ROWS, "small", (lambda: benchmark("networks_quantized").Bert(1, 16, 2, 32), (1, 4, 16)))
+    name, times, *rest = module.row("small", [], 2, 1).strip("|").split("|")
+    assert name.strip() == "small" and float(times.split()[0]) > 0 and [x.strip() for x in rest] == [""]
