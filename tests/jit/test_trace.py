@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from enum import IntEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ import tengen.functional as F
 import tengen.module as M
 from tengen import Parameter, Tensor
 from tengen.autodiff import GradManager
-from tengen.jit import TraceError, trace
+from tengen.jit import TraceError, fuse, load, trace
 from tengen.optimizer import SGD, Adam
 from tengen.random import RNG
 
@@ -528,3 +531,44 @@ def test_a_failing_plan_restores_what_was_to_be_written():
     assert w.tolist() == [1] * 4
     function(good)
     assert w.tolist() == [3] * 4
+
+
+class Three(IntEnum):
+    VALUE = 3
+
+
+@pytest.mark.parametrize(
+    "number", [np.float64(2.5), np.float32(2.5), np.int64(2), np.bool_(True), Three.VALUE], ids=repr
+)
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda x, n: x * n,
+        lambda x, n: n - x,
+        lambda x, n: F.maximum(x, n),
+        lambda x, n: F.where(x > 1.5, x, n),
+        lambda x, n: x**n,
+        lambda x, n: F.full((2,), n) + x,
+        lambda x, n: assigned(x * 1.0, n),
+    ],
+    ids=["mul", "rsub", "maximum", "where", "pow", "full", "assign"],
+)
+def test_numbers_of_any_class_are_constants(number, compute):
+    """NumPy's float64 is a float of a class of its own, a member of an IntEnum an int of one."""
+    x = Tensor([1.0, 2.0])
+    want = compute(x, number.item() if isinstance(number, np.generic) else int(number))
+    for wrap in (trace, partial(trace, without_host=True), fuse):
+        made = wrap(lambda x: compute(x, number))
+        for got in (made(x), made(x)):
+            assert (got.tolist(), got.dtype) == (want.tolist(), np.float32)
+    recorded = trace(lambda x: compute(x, number), capture_as_const=True)
+    recorded(x)
+    file = io.BytesIO()
+    recorded.dump(file)
+    file.seek(0)
+    assert load(file)(x).tolist() == want.tolist()
+
+
+def assigned(x, number):
+    x[0] = number
+    return x

@@ -556,10 +556,10 @@ class Builder:
         return self.record(Iota(tuple(shape)), ())[0]
 
     def constant(self, number: float | int | bool) -> Value:
-        dtype = {bool: "weak_bool", int: "weak_int", float: "weak_float"}.get(type(number))
-        if dtype is None:
-            raise TypeError(f"a Program cannot hold a {type(number).__name__}: {number!r}")
-        return self.record(Constant(number, dtype), ())[0]
+        for kind, dtype in ((bool, "weak_bool"), (int, "weak_int"), (float, "weak_float")):
+            if isinstance(number, kind):  # NumPy's float64 is a float of another class
+                return self.record(Constant(kind(number), dtype), ())[0]
+        raise TypeError(f"a Program cannot hold a {type(number).__name__}: {number!r}")
 
     def finish(self, outputs: Iterable[Value]) -> Program:
         """The Program of these outputs, without what neither they nor effects need. All inputs stay."""

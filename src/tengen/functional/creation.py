@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import ceil, isfinite
 from typing import Any
 
-from .._rt import Tensor as Handle
 from .._rt import apply
 from ..base.device import Device
 from ..base.dtype import canonical
@@ -62,7 +61,8 @@ def _full(op: str, shape: Shape, value: Any, dtype: Any, device: str | Device | 
     if not isinstance(value, (bool, int, float)):
         value = as_tensor(value)
     if dtype is None:
-        dtype = dtype_of(value) if isinstance(value, Handle) else bool if isinstance(value, bool) else type(value)
+        kind = next((k for k in (bool, int, float) if isinstance(value, k)), None)  # NumPy's float64 is a float, too
+        dtype = kind or dtype_of(value)
     return apply(Fill(extents, canonical(dtype), device_name(device)), value)
 
 
