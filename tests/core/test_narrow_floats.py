@@ -167,3 +167,15 @@ def test_integers_become_floats_as_in_numpy(source, target):
     else:
         with np.errstate(over="ignore"):
             np.testing.assert_array_equal(got, x.astype(target).astype(np.float64))
+
+
+@pytest.mark.parametrize("wrap", [trace, lambda f: trace(f, without_host=True), tengen.fuse, lambda f: f])
+@pytest.mark.parametrize("dtype", DIGITS)
+def test_a_conversion_that_the_program_asks_for_rounds_in_traces_too(dtype, wrap):
+    """Elsewhere small floats keep the digits of float32 from one op of a trace to the next."""
+    numbers = [1.0001, -3.14159, 70000.0, 1e-9, 0.1]
+    function = wrap(lambda x: x.astype(dtype).astype("float32") * 1.0)
+    for _ in range(2):
+        got = function(Tensor(np.array(numbers, np.float32)))
+        want = [once(float(np.float32(number)), dtype) for number in numbers]
+        np.testing.assert_array_equal(got.numpy(), np.array(want, np.float32))

@@ -14,7 +14,7 @@ from ..base.dtype import COMPLEX, has_gradients
 from ..base.frames import shorten
 from ..base.usage import warn
 from ..core import elsewhere
-from ..core.ops.precision import Narrowed
+from ..core.calls import narrowed
 from ..core.ops.shape import Fill
 from ..core.tensor import Tensor
 
@@ -342,9 +342,7 @@ def _tensors(method: str, argument: str, given: object, wanted: str) -> list[Ten
 
 def _rounded(grad: Any) -> Any:
     """A gradient as its dtype holds it, in a trace too: so it is the same whether somebody adds to it there, sends it or only uses it."""
-    if _rt.recording() is None or not isinstance(grad, Tensor) or grad.desc.dtype not in ("float16", "bfloat16"):
-        return grad
-    return _rt.apply(Narrowed(), grad)
+    return narrowed(grad) if isinstance(grad, Tensor) else grad
 
 
 def _ones(like: Tensor) -> Tensor:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from .._rt import Tensor, apply
-from ..base.dtype import canonical
+from .._rt import Tensor, apply, recording
+from ..base.dtype import NARROW_FLOATS, canonical
 from ..base.frames import shorten
 from .ops.base import integers, normal_axes, normal_axis
 from .ops.elemwise import TypeCvt
 from .ops.formula import Mean
+from .ops.precision import Narrowed
 from .ops.quantized import Quantize
 from .ops.reduce import Reduce
 from .ops.shape import Reduced, Reshape, Transpose
@@ -24,7 +25,14 @@ Axes = int | Sequence[int] | None
 def astype(x: Tensor, dtype: Any) -> Any:
     """`x` converted to `dtype`; itself if it has it already."""
     name = canonical(dtype)
-    return x if x.desc.dtype == name else apply((Quantize if name[0] == "q" else TypeCvt)(name), x)
+    return x if x.desc.dtype == name else narrowed(apply((Quantize if name[0] == "q" else TypeCvt)(name), x))
+
+
+def narrowed(x: Any) -> Any:
+    """A tensor as its dtype holds it, in a trace too, where small floats are float32 from one op to the next."""
+    if recording() is None or x.desc.dtype not in NARROW_FLOATS:
+        return x
+    return apply(Narrowed(), x)
 
 
 def reshape(x: Tensor, shape: Any) -> Any:
