@@ -408,13 +408,6 @@ class ContractionEmitter(TileEmitter):
         scalar = self.load(address, spec.a, 1)
         return [splat(self.at, scalar.value, scalar.kind, spec.lanes)] * spec.vectors
 
-    def of_a(self, value: Vec, part: int = 0) -> Vec:
-        """What elements of A are multiplied as: numbers, if they do not count from 0, less what stands for it."""
-        if self.spec.a_zero == "n" and self.spec.product == "plain":
-            zero = Vec(self.at, self.part.a_zero, "i64", 1).to(value.kind)
-            value = value - splat(self.at, zero.value, value.kind, value.lanes)
-        return self.multiplier.a(value, part)
-
 
 def emit_contraction(kernel: ContractionKernel, target: Target) -> str:
     """LLVM IR text of a contraction. Raises ValueError if the kernel means nothing."""

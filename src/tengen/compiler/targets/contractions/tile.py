@@ -37,6 +37,13 @@ class TileEmitter(KernelEmitter):
         self.capacity = MAX_BLOCK_ROWS + spec.rows
         self.a_rows, self.c_rows = (self.reserve(I64, self.capacity, name) for name in ("a_rows", "c_rows"))
 
+    def of_a(self, value: Vec, part: int = 0) -> Vec:
+        """What elements of A are multiplied as: numbers, if they do not count from 0, less what stands for it."""
+        if self.spec.a_zero == "n" and self.spec.product == "plain":
+            zero = Vec(self.at, self.part.a_zero, "i64", 1).to(value.kind)
+            value = value - splat(self.at, zero.value, value.kind, value.lanes)
+        return self.multiplier.a(value, part)
+
     def offset(self, table: ir.Value, row: ir.Value, i: ir.Value | int) -> ir.Value:
         return self.at.load(self.at.gep(table, [self.sum(row, i)], source_etype=I64), typ=I64)
 
