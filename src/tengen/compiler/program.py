@@ -226,9 +226,7 @@ class ViewOp(Op, abstract=True):
     rereads: ClassVar[bool] = False  # the same bits as another dtype, of which one is quantised and the other stores it
 
     def view(self, view: View) -> View | None:
-        """Where the output's elements lie, given where the input's do; None: it must be copied to row-major order
-        first.
-        """
+        """Where the output's elements lie, given where the input's do; None: it must be copied to row-major order first."""
         raise NotImplementedError
 
 
@@ -311,8 +309,7 @@ class Contraction(Op, abstract=True):
     """A sum of products of two operands. How it is computed is the schedule's affair."""
 
     form: ClassVar[Form]
-    zero = 0
-    """The integer that stands for 0 in operand A, as it does in padding."""
+    zero = 0  # the integer that stands for 0 in operand A, as it does in padding
 
     @property
     def roles(self) -> Roles:
