@@ -314,4 +314,4 @@ def test_the_environment_asks_for_full_tracebacks():
         assert run.returncode == 1
         lines.append(run.stderr.count('  File "'))
     assert lines[0] == 1
-    assert lines[1] == 6
+    assert lines[1] == 7

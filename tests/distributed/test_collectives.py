@@ -249,4 +249,7 @@ def test_every_row_is_tested():
         Receive,
         Pack,
         Unpack,
-    }  # in test_ranks.py and test_training.py
+        collective.OwnParts,
+        collective.PackParts,
+        collective.TakeParts,
+    }  # in test_ranks.py, test_training.py and test_sharded.py

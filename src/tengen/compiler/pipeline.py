@@ -98,5 +98,6 @@ def compiled(program: Program, views: Sequence[View], target: Target, folder: st
             watch.resume()
     made = replace(made, plan=made.finished._replace(stages=tuple(watch.stages)))
     if folder:
+        shown[PIPELINE[-1].file] = PIPELINE[-1].show(made)  # with the times of all steps
         dump.write(folder, title, shown, made.scheduled.sources, target)
     return made

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import module as M
 from ..module import Module
-from .bn_fusion import fuse_conv_bn_relu_module, fuse_linear_bn_relu_module
+from ..module.bn_fusion import fuse_conv_bn_relu_module, fuse_linear_bn_relu_module
 from .quantize import _float2qat_dict
 
 _FUSED: dict[type[Module], tuple[type[Module], Any]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._rt import apply
 from ..compiler.program import Op
@@ -15,9 +15,6 @@ from .node import ModuleNode, Node
 from .pytree import LeafDef, TreeDef, tree_flatten
 from .shape import GetVarShape
 from .utils import member
-
-if TYPE_CHECKING:
-    from .graph import InternalGraph
 
 __all__ = ["Apply", "CallFunction", "CallMethod", "Constant", "Expr", "GetAttr", "Input"]
 
@@ -36,7 +33,7 @@ class Expr:
         self._id = -1
         self.inputs: list[Node] = []
         self.outputs: list[Node] = []
-        self._graph: InternalGraph | None = None
+        self._graph: Any = None
         self._leaves: list[Any] = []
         self.arg_def: TreeDef | None = None
         self.out_def: TreeDef = LeafDef(Tensor)
@@ -49,7 +46,7 @@ class Expr:
         return self._id
 
     @property
-    def top_graph(self) -> InternalGraph | None:
+    def top_graph(self) -> Any:
         """The graph that it stands in."""
         return self._graph
 
@@ -297,14 +294,14 @@ class CallMethod(Expr):
         self._removable = method not in WRITING
 
     @property
-    def graph(self) -> InternalGraph | None:
+    def graph(self) -> Any:
         """The graph of the module that is called; None for a layer and for tensors."""
         first = self.inputs[0]
         module = first.owner if isinstance(first, ModuleNode) else None
         graphs = getattr(module, "argdef_graph_map", None)
         if not graphs:
             return None
-        found: InternalGraph | None = graphs.get(self.arg_def)
+        found: Any = graphs.get(self.arg_def)
         return next(iter(graphs.values())) if found is None and len(graphs) == 1 else found
 
     def _get_func(self) -> Callable[..., Any]:

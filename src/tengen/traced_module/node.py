@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +11,6 @@ from ..core import Tensor
 from ..module import Module
 from . import active
 from .known import OPERATORS
-
-if TYPE_CHECKING:
-    from .expr import Expr
-    from .graph import InternalGraph
 
 __all__ = ["ModuleNode", "Node", "NodeMixin", "TensorNode"]
 
@@ -27,9 +23,9 @@ class Node:
         users: the expressions that it is an input of.
     """
 
-    def __init__(self, expr: Expr | None, name: str = "", qualname: str = ""):
+    def __init__(self, expr: Any, name: str = "", qualname: str = ""):
         self.expr = expr
-        self.users: list[Expr] = []
+        self.users: list[Any] = []
         self._name, self._qualname = name, qualname
         self._id = -1
 
@@ -58,7 +54,7 @@ class Node:
         return self._qualname
 
     @property
-    def top_graph(self) -> InternalGraph | None:
+    def top_graph(self) -> Any:
         """The graph that it stands in."""
         return None if self.expr is None else self.expr.top_graph
 
@@ -109,7 +105,7 @@ class TensorNode(Node):
 
     def __init__(
         self,
-        expr: Expr | None,
+        expr: Any,
         name: str = "",
         qualname: str = "",
         shape: tuple[int, ...] | None = None,

@@ -1,5 +1,5 @@
 """Batch normalisation folded into the layer before it, for inference."""
 
-from ..quantization.bn_fusion import fold_weight_bias, fuse_conv_bn_relu_module, fuse_linear_bn_relu_module
+from ..module.bn_fusion import fold_weight_bias, fuse_conv_bn_relu_module, fuse_linear_bn_relu_module
 
 __all__ = ["fold_weight_bias", "fuse_conv_bn_relu_module", "fuse_linear_bn_relu_module"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...compiler.program import Type
+from ...compiler.program import Op, Type
 from .conv import Convolution, ConvolutionBackwardData
 from .linalg import MatMul
 
@@ -23,6 +23,7 @@ class _Integer:
     nondiff = "it has integers"
     no_onnx = "gets no sums of integers yet"
     precision = ""
+    grad = Op.grad  # none
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         op: Any = self

@@ -316,8 +316,8 @@ class Storage(NamedTuple):
 
     @property
     def is_integer(self) -> bool:
-        """Operands are 8-bit integers, and sums exact."""
-        return self.b in (*QUADS, *QUADS.values())
+        """Operands are 8-bit integers, those of B signed, and sums exact."""
+        return self.b in ("int8", QUADS["int8"])
 
     @property
     def has_channels(self) -> bool:
