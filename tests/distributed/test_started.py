@@ -129,8 +129,9 @@ sys.stdout.write(f"{dist.get_rank()} {dist.get_world_size()} {total} beside {bes
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_srun_on_several_nodes(tmp_path, nodes):
+def test_srun_on_several_nodes(tmp_path, monkeypatch, nodes):
     """Those of one node share memory, and cores; others reach each other over the network."""
+    monkeypatch.delenv("TENGEN_NUM_THREADS", raising=False)  # which the tests set for themselves
     path = tmp_path / "nodes.py"
     path.write_text(NODES)
     done = start(*LIKE_SRUN, str(nodes), "4", sys.executable, str(path))

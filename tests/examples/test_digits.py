@@ -317,7 +317,7 @@ def test_divergence_is_told(tmp_path, capsys):
 
 
 def test_eight_bits_read_what_floats_read(scans, tmp_path):
-    found = quantized.run(scans, 6, 2, tmp_path)
+    found = quantized.run(scans, 6, 4, tmp_path)
     exact, rounded, whole = found.values()
     assert exact > 95
     assert whole >= exact - 0.3

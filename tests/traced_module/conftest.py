@@ -1,4 +1,4 @@
-"""models.py, edits.py and record.py stand beside the tests, and are run by MegEngine's Python too."""
+"""models.py, edits.py and record_graphs.py stand beside the tests, and are run by MegEngine's Python too."""
 
 import sys
 from pathlib import Path

@@ -10,7 +10,7 @@ import edits
 import models
 import numpy as np
 import pytest
-import record
+import record_graphs as record
 
 HERE = Path(__file__).resolve().parent
 RECORDED = json.loads((HERE / "recorded.json").read_text(encoding="utf-8"))

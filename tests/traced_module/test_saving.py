@@ -8,7 +8,7 @@ import json
 import models
 import numpy as np
 import pytest
-import record
+import record_graphs as record
 
 import tengen
 import tengen.functional as F

@@ -18,9 +18,9 @@ import numpy as np
 from .. import module as layers
 from ..base import device as devices
 from ..base.device import Device
-from ..base.dtype import DType, dtype_of
+from ..base.dtype import DType, canonical, dtype_of
 from ..base.errors import SerializationError
-from ..base.quantized import QuantDtypeMeta
+from ..base.quantized import QuantDtypeMeta, from_numpy
 from ..compiler.program import Op
 from ..core import Tensor
 from ..core.qparams import LSQParams, QParams, QuantMode
@@ -123,11 +123,10 @@ class Writer:
             return {"mode": value.name}
         if type(value) in (QParams, LSQParams):
             return {type(value).__name__: [[name, self.value(getattr(value, name))] for name in value._fields()]}
-        if isinstance(value, (np.dtype, DType, Device)):
-            name = value.name if not isinstance(value, Device) else str(value)
-            return {
-                "dtype" if isinstance(value, np.dtype) else "device" if isinstance(value, Device) else "dtype_of": name
-            }
+        if isinstance(value, DType) or (isinstance(value, np.dtype) and from_numpy(value)):
+            return {"dtype_of": canonical(value)}  # with the scale of a quantised one
+        if isinstance(value, (np.dtype, Device)):
+            return {"dtype": value.name} if isinstance(value, np.dtype) else {"device": str(value)}
         if isinstance(value, type) and issubclass(value, np.generic):
             return {"scalar": value.__name__}
         if isinstance(value, Op):

@@ -35,6 +35,9 @@ class TracedModule(Module):
         is_qat: whether it was a layer that is trained with rounded numbers.
     """
 
+    argdef_graph_map: Any = None
+    argdef_outdef_map: Any = None
+
     def __init__(
         self,
         is_top: bool,

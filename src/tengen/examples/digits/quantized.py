@@ -102,7 +102,7 @@ def run(scans: tuple[Scans, Scans], epochs: int, fine: int, folder: Path) -> dic
 def main() -> None:
     """Print a table of accuracies."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, percent in run(load(), 6, 2, Path(folder)).items():
+        for name, percent in run(load(), 6, 4, Path(folder)).items():
             print(f"{name:24} {percent:6.2f} %")
 
 

@@ -1,6 +1,6 @@
 """Records what MegEngine's traced_module gives for the networks of models.py and the changes of edits.py.
 
-    reference/bin/python tests/traced_module/record.py [name …]
+    reference/bin/python tests/traced_module/record_graphs.py [name …]
 
 in the environment that tests/reference/README.md describes.
 """
