@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the layer before it, for inference."""
+"""Batch normalisation folded into the layer before it, for inference. `utils.bn_fusion` has the names for users."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from .. import functional as F
 from .. import module as M
 from ..core import Parameter, Tensor
 from ..module import Module
-
-__all__ = ["fold_weight_bias", "fuse_conv_bn_relu_module", "fuse_linear_bn_relu_module"]
 
 _WITH_RELU: dict[type[Module], type[Module]] = {
     M.Conv2d: M.ConvRelu2d,
