@@ -208,7 +208,8 @@ void bind_plan(nb::module_& module) {
     static const PyType_Slot slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(plan_traverse)},
                                         {Py_tp_clear, reinterpret_cast<void*>(plan_clear)},
                                         {0, nullptr}};
-    nb::class_<Plan>(module, "Plan", nb::type_slots(slots), "Steps over buffer slots; see docs/architecture/runtime.md.")
+    nb::class_<Plan>(module, "Plan", nb::type_slots(slots),
+                     "Steps over buffer slots; see docs/architecture/runtime.md.")
         .def("__init__", init_plan, nb::arg("inputs"), nb::arg("allocations"), nb::arg("steps"), nb::arg("outputs"),
              nb::arg("donations") = nb::tuple(), nb::arg("work") = 0, nb::arg("keep") = nb::none(),
              nb::arg("error") = nb::none(), nb::arg("layouts") = nb::tuple(), nb::arg("commit") = -1,

@@ -20,9 +20,9 @@ namespace tengen {
 
 class Recording {
   public:
-    // `owner` has the methods that Python adds to this; see docs/architecture/around.md. `closed`: the function may not run at
-    // later uses of the recording, so all that handles come to hold must be results of operations, of which the owner
-    // hears which tensors the call has made.
+    // `owner` has the methods that Python adds to this; see docs/architecture/around.md. `closed`: the function may not
+    // run at later uses of the recording, so all that handles come to hold must be results of operations, of which the
+    // owner hears which tensors the call has made.
     Recording(nb::object owner, bool closed) : owner_(std::move(owner)), closed_(closed) {}
     Recording(const Recording&) = delete;
     Recording& operator=(const Recording&) = delete;
