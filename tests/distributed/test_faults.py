@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from ranks import nothing_left, ranks
+from ranks import ended, nothing_left, ranks
 
 import tengen
 import tengen.distributed as dist
@@ -193,7 +193,7 @@ import tengen, tengen.distributed as dist
 def work():
     x = tengen.tensor([1.0])
     dist.functional.all_reduce_sum(x)
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\\n".encode())  # at once, where a print may be two writes
     while True:
         dist.functional.all_reduce_sum(x)
 
@@ -215,9 +215,10 @@ def test_the_launcher_is_interrupted(sent):
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    workers = [int(program.stdout.readline()) for _ in range(2)]
-    program.send_signal(sent)
-    _, errors = program.communicate(timeout=30)
+    with ended(program):
+        workers = [int(program.stdout.readline()) for _ in range(2)]
+        program.send_signal(sent)
+        _, errors = program.communicate(timeout=30)
     assert program.returncode != 0
     if sent == signal.SIGINT:
         assert errors.rstrip().endswith("KeyboardInterrupt")

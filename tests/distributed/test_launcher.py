@@ -13,6 +13,7 @@ import traceback
 
 import numpy as np
 import pytest
+from ranks import ended
 
 import tengen
 import tengen.distributed as dist
@@ -197,9 +198,10 @@ def test_nobody_is_left_behind(sent):
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    child = int(program.stdout.readline())
-    program.send_signal(sent)
-    _, errors = program.communicate(timeout=20)
+    with ended(program):
+        child = int(program.stdout.readline())
+        program.send_signal(sent)
+        _, errors = program.communicate(timeout=20)
     assert program.returncode != 0
     if sent == signal.SIGINT:
         assert errors.rstrip().endswith("KeyboardInterrupt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,3 +27,12 @@ def nothing_left() -> Iterator[None]:
     while any(map(os.path.exists, left)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(os.path.exists, left))
+
+
+@contextmanager
+def ended(program: subprocess.Popen[str]) -> Iterator[None]:
+    """A program, and the processes that it has started, do not outlive the block, whatever fails in there."""
+    try:
+        yield
+    finally:
+        program.kill()  # of one that has ended nothing happens
