@@ -180,9 +180,6 @@ def sharded(optimizer: Optimizer, group: Group = WORLD) -> ShardedOptimizer:
     the backward `grad` of a parameter is that part, a vector; `clip_grad_norm` and `GradScaler` know. Parameters become
     bit for bit what they become without it.
 
-    `state_dict` and `load_state_dict`, which all processes call, give and take the states of whole parameters, as the
-    optimizer itself does: so they fit any number of processes.
-
     Args:
         optimizer: of any kind whose rule looks at each element by itself, or LAMB; what it has kept so far stays.
         group: the processes; all, by default.

@@ -316,7 +316,7 @@ class GraphInference:
                 for op, shape in zip(self._arguments, shapes, strict=True):
                     op.shape = shape
                 self._runs[shapes] = Loaded(self._net.frozen(), "the network")
-            except Exception:
+            except BaseException:  # Ctrl-C too
                 for op, shape in zip(self._arguments, before, strict=True):
                     op.shape = shape
                 raise

@@ -256,7 +256,7 @@ class Network:
                 op.replace_inputs(pairs)
             self._outputs = [(outputs or {}).get(var, var) for var in dest]
             self._compile()
-        except Exception:
+        except BaseException:  # Ctrl-C too
             self._outputs = dest
             for op, inputs in before:
                 op.inputs[:] = inputs
@@ -295,7 +295,7 @@ class Network:
             for op in batched:
                 op.shape = (size, *op.shape[1:])
             self._compile()
-        except Exception:
+        except BaseException:  # Ctrl-C too
             for op, shape in zip(batched, before, strict=True):
                 op.shape = shape
             raise
