@@ -203,7 +203,12 @@ def test_dump() -> None:
 
 
 def test_every_available_instruction_set_can_be_asked_for() -> None:
-    for isa, lanes in (("amx", 16), ("avx512bf16", 16), ("avx512", 16), ("avx2", 8), ("x86-64", 4), ("neon", 4)):
+    lanes_of = {
+        **dict.fromkeys(("amx", "avx512bf16", "avx512vnni", "avx512"), 16),
+        **{"avxvnni": 8, "avx2": 8, "x86-64": 4, "neon": 4},
+    }
+    assert list(lanes_of) == list(host._LEVELS)
+    for isa, lanes in lanes_of.items():
         with config.override(isa=isa):
             if isa in available():
                 assert (host_target().name, host_target().lanes) == (isa, lanes)
@@ -218,7 +223,10 @@ def test_narrow_targets_use_no_wide_registers() -> None:
         "define void @kernel(ptr %buffers, ptr %params, i64 %begin, i64 %end) {\n  %x = load <16 x float>, ptr %params, align 4\n"
         "  %y = fadd <16 x float> %x, %x\n  store <16 x float> %y, ptr %params, align 4\n  ret void\n}\n"
     )
-    registers = {"amx": "zmm", "avx512bf16": "zmm", "avx512": "zmm", "avx2": "ymm", "x86-64": "xmm"}
+    registers = {
+        **dict.fromkeys(("amx", "avx512bf16", "avx512vnni", "avx512"), "zmm"),
+        **{"avxvnni": "ymm", "avx2": "ymm", "x86-64": "xmm"},
+    }
     for isa in set(available()) & set(registers):
         with config.override(isa=isa):
             code = host.assembly(text, host_target())

@@ -87,7 +87,7 @@ KNOBS = (
         "native",
         "Instruction set that kernels are made for; tests ask for a narrower one than the machine has.",
         ("TENGEN_ISA",),
-        choices=("native", "amx", "avx512bf16", "avx512", "avx2", "x86-64", "neon"),
+        choices=("native", "amx", "avx512bf16", "avx512vnni", "avx512", "avxvnni", "avx2", "x86-64", "neon"),
     ),
     Knob(
         "cache_dir",
