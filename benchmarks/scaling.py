@@ -90,7 +90,7 @@ def tables(constants: dict[str, float]) -> str:
         for key, name in (("resnet18", "ResNet-18"), ("transformer", "transformer"))
     ]
     lines = [
-        f"Constants of {c['machine']}, measured on {c['date']} at a load of {c['load']:g}; the networks of 10 and 100 Gb are nominal.",
+        f"Constants of {c['machine']}, measured on {c['date']}; the networks of 10 and 100 Gb are nominal.",
         "",
     ]
     lines += ["| | latency | bandwidth |", "|---|---|---|"]
@@ -175,7 +175,6 @@ def measure() -> dict[str, float | str]:
     found: dict[str, float | str] = {
         "machine": f"a machine with {len(os.sched_getaffinity(0))} cores, {description()['cpu']}",
         "date": time.strftime("%Y-%m-%d"),
-        "load": round(os.getloadavg()[0], 1),
         "memory": BUCKET / least(lambda: np.add(out, large, out=out), 40),
     }
     found["shared_latency"], found["shared_bandwidth"] = dist.launcher(sums, n_gpus=2)()[0]
