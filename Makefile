@@ -1,6 +1,6 @@
 # make demo: train LeNet on handwritten digits.   make test: check and test everything.   make bench: measure, next to PyTorch.
 # make fuzz: look for failures with random programs.   make ray: install Ray, and test training in its actors.
-# make test-distributed: the tests of several processes, again and again.
+# make test-distributed: the tests of several processes, again and again.   make test-models: networks next to torchvision's and transformers'.
 # Each needs only Python (3.10 or newer) and a C++ compiler; PYTHON names the interpreter, ARGS goes to the demo, to pytest or to the benchmarks.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "tengen needs Python 3.10 or newer: make PYTHON=...")'
 NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-.PHONY: demo test test-distributed ray fuzz bench check format clean
+.PHONY: demo test test-distributed ray test-models fuzz bench check format clean
 
 demo: $(VENV)/installed
 	@$(BIN)/python -m tengen.examples.digits $(ARGS)
@@ -27,6 +27,10 @@ test-distributed: $(VENV)/installed
 
 ray: $(VENV)/ray
 	$(BIN)/python -m pytest -q tests/distributed/with_ray $(ARGS)
+
+# Networks of tengen.models next to torchvision's and transformers', in an environment of their own, for these are large.
+test-models: $(VENV)-models/installed
+	$(VENV)-models/bin/python -m pytest -q tests/models/with_torch $(ARGS)
 
 # Random programs next to NumPy, new ones with each seed: make fuzz ARGS="--minutes 60 --seed 7"; see tests/differential/README.md.
 fuzz: $(VENV)/installed
@@ -70,5 +74,12 @@ $(VENV)-bench/installed: $(NATIVE)
 	@$(VENV)-bench/bin/python -m pip install -q --disable-pip-version-check -e . torch==2.13.0 matplotlib
 	@touch $@
 
+$(VENV)-models/installed: $(NATIVE)
+	@$(NEW_ENOUGH)
+	@test -x $(VENV)-models/bin/pip || $(PYTHON) -m venv $(VENV)-models
+	@echo "Installing tengen, PyTorch, torchvision and transformers in $(VENV)-models (the first time takes several minutes) ..."
+	@$(VENV)-models/bin/python -m pip install -q --disable-pip-version-check -e . pytest safetensors torch==2.13.0 torchvision==0.28.0 transformers==5.24.0
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-bench build .mypy_cache .pytest_cache .ruff_cache out
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-models build .mypy_cache .pytest_cache .ruff_cache out

@@ -25,7 +25,7 @@ from tengen.random import RNG
 
 AREAS = """functional functional.loss functional.vision functional.distributed functional.quantized functional.debug_param
 functional.external module module.init module.qat module.quantized module.external optimizer autodiff jit data data.dataset
-data.transform amp distributed quantization random utils hub""".split()
+data.transform amp distributed quantization random utils hub models""".split()
 
 # Whose example would need more than a machine has: files that must be downloaded, an accelerator, or a second process.
 NEED_FILES = set(
@@ -107,7 +107,8 @@ def test_the_docstring_has_all_that_applies(value):
 
 
 def shown_by_class(value) -> bool:
-    return value.__qualname__.partition(".")[0] in {kind.__name__ for kind in CLASSES} or value is RNG.draw
+    of_models = value.__module__.startswith("tengen.models.") and inspect.isfunction(value)  # each is a size of a class
+    return value.__qualname__.partition(".")[0] in {kind.__name__ for kind in CLASSES} or value is RNG.draw or of_models
 
 
 def raises(value) -> bool:

@@ -60,6 +60,7 @@ def match(
     rename: Mapping[str, str] | None = None,
     strict: bool = False,
     verbose: bool = True,
+    by_order: bool = True,
 ) -> Match:
     """Load a state dict that was made for another writing of the same network, such as PyTorch's.
 
@@ -74,6 +75,7 @@ def match(
         rename: regular expressions and what to put in their place in names of the state dict, before all else.
         strict: raise StateDictError if something is missing, before anything is loaded.
         verbose: print what was done, as a table.
+        by_order: also bring layers together whose names differ.
 
     Raises StateDictError if nothing fits.
 
@@ -88,14 +90,15 @@ def match(
     1.bias          fc.bias            (2,)                            by order
     4 loaded
     """
-    given = {name: _array(name, value) for name, value in _inside(state).items() if hasattr(value, "shape")}
+    given = {name: _array(name, value) for name, value in inside(state).items() if hasattr(value, "shape")}
     renamed = {_renamed(name, rename): name for name in given}
     wanted = dict(_in_order(net))
     shapes = {name: given[source].shape for name, source in renamed.items()}
     pairs = dict(_same_names(wanted, shapes))
     left = [name for name in wanted if name not in pairs]
     free = [name for name in shapes if name not in {source for source, _ in pairs.values()}]
-    pairs |= _aligned(left, free, wanted, shapes)
+    if by_order:
+        pairs |= _aligned(left, free, wanted, shapes)
     found = Match({name: tuple(tensor.shape) for name, tensor in wanted.items()})
     for name in wanted:
         if name in pairs:
@@ -114,13 +117,13 @@ def match(
     return found
 
 
-def _inside(state: Mapping[str, Any]) -> Mapping[str, Any]:
+def inside(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """The state dict itself, which may be a part of a checkpoint."""
     if not isinstance(state, Mapping):
         raise TypeError(f"a state dict is a dict of tensors or arrays by name, got {type(state).__name__}")
     for name in _INSIDE:
         if isinstance(state.get(name), Mapping):
-            return _inside(state[name])
+            return inside(state[name])
     return state
 
 

@@ -1,0 +1,21 @@
+"""Networks that many programs start from, by the names that the field has for them.
+
+    from tengen import models
+
+    net = models.resnet18(num_classes=10)
+    net = models.vit_b_16(weights="vit_b_16.pth")  # a file of torchvision
+
+Weights are files of PyTorch or safetensors with torchvision's or transformers' names, or of tengen itself: `tengen.save(net.state_dict(), path)`.
+"""
+
+from . import bert, gpt, resnet, vit
+from .bert import *  # noqa: F403
+from .gpt import *  # noqa: F403
+from .resnet import *  # noqa: F403
+from .vit import *  # noqa: F403
+
+__all__ = []
+__all__ += bert.__all__
+__all__ += gpt.__all__
+__all__ += resnet.__all__
+__all__ += vit.__all__

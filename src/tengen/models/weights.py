@@ -1,0 +1,58 @@
+"""Weights from files that tengen, PyTorch or safetensors wrote, into networks whose names are those of the file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..base.errors import StateDictError
+from ..logger import get_logger
+from ..module import Module
+from ..serialization import load
+from ..utils.weights import inside, match
+
+File = str | os.PathLike[str] | Mapping[str, Any] | None
+"""Where weights come from: a file, a state dict, or nowhere."""
+
+
+def load_weights(
+    net: Module,
+    weights: File,
+    rename: Mapping[str, str] | None = None,
+    beside: str = "$^",
+    head: Sequence[str] = (),
+) -> None:
+    """Give a new network the weights of a file; nothing is done if there is none.
+
+    All that the network has must be in the file, and all that the file has must be in the network, by name and shape: a file of a deeper network
+    has all names of a shallow one, too.
+
+    Args:
+        net: gets the values.
+        weights: path of a file that `tengen.load` reads, or a state dict.
+        rename: regular expressions and what to put in their place in names of the file.
+        beside: a regular expression for what files have beside the network.
+        head: names of the network whose shapes depend on the number of classes; they keep the values that they have if the file has other shapes.
+
+    Raises StateDictError where file and network differ.
+    """
+    if weights is None:
+        return
+    state = dict(inside(weights if isinstance(weights, Mapping) else load(weights)))
+    said = "the state dict" if isinstance(weights, Mapping) else os.fspath(weights)
+    own = dict(net.named_tensors())
+    fresh = [name for name in head if name in state and tuple(state[name].shape) != tuple(own[name].shape)]
+    if fresh:
+        get_logger().info("%s keeps its first values: %s has other shapes", ", ".join(fresh), said)
+        state |= {name: own[name] for name in fresh}
+    try:
+        found = match(net, state, rename, verbose=False, by_order=False)
+    except StateDictError:
+        raise StateDictError(f"{said}: no name and shape in it is one of {type(net).__name__}") from None
+    unused = [name for name in found.unused if not re.search(beside, name)]
+    for names, what in ((found.missing, "lacks"), (unused, "also has")):
+        if names:
+            shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+            raise StateDictError(f"{said} is of another network than {type(net).__name__}: it {what} {shown}")
