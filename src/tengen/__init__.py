@@ -45,7 +45,7 @@ from .logger import enable_debug_log, get_logger, set_log_file, set_log_level
 from .serialization import load, save
 
 tensor = Tensor
-__version__ = "0.1.0"
+__version__: str  # read when it is asked for, from what is installed
 
 explain_functions(Tensor, functional)
 explain_module(

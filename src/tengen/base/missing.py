@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import habits
 
@@ -75,15 +75,19 @@ def explain_module(module: str, *others: ModuleType) -> None:
     vars(sys.modules[module])["__getattr__"] = partial(_missing, module, others)
 
 
-def _missing(module: str, others: tuple[ModuleType, ...], name: str) -> NoReturn:
+def _missing(module: str, others: tuple[ModuleType, ...], name: str) -> Any:
     here = sys.modules[module]
+    if name == "__version__" and module == ROOT:  # few ask, and it takes a while to read
+        vars(here)[name] = found = _version()
+        return found
     plain = f"module {module!r} has no attribute {name!r}"
     if name.startswith("__"):
         raise AttributeError(plain, name=name, obj=here)
     place = module.partition(".")[2]
     if name in planned().get(place, ()):
-        version = vars(sys.modules[ROOT])["__version__"]
-        raise AttributeError(f"tengen {version} does not have {f'{place}.{name}'.strip('.')} of MegEngine yet")
+        raise AttributeError(
+            f"tengen {sys.modules[ROOT].__version__} does not have {f'{place}.{name}'.strip('.')} of MegEngine yet"
+        )
     if package := _givers().get((place, name)):
         raise AttributeError(f"{plain}; MegEngine's, and there with `import {package}`")
     if any(os.path.exists(os.path.join(folder, name, "__init__.py")) for folder in getattr(here, "__path__", ())):
@@ -94,6 +98,16 @@ def _missing(module: str, others: tuple[ModuleType, ...], name: str) -> NoReturn
         if name in getattr(other, "__all__", ()):
             raise AttributeError(f"{plain}; it is {other.__name__}.{name}")
     raise AttributeError(plain, name=name, obj=here)
+
+
+def _version() -> str:
+    """That of the package as it is installed: of the tag that it was built from, or how far after it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(ROOT)
+    except PackageNotFoundError:  # its files were copied without what pip writes about them
+        return "0+unknown"
 
 
 @cache

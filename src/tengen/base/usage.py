@@ -89,8 +89,18 @@ def _defaults(function: Any) -> dict[str, object]:
     )
 
 
-def warn(message: str) -> None:
-    """Show a UsageWarning for the user's line: once for each line, unless warning filters say otherwise."""
+def warn(message: str, category: type[Warning] = UsageWarning) -> None:
+    """Show a warning for the user's line: once for each line, unless warning filters say otherwise."""
     frame = user_frame()
     module, registry = frame.f_globals.get("__name__"), frame.f_globals.setdefault("__warningregistry__", {})
-    warnings.warn_explicit(message, UsageWarning, frame.f_code.co_filename, frame.f_lineno, module, registry)
+    warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno, module, registry)
+
+
+def deprecated(name: str, instead: str, *, since: str = "", until: str = "") -> None:
+    """Say, where a name is used that is to go, what to write instead: a DeprecationWarning for the user's line.
+
+    name: what is used, as the program spells it. since, until: versions; none where only MegEngine calls it old, and it stays.
+    """
+    when = f" since tengen {since}" if since else ""
+    end = f", and will not be there in tengen {until}" if until else ""
+    warn(f"{name} is deprecated{when}{end}: use {instead}", DeprecationWarning)

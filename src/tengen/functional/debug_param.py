@@ -5,7 +5,8 @@ from, and they give the same numbers in every run. So whatever is set here chang
 from __future__ import annotations
 
 import enum
-import warnings
+
+from ..base.usage import deprecated
 
 __all__ = [
     "Strategy",
@@ -95,5 +96,4 @@ def set_conv_execution_strategy(option: str | Strategy) -> None:
 
 
 def _warn(verb: str) -> None:
-    message = f"{verb}_conv_execution_strategy is deprecated, use {verb}_execution_strategy"
-    warnings.warn(message, DeprecationWarning, stacklevel=3)
+    deprecated(f"{verb}_conv_execution_strategy", f"{verb}_execution_strategy")
