@@ -187,6 +187,39 @@ def test_the_oldest_entries_go_first(folder: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(folder.iterdir()) == entries[5:]
 
 
+def test_the_folder_is_cleared_of_entries_alone(folder: Path) -> None:
+    cache.compile_kernels([Constant(40 + i) for i in range(3)], host_target())
+    size = sum(entry.stat().st_size for entry in folder.iterdir())
+    letter = folder / "letter.txt"
+    letter.write_text("x" * 10_000_000)
+    os.utime(letter, (1, 1))
+    cache.set_limit(size)
+    assert cache.usage() == (str(folder), 3, size, size) and letter.exists()
+    assert cache.clear() == (str(folder), 3, size, size) and cache.usage() == (str(folder), 0, 0, size)
+    assert sorted(file.name for file in folder.iterdir()) == ["letter.txt", "limit"]
+
+
+def test_a_limit_is_kept_at_once_and_by_processes_to_come(folder: Path) -> None:
+    cache.compile_kernels([Constant(50 + i) for i in range(8)], host_target())
+    one = min(file.stat().st_size for file in folder.iterdir())
+    cache.set_limit(4 * one + 1)
+    assert 0 < cache.usage().entries <= 4 and cache.usage().limit == 4 * one + 1
+    cache.compile_kernels([Constant(60 + i) for i in range(4)], host_target())
+    cache._shrink(str(folder))
+    assert cache.usage().bytes <= 3 * one + 1
+    (folder / "limit").write_text("much")
+    assert cache.usage().limit == cache.MAX_BYTES
+
+
+def test_without_a_folder_there_is_nothing(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with config.override(cache_dir=str(blocked / "kernels")):
+        assert cache.clear() == cache.usage() == (None, 0, 0, cache.MAX_BYTES)
+        with pytest.raises(OSError, match="no folder"):
+            cache.set_limit(5)
+
+
 def test_threads_share_one_kernel(folder: Path) -> None:
     source = Constant(30)
     with ThreadPoolExecutor(8) as pool:

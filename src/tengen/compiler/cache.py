@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import llvmlite
 
@@ -24,7 +25,7 @@ from .kernels import functions
 from .kernels.target import Target
 from .targets import emit, host
 
-MAX_BYTES = 1 << 30
+MAX_BYTES = 1 << 30  # unless the folder's own limit says another
 CHECK_EVERY = 512  # entries written between two looks at the folder's size
 DIGEST_BYTES = 32
 FOLDER = os.path.dirname(__file__)
@@ -169,26 +170,94 @@ def _checksum(name: str, content: bytes) -> bytes:
     return hashlib.sha256(name.encode() + b"\0" + content).digest()
 
 
-def _shrink(folder: str) -> None:
-    """Remove the oldest entries of a folder that has grown too large. Other processes may be doing the same."""
-    entries = []
-    with os.scandir(folder) as found:
-        for entry in found:
-            with contextlib.suppress(FileNotFoundError):
-                stat = entry.stat()
-                entries.append((stat.st_mtime, stat.st_size, entry.path))
-    excess = sum(size for _, size, _ in entries) - MAX_BYTES
-    if excess <= 0:
+def _shrink(folder: str, most: int | None = None) -> None:
+    """Remove the oldest entries of a folder that has grown too large. Other processes may be doing the same. most: bytes; None: its limit."""
+    entries = _entries(folder)
+    kept = _limit(folder) * 3 // 4 if most is None else most  # leave some room
+    size = sum(entry.size for entry in entries)
+    if size <= (_limit(folder) if most is None else most):
         return
-    for _, size, path in sorted(entries):
-        if excess <= -MAX_BYTES // 4:  # leave some room
+    for entry in sorted(entries):
+        if size <= kept:
             return
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        excess -= size
+            os.unlink(entry.path)
+        size -= entry.size
+
+
+class _Entry(NamedTuple):
+    modified: float
+    size: int
+    path: str
+
+
+def _entries(folder: str) -> list[_Entry]:
+    """The entries in a folder, which may have other files as well."""
+    entries = []
+    with os.scandir(folder) as found:
+        for file in found:
+            if _ENTRY.fullmatch(file.name):
+                with contextlib.suppress(FileNotFoundError):
+                    stat = file.stat()
+                    entries.append(_Entry(stat.st_mtime, stat.st_size, file.path))
+    return entries
+
+
+_ENTRY = re.compile("[0-9a-f]{64}")
 
 
 # -- the folder ----------------------------------------------------------------------------------------------------
+
+
+class Usage(NamedTuple):
+    """The folder (None: no place can be trusted), entries in it and their bytes, and how many bytes it may hold."""
+
+    folder: str | None
+    entries: int
+    bytes: int
+    limit: int
+
+
+def usage() -> Usage:
+    """What is kept on disk."""
+    folder = _folder()
+    entries = _entries(folder) if folder is not None else []
+    return Usage(folder, len(entries), sum(entry.size for entry in entries), _limit(folder))
+
+
+def clear() -> Usage:
+    """Remove all entries, and tell what there was. Running processes go on with what they have in memory."""
+    before = usage()
+    if before.folder is not None:
+        remove_unfinished(before.folder)
+        _shrink(before.folder, 0)
+    return before
+
+
+def set_limit(size: int) -> None:
+    """How many bytes the folder may hold from now on, in all processes; the oldest entries beyond them go at once.
+
+    Raises OSError if there is no folder that can be written to.
+    """
+    folder = _folder()
+    if folder is None:
+        raise OSError("there is no folder of compiled kernels that can be used")
+    with replacing(os.path.join(folder, _LIMIT), mode=0o600) as file:
+        file.write(str(size).encode())
+    _shrink(folder, size)
+
+
+_LIMIT = "limit"  # the file in the folder that `set_limit` writes
+
+
+def _limit(folder: str | None) -> int:
+    if folder is None:
+        return MAX_BYTES
+    try:
+        with open(os.path.join(folder, _LIMIT), encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return MAX_BYTES
 
 
 def _folder() -> str | None:
