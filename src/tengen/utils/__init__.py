@@ -17,6 +17,7 @@ from . import (
 )
 from .finite import check_finite
 from .memory import memory_summary
+from .summary import summary
 
 __all__ = [
     "bn_fusion",
@@ -31,6 +32,7 @@ __all__ = [
     "network",
     "network_node",
     "profiler",
+    "summary",
     "tensor_sanity_check",
     "tuple_function",
     "weights",

@@ -316,10 +316,10 @@ def module_stats(
     >>> total.param_dims, total.flops, rows.flops[0]["output_shapes"]
     (26, 26, [(1, 4)])
     """
-    given, keywords = _arguments(inputs, input_shapes)
+    given, keywords = arguments(inputs, input_shapes)
     params = [{**get_param_stats(parameter), "name": _short(name)} for name, parameter in model.named_parameters()]
     watch = _Watch(has_input=inputs is not None)
-    with _evaluating(model), watch.hooked(model):
+    with evaluating(model), watch.hooked(model):
         model(*given, **keywords)
     found = stats(params, watch.flops, watch.activations)
     total = total_stats(0, 0, 0, 0, 0)
@@ -353,9 +353,9 @@ def _short(name: str) -> str:
     return f"{parent}-{ {'weight': 'w', 'bias': 'b'}.get(leaf, leaf) }"
 
 
-def _arguments(inputs: Any, shapes: Any) -> tuple[list[Any], dict[str, Any]]:
+def arguments(inputs: Any, shapes: Any, caller: str = "module_stats") -> tuple[list[Any], dict[str, Any]]:
     if (inputs is None) == (shapes is None):
-        raise ValueError("module_stats takes inputs, or input_shapes to make random ones of: give one of them")
+        raise ValueError(f"{caller} takes inputs, or input_shapes to make random ones of: give one of them")
     if shapes is not None:
         one = len(shapes) == 0 or isinstance(shapes[0], (int, np.integer))
         rng = np.random.default_rng(0)
@@ -370,7 +370,7 @@ def _tensor(value: Any) -> Any:
 
 
 @contextmanager
-def _evaluating(model: Module) -> Iterator[None]:
+def evaluating(model: Module) -> Iterator[None]:
     """Evaluation mode; after it each module has its own mode again."""
     before = [(module, module.training) for module in model.modules()]
     model.eval()
