@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "tengen needs Python 3.10 or newer: make PYTHON=...")'
 NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-# An environment for development has all that the demo needs, which takes a third of the space.
+# An environment for development has all that the demo needs, which alone takes 575 of 805 MB.
 FOR_DEMO := $(if $(wildcard $(VENV)/installed),$(VENV)/installed,$(VENV)/demo-installed)
 
-.PHONY: demo test test-distributed ray test-models fuzz bench check format clean
+.PHONY: demo test test-distributed ray test-models test-browser fuzz bench check format clean
 
 demo: $(FOR_DEMO)
 	@$(BIN)/python -m tengen.examples.digits $(ARGS)
@@ -34,6 +34,10 @@ ray: $(VENV)/ray
 # Networks of tengen.models next to torchvision's and transformers', in an environment of their own, for these are large.
 test-models: $(VENV)-models/installed
 	$(VENV)-models/bin/python -m pytest -q tests/models/with_torch $(ARGS)
+
+# The pages that tengen writes, in Chromium without a window (Debian: apt install chromium; CHROMIUM names another).
+test-browser: $(VENV)/installed
+	$(BIN)/python -m pytest -q tests/with_browser $(ARGS)
 
 # Random programs next to NumPy, new ones with each seed: make fuzz ARGS="--minutes 60 --seed 7"; see tests/differential/README.md.
 fuzz: $(VENV)/installed

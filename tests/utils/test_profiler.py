@@ -42,7 +42,10 @@ def test_a_step_of_training(tmp_path):
     assert found[:3] == ["Linear", "relu", "Mean"]
     assert {"grad_Linear", "grad_relu", "grad_Mean"} <= set(found)
     assert names(profiler, "scope") == ["forward"]
-    assert names(profiler, "module") == ["Sequential", "0 (Linear)", "1 (ReLU)"]
+    assert names(profiler, "module") == ["Sequential", "Sequential", "0 (Linear)", "1 (ReLU)", "1 (ReLU)", "0 (Linear)"]
+    places = {event["name"]: (event["args"]["modules"], event["args"]["line"]) for event in events(profiler, "op")}
+    for forward in ("Linear", "relu", "Mean"):
+        assert places[f"grad_{forward}"] == places[forward], "a backward counts for the place of its forward"
     first = events(profiler, "op")[0]
     assert first["args"]["inputs"] == ["float32 (4, 2)", "float32 (3, 2)", "float32 (3,)"]
     assert first["args"]["outputs"] == ["float32 (4, 3)"]
@@ -54,8 +57,9 @@ def test_a_step_of_training(tmp_path):
     assert written["traceEvents"] == profiler.events
     text = (folder / f"{os.getpid()}.html").read_text()
     inside = re.search(r'id="events">(.*?)</script>', text)[1]
-    assert json.loads(inside) == profiler.events
-    assert "<td>grad_Linear<td>1<td>" in text
+    shown = json.loads(inside)
+    assert shown["events"] == profiler.events
+    assert shown["code"][first["args"]["line"]].endswith("  loss = F.mean(net(x))")
 
 
 def test_events_lie_in_each_other(tmp_path):

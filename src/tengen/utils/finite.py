@@ -56,32 +56,14 @@ class _Call(NamedTuple):
     shapes: list[tuple[int, ...]]
 
 
-class _Checker:
-    def __init__(self, nan: bool, inf: bool):
-        self._nan, self._inf = nan, inf
+class Places:
+    """Where the ops of a thread were called, of a backward where its forward was: by the arrays that it keeps for that."""
+
+    def __init__(self) -> None:
         self._calls: list[_Call] = []
         self._end = 0  # a backward goes through the calls from here on to the first
 
-    def watch(self, op: Any, plan: Any, descs: Sequence[Any]) -> Around:
-        given = [desc.dtype for desc in descs if not desc.dtype.startswith("weak_")]
-        made = [placed.type.dtype for placed in plan.outputs]
-        inputs: list[Any] = []
-
-        def before(arrays: Sequence[Any]) -> None:
-            inputs[:] = arrays
-
-        def after(arrays: Sequence[Any]) -> None:
-            xs = inputs[:]
-            inputs.clear()
-            place = self._note(op.name, xs, arrays)
-            for number, (array, dtype) in enumerate(zip(arrays, made, strict=True)):
-                if bad := self._bad(array, dtype):
-                    which = "the result" if len(made) == 1 else f"result {number}"
-                    raise FloatingPointError(self._message(op.name, which, bad, array, xs, given, place))
-
-        return Around(before, after)
-
-    def _note(self, name: str, xs: Sequence[Any], ys: Sequence[Any]) -> Place:
+    def note(self, name: str, xs: Sequence[Any], ys: Sequence[Any]) -> Place:
         """Remember a call; where it was, which for a backward is where its forward was."""
         forward = self._forward_of(name, xs) if name.startswith(_BACKWARD) else None
         place = forward.place if forward is not None else here()
@@ -109,6 +91,31 @@ class _Checker:
             return None
         self._end = likely[0]
         return likely[1]
+
+
+class _Checker:
+    def __init__(self, nan: bool, inf: bool):
+        self._nan, self._inf = nan, inf
+        self._places = Places()
+
+    def watch(self, op: Any, plan: Any, descs: Sequence[Any]) -> Around:
+        given = [desc.dtype for desc in descs if not desc.dtype.startswith("weak_")]
+        made = [placed.type.dtype for placed in plan.outputs]
+        inputs: list[Any] = []
+
+        def before(arrays: Sequence[Any]) -> None:
+            inputs[:] = arrays
+
+        def after(arrays: Sequence[Any]) -> None:
+            xs = inputs[:]
+            inputs.clear()
+            place = self._places.note(op.name, xs, arrays)
+            for number, (array, dtype) in enumerate(zip(arrays, made, strict=True)):
+                if bad := self._bad(array, dtype):
+                    which = "the result" if len(made) == 1 else f"result {number}"
+                    raise FloatingPointError(self._message(op.name, which, bad, array, xs, given, place))
+
+        return Around(before, after)
 
     def _bad(self, array: Any, dtype: str) -> str:
         """What of an array is not finite: "3 NaN of 8 elements, the first at [0, 1]"; "" if nothing is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ContextDecorator, ExitStack, contextmanager
 from glob import glob
@@ -15,7 +16,7 @@ from ..core.build import Around, watching
 from ..jit.explain import of_plan
 from ..logger import get_logger
 from ..module import Module
-from .finite import Place, here
+from .finite import Place, Places
 from .profile_page import page
 
 __all__ = ["Profiler", "is_profiling", "merge_trace_events", "profile", "scope"]
@@ -27,15 +28,16 @@ _FORMATS = ("chrome_timeline.json", "html")
 class Profiler(ContextDecorator):
     """Times each op that runs in a `with` block, or in a function that it decorates, and writes what it has found when that ends.
 
-    `path/PID.chrome_timeline.json` is for chrome://tracing and ui.perfetto.dev; `path/PID.html` is a page with the same, and a table of the
-    ops that took longest. Forward, backward and steps of optimizers are seen; a traced function is one op, with its kernels inside.
+    `path/PID.chrome_timeline.json` is for chrome://tracing and ui.perfetto.dev; `path/PID.html` is a page for any browser: a timeline, a flame
+    graph, and what took longest by op, kernel, module and line. Forward, backward and steps of optimizers are seen; a backward counts for
+    the module and the line of its forward. A traced function is one op, with its kernels inside.
     Ops are made anew for it, so the first call of each takes longer: let it run for several steps.
 
     Args:
         path: the folder; it is made if it is not there.
         format, formats: "chrome_timeline.json" or "html", or several. The page is always written.
-        with_backtrace: keep the line of the program that called each op.
-        with_scopes: show the modules that were running as well.
+        with_backtrace: keep the line of the program that called each op; the page has a table of lines then.
+        with_scopes: show the modules that were running as well; the page has a table of modules then.
         kwargs: settings of MegEngine's profiler for GPUs, which have no meaning here.
 
     Raises ValueError for other formats, RuntimeError inside of another Profiler.
@@ -66,6 +68,7 @@ class Profiler(ContextDecorator):
         self.events: list[dict[str, Any]] = []
         self._stack = ExitStack()
         self._start = 0
+        self._places: defaultdict[int, Places] = defaultdict(Places)  # by thread
         self._last: dict[
             int, tuple[dict[str, Any], Any, Any]
         ] = {}  # by thread: an event whose kernels are not known yet
@@ -74,6 +77,7 @@ class Profiler(ContextDecorator):
         if Profiler._running is not None:
             raise RuntimeError("a Profiler is running already, and it sees all ops")
         self.events, self._start = [], perf_counter_ns()
+        self._places.clear()
         self._stack.enter_context(watching(self._watch))
         Profiler._running = self
         return self
@@ -95,20 +99,25 @@ class Profiler(ContextDecorator):
 
     def _watch(self, op: Any, plan: Any, descs: Sequence[Any]) -> Around:
         began: dict[int, float] = {}
+        given: dict[int, Sequence[Any]] = {}
         runtime: list[Any] = []
         named = {"inputs": [_looks(d.dtype, d.shape) for d in descs if not d.dtype.startswith("weak_")]}
         named["outputs"] = [_looks(placed.type.dtype, placed.type.shape) for placed in plan.outputs]
 
-        def before(_: Sequence[Any]) -> None:
+        where = self.with_backtrace or self.with_scopes
+
+        def before(inputs: Sequence[Any]) -> None:
             thread = threading.get_ident()
             self._add_kernels(thread)
+            if where:
+                given[thread] = inputs
             began[thread] = self._now()
 
-        def after(_: Sequence[Any]) -> None:
+        def after(outputs: Sequence[Any]) -> None:
             end, thread = self._now(), threading.get_ident()
             event = self._event(op.name, "op", began[thread], end, args=dict(named))
-            if self.with_backtrace or self.with_scopes:
-                self._say_where(event, here())
+            if where:
+                self._say_where(event, self._places[thread].note(op.name, given.pop(thread), outputs))
             self._last[thread] = event, plan, runtime[-1]
 
         return Around(before, after, runtime.append)
