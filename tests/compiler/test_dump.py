@@ -6,7 +6,7 @@ import numpy as np
 from plans import run_plan
 
 from tengen.base import config
-from tengen.compiler import compile_program
+from tengen.compiler import compile_program, passes
 from tengen.compiler.program import Type, build
 from tengen.core.ops.formula import Softmax
 from tengen.core.ops.host import MatrixInverse
@@ -24,7 +24,7 @@ def dumped(tmp_path, op, *shapes):
 def test_a_kernel(tmp_path):
     plan, files = dumped(tmp_path, Softmax((1,)), (3, 5))
     assert set(files) == {
-        "program0_recorded.txt", "program1_regroup.txt", "program2_simplify.txt", "program3_stored.txt",
+        "program0_recorded.txt", *(f"program{i}_{step.name}.txt" for i, step in enumerate(passes.PASSES, 1)),
         "groups.txt", "steps.txt", "memory.txt", "plan.txt",
         "kernel0.txt", "kernel0.ll", "kernel0.s",
     }  # fmt: skip

@@ -56,7 +56,7 @@ def test_a_program_of_which_nothing_is_simpler_is_not_recorded_again():
     assert passes.run(program) is program
 
 
-STAGES = ["regroup", "simplify", "stored", "groups", "kernels", "memory", "machine code"]
+STAGES = [*(step.name for step in passes.PASSES), "groups", "kernels", "memory", "machine code"]
 
 
 def test_all_steps_from_a_program_to_a_plan_are_named_and_timed():

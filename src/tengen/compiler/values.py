@@ -1,10 +1,10 @@
-"""What follows from a Program about its values, and a Program recorded once more."""
+"""Facts about the values of a Program, and ways to record a Program again, as it is or changed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from .program import Builder, Constant, Elementwise, Node, Number, Program, Value, ViewOp
+from .program import Builder, Constant, Elementwise, Node, Number, Program, Type, Value, ViewOp
 
 
 def is_reshape(node: Node | None) -> bool:
@@ -29,6 +29,26 @@ def uniform_values(program: Program) -> set[Value]:
         if depends or isinstance(node.op, (Constant, Number)):
             found.add(node.outputs[0])
     return found
+
+
+def rewritten(
+    program: Program,
+    replacement: Callable[[Node, Sequence[Value]], Value | None],
+    input_type: Callable[[Type], Type] = lambda type: type,
+) -> Program:
+    """A new Program with some nodes replaced.
+
+    replacement: called with each node and its inputs in the new Program; returns the value that replaces the node's output, or None to
+    keep the node. input_type: the type of an input of the new Program, given the type of the old one.
+    """
+    builder = Builder()
+    made: dict[Value, Value] = {v: builder.input(input_type(v.type)) for v in program.inputs}
+    for node in program.nodes:
+        inputs = [made[v] for v in node.inputs]
+        value = replacement(node, inputs)
+        outputs = builder.repeat(node, inputs) if value is None else (value,)
+        made.update(zip(node.outputs, outputs, strict=True))
+    return builder.finish(made[v] for v in program.outputs)
 
 
 def replay(

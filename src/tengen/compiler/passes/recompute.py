@@ -176,7 +176,7 @@ class _Rewriter:
         self.made = {v: self.builder.input(v.type) for v in program.inputs}
         for node in program.nodes:
             inputs = self._repeated(node) if node in self.live.late else [self.made[v] for v in node.inputs]
-            self.made.update(zip(node.outputs, self.builder.record(node.op, inputs), strict=True))
+            self.made.update(zip(node.outputs, self.builder.repeat(node, inputs), strict=True))
         return self.builder.finish(self.made[v] for v in program.outputs)
 
     def _repeated(self, user: Node) -> list[Value]:
@@ -189,7 +189,7 @@ class _Rewriter:
         fresh = self.fresh.setdefault(token, {})
         known = self.again.keys() | fresh.keys()
         for node in live.origin((v for v in wanted if v not in known), kept, known)[0]:
-            outputs = self.builder.record(node.op, [fresh.get(v) or self._after(v, token) for v in node.inputs])
+            outputs = self.builder.repeat(node, [fresh.get(v) or self._after(v, token) for v in node.inputs])
             fresh.update(zip(node.outputs, outputs, strict=True))
             self.again.update((v, fresh[v]) for v in node.outputs if v in self.held or live.is_costly(node))
         return [fresh.get(v) or self.again.get(v) or self.made[v] for v in user.inputs]

@@ -40,7 +40,7 @@ class _Regrouped:
 
     def _as_it_is(self, node: Node) -> tuple[Value, ...]:
         inputs = [self.made[v] for v in node.inputs]
-        outputs = self.builder.record(node.op, inputs)
+        outputs = self.builder.repeat(node, inputs)
         (out, *_) = outputs
         if isinstance(node.op, Contraction):
             dim = node.op.roles.channels

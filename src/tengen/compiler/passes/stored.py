@@ -1,25 +1,26 @@
-"""Quantised numbers are the integers that store them: kernels know nothing of scales and zero points.
+"""Replaces quantised dtypes by the integers that store them: kernels know nothing of scales and zero points.
 
-What computes with quantised numbers has been recorded as arithmetic on integers and floats already; what is left of their dtypes are
-the types of inputs, of outputs and of what is only moved.
+Computations with quantised numbers have already been recorded as arithmetic on integers and floats. Only inputs, outputs and values that
+are moved, not computed with, still have such a dtype.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...base.quantized import storage
-from ..program import Builder, Program, Type, Value, ViewOp
+from ..program import Node, Program, Type, Value, ViewOp
+from ..values import rewritten
 
 
 def stored(program: Program) -> Program:
-    """The Program with the integers that store them in the place of quantised numbers."""
+    """The Program with each quantised dtype replaced by the integer dtype that stores it."""
     values = [*program.inputs, *(v for node in program.nodes for v in node.outputs)]
     if all(v.dtype[0] != "q" for v in values):
-        return program  # as nearly always
-    builder = Builder()
-    made: dict[Value, Value] = {v: builder.input(Type(storage(v.dtype), v.shape)) for v in program.inputs}
-    for node in program.nodes:
-        if isinstance(node.op, ViewOp) and node.op.rereads:
-            made[node.outputs[0]] = made[node.inputs[0]]
-        else:
-            made.update(zip(node.outputs, builder.repeat(node, [made[v] for v in node.inputs]), strict=True))
-    return builder.finish(made[v] for v in program.outputs)
+        return program  # the usual case
+    return rewritten(program, _reread, lambda type: Type(storage(type.dtype), type.shape))
+
+
+def _reread(node: Node, inputs: Sequence[Value]) -> Value | None:
+    """The input of an op that only gives the same bits another dtype."""
+    return inputs[0] if isinstance(node.op, ViewOp) and node.op.rereads else None

@@ -1,8 +1,8 @@
-"""Element-wise nodes after a contraction, done by its kernel: which may be, and what they are to the kernel."""
+"""The element-wise nodes after a contraction as the epilogue of its kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,17 +21,21 @@ from ..steps import Steps
 from .column_sums import column_sums, wanted
 
 SUM = -1
-"""Stands for the buffer of the sums, which are in registers."""
+"""Stands for the buffer of the sums, which are in registers. Smaller numbers stand for buffers that do not exist yet."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """An epilogue and where its sources are: `operands` in the order of `Epilogue.buffers`, over the result's shape, and the
-    values of `Epilogue.numbers`. reductions: those of which it takes the sums, for each of `channels`.
+    """An epilogue and where its sources are.
+
+    operands: in the order of `Epilogue.buffers`, over the result's shape. uncopied: numbers that stand for buffers in `operands`, and the
+    values to copy there before the kernel runs. numbers: the values of `Epilogue.numbers`. reductions: those whose sums the epilogue
+    takes, for each of `channels`.
     """
 
     epilogue: Epilogue
     operands: tuple[tuple[Operand, Source], ...]
+    uncopied: Mapping[int, Value]
     numbers: tuple[int, ...]
     reductions: Mapping[Value, Wanted]
     channels: int
@@ -42,40 +46,29 @@ class Ending:
         return self.channels * slots(self.epilogue.sums) * ITEM_BYTES[self.epilogue.sources[0].dtype]
 
 
-def readable(steps: Steps) -> Callable[[Value], Location]:
-    """Where values lie for an epilogue, which reads memory; what is computed is copied there."""
-
-    @cache
-    def locate(value: Value) -> Location:
-        place = steps.locate(value)
-        computed = place.buffer is None or place.view.edges
-        return steps.materialise(value) if computed and place is not UNIFORM else place
-
-    return locate
-
-
 def ending(
     steps: Steps,
-    locate: Callable[[Value], Location],
     product: Value,
     nodes: Sequence[Node],
     channel_dim: int | None,
     reductions: Sequence[Group] = (),
 ) -> Ending:
-    """What a kernel that computes `product` does to have the output of the last of `nodes`, or the product if there are none,
-    and the sums that `reductions` of that want, as far as it can take them."""
+    """The epilogue of a kernel that computes `product`. Its result is the output of the last of `nodes`, or the product if there are none.
+    It also takes the sums that `reductions` of that result want, if it can."""
     out = nodes[-1].outputs[0] if nodes else product
-    later: dict[int | None, Value] = {}
+    later: dict[int | None, Value] = {}  # values that are not known before the contraction has run
+    uncopied: dict[int, Value] = {}  # values that are computed where they are read, which an epilogue cannot do
 
     @cache
-    def known(value: Value) -> Location:
-        if steps.knows(value):
-            return locate(value)
-        buffer = SUM - 1 - len(later)
-        later[buffer] = value
+    def locate(value: Value) -> Location:
+        place = steps.locate(value) if steps.knows(value) else None
+        if place is UNIFORM or (place and place.buffer is not None and not place.view.edges):
+            return place
+        buffer = SUM - 1 - len(later) - len(uncopied)
+        (uncopied if place else later)[buffer] = value
         return Location(buffer, contiguous(value.shape))
 
-    e = Emitter(known, product.shape)
+    e = Emitter(locate, product.shape)
     wide = COMPUTE[product.dtype]
     e.define(product, e("load", dtype=wide, attr=e.operand(Operand(SUM, wide, contiguous(product.shape)))))
     for node in nodes:
@@ -104,7 +97,7 @@ def ending(
     code = [x._replace(attr=names_of[x.attr]) if x.op == "load" else x for x in code]
     epilogue = Epilogue(tuple(sources), tuple(code), names[result], out.dtype, column_sums(found))
     channels = 1 if along_channels is None else product.shape[along_channels]
-    return Ending(epilogue, tuple(operands), tuple(numbers), found, channels)
+    return Ending(epilogue, tuple(operands), uncopied, tuple(numbers), found, channels)
 
 
 def _needed(code: Sequence[Instr], results: Sequence[int]) -> tuple[list[Instr], dict[int, int]]:

@@ -17,7 +17,7 @@ from ..places import Location
 from ..steps import Step, Steps
 from ..ways import Request, offered, spread
 from .column_sums import taken
-from .epilogue import Ending, ending, readable
+from .epilogue import Ending, ending
 from .problem import ContractionPlan, KernelRun, Offer, Relayout, Unit
 
 LEAST_ROWS = 16
@@ -34,6 +34,7 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
     geometry = op.geometry([v.type for v in node.inputs], product.type)
     places = [(buffer, spread(geometry, view)) for buffer, view in homes]
     chosen, fused = _chosen(steps, nodes, geometry, [view for _, view in places], reductions)
+    operands = _copied(steps, fused) if fused else []
     plan = chosen.plan()
     buffers = _factors(steps, node, places, plan)
     made = rest[-1].outputs[0] if fused and rest else product
@@ -44,9 +45,9 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
             buffers["out"] = steps.wholes[place.whole].buffer or 0, layout.offset * ITEM_BYTES[made.dtype]
     seen: dict[str, View] = {}
     if fused:
-        operands = [_laid(steps, operand, source, layout) for operand, source in fused.operands]
-        buffers.update(zip(fused.epilogue.buffers, operands, strict=True))
-        for name, (operand, source) in zip(fused.epilogue.buffers, fused.operands, strict=True):
+        laid = [_laid(steps, operand, source, layout) for operand, source in operands]
+        buffers.update(zip(fused.epilogue.buffers, laid, strict=True))
+        for name, (operand, source) in zip(fused.epilogue.buffers, operands, strict=True):
             if source.along == ELEMENT:  # read where the result is written, so it may be the same memory
                 seen[name] = layout._replace(offset=operand.view.offset)
     sizes = {"out": plan.out_size * ITEM_BYTES[made.dtype], "workspace": plan.workspace}
@@ -89,7 +90,12 @@ def _chosen(
     views: Sequence[View],
     reductions: Sequence[Group],
 ) -> tuple[Offer, Ending | None]:
-    """What is to be planned of a contraction, and what its kernels do at the end: with the sums that `reductions` want, if they can take them."""
+    """The offer to plan for a contraction, and the epilogue of its kernels, if they do one.
+
+    Several requests may be made, from the best to the simplest: with the sums that `reductions` want, then without them; each in the place
+    where the result had better lie, then in a buffer of its own. One request would not do, because the answer decides: how the kernels lay
+    out the result, and into how many parts they cut its rows, says whether the sums are worth taking.
+    """
     node, *rest = nodes
     op, product = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
@@ -102,27 +108,32 @@ def _chosen(
     def offer(epilogue: Epilogue | None) -> Offer:
         if place:
             made = offered(request._replace(epilogue=epilogue, strides=place.view.strides))
-            complete = not rest or (
-                epilogue and made.why_not is None
-            )  # else something else stores what has the destination
+            # If not, another kernel stores the value that has the destination.
+            complete = not rest or (epilogue and made.why_not is None)
             if complete and not (place.whole and made.has_workspace):
                 return made
         return offered(request._replace(epilogue=epilogue))
 
     if not (rest or reductions):
         return offer(None), None
-    locate = readable(steps)
     if reductions:
-        end = ending(steps, locate, product, rest, op.roles.channels, reductions)
+        end = ending(steps, product, rest, op.roles.channels, reductions)
         if end.reductions:
             made = offer(end.epilogue)
             result, rows = View(product.shape, made.out_strides), product.size // end.channels
             few = made.why_not is None and 0 < LEAST_ROWS * made.row_tiles <= rows
             if few and all(_lies_alike(*x, result) for x in end.operands):
                 return made, end
-    last = ending(steps, locate, product, rest, op.roles.channels) if rest else None
+    last = ending(steps, product, rest, op.roles.channels) if rest else None
     made = offer(last.epilogue if last else None)
     return made, last if made.why_not is None else None
+
+
+def _copied(steps: Steps, end: Ending) -> list[tuple[Operand, Source]]:
+    """The operands of an epilogue, with copies in memory of those that would be computed where they are read."""
+    read = {operand.buffer for operand, _ in end.operands}
+    made = {number: steps.materialise(value).buffer for number, value in end.uncopied.items() if number in read}
+    return [(x._replace(buffer=made.get(x.buffer or 0, x.buffer)), source) for x, source in end.operands]
 
 
 def _lies_alike(operand: Operand, source: Source, result: View) -> bool:
