@@ -518,7 +518,7 @@ WOVEN = Nest(
         (Nest(1, 1, 0, (LINE,), (LOAD, Instr("reduce", (0,), attr="median"))), "median"),
         (Nest(1, 1, 0, (LINE,), (LOAD, Instr("reduce", (0,), attr="any"))), "any of float32"),
         (Nest(1, 1, 0, (Access("float32", ("1",), indirect=1),), (LOAD,)), "use gather or scatter"),
-        (Nest(1, 1, 0, (LINE,), (Instr("index", dtype="int64", attr=1),)), "no loop dim"),
+        (Nest(1, 1, 0, (LINE,), (Instr("index", dtype="int64", attr=1),)), "not a loop dim"),
         (SCALED._replace(spills=((1, 2),)), "no such access"),
         (SCALED._replace(spills=((2, 1),)), "no such value"),
         (SCALED._replace(spills=((1, 0),)), "no later pass stores"),

@@ -1,7 +1,8 @@
-"""Programs in, machine code out; knows nothing of tensors or of the runtime.
+"""Programs in, machine code out. Knows nothing of tensors or of the runtime.
 
-`program` (graph IR) → `passes` → `schedule` (what becomes one kernel) → `kernel` (loop IR) → `targets` (LLVM) → `cache` (disk);
-`pipeline` has all steps, `plan` is what comes out. Importing this package loads no LLVM: see `backend`.
+`program` (graph IR) → `passes` → `schedule` (which nodes become one kernel) → `kernels` (loop IR) → `targets` (LLVM) →
+`cache` (disk). `pipeline` lists all steps, and `plan` is the result. Importing this package does not load LLVM: see
+`backend`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def compile_program(
 
 
 def obtain_plan(program: Program, views: Sequence[View], title: str) -> Plan:
-    """What `compile_program` gives for this machine, from the disk if an earlier process has left it there."""
+    """The Plan that `compile_program` gives for this machine, taken from the disk if an earlier process left it there."""
     machine = backend.host.host_target()
     entry = None if config.get("dump") else backend.plan_store.name(program, views, machine)
     known = backend.plan_store.find(entry) if entry else None
@@ -58,8 +59,10 @@ def fit_memory(
     given: int = 0,
     target: Target | None = None,
 ) -> Fitted:
-    """The Program changed so that, on inputs that lie like `views`, the first `given` of which are given away, its Plan takes at most
-    `limit` bytes, if that can be reached by computing values of at least `smallest` bytes again instead of keeping them.
+    """The Program, changed so that its Plan takes at most `limit` bytes, if recomputation can achieve that.
+
+    The inputs lie like `views`, and the first `given` of them are donated. Values of at least `smallest` bytes may be
+    computed again instead of being kept.
     """
     machine = target or backend.host.host_target()
 

@@ -1,11 +1,12 @@
-"""The door to everything that stands on LLVM, which takes longer to load than the rest of tengen.
+"""The door to everything that needs LLVM, which takes longer to load than the rest of tengen.
 
-What ops are made of (`program`, `view`) is imported as such. The modules below are imported when something of them is first used:
-when the first op is compiled, or its kernel read from the disk. Whoever is imported with tengen itself takes them from here.
+`program` and `view`, which ops are made of, are imported normally. The modules below are imported on first use: when
+the first op is compiled, or its kernel is read from the disk. Modules that are imported with tengen itself take them
+from here.
 
-The first op may come at any moment: in a signal handler that interrupts such an import, in two threads at once, in a process that was forked
-meanwhile. So modules are imported by a thread of their own, where no handler runs and Ctrl-C breaks nothing off, one at a time, and a
-fork waits for it.
+The first op may run at any moment: in a signal handler that interrupts such an import, in two threads at once, or in a
+process that was forked during one. So a separate thread does the imports, one at a time. No signal handler runs there,
+Ctrl-C interrupts nothing, and a fork waits until it is done.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ __all__ = [
 
 
 compiling, _door = held_at_fork(2)
-"""`compiling` is held by the thread that uses LLVM."""
+"""The thread that uses LLVM holds `compiling`."""
 _importing: set[int] = set()
 
 
 def _imported(name: str) -> ModuleType:
-    """The module, imported elsewhere. Raises what its import raises."""
-    if _thread.get_ident() in _importing:  # that of a module behind the door, which uses another one at once
+    """The module, imported in another thread. Raises what its import raises."""
+    if _thread.get_ident() in _importing:  # the import of a module behind the door that uses another one at once
         return import_module(name)
     made: list[ModuleType | BaseException] = []
-    # A lock that nobody else knows, not a Thread or an Event: those have locks that a handler may find taken by its own thread.
+    # A lock that nothing else knows, not a Thread or an Event: a handler may find their locks taken by its own thread.
     done = _thread.allocate_lock()
     done.acquire()
 
@@ -56,7 +57,7 @@ def _imported(name: str) -> ModuleType:
 
     try:
         _thread.start_new_thread(work, ())
-    except RuntimeError:  # Python is about to end
+    except RuntimeError:  # Python is shutting down
         return import_module(name)
     done.acquire()
     if isinstance(made[0], BaseException):
@@ -65,7 +66,7 @@ def _imported(name: str) -> ModuleType:
 
 
 class _Lazy:
-    """Stands for a module of this package until, and after, something of it is used."""
+    """Stands for a module of this package. The module is imported on first use."""
 
     def __init__(self, name: str) -> None:
         self._name = f"{__package__}.{name}"

@@ -1,4 +1,4 @@
-"""Writes what the compiler makes of a Program to files, for people to read (the setting `dump`, TENGEN_DUMP)."""
+"""Writes what the compiler makes of a Program to files that people can read (the setting `dump`, TENGEN_DUMP)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _number = count(1)
 
 
 def write(folder: str, title: str, shown: Mapping[str, str], sources: Sequence[Any], target: Target) -> None:
-    """One new folder for this Plan: what each step has made, by the names of files, and for each kernel its loop IR, LLVM IR and assembly."""
+    """Write a new folder for this Plan: the result of each step, keyed by file name, and each kernel as loop IR, LLVM
+    IR and assembly."""
     safe = "".join(c if c.isalnum() else "_" for c in title)
     place = Path(folder) / f"{next(_number):04d}_{safe}"
     place.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,7 @@ def write(folder: str, title: str, shown: Mapping[str, str], sources: Sequence[A
 
 
 def show_groups(groups: Sequence[Group]) -> str:
-    """What becomes one kernel, a group each."""
+    """The groups, one line each. A group becomes one kernel."""
     lines = []
     for number, group in enumerate(groups):
         reduced = f", reduces {list(group.axes)}" if group.axes else ""
@@ -51,7 +52,7 @@ def show_groups(groups: Sequence[Group]) -> str:
 
 
 def show_steps(steps: Sequence[Step | HostStep]) -> str:
-    """The steps before buffers have a place, a line each."""
+    """The steps, one line each, before buffers have a place."""
     lines = []
     for step in steps:
         reads, writes = ([buffer for buffer, _ in used] for used in (step.reads, step.writes))
@@ -61,7 +62,7 @@ def show_steps(steps: Sequence[Step | HostStep]) -> str:
 
 
 def show_placement(placement: Placement | None) -> str:
-    """Where buffers lie, a line each."""
+    """Where each buffer lies, one line each."""
     assert placement is not None
     lines = [f"buffer {number}: slot {slot} + {at} bytes" for number, (slot, at) in enumerate(placement.slots)]
     lines += [f"output: buffer {buffer}, {view}" for buffer, view in placement.places]
@@ -69,7 +70,8 @@ def show_placement(placement: Placement | None) -> str:
 
 
 def show_plan(plan: Plan, sources: Sequence[Any] = ()) -> str:
-    """The steps of a Plan, a line each. sources: the kernels of its launches, in order, which know what their parameters are called."""
+    """The steps of a Plan, one line each. sources: the kernels of its launches, in order; they know the names of their
+    parameters."""
     kernels = iter(sources)
     lines = [f"inputs: {plan.inputs}", f"allocations (bytes): {list(plan.allocations)}"]
     for step in plan.steps:
@@ -85,7 +87,7 @@ def show_plan(plan: Plan, sources: Sequence[Any] = ()) -> str:
 
 
 def _named(source: Any, params: Sequence[int]) -> list[str]:
-    """The parameters of a launch by their names, a line for each part; those of a part that are 0 are left out."""
+    """The parameters of a launch by name, one line per part. Parameters of a part that are 0 are left out."""
     named: list[tuple[str, Mapping[str, object]]] = []
     if isinstance(source, ContractionKernel):
         own = source.epilogue.numbers if source.epilogue else ()
@@ -167,7 +169,7 @@ def _window(window: Window) -> str:
 
 
 def _contraction_loops(kernel: ContractionKernel) -> list[str]:
-    """The loops, a line each, and what is in the innermost ones."""
+    """The loops, one line each, and the body of the innermost ones."""
     outside = 2 if kernel.blocked else 1
     names = [f"k{i}" for i in range(outside, outside + kernel.k_loops)]
     unrolled = f", {kernel.unroll} steps a turn" * (kernel.unroll > 1)
@@ -188,7 +190,7 @@ def _contraction_loops(kernel: ContractionKernel) -> list[str]:
 
 
 def show_epilogue(epilogue: Epilogue) -> str:
-    """What becomes of the sums of a contraction, as text."""
+    """The epilogue of a contraction as text."""
     kinds = ("a number", "along the channels", "of the result's size")
     lines = [
         f"source {number}: {source.dtype}, {'the sums' if source.is_sum else kinds[source.along]}"

@@ -1,4 +1,4 @@
-"""Order among nodes where no value that is read says it."""
+"""Order between nodes that no value they read would give."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from .view import View
 
 
 class After(ViewOp):
-    """Input 0; what reads it runs after input 1, the token, has been computed.
+    """Input 0, available only after input 1, the token, has been computed.
 
-    It makes a recomputation wait until its result is about to be needed, and as it is another value than input 0, the
-    recomputation is not taken for what it repeats. And it is how a value is read that something else than a kernel writes meanwhile.
+    It makes a recomputation wait until its result is about to be needed. Because it is another value than input 0, the
+    recomputation is not merged with the original. It is also how to read a value that something other than a kernel
+    writes in the meantime.
     """
 
     waits: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""What sums of products are, as data: ops say it, and the schedule how they are computed."""
+"""The sizes of sums of products, as data. Ops give them; the schedule decides how the sums are computed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ Pair = tuple[int, int]
 Size = tuple[int, ...]
 
 Form = Literal["matmul", "forward", "by data", "by weight"]
-"""A product of matrices; a convolution, and its gradients."""
+"""A matrix product, or a convolution or one of its gradients."""
 
 
 class Roles(NamedTuple):
-    """What inputs and dims of a form are to the compiler.
+    """What the inputs and dims of a form are to the compiler.
 
-    operands: which inputs are A and B of a contraction. channels: the dim of the output that a bias may run along, from the last one if
-    negative; None: there is none. constant: the input that is often a parameter, whose packed copy is kept beside it. any_order: the output
-    may lie in any order of dims.
+    operands: which inputs are A and B of the contraction. channels: the dim of the output that a bias may run along,
+    counted from the last one if negative, or None. constant: the input that is often a parameter, whose packed copy is
+    kept beside it. any_order: whether the dims of the output may lie in any order.
     """
 
     operands: Pair = (0, 1)
@@ -57,10 +57,10 @@ class _ConvSizes(NamedTuple):
 
 
 class ConvShape(_ConvSizes):
-    """Sizes of a convolution (cross-correlation) with zero padding on both sides. size, kernel, stride, padding and dilation have a
-    number for each dimension of an image: (vertical, horizontal), before which depth may come.
+    """Sizes of a convolution (cross-correlation) with zero padding on both sides.
 
-    Raises ValueError where the sizes do not fit together.
+    size, kernel, stride, padding and dilation have one number per dimension of an image: (vertical, horizontal), with
+    depth before them in a volume. Raises ValueError if the sizes do not fit together.
     """
 
     __slots__ = ()
@@ -74,7 +74,9 @@ class ConvShape(_ConvSizes):
         if self.groups < 1 or self.ic % self.groups or self.oc % self.groups:
             raise ValueError(f"convolution: {self.groups} groups do not divide {self.ic} and {self.oc} channels")
         if min(*self.stride, *self.dilation, *self.kernel) < 1 or min(self.padding) < 0:
-            raise ValueError(f"convolution: stride, dilation and kernel are at least 1 and padding at least 0: {self}")
+            raise ValueError(
+                f"convolution: stride, dilation and kernel must be at least 1, and padding at least 0: {self}"
+            )
         if min(self.out) < 1:
             raise ValueError(f"convolution: the kernel is larger than the padded input: {self}")
 
@@ -90,7 +92,7 @@ class ConvShape(_ConvSizes):
 
     @property
     def is_flat(self) -> bool:
-        """Of images of two dimensions, for which there are ways of their own."""
+        """Whether images have two dimensions; these have ways of their own."""
         return len(self.size) == 2
 
     @property
@@ -111,15 +113,15 @@ class ConvShape(_ConvSizes):
 
     @property
     def reuse(self) -> int:
-        """Multiply-adds with each element of the input."""
+        """Multiply-adds per element of the input."""
         return self.oc_group * self.taps // prod(self.stride)
 
     @property
     def skips_pixels(self) -> bool:
-        """A window of one pixel whose steps leave pixels out."""
+        """Whether the window is a single pixel whose steps skip pixels."""
         return self.taps == 1 and prod(self.stride) > 1 and not any(self.padding)
 
     @property
     def is_depthwise(self) -> bool:
-        """One channel for each group, in and out: all channels are columns, of the input too."""
+        """Whether each group has one channel, in and out. Then all channels are columns, of the input too."""
         return self.groups > 1 and self.ic == self.groups == self.oc

@@ -8,11 +8,12 @@ from .program import Op, Type
 
 
 class Loop(Op, abstract=True):
-    """`body` at each place along axis 0 of some values, one after the other: from the first to the last or, if `reverse`, the other way.
+    """Applies `body` at each place along axis 0, from the first to the last, or if `reverse` the other way.
 
-    Inputs: `states` values that each step takes over from the one before, `sequences` values of which it sees its place along axis 0, and
-    others, which stay. The body makes of them, in this order, the new states, and whatever else. An output is what it made at all
-    places, along axis 0; of the last `running` states it is the final value.
+    Inputs: `states` values that each step takes over from the one before; `sequences` values of which each step sees
+    its place along axis 0; and others, which are the same in all steps. The body returns, in this order, the new states
+    and any other values. An output is what the body returned at all places, along axis 0; for the last `running` states
+    it is the final value.
     """
 
     body: Op
@@ -26,7 +27,7 @@ class Loop(Op, abstract=True):
         return self.states - self.running <= output < self.states
 
     def step_types(self, types: Sequence[Type]) -> list[Type]:
-        """What the body takes."""
+        """The types of the body's inputs."""
         inside = range(self.states, self.states + self.sequences)
         return [t._replace(shape=t.shape[1:]) if i in inside else t for i, t in enumerate(types)]
 

@@ -1,6 +1,6 @@
-"""What compiling gives: a flat list of kernel launches and host calls over numbered buffers, as plain data.
+"""The result of compiling: a flat list of kernel launches and host calls over numbered buffers, as plain data.
 
-Slots: the inputs first, then the allocations. The runtime turns a Plan into its own form once and runs that.
+Slots: first the inputs, then the allocations. The runtime turns a Plan into its own form once and runs that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from .program import ITEM_BYTES as ITEM_BYTES
 from .program import Type
 
-HOST_WORK = 1 << 20  # what a call of a Python function counts as
+HOST_WORK = 1 << 20  # the work that a call of a Python function counts as
 
 STATUS = -1  # the slot of the status word
 
@@ -27,7 +27,7 @@ class Launch(NamedTuple):
     work: int
     name: str
     skip_if_donated: int | None = None
-    joined: bool = False  # may run at the same time as the launch before
+    joined: bool = False  # may run at the same time as the launch before it
     side: bool = False  # another side of the same whole: threads take one of them each, not parts of both
 
 
@@ -50,27 +50,27 @@ class Call(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a run of a Plan takes: bytes of memory beside its inputs, and work (about bytes moved plus operations)."""
+    """What running a Plan takes: bytes of memory besides its inputs, and work (about bytes moved plus operations)."""
 
     bytes: int
     work: int
 
 
 class Stopwatch:
-    """The seconds of stages that follow one another."""
+    """The seconds of consecutive stages."""
 
     def __init__(self) -> None:
         self.stages: list[tuple[str, float]] = []
         self._last = perf_counter()
 
     def stop(self, stage: str) -> None:
-        """The stage of this name has just ended."""
+        """The stage with this name has just ended."""
         now = perf_counter()
         self.stages.append((stage, now - self._last))
         self._last = now
 
     def resume(self) -> None:
-        """What has happened since is no stage."""
+        """The time since then belongs to no stage."""
         self._last = perf_counter()
 
 
@@ -84,9 +84,9 @@ class Plan(NamedTuple):
     steps: tuple[Launch | Call, ...]
     outputs: tuple[Placed, ...]
     donations: tuple[tuple[int, int], ...]
-    checks: tuple[str, ...]  # what a non-zero status word means, by value - 1
-    layouts: tuple[tuple[int, int, int], ...] = ()  # (slot, input, the step that fills the slot from it), worth keeping
-    commit: int = 0  # the steps from here on may write to memory that was given away: all checks come before
+    checks: tuple[str, ...]  # the meaning of a non-zero status word, by value - 1
+    layouts: tuple[tuple[int, int, int], ...] = ()  # (slot, input, the step that fills the slot from it): worth keeping
+    commit: int = 0  # the steps from here on may write to donated memory: all checks come before
     stages: tuple[tuple[str, float], ...] = ()  # how it was made, and the seconds that each stage took
 
     @property

@@ -1,7 +1,7 @@
-"""Plans on disk: what an earlier process has planned is not planned again.
+"""Plans on disk, so that no process plans again what an earlier one has planned.
 
-A Plan belongs to a Program, to where its inputs lie, to a target and to the source of tengen. Its entry names its kernels by their own
-entries, so a kernel that many Plans use is there once.
+A Plan belongs to a Program, to the layouts of its inputs, to a target and to the source of tengen. Its entry refers to
+its kernels by their own entries, so a kernel that many Plans use is stored once.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ FOLDER = os.path.dirname(os.path.dirname(__file__))
 PLAIN = (int, float, bool, str, type(None))
 
 SLOW = 0.02
-"""Seconds: a Plan that takes longer is written at once. A file takes a good part of the time that it takes to plan one op."""
+"""Seconds. A Plan that takes longer is written at once; writing a file takes about as long as planning one small op."""
 MOST_WAITING = 512
-"""A process that meets ever new shapes keeps the Plans of the first ones only."""
+"""A process that keeps meeting new shapes stores only the Plans of the first ones."""
 
 _waiting: dict[str, Plan] = {}
 
 
 class _Unnamed(Exception):
-    """Something cannot be written down: a Python function, an op that is not tengen's, or a parameter that is no data."""
+    """Raised for something that cannot be written down: a Python function, an op from outside tengen, or a parameter
+    that is not data."""
 
 
 def name(program: Program, views: Sequence[View], target: Target) -> str | None:
-    """The name of the entry of a Plan for inputs that lie like `views`; None for a Program that has none."""
+    """The name of the entry of a Plan for inputs that lie like `views`; None for a Program that cannot have one."""
     try:
         said: list[Any] = [(*v.type, *view) for v, view in zip(program.inputs, views, strict=True)]
         numbers = {v: i for i, v in enumerate(program.inputs)}
@@ -54,11 +55,11 @@ def name(program: Program, views: Sequence[View], target: Target) -> str | None:
 
 
 def _word(op: Op) -> str:
-    """What an op is called: its class and its parameters."""
+    """The text that stands for an op: its class and its parameters."""
     known: str | None = op.__dict__.get("_word")
     if known is None:
         kind = type(op)
-        # The digest of the source speaks for classes of tengen only.
+        # The digest of the source covers only tengen's own classes.
         if isinstance(op, Host) or kind.__module__.partition(".")[0] != PACKAGE or "<" in kind.__qualname__:
             raise _Unnamed
         parameters = ",".join(_parameter(getattr(op, p)) for p in kind.parameters)
@@ -80,7 +81,7 @@ def _parameter(value: Any) -> str:
 
 
 def find(entry: str) -> Plan | None:
-    """The Plan of an entry, its kernels loaded; None if it, or a kernel, is not there."""
+    """The Plan of an entry with its kernels loaded; None if the entry or one of its kernels is missing."""
     watch = Stopwatch()
     content = cache.read(entry)
     if content is None:
@@ -96,9 +97,8 @@ def find(entry: str) -> Plan | None:
 
 
 def keep(entry: str, plan: Plan, seconds: float) -> None:
-    """Put a Plan, which took so long to make, on the disk, now or when the process ends; not one that calls Python functions, as those of
-    composites in the Program do.
-    """
+    """Store a Plan, now or when the process ends, depending on how long it took to make. Plans that call Python
+    functions are not stored, nor are those of composites that the Program still has."""
     if any(isinstance(step, Call) for step in plan.steps):
         return
     if seconds >= SLOW:
@@ -110,7 +110,7 @@ def keep(entry: str, plan: Plan, seconds: float) -> None:
 
 
 def write_waiting() -> None:
-    """Put on the disk what waits for it."""
+    """Write the Plans that are waiting to be written."""
     while _waiting:
         _write(*_waiting.popitem())
 
@@ -122,5 +122,5 @@ def _write(entry: str, plan: Plan) -> None:
     steps = [(places[step.address], *step[1:]) for step in launches]
     outputs = [(p.slot, p.offset, tuple(p.type), p.strides) for p in plan.outputs]
     rest = {field: getattr(plan, field) for field in plan._fields if field not in ("steps", "outputs", "stages")}
-    with suppress(ValueError):  # not data: a number of NumPy's, for instance
+    with suppress(ValueError):  # not data, for instance a NumPy number
         cache.write(entry, marshal.dumps((cache.names_of(kernels), steps, outputs, rest)))

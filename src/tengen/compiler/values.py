@@ -19,9 +19,8 @@ def reshape_source(value: Value) -> Value:
 
 
 def uniform_values(program: Program) -> set[Value]:
-    """The values that are the same number everywhere, as they depend on nothing but numbers and 0-d inputs: kernels compute them
-    for themselves.
-    """
+    """The values that are the same number everywhere, because they depend only on numbers and 0-d inputs. Kernels
+    compute them for themselves."""
     found = {v for v in program.inputs if v.shape == ()}
     for node in program.nodes:
         passes_on = isinstance(node.op, Elementwise) or (isinstance(node.op, ViewOp) and not node.op.fills)
@@ -54,7 +53,8 @@ def rewritten(
 def replay(
     program: Program, builder: Builder, inputs: Sequence[Value], known: Mapping[Value, Value] | None = None
 ) -> tuple[Value, ...]:
-    """Record a Program's nodes again in another builder, on other inputs. known: what nodes take in place of some values."""
+    """Record a Program's nodes again in another builder, on other inputs. known: values that nodes take in place of
+    some others."""
     made = replayed(program, builder, inputs, known)
     return tuple(made[v] for v in program.outputs)
 
@@ -62,7 +62,7 @@ def replay(
 def replayed(
     program: Program, builder: Builder, inputs: Sequence[Value], known: Mapping[Value, Value] | None = None
 ) -> dict[Value, Value]:
-    """`replay`, which tells for each value of the Program what has become of it."""
+    """`replay`, returning the new value for each value of the Program."""
     made: dict[Value, Value] = dict(zip(program.inputs, inputs, strict=True))
     taken = {**(known or {}), **made}
     for node in program.nodes:

@@ -1,1 +1,3 @@
-"""What one kernel is, as data: loop nests, contractions, sorts. Nothing here knows LLVM; `schedule/` makes them, `targets/` writes their code."""
+"""Kernels as data: loop nests, contractions, sorts. Nothing here knows LLVM: `schedule/` makes them, `targets/` writes
+their code.
+"""

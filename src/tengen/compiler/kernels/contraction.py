@@ -10,7 +10,7 @@ tile is a block of rows times a few panels of columns:
                 the register tile: accumulators stay in registers over all inner k loops,
                 elements of A are broadcast, rows of B are loaded as vectors
 
-`schedule/contractions/` decides what to run where, `targets/contractions/` writes the code.
+`schedule/contractions/` decides which kernels run, and `targets/contractions/` writes their code.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ MAX_BLOCK_ROWS = 256
 SUM_TILE = 4096
 
 AMX_SIDE = 16
-"""Rows of a register of AMX, and words of 32 bits in each of them."""
+"""Rows of an AMX register, and the 32-bit words in each of them."""
 AMX_SUMS = 4
-"""Registers of AMX that hold sums; the others hold operands."""
+"""AMX registers that hold sums; the others hold operands."""
 
 
 class PartParameters(NamedTuple):
-    """The run-time numbers of a part: ints of a launch, or the values that hold them in the code of a kernel.
+    """The run-time numbers of a part: ints of a launch, or in the code of a kernel the values that hold them.
 
-    Strides and offsets count elements, strides may be 0 or negative. A launch has one part or several, whose launch tiles follow one another,
-    and `params` the numbers of the epilogue and then those of each part.
+    Strides and offsets count elements; strides may be 0 or negative. A launch has one or more parts, whose launch tiles
+    follow one another. Its `params` are the numbers of the epilogue and then those of each part.
     """
 
     tiles: Any  # of this part
@@ -101,68 +101,69 @@ class PartParameters(NamedTuple):
     channel_b0: Any
     channel_b1: Any
 
-    # where the sums over rows go: one place for each launch tile's rows, in which a slot is all channels
+    # Where the sums over rows go: each launch tile has a place for its rows, in which a slot holds all channels.
     sum_offset: Any = 0
     sum_b0: Any = 0
     sum_b1: Any = 0
     sum_block: Any = 0
     sum_slot: Any = 0
 
-    # of a sliding window: the size of the image, and its first pixel there
+    # A sliding window: the size of the image, and the window's first pixel there.
     height: Any = 0
     width: Any = 0
     top: Any = 0
     left: Any = 0
 
-    # of tiles of AMX, where `rows` counts strips: rows of a strip, and strips of the innermost row loop
+    # AMX tiles, whose `rows` count strips: rows of a strip, and strips of the innermost row loop.
     strip_rows: Any = 0
     strips: Any = 0
 
     a_zero: Any = 0  # the integer that stands for 0 in A
 
     def of(self, name: str) -> Any:
-        """The number of this name, as "a_k0": how far a step of loop k0 moves in A."""
+        """The number with this name, such as "a_k0": how far a step of loop k0 moves in A."""
         return getattr(self, name)
 
 
 AForm = Literal["broadcast", "columns", "steps"]
-"""How A comes to the products of a step of k:
+"""How A takes part in the products of a step of k:
 
 broadcast: one element of a row, which multiplies all columns of B. The lanes are columns.
 columns: A has the columns too, side by side, and is loaded as vectors: C[m, n] = sum over k of A[m, k, n] * B[k, n].
-steps: the lanes are so many steps of the innermost k loop, along which A and B are contiguous. Where a tile ends the lanes of a sum
-are folded. A panel is `vectors` columns then, which are `b_column` apart in B.
-"""
+steps: the lanes are steps of the innermost k loop, along which A and B are contiguous. The lanes of a sum are folded at
+the end of a tile. Then a panel is `vectors` columns, which are `b_column` apart in B."""
 
 Product = Literal["plain", "pairs", "quads", "amx"]
-"""What multiplies. plain: a product and a sum of numbers. pairs: an element of A and B is two bfloat16, and one instruction adds both
-products. quads: it is four integers of 8 bits, those of B signed, and sums are int32. amx: it is pairs, and the register tile is in AMX (see
-`targets/contractions/amx.py`), `rows` so many times 16.
+"""How products are computed.
+
+plain: one number times another, then added. pairs: an element of A and B is two bfloat16 numbers, and one instruction
+adds both products.
+quads: an element is four 8-bit integers, those of B signed, and sums are int32. amx: pairs, with the register tile in
+AMX registers (see `targets/contractions/amx.py`); `rows` counts units of 16.
 """
 
 Sums = Literal["registers", "blocked"]
-"""Where sums are kept. registers: in registers over all of k. blocked: k0, k1 and the blocks of k2 are loops around the tiles, and between
-two blocks the sums wait in C.
-"""
+"""Where sums are kept. registers: in registers over all of k. blocked: k0, k1 and the blocks of k2 are loops around the
+tiles, and between two blocks the sums wait in C."""
 
 Begin = Literal["zeros", "result"]
-"""What sums begin with: zeros, or what C holds, to which the products are added."""
+"""What sums begin with: zeros, or the contents of C, to which the products are added."""
 
 Move = Literal["1", "n"]
-"""How far a step along a loop moves, in elements: one, or so many as a run-time parameter says; as in the accesses of a Nest."""
+"""How many elements a step along a loop moves: one, or a run-time parameter; written as in the accesses of a Nest."""
 
 PanelMove = Literal["panel", "n"]
-"""The same for a step of k in B: one row of a panel, or a run-time parameter."""
+"""How many elements a step of k moves in B: one row of a panel, or a run-time parameter."""
 
 Panels = Literal["packed", "given"]
-"""How B lies. packed: in whole panels, the last one filled up. given: in rows that end where the columns do."""
+"""How B lies. packed: in whole panels, the last one filled up. given: in rows that end with the columns."""
 
 LastPanel = Literal["whole", "part"]
-"""Whether panels divide the columns. If the last one is a part of one, the ends of rows are stored (and, unless B is packed, loaded) under
-a mask."""
+"""Whether panels divide the columns. If the last panel is incomplete, the ends of rows are stored (and, unless B is
+packed, loaded) under a mask."""
 
 Zero = Literal["0", "n"]
-"""What stands for 0: 0, or a run-time number, from which A then counts."""
+"""What stands for 0 in A: 0 itself, or a run-time number that is subtracted."""
 
 Channels = Literal["columns", "rows"]
 """Along what the channels of an epilogue run."""
@@ -180,21 +181,23 @@ CHOICES = {
     "channels": get_args(Channels),
     "a_zero": get_args(Zero),
 }
-"""What a field that names a kind may be."""
+"""The allowed values of each field that names a kind."""
 
 
 class ContractionKernel(NamedTuple):
-    """The static part of a contraction, which makes its code; equal specifications share one compiled kernel.
+    """The static part of a contraction, which determines its code. Equal specifications share one compiled kernel.
 
-    Buffers: A, B, C, what the epilogue reads, and where it puts sums over rows, if it takes some.
-    a, b, c: storage dtypes; where a and b are words (`dtypes.WORDS`), a step of k is as many as a word has numbers.
-    rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop in a row.
-    sum_steps: of so many steps of the innermost k loop a sum is made, which then is added to the others; 0 adds all in a row. The error of
-    a sum grows with the numbers that are added in a row.
-    k_loops: so many are kept in registers, 1 to 4 from k1 on, or if blocked 1 to 3 from k2 on; the last one is innermost.
-    a_rows: how far apart the rows of a register tile are in A. a_steps, b_steps: how far a step of the innermost k loop moves in A and B.
-    epilogue: what becomes of each sum before it is stored.
-    window: A and its columns are an image, over which the rows and k slide as it says (see `window`).
+    Buffers: A, B, C, what the epilogue reads, and the sums over rows, if it takes any.
+    a, b, c: storage dtypes. If a and b are words (`dtypes.WORDS`), a step of k covers as many numbers as a word holds.
+    rows x (vectors * lanes): the register tile. unroll: steps of the inner k loop that are written out in a row.
+    sum_steps: after this many steps of the innermost k loop a partial sum is added to the others; 0 adds everything in
+    sequence. The error of a sum grows with how many numbers are added in sequence.
+    k_loops: how many k loops run in registers: 1 to 4 from k1 on, or if blocked 1 to 3 from k2 on; the last one is
+    innermost.
+    a_rows: how far apart the rows of a register tile are in A. a_steps, b_steps: how far a step of the innermost k loop
+    moves in A and B.
+    epilogue: what is computed from each sum before it is stored.
+    window: A and its columns are an image, over which the rows and k slide as the window says (see `window`).
     a_zero: what stands for 0 in A, 0 or the run-time number `a_zero`.
     """
 
@@ -238,27 +241,28 @@ class ContractionKernel(NamedTuple):
 
     @property
     def folded(self) -> bool:
-        """The lanes are steps of k, so those of a sum are folded where a tile ends."""
+        """Whether the lanes are steps of k, so that the lanes of a sum are folded at the end of a tile."""
         return self.a_form == "steps"
 
     @property
     def blocked(self) -> bool:
-        """The sums wait in C between blocks of k."""
+        """Whether the sums wait in C between blocks of k."""
         return self.sums == "blocked"
 
     @property
     def amx(self) -> bool:
-        """The register tile is in AMX."""
+        """Whether the register tile is in AMX registers."""
         return self.product == "amx"
 
     @property
     def channel_rows(self) -> bool:
-        """The channels of the epilogue are the rows."""
+        """Whether the channels of the epilogue are the rows."""
         return self.channels == "rows"
 
     @property
     def streams(self) -> bool:
-        """Whether both operands come from memory along a long k, as in a gradient by weight, and the tile reads parts of their rows."""
+        """Whether both operands come from memory along a long k, as in a gradient by weight, and the tile reads parts
+        of their rows."""
         rows_of_a = self.a_form == "broadcast" and self.a_steps == "n"
         return self.blocked and rows_of_a and self.b_panels == "given"
 
@@ -267,12 +271,12 @@ class ContractionKernel(NamedTuple):
         return _key(self)
 
     def parts(self, params: Sequence[int]) -> list[PartParameters]:
-        """Those of a launch with these params."""
+        """The parts of a launch with these params."""
         size, first = len(PartParameters._fields), len(self.epilogue.numbers) if self.epilogue else 0
         return [PartParameters._make(params[at : at + size]) for at in range(first, len(params), size)]
 
 
-@lru_cache(1024)  # a Plan asks for it again and again
+@lru_cache(1024)  # cached, because a Plan asks for it repeatedly
 def _key(kernel: ContractionKernel) -> str:
     return "contraction " + " ".join(f"{name}={value}" for name, value in zip(kernel._fields, kernel, strict=True))
 
@@ -295,17 +299,17 @@ class SumKernel(NamedTuple):
         return f"sum partial={self.partial} out={self.out} lanes={self.lanes}"
 
 
-# -- what a well-formed kernel is ----------------------------------------------------------------------------------------
+# -- verification --------------------------------------------------------------------------------------------------------
 
 
 def verify(kernel: ContractionKernel) -> None:
-    """Check that a contraction means something. Raises ValueError that says which fields do not fit together."""
+    """Check that a contraction is well formed. Raises ValueError naming the fields that do not fit together."""
     for name, choices in CHOICES.items():
         if (value := getattr(kernel, name)) not in choices:
-            raise ValueError(f"{name} {value!r} is none of {', '.join(choices)}")
+            raise ValueError(f"{name} {value!r} is not one of {', '.join(choices)}")
     for name in ("a", "b", "c"):
         if (dtype := getattr(kernel, name)) not in KINDS:
-            raise ValueError(f"{name}: {dtype} is no storage dtype")
+            raise ValueError(f"{name}: {dtype} is not a storage dtype")
     for name in ("rows", "vectors", "lanes", "unroll"):
         if getattr(kernel, name) < 1:
             raise ValueError(f"{name} {getattr(kernel, name)} is less than 1")
@@ -323,17 +327,17 @@ def verify(kernel: ContractionKernel) -> None:
     if reason := why_not_form(kernel):
         raise ValueError(f"A cannot come as {kernel.a_form}: {reason}")
     if reason := why_not_sums(kernel):
-        raise ValueError(f"the sums cannot be kept so ({kernel.sums}): {reason}")
+        raise ValueError(f"the sums cannot be kept as {kernel.sums}: {reason}")
     if kernel.window and (reason := why_not_window(kernel, kernel.window)):
-        raise ValueError(f"no window can slide: {reason}")
+        raise ValueError(f"the window cannot slide: {reason}")
     if kernel.epilogue and (reason := why_not_epilogue(kernel, kernel.epilogue)):
-        raise ValueError(f"the sums have no epilogue: {reason}")
+        raise ValueError(f"the sums cannot have this epilogue: {reason}")
     if kernel.channel_rows and not (kernel.epilogue and kernel.epilogue.has_channels):
         raise ValueError("the channels are rows, but no epilogue has channels")
 
 
 def why_not_product(kernel: ContractionKernel) -> str | None:
-    """What forbids that the kernel multiplies so, or None."""
+    """Why the kernel cannot multiply this way, or None."""
     words = [dtype for dtype in (kernel.a, kernel.b) if dtype in WORDS]
     if kernel.product == "plain":
         return f"{words[0]} wants products of words" if words else None
@@ -358,13 +362,13 @@ def why_not_product(kernel: ContractionKernel) -> str | None:
 
 
 def why_not_zero(kernel: ContractionKernel) -> str | None:
-    """What forbids that A counts from another number than 0, or None."""
+    """Why A cannot have a number other than 0 that stands for 0, or None."""
     narrow = kernel.a in (*QUADS, *QUADS.values())
     return None if kernel.a_zero == "0" or narrow else f"it is {kernel.a}, not integers of 8 bits"
 
 
 def why_not_form(kernel: ContractionKernel) -> str | None:
-    """What forbids that A comes so, or None."""
+    """Why A cannot come in this form, or None."""
     if kernel.a_form == "broadcast":
         return None
     if kernel.product != "plain":
@@ -379,7 +383,7 @@ def why_not_form(kernel: ContractionKernel) -> str | None:
 
 
 def why_not_sums(kernel: ContractionKernel) -> str | None:
-    """What forbids that sums are kept so between steps or blocks of k, or None."""
+    """Why sums cannot be kept this way between steps or blocks of k, or None."""
     stored, computed = KINDS[kernel.c]
     if kernel.blocked and BITS[stored] < BITS[computed]:
         return f"{kernel.c} would round them between blocks"
@@ -389,7 +393,7 @@ def why_not_sums(kernel: ContractionKernel) -> str | None:
 
 
 def why_not_window(kernel: ContractionKernel, window: Window) -> str | None:
-    """What forbids that the rows are those of this window, or None."""
+    """Why the rows cannot be those of this window, or None."""
     if kernel.a_form != "columns":
         return "the pixels of A have the columns too"
     if (kernel.rows, kernel.vectors) != (window.rows, 1):
@@ -404,7 +408,7 @@ def why_not_window(kernel: ContractionKernel, window: Window) -> str | None:
 
 
 def why_not_epilogue(kernel: ContractionKernel, epilogue: Epilogue) -> str | None:
-    """What forbids that the kernel computes this of its sums before it stores them, or None."""
+    """Why the kernel cannot compute this from its sums before it stores them, or None."""
     if kernel.blocked or kernel.begin == "result":
         return "they are complete only in memory"
     if kernel.folded:

@@ -1,8 +1,8 @@
-"""What elements are in memory and in registers."""
+"""Dtypes of elements in memory and in registers."""
 
 from __future__ import annotations
 
-# The dtype in which values stored as another are computed.
+# The compute dtype of each storage dtype.
 COMPUTE = {
     **dict.fromkeys(("bool", "weak_bool"), "bool"),
     **dict.fromkeys(("uint8", "int8", "uint16", "int16", "int32"), "int32"),
@@ -17,10 +17,10 @@ NARROW_INTS = ("uint8", "int8", "uint16", "int16")
 PAIR = "bfloat16x2"
 QUADS = {"int8": "int8x4", "uint8": "uint8x4"}
 WORDS = {PAIR: 2, "int8x4": 4, "uint8x4": 4}
-"""Words of 32 bits: so many numbers side by side, the first in the low bits. Elements of operands of which `multiply_add` takes all the
-numbers in one step."""
+"""Words of 32 bits, each with several numbers side by side, the first in the low bits. `multiply_add` takes all numbers
+of a word in one step."""
 
-# storage dtype -> (kind of the bits in memory, kind they are computed with)
+# storage dtype -> (kind of the bits in memory, kind used for computing)
 KINDS = {
     "bool": ("i8", "bool"),
     "uint8": ("i8", "i32"),

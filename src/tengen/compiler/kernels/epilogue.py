@@ -1,7 +1,8 @@
-"""What a contraction kernel makes of its sums before it stores them: the element-wise nodes that follow, as data.
+"""The epilogue of a contraction kernel as data: the element-wise nodes that it applies to its sums before it stores
+them.
 
-An `Epilogue` is code as in a `Nest`, over one element of the result; `load` names one of its `sources`. A `ColumnSum` is a sum over
-the rows of a value of that code, which the kernel takes on the way.
+The code of an `Epilogue` is like that of a `Nest`, for one element of the result. A `load` reads one of its `sources`.
+A `ColumnSum` is a sum of a value of that code over the rows, which the kernel takes at the same time.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from .nest import Instr, instruction_cost
 
 
 class ColumnSum(NamedTuple):
-    """The sum over rows of the value with the number `value` of an epilogue's code.
+    """The sum over rows of the value with the number `value` in an epilogue's code.
 
-    shifted: three sums' worth of numbers instead: a shift (the mean of the launch tile's first rows), the sum of the distances
-    from it, and the sum of their squares.
+    shifted: three numbers instead of one: a shift (the mean of the first rows of the launch tile), the sum of the
+    distances from it, and the sum of their squares.
     """
 
     value: int
@@ -31,22 +32,23 @@ class ColumnSum(NamedTuple):
 
 
 def slots(sums: Sequence[ColumnSum]) -> int:
-    """Numbers that a launch tile writes for each column: those of all sums, and if one is shifted, how many rows there were."""
+    """Numbers that a launch tile writes for each column: those of all sums, and the count of rows if one sum is
+    shifted."""
     return sum(x.slots for x in sums) + any(x.shifted for x in sums)
 
 
 NUMBER, CHANNEL, ELEMENT = range(3)
-"""Along what a value varies: nothing, the channels (as a bias does), all of the result."""
+"""What a value varies along: nothing, the channels (like a bias), or all elements of the result."""
 
 COSTLY = 8
 """An instruction that takes more vector instructions than this needs registers of its own."""
 
 
 class Source(NamedTuple):
-    """What a `load` of an epilogue reads: a value stored in `dtype` that varies as `along` says.
+    """What a `load` of an epilogue reads: a value stored in `dtype` that varies along `along`.
 
-    buffer: the operand of the kernel that it is in. Without one it is the sum itself, if it varies, or else a number of
-    the launch, and `dtype` is a compute dtype.
+    buffer: the operand of the kernel that holds it. Without one, the source is the sum itself if it varies, or else a
+    number of the launch; then `dtype` is a compute dtype.
     """
 
     dtype: str
@@ -64,9 +66,10 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Epilogue:
-    """The value `result` of `code`, stored in `dtype`; the sums of products are source 0. Compares by `identity`.
+    """The value `result` of `code`, stored in `dtype`. Source 0 is the sum of products. Epilogues compare by
+    `identity`.
 
-    sums: what else the kernel gives, sums of values over the rows (see `column_sums`).
+    sums: sums over the rows that the kernel gives as well (see `column_sums`).
     """
 
     sources: tuple[Source, ...]
@@ -75,7 +78,7 @@ class Epilogue:
     dtype: str
     sums: tuple[ColumnSum, ...] = ()
     identity: str = field(init=False)
-    """Stands for all of it, also in keys of kernels. It tells 0.0 from -0.0, which are equal."""
+    """Stands for the whole epilogue, in the keys of kernels too. It distinguishes 0.0 from -0.0, which are equal."""
 
     def __post_init__(self) -> None:
         text = repr((self.sources, self.code, self.result, self.dtype, self.sums))
@@ -92,7 +95,7 @@ class Epilogue:
 
     @property
     def buffers(self) -> tuple[str, ...]:
-        """Operands of the kernel that it reads."""
+        """The operands of the kernel that the epilogue reads."""
         return tuple(source.buffer for source in self.sources if source.buffer)
 
     @property
@@ -111,11 +114,11 @@ class Epilogue:
 
     @property
     def is_costly(self) -> bool:
-        """It needs many registers, so rows come one by one."""
+        """Whether it needs so many registers that rows come one at a time."""
         return any(instruction_cost(instr) > COSTLY for instr in self.code)
 
     def along(self) -> tuple[int, ...]:
-        """Along what each value varies."""
+        """What each value varies along."""
         found: list[int] = []
         for instr in self.code:
             if instr.op == "load":

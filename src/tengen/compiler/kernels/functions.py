@@ -1,4 +1,6 @@
-"""The instructions of the loop IR that are mathematical functions. The op table enters those of its rows when it is imported."""
+"""The instructions of the loop IR that are mathematical functions. The op table enters those of its rows when it is
+imported.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from typing import Any, NamedTuple
 
 
 class Function(NamedTuple):
-    """One such instruction. code: the name of its emitter in `vecmath`, as "module.function", or the emitter itself: (*vectors) → vector."""
+    """One such instruction. code: the name of its emitter in `vecmath` ("module.function"), or the emitter itself,
+    (*vectors) → vector."""
 
     arity: int
     code: str | Callable[..., Any]
@@ -18,6 +21,6 @@ FUNCTIONS: dict[str, Function] = {}
 
 
 def sources() -> list[str]:
-    """The files, beside those of the compiler, that emitters stand in."""
+    """The files outside the compiler that contain emitters."""
     emitters = [f.code for f in FUNCTIONS.values() if not isinstance(f.code, str)]
     return sorted({os.path.realpath(emit.__code__.co_filename) for emit in emitters})

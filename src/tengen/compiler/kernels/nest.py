@@ -1,17 +1,18 @@
-"""The loop IR: one `Nest` is one map/reduce kernel, and this page says what it means.
+"""The loop IR: one `Nest` is one map/reduce kernel. This page says what it means.
 
-A Nest has loop dimensions `0 .. dims-1`. The first `kept` are kept: each of their index tuples is computed independently of the others (unless
-`serial`), so they are what is split into tiles. The rest are reduced. Dimension `lane` is the one that is spread over vector lanes.
+A Nest has loop dimensions `0 .. dims-1`. The first `kept` are kept: each of their index tuples is computed
+independently of the others (unless `serial`), so they can be split into tiles. The rest are reduced. Dimension `lane`
+is spread over vector lanes.
 
-`code` is SSA: instruction i may use the values of instructions before it. For one kept index tuple the meaning is:
+`code` is SSA: an instruction may use the values of the instructions before it. For one kept index tuple it means:
 
 - a `load` reads one element per index tuple; a value is *full* if it varies over the reduced dims, otherwise *row*;
-- `reduce` folds a full value over all reduced dims into a row value, in an order that follows from the extents and the target; each term of a sum of
-  products may be rounded once, as machines multiply and add in one instruction;
+- `reduce` folds a full value over all reduced dims into a row value, in an order that depends on the extents and the
+  target; each term of a sum of products may be rounded only once, as by instructions that multiply and add;
 - a full value that depends on a `reduce` belongs to a later pass over the reduced dims than that reduce; earlier full values that a later pass needs
   are computed again there, unless they are in `spills`: then the first pass that needs them also stores them, and later passes load them;
 - a `scan` folds a full value over the one reduced dim up to and including each index tuple, in index order; only stores take its value;
-- a `store` of a full value happens at every index tuple, of a row value once for each kept index tuple.
+- a `store` of a full value happens at every index tuple; a `store` of a row value happens once per kept index tuple.
 
 Instructions: see UNARY, BINARY and OTHER, and FUNCTIONS, which the op table fills. Sizes and strides are run-time parameters, in the order of
 `pack`.
@@ -31,10 +32,10 @@ COMPUTE_DTYPES = ("bool", "int32", "int64", "float32", "float64")
 class Bound(NamedTuple):
     """The condition 0 <= offset + sum(coefficient[d] * index[d]) < limit.
 
-    `dims` are the loop dims that take part, `values` the positions of those index values of a gather or scatter that do, counted from the
-    start of what they index; the numbers are run-time parameters. With `divisor`, the sum must also be a multiple of a run-time number
-    (one parameter more): positions that a strided window skips.
-    """
+    `dims` are the loop dims that take part. `values` are the positions of the index values of a gather or scatter that
+    take part, counted from the start of what they index. The numbers are run-time parameters. With `divisor`, the sum
+    must also be a multiple of a run-time number, which is one more parameter: a strided window skips the other
+    positions."""
 
     dims: tuple[int, ...]
     divisor: bool = False
@@ -46,7 +47,7 @@ class Access(NamedTuple):
 
     dtype: the storage dtype. steps: for each loop dim "0" (does not move), "1" (unit stride), "2" (every second element, for the lane
     dim alone; with an interleaved dim also its extent) or "n" (a run-time stride, any sign).
-    bounds: where any fails, a load gives `fill` and a store does nothing; memory is not touched.
+    bounds: if any of them fails, a load gives `fill` and a store does nothing; memory is not touched.
     indirect: how many index values a `gather`/`scatter` supplies; each has a run-time stride and a run-time size (index i must lie in
     -size <= i < size; negative counts from the end; else the status word becomes 1 + the position of the index, whatever the bounds say, a
     gather gives `fill`, a scatter writes nothing).
@@ -54,9 +55,8 @@ class Access(NamedTuple):
     Two storage dtypes are not memory and can only be loaded: `iota` is the address itself, the sum of strides times indices; `param_` before a
     compute dtype is a number of the launch, whose bits (as int64 or float64) are the access's only stride in `AccessNumbers`.
 
-    shared: it moves like the access before it, in the same buffer, and its first number, in place of strides, says how many elements
-    further on than the first access of that buffer.
-    """
+    shared: it moves like the access before it, in the same buffer. Instead of strides it has one number: how many
+    elements it lies beyond the first access of that buffer."""
 
     dtype: str
     steps: tuple[str, ...]
@@ -67,7 +67,7 @@ class Access(NamedTuple):
 
 
 def blank(fill: float) -> bool:
-    """Whether zero bits mean this number, in every dtype."""
+    """Whether this number is zero bits in every dtype."""
     return fill == 0 and copysign(1.0, fill) > 0
 
 
@@ -81,8 +81,8 @@ class Instr(NamedTuple):
 
 
 class Nest(NamedTuple):
-    """One kernel. `accesses` are the buffers in ABI order, but for those that share one; the status word, where a gather or scatter needs it, is
-    the buffer after them.
+    """One kernel. `accesses` are the buffers in ABI order, except those that share one. If a gather or scatter needs
+    the status word, it is the buffer after them.
 
     serial: kept indices run in lexicographic order inside one tile (for scatters that may meet); dims before `serial_from` stay parallel.
     cross: a kept dim along which the operands that jump along the lane dim are contiguous (step "1"), in a nest that reduces nothing.
@@ -91,11 +91,11 @@ class Nest(NamedTuple):
     spills: pairs (value, access): a full value that several passes need, and the access of a later store in whose place it waits for them. The
     element it is stored to must be this index tuple's alone, so both move along all dims, and the buffer must hold it exactly. As the buffer may be
     the memory of an input that lies alike, no pass after the first that needs the value loads from such an access.
-    ends: pairs (dim, value) of reduced and serial dims and int64 values that do not vary along them: from that index on all that is folded, or
-    added to memory, is neutral, so the loop may stop there.
-    parts: pairs (dim, turns), inner ones first: after so many turns of the loop over a reduced dim (vectors, for the lane dim) sums begin anew,
-    and what they have come to is added to those before. So few numbers are added one after the other, however many there are.
-    """
+    ends: pairs (dim, value) of reduced or serial dims and int64 values that do not vary along them. From that index on,
+    everything that is folded or added to memory is neutral, so the loop may stop there.
+    parts: pairs (dim, turns), inner ones first. After `turns` turns of the loop over a reduced dim (vectors, for the
+    lane dim) the sums start again, and the sums so far are added to those before. So only few numbers are added in
+    sequence, however many there are."""
 
     dims: int
     kept: int
@@ -161,7 +161,7 @@ OTHER = {
 }
 
 
-# -- what follows from a Nest -----------------------------------------------------------------------------------
+# -- derived facts ----------------------------------------------------------------------------------------------
 
 SINKS = ("store", "scatter")
 MOST_INTERLEAVED = 8  # places of the interleaved dim
@@ -175,12 +175,12 @@ def access_number(instr: Instr) -> int:
 
 
 def is_number(access: Access) -> bool:
-    """It is not in memory: a parameter, or the running number that its address would be."""
+    """Whether it is not in memory: a parameter, or a running number, which is the address itself."""
     return access.dtype == "iota" or access.dtype.startswith("param_")
 
 
 def is_float_sum(instr: Instr) -> bool:
-    """It rounds as often as it adds."""
+    """Whether it may round as often as it adds."""
     return instr.op == "reduce" and instr.attr == "sum" and instr.dtype.startswith("float")
 
 
@@ -230,9 +230,8 @@ def stages(nest: Nest) -> tuple[int, ...]:
 def sources(
     nest: Nest, sinks: Iterable[int], ready: Container[int] = (), through_reduce: bool = False
 ) -> frozenset[int]:
-    """The values that these instructions are computed from. What is `ready` in memory is computed from nothing, and so is a reduce unless
-    `through_reduce`.
-    """
+    """The values that these instructions are computed from. A value that is `ready` in memory needs no others, and
+    neither does a reduce unless `through_reduce`."""
     found: set[int] = set()
     stack = [a for i in sinks for a in nest.code[i].args]
     while stack:
@@ -245,9 +244,9 @@ def sources(
 
 
 def passes(nest: Nest) -> tuple[tuple[int, ...], ...]:
-    """For each pass over the reduced dims the reduces, stores and scatters in it.
+    """For each pass over the reduced dims, its reduces, stores and scatters.
 
-    Full stores wait for the last pass: a buffer may share memory with one that a later pass still reads.
+    Full stores wait for the last pass: their buffer may share memory with one that a later pass still reads.
     """
     known, moving, reduced = stages(nest), varies(nest), frozenset(range(nest.kept, nest.dims))
     used = sources(nest, [i for i, instr in enumerate(nest.code) if instr.op in SINKS], through_reduce=True)
@@ -271,7 +270,7 @@ def first_need(nest: Nest, value: int) -> int:
 
 
 def why_not_spill(nest: Nest, value: int, access: int) -> str | None:
-    """What forbids this pair in `spills`, or None."""
+    """Why this pair is not allowed in `spills`, or None."""
     if not 0 <= value < len(nest.code) or nest.code[value].op in ("reduce", *SINKS):
         return "there is no such value"
     if not 0 <= access < len(nest.accesses):
@@ -295,7 +294,7 @@ def why_not_spill(nest: Nest, value: int, access: int) -> str | None:
     return None
 
 
-# -- what a well-formed Nest is ----------------------------------------------------------------------------------
+# -- verification ------------------------------------------------------------------------------------------------
 
 STORAGE_DTYPES = (
     "bool uint8 int8 uint16 int16 int32 int64 float16 bfloat16 float32 float64 complex64 weak_bool weak_int weak_float "
@@ -320,11 +319,11 @@ ARITY = {
 
 
 def verify(nest: Nest) -> None:
-    """Check that a Nest means something. Raises ValueError that names the access or instruction and what is wrong with it."""
+    """Check that a Nest is well formed. Raises ValueError naming the access or instruction and the fault."""
     if not 1 <= nest.kept <= nest.dims:
         raise ValueError(f"a nest keeps at least one of its dims: kept={nest.kept}, dims={nest.dims}")
     if not 0 <= nest.lane < nest.dims:
-        raise ValueError(f"lane {nest.lane} is none of the {nest.dims} loop dims")
+        raise ValueError(f"lane {nest.lane} is not one of the {nest.dims} loop dims")
     if nest.serial_from is not None:
         if not 0 <= nest.serial_from <= nest.kept:
             raise ValueError(f"serial_from {nest.serial_from} is outside the {nest.kept} kept dims")
@@ -358,11 +357,14 @@ def verify(nest: Nest) -> None:
             raise ValueError(f"dim {dim} cannot end at value {value}: {reason}")
     for dim, turns in nest.parts:
         if not nest.kept <= dim < nest.dims or turns < 1:
-            raise ValueError(f"no parts of {turns} turns of dim {dim}: it is not reduced, or there are none")
+            raise ValueError(
+                f"dim {dim} cannot be cut into parts of {turns} turns: it is not reduced, or there are none"
+            )
 
 
 def why_not_end(nest: Nest, dim: int, value: int) -> str | None:
-    """What forbids this pair in `ends`, or None. That what comes after it is neutral cannot be seen here."""
+    """Why this pair is not allowed in `ends`, or None. Whether what comes after the end is neutral cannot be checked
+    here."""
     if not 0 <= dim < nest.dims or (dim < nest.kept and (nest.serial_from is None or dim < nest.serial_from)):
         return "it is neither reduced nor serial"
     if not 0 <= value < len(nest.code) or nest.code[value].op in SINKS or nest.code[value].dtype != "int64":
@@ -379,7 +381,7 @@ def has_scan(nest: Nest) -> bool:
 
 
 def why_not_scan(nest: Nest) -> str | None:
-    """What forbids that the nest has a `scan`, or None."""
+    """Why the nest may not have a `scan`, or None."""
     if nest.dims != nest.kept + 1:
         return f"it reduces {nest.dims - nest.kept} dims, not one"
     for instr in nest.code:
@@ -391,7 +393,8 @@ def why_not_scan(nest: Nest) -> str | None:
 
 
 def why_not_rows(nest: Nest) -> str | None:
-    """What forbids `rows` above 1, or None. Where rows run out, the last one stands for more than one."""
+    """Why `rows` may not be above 1, or None. If too few rows are left, the last one takes the place of the missing
+    ones."""
     if nest.lane < nest.kept or nest.interleaved is not None:
         return "the lane dim is kept, or another one is interleaved with it"
     if has_scan(nest):
@@ -402,7 +405,7 @@ def why_not_rows(nest: Nest) -> str | None:
 
 
 def why_not_cross(nest: Nest, cross: int) -> str | None:
-    """What forbids this dim as `cross`, or None."""
+    """Why this dim may not be `cross`, or None."""
     if not 0 <= cross < nest.dims or cross == nest.lane:
         return "it is no other dim than the lane"
     if nest.kept < nest.dims or nest.serial_from is not None:
@@ -422,7 +425,7 @@ def why_not_cross(nest: Nest, cross: int) -> str | None:
 
 
 def why_not_interleave(nest: Nest) -> str | None:
-    """What forbids `interleaved`, or None."""
+    """Why `interleaved` is not allowed, or None."""
     assert nest.interleaved is not None
     dim, extent = nest.interleaved
     if not 0 <= dim < nest.dims or dim == nest.lane:
@@ -442,7 +445,7 @@ def why_not_interleave(nest: Nest) -> str | None:
 
 def _verify_access(nest: Nest, number: int, access: Access, where: str) -> None:
     if access.dtype not in STORAGE_DTYPES:
-        raise ValueError(f"{where}: {access.dtype} is no storage dtype")
+        raise ValueError(f"{where}: {access.dtype} is not a storage dtype")
     if len(access.steps) != nest.dims or any(
         step not in ("0", "1", "n") for d, step in enumerate(access.steps) if d != nest.lane
     ):
@@ -457,7 +460,7 @@ def _verify_access(nest: Nest, number: int, access: Access, where: str) -> None:
         if any(not 0 <= v < access.indirect for v in bound.values):
             raise ValueError(f"{where}: a bound over index values {bound.values}, but there are {access.indirect}")
     if access.shared and not (number and _moves_alike(nest.accesses[number - 1], access)):
-        raise ValueError(f"{where}: there is no access before it that moves alike, whose buffer it could share")
+        raise ValueError(f"{where}: no access before it moves alike, so it has no buffer to share")
     if access.dtype.startswith("param_") and (set(access.steps) != {"0"} or access.bounds or access.indirect):
         raise ValueError(f"{where}: a parameter is one number, without steps or bounds")
     if access.dtype == "iota" and access.bounds:
@@ -474,32 +477,32 @@ def _is_arithmetic(op: str) -> bool:
 
 
 def _arity(op: str) -> int | None:
-    """How many arguments it takes, None where that depends on its attribute."""
+    """How many arguments it takes; None if that depends on its attribute."""
     if op in FUNCTIONS:
         return FUNCTIONS[op].arity
     return ARITY.get(op, 1 if op in UNARY else 2 if op in BINARY else None)
 
 
 def _verify_shape(nest: Nest, number: int, instr: Instr, where: str) -> None:
-    """Arguments and attribute."""
+    """Check arguments and attribute."""
     if not (_is_arithmetic(instr.op) or instr.op in OTHER):
         raise ValueError(f"{where}: unknown instruction")
     if instr.dtype not in COMPUTE_DTYPES:
-        raise ValueError(f"{where}: {instr.dtype} is no compute dtype")
+        raise ValueError(f"{where}: {instr.dtype} is not a compute dtype")
     for a in instr.args:
         if not 0 <= a < number or nest.code[a].op in SINKS:
-            raise ValueError(f"{where}: argument {a} is no value computed before")
+            raise ValueError(f"{where}: argument {a} is not a value computed before it")
     count = _arity(instr.op)
     if instr.op == "reduce":
         if instr.attr not in MONOIDS:
-            raise ValueError(f"{where}: {instr.attr!r} is none of {', '.join(MONOIDS)}")
+            raise ValueError(f"{where}: {instr.attr!r} is not one of {', '.join(MONOIDS)}")
         count = 2 if str(instr.attr).startswith("arg") else 1
     elif instr.op == "scan" and instr.attr not in SCANNED:
-        raise ValueError(f"{where}: {instr.attr!r} is none of {', '.join(SCANNED)}")
+        raise ValueError(f"{where}: {instr.attr!r} is not one of {', '.join(SCANNED)}")
     elif instr.op in ("load", "gather", "store", "scatter"):
         access, mode = instr.attr if instr.op == "scatter" and isinstance(instr.attr, tuple) else (instr.attr, "set")
         if not isinstance(access, int) or not 0 <= access < len(nest.accesses) or mode not in ("set", "add"):
-            raise ValueError(f"{where}: {instr.attr!r} names none of the {len(nest.accesses)} accesses")
+            raise ValueError(f"{where}: {instr.attr!r} is not one of the {len(nest.accesses)} accesses")
         indirect, dtype = nest.accesses[access].indirect, nest.accesses[access].dtype
         if instr.op != "load" and (dtype == "iota" or dtype.startswith("param_")):
             raise ValueError(f"{where}: access {access} ({dtype}) can only be loaded")
@@ -507,13 +510,13 @@ def _verify_shape(nest: Nest, number: int, instr: Instr, where: str) -> None:
             raise ValueError(f"{where}: access {access} is indexed by {indirect} values: use gather or scatter")
         count = {"load": 0, "store": 1, "gather": indirect, "scatter": 1 + indirect}[instr.op]
     elif instr.op == "index" and (not isinstance(instr.attr, int) or not 0 <= instr.attr < nest.dims):
-        raise ValueError(f"{where}: {instr.attr!r} is no loop dim")
+        raise ValueError(f"{where}: {instr.attr!r} is not a loop dim")
     if len(instr.args) != count:
         raise ValueError(f"{where}: takes {count} arguments, got {len(instr.args)}")
 
 
 def _verify_types(nest: Nest, instr: Instr, args: list[str], where: str) -> None:
-    """The dtypes of arguments and value fit together."""
+    """Check that the dtypes of the arguments and of the value fit together."""
     op, dtype = instr.op, instr.dtype
     if op in ("gather", "scatter"):
         expected = [*args[:1], *["int64"] * (len(args) - 1)] if op == "scatter" else ["int64"] * len(args)

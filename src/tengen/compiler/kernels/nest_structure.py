@@ -1,4 +1,6 @@
-"""What a Nest needs of its kernel, found before any code is written: what varies along which dims, passes, vector width."""
+"""What the code of a Nest depends on, found before any of it is written: what varies along which dims, passes, vector
+width.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,14 @@ from .dtypes import KINDS
 from .nest import SINKS, Access, Instr, Nest, access_number, instruction_cost, is_number, moves_along
 from .target import Target
 
-# Vectors side by side: (most instructions in the body, vectors). Independent accumulators of a reduction hide the latency of an addition, and
-# independent polynomials that of their steps. Maps of a few instructions are no faster with more than one vector at a time, and slower where memory
-# is the limit.
+# Vectors side by side: (most instructions in the body, vectors). Independent accumulators of a reduction hide the
+# latency of an addition, and independent polynomials that of their steps. Maps of a few instructions gain nothing from
+# more than one vector at a time, and lose where memory is the limit.
 UNROLL = ((12, 4), (40, 2))
 UNROLL_MAP = ((12, 1), (40, 2))
-CROSS_BLOCK = 128  # places of the cross dim of one item
-# A body longer than this is written once, under a mask, and not again for whole vectors: that costs it some percent and halves its compile time.
+CROSS_BLOCK = 128  # places of the cross dim in one item
+# A body longer than this is written once, under a mask, and not again for whole vectors. That costs a few percent of
+# its speed and halves its compile time.
 ONE_LOOP = 100
 
 
@@ -26,7 +29,8 @@ def bits_in_memory(access: Access) -> int:
 
 @dataclass(frozen=True)
 class Structure:
-    """Facts about a Nest. A *pass* is one run over the reduced dims; stage s of a value: it is known after s passes."""
+    """Facts about a Nest. A *pass* is one run over the reduced dims. The stage of a value is the number of passes after
+    which it is known."""
 
     nest: Nest
 
@@ -54,7 +58,7 @@ class Structure:
 
     @cached_property
     def passes(self) -> tuple[tuple[int, ...], ...]:
-        """For each pass its reduces, stores and scatters."""
+        """For each pass, its reduces, stores and scatters."""
         return nests.passes(self.nest)
 
     @cached_property
@@ -67,16 +71,16 @@ class Structure:
         return {value: (nests.first_need(self.nest, value), access) for value, access in self.nest.spills}
 
     def ready(self, number: int) -> frozenset[int]:
-        """The values that a pass loads as an earlier one has stored them."""
+        """The values that a pass loads because an earlier one stored them."""
         return frozenset(value for value, (first, _) in self.spilled.items() if first < number)
 
     def needed(self, number: int) -> frozenset[int]:
-        """The values that a pass works with."""
+        """The values that a pass uses."""
         return nests.sources(self.nest, self.passes[number], self.ready(number))
 
     @cached_property
     def row_sinks(self) -> tuple[int, ...]:
-        """Stores and scatters that happen once for each kept index tuple."""
+        """Stores and scatters that happen once per kept index tuple."""
         return tuple(i for i, instr in enumerate(self.nest.code) if instr.op in SINKS and not self.is_full(i))
 
     @cached_property
@@ -86,7 +90,7 @@ class Structure:
 
     @cached_property
     def fresh(self) -> tuple[int, ...]:
-        """The accesses that the first pass loads vectors from, other ones in each row."""
+        """The accesses from which the first pass loads vectors that differ from row to row."""
         first = [self.nest.code[i] for i in nests.sources(self.nest, self.passes[0])]
         loaded = {access_number(instr) for instr in first if instr.op == "load"}
         moving = [a for a in sorted(loaded) if self.nest.accesses[a].steps[self.nest.lane] == "1"]
@@ -110,15 +114,16 @@ class Structure:
 
     @property
     def chunked(self) -> bool:
-        """The lane dim is cut into chunks, which are part of an item's number."""
+        """Whether the lane dim is cut into chunks, which are part of an item's number."""
         return self.nest.lane < self.parallel
 
     @cached_property
     def item_dims(self) -> tuple[int, ...]:
-        """The dims that an item's number counts, slowest first; the lane dim stands for its chunks.
+        """The dims that an item's number counts, slowest first. The lane dim stands for its chunks.
 
-        A copy that jumps along the lanes reads whole cache lines for one element of each: neighbouring rows use the others, so they come
-        before the next chunk. Maps of short rows have one chunk each, so there the innermost loop had better run over rows.
+        A copy that jumps along the lanes reads whole cache lines for one element of each. Neighbouring rows use the
+        others, so they come before the next chunk. Maps of short rows have one chunk each; there the innermost loop
+        should run over rows.
         """
         dims = [d for d in range(self.parallel) if d not in (self.nest.lane, self.interleaved)]
         if self.chunked:
@@ -150,12 +155,12 @@ class Structure:
 
     @cached_property
     def jumps(self) -> bool:
-        """Some access has another stride than 1 along the lanes."""
+        """Whether some access has a stride other than 1 along the lanes."""
         return any(a.steps[self.nest.lane] == "n" and not is_number(a) for a in self.nest.accesses)
 
     @cached_property
     def cost(self) -> int:
-        """About how many vector instructions it takes for each vector of the lane dim."""
+        """About how many vector instructions it takes per vector of the lane dim."""
         return self._cost(self.live) + len(self.passes)
 
     def _cost(self, values: frozenset[int]) -> int:
@@ -163,7 +168,7 @@ class Structure:
 
     @cached_property
     def one_by_one(self) -> bool:
-        """Vectors would write to places that may coincide, or in another order than that of the indices."""
+        """Whether vectors would write to places that may coincide, or not in the order of the indices."""
         nest = self.nest
         for i, instr in enumerate(nest.code):
             if instr.op != "scatter":
@@ -171,7 +176,7 @@ class Structure:
             apart = nest.accesses[access_number(instr)].steps[nest.lane] in ("1", "2")
             if not apart or any(nest.lane in self.varies[a] for a in instr.args[1:]):
                 return True
-            # Then all lanes write for one place of the reduced dims before the next, which only additions do not mind.
+            # Then all lanes write for one place of the reduced dims before the next, which only additions tolerate.
             adds = isinstance(instr.attr, tuple) and instr.attr[1] == "add"
             if self.lane_is_kept and self.is_full(i) and not adds:
                 return True
@@ -180,7 +185,7 @@ class Structure:
     def widths(self, target: Target) -> tuple[int, ...]:
         """Lanes of the values in the main loop of each pass: one or more registers, which LLVM splits.
 
-        Where the lane dim is kept, all passes are inside one loop over it; without passes there is that loop alone.
+        If the lane dim is kept, all passes are inside one loop over it; without passes that is the only loop.
         """
         if self.lane_is_kept or not self.passes:
             return (self._width(target, self.live, self.cost),) * max(len(self.passes), 1)
@@ -202,7 +207,7 @@ class Structure:
         return target.lanes * (max(unroll // 2, 1) if wide else unroll)
 
     def tail_width(self, target: Target) -> int:
-        """Lanes of the loop over what is left: a register under a mask where the target has masked loads, or one."""
+        """Lanes of the loop over the rest: a register under a mask if the target has masked loads, or one."""
         lane = self.nest.lane
         moving = [a for a in self.nest.accesses if a.steps[lane] not in ("0", "n") and not is_number(a)]
         maskable = target.masked and all(bits_in_memory(a) in target.masked for a in moving)
@@ -213,7 +218,7 @@ class Structure:
         return target.lanes * 32 // max([32, *(bits_in_memory(self.nest.accesses[i]) for i in self.crossed)])
 
     def one_loop(self, width: int, target: Target) -> bool:
-        """The loop of the tail does all the work of one whose main loop would be so wide."""
+        """Whether the loop of the tail does all the work, without a main loop of this width."""
         tail = self.tail_width(target)
         places = self.nest.interleaved[1] if self.nest.interleaved else 1
         return width == tail and (tail == 1 or self.cost * places > ONE_LOOP)

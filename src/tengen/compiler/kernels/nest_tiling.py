@@ -15,17 +15,17 @@ The kernel counts its items up like an odometer; divisions happen once a call. F
                                                                         fold the lanes
                                                                     row stores
 
-Short rows that need several passes run side by side (`rows` of a Nest): with one alone, the machine would wait at the end of each pass for the lanes
-to be folded, and for what follows from that. Where rows run out, the last one stands for those that are missing: it is computed more than once, to
-the same result. The second pass asks for what the first will load of the next rows.
+Short rows that need several passes run side by side (`rows` of a Nest). With a single row, the machine would wait at
+the end of each pass until the lanes are folded. If too few rows are left, the last one takes the place of the missing
+ones: it is computed more than once, with the same result. The second pass prefetches what the first pass will load of
+the next rows.
 
-Where the Nest has an interleaved dim, the places of it are written out for each group of lanes.
+If the Nest has an interleaved dim, the body is written out for each of its places, for each group of lanes.
 
-A group is a vector of one to four registers: LLVM splits it, so that independent accumulators are side by side and loops are short. What is left
-of a row runs as single registers under a mask, or element by element where the machine has no masked loads. Each value is computed in
-the outermost loop in which it is known. Within a group all loads come before the stores that depend on them, so an output
-may be the same memory as an input with the same strides.
-"""
+A group is a vector of one to four registers. LLVM splits it, which gives independent accumulators and short loops. The
+rest of a row runs as single registers under a mask, or element by element if the machine has no masked loads. Each
+value is computed in the outermost loop in which it is known. Within a group all loads come before the stores that
+depend on them, so an output may share the memory of an input with the same strides."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from .nest_structure import CROSS_BLOCK, Structure
 
 TILE = 1 << 15  # elements of a tile of cheap instructions: a few microseconds
 LEAST_TILE = 1 << 11
-CHUNK = 64  # chunks are a multiple of this, so that all but the last of a row are whole groups on every machine
+CHUNK = 64  # chunks are a multiple of this, so that all but the last one of a row are whole groups on every machine
 
 
 @dataclass(frozen=True)
 class NestSource:
-    """A Nest as something that `cache.compile_kernels` compiles."""
+    """A Nest in the form that `cache.compile_kernels` compiles."""
 
     nest: Nest
 
@@ -58,13 +58,14 @@ class NestSource:
         return Structure(self.nest)
 
     def split(self, extents: Sequence[int], params: Sequence[int]) -> tuple[tuple[int, ...], int]:
-        """What a launch with these parameters before its tiling has in all, and its tiles (none if there is nothing to do)."""
+        """The extents of a launch with these parameters (without its tiling) and its number of tiles; none if there is
+        nothing to do."""
         found = _tiling(self.structure, extents)
         return (*params, found.items, found.items_per_tile, found.chunk, found.chunks), found.tiles
 
 
 class Tiling(NamedTuple):
-    """How a launch is split: the last four parameters of a kernel (chunk: lanes) and the number of tiles."""
+    """How a launch is split: the last four parameters of a kernel (chunk: in lanes) and the number of tiles."""
 
     items: int
     items_per_tile: int
@@ -77,11 +78,11 @@ class Tiling(NamedTuple):
 
 
 TILING_NAMES = Tiling._fields
-"""What the last parameters of a launch are called."""
+"""The names of the last parameters of a launch."""
 
 
 def tiling(nest: Nest, extents: Sequence[int]) -> Tiling:
-    """The split of a Nest over these extents."""
+    """The split of a Nest with these extents."""
     return _tiling(Structure(nest), extents)
 
 
@@ -111,5 +112,5 @@ def _whole(lane: int) -> int:
 def launch_parameters(
     nest: Nest, extents: Sequence[int], numbers: Sequence[AccessNumbers]
 ) -> tuple[tuple[int, ...], int]:
-    """The params of a launch, and how many tiles it has (none if there is nothing to do)."""
+    """The params of a launch and its number of tiles (0 if there is nothing to do)."""
     return NestSource(nest).split(extents, pack(tuple(extents), tuple(numbers)))

@@ -1,11 +1,12 @@
-"""Kernels that find where a mask is set: the positions, in order, side by side.
+"""Kernels that find where a mask is set: the positions, in order and side by side.
 
-A tile counts its elements that are set in a first launch; in a second one it adds up the counts of the tiles before it, which is where its
-positions begin, and writes them (Blelloch 1990). 64 elements become a word of bits: no bit set is passed over, all set are running
-numbers, else bit after bit is taken off.
+In a first launch, each tile counts its elements that are set. In a second one, each tile adds up the counts of the
+tiles before it, which gives the place where its own positions begin, and writes them (Blelloch 1990). 64 elements
+become a word of bits. If no bit is set, the word is skipped; if all are, its positions are running numbers; otherwise
+the bits are taken one by one.
 
-Buffers: mask (row-major), counts (one for each tile), and in the second launch out (positions; what is behind the last one is left as it is)
-and total. Params: elements, and elements of a tile, a multiple of 64.
+Buffers: mask (row-major), counts (one per tile), and in the second launch out (positions; elements behind the last one
+stay as they are) and total. Params: elements, and elements of a tile, a multiple of 64.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ WORD = 64
 
 
 class PositionsKernel(NamedTuple):
-    """positions: dtype of the result. writes: the second launch. lanes: positions that are stored together."""
+    """positions: dtype of the result. writes: whether it is the second launch. lanes: positions that are stored
+    together."""
 
     positions: str
     writes: bool

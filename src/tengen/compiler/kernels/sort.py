@@ -1,6 +1,7 @@
-"""Kernels that order rows: where the first `k` elements of each row would stand if it were sorted, equal ones in their order.
+"""Kernels that sort rows. They give the positions of the first `k` elements of each sorted row. The sort is stable.
 
-Elements become *keys*: unsigned integers in the order asked for. -0 equals 0; NaN, of either sign, is above all numbers.
+Elements become *keys*: unsigned integers that sort in the requested order. -0 equals 0; a NaN of either sign is larger
+than all numbers.
 
 insertion   for a few of many, or short rows: the best so far lie in a small sorted list, which a new element enters only if it beats the
             last of them. Groups of lanes of which no element does are passed over at once.
@@ -20,11 +21,11 @@ from .dtypes import KINDS
 DIGIT = 11
 BINS = 1 << DIGIT
 MOST_INSERTED = 32
-"""The longest list into which elements are inserted."""
+"""The longest sorted list that insertion keeps."""
 
 
 class SortKernel(NamedTuple):
-    """dtype: of the elements. positions: of the result. lanes: elements that insertion looks at together."""
+    """dtype: of the elements. positions: dtype of the result. lanes: how many elements insertion compares at a time."""
 
     dtype: str
     positions: str

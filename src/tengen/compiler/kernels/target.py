@@ -1,4 +1,4 @@
-"""An instruction set as kernels see it."""
+"""Instruction sets, as far as kernels depend on them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 
 class Target(NamedTuple):
-    """An instruction set as kernels see it.
+    """An instruction set, as far as kernels depend on it.
 
-    lanes: 32-bit elements of a vector register. masked, gathered: element widths (bits) that have masked loads and stores, and gathers.
-    half: float16 conversions are instructions. dots: so are sums of products of bfloat16 pairs. amx: and whole products of small matrices
-    of them (AMX). vnni: so are sums of four products of 8-bit integers, unsigned times signed.
+    lanes: 32-bit elements of a vector register. masked, gathered: element widths (bits) that have masked loads and
+    stores, and gathers.
+    half: there are instructions for float16 conversions. dots: for sums of products of bfloat16 pairs. amx: for
+    products of small bfloat16 matrices (AMX). vnni: for sums of four products of 8-bit integers, unsigned times signed.
     """
 
     name: str
@@ -26,10 +27,10 @@ class Target(NamedTuple):
 
     @property
     def fma(self) -> bool:
-        """A product and a sum are one instruction."""
+        """Whether one instruction multiplies and adds."""
         return self.name != "x86-64"
 
     @property
     def registers(self) -> int:
-        """Vector registers."""
+        """The number of vector registers."""
         return 32 if self.lanes == 16 or self.name == "neon" else 16

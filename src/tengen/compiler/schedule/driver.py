@@ -1,4 +1,4 @@
-"""From a Program to a Plan: runs the groups in order, gives values buffers, writes the steps."""
+"""From a Program to a Plan: lowers the groups in order, gives values buffers, writes the steps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ from .writes import concat, write_into
 
 
 class Placement(NamedTuple):
-    """places: of the outputs, (buffer, view). slots: (slot, offset in bytes) of each buffer. donated: {buffer: input}. See `Plan`."""
+    """places: (buffer, view) of the outputs. slots: (slot, offset in bytes) of each buffer. donated: {buffer: input}.
+    See `Plan`."""
 
     places: list[tuple[int, View]]
     slots: list[tuple[int, int]]
@@ -64,10 +65,10 @@ class Scheduler(Steps):
     # -- groups --------------------------------------------------------------------------------------------
 
     def cost(self, given: int = 0) -> Cost:
-        """What the Plan would take, if the first `given` inputs are given away; compiles no kernels.
+        """What the Plan would take if the first `given` inputs are given away. Compiles no kernels.
 
-        Outputs that take an input's place are not counted, nor are those that only lie in another way than it: the next time it
-        will lie like them.
+        Outputs that take an input's place are not counted. Neither are those that only lie differently from it: next
+        time the input will lie like them.
         """
         self.lower()
         placement, count = self.place(), len(self.program.inputs)
@@ -79,7 +80,7 @@ class Scheduler(Steps):
         return Cost(sum(own), sum(step.work for step in self.steps))
 
     def lower(self) -> None:
-        """Make the steps."""
+        """Append the steps of all groups."""
         stored = self.parts.results.stored
         for group in self.parts.order:
             op = group.nodes[-1].op
@@ -124,7 +125,7 @@ class Scheduler(Steps):
 
     @property
     def sources(self) -> list[Any]:
-        """What to compile, in the order of the launches."""
+        """The kernels to compile, in the order of the launches."""
         return [s.source for s in self.steps if isinstance(s, Step)]
 
     # -- the plan ------------------------------------------------------------------------------------------
@@ -150,7 +151,8 @@ class Scheduler(Steps):
         return Placement(places, slots, tuple(allocations), donated, commit)
 
     def _drop_bypassed(self, outputs: Sequence[int]) -> None:
-        """Leave out the steps whose results were to be packed, where that has been made of their operands and nobody else reads them."""
+        """Remove the steps whose results were to be packed, if the packed copy was made directly from their operands
+        and nobody else reads them."""
         unread = self.bypassed - {b for step in self.steps for b, _ in step.reads} - set(outputs)
         self.steps = [s for s in self.steps if not s.writes or not {b for b, _ in s.writes} <= unread]
         for buffer in unread:
@@ -158,7 +160,8 @@ class Scheduler(Steps):
                 self.bytes[buffer] = 0
 
     def _write_in_place(self, places: list[tuple[int, View]]) -> list[tuple[int, View]]:
-        """Drop the copies before partial writes whose source nobody wants any more; `places`, where the outputs then lie."""
+        """Remove the copies before partial writes whose source is not needed any more. Returns where the outputs then
+        lie."""
         outputs = [buffer for buffer, _ in places]
         owner = ownership.in_place(self.steps, len(self.program.inputs), self.bytes, [*outputs, *self.layouts])
         if owner:
@@ -168,12 +171,12 @@ class Scheduler(Steps):
         return [(owner.get(buffer, buffer), view) for buffer, view in places]
 
     def _is_updated(self, number: int) -> bool:
-        """Whether an output may take the place of an input: then its values change at each call."""
+        """Whether an output may take the place of an input; then its values change at each call."""
         outputs = self.program.outputs
         return number < len(outputs) and outputs[number].type == self.program.inputs[number].type
 
     def finish(self, placement: Placement) -> Plan:
-        """The Plan, kernels compiled."""
+        """The Plan, with its kernels compiled."""
         places, slots, allocations, donated, commit = placement
         count = len(self.program.inputs)
         sources = list({id(source): source for source in self.sources}.values())
@@ -199,7 +202,7 @@ class Scheduler(Steps):
 
 
 def _any_order(group: Group) -> bool:
-    """Whether the result of a group may lie in any order of dims."""
+    """Whether the dims of a group's result may lie in any order."""
     op = group.nodes[0].op
     return isinstance(op, Contraction) and op.roles.any_order
 

@@ -1,4 +1,6 @@
-"""Reductions to few results, cut into parts so that all cores can work on them: one kernel folds each part, another the parts."""
+"""Reductions to few results, cut into parts so that all cores can work on them: one kernel folds each part, another the
+parts.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ SPLIT_PARTS = 64
 
 
 def splits(group: Group) -> bool:
-    """Few results from many elements, in one pass: worth cutting into parts."""
+    """Whether few results come from many elements, in one pass, so that cutting is worth while."""
     if not group.axes or prod(group.shape) < 2 * SPLIT_ELEMENTS or isinstance(group.nodes[-1].op, Prefix):
         return False
     if prod(group.row_shape) * ITEM_BYTES["float32"] > 8192:
@@ -37,7 +39,8 @@ def splits(group: Group) -> bool:
 
 
 def reduce_in_parts(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
-    """Append two kernels: one folds each part, the other folds the parts and does what the group does with the row values."""
+    """Append two kernels: one folds each part; the other folds the parts and does what the group does with the row
+    values."""
     assert group.axes is not None
     axis, parts = _cut(steps, group)
     if parts == 1:
@@ -73,13 +76,13 @@ def reduce_in_parts(steps: Steps, group: Group, stored: Sequence[Value]) -> None
 
 
 def _operands(steps: Steps, group: Group) -> list[View]:
-    """Where the operands of a group's full shape lie."""
+    """Where the operands with the group's full shape lie."""
     inputs = [v for n in group.nodes for v in n.inputs if v not in group.passes and v.shape == group.shape]
     return by_importance(steps.locate(v).view for v in inputs if v not in steps.uniform)
 
 
 def _cut(steps: Steps, group: Group) -> tuple[int, int]:
-    """The reduced axis to cut (the slowest in memory) and the number of parts, which divides it."""
+    """The reduced axis to cut (the slowest in memory), and the number of parts, which divides it."""
     axes = [
         d for d in memory_order(group.shape, _operands(steps, group)) if d in (group.axes or ()) and group.shape[d] > 1
     ]

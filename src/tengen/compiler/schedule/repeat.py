@@ -1,8 +1,9 @@
-"""Runs a Loop inside a Plan: its body is scheduled once, and its launches are repeated for each step with other places in the buffers.
+"""Runs a Loop inside a Plan. Its body is scheduled once; its launches are repeated for each step with other places in
+the buffers.
 
-So a loop of a thousand steps compiles the kernels of one, and running it calls no Python. What a step takes over from the one before
-it reads where that has put it, in the buffer of the output. What depends on constants alone, such as the packed copy of a weight,
-is made once, before the first step.
+So a loop of a thousand steps compiles the kernels of a single step, and running it calls no Python. A step reads the
+states where the step before has put them, in the buffer of the output. What depends on constants alone, such as the
+packed copy of a weight, is made once, before the first step.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from .steps import HostStep, Step, Steps
 
 
 class StepPlace(NamedTuple):
-    """Where a buffer of the body is at step number i: in `buffer`, `start + i · step` bytes from its beginning; `first`, if any, is where it
-    is at step 0. rows: how many places there are; more steps than that begin anew."""
+    """Where a buffer of the body is at step i: in `buffer`, `start + i · step` bytes from its beginning.
+
+    first: where it is at step 0, if that differs. rows: how many places there are; later steps start over.
+    """
 
     buffer: int
     start: int = 0
@@ -39,7 +42,8 @@ class StepPlace(NamedTuple):
 
 
 def repeat(steps: Steps, node: Node, lower: Callable[[Program, Sequence[View], int], Steps]) -> None:
-    """Append the steps of a Loop. lower: gives those of a Program whose inputs lie like these views, so many of its outputs being states."""
+    """Append the steps of a Loop. lower: gives the steps of a Program whose inputs lie like these views and whose first
+    outputs are states."""
     op = node.op
     assert isinstance(op, Loop)
     values = node.inputs
@@ -104,7 +108,7 @@ def _emit(
 
 
 def _results(inner: Steps, states: int) -> list[tuple[int, View]]:
-    """Of each result of the body a buffer of its own that is nothing else, and how it lies there: states row-major."""
+    """For each result of the body, a buffer that holds nothing else, and the layout in it. States are row-major."""
     found: list[tuple[int, View]] = []
     taken = set(range(len(inner.program.inputs)))
     for i, value in enumerate(inner.program.outputs):
@@ -126,7 +130,7 @@ def _outputs(
     count: int,
     initial: Sequence[tuple[int, int]],
 ) -> dict[int, StepPlace]:
-    """Give the outputs of the loop buffers; where the results of the body are in them."""
+    """Give the outputs of the loop buffers; returns where the results of the body are in them."""
     places = {}
     for i, (out, (inside, view)) in enumerate(zip(node.outputs, results, strict=True)):
         last = op.keeps_last(i)
@@ -172,7 +176,7 @@ def _shifted(used: tuple[int, View, Type], buffer: int, start: int) -> tuple[int
 
 
 def _dense(steps: Steps, value: Value) -> tuple[int, int]:
-    """(buffer, offset in bytes) of a value that lies row-major; a copy, if need be."""
+    """(buffer, offset in bytes) of a value that lies row-major; makes a copy if necessary."""
     buffer, view = steps.in_memory(value)
     if not view.contiguous:
         place = steps.materialise(value)

@@ -24,5 +24,6 @@ EMITTERS: Mapping[type, Callable[[Any, Target], str]] = {
 
 
 def emit(kernel: Any, target: Target) -> str:
-    """LLVM IR text of a module with one function `kernel` of the kernel ABI. Raises ValueError if the kernel means nothing."""
+    """LLVM IR text of a module with one function `kernel` of the kernel ABI. Raises ValueError if the kernel is not
+    well formed."""
     return EMITTERS[type(kernel)](kernel, target)

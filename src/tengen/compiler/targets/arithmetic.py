@@ -22,7 +22,7 @@ def _shift(shift: Callable[[Vec, Vec], Vec]) -> Callable[[Vec, Vec], Vec]:
 
 
 def _rounding(function: Callable[[Vec], Vec]) -> Callable[[Vec], Vec]:
-    """A rounding function, which leaves integers as they are."""
+    """A rounding function. Integers stay as they are."""
     return lambda x: function(x) if is_float(x.kind) else x
 
 
@@ -68,7 +68,8 @@ SIMPLE: dict[str, Callable[..., Vec]] = {
 
 
 def apply(instr: Instr, args: Sequence[Vec], half: bool) -> Vec:
-    """Emit an instruction that has no memory access. Raises TypeError where it is not defined for the kind of its arguments."""
+    """Emit an instruction that does not access memory. Raises TypeError if it is not defined for the kind of its
+    arguments."""
     if instr.op == "cast" and instr.attr == "odd":
         return rounded_to_odd(args[0])
     if instr.op == "cast":
@@ -92,6 +93,6 @@ def constant_of(at: ir.IRBuilder, instr: Instr, lanes: int) -> Vec:
 
 
 def parameter(at: ir.IRBuilder, number: ir.Value, dtype: str) -> Vec:
-    """A number of the launch, given as the bits of an int64 or of a float64, in the compute dtype `dtype`."""
+    """A number of the launch in the compute dtype `dtype`, given as the bits of an int64 or a float64."""
     bits = Vec(at, number, "i64", 1)
     return (bits.bitcast("f64") if dtype.startswith("float") else bits).to(COMPUTE_KIND[dtype])

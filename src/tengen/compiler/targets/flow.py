@@ -15,7 +15,7 @@ def i64(number: int) -> ir.Constant:
 
 
 class Flow:
-    """Writes `void kernel(ptr buffers, ptr params, i64 tile_begin, i64 tile_end)`; `at` is where instructions go."""
+    """Writes `void kernel(ptr buffers, ptr params, i64 tile_begin, i64 tile_end)`. Instructions go where `at` is."""
 
     def __init__(self) -> None:
         self.module = ir.Module()

@@ -1,7 +1,7 @@
-"""The machine that kernels run on: its instruction set, and LLVM's way from IR text to an address.
+"""The machine that kernels run on: its instruction set, and how LLVM IR text becomes an address.
 
-Which instruction set: the setting `isa` (environment variable TENGEN_ISA). "native" is all that this machine has; a narrower one gives a generic
-processor of that level, so that one machine can test the code of several.
+The setting `isa` (environment variable TENGEN_ISA) chooses the instruction set. "native" is everything that this
+machine has. A narrower one gives a generic processor of that level, so that one machine can test the code of several.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PERMISSION = "permission of the kernel"
 # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) on x86-64
 _ARCH_PRCTL, _REQUEST_FEATURE, _TILE_REGISTERS = 158, 0x1023, 18
 
-# Each instruction set on a generic processor, and the host features that it needs; widest first
+# Each instruction set on a generic processor, with the host features that it needs; widest first.
 _LEVELS = {
     target.name: (target, needs)
     for target, needs in (
@@ -94,9 +94,10 @@ def _missing(isa: str) -> list[str]:
 
 @cache
 def _permitted() -> bool:
-    """Ask Linux for the registers of AMX, which a process may use only then; it holds for all threads and for forked processes.
+    """Ask Linux for permission to use the AMX registers. It holds for all threads and for forked processes.
 
-    Refused where Linux is older than 5.16, by some sandboxes, and where a thread has a signal stack with no room for these registers.
+    Linux before 5.16 refuses, some sandboxes do, and so does a system where a thread has a signal stack too small for
+    these registers.
     """
     try:
         ask = ctypes.CDLL(None).syscall
@@ -109,7 +110,9 @@ def _permitted() -> bool:
 # -- LLVM ----------------------------------------------------------------------------------------------------------
 
 _numbers = itertools.count()
-_loaded: list[llvm.ResourceTracker] = []  # a library is unloaded with its tracker, so they live as long as the process
+_loaded: list[
+    llvm.ResourceTracker
+] = []  # A library is unloaded with its tracker, so trackers live as long as the process
 
 
 @cache
@@ -132,19 +135,20 @@ def _linker() -> llvm.LLJIT:
 
 
 def compile_object(text: str, target: Target) -> bytes:
-    """Machine code (an object file) of a module of LLVM IR. The IR is written well: no middle-end passes run."""
+    """Machine code (an object file) of a module of LLVM IR. No middle-end passes run, because the IR is already well
+    optimised."""
     with compiling:
         return _machine(target).emit_object(llvm.parse_assembly(text))
 
 
 def assembly(text: str, target: Target) -> str:
-    """The same code for people to read."""
+    """The assembly of that code, for people to read."""
     with compiling:
         return _machine(target).emit_assembly(llvm.parse_assembly(text))
 
 
 def load(code: bytes) -> int:
-    """Link an object file into the process; the address of its function `kernel`."""
+    """Link an object file into the process. Returns the address of its function `kernel`."""
     with compiling:
         builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol("kernel")
         tracker = builder.link(_linker(), f"kernel{next(_numbers)}")

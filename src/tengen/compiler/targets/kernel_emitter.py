@@ -1,4 +1,4 @@
-"""What kernels that are written out by hand share: named buffers and parameters, integers, memory."""
+"""What hand-written kernels share: named buffers and parameters, integers, memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class KernelEmitter(Flow):
     def __init__(self, target: Target, buffers: Sequence[str], parameters: Sequence[str]):
         super().__init__()
         self.half = target.half
-        self.flushes = False  # subnormal numbers, where it stores bfloat16
+        self.flushes = False  # whether subnormal numbers count as 0 when bfloat16 is stored
         self.buffers = {name: self.buffer(i) for i, name in enumerate(buffers)}
         self.param = {name: self.parameter(i) for i, name in enumerate(parameters)}
 
@@ -31,7 +31,7 @@ class KernelEmitter(Flow):
         return str(self.module)
 
     def tiles(self) -> None:
-        """Those from tile_begin to tile_end."""
+        """Emit the tiles from tile_begin to tile_end."""
         self.loop(self.tile_begin, self.tile_end, 1, lambda tile, _: self.tile(tile))
 
     def reserve(self, type: ir.Type, count: int, name: str) -> ir.Value:
@@ -69,7 +69,7 @@ class KernelEmitter(Flow):
     def choose(
         self, condition: ir.Value, yes: Callable[[], list[ir.Value]], no: Callable[[], list[ir.Value]]
     ) -> list[ir.Value]:
-        """The values of `yes()` where `condition` holds, else those of `no()`; only one of them is executed."""
+        """The values of `yes()` if `condition` holds, otherwise those of `no()`. Only one of them is executed."""
         blocks = [self.function.append_basic_block(name) for name in ("yes", "no", "join")]
         self.at.cbranch(condition, blocks[0], blocks[1])
         arms = []
@@ -90,7 +90,7 @@ class KernelEmitter(Flow):
     # -- memory ------------------------------------------------------------------------------------------------
 
     def load(self, address: ir.Value, dtype: str, lanes: int, mask: ir.Value | None = None) -> Vec:
-        """Elements converted from their storage dtype to the kind of the arithmetic; zero where the mask is not set."""
+        """Elements converted from their storage dtype to the kind used for computing; zero where the mask is not set."""
         kind = KINDS[dtype][0]
         vector, align = llvm_type(kind, lanes), BITS[kind] // 8 // WORDS.get(dtype, 1)
         if mask is None:
@@ -112,12 +112,12 @@ class KernelEmitter(Flow):
         self.at.call(function, [bits, address, ir.Constant(I32, align), mask])
 
     def prefetch(self, address: ir.Value, level: int = 1) -> None:
-        """Begin to bring the line at an address, which need not be valid, into the cache of that level."""
+        """Prefetch the line at an address, which need not be valid, into the cache of that level."""
         function = self.intrinsic("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32])
         self.at.call(function, [address, *(ir.Constant(I32, x) for x in (0, 4 - level, 1))])
 
     def fence(self) -> None:
-        """No load is moved up over this: all at once they would need more registers than there are."""
+        """Keep loads from being moved above this place: all at once, they would need more registers than there are."""
         self.at.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
 
     def intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:

@@ -49,7 +49,7 @@ class _PositionsEmitter(KernelEmitter):
         return ()
 
     def _before(self, tile: ir.Value) -> ir.Value:
-        """How many are set in the tiles before this one."""
+        """How many elements are set in the tiles before this one."""
         if not self.spec.writes:
             return i64(0)
 
@@ -67,11 +67,11 @@ class _PositionsEmitter(KernelEmitter):
         return self.at.icmp_unsigned("!=", value, ir.Constant(type, 0 if lanes == 1 else [0] * lanes))
 
     def _bits(self, place: ir.Value) -> ir.Value:
-        """The word of the elements from a place on."""
+        """The word of the elements that begin at a place."""
         return self.at.bitcast(self._is_set(place, WORD), I64)
 
     def _take(self, count: ir.Value, place: ir.Value, bits: ir.Value) -> ir.Value:
-        """Write the positions of a word behind the `count` that are there; returns how many there are now."""
+        """Write the positions of a word after the `count` that are there; returns the new count."""
         popcount = self.intrinsic("llvm.ctpop.i64", I64, [I64])
         end = self.at.add(count, self.at.call(popcount, [bits]))
         if self.spec.writes:
@@ -80,7 +80,7 @@ class _PositionsEmitter(KernelEmitter):
         return end
 
     def _run(self, count: ir.Value, place: ir.Value) -> list[ir.Value]:
-        """Running numbers."""
+        """Write running numbers."""
         type = ir.VectorType(self.position, self.spec.lanes)
         start = ir.Constant(type, ir.Undefined)
         for lane in range(self.spec.lanes):
@@ -92,7 +92,7 @@ class _PositionsEmitter(KernelEmitter):
         return []
 
     def _each(self, count: ir.Value, end: ir.Value, place: ir.Value, bits: ir.Value) -> list[ir.Value]:
-        """Bit after bit."""
+        """Take the bits one by one."""
         trailing = self.intrinsic("llvm.cttz.i64", I64, [I64, ir.IntType(1)])
 
         def one(number: ir.Value, carry: list[Any]) -> list[ir.Value]:

@@ -1,4 +1,4 @@
-"""Writes the kernels that order rows; `kernels/sort.py` describes them."""
+"""Writes the kernels that sort rows; `kernels/sort.py` describes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .vector import ELEMENT, Vec, is_float
 
 
 class _SortEmitter(KernelEmitter):
-    """Rows of a tile, and what keys are."""
+    """The rows of a tile, and the form of keys."""
 
     def __init__(self, spec: SortKernel, target: Target):
         super().__init__(target, ("x", "out") if spec.insertion else ("x", "out", "scratch"), PARAMETERS)
@@ -43,7 +43,7 @@ class _SortEmitter(KernelEmitter):
         raise NotImplementedError
 
     def keys(self, x: ir.Value, place: ir.Value, lanes: int) -> ir.Value:
-        """The keys of elements side by side."""
+        """The keys of neighbouring elements."""
         v = self.load(self.element(x, self.spec.dtype, place), self.spec.dtype, lanes)
         if is_float(v.kind):
             kind = f"i{BITS[v.kind]}"
@@ -65,7 +65,7 @@ class _SortEmitter(KernelEmitter):
         self.at.store(value, self.at.gep(base, [place], source_etype=value.type))
 
     def index(self, number: ir.Value) -> ir.Value:
-        """An int64 as a position is stored."""
+        """An int64 in the dtype in which positions are stored."""
         return number if self.index_type == I64 else self.at.trunc(number, self.index_type)
 
 
@@ -103,10 +103,11 @@ class _Insertion(_SortEmitter):
         self.loop(middle, length, 1, one, [worst])
 
     def _insert(self, best: ir.Value, out: ir.Value, key: ir.Value, position: ir.Value, free: ir.Value) -> None:
-        """Put a key, and its position, behind all that are not above it; `free`: the place whose old content goes."""
+        """Insert a key and its position after all keys that are not above it. `free`: the place whose old content is
+        dropped."""
 
         def moves(place: ir.Value) -> ir.Value:
-            """Whether the one before this place is above the new one."""
+            """Whether the key before this place is above the new one."""
             before = self.at.sub(place, i64(1))
             there = self.at.icmp_signed(">", place, i64(0))
             (above,) = self.choose(
@@ -162,7 +163,7 @@ class _Radix(_SortEmitter):
         ends = [keys, places, other_keys, other_places]
         for number, shift in enumerate(self.shifts):
             bins = self._bins(counts, number)
-            first = self._digit(self.get(keys, i64(0), self.key_type), shift)  # which keys are there does not change
+            first = self._digit(self.get(keys, i64(0), self.key_type), shift)  # the set of keys stays the same
             alike = self.at.icmp_signed("==", self.get(bins, first, I64), kept)
             ends = self.choose(alike, partial(list, ends), partial(self._pass, ends, kept, bins, shift))
 
@@ -187,7 +188,7 @@ class _Radix(_SortEmitter):
         self.put(self.at.add(self.get(bins, digit, I64), i64(1)), bins, digit)
 
     def _candidates(self, x: ir.Value, keys: ir.Value, places: ir.Value, bins: ir.Value) -> ir.Value:
-        """Write the keys that may be among the first k, and where they were; returns how many there are."""
+        """Write the keys that may be among the first k, with their positions; returns how many there are."""
         top = self.bits - DIGIT
         self._clear(bins, BINS)
 
@@ -198,7 +199,7 @@ class _Radix(_SortEmitter):
             return ()
 
         def reach(bin: ir.Value, carry: list[Any]) -> list[ir.Value]:
-            """The first bin with which there are k."""
+            """The first bin up to which there are at least k keys."""
             seen, limit = carry
             enough = self.at.icmp_signed(">=", seen, self.param["k"])
             total = self.at.add(seen, self.get(bins, bin, I64))
@@ -218,7 +219,7 @@ class _Radix(_SortEmitter):
         return kept
 
     def _count(self, keys: ir.Value, kept: ir.Value, counts: ir.Value) -> None:
-        """How often each digit is there."""
+        """How often each digit occurs."""
         self._clear(counts, BINS * len(self.shifts))
 
         def note(place: ir.Value, _: list[Any]) -> tuple[()]:
@@ -230,7 +231,7 @@ class _Radix(_SortEmitter):
         self.loop(i64(0), kept, 1, note)
 
     def _pass(self, ends: list[ir.Value], kept: ir.Value, bins: ir.Value, shift: int) -> list[ir.Value]:
-        """Sort by one digit, from the first two of `ends` into the other two; returns these first."""
+        """Sort by one digit, from the first two of `ends` into the other two; returns the ends with these two first."""
         keys, places, other_keys, other_places = ends
 
         def begin(bin: ir.Value, carry: list[Any]) -> list[ir.Value]:

@@ -9,7 +9,7 @@ from .vector import BFLOAT, Vec, llvm_type
 
 
 def decode(dtype: str, raw: Vec, half: bool) -> Vec:
-    """The number that the bits `raw` mean in `dtype`. half: the machine converts float16 itself."""
+    """The number that the bits `raw` stand for in `dtype`. half: the machine has instructions for float16 conversions."""
     if dtype in ("bool", "weak_bool"):
         return raw.ne(0)
     if dtype == "bfloat16":
@@ -20,8 +20,10 @@ def decode(dtype: str, raw: Vec, half: bool) -> Vec:
 
 
 def encode(dtype: str, value: Vec, half: bool, flushes: bool = False) -> Vec:
-    """The bits of `value` in `dtype`: floats round to nearest even, integers keep their low bits. flushes: subnormal numbers count as 0, as
-    they do to the machine's own instruction for bfloat16."""
+    """The bits of `value` in `dtype`: floats round to nearest even, integers keep their low bits.
+
+    flushes: subnormal numbers count as 0, as they do in the machine's own instruction for bfloat16.
+    """
     memory, compute = KINDS[dtype]
     value = value.to(compute)
     if dtype == "bfloat16":
@@ -32,7 +34,7 @@ def encode(dtype: str, value: Vec, half: bool, flushes: bool = False) -> Vec:
 
 
 def wrap(dtype: str, value: Vec) -> Vec:
-    """An i32 value brought into the range of a narrow integer dtype, as storing and loading it would."""
+    """An i32 value wrapped to the range of a narrow integer dtype, as storing and loading it would."""
     bits = 8 if dtype.endswith("8") else 16
     if dtype.startswith("u"):
         return value & ((1 << bits) - 1)
@@ -40,12 +42,14 @@ def wrap(dtype: str, value: Vec) -> Vec:
 
 
 def rounded_to_odd(value: Vec) -> Vec:
-    """An f64 value, or an integer, as f32: of the two neighbours the one whose last bit is set, where none is equal.
+    """An f64 value, or an integer, as f32. If it is not exact, the neighbour whose last bit is set is taken (rounding
+    to odd).
 
-    Narrowed further that gives what rounding the value once gives; of a nearest f32 it may be a tie that was none (Boldo and Melquiond
-    2008). What is too large for f32 or too small for it is so for narrower floats too, and stays infinite or 0.
+    Narrowing the result further then gives the same as rounding the value once. Narrowing the nearest f32 might not: it
+    may be a tie where the value was none (Boldo and Melquiond 2008). A value too large or too small for f32 is so for
+    narrower floats too, and stays infinite or 0.
     """
-    if value.kind == "i64":  # what f64 does not hold has its last bits in one
+    if value.kind == "i64":  # a value that f64 cannot hold exactly has its last bits in one
         far = value.to("f64").abs() >= 2.0**53
         value = far.where((value.ashr(11) | (value & 2047).ne(0).to("i64")).shl(11), value)
     value = value.to("f64")
@@ -64,13 +68,13 @@ def _single_to_bfloat(value: Vec) -> Vec:
 
 
 def _rounded_by_instruction(value: Vec) -> Vec:
-    """The same by vcvtneps2bf16, one instruction for ten, on a machine that has it."""
+    """`store` for bfloat16 by vcvtneps2bf16, one instruction instead of ten, on a machine that has it."""
     rounded = value.builder.fptrunc(value.value, BFLOAT if value.lanes == 1 else ir.VectorType(BFLOAT, value.lanes))
     return value.like(value.builder.bitcast(rounded, llvm_type("i16", value.lanes)), "i16")
 
 
 def _half_to_single(raw: Vec) -> Vec:
-    """Exponent and mantissa moved up into place; the multiplication corrects the bias, also of subnormal numbers."""
+    """Move exponent and mantissa up into place; the multiplication corrects the bias, also of subnormal numbers."""
     bits = raw.to("i32", unsigned=True)
     magnitude = (bits & 0x7FFF).shl(13)
     scaled = (magnitude.bitcast("f32") * 2.0**112).bitcast("i32")

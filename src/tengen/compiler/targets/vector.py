@@ -1,7 +1,8 @@
-"""Vectors of LLVM values with Python's operators, so that a formula in a kernel reads like the formula.
+"""Vectors of LLVM values with Python's operators, so that a formula in a kernel reads like a formula.
 
-A `Vec` is `lanes` values of one compute kind held in one SSA value: `f32 f64 i8 i16 i32 i64 bool` (a mask, `i1`). With `lanes == 1` it is a
-plain scalar. Integers are signed; `udiv`, `urem`, `lshr`, `ult` and the zero extension say otherwise by name.
+A `Vec` is `lanes` values of one compute kind in one SSA value: `f32 f64 i8 i16 i32 i64 bool` (a mask, `i1`). With
+`lanes == 1` it is a scalar. Integers are signed; unsigned operations have names of their own: `udiv`, `urem`, `lshr`,
+`ult` and the zero extension.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Vec:
     def _lift(self, other: Vec | float | int) -> Vec:
         if isinstance(other, Vec):
             if other.kind != self.kind or other.lanes != self.lanes:
-                raise TypeError(f"{self.kind}x{self.lanes} meets {other.kind}x{other.lanes}")
+                raise TypeError(f"cannot combine {self.kind}x{self.lanes} with {other.kind}x{other.lanes}")
             return other
         return self.const(other)
 
@@ -233,7 +234,7 @@ class Vec:
     # -- LLVM intrinsics -------------------------------------------------------------------------------------
 
     def intrinsic(self, name: str, kind: str | None = None, *others: Vec) -> Vec:
-        """Call the LLVM intrinsic `name` on this and `others`; with `kind`, one that converts to it."""
+        """Call the LLVM intrinsic `name` on this and `others`. With `kind`, call one that converts to it."""
         types = [llvm_type(kind, self.lanes)] if kind else []
         result = types[0] if kind else self.value.type
         types.append(self.value.type)
@@ -264,8 +265,8 @@ class Vec:
         return self.intrinsic("llvm.trunc")
 
     def copysign(self, sign: Vec) -> Vec:
-        # By bits: where the result becomes float16, LLVM would narrow both operands of its own copysign, a sign of float64 by a
-        # function of a library that is not linked.
+        # By bits: if the result becomes float16, LLVM would narrow both operands of its own copysign, and narrow the
+        # float64 sign by a library function that is not linked.
         whole = f"i{BITS[self.kind]}"
         sign_bit = -1 << (BITS[self.kind] - 1)
         return ((self.bitcast(whole) & ~sign_bit) | (sign.bitcast(whole) & sign_bit)).bitcast(self.kind)
@@ -281,9 +282,8 @@ class Vec:
         return other._propagating((other < self).where(other, self))
 
     def _propagating(self, chosen: Vec) -> Vec:
-        """`chosen`, or nan if this is one. In a running maximum the nan of the new element is tested, not that of the old maximum, which the next
-        step waits for.
-        """
+        """`chosen`, or nan if this is nan. A running maximum tests the new element for nan, not the old maximum, which
+        the next step waits for."""
         return self.is_nan().where(self, chosen) if is_float(self.kind) else chosen
 
 

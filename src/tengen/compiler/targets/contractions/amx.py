@@ -1,11 +1,12 @@
-"""The register tile in AMX: products of small matrices of pairs, whose sums stay in registers of their own.
+"""The register tile in AMX registers: products of small matrices of pairs.
 
-One instruction adds to 16 x 16 sums the product of 16 rows of A, 16 pairs each, and 16 pairs of rows of B. The rows of an operand lie at
-a constant distance, so rows of the contraction come in *strips*: up to 16 neighbours of its innermost row loop, all of the same length. The
-last strip of that loop begins early where they do not divide it; its first rows are not new then, and only new ones are stored. A rest of
-k that is shorter than 16 pairs has registers of its own shape. Intel SDM, volume 1, chapter 18.
+One instruction adds to 16 x 16 sums the product of 16 rows of A, 16 pairs each, and 16 pairs of rows of B. The rows of
+an operand lie at a constant distance, so rows of the contraction come in *strips*: up to 16 neighbours of its innermost
+row loop, all of the same length. If strips do not divide that loop, its last strip begins early; then its first rows
+are not new, and only new ones are stored. A rest of k shorter than 16 pairs has registers of its own shape. Intel SDM,
+volume 1, chapter 18.
 
-When a tile is complete its sums go to the stack, which is in the nearest cache, and come back as rows of vectors.
+The sums of a complete tile go to the stack, which is in the nearest cache, and come back as rows of vectors.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from .tile import Rows, Tile, TileEmitter
 
 WORD = 4
 CONFIGURATION = 64
-"""Bytes that say what shapes the registers have."""
+"""The bytes of the configuration that gives registers their shapes."""
 A, B, REST_OF_A, REST_OF_B = range(AMX_SUMS, AMX_SUMS + 4)
-"""Registers of the operands; those before hold sums."""
+"""Registers of the operands; the ones before hold sums."""
 
 I8 = ir.IntType(8)
 
@@ -36,15 +37,15 @@ KLoops = Callable[..., Sequence[ir.Value]]
 
 
 class AmxOperand(NamedTuple):
-    """Where the strips of A, or the panel of B, begin, and how many elements further on the step of k is."""
+    """Where the strips of A, or the panel of B, begin, and how many elements a step of k moves."""
 
     starts: Sequence[ir.Value]
     k: ir.Value
 
 
 class AmxPlace(NamedTuple):
-    """A panel of a launch tile: where its columns begin in A, B and C, its first channel and the last one that there is, where its sums over
-    rows go, which lanes of each vector count, and whether these are the first steps of k."""
+    """A panel of a launch tile: where its columns begin in A, B and C, its first channel and the last existing one,
+    where its sums over rows go, which lanes of each vector count, and whether these are the first steps of k."""
 
     a: ir.Value
     b: ir.Value
@@ -57,7 +58,8 @@ class AmxPlace(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A new row of a register tile: its offset in C, which of the rows on the stack it is, and its number in the innermost row loop."""
+    """A new row of a register tile: its offset in C, its number among the rows on the stack, and its number in the
+    innermost row loop."""
 
     c: ir.Value
     sums: ir.Value
@@ -65,7 +67,7 @@ class Row(NamedTuple):
 
 
 class AmxEmitter:
-    """The register tiles of one kernel. Made where a part begins. `rows` of the launch are strips."""
+    """The register tiles of one kernel. Created at the beginning of a part. `rows` of the launch are strips."""
 
     def __init__(self, emitter: TileEmitter, epilogue: EpilogueEmitter | None, k_loops: KLoops):
         self.epilogue, self.k_loops = epilogue, k_loops
@@ -83,7 +85,7 @@ class AmxEmitter:
     # -- instructions --------------------------------------------------------------------------------------------
 
     def configure(self) -> None:
-        """Give registers their shapes: rows of a strip, and what the innermost k loop leaves after whole steps."""
+        """Give registers their shapes: rows of a strip, and the rest of the innermost k loop after whole steps."""
         emitter, p = self.emitter, self.emitter.part
         memory = emitter.reserve(I64, CONFIGURATION // 8, "configuration")
         height, rest = p.strip_rows, emitter.at.urem(p.of(self.name), i64(AMX_SIDE))
@@ -104,7 +106,7 @@ class AmxEmitter:
         self.call("ldtilecfg", memory)
 
     def call(self, name: str, *arguments: ir.Value | int) -> None:
-        """An instruction; numbers are registers."""
+        """An instruction. Numbers are registers."""
         given = [ir.Constant(I8, x) if isinstance(x, int) else x for x in arguments]
         function = self.emitter.intrinsic(f"llvm.x86.{name}", ir.VoidType(), [x.type for x in given])
         self.emitter.at.call(function, given)
@@ -112,8 +114,10 @@ class AmxEmitter:
     # -- strips --------------------------------------------------------------------------------------------------
 
     def strip_table(self, first: ir.Value, count: ir.Value) -> None:
-        """For `count` strips: offsets in A of the first row and in C of the first new row, how many are new, and the number of the first one. The
-        tail of the last register tile repeats the last strip without new rows."""
+        """Tables for `count` strips: offsets in A of the first row and in C of the first new row, how many rows are
+        new, and the number of the first one. The tail of the last register tile repeats the last strip without new
+        rows.
+        """
         emitter, p, spec = self.emitter, self.emitter.part, self.spec
         rows = p.strip_rows
 
@@ -185,7 +189,7 @@ class AmxEmitter:
         return ()
 
     def products(self, strip: ir.Value, extent: ir.Value, place: AmxPlace) -> None:
-        """Put the sums of a register tile on the stack."""
+        """Store the sums of a register tile on the stack."""
         emitter, spec = self.emitter, self.spec
         rows = [emitter.offset(emitter.a_rows, strip, i) for i in range(self.strips)]
         numbers = [(i * spec.vectors + j, i, j) for i, j in product(range(self.strips), range(spec.vectors))]
@@ -203,7 +207,7 @@ class AmxEmitter:
         body: Callable[[Row, list[ir.Value]], Sequence[ir.Value]],
         carry: Sequence[ir.Value],
     ) -> list[ir.Value]:
-        """carry = body(row, carry) for all new rows of a register tile, which begins with this strip."""
+        """carry = body(row, carry) for all new rows of a register tile that begins with this strip."""
         emitter, p = self.emitter, self.emitter.part
 
         def rows(i: ir.Value, carry: list[ir.Value]) -> list[ir.Value]:
@@ -222,7 +226,7 @@ class AmxEmitter:
         return emitter.loop(i64(0), i64(self.strips), 1, rows, carry)
 
     def tile(self, place: AmxPlace, row: ir.Value) -> Tile:
-        """What an epilogue wants to know of one row."""
+        """What an epilogue needs to know about one row."""
         rows = lambda _: row  # noqa: E731
         return Tile(rows, place.channel, place.last_channel, place.masks, i64(1), lambda: Rows(place.first, [None]))
 
@@ -236,7 +240,7 @@ class AmxEmitter:
         return [self.emitter.at.load(self.sum_at(row.sums, j), typ=vector) for j in range(self.spec.vectors)]
 
     def store_row(self, row: Row, place: AmxPlace) -> list[ir.Value]:
-        """Store sums, or add them to what C holds."""
+        """Store sums, or add them to the contents of C."""
         emitter, spec = self.emitter, self.spec
         start = emitter.element(emitter.buffers["c"], spec.c, row.c)
         places = [emitter.element(start, spec.c, j * AMX_SIDE) for j in range(spec.vectors)]
@@ -276,7 +280,7 @@ class AmxEmitter:
         emitter.choose(emitter.at.icmp_signed("<", whole, extent), rest, lambda: [])
 
     def multiply(self, a: AmxOperand, b: AmxOperand, a_register: int, b_register: int) -> None:
-        """Add to all sums. The columns come forwards and backwards in turn, so that strips share one at their ends."""
+        """Add to all sums. Columns are taken forwards and backwards in turn, so that consecutive strips share one."""
         emitter, spec = self.emitter, self.spec
         (panel,) = b.starts
         loaded = None
@@ -293,6 +297,6 @@ class AmxEmitter:
 
 
 def release(emitter: TileEmitter) -> None:
-    """Give the registers back, so that threads that are switched need not save them."""
+    """Release the registers, so that a thread switch need not save them."""
     function = emitter.intrinsic("llvm.x86.tilerelease", ir.VoidType(), [])
     emitter.at.call(function, [])

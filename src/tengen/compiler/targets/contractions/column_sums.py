@@ -1,9 +1,9 @@
-"""Sums over the rows of a contraction's result, taken while a register tile of it is at hand.
+"""Sums over the rows of a contraction's result, taken while a register tile of it is in registers.
 
-Each launch tile writes, for its rows, numbers for each column; another kernel adds up what the launch tiles have written
-(`schedule/contractions/column_sums.py`). Squares are taken of distances from a value of the tile itself, so that they keep their digits
-where the mean is large against the deviation (Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance",
-section 3).
+Each launch tile writes numbers for each column of its rows; another kernel adds up those of all launch tiles
+(`schedule/contractions/column_sums.py`). Squares are of distances from a value of the tile itself, so that they keep
+their digits if the mean is large compared to the deviation (Chan, Golub and LeVeque 1983, "Algorithms for computing the
+sample variance", section 3).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from .tile import Rows, TileEmitter
 
 
 class ColumnSumsEmitter:
-    """Keeps the sums of one panel, as vectors that loops carry: for each vector of columns, the slots of all sums."""
+    """Keeps the sums of one panel as vectors that loops carry: for each vector of columns, the slots of all sums."""
 
     def __init__(self, emitter: TileEmitter, spec: ContractionKernel, sums: Sequence[ColumnSum], kind: str):
         self.emitter, self.spec, self.sums, self.kind = emitter, spec, sums, kind
         self.slots = sum(x.slots for x in sums)
 
     def begin(self) -> list[ir.Value]:
-        """What is carried before the first row."""
+        """The carried values before the first row."""
         return [constant(0, self.kind, self.spec.lanes)] * (self.spec.vectors * self.slots)
 
     def add(
@@ -37,7 +37,7 @@ class ColumnSumsEmitter:
         rows: Rows,
         carry: Sequence[ir.Value],
     ) -> list[ir.Value]:
-        """What is carried on with the rows of one vector of columns; values: those of a number of the code, row by row."""
+        """The carried values after the rows of one vector of columns. values: gives a value of the code, row by row."""
         at, result = vector * self.slots, list(carry)
         for x in self.sums:
             held = [Vec(self.emitter.at, value, self.kind, self.spec.lanes) for value in carry[at : at + x.slots]]
@@ -55,9 +55,9 @@ class ColumnSumsEmitter:
     def _shifted(self, values: Sequence[Vec], rows: Rows, held: Sequence[Vec]) -> list[Vec]:
         shift, first, second = held
 
-        def middle() -> list[ir.Value]:  # a row that is there twice does no harm
+        def middle() -> list[ir.Value]:  # a row that appears twice does no harm
             mean = _tree(values) * (1 / len(values))
-            return [(mean - mean).eq(0.0).where(mean, 0.0).value]  # distances from what is infinite would be nan
+            return [(mean - mean).eq(0.0).where(mean, 0.0).value]  # distances from an infinite shift would be nan
 
         (chosen,) = self.emitter.choose(rows.begin, middle, lambda: [shift.value])
         shift = shift.like(chosen)
@@ -70,7 +70,7 @@ class ColumnSumsEmitter:
     def store(
         self, carry: Sequence[ir.Value], start: ir.Value, rows: ir.Value, masks: Sequence[ir.Value | None]
     ) -> None:
-        """Write the sums of `rows` rows; start: the offset of the panel's first column in the first slot."""
+        """Write the sums of `rows` rows. start: the offset of the panel's first column in the first slot."""
         emitter, lanes = self.emitter, self.spec.lanes
         dtype = {"f32": "float32", "f64": "float64"}[self.kind]
         base, step = emitter.element(emitter.buffers["sums"], dtype, start), emitter.part.sum_slot
@@ -84,7 +84,8 @@ class ColumnSumsEmitter:
 
 
 def _tree(values: Sequence[Vec]) -> Vec:
-    """The sum of some vectors, by halves. Those of a register tile are added before they join the tiles before it: few are added in a row."""
+    """The sum of some vectors, by halves. Those of a register tile are added before they join the earlier tiles, so few
+    are added in sequence."""
     if len(values) == 1:
         return values[0]
     half = len(values) // 2

@@ -1,4 +1,4 @@
-"""Writes the kernel of a contraction; `kernels/contraction.py` describes its loops."""
+"""Writes the code of a contraction. `kernels/contraction.py` describes its loops."""
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ ZERO = i64(0)
 I1 = ir.IntType(1)
 
 AHEAD = 24
-"""Steps of k: so far ahead a tile asks for operands that come from memory. Later tiles of the block find them in a cache."""
+"""How many steps of k ahead a tile prefetches operands that come from memory. Later tiles of the block find them in a
+cache."""
 
 
 class ContractionEmitter(TileEmitter):
     """The loops of a kernel around and in its register tiles."""
 
     def tiles(self) -> None:
-        """The launch tiles from tile_begin to tile_end of the parts in a row."""
+        """The launch tiles from tile_begin to tile_end of all parts, one part after the other."""
         parts, here, after, end = (self.function.append_basic_block(name) for name in ("part", "here", "after", "end"))
         start, first = self.at.block, i64(len(self.param))
         size = len(PartParameters._fields)
         self.at.branch(parts)
         self.at.position_at_end(parts)
-        # Where the part's numbers are, and the tiles wanted, counted from its first one.
+        # The part's numbers, and the requested tiles, counted from its first one.
         place, low, high = (self.at.phi(I64) for _ in range(3))
         count = self.parameter(place)
         self.at.cbranch(self.at.icmp_signed("<", low, count), here, after)
@@ -101,7 +102,8 @@ class ContractionEmitter(TileEmitter):
     def k_blocks(
         self, split: ir.Value, a: ir.Value, b: ir.Value, body: Callable[[ir.Value, ir.Value, ir.Value, ir.Value], None]
     ) -> None:
-        """body(is it the first block?, a, b, extent of the first loop in registers) for the blocks of k that belong to `split`."""
+        """body(is it the first block?, a, b, extent of the first loop in registers) for the blocks of k that belong to
+        `split`."""
         p, add, mul = self.part, self.sum, self.mul
         if not self.spec.blocked:
             body(ir.Constant(I1, 1), a, b, p.k1)
@@ -125,8 +127,8 @@ class ContractionEmitter(TileEmitter):
     def row_table(self, first: ir.Value, count: ir.Value) -> None:
         """Fill a_rows and c_rows with the offsets of `count` rows.
 
-        The tail of the last register tile repeats the last row, which is computed and stored again with equal results,
-        so the register tile needs no test of rows.
+        The tail of the last register tile repeats the last row, which is computed and stored again with equal results.
+        So the register tile need not test for rows that do not exist.
         """
         p, add, mul = self.part, self.sum, self.mul
 
@@ -203,7 +205,7 @@ class ContractionEmitter(TileEmitter):
             def sums(extent: ir.Value, a_k: ir.Value, b_k: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
                 return self.k_loops(a_at, b, totals, masks, extent, a_k, b_k)
 
-            # addresses are computed again, because over the k loops they would only push others out of the registers
+            # Addresses are computed again, because over the k loops they would only push others out of the registers.
             if self.epilogue:
                 totals = self.epilogue.while_reading(sums, begun, place(row))
                 return self.epilogue.end(totals, place(row), carry)
@@ -229,8 +231,10 @@ class ContractionEmitter(TileEmitter):
         return [self.element(a, spec.a, self.offset(self.a_rows, row, i)) for i in range(spec.rows)]
 
     def shift(self, b: ir.Value, masks: list[ir.Value | None], extent: ir.Value) -> list[ir.Value]:
-        """What is to be added to the sums of the columns of quads, whose numbers of A count from another one than 0: that is as if
-        another row of A were to be subtracted, which is the same for all rows. Nothing for what needs nothing."""
+        """What to add to the sums of the columns of quads if a number other than 0 stands for 0 in A; None if nothing.
+
+        It is as if another row of A were subtracted, which is the same for all rows.
+        """
         spec, lanes = self.spec, self.spec.lanes
         if spec.product != "quads" or not (spec.a_zero == "n" or self.multiplier.offset):
             return []
@@ -246,9 +250,9 @@ class ContractionEmitter(TileEmitter):
     def with_result(
         self, totals: list[Vec], c_at: list[ir.Value], masks: list[ir.Value | None], first: ir.Value
     ) -> list[Vec]:
-        """The sums of this block of k added to those that C holds of the blocks before it, if it holds some.
+        """The sums of this block of k, added to those of the blocks before it if C holds some.
 
-        They are not what the accumulators begin with: a long sum in a row would lose far more digits than a sum of sums.
+        The accumulators do not begin with those: one long sum would lose far more digits than a sum of sums.
         """
         spec = self.spec
 
@@ -274,8 +278,10 @@ class ContractionEmitter(TileEmitter):
         a_start: ir.Value,
         b_start: ir.Value,
     ) -> list[ir.Value]:
-        """Run the inner k loops over the register tile, from these offsets of A and B on; returns the accumulators. extent: of the
-        first one."""
+        """Run the inner k loops over the register tile, from these offsets of A and B on; returns the accumulators.
+
+        extent: of the first loop.
+        """
         p, spec = self.part, self.spec
         outside = 2 if spec.blocked else 1
         names = [f"k{i}" for i in range(outside, outside + spec.k_loops)]
@@ -303,7 +309,8 @@ class ContractionEmitter(TileEmitter):
         totals: list[ir.Value],
         masks: list[ir.Value | None],
     ) -> list[ir.Value]:
-        """The innermost k loop: `unroll` steps a turn, then the rest one by one; sums of `sum_steps` on their own."""
+        """The innermost k loop: `unroll` steps per turn, then the rest one by one. Every `sum_steps` steps have a sum
+        of their own."""
         spec = self.spec
         if self.amx:
             self.amx.innermost(extent, AmxOperand(*a), AmxOperand((b[0],), b[1]))
@@ -346,7 +353,7 @@ class ContractionEmitter(TileEmitter):
         return run(extent, carry)[2:]
 
     def ask_ahead(self, a: ir.Value, a_k: ir.Value, b: ir.Value, b_k: ir.Value) -> None:
-        """Ask for what the register tile reads at these offsets of A and B, if its rows of A are neighbours."""
+        """Prefetch what the register tile reads at these offsets of A and B, if its rows of A are neighbours."""
         spec = self.spec
         for j in range(spec.vectors):
             self.prefetch(self.element(b, spec.b, self.sum(b_k, j * spec.lanes)))
@@ -360,9 +367,10 @@ class ContractionEmitter(TileEmitter):
         totals: list[ir.Value],
         masks: list[ir.Value | None],
     ) -> list[ir.Value]:
-        """One k: totals[i, j] += a[i] * b[j], or a[i, j] * b[j]. Without rows of A there is one of ones."""
+        """One step of k: totals[i, j] += a[i] * b[j], or a[i, j] * b[j]. If no rows of A are given, it is a row of
+        ones."""
         for part in range(self.multiplier.parts):
-            if part:  # the operands are loaded again, as there are not registers for all that is made of them
+            if part:  # the operands are loaded again, because there are not enough registers for everything that is made from them
                 self.fence()
             totals = self.add_products(a, b, totals, masks, part)
         return totals
@@ -399,7 +407,7 @@ class ContractionEmitter(TileEmitter):
         return [self.load(at, dtype, self.spec.lanes, mask) for at, mask in zip(starts, masks, strict=True)]
 
     def values_of_a(self, address: ir.Value, masks: list[ir.Value | None]) -> list[Vec]:
-        """What the vectors of one row of B are multiplied by: the columns of A there, as many steps, or one element of it."""
+        """The factors for the vectors of one row of B: the columns of A there, as many steps of k, or one element of A."""
         spec = self.spec
         if spec.a_form == "columns":
             return self.row_of(spec.a, address, masks, spec.lanes)
@@ -410,7 +418,7 @@ class ContractionEmitter(TileEmitter):
 
 
 def emit_contraction(kernel: ContractionKernel, target: Target) -> str:
-    """LLVM IR text of a contraction. Raises ValueError if the kernel means nothing."""
+    """LLVM IR text of a contraction. Raises ValueError if the kernel is not well formed."""
     verify(kernel)
     return ContractionEmitter(kernel, target).text()
 

@@ -1,10 +1,10 @@
 """Writes the epilogue of a contraction, in registers.
 
-Values that are the same in the whole kernel are computed where it begins, those that belong to a channel once for each vector
-(or row) of a register tile, the others for each vector of sums.
+Values that are the same in the whole kernel are computed at its beginning, those that belong to a channel once per
+vector (or row) of a register tile, and the others once per vector of sums.
 
-As a rule the sums stay in their registers. Functions such as exp need many registers besides: there the tile goes to the
-stack, which is in the nearest cache, and its rows come back one by one.
+Usually the sums stay in their registers. Functions such as exp need many more registers; then the tile goes to the
+stack, which is in the nearest cache, and its rows come back one at a time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Sums = Callable[[ir.Value, ir.Value, ir.Value, list[ir.Value]], list[ir.Value]]
 
 
 class EpilogueEmitter:
-    """Ends register tiles of one kernel. Made where a part begins."""
+    """Finishes the register tiles of one kernel. Created at the beginning of a part."""
 
     def __init__(self, emitter: TileEmitter, spec: ContractionKernel, epilogue: Epilogue):
         self.emitter, self.spec, self.epilogue = emitter, spec, epilogue
@@ -53,7 +53,7 @@ class EpilogueEmitter:
     # -- reading ahead -------------------------------------------------------------------------------------------
 
     def _cut_k(self) -> tuple[ir.Value, ir.Value, ir.Value]:
-        """In how many parts a tile goes along k, steps of k1 in each, and rows of which it asks for what it will read."""
+        """How many parts of k a tile is summed in, the steps of k1 in each, and how many rows each part prefetches."""
         emitter, spec = self.emitter, self.spec
         unit = spec.unroll if spec.k_loops == 1 else 1
         units = emitter.at.udiv(emitter.sum(emitter.part.k1, unit - 1), i64(unit))
@@ -65,9 +65,10 @@ class EpilogueEmitter:
         return parts, emitter.mul(steps, unit), rows
 
     def while_reading(self, sums: Sums, totals: list[ir.Value], tile: Tile) -> list[ir.Value]:
-        """The sums over all of k, while the cache gets what `end` will read of the result's size.
+        """The sums over all of k. Meanwhile, what `end` reads of the result's size is prefetched.
 
-        So many lines, asked for all at once, would keep A and B waiting: before each part of k there are some of the rows.
+        So many lines at once would make A and B wait, so each part of k is preceded by the requests for some of the
+        rows.
         """
         emitter, p, ahead = self.emitter, self.emitter.part, self._ahead
         if not ahead:
@@ -85,20 +86,20 @@ class EpilogueEmitter:
 
     @property
     def reads_ahead(self) -> bool:
-        """There is something of the result's size to ask for."""
+        """Whether there is anything of the result's size to prefetch."""
         return bool(self._ahead)
 
     def read_row_ahead(self, row: ir.Value) -> tuple[()]:
-        """Ask for what `row` will read of the result's size."""
+        """Prefetch what `row` will read of the result's size."""
         return self._ask(self._ahead, row)
 
     def read_ahead(self, tile: Tile) -> None:
-        """Ask for what `end` will read of the result's size, all at once."""
+        """Prefetch everything that `end` will read of the result's size."""
         for i in range(self.spec.rows if self._ahead else 0):
             self._ask(self._ahead, tile.rows(i))
 
     def _ask(self, sources: Sequence[Source], row: ir.Value) -> tuple[()]:
-        """Begin to bring one row of these into the cache."""
+        """Prefetch one row of these sources."""
         emitter = self.emitter
         for source in sources:
             assert source.buffer
@@ -111,7 +112,10 @@ class EpilogueEmitter:
     # -- the end of a tile ---------------------------------------------------------------------------------------
 
     def end(self, totals: Sequence[ir.Value], tile: Tile, carry: Sequence[ir.Value] = ()) -> list[ir.Value]:
-        """Store what becomes of the sums `totals`. carry: the sums over rows before this tile; returns those after it."""
+        """Apply the epilogue to the sums `totals` and store the results.
+
+        carry: the sums over rows before this tile; returns those after it.
+        """
         spec, width, carried = self.spec, self.spec.vectors, list(carry)
         if self.epilogue.is_costly:
             self._from_stack(totals, tile)
@@ -127,7 +131,7 @@ class EpilogueEmitter:
         return carried
 
     def channels(self, tile: Tile) -> list[Mapping[int, Vec]]:
-        """What belongs to the channels of each vector of columns, with all numbers."""
+        """For each vector of columns, the values that belong to its channels, and all numbers."""
         return [self._channel(tile, 0, j) for j in range(self.spec.vectors)]
 
     def row(
@@ -139,8 +143,11 @@ class EpilogueEmitter:
         there: Rows | None,
         carry: Sequence[ir.Value],
     ) -> list[ir.Value]:
-        """The same for a tile of one row. known: `channels`, if these are columns; else the row is the channel that `number` counts from the tile's
-        first one. there: if sums over rows are taken."""
+        """`end` for a tile of one row.
+
+        known: `channels`, if the channels are columns; otherwise the row is a channel, `number` after the tile's first
+        one. there: given if sums over rows are taken.
+        """
         carried = list(carry)
         for j, total in enumerate(totals):
             channel = known[j] if known else self._channel(tile, number, j)
@@ -150,7 +157,7 @@ class EpilogueEmitter:
         return carried
 
     def _column(self, values: Sequence[Mapping[int, Vec]], number: int) -> list[Vec]:
-        """One value of each row."""
+        """The value `number` of the code in each row."""
         return [self._widened(row, number, self.spec.lanes) for row in values]
 
     def _from_stack(self, totals: Sequence[ir.Value], tile: Tile) -> None:
@@ -173,7 +180,7 @@ class EpilogueEmitter:
     # -- values --------------------------------------------------------------------------------------------------
 
     def _channel(self, tile: Tile, row: ir.Value | int, vector: int) -> dict[int, Vec]:
-        """What belongs to the channel of a row, or to those of a vector of columns, with all numbers."""
+        """The values that belong to the channel of a row, or to those of a vector of columns, and all numbers."""
         emitter, spec = self.emitter, self.spec
         if spec.channel_rows:
             at, lanes = emitter.minimum(emitter.sum(tile.channel, row), tile.last_channel), 1
@@ -190,9 +197,10 @@ class EpilogueEmitter:
         vector: int,
         tile: Tile,
     ) -> list[Mapping[int, Vec]]:
-        """Store what becomes of one vector of sums in each row; returns all values.
+        """Store the results for one vector of sums in each row; returns all values.
 
-        All is read before anything is stored: the last row may be here more than once, and the result where something is read.
+        Everything is read before anything is stored: the last row may appear here more than once, and the result may be
+        where an operand is read.
         """
         emitter, spec, mask = self.emitter, self.spec, tile.masks[vector]
         places = [emitter.sum(row, vector * spec.lanes) for row in rows]
@@ -208,7 +216,7 @@ class EpilogueEmitter:
     def _operands(
         self, total: ir.Value, known: Mapping[int, Vec], at: ir.Value, mask: ir.Value | None
     ) -> dict[int, Vec]:
-        """What is known, and what is loaded for one vector of sums."""
+        """The known values, and those that are loaded for one vector of sums."""
 
         def load(source: int) -> Vec:
             if self.epilogue.sources[source].is_sum:
@@ -232,7 +240,7 @@ class EpilogueEmitter:
         return emitter.load(address, source.dtype, lanes, mask)
 
     def _values(self, along: int, known: Mapping[int, Vec], load: Callable[[int], Vec]) -> dict[int, Vec]:
-        """The values that vary along `along`, with those that are known already. load: of a source by its number."""
+        """The values that vary along `along`, with those that are already known. load: loads a source by its number."""
         values = dict(known)
         for number, instr in enumerate(self.epilogue.code):
             if self.along[number] == along and number not in values:

@@ -1,4 +1,6 @@
-"""What one step of a contraction does to its accumulators: total + a * b, for numbers or for words of several (`dtypes.WORDS`)."""
+"""One step of a contraction on its accumulators: total + a * b, for numbers or for words of several numbers
+(`dtypes.WORDS`).
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,14 @@ MULTIPLY_PAIRS = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.5
 """Intrinsics that add two products of 16-bit integers, by lanes."""
 
 SIGN = 128
-"""As an unsigned integer a signed one of 8 bits whose sign is turned over is so much more."""
+"""How much larger a signed 8-bit integer becomes as an unsigned one, with its sign bit flipped."""
 
 
 class Multiplier(NamedTuple):
-    """How a kernel multiplies: `parts` times, of elements that were loaded, total = add(a(element, part), b(element, part), total).
+    """How a kernel multiplies. `parts` times for each pair of loaded elements, total = add(a(element, part), b(element,
+    part), total).
 
-    one: of A, words of four ones. offset: how much more than a number of A what `a` makes of it is.
+    one: for A, words of four ones. offset: how much `a` adds to each number of A.
     """
 
     a: Callable[[Vec, int], Vec]
@@ -36,7 +39,7 @@ class Multiplier(NamedTuple):
 
 
 def multiplier_of(spec: ContractionKernel, target: Target) -> Multiplier:
-    """That of a kernel on a machine."""
+    """How a kernel multiplies on a machine."""
     if spec.product != "quads":
         return Multiplier(_same, _same, multiply_add if spec.product == "plain" else add_pairs, _same)
     unsigned = spec.a == QUADS["uint8"]
@@ -77,13 +80,16 @@ def ones(at: ir.IRBuilder, lanes: int) -> Vec:
 
 def multiply_add(a: Vec, b: Vec, total: Vec) -> Vec:
     """total + a * b."""
-    # fmuladd is fused where the target has such an instruction, and no call to libm where it has none
+    # fmuladd is fused if the target has such an instruction, and never a call of libm
     return a.intrinsic("llvm.fmuladd", None, b, total) if is_float(a.kind) else a * b + total
 
 
 def add_pairs(a: Vec, b: Vec, total: Vec) -> Vec:
-    """total and both products of pairs of bfloat16. The instruction vdpbf16ps: it adds the second product, then the first, each time
-    rounded to nearest even; subnormal numbers, given or found, count as 0. Intel SDM, volume 2."""
+    """total plus both products of pairs of bfloat16 numbers, by the instruction vdpbf16ps.
+
+    It adds the second product, then the first, each time rounded to nearest even. Subnormal numbers, given or computed,
+    count as 0. Intel SDM, volume 2.
+    """
     lanes, at = total.lanes, total.builder
     pairs = ir.VectorType(BFLOAT, 2 * lanes)
     operands = [at.bitcast(x.value, pairs) for x in (a, b)]
@@ -91,13 +97,14 @@ def add_pairs(a: Vec, b: Vec, total: Vec) -> Vec:
 
 
 def add_quads(a: Vec, b: Vec, total: Vec) -> Vec:
-    """total and all four products of 8-bit integers, those of a unsigned and those of b signed. The instruction vpdpbusd."""
+    """total plus all four products of 8-bit integers, unsigned in a and signed in b, by the instruction vpdpbusd."""
     name = f"avx512.vpdpbusd.{32 * total.lanes}"
     return total.like(_call(total.builder, name, total.value.type, total.value, a.value, b.value))
 
 
 def add_halves(a: Vec, b: Vec, total: Vec) -> Vec:
-    """total and both products of pairs of 16-bit integers. The instruction vpmaddwd; that of 8-bit ones, vpmaddubsw, would saturate."""
+    """total plus both products of pairs of 16-bit integers, by the instruction vpmaddwd. That for 8-bit ones,
+    vpmaddubsw, would saturate."""
     lanes, at = total.lanes, total.builder
     words = ir.VectorType(ir.IntType(16), 2 * lanes)
     operands = [at.bitcast(x.value, words) for x in (a, b)]
@@ -105,13 +112,14 @@ def add_halves(a: Vec, b: Vec, total: Vec) -> Vec:
 
 
 def _opaque(total: Vec) -> Vec:
-    """The same, in a way that has LLVM not change the order of additions, which would take more registers than there are."""
+    """The sum, written so that LLVM cannot change the order of additions, which would take more registers than there
+    are."""
     type = total.value.type
     return total.like(total.builder.asm(ir.FunctionType(type, [type]), "", "=v,0", [total.value], False))
 
 
 def add_each(a: Vec, b: Vec, total: Vec, unsigned: bool) -> Vec:
-    """The same one by one, for machines of which no instruction is known."""
+    """The products one by one, for machines without a known instruction."""
     for shift in (24, 16, 8, 0):
         x, y = a.shl(shift), b.shl(shift).ashr(24)
         total = total + (x.lshr(24) if unsigned else x.ashr(24)) * y
@@ -119,7 +127,7 @@ def add_each(a: Vec, b: Vec, total: Vec, unsigned: bool) -> Vec:
 
 
 def _call(at: ir.IRBuilder, name: str, result: ir.Type, *operands: ir.Value) -> ir.Value:
-    """An instruction of x86."""
+    """An x86 instruction."""
     name = f"llvm.x86.{name}"
     function = at.module.globals.get(name)
     if function is None:

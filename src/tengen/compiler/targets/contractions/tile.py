@@ -1,4 +1,4 @@
-"""A register tile of a contraction while its code is written."""
+"""The register tile of a contraction, while its code is written."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ I32 = ir.IntType(32)
 
 
 class TileEmitter(KernelEmitter):
-    """What all register tiles of a kernel have in common. part: the numbers of the part whose tiles are written. a_rows, c_rows: tables of where
-    the rows of the launch tile are in A and C."""
+    """What all register tiles of a kernel share. part: the numbers of the part whose tiles are written. a_rows, c_rows:
+    tables of where the rows of the launch tile are in A and C."""
 
     part: PartParameters
 
@@ -38,7 +38,7 @@ class TileEmitter(KernelEmitter):
         self.a_rows, self.c_rows = (self.reserve(I64, self.capacity, name) for name in ("a_rows", "c_rows"))
 
     def of_a(self, value: Vec, part: int = 0) -> Vec:
-        """What elements of A are multiplied as: numbers, if they do not count from 0, less what stands for it."""
+        """The elements of A as factors: numbers, less what stands for 0 if that is not 0."""
         if self.spec.a_zero == "n" and self.spec.product == "plain":
             zero = Vec(self.at, self.part.a_zero, "i64", 1).to(value.kind)
             value = value - splat(self.at, zero.value, value.kind, value.lanes)
@@ -48,7 +48,7 @@ class TileEmitter(KernelEmitter):
         return self.at.load(self.at.gep(table, [self.sum(row, i)], source_etype=I64), typ=I64)
 
     def masks(self, columns: ir.Value) -> list[ir.Value | None]:
-        """For each vector of the panel which of its lanes lie within the `columns` that are left."""
+        """For each vector of the panel, which of its lanes lie within the `columns` that are left."""
         spec = self.spec
         if spec.last_panel == "whole":
             return [None] * spec.vectors
@@ -61,15 +61,18 @@ class TileEmitter(KernelEmitter):
 
 
 class Rows(NamedTuple):
-    """Rows of a register tile: whether they are the first ones of the launch tile, and masks: whether each of them exists, None if
-    it does."""
+    """Rows of a register tile.
+
+    begin: whether they are the first ones of the launch tile. exist: a mask for each row that says whether it exists;
+    None if it does.
+    """
 
     begin: ir.Value
     exist: Sequence[Vec | None]
 
 
 def rows_there(emitter: TileEmitter, row: ir.Value, row_count: ir.Value) -> Rows:
-    """What there is to say of the rows of a register tile from `row` of its launch tile on, which has `row_count`."""
+    """The `Rows` of a register tile that begins at `row` of its launch tile, which has `row_count` rows."""
     at, left = emitter.at, emitter.at.sub(row_count, row)
     kind = {32: "i32", 64: "i64"}[BITS[emitter.kind]]
     count = splat(at, left if kind == "i64" else at.trunc(left, I32), kind, emitter.spec.lanes)
@@ -77,9 +80,11 @@ def rows_there(emitter: TileEmitter, row: ir.Value, row_count: ir.Value) -> Rows
 
 
 class Tile(NamedTuple):
-    """Where a register tile lies: element offsets of its rows in C, the offset of its first channel (of the first column,
-    or with `channel_rows` of the first row) and of the last one that there is, which lanes of each vector count, how many
-    of its rows there are, the others being the last one again, and what there is to say of them.
+    """Where a register tile lies.
+
+    Element offsets of its rows in C; the offset of its first channel (of the first column, or with `channel_rows` of
+    the first row) and of the last existing one; which lanes of each vector count; how many of its rows exist (the
+    others repeat the last one); and its `Rows`.
     """
 
     rows: Callable[[ir.Value | int], ir.Value]

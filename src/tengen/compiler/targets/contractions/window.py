@@ -19,9 +19,11 @@ from .tile import Rows, Tile, TileEmitter
 
 
 class _Place(NamedTuple):
-    """Where a register tile lies: offsets of its first pixel in A and of its first result in C or B, whether the pixels that may lie
-    outside of the image lie inside, which of its first results, down and across, the tile before has computed, and whether it
-    is the first one of the launch tile.
+    """Where a register tile lies.
+
+    Offsets of its first pixel in A and of its first result in C or B; whether the pixels that may lie outside the image
+    lie inside; how many of its first results, down and across, the tile before has computed; and whether it is the
+    first one of the launch tile.
     """
 
     a: ir.Value
@@ -35,11 +37,12 @@ Body = Callable[[_Place, list[ir.Value]], Sequence[ir.Value]]
 
 
 class WindowEmitter:
-    """The launch tiles of one kernel. Made where the kernel begins.
+    """The launch tiles of one kernel. Created at the beginning of the kernel.
 
-    In `part`, rows are m2 lines of m3 pixels, `rows_per_block` counts lines, and a_k2 and a_k3 lead to the next pixel of A.
-    By weight these are k2 lines of k3 pixels, `k2_block`, and a_m2 and a_m3. `over` and `seen` are the letters of these loops.
-    Addresses are made by adding to the one before: there are many, and few registers for them.
+    In `part`, rows are m2 lines of m3 pixels, `rows_per_block` counts lines, and a_k2 and a_k3 lead to the next pixel
+    of A. By weight these are k2 lines of k3 pixels, `k2_block`, and a_m2 and a_m3. `over` and `seen` are the letters of
+    these loops. Each address is computed from the one before, because there are many addresses and few registers for
+    them.
     """
 
     def __init__(self, emitter: TileEmitter, window: Window, epilogue: EpilogueEmitter | None):
@@ -53,8 +56,10 @@ class WindowEmitter:
     def launch_tile(
         self, number: ir.Value, at: dict[str, ir.Value], panel: ir.Value, last_panel: ir.Value
     ) -> tuple[()]:
-        """Some lines of one image, or of several by weight, in the panels from `panel` on; `at` are the offsets of A, B, C, channels
-        and sums over rows. number: of the block of rows, or of the split of k."""
+        """Some lines of one image, or by weight of several, in the panels from `panel` on.
+
+        at: offsets of A, B, C, channels and sums over rows. number: of the block of rows, or of the split of k.
+        """
         emitter, p = self.emitter, self.emitter.part
         if not self.window.by_weight:
             first, end, at = self.band(number, at, "rows_per_block")
@@ -78,7 +83,7 @@ class WindowEmitter:
         return ()
 
     def bands(self, lines: str) -> ir.Value:
-        """Those of one image, which have as many lines as the parameter says."""
+        """The lines of one image, as many as the parameter says."""
         emitter, p = self.emitter, self.emitter.part
         return emitter.at.udiv(emitter.sum(p.of(f"{self.over}2"), p.of(lines), -1), p.of(lines))
 
@@ -96,7 +101,7 @@ class WindowEmitter:
     def results(
         self, first: ir.Value, end: ir.Value, at: dict[str, ir.Value], panel: ir.Value, last_panel: ir.Value
     ) -> tuple[()]:
-        """Those of some lines of one image."""
+        """Some lines of one image."""
         emitter, p = self.emitter, self.emitter.part
         column_sums = self.epilogue and self.epilogue.sums
         if not column_sums:  # all channels of a pixel lie side by side
@@ -121,7 +126,7 @@ class WindowEmitter:
     def tiles(
         self, first: ir.Value, end: ir.Value, at: dict[str, ir.Value], body: Body, carry: Sequence[ir.Value]
     ) -> list[ir.Value]:
-        """carry = body(tile, carry) for the register tiles of the lines first .. end - 1."""
+        """carry = body(tile, carry) for the register tiles of the lines from `first` to end - 1."""
         emitter, p = self.emitter, self.emitter.part
         down, across = len(self.window.down.sees), len(self.window.across.sees)
 
@@ -134,7 +139,7 @@ class WindowEmitter:
         return emitter.loop(first, end, down, line, carry)
 
     def place(self, y: ir.Value, x: ir.Value, first: ir.Value, at: dict[str, ir.Value]) -> _Place:
-        """That of the tile from result (y, x) on, or somewhat before where the image ends."""
+        """The tile that begins at result (y, x), or somewhat earlier at the end of the image."""
         emitter, p = self.emitter, self.emitter.part
         starts, known, pixels, inside = [], [], [], []
         names = (f"{self.over}2", "top", "height"), (f"{self.over}3", "left", "width")
@@ -182,7 +187,7 @@ class WindowEmitter:
         return ()
 
     def add_tile(self, panel: ir.Value, place: _Place, at: dict[str, ir.Value]) -> tuple[()]:
-        """What the pixels of a tile add to the taps."""
+        """Add the products of a tile's pixels to the sums of the taps."""
         emitter, spec = self.emitter, self.spec
         column = emitter.mul(panel, spec.panel)
         mask = emitter.masks(emitter.at.sub(emitter.part.columns, column))[0]
@@ -214,7 +219,8 @@ class WindowEmitter:
     def sums(
         self, place: _Place, a: ir.Value, factors: list[Vec], totals: list[ir.Value], mask: ir.Value | None
     ) -> list[ir.Value]:
-        """The totals and the products of a tile; a: the offset of its first pixel. factors: the taps, or by weight the results."""
+        """The totals with the products of a tile added. a: the offset of its first pixel. factors: the taps, or by
+        weight the results."""
         emitter, spec, window = self.emitter, self.spec, self.window
         lines, columns = window.down.pixels, window.across.pixels
         down, across = place.inside
@@ -234,7 +240,7 @@ class WindowEmitter:
                         result[row] = multiply_add(value, factors[factor], total).value
                     self.emitter.fence()
                 address = emitter.element(address, spec.a, next_pixel)
-            if i >= window.down.extent - window.down.advance:  # lines above have been read for the tiles above
+            if i >= window.down.extent - window.down.advance:  # the lines above were read for the tiles above
                 self._ask("a", address, next_pixel, window.across.advance)
             return result
 
@@ -248,14 +254,14 @@ class WindowEmitter:
         return totals
 
     def _ask(self, buffer: str, address: ir.Value, step: ir.Value, count: int) -> None:
-        """Begin to bring so many pixels from an address on into the level-2 cache."""
+        """Prefetch this many pixels, from an address on, into the level-2 cache."""
         emitter = self.emitter
         for _ in range(count if self.window.ahead else 0):
             emitter.prefetch(address, level=2)
             address = emitter.element(address, getattr(self.spec, buffer), step)
 
     def _ask_for_results(self, first: ir.Value) -> None:
-        """The same for where the results of the next tile lie, or will lie."""
+        """Prefetch where the results of the next tile lie, or will lie."""
         emitter, name, width = self.emitter, self.result, len(self.window.across.sees)
         dtype, (next_line, next_pixel) = getattr(self.spec, name), self._steps()
         line = emitter.sum(first, emitter.mul(next_pixel, width))
@@ -264,7 +270,7 @@ class WindowEmitter:
             line = emitter.sum(line, next_line)
 
     def _steps(self) -> tuple[ir.Value, ir.Value]:
-        """From a result to the next one down and across."""
+        """The distances from a result to the next one down and across."""
         return self.emitter.part.of(f"{self.result}_{self.over}2"), self.emitter.part.of(f"{self.result}_{self.over}3")
 
     def _taps(self, column: ir.Value, at: dict[str, ir.Value]) -> list[ir.Value]:
@@ -302,7 +308,7 @@ class WindowEmitter:
         return offset
 
     def _there(self, place: _Place) -> Rows:
-        """What sums over rows want to know of a tile."""
+        """The `Rows` of a tile, for sums over rows."""
         emitter, lanes = self.emitter, self.spec.lanes
         kind = {32: "i32", 64: "i64"}[BITS[emitter.kind]]
         known = [Vec(emitter.at, x, "i64", 1).to(kind).value for x in place.known]

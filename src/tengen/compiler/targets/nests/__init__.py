@@ -12,7 +12,7 @@ __all__ = ["emit_nest"]
 
 
 def emit_nest(source: NestSource, target: Target) -> str:
-    """LLVM IR text of a loop nest. Raises ValueError if the Nest means nothing."""
+    """LLVM IR text of a loop nest. Raises ValueError if the Nest is not well formed."""
     verify(source.nest)
     emitter = NestEmitter if source.nest.cross is None else CrossEmitter
     return emitter(source.nest, target).text()

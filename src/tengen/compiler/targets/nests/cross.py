@@ -1,8 +1,9 @@
-"""Kernels whose operands are contiguous along different dims, as in a transposed copy: squares of elements, turned in registers.
+"""Kernels whose operands are contiguous along different dims, as in a transposed copy: squares of elements, turned in
+registers.
 
-A square is as many places of the lane dim as of the *cross* dim. An operand that is contiguous along the cross dim is loaded, or stored, as vectors
-along that, and turned into vectors along the lane dim, in which all else happens. Squares that stick out are masked; what they read beside a vector
-of their own is read at the last place that exists.
+A square has as many places of the lane dim as of the *cross* dim. An operand that is contiguous along the cross dim is
+loaded or stored as vectors along that dim, and turned into vectors along the lane dim, which all other instructions
+use. Squares that stick out are masked. Vectors outside the square are read at the last place that exists.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from .memory import AccessPlace, Scope, conjunction
 
 @dataclass(frozen=True)
 class Square:
-    """Where a square is: the places of both sides, as if all existed, and if not, how many do (of the cross dim, of the lane dim)."""
+    """Where a square is: the places of both sides as if all existed, and if not, how many do (of the cross dim, of the
+    lane dim)."""
 
     scope: Scope
     places: list[ir.Value]
@@ -55,7 +57,8 @@ class CrossEmitter(NestEmitter):
         return scope
 
     def _lanes(self, scope: Scope, chunk: ir.Value) -> None:
-        """The squares of one item. Those along the cross dim follow each other: long runs of what is contiguous there stay near."""
+        """The squares of one item. Squares along the cross dim follow each other, so that long contiguous runs stay in
+        the nearest caches."""
         begin, end = self._chunk_limits(chunk)
         low = self.at.mul(self.block, i64(CROSS_BLOCK))
         high = self.minimum(self.at.add(low, i64(CROSS_BLOCK)), self.extents[self.cross])
@@ -85,7 +88,7 @@ class CrossEmitter(NestEmitter):
         return Square(scope, sides[0], sides[1], counts)
 
     def _existing(self, square: Square, number: int) -> ir.Value:
-        """A place of the cross dim, or the last that exists."""
+        """A place of the cross dim, or the last one that exists."""
         place = square.places[number]
         if square.counts is None:
             return place
@@ -134,7 +137,7 @@ class CrossEmitter(NestEmitter):
         return self.memory.enter(inner, self.operands, self.nest.lane, lane)
 
     def _mask(self, square: Square, number: int, along: int) -> Vec | None:
-        """The lanes that exist of a vector along one side, if the vector does: it stands at place `number` of the other side."""
+        """The lanes that exist in a vector along one side, at place `number` of the other side, if the vector exists."""
         if square.counts is None:
             return None
         exists = self.at.icmp_signed("<", i64(number), square.counts[1 - along])
@@ -145,8 +148,9 @@ class CrossEmitter(NestEmitter):
 
 
 def transpose(rows: Sequence[Vec]) -> list[Vec]:
-    """The columns of a square of 2, 4, 8 or 16 rows. First within runs of four lanes (a register of 128 bits), then whole runs: shuffles that
-    machines have.
+    """The columns of a square of 2, 4, 8 or 16 rows. Elements are exchanged first within runs of four lanes (a register
+    of 128 bits), then
+    between whole runs: machines have these shuffles.
     """
     count = len(rows)
     if count == 2:
@@ -166,7 +170,7 @@ def transpose(rows: Sequence[Vec]) -> list[Vec]:
 
 
 def _turn_runs(rows: Sequence[Vec]) -> list[Vec]:
-    """The same for a square of one, two or four runs of four lanes a side."""
+    """`turn` for a square of one, two or four runs of four lanes a side."""
     if len(rows) == 1:
         return list(rows)
     lanes = rows[0].lanes
@@ -182,6 +186,6 @@ def _turn_runs(rows: Sequence[Vec]) -> list[Vec]:
 
 
 def _pick(a: Vec, b: Vec, lanes: Sequence[int]) -> Vec:
-    """These lanes of both vectors, one behind the other."""
+    """These lanes of both vectors, concatenated."""
     picks = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))
     return a.like(a.builder.shuffle_vector(a.value, b.value, picks))

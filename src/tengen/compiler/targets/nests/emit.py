@@ -1,4 +1,4 @@
-"""Writes the kernel of a Nest; the loops are described in `kernels/nest_tiling.py`."""
+"""Writes the code of a Nest. `kernels/nest_tiling.py` describes the loops."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class NestEmitter(Flow):
         self.items, self.items_per_tile, self.chunk, self.chunks = (self._next() for _ in range(4))
         status = self.buffer(taken) if nest.needs_status else None
         self.memory = Memory(self, nest.lane, target, status)
-        self._unwritten: dict[int, list[Vec]] = {}  # of woven accesses, the values of the places so far
+        self._unwritten: dict[int, list[Vec]] = {}  # the values of woven accesses, for the places so far
 
     def text(self) -> str:
         """The LLVM IR of the module."""
@@ -75,7 +75,7 @@ class NestEmitter(Flow):
         return AccessOperand(access, buffer, strides, ranges, indirect)
 
     def _further(self, access: Access) -> AccessOperand:
-        """An access in the buffer of the one before."""
+        """An access in the buffer of the one before it."""
         first = next(x for x in reversed(self.operands) if not x.access.shared)
         buffer = self.at.gep(first.buffer, [self._next()], source_etype=ELEMENT[first.kind])
         return AccessOperand(access, buffer, first.strides, self._ranges(access), ())
@@ -92,7 +92,8 @@ class NestEmitter(Flow):
     # -- loops over kept dims ----------------------------------------------------------------------------------------
 
     def _items(self, scope: Scope) -> None:
-        """All items of the tiles: a loop over the last item dim inside one in which the indices of the others count up like an odometer."""
+        """All items of the tiles: a loop over the last item dim, inside a loop in which the indices of the others count
+        up like an odometer."""
         dims = self.structure.item_dims
         first = self.at.mul(self.tile_begin, self.items_per_tile)
         last = self.minimum(self.at.mul(self.tile_end, self.items_per_tile), self.items)
@@ -138,7 +139,7 @@ class NestEmitter(Flow):
         return ()
 
     def _count(self, dim: int) -> ir.Value:
-        """How many numbers the digit of an item dim has."""
+        """How many values the digit of an item dim has."""
         return self.chunks if dim == self.nest.lane else self.extents[dim]
 
     def _enter(self, scope: Scope, dim: int, digit: ir.Value) -> Scope:
@@ -170,11 +171,12 @@ class NestEmitter(Flow):
         self.loop(i64(0), self._end(dims[0], [scope]), 1, body)
 
     def _end(self, dim: int, scopes: Scopes) -> ir.Value:
-        """Where the loop over a dim ends: at its extent, or earlier where all that follows is neutral, for all lanes."""
+        """Where the loop over a dim ends: at its extent, or earlier if everything from there on is neutral for all
+        lanes."""
         high: ir.Value = self.extents[dim]
         for value in (v for d, v in self.nest.ends if d == dim):
             known = [scope.values[value] for scope in scopes if value in scope.values]
-            if len(known) == len(scopes):  # a value of an inner loop is not
+            if len(known) == len(scopes):  # a value of an inner loop is not known here
                 ends = [nest_fold.across("max", (v,), 1)[0].value for v in known]
                 last: ir.Value = i64(0)
                 for end in ends:
@@ -223,9 +225,11 @@ class NestEmitter(Flow):
         rest: Sequence[Any] | Callable[[Sequence[Any]], Sequence[Any]] = (),
         parts: nest_fold.Folds | None = None,
     ) -> list[Any]:
-        """Vectors from `begin` to `end`: `main(scopes, carry)` for whole groups of `width`, then `tail(scopes, rest)`. Both carries in one list.
+        """Loop over the vectors from `begin` to `end`: `main(scopes, carry)` for whole groups of `width`, then
+        `tail(scopes, rest)`. Returns what both carry, in one list.
 
-        The tail's loop may do everything. rest: what it begins with, or a function that makes it of what the main loop carried out.
+        The tail's loop may do all the work. rest: what it begins with, or a function that computes it from what the
+        main loop carried out.
         """
         middle, done = begin, list(carry)
         if not self.structure.one_loop(width, self.target):
@@ -236,7 +240,7 @@ class NestEmitter(Flow):
                 return main([self._lane_scope(s, index, width, None) for s in scopes], carried)
 
             done = list(self._in_parts(parts, self.nest.lane, begin, middle, width, whole, carry))
-            parts = None  # what is left are a few turns
+            parts = None  # only a few turns are left
 
         def remaining(index: ir.Value, carried: list[Any]) -> Sequence[Any]:
             left = self.at.sub(end, index)
@@ -265,7 +269,7 @@ class NestEmitter(Flow):
                 self._sink(scope, i)
 
     def _find(self, scopes: Scopes) -> None:
-        """All row values. A Nest without reduced dims may have reduces too: each is of one value."""
+        """All row values. A Nest without reduced dims may have reduces too; each folds a single value."""
         for scope in scopes:
             self._settle(scope, 0)
         for number, sinks in enumerate(self.structure.passes):
@@ -274,7 +278,7 @@ class NestEmitter(Flow):
                 self._settle(scope, number + 1)
 
     def _pass(self, scopes: Scopes, number: int, sinks: tuple[int, ...]) -> list[dict[int, Vec]]:
-        """One run over the reduced dims; for each scope the values of its reduces."""
+        """One run over the reduced dims. Returns the values of its reduces for each scope."""
         folds = [i for i in sinks if self.nest.code[i].op == "reduce"]
         scans = [i for i in self.structure.scans if i in self.structure.needed(number)]
         wanted, ready = self.structure.needed(number), self.structure.ready(number)
@@ -306,12 +310,12 @@ class NestEmitter(Flow):
         def visit(inner: Scopes, carry: Sequence[Any]) -> Sequence[Any]:
             for scope in inner:
                 self._settle(scope, number, wanted, ready)
-            if self.structure.interleaved in self.structure.reduced:  # else these scopes are at one of its places
+            if self.structure.interleaved in self.structure.reduced:  # otherwise these scopes are at one of its places
                 return self._at_places(inner, at_place, carry, wanted)
             return at_place(inner, carry)
 
         def at_place(inner: Scopes, carry: Sequence[Any]) -> Sequence[Any]:
-            """All is loaded before anything is stored: a row may stand here twice."""
+            """Everything is loaded before anything is stored, because a row may appear here twice."""
             for scope in inner:
                 self._settle(scope, number, wanted, ready)
             rest, joined = iter(every.apart(carry)), []
@@ -333,7 +337,8 @@ class NestEmitter(Flow):
         return [dict(zip(folds, values[len(folds) * k :], strict=False)) for k in range(len(scopes))]
 
     def _ask_for_next(self, scopes: Scopes) -> None:
-        """In the second pass over short rows, whose operands are near: begin to bring those of the rows after them."""
+        """In the second pass over short rows, whose operands are in the nearest caches: prefetch the operands of the
+        rows after them."""
         dim = self.nest.kept - 1
         for a in self.structure.fresh if self.nest.rows > 1 else ():
             operand = self.operands[a]
@@ -351,7 +356,7 @@ class NestEmitter(Flow):
         body: Callable[[ir.Value, list[Any]], Sequence[Any]],
         carry: Sequence[Any],
     ) -> Sequence[Any]:
-        """A loop over a dim that is reduced: folds over parts of it, which are folded, if the Nest says so."""
+        """A loop over a reduced dim. If the Nest has parts, it folds each part on its own and then the parts."""
         sizes = [turns for d, turns in self.nest.parts if d == dim and folds is not None]
 
         def run(sizes: Sequence[int], low: ir.Value, high: ir.Value, carry: Sequence[Any]) -> Sequence[Any]:
@@ -370,7 +375,8 @@ class NestEmitter(Flow):
         return run(sizes, low, high, carry)
 
     def _finish(self, folds: nest_fold.Folds, carry: Sequence[Any], width: int) -> list[Vec]:
-        """The value of each reduce from what the loops carried out: for a reduced lane dim the lanes are folded too."""
+        """The value of each reduce, from what the loops carried out. If the lane dim is reduced, the lanes are folded
+        too."""
         if self.structure.lane_is_kept:
             finished = folds.apart(carry)
         else:
@@ -392,7 +398,8 @@ class NestEmitter(Flow):
         carry: Sequence[Any],
         wanted: frozenset[int] | None = None,
     ) -> Sequence[Any]:
-        """`visit` one place of the interleaved dim after the other; woven accesses are read before them and written after them."""
+        """Call `visit` for one place of the interleaved dim after the other. Woven accesses are read before and written
+        afterwards."""
         if self.nest.interleaved is None:
             return visit(scopes, carry)
         (scope,) = scopes
@@ -417,7 +424,7 @@ class NestEmitter(Flow):
         return carry
 
     def _contiguous(self, scope: Scope, access: int, start: ir.Value, extent: int) -> list[AccessPlace]:
-        """Where the elements of all places of a group of lanes are, a vector after the other."""
+        """Where the elements of all places are for a group of lanes, vector by vector."""
         places = []
         for number in range(extent):
             before, mask = i64(number * scope.width), None
@@ -430,7 +437,7 @@ class NestEmitter(Flow):
     # -- accumulators ------------------------------------------------------------------------------------------------
 
     def _folds(self, numbers: Sequence[int]) -> nest_fold.Folds:
-        """Of these reduces, or scans."""
+        """The accumulators of these reduces or scans."""
         pairs = [(self.nest.code[i], [self.nest.code[a].dtype for a in self.nest.code[i].args]) for i in numbers]
         return nest_fold.Folds(self.at, [(i, tuple(COMPUTE_KIND[d] for d in dtypes)) for i, dtypes in pairs])
 
@@ -449,9 +456,8 @@ class NestEmitter(Flow):
         return tuple(mask.where(new, old) for new, old in zip(joined, accumulator, strict=True))
 
     def _scan(self, scope: Scope, number: int, before: Accumulator) -> Accumulator:
-        """Gives a scan its value here, from what came before; returns what comes before the next. Where the lanes run along the scanned dim,
-        all lanes of both are the same.
-        """
+        """Give a scan its value here, from the carry so far; returns the next carry. If the lanes run along the scanned
+        dim, all lanes of a carry are equal."""
         instr, (total,) = self.nest.code[number], before
         monoid, value = str(instr.attr), self._lanes_of(scope, instr.args[0], scope.width)
         if self.structure.lane_is_kept or scope.width == 1:
@@ -461,16 +467,16 @@ class NestEmitter(Flow):
             value = scope.mask.where(value, nest_fold.identity(self.at, instr, (value.kind,), scope.width)[0])
         value = nest_fold.prefixes(instr, value)
         scope.values[number] = nest_fold.combine(monoid, (total,), (value,))[0]
-        last = nest_fold.last_lane(value)  # not of the sum: the next group has to wait for this addition alone
+        last = nest_fold.last_lane(value)  # not of the sum: the next group need wait for this addition only
         return nest_fold.combine(monoid, (total,), (splat(self.at, last.value, last.kind, scope.width),))
 
     def _carried_on(self, carry: Sequence[Any]) -> list[Any]:
-        """What scans carry out of the main loop, in the lanes of the tail."""
+        """The carries of scans out of the main loop, in the lanes of the tail."""
         firsts = [nest_fold.first_lane(v) for (v,) in self._folds(self.structure.scans).apart(carry)]
         return [splat(self.at, v.value, v.kind, self.tail).value if self.tail > 1 else v.value for v in firsts]
 
     def _factors(self, fold: Instr) -> tuple[int, int] | None:
-        """Of a sum of products, where one instruction multiplies and adds: what is multiplied."""
+        """The factors of a sum of products, if one instruction multiplies and adds."""
         product = self.nest.code[fold.args[0]]
         if fold.attr != "sum" or not self.target.fma or not product.dtype.startswith("float"):
             return None
@@ -483,7 +489,8 @@ class NestEmitter(Flow):
     def _settle(
         self, scope: Scope, stage: int, wanted: frozenset[int] | None = None, ready: frozenset[int] = frozenset()
     ) -> None:
-        """Emit every value that can be known here and is needed: as far outside the loops as possible. Those that are `ready` are loaded."""
+        """Emit every needed value that can be known here, as far outside the loops as possible. Values that are `ready`
+        are loaded."""
         known = frozenset(scope.index)
         for i, instr in enumerate(self.nest.code):
             if i in scope.values or i not in self.structure.live or instr.op in ("reduce", "scan", *SINKS):
@@ -528,7 +535,7 @@ class NestEmitter(Flow):
         return self.memory.read(self.memory.place(scope, operand, a, varies, indices))
 
     def _sink(self, scope: Scope, number: int) -> None:
-        """A store or scatter. One that does not move along the lanes writes one element, which all of them agree on."""
+        """A store or scatter. One that does not move along the lanes writes one element, on which all lanes agree."""
         instr = self.nest.code[number]
         add = isinstance(instr.attr, tuple) and instr.attr[1] == "add"
         self._write(scope, access_number(instr), instr.args[0], [scope.values[i] for i in instr.args[1:]], add)
@@ -545,7 +552,7 @@ class NestEmitter(Flow):
         self.memory.write(place, self._lanes_of(scope, value, place.lanes), add)
 
     def _lanes_of(self, scope: Scope, number: int, lanes: int) -> Vec:
-        """A value in `lanes` lanes."""
+        """A value in this many lanes."""
         v = scope.values[number]
         if v.lanes == lanes:
             return v

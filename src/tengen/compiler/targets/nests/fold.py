@@ -14,11 +14,11 @@ from ...kernels.nest import Instr
 from ..vector import Vec, constant, is_float
 
 Accumulator = tuple[Vec, ...]
-"""One vector, or for argmax and argmin the extreme values and their indices."""
+"""One vector; for argmax and argmin the extreme values and their indices."""
 
 
 def _identity(monoid: str, kind: str) -> float | int | bool:
-    """The number that changes nothing: what the reduction of nothing gives."""
+    """The neutral number of a monoid, which is also the reduction of nothing."""
     if monoid in ("sum", "any"):
         return 0
     if monoid in ("prod", "all"):
@@ -30,32 +30,33 @@ def _identity(monoid: str, kind: str) -> float | int | bool:
 
 
 def identity(builder: ir.IRBuilder, instr: Instr, kinds: tuple[str, ...], lanes: int) -> Accumulator:
-    """What the accumulator of a `reduce` starts with; `kinds` are those of its arguments."""
+    """The initial accumulator of a `reduce`; `kinds` are those of its arguments."""
     numbers = [_identity(str(instr.attr), kinds[0]), (1 << 63) - 1]
     return tuple(Vec(builder, constant(n, k, lanes), k, lanes) for n, k in zip(numbers, kinds, strict=False))
 
 
 class Folds:
-    """Reductions side by side. Loops carry their accumulators flat, once for each width of vectors; lanes follow from the types."""
+    """Reductions side by side. Loops carry their accumulators flat, one after the other. The number of lanes follows
+    from their types."""
 
     def __init__(self, builder: ir.IRBuilder, folds: Sequence[tuple[Instr, tuple[str, ...]]]):
-        """folds: each with the kinds of its arguments."""
+        """folds: each reduction with the kinds of its arguments."""
         self.builder, self.folds = builder, folds
 
     def begin(self, lanes: int) -> list[ir.Value]:
-        """What is carried before anything is folded."""
+        """The carried values before anything is folded."""
         return flat([identity(self.builder, instr, kinds, lanes) for instr, kinds in self.folds])
 
     def apart(self, carry: Sequence[ir.Value]) -> list[Accumulator]:
-        """The accumulators that are carried."""
+        """The accumulators among the carried values."""
         return [accumulator for _, accumulator in self._pairs(carry)]
 
     def anew(self, carry: Sequence[ir.Value]) -> list[ir.Value]:
-        """The same before anything is folded."""
+        """Initial accumulators with the lanes of these carried values."""
         return flat([identity(self.builder, i, tuple(v.kind for v in a), a[0].lanes) for i, a in self._pairs(carry)])
 
     def joined(self, before: Sequence[ir.Value], after: Sequence[ir.Value]) -> list[ir.Value]:
-        """What is carried of both, where `before` stands for the elements that come first."""
+        """The carried values of both, where `before` stands for the elements that come first."""
         pairs = zip(self._pairs(before), self.apart(after), strict=True)
         return flat([combine(str(instr.attr), a, b) for (instr, a), b in pairs])
 
@@ -69,7 +70,7 @@ class Folds:
 
 
 def flat(accumulators: Sequence[Accumulator]) -> list[ir.Value]:
-    """The values of accumulators, one behind the other."""
+    """The values of accumulators, one after the other."""
     return [v.value for accumulator in accumulators for v in accumulator]
 
 
@@ -91,12 +92,12 @@ def combine(monoid: str, a: Accumulator, b: Accumulator) -> Accumulator:
     if monoid == "all":
         return (x & y,)
     if monoid == "max_number":
-        return ((y > x).where(y, x),)  # x is no nan: it began as -inf
+        return ((y > x).where(y, x),)  # x is never nan: it began as -inf
     return (x.maximum(y) if monoid == "max" else x.minimum(y),)
 
 
 def _combine_indexed(monoid: str, a: Accumulator, b: Accumulator) -> Accumulator:
-    """A nan beats every number; among equals the lower index wins, in whatever order they are met."""
+    """A nan beats every number; among equal values the lower index wins, in whatever order they come."""
     (x, i), (y, j) = a, b
     better = y > x if monoid == "argmax" else y < x
     equal = x.eq(y)
@@ -123,7 +124,8 @@ def across(monoid: str, accumulator: Accumulator, lanes: int) -> Accumulator:
 
 
 def _extreme(monoid: str, v: Vec) -> Vec:
-    """The same for the extreme of all lanes, which is nan if any is: tested apart from the tree, whose steps wait for each other."""
+    """The extreme of all lanes, which is nan if any lane is. That is tested apart from the tree, whose steps wait for
+    each other."""
     tree = v
     while tree.lanes > 1:
         half = tree.lanes // 2
@@ -133,7 +135,7 @@ def _extreme(monoid: str, v: Vec) -> Vec:
 
 
 def prefixes(instr: Instr, v: Vec) -> Vec:
-    """Each lane folded with those before it: a tree of as many steps as the number of lanes has bits."""
+    """Each lane folded with the lanes before it: a tree with as many steps as the number of lanes has bits."""
     monoid = str(instr.attr)
     (neutral,) = identity(v.builder, instr, (v.kind,), v.lanes)
     distance = 1

@@ -1,4 +1,6 @@
-"""Vectors whose elements alternate in memory, as the columns of a window of two: taken apart after loading, woven before storing."""
+"""Vectors whose elements alternate in memory, like the columns of a window of two: taken apart after loading, woven
+before storing.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +12,20 @@ from ..vector import Vec
 
 
 def take_apart(vectors: Sequence[Vec]) -> list[Vec]:
-    """Of n vectors, as if they were one, every n-th element from the first, the second, … on."""
+    """Every n-th element of n vectors in sequence, starting from the first, the second, and so on."""
     count, lanes = len(vectors), vectors[0].lanes
     return [_picked(vectors, [divmod(k * count + first, lanes) for k in range(lanes)]) for first in range(count)]
 
 
 def weave(vectors: Sequence[Vec]) -> list[Vec]:
-    """The first elements of all vectors, then the second ones, …, in as many vectors."""
+    """The first elements of all vectors, then the second ones, and so on, in as many vectors."""
     count, lanes = len(vectors), vectors[0].lanes
     return [_picked(vectors, [divmod(n, count)[::-1] for n in range(v * lanes, (v + 1) * lanes)]) for v in range(count)]
 
 
 def _picked(vectors: Sequence[Vec], picks: Sequence[tuple[int, int]]) -> Vec:
-    """A vector of the elements (number of the vector, lane): from the first two in one shuffle, then from one more at a time."""
+    """A vector of the elements (number of the vector, lane). The first shuffle takes them from two vectors, each
+    further one from one more."""
     lanes, used = len(picks), sorted({v for v, _ in picks})
     first = vectors[used[0]]
     result, placed = first.value, {used[0]}

@@ -1,7 +1,8 @@
-"""Loads and stores of a Nest: addresses as linear forms of the loop indices, conditions, vectors of neighbours or of single lanes.
+"""Loads and stores of a Nest: addresses as linear forms of the loop indices, conditions, vectors of neighbours or of
+single lanes.
 
-Where a condition holds for a whole vector or for one element, the address is replaced by that of a place that may always be touched, which needs
-no branch; where it differs between lanes, it becomes a mask.
+If a condition concerns a whole vector or a single element, a harmless address replaces the forbidden one, which needs
+no branch. If it differs between lanes, it becomes a mask.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from ..vector import ELEMENT, Vec, constant, llvm_type, splat
 from . import interleave
 
 I32, PTR = ir.IntType(32), ir.PointerType()
-LINE = 64  # bytes that come into a cache together
-WIDEST = 128  # lanes, of which every second may count
+LINE = 64  # bytes that enter a cache together
+WIDEST = 128  # lanes, of which only every second one may count
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,11 @@ class AccessOperand:
 
 @dataclass(frozen=True)
 class Scope:
-    """What is known at a place of the kernel: loop indices, values, and for each operand its address and bounds as far as the indices decide them.
+    """What is known at one place of the kernel: loop indices, values, and for each operand its address and bounds, as
+    far as the indices decide them.
 
-    width: lanes of a value that varies along the lane dim; mask: which of them count (None: all), and then `left`, how many there
-    are to the end of the row.
+    width: lanes of a value that varies along the lane dim. mask: which lanes count (None: all), and with it `left`, the
+    number of elements to the end of the row.
     """
 
     values: dict[int, Vec]
@@ -72,9 +74,10 @@ class Scope:
 
 @dataclass(frozen=True)
 class AccessPlace:
-    """Where an access goes at one scope. `jumps`: what to add to `offset` for each lane if they are not neighbours; apart: they are
-    every second one of twice as many neighbours.
+    """Where an access goes at one scope.
 
+    jumps: what to add to `offset` for each lane if the lanes are not neighbours. apart: they are every second one of
+    twice as many neighbours.
     allowed: one condition for all lanes; mask: one for each. None: always.
     """
 
@@ -116,7 +119,7 @@ class Memory:
         return replace(scope, values=dict(scope.values), index={**scope.index, dim: index}, offsets=offsets, sums=sums)
 
     def multiples(self, factor: ir.Value, lanes: int) -> Vec:
-        """0, factor, 2 * factor, … as i64 lanes; computed once, where the kernel begins."""
+        """0, factor, 2 * factor, … as i64 lanes; computed once, at the beginning of the kernel."""
         if (factor, lanes) not in self._multiples:
             with self.at.goto_entry_block():
                 counting = Vec(self.at, ir.Constant(llvm_type("i64", lanes), list(range(lanes))), "i64", lanes)
@@ -132,7 +135,7 @@ class Memory:
     def place(
         self, scope: Scope, operand: AccessOperand, number: int, varies: bool, indices: Sequence[Vec] = ()
     ) -> AccessPlace:
-        """Where operand `number` is at this scope. varies: along the lane dim; indices: of a gather or scatter."""
+        """Where operand `number` is at this scope. varies: along the lane dim. indices: of a gather or scatter."""
         lanes = scope.width if varies else 1
         offset = scope.offsets[number]
         step = operand.access.steps[self.lane] if lanes > 1 else "1"
@@ -167,8 +170,11 @@ class Memory:
     def conditions(
         self, scope: Scope, operand: AccessOperand, number: int, lanes: int, dim: int, indices: Sequence[Vec] = ()
     ) -> list[Vec]:
-        """The bounds of operand `number` for so many places of a dim, from that of the scope on: one for all, or one for each. indices: of
-        a gather or scatter, counted from the start."""
+        """The bounds of operand `number` for consecutive places of a dim, starting at the scope's: one for all, or one
+        for each.
+
+        indices: of a gather or scatter, counted from the start.
+        """
         found = []
         for r, value in zip(operand.ranges, scope.sums[number], strict=True):
             along = lanes > 1 and dim in r.coefficients
@@ -185,8 +191,8 @@ class Memory:
         return found
 
     def _normalise(self, index: Vec, size: ir.Value, active: Vec | None, position: int) -> tuple[Vec, Vec]:
-        """An index counted from the start, and whether it is in range; if not, the status word says which one it was. active: the lanes
-        that count."""
+        """An index counted from the start, and whether it is in range. If not, the status word gets the number of the
+        index. active: the lanes that count."""
         assert self.status is not None
         length = splat(self.at, size, "i64", index.lanes)
         index = (index < 0).where(index + length, index)
@@ -201,11 +207,11 @@ class Memory:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def read(self, place: AccessPlace) -> Vec:
-        """The elements there, as numbers; `fill` where a condition fails."""
+        """The elements there as numbers; `fill` where a condition fails."""
         access = place.operand.access
         value = decode(access.dtype, self.read_raw(place), self.target.half)
         if blank(access.fill) or (place.allowed is None and not access.bounds):
-            return value  # what is not read is zero bits, which mean 0 or False in every dtype
+            return value  # zero bits in place of what is not read: they mean 0 or False in every dtype
         inside = conjunction(self._widen(c, place.lanes) for c in (place.allowed, place.mask) if c is not None)
         return value if inside is None else inside.where(value, access.fill)
 
@@ -226,7 +232,8 @@ class Memory:
         return self._masked("load", kind, lanes, zero.type, [pointer, ir.Constant(I32, size), place.mask.value, zero])
 
     def read_apart(self, places: Sequence[AccessPlace]) -> list[Vec]:
-        """The elements of vectors that follow each other, as numbers: of n vectors the i-th of the result has every n-th element from the i-th on."""
+        """The elements of consecutive vectors as numbers. Of n vectors, the i-th result has every n-th element from the
+        i-th on."""
         dtype = places[0].operand.access.dtype
         apart = interleave.take_apart([self.read_raw(place) for place in places])
         return [decode(dtype, raw, self.target.half) for raw in apart]
@@ -250,7 +257,7 @@ class Memory:
         return Vec(self.at, result, kind, lanes)
 
     def ask(self, operand: AccessOperand, offset: ir.Value, lanes: int) -> None:
-        """Begin to bring so many neighbours into the cache. They need not exist."""
+        """Prefetch this many neighbours. They need not exist."""
         module = self.flow.module
         signature = ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32])
         prefetch = module.globals.get("llvm.prefetch.p0") or ir.Function(module, signature, "llvm.prefetch.p0")
@@ -262,7 +269,7 @@ class Memory:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def write(self, place: AccessPlace, value: Vec, add: bool = False) -> None:
-        """Store the value where the conditions hold; add: to what is there."""
+        """Store the value where the conditions hold. add: add it to what is there."""
         dtype = place.operand.access.dtype
         if add:
             old = decode(dtype, self.read_raw(place), self.target.half)
@@ -297,7 +304,7 @@ class Memory:
             self.at.store(self.at.extract_element(raw.value, at), pointer, align=BITS[raw.kind] // 8)
 
     def _every_second(self, place: AccessPlace) -> ir.Value:
-        """The mask of the even ones of twice as many lanes, as far as the place's mask goes."""
+        """The mask of the even lanes among twice as many, restricted by the place's mask."""
         even = ir.Constant(llvm_type("bool", 2 * place.lanes), [lane % 2 == 0 for lane in range(2 * place.lanes)])
         if place.mask is None:
             return even
@@ -310,14 +317,14 @@ class Memory:
     # -- addresses -----------------------------------------------------------------------------------------------------
 
     def _pointer(self, place: AccessPlace, instead: Callable[[], ir.Value]) -> ir.Value:
-        """The address, or `instead` where that must not be touched."""
+        """The address, or `instead` if it must not be touched."""
         pointer = self.at.gep(place.operand.buffer, [place.offset], source_etype=ELEMENT[place.operand.kind])
         if place.allowed is None:
             return pointer
         return self.at.select(place.allowed.value, pointer, instead())
 
     def _addresses(self, place: AccessPlace) -> tuple[Vec, Vec | None]:
-        """The address of each lane as an i64, and which may be touched."""
+        """The address of each lane as an i64, and which lanes may be touched."""
         lanes, size = place.lanes, BITS[place.operand.kind] // 8
         base = self.at.gep(place.operand.buffer, [place.offset], source_etype=ELEMENT[place.operand.kind])
         jumps = place.jumps or self.multiples(i64(1), lanes)
@@ -325,11 +332,11 @@ class Memory:
         return addresses, conjunction(self._widen(c, lanes) for c in (place.allowed, place.mask) if c is not None)
 
     def _widen(self, value: Vec, lanes: int) -> Vec:
-        """In so many lanes, if it is one for all."""
+        """The value in this many lanes, if it is one for all."""
         return value if value.lanes > 1 or lanes == 1 else splat(self.at, value.value, value.kind, lanes)
 
     def _nothing(self) -> ir.Value:
-        """Zeros to read from where there is nothing to read."""
+        """Zeros to read from when there is nothing to read."""
         name = "nothing"
         if name not in self.flow.module.globals:
             kind = ir.ArrayType(I64, WIDEST)
@@ -338,7 +345,7 @@ class Memory:
         return self.flow.module.globals[name]
 
     def _trash(self) -> ir.Value:
-        """A place to write to that nobody reads."""
+        """A place to write to that nothing reads."""
         if self._discard is None:
             with self.at.goto_entry_block():
                 self._discard = self.at.alloca(ir.ArrayType(I64, WIDEST))
@@ -355,7 +362,7 @@ class Memory:
 
 
 def conjunction(conditions: Iterable[Vec]) -> Vec | None:
-    """The conjunction; None of none."""
+    """The conjunction; None if there are no conditions."""
     result = None
     for condition in conditions:
         result = condition if result is None else result & condition

@@ -2,13 +2,13 @@
 
 float32 functions are polynomials without branches on single lanes, within 2 units in the last place (ULP) of the true
 value (`normcdf`: 2**-23 absolutely) for every input, with the values and signs of C99's annex F at zeros, infinities and nan, and with subnormal
-numbers. Where float32 arithmetic cannot give that, they compute in float64 lanes. They use no fast-math and no
-instruction that rounds differently elsewhere, so the bits are the same on every target and for every vector width.
-float64 functions call the C library lane by lane. Coefficients come from `tools/fit_polynomials.py`.
+numbers. Where float32 arithmetic is not enough for that, they compute in float64 lanes. They use no fast-math, and no
+instruction that rounds differently on another machine, so results are bit for bit the same on every target and for
+every vector width. float64 functions call the C library lane by lane. Coefficients come from
+`tools/fit_polynomials.py`.
 
-The emitter of a function for float32 has its name, those for other kinds have the kind added: `sigmoid`, `sigmoid_f64`.
-A function of a C library's name needs none for float64.
-"""
+The emitter for float32 has the name of the function; emitters for other kinds add the kind: `sigmoid`, `sigmoid_f64`. A
+function that the C library has under this name needs no emitter for float64."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ MODULES = {
 
 @cache
 def emitter(name: str) -> Emitter:
-    """What emits the function `name` of FUNCTIONS. Raises TypeError for vectors of a kind that it is not defined for."""
+    """The emitter of the function `name` of FUNCTIONS. It raises TypeError for vectors of a kind that the function is
+    not defined for."""
     code = FUNCTIONS[name].code
     if not isinstance(code, str):
         return code

@@ -8,9 +8,9 @@ from ..vector import Vec
 
 
 def where_rare(mask: Vec, usual: Sequence[Vec], compute: Callable[[], Sequence[Vec]]) -> list[Vec]:
-    """`usual`, with the lanes of `mask` replaced by what `compute` emits, behind one branch on whether any lane is set.
+    """`usual`, with the lanes of `mask` replaced by what `compute` emits. A single branch skips that if no lane is set.
 
-    Starts new basic blocks: the builder stands in the block after the branch when this returns.
+    It starts new basic blocks: when it returns, the builder stands in the block after the branch.
     """
     builder = mask.builder
     before = builder.block

@@ -1,4 +1,4 @@
-"""Exponentials and logarithms of float32, and what is made of them: sigmoid, softplus, tanh.
+"""Exponentials and logarithms of float32, and functions built from them: sigmoid, softplus, tanh.
 
 Exponentials write x = n * log(2) + r with an integer n, in Cody and Waite's two-part log(2) (Software Manual for the
 Elementary Functions, 1980), and multiply a polynomial in r by 2**n. Logarithms write x = 2**e * (1 + f) with 1 + f
@@ -39,7 +39,7 @@ SMALLEST_NORMAL = 2.0**-126
 
 
 def exp(x: Vec) -> Vec:
-    # n is even: one shift makes the square root of 2**n, and multiplying by it twice leaves no range too early
+    # n is even: a shift gives the square root of 2**n, and multiplying by it twice leaves no range too early.
     x = clamp(x, -104.0, 89.0)
     half, bits = nearest(x, 0.5 * LOG2_E, BIAS["f32"])
     r = half.fma(-2 * LN2_LOW, half.fma(-2 * LN2_HIGH, x))
@@ -49,7 +49,8 @@ def exp(x: Vec) -> Vec:
 
 
 def exp_nonpositive(x: Vec) -> Vec:
-    """exp(x) for x <= 0, with 0 below the normal numbers: the power of two is one factor, and its exponent field is 0 where n is -127."""
+    """exp(x) for x <= 0, with 0 below the normal numbers. The power of two is one factor, whose exponent field is 0
+    where n is -127."""
     x = (x < -88.0).where(-88.0, x)
     n, bits = nearest(x, LOG2_E, BIAS["f32"])
     r = n.fma(-LN2_LOW, n.fma(-LN2_HIGH, x))
@@ -142,6 +143,6 @@ def _log_sum(e: Vec, f: Vec) -> Vec:
 
 
 def _log_limits(x: Vec, result: Vec) -> Vec:
-    """`result` where x is positive and finite, else what the logarithm of x is."""
+    """`result` where x is positive and finite, and the special values of the logarithm elsewhere."""
     result = (x < math.inf).where(result, x)
     return (x > 0.0).where(result, x.eq(0.0).where(x.const(-math.inf), math.nan))

@@ -47,5 +47,5 @@ def atanh(x: Vec) -> Vec:
 
 
 def _series_below(a: Vec, cubic: float, large: Vec) -> Vec:
-    """a + cubic * a**3 for a < 2**-9, where the sum inside a logarithm loses the digits of a; `large` elsewhere."""
+    """a + cubic * a**3 for a < 2**-9, where the sum inside the logarithm would lose digits of a; `large` elsewhere."""
     return (a < 2.0**-9).where((a * a * a).fma(cubic, a), large)

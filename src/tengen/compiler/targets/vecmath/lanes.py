@@ -1,4 +1,4 @@
-"""log2 and exp2 in float64 lanes, accurate to about 2**-34: what float32 functions need that lose digits on the way."""
+"""log2 and exp2 in float64 lanes, accurate to about 2**-34, for float32 functions that would lose digits on the way."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ ROUNDER_BITS = 0x4338000000000000
 
 
 def log2(x: Vec) -> Vec:
-    """log2 of f64 lanes that hold zero or a number in the range of normal ones; -inf at 0, nan below 0."""
-    # biased by 1024 to stay positive, the exponent becomes a float by a logical shift and the rounding constant: any
-    # target has vector instructions for these, unlike for arithmetic shifts and conversions of 64 bits
+    """log2 of f64 lanes that hold zero or numbers in the range of normal ones; -inf at 0, nan below 0."""
+    # Biased by 1024 to stay positive, the exponent becomes a float by a logical shift and the rounding constant. Every
+    # target has vector instructions for these, unlike for arithmetic shifts and conversions of 64 bits.
     bits = x.bitcast("i64") - ROOT_HALF_BITS
     exponent = (bits + (1024 << 52)).lshr(52)
     e = (exponent + ROUNDER_BITS).bitcast("f64") - (ROUNDER["f64"] + 1024.0)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ..vector import Vec
 
-# Adding 1.5 * 2**(mantissa bits) to a small number leaves it, rounded to an integer, in the low bits of the sum.
+# Adding 1.5 * 2**(mantissa bits) to a small number leaves the number, rounded to an integer, in the low bits of the
+# sum.
 ROUNDER = {"f32": 1.5 * 2.0**23, "f64": 1.5 * 2.0**52}
 MANTISSA = {"f32": 23, "f64": 52}
 BIAS = {"f32": 127, "f64": 1023}
@@ -22,7 +23,8 @@ def horner(x: Vec, coefficients: Sequence[float]) -> Vec:
 
 
 def by_pairs(x: Vec, square: Vec, coefficients: Sequence[float]) -> Vec:
-    """The same as Horner's scheme in `square` = x * x over pairs c + d * x: half as many operations that wait for each other."""
+    """The polynomial as Horner's scheme in `square` = x * x over pairs c + d * x: half as many operations that wait for
+    each other."""
     pairs = [
         x.const(pair[0]) if len(pair) == 1 else x.fma(pair[1], pair[0])
         for pair in (coefficients[i : i + 2] for i in range(0, len(coefficients), 2))

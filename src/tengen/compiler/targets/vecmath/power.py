@@ -1,7 +1,7 @@
 """Powers: pow of float32 is 2**(y * log2|x|) in float64 lanes, with the special cases of C99's annex F.9.4.4.
 
-Where all lanes have exponents that a few multiplications, a division or a square root say, nothing else is computed: programs know most exponents,
-and kernels get them as numbers at run time.
+If the exponents of all lanes need only a few multiplications, a division or a square root, nothing else is computed.
+Programs know most exponents, and kernels get them as numbers at run time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def pow_f64(x: Vec, y: Vec) -> Vec:
 
 
 def _by_products(x: Vec, y: Vec, otherwise: Callable[[], Vec]) -> Vec:
-    """Powers by products of x where these are known, in lanes, before what takes longer."""
+    """Powers that are products of x, if all lanes have such; otherwise the general way."""
     square = x * x
     product = y.eq(1.0).where(x, y.eq(3.0).where(square * x, square))
     known = y.eq(2.0) | y.eq(1.0) | y.eq(3.0)
@@ -34,7 +34,7 @@ def _by_products(x: Vec, y: Vec, otherwise: Callable[[], Vec]) -> Vec:
 
 
 def _by_root(x: Vec, y: Vec, otherwise: Callable[[], Vec]) -> Vec:
-    """The same for powers by a square root or a division."""
+    """Powers by a square root or a division, if all lanes have such; otherwise the general way."""
     half = y.abs().eq(0.5)
     root = x.eq(-math.inf).where(math.inf, (x + 0.0).sqrt())  # pow(-0, 0.5) is 0
     base = half.where(root, x)

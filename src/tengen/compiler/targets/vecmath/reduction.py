@@ -18,7 +18,7 @@ PI_2 = 1.5707963267948966
 PI_2_F32 = (1.570796251296997, 7.549789415861596e-08, 5.390302953474238e-15)
 PI_2_F64 = (1.5707963267948966, 6.123233995736766e-17)
 
-# Beyond these the parts of pi/2 are too few and the table takes over.
+# Beyond these, that many parts of pi/2 are not enough and the table takes over.
 LARGE_F32 = 2.0**15
 LARGE_F64_LANES = 2.0**28
 
@@ -69,8 +69,8 @@ def reduce_f64_lanes(x: Vec) -> tuple[Vec, Vec]:
 def _reduce_large(x: Vec) -> tuple[Vec, Vec]:
     """Reduction of any |x| >= 2 (after M. H. Payne and R. N. Hanek, 1983).
 
-    x = m * 2**(e - 23) with an integer m of 24 bits, and the table holds 2**(e - 23) * 2/pi without its multiples of 4.
-    So m * high is exact, and m * low rounds 2**-26 below the worst cancellation that a float32 can meet, 2**-30.
+    x = m * 2**(e - 23) with an integer m of 24 bits. The table holds 2**(e - 23) * 2/pi modulo 4. So m * high is exact,
+    and the rounding of m * low is 2**-26 below the worst cancellation that a float32 can meet, 2**-30.
     """
     bits = x.bitcast("i32")
     row = bits.lshr(23) & 127  # the biased exponent less 128

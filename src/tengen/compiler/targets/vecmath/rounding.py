@@ -1,4 +1,4 @@
-"""Sign, rounding, and remainders: mod has the divisor's sign as in Python, fmod the dividend's as in C."""
+"""Sign, rounding and remainders: mod has the divisor's sign as in Python, fmod the dividend's as in C."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _fmod(x: Vec, y: Vec) -> Vec:
 
 
 def mod(x: Vec, y: Vec) -> Vec:
-    """x - floor(x / y) * y without its rounding errors; nan for y == 0."""
+    """x - floor(x / y) * y without rounding errors; nan for y == 0."""
     remainder = _fmod(x, y)
     shifted = _signs_differ(remainder, y).where(remainder + y, remainder)
     return remainder.eq(0.0).where(x.const(0.0).copysign(y), shifted)
@@ -57,7 +57,7 @@ def mod(x: Vec, y: Vec) -> Vec:
 def floor_div(x: Vec, y: Vec) -> Vec:
     """The floor of the true quotient, rounded only once; x / y for y == 0."""
     remainder = _fmod(x, y)
-    # an integer but for its rounding, which may have come out below it
+    # an integer except for its rounding, which may have put it below that integer
     near = (x - remainder) / y - _signs_differ(remainder, y).where(x.const(1.0), 0.0)
     floor = near.floor()
     floor = (near - floor > 0.5).where(floor + 1.0, floor)

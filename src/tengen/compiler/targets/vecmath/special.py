@@ -50,13 +50,13 @@ def erf(x: Vec) -> Vec:
 
 
 def normcdf(x: Vec) -> Vec:
-    """The share of the standard normal distribution below x, to 2**-23 absolutely.
+    """The standard normal distribution function, with an absolute error of 2**-23.
 
-    A root of the share above |x| is nearly a straight line down to 0, so a polynomial is close to it. Each 2t - t*t makes 1 - p**n from 1 - p**(n/2)
-    without the cancellation that the power itself would bring.
+    A root of its upper tail beyond |x| is nearly a straight line down to 0, so a polynomial is close to it. Each step
+    2t - t*t makes 1 - p**n from 1 - p**(n/2), without the cancellation that the power itself would cause.
     """
     a = x.abs()
-    a = (a > 6.0).where(6.0, a)  # where the result is 1 already
+    a = (a > 6.0).where(6.0, a)  # where the result is already 1
     t = by_pairs(a, a * a, NORMCDF)
     for _ in range(3):
         t = (-t).fma(t, t + t)
@@ -76,9 +76,9 @@ def erfcinv(x: Vec) -> Vec:
 
 
 def erfcinv_f64(x: Vec) -> Vec:
-    """erfinv(1 - x) where that keeps the digits; near the ends two steps of Halley's method, as in erfinv_f64, with erfc.
+    """erfinv(1 - x) if that keeps the digits. Near the ends, two steps of Halley's method with erfc, as in erfinv_f64.
 
-    They begin at the polynomials' estimate, or, for what these do not reach, at the root of the leading terms of
+    They begin with the estimate of the polynomials, or beyond their range with the root of the leading terms of
     -log(erfc(y)) = y² + log(y √π).
     """
     upper = x > 1.0
@@ -105,7 +105,7 @@ def erfinv(x: Vec) -> Vec:
 def erfinv_f64(x: Vec) -> Vec:
     """One step of Halley's method, which triples the 28 bits of the estimate.
 
-    The error of the estimate comes from erfc where erf would round it away.
+    The error of the estimate is computed with erfc where erf would round it away.
     """
     y = _erfinv_estimate(x)
     a = x.abs()
