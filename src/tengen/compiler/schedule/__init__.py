@@ -1,7 +1,7 @@
 """From Programs to Plans.
 
-`partition` decides what becomes one kernel (`groups`) and what is stored (`results`); `driver` goes through the groups, with `steps`: buffers and
-launches; `parts` cuts reductions, `writes` is Scatter, Place and Concat. `nests/` turns a map or
-a reduction into one loop nest, `contractions/` a sum of products into launches, `convolutions/` a convolution into contractions; `memory/` places
-what lies between.
+`partition` decides which nodes become one kernel (`groups`) and which values are stored (`results`). `driver` goes
+through the groups and fills `steps`: buffers and launches. `parts` cuts reductions; `writes` does Scatter, Place and
+Concat. `nests/` turns a map or a reduction into a loop nest, `contractions/` a sum of products into launches, and
+`convolutions/` a convolution into contractions. `memory/` decides where buffers lie.
 """

@@ -1,4 +1,4 @@
-"""What becomes one kernel."""
+"""Groups: nodes that become one kernel."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from math import prod
 
 from ..program import Gather, Node, Place, Scatter, Value
 
-# A later pass over the reduced dims reads them again: worth it while they stay in the L2 cache.
+# A later pass over the reduced dims reads them again, which is worth while if they stay in the L2 cache.
 ROW_BYTES = 128 << 10
-# Where the reduced axes are not the last ones a row is spread over memory, a cache line for each element.
+# If the reduced axes are not the last ones, a row is spread over memory, with a cache line for each element.
 SPREAD_ROW = 2048
 
 
@@ -22,9 +22,9 @@ class Group:
     axes: tuple[int, ...] | None = None
     nodes: list[Node] = field(default_factory=list)
     ancestors: int = 0
-    closed: bool = False  # contractions, host calls, copies: nothing joins
+    closed: bool = False  # contractions, host calls, copies: nothing joins them
     passes: dict[Value, int] = field(default_factory=dict)
-    reads: set[Value] = field(default_factory=set)  # the values of the group's whole shape that come from outside
+    reads: set[Value] = field(default_factory=set)  # values of the group's full shape that come from outside
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -46,9 +46,8 @@ class Group:
 
 
 def needs_complete(node: Node) -> tuple[Value, ...]:
-    """The inputs that must lie in memory before its kernel runs: what is read, or written into, anywhere, and where. The same value may be
-    what is written, too.
-    """
+    """The inputs that must lie in memory before the group's kernel runs, because it reads or writes them at any place.
+    The same value may be written to as well."""
     if isinstance(node.op, Gather):
         return node.inputs
     return (node.inputs[0], *node.inputs[2:]) if isinstance(node.op, (Scatter, Place)) else ()

@@ -1,10 +1,9 @@
-"""What becomes one kernel: puts the nodes of a Program into groups.
+"""Decides which nodes become one kernel: puts the nodes of a Program into groups.
 
-A map/reduce group works over one shape and, once a reduction has joined, one set of reduced axes. Its values are *full*
-(that shape) or *row*
-(extent 1 along the reduced axes). A node joins the group of its operands when it fits and no other group would come to
-stand both before and after it.
-Values that are the same number everywhere are *uniform*: every group computes them for itself.
+A map/reduce group works over one shape and, once a reduction has joined, over one set of reduced axes. Its values are
+*full* (of that shape) or *row* (extent 1 along the reduced axes). A node joins the group of its operands if it fits
+there and no other group would then have to run both before and after it. Values that are the same number everywhere are
+*uniform*: every group computes them for itself.
 """
 
 from __future__ import annotations
@@ -40,12 +39,13 @@ from .contractions.segments import Segment, segments
 from .groups import Group, needs_complete
 from .results import Users, decided
 
-# From so many elements on, sums that a contraction gives save more than a second kernel costs.
+# From this many elements on, sums that a contraction gives save more than a second kernel costs.
 MANY_SUMMED = 1 << 15
-# A group waits for all that it reads, which must be kept until then: a sum of many gradients is better taken in parts as they come.
+# A group waits for everything that it reads, which must be kept until then. So a sum of many gradients should be taken
+# in parts, as they come.
 MOST_READS = 8
 ROUNDED = ("int8", "uint8")
-"""Dtypes in which a value that a contraction gives had better be in memory, if it has been one."""
+"""Dtypes in which a value from a contraction should lie in memory, if it has had one of them."""
 
 
 def _is_late(op: Op) -> bool:
@@ -53,26 +53,26 @@ def _is_late(op: Op) -> bool:
 
 
 def _read_by_both(group: Group, other: Group) -> set[Value]:
-    """What two groups would read if they were one."""
+    """What two groups would read as one group."""
     return (group.reads | other.reads) - group.passes.keys() - other.passes.keys()
 
 
 class Partition:
-    """The groups of a Program in an order in which they can run, and which group computes each value."""
+    """The groups of a Program, in an order in which they can run, and the group that computes each value."""
 
     def __init__(self, program: Program):
         self.groups: dict[int, Group] = {}
         self.home: dict[Value, Group] = {}
         self.uniform = uniform_values(program)
         self._order = {node: i for i, node in enumerate(program.nodes)}
-        self.users: dict[Value, list[Node]] = {}  # a node is there as often as it reads the value
+        self.users: dict[Value, list[Node]] = {}  # a node is listed as often as it reads the value
         for node in program.nodes:
             for v in node.reads:
                 self.users.setdefault(v, []).append(node)
         self._uses = defaultdict(int, [(v, len(nodes)) for v, nodes in self.users.items()])
         for v in program.outputs:
             self._uses[v] += 1
-        self._effect: Group | None = None  # that of the last node with an effect
+        self._effect: Group | None = None  # of the last node with an effect
         self._segments: dict[Node, Segment] = {}  # of the nodes that may end a contraction's kernel
         for node in program.nodes:
             if node not in self._segments:
@@ -111,7 +111,7 @@ class Partition:
             if isinstance(op, Contraction) and node.outputs[0] in self.users:
                 self._foresee(node, op)
         else:
-            raise TypeError(f"{op.name} is of no kind that the scheduler knows")
+            raise TypeError(f"{op.name} is not of a kind that the scheduler knows")
 
     def _follow(self, group: Group) -> None:
         """Effects run in the order in which they were recorded."""
@@ -131,7 +131,8 @@ class Partition:
     # -- after a contraction -----------------------------------------------------------------------------------
 
     def _foresee(self, node: Node, op: Contraction) -> None:
-        """Find the nodes after a contraction that its kernel may do; they wait until their other operands are known."""
+        """Find the nodes after a contraction that its kernel may compute. They wait until their other operands are
+        known."""
         (product,) = node.outputs
         channels = op.roles.channels
         dim = None if channels is None else range(product.ndim)[channels]
@@ -143,14 +144,14 @@ class Partition:
             handed_on = all(self._uses[v] == 1 for v in node.inputs if v in inside)
             if handed_on and any(self._belongs_to(v, product) for v in others):
                 return False
-            free = isinstance(node.op, Elementwise) and node not in self._segments  # of another contraction
+            free = isinstance(node.op, Elementwise) and node not in self._segments  # it belongs to another contraction
             return free and all(one[v.ndim :] + v.shape in shapes for v in others)
 
         found = segments(product, self.users, self._order, self._uses, fits)
         while (
             found and ITEM_BYTES[found[-1].end.dtype] > ITEM_BYTES[product.dtype] and not self._reads_as_much(found[-1])
         ):
-            found.pop()  # its readers had better widen it
+            found.pop()  # its readers should widen it
         rounded = [i for i, segment in enumerate(found, 1) if segment.end.dtype in ROUNDED]
         if rounded and not any(map(self._reads_as_much, found[rounded[-1] :])):
             del found[rounded[-1] :]  # the same
@@ -159,14 +160,16 @@ class Partition:
 
     @staticmethod
     def _reads_as_much(segment: Segment) -> bool:
-        """Whether nodes read a value as large as their last one, as the addition of a residual does: they would as a kernel of their own."""
+        """Whether nodes read a value as large as their last one, as the addition of a residual does. A kernel of their
+        own would read it too."""
         end = segment.end.type
         inside = {segment.start, *(v for node in segment.nodes for v in node.outputs)}
         others = [v.type for node in segment.nodes for v in node.inputs if v not in inside]
         return any(t.size == end.size and ITEM_BYTES[t.dtype] >= ITEM_BYTES[end.dtype] for t in others)
 
     def _place_segment(self, segment: Segment) -> None:
-        """Nodes enter the group of the contraction before them, unless another operand of theirs waits for that."""
+        """Put nodes into the group of the contraction before them, unless another of their operands waits for that
+        group."""
         group = self.home[segment.start]
         inside = {segment.start, *(v for node in segment.nodes for v in node.outputs)}
         before = self._before([v for node in segment.nodes for v in node.inputs if v not in inside])
@@ -179,7 +182,8 @@ class Partition:
                 self._enter(group, node)
 
     def _belongs_to(self, value: Value, product: Value) -> bool:
-        """Whether a value is a later product, whose kernel had better do what takes both: this one's would have to wait."""
+        """Whether a value is a later product. Its kernel should then compute what uses both; the kernel of this product
+        would have to wait."""
         assert product.node is not None
         return (
             value.node is not None
@@ -228,7 +232,8 @@ class Partition:
         return not outside & group.bit and not any(g.ancestors & group.bit for g in self._members(outside))
 
     def _has_sums(self, group: Group) -> bool:
-        """Whether a contraction's kernel may give the group's sums over its many rows, so that no pass over them is left in it."""
+        """Whether a contraction's kernel may give the group's sums over its many rows, so that no pass over them is
+        left."""
         if prod(group.shape) < MANY_SUMMED:
             return False
         made = [self.home[v].nodes[0].outputs[0] for v in group.reads if v in self.home and self.home[v].closed]
@@ -248,7 +253,8 @@ class Partition:
         self._depend(group, self._before(node.inputs))
 
     def _may_merge(self, group: Group, other: Group) -> bool:
-        """Whether two groups may be one: not if a third stands between them, their axes differ, or they read too much."""
+        """Whether two groups may become one: not if a third stands between them, their axes differ, or they would read
+        too much."""
         if other.shape != group.shape or (group.axes and other.axes and group.axes != other.axes):
             return False
         if len(_read_by_both(group, other)) > MOST_READS:
@@ -258,7 +264,7 @@ class Partition:
         return not any(g.ancestors & pair for g in self._members(before))
 
     def _merge(self, group: Group, other: Group) -> None:
-        """Make two groups one."""
+        """Merge two groups."""
         pair = group.bit | other.bit
         before = (group.ancestors | other.ancestors) & ~pair
         reads = _read_by_both(group, other)
@@ -276,7 +282,8 @@ class Partition:
         group.ancestors &= ~pair
 
     def _join_sibling(self, group: Group) -> None:
-        """Reductions over the same axes that read the same values, and not each other's results, read them together."""
+        """Merge reductions over the same axes that read the same values, but not each other's results, so that these
+        are read once."""
         for other in self.groups.values():
             alike = other is not group and other.shape == group.shape and other.axes == group.axes and not other.closed
             if alike and not (group.ancestors & other.bit or other.ancestors & group.bit) and group.reads & other.reads:

@@ -1,7 +1,7 @@
-"""Which values of a group get memory, and how they are stored there.
+"""Decides which values of a group get memory, and stores them there.
 
-A value that only its group reads needs none, and neither does one that its readers had better compute again for themselves. Both are decided
-once, as soon as the groups are known (`decided`).
+A value needs no memory if only its group reads it, or if its readers should compute it again for themselves. Both are
+decided once, as soon as the groups are known (`decided`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from .steps import Steps
 
 
 class Results(NamedTuple):
-    """stored: the values of each group that somebody outside reads from memory. sums: after a contraction, the groups of which nothing is to
-    be kept but reductions over its rows. uniform: values that every kernel computes for itself: the same number everywhere, or computed again.
+    """stored: for each group, its values that others read from memory. sums: the groups after a contraction of which
+    only reductions over its rows are kept. uniform: values that every kernel computes for itself, because they are the
+    same number everywhere or computed again.
     """
 
     stored: Mapping[Group, Sequence[Value]]
@@ -31,7 +32,7 @@ class Results(NamedTuple):
 
 
 class Users(NamedTuple):
-    """Who reads the values of a Program, and which group computes each."""
+    """The readers of each value of a Program, and the group that computes it."""
 
     program: Program
     users: Mapping[Value, Sequence[Node]]
@@ -50,7 +51,7 @@ class Users(NamedTuple):
         return found
 
     def over_rows(self, group: Group) -> list[Group]:
-        """The groups of reductions over the rows of the contraction that is `group`."""
+        """The groups of reductions over the rows of the contraction `group`."""
         product, made = group.nodes[0].outputs[0], group.nodes[-1].outputs[0]
         values = [v for node in self.readers(made) for v in node.outputs]
         groups = dict.fromkeys(self.home[v] for v in values if v in self.home)
@@ -58,7 +59,7 @@ class Users(NamedTuple):
 
 
 def decided(order: Sequence[Group], users: Users, uniform: set[Value]) -> Results:
-    """What is stored of groups that run in this order, of which these values are the same number everywhere."""
+    """Decide what is stored, for groups that run in this order. uniform: values that are the same number everywhere."""
     again, stored, sums = set(uniform), {}, {}
     for group in order:
         if isinstance(group.nodes[0].op, Contraction):
@@ -74,7 +75,8 @@ def decided(order: Sequence[Group], users: Users, uniform: set[Value]) -> Result
 
 
 def _stored(group: Group, users: Users, uniform: set[Value]) -> tuple[list[Value], set[Value]]:
-    """The group's values that somebody outside reads from memory, and others that readers compute again, with what these widen for it."""
+    """The group's values that others read from memory, and the values that readers compute again, with what they widen
+    for it."""
     found: list[Value] = []
     again: set[Value] = set()
     for v in (v for node in group.nodes for v in node.outputs):
@@ -91,9 +93,8 @@ def _stored(group: Group, users: Users, uniform: set[Value]) -> tuple[list[Value
 
 
 def _needs(value: Value, group: Group, readers: Sequence[Node], uniform: set[Value]) -> list[Value] | None:
-    """If readers had better compute a value again, what they widen for it; else None. It is one cheap operation on at most one operand of its
-    size, which may be a value that they widen.
-    """
+    """What readers widen in order to compute a value again; None if they should not compute it. It must be one cheap
+    operation on at most one operand of its size, which may be a value that they widen."""
     node = value.node
     if node is None or not isinstance(node.op, Elementwise) or group.passes[value] > 0:
         return None
@@ -107,7 +108,7 @@ def _needs(value: Value, group: Group, readers: Sequence[Node], uniform: set[Val
 
 
 def _widens(value: Value) -> bool:
-    """Whether a value is one of fewer bytes as another dtype."""
+    """Whether a value is a narrower one converted to a wider dtype."""
     if not isinstance(value.op, Elementwise) or not value.op.converts:
         return False
     (given,) = value.operands
@@ -126,7 +127,8 @@ def nest(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
 
 
 def store(steps: Steps, e: Emitter, values: Sequence[Value], like: Sequence[View] | None = None) -> set[int]:
-    """Give values buffers, in the dim order of what the kernel loads (or of `like`), and store them there; the buffers."""
+    """Give values buffers, in the dim order of what the kernel loads (or of `like`), and store them there. Returns the
+    buffers."""
     views = [v for v in e.loads() if values and len(v.shape) == values[0].ndim] if like is None else like
     written = set()
     for value in values:
@@ -139,6 +141,6 @@ def store(steps: Steps, e: Emitter, values: Sequence[Value], like: Sequence[View
 
 
 def combined(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
-    """Append what reductions make of the sums that a contraction has taken for them."""
+    """Append what reductions compute from the sums that a contraction has taken for them."""
     e = combine(steps, group, steps.taken)
     steps.launch(e, (0,), "combine", store(steps, e, stored))

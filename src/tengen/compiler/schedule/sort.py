@@ -1,4 +1,4 @@
-"""How rows are ordered: which kernel, in how many tiles."""
+"""How rows are sorted: by which kernel, in how many tiles."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ..view import contiguous
 from .places import Location
 from .steps import Steps
 
-FEW = 16  # of a long row, whose elements seldom are among the best so far
+FEW = 16  # of a long row, whose elements are rarely among the best so far
 TILE = 1 << 13  # elements
-MOST_TILES = 64  # of the radix sort: each has memory of its own
+MOST_TILES = 64  # of the radix sort, each with memory of its own
 
 
 def order_rows(steps: Steps, node: Node, op: Sort) -> None:

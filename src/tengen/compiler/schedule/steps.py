@@ -1,4 +1,4 @@
-"""What the steps of a Plan are made with: where values lie, buffers for them, and kernel launches."""
+"""The state while the steps of a Plan are made: where values lie, their buffers, and kernel launches."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from .nests.loops import Loops
 from .nests.lower import Emitter
 from .places import UNIFORM, Destination, Location, Taken
 
-# An operand that jumps along the lanes is copied first if each element is read so often, in a kernel of at least so many elements.
+# An operand that jumps along the lanes is copied first if each element is read this often, in a kernel of at least this
+# many elements.
 STRAIGHTEN_READS = 4
 STRAIGHTEN_ELEMENTS = 1 << 15
 
 MOST_WORK = 1 << 50
-"""What the work of a step counts as, at most: those of many can be added up."""
+"""The most that the work of one step counts as, so that the work of many steps can be added up."""
 
 
 @dataclass(eq=False)
 class Step:
-    """A step under construction: buffers are still numbers of the scheduler."""
+    """A step under construction. Its buffers are still the scheduler's numbers."""
 
     source: Any  # a cache.KernelSource
     buffers: list[tuple[int, int]]  # (buffer, offset in bytes)
@@ -37,10 +38,10 @@ class Step:
     name: str
     reads: list[tuple[int, View]] = field(default_factory=list)
     writes: list[tuple[int, View]] = field(default_factory=list)
-    skip_for: int | None = None  # a copy into this buffer, needless where that holds it already
-    copied: int | None = None  # of this buffer, element by element to the same places
-    joined: bool = False  # may run at the same time as the step before
-    side: bool = False  # of a whole, of which the step before is another
+    skip_for: int | None = None  # it copies into this buffer, and may be skipped if that holds the elements already
+    copied: int | None = None  # it copies from this buffer, element by element to the same places
+    joined: bool = False  # may run at the same time as the step before it
+    side: bool = False  # it and the step before are sides of one whole
 
     @property
     def checks(self) -> bool:
@@ -48,7 +49,7 @@ class Step:
         return self.buffers[-1][0] == STATUS
 
     def rename(self, names: Mapping[int, int]) -> None:
-        """Take other buffers in place of some."""
+        """Replace some buffers by others."""
         self.buffers = [(names.get(b, b), at) for b, at in self.buffers]
         self.reads = [(names.get(b, b), v) for b, v in self.reads]
         self.writes = [(names.get(b, b), v) for b, v in self.writes]
@@ -71,7 +72,7 @@ class HostStep:
         return self.op.name
 
     def rename(self, names: Mapping[int, int]) -> None:
-        """Take other buffers in place of some."""
+        """Replace some buffers by others."""
         self.inputs = [(names.get(b, b), v, t) for b, v, t in self.inputs]
         self.outputs = [(names.get(b, b), v, t) for b, v, t in self.outputs]
 
@@ -96,14 +97,14 @@ class Steps:
         self.bytes: list[int] = [0] * len(program.inputs)  # of each buffer; inputs first
         self.checks: list[str] = []
         self.layouts: dict[int, int] = {}  # buffers that hold an input in another layout: {buffer: input}
-        self.copies: dict[Any, tuple[int, View]] = {}  # inputs in other layouts: where, by which input and how
-        self.repeated = False  # they are those of a loop's body
-        self.row_major: set[Value] = set()  # what a kernel of the body had better store so
-        self.bypassed: set[int] = set()  # buffers of inputs in another dtype, which a copy of those has no need of
-        self.taken: dict[Value, Taken] = {}  # results of reductions of which there are sums already
+        self.copies: dict[Any, tuple[int, View]] = {}  # inputs in other layouts: where they are, by input and layout
+        self.repeated = False  # whether these are the steps of a loop's body
+        self.row_major: set[Value] = set()  # what a kernel of the body should store in row-major order
+        self.bypassed: set[int] = set()  # buffers of inputs in another dtype that a copy does not need
+        self.taken: dict[Value, Taken] = {}  # results of reductions whose sums have been taken already
         self.destinations: dict[
             Value, Destination
-        ] = {}  # of results that had better lie elsewhere than in a row-major buffer of their own
+        ] = {}  # of results that should lie elsewhere than in a row-major buffer of their own
         self.wholes: dict[Value, Location] = {}  # outputs of Concat that such results are parts of
         self.where: dict[Value, Location] = {
             v: Location(i, view) for i, (v, view) in enumerate(zip(program.inputs, views, strict=True))
@@ -124,14 +125,14 @@ class Steps:
         return Location(self.wholes[place.whole].buffer, place.view)
 
     def knows(self, value: Value) -> bool:
-        """Whether a value lies somewhere already, or can be computed from those that do where it is read."""
+        """Whether a value lies somewhere already, or can be computed where it is read, from values that do."""
         node = value.node
         if value in self.where or node is None or isinstance(node.op, Iota):
             return True
         return (value in self.uniform or isinstance(node.op, ViewOp)) and all(map(self.knows, node.reads))
 
     def holds(self, value: Value) -> bool:
-        """Whether a known value lies in memory, or is computed from such where it is read."""
+        """Whether a known value lies in memory, or is computed where it is read, from values that do."""
         if not self.knows(value):
             return False
         if value in self.uniform:
@@ -140,7 +141,7 @@ class Steps:
         return place is UNIFORM or (place.buffer is not None and not place.view.edges)
 
     def locate(self, value: Value) -> Location:
-        """Where a value lies; makes a copy where a view op cannot be said by strides."""
+        """Where a value lies. Makes a copy if strides cannot express a view op."""
         if value in self.where:
             return self.where[value]
         node = value.node
@@ -171,12 +172,12 @@ class Steps:
         return Location(buffer, layout)
 
     def keep(self, value: Value) -> None:
-        """Give a value that is computed where it is read a place in memory, for a reader that asks for any of its elements."""
+        """Store a value that is computed where it is read, for a reader that needs any of its elements."""
         if self.locate(value).buffer is None:
             self.where[value] = self.materialise(value)
 
     def in_memory(self, value: Value) -> tuple[int, View]:
-        """The buffer that holds a value, with nothing left to compute, and where in it."""
+        """The buffer that holds a value, with nothing left to compute, and how the value lies there."""
         place = self.locate(value)
         if place.buffer is None or place.view.edges:
             place = self.materialise(value)
@@ -193,10 +194,11 @@ class Steps:
         copy: tuple[int, int | None] | None = None,
         base: int | None = None,
     ) -> None:
-        """Make a step of what an emitter has collected; none if it writes nothing, as all readers compute it again.
+        """Make a step from what an emitter has collected. Makes none if it writes nothing, because all readers compute
+        the values again.
 
-        copy: it only fills this buffer, with the elements of the other, where there is one, at the same places. base: a buffer of
-        which it writes a part; the rest stays as it is.
+        copy: (buffer, source) if the step only fills the buffer with the elements of the source, if there is one, at
+        the same places. base: a buffer of which the step writes a part; the rest stays as it is.
         """
         if not written:
             return
@@ -224,7 +226,8 @@ class Steps:
         self.add_step(made.source, buffers, made.params, made.tiles, made.work, name, reads, writes, *skip)
 
     def _straighten(self, e: Emitter, nest: Nest, loops: Loops, written: set[int]) -> bool:
-        """Bring operands that jump along the lanes, and of which each element is read often, into the order of the loops; whether there are any."""
+        """Copy operands that jump along the lanes, and whose elements are read often, into the order of the loops.
+        Returns whether there are any."""
         found, total = False, prod(loops.extents)
         if total < STRAIGHTEN_ELEMENTS:
             return False
@@ -251,7 +254,7 @@ class Steps:
         return found
 
     def add_step(self, *parts: Any, **more: Any) -> None:
-        """Append a kernel launch, unless it has nothing to do; the arguments are the fields of Step."""
+        """Append a kernel launch, unless it has nothing to do. The arguments are the fields of Step."""
         step = Step(*parts, **more)
         step.work = min(step.work, MOST_WORK)
         if step.tiles:

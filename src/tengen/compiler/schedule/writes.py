@@ -1,4 +1,4 @@
-"""What writes into a part of a buffer: Scatter and Place into a copy of their base, and Concat."""
+"""Ops that write into a part of a buffer: Scatter and Place into a copy of their base, and Concat."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .steps import Steps
 
 
 def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
-    """Scatter and Place: copy the base (or start from it, if it is given away), then write."""
+    """Scatter and Place: copy the base (or start from it, if it is donated), then write."""
     node = group.nodes[-1]
     base, op = node.inputs[0], node.op
     e = Emitter(steps.locate, group.shape)
@@ -26,7 +26,7 @@ def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
     layout = _base_layout(steps, base, op, e.loads())
     buffer = steps.buffer(base.type)
     whole = isinstance(op, Place) and op.mode == "set" and node.inputs[1].size == base.size
-    if not whole:  # then nothing of the base stays
+    if not whole:  # then nothing of the base remains
         fill = Emitter(steps.locate, base.shape)
         fill.store(base, buffer, layout)
         source = steps.locate(base)
@@ -48,9 +48,8 @@ def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
 
 
 def _base_layout(steps: Steps, base: Value, op: Any, operands: Sequence[View]) -> View:
-    """The dim order of the base, or for one without memory (zeros, as a rule) that of an input of its shape, of the `operands` that are
-    placed in it, or of the input that is most like it.
-    """
+    """The dim order of the result: that of the base. If the base has no memory (usually zeros), it is that of an input
+    of its shape, of the `operands` placed in it, or of the input most like it."""
     candidates = [base]
     if base in steps.uniform:
         alike = [v for v in steps.program.inputs if v.ndim == base.ndim > 0]
@@ -62,9 +61,8 @@ def _base_layout(steps: Steps, base: Value, op: Any, operands: Sequence[View]) -
 
 
 def _placed_like(op: Place, shape: tuple[int, ...], operand: View) -> View:
-    """How a result of this shape would lie if what is placed in it lay like an operand: a dim's stride is the greatest along the dims that
-    `op.where` makes of it.
-    """
+    """The layout of a result of this shape, if what is placed in it lay like an operand. A dim has the greatest stride
+    of the dims that `op.where` makes from it."""
     where, own = op.where.view(contiguous(shape)), contiguous(shape).strides
     assert where is not None
     strides = [0] * len(shape)

@@ -1,7 +1,9 @@
-"""The gradient of a convolution by weight for AMX: a row is a channel of dy, a column one of x at a tap, and the steps of k are the pixels.
+"""The gradient of a convolution by weight on AMX: a row is a channel of dy, a column is a channel of x at a tap, and
+the steps of k are pixels.
 
-AMX wants the steps of a row side by side, so dy, which no tap moves, is turned; x stays channels-last, and the windows of a line of
-taps are neighbours there, so its columns are (tap across, channel), and the other taps a batch. Pairs are the same pixel of two images.
+AMX needs the steps of a row side by side, so dy, which no tap moves, is transposed. x stays channels-last, where the
+windows of a line of taps are neighbours; so its columns are (tap across, channel), and the other taps are a batch. A
+pair is the same pixel of two images.
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ from ..contractions.problem import (
 from ..contractions.register_tile import choose_amx
 
 LEAST_FILLED = AMX_SIDE**2 // 4
-"""Of the sums of a register, at least so many."""
+"""The share of a register's sums that must be used, at least."""
 
 
 def by_weight(s: ConvShape, unit: Unit, storage: Storage) -> Callable[[], Offer] | None:
-    """dw from a = x and b = dy, stored as (oc, kernel..., ic / groups); None where its loops do not fit."""
+    """dw from a = x and b = dy, stored as (oc, kernel..., ic / groups); None if its loops do not fit."""
     *outer, across = s.kernel
     batch = [s.groups, *outer] if s.groups > 1 else outer
     if not (unit.amx and unit.takes_pairs(storage)) or s.n < 2 or s.is_depthwise or len(batch) > 2:
@@ -74,8 +76,11 @@ def _by_weight(s: ConvShape, storage: Storage, batch: Sequence[int]) -> Offer:
 
 
 def _image(s: ConvShape, panel: int) -> Relayout:
-    """[groups, n / 2, size with margins, ic / groups] of x (n, ic, size...) in pairs of images; where a window of one pixel leaves
-    pixels out, of those that it sees. Below there are as many lines more as a panel that begins at the last pixel reaches."""
+    """[groups, n / 2, size with margins, ic / groups] of x (n, ic, size...) in pairs of images.
+
+    If a window of one pixel skips pixels, only those that it sees are copied. Below the image there are as many further
+    lines as a panel that begins at the last pixel reaches.
+    """
     size, step = s.size, (1,) * len(s.size)
     if s.skips_pixels:
         size, step = s.out, s.stride
@@ -103,7 +108,7 @@ def _image(s: ConvShape, panel: int) -> Relayout:
 
 
 def _columns(s: ConvShape) -> int:
-    """Channels at the taps of a line."""
+    """The channels at the taps of a line."""
     return s.kernel[-1] * s.ic_group
 
 

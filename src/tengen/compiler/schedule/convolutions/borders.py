@@ -1,7 +1,8 @@
 """Where a sliding window reaches over the border of an image: which outputs see which taps.
 
 Along one dimension, row r of a contraction and step t of its k meet at the position base + r * row_step + t * tap_step
-of the source, and positions outside of it count as zero. Instead of a padded copy, the rows are cut into runs that see
+of the source, and positions outside it count as zero. Instead of copying the image with padding, the rows are cut into
+runs that see
 the same steps: for a 3-wide window with padding 1 the first row, the rows between, and the last one.
 """
 
@@ -10,14 +11,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 FEW_ELEMENTS, MOST_ZEROS = 1 << 22, 4
-"""An image with zeros around it has few elements, or at most so many times those of the image and the result."""
+"""An image with zeros around it has few elements, or at most this many times those of the image and the result."""
 
 MOST_TAPS = 4096
-"""Steps that are looked at, at most, to join rows that see nothing and of which most steps jump over the source."""
+"""The most steps that are examined in order to join rows that see nothing because most steps jump over the source."""
 
 
 def may_pad(padded: int, elements: int) -> bool:
-    """Whether an image may be copied with zeros around it, `padded` elements in all. elements: of the image and the result."""
+    """Whether an image may be copied with zeros around it, to `padded` elements in all. elements: of the image and the
+    result."""
     return padded <= max(FEW_ELEMENTS, MOST_ZEROS * elements)
 
 
@@ -41,26 +43,26 @@ class Line(NamedTuple):
     tap_step: int
 
     def position(self, row: int, tap: int) -> int:
-        """Where a row and a step meet in the source."""
+        """The position in the source where a row and a step meet."""
         return self.base + row * self.row_step + tap * self.tap_step
 
     @property
     def margins(self) -> tuple[int, int]:
-        """Zeros that must stand before and after the source so that no row sees outside."""
+        """How many zeros must stand before and after the source so that no row sees outside it."""
         if not (self.rows and self.taps):
             return 0, 0
         corners = [self.position(r, t) for r in (0, self.rows - 1) for t in (0, self.taps - 1)]
         return max(0, -min(corners)), max(0, max(corners) - self.size + 1)
 
     def within(self, before: int, after: int) -> Line:
-        """The same line over a source with so many zeros before and after it."""
+        """The line over a source with this many zeros before and after it."""
         return self._replace(size=before + self.size + after, base=self.base + before)
 
     def seen(self, row: int) -> tuple[int, int]:
         """(first, count) of the steps that lie inside the source for one row."""
         start, end = self.position(row, 0), self.position(row, self.taps - 1)
         step = abs(self.tap_step) or 1
-        # steps from the lowest position up, whichever way they run
+        # Steps from the lowest position up, whichever way they run.
         below = max(0, -(min(start, end) // step))
         above = max(0, -((self.size - 1 - max(start, end)) // step))
         count = max(0, self.taps - below - above)
@@ -68,12 +70,10 @@ class Line(NamedTuple):
 
     @property
     def meetings(self) -> int:
-        """Pairs of a row and a step that meet inside the source."""
+        """The pairs of a row and a step that meet inside the source."""
         count = 0
         for first in range(self.base, self.base + self.taps * self.tap_step, self.tap_step):
-            before = max(
-                0, -(first // self.row_step)
-            )  # rows that lie in front of the source, and then all but those behind
+            before = max(0, -(first // self.row_step))  # rows in front of the source, and then all but those behind it
             count += max(0, min(self.rows, -((first - self.size) // self.row_step)) - before)
         return count
 
@@ -91,8 +91,11 @@ class Line(NamedTuple):
         return tuple(found)
 
     def _alike(self, row: int, tap: int, taps: int) -> int:
-        """How many rows from `row` on, which sees these steps, see the same: until the furthest one leaves the source, or the one
-        behind the nearest enters it. Where a row sees nothing, until a step enters the source."""
+        """How many rows from `row` on see the same steps.
+
+        They do until the furthest step leaves the source, or the one behind the nearest enters it. If a row sees
+        nothing, until a step enters the source.
+        """
         left = self.rows - row
         if not taps:
             return min(left, self._until_seen(row))
@@ -103,7 +106,7 @@ class Line(NamedTuple):
         return min(alike, left)
 
     def _until_seen(self, row: int) -> int:
-        """After how many rows from `row` on, which sees nothing, one sees something: at least so many."""
+        """How many rows after `row`, which sees nothing, a row sees something: a lower bound."""
         start, step = self.position(row, 0), self.tap_step
         nearest = (
             min(self.taps - 1, (-1 - start) // step) if step > 0 else max(0, start // -step + 1)
@@ -115,5 +118,7 @@ class Line(NamedTuple):
         if self.taps > MOST_TAPS:
             return 1
         before = [p for p in (self.position(row, t) for t in range(self.taps)) if p < 0]
-        waits = [-(p // self.row_step) for p in before if p % self.row_step < self.size]  # others step over the source
+        waits = [
+            -(p // self.row_step) for p in before if p % self.row_step < self.size
+        ]  # the others step over the source
         return min(waits, default=self.rows)

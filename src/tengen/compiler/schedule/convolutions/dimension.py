@@ -1,7 +1,7 @@
 """One dimension of a convolution: which places of its result meet which taps of the window, as loops of a contraction.
 
-Forward each line of outputs is one phase. By data there is a phase for each remainder of a position by the stride: the inputs
-of a phase see every step-th tap only.
+Forward, each line of outputs is one phase. By data there is a phase for each remainder of a position by the stride: the
+inputs of a phase see only every step-th tap.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from .borders import Line
 Pair = tuple[int, int]
 
 MANY_PHASES = 16
-"""Phases of a dimension of a gradient by data from which on neighbours that are alike are one loop: each is planned."""
+"""From this many phases in a dimension of a gradient by data on, equal neighbours become one loop, because each phase
+is planned on its own."""
 
 
 class Phase(NamedTuple):
-    """The rows of a line lie at first, first + step, ... of the result; its steps are the taps first_tap + t * tap_step.
+    """The rows of a line lie at first, first + step, ... of the result. Its steps are the taps first_tap + t *
+    tap_step.
 
-    run: so many phases, each one place of the result, and if there are taps one tap, further on than the one before.
+    run: how many phases it stands for. Each is one place of the result, and one tap if there are any, further on than
+    the phase before.
     """
 
     line: Line
@@ -35,13 +38,13 @@ class Phase(NamedTuple):
     run: int = 1
 
     def goes_on(self, later: Phase) -> bool:
-        """Whether `later` may be one more of the run."""
+        """Whether `later` may join the run."""
         moved = self._replace(first=later.first, first_tap=self.first_tap + (self.run if self.line.taps else 0))
         return later.first == self.first + self.run and moved._replace(run=1) == later
 
 
 class Span(NamedTuple):
-    """Rows that see the same steps, as loops; offsets: of A, B and C. run: phases, if they are several."""
+    """Rows that see the same steps, as loops. offsets: of A, B and C. run: the loop over phases, if there are several."""
 
     rows: ContractionLoop
     taps: ContractionLoop
@@ -57,14 +60,14 @@ def phase(s: ConvShape, dim: int) -> Phase:
 
 
 def turned(phase: Phase) -> Phase:
-    """Rows and steps exchanged."""
+    """The line with rows and steps exchanged."""
     size, base, rows, row_step, taps, tap_step = phase.line
     return phase._replace(line=Line(size, base, taps, tap_step, rows, row_step))
 
 
 def phases(s: ConvShape, dim: int) -> list[Phase]:
-    """Inputs and taps of the gradient by data over dy: one line for each remainder of the position by the stride. Where there are many, those
-    that go on are one."""
+    """Inputs and taps of the gradient by data over dy: one line for each remainder of the position by the stride. If
+    there are many, similar neighbours become one line."""
     size, out, kernel = s.size[dim], s.out[dim], s.kernel[dim]
     stride, padding, dilation = s.stride[dim], s.padding[dim], s.dilation[dim]
     step = stride // gcd(stride, dilation)
@@ -92,8 +95,10 @@ def phases(s: ConvShape, dim: int) -> list[Phase]:
 
 
 def _remainders(taps: Collection[int], stride: int, size: int) -> Iterator[tuple[int, int]]:
-    """Those by the stride of positions below `size`, in order: each that some tap meets, and between them runs (first, count) of those that none
-    does and that have as many positions; few of them one by one."""
+    """The phases of positions below `size` by the stride, in order: each phase that a tap meets, and between them runs
+    (first, count) of phases that none meets and that have the same number of positions. If there are few, these come
+    one by one.
+    """
     most = min(stride, size)
     stops = sorted({*(t for t in taps if t < most), *(t + 1 for t in taps if t < most), size % stride, most} - {0})
     start = 0
@@ -106,7 +111,7 @@ def _remainders(taps: Collection[int], stride: int, size: int) -> Iterator[tuple
 
 
 def margins(phases: Sequence[Phase], in_place: bool) -> Pair:
-    """Zeros that must stand before and after the source so that no line sees outside; none where lines are cut."""
+    """How many zeros must stand before and after the source so that no line sees outside it; none if lines are cut."""
     if in_place:
         return 0, 0
     before, after = zip(*(phase.line.margins for phase in phases), strict=True)
@@ -114,7 +119,7 @@ def margins(phases: Sequence[Phase], in_place: bool) -> Pair:
 
 
 def may_pad(s: ConvShape, phases: Sequence[Sequence[Phase]], channels: int) -> bool:
-    """Whether zeros may stand around what the phases of all dimensions read, which has so many channels."""
+    """Whether zeros may be put around what the phases of all dimensions read, which has this many channels."""
     padded = s.n * channels
     for lines in phases:
         padded *= sum(margins(lines, False)) + max(phase.line.size for phase in lines)
@@ -137,8 +142,11 @@ def spans(phases: Sequence[Phase], margins: Pair, a: int, b: int, c: int) -> lis
 
 
 def parts(spans: Sequence[Sequence[Span]], size: Sequence[int], steps: Sequence[int]) -> Iterator[tuple[Span, ...]]:
-    """A span of each dimension, in all ways. Where several phases of a dimension see nothing, those of the dimensions after it do not
-    matter: these are one span, of a result of this size that moves by `steps`."""
+    """All combinations of a span of each dimension.
+
+    If several phases of a dimension see nothing, the dimensions after it do not matter: these phases are one span, over
+    a result of this size that moves by `steps`.
+    """
     if not spans:
         yield ()
         return

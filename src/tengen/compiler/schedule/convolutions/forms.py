@@ -1,11 +1,9 @@
 """The three forms of a convolution as contractions: forward, by data (gradient of the input), by weight.
 
 All operands are channels-last in memory, so that the row of an output pixel and the taps of the kernel are loops over the
-input with fixed strides and nothing is unfolded (no im2col). Pixels at the border see fewer taps: they are parts of their
-own, or the input is copied with zeros around it. Logical dimensions, which the
-relayouts' sources have: x (n, ic, h, w), w (oc, ic / groups, kh, kw), y and dy (n, oc, oh, ow). A grouped convolution
-is a batch loop over its groups.
-"""
+input with fixed strides and nothing is unfolded (no im2col). Pixels at the border see fewer taps: they are parts of
+their own, or the input is copied with zeros around it. The sources of relayouts have the logical dimensions x (n, ic,
+h, w), w (oc, ic / groups, kh, kw), y and dy (n, oc, oh, ow). A grouped convolution is a batch loop over its groups."""
 
 from __future__ import annotations
 
@@ -45,28 +43,31 @@ Pair = tuple[int, int]
 Strides = tuple[int, ...]
 
 MAX_PARTS = 3
-"""The same for each dimension."""
+"""One number for each dimension."""
 FEW_CHANNELS = 4
-"""Channels of an input that may stay planes: their pixels are read one by one, from so many places."""
+"""The most channels of an input that may stay planes: its pixels are read one by one, from this many places."""
 LITTLE_REUSE = 128
-"""Multiply-adds with each element of such an input up to which copying it costs more than reading planes."""
+"""The most multiply-adds per element of such an input for which copying it costs more than reading planes."""
 PACK_WEIGHTS = 33
-"""Rows of a gradient by weight from which on packing dy pays; fewer use each element of it too seldom."""
+"""From this many rows of a gradient by weight on, packing dy pays off; fewer rows use each element of it too rarely."""
 MIN_ROWS = 16
-"""Rows of a part of the gradient by weight, at least."""
+"""The fewest rows of a part of the gradient by weight."""
 WINDOW_WORK = 1 / 2
-"""What a multiply-add costs where windows of neighbours share what they load, against one that loads an element of A for itself."""
+"""The cost of a multiply-add in windows of neighbours that share their loads, compared to one that loads an element of
+A for itself."""
 AMX_WORK = 1 / AMX_SIDE
-"""The same of one in AMX, which multiplies so many rows at once."""
+"""The cost of a multiply-add on AMX, which multiplies this many rows at once."""
 
 CONVOLUTIONS: tuple[Form, ...] = ("forward", "by data", "by weight")
 
 
 class ConvRequest(NamedTuple):
-    """A convolution as it is asked for.
+    """A convolution as it is requested.
 
-    in_place: operand a, the images over which the window slides, is channels-last already, and so better not copied to pad it. planes: it is
-    channels-first; if there are few, as in an image, that will do too. window: strides of w, forward. images_last: see `planar`.
+    in_place: operand a, the images over which the window slides, is channels-last already, and so should not be copied
+    just to pad it.
+    planes: it is channels-first, which is good enough for few channels, as in an image. window: strides of w, forward.
+    images_last: see `planar`.
     """
 
     form: Form
@@ -91,7 +92,7 @@ class ConvRequest(NamedTuple):
 
     @property
     def multiply_adds(self) -> int:
-        """Those of a pixel and a tap that meet."""
+        """The channels of a pixel and of a tap that meet."""
         s = self.shape
         met = prod(dimension.phase(s, d).line.meetings for d in s.dims)
         return s.n * s.ic_group * s.oc * met
@@ -106,7 +107,7 @@ def conv_forward(
     window: Strides | None = None,
     images_last: bool = False,
 ) -> ContractionPlan:
-    """y from a = x and b = w, stored channels-last unless it goes by planes."""
+    """y from a = x and b = w, stored channels-last unless it is computed by planes."""
     request = ConvRequest("forward", shape, unit, storage, in_place, planes, window, images_last)
     return choose_way(WAYS, "forward", request)[1].plan()
 
@@ -114,7 +115,7 @@ def conv_forward(
 def conv_by_data(
     shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, images_last: bool = False
 ) -> ContractionPlan:
-    """dx from a = dy and b = w, stored channels-last unless it goes by planes.
+    """dx from a = dy and b = w, stored channels-last unless it is computed by planes.
 
     Along one dimension dx[i] = sum of dy[o] w[r] over the (o, r) with o * stride + r * dilation - padding = i. For all
     i of one phase, i = phase + stride * q, these are every step-th tap from some first one, and o falls by a constant
@@ -133,7 +134,7 @@ def conv_by_weight(
 
 
 def _most_parts(s: ConvShape) -> int:
-    """Parts that see different taps, at most; where there would be more, the input is copied with zeros around it."""
+    """The most parts that see different taps; if there were more, the input is copied with zeros around it."""
     return int(MAX_PARTS ** len(s.size))
 
 
@@ -141,7 +142,7 @@ def _most_parts(s: ConvShape) -> int:
 
 
 def _tiles(r: ConvRequest) -> Bid | None:
-    """By tiles whose products are fewer."""
+    """By tiles, with fewer products."""
     s, storage, t = r.shape, r.storage, winograd.TRANSFORMS.get(r.unit.winograd)
     fits = (s.kernel, *s.stride, *s.dilation, s.groups) == ((3, 3), 1, 1, 1, 1, 1) and max(s.padding) <= 2
     if t is None or not fits or {storage.a, storage.b, storage.out} != {"float32"} or storage.accumulate:
@@ -169,11 +170,11 @@ def _by_tiles(r: ConvRequest, t: winograd.Transform) -> Offer:
     def turned_round(panel: int) -> winograd.TiledWindow:
         layout = _pack_weights(s, columns, panel, 1)
         _, start, down, right, depth, one = contiguous(layout.shape)
-        last = 2 * down + 2 * right  # tap, with which it begins
+        last = 2 * down + 2 * right  # the tap with which it begins
         return winograd.TiledWindow(start, one, depth, (-down, -right), last, layout, full=True)
 
     top, left = s.padding
-    if columns == "oc":  # in one step, so what becomes of a weight that stays is kept beside it
+    if columns == "oc":  # in one step, so that the result for a weight that does not change is kept beside it
         return winograd.slide(x, y, (top, left), as_it_lies, _dense(x), *shared)
     dy, dx = y._replace(buffer="a"), x._replace(buffer="out")
     return winograd.slide(dy, dx, (2 - top, 2 - left), turned_round, _dense(dy), *shared)
@@ -189,7 +190,7 @@ def _dense(image: winograd.TiledImage) -> Relayout:
 
 
 def _loops(r: ConvRequest) -> Bid:
-    """By loops over taps, which all can go by."""
+    """By loops over taps, which is always possible."""
     return Bid(lambda: r.multiply_adds, partial(_by_loops, r))
 
 
@@ -210,7 +211,8 @@ def _slide(
     in_place: bool,
     planes: bool = False,
 ) -> Offer:
-    """A window slides over an image: forward (columns "oc"), and by data ("ic"), where each phase of dx is such a window."""
+    """A window slides over an image: forward (columns "oc"), and by data ("ic"), where each phase of dx is such a
+    window."""
     (n_in, size_in), (n_out, size_out) = (s.ic, s.size), (s.oc, s.out)
     if columns == "ic":
         (n_in, size_in), (n_out, size_out) = (n_out, size_out), (n_in, size_in)
@@ -220,7 +222,7 @@ def _slide(
         words = 1
     operands, planes = (storage.in_words, False) if words > 1 else (storage, planes)
     step = operands.k_step
-    # zeros in a copy would be other numbers than what stands for 0
+    # zeros in a copy would differ from the number that stands for 0
     stays = storage.zero != 0 or not dimension.may_pad(s, phases, n_in)
     # a copy in which the last channel gets partners may have zeros around it
     in_place = stays or (in_place and not (rest and words > 1))
@@ -264,7 +266,7 @@ def _slide(
 
 
 def _window(r: ConvRequest) -> Bid | None:
-    """Where each channel has a window of its own, with tiles of neighbouring pixels."""
+    """If each channel has a window of its own, with tiles of neighbouring pixels."""
     s, storage = r.shape, r.storage
     if not (s.is_depthwise and s.is_flat) or storage.accumulate:
         return None
@@ -337,7 +339,7 @@ def _window_lines(s: ConvShape, size: Size, out: Size) -> list[sliding.SlidingLi
 
 
 def _planes(r: ConvRequest) -> Bid | None:
-    """With pixels, or images, in the lanes, where channels fill these badly."""
+    """With pixels, or images, in the lanes, if channels do not fill these well."""
     s, unit = r.shape, r.unit
     if not s.is_flat or s.groups > 1 or r.storage.is_integer:
         return None
@@ -357,13 +359,13 @@ def _planes(r: ConvRequest) -> Bid | None:
 
 
 def _squares(r: ConvRequest) -> Bid | None:
-    """By weight in AMX, with the steps of k side by side."""
+    """By weight on AMX, with the steps of k side by side."""
     squares = amx.by_weight(r.shape, r.unit, r.storage)
     return squares and Bid(lambda: AMX_WORK * r.multiply_adds, squares)
 
 
 def _by_outputs_and_taps(r: ConvRequest) -> Offer:
-    """By weight: a row is a tap of the window, and the outputs, over which it sums, are the steps."""
+    """By weight: a row is a tap of the window, and the steps are the outputs, over which it sums."""
     s, unit, storage = r.shape, r.unit, r.storage
     if s.skips_pixels:  # far apart, they would share few sets of a cache
         ones = (1,) * len(s.size)
@@ -414,8 +416,8 @@ def _by_outputs_and_taps(r: ConvRequest) -> Offer:
 
 
 def _two_images_pay(s: ConvShape, unit: Unit, storage: Storage) -> bool:
-    """Whether the gradient by weight takes pairs, of the same pixel in two images: that saves half the multiply-adds with
-    each element of x and dy, but copies both."""
+    """Whether the gradient by weight takes pairs, of the same pixel in two images. That saves half the multiply-adds
+    with each element of x and dy, but copies both."""
     uses = min(s.reuse, s.ic_group * s.taps)
     return unit.takes_pairs(storage) and s.n > 1 and not s.is_depthwise and uses >= 2 * COPY_WORK
 
@@ -423,9 +425,9 @@ def _two_images_pay(s: ConvShape, unit: Unit, storage: Storage) -> bool:
 def _sees_borders_apart(s: ConvShape, storage: Storage) -> bool:
     """Whether the gradient by weight is computed in parts where the window reaches over the border.
 
-    As a rule a part is a tap and the outputs that see it. But the rows of a depthwise convolution are its taps alone, too
-    few to be cut: there a part is outputs that see the same taps, and all but the main one add to its result, which must
-    not be rounded each time.
+    Usually a part is a tap and the outputs that see it. But the rows of a depthwise convolution are just its taps, too
+    few to be cut: there a part is a set of outputs that see the same taps, and all but the main one add to its result,
+    which must not be rounded each time.
     """
     outputs = [dimension.phase(s, d).line.cuts() for d in s.dims]
     taps = [dimension.turned(dimension.phase(s, d)).line.cuts() for d in s.dims]
@@ -436,7 +438,8 @@ def _sees_borders_apart(s: ConvShape, storage: Storage) -> bool:
 
 
 def _by_outputs(phase: dimension.Phase, x: int, dy: int, c: int) -> list[dimension.Span]:
-    """Spans of a gradient by weight, each over the outputs that see the same taps; the one that sees all is the first."""
+    """Spans of a gradient by weight, each over the outputs that see the same taps; the one that sees all taps comes
+    first."""
     spans = [
         dimension.Span(
             ContractionLoop(taps.extent, a=taps.a, c=taps.b),
@@ -459,7 +462,8 @@ def _channels_last(
     images: int = 1,
     channels: int = 1,
 ) -> Relayout:
-    """(n, size + margins, c) of a source of (n, c, size…); or every step-th pixel, `size` of them. images, channels: so many are a word."""
+    """(n, size + margins, c) of a source of (n, c, size…); or every step-th pixel, `size` of them. images, channels:
+    how many make a word."""
     n, c, *lines = shape
     steps = step or (1,) * len(lines)
     around = [before + extent + after for extent, (before, after) in zip(lines, margins, strict=True)]
@@ -497,7 +501,7 @@ def _pack_weights(s: ConvShape, columns: str, panel: int, step: int) -> Relayout
 
 
 def _pack_gradient(s: ConvShape, panel: int, images: int) -> Relayout:
-    """[groups, panels, n / images, size…, panel] of dy (n, oc, size…); images: 2 for pairs of images."""
+    """[groups, panels, n / images, size…, panel] of dy (n, oc, size…). images: 2 for pairs of images."""
     shape = (s.groups, packed_columns(s.oc_group, panel), -(-s.n // images), *s.out, panel)
     group, to_panel, image, *lines, within = _unit_vectors(len(shape))
     axes = (
@@ -511,7 +515,7 @@ def _pack_gradient(s: ConvShape, panel: int, images: int) -> Relayout:
 
 @cache
 def _unit_vectors(rank: int) -> list[tuple[int, ...]]:
-    """Coefficients of an axis that is one index of so many."""
+    """The coefficients of an axis that is one index of this many."""
     return [tuple([int(i == d) for i in range(rank)]) for d in range(rank)]
 
 
@@ -525,7 +529,7 @@ def _finish(
     order: Callable[[int], Sequence[int]],
     packed: bool = True,
 ) -> Offer:
-    """The contraction whose result has the logical `shape`; its dimension d is the physical dimension order(rank)[d]."""
+    """The contraction whose result has the logical `shape`. Its dimension d is the physical dimension order(rank)[d]."""
     physical, places = [0] * len(shape), order(len(shape))
     for dim, position in enumerate(places):
         physical[position] = shape[dim]
@@ -552,7 +556,7 @@ def _sum(part: Sequence[dimension.Span]) -> tuple[int, int, int]:
 
 
 def is_images_last(*images: View) -> bool:
-    """Whether images of (n, c, size…) all lie densely with the same pixel of each side by side."""
+    """Whether images of (n, c, size…) lie densely, with the same pixel of all images side by side."""
     return all([image.shape[0] > 1 and _lies(image, _images_last(image.shape)) for image in images])
 
 
@@ -562,12 +566,12 @@ def _images_last(shape: Sequence[int]) -> Strides:
 
 
 def is_planes(image: View) -> bool:
-    """Whether an image of (n, c, size…) lies densely as it is written."""
+    """Whether an image of (n, c, size…) lies densely in the order of its dims."""
     return _lies(image, contiguous(image.shape))
 
 
 def is_channels_last(image: View) -> bool:
-    """Whether an image of (n, c, size…) lies densely with its channels side by side."""
+    """Whether an image of (n, c, size…) lies densely, with its channels side by side."""
     n, c, *size = image.shape
     across = contiguous((n, *size, c))
     return _lies(image, (across[0], 1, *across[1:-1]))

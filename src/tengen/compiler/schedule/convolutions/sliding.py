@@ -1,5 +1,6 @@
-"""Register tiles of a window that slides over pixels (`targets/contractions/window.py`): what the results of a tile see, and how many
-there are in one."""
+"""Register tiles of a window that slides over pixels (`targets/contractions/window.py`): what the results of a tile
+see, and how many results a tile has.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +18,28 @@ SIZES = {
     ),
     16: ((2, 4), (4, 2), (2, 3), (2, 2), (1, 7), (1, 4), (4, 1)),
 }
-"""Results of a tile, down and across, for 32 and for 16 vector registers; fewer would share too little. Beside them the taps of
-a 3 x 3 window should find room."""
+"""Results of a tile, down and across, for 32 and for 16 vector registers. Fewer would share too little. The taps of a 3
+x 3 window should also fit."""
 MOST_STEPS = 256
-"""Multiply-adds of one tile, whose code is written out, at most."""
+"""The most multiply-adds of one tile, whose code is written out."""
 MOST_EXTENT = 256
-"""Pixels from the first to the last one of a tile, each way, at most: the code goes from one to the next."""
+"""The most pixels from the first to the last one of a tile, each way: the code goes from one to the next."""
 FAR = 5 << 20
-"""More elements than these do not stay in the last-level cache."""
+"""More elements than this do not stay in the last-level cache."""
 LEAST_REGISTERS = 6
-"""Registers that are left beside the sums of all taps."""
+"""Registers that are left over beside the sums of all taps."""
 STORE = 2
 """Cycles that storing a result takes."""
 FEW_VALUES, SPILL = 20, 8
-"""Sums and results of a gradient by weight above which each takes so many cycles, as registers are short."""
+"""How many sums and results of a gradient by weight fit; each one more costs this many cycles, because registers are
+short."""
 NEAR = 5 << 18
-"""Elements up to which most of what is read comes from level-2 caches."""
+"""Up to this many elements, most reads are from level-2 caches."""
 FEW_PIXELS, MANY = 24, 2.5
-"""Pixels of a tile above which each takes so many cycles besides, where they come from further away."""
+"""How many pixels of a tile are free; each one more costs this many cycles if pixels come from further away."""
 COLUMN = 4
-"""Cycles for each column of such pixels. What is read of a line in the order of memory the processor brings in time; from
-several columns of a tile it is read in turn."""
+"""Cycles for each column of such pixels. The processor prefetches a line that is read in the order of memory; tiles of
+several columns read it in turns."""
 
 
 class SlidingLine(NamedTuple):
@@ -51,7 +53,7 @@ class SlidingLine(NamedTuple):
     dilation: int
 
     def sees(self, results: int, forward: bool) -> _Seen | None:
-        """What `results` of a tile see. None: there are fewer, or tiles would see different taps."""
+        """What `results` of a tile see; None if there are fewer, or if tiles would see different taps."""
         per = 1 if forward else self.stride
         if results > self.out or results % per or self.out % per:
             return None
@@ -65,8 +67,11 @@ class SlidingLine(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """pairs, step, per: see `Side`. start: where the first pixel of the first tile lies. extent: pixels from the first to the last one.
-    pixels: those that some result sees. products: pairs in all."""
+    """pairs, step, per: see `Side`.
+
+    start: where the first pixel of the first tile lies. extent: pixels from the first to the last one. pixels: those
+    that some result sees. products: the number of pairs.
+    """
 
     pairs: tuple[tuple[tuple[int, int], ...], ...]
     step: int
@@ -77,7 +82,7 @@ class _Seen(NamedTuple):
     products: int
 
 
-@lru_cache(1024)  # whatever the size of the image
+@lru_cache(1024)  # cached, whatever the size of the image
 def _seen(taps: int, stride: int, padding: int, dilation: int, results: int, forward: bool) -> _Seen:
     if forward:
         seen = [[(i * stride + r * dilation, r) for r in range(taps)] for i in range(results)]
@@ -95,8 +100,11 @@ def _seen(taps: int, stride: int, padding: int, dilation: int, results: int, for
 def choose(
     lines: list[SlidingLine], forward: bool, registers: int, elements: int, whole: bool = False, by_weight: bool = False
 ) -> SlidingImage | None:
-    """The register tile that takes the least time for a result of these lines. whole: it must divide them, so that nothing is computed
-    twice. elements: of all that is read and written. by_weight: the lines are those of the forward convolution."""
+    """The register tile that takes the least time for a result of these lines.
+
+    whole: it must divide them, so that nothing is computed twice. elements: of everything that is read and written.
+    by_weight: the lines are those of the forward convolution.
+    """
     high, wide = lines
     if by_weight and high.taps * wide.taps > registers - LEAST_REGISTERS:
         return None
@@ -125,7 +133,8 @@ def choose(
 
 
 def _cycles(down: _Seen, across: _Seen, taps: int, streams: bool, by_weight: bool) -> float:
-    """Multiply-adds, and what moves, which hides behind them in part only. taps: of the window. streams: the pixels come from far."""
+    """The time of a tile: multiply-adds, and memory traffic, which they hide only in part. taps: of the window.
+    streams: whether pixels come from far away."""
     pixels, results = down.pixels * across.pixels, len(down.pairs) * len(across.pairs)
     moves: float = pixels + taps + STORE * (taps if by_weight else results)
     if by_weight:

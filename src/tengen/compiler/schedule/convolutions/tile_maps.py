@@ -1,7 +1,7 @@
 """Maps that multiply small matrices of elements by a fixed matrix on both sides, for all tiles of an image at once.
 
-Each element of the small matrices is an access of its own, with its own start, so one kernel has all of them in registers. Those of a
-matrix share a buffer. `tile_sums` has maps that sum up their results besides.
+Each element of the small matrices is an access of its own, with its own start, so one kernel has all of them in
+registers. The elements of a matrix share a buffer. `tile_sums` has maps that also sum up their results.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ Dims = tuple[int, ...]
 
 
 class Limits(NamedTuple):
-    """Each 0 <= offset + sum of coefficients * indices < limit: along which dims, as `Bound` has it, and as numbers of a launch, which are
-    offset, limit and coefficients.
-    """
+    """Conditions 0 <= offset + sum of coefficients * indices < limit: the dims of each, as in `Bound`, and its numbers
+    in a launch (offset, limit, coefficients)."""
 
     bounds: tuple[Dims, ...] = ()
     numbers: tuple[int, ...] = ()
@@ -36,10 +35,11 @@ NO_LIMITS = Limits()
 
 
 class Grid(NamedTuple):
-    """The elements of each small matrix, row by row: in which buffer, their strides along the loops of the map, and for each where the first
-    one is. Where a limit is passed an element is 0, and not written.
+    """The elements of each small matrix, row by row: their buffer, their strides along the loops of the map, and where
+    the first of each is.
 
-    bounds: the dims of the limits of each; limits: the numbers of those.
+    Beyond a limit an element is 0 and is not written. bounds: the dims of the limits of each element; limits: their
+    numbers.
     """
 
     strides: tuple[int, ...]
@@ -55,7 +55,7 @@ class Grid(NamedTuple):
 
     @property
     def numbers(self) -> list[int]:
-        """The parameters of a launch that say where they are."""
+        """The parameters of a launch that say where the elements are."""
         found = [*[stride for stride in self.strides if stride not in (0, 1)], *self.limits[0]]
         first = self.starts[0]
         for start, limits in zip(self.starts[1:], self.limits[1:], strict=True):
@@ -65,11 +65,11 @@ class Grid(NamedTuple):
 
     @property
     def kind(self) -> Kind:
-        """What a kernel knows of them."""
+        """The part of this that a kernel knows at compile time."""
         return self.dtype, tuple(["01"[s] if s in (0, 1) else "n" for s in self.strides]), self.bounds
 
     def among(self, order: tuple[int, ...]) -> Grid:
-        """The same in a map whose dims are these of this one."""
+        """These accesses in a map whose dims are these dims of the present one."""
         bounds = tuple([tuple([tuple(map(order.index, dims)) for dims in own]) for own in self.bounds])
         return self._replace(strides=tuple([self.strides[d] for d in order]), bounds=bounds)
 
@@ -78,7 +78,7 @@ Kind = tuple[str, tuple[str, ...], tuple[tuple[Dims, ...], ...]]
 
 
 def unlimited(strides: tuple[int, ...], buffer: str, starts: Sequence[int], dtype: str = "float32") -> Grid:
-    """Elements that are all there."""
+    """Elements that all exist."""
     none = ((),) * len(starts)
     return Grid(strides, buffer, starts, none, none, dtype)
 
@@ -91,7 +91,7 @@ def limited(
     columns: Sequence[Limits],
     every: Limits = NO_LIMITS,
 ) -> Grid:
-    """Elements with limits each: those of their row, of their column, and of every one."""
+    """Elements with limits: those of their row, those of their column, and those of all."""
     bounds = tuple([row.bounds + column.bounds + every.bounds for row in rows for column in columns])
     numbers = [row.numbers + column.numbers + every.numbers for row in rows for column in columns]
     return Grid(strides, buffer, starts, bounds, numbers)
@@ -100,7 +100,7 @@ def limited(
 def turn(
     matrix: Matrix, sources: Grid, targets: Grid, extents: tuple[int, ...], epilogue: Epilogue | None = None
 ) -> KernelRun:
-    """matrix @ sources @ matrix.T, and what an epilogue makes of it, to `targets`, for all indices below `extents`.
+    """matrix @ sources @ matrix.T, with an epilogue applied, stored in `targets`, for all indices below `extents`.
 
     Several matrices of sources are added up. The channels of an epilogue are the last dim.
     """
@@ -116,18 +116,19 @@ def launch(
     extents: tuple[int, ...],
     epilogue: Epilogue | None,
 ) -> KernelRun:
-    """One of a map over these elements; numbers: its parameters after them, before those of the epilogue."""
+    """The launch of a map over these elements. numbers: its parameters after theirs and before those of the epilogue."""
     places = [number for grid in grids for number in grid.numbers]
     params, tiles = source.split(extents, [*extents, *places, *numbers])
     buffers = tuple([grid.place for grid in grids])
-    work = 4 * prod(extents) * sum(len(grid.starts) for grid in grids)  # bytes, which are more than operations
+    work = 4 * prod(extents) * sum(len(grid.starts) for grid in grids)  # bytes, which outweigh operations
     return KernelRun(
         source, buffers, params, tiles, work, epilogue=epilogue, numbers_at=len(params) - len(TILING_NAMES)
     )
 
 
 def ended(epilogue: Epilogue, targets: Grid) -> list[Grid]:
-    """Where the results of an epilogue go, and what it reads from memory, source by source: one element, or one for each target."""
+    """Where the results of an epilogue go, and what it reads from memory, source by source: one element, or one for
+    each target."""
     found = [targets._replace(dtype=epilogue.dtype)]
     for source in epilogue.sources:
         if source.buffer is None:
@@ -141,7 +142,7 @@ def ended(epilogue: Epilogue, targets: Grid) -> list[Grid]:
 
 
 def accesses(kinds: Iterable[Kind]) -> list[Access]:
-    """Of grids, one for each element."""
+    """The accesses of grids, one for each element."""
     return [
         Access(dtype, steps, tuple(map(Bound, of)), shared=number > 0)
         for dtype, steps, bounds in kinds
@@ -170,8 +171,8 @@ def _source(matrix: Matrix, kinds: tuple[Kind, ...], dims: int, epilogue: Epilog
 
 
 def places(epilogue: Epilogue, start: int, count: int, parameters: int) -> dict[int, Sequence[int]]:
-    """The accesses of each source of an epilogue: from `start` on, those of the results' size `count` each; its parameters from
-    `parameters` on."""
+    """The accesses of each source of an epilogue. Those of the results' size have `count` each, from `start` on; its
+    parameters begin at `parameters`."""
     found: dict[int, Sequence[int]] = {}
     for number, source in enumerate(epilogue.sources):
         if source.buffer is not None:
@@ -183,7 +184,7 @@ def places(epilogue: Epilogue, start: int, count: int, parameters: int) -> dict[
 
 
 class Code:
-    """Instructions of a map."""
+    """Writes the instructions of a map."""
 
     def __init__(self) -> None:
         self.instrs: list[Instr] = []
@@ -198,11 +199,11 @@ class Code:
         return self._known[key]
 
     def loaded(self, n: int, start: int = 0) -> list[list[int]]:
-        """n x n accesses, from this one on."""
+        """n x n consecutive accesses, starting with this one."""
         return [[self("load", attr=start + i * n + j) for j in range(n)] for i in range(n)]
 
     def summed(self, n: int, count: int) -> list[list[int]]:
-        """The sum of the n x n accesses that the first `count` are."""
+        """The sum of `count` grids of n x n accesses."""
         parts = [self.loaded(n, start) for start in range(0, count, n * n)]
         return [[reduce(partial(self, "add"), [part[i][j] for part in parts]) for j in range(n)] for i in range(n)]
 
@@ -215,7 +216,7 @@ class Code:
         return [self._combination(row, vector) for row in matrix]
 
     def _combination(self, factors: Sequence[float], values: Sequence[int]) -> int:
-        """The sum of factors times values, those that are 1 first."""
+        """The sum of factors times values; those with factor 1 come first."""
         terms = sorted(((f, v) for f, v in zip(factors, values, strict=True) if f), key=lambda term: term[0] != 1)
         (factor, total), *rest = terms
         if factor != 1:
@@ -230,7 +231,7 @@ class Code:
         return self("fma", value, self("const", attr=factor), total)
 
     def ended(self, epilogue: Epilogue, value: int, places: Mapping[int, int]) -> list[int]:
-        """The values of an epilogue's code for one sum; places: the accesses of its sources."""
+        """The values of an epilogue's code for one sum. places: the accesses of its sources."""
         numbers: list[int] = []
         for instr in epilogue.code:
             if instr.op != "load":

@@ -1,7 +1,8 @@
-"""Maps of `tile_maps` that also take the sums over rows that an epilogue is asked for (`targets/contractions/column_sums.py`).
+"""Maps of `tile_maps` that also take the sums over rows that an epilogue wants (`targets/contractions/column_sums.py`).
 
-A row of tiles is one part of the rows: the map goes along it before it goes to the next channels, and what it sums up is a
-reduction. Squares are taken of distances from a value in the middle of the row, which zeros around the image do not reach.
+A row of tiles is one part of the rows. The map goes along it before it goes to the next channels, and its sums are
+reductions. Squares are of distances from a value in the middle of the row, which the zeros around the image do not
+reach.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from ..contractions.problem import KernelRun
 from .tile_maps import Code, Grid, Kind, Matrix, accesses, ended, launch, parameters, places, unlimited
 
 ORDER = 0, 1, 3, 2
-"""Of the dims (images, rows of tiles, tiles, channels) in the kernel, which reduces over the tiles."""
+"""The dims (images, rows of tiles, tiles, channels) in the order of the kernel, which reduces over the tiles."""
 ROW, TILE = 1, 3
-"""Where rows of tiles, and tiles, are then."""
+"""The positions of rows of tiles and of tiles in that order."""
 
 
 class RowSums(NamedTuple):
-    """Where the sums of a map go: the number of its first row of tiles, and how many an image has."""
+    """Where the sums of a map go: the number of its first row of tiles, and the rows of an image."""
 
     first: int
     rows: int
 
 
 class _Ends(NamedTuple):
-    """Which rows, and which columns, of the results in a tile are not there in all tiles."""
+    """The rows, and the columns, of the results in a tile that do not exist in all tiles."""
 
     rows: tuple[bool, ...]
     columns: tuple[bool, ...]
@@ -40,7 +41,7 @@ class _Ends(NamedTuple):
 def turn_and_sum(
     matrix: Matrix, sources: Grid, targets: Grid, extents: tuple[int, ...], epilogue: Epilogue, place: RowSums
 ) -> KernelRun:
-    """What `turn` does over (images, rows of tiles, tiles, channels), and the sums that the epilogue is asked for."""
+    """`turn` over (images, rows of tiles, tiles, channels), and the sums that the epilogue wants."""
     images, rows, tiles, channels = extents
     size, m, middle = slots(epilogue.sums) * channels, len(matrix), tiles // 2
     first = _some(targets, [0])
@@ -65,7 +66,7 @@ def turn_and_sum(
 
 
 def _some(grid: Grid, numbers: Sequence[int]) -> Grid:
-    """Elements of a grid that are there in all tiles."""
+    """The elements of a grid that exist in all tiles."""
     assert not any(grid.bounds[i] for i in numbers)
     return unlimited(grid.strides, grid.buffer, [grid.starts[i] for i in numbers], grid.dtype)
 
@@ -77,7 +78,7 @@ def _needed_first(matrix: Matrix) -> list[int]:
 
 
 def _of_tile(number: int, grid: Grid) -> Grid:
-    """The same of one tile of each row."""
+    """These elements of one tile of each row."""
     images, rows, tiles, channels = grid.strides
     starts = [start + number * tiles for start in grid.starts]
     return grid._replace(strides=(images, rows, 0, channels), starts=starts)
@@ -120,14 +121,14 @@ def _source(matrix: Matrix, kinds: tuple[Kind, ...], ends: _Ends, epilogue: Epil
 
 
 class _Masks(NamedTuple):
-    """Whether rows and columns of the results in a tile are there; None: always."""
+    """Whether the rows and columns of the results in a tile exist; None: always."""
 
     rows: Sequence[int | None]
     columns: Sequence[int | None]
 
 
 def _masks(code: Code, ends: _Ends, limits: Sequence[int]) -> _Masks:
-    """limits: the accesses that tell how many tiles have them."""
+    """limits: the accesses that say how many tiles have them."""
     rest = iter(limits)
 
     def there(dim: int) -> int:
@@ -149,7 +150,8 @@ def _sums(
     shifts: Sequence[int],
     masks: Sequence[int | None],
 ) -> list[int]:
-    """All slots but that of the count. values: of the epilogue's code, for each result of a tile; shifts: for one of the row."""
+    """All slots but the count. values: those of the epilogue's code for each result of a tile. shifts: those of one
+    result of the row."""
     zero, found = code("const", attr=0.0), []
 
     def total(numbers: Sequence[int]) -> int:
@@ -170,13 +172,13 @@ def _sums(
 
 
 def _finite(code: Code, number: int, zero: int) -> int:
-    """A number, or 0 where it is infinite or nan: distances from such a shift would all be nan."""
+    """A number, or 0 if it is infinite or nan: distances from such a shift would all be nan."""
     nothing = code("sub", number, number)
     return code("select", code("eq", nothing, zero, dtype="bool"), number, zero)
 
 
 def _counted(code: Code, rows: Sequence[int | None], width: int) -> int:
-    """How many results a row of tiles has. width: the access that tells how many one of its rows has."""
+    """How many results a row of tiles has. width: the access that says how many results one of its rows has."""
     zero, columns = code("const", dtype="int64", attr=0), code("load", dtype="int64", attr=width)
     counts = [columns if mask is None else code("select", mask, columns, zero, dtype="int64") for mask in rows]
     return code("cast", reduce(lambda a, b: code("add", a, b, dtype="int64"), counts))

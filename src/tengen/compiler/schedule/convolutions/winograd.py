@@ -1,14 +1,10 @@
 """Convolutions of a 3 x 3 window with fewer multiplications: Winograd's minimal filtering F(m x m, 3 x 3).
 
-Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4: the outputs are cut into tiles of m x m. A tile
-needs (m + 2)² elements of each channel of the input; turned by a fixed matrix they meet the window, turned by another
-one, in products of single elements. So a sum over channels is (m + 2)² products of matrices, (tiles x channels) @
-(channels x channels), which are a batch of the contraction template, where the direct way takes 9 m². The rest are maps:
-of the input and of the window before, of the products after. With m = 2 they only add and halve, and results are about as
-exact as those of the direct way (by weight with up to twice the rounding error); m = 4 is for those who ask for it.
+Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4: the outputs are cut into tiles of m x m. A tile needs (m + 2)² elements of each channel of the input. They are transformed by a fixed matrix and multiplied, element by element, by the window, which another matrix has transformed. So a sum over channels is (m + 2)² matrix products, (tiles x channels) @ (channels x channels), a batch of the contraction template; the direct way takes 9 m². The rest are maps: of the input and the window before, and of the products after. With m = 2 they only add and halve, and results are about
+as exact as those of the direct way (by weight with up to twice the rounding error); m = 4 must be asked for.
 
-The gradient by data is such a convolution too, of dy with the window turned round. The gradient by weight is the same
-backwards: x and dy are turned before, the products sum over tiles, and their result is turned after.
+The gradient by data is such a convolution too, of dy with the window rotated. The gradient by weight goes the other
+way: x and dy are transformed first, the products sum over tiles, and their result is transformed last.
 
 Tiles are taken in chunks, so that their elements before and after the products stay in the cache.
 """
@@ -41,24 +37,25 @@ from .tile_sums import RowSums, turn_and_sum
 ITEM = 4
 """Bytes of an element."""
 SIDES = 2
-"""Chunks that are taken at the same time: their launches run together, so threads stay with one of them, and what a thread reads lies in the
-caches of its own core. Two cores that are far apart would lose more by fetching it than tiles save."""
+"""How many chunks are taken at the same time. Their launches run together, so each thread stays with one chunk, and
+what it reads lies in the caches of its own core. Two distant cores would lose more by fetching it than tiles save."""
 CHUNK_BYTES = 4 << 20
-"""What the elements of one chunk take, before and after the products, at most."""
+"""The most bytes of one chunk, before and after the products."""
 LEAST_CHUNK = 1 << 20
-"""The same for the chunks of a small problem: as much as the level-2 cache of a core holds. Each chunk is planned."""
+"""The most bytes of a chunk of a small problem: the size of a core's level-2 cache. Each chunk is planned on its own."""
 CHUNKS = 4
-"""Chunks wanted, to save memory, unless the turned window, which all of them read, is larger."""
+"""How many chunks are wanted, to save memory, unless the transformed window is larger, which all of them read."""
 BLOCKS = 64, 48, 32
-"""Channels of x side by side, in the gradient by weight: the first of these that divides all."""
+"""How many channels of x lie side by side in the gradient by weight: the first of these numbers that divides all."""
 TOTAL_BYTES = 1 << 20
-"""What a gradient by weight sums up to, at most, if each side has sums of its own."""
+"""The most elements of the sums in a gradient by weight, if each side has sums of its own."""
 CHUNK_TILES = 512
-"""Tiles in one chunk of a gradient by weight, at most, if a row of them is not more: longer sums would be cut into blocks."""
+"""The most tiles in one chunk of a gradient by weight, unless a row of tiles has more: longer sums would be cut into
+blocks."""
 
 
 class Transform(NamedTuple):
-    """The matrices of F(m x m, 3 x 3): y = Aᵀ [(G w Gᵀ) * (Bᵀ x B)] A, of which `output` is Aᵀ, `window` G and `input` Bᵀ."""
+    """The matrices of F(m x m, 3 x 3): y = Aᵀ [(G w Gᵀ) * (Bᵀ x B)] A. `output` is Aᵀ, `window` is G and `input` is Bᵀ."""
 
     input: Matrix
     window: Matrix
@@ -70,7 +67,7 @@ class Transform(NamedTuple):
 
     @property
     def side(self) -> int:
-        """Elements of a tile of the input, each way."""
+        """The elements of a tile of the input, each way."""
         return len(self.input)
 
     @property
@@ -107,16 +104,16 @@ TRANSFORMS = {
 """By m; section 4.1 and 4.3 of the paper."""
 
 GATHER, SPREAD = 16, 8
-"""Multiply-adds that take as long as an element of a tile of the input, or of the result, takes beside the products."""
+"""The multiply-adds that take as long as the maps take for one element of a tile of the input or of the result."""
 START = 1_200_000
-"""The same for the three launches of a chunk, some ten microseconds."""
+"""The multiply-adds that take as long as the three launches of a chunk, some ten microseconds."""
 OF_WINDOW = {"oc": 15, "ic": 40, None: 20}
-"""The same for an element of the turned window: forward, where as a rule it waits beside the weight; by data, where it is
-transposed before; by weight."""
+"""The multiply-adds that take as long as the map of one element of the window: forward, where the result usually waits
+beside the weight; by data, where the window is transposed first; by weight."""
 
 
 def cost(t: Transform, n: int, size: tuple[int, int], ic: int, oc: int, lanes: int, columns: str | None) -> int:
-    """What a convolution takes, in multiply-adds of the direct way. size: of the images that are cut into tiles."""
+    """What a convolution costs, in multiply-adds of the direct way. size: of the images that are cut into tiles."""
     tiles = n * -(-size[0] // t.m) * -(-size[1] // t.m)
     ic, oc = (-(-channels // lanes) * lanes for channels in (ic, oc))
     moved = {"oc": GATHER * ic + SPREAD * oc, "ic": GATHER * oc + SPREAD * ic, None: GATHER * (ic + oc)}[columns]
@@ -134,13 +131,17 @@ class TiledImage(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Elements of one of them."""
+        """The elements of one image."""
         return self.h * self.w * self.channels
 
 
 class TiledWindow(NamedTuple):
-    """A window in memory: elements from one panel of columns to the next, from one column to the next, to the next k, and to
-    the next taps; start: from where its buffer begins to its first tap. layout: how it comes to lie so. full: the last panel is filled up."""
+    """A window in memory.
+
+    Elements from one panel of columns to the next, from one column to the next, to the next k, and to the next taps;
+    start: where its first tap is in its buffer. layout: the relayout that makes it. full: whether the last panel is
+    filled up.
+    """
 
     panel: int
     column: int
@@ -160,7 +161,7 @@ class _Chunk(NamedTuple):
     rows: int
     columns: int
     all_rows: int
-    """Rows of tiles in an image."""
+    """The number of rows of tiles in an image."""
 
     @property
     def extents(self) -> tuple[int, int, int]:
@@ -183,7 +184,7 @@ def slide(
 ) -> Offer:
     """A convolution of stride 1: forward, or the gradient by data.
 
-    padding: zeros before the source. window: where it is, for panels of so many columns. image: the source's layout.
+    padding: zeros before the source. window: where it is, for panels of this many columns. image: the source's layout.
     """
     parts = _chunks(result, t, (source.channels, result.channels))
     most = max(part.tiles for part in parts)
@@ -264,7 +265,7 @@ def by_weight(
 
 
 def _chunks(result: TiledImage, t: Transform, channels: tuple[int, int], most: int | None = None) -> list[_Chunk]:
-    """All tiles in order; a chunk, with the channels on both sides, fits the cache if one row of tiles does."""
+    """All tiles in order, in chunks. A chunk, with the channels on both sides, fits the cache if one row of tiles does."""
     rows, columns = -(-result.h // t.m), -(-result.w // t.m)
     of_tile, window = t.points * ITEM * sum(channels), t.points * ITEM * prod(channels)
     size = min(CHUNK_BYTES, max(LEAST_CHUNK, window, result.n * rows * columns * of_tile // CHUNKS))
@@ -279,7 +280,7 @@ def _chunks(result: TiledImage, t: Transform, channels: tuple[int, int], most: i
 
 
 def _shares(total: int, most: int) -> Iterator[tuple[int, int]]:
-    """(start, count) of even parts of at most so many, as many on each side if there are several."""
+    """(start, count) of even parts of at most this size, as many on each side if there are several."""
     parts = -(-total // most)
     count = -(-total // (parts if parts == 1 else -(-parts // SIDES) * SIDES))
     for start in range(0, total, count):
@@ -287,7 +288,7 @@ def _shares(total: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 _Stages = list[list[KernelRun]]
-"""What is done with a chunk; launches of a stage may run together."""
+"""Makes the launches of a chunk. Launches of a stage may run together."""
 
 
 def _all_chunks(
@@ -298,11 +299,12 @@ def _all_chunks(
     sides: int,
     added: bool = False,
 ) -> Iterator[KernelRun]:
-    """The launches of all chunks; those of chunks that begin with another image are the same, further on, and those of another side
-    have another workspace. A side is a run of neighbours, as a thread's share of other launches is.
+    """The launches of all chunks.
 
-    make: gives those of a chunk, which adds to what is there or not. steps: bytes from one image to the next, of each buffer of images.
-    workspace: bytes of each of so many sides. added: all but the first one of a side add.
+    Chunks that begin with another image have the same launches, further on; those of another side use another
+    workspace. A side is a run of neighbouring chunks, like a thread's share of other launches. make: gives the launches
+    of a chunk, which adds to what is there or not. steps: bytes from one image to the next, for each buffer of images.
+    workspace: bytes of each side. added: whether all but the first chunk of a side add.
     """
     made: dict[tuple[_Chunk, bool], _Stages] = {}
     of_side = -(-len(parts) // sides)
@@ -321,8 +323,8 @@ def _all_chunks(
 
 
 def _of_result(result: TiledImage, rows: int, epilogue: Epilogue | None) -> dict[str, int]:
-    """Bytes from one image to the next, of the result, of what an epilogue reads of its size, and of sums for each of so many rows
-    of tiles."""
+    """Bytes from one image to the next: of the result, of what an epilogue reads of its size, and of sums for each of
+    its rows of tiles."""
     if epilogue is None:
         return {"out": ITEM * result.size}
     alike = {x.buffer: x.dtype for x in epilogue.sources if x.buffer and x.along == ELEMENT}
@@ -334,7 +336,7 @@ def _of_result(result: TiledImage, rows: int, epilogue: Epilogue | None) -> dict
 # -- launches ----------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(1024)  # as for all chunks of so many tiles
+@lru_cache(1024)  # cached for all chunks with the same number of tiles
 def _multiply(tiles: int, points: int, c_in: int, c_out: int, tile: RegisterTile, products: int) -> KernelRun:
     """For each point (tiles, c_in) @ (c_in, c_out), from the workspace to the workspace."""
     panels = -(-c_out // tile.panel)
@@ -350,19 +352,20 @@ def _multiply(tiles: int, points: int, c_in: int, c_out: int, tile: RegisterTile
 
 
 def _end(part: _Chunk, t: Transform, products: Grid, result: TiledImage, epilogue: Epilogue | None) -> KernelRun:
-    """The result from the products, and what an epilogue makes of it."""
+    """The map that makes the result from the products, with an epilogue applied."""
     tiles, extents = _tiles(result, part, t.m, t.m), (*part.extents, result.channels)
     if epilogue is None or not epilogue.sums:
         return turn(t.output, products, tiles, extents, epilogue)
     return turn_and_sum(t.output, products, tiles, extents, epilogue, RowSums(part.row, part.all_rows))
 
 
-@lru_cache(1024)  # as for all chunks of so many tiles
+@lru_cache(1024)  # cached for all chunks with the same number of tiles
 def _multiply_tiles(
     batch: tuple[int, int], x: tuple[int, int], columns: int, tile: RegisterTile, at: tuple[int, int], adds: bool
 ) -> KernelRun:
-    """For each point (tiles, x).T @ (tiles, dy), all in the workspace, dy and the result `at` these elements. batch: tiles and points. x: its
-    channels and a block of them. adds: to what chunks before have written.
+    """For each point (tiles, x).T @ (tiles, dy). All lie in the workspace; dy and the result are `at` these elements.
+
+    batch: tiles and points. x: its channels, and a block of them. adds: to what earlier chunks have written.
     """
     (tiles, points), (rows, block) = batch, x
     panel = tiles * tile.panel
@@ -383,13 +386,13 @@ def _multiply_tiles(
 def _launch(nest: ContractionLoops, tile: RegisterTile, storage: Storage, b: str) -> KernelRun:
     (launch,), _ = draft(
         [nest], tile, storage, True, 0
-    ).launches()  # one launch: the points are enough launch tiles not to split k
+    ).launches()  # one launch: there are enough launch tiles in the points not to split k
     return launch._replace(buffers=(("workspace", 0), (b, 0), ("workspace", 0)))
 
 
 @lru_cache(1024)  # whatever the size of the image
 def _turn_window(w: TiledWindow, t: Transform, c_in: int, c_out: int, panel: int) -> tuple[KernelRun, int]:
-    """The window, turned, to [point, panel, k, column of the panel], and the bytes of that."""
+    """The map that transforms the window to [point, panel, k, column of the panel], and the bytes of the result."""
     panels, (down, right) = -(-c_out // panel), w.taps
     limits = NO_LIMITS if w.full or c_out % panel == 0 else Limits(((0, 2),), (0, c_out, panel, 1))
     starts = [w.start + i * down + j * right for i in range(3) for j in range(3)]
@@ -405,9 +408,10 @@ def _turn_window(w: TiledWindow, t: Transform, c_in: int, c_out: int, panel: int
 def _tiles(
     image: TiledImage, part: _Chunk, step: int, count: int, padding: tuple[int, int] = (0, 0), block: int | None = None
 ) -> Grid:
-    """count x count elements from where each tile begins; tiles are so many steps apart.
+    """count x count elements from where each tile begins. Neighbouring tiles are `step` elements apart.
 
-    block: channels side by side; the loops over blocks come before those over columns of tiles, and there is nothing behind the last channel.
+    block: channels side by side. The loops over blocks come before those over columns of tiles. Nothing lies behind the
+    last channel.
     """
     n, h, w, c = contiguous(image[1:])
     size, tiles, first = (image.h, image.w), (part.all_rows, part.columns), (part.row, 0)
@@ -433,16 +437,16 @@ def _points(part: _Chunk, t: Transform, channels: int, start: int) -> Grid:
 
 
 def _block(channels: int) -> int:
-    """Channels side by side of a matrix that is read along tiles: few enough that steps from tile to tile meet many sets of
-    a cache."""
+    """How many channels lie side by side in a matrix that is read along tiles: few enough that steps from tile to tile
+    use many sets of a cache."""
     return next((block for block in BLOCKS if channels % block == 0), channels)
 
 
 def _blocks(part: _Chunk, t: Transform, channels: int, block: int, start: int) -> tuple[Grid, tuple[int, ...]]:
-    """Where elements of tiles go, [point, block, tile, channel of the block], and the extents of their loops: columns stay the last one but
-    the lanes, for there are more of them.
+    """Where elements of tiles go, [point, block, tile, channel of the block], and the extents of their loops.
 
-    The last block is filled up with zeros.
+    Columns of tiles stay the last loop but for the lanes, because there are more of them. The last block is filled up
+    with zeros.
     """
     count = -(-channels // block)
     images, rows, columns, one = contiguous((*part.extents, block))

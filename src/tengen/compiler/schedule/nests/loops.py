@@ -1,4 +1,4 @@
-"""Loop dimensions of a map/reduce kernel: their order, which one goes to the vector lanes, which can be merged.
+"""Loop dimensions of a map/reduce kernel: their order, which one goes to the vector lanes, and which can be merged.
 
 Everything here is arithmetic on Views over one iteration shape; nothing knows what is computed.
 """
@@ -13,21 +13,20 @@ from ....base.dtype import held
 from ...kernels.nest import MOST_INTERLEAVED, Access, AccessNumbers, Bound, blank
 from ...view import View, row_major
 
-FEW, MANY = 4, 1 << 62  # places of a ragged dim that count, and of others
-STRIDED_COST = 4.0  # a lane that jumps costs about four times one that runs on
-EVERY_SECOND_COST = 2.0  # one that takes every second element reads two vectors
+FEW, MANY = 4, 1 << 62  # places of a ragged dim that count, and of other dims
+STRIDED_COST = 4.0  # a lane with a large stride costs about four times as much as a contiguous one
+EVERY_SECOND_COST = 2.0  # a lane that takes every second element reads two vectors
 LANE_COSTS = {0: 1.0, 1: 1.0, 2: EVERY_SECOND_COST}  # by stride
 
 
 def bits(dtype: str, number: float) -> int:
-    """A number of a launch as kernels get it: of a float64 for floats, otherwise of an int64."""
+    """A number of a launch, in the form that kernels get: the bits of a float64 for floats, otherwise an int64."""
     return int(struct.unpack("<q", struct.pack("<d" if "float" in dtype else "<q", number))[0])
 
 
 class Index(NamedTuple):
-    """How an index that is a value moves in a view: the stride and the extent of the dim that it counts along, and the coefficient of that
-    dim in each edge.
-    """
+    """How an index that is a value moves in a view: stride and extent of the dim that it counts along, and the
+    coefficient of that dim in each edge."""
 
     stride: int
     size: int
@@ -35,9 +34,7 @@ class Index(NamedTuple):
 
 
 class Loops(NamedTuple):
-    """Loop dims, outermost first, as lists of iteration dims that were merged into one (the last of a list is the
-    fastest).
-    """
+    """Loop dims, outermost first. Each is a list of iteration dims that were merged into it, the fastest one last."""
 
     dims: tuple[tuple[int, ...], ...]
     extents: tuple[int, ...]
@@ -95,8 +92,8 @@ def arrange(
 
     views: where each operand and result lies over `shape` (row values have stride 0 along the reduced dims), the most
     important first.
-    serial: kept dims along which writes may meet; they run in index order, inside the others, but for one along which something is
-    contiguous, which is the lane. ragged: reduced dims of which only a few places count, as a rule.
+    serial: kept dims along which writes may meet. They run in index order, inside the others; only one along which
+    something is contiguous becomes the lane. ragged: reduced dims of which usually only a few places count.
     """
     numbers = [v.strides for v in views] + [e.coefficients for v in views for e in v.edges]
     order = [d for d in memory_order(shape, views) if shape[d] != 1]
@@ -132,7 +129,7 @@ def _loops(
 
 
 def memory_order(shape: Sequence[int], views: Sequence[View]) -> list[int]:
-    """All dims, slowest in memory first, as the first operand that really moves along them has them."""
+    """All dims, slowest in memory first. Each stands where the first operand that really moves along it has it."""
     weights: Sequence[int] = row_major(shape)
     for view in reversed(views):
         weights = [abs(stride) or weight for stride, weight in zip(view.strides, weights, strict=True)]
@@ -159,9 +156,8 @@ def _extent(run: tuple[int, ...], shape: Sequence[int]) -> int:
 def _pick_lane(
     runs: Sequence[tuple[int, ...]], extents: Sequence[int], kept: int, views: Sequence[View], lanes: int
 ) -> int:
-    """The loop that makes a vector cheapest: long enough to fill it, with operands that are contiguous or constant
-    along it.
-    """
+    """The loop that makes a vector cheapest: long enough to fill it, and with operands that are contiguous or constant
+    along it."""
     if len(runs) == 1:
         return 0
 
@@ -171,7 +167,7 @@ def _pick_lane(
         strides = [v.strides[along] for v in views] if along is not None else []
         per_vector = sum([LANE_COSTS.get(s, STRIDED_COST) for s in strides]) + 1.0
         wasted = -(-extent // lanes) * lanes / extent
-        across = 1.0 + lanes / extent if i >= kept else 1.0  # a reduced lane ends in a sum across the vector
+        across = 1.0 + lanes / extent if i >= kept else 1.0  # a reduced lane ends with a sum across the vector
         return per_vector * wasted * across
 
     return min(range(len(runs)), key=lambda i: (cost(i), -i))
@@ -180,7 +176,8 @@ def _pick_lane(
 def _pick_cross(
     runs: Sequence[tuple[int, ...]], lane: int, shape: Sequence[int], views: Sequence[View], lanes: int
 ) -> int | None:
-    """The loop along which all operands run on that jump along the lane, where both loops fill half a vector."""
+    """A loop along which every operand that jumps along the lane is contiguous, if it and the lane loop each fill half
+    a vector. None if there is none."""
     if not runs[lane] or any(v.edges and not blank(v.fill) for v in views):
         return None
     jumping = [v for v in views if v.strides[runs[lane][-1]] not in (0, 1)]
@@ -192,7 +189,8 @@ def _pick_cross(
 
 
 def _pick_interleaved(loops: Loops, views: Sequence[View]) -> tuple[int, int] | None:
-    """A short loop inside of which some operand runs on that jumps over it along the lane."""
+    """A short loop, with its extent, along which some operand is contiguous whose stride along the lane is that extent.
+    None if there is none."""
     lane, kept = loops.dims[loops.lane], loops.kept if loops.kept < len(loops.dims) else 0
 
     def runs_on(dim: int, stride: int) -> bool:

@@ -1,4 +1,4 @@
-"""A map/reduce group becomes a `Nest`: operands become accesses, nodes become instructions."""
+"""Turns a map/reduce group into a `Nest`: operands become accesses, nodes become instructions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ from .refine import crosses, interleaves, parts, rows, spills
 
 
 class Operand(NamedTuple):
-    """One buffer of the kernel: which, where its elements are over the iteration shape, and how each index that is a value moves in it."""
+    """One buffer of the kernel: its number, where its elements lie over the iteration shape, and how each index that is
+    a value moves in it."""
 
     buffer: int | None
     dtype: str
@@ -50,8 +51,8 @@ class Emitter:
     ):
         shape = tuple(shape)
         self.locate, self.shape = locate, shape  # of the loops
-        self.over = over or (lambda view: view.broadcast(shape))  # a view of a value as the loops see it
-        self.order: tuple[View, ...] = ()  # what the loops follow, before the operands
+        self.over = over or (lambda view: view.broadcast(shape))  # a view of a value, as the loops see it
+        self.order: tuple[View, ...] = ()  # what the order of the loops follows, before the operands
         self.code: list[Instr] = []
         self.operands: list[Operand] = []
         self._places: dict[tuple[Operand, str], int] = {}
@@ -60,7 +61,7 @@ class Emitter:
         self._guards: dict[int, Guard] = {}  # values that are the same from some places on
 
     def seen(self, over: Callable[[View], View]) -> Emitter:
-        """The same kernel for values that its loops see in another way: what is appended to this is appended to that."""
+        """An emitter for the same kernel whose loops see values in another way. Both append to the same code."""
         other = copy(self)
         other.over = over
         return other
@@ -89,7 +90,7 @@ class Emitter:
         return self("cast", value, dtype=compute, attr="odd" if odd else None)
 
     def _is_long(self, value: int) -> bool:
-        """Whether a value is an integer that float32 may not hold. What is beyond 2²⁴ is infinite as a float16."""
+        """Whether a value is an integer that float32 may not hold exactly. Beyond 2²⁴, a float16 is infinite anyway."""
         instr = self.code[value]
         if instr.op == "load":
             return self.operands[access_number(instr)].dtype in ("int32", "int64", "weak_int", "param_int64", "iota")
@@ -100,7 +101,8 @@ class Emitter:
         return self("wrap", value, dtype="int32", attr=dtype) if dtype in NARROW_INTS else value
 
     def within(self, value: int, limits: Sequence[tuple[int, int, int]], fill: float, shape: Sequence[int]) -> int:
-        """A value of this shape where the place along some axes, (axis, place, limit), is below its limit, else `fill`."""
+        """A value of this shape where the place along each axis of `limits`, (axis, place, limit), is below its limit,
+        otherwise `fill`."""
         inside = None
         for _, place, limit in limits:
             here = self("lt", place, limit, dtype="bool")
@@ -126,7 +128,7 @@ class Emitter:
         return self._places[key]
 
     def value(self, value: Value) -> int:
-        """The number of a value: computed here, a constant, or loaded."""
+        """The number of a value: it is computed here, a constant, or loaded."""
         if value not in self._numbers:
             self._numbers[value] = self._make(value)
         return self._numbers[value]
@@ -146,7 +148,7 @@ class Emitter:
         return self.load(value, place, place.view)
 
     def load(self, value: Value, place: Location, view: View) -> int:
-        """The number of an element of `place`, at `view`; `value` says of which dtype."""
+        """The number of an element of `place`, at `view`. `value` gives the dtype."""
         if place.buffer is not None:
             return self(
                 "load",
@@ -164,7 +166,7 @@ class Emitter:
         )
 
     def node(self, node: Node) -> None:
-        """Append the instructions of an elementwise, reducing or gathering node."""
+        """Append the instructions of an element-wise, reducing or gathering node."""
         op, out = node.op, node.outputs[0]
         if isinstance(op, Elementwise):
             types = [v.type for v in node.inputs]
@@ -183,7 +185,7 @@ class Emitter:
         self._numbers[out] = number
 
     def reduce(self, args: Sequence[int], monoid: str, dtype: str) -> int:
-        """Fold a value (for argmax and argmin: and its index) into a row value of this dtype."""
+        """Fold a value (for argmax and argmin with its index) into a row value of this dtype."""
         if monoid.startswith("arg"):
             if self.code[args[0]].dtype == "bool":
                 args = [self.cast(args[0], "int32"), args[1]]
@@ -208,7 +210,7 @@ class Emitter:
             if place is UNIFORM:
                 numbers.append(self.cast(self.value(index), "int64"))
                 continue
-            # The index's own dims go to `index_dims` of the output; along the others it does not move.
+            # The index's own dims become `index_dims` of the output; along the others the index does not move.
             view = reshaped(place.view.broadcast(extents), (*extents, *[1] * (len(shape) - len(extents))))
             rest = iter(range(len(extents), len(shape)))
             order = [op.index_dims.index(d) if d in op.index_dims else next(rest) for d in range(len(shape))]
@@ -216,7 +218,7 @@ class Emitter:
         return numbers
 
     def _indexed(self, place: Location, source: Value, op: Gather | Scatter, shape: tuple[int, ...]) -> int:
-        """The access to `source` indexed as `op` says, where the op's output or update has `shape`."""
+        """The access to `source`, indexed as `op` says, where the op's output or update has shape `shape`."""
         view = place.view
         moved = view.along(shape, [None if d < 0 else d for d in op.sources])
         indirect = tuple(
@@ -225,7 +227,7 @@ class Emitter:
         return self.operand(Operand(place.buffer, source.dtype, self.over(moved), indirect))
 
     def scatter(self, op: Scatter, node: Node, base: Location) -> None:
-        """Append a scatter into the buffer of `base`, which holds input 0 already."""
+        """Append a scatter into the buffer of `base`, which already holds input 0."""
         target, value, *indices = node.inputs
         number = self.cast(self.value(value), target.dtype)
         access = self._indexed(base, target, op, value.shape)
@@ -238,7 +240,7 @@ class Emitter:
         )
 
     def place(self, op: Place, node: Node, base: Location) -> None:
-        """Append a write of input 1 where `op.where` looks at the buffer of `base`."""
+        """Append a write of input 1 into the buffer of `base`, where `op.where` looks."""
         target, value = node.inputs
         view = op.where.view(base.view)
         assert view is not None, "a dense buffer can be viewed"
@@ -257,7 +259,7 @@ class Emitter:
     def copy(
         self, dtype: str, source: int | None, where: View, target: int, layout: View, stored: str | None = None
     ) -> None:
-        """Append a copy between two buffers; both views are over the loops' shape. stored: the dtype that it converts to."""
+        """Append a copy between two buffers. Both views are over the loops' shape. stored: the dtype to convert to."""
         element = self("load", dtype=COMPUTE[dtype], attr=self.operand(Operand(source, dtype, where)))
         stored = stored or dtype
         number = self.cast(element, stored)
@@ -270,7 +272,8 @@ class Emitter:
         self("store", zero, dtype=compute, attr=self.operand(Operand(target, dtype, layout)))
 
     def copy_words(self, source: int, parts: Sequence[View], target: int, layout: View) -> None:
-        """Append a copy of two 16-bit or four 8-bit elements into words of 32 bits: the views say where the parts lie, the lowest first."""
+        """Append a copy of two 16-bit or four 8-bit elements into words of 32 bits. The views say where the parts lie,
+        the lowest first."""
         width = 32 // len(parts)
         loads = [self.operand(Operand(source, f"uint{width}", view)) for view in parts]
         word, *higher = (self("load", dtype="int32", attr=access) for access in loads)
@@ -280,13 +283,14 @@ class Emitter:
         self("store", word, dtype="int32", attr=self.operand(Operand(target, "int32", layout)))
 
     def round_pairs(self, source: int, halves: Sequence[View], target: int, layout: View) -> None:
-        """The same of float32 elements, rounded to bfloat16: to nearest, and to even from the middle."""
+        """Append a copy of pairs of float32 elements into words, rounded to bfloat16: to nearest, and to even from the
+        middle."""
 
         def number(value: int) -> int:
             return self("const", dtype="int32", attr=value)
 
         def rounded(view: View) -> int:
-            """An element's bits, of which the upper half is that of the bfloat16."""
+            """An element's bits; the upper half is that of the bfloat16."""
             bits = self("load", dtype="int32", attr=self.operand(Operand(source, "int32", view)))
             odd = self("and", self("shr", bits, number(16), dtype="int32"), number(1), dtype="int32")
             up = self("add", bits, self("add", odd, number(0x7FFF), dtype="int32"), dtype="int32")
@@ -300,11 +304,12 @@ class Emitter:
         self("store", word, dtype="int32", attr=self.operand(Operand(target, "int32", layout)))
 
     def loads(self) -> list[View]:
-        """The views of what is loaded so far, the most important for the order of loops and results first."""
+        """The views of everything loaded so far. The most important ones for the order of loops and results come first."""
         return by_importance(o.view for o in self.operands)
 
     def finish(self, reduced: Sequence[int], target: Target, serial: Sequence[int] = ()) -> Finished:
-        """The kernel and what its launch needs, worked out once for all that do the same where operands lie alike."""
+        """The kernel and what its launch needs, computed once for all emitters that do the same with operands that lie
+        alike."""
         places = tuple([(o.dtype, o.view, o.indirect, o.parameter) for o in self.operands])
         numbers = [i.attr for i in self.code if i.op == "const"], [(o.view.fill, o.parameter) for o in self.operands]
         exact = repr(numbers)  # 0.0 equals -0.0
@@ -314,18 +319,20 @@ class Emitter:
 
 
 class Guard(NamedTuple):
-    """What a value is from some places on, pairs (iteration axis, number of the value that says from where)."""
+    """The value that a value has from some places on. ends: pairs (iteration axis, number of the value that says from
+    where)."""
 
     fill: float
     ends: tuple[tuple[int, int], ...]
 
 
-#: monoid → what changes nothing that is folded with it
+#: monoid → its neutral number
 NEUTRAL = {"sum": 0.0, **dict.fromkeys(("max", "max_number", "argmax"), -inf), **dict.fromkeys(("min", "argmin"), inf)}
 
 
 def _ends(code: Sequence[Instr], guards: Mapping[int, Guard]) -> tuple[tuple[int, int], ...]:
-    """Where loops over iteration axes may end, as all that the kernel folds, or adds to memory, is neutral from there on."""
+    """Where loops over iteration axes may end, because everything that the kernel folds or adds to memory is neutral
+    from there on."""
     found: set[tuple[int, int]] | None = None
     for instr in code:
         if instr.op == "reduce":
@@ -340,7 +347,7 @@ def _ends(code: Sequence[Instr], guards: Mapping[int, Guard]) -> tuple[tuple[int
 
 
 def _guarded(code: Sequence[Instr], guards: Mapping[int, Guard], number: int, fill: float) -> set[tuple[int, int]]:
-    """From where on a value is `fill`; a factor that is 0 makes the product so."""
+    """The places from which on a value is `fill`. A product has the places of a factor that becomes 0."""
     if number in guards:
         return set(guards[number].ends) if guards[number].fill == fill else set()
     instr = code[number]
@@ -350,7 +357,7 @@ def _guarded(code: Sequence[Instr], guards: Mapping[int, Guard], number: int, fi
 
 
 class Finished(NamedTuple):
-    """A kernel with its loops, and of a launch the parameters, the tiles and the work."""
+    """A kernel with its loops, and the parameters, tiles and work of a launch."""
 
     source: NestSource
     loops: Loops
@@ -360,7 +367,7 @@ class Finished(NamedTuple):
 
 
 Places = tuple[tuple[str, View, tuple[Index, ...], float], ...]
-"""Of operands, all but their buffers."""
+"""Everything about operands but their buffers."""
 
 
 @lru_cache(256)
@@ -408,21 +415,20 @@ def _over(loops: Loops, code: tuple[Instr, ...], places: Places) -> tuple[Nest, 
 
 
 def _cost(code: Sequence[Instr]) -> int:
-    """Operations for each element, a function such as exp counted as ten."""
+    """Operations per element. A function such as exp counts as ten."""
     return sum(10 if i.op in ("gather", "scatter") or instruction_cost(i) > 6 else 1 for i in code)
 
 
 def reshaped(view: View, shape: tuple[int, ...]) -> View:
-    """A reshape that is known to need no copy: one that cuts a dim in two, or adds or drops dims of extent 1."""
+    """A reshape that certainly needs no copy: it cuts a dim in two, or adds or drops dims of extent 1."""
     result = view.reshape(shape)
     assert result is not None
     return result
 
 
 def by_importance(views: Iterable[View]) -> list[View]:
-    """Views that move along most dims first, and among them those that are not row-major: some kernel chose that layout,
-    while row-major is only where data come from.
-    """
+    """Views that move along the most dims first. Among them, those that are not row-major come first: some kernel chose
+    such a layout, while row-major is only where data come from."""
     return sorted(views, key=lambda v: (v.strides.count(0) - len(v.strides), _descends(v)))
 
 
@@ -432,18 +438,17 @@ def _descends(view: View) -> bool:
 
 
 def dense_like(value: Type, views: Sequence[View]) -> View:
-    """A dense layout for a result that keeps the dim order of the operands it is computed from."""
+    """A dense layout for a result, with the dim order of the operands that it is computed from."""
     if not views:
         return contiguous(value.shape)
     return View(value.shape, dense(value.shape, memory_order(value.shape, views)))
 
 
 def meeting_dims(view: View) -> list[int]:
-    """The dims along which a view may see one element twice: all but those that provably separate.
+    """The dims along which a view may see an element twice: all but those that provably separate.
 
-    Sorted by stride, a dim separates if everything above it moves in multiples of its whole span (inner), or if its
-    stride exceeds
-    the span of everything below it (outer).
+    With dims sorted by stride, a dim separates if everything above it moves in multiples of its whole span (inner), or
+    if its stride exceeds the span of everything below it (outer).
     """
     order = sorted((d for d, s in enumerate(view.shape) if s > 1), key=lambda d: abs(view.strides[d]))
     inner = 0

@@ -1,5 +1,5 @@
-"""What is decided about a Nest once its code is known: which values wait in memory between passes, whether squares are turned, how many rows run
-side by side.
+"""Decisions about a Nest that depend on its code: which values wait in memory between passes, whether squares are
+turned, how many rows run side by side.
 """
 
 from __future__ import annotations
@@ -23,26 +23,29 @@ from ...kernels.nest import (
 from ...kernels.nest_structure import Structure
 from ...kernels.target import Target
 
-WORTH = 15  # a store and a load are cheaper than so many instructions: any function that is not a single one
+WORTH = 15
+"""A store and a load cost less than this many instructions: less than any function of several instructions."""
 
 SQUARE_COST = 8  # most instructions of a body that is written out for every vector of a square
 
 ROWS = ((12, 4), (40, 2))  # (most instructions of the body, rows side by side)
-ROOM = 2048  # most elements of all of them: what several passes read must stay in the nearest cache
+ROOM = 2048  # most elements of all these rows: what several passes read must stay in the nearest cache
 INTERLEAVED_COST = 100  # most instructions of a body at all places of an interleaved dim
-NEAR = 1 << 20  # most elements of all rows: more come from memory, which likes one stream at a time
+NEAR = 1 << 20  # most elements of all rows: more come from memory, which is fastest with one stream at a time
 
 IN_A_ROW = ((12, 16), (inf, 32))
-"""(most instructions of the body, numbers that a sum adds before it begins anew). Twice as many are not worth another loop."""
+"""(most instructions of the body, numbers that a sum adds before it begins anew). For up to twice as many, another loop
+is not worth it."""
 
 
 def parts(nest: Nest, extents: Sequence[int], target: Target) -> tuple[tuple[int, int], ...]:
-    """Where float sums are cut into sums of sums (see `Nest.parts`), so that their errors grow with the logarithm of what they add."""
+    """Where float sums are cut into sums of sums (see `Nest.parts`), so that errors grow with the logarithm of the
+    number of terms."""
     if nest.kept == nest.dims or not any(map(is_float_sum, nest.code)):
         return ()
     interleaved = nest.interleaved[0] if nest.interleaved else None
     found: list[tuple[int, int]] = []
-    inside = 1  # additions in a row that are in one turn of the loop
+    inside = 1  # additions in sequence in one turn of the loop
     if interleaved is not None and interleaved >= nest.kept:
         inside = extents[interleaved]
     lanes, row = _summed(nest, target)
@@ -62,7 +65,8 @@ def parts(nest: Nest, extents: Sequence[int], target: Target) -> tuple[tuple[int
 
 @lru_cache(1024)  # a new shape often gives the same nest
 def _summed(nest: Nest, target: Target) -> tuple[int, int]:
-    """Lanes of the vectors of float sums, of several passes the fewest, and how many are added in a row."""
+    """The lanes of the vectors of float sums (the fewest, if there are several passes), and how many numbers are added
+    in sequence."""
     runs, widths = passes(nest), Structure(nest).widths(target)
     sums = [p for p, sinks in enumerate(runs) if any(is_float_sum(nest.code[i]) for i in sinks)]
     cost = max([_cost(nest, sources(nest, runs[p])) for p in sums], default=0)
@@ -70,13 +74,14 @@ def _summed(nest: Nest, target: Target) -> tuple[int, int]:
 
 
 def crosses(nest: Nest) -> bool:
-    """Whether the nest works with its cross dim."""
+    """Whether the nest uses its cross dim."""
     cheap = sum(map(instruction_cost, nest.code)) <= SQUARE_COST
     return nest.cross is not None and cheap and not why_not_cross(nest, nest.cross)
 
 
 def rows(nest: Nest, extents: Sequence[int]) -> int:
-    """Short rows run side by side: each of its own would wait, between passes, for a sum across the lanes and what follows from it."""
+    """How many short rows run side by side. A row alone would wait, between passes, for a sum across the lanes and what
+    follows from it."""
     cost = _row_cost(nest)
     if cost is None or prod(extents) > NEAR:
         return 1
@@ -86,12 +91,12 @@ def rows(nest: Nest, extents: Sequence[int]) -> int:
 
 @lru_cache(1024)  # a new shape often gives the same nest
 def _row_cost(nest: Nest) -> int | None:
-    """Instructions of the body of a nest whose rows may run side by side; None where that gains nothing."""
+    """Instructions of the body of a nest whose rows may run side by side; None if that gains nothing."""
     return None if why_not_rows(nest) or len(passes(nest)) < 2 else _cost(nest, range(len(nest.code)))
 
 
 def interleaves(nest: Nest) -> bool:
-    """Whether the nest works with its interleaved dim, whose places are written out."""
+    """Whether the nest uses its interleaved dim, whose places are written out."""
     assert nest.interleaved is not None
     short = sum(map(instruction_cost, nest.code)) * nest.interleaved[1] <= INTERLEAVED_COST
     return short and not why_not_interleave(nest) and not spills(nest)
@@ -99,7 +104,8 @@ def interleaves(nest: Nest) -> bool:
 
 @lru_cache(1024)  # a new shape often gives the same nest
 def spills(nest: Nest) -> tuple[tuple[int, int], ...]:
-    """For each access that is stored to the last value, in order of computation, that several passes need, costs much and may wait there."""
+    """For each access, the last value in order of computation that may wait there: several passes need it, it is
+    costly, and the access stores it."""
     if nest.kept == nest.dims or sum(map(instruction_cost, nest.code)) < WORTH:
         return ()
     needs = [sources(nest, sinks) for sinks in passes(nest)]
@@ -119,7 +125,7 @@ def spills(nest: Nest) -> tuple[tuple[int, int], ...]:
 
 
 def _cost(nest: Nest, values: Iterable[int]) -> int:
-    """What these values take at each index tuple, in instructions."""
+    """What these values cost at each index tuple, in instructions."""
     moving = varies(nest)
     full = [i for i in values if not moving[i].isdisjoint(range(nest.kept, nest.dims))]
     return sum(instruction_cost(nest.code[i]) for i in full)
