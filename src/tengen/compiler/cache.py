@@ -1,9 +1,8 @@
 """Compiled kernels: in memory for this process, on disk for the next ones. Plans are kept there too (`plan_store`).
 
 The folder is the setting `cache_dir` (TENGEN_CACHE_DIR), or `tengen` in the user's cache folder. It holds code that will be run, so it is
-used only if it belongs to the user and nobody else may write to it. An entry is written whole or not at all, and one that is damaged
-is compiled again. A disk that is full or read-only costs time, nothing else.
-"""
+used only if it belongs to the user and nobody else may write to it. An entry is written whole or not at all, and a
+damaged one is compiled again. A disk that is full or read-only costs only time."""
 
 from __future__ import annotations
 
@@ -32,11 +31,11 @@ FOLDER = os.path.dirname(__file__)
 
 
 class KernelSource(Protocol):
-    """One kernel, as `targets.emit` takes it."""
+    """One kernel, in the form that `targets.emit` takes."""
 
     @property
     def key(self) -> str:
-        """Says all that the code depends on but the target: equal keys, equal code."""
+        """Everything the code depends on except the target: equal keys, equal code."""
 
 
 _addresses: dict[str, int] = {}  # by the name of the entry
@@ -59,7 +58,7 @@ def compile_kernels(sources: Sequence[KernelSource], target: Target) -> list[int
 
 
 def load_kernels(names: Sequence[str]) -> list[int] | None:
-    """The addresses of kernels that were compiled before, by their entries; None if one of them is not there any more."""
+    """The addresses of kernels that were compiled before, by their entries; None if one of them is missing."""
     with compiling:
         for name in names:
             if name not in _addresses:
@@ -81,7 +80,7 @@ def names_of(addresses: Sequence[int]) -> list[str]:
 
 
 def dump(source: KernelSource, target: Target) -> dict[str, str]:
-    """A kernel for people to read: its LLVM IR and assembly by file suffix."""
+    """A kernel in a form that people can read: its LLVM IR and assembly, by file suffix."""
     text = emit(source, target)
     return {"ll": text, "s": host.assembly(text, target)}
 
@@ -100,7 +99,8 @@ def _kernel_entry(key: str, target: Target, made_by: str) -> str:
 
 
 def entry_name(key: str, target: Target, made_by: str) -> str:
-    """The name of an entry. key: says all that it depends on but the target, LLVM and the source of tengen, which `made_by` does."""
+    """The name of an entry. key: everything that it depends on, except the target, LLVM and the source of tengen, which
+    `made_by` stands for."""
     digest = _digest_of(target, made_by).copy()
     digest.update(key.encode())
     return digest.hexdigest()
@@ -113,7 +113,7 @@ def _digest_of(target: Target, made_by: str) -> Any:
 
 @cache
 def _compiler_digest() -> str:
-    """Changes with the source of the compiler, and of functions that stand with their rows of the op table."""
+    """A digest of the source of the compiler, and of functions beside their rows in the op table."""
     digest = hashlib.sha256(source_digest(FOLDER).encode())
     for path in functions.sources():
         with open(path, "rb") as source:
@@ -123,7 +123,7 @@ def _compiler_digest() -> str:
 
 @cache
 def source_digest(folder: str) -> str:
-    """Changes with the Python source in a folder."""
+    """A digest of the Python source in a folder."""
     digest = hashlib.sha256()
     for place, folders, files in os.walk(folder):
         folders.sort()
@@ -137,7 +137,7 @@ def source_digest(folder: str) -> str:
 
 
 def read(name: str) -> bytes | None:
-    """The content of an entry; None if there is none or it is damaged."""
+    """The content of an entry; None if it is missing or damaged."""
     folder = _folder()
     if folder is None:
         return None
@@ -151,7 +151,7 @@ def read(name: str) -> bytes | None:
 
 
 def write(name: str, content: bytes) -> None:
-    """Put an entry in place, if the disk takes it."""
+    """Write an entry, if the disk allows it."""
     global _written
     folder = _folder()
     if folder is None:
@@ -166,7 +166,7 @@ def write(name: str, content: bytes) -> None:
 
 
 def _checksum(name: str, content: bytes) -> bytes:
-    """Of an entry. The name is part of it, so that an entry in the place of another is none."""
+    """The checksum of an entry. It includes the name, so that an entry under another's name is not accepted."""
     return hashlib.sha256(name.encode() + b"\0" + content).digest()
 
 

@@ -12,13 +12,14 @@ from ..base.usage import argument_of
 
 
 class Interned(type):
-    """Metaclass of such objects. A class's annotations name its parameters, after those of its base; values in the class are
-    defaults.
+    """Metaclass of such objects. A class's annotations name its parameters, after those of its base; values in the
+    class are defaults.
 
-    A class made with `abstract=True` only declares what its subclasses have, and says so in its attribute `abstract`.
+    A class made with `abstract=True` only declares what its subclasses have. Its attribute `abstract` says so.
     """
 
-    # Not a WeakValueDictionary: its entries are taken out by a Python function, in which Ctrl-C would be swallowed. `dict.pop` is none.
+    # Not a WeakValueDictionary: a Python function removes its entries, in which Ctrl-C would be swallowed. `dict.pop`
+    # is no Python function.
     _table: ClassVar[dict[tuple[Any, ...], ref[Any]]] = {}
     parameters: tuple[str, ...]
     abstract: bool
@@ -27,7 +28,7 @@ class Interned(type):
         cls = super().__new__(mcs, name, bases, namespace)
         inherited = next((b.parameters for b in bases if isinstance(b, Interned)), ())
         own: dict[str, Any] = {} if abstract else get_annotations(cls)
-        # Annotations are strings here; what belongs to the class is no parameter.
+        # Annotations are strings here. Class variables are not parameters.
         added = [p for p in own if p not in inherited and not str(own[p]).startswith("ClassVar")]
         cls.parameters = (*inherited, *added)
         cls.abstract = abstract
@@ -37,7 +38,8 @@ class Interned(type):
         super().__init__(name, bases, namespace)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        # Most calls ask for an object that is known under the very same arguments. Floats are left out as 0.0 is -0.0.
+        # Most calls ask for an object that is known under these very arguments. Floats are left out, because 0.0 equals
+        # -0.0.
         types = tuple(map(type, args))
         asked = None if kwargs or float in types else (cls, args, types)
         try:
@@ -57,32 +59,32 @@ class Interned(type):
         return cls._enter(asked, made) if asked else made
 
     def _enter(cls, key: tuple[Any, ...], made: Any) -> Any:
-        """What stands under the key: `made`, unless there is something already, as another thread was faster."""
+        """The object under the key: `made`, unless another thread was faster."""
         entry = ref(made, partial(cls._table.pop, key))
         while True:
             found = cls._table.setdefault(key, entry)
             known = found()
             if known is not None:
                 return known
-            if cls._table.get(key) is found:  # on its way out
+            if cls._table.get(key) is found:  # it is being destroyed
                 del cls._table[key]
 
     def _refusal(cls, values: Sequence[Any]) -> str:
-        """What to say of a value that may change, such as a list: it can be no parameter."""
+        """The error text for a value that may change, such as a list: it cannot be a parameter."""
         name, value = next((p, v) for p, v in zip(cls.parameters, values, strict=False) if not isinstance(v, Hashable))
         kinds = (vars(c).get("__annotations__", {}).get(name) for c in cls.__mro__)
         wanted = " takes True or False, got" if "bool" in kinds else " cannot be"
         return f"{argument_of(value) or f'{cls.__name__}: {name}'}{wanted} {value!r}"
 
     def _bind(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-        """The value of each parameter. Raises TypeError for one too many, unknown or missing."""
+        """The value of each parameter. Raises TypeError if one is too many, unknown or missing."""
         if len(args) > len(cls.parameters):
             raise TypeError(f"{cls.__name__} takes {len(cls.parameters)} parameters, got {len(args)}")
         given = dict(zip(cls.parameters, args, strict=False))
         unknown = [k for k in kwargs if k not in cls.parameters or k in given]
         if unknown:
             raise TypeError(
-                f"{cls.__name__}: {unknown[0]!r} is no parameter, or is given twice; it has {cls.parameters}"
+                f"{cls.__name__}: {unknown[0]!r} is not a parameter, or is given twice; it has {cls.parameters}"
             )
         given |= kwargs
         missing = [p for p in cls.parameters if p not in given and not hasattr(cls, p)]

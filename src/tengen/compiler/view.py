@@ -1,9 +1,8 @@
-"""Where the elements of a value lie in its buffer: shape, strides, offset, and conditions for the elements that are not
-there.
+"""Where the elements of a value lie in its buffer: shape, strides, offset, and conditions for elements that are not in
+it.
 
 A `View` is what reshape, transpose, slice, broadcast, pad and sliding windows do to a buffer without touching it.
-Element `index` lies at
-`offset + sum(stride[d] * index[d])`, provided that every `Edge` holds; otherwise it has the value `fill`.
+Element `index` lies at `offset + sum(stride[d] * index[d])` if every `Edge` holds; otherwise it has the value `fill`.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ class View(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Every element lies in the buffer."""
+        """Whether every element lies in the buffer."""
         return not self.edges
 
     @property
     def contiguous(self) -> bool:
-        """The elements lie in row-major order without gaps."""
+        """Whether the elements lie in row-major order without gaps."""
         return self.plain and all(
             extent == 1 or stride == want
             for extent, stride, want in zip(self.shape, self.strides, row_major(self.shape), strict=True)
@@ -76,7 +75,7 @@ class View(NamedTuple):
 
     def slice(self, starts: Sequence[int], extents: Sequence[int], steps: Sequence[int]) -> View:
         """Keep `extents[d]` elements of each dim, from `starts[d]` on, `steps[d]` apart (any sign)."""
-        if 0 in extents:  # the strides of what has no elements lead out of its buffer
+        if 0 in extents:  # the strides of a view without elements lead out of its buffer
             return contiguous(extents)
         moved = self._replace(
             offset=self.offset + sum(b * s for b, s in zip(starts, self.strides, strict=True)),
@@ -118,7 +117,7 @@ class View(NamedTuple):
         return self.along(shape, picks, [step.get(d, 1) for d in range(rank)] + list(dilations))
 
     def reshape(self, shape: Sequence[int]) -> View | None:
-        """The same elements in row-major order under another shape, or None if no strides can say that."""
+        """The same elements in row-major order in another shape, or None if strides cannot express that."""
         if tuple(shape) == self.shape:
             return self
         if self.size == 0:

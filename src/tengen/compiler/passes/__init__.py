@@ -1,6 +1,7 @@
-"""What is done to a Program before it is scheduled: PASSES, in this order. A pass takes a Program and gives an equal one; `pipeline` has what
-comes after them.
+"""The passes over a Program before it is scheduled: PASSES, in this order. A pass takes a Program and returns an equal
+one; `pipeline` has the steps that follow.
 
+To add one, write a module here and a row of PASSES. docs/architecture/compiler.md says what a pass must keep to.
 Building a Program (`program.Builder`) already records equal nodes once and leaves out dead ones.
 """
 
@@ -16,7 +17,7 @@ from .stored import stored
 
 
 class Pass(NamedTuple):
-    """One step of the pipeline; dumps name their files after it."""
+    """One step of the pipeline. Dumps name their files after it."""
 
     name: str
     run: Callable[[Program], Program]

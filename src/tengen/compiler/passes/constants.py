@@ -1,6 +1,7 @@
-"""Constant folding: a Program is cut in two, of which one part has to run only once.
+"""Constant folding: cuts a Program in two, one part of which has to run only once.
 
-It is no pass of the pipeline, as it gives two Programs; whoever runs a Program many times with inputs that stay makes use of it.
+It is not a pass of the pipeline, because it gives two Programs. It is used where a Program runs many times with inputs
+that stay the same.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ NUMBERS = (Constant, Number, Iota)
 
 
 class Split(NamedTuple):
-    """constants: what nothing that varies determines, of the inputs that stay. rest: what remains to be done, of the inputs that vary
-    and, after them, of what `constants` gives. Outputs of `constants` may be inputs of it as they are.
+    """constants: a Program of the inputs that stay, for everything that does not depend on the ones that vary. rest:
+    what remains to be computed, from the inputs that vary and then the outputs of `constants`. An output of `constants`
+    may be one of its inputs.
     """
 
     constants: Program
@@ -27,14 +29,16 @@ class Split(NamedTuple):
 
     @property
     def computes(self) -> bool:
-        """Whether there is something that `rest` need not do."""
+        """Whether it spares `rest` any work."""
         return bool(self.constants.nodes)
 
 
 def split(program: Program, varying: Sequence[Value], most: float = inf) -> Split:
-    """Cut a Program whose inputs but for `varying` stay as they are. What is computed once, on the way too, has at most `most` bytes.
+    """Cut a Program whose inputs other than `varying` stay the same. Values that are computed once, intermediate ones
+    included, have at most `most` bytes in all.
 
-    Views stay in the rest, where they cost nothing; so does what kernels make of numbers alone at less cost than reading it.
+    Views stay in the rest, where they cost nothing. So do values that kernels compute from numbers alone, if that costs
+    less than reading them.
     """
     stays = tuple(v for v in program.inputs if v not in set(varying))
     fixed, moves = set(stays), set(varying)
@@ -57,7 +61,7 @@ def _bytes(node: Node) -> int:
 
 
 def _is_cheap(node: Node) -> bool:
-    """Whether it is better done again than read, where there is nothing to read for it."""
+    """Whether computing it again is better than reading it, if it reads nothing itself."""
     op = node.op
     return isinstance(op, (*NUMBERS, ViewOp)) or (isinstance(op, Elementwise) and not op.costly)
 
@@ -70,7 +74,7 @@ def _viewed(value: Value, fixed: set[Value]) -> Value:
 
 
 def _rest(program: Program, inputs: Sequence[Value]) -> Program:
-    """The Program of these values, which stand for the nodes that compute them."""
+    """The Program of these values, which replace the nodes that compute them."""
     builder = Builder()
     names = {v: builder.input(v.type) for v in inputs}
     for node in program.nodes:

@@ -26,7 +26,7 @@ from ..program import (
 from ..values import uniform_values
 
 SMALL = 256
-"""Values are always kept if the largest one has more than so many times their bytes."""
+"""Values are always kept if the largest one has more than this many times their bytes."""
 
 
 def bytes_of(value: Value) -> int:
@@ -34,10 +34,10 @@ def bytes_of(value: Value) -> int:
 
 
 class Liveness:
-    """Which nodes of a Program are *late*, as they depend on the turning point, and which values of the others, the *early* ones,
-    they read.
+    """Which nodes of a Program are *late*, because they depend on the turning point, and which values of the other,
+    *early* nodes they read.
 
-    smallest: values of fewer bytes do not count, they are kept in any case.
+    smallest: values of fewer bytes do not count; they are always kept.
     """
 
     def __init__(self, program: Program, smallest: int = 0):
@@ -53,25 +53,25 @@ class Liveness:
                 self.users[self.base[v]] = self.users.get(self.base[v], 0) | 1 << i
         computed = [v for n in program.nodes for v in n.outputs if self._takes_memory(v)]
         smallest = max(smallest, max(map(bytes_of, computed), default=0) // SMALL, 1)
-        #: values that may be computed again, with their bytes
+        #: Values that may be computed again, with their bytes.
         self.large = {v: bytes_of(v) for v in computed if bytes_of(v) >= smallest}
         self.results = {self.base[v] for v in program.outputs}
         self.turning = self._turning_point()
         after = self.descendants[self.turning]
         self.late = {n for i, n in enumerate(program.nodes) if after >> i & 1}
-        #: the large early values that late nodes read
+        #: The large early values that late nodes read.
         self.saved = [v for v in self.large if v.node not in self.late and self.users.get(v, 0) & after]
-        #: the early nodes before the turning point
+        #: The early nodes before the turning point.
         self.forward = [n for n in program.nodes[: self.turning + 1] if n not in self.late]
 
     def _takes_memory(self, value: Value) -> bool:
-        # Gather and the like may find a wrong index, and all errors must come before a step overwrites what was given away.
+        # Ops such as Gather may find a bad index, and all errors must come before a step overwrites donated memory.
         never = isinstance(value.op, (Iota, Host, Gather, Scatter))
         return not never and value not in self.uniform and self.base[value] is value
 
     @cached_property
     def descendants(self) -> list[int]:
-        """For each node those that depend on it, a bit for each."""
+        """For each node, those that depend on it, as one bit each."""
         nodes = self.program.nodes
         found = [0] * len(nodes)
         for i in reversed(range(len(nodes))):
@@ -81,14 +81,14 @@ class Liveness:
         return found
 
     def _turning_point(self) -> int:
-        """The node whose descendants read most bytes that do not depend on it."""
+        """The node whose descendants read the most bytes that do not depend on it."""
         values = [(self.index[v.node], self.users.get(v, 0), size) for v, size in self.large.items() if v.node]
         live = [0] * (len(self.program.nodes) + 1)
         for first, users, size in values:
             live[first] += size
             live[max(first, users.bit_length() - 1)] -= size
         live = list(accumulate(live))
-        enough = max(live) * 3 / 4  # far from the maximum in the order of nodes it is not to be found
+        enough = max(live) * 3 / 4  # it is never far from the maximum in the order of nodes
         waiting = {}
         for i, after in enumerate(self.descendants):
             if live[i] >= enough and self._takes_memory(self.program.nodes[i].outputs[0]):
@@ -98,7 +98,7 @@ class Liveness:
         return max((i for i, size in waiting.items() if size >= 0.98 * most), default=0)
 
     def is_dropped(self, value: Value, kept: Collection[Value]) -> bool:
-        """Whether a value is early, and computed again where `kept` are the values that are not."""
+        """Whether a value is early and computed again, if only the values of `kept` are kept."""
         base = self.base[value]
         return base in self.large and base not in kept and base.node not in self.late and base not in self.results
 
@@ -130,7 +130,7 @@ class Liveness:
 
     @cached_property
     def crossings(self) -> list[int]:
-        """How many bytes cross the end of each forward node: computed until there, and read later in the forward."""
+        """How many bytes cross the end of each forward node: computed before it, and read later in the forward."""
         change = [0] * (len(self.program.nodes) + 1)
         for first, last, value in self._spans:
             change[first] += self.large[value]
@@ -145,7 +145,7 @@ class Liveness:
 
     @cached_property
     def _spans(self) -> list[tuple[int, int, Value]]:
-        """(first, last, value): the nodes that compute large values and those that read them last in the forward."""
+        """(first, last, value): the nodes that compute large values, and those that read them last in the forward."""
         forward = sum(1 << self.index[n] for n in self.forward)
         spans = (
             (self.index[v.node], (self.users.get(v, 0) & forward).bit_length() - 1, v) for v in self.large if v.node
@@ -153,14 +153,17 @@ class Liveness:
         return [span for span in spans if span[0] < span[1]]
 
     def is_costly(self, node: Node) -> bool:
-        """Whether it is more than a pass over its operands, or a contraction does it to its result as it goes."""
+        """Whether computing it again costs more than a pass over its operands, or a contraction computes it in its epilogue
+        now."""
         if isinstance(node.op, Elementwise):
             return any(isinstance(v.op, Contraction) and self.users[v].bit_count() == 1 for v in node.inputs)
         return isinstance(node.op, (Contraction, Place, Concat, Loop))
 
     def token(self, user: Node) -> Value:
-        """The value to wait for before computing what a late node reads: the last one that it needs and that no kernel fuses with
-        what follows, as the repetition could not be fused with the node if it had to wait for that.
+        """The value to wait for before computing what a late node reads.
+
+        It is the last value that the node needs and that no kernel fuses with what follows: if the repetition had to
+        wait for a fused one, it could not be fused with the node.
         """
         found, stack, seen = self.program.nodes[self.turning], [user], {user}
         while stack:

@@ -1,15 +1,18 @@
-"""Recomputation: values that late nodes need are computed again from others instead of kept.
+"""Recomputation: values that late nodes need are computed again from others instead of being kept.
 
-A training step has a *turning point*, the value whose descendants (the backward) read most bytes that do not depend on it (the
-forward). Every computed value that is read on both sides of it waits in memory. A *plan* is a set of values that are kept; those that
-are not are computed again, from kept ones and inputs, when the first late node wants them (`After` makes the repetition wait until
-then). The plans, in the order of the work that they add:
+A training step has a *turning point*, the value whose descendants (the backward) read the most bytes that do not depend
+on it (the forward). Every computed value that is read on both sides of it waits in memory. A *plan* is a set of values
+that are kept. The others are computed again, from kept ones and inputs, when the first late node needs them (`After`
+makes the repetition wait until then). The plans, in the order of the work that they add:
 
-1. What element-wise formulas give from other kept values is dropped: an activation or a normalised value, of the convolution before it.
-2. Also the forward is cut into segments where few bytes cross, and the values inside of some segments are dropped, contractions
-   included; only what crosses the cuts is kept. Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016.
+1. Values that element-wise formulas give from other kept values are dropped, such as an activation, or the normalised
+value of a convolution's result.
 
-What a plan really costs, the memory planner says: the first one that fits the limit is taken.
+2. The forward is also cut into segments where few bytes cross. Inside some segments all values are dropped,
+contractions included; only what crosses the cuts is kept. Chen et al., Training Deep Nets with Sublinear Memory Cost,
+2016.
+
+The memory planner says what a plan really costs. The first one that fits the limit is taken.
 """
 
 from __future__ import annotations
@@ -26,17 +29,17 @@ from ..program import Builder, Contraction, Node, Program, Reduction, Value, Vie
 from .liveness import Liveness, bytes_of
 
 CHAIN_BYTES = 16
-"""A value is dropped if at most so many bytes are read for each of its elements to compute it again."""
+"""A value is dropped if computing it again reads at most this many bytes per element."""
 SEGMENTS = (2, 4, 8, 16)
-"""Into about how many segments the forward is cut."""
+"""About how many segments the forward is cut into."""
 OPENED = (1 / 4, 1 / 2, 3 / 4, 1)
-"""Of which share of the segments the inside is dropped."""
+"""The share of the segments whose inside is dropped."""
 LEAST = 1.01
-"""Where no plan fits the limit, the first one is taken that needs so many times the fewest bytes at most."""
+"""If no plan fits the limit, the first one is taken that needs at most this many times the fewest bytes."""
 
 
 class Fitted(NamedTuple):
-    """A Program under a limit, and what it and the Program without limit cost."""
+    """A Program under a limit, its cost, and the cost of the Program without the limit."""
 
     program: Program
     cost: Cost
@@ -44,8 +47,8 @@ class Fitted(NamedTuple):
 
 
 def fit(program: Program, limit: int, measure: Callable[[Program], Cost], smallest: int = 0) -> Fitted:
-    """The Program with values computed again: by the plan with least work of those that take at most `limit` bytes, and if there is
-    none, by the one with fewest bytes.
+    """The Program with values computed again: by the plan with the least work among those that take at most `limit`
+    bytes, or if there is none, by the one with the fewest bytes.
 
     measure: what a Program costs. smallest: values of fewer bytes are always kept.
     """
@@ -64,7 +67,8 @@ def fit(program: Program, limit: int, measure: Callable[[Program], Cost], smalle
 
 
 def plans(live: Liveness, cheap: frozenset[Value]) -> list[frozenset[Value]]:
-    """Sets of values to keep, in the order of the work that computing the others again adds, about. cheap: see `cheaply_kept`."""
+    """Sets of values to keep, roughly in the order of the work that computing the others again adds. cheap: see
+    `cheaply_kept`."""
     found = [cheap]
     for count in SEGMENTS:
         segments = sorted(cut(live, cheap, count), key=lambda s: s.work / s.freed)
@@ -76,9 +80,8 @@ def plans(live: Liveness, cheap: frozenset[Value]) -> list[frozenset[Value]]:
 
 
 def cheaply_kept(live: Liveness) -> frozenset[Value]:
-    """The least that must be kept if only element-wise work is repeated: saved values, or the results of contractions that they are
-    made of.
-    """
+    """The least that must be kept if only element-wise work is repeated: saved values, or the results of contractions
+    that they are made from."""
     kept: set[Value] = set()
     for value in live.saved:
         nodes, sources = live.origin([value], kept, stop=live.is_costly)
@@ -93,8 +96,10 @@ def cheaply_kept(live: Liveness) -> frozenset[Value]:
 
 
 class ForwardPart(NamedTuple):
-    """A part of the forward. borders: the values that cross its ends; inside: all other values that could be kept; freed: how
-    many bytes of what was kept; work: that of computing it again.
+    """A part of the forward.
+
+    borders: the values that cross its ends; inside: all other values that could be kept; freed: how many bytes of what
+    was kept; work: that of computing it again.
     """
 
     borders: frozenset[Value]
@@ -130,25 +135,25 @@ def _segment(live: Liveness, kept: frozenset[Value], start: int, stop: int) -> F
 
 
 def opened(kept: frozenset[Value], segments: Sequence[ForwardPart]) -> frozenset[Value]:
-    """The plan that drops what these segments hold."""
+    """The plan that drops the values inside these segments."""
     inside = frozenset(v for s in segments for v in s.inside)
     return (kept - inside) | frozenset(v for s in segments for v in s.borders)
 
 
 def added_work(live: Liveness, kept: frozenset[Value]) -> int:
-    """About what computing again adds."""
+    """About how much work computing again adds."""
     nodes, _ = live.origin((v for v in live.saved if v not in kept), kept)
     return sum(map(work_of, nodes))
 
 
 def work_of(node: Node) -> int:
-    """About the bytes that it moves and its operations."""
+    """Roughly the bytes that a node moves plus its operations."""
     if isinstance(node.op, ViewOp):
         return 0
     moved = sum(map(bytes_of, (*node.inputs, *node.outputs)))
     if not isinstance(node.op, Contraction):
         return moved
-    # The sizes of both operands and of a matrix product, multiplied, are (m·k·n)².
+    # The product of the sizes of both operands and of the result of a matrix product is (m·k·n)².
     return moved + 2 * isqrt(prod(v.size for v in (*node.inputs[:2], *node.outputs)))
 
 
@@ -158,7 +163,8 @@ def work_of(node: Node) -> int:
 def rewrite(live: Liveness, kept: frozenset[Value], held: frozenset[Value]) -> Program:
     """The Program in which late nodes get early values that are not in `kept` from repetitions.
 
-    held: values that are computed again once at most, as contractions are; others are whenever they are needed at another time.
+    held: values that are computed again at most once, such as results of contractions. Others are computed whenever
+    they are needed at another time.
     """
     return _Rewriter(live, kept, held).run()
 

@@ -1,8 +1,8 @@
-"""Element-wise ops after a contraction come before a reshape of its result, so that its kernel can do them.
+"""Moves element-wise ops after a contraction before a reshape of its result, so that its kernel can do them.
 
-A linear layer multiplies rows, (batch · time, channels), and gives (batch, time, channels): the activation after it and the
-addition of a residual are the same numbers under either shape. What stays in the shape that it was written in is what other
-ops, a mean over the channels for one, would read together with them.
+A linear layer multiplies rows, (batch · time, channels), and gives (batch, time, channels). The activation after it and
+the addition of a residual are the same numbers under either shape. Values that other ops would read together with them,
+such as a mean over the channels, keep their shape.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ..view import contiguous
 
 
 def regroup(program: Program) -> Program:
-    """The Program with f(reshape(x), y, …) as reshape(f(x, reshaped y, …)) where x follows from a contraction."""
+    """The Program with f(reshape(x), y, …) as reshape(f(x, reshaped y, …)) if x follows from a contraction."""
     if not any(is_reshape(node) and node.inputs[0].node for node in program.nodes):
-        return program  # as most are
+        return program  # the usual case
     return _Regrouped(program).finish()
 
 
@@ -26,10 +26,10 @@ class _Regrouped:
     def __init__(self, program: Program):
         self.program, self.builder = program, Builder()
         self.made: dict[Value, Value] = {v: self.builder.input(v.type) for v in program.inputs}
-        #: The channel dim of products and of what element-wise ops make of them.
+        #: The channel dim of products, and of what element-wise ops make of them.
         self.channels: dict[Value, int | None] = {}
         others = [n for n in program.nodes if not isinstance(n.op, Elementwise) and not is_reshape(n)]
-        #: What is read, perhaps reshaped, by others than element-wise ops.
+        #: What ops that are not element-wise read, perhaps reshaped.
         self.seen = {reshape_source(v) for v in (*program.outputs, *(v for node in others for v in node.inputs))}
 
     def finish(self) -> Program:
@@ -52,7 +52,7 @@ class _Regrouped:
         return outputs
 
     def _before_reshape(self, node: Node) -> tuple[Value, ...] | None:
-        """The outputs of an element-wise node, computed under the shape that an input had before it was reshaped."""
+        """The outputs of an element-wise node, computed in the shape that an input had before it was reshaped."""
         if not isinstance(node.op, Elementwise):
             return None
         shape = node.outputs[0].shape
@@ -77,8 +77,8 @@ class _Regrouped:
 def _under(
     value: Value, old: tuple[int, ...], new: tuple[int, ...], channel: int | None, reshape: type[Any]
 ) -> Value | None:
-    """An operand of a result of shape `old` as one of the same result under the shape `new`: a number, along the channels
-    there, or as large as the result. None if it is none of these."""
+    """An operand of a result of shape `old`, as an operand of the same result in the shape `new`. It may be a number,
+    vary along the channels, or be as large as the result; None if it is none of these."""
     if value.ndim == 0:
         return value
     source = reshape_source(value)

@@ -1,4 +1,4 @@
-"""Where values lie while a Program is scheduled, and what is wanted of them."""
+"""Where values lie while a Program is scheduled, and where they should lie."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Wanted(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """Where the sums that a reduction wants are: in `buffer`, where each of `tiles` of the rows has `slots` numbers for each
-    channel, from `slot` on, and the count of its rows in the last one."""
+    """Where the sums that a reduction wants are: in `buffer`. Each of `tiles` of the rows has `slots` numbers per
+    channel; those of this sum begin at `slot`, and the count of rows is the last one."""
 
     wanted: Wanted
     buffer: int
@@ -30,7 +30,7 @@ class Taken(NamedTuple):
 
 
 class Destination(NamedTuple):
-    """How a result had better lie. whole: the output of a Concat in whose buffer that is."""
+    """How a result should lie. whole: the output of a Concat whose buffer it should lie in."""
 
     view: View
     whole: Value | None = None

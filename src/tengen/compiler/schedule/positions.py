@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .steps import Steps
 
 TILE = 1 << 15  # elements
-MOST_TILES = 1 << 12  # each adds up the counts of all before it
+MOST_TILES = 1 << 12  # each tile adds up the counts of all tiles before it
 
 
 def find_positions(steps: Steps, node: Node) -> None:
@@ -26,7 +26,7 @@ def find_positions(steps: Steps, node: Node) -> None:
     assert buffer is not None
     length = mask.size
     tile = max(TILE, -(-length // (MOST_TILES * WORD)) * WORD)
-    tiles = max(1, -(-length // tile))  # one of an empty mask writes that there is nothing
+    tiles = max(1, -(-length // tile))  # for an empty mask, one tile writes that there is nothing
     counts, lanes = Type("int64", (tiles,)), steps.target.lanes
     results = [(steps.buffer(t), contiguous(t.shape)) for t in (counts, out.type, total.type)]
     buffers = [(buffer, view.offset), *((b, 0) for b, _ in results)]

@@ -1,4 +1,4 @@
-"""How a sum of products is computed: WAYS, of which the one with the least cost is planned."""
+"""The ways to compute a sum of products: WAYS. The one with the least cost is planned."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from .convolutions import forms
 
 
 class Request(NamedTuple):
-    """What kernels of a contraction are to be planned for.
+    """A contraction for which kernels are to be planned.
 
-    views: where the inputs lie, once spread. epilogue: what its kernels make of the result, and sum up over its rows; an offer says why they
-    do not. strides: that the result had better have, only of a form that may have any order. repeated: in a loop, where a copy of a constant
-    operand is made once for all steps. zero: what stands for 0 in operand A.
+    views: where the inputs lie, after `spread`. epilogue: what the kernels should make of the result and sum up over
+    its rows; an offer says why they cannot.
+    strides: those that the result should have, if the form allows any order. repeated: it is in a loop, where a copy of
+    a constant operand is made once for all steps. zero: what stands for 0 in operand A.
     """
 
     form: Form
@@ -45,7 +46,7 @@ def spread(geometry: MatmulShape | ConvShape, view: View) -> View:
 
 
 def offered(request: Request) -> Offer:
-    """What the way of least cost would do for a request."""
+    """The offer of the way of least cost."""
     make = _product if request.form == "matmul" else _convolution
     return choose_way(WAYS, request.form, make(request))[1]
 
@@ -59,7 +60,7 @@ def _product(request: Request) -> matmul.Product:
     assert isinstance(shape, MatmulShape)
     batch = [matmul.Batch(*loop) for loop in zip(shape.batch, a.strides, b.strides, strict=False)]
     pairs = (a.strides[-2], a.strides[-1]), (b.strides[-2], b.strides[-1])
-    turn = not request.repeated  # which would spare a copy of b
+    turn = not request.repeated  # which would save a copy of b
     return matmul.Product(
         shape.m, shape.k, shape.n, *pairs, request.unit, batch, request.storage, turn, request.strides
     )

@@ -1,12 +1,13 @@
-"""Reductions over a contraction's rows, from sums that its kernel takes: which may be, and what combines these.
+"""Reductions over a contraction's rows, from sums that its kernel takes: which are possible, and what combines the
+sums.
 
-The kernel has the results of a tile of rows in registers, so it can sum them, and values computed from them, for each column
-on the way (`targets/contractions/column_sums.py`): the mean and the variance of a convolution's result, or the gradient of a bias. A
-group of such reductions then reads a few numbers for each tile of rows, not the result.
+The kernel has the results of a tile of rows in registers. So it can also sum them, and values computed from them, for
+each column (`targets/contractions/column_sums.py`): for the mean and the variance of a convolution's result, or the
+gradient of a bias. A group of such reductions then reads a few numbers per tile of rows, not the result.
 
-Where a reduction is about a value that is not known yet, as the squared distance from the mean is, the kernel takes the
-sums about a shift s of its own. From the sum S of the n distances v - s, and the sum Q of their squares, follow those about
-any r, with d = s - r: S + n d, and Q + d (2 S + n d).
+A reduction may be about a value that is not known yet, like the squared distance from the mean. Then the kernel takes
+the sums about a shift s of its own. From the sum S of the n distances v - s and the sum Q of their squares follow the
+sums about any r. With d = s - r they are S + n d and Q + d (2 S + n d).
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ FLOATS = ("float32", "float64")
 
 
 def folds_rows(group: Group, product: Value) -> bool:
-    """Whether a group reduces a contraction's result, or what follows element by element, over all that is a row to the
-    contraction's kernel: under the result's shape, or one that cuts its rows into several dims."""
+    """Whether a group reduces a contraction's result, or what element-wise nodes make of it, over everything that is a
+    row to the contraction's kernel. The group may have the result's shape, or one that cuts its rows into several dims.
+    """
     op, shape = product.op, group.shape
     channels = op.roles.channels if isinstance(op, Contraction) else None
     if channels is None or not (group.axes and product.size):
@@ -43,14 +45,14 @@ def folds_rows(group: Group, product: Value) -> bool:
     return {d for d in group.axes if shape[d] != 1} == {d for d, s in enumerate(shape) if s != 1 and d != channel}
 
 
-# -- what an epilogue is asked for -------------------------------------------------------------------------------------
+# -- what is asked of an epilogue --------------------------------------------------------------------------------------
 
 
 def wanted(
     steps: Steps, e: Emitter, group: Group, product: Value, later: Mapping[int | None, Value]
 ) -> dict[Value, Wanted]:
-    """What the reductions of a group want summed, with the code for it added to that of the epilogue `e`; nothing if the kernel
-    cannot sum what one of them does.
+    """The sums that the reductions of a group want. Their code is added to that of the epilogue `e`. Empty if the
+    kernel cannot take one of them.
 
     later: the buffers that `e` finds for values that are not known before the contraction has run.
     """
@@ -76,12 +78,12 @@ def wanted(
 
 
 def _reshapes(e: Emitter, value: Value, shape: tuple[int, ...]) -> bool:
-    """Whether strides can say how an operand of a group of this shape lies over the loops of the kernel."""
+    """Whether strides can express how an operand of a group of this shape lies over the loops of the kernel."""
     return e.locate(value).view.broadcast(shape).reshape(e.shape) is not None
 
 
 def _defines(e: Emitter, value: Value, product: Value) -> bool:
-    """Whether a value is the product, perhaps reshaped; then `e` knows it as that."""
+    """Whether a value is the product, perhaps reshaped. If so, it is defined as that in `e`."""
     if reshape_source(value) is not reshape_source(product):
         return False
     e.define(value, e.value(product))
@@ -89,7 +91,7 @@ def _defines(e: Emitter, value: Value, product: Value) -> bool:
 
 
 def _wanted(e: Emitter, op: Reduction, out: Value, number: int, later: Mapping[int | None, Value]) -> Wanted | None:
-    """How the sum of a value of the code follows from sums that the kernel can take."""
+    """How the sum of a value of the code follows from sums that the kernel can take; None if it does not."""
     dtype = COMPUTE[out.dtype]
     if op.monoid != "sum" or dtype not in FLOATS or e.code[number].dtype != dtype:
         return None
@@ -114,7 +116,7 @@ def _source(e: Emitter, load: Instr) -> int | None:
 
 
 def _late(e: Emitter, later: Mapping[int | None, Value]) -> set[int]:
-    """The values of the code that follow from one that is not known yet."""
+    """The values of the code that depend on one that is not known yet."""
     found: set[int] = set()
     for number, instr in enumerate(e.code):
         if any(a in found for a in instr.args) or (instr.op == "load" and _source(e, instr) in later):
@@ -122,7 +124,7 @@ def _late(e: Emitter, later: Mapping[int | None, Value]) -> set[int]:
     return found
 
 
-# -- what combines the sums --------------------------------------------------------------------------------------------
+# -- combining the sums ------------------------------------------------------------------------------------------------
 
 
 def column_sums(found: Mapping[Value, Wanted]) -> tuple[ColumnSum, ...]:
@@ -132,7 +134,7 @@ def column_sums(found: Mapping[Value, Wanted]) -> tuple[ColumnSum, ...]:
 
 
 def taken(found: Mapping[Value, Wanted], buffer: int, tiles: int) -> dict[Value, Taken]:
-    """Where the kernel has put what the reductions want."""
+    """Where the kernel has put the sums that the reductions want."""
     sums = column_sums(found)
     starts = {x.value: slots(sums[:i]) - any(y.shifted for y in sums[:i]) for i, x in enumerate(sums)}
     shifted = {x.value for x in sums if x.shifted}
@@ -142,7 +144,7 @@ def taken(found: Mapping[Value, Wanted], buffer: int, tiles: int) -> dict[Value,
 
 
 def combine(steps: Steps, group: Group, places: Mapping[Value, Taken]) -> Emitter:
-    """The code of the kernel that does what the group does, over (tiles, *its row shape); reduces the first dim."""
+    """The code of the kernel that computes what the group does, over (tiles, *its row shape). It reduces the first dim."""
     tiles = next(places[v].tiles for v in group.passes if v in places)
     shape = (tiles, *group.row_shape)
     one = (1, *group.row_shape)
@@ -158,7 +160,7 @@ def combine(steps: Steps, group: Group, places: Mapping[Value, Taken]) -> Emitte
 
 
 def _sum(e: Emitter, place: Taken, dtype: str, shape: tuple[int, ...]) -> int:
-    """The value of a reduction for one tile of rows."""
+    """The sum of a reduction for one tile of rows."""
     channels = prod(shape[1:])
     strides = (place.slots * channels, *(int(extent != 1) for extent in shape[1:]))
 

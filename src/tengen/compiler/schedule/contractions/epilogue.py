@@ -42,7 +42,7 @@ class Ending:
 
     @property
     def sum_bytes(self) -> int:
-        """Of the sums of one part of the rows."""
+        """Bytes of the sums of one part of the rows."""
         return self.channels * slots(self.epilogue.sums) * ITEM_BYTES[self.epilogue.sources[0].dtype]
 
 

@@ -41,46 +41,47 @@ from .problem import (
 from .register_tile import RegisterTile
 
 PRODUCTS: dict[str, Product] = {PAIR: "pairs", QUADS["int8"]: "quads"}
-"""What multiplies elements of these dtypes of B, if not "plain"."""
+"""The kind of product for each dtype of B, if not "plain"."""
 BLOCK_ROWS = 240
-"""Rows of C in one launch tile, at most; a multiple of most tiles' rows."""
+"""The most rows of C in one launch tile; a multiple of the rows of most tiles."""
 BLOCK_STRIPS = 16
-"""The same in strips of AMX, of up to 16 rows."""
+"""The most strips of up to 16 rows in one launch tile on AMX."""
 SUM_STEPS = 256
-"""Steps of k that are added in a row, where k is much longer."""
+"""How many steps of k are added in sequence, if k is much longer."""
 PANEL_BYTES = 3 << 19
 """A panel of B (all of k) up to this size stays in the level-2 cache while rows pass, so k is not blocked."""
 LONG_BLOCK_K = 1024
-"""Steps of k between two visits of C where a panel would be larger; visits cost more than a B in the level-2 cache."""
+"""Steps of k between two visits of C if a panel would be larger. Visits cost more than reading B from the level-2
+cache."""
 BLOCK_K = 400
-"""The same where k has a stride in A: a register tile uses a part of each line of A, and the next rows use the rest."""
+"""The same if k has a stride in A: a register tile uses a part of each line of A, and the next rows use the rest."""
 FOLDED_BLOCK_K = 2048
-"""The same where steps of k are lanes: folding them costs more than visits."""
+"""The same if steps of k are lanes: folding them costs more than visits."""
 TILE_WORK = 1 << 20
-"""Floating-point operations that are worth one launch tile (some ten microseconds)."""
+"""The floating-point operations of one launch tile that make it worth while (some ten microseconds)."""
 LOAD_WORK = 32
-"""Operations that take as long as reading an element of A or B from memory."""
+"""The operations that take as long as reading an element of A or B from memory."""
 MAX_TILES = 64
-"""Launch tiles wanted at most: enough to balance many threads."""
+"""The most launch tiles that are wanted: enough to balance many threads."""
 SPLIT_TILES = 16
-"""A blocked k is split until there are this many launch tiles, if there is work for them."""
+"""A blocked k is split until there are this many launch tiles, if there is enough work for them."""
 LEAST_PANELS = 4
-"""Panels of a launch tile where a window slides over pixels, if there are so many."""
+"""Panels of a launch tile of a sliding window, if there are that many."""
 FEW_BANDS = 4
-"""Bands of lines that are not cut further there: between threads that read and write neighbouring channels of each pixel, cache
-lines go to and fro."""
+"""The most bands of lines before panels are cut: threads that read and write neighbouring channels of each pixel would
+pass cache lines to and fro."""
 SPLIT_READS = 64
-"""Elements that a split of a gradient by weight reads for each that it writes, at least, where a window slides over pixels: what
-another core has written comes slowly."""
+"""How many elements a split of a gradient by weight reads for each that it writes, at least, if a window slides over
+pixels: data that another core has written comes slowly."""
 SPLIT_BLOCKS = 4
-"""Blocks of k in one split, at least: each split writes and reads a result."""
+"""The fewest blocks of k in one split, because each split writes and reads a result."""
 
 
 NEVER = ContractionLoop(0, a=1)
 
 
 def merge(loops: Sequence[ContractionLoop]) -> tuple[ContractionLoop, ...]:
-    """The same loops, single turns dropped, and neighbours joined where the outer one continues the inner one."""
+    """The loops without those of a single turn. Neighbours are joined if the outer one continues the inner one."""
     merged: list[ContractionLoop] = []
     for loop in loops:
         turns, a, b, c, channel = loop
@@ -121,7 +122,7 @@ def _merged(nest: ContractionLoops, tile: RegisterTile) -> _Part:
             k = (*(loop for loop in k if loop != ONCE), ContractionLoop(1, a=1))
         nest = ContractionLoops(batch, rows, columns, k, *nest[4:])
     if len(batch) > 2 or len(rows) > 4 or len(k) > 4:
-        raise ValueError(f"a contraction has at most 2 batch, 4 row and 4 k loops, got {nest}")
+        raise ValueError(f"a contraction takes at most 2 batch, 4 row and 4 k loops, got {nest}")
     return _Part(nest, *turns, turns[0] * turns[1] * turns[2] * columns)
 
 
@@ -144,8 +145,8 @@ class _Grid(NamedTuple):
 class Draft(NamedTuple):
     """How nests are to be computed, before their launches are made.
 
-    parts: that write each element of the result once; adding: that add to it then; empty: of which k has no turns, beside others whose k is
-    cut. why_not: what forbids the epilogue that was asked for. row_tiles: see `Offer`.
+    parts: nests that write each element of the result once. adding: nests that then add to it. empty: nests whose k has
+    no turns, beside others whose k is cut. why_not: why the requested epilogue is impossible. row_tiles: see `Offer`.
     """
 
     parts: Sequence[_Part]
@@ -158,7 +159,8 @@ class Draft(NamedTuple):
 
     @property
     def through_workspace(self) -> bool:
-        """Sums go through a workspace: those of several splits, or where the result would round them between blocks."""
+        """Whether sums go through a workspace: those of several splits, or those that the result would round between
+        blocks."""
         return self.splits > 1 or (self.way.blocked and self.way.storage.rounds)
 
     def launches(self) -> tuple[Sequence[KernelRun], int]:
@@ -186,9 +188,10 @@ class Draft(NamedTuple):
 def draft(
     nests: Sequence[ContractionLoops], tile: RegisterTile, storage: Storage, packed: bool, out_size: int
 ) -> Draft:
-    """How `nests` are computed with this register tile.
+    """How to compute `nests` with this register tile.
 
-    nests: together they write each of the result's `out_size` elements, and those that do not add none twice. packed: B is packed into panels.
+    nests: together they write each of the result's `out_size` elements; those that do not add write none twice. packed:
+    whether B is packed into panels.
     """
     parts = [part for part in (_merged(nest, tile) for nest in nests) if part.batch and part.rows and part.nest.columns]
     if not parts:
@@ -221,7 +224,7 @@ def offer(
     out_strides: tuple[int, ...],
     out_size: int,
 ) -> Offer:
-    """These nests as the kernels of a way, whose operands have these layouts; see `draft`."""
+    """The offer of a way whose kernels compute these nests and whose operands have these layouts; see `draft`."""
     made = draft(nests, tile, storage, packed, out_size)
     return Offer(*operands, out_strides, out_size, made.launches, made.through_workspace, made.why_not, made.row_tiles)
 
@@ -236,7 +239,7 @@ class _Cut(NamedTuple):
     out_size: int
 
     def launches(self, parts: Sequence[_Part], splits: int, dtype: str, result: str) -> list[KernelRun]:
-        """One for all parts that the same kernel computes. dtype: of the buffer `result`."""
+        """One launch for all parts that the same kernel computes. dtype: of the buffer `result`."""
         end = self.storage.epilogue
         column_sums = end.sums if end else ()
         names = "a", "b", result, *(end.buffers if end else ()), *["sums"][: len(column_sums)]
@@ -279,7 +282,7 @@ class _Cut(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """What the nest of a part says of its kernel: see the fields of that with the same names."""
+    """The fields of the kernel that the nest of a part determines."""
 
     k_loops: int
     sum_steps: int
@@ -311,7 +314,8 @@ def _kind(nest: ContractionLoops, way: _Cut) -> _Kind:
 
 
 def _sum_steps(loop: ContractionLoop, way: _Cut) -> int:
-    """Of how many steps of the innermost k loop a sum is made on its own, so that a long one keeps its digits. Sums of integers are exact."""
+    """How many steps of the innermost k loop a partial sum has, so that a long sum keeps its digits. Sums of integers
+    are exact."""
     b = way.storage.b
     if way.tile.amx or (b != PAIR and KINDS[b][1][0] == "i"):
         return 0
@@ -343,7 +347,7 @@ def _inner_loops(nest: ContractionLoops, blocked: bool) -> int:
 
 
 def _outer_loops(nest: ContractionLoops) -> int:
-    """How many k loops run around the blocks of the next one: of four as many as leave a block few steps."""
+    """How many k loops run around the blocks of the next one. If there are four, as many as leave a block few steps."""
     if nest.b_column:
         return 0
     steps = _block_steps(nest)
@@ -356,8 +360,8 @@ def _block_steps(nest: ContractionLoops) -> int:
 
 
 def _splits(main: _Part, parts: Sequence[_Part], tile: RegisterTile) -> int:
-    """In how many splits the sum over a blocked k is computed, to have enough launch tiles; the same for all parts, in none
-    of which may one be empty."""
+    """How many splits the sum over a blocked k is computed in, for enough launch tiles. It is the same for all parts,
+    and no split of a part may be empty."""
     if main.nest.image:
         return _window_splits(main, main.nest.image, _wanted_tiles(main, tile))
     around = main.batch * -(-main.rows // BLOCK_ROWS)
@@ -370,8 +374,8 @@ def _splits(main: _Part, parts: Sequence[_Part], tile: RegisterTile) -> int:
 
 
 def _window_splits(part: _Part, image: SlidingImage, wanted: int) -> int:
-    """The same by weight where a window slides: a power of two, each with as many bands but for the last one, and with much
-    more to read than to write."""
+    """The number of splits by weight if a window slides: a power of two. All but the last have the same number of
+    bands, and each reads much more than it writes."""
     images, lines = _lines(part.nest)
     bands = images * -(-lines // len(image.window.down.sees))
     if not bands:  # no images
@@ -391,7 +395,7 @@ def _wanted_tiles(part: _Part, tile: RegisterTile) -> int:
 
 def _grid(part: _Part, tile: RegisterTile, k: _KLoops, blocked: bool, splits: int) -> _Grid:
     """Cut the work into launch tiles: by splits of k and blocks of rows; then, until there are enough, by groups of
-    panels, and fewer rows."""
+    panels and with fewer rows."""
     nest, batch, rows = part[:3]
     panels = packed_columns(nest.columns, tile.panel)
     wanted = _wanted_tiles(part, tile)
@@ -420,7 +424,7 @@ def _grid(part: _Part, tile: RegisterTile, k: _KLoops, blocked: bool, splits: in
 
 
 class _Strips(NamedTuple):
-    """How the rows of a part are cut for AMX: rows of a strip, strips of the innermost row loop, and of all."""
+    """How the rows of a part are cut for AMX: rows of a strip, strips of the innermost row loop, and strips in all."""
 
     rows: int
     run: int
@@ -435,7 +439,7 @@ def _strips(part: _Part) -> _Strips:
 
 
 def _bands(nest: ContractionLoops, window: Window, panels: int, wanted: int, splits: int) -> _Grid:
-    """Cut the lines of images into bands; only where these are very few, by groups of panels."""
+    """Cut the lines of images into bands; only if these are very few, by groups of panels."""
     (images, lines), step = _lines(nest), len(window.down.sees)
     if window.by_weight:
         groups = max(1, min(panels // LEAST_PANELS, FEW_BANDS // splits))
@@ -450,7 +454,7 @@ def _bands(nest: ContractionLoops, window: Window, panels: int, wanted: int, spl
 
 
 def _lines(nest: ContractionLoops) -> tuple[int, int]:
-    """Images, and lines of each that a window slides over."""
+    """The images, and the lines of each, that a window slides over."""
     assert nest.image
     images, lines, _ = nest.k if nest.image.window.by_weight else nest.rows
     return images.extent, lines.extent
@@ -467,7 +471,7 @@ _KLoops = tuple[ContractionLoop, ContractionLoop, ContractionLoop, ContractionLo
 
 
 def _k_loops(nest: ContractionLoops, blocked: bool) -> _KLoops:
-    """k0 to k4: those around blocks end with k1, others begin with it, those of a window are k2 and k3."""
+    """k0 to k4: loops around blocks end with k1, others begin with it; those of a window are k2 and k3."""
     before = 1
     if nest.image:
         before = 4 - len(nest.k)
@@ -479,8 +483,8 @@ def _k_loops(nest: ContractionLoops, blocked: bool) -> _KLoops:
 
 
 class _SumPlaces(NamedTuple):
-    """Where a launch puts sums over rows: see the parameters of the kernel with these names, and how many `tiles` of rows
-    it has."""
+    """Where a launch puts sums over rows: see the parameters of the kernel with these names. `tiles`: how many tiles of
+    rows it has."""
 
     offset: int = 0
     b0: int = 0
@@ -496,8 +500,11 @@ _NO_SUMS = _SumPlaces()
 def _why_not_epilogue(
     parts: Sequence[_Part], epilogue: Epilogue, tile: RegisterTile, through_memory: bool
 ) -> str | None:
-    """What forbids that kernels of these parts do an epilogue, or None: for sums over rows those of a register tile must be at hand together, or
-    come one by one for sums too, and the channels be columns. `kernels.contraction.why_not_epilogue` says it of each kernel."""
+    """Why kernels of these parts cannot do an epilogue, or None.
+
+    For sums over rows, the sums of a register tile must be available together, or come one by one for sums too, and the
+    channels must be columns. `kernels.contraction.why_not_epilogue` decides it for each kernel.
+    """
     if through_memory:
         return "sums are complete only in memory"
     if tile.folded:
@@ -512,7 +519,7 @@ def _why_not_epilogue(
 
 
 def _sum_places(nest: ContractionLoops, grid: _Grid, tiles_before: int, slots: int) -> _SumPlaces:
-    """Batch loops along the channels, as over the groups of a convolution, share a place; others are more rows."""
+    """Batch loops along the channels, like those over the groups of a convolution, share a place; others are more rows."""
     b0, b1 = (ONCE, *nest.batch)[-2:]
     channels = nest.columns + sum((loop.extent - 1) * loop.channel for loop in nest.batch)
     place, tiles, steps = slots * channels, grid.row_blocks, []

@@ -1,4 +1,6 @@
-"""Runs a contraction inside a Plan: gives its operands the layout they must have, then launches its kernels."""
+"""Makes the steps of a contraction: copies that give its operands the layouts they must have, then the launches of its
+kernels.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,14 @@ from .epilogue import Ending, ending
 from .problem import ContractionPlan, KernelRun, Offer, Relayout, Unit
 
 LEAST_ROWS = 16
-"""Rows of which a kernel gives one sum, on average; it costs less then than the rows themselves."""
+"""The average number of rows for one sum of a kernel, at least; below that, sums cost no less than reading the rows."""
 
 
 def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = ()) -> None:
-    """Append the steps of a contraction node and of the element-wise ones that follow it: one for both, if its kernels can do
-    those too, and sums that `reductions` of the result over its rows want."""
+    """Append the steps of a contraction node and of the element-wise nodes that follow it.
+
+    The kernels do those too if they can, and take the sums over rows of the result that `reductions` want.
+    """
     node, *rest = nodes
     op, product = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
@@ -48,7 +52,7 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
         laid = [_laid(steps, operand, source, layout) for operand, source in operands]
         buffers.update(zip(fused.epilogue.buffers, laid, strict=True))
         for name, (operand, source) in zip(fused.epilogue.buffers, operands, strict=True):
-            if source.along == ELEMENT:  # read where the result is written, so it may be the same memory
+            if source.along == ELEMENT:  # it is read where the result is written, so it may be the same memory
                 seen[name] = layout._replace(offset=operand.view.offset)
     sizes = {"out": plan.out_size * ITEM_BYTES[made.dtype], "workspace": plan.workspace}
     if fused and plan.row_tiles:
@@ -75,7 +79,7 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
 
 
 def _pointers(launch: KernelRun, buffers: Mapping[str, tuple[int, int]]) -> list[tuple[int, int]]:
-    """(buffer, offset in bytes) of what a launch is given. buffers: the same of what its names stand for."""
+    """(buffer, offset in bytes) of everything a launch is given. buffers: the same for the names that it uses."""
     pointers = []
     for name, at in launch.buffers:
         buffer, start = buffers[name]
@@ -92,9 +96,10 @@ def _chosen(
 ) -> tuple[Offer, Ending | None]:
     """The offer to plan for a contraction, and the epilogue of its kernels, if they do one.
 
-    Several requests may be made, from the best to the simplest: with the sums that `reductions` want, then without them; each in the place
-    where the result had better lie, then in a buffer of its own. One request would not do, because the answer decides: how the kernels lay
-    out the result, and into how many parts they cut its rows, says whether the sums are worth taking.
+    Several requests may be made, from the best to the simplest: with the sums that `reductions` want, then without
+    them; each in the place where the result should lie, then in a buffer of its own. A single request is not enough,
+    because the answer decides: whether the sums are worth taking depends on how the kernels lay out the result and into
+    how many parts they cut its rows.
     """
     node, *rest = nodes
     op, product = node.op, node.outputs[0]
@@ -158,12 +163,14 @@ def _factors(
                 (source, view), read = wide, "float32"
             given, key = source < len(steps.program.inputs), (source, view, relayout, dtype)
             kept = index == op.roles.constant and given
-            in_order = not plan.workspace  # else k is split, so a thread reads a part of each panel, or maps read it
+            in_order = (
+                not plan.workspace
+            )  # otherwise k is split, so a thread reads a part of each panel, or maps read it
             dtypes = read, dtype
             buffer, view = steps.copies.get(key) or _copy(steps, source, view, relayout, dtypes, title, kept, in_order)
             if kept:
                 steps.layouts[buffer] = source
-            if given:  # a gradient by weight reads it in the layout that the convolution did
+            if given:  # a gradient by weight reads it in the same layout as the convolution
                 steps.copies[key] = buffer, view
         elif index == op.roles.constant and (wide := _unconverted(steps, node.inputs[index], view)):
             _keep_conversion(steps, buffer, wide[0])
@@ -174,10 +181,11 @@ def _factors(
 
 
 def _unconverted(steps: Steps, value: Value, view: View) -> tuple[int, View] | None:
-    """Where an operand of 16 bits, which lies like `view`, is as float32: in the input of the Program that it is a conversion of; None if
-    it is none.
+    """Where a 16-bit operand that lies like `view` is available as float32: in the input of the Program that it was
+    converted from. None if there is none.
 
-    So mixed precision converts a weight, or an image, where it copies it into another layout, and needs neither for a weight that has not changed.
+    So with mixed precision, a weight or an image is converted while it is copied into another layout. A weight that has
+    not changed needs neither.
     """
     while isinstance(value.op, ViewOp):
         (value, *_) = value.operands
@@ -193,7 +201,8 @@ def _unconverted(steps: Steps, value: Value, view: View) -> tuple[int, View] | N
 
 
 def _keep_conversion(steps: Steps, buffer: int, source: int) -> None:
-    """Have a conversion of an input, which the kernels read as it lies, kept beside the input, if a step makes that and nothing else."""
+    """Have the runtime keep a converted input, which the kernels read as it lies, beside that input, if one step makes
+    it and nothing else."""
     makers = [step for step in steps.steps if any(b == buffer for b, _ in step.writes)]
     if len(makers) == 1 and isinstance(step := makers[0], Step):
         used = {b for b, _ in (*step.reads, *step.writes)}
@@ -203,7 +212,7 @@ def _keep_conversion(steps: Steps, buffer: int, source: int) -> None:
 
 
 def _prepare(steps: Steps, op: Contraction, found: dict[str, tuple[int, int]], launch: KernelRun, size: int) -> None:
-    """Append what makes of operand b what the kernels read in its place."""
+    """Append the step that makes, from operand b, what the kernels read in its place."""
     steps.bytes.append(size)
     buffer, (source, _) = len(steps.bytes) - 1, found["b"]
     found["prepared"] = buffer, 0
@@ -216,14 +225,14 @@ def _prepare(steps: Steps, op: Contraction, found: dict[str, tuple[int, int]], l
 
 
 def _laid(steps: Steps, operand: Operand, source: Source, result: View) -> tuple[int, int]:
-    """Where an operand of an epilogue begins: (buffer, offset in bytes), its channels side by side or elements like the
-    result's."""
+    """Where an operand of an epilogue begins: (buffer, offset in bytes). Its channels lie side by side, or its elements
+    like those of the result."""
     buffer, view = operand.buffer, operand.view
     assert buffer is not None
     if not _lies_alike(operand, source, result):
         seen, view = _as_read(operand, source, result)
         reach = 1 + sum((extent - 1) * stride for extent, stride in zip(view.shape, view.strides, strict=True))
-        buffer = steps.buffer(Type(operand.dtype, (reach,)))  # with gaps, where the result is a part of something
+        buffer = steps.buffer(Type(operand.dtype, (reach,)))  # with gaps, if the result is a part of something
         e = Emitter(steps.locate, seen.shape)
         e.copy(operand.dtype, operand.buffer, seen, buffer, view)
         steps.launch(e, (), "layout", {buffer})
@@ -231,7 +240,7 @@ def _laid(steps: Steps, operand: Operand, source: Source, result: View) -> tuple
 
 
 def _as_read(operand: Operand, source: Source, result: View) -> tuple[View, View]:
-    """An operand over the dims that it moves along, as it is and as an epilogue reads it."""
+    """An operand over the dims that it moves along: as it is, and as an epilogue reads it."""
     view = operand.view
     moving = [d for d, extent in enumerate(view.shape) if extent > 1 and (view.strides[d] or source.along == ELEMENT)]
     shape = tuple(view.shape[d] for d in moving)
@@ -240,7 +249,7 @@ def _as_read(operand: Operand, source: Source, result: View) -> tuple[View, View
 
 
 def _afterwards(steps: Steps, nodes: Sequence[Node], layout: View) -> None:
-    """Append a step of its own for element-wise nodes, whose last value is stored like `layout`."""
+    """Append a separate step for element-wise nodes, whose last value is stored like `layout`."""
     out = nodes[-1].outputs[0]
     e = Emitter(steps.locate, out.shape)
     for node in nodes:
@@ -261,9 +270,11 @@ def _copy(
     kept: bool,
     in_order: bool,
 ) -> tuple[int, View]:
-    """A buffer with the elements of `source`, which lie like `view`, as `relayout` wants them. dtypes: that of `source`, and what they
-    become. kept: by one launch. in_order: from its beginning to its end, so that a thread writes most of what it will read: what another
-    core has written or read comes slowly.
+    """A buffer with the elements of `source`, which lie like `view`, in the layout of `relayout`.
+
+    dtypes: that of `source`, and the one to store. kept: one launch must do it, because the runtime keeps the copy.
+    in_order: the copy is written from its beginning to its end, so that a thread writes most of what it will read; data
+    that another core has written or read comes slowly.
     """
     e = Emitter(steps.locate, relayout.shape)
     read, stored = dtypes if relayout.along is None else (dtypes[0], "int32")
@@ -272,7 +283,7 @@ def _copy(
     if relayout.along is None:
         seen = _seen(view, relayout)
         inside = None if kept else _inside(seen)
-        if inside is not None:  # zeros first: squares that are turned in registers have no edges
+        if inside is not None:  # zeros first, because squares that are turned in registers have no edges
             e.fill(stored, buffer, layout)
             steps.launch(e, (), name, {buffer})
             starts, extents = inside
@@ -293,9 +304,8 @@ def _copy(
 
 
 def _inside(seen: View) -> tuple[list[int], list[int]] | None:
-    """(starts, extents) of the indices that no edge leaves out, where those are a box and the copy jumps along its last dim; else
-    None.
-    """
+    """(starts, extents) of the indices that no edge excludes, if these are a box and the copy jumps along its last dim;
+    otherwise None."""
     starts, extents = [0] * len(seen.shape), list(seen.shape)
     if not seen.edges or seen.strides[-1] in (0, 1) or 1 not in seen.strides:
         return None
@@ -317,9 +327,10 @@ def _seen(view: View, relayout: Relayout) -> View:
 
 
 def _words(view: View, relayout: Relayout) -> View | None:
-    """The same in words of 32 bits, if each word's numbers are such a one in the source (x86 reads them from any address)."""
+    """The source in words of 32 bits, if the numbers of each word are a word there too (x86 reads them from any
+    address)."""
     (seen, *others), width = [_seen(view, part) for part in relayout.parts], relayout.numbers
-    whole = all(seen.edges == other.edges for other in others)  # none of them cuts a word in two
+    whole = all(seen.edges == other.edges for other in others)  # no edge cuts a word in two
     if not whole or relayout.step_within(view.strides) != 1 or any(s % width for s in (*seen.strides, seen.offset)):
         return None
     return seen._replace(strides=tuple(s // width for s in seen.strides), offset=seen.offset // width)

@@ -28,14 +28,14 @@ from .problem import (
 from .register_tile import RegisterTile, choose, choose_amx
 
 MASKED_LANES = 16
-"""Vectors of at least so many lanes (AVX-512) load under a mask at no cost; others read padded panels instead."""
+"""Vectors of at least this many lanes (AVX-512) load under a mask at no cost; others read padded panels instead."""
 COPY_WORK = 8
-"""Multiply-adds that take as long as copying an element of A or B into another layout."""
+"""The multiply-adds that take as long as copying an element of A or B into another layout."""
 COPY_START = 1 << 14
-"""And as long as one more launch."""
+"""The multiply-adds that take as long as one more launch."""
 PACK_ROWS = 8
 PACK_SIZE = 1 << 14
-"""B is packed into panels where C has at least PACK_ROWS rows and B at least PACK_SIZE elements."""
+"""B is packed into panels if C has at least PACK_ROWS rows and B at least PACK_SIZE elements."""
 
 
 class Batch(NamedTuple):
@@ -47,11 +47,11 @@ class Batch(NamedTuple):
 
 
 class Product(NamedTuple):
-    """out[..., m, n] = a[..., m, k] @ b[..., k, n], as it is asked for.
+    """out[..., m, n] = a[..., m, k] @ b[..., k, n], as it is requested.
 
-    a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch, k, n), in that order,
-    also where the operands change roles. may_transpose: out may be stored transposed. strides: what `out_strides` had better be; they are if
-    their last or last but one is 1 and the loops allow it.
+    a_strides: of (m, k); b_strides: of (k, n). The relayouts' sources have the dimensions (*batch, m, k) and (*batch,
+    k, n), in that order, even if the operands change roles. may_transpose: whether out may be stored transposed.
+    strides: what `out_strides` should be; they will be if the last or last but one of them is 1 and the loops allow it.
     """
 
     m: int
@@ -67,7 +67,7 @@ class Product(NamedTuple):
 
     @property
     def by_columns(self) -> bool:
-        """The result had better have its columns' elements side by side."""
+        """Whether the elements of a column of the result should lie side by side."""
         return self.strides is not None and self.strides[-1] != 1 == self.strides[-2] and not self.storage.is_integer
 
     @property
@@ -85,7 +85,7 @@ def matmul(*request: Any, **more: Any) -> ContractionPlan:
 
 
 def _given(p: Product) -> Bid | None:
-    """As the operands are given; a b whose rows do not lie so is copied."""
+    """As the operands are given. A b whose rows do not lie side by side is copied."""
     if p.by_columns:
         return None
     copied = p.n * p.k if p.b_strides[1] != 1 else 0
@@ -97,8 +97,10 @@ def _given(p: Product) -> Bid | None:
 
 
 def _exchanged(p: Product) -> Bid | None:
-    """As out.T = b.T @ a.T: `out_strides` then say that out is stored transposed. So few rows times a transposed b (`x @ w.T`), if they fill a
-    vector, spare the copy of b, and few rows that lie side by side stay so."""
+    """As out.T = b.T @ a.T; `out_strides` then say that out is stored transposed. If few rows fill a vector,
+    multiplying them by a transposed b (`x @ w.T`) this way saves the copy of b, and few rows that lie side by side stay
+    that way.
+    """
     lanes = p.unit.lanes_of(p.storage.out)
     may = p.may_transpose and not (p.storage.accumulate or p.storage.is_integer) and p.n > 1 and p.m >= lanes
     if not (may or p.by_columns):
@@ -125,8 +127,8 @@ WAYS = (Way("exchanged", ("matmul",), _exchanged), Way("given", ("matmul",), _gi
 def _stays_transposed(
     m: int, k: int, n: int, a_strides: tuple[int, int], b_strides: tuple[int, int], unit: Unit, lanes: int
 ) -> bool:
-    """Whether rows that lie side by side, as after a convolution whose images do, had better stay so: they need no copy then,
-    and b would need one, or has not as many columns."""
+    """Whether rows that lie side by side, as after a convolution whose images do, should stay that way. Then they need
+    no copy, while b would need one or has fewer columns."""
     if a_strides[0] != 1 or a_strides[1] == 1 or (b_strides[1] == 1 and lanes <= n <= m):
         return False
     return not must_pack(n, k, m, a_strides[::-1], choose(n, m, lanes, unit.registers), unit)
@@ -197,8 +199,11 @@ def _words_pay(
     batch: tuple[Batch, ...],
     storage: Storage,
 ) -> bool:
-    """Whether multiplying words, which takes half the time, saves more than the copies take that only words need. AMX takes next to none,
-    and numbers that are widened one by one half as much again as pairs; integers, several times as much as words."""
+    """Whether multiplying words, which takes half the time, saves more than the copies cost that only words need.
+
+    A product on AMX takes almost no time, one of numbers that are widened one by one takes half as long again as one of
+    pairs, and one of integers several times as long as one of words.
+    """
     copies = []
     if not _a_has_words(m, k, a_strides, batch, storage.in_words.k_step):
         copies.append(m * k * prod(x.extent for x in batch if x.a))
@@ -217,11 +222,12 @@ def _a_has_words(m: int, k: int, a_strides: tuple[int, int], batch: Sequence[Bat
 def _words_of_a(
     m: int, k: int, a_strides: tuple[int, int], batch: tuple[Batch, ...], unit: Unit, step: int
 ) -> tuple[tuple[int, int], tuple[Batch, ...], Relayout | None]:
-    """The strides of A in words of `step` numbers, the same of its batch, and the copy that they are of, if A cannot be read so."""
+    """The strides of A in words of `step` numbers, those of its batch, and the copy that has them if A cannot be read
+    as words."""
     if _a_has_words(m, k, a_strides, batch, step):
         return (a_strides[0] // step, 1), tuple(x._replace(a=x.a // step) for x in batch), None
     rows = (*(x.extent if x.a else 1 for x in batch), m)
-    # a longer k would be cut where it has a stride; AMX wants the pairs of a row side by side
+    # a longer k would be cut where it has a stride; AMX needs the pairs of a row side by side
     side_by_side = a_strides[0] == 1 and k <= 4 * BLOCK_K and not unit.amx
     copy = _copy_of_a(rows, k, step, side_by_side)
     *moves, row, depth = contiguous(copy.shape)
@@ -233,10 +239,10 @@ def _words_of_a(
 def must_pack(
     rows: int, k: int, n: int, b_strides: tuple[int, int], tile: RegisterTile, unit: Unit, least: int = PACK_ROWS
 ) -> bool:
-    """Whether B is copied into panels; for fewer than `least` rows only if it has to be.
+    """Whether B is copied into panels. With fewer than `least` rows, only if it must be.
 
-    It is where a row of B is not contiguous, where its tail needs masked loads that the machine lacks, and where it
-    is read so often that the copy pays for itself (the rows of a panel, if far apart, miss the caches).
+    It must be if a row of B is not contiguous, or if its tail needs masked loads that the machine lacks. It should be
+    if it is read so often that the copy pays off (the rows of a panel, if far apart, miss the caches).
     """
     if n > 1 and b_strides[1] != 1:
         return True
@@ -246,8 +252,11 @@ def must_pack(
 
 
 def _copy_of_a(rows: tuple[int, ...], k: int, step: int, side_by_side: bool = False) -> Relayout:
-    """A contiguous copy of a source of (*rows, k), broadcast dimensions written out; in words of `step` numbers of k. side_by_side: the rows of
-    the last dimension stay that in the copy, so that nothing is turned."""
+    """A contiguous copy of a source of (*rows, k), with broadcast dimensions written out, in words of `step` numbers of
+    k.
+
+    side_by_side: the rows of the last dimension stay side by side in the copy, so that nothing is transposed.
+    """
     last = len(rows)
     places = [*range(last), last]
     if side_by_side:
@@ -263,7 +272,8 @@ def _copy_of_a(rows: tuple[int, ...], k: int, step: int, side_by_side: bool = Fa
 
 
 def pack_columns(batch: Sequence[int], k: int, n: int, panel: int, source_batch: int, step: int) -> Relayout:
-    """[*batch, panels, k / step, panel] of a source of (*batch, k, n); columns past n are 0. In words of `step` numbers of k."""
+    """[*batch, panels, k / step, panel] of a source of (*batch, k, n), in words of `step` numbers of k; columns beyond
+    n are 0."""
     shape = (*batch, packed_columns(n, panel), -(-k // step), panel)
     rank = len(shape)
     axes = [Axis(i, extent, _unit_vector(rank, i)) for i, extent in enumerate(batch)]
@@ -277,6 +287,6 @@ def _unit_vector(rank: int, position: int, step: int = 1) -> tuple[int, ...]:
 
 
 def _transposed_source(relayout: Relayout, batch: int) -> Relayout:
-    """The same physical buffer from a source whose last two dimensions are exchanged."""
+    """The same physical buffer, from a source whose last two dimensions are exchanged."""
     exchange = {batch: batch + 1, batch + 1: batch}
     return relayout._replace(axes=tuple(axis._replace(dim=exchange.get(axis.dim, axis.dim)) for axis in relayout.axes))

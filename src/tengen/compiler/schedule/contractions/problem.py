@@ -1,10 +1,11 @@
 """Sums of products as contraction kernels: which layouts, tiles and launches compute them.
 
-A `ContractionPlan` is pure description: what layout each operand must have (a `Relayout` that the caller materialises, or
-fuses with what produces the operand), the launches to run in order, and how the result lies in memory. Sizes of tiles,
-blocks of k and the number of splits follow from the problem alone, so results do not depend on the number of threads.
+A `ContractionPlan` is pure description: the layout that each operand must have (a `Relayout`, which the caller
+materialises or fuses with what produces the operand), the launches in order, and how the result lies in memory. Sizes
+of tiles, blocks of k and the number of splits depend on the problem alone, so results do not depend on the number of
+threads.
 
-Here is what all problems share, and in `launches.py` how they are cut; `matmul.py` and `convolutions/forms.py` say what they are for each.
+This module has what all problems share. `launches.py` cuts them; `matmul.py` and `convolutions/forms.py` state them.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from ...kernels.window import Window
 
 
 class Unit(NamedTuple):
-    """The vector unit that kernels are planned for: 32-bit lanes of a vector, number of vector registers, and whether it
-    multiplies pairs of bfloat16. winograd: outputs of a tile, each way, where convolutions go by tiles; 0: they do not. amx: it also
-    multiplies small matrices of pairs."""
+    """The vector unit that kernels are planned for: 32-bit lanes of a vector, number of vector registers, and whether
+    it multiplies pairs of bfloat16.
+
+    winograd: outputs of a tile, each way, if convolutions go by tiles; 0: they do not. amx: whether it also multiplies
+    small matrices of pairs.
+    """
 
     lanes: int
     registers: int
@@ -37,11 +41,12 @@ class Unit(NamedTuple):
         return self.lanes * 32 // BITS[KINDS[dtype][1]]
 
     def takes_pairs(self, storage: Storage) -> bool:
-        """Whether a step of k can be two: the kernel then has operands of PAIR."""
+        """Whether a step of k can be two; the kernel's operands then are PAIR."""
         return self.dots and storage.a == storage.b == "bfloat16"
 
     def takes_words(self, storage: Storage) -> bool:
-        """Whether a step of k can be several: two of bfloat16, four of 8-bit integers, which all machines multiply faster so."""
+        """Whether a step of k can be several: two of bfloat16, or four of 8-bit integers, which is faster on every
+        machine."""
         return storage.is_integer or self.takes_pairs(storage)
 
 
@@ -62,8 +67,8 @@ class Axis(NamedTuple):
 class Relayout(NamedTuple):
     """An operand's physical buffer, C-contiguous of `shape`.
 
-    Each element is one of the source, or 0 where an axis is out of range. along: the number of an axis; then each element
-    is a word of so many `numbers` (see `dtypes.WORDS`), each of which lies one further along that axis.
+    Each element is one of the source, or 0 if an axis is out of range. along: the number of an axis, if elements are
+    words of this many `numbers` (see `dtypes.WORDS`), each of which lies one further along that axis.
     """
 
     shape: tuple[int, ...]
@@ -77,7 +82,7 @@ class Relayout(NamedTuple):
 
     @property
     def parts(self) -> tuple[Relayout, ...]:
-        """What the first, the second and so on of each word are."""
+        """The relayouts of the first number of each word, the second one, and so on."""
         parts = []
         for number in range(self.numbers):
             further = [a._replace(offset=a.offset + number * (i == self.along)) for i, a in enumerate(self.axes)]
@@ -106,7 +111,7 @@ class Relayout(NamedTuple):
         return sum([source_strides[axis.dim] * axis.scale * axis.offset for axis in self.axes if axis.offset])
 
     def strides(self, source_strides: Sequence[int]) -> tuple[int, ...]:
-        """Elements of the source that one step of each physical index moves."""
+        """How many elements of the source one step of each physical index moves."""
         moves = [0] * len(self.shape)
         for axis in self.axes:
             step = source_strides[axis.dim] * axis.scale
@@ -116,7 +121,7 @@ class Relayout(NamedTuple):
         return tuple(moves)
 
     def is_view(self, source_strides: Sequence[int]) -> bool:
-        """Whether a source with these strides already is the physical buffer, so that nothing must be copied."""
+        """Whether a source with these strides is the physical buffer already, so that nothing needs to be copied."""
         if self.offset(source_strides) or self.step_within(source_strides) not in (None, 1):
             return False
         width = self.numbers
@@ -132,16 +137,16 @@ class Relayout(NamedTuple):
 
 
 Buffer = tuple[str, int]
-"""What a kernel is given: memory by name (a, b, prepared, workspace, out, what the epilogue reads, and sums), from so many
-bytes on."""
+"""A buffer that a kernel is given: memory by name (a, b, prepared, workspace, out, sums, or what the epilogue reads),
+from this many bytes on."""
 
 
 class KernelRun(NamedTuple):
     """One kernel run.
 
-    buffers: in order. work: floating-point operations. joined: it may run at the same time as the one before. side: and it is
-    the other side of a whole, for another thread. epilogue: what it does of one; the numbers of that come in `params` before those from
-    `numbers_at` on. row_tiles: how many sums over rows it writes for a column.
+    buffers: in order. work: floating-point operations. joined: it may run at the same time as the one before. side: it
+    is also the other side of a whole, for another thread. epilogue: what it does of one; the numbers of the epilogue
+    come in `params` before those from `numbers_at` on. row_tiles: how many sums over rows it writes per column.
     """
 
     kernel: ContractionKernel | SumKernel | NestSource
@@ -156,7 +161,7 @@ class KernelRun(NamedTuple):
     row_tiles: int = 0
 
     def moved(self, by: Mapping[str, int], joined: bool, side: bool) -> KernelRun:
-        """The same so many bytes further on in some buffers."""
+        """This run, with some buffers further on by this many bytes."""
         buffers = tuple([(name, at + by.get(name, 0)) for name, at in self.buffers])
         return self._replace(buffers=buffers, joined=joined, side=side)
 
@@ -166,7 +171,7 @@ class ContractionPlan(NamedTuple):
 
     a, b: the layouts that the operands must have; None: used as they are, with the strides that the problem was given.
     out_strides: of the result's logical dimensions in a buffer of `out_size` elements. workspace: bytes of scratch
-    memory. prepared: makes of b, in a buffer of so many bytes, what the launches read instead.
+    memory. prepared: the launch that makes, from b, what the other launches read instead, and the bytes of that.
     """
 
     a: Relayout | None
@@ -183,20 +188,22 @@ class ContractionPlan(NamedTuple):
 
     @property
     def row_tiles(self) -> int:
-        """Parts of the rows of which there are sums; none if the epilogue takes no sums."""
+        """The parts of the rows that have sums; none if the epilogue takes no sums."""
         return sum(launch.row_tiles for launch in self.launches)
 
     @property
     def epilogue(self) -> Epilogue | None:
-        """The one that the launches do. A sum that is not complete in the registers leaves it to the caller."""
+        """The epilogue that the launches do. If sums are not complete in registers, it is left to the caller."""
         return next((launch.epilogue for launch in self.launches if launch.epilogue), None)
 
 
 class Offer(NamedTuple):
     """What a way would do, before its launches are made.
 
-    a, b, out_strides, out_size: see `ContractionPlan`. make: gives the launches, and the bytes of workspace. has_workspace: there are some.
-    why_not: what forbids that the kernels do the epilogue that was asked for. row_tiles: parts of the rows of which the epilogue has sums.
+    a, b, out_strides, out_size: see `ContractionPlan`. make: gives the launches and the bytes of workspace.
+    has_workspace: whether there are any.
+    why_not: why the kernels cannot do the requested epilogue. row_tiles: parts of the rows whose sums the epilogue
+    takes.
     prepare: see `ContractionPlan.prepared`. exchanged: the operands come the other way round.
     """
 
@@ -212,7 +219,7 @@ class Offer(NamedTuple):
     exchanged: bool = False
 
     def turned(self) -> Offer:
-        """The same kernels for operands that are given the other way round."""
+        """The offer for operands that are given the other way round."""
         return self._replace(a=self.b, b=self.a, exchanged=not self.exchanged)
 
     def plan(self) -> ContractionPlan:
@@ -229,15 +236,19 @@ class Offer(NamedTuple):
 
 
 class Bid(NamedTuple):
-    """A way that fits a request. cost: in multiply-adds of loops whose vectors are as full as channels fill them; asked for only where
-    several fit. offer: what it would do."""
+    """The answer of a way that fits a request.
+
+    cost: in multiply-adds of loops whose vectors are as full as channels fill them; computed only if several ways fit.
+    offer: what it would do.
+    """
 
     cost: Callable[[], float]
     offer: Callable[[], Offer]
 
 
 class Way(NamedTuple):
-    """A way to compute sums of products. forms: of which it may be the way. bid: for a request of these; None where it does not fit."""
+    """A way to compute sums of products. forms: the forms that it can compute. bid: its answer to a request for one of
+    them; None if it does not fit."""
 
     name: str
     forms: tuple[Form, ...]
@@ -245,14 +256,14 @@ class Way(NamedTuple):
 
 
 def choose_way(ways: Sequence[Way], form: Form, request: Any) -> tuple[str, Offer]:
-    """The way of least cost, by name, and what it would do; among equals that which stands before the others."""
+    """The name and the offer of the way of least cost; among equals, the first."""
     bids = [(way.name, bid) for way in ways if form in way.forms and (bid := way.bid(request))]
     name, bid = bids[0] if len(bids) == 1 else min(bids, key=lambda found: found[1].cost())
     return name, bid.offer()
 
 
 class ContractionLoop(NamedTuple):
-    """One loop and how far a step of it moves in A, B, C and the channels (elements)."""
+    """One loop, and how far a step of it moves in A, B, C and the channels (elements)."""
 
     extent: int
     a: int = 0
@@ -265,8 +276,8 @@ ONCE = ContractionLoop(1)
 
 
 class SlidingImage(NamedTuple):
-    """What a window slides over: its size and where in it the first register tile begins, down and across. elements: of all
-    that is read and written."""
+    """The image that a window slides over: its size, and where in it the first register tile begins, down and across.
+    elements: of everything that is read and written."""
 
     window: Window
     size: tuple[int, int]
@@ -277,13 +288,14 @@ class SlidingImage(NamedTuple):
 class ContractionLoops(NamedTuple):
     """A contraction over physical buffers: its loops, slowest first.
 
-    Once merged, there are at most two batch, four row and four k loops. b_panel: elements from one panel of B to the
-    next. offsets: of A, B and C. a_columns: A has the columns too, side by side, as in the depthwise convolution: C[m, n] =
-    sum over k of A[m, k, n] * B[k, n]. adds: it adds to what nests before it have written.
-    channel_rows: the channels of an epilogue are the rows, of which there is one loop, not the columns. image: the rows are those
-    of images, lines and pixels, and the steps of k those of the taps of a window, down and across; by weight it is the other way round,
-    after a row loop of one turn.
-    b_column: elements from one column of B to the next, where these are not side by side: then steps of k are.
+    Once merged, there are at most two batch, four row and four k loops.
+    b_panel: elements from one panel of B to the next. offsets: of A, B and C. a_columns: A has the columns too, side by
+    side, as in the depthwise convolution: C[m, n] = sum over k of A[m, k, n] * B[k, n]. adds: it adds to what nests
+    before it have written.
+    channel_rows: the channels of an epilogue are the rows, with a single loop, not the columns. image: the rows are
+    those of images, lines and pixels, and the steps of k those of the taps of a window, down and across; by weight it
+    is the other way round, after a row loop of one turn.
+    b_column: elements from one column of B to the next, if these are not side by side; then steps of k are.
     """
 
     batch: tuple[ContractionLoop, ...]
@@ -302,9 +314,9 @@ class ContractionLoops(NamedTuple):
 class Storage(NamedTuple):
     """Storage dtypes of the operands, and what the kernel does besides: add to C, and an epilogue.
 
-    zero: of 8-bit integers, what stands for 0 in A.
-    epilogue: what is stored in place of each sum, if the plan has one place where a sum is complete; `out` is then what
-    would be stored without it.
+    zero: for 8-bit integers, what stands for 0 in A.
+    epilogue: what is stored in place of each sum, if the plan has a place where sums are complete; `out` is what would
+    be stored without it.
     """
 
     a: str = "float32"
@@ -316,22 +328,22 @@ class Storage(NamedTuple):
 
     @property
     def is_integer(self) -> bool:
-        """Operands are 8-bit integers, those of B signed, and sums exact."""
+        """Whether operands are 8-bit integers, those of B signed, with exact sums."""
         return self.b in ("int8", QUADS["int8"])
 
     @property
     def has_channels(self) -> bool:
-        """There is an operand that runs along the channels only."""
+        """Whether an operand varies only along the channels."""
         return self.epilogue is not None and self.epilogue.has_channels
 
     @property
     def reads_elements(self) -> bool:
-        """An epilogue reads an operand of the result's size, in whose memory the result may be."""
+        """Whether an epilogue reads an operand of the result's size, in whose memory the result may be."""
         return self.epilogue is not None and any(x.buffer and x.along == ELEMENT for x in self.epilogue.sources)
 
     @property
     def in_words(self) -> Storage:
-        """The same where an element of an operand is several numbers of k."""
+        """This for operands whose elements are several numbers of k."""
         return self._replace(a=QUADS.get(self.a, PAIR), b=QUADS.get(self.b, PAIR))
 
     @property
@@ -341,7 +353,7 @@ class Storage(NamedTuple):
 
     @property
     def rounds(self) -> bool:
-        """The result is stored in fewer bits than it is computed in."""
+        """Whether the result is stored in fewer bits than it is computed in."""
         return KINDS[self.out][0] != KINDS[self.out][1]
 
 
@@ -358,5 +370,5 @@ def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def packed_columns(n: int, panel: int) -> int:
-    """Panels that n columns take."""
+    """How many panels n columns take."""
     return -(-n // panel)

@@ -1,9 +1,8 @@
 """Which register tile (rows x vectors of columns) a contraction uses.
 
-The choice is a cost model over a short menu of tiles, so that few distinct kernels are compiled. `choose` is the only
-entry; a table of measured tiles can take the place of `_cycles` without touching anything else.
-`benchmarks/kernels_contraction.py --tiles` measures the menu.
-"""
+A cost model chooses from a short menu of tiles, so that few distinct kernels are compiled. `choose` is the only entry;
+a table of measured tiles could replace `_cycles` without any other change. `benchmarks/kernels_contraction.py --tiles`
+measures the menu."""
 
 from __future__ import annotations
 
@@ -15,11 +14,11 @@ from ...kernels.contraction import AMX_SIDE
 
 FMA_LATENCY = 4
 ISSUE = 2
-"""Fused multiply-adds, and also vector loads, that begin in one cycle."""
+"""Fused multiply-adds that begin in one cycle; also vector loads."""
 START = 1.0
 """Cycles that beginning and ending a tile adds to each step of a short k."""
 REGISTER_ROWS = 8
-"""Rows of A whose addresses stay in general registers, even where the steps of k are run-time numbers too."""
+"""Rows of A whose addresses stay in general registers even if the steps of k are run-time numbers too."""
 LEAST_LANES = 8
 """Vectors are not halved below 256 bits of 32-bit numbers."""
 
@@ -39,15 +38,15 @@ MENU = {
 }
 
 COLUMNS_MENU = {32: ((9, 2),), 16: ()}
-"""Where A has the columns too: all taps of a 3 x 3 window as rows, for the gradient by weight."""
+"""If A has the columns too: all taps of a 3 x 3 window as rows, for the gradient by weight."""
 
 FOLDED_MENU = {32: ((4, 6),), 16: ((2, 5),)}
-"""Where vectors are columns, whose number they must divide."""
+"""If vectors are columns, whose number they must divide."""
 
 
 class RegisterTile(NamedTuple):
-    """`rows` x (`vectors` * `lanes`) accumulators; `unroll` steps of k are emitted in a row. folded: lanes are steps of k, not
-    columns. amx: the accumulators are those of AMX."""
+    """`rows` x (`vectors` * `lanes`) accumulators. `unroll` steps of k are written out in a row. folded: lanes are
+    steps of k, not columns. amx: the accumulators are AMX registers."""
 
     rows: int
     vectors: int
@@ -58,7 +57,8 @@ class RegisterTile(NamedTuple):
 
     @property
     def of_words(self) -> RegisterTile:
-        """The same for words of 8-bit integers: a step is long, and two of them want more registers than there are."""
+        """The tile for words of 8-bit integers: a step takes many instructions, and two of them need more registers
+        than there are."""
         return self._replace(unroll=1)
 
     @property
@@ -72,16 +72,16 @@ NARROW_AMX_TILE = RegisterTile(3 * AMX_SIDE, 1, AMX_SIDE, 1, amx=True)
 
 
 def choose_amx(n: int) -> RegisterTile:
-    """The tile for n columns in AMX."""
+    """The tile for n columns on AMX."""
     return AMX_TILE if n > AMX_SIDE else NARROW_AMX_TILE
 
 
 def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None, a_columns: bool = False) -> RegisterTile:
     """The tile with the least estimated time for an m x n result; ties go to the earlier one of the menu.
 
-    run: for an A whose k is not contiguous, how many rows lie side by side in it; where tiles divide that, one address
-    serves all their rows. a_columns: A has the columns too. Where half a vector holds all columns, half vectors are used:
-    no machine multiplies those more slowly, and some twice as fast.
+    run: for an A whose k is not contiguous, how many of its rows lie side by side; if tiles divide that, one address
+    serves all their rows. a_columns: A has the columns too. If half a vector holds all columns, half vectors are used:
+    no machine multiplies those more slowly, and some do twice as fast.
     """
     if 2 * n <= lanes and lanes > LEAST_LANES:
         lanes //= 2
@@ -100,13 +100,13 @@ def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None, a
 
 @cache
 def _menu(size: int, a_columns: bool) -> list[tuple[int, int, float, float]]:
-    """Rows and vectors of tiles, with the cycles of one step of k, the second if rows are scattered."""
+    """Rows and vectors of tiles, with the cycles of one step of k; the second number is for scattered rows."""
     menu = (*COLUMNS_MENU[size], *MENU[size]) if a_columns else MENU[size]
     return [(*tile, _cycles(*tile, False, a_columns), _cycles(*tile, True, a_columns)) for tile in menu]
 
 
 def choose_folded(m: int, n: int, lanes: int, registers: int) -> RegisterTile:
-    """The same where lanes are steps of k: a tile whose vectors divide n."""
+    """The tile if lanes are steps of k: one whose vectors divide n."""
 
     def cost(tile: tuple[int, int]) -> float:
         return -(-m // tile[0]) * n // tile[1] * _cycles(*tile, False, False)
@@ -117,7 +117,7 @@ def choose_folded(m: int, n: int, lanes: int, registers: int) -> RegisterTile:
 
 
 def _cycles(rows: int, vectors: int, scattered: bool, a_columns: bool) -> float:
-    """Cycles of one step of k: bound by multiply-adds, by loads (one for each row and each vector), or by latency."""
+    """Cycles of one step of k: limited by multiply-adds, by loads (one for each row and each vector), or by latency."""
     reloaded = max(0, rows - REGISTER_ROWS) if scattered else 0
     loads = (rows * vectors if a_columns else rows) + vectors + reloaded
     return max(rows * vectors / ISSUE, loads / ISSUE, FMA_LATENCY) + START

@@ -10,7 +10,7 @@ from ...program import Node, Value
 
 
 class Segment(NamedTuple):
-    """Nodes that follow the value `start`, of which nobody else sees anything but the output of the last one."""
+    """Nodes that follow the value `start`. Only the output of the last one is used elsewhere."""
 
     start: Value
     nodes: tuple[Node, ...]
@@ -27,10 +27,10 @@ def segments(
     uses: Mapping[Value, int],
     fits: Callable[[Node, set[Value]], bool],
 ) -> list[Segment]:
-    """The longest row of segments from `product` on whose nodes, given the values before them, all fit.
+    """The longest sequence of segments from `product` on whose nodes, given the values before them, all fit.
 
-    users: the nodes that read a value; order: where a node stands in the Program; uses: how often a value is read, by
-    the caller of the Program too.
+    users: the nodes that read a value; order: where a node stands in the Program; uses: how often a value is read,
+    including by the caller of the Program.
     """
     found: list[Segment] = []
     current: list[Node] = []

@@ -1,11 +1,11 @@
 """Windows over images for few results: the columns of the contraction are pixels of a row, not channels.
 
-Six channels would fill a third of a vector. With operands and result in planes (channels first) the pixels of a row lie
-side by side, so they are the columns, the channels of the result are rows, and the weights are broadcast.
+Six channels would fill a third of a vector. With operands and result in planes (channels first), the pixels of a row
+lie side by side. So they are the columns, the channels of the result are rows, and the weights are broadcast.
 
-Where images fill vectors, they are the last dim: the columns are all images at one pixel, then at the next. So pixels at the
-border, which see fewer taps, are parts of their own in both dims, what follows element by element, or pools, has whole vectors
-at each pixel, and for the gradient by weight the images of a pixel are steps of k side by side.
+If images fill vectors, they are the last dim: the columns are all images at one pixel, then at the next. So pixels at
+the border, which see fewer taps, are parts of their own in both dims; element-wise ops and pooling that follow have
+whole vectors at each pixel; and for the gradient by weight the images of a pixel are steps of k side by side.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from ..contractions.register_tile import choose, choose_folded
 from .borders import Cut, Line, may_pad
 
 LEAST_GAIN = 1.5
-"""How much better vectors must be filled than by channels; the rest is the price of the planes."""
+"""How much better vectors must be filled than by channels; the difference pays for the planes."""
 LEAST_REUSE = 64
-"""Multiply-adds with each element of the image, at least, as it may have to be copied."""
+"""The fewest multiply-adds per element of the image, because it may have to be copied."""
 MUCH_REUSE = 512
-"""From so many on, a copy into another layout costs less than the best layout saves."""
+"""From this many multiply-adds on, a copy into another layout costs less than the best layout saves."""
 MAX_CUTS = 12
-"""Parts of the rows or columns of pixels, at most; beyond, zeros around the image take their place."""
+"""The most parts of the rows or columns of pixels; instead of more, zeros are put around the image."""
 FULL_IMAGES = 0.75
 """How much of their vectors images side by side must fill, at least."""
 LEAST_DEPTH = 16
-"""Steps of k, at least: each row of pixels is a launch tile of its own."""
+"""The fewest steps of k: each row of pixels is a launch tile of its own."""
 
 NO_MARGINS = ((0, 0), (0, 0))
 
 
 class PlanarWindow(NamedTuple):
-    """cost: of a multiply-add, against one whose lanes are channels. offer: what would be done."""
+    """cost: of a multiply-add, compared to one whose lanes are channels. offer: what this way would do."""
 
     cost: float
     offer: Callable[[], Offer]
 
 
 def _work(columns: int, channels: int, lanes: int, lies_so: bool, reuse: int) -> float:
-    """What a multiply-add costs with so many columns against one whose columns are these channels, and the price of planes, which are as
-    good where the image lies so."""
+    """The cost of a multiply-add with this many columns, compared to one whose columns are these channels, and the
+    price of planes, which are just as good if the image lies that way."""
     price = 1 if lies_so and reuse < MUCH_REUSE else LEAST_GAIN
     return min(1.0, price * _filled(channels, lanes) / _filled(columns, lanes))
 
@@ -68,10 +68,11 @@ def slide(
     storage: Storage,
     images_last: bool = False,
 ) -> PlanarWindow | None:
-    """The result (n, channels, rows, columns) of a window over an image; None where channels fill the vectors well.
+    """The result (n, channels, rows, columns) of a window over an image; None if channels fill the vectors well.
 
-    sizes: of (n, channels in, channels out). weights: the shape (oc, ic, kh, kw); `columns` says which of the two, "oc" or
-    "ic", are the channels of the result. images_last: the images of the operand lie side by side already.
+    sizes: of (n, channels in, channels out). weights: the shape (oc, ic, kh, kw). columns: which of the two, "oc" or
+    "ic", are the channels of the result.
+    images_last: whether the images of the operand lie side by side already.
     """
     n, c_in, c_out = sizes
     lanes = unit.lanes_of(storage.out)
@@ -124,7 +125,8 @@ def slide(
 
 
 def _borders(line: Line, may_cut: bool) -> tuple[tuple[int, int], tuple[Cut, ...]]:
-    """Zeros around the image, and rows that see the same taps of it: they are cut apart rather than padded, if that gives few parts."""
+    """The zeros around the image, and the rows that see the same taps of it: rows are cut apart rather than padded, if
+    that gives few parts."""
     cuts = line.cuts()
     if may_cut and len(cuts) <= MAX_CUTS and all(cut.taps for cut in cuts):
         return (0, 0), cuts
@@ -132,8 +134,8 @@ def _borders(line: Line, may_cut: bool) -> tuple[tuple[int, int], tuple[Cut, ...
 
 
 def suits(channels: int, lines: Sequence[Line], lanes: int, depth: int, images: int = 1, lies_so: bool = False) -> bool:
-    """Whether pixels, of so many images side by side, fill the vectors so much better than channels that planes pay for themselves;
-    no better will do where the image `lies_so` already."""
+    """Whether pixels, of this many images side by side, fill the vectors so much better than channels that planes are
+    worth it. If the image `lies_so` already, being no worse is enough."""
     width = lines[1]
     side_by_side = width.row_step == 1 and width.rows * images > 1
     reuse = channels * lines[0].taps * width.taps
@@ -145,8 +147,11 @@ def suits(channels: int, lines: Sequence[Line], lanes: int, depth: int, images: 
 def by_weight(
     sizes: tuple[int, int, int], lines: Sequence[Line], unit: Unit, storage: Storage, images_last: bool = False
 ) -> PlanarWindow | None:
-    """The gradient (oc, ic, kh, kw) by weight from images x and dy side by side, which are steps of k in the lanes; None where
-    channels fill the vectors well. lines: of the convolution. images_last: both lie so already."""
+    """The gradient (oc, ic, kh, kw) by weight from images x and dy side by side, which are steps of k in the lanes;
+    None if channels fill the vectors well.
+
+    lines: of the convolution. images_last: whether both lie that way already.
+    """
     n, ic, oc = sizes
     lanes = unit.lanes_of(storage.out)
     lies_so = images_last and not unit.takes_pairs(storage)

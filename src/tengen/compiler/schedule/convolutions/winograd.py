@@ -1,6 +1,11 @@
 """Convolutions of a 3 x 3 window with fewer multiplications: Winograd's minimal filtering F(m x m, 3 x 3).
 
-Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4: the outputs are cut into tiles of m x m. A tile needs (m + 2)² elements of each channel of the input. They are transformed by a fixed matrix and multiplied, element by element, by the window, which another matrix has transformed. So a sum over channels is (m + 2)² matrix products, (tiles x channels) @ (channels x channels), a batch of the contraction template; the direct way takes 9 m². The rest are maps: of the input and the window before, and of the products after. With m = 2 they only add and halve, and results are about
+Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4: the outputs are cut into tiles of m x
+m. A tile needs (m + 2)² elements of each channel of the input. They are transformed by a fixed matrix and multiplied,
+element by element, by the window, which another matrix has transformed. So a sum over channels is (m + 2)² matrix
+products, (tiles x channels) @ (channels x channels), a batch of the contraction template; the direct way takes 9 m².
+The rest are maps: of the input and the window before, and of the products after. With m = 2 they only add and halve,
+and results are about
 as exact as those of the direct way (by weight with up to twice the rounding error); m = 4 must be asked for.
 
 The gradient by data is such a convolution too, of dy with the window rotated. The gradient by weight goes the other

@@ -1,8 +1,10 @@
-"""Places in one block of memory for the temporaries of a Plan: those that are never alive at the same time share it.
+"""Assigns the temporaries of a Plan places in one block of memory. Those that are never alive at the same time share
+it.
 
-The largest are placed first, at the lowest place that is free (first fit). Then, within the same memory, large ones move to where nobody was
-for a while: what was there a moment ago may still lie in the cache of a core that will not write the same part of the new one, and
-where cores have caches far apart, taking a line from another core takes several times as long as fetching it from memory.
+The largest are placed first, at the lowest free place (first fit). Then, within the same memory, large ones move to
+where nothing was for a while. What was there a moment ago may still lie in the cache of a core that will not write the
+same part of the new value. If cores have distant caches, taking a line from another core takes several times as long as
+fetching it from memory.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from typing import NamedTuple
 
 ALIGNMENT = 64
 LARGE = 1 << 20
-"""Bytes of a large temporary: smaller ones had better lie where the caches hold the lines, as they are written anew soon."""
+"""Bytes of a large temporary. Smaller ones should lie where the caches hold the lines, because these are soon written
+again."""
 FORGOTTEN = 128 << 20
-"""Bytes moved since, after which a place is as good as one never used."""
+"""After this many bytes have been moved, a place is as good as one that was never used."""
 
 
 class Temporary(NamedTuple):
-    """How many bytes, and the first and last time that it is touched."""
+    """How many bytes it has, and the first and last time that it is touched."""
 
     size: int
     first: int
@@ -31,7 +34,7 @@ class Temporary(NamedTuple):
 
 
 class _Placed(NamedTuple):
-    """One at its place."""
+    """A temporary at its place."""
 
     start: int
     end: int
@@ -43,7 +46,8 @@ class _Placed(NamedTuple):
 
 
 def place(temporaries: Sequence[Temporary], moved: Sequence[int]) -> tuple[list[int], int]:
-    """The offset of each, and the bytes of the whole. moved: how many bytes have been touched before each time."""
+    """The offset of each temporary, and the bytes of the whole. moved: how many bytes have been touched before each
+    time."""
     placed: list[_Placed] = []
     found = [_Placed(0, t.bytes, t.first, t.last) for t in temporaries]
     largest_first = sorted(range(len(found)), key=lambda i: -temporaries[i].size)
@@ -61,7 +65,7 @@ def place(temporaries: Sequence[Temporary], moved: Sequence[int]) -> tuple[list[
 
 
 def _free(wanted: _Placed, placed: Iterable[_Placed]) -> Iterator[tuple[int, int | None]]:
-    """Where there is room while it lives, from the lowest place on: from where to where; the last has no end."""
+    """Where there is room during its life, from the lowest place on: from where to where; the last gap has no end."""
     at, size, first, last = 0, wanted.end - wanted.start, wanted.first, wanted.last
     for start, end, a, b in placed:
         if a <= last and first <= b:
@@ -72,7 +76,7 @@ def _free(wanted: _Placed, placed: Iterable[_Placed]) -> Iterator[tuple[int, int
 
 
 def _undisturbed(here: _Placed, placed: Sequence[_Placed], moved: Sequence[int], whole: int) -> _Placed:
-    """The same where others leave a place alone the longest before and after it; here, if nowhere is better."""
+    """The place that others leave alone the longest before and after its life; `here`, if none is better."""
     best, most, size = here, _gap(here, placed, moved), here.end - here.start
     for start, end in _free(here, placed):
         if most >= FORGOTTEN:
@@ -86,7 +90,7 @@ def _undisturbed(here: _Placed, placed: Sequence[_Placed], moved: Sequence[int],
 
 
 def _gap(wanted: _Placed, placed: Iterable[_Placed], moved: Sequence[int]) -> int:
-    """The bytes moved between it and whoever else has this place, at least."""
+    """The fewest bytes moved between its life and that of any other temporary in this place."""
     gap, (start, stop, first, last) = FORGOTTEN, wanted
     for other, end, a, b in placed:
         if other < stop and start < end:

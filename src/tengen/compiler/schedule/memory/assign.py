@@ -1,5 +1,5 @@
-"""Which memory each buffer of a Plan gets: inputs as they come, results an allocation each, everything else a place in
-one arena.
+"""Assigns memory to each buffer of a Plan: inputs stay where they are, results get an allocation each, everything else
+a place in one arena.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def assign(
 ) -> tuple[list[tuple[int, int]], list[int]]:
     """(slot, offset in bytes) of every buffer, and the bytes of every allocation slot.
 
-    Buffers that are never alive at the same time share memory in one of these, the arena.
+    Buffers that are never alive at the same time share memory in one of these slots, the arena.
     """
     slots: list[tuple[int, int]] = [(i, 0) for i in range(inputs)] + [(-1, 0)] * (len(sizes) - inputs)
     allocations: list[int] = []
@@ -34,7 +34,7 @@ def assign(
 
 
 def _moved(alive: Mapping[int, tuple[int, int]], sizes: Sequence[int]) -> list[int]:
-    """How many bytes have been touched before each time, about: those of a buffer when it is touched first and last."""
+    """About how many bytes have been touched before each time. A buffer counts when it is first and last touched."""
     moved = [0] * (2 + max((last for _, last in alive.values()), default=0))
     for buffer, times in alive.items():
         for time in set(times):
@@ -43,7 +43,7 @@ def _moved(alive: Mapping[int, tuple[int, int]], sizes: Sequence[int]) -> list[i
 
 
 def lifetimes(steps: Sequence[Uses]) -> dict[int, tuple[int, int]]:
-    """The first and the last step that touch each buffer; steps that may run together count as one."""
+    """The first and the last step that touch each buffer. Steps that may run together count as one."""
     alive: dict[int, tuple[int, int]] = {}
     now = 0
     for step in steps:
@@ -54,11 +54,11 @@ def lifetimes(steps: Sequence[Uses]) -> dict[int, tuple[int, int]]:
 
 
 def join(steps: Sequence[Uses], donated: Mapping[int, int]) -> None:
-    """Mark the kernel launches that may run at the same time as the one before: no buffer that one of them writes is
-    touched by another (parts of one result, which are marked already, share only its buffer, and all run together with what is before them
-    or none).
+    """Mark the kernel launches that may run at the same time as the one before them.
 
-    donated: output buffers that may be the memory of an input.
+    Among launches that run together, no buffer that one writes is touched by another. Parts of one result, which are
+    marked already, share only its buffer; all of them run together with what is before them, or none does. donated:
+    output buffers that may be the memory of an input.
     """
     read: set[int] = set()
     written: set[int] = set()
@@ -74,7 +74,7 @@ def join(steps: Sequence[Uses], donated: Mapping[int, int]) -> None:
 
 
 def _parts(steps: Sequence[Uses]) -> list[list[Uses]]:
-    """Runs of steps of which all but the first are marked."""
+    """Runs of steps; all but the first of each are marked."""
     runs: list[list[Uses]] = []
     for step in steps:
         if step.joined and runs:

@@ -1,8 +1,9 @@
-"""Where contractions store their results: as their readers want to see them, or inside of what a `Concat` makes of several.
+"""Where contractions store their results: in the order that their readers need, or inside the output of a `Concat`.
 
-A contraction can store rows anywhere, as long as one of its last two dims is contiguous. So where a reader sees its result through
-views that strides cannot say, as in `reshape(transpose(y))`, which puts the heads of attention side by side, the result lies
-in the order of dims that spares the copy; and where results are put together, each is written where it will be.
+A contraction can store rows anywhere, as long as one of its last two dims is contiguous. Suppose that a reader sees the
+result through views that strides cannot express, like `reshape(transpose(y))`, which puts the heads of attention side
+by side. Then the result gets the order of dims that saves the copy. If results are concatenated, each is written where
+it will be.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from ...view import View, contiguous, dense
 from ..places import Destination
 
 MOST_DIMS = 5
-"""Of results whose orders of dims are tried."""
+"""The most dims of results whose orders of dims are tried."""
 
 
 def destinations(
     program: Program, users: Mapping[Value, Sequence[Node]], made: Sequence[Value]
 ) -> tuple[dict[Value, Destination], dict[Value, View]]:
-    """Of results of contractions, `made`, those that had better not lie row-major, and how outputs of Concat lie that some of
-    them are parts of."""
+    """For results of contractions, `made`, those that should not lie row-major, and how outputs of Concat lie that have
+    some of them as parts."""
     found: dict[Value, Destination] = {}
     wholes: dict[Value, View] = {}
     stored = set(made) - set(program.outputs)
@@ -43,7 +44,8 @@ def destinations(
 
 
 def _spares_copies(value: Value, users: Mapping[Value, Sequence[Node]]) -> View:
-    """The order of dims, row-major if others are no better, in which fewest readers need a copy. The last dim stays the fastest."""
+    """The order of dims in which the fewest readers need a copy; row-major if no other is better. The last dim stays
+    the fastest."""
     best = contiguous(value.shape)
     fewest = _copies(value, best, users)
     if fewest and value.ndim <= MOST_DIMS:
@@ -56,7 +58,7 @@ def _spares_copies(value: Value, users: Mapping[Value, Sequence[Node]]) -> View:
 
 
 def _copies(value: Value, view: View, users: Mapping[Value, Sequence[Node]]) -> int:
-    """How many of the views of a value that lies like `view` have to be copies."""
+    """How many of the views of a value that lies like `view` must be copies."""
     count = 0
     for node in users.get(value, ()):
         if isinstance(node.op, ViewOp) and node.inputs[0] is value:
@@ -68,7 +70,8 @@ def _copies(value: Value, view: View, users: Mapping[Value, Sequence[Node]]) -> 
 def _parts(
     node: Node, op: Concat, layout: View, users: Mapping[Value, Sequence[Node]], stored: set[Value]
 ) -> dict[Value, View]:
-    """The results that a Concat puts together, which nobody else reads, and where in its output, that lies like `layout`, they are."""
+    """The results that a Concat puts together and nothing else reads, and where they are in its output, which lies like
+    `layout`."""
     parts, start = {}, 0
     for value in node.inputs:
         starts = [start if d == op.axis else 0 for d in range(value.ndim)]
@@ -83,7 +86,7 @@ def _parts(
 
 
 def _before(value: Value, view: View) -> tuple[Value | None, View | None]:
-    """What a value is a transpose of, and how that lies if the value lies like `view`."""
+    """The value that a value is a transpose of, and how that lies if the value lies like `view`."""
     node = value.node
     if node is None or not isinstance(node.op, ViewOp) or len(node.inputs) != 1:
         return None, None

@@ -1,12 +1,14 @@
-"""Which buffers may be one piece of memory, and a check of every Plan that says so.
+"""Decides which buffers may be one piece of memory, and checks that for every Plan.
 
-The rule: a buffer may *take over* the memory of another, its source, if what lies there is not wanted any more by the time that the
-buffer is written first. Every step that reads the source comes before, or is that very step and reads each element where it
-writes it; nothing writes to the source later; and no output lies in it, for outputs are read after the last step.
+The rule: a buffer may *take over* the memory of another, its source, if what lies there is not needed any more when the
+buffer is first written. Every step that reads the source comes before that, or is that very step and reads each element
+where it writes it; nothing writes to the source later; and no output lies in it, because outputs are read after the
+last step.
 
-An output takes over an input that the caller gives away (a *donation*, which may or may not happen at a call), and what a part is
-written into takes over what it starts from: then the copy between the two, and no other step, is needless (`needless`). So
-what a partial write starts from is always what is in that memory at that moment. `verify` checks it anew for each Plan.
+An output takes over an input that the caller gives away (a *donation*, which may or may not happen at a call). A
+partial write takes over the value that it starts from; then the copy between the two, and no other step, becomes
+unnecessary (`needless`). So what a partial write starts from is always in that memory at that moment. `verify` checks
+this anew for each Plan.
 """
 
 from __future__ import annotations
@@ -18,16 +20,15 @@ from ...program import Program, Value
 from ...view import View
 
 EVERYWHERE = View((), (), -1)
-"""How a step uses a buffer of which it may read or write any element at any time."""
+"""The use of a buffer of which a step may read or write any element at any time."""
 
 Used = list[tuple[int, View]]
-"""At which step, and how."""
+"""A use of a buffer: by which step, and how."""
 
 
 class Uses(Protocol):
-    """A step, as far as memory is concerned. copied: the buffer whose elements it copies to the same places of the buffer `skip_for`, if
-    that is all that it does.
-    """
+    """A step, as far as memory is concerned. copied: the buffer whose elements it copies to the same places of the
+    buffer `skip_for`, if it does nothing else."""
 
     @property
     def name(self) -> str: ...
@@ -51,15 +52,17 @@ class Uses(Protocol):
 
 
 def needless(step: Uses, owner: Mapping[int, int]) -> bool:
-    """Whether a step copies what is there already. owner: of buffers that take over another's memory, whose."""
+    """Whether a step only copies what is there already. owner: for buffers that take over another's memory, that other
+    buffer."""
     target = step.skip_for
     return target is not None and owner.get(target, target) == step.copied
 
 
 def in_place(steps: Sequence[Uses], inputs: int, sizes: Sequence[int], kept: Sequence[int]) -> dict[int, int]:
-    """Of buffers into which a part is written, the temporaries that they take over: {buffer: the first that had the memory}.
+    """For buffers into which a part is written, the temporaries that they take over: {buffer: the first that had the
+    memory}.
 
-    kept: buffers that are wanted after the last step.
+    kept: buffers that are needed after the last step.
     """
     copies = [(i, s.copied, s.skip_for) for i, s in enumerate(steps) if s.copied is not None and s.skip_for is not None]
     if not copies:
@@ -83,10 +86,11 @@ def donations(
     places: Sequence[tuple[int, View]],
     commit: int = 0,
 ) -> dict[int, int]:
-    """Which output buffers may be the memory of the input of the same index, should the caller give that input away:
+    """Which output buffers may be the memory of the input of the same index, if the caller gives that input away:
     {buffer: input}.
 
-    commit: the first step that may overwrite an input; those before can fail. Both must lie alike. What no step writes has no elements.
+    commit: the first step that may overwrite an input; the steps before can fail. Both must lie alike. An output that
+    no step writes has no elements.
     """
     safe = {}
     alike = [i for i, (x, y) in enumerate(zip(program.inputs, program.outputs, strict=False)) if x.type == y.type]
@@ -106,7 +110,7 @@ def donations(
 
 
 def takes_over(reads: Used, writes: Used) -> bool:
-    """Whether no step reads the source after one that writes, and one that does both does it at the same elements."""
+    """Whether no step reads the source after one that writes, and a step that does both does so at the same elements."""
     for step, write in writes:
         for other, read in reads:
             if other > step or (other == step and not _same(read, write)):
@@ -119,7 +123,8 @@ def _same(read: View, write: View) -> bool:
 
 
 def _by_buffer(steps: Sequence[Uses], kind: str) -> dict[int, Used]:
-    """Of each buffer the steps that use it. Parts of one result, which touch different elements, count as the first of them."""
+    """For each buffer, the steps that use it. Parts of one result, which touch different elements, count as the first
+    of them."""
     found: dict[int, Used] = {}
     first = 0
     for number, step in enumerate(steps):
@@ -145,13 +150,15 @@ def _dense(view: View) -> bool:
 def verify(
     steps: Sequence[Uses], inputs: int, sizes: Sequence[int], outputs: Sequence[int], donated: Mapping[int, int]
 ) -> None:
-    """Follow what lies in each piece of memory, with all donations accepted and with none. Raises AssertionError if a step, or
-    somebody who reads the outputs, would find there what is not meant for it. sizes: of buffers; one of no bytes holds nothing.
+    """Follow what lies in each piece of memory, with all donations accepted and with none.
+
+    Raises AssertionError if a step, or a reader of the outputs, would find something else than it needs. sizes: of
+    buffers; one of no bytes holds nothing.
     """
     for owner in ({}, donated) if donated else ({},):
         holds = {
             i: i for i in range(inputs)
-        }  # the buffer whose values are in each piece of memory, which has its owner's name
+        }  # the buffer whose values are in each piece of memory, which is named after its owner
 
         def lies_there(buffer: int, who: str, owner: Mapping[int, int] = owner, holds: dict[int, int] = holds) -> None:
             found = holds.get(owner.get(buffer, buffer))
@@ -171,9 +178,8 @@ def verify(
 
 
 def _verify_batch(together: Sequence[Uses], owner: Mapping[int, int]) -> None:
-    """Steps that run at the same time leave each other's memory alone, and one that overwrites what it reads does so where it reads:
-    so may parts of one result.
-    """
+    """Check that steps that run at the same time leave each other's memory alone, and that a step that overwrites what
+    it reads does so element by element, as parts of one result may too."""
     writers: dict[int, tuple[int, Uses]] = {}
     for step in together:
         for buffer, _ in () if needless(step, owner) else step.writes:
@@ -192,7 +198,7 @@ def _named(buffer: int | None) -> str:
 
 
 def _batches(steps: Sequence[Uses]) -> Iterator[list[Uses]]:
-    """Steps in order, those together that may run at the same time."""
+    """Steps in order; those that may run at the same time come together."""
     batch: list[Uses] = []
     for step in steps:
         if batch and not step.joined:
