@@ -452,9 +452,9 @@ def test_operands_are_not_read_past_their_end(target, form):
 @EVERY_TARGET
 @pytest.mark.parametrize("size", [(1, 30), (30, 1), (1, 1)])
 def test_taps_that_no_pixel_meets_beside_blocks_of_k(target, size):
-    """Their gradients by weight are zeros; there is no block of k that could store these."""
-    s = ConvShape(32 * 30 // (size[0] * size[1]), 16, size, 20, (3, 3), padding=(1, 1))
-    x, w, dy = floats(s.n, 16, *size), floats(20, 16, 3, 3), floats(s.n, 20, *s.out)
+    """Their gradients by weight are zeros; there is no block of k that could store these. Fewer channels than 40 would go by images in the lanes."""
+    s = ConvShape(32 * 30 // (size[0] * size[1]), 16, size, 40, (3, 3), padding=(1, 1))
+    x, w, dy = floats(s.n, 16, *size), floats(40, 16, 3, 3), floats(s.n, 40, *s.out)
     _, _, dw = reference(x, w, dy, s)
     problem = conv_by_weight(s, unit_of(target))
     assert any(getattr(launch.kernel, "blocked", False) for launch in problem.launches)
