@@ -1,14 +1,15 @@
-"""Print docs/compatibility.md: what has become of each name of MegEngine's API.
+"""Print docs/compatibility.md: the state of each name of MegEngine's API.
 
     python tools/list_compatibility.py > docs/compatibility.md
 
-It is made of the inventory and of the calls in tests/reference, and of what `tengen.compat.megengine` finds. Run it when the test of the page says
-that it is out of date.
+It is made from the inventory and the calls in tests/reference, and from what `tengen.compat.megengine` finds. Run it when the test of
+the page says that it is out of date.
 """
 
 from __future__ import annotations
 
 import sys
+import textwrap
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -22,15 +23,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "refer
 import calls
 
 HEADER = """\
-# What of MegEngine's API works
+# Compatibility with MegEngine's API
 
-MegEngine 1.13 has {all} public names; {works} of them work in tengen, {differs} of these differ in what the table says, and {missing} are missing.
-A program runs as it is with `python -m tengen.compat.megengine script.py`; a missing name can be imported, and says so when it is used.
+MegEngine 1.13 has {all} public names. {works} of them work in tengen; {differs} of these differ in the ways that the tables state;
+{missing} are missing. `python -m tengen.compat.megengine script.py` runs a program unchanged. A missing name can be imported, and
+raises an error when it is used.
 
-*Works* means that the calls in [tests/reference](../tests/reference/README.md) give the values, dtypes, shapes, errors and
-gradients that MegEngine gives, on a CPU; names in *italics* are there, but need more than a call to be compared (files, servers,
-the network) and have tests of their own. In the tables *the reference* is MegEngine 1.13.0; what it does wrong beyond these calls
-is in that README. This page is written by `tools/list_compatibility.py`.
+*Works* means that on a CPU, the calls in [tests/reference](../tests/reference/README.md) give the same values, dtypes, shapes,
+errors and gradients as MegEngine. Names in *italics* exist, but comparing them takes more than a call (files, servers, the
+network); they have tests of their own. In the tables, *the reference* is MegEngine 1.13.0. That README lists its errors beyond
+these calls. `tools/list_compatibility.py` writes this page.
 """
 OPS = "tengen.core.ops.builtin"
 
@@ -81,13 +83,17 @@ def modules() -> dict[str, Module]:
             if is_missing(module, name):
                 row.missing.append(name)
             elif module == OPS and name in REFUSED:
-                row.differs[name] = ["can be made, and says when it is applied why tengen cannot run it"]
+                row.differs[name] = ["can be made; applying it raises an error that says why tengen cannot run it"]
             elif name in hows and module != OPS:
                 row.differs[name] = hows[name]
             else:
                 compared = name in named or module == OPS or names[name]["kind"] not in ("class", "function")
                 row.works.append(name if compared else f"*{name}*")
     return found
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def page() -> str:
@@ -99,9 +105,9 @@ def page() -> str:
     for module, row in found.items():
         parts.append(f"\n## {module}\n")
         if row.works:
-            parts.append("\nWorks: " + ", ".join(row.works) + "\n")
+            parts.append(f"\n{_wrapped('Works: ' + ', '.join(row.works))}\n")
         if row.missing:
-            parts.append("\nMissing: " + ", ".join(row.missing) + "\n")
+            parts.append(f"\n{_wrapped('Missing: ' + ', '.join(row.missing))}\n")
         if row.differs:
             parts.append("\n| differs | how |\n|---|---|\n")
             parts += [

@@ -39,7 +39,7 @@ def get_device_count(device_type: str) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     counts = {"cpu": cores, "gpu": gpu_count(), "rocm": 0, "xpu": gpu_count() or cores}
     if device_type not in counts:
-        raise ValueError(f"a kind of device is one of {', '.join(counts)}, got {device_type!r}")
+        raise ValueError(f"a kind of device must be one of {', '.join(counts)}, got {device_type!r}")
     return counts[device_type]
 
 

@@ -49,10 +49,10 @@ def _bytes(name: str, value: int | str) -> int:
     if isinstance(value, str):
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB)", value.strip().upper())
         if found is None:
-            raise ValueError(f'dtr.{name} is a number of B, KB, MB or GB, such as "5GB", got {value!r}')
+            raise ValueError(f'dtr.{name} must be a number of B, KB, MB or GB, such as "5GB", got {value!r}')
         return int(float(found[1]) * _UNITS[found[2]])
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f'dtr.{name} is an int or text such as "5GB", got {type(value).__name__} {value!r}')
+        raise TypeError(f'dtr.{name} must be an int or text such as "5GB", got {type(value).__name__} {value!r}')
     if value < 0:
         raise ValueError(f"dtr.{name} must be at least 0, got {value}")
     return value
@@ -87,7 +87,7 @@ class _Module(ModuleType):
     @enable_sqrt_sampling.setter
     def enable_sqrt_sampling(self, value: bool) -> None:
         if not isinstance(value, int):
-            raise TypeError(f"dtr.enable_sqrt_sampling is True or False, got {type(value).__name__} {value!r}")
+            raise TypeError(f"dtr.enable_sqrt_sampling must be True or False, got {type(value).__name__} {value!r}")
         everywhere.sampling = bool(value)
 
 

@@ -67,13 +67,13 @@ def test_same(op, function):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: builtin.Remap("AREA"), "Remap: imode is one of LINEAR, NEAREST, CUBIC, LANCZOS4, got 'AREA'"),
+        (lambda: builtin.Remap("AREA"), "Remap: imode must be one of LINEAR, NEAREST, CUBIC, LANCZOS4, got 'AREA'"),
         (
             lambda: builtin.WarpAffine(border_mode="TRANSPARENT", size=(1, 1)),
-            "WarpAffine: the border is one of REPLICATE",
+            "WarpAffine: the border must be one of REPLICATE",
         ),
-        (lambda: builtin.Resize(format="NHWC", size=(1, 1)), "Resize: format is one of NCHW, got 'NHWC'"),
-        (lambda: builtin.CvtColor("RGB2HSV"), "CvtColor: mode is one of RGB2GRAY"),
+        (lambda: builtin.Resize(format="NHWC", size=(1, 1)), "Resize: format must be one of NCHW, got 'NHWC'"),
+        (lambda: builtin.CvtColor("RGB2HSV"), "CvtColor: mode must be one of RGB2GRAY"),
     ],
 )
 def test_errors(make, message):

@@ -46,7 +46,7 @@ WRONG = {
     "integers": (Convolution((1, 1), (0, 0), (1, 1), 1), [Type("int32", M.shape), M], "a sum of products is of floats"),
     "another kernel": (ConvolutionBackwardFilter((1, 1), (0, 0), (1, 1), 1, (3, 3)), [M, M], "do not give shape"),
     "a product of integers": (MatMul(), [Type("int32", (2, 2))] * 2, "a sum of products is of floats"),
-    "an attribute that is no distribution": (Drawn("bytes", (3,)), [Type("weak_int", ())] * 2, "no distribution"),
+    "an attribute that is no distribution": (Drawn("bytes", (3,)), [Type("weak_int", ())] * 2, "not a distribution"),
     "counters and seeds": (RandomBits(0), [Type("int64", (3,)), Type("int64", (2,))], "do not broadcast"),
 }  # fmt: skip
 

@@ -76,7 +76,7 @@ def test_other_numbers_of_processes(tmp_path):
     checkpoint.save(tmp_path, 8, {"x": 2}, keep=1)
     assert os.listdir(tmp_path) == ["step-000000008.tengen"] and checkpoint.load(tmp_path) == (8, {"x": 2}, None)
     for wrong in ({"step": -1}, {"keep": 0}):
-        with pytest.raises(ValueError, match=r"step is at least 0 and keep at least 1"):
+        with pytest.raises(ValueError, match=r"step must be at least 0 and keep at least 1"):
             checkpoint.save(tmp_path, **{"step": 1, "state": {}, **wrong})
 
 

@@ -119,7 +119,7 @@ def test_groups_and_devices(world, name):
     for group in (None, dist.WORLD, dist.new_group([0])):
         y = function(x, group, "cpu0")
         assert y.tolist() == [1.0, 2.0] and str(y.device) == "cpu0:0"
-    with pytest.raises(TypeError, match=f"{name}: group is a distributed.Group, got int"):
+    with pytest.raises(TypeError, match=f"{name}: group must be a distributed.Group, got int"):
         function(x, 3)
     with pytest.raises(ValueError, match="is not a device"):
         function(x, device="foo")
@@ -138,7 +138,7 @@ def test_axes(world, name):
         assert function(x, axis=axis).shape == (2, 3)
     with pytest.raises(ValueError, match=f"{name}: axis 2 is out of range"):
         function(x, axis=2)
-    with pytest.raises(TypeError, match=f"{name}: an axis is an integer"):
+    with pytest.raises(TypeError, match=f"{name}: an axis must be an integer"):
         function(x, axis=0.5)
 
 
@@ -158,7 +158,7 @@ def test_collective_comm(world):
 
     for mode in ("ALL_REDUCE_SUM", "all_reduce_max", Mode(), "SCATTER"):
         assert D.collective_comm(x, mode, dist.WORLD, None).tolist() == [1.0, 2.0]
-    with pytest.raises(ValueError, match=r"mode is one of REDUCE_SUM, .* got 'foo'"):
+    with pytest.raises(ValueError, match=r"mode must be one of REDUCE_SUM, .* got 'foo'"):
         D.collective_comm(x, "foo", dist.WORLD, None)
 
 
@@ -168,7 +168,7 @@ def test_there_is_no_other_process(world):
         with pytest.raises(ValueError, match=f"{name} is 0, this process itself"):
             call(0)
         for rank in (1, -1):
-            with pytest.raises(ValueError, match=f"{name} is from 0 to 0, got {rank}"):
+            with pytest.raises(ValueError, match=f"{name} must be from 0 to 0, got {rank}"):
                 call(rank)
 
 

@@ -56,11 +56,11 @@ def test_groups(world):
 
 
 @pytest.mark.parametrize(("wrong", "error", "says"), [
-    ({"master_ip": 1}, TypeError, "master_ip is of type str"), ({"port": "x"}, TypeError, "port is of type int"),
+    ({"master_ip": 1}, TypeError, "master_ip must be of type str"), ({"port": "x"}, TypeError, "port must be of type int"),
     ({"world_size": 1.0}, TypeError, "world_size"), ({"rank": True}, TypeError, "rank"), ({"device": None}, TypeError, "device"),
     ({"device_type": 0}, TypeError, "device_type"), ({"world_size": 0}, ValueError, "rank is from 0"),
     ({"rank": 1}, ValueError, "rank is from 0"), ({"rank": -1}, ValueError, "rank is from 0"),
-    ({"backend": "foo"}, ValueError, "the backend is one of auto"), ({"device_type": "tpu"}, ValueError, "is not a device"),
+    ({"backend": "foo"}, ValueError, "the backend must be one of auto"), ({"device_type": "tpu"}, ValueError, "is not a device"),
     ({"device_type": "gpu"}, tengen.base.errors.DeviceError, "no such GPU"),
     ({"world_size": 2, "backend": "nccl"}, NotImplementedError, "communicate by 'mpi', and has no 'nccl' yet"),
 ])  # fmt: skip
@@ -96,7 +96,7 @@ def test_backends(backend):
             with dist.override_backend("ucx"):
                 assert dist.get_backend() == "ucx" and dist.get_world_size() == 1
             assert dist.get_backend() == named
-            with pytest.raises(ValueError, match="override_backend: the backend is one of"):
+            with pytest.raises(ValueError, match="override_backend: the backend must be one of"):
                 dist.override_backend("foo").__enter__()
         finally:
             worlds.enter(None)
@@ -129,12 +129,12 @@ def test_allreduce_callback(world, method, backend):
 
 
 def test_callbacks_that_cannot_be():
-    with pytest.raises(ValueError, match="reduce_method is 'sum' or 'mean', got 'foo'"):
+    with pytest.raises(ValueError, match="reduce_method must be 'sum' or 'mean', got 'foo'"):
         dist.make_allreduce_cb("foo")
 
 
 def test_callbacks_of_no_backend(world):
-    with pytest.raises(ValueError, match="the backend is one of"):
+    with pytest.raises(ValueError, match="the backend must be one of"):
         dist.make_allreduce_cb("sum", backend="foo")
 
 

@@ -159,7 +159,7 @@ def test_the_function_may_have_processes_of_its_own():
     ({"n_gpus": 0}, ValueError, "are not those of a world of 0"), ({"n_gpus": 2, "world_size": 1}, ValueError, "a world of 1"),
     ({"rank_start": -1}, ValueError, "ranks -1 to -1"), 
     ({"rank_start": 1, "world_size": 2}, ValueError, "needs the port of the server"), ({"rank_start": 1}, ValueError, "ranks 1 to 1"),
-    ({"backend": "foo"}, ValueError, "the backend is one of"),
+    ({"backend": "foo"}, ValueError, "the backend must be one of"),
 ])  # fmt: skip
 def test_no_such_world(options, error, says):
     with pytest.raises(error, match=says):

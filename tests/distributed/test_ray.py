@@ -12,9 +12,10 @@ import tengen.distributed as dist
 
 @pytest.mark.parametrize(("options", "error", "says"), [
     ({"train": 3}, TypeError, "takes a function, got int"),
-    ({"workers": 0}, ValueError, "workers is at least 1, got 0"), ({"workers": 2.0}, TypeError, r"workers is an int, got 2\.0"),
-    ({"max_restarts": -1}, ValueError, "max_restarts is at least 0"), ({"max_restarts": True}, TypeError, "max_restarts is an int, got True"),
-    ({"resources": {"CPU": "4"}}, TypeError, r"resources are numbers by name, such as \{\"CPU\": 4\}, got \{'CPU': '4'\}"),
+    ({"workers": 0}, ValueError, "workers must be at least 1, got 0"), ({"workers": 2.0}, TypeError, r"workers must be an int, got 2\.0"),
+    ({"max_restarts": -1}, ValueError, "max_restarts must be at least 0"),
+    ({"max_restarts": True}, TypeError, "max_restarts must be an int, got True"),
+    ({"resources": {"CPU": "4"}}, TypeError, r"resources must be numbers by name, such as \{\"CPU\": 4\}, got \{'CPU': '4'\}"),
     ({"resources": {"CPU": -1}}, ValueError, r"resources\['CPU'\] is no amount: -1"), ({"resources": {}}, ValueError, "are none"),
     ({"resources": {"CPU": float("nan")}}, ValueError, "is no amount: nan"), ({"resources": {"CPU": 0}}, ValueError, "are none"),
 ])  # fmt: skip

@@ -212,7 +212,7 @@ REFUSED = {
     "overlapping members": (overlapping(), "far more|Overlapped|File name"),
     "code": (archive(b"cos\nsystem\n" + text("no") + b"\x85R", {}), r"os\.system"),
     "a module": (archive(b"(" + text("module") + b"NNNtQ", {}), "state_dict"),
-    "no PyTorch": (archive(b"N", {}).replace(b"a/data.pkl", b"a/data.np_"), "none of torch.save"),
+    "no PyTorch": (archive(b"N", {}).replace(b"a/data.pkl", b"a/data.np_"), "not one of torch.save"),
     "a program": (archive(b"N", {}, more=["a/constants.pkl"]), "TorchScript"),
     "a namespace of what is no text": (archive(b"cargparse\nNamespace\n)\x81}K\x01K\x01sb", {}), "no text"),
     "a namespace of arguments": (archive(b"cargparse\nNamespace\nK\x01\x85R", {}), "it calls"),
@@ -223,7 +223,7 @@ REFUSED = {
     ),
     "a legacy storage of a claimed size": (legacy(tensor(), struct.pack("<q", 1 << 40)), "cut short"),
     "a legacy broadcast": (legacy(tensor(size=(1 << 40,), strides=(0,)), struct.pack("<q", 4) + bytes(16)), "far more"),
-    "a legacy storage that is nobody's": (legacy(tensor(), keys=("1",)), "nobody's"),
+    "a legacy storage that no tensor uses": (legacy(tensor(), keys=("1",)), "no tensor uses the storage"),
     "a legacy storage that is missing": (legacy(tensor(), keys=()), "missing"),
     "a legacy order that is none": (legacy(tensor(), keys=("0", "0")), "no order"),
 }  # fmt: skip

@@ -254,7 +254,7 @@ REFUSED = {
     "full: a complex number does not fit into a tensor of float32": lambda: F.full((2,), 1j, dtype="float32"),
     "the parts are real": lambda: F.complex(X, 1.0),
     "cannot hold complex": lambda: Tensor([1j], dtype="float32"),
-    "complex64 does not become": lambda: F.ones((2,)).__setitem__(0, X[0]),
+    "complex64 cannot become": lambda: F.ones((2,)).__setitem__(0, X[0]),
 }
 
 

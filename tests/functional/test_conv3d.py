@@ -135,10 +135,10 @@ ERRORS = [
     (lambda x: F.conv3d(x[0], F.zeros((2, 4, 3, 3, 3))), r"conv3d takes an input \(N, C, D, H, W\)"),
     (lambda x: F.conv3d(x, F.zeros((2, 4, 4, 3, 3))), r"conv3d: a kernel of \(4, 3, 3\)"),
     (lambda x: F.conv3d(x, F.zeros((2, 4, 3, 3, 3)), stride=(1, 2)), "conv3d: stride takes one or three integers >= 1"),
-    (lambda x: F.conv3d(x, F.zeros((2, 4, 3, 3, 3)), conv_mode="convolution"), "conv_mode is 'cross_correlation'"),
+    (lambda x: F.conv3d(x, F.zeros((2, 4, 3, 3, 3)), conv_mode="convolution"), "conv_mode must be 'cross_correlation'"),
     (lambda x: F.conv_transpose3d(x, F.zeros((3, 2, 3, 3, 3))), "conv_transpose3d: an input of shape"),
     (lambda x: F.conv_transpose3d(x, F.zeros((4, 2, 3, 3, 3)), output_padding=1), "output_padding .* must be smaller"),
-    (lambda x: M.Conv3d(4, 4, (3, 3)), r"Conv3d: kernel_size is an int or 3 of them, got \(3, 3\)"),
+    (lambda x: M.Conv3d(4, 4, (3, 3)), r"Conv3d: kernel_size must be an int or 3 of them, got \(3, 3\)"),
 ]
 
 

@@ -183,7 +183,7 @@ def call(pred=P, steps=(4, 4, 4), label=((1, 2),) * 3, lengths=(2, 2, 2), **opti
 WRONG = {
     "no batch": (call(P[0]), ValueError, r"pred of \(steps, batch, classes\), got shape \(3, 3\)"),
     "no such blank": (call(blank=3), ValueError, "blank must be one of the 3 classes, got 3"),
-    "no such reduction": (call(reduction="max"), ValueError, "reduction is one of mean, sum, none, got 'max'"),
+    "no such reduction": (call(reduction="max"), ValueError, "reduction must be one of mean, sum, none, got 'max'"),
     "more steps than there are": (call(steps=(4, 5, 4)), ValueError, "pred_lengths must be from 0 to 4, got 5"),
     "a label that is longer": (call(lengths=(2, 3, 1)), ValueError, "label_lengths must be from 0 to 2, got 3"),
     "a negative length": (call(lengths=(2, -1, 1)), ValueError, "label_lengths must be from 0 to 2, got -1"),

@@ -332,10 +332,10 @@ ERRORS = [
     (lambda: F.deformable_psroi_pooling(X, F.zeros((1, 5)), X, False, 1, 1, 1, 1, 1.0), r"trans must have shape \(1, 2, 1, 1\)"),
     (lambda: F.quantized.batch_conv_bias_activation(X, W, F.zeros(2)), "batch_conv2d: a weight of shape"),
     (lambda: F.quantized.conv_bias_activation(X, W, F.zeros(2), "int8"), "dtype must be a float or a quantised dtype, got 'int8'"),
-    (lambda: F.quantized.conv_bias_activation(X, W, F.zeros(2), nonlinear_mode="tanh"), "nonlinear_mode is one of identity"),
+    (lambda: F.quantized.conv_bias_activation(X, W, F.zeros(2), nonlinear_mode="tanh"), "nonlinear_mode must be one of identity"),
     (lambda: M.LocalConv2d(4, 4, 2, 2, 3), "LocalConv2d: a kernel of .3, 3. does not fit into images of .2, 2."),
-    (lambda: M.RegionRestrictedConv(4, 4, 3, padding_mode="mirror"), "padding_mode is one of"),
-    (lambda: M.BatchMatMulActivation(1, 2, 3, nonlinear_mode="tanh"), "nonlinear_mode is 'identity' or 'relu'"),
+    (lambda: M.RegionRestrictedConv(4, 4, 3, padding_mode="mirror"), "padding_mode must be one of"),
+    (lambda: M.BatchMatMulActivation(1, 2, 3, nonlinear_mode="tanh"), "nonlinear_mode must be 'identity' or 'relu'"),
 ]  # fmt: skip
 
 

@@ -172,7 +172,7 @@ def test_topk_accuracy():
         (
             lambda x, y: F.loss.cross_entropy(x, y, reduction="avg"),
             ValueError,
-            "reduction is one of mean, sum, none, got 'avg'",
+            "reduction must be one of mean, sum, none, got 'avg'",
         ),
         (
             lambda x, y: F.loss.cross_entropy(x, Tensor([1, 2, 0])),
@@ -188,8 +188,8 @@ def test_topk_accuracy():
         (lambda x, y: F.loss.cross_entropy(x, y, axis=2), ValueError, "cross_entropy: axis 2 is out of range"),
         (lambda x, y: F.loss.cross_entropy(x, y, label_smooth=2), ValueError, "label_smooth must be between 0 and 1"),
         (lambda x, y: F.loss.square_loss(x, F.zeros((2, 2))), ValueError, "do not broadcast"),
-        (lambda x, y: F.loss.l1_loss(x, x, "max"), ValueError, "l1_loss: reduction is one of"),
-        (lambda x, y: F.loss.hinge_loss(x, x, norm="L3"), ValueError, "hinge_loss: norm is one of L1, L2"),
+        (lambda x, y: F.loss.l1_loss(x, x, "max"), ValueError, "l1_loss: reduction must be one of"),
+        (lambda x, y: F.loss.hinge_loss(x, x, norm="L3"), ValueError, "hinge_loss: norm must be one of L1, L2"),
         (lambda x, y: F.loss.hinge_loss(x[0], x[0]), ValueError, r"hinge_loss takes pred and label of \(N, classes\)"),
         (lambda x, y: F.topk_accuracy(x, y, 4), ValueError, "topk must be from 1 to the number of classes, 3, got 4"),
         (lambda x, y: F.topk_accuracy(x, Tensor([0])), ValueError, r"topk_accuracy: a target of shape \(1,\)"),

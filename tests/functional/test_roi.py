@@ -158,7 +158,7 @@ def test_traced():
         (lambda x, r: F.vision.roi_align(x, r[:, :4], 2), ValueError, r"rois \(K, 5\)"),
         (lambda x, r: F.vision.roi_pooling(x[0], r, 2), ValueError, r"takes images \(N, C, H, W\)"),
         (lambda x, r: F.vision.roi_pooling(F.zeros((1, 1, 0, 3)), r, 2), ValueError, "not empty"),
-        (lambda x, r: F.vision.roi_align(x, r, 2, "avg"), ValueError, "roi_align: mode is one of average, max"),
+        (lambda x, r: F.vision.roi_align(x, r, 2, "avg"), ValueError, "roi_align: mode must be one of average, max"),
         (lambda x, r: F.vision.roi_align(x, r, 0), ValueError, "output_shape takes one or two integers >= 1"),
         (lambda x, r: F.vision.roi_align(x, r, (1, 2, 3)), ValueError, "output_shape takes one or two integers"),
         (lambda x, r: F.vision.roi_align(x, r, 2, sample_points=-1), ValueError, "sample_points takes"),

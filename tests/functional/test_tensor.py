@@ -102,7 +102,7 @@ def test_meshgrid():
             for result, truth in zip(found, np.meshgrid(*arrays, indexing=indexing), strict=True):
                 assert_close(result, truth)
     check_gradient(lambda x, y: F.meshgrid(x, y), [a, b])
-    with pytest.raises(ValueError, match="indexing is one of xy, ij"):
+    with pytest.raises(ValueError, match="indexing must be one of xy, ij"):
         F.meshgrid(Tensor(a), indexing="ab")
     with pytest.raises(ValueError, match="meshgrid takes vectors"):
         F.meshgrid(F.zeros((2, 2)))
@@ -313,7 +313,7 @@ def test_scatter():
             r"reshape: 6 elements of shape \(2, 3\) cannot have the shape \(4, -1\)",
         ),
         (lambda x: F.reshape(x, (5,)), ValueError, "reshape: 6 elements"),
-        (lambda x: F.transpose(x, (0, 0)), ValueError, r"transpose: \(0, 0\) is no order"),
+        (lambda x: F.transpose(x, (0, 0)), ValueError, r"transpose: \(0, 0\) is not an order"),
         (lambda x: F.broadcast_to(x, (2, 2)), ValueError, "broadcast"),
         (lambda x: F.expand_dims(x, 4), ValueError, "expand_dims: axis 4 is out of range"),
         (lambda x: F.squeeze(x, 0), ValueError, r"squeeze: axis 0 of shape \(2, 3\) has the extent 2"),

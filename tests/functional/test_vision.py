@@ -108,7 +108,7 @@ def test_interpolate_as_the_reference():
     [
         (lambda x: F.nn.interpolate(x), "either size or scale_factor"),
         (lambda x: F.nn.interpolate(x, 4, 2.0), "either size or scale_factor"),
-        (lambda x: F.nn.interpolate(x, 4, mode="cubic"), "interpolate: mode is one of"),
+        (lambda x: F.nn.interpolate(x, 4, mode="cubic"), "interpolate: mode must be one of"),
         (
             lambda x: F.nn.interpolate(x, 4, mode="nearest", align_corners=True),
             "align_corners is for modes bilinear, linear and trilinear",
@@ -125,7 +125,7 @@ def test_interpolate_as_the_reference():
         (lambda x: F.vision.correlation(x, x, 1, 3), "do not fit into"),
         (lambda x: F.vision.correlation(x, F.zeros((1, 2, 2, 2))), "two images"),
         (lambda x: F.vision.correlation(x, x, stride1=0), "stride1 takes one integer >= 1"),
-        (lambda x: F.vision.cvt_color(x), "cvt_color: mode is one of"),
+        (lambda x: F.vision.cvt_color(x), "cvt_color: mode must be one of"),
         (lambda x: F.vision.cvt_color(x, "RGB2GRAY"), r"takes images \(N, H, W, 3\)"),
         (lambda x: F.vision.cvt_color(x.astype("uint8"), "YUV2RGB_NV12"), "H and W even"),
     ],

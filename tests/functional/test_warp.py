@@ -205,11 +205,11 @@ def test_traced():
         (lambda x, m: F.remap(x, m), ValueError, r"map_xy of shape \(1, 3, 3\) does not fit"),
         (lambda x, m: F.remap(x[0], F.zeros((1, 2, 2, 2))), ValueError, "remap takes an image"),
         (lambda x, m: F.remap(F.zeros((1, 1, 0, 3)), F.zeros((1, 2, 2, 2))), ValueError, "not empty"),
-        (lambda x, m: F.remap(x, F.zeros((1, 2, 2, 2)), "mirror"), ValueError, "remap: border_mode is one of"),
+        (lambda x, m: F.remap(x, F.zeros((1, 2, 2, 2)), "mirror"), ValueError, "remap: border_mode must be one of"),
         (
             lambda x, m: F.remap(x, F.zeros((1, 2, 2, 2)), interp_mode="area"),
             ValueError,
-            "remap: interp_mode is one of",
+            "remap: interp_mode must be one of",
         ),
         (lambda x, m: F.warp_perspective(x, m[0], 2), ValueError, r"takes matrices \(N, 3, 3\)"),
         (lambda x, m: F.warp_affine(x, m, 2), ValueError, r"takes matrices \(N, 2, 3\)"),
@@ -219,7 +219,7 @@ def test_traced():
         (lambda x, m: F.warp_perspective(x, m, 2, [1]), IndexError, "out of range"),
         (lambda x, m: F.warp_perspective(x, m, (2, 2, 2)), ValueError, "out_shape takes one or two integers"),
         (lambda x, m: F.warp_perspective(x, m, (0, 2)), ValueError, "out_shape takes one or two integers >= 1"),
-        (lambda x, m: F.warp_perspective(x, m, 2, format="CHWN"), ValueError, "format is one of NCHW, NHWC"),
+        (lambda x, m: F.warp_perspective(x, m, 2, format="CHWN"), ValueError, "format must be one of NCHW, NHWC"),
         (
             lambda x, m: F.remap(x.astype("uint8"), F.zeros((1, 2, 2, 2)), "constant", 300),
             OverflowError,

@@ -71,7 +71,7 @@ TAKE_NOTHING = ("clip", "get_execution_strategy", "nvof")  # clip misses both li
 @pytest.mark.parametrize("name", sorted(set(PUBLIC) - set(TAKE_NOTHING)))
 def test_none_is_refused_by_every_function_by_name(name):
     needed = [p for p in inspect.signature(PUBLIC[name]).parameters.values() if p.default is p.empty and p.kind < 2]
-    with pytest.raises((TypeError, ValueError), match=f"^{name}: (.* None|mode is one of)"):
+    with pytest.raises((TypeError, ValueError), match=f"^{name}: (.* None|mode must be one of)"):
         PUBLIC[name](*[None] * max(1, len(needed)))
 
 

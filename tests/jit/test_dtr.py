@@ -96,7 +96,7 @@ def test_sizes():
         with pytest.raises(ValueError, match=r"dtr\.eviction_threshold"):
             dtr.eviction_threshold = value
     for value in (1.5, None, True):
-        with pytest.raises(TypeError, match=r"dtr\.evictee_minimum_size is an int or text"):
+        with pytest.raises(TypeError, match=r"dtr\.evictee_minimum_size must be an int or text"):
             dtr.evictee_minimum_size = value
     with pytest.raises(TypeError, match="enable_sqrt_sampling is True or False"):
         dtr.enable_sqrt_sampling = "yes"

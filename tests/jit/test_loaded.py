@@ -115,7 +115,7 @@ WRONG = {
     "kind": (lambda run: run(X.astype(np.int32).astype(complex)), TypeError, "complex"),
     "missing": (lambda run: run(), TypeError, "needs x0"),
     "too many": (lambda run: run(X, X), TypeError, "takes 1 arguments, x0, got 2"),
-    "unknown": (lambda run: run(X, y=X), TypeError, "'y' is none of its arguments, x0"),
+    "unknown": (lambda run: run(X, y=X), TypeError, "'y' is not one of its arguments, x0"),
     "twice": (lambda run: run(X, x0=X), TypeError, "'x0' is given twice"),
 }
 
@@ -135,9 +135,9 @@ def test_a_path(tmp_path):
 
 
 UNFIT = {
-    "too few names": (lambda v: (["x"], ["y"], {}), "2 arguments must have as many names, got 1"),
-    "too many names": (lambda v: (["x", "w"], ["y", "z"], {}), "1 output must have as many names, got 2"),
-    "a name twice": (lambda v: (["x", "x"], ["y"], {}), "the name of each argument must be another non-empty string"),
+    "too few names": (lambda v: (["x"], ["y"], {}), "2 arguments must have 2 names, got 1"),
+    "too many names": (lambda v: (["x", "w"], ["y", "z"], {}), "1 output must have 1 name, got 2"),
+    "a name twice": (lambda v: (["x", "x"], ["y"], {}), "the names of all arguments must be different non-empty strings"),
     "a name that is none": (lambda v: (["x", ""], ["y"], {}), "must be another non-empty string"),
     "another shape": (lambda v: (["x"], ["y"], {v.inputs[1]: W}), r"shape \(3, 4\) is given for an input of float32\[5,4\]"),
     "another dtype": (lambda v: (["x"], ["y"], {v.inputs[1]: X.astype("int32")}), "a constant of int32"),

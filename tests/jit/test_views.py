@@ -202,7 +202,7 @@ READERS = {
 
 
 WRITERS = {"base of an assignment", "assigned", "assigned at indices"}
-"""They change tensors, which a file cannot say."""
+"""They change tensors, which a file cannot express."""
 
 
 def agree(got, want, message=""):

@@ -94,7 +94,7 @@ def test_generators_and_coroutines_are_refused():
 
 @pytest.mark.parametrize("make", [iter, lambda pair: (y + 1 for y in pair), lambda pair: {"all": [map(abs, pair)]}])
 def test_results_that_can_be_gone_through_once_are_refused_without_host(make):
-    with pytest.raises(TraceError, match=r"returns a .*, which later calls could not give with without_host=True"):
+    with pytest.raises(TraceError, match=r"returns a .*, which later calls could not return with without_host=True"):
         trace(lambda x: make([x, x]), without_host=True)(Tensor([1.0]))
     trace(lambda x: make([x, x]))(Tensor([1.0]))
 

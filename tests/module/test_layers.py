@@ -281,7 +281,7 @@ def test_batch_norm_refuses_other_ranks(layer, shape, message):
 
 def test_sync_batch_norm_refuses_what_does_not_fit():
     x = Tensor(data(4, 3, 2, 2))
-    with pytest.raises(ValueError, match="eps_mode is one of additive, max, got 'sum'"):
+    with pytest.raises(ValueError, match="eps_mode must be one of additive, max, got 'sum'"):
         F.sync_batch_norm(x, None, None, training=True, eps_mode="sum")
     with pytest.raises(ValueError, match="sync_batch_norm: running_mean of shape \\(2,\\) does not fit the 3 channels"):
         F.sync_batch_norm(x, Tensor([0.0, 0.0]), Tensor([1.0, 1.0]))
@@ -377,9 +377,9 @@ def test_padding_row_is_zero_and_stays():
         (lambda: M.Embedding.from_pretrained(Parameter(data(3))), "two dimensions"),
         (lambda: M.Conv2d(3, 4, 3, groups=2), "in_channels must be divisible by groups, got 3 and 2"),
         (lambda: M.Conv2d(3, 5, 3, groups=3), "out_channels must be divisible by groups, got 5 and 3"),
-        (lambda: M.Conv2d(3, 4, (3, 3, 3)), r"kernel_size is an int or 2 of them, got \(3, 3, 3\)"),
-        (lambda: M.Conv2d(3, 4, 3, padding_mode="circular"), "padding_mode is one of reflect, replicate, zeros"),
-        (lambda: M.Conv2d(3, 4, 3, conv_mode="convolution"), "conv_mode is 'cross_correlation'"),
+        (lambda: M.Conv2d(3, 4, (3, 3, 3)), r"kernel_size must be an int or 2 of them, got \(3, 3, 3\)"),
+        (lambda: M.Conv2d(3, 4, 3, padding_mode="circular"), "padding_mode must be one of reflect, replicate, zeros"),
+        (lambda: M.Conv2d(3, 4, 3, conv_mode="convolution"), "conv_mode must be 'cross_correlation'"),
         (lambda: M.GroupNorm(3, 4), "num_groups must divide num_channels, got 3 and 4"),
         (lambda: M.GeneralNorm(), "needs normalized_shape"),
         (lambda: M.GeneralNorm((3, 4), 1), "differ in length"),

@@ -254,7 +254,7 @@ WRONG = {
     "a state of another size": (lambda: M.RNN(3, 4)(X, H[:, :, :3]), r"take 24 weights, got 36"),
     "one state of two": (lambda: M.LSTM(3, 4)(X, H), "LSTM takes the state"),
     "a nonlinearity": (lambda: M.RNN(3, 4, nonlinearity="sin"), "'tanh' or 'relu', got 'sin'"),
-    "no probability": (lambda: M.LSTM(3, 4, dropout=1.5), "dropout is a probability, from 0 to 1, got 1.5"),
+    "no probability": (lambda: M.LSTM(3, 4, dropout=1.5), "dropout must be a probability, from 0 to 1, got 1.5"),
     "no layers": (lambda: M.LSTM(3, 4, num_layers=0), "LSTM: num_layers must be at least 1, got 0"),
     "a large projection": (lambda: M.LSTM(3, 4, proj_size=4), "LSTM: proj_size must be smaller than hidden_size, got 4"),
 }  # fmt: skip

@@ -21,7 +21,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: M.Conv2d(3, 4, 0), "Conv2d: kernel_size must be at least 1, got 0"),
     (lambda: M.Conv2d(3, 4, (3, -1)), "Conv2d: kernel_size must be at least 1, got (3, -1)"),
     (lambda: M.Conv2d(3, 4, np.int64(0)), "Conv2d: kernel_size must be at least 1, got "),
-    (lambda: M.Conv2d(3, 4, (3, 3, 3)), "Conv2d: kernel_size is an int or 2 of them, got (3, 3, 3)"),
+    (lambda: M.Conv2d(3, 4, (3, 3, 3)), "Conv2d: kernel_size must be an int or 2 of them, got (3, 3, 3)"),
     (lambda: M.Conv2d(3, 4, 3, stride=0), "Conv2d: stride must be at least 1, got 0"),
     (lambda: M.Conv2d(3, 4, 3, padding=-1), "Conv2d: padding must be at least 0, got -1"),
     (lambda: M.Conv2d(3, 4, 3, dilation=0), "Conv2d: dilation must be at least 1, got 0"),

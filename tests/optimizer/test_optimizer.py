@@ -94,7 +94,11 @@ def test_parameters_without_a_gradient_stay():
         (lambda p: optim.SGD([p, p], lr=0.1), ValueError, "given twice"),
         (lambda p: optim.SGD([{"params": p}, {"params": p}], lr=0.1), ValueError, "given twice"),
         (lambda p: optim.SGD([{"parms": p}], lr=0.1), KeyError, "needs 'params', got 'parms'"),
-        (lambda p: optim.SGD([p], lr=0.1).add_param_group([p]), TypeError, "a parameter group is a dict, got list"),
+        (
+            lambda p: optim.SGD([p], lr=0.1).add_param_group([p]),
+            TypeError,
+            "a parameter group must be a dict, got list",
+        ),
         (lambda p: optim.SGD([p], lr=-0.1), ValueError, "SGD: lr must be at least 0, got -0.1"),
         (lambda p: optim.SGD([p], lr=float("nan")), ValueError, "lr"),
         (lambda p: optim.SGD([p], lr=0.1, momentum=-1), ValueError, "momentum"),

@@ -216,7 +216,7 @@ def test_refusals_name_dtypes_and_the_way_out():
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan"), 1e-60])
 def test_scales_are_positive_numbers(scale):
-    with pytest.raises(ValueError, match="scale is a positive float32"):
+    with pytest.raises(ValueError, match="scale must be a positive float32"):
         dt.qint8(scale)
 
 

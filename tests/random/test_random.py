@@ -181,9 +181,9 @@ def test_shuffle():
         (lambda: random.permutation(Tensor(1.5)), TypeError, "permutation: n takes an integer"),
         (lambda: random.shuffle([1, 2]), TypeError, "shuffle takes a tensor, got list"),
         (lambda: random.uniform(size=(-1,)), ValueError, "extents are at least 0"),
-        (lambda: random.seed(1.5), TypeError, "a seed is an integer, got float"),
-        (lambda: random.seed(-1), ValueError, "a seed is at least 0"),
-        (lambda: RNG(seed=2**64), ValueError, "a seed is at least 0"),
+        (lambda: random.seed(1.5), TypeError, "a seed must be an integer, got float"),
+        (lambda: random.seed(-1), ValueError, "a seed must be at least 0"),
+        (lambda: RNG(seed=2**64), ValueError, "a seed must be at least 0"),
         (lambda: RNG(device="gpu0"), RuntimeError, "gpu0"),
     ],
 )

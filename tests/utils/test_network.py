@@ -213,10 +213,10 @@ def test_two_networks_become_one():
     assert [v.name for v in second.arguments] == ["x"]
     other = network(lambda x: F.relu(x), X)
     second.add_output(other.dest_vars[0])
-    with pytest.raises(ValueError, match=r"the name of each argument must be another .*'x', 'x'"):
+    with pytest.raises(ValueError, match=r"the names of all arguments must be different .*'x', 'x'"):
         second.dump(io.BytesIO())
     other.modify_opr_names("other")
-    with pytest.raises(ValueError, match="the name of each output must be another"):
+    with pytest.raises(ValueError, match="the names of all outputs must be different"):
         second.dump(io.BytesIO())
     other.dest_vars[0].name = "y"
     assert second.dump(io.BytesIO()).inputs == ["x", "other.x"]

@@ -30,7 +30,7 @@ def convert_tensor_format(x: Tensor, inplace: bool = True) -> Tensor:
     (1, 3, 2, 2)
     """
     if not isinstance(x, Tensor):
-        raise TypeError(f"convert_tensor_format: x is a tensor, got {type(x).__name__}")
+        raise TypeError(f"convert_tensor_format: x must be a tensor, got {type(x).__name__}")
     return x if inplace else copy(x)
 
 
@@ -51,5 +51,5 @@ def convert_module_format(module: Module, inplace: bool = True) -> Module:
     ReLU()
     """
     if not isinstance(module, Module):
-        raise TypeError(f"convert_module_format: module is a Module, got {type(module).__name__}")
+        raise TypeError(f"convert_module_format: module must be a Module, got {type(module).__name__}")
     return module if inplace else deepcopy(module)

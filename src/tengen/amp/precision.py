@@ -61,7 +61,7 @@ def float_name(argument: str, dtype: Any) -> str:
     """The name of a dtype that mixed precision can compute in. Raises TypeError or ValueError for another."""
     name = canonical(dtype)
     if name not in ("float16", "bfloat16", "float32"):
-        raise ValueError(f"autocast: {argument} is 'float16', 'bfloat16' or 'float32', got {dtype!r}")
+        raise ValueError(f"autocast: {argument} must be 'float16', 'bfloat16' or 'float32', got {dtype!r}")
     return name
 
 

@@ -1,8 +1,9 @@
-"""Tensors by the array API standard (data-apis.org/array-api, 2023.12): what `x.__array_namespace__()` gives, for libraries that take any array.
+"""The namespace of the array API standard (data-apis.org/array-api, 2023.12), which `x.__array_namespace__()` gives,
+for libraries that take any array.
 
-SciPy, scikit-learn and others compute with tensors through it, array-api-compat finds it. The default dtypes are float32 and int32. There are no
-uint32, uint64 and complex numbers. Sorting, searching, sets and linear algebra beyond products are NumPy's, without gradients; the rest is
-differentiable.
+SciPy, scikit-learn and others compute with tensors through it, and array-api-compat finds it. The default dtypes are
+float32 and int32. There are no uint32, uint64 or complex numbers. Sorting, searching, sets and linear algebra beyond
+products are done by NumPy, without gradients; everything else is differentiable.
 
 >>> x = tengen.tensor([3.0, 4.0])
 >>> xp = x.__array_namespace__()

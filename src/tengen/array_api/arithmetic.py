@@ -1,4 +1,4 @@
-"""Functions of elements."""
+"""Element-wise functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ..core import Tensor
 from .creation import asarray
 from .dtypes import result_type
 
-# Names of the standard, and what does the same here. These four lists are all: what takes one float, one of any kind, two of any kind, two bools.
+# Names of the standard, and the equivalents here. These four lists are complete: functions of one float, of one number
+# of any kind, of two numbers, of two bools.
 _FLOAT = {
     "acos": F.acos, "acosh": F.acosh, "asin": F.asin, "asinh": F.asinh, "atan": F.atan, "atanh": F.atanh, "cos": F.cos, "cosh": F.cosh,
     "exp": F.exp, "expm1": F.expm1, "log": F.log, "log1p": F.log1p, "sin": F.sin, "sinh": F.sinh, "sqrt": F.sqrt, "tan": F.tan,
@@ -70,12 +71,12 @@ def real(x: Tensor, /) -> Tensor:
 
 
 def imag(x: Tensor, /) -> Tensor:
-    """Zeros: there are no complex elements."""
+    """Zeros, because there are no complex elements."""
     return F.zeros_like(x)
 
 
 def isfinite(x: Tensor, /) -> Tensor:
-    """Whether an element is neither NaN nor an infinity."""
+    """Whether an element is neither NaN nor infinite."""
     return F.logical_not(F.logical_or(F.isnan(x), F.isinf(x)))
 
 
@@ -100,12 +101,12 @@ def reciprocal(x: Tensor, /) -> Tensor:
 
 
 def trunc(x: Tensor, /) -> Tensor:
-    """The integer next to x towards 0."""
+    """The nearest integer towards 0."""
     return F.where(x < 0, F.ceil(x), F.floor(x)) if is_float(x.desc.dtype) else +x
 
 
 def pow(x1: Any, x2: Any, /) -> Tensor:
-    """x1 to the power of x2; of integers an integer."""
+    """x1 to the power of x2; integers give an integer."""
     made = x1**x2
     return made if is_float(result_type(x1, x2).name) else _whole(x1, x2)
 
@@ -116,7 +117,7 @@ def _whole(x1: Any, x2: Any) -> Tensor:
 
 
 def remainder(x1: Any, x2: Any, /) -> Tensor:
-    """What is left of x1 after division by x2, with the sign of x2; the operator % gives floats that of x1."""
+    """The remainder of x1 divided by x2, with the sign of x2. The operator % gives floats the sign of x1."""
     left = x1 % x2
     return F.where(F.logical_and(left != 0, (left < 0) != (asarray(x2) < 0)), left + x2, left)
 
@@ -130,23 +131,23 @@ def hypot(x1: Any, x2: Any, /) -> Tensor:
 
 
 def copysign(x1: Any, x2: Any, /) -> Tensor:
-    """The size of x1 with the sign of x2."""
+    """The absolute value of x1 with the sign of x2."""
     a = F.abs(asarray(x1))
     return F.where(signbit(asarray(x2)), -a, a)
 
 
 def signbit(x: Tensor, /) -> Tensor:
-    """Whether an element is negative; -0.0 is."""
+    """Whether an element is negative; -0.0 counts as negative."""
     return Tensor(np.signbit(x.numpy()))
 
 
 def nextafter(x1: Tensor, x2: Tensor, /) -> Tensor:
-    """The floating number after x1 in the direction of x2."""
+    """The next floating-point number after x1 in the direction of x2."""
     return asarray(np.nextafter(x1.numpy(), x2.numpy()))
 
 
 def clip(x: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
-    """x, at least min and at most max."""
+    """x, limited to at least min and at most max."""
     made = x if min is None else F.maximum(x, asarray(min, dtype=x.dtype))
     made = made if max is None else F.minimum(made, asarray(max, dtype=x.dtype))
     return +made if made is x else made

@@ -1,4 +1,4 @@
-"""Tensors that are made of nothing, or of data."""
+"""Tensors made from nothing or from data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ e, inf, nan, pi, newaxis = math.e, math.inf, math.nan, math.pi, None
 
 
 def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: Any = None) -> Tensor:
-    """A tensor of a tensor, an array, a number or nested sequences of numbers and tensors. Arrays keep their dtype, float64 too."""
+    """A tensor from a tensor, an array, a number, or nested sequences of numbers and tensors. Arrays keep their dtype,
+    including float64."""
     if isinstance(obj, Tensor):
         made = obj if dtype is None or obj.dtype == dtype else obj.astype(dtype)
         made = made if device is None else made.to(device)
@@ -29,7 +30,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: Any = N
     if dtype is None and isinstance(obj, (list, tuple)) and any(isinstance(item, Tensor) for item in obj):
         return F.stack([asarray(item) for item in obj])
     if copy is False and not hasattr(obj, "__dlpack__"):
-        raise ValueError("asarray(copy=False): a tensor of this cannot be made without a copy")
+        raise ValueError("asarray(copy=False): a tensor cannot be made from this without a copy")
     return Tensor(obj, dtype=dtype, device=device)
 
 
@@ -41,7 +42,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: Any = None) -> Tensor:
 
 
 def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """The numbers from start (or 0) up to stop, without it."""
+    """The numbers from start (or 0) up to stop, which is not included."""
     if dtype is None:
         dtype = "float32" if any(isinstance(number, float) for number in (start, stop, step)) else "int32"
     low, high = (0, start) if stop is None else (start, stop)
@@ -51,12 +52,12 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None,
 def linspace(
     start: Any, stop: Any, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
 ) -> Tensor:
-    """`num` numbers at equal distances."""
+    """`num` numbers in equal steps."""
     return Tensor(np.linspace(start, stop, num, endpoint=endpoint), dtype=dtype or "float32", device=device)
 
 
 def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor with one number everywhere."""
+    """A tensor filled with one number."""
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     if dtype is None:
         dtype = asarray(fill_value).dtype
@@ -64,7 +65,7 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
 
 
 def full_like(x: Tensor, /, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """An array with the shape, and by default the dtype, of a tensor."""
+    """An array with the shape of a tensor, and by default its dtype."""
     return full(x.shape, fill_value, dtype=dtype or x.dtype, device=device or x.device)
 
 
@@ -82,12 +83,12 @@ empty = zeros
 
 
 def zeros_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """Zeros in the shape, and by default the dtype, of a tensor."""
+    """Zeros with the shape of a tensor, and by default its dtype."""
     return full_like(x, 0, dtype=dtype, device=device)
 
 
 def ones_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """Ones in the shape, and by default the dtype, of a tensor."""
+    """Ones with the shape of a tensor, and by default its dtype."""
     return full_like(x, 1, dtype=dtype, device=device)
 
 
@@ -100,7 +101,7 @@ def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = N
 
 
 def meshgrid(*arrays: Tensor, indexing: str = "xy") -> list[Tensor]:
-    """Coordinates of a grid."""
+    """The coordinates of a grid."""
     return list(F.meshgrid(*arrays, indexing=indexing)) if arrays else []
 
 

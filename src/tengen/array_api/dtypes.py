@@ -31,25 +31,25 @@ _KINDS["numeric"] = _KINDS["integral"] + _KINDS["real floating"]
 
 
 def isdtype(dtype: Any, kind: Any) -> Any:
-    """Whether a dtype is another one, of a kind such as "real floating", or one of several."""
+    """Whether a dtype equals another one, is of a kind such as "real floating", or is one of several."""
     name = canonical(dtype)
     if isinstance(kind, tuple):
         return any(isdtype(dtype, one) for one in kind)
     if isinstance(kind, str):
         if kind not in _KINDS:
-            raise ValueError(f"a kind of dtypes is one of {', '.join(_KINDS)}, got {kind!r}")
+            raise ValueError(f"a kind of dtypes must be one of {', '.join(_KINDS)}, got {kind!r}")
         return name in _KINDS[kind]
     return name == canonical(kind)
 
 
 def astype(x: Tensor, dtype: Any, /, *, copy: Any = True, device: Any = None) -> Tensor:
-    """The elements as another dtype."""
+    """The elements in another dtype."""
     made = x if x.dtype == DTYPES[canonical(dtype)] and not copy else x.astype(dtype)
     return made if device is None else made.to(device)
 
 
 def result_type(*arrays_and_dtypes: Any) -> DType:
-    """The dtype in which these tensors, dtypes and Python numbers meet."""
+    """The dtype that these tensors, dtypes and Python numbers have in common."""
     if not arrays_and_dtypes:
         raise ValueError("result_type takes at least one tensor or dtype")
     weak: dict[type, str] = {builtins.bool: "weak_bool", int: "weak_int", float: "weak_float"}
@@ -59,13 +59,13 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
 
 
 def can_cast(from_: Any, to: Any, /) -> Any:
-    """Whether a promotion leads from one dtype (or that of a tensor) to the other."""
+    """Whether the dtype (or that of a tensor) can be promoted to the other."""
     source = from_.desc.dtype if isinstance(from_, Tensor) else canonical(from_)
     return promote(source, canonical(to)) == canonical(to)
 
 
 class _Limits:
-    """What finfo and iinfo give: their attributes, `dtype` with tengen's."""
+    """The result of finfo and iinfo: NumPy's attributes, with tengen's `dtype`."""
 
     def __init__(self, info: Any, name: str, attributes: str):
         self.bits: int = info.bits
@@ -88,26 +88,26 @@ def iinfo(type: Any, /) -> _Limits:
 
 
 class __array_namespace_info__:
-    """What this namespace has."""
+    """Information about this namespace."""
 
     def capabilities(self) -> dict[str, Any]:
-        """Boolean indices and shapes that depend on data work, and dims are limited by memory only."""
+        """Boolean indices and data-dependent shapes work, and only memory limits the number of dims."""
         return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
 
     def default_device(self) -> Any:
-        """Where tensors are made."""
+        """The device where tensors are made by default."""
         return get_default_device()
 
     def devices(self) -> list[Any]:
-        """Where tensors can be made."""
+        """The devices where tensors can be made."""
         return [get_default_device()]
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
-        """What Python's numbers become."""
+        """The dtypes that Python numbers become."""
         return {"real floating": float32, "integral": int32, "indexing": int32}
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, DType]:
-        """The dtypes by name; of one kind, or of several."""
+        """The dtypes by name: all, those of one kind, or of several."""
         names = [name for kind_names in list(_KINDS.values())[:4] for name in kind_names]
         names = [name for name in names if name not in ("float16", "bfloat16")]
         return {name: DTYPES[name] for name in names if kind is None or isdtype(DTYPES[name], kind)}

@@ -48,7 +48,7 @@ class SVDResult(NamedTuple):
 
 
 def _host(function: Any, *tensors: Tensor, **options: Any) -> Any:
-    """What NumPy computes of tensors, as tensors of the first one's dtype."""
+    """What NumPy computes from tensors, as tensors of the first one's dtype."""
     found = function(*(x.numpy() for x in tensors), **options)
     dtype = tensors[0].dtype
     return [Tensor(part, dtype=dtype) for part in found] if isinstance(found, tuple) else Tensor(found, dtype=dtype)
@@ -63,7 +63,7 @@ def matmul(x1: Tensor, x2: Tensor, /) -> Tensor:
 
 
 def matrix_transpose(x: Tensor, /) -> Tensor:
-    """The last two dims in the other order."""
+    """The last two dims exchanged."""
     return F.swapaxes(x, -1, -2)
 
 
@@ -78,7 +78,8 @@ def vecdot(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
 
 
 def tensordot(x1: Tensor, x2: Tensor, /, *, axes: int | Sequence[Sequence[int]] = 2) -> Tensor:
-    """The sum of products over dims of both: the last of the one and the first of the other, or those given."""
+    """The sum of products over dims of both: the last ones of the first and the first ones of the second, or the given
+    ones."""
     if isinstance(axes, int):
         first, second = list(range(x1.ndim - axes, x1.ndim)), list(range(axes))
     else:
@@ -96,7 +97,7 @@ def tensordot(x1: Tensor, x2: Tensor, /, *, axes: int | Sequence[Sequence[int]] 
 
 
 def cross(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
-    """The cross product of vectors of three numbers."""
+    """The cross product of vectors of three elements."""
     a, b = moveaxis(x1, axis, 0), moveaxis(x2, axis, 0)
     parts = [a[i] * b[j] - a[j] * b[i] for i, j in ((1, 2), (2, 0), (0, 1))]
     return moveaxis(F.stack(parts), 0, axis)
@@ -119,7 +120,7 @@ def diagonal(x: Tensor, /, *, offset: int = 0) -> Tensor:
 
 
 def matrix_power(x: Tensor, n: int, /) -> Tensor:
-    """The product of a matrix with itself, n times."""
+    """The n-th power of a matrix."""
     return _host(np.linalg.matrix_power, x, n=n)
 
 
@@ -127,7 +128,7 @@ def matrix_power(x: Tensor, n: int, /) -> Tensor:
 
 
 def vector_norm(x: Tensor, /, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Tensor:
-    """(Σ |x|^ord)^(1/ord) over some dims, or all; also for ord inf, -inf and 0."""
+    """(Σ |x|^ord)^(1/ord) over some dims, or over all; ord may also be inf, -inf or 0."""
     size = F.abs(x)
     if ord == float("inf"):
         return _max(size, axis=axis, keepdims=keepdims)
@@ -168,7 +169,7 @@ def pinv(x: Tensor, /, *, rtol: Any = None) -> Tensor:
 
 
 def solve(x1: Tensor, x2: Tensor, /) -> Tensor:
-    """x with x1 x = x2."""
+    """The solution x of x1 x = x2."""
     return _host(np.linalg.solve, x1, x2)
 
 
@@ -189,7 +190,7 @@ def eigvalsh(x: Tensor, /) -> Tensor:
 
 
 def qr(x: Tensor, /, *, mode: str = "reduced") -> QRResult:
-    """An orthogonal and a triangular factor; mode "reduced" or "complete"."""
+    """The orthogonal and the triangular factor; mode "reduced" or "complete"."""
     return QRResult(*_host(lambda a: tuple(np.linalg.qr(a, mode=mode)), x))  # type: ignore[call-overload]
 
 
@@ -204,10 +205,10 @@ def svdvals(x: Tensor, /) -> Tensor:
 
 
 def slogdet(x: Tensor, /) -> SlogdetResult:
-    """The sign of the determinant, and the logarithm of its size."""
+    """The sign of the determinant, and the logarithm of its absolute value."""
     return SlogdetResult(*_host(lambda a: tuple(np.linalg.slogdet(a)), x))
 
 
 def matrix_rank(x: Tensor, /, *, rtol: Any = None) -> Tensor:
-    """How many singular values are not 0, but for rounding."""
+    """How many singular values are not 0, up to rounding."""
     return Tensor(np.linalg.matrix_rank(x.numpy(), **({} if rtol is None else {"rtol": rtol})), dtype="int32")

@@ -1,4 +1,4 @@
-"""Sums and the like over dims."""
+"""Reductions over dims."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = "all any cumulative_prod cumulative_sum diff max mean min prod std sum
 
 
 def _axes(x: Tensor, axis: Any) -> Any:
-    """An axis as the functions here take it; all of them for None."""
+    """An axis in the form that the functions here take; all axes for None."""
     return tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, int) else tuple(axis)
 
 
@@ -37,7 +37,7 @@ def prod(x: Tensor, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = 
 
 
 def _wide(x: Tensor, dtype: Any) -> Tensor:
-    """As the standard wants: sums of narrow integers are at least of the default one."""
+    """As the standard requires, sums of narrow integers have at least the default integer dtype."""
     if dtype is not None:
         return x.astype(dtype)
     return x.astype("int32") if x.desc.dtype in ("bool", "int8", "int16", "uint8", "uint16") else x
@@ -59,7 +59,7 @@ def min(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 def var(x: Tensor, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The mean square distance from the mean; `correction` is taken off their number."""
+    """The mean squared distance from the mean; `correction` is subtracted from the count."""
     axes = _axes(x, axis)
     count = np.prod([x.shape[one] for one in ([axes] if isinstance(axes, int) else axes)], dtype=np.int64).item()
     distance = x - mean(x, axis=axes, keepdims=True)
@@ -78,14 +78,14 @@ def all(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 def any(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Whether an element is true."""
+    """Whether any element is true."""
     return Tensor(np.any(x.numpy(), axis=_axes(x, axis), keepdims=keepdims))
 
 
 def cumulative_sum(
     x: Tensor, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Tensor:
-    """The sums of the elements up to each."""
+    """The running sums along a dim."""
     axis = _only(x, axis)
     made = F.cumsum(_wide(x, dtype), axis)
     return _with_initial(made, axis, 0) if include_initial else made
@@ -94,7 +94,7 @@ def cumulative_sum(
 def cumulative_prod(
     x: Tensor, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Tensor:
-    """The products of the elements up to each; NumPy's, without a gradient."""
+    """The running products along a dim, by NumPy and without a gradient."""
     axis, wide = _only(x, axis), _wide(x, dtype)
     made = Tensor(np.cumprod(wide.numpy(), axis=axis), dtype=wide.dtype)
     return _with_initial(made, axis, 1) if include_initial else made
@@ -114,7 +114,7 @@ def _with_initial(x: Tensor, axis: int, number: int) -> Tensor:
 def diff(
     x: Tensor, /, *, axis: int = -1, n: int = 1, prepend: Tensor | None = None, append: Tensor | None = None
 ) -> Tensor:
-    """The differences of neighbours, `n` times."""
+    """The differences between neighbours, taken `n` times."""
     parts = [part for part in (prepend, x, append) if part is not None]
     front = moveaxis(F.concat(parts, axis) if len(parts) > 1 else x, axis, 0)
     for _ in range(n):

@@ -1,4 +1,4 @@
-"""Sorting, searching and sets. What has no function of tengen is NumPy's, and has no gradient."""
+"""Sorting, searching and sets. Where tengen has no function, NumPy does it, without a gradient."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ += "unique_counts unique_inverse unique_values where".split()
 
 
 def where(condition: Tensor, x1: Any, x2: Any, /) -> Tensor:
-    """Elements of x1 where the condition is true, of x2 elsewhere."""
+    """Elements of x1 where the condition is true, elsewhere those of x2."""
     return F.where(condition, x1, x2)
 
 
 def argmax(x: Tensor, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the largest is."""
+    """The index of the largest element."""
     return Tensor(np.argmax(x.numpy(), axis=axis, keepdims=keepdims), dtype="int32")
 
 
 def argmin(x: Tensor, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the smallest is."""
+    """The index of the smallest element."""
     return Tensor(np.argmin(x.numpy(), axis=axis, keepdims=keepdims), dtype="int32")
 
 
 def argsort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """The places of the elements in ascending order; equal ones stay in theirs."""
+    """The indices that sort the elements in ascending order; the sort is stable."""
     array = x.numpy()
     if not descending:
         return Tensor(np.argsort(array, axis=axis, kind="stable"), dtype="int32")
-    # Backwards twice, so that equal elements stay in their order.
+    # Reversed twice, so that equal elements keep their order.
     turned = np.flip(np.argsort(np.flip(array, axis), axis=axis, kind="stable"), axis)
     return Tensor(array.shape[axis] - 1 - turned, dtype="int32")
 
@@ -47,7 +47,7 @@ def sort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool
 
 
 def take(x: Tensor, indices: Tensor, /, *, axis: int | None = None) -> Tensor:
-    """The parts at these places along a dim."""
+    """The elements at these indices along a dim."""
     if axis is None and x.ndim != 1:
         raise ValueError(f"take of shape {tuple(x.shape)} needs an axis")
     axis = (axis or 0) % x.ndim
@@ -55,7 +55,7 @@ def take(x: Tensor, indices: Tensor, /, *, axis: int | None = None) -> Tensor:
 
 
 def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
-    """The elements at these places along a dim, which differ in the others."""
+    """The elements at these indices along a dim; the indices differ along the other dims."""
     grid = list(np.indices(tuple(indices.shape), sparse=True))
     axis %= x.ndim
     places: list[Any] = [Tensor(index, dtype="int32") for index in grid]
@@ -64,9 +64,9 @@ def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
 
 
 def nonzero(x: Tensor, /) -> tuple[Tensor, ...]:
-    """Where elements are not 0: for each dim the indices."""
+    """The indices of the elements that are not 0, one tensor per dim."""
     if not x.ndim:
-        raise ValueError("nonzero: a number has no dims to say positions of; reshape it to (1,)")
+        raise ValueError("nonzero: a number has no dims, so it has no positions; reshape it to (1,)")
     mask = x if x.desc.dtype == "bool" else F.not_equal(x, 0)
     places, found = positions(mask, mask.desc.device), []
     for extent in reversed(tuple(x.shape)):
@@ -82,7 +82,7 @@ def count_nonzero(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> 
 
 
 def searchsorted(x1: Tensor, x2: Tensor, /, *, side: str = "left", sorter: Tensor | None = None) -> Tensor:
-    """Where the elements of x2 belong in x1, which is sorted."""
+    """Where the elements of x2 would be inserted into x1, which is sorted."""
     order = None if sorter is None else sorter.numpy()
     return Tensor(np.searchsorted(x1.numpy(), x2.numpy(), side=side, sorter=order), dtype="int32")  # type: ignore[call-overload]
 
@@ -111,7 +111,7 @@ class UniqueInverse(NamedTuple):
 
 
 def unique_all(x: Tensor, /) -> UniqueAll:
-    """The different elements, where each is first, which of them each element is, and how often each is there."""
+    """The distinct elements, where each occurs first, which of them each element is, and how often each occurs."""
     array = x.numpy()
     found = np.unique_all(array) if hasattr(np, "unique_all") else _unique_all(array)
     values, *numbers = found
@@ -127,17 +127,17 @@ def _unique_all(array: Any) -> tuple[Any, ...]:
 
 
 def unique_counts(x: Tensor, /) -> UniqueCounts:
-    """The different elements, and how often each is there."""
+    """The distinct elements, and how often each occurs."""
     found = unique_all(x)
     return UniqueCounts(found.values, found.counts)
 
 
 def unique_inverse(x: Tensor, /) -> UniqueInverse:
-    """The different elements, and which of them each element is."""
+    """The distinct elements, and which of them each element is."""
     found = unique_all(x)
     return UniqueInverse(found.values, found.inverse_indices)
 
 
 def unique_values(x: Tensor, /) -> Tensor:
-    """The different elements, in order."""
+    """The distinct elements, in ascending order."""
     return unique_all(x).values

@@ -1,4 +1,4 @@
-"""Shapes and places of elements."""
+"""Shapes and positions of elements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ += "squeeze stack tile unstack".split()
 
 
 def reshape(x: Tensor, /, shape: Sequence[int], *, copy: Any = None) -> Tensor:
-    """The elements in row-major order under another shape."""
+    """The elements in row-major order, in another shape."""
     return F.reshape(x, tuple(shape) if not isinstance(shape, int) else (shape,))
 
 
@@ -25,7 +25,7 @@ def permute_dims(x: Tensor, /, axes: Sequence[int]) -> Tensor:
 
 
 def moveaxis(x: Tensor, source: Any, destination: Any, /) -> Tensor:
-    """Some dims at other places, the rest in their order."""
+    """Some dims moved to other places, with the rest in order."""
     sources, places = ([axis % x.ndim for axis in _several(axes)] for axes in (source, destination))
     order = [axis for axis in range(x.ndim) if axis not in sources]
     for place, axis in sorted(zip(places, sources, strict=True)):
@@ -43,7 +43,7 @@ def expand_dims(x: Tensor, /, *, axis: int = 0) -> Tensor:
 
 
 def squeeze(x: Tensor, /, axis: Any) -> Tensor:
-    """Without these dims of size 1. Raises ValueError for others."""
+    """The tensor without these dims of size 1. Raises ValueError for dims of another size."""
     axes = [one % x.ndim if x.ndim else one for one in _several(axis)]
     if any(x.shape[one] != 1 for one in axes):
         raise ValueError(f"squeeze: dims {axis} of shape {tuple(x.shape)} are not all of size 1")
@@ -51,23 +51,23 @@ def squeeze(x: Tensor, /, axis: Any) -> Tensor:
 
 
 def flip(x: Tensor, /, *, axis: Any = None) -> Tensor:
-    """The elements in reverse order along some dims, or all."""
+    """The elements in reverse order along some dims, or along all."""
     axes = range(x.ndim) if axis is None else [one % x.ndim for one in _several(axis)]
     return x[tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(x.ndim))]
 
 
 def roll(x: Tensor, /, shift: Any, *, axis: Any = None) -> Tensor:
-    """The elements further on, those at the end at the beginning."""
+    """The elements moved along dims; those that leave at the end come in at the start."""
     return F.roll(x, shift, axis)
 
 
 def concat(arrays: Sequence[Tensor], /, *, axis: int | None = 0) -> Tensor:
-    """Tensors one after the other."""
+    """Tensors joined along a dim."""
     return F.concat([x.flatten() for x in arrays] if axis is None else list(arrays), 0 if axis is None else axis)
 
 
 def stack(arrays: Sequence[Tensor], /, *, axis: int = 0) -> Tensor:
-    """Tensors along a new dim."""
+    """Tensors joined along a new dim."""
     return F.stack(list(arrays), axis)
 
 
@@ -78,7 +78,7 @@ def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
 
 
 def repeat(x: Tensor, repeats: Any, /, *, axis: int | None = None) -> Tensor:
-    """Each element several times; as often as `repeats` says, for all or for each."""
+    """Each element repeated; `repeats` is one count for all, or one for each."""
     if isinstance(repeats, int):
         return F.repeat(x, repeats, axis)
     counts = np.broadcast_to(np.asarray(repeats), (x.size if axis is None else x.shape[axis],))
@@ -89,7 +89,7 @@ def repeat(x: Tensor, repeats: Any, /, *, axis: int | None = None) -> Tensor:
 
 
 def tile(x: Tensor, repetitions: Sequence[int], /) -> Tensor:
-    """The whole several times along each dim."""
+    """The whole tensor repeated along each dim."""
     given = tuple(repetitions)
     given = (1,) * (x.ndim - len(given)) + given
     x = x.reshape((1,) * (len(given) - x.ndim) + tuple(x.shape))
@@ -97,11 +97,11 @@ def tile(x: Tensor, repetitions: Sequence[int], /) -> Tensor:
 
 
 def broadcast_to(x: Tensor, /, shape: Sequence[int]) -> Tensor:
-    """The tensor repeated to a shape."""
+    """The tensor broadcast to a shape."""
     return F.broadcast_to(x, tuple(shape))
 
 
 def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
-    """Tensors repeated to the shape in which they meet."""
+    """Tensors broadcast to their common shape."""
     shape = np.broadcast_shapes(*(tuple(x.shape) for x in arrays))
     return [broadcast_to(x, shape) for x in arrays]

@@ -34,12 +34,12 @@ class Knob(NamedTuple):
         if self.type is str and isinstance(value, os.PathLike):
             value = os.fspath(value)
         if not isinstance(value, self.type) or (self.type is int and isinstance(value, bool)):
-            raise TypeError(f"config.{self.name} is {self._expected()}, got {type(value).__name__} {value!r}")
+            raise TypeError(f"config.{self.name} must be {self._expected()}, got {type(value).__name__} {value!r}")
         kept: Any = value
         low = self.least is not None and kept < self.least
         high = self.most is not None and kept > self.most
         if low or high or (self.choices and kept not in self.choices):
-            raise ValueError(f"config.{self.name} is {self._expected()}, got {value!r}")
+            raise ValueError(f"config.{self.name} must be {self._expected()}, got {value!r}")
         return kept
 
     def parse(self, text: str) -> Any:
@@ -60,7 +60,7 @@ class Knob(NamedTuple):
             try:
                 return self.check(int(text))
             except ValueError:
-                raise ValueError(f"config.{self.name} is {self._expected()}, got {text!r}") from None
+                raise ValueError(f"config.{self.name} must be {self._expected()}, got {text!r}") from None
         return self.check(text)
 
     def _expected(self) -> str:

@@ -98,17 +98,17 @@ def make(kind: QuantDtypeMeta, scale: float, zero_point: int | None) -> Quantize
         with np.errstate(over="ignore"):
             fits = 0.0 < float(np.float32(number)) < float("inf")
     except TypeError:
-        raise TypeError(f"{kind.name}: the scale is a number, got {scale!r}") from None
+        raise TypeError(f"{kind.name}: the scale must be a number, got {scale!r}") from None
     if not fits:
-        raise ValueError(f"{kind.name}: the scale is a positive float32, got {scale!r}")
+        raise ValueError(f"{kind.name}: the scale must be a positive float32, got {scale!r}")
     if not kind.is_unsigned:
         if zero_point is not None:
             raise ValueError(f"{kind.name} is symmetric and has no zero point, got {zero_point!r}")
         return Quantized(kind, number, None)
     if not isinstance(zero_point, (int, float, np.integer, np.floating)) or int(zero_point) != zero_point:
-        raise ValueError(f"{kind.name}: the zero_point is an integer, got {zero_point!r}")
+        raise ValueError(f"{kind.name}: the zero_point must be an integer, got {zero_point!r}")
     if not kind.qmin <= zero_point <= kind.qmax:
-        raise ValueError(f"{kind.name}: the zero_point is within [{kind.qmin}, {kind.qmax}], got {zero_point!r}")
+        raise ValueError(f"{kind.name}: the zero_point must be within [{kind.qmin}, {kind.qmax}], got {zero_point!r}")
     return Quantized(kind, number, int(zero_point))
 
 

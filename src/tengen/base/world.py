@@ -123,7 +123,7 @@ class Group:
         """Raises TypeError or ValueError unless these are ranks of the world."""
         size = membership().size
         if isinstance(proc_ranks, str) or not all(isinstance(r, int) and not isinstance(r, bool) for r in proc_ranks):
-            raise TypeError(f"a group is made of ranks, which are integers, got {proc_ranks!r}")
+            raise TypeError(f"a group must be made of ranks, which are integers, got {proc_ranks!r}")
         wrong = [rank for rank in proc_ranks if not 0 <= rank < size]
         if wrong or not proc_ranks or len(set(proc_ranks)) < len(proc_ranks):
             what = f"{wrong[0]} is none" if wrong else "one is there twice" if proc_ranks else "it needs at least one"

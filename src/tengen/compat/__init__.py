@@ -1,1 +1,1 @@
-"""Other packages' names for what tengen has."""
+"""The names that other packages have for what tengen has."""

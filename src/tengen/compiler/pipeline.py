@@ -16,7 +16,7 @@ from .view import View
 
 @dataclass(frozen=True)
 class Compilation:
-    """A Program, for inputs that lie like `views`, and what the steps so far have made of it."""
+    """A Program for inputs that lie like `views`, and the results of the steps so far."""
 
     program: Program
     views: Sequence[View]

@@ -1,12 +1,13 @@
 """The graph IR: a Program is a list of primitive ops in SSA form over typed values.
 
-What an op is to the compiler is said by the class it derives from, and these are all there are:
+The class that an op derives from says what it is to the compiler. These are all such classes:
 
 | class | meaning | becomes |
 |---|---|---|
 | `Elementwise` | out[i] = f(a[i], b[i], …) with broadcasting | part of a map/reduce kernel |
-| `Constant`, `Number`, `Iota` | the same number everywhere, in the kernel's code or as its argument; a running number | part of a kernel, no memory |
-| `ViewOp` | the same elements under other indices | strides; a copy where no strides can say it |
+| `Constant`, `Number`, `Iota` | the same number everywhere, in the kernel's code or as its argument; running numbers |
+part of a kernel, no memory |
+| `ViewOp` | the same elements under other indices | strides; a copy if no strides can express it |
 | `Reduction` | folds axes, which keep extent 1 | part of a map/reduce kernel |
 | `Prefix` | folds an axis and keeps what it has at each place | part of a map/reduce kernel, its end |
 | `Gather`, `Scatter` | reads, writes at indices that are values | part of a kernel; a kernel |
@@ -38,11 +39,11 @@ ITEM_BYTES = {
 }
 
 ADDRESSABLE = 1 << 47
-"""Bytes that a process can address; where elements lie is counted in int64."""
+"""Bytes that a process can address; positions of elements are int64."""
 
 
 class Type(NamedTuple):
-    """What a value is, without where it lies."""
+    """The dtype and the shape of a value, without where it lies."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -59,12 +60,13 @@ class Type(NamedTuple):
 
 
 class CompileLog:
-    """Hears of each Plan that an op is compiled to. timed: the runtime's Plan keeps the times of its steps."""
+    """Is told of each Plan that an op is compiled to. timed: whether the runtime's Plan keeps the times of its steps."""
 
     timed: bool = False
 
     def add(self, views: Sequence[View], plan: Any, seconds: float, runtime: Any) -> None:
-        """For inputs that lie like `views`, compiled (or found on the disk) in so many seconds. runtime: what runs."""
+        """A Plan for inputs that lie like `views` was compiled, or found on the disk, in this many seconds. runtime:
+        what runs it."""
 
 
 class Op(metaclass=Interned):
@@ -87,7 +89,7 @@ class Op(metaclass=Interned):
         return type(self).__name__
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
-        """The types of the outputs; raises TypeError or ValueError on a wrong call."""
+        """The types of the outputs. Raises TypeError or ValueError for a wrong call."""
         raise NotImplementedError(f"{self.name} has no shape rule")
 
     def grad(
@@ -95,27 +97,30 @@ class Op(metaclass=Interned):
     ) -> Sequence[Value | None]:
         """Gradients with respect to the inputs, written with ops; None where there is none.
 
-        They may still have a broadcast shape or a wider dtype: whoever asks sums and casts them to the input's type.
+        They may still have a broadcast shape or a wider dtype: the caller sums them and casts them to the input's type.
 
-        An op whose class leaves this alone is not differentiable: its outputs are constants to autodiff, and `nondiff` says why.
+        An op whose class does not override this is not differentiable: its outputs are constants to autodiff, and
+        `nondiff` says why.
         """
         raise NotImplementedError(f"{self.name} has no gradient")
 
     def number_range(self, position: int, out: Type) -> tuple[int, int] | None:
-        """What a Python int at this position among the inputs may be, for a result of type `out`; None: anything."""
+        """(least, greatest) Python int allowed at this position among the inputs, for a result of type `out`; None:
+        any."""
         return None
 
     @property
     def precision(self) -> str:
-        """What mixed precision has it compute in: "low", "high", or "", which is whatever its inputs have; "inside" if only its products are
-        low, whose dtype is its parameter `products`."""
+        """The precision that mixed precision computes it in: "low", "high", or "" for whatever its inputs have.
+        "inside": only its products are low; their dtype is its parameter `products`."""
         return ""
 
     converted: ClassVar[int | None] = None
     """How many of the first inputs mixed precision converts; None: all."""
 
     def simplify(self, inputs: Sequence[Value]) -> Value | None:
-        """A value, made of the inputs or of what they were made of, that equals the only output of this op; None if there is none simpler."""
+        """A simpler value that equals the only output of this op, made from the inputs or from what they were made
+        from; None if there is none."""
         return None
 
     @property
@@ -125,17 +130,19 @@ class Op(metaclass=Interned):
 
     @property
     def no_onnx(self) -> str:
-        """Why it cannot be exported to ONNX, in words that go on after "ONNX, which"; "" where it can."""
+        """Why it cannot be exported to ONNX, as the end of a sentence that begins "ONNX, which"; "" if it can."""
         return ""
 
     @property
     def effect(self) -> bool:
-        """Whether it does something besides giving its outputs: it is never left out, taken for another or repeated, and runs in its turn."""
+        """Whether it does something besides giving its outputs. Then it is never left out, merged with another or
+        repeated, and runs in its turn."""
         return False
 
     @property
     def has_rule(self) -> bool:
-        """Whether the op has a gradient rule of its own; a composite without one is differentiated as what it expands to."""
+        """Whether the op has a gradient rule of its own. A composite without one is differentiated as what it expands
+        to."""
         return type(self).grad is not Op.grad
 
     @classmethod
@@ -143,16 +150,16 @@ class Op(metaclass=Interned):
         return cls.grad is not Op.grad or issubclass(cls, Composite)
 
     def as_program(self, types: Sequence[Type], views: Sequence[View] | None = None) -> Program:
-        """What is compiled to run it on inputs of these types, which lie like `views` if that is known."""
+        """The Program that is compiled to run it on inputs of these types. views: where these lie, if that is known."""
         return build(self, types)
 
     def blamed(self, inner: Op) -> Op:
-        """Which op errors name where `inner`, of its Program, is at fault."""
+        """The op that errors name if `inner`, a part of its Program, fails."""
         return self
 
     @property
     def log(self) -> CompileLog | None:
-        """Who wants to hear of the Plans that it is compiled to."""
+        """The log that is told of the Plans that it is compiled to."""
         return None
 
     def __call__(self, *inputs: Any) -> Any:
@@ -164,7 +171,7 @@ class Op(metaclass=Interned):
 class Elementwise(Op, abstract=True):
     """out[i] = f(a[i], b[i], …); operands broadcast."""
 
-    converts: ClassVar[bool] = False  # gives its operand as another dtype, as storing it there would
+    converts: ClassVar[bool] = False  # gives its operand in another dtype, as storing it there would
 
     @property
     def cheap(self) -> bool:
@@ -173,7 +180,8 @@ class Elementwise(Op, abstract=True):
 
     @property
     def costly(self) -> bool:
-        """Whether it is a function such as exp, so that reading a result costs less than computing it, even from nothing."""
+        """Whether it is a function such as exp, so that reading a result costs less than computing it, even from
+        operands in registers."""
         return False
 
     def emit(self, e: Any, args: Sequence[int], types: Sequence[Type], out: Type) -> int:
@@ -194,7 +202,8 @@ class Constant(Op):
 
 
 class Number(Op):
-    """A number that kernels get as an argument, such as a size: another one makes no new kernel, as another Constant would."""
+    """A number that kernels get as an argument, such as a size. Unlike another Constant, another Number needs no new
+    kernel."""
 
     value: float | int
     dtype: str
@@ -219,14 +228,19 @@ class Iota(Op):
 class ViewOp(Op, abstract=True):
     """The same elements under other indices."""
 
-    stretches: ClassVar[bool] = False  # only repeats elements, so a kernel that computes the input can go on with it
-    regroups: ClassVar[bool] = False  # the same elements in row-major order under the shape that is the op's parameter
+    stretches: ClassVar[bool] = False  # only repeats elements, so a kernel that computes the input can continue with it
+    regroups: ClassVar[bool] = False  # the same elements in row-major order, in the shape that is the op's parameter
     fills: ClassVar[bool] = False  # may show elements that the input does not have
-    waits: ClassVar[bool] = False  # has a second input, of which only the time counts: it comes before the readers
-    rereads: ClassVar[bool] = False  # the same bits as another dtype, of which one is quantised and the other stores it
+    waits: ClassVar[bool] = (
+        False  # has a second input that matters only for its time: it is computed before the readers run
+    )
+    rereads: ClassVar[bool] = (
+        False  # the same bits in another dtype: one of the two is quantised, and the other stores it
+    )
 
     def view(self, view: View) -> View | None:
-        """Where the output's elements lie, given where the input's do; None: it must be copied to row-major order first."""
+        """Where the output's elements lie, given where the input's do; None: the input must be copied to row-major
+        order first."""
         raise NotImplementedError
 
 
@@ -242,9 +256,8 @@ class Reduction(Op, abstract=True):
 
 
 class Prefix(Op, abstract=True):
-    """Each element becomes the fold, with the monoid `monoid` ("sum" or "prod"), of those along `axis` up to itself. The axis has at
-    least two elements.
-    """
+    """Each element becomes the fold of the elements along `axis` up to and including itself, with the monoid `monoid`
+    ("sum" or "prod"). The axis has at least two elements."""
 
     monoid: str
     axis: int
@@ -253,9 +266,10 @@ class Prefix(Op, abstract=True):
 class Gather(Op, abstract=True):
     """Reads input 0 at positions that the other inputs (int32 or int64, broadcast against each other) give.
 
-    `sources` says for each output dim which dim of input 0 it runs along, or -1 if it is a dim of the index alone;
-    `axes` are the dims of input 0 that are indexed, one for each index input; `index_dims` the output dims that the
-    index's dims become. One that runs along input 0 too is a batch: each of its places has indices of its own.
+    sources: for each output dim, the dim of input 0 that it runs along, or -1 if it is a dim of the index alone. axes:
+    the dims of input 0 that are indexed, one for each index input. index_dims: the output dims that the dims of the
+    index become. One that runs along input 0 too is a
+    batch: each of its places has indices of its own.
     """
 
     sources: tuple[int, ...]
@@ -267,7 +281,7 @@ class Scatter(Op, abstract=True):
     """Input 0 with input 1 written (`mode` "set") or added ("add") at the positions that a Gather with the same
     parameters reads.
 
-    Where positions repeat, they are written in row-major order of input 1.
+    If positions repeat, they are written in row-major order of input 1.
     """
 
     mode: str
@@ -287,16 +301,16 @@ class Place(Op, abstract=True):
 
 
 class Sort(Op, abstract=True):
-    """The positions, along the last axis, of the `k` smallest or largest elements of its input, in order; equal ones keep theirs, and NaN
-    counts as larger than all numbers.
-    """
+    """The positions, along the last axis, of the `k` smallest or largest elements of its input, in order. The sort is
+    stable, and NaN is larger than all numbers."""
 
     k: int
     descending: bool
 
 
 class Positions(Op, abstract=True):
-    """Where a mask is set, in row-major order: the positions, with room for all, of which as many mean something as the second output says."""
+    """The positions where a mask is set, in row-major order. There is room for all; the second output says how many are
+    valid."""
 
 
 class Concat(Op, abstract=True):
@@ -306,7 +320,7 @@ class Concat(Op, abstract=True):
 
 
 class Contraction(Op, abstract=True):
-    """A sum of products of two operands. How it is computed is the schedule's affair."""
+    """A sum of products of two operands. The schedule decides how it is computed."""
 
     form: ClassVar[Form]
     zero = 0  # the integer that stands for 0 in operand A, as it does in padding
@@ -322,7 +336,7 @@ class Contraction(Op, abstract=True):
 
 
 class Host(Op, abstract=True):
-    """A Python function over NumPy arrays: rare, irregular work where NumPy is right."""
+    """A Python function over NumPy arrays, for rare, irregular work that NumPy does well."""
 
     late: ClassVar[bool] = False  # waits for something, so it runs when there is nothing else to do, in any order
 
@@ -332,20 +346,20 @@ class Host(Op, abstract=True):
 
 
 class Composite(Op, abstract=True):
-    """A formula over other ops; building a Program replaces it by them."""
+    """A formula over other ops, which replace it while a Program is built."""
 
     def expand(self, *inputs: Value) -> Value | Sequence[Value]:
         raise NotImplementedError
 
     def expand_on(self, inputs: Sequence[Value], results: Sequence[Value]) -> Sequence[Value]:
-        """The same where the results are known, from which some of it may start."""
+        """`expand` if the results are known, so that a part of it may start from them."""
         return inputs[0].builder.record(self, inputs)
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         return tuple(v.type for v in build(self, types).outputs)
 
 
-#: The ops behind Python's operators on values, put here by the op table: {"add": op, …}.
+#: The ops behind Python's operators on values, entered by the op table: {"add": op, …}.
 OPERATORS: dict[str, Op] = {}
 
 
@@ -357,25 +371,25 @@ def _operator(name: str, reflected: bool = False) -> Callable[..., Value]:
     return method
 
 
-#: What an op of a class is on inputs with complex numbers, put here by the op table: a composite, or the op itself where it only moves
-#: elements, as composites do.
+#: The meaning of an op of a class on inputs with complex numbers, entered by the op table: a composite, or the op
+#: itself if it only moves elements, as composites do.
 Forms = dict[type[Op], Callable[[Any, Sequence["Value"]], Op]]
 COMPLEX_FORMS: Forms = {Composite: lambda op, inputs: op}
-#: The same for quantised numbers.
+#: The meaning of an op of a class on inputs with quantised numbers.
 QUANTIZED_FORMS: Forms = {Composite: lambda op, inputs: op}
 
 
 def meaning(op: Op, inputs: Sequence[Value]) -> Op:
-    """The op that `op` means on these inputs: another one if complex or quantised numbers are among them, or come out.
+    """The op that `op` means on these inputs: another one if inputs or results are complex or quantised.
 
-    Raises TypeError for what is not defined for them.
+    Raises TypeError if it is not defined for them.
     """
-    # No other dtype begins with these letters.
+    # no other dtype begins with these letters
     special = [v.type.dtype for v in inputs if v.type.dtype[0] in "qc"]
     if (made := getattr(op, "dtype", None)) and made[0] in "qc":
         special.append(made)
     if not special:
-        return op  # as nearly always
+        return op  # the usual case
     forms = COMPLEX_FORMS if COMPLEX in special else QUANTIZED_FORMS
     form = next((forms[cls] for cls in type(op).__mro__ if cls in forms), None)
     if form is None:
@@ -384,12 +398,12 @@ def meaning(op: Op, inputs: Sequence[Value]) -> Op:
 
 
 def undefined_for_complex(name: str) -> TypeError:
-    """The error for an op that takes no complex numbers."""
+    """The error for an op that does not take complex numbers."""
     return TypeError(f"{name} is not defined for {COMPLEX}; take the real and the imaginary part with real and imag")
 
 
 def undefined_for_quantized(name: str, dtype: str) -> TypeError:
-    """The error for an op that takes no quantised numbers."""
+    """The error for an op that does not take quantised numbers."""
     return TypeError(f"{name} is not defined for {dtype}; convert first, with x.astype('float32')")
 
 
@@ -418,7 +432,7 @@ class Value:
 
     @property
     def operands(self) -> tuple[Value, ...]:
-        """What that op is applied to."""
+        """The inputs of that op."""
         return self.node.inputs if self.node else ()
 
     @property
@@ -453,7 +467,7 @@ class Value:
 
 
 class Node:
-    """One op applied to values. origin: the op of the user that it is a part of, for messages."""
+    """One op applied to values. origin: the user's op that it is a part of, for error messages."""
 
     __slots__ = ("inputs", "op", "origin", "outputs")
 
@@ -487,10 +501,11 @@ class Program:
 
 
 class Builder:
-    """Collects nodes. Equal ops on equal values are recorded once (ops are pure functions, but for those that have an effect).
+    """Collects nodes. Equal ops on equal values are recorded once (ops are pure functions, except those with an
+    effect).
 
-    keep_rules: leave composites that have a gradient rule of their own as nodes, for differentiation to find.
-    keep_composites: leave all composites as nodes, for exporters, which know them by name.
+    keep_rules: keep composites with a gradient rule of their own as nodes, for differentiation.
+    keep_composites: keep all composites as nodes, for exporters, which know them by name.
     """
 
     def __init__(self, keep_rules: bool = False, keep_composites: bool = False) -> None:
@@ -498,7 +513,7 @@ class Builder:
         self.inputs: list[Value] = []
         self.nodes: list[Node] = []
         self._known: dict[tuple[Any, ...], Node] = {}
-        self._origin: Op | None = None  # of what is recorded now
+        self._origin: Op | None = None  # of what is being recorded
 
     def input(self, type: Type) -> Value:
         value = Value(self, type, None, len(self.inputs))
@@ -506,9 +521,9 @@ class Builder:
         return value
 
     def record(self, op: Op, inputs: Sequence[Any]) -> tuple[Value, ...]:
-        """The outputs of `op`; Python numbers among the inputs become constants.
+        """The outputs of `op`. Python numbers among the inputs become constants.
 
-        Raises MemoryError for one that is too large to be addressed, even if it would be seen without being made.
+        Raises MemoryError for an output that is too large to be addressed, even if it would only be a view.
         """
         values = tuple(v if isinstance(v, Value) else self.constant(v) for v in inputs)
         if (form := meaning(op, values)) is not op:
@@ -537,7 +552,7 @@ class Builder:
         return self.keep_composites or (self.keep_rules and op.has_rule)
 
     def repeat(self, node: Node, inputs: Sequence[Value]) -> tuple[Value, ...]:
-        """The outputs of a node of another Program on other inputs."""
+        """The outputs of a node of another Program on other inputs. They keep its origin."""
         outer, self._origin = self._origin, node.origin
         try:
             return self.record(node.op, inputs)
@@ -554,19 +569,19 @@ class Builder:
 
     def constant(self, number: float | int | bool) -> Value:
         for kind, dtype in ((bool, "weak_bool"), (int, "weak_int"), (float, "weak_float")):
-            if isinstance(number, kind):  # NumPy's float64 is a float of another class
+            if isinstance(number, kind):  # numPy's float64 is a subclass of float
                 return self.record(Constant(kind(number), dtype), ())[0]
         raise TypeError(f"a Program cannot hold a {type(number).__name__}: {number!r}")
 
     def finish(self, outputs: Iterable[Value]) -> Program:
-        """The Program of these outputs, without what neither they nor effects need. All inputs stay."""
+        """The Program with these outputs, without nodes that neither they nor effects need. All inputs stay."""
         outputs = tuple(outputs)
         effects = [v for node in self.nodes if node.op.effect for v in node.outputs]
         return Program(tuple(self.inputs), needed(self.nodes, (*outputs, *effects)), outputs)
 
 
 def need_addressable(name: str, type: Type) -> None:
-    """Raises MemoryError for a type of which strides or bytes would overflow; strides count extents of 0 as 1."""
+    """Raises MemoryError for a type whose strides or bytes would overflow. Strides count extents of 0 as 1."""
     size = ITEM_BYTES[storage(type.dtype)]
     for extent in type.shape:
         size *= max(extent, 1)
@@ -577,7 +592,7 @@ def need_addressable(name: str, type: Type) -> None:
 
 
 def needed(nodes: Iterable[Node], outputs: Iterable[Value]) -> tuple[Node, ...]:
-    """Those of the nodes that these values depend on."""
+    """The nodes that these values depend on."""
     found, stack = set(), [v.node for v in outputs]
     while stack:
         node = stack.pop()

@@ -1,6 +1,4 @@
-"""What the runtime calls when it has no Plan yet: from (op, descriptors) to a runtime Plan, and from an op to its
-backward.
-"""
+"""Called by the runtime when it has no Plan: turns (op, descriptors) into a runtime Plan, and an op into its backward."""
 
 from __future__ import annotations
 
@@ -46,9 +44,11 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
 
 
 class Around(NamedTuple):
-    """Two functions that each run of a Plan calls with read-only arrays: one before it, with the input tensors, one after it, with the outputs.
+    """Two functions that each run of a Plan calls with read-only arrays: one before it, with the input tensors, and one
+    after it, with the outputs.
 
-    made: gets the runtime's Plan, each run of which then leaves the seconds of its steps; the first and last are those of the watchers.
+    made: is called with the runtime's Plan, whose runs then record the seconds of their steps. The first and the last
+    step are those of the watchers.
     """
 
     before: Callable[[Sequence[Any]], None]
@@ -63,9 +63,9 @@ _watchers: list[Watch] = []
 
 @contextmanager
 def watching(watch: Watch) -> Iterator[None]:
-    """In this `with` block, ask `watch` once for each Plan what to call around its runs.
+    """Within this `with` block, ask `watch` once for each Plan what to call around its runs.
 
-    The Plans are made anew, with two more steps each. Where nobody watches, nothing is paid.
+    The Plans are made anew, each with two more steps. If nobody watches, this costs nothing.
     """
     _watchers.append(watch)
     _rt.plan_cache_clear()
@@ -81,7 +81,8 @@ def type_of(desc: _rt.Descriptor) -> Type:
 
 
 def device_of(op: Op, descs: Sequence[_rt.Descriptor]) -> str:
-    """Where the results are: as the op says (copies, creation), else where the tensors among the inputs are."""
+    """The device of the results: the one that the op names (copies, creation), otherwise that of the tensors among the
+    inputs."""
     named = getattr(op, "device", None)
     if named is not None:
         return str(named)
@@ -92,7 +93,7 @@ def device_of(op: Op, descs: Sequence[_rt.Descriptor]) -> str:
 
 
 class NumberLimit(NamedTuple):
-    """The ints that a Python int, input number `input`, may be, as an op of this name puts it into `dtype`."""
+    """The range allowed for a Python int, input number `input`, that an op of this name puts into `dtype`."""
 
     input: int
     low: int
@@ -108,7 +109,8 @@ class NumberLimit(NamedTuple):
 
 
 def number_limits(op: Op, program: Program) -> list[NumberLimit]:
-    """What the Python ints among the inputs of a Program may be. Raises OverflowError for a known one that does not fit."""
+    """The ranges allowed for the Python ints among the inputs of a Program. Raises OverflowError if a known one does
+    not fit."""
     found = []
     places = {value: i for i, value in enumerate(program.inputs)}  # in a trace their order differs from their indices
     for node in program.nodes:
@@ -137,7 +139,8 @@ def to_runtime(
     around: Sequence[Around] = (),
     descs: Sequence[_rt.Descriptor] = (),
 ) -> _rt.Plan:
-    """The runtime's form of a compiled Plan of `op`. around: what is called in each run, which takes inputs that look like `descs`."""
+    """The runtime's form of a compiled Plan of `op`, for inputs that look like `descs`. around: what is called in each
+    run."""
     status = plan.inputs + len(plan.allocations)
 
     def describe(placed: Placed) -> tuple[int, int, _rt.Descriptor]:
@@ -200,14 +203,14 @@ def _saved(
 def gradient_hook(
     op: Op, inputs: Sequence[Any], outputs: Sequence[Any], needs: Sequence[bool]
 ) -> tuple[int, ...] | None:
-    """Which inputs and outputs the backward of `op` wants kept; None if it has none."""
+    """Which inputs and outputs the backward of `op` wants kept; None if `op` has no backward."""
     return _saved(op, tuple(map(type_of, inputs)), tuple(map(type_of, outputs)), tuple(needs))
 
 
 def backward_hook(
     op: Op, inputs: Sequence[Any], outputs: Sequence[Any], needs: Sequence[bool], present: Sequence[bool]
 ) -> tuple[Any, ...]:
-    """The op that computes the gradients of `op`, with what it takes and what its outputs belong to."""
+    """The op that computes the gradients of `op`, its arguments, and the input that each of its outputs belongs to."""
     found = gradient.backward(
         op, tuple(map(type_of, inputs)), tuple(map(type_of, outputs)), tuple(needs), tuple(present)
     )
@@ -215,13 +218,14 @@ def backward_hook(
 
 
 def foreign_hook(op: Op, inputs: Sequence[Any]) -> Any:
-    """`apply` on inputs that are not tensors: symbolic values are recorded, anything else that NumPy can read becomes a tensor."""
+    """`apply` on inputs that are not tensors: symbolic values are recorded; anything else that NumPy can read becomes a
+    tensor."""
     if any(isinstance(x, Value) for x in inputs):
         outputs = record(op, *inputs)
         return outputs[0] if len(outputs) == 1 else outputs
     for x in inputs:
         if not isinstance(x, (_rt.Tensor, bool, int, float, complex, list, tuple)) and not hasattr(x, "__array__"):
-            if argument_of(x) and not hasattr(x, "__radd__"):  # else an operator asks the other operand
+            if argument_of(x) and not hasattr(x, "__radd__"):  # otherwise an operator asks the other operand
                 raise TypeError(no_tensor(x))
             return NotImplemented
     tensors = [x if isinstance(x, (_rt.Tensor, bool, int, float)) else _make_tensor(x) for x in inputs]
@@ -229,7 +233,8 @@ def foreign_hook(op: Op, inputs: Sequence[Any]) -> Any:
 
 
 def _within_64_bits(op: Op, inputs: Sequence[Any]) -> Sequence[Any]:
-    """The inputs with ints beyond 64 bits made floats, if other inputs are floats. Raises OverflowError if none is."""
+    """The inputs with ints beyond 64 bits turned into floats, if other inputs are floats. Raises OverflowError if none
+    is."""
     large = [x for x in inputs if isinstance(x, int) and not -(1 << 63) <= x < 1 << 63]
     if not large:
         return inputs
@@ -239,7 +244,7 @@ def _within_64_bits(op: Op, inputs: Sequence[Any]) -> Sequence[Any]:
 
 
 def memory_hook(op: Op, descs: Sequence[_rt.Descriptor], size: int, live: int) -> None:
-    """Say what an op needed memory for, and what holds the memory."""
+    """Raise the error that says what an op needed memory for, and what holds the memory."""
     types = [type_of(d) for d in descs]
     program = op.as_program(types)
     raise MemoryError(out_of_memory(op.name, types, [v.type for v in program.outputs], size, live))

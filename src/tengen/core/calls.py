@@ -1,5 +1,5 @@
-"""Calls of ops on tensors that both Tensor's methods and `functional` are made of: arguments checked, defaults filled
-in, one apply.
+"""Calls of ops on tensors, shared by Tensor's methods and `functional`: arguments are checked, defaults filled in, then
+one apply.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ Axes = int | Sequence[int] | None
 
 
 def astype(x: Tensor, dtype: Any) -> Any:
-    """`x` converted to `dtype`; itself if it has it already."""
+    """`x` converted to `dtype`; `x` itself if it already has it."""
     name = canonical(dtype)
     return x if x.desc.dtype == name else narrowed(apply((Quantize if name[0] == "q" else TypeCvt)(name), x))
 
 
 def narrowed(x: Any) -> Any:
-    """A tensor as its dtype holds it, in a trace too, where small floats are float32 from one op to the next."""
+    """A tensor rounded to its dtype, in a trace too, where small floats are float32 from one op to the next."""
     if recording() is None or x.desc.dtype not in NARROW_FLOATS:
         return x
     return apply(Narrowed(), x)
 
 
 def reshape(x: Tensor, shape: Any) -> Any:
-    """`x` under another shape; one extent may be -1."""
+    """`x` in another shape; one extent may be -1."""
     wanted = integers("reshape", "shape", shape)
     if -1 in wanted:
         known = 1

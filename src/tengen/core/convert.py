@@ -12,8 +12,8 @@ from ..base.quantized import from_numpy, storage
 from ..base.usage import no_tensor, warn
 from .ops.base import integer_range, not_fitting
 
-# What a tensor gets when no dtype is named: the reference has neither 64-bit numbers nor unsigned ones beyond 16 bits.
-LONG_DOUBLE = np.dtype(np.longdouble).name  # such as float128; it is float64 on some machines
+# The dtype of a tensor if none is named: the reference has neither 64-bit numbers nor unsigned ones beyond 16 bits.
+LONG_DOUBLE = np.dtype(np.longdouble).name  # such as float128, which is float64 on some machines
 DEFAULTS = {
     LONG_DOUBLE: "float32",
     "float64": "float32",
@@ -71,7 +71,7 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
 
 
 def check_ints(op: str, values: Any, dtype: str) -> None:
-    """OverflowError for a Python int, or one in nested lists, that an integer dtype does not hold; arrays wrap, as in NumPy."""
+    """OverflowError if a Python int, alone or in nested lists, does not fit an integer dtype. Arrays wrap, as in NumPy."""
     limits = integer_range(dtype)
     if limits is None:
         return
@@ -88,9 +88,9 @@ def _all_fit(array: np.ndarray[Any, Any], dtype: str) -> bool:
 
 
 def index_dtype(array: np.ndarray[Any, Any]) -> str:
-    """The dtype in which a tensor holds these integers as indices: int32 if they fit, else int64.
+    """The dtype in which a tensor holds these integers as indices: int32 if they fit, otherwise int64.
 
-    Raises IndexError for those that fit neither.
+    Raises IndexError if they fit neither.
     """
     if array.size == 0 or array.dtype.itemsize < 4 or array.dtype == np.int32:
         return "int32"
@@ -105,7 +105,7 @@ def _warn_of_wrap(array: np.ndarray[Any, Any], own: str) -> None:
     if array.ndim == 0:
         low = high = int(array)
     elif array.dtype.isnative and np.maximum.reduce(array.view(f"u{array.itemsize}"), axis=None) < 1 << 31:
-        return  # most often so; a negative number looks large there
+        return  # the usual case; a negative number looks large there
     else:
         low, high = int(array.min()), int(array.max())
     if low >= -(1 << 31) and high < 1 << 31:
@@ -125,11 +125,11 @@ def _without_tensors(data: Any) -> Any:
 
 
 def _quantized(array: np.ndarray[Any, Any], own: str, name: str) -> np.ndarray[Any, Any]:
-    """The integers that a tensor of the quantised dtype `name` gets from an array of dtype `own`."""
+    """The integers that a tensor of the quantised dtype `name` takes from an array of dtype `own`."""
     kind = storage(name)
     if own != name and (own[0] == "q" or array.dtype.kind not in "iu"):
         raise TypeError(
-            f"a tensor of {name} is made of the integers that it stores, not of {own}; convert numbers with astype"
+            f"a tensor of {name} is made from the integers that it stores, not from {own}; convert numbers with astype"
         )
     if array.size and (array.min() < np.iinfo(kind).min or array.max() > np.iinfo(kind).max):
         raise OverflowError(

@@ -18,8 +18,9 @@ def to_dlpack(tensor: Tensor, stream: Any = None) -> Any:
 def from_dlpack(ext_tensor: Any, stream: Any = None) -> Tensor:
     """A tensor that shares the memory of a DLPack capsule, or of an object with `__dlpack__` such as a NumPy array or a PyTorch tensor.
 
-    The producer must not write to it afterwards; read-only memory is fine. `stream` is for GPUs and has no meaning on a CPU. Raises TypeError
-    for what is neither, or of a dtype that tengen lacks, ValueError for a capsule that was taken already or memory that is not a CPU's.
+    The producer must not write to it afterwards; read-only memory is fine. `stream` is for GPUs and has no meaning on a
+    CPU. Raises TypeError for any other object or for a dtype that tengen lacks, and ValueError for a capsule that was
+    already consumed or for memory that is not a CPU's.
 
     >>> import numpy as np
     >>> print(from_dlpack(np.arange(3, dtype=np.float32)))
@@ -31,7 +32,7 @@ def from_dlpack(ext_tensor: Any, stream: Any = None) -> Tensor:
 
 def _capsule(producer: Any) -> Any:
     try:
-        return producer.__dlpack__(max_version=(1, 0))  # which can say that memory is read-only
+        return producer.__dlpack__(max_version=(1, 0))  # it can say that memory is read-only
     except TypeError:  # the producer is older than versions of the protocol
         pass
     return producer.__dlpack__()

@@ -1,4 +1,4 @@
-"""Gradients of ops: runs their rules symbolically, once, and makes of what they record an op of its own.
+"""Gradients of ops: their rules run symbolically, once, and the recording becomes an op of its own.
 
 The backward of an op is again an op (`Recorded`), run by the same apply as every other, so it can be differentiated
 too.
@@ -21,7 +21,7 @@ from .recorded import Recorded
 class Backward(NamedTuple):
     """What the runtime needs to run an op's gradient.
 
-    op: computes gradients from `args`, which index inputs + outputs + output gradients; results[i]: the input that its
+    op: computes gradients from `args`, which index inputs + outputs + output gradients. results[i]: the input that its
     i-th output is the gradient of.
     """
 
@@ -34,9 +34,8 @@ class Backward(NamedTuple):
 def backward(
     op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], needs: tuple[bool, ...], present: tuple[bool, ...]
 ) -> Backward:
-    """The gradient of `op` with respect to the inputs that `needs` names, given the output gradients that are
-    `present`.
-    """
+    """The gradient of `op` with respect to the inputs that `needs` marks, given the output gradients that are
+    `present`."""
     builder = Builder(keep_rules=True)
     xs = [builder.input(t) for t in inputs]
     ys = [builder.input(t) for t in outputs]
@@ -53,7 +52,7 @@ def backward(
     positions = [*range(len(xs) + len(ys)), *(len(xs) + len(ys) + i for i, g in enumerate(gs) if g is not None)]
     args = tuple(p for v, p in zip(slots, positions, strict=True) if v in used)
     kept = tuple(v for v in slots if v in used)
-    if not kept:  # a gradient that depends on nothing still needs an input to say where it lives
+    if not kept:  # a gradient that depends on nothing still needs an input that says where it lives
         args, kept = (positions[-1],), (slots[-1],)
     return Backward(Recorded(f"grad_{op.name}", Program(kept, program.nodes, program.outputs)), args, results)
 
@@ -63,8 +62,8 @@ def pull_back(
 ) -> list[Value | None]:
     """The gradients of `wanted` (among `xs`) by one reverse sweep over what `op` expands to.
 
-    Where the formula's results appear in rules or in the formula itself, the values `ys` that were kept from the forward run stand for
-    them.
+    If the formula's results appear in rules or in the formula itself, the values `ys` that were kept from the forward
+    run stand for them.
     """
     op = meaning(op, xs)
     if op.has_rule or not isinstance(op, Composite):
@@ -97,7 +96,8 @@ def pull_back(
 
 
 def _expanded(op: Composite, xs: Sequence[Value], ys: Sequence[Value]) -> tuple[Sequence[Value], list[Node]]:
-    """The results of a formula and the nodes that it records; those that read one of the results read its value in `ys` instead."""
+    """The results of a formula and the nodes that it records. Nodes that read one of the results read its value in `ys`
+    instead."""
     builder = xs[0].builder
     mark = len(builder.nodes)
     made = op.expand_on(xs, ys)
@@ -114,9 +114,8 @@ def _expanded(op: Composite, xs: Sequence[Value], ys: Sequence[Value]) -> tuple[
 
 
 def fit(grad: Value | None, like: Value) -> Value | None:
-    """A gradient summed over broadcast axes and cast to the type of the value it belongs to; None for dtypes that have
-    none.
-    """
+    """A gradient summed over broadcast axes and cast to the type of the value that it belongs to; None for dtypes that
+    have no gradient."""
     if grad is None or not has_gradients(like.dtype):
         return None
     if grad.shape != like.shape:
@@ -135,9 +134,8 @@ def _accumulate(grads: dict[Value, Value | None], value: Value, grad: Value | No
 def saved(
     op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], needs: tuple[bool, ...]
 ) -> tuple[int, ...] | None:
-    """Which inputs and outputs (indices into inputs + outputs) the backward will want; None if `op` is not
-    differentiable.
-    """
+    """Which inputs and outputs (indices into inputs + outputs) the backward will need; None if `op` is not
+    differentiable."""
     if not op.differentiable() or not any(has_gradients(t.dtype) for t in outputs):
         return None
     found = backward(op, inputs, outputs, needs, tuple(has_gradients(t.dtype) for t in outputs))

@@ -1,4 +1,6 @@
-"""The message for an index that is out of range. Kernels only say that there was one: here it is looked for on the host."""
+"""The message for an index that is out of range. Kernels only say that there was one; this module looks for it on the
+host.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ class _Source(NamedTuple):
 
 
 def index_error(op: Op, inputs: Sequence[Any]) -> IndexError:
-    """The error of `op`, whose kernels met an index out of range on these inputs: names the op of the user, the index and the limit."""
+    """The error of `op`, whose kernels met an index out of range on these inputs. It names the user's op, the index and
+    the limit."""
     types = tuple(Type(x.desc.dtype, x.desc.shape) for x in inputs)
     program = op.as_program(types)
     for node in program.nodes:
@@ -58,7 +61,7 @@ def _source(value: Value) -> _Source:
 def _numbers(program: Program, value: Value, inputs: Sequence[Any]) -> np.ndarray[Any, Any]:
     if value in program.inputs:
         found = inputs[program.inputs.index(value)]
-    else:  # an index that was computed: what it depends on comes before, and is in range
+    else:  # an index that was computed: everything it depends on comes before it and is in range
         found = _rt.apply(
             Recorded("index", Program(program.inputs, needed(program.nodes, (value,)), (value,))), *inputs
         )

@@ -17,9 +17,10 @@ _NONZERO = FlatNonzero()
 
 
 def positions(mask: Any, device: str) -> Any:
-    """Where a mask, a tensor or an array, is set, in row-major order. Waits for the mask, as the size of the result depends on it."""
+    """Where a mask, a tensor or an array, is set, in row-major order. Waits for the mask, because the size of the
+    result depends on it."""
     if recording() is not None:
-        # A trace may see values that were there before its call, but not those of an op of its own.
+        # A trace may see values that existed before its call, but not those of an op of its own.
         found = np.flatnonzero(_numpy(mask))
         return _made(found, position_dtype(prod(_shape(mask))), device, mask)
     places, count = apply(_NONZERO, mask if isinstance(mask, Tensor) else from_data(mask, "bool", device))
@@ -30,7 +31,7 @@ def positions(mask: Any, device: str) -> Any:
 
 
 def _made(array: Any, dtype: str, device: str, like: Any) -> Tensor:
-    """A tensor of an array, of the class that users have if `like` is one."""
+    """A tensor made from an array, of the users' class if `like` is."""
     kind: Any = type(like) if isinstance(like, Tensor) else Tensor
     made: Tensor = kind.__new__(kind)
     Tensor.__init__(made)
@@ -39,9 +40,8 @@ def _made(array: Any, dtype: str, device: str, like: Any) -> Tensor:
 
 
 class Parsed:
-    """An index, read: a slice of each dim, the shape after dropping and adding dims, and the integer tensors with their
-    axes in that shape.
-    """
+    """A parsed index: a slice of each dim, the shape after dropping and adding dims, and the integer tensors with their
+    axes in that shape."""
 
     __slots__ = ("apart", "arrays", "axes", "extents", "runs", "shape", "starts", "steps")
 
@@ -50,10 +50,10 @@ class Parsed:
         self.extents: list[int] = []
         self.steps: list[int] = []
         self.shape: list[int] = []
-        self.runs: list[int] = []  # for each dim of the shape the dim of x that it runs along, or -1
+        self.runs: list[int] = []  # for each dim of the shape, the dim of x that it runs along, or -1
         self.axes: list[int] = []
         self.arrays: list[Tensor] = []
-        self.apart = apart  # something other than an index tensor or an integer stands between two of them
+        self.apart = apart  # whether anything but an index tensor or an integer stands between two of them
 
     def add(self) -> None:
         self.shape.append(1)
@@ -79,7 +79,8 @@ class Parsed:
         self.keep(extent)
 
     def take_mask(self, places: Any, extents: tuple[int, ...]) -> None:
-        """Positions in these dims, which become one; without any, in a new dim, of which it takes all or nothing."""
+        """Positions in these dims, which become one dim. Without dims, positions in a new dim of extent 1, all or none
+        of it."""
         self.axes.append(len(self.shape))
         self.arrays.append(places)
         self.shape.append(prod(extents))
@@ -109,7 +110,7 @@ def get_item(x: Tensor, index: Any) -> Any:
     """`x[index]`: a view for integers, slices, None and Ellipsis; a copy where tensors index."""
     parsed = parse(index, x)
     if not parsed.arrays and recording() is None and substitutes() is None and not x._is_watched():
-        # An op would be planned for each start.
+        # An op would need a Plan for each start.
         return x._view(parsed.starts, parsed.steps, parsed.shape, parsed.runs)
     part, shape = parsed.part, tuple(parsed.shape)
     if not parsed.arrays:
@@ -120,10 +121,10 @@ def get_item(x: Tensor, index: Any) -> Any:
 
 
 def set_item(x: Tensor, index: Any, value: Any) -> None:
-    """`x[index] = value`: the handle `x` gets a new value; in place when nobody else holds the old one.
+    """`x[index] = value`: the handle `x` gets a new value; in place if nothing else holds the old one.
 
-    `x[...] = value` takes over a value of another shape as a whole, whose shape x has from then on; a number, which has no shape,
-    goes to each element.
+    `x[...] = value` takes over a value of another shape as a whole, together with its shape. A number, which has no
+    shape, goes to each element.
     """
     if not isinstance(value, (Tensor, bool, int, float)):
         check_ints("index assignment", value, x.desc.dtype)
@@ -145,7 +146,7 @@ def set_item(x: Tensor, index: Any, value: Any) -> None:
 
 
 def parse(index: Any, x: Tensor) -> Parsed:
-    """Read an index of `x`. Raises IndexError for too many indices, a bad one, or one out of range."""
+    """Parse an index of `x`. Raises IndexError for too many indices, a bad one, or one out of range."""
     shape, device = x.shape, x.desc.device
     given = index if isinstance(index, tuple) else (index,)
     items = _expand(given, len(shape))
@@ -179,7 +180,7 @@ def parse(index: Any, x: Tensor) -> Parsed:
             dim += 1
     for extent in shape[dim:]:
         parsed.keep(extent)
-    if 0 in parsed.shape:  # then no kernel will meet an index that is out of range
+    if 0 in parsed.shape:  # then no kernel can meet an index that is out of range
         for item, extent, at in arrays:
             for number in _numpy(item).ravel():
                 _check(int(number), extent, at)
@@ -192,12 +193,12 @@ def _check(item: int, extent: int, dim: int) -> None:
 
 
 def _expand(items: tuple[Any, ...], rank: int) -> list[Any]:
-    """Without Ellipsis, and every item one that is known."""
+    """The items without Ellipsis, each checked to be of a known kind."""
     for item in items:
         known = item is None or item is Ellipsis or isinstance(item, (int, np.integer, slice)) or _is_array(item)
         if not known:
             raise IndexError(
-                f"{item!r} of type {type(item).__name__} is no index; use integers, slices, None, ..., masks or integer tensors"
+                f"{item!r} of type {type(item).__name__} is not an index; use integers, slices, None, ..., masks or integer tensors"
             )
     used = sum(len(_shape(i)) if _is_mask(i) else 1 for i in items if i is not None and i is not Ellipsis)
     if used > rank:
@@ -236,7 +237,7 @@ def _numpy(item: Any) -> np.ndarray[Any, Any]:
 
 
 def _index_tensor(item: Any, device: str) -> Tensor:
-    """An integer tensor from what indexes."""
+    """An integer tensor from an index."""
     if isinstance(item, Tensor):
         if item.desc.dtype not in INTS:
             raise IndexError(f"a tensor of dtype {item.desc.dtype} cannot index; use an integer dtype or bool")

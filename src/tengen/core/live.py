@@ -1,7 +1,7 @@
-"""Numbers that Python works out anew at each step, such as a learning rate or the place in a sequence of random numbers.
+"""Numbers that Python computes anew at each step, such as a learning rate or the place in a sequence of random numbers.
 
-An op gets them like any other number. A traced function that runs without Python reads them again at each of its calls, while
-all other numbers keep the value of the first.
+An op takes them like any other number. A traced function that runs without Python reads them again at each call, while
+all other numbers keep their values from the first call.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class _LiveInt(int):
 
 
 def live(read: Callable[[], Numbers]) -> Numbers:
-    """The numbers that `read()` gives now; it is called once at each step, and may count that.
+    """The numbers that `read()` gives now. It is called once per step, and may count on that.
 
-    Give them to ops as they are: what Python computes of them is a number like any other.
+    Pass them to ops unchanged: what Python computes from them is a number like any other.
     """
     numbers = read()
     if recording() is None:
@@ -45,5 +45,5 @@ def plain(number: float) -> float:
 
 
 def source_of(number: float) -> tuple[Callable[[], Numbers], int] | None:
-    """How to read a number again: the function, and which of its numbers it is; None for one that stays."""
+    """How to read a number again: the function, and the position among its numbers. None for a number that stays."""
     return getattr(number, "source", None)

@@ -1,4 +1,4 @@
-"""The message for when memory runs out: how much was wanted, for what, and which tensors hold the rest."""
+"""The message for when memory runs out: how much was needed, for what, and which tensors hold the rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..base.dtype import WEAK
 from ..compiler.program import Type
 
 SHOWN = 3
-"""So many kinds of tensors are listed, those that take most first."""
+"""The most kinds of tensors that are listed, the largest first."""
 
 
 def out_of_memory(name: str, inputs: Sequence[Type], outputs: Sequence[Type], size: int, live: int) -> str:
@@ -24,7 +24,7 @@ def out_of_memory(name: str, inputs: Sequence[Type], outputs: Sequence[Type], si
 
 
 def amount(size: int) -> str:
-    """A number of bytes for people."""
+    """A number of bytes in a form for people."""
     for unit, step in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if size >= step:
             return f"{size / step:.1f} {unit}"
@@ -37,7 +37,7 @@ def _listed(types: Sequence[Type]) -> str:
 
 
 class Kind(NamedTuple):
-    """Tensors that are alike: how many, their dtype and shape, the bytes of all of them."""
+    """Equal tensors: how many, their dtype and shape, and the bytes of all of them."""
 
     number: int
     dtype: str
@@ -46,9 +46,8 @@ class Kind(NamedTuple):
 
 
 def held() -> list[Kind]:
-    """The tensors that Python holds, in groups of equal ones, those first that take most. Views of one value count for each; what tapes hold is
-    not among them.
-    """
+    """The tensors that Python holds, in groups of equal ones, the largest groups first. Views of one value each count;
+    values that tapes hold do not."""
     alive = [t for t in gc.get_objects() if isinstance(t, _rt.Tensor) and _has_value(t)]
     groups = Counter(t.desc for t in alive)
     kinds = [Kind(number, desc.dtype, tuple(desc.shape), number * _bytes(desc)) for desc, number in groups.items()]
@@ -61,7 +60,7 @@ def _largest() -> str:
 
 
 def _bytes(desc: _rt.Descriptor) -> int:
-    """The bytes of the elements in memory: a broadcast element lies there once."""
+    """The bytes that the elements take in memory; a broadcast element is there only once."""
     return prod(extent for extent, stride in zip(desc.shape, desc.strides, strict=True) if stride) * desc.itemsize
 
 

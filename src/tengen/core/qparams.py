@@ -136,11 +136,12 @@ class UnknownKind(ValueError, KeyError):
 
 
 def meta_of(kind: str | QuantDtypeMeta) -> QuantDtypeMeta:
-    """The kind of a quantised dtype with a name; itself if it is one. ValueError for another name, TypeError for what is neither."""
+    """The kind of a quantised dtype, given by name or as itself. ValueError for an unknown name, TypeError for anything
+    else."""
     if isinstance(kind, QuantDtypeMeta):
         return kind
     if not isinstance(kind, str):
-        raise TypeError(f"a kind of quantised dtype is a name or a QuantDtypeMeta, got {kind!r}")
+        raise TypeError(f"a kind of quantised dtype must be a name or a QuantDtypeMeta, got {kind!r}")
     if kind not in KINDS:
-        raise UnknownKind(f"{kind!r} is no kind of quantised dtype; those are {', '.join(KINDS)}")
+        raise UnknownKind(f"{kind!r} is not a kind of quantised dtype; those are {', '.join(KINDS)}")
     return KINDS[kind]

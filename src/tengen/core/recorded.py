@@ -1,4 +1,4 @@
-"""Programs as ops: what was recorded runs, and is differentiated, like any other op."""
+"""Programs as ops: a recorded Program runs, and is differentiated, like any other op."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..compiler.view import View
 
 
 class Recorded(Composite):
-    """An op whose formula is a Program that was recorded, such as the backward of another op."""
+    """An op whose formula is a recorded Program, such as the backward of another op."""
 
     title: str
     program: Program
@@ -27,7 +27,7 @@ class Recorded(Composite):
         return bool(found)
 
     def takes(self, types: Sequence[Type]) -> bool:
-        """Whether these are the types for which the Program was recorded."""
+        """Whether the Program was recorded for these types."""
         return tuple(types) == tuple(v.type for v in self.program.inputs)
 
     def as_program(self, types: Sequence[Type], views: Sequence[View] | None = None) -> Program:
@@ -45,7 +45,7 @@ class Recorded(Composite):
         return replay(self.formula(inputs[0].builder), inputs[0].builder, inputs)
 
     def expand_on(self, inputs: Sequence[Value], results: Sequence[Value]) -> Sequence[Value]:
-        """`expand` where the results are known: what is computed from a result starts from the given value."""
+        """`expand` if the results are known: computations that start from a result use the given value."""
         builder = inputs[0].builder
         program = self.formula(builder)
         return replay(program, builder, inputs, dict(zip(program.outputs, results, strict=True)))

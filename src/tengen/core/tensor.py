@@ -91,7 +91,7 @@ class Tensor(_rt.Tensor):
 
     @property
     def qparams(self) -> QParams:
-        """How it has been quantised, or is to be; its fields are None until somebody says so."""
+        """Its quantisation parameters, actual or planned. Fields that nobody has set are None."""
         found: QParams = self.__dict__.setdefault("_qparams", None) or QParams(QuantMode.SYMMERTIC, None)
         self.__dict__["_qparams"] = found
         return found
@@ -103,7 +103,7 @@ class Tensor(_rt.Tensor):
 
     @property
     def mT(self) -> Tensor:
-        """The last two dims in the other order. A tensor of less than two dims has none (AttributeError)."""
+        """The tensor with its last two dims exchanged. A tensor of fewer than two dims has none (AttributeError)."""
         if self.ndim < 2:
             raise AttributeError(f"a tensor of shape {self.shape} has no mT, which turns the last two dims")
         return self.transpose(*range(self.ndim - 2), self.ndim - 1, self.ndim - 2)
@@ -163,7 +163,7 @@ class Tensor(_rt.Tensor):
 
     def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
         if api_version is not None and not "2021.12" <= api_version <= "2023.12":
-            raise ValueError(f"tensors follow the array API standard of 2023.12, not of {api_version}")
+            raise ValueError(f"tensors follow the array API standard 2023.12, not {api_version}")
         return import_module("tengen.array_api")  # that layer stands above this one, so it is loaded on demand
 
     def to_device(self, device: str | Device, /, *, stream: Any = None) -> Tensor:
@@ -189,7 +189,9 @@ class Tensor(_rt.Tensor):
         copy: bool | None = None,
     ) -> Any:
         if dl_device is not None and tuple(map(int, dl_device)) != self.__dlpack_device__():
-            raise BufferError(f"a tensor is exported where it is, DLPack device (1, 0), a CPU; not to {dl_device}")
+            raise BufferError(
+                f"a tensor can be exported only to the CPU where it is, DLPack device (1, 0), not to {dl_device}"
+            )
         # Other libraries, PyTorch among them, abort the process when they meet a negative stride.
         backwards = any(stride < 0 for stride in self.desc.strides)
         if backwards and copy is False:
@@ -478,7 +480,7 @@ class Parameter(Tensor):
 
 
 def _rebuild(cls: type[Tensor], array: np.ndarray[Any, Any], dtype: str, device: str, name: str) -> Tensor:
-    """A tensor from what pickling stored; one from a GPU that is not there goes to the default device."""
+    """A tensor from pickled data. If it was on a GPU that does not exist here, it goes to the default device."""
     made = cls.__new__(cls)
     _rt.Tensor.__init__(made)
     made._assign(np.ascontiguousarray(array).reshape(array.shape), dtype, device)

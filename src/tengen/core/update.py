@@ -1,4 +1,4 @@
-"""In-place updates of many tensors as one Program: what an optimizer step is."""
+"""In-place updates of many tensors as one Program, such as an optimizer step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from .ops.elemwise import cast
 
 class FusedUpdate(Composite):
     """For each of `count` parts: targets = rule(*targets, *inputs, *scalars). Inputs: all targets, all other inputs,
-    the scalars. Small floats are computed with as float32 and rounded at the end, however many kernels that takes.
+    the scalars. Small floats are computed as float32 and rounded at the end, however many kernels that takes.
+
     together: the rule is called once, with a list of the targets of each part, a list of its inputs, and the scalars.
     """
 
@@ -26,7 +27,7 @@ class FusedUpdate(Composite):
 
     @property
     def effect(self) -> bool:
-        """Whether several processes update together; the rule says so."""
+        """Whether several processes update together, as the rule says."""
         return bool(getattr(self.rule, "effect", False))
 
     @property
@@ -68,10 +69,10 @@ def fused_update(
     """For each i: targets[i] = rule(*targets[i], *inputs[i], *scalars), all in one Program, in place where memory
     allows.
 
-    rule: written with operators and functional calls; its identity names the Program, so use module-level functions or
-    cached ones.
+    rule: written with operators and functional calls. Its identity names the Program, so use module-level or cached
+    functions.
     scalars: numbers that may change from call to call.
-    together: the rule does all i at once; see FusedUpdate.
+    together: whether the rule does all i at once; see FusedUpdate.
     """
     if not targets:
         return

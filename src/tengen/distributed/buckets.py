@@ -83,7 +83,7 @@ class AllreduceCallback:
 
     def __init__(self, reduce_method: str, group: Group = WORLD, backend: str | None = None) -> None:
         if reduce_method not in ("sum", "mean"):
-            raise ValueError(f"make_allreduce_cb: reduce_method is 'sum' or 'mean', got {reduce_method!r}")
+            raise ValueError(f"make_allreduce_cb: reduce_method must be 'sum' or 'mean', got {reduce_method!r}")
         self._backend = get_backend() if backend is None else backend
         with override_backend(self._backend):  # asks whether there is such a one
             self._key, self._size = group.key, group.size

@@ -52,7 +52,7 @@ def save(folder: Any, step: int, state: Any, own: Any = None, keep: int = 2) -> 
     Raises ValueError for a negative step or keep < 1, SerializationError for what cannot be saved, OSError where writing fails.
     """
     if step < 0 or keep < 1:
-        raise ValueError(f"checkpoint.save: step is at least 0 and keep at least 1, got {step} and {keep}")
+        raise ValueError(f"checkpoint.save: step must be at least 0 and keep at least 1, got {step} and {keep}")
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     if own is not None:

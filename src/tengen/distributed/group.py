@@ -96,7 +96,7 @@ def join(
         ("device_type", device_type, str),
     ):
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise TypeError(f"init_process_group: {name} is of type {kind.__name__}, got {value!r}")
+            raise TypeError(f"init_process_group: {name} must be of type {kind.__name__}, got {value!r}")
     if world_size < 1 or not 0 <= rank < world_size:
         raise ValueError(
             f"init_process_group: rank is from 0 to world_size - 1, got rank {rank} and world_size {world_size}"
@@ -135,7 +135,7 @@ def leave(said: str) -> None:
 
 def _backend(op: str, name: str) -> str:
     if name not in BACKENDS:
-        raise ValueError(f"{op}: the backend is one of {', '.join(BACKENDS)}, got {name!r}")
+        raise ValueError(f"{op}: the backend must be one of {', '.join(BACKENDS)}, got {name!r}")
     return "mpi" if name == "auto" else name
 
 

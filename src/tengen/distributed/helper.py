@@ -122,7 +122,7 @@ def pack_allreduce_split(
     Raises ValueError for another method, or shapes that the tensors do not have.
     """
     if reduce_method not in ("sum", "mean"):
-        raise ValueError(f"pack_allreduce_split: reduce_method is 'sum' or 'mean', got {reduce_method!r}")
+        raise ValueError(f"pack_allreduce_split: reduce_method must be 'sum' or 'mean', got {reduce_method!r}")
     offsets = get_offsets(shapes)
     whole = all_reduce_sum(param_pack_concat(pack_list, None, offsets), group)
     return param_pack_split(whole / group.size if reduce_method == "mean" else whole, offsets, shapes)

@@ -109,7 +109,7 @@ class launcher:
                 f"{self.world_size}"
             )
         if backend not in BACKENDS:
-            raise ValueError(f"launcher: the backend is one of {', '.join(BACKENDS)}, got {backend!r}")
+            raise ValueError(f"launcher: the backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
         if rank_start > 0 and port == 0:
             raise ValueError(
                 f"launcher: rank_start={rank_start} needs the port of the server, which the launcher of rank 0 starts"

@@ -81,13 +81,13 @@ def _check(train: Any, workers: int, resources: Mapping[str, float] | None, max_
         raise TypeError(f"{OP} takes a function, got {type(train).__name__}")
     for name, value, least in (("workers", workers, 1), ("max_restarts", max_restarts, 0)):
         if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{OP}: {name} is an int, got {value!r}")
+            raise TypeError(f"{OP}: {name} must be an int, got {value!r}")
         if value < least:
-            raise ValueError(f"{OP}: {name} is at least {least}, got {value}")
+            raise ValueError(f"{OP}: {name} must be at least {least}, got {value}")
     wanted = {"CPU": 1.0} if resources is None else dict(resources)
     for name, amount in wanted.items():
         if not isinstance(name, str) or isinstance(amount, bool) or not isinstance(amount, (int, float)):
-            raise TypeError(f'{OP}: resources are numbers by name, such as {{"CPU": 4}}, got {resources!r}')
+            raise TypeError(f'{OP}: resources must be numbers by name, such as {{"CPU": 4}}, got {resources!r}')
         if not 0 <= amount < float("inf"):
             raise ValueError(f"{OP}: resources[{name!r}] is no amount: {amount}")
     if not any(wanted.values()):

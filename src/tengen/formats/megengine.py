@@ -1,4 +1,6 @@
-"""Pickles of MegEngine: besides data they may hold modules and optimizers that were saved whole, of which the state dicts are read."""
+"""MegEngine's pickles. Besides data, they may hold modules and optimizers that were saved whole; these are read as
+state dicts.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,12 @@ from ..base.errors import SerializationError
 from ..core import Tensor
 from ..safe_pickle import MOST_NESTED, SafeUnpickler, Source
 
-_COST = 600  # about the bytes of an empty stand-in
+_COST = 600  # the approximate bytes of an empty stand-in
 
 
 class Foreign(NamedTuple):
-    """Stands for a class or function by its name, for what it was called with, and for what that gave. Nothing is looked up."""
+    """Stands for a class or function by its name, for what it was called with, and for what that gave. Nothing is
+    looked up."""
 
     module: str
     name: str
@@ -34,8 +37,9 @@ class Saved(OrderedDict[str, Any]):
 class MegEngineUnpickler(SafeUnpickler):
     """Reads MegEngine's pickles.
 
-    - A module is read as its state dict, and so is an optimizer (`Saved`). Their classes are never imported; attributes that are no tensors,
-      modules or containers of these are left out, whatever they are. Elsewhere objects of classes that are not data are refused.
+    - A module is read as its state dict, and so is an optimizer (`Saved`). Their classes are never imported; attributes
+      that are not tensors, modules or containers of these are left out. Elsewhere objects of classes that are not data
+      are refused.
     """
 
     def __init__(self, file: Source, locate: Callable[[str], str], encoding: str = "ASCII"):
@@ -50,7 +54,7 @@ class MegEngineUnpickler(SafeUnpickler):
         return made
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a name stands for; a `Foreign` for what is not data."""
+        """The meaning of a name; a `Foreign` for everything that is not data."""
         try:
             return super().find_class(module, name)
         except SerializationError:
@@ -84,13 +88,13 @@ class MegEngineUnpickler(SafeUnpickler):
             target._attributes = state
         elif not isinstance(target, (Foreign, Saved, Tensor)):
             return super()._build()
-        self.stack.pop()  # of tensors: what quantization notes down
+        self.stack.pop()  # of tensors: notes of quantization
         return None
 
     # -- what was saved whole ------------------------------------------------------------------------------------
 
     def _outermost(self, made: Any) -> list[Saved]:
-        """The modules and optimizers that stand in the data. SerializationError for whatever else is no data."""
+        """The modules and optimizers in the data. SerializationError for anything else that is not data."""
         found: list[Saved] = []
         waiting, seen = [made], set()
         while waiting:
@@ -119,7 +123,7 @@ class MegEngineUnpickler(SafeUnpickler):
             saved.update(self._tensors("", attributes, {id(saved)}, 0))
 
     def _tensors(self, name: str, value: Any, entered: set[int], depth: int) -> Iterator[tuple[str, Tensor]]:
-        """The tensors in an attribute of a module by the names that they have in its state dict."""
+        """The tensors in an attribute of a module, by their names in its state dict."""
         self._spend(len(name) + 8)
         if depth > 2 * MOST_NESTED:
             raise SerializationError(f"it has modules that are nested more than {MOST_NESTED} deep")
@@ -173,5 +177,5 @@ def _optimizer_state(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_pickle(first: bytes) -> bool:
-    """Whether a file that begins so is a pickle of protocol 2 or later."""
+    """Whether a file that begins with these bytes is a pickle of protocol 2 or later."""
     return first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")

@@ -1,4 +1,4 @@
-"""Dtypes of files: how their elements lie there, and what is made of those that tengen lacks."""
+"""Dtypes of files: how their elements lie there, and what becomes of those that tengen lacks."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 
 from ..base.dtype import NUMPY_CLASS
 
-# The elements of each dtype as NumPy reads them. bfloat16 and the float8s are bits, whose numbers are worked out.
+# The elements of each dtype as NumPy reads them. bfloat16 and the float8s are bits, from which the numbers are
+# computed.
 BITS: dict[str, str] = {name: np.dtype(cls).name for name, cls in NUMPY_CLASS.items() if name != "bfloat16"}
 BITS |= {name: name for name in ("uint32", "uint64", "complex64", "complex128")}
 BITS |= {"bfloat16": "uint16", "float8_e4m3fn": "uint8", "float8_e5m2": "uint8"}
 
 
 def held(dtype: str) -> str | None:
-    """The dtype of the tensor that holds such numbers; None where there is none and an array holds them."""
+    """The dtype of the tensor that holds such numbers; None if there is none and an array holds them."""
     return "float32" if dtype.startswith("float8") else dtype if dtype in NUMPY_CLASS else None
 
 

@@ -1,9 +1,9 @@
-"""Files of torch.save, read without PyTorch and without running code: tensors, and what holds them.
+"""Files of torch.save, read without PyTorch and without running code: tensors, and containers of them.
 
-There are two formats. A zip archive (since PyTorch 1.6) has the pickle `data.pkl` and a member for each storage. The legacy format is four
-pickles (a magic number, the version, sizes of C's types, the object), one with the order of the storages, and the storages. In
-both the pickle says of each tensor which storage it looks at, from where on and with which strides. So a tensor is made empty, and
-gets its value when the storage is read.
+There are two formats. A zip archive (since PyTorch 1.6) has the pickle `data.pkl` and a member for each storage. The
+legacy format is four pickles (a magic number, the version, sizes of C's types, the object), one with the order of the
+storages, and the storages. In both, the pickle says for each tensor which storage it shows, from which offset and with
+which strides. So a tensor is made empty and gets its value when the storage is read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ZIP = b"PK\x03\x04"
 _MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY = pickle.dumps(_MAGIC, 2)[:-1]
 _VERSION = 1001
-_TENSOR_COST = 300  # about the bytes of a Tensor
+_TENSOR_COST = 300  # the approximate bytes of a Tensor object
 
 _STORAGES = {
     "Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "Long": "int64", "Int": "int32", "Short": "int16",
@@ -45,7 +45,7 @@ class _Name(NamedTuple):
 
 
 class _StorageType(NamedTuple):
-    """Stands for a class of storages; those of one that is not typed hold bytes."""
+    """Stands for a class of storages. A storage without a type holds bytes."""
 
     dtype: str
 
@@ -61,7 +61,7 @@ class _Storage(NamedTuple):
 
 
 class _View(NamedTuple):
-    """What a tensor looks at: elements of a storage, by strides in elements."""
+    """What a tensor shows: elements of a storage, with strides in elements."""
 
     storage: _Storage
     dtype: str
@@ -103,18 +103,18 @@ def _names() -> dict[tuple[str, str], Any]:
 
 
 class TorchUnpickler(SafeUnpickler):
-    """Reads the pickle of a file of torch.save. Tensors are empty until `fill` has given them the elements of their storage."""
+    """Reads the pickle of a torch.save file. Tensors are empty until `fill` gives them the elements of their storage."""
 
     _names: ClassVar[Mapping[tuple[str, str], Any]] = _names()
 
     def __init__(self, file: Any, locate: Callable[[str], str]):
         super().__init__(file, locate)
-        self.storages: dict[str, str] = {}  # the dtype of each, by key
+        self.storages: dict[str, str] = {}  # the dtype of each storage, by key
         self._made: dict[tuple[bool, _View], Any] = {}
         self._views: dict[int, _View] = {}  # by id of what was made
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a name in the pickle stands for. Raises SerializationError for all that is not data."""
+        """The meaning of a name in the pickle. Raises SerializationError for everything that is not data."""
         found = self._names.get((module, name))
         return super().find_class(module, name) if found is None else found
 
@@ -150,7 +150,7 @@ class TorchUnpickler(SafeUnpickler):
         target, state = self.stack[-2], self.stack[-1]
         if type(target) is SimpleNamespace and type(state) is dict:
             if not all(type(name) is str for name in state):
-                raise SerializationError("a namespace with names that are no text")
+                raise SerializationError("a namespace with names that are not text")
             vars(target).update(state)
         elif type(target) is not OrderedDict or type(state) is not dict or not set(state) <= {"_metadata"}:
             return super()._build()
@@ -199,7 +199,7 @@ class TorchUnpickler(SafeUnpickler):
     def _view(
         self, storage: _Storage, dtype: str, offset: int, shape: Any, strides: Any, notes: tuple[Any, ...]
     ) -> Any:
-        """The tensor, or array of a dtype that tengen lacks, that shows these elements of a storage."""
+        """The tensor that shows these elements of a storage, or an array if tengen lacks the dtype."""
         _check_numbers((offset, *shape, *strides))
         if len(shape) != len(strides) or len(shape) > MOST_DIMS:
             raise SerializationError(f"a tensor of shape {shape!r:.80} with strides {strides!r:.80}")
@@ -209,7 +209,7 @@ class TorchUnpickler(SafeUnpickler):
         return self._tensor_for(view, parameter=False)
 
     def _check_extent(self, view: _View) -> None:
-        """SerializationError for a view that leaves its storage."""
+        """SerializationError for a view that reaches beyond its storage."""
         size = math.prod(view.shape)
         last = view.offset + sum((extent - 1) * stride for extent, stride in zip(view.shape, view.strides, strict=True))
         itemsize, room = (
@@ -232,7 +232,8 @@ class TorchUnpickler(SafeUnpickler):
         return made
 
     def fill(self, read: Callable[[str], bytes], keys: Iterable[str], swapped: bool) -> None:
-        """Give the tensors their elements. read: the bytes of the storage with a key; swapped: they are in the other byte order."""
+        """Give the tensors their elements. read: gives the bytes of the storage with a key. swapped: whether they are
+        in the other byte order."""
         waiting: dict[str, list[tuple[_View, Any]]] = {}
         for (_, view), made in self._made.items():
             waiting.setdefault(view.storage.key, []).append((view, made))
@@ -260,13 +261,13 @@ def _check_numbers(numbers: tuple[Any, ...]) -> None:
 
 
 def _place(device: str) -> str:
-    """tengen's name of a device of PyTorch's: "cuda:1" is "gpu1"; all that are no GPUs are the CPU."""
+    """tengen's name for a device of PyTorch: "cuda:1" is "gpu1"; everything that is not a GPU is the CPU."""
     kind, _, number = device.partition(":")
     return f"gpu{number or 0}" if kind == "cuda" else "cpu0"
 
 
 def _elements(data: bytes, view: _View, swapped: bool) -> Any:
-    """The elements that a tensor looks at; of bfloat16 the bits."""
+    """The elements that a tensor shows; for bfloat16, their bits."""
     kind = np.dtype(BITS[view.dtype])
     if 0 in view.shape:
         return np.zeros(view.shape, kind)
@@ -294,7 +295,7 @@ def _elements(data: bytes, view: _View, swapped: bool) -> Any:
 
 
 class _Counted:
-    """A file to read a pickle from; `length` is that of the whole file, as what is made is measured by."""
+    """A file to read a pickle from. `length` is that of the whole file, by which the size of what is made is judged."""
 
     def __init__(self, file: BinaryIO, length: int):
         self._file = file
@@ -330,13 +331,13 @@ def read(file: BinaryIO, first: bytes, locate: Callable[[str], str]) -> Any:
 
 
 def _read_zip(file: BinaryIO, length: int, locate: Callable[[str], str]) -> Any:
-    import zipfile  # which takes long
+    import zipfile  # which is slow
 
     with zipfile.ZipFile(file) as archive:
         members = {info.filename: info for info in archive.infolist()}
         found = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(found) != 1:
-            raise SerializationError("a zip archive, but none of torch.save; numpy.load reads those of numpy.savez")
+            raise SerializationError("a zip archive, but not one of torch.save; numpy.load reads those of numpy.savez")
         prefix = found[0].removesuffix("data.pkl")
         if prefix + "constants.pkl" in members:
             raise SerializationError("a program of TorchScript, and code is never loaded; save its state_dict()")
@@ -373,7 +374,7 @@ def _read_legacy(file: BinaryIO, length: int, locate: Callable[[str], str]) -> A
 
     def read_next(key: str) -> bytes:
         if key not in unpickler.storages:
-            raise SerializationError(f"the storage {key!r:.80} is nobody's")
+            raise SerializationError(f"no tensor uses the storage {key!r:.80}")
         size = int.from_bytes(source.read(8), "little" if system["little_endian"] else "big")
         size *= np.dtype(BITS[unpickler.storages[key]]).itemsize
         data = source.read(size)

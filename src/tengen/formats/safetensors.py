@@ -33,7 +33,8 @@ def _library() -> Any:
 
 
 def is_safetensors(first: bytes) -> bool:
-    """Whether a file that begins so, with 9 bytes at least, is one: the length of a header in JSON, and the header."""
+    """Whether a file that begins with these bytes, at least 9 of them, is one: the length of a JSON header, and the
+    header."""
     return first[8:9] == b"{" and 0 < int.from_bytes(first[:8], "little") < 1 << 32
 
 
@@ -44,7 +45,7 @@ def read(file: BinaryIO, first: bytes, locate: Callable[[str], str]) -> dict[str
         found = library.deserialize(first + file.read())
     except library.SafetensorError as error:
         raise SerializationError(f"damaged or cut short ({error})") from error
-    device = locate("xpux")  # the files do not know of devices
+    device = locate("xpux")  # the files do not know about devices
     return {name: _made(name, device, **entry) for name, entry in found}
 
 
@@ -91,7 +92,7 @@ def save_safetensors(
 
 
 def _bits(name: str, value: Any) -> tuple[str, np.ndarray[Any, Any]]:
-    """The dtype and the bits of what is saved."""
+    """The dtype and the bits of a value to be saved."""
     if not isinstance(name, str):
         raise TypeError(f"names in a safetensors file are str, got {name!r}")
     if not isinstance(value, (Tensor, np.ndarray, np.generic)):

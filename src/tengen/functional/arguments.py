@@ -138,5 +138,5 @@ def need_mask(op: str, mask: Any) -> Any:
 def need_choice(op: str, argument: str, value: Any, choices: Iterable[str]) -> str:
     """Raises ValueError unless `value` is one of the choices."""
     if value not in choices:
-        raise ValueError(f"{op}: {argument} is one of {', '.join(choices)}, got {value!r}")
+        raise ValueError(f"{op}: {argument} must be one of {', '.join(choices)}, got {value!r}")
     return str(value)

@@ -281,5 +281,5 @@ def _need_less(op: str, extra: tuple[int, ...], strides: tuple[int, ...], dilati
 def need_cross_correlation(op: str, conv_mode: str) -> None:
     if str(conv_mode).lower() != "cross_correlation":
         raise ValueError(
-            f"{op}: conv_mode is 'cross_correlation', got {conv_mode!r}; to mirror the kernel use weight[..., ::-1, ::-1]"
+            f"{op}: conv_mode must be 'cross_correlation', got {conv_mode!r}; to mirror the kernel use weight[..., ::-1, ::-1]"
         )

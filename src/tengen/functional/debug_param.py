@@ -64,12 +64,12 @@ def set_execution_strategy(option: str | Strategy) -> None:
         _strategy = option
         return
     if not isinstance(option, str):
-        raise TypeError(f"set_execution_strategy: option is a name or a Strategy, got {type(option).__name__}")
+        raise TypeError(f"set_execution_strategy: option must be a name or a Strategy, got {type(option).__name__}")
     chosen = Strategy(0)
     for name in option.split("_"):
         if name not in _valid_string_option:
             raise ValueError(
-                f'set_execution_strategy: option is one of {", ".join(map(str, _valid_string_option))}, or several joined by "_", got {option!r}'
+                f'set_execution_strategy: option must be one of {", ".join(map(str, _valid_string_option))}, or several joined by "_", got {option!r}'
             )
         chosen |= _valid_string_option[name]
     # As trying excludes rules.

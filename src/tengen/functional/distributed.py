@@ -294,7 +294,7 @@ def collective_comm(inp: Tensor, mode: Any, group: Group | None, device: str | N
     """
     name = str(getattr(mode, "name", mode)).upper()
     if name not in _MODES:
-        raise ValueError(f"collective_comm: mode is one of {', '.join(_MODES)}, got {mode!r}")
+        raise ValueError(f"collective_comm: mode must be one of {', '.join(_MODES)}, got {mode!r}")
     return _MODES[name](inp, group, device)
 
 
@@ -345,7 +345,7 @@ def _other(op: str, argument: str, rank: int) -> int:
     if number == members.rank:
         raise ValueError(f"{op}: {argument} is {number}, this process itself; it must be another one")
     if not 0 <= number < members.size:
-        raise ValueError(f"{op}: {argument} is from 0 to {members.size - 1}, got {number}")
+        raise ValueError(f"{op}: {argument} must be from 0 to {members.size - 1}, got {number}")
     return number
 
 
@@ -361,7 +361,7 @@ def _members(op: str, group: Group | None) -> Group:
     """The group, of which this process is one. Raises RuntimeError, TypeError or ValueError if it is not."""
     members = WORLD if group is None else group
     if not isinstance(members, Group):
-        raise TypeError(f"{op}: group is a distributed.Group, got {type(group).__name__}")
+        raise TypeError(f"{op}: group must be a distributed.Group, got {type(group).__name__}")
     assert members.rank >= 0  # asks
     return members
 

@@ -478,7 +478,7 @@ def einsum(equation: str, *operands: Tensor) -> Tensor:
     [[11.0, 17.0]]
     """
     if not isinstance(equation, str):
-        raise TypeError(f"einsum: the equation is text such as 'ij,jk->ik', got {equation!r}")
+        raise TypeError(f"einsum: the equation must be text such as 'ij,jk->ik', got {equation!r}")
     if not operands:
         raise ValueError("einsum: there is no operand")
     return apply(Einsum(equation), *map(as_tensor, operands))

@@ -188,7 +188,7 @@ def _url(repo_info: str, git_host: str, protocol: str) -> str:
     found = _REPOSITORY.fullmatch(repo_info)
     if found is None:
         raise ValueError(
-            f"repo_info is a folder, 'owner/name' or 'owner/name:branch', got {repo_info!r}, and there is no such folder"
+            f"repo_info must be a folder, 'owner/name' or 'owner/name:branch', got {repo_info!r}, and there is no such folder"
         )
     path = f"{found['owner']}/{found['name']}.git"
     if "://" in git_host:

@@ -12,15 +12,17 @@ from ..core import Tensor
 
 
 def flatten(tree: Any, leaves: dict[int, Tensor], data: bool) -> Hashable:
-    """Add the tensors of `tree` to `leaves`, by id, each once; returns what else it holds, as something to compare calls by.
+    """Add the tensors of `tree` to `leaves`, by id, each once. Returns everything else in it, in a form by which calls
+    can be compared.
 
-    data: floats and NumPy arrays are data too, which may differ from call to call. What cannot be hashed compares by identity, so
-    it must be kept alive as long as the answer. Raises TypeError for NumPy arrays that are no data.
+    data: whether floats and NumPy arrays count as data, which may differ from call to call. Values that cannot be
+    hashed compare by identity, so they must be kept alive as long as the result. Raises TypeError for NumPy arrays that
+    do not count as data.
     """
     if isinstance(tree, Tensor):
         known = len(leaves)
         leaves.setdefault(id(tree), tree)
-        if len(leaves) == known:  # one tensor in several places is another kind of call
+        if len(leaves) == known:  # one tensor in several places makes another kind of call
             return Tensor, list(leaves).index(id(tree))
         return Tensor, tree.desc.dtype, tree.shape, tree.desc.device
     if isinstance(tree, (tuple, list)):
@@ -32,7 +34,7 @@ def flatten(tree: Any, leaves: dict[int, Tensor], data: bool) -> Hashable:
             raise TypeError(f"a NumPy array of shape {tree.shape} among the arguments")
         return np.ndarray, tree.dtype.str, tree.shape
     if type(tree) is float:
-        return float if data else (float, tree.hex())  # under which 0.0 and -0.0 differ, and NaN is NaN
+        return float if data else (float, tree.hex())  # this tells 0.0 from -0.0, and NaN equals NaN
     try:
         hash(tree)
     except TypeError:
@@ -45,7 +47,7 @@ class Hole:
 
 
 def rebuild(tree: Any, replace: Callable[[Any], Any], leaf: type | tuple[type, ...] = Tensor) -> Any:
-    """`tree` with each `leaf` in it replaced by what `replace` says."""
+    """`tree` with each `leaf` in it replaced by `replace(leaf)`."""
     if isinstance(tree, leaf):
         return replace(tree)
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):

@@ -1,4 +1,4 @@
-"""What the parts of a recorded function are called: weights and operations by their places in the modules that ran."""
+"""Names for the parts of a recorded function: weights and operations are named by their places in the modules that ran."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .recorder import Entry
 
 
 def label(op: Op) -> str:
-    """A word for an op: its class, or what it computes where that stands for many functions."""
+    """A word for an op: its class, or the function that it computes if the class stands for many."""
     return op.mode.upper() if isinstance(op, (Elemwise, Activation)) else type(op).__name__
 
 
 def called_constants(entries: Sequence[Entry], tensors: Mapping[Value, Any]) -> dict[Value | Node, str]:
-    """Names of constants: where they are in the outermost module that ran, else their own."""
+    """Names of constants: their places in the outermost module that ran, otherwise their own names."""
     roots = {id(entry.modules[0]): entry.modules[0] for entry in entries if entry.modules}
     places: dict[int, str] = {}
     for root in roots.values():
@@ -36,7 +36,7 @@ def _own_name(tensor: Any) -> str:
 
 
 def called_nodes(made: Iterable[tuple[Entry, Sequence[Value]]]) -> dict[Value | Node, str]:
-    """Names of nodes and of their outputs: a word for the op in the place in the modules where it was applied."""
+    """Names of nodes and of their outputs: a word for the op, in the place in the modules where it was applied."""
     paths: dict[int, dict[int, str]] = {}
     nodes: dict[Node, str] = {}
     for entry, outputs in made:
@@ -51,7 +51,7 @@ def called_nodes(made: Iterable[tuple[Entry, Sequence[Value]]]) -> dict[Value | 
 
 
 def _path(modules: Sequence[Any], known: dict[int, dict[int, str]]) -> str:
-    """Where the innermost module that is known to the outermost is in it."""
+    """The place in the outermost module of the innermost module that it contains."""
     if not modules:
         return ""
     root = modules[0]
@@ -61,14 +61,15 @@ def _path(modules: Sequence[Any], known: dict[int, dict[int, str]]) -> str:
 
 
 class Kept(NamedTuple):
-    """Which names go into a file: of weights and results of nodes (keep_var_name at least 1), of nodes, of weights."""
+    """Which names go into a file: those of weights and results of nodes (keep_var_name at least 1), of nodes, of
+    weights."""
 
     keep_var_name: int = 1
     keep_opr_name: bool = False
     keep_param_name: bool = False
 
     def of(self, function: Frozen) -> Frozen:
-        """The function with these names alone."""
+        """The function with only these names."""
 
         def wanted(what: Value | Node) -> bool:
             if isinstance(what, Node):

@@ -1,4 +1,6 @@
-"""What a recorded function makes of tensors that stay, and of nothing at all, computed once and not in each call."""
+"""The part of a recorded function that depends only on tensors that stay the same, or on nothing: it is computed once,
+not at each call.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ NOTHING = Type("weak_int", ())  # an op must have an input
 
 
 class Folded(NamedTuple):
-    """program: what is left to do, of the inputs that vary and of `values`. saves: whether it does less than before."""
+    """program: what is left to do, from the inputs that vary and from `values`. saves: whether it does less than
+    before."""
 
     program: Program
     values: list[Any]
@@ -23,7 +26,8 @@ class Folded(NamedTuple):
 
 
 def fold(program: Program, varying: Sequence[Value], known: Mapping[Value, Tensor], most: float = math.inf) -> Folded:
-    """The Program without what its `known` inputs determine, as far as that takes at most `most` bytes; the others are `varying`."""
+    """The Program without the part that its `known` inputs determine, if that takes at most `most` bytes. The others
+    are `varying`."""
     once, rest = cut = constants.split(program, varying, most)
     made = tuple(v for v in once.outputs if v not in known)
     values: dict[Value, Any] = dict(known)
@@ -36,5 +40,5 @@ def fold(program: Program, varying: Sequence[Value], known: Mapping[Value, Tenso
 
 
 def _some(inputs: tuple[Value, ...], values: list[Any]) -> tuple[tuple[Value, ...], list[Any]]:
-    """At least one input: a number that nothing reads, where there is none."""
+    """At least one input: a number that nothing reads, if there is none."""
     return (inputs, values) if inputs else ((Builder().input(NOTHING),), [0])

@@ -34,7 +34,7 @@ def dump(
             f"{title} has not been called, so there is nothing to dump: call it once with tensors of the right shapes"
         )
     if dump_format not in (None, "tengen", "ONNX"):
-        raise ValueError(f"dump: dump_format is 'tengen' or 'ONNX', got {dump_format!r}")
+        raise ValueError(f"dump: dump_format must be 'tengen' or 'ONNX', got {dump_format!r}")
     metadata = {} if user_info is None else {"user_info": user_info}
     function, *others = (
         frozen(title, r, arg_names, output_names, metadata) for r in (recorded, other_batch) if r is not None
@@ -61,14 +61,14 @@ def frozen(
             f"{title} must be traced with capture_as_const=True to be dumped: its parameters go into the file"
         )
     if recorder.pauses:
-        raise TraceError(f"{title} excludes operations from the trace, which a file cannot say")
+        raise TraceError(f"{title} excludes operations from the trace, which a file cannot express")
     if not recorder.sees_the_same():
         raise TraceError(
-            f"{title} reads the value of a tensor from outside, and this has another value now; call it again before it is dumped"
+            f"{title} reads the value of a tensor from outside, which has changed since; call it again before you dump it"
         )
     if recorder.changes_state:
         raise TraceError(
-            f"{title} changes tensors that it has not computed, which a file cannot say; dump a function of inference, of a network in "
+            f"{title} changes tensors that it has not computed, which a file cannot express; dump an inference function of a network in "
             "eval(), and write into copies, as x = x + 0 makes them"
         )
     if not returned or min(returned) < 0:
@@ -86,10 +86,10 @@ def frozen(
 
 
 def _constant(title: str, recorder: Recorder, value: Value, slot: int) -> Tensor:
-    """What a tensor from outside is now."""
+    """The present value of a tensor from outside."""
     found = recorder.outside(slot)
     if found is None:
-        raise TraceError(f"{title} computes gradients of what was computed outside of it, which a file cannot say")
+        raise TraceError(f"{title} computes gradients of values computed outside it, which a file cannot express")
     if (found.desc.dtype, found.shape) != (value.dtype, value.shape):
         raise TraceError(
             f"{title}: a tensor from outside was {value.type} when it was called, and is {found.desc.dtype}{list(found.shape)} now; call "

@@ -1,4 +1,4 @@
-"""What one call of a traced function leaves behind, so that it can be done again without Python."""
+"""What one call of a traced function leaves behind, so that it can be repeated without Python."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from .recorder import Recorder
 
 
 class Source(NamedTuple):
-    """Where a call finds a tensor: kind "argument" (what: its number), "handle" (a weak reference to one from outside), "kept" (one to a
-    tensor that a call has made), "grad" (the Source of the tensor whose grad it is), "slot" (what the call computed), "none".
+    """Where a call finds a tensor, by kind: "argument" (what: its number), "handle" (a weak reference to a tensor from
+    outside), "kept" (one to a tensor that a call has made), "grad" (the Source of the tensor whose grad it is), "slot"
+    (a value that the call computed), "none".
     """
 
     kind: str
     what: Any = None
 
     def find(self, arguments: Sequence[Tensor]) -> Any:
-        """The tensor, of those that there are before the call; None if it is no longer there."""
+        """The tensor, if it exists before the call; None if it is gone."""
         if self.kind == "argument":
             return arguments[self.what]
         if self.kind == "grad":
@@ -35,11 +36,11 @@ class Source(NamedTuple):
         return self.what() if self.kind in ("handle", "kept") else self.what
 
     def handles(self) -> list[ref[Tensor]]:
-        """The reference to the tensor from outside that must be there."""
+        """The reference to a tensor from outside that must still exist."""
         return self.what.handles() if self.kind == "grad" else [self.what] if self.kind == "handle" else []
 
     def is_same(self, other: Source) -> bool:
-        """Whether they name one tensor (which == would compare element by element)."""
+        """Whether they name one tensor (== would compare element by element)."""
         if self.kind != other.kind:
             return False
         if self.kind == "grad":
@@ -50,10 +51,11 @@ class Source(NamedTuple):
 class Effects(NamedTuple):
     """What a call leaves behind.
 
-    result: with a Hole for each of the `returned` tensors, and arrays that are nobody else's. written: tensors from outside, of which
-    `written_ids` are the ids, with the slots of their new values. grads: tensors with their new grad. guards: tensors whose grad it
-    read, and whether there was none; grads_read: those that there were, by id. made: tensors of its own that the program keeps somewhere
-    else than in the result. held: keeps alive what has to be computed.
+    result: with a Hole for each of the `returned` tensors, and arrays that nothing else holds. written: tensors from
+    outside (their ids are `written_ids`), with the slots of their new values. grads: tensors with their new grad.
+    guards: tensors whose grad the call read, and whether there was none. grads_read: the grads that there were, by id.
+    made: tensors made by the call that the program keeps elsewhere than in the result. held: keeps alive what must be
+    computed.
     """
 
     result: Any
@@ -69,7 +71,7 @@ class Effects(NamedTuple):
 
 
 class _Places:
-    """Names what the running call leaves behind by what later calls will find."""
+    """Names what the running call leaves behind, in terms of what later calls will find."""
 
     def __init__(self, recorder: Recorder, arguments: Sequence[Tensor]):
         self.recorder, self.arguments = recorder, arguments
@@ -77,7 +79,7 @@ class _Places:
         self.given: dict[int, int] = {}  # slots of tensors whose value the function itself had not computed, by id
 
     def tensor(self, tensor: Tensor | None) -> Source:
-        """The tensor itself; of one that the call has made, its value."""
+        """The tensor itself; for one that the call has made, its value."""
         if tensor is None:
             return Source("none")
         for i, argument in enumerate(self.arguments):
@@ -100,7 +102,7 @@ class _Places:
 
 
 def effects(recorder: Recorder, arguments: Sequence[Tensor], box: list[Any]) -> Effects:
-    """What the running call, whose result stands in `box` and nowhere else, leaves behind."""
+    """What the running call leaves behind. Its result is in `box` and nowhere else."""
     slot = recorder.recording.slot
     result = rebuild(box[0], lambda x: Hole() if isinstance(x, Tensor) else x.copy(), (Tensor, np.ndarray))
     if not recorder.without_host:  # only files ask
@@ -124,15 +126,15 @@ def effects(recorder: Recorder, arguments: Sequence[Tensor], box: list[Any]) -> 
 
 
 def _refuse_spent(title: str, result: Any) -> None:
-    """What can be gone through only once would be spent when a later call gives it."""
+    """Refuse results that can be iterated over only once: a later call would give them already used up."""
     raise TraceError(
-        f"{title} returns a {type(result).__name__}, which later calls could not give with without_host=True: return a list or a tuple, or "
+        f"{title} returns a {type(result).__name__}, which later calls could not return with without_host=True: return a list or a tuple, or "
         "trace with without_host=False"
     )
 
 
 def function_inside(title: str) -> TraceError:
-    """What is wrong where a GradManager outside of a trace meets a Function inside."""
+    """The error for a GradManager outside a trace that meets a Function inside it."""
     return TraceError(
         f"{title} has a gradient of the user's own (a Function), which later calls cannot give to a GradManager outside of it; compute "
         "the gradient inside, or trace with without_host=False"
@@ -140,16 +142,16 @@ def function_inside(title: str) -> TraceError:
 
 
 def _kept(recorder: Recorder, box: list[Any]) -> list[Tensor]:
-    """The tensors that the call has made and that something else than its result and gradients holds."""
+    """The tensors made by the call that something other than its result and gradients holds."""
     if _held_elsewhere(recorder, box):
-        gc.collect()  # for what only circles of its own hold
+        gc.collect()  # without what only reference cycles hold
     return _held_elsewhere(recorder, box)
 
 
 def _held_elsewhere(recorder: Recorder, box: list[Any]) -> list[Tensor]:
     known = Counter(map(id, tensors_of(box)))
     known.update(id(t.grad) for t in recorder.new_grads.values())
-    known.update({id(h) for h in (r() for r, _ in recorder.changes)})  # the runtime holds them, to restore them
+    known.update({id(h) for h in (r() for r, _ in recorder.changes)})  # the runtime holds them in order to restore them
     found = []
     alone = 0  # references to what only the list holds
     for each in [object(), *recorder.made_tensors]:

@@ -1,4 +1,4 @@
-"""What goes wrong in traced functions, and where in the user's program."""
+"""Errors of traced functions, and where in the user's program they occur."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ class TraceError(RuntimeError):
 
 
 def user_line() -> str:
-    """Where the program that uses tengen stands: "file:line" of the innermost frame outside of the package."""
+    """Where the user's program is: "file:line" of the innermost frame outside the package."""
     frame = user_frame()
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

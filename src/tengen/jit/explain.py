@@ -1,4 +1,4 @@
-"""What a traced function has become: its Plans, why there is each, and what they cost."""
+"""What a traced function has become: its Plans, why each was made, and what they cost."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from .traced import Compiled
 
 
 class PlanReport(NamedTuple):
-    """One Plan. kernels: how many launches each kind of kernel has; work: about bytes moved and operations done; bytes: of the memory
-    that a run takes beside what comes in, of which `results` stay; unlimited: those that it would take without a limit on memory, if
-    there is one; compiled: seconds that it took to make it; stages: of which each stage of the compiler took these.
+    """One Plan.
+
+    kernels: how many launches each kind of kernel has. work: about bytes moved and operations done. bytes: memory that
+    a run takes besides its inputs, of which `results` stay. unlimited: the bytes it would take without a limit on
+    memory, if there is one. compiled: the seconds that making it took. stages: the share of each stage of the compiler
+    in these.
     """
 
     reason: str
@@ -60,7 +63,7 @@ class Explanation(NamedTuple):
 
 
 def profiles(segments: Sequence[Segment]) -> list[dict[str, Any]]:
-    """Of each Plan that has run since this was asked before, the seconds of its steps; see `trace.get_profile`."""
+    """For each Plan that has run since the last time this was asked, the seconds of its steps; see `trace.get_profile`."""
     found = []
     for segment in segments:
         for compiled in segment.op.plan_log.plans:
@@ -73,7 +76,7 @@ def profiles(segments: Sequence[Segment]) -> list[dict[str, Any]]:
 
 
 def of_plan(plan: Plan, seconds: Sequence[float]) -> Sequence[float]:
-    """Without those of the steps that watchers have put around a Plan's own."""
+    """The steps without those that watchers have put around a Plan's own."""
     around = (len(seconds) - len(plan.steps)) // 2
     return seconds[around : len(seconds) - around]
 

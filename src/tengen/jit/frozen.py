@@ -1,4 +1,4 @@
-"""A function that was recorded, with the weights that it uses: what is written to files and read from them."""
+"""A recorded function together with the weights that it uses: what files hold."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Array = np.ndarray[Any, Any]
 
 
 class Frozen(NamedTuple):
-    """A Program whose inputs are arguments or have a value that is known.
+    """A Program whose inputs are arguments or have known values.
 
-    arguments: names of the inputs that are in no way known, in order. outputs: a name for each output. constants: the
+    arguments: names of the inputs without known values, in order. outputs: a name for each output. constants: the
     elements of the other inputs, in the form in which tensors hold them (`stored_class`). metadata: what users want to
-    be kept with it, of the kinds that JSON has. names: what some constants, nodes and their outputs are called, for those who look at
-    it. Use `freeze`, which checks all this.
+    keep with it, of the kinds that JSON has. names: names of some constants, nodes and their outputs, for people who
+    look at the file. Use `freeze`, which checks all this.
     """
 
     program: Program
@@ -37,7 +37,7 @@ class Frozen(NamedTuple):
         return [v for v in self.program.inputs if v not in self.constants]
 
     def expanded(self, keeps: Callable[[Composite], bool]) -> Frozen:
-        """This function with its composites replaced by what they are made of, except those that `keeps` wants."""
+        """This function with its composites replaced by what they are made of, except those that `keeps` wants to keep."""
         builder = _PartlyExpanding(keeps)
         inputs = [builder.input(v.type) for v in self.program.inputs]
         made = replayed(self.program, builder, inputs)
@@ -46,7 +46,8 @@ class Frozen(NamedTuple):
         return self._replace(program=program, constants=constants, names=self._names_of(made))
 
     def _names_of(self, made: dict[Value, Value]) -> dict[Value | Node, str]:
-        """The names again, for what has become of the values. The first counts, where several have become one."""
+        """The names, carried over to what the values have become. If several values have become one, the first name
+        counts."""
         names: dict[Value | Node, str] = {}
         for old, new in made.items():
             if old in self.names and (new.node is not None or old.node is None):
@@ -73,10 +74,10 @@ def freeze(
     metadata: Mapping[str, Any] | None = None,
     called: Mapping[Value | Node, str] | None = None,
 ) -> Frozen:
-    """A Frozen of these parts; the constants are tensors or arrays (of bits, for bfloat16). called: names of constants, nodes and outputs of
-    nodes.
+    """A Frozen with these parts. The constants are tensors or arrays (of bits, for bfloat16). called: names of
+    constants, nodes and outputs of nodes.
 
-    Raises ValueError where names are missing, too many or given twice, or a constant does not fit its input.
+    Raises ValueError if names are missing, too many or given twice, or if a constant does not fit its input.
     """
     arrays = {v: _array(constants[v], v.type) for v in program.inputs if v in constants}
     for kind, names, count in (
@@ -84,11 +85,13 @@ def freeze(
         ("output", tuple(outputs), len(program.outputs)),
     ):
         if len(names) != count:
-            raise ValueError(f"{count} {kind}{'s' * (count != 1)} must have as many names, got {len(names)}: {names}")
+            raise ValueError(
+                f"{count} {kind}{'s' * (count != 1)} must have {count} name{'s' * (count != 1)}, got {len(names)}: {names}"
+            )
         if len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):
-            raise ValueError(f"the name of each {kind} must be another non-empty string, got {names}")
+            raise ValueError(f"the names of all {kind}s must be different non-empty strings, got {names}")
     if set(constants) - set(arrays):
-        raise ValueError("a constant is given for a value that is no input of the Program")
+        raise ValueError("a constant is given for a value that is not an input of the Program")
     return Frozen(program, tuple(arguments), tuple(outputs), arrays, dict(metadata or {}), dict(called or {}))
 
 

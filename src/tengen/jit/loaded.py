@@ -1,4 +1,4 @@
-"""Recorded functions that run: a Program and its weights as something to call."""
+"""Recorded functions that run: a Program and its weights, as something to call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .constants import fold
 from .frozen import Frozen
 from .program_file import load_program
 
-# What is computed when a function is loaded: so many bytes, and so many for each of the weights.
+# The limits for what is computed when a function is loaded: bytes in all, and bytes for each byte of the weights.
 ALWAYS_COMPUTED, MOST_COMPUTED = 16 << 20, 16
 
 _NUMBERS: dict[str, Any] = {"weak_bool": bool, "weak_int": int, "weak_float": (int, float)}
@@ -63,20 +63,21 @@ class Loaded:
         weights = {v: tensor_of(array, v.dtype, place) for v, array in function.constants.items()}
         whole = function.expanded(lambda op: False)
         known = dict(zip(whole.constants, weights.values(), strict=True))
-        # A file of few bytes may ask for tables of any size. What is too large is computed in each call, as it says.
+        # A file of a few bytes may ask for tables of any size. If one is too large, it is computed in each call.
         most = ALWAYS_COMPUTED + MOST_COMPUTED * sum(array.nbytes for array in function.constants.values())
         program, self._weights, _ = fold(whole.program, whole.argument_values, known, most)
         self._op = Recorded(title, program)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        """Raises TypeError or ValueError, naming the argument, for one that is missing, unknown or of another dtype or shape."""
+        """Raises TypeError or ValueError, naming the argument, if one is missing, unknown, or has another dtype or
+        shape."""
         names = [a.name for a in self.arguments]
         if len(args) > len(names):
             raise TypeError(f"{self.title} takes {len(names)} arguments, {', '.join(names)}, got {len(args)}")
         given = dict(zip(names, args, strict=False))
         for name in named:
             if name not in names or name in given:
-                wrong = "is given twice" if name in given else f"is none of its arguments, {', '.join(names)}"
+                wrong = "is given twice" if name in given else f"is not one of its arguments, {', '.join(names)}"
                 raise TypeError(f"{self.title}: {name!r} {wrong}")
         given |= named
         if missing := [name for name in names if name not in given]:
@@ -94,7 +95,7 @@ class Loaded:
         return f"Loaded({self.title}: ({listed(self.arguments)}) -> ({listed(self.outputs)}))"
 
     def _taken(self, wanted: Described, value: Any) -> Any:
-        """The value of an argument as `apply` takes it."""
+        """The value of an argument in the form that `apply` takes."""
         if wanted.dtype in WEAK:
             if not isinstance(value, _NUMBERS[wanted.dtype]):
                 raise TypeError(f"{self.title}: {wanted.name} must be a {wanted.dtype[5:]}, got {type(value).__name__}")
@@ -145,7 +146,7 @@ def _described(names: Sequence[str], values: Sequence[Value]) -> tuple[Described
 
 
 def tensor_of(array: Any, dtype: str, device: str) -> UserTensor:
-    """A tensor from an array as files hold it: of bits, for bfloat16."""
+    """A tensor from an array in the form that files hold: of bits, for bfloat16."""
     made = UserTensor.__new__(UserTensor)
     Tensor.__init__(made)
     made._assign(np.require(array, requirements="C"), dtype, device)
@@ -153,7 +154,7 @@ def tensor_of(array: Any, dtype: str, device: str) -> UserTensor:
 
 
 def _converted(value: Any, dtype: str) -> Tensor:
-    """A tensor of `dtype` if that only narrows or widens the elements, else of the dtype that they have."""
+    """A tensor of `dtype` if that only narrows or widens the elements, otherwise of the dtype that they have."""
     array = np.asarray(value)
     if dtype[0] == "q":
         return UserTensor(array)

@@ -1,4 +1,4 @@
-"""Limits on the memory of traces: what they come from, and what they have led to."""
+"""Limits on the memory of traces: where they come from, and what their effect was."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ _logger = get_logger(__name__)
 
 
 class MemoryLimit:
-    """How many bytes a Program may take beside its inputs; values of fewer bytes than `smallest` are not computed again.
+    """How many bytes a Program may take besides its inputs. Values of fewer bytes than `smallest` are not computed
+    again.
 
-    given: how many of the first inputs give their memory to the output of the same index, which then takes none, once they lie alike.
-    cost, unlimited: what the last Plan takes and what it would take without the limit; None before one is compiled.
+    given: how many of the first inputs give their memory to the output of the same index, which then takes none if it
+    lies alike. cost, unlimited: what the last Plan takes, and what it would take without the limit; None before one is
+    compiled.
     """
 
     def __init__(self, limit: int, smallest: int = 0, given: int = 0):
@@ -27,7 +29,7 @@ class MemoryLimit:
         self.unlimited: Cost | None = None
 
     def apply(self, title: str, program: Program, views: Sequence[View]) -> Program:
-        """The Program within the limit, or as near to it as it gets, which is logged."""
+        """The Program within the limit, or as near to it as possible. The outcome is logged."""
         program, self.cost, self.unlimited = fit_memory(program, views, self.limit, self.smallest, self.given)
         if self.cost.bytes > self.limit > 0:
             _logger.warning(
@@ -40,7 +42,7 @@ class MemoryLimit:
 
 
 class Everywhere:
-    """What `tengen.dtr` sets: a limit for traces that have none of their own."""
+    """The setting of `tengen.dtr`: a limit for traces that have none of their own."""
 
     def __init__(self) -> None:
         self.enabled, self.threshold, self.smallest, self.sampling = False, 0, 1 << 20, False
@@ -53,7 +55,8 @@ everywhere = Everywhere()
 
 
 def limit_of(sublinear: SublinearMemoryConfig | None, dtr: DTRConfig | None, given: int) -> MemoryLimit | None:
-    """The limit that the settings of a trace ask for, a new one for each Program; given: see `MemoryLimit`. Raises TypeError for something else."""
+    """The limit that the settings of a trace ask for, a new one for each Program. given: see `MemoryLimit`. Raises
+    TypeError for other settings."""
     if sublinear is not None and not isinstance(sublinear, SublinearMemoryConfig):
         raise TypeError(f"sublinear_memory_config must be a SublinearMemoryConfig, got {type(sublinear).__name__}")
     if dtr is not None and not isinstance(dtr, DTRConfig):

@@ -1,4 +1,4 @@
-"""The tensors that stand under names which a function reads: variables of its module and of the functions around it."""
+"""The tensors under names that a function reads: variables of its module and of the functions around it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from ..core import Tensor
 
 READS = ("LOAD_GLOBAL", "LOAD_NAME")
 Name = tuple[Callable[[], Any], ref[Tensor]]
-"""How to look a name up, and the tensor that stood there."""
+"""How to look a name up, and the tensor that was found there."""
 
 
 def names_of(function: Callable[..., Any]) -> list[Name]:
-    """The names under which a tensor stands now, of a function and of those that it calls by such names: of its own module, and local ones."""
+    """The names that refer to a tensor now, among those read by a function and by the functions that it calls by such
+    names: variables of its own module, and local ones."""
     found: list[Name] = []
     waiting, known = [_plain(function)], set()
     while waiting:
@@ -53,7 +54,7 @@ def _lookups(function: FunctionType) -> Iterator[Callable[[], Any]]:
 def _content(cell: CellType) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # not yet given
+    except ValueError:  # not yet assigned
         return None
 
 

@@ -1,8 +1,8 @@
 """Ops as JSON: the class's name in the op table and its parameters.
 
-Tuples are arrays, ops among the parameters are objects like the op itself, and the floats that JSON does not know are
-{"float": "inf"} and so on. What is read has been checked against the annotations of the class, so an op from a file has
-parameters of the right kinds or is none.
+Tuples become arrays, ops among the parameters become objects like the op itself, and floats that JSON lacks become
+{"float": "inf"} and so on. What is read has been checked against the annotations of the class, so every op from a file
+has parameters of the right kinds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
 def writable(op: Op) -> bool:
-    """Whether the op is one of the table, with parameters that are data: those of others are functions, or Programs."""
+    """Whether the op is in the table and its parameters are data. The parameters of other ops are functions or
+    Programs."""
     return type(op) is op_classes().get(type(op).__name__) and all(
         map(_writable, (getattr(op, p) for p in type(op).parameters))
     )
@@ -50,13 +51,13 @@ def _to_json(parameter: Any) -> Any:
 
 
 def op_from_json(data: Any) -> Op:
-    """Raises ValueError for what describes no op of the table."""
+    """Raises ValueError for data that do not describe an op of the table."""
     if not isinstance(data, dict) or not isinstance(data.get("parameters"), dict):
         raise ValueError("an op must be an object with a name and parameters")
     name, given = data.get("op"), data["parameters"]
     cls = op_classes().get(name) if isinstance(name, str) else None
     if cls is None:
-        raise ValueError(f"{name!r} is no op that this version of tengen has")
+        raise ValueError(f"{name!r} is not an op of this version of tengen")
     if set(given) != set(cls.parameters):
         raise ValueError(f"{name} has the parameters {', '.join(cls.parameters) or 'none'}, not {', '.join(given)}")
     hints = _hints(cls)
@@ -69,7 +70,7 @@ def _hints(cls: type[Op]) -> dict[str, Any]:
 
 
 def _from_json(data: Any, hint: Any, what: str) -> Any:
-    """The parameter that `data` stands for. Raises ValueError if that is no `hint`."""
+    """The parameter that `data` stands for. Raises ValueError if it is not of the kind `hint`."""
     if get_origin(hint) in (Union, UnionType):
         for choice in get_args(hint):
             try:

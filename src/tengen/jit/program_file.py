@@ -27,7 +27,7 @@ VERSION = 1
 ALIGNMENT = 64
 # magic, version, checksum of the header, its size, checksum of the arrays, (nothing), their size, (nothing)
 _PREFIX = struct.Struct("<16sIIQIIQ16s")
-LARGEST = 2**48  # elements of a value: no machine holds as many, and sizes computed from them fit 64 bits
+LARGEST = 2**48  # the most elements of a value: no machine holds as many, and sizes computed from them fit 64 bits
 MOST_DIMS = 64
 
 
@@ -47,9 +47,9 @@ def save_program(file: str | os.PathLike[str] | BinaryIO, function: Frozen) -> N
 
 
 def load_program(file: str | os.PathLike[str] | BinaryIO) -> Frozen:
-    """The function that `save_program` wrote; from a file object, its bytes only.
+    """The function that `save_program` wrote. From a file object, only its bytes are read.
 
-    Raises SerializationError, which names the file, for one that is damaged, cut short, or of another program.
+    Raises SerializationError, naming the file, if it is damaged, cut short, or was written by another program.
     """
     if isinstance(file, (str, os.PathLike)):
         with open(file, "rb") as opened:
@@ -123,7 +123,9 @@ def _header(function: Frozen) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         raise SerializationError(f"the function cannot be written: {error}") from None
     if json.loads(text)["metadata"] != function.metadata:
-        raise SerializationError("metadata must be of lists, dicts with strings as keys, strings, numbers and None")
+        raise SerializationError(
+            "metadata must consist of lists, dicts with strings as keys, strings, numbers and None"
+        )
     return text.encode()
 
 
@@ -143,21 +145,21 @@ def _read_named(file: BinaryIO, name: str, alone: bool) -> Frozen:
     except _Refused as error:
         raise SerializationError(f"{name}: {error}") from None
     except Exception as error:
-        # Shape rules meet parameters here that no call of a function gives them: they may raise anything.
+        # Shape rules may get parameters here that no call of a function gives them, so they may raise anything.
         raise SerializationError(f"{name}: not a sound program ({type(error).__name__}: {error})") from error
 
 
 class _Refused(ValueError):
-    """What is wrong with a file, in the users' terms."""
+    """An error about a file, in the users' terms."""
 
 
 def _parts(file: BinaryIO, alone: bool) -> tuple[Any, bytes]:
-    """The header and the bytes of the arrays, both as they were written."""
+    """The header and the bytes of the arrays, as they were written."""
     import json
 
     prefix = read_up_to(file, _PREFIX.size)
     if prefix[: len(MAGIC)] != MAGIC[: len(prefix)] or not prefix:
-        raise _Refused("not a program that tengen has written" if prefix else "the file is empty")
+        raise _Refused("not a program written by tengen" if prefix else "the file is empty")
     if len(prefix) < _PREFIX.size:
         raise _Refused("cut short")
     _, version, header_sum, header_size, data_sum, zero, data_size, zeros = _PREFIX.unpack(prefix)
@@ -169,12 +171,12 @@ def _parts(file: BinaryIO, alone: bool) -> tuple[Any, bytes]:
     if zlib.crc32(header) != header_sum or zlib.crc32(data) != data_sum or zero or any(zeros):
         raise _Refused("damaged (the checksum is wrong)")
     if alone and file.read(1):
-        raise _Refused("damaged (something follows its end)")
+        raise _Refused("damaged (there is more after its end)")
     return json.loads(header.decode(), parse_constant=_no_constant), data
 
 
 def _no_constant(text: str) -> None:
-    raise _Refused(f"{text} is no number in JSON")
+    raise _Refused(f"{text} is not a number in JSON")
 
 
 def _function(header: Any, data: bytes) -> Frozen:
@@ -206,7 +208,7 @@ def _function(header: Any, data: bytes) -> Frozen:
 
 
 def _note(called: dict[Value | Node, str], entry: Any, key: str, *what: Value | Node) -> None:
-    """Take the names of what an entry is about, if it has any; "" is none."""
+    """Read the names in an entry, if it has any; "" means none."""
     if key not in entry:
         return
     names = entry[key] if key == "names" else [entry[key]]
@@ -214,7 +216,7 @@ def _note(called: dict[Value | Node, str], entry: Any, key: str, *what: Value | 
         raise _Refused(
             f"{entry[key]!r:.40} are not the names of {len(what)} values"
             if key == "names"
-            else f"{entry[key]!r:.40} is no name"
+            else f"{entry[key]!r:.40} is not a name"
         )
     for one, name in zip(what, names, strict=True):
         if name:
@@ -222,7 +224,7 @@ def _note(called: dict[Value | Node, str], entry: Any, key: str, *what: Value | 
 
 
 def _outputs(builder: Builder, values: list[Value], entry: Any) -> tuple[Value, ...]:
-    """The outputs of a node, whose types must be those that the file tells."""
+    """The outputs of a node. Their types must be those stated in the file."""
     entry = _fields(entry, "a node", inputs=list, types=list)
     node = Node(op_from_json(entry), tuple(_picked(values, entry["inputs"])))
     told = [_type(t) for t in entry["types"]]
@@ -235,7 +237,7 @@ def _outputs(builder: Builder, values: list[Value], entry: Any) -> tuple[Value, 
 def _picked(values: list[Value], numbers: list[Any]) -> list[Value]:
     for number in numbers:
         if type(number) is not int or not 0 <= number < len(values):
-            raise _Refused(f"{number!r:.40} is not the number of a value that is known at this place")
+            raise _Refused(f"{number!r:.40} is not the number of a value that is known here")
     return [values[number] for number in numbers]
 
 
@@ -248,7 +250,7 @@ def _constant(type: Type, offset: Any, data: bytes) -> Array:
     stored = np.dtype(stored_class(type.dtype))
     array = np.frombuffer(data, _little(stored), type.size, offset).reshape(type.shape)
     if type.dtype == "bool" and array.view(np.uint8).max(initial=0) > 1:
-        raise _Refused("a constant of bool holds something else")
+        raise _Refused("a constant of bool holds other values")
     return array.astype(stored, copy=False)
 
 
@@ -268,7 +270,7 @@ def _is_dtype(name: Any) -> bool:
 
 
 def _fields(data: Any, what: str, **kinds: type) -> dict[str, Any]:
-    """`data`, an object with these entries of these kinds."""
+    """`data`, which must be an object with these entries of these kinds."""
     if not isinstance(data, dict):
         raise _Refused(f"{what} must be an object, not {data!r:.40}")
     for name, kind in kinds.items():

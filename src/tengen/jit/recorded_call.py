@@ -18,7 +18,7 @@ class RecordedCall:
     def __init__(self, recorder: Recorder, tensors: Sequence[Tensor], call: Callable[[], Any], execute: bool = True):
         self.recorder, self.arguments = recorder, len(tensors)
         self.effects: Effects
-        # With capture_as_const what the names stand for stays.
+        # with capture_as_const, the tensors under the names stay the same
         self.names = names_of(call) if recorder.without_host and not recorder.capture else []
         own = {id(handle()) for _, handle in self.names}
         self.named = [(number, ref(tensor)) for number, tensor in enumerate(tensors) if id(tensor) in own]
@@ -32,7 +32,7 @@ class RecordedCall:
         self.effects.held.clear()
 
     def take_result(self) -> Any:
-        """What the call returned, which this does not keep."""
+        """What the call returned; this object does not keep it."""
         result, self._result = self._result, None
         return result
 

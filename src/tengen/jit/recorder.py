@@ -1,4 +1,4 @@
-"""From the operations of a traced function to Programs: what the runtime's Recording asks while the first call runs."""
+"""Turns the operations of a traced function into Programs: answers the runtime's Recording while the first call runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ Result = TypeVar("Result")
 
 
 class Entry(NamedTuple):
-    """One operation of the function. inputs: slots, or ~i for the i-th number; its outputs have the slots from `first` on.
+    """One operation of the function. inputs: slots, or ~i for the i-th number. Its outputs have the slots from `first`
+    on.
 
     scope and modules: the names and the modules in which it ran; only for files.
     """
@@ -39,10 +40,10 @@ class Entry(NamedTuple):
 
 
 class Operations:
-    """What a call did, without the tensors to which it did it.
+    """What a call did, without the tensors that it did it to.
 
-    limit: makes the limit on the memory of a Program, if there is one. profiling: runs are timed. types: of slots. numbers: as they
-    were, with their types; fixed: those that are the same at each call.
+    limit: makes the limit on the memory of a Program, if there is one. profiling: whether runs are timed. types: of
+    slots. numbers: with their types; fixed: those that are the same at each call.
     """
 
     def __init__(self, limit: Callable[[int], MemoryLimit | None], profiling: bool) -> None:
@@ -63,7 +64,8 @@ class Operations:
     def traced(
         self, title: str, program: Program, donate: int, composed: Callable[[], Program] | None = None
     ) -> Traced:
-        """The op of a Program whose first `donate` inputs give their memory to the output of the same index. composed: see `Traced`."""
+        """The op of a Program whose first `donate` inputs give their memory to the output of the same index. composed:
+        see `Traced`."""
         return Traced(title, program, PlanLog(self.profiling), composed, self.limit(donate))
 
     def op(self, title: str, inputs: Sequence[int], outputs: Sequence[int], donate: int) -> Traced:
@@ -84,7 +86,7 @@ class Operations:
         unread = [v for v in section.inputs if v in read and v not in given]
         if not unread:
             return made
-        # Of these only the type counts, as in ones_like, so the Program does not have them, and anything may stand for them.
+        # Only their types count, as in ones_like, so the Program does not have them, and any value may stand for them.
         builder = Builder(keep_composites=True)
         values = [builder.input(v.type) for v in given]
         outputs_again = replay(made, builder, values, {v: zeros(builder, v.type) for v in unread})
@@ -92,9 +94,9 @@ class Operations:
 
 
 class Section:
-    """A Program under construction, of operations in a row. Slots that came before are its inputs.
+    """A Program under construction, of consecutive operations. Slots from before are its inputs.
 
-    fixed: all numbers are constants.
+    fixed: whether all numbers are constants.
     """
 
     def __init__(self, operations: Operations, start: int, keep_composites: bool = False, fixed: bool = False):
@@ -128,9 +130,9 @@ class Section:
 class Recorder:
     """The operations of one call of a traced function, and what it took from outside.
 
-    title: what the Programs are called. without_host: later calls run without Python, so numbers become constants and no value
-    of the function may be read. capture: know what came from outside, for files; keep: as it is in this call. limit: makes the limit on the memory of
-    a Program, if there is one. profiling: runs are timed.
+    title: the name of the Programs. without_host: later calls run without Python, so numbers become constants and no
+    value of the function may be read. capture: record what came from outside, for files; keep: with its values in this
+    call. limit: makes the limit on the memory of a Program, if there is one. profiling: whether runs are timed.
     """
 
     def __init__(
@@ -149,9 +151,10 @@ class Recorder:
         self._restart()
 
     def run(self, tensors: Sequence[Tensor], function: Callable[[], Result], execute: bool = True) -> Result:
-        """`function()`, whose operations belong to the recording; `tensors` get the first slots. execute: run them.
+        """`function()`, whose operations belong to the recording. `tensors` get the first slots. execute: run the
+        operations.
 
-        If it raises, what it has done until then happens as it would without trace.
+        If it raises, what it has done until then takes effect, as it would without trace.
         """
         self.arguments = len(tensors)
         self.looks.clear()
@@ -163,7 +166,7 @@ class Recorder:
             else:
                 self.recording.drop()
         except BaseException:
-            with suppress(Exception):  # the first error counts; tensors keep the values they had if this one fails too
+            with suppress(Exception):  # the first error counts. If this one fails too, tensors keep their values
                 self.recording.abandon()
             if not self.complete:
                 self._restart()
@@ -178,20 +181,20 @@ class Recorder:
     def _restart(self) -> None:
         """Forget everything: the next call is the first."""
         self.operations = Operations(self.limit, self.profiling)
-        # What works out the numbers that are not the same at each call, without host.
+        # Without host: what computes the numbers that differ from call to call.
         self.live: dict[int, tuple[Callable[[], Numbers], int]] = {}
         # Handles that got another value, and the slot of the one before.
         self.changes: list[tuple[ref[Tensor], int]] = []
-        self.changes_state = False  # one of them was there before the call
-        # Only without host or to capture: slots of what came from outside with its handles; those of what the call made of
-        # data, with handles of their own; and, to keep them, values.
+        self.changes_state = False  # one of them existed before the call
+        # Only without host or to capture: slots of values from outside, with their handles; slots of what the call made
+        # from data, with handles of their own; and if they are to be kept, values.
         self.externals: dict[int, Tensor] = {}
         self.constants: set[int] = set()
         self.captured: dict[int, Tensor] = {}
-        # Those of which Python has read the values, with these, by id.
+        # Those whose values Python has read, with the values, by id.
         self.looks: dict[int, tuple[ref[Tensor], Tensor]] = {}
-        # Only without host, by id: tensors whose grad was read, with the grad before the call; and those that got a grad or
-        # lost theirs.
+        # Only without host, by id: tensors whose grad was read, with the grad before the call; and tensors that got a
+        # grad or lost theirs.
         self.read_grads: dict[int, tuple[Tensor, Tensor | None]] = {}
         self.new_grads: dict[int, Tensor] = {}
         self.functions = False  # there are gradients of the user's own
@@ -204,7 +207,7 @@ class Recorder:
 
     @property
     def made_tensors(self) -> list[Tensor]:
-        """Those that the call has made and that are still there."""
+        """The tensors that the call has made and that still exist."""
         return [tensor for tensor in (r() for r in self._made) if tensor is not None]
 
     def is_made(self, tensor: Tensor) -> bool:
@@ -213,7 +216,7 @@ class Recorder:
 
     @property
     def written_handles(self) -> list[Tensor]:
-        """Those from outside that got another value."""
+        """The tensors from outside that got another value."""
         handles = {id(h): h for h in (r() for r, _ in self.changes) if h is not None}
         return [h for h in handles.values() if not self.is_made(h)]
 
@@ -233,26 +236,26 @@ class Recorder:
         )
 
     def sees_the_same(self) -> bool:
-        """Whether tensors from outside of which Python has read the values still have them."""
+        """Whether tensors from outside whose values Python has read still have these values."""
         found = [(r(), value) for r, value in self.looks.values()]
         return all(x is not None and x._data_ptr() == v._data_ptr() and x.desc is v.desc for x, v in found)
 
     def release(self) -> None:
-        """Let go of tensors from outside, which the program may replace, but for those that belong to a file."""
+        """Release tensors from outside, which the program may replace, except those that belong to a file."""
         if not self.capture:
             self.externals.clear()
         self.read_grads.clear()
         self.new_grads.clear()
 
     def outside(self, slot: int) -> Tensor | None:
-        """What came from outside in this slot, as a call would now find it; None if that is not known."""
+        """The value from outside in this slot, as a call would find it now; None if that is not known."""
         return self.captured.get(slot, self.externals.get(slot))
 
     # -- called by the Recording -----------------------------------------------------------------------------
 
     def number(self, index: int, desc: _rt.Descriptor, number: Any) -> None:
         known = self.operations
-        if index < len(known.numbers):  # a later call, of which files keep the numbers
+        if index < len(known.numbers):  # a later call, whose numbers files keep
             known.numbers[index] = plain(number)
             return
         known.number_types.append(type_of(desc))
@@ -272,7 +275,7 @@ class Recorder:
         self.constants.discard(slot)
         if handle is None and self.without_host:
             raise TraceError(
-                f"{self.title} runs at {user_line()} the backward of what was computed outside of it; later calls cannot do that "
+                f"{self.title} runs at {user_line()} the backward of values computed outside it; later calls cannot do that "
                 "again: compute it inside, or trace with without_host=False"
             )
         if handle is None:
@@ -330,7 +333,7 @@ class Recorder:
             )
 
     def record(self, op: Op, inputs: Sequence[int], descs: Sequence[_rt.Descriptor]) -> list[_rt.Descriptor]:
-        """Add an operation; the descriptors of its outputs. Raises what the op's shape rule raises."""
+        """Add an operation. Returns the descriptors of its outputs. Raises what the op's shape rule raises."""
         device, known = device_of(op, descs), self.operations
         first = len(known.types)
         outputs = self._section.record(op, inputs, first)
@@ -340,13 +343,12 @@ class Recorder:
         return [_rt.Descriptor(v.dtype, v.shape, None, device) for v in outputs]
 
     def has_effect(self, start: int, stop: int) -> bool:
-        """Whether one of the operations start .. stop - 1 does something even if nobody wants its result."""
+        """Whether one of the operations start .. stop - 1 has an effect even if nothing uses its result."""
         return any(entry.op.effect for entry in self.operations.entries[start:stop])
 
     def segment(self, start: int, stop: int, wanted: Sequence[int]) -> tuple[Op, list[int], list[int], int]:
-        """Operations start .. stop - 1 as one op that gives the slots `wanted`: the op, its inputs, the slots of its outputs, and of
-        how many of the first inputs the outputs of the same index may take the memory.
-        """
+        """Operations start .. stop - 1 as one op that gives the slots `wanted`: the op, its inputs, the slots of its
+        outputs, and how many of the first inputs may give their memory to the output of the same index."""
         section, known = self._section, (self._section.start, self._section.stop) == (start, stop)
         if known:
             self._section = Section(self.operations, stop)
@@ -375,10 +377,12 @@ class Recorder:
 
 
 class Segment(NamedTuple):
-    """Operations that run as one op. inputs: slots or ~numbers; outputs: slots; donate: the first inputs that give their memory to
-    the output of the same index; `op.memory` says what a limit on memory has led to. operations: how many there are; cause: what
-    ended the segment before; repeats: there is one of the same operations, of which other values were wanted. note: what else there is
-    to say of it.
+    """Operations that run as one op.
+
+    inputs: slots or ~numbers; outputs: slots; donate: how many of the first inputs give their memory to the output of
+    the same index; `op.memory` has the effect of a limit on memory. operations: how many there are. cause: what ended
+    the segment before. repeats: another section has the same operations, but other values of it were wanted. note:
+    anything else about it.
     """
 
     op: Traced
@@ -392,7 +396,7 @@ class Segment(NamedTuple):
 
 
 def make_segment(recorder: Recorder, section: Section, wanted: Sequence[int], place: tuple[int, int]) -> Segment:
-    """The op of a section that gives the slots `wanted`. place: the first of its operations, and the one after the last."""
+    """The op of a section that gives the slots `wanted`. place: its first operation, and the one after the last."""
     values = section.values
     finished = section.builder.finish(values[slot] for slot in wanted)
     used = {v for node in finished.nodes for v in node.inputs} | set(finished.outputs)
@@ -410,7 +414,7 @@ def make_segment(recorder: Recorder, section: Section, wanted: Sequence[int], pl
 def _in_place(
     recorder: Recorder, inputs: dict[int, Value], wanted: Sequence[int], values: dict[int, Value]
 ) -> dict[int, int]:
-    """Slots of handles' values before the section, with the slot of the value that takes their place."""
+    """Slots of handles' values before the section, with the slot of the value that replaces each."""
     pairs: dict[int, int] = {}
     for reference, before in recorder.changes:
         handle = reference()

@@ -1,4 +1,4 @@
-"""What a traced function keeps for its gradient: results of expensive operations, where cheap ones are computed again."""
+"""What a traced function keeps for its gradient: the results of expensive operations; cheap ones are computed again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHEAP = (Elementwise, ViewOp, Constant, Number, Iota)
 
 
 def with_residuals(operations: Operations, segment: Segment) -> Traced:
-    """The op of a segment with further results, after its own: those of its operations that its gradient wants to have kept."""
+    """The op of a segment with further results after its own: those of its operations that its gradient wants to keep."""
     expensive = [
         slot
         for entry in operations.entries

@@ -1,4 +1,4 @@
-"""What goes with `trace`: parts of functions, and parts that are left out."""
+"""Companions of `trace`: parts of functions, and parts that are left out."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def partial_trace(
     [2.0]
     """
     if backend not in ("default", "xla"):
-        raise ValueError(f"partial_trace: the backend is 'default' or 'xla' (which are the same), not {backend!r}")
+        raise ValueError(f"partial_trace: the backend must be 'default' or 'xla' (which are the same), got {backend!r}")
     options = {"without_host": without_host, **trace_options}
     return partial(trace, **options) if func is None else trace(func, **options)
 

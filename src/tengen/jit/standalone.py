@@ -47,8 +47,11 @@ class Standalone:
         names: Sequence[Name],
         named: Sequence[tuple[int, ref[Tensor]]],
     ):
-        """After the call has run. arguments: the number of tensors among its arguments, which have the first slots. names: those that
-        the function reads; named: arguments, by number, that stood under one of these too, so that it cannot be told which was meant.
+        """Made after the call has run.
+
+        arguments: the number of tensors among its arguments, which have the first slots. names: those that the function
+        reads. named: arguments, by number, that were also found under one of these names, so that it cannot be told
+        which was meant.
         """
         assert len(recorder.segments) <= 1, "reading values and pausing are refused"
         self.recorder, self.segment = recorder, _needed(recorder, found)
@@ -61,7 +64,7 @@ class Standalone:
         self.arguments: list[tuple[int, int]] = []  # (operand, argument)
         self.grads: list[tuple[int, Source]] = []  # (operand, a grad)
         # {read: [(operand, number of what it gives)]}
-        # Also those that nothing wanted needs: reading them counts, and in the order of the function.
+        # Includes those that no result needs: reading them counts, in the order of the function.
         self.live: dict[Callable[[], Numbers], list[tuple[int, int]]] = {read: [] for read, _ in recorder.live.values()}
         for operand, index in enumerate(inputs):
             if index < 0:
@@ -78,15 +81,16 @@ class Standalone:
             else:
                 self.outside.append((operand, ref(recorder.externals[index])))
         found_written = [(source, self.place[slot]) for source, slot in found.written]
-        given = self._sources()  # of which those that give their memory take over the results by themselves
+        given = self._sources()  # those of them that give their memory take over the results by themselves
         self.written = [(s, i) for s, i in found_written if i >= self.donate or not s.is_same(given[i])]
         single = found.returned[0] if len(found.returned) == 1 and isinstance(found.result, Hole) else None
         self.single = self.place[single.what] if single and single.kind == "slot" else -1
         sources = (*found.returned, *chain(*found.grads), *(source for source, _ in found.written))
         there = {id(handle()) for _, handle in self.outside}
-        # What must be there besides the operands.
+        # What must exist besides the operands.
         self.others = [handle for source in sources for handle in source.handles() if id(handle()) not in there]
-        # Parameters whose grad becomes what the call computed, or None (-1), are by far the most: no Source is asked for them.
+        # Parameters whose grad becomes what the call computed, or None (-1), are by far the most frequent, so they do
+        # without a Source.
         self.new_grads: list[tuple[ref[Tensor], int]] = []
         self.other_grads: list[tuple[Source, Source]] = []
         for owner, grad in found.grads:
@@ -112,9 +116,8 @@ class Standalone:
 
     @cached_property
     def folded(self) -> tuple[Traced, list[int] | None, list[Any]]:
-        """The op that runs where no tape watches, which operands it takes (None: all), and what follows these: that which depends on
-        captured tensors and on numbers alone.
-        """
+        """The op that runs if no tape watches, which operands it takes (None: all), and the constants: what depends on
+        captured tensors and on numbers alone."""
         program = self.segment.op.program
         order = [i for i, x in enumerate(self.template) if x is None or not self.recorder.capture]
         known = {v: self.template[i] for i, v in enumerate(program.inputs) if i not in set(order)}
@@ -127,14 +130,14 @@ class Standalone:
 
     @cached_property
     def op_for_gradients(self) -> Traced:
-        """The op where a tape watches: it also gives what its gradient wants to have kept."""
+        """The op that runs if a tape watches: it also gives what its gradient wants to keep."""
         op = with_residuals(self.recorder.operations, self.segment)
         if op is not self.segment.op:
             self.segments.append(self.segment._replace(op=op, note="its gradient is wanted"))
         return op
 
     def fits(self, arguments: Sequence[Tensor]) -> bool:
-        """Whether the call would find the tensors, the gradients and the values that Python read when it was recorded."""
+        """Whether the call would find the same tensors, gradients and values read by Python as when it was recorded."""
         for look, handle in self.names:
             tensor = handle()
             if tensor is None or look() is not tensor:
@@ -153,7 +156,8 @@ class Standalone:
         return not self.recorder.looks or self.recorder.sees_the_same()
 
     def __call__(self, arguments: Sequence[Tensor]) -> Any:
-        """Run with these tensors, and return what the function would. Raises StaleTrace if what it found outside is no longer there."""
+        """Run with these tensors and return what the function would. Raises StaleTrace if something that it found
+        outside is gone."""
         if self.others and any(handle() is None for handle in self.others):
             raise StaleTrace(self.segment.op.title)
         results = self._run(arguments)

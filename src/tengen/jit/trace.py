@@ -27,18 +27,19 @@ from .standalone import Standalone
 from .traced import StaleTrace
 
 MOST_KINDS = 256
-"""Sets of argument types whose recordings are kept; of more, those that came first go."""
+"""Sets of argument types whose recordings are kept. If there are more, the oldest are dropped."""
 MOST_UNSETTLED = 3
-"""Calls of a function without host that in a row may leave new tensors behind in another way than the one before."""
+"""How many calls in a row a function without host may leave new tensors behind in a way that differs from the call
+before."""
 MOST_VARIANTS = 32
-"""Recordings that are kept for one set of argument types, where a function without host depends on what else it finds."""
+"""How many recordings are kept for one set of argument types, if a function without host depends on what else it finds."""
 
 
 class Kind:
     """Calls with one set of argument types."""
 
     def __init__(self, args: Any, kwargs: Any, tensors: Sequence[Tensor]):
-        # Arguments that are told apart by identity must live on, tensors need not.
+        # Arguments that are compared by identity must stay alive; tensors need not.
         places = {id(x): Placeholder(x.desc) for x in tensors}
         self.args, self.kwargs = rebuild((args, kwargs), lambda x: places[id(x)])
         self.precision = _rt.substitutes()
@@ -51,7 +52,7 @@ class Kind:
 
     @property
     def recordings(self) -> list[list[Segment]]:
-        """What each recording that is kept runs, in the order in which they were made."""
+        """What each kept recording runs, in the order in which they were made."""
         made = [s.segments for s in reversed(self.standalone)]
         return made or ([self.first.recorder.segments] if self.first else [])
 
@@ -101,7 +102,7 @@ class trace:
     """
 
     enabled: ClassVar[bool] = True
-    """Set to False to run all traced functions as if they were not."""
+    """Set to False to run all traced functions as if they were not traced."""
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
         if not args:
@@ -144,18 +145,18 @@ class trace:
             "sublinear_memory_config": sublinear_memory_config, "dtr_config": dtr_config, "without_host": without_host,
         }  # fmt: skip
         self._limit = partial(limit_of, sublinear_memory_config, dtr_config)
-        self._limit(0)  # raises now what is wrong with the settings
+        self._limit(0)  # raises now if the settings are wrong
         self._title = getattr(function, "__name__", type(function).__name__)
         self._kinds: dict[Any, Kind] = {}
         self._last: Kind | None = None
         update_wrapper(self, function, updated=())
-        if isfunction(function):  # what a callable object has is its own
+        if isfunction(function):  # the attributes of a callable object are its own
             for name, value in vars(function).items():
                 self.__dict__.setdefault(name, value)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        # What was recorded stays here: it is about the tensors that this one has met. A function that was replaced by what
-        # traces it is found under its name.
+        # What was recorded stays here, because it is about the tensors that this trace has met. A function that its
+        # trace has replaced is found under its name.
         path: str = getattr(self, "__qualname__", "")
         found: Any = modules.get(self.__module__)
         for name in path.split("."):
@@ -166,7 +167,7 @@ class trace:
         return self if instance is None else partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not trace.enabled or _rt.recording() is not None:  # inside another traced function this is a part of that
+        if not trace.enabled or _rt.recording() is not None:  # inside another traced function, this one is a part of it
             return self.function(*args, **kwargs)
         leaves: dict[int, Tensor] = {}
         try:
@@ -215,10 +216,10 @@ class trace:
         return made.take_result()
 
     def _settled(self, kind: Kind, made: RecordedCall) -> bool:
-        """Whether later calls do what this one did. One that has made tensors and left them somewhere, such as state that is made when
-        it is first used, may be followed by one that does something else, so that is recorded too.
+        """Whether later calls do what this one did.
 
-        Raises TraceError if such calls go on to differ.
+        A call that has made tensors and left them somewhere, such as state that is made on first use, may be followed
+        by a call that does something else. So that one is recorded too. Raises TraceError if such calls keep differing.
         """
         if not made.effects.made:
             kind.unsettled.clear()
@@ -356,7 +357,7 @@ class trace:
             raise
 
     def _at_another_batch(self) -> RecordedCall:
-        """The last kind of call recorded, but not run, with tensors of another batch size."""
+        """Record the last kind of call, without running it, with tensors of another batch size."""
         assert self._last is not None and self._last.first is not None
         made: dict[int, Tensor] = {}
 

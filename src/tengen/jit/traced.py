@@ -18,8 +18,8 @@ class StaleTrace(Exception):
 
 
 class Compiled(NamedTuple):
-    """A Plan of a traced function: for inputs that lie like these views, compiled (or found on the disk) in so many seconds. runtime: what runs,
-    if it is timed."""
+    """A Plan of a traced function, for inputs that lie like these views, compiled (or found on the disk) in this many
+    seconds. runtime: what runs it, if it is timed."""
 
     views: tuple[View, ...]
     plan: Plan
@@ -28,7 +28,7 @@ class Compiled(NamedTuple):
 
 
 class PlanLog(CompileLog):
-    """The Plans of a traced function, for people to see. timed: each run keeps the times of its steps."""
+    """The Plans of a traced function, for people to see. timed: whether each run keeps the times of its steps."""
 
     def __init__(self, timed: bool = False):
         self.timed = timed
@@ -39,9 +39,10 @@ class PlanLog(CompileLog):
 
 
 class Traced(Recorded):
-    """A recorded function. Its Program, of primitive ops, says what it does for one set of types only. plan_log: where those it is compiled to are
-    noted. composed: makes the same Program of the ops that the function applied, where differentiation finds their own rules. memory: a limit
-    on what it takes.
+    """A recorded function. Its Program, of primitive ops, is valid for one set of types only.
+
+    plan_log: where its Plans are noted. composed: makes the same Program from the ops that the function applied, in
+    which differentiation finds their own rules. memory: a limit on what it takes.
     """
 
     plan_log: PlanLog

@@ -134,9 +134,7 @@ class Bert(M.Module):
         draw_linear(self, 0.02)
         load_weights(self, weights, {"^bert\\.": ""}, "^(cls|classifier|qa_outputs)\\.")
 
-    def forward(
-        self, tokens: Tensor, mask: Tensor | None = None, kinds: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, mask: Tensor | None = None, kinds: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if tokens.shape[1] > self.length:
             raise ValueError(f"Bert: sequences have up to {self.length} tokens, got {tokens.shape[1]}")
         left_out = None if mask is None else F.equal(mask, 0)

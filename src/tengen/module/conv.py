@@ -40,7 +40,7 @@ class _ConvNd(Module):
     ):
         super().__init__(name)
         if padding_mode not in PAD_MODES:
-            raise ValueError(f"padding_mode is one of {', '.join(sorted(PAD_MODES))}, got {padding_mode!r}")
+            raise ValueError(f"padding_mode must be one of {', '.join(sorted(PAD_MODES))}, got {padding_mode!r}")
         self.padding_mode = padding_mode
         layer = type(self).__name__
         self.in_channels = size(layer, "in_channels", in_channels, 0)
@@ -52,7 +52,7 @@ class _ConvNd(Module):
                     f"{layer}: {what} must be divisible by groups, got {getattr(self, what)} and {self.groups}"
                 )
         if conv_mode != "cross_correlation":
-            raise ValueError(f"{layer}: conv_mode is 'cross_correlation', got {conv_mode!r}")
+            raise ValueError(f"{layer}: conv_mode must be 'cross_correlation', got {conv_mode!r}")
         self.kernel_size = self._for_each_dim("kernel_size", kernel_size)
         self.stride = self._for_each_dim("stride", stride)
         self.padding = self._for_each_dim("padding", padding, 0)
@@ -69,7 +69,7 @@ class _ConvNd(Module):
         if len(numbers) == 1 and not isinstance(value, (list, tuple)):
             return numbers * self.dims
         if len(numbers) != self.dims:
-            raise ValueError(f"{type(self).__name__}: {name} is an int or {self.dims} of them, got {value!r}")
+            raise ValueError(f"{type(self).__name__}: {name} must be an int or {self.dims} of them, got {value!r}")
         return numbers
 
     def _numbers(self, name: str) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ class Dropout(Module):
         super().__init__(name)
         drop_prob = number("Dropout", "drop_prob", drop_prob)
         if not 0 <= drop_prob < 1:
-            raise ValueError(f"drop_prob is a probability in [0, 1), got {drop_prob}")
+            raise ValueError(f"drop_prob must be a probability in [0, 1), got {drop_prob}")
         self.drop_prob = drop_prob
 
     def forward(self, inputs: Tensor) -> Tensor:

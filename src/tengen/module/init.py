@@ -138,7 +138,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
         if isinstance(slope, bool) or not isinstance(slope, (int, float)):
-            raise ValueError(f"the slope of leaky_relu is a number, got {param!r}")
+            raise ValueError(f"the slope of leaky_relu must be a number, got {param!r}")
         return math.sqrt(2.0 / (1 + slope**2))
     raise ValueError(
         f"no gain is known for {nonlinearity!r}; known are {', '.join(linear)}, sigmoid, tanh, relu and leaky_relu"
@@ -185,7 +185,7 @@ def calculate_correct_fan(tensor: Tensor, mode: str) -> float:
     3
     """
     if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"mode is 'fan_in' or 'fan_out', got {mode!r}")
+        raise ValueError(f"mode must be 'fan_in' or 'fan_out', got {mode!r}")
     return calculate_fan_in_and_fan_out(tensor)[mode == "fan_out"]
 
 

@@ -113,7 +113,7 @@ class BatchMatMulActivation(Module):
         self.out_features = size(layer, "out_features", out_features)
         self.nonlinear_mode = str(nonlinear_mode).lower()
         if self.nonlinear_mode not in ("identity", "relu"):
-            raise ValueError(f"{layer}: nonlinear_mode is 'identity' or 'relu', got {nonlinear_mode!r}")
+            raise ValueError(f"{layer}: nonlinear_mode must be 'identity' or 'relu', got {nonlinear_mode!r}")
         self.weight = Parameter(array_of(self, (self.batch, self.out_features, self.in_features)))
         self.bias = Parameter(array_of(self, self.out_features)) if bias else None
         self.reset_parameters()

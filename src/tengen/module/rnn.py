@@ -308,11 +308,11 @@ class LSTM(RNNBase):
 
 def _need_nonlinearity(nonlinearity: str) -> str:
     if nonlinearity not in ("tanh", "relu"):
-        raise ValueError(f"nonlinearity is 'tanh' or 'relu', got {nonlinearity!r}")
+        raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
     return nonlinearity
 
 
 def _need_probability(title: str, dropout: float) -> float:
     if isinstance(dropout, bool) or not 0 <= number(title, "dropout", dropout) <= 1:
-        raise ValueError(f"{title}: dropout is a probability, from 0 to 1, got {dropout!r}")
+        raise ValueError(f"{title}: dropout must be a probability, from 0 to 1, got {dropout!r}")
     return float(dropout)

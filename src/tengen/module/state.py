@@ -31,7 +31,7 @@ def load_state(
     elif callable(state_dict):
         values = {name: state_dict(name, tensor) for name, tensor, _ in tensors}
     else:
-        raise TypeError(f"a state dict is a dict or a function of (name, tensor), got {type(state_dict).__name__}")
+        raise TypeError(f"a state dict must be a dict or a function of (name, tensor), got {type(state_dict).__name__}")
 
     new = {name: _fit(name, tensor, shape, values[name]) for name, tensor, shape in tensors if values[name] is not None}
     problems = [value for value in new.values() if isinstance(value, str)]

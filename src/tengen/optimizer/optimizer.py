@@ -74,7 +74,7 @@ class Optimizer(ABC):
             ValueError: a parameter that is there already.
         """
         if not isinstance(param_group, Mapping):
-            raise TypeError(f"a parameter group is a dict, got {type(param_group).__name__}")
+            raise TypeError(f"a parameter group must be a dict, got {type(param_group).__name__}")
         if "params" not in param_group:
             raise KeyError(f"a parameter group needs 'params', got {', '.join(map(repr, param_group))}")
         params = param_group["params"]

@@ -58,10 +58,10 @@ class RNG:
         >>> tengen.random.seed(1)
         """
         if isinstance(seed, (bool, float)):
-            raise TypeError(f"a seed is an integer, got {type(seed).__name__} {seed!r}")
+            raise TypeError(f"a seed must be an integer, got {type(seed).__name__} {seed!r}")
         seed = integer("seed", "a seed", seed)
         if not 0 <= seed < 2**64:
-            raise ValueError(f"a seed is at least 0 and less than 2**64, got {seed}")
+            raise ValueError(f"a seed must be at least 0 and less than 2**64, got {seed}")
         with _lock:
             # Kernels use the low 32 bits as the key; the high ones choose where in its sequence of 2**64 to start.
             self._seed, self._offset = seed & 0xFFFFFFFF, seed >> 32 << 32

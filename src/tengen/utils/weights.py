@@ -120,7 +120,7 @@ def match(
 def inside(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """The state dict itself, which may be a part of a checkpoint."""
     if not isinstance(state, Mapping):
-        raise TypeError(f"a state dict is a dict of tensors or arrays by name, got {type(state).__name__}")
+        raise TypeError(f"a state dict must be a dict of tensors or arrays by name, got {type(state).__name__}")
     for name in _INSIDE:
         if isinstance(state.get(name), Mapping):
             return inside(state[name])

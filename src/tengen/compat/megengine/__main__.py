@@ -20,7 +20,7 @@ Runs a program written for MegEngine, unchanged: `import megengine` gives tengen
 
 
 def run_script(script: str) -> None:
-    """Run a file of Python, a folder or a zip file as the main program."""
+    """Run a Python file, a folder or a zip file as the main program."""
     folder = os.path.isdir(script) or script.endswith((".zip", ".pyz"))
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = script if folder else os.path.dirname(os.path.realpath(script))
@@ -40,11 +40,11 @@ def run_script(script: str) -> None:
 
 
 def _new_main() -> ModuleType:
-    """A main module without anything of this one's."""
+    """A main module without any content of this one."""
     main = ModuleType("__main__")
     main.__dict__.update(__builtins__=builtins, __annotations__={})
     sys.modules["__main__"] = main
-    sys.modules["__mp_main__"] = main  # what children of multiprocessing call it
+    sys.modules["__mp_main__"] = main  # the name that children of multiprocessing use
     return main
 
 
@@ -56,7 +56,7 @@ def run_module(name: str) -> None:
 
 
 def _without_our_frames(run: Callable[[], None]) -> None:
-    """Call a function; an error that leaves it is shown as if it had been called by nobody."""
+    """Call a function. An error that leaves it is shown without any frames of a caller."""
     try:
         run()
     except BaseException:
@@ -71,7 +71,7 @@ def _without_our_frames(run: Callable[[], None]) -> None:
 
 
 def _beyond(traceback: TracebackType | None) -> TracebackType | None:
-    """What follows this file's frames, which begin a traceback."""
+    """The part of a traceback after the frames of this file, with which it begins."""
     rest = traceback
     while traceback is not None:
         if traceback.tb_frame.f_code.co_filename == __file__:

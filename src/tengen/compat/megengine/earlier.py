@@ -1,4 +1,4 @@
-"""Names that MegEngine had before 1.13, and what took their place, for the error that a program gets which still uses them."""
+"""Names that MegEngine had before 1.13, and what replaced them, for the error of a program that still uses them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ REPLACED = {
     "random.gaussian": "random.normal",
     "zeros": "functional.zeros",
 }
-"""Both without `megengine.` in front."""
+"""Both names without the leading `megengine.`."""
 
 
 def advice(path: str) -> str:
-    """What to use in place of a name; empty if it is not known."""
+    """What to use instead of a name; empty if that is not known."""
     now = REPLACED.get(path)
     return f"; MegEngine 1.13 does not have it either, use megengine.{now}" if now else ""

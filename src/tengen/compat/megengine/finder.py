@@ -1,4 +1,4 @@
-"""Makes `import megengine` find tengen, in this process and in those that it starts by multiprocessing."""
+"""Makes `import megengine` find tengen, in this process and in those that it starts with multiprocessing."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class Finder(MetaPathFinder, Loader):
         return Mirror(spec.name, f"{spec.name}, as tengen has it.")
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing is to be run: names are looked up when they are asked for."""
+        """Nothing needs to be executed: names are looked up when they are asked for."""
 
 
 class _Install:
-    """Pickled as the statements that a child process needs before it unpickles anything else."""
+    """Pickled as the statements that a child process must run before it unpickles anything else."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return exec, (f"import sys\nsys.path[:] = {sys.path!r}\nimport {PACKAGE}",)
 
 
 def install() -> None:
-    """Have `import megengine` give tengen from here on. Raises ImportError if MegEngine itself has been imported."""
+    """Make `import megengine` give tengen from here on. Raises ImportError if MegEngine itself has been imported."""
     present = sys.modules.get(ROOT)
     if present is not None and not isinstance(present, Mirror):
         raise ImportError(f"MegEngine itself has been imported; `import {PACKAGE}` before `import {ROOT}`")
@@ -55,12 +55,12 @@ def install() -> None:
 
 
 def _follow_children() -> None:
-    """Have children that do not inherit this process's memory install the finder before they import the program."""
+    """Make children that do not inherit this process's memory install the finder before they import the program."""
     prepare = multiprocessing.spawn.get_preparation_data
 
     def get_preparation_data(name: str) -> dict[str, Any]:
         return {**prepare(name), PACKAGE: _Install()}
 
     multiprocessing.spawn.get_preparation_data = get_preparation_data
-    # A fork server would import the program before it has heard of the finder; so each child does.
+    # A fork server would import the program before it has heard of the finder, so each child installs it.
     multiprocessing.set_forkserver_preload([PACKAGE])

@@ -1,4 +1,4 @@
-"""Modules that have MegEngine's names and tengen's values."""
+"""Modules with MegEngine's names and tengen's values."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def _imported(name: str) -> ModuleType | None:
 
 
 def _own(place: str) -> ModuleType | None:
-    """What MegEngine's module `place` has and tengen has not."""
+    """What MegEngine's module `place` has and tengen does not."""
     return _imported(f"{_OWN}.{place or 'package'}")
 
 
 def _holder(place: str, name: str) -> ModuleType | None:
-    """The module of tengen, or of what only MegEngine has, where a name of MegEngine's module `place` is kept."""
+    """The module, of tengen or of `own`, where a name of MegEngine's module `place` is kept."""
     places = table.places(place, name)
     for own in map(
         _own, places
-    ):  # before all of tengen's, whose modules import functions of other use by the same names: `apply`
+    ):  # before all of tengen's modules, which import functions with other uses by the same names: `apply`
         if own is not None and name in own.__all__:
             return own
     for other in places:
         ours = _imported(f"{_OURS}.{other}".strip("."))
-        # What later versions of MegEngine, or earlier ones, may have as well.
+        # Names that earlier or later versions of MegEngine may have as well.
         known = name in table.modules().get(place, ()) or name in getattr(ours, "__all__", ())
         if known and hasattr(ours, name):
             return ours
@@ -50,7 +50,7 @@ def _holder(place: str, name: str) -> ModuleType | None:
 
 
 def _find(place: str, name: str) -> Any:
-    """The value of a name of MegEngine's module `place`; `_ABSENT` if MegEngine has none."""
+    """The value of a name of MegEngine's module `place`; `_ABSENT` if MegEngine has no such name."""
     holder = _holder(place, name)
     value = _ABSENT if holder is None else getattr(holder, name)
     inner = f"{place}.{name}".strip(".")
@@ -62,7 +62,8 @@ def _find(place: str, name: str) -> Any:
 
 
 class Mirror(ModuleType):
-    """A module of MegEngine. What tengen has is looked up when it is asked for, so what tengen learns is here at once."""
+    """A module of MegEngine. Names are looked up in tengen when they are asked for, so what is added to tengen appears
+    here at once."""
 
     def __getattr__(self, name: str) -> Any:
         place = self.__name__.partition(".")[2]
@@ -72,7 +73,7 @@ class Mirror(ModuleType):
         if value is _ABSENT:
             hint = advice(f"{place}.{name}".strip("."))
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}{hint}", name=name, obj=self)
-        if callable(value) or isinstance(value, ModuleType):  # others may change: settings, for instance
+        if callable(value) or isinstance(value, ModuleType):  # others may change, such as settings
             self.__dict__[name] = value
         return value
 
@@ -80,7 +81,7 @@ class Mirror(ModuleType):
         place = self.__name__.partition(".")[2]
         dunder = name.startswith("__") and name.endswith("__")
         if dunder or isinstance(value, Mirror):
-            # A module that is imported is an attribute of its package then, but where a function or class has the same name.
+            # An imported module then becomes an attribute of its package, unless a function or class has the same name.
             if dunder or isinstance(_find(place, name), ModuleType):
                 super().__setattr__(name, value)
             return

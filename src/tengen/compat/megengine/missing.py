@@ -1,4 +1,4 @@
-"""What stands for a name of MegEngine that tengen does not have yet."""
+"""The value of a name that MegEngine has and tengen does not have yet."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ class MissingName(NotImplementedError):
 
 
 class Missing:
-    """Can be imported, passed on, named in annotations and derived from; whoever calls or reads it hears that it is not there.
+    """It can be imported, passed on, named in annotations and derived from. Calling it or reading its value raises
+    MissingName.
 
-    Attributes are missing names too, so that `Convolution.Mode.CONVOLUTION` may stand in a signature.
+    Attributes are missing names too, so that `Convolution.Mode.CONVOLUTION` may appear in a signature.
     """
 
     def __init__(self, path: str):
@@ -36,7 +37,7 @@ class Missing:
         return isinstance(other, Missing) and other._path == self._path
 
     def __instancecheck__(self, instance: object) -> bool:
-        return False  # nothing is made of what is not there
+        return False  # nothing can be made of a missing name
 
     def __subclasscheck__(self, kind: type) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""Has `pickle.load` read the tensors in pickles that MegEngine wrote."""
+"""Lets `pickle.load` read the tensors in pickles that MegEngine wrote."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def _fill(made: Tensor, array: Any, dtype: np.dtype[Any], device: Any) -> None:
         )
     try:
         devices.require(str(device))
-    except DeviceError:  # a GPU that is not there: the default device, as for tengen's own pickles
+    except DeviceError:  # a GPU that does not exist here becomes the default device, as in tengen's own pickles
         device = None
     Tensor.__init__(made, array, dtype, device)

@@ -1,4 +1,4 @@
-"""What MegEngine 1.13 calls its modules and names: facts read from `modules.txt`."""
+"""The names of MegEngine 1.13's modules and of what they define, read from `modules.txt`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ SAME = {"config": "core._config"}
 
 @cache
 def modules() -> Mapping[str, Mapping[str, str]]:
-    """Module ("" is the package itself) → name → the module that defines it. Modules are without the package's name."""
+    """Module ("" is the package itself) → name → the module that defines it. Names of modules leave out that of the
+    package."""
     found: dict[str, dict[str, str]] = {}
     with open(_PATH, encoding="utf-8") as file:
         for line in file:
@@ -28,7 +29,7 @@ def modules() -> Mapping[str, Mapping[str, str]]:
 
 @cache
 def _exporters() -> Mapping[tuple[str, str], list[str]]:
-    """(defining module, name) → all modules that have the name from there."""
+    """(defining module, name) → all modules that export the name from there."""
     found: dict[tuple[str, str], list[str]] = {}
     for place, names in modules().items():
         for name, home in names.items():
@@ -37,7 +38,7 @@ def _exporters() -> Mapping[tuple[str, str], list[str]]:
 
 
 def places(module: str, name: str) -> list[str]:
-    """Where what MegEngine calls `module.name` may stand: there, where it is defined, and where else it is exported."""
+    """The modules where `module.name` may be found: there, where it is defined, and where else it is exported."""
     home = modules().get(module, {}).get(name, module)
     found = [module, home, *_exporters().get((home, name), ())]
     return list(dict.fromkeys([*found, *(SAME[place] for place in found if place in SAME)]))

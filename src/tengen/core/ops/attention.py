@@ -17,13 +17,15 @@ KINDS = ("q", "k", "v", "o")
 
 
 class MultiHeadAttn(Formula):
-    """softmax(sm_scaler · Q Kᵀ + masks) V in each of `num_heads` parts of the features. Vaswani et al. 2017, section 3.2.
+    """softmax(sm_scaler · Q Kᵀ + masks) V in each of `num_heads` parts of the features. Vaswani et al. 2017, section
+    3.2.
 
-    Q, K, V are the first three inputs (N, L, features) times projections of `qproj_size` … columns, the result is projected by the last; 0: as it
-    is. Inputs: query, key, value; if anything is projected all weights and biases in one value, in the order q, k, v, o, weights first; if
-    `tensor_combination_type` is ONLY_MASK or ALL a mask that broadcasts to (N, heads, L, S), where bool leaves out and a number is added,
-    and if `padded` another one; if it is ONLY_BIASKV or ALL a row to append to the keys and one to the values; if `drawn` seed and offset
-    for the dropout of the softmax and for that of the result. Outputs: the result, and the softmax (N · heads, L, S) if `need_weights`.
+    Q, K and V are the first three inputs (N, L, features), projected to `qproj_size` … columns (0: not projected); the
+    result is projected too. Inputs: query, key, value; if anything is projected, all weights and biases in one value,
+    in the order q, k, v, o, weights first; if `tensor_combination_type` is ONLY_MASK or ALL, a mask that broadcasts to
+    (N, heads, L, S), where a bool leaves out and a number is added, and if `padded` another one; if it is ONLY_BIASKV
+    or ALL, a row to append to the keys and one to the values; if `drawn`, seed and offset for the dropout of the
+    softmax and for that of the result. Outputs: the result, and the softmax (N · heads, L, S) if `need_weights`.
     """
 
     num_heads: int = 1
@@ -96,13 +98,13 @@ class MultiHeadAttn(Formula):
         if key.shape[:2] != value.shape[:2] or query.shape[0] != key.shape[0]:
             raise ValueError(
                 f"{self.name}: query {query.shape}, key {key.shape} and value {value.shape} must have one batch size, "
-                "key and value one length"
+                "and key and value must have one length"
             )
         dtype = promoted_floats(self.name, [x.type for x in found])
         return [cast(x, dtype) for x in found]
 
     def _projections(self, widths: tuple[int, int, int], weights: Value, dtype: str) -> dict[str, tuple[Value, ...]]:
-        """Weight (in, out), and perhaps bias, of each projection that there is."""
+        """Weight (in, out), and perhaps bias, of each projection that exists."""
         mixed = self.vproj_size or widths[2]
         zipped = zip(
             KINDS, (*widths, mixed), self._sizes, (self.qbias, self.kbias, self.vbias, self.obias), strict=True
@@ -122,7 +124,7 @@ class MultiHeadAttn(Formula):
     def _appended(
         self, rest: Iterator[Value], key: Value, value: Value, parts: dict[str, tuple[Value, ...]]
     ) -> list[Value]:
-        """The projected keys and values with the rows that follow them."""
+        """The projected keys and values, with the rows appended to them."""
         made = []
         for kind, x in (("k", key), ("v", value)):
             y = _projected(x, kind, parts)
@@ -141,7 +143,7 @@ class MultiHeadAttn(Formula):
         return made
 
     def _heads(self, x: Value) -> Value:
-        """(N, heads, length, features of each)"""
+        """(N, heads, length, features of each)."""
         count, length, width = x.shape
         if self.num_heads < 1 or width % self.num_heads:
             raise ValueError(f"{self.name}: {width} features cannot be put into {self.num_heads} equal heads")

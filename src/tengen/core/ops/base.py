@@ -1,4 +1,4 @@
-"""What the rows of the op table share: the rules of shapes and dtypes."""
+"""What the rows of the op table share: rules for shapes and dtypes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def integer_range(dtype: str) -> tuple[int, int] | None:
 
 
 def not_fitting(op: str, number: int, dtype: str) -> OverflowError:
-    """The error for an int that an integer dtype does not hold."""
+    """The error for an int that does not fit an integer dtype."""
     low, high = integer_range(dtype) or (0, 0)
     shown = number if number.bit_length() <= 128 else f"an int of {number.bit_length()} bits"
     return OverflowError(f"{op}: {shown} does not fit {dtype}, which holds {low} to {high}")
@@ -34,23 +34,23 @@ def strong(dtype: str) -> str:
 
 
 def position_dtype(count: int) -> str:
-    """The dtype of positions among `count` elements: int32, where that can say them all."""
+    """The dtype of positions among `count` elements: int32 if it can hold them all."""
     return "int32" if count <= 1 << 31 else "int64"
 
 
 def as_float(dtype: str) -> str:
-    """The dtype in which a function such as exp answers: floats stay, all else becomes float32."""
+    """The dtype of the result of a function such as exp: floats stay, everything else becomes float32."""
     return dtype if dtype in FLOATS else "float32"
 
 
 def statistics_dtype(dtype: str) -> str:
-    """The dtype of means, variances and losses: float64 stays, all else becomes float32."""
+    """The dtype of means, variances and losses: float64 stays, everything else becomes float32."""
     return dtype if dtype == "float64" else "float32"
 
 
 def broadcast_shapes(op: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """The common shape, as NumPy broadcasts; ValueError names the op and the shapes."""
-    if len(set(shapes)) == 1:  # as nearly always
+    """The common shape, as NumPy broadcasts. The ValueError names the op and the shapes."""
+    if len(set(shapes)) == 1:  # the usual case
         return shapes[0]
     rank = max(map(len, shapes), default=0)
     result = []
@@ -73,11 +73,12 @@ def check_stretches(op: str, what: str, shape: tuple[int, ...], target: tuple[in
 
 
 def integer(op: str, argument: str, value: Any) -> int:
-    """An int from what counts as one: whatever has `__index__`, a tensor or array of one integer, a float that is whole.
+    """An int from anything that counts as one: a value with `__index__`, a tensor or array of one integer, a whole
+    float.
 
-    TypeError names the op and the argument.
+    The TypeError names the op and the argument.
     """
-    if type(value) is int:  # as nearly always
+    if type(value) is int:  # the usual case
         return value
     number = value.item() if hasattr(value, "item") and value.size == 1 else value
     if isinstance(number, float) and number.is_integer():
@@ -89,7 +90,8 @@ def integer(op: str, argument: str, value: Any) -> int:
 
 
 def number(op: str, argument: str, value: Any) -> float:
-    """A float from what counts as one: a number, a tensor or array of one. TypeError names the op and the argument."""
+    """A float from anything that counts as one: a number, or a tensor or array of one. The TypeError names the op and
+    the argument."""
     if type(value) is float:
         return value
     try:
@@ -101,10 +103,10 @@ def number(op: str, argument: str, value: Any) -> float:
 
 
 def integers(op: str, argument: str, values: Any) -> tuple[int, ...]:
-    """Ints from what users give for shapes, steps and axes: one, a sequence, a tensor, or one of these in a tuple."""
+    """Ints from what users pass for shapes, steps and axes: one int, a sequence, a tensor, or one of these in a tuple."""
     if type(values) is int:
         return (values,)
-    if hasattr(values, "tolist"):  # of NumPy, a tensor
+    if hasattr(values, "tolist"):  # a NumPy array, a tensor
         values = values.tolist()
     if not isinstance(values, Iterable) or isinstance(values, str):
         return (integer(op, argument, values),)
@@ -115,19 +117,20 @@ def integers(op: str, argument: str, values: Any) -> tuple[int, ...]:
 
 
 def several(op: str, argument: str, values: Any, what: str) -> list[Any]:
-    """`values` as a list. TypeError names the op, the argument and `what` it takes for what is no sequence or other iterable, and for text."""
+    """`values` as a list. If they are text or cannot be iterated over, the TypeError names the op, the argument and
+    `what` it takes."""
     if isinstance(values, Iterable) and not isinstance(values, (str, bytes)):
         return list(values)
     raise TypeError(f"{op}: {argument} takes {what}, got {values!r}")
 
 
 def size(op: str, argument: str, value: Any, least: int = 1) -> int:
-    """`integer`; ValueError for one below `least`."""
+    """`integer`; ValueError if the result is below `least`."""
     return sizes(op, argument, integer(op, argument, value), least)[0]
 
 
 def sizes(op: str, argument: str, values: Any, least: int = 1) -> tuple[int, ...]:
-    """`integers`; ValueError for one below `least`."""
+    """`integers`; ValueError if one is below `least`."""
     found = integers(op, argument, values)
     if min(found, default=least) < least:
         raise ValueError(f"{op}: {argument} must be at least {least}, got {values!r}")
@@ -135,22 +138,22 @@ def sizes(op: str, argument: str, values: Any, least: int = 1) -> tuple[int, ...
 
 
 def integer_axis(op: str, axis: Any) -> int:
-    """An axis as an int, perhaps negative; TypeError for what is no integer, as True and 1.0."""
+    """An axis as an int, perhaps negative. TypeError for anything that is not an integer, such as True and 1.0."""
     if type(axis) is int:
         return axis
     if isinstance(axis, (bool, float)) or (hasattr(axis, "dtype") and axis.dtype.kind not in "iu"):
-        raise TypeError(f"{op}: an axis is an integer, got {axis!r}")
+        raise TypeError(f"{op}: an axis must be an integer, got {axis!r}")
     return integer(op, "axis", axis)
 
 
 def listed(axes: Any) -> list[Any]:
-    """The axes that are given as one or several."""
+    """The axes, given as one or several."""
     several = isinstance(axes, Iterable) and not isinstance(axes, str) and getattr(axes, "shape", True) != ()
     return list(axes) if several else [axes]
 
 
 def normal_axis(op: str, axis: Any, rank: int) -> int:
-    """A non-negative axis; ValueError if there is none such, TypeError for what is no integer."""
+    """A non-negative axis. ValueError if it does not exist, TypeError if it is not an integer."""
     number = integer_axis(op, axis)
     if not -rank <= number < rank:
         raise ValueError(f"{op}: axis {axis} is out of range for a tensor of {rank} dimension{'s' * (rank != 1)}")
@@ -169,7 +172,7 @@ def normal_axes(op: str, axes: Any, rank: int) -> tuple[int, ...]:
 
 
 def promoted(op: str, types: Sequence[Type]) -> str:
-    """The common dtype of operands; TypeError names the op."""
+    """The common dtype of operands. The TypeError names the op."""
     try:
         return strong(promote(*(t.dtype for t in types)))
     except TypeError as error:
@@ -177,9 +180,9 @@ def promoted(op: str, types: Sequence[Type]) -> str:
 
 
 def promoted_floats(op: str, types: Sequence[Type]) -> str:
-    """The common dtype of the operands of a contraction, which are floats; TypeError names the op."""
+    """The common dtype of the operands of a contraction, which must be floats. The TypeError names the op."""
     if any(t.dtype not in FLOATS for t in types):
-        raise TypeError(f"{op}: a sum of products is of floats, got {' and '.join(t.dtype for t in types)}")
+        raise TypeError(f"{op}: a sum of products takes floats, got {' and '.join(t.dtype for t in types)}")
     return promoted(op, types)
 
 

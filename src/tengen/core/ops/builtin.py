@@ -40,7 +40,7 @@ from .sort import TopK
 
 
 class Elemwise:
-    """`Elemwise(mode)`: the op of an element-wise mode, given by its name or as `Elemwise.Mode.ADD`."""
+    """`Elemwise(mode)`: the op of an element-wise mode, given by name or as `Elemwise.Mode.ADD`."""
 
     Mode = SimpleNamespace(**{mode.upper(): mode.upper() for mode in modes()})
 
@@ -53,9 +53,9 @@ def _members(names: Iterable[str]) -> SimpleNamespace:
 
 
 def _chosen(op: str, parameter: str, value: str, choices: Mapping[str, Any]) -> Any:
-    """What a name stands for, in upper or lower case."""
+    """The value that a name stands for, in upper or lower case."""
     if str(value).upper() not in choices:
-        raise ValueError(f"{op}: {parameter} is one of {', '.join(choices)}, got {value!r}")
+        raise ValueError(f"{op}: {parameter} must be one of {', '.join(choices)}, got {value!r}")
     return choices[str(value).upper()]
 
 
@@ -68,9 +68,8 @@ _Size = Sequence[int]
 
 
 class _Reads:
-    """What ops that read images elsewhere have in common. `size`, the height and width of the result, is an input in MegEngine; to a Program it
-    is a parameter.
-    """
+    """What ops that read images elsewhere have in common. `size`, the height and width of the result, is an input in
+    MegEngine; in a Program it is a parameter."""
 
     InterpolationMode, BorderMode, Format = _members(_FILTERS), _members(_BORDERS), _members(_FORMATS)
 

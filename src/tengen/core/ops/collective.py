@@ -1,7 +1,9 @@
-"""What processes do together. Shapes and gradients hold for any number of them; one alone has everything already.
+"""Collective operations of processes. Shapes and gradients are defined for any number of them; a single process already
+has everything.
 
-`group` is the key of a `distributed.Group`, `size` the number of its processes. All these are formulas over one pair of ops: `Start` has the
-group's communicator begin an exchange, and `Finish` waits for it; what is computed between them goes on meanwhile.
+`group` is the key of a `distributed.Group`, `size` the number of its processes. All these ops are formulas over one
+pair of ops: `Start` makes the group's communicator begin an exchange, and `Finish` waits for it. Everything between
+them is computed meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ _tickets = count()
 
 
 class Start(Host):
-    """Begins an exchange: gives where its result will be, and a ticket for Finish."""
+    """Begins an exchange. Gives the place of its result, and a ticket for Finish."""
 
     group: str
     size: int
@@ -52,14 +54,15 @@ class Start(Host):
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         (given,), (out, ticket) = inputs, outputs
-        given = np.ascontiguousarray(given).reshape(given.shape)  # which makes a vector of a number
+        given = np.ascontiguousarray(given).reshape(given.shape)  # this makes a vector of a number
         work = communicator(self.group).start(self.kind, self.dtype, given, out, self.layout)
         ticket[...] = number = next(_tickets)
         _under_way[number] = work, (given, out)
 
 
 class Finish(Host):
-    """Waits for an exchange. Inputs: where the result is, the ticket, and what was given, which must stay until now. Gives a token for After."""
+    """Waits for an exchange. Inputs: the place of the result, the ticket, and what was given, which must stay until
+    now. Gives a token for After."""
 
     name = "wait"
     nondiff = no_onnx = "it is half of an operation"
@@ -76,7 +79,8 @@ class Finish(Host):
 
 
 class Send(Host):
-    """Sends to process `b` of the pair "a>b", and does not wait until it arrives. Gives a number, whose gradient is received from there."""
+    """Sends to process `b` of the pair "a>b" without waiting for it to arrive. Gives a number, whose gradient is
+    received from there."""
 
     pair: str
     dtype: str
@@ -99,7 +103,8 @@ class Send(Host):
 
 
 class Receive(Host):
-    """What process `a` of the pair "a>b" sends. The input says only what it follows on; it gets a gradient if that is to be sent back."""
+    """What process `a` of the pair "a>b" sends. The input only says what it comes after; it gets a gradient if that is
+    to be sent back."""
 
     pair: str
     shape: tuple[int, ...]
@@ -126,7 +131,7 @@ def _reverse(pair: str) -> str:
 
 
 class Await(Composite):
-    """The result of an exchange, once it is there. Inputs: what Start gave, and what was given to it."""
+    """The result of an exchange once it has arrived. Inputs: what Start gave, and what was given to it."""
 
     effect = True
 
@@ -140,13 +145,13 @@ class Await(Composite):
 
 
 def exchange(kind: str, group: str, size: int, x: Value) -> Value:
-    """The result of an exchange; `distributed.exchange.KINDS` says of which shape."""
+    """The result of an exchange. `distributed.exchange.KINDS` gives its shape."""
     made: Value = Await()(*Start(group, size, kind, x.dtype)(x), x)
     return made
 
 
 def joined(parts: Value, axis: int) -> Value:
-    """(n, …), the parts of n processes, side by side along `axis` of a part."""
+    """(n, …), the parts of n processes, joined along `axis` of a part."""
     n, *shape = parts.shape
     if not shape:
         return parts
@@ -156,7 +161,7 @@ def joined(parts: Value, axis: int) -> Value:
 
 
 def parted(x: Value, axis: int, size: int) -> Value:
-    """Equal parts along `axis`, one for each process: (n, …)."""
+    """Equal parts along `axis`, one per process: (n, …)."""
     shape = x.shape
     cut = reshape(x, (*shape[:axis], size, shape[axis] // size, *shape[axis + 1 :]))
     return transpose(cut, [axis, *(d for d in range(cut.ndim) if d != axis)])
@@ -169,7 +174,7 @@ class _Collective(Formula):
     size: int
 
     def shape(self, x: tuple[int, ...]) -> tuple[int, ...]:
-        """Of the result."""
+        """The type of the result."""
         return x
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
@@ -185,11 +190,11 @@ class _Collective(Formula):
         return self.together(x) if self.size > 1 else reshape(x, self.shape(x.shape))
 
     def together(self, x: Value) -> Value:
-        """What several processes do."""
+        """An operation that several processes do together."""
         return exchange(self.name, self.group, self.size, x)
 
     def transposed(self, g: Value) -> Value:
-        """The gradient of the input, from that of the result."""
+        """The gradient of the input, given that of the result."""
         raise NotImplementedError
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
@@ -198,7 +203,7 @@ class _Collective(Formula):
 
 
 class AllReduce(_Collective):
-    """The sum, maximum or minimum ("SUM", "MAX", "MIN") of what all have, for all."""
+    """The sum, maximum or minimum ("SUM", "MAX", "MIN") of the values of all processes, for all."""
 
     mode: str
 
@@ -215,7 +220,7 @@ class AllReduce(_Collective):
 
 
 class ReduceSum(_Collective):
-    """The sum of what all have, for the root."""
+    """The sum of the values of all processes, for the root."""
 
     name = "reduce_sum"
 
@@ -225,7 +230,7 @@ class ReduceSum(_Collective):
 
 
 class BroadcastFrom(_Collective):
-    """What the root has, for all."""
+    """The root's value, for all."""
 
     name = "broadcast"
 
@@ -235,7 +240,7 @@ class BroadcastFrom(_Collective):
 
 
 class _Joining(_Collective):
-    """What all have, side by side along `axis`; numbers make a vector."""
+    """The values of all processes, joined along `axis`; numbers make a vector."""
 
     axis: int
 
@@ -247,7 +252,7 @@ class _Joining(_Collective):
 
 
 class _Parting(_Collective):
-    """Equal parts along `axis`, one for each."""
+    """Equal parts along `axis`, one for each process."""
 
     axis: int
 
@@ -265,7 +270,7 @@ def _parted(op: str, x: tuple[int, ...], axis: int, size: int) -> tuple[int, ...
 
 
 class AllGather(_Joining):
-    """For all."""
+    """The values of all, for all."""
 
     name = "all_gather"
 
@@ -275,7 +280,7 @@ class AllGather(_Joining):
 
 
 class ReduceScatter(_Parting):
-    """Of the sum of what all have."""
+    """Each process's part of the sum of all values."""
 
     name = "reduce_scatter_sum"
 
@@ -285,7 +290,7 @@ class ReduceScatter(_Parting):
 
 
 class GatherTo(_Joining):
-    """For the root."""
+    """The values of all, for the root."""
 
     name = "gather"
 
@@ -295,7 +300,7 @@ class GatherTo(_Joining):
 
 
 class ScatterFrom(_Parting):
-    """Of what the root has."""
+    """Each process's part of the root's value."""
 
     name = "scatter"
 
@@ -305,7 +310,8 @@ class ScatterFrom(_Parting):
 
 
 class AllToAll(_Collective):
-    """Each cuts along `split_axis` and gives every other a part; what it gets it joins along `concat_axis`."""
+    """Each process cuts its value along `split_axis` and gives every other one a part. It joins the parts that it gets
+    along `concat_axis`."""
 
     split_axis: int
     concat_axis: int
@@ -328,9 +334,8 @@ class AllToAll(_Collective):
 
 
 class Pack(Formula):
-    """Tensors of one dtype as parts of one vector of `dtype`, the elements of each in the order of dims that it has in `orders`: that in which
-    they lie, so that packing copies memory as it is.
-    """
+    """Tensors of one dtype as parts of one vector of `dtype`. The elements of each are in the order of dims given in
+    `orders`: the order in which they lie, so that packing copies memory as it is."""
 
     orders: tuple[tuple[int, ...], ...]
     dtype: str
@@ -338,11 +343,11 @@ class Pack(Formula):
     def expand(self, *inputs: Value) -> Value:
         parts = [reshape(transpose(x, order), (x.size,)) for x, order in zip(inputs, self.orders, strict=True)]
         whole: Value = Concatenate(0)(*parts)
-        return cast(whole, self.dtype)  # rounded to their own dtype before, whatever kernel makes them
+        return cast(whole, self.dtype)  # rounded to their own dtype first, whichever kernel makes them
 
 
 class Unpack(Formula):
-    """The parts of such a vector again, divided by a number, as tensors of these shapes and one dtype."""
+    """The parts of such a vector, divided by a number, as tensors of these shapes and one dtype."""
 
     shapes: tuple[tuple[int, ...], ...]
     orders: tuple[tuple[int, ...], ...]
@@ -361,16 +366,16 @@ class Unpack(Formula):
         return found
 
 
-# -- parts of tensors, one for each process -----------------------------------------------------------------------
+# -- sharded tensors ----------------------------------------------------------------------------------------------
 
 
 def part_length(elements: int, size: int) -> int:
-    """How many elements each of `size` processes has of a tensor: the last ones have zeros where nothing is left."""
+    """How many elements of a tensor each of `size` processes has. The last ones are filled up with zeros."""
     return -(-elements // size)
 
 
 def _rows(x: Value, size: int) -> Value:
-    """The parts of a tensor, whose elements are taken in their order: (size, length)."""
+    """The parts of a tensor, whose elements are taken in order: (size, length)."""
     length = part_length(x.size, size)
     flat = reshape(x, (x.size,))
     if missing := size * length - x.size:
@@ -379,7 +384,8 @@ def _rows(x: Value, size: int) -> Value:
 
 
 class OwnParts(Formula):
-    """The parts of tensors that process `rank` of `size` has. Inputs: what they take the place of, then the tensors."""
+    """The parts of tensors that belong to process `rank` of `size`. Inputs: the values that they replace, then the
+    tensors."""
 
     rank: int
     size: int
@@ -395,7 +401,7 @@ class OwnParts(Formula):
 
 
 class PackParts(Formula):
-    """The parts of tensors of one dtype, those of a process side by side, as `dtype`: (size, length of all)."""
+    """The parts of tensors of one dtype as `dtype`, those of a process side by side: (size, length of all)."""
 
     size: int
     dtype: str
@@ -406,7 +412,8 @@ class PackParts(Formula):
 
 
 class TakeParts(Formula):
-    """The tensors that such a whole, the last input, is made of. Inputs before it: what they take the place of."""
+    """The tensors that such a whole, the last input, consists of. The inputs before it are the values that they
+    replace."""
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
         *targets, whole = inputs

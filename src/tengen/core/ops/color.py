@@ -1,6 +1,7 @@
-"""Colours: images (N, H, W, C) from one space into another.
+"""Colours: images (N, H, W, C) converted from one colour space to another.
 
-Coefficients are those of ITU-R BT.601. Bytes are computed in fixed point, as the reference does, so they are its bytes.
+Coefficients are those of ITU-R BT.601. Bytes are computed in fixed point, like the reference's, so they are equal to
+its bytes.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from .sample import MAX, MIN
 from .shape import Concatenate, Slice, reshape, transpose
 
 SHIFT = Elemwise("SHR")
-BITS = 14  # of the fraction of fixed-point coefficients
+BITS = 14  # bits of the fraction of fixed-point coefficients
 
 
 def _weighted(terms: Sequence[tuple[float, Value]], half: bool = False) -> Value:
-    """The sum of products, and the middle of the range if `half`; of integers rounded."""
+    """The sum of products, plus the middle of the range if `half`; rounded for integers."""
     integral = terms[0][1].dtype == "int32"
     made = None
     for coefficient, value in terms:
@@ -46,7 +47,8 @@ def _from_yuv(y: Value, u: Value, v: Value) -> list[Value]:
     return [y + _weighted(terms) for terms in (b, g, r)]
 
 
-#: mode → channels of the image, and those of the result from them. "YUV" goes with blue first, whatever its name, as in the reference.
+#: mode → the channels of the image, and the function that gives those of the result. In "YUV" blue comes first, despite
+#: its name, as in the reference.
 MODES: dict[str, tuple[int, Callable[..., list[Value]]]] = {
     "RGB2GRAY": (3, _gray),
     "BGR2GRAY": (3, lambda b, g, r: _gray(r, g, b)),
@@ -62,13 +64,13 @@ MODES: dict[str, tuple[int, Callable[..., list[Value]]]] = {
 
 
 def _full(y: Value, u: Value, v: Value) -> list[Value]:
-    """Red, green, blue of luma and colour differences that have all of their range."""
+    """Red, green, blue from luma and colour differences of full range."""
     return [y + SHIFT(v * 359, 8), y - SHIFT(u * 88 + v * 183, 8), y + SHIFT(u * 454, 8)]
 
 
 def _video(y: Value, u: Value, v: Value) -> list[Value]:
-    """Of luma that runs from 16 to 235."""
-    y = y * 149 - 2321  # 16 · 149 less, and rounded, but a half not up: so they are the bytes of the reference
+    """Red, green, blue from luma that runs from 16 to 235."""
+    y = y * 149 - 2321  # less 16 · 149, and rounded with halves down, so that the bytes are the reference's
     return [SHIFT(y + v * 204, 7), SHIFT(y - u * 50 - v * 104, 7), SHIFT(y + u * 256, 7)]
 
 
@@ -78,14 +80,13 @@ SAMPLED = [
     *(f"YUV2{to}_{layout}" for to in ("GRAY", "RGB", "BGR") for layout in LAYOUTS),
     *(f"BT601_YUV2{to}_{layout}" for to in ("RGB", "BGR") for layout in LAYOUTS),
 ]
-#: Names of modes that are others.
+#: Other names of modes.
 SAME = {"YCrCb2RGB": "YUV2RGB_NV21", "YCrCb2BGR": "YUV2BGR_NV21"}
 
 
 class CvtColor(Formula):
-    """`mode`, a row of MODES for (N, H, W, C), or one of SAMPLED for bytes (N, H · 3 / 2, W, 1): the luma of all pixels, then the colour
-    differences of every two by two.
-    """
+    """`mode`, a row of MODES for (N, H, W, C), or one of SAMPLED for bytes (N, H · 3 / 2, W, 1): the luma of all
+    pixels, then the colour differences of each two by two pixels."""
 
     mode: str
 
@@ -135,5 +136,5 @@ class CvtColor(Formula):
 
 
 def _working(x: Value) -> Value:
-    """What a channel is computed in."""
+    """The dtype that a channel is computed in."""
     return cast(x, "int32" if x.dtype == "uint8" else "float64" if x.dtype == "float64" else "float32")

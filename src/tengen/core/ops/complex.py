@@ -1,8 +1,8 @@
 """Complex numbers: complex64 is a pair of float32 in memory, real part first.
 
-Kernels only move such pairs, as words of 64 bits. What computes with them is a Program over their parts, which views show: `Planes` is
-the last dim (real, imaginary) of complex numbers, `Pairs` the complex numbers of such a last dim. So the gradient of a complex number is
-the pair of the gradients of its parts, and follows by itself.
+Kernels only move such pairs, as words of 64 bits. Ops that compute with them become Programs over their parts, which
+views show: `Planes` gives complex numbers a last dim (real, imaginary), `Pairs` makes complex numbers of such a last
+dim. So the gradient of a complex number is the pair of the gradients of its parts, without any further rule.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ NO_ONNX = "has complex numbers for a few operators only"
 
 
 class Planes(ViewOp):
-    """The parts of complex numbers, as a last dim of two."""
+    """The parts of complex numbers, as a new last dim of two."""
 
     no_onnx = NO_ONNX
-    fills = True  # of one number it shows two, so that it is no number that is the same everywhere
+    fills = True  # it shows two numbers for one, so it is not the same number everywhere
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         (x,) = types
@@ -49,7 +49,7 @@ class Planes(ViewOp):
 
 
 class Pairs(ViewOp):
-    """The complex numbers whose parts a last dim of two is."""
+    """The complex numbers whose parts are a last dim of two."""
 
     no_onnx = NO_ONNX
 
@@ -84,7 +84,7 @@ def parts(x: Value) -> tuple[Value, Value]:
 
 
 def joined(real: Value, imag: Value) -> Value:
-    """The complex numbers of these parts, which broadcast."""
+    """The complex numbers with these parts, which broadcast."""
     first = EQ(real.builder.iota((2,)), 0)
     wide = [cast(x, PARTS) for x in (real, imag)]
     return Pairs()(where(first, *(reshape(x, (*x.shape, 1)) for x in wide)))
@@ -103,7 +103,7 @@ class Complex(Formula):
 
 
 class Polar(Formula):
-    """The complex numbers of these absolute values and angles."""
+    """The complex numbers with these absolute values and angles."""
 
     name = "polar"
 
@@ -128,7 +128,7 @@ class Part(Formula):
         return parts(x)[self.which]
 
 
-# -- what ops are on complex numbers -------------------------------------------------------------------------------
+# -- the meaning of ops on complex numbers -------------------------------------------------------------------------
 
 
 class OnParts(Formula):
@@ -150,7 +150,7 @@ class OnParts(Formula):
 
 
 class OnPlanes(Formula):
-    """An op that does the same with both parts, which stand in a last dim."""
+    """An op applied to both parts, which are a last dim."""
 
     op: Op
 
@@ -163,7 +163,7 @@ class OnPlanes(Formula):
 
 
 class PaddedComplex(Formula):
-    """Complex numbers with a real number around them."""
+    """Complex numbers padded with a real number."""
 
     pad: Pad
 
@@ -183,7 +183,7 @@ class ToComplex(Formula):
 
 
 class ComplexProduct(Formula):
-    """Products of complex matrices: four of real ones."""
+    """Products of complex matrices: four real products."""
 
     name = "matmul"
 
@@ -194,7 +194,7 @@ class ComplexProduct(Formula):
 
 
 class FilledComplex(Formula):
-    """A new tensor of complex numbers with the number input 0, real or complex, everywhere."""
+    """A new tensor of complex numbers, filled with the number input 0, real or complex."""
 
     shape: tuple[int, ...]
     device: str
@@ -207,7 +207,7 @@ class FilledComplex(Formula):
 
 
 class WhereComplex(Formula):
-    """Input 1 where the mask, input 0, is not zero, else input 2."""
+    """Input 1 where the mask, input 0, is not zero; elsewhere input 2."""
 
     name = "where"
 
@@ -227,7 +227,7 @@ def _mode(op: Elemwise, inputs: Sequence[Value]) -> Op:
 
 def _converted(op: TypeCvt, inputs: Sequence[Value]) -> Op:
     if op.dtype != COMPLEX:
-        raise TypeError(f"complex64 does not become {op.dtype}; take its real or imag")
+        raise TypeError(f"complex64 cannot become {op.dtype}; take its real or imag")
     return ToComplex()
 
 

@@ -1,4 +1,4 @@
-"""Convolutions (as cross-correlations): three contractions that are each other's gradients."""
+"""Convolutions (cross-correlations): three contractions that are each other's gradients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ WINDOWS = {1: "k", 2: "kh, kw", 3: "kd, kh, kw"}
 
 
 class _Convolving(Contraction):
-    """The parameters that all three forms share, a number for each dimension of the images. Weights are (oc, ic / groups, kernel…)."""
+    """The parameters that all three forms share, with one number for each dimension of the images. Weights are (oc, ic
+    / groups, kernel…)."""
 
     stride: Size
     padding: Size
@@ -27,7 +28,7 @@ class _Convolving(Contraction):
 
     @property
     def dims(self) -> int:
-        """Dimensions of an image."""
+        """The number of dimensions of an image."""
         return len(self.stride)
 
     @property
@@ -50,7 +51,7 @@ class _Convolving(Contraction):
         return zeros(inputs[0].builder, *self.infer(*(v.type for v in inputs)))
 
     def check(self) -> None:
-        """ValueError for numbers that no convolution has."""
+        """Raises ValueError for numbers that no convolution can have."""
         if min(*self.stride, *self.dilation, self.groups) < 1 or min(self.padding) < 0:
             raise ValueError(
                 f"{self.name}: stride {self.stride}, dilation {self.dilation} and groups {self.groups} must be positive and padding "
@@ -71,7 +72,7 @@ class Convolution(_Convolving):
         return (self.result(self.name, *types),)
 
     def result(self, name: str, x: Type, w: Type) -> Type:
-        """The type of the result; errors call the op by this name."""
+        """The type of the result. Errors call the op by this name."""
         self.check()
         if {len(x.shape), len(w.shape)} != {self.dims + 2}:
             raise ValueError(
@@ -81,7 +82,7 @@ class Convolution(_Convolving):
         if x.shape[1] != w.shape[1] * self.groups or w.shape[0] % self.groups:
             raise ValueError(
                 f"{name}: an input of {x.shape[1]} channels, shape {x.shape}, does not fit a weight of shape {w.shape} in "
-                f"{self.groups} group{'s' * (self.groups != 1)}; the weight wants {w.shape[1] * self.groups} channels"
+                f"{self.groups} group{'s' * (self.groups != 1)}; the weight takes {w.shape[1] * self.groups} channels"
             )
         shape = self.output(x.shape, w.shape)
         if min(shape[2:]) <= 0:
@@ -103,9 +104,8 @@ class Convolution(_Convolving):
 
 
 class ConvolutionBackwardData(_Convolving):
-    """The x-gradient of a Convolution from w and dy: also the transposed convolution. `size` is that of an image of
-    the result.
-    """
+    """The x-gradient of a Convolution from w and dy, which is also the transposed convolution. `size` is that of an
+    image of the result."""
 
     size: Size
 
@@ -206,7 +206,7 @@ class Conv3d(_Conv):
 
 
 def ungrouped(w: Value, dims: int) -> Value:
-    """A weight (groups, a, b, kernel…) as (groups * a, b, kernel…); others as they are."""
+    """A weight (groups, a, b, kernel…) as (groups * a, b, kernel…); others stay as they are."""
     return reshape(w, (w.shape[0] * w.shape[1], *w.shape[2:])) if w.ndim == dims + 3 else w
 
 
@@ -267,7 +267,7 @@ class _ConvTranspose(Formula):
                 f"group{'s' * (self.groups != 1)}; it takes (N, in, {LINES[dims]}) and (in, out / groups, {WINDOWS[dims]})"
             )
         x, w = meeting(self.name, x, w)
-        # No step of an image adds a whole stride to the result's end: that is another pixel there, which is 0.
+        # No step of an image adds a whole stride to the result's end: that would be another pixel, which is 0.
         pixels = [o // t for o, t in zip(self.output_padding, self.stride, strict=True)]
         x = pad(x, [0] * x.ndim, [0, 0, *pixels])
         extra = [o % t for o, t in zip(self.output_padding, self.stride, strict=True)]

@@ -1,4 +1,4 @@
-"""How alike patches of two images are, for displacements in a window."""
+"""Similarity of patches of two images, for displacements in a window."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ ABS = Elemwise("ABS")
 
 
 class Correlation(Formula):
-    """(N, D², OH, OW) from two images (N, C, H, W): channel p is the mean product (or absolute difference) of a patch of the first and the
-    one of the second that is displaced by row p // D and column p % D of a grid (Dosovitskiy et al. 2015, FlowNet, section 3).
+    """(N, D², OH, OW) from two images (N, C, H, W). Channel p is the mean product (or absolute difference) of a patch
+    of the first image and the patch of the second that is displaced by row p // D and column p % D of a grid
+    (Dosovitskiy et al. 2015, FlowNet, section 3).
 
-    Patches have `kernel` · `kernel` pixels and are `stride1` apart, displacements reach to `reach` in steps of `stride2`; `padding` zeros stand
-    around the images.
+    Patches have `kernel` · `kernel` pixels and are `stride1` apart; displacements reach to `reach` in steps of
+    `stride2`; `padding` zeros surround the images.
     """
 
     kernel: int
@@ -54,7 +55,7 @@ class Correlation(Formula):
         return cast(reshape(made, (a.shape[0], (2 * wide + 1) ** 2, *size)), dtype)
 
     def _patches(self, x: Value, count: int) -> Value:
-        """The patches at as many displacements down and across: (N, C, OH, OW, count, count, kernel, kernel), a view."""
+        """The patches at this many displacements down and across: (N, C, OH, OW, count, count, kernel, kernel), a view."""
         pair, step = (count, count), (self.stride2, self.stride2)
         if self.kernel == 1:
             seen: Value = Windows((2, 3), pair, (self.stride1,) * 2, step)(x)

@@ -1,4 +1,4 @@
-"""Tensors made of numbers: filled, counted, and copies of parts of others on diagonals and grids."""
+"""Tensors made from numbers: filled, counted, and copies of parts of others on diagonals and grids."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class Eye(Formula):
 
 
 class Diag(Formula):
-    """A vector on the diagonal `k` of a square matrix that is 0 elsewhere, or the diagonal `k` of a matrix (k > 0: above the main one)."""
+    """A matrix with a vector on its diagonal `k` and 0 elsewhere, or the diagonal `k` of a matrix (k > 0: above the
+    main one)."""
 
     k: int
 
@@ -79,7 +80,7 @@ class Diag(Formula):
     def _matrix(self, x: Value) -> Value:
         size = x.shape[0] + abs(self.k)
         iota = x.builder.iota
-        # The vector's element i is in row i or, below the main diagonal, in column i.
+        # The vector's element i is in row i, or below the main diagonal in column i.
         spread = reshape(pad(x, (0,), (abs(self.k),)), (size, 1) if self.k >= 0 else (1, size))
         return where(EQ(iota((1, size)) - iota((size, 1)), self.k), spread, cast(x.builder.constant(0), x.dtype))
 

@@ -1,4 +1,6 @@
-"""Connectionist temporal classification, a sum over all ways to say a label in so many steps (Graves et al. 2006)."""
+"""Connectionist temporal classification: a sum over all ways to spell a label in a number of steps (Graves et al.
+2006).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ MAX, EXP, LOGADDEXP = Elemwise("MAX"), Elemwise("EXP"), Activation("logaddexp")
 
 
 class PathSum(Formula):
-    """log(exp(a) + exp(b)), where exp(-inf) is 0 as a sum over no path is: then neither has a gradient."""
+    """log(exp(a) + exp(b)), where exp(-inf) is 0, a sum over no paths; then neither has a gradient."""
 
     def expand(self, *inputs: Value) -> Value:
         made: Value = LOGADDEXP(*inputs)
@@ -34,10 +36,11 @@ PATHS = PathSum()
 
 
 class CTCStep(Formula):
-    """One step of equation 6: how probable, as a logarithm, the prefixes of the label with blanks around each symbol are.
+    """One step of equation 6: the log probabilities of the prefixes of the label, with blanks around each symbol.
 
-    Inputs: the prefixes before (N, L), what the step says of the last symbol of each (N, L), whether the sequence goes on (N, 1); where
-    the symbol may follow the one before the last (N, L). Output: the prefixes after.
+    Inputs: the prefixes before (N, L); the log probability of the last symbol of each at this step (N, L); whether the
+    sequence goes on (N, 1); where the symbol may follow the one before the last (N, L). Output: the prefixes after the
+    step.
     """
 
     def expand(self, *inputs: Value) -> Value:
@@ -55,10 +58,11 @@ def _moved(x: Value, places: int) -> Value:
 
 
 class CTCLoss(Formula):
-    """-log of the probability that steps say the label, blanks and repetitions left out: one for each sequence, or reduced.
+    """-log of the probability that the steps spell the label once blanks and repetitions are left out: one per
+    sequence, or reduced.
 
-    "mean" divides each by the length of its label first. Inputs: probabilities (T, N, C), how many steps count (N,), labels (N, S), and their
-    lengths (N,). A label that cannot be said has the loss inf, and no gradient.
+    "mean" divides each by the length of its label first. Inputs: probabilities (T, N, C), how many steps count (N,),
+    labels (N, S), and their lengths (N,). A label that cannot be spelled has the loss inf and no gradient.
     """
 
     blank: int
@@ -101,7 +105,7 @@ class CTCLoss(Formula):
 
     @staticmethod
     def _ends(paths: Value, lengths: Value, place: Value) -> Value:
-        """The sum of the whole label with a blank after it and without, (N,)."""
+        """The log probability of the whole label, with a blank after it or without, (N,)."""
         ends = [where(EQ(place, at), paths, -math.inf) for at in (lengths * 2, where(lengths > 0, lengths * 2 - 1, -1))]
         last, before = (reshape(Reduce("MAX", (1,))(end), (paths.shape[0],)) for end in ends)
         made: Value = PATHS(last, before)
@@ -109,6 +113,6 @@ class CTCLoss(Formula):
 
 
 def _logarithm(x: Value) -> Value:
-    """log(x), -inf without a gradient where x is 0."""
+    """log(x); -inf without a gradient where x is 0."""
     some = x > 0.0
     return where(some, LOG(where(some, x, 1.0)), where(EQ(x, 0.0), -math.inf, math.nan))

@@ -1,4 +1,4 @@
-"""Convolution and pooling that look where a tensor of offsets says (Dai et al. 2017; with masks Zhu et al. 2019)."""
+"""Convolution and pooling at positions that a tensor of offsets gives (Dai et al. 2017; with masks Zhu et al. 2019)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ def _part(x: Value, axis: int, index: int) -> Value:
 
 
 class DeformableConv2d(Formula):
-    """Each tap of the window looks a way off, which each place of the result says, and what it sees is multiplied by a mask.
+    """A convolution each of whose taps looks at a distance that depends on the place of the result, and is multiplied
+    by a mask.
 
-    Inputs: x (N, ic, H, W), weight (oc, ic / groups, kh, kw), offset (N, parts * kh * kw * 2, OH, OW), down and right for each
-    tap, mask (N, parts * kh * kw, OH, OW), perhaps a bias. Channels in `parts` equal parts have offsets of their own. Between
-    pixels x is interpolated, outside of it is 0.
+    Inputs: x (N, ic, H, W); weight (oc, ic / groups, kh, kw); offset (N, parts * kh * kw * 2, OH, OW), down and right
+    for each tap; mask (N, parts * kh * kw, OH, OW); perhaps a bias. Channels in `parts` equal parts have offsets of
+    their own. x is interpolated between pixels and is 0 outside.
     """
 
     stride: Pair
@@ -60,7 +61,7 @@ class DeformableConv2d(Formula):
         return with_bias(y, bias)
 
     def _parts(self, x: Value, w: Value, offset: Value, mask: Value, size: tuple[int, ...]) -> int:
-        """In how many parts the channels are looked for."""
+        """How many parts of the channels have offsets of their own."""
         taps = w.shape[2] * w.shape[3]
         parts = mask.shape[1] // taps if mask.ndim == 4 else 0
         wanted = (x.shape[0], parts * taps, *size)
@@ -92,11 +93,11 @@ class DeformableConv2d(Formula):
 
 
 class DeformablePSROIPooling(Formula):
-    """The mean of sample x sample points of each bin of each region; the bins of a region may be moved by what `trans` says.
+    """The mean of sample x sample points of each bin of each region. The bins of a region may be shifted by `trans`.
 
-    Inputs: x (N, C, H, W), regions (R, 5): image and two corners (column, row), and unless `no_trans` trans (R, 2, part, part):
-    shifts right and down of the bins of a part, in sizes of the region times `trans_std`. A bin's points begin at its corner. Points more than half
-    a pixel outside do not count. Result: (R, C, *size).
+    Inputs: x (N, C, H, W); regions (R, 5): image and two corners (column, row); and unless `no_trans`, trans (R, 2,
+    part, part): shifts right and down of the bins of a part, in units of the region's size times `trans_std`. A bin's
+    points begin at its corner. Points more than half a pixel outside do not count. Result: (R, C, *size).
     """
 
     no_trans: bool
@@ -129,8 +130,8 @@ class DeformablePSROIPooling(Formula):
         return cast(reshape(mean, (regions.shape[0], x.shape[1], *self.size)), x.dtype)
 
     def _position(self, low: Value, high: Value, trans: Sequence[Value], axis: int, dtype: str) -> Value:
-        """Where the points of all bins are along an axis: (R, bins down, bins right, points down, points right), with extents of
-        1 where they do not differ."""
+        """Where the points of all bins are along an axis: (R, bins down, bins right, points down, points right), with
+        extent 1 where they do not differ."""
         count, iota = low.shape[0], low.builder.iota
         start = reshape(ROUND(low) * self.scale - 0.5, (count, 1, 1, 1, 1))
         end = reshape((ROUND(high) + 1.0) * self.scale - 0.5, (count, 1, 1, 1, 1))
@@ -147,7 +148,7 @@ class DeformablePSROIPooling(Formula):
         return found + self._shift(trans[0], 1 - axis, dtype) * extent
 
     def _shift(self, trans: Value, which: int, dtype: str) -> Value:
-        """What moves each bin: of `trans` that of the bin's part."""
+        """The shift of each bin: that of its part in `trans`."""
         shift = reshape(_part(trans, 1, which), (trans.shape[0], self.part, self.part))
         for axis, bins in enumerate(self.size, 1):
             shift = take_op(3, (axis,), 1)(shift, trans.builder.iota((bins,)) * self.part // bins)

@@ -1,4 +1,4 @@
-"""Sums of products by Einstein's notation: diagonals, sums, transposes, and the contraction of two operands at a time."""
+"""Sums of products in Einstein's notation: diagonals, sums, transposes, and the contraction of two operands at a time."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .shape import PlaceView, broadcast, reshape, transpose, zeros_of
 
 Labels = frozenset[str | int]
 MOST_EXACT = 7
-"""Up to so many operands all orders are compared."""
+"""Up to this many operands, all orders are compared."""
 
 
 class Diagonal(ViewOp):
-    """The elements whose indices along dims `first` and `second` are equal; the first stays, the second goes."""
+    """The elements whose indices along dims `first` and `second` are equal. The first dim stays, the second goes."""
 
     first: int
     second: int
@@ -53,7 +53,8 @@ class Diagonal(ViewOp):
 
 
 class Term(NamedTuple):
-    """A value whose dims have these labels, each once: letters, or negative numbers, -1 for the last dim of an ellipsis."""
+    """A value whose dims have these labels, each once: letters, or negative numbers, with -1 for the last dim of an
+    ellipsis."""
 
     value: Value
     labels: tuple[str | int, ...]
@@ -62,11 +63,11 @@ class Term(NamedTuple):
         return self.value.shape[self.labels.index(label)]
 
     def ordered(self, labels: Sequence[str | int]) -> Value:
-        """Its dims in this order."""
+        """The term with its dims in this order."""
         return transpose(self.value, [self.labels.index(label) for label in labels])
 
     def summed(self, labels: Iterable[str | int]) -> Term:
-        """Without the dims of these labels, over which it is summed."""
+        """The term summed over the dims of these labels."""
         gone = [d for d, label in enumerate(self.labels) if label in set(labels)]
         if not gone:
             return self
@@ -76,7 +77,7 @@ class Term(NamedTuple):
 
 
 class Einsum(Formula):
-    """The sum of products that `equation` says, by NumPy's rules."""
+    """The sum of products that `equation` describes, by NumPy's rules."""
 
     equation: str
 
@@ -102,7 +103,7 @@ class Einsum(Formula):
 def parse(
     equation: str, shapes: Sequence[tuple[int, ...]]
 ) -> tuple[list[tuple[str | int, ...]], tuple[str | int, ...]]:
-    """The labels of the dims of each operand, and of the result. Raises ValueError, which says what is wrong."""
+    """The labels of the dims of each operand and of the result. Raises ValueError saying what is wrong."""
     text = equation.replace(" ", "")
     left, arrow, right = text.partition("->")
     terms = left.split(",")
@@ -134,15 +135,17 @@ def _labels(equation: str, term: str, shape: tuple[int, ...]) -> tuple[str | int
     before, ellipsis, after = term.partition("...")
     for c in before + after:
         if not (c.isascii() and c.isalpha()):
-            raise ValueError(f"einsum: {c!r} in {equation!r} is no letter, comma, '->' or '...'")
+            raise ValueError(f"einsum: {c!r} in {equation!r} is not a letter, a comma, '->' or '...'")
     free = len(shape) - len(before) - len(after)
     if free < 0 or (free and not ellipsis):
-        raise ValueError(f"einsum: {term!r} in {equation!r} does not say the {len(shape)} dimensions of shape {shape}")
+        raise ValueError(
+            f"einsum: {term!r} in {equation!r} does not match the {len(shape)} dimensions of shape {shape}"
+        )
     return (*before, *range(-free, 0), *after)
 
 
 def _check_extents(equation: str, labels: Sequence[tuple[str | int, ...]], shapes: Sequence[tuple[int, ...]]) -> None:
-    """One extent for each label, but that 1 in an operand is stretched."""
+    """The extent of each label; a 1 in an operand is stretched."""
     known: dict[str | int, int] = {}
     for own, shape in zip(labels, shapes, strict=True):
         here: dict[str | int, int] = {}
@@ -173,9 +176,9 @@ def _diagonals(x: Value, labels: tuple[str | int, ...]) -> Term:
 def order(
     labels: Sequence[tuple[str | int, ...]], shapes: Sequence[tuple[int, ...]], output: Sequence[str | int]
 ) -> list[tuple[int, int]]:
-    """Which two of the terms that there are then are contracted, step by step; what they make comes last.
+    """Which two of the remaining terms are contracted at each step. Their result is appended at the end.
 
-    Of few terms the order that multiplies least, of many the pair that does first.
+    For few terms the order with the fewest multiplications is taken; for many, the best pair at each step.
     """
     extents: dict[str | int, int] = {}
     for own, shape in zip(labels, shapes, strict=True):
@@ -185,7 +188,8 @@ def order(
 
     @cache
     def best(terms: tuple[Labels, ...], exact: bool) -> tuple[int, tuple[int, int]]:
-        """The products that all steps from here on take, at least, and the first of them; not `exact`: of one step only."""
+        """The fewest products of all steps from here on, and the first of these steps. Unless `exact`, of one step
+        only."""
         found = []
         for pair in combinations(range(len(terms)), 2):
             cost = prod([extents[label] for label in terms[pair[0]] | terms[pair[1]]])
@@ -202,17 +206,17 @@ def order(
 
 
 def _after(terms: Sequence[Labels], pair: tuple[int, int], output: Labels) -> list[Labels]:
-    """The terms when these two are one."""
+    """The terms after these two have become one."""
     rest = [t for i, t in enumerate(terms) if i not in pair]
     kept = output.union(*rest)
     return [*rest, (terms[pair[0]] | terms[pair[1]]) & kept]
 
 
 def _contracted(a: Term, b: Term, kept: set[str | int]) -> Term:
-    """The product of two terms, summed over what neither the result nor another term has."""
+    """The product of two terms, summed over the labels that neither the result nor another term has."""
     a, b = a.summed(set(a.labels) - set(b.labels) - kept), b.summed(set(b.labels) - set(a.labels) - kept)
     for label in set(a.labels) & set(b.labels) - kept:
-        if a.extent(label) != b.extent(label):  # a 1 is stretched, so it is a factor of the sum of the other
+        if a.extent(label) != b.extent(label):  # A 1 is stretched, so it is a factor of the sum of the other term
             a, b = a.summed([label]), b.summed([label])
     shared = [label for label in a.labels if label in b.labels]
     batch, summed = [x for x in shared if x in kept], [x for x in shared if x not in kept]
@@ -237,7 +241,7 @@ def _matrices(
     columns: Sequence[str | int],
     stretched: tuple[int, ...],
 ) -> Value:
-    """A matrix for each place along `batch`, which is one dim, or none."""
+    """A matrix for each place along `batch`, which is one dim or none."""
     value = broadcast(
         term.ordered([*batch, *rows, *columns]), (*stretched, *map(term.extent, rows), *map(term.extent, columns))
     )

@@ -22,29 +22,30 @@ SQRT_PI = math.sqrt(math.pi)
 
 
 class Row(NamedTuple):
-    """All that is said about one mode; what other parts of the project do with it follows from its row.
+    """Everything about one mode. What other parts of the project do with it follows from its row.
 
-    instr: the instruction of the loop IR. function: where the compiler has the code of an instruction that is a function: the name in
-    `compiler.targets.vecmath`, or an emitter that stands here; see compiler/functions.py.
+    instr: the instruction of the loop IR. function: if it is a mathematical function, its code: a name in
+    `compiler.targets.vecmath`, or an emitter in this file; see compiler/kernels/functions.py.
 
     `result` is the rule for dtypes:
 
-    same: the promoted dtype, computed in it; float: floats stay, all else becomes float32; compare: computed in the
-    promoted dtype, the result is bool; logic: operands become bool; bits: bool and integers only; ints: integers only.
+    same: the promoted dtype, computed in it; float: floats stay, everything else becomes float32; compare: computed in
+    the promoted dtype, with a bool result; logic: operands become bool; bits: bool and integers only; ints: integers
+    only.
 
-    grad: see above; `nondiff` where there is none, or it is zero everywhere.
-    onnx: the ONNX operator that does just this (for bits: "Bitwise" goes before it), or the name of a function of jit/onnx/elemwise.py; "":
-    there is none, and no_onnx says why.
+    grad: see above; `nondiff` if there is none or it is zero everywhere.
+    onnx: the ONNX operator that does exactly this (for bits: without its prefix "Bitwise"), or the name of a function
+    in jit/onnx/elemwise.py; "" if there is none, and then no_onnx says why.
 
-    parts: what it is for complex numbers: of the pairs (real part, imaginary part) of the operands the pair of the result, or a real
-    result; None where it is not defined.
+    parts: the mode on complex numbers: it takes the (real part, imaginary part) of each operand and returns those of
+    the result, or a real result. None if the mode is not defined for complex numbers.
 
-    What is special about few modes: neutral is the second operand that leaves the first as it is. operand: a number that
-    is the instruction's second operand. bools, floats: another instruction for these dtypes; without `bools`, "same" takes bool as
-    int32. keeps_ints: integers stay as they are. undoes_itself: twice is nothing. cheap: computing it
-    again costs less than writing and reading it. no_effect: a Python int beyond this end ("above", "below") of the dtype changes nothing,
-    so it need not fit. low: mixed precision lets a function of floats answer in the dtype that it gets, not in the high one.
-    """
+    The rest concerns few modes. neutral: the second operand that leaves the first as it is. operand: a number that is
+    the instruction's second operand. bools, floats: another instruction for these dtypes; without `bools`, "same" takes
+    bool as int32. keeps_ints: integers stay as they are. undoes_itself: applying it twice does nothing. cheap:
+    computing it again costs less than writing and reading it. no_effect: a Python int beyond this end ("above",
+    "below") of the dtype changes nothing, so it need not fit. low: in mixed precision a function of floats may give the
+    dtype of its operand instead of the high one."""
 
     instr: str
     arity: int
@@ -66,7 +67,7 @@ class Row(NamedTuple):
 
 
 def nondiff(g: Value, y: Value, *x: Value) -> Sequence[None]:
-    """The gradient of what has none, or of which it is zero everywhere."""
+    """The gradient of an op that has none, or whose gradient is zero everywhere."""
     return (None,) * len(x)
 
 
@@ -136,7 +137,7 @@ class Elemwise(Elementwise):
 
     @staticmethod
     def _is_wide(e: Any, number: int, type: Type) -> bool:
-        """Whether an operand is a Python int that may not fit int32: comparing with it is exact."""
+        """Whether an operand is a Python int that may not fit int32; comparing with it is exact."""
         if type.dtype != "weak_int":
             return False
         instruction = e.code[number]
@@ -223,7 +224,8 @@ def cast(x: Value, dtype: str) -> Value:
 
 
 def meeting(op: str, *operands: Value) -> Sequence[Value]:
-    """The operands of sums of products in their common dtype; quantised ones, which need not have one scale, as they are."""
+    """The operands of a sum of products in their common dtype; quantised ones, which may have different scales, as they
+    are."""
     if any(x.dtype[0] == "q" for x in operands):
         return operands
     dtype = promoted(op, [x.type for x in operands])
@@ -239,7 +241,7 @@ SQRT, RSQRT, EQ = Elemwise("SQRT"), Elemwise("RSQRT"), Elemwise("EQ")
 
 
 def _pow_grad(g: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
-    """Without the products 0 · inf: a ** 0 is 1 everywhere, 0 ** b is 0 for every b > 0."""
+    """The gradient without products 0 · inf: a ** 0 is 1 everywhere, and 0 ** b is 0 for every b > 0."""
     b = cast(b, y.dtype)  # a Python number minus 1 would be float32
     constant, zero = EQ(b, 0.0), EQ(a, 0.0)
     by_base = where(constant, 0.0, g * b * POW(a, where(constant, 1.0, b - 1.0)))
@@ -253,15 +255,15 @@ def _below_one(x: Value) -> Value:
 
 
 def _atan2_grad(g: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
-    """0 in the origin, where there is none."""
+    """The gradient; 0 at the origin, where there is none."""
     square = a * a + b * b
     square = where(EQ(square, 0.0), 1.0, square)
     return g * b / square, -g * a / square
 
 
 def _complex_abs(x: tuple[Value, Value]) -> Value:
-    """From the parts divided by the larger one, so that no square overflows; at 0 the gradient is 0. It is infinite where a part is,
-    whatever the other one is, and has the slope of that part there."""
+    """From the parts divided by the larger one, so that no square overflows. At 0 the gradient is 0. If a part is
+    infinite, so is the result, whatever the other part is, and its slope there is that of the infinite part."""
     a, b = abs(x[0]), abs(x[1])
     wide, high = EQ(a, math.inf), EQ(b, math.inf)
     special = wide | high | (EQ(a, 0.0) & EQ(b, 0.0))
@@ -272,7 +274,8 @@ def _complex_abs(x: tuple[Value, Value]) -> Value:
 
 
 def _complex_quotient(a: tuple[Value, Value], b: tuple[Value, Value]) -> tuple[Value, Value]:
-    """a / b as R. L. Smith (Algorithm 116, 1962) has it: by the ratio of the smaller part of b to the larger one, so nothing overflows early."""
+    """a / b by R. L. Smith (Algorithm 116, 1962): with the ratio of the smaller part of b to the larger one, so that
+    nothing overflows early."""
     high = abs(b[0]) >= abs(b[1])
     ratio = where(high, b[1], b[0]) / where(EQ(where(high, b[0], b[1]), 0.0), 1.0, where(high, b[0], b[1]))
     scale = where(high, b[0] + b[1] * ratio, b[1] + b[0] * ratio)
@@ -282,9 +285,8 @@ def _complex_quotient(a: tuple[Value, Value], b: tuple[Value, Value]) -> tuple[V
 
 
 def _erfcx(x: Vec) -> Vec:
-    """exp(x²) · erfc(x) in float64 lanes, with what x² loses by its rounding; from 25 on, where erfc nearly underflows, its asymptotic
-    series Σ (-1)^n (2n - 1)!! / (2x²)^n over x √π.
-    """
+    """exp(x²) · erfc(x) in float64 lanes, corrected for the rounding of x². From 25 on, where erfc nearly underflows,
+    its asymptotic series Σ (-1)^n (2n - 1)!! / (2x²)^n over x √π."""
     wide = x.to("f64")
     square = wide * wide
     lost = (wide.abs() < 30.0).where(wide.fma(wide, -square), 0.0)
@@ -311,7 +313,7 @@ ROWS: dict[str, Row] = {
         "div", 2, "float", lambda g, y, a, b: (g / b, -g * y / b), "Div", parts=_complex_quotient, neutral=1
     ),
     "FLOOR_DIV": Row("floor_div", 2, "same", nondiff, "floor_div", "rounding.floor_div"),
-    # as the reference: C's for floats, Python's for integers
+    # as the reference: C's rule for floats, Python's for integers
     "MOD": Row("mod", 2, "same", lambda g, y, a, b: (g, -g * ((a - y) / b)), "mod", "rounding.mod", floats="fmod"),
     "POW": Row("pow", 2, "float", _pow_grad, "Pow", "power.pow"),
     "MAX": Row(

@@ -1,5 +1,5 @@
-"""Fake quantisation: real numbers rounded to those that a quantised dtype has, for training. Rounding passes gradients as if it were not
-there (Bengio et al. 2013, "straight through").
+"""Fake quantisation: real numbers rounded to those that a quantised dtype has, for training. Gradients pass as if there
+were no rounding (Bengio et al. 2013, "straight through").
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROUND, MAX, MIN = Elemwise("ROUND"), Elemwise("MAX"), Elemwise("MIN")
 
 
 class _Fake(Formula, abstract=True):
-    """What these have in common: integers from qmin to qmax."""
+    """What these ops have in common: integers from qmin to qmax."""
 
     qmin: int
     qmax: int
@@ -29,14 +29,16 @@ class _Fake(Formula, abstract=True):
         return MIN(MAX(steps, float(self.qmin)), float(self.qmax))
 
     def _per_step(self, steps: Value, whole: Value, g: Value) -> Value:
-        """The gradient by the size of a step: how much more than the number it is that the rounded or clipped one moves with it."""
+        """The gradient with respect to the step size: how much further than the number itself the rounded or clipped
+        number moves with it."""
         low, high = float(self.qmin), float(self.qmax)
         moved = where(whole < low, low, where(whole > high, high, ROUND(steps) - steps))
         return g * moved
 
 
 class FakeQuant(_Fake):
-    """x rounded to (round(x / scale) + zero point, clipped) - zero point, times scale. Inputs x, scale and perhaps a zero point."""
+    """x rounded to (round(x / scale) + zero point, clipped) - zero point, times scale. Inputs: x, scale and perhaps a
+    zero point."""
 
     qmin: int
     qmax: int
@@ -81,7 +83,7 @@ class TQT(_Fake):
 
 
 class LSQ(_Fake):
-    """Fake quantisation with a learned step: inputs x, step, zero point and what the gradient of the step is multiplied by.
+    """Fake quantisation with a learned step. Inputs: x, step, zero point, and the factor of the step's gradient.
 
     Source: Esser et al. 2019.
     """

@@ -17,7 +17,7 @@ RELU, SOFTPLUS, ROUND, FLOOR = (Elemwise(mode) for mode in ("RELU", "SOFTPLUS", 
 
 
 class Activation(Formula):
-    """The element-wise function `mode`, a row of ACTIVATIONS; further inputs are its parameters."""
+    """The element-wise function `mode`, a row of ACTIVATIONS. Further inputs are its parameters."""
 
     mode: str
 
@@ -34,7 +34,9 @@ class Activation(Formula):
         if len(inputs) != (arity := formula.__code__.co_argcount):
             raise TypeError(f"{self.mode} takes {arity} operand{'s' * (arity > 1)}, got {len(inputs)}")
         if arity > 1:
-            broadcast_shapes(self.mode, *(v.shape for v in inputs))  # so that the error names what was called
+            broadcast_shapes(
+                self.mode, *(v.shape for v in inputs)
+            )  # so that the error names the function that was called
         return formula(*inputs)
 
     @property
@@ -50,11 +52,11 @@ class Activation(Formula):
 
 
 def _clip(x: Value, lower: Value | float, upper: Value | float) -> Value:
-    return MIN(MAX(x, lower), upper)  # in NumPy's order: where the bounds are the wrong way round, upper wins
+    return MIN(MAX(x, lower), upper)  # in NumPy's order: if the bounds are the wrong way round, upper wins
 
 
 def _floating(x: Value) -> Value:
-    """Floats as they are; integers as float32, as negating unsigned ones would wrap."""
+    """Floats as they are; integers as float32, because negating unsigned ones would wrap."""
     return cast(x, as_float(x.dtype)) if not x.dtype.startswith("weak_") else x
 
 
@@ -78,7 +80,7 @@ ACTIVATIONS: dict[str, Callable[..., Value]] = {
     "clip": _clip,
     "logaddexp": _logaddexp,
     "sinc": lambda x: _sinc(x),
-    # modes of the reference's Elemwise that are functions of no other name: chosen, fused, approximate
+    # modes of the reference's Elemwise that have no function of their own: chosen, fused, approximate
     "fast_tanh": lambda x: x * (x * x + 27.0) / (x * x * 9.0 + 27.0),
     "switch_gt0": lambda x, y: _chosen(x > 0, y, x),
     "cond_leq_mov": lambda x, y, z: _chosen(x <= y, z, x, y),
@@ -90,7 +92,7 @@ ACTIVATIONS: dict[str, Callable[..., Value]] = {
     "fuse_mul_add3": lambda x, y, z: x * y + z,
     "fuse_mul_add4": lambda x, y, z, w: x * y + z * w,
     "rmulh": lambda x, y: _rounded_high_product(x, y),
-    # and gradients as functions: of the operand (sigmoid and tanh: of the result) and the gradient of the result
+    # and gradients as functions of the operand (for sigmoid and tanh of the result) and the gradient of the result
     "abs_grad": lambda x, g: where(x > 0, *(_common(v, x) for v in (g, -g))),
     "acosh_grad": lambda x, g: _slope("ACOSH", x, g),
     "asinh_grad": lambda x, g: _slope("ASINH", x, g),
@@ -106,7 +108,7 @@ ACTIVATIONS: dict[str, Callable[..., Value]] = {
     "h_swish_grad": lambda x, g: g * (_clip(x + 3.0, 0.0, 6.0) / 6.0 + where(BOTH(x >= -3.0, x <= 3.0), x / 6.0, 0.0)),
     "prelu_grad": lambda x, g, slope: where(x >= 0, _common(g, x, slope), g * slope),
 }
-#: Where the reference's name of a mode is not that of a row.
+#: Modes of the reference whose names differ from those of their rows.
 _OTHER_NAMES = {"h_swish": "hswish", "log_sum_exp": "logaddexp"}
 
 
@@ -130,7 +132,8 @@ def modes() -> list[str]:
 
 
 def _sinc(x: Value) -> Value:
-    """sin(u) / u with u = πx, 1 at 0; the sine is that of the distance from the nearest integer, so it is 0 at all others."""
+    """sin(u) / u with u = πx, and 1 at 0. The sine is that of the distance from the nearest integer, so the result is 0
+    at all other integers."""
     zero, nearest = EQ(x, 0.0), ROUND(x)
     sine = SIN((x - nearest) * math.pi)
     odd = EQ(nearest - FLOOR(nearest * 0.5) * 2.0, 1.0)
@@ -138,7 +141,8 @@ def _sinc(x: Value) -> Value:
 
 
 def _sinc_slope(x: Value) -> Value:
-    """(cos(u) - sin(u) / u) / x; for |u| < 1, where digits would cancel, its series Σ (-1)^k 2k/(2k+1)! u^(2k-1), times π."""
+    """(cos(u) - sin(u) / u) / x. For |u| < 1, where digits would cancel, its series Σ (-1)^k 2k/(2k+1)! u^(2k-1), times
+    π."""
     u = x * math.pi
     near = ABS(u) < 1.0
     series: Value | float = 0.0
@@ -170,7 +174,7 @@ def _chosen(where_set: Value, value: Value, *others: Value) -> Value:
 
 
 def _common(value: Value, *others: Value) -> Value:
-    """`value` in the common dtype of all."""
+    """`value` in the common dtype of all operands."""
     return cast(value, promoted("elementwise", [v.type for v in (value, *others)]))
 
 
@@ -181,7 +185,7 @@ def _fast_tanh_share(x: Value) -> Value:
 
 
 def _rounded_high_product(x: Value, y: Value) -> Value:
-    """The upper half of the product of fixed-point numbers (their sign apart), rounded half up and saturated."""
+    """The upper half of the product of fixed-point numbers (apart from their sign), rounded half up and saturated."""
     dtype = promoted("rmulh", [x.type, y.type])
     if dtype not in _FRACTION_BITS:
         raise TypeError(f"rmulh is for {', '.join(_FRACTION_BITS)}, got {x.dtype} and {y.dtype}")
@@ -192,14 +196,15 @@ def _rounded_high_product(x: Value, y: Value) -> Value:
 
 _FRACTION_BITS = {"int8": 7, "uint8": 8, "int16": 15, "uint16": 16, "int32": 31}
 
-#: Gradients from (g, y, x) of those whose formula would give another one, or would mix g with functions that cost: apart from it, a
-#: traced step computes them where it computes the activation, and keeps one number for the backward.
+#: Gradients from (g, y, x) of modes whose formula would give another one, or would mix g with costly functions. If
+#: these are apart from g, a traced step computes them together with the activation and keeps one number for the
+#: backward.
 GRADIENTS: dict[str, Callable[..., Value | Sequence[Value]]] = {
     "gelu": lambda g, y, x: g * (NORMCDF(x) + x * (EXP_NONPOSITIVE(x * x * -0.5) * (1.0 / math.sqrt(2.0 * math.pi)))),
     "silu": lambda g, y, x: g * (SIGMOID(x) * (1.0 + x * (1.0 - SIGMOID(x)))),
     # 0 at the corners, where clip has 1
     "relu6": lambda g, y, x: where(BOTH(y > 0, y < 6), g, 0.0),
-    # smooth where its operands are equal, though it is made of max and abs
+    # smooth where its operands are equal, although it is made of max and abs
     "logaddexp": lambda g, y, a, b: (
         g * SIGMOID(_floating(a) - _floating(b)),
         g * SIGMOID(_floating(b) - _floating(a)),
@@ -222,7 +227,8 @@ class Mean(Formula):
 
 
 class Variance(Formula):
-    """The mean squared distance from the mean over `axes` (divided by the count, not by count - 1), or with `root` its square root."""
+    """The mean squared distance from the mean over `axes` (divided by the count, not by count - 1), or with `root` the
+    square root of that."""
 
     axes: tuple[int, ...]
     root: bool
@@ -238,7 +244,7 @@ class Variance(Formula):
         return SQRT(variance) if self.root else variance
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        """Of equal elements both are 0: the square root has no gradient there, the least one is taken."""
+        """For equal elements the result is 0. The square root has no gradient there; the smallest one is taken."""
         (x,), (y,), (g,) = inputs, outputs, grads
         if g is None:
             return [None]
@@ -248,7 +254,7 @@ class Variance(Formula):
 
 
 def _masked_quotient(g: Value, y: Value) -> Value:
-    """g / y, and 0 where y is 0; so its own gradient is finite too."""
+    """g / y, and 0 where y is 0, so that its own gradient is finite too."""
     zero = EQ(y, 0.0)
     return where(zero, 0.0, g) / where(zero, 1.0, y)
 
@@ -256,7 +262,7 @@ def _masked_quotient(g: Value, y: Value) -> Value:
 class Norm(Formula):
     """The p-norm of order `order` over `axes`, which stay with extent 1: (Σ|x|^p)^(1/p).
 
-    For ±inf it is the largest or smallest |x|, for 0 how many are not 0.
+    For ±inf it is the largest or smallest |x|, for 0 the number of elements that are not 0.
     """
 
     order: float
@@ -270,7 +276,7 @@ class Norm(Formula):
         return norm(inputs[0], self.order, self.axes)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        """The least of the gradients where there are several, so 0 for a zero vector, and for a zero where the order is below 1."""
+        """The smallest gradient if there are several: 0 for a zero vector, and for a zero if the order is below 1."""
         (x,), (y,), (g,) = inputs, outputs, grads
         if g is None or self.order == 0:
             return [None]
@@ -349,13 +355,13 @@ def logsumexp(x: Value, axes: tuple[int, ...]) -> Value:
     """log(sum(exp(x))) over `axes`, which stay with extent 1."""
     high = Reduce("MAX_NUMBER", axes)(x)
     shift = where(ABS(high) < math.inf, high, 0.0)
-    # Where the largest is inf nothing is shifted; the sum need only be finite then.
+    # If the largest is inf, nothing is shifted; the sum need only be finite then.
     return LOG(total(EXP_NONPOSITIVE(MIN(x - shift, 0.0)), axes)) + high
 
 
 def largest_and_spread(x: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
-    """max(x) over `axes`, and log(sum(exp(x - max(x)))): to be taken away from x one after the other, as their sum loses the digits of the
-    second beside a large first. One value of inf makes NaN of all."""
+    """max(x) over `axes`, and log(sum(exp(x - max(x)))). They are subtracted from x one after the other, because their
+    sum loses the digits of the second if the first is large. One element of inf makes everything NaN."""
     high = Reduce("MAX_NUMBER", axes)(x)
     return high, LOG(total(EXP_NONPOSITIVE(x - high), axes))
 

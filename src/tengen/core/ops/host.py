@@ -15,7 +15,7 @@ from .shape import moved, transpose
 
 
 class Inverse(Formula):
-    """MatrixInverse for every dtype: what is not float64 is inverted as float32."""
+    """MatrixInverse for every dtype: everything but float64 is inverted as float32."""
 
     name = "matinv"
 
@@ -25,7 +25,8 @@ class Inverse(Formula):
 
 
 class Recurrence(Host):
-    """y[i] = a[i] · y[i - 1] + b[i] along `axis`, from 0; with `reverse` from the end, so that y[i + 1] takes the place of y[i - 1]."""
+    """y[i] = a[i] · y[i - 1] + b[i] along `axis`, starting from 0; with `reverse` from the end, with y[i + 1] in place
+    of y[i - 1]."""
 
     axis: int
     reverse: bool
@@ -52,7 +53,7 @@ class Recurrence(Host):
 
 
 class MatrixInverse(Host):
-    """Inverses of the square matrices in the last two axes; raises numpy.linalg.LinAlgError for a singular one."""
+    """Inverses of the square matrices in the last two axes. Raises numpy.linalg.LinAlgError for a singular one."""
 
     no_onnx = "has no operator for it"
 

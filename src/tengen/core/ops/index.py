@@ -1,4 +1,4 @@
-"""Reading and writing at indices that are tensors, and what embeddings, one-hot codes and gathers are made of."""
+"""Reading and writing at indices that are tensors, and the parts of embeddings, one-hot codes and gathers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ EQ = Elemwise("EQ")
 
 def _layout(rank: int, axes: Sequence[int], index_rank: int, apart: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """`sources` and `index_dims` of a Gather under NumPy's rule: the index's dims stand where the first indexed axis
-    was, or in front if
-    something stood between the index tensors."""
+    was, or in front if something stood between the index tensors."""
     front = 0 if apart else axes[0]
     rest = [d for d in range(rank) if d not in axes]
     sources = (*rest[:front], *[-1] * index_rank, *rest[front:])
@@ -43,7 +42,7 @@ def _gathered(
 
 
 class Take(Gather):
-    """`x[..., i, j, ...]` with integer tensors at `axes`; other axes whole. Use `take_op`, which fills in the rest."""
+    """`x[..., i, j, ...]` with integer tensors at `axes` and other axes whole. Use `take_op`, which fills in the rest."""
 
     sources: tuple[int, ...]
     axes: tuple[int, ...]
@@ -104,9 +103,8 @@ def put_op(mode: str, rank: int, axes: Sequence[int], index_rank: int, apart: bo
 
 
 class FlatNonzero(Positions):
-    """Where a mask is set, in row-major order (int32, beyond 2**31 elements int64), with room for all its elements, and how many of these
-    positions there are; what follows them means nothing.
-    """
+    """Where a mask is set, in row-major order (int32, or int64 beyond 2**31 elements), with room for all its elements,
+    and how many of these positions are valid."""
 
     name = "nonzero"
     nondiff = "positions do not change when elements do"
@@ -122,9 +120,7 @@ class FlatNonzero(Positions):
 
 
 class TakeIndexed(Formula):
-    """Indexing that mixes slices and integer tensors: `part`, then dims dropped or added that lead to `shape`, then
-    `take`.
-    """
+    """Indexing that mixes slices and integer tensors: `part`, then dims dropped or added to give `shape`, then `take`."""
 
     part: Slice
     shape: tuple[int, ...]
@@ -170,7 +166,7 @@ class Embedding(Formula):
 
 
 class MaskedFill(Formula):
-    """Input 0 with input 2 where the mask, input 1, is set; the dtype of input 0."""
+    """Input 0, with input 2 where the mask, input 1, is set; the dtype is that of input 0."""
 
     name = "index assignment"
 
@@ -207,7 +203,7 @@ class ScatterAlong(Formula):
 
 
 def _everywhere(index: Value, axis: int) -> list[Value]:
-    """One index for each axis: `index` along `axis`, and a running number along the others."""
+    """One index for each axis: `index` along `axis`, running numbers along the others."""
     found = []
     for d, extent in enumerate(index.shape):
         running = index.builder.iota(tuple(extent if e == d else 1 for e in range(index.ndim)))
@@ -262,7 +258,7 @@ def not_negative(index: Value, extent: int) -> Value:
 
 
 def label_of(value: Value) -> Value | None:
-    """The labels of which `not_negative` has made this value; None for any other."""
+    """The labels from which `not_negative` has made this value; None for any other value."""
     if value.op is not where:
         return None
     condition, _, label = value.operands

@@ -1,7 +1,7 @@
-"""Contractions of integers: int32 sums of products of 8-bit numbers, as quantised layers are made of.
+"""Contractions of integers: int32 sums of products of 8-bit numbers, for quantised layers.
 
-What stands for 0 among the numbers of the activations is a parameter, so that padding with zeros means that number. Weights count from 0.
-Others multiply integers of 16 bits one by one.
+The number that stands for 0 in the activations is a parameter, so that padding with zeros means that number. In weights
+0 is 0. Other integers, of 16 bits, are multiplied one by one.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ NARROW = ("int8", "uint8")
 
 
 class _Integer:
-    """What these have in common. zero: of operand a of the template."""
+    """What these ops have in common. zero: of operand a of the template."""
 
     zero: int
 
     nondiff = "it has integers"
     no_onnx = "gets no sums of integers yet"
     precision = ""
-    grad = Op.grad  # none
+    grad = Op.grad  # there is none
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         op: Any = self

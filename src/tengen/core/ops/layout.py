@@ -1,4 +1,4 @@
-"""Formulae over views: stacking, splitting, repeating, rolling, and the layouts of pixels and windows."""
+"""Formulas over views: stacking, splitting, repeating, rolling, and layouts of pixels and windows."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class Split(Formula):
         return [_part(x, self.axis, start, stop - start) for start, stop in pairs]
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        """Side by side again: each element is written once, where the parts' own rules would add up as many tensors of zeros."""
+        """The parts joined again: each element is written once, while the parts' own rules would add up as many tensors
+        of zeros."""
         parts = [zeros_of(y) if g is None else g for y, g in zip(outputs, grads, strict=True)]
         return [Concatenate(self.axis)(*parts)]
 
@@ -100,7 +101,7 @@ class Tile(Formula):
 
 
 class Roll(Formula):
-    """Moves the elements `shifts[i]` places along `axes[i]`; what leaves at the end comes in at the start."""
+    """Moves the elements `shifts[i]` places along `axes[i]`; those that leave at the end come in at the start."""
 
     shifts: tuple[int, ...]
     axes: tuple[int, ...]
@@ -129,7 +130,7 @@ class RollFlat(Formula):
 
 
 class PadBy(Formula):
-    """Padding that repeats elements: `mode` "edge" the outermost one, "reflect" those next to it, mirrored."""
+    """Padding that repeats elements: `mode` "edge" the outermost one, "reflect" the ones next to it, mirrored."""
 
     mode: str
     before: tuple[int, ...]
@@ -190,7 +191,8 @@ class SlidingWindow(Formula):
 
 
 class SlidingWindowTranspose(Formula):
-    """(N, C, OH, OW, kh, kw) → (N, C, H, W): adds up what windows hold where they stand, the transpose of SlidingWindow."""
+    """(N, C, OH, OW, kh, kw) → (N, C, H, W): adds up the elements of windows where they stand; the transpose of
+    SlidingWindow."""
 
     size: Pair
     kernel: Pair

@@ -1,4 +1,4 @@
-"""Matrix products: contractions, and their gradients are contractions again."""
+"""Matrix products. They are contractions, and so are their gradients."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def _turned(x: Value) -> Value:
 
 
 def _integer_product(a: Value, b: Value) -> Value:
-    """(…, m, k) @ (…, k, n) of integers, as a sum over a broadcast product: the contraction template is for floats."""
+    """(…, m, k) @ (…, k, n) of integers, as a sum over a broadcast product, because the contraction template is for
+    floats."""
     (shape,) = (t.shape for t in MatMul().infer(*(v.type._replace(dtype="float32") for v in (a, b))))
     (m, k), n = a.shape[-2:], b.shape[-1]
     left, right = reshape(a, (*a.shape[:-2], m, 1, k)), reshape(_turned(b), (*b.shape[:-2], 1, n, k))
@@ -61,15 +62,14 @@ class Dot(Formula):
         a, b = inputs
         if a.ndim > 1 or a.shape != b.shape:
             raise ValueError(
-                f"dot takes two vectors of one length, got shapes {a.shape} and {b.shape}; for matrices there is matmul"
+                f"dot takes two vectors of one length, got shapes {a.shape} and {b.shape}; for matrices use matmul"
             )
         return reshape(total(a * b, range(a.ndim)), ())
 
 
 class Product(Formula):
-    """`a @ b` as users mean it: either may be transposed first, a 1-d operand is a row or a column whose dim disappears
-    again, dtypes are promoted.
-    """
+    """`a @ b` as users call it: either operand may be transposed first, a 1-d operand is a row or a column whose dim
+    disappears again, and dtypes are promoted."""
 
     transpose_a: bool = False
     transpose_b: bool = False

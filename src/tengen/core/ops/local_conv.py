@@ -1,4 +1,4 @@
-"""Convolutions whose weight or input is not the same at all places: each place, each region or each image has its own."""
+"""Convolutions whose weight or input differs from place to place: each place, each region or each image has its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Pair = tuple[int, int]
 
 
 class _Sliding(Formula):
-    """What convolutions of images have in common."""
+    """What these convolutions of images have in common."""
 
     stride: Pair
     padding: Pair
@@ -28,7 +28,7 @@ class _Sliding(Formula):
             raise ValueError(f"{self.name} takes an input (N, C, H, W), got shape {x.shape}")
 
     def windows(self, x: Value, kernel: Sequence[int]) -> Value:
-        """(…, OH, OW, kh, kw) of (…, H, W) with zeros around it."""
+        """The windows (…, OH, OW, kh, kw) of (…, H, W) with zeros around it."""
         lead = x.ndim - 2
         edge = (*[0] * lead, *self.padding)
         room = [size + 2 * p for size, p in zip(x.shape[lead:], self.padding, strict=True)]
@@ -45,7 +45,7 @@ class _Sliding(Formula):
 class LocalConv2d(_Sliding):
     """Each place of the result has a weight of its own: (groups, OH, OW, ic / groups, kh, kw, oc / groups).
 
-    Inputs: x (N, ic, H, W), the weight, perhaps a bias: oc numbers, or what is added as it is.
+    Inputs: x (N, ic, H, W), the weight, perhaps a bias: oc numbers, or a tensor that is added as it is.
     """
 
     bias: bool
@@ -78,7 +78,7 @@ class LocalConv2d(_Sliding):
 
 
 def with_bias(y: Value, bias: Sequence[Value]) -> Value:
-    """y (N, C, H, W) and perhaps a bias: C numbers in one dim, or what broadcasts."""
+    """y (N, C, H, W) plus a bias, if given: C numbers in one dim, or a tensor that broadcasts."""
     for b in bias:
         y = y + cast(reshape(b, (1, b.size, 1, 1)) if b.ndim == 1 else b, y.dtype)
     return y
@@ -131,7 +131,7 @@ class RegionRestrictedConv(_Sliding):
 
 
 def of_columns(columns: Value, w: Value, groups: int) -> Value:
-    """The convolution of which each place of the result has its own (N, C, kh, kw, OH, OW) to look at."""
+    """A convolution in which each place of the result looks at an input of its own, (N, C, kh, kw, OH, OW)."""
     n, channels, kh, kw, oh, ow = columns.shape
     seen = reshape(columns, (n, channels * kh * kw, oh, ow))
     y: Value = Convolution((1, 1), (0, 0), (1, 1), groups)(seen, reshape(w, (w.shape[0], w.size // w.shape[0], 1, 1)))

@@ -1,4 +1,4 @@
-"""Loops over axis 0 of values, and their gradients, which are loops the other way."""
+"""Loops over axis 0 of values, and their gradients, which are loops in the other direction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from .shape import Concatenate, Slice, reshape, zeros_of
 
 
 class Scan(Loop):
-    """See Loop: inputs are `states`, `sequences` and others; outputs the new states and whatever else `body` makes."""
+    """See Loop. Inputs are `states`, `sequences` and others; outputs are the new states and everything else that `body`
+    makes."""
 
     body: Op
     states: int
@@ -61,9 +62,10 @@ class Scan(Loop):
 class PulledStep(Composite):
     """One step of the gradient of a Scan.
 
-    Inputs: the gradients of the states after the step, the sums so far of the gradients of the others that have one; the states before the
-    step, its place of the sequences, what the body made of them, the gradients of what it made that are `given`; the others. Outputs:
-    the gradients of the states before it, the new sums, the gradients of the sequences.
+    Inputs: the gradients of the states after the step; the sums so far of the gradients of those others that have one;
+    the states before the step; its place of the sequences; what the body made of them; the gradients of those of its
+    outputs that are `given`; the others. Outputs: the gradients of the states before the step; the new sums; the
+    gradients of the sequences.
     """
 
     body: Op
@@ -94,7 +96,7 @@ class PulledStep(Composite):
         return [*found[: self.states], *added, *found[self.states : len(xs)]]
 
     def _pulled(self, xs: Sequence[Value], ys: Sequence[Value], grads: Sequence[Value | None]) -> list[Value]:
-        """The gradients of the inputs of a step, by the rules that the ops of the body have of their own."""
+        """The gradients of the inputs of a step, by the gradient rules of the body's ops."""
         types = tuple([v.type for v in xs]), tuple([v.type for v in ys])
         needs, present = tuple([v.dtype in FLOATS for v in xs]), tuple([g is not None for g in grads])
         pulled, slots = backward(self.body, *types, needs, present), [*xs, *ys, *grads]
@@ -104,7 +106,7 @@ class PulledStep(Composite):
 
 
 def previous(made: Value, first: Value, reverse: bool) -> Value:
-    """What a state was before each step, from what it was after each and before the first."""
+    """The value of a state before each step, from its values after each step and before the first."""
     count, one = made.shape[0], (1,) * made.ndim
     start = (1 if reverse else 0, *(0,) * (made.ndim - 1))
     rest = Slice(start, (count - 1, *made.shape[1:]), one)(made)
@@ -113,7 +115,7 @@ def previous(made: Value, first: Value, reverse: bool) -> Value:
 
 
 def at_end(made: Value, first: Value, reverse: bool) -> Value:
-    """What a state is after the last step."""
+    """The value of a state after the last step."""
     count = made.shape[0]
     if not count:
         return first

@@ -1,4 +1,4 @@
-"""Losses and their reduction, as one op each: forward and backward are one kernel or two."""
+"""Losses and their reduction, as one op each. Forward and backward are one or two kernels."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ ELEMENTWISE: dict[str, Callable[[Value, Value], Value]] = {
 
 
 class BinaryCrossEntropy(Formula):
-    """-(y log(x) + (1 - y) log(1 - x)) of probabilities x and labels y, logarithms being at least -100.
+    """-(y log(x) + (1 - y) log(1 - x)) of probabilities x and labels y, with logarithms limited to at least -100.
 
-    So a probability of exactly 0 or 1, such as a saturated sigmoid, has a finite loss and a finite gradient.
+    So a probability of exactly 0 or 1, such as that of a saturated sigmoid, has a finite loss and a finite gradient.
     """
 
     def expand(self, *inputs: Value) -> Value:
@@ -81,10 +81,10 @@ class ElementwiseLoss(Formula):
 
 
 class CrossEntropy(Formula):
-    """The negative log-likelihood of integer labels along `axis`, from logits or, without, from probabilities; reduced.
+    """The negative log-likelihood of integer labels along `axis`, from logits or from probabilities; reduced.
 
-    With label smoothing s (input 2), over K classes: (1 - s) of it plus s times the mean over all classes (Szegedy et
-    al. 2016, section 7). Labels outside 0 … K - 1 raise IndexError.
+    With label smoothing s (input 2) over K classes: (1 - s) times the loss, plus s times its mean over all classes
+    (Szegedy et al. 2016, section 7). Labels outside 0 … K - 1 raise IndexError.
     """
 
     axis: int
@@ -106,7 +106,7 @@ class CrossEntropy(Formula):
             loss = -LOG(gather_checked(x, index, self.axis))
             every = -mean(LOG(x), [self.axis]) if self.smooth else None
         if every is not None:
-            share = cast(smoothing, x.dtype)  # of infinite losses the difference would be nan
+            share = cast(smoothing, x.dtype)  # the difference of infinite losses would be nan
             loss = loss * (1.0 - share) + every * share
         return reduced(reshape(loss, label.shape), self.reduction)
 
@@ -157,7 +157,7 @@ def label_index(op: str, x: Value, label: Value, axis: int) -> Value:
 class TopKAccuracy(Formula):
     """The share of rows of (N, classes) in which fewer than `k` classes stand before the labelled one.
 
-    Of equals the first one does.
+    Among equal scores the first one stands first.
     """
 
     k: int

@@ -13,7 +13,7 @@ from .shape import Slice, Windows, broadcast, pad, reshape, zeros_of
 
 MAX = Elemwise("MAX")
 SAMPLE = 4
-"""Places along each axis from whose mean the distances are measured."""
+"""Places along each axis whose mean is the value from which distances are measured."""
 
 
 def standardized(x: Value, axes: Sequence[int], eps: Value) -> Value:
@@ -25,11 +25,11 @@ def standardized(x: Value, axes: Sequence[int], eps: Value) -> Value:
 def moments(x: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
     """Mean and variance over `axes` in one pass over x.
 
-    The squares of x lose digits where the mean is large against the deviation; those of its distances from some value in
-    the middle of x do not (Chan et al. 1983, "Algorithms for computing the sample variance", section 3). The middle is
-    the mean of S of the N values, whose squared distance from the mean of all is at most N / S times the variance,
-    wherever they lie: so the relative error is at most some N / S roundings, and for values of one kind a few. Where S has an
-    infinite value, the middle is 0, so that the mean is infinite as well.
+    The squares of x lose digits if the mean is large compared to the deviation. Those of its distances from some value
+    in the middle of x do not (Chan et al. 1983, "Algorithms for computing the sample variance", section 3). The middle
+    is the mean of S of the N values. Its squared distance from the mean of all is at most N / S times the variance,
+    wherever they lie. So the relative error is at most about N / S roundings, and for values of one kind only a few. If
+    an element of S is infinite, the middle is 0, so that the mean is infinite as well.
     """
     sizes = tuple(min(s, SAMPLE) if d in axes else s for d, s in enumerate(x.shape))
     middle = mean(Slice((0,) * x.ndim, sizes, (1,) * x.ndim)(x), axes)
@@ -40,14 +40,14 @@ def moments(x: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
 
 
 def _fitted(v: Value, shape: Sequence[int]) -> Value:
-    """A value of as many elements in this shape; a number stays one."""
+    """A value with as many elements in this shape; a number stays one."""
     return reshape(v, tuple(shape)) if v.ndim else v
 
 
 class Normalize(Formula):
     """`standardized`, and if affine times a weight plus a bias, which have the extents of `axes`.
 
-    Inputs x, eps, weight, bias. Layer normalisation (Ba et al. 2016, section 3.1) and its like.
+    Inputs: x, eps, weight, bias. Layer normalisation (Ba et al. 2016, section 3.1) and the like.
     """
 
     axes: tuple[int, ...]
@@ -72,7 +72,7 @@ class Normalize(Formula):
         return cast(y, x.dtype)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        """Written out, it needs no more passes over a row than the result itself; eps has no gradient."""
+        """Written out, it needs no more passes over a row than the result itself. eps has no gradient."""
         (x, eps, *scale_shift), (g,) = inputs, grads
         if g is None:
             return [None] * len(inputs)
@@ -133,16 +133,15 @@ class GroupNorm(Formula):
 class BatchNorm(Formula):
     """Training: normalises over all axes but 1 and gives (y, mean, variance), both over the batch.
 
-    The variance divided by the count. Inputs x, weight, bias, eps, and if `track` running_mean, running_var, momentum;
-    then the new running statistics follow, the variance of which is divided by the count - 1. Ioffe and Szegedy 2015,
-    algorithm 1.
-    """
+    This variance is divided by the count. Inputs: x, weight, bias, eps, and if `track` running_mean, running_var,
+    momentum. Then the new running statistics follow, whose variance is divided by the count - 1. Ioffe and Szegedy
+    2015, algorithm 1."""
 
     track: bool
 
     name = "batch_norm"
     precision = "low"
-    converted = 1  # what is kept beside x stays as exact as it is
+    converted = 1  # statistics kept beside x stay as exact as they are
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
         x, weight, bias, eps, *running = inputs
@@ -153,7 +152,7 @@ class BatchNorm(Formula):
         made = [cast(y, x.dtype), average, variance]
         if self.track:
             *old, momentum = running
-            if not x.size:  # nothing was seen: the statistics stay
+            if not x.size:  # nothing was seen, so the statistics stay
                 return [*made, *old]
             count = x.size // max(average.size, 1)
             unbiased = variance * x.builder.number(count / max(count - 1, 1))
@@ -196,7 +195,7 @@ class BatchNorm(Formula):
 
 
 def _batch_axes(x: Value) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """All axes but that of the channels, and the shape of one number per channel."""
+    """All axes but the channels, and the shape of one number per channel."""
     axes = tuple(d for d in range(x.ndim) if d != 1)
     return axes, tuple(1 if d in axes else s for d, s in enumerate(x.shape))
 

@@ -15,7 +15,7 @@ from .shape import PlaceView, Reshape, Slice, Windows, broadcast, pad, reshape, 
 
 Pair = tuple[int, int]
 WINDOW = (4, 5)  # the axes of the places inside a window
-NOWHERE = 255  # more than any place inside a window
+NOWHERE = 255  # more than the number of places inside a window
 
 
 Change = Callable[[Value], Value]
@@ -55,7 +55,8 @@ class Pooling(Formula):
         return self.pooled(inputs[0])
 
     def pooled(self, x: Value, read: Change = _same, fill: float = 0.0, end: Change = _same) -> Value:
-        """The result for x. Of a mean: read is done to what the windows show, with `fill` around the image, and `end` to the means."""
+        """The result for x. For a mean, `read` is applied to what the windows show, with `fill` around the image, and
+        `end` to the means."""
         windows = self._windows(x)
         if self.mode == "max":
             y = Reduce("MAX", WINDOW)(windows(self._padded(x, _lowest(x.dtype))))
@@ -99,10 +100,11 @@ class Pooling(Formula):
         return [Slice((0, 0, *self.padding), x.shape, (1,) * 4)(spread) if any(self.padding) else spread]
 
     def _gathered(self, x: Value, g: Value, windows: Windows) -> Value:
-        """The gradient by pixels: each adds up the windows that it is in, where scattering would write it once for each.
+        """The gradient pixel by pixel: each adds up the windows that it is in. Scattering would write it once for each
+        of them.
 
-        Pixel i = stride · u + t of a dimension, t < stride, is at place t + padding - stride · shift of window u + shift; all that
-        depends on t is a number to the kernel.
+        Pixel i = stride · u + t of a dimension, t < stride, is at place t + padding - stride · shift of window u +
+        shift. Everything that depends on t is a number to the kernel.
         """
         pixels = [s // step for s, step in zip(x.shape[2:], self.stride, strict=True)]
         if self.mode == "max":
@@ -126,9 +128,11 @@ class Pooling(Formula):
         return PlaceView(Reshape(apart), "set")(zeros_of(x), broadcast(summed, apart))
 
     def _places(self, x: Value, windows: Windows) -> tuple[Value, Value]:
-        """The places inside of windows, int32, and that of the maximum of each, the first of several (nan is more than any number).
+        """The places inside windows, int32, and the place of each window's maximum, the first of several (nan is larger
+        than any number).
 
-        Two folds of numbers of x's width, of which the first is that of the forward, take less than one of pairs of a number and an int64.
+        Two folds of numbers of x's width, the first of which is the one of the forward, cost less than one fold of
+        pairs of a number and an int64.
         """
         seen = windows(self._padded(x, _lowest(x.dtype)))
         place = cast(broadcast(x.builder.iota(self.kernel), seen.shape), "int32")
@@ -143,7 +147,7 @@ class Pooling(Formula):
         return range(-((k - 1 - p) // s), (s - 1 + p) // s + 1)
 
     def _place(self, x: Value, shift: Pair) -> tuple[Value, Value]:
-        """The place of pixels (1, 1, 1, stride, 1, stride) inside of their window at `shift`, and whether they are in it."""
+        """The place of pixels (1, 1, 1, stride, 1, stride) inside their window at `shift`, and whether they are in it."""
         numbers = []
         for dim in (0, 1):
             step = self.stride[dim]
@@ -155,7 +159,7 @@ class Pooling(Formula):
 
 
 class AdaptivePooling(Formula):
-    """Pools (N, C, H, W) with `mode`, see Pooling, by windows such that the result has the height and width `shape`."""
+    """Pools (N, C, H, W) with `mode`, see Pooling, using windows that give the result the height and width `shape`."""
 
     mode: str
     shape: Pair
@@ -180,7 +184,7 @@ class AdaptivePooling(Formula):
 
 
 def _moved(v: Value, shift: Pair, pixels: Sequence[int], fill: float) -> Value:
-    """Element u + shift of (n, c, h, w) at u, for so many u, `fill` outside; as (n, c, u, 1, u, 1)."""
+    """Element u + shift of (n, c, h, w) at u, for each u below `extents`, and `fill` outside; as (n, c, u, 1, u, 1)."""
     before = [max(0, -d) for d in shift]
     after = [max(0, d + u - s) for d, u, s in zip(shift, pixels, v.shape[2:], strict=True)]
     padded = pad(v, (0, 0, *before), (0, 0, *after), fill)
@@ -191,5 +195,5 @@ def _moved(v: Value, shift: Pair, pixels: Sequence[int], fill: float) -> Value:
 
 
 def _lowest(dtype: str) -> float:
-    """What padding holds so that it never is the maximum."""
+    """The padding that is never the maximum."""
     return {"int8": -128.0, "uint8": 0.0, "int16": -32768.0, "int32": -2147483648.0}.get(dtype, float("-inf"))

@@ -1,4 +1,4 @@
-"""What mixed precision does to ops and gradients."""
+"""Ops and gradients in mixed precision."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ABS = Elemwise("ABS")
 
 
 class Converted(Formula):
-    """`op` on inputs that are converted to `dtype`: floats, and integers that meet them.
+    """`op` on inputs that are converted to `dtype`: floats, and integers that are combined with them.
 
-    Python numbers, and integers among themselves, stay; so does all where something is float64, which somebody has asked for by name.
-    Gradients have the dtypes of the inputs before that.
+    Python numbers stay as they are, and so do integers among themselves. If an input is float64, which somebody has
+    asked for by name, nothing is converted. Gradients have the dtypes that the inputs had before.
     """
 
     op: Op
@@ -42,13 +42,14 @@ class Converted(Formula):
 
 
 def with_products(op: Op, dtype: str) -> Op:
-    """The op of precision "inside" whose products take this dtype."""
+    """The op of precision "inside" whose products have this dtype."""
     made: Op = type(op)(**{p: getattr(op, p) for p in type(op).parameters} | {"products": dtype})
     return made
 
 
 class Narrowed(Elementwise):
-    """A value as its dtype holds it, whatever kernel computes it: a small float that stays in a register is float32 there."""
+    """A value rounded to its dtype, whichever kernel computes it: a small float that stays in a register is float32
+    there."""
 
     name = "narrowed"
 
@@ -67,7 +68,7 @@ class Narrowed(Elementwise):
 
 
 class Unscale(Formula):
-    """Gradients times a number, the last input, and after them how many elements are then infinite or NaN (more than 0, if any is)."""
+    """Gradients times a number, the last input. The last output is how many elements are then infinite or NaN."""
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
         *grads, factor = inputs
@@ -78,8 +79,9 @@ class Unscale(Formula):
 
 
 class PowerSums(Formula):
-    """Of each input the sum of |x| to the power `ord`, of its elements that are not 0 if `ord` is 0, or the largest |x| if it is infinite: a
-    vector of float64. Sums of parts that are added come to the same float32 as a sum of the whole.
+    """For each input the sum of |x| to the power `ord`; the count of elements that are not 0 if `ord` is 0; or the
+    largest |x| if it is infinite. The result is a vector of float64. Sums of parts, added up, come to the same float32
+    as a sum of the whole.
     """
 
     ord: float

@@ -1,4 +1,4 @@
-"""Derivatives of products, of any order, with zeros among the factors: nothing is divided that may be 0."""
+"""Derivatives of products, of any order, with zeros among the factors. Nothing is divided by what may be 0."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from ...compiler.program import Value
 from .elemwise import cast
 from .shape import Concatenate, Slice, broadcast, pad, reshape, transpose, zeros_of
 
-#: A polynomial in ε₁, ε₂, … whose squares are 0: the factors of their products, by the bits of an int; those that are not there are 0.
-#: All are of shape (rows, places).
+#: A polynomial in ε₁, ε₂, … whose squares are 0: the coefficients of their products, by the bits of an int; missing
+#: ones are 0. All have shape (rows, places).
 Polynomial = dict[int, Value]
 
 
 def others_along(x: Value, along: Sequence[Value], axes: Sequence[int]) -> Value:
-    """For each element the factor of ε₁ε₂… in the product of all others of x + ε₁·along₁ + ε₂·along₂ + … over `axes`.
+    """For each element, the coefficient of ε₁ε₂… in the product of all others of x + ε₁·along₁ + ε₂·along₂ + … over
+    `axes`.
 
-    It is a tree: upwards one half is multiplied by the other, and downwards a half lacks what the whole lacks, and the other half.
+    It is a tree: upwards one half is multiplied by the other; downwards, a half lacks what the whole lacks, and the
+    other half.
     """
     if x.size == 0:
         return zeros_of(x)
@@ -42,7 +44,7 @@ def others_along(x: Value, along: Sequence[Value], axes: Sequence[int]) -> Value
 
 
 def _halves(level: Polynomial) -> tuple[Polynomial, Polynomial]:
-    """Of an odd number of places the second one has a 1 at its end."""
+    """If the number of places is odd, the second half gets a 1 at its end."""
     places = level[0].shape[1]
     half = (places + 1) // 2
     even = {m: pad(v, (0, 0), (0, 2 * half - places), 0.0 if m else 1.0) for m, v in level.items()}
@@ -60,5 +62,5 @@ def _product(a: Polynomial, b: Polynomial) -> Polynomial:
 
 
 def _cut(x: Value, start: int, places: int) -> Value:
-    """So many places of each row, from one on."""
+    """This many places of each row, from a first one on."""
     return x if x.shape[1] == places else Slice((0, start), (x.shape[0], places), (1, 1))(x)

@@ -1,8 +1,9 @@
 """Quantised numbers: integers q that stand for the real numbers (q - zero point) · scale.
 
-Kernels only see the integers. What computes with quantised numbers is a Program over them, which `Bits` and `Marked` show: exact
-arithmetic on integers where one dtype goes in and comes out, sums of products of integers for contractions, and else the real numbers,
-rounded to the dtype again. Scales are arguments of kernels, so another scale makes no new kernel.
+Kernels only see the integers. Ops that compute with quantised numbers become Programs over the integers, which `Bits`
+and `Marked` show. If one dtype goes in and comes out, that is exact arithmetic on integers. Contractions are sums of
+products of integers. Everything else computes the real numbers and rounds them to the dtype. Scales are arguments of
+kernels, so another scale makes no new kernel.
 """
 
 from __future__ import annotations
@@ -86,14 +87,14 @@ class Marked(ViewOp):
 
 
 def known(dtype: str) -> Quantized:
-    """What a dtype that is quantised is."""
+    """Scale, zero point and storage of a dtype that is quantised."""
     found = quantized(dtype)
     assert found is not None
     return found
 
 
 def integers(x: Value) -> Value:
-    """What stores quantised numbers, as int32."""
+    """The integers that store quantised numbers, as int32."""
     return cast(Bits()(x), "int32")
 
 
@@ -106,7 +107,7 @@ def marked(q: Value, dtype: str) -> Value:
 
 
 def centred(x: Value, dtype: str) -> Value:
-    """The integers minus the zero point, in a dtype that has them all."""
+    """The integers minus the zero point, in a dtype that can hold them."""
     zero, q = known(x.dtype).zero, cast(Bits()(x), dtype)
     return q - (float(zero) if dtype in FLOATS else zero) if zero else q
 
@@ -120,7 +121,7 @@ def real(x: Value, dtype: str = "float32") -> Value:
 
 
 def saturated(steps: Value, dtype: str) -> Value:
-    """What are integers, but for their dtype, as the quantised numbers of `dtype` that they store."""
+    """Numbers that are integers except for their dtype, as the quantised numbers of `dtype` that they store."""
     kind = known(dtype).kind
     if kind.name != "qint32":  # a conversion to int32 saturates itself
         steps = MIN(MAX(steps, float(kind.qmin)), float(kind.qmax))
@@ -128,14 +129,14 @@ def saturated(steps: Value, dtype: str) -> Value:
 
 
 def quantize(x: Value, dtype: str) -> Value:
-    """Real numbers as quantised ones of `dtype`: the nearest, away from zero in the middle between two, saturated."""
+    """Real numbers rounded to quantised ones of `dtype`: to the nearest, halves away from zero, saturated."""
     x, zero = x if x.dtype in ("float32", "float64") else cast(x, "float32"), known(dtype).zero
     steps = ROUND(x * x.builder.number(float(np.float32(1) / np.float32(known(dtype).scale))))
     return saturated(steps + float(zero) if zero else steps, dtype)
 
 
 class Quantize(Formula):
-    """Real numbers, or others, as quantised ones of `dtype`."""
+    """Numbers of any kind as quantised ones of `dtype`."""
 
     dtype: str
 
@@ -145,7 +146,7 @@ class Quantize(Formula):
 
 
 class Dequantize(Formula):
-    """The real numbers that quantised ones stand for, in a dtype that is none of them; integers by truncation."""
+    """The real numbers that quantised ones stand for, in a dtype that is not quantised; integers by truncation."""
 
     to: str
 
@@ -155,7 +156,7 @@ class Dequantize(Formula):
 
 
 class OnIntegers(Formula):
-    """An element-wise mode of quantised numbers of one dtype, exact but for saturation; comparisons give bool."""
+    """An element-wise mode of quantised numbers of one dtype, exact except for saturation. Comparisons give bool."""
 
     mode: str
 
@@ -182,8 +183,8 @@ class OnIntegers(Formula):
 
 
 def _saturating(mode: str, q: Sequence[Value]) -> Value:
-    """The sum, the difference or the opposite of int32 numbers: first what would go beyond the ends is brought so near that it does not. How near
-    follows from the second operand alone, which is often a bias."""
+    """The sum, difference or negative of int32 numbers. Operands that would lead beyond the ends are first moved so
+    near that they do not. How near depends on the second operand alone, which is often a bias."""
     low, high = -(1 << 31), (1 << 31) - 1
     if mode == "NEGATE":
         return -MAX(q[0], low + 1)
@@ -197,10 +198,10 @@ def _saturating(mode: str, q: Sequence[Value]) -> Value:
 
 
 class OnBits(Formula):
-    """An op that does the same with the integers as with what they stand for: it compares, and perhaps chooses, them."""
+    """An op that gives the same for the integers as for what they stand for: it compares them, and may choose some."""
 
     op: Op
-    keeps: bool  # what comes out are some of them
+    keeps: bool  # the results are some of the operands
 
     @property
     def name(self) -> str:
@@ -214,7 +215,7 @@ class OnBits(Formula):
 
 
 class OnSteps(Formula):
-    """A linear op on the steps that the numbers are from 0, whose result is rounded."""
+    """A linear op on the distances of the integers from the zero point; its result is rounded."""
 
     op: Op
 
@@ -226,13 +227,14 @@ class OnSteps(Formula):
         (x,) = inputs
         work, zero = "float64" if storage(x.dtype) == "int32" else "float32", known(x.dtype).zero
 
-        def ended(steps: Value) -> Value:  # the zero point is there when it is rounded, as in MegEngine
+        def ended(steps: Value) -> Value:  # the zero point is added before rounding, as in MegEngine
             return saturated(ROUND(steps + float(zero) if zero else steps), x.dtype)
 
         if not isinstance(self.op, (Pooling, AdaptivePooling)):
             return ended(self.op(centred(x, work)))
 
-        # windows are seen of the integers, so that no floats of all pixels are in memory, nor means before they are rounded
+        # Windows are taken of the integers, so that neither floats of all pixels nor means before rounding are in
+        # memory.
         def steps(windows: Value) -> Value:
             return cast(windows, work) - float(zero) if zero else cast(windows, work)
 
@@ -240,7 +242,7 @@ class OnSteps(Formula):
 
 
 class Rounded(Formula):
-    """An op on the real numbers that quantised ones stand for, whose result is rounded to the quantised `dtype`."""
+    """An op on the real numbers that quantised ones stand for; its result is rounded to the quantised `dtype`."""
 
     op: Op
     dtype: str
@@ -254,7 +256,8 @@ class Rounded(Formula):
 
 
 class IntegerProduct(Formula):
-    """A contraction of quantised numbers: a qint32 of exact sums, whose scale is the product of theirs."""
+    """A contraction of quantised numbers. Its result is a qint32 of exact sums, whose scale is the product of the
+    operands' scales."""
 
     op: Op
 
@@ -266,7 +269,7 @@ class IntegerProduct(Formula):
         a, b = inputs
         if any(x.dtype[0] != "q" or storage(x.dtype) == "int32" for x in inputs):
             raise TypeError(f"{self.name} takes two quantised operands of at most 8 bits, got {a.dtype} and {b.dtype}")
-        self.op.infer(*(Type("float32", x.shape) for x in inputs))  # which looks at the shapes
+        self.op.infer(*(Type("float32", x.shape) for x in inputs))  # which checks the shapes
         largest = prod(_largest(known(x.dtype)) for x in inputs) * _count(self.op, a, b)
         sums = (_integer_sums if largest < 1 << 31 else _saturated_sums)(self.op, inputs)
         scale = np.float32(known(a.dtype).scale) * np.float32(known(b.dtype).scale)
@@ -282,14 +285,14 @@ def _integer_sums(op: Any, inputs: Sequence[Value]) -> Value:
         q = Bits()(inputs[second])
         operands[second] = cast(cast(q, "int32") - 128, "int8") if b.zero else q
         operands[first], zero = Bits()(inputs[first]), a.zero
-    else:  # what the other operand counts from 0 has more than 8 bits
+    else:  # the other operand, counted from its zero point, has more than 8 bits
         operands, zero = [cast(centred(x, "int32"), "int16") for x in inputs], 0
     sums: Value = made(*(getattr(op, name) for name in type(op).parameters), zero=zero)(*operands)
     return sums
 
 
 def _saturated_sums(op: Any, inputs: Sequence[Value]) -> Value:
-    """The same where sums may be too large: of floats that have these integers."""
+    """The contraction if sums may be too large for int32: of floats that hold these integers."""
     return cast(ROUND(op(*(centred(x, "float64") for x in inputs))), "int32")
 
 
@@ -298,7 +301,7 @@ def _largest(dtype: Quantized) -> int:
 
 
 def _count(op: Op, a: Value, b: Value) -> int:
-    """Of how many products a sum consists at most."""
+    """The most products in one sum."""
     if isinstance(op, MatMul):
         return a.shape[-1]
     weight = a if isinstance(op, ConvolutionBackwardData) else b
@@ -306,7 +309,7 @@ def _count(op: Op, a: Value, b: Value) -> int:
 
 
 class FilledQuantized(Formula):
-    """A new tensor of `dtype` with the number input 0, rounded to it, everywhere."""
+    """A new tensor of `dtype`, filled with the number input 0, rounded to the dtype."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -321,7 +324,7 @@ class FilledQuantized(Formula):
 
 
 def _common(name: str, inputs: Sequence[Value]) -> str:
-    """The quantised dtype of all inputs but for Python numbers and bool. TypeError if there are several dtypes."""
+    """The quantised dtype that all inputs share, apart from Python numbers and bool. TypeError if there are several."""
     dtypes = list(dict.fromkeys(x.dtype for x in inputs if not x.dtype.startswith("weak_") and x.dtype != "bool"))
     if not all(_as_good_as(dtypes[0], dtype) for dtype in dtypes[1:]):
         raise TypeError(f"{name}: the operands have dtypes {' and '.join(dtypes)}; convert them to one, with astype")
@@ -329,7 +332,7 @@ def _common(name: str, inputs: Sequence[Value]) -> str:
 
 
 def _as_good_as(first: str, second: str) -> bool:
-    """Whether two dtypes are the same but for the rounding of a scale that is a product, as that of a bias."""
+    """Whether two dtypes differ only by the rounding of a scale that is a product, such as that of a bias."""
     a, b = quantized(first), quantized(second)
     if a is None or b is None or (a.kind, a.zero_point) != (b.kind, b.zero_point):
         return False

@@ -1,4 +1,4 @@
-"""Random numbers from a counter: element i of a draw is a function of (seed, offset + i), so it is the same on any
+"""Random numbers from a counter: element i of a draw is a function of (seed, offset + i), so it does not depend on the
 number of threads.
 """
 
@@ -84,13 +84,13 @@ class Dropout(Formula):
     def expand(self, *inputs: Value) -> Value:
         x, p, seed, offset = inputs
         dtype = statistics_dtype(x.dtype)
-        # Two Python numbers would give a float32. Where all is dropped gradients are 0 / (1 - p), which must be 0.
+        # Two Python numbers would give a float32. If everything is dropped, gradients are 0 / (1 - p), which must be 0.
         kept = cast(x, dtype) / MAX(1.0 - cast(p, dtype), 2.0**-53)
         return cast(where(_uniform(x.shape, seed, offset) >= p, kept, 0.0), as_float(x.dtype))
 
 
 class Permutation(Formula):
-    """0 … count - 1 in random order, as int32: the order of as many random keys of 63 bits. Inputs: seed, offset."""
+    """0 … count - 1 in random order, as int32: sorted by as many random keys of 63 bits. Inputs: seed, offset."""
 
     count: int
     device: str | None = None
@@ -104,7 +104,7 @@ class Permutation(Formula):
 
 
 class Drawn(Host):
-    """Draws of NumPy's `distribution`, for those that need rejection.
+    """Numbers drawn with NumPy's `distribution`, for distributions that need rejection.
 
     Inputs: its parameters (broadcast), seed, offset.
     """
@@ -122,7 +122,7 @@ class Drawn(Host):
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         if self.distribution not in ("gamma", "beta", "poisson"):
-            raise ValueError(f"{self.distribution!r} is no distribution that can be drawn from")
+            raise ValueError(f"{self.distribution!r} is not a distribution that can be drawn from")
         return (Type("float32", self.shape),)
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:

@@ -1,7 +1,7 @@
 """Recurrent layers: the inputs of all steps go through one product, then a loop over time does the rest.
 
-Their gradients are loops backwards in which each step has one product too: what it multiplies with, slopes of all gates at all steps,
-is computed before, and the gradient of the weights, a product of all steps at once, after.
+Their gradients are backward loops with one product per step. Its factors, the slopes of all gates at all steps, are
+computed before the loop. The gradient of the weights, one product for all steps, is computed after it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from .shape import Concatenate, Slice, Unpack, broadcast, reshape, transpose, ze
 
 TANH = Elemwise("TANH")
 GATES = {"lstm": 4, "tanh": 1, "relu": 1, "identity": 1}
-"""How many rows of the weights of a cell there are for each element of its state."""
+"""How many rows the weights of a cell have for each element of its state."""
 
 
 def _low(products: str, op: Op, a: Value, b: Value) -> Value:
-    """The product of two operands in the dtype `products`, if it is one. All else is float32 in mixed precision, so that states keep their
-    digits.
-    """
+    """The product of two operands in the dtype `products`, if given. In mixed precision everything else is float32, so
+    that states keep their digits."""
     if not products or "float64" in (a.dtype, b.dtype):
         made: Value = op(a, b)
         return made
@@ -56,7 +55,7 @@ def _activated(kind: str, z: Value) -> Value:
 
 
 def _slope(kind: str, y: Value) -> Value:
-    """The slope of an activation where its value is y."""
+    """The slope of an activation whose value is y."""
     if kind == "tanh":
         return 1.0 - y * y
     return cast(y > 0.0, y.dtype) if kind == "relu" else broadcast(cast(y.builder.constant(1.0), y.dtype), y.shape)
@@ -70,14 +69,16 @@ def _gates(z: Value) -> list[Value]:
 
 
 def lstm_step(z: Value, c: Value) -> tuple[Value, Value]:
-    """(h', c') from what goes into the gates and the cell state. Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000."""
+    """(h', c') from the sums that go into the gates, and the cell state. Hochreiter and Schmidhuber 1997, with the
+    forget gate of Gers et al. 2000."""
     i, f, g, o = _gates(z)
     c = SIGMOID(f) * c + SIGMOID(i) * TANH(g)
     return SIGMOID(o) * TANH(c), c
 
 
 class RNNStep(Formula):
-    """Inputs: the state h (N, H), the projected input a (N, H), weight (H, H). Output: the activation of a + h · weightᵀ."""
+    """Inputs: the state h (N, H), the projected input a (N, H), weight (H, H). Output: the activation of a + h ·
+    weightᵀ."""
 
     kind: str
     products: str = ""
@@ -90,9 +91,9 @@ class RNNStep(Formula):
 
 
 class RNNStepBack(Formula):
-    """The gradient of what goes into the activation of a step.
+    """The gradient of the sum that goes into the activation of a step.
 
-    Inputs: that of the step after it (N, H), of its output (N, H), the slope (N, H), weight.
+    Inputs: that gradient for the next step (N, H), the gradient of the step's output (N, H), the slope (N, H), weight.
     """
 
     products: str = ""
@@ -142,8 +143,9 @@ class LSTMStep(Formula):
 
 
 class LSTMStepBack(Formula):
-    """Inputs: the gradients of what goes into the gates of the step after (N, 4, H) and, by way of that step, of c; of this step the gradient
-    of h, its gates (N, 4, H), their slopes times what each is multiplied with (N, 4, H), tanh(c), and if `cells` the gradient of c; weight.
+    """Inputs: the gradients of the sums that go into the gates of the next step (N, 4, H), and of c by way of that
+    step; for this step the gradient of h, its gates (N, 4, H), their slopes times their factors (N, 4, H), tanh(c), and
+    if `cells` the gradient of c; weight.
 
     Outputs: the first two for this step and the one before it.
     """
@@ -205,11 +207,11 @@ class LSTMSequence(Formula):
 
     @staticmethod
     def _slopes(z: Value, before: Value, cells: Value) -> tuple[Value, Value, Value]:
-        """The gates at all steps (T, N, 4, H), their slopes times what each is multiplied with, and tanh(c)."""
+        """The gates at all steps (T, N, 4, H), their slopes times their factors, and tanh(c)."""
         size, row = cells.shape[-1], (*cells.shape[:2], 1, cells.shape[-1])
         which = z.builder.iota((4, 1))
         candidate = EQ(which, 2)
-        # tanh(x) = 2 sigmoid(2 x) - 1, so that each element takes one exponential.
+        # tanh(x) = 2 sigmoid(2 x) - 1, so each element takes only one exponential.
         scale = where(candidate, 2.0, 1.0)
         wide = reshape(z, (*cells.shape[:2], 4, size))
         gates = SIGMOID(wide * cast(scale, z.dtype))
@@ -223,12 +225,12 @@ class LSTMSequence(Formula):
 
 
 class RecurrentLayers(Formula):
-    """Several recurrent layers of one kind, a row of GATES, each in one direction or two, which see their input from both ends.
+    """Several recurrent layers of one kind, a row of GATES, in one direction or in both.
 
-    Inputs: x (T, N, I), the first h (layers · directions, N, H), for "lstm" the first c, and the weights of all cells, layer by layer and
-    direction by direction: of the input, of the state and, if `bias`, the two biases. If `dropped` then the probability with which
-    what goes from a layer to the next is dropped, and seed and offset for each time. Outputs: those of the last layer
-    (T, N, directions · H), the last h of each cell, and for "lstm" the last c.
+    Inputs: x (T, N, I), the first h (layers · directions, N, H), for "lstm" the first c, and the weights of all cells,
+    layer by layer and direction by direction: for the input, for the state and, if `bias`, the two biases. If
+    `dropped`, also the probability with which values between layers are dropped, and seed and offset for each time.
+    Outputs: those of the last layer (T, N, directions · H), the last h of each cell, and for "lstm" the last c.
     """
 
     kind: str
@@ -278,7 +280,7 @@ class RecurrentLayers(Formula):
         return [RNNSequence(self.kind, reverse, self.products)(*first, a, by_state)]
 
     def _shapes(self, width: int, size: int) -> tuple[tuple[int, ...], ...]:
-        """Of the parts of the weights."""
+        """The shapes of the parts of the weights."""
         rows, shapes = GATES[self.kind] * size, []
         for layer in range(self.layers):
             across = width if not layer else self.directions * size
@@ -343,12 +345,13 @@ class LSTMCell(Formula):
 
 
 def _both(products: str, x: Value, by_input: Value, b: Value, h: Value, by_state: Value, d: Value) -> Value:
-    """What the input and the state put into the gates."""
+    """The sum that the input and the state put into the gates."""
     return _linear(products, x, by_input, b) + _linear(products, h, by_state, d)
 
 
 class RNN(Formula):
-    """RecurrentLayers, which say more. Inputs x, h, weights; outputs y, h, and an empty value in place of what MegEngine keeps there."""
+    """RecurrentLayers under MegEngine's name. Inputs x, h, weights; outputs y, h, and an empty value in place of what
+    MegEngine keeps there."""
 
     num_layers: int = 1
     bidirectional: bool = False
@@ -364,7 +367,8 @@ class RNN(Formula):
 
 
 class LSTM(Formula):
-    """RecurrentLayers, which say more. Inputs x, h, c, weights; outputs y, h, c, and an empty value in place of what MegEngine keeps there."""
+    """RecurrentLayers under MegEngine's name. Inputs x, h, c, weights; outputs y, h, c, and an empty value in place of
+    what MegEngine keeps there."""
 
     num_layers: int = 1
     bidirectional: bool = False

@@ -17,7 +17,8 @@ ROWS: dict[str, tuple[str, Callable[..., Value]]] = {
     "SUM": ("sum", lambda g, y, x, axes: broadcast(g, x.shape)),
     "PRODUCT": ("prod", lambda g, y, x, axes: g * OtherProducts(axes)(x)),
     "MAX": ("max", lambda g, y, x, axes: where(x >= y, g, 0.0)),
-    # The largest that is a number, -inf where there is none: cheaper, and enough where nan comes through another way.
+    # The largest element that is a number, -inf if there is none. It is cheaper, and enough if nan comes through in
+    # another way.
     "MAX_NUMBER": ("max_number", lambda g, y, x, axes: where(x >= y, g, 0.0)),
     "MIN": ("min", lambda g, y, x, axes: where(x <= y, g, 0.0)),
 }
@@ -78,9 +79,10 @@ class ArgExtreme(Reduction):
 
 
 class Within(Elementwise):
-    """Input 0 where the place along each of `axes` is below a limit (an input for each axis, that does not vary along them), else `fill`.
+    """Input 0 where the place along each of `axes` is below a limit, elsewhere `fill`. There is one input with the
+    limits for each axis, which does not vary along these axes.
 
-    What folds it with `fill` as the neutral number, and nothing else, need not look at places from there on.
+    Reductions for which `fill` is neutral need not look at places beyond the limit.
     """
 
     axes: tuple[int, ...]
@@ -139,7 +141,8 @@ def arg_extreme(x: Value, axes: Sequence[int], monoid: str) -> Value:
 
 
 class ArgReduce(Formula):
-    """The index of the first extreme over `axes` ("argmax", "argmin") as int32, beyond 2**31 elements int64; extents 1 stay."""
+    """The index of the first extreme over `axes` ("argmax", "argmin") as int32, or int64 for more than 2**31 elements.
+    The axes stay with extent 1."""
 
     monoid: str
     axes: tuple[int, ...]
@@ -155,10 +158,10 @@ class ArgReduce(Formula):
 
 
 class OtherProducts(Formula):
-    """For each element the product of all others over `axes`: the gradient of a product, with zeros too.
+    """For each element the product of all others over `axes`: the gradient of a product, also if there are zeros.
 
-    Inputs x, and directions of its shape: along these it is the derivative of that product, by some elements of each. Then it is the same
-    in whatever order they come, and its gradient by x is what one more direction makes of it.
+    Inputs: x, and directions of its shape. With directions, it is the derivative of that product along them. It does
+    not depend on their order, and its gradient by x is the same op with one more direction.
     """
 
     axes: tuple[int, ...]
@@ -189,7 +192,7 @@ class OtherProducts(Formula):
         return where(zero, at_zero, elsewhere)
 
     def _parts(self, x: Value) -> tuple[Value, Value, Value, Value]:
-        """Where x is 0, x with 1 there, how many zeros there are, and the product of the other elements."""
+        """Where x is 0; x with 1 there; how many zeros there are; and the product of the other elements."""
         zero = EQ(x, 0.0)
         safe = where(zero, 1.0, x)
         return zero, safe, total(where(zero, 1, 0), self.axes), Reduce("PRODUCT", self.axes)(safe)

@@ -1,4 +1,4 @@
-"""What regions of images hold: pooled over the pixels of their bins, or over points inside them."""
+"""Regions of images, pooled over the pixels of their bins or over points inside them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .shape import Detach, Slice, reshape
 
 MAX, MIN, FLOOR, CEIL, ROUND, EQ = (Elemwise(mode) for mode in ("MAX", "MIN", "FLOOR", "CEIL", "ROUND", "EQ"))
 NOTHING = float("-inf")
-INSIDE = (3, 5)  # the axes of the places inside of a bin: results are (K, C, bins, places, bins, places)
+INSIDE = (3, 5)  # the axes of the places inside a bin: results are (K, C, bins, places, bins, places)
 Pair = tuple[int, int]
 
 
 class _Regions(Formula, abstract=True):
-    """`mode` "max" or "average" over `size` bins of each region, whose coordinates are multiplied by `scale` first.
+    """`mode` "max" or "average" over `size` bins of each region, whose coordinates are first multiplied by `scale`.
 
-    Inputs: images (N, C, H, W) and regions (K, 5), each the number of an image, left, top, right, bottom.
+    Inputs: images (N, C, H, W) and regions (K, 5), each with the number of an image, left, top, right, bottom.
     """
 
     mode: str
@@ -37,9 +37,10 @@ class _Regions(Formula, abstract=True):
             raise TypeError(f"{self.name} takes images of numbers, got {x.dtype}")
 
     def columns(self, x: Value, regions: Value) -> tuple[Value, list[Value]]:
-        """The number of each region's image (IndexError for one that is not there), and its scaled coordinates, (K, 1, 1).
+        """The number of each region's image (IndexError if there is no such image), and its scaled coordinates, (K, 1,
+        1).
 
-        Regions have no gradient, as in the reference: where they are computed from something, that does not learn by them.
+        Regions have no gradient, as in the reference: what they are computed from does not learn through them.
         """
         regions = as_positions(Detach()(regions), x)
         parts = [Slice((0, k), (regions.shape[0], 1), (1, 1))(regions) for k in range(5)]
@@ -50,11 +51,11 @@ class _Regions(Formula, abstract=True):
 
 
 class ROIAlign(_Regions):
-    """Over `points` (rows, columns) of each bin, evenly spaced; 0: so many that they are a pixel apart at most, for regions up to twice the
-    size of the image.
+    """Over `points` (rows, columns) of each bin, evenly spaced. 0: enough of them to be at most a pixel apart, for
+    regions up to twice the size of the image.
 
-    Coordinates are shifted by -`offset` after scaling. A point is read by bilinear interpolation, with zeros around the image (He et al. 2017,
-    Mask R-CNN, section 3).
+    Coordinates are shifted by -`offset` after scaling. A point is read by bilinear interpolation, with zeros around the
+    image (He et al. 2017, Mask R-CNN, section 3).
     """
 
     mode: str
@@ -86,7 +87,7 @@ class ROIAlign(_Regions):
         return cast(reshape(made, (k, channels, *bins)), x.dtype if x.dtype in FLOATS else "float32")
 
     def _positions(self, low: Value, high: Value, extent: int, dim: int) -> tuple[Value, Value | None]:
-        """Where the points are along a dim of the image, (K, bins, points), and how many of them there are, if regions differ."""
+        """Where the points are along a dim of the image, (K, bins, points), and how many there are, if regions differ."""
         bins, points, number = self.size[dim], self.points[dim], low.builder.number
         low, high = low - number(self.offset), high - number(self.offset)
         size = MAX(high - low, 0.0)
@@ -99,7 +100,8 @@ class ROIAlign(_Regions):
 
 
 class ROIPooling(_Regions):
-    """Over the pixels of each bin, of regions whose corners are rounded to pixels (Girshick 2015, Fast R-CNN, section 2.1); 0 if there are none."""
+    """Over the pixels of each bin, for regions whose corners are rounded to pixels (Girshick 2015, Fast R-CNN, section
+    2.1). A bin without pixels gives 0."""
 
     mode: str
     scale: float
@@ -140,7 +142,7 @@ class ROIPooling(_Regions):
 
 
 class FirstMax(Formula):
-    """The maximum over `axes`, which stay with extent 1; of several that are equal the first has the gradient."""
+    """The maximum over `axes`, which stay with extent 1. If several are equal, the first one has the gradient."""
 
     axes: tuple[int, ...]
 
@@ -157,5 +159,5 @@ class FirstMax(Formula):
 
 
 def _image(number: Value, count: int) -> Value:
-    """Which of so many images a region reads; one that is not there is an IndexError when it is read."""
+    """The image that a region reads. If it does not exist, reading it raises IndexError."""
     return not_negative(cast(number, "int32"), count)

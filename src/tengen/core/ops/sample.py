@@ -1,7 +1,8 @@
 """Reading images between their pixels: sums of pixels at computed positions, each with a weight.
 
-A position along an axis becomes a few `Tap`s, the pixels next to it and their weights; `WeightedTaps` reads them. All that resizes, warps or
-aligns is made of these two, and differentiated by them: by the image where it is read, by the position through the weights.
+A position along an axis becomes a few `Tap`s: the pixels next to it, and their weights. `WeightedTaps` reads them.
+Everything that resizes, warps or aligns is made of these two. They also give its gradients: by the image at the places
+that are read, by the position through the weights.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SHARPNESS = -0.75  # of the cubic kernel: Keys 1981, equation 15
 
 
 class Tap(NamedTuple):
-    """A pixel along one axis, by its place, and how much of it is taken."""
+    """A pixel along one axis: its place, and its weight."""
 
     pixel: Value
     weight: Value
@@ -49,7 +50,7 @@ def _lanczos(f: Value) -> list[Value]:
     return [w / whole for w in found]
 
 
-#: filter → how many pixels below the position the first one lies, and the weights of the pixels from there on
+#: filter → how far below the position the first pixel lies, and the weights of the pixels from there on
 FILTERS: dict[str, tuple[int, Callable[[Value], list[Value]]]] = {
     "bilinear": (0, lambda f: [1.0 - f, f]),
     "bicubic": (-1, lambda f: [_cubic(f + 1.0, False), _cubic(f, True), _cubic(1.0 - f, True), _cubic(2.0 - f, False)]),
@@ -58,14 +59,14 @@ FILTERS: dict[str, tuple[int, Callable[[Value], list[Value]]]] = {
 
 
 def _mirrored(index: Value, extent: int, twice: bool) -> Value:
-    """The pixels forwards and backwards in turn; those at the ends twice, or once."""
+    """The pixels forwards and backwards in turn, the ones at the ends twice or once."""
     period = 2 * extent if twice else max(2 * extent - 2, 1)
     place = MOD(index, index.builder.number(period))
     return MIN(place, index.builder.number(2 * extent - 1 if twice else period) - place)
 
 
-#: border → the pixel that stands for one that may be outside, given the extent of the axis. "constant" is a border of one
-#: pixel around the image, repeated.
+#: border → the pixel that stands for one that may be outside, given the extent of the axis. "constant" is a border of
+#: one pixel around the image, repeated.
 BORDERS: dict[str, Callable[[Value, int], Value]] = {
     "replicate": lambda index, extent: MIN(MAX(index, 0), index.builder.number(extent - 1)),
     "constant": lambda index, extent: MIN(MAX(index + 1, 0), index.builder.number(extent + 1)),
@@ -76,14 +77,14 @@ BORDERS: dict[str, Callable[[Value, int], Value]] = {
 
 
 def half_even(position: Value) -> Value:
-    """The nearest whole number, of two the even one."""
+    """The nearest whole number; of two, the even one."""
     up = FLOOR(position + 0.5)
     odd = up - FLOOR(up * 0.5) * 2.0
     return where(EQ(up, position + 0.5), up - odd, up)
 
 
 def half_up(position: Value) -> Value:
-    """The nearest whole number, of two the upper one."""
+    """The nearest whole number; of two, the upper one."""
     return FLOOR(position + 0.5)
 
 
@@ -92,10 +93,11 @@ def _indices(whole: Value, offset: int, extent: int, border: str) -> Value:
 
 
 def _near(position: Value, extent: int, border: str, reach: int = 1) -> Value:
-    """The position, where all is border not farther out than need be: so an infinite one is border too.
+    """The position, moved so that it is not farther outside than the border requires; so an infinite one is in the
+    border too.
 
-    reach: how many pixels above the position a filter reads. It ends half-way between two pixels, as a weight of 0 makes NaN of an infinite
-    pixel.
+    reach: how many pixels above the position a filter reads. The border ends half-way between two pixels, because a
+    weight of 0 would make NaN of an infinite pixel.
     """
     if border not in ("replicate", "constant"):
         return position
@@ -113,11 +115,12 @@ def taps(position: Value, extent: int, filter: str, border: str) -> list[Tap]:
 
 
 class WeightedTaps(Formula):
-    """Σ of weights · take(x, …): of each of the last `len(counts)` indexed axes so many taps, every pixel with the product of its weights.
+    """Σ of weights · take(x, …) over the taps of the last `len(counts)` indexed axes, each pixel with the product of
+    its weights.
 
-    Inputs: x; indices of the axes before those; for each axis its taps' indices, then their weights, which have the rank of the
-    result and extent 1 where they do not vary; for each axis of the result in `limited` from where on it is 0. Sums are in the dtype of x,
-    at least float32.
+    Inputs: x; indices of the axes before those; for each of those axes the indices of its taps, then their weights,
+    which have the rank of the result and extent 1 where they do not vary; for each axis of the result in `limited`, the
+    place from which on it is 0. Sums are in the dtype of x, at least float32.
     """
 
     take: Take
@@ -131,7 +134,8 @@ class WeightedTaps(Formula):
         return within(self._sum(x, lead, axes), limits, 0.0)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        """One pass for each tap adds what it takes of x to one gradient. That of a weight is what the result would be with it as 1."""
+        """One pass per tap adds what it takes of x to one gradient. The gradient of a weight is what the result would
+        be with a weight of 1."""
         (g,), (x, lead, axes, limits) = grads, self._parts(inputs)
         if g is None:
             return [None] * len(inputs)
@@ -180,7 +184,7 @@ def weighted(
     axes: Sequence[Sequence[Tap]],
     limits: Mapping[int, Value] | None = None,
 ) -> Value:
-    """WeightedTaps of these."""
+    """WeightedTaps of these taps."""
     ends = limits or {}
     inputs = [v for along in axes for v in (*(t.pixel for t in along), *(t.weight for t in along))]
     op = WeightedTaps(take, tuple(map(len, axes)), tuple(ends))
@@ -189,7 +193,8 @@ def weighted(
 
 
 class How(NamedTuple):
-    """How an image is read: a filter or "nearest", the border and, if that is "constant", its number; which of two pixels as near is nearest."""
+    """How an image is read: a filter or "nearest"; the border and, if that is "constant", its number; and which of two
+    equally near pixels is taken."""
 
     filter: str
     border: str
@@ -206,8 +211,8 @@ def sample(
 ) -> Value:
     """(N, C, H, W) at positions, rows and columns, of one rank (M, …) that broadcast against each other: (M, C, …).
 
-    image: which image each of the M reads; None: its own, M being N. Floats in, floats out; of integers nearest ones are what they were,
-    others float32. limits: from where on the result is 0 along some axes, but not of nearest ones.
+    image: the image that each of the M reads; None: its own, with M = N. Floats give floats; integers give their own
+    dtype if nearest, otherwise float32. limits: where the result is 0 along some axes, but not if nearest.
     """
     extents = x.shape[2:]
     if how.border == "constant":
@@ -236,12 +241,12 @@ def _for_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def as_positions(places: Value, x: Value) -> Value:
-    """What positions in `x` are computed from, in float64 if either is, otherwise float32."""
+    """The dtype that positions in `x` are computed in: float64 if either is, otherwise float32."""
     return cast(places, "float64" if "float64" in (places.dtype, x.dtype) else "float32")
 
 
 def stored(x: Value, dtype: str) -> Value:
-    """A result as `dtype`: integers are the nearest that it holds."""
+    """A result as `dtype`. Integers are rounded to the nearest one that the dtype holds."""
     limits = integer_range(dtype)
     if limits is None or x.dtype not in FLOATS:
         return cast(x, dtype)

@@ -10,7 +10,7 @@ from .elemwise import Elemwise, cast
 from .host import Recurrence
 from .shape import Slice, moved, pad, reshape
 
-# monoid → (the op of two elements, the element that changes nothing)
+# monoid → (the op of two elements, its neutral element)
 MONOIDS = {"sum": (Elemwise("ADD"), 0), "prod": (Elemwise("MUL"), 1)}
 
 PARTS = 64
@@ -39,7 +39,7 @@ class PrefixFold(Prefix):
 
 
 class CumSum(Formula):
-    """Running sums along `axis`, with `reverse` from its end; booleans as int32."""
+    """Running sums along `axis`, with `reverse` from its end. Booleans are summed as int32."""
 
     axis: int
     reverse: bool = False
@@ -58,7 +58,7 @@ class CumSum(Formula):
 
 
 class CumProd(Formula):
-    """Running products along `axis`; booleans as int32."""
+    """Running products along `axis`. Booleans are multiplied as int32."""
 
     axis: int
 
@@ -69,7 +69,8 @@ class CumProd(Formula):
         return running("prod", cast(x, "int32") if x.dtype == "bool" else x, self.axis)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        """What stands before an element, times the sum of gradients over what stands after it: nothing is divided, so zeros are no exception."""
+        """The product before an element, times the sum of gradients over the products after it. Nothing is divided, so
+        zeros are no exception."""
         (x,), (y,), (g,) = inputs, outputs, grads
         if g is None:
             return [None]
@@ -79,7 +80,7 @@ class CumProd(Formula):
 
 
 def running(monoid: str, x: Value, axis: int) -> Value:
-    """The running fold; a few long rows are cut into parts, so that all cores can work on them."""
+    """The running fold. A few long rows are cut into parts, so that all cores can work on them."""
     extent = x.shape[axis]
     if extent < 2:
         return x
@@ -89,7 +90,7 @@ def running(monoid: str, x: Value, axis: int) -> Value:
 
 
 def _in_parts(monoid: str, x: Value, axis: int) -> Value:
-    """The running fold of each part, then of all before that part."""
+    """The running fold of each part, combined with that of all elements before the part."""
     join, neutral = MONOIDS[monoid]
     extent, most = x.shape[axis], min(PARTS, x.shape[axis] // LEAST_PART)
     parts = next((n for n in range(most, most // 4, -1) if extent % n == 0), most)

@@ -1,4 +1,4 @@
-"""Ops that only say where elements are: reshape, transpose, broadcast, slice, pad, windows; and those that put values
+"""Ops that only say where elements are (reshape, transpose, broadcast, slice, pad, windows), and ops that put values
 side by side.
 """
 
@@ -23,7 +23,7 @@ def _viewed(op: ViewOp, x: Type) -> Type:
 
 
 class Reshape(ViewOp):
-    """The elements in row-major order under another shape of the same size."""
+    """The elements in row-major order, in another shape of the same size."""
 
     shape: tuple[int, ...]
 
@@ -56,7 +56,9 @@ class Transpose(ViewOp):
     def infer(self, *types: Type) -> tuple[Type, ...]:
         (x,) = types
         if sorted(self.order) != list(range(len(x.shape))):
-            raise ValueError(f"transpose: {self.order} is no order of the {len(x.shape)} dimensions of shape {x.shape}")
+            raise ValueError(
+                f"transpose: {self.order} is not an order of the {len(x.shape)} dimensions of shape {x.shape}"
+            )
         return (Type(x.dtype, tuple(x.shape[d] for d in self.order)),)
 
     def view(self, view: View) -> View | None:
@@ -148,9 +150,8 @@ class Pad(ViewOp):
 
 
 class Windows(ViewOp):
-    """Sliding windows along `axes` of a (padded) input: the axes become window positions, the places inside a window
-    come last.
-    """
+    """Sliding windows along `axes` of a (padded) input. The axes become window positions; the places inside a window
+    come last."""
 
     axes: tuple[int, ...]
     sizes: tuple[int, ...]
@@ -235,7 +236,7 @@ class PlaceView(Place):
 
 
 class Unpack(Formula):
-    """Parts of these shapes, one after the other in the elements of the input."""
+    """Parts with these shapes, which follow one another among the elements of the input."""
 
     shapes: tuple[tuple[int, ...], ...]
 
@@ -254,7 +255,7 @@ class Unpack(Formula):
 
 
 class Reduced(Formula):
-    """The reduction `op` over `axes`, which it keeps with extent 1; they are dropped unless `keepdims`."""
+    """The reduction `op` over `axes`, which keep extent 1. They are dropped unless `keepdims`."""
 
     op: Op
     axes: tuple[int, ...]
@@ -274,7 +275,7 @@ class Reduced(Formula):
 
 
 class Subtensor(Formula):
-    """Basic indexing: a slice of each dim, then the dims of extent 1 dropped or added that lead to `shape`."""
+    """Basic indexing: a slice of each dim; then dims of extent 1 are dropped or added to get `shape`."""
 
     part: Slice
     shape: tuple[int, ...]
@@ -336,7 +337,7 @@ class Detach(Formula):
 
 
 class Fill(Elementwise):
-    """A new tensor with the number input 0 everywhere."""
+    """A new tensor filled with the number input 0."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -376,7 +377,7 @@ def pad(x: Value, before: Sequence[int], after: Sequence[int], fill: float = 0.0
 
 
 def moved(x: Value, axis: int, places: int, fill: float = 0.0) -> Value:
-    """`x` moved so many places (1 or -1) towards the end of `axis`, with `fill` where nothing comes."""
+    """`x` moved by some places (1 or -1) towards the end of `axis`, with `fill` where nothing comes."""
     if x.shape[axis] == 0:
         return x
     before, after = ([max(n, 0) if d == axis else 0 for d in range(x.ndim)] for n in (places, -places))

@@ -1,4 +1,4 @@
-"""Orders of elements along the last axis."""
+"""Sorting along the last axis."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ FEW_ROWS = 16  # more than these keep the cores busy without parts
 
 
 class ArgSort(Sort):
-    """Where the `k` smallest or largest elements along the last axis are (int32, beyond 2**31 elements int64), in order. Equal elements
-    keep theirs; NaN counts as larger than all numbers.
-    """
+    """Where the `k` smallest or largest elements along the last axis are, in order (int32, or int64 for more than 2**31
+    elements). The sort is stable; NaN is larger than all numbers."""
 
     k: int
     descending: bool
@@ -46,7 +45,8 @@ class TopK(Formula):
         return GatherAlong(x.ndim - 1)(x, order), order
 
     def _is_cut(self, shape: tuple[int, ...]) -> bool:
-        """Whether the first of each part of a few long rows are found first, so that all cores can work on them."""
+        """Whether each of a few long rows is cut into parts, whose first elements are found first, so that all cores
+        can work on them."""
         *rows, length = shape
         return prod(rows) < FEW_ROWS and length % PARTS == 0 and length // PARTS >= max(LEAST_PART, 2 * self.k)
 

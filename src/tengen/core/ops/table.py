@@ -1,4 +1,6 @@
-"""The op table as one dictionary: the classes that may be named where ops come from outside of the program, such as files."""
+"""The op table as one dictionary: the classes that may be named where ops come from outside the program, such as in
+files.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ from . import __path__ as folders
 def op_classes() -> dict[str, type[Op]]:
     """The classes of all ops of the table, by name.
 
-    Ops that are made while a program runs, of its functions or of what it recorded, stand in other modules and are not
-    among them.
+    Ops that are made while a program runs, from its functions or from recordings, stand in other modules and are not
+    included.
     """
     rows = [f"{package}.{found.name}" for found in iter_modules(folders)]
     for row in rows:

@@ -11,12 +11,13 @@ from .sample import How, as_positions, half_even, half_up, sample, stored
 from .shape import Slice, reshape, transpose
 
 Pair = tuple[int, int]
-CHANNELS = {"NCHW": 1, "NHWC": 3}  # where they stand
+CHANNELS = {"NCHW": 1, "NHWC": 3}  # the places of the two dims of the image
 
 
 class _Warp(Formula, abstract=True):
-    """What reading an image elsewhere has in common: `filter`, a row of sample.FILTERS or "nearest", `border`, a row of sample.BORDERS,
-    with the number `fill` if that is "constant", and `format`, "NCHW" or "NHWC", of the image and the result.
+    """What ops that read an image elsewhere have in common: `filter`, a row of sample.FILTERS or "nearest"; `border`, a
+    row of sample.BORDERS, with the number `fill` if that is "constant"; and `format`, "NCHW" or "NHWC", of the image
+    and the result.
     """
 
     filter: str
@@ -61,13 +62,13 @@ class Remap(_Warp):
 
 
 class _ByMatrix(_Warp, abstract=True):
-    """Pixel (i, j) of the result, of `size`, is the image at what the matrix makes of column j and row i."""
+    """Pixel (i, j) of the result, of `size`, is the image at the position that the matrix gives for column j and row i."""
 
     size: Pair
     rows: int
 
     def positions(self, x: Value, matrix: Value) -> list[Value]:
-        """What each row of the matrices makes of (j, i, 1): (M, OH, OW)."""
+        """Each row of the matrices applied to (j, i, 1): (M, OH, OW)."""
         if matrix.ndim != 3 or matrix.shape[1:] != (self.rows, 3):
             raise ValueError(f"{self.name} takes matrices (N, {self.rows}, 3), got shape {matrix.shape}")
         matrix = as_positions(matrix, x)

@@ -1,7 +1,7 @@
 """Export of recorded functions to ONNX.
 
-`export` writes a Program node by node: rules.py is the table that says how, its rows are in the modules named after families of
-ops; graph.py is what they write to; batch.py makes the batch size a variable; model.py makes the file.
+`export` writes a Program node by node. rules.py is the table of how; its rows are in the modules named after families
+of ops. They write to a Graph (graph.py). batch.py makes the batch size a variable; model.py makes the file.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ __all__ = ["export"]
 def export(function: Frozen, file: str | os.PathLike[str] | BinaryIO, other_batch: Frozen | None = None) -> None:
     """Write a recorded function as an ONNX model, to a path or a binary file object.
 
-    other_batch: the same function recorded with another batch size, both at least 2. With it the first dim of arguments and outputs that
-    differ is "batch", any number, in the model. Raises ExportError, which names the op, for one that ONNX has no operators
-    for or that depends on the batch size in a way that cannot be said; ImportError without the package onnx.
+    other_batch: the same function recorded with another batch size, both at least 2. With it, the first dim of
+    arguments and outputs that differ is "batch" in the model and may be any number. Raises ExportError, naming the op,
+    if ONNX has no operators for an op or if it depends on the batch size in a way that cannot be expressed; ImportError
+    without the package onnx.
 
-    The model computes what tengen does, but for rounding, with these exceptions: where tengen raises IndexError, anything may happen;
-    the maximum in windows of max_pool2d, argmax and sorting may overlook nan; between ops of float16 and bfloat16 every result is
-    rounded, as in tengen op by op, while a traced function keeps more digits.
+    The model computes what tengen does, except for rounding and for these cases: where tengen raises IndexError,
+    anything may happen; the maximum in windows of max_pool2d, argmax and sorting may overlook nan; between ops of
+    float16 and bfloat16 every result is rounded, as in tengen op by op, while a traced function keeps more digits.
     """
     graph = _graph(function)
     batches = None
@@ -49,7 +50,9 @@ def export(function: Frozen, file: str | os.PathLike[str] | BinaryIO, other_batc
 def _graph(function: Frozen) -> Graph:
     every = (*function.arguments, *function.outputs)
     if len(set(every)) != len(every) or any("/" in name for name in every):
-        raise ExportError(f"ONNX needs names of arguments and outputs that all differ and have no slash, got {every}")
+        raise ExportError(
+            f"ONNX needs names of arguments and outputs that are all different and contain no slash, got {every}"
+        )
     graph = Graph()
     names, operands = iter(function.arguments), []
     for value in function.program.inputs:
@@ -60,7 +63,7 @@ def _graph(function: Frozen) -> Graph:
             graph.inputs.append(operands[-1])
     made = write_program(graph, function.program, operands)
     written = {name for node in graph.nodes for name in node.outputs}
-    own: dict[str, str] = {}  # the names that what nodes give has and gets
+    own: dict[str, str] = {}  # the names used and made by nodes
     for name, operand in zip(function.outputs, made, strict=True):
         if operand.name in written - own.keys():
             own[operand.name] = name

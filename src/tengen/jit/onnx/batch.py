@@ -1,8 +1,8 @@
 """One graph for every batch size, from the graphs of one function at two.
 
-The graphs must have the same nodes; only constants may differ, such as the shape that a Reshape makes. A number that is as many times
-the batch size in both, or as many parts of it, is computed from the shape of an argument where the model runs.
-"""
+The graphs must have the same nodes; only constants may differ, such as the shape that a Reshape makes. A number that is
+the same multiple or the same fraction of the batch size in both is computed from the shape of an argument when the
+model runs."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Factor(NamedTuple):
 
 
 class Batches(NamedTuple):
-    """The batch sizes of two recordings, and the types that they give inputs and outputs."""
+    """The batch sizes of two recordings, and the types of their inputs and outputs."""
 
     sizes: tuple[int, int]
     shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
 
     def dims(self, operand: Operand) -> list[int | str]:
-        """The dims of an input or output; a name for those that depend on the batch size."""
+        """The dims of an input or output, with a name for those that depend on the batch size."""
         pairs = enumerate(zip(*self.shapes[operand.name], strict=True))
         return [a if a == b else self._dim(operand.name, d, a, b) for d, (a, b) in pairs]
 
@@ -46,9 +46,9 @@ class Batches(NamedTuple):
 
 
 def same_but_for_batch(graph: Graph, other: Graph) -> Batches:
-    """Replace what in `graph` depends on the batch size by nodes that compute it.
+    """Replace the parts of `graph` that depend on the batch size by nodes that compute them.
 
-    Raises ExportError, which names the op, if the graphs differ in another way than by their batch size.
+    Raises ExportError, naming the op, if the graphs differ in more than their batch size.
     """
     pairs = [*zip(graph.inputs, other.inputs, strict=False), *zip(graph.outputs, other.outputs, strict=False)]
     shapes = {a.name: (a.shape, b.shape) for a, b in pairs}
@@ -68,7 +68,7 @@ def same_but_for_batch(graph: Graph, other: Graph) -> Batches:
         made = _at_any_batch(graph, batch, sizes, stored, elsewhere.array, name in targets)
         if made is None:
             raise ExportError(
-                f"{origins[name]}: a number of it is {_shown(stored.array)} with batch size {sizes[0]} and "
+                f"{origins[name]}: one of its numbers is {_shown(stored.array)} with batch size {sizes[0]} and "
                 f"{_shown(elsewhere.array)} with {sizes[1]}; the model cannot compute it for any other"
             )
         if made.known is not None:
@@ -91,7 +91,7 @@ def _batch_of(
     found = [(x, (a[0], b[0])) for x in inputs for a, b in [shapes[x.name]] if a != b and a and b]
     if not found or any(sizes != found[0][1] for _, sizes in found):
         raise ExportError(
-            "no argument, or arguments in different ways, have another first dimension in the second recording"
+            "the first dimensions of the arguments must differ between the two recordings, all in the same way"
         )
     for x, _ in found:
         if shapes[x.name][0][1:] != shapes[x.name][1][1:]:
@@ -108,11 +108,11 @@ def _check_nodes(graph: Graph, other: Graph) -> None:
                 f"{a.origin}: with another batch size it is {b.operator} {b.attributes}, not {a.operator} {a.attributes}"
             )
     if len(graph.nodes) != len(other.nodes) or graph.constants.keys() != other.constants.keys():
-        raise ExportError("the function does other things with another batch size")
+        raise ExportError("the function applies other operations with another batch size")
 
 
 def _factor(numbers: tuple[int, int], sizes: tuple[int, int]) -> Factor | None:
-    """How many times the batch size a number is, if it is as many times in both recordings."""
+    """The ratio of a number to the batch size, if it is the same in both recordings."""
     (n, m), (size, other) = numbers, sizes
     shared = math.gcd(n, size)
     return Factor(n // shared, size // shared) if n * other == m * size else None
@@ -121,7 +121,7 @@ def _factor(numbers: tuple[int, int], sizes: tuple[int, int]) -> Factor | None:
 def _at_any_batch(
     g: Graph, batch: Operand, sizes: tuple[int, int], stored: Stored, elsewhere: Array, is_shape: bool
 ) -> Operand | None:
-    """The constant computed from the batch size, a vector of one number; None if that is not possible."""
+    """The constant computed from the batch size, a vector of one number; None if that is impossible."""
     array = stored.array
     if array.shape != elsewhere.shape:
         return _grown(g, batch, sizes, stored, elsewhere)
@@ -146,7 +146,7 @@ def _at_any_batch(
 def _number(
     g: Graph, batch: Operand, sizes: tuple[int, int], numbers: tuple[float, float], dtype: str
 ) -> Operand | None:
-    """A number that is a multiple, or for floats a part, of the batch size, as a vector of one."""
+    """A number that is a multiple of the batch size, or for floats a fraction, as a vector of one element."""
     if isinstance(numbers[0], int) and isinstance(numbers[1], int):
         factor = _factor((numbers[0], numbers[1]), sizes)
         if factor is None:
@@ -163,7 +163,7 @@ def _number(
 
 
 def _grown(g: Graph, batch: Operand, sizes: tuple[int, int], stored: Stored, elsewhere: Array) -> Operand | None:
-    """A constant that is longer with a larger batch: the same along that axis, or in equal steps, as running numbers are."""
+    """A constant that is longer for a larger batch: constant along that axis, or in equal steps like running numbers."""
     array = stored.array
     if array.ndim != elsewhere.ndim or stored.dtype == "bfloat16":
         return None

@@ -18,8 +18,8 @@ from .rules import rule
 LARGEST = {"int32": 2**31 - 1, "int64": 2**63 - 1}
 BOOLS = {"or": "Or", "and": "And"}
 
-#: What rows of the op table may name as their `onnx`, beside operators: functions of the operands in their common dtype, which give
-#: None where they do not know.
+#: What rows of the op table may name as their `onnx`, besides operators: functions of the operands in their common
+#: dtype. They return None where they do not apply.
 FORMULAE: dict[str, Callable[..., Operand | None]] = {}
 
 
@@ -66,7 +66,7 @@ def _shift_left(x: Operand, amount: Operand) -> Operand:
 
 @formula
 def _shift_right(x: Operand, amount: Operand) -> Operand:
-    """Ones come in from the left of a negative number: they are the zeros that come into its complement."""
+    """Ones are shifted in from the left of a negative number: they are the zeros shifted into its complement."""
     g, unsigned = x.graph, _unsigned(x)
     amount = _places(amount, unsigned)
     negative = x < 0
@@ -80,7 +80,7 @@ def _unsigned(x: Operand) -> str:
 
 
 def _places(amount: Operand, unsigned: str) -> Operand:
-    """As many places as the low bits of the amount say."""
+    """Shift by as many places as the low bits of the amount say."""
     g = amount.graph
     mask = g.constant(int(unsigned.removeprefix("uint")) - 1, amount.dtype)
     return g.cast(g.node("BitwiseAnd", amount, mask), unsigned)
@@ -95,7 +95,7 @@ def _floor_div(a: Operand, b: Operand) -> Operand:
 
 
 def _int_floor_div(a: Operand, b: Operand) -> Operand:
-    """ONNX's Div truncates; and division by 0, or of the smallest number by -1, ends the process of ONNX Runtime."""
+    """ONNX's Div truncates. Division by 0, or of the smallest number by -1, ends the process of ONNX Runtime."""
     g = a.graph
     divisor = b if _harmless(b) else g.where(b.equals(0) | b.equals(-1), 1, b)
     quotient = a / divisor
@@ -111,7 +111,7 @@ def _harmless(b: Operand) -> bool:
 
 @formula
 def _mod(a: Operand, b: Operand) -> Operand:
-    """As C's for floats, as Python's for integers; 0 for an integer divisor of 0."""
+    """By C's rule for floats, by Python's for integers; 0 for an integer divisor of 0."""
     g = a.graph
     if is_float(a.dtype):
         return g.node("Mod", a, b, fmod=1)
@@ -121,7 +121,8 @@ def _mod(a: Operand, b: Operand) -> Operand:
 
 
 def _float_floor_div(a: Operand, b: Operand) -> Operand:
-    """The floor of the true quotient, which the remainder knows better than the rounded quotient; a / b for b == 0."""
+    """The floor of the true quotient, for which the remainder is more exact than the rounded quotient; a / b for b ==
+    0."""
     g = a.graph
     remainder = g.node("Mod", a, b, fmod=1)
     below = ~remainder.equals(0) & ((remainder < 0) ^ (b < 0))
@@ -144,7 +145,7 @@ def _round(x: Operand) -> Operand:
 
 @formula
 def _expm1(x: Operand) -> Operand:
-    """e^x - 1 = tanh(x / 2) (e^x + 1), which loses nothing near 0."""
+    """e^x - 1 = tanh(x / 2) (e^x + 1), which loses no digits near 0."""
     g = x.graph
     return g.node("Tanh", x * 0.5) * (g.node("Exp", x) + 1)
 
@@ -161,7 +162,7 @@ def _log1p(x: Operand) -> Operand:
 
 @formula
 def _atan2(y: Operand, x: Operand) -> Operand:
-    """From the angle within an octant; the sign of a zero tells the side that it is on."""
+    """From the angle within an octant. The sign of a zero tells which side it is on."""
     g = y.graph
     across, up = abs(x), abs(y)
     low, high = g.node("Min", across, up), g.node("Max", across, up)
@@ -209,13 +210,13 @@ def _erfinv(x: Operand) -> Operand | None:
 
 @formula
 def _erfc(x: Operand) -> Operand:
-    """1 - erf(x), which ends at 6e-8; ONNX has nothing that goes on."""
+    """1 - erf(x), which ends at 6e-8; ONNX has nothing for smaller values."""
     return 1 - x.graph.node("Erf", x)
 
 
 @formula
 def _erfcinv(x: Operand) -> Operand | None:
-    """As _erfinv of 1 - x, but w is found from x itself, which has more digits near 0."""
+    """As _erfinv of 1 - x, with w computed from x itself, which has more digits near 0."""
     g = x.graph
     if x.dtype == "float64":
         return None  # the polynomials are for float32
@@ -263,7 +264,7 @@ def narrowed(g: Graph, op: Narrowed, x: Operand) -> Operand:
 def _converted(g: Graph, x: Operand, dtype: str) -> Operand:
     if not (is_float(x.dtype) and dtype in INTS):
         return g.cast(x, dtype)
-    # Too large numbers become the largest, nan becomes 0; then narrow integers wrap.
+    # Numbers that are too large become the largest one, and nan becomes 0; then narrow integers wrap.
     wide = "int64" if dtype == "int64" else "int32"
     value = g.working(x, x.dtype)
     value = g.cast(g.where(g.node("IsNaN", value, dtype="bool"), 0, value), "float64")

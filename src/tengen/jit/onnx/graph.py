@@ -18,14 +18,14 @@ from ...core.ops.elemwise import TypeCvt
 from ...core.ops.shape import Broadcast, Fill
 from ..frozen import Array, stored_class
 
-#: dtypes in whose place another one is computed, as in tengen's kernels (and as ONNX Runtime has few kernels for them)
+#: dtypes that are computed in another dtype, as in tengen's kernels (and because ONNX Runtime has few kernels for them)
 WORK = {
     **dict.fromkeys(("int8", "uint8", "int16", "uint16", "bool"), "int32"),
     **dict.fromkeys(("float16", "bfloat16"), "float32"),
     **{"weak_bool": "int32", "weak_int": "int64", "weak_float": "float64"},
 }
 MOST_COMPUTED = 1 << 20
-"""Elements of a constant that is computed at export though it has more of them than what it is computed from."""
+"""The most elements of a constant that is computed at export although it has more elements than its operands."""
 
 
 class Written(NamedTuple):
@@ -39,7 +39,7 @@ class Written(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A constant of the graph; the elements as tensors hold them, bits for bfloat16."""
+    """A constant of the graph, with its elements in the form in which tensors hold them: bits for bfloat16."""
 
     dtype: str
     array: Array
@@ -67,12 +67,12 @@ class Operand:
 
     @property
     def number(self) -> float | int | bool | None:
-        """The value, where it is a number that is known."""
+        """The value, if it is a known number."""
         return self.known.item() if self.known is not None and not self.shape and self.dtype != "bfloat16" else None
 
     @property
     def name(self) -> str:
-        """The name in the graph, which gets a constant when it is first asked for one."""
+        """The name in the graph. A constant gets one when it is first asked for."""
         if self._name is None:
             assert self.known is not None
             self._name = self.graph.store(self.dtype, self.known)
@@ -131,7 +131,7 @@ class Operand:
 
 
 class Graph:
-    """Nodes and constants in the order in which they were written, under names that depend on nothing else."""
+    """Nodes and constants in the order in which they were written. Their names depend on nothing else."""
 
     def __init__(self) -> None:
         self.nodes: list[Written] = []
@@ -154,7 +154,7 @@ class Graph:
         return name
 
     def constant(self, value: Any, dtype: str) -> Operand:
-        """A constant from numbers; for bfloat16 from its bits."""
+        """A constant from numbers; for bfloat16, from its bits."""
         array = np.asarray(value).astype(_class(dtype))
         return Operand(self, Type(dtype, array.shape), known=array)
 
@@ -163,12 +163,12 @@ class Graph:
         return self.constant(np.asarray(numbers, np.int64).reshape(-1), "int64")
 
     def compute(self, op: Op, operands: Sequence[Operand]) -> tuple[Operand, ...] | None:
-        """The outputs of an op on constants, as constants; None where they are not known or better left to be computed."""
+        """The outputs of an op on constants, as constants; None if they are not known or better not computed here."""
         if isinstance(op, (Constant, Number)) and op.dtype in WEAK:
             return (
                 self.constant(op.value, op.dtype),
-            )  # kept as a number of Python's, which gets its dtype where it is used
-        # What is only repeated stays small, and what is drawn must not become a constant.
+            )  # kept as a Python number, which gets its dtype where it is used
+        # Repeated elements stay small, and random numbers must not become constants.
         drawn = type(op).__module__ == random.__name__
         if drawn or isinstance(op, (Broadcast, Fill)) or any(x.known is None for x in operands):
             return None
@@ -182,7 +182,7 @@ class Graph:
     # -- nodes ---------------------------------------------------------------------------------------------
 
     def node(self, operator: str, *inputs: Operand | None, dtype: str | None = None, **attributes: Any) -> Operand:
-        """A node of one output, of `dtype` or that of the first input."""
+        """A node with one output, of `dtype` or the dtype of the first input."""
         if dtype is None:
             assert inputs[0] is not None
             dtype = inputs[0].dtype
@@ -191,7 +191,8 @@ class Graph:
     def node_of(
         self, operator: str, inputs: Sequence[Operand | None], dtypes: Sequence[str], **attributes: Any
     ) -> tuple[Operand, ...]:
-        """A node with an output of each of these dtypes. Their shapes are not followed; `typed` says them at the end of a rule."""
+        """A node with an output of each of these dtypes. Their shapes are not followed; `typed` states them at the end
+        of a rule."""
         names = tuple("" if x is None else x.name for x in inputs)
         outputs = tuple(self._new_name(operator) for _ in dtypes)
         self.nodes.append(Written(operator, names, outputs, attributes, self.origin))
@@ -210,12 +211,12 @@ class Graph:
         self.nodes = [n._replace(inputs=renamed(n.inputs), outputs=renamed(n.outputs)) for n in self.nodes]
 
     def typed(self, operand: Operand, type: Type) -> Operand:
-        """The operand as one of this type, which its shape is said to be and its dtype is made to be."""
+        """The operand as one of this type: its shape is declared, its dtype is converted."""
         made = self.cast(operand, type.dtype)
         return Operand(self, type, None if made.known is not None else made.name, made.known)
 
     def cast(self, x: Operand, dtype: str) -> Operand:
-        """`x` as `dtype`. Of floats to integers it must be known that they fit."""
+        """`x` as `dtype`. From floats to integers, the numbers must be known to fit."""
         if x.dtype == dtype:
             return x
         if x.known is not None and dtype in (*FLOATS, "bool", "int64", "int32") and dtype != "weak_float":
@@ -227,7 +228,7 @@ class Graph:
         return made
 
     def working(self, x: Operand, dtype: str) -> Operand:
-        """`x` as an operand of something that is computed for `dtype`."""
+        """`x` as an operand of something that is computed in `dtype`."""
         return self.cast(x, WORK.get(dtype, dtype))
 
     def where(self, mask: Operand, yes: Operand | float, no: Operand | float) -> Operand:
@@ -236,7 +237,7 @@ class Graph:
         return self.node("Where", mask, like._other(yes), like._other(no), dtype=like.dtype)
 
     def reshape(self, x: Operand, shape: Sequence[int]) -> Operand:
-        zeros: dict[str, Any] = {"allowzero": 1} if 0 in shape else {}  # without it, a 0 keeps the dim as it is
+        zeros: dict[str, Any] = {"allowzero": 1} if 0 in shape else {}  # otherwise, a 0 would keep the dim as it is
         return self.node("Reshape", x, self.integers(shape), **zeros)
 
     def transpose(self, x: Operand, order: Sequence[int]) -> Operand:
@@ -251,7 +252,7 @@ def _class(dtype: str) -> Any:
 
 
 def _tensor(x: Operand) -> Any:
-    """What is known, as `apply` takes it."""
+    """A known value in the form that `apply` takes."""
     assert x.known is not None
     if x.dtype in WEAK:
         return x.known.item()

@@ -33,7 +33,7 @@ def interpolate(g: Graph, op: Interpolate, x: Operand) -> Operand | None:
     old = x.shape[2:]
     how: dict[str, Any] = {"axes": list(range(2, x.ndim))}
     if op.mode == "nearest":
-        # ONNX finds the element with rounded numbers, which are exact only where the scale is.
+        # ONNX finds the element with rounded numbers, which are exact only if the scale is
         if any(o % n and n % o for o, n in zip(old, op.size, strict=True)):
             return None
         how |= {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}

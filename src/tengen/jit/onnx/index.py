@@ -1,4 +1,6 @@
-"""Reading and writing at indices. Out of range, where tengen raises IndexError, ONNX's operators may do anything."""
+"""Reading and writing at indices. Where tengen raises IndexError for an index out of range, ONNX's operators may do
+anything.
+"""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def linear(g: Graph, op: Linear, x: Operand, weight: Operand, *bias: Operand) ->
     dtype = promoted("linear", [v.type for v in (x, weight, *bias)])
     narrow = promoted("linear", [x.type, weight.type]) != dtype
     if dtype not in ("float32", "float64") or narrow or any(b.shape != weight.shape[:1] for b in bias):
-        return None  # the product and the sum are rounded, or done, apart
+        return None  # the product and the sum are rounded, or done, separately
     if x.ndim == 2:
         return g.node("Gemm", *_working(g, op.name, x, weight, *bias), transB=1)
     y = g.node("MatMul", *_working(g, op.name, x, _turned(g, weight)))
@@ -73,7 +73,7 @@ def _geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[
 
 
 def _ungrouped(g: Graph, w: Operand, rank: int) -> Operand:
-    """A weight without a dim for its groups."""
+    """A weight without the dim for its groups."""
     if w.ndim == rank:
         return w
     return write_op(g, Reshape((w.shape[0] * w.shape[1], *w.shape[2:])), [w])[0]
@@ -85,7 +85,7 @@ def _with_bias(g: Graph, operator: str, xs: Sequence[Operand], bias: Sequence[Op
 
 
 def _rounds(xs: Sequence[Operand]) -> bool:
-    """Whether what a convolution gives is rounded before its bias is added, which ONNX's does not do."""
+    """Whether the result of a convolution is rounded before its bias is added, which ONNX's operator does not do."""
     return promoted("convolution", [x.type for x in xs]) not in ("float32", "float64")
 
 
@@ -130,7 +130,7 @@ def transposed(
 
 @rule(ConvolutionBackwardFilter)
 def by_filter(g: Graph, op: ConvolutionBackwardFilter, x: Operand, dy: Operand) -> Operand:
-    """The convolution of x with dy where images and channels have changed places, and stride and dilation too."""
+    """The convolution of x with dy in which images and channels have changed places, and so have stride and dilation."""
     groups, (n, channels, *size) = op.groups, x.shape
     ic = channels // groups
     image, kernel = _working(g, op.name, x, dy)

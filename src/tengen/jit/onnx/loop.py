@@ -1,4 +1,4 @@
-"""Loops, written step by step: their number is known, and ONNX's own Scan is little supported."""
+"""Loops, written out step by step: their number of steps is known, and few tools support ONNX's own Scan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def scan(g: Graph, op: Scan, *inputs: Operand) -> Sequence[Operand] | None:
 
 
 def _steps(op: Scan, inputs: Sequence[Value]) -> list[Value]:
-    """What the loop gives, by one record of its body for each step."""
+    """The outputs of the loop. Its body is recorded once for each step."""
     end = op.states + op.sequences
     states, sequences, others = list(inputs[: op.states]), inputs[op.states : end], inputs[end:]
     count = sequences[0].shape[0]

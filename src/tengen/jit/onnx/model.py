@@ -11,20 +11,20 @@ from ...base.errors import ExportError
 from ...base.quantized import storage
 from .graph import Graph, Operand, Written
 
-OPSET = 20  # the first with Gelu
-IR_VERSION = 9  # the first with that opset
+OPSET = 20  # the first one with Gelu
+IR_VERSION = 9  # the first one with that opset
 
 SMALL = 1024  # bytes
 MOST = 2**31 - 2**24
-"""Bytes of constants in one file: a message of protobuf has 2 GiB at most."""
+"""Bytes of constants in one file: a protobuf message holds less than 2 GiB."""
 
 Dims = Sequence[int | str]
 
 
 def to_model(graph: Graph, inputs: Mapping[str, Dims], outputs: Mapping[str, Dims], metadata: Mapping[str, Any]) -> Any:
-    """An `onnx.ModelProto` of what the outputs need; inputs and outputs have these dims, names for unknown ones.
+    """An `onnx.ModelProto` of what the outputs need. Inputs and outputs have these dims, with names for unknown ones.
 
-    Raises ImportError where the package onnx is missing, ExportError for more weights than one file can hold.
+    Raises ImportError if the package onnx is missing, and ExportError for more weights than one file can hold.
     """
     import json
 
@@ -65,7 +65,7 @@ def to_model(graph: Graph, inputs: Mapping[str, Dims], outputs: Mapping[str, Dim
 
 
 def _code(types: Any, dtype: str) -> int:
-    """ONNX's number for a dtype; Python numbers are as wide as Python's are."""
+    """ONNX's number for a dtype. Python numbers have the width of Python's own."""
     names = {"float32": "FLOAT", "float64": "DOUBLE", "weak_float": "DOUBLE", "weak_int": "INT64", "weak_bool": "BOOL"}
     dtype = storage(dtype)
     return int(getattr(types, names.get(dtype, dtype.upper())))
@@ -80,7 +80,7 @@ def _node(helper: Any, types: Any, node: Written, number: int) -> Any:
 
 
 def _shared(graph: Graph) -> dict[str, str]:
-    """For each small constant, such as a shape, the first one of the same elements."""
+    """For each small constant, such as a shape, the first constant with the same elements."""
     first: dict[tuple[Any, ...], str] = {}
     return {
         name: first.setdefault((c.dtype, c.array.shape, c.array.tobytes()), name)
@@ -90,7 +90,7 @@ def _shared(graph: Graph) -> dict[str, str]:
 
 
 def _needed(graph: Graph, shared: Mapping[str, str]) -> list[Written]:
-    """The nodes that outputs depend on, with constants under the names that they share."""
+    """The nodes that outputs depend on, with constants under shared names."""
     wanted, kept = {o.name for o in graph.outputs}, []
     for node in reversed(graph.nodes):
         if wanted.intersection(node.outputs):

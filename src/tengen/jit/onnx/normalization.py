@@ -1,4 +1,4 @@
-"""Normalisation and activations that ONNX has operators for; all others are written as what they are made of."""
+"""Normalisation and activations that ONNX has operators for. All others are written as what they are made of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .graph import Graph, Operand
 from .rules import rule, write_op
 
 WIDE = ("float32", "float64")
-"""The dtypes for which a formula's steps are not rounded more often than the result."""
+"""The dtypes for which the steps of a formula are rounded no more often than its result."""
 
 
 def _exactly(number: float | int | bool | None) -> float | None:

@@ -1,7 +1,8 @@
-"""Quantised numbers: integers of 8 bits with QuantizeLinear and DequantizeLinear around the operators of floats, as runtimes expect them.
+"""Quantised numbers: 8-bit integers with QuantizeLinear and DequantizeLinear around operators on floats, as runtimes
+expect.
 
-They are int8 or uint8 in the graph, and qint32, which is what sums of their products are, the floats that they stand for, but for
-constants. What is rounded is rounded to even from the middle between two, where tengen rounds away from zero.
+They are int8 or uint8 in the graph. A qint32, a sum of their products, is the float that it stands for, unless it is a
+constant. QuantizeLinear rounds halves to even, where tengen rounds them away from zero.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ AS_THEY_ARE.update((ViewOp, Concat, Gather, Copy, Detach))
 
 
 def rule(*classes: type[Op]) -> Callable[[Rule], Rule]:
-    """Put a function into the table of rules for quantised numbers."""
+    """Enter a function into the table of rules for quantised numbers."""
 
     def put(function: Rule) -> Rule:
         QUANTIZED_RULES.update(dict.fromkeys(classes, function))
@@ -50,7 +51,7 @@ def scale_and_zero(graph: Graph, dtype: str) -> tuple[Operand, Operand]:
 
 
 def real(graph: Graph, x: Operand) -> Operand:
-    """The floats that quantised numbers stand for; any others as they are."""
+    """The floats that quantised numbers stand for; other numbers as they are."""
     if x.dtype[0] != "q":
         return x
     if storage(x.dtype) == "int32" and x.known is None:
@@ -60,7 +61,7 @@ def real(graph: Graph, x: Operand) -> Operand:
 
 
 def rounded(graph: Graph, x: Operand, dtype: str) -> Operand | None:
-    """Floats as quantised numbers of `dtype`; None for those of 4 bits, which are no dtype of this version of ONNX."""
+    """Floats as quantised numbers of `dtype`; None for those of 4 bits, which this version of ONNX lacks."""
     if dtype[0] != "q":
         return x
     found = quantized(dtype)
@@ -74,7 +75,7 @@ def rounded(graph: Graph, x: Operand, dtype: str) -> Operand | None:
 
 
 def _of_floats(graph: Graph, op: Op, made_of: Op, inputs: tuple[Operand, ...]) -> Operand | None:
-    """What an op on quantised numbers is: another one on the floats, and its result rounded."""
+    """An op on quantised numbers as another op on the floats, whose result is rounded."""
     (out, *_) = op.infer(*(x.type for x in inputs))
     (made, *_) = write_op(graph, made_of, [real(graph, x) for x in inputs])
     return rounded(graph, made, out.dtype)
@@ -102,7 +103,7 @@ def _on_integers(graph: Graph, op: OnIntegers, *inputs: Operand) -> Operand | No
 
 @rule(Conv1d, Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d, Linear, Product)
 def _products(graph: Graph, op: Op, *inputs: Operand) -> Operand | None:
-    """With their bias, so that runtimes find the whole layer."""
+    """Includes the bias, so that runtimes find the whole layer."""
     return _of_floats(graph, op, op, inputs)
 
 

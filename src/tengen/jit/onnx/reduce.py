@@ -30,7 +30,7 @@ def reduce(g: Graph, op: Reduce, x: Operand) -> Operand:
     made = _reduced(g, OPERATORS[op.mode], y, op.axes)
     if op.mode not in ("MAX", "MIN") or not is_float(y.dtype):
         return made
-    # ONNX leaves open what becomes of nan, and ONNX Runtime loses it: here it is added to the result.
+    # ONNX leaves open what happens to nan, and ONNX Runtime loses it, so it is added to the result.
     nans = g.where(g.node("IsNaN", y, dtype="bool"), y, 0)
     return made + _reduced(g, "ReduceSum", nans, op.axes)
 
@@ -41,7 +41,7 @@ def mean(g: Graph, op: Mean, x: Operand) -> Operand:
 
 
 def _reduced(g: Graph, operator: str, x: Operand, axes: Sequence[int]) -> Operand:
-    return g.node(operator, x, g.integers(axes), keepdims=1) if axes else x  # no axes would mean all
+    return g.node(operator, x, g.integers(axes), keepdims=1) if axes else x  # no axes would mean all axes
 
 
 @rule(Reduced)
@@ -61,12 +61,12 @@ def within(g: Graph, op: Within, x: Operand, *limits: Operand) -> Operand:
 
 @rule(ArgExtreme)
 def arg_extreme(g: Graph, op: ArgExtreme, x: Operand, order: Operand) -> Operand:
-    """The second operand always is the running number over the axes, which ONNX counts itself."""
+    """The second operand is always the running number over the axes, which ONNX counts itself."""
     others = [d for d in range(x.ndim) if d not in op.axes]
     y = g.transpose(g.working(x, x.dtype), [*others, *op.axes])
     if len(op.axes) != 1:
         y = g.reshape(y, [*(x.shape[d] for d in others), prod(x.shape[d] for d in op.axes)])
-    if y.dtype == "int64":  # ONNX Runtime has no ArgMax of it
+    if y.dtype == "int64":  # ONNX Runtime has no ArgMax for it
         largest = int(op.monoid == "argmax")
         _, place = g.node_of("TopK", [y, g.integers([1])], [y.dtype, "int64"], axis=-1, largest=largest)
     else:
@@ -89,7 +89,7 @@ def arg_sort(g: Graph, op: ArgSort, x: Operand) -> Operand:
 
 
 def _first(g: Graph, k: int, descending: bool, x: Operand) -> Sequence[Operand]:
-    """Of equal elements the first comes first in both."""
+    """Among equal elements the first one comes first in both."""
     y = g.working(x, x.dtype)
     return g.node_of("TopK", [y, g.integers([k])], [y.dtype, "int64"], axis=-1, largest=int(descending), sorted=1)
 

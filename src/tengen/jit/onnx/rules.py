@@ -1,8 +1,8 @@
-"""The table of rules: how ops are said in ONNX.
+"""The table of rules: how ops are written in ONNX.
 
-A rule gets the graph, the op and its operands, writes nodes, and gives the operand that is the result, or a tuple of several. It
-gives None where ONNX cannot say it just so: a composite is then written as what it is made of. What a rule gives is cast to
-the dtype of the op's result.
+A rule gets the graph, the op and its operands. It writes nodes and returns the operand that is the result, or a tuple
+of several. It returns None if ONNX cannot express the op exactly; then a composite is written as what it is made of.
+The result of a rule is cast to the dtype of the op's result.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from .graph import Graph, Operand
 Rule = Callable[..., "Operand | Sequence[Operand] | None"]
 RULES: dict[type[Op], Rule] = {}
 QUANTIZED_RULES: dict[type[Op], Rule] = {}
-"""Those for quantised numbers, and classes of ops that do the same with the integers that store them."""
+"""Rules for quantised numbers, and classes of ops that do the same with the integers that store them."""
 AS_THEY_ARE: set[type[Op]] = set()
 
 
 def rule(*classes: type[Op]) -> Callable[[Rule], Rule]:
-    """Put a function into the table as the rule of these classes."""
+    """Enter a function into the table as the rule of these classes."""
 
     def put(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(classes, function))
@@ -41,7 +41,7 @@ def write_program(graph: Graph, program: Program, inputs: Sequence[Operand]) -> 
 
 
 def _rule(op: Op, inputs: Sequence[Operand]) -> Rule | None:
-    """What is said of an op on these inputs."""
+    """The rule for an op on these inputs."""
     dtypes = [x.dtype for x in inputs] + [getattr(op, "dtype", None) or "-"]
     if all(dtype[0] != "q" for dtype in dtypes):
         return RULES.get(type(op))
@@ -50,9 +50,9 @@ def _rule(op: Op, inputs: Sequence[Operand]) -> Rule | None:
 
 
 def write_op(graph: Graph, op: Op, inputs: Sequence[Operand]) -> Sequence[Operand]:
-    """Write an op: its value where that is known, what its rule says, or what it is made of.
+    """Write an op: its value if that is known, what its rule writes, or what it is made of.
 
-    Raises ExportError, which names the op, if ONNX can say nothing of this.
+    Raises ExportError, naming the op, if ONNX can express none of these.
     """
     known = graph.compute(op, inputs)
     if known is not None:

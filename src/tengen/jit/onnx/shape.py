@@ -1,4 +1,4 @@
-"""Views, and what puts values side by side or into others."""
+"""Views, and ops that put values side by side or into others."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def slice_(g: Graph, op: Slice, x: Operand) -> Operand:
 
 @rule(Diagonal)
 def diagonal(g: Graph, op: Diagonal, x: Operand) -> Operand:
-    """Each (n + 1)-th of the elements of a square, whose two dims are brought to the end for it."""
+    """Every (n + 1)-th element of the squares whose two dims are moved to the end first."""
     n, rest = x.shape[op.first], [d for d in range(x.ndim) if d not in (op.first, op.second)]
     lead = [x.shape[d] for d in rest]
     squares = g.reshape(g.transpose(x, [*rest, op.first, op.second]), [*lead, n * n])
@@ -65,7 +65,7 @@ def diagonal(g: Graph, op: Diagonal, x: Operand) -> Operand:
 
 
 def _cut(op: Slice, shape: Sequence[int]) -> list[int]:
-    """The axes of which a slice does not show all elements in order."""
+    """The axes along which a slice does not show all elements in order."""
     return [d for d, s in enumerate(shape) if (op.starts[d], op.extents[d]) != (0, s) or (op.steps[d] != 1 and s > 1)]
 
 
@@ -77,7 +77,7 @@ def pad(g: Graph, op: Pad, x: Operand) -> Operand:
 
 @rule(Windows)
 def windows(g: Graph, op: Windows, x: Operand) -> Operand:
-    """Each axis is gathered into two, the window and the place in it; then the places go to the end."""
+    """Each axis is gathered into two, the window and the place in it; then the places are moved to the end."""
     counts = op.counts(x.shape)
     y = x
     for added, n in enumerate(sorted(range(len(op.axes)), key=op.axes.__getitem__)):

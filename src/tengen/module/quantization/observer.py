@@ -281,7 +281,7 @@ class PassiveObserver(Observer):
     @scale.setter
     def scale(self, value: Any) -> None:
         if not (np.asarray(value) > 0).all():
-            raise ValueError(f"PassiveObserver: a scale is positive, got {value!r}")
+            raise ValueError(f"PassiveObserver: a scale must be positive, got {value!r}")
         self._known().scale._reset(Tensor(value, dtype="float32"))
 
     def get_qparams(self) -> QParams:

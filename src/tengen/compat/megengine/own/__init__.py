@@ -1,4 +1,5 @@
-"""What MegEngine has in its modules and tengen has not: one module here for each, whose `__all__` counts.
+"""What MegEngine has in its modules and tengen does not: one module here for each of them. Only names in `__all__`
+count.
 
-`package` stands for `megengine` itself, as a name of it is also one of its modules: `tensor`.
+`package` stands for `megengine` itself, because one of its names, `tensor`, is also one of its modules.
 """

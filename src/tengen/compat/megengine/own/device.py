@@ -1,8 +1,8 @@
-"""Of `megengine.device`."""
+"""Parts of `megengine.device`."""
 
 __all__ = ["what_is_xpu"]
 
 
 def what_is_xpu() -> str:
-    """What a device named "xpu" is: a CPU."""
+    """The kind of a device named "xpu": a CPU."""
     return "cpu"

@@ -1,4 +1,4 @@
-"""Of the package `megengine` itself."""
+"""Parts of the package `megengine` itself."""
 
 from typing import Any
 

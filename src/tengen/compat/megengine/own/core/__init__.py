@@ -1,4 +1,4 @@
-"""Of `megengine.core`."""
+"""Parts of `megengine.core`."""
 
 from ._imperative_rt.core2 import get_option, set_option
 

@@ -1,4 +1,6 @@
-"""Of `megengine.core._config`, and of `megengine.config`: settings that tengen does not need, and its own under MegEngine's names."""
+"""Parts of `megengine.core._config` and `megengine.config`: settings that tengen does not need, and its own under
+MegEngine's names.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ _OURS = (
     "disable_memory_forwarding",
 )
 
-# float32 sums are what tengen always has; layouts follow the operations.
+# tengen always has float32 sums, and layouts follow the operations
 _compute_mode = "default"
 _bn_format = "dim_1c11"
 _auto_format_convert = False
@@ -42,7 +44,7 @@ __all__ = [
 
 
 def _clear_algorithm_cache() -> None:
-    """Nothing is measured to choose a kernel, so nothing is forgotten."""
+    """Kernels are not chosen by measurements, so there is nothing to forget."""
 
 
 def _reset_execution_config(
@@ -51,7 +53,7 @@ def _reset_execution_config(
     async_level: int | None = None,
     compute_mode: str | None = None,
 ) -> tuple[Any, ...]:
-    """Set those that are given; what they were before."""
+    """Set the given ones; returns what they were before."""
     here = sys.modules[__name__]
     given = {
         "benchmark_kernel": benchmark_kernel,
@@ -73,7 +75,7 @@ def _override(
     async_level: int | None = None,
     compute_mode: str | None = None,
 ) -> Iterator[None]:
-    """Set those that are given inside of a `with` block."""
+    """Set the given ones inside a `with` block."""
     before = _reset_execution_config(benchmark_kernel, deterministic_kernel, async_level, compute_mode)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Of `megengine.core._wrap`."""
+"""Parts of `megengine.core._wrap`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Device", "as_device"]
 
 
 class Device:
-    """A device by its name, a tensor on it, or another one."""
+    """A device, given by its name, by a tensor on it, or as another device."""
 
     def __init__(self, device: Any = None):
         given = device.device if isinstance(device, Tensor) else device
@@ -20,11 +20,11 @@ class Device:
 
     @property
     def logical_name(self) -> str:
-        """What users call it."""
+        """The name that users call it by."""
         return self._device.logical_name
 
     def to_c(self) -> devices.Device:
-        """As tensors have it."""
+        """The name that tensors have."""
         return self._device
 
     def __str__(self) -> str:

@@ -1,3 +1,3 @@
-"""Of `megengine.functional`."""
+"""Parts of `megengine.functional`."""
 
 __all__: list[str] = []

@@ -1,3 +1,3 @@
-"""Of `megengine.module`."""
+"""Parts of `megengine.module`."""
 
 __all__: list[str] = []

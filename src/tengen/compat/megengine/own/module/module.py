@@ -1,4 +1,4 @@
-"""Of `megengine.module.module`."""
+"""Parts of `megengine.module.module`."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""Of `megengine.utils`."""
+"""Parts of `megengine.utils`."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Of `megengine.core._imperative_rt`."""
+"""Parts of `megengine.core._imperative_rt`."""
 
 from ..tensor.dtype import is_dtype_equal, is_quantize
 

@@ -1,4 +1,4 @@
-"""Of `megengine.core._imperative_rt.core2`, what programs call of MegEngine's runtime."""
+"""Parts of `megengine.core._imperative_rt.core2`: what programs call of MegEngine's runtime."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _options: dict[str, Any] = {}
 
 
 class AsyncError(RuntimeError):
-    """Never raised: errors come at the call here."""
+    """Never raised: here, errors come at the call."""
 
 
 class TraceError(RuntimeError):
@@ -40,7 +40,7 @@ def apply(op: OpDef, *inputs: Any) -> tuple[Any, ...]:
     return run(op, inputs)
 
 
-# -- settings: kept, and without effect but for those that tengen has
+# -- settings: stored, but without effect except for those that tengen has
 
 
 def get_option(name: str) -> Any:
@@ -57,7 +57,7 @@ def set_option(name: str, value: Any) -> None:
 
 
 def config_async_level(level: int) -> None:
-    """How late errors may come; at the call here, whatever the level."""
+    """How late errors may come. Here they come at the call, whatever the level."""
     config.async_level = level
 
 
@@ -67,7 +67,7 @@ def get_auto_format_convert() -> bool:
 
 
 def set_auto_format_convert(enabled: bool) -> None:
-    """Layouts follow the operations here, whatever is set."""
+    """Without effect: here, layouts follow the operations."""
     _options["auto_format_convert"] = enabled
 
 
@@ -75,19 +75,19 @@ def set_auto_format_convert(enabled: bool) -> None:
 
 
 def sync() -> None:
-    """Wait until all has been computed: it has."""
+    """Wait until everything has been computed, which is always the case."""
 
 
 def full_sync() -> None:
-    """Wait until all has been computed: it has."""
+    """Wait until everything has been computed, which is always the case."""
 
 
 def close() -> None:
-    """End the runtime, which ends with the process."""
+    """End the runtime. Here, it ends with the process."""
 
 
 def clear_candidates() -> None:
-    """Forget what may be computed again."""
+    """Forget values that may be computed again."""
 
 
 def push_scope(name: str) -> None:
@@ -129,7 +129,7 @@ def get_device(inputs: Sequence[Any]) -> Any:
 
 
 def astype_cpp(x: Any, dtype: Any) -> Any:
-    """The elements as another dtype."""
+    """The elements in another dtype."""
     return x.astype(dtype)
 
 

@@ -1,4 +1,4 @@
-"""Of `megengine.core._imperative_rt.ops`, what is no op: generators of random numbers, which ops name by a number."""
+"""Parts of `megengine.core._imperative_rt.ops` other than ops: random number generators, which ops refer to by number."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ def get_global_rng_seed() -> int:
 
 
 def set_global_rng_seed(seed: int) -> None:
-    """Have `tengen.random` begin again with this seed."""
+    """Have `tengen.random` start again with this seed."""
     tengen.random.seed(seed)

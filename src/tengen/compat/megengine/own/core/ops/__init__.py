@@ -1,3 +1,3 @@
-"""Of `megengine.core.ops`."""
+"""Parts of `megengine.core.ops`."""
 
 __all__: list[str] = []

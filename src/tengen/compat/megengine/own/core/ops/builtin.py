@@ -1,4 +1,4 @@
-"""`megengine.core.ops.builtin`: ops as values, which `apply` takes. Names, parameters and enums are read from `ops.json`."""
+"""`megengine.core.ops.builtin`: ops as values, for `apply`. Names, parameters and enums are read from `ops.json`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ENUM_OF = {
     "imode": "interpolationmode",
     "bmode": "bordermode",
     "bordertype": "bordermode",
-}  # where the name is another
+}  # names that differ
 
 
 class Member:
@@ -66,7 +66,7 @@ class OpDef:
         super().__setattr__(name, value if name == "scope" else self._read(name, value))
 
     def _read(self, name: str, value: Any) -> Any:
-        """A parameter as it is kept: of enums a member, numbers and lists as the default is."""
+        """A parameter in the form in which it is kept: members of enums; numbers and lists of the type of the default."""
         enum, default = self._enum(name), self._parameters[name]
         try:
             if enum is not None:
@@ -79,7 +79,7 @@ class OpDef:
             return list(value) if isinstance(default, list) else value
         except (StopIteration, TypeError, ValueError):
             wanted = type(default).__name__ if enum is None else f"one of {', '.join(m.name for m in _members(enum))}"
-            raise TypeError(f"{type(self).__name__}: {name} is {wanted}, got {value!r}") from None
+            raise TypeError(f"{type(self).__name__}: {name} must be {wanted}, got {value!r}") from None
 
     def _enum(self, name: str) -> type | None:
         wanted = name.replace("_", "").lower()
@@ -128,7 +128,7 @@ original_keys = {"OpDef", "backup_keys", "original_keys"}
 
 
 def backup_keys() -> None:
-    """MegEngine notes here which names its module had before the ops came to it."""
+    """MegEngine records here which names its module had before the ops were added."""
 
 
 __all__ = ["OpDef", "backup_keys", "original_keys", *_KINDS]

@@ -23,12 +23,13 @@ def shape_of(op: Any, given: Sequence[Any]) -> Any:
 
 
 def steps(op: Any, name: str, dims: str = "hw") -> Any:
-    """A parameter that there is for each dim of an image: `stride_h` and `stride_w`."""
+    """A parameter that exists once per dim of an image: `stride_h` and `stride_w`."""
     return tuple(getattr(op, f"{name}_{dim}") for dim in dims)
 
 
 def channels_first(op: Any, x: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """An image with its channels in axis 1, and what brings results back to the layout that the op has as its `format`."""
+    """An image with its channels in axis 1, and a function that brings results back to the layout that is the op's
+    `format`."""
     if op.format.name in _FIRST:
         return x, lambda y: y
     if op.format.name in _LAST:
@@ -40,12 +41,12 @@ def channels_first(op: Any, x: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def kept(dtype: str = "float32") -> Tensor:
-    """An empty tensor in place of what MegEngine keeps for its own backward, as its ops give that as an output too."""
+    """An empty tensor in place of what MegEngine keeps for its own backward; its ops give that as an output."""
     return Tensor(np.empty(0, dtype))
 
 
 def gradient(function: Callable[[Any], Any], x: Any, dy: Any) -> Any:
-    """The gradient of a function at x, of which dy is that of the result."""
+    """The gradient of a function at x, given the gradient dy of its result."""
     at = x.detach()
     with GradManager().attach(at) as manager:
         manager.backward(function(at), dy)

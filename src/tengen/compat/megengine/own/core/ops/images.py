@@ -41,7 +41,8 @@ def _warp_affine(op: Any, x: Any, mat: Any, size: Any) -> Any:
 
 
 def _warp_perspective(op: Any, x: Any, mat: Any, *rest: Any) -> Any:
-    """The rest is the size of the result, before it perhaps which image each matrix reads."""
+    """The last input is the size of the result. Before it there may be an input that says which image each matrix
+    reads."""
     *chosen, size = rest
     return _rt.apply(_projection(op, _size(size)), x, mat, *chosen)
 
@@ -55,7 +56,7 @@ def _image_size(op: Any, image: Any) -> tuple[int, ...]:
 
 
 def _warp_backward_data(op: Any, mat: Any, *rest: Any) -> Any:
-    """Of the images, whose shape the last input has; before it the gradient of the result."""
+    """The gradient of the images, whose shape the last input has. The input before it is the gradient of the result."""
     *chosen, dy, x = rest
     made = _projection(op, _image_size(op, dy))
     return gradient(lambda x: _rt.apply(made, x, mat, *chosen), F.zeros_like(x), dy)
@@ -90,7 +91,8 @@ def _correlation(op: Any, a: Any, b: Any) -> Any:
 
 
 def _nms_keep(op: Any, boxes: Any) -> Any:
-    """Of each image (B, n, 4), best first, the boxes that are kept, the last one again in places that are left, and their number."""
+    """For each image (B, n, 4), best first, the boxes that are kept, with the last one repeated in the remaining
+    places, and their number."""
     if boxes.ndim != 3 or boxes.shape[2] != 4:
         raise ValueError(f"NMSKeep takes boxes (B, n, 4), best first, got shape {tuple(boxes.shape)}")
     scores = -F.arange(boxes.shape[1])

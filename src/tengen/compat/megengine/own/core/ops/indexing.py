@@ -1,4 +1,6 @@
-"""Reading and writing parts of tensors. `items` of the ops has for each indexed dim (axis, has a start, a stop, a step, an index)."""
+"""Reading and writing parts of tensors. `items` of an op has an entry for each indexed dim: (axis, has a start, a stop,
+a step, an index).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ Read = Callable[[Any, Any, Parts], Any]
 
 
 def _index(op: Any, ndim: int, parts: Parts) -> tuple[Any, ...]:
-    """What stands between brackets: of each dim a slice, or the tensor that is its index."""
+    """The index between brackets: for each dim a slice, or the tensor that is its index."""
     index: list[Any] = [slice(None)] * ndim
     rest = iter(parts)
     for axis, *bounds, indexed in op.items:
@@ -39,14 +41,14 @@ def _zipped(op: Any, x: Any, parts: Parts) -> Any:
 
 
 def _mesh(op: Any, x: Any, parts: Parts) -> Any:
-    """Each index by itself, along its own dim."""
+    """Each index on its own, along its own dim."""
     for axis, index in enumerate(_index(op, x.ndim, parts)):
         x = x[(slice(None),) * axis + (index,)]
     return x
 
 
 def _batched_mesh(op: Any, x: Any, parts: Parts) -> Any:
-    """A mesh of its own for each element of the first dim: indices have a row for each."""
+    """A mesh for each element of the first dim: indices have a row for each."""
     first, *index = _index(op, x.ndim, parts)
     if isinstance(first, Tensor):
         raise ValueError(f"{op!r} is indexed along the dims of each sample, not along that of the batch, axis 0")
@@ -65,7 +67,8 @@ def _reader(read: Read) -> Callable[..., Any]:
 
 
 def _writer(mode: str, read: Read) -> Callable[..., Any]:
-    """Writes where `read` reads, mode "set" or "add": the numbers of the elements are read, and say where values go."""
+    """Writes where `read` reads, with mode "set" or "add": it reads the numbers of the elements, which say where values
+    go."""
 
     def write(op: Any, x: Any, value: Any, *parts: Any) -> Any:
         places = read(op, Tensor(np.arange(x.size, dtype=np.int32).reshape(x.shape)), parts)

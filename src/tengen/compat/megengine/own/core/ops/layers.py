@@ -26,7 +26,7 @@ _CONVOLUTIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 }
 _NORMALIZED = {"DIM_1C11": (0, 2, 3), "DIM_111C": (0, 1, 2), "DIM_11HW": (0, 1), "DIM_1CHW": (0,)}
 
-# -- convolutions. `strategy` and `compute_mode` change nothing: sums are kept in float32 or wider.
+# -- convolutions. `strategy` and `compute_mode` have no effect: sums are kept in float32 or wider.
 
 
 def _geometry(op: Any, dims: str = "hw") -> Any:
@@ -56,7 +56,7 @@ def _convolution(op: Any, x: Any, weight: Any, *bias: Any, dims: str = "hw") -> 
 
 
 def _convolution_backward(op: Any, weight: Any, dy: Any, *shape: Any, dims: str = "hw") -> Any:
-    """By data. `shape`, if it is there, is that of the input, of which several have results of one size."""
+    """By data. `shape`, if given, is that of the input; inputs of several shapes give results of one size."""
     dy, back = channels_first(op, dy)
     kernel, (stride, pad, dilate) = _kernel(op, weight, dims), _geometry(op, dims)
     extra: tuple[int, ...] = (0,) * len(dims)
@@ -83,7 +83,7 @@ def _convolution3d_backward(op: Any, weight: Any, dy: Any, *shape: Any) -> Any:
 
 
 def _conv_bias(op: Any, x: Any, weight: Any, bias: Any = None, added: Any = None, convolve: Any = None) -> Any:
-    """An activation of a convolution with a bias, and of what is added to it."""
+    """An activation of the sum of a convolution, a bias, and a further input."""
     x, back = channels_first(op, x)
     bias = None if bias is None else channels_first(op, bias)[0]
     end = op.nonlineMode.name.lower()
@@ -158,7 +158,7 @@ def _pixel_shuffle_backward(op: Any, dy: Any) -> Any:
     return F.transpose(parts, (0, 1, 3, 5, 2, 4)).reshape(shape)
 
 
-# -- normalisation: the result, then the mean and what it was divided by
+# -- normalisation: the result, then the mean and the divisor ----------
 
 
 def _moments(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
@@ -200,7 +200,8 @@ def _instance_norm(op: Any, x: Any, *affine: Any) -> Any:
 
 
 def _batch_norm(op: Any, x: Any, weight: Any, bias: Any, *running: Any) -> Any:
-    """New running statistics if there are old ones, those of the batch, something that MegEngine keeps, and the result."""
+    """The new running statistics if there are old ones, those of the batch, a value that MegEngine keeps, and the
+    result."""
     axes = _NORMALIZED[op.param_dim.name]
     if op.fwd_mode == "INFERENCE":
         mean, variance = running
@@ -239,7 +240,7 @@ def _same_op(op: Any, *inputs: Any) -> Any:
 
 
 def _attention(op: Any, *inputs: Any) -> Any:
-    """The result, the softmax, and twice what MegEngine keeps."""
+    """The result, the softmax, and two values that MegEngine keeps."""
     drops = {key: getattr(op, key) if op.training else 0.0 for key in ("attn_prob", "out_prob")}
     (count, length), keys, values = inputs[0].shape[:2], *inputs[1:3]
     draws: list[Any] = []
@@ -251,7 +252,7 @@ def _attention(op: Any, *inputs: Any) -> Any:
     return *_rt.apply(made, *inputs, *draws), kept("uint8"), kept()
 
 
-# -- values as integers of few bits would have them, with the gradients of training with them
+# -- values rounded as integers of few bits would be, with the gradients used in training ---
 
 
 RULES: dict[str, Callable[..., Any]] = {

@@ -1,4 +1,4 @@
-"""What each op of `megengine.core.ops.builtin` does, said in tengen's functions."""
+"""What each op of `megengine.core.ops.builtin` does, in terms of tengen's functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .helpers import kept, shape_of
 
 __all__: list[str] = []
 
-_ALL_AXES = 2**31 - 1  # what MegEngine has for "no axis"
+_ALL_AXES = 2**31 - 1  # megEngine's number for "no axis"
 _NO_AXIS = 7
 
 Inputs = Sequence[Any]
@@ -77,7 +77,7 @@ def _add_axis(op: Any, x: Any) -> Any:
 
 
 def _remove_axis(op: Any, x: Any) -> Any:
-    for axis in op.axis:  # each is counted when those before it have gone
+    for axis in op.axis:  # each axis is counted after those before it have been removed
         x = F.squeeze(x, axis)
     return x
 
@@ -161,7 +161,7 @@ def _same(op: Any, x: Any, *_: Any) -> Any:
 
 
 def _assert_equal(op: Any, expected: Any, found: Any, *_: Any) -> Any:
-    """The first input, if the second is about the same."""
+    """The first input, if the second is about equal."""
     larger = F.maximum(F.maximum(F.abs(expected), F.abs(found)), 1.0)
     error = float(F.max(F.abs(expected - found) / larger))
     if not error <= op.maxerr:
@@ -171,11 +171,11 @@ def _assert_equal(op: Any, expected: Any, found: Any, *_: Any) -> Any:
     return _same(op, expected)
 
 
-# -- parameters of an optimizer, in one tensor or each by itself. `offsets`: where each begins and ends.
+# -- parameters of an optimizer, in one tensor or separately. `offsets`: where each begins and ends. ---
 
 
 def _pack(op: Any, *inputs: Any) -> Any:
-    """The last input holds the offsets once more."""
+    """The last input holds the offsets again."""
     *tensors, _ = inputs
     starts, stops = op.offsets[::2], op.offsets[1::2]
     parts = []
@@ -213,7 +213,7 @@ def _permutation(op: Any, n: Any) -> Any:
 
 
 def _shuffled(op: Any, x: Any) -> Any:
-    """The rows in another order, and in which."""
+    """The rows in another order, and that order."""
     order = generator(op.handle).permutation(x.shape[0])
     return x[order], order
 

@@ -1,3 +1,3 @@
-"""Of `megengine.core.tensor`."""
+"""Parts of `megengine.core.tensor`."""
 
 __all__: list[str] = []

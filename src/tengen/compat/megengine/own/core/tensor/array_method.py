@@ -1,4 +1,4 @@
-"""Of `megengine.core.tensor.array_method`."""
+"""Parts of `megengine.core.tensor.array_method`."""
 
 from __future__ import annotations
 

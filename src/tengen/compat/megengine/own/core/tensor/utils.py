@@ -1,4 +1,4 @@
-"""Of `megengine.core.tensor.utils`."""
+"""Parts of `megengine.core.tensor.utils`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = [
     "subgraph", "subgraph_fn",
 ]  # fmt: skip
 
-# What the strings of a subgraph stand for, by the number of operands.
+# The meaning of the strings of a subgraph, by the number of operands.
 _MODES = {
     ("-", 1): "NEGATE", ("abs", 1): "ABS", ("exp", 1): "EXP", ("log1p", 1): "LOG1P", ("relu", 1): "RELU", ("cond_leq_mov", 3): "COND_LEQ_MOV",
     ("fma3", 3): "FUSE_MUL_ADD3", ("fma4", 4): "FUSE_MUL_ADD4", ("+", 2): "ADD", ("-", 2): "SUB", ("*", 2): "MUL", ("/", 2): "TRUE_DIV",
@@ -35,12 +35,12 @@ def isscalar(x: Any) -> bool:
 
 
 def setscalar(x: Tensor) -> None:
-    """Make a tensor of one element 0-d."""
+    """Turn a tensor of one element into a 0-d tensor."""
     x._reset(x.reshape(()))
 
 
 def convert_single_value(v: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """`v` as a tensor; one that is a tensor keeps its device and, if it cannot hold the dtype without loss, its dtype."""
+    """`v` as a tensor. A tensor keeps its device, and its dtype if it cannot hold the requested dtype without loss."""
     return v if isinstance(v, Tensor) else Tensor(v, dtype=dtype, device=None if device is None else str(device))
 
 
@@ -74,7 +74,7 @@ def astensor1d(x: Any, *reference: Any, dtype: Any = None, device: Any = None) -
             x = F.concat([part if dtype is None else part.astype(dtype) for part in parts])
     made = convert_single_value(x, dtype=dtype, device=device)
     if made.ndim != 1:
-        raise ValueError(f"astensor1d makes a tensor of one dim, got one of shape {made.shape}")
+        raise ValueError(f"astensor1d makes a tensor of one dim, but this one has shape {made.shape}")
     return made if dtype is None else made.astype(dtype)
 
 
@@ -95,7 +95,7 @@ def _one_axis(ndim: int, axis: int) -> int:
 
 
 def interpret_subgraph(func: Callable[..., Any], dtype: Any, device: Any) -> Callable[..., tuple[Any, ...]]:
-    """The function of a subgraph: `func(inputs, f, c)` says it by `f(op, *operands)` and `c(number)`."""
+    """The function of a subgraph, described by `func(inputs, f, c)` with `f(op, *operands)` and `c(number)`."""
 
     def constant(value: Any, dtype: Any = dtype, device: Any = device) -> Tensor:
         return Tensor(value, dtype=dtype)
@@ -141,7 +141,7 @@ def subgraph(
     jit_fusion: bool = False,
     custom_grad: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[[], Subgraph]]:
-    """A decorator that makes of the description of a subgraph what gives an op for `apply`."""
+    """A decorator that turns the description of a subgraph into a function that returns an op for `apply`."""
 
     def decorated(func: Callable[..., Any]) -> Callable[[], Subgraph]:
         run = subgraph_fn(name, dtype, device, nr_inputs)(func)
@@ -162,7 +162,8 @@ def subgraph_fn(
     *,
     interpret: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., tuple[Any, ...]]]:
-    """A decorator that makes a function of tensors of the description of a subgraph. The gradient is that of what it is made of."""
+    """A decorator that turns the description of a subgraph into a function of tensors. Its gradient is that of what it
+    is made of."""
 
     def decorated(func: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
         run = interpret_subgraph(func, dtype, device)
