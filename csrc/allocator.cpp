@@ -14,14 +14,14 @@ namespace tengen {
 namespace {
 
 constexpr size_t kAlign = 64;
-constexpr size_t kFine = 1024;      // up to here classes are kAlign apart, above four to a doubling
+constexpr size_t kFine = 1024;      // up to here classes are kAlign apart, above it four per doubling
 constexpr size_t kLarge = 1 << 20;  // from here on blocks are cut from regions
 constexpr size_t kChunk = 2 << 20;
 constexpr size_t kHugePage = 2 << 20;
 constexpr size_t kRegion = 32 << 20;       // at least; pages are only taken when they are touched
 constexpr size_t kStep = 64 << 10;         // of the size of large blocks
 constexpr size_t kCacheFloor = 256 << 20;  // free large blocks are not trimmed below this
-constexpr size_t kPeakDecay = 1 << 12;     // large requests in which most of a peak is forgotten
+constexpr size_t kPeakDecay = 1 << 12;     // after this many large requests, most of a peak is forgotten
 
 constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
@@ -63,7 +63,7 @@ Allocator& Allocator::instance() {
 
 size_t Allocator::block_size(size_t bytes) {
     if (bytes <= kFine) return std::max(round_up(bytes, kAlign), kAlign);
-    // Large ones need not be equal to be reused.
+    // Large blocks are reused for requests of other sizes too.
     return bytes < kLarge ? round_up(quarter_steps(bytes), kAlign) : round_up(bytes, kStep);
 }
 
@@ -121,8 +121,8 @@ void* Allocator::allocate_large(size_t block) {
     recent_peak_ = std::max(live, recent_peak_ - (recent_peak_ - std::min(recent_peak_, live)) / kPeakDecay);
     auto found = free_spans_.lower_bound({block, UINT64_MAX, nullptr});
     if (found == free_spans_.end()) {
-        // A step of training goes up to its peak and down again, and wants the same blocks the next time. But a program
-        // whose shapes keep changing must not keep all that it ever had.
+        // A training step goes up to its peak and down again, and needs the same blocks next time. But a program whose
+        // shapes keep changing must not keep everything it ever had.
         const size_t limit = std::max(kCacheFloor, recent_peak_ + recent_peak_ / 2);
         if (live + free_large_bytes_ > limit) drop_large(limit > live ? limit - live : 0);
         const size_t size = std::max(round_up(block, kHugePage), kRegion);
@@ -171,7 +171,7 @@ void Allocator::release_large(void* memory) noexcept {
     here->second.free = free_spans_.insert(std::move(node)).position;
 }
 
-// New pages, at a huge-page boundary where a huge page fits.
+// New pages, at a huge-page boundary if a huge page fits.
 void* Allocator::map(size_t bytes) {
     const size_t slack = bytes >= kHugePage ? kHugePage : 0;
     auto obtain = [&] {
@@ -191,7 +191,7 @@ void* Allocator::map(size_t bytes) {
         if (after) munmap(aligned + bytes, after);
         start = aligned;
 #ifdef MADV_HUGEPAGE
-        madvise(start, bytes, MADV_HUGEPAGE);  // advice only: without huge pages everything works, slower
+        madvise(start, bytes, MADV_HUGEPAGE);  // only a hint: without huge pages everything works, but slower
 #endif
     }
     ++counts_.mappings;
@@ -199,7 +199,7 @@ void* Allocator::map(size_t bytes) {
     return start;
 }
 
-// Gives free spans back, those that were used last last, until at most `keep` bytes of them are left.
+// Gives free spans back, least recently used ones first, until at most `keep` bytes of them are left.
 void Allocator::drop_large(size_t keep) noexcept {
     while (free_large_bytes_ > keep) {
         const auto oldest = std::min_element(free_spans_.begin(), free_spans_.end(),

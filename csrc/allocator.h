@@ -1,9 +1,9 @@
-// Owns all memory that tensors live in: a caching allocator of 64-byte aligned blocks.
+// Owns the memory of all tensors: a caching allocator of 64-byte aligned blocks.
 //
 // Small blocks (below 1 MiB) come in size classes carved from chunks and return to a free list of their class. Large
-// blocks are cut from regions of huge pages, where the system grants them, and stay for reuse: a fresh page costs a
-// fault and a clearing. So what is free is joined with its neighbours, and a block takes the smallest free span that
-// holds it; regions lie side by side in huge pages, one fault for each of them.
+// blocks are cut from regions of huge pages, if the system grants them, and stay for reuse, because a fresh page costs
+// a fault and must be cleared. So free spans are joined with free neighbours, and a block takes the smallest free span
+// that holds it. Regions lie side by side in huge pages, with one fault for each page.
 #pragma once
 
 #include <atomic>
@@ -22,7 +22,7 @@ struct MemoryStats {
     size_t reserved = 0;  // bytes obtained from the system
 };
 
-// What has happened since the process began.
+// Counts since the process began.
 struct MemoryCounts {
     size_t allocations = 0;  // blocks handed out
     size_t mappings = 0;     // pieces of memory obtained from the system
@@ -31,7 +31,8 @@ struct MemoryCounts {
 // Thrown when the system has no memory left, even after the cache was given back.
 class OutOfMemory : public std::bad_alloc {
   public:
-    // `live`: what is handed out. `purpose`: what the bytes are for, such as "a tensor of float32 and shape (3, 4)".
+    // `live`: bytes that are handed out. `purpose`: what the bytes are for, such as "a tensor of float32 and shape (3,
+    // 4)".
     OutOfMemory(size_t bytes, size_t live, const std::string& purpose);
     const char* what() const noexcept override { return text_.c_str(); }
 
@@ -46,7 +47,7 @@ class Allocator {
   public:
     static Allocator& instance();
 
-    // What a request for `bytes` really gets.
+    // The size that a request for `bytes` really gets.
     static size_t block_size(size_t bytes);
 
     // Throws OutOfMemory.
@@ -79,10 +80,10 @@ class Allocator {
     FreeBlock* free_small_[kClasses] = {};
     struct FreeSpan {
         size_t size;
-        uint64_t since;  // the large request before which it became free
+        uint64_t since;  // the number of the large request before which it became free
         char* start;
     };
-    // By size; among equals the one that was used last comes first, as parts of it may be in a cache.
+    // By size; among equals the most recently used comes first, because parts of it may be in a cache.
     struct Order {
         bool operator()(const FreeSpan& a, const FreeSpan& b) const {
             if (a.size != b.size) return a.size < b.size;
@@ -93,7 +94,7 @@ class Allocator {
     struct Span {
         size_t size;
         FreeSpans::iterator free;      // end() while it is handed out
-        FreeSpans::node_type waiting;  // its entry then, so that releasing never allocates
+        FreeSpans::node_type waiting;  // its entry at that time, so that releasing never allocates
     };
     using Spans = std::map<char*, Span>;
 
@@ -101,7 +102,7 @@ class Allocator {
     FreeSpans free_spans_;
     size_t free_large_bytes_ = 0;
     uint64_t large_requests_ = 0;
-    size_t recent_peak_ = 0;  // of live bytes, which it falls back to over some thousands of large requests
+    size_t recent_peak_ = 0;  // of live bytes; it decays to them over some thousands of large requests
     char* chunk_ = nullptr;
     size_t chunk_left_ = 0;
     MemoryStats stats_;

@@ -51,7 +51,7 @@ nb::object call_foreign(nb::handle op, PyObject* const* inputs, size_t count) {
     return hooks().foreign(op, tuple);
 }
 
-// Gives each handle among the first inputs the output of its index, and returns what apply would.
+// Gives each handle among the first inputs the output of the same index, and returns what apply would return.
 nb::object take_over(PyObject* const* inputs, size_t count, Results& results) {
     auto output = [&](size_t i) {
         if (i >= count) return wrap(std::move(results[i]));
@@ -104,9 +104,9 @@ nb::list profile(nb::handle op, const nb::args& inputs) {
     return times;
 }
 
-// What this thread runs in place of ops: a mapping with a value for every op, or null. It has a reference.
+// What this thread runs in place of ops: a mapping with a value for every op, or null. Owns a reference.
 thread_local PyObject* substitutes = nullptr;
-// Of how many threads it is not null; only that is asked where there are none.
+// The number of threads for which it is not null. If there are none, only this is checked.
 size_t substituting = 0;
 
 // What runs in place of `op`, kept alive by `keep`.
@@ -128,7 +128,7 @@ nb::object set_substitutes(nb::handle mapping) {
     return before;
 }
 
-// Installs the hooks that are given (an Ellipsis is not) and returns all that were installed before.
+// Installs the given hooks (an Ellipsis is not one) and returns all hooks that were installed before.
 nb::dict set_hooks(nb::handle compile, nb::handle gradient, nb::handle backward, nb::handle foreign,
                    nb::handle accumulate, nb::handle memory, nb::handle traceback) {
     nb::dict before;
@@ -146,7 +146,7 @@ nb::dict set_hooks(nb::handle compile, nb::handle gradient, nb::handle backward,
     return before;
 }
 
-// Plain C functions: nanobind's way of variadic arguments would build a tuple for each call.
+// Plain C functions: nanobind's variadic arguments would build a tuple for each call.
 PyMethodDef kFunctions[] = {
     {"apply", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(apply_function)), METH_FASTCALL,
      "apply(op, *inputs)\n--\n\nRun an op: a Tensor, or a tuple if it has several outputs. Inputs are Tensors, bools, "
@@ -179,7 +179,7 @@ void shorten_traceback() noexcept {
         if (shown == Py_None) Py_DECREF(shown);
         return;
     }
-    // Ctrl-C, say: it goes on in place of the error, which it shows as its context.
+    // Ctrl-C, for instance: it replaces the error and shows it as its context.
     if (traceback) PyException_SetTraceback(error, traceback);
     PyObject *new_type, *interruption, *new_traceback;
     PyErr_Fetch(&new_type, &interruption, &new_traceback);

@@ -17,12 +17,12 @@ Hooks& hooks();
 // Throws std::runtime_error if the hook is not installed.
 nb::object& require(nb::object& hook, const char* name);
 
-// Runs `op`, records it on the active tapes that watch an input, and gives its outputs. Of the first `donate` inputs
-// those that nobody else holds may be overwritten, if no tape watches any input.
+// Runs `op`, records it on the active tapes that watch an input, and returns its outputs. Those of the first `donate`
+// inputs that nothing else holds may be overwritten, if no tape watches any input.
 void execute(nb::handle op, Operands& inputs, size_t donate, Results& results);
 
-// The same from and to Python: a Tensor or a tuple of Tensors, or what the foreign hook returned, NotImplemented if
-// there is none.
+// `execute` for Python objects: returns a Tensor or a tuple of Tensors, or the result of the foreign hook
+// (NotImplemented if there is no hook).
 nb::object apply(nb::handle op, PyObject* const* inputs, size_t count);
 // The first `targets` inputs, which must be Tensors, take over the outputs of the same index.
 nb::object update(nb::handle op, size_t targets, PyObject* const* inputs, size_t count);

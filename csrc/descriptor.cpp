@@ -79,8 +79,8 @@ nb::object repr(const Descriptor& desc) {
 
 }  // namespace
 
-// The dtype of a name such as "qint8(0.1)", which Python has made: equal dtypes have equal names. Nothing if it is no
-// such name.
+// The dtype of a name such as "qint8(0.1)" that Python has made: equal dtypes have equal names. Nothing for any other
+// name.
 static std::optional<DType> parse_quantised(std::string_view name) {
     static auto& known = *new std::unordered_map<std::string, DType>;
     const size_t bracket = name.find('(');

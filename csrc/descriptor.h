@@ -1,6 +1,6 @@
-// Descriptors say what a value is: dtype, shape, strides in elements, device.
+// Descriptors describe values: dtype, shape, strides in elements, device.
 //
-// They are interned and immortal, so that the Plan cache compares pointers and Python sees one object for each.
+// They are interned and immortal, so that the Plan cache can compare pointers and Python sees one object for each.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -22,7 +22,7 @@ struct Descriptor {
     std::vector<int64_t> strides;
     std::string device;
     int64_t size;
-    // Kept because Python asks for them all the time. Never released, as the descriptor is not.
+    // Kept because Python asks for them all the time. Never released, like the descriptor itself.
     PyObject* self;
     PyObject* shape_tuple;
     PyObject* strides_tuple;
@@ -35,7 +35,7 @@ struct Descriptor {
 
 using Extents = std::vector<int64_t>;
 
-// Throws nb::value_error for an unknown dtype or shapes that make no sense.
+// Throws nb::value_error for an unknown dtype or an invalid shape.
 DType parse_dtype(std::string_view name);
 const Descriptor* intern(DType dtype, Extents shape, std::optional<Extents> strides = std::nullopt,
                          std::string device = "cpu0");

@@ -1,5 +1,5 @@
-// The table of dtypes: everything the runtime needs to know about one is a row here. Quantised dtypes, which differ by
-// numbers in their names, get rows as they are met.
+// The table of dtypes: each row is everything the runtime needs to know about one. Quantised dtypes, which differ by
+// the numbers in their names, get rows when they are first met.
 #pragma once
 
 #include <array>
@@ -60,7 +60,7 @@ struct Quantised {
     DType storage;  // of the integers
 };
 
-// Which integers store the kinds, that is what stands before the bracket in the name.
+// The integers that store each kind; the kind is the part of the name before the bracket.
 inline constexpr std::array<std::pair<std::string_view, DType>, 6> kQuantisedKinds{{
     {"qint8", DType::Int8},
     {"quint8", DType::UInt8},
@@ -70,8 +70,8 @@ inline constexpr std::array<std::pair<std::string_view, DType>, 6> kQuantisedKin
     {"qint1", DType::Int8},
 }};
 
-// Those met so far; a row is written before anybody gets its number, and stays. Kernels and other threads read it
-// without the GIL.
+// Those met so far. A row is written before its number is handed out, and never changes. Kernels and other threads read
+// it without the GIL.
 inline constexpr size_t kMostQuantised = 1 << 16;
 inline std::array<const Quantised*, kMostQuantised> quantised{};
 

@@ -12,7 +12,7 @@ namespace tengen {
 
 namespace {
 
-// Both in the unit of `work`, of which a core does some ten thousand in a microsecond.
+// Both in units of `work`; a core does about ten thousand per microsecond.
 constexpr int64_t kPoolWork = 300'000;          // waking a worker costs microseconds
 constexpr int64_t kReleaseGilWork = 1'000'000;  // taking the GIL back can cost a switch interval when others want it
 
@@ -20,7 +20,7 @@ constexpr int64_t kReleaseGilWork = 1'000'000;  // taking the GIL back can cost 
 struct Buffer {
     Ref<Storage> storage;
     int64_t offset = 0;
-    bool filled = false;  // it holds already what the steps with its `skip_if` would write
+    bool filled = false;  // it already holds what the steps with its `skip_if` would write
 };
 
 bool is_joined(const std::variant<Launch, Host>& step) {
@@ -28,7 +28,7 @@ bool is_joined(const std::variant<Launch, Host>& step) {
     return launch && launch->joined;
 }
 
-// Runs without the GIL while it lives, unless the plan is too short to be worth it.
+// Releases the GIL while it lives, unless the plan is too short to be worth it.
 class ReleasedGil {
   public:
     explicit ReleasedGil(bool wanted) : wanted_(wanted) { release(); }
@@ -82,7 +82,7 @@ class Execution {
 };
 
 void Execution::accept_donations(size_t donate) {
-    // A plan that can fail at any time must leave its inputs as they were.
+    // If a plan can fail at any time, its inputs must not change.
     if (!plan_.error.is_none() && plan_.commit < 0) return;
     for (const Donation& donation : plan_.donations) {
         if (donation.input >= donate) continue;
@@ -106,7 +106,7 @@ RepackedKey Execution::key_of(const Layout& layout) const {
     return {reinterpret_cast<const void*>(step.kernel), offset, step.params};
 }
 
-// Not if the values are a number's, may be written by somebody else, or are overwritten by this very plan.
+// Not if the values belong to a number, may be written from outside, or are overwritten by this very plan.
 bool Execution::may_keep(const Layout& layout) const {
     const Ref<Storage>& storage = inputs_[layout.input].storage;
     if (!storage || !storage->block || storage->exported) return false;
@@ -146,7 +146,7 @@ void Execution::bind(size_t donate) {
     base_[plan_.status_slot()] = reinterpret_cast<std::byte*>(&status_);
 }
 
-// Runs the launch and those that are joined to it; returns the number of the next step.
+// Runs the launch and those joined to it. Returns the number of the next step.
 size_t Execution::launch(size_t first) {
     size_t next = first, pointer_count = 0;
     do {
@@ -278,7 +278,7 @@ bool Operand::bind(PyObject* object) {
         number.integer = PyLong_AsLongLong(object);
         if (number.integer == -1 && PyErr_Occurred()) {
             PyErr_Clear();
-            return false;  // beyond 64 bits: as foreign as an array
+            return false;  // beyond 64 bits: foreign, like an array
         }
         desc = scalars.integer;
     } else {

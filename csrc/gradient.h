@@ -1,4 +1,4 @@
-// What the gradient and backward hooks said, kept so that a repeated operation calls no Python for it.
+// The answers of the gradient and backward hooks, kept so that a repeated operation calls no Python for them.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -13,7 +13,7 @@ namespace tengen {
 
 using Mask = std::vector<uint8_t>;  // one 0 or 1 for each input or output
 
-// How to compute the gradients of an op's inputs from what was saved and those output gradients that are present.
+// How to compute the gradients of an op's inputs from the saved values and the output gradients that are present.
 struct BackwardCall {
     // One argument: an output gradient, or one of the rule's saved values.
     struct Argument {

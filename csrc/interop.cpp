@@ -12,9 +12,9 @@ namespace tengen {
 namespace {
 
 constexpr char kNativeOrder = '=';
-constexpr size_t kReleaseGilBytes = 1 << 20;  // copying less takes less time than handing the GIL over
+constexpr size_t kReleaseGilBytes = 1 << 20;  // copying fewer bytes takes less time than handing over the GIL
 
-// What a NumPy array of ours has as its base: exports the bytes of a storage.
+// The base of a NumPy array of ours: exports the bytes of a storage.
 struct Buffer {
     Ref<Storage> storage;
     bool writable;
@@ -36,7 +36,7 @@ struct NumPy {
     std::array<nb::object, kDTypes.size()> dtypes;
 };
 
-// Loaded with the module, not at first use: an import can hand the GIL over, which a static initialiser must not.
+// Loaded with the module, not on first use: an import can hand over the GIL, which a static initialiser must not do.
 NumPy& numpy() {
     static NumPy& numpy = *new NumPy;  // Python objects, which must not be destroyed after Python
     return numpy;
@@ -73,7 +73,7 @@ void check_format(const Py_buffer& view, DType dtype) {
                              .c_str());
 }
 
-// "xpu" names the best device there is: today a CPU.
+// "xpu" names the best available device: today a CPU.
 void check_device(const std::string& device) {
     if (!device.starts_with("cpu") && !device.starts_with("xpu"))
         throw nb::value_error(("no driver for device '" + device + "'").c_str());
@@ -150,7 +150,7 @@ nb::object from_dlpack(nb::handle source) {
     const int64_t itemsize = static_cast<int64_t>(desc->itemsize());
     Value value;
     value.desc = desc;
-    if (desc->size == 0) {  // its address may be null, which nobody expects of a storage
+    if (desc->size == 0) {  // its address may be null, which a storage's may not
         value.storage = Storage::create(0);
         return wrap(std::move(value));
     }

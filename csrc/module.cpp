@@ -1,4 +1,4 @@
-// The Python module tengen._rt. Each part binds itself; here is only the order.
+// The Python module tengen._rt. Each part binds itself; only the order is decided here.
 #include <nanobind/nanobind.h>
 
 #include "allocator.h"

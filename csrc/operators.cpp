@@ -62,7 +62,7 @@ PyObject* ops[kCount] = {};  // each with a reference
 
 PyObject* not_implemented() { return Py_NewRef(Py_NotImplemented); }
 
-// CPython then tries the other operand, and raises its usual TypeError if that cannot do it either.
+// CPython then tries the other operand, and raises its usual TypeError if that fails too.
 bool cannot(size_t index, PyObject* other) { return !ops[index] || other == Py_None; }
 
 PyObject* binary(size_t index, PyObject* left, PyObject* right) {
@@ -73,7 +73,7 @@ PyObject* binary(size_t index, PyObject* left, PyObject* right) {
     });
 }
 
-// The handle takes over the result. Without an op for it CPython goes on to the ordinary operator.
+// The handle takes over the result. Without an op for it, CPython falls back to the ordinary operator.
 PyObject* inplace(size_t index, PyObject* self, PyObject* other) {
     if (cannot(index, other)) return not_implemented();
     return guarded([&] {

@@ -1,4 +1,4 @@
-// The type slots behind Python's operators on tensors, and the table of the ops that they stand for.
+// The type slots behind Python's operators on tensors, and the table of ops that they run.
 #pragma once
 
 #include <nanobind/nanobind.h>

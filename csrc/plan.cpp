@@ -28,7 +28,7 @@ std::vector<Place> places(const TypedPlaces& given) {
 
 [[noreturn]] void reject(const std::string& problem) { throw nb::value_error(("Plan: " + problem).c_str()); }
 
-// The first and one past the last byte that a value reaches, from its first element.
+// The first byte that a value reaches, and one past the last, counted from its first element.
 std::pair<int64_t, int64_t> byte_range(const Descriptor& desc) {
     if (desc.size == 0) return {0, 0};
     int64_t low = 0, high = 0;
@@ -40,7 +40,7 @@ std::pair<int64_t, int64_t> byte_range(const Descriptor& desc) {
     return {low * itemsize, (high + 1) * itemsize};
 }
 
-// Slots must exist, and values lie inside allocated ones: a wrong Plan should fail here, not by touching foreign
+// Slots must exist, and values must lie inside allocated ones: a wrong Plan should fail here, not by touching other
 // memory.
 class Checker {
   public:
@@ -89,7 +89,7 @@ class Checker {
         }
     }
 
-    // What a step that is skipped would write is there already, so it can be a copy of the donated input only.
+    // What a skipped step would write is there already, so the step can only be a copy of the donated input.
     void check_skipped(const Launch& launch, const Donation& donation) const {
         for (const Place& place : launch.buffers) {
             if (place.slot != donation.slot && place.slot != donation.input) {

@@ -1,5 +1,4 @@
-// A Plan is what the compiler makes of a Program: a flat list of steps over numbered buffer slots. The executor runs
-// it.
+// A Plan is the result of compiling a Program: a flat list of steps over numbered buffer slots. The executor runs it.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -27,9 +26,9 @@ struct Launch {
     std::vector<int64_t> params;
     int64_t tiles;
     int64_t work;     // about bytes moved plus arithmetic operations
-    int64_t skip_if;  // the slot that makes this step needless when it is filled already, or -1
-    bool joined;      // may run at the same time as the launch before
-    bool side;        // is one side of a whole, of which the launch before, that it is joined to, is another
+    int64_t skip_if;  // the slot that makes this step unnecessary if it is filled already, or -1
+    bool joined;      // may run at the same time as the launch before it
+    bool side;        // one side of a whole; the launch before, to which it is joined, is another
 };
 
 struct Host {
@@ -43,14 +42,14 @@ struct Donation {
     size_t input;
 };
 
-// A slot that one step fills from one input alone, by a change of layout.
+// A slot that a single step fills from a single input, by changing its layout.
 struct Layout {
     size_t slot;
     size_t input;
     size_t step;
 };
 
-// The integers that a Python int among the inputs may be.
+// The range of a Python int among the inputs.
 struct Limit {
     size_t input;
     int64_t low;
@@ -65,12 +64,12 @@ struct Plan {
     std::vector<Donation> donations;
     std::vector<Layout> layouts;  // worth keeping beside the input
     int64_t work;
-    nb::object keep;   // whatever must live as long as the kernels
-    nb::object error;  // called with a non-zero status word and the inputs
-    int64_t commit;    // the first step that writes to memory that was given away; the status is looked at before it
-    std::vector<Limit> limits = {};       // of numbers; looked at before each run
-    nb::object overflow = nb::none();     // called with the number of a limit and the int that is outside of it
-    bool profiled = false;                // each run leaves its times behind
+    nb::object keep;                   // whatever must live as long as the kernels
+    nb::object error;                  // called with a non-zero status word and the inputs
+    int64_t commit;                    // the first step that writes to donated memory; the status is checked before it
+    std::vector<Limit> limits = {};    // of numbers; checked before each run
+    nb::object overflow = nb::none();  // called with the number of a limit and the int outside it
+    bool profiled = false;             // each run records its times
     mutable std::vector<double> seconds;  // of the steps of the last run; touched with the GIL held
 
     size_t status_slot() const { return input_count + allocations.size(); }
@@ -119,13 +118,13 @@ struct Operand {
 using Operands = SmallArray<Operand, 8>;
 using Results = SmallArray<Value, 2>;
 
-// Runs the plan. Of the first `donate` inputs those that nobody else holds may be overwritten, also when it fails in
-// one of the steps from `commit` on; with an `error` and no `commit` (-1) none is. Throws on failure; then there are no
-// results.
+// Runs the plan. Those of the first `donate` inputs that nothing else holds may be overwritten, even if the plan fails
+// in one of the steps from `commit` on; with an `error` and no `commit` (-1), none is. Throws on failure; then there
+// are no results.
 void run_plan(const Plan& plan, Operands& inputs, size_t donate, Results& results);
 
-// Runs the plan, keeping nothing, and gives the seconds of each step; those of launches that run together count for the
-// first of them.
+// Runs the plan, keeps nothing, and returns the seconds of each step. Launches that run together count for the first of
+// them.
 std::vector<double> time_plan(const Plan& plan, Operands& inputs);
 
 void bind_plan(nb::module_& module);

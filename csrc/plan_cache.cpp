@@ -63,7 +63,7 @@ Ref<CachedPlan> PlanCache::compile(size_t hash, nb::handle op, const Operands& i
     entry->plan_object = require(hooks().compile, "compile")(op, to_python(entry->descs));
     if (!nb::isinstance<Plan>(entry->plan_object)) throw nb::type_error("the compile hook must return a Plan");
     entry->plan = nb::inst_ptr<Plan>(entry->plan_object);
-    // The hook ran Python: it, or another thread meanwhile, may have compiled the same.
+    // The hook ran Python: it, or another thread in the meantime, may have compiled the same Plan.
     if (CachedPlan* other = find(hash, op.ptr(), inputs)) return Ref(other);
     insert(entry.get());
     return entry;
@@ -86,7 +86,7 @@ void PlanCache::evict_oldest() {
     *link = entry->chain;
     unlink(entry);
     --size_;
-    Ref<CachedPlan> last(entry);  // takes over the cache's reference; what it frees may run Python, so it goes last
+    Ref<CachedPlan> last(entry);  // takes over the cache's reference; freeing it may run Python, so it goes last
     --entry->refs;
 }
 

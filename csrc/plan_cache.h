@@ -1,4 +1,4 @@
-// Keeps the Plans of (op, input descriptors), least recently used ones leaving first.
+// Keeps the Plans of (op, input descriptors). The least recently used ones leave first.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -11,7 +11,8 @@
 
 namespace tengen {
 
-// An entry. It may leave the cache while its Plan runs (a Host step can call anything), so it is reference-counted.
+// An entry. It is reference-counted, because it may leave the cache while its Plan runs (a Host step can call
+// anything).
 struct CachedPlan {
     uint32_t refs = 0;
     size_t hash = 0;

@@ -15,8 +15,8 @@ namespace tengen {
 
 namespace {
 
-constexpr auto kSpin = std::chrono::microseconds(50);  // about what sleeping and waking would cost
-constexpr int64_t kGrains = 16;  // portions of tiles for each thread, so that a slow one does not hold up the others
+constexpr auto kSpin = std::chrono::microseconds(50);  // about the cost of sleeping and waking
+constexpr int64_t kGrains = 16;  // portions of tiles for each thread, so that a slow thread does not hold up the others
 
 void pause_cpu() {
 #if defined(__x86_64__)
@@ -73,7 +73,8 @@ double group_quota_v1(const std::string& directory) {
     return quota > 0 && period > 0 ? quota / period : HUGE_VAL;
 }
 
-// A limit holds for everything below the group that sets it; inside a container the group is often mounted as the root.
+// A limit applies to everything below the group that sets it. Inside a container, the group is often mounted as the
+// root.
 template <class Quota>
 double smallest_quota(const std::string& mount, std::string path, Quota quota) {
     double smallest = quota(mount);
@@ -151,7 +152,8 @@ void ThreadPool::share_out(Job* jobs, size_t count) {
         do {
             jobs[next].before = together;
             together += jobs[next++].tiles;
-        } while (next < count && (jobs[next].side || together < threads));  // few tiles would all be one thread's
+        } while (next < count &&
+                 (jobs[next].side || together < threads));  // otherwise one thread would get all of a few tiles
         for (size_t i = first; i < next; ++i) jobs[i].together = together;
         for (int i = 0; i < threads; ++i) shares_[i].end += cut(together, i + 1, threads) - cut(together, i, threads);
         tiles += together;
@@ -243,7 +245,7 @@ void ThreadPool::stop() {
 }
 
 void bind_pool(nb::module_& module) {
-    ThreadPool::instance();  // reads the environment now, so that a wrong setting fails at import
+    ThreadPool::instance();  // reads the environment now, so that a bad setting fails at import
     module.def(
         "get_num_threads", [] { return ThreadPool::instance().threads(); },
         "The number of threads that kernels run on.");

@@ -1,4 +1,4 @@
-// Owns the worker threads that share the tiles of one kernel launch, or of several independent ones, at a time.
+// Owns the worker threads, which share the tiles of one kernel launch, or of several independent ones, at a time.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,7 @@ struct Job {
     void** buffers;
     const int64_t* params;
     int64_t tiles;
-    bool side;  // its tiles follow those of the job before, as if both were one
+    bool side;  // its tiles follow those of the job before it, as if both were one
 
     // Set by the pool: the tiles of jobs that are shared out as one, and how many of them come before this job's.
     int64_t together = 0;
@@ -34,11 +34,11 @@ class ThreadPool {
     static ThreadPool& instance();
 
     // Runs all tiles of all jobs, in any order, and returns when they are done. The caller works too; it works alone if
-    // another thread has the pool.
+    // another thread is using the pool.
     void run(Job* jobs, size_t count);
 
     int threads() const { return threads_; }
-    // The number of threads that work on a launch, the caller among them.
+    // The number of threads that work on a launch, including the caller.
     void resize(int threads);
     // Ends the workers; the next launch starts them again.
     void stop();
@@ -59,15 +59,15 @@ class ThreadPool {
     std::vector<std::thread> workers_;
     std::atomic<int> threads_;
 
-    // The tiles that a thread does first; when it has none left it helps the others.
+    // The tiles that a thread does first. When none are left, it helps the others.
     struct alignas(64) Share {
         std::atomic<int64_t> next{0};
         int64_t end = 0;
     };
 
-    // The jobs, and how their tiles are shared: in every launch alike, for what a kernel reads is often still in the
-    // caches of the core that wrote it. So a thread's share is the same part of each, counted through. Written only
-    // while `open_` is false and no worker is inside.
+    // The jobs, and how their tiles are shared. Every launch shares them in the same way, because what a kernel reads
+    // is often still in the caches of the core that wrote it: a thread's share is the same fraction of each launch.
+    // Written only while `open_` is false and no worker is inside.
     const Job* jobs_ = nullptr;
     int64_t grain_ = 1;
     std::vector<Share> shares_;

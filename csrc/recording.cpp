@@ -12,12 +12,12 @@ namespace tengen {
 
 namespace {
 
-constexpr int64_t kOther = INT64_MIN;  // an input that no entry has
+constexpr int64_t kOther = INT64_MIN;  // an input that no entry can have
 
 thread_local Recording* running = nullptr;
 uint32_t last_call = 0;
 
-// What stands behind the storage of a pending value: it has no data, and this as its owner.
+// The owner of a pending value's storage, which has no data.
 struct Pending {
     nb::object recording;  // none once the call is over
     Value result;
@@ -30,7 +30,7 @@ Ref<Storage> make_pending(nb::handle recording) {
     return Storage::adopt(nullptr, 0, new Pending{nb::borrow(recording), {}}, release);
 }
 
-// Equal but for the strides, which no operation asks for before it runs.
+// Equal except for the strides, which no operation asks for before it runs.
 bool alike(const Descriptor& a, const Descriptor& b) {
     return &a == &b || (a.dtype == b.dtype && a.shape == b.shape && a.device == b.device);
 }
@@ -104,8 +104,8 @@ void Recording::pause() {
 void Recording::resume() {
     if (!call_ || running) return;
     running = this;
-    call_ =
-        ++last_call;  // whatever goes on from here comes from outside, whether what ran meanwhile has changed it or not
+    call_ = ++last_call;  // every value used from here on comes from outside, whether or not what ran in the meantime
+                          // has changed it
 }
 
 void Recording::end() {
@@ -156,17 +156,17 @@ int64_t Recording::add_slot(const Descriptor* desc) {
     return static_cast<int64_t>(slots_.size()) - 1;
 }
 
-// Whether the owner has heard that this tensor from outside is in this slot, and so has kept it alive since.
+// Whether the owner was told that this tensor from outside is in this slot, and so has kept it alive since.
 bool Recording::is_known(size_t slot, PyObject* source) {
     if (sources_.size() <= slot) sources_.resize(slot + 1);
-    if (source && has_made(*tensor_of(source))) source = nullptr;  // it goes, and its address may be another's
+    if (source && has_made(*tensor_of(source))) source = nullptr;  // it is freed, and its address may be reused
     const bool known = source && sources_[slot] == source;
     sources_[slot] = source;
     return known;
 }
 
-// What an entry's list of inputs says about this input; `expected` is what it said in the first call, if this is not
-// the first. Differs from `expected` if the input does.
+// How an entry's list of inputs names this input; `expected` is its name in the first call, if this is a later one.
+// Differs from `expected` if the input does.
 int64_t Recording::take(Operand& input, int64_t expected) {
     const bool replay = complete_;
     if (!input.origin) {
@@ -251,7 +251,7 @@ void Recording::touch(nb::handle handle) {
     Value& value = tensor->value;
     if (!value.empty() && is_pending(value)) settle_for_use(value);  // an earlier part of the call may have computed it
     const int64_t slot = value.empty() ? -1 : slot_of(value);
-    // What no operation has taken since the last flush stands nowhere else.
+    // A value that no operation has used since the last flush is referenced nowhere else.
     const bool alone = slot < 0 || (!is_pending(value) && slots_[static_cast<size_t>(slot)].value.empty());
     touched_.push_back({nb::borrow(handle), alone ? -1 : slot, alone ? value : Value{}});
 }
@@ -312,7 +312,7 @@ std::vector<int64_t> Recording::wanted() const {
     return found;
 }
 
-// Whether an operation since the last such point does something that nobody holds a value of.
+// Whether an operation since the last such point has an effect although nothing holds its values.
 bool Recording::has_effect() const {
     return start_ != next_ && nb::cast<bool>(owner_.attr("has_effect")(start_, next_));
 }
@@ -375,7 +375,7 @@ void Recording::run(const Segment& segment) {
     }
 }
 
-// Handles that were given values that will never be computed get back what they had.
+// Handles whose new values will never be computed get back their old ones.
 void Recording::restore() {
     for (Touched& touched : touched_) {
         Value& value = tensor_of(touched.handle.ptr())->value;
@@ -402,7 +402,7 @@ void settle_for_reading(Tensor& tensor) {
 
 void settle(Value& value) {
     if (!is_pending(value)) return;
-    const Ref<Storage> storage = value.storage;  // what stands behind it lives as long as this
+    const Ref<Storage> storage = value.storage;  // its owner lives as long as this
     Pending& pending = behind(*storage);
     if (pending.result.empty() && pending.recording.is_valid()) {
         nb::inst_ptr<Recording>(nb::object(pending.recording))->flush();

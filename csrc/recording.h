@@ -1,10 +1,9 @@
-// A Recording keeps the operations of one call of a traced function, and runs them late: an operation gives values that
-// are not computed yet (pending), and only when one of them is read, or when the call ends, are all operations since
-// the last such point compiled to one Plan and run. Later calls are checked against the first; their operations cost no
-// compilation.
+// A Recording keeps the operations of one call of a traced function and runs them late. An operation gives values that
+// are not computed yet (pending). When one of them is read, or when the call ends, all operations since the last such
+// point are compiled to one Plan and run. Later calls are checked against the first and need no compilation.
 //
-// Values have places: slots, numbered in the order in which a call first meets them. What comes from outside of the
-// function has a slot as well.
+// Values have places: slots, numbered in the order in which a call first meets them. Values from outside the function
+// have slots as well.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -21,14 +20,14 @@ namespace tengen {
 class Recording {
   public:
     // `owner` has the methods that Python adds to this; see docs/architecture/around.md. `closed`: the function may not
-    // run at later uses of the recording, so all that handles come to hold must be results of operations, of which the
-    // owner hears which tensors the call has made.
+    // run at later uses of the recording, so everything that handles get must be the result of an operation, and the
+    // owner is told which tensors the call has made.
     Recording(nb::object owner, bool closed) : owner_(std::move(owner)), closed_(closed) {}
     Recording(const Recording&) = delete;
     Recording& operator=(const Recording&) = delete;
     ~Recording();
 
-    // The one that this thread's operations belong to, or null.
+    // The recording that this thread's operations belong to, or null.
     static Recording* current();
 
     // A call begins; its first slots are these tensors.
@@ -36,16 +35,16 @@ class Recording {
     // Until resume, operations run at once.
     void pause();
     void resume();
-    // Runs what is pending. After the first call that ends, calls must have just its operations.
+    // Runs what is pending. Once the first call has ended, later calls must have exactly its operations.
     void end();
-    // The same without running anything: tensors get back what they had.
+    // Ends the call without running anything: tensors get back their old values.
     void drop();
-    // The call has failed: runs what is pending, so that tensors hold what they would without tracing.
+    // The call has failed: runs what is pending, so that tensors hold what they would hold without tracing.
     void abandon();
 
-    // Takes the place of `execute` while a call lasts.
+    // Replaces `execute` during a call.
     void execute(nb::handle op, Operands& inputs, Results& results);
-    // Computes all pending values that somebody still holds.
+    // Computes all pending values that are still held.
     void flush();
     // The handle is about to get another value, which may be pending.
     void touch(nb::handle handle);
@@ -53,7 +52,7 @@ class Recording {
     nb::object handed_over(nb::handle tensor, bool detached);
     // A handle that the call has made.
     void made(nb::handle handle);
-    // The user's own gradient is on a tape.
+    // A user's own gradient is on a tape.
     void has_function();
     // Python is about to read the value of a tensor.
     void read(Tensor& tensor);
@@ -76,13 +75,13 @@ class Recording {
         size_t output_count;
         GradientRules rules;
     };
-    // The operations from `start` on, before `stop`, compiled for a set of values that are wanted of them.
+    // The operations from `start` to before `stop`, compiled for a set of their values that are needed.
     struct Segment {
         size_t start, stop;
         std::vector<int64_t> wanted;
         nb::object op;
         std::vector<int64_t> inputs, outputs;  // inputs like those of an entry; outputs are slots
-        size_t donate;                         // of the first inputs the memory may become that of the outputs
+        size_t donate;                         // the memory of this many first inputs may become that of the outputs
     };
     struct Slot {
         const Descriptor* desc;
@@ -130,7 +129,7 @@ class Recording {
 
 // Computes a pending value; does nothing for others. Throws if it cannot be computed any more.
 void settle(Value& value);
-// The same for a tensor that Python is about to read, which a running traced function has to know.
+// Does so for a tensor that Python is about to read, and tells a running traced function.
 void settle_for_reading(Tensor& tensor);
 inline bool is_pending(const Value& value) { return value.storage && !value.storage->data; }
 

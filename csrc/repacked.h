@@ -1,5 +1,5 @@
-// Copies of a storage's values in the layouts that kernels want, kept beside it. A weight that is used again and again
-// is packed once; the copies go when the values change or the storage does.
+// Copies of a storage's values in the layouts that kernels need, kept beside it. A weight that is used repeatedly is
+// packed once. The copies are dropped when the values change or the storage is freed.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,7 @@
 
 namespace tengen {
 
-// Says how a copy was made: by which kernel, from where in the storage, with which sizes and strides.
+// How a copy was made: by which kernel, from where in the storage, with which sizes and strides.
 struct RepackedKey {
     const void* kernel;
     int64_t offset;
@@ -20,7 +20,7 @@ struct Repacked {
     const void* kernel;
     int64_t offset;
     std::vector<int64_t> params;
-    Ref<Storage> data;  // none until the copy has been wanted twice: most values are used once
+    Ref<Storage> data;  // none until the copy has been needed twice: most values are used once
     Repacked* next;
 
     // The entry of this key, or null.

@@ -15,13 +15,13 @@ struct Storage {
     uint32_t refs = 0;
     size_t bytes = 0;
     std::byte* data = nullptr;
-    size_t block = 0;                  // of the allocator; 0 for memory that belongs to somebody else
-    void (*release)(void*) = nullptr;  // gives such memory back
+    size_t block = 0;                  // of the allocator; 0 for foreign memory
+    void (*release)(void*) = nullptr;  // releases foreign memory
     void* owner = nullptr;
     Repacked* repacked = nullptr;  // the same values in other layouts
-    bool exported = false;         // somebody else may write to it
+    bool exported = false;         // something outside may write to it
 
-    // The header stands in the first 64 bytes of the block, so a tensor costs one allocation.
+    // The header is in the first 64 bytes of the block, so a tensor costs one allocation.
     static constexpr size_t kHeader = 64;
 
     static Ref<Storage> create(size_t bytes) {
@@ -30,7 +30,7 @@ struct Storage {
         return Ref<Storage>(new (memory) Storage{0, bytes, memory + kHeader, block});
     }
 
-    // Memory of somebody else; `release(owner)` is called when the last reference goes.
+    // Foreign memory. `release(owner)` is called when the last reference goes.
     static Ref<Storage> adopt(void* data, size_t bytes, void* owner, void (*release)(void*)) {
         return Ref<Storage>(new Storage{0, bytes, static_cast<std::byte*>(data), 0, release, owner});
     }

@@ -31,7 +31,7 @@ Tape* find_active(uint64_t id) {
 
 using TapeIds = SmallArray<uint64_t, 4>;
 
-// The active tapes by number: hooks run Python, which may end or start tapes meanwhile.
+// The active tapes by number: hooks run Python, which may end or start tapes in the meantime.
 void list_active(TapeIds& ids) {
     const auto& tapes = active_tapes();
     ids.reset(tapes.size());
@@ -44,7 +44,7 @@ Mask watched_inputs(uint64_t tape, const Operands& inputs) {
     return mask;
 }
 
-// A gradient that the user gives, which in a trace may come from outside.
+// A gradient given by the user, which in a trace may come from outside.
 nb::object handed_over(nb::handle gradient) {
     value_of(gradient);  // raises unless it is a Tensor
     Recording* recording = Recording::current();
@@ -177,8 +177,8 @@ void record_operation(nb::handle op, GradientRules& rules, Operands& inputs, Res
         const size_t slots = tape->assign_slots(needs, inputs, outputs);
         recordings[i] = {ids[i], std::move(rule), slots};
     }
-    // Only now, when the outputs stand on every tape, may they be saved: for a second derivative one tape
-    // differentiates through what another one has saved.
+    // The outputs may be saved only now that they are on every tape: for a second derivative, one tape differentiates
+    // through what another one has saved.
     for (Kept& recording : recordings) {
         Tape* tape = recording.rule ? find_active(recording.tape) : nullptr;
         if (tape) tape->push(std::move(recording.rule), recording.slots, inputs, outputs);
@@ -201,7 +201,7 @@ class Tape::Hidden {
     }
     Hidden(const Hidden&) = delete;
     Hidden& operator=(const Hidden&) = delete;
-    // Meanwhile Python has run: some may be gone, cleared, or spent by a backward.
+    // Python has run in the meantime: some may be gone, cleared, or spent by a backward.
     ~Hidden() {
         for (uint64_t id : ids_) {
             for (Tape* tape : existing_tapes()) {
@@ -425,8 +425,8 @@ void record_function(const nb::sequence& inputs, const nb::sequence& outputs, nb
     }
 }
 
-// Calls a function whose operations stand on those tapes only that were entered before the innermost that watches one
-// of `inputs`; on none, if none does.
+// Calls a function whose operations are recorded only by tapes that were entered before the innermost one that watches
+// one of `inputs`; by none, if no tape watches them.
 nb::object call_unseen(const nb::sequence& inputs, const nb::callable& function, const nb::args& arguments) {
     uint64_t level = 0;
     for (nb::handle input : inputs) {

@@ -1,4 +1,4 @@
-// A Tape keeps what was computed from the tensors it watches, and computes their gradients from that.
+// A Tape records what is computed from the tensors that it watches, and computes their gradients from that.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -20,16 +20,15 @@ class Tape {
     ~Tape();
 
     uint64_t id() const { return id_; }
-    // By the order of entry: what a tape's backward does is recorded by those of lower levels only, which were entered
-    // before it.
+    // The order of entry: a tape's backward is recorded only by tapes of lower levels, which were entered before it.
     uint64_t level() const { return level_; }
     bool active() const { return active_; }
     bool has_backward() const { return has_backward_; }
     void set_active(bool active);
 
-    // Makes a tensor a variable to differentiate by; its number among them.
+    // Makes a tensor a variable to differentiate by. Returns its number among them.
     size_t watch(Value& value);
-    // Whether a value comes from what is watched.
+    // Whether a value depends on something watched.
     bool holds(const Value& value) const { return value.refs.find(id_) >= 0; }
     // Gradients of sum(y * dy) by each watched tensor. Unless `retain`, the tape is spent then and must be cleared.
     // `ready`, if not None, is called with (number of the watched tensor, gradient) as soon as a gradient is final.
@@ -44,7 +43,7 @@ class Tape {
 
     int traverse(visitproc visit, void* arg) const;
 
-    // While it lives, the tapes of this level and of higher ones record nothing.
+    // While it lives, the tapes of this and of higher levels record nothing.
     class Hidden;
 
   private:
@@ -73,7 +72,7 @@ class Tape {
     void accumulate(int64_t slot, Value&& gradient);
     void drop_output_gradients(const Entry& entry);
     // Numbers of the watched tensors, by the entry after whose backward their gradients are final, the last entry
-    // first; those that no entry uses are final at the start and come under entries_.size().
+    // first. Those that no entry uses are final at the start and have the key entries_.size().
     std::vector<std::pair<size_t, size_t>> final_after() const;
     void announce(size_t watched, nb::handle ready);
     nb::list collect();
@@ -92,7 +91,7 @@ class Tape {
     std::vector<int64_t> watched_;
 };
 
-// Whether any tape records at all: the one question that an unwatched operation asks.
+// Whether any tape records at all: the only check for an unwatched operation.
 bool any_active_tape();
 bool is_watched(const Value& value);
 bool any_watched(const Operands& inputs);

@@ -97,7 +97,8 @@ void set_grad(nb::handle handle, nb::handle grad) {
     Tensor& self = *tensor_of(handle.ptr());
     self.grad_number = grad.is_none() ? 0 : ++grad_count;
     PyObject* fresh = grad.is_none() ? nullptr : nb::borrow(grad).release().ptr();
-    PyObject* old = std::exchange(self.grad, fresh);  // first the new one is in place: what __del__ sees must be whole
+    PyObject* old =
+        std::exchange(self.grad, fresh);  // the new one is put in place first: __del__ must see a consistent object
     Py_XDECREF(old);
 }
 

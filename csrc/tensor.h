@@ -1,5 +1,5 @@
-// A Value is what a tensor holds: storage, byte offset, descriptor, and where it stands on gradient tapes and in
-// traces. A Tensor is the Python handle of one Value; operations never change a Value that another handle can see.
+// A Value is what a tensor holds: storage, byte offset, descriptor, and its places on gradient tapes and in traces. A
+// Tensor is the Python handle of one Value. Operations never change a Value that another handle can see.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -17,8 +17,7 @@ struct GradRef {
     int64_t slot = -1;
 };
 
-// The slots that a value has on gradient tapes. Nearly always there is at most one tape, so one reference is kept
-// inline.
+// The slots of a value on gradient tapes. There is nearly always at most one tape, so one reference is kept inline.
 class GradRefs {
   public:
     GradRefs() = default;
@@ -33,7 +32,7 @@ class GradRefs {
         if (first_.tape == tape) return first_.slot;
         return more_ ? find_more(tape) : -1;
     }
-    // Also forgets the tapes that are gone.
+    // Also forgets tapes that no longer exist.
     void set(uint64_t tape, int64_t slot);
 
   private:
@@ -64,7 +63,7 @@ struct Tensor {
     Value value;
     uint32_t made_in = 0;  // the call of a traced function that has made the handle, if one has
     PyObject* grad = nullptr;
-    uint64_t grad_number = 0;  // of all gradients that were ever set, which one it is; 0: there is none
+    uint64_t grad_number = 0;  // its number among all gradients ever set; 0: there is none
 
     Tensor() = default;
     Tensor(const Tensor&) = delete;
@@ -72,16 +71,16 @@ struct Tensor {
     ~Tensor() { Py_CLEAR(grad); }
 };
 
-// The Tensor behind a Python object, or null if it is none.
+// The Tensor behind a Python object, or null if it is not a Tensor.
 Tensor* tensor_of(PyObject* object);
-// The same for arguments: throws nb::type_error, or std::runtime_error for a tensor without a value.
+// For arguments: throws nb::type_error, or std::runtime_error for a tensor without a value.
 Value& value_of(nb::handle object);
 // A new tensor of the class that set_tensor_class named.
 nb::object wrap(Value&& value);
 // The tensor `handle` takes over the value of `other`, with its place on gradient tapes.
 void take_value(nb::handle handle, nb::handle other);
 
-// Asks the hook `traceback` what of its traceback the current exception is to keep.
+// Asks the hook `traceback` which part of its traceback the current exception should keep.
 void shorten_traceback() noexcept;
 
 // Calls `body`, whose exceptions become Python exceptions: for functions that CPython calls directly.
