@@ -69,12 +69,12 @@ def is_atlas_available() -> bool:
 
 
 def get_cuda_compute_capability(device: int) -> int:
-    """The compute capability of a GPU, 86 for 8.6. Raises DeviceError if it is not there."""
+    """The compute capability of a GPU, 86 for 8.6. Raises DeviceError if it does not exist."""
     raise _no_gpu(device)
 
 
 def get_cuda_device_property(device: int) -> object:
-    """Name, memory and so on of a GPU. Raises DeviceError if it is not there."""
+    """Name, memory and so on of a GPU. Raises DeviceError if it does not exist."""
     raise _no_gpu(device)
 
 

@@ -3,7 +3,7 @@
 There, values are dropped when memory runs out, and computed again when they are needed. tengen plans that when a trace is compiled
 (`jit.DTRConfig`): each Program that is compiled between `enable` and `disable`, and whose trace has no limit of its own, takes at most
 `eviction_threshold` bytes beside the tensors that are there before the call, if that can be reached at all (a warning is logged where
-not). Operations outside of traces are not affected: they keep what their gradients need.
+not). Operations outside traces are not affected: they keep what their gradients need.
 
     enable()  disable()
     eviction_threshold      bytes, or text such as "5GB"; 0, as at the start: no limit

@@ -242,7 +242,7 @@ class SafeUnpickler(pickle._Unpickler):
     # -- names and calls -----------------------------------------------------------------------------------------
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a name in the pickle stands for. Raises SerializationError for all that is not data."""
+        """What a name in the pickle stands for. Raises SerializationError for anything but data."""
         try:
             return _READ[module, name]
         except KeyError:

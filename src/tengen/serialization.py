@@ -66,7 +66,7 @@ def load(f: Any, map_location: MapLocation = None, pickle_module: ModuleType = p
 
     Of a module or an optimizer that MegEngine saved as a whole the state dict is loaded, whose `kind` is the name of its class; numbers of
     PyTorch's float8 are loaded as the float32 that they stand for. Tensors of dtypes that tengen lacks, such as
-    complex64, are loaded as NumPy arrays. PyTorch's "cuda:1" is called "gpu1", and what is no GPU "cpu0".
+    complex64, are loaded as NumPy arrays. PyTorch's "cuda:1" is called "gpu1", and what is not a GPU "cpu0".
 
     Args:
         f: path of the file, or a file object open for reading bytes.

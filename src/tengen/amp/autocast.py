@@ -14,7 +14,7 @@ class autocast:
     """Automatic mixed precision, as a context manager or a decorator.
 
     Inside, products (matmul, `@`, linear, convolutions of 1 and 2 dims and their transposes) and batch_norm convert
-    their inputs to the low precision and give results in it; those inside of recurrent layers and cells convert theirs
+    their inputs to the low precision and give results in it; those inside recurrent layers and cells convert theirs
     too, but states and results stay as they are. Functions that lose too much there (division, powers, square roots,
     exponentials, logarithms, trigonometric and hyperbolic functions but for tanh, norms, softplus, logsigmoid,
     hsigmoid, logsoftmax, logsumexp, layer_norm, group_norm) convert theirs to the high one; means, variances and losses
@@ -35,11 +35,11 @@ class autocast:
     AMX, or where the system keeps AMX from the process). `python -m benchmarks.autocast` measures it.
 
     Args:
-        enabled: False computes as without autocast, also inside of another one.
+        enabled: False computes as without autocast, also inside another one.
         low_prec_dtype, high_prec_dtype: "float16", "bfloat16" or "float32".
 
     Raises:
-        ValueError, TypeError: another dtype.
+        ValueError, TypeError: the dtype is not supported.
 
     >>> from tengen.amp import autocast
     >>> x = tengen.tensor([[1.0, 2.0], [3.0, 4.0]])

@@ -23,7 +23,7 @@ def convert_tensor_format(x: Tensor, inplace: bool = True) -> Tensor:
     Returns: a tensor.
 
     Raises:
-        TypeError: anything but a tensor.
+        TypeError: it is not a tensor.
 
     >>> from tengen.amp import convert_tensor_format
     >>> convert_tensor_format(F.ones((1, 3, 2, 2))).shape
@@ -44,7 +44,7 @@ def convert_module_format(module: Module, inplace: bool = True) -> Module:
     Returns: a Module.
 
     Raises:
-        TypeError: anything but a module.
+        TypeError: it is not a module.
 
     >>> from tengen.amp import convert_module_format
     >>> convert_module_format(M.ReLU())

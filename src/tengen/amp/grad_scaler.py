@@ -31,7 +31,7 @@ class GradScaler:
         growth_interval: 0: the factor stays as it is.
 
     Raises:
-        ValueError: factors that are not positive, or not finite.
+        ValueError: a factor is not positive or not finite.
 
     >>> from tengen.amp import GradScaler
     >>> from tengen.autodiff import GradManager

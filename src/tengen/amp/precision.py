@@ -58,7 +58,7 @@ def leave() -> None:
 
 
 def float_name(argument: str, dtype: Any) -> str:
-    """The name of a dtype that mixed precision can compute in. Raises TypeError or ValueError for another."""
+    """The name of a dtype that mixed precision can compute in. Raises TypeError or ValueError for any other value."""
     name = canonical(dtype)
     if name not in ("float16", "bfloat16", "float32"):
         raise ValueError(f"autocast: {argument} must be 'float16', 'bfloat16' or 'float32', got {dtype!r}")

@@ -88,7 +88,7 @@ class GradManager:
         Returns: this manager.
 
         Raises:
-            TypeError: not a tensor, or not of a floating dtype.
+            TypeError: it is not a tensor, or not of a floating dtype.
         """
         given = _tensors("attach", "tensors", tensors, ", such as module.parameters()")
         added = [] if callbacks is None else [callbacks] if callable(callbacks) else list(callbacks)
@@ -120,7 +120,7 @@ class GradManager:
             tensors: one tensor or several.
 
         Raises:
-            KeyError: one is not attached.
+            KeyError: a tensor is not attached.
         """
         for tensor in [tensors] if isinstance(tensors, Tensor) else list(tensors):
             entry = self._attached.get(id(tensor))
@@ -188,7 +188,7 @@ class GradManager:
             dy: the gradient with respect to each y, by default ones.
 
         Raises:
-            TypeError: a complex y without dy.
+            TypeError: y is complex and dy is missing.
             RuntimeError: nothing was recorded.
             ValueError: y and dy do not fit.
         """
@@ -346,7 +346,7 @@ def _rounded(grad: Any) -> Any:
 
 
 def _ones(like: Tensor) -> Tensor:
-    """The gradient of a sum by its terms. Raises TypeError for complex numbers, where users have to say what they want."""
+    """The gradient of a sum by its terms. Raises TypeError for complex numbers, for which users must give dy."""
     made: Tensor = _rt.apply(_fill(like.desc), 1.0)
     return made
 

@@ -78,7 +78,7 @@ def _parse(name: str) -> Device:
 
 
 def parse(name: str | Device) -> Device:
-    """The device that `name` names, there or not. Raises ValueError if it names none."""
+    """The device that `name` names, there or not. Raises ValueError if it is not the name of a device."""
     if isinstance(name, Device):
         return name
     if not isinstance(name, str):
@@ -99,7 +99,7 @@ def gpu_count() -> int:
 def require(name: str | Device | None = None) -> Device:
     """The device that `name` (or the default) names, known to be usable.
 
-    Raises DeviceError for a GPU that is not there, ValueError for a name that is none.
+    Raises DeviceError for a GPU that does not exist, ValueError for an unknown name.
     """
     device = parse(config.get("default_device") if name is None else name)
     if device.kind == "gpu" and (device.index or 0) >= gpu_count():
@@ -116,7 +116,7 @@ def get_default_device() -> str:
 
 
 def set_default_device(device: str | Device = "xpux") -> None:
-    """Set where new tensors are. Raises ValueError for a bad name, DeviceError for a GPU that is not there."""
+    """Set where new tensors are. Raises ValueError for a bad name, DeviceError for a GPU that does not exist."""
     config.set("default_device", str(device))
 
 

@@ -16,7 +16,7 @@ TIMEOUT = 120.0  # seconds without an answer
 def download(url: str, path: str, timeout: float = TIMEOUT) -> None:
     """Save what is at a URL as a file, whole or not at all; its folder is made.
 
-    timeout: seconds to wait for the server. Raises FileNotFoundError if there is nothing, ConnectionError for all else that goes wrong on
+    timeout: seconds to wait for the server. Raises FileNotFoundError if there is no file, ConnectionError for anything else that goes wrong on
     the way.
     """
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)

@@ -49,7 +49,7 @@ def _may_shorten(error: BaseException, traceback: TracebackType) -> bool:
         last = last.tb_next
     if caller is None:
         return False
-    if caller.tb_next is not None:  # raised outside of tengen: in the user's code, or in a package that tengen uses
+    if caller.tb_next is not None:  # raised outside tengen: in the user's code, or in a package that tengen uses
         return caller.tb_next.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in _MEANS
     if not isinstance(error, _ABOUT_CALLS):
         return False

@@ -23,7 +23,7 @@ def is_ours(filename: str) -> bool:
 
 
 def user_frame() -> FrameType:
-    """The innermost frame outside of tengen; the outermost of all if there is none."""
+    """The innermost frame outside tengen; the outermost of all if there is none."""
     frame = sys._getframe(1)
     while frame.f_back is not None and is_ours(frame.f_code.co_filename):
         frame = frame.f_back

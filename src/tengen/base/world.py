@@ -30,7 +30,7 @@ class Communicator(Protocol):
     """How many operations have ended."""
 
     def finish(self) -> None:
-        """Wait for all that has been started. Raises DistributedError if some of it has failed."""
+        """Wait for all that has been started. Raises DistributedError if any of them has failed."""
 
     def start(self, kind: str, dtype: str, given: Any, out: Any, layout: str = "") -> Work:
         """Begin an exchange. kind: a key of `distributed.exchange.KINDS`, which says what shapes `given` and `out` have. layout: what else
@@ -97,8 +97,8 @@ class Group:
         proc_ranks: their ranks in the world, each once.
 
     Raises:
-        RuntimeError: before init_process_group.
-        ValueError: ranks that the world does not have.
+        RuntimeError: init_process_group has not been called.
+        ValueError: the world does not have one of the ranks.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher(n_gpus=1)

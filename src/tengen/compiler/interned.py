@@ -19,7 +19,7 @@ class Interned(type):
     """
 
     # Not a WeakValueDictionary: a Python function removes its entries, in which Ctrl-C would be swallowed. `dict.pop`
-    # is no Python function.
+    # is not a Python function.
     _table: ClassVar[dict[tuple[Any, ...], ref[Any]]] = {}
     parameters: tuple[str, ...]
     abstract: bool

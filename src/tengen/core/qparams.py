@@ -117,7 +117,7 @@ def create_qparams(
     Returns: a QParams.
 
     Raises:
-        ValueError: a name that is none.
+        ValueError: the name is unknown.
 
     >>> from tengen.quantization import create_qparams
     >>> create_qparams(dtype_meta="qint8", scale=tengen.tensor(0.5)).scale.item()

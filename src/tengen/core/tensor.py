@@ -32,7 +32,7 @@ class Tensor(_rt.Tensor):
     data: a number, nested sequences of numbers, a NumPy array, another tensor. dtype: of the elements; by default that
     of the data, but float64
     becomes float32 and int64 becomes int32. device: a name such as "cpu0"; by default the default device.
-    Raises TypeError for data that are no numbers, ValueError for ragged sequences.
+    Raises TypeError for data that are not numbers, ValueError for ragged sequences.
 
     >>> x = Tensor([[1.0, 2.0], [3.0, 4.0]])
     >>> print(x + 1)
@@ -264,7 +264,7 @@ class Tensor(_rt.Tensor):
         Returns: a tensor of this dtype.
 
         Raises:
-            TypeError: there is no such dtype.
+            TypeError: the dtype does not exist.
 
         >>> Tensor([1.5, -1.5]).astype("int32").tolist()
         [1, -1]
@@ -281,7 +281,7 @@ class Tensor(_rt.Tensor):
         Returns: a tensor of the same shape and dtype.
 
         Raises:
-            DeviceError: the device is not there.
+            DeviceError: the device does not exist.
 
         >>> Tensor([1.0]).to("cpu0").tolist()
         [1.0]

@@ -61,7 +61,7 @@ class MapSampler(Sampler):
         seed: of the random numbers. Processes that share the work must give the same one; without, they all use 0.
 
     Raises:
-        ValueError: numbers that are out of range.
+        ValueError: a number is out of range.
 
     >>> class Backwards(MapSampler):
     ...     def sample(self):

@@ -64,8 +64,8 @@ class AllreduceCallback:
         backend: how they communicate; by default as the world does.
 
     Raises:
-        ValueError: another method.
-        RuntimeError: before init_process_group; the backward raises DistributedError if the processes have gradients of
+        ValueError: the method is unknown.
+        RuntimeError: init_process_group has not been called; the backward raises DistributedError if the processes have gradients of
             different tensors.
 
     >>> import tengen.distributed as dist

@@ -49,7 +49,7 @@ def save(folder: Any, step: int, state: Any, own: Any = None, keep: int = 2) -> 
         own: what only this process has, such as the state of its random numbers.
         keep: how many checkpoints stay, the last ones. Others are removed once this one is there.
 
-    Raises ValueError for a negative step or keep < 1, SerializationError for what cannot be saved, OSError where writing fails.
+    Raises ValueError for a negative step or keep < 1, SerializationError for values that cannot be saved, OSError if writing fails.
     """
     if step < 0 or keep < 1:
         raise ValueError(f"checkpoint.save: step must be at least 0 and keep at least 1, got {step} and {keep}")

@@ -99,7 +99,7 @@ class MpiCommunicator:
         return work
 
     def finish(self) -> None:
-        """Wait for all that has been started. Raises what has gone wrong unless the program has seen it."""
+        """Wait for all that has been started. Raises the error of one that failed, unless the program has already seen it."""
         if self._latest is not None and not self._latest.seen:
             self._latest.wait()
 

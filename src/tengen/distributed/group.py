@@ -57,11 +57,11 @@ def init_process_group(
 
     Raises:
         ConnectionError: there is no server.
-        TypeError: or ValueError for what no world has.
-        DeviceError: a device that is not there.
-        RuntimeError: this process is in a world already, or the server knows of another one.
-        ImportError: there is no MPI for several processes.
-        NotImplementedError: several of a backend that is not there yet.
+        TypeError: (or ValueError) an argument is invalid.
+        DeviceError: the device does not exist.
+        RuntimeError: this process is already in a world, or the server knows another one.
+        ImportError: several processes need MPI, which is not installed.
+        NotImplementedError: there are several processes, and the backend is not supported yet.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher(n_gpus=1)
@@ -181,7 +181,7 @@ def get_backend() -> str:
     Returns: a name.
 
     Raises:
-        RuntimeError: before init_process_group.
+        RuntimeError: init_process_group has not been called.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher(n_gpus=1)
@@ -199,7 +199,7 @@ def get_py_server_addr() -> tuple[str, int]:
     Returns: (address, port).
 
     Raises:
-        RuntimeError: before init_process_group.
+        RuntimeError: init_process_group has not been called.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher(n_gpus=1)
@@ -217,7 +217,7 @@ def get_mm_server_addr() -> tuple[str, int]:
     Returns: (address, port).
 
     Raises:
-        RuntimeError: before init_process_group.
+        RuntimeError: init_process_group has not been called.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher(n_gpus=1)
@@ -235,7 +235,7 @@ def get_client() -> Client:
     Returns: a Client.
 
     Raises:
-        RuntimeError: before init_process_group.
+        RuntimeError: init_process_group has not been called.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher(n_gpus=1)
@@ -293,7 +293,7 @@ def override_backend(new_backend: str) -> Iterator[None]:
     Returns: a context manager.
 
     Raises:
-        ValueError: a backend that there is not.
+        ValueError: the backend does not exist.
     """
     before = membership()
     enter(before._replace(backend=_backend("override_backend", new_backend)))

@@ -27,8 +27,8 @@ def bcast_list_(inps: Iterable[Tensor], group: Group = WORLD) -> None:
         group: the processes; all, by default.
 
     Raises:
-        RuntimeError: before init_process_group.
-        TypeError: what is no tensor.
+        RuntimeError: init_process_group has not been called.
+        TypeError: one of them is not a tensor.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher
@@ -89,7 +89,7 @@ def get_offsets(shapes: Iterable[Sequence[int]]) -> list[int]:
 def param_pack_concat(inps: Sequence[Tensor], offsets: Any, offsets_val: Sequence[int]) -> Tensor:
     """Tensors as parts of one vector, in order.
 
-    offsets: not used, offsets_val says the same. offsets_val: what get_offsets gives. Raises ValueError if that does not fit.
+    offsets: not used, offsets_val says the same. offsets_val: what get_offsets gives. Raises ValueError if they do not fit.
 
     >>> param_pack_concat([F.ones(1), F.zeros((1, 2))], None, [0, 1, 1, 3]).tolist()
     [1.0, 0.0, 0.0]

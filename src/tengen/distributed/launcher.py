@@ -70,7 +70,7 @@ class launcher:
             TENGEN_RESTART_COUNT says how often they have been. The function goes on from where a file says that it was.
 
     Raises:
-        ValueError: numbers that no world has.
+        ValueError: the numbers of processes are invalid.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher(n_gpus=1)
@@ -198,7 +198,7 @@ class Worker:
 
 
 def _results(workers: Sequence[Worker]) -> list[Any]:
-    """What each returns. Raises WorkerError for the first that fails."""
+    """What each returns. Raises WorkerError for the first process that fails."""
     speaking = {w.pipe: w for w in workers}
     living = {w.process.sentinel: w for w in workers}
     while living:

@@ -21,7 +21,7 @@ NAMES = ("PMI_FD", "PMI_ID", "PMI_PORT", "PMI_RANK", "PMI_SIZE")
 
 
 def library(op: str) -> Any:
-    """mpi4py.MPI, which is in its world then. Raises ImportError that tells how to get it, DistributedError if there is no such world."""
+    """mpi4py.MPI, which is in its world then. Raises ImportError, saying how to install it, and DistributedError if there is no such world."""
     try:
         import mpi4py
     except ImportError:
@@ -62,7 +62,7 @@ class World:
 
 
 def join(client: Client, rank: int, size: int) -> World:
-    """The world of the `size` processes that call this, by the server of `client`. Raises DistributedError if it comes out as another one."""
+    """The world of the `size` processes that call this, by the server of `client`. Raises DistributedError if the world that forms is another one."""
     kept = {name: os.environ.pop(name, None) for name in NAMES}
     os.environ.update(
         PMI_PORT=f"{socket.gethostbyname(client.master_ip)}:{client.port}",

@@ -55,7 +55,7 @@ def run(
 
     Returns the results, in the order of ranks; those of one machine are next to each other. Raises WorkerError if a process ends badly, with
     its rank and traceback; ImportError without Ray; ValueError for numbers of processes or resources that no world has; RuntimeError if the
-    program is connected from outside of the cluster, or the resources do not come within `config.distributed_timeout` seconds.
+    program is connected from outside the cluster, or the resources do not come within `config.distributed_timeout` seconds.
 
         import tengen.distributed as dist
 
@@ -218,7 +218,7 @@ def _actor(ray: Any, rank: int, bundles: Any, bundle: int, wanted: Mapping[str, 
 
 
 def _get(ray: Any, calls: Mapping[Any, int]) -> list[Any]:
-    """What the calls return, in the order of ranks. Raises WorkerError for the first that fails by itself."""
+    """What the calls return, in the order of ranks. Raises WorkerError for the first process that fails on its own."""
     pending, found = list(calls), {}
     failed: WorkerError | None = None
     until = float("inf")

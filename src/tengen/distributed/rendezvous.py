@@ -36,7 +36,7 @@ class Server:
             is all.
 
     Raises:
-        OSError: a port that is taken.
+        OSError: the port is in use.
 
     >>> from tengen.distributed import Client, Server
     >>> server = Server()
@@ -225,7 +225,7 @@ class Store:
             return [[rank, m.state, m.said, m.counts] for rank, m in self._members.items()]
 
     def process_manager(self) -> pmi.ProcessManager:
-        """That of the MPI processes of the world. Raises ConnectionAbortedError where there is no world."""
+        """That of the MPI processes of the world. Raises ConnectionAbortedError if there is no world."""
         if self._manager is None:
             raise ConnectionAbortedError("no world has come together here")
         return self._manager
@@ -281,7 +281,7 @@ class Client:
         master_ip, port: where the server is; it may start a little later.
 
     Raises:
-        ConnectionError: nobody answers.
+        ConnectionError: there is no answer.
 
     >>> server = Server()
     >>> client = Client("localhost", server.py_server_port)
@@ -304,7 +304,7 @@ class Client:
         return bool(self._call("connect"))
 
     def user_set(self, key: Any, val: Any) -> None:
-        """Keep a value. Raises TypeError for one that JSON does not have."""
+        """Keep a value. Raises TypeError for a value that JSON does not have."""
         self._call("user_set", key, val)
 
     def user_get(self, key: Any) -> Any:

@@ -89,7 +89,7 @@ class ShardedOptimizer(Optimizer):
         Returns: what GradManager.attach takes as `callbacks`.
 
         Raises:
-            ValueError: for another method.
+            ValueError: the method is unknown.
         """
         return ReduceScatterCallback(reduce_method, self._group)
 
@@ -188,9 +188,9 @@ def sharded(optimizer: Optimizer, group: Group = WORLD) -> ShardedOptimizer:
     all processes call, give and take the states of whole parameters, as those of the optimizer itself do: so they fit any number of processes.
 
     Raises:
-        TypeError: what is given is no optimizer, or a sharded one.
-        RuntimeError: before init_process_group.
-        ValueError: this process is not in the group; by `step`, a gradient is no part.
+        TypeError: the argument is not an optimizer, or is already sharded.
+        RuntimeError: init_process_group has not been called.
+        ValueError: this process is not in the group; from `step`: a gradient is not a part.
 
     Source: Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter Models, 2020, section 5.1.
 

@@ -211,7 +211,7 @@ def softmax(inp: Any, axis: Axes = None) -> Tensor:
     Returns: a tensor of the shape of inp: floats, float32 for integers.
 
     Raises:
-        ValueError: an axis is not there.
+        ValueError: an axis does not exist.
 
     >>> F.softmax(Tensor([[1.0, 1.0]]), axis=1).tolist()
     [[0.5, 0.5]]
@@ -232,7 +232,7 @@ def logsoftmax(inp: Any, axis: Axes) -> Tensor:
     Returns: a tensor of the shape of inp: floats, float32 for integers.
 
     Raises:
-        ValueError: an axis is not there.
+        ValueError: an axis does not exist.
 
     >>> F.logsoftmax(Tensor([[0.0, 0.0]]), 1).numpy().round(4).tolist()
     [[-0.6930999755859375, -0.6930999755859375]]
@@ -252,7 +252,7 @@ def logsumexp(inp: Any, axis: Axes, keepdims: bool = False) -> Tensor:
     Returns: a tensor without the axes, or with extent 1 for each: floats, float32 for integers.
 
     Raises:
-        ValueError: an axis is not there.
+        ValueError: an axis does not exist.
 
     >>> F.logsumexp(Tensor([[1000.0, 1000.0]]), 1).numpy().round(4).tolist()
     [1000.6931762695312]

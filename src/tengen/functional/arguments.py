@@ -37,7 +37,7 @@ def as_tensor(value: Any) -> Any:
 def as_index(value: Any) -> Any:
     """as_tensor for indices and labels: integers that int32 does not hold stay what they are, as int64.
 
-    Raises IndexError for those that int64 does not hold.
+    Raises IndexError for integers beyond int64.
     """
     if isinstance(value, (Tensor, Value)):
         return value
@@ -59,12 +59,12 @@ def dtype_of(x: Any) -> str:
 
 
 def device_name(device: str | Device | None) -> str:
-    """The full name of a usable device, the default one for None. Raises DeviceError if it is not there."""
+    """The full name of a usable device, the default one for None. Raises DeviceError if it does not exist."""
     return devices.canonical(devices.require(device))
 
 
 def pair(op: str, argument: str, value: Any, least: int = 0) -> tuple[int, int]:
-    """Two ints from one or two. Raises ValueError for another count or one below `least`."""
+    """Two ints from one or two. Raises ValueError for a wrong count or a number below `least`."""
     if type(value) is int and value >= least:  # as in most calls, which should cost little
         return value, value
     first, second = _one_or(2, "two", op, argument, value, least)
@@ -72,7 +72,7 @@ def pair(op: str, argument: str, value: Any, least: int = 0) -> tuple[int, int]:
 
 
 def triple(op: str, argument: str, value: Any, least: int = 0) -> tuple[int, int, int]:
-    """Three ints from one or three. Raises ValueError for another count or one below `least`."""
+    """Three ints from one or three. Raises ValueError for a wrong count or a number below `least`."""
     first, second, third = _one_or(3, "three", op, argument, value, least)
     return first, second, third
 
@@ -87,7 +87,7 @@ def _one_or(count: int, word: str, op: str, argument: str, value: Any, least: in
 
 
 def single(op: str, argument: str, value: Any, least: int = 0) -> int:
-    """One int, perhaps alone in a sequence. Raises ValueError for anything else or one below `least`."""
+    """One int, perhaps alone in a sequence. Raises ValueError for anything else or a number below `least`."""
     if type(value) is int and value >= least:
         return value
     numbers = _integers(op, argument, value)
@@ -105,7 +105,7 @@ def _integers(op: str, argument: str, value: Any) -> tuple[int, ...]:
 
 
 def need_fitting(op: str, argument: str, number: float, dtype: str) -> None:
-    """Raises OverflowError for a number that an integer dtype does not hold."""
+    """Raises OverflowError for a number that does not fit an integer dtype."""
     limits = integer_range(dtype)
     if limits and not limits[0] <= number <= limits[1]:
         raise OverflowError(f"{op}: {argument} {number} does not fit {dtype}, which holds {limits[0]} to {limits[1]}")

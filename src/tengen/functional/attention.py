@@ -73,8 +73,8 @@ def multi_head_attention(
     Returns: the result (N, L, size), and the softmax (N · num_heads, L, S), or (N, L, S) averaged, or None.
 
     Raises:
-        ValueError: shapes that do not fit, or only one of bias_k and bias_v.
-        TypeError: integers in place of floats.
+        ValueError: shapes do not fit, or only one of bias_k and bias_v is given.
+        TypeError: an input is integer instead of float.
 
     >>> x = F.ones((1, 2, 4))
     >>> F.nn.multi_head_attention(x, x, x, 4, 2, 0.0, 0.0, None, need_weights=True)[1].tolist()

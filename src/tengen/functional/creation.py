@@ -170,7 +170,7 @@ def arange(
 
     Raises:
         ValueError: the step is 0.
-        OverflowError: a number that `dtype` does not hold.
+        OverflowError: a number does not fit `dtype`.
 
     >>> F.arange(3).tolist(), F.arange(5, 0, -2, dtype="int32").tolist()
     ([0.0, 1.0, 2.0], [5, 3, 1])
@@ -238,7 +238,7 @@ def eye(
     Returns: a tensor (N, M).
 
     Raises:
-        ValueError: an extent is negative, or N holds another number of extents than two.
+        ValueError: an extent is negative, or N does not hold two extents.
 
     >>> F.eye(2).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
@@ -304,7 +304,7 @@ def copy(inp: Tensor, device: str | Device | None = None) -> Tensor:
     Returns: a tensor of the shape and dtype of inp.
 
     Raises:
-        DeviceError: the device is not there.
+        DeviceError: the device does not exist.
 
     >>> F.copy(Tensor([1.0, 2.0])).tolist()
     [1.0, 2.0]

@@ -52,8 +52,8 @@ def set_execution_strategy(option: str | Strategy) -> None:
         option: "HEURISTIC", "PROFILE", "REPRODUCIBLE" or several, joined by "_"; or a Strategy.
 
     Raises:
-        ValueError: another name.
-        TypeError: anything else.
+        ValueError: the name is unknown.
+        TypeError: it is neither.
 
     >>> F.debug_param.set_execution_strategy("HEURISTIC_REPRODUCIBLE")
     >>> F.debug_param.Strategy.REPRODUCIBLE in F.debug_param.get_execution_strategy()

@@ -151,7 +151,7 @@ def all_gather(inp: Tensor, group: Group | None = WORLD, device: str | None = No
     Returns: a tensor (…, size · n, …) for inp (…, n, …).
 
     Raises:
-        ValueError: an axis that is not there.
+        ValueError: the axis does not exist.
 
     >>> @tengen.distributed.launcher(n_gpus=1)
     ... def run():
@@ -174,7 +174,7 @@ def gather(inp: Tensor, group: Group | None = WORLD, device: str | None = None, 
     Returns: a tensor (…, size · n, …) for inp (…, n, …); None for the others, whose gradient comes from the first.
 
     Raises:
-        ValueError: an axis that is not there.
+        ValueError: the axis does not exist.
 
     >>> @tengen.distributed.launcher(n_gpus=1)
     ... def run():
@@ -197,7 +197,7 @@ def scatter(inp: Tensor, group: Group | None = WORLD, device: str | None = None,
     Returns: a tensor (…, n, …).
 
     Raises:
-        ValueError: an axis that is not there, or cannot be cut so.
+        ValueError: the axis does not exist, or cannot be cut into equal parts.
 
     >>> @tengen.distributed.launcher(n_gpus=1)
     ... def run():
@@ -220,7 +220,7 @@ def reduce_scatter_sum(inp: Tensor, group: Group | None = WORLD, device: str | N
     Returns: a tensor (…, n, …) for inp (…, size · n, …).
 
     Raises:
-        ValueError: an axis that is not there, or cannot be cut so.
+        ValueError: the axis does not exist, or cannot be cut into equal parts.
 
     >>> @tengen.distributed.launcher(n_gpus=1)
     ... def run():
@@ -250,7 +250,7 @@ def all_to_all(
     Returns: a tensor with as many elements as inp.
 
     Raises:
-        ValueError: axes that are not there, or cannot be cut so.
+        ValueError: an axis does not exist, or cannot be cut into equal parts.
 
     >>> @tengen.distributed.launcher(n_gpus=1)
     ... def run():
@@ -284,7 +284,7 @@ def collective_comm(inp: Tensor, mode: Any, group: Group | None, device: str | N
     Returns: what the function of this name gives.
 
     Raises:
-        ValueError: another name.
+        ValueError: the name is unknown.
 
     >>> @tengen.distributed.launcher(n_gpus=1)
     ... def run():
@@ -308,7 +308,7 @@ def remote_send(inp: Tensor, dest_rank: int) -> None:
         dest_rank: the rank of the process that calls remote_recv.
 
     Raises:
-        ValueError: unless `dest_rank` is the rank of another process.
+        ValueError: `dest_rank` is not the rank of another process.
     """
     x, other = as_tensor(inp), _other("remote_send", "dest_rank", dest_rank)
     own, watched = membership().rank, x._is_watched()
@@ -327,7 +327,7 @@ def remote_recv(src_rank: int, device: str | None = None, inp: Tensor | None = N
     Returns: a tensor of the shape and dtype that the other process gives.
 
     Raises:
-        ValueError: unless `src_rank` is the rank of another process.
+        ValueError: `src_rank` is not the rank of another process.
     """
     other, own = _other("remote_recv", "src_rank", src_rank), membership().rank
     shape, dtype, returns = membership().client.take(f"{other}>{own}")

@@ -168,7 +168,7 @@ def deformable_psroi_pooling(
 
     Raises:
         ValueError: the shapes do not fit.
-        IndexError: an image that is not there.
+        IndexError: an image number is out of range.
 
     >>> x, rois = F.arange(16).reshape(1, 1, 4, 4), Tensor([[0.0, 0.0, 0.0, 3.0, 3.0]])
     >>> F.deformable_psroi_pooling(x, rois, F.zeros((1, 2, 1, 1)), True, 1, 2, 2, 2, 1.0).tolist()

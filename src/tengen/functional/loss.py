@@ -82,7 +82,7 @@ def hinge_loss(pred: Tensor, label: Tensor, norm: str = "L1", reduction: str = "
     Returns: a 0-d tensor, or with reduction "none" one loss for each sample.
 
     Raises:
-        ValueError: another norm or fewer dims.
+        ValueError: the norm is unknown, or there are too few dims.
 
     >>> F.loss.hinge_loss(Tensor([[0.5, 2.0]]), Tensor([[1.0, -1.0]])).item()
     3.5
@@ -113,7 +113,7 @@ def _warn_of_broadcast(op: str, pred: tuple[int, ...], label: tuple[int, ...]) -
 
 
 def _of_probabilities(op: str, function: str, pred: Tensor, loss: Tensor) -> Tensor:
-    """The loss. Warns if it is NaN because of numbers in `pred` that are no probabilities; all of `pred` is looked at only then."""
+    """The loss. Warns if it is NaN because of numbers in `pred` that are not probabilities; all of `pred` is looked at only then."""
     if loss.ndim == 0 and recording() is None and isnan(loss._array()):
         values = np.asarray(pred)
         wrong = values[(values < 0) | (values > 1)]
@@ -149,8 +149,8 @@ def cross_entropy(
 
     Raises:
         ValueError: the shapes do not fit.
-        TypeError: labels that are no integers.
-        IndexError: a label that is no class.
+        TypeError: the labels are not integers.
+        IndexError: a label is not a class.
 
     >>> F.loss.cross_entropy(Tensor([[0.0, 0.0]]), Tensor([1])).numpy().round(4).item()
     0.6930999755859375
@@ -210,10 +210,10 @@ def ctc_loss(
     Returns: a 0-d tensor, or with reduction "none" (N,).
 
     Raises:
-        ValueError: shapes that do not fit, lengths out of range (where they are known, not in traced functions), or no
+        ValueError: shapes do not fit, lengths are out of range (where they are known, not in traced functions), or no
             such blank.
-        TypeError: labels that are no integers.
-        IndexError: a label that is no class.
+        TypeError: the labels are not integers.
+        IndexError: a label is not a class.
 
     >>> pred = Tensor([[[0.0614, 0.9386], [0.8812, 0.1188]], [[0.699, 0.301], [0.2572, 0.7428]]])
     >>> F.loss.ctc_loss(pred, [2, 2], [1, 1], [1, 1]).numpy().round(4).item()

@@ -86,7 +86,7 @@ def sum(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     Returns: a tensor without the axes, or with extent 1 for each: the dtype stays, bool gives int32.
 
     Raises:
-        ValueError: an axis is not there or named twice. All reductions raise it.
+        ValueError: an axis does not exist or is named twice. All reductions raise it.
 
     >>> F.sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1).tolist()
     [3.0, 7.0]
@@ -107,7 +107,7 @@ def prod(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     Returns: a tensor without the axes, or with extent 1 for each: the dtype stays, bool gives int32.
 
     Raises:
-        ValueError: an axis is not there or named twice.
+        ValueError: an axis does not exist or is named twice.
 
     >>> F.prod(Tensor([[1, 2], [3, 4]]), axis=0).tolist()
     [3, 8]
@@ -126,7 +126,7 @@ def mean(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     Returns: a tensor without the axes, or with extent 1 for each: floats, float32 for integers.
 
     Raises:
-        ValueError: an axis is not there or named twice.
+        ValueError: an axis does not exist or is named twice.
 
     >>> F.mean(Tensor([1, 2])).item()
     1.5
@@ -147,7 +147,7 @@ def var(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     Returns: a tensor without the axes, or with extent 1 for each: floats, float32 for integers.
 
     Raises:
-        ValueError: an axis is not there or named twice.
+        ValueError: an axis does not exist or is named twice.
 
     >>> F.var(Tensor([[1.0, 3.0], [2.0, 2.0]]), axis=1).tolist()
     [1.0, 0.0]
@@ -166,7 +166,7 @@ def std(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     Returns: a tensor without the axes, or with extent 1 for each: floats, float32 for integers.
 
     Raises:
-        ValueError: an axis is not there or named twice.
+        ValueError: an axis does not exist or is named twice.
 
     >>> F.std(Tensor([1.0, 3.0])).item()
     1.0
@@ -197,7 +197,7 @@ def max(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     Returns: a tensor without the axes, or with extent 1 for each, of the dtype of inp.
 
     Raises:
-        ValueError: there are no elements, or an axis is not there or named twice.
+        ValueError: there are no elements, or an axis does not exist or is named twice.
 
     >>> F.max(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1).tolist()
     [5.0, 7.0]
@@ -218,7 +218,7 @@ def min(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     Returns: a tensor without the axes, or with extent 1 for each, of the dtype of inp.
 
     Raises:
-        ValueError: there are no elements, or an axis is not there or named twice.
+        ValueError: there are no elements, or an axis does not exist or is named twice.
 
     >>> F.min(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1).tolist()
     [1.0, 2.0]
@@ -240,7 +240,7 @@ def argmax(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
         the axes or with extent 1 for each.
 
     Raises:
-        ValueError: there are no elements, or an axis is not there or named twice.
+        ValueError: there are no elements, or an axis does not exist or is named twice.
 
     >>> F.argmax(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1).tolist()
     [1, 0]
@@ -259,7 +259,7 @@ def argmin(inp: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     Returns: a tensor of int32, without the axes or with extent 1 for each.
 
     Raises:
-        ValueError: there are no elements, or an axis is not there or named twice.
+        ValueError: there are no elements, or an axis does not exist or is named twice.
 
     >>> F.argmin(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1).tolist()
     [0, 1]
@@ -289,7 +289,7 @@ def norm(inp: Tensor, ord: float | None = None, axis: Axes = None, keepdims: boo
     Returns: a tensor without the axes, or with extent 1 for each, of the dtype of inp.
 
     Raises:
-        TypeError: it is left out for anything else.
+        TypeError: axis is left out and inp is not a vector.
 
     >>> F.norm(Tensor([3.0, 4.0])).item()
     5.0
@@ -311,7 +311,7 @@ def normalize(inp: Tensor, ord: float | None = None, axis: Axes = None, eps: flo
     Returns: a tensor of the shape and dtype of inp.
 
     Raises:
-        TypeError: no axis for anything but a vector.
+        TypeError: axis is left out and inp is not a vector.
 
     >>> F.normalize(Tensor([3.0, 4.0]), axis=0).numpy().round(4).tolist()
     [0.6000000238418579, 0.800000011920929]
@@ -387,7 +387,7 @@ def topk(
     Returns: two tensors with extent k: the elements, and their positions as int32.
 
     Raises:
-        ValueError: a k of 0 or beyond the extent.
+        ValueError: k is 0 or beyond the extent.
 
     >>> values, places = F.topk(Tensor([3.0, 1.0, 2.0]), 2)
     >>> values.tolist(), places.tolist()

@@ -23,8 +23,8 @@ def topk_accuracy(logits: Tensor, target: Tensor, topk: int | Iterable[int] = 1)
     Returns: a 0-d tensor of float32; a list of them for several numbers.
 
     Raises:
-        ValueError: the shapes do not fit or for a topk outside 1 … classes.
-        IndexError: a target that is no class.
+        ValueError: the shapes do not fit, or topk is outside 1 … classes.
+        IndexError: a target is not a class.
 
     >>> F.topk_accuracy(Tensor([[0.1, 0.9], [0.8, 0.2]]), Tensor([1, 1])).item()
     0.5

@@ -76,7 +76,7 @@ def embedding(
 
     Raises:
         ValueError: an argument that must be None is not.
-        IndexError: a number that is not a row.
+        IndexError: a number is not that of a row.
 
     >>> F.embedding(Tensor([1, 0]), Tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[3.0, 4.0], [1.0, 2.0]]
@@ -100,8 +100,8 @@ def one_hot(inp: Tensor, num_classes: int) -> Tensor:
 
     Raises:
         ValueError: num_classes is below 1.
-        TypeError: labels that are not integers.
-        IndexError: a label out of range.
+        TypeError: the labels are not integers.
+        IndexError: a label is out of range.
 
     >>> F.one_hot(Tensor([1, 0]), 3).tolist()
     [[0, 1, 0], [1, 0, 0]]
@@ -125,7 +125,7 @@ def indexing_one_hot(src: Tensor, index: Tensor, axis: int = 1, keepdims: bool =
 
     Raises:
         ValueError: the shapes do not fit.
-        IndexError: an index out of range.
+        IndexError: an index is out of range.
 
     >>> F.indexing_one_hot(Tensor([[1.0, 2.0], [3.0, 4.0]]), Tensor([1, 0])).tolist()
     [2.0, 3.0]
@@ -149,7 +149,7 @@ def pad(src: Tensor, pad_width: Sequence[Sequence[int]], mode: str = "constant",
     Returns: a tensor of the padded shape.
 
     Raises:
-        ValueError: another mode, negative widths, or more than there is to mirror.
+        ValueError: the mode is unknown, a width is negative, or there are too few elements to mirror.
 
     >>> F.nn.pad(Tensor([1.0, 2.0, 3.0]), ((2, 1),), mode="reflect").tolist()
     [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]

@@ -101,7 +101,7 @@ def sync_batch_norm(
     Returns: a tensor of the shape of inp.
 
     Raises:
-        ValueError: statistics are missing, the numbers of channels differ, the eps_mode is another, or this process is
+        ValueError: statistics are missing, the numbers of channels differ, eps_mode is unknown, or this process is
             not in the group.
 
     >>> F.nn.sync_batch_norm(Tensor([[1.0], [3.0]]), None, None, training=True).numpy().round(3).tolist()
@@ -171,7 +171,7 @@ def _batch_norm(
 
 
 def _need_channels(op: str, x: Tensor, running: Any, affine: Any) -> None:
-    """Raises ValueError unless there is one number of everything for each channel."""
+    """Raises ValueError unless each has one number per channel."""
     if x.ndim < 2:
         raise ValueError(f"{op} takes a tensor (N, C, …), got shape {tuple(x.shape)}")
     if (running[0] is None) != (running[1] is None):
@@ -373,7 +373,7 @@ def dropout(inp: Tensor, drop_prob: float, training: bool = True) -> Tensor:
     Returns: a tensor of the shape of inp.
 
     Raises:
-        ValueError: a drop_prob outside [0, 1).
+        ValueError: drop_prob is outside [0, 1).
 
     >>> F.dropout(Tensor([1.0, 2.0]), 0.5, training=False).tolist()
     [1.0, 2.0]

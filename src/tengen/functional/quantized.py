@@ -57,7 +57,7 @@ def conv_bias_activation(
 
     Raises:
         ValueError: the shapes do not fit.
-        TypeError: a dtype that is neither.
+        TypeError: the dtype is neither.
 
     >>> x, bias = F.ones((1, 1, 2, 2)), F.full((1, 1, 1, 1), -2.0)
     >>> F.quantized.conv_bias_activation(x, F.ones((1, 1, 1, 1)), bias, nonlinear_mode="relu").tolist()

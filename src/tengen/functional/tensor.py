@@ -467,7 +467,7 @@ def cumsum(inp: Tensor, axis: int) -> Tensor:
     Returns: a tensor of the shape of inp: the dtype stays, bool gives int32.
 
     Raises:
-        ValueError: the axis is not there.
+        ValueError: the axis does not exist.
 
     >>> F.cumsum(Tensor([1, 2, 3]), 0).tolist()
     [1, 3, 6]
@@ -486,7 +486,7 @@ def cumprod(inp: Tensor, axis: int) -> Tensor:
     Returns: a tensor of the shape of inp: the dtype stays, bool gives int32.
 
     Raises:
-        ValueError: the axis is not there.
+        ValueError: the axis does not exist.
 
     >>> F.cumprod(Tensor([1, 2, 3]), 0).tolist()
     [1, 2, 6]

@@ -107,7 +107,7 @@ def remap(
     Args:
         inp: (N, C, H, W), floats or integers, whose results are rounded.
         map_xy: (N, OH, OW, 2), in pixels; pixel 0 is at 0. Gradients flow to both.
-        border_mode: what is outside of the image: "replicate" (its outermost pixels), "reflect" (it mirrored:
+        border_mode: what is outside the image: "replicate" (its outermost pixels), "reflect" (it mirrored:
             cba|abc|cba), "reflect_101" (cb|abc|ba), "wrap" (it again) or "constant" (`scalar`).
         scalar: what is read beyond the border in mode "constant".
         interp_mode: "linear", "nearest" (of two the even one), "cubic" (Keys 1981) or "lanczos4" (of 8 × 8 pixels).
@@ -115,7 +115,7 @@ def remap(
     Returns: a tensor (N, C, OH, OW) of the dtype of inp.
 
     Raises:
-        ValueError: another mode or shape.
+        ValueError: the mode is unknown, or a shape does not fit.
 
     >>> F.vision.remap(Tensor([[[[1.0, 2.0, 4.0]]]]), Tensor([[[[0.5, 0.0], [2.0, 0.0]]]])).tolist()
     [[[[1.5, 4.0]]]]
@@ -147,7 +147,7 @@ def warp_affine(
     Returns: an image in the format of inp, of the shape out_shape.
 
     Raises:
-        ValueError: another mode, format or shape.
+        ValueError: the mode or format is unknown, or a shape does not fit.
 
     >>> image = Tensor([[[[1.0], [2.0], [4.0]]]])
     >>> F.vision.warp_affine(image, Tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]]), (1, 2)).tolist()
@@ -182,8 +182,8 @@ def warp_perspective(
     Returns: M images in the format of inp, of the shape out_shape.
 
     Raises:
-        ValueError: another mode, format or shape.
-        IndexError: an image that is not there.
+        ValueError: the mode or format is unknown, or a shape does not fit.
+        IndexError: an image number is out of range.
 
     >>> image = F.arange(9).reshape(1, 1, 3, 3)
     >>> F.vision.warp_perspective(image, Tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 2.0]]]), (2, 2)).tolist()
@@ -208,7 +208,7 @@ def roi_align(
     sample_points: int | Sequence[int] = 2,
     aligned: bool = True,
 ) -> Tensor:
-    """Regions of images by bilinear interpolation at points inside of them (He et al. 2017, section 3): (K, C, *output_shape).
+    """Regions of images by bilinear interpolation at points inside them (He et al. 2017, section 3): (K, C, *output_shape).
 
     Args:
         inp: (N, C, H, W).
@@ -225,8 +225,8 @@ def roi_align(
     Returns: a tensor (K, C, *output_shape).
 
     Raises:
-        ValueError: another mode or shape.
-        IndexError: an image that is not there.
+        ValueError: the mode is unknown, or a shape does not fit.
+        IndexError: an image number is out of range.
 
     >>> image = F.arange(16).reshape(1, 1, 4, 4)
     >>> F.vision.roi_align(image, Tensor([[0.0, 1.0, 1.0, 3.0, 3.0]]), 2).tolist()
@@ -249,14 +249,14 @@ def roi_pooling(
         rois: (K, 5), each the number of an image, left, top, right, bottom, in coordinates that `scale` turns into
             pixels, to which they are rounded, the last ones included; they have no gradient.
         output_shape: bins, height and width or one number; neighbours may share pixels.
-        mode: "max" (of equal pixels the first gets the gradient) or "average". A bin outside of the image is 0.
+        mode: "max" (of equal pixels the first gets the gradient) or "average". A bin outside the image is 0.
         scale: pixels of inp for one unit of the coordinates.
 
     Returns: a tensor (K, C, *output_shape).
 
     Raises:
-        ValueError: another mode or shape.
-        IndexError: an image that is not there.
+        ValueError: the mode is unknown, or a shape does not fit.
+        IndexError: an image number is out of range.
 
     >>> image = F.arange(16).reshape(1, 1, 4, 4)
     >>> F.vision.roi_pooling(image, Tensor([[0.0, 0.0, 0.0, 3.0, 2.0]]), 2).tolist()
@@ -296,7 +296,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_thresh: float, max_output: int | None
     Returns: a vector of int32.
 
     Raises:
-        ValueError: other shapes, or a max_output below 1.
+        ValueError: a shape does not fit, or max_output is below 1.
 
     >>> boxes = Tensor([[0.0, 0.0, 10.0, 10.0], [1.0, 1.0, 10.0, 10.0], [20.0, 20.0, 30.0, 30.0]])
     >>> F.vision.nms(boxes, Tensor([0.5, 0.9, 0.3]), 0.5).tolist()
@@ -375,7 +375,7 @@ def correlation(
     Returns: a tensor (N, D · D, OH, OW).
 
     Raises:
-        ValueError: other numbers or shapes.
+        ValueError: a number or a shape does not fit.
 
     >>> image = F.arange(9).reshape(1, 1, 3, 3)
     >>> F.vision.correlation(image, image, is_multiply=False).reshape(3, 3).tolist()
@@ -406,8 +406,8 @@ def cvt_color(inp: Tensor, mode: str = "") -> Tensor:
     Returns: a tensor of the dtype of inp, with the channels of the new colours.
 
     Raises:
-        ValueError: another mode or shape.
-        TypeError: another dtype.
+        ValueError: the mode is unknown, or a shape does not fit.
+        TypeError: the dtype is not supported.
 
     >>> F.vision.cvt_color(Tensor([[[[255, 0, 0]]]], dtype="uint8"), "RGB2GRAY").tolist()
     [[[[76]]]]

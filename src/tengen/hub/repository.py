@@ -56,8 +56,8 @@ def load(
     Returns: what the function gives.
 
     Raises:
-        RepositoryError: the repository or the function is not there, or a module that it needs is missing.
-        ValueError: arguments that mean nothing.
+        RepositoryError: the repository or the function does not exist, or a module that it needs is missing.
+        ValueError: an argument is malformed.
 
     >>> import tengen.hub, pathlib
     >>> _ = pathlib.Path("hubconf.py").write_text("def answer(plus):\\n    return 42 + plus\\n")

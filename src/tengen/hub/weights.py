@@ -33,9 +33,9 @@ def load_serialized_obj_from_url(url: str, model_dir: str | None = None) -> Any:
     Returns: what the file holds.
 
     Raises:
-        SerializationError: the sum is another one or the file holds something else than data.
+        SerializationError: the SHA-256 sum is wrong, or the file holds more than data.
         FileNotFoundError: there is no file.
-        ConnectionError: it cannot be had.
+        ConnectionError: the file cannot be downloaded.
     """
     name = os.path.basename(urlsplit(url).path)
     if not name:

@@ -20,7 +20,7 @@ def exclude_from_trace() -> Iterator[None]:
     Returns: a context manager.
 
     Raises:
-        TraceError: where the trace is without host.
+        TraceError: the trace is without host.
 
     >>> from tengen.jit import exclude_from_trace
     >>> with exclude_from_trace():
@@ -54,7 +54,7 @@ def partial_trace(
     Returns: a function with the same arguments.
 
     Raises:
-        ValueError: another one.
+        ValueError: the backend is another one.
 
     >>> from tengen.jit import partial_trace
     >>> partial_trace(lambda x: x + x)(tengen.tensor([1.0])).tolist()

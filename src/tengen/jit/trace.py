@@ -273,7 +273,7 @@ class trace:
         Returns: a dict.
 
         Raises:
-            TraceError: it was not traced with profiling=True, or not called.
+            TraceError: the function was not traced with profiling=True, or not called yet.
 
         >>> @trace(profiling=True)
         ... def square(x):
@@ -325,7 +325,7 @@ class trace:
         Raises:
             TraceError: there is no recording, or none with capture_as_const=True, or if the function changes tensors
                 that it has not computed.
-            ExportError: what ONNX does not have.
+            ExportError: ONNX cannot express an operation.
 
         >>> import io
         >>> @trace(without_host=True, capture_as_const=True)

@@ -108,7 +108,7 @@ class Bert(M.Module):
         weights: see `ResNet`.
 
     Raises:
-        StateDictError: weights of another network.
+        StateDictError: the weights are those of another network.
 
     >>> net = tengen.models.Bert(100, 16, depth=1, heads=2, features=8, hidden=16)
     >>> [tuple(x.shape) for x in net(tengen.tensor([[5, 7, 9]]))]

@@ -101,7 +101,7 @@ class GPT(M.Module):
         weights: see `ResNet`.
 
     Raises:
-        StateDictError: weights of another network.
+        StateDictError: the weights are those of another network.
 
     >>> net = tengen.models.GPT(50, 16, depth=1, heads=2, features=8)
     >>> net(tengen.tensor([[5, 7, 9]])).shape
@@ -180,7 +180,7 @@ class GPT(M.Module):
         Returns: the tokens that were added.
 
         Raises:
-            ValueError: no tokens to go on from, or more than the network's length in all.
+            ValueError: there are no tokens to continue, or more than the network's length in all.
 
         >>> tengen.models.GPT(50, 16, depth=1, heads=2, features=8).generate([5, 7], 3, temperature=0) # doctest: +ELLIPSIS
         [...]

@@ -69,7 +69,7 @@ class ResNet(M.Module):
             values where the file's has other classes.
 
     Raises:
-        StateDictError: weights of another network.
+        StateDictError: the weights are those of another network.
 
     >>> net = tengen.models.ResNet((1, 1, 1, 1), num_classes=5)
     >>> net(F.zeros((2, 3, 32, 32))).shape

@@ -53,8 +53,8 @@ class VisionTransformer(M.Module):
         weights: see `ResNet`.
 
     Raises:
-        ValueError: an image_size that is no multiple of the patch.
-        StateDictError: weights of another network.
+        ValueError: image_size is not a multiple of the patch.
+        StateDictError: the weights are those of another network.
 
     >>> net = tengen.models.VisionTransformer(32, 8, depth=1, heads=2, features=16, hidden=32, num_classes=5)
     >>> net(F.zeros((2, 3, 32, 32))).shape
@@ -98,7 +98,7 @@ class VisionTransformer(M.Module):
         Returns: a tensor (N, 1 + patches, features).
 
         Raises:
-            ValueError: images of another size.
+            ValueError: the images have another size.
         """
         if tuple(x.shape[2:]) != (self.image_size, self.image_size):
             raise ValueError(

@@ -36,7 +36,7 @@ def load_weights(
         beside: a regular expression for what files have beside the network.
         head: names of the network whose shapes depend on the number of classes; they keep the values that they have if the file has other shapes.
 
-    Raises StateDictError where file and network differ.
+    Raises StateDictError if file and network differ.
     """
     if weights is None:
         return

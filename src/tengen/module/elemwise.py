@@ -20,7 +20,7 @@ class Elemwise(Module):
         name: any text, kept as `.name`.
 
     Raises:
-        ValueError: a name that is none.
+        ValueError: the name is unknown.
 
     >>> M.Elemwise("fuse_add_relu")(tengen.tensor([-3.0, 1.0]), tengen.tensor([1.0, 1.0])).tolist()
     [0.0, 2.0]

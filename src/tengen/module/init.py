@@ -26,7 +26,7 @@ __all__ = [
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
-    """Raises TypeError for what is no tensor."""
+    """Raises TypeError for anything but a tensor."""
     if not isinstance(tensor, Tensor):
         raise TypeError(no_tensor(tensor))
     return tuple(tensor.shape)
@@ -123,7 +123,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     Returns: a number.
 
     Raises:
-        ValueError: a non-linearity whose gain is not known, or a slope that is not a number.
+        ValueError: the gain of the non-linearity is not known, or the slope is not a number.
 
     >>> M.init.calculate_gain("relu")
     1.4142135623730951
@@ -155,7 +155,7 @@ def calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[float, float]:
     Returns: (fan in, fan out).
 
     Raises:
-        ValueError: a weight of fewer than 2 dims.
+        ValueError: the weight has fewer than 2 dims.
 
     >>> M.init.calculate_fan_in_and_fan_out(F.zeros((8, 3)))
     (3, 8)
@@ -179,7 +179,7 @@ def calculate_correct_fan(tensor: Tensor, mode: str) -> float:
     Returns: a number.
 
     Raises:
-        ValueError: another mode, or a weight of fewer than 2 dims.
+        ValueError: the mode is unknown, or the weight has fewer than 2 dims.
 
     >>> M.init.calculate_correct_fan(F.zeros((8, 3)), "fan_in")
     3

@@ -12,7 +12,7 @@ from ..core.memory import amount
 
 
 def array_of(layer: object, shape: int | Sequence[int], value: float | None = None) -> np.ndarray[Any, Any]:
-    """A float32 array for a parameter of `layer`, filled with `value`, or with anything. Raises MemoryError that names layer and shape."""
+    """A float32 array for a parameter of `layer`, filled with `value`, or with anything. Raises MemoryError, naming the layer and the shape."""
     extents = (shape,) if isinstance(shape, int) else tuple(shape)
     try:
         return np.empty(extents, np.float32) if value is None else np.full(extents, value, np.float32)

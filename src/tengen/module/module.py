@@ -340,7 +340,7 @@ class Module(ABC):
         Returns: how many parameters there were to replace; those past the end of `params` stay.
 
         Raises:
-            ValueError: a value has another shape than the parameter that it replaces.
+            ValueError: a value does not have the shape of the parameter that it replaces.
         """
         new = list(params.values())[start_pos:]
         seen = set() if seen is None else seen
@@ -432,7 +432,7 @@ class Module(ABC):
             to leave it.
 
         Raises:
-            StateDictError: a KeyError and ValueError, which lists all that is wrong; a wrong shape always is.
+            StateDictError: (a KeyError and ValueError) lists everything that is wrong; a wrong shape is always an error.
         """
         load_state(list(self._named_state("")), state_dict, strict, type(self).__name__)
 
@@ -475,7 +475,7 @@ class _Origin:
     __slots__ = ("inner", "last", "message", "note", "path")
 
     def __init__(self, message: str | None, inner: str):
-        self.message = message  # None: the arguments of the exception are no text
+        self.message = message  # None: the arguments of the exception are not text
         self.inner = inner
         self.path = ""
         self.note = ""

@@ -70,8 +70,8 @@ class Optimizer(ABC):
             param_group: a dict with "params" (one or several) and any of the settings; the others are the defaults.
 
         Raises:
-            TypeError: not a parameter.
-            ValueError: a parameter that is there already.
+            TypeError: it is not a parameter.
+            ValueError: a parameter is already in a group.
         """
         if not isinstance(param_group, Mapping):
             raise TypeError(f"a parameter group must be a dict, got {type(param_group).__name__}")
@@ -237,7 +237,7 @@ class Optimizer(ABC):
             state: what `state_dict` gave.
 
         Raises:
-            StateDictError: a KeyError and ValueError, which lists all that is wrong.
+            StateDictError: (a KeyError and ValueError) the state does not fit; lists everything that is wrong.
         """
         params = [group["params"] for group in self.param_groups]
         shapes = {param: {n: self._shape(param, v) for n, v in kept.items()} for param, kept in self._state.items()}

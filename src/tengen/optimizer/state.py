@@ -15,7 +15,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 def check_state(
     owner: str, groups: Sequence[Sequence[Any]], states: Mapping[Any, Shapes], saved: Mapping[str, Any]
 ) -> list[tuple[Any, str, Any]]:
-    """What to load, as (parameter, name, value). Raises StateDictError that lists what is wrong.
+    """What to load, as (parameter, name, value). Raises StateDictError, listing what is wrong.
 
     Args:
         owner: the name of the optimizer, for messages.

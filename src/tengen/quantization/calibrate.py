@@ -115,7 +115,7 @@ def calibrate(
     Returns: the network, in evaluation mode, and the error of each layer for the last batch, worst first.
 
     Raises:
-        ValueError: a path that is none of a layer which would be quantised, or if there are no batches.
+        ValueError: a path is not that of a layer that would be quantised, or there are no batches.
 
     >>> from tengen.quantization import calibrate
     >>> net = M.Sequential(M.QuantStub(), M.LinearRelu(4, 8), M.Linear(8, 2), M.DequantStub())

@@ -43,7 +43,7 @@ def is_qat(module: Module) -> bool:
 
 
 def _converted(module: Module, convert: Callable[[Module], Module | None], inplace: bool) -> Any:
-    """The network with what `convert` gives in the place of its modules; None leaves one, and looks inside of it."""
+    """The network with what `convert` gives in the place of its modules; None leaves one, and looks inside it."""
     if not isinstance(module, Module):
         raise TypeError(f"a Module is quantised, got a {type(module).__name__}")
     network = module if inplace else deepcopy(module)
@@ -99,7 +99,7 @@ def quantize_qat(
     Returns: the network.
 
     Raises:
-        TypeError: what is no Module.
+        TypeError: the argument is not a Module.
 
     >>> from tengen.quantization import quantize_qat
     >>> type(quantize_qat(M.Sequential(M.Linear(2, 3)))[0])
@@ -139,8 +139,8 @@ def quantize(
     Returns: the network.
 
     Raises:
-        TypeError: what is no Module.
-        ValueError: a layer that was quantised without fake quantisation or observers.
+        TypeError: the argument is not a Module.
+        ValueError: a layer was quantised without fake quantisation or observers.
 
     >>> from tengen.quantization import quantize, quantize_qat
     >>> net = quantize_qat(M.Sequential(M.QuantStub(), M.Linear(2, 1), M.DequantStub()))

@@ -52,8 +52,8 @@ class RNG:
             seed: an integer >= 0.
 
         Raises:
-            ValueError: a negative or too large seed.
-            TypeError: not an integer.
+            ValueError: the seed is negative or too large.
+            TypeError: it is not an integer.
 
         >>> tengen.random.seed(1)
         """

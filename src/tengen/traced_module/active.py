@@ -14,13 +14,13 @@ _state = _State()
 
 
 def recorder() -> Any:
-    """What records the calls of this thread; None where nothing does, or where they are inside of a recorded call."""
+    """What records the calls of this thread; None where nothing does, or where they are inside a recorded call."""
     found = _state.recorder
     return None if found is None or found.inside else found
 
 
 def current() -> Any:
-    """What records in this thread, also inside of a recorded call."""
+    """What records in this thread, also inside a recorded call."""
     return _state.recorder
 
 

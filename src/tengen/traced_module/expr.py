@@ -73,7 +73,7 @@ class Expr:
 
     @property
     def const_val(self) -> list[tuple[int, Any]]:
-        """The arguments that are no nodes, each with its place among all leaves of the arguments."""
+        """The arguments that are not nodes, each with its place among all leaves of the arguments."""
         return [(index, leaf) for index, leaf in enumerate(self._leaves) if not isinstance(leaf, Node)]
 
     def unflatten_args(self, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -128,7 +128,7 @@ class Expr:
     def set_args_kwargs(self, *args: Any, **kwargs: Any) -> None:
         """Call it with other arguments: nodes and constants, as the function takes them; of a method what it is called on is the first.
 
-        Raises TypeError where the function cannot be called so.
+        Raises TypeError if the function cannot be called this way.
         """
         if not self._takes_args:
             raise TypeError(f"a {type(self).__name__} expression has no arguments to set")
@@ -157,7 +157,7 @@ class Expr:
         return named
 
     def set_arg(self, name: str, val: Any) -> None:
-        """Set one argument by the name of its parameter. Raises ValueError if the function has none of this name."""
+        """Set one argument by the name of its parameter. Raises ValueError if the function has no argument of this name."""
         function = self._get_func()
         named = self.named_args
         parameters = inspect.signature(function).parameters

@@ -37,7 +37,7 @@ class FakeQuantize(_FakeQuantize, QParamsModuleMixin):
         return fake_quant_tensor(inp, self.get_qparams() if qparams is None else qparams)
 
     def get_qparams(self) -> QParams:
-        """The scale. Raises ValueError while there is none."""
+        """The scale. Raises ValueError if it has not been set."""
         if self.qparams is None:
             raise ValueError("this FakeQuantize has no scale yet: call set_qparams")
         return self.qparams

@@ -44,7 +44,7 @@ class InternalGraph:
 
     @property
     def name(self) -> str:
-        """The class of the traced module, and the way to the module inside of it that this is the graph of."""
+        """The class of the traced module, and the way to the module inside it that this is the graph of."""
         return self._names.name
 
     @property
@@ -188,7 +188,7 @@ class InternalGraph:
         Args:
             repl_dict: from nodes to those that take their places.
 
-        Raises ValueError for nodes of another graph, or where a reader stands before the new node.
+        Raises ValueError for nodes of another graph, or if a reader comes before the new node.
         """
         for old, new in repl_dict.items():
             if old.top_graph is not self or new.top_graph is not self:

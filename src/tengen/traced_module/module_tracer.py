@@ -105,7 +105,7 @@ class Tracer(Recorder):
         return type(module) if is_builtin(module) else Module
 
     def call_module(self, module: Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call a module and write that down; of one that is no layer also what it does."""
+        """Call a module and write that down; of one that is not a layer also what it does."""
         function = module._forward_of() if isinstance(module, self._kinds) else type(module).forward
         try:
             bound = bind(function, (module, *args), kwargs)

@@ -28,7 +28,7 @@ def optimize(module: TracedModule, enabled_pass: str | Sequence[str] = ("FuseCon
             it; "FuseAddMul" joins additions of numbers, and multiplications by numbers; "BackwardFoldScale" puts a factor behind a convolution or
             a Linear into its weight.
 
-    Raises ValueError for the name of no pass.
+    Raises ValueError for an unknown name.
 
     >>> net = M.Sequential(M.Conv2d(1, 1, 1), M.BatchNorm2d(1))
     >>> net.eval()

@@ -31,7 +31,7 @@ _ABSENT = object()
 
 @contextmanager
 def installed(module: Module | None = None) -> Iterator[None]:
-    """Calls are seen inside of this, also where a module and those inside of it were written."""
+    """Calls are seen inside this, also where a module and those inside it were written."""
     global _depth
     with _lock:
         _depth += 1

@@ -248,7 +248,7 @@ def tree_flatten(
     Args:
         values: the container.
         leaf_type: gives the kind of a leaf.
-        is_leaf: whether a value that is no known container may be a leaf.
+        is_leaf: whether a value that is not a known container may be a leaf.
         is_const_leaf: whether the value of a leaf is part of the structure.
 
     Raises TypeError for a value of a class that is neither; see `register_supported_type`.

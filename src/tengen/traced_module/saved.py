@@ -31,7 +31,7 @@ def to_data(module: TracedModule) -> tuple[str, list[Any]]:
 
 
 def from_data(text: str, tensors: list[Any]) -> TracedModule:
-    """The traced module that `to_data` had. Raises SerializationError for what it does not write."""
+    """The traced module that `to_data` had. Raises SerializationError for values that it does not write."""
     data = json.loads(text)
     if data["version"] != VERSION:
         raise SerializationError(f"a traced module of version {data['version']!r:.20}; this tengen reads {VERSION}")

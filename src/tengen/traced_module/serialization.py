@@ -88,7 +88,7 @@ class Writer:
         self.module_data: Callable[[Any], Any] = self._layer
 
     def value(self, value: Any) -> Any:
-        """Raises SerializationError for what is no data."""
+        """Raises SerializationError for anything but data."""
         if value is None or type(value) in (bool, int, str):
             return value
         if type(value) is float:
@@ -166,7 +166,7 @@ class Writer:
 
 
 class Reader:
-    """Makes values of what a Writer has written. Raises SerializationError, or another exception for what no Writer writes."""
+    """Makes values of what a Writer has written. Raises SerializationError, or another exception for data that no Writer writes."""
 
     def __init__(self, tensors: list[Any], modules: list[Any]):
         self._tensors, self._modules = tensors, modules

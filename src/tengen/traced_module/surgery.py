@@ -113,7 +113,7 @@ class InsertExprs(Recorder):
         return nodes
 
     def attribute(self, holder: Module, name: str, value: Any) -> Any:
-        """Attributes of modules themselves are no expressions here."""
+        """Attributes of modules themselves are not expressions here."""
         return value
 
     def attribute_of(self, holder: ModuleNode, name: str) -> Any:

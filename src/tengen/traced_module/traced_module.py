@@ -29,7 +29,7 @@ class TracedModule(Module):
     """A module whose `forward` is a graph that may be read and changed. `trace_module` makes it.
 
     Args:
-        is_top: whether it is the whole, not a module inside of one.
+        is_top: whether it is the whole, not a module inside one.
         argdef_graph_map: a graph for each structure of arguments.
         argdef_outdef_map: what each returns.
         is_qat: whether it was a layer that is trained with rounded numbers.
@@ -275,7 +275,7 @@ def trace_module(mod: Module, *args: Any, **kwargs: Any) -> TracedModule:
         mod: the module.
         args, kwargs: what it is called with, tensors in containers of any kind.
 
-    Raises TypeError for what is no module, or arguments that are neither data nor registered; TracedModuleError if the graph does something else
+    Raises TypeError for anything but a module, or arguments that are neither data nor registered; TracedModuleError if the graph does something else
     than the module did.
 
     >>> net = tengen.traced_module.trace_module(M.Sequential(M.Linear(2, 3), M.ReLU()), F.ones((1, 2)))
@@ -370,7 +370,7 @@ def wrap(func: Any) -> Any:
 
     Returns a function that does the same, so it may be a decorator. A saved graph names it, and a program that loads that has to wrap it too.
 
-    Raises TypeError for what is no function that was written with `def`.
+    Raises TypeError for anything but a function written with `def`.
 
     >>> @tengen.traced_module.wrap
     ... def positive_part(x):
@@ -387,7 +387,7 @@ def register_as_builtin(mod_cls: type[Module]) -> None:
 
     A saved graph names the class, and a program that loads that has to register it too.
 
-    Raises TypeError for what is no class of modules.
+    Raises TypeError for anything but a class of modules.
     """
     if not (isinstance(mod_cls, type) and issubclass(mod_cls, Module)):
         raise TypeError(f"register_as_builtin takes a class of modules, got {mod_cls!r:.60}")

@@ -44,7 +44,7 @@ def get_opr_type(opr: OpNode) -> str:
     Returns: the name of its class in `network_node`.
 
     Raises:
-        TypeError: `opr` is no OpNode.
+        TypeError: `opr` is not an OpNode.
 
     >>> x = Network().make_input_node((2,), "float32", name="x")
     >>> get_opr_type((x + 1).owner)
@@ -161,7 +161,7 @@ def find_vars_by_name(dst: Any, names: Iterable[str]) -> list[VarNode]:
     Returns: a value for each name.
 
     Raises:
-        ValueError: there is none with a name.
+        ValueError: there is no value of that name.
 
     >>> x = Network().make_input_node((2,), "float32", name="x")
     >>> find_vars_by_name(F.exp(x), ["x"])
@@ -223,7 +223,7 @@ def embed_inputs(dst: Any, data: Sequence[Any], inputs: Any = None) -> tuple[lis
     Returns: (a value for each of `dst`, {name: what stands in the place of the argument}).
 
     Raises:
-        ValueError: there are more arrays or fewer than arguments.
+        ValueError: the number of arrays is not that of the arguments.
 
     >>> x = Network().make_input_node((2,), "float32", name="x")
     >>> (y,), _ = embed_inputs(F.exp(x), [np.ones(2, np.float32)])

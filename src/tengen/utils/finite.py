@@ -175,7 +175,7 @@ def check_finite(nan: bool = True, inf: bool = True) -> Iterator[None]:
     backward, those of the forward that it belongs to. Traced functions run op by op in the block. It is for finding
     faults: everything takes longer.
 
-    Of an input that has them already it is said so: then they are from outside of the block.
+    Of an input that has them already it is said so: then they are from outside the block.
 
     Args:
         nan: look for NaN.

@@ -310,7 +310,7 @@ def module_stats(
         logging_to_stdout: log the rows; the summary is always logged.
         bar_length_max: the length of the longest bar in the tables.
 
-    Returns (sums, rows). Raises ValueError if both or none of `inputs` and `input_shapes` are given.
+    Returns (sums, rows). Raises ValueError unless exactly one of `inputs` and `input_shapes` is given.
 
     >>> total, rows = module_stats(M.Sequential(M.Linear(3, 4), M.Linear(4, 2)), input_shapes=(1, 3), logging_to_stdout=False)
     >>> total.param_dims, total.flops, rows.flops[0]["output_shapes"]

@@ -235,7 +235,7 @@ class ConstOpBase(OpNode):
         return self._tensor.numpy()
 
     def set_value(self, data: Any, device: Any = None) -> None:
-        """Give it another value. What it is no tensor gets the dtype of the one before."""
+        """Give it another value. A value that is not a tensor gets the dtype of the old one."""
         self._tensor = data if isinstance(data, Tensor) else Tensor(data, dtype=self.dtype)
         self.outputs[0].type = self._type
 

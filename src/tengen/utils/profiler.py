@@ -40,7 +40,7 @@ class Profiler(ContextDecorator):
         with_scopes: show the modules that were running as well; the page has a table of modules then.
         kwargs: settings of MegEngine's profiler for GPUs, which have no meaning here.
 
-    Raises ValueError for other formats, RuntimeError inside of another Profiler.
+    Raises ValueError for other formats, RuntimeError inside another Profiler.
 
     >>> with Profiler("profile") as profiler:
     ...     _ = F.exp(tengen.tensor([1.0])) + 1

@@ -10,7 +10,7 @@ __all__ = ["get_ndtuple"]
 
 
 def get_ndtuple(value: Any, *, n: int, allow_zero: bool = True) -> tuple[int, ...]:
-    """`n` ints: those of `value`, or one number `n` times. Raises ValueError for another number of them, or for a negative one.
+    """`n` ints: those of `value`, or one number `n` times. Raises ValueError for a wrong number of them, or a negative one.
 
     allow_zero: whether they may be 0.
 

@@ -223,7 +223,7 @@ class _Group(NamedTuple):
 
 
 def _groups(names: Iterable[str]) -> list[_Group]:
-    """Names of the same layer that follow each other; what is no usual part of a layer is alone."""
+    """Names of the same layer that follow each other; what is not a usual part of a layer is alone."""
     found: list[_Group] = []
     for name in names:
         parent, _, leaf = _plain(name).rpartition(".")

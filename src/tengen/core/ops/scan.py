@@ -70,7 +70,7 @@ class CumProd(Formula):
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         """The product before an element, times the sum of gradients over the products after it. Nothing is divided, so
-        zeros are no exception."""
+        zeros need no special case."""
         (x,), (y,), (g,) = inputs, outputs, grads
         if g is None:
             return [None]

@@ -73,7 +73,7 @@ class ArrayDataset(Dataset):
 
     Raises:
         ValueError: their lengths differ.
-        TypeError: without any.
+        TypeError: there are no arrays.
 
     >>> [float(part) for part in ArrayDataset(np.array([1.5, 2.5]), np.array([0, 1]))[1]]
     [2.5, 1.0]

@@ -37,7 +37,7 @@ class QConfig(_Makers):
             for none.
 
     Raises:
-        ValueError: what has been made already: each layer gets its own.
+        ValueError: an instance is given: each layer gets its own.
 
     >>> from functools import partial
     >>> from tengen.quantization import FakeQuantize, MinMaxObserver, QConfig

@@ -27,7 +27,7 @@ Dims = dict[int, Grown]
 
 class Retyped:
     """What types the values of some ops have now that arguments may have other shapes, and the ops that this takes. Nothing is changed
-    before `commit`. Raises ValueError, which names the op, where that is not possible.
+    before `commit`. Raises ValueError, naming the op, if that is impossible.
     """
 
     def __init__(self, order: Sequence[OpNode]):

@@ -17,14 +17,14 @@ from .info import described
 from .network import Network
 
 LETTER, LINE, MARGIN, GAP = 6.6, 14, 8, 26
-"""Of a picture: width of a letter, height of a line, space inside of a box and between boxes, all in pixels."""
+"""Of a picture: width of a letter, height of a line, space inside a box and between boxes, all in pixels."""
 _COLOURS = {Host2DeviceCopy: "#d8ecd4", ConstOpBase: "#e6e6e6"}
 
 
 def draw(net: Network, path: str | os.PathLike[str], weights: bool = False) -> None:
     """Draw a network to a file: .svg, or .dot for Graphviz. weights: draw these too.
 
-    Raises ValueError for another kind of file, ImportError where an SVG is wanted and igraph (the extra "draw") is not installed.
+    Raises ValueError for another kind of file, ImportError if an SVG is requested and igraph (the extra "draw") is not installed.
     """
     kind = os.fspath(path).rpartition(".")[2].lower()
     if kind not in ("svg", "dot", "gv"):

@@ -23,7 +23,7 @@ def dependencies(vars: Iterable[VarNode]) -> list[VarNode]:
 def in_order(vars: Iterable[VarNode]) -> list[OpNode]:
     """The ops that these values are computed by, each after those that it reads; of those that could come next, the one made first.
 
-    Raises ValueError, which names the ops, if they go round in a circle.
+    Raises ValueError, naming the ops, if they form a cycle.
     """
     ops = {var.owner: None for var in dependencies(vars)}
     waits = {op: len({v.owner for v in op.inputs}) for op in ops}

@@ -21,7 +21,7 @@ def as_varnode(obj: Any) -> VarNode:
     Returns: the VarNode.
 
     Raises:
-        ValueError: it stands for none, or for several.
+        ValueError: there is none, or there are several.
 
     >>> as_varnode(tengen.utils.network.Network().make_input_node((2, 3), "float32", "x"))
     VarNode:x
@@ -43,7 +43,7 @@ def as_oprnode(obj: Any) -> OpNode:
     Returns: the OpNode.
 
     Raises:
-        ValueError: it stands for none, or for several.
+        ValueError: there is none, or there are several.
 
     >>> as_oprnode(tengen.utils.network.Network().make_input_node((2, 3), "float32", "x"))
     x{Host2DeviceCopy}
@@ -90,7 +90,7 @@ class NodeFilter:
         return NodeFilterType(self, node_type)
 
     def check_type(self, node_type: Any) -> NodeFilter:
-        """All, of which each must be of this class. Raises TypeError, when one comes, for another."""
+        """All, of which each must be of this class. Raises TypeError when it meets anything else."""
         return NodeFilterCheckType(self, node_type)
 
     def not_type(self, node_type: Any) -> NodeFilter:

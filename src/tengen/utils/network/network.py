@@ -94,7 +94,7 @@ class Network:
         Returns: the network.
 
         Raises:
-            SerializationError: the file is damaged, or not tengen's.
+            SerializationError: the file is damaged or was not written by tengen.
             ValueError: there is no value of a name in `outspec`.
         """
         function = load_program(model_path)
@@ -126,7 +126,7 @@ class Network:
 
     @property
     def all_oprs(self) -> list[OpNode]:
-        """The ops, each after those that it reads; arguments and weights are among them. Raises ValueError for a circle."""
+        """The ops, each after those that it reads; arguments and weights are among them. Raises ValueError if they form a cycle."""
         return in_order(self._outputs)
 
     @property
@@ -231,7 +231,7 @@ class Network:
             repl_dict: {a value: what takes its place}.
 
         Raises:
-            ValueError: the ops would go round in a circle, or one of them cannot take the new value; nothing has changed then.
+            ValueError: the ops would form a cycle, or one of them cannot take the new value; then nothing changes.
         """
         pairs = {as_varnode(old): as_varnode(new) for old, new in repl_dict.items()}
         self._change([(op, pairs) for op in self.all_oprs])
@@ -278,10 +278,10 @@ class Network:
 
         Args:
             batchsize: the new one.
-            blacklist: names of arguments whose first dim is no batch.
+            blacklist: names of arguments whose first dim is not a batch.
 
         Raises:
-            ValueError: an op, which it names, cannot have that batch size, or where the batch is cannot be told; nothing has changed then.
+            ValueError: an op, which the error names, cannot have that batch size, or the dim of the batch cannot be told; then nothing changes.
         """
         (size,) = sizes("reset_batch_size", "batchsize", batchsize)
         providers, left = self.data_providers_filter.as_list(), set(blacklist)
@@ -386,7 +386,7 @@ class Network:
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that are set. Raises ValueError for those that there are not."""
+    """The options that are set. Raises ValueError for names that do not exist."""
     if unknown := sorted(options.keys() - OPTIONS - HALF):
         raise ValueError(f"unknown options: {unknown}; there are {', '.join(sorted(OPTIONS | HALF))}")
     for name in sorted(HALF & {name for name, value in options.items() if value}):

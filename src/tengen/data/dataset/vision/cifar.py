@@ -22,8 +22,8 @@ class CIFAR10(VisionDataset):
         timeout: seconds to wait for its server.
 
     Raises:
-        ValueError: it is not there.
-        SerializationError: damaged files.
+        ValueError: it does not exist.
+        SerializationError: a file is damaged.
     """
 
     url_path = "http://www.cs.utoronto.ca/~kriz/"

@@ -29,8 +29,8 @@ class Cityscapes(Annotated):
             [height, width, file name].
 
     Raises:
-        ValueError: other names.
-        FileNotFoundError: the folders are not there.
+        ValueError: a name is unknown.
+        FileNotFoundError: the folders do not exist.
     """
 
     supported_order = ("image", "mask", "info")

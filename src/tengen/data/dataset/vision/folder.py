@@ -69,7 +69,7 @@ class ImageNet(ImageFolder):
         kwargs: of ImageFolder.
 
     Raises:
-        FileNotFoundError: neither is there.
+        FileNotFoundError: neither exists.
         ValueError: an archive is damaged.
     """
 

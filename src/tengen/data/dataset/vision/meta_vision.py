@@ -22,7 +22,7 @@ class VisionDataset(Dataset):
         supported_order: those that there are.
 
     Raises:
-        NotImplementedError: others.
+        NotImplementedError: other names.
     """
 
     def __init__(self, root: Any, *, order: Sequence[str] | None = None, supported_order: Sequence[str] | None = None):

@@ -25,7 +25,7 @@ class MNIST(VisionDataset):
         timeout: seconds to wait for the server.
 
     Raises:
-        ValueError: there are none, or if they are damaged.
+        ValueError: the files do not exist or are damaged.
     """
 
     url_path = "https://ossci-datasets.s3.amazonaws.com/mnist/"

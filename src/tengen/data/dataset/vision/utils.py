@@ -41,7 +41,7 @@ def read_image(path: str, gray: bool = False) -> np.ndarray[Any, Any]:
 
 
 def load_raw_data_from_url(url: str, filename: str, target_md5: str, raw_data_dir: str, timeout: float) -> None:
-    """Have the file `filename` in a folder: download it unless it is there. Raises ValueError if its MD5 sum is another one."""
+    """Have the file `filename` in a folder: download it unless it is there. Raises ValueError if its MD5 sum is wrong."""
     path = os.path.join(raw_data_dir, filename)
     if not os.path.exists(path):
         get_logger(__name__).info("downloading %s to %s ...", url, path)

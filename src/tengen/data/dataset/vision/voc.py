@@ -29,7 +29,7 @@ class PascalVOC(Annotated):
             class its number), "info" ([height, width, name]).
 
     Raises:
-        ValueError: boxes and masks are both asked for.
+        ValueError: both boxes and masks are requested.
     """
 
     supported_order = ("image", "boxes", "boxes_category", "mask", "info")

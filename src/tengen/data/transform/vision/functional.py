@@ -12,7 +12,7 @@ Image = np.ndarray[Any, Any]
 
 
 def opencv() -> Any:
-    """The module cv2. Raises ImportError that says how to get it."""
+    """The module cv2. Raises ImportError, saying how to install it."""
     try:
         return import_module("cv2")
     except ImportError as error:
@@ -20,7 +20,7 @@ def opencv() -> Any:
 
 
 def check(image: Image) -> Image:
-    """The image. Raises ValueError if it has not three dims."""
+    """The image. Raises ValueError if it does not have three dims."""
     if np.ndim(image) != 3:
         raise ValueError(f"image must have 3 dims, but got {np.ndim(image)} dims")
     return image

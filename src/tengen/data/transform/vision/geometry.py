@@ -181,7 +181,7 @@ class CenterCrop(_Moving):
         order: the parts of a sample; see VisionTransform.
 
     Raises:
-        ValueError: smaller images.
+        ValueError: an image is smaller.
 
     >>> CenterCrop(2).apply(np.zeros((4, 4, 3), np.uint8)).shape
     (2, 2, 3)

@@ -14,7 +14,7 @@ from .functional import Image
 class VisionTransform(Transform):
     """A transform of images and of what belongs to them. A subclass defines `_apply_image`, and the other `_apply_…` it needs.
 
-    A sample that is no tuple is an image. Random parameters are the same for all parts of a sample: those of `_draw`.
+    A sample that is not a tuple is an image. Random parameters are the same for all parts of a sample: those of `_draw`.
 
     Args:
         order: what the parts of a sample are: "image", "coords" (points, (n, 2)), "boxes" ((n, 4): left, top, right,
@@ -162,8 +162,8 @@ class TorchTransformCompose(VisionTransform):
         order: the parts of a sample; see VisionTransform.
 
     Raises:
-        ImportError: without Pillow.
-        TypeError: the last one gives neither a PIL image nor an array.
+        ImportError: Pillow is not installed.
+        TypeError: the last one returns neither a PIL image nor an array.
 
     >>> TorchTransformCompose([lambda image: image.convert("L").convert("RGB")]).apply(np.zeros((2, 2, 3), np.uint8)).shape
     (2, 2, 3)
