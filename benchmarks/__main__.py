@@ -4,6 +4,8 @@ Examples:
     python -m benchmarks --list                          names of all cases
     python -m benchmarks 'matmul/*' 'overhead/*'         some cases
     python -m benchmarks --quick --sample                a first look: a few cases of each group, few turns
+    python -m benchmarks --api                           every public function, layer, optimizer and random source
+    python -m benchmarks --api '*pow* large*'            some of these
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import machine, measure, report, startup
+from . import api, machine, measure, report, startup
+from .api.report import slower
 from .cases import Case, all_cases
 
 # name: module of ours, what it needs
@@ -30,6 +33,7 @@ FRAMEWORKS = {
     "JAX": ("ops_jax", ("jax",)),
     "ONNX Runtime": ("ops_onnx", ("onnxruntime", "onnx", "torch")),
 }
+API = {"tengen": ("api.side_tengen", ("tengen",)), "PyTorch": ("api.side_torch", ("torch",))}
 
 
 def arguments() -> argparse.Namespace:
@@ -38,6 +42,7 @@ def arguments() -> argparse.Namespace:
         "python -m benchmarks", None, description, examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("cases", nargs="*", default=["*"], help="names of cases, with * and ? (all)")
+    parser.add_argument("--api", action="store_true", help="the rows of the API in place of the cases, short turns")
     parser.add_argument("--list", action="store_true", help="print the names of the cases and end")
     parser.add_argument("--sample", action="store_true", help="only a few cases of each group")
     parser.add_argument("--only-tengen", action="store_true", help="no peers")
@@ -54,14 +59,18 @@ def arguments() -> argparse.Namespace:
 
 
 def chosen(options: argparse.Namespace) -> list[Case]:
-    fits = [case for case in all_cases() if any(fnmatchcase(case.name, pattern) for pattern in options.cases)]
+    fits = [
+        case
+        for case in (api.all_cases if options.api else all_cases)()
+        if any(fnmatchcase(case.name, pattern) for pattern in options.cases)
+    ]
     return [case for case in fits if case.sample] if options.sample else fits
 
 
 def load(options: argparse.Namespace) -> dict[str, ModuleType]:
     """The frameworks that are installed, tengen first, set up for the number of threads."""
     found = {}
-    for name, (module, needs) in FRAMEWORKS.items():
+    for name, (module, needs) in (API if options.api else FRAMEWORKS).items():
         if all(map(find_spec, needs)) and (name == "tengen" or not options.only_tengen):
             found[name] = import_module(f".{module}", __package__)
             if hasattr(found[name], "set_threads"):
@@ -92,16 +101,19 @@ def main() -> int:
         print("\n".join(case.name for case in cases) or f"no case fits {' '.join(options.cases)}")
         return 0 if cases else 2
     frameworks = load(options)
-    rounds = options.rounds or (5 if options.quick else 15)
+    short = options.quick or options.api
+    rounds = options.rounds or (3 if options.api else 5 if options.quick else 15)
     limits = machine.Limits(options.threads)
-    settings = measure.Options(rounds, options.seconds or (0.01 if options.quick else 0.05), limits.are_there)
+    settings = measure.Options(
+        rounds, options.seconds or (0.01 if short else 0.05), limits.are_there, 1.0 if options.api else None
+    )
     limits.read(1.0)
     print(f"{limits.peak / 1e9:.0f} GFLOP/s, {limits.bandwidth / 1e9:.1f} GB/s, {len(cases)} cases", flush=True)
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     for number, case in enumerate(cases, 1):
         print(f"[{number}/{len(cases)}] {case.name}: ", end="", flush=True)
-        peak = limits.read(0.05)
+        peak = limits.read(0.05) if not options.api or number % 20 == 1 else limits.peak
         others = machine.OtherProcesses()
         try:
             rows.append(run(case, frameworks, settings) | {"other_cores": others.cores(), "peak_before": peak})
@@ -121,6 +133,7 @@ def main() -> int:
         "failures": failed,
     }  # fmt: skip
     report.write(options.out, results)
+    print("\n".join(slower(rows) if options.api else []), flush=True)
     print(f"{len(rows)} measured, {len(failed)} failed; {options.out}/results.md, .json, .png")
     return 1 if failed else 0
 

@@ -19,7 +19,7 @@ class Case:
     name: group/what. kind: the key of the function that does it in the tables of `ops_*.py`. shapes: of its inputs,
     float32. arguments: of the function. flops, moved: the arithmetic and the bytes that must be read and written at
     least. compiled: whether PyTorch's compiler is worth a try. sample: stands for its group in a first look. traced: tengen
-    runs it as a traced function without host, not eagerly.
+    runs it as a traced function without host, not eagerly. holds: what each input holds (`measure.values`); U(-1, 1) where it says nothing.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Case:
     sample: bool = False
     tolerance: float = 1e-3
     traced: bool = False
+    holds: tuple[str, ...] = ()
 
 
 # -- overhead: tensors so small that only the way to the kernel counts ---------------------------------------------

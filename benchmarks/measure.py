@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -52,13 +53,15 @@ class Disagreement(Exception):
     """Two frameworks computed different numbers."""
 
 
+RANGES = {"positive": (0.25, 2.0), "above": (1.125, 2.0), "unit": (0.0, 1.0)}  # of what inputs hold, by the first word
+
 # -- data ----------------------------------------------------------------------------------------------------------
 
 
 def make_data(case: Case) -> Data:
     """Inputs from U(-1, 1), labels, and the first values of the network if the case is one; always the same."""
     random = np.random.default_rng(0)
-    inputs = [2 * random.random(shape, np.float32) - 1 for shape in case.shapes]
+    inputs = list(map(partial(values, random), case.shapes, case.holds or len(case.shapes) * ("",)))
     if case.kind != "network":
         return Data(inputs, None, {})
     net = case.arguments["network"]
@@ -66,6 +69,25 @@ def make_data(case: Case) -> Data:
     labels = random.integers(0, classes, case.shapes[0][0], dtype=np.int32) if classes else None
     shapes = {name: value.shape for name, value in BUILDERS[net]().state_dict().items()}
     return Data(inputs, labels, {name: _first_value(name, shape, random) for name, shape in sorted(shapes.items())})
+
+
+def values(random: np.random.Generator, shape: tuple[int, ...], holds: str = "") -> np.ndarray:
+    """U(-1, 1), or what the first word says: "int low high", "long limit" and "places limit" (none twice in a row) are integers."""
+    word, *numbers = holds.split() or [""]
+    if word in ("int", "long"):
+        low, high = map(int, ("0", *numbers)[-2:])
+        return random.integers(low, high, shape, np.int32 if word == "int" else np.int64)
+    if word == "places":
+        scores = random.random((*shape[:-1], int(numbers[0])))
+        return np.ascontiguousarray(np.argsort(scores, -1)[..., : shape[-1]])
+    if word == "bool":
+        return random.random(shape, np.float32) > 0.5
+    if word == "sign":
+        return np.where(random.random(shape) > 0.5, np.float32(1), np.float32(-1))
+    if word == "pixels":
+        return float(numbers[0]) * random.random(shape, np.float32)
+    low, high = RANGES.get(word, (-1.0, 1.0))
+    return (high - low) * random.random(shape, np.float32) + np.float32(low)
 
 
 def _first_value(name: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
@@ -140,7 +162,12 @@ def calls_in(run: Callable[[], object], seconds: float) -> int:
 
 
 def in_turn(
-    runs: dict[str, Callable[[], object]], rounds: int, most: int, seconds: float, undisturbed: Callable[[], bool]
+    runs: dict[str, Callable[[], object]],
+    rounds: int,
+    most: int,
+    seconds: float,
+    undisturbed: Callable[[], bool],
+    patience: float | None = None,
 ) -> dict[str, list[float]]:
     """Times of a call of each of `runs`, which take turns of about `seconds`: A B A B …
 
@@ -150,7 +177,7 @@ def in_turn(
     """
     counts = {name: calls_in(run, seconds) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
-    patience, number = PATIENCE, 0
+    patience, number = PATIENCE if patience is None else patience, 0
     while number < most and not (number >= rounds and all(map(_is_steady, ratios(times).values()))):
         start = time.perf_counter()
         if patience > 0 and not undisturbed():
@@ -184,11 +211,14 @@ def _is_steady(values: Sequence[float]) -> bool:
 
 @dataclass(frozen=True)
 class Options:
-    """rounds: turns that each framework has, at least. seconds: of a turn. undisturbed: whether the machine is all there."""
+    """rounds: turns that each framework has, at least. seconds: of a turn. undisturbed: whether the machine is all there. patience:
+    seconds to wait for that, None for PATIENCE.
+    """
 
     rounds: int
     seconds: float
     undisturbed: Callable[[], bool]
+    patience: float | None = None
 
 
 def measure(case: Case, frameworks: dict[str, Trials], options: Options) -> dict[str, Any]:
@@ -216,7 +246,8 @@ def measure(case: Case, frameworks: dict[str, Trials], options: Options) -> dict
         del trials
         gc.collect()
     runs = {name: t.run for name, t in chosen.items()}
-    times = in_turn(runs, options.rounds, MORE * options.rounds, options.seconds, options.undisturbed)
+    most = MORE * options.rounds
+    times = in_turn(runs, options.rounds, most, options.seconds, options.undisturbed, options.patience)
     used = {name: t.setting for name, t in chosen.items()}
     return row(case.name, times, used) | {
         "flops": case.flops,
