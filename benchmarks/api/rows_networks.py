@@ -91,7 +91,7 @@ ROWS = [
         setup="pl = [x.shape[0]] * x.shape[1]; tl = [t.shape[1]] * x.shape[1]", their_setup="pl = torch.full((x.shape[1],), x.shape[0]); tl = torch.full((x.shape[1],), t.shape[1])", tolerance=1e-2),
     # -- images
     *[
-        row("functional.vision.interpolate", f"F.vision.interpolate(x, scale_factor=2, mode='{mode}'{', align_corners=False' * (mode != 'nearest')})", f"nnf.interpolate(x, scale_factor=2, mode='{mode}'{', align_corners=False' * (mode != 'nearest')})", "x", tag=mode, x="1x4x8x8|8x16x16x16|8x32x56x56")
+        row("functional.vision.interpolate", f"F.vision.interpolate(x, scale_factor=2, mode='{mode}'{', align_corners=False' * (mode == 'bilinear')})", f"nnf.interpolate(x, scale_factor=2, mode='{mode}'{', align_corners=False' * (mode == 'bilinear')})", "x", tag=mode, x="1x4x8x8|8x16x16x16|8x32x56x56")
         for mode in ("bilinear", "nearest", "bicubic")
     ],
     row("functional.vision.remap functional.remap functional.nn.remap", "F.vision.remap(x, m)", "nnf.grid_sample(x, m / (half - 0.5) - 1 + 0, 'bilinear', 'border', True)", "x", x="1x4x8x8|8x16x32x32|8x32x56x56", m="1x8x8x2 pixels 7|8x32x32x2 pixels 31|8x56x56x2 pixels 55",

@@ -47,7 +47,9 @@ def trials(case: Case, data: Data) -> Iterator[Trial]:
 
 
 def backward(forward: Callable[[], Any], wanted: list[Any]) -> Callable[[], Any]:
-    watched = [v for x in wanted for v in (x.parameters() if isinstance(x, nn.Module) else [x])]
+    watched = [
+        v for x in wanted for v in ([p for _, p in sorted(x.named_parameters())] if isinstance(x, nn.Module) else [x])
+    ]
     for x in watched:
         x.requires_grad_()
     y = forward().detach()
@@ -64,6 +66,8 @@ def backward(forward: Callable[[], Any], wanted: list[Any]) -> Callable[[], Any]
 
 
 def arrays(found: Any, exact: bool) -> Arrays:
+    if not exact:
+        return []
     if isinstance(found, (list, tuple)):
         return [array for part in found for array in arrays(part, exact)]
     if found is None:
@@ -71,4 +75,4 @@ def arrays(found: Any, exact: bool) -> Arrays:
     if isinstance(found, torch.Tensor):
         found = found.detach().float().numpy()
     array = np.asarray(found).astype(np.float32)
-    return [array] if exact else [np.float32([array.size])]
+    return [array]
