@@ -206,12 +206,19 @@ def test_wrap(target: Target, dtype: str) -> None:
     check(unary("wrap", random.integers(-(2**31), 2**31, 77), "int32", "int32", attr=dtype), target)
 
 
-def test_float_to_int_truncates_and_saturates(target: Target) -> None:
-    x = np.array([1.9, -1.9, 0.5, 3e9, -3e9, np.inf, -np.inf, np.nan] * 3)
-    problem = unary("cast", x, "float32", "int32")
+@pytest.mark.parametrize("source", ["float32", "float64"])
+@pytest.mark.parametrize("result", ["int32", "int64"])
+def test_float_to_int_truncates_and_saturates(target: Target, source: str, result: str) -> None:
+    info = np.iinfo(result)
+    edges = np.array([info.max, info.min], source)  # the first one may be rounded up, out of range
+    near = [np.nextafter(edge, edge.dtype.type(side)) for edge in edges for side in (np.inf, -np.inf)]
+    x = np.array([1.9, -1.9, 0.5, -0.5, 1e30, -1e30, np.inf, -np.inf, np.nan, *edges, *near], source)
+    problem = unary("cast", np.tile(x, 3), source, result)
     problem.run(target)
-    top, low = 2**31 - 1, -(2**31)
-    np.testing.assert_array_equal(problem.operands[1].flat, [1, -1, 0, top, low, top, low, 0] * 3)
+    truth = [
+        0 if np.isnan(v) else info.max if v > info.max else info.min if v < info.min else int(v) for v in map(float, x)
+    ]
+    np.testing.assert_array_equal(problem.operands[1].flat, truth * 3)
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64"])

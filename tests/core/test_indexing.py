@@ -14,6 +14,7 @@ import tengen
 import tengen.functional as F
 from tengen import Parameter, Tensor, _rt
 from tengen.autodiff import GradManager
+from tengen.core import indexing
 from tengen.core.indexing import positions
 from tengen.jit import trace
 
@@ -361,3 +362,39 @@ def test_masks_from_outside_in_traced_functions(without_host):
         np.testing.assert_array_equal(first.numpy(), x[array] * 2)
         np.testing.assert_array_equal(second.numpy(), x[mask.numpy()] * 2)
     assert len(runs) == (1 if without_host else 4)
+
+
+def test_an_index_is_read_again_for_another_shape_and_is_not_taken_for_a_similar_one():
+    arrays = [np.arange(n * 7 * 4).reshape(n, 7, 4) for n in (6, 3)]
+    similar = [
+        np.s_[2:5],
+        np.s_[2, 5, None],
+        np.s_[2:5:],
+        np.s_[2:5:1],
+        np.s_[-2],
+        np.s_[..., 1],
+        np.s_[1, ...],
+        np.s_[None, 1],
+        np.s_[True],
+        np.s_[1],
+    ]
+    for _ in range(2):
+        for array in arrays:
+            for index in similar:
+                x = Tensor(array)
+                np.testing.assert_array_equal(x[index].numpy(), array[index])
+                x[index] = 5
+                want = array.copy()
+                want[index] = 5
+                np.testing.assert_array_equal(x.numpy(), want)
+    for _ in range(2):
+        with pytest.raises(IndexError, match="index 5 is out of range"):
+            Tensor(arrays[1])[5]
+
+
+def test_more_indices_than_are_kept(monkeypatch):
+    monkeypatch.setattr(indexing, "_MOST_READ", 3)
+    monkeypatch.setattr(indexing, "_READ", {})
+    x = Tensor(np.arange(10))
+    assert [x[i].item() for _ in range(2) for i in range(10)] == [*range(10), *range(10)]
+    assert len(indexing._READ) <= 3

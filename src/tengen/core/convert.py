@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
     if array.size == 0 and isinstance(data, (list, tuple)) and dtype is None:
         array = array.astype(np.float32)
     marked = from_numpy(array.dtype) if array.dtype.metadata else None
-    own = array.dtype.newbyteorder("=").name if marked is None else marked.name
+    own = _name_of(array.dtype) if marked is None else marked.name
     name = dtype or DEFAULTS.get(own, own)
     if name[0] == "q":
         tensor._assign(np.ascontiguousarray(_quantized(array, own, name)).reshape(array.shape), name, device)
@@ -68,6 +69,12 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
     if dtype and array.dtype.kind in "iu" and isinstance(data, (int, list, tuple)) and not _all_fit(array, dtype):
         check_ints("tensor", data, dtype)
     tensor._assign(np.ascontiguousarray(_stored(array, name)).reshape(array.shape), name, device)
+
+
+@cache
+def _name_of(dtype: np.dtype[Any]) -> str:
+    """The name of a dtype in this machine's byte order, which NumPy puts together anew each time."""
+    return dtype.newbyteorder("=").name
 
 
 def check_ints(op: str, values: Any, dtype: str) -> None:
@@ -121,7 +128,9 @@ def _warn_of_wrap(array: np.ndarray[Any, Any], own: str) -> None:
 def _without_tensors(data: Any) -> Any:
     if isinstance(data, Tensor):
         return to_numpy(data)
-    return [_without_tensors(d) for d in data] if isinstance(data, (list, tuple)) else data
+    if not isinstance(data, (list, tuple)):
+        return data
+    return [d if type(d) is float or type(d) is int else _without_tensors(d) for d in data]
 
 
 def _quantized(array: np.ndarray[Any, Any], own: str, name: str) -> np.ndarray[Any, Any]:

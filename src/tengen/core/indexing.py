@@ -43,7 +43,7 @@ class Parsed:
     """A parsed index: a slice of each dim, the shape after dropping and adding dims, and the integer tensors with their
     axes in that shape."""
 
-    __slots__ = ("apart", "arrays", "axes", "extents", "runs", "shape", "starts", "steps")
+    __slots__ = ("apart", "arrays", "axes", "extents", "runs", "shape", "starts", "steps", "writer")
 
     def __init__(self, apart: bool) -> None:
         self.starts: list[int] = []
@@ -53,6 +53,7 @@ class Parsed:
         self.runs: list[int] = []  # for each dim of the shape, the dim of x that it runs along, or -1
         self.axes: list[int] = []
         self.arrays: list[Tensor] = []
+        self.writer: Any = None  # the op that writes there, once it was wanted
         self.apart = apart  # whether anything but an index tensor or an integer stands between two of them
 
     def add(self) -> None:
@@ -132,21 +133,62 @@ def set_item(x: Tensor, index: Any, value: Any) -> None:
     if index is Ellipsis and isinstance(value, Tensor) and value.ndim and value.shape != x.shape:
         x._reset(value if value.desc.device == x.desc.device else apply(Copy(x.desc.device), value))
         return
-    if _is_mask(index) and _shape(index) == x.shape and not (isinstance(value, Tensor) and value.ndim):
+    if (
+        type(index) not in (int, slice, tuple)
+        and _is_mask(index)
+        and _shape(index) == x.shape
+        and not (isinstance(value, Tensor) and value.ndim)
+    ):
         mask = index if isinstance(index, Tensor) else from_data(index, "bool", x.desc.device)
         x._reset(apply(MaskedFill(), x, mask, value))
         return
     parsed = parse(index, x)
-    part, shape = parsed.part, tuple(parsed.shape)
     if not parsed.arrays:
-        update(SetSubtensor(part, shape), 1, x, value)
+        if parsed.writer is None:
+            parsed.writer = SetSubtensor(parsed.part, tuple(parsed.shape))
+        update(parsed.writer, 1, x, value)
     else:
+        part, shape = parsed.part, tuple(parsed.shape)
         put = put_op("set", len(shape), parsed.axes, parsed.index_rank, parsed.apart)
         update(PutIndexed(part, shape, put), 1, x, value, *parsed.arrays)
 
 
+# Indices without arrays that were read, by themselves and the shape: programs use the same ones again.
+_READ: dict[tuple[Any, tuple[int, ...]], Parsed] = {}
+_MOST_READ = 4096
+_PLAIN = (int, type(None))
+
+
+def _key(index: Any) -> tuple[Any, ...] | None:
+    """What an index says, as something to look up; None if it is more than Python's integers, slices, None and Ellipsis."""
+    found: list[Any] = []
+    for item in index if type(index) is tuple else (index,):
+        if type(item) is slice:
+            parts = item.start, item.stop, item.step
+            if type(parts[0]) not in _PLAIN or type(parts[1]) not in _PLAIN or type(parts[2]) not in _PLAIN:
+                return None
+            found.append(parts)
+        elif type(item) is int or item is None or item is Ellipsis:
+            found.append(item)
+        else:
+            return None
+    return tuple(found)
+
+
 def parse(index: Any, x: Tensor) -> Parsed:
     """Parse an index of `x`. Raises IndexError for too many indices, a bad one, or one out of range."""
+    key = _key(index)
+    if key is None:
+        return _read(index, x)
+    found = _READ.get((key, x.shape))
+    if found is None:
+        if len(_READ) >= _MOST_READ:
+            _READ.clear()
+        found = _READ[key, x.shape] = _read(index, x)
+    return found
+
+
+def _read(index: Any, x: Tensor) -> Parsed:
     shape, device = x.shape, x.desc.device
     given = index if isinstance(index, tuple) else (index,)
     items = _expand(given, len(shape))

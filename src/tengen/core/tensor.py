@@ -22,7 +22,7 @@ from .indexing import get_item, set_item
 from .ops.base import integers
 from .ops.elemwise import Elemwise
 from .ops.linalg import Product
-from .ops.shape import Copy, Reshape
+from .ops.shape import Copy, Fill, Reshape
 from .qparams import QParams, QuantMode
 
 
@@ -344,7 +344,11 @@ class Tensor(_rt.Tensor):
         >>> x.tolist()
         [0.0, 0.0]
         """
-        self._reset(Tensor(np.zeros(self.shape, np.float32), dtype=self.desc.dtype, device=self.device))
+        dtype, device = self.desc.dtype, self.desc.device
+        if dtype[0] == "q":
+            self._reset(Tensor(np.zeros(self.shape, np.float32), dtype=dtype, device=device))
+        else:
+            self._reset(_rt.apply(Fill(self.shape, dtype, device), 0))
 
     def __getitem__(self, index: Any) -> Tensor:
         try:

@@ -82,11 +82,14 @@ def _operands(steps: Steps, group: Group) -> list[View]:
 
 
 def _cut(steps: Steps, group: Group) -> tuple[int, int]:
-    """The reduced axis to cut (the slowest in memory), and the number of parts, which divides it."""
-    axes = [
-        d for d in memory_order(group.shape, _operands(steps, group)) if d in (group.axes or ()) and group.shape[d] > 1
-    ]
-    most = min(SPLIT_PARTS, prod(group.shape) // SPLIT_ELEMENTS)
+    """The reduced axis to cut (the slowest in memory) and the number of parts, which divides it.
+
+    Where results lie further apart in memory than what they are made of, each is a piece of work as it is.
+    """
+    order = memory_order(group.shape, _operands(steps, group))
+    axes = [d for d in order if d in (group.axes or ()) and group.shape[d] > 1]
+    apart = prod(group.shape[d] for d in order[: order.index(axes[0])])
+    most = min(-(-SPLIT_PARTS // apart), prod(group.shape) // SPLIT_ELEMENTS)
     best = (axes[0], 1)
     for axis in axes:
         parts = max(p for p in range(1, most + 1) if group.shape[axis] % p == 0)

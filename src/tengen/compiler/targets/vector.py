@@ -220,7 +220,7 @@ class Vec:
                 return self.like(emit(self.value, target), kind)
             if kind == "bool":
                 return self.ne(0.0)
-            return self.intrinsic("llvm.fptosi.sat", kind)
+            return self._truncated(kind)
         if is_float(kind):
             emit = build.uitofp if unsigned or self.kind == "bool" else build.sitofp
             return self.like(emit(self.value, target), kind)
@@ -230,6 +230,17 @@ class Vec:
             return self.like(build.trunc(self.value, target), kind)
         emit = build.zext if unsigned or self.kind == "bool" else build.sext
         return self.like(emit(self.value, target), kind)
+
+    def _truncated(self, kind: str) -> Vec:
+        """Floats as integers, saturating. LLVM's own saturating conversion takes vectors apart, lane by lane."""
+        if self.lanes == 1:
+            return self.intrinsic("llvm.fptosi.sat", kind)
+        limit = float(1 << BITS[kind] - 1)
+        below = self < limit  # not for nan
+        safe = (below & (self >= -limit)).where(self, 0.0)
+        whole = self.like(self.builder.fptosi(safe.value, llvm_type(kind, self.lanes)), kind)
+        least, most = whole.const(-(1 << BITS[kind] - 1)), whole.const((1 << BITS[kind] - 1) - 1)
+        return (self >= limit).where(most, (self < -limit).where(least, whole))
 
     # -- LLVM intrinsics -------------------------------------------------------------------------------------
 
