@@ -7,12 +7,10 @@ from math import prod
 
 from ...compiler.program import Value
 from .base import Formula, Grads, normal_axis, promoted
-from .elemwise import Elemwise, cast
-from .index import take_op
+from .elemwise import cast
 from .shape import Concatenate, PlaceView, Slice, Windows, broadcast, pad, reshape, transpose, zeros_of
 
 Pair = tuple[int, int]
-ABS, MAX, MIN = Elemwise("ABS"), Elemwise("MAX"), Elemwise("MIN")
 
 
 def _part(x: Value, axis: int, start: int, extent: int) -> Value:
@@ -139,18 +137,26 @@ class PadBy(Formula):
     name = "pad"
 
     def expand(self, *inputs: Value) -> Value:
-        (x,) = inputs
-        places = [self._places(x, d) for d in range(x.ndim)]
-        return take_op(x.ndim, range(x.ndim), x.ndim)(x, *places)
+        return self._around(inputs[0], 0)
 
-    def _places(self, x: Value, axis: int) -> Value:
-        """Which element each place along `axis` shows; extent 1 elsewhere."""
-        extent, start = x.shape[axis], self.before[axis]
-        size = extent + start + self.after[axis]
-        place = x.builder.iota(tuple(size if d == axis else 1 for d in range(x.ndim))) - start
+    def _around(self, x: Value, axis: int) -> Value:
+        """`x` padded along `axis` and those after it; each part on its own, so that all are made of the input."""
+        while axis < x.ndim and not self.before[axis] + self.after[axis]:
+            axis += 1
+        if axis == x.ndim:
+            return x
+        before, after, last = self.before[axis], self.after[axis], x.shape[axis] - 1
+        sides = self._repeated(x, axis, 0, 1, before), self._repeated(x, axis, last, last - after, after)
+        parts = [self._around(part, axis + 1) for part in (sides[0], x, sides[1]) if part.shape[axis]]
+        return _joined(parts, axis) if len(parts) > 1 else parts[0]
+
+    def _repeated(self, x: Value, axis: int, edge: int, start: int, count: int) -> Value:
+        """`count` elements to stand before or after: the one at `edge` over and over, or those from `start` on in the other order."""
         if self.mode == "edge":
-            return MIN(MAX(place, 0), extent - 1)
-        return extent - 1 - ABS(extent - 1 - ABS(place))
+            return broadcast(_part(x, axis, edge, 1), (*x.shape[:axis], count, *x.shape[axis + 1 :]))
+        starts = tuple(start + count - 1 if d == axis and count else 0 for d in range(x.ndim))
+        steps = tuple(-1 if d == axis else 1 for d in range(x.ndim))
+        return Slice(starts, (*x.shape[:axis], count, *x.shape[axis + 1 :]), steps)(x)
 
 
 class PixelShuffle(Formula):

@@ -121,9 +121,14 @@ class Slice(ViewOp):
         (x,), (g,) = inputs, grads
         if g is None or not has_gradients(x.dtype):
             return [None]
-        if all(s == 1 for s in self.steps):
-            after = [n - b - e for n, b, e in zip(x.shape, self.starts, self.extents, strict=True)]
-            return [pad(g, self.starts, after)]
+        if all(abs(s) == 1 for s in self.steps):
+            turned = [s < 0 and e > 0 for s, e in zip(self.steps, self.extents, strict=True)]
+            if any(turned):
+                starts = tuple(e - 1 if t else 0 for t, e in zip(turned, self.extents, strict=True))
+                g = Slice(starts, self.extents, tuple(-1 if t else 1 for t in turned))(g)
+            before = [b - e + 1 if t else b for t, b, e in zip(turned, self.starts, self.extents, strict=True)]
+            after = [n - b - e for n, b, e in zip(x.shape, before, self.extents, strict=True)]
+            return [pad(g, before, after)]
         return [PlaceView(self, "set")(zeros_of(x), g)]
 
 
