@@ -22,6 +22,25 @@ def standardized(x: Value, axes: Sequence[int], eps: Value) -> Value:
     return centred * RSQRT(mean(centred * centred, axes) + eps)
 
 
+def standardized_gradient(
+    x: Value, eps: Value, axes: Sequence[int], g: Value, affine: Sequence[Value], along: Sequence[int]
+) -> list[Value]:
+    """The gradients of x, and of weight and bias if `affine` has them, which have extents at `along` alone.
+
+    Written out, it needs no more passes over a row than the result itself; eps has no gradient.
+    """
+    dtype = statistics_dtype(x.dtype)
+    centred, g = cast(x, dtype) - mean(x, axes), cast(g, dtype)
+    scale = RSQRT(mean(centred * centred, axes) + eps)
+    found: list[Value] = []
+    if affine:
+        others = [d for d in range(x.ndim) if d not in along]
+        found = [total(g * (centred * scale), others), total(g, others)]
+        g = g * affine[0]
+    slope = scale * scale * scale * mean(g * centred, axes)
+    return [cast((g - mean(g, axes)) * scale - centred * slope, x.dtype), *found]
+
+
 def moments(x: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
     """Mean and variance over `axes` in one pass over x.
 
@@ -72,25 +91,12 @@ class Normalize(Formula):
         return cast(y, x.dtype)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        """Written out, it needs no more passes over a row than the result itself. eps has no gradient."""
         (x, eps, *scale_shift), (g,) = inputs, grads
         if g is None:
             return [None] * len(inputs)
-        dtype = statistics_dtype(x.dtype)
-        centred, g = cast(x, dtype) - mean(x, self.axes), cast(g, dtype)
-        scale = RSQRT(mean(centred * centred, self.axes) + eps)
-        affine: list[Value] = []
-        if self.affine:
-            weight, bias = scale_shift
-            others = [d for d in range(x.ndim) if d not in self.axes]
-            by_weight, by_bias = total(g * (centred * scale), others), total(g, others)
-            affine = [
-                reshape(cast(by_weight, weight.dtype), weight.shape),
-                reshape(cast(by_bias, bias.dtype), bias.shape),
-            ]
-            g = g * self._fit(weight, tuple(s if d in self.axes else 1 for d, s in enumerate(x.shape)))
-        slope = scale * scale * scale * mean(g * centred, self.axes)
-        return [cast((g - mean(g, self.axes)) * scale - centred * slope, x.dtype), None, *affine]
+        shape = tuple(s if d in self.axes else 1 for d, s in enumerate(x.shape))
+        dx, *affine = standardized_gradient(x, eps, self.axes, g, [self._fit(v, shape) for v in scale_shift], self.axes)
+        return [dx, None, *(reshape(cast(d, v.dtype), v.shape) for d, v in zip(affine, scale_shift, strict=True))]
 
     def _fit(self, v: Value, shape: tuple[int, ...]) -> Value:
         if v.size != prod(shape):
@@ -121,13 +127,24 @@ class GroupNorm(Formula):
     def expand(self, *inputs: Value) -> Value:
         x, eps, *scale_shift = inputs
         wide = cast(x, statistics_dtype(x.dtype))
-        rows = reshape(wide, (x.shape[0], self.groups, prod(x.shape[1:]) // self.groups))
-        y = reshape(standardized(rows, (2,), eps), x.shape)
-        if self.affine:
-            shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
+        shape = (1, self.groups, x.shape[1] // self.groups, 1)
+        y = standardized(reshape(wide, (x.shape[0], *shape[1:3], prod(x.shape[2:]))), (2, 3), eps)
+        if self.affine:  # in the shape of the groups, so that all is one kernel
             weight, bias = (_fitted(v, shape) for v in scale_shift)
             y = y * weight + bias
-        return cast(y, x.dtype)
+        return cast(reshape(y, x.shape), x.dtype)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (x, eps, *scale_shift), (g,) = inputs, grads
+        if g is None:
+            return [None] * len(inputs)
+        shape = (1, self.groups, x.shape[1] // self.groups, 1)
+        cut = (x.shape[0], *shape[1:3], prod(x.shape[2:]))
+        parts = [broadcast(_fitted(v, shape), shape) for v in scale_shift]
+        dx, *affine = standardized_gradient(reshape(x, cut), eps, (2, 3), reshape(g, cut), parts, (1, 2))
+        back = [total(d, tuple(range(d.ndim))) if not v.ndim else d for d, v in zip(affine, scale_shift, strict=True)]
+        made = [reshape(cast(d, v.dtype), v.shape) for d, v in zip(back, scale_shift, strict=True)]
+        return [reshape(dx, x.shape), None, *made]
 
 
 class BatchNorm(Formula):
