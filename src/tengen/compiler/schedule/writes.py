@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..program import Concat, Node, Place, Scatter, Value
+from ..program import Concat, Iota, Node, Place, Scatter, Value, ViewOp
 from ..view import View, contiguous, dense
 from .groups import Group
 from .nests.loops import memory_order
@@ -35,7 +35,8 @@ def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
     written = {buffer} | store(steps, e, [v for v in stored if v is not node.outputs[0]])
     if isinstance(op, Scatter):
         e.scatter(op, node, target)
-        serial: Sequence[int] = [d for d in op.index_dims if op.sources[d] < 0]
+        apart = _apart(op, node.inputs[2:])
+        serial: Sequence[int] = [d for d in op.index_dims if op.sources[d] < 0 and d not in apart]
     else:
         assert isinstance(op, Place)
         e.place(op, node, target)
@@ -45,6 +46,19 @@ def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
     serial = [d for d in serial if d not in (group.axes or ())]
     steps.launch(e, group.axes or (), op.name, written, serial, base=None if whole else buffer)
     steps.where[node.outputs[0]] = target
+
+
+def _apart(op: Scatter, indices: Sequence[Value]) -> set[int]:
+    """Dims of the loop along which an index is a running number, so that what is written at two places there never meets."""
+    found = set()
+    for value in indices:
+        running = value
+        while isinstance(running.op, ViewOp) and running.op.stretches and running.operands[0].ndim == value.ndim:
+            (running,) = running.operands
+        moving = [d for d, extent in enumerate(running.shape) if extent > 1]
+        if isinstance(running.op, Iota) and running.ndim == value.ndim and len(moving) == 1:
+            found.add(op.index_dims[len(op.index_dims) - value.ndim + moving[0]])
+    return found
 
 
 def _base_layout(steps: Steps, base: Value, op: Any, operands: Sequence[View]) -> View:

@@ -102,7 +102,8 @@ def arrange(
     folded = _merge([d for d in order if d in reduced], shape, numbers)
     if ordered:
         meeting = _merge(ordered, shape, numbers)
-        vectors = bool(kept) and any(v.strides[kept[-1][-1]] == 1 for v in views)
+        along, across = (sum(v.strides[runs[-1][-1]] == 1 for v in views) if runs else 0 for runs in (kept, meeting))
+        vectors = along > 0 and along >= across
         parallel = len(kept) - vectors
         runs = kept[:parallel] + meeting + kept[parallel:]
         return _loops(shape, runs + folded, len(runs), len(runs) - 1, parallel)

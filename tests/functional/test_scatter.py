@@ -1,0 +1,75 @@
+"""Gather, scatter and their gradients, where positions repeat: against NumPy, and the same bits on any number of threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tengen.functional as F
+from tengen import Tensor, _rt, config
+from tengen.autodiff import GradManager
+from tengen.core.ops.index import ScatterAlong
+
+RNG = np.random.default_rng(0)
+SHAPES = [((300, 200), (300, 90)), ((300, 200), (100, 200)), ((12, 30, 50), (12, 30, 50)), ((2, 3, 4000), (2, 3, 4000))]
+
+
+def on_threads(function):
+    """What it gives on each number of threads; all must be equal."""
+    found = []
+    for threads in (1, 2, 3):
+        with config.override(num_threads=threads):
+            found.append(function())
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+    return found[0]
+
+
+def places(index, axis):
+    return tuple(index if d == axis else along for d, along in enumerate(np.indices(index.shape, sparse=True)))
+
+
+CASES = [
+    (shape, index, axis)
+    for shape, index in SHAPES
+    for axis in range(len(shape))
+    if shape[axis] >= index[axis] and all(i <= s for i, s in zip(index, shape, strict=True))
+]
+
+
+@pytest.mark.parametrize("shape, index_shape, axis", CASES)
+def test_gather_gradient_and_scatter(shape, index_shape, axis):
+    x, source = (RNG.standard_normal(s).astype(np.float32) for s in (shape, index_shape))
+    index = RNG.integers(0, min(7, shape[axis]), index_shape).astype(np.int32)  # repeats
+    at = places(index, axis)
+
+    def gradient():
+        handle = Tensor(x)
+        gm = GradManager().attach([handle])
+        with gm:
+            gm.backward(F.gather(handle, axis, Tensor(index)), Tensor(source))
+        return handle.grad.numpy()
+
+    want = np.zeros(shape)
+    np.add.at(want, at, source.astype(np.float64))
+    np.testing.assert_allclose(on_threads(gradient), want, rtol=1e-4, atol=1e-4)
+
+    want = x.copy()
+    want[at] = source  # NumPy, too, writes in row-major order
+    found = on_threads(lambda: F.scatter(Tensor(x), axis, Tensor(index), Tensor(source)).numpy())
+    np.testing.assert_array_equal(found, want)
+
+    want = x.astype(np.float64)
+    np.add.at(want, at, source)
+    add = ScatterAlong(axis, "add")
+    found = on_threads(lambda: _rt.apply(add, Tensor(x), Tensor(index), Tensor(source)).numpy())
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)
+
+
+def test_an_index_that_only_looks_like_a_running_number():
+    """Each row is written where the index says, once the same row for all."""
+    x, source = np.zeros((50, 40), np.float32), RNG.standard_normal((50, 40)).astype(np.float32)
+    index = np.zeros((50, 40), np.int32)
+    found = on_threads(lambda: F.scatter(Tensor(x), 0, Tensor(index), Tensor(source)).numpy())
+    np.testing.assert_array_equal(found[0], source[-1])
+    assert not found[1:].any()
