@@ -102,6 +102,22 @@ def _attention_truth(p: dict[str, Any], q: Any, k: Any, v: Any, w: Any) -> Any:
     return mixed.swapaxes(1, 2).reshape(mixed.shape[0], mixed.shape[2], -1) @ parts[3]
 
 
+def _dot_product(d: Draw) -> Any:
+    lead = d.choice([(), (2,), (2, 2)])
+    length, keys, width = d.integer(1, 5), d.integer(1, 5), d.choice([2, 4])
+    dtype = d.choice(WIDE)
+    shapes = (*lead, length, width), (*lead, keys, width), (*lead, keys, 3)
+    return [d.new(s, dtype, "grid") for s in shapes], {"causal": d.chance(0.4)}
+
+
+def _dot_product_truth(p: dict[str, Any], q: Any, k: Any, v: Any) -> Any:
+    scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
+    if p["causal"]:
+        scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
+    soft = np.exp(scores - scores.max(-1, keepdims=True))
+    return soft / soft.sum(-1, keepdims=True) @ v
+
+
 def _ctc(d: Draw) -> Any:
     steps, batch, classes = d.integer(2, 5), d.integer(1, 3), d.integer(2, 4)
     x = d.new((steps, batch, classes), d.choice(WIDE), "grid")
@@ -164,6 +180,14 @@ ROWS: list[Row] = [
         "F.nn.multi_head_attention({0}, {1}, {2}, {width}, {heads}, 0.0, 0.0, {3}, {width}, {width}, {width}, {width}, is_causal={causal})[0]",
         _attention,
         _attention_truth,
+        exact="formula",
+        weight=MANY,
+    ),
+    Row(
+        "recurrent scaled_dot_product_attention",
+        "F.nn.scaled_dot_product_attention({0}, {1}, {2}, is_causal={causal})",
+        _dot_product,
+        _dot_product_truth,
         exact="formula",
         weight=MANY,
     ),

@@ -18,6 +18,7 @@ from tengen.core.ops import (
     correlation,
     create,
     deformable,
+    dot_product,
     einsum,
     elemwise,
     formula,
@@ -232,6 +233,14 @@ INDICES = [
 
 W4 = f(6, 3, 3, 2, seed=1)
 PRODUCTS = [
+    *(
+        Row(
+            dot_product.FusedAttention(causal, 0.5),
+            [f(2, 3, 5, 4), f(2, 3, 6, 4, seed=1), f(2, 3, 6, 2, seed=2), *bias],
+        )
+        for causal in (False, True)
+        for bias in ([], [f(2, 3, 5, 6, seed=3)])
+    ),
     *(
         Row(linalg.MatMul(), [f(*a).astype(d), f(*b, seed=1).astype(d)])
         for a, b in [((3, 4), (4, 5)), ((2, 1, 3, 4), (3, 4, 5))]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from . import cache
+from .kernels.attention import PARAMETERS as ATTENTION_PARAMETERS
+from .kernels.attention import AttentionKernel
 from .kernels.contraction import AMX_SIDE, SUM_PARAMETERS, ContractionKernel, SumKernel
 from .kernels.epilogue import Epilogue
 from .kernels.nest import Instr, Nest
@@ -105,6 +107,8 @@ def _named(source: Any, params: Sequence[int]) -> list[str]:
         named = [("sum", dict(zip(SUM_PARAMETERS, params, strict=True)))]
     elif isinstance(source, SortKernel):
         named = [("sort", dict(zip(SORT_PARAMETERS, params, strict=True)))]
+    elif isinstance(source, AttentionKernel):
+        named = [("attention", dict(zip(ATTENTION_PARAMETERS, params, strict=True)))]
     return [f"  {title}: " + " ".join(f"{name}={value}" for name, value in of.items()) for title, of in named]
 
 

@@ -5,14 +5,69 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .._rt import apply
 from ..core import Tensor
 from ..core.ops.attention import MultiHeadAttn
+from ..core.ops.dot_product import DotProductAttention
 from ..random.rng import default_generator
 from .arguments import as_tensor, integer, number
 from .tensor import arange
 
-__all__ = ["multi_head_attention"]
+__all__ = ["multi_head_attention", "scaled_dot_product_attention"]
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(scale · query keyᵀ + mask) value, without the softmax in memory: that grows with the lengths, not with their product.
+
+    Vaswani et al. 2017, Attention Is All You Need, section 3.2.1; Dao et al. 2022, FlashAttention. The softmax is stored after all with
+    dropout, in float64, for more than 256 features, and for the gradient of a mask. A query that no key takes part in gives NaN.
+
+    Args:
+        query: (…, L, E) floats; (N, heads, L, E) of a (N, L, heads, E) that is transposed needs no copy.
+        key: (…, S, E). The dims before the lengths broadcast.
+        value: (…, S, features of the result).
+        attn_mask: what broadcasts to (…, L, S): bool, where True takes part, or floats that are added to the scores.
+        dropout_p: with which probability elements of the softmax are dropped; the others are divided by 1 - dropout_p.
+        is_causal: no query sees keys behind its own place: query i sees keys 0 to i.
+        scale: by default 1 / √E.
+
+    Returns: (…, L, features of the result), of the dtype that the three promote to.
+
+    Raises:
+        ValueError: shapes that do not fit, a dropout_p outside [0, 1).
+        TypeError: integers in place of floats.
+
+    >>> q, k, v = F.ones((1, 2, 4)), F.zeros((1, 3, 4)), Tensor([[[1.0], [2.0], [6.0]]])
+    >>> F.nn.scaled_dot_product_attention(q, k, v).tolist()
+    [[[3.0], [3.0]]]
+    >>> F.nn.scaled_dot_product_attention(q, k, v, is_causal=True).tolist()
+    [[[1.0], [1.5]]]
+    """
+    op = "scaled_dot_product_attention"
+    tensors = [as_tensor(x) for x in (query, key, value)]
+    p = number(op, "dropout_p", dropout_p)
+    if not 0 <= p < 1:
+        raise ValueError(f"{op}: dropout_p must be at least 0 and less than 1, got {dropout_p}")
+    width = tensors[0].shape[-1] if tensors[0].ndim else 1
+    factor = 1 / math.sqrt(max(width, 1)) if scale is None else number(op, "scale", scale)
+    masks = [] if attn_mask is None else [as_tensor(attn_mask)]
+    drawn: list[Any] = []
+    if p:
+        lead = np.broadcast_shapes(*(x.shape[:-2] for x in tensors))
+        drawn = [p, *default_generator().draw(math.prod((*lead, tensors[0].shape[-2], tensors[1].shape[-2])))]
+    made = apply(DotProductAttention(bool(is_causal), factor, bool(masks), bool(p)), *tensors, *masks, *drawn)
+    result: Tensor = made[0] if isinstance(made, tuple) else made
+    return result
 
 
 def multi_head_attention(

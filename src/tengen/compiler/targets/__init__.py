@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..kernels.attention import AttentionKernel
 from ..kernels.contraction import ContractionKernel, SumKernel
 from ..kernels.nest_tiling import NestSource
 from ..kernels.positions import PositionsKernel
 from ..kernels.sort import SortKernel
 from ..kernels.target import Target
-from . import positions, sort
+from . import attention, positions, sort
 from .contractions.emit import emit_contraction, emit_sum
 from .nests import emit_nest
 
@@ -20,6 +21,7 @@ EMITTERS: Mapping[type, Callable[[Any, Target], str]] = {
     SumKernel: emit_sum,
     PositionsKernel: positions.emit,
     SortKernel: sort.emit,
+    AttentionKernel: attention.emit,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...compiler.program import Builder
 from ...core.ops.base import promoted
 from ...core.ops.conv import (
     Conv1d,
@@ -16,10 +17,11 @@ from ...core.ops.conv import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from ...core.ops.dot_product import FusedAttention, by_formula
 from ...core.ops.linalg import Linear, MatMul, Product
 from ...core.ops.shape import Reshape, Transpose
 from .graph import Graph, Operand
-from .rules import rule, write_op
+from .rules import rule, write_op, write_program
 
 
 def _working(g: Graph, name: str, *xs: Operand) -> list[Operand]:
@@ -115,6 +117,13 @@ def by_data(g: Graph, op: ConvolutionBackwardData, w: Operand, dy: Operand) -> O
     zipped = zip(op.size, dy.shape[2:], w.shape[2:], op.stride, op.padding, op.dilation, strict=True)
     extra = [o - ((s - 1) * t - 2 * p + d * (k - 1) + 1) for o, s, k, t, p, d in zipped]
     return g.node("ConvTranspose", *_working(g, op.name, dy, w), **_geometry(*op.sliding()), output_padding=extra)
+
+
+@rule(FusedAttention)
+def attention(g: Graph, op: FusedAttention, *inputs: Operand) -> list[Operand]:
+    builder = Builder(keep_composites=True)
+    made = by_formula(op, *(builder.input(x.type) for x in inputs))
+    return write_program(g, builder.finish(made), inputs)
 
 
 @rule(ConvTranspose2d, ConvTranspose3d)

@@ -21,6 +21,8 @@ LN2_LOW = -1.904654299957767e-09
 EXP_WIDE = (0.500000358, 0.16666618, 0.041661229, 0.00833592936, 0.00141047477, 0.000196307374)
 # the same for |r| <= log(2) / 2
 EXP = (0.49999994, 0.166665211, 0.0416682586, 0.00836866815, 0.00138213055)
+# 2**f = 1 + f * p(f) for |f| <= 1/2
+EXP2 = (0.693147004, 0.240222469, 0.0555071086, 0.00967129227, 0.00132695376)
 # e**r - 1 = r + r*r*p(r) for |r| <= log(2) / 2
 EXPM1 = (0.5, 0.166666657, 0.0416664928, 0.00833354797, 0.0013932318, 0.000197599118)
 # (1 - e**(-2r)) / 2 = r + r*r*p(r) for |r| <= log(2) / 4
@@ -60,6 +62,15 @@ def exp_nonpositive(x: Vec) -> Vec:
 
 
 exp_nonpositive_f64 = per_lane("exp")
+
+
+def exp2_nonpositive(x: Vec) -> Vec:
+    """2**x for x <= 0, likewise with 0 below the normal numbers."""
+    x = (x < -127.0).where(-127.0, x)
+    n, bits = nearest(x, 1.0, BIAS["f32"])
+    f = x - n
+    scale = exponent_scale(bits, "f32")
+    return (f * horner(f, EXP2)).fma(scale, scale)
 
 
 def expm1(x: Vec) -> Vec:

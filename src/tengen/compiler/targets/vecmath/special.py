@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ..vector import Vec
+from .exponential import EXP2
 from .lanes import log2
 from .libm import call
 from .polynomial import BIAS, by_pairs, exponent_scale, horner, nearest
@@ -20,8 +21,6 @@ NORMCDF = (
     *(0.0829959586, 0.0914578214, 0.0319264866, 0.00067479111, -0.00150703045, -3.28888091e-05, 5.98425468e-05),
     *(-7.41577514e-06, 2.91930263e-07),
 )
-# 2**f = 1 + f * p(f) for |f| <= 1/2
-EXP2 = (0.693147004, 0.240222469, 0.0555071086, 0.00967129227, 0.00132695376)
 # erfinv(x) = x * p(w - 3), w = -log(1 - x*x) < 6 (M. Giles, Approximating the erfinv function, 2010)
 ERFINV_MIDDLE = (
     *(1.6235420065140875, 0.24163040371223699, -0.0057381358219255277, -0.00083618016846398122, 0.00019506247075308679),

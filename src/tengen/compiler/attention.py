@@ -1,0 +1,15 @@
+"""Attention as the compiler knows it: a kind of op beside those of `program`."""
+
+from __future__ import annotations
+
+from .program import Op
+
+
+class Attention(Op, abstract=True):
+    """softmax(scale · q kᵀ + bias) v. Inputs: q (N, heads, L, D), k (N, heads, S, D), v (N, heads, S, E), perhaps a bias (N, heads, L, S) of
+    float32. Outputs: (N, heads, L, E), and log2 of the sum of the exponentials of each row (N, heads, L), float32. causal: no query sees the
+    keys behind its own place. scale: above 0.
+    """
+
+    causal: bool
+    scale: float

@@ -1,0 +1,83 @@
+"""How attention is computed: blocks of which size, and where the result lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..attention import Attention
+from ..kernels.attention import PANEL_VECTORS, AttentionKernel, float_bits
+from ..plan import ITEM_BYTES
+from ..program import Node, Value
+from ..view import View, contiguous
+from .places import Location
+
+if TYPE_CHECKING:
+    from .steps import Steps
+
+KEYS = 64  # of a block; its scores stay in the nearest cache
+SCRATCH = 160 << 10  # bytes of the stack for blocks of queries and their sums
+MOST_QUERIES = 256
+TILES = 32  # enough for all cores
+
+
+def attend(steps: Steps, node: Node, op: Attention) -> None:
+    """Append the step that computes an Attention."""
+    q, k, v, *bias = node.inputs
+    out, levels = node.outputs
+    n, heads, length, width = q.shape
+    places = [rows_in_memory(steps, x) for x in (q, k, v)]
+    layout = like(out.shape, places[0].view)
+    results = [(steps.buffer(out.type), layout), (steps.buffer(levels.type), contiguous(levels.shape))]
+    target = steps.target
+    panel = PANEL_VECTORS * target.lanes
+    most = queries_of_block(panel, width + v.shape[3])
+    block = block_of(panel, most, n * heads, length)
+    blocks = -(-length // block)
+    kernel = AttentionKernel(
+        q.dtype, bool(bias), op.causal, width, v.shape[3], most, KEYS, target.lanes, target.registers
+    )
+    strides = [s for view in (*(p.view for p in places), layout) for s in view.strides[:3]]
+    reads = [(p.buffer or 0, p.view) for p in places]
+    more: Sequence[int] = (0,) * 4
+    if bias:
+        reads.append(steps.in_memory(bias[0]))
+        more = reads[-1][1].strides
+    params = (heads, blocks, block, length, k.shape[2], float_bits(op.scale), *strides, *more)
+    at = [(b, view.offset * ITEM_BYTES[x.dtype]) for (b, view), x in zip(reads, (q, k, v, *bias), strict=True)]
+    buffers = [*at[:3], *((b, 0) for b, _ in results), *at[3:]]
+    work = 2 * n * heads * length * k.shape[2] * (width + v.shape[3])
+    steps.add_step(kernel, buffers, params, n * heads * blocks, work, op.name, reads, results)
+    for value, place in zip(node.outputs, results, strict=True):
+        steps.where[value] = Location(*place)
+
+
+def rows_in_memory(steps: Steps, x: Value) -> Location:
+    """Where a value lies, with the elements of a row side by side."""
+    buffer, view = steps.in_memory(x)
+    if view.strides[-1] != 1 and x.shape[-1] > 1:
+        return steps.materialise(x)
+    return Location(buffer, view)
+
+
+def like(shape: tuple[int, ...], view: View) -> View:
+    """A dense layout with the order of the first dims that a view has; the last dim is the innermost."""
+    strides, step = [0] * len(shape), 1
+    order = sorted(range(len(shape) - 1), key=lambda d: -abs(view.strides[d]) if view.shape[d] > 1 else 0)
+    for d in reversed([*order, len(shape) - 1]):
+        strides[d] = step
+        step *= max(shape[d], 1)
+    return View(shape, tuple(strides))
+
+
+def queries_of_block(panel: int, width: int) -> int:
+    """At most so many queries are a block, whole panels, for so many numbers of each."""
+    return max(min(MOST_QUERIES, SCRATCH // (4 * max(width, 1))) // panel, 1) * panel
+
+
+def block_of(panel: int, most: int, heads: int, length: int) -> int:
+    """Queries of a block: as many as may be, unless that leaves cores without work."""
+    panels = max(min(most // panel, -(-length // panel)), 1)
+    while panels > 1 and heads * -(-length // (panels * panel)) < TILES:
+        panels = -(-panels // 2)
+    return panels * panel
