@@ -13,7 +13,7 @@ from tengen.compiler.kernels.attention import AttentionKernel
 from tengen.compiler.kernels.target import Target
 from tengen.compiler.targets import attention as emitter
 from tengen.compiler.targets.host import available, host_target
-from tengen.core.ops.dot_product import FusedAttention
+from tengen.core.ops.dot_product import FusedAttention, FusedAttentionGradient
 
 random = np.random.default_rng(0)
 OP = FusedAttention(False, 0.3)
@@ -120,6 +120,50 @@ def test_nan_stays_where_it_is(target: Target) -> None:
     assert missing[1, 2, 3].all()
     assert missing[0, 0, :, 1].all()
     assert missing.sum() == 8 + 40
+
+
+def gradient_formula(op: FusedAttention, g: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
+    """Of q, k and v."""
+    q, k, v, *bias = (x.astype(np.float64) for x in arrays)
+    y, levels = formula(op, *arrays)
+    scores = op.scale * (q @ k.swapaxes(2, 3)) + (bias[0] if bias else 0)
+    powers = np.exp(scores - levels[..., None] * np.log(2))
+    if op.causal:
+        powers = np.where(np.arange(scores.shape[3]) > np.arange(scores.shape[2])[:, None], 0, powers)
+    change = op.scale * powers * (g @ v.swapaxes(2, 3) - (g * y).sum(3, keepdims=True))
+    return [change @ k, change.swapaxes(2, 3) @ q, powers.swapaxes(2, 3) @ g]
+
+
+def check_gradient(op: FusedAttention, *arrays: np.ndarray, target: Target) -> None:
+    y, levels = (x.astype(np.float32) for x in formula(op, *arrays))
+    g = random.standard_normal(y.shape, dtype=np.float32)
+    backward = FusedAttentionGradient(op.causal, op.scale)
+    got = run_op(backward, *arrays, y, levels, g, target=target)
+    for x, expected in zip(got, gradient_formula(op, g, *arrays), strict=True):
+        np.testing.assert_allclose(x, expected, rtol=5e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 64, 130])
+@pytest.mark.parametrize("op", [OP, CAUSAL], ids=["full", "causal"])
+def test_gradients_of_lengths_about_whole_blocks(target: Target, op: FusedAttention, length: int) -> None:
+    for keys in (1, 64, 131):
+        check_gradient(op, *operands(length, keys, 16, 16), target=target)
+
+
+@pytest.mark.parametrize(("width", "value_width"), [(3, 80), (40, 24)])
+def test_gradients_of_any_number_of_features(target: Target, width: int, value_width: int) -> None:
+    q, k, v = operands(20, 70, width, value_width, 1, 2)
+    check_gradient(OP, q / np.float32(width**0.5), k, v, target=target)
+
+
+def test_gradients_of_one_head_are_swept_in_groups(target: Target) -> None:
+    check_gradient(CAUSAL, *operands(400, 400, 8, 8, 1, 1), target=target)
+
+
+def test_gradients_with_a_bias(target: Target) -> None:
+    bias = np.broadcast_to(random.standard_normal((2, 1, 1, 70), dtype=np.float32), (2, 3, 40, 70))
+    for op in (OP, CAUSAL):
+        check_gradient(op, *operands(40, 70, 8, 16), bias, target=target)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -13,3 +13,10 @@ class Attention(Op, abstract=True):
 
     causal: bool
     scale: float
+
+
+class AttentionGradient(Op, abstract=True):
+    """The gradients of q, k and v. Inputs: those of an Attention with the same parameters, its outputs, and the gradient of the first."""
+
+    causal: bool
+    scale: float

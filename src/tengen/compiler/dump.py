@@ -10,6 +10,8 @@ from typing import Any
 from . import cache
 from .kernels.attention import PARAMETERS as ATTENTION_PARAMETERS
 from .kernels.attention import AttentionKernel
+from .kernels.attention_gradient import PARAMETERS as GRADIENT_PARAMETERS
+from .kernels.attention_gradient import AttentionGradientKernel
 from .kernels.contraction import AMX_SIDE, SUM_PARAMETERS, ContractionKernel, SumKernel
 from .kernels.epilogue import Epilogue
 from .kernels.nest import Instr, Nest
@@ -109,6 +111,8 @@ def _named(source: Any, params: Sequence[int]) -> list[str]:
         named = [("sort", dict(zip(SORT_PARAMETERS, params, strict=True)))]
     elif isinstance(source, AttentionKernel):
         named = [("attention", dict(zip(ATTENTION_PARAMETERS, params, strict=True)))]
+    elif isinstance(source, AttentionGradientKernel):
+        named = [(f"attention, {source.part}", dict(zip(GRADIENT_PARAMETERS, params, strict=True)))]
     return [f"  {title}: " + " ".join(f"{name}={value}" for name, value in of.items()) for title, of in named]
 
 

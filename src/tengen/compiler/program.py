@@ -15,7 +15,7 @@ part of a kernel, no memory |
 | `Positions` | where a mask is set, and how many such places there are | two kernels of its own |
 | `Concat` | several values side by side in one buffer | one copy each |
 | `Contraction` | a sum of products | the contraction template |
-| `Attention` | softmax(q kᵀ) v of heads | a kernel of its own |
+| `Attention`, `AttentionGradient` | softmax(q kᵀ) v of heads; what its operands get | kernels of their own |
 | `Host` | a Python function over NumPy arrays | a call |
 | `Loop` | a formula at each place along an axis, one after the other | the steps of one place, repeated |
 | `Composite` | a formula over other ops | disappears while the Program is built |

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..attention import Attention
+from ..attention import Attention, AttentionGradient
 from ..kernels.attention import PANEL_VECTORS, AttentionKernel, float_bits
+from ..kernels.attention_gradient import AttentionGradientKernel
 from ..plan import ITEM_BYTES
-from ..program import Node, Value
+from ..program import Node, Type, Value
 from ..view import View, contiguous
+from .memory.ownership import EVERYWHERE
 from .places import Location
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ KEYS = 64  # of a block; its scores stay in the nearest cache
 SCRATCH = 160 << 10  # bytes of the stack for blocks of queries and their sums
 MOST_QUERIES = 256
 TILES = 32  # enough for all cores
+GRADIENT_KEYS = 64
+GROUPED_TILES = 16
+"""As many tiles sweep the keys, at least: where heads are few each group of keys needs memory as large as the queries."""
 
 
 def attend(steps: Steps, node: Node, op: Attention) -> None:
@@ -50,6 +55,56 @@ def attend(steps: Steps, node: Node, op: Attention) -> None:
     steps.add_step(kernel, buffers, params, n * heads * blocks, work, op.name, reads, results)
     for value, place in zip(node.outputs, results, strict=True):
         steps.where[value] = Location(*place)
+
+
+def attend_backwards(steps: Steps, node: Node, op: AttentionGradient) -> None:
+    """Append the steps that compute an AttentionGradient."""
+    q, k, v, *bias = node.inputs[:-3]
+    y, levels, g = node.inputs[-3:]
+    n, heads, length, width = q.shape
+    keys, value_width = v.shape[2:]
+    places = {name: rows_in_memory(steps, x) for name, x in zip("qkvgy", (q, k, v, g, y), strict=True)}
+    target = steps.target
+    kernels = {
+        part: AttentionGradientKernel(
+            *(part, q.dtype, bool(bias), op.causal, width, value_width),
+            *(GRADIENT_KEYS, target.lanes, target.registers),
+        )
+        for part in ("turn", "sweep", "gather")
+    }
+    panel = kernels["turn"].panel
+    panels, all_heads = -(-length // panel), n * heads
+    groups = max(1, min(-(-GROUPED_TILES // max(all_heads, 1)), -(-keys // GRADIENT_KEYS)))
+    wide, value_wide = (-(-x // target.lanes) * target.lanes for x in (width, value_width))
+    memory = {
+        name: steps.buffer(Type("float32", (all_heads, panels, panel, size)))
+        for name, size in (("q_turned", wide), ("g_turned", value_wide), ("rows", 2))
+    }
+    memory["sums"] = steps.buffer(Type("float32", (groups, all_heads, length, wide)))
+    results = dict(zip(("dq", "dk", "dv"), node.outputs, strict=True))
+    for name, out in results.items():
+        steps.where[out] = places[name] = Location(steps.buffer(out.type), like(out.shape, places[name[1]].view))
+    for name, x in (("levels", levels), *(("bias", x) for x in bias)):
+        places[name] = Location(*steps.in_memory(x))
+    for name, buffer in memory.items():
+        places[name] = Location(buffer, EVERYWHERE)
+    strides = [s for name in ("q", "k", "v", "g", "y", "dq", "dk", "dv") for s in places[name].view.strides[:3]]
+    more = places["bias"].view.strides if bias else (0,) * 4
+    params = heads, all_heads, panels, groups, length, keys, float_bits(op.scale), *strides, *more
+    work = 5 * n * heads * length * keys * (width + value_width)
+    written = {"turn": ("q_turned", "g_turned", "rows"), "sweep": ("dk", "dv", "sums"), "gather": ("dq",)}
+    tiles = {"turn": all_heads * panels, "sweep": all_heads * groups, "gather": all_heads * panels}
+    size = {"float32": 4}.get(q.dtype, 2)
+    for part, kernel in kernels.items():
+        uses = {name: places[name] for name in kernel.buffers}
+        item = {name: 4 if name in ("levels", "bias") else size for name in uses}
+        offsets = {name: 0 if name in memory else p.view.offset * item[name] for name, p in uses.items()}
+        buffers = [(p.buffer or 0, offsets[name]) for name, p in uses.items()]
+        reads = [(p.buffer or 0, p.view) for name, p in uses.items() if name not in written[part]]
+        writes = [(p.buffer or 0, p.view) for name, p in uses.items() if name in written[part]]
+        steps.add_step(
+            kernel, buffers, params, tiles[part], work if part == "sweep" else work // keys, op.name, reads, writes
+        )
 
 
 def rows_in_memory(steps: Steps, x: Value) -> Location:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..attention import Attention
+from ..attention import Attention, AttentionGradient
 from ..cache import compile_kernels
 from ..kernels.target import Target
 from ..loop import Loop
@@ -25,7 +25,7 @@ from ..program import (
 )
 from ..values import reshape_source
 from ..view import View, contiguous
-from .attention import attend
+from .attention import attend, attend_backwards
 from .contractions.lower import contract
 from .groups import Group
 from .memory import assign, ownership
@@ -95,6 +95,8 @@ class Scheduler(Steps):
                 order_rows(self, group.nodes[0], op)
             elif isinstance(op, Attention):
                 attend(self, group.nodes[0], op)
+            elif isinstance(op, AttentionGradient):
+                attend_backwards(self, group.nodes[0], op)
             elif isinstance(op, Positions):
                 find_positions(self, group.nodes[0])
             elif isinstance(op, Loop):

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from math import prod
 
-from ..attention import Attention
+from ..attention import Attention, AttentionGradient
 from ..loop import Loop
 from ..plan import ITEM_BYTES
 from ..program import (
@@ -105,7 +105,7 @@ class Partition:
             self._join(node, node.outputs[0].shape, None, ())
         elif isinstance(op, (Scatter, Place)):
             self._join(node, node.inputs[1].shape, None, (node.inputs[1],))
-        elif isinstance(op, (Contraction, Host, Concat, Loop, Positions, Sort, Attention)):
+        elif isinstance(op, (Contraction, Host, Concat, Loop, Positions, Sort, Attention, AttentionGradient)):
             self._enter(self._new(closed=True), node)
             if op.effect and not _is_late(op):
                 self._follow(self.home[node.outputs[0]])

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..kernels.attention import AttentionKernel
+from ..kernels.attention_gradient import AttentionGradientKernel
 from ..kernels.contraction import ContractionKernel, SumKernel
 from ..kernels.nest_tiling import NestSource
 from ..kernels.positions import PositionsKernel
 from ..kernels.sort import SortKernel
 from ..kernels.target import Target
-from . import attention, positions, sort
+from . import attention, attention_gradient, positions, sort
 from .contractions.emit import emit_contraction, emit_sum
 from .nests import emit_nest
 
@@ -22,6 +23,7 @@ EMITTERS: Mapping[type, Callable[[Any, Target], str]] = {
     PositionsKernel: positions.emit,
     SortKernel: sort.emit,
     AttentionKernel: attention.emit,
+    AttentionGradientKernel: attention_gradient.emit,
 }
 
 

@@ -23,7 +23,10 @@ TOGETHER = 4
 
 
 class Blocks(Products):
-    """What forward and backward share: blocks of rows copied beside each other or turned into panels."""
+    """What forward and backward share: blocks of rows copied beside each other or turned into panels, and what is left out of the scores, which
+    lie in `scores`."""
+
+    scores: ir.Value
 
     def __init__(self, spec: Any, target: Target, parameters: Sequence[str]):
         super().__init__(target, spec.lanes, spec.accumulators, spec.buffers, parameters)
@@ -66,7 +69,7 @@ class Blocks(Products):
     ) -> None:
         """A panel [number][row] of `count` rows, at most as many as a panel has; those behind the last are like it."""
         whole, last = self.padded(width), self.at.sub(count, i64(1))
-        for group in range(PANEL_VECTORS):
+        for group in range(self.panel // self.lanes):
             sources = []
             for i in range(self.lanes):
                 number = self.minimum(i64(group * self.lanes + i), last)
@@ -119,6 +122,61 @@ class Blocks(Products):
 
     def vec(self, value: ir.Value) -> Vec:
         return Vec(self.at, value, "f32", self.lanes)
+
+    def adjust(self, n: ir.Value, h: ir.Value, query: ir.Value, key: ir.Value, count: ir.Value) -> None:
+        """Add the bias, and take out the keys behind a query."""
+        spec = self.spec
+        if not (spec.bias or spec.causal):
+            return
+        queries = []
+        for j in range(self.panel // self.lanes):
+            start = splat(self.at, self.at.trunc(self.sum(query, j * self.lanes), ir.IntType(32)), "i32", self.lanes)
+            queries.append(start + self.lane_numbers())
+
+        def one(i: ir.Value, _: list[Any]) -> tuple[()]:
+            at = self.sum(key, i)
+            for j, places in enumerate(queries):
+                where = self.sum(self.mul(i, self.panel), j * self.lanes)
+                score = self.vector(self.scores, where)
+                if spec.bias:
+                    score = self.bias(n, h, places, at).fma(LOG2_E, score)
+                if spec.causal:
+                    place = splat(self.at, self.at.trunc(at, ir.IntType(32)), "i32", self.lanes)
+                    score = (places < place).where(score.const(-math.inf), score)
+                self.put(score, self.scores, where)
+            return ()
+
+        needed = ir.Constant(ir.IntType(1), 1)
+        if not spec.bias:
+            needed = self.at.icmp_signed(">", self.sum(key, count, -1), query)
+
+        def all_keys() -> list[ir.Value]:
+            self.loop(i64(0), count, 1, one)
+            return []
+
+        self.choose(needed, all_keys, list)
+
+    def bias(self, n: ir.Value, h: ir.Value, places: Vec, key: ir.Value) -> Vec:
+        p = self.param
+        last = splat(self.at, self.at.trunc(self.sum(p["length"], -1), ir.IntType(32)), "i32", self.lanes)
+        rows = (places < last).where(places, last).to("i64")
+        start = self.sum(self.mul(n, p["bias_n"]), self.mul(h, p["bias_h"]), self.mul(key, p["bias_key"]))
+        base = self.at_element(self.buffers["bias"], start)
+
+        def same() -> list[ir.Value]:
+            return [self.everywhere(base).value]
+
+        def each() -> list[ir.Value]:
+            offsets = (rows * splat(self.at, p["bias_row"], "i64", self.lanes)).value
+            result = ir.Constant(ir.VectorType(ir.FloatType(), self.lanes), ir.Undefined)
+            for lane in range(self.lanes):
+                where = ir.Constant(ir.IntType(32), lane)
+                value = self.load(self.at_element(base, self.at.extract_element(offsets, where)), "float32", 1)
+                result = self.at.insert_element(result, value.value, where)
+            return [result]
+
+        (value,) = self.choose(self.at.icmp_signed("==", p["bias_row"], i64(0)), same, each)
+        return self.vec(value)
 
 
 class _AttentionEmitter(Blocks):
@@ -199,7 +257,7 @@ class _AttentionEmitter(Blocks):
         turned = Matrix(self.at_element(self.turned, self.mul(begin, self.width)), self.panel)
         scores = Matrix(self.scores, self.panel)
         self.products(Matrix(self.k, self.width), turned, scores, count, i64(spec.width), self.panel)
-        self._adjust(n, h, self.sum(first, begin), key, count)
+        self.adjust(n, h, self.sum(first, begin), key, count)
         self._powers(begin, count)
         factors = self.at_element(self.factors, begin)
         here = self.minimum(i64(self.panel), self.at.sub(rows, begin))
@@ -214,61 +272,6 @@ class _AttentionEmitter(Blocks):
             self.value_width,
             lambda before, row: before * self.everywhere(factors, row),
         )
-
-    def _adjust(self, n: ir.Value, h: ir.Value, query: ir.Value, key: ir.Value, count: ir.Value) -> None:
-        """Add the bias, and take out the keys behind a query."""
-        spec = self.spec
-        if not (spec.bias or spec.causal):
-            return
-        queries = []
-        for j in range(PANEL_VECTORS):
-            start = splat(self.at, self.at.trunc(self.sum(query, j * self.lanes), ir.IntType(32)), "i32", self.lanes)
-            queries.append(start + self.lane_numbers())
-
-        def one(i: ir.Value, _: list[Any]) -> tuple[()]:
-            at = self.sum(key, i)
-            for j, places in enumerate(queries):
-                where = self.sum(self.mul(i, self.panel), j * self.lanes)
-                score = self.vector(self.scores, where)
-                if spec.bias:
-                    score = self._bias(n, h, places, at).fma(LOG2_E, score)
-                if spec.causal:
-                    place = splat(self.at, self.at.trunc(at, ir.IntType(32)), "i32", self.lanes)
-                    score = (places < place).where(score.const(-math.inf), score)
-                self.put(score, self.scores, where)
-            return ()
-
-        needed = ir.Constant(ir.IntType(1), 1)
-        if not spec.bias:
-            needed = self.at.icmp_signed(">", self.sum(key, count, -1), query)
-
-        def all_keys() -> list[ir.Value]:
-            self.loop(i64(0), count, 1, one)
-            return []
-
-        self.choose(needed, all_keys, list)
-
-    def _bias(self, n: ir.Value, h: ir.Value, places: Vec, key: ir.Value) -> Vec:
-        p = self.param
-        last = splat(self.at, self.at.trunc(self.sum(p["length"], -1), ir.IntType(32)), "i32", self.lanes)
-        rows = (places < last).where(places, last).to("i64")
-        start = self.sum(self.mul(n, p["bias_n"]), self.mul(h, p["bias_h"]), self.mul(key, p["bias_key"]))
-        base = self.at_element(self.buffers["bias"], start)
-
-        def same() -> list[ir.Value]:
-            return [self.everywhere(base).value]
-
-        def each() -> list[ir.Value]:
-            offsets = (rows * splat(self.at, p["bias_row"], "i64", self.lanes)).value
-            result = ir.Constant(ir.VectorType(ir.FloatType(), self.lanes), ir.Undefined)
-            for lane in range(self.lanes):
-                where = ir.Constant(ir.IntType(32), lane)
-                value = self.load(self.at_element(base, self.at.extract_element(offsets, where)), "float32", 1)
-                result = self.at.insert_element(result, value.value, where)
-            return [result]
-
-        (value,) = self.choose(self.at.icmp_signed("==", p["bias_row"], i64(0)), same, each)
-        return self.vec(value)
 
     def _powers(self, begin: ir.Value, count: ir.Value) -> None:
         """Put powers in the place of scores, and find what the sums so far must be multiplied by."""

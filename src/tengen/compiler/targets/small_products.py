@@ -64,7 +64,7 @@ class Products(KernelEmitter):
     ) -> None:
         """begin(what C holds, the row) is added to the products; without it they take the place of that."""
         count = -(-columns // self.lanes)
-        groups = -(-count // 4)
+        groups = -(-count // (4 if self.accumulators == 24 else 2))
         first = 0
         for group in range(groups):
             vectors = (count - first) // (groups - group)

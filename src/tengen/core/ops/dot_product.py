@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...compiler.attention import Attention
+from ...compiler.attention import Attention, AttentionGradient
 from ...compiler.program import Type, Value
 from .base import FLOATS, Formula, Grads, broadcast_shapes, check_stretches, promoted_floats
 from .elemwise import cast, where
@@ -37,17 +37,49 @@ class FusedAttention(Attention):
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         q, k, v, *bias = inputs
-        g = grads[0]
+        (y, levels), (g, _) = outputs, grads
         if g is None:
             return [None] * len(inputs)
+        found: list[Value | None] = list(FusedAttentionGradient(self.causal, self.scale)(*inputs, y, levels, g))
+        if bias:  # as large as the softmax itself
+            found.append(_softmax(self, q, k, v, bias, g).of_scores)
+        return found
+
+
+class FusedAttentionGradient(AttentionGradient):
+    """The gradients of queries, keys and values. Dao et al. 2022, appendix B.4."""
+
+    causal: bool
+    scale: float
+
+    name = "attention_gradient"
+    no_onnx = "has no gradients"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        return types[:3]
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        """Through the formula, with the softmax in memory. What the levels and the result contribute is among the gradients of q, k and v."""
+        q, k, v, *bias = inputs[:-3]
+        g = inputs[-1]
+        given = [None if x is None else cast(x, "float32") for x in grads]
         p = _softmax(self, q, k, v, bias, g)
-        q, k, g = (cast(x, "float32") for x in (q, k, g))
-        found = [
-            _times(p.of_scores, k) * self.scale,
-            _times(_turned(p.of_scores), q) * self.scale,
-            _times(_turned(p.weights), g),
+        of_q, of_k, of_v = (
+            x if x is not None else cast(y, "float32") * 0.0 for x, y in zip(given, (q, k, v), strict=True)
+        )
+        q, k, v, g = (cast(x, "float32") for x in (q, k, v, g))
+        of_change = (_times(of_q, _turned(k)) + _times(q, _turned(of_k))) * self.scale
+        of_shares = p.weights * (of_change - total(p.weights * of_change, (3,)))
+        inner = of_change * (p.shares - p.mean) - p.shares * total(of_change * p.weights, (3,))
+        inner = inner + _times(g, _turned(of_v))
+        scores = p.weights * (inner - total(p.weights * inner, (3,)))
+        found: list[Value | None] = [
+            (_times(scores, k) + _times(p.of_scores, of_k)) * self.scale,
+            (_times(_turned(scores), q) + _times(_turned(p.of_scores), of_q)) * self.scale,
+            _times(_turned(of_shares), g),
+            *([scores] if bias else []),
         ]
-        return [*found, *([p.of_scores] if bias else [])]
+        return [*found, None, None, _times(of_shares, v) + _times(p.weights, of_v)]
 
 
 class _Parts(NamedTuple):
@@ -59,7 +91,9 @@ class _Parts(NamedTuple):
     of_scores: Value
 
 
-def _softmax(op: Attention, q: Value, k: Value, v: Value, bias: Sequence[Value], g: Value) -> _Parts:
+def _softmax(
+    op: Attention | AttentionGradient, q: Value, k: Value, v: Value, bias: Sequence[Value], g: Value
+) -> _Parts:
     q, k, v, g = (cast(x, "float32") for x in (q, k, v, g))
     weights: Value = Softmax((3,))(scores_of(q, k, bias, op.causal, op.scale))
     shares = _times(g, _turned(v))
