@@ -12,7 +12,7 @@ from pathlib import Path
 from peers import torch, transformers
 from peers import vision as tv
 
-sys.path.append(str(Path(__file__).parents[1] / "utils"))
+sys.path.append(str(Path(__file__).parents[1] / "helpers"))
 
 from network_values import image, values, words
 

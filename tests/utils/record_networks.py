@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections import OrderedDict
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from network_values import image, values, words
 from torch import nn
+
+sys.path.append(str(Path(__file__).parents[1] / "helpers"))
+
+from network_values import image, values, words
 
 
 class Bottleneck(nn.Module):
