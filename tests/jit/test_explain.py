@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import numpy as np
@@ -113,3 +114,22 @@ def test_there_is_no_profile_without_profiling_or_a_call():
         function.get_profile()
     with pytest.raises(TraceError, match="has not been called"):
         trace(lambda x: x + 1, profiling=True).get_profile()
+
+
+def test_as_a_page():
+    w = Parameter(np.ones((4, 3), np.float32))
+    function = trace(lambda x: F.relu(F.linear(x, w)).sum(), without_host=True)
+    assert "<h1>&lt;lambda&gt;</h1>" in function.explain().html()
+    for rows in (5, 6):
+        function(Tensor(np.ones((rows, 3), np.float32)))
+    said = function.explain()
+    page = said.html()
+    for _, _, _, (plan,) in said.calls:
+        files = plan.files()
+        assert {"program0_recorded.txt", "groups.txt", "plan.txt", "kernel0.ll", "kernel0.s"} <= set(files)
+        assert "Reduce(mode='SUM'" in files["program0_recorded.txt"]
+        assert "define void @" in files["kernel0.ll"]
+        for text in files.values():
+            assert html.escape(text)[:200] in page or "ms" in text  # times differ
+    assert page.count("<summary>kernel0 assembly</summary>") == 2 and page.count("<h3>Plan 1</h3>") == 2
+    assert "operations in" in page and "the first call" in page

@@ -28,21 +28,26 @@ from .schedule.steps import HostStep, Step
 _number = count(1)
 
 
-def write(folder: str, title: str, shown: Mapping[str, str], sources: Sequence[Any], target: Target) -> None:
-    """Write a new folder for this Plan: the result of each step, keyed by file name, and each kernel as loop IR, LLVM
-    IR and assembly."""
+def write(folder: str, title: str, files: Mapping[str, str]) -> None:
+    """One new folder for a Plan: what each step has made, and its kernels."""
     safe = "".join(c if c.isalnum() else "_" for c in title)
     place = Path(folder) / f"{next(_number):04d}_{safe}"
     place.mkdir(parents=True, exist_ok=True)
-    for name, text in shown.items():
-        (place / f"{name}.txt").write_text(text + "\n")
+    for name, text in files.items():
+        (place / name).write_text(text if text.endswith("\n") else text + "\n")
+
+
+def show_kernels(sources: Sequence[Any], target: Target) -> dict[str, str]:
+    """For each kernel its loop IR, LLVM IR and assembly, by the names of files."""
+    files = {}
     for i, source in enumerate(sources):
         if isinstance(source, NestSource):
-            (place / f"kernel{i}.txt").write_text(show_nest(source.nest) + "\n")
+            files[f"kernel{i}.txt"] = show_nest(source.nest)
         elif isinstance(source, ContractionKernel):
-            (place / f"kernel{i}.txt").write_text(show_contraction(source) + "\n")
+            files[f"kernel{i}.txt"] = show_contraction(source)
         for suffix, text in cache.dump(source, target).items():
-            (place / f"kernel{i}.{suffix}").write_text(text)
+            files[f"kernel{i}.{suffix}"] = text
+    return files
 
 
 def show_groups(groups: Sequence[Group]) -> str:

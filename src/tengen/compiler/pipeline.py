@@ -85,19 +85,32 @@ PIPELINE = (
 
 def compiled(program: Program, views: Sequence[View], target: Target, folder: str = "", title: str = "") -> Compilation:
     """The Program after all steps, whose Plan says how long each took. folder: where dumps go, if anywhere; title: what they call it."""
-    made, watch, shown = (
-        Compilation(program, views, target),
-        Stopwatch(),
-        {"program0_recorded": str(program)} if folder else {},
-    )
+    files: dict[str, str] | None = {} if folder else None
+    made = _run(program, views, target, files)
+    if files is not None:
+        dump.write(folder, title, files)
+    return made
+
+
+def dumped(program: Program, views: Sequence[View], target: Target) -> dict[str, str]:
+    """What a dump has of the steps of a Program and of its kernels: texts by the names of files."""
+    files: dict[str, str] = {}
+    _run(program, views, target, files)
+    return files
+
+
+def _run(program: Program, views: Sequence[View], target: Target, files: dict[str, str] | None) -> Compilation:
+    made, watch = Compilation(program, views, target), Stopwatch()
+    if files is not None:
+        files["program0_recorded.txt"] = str(program)
     for step in PIPELINE:
         made = step.run(made)
         watch.stop(step.name)
-        if folder:
-            shown[step.file] = step.show(made)
+        if files is not None:
+            files[f"{step.file}.txt"] = step.show(made)
             watch.resume()
     made = replace(made, plan=made.finished._replace(stages=tuple(watch.stages)))
-    if folder:
-        shown[PIPELINE[-1].file] = PIPELINE[-1].show(made)  # with the times of all steps
-        dump.write(folder, title, shown, made.scheduled.sources, target)
+    if files is not None:
+        files[f"{PIPELINE[-1].file}.txt"] = PIPELINE[-1].show(made)  # with the times of all steps
+        files |= dump.show_kernels(made.scheduled.sources, target)
     return made

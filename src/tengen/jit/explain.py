@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+from ..compiler import backend
 from ..compiler.plan import Call, Launch, Plan
 from .recorder import Segment
 from .traced import Compiled
@@ -31,6 +33,7 @@ class PlanReport(NamedTuple):
     unlimited: int | None
     compiled: float
     stages: dict[str, float]
+    files: Callable[[], dict[str, str]]
 
     def __str__(self) -> str:
         kernels = ", ".join(f"{name} × {count}" for name, count in self.kernels.items())
@@ -60,6 +63,36 @@ class Explanation(NamedTuple):
             lines.append(f"  {types}: {count} calls, the last took {1e3 * seconds:.3f} ms")
             lines += [f"    {i}. {plan}" for i, plan in enumerate(plans, 1)]
         return "\n".join(lines)
+
+    def html(self) -> str:
+        """A page with the same, and for each Plan the stages of the compiler and the kernels, down to the assembly. They are compiled again."""
+        parts = [f"<h1>{_escape(self.title)}</h1>"]
+        for types, count, seconds, plans in self.calls:
+            parts.append(f"<h2>{_escape(types)}</h2><p>{count} calls, the last took {1e3 * seconds:.3f} ms</p>")
+            for number, plan in enumerate(plans, 1):
+                parts.append(f"<h3>Plan {number}</h3><pre>{_escape(str(plan))}</pre>")
+                parts += [_details(name, text) for name, text in plan.files().items()]
+        return f"{_HEAD.format(title=_escape(self.title))}{''.join(parts)}</html>\n"
+
+
+_HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<style>:root {{ color-scheme: light dark }} body {{ font: 14px system-ui, sans-serif; margin: 1.2em auto; padding: 0 1em; max-width: 80em }}
+pre {{ font-size: 12px; overflow-x: auto; padding: .5em; border: 1px solid #8884 }} summary {{ cursor: pointer; padding: .15em 0 }}</style>"""
+_STAGES = {"ll": "LLVM IR", "s": "assembly"}
+
+
+def _escape(text: str) -> str:
+    from html import escape  # which few need
+
+    return escape(text)
+
+
+def _details(name: str, text: str) -> str:
+    """A part of the page that opens at a click."""
+    stem, _, suffix = name.rpartition(".")
+    loops = "loops" if stem.startswith("kernel") else ""
+    title = f"{stem.replace('_', ' ')} {_STAGES.get(suffix, loops)}".strip()
+    return f"<details><summary>{_escape(title)}</summary><pre>{_escape(text)}</pre></details>"
 
 
 def profiles(segments: Sequence[Segment]) -> list[dict[str, Any]]:
@@ -123,4 +156,11 @@ def _report(segment: Segment, compiled: Compiled, reason: str) -> PlanReport:
         limit.unlimited.bytes if limit and limit.unlimited else None,
         compiled.seconds,
         dict(plan.stages),
+        partial(_files, segment, compiled),
     )
+
+
+def _files(segment: Segment, compiled: Compiled) -> dict[str, str]:
+    views = compiled.views
+    program = segment.op.as_program([v.type for v in segment.op.program.inputs], views)
+    return backend.pipeline.dumped(program, views, backend.host.host_target())
