@@ -12,7 +12,7 @@ NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 # An environment for development has all that the demo needs, which alone takes 575 of 805 MB.
 FOR_DEMO := $(if $(wildcard $(VENV)/installed),$(VENV)/installed,$(VENV)/demo-installed)
 
-.PHONY: demo test test-distributed ray test-models test-browser fuzz bench check format clean
+.PHONY: demo test test-distributed ray test-models test-browser test-aarch64 fuzz bench check format clean
 
 demo: $(FOR_DEMO)
 	@$(BIN)/python -m tengen.examples.digits $(ARGS)
@@ -34,6 +34,12 @@ ray: $(VENV)/ray
 # Networks of tengen.models next to torchvision's and transformers', in an environment of their own, for these are large.
 test-models: $(VENV)-models/installed
 	$(VENV)-models/bin/python -m pytest -q tests/models/with_torch $(ARGS)
+
+# Kernels for 64-bit ARM and the C++ part, run by qemu (Debian: apt install qemu-user g++-aarch64-linux-gnu).
+AARCH64_TESTS := nest nest_floats contraction_kernel vecmath
+test-aarch64: $(VENV)/installed
+	$(BIN)/python tools/aarch64/run.py -m pytest -q -n auto -p no:cacheprovider \
+	    $(or $(ARGS),$(AARCH64_TESTS:%=tests/compiler/test_%.py))
 
 # The pages that tengen writes, in Chromium without a window (Debian: apt install chromium; CHROMIUM names another).
 test-browser: $(VENV)/installed

@@ -1,0 +1,27 @@
+"""docs/portability.md names every file that needs a system like Linux, and no other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# What Windows or macOS lack. What is asked for and done without where it is missing (hasattr, AttributeError) stands in ASKED.
+MARKS = re.compile(
+    r"^\s*(?:import|from) (?:fcntl|resource|pwd|grp|termios|pty|posix|syslog)\b|"
+    r"os\.(?:fork|geteuid|getuid|sched_\w+|killpg|setsid|register_at_fork|mkfifo|posix_\w+|waitpid|O_CLOEXEC|O_NOFOLLOW|sysconf|memfd_create)\b|"
+    r"signal\.(?:SIGKILL|SIGALRM|SIGCHLD|SIGUSR\d|setitimer|pthread\w*)|/proc/|/dev/shm|AF_UNIX|ctypes\.CDLL\(None\)|"
+    r"#include <(?:sys/|unistd|pthread|sched|linux/)",
+    re.MULTILINE,
+)
+ASKED = {"__main__.py"}
+
+
+def test_the_page_names_every_file():
+    files = [*(ROOT / "src" / "tengen").rglob("*.py"), *(ROOT / "csrc").iterdir()]
+    found = set()
+    for path in files:
+        if MARKS.search(path.read_text(encoding="utf-8")):
+            found.add(str(path.relative_to(ROOT / "src" / "tengen" if path.suffix == ".py" else ROOT)))
+    page = (ROOT / "docs" / "portability.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(.*?)` \|", page, re.MULTILINE)) == found - ASKED
