@@ -1,6 +1,7 @@
 # make demo: train LeNet on handwritten digits.   make test: check and test everything.   make bench: measure, next to PyTorch.
 # make fuzz: look for failures with random programs.   make ray: install Ray, and test training in its actors.
 # make test-distributed: the tests of several processes, again and again.   make test-models: networks next to torchvision's and transformers'.
+# make docs: build the documentation in out/docs.   make test-docs: load each of its pages in Chromium.
 # Each needs only Python (3.10 or newer) and a C++ compiler; PYTHON names the interpreter, ARGS goes to the demo, to pytest or to the benchmarks.
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 # An environment for development has all that the demo needs, which alone takes 575 of 805 MB.
 FOR_DEMO := $(if $(wildcard $(VENV)/installed),$(VENV)/installed,$(VENV)/demo-installed)
 
-.PHONY: demo test test-distributed ray test-models test-browser test-aarch64 fuzz bench check format clean
+.PHONY: demo test docs test-docs test-distributed ray test-models test-browser test-aarch64 fuzz bench check format clean
 
 demo: $(FOR_DEMO)
 	@$(BIN)/python -m tengen.examples.digits $(ARGS)
@@ -27,6 +28,15 @@ test-distributed: $(VENV)/installed
 	    echo "run $$run of $(REPEAT)"; \
 	    $(BIN)/python -m pytest -q -x -n auto --maxprocesses 4 tests/distributed $(ARGS) || exit 1; \
 	done
+
+# Warnings are errors, and nothing is fetched: out/docs/index.html is for a browser, from the disk or from any server.
+docs: $(VENV)/docs
+	@$(BIN)/python tools/site/build.py
+
+# The browser is the system's: Debian's package chromium, or CHROMIUM=path.
+test-docs: docs
+	@$(BIN)/python -m pip install -q --disable-pip-version-check playwright
+	@$(BIN)/python tools/site/check.py
 
 ray: $(VENV)/ray
 	$(BIN)/python -m pytest -q tests/distributed/with_ray $(ARGS)
@@ -81,6 +91,10 @@ $(VENV)/demo-installed: $(NATIVE)
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing tengen and what the demo needs in $(VENV) (the first time takes a few minutes) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/docs: $(VENV)/installed
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,dev,docs]'
 	@touch $@
 
 $(VENV)/ray: $(VENV)/installed

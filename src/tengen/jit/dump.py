@@ -33,6 +33,8 @@ def dump(
         raise TraceError(
             f"{title} has not been called, so there is nothing to dump: call it once with tensors of the right shapes"
         )
+    if dump_format is None and str(getattr(file, "name", file)).lower().endswith(".onnx"):
+        dump_format = "ONNX"
     if dump_format not in (None, "tengen", "ONNX"):
         raise ValueError(f"dump: dump_format must be 'tengen' or 'ONNX', got {dump_format!r}")
     metadata = {} if user_info is None else {"user_info": user_info}

@@ -312,7 +312,8 @@ class trace:
             arg_names, output_names: of the tensors among arguments and in the result, in order; by default arg_0 … and
                 output_0 ….
             user_info: what to keep with it, of the kinds that JSON has.
-            dump_format: "tengen" (the default; `jit.load` reads it, docs/dump_format.md describes it) or "ONNX".
+            dump_format: "tengen" (`jit.load` reads it, docs/dump_format.md describes it) or "ONNX"; by default what the
+                name says: "ONNX" for a file that ends in .onnx.
             dynamic_batch: ONNX only: the model takes any batch size (the first dim of all arguments). The function is
                 recorded once more for that, with another batch size.
             keep_var_name: keep the names of weights and of what operations give, which are their places in the modules

@@ -1,0 +1,157 @@
+"""The documentation site: entries of the API reference, both languages in step, links, diagrams. `make docs` builds it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+
+import diagrams
+import pytest
+import reference
+import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "docs" / "site"
+PAGES = sorted(path.relative_to(SITE / "en").as_posix() for path in (SITE / "en").rglob("*.md"))
+FENCED = re.compile(r"^```.*?^```$", flags=re.MULTILINE | re.DOTALL)
+INVENTORY = json.loads((ROOT / "tests" / "reference" / "inventory.json").read_text(encoding="utf-8"))
+
+
+def read(language: str, page: str) -> str:
+    return (SITE / language / page).read_text(encoding="utf-8")
+
+
+# -- the API reference
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, str]:
+    return reference.pages()
+
+
+def test_every_public_name_has_an_entry(made):
+    """Those of MegEngine's inventory, and those that tengen's own modules list."""
+    there = {id(entry.value) for entry in reference.entries()}
+    named = {(entry.module, entry.name) for entry in reference.entries()}
+    distributed = {entry.name for entry in reference.entries() if entry.area == "distributed"}
+    missing = []
+    for module, names in INVENTORY.items():
+        if module.startswith("tengen.core.ops"):  # MegEngine's operators, which only its own programs make
+            continue
+        place = import_module(module)
+        for name in names:
+            value = getattr(place, name, None)
+            known = id(value) in there or (module, name) in named or inspect.ismodule(value) or value is None
+            if not known and name not in distributed and (inspect.isclass(value) or inspect.isroutine(value)):
+                missing.append(f"{module}.{name}")
+    assert missing == []
+    text = "".join(made.values())
+    assert [entry.anchor for entry in reference.entries() if f"{{ #{entry.anchor} }}" not in text] == []
+    assert len(named) > 700
+
+
+def test_entries_lead_to_their_lines(made):
+    links = re.findall(r"\]\(\.\./source/([^)#]+)\.html#L(\d+)\)", made["functional.md"])
+    assert len(links) > 140
+    for path, line in links:
+        code = (ROOT / path).read_text(encoding="utf-8").split("\n")[int(line) - 1]
+        assert code.lstrip().startswith(("def ", "class ", "@")), f"{path}:{line}"
+
+
+def test_an_entry_has_what_the_docstring_has(made):
+    page = made["functional.md"]
+    entry = page[page.index("### softmax {") :].split("\n### ")[1 if page.startswith("### softmax") else 0]
+    for part in ("tengen.functional.softmax(", "**Arguments**", "**Returns**", "```pycon", "[Source]"):
+        assert part in entry, part
+    assert "\n**Raises**" in page
+    assert "Args:" not in page
+
+
+def test_names_of_markup_are_text():
+    assert reference.escape("a_b * `c_d` <e>") == r"a\_b \* `c_d` &lt;e&gt;"
+    assert "TENGEN_NUM_THREADS" in reference.pages()["settings.md"]
+
+
+# -- both languages
+
+
+def test_both_languages_have_the_same_pages():
+    chinese = sorted(path.relative_to(SITE / "zh").as_posix() for path in (SITE / "zh").rglob("*.md"))
+    assert chinese == PAGES
+    assert set(PAGES) == settings.listed()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_both_languages_are_in_step(page):
+    """The same headings by level, code, tables and lists by length."""
+
+    def structure(text: str) -> list[object]:
+        return [
+            FENCED.findall(text),
+            [len(mark) for mark in re.findall(r"^(#+) ", FENCED.sub("", text), flags=re.MULTILINE)],
+            len(re.findall(r"^\|", text, flags=re.MULTILINE)),
+            len(re.findall(r"^(?:- |\d\. )", text, flags=re.MULTILINE)),
+            [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text)],
+        ]
+
+    english, chinese = (structure(read(language, page)) for language in ("en", "zh"))
+    for ours, theirs in zip(english, chinese, strict=True):
+        if isinstance(ours, list) and ours and str(ours[0]).endswith((".md", ".html")):
+            ours, theirs = sorted(ours), sorted(theirs)
+        assert ours == theirs
+    assert re.search(r"[\u4e00-\u9fff]", read("zh", page))
+
+
+def anchors(text: str) -> set[str]:
+    """Of the headings of a page, as the site makes them."""
+    found = set(re.findall(r"\{ #([^ ]+) \}", text))
+    for title in re.findall(r"^#+ (.+)$", FENCED.sub("", text), flags=re.MULTILINE):
+        plain = re.sub(r"[^\w\s-]", "", re.sub(r"\s*\{ #.*", "", title).lower()).strip()
+        found.add(re.sub(r"[-\s]+", "-", plain))
+    return found
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page, language):
+    made = set(PAGES) | {f"reference/{area}.md" for area in [*reference.AREAS, "index"]} | {"pytorch_names.md"}
+    made |= {f"inside/{name}.md" for name in inside()}
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", FENCED.sub("", read(language, page))):
+        path, _, anchor = link.partition("#")
+        place = (Path("/") / page).parent.joinpath(path).resolve().relative_to("/").as_posix()
+        assert place in made, link
+        if anchor and place in PAGES:
+            assert anchor in anchors(read(language, place)), link
+
+
+def inside() -> set[str]:
+    return {Path(page).stem for item in settings.NAV if isinstance(item, dict) for page in next(iter(item.values()))}
+
+
+# -- diagrams
+
+
+def test_diagrams_of_the_pages_are_drawn():
+    blocks = [
+        block[len("```mermaid") : -3]
+        for path in sorted((ROOT / "docs").rglob("*.md"))
+        for block in FENCED.findall(path.read_text(encoding="utf-8"))
+        if block.startswith("```mermaid")
+    ]
+    assert len(blocks) >= 5
+    for block in blocks:
+        drawing, it = diagrams.svg(block), diagrams.read(block)
+        assert drawing.count("<rect") == len(it.labels)
+        assert drawing.count('class="line"') == len(it.arrows)
+
+
+def test_arrows_have_their_labels():
+    it = diagrams.read('flowchart LR\n a["one<br/>two"] -- "yes" --> b & c --> d{"which?"}')
+    assert it.labels["a"] == ["one", "two"]
+    assert it.arrows == [("a", "b", "yes"), ("a", "c", "yes"), ("b", "d", ""), ("c", "d", "")]
+    assert it.questions == {"d"}
+    with pytest.raises(ValueError, match="does not know"):
+        diagrams.read("flowchart LR\n a ==> b")
