@@ -41,6 +41,17 @@ def test_concat_dataset():
         ConcatDataset([Count(3)])
 
 
+def test_a_dataset_needs_no_init_of_its_own():
+    class Squares(Dataset):
+        def __getitem__(self, index):
+            return index**2
+
+        def __len__(self):
+            return 4
+
+    assert Squares()[3] == 9
+
+
 def test_datasets_are_abstract():
     for cls in (Dataset, StreamDataset):
         with pytest.raises(TypeError, match="abstract"):

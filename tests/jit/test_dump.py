@@ -50,6 +50,19 @@ def test_captured_tensors_go_into_the_file_as_a_call_would_find_them(without_hos
     assert rest.tolist() == [[0.5, 1.5]]
 
 
+def test_the_name_of_a_file_says_which_format_it_is_written_in(tmp_path):
+    @trace(capture_as_const=True)
+    def double(x):
+        return x + x
+
+    double(Tensor([1.0]))
+    for name in (tmp_path / "double.onnx", str(tmp_path / "double.ONNX")):
+        double.dump(name, arg_names=["x"])
+        assert session_of(sound(io.BytesIO(open(name, "rb").read()))).get_inputs()[0].name == "x"
+    double.dump(tmp_path / "own.onnx", arg_names=["x"], dump_format="tengen")
+    assert load(tmp_path / "own.onnx")(Tensor([2.0])).tolist() == [4]
+
+
 FORMATS = pytest.mark.parametrize("dump_format", ["tengen", "ONNX"])
 
 
