@@ -12,6 +12,7 @@ import diagrams
 import pytest
 import reference
 import settings
+from test_public_docstrings import AREAS
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "docs" / "site"
@@ -51,6 +52,11 @@ def test_every_public_name_has_an_entry(made):
     text = "".join(made.values())
     assert [entry.anchor for entry in reference.entries() if f"{{ #{entry.anchor} }}" not in text] == []
     assert len(named) > 700
+
+
+def test_all_areas_have_a_page():
+    covered = {module for modules in reference.AREAS.values() for module in modules.split()}
+    assert {f"tengen.{area}" for area in AREAS} - covered == set()
 
 
 def test_entries_lead_to_their_lines(made):

@@ -56,9 +56,9 @@ def test_the_name_of_a_file_says_which_format_it_is_written_in(tmp_path):
         return x + x
 
     double(Tensor([1.0]))
-    for name in (tmp_path / "double.onnx", str(tmp_path / "double.ONNX")):
-        double.dump(name, arg_names=["x"])
-        assert session_of(sound(io.BytesIO(open(name, "rb").read()))).get_inputs()[0].name == "x"
+    for name in ("double.onnx", "double.ONNX"):
+        double.dump(str(tmp_path / name), arg_names=["x"])
+        assert session_of(sound(io.BytesIO((tmp_path / name).read_bytes()))).get_inputs()[0].name == "x"
     double.dump(tmp_path / "own.onnx", arg_names=["x"], dump_format="tengen")
     assert load(tmp_path / "own.onnx")(Tensor([2.0])).tolist() == [4]
 

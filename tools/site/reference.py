@@ -28,6 +28,7 @@ AREAS = {
     "module_qat": "tengen.module.qat",
     "module_quantized": "tengen.module.quantized",
     "module_external": "tengen.module.external",
+    "models": "tengen.models",
     "optimizer": "tengen.optimizer",
     "autodiff": "tengen.autodiff",
     "jit": "tengen.jit",
