@@ -16,10 +16,28 @@ sys.path.append(str(Path(__file__).parents[1] / "helpers"))
 
 from network_values import image, values, words
 
+MOBILE, CNBLOCK = tv.mobilenetv3.InvertedResidualConfig, tv.convnext.CNBlockConfig
+
 NETWORKS = {
     "resnet": lambda: tv.ResNet(tv.resnet.BasicBlock, [1, 2, 1, 1], num_classes=5),
     "resnext": lambda: tv.ResNet(tv.resnet.Bottleneck, [1, 1, 1, 1], num_classes=5, groups=8, width_per_group=4),
     "vit": lambda: tv.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5),
+    "mobilenet_v2": lambda: tv.MobileNetV2(num_classes=5, width_mult=0.25),
+    "mobilenet_v3": lambda: tv.MobileNetV3(
+        [
+            MOBILE(16, 3, 16, 16, True, "RE", 2, 1, 1),
+            MOBILE(16, 5, 40, 24, False, "HS", 2, 1, 1),
+            MOBILE(24, 3, 64, 24, True, "HS", 1, 1, 1),
+        ],
+        32,
+        num_classes=5,
+    ),
+    "shufflenet": lambda: tv.ShuffleNetV2([2, 1, 2], [8, 16, 32, 64, 64], num_classes=5),
+    "efficientnet": lambda: tv.EfficientNet(
+        tv.efficientnet._efficientnet_conf("efficientnet_b0", width_mult=0.25, depth_mult=0.3)[0], 0.2, num_classes=5
+    ),
+    "convnext": lambda: tv.ConvNeXt([CNBLOCK(8, 16, 2), CNBLOCK(16, None, 1)], num_classes=5),
+    "swin": lambda: tv.SwinTransformer([4, 4], 8, [2, 2], [2, 4], [3, 3], num_classes=5),
     "bert": lambda: transformers.BertModel(
         transformers.BertConfig(
             vocab_size=30, max_position_embeddings=16, num_hidden_layers=2, num_attention_heads=2, hidden_size=16,
@@ -40,6 +58,7 @@ def recorded(name: str) -> dict[str, object]:
     state = {key: torch.from_numpy(value) for key, value in values(shapes).items()}
     if name == "gpt":
         state["lm_head.weight"] = state["transformer.wte.weight"]  # they are one
+    state |= {key: value for key, value in net.state_dict().items() if key.endswith("relative_position_index")}
     net.load_state_dict(state)
     with torch.no_grad():
         if name in ("bert", "gpt"):

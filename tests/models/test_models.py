@@ -66,7 +66,7 @@ def test_a_step_of_training_is_the_same_traced(name):
         # Normalising a few numbers, as of the last stage at 32 pixels, makes much of how sums round.
         x = input_of(name, 32 if name in FIXED_SIZE else 96)
         losses.append([run(x).item() for _ in range(3)])
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=2e-3)
     assert losses[0][2] < losses[0][0]
 
 

@@ -10,7 +10,8 @@ import tengen
 from tengen import models
 
 VISION = """resnet18 resnet34 resnet50 resnet101 resnet152 resnext50_32x4d resnext101_32x8d resnext101_64x4d wide_resnet50_2 wide_resnet101_2
-vit_b_16 vit_b_32 vit_l_32""".split()
+vit_b_16 vit_b_32 vit_l_32 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5
+shufflenet_v2_x2_0 efficientnet_b0 efficientnet_b1 efficientnet_b4 efficientnet_b7 convnext_tiny convnext_base swin_t swin_s swin_b""".split()
 
 
 def close(mine, theirs):
