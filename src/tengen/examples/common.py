@@ -192,3 +192,10 @@ def curve(axes: Any, losses: Sequence[float], title: str = "loss of training", c
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9, colors=MUTED)
+
+
+def tiles(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images (N, H, W) from 0 to 1, one beside the other, with a pixel of 0 around each."""
+    framed = np.pad(images, ((0, -len(images) % columns), (1, 1), (1, 1)))
+    rows = framed.reshape(-1, columns, *framed.shape[1:]).transpose(0, 2, 1, 3)
+    return rows.reshape(rows.shape[0] * rows.shape[1], -1)

@@ -21,7 +21,7 @@ from ..autodiff import GradManager
 from ..jit import trace
 from ..optimizer import Adam
 from ..random import normal
-from .common import BLUE, ORANGE, Options, curve, epochs, figure, plain, run, save, stopped_early
+from .common import BLUE, ORANGE, Options, curve, epochs, figure, plain, run, save, stopped_early, tiles
 from .vae import digits
 
 NOISE, BATCH = 32, 64
@@ -108,7 +108,7 @@ def work(options: Namespace) -> None:
     curve(left, [told for told, _ in losses], "losses: critic (blue), generator (orange)", BLUE)
     curve(left, [fooled for _, fooled in losses], "losses: critic (blue), generator (orange)", ORANGE)
     for axes, shown, name in ((middle, drawn, "drawn"), (right, images, "scans")):
-        axes.imshow(shown[:100].reshape(10, 10, 8, 8).transpose(0, 2, 1, 3).reshape(80, 80), cmap="gray_r")
+        axes.imshow(tiles(shown[:100].reshape(-1, 8, 8), 10), cmap="gray_r")
         plain(axes, name)
     save(picture, options.output / "gan.png")
 

@@ -17,7 +17,7 @@ import tengen.module as M
 
 from ..optimizer import Adam
 from ..random import normal
-from .common import Options, curve, epochs, figure, learner, plain, run, save, train
+from .common import Options, curve, epochs, figure, learner, plain, run, save, tiles, train
 
 PIXELS = 64
 
@@ -84,8 +84,8 @@ def work(options: Namespace) -> None:
     middle.set_title("where digits lie; what they are was never told", loc="left", fontsize=11)
     side = np.linspace(-2, 2, 16, dtype=np.float32)
     grid = np.stack(np.meshgrid(side, side[::-1]), axis=-1).reshape(-1, 2)
-    drawn = F.sigmoid(net.decoder(tengen.tensor(grid))).numpy().reshape(16, 16, 8, 8)
-    right.imshow(drawn.transpose(0, 2, 1, 3).reshape(128, 128), cmap="gray_r")
+    drawn = F.sigmoid(net.decoder(tengen.tensor(grid))).numpy().reshape(-1, 8, 8)
+    right.imshow(tiles(drawn, 16), cmap="gray_r")
     plain(right, "what is drawn at each place from -2 to 2")
     save(picture, options.output / "vae.png")
 

@@ -25,7 +25,7 @@ class _Attention(M.Module):
         self.qkv, self.proj = M.Linear(features, 3 * features), M.Linear(features, features)
         self.relative_position_bias_table = Parameter(F.zeros(((2 * window - 1) ** 2, heads)))
         M.init.normal_(self.relative_position_bias_table, 0.0, 0.02)
-        place = np.stack(np.mgrid[:window, :window]).reshape(2, -1)
+        place = np.indices((window, window)).reshape(2, -1)
         apart = place[:, :, None] - place[:, None] + window - 1
         self._rows = (apart[0] * (2 * window - 1) + apart[1]).astype(np.int32)
 
