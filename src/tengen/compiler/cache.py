@@ -2,7 +2,8 @@
 
 The folder is the setting `cache_dir` (TENGEN_CACHE_DIR), or `tengen` in the user's cache folder. It holds code that will be run, so it is
 used only if it belongs to the user and nobody else may write to it. An entry is written whole or not at all, and a
-damaged one is compiled again. A disk that is full or read-only costs only time."""
+damaged one is compiled again. A disk that is full or read-only costs only time.
+"""
 
 from __future__ import annotations
 

@@ -131,7 +131,8 @@ AForm = Literal["broadcast", "columns", "steps"]
 broadcast: one element of a row, which multiplies all columns of B. The lanes are columns.
 columns: A has the columns too, side by side, and is loaded as vectors: C[m, n] = sum over k of A[m, k, n] * B[k, n].
 steps: the lanes are steps of the innermost k loop, along which A and B are contiguous. The lanes of a sum are folded at
-the end of a tile. Then a panel is `vectors` columns, which are `b_column` apart in B."""
+the end of a tile. Then a panel is `vectors` columns, which are `b_column` apart in B.
+"""
 
 Product = Literal["plain", "pairs", "quads", "amx"]
 """How products are computed.

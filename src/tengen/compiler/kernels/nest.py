@@ -35,7 +35,8 @@ class Bound(NamedTuple):
     `dims` are the loop dims that take part. `values` are the positions of the index values of a gather or scatter that
     take part, counted from the start of what they index. The numbers are run-time parameters. With `divisor`, the sum
     must also be a multiple of a run-time number, which is one more parameter: a strided window skips the other
-    positions."""
+    positions.
+    """
 
     dims: tuple[int, ...]
     divisor: bool = False
@@ -56,7 +57,8 @@ class Access(NamedTuple):
     compute dtype is a number of the launch, whose bits (as int64 or float64) are the access's only stride in `AccessNumbers`.
 
     shared: it moves like the access before it, in the same buffer. Instead of strides it has one number: how many
-    elements it lies beyond the first access of that buffer."""
+    elements it lies beyond the first access of that buffer.
+    """
 
     dtype: str
     steps: tuple[str, ...]
@@ -95,7 +97,8 @@ class Nest(NamedTuple):
     everything that is folded or added to memory is neutral, so the loop may stop there.
     parts: pairs (dim, turns), inner ones first. After `turns` turns of the loop over a reduced dim (vectors, for the
     lane dim) the sums start again, and the sums so far are added to those before. So only few numbers are added in
-    sequence, however many there are."""
+    sequence, however many there are.
+    """
 
     dims: int
     kept: int

@@ -25,7 +25,8 @@ If the Nest has an interleaved dim, the body is written out for each of its plac
 A group is a vector of one to four registers. LLVM splits it, which gives independent accumulators and short loops. The
 rest of a row runs as single registers under a mask, or element by element if the machine has no masked loads. Each
 value is computed in the outermost loop in which it is known. Within a group all loads come before the stores that
-depend on them, so an output may share the memory of an input with the same strides."""
+depend on them, so an output may share the memory of an input with the same strides.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ class Side(NamedTuple):
     sees: for each result of the tile the (pixel, tap) pairs that it sums over; pixels are counted from the first one of the tile.
     step, per: the window moves by `step` pixels for every `per` results. low, high: pixels below `low`, and from `high`
     on, may lie outside the image. taps: taps of the window. again: how many results the last tile of a line shares with
-    the one before, where that matters."""
+    the one before, where that matters.
+    """
 
     sees: tuple[tuple[tuple[int, int], ...], ...]
     step: int

@@ -45,7 +45,8 @@ class Row(NamedTuple):
     bool as int32. keeps_ints: integers stay as they are. undoes_itself: applying it twice does nothing. cheap:
     computing it again costs less than writing and reading it. no_effect: a Python int beyond this end ("above",
     "below") of the dtype changes nothing, so it need not fit. low: in mixed precision a function of floats may give the
-    dtype of its operand instead of the high one."""
+    dtype of its operand instead of the high one.
+    """
 
     instr: str
     arity: int

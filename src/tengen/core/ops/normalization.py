@@ -152,7 +152,8 @@ class BatchNorm(Formula):
 
     This variance is divided by the count. Inputs: x, weight, bias, eps, and if `track` running_mean, running_var,
     momentum. Then the new running statistics follow, whose variance is divided by the count - 1. Ioffe and Szegedy
-    2015, algorithm 1."""
+    2015, algorithm 1.
+    """
 
     track: bool
 

@@ -2,7 +2,8 @@
 
 The graphs must have the same nodes; only constants may differ, such as the shape that a Reshape makes. A number that is
 the same multiple or the same fraction of the batch size in both is computed from the shape of an argument when the
-model runs."""
+model runs.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 A cost model chooses from a short menu of tiles, so that few distinct kernels are compiled. `choose` is the only entry;
 a table of measured tiles could replace `_cycles` without any other change. `benchmarks/kernels_contraction.py --tiles`
-measures the menu."""
+measures the menu.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 All operands are channels-last in memory, so that the row of an output pixel and the taps of the kernel are loops over the
 input with fixed strides and nothing is unfolded (no im2col). Pixels at the border see fewer taps: they are parts of
 their own, or the input is copied with zeros around it. The sources of relayouts have the logical dimensions x (n, ic,
-h, w), w (oc, ic / groups, kh, kw), y and dy (n, oc, oh, ow). A grouped convolution is a batch loop over its groups."""
+h, w), w (oc, ic / groups, kh, kw), y and dy (n, oc, oh, ow). A grouped convolution is a batch loop over its groups.
+"""
 
 from __future__ import annotations
 

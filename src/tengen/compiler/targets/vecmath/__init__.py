@@ -8,7 +8,8 @@ every vector width. float64 functions call the C library lane by lane. Coefficie
 `tools/fit_polynomials.py`.
 
 The emitter for float32 has the name of the function; emitters for other kinds add the kind: `sigmoid`, `sigmoid_f64`. A
-function that the C library has under this name needs no emitter for float64."""
+function that the C library has under this name needs no emitter for float64.
+"""
 
 from __future__ import annotations
 
