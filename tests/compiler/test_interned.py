@@ -45,7 +45,7 @@ def test_they_cannot_be_changed_and_show_their_parameters():
         (lambda: Reduce("SUM"), "needs axes"),
         (lambda: Reduce("SUM", (0,), 1), "takes 2 parameters"),
         (lambda: Reduce("SUM", (0,), mode="MAX"), "given twice"),
-        (lambda: Reduce("SUM", (0,), axis=1), "'axis' is no parameter"),
+        (lambda: Reduce("SUM", (0,), axis=1), "'axis' is not a parameter"),
     ],
 )
 def test_wrong_parameters(call, text):

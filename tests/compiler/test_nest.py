@@ -521,7 +521,7 @@ WOVEN = Nest(
             "expected float32, float32",
         ),
         (Nest(1, 1, 0, (LINE,), (LOAD, Instr("lt", (0, 0)))), "the value is bool"),
-        (Nest(1, 1, 0, (LINE,), (Instr("load", attr=1),)), "none of the 1 accesses"),
+        (Nest(1, 1, 0, (LINE,), (Instr("load", attr=1),)), "not one of the 1 accesses"),
         (Nest(1, 1, 0, (LINE,), (LOAD, Instr("reduce", (0,), attr="median"))), "median"),
         (Nest(1, 1, 0, (LINE,), (LOAD, Instr("reduce", (0,), attr="any"))), "any of float32"),
         (Nest(1, 1, 0, (Access("float32", ("1",), indirect=1),), (LOAD,)), "use gather or scatter"),

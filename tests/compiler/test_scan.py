@@ -56,7 +56,7 @@ RUNNING = Nest(2, 1, 1, (ROWS, ROWS), (LOAD, SCAN, STORE))
     [
         (RUNNING._replace(kept=2), "reduces 0 dims"),
         (RUNNING._replace(rows=2), "it scans"),
-        (RUNNING._replace(code=(LOAD, SCAN._replace(attr="max"), STORE)), "none of sum, prod"),
+        (RUNNING._replace(code=(LOAD, SCAN._replace(attr="max"), STORE)), "not one of sum, prod"),
         (RUNNING._replace(code=(LOAD, SCAN, STORE, Instr("neg", (1,)), STORE)), "goes to a neg"),
         (RUNNING._replace(code=(LOAD, SCAN, STORE, Instr("reduce", (0,), attr="sum"))), "a reduce too"),
     ],

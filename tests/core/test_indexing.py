@@ -160,7 +160,8 @@ def test_masks_of_several_dims():
 
 @pytest.mark.parametrize(
     "index,error",
-    [(3, "out of range"), ((0, 0, 0), "too many"), ("a", "no index"), (1.5, "no index"), ((..., ...), "Ellipsis"), (np.zeros(4, bool), "mask"),
+    [(3, "out of range"), ((0, 0, 0), "too many"), ("a", "not an index"), (1.5, "not an index"), ((..., ...), "Ellipsis"),
+     (np.zeros(4, bool), "mask"),
      (np.array([5]), "out of range"), (slice(None, None, 0), "zero|0")],
 )  # fmt: skip
 def test_bad_indices(index, error):

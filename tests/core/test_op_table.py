@@ -43,9 +43,9 @@ WRONG = {
     "a dim that is not there": (Put("set", (-1, 7), (0,), (0,)), [X, X, INDEX], "do not say how to index"),
     "a stride of 0": (Convolution((0, 1), (0, 0), (1, 1), 1), [M, M], "must be positive"),
     "negative dilation": (Convolution((1, 1), (0, 0), (1, -1), 1), [M, M], "must be positive"),
-    "integers": (Convolution((1, 1), (0, 0), (1, 1), 1), [Type("int32", M.shape), M], "a sum of products is of floats"),
+    "integers": (Convolution((1, 1), (0, 0), (1, 1), 1), [Type("int32", M.shape), M], "a sum of products takes floats"),
     "another kernel": (ConvolutionBackwardFilter((1, 1), (0, 0), (1, 1), 1, (3, 3)), [M, M], "do not give shape"),
-    "a product of integers": (MatMul(), [Type("int32", (2, 2))] * 2, "a sum of products is of floats"),
+    "a product of integers": (MatMul(), [Type("int32", (2, 2))] * 2, "a sum of products takes floats"),
     "an attribute that is no distribution": (Drawn("bytes", (3,)), [Type("weak_int", ())] * 2, "not a distribution"),
     "counters and seeds": (RandomBits(0), [Type("int64", (3,)), Type("int64", (2,))], "do not broadcast"),
 }  # fmt: skip

@@ -214,7 +214,7 @@ REFUSED = {
     "a module": (archive(b"(" + text("module") + b"NNNtQ", {}), "state_dict"),
     "no PyTorch": (archive(b"N", {}).replace(b"a/data.pkl", b"a/data.np_"), "not one of torch.save"),
     "a program": (archive(b"N", {}, more=["a/constants.pkl"]), "TorchScript"),
-    "a namespace of what is no text": (archive(b"cargparse\nNamespace\n)\x81}K\x01K\x01sb", {}), "no text"),
+    "a namespace of what is no text": (archive(b"cargparse\nNamespace\n)\x81}K\x01K\x01sb", {}), "not text"),
     "a namespace of arguments": (archive(b"cargparse\nNamespace\nK\x01\x85R", {}), "it calls"),
     "another function of PyTorch's": (archive(b"ctorch._utils\n_rebuild_sparse_tensor\n)R", {}), "_rebuild_sparse_tensor"),
     "a function as a type": (

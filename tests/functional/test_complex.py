@@ -248,7 +248,7 @@ REFUSED = {
     "max is not defined": lambda: F.max(X),
     "prod.* is not defined": lambda: F.prod(X),
     "argsort is not defined": lambda: F.sort(X),
-    "does not become float32": lambda: X.astype("float32"),
+    "cannot become float32": lambda: X.astype("float32"),
     "takes a tensor of complex64, got float32": lambda: F.real(F.ones((2,))),
     "imag takes": lambda: F.imag(Tensor(1)),
     "full: a complex number does not fit into a tensor of float32": lambda: F.full((2,), 1j, dtype="float32"),

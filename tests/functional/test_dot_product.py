@@ -105,7 +105,7 @@ def test_wrong_calls() -> None:
             TypeError,
             "attn_mask must be bool or float, got int32",
         ),
-        (lambda: attention(*[F.ones((2, 2), dtype="int32")] * 3), TypeError, "sum of products is of floats"),
+        (lambda: attention(*[F.ones((2, 2), dtype="int32")] * 3), TypeError, "sum of products takes floats"),
         (lambda: attention(x, x, x, scale="a"), TypeError, "scale takes a number, got 'a'"),
     ):
         with pytest.raises(error, match=message):

@@ -168,7 +168,7 @@ def test_errors(equation, shapes, message):
 
 
 def test_what_is_no_equation():
-    with pytest.raises(TypeError, match="einsum: the equation is text"):
+    with pytest.raises(TypeError, match="einsum: the equation must be text"):
         F.einsum(F.ones((2,)), "i")
     with pytest.raises(ValueError, match="einsum: there is no operand"):
         F.einsum("i")

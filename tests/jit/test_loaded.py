@@ -138,10 +138,10 @@ UNFIT = {
     "too few names": (lambda v: (["x"], ["y"], {}), "2 arguments must have 2 names, got 1"),
     "too many names": (lambda v: (["x", "w"], ["y", "z"], {}), "1 output must have 1 name, got 2"),
     "a name twice": (lambda v: (["x", "x"], ["y"], {}), "the names of all arguments must be different non-empty strings"),
-    "a name that is none": (lambda v: (["x", ""], ["y"], {}), "must be another non-empty string"),
+    "a name that is none": (lambda v: (["x", ""], ["y"], {}), "must be different non-empty strings"),
     "another shape": (lambda v: (["x"], ["y"], {v.inputs[1]: W}), r"shape \(3, 4\) is given for an input of float32\[5,4\]"),
     "another dtype": (lambda v: (["x"], ["y"], {v.inputs[1]: X.astype("int32")}), "a constant of int32"),
-    "no input": (lambda v: (["x", "w"], ["y"], {v.outputs[0]: X}), "a value that is no input"),
+    "no input": (lambda v: (["x", "w"], ["y"], {v.outputs[0]: X}), "a value that is not an input"),
 }  # fmt: skip
 
 

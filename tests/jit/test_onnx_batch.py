@@ -131,12 +131,12 @@ def test_an_argument_without_a_batch_keeps_its_shape():
 
 WRONG = {
     "batch size 1": (lambda x: x + 1, (1, 4), (2, 4), "batch sizes must be at least 2"),
-    "the same size": (lambda x: x + 1, (2, 4), (2, 4), "no argument"),
+    "the same size": (lambda x: x + 1, (2, 4), (2, 4), "must differ between the two recordings"),
     "another dim": (lambda x: x + 1, (2, 4), (3, 5), "x0 differs in more than its first dimension"),
     "all but one": (lambda x: Slice((0, 0), (x.shape[0] - 1, 4), (1, 1))(x), (2, 4), (3, 4), "Slice: one of its numbers is"),
     "a square": (lambda x: x * x.shape[0] ** 2, (2, 4), (3, 4), r"mul: one of its numbers is 4\.0 with batch size 2 and 9\.0 with 3"),
     "another op": (lambda x: x + 1 if x.shape[0] == 2 else x - 1, (2, 4), (3, 4), "add: with another batch size it is Sub"),
-    "another length": (lambda x: x + 1 if x.shape[0] == 2 else x, (2, 4), (3, 4), "(does other things|with another batch size)"),
+    "another length": (lambda x: x + 1 if x.shape[0] == 2 else x, (2, 4), (3, 4), "(applies other operations|with another batch size)"),
 }  # fmt: skip
 
 

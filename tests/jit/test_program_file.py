@@ -221,7 +221,7 @@ def test_something_behind_the_end_of_a_path_is_noticed(tmp_path):
 
 
 def test_another_file_and_another_version():
-    with pytest.raises(SerializationError, match="not a program that tengen has written"):
+    with pytest.raises(SerializationError, match="not a program written by tengen"):
         read(b"PK\x03\x04" * 40)
     data = bytearray(written(small()))
     data[16] = 9
@@ -318,7 +318,7 @@ def test_no_contraction_of_integers_reaches_the_compiler():
     header["inputs"][1]["type"][0] = "int32"
     text = json.dumps(header).encode()
     data = PREFIX.pack(MAGIC, VERSION, zlib.crc32(text), len(text), 0, 0, 0, bytes(16)) + text
-    with pytest.raises(SerializationError, match="matmul: a sum of products is of floats, got float32 and int32"):
+    with pytest.raises(SerializationError, match="matmul: a sum of products takes floats, got float32 and int32"):
         read(data)
 
 

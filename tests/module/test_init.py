@@ -117,5 +117,5 @@ def test_gains_that_are_not_known():
     with pytest.raises(ValueError, match="no gain is known for 'selu'"):
         init.calculate_gain("selu")
     for slope in ("x", True):
-        with pytest.raises(ValueError, match="slope of leaky_relu is a number"):
+        with pytest.raises(ValueError, match="slope of leaky_relu must be a number"):
             init.calculate_gain("leaky_relu", slope)

@@ -253,7 +253,7 @@ WRONG = {
     "a mask of another length": (wrong(attn_mask=BANNED.T), r"attn_mask must have the shape \(3, 5\) or \(4, 3, 5\), got \(5, 3\)"),
     "padding of another batch": (wrong(key_padding_mask=PADDED[:1]), r"key_padding_mask must have the shape \(2, 5\), got \(1, 5\)"),
     "one row of two": (wrong(bias_k=ROWS[0]), "bias_k and bias_v must be given both or not at all"),
-    "keys without values": (lambda: call(Q, K, V[:, :4], drawn(256)), "must have one batch size, key and value one length"),
+    "keys without values": (lambda: call(Q, K, V[:, :4], drawn(256)), "must have one batch size, and key and value must have one length"),
     "a batch for some": (lambda: call(Q[0], K, V, drawn(256)), "must all have a batch or none"),
     "windows of nothing": (wrong(maybe_cudnn_style_mask=True), r"needs attn_mask \(2, L\) and key_padding_mask \(2, N\)"),
     "a link to another width": (wrong(sizes=(8, 8, 8, 6), weights=drawn(240), reslink=True), "reslink adds the query"),
