@@ -26,6 +26,9 @@ def test_numbers_that_only_compare_equal_are_different():
     assert len({id(op) for op in made}) == 4
     assert Pad((1,), (0,), 0.0) is not Pad((1,), (0,), -0.0)
     assert Constant(float("nan"), "float32") is Constant(float("nan"), "float32")
+    pads = [Pad((1,), (0,), fill) for _ in range(2) for fill in (0.0, -0.0, 0, 1e-12, float("nan"))]  # known ones, too
+    assert pads[:5] == pads[5:] and len(set(pads)) == 5
+    assert [str(pad.fill) for pad in pads[5:]] == ["0.0", "-0.0", "0", "1e-12", "nan"]
 
 
 def test_classes_of_the_same_parameters_are_different():

@@ -38,10 +38,13 @@ class Interned(type):
         super().__init__(name, bases, namespace)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        # Most calls ask for an object that is known under these very arguments. Floats are left out, because 0.0 equals
-        # -0.0.
+        # Most calls ask for an object that is known under these very arguments. Floats stand there as text, because 0.0
+        # equals -0.0, and NaN not even itself.
         types = tuple(map(type, args))
-        asked = None if kwargs or float in types else (cls, args, types)
+        exact = args
+        if float in types:
+            exact = tuple([str(value) if kind is float else value for value, kind in zip(args, types, strict=True)])
+        asked = None if kwargs else (cls, exact, types)
         try:
             found = cls._table.get(asked) if asked else None
         except TypeError:

@@ -106,6 +106,8 @@ def integers(op: str, argument: str, values: Any) -> tuple[int, ...]:
     """Ints from what users pass for shapes, steps and axes: one int, a sequence, a tensor, or one of these in a tuple."""
     if type(values) is int:
         return (values,)
+    if type(values) in (tuple, list) and all([type(value) is int for value in values]):  # the usual case
+        return tuple(values)
     if hasattr(values, "tolist"):  # a NumPy array, a tensor
         values = values.tolist()
     if not isinstance(values, Iterable) or isinstance(values, str):
@@ -119,7 +121,7 @@ def integers(op: str, argument: str, values: Any) -> tuple[int, ...]:
 def several(op: str, argument: str, values: Any, what: str) -> list[Any]:
     """`values` as a list. If they are text or cannot be iterated over, the TypeError names the op, the argument and
     `what` it takes."""
-    if isinstance(values, Iterable) and not isinstance(values, (str, bytes)):
+    if type(values) in (tuple, list) or (isinstance(values, Iterable) and not isinstance(values, (str, bytes))):
         return list(values)
     raise TypeError(f"{op}: {argument} takes {what}, got {values!r}")
 
