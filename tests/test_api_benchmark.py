@@ -74,7 +74,7 @@ def test_cases_have_names_of_their_own_and_expressions_can_be_read(api):
 
 PART = (
     "functional.pow to 3 ",
-    "functional.sort ",
+    "functional.softmax ",
     "functional.gather ",
     "Tensor.index by",
     "module.Linear ",

@@ -88,12 +88,12 @@ ROWS = [
     row("functional.cumsum", "F.cumsum(x, -1)", "torch.cumsum(x, -1, dtype=torch.int32)", tag="int32", x=WHOLE),
     row("functional.cumprod", "F.cumprod(x, -1)", "torch.cumprod(x, -1)", "x", x="100 above one|64x50 above one|10000x20 above one"),
     # -- sorting
-    row("functional.sort", "F.sort(x)[0]", "torch.sort(x)[0]", "x", x="1x100|64x1000|1000x1000"),
+    row("functional.sort", "F.sort(x)[0]", "torch.sort(x)[0]", "x", exact=False, x="1x100|64x1000|1000x1000"),
     row("functional.sort", "F.sort(x)[0]", "torch.sort(x)[0]", tag="one row", x="1x1000|1x10000|1x1000000"),
     row("functional.sort", "F.sort(x)[0]", "torch.sort(x)[0]", tag="int32", x="1x100 int 0 9999|64x1000 int 0 9999|1000x1000 int 0 9999"),
     row("functional.argsort", "F.argsort(x)", "torch.argsort(x)", exact=False, x="1x100|64x1000|1000x1000"),
     row("functional.argsort", "F.argsort(x, True)", "torch.argsort(x, descending=True)", exact=False, tag="descending", x="1x100|64x1000|1000x1000"),
-    row("functional.topk", "F.topk(x, 5)[0]", "torch.topk(x, 5)[0]", "x", x="1x100|64x1000|1000x1000", tolerance=1e-3),
+    row("functional.topk", "F.topk(x, 5)[0]", "torch.topk(x, 5)[0]", "x", exact=False, x="1x100|64x1000|1000x1000"),
     row("functional.topk", "F.topk(x, 100)[0]", "torch.topk(x, 100)[0]", tag="100", x="1x1000|64x1000|8x100000"),
     row("functional.topk_accuracy", "F.topk_accuracy(x, t, 5)", "(torch.topk(x, 5)[1] == t[:, None]).any(1).float().mean()", x="8x10|64x1000|512x1000", t="8 int 0 10|64 int 0 1000|512 int 0 1000"),
     # -- linear algebra

@@ -103,6 +103,11 @@ ROWS = [
         setup="p = tensor(np.tile(np.eye(2, 3, dtype=np.float32), (x.shape[0], 1, 1)))", their_setup="p = torch.eye(2, 3).repeat(x.shape[0], 1, 1)"),
     row("functional.vision.cvt_color", "F.vision.cvt_color(x, 'RGB2GRAY')", "x @ torch.tensor([[0.299], [0.587], [0.114]])", x="1x8x8x3|8x32x32x3|8x224x224x3"),
     # -- attention
+    *[
+        row("functional.scaled_dot_product_attention", f"F.scaled_dot_product_attention(x, y, z{more})", f"nnf.scaled_dot_product_attention(x, y, z{more})", "x y z", tag=tag, low=not tag,
+            x="1x2x8x16|4x4x64x32|4x8x512x64", y="1x2x8x16|4x4x64x32|4x8x512x64", z="1x2x8x16|4x4x64x32|4x8x512x64")
+        for tag, more in (("", ""), ("causal", ", is_causal=True"))
+    ],
     row("functional.multi_head_attention functional.nn.multi_head_attention", "F.multi_head_attention(x, y, z, x.shape[2], 4, 0.0, 0.0, None)[0]", "attend(x, y, z)", "x y z", x="1x8x16|4x64x64|8x256x256", y="1x8x16|4x64x64|8x256x256", z="1x8x16|4x64x64|8x256x256",
         their_setup="heads = lambda v: v.unflatten(2, (4, -1)).transpose(1, 2)\nattend = lambda x, y, z: nnf.scaled_dot_product_attention(heads(x), heads(y), heads(z)).transpose(1, 2).flatten(2)"),
 ]  # fmt: skip
