@@ -1,8 +1,10 @@
 #include "apply.h"
 
-#include "operators.h"
-#include "recording.h"
+#include "hooks.h"
+#include "plan_cache.h"
 #include "tape.h"
+#include "tensor_class.h"
+#include "tracing.h"
 
 namespace tengen {
 
@@ -55,7 +57,7 @@ nb::object call_foreign(nb::handle op, PyObject* const* inputs, size_t count) {
 nb::object take_over(PyObject* const* inputs, size_t count, Results& results) {
     auto output = [&](size_t i) {
         if (i >= count) return wrap(std::move(results[i]));
-        if (Recording* recording = Recording::current()) recording->touch(inputs[i]);
+        if (Tracing* tracing = Tracing::current()) tracing->touch(inputs[i]);
         tensor_of(inputs[i])->value = std::move(results[i]);
         return nb::borrow(inputs[i]);
     };
@@ -128,24 +130,6 @@ nb::object set_substitutes(nb::handle mapping) {
     return before;
 }
 
-// Installs the given hooks (an Ellipsis is not one) and returns all hooks that were installed before.
-nb::dict set_hooks(nb::handle compile, nb::handle gradient, nb::handle backward, nb::handle foreign,
-                   nb::handle accumulate, nb::handle memory, nb::handle traceback) {
-    nb::dict before;
-    auto exchange = [&before](const char* name, nb::object& hook, nb::handle given) {
-        before[name] = hook.is_valid() ? hook : nb::none();
-        if (!given.is(Py_Ellipsis)) hook = given.is_none() ? nb::object() : nb::borrow(given);
-    };
-    exchange("compile", hooks().compile, compile);
-    exchange("gradient", hooks().gradient, gradient);
-    exchange("backward", hooks().backward, backward);
-    exchange("foreign", hooks().foreign, foreign);
-    exchange("accumulate", hooks().accumulate, accumulate);
-    exchange("memory", hooks().memory, memory);
-    exchange("traceback", hooks().traceback, traceback);
-    return before;
-}
-
 // Plain C functions: nanobind's variadic arguments would build a tuple for each call.
 PyMethodDef kFunctions[] = {
     {"apply", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(apply_function)), METH_FASTCALL,
@@ -161,55 +145,9 @@ PyMethodDef kFunctions[] = {
 
 }  // namespace
 
-Hooks& hooks() {
-    static Hooks& hooks = *new Hooks;  // Python objects, which must not be destroyed after Python
-    return hooks;
-}
-
-void shorten_traceback() noexcept {
-    PyObject* hook = hooks().traceback.ptr();
-    if (!hook) return;
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    PyObject* shown = PyObject_CallFunctionObjArgs(hook, error, traceback ? traceback : Py_None, nullptr);
-    if (shown) {
-        Py_XDECREF(traceback);
-        PyErr_Restore(type, error, shown == Py_None ? nullptr : shown);
-        if (shown == Py_None) Py_DECREF(shown);
-        return;
-    }
-    // Ctrl-C, for instance: it replaces the error and shows it as its context.
-    if (traceback) PyException_SetTraceback(error, traceback);
-    PyObject *new_type, *interruption, *new_traceback;
-    PyErr_Fetch(&new_type, &interruption, &new_traceback);
-    PyErr_NormalizeException(&new_type, &interruption, &new_traceback);
-    if (interruption == error) {
-        Py_DECREF(error);
-    } else {
-        PyException_SetContext(interruption, error);
-    }
-    PyErr_Restore(new_type, interruption, new_traceback);
-    Py_DECREF(type);
-    Py_XDECREF(traceback);
-}
-
-nb::object& require(nb::object& hook, const char* name) {
-    if (!hook.is_valid()) throw std::runtime_error(std::string("the runtime's hook '") + name + "' is not installed");
-    return hook;
-}
-
-nb::tuple to_python(const std::vector<const Descriptor*>& descs) {
-    nb::object tuple = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(descs.size())));
-    for (size_t i = 0; i < descs.size(); ++i) {
-        PyTuple_SET_ITEM(tuple.ptr(), static_cast<Py_ssize_t>(i), Py_NewRef(descs[i]->self));
-    }
-    return nb::borrow<nb::tuple>(tuple);
-}
-
 void execute(nb::handle op, Operands& inputs, size_t donate, Results& results) {
-    if (Recording* recording = Recording::current()) [[unlikely]] {
-        recording->execute(op, inputs, results);
+    if (Tracing* tracing = Tracing::current()) [[unlikely]] {
+        tracing->execute(op, inputs, results);
         return;
     }
     const Ref<CachedPlan> cached = PlanCache::instance().get(op, inputs);
@@ -246,13 +184,6 @@ nb::object update(nb::handle op, size_t targets, PyObject* const* inputs, size_t
 
 void bind_apply(nb::module_& module) {
     if (PyModule_AddFunctions(module.ptr(), kFunctions)) throw nb::python_error();
-    module.def(
-        "set_hooks", set_hooks, nb::kw_only(), nb::arg("compile").none() = nb::ellipsis(),
-        nb::arg("gradient").none() = nb::ellipsis(), nb::arg("backward").none() = nb::ellipsis(),
-        nb::arg("foreign").none() = nb::ellipsis(), nb::arg("accumulate").none() = nb::ellipsis(),
-        nb::arg("memory").none() = nb::ellipsis(), nb::arg("traceback").none() = nb::ellipsis(),
-        "Install the Python side of compilation and differentiation. Hooks that are not given stay, None takes one "
-        "away. Returns what was installed before.");
     module.def(
         "profile", profile, nb::arg("op"), nb::arg("inputs"),
         "profile(op, *inputs): run an op for nothing, and give the seconds that each step of its Plan took; launches "

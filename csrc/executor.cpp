@@ -7,6 +7,7 @@
 #include "plan.h"
 #include "pool.h"
 #include "repacked.h"
+#include "tensor_class.h"
 
 namespace tengen {
 

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "apply.h"
+#include "hooks.h"
 
 namespace tengen {
 

@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -12,6 +13,7 @@
 namespace tengen {
 
 using Mask = std::vector<uint8_t>;  // one 0 or 1 for each input or output
+inline bool has_any(const Mask& mask) { return std::find(mask.begin(), mask.end(), 1) != mask.end(); }
 
 // How to compute the gradients of an op's inputs from the saved values and the output gradients that are present.
 struct BackwardCall {

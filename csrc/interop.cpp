@@ -5,7 +5,8 @@
 
 #include <cstring>
 
-#include "recording.h"
+#include "tensor_class.h"
+#include "tracing.h"
 
 namespace tengen {
 
@@ -205,7 +206,7 @@ void bind_interop(nb::module_& module) {
     nb::class_<Buffer>(module, "_Buffer", nb::type_slots(slots), "The bytes of a tensor's storage.");
 }
 
-void bind_tensor_interop(nb::class_<Tensor>& cls) {
+void bind_tensor_interop(nb::class_<Tensor> cls) {
     cls.def(
            "_assign",
            [](nb::handle self, nb::handle array, const std::string& dtype, const std::string& device) {

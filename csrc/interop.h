@@ -14,6 +14,6 @@ Value copy_array(nb::handle array, DType dtype, const std::string& device);
 
 void bind_interop(nb::module_& module);
 // Binds _assign, _array, _to_dlpack and _from_dlpack.
-void bind_tensor_interop(nb::class_<Tensor>& cls);
+void bind_tensor_interop(nb::class_<Tensor> cls);
 
 }  // namespace tengen

@@ -3,11 +3,13 @@
 
 #include "allocator.h"
 #include "apply.h"
+#include "hooks.h"
 #include "interop.h"
 #include "operators.h"
 #include "pool.h"
 #include "recording.h"
 #include "tape.h"
+#include "tensor_class.h"
 
 namespace tengen {
 
@@ -53,11 +55,13 @@ NB_MODULE(_rt, module) {
     bind_interop(module);
     std::vector<PyType_Slot> operators = operator_slots();
     operators.push_back({0, nullptr});
-    bind_tensor(module, operators);
+    const nb::class_<Tensor> cls = bind_tensor(module, operators);
+    bind_tensor_interop(cls);
     bind_plan(module);
+    bind_hooks(module);
     bind_apply(module);
     bind_operators(module);
-    bind_tape(module);
+    bind_tape(module, cls);
     bind_recording(module);
     bind_memory(module);
     bind_pool(module);

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "apply.h"
+#include "hooks.h"
 
 namespace tengen {
 

@@ -6,8 +6,8 @@
 #include <variant>
 #include <vector>
 
-#include "small_array.h"
 #include "tensor.h"
+#include "tracing.h"
 
 namespace tengen {
 
@@ -75,9 +75,6 @@ struct Plan {
     size_t status_slot() const { return input_count + allocations.size(); }
 };
 
-// Computes a pending value (see recording.h), unless the running call of a traced function may leave it pending.
-void settle_for_use(Value& value);
-
 // One input of a Plan: a view of a tensor's value, or a Python number that is stored inline.
 struct Operand {
     Ref<Storage> storage;  // none for a number
@@ -114,9 +111,6 @@ struct Operand {
     // A value that shares the memory and, for a tensor, its place on the tapes.
     Value value();
 };
-
-using Operands = SmallArray<Operand, 8>;
-using Results = SmallArray<Value, 2>;
 
 // Runs the plan. Those of the first `donate` inputs that nothing else holds may be overwritten, even if the plan fails
 // in one of the steps from `commit` on; with an `error` and no `commit` (-1), none is. Throws on failure; then there

@@ -1,6 +1,6 @@
 #include "plan_cache.h"
 
-#include "apply.h"
+#include "hooks.h"
 
 namespace tengen {
 

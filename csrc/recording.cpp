@@ -6,7 +6,9 @@
 #include <string>
 
 #include "apply.h"
+#include "hooks.h"
 #include "tape.h"
+#include "tensor_class.h"
 
 namespace tengen {
 
@@ -14,21 +16,7 @@ namespace {
 
 constexpr int64_t kOther = INT64_MIN;  // an input that no entry can have
 
-thread_local Recording* running = nullptr;
 uint32_t last_call = 0;
-
-// The owner of a pending value's storage, which has no data.
-struct Pending {
-    nb::object recording;  // none once the call is over
-    Value result;
-};
-
-Pending& behind(const Storage& storage) { return *static_cast<Pending*>(storage.owner); }
-
-Ref<Storage> make_pending(nb::handle recording) {
-    auto release = [](void* owner) { delete static_cast<Pending*>(owner); };
-    return Storage::adopt(nullptr, 0, new Pending{nb::borrow(recording), {}}, release);
-}
 
 // Equal except for the strides, which no operation asks for before it runs.
 bool alike(const Descriptor& a, const Descriptor& b) {
@@ -47,13 +35,13 @@ nb::list to_list(const std::vector<int64_t>& numbers) {
 // Operations run at once while it lives.
 class Suspended {
   public:
-    Suspended() : before_(std::exchange(running, nullptr)) {}
+    Suspended() : before_(Tracing::exchange(nullptr)) {}
     Suspended(const Suspended&) = delete;
     Suspended& operator=(const Suspended&) = delete;
-    ~Suspended() { running = before_; }
+    ~Suspended() { Tracing::exchange(before_); }
 
   private:
-    Recording* before_;
+    Tracing* before_;
 };
 
 class Busy {
@@ -69,20 +57,20 @@ class Busy {
 
 }  // namespace
 
-Recording* Recording::current() { return running; }
+Recording::~Recording() { leave(); }
 
-Recording::~Recording() {
-    if (running == this) running = nullptr;
+void Recording::leave() {
+    if (current() == this) exchange(nullptr);
 }
 
 // -- a call --------------------------------------------------------------------------------------------------
 
 void Recording::begin(const nb::sequence& tensors) {
-    if (running) throw std::runtime_error("a traced function is running already");
+    if (current()) throw std::runtime_error("a traced function is running already");
     if (call_) throw std::runtime_error("this traced function is running already, in another thread");
     call_ = ++last_call;
     next_ = start_ = 0;
-    running = this;
+    exchange(this);
     try {
         for (nb::handle tensor : tensors) {
             Operand input;
@@ -98,12 +86,12 @@ void Recording::begin(const nb::sequence& tensors) {
 void Recording::pause() {
     if (!complete_) owner_.attr("paused")();
     flush();
-    if (running == this) running = nullptr;
+    leave();
 }
 
 void Recording::resume() {
-    if (!call_ || running) return;
-    running = this;
+    if (!call_ || current()) return;
+    exchange(this);
     call_ = ++last_call;  // every value used from here on comes from outside, whether or not what ran in the meantime
                           // has changed it
 }
@@ -132,10 +120,10 @@ void Recording::abandon() {
 }
 
 void Recording::forget() {
-    if (running == this) running = nullptr;
+    leave();
     call_ = 0;
     for (Slot& slot : slots_) {
-        if (slot.pending) behind(*slot.pending).recording = nb::object();
+        if (slot.pending) behind(*slot.pending).keep = nb::object();
     }
     if (!complete_) {  // the next call is the first again
         entries_.clear();
@@ -218,7 +206,7 @@ void Recording::execute(nb::handle op, Operands& inputs, Results& results) {
     for (size_t i = 0; i < entry.output_count; ++i) {
         const int64_t slot = add_slot(nullptr);
         Slot& made = slots_[static_cast<size_t>(slot)];
-        made.pending = make_pending(nb::find(*this));
+        made.pending = make_pending(nb::find(*this), *this);
         results[i] = Value{made.pending, 0, made.desc, {}, {call_, static_cast<int32_t>(slot)}};
     }
     if (any_active_tape() && any_watched(inputs)) record_operation(op, entry.rules, inputs, results);
@@ -332,7 +320,7 @@ void Recording::flush() {
     }
     for (Slot& slot : slots_) {
         slot.value = {};
-        if (slot.pending) behind(*slot.pending).recording = nb::object();
+        if (slot.pending) behind(*slot.pending).keep = nb::object();
         slot.pending = {};
     }
     touched_.clear();
@@ -390,31 +378,6 @@ void Recording::restore() {
     touched_.clear();
 }
 
-void settle_for_use(Value& value) {
-    const bool waits = running && running->slot_of(value) >= 0 && behind(*value.storage).recording.is_valid();
-    if (!waits) settle(value);
-}
-
-void settle_for_reading(Tensor& tensor) {
-    if (running) running->read(tensor);
-    settle(tensor.value);
-}
-
-void settle(Value& value) {
-    if (!is_pending(value)) return;
-    const Ref<Storage> storage = value.storage;  // its owner lives as long as this
-    Pending& pending = behind(*storage);
-    if (pending.result.empty() && pending.recording.is_valid()) {
-        nb::inst_ptr<Recording>(nb::object(pending.recording))->flush();
-    }
-    if (pending.result.empty()) {
-        throw std::runtime_error("this tensor was never computed, because the traced function that would have failed");
-    }
-    value.storage = pending.result.storage;
-    value.offset = pending.result.offset;
-    value.desc = pending.result.desc;
-}
-
 // -- Python --------------------------------------------------------------------------------------------------
 
 int Recording::traverse(visitproc visit, void* arg) const {
@@ -459,7 +422,8 @@ void bind_recording(nb::module_& module) {
             nb::arg("tensor"), "The slot of the tensor's value in the call; -1 if it has none.")
         .def("has_made", &Recording::has_made, nb::arg("tensor"), "Whether the running call has made the tensor.");
     module.def(
-        "recording", [] { return running ? nb::find(*running) : nb::none(); },
+        "recording",
+        [] { return Tracing::current() ? nb::find(static_cast<Recording&>(*Tracing::current())) : nb::none(); },
         "The Recording that this thread's operations belong to, or None.");
 }
 

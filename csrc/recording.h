@@ -14,10 +14,11 @@
 
 #include "gradient.h"
 #include "plan.h"
+#include "tracing.h"
 
 namespace tengen {
 
-class Recording {
+class Recording final : public Tracing {
   public:
     // `owner` has the methods that Python adds to this; see docs/architecture/around.md. `closed`: the function may not
     // run at later uses of the recording, so everything that handles get must be the result of an operation, and the
@@ -25,10 +26,7 @@ class Recording {
     Recording(nb::object owner, bool closed) : owner_(std::move(owner)), closed_(closed) {}
     Recording(const Recording&) = delete;
     Recording& operator=(const Recording&) = delete;
-    ~Recording();
-
-    // The recording that this thread's operations belong to, or null.
-    static Recording* current();
+    ~Recording() override;
 
     // A call begins; its first slots are these tensors.
     void begin(const nb::sequence& tensors);
@@ -42,25 +40,16 @@ class Recording {
     // The call has failed: runs what is pending, so that tensors hold what they would hold without tracing.
     void abandon();
 
-    // Replaces `execute` during a call.
-    void execute(nb::handle op, Operands& inputs, Results& results);
-    // Computes all pending values that are still held.
-    void flush();
-    // The handle is about to get another value, which may be pending.
-    void touch(nb::handle handle);
-    // The tensor, or a new one of the same value, without a place on tapes if `detached`: what a handle may take over.
-    nb::object handed_over(nb::handle tensor, bool detached);
-    // A handle that the call has made.
-    void made(nb::handle handle);
-    // A user's own gradient is on a tape.
-    void has_function();
-    // Python is about to read the value of a tensor.
-    void read(Tensor& tensor);
-    // Python reads or sets the gradient of a tensor.
-    void grad_read(nb::handle handle, bool none);
-    void grad_written(nb::handle handle);
-    // The slot of a tensor's value in the running call, or -1.
-    int64_t slot_of(const Value& value) const { return in_call(value) ? value.place.slot : -1; }
+    void execute(nb::handle op, Operands& inputs, Results& results) override;
+    void flush() override;
+    void touch(nb::handle handle) override;
+    nb::object handed_over(nb::handle tensor, bool detached) override;
+    void made(nb::handle handle) override;
+    void has_function() override;
+    void read(Tensor& tensor) override;
+    void grad_read(nb::handle handle, bool none) override;
+    void grad_written(nb::handle handle) override;
+    int64_t slot_of(const Value& value) const override { return in_call(value) ? value.place.slot : -1; }
     // Whether the running call has made the handle.
     bool has_made(const Tensor& tensor) const { return call_ && tensor.made_in == call_; }
 
@@ -106,6 +95,8 @@ class Recording {
     const Segment& segment(std::vector<int64_t> wanted);
     void run(const Segment& segment);
     void restore();
+    // Operations of this thread run at once from now on, if they have belonged to this.
+    void leave();
     void forget();
 
     nb::object owner_;
@@ -126,12 +117,6 @@ class Recording {
     std::vector<Operand> numbers_;
     std::vector<Touched> touched_;
 };
-
-// Computes a pending value; does nothing for others. Throws if it cannot be computed any more.
-void settle(Value& value);
-// Does so for a tensor that Python is about to read, and tells a running traced function.
-void settle_for_reading(Tensor& tensor);
-inline bool is_pending(const Value& value) { return value.storage && !value.storage->data; }
 
 void bind_recording(nb::module_& module);
 

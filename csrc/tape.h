@@ -7,11 +7,12 @@
 
 #include "gradient.h"
 #include "plan_cache.h"
+#include "tape_number.h"
 #include "tensor.h"
 
 namespace tengen {
 
-class Tape {
+class Tape final : public TapeNumber {
   public:
     // One that is entered after all others, or together with `beside`.
     explicit Tape(const Tape* beside);
@@ -19,7 +20,6 @@ class Tape {
     Tape& operator=(const Tape&) = delete;
     ~Tape();
 
-    uint64_t id() const { return id_; }
     // The order of entry: a tape's backward is recorded only by tapes of lower levels, which were entered before it.
     uint64_t level() const { return level_; }
     bool active() const { return active_; }
@@ -29,7 +29,7 @@ class Tape {
     // Makes a tensor a variable to differentiate by. Returns its number among them.
     size_t watch(Value& value);
     // Whether a value depends on something watched.
-    bool holds(const Value& value) const { return value.refs.find(id_) >= 0; }
+    bool holds(const Value& value) const { return value.refs.find(id()) >= 0; }
     // Gradients of sum(y * dy) by each watched tensor. Unless `retain`, the tape is spent then and must be cleared.
     // `ready`, if not None, is called with (number of the watched tensor, gradient) as soon as a gradient is final.
     nb::list backward(const nb::sequence& ys, const nb::sequence& dys, bool retain, nb::handle ready);
@@ -43,8 +43,19 @@ class Tape {
 
     int traverse(visitproc visit, void* arg) const;
 
+    using Ids = SmallArray<uint64_t, 4>;
+
     // While it lives, the tapes of this and of higher levels record nothing.
-    class Hidden;
+    class Hidden {
+      public:
+        explicit Hidden(uint64_t level);
+        Hidden(const Hidden&) = delete;
+        Hidden& operator=(const Hidden&) = delete;
+        ~Hidden();
+
+      private:
+        Ids ids_;
+    };
 
   private:
     // One operation: an op with its rule, or a user's function. `slots` are those of the inputs (-1: needs no
@@ -77,7 +88,6 @@ class Tape {
     void announce(size_t watched, nb::handle ready);
     nb::list collect();
 
-    uint64_t id_;
     uint64_t level_;
     bool active_ = false;
     bool running_ = false;
@@ -95,11 +105,10 @@ class Tape {
 bool any_active_tape();
 bool is_watched(const Value& value);
 bool any_watched(const Operands& inputs);
-// False for a tape that was cleared or destroyed, and for number 0.
-bool tape_exists(uint64_t id);
 // Enters an executed operation on every active tape that watches one of its inputs.
 void record_operation(nb::handle op, GradientRules& rules, Operands& inputs, Results& outputs);
 
-void bind_tape(nb::module_& module);
+// Also binds Tensor's _is_watched.
+void bind_tape(nb::module_& module, nb::class_<Tensor> cls);
 
 }  // namespace tengen

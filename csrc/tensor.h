@@ -71,38 +71,4 @@ struct Tensor {
     ~Tensor() { Py_CLEAR(grad); }
 };
 
-// The Tensor behind a Python object, or null if it is not a Tensor.
-Tensor* tensor_of(PyObject* object);
-// For arguments: throws nb::type_error, or std::runtime_error for a tensor without a value.
-Value& value_of(nb::handle object);
-// A new tensor of the class that set_tensor_class named.
-nb::object wrap(Value&& value);
-// The tensor `handle` takes over the value of `other`, with its place on gradient tapes.
-void take_value(nb::handle handle, nb::handle other);
-
-// Asks the hook `traceback` which part of its traceback the current exception should keep.
-void shorten_traceback() noexcept;
-
-// Calls `body`, whose exceptions become Python exceptions: for functions that CPython calls directly.
-template <class Body>
-PyObject* guarded(Body&& body) noexcept {
-    try {
-        return body();
-    } catch (nb::python_error& error) {
-        error.restore();
-    } catch (const nb::builtin_exception& error) {
-        const bool type = error.type() == nb::exception_type::type_error;
-        PyErr_SetString(type ? PyExc_TypeError : PyExc_ValueError, error.what());
-    } catch (const std::bad_alloc& error) {
-        PyErr_SetString(PyExc_MemoryError, error.what());
-    } catch (const std::exception& error) {
-        PyErr_SetString(PyExc_RuntimeError, error.what());
-    }
-    shorten_traceback();
-    return nullptr;
-}
-
-// `operators` are type slots to give to the class, ended by {0, nullptr}.
-void bind_tensor(nb::module_& module, const std::vector<PyType_Slot>& operators);
-
 }  // namespace tengen

@@ -126,6 +126,25 @@ def test_no_op_is_named_in_the_runtime():
     assert found == {}
 
 
+def test_parts_of_the_runtime_do_not_go_round():
+    """A part is what has one name: x.h and x.cpp. What a part needs is what it includes."""
+    needs: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "csrc").iterdir()):
+        found = re.findall(r'#include "(\w+)\.h"', path.read_text(encoding="utf-8"))
+        needs.setdefault(path.stem, set()).update(set(found) - {path.stem})
+    done: set[str] = set()
+
+    def visit(part: str, way: tuple[str, ...]) -> None:
+        assert part not in way, " -> ".join((*way[way.index(part) :], part))
+        if part not in done:
+            for other in sorted(needs[part]):
+                visit(other, (*way, part))
+            done.add(part)
+
+    for part in needs:
+        visit(part, ())
+
+
 # -- inside compiler/ ------------------------------------------------------------------------------------------------
 
 COMPILER = [path for path in MODULES if path.relative_to(PACKAGE).parts[0] == "compiler"]
