@@ -62,6 +62,16 @@ def test_code_can_be_made_on_any_x86_machine():
                 assert instruction in code, instruction
 
 
+@pytest.mark.parametrize("dtype, instruction", [("int8", "tdpbssd"), ("uint8", "tdpbusd")])
+def test_integers_of_8_bits_are_multiplied_as_they_are(dtype, instruction):
+    if not set(available()) & {"x86-64"}:
+        pytest.skip("LLVM is told of x86 only on such a machine")
+    a, b = RNG.integers(0, 100, (64, 96)).astype(dtype), RNG.integers(-100, 100, (96, 80)).astype("int8")
+    problem = plan_matmul(a, b, AMX, storage=Storage(dtype, "int8", "int32"))[0]
+    code = assembly(emit(problem.launches[0].kernel, AMX), AMX)
+    assert instruction in code and "vpdpbusd" not in code
+
+
 def test_a_cut_k_is_among_them():
     assert [kernel.blocked for kernel in kernels()] == [False, False, False, True]
 
@@ -79,7 +89,7 @@ def fresh_targets():
 @pytest.mark.usefixtures("fresh_targets")
 def test_a_machine_that_refuses_the_registers_has_no_amx(monkeypatch):
     monkeypatch.setattr(host, "_permitted", lambda: False)
-    features = host._host_features() | set(host._BFLOAT_NEEDS) | {"amx-tile", "amx-bf16"}
+    features = host._host_features() | set(host._BFLOAT_NEEDS) | {"amx-tile", "amx-bf16", "amx-int8"}
     monkeypatch.setattr(host, "_host_features", lambda: frozenset(features))
     assert "amx" not in available() and "avx512bf16" in available()
     assert (host_target().name, host_target().amx) == ("avx512bf16", False)

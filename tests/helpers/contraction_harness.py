@@ -31,10 +31,13 @@ BIAS = Epilogue(
 )
 
 
-def host_targets() -> list[Target]:
-    """One target for each instruction set of this machine, widest first."""
+def host_targets(integers: bool = False) -> list[Target]:
+    """One target for each instruction set of this machine, widest first. Of those that multiply 8-bit integers alike one, if these are what
+    is to be tested, and else of those that multiply floats alike."""
     targets = []
     for name in available():
+        if name in (("avx512bf16",) if integers else ("avx512vnni", "avxvnni")):
+            continue
         with config.override(isa=name):
             targets.append(host_target())
     return targets

@@ -139,8 +139,8 @@ Product = Literal["plain", "pairs", "quads", "amx"]
 
 plain: one number times another, then added. pairs: an element of A and B is two bfloat16 numbers, and one instruction
 adds both products.
-quads: an element is four 8-bit integers, those of B signed, and sums are int32. amx: pairs, with the register tile in
-AMX registers (see `targets/contractions/amx.py`); `rows` counts units of 16.
+quads: an element is four 8-bit integers, those of B signed, and sums are int32. amx: pairs or quads, with the register
+tile in AMX registers (see `targets/contractions/amx.py`); `rows` counts units of 16.
 """
 
 Sums = Literal["registers", "blocked"]
@@ -342,13 +342,14 @@ def why_not_product(kernel: ContractionKernel) -> str | None:
     words = [dtype for dtype in (kernel.a, kernel.b) if dtype in WORDS]
     if kernel.product == "plain":
         return f"{words[0]} wants products of words" if words else None
-    if kernel.product == "quads":
+    if kernel.product == "quads" or (kernel.amx and kernel.a != PAIR):
         if kernel.a not in QUADS.values() or kernel.b != QUADS["int8"]:
             return f"A must be {' or '.join(QUADS.values())} and B {QUADS['int8']}"
-        return None if kernel.sum_dtype == "int32" else f"their sums are int32, not {kernel.sum_dtype}"
-    if not kernel.a == kernel.b == PAIR:
+        if kernel.sum_dtype != "int32":
+            return f"their sums are int32, not {kernel.sum_dtype}"
+    elif not kernel.a == kernel.b == PAIR:
         return f"both must be {PAIR}"
-    if COMPUTE.get(kernel.sum_dtype) != "float32":
+    elif COMPUTE.get(kernel.sum_dtype) != "float32":
         return f"their sums are float32, not {kernel.sum_dtype}"
     if not kernel.amx:
         return None

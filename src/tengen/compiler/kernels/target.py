@@ -10,8 +10,8 @@ class Target(NamedTuple):
 
     lanes: 32-bit elements of a vector register. masked, gathered: element widths (bits) that have masked loads and
     stores, and gathers.
-    half: there are instructions for float16 conversions. dots: for sums of products of bfloat16 pairs. amx: for
-    products of small bfloat16 matrices (AMX). vnni: for sums of four products of 8-bit integers, unsigned times signed.
+    half: there are instructions for float16 conversions. dots: for sums of products of bfloat16 pairs. vnni: for sums
+    of four products of 8-bit integers, unsigned times signed. amx: for products of small matrices of both (AMX).
     """
 
     name: str

@@ -23,7 +23,7 @@ _VNNI = _AVX512._replace(name="avx512vnni", features="+avx512vnni", vnni=True)
 _VNNI_NEEDS = (*_AVX512_NEEDS, "avx512vnni")
 _BFLOAT = _VNNI._replace(name="avx512bf16", features="+avx512vnni,+avx512bf16", dots=True)
 _BFLOAT_NEEDS = (*_VNNI_NEEDS, "avx512bf16")
-_AMX = _BFLOAT._replace(name="amx", features="+avx512vnni,+avx512bf16,+amx-tile,+amx-bf16", amx=True)
+_AMX = _BFLOAT._replace(name="amx", features="+avx512vnni,+avx512bf16,+amx-tile,+amx-bf16,+amx-int8", amx=True)
 _AVX2 = Target("avx2", "x86-64-v3", "", 8, (32, 64), half=True)
 _AVX2_NEEDS = ("avx2", "fma", "f16c")
 _AVX_VNNI = _AVX2._replace(name="avxvnni", features="+avxvnni", vnni=True)
@@ -36,7 +36,7 @@ _ARCH_PRCTL, _REQUEST_FEATURE, _TILE_REGISTERS = 158, 0x1023, 18
 _LEVELS = {
     target.name: (target, needs)
     for target, needs in (
-        (_AMX, (*_BFLOAT_NEEDS, "amx-tile", "amx-bf16", _PERMISSION)),
+        (_AMX, (*_BFLOAT_NEEDS, "amx-tile", "amx-bf16", "amx-int8", _PERMISSION)),
         (_BFLOAT, _BFLOAT_NEEDS),
         (_VNNI, _VNNI_NEEDS),
         (_AVX512, _AVX512_NEEDS),

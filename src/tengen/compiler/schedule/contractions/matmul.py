@@ -7,7 +7,6 @@ from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
-from ...kernels.dtypes import PAIR
 from .launches import BLOCK_K, extent, merge, offer
 from .problem import (
     FLOAT32,
@@ -25,7 +24,7 @@ from .problem import (
     contiguous,
     packed_columns,
 )
-from .register_tile import RegisterTile, choose, choose_amx
+from .register_tile import RegisterTile, choose, tile_of_words
 
 MASKED_LANES = 16
 """Vectors of at least this many lanes (AVX-512) load under a mask at no cost; others read padded panels instead."""
@@ -173,7 +172,7 @@ def _matmul(
     run = None if a_k == 1 else extent(rows) if a_strides[0] == 1 else 1
     tile = choose(extent(rows), n, unit.lanes_of(storage.out), unit.registers, run)
     if step > 1:
-        tile = choose_amx(n) if unit.amx and storage.b == PAIR else tile.of_words if storage.is_integer else tile
+        tile = tile_of_words(tile, n, unit.amx, storage.is_integer)
     b_panel, b_k = tile.panel, b_strides[0]
     if expand or step > 1 or must_pack(extent(rows), k, n, b_strides, tile, unit):
         kept = [expand or loop.b != 0 for loop in loops]

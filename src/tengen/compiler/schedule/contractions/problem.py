@@ -27,7 +27,7 @@ class Unit(NamedTuple):
     it multiplies pairs of bfloat16.
 
     winograd: outputs of a tile, each way, if convolutions go by tiles; 0: they do not. amx: whether it also multiplies
-    small matrices of pairs.
+    small matrices of words.
     """
 
     lanes: int

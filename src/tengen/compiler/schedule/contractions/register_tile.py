@@ -57,12 +57,6 @@ class RegisterTile(NamedTuple):
     amx: bool = False
 
     @property
-    def of_words(self) -> RegisterTile:
-        """The tile for words of 8-bit integers: a step takes many instructions, and two of them need more registers
-        than there are."""
-        return self._replace(unroll=1)
-
-    @property
     def panel(self) -> int:
         """Columns of the tile."""
         return self.vectors * (1 if self.folded else self.lanes)
@@ -75,6 +69,12 @@ NARROW_AMX_TILE = RegisterTile(3 * AMX_SIDE, 1, AMX_SIDE, 1, amx=True)
 def choose_amx(n: int) -> RegisterTile:
     """The tile for n columns on AMX."""
     return AMX_TILE if n > AMX_SIDE else NARROW_AMX_TILE
+
+
+def tile_of_words(tile: RegisterTile, n: int, amx: bool, integers: bool) -> RegisterTile:
+    """The tile for n columns where steps of k are words, if it was `tile` else. Outside of AMX a step of words of 8-bit integers is long, and two
+    of them want more registers than there are."""
+    return choose_amx(n) if amx else tile._replace(unroll=1) if integers else tile
 
 
 def choose(m: int, n: int, lanes: int, registers: int, run: int | None = None, a_columns: bool = False) -> RegisterTile:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from ...geometry import ConvShape, Form, Size
 from ...kernels.contraction import AMX_SIDE
-from ...kernels.dtypes import PAIR
 from ...view import View
 from ..contractions.launches import offer
 from ..contractions.matmul import COPY_WORK, must_pack
@@ -37,7 +36,7 @@ from ..contractions.problem import (
     contiguous,
     packed_columns,
 )
-from ..contractions.register_tile import RegisterTile, choose, choose_amx
+from ..contractions.register_tile import RegisterTile, choose, tile_of_words
 from . import amx, dimension, planar, sliding, winograd
 
 Pair = tuple[int, int]
@@ -239,7 +238,7 @@ def _slide(
     rows = s.n * prod(lines[0].line.rows for lines in phases)
     tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, a_columns=a_columns)
     if step > 1:
-        tile = choose_amx(width) if unit.amx and operands.b == PAIR else tile.of_words if storage.is_integer else tile
+        tile = tile_of_words(tile, width, unit.amx, storage.is_integer)
     weights = _pack_weights(s, columns, tile.panel, step)
     group, panel, *tap_steps, channel, _ = contiguous(weights.shape)
     c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))

@@ -1,9 +1,9 @@
-"""The register tile in AMX registers: products of small matrices of pairs.
+"""The register tile in AMX registers: products of small matrices of words, pairs or quads.
 
-One instruction adds to 16 x 16 sums the product of 16 rows of A, 16 pairs each, and 16 pairs of rows of B. The rows of
+One instruction adds to 16 x 16 sums the product of 16 rows of A, 16 words each, and 16 words of rows of B. The rows of
 an operand lie at a constant distance, so rows of the contraction come in *strips*: up to 16 neighbours of its innermost
 row loop, all of the same length. If strips do not divide that loop, its last strip begins early; then its first rows
-are not new, and only new ones are stored. A rest of k shorter than 16 pairs has registers of its own shape. Intel SDM,
+are not new, and only new ones are stored. A rest of k shorter than 16 words has registers of its own shape. Intel SDM,
 volume 1, chapter 18.
 
 The sums of a complete tile go to the stack, which is in the nearest cache, and come back as rows of vectors.
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from ...kernels.contraction import AMX_SIDE, AMX_SUMS
+from ...kernels.dtypes import PAIR, QUADS
 from ..flow import I64, i64
 from ..vector import Vec, constant, llvm_type
 from .epilogue import EpilogueEmitter
@@ -28,6 +29,9 @@ CONFIGURATION = 64
 """The bytes of the configuration that gives registers their shapes."""
 A, B, REST_OF_A, REST_OF_B = range(AMX_SUMS, AMX_SUMS + 4)
 """Registers of the operands; the ones before hold sums."""
+
+INSTRUCTIONS = {PAIR: "tdpbf16ps", QUADS["int8"]: "tdpbssd", QUADS["uint8"]: "tdpbusd"}
+"""What multiplies, by the dtype of A."""
 
 I8 = ir.IntType(8)
 
@@ -45,7 +49,8 @@ class AmxOperand(NamedTuple):
 
 class AmxPlace(NamedTuple):
     """A panel of a launch tile: where its columns begin in A, B and C, its first channel and the last existing one,
-    where its sums over rows go, which lanes of each vector count, and whether these are the first steps of k."""
+    where its sums over rows go, which lanes of each vector count, whether these are the first steps of k, and what is
+    added to the sums of every row, if anything."""
 
     a: ir.Value
     b: ir.Value
@@ -55,6 +60,7 @@ class AmxPlace(NamedTuple):
     sums: ir.Value
     masks: list[ir.Value | None]
     first: ir.Value
+    shift: Sequence[ir.Value]
 
 
 class Row(NamedTuple):
@@ -173,7 +179,7 @@ class AmxEmitter:
             def row(row: Row, carry: list[ir.Value]) -> list[ir.Value]:
                 if not end:
                     return self.store_row(row, place)
-                totals, tile = self.totals(row), self.tile(place, row.c)
+                totals, tile = self.totals(row, place), self.tile(place, row.c)
                 if not sums:
                     return end.row(totals, row.number, tile, known, None, [])
                 *carry, counted = carry
@@ -234,10 +240,11 @@ class AmxEmitter:
         number = self.emitter.sum(self.emitter.mul(row, self.spec.vectors), vector)
         return self.emitter.at.gep(self.scratch, [number], source_etype=llvm_type(self.emitter.kind, AMX_SIDE))
 
-    def totals(self, row: Row) -> list[ir.Value]:
+    def totals(self, row: Row, place: AmxPlace) -> list[ir.Value]:
         """The sums of a row."""
-        vector = llvm_type(self.emitter.kind, AMX_SIDE)
-        return [self.emitter.at.load(self.sum_at(row.sums, j), typ=vector) for j in range(self.spec.vectors)]
+        at, vector = self.emitter.at, llvm_type(self.emitter.kind, AMX_SIDE)
+        sums = [at.load(self.sum_at(row.sums, j), typ=vector) for j in range(self.spec.vectors)]
+        return [at.add(*pair) for pair in zip(sums, place.shift, strict=True)] if place.shift else sums
 
     def store_row(self, row: Row, place: AmxPlace) -> list[ir.Value]:
         """Store sums, or add them to the contents of C."""
@@ -254,7 +261,7 @@ class AmxEmitter:
         before = (
             held() if spec.begin == "result" else emitter.choose(place.first, zeros, held) if spec.blocked else None
         )
-        for j, total in enumerate(self.totals(row)):
+        for j, total in enumerate(self.totals(row, place)):
             value = Vec(emitter.at, total, emitter.kind, AMX_SIDE)
             value = value if before is None else value.like(before[j]) + value
             emitter.store(value, places[j], spec.c, place.masks[j])
@@ -292,7 +299,7 @@ class AmxEmitter:
                     address = emitter.element(panel, spec.b, emitter.sum(b.k, j * AMX_SIDE))
                     self.call("tileloadd64", b_register, address, self.b_bytes)
                 loaded = j
-                self.call("tdpbf16ps", i * spec.vectors + j, a_register, b_register)
+                self.call(INSTRUCTIONS[spec.a], i * spec.vectors + j, a_register, b_register)
             columns.reverse()
 
 

@@ -14,7 +14,7 @@ from ...kernels.contraction import (
     SumKernel,
     verify,
 )
-from ...kernels.dtypes import KINDS
+from ...kernels.dtypes import KINDS, QUADS
 from ...kernels.target import Target
 from ..flow import I64, i64
 from ..kernel_emitter import KernelEmitter
@@ -179,13 +179,14 @@ class ContractionEmitter(TileEmitter):
         b = self.element(self.buffers["b"], spec.b, self.sum(at["b"], self.mul(panel, p.b_panel)))
         c_start = self.sum(at["c"], column)
         c = self.element(self.buffers["c"], spec.c, c_start)
+        shift = self.shift(b, masks, extent)
         if self.amx:
             channel = self.sum(at["channel"], ZERO if spec.channel_rows else column)
             last = self.sum(at["channel"], p.m3, -1)
-            sums = self.sum(at["sums"], column)
-            return self.amx.panel(row_count, extent, AmxPlace(a, b, c_start, channel, last, sums, masks, first))
-
-        shift = self.shift(b, masks, extent)
+            place_of_sums = self.sum(at["sums"], column)
+            return self.amx.panel(
+                row_count, extent, AmxPlace(a, b, c_start, channel, last, place_of_sums, masks, first, shift)
+            )
 
         def c_at(row: ir.Value) -> list[ir.Value]:
             starts = [self.element(c, spec.c, self.offset(self.c_rows, row, i)) for i in range(spec.rows)]
@@ -236,7 +237,7 @@ class ContractionEmitter(TileEmitter):
         It is as if another row of A were subtracted, which is the same for all rows.
         """
         spec, lanes = self.spec, self.spec.lanes
-        if spec.product != "quads" or not (spec.a_zero == "n" or self.multiplier.offset):
+        if spec.a not in QUADS.values() or not (spec.a_zero == "n" or self.multiplier.offset):
             return []
         sums = self.k_loops([], b, [constant(0, self.kind, lanes)] * spec.vectors, masks, extent, ZERO, ZERO)
         zero = Vec(self.at, self.sum(self.part.a_zero, self.multiplier.offset), "i64", 1).to(self.kind)
@@ -312,7 +313,7 @@ class ContractionEmitter(TileEmitter):
         """The innermost k loop: `unroll` steps per turn, then the rest one by one. Every `sum_steps` steps have a sum
         of their own."""
         spec = self.spec
-        if self.amx:
+        if self.amx and a[0]:
             self.amx.innermost(extent, AmxOperand(*a), AmxOperand((b[0],), b[1]))
             return []
         a_step = i64(1) if spec.a_steps == "1" else self.part.of(f"a_{name}")

@@ -40,9 +40,11 @@ class Multiplier(NamedTuple):
 
 def multiplier_of(spec: ContractionKernel, target: Target) -> Multiplier:
     """How a kernel multiplies on a machine."""
-    if spec.product != "quads":
+    if spec.a not in QUADS.values():
         return Multiplier(_same, _same, multiply_add if spec.product == "plain" else add_pairs, _same)
     unsigned = spec.a == QUADS["uint8"]
+    if spec.amx:  # which knows signs; outside of it there are only sums of B
+        return Multiplier(_same, _same, add_quads, _same)
     if target.vnni:
         return Multiplier(_same if unsigned else _turned_signs, _same, add_quads, _same, 0 if unsigned else SIGN)
     if target.name == "neon":
