@@ -235,12 +235,11 @@ class Vec:
         """Floats as integers, saturating. LLVM's own saturating conversion takes vectors apart, lane by lane."""
         if self.lanes == 1:
             return self.intrinsic("llvm.fptosi.sat", kind)
-        limit = float(1 << BITS[kind] - 1)
-        below = self < limit  # not for nan
-        safe = (below & (self >= -limit)).where(self, 0.0)
-        whole = self.like(self.builder.fptosi(safe.value, llvm_type(kind, self.lanes)), kind)
-        least, most = whole.const(-(1 << BITS[kind] - 1)), whole.const((1 << BITS[kind] - 1) - 1)
-        return (self >= limit).where(most, (self < -limit).where(least, whole))
+        limit = 1 << BITS[kind] - 1
+        high = float(limit)  # the first number that is too large
+        fits = (self < high).where((self > -high).where(self, -high), 0.0)
+        whole = self.like(self.builder.fptosi(fits.value, llvm_type(kind, self.lanes)), kind)
+        return (self >= high).where(limit - 1, whole)
 
     # -- LLVM intrinsics -------------------------------------------------------------------------------------
 

@@ -122,10 +122,8 @@ def real(x: Value, dtype: str = "float32") -> Value:
 
 def saturated(steps: Value, dtype: str) -> Value:
     """Numbers that are integers except for their dtype, as the quantised numbers of `dtype` that they store."""
-    kind = known(dtype).kind
-    if kind.name != "qint32":  # a conversion to int32 saturates itself
-        steps = MIN(MAX(steps, float(kind.qmin)), float(kind.qmax))
-    return Marked(dtype)(cast(steps, kind.np_dtype_str))
+    # a conversion to int32 saturates itself, and integers have no nan to keep
+    return marked(cast(steps, "int32"), dtype)
 
 
 def quantize(x: Value, dtype: str) -> Value:
