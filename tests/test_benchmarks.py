@@ -91,8 +91,9 @@ def test_a_run_writes_its_report(tmp_path):
     assert (tmp_path / "results.png").stat().st_size > 10_000
 
 
-def test_networks_in_8_bits_are_measured(benchmark, monkeypatch, tmp_path):
+@pytest.mark.parametrize("precision", ["int8", "bfloat16", "float32"])
+def test_networks_of_each_precision_are_measured(benchmark, monkeypatch, tmp_path, precision):
     module = benchmark("quantized")
     monkeypatch.setitem(module.ROWS, "small", (lambda: benchmark("networks_quantized").Bert(1, 16, 2, 32), (1, 4, 16)))
-    name, times, *rest = module.row("small", [], 2, 1).strip("|").split("|")
-    assert name.strip() == "small" and float(times.split()[0]) > 0 and [x.strip() for x in rest] == [""]
+    name, times, *rest = module.row("small", precision, [], 2, 1, tmp_path).strip("|").split("|")
+    assert name.strip() == f"{precision}/small" and float(times.split()[0]) > 0 and [x.strip() for x in rest] == [""]
