@@ -120,7 +120,9 @@ def quantize_qat(
             return None
         made: QATModule = kind.from_float_module(one)
         made.set_qconfig(qconfig)
-        made.train(one.training)
+        made.training = (
+            True  # so that it observes; what it has of the layer that was there, as a BatchNorm2d, stays in its mode
+        )
         return made
 
     return _converted(module, convert, inplace)
