@@ -235,11 +235,13 @@ class Vec:
         """Floats as integers, saturating. LLVM's own saturating conversion takes vectors apart, lane by lane."""
         if self.lanes == 1:
             return self.intrinsic("llvm.fptosi.sat", kind)
-        limit = 1 << BITS[kind] - 1
+        limit, made = 1 << BITS[kind] - 1, self.value
         high = float(limit)  # the first number that is too large
-        fits = (self < high).where((self > -high).where(self, -high), 0.0)
+        rounded = isinstance(made, ir.CallInstr) and made.callee.name.startswith("llvm.trunc.")
+        x = self.like(made.args[0]) if rounded else self  # the conversion truncates by itself
+        fits = (x < high).where((x > -high).where(x, -high), 0.0)
         whole = self.like(self.builder.fptosi(fits.value, llvm_type(kind, self.lanes)), kind)
-        return (self >= high).where(limit - 1, whole)
+        return (x >= high).where(limit - 1, whole)
 
     # -- LLVM intrinsics -------------------------------------------------------------------------------------
 
