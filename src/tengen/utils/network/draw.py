@@ -118,8 +118,8 @@ def _across(rows: Sequence[int], above: Sequence[Sequence[int]], below: Sequence
         for row in order:
             wanted = {i: sum(x[j] for j in joined[i]) / len(joined[i]) if joined[i] else x[i] for i in in_row[row]}
             in_row[row].sort(key=lambda i: wanted[i])
-            for i, place in zip(in_row[row], _apart([wanted[i] for i in in_row[row]]), strict=True):
-                x[i] = place
+            for i, at in zip(in_row[row], _apart([wanted[i] for i in in_row[row]]), strict=True):
+                x[i] = at
     return x
 
 
