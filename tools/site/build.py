@@ -195,6 +195,7 @@ body {{ margin: 1rem; font: 14px/1.45 system-ui, sans-serif }} pre {{ overflow-x
 def finish(language: str) -> None:
     """Links to the same page in the other language, mathematics as MathML, and no script from elsewhere."""
     base = OUT if language == "en" else OUT / language
+    (base / "404.html").unlink(missing_ok=True)  # its links are those of a server whose root it is
     for path in base.rglob("*.html"):
         place = path.relative_to(base)
         if (language == "en" and place.parts[0] == "zh") or place.parts[0] == "source":
@@ -204,6 +205,9 @@ def finish(language: str) -> None:
             target = (OUT if other == "en" else OUT / other) / place
             text = re.sub(rf'(href="?)[^">\s]*@{other}@', rf"\g<1>{os.path.relpath(target, path.parent)}", text)
         text = re.sub(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', mathml, text, flags=re.DOTALL)
+        # Zensical's script would look for a sitemap beside each page that these name.
+        text = re.sub(r"<link rel=\"?alternate[^>]*>", "", text)
+        text = re.sub(r"(<a\b[^>]*?) hreflang=(?:\"[^\"]*\"|\w+)", r"\1", text)
         worker = os.path.relpath(base / "assets" / "worker.js", path.parent)
         text = text.replace("https://unpkg.com/iframe-worker/shim", worker)
         path.write_text(text, encoding="utf-8")

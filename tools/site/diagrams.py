@@ -89,6 +89,7 @@ def svg(text: str) -> str:
     widest, tallest = (max(s[k] for s in size.values()) for k in (0, 1))
     layout = graph.layout_sugiyama(hgap=1, vgap=1, maxiter=200)
     points = [(x, y) for x, y in layout.coords[: len(names)]]
+    it.across = it.across and max(y for _, y in points) < 4  # a longer row would be too small to read
     labelled = any(label for *_, label in it.arrows)
     step = (
         (widest + (90 if labelled else 36), tallest + 24)
