@@ -11,6 +11,7 @@ import tengen
 import tengen.functional as F
 from tengen import _rt, amp, tensor
 from tengen.autodiff import GradManager
+from tengen.compiler.targets import host
 
 random = np.random.default_rng(0)
 attention = F.nn.scaled_dot_product_attention
@@ -210,3 +211,21 @@ def test_the_number_of_threads_does_not_change_a_bit() -> None:
         _rt.set_num_threads(threads)
     for other in found[1:]:
         np.testing.assert_array_equal(found[0], other)
+
+
+def test_one_token_after_the_other_compiles_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With keys and values that grow: lengths are arguments of the kernels."""
+    compiled = []
+    make = host.compile_object
+    monkeypatch.setattr(host, "compile_object", lambda *given: compiled.append(given) or make(*given))
+    keys = values = None
+    for count in range(70):
+        q, k, v = (tensor(drawn(1, 2, 1, 8), dtype="float32") for _ in range(3))
+        keys = k if keys is None else F.concat([keys, k], axis=2)
+        values = v if values is None else F.concat([values, v], axis=2)
+        if count == 3:
+            compiled.clear()
+        got = attention(q, keys, values)
+    assert not compiled
+    expected = formula(*(x.numpy().astype(np.float64) for x in (q, keys, values)))
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-4, atol=1e-5)

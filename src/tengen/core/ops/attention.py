@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ...compiler.program import Value
 from .base import Formula, promoted_floats
+from .dot_product import attention, fits
 from .elemwise import cast, where
 from .formula import Softmax
 from .linalg import MatMul
@@ -14,6 +15,8 @@ from .random import Dropout
 from .shape import Concatenate, Unpack, broadcast, pad, reshape, transpose
 
 KINDS = ("q", "k", "v", "o")
+SHORT = 1 << 20
+"""Scores of a head."""
 
 
 class MultiHeadAttn(Formula):
@@ -63,22 +66,47 @@ class MultiHeadAttn(Formula):
         appended = self._appended(rest, key, value, parts)
         q = self._heads(_projected(query, "q", parts))
         k, v = (self._heads(x) for x in appended)
-        scores = MatMul()(q * self.sm_scaler, transpose(k, (0, 1, 3, 2)))
-        if self.attn_mask_type == "DEFAULT_MASK":
-            masks.append(_later(scores, key.shape[1]))
-        for mask in masks:
-            if mask.shape[3] < scores.shape[3]:  # appended keys are never left out
-                mask = pad(mask, (0, 0, 0, 0), (0, 0, 0, scores.shape[3] - mask.shape[3]))
-            scores = where(mask, -math.inf, scores) if mask.dtype == "bool" else scores + cast(mask, scores.dtype)
-        weights = self._dropped(Softmax((3,))(scores), self.attn_prob, rest)
-        mixed = transpose(MatMul()(weights, v), (0, 2, 1, 3))
+        if self._fuses(q, k, v, key.shape[1]):
+            y, weights = self._mixed(q, k, v, masks), None
+            if self.drawn:  # no element of the softmax is dropped, but its place in the sequence was given
+                next(rest), next(rest)
+        else:
+            y, weights = self._by_formula(q, k, v, masks, key.shape[1], rest)
+        mixed = transpose(y, (0, 2, 1, 3))
         y = _projected(reshape(mixed, (*mixed.shape[:2], mixed.shape[2] * mixed.shape[3])), "o", parts)
         y = self._dropped(y, self.out_prob, rest)
         if self.reslink:
             y = self._with_query(y, query)
-        if not self.need_weights:
+        if weights is None or not self.need_weights:
             return y
         return y, reshape(weights, (weights.shape[0] * self.num_heads, *weights.shape[2:]))
+
+    def _fuses(self, q: Value, k: Value, v: Value, keys: int) -> bool:
+        """Whether the kernel of attention does it. Of bfloat16, short ones do better by products in that dtype."""
+        asked = self.need_weights or (self.drawn and self.attn_prob)
+        appended = self.attn_mask_type == "DEFAULT_MASK" and k.shape[2] != keys
+        short = q.dtype == "bfloat16" and q.shape[2] * k.shape[2] < SHORT
+        return fits(q, k, v) and not (asked or appended or short)
+
+    def _mixed(self, q: Value, k: Value, v: Value, masks: Sequence[Value]) -> Value:
+        bias = [where(m, -math.inf, 0.0) if m.dtype == "bool" else m for m in self._with_appended(masks, k.shape[2])]
+        return attention(q, k, v, bias, self.attn_mask_type == "DEFAULT_MASK", self.sm_scaler)[0]
+
+    def _with_appended(self, masks: Sequence[Value], keys: int) -> list[Value]:
+        """Appended keys are never left out."""
+        return [pad(m, (0, 0, 0, 0), (0, 0, 0, keys - m.shape[3])) if m.shape[3] < keys else m for m in masks]
+
+    def _by_formula(
+        self, q: Value, k: Value, v: Value, masks: Sequence[Value], keys: int, rest: Iterator[Value]
+    ) -> tuple[Value, Value]:
+        """The result and the softmax."""
+        scores = MatMul()(q * self.sm_scaler, transpose(k, (0, 1, 3, 2)))
+        if self.attn_mask_type == "DEFAULT_MASK":
+            masks = [*masks, _later(scores, keys)]
+        for mask in self._with_appended(masks, scores.shape[3]):
+            scores = where(mask, -math.inf, scores) if mask.dtype == "bool" else scores + cast(mask, scores.dtype)
+        weights = self._dropped(Softmax((3,))(scores), self.attn_prob, rest)
+        return MatMul()(weights, v), weights
 
     @property
     def _sizes(self) -> tuple[int, int, int, int]:
