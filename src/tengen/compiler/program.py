@@ -5,8 +5,7 @@ The class that an op derives from says what it is to the compiler. These are all
 | class | meaning | becomes |
 |---|---|---|
 | `Elementwise` | out[i] = f(a[i], b[i], …) with broadcasting | part of a map/reduce kernel |
-| `Constant`, `Number`, `Iota` | the same number everywhere, in the kernel's code or as its argument; running numbers |
-part of a kernel, no memory |
+| `Constant`, `Number`, `Iota` | the same number everywhere, in the kernel's code or as its argument; running numbers | part of a kernel |
 | `ViewOp` | the same elements under other indices | strides; a copy if no strides can express it |
 | `Reduction` | folds axes, which keep extent 1 | part of a map/reduce kernel |
 | `Prefix` | folds an axis and keeps what it has at each place | part of a map/reduce kernel, its end |
@@ -66,8 +65,7 @@ class CompileLog:
     timed: bool = False
 
     def add(self, views: Sequence[View], plan: Any, seconds: float, runtime: Any) -> None:
-        """A Plan for inputs that lie like `views` was compiled, or found on the disk, in this many seconds. runtime:
-        what runs it."""
+        """A Plan for inputs that lie like `views` was made or found, in this many seconds. runtime: what runs it."""
 
 
 class Op(metaclass=Interned):
@@ -299,19 +297,6 @@ class Place(Op, abstract=True):
 
     where: ViewOp
     mode: str
-
-
-class Sort(Op, abstract=True):
-    """The positions, along the last axis, of the `k` smallest or largest elements of its input, in order. The sort is
-    stable, and NaN is larger than all numbers."""
-
-    k: int
-    descending: bool
-
-
-class Positions(Op, abstract=True):
-    """The positions where a mask is set, in row-major order. There is room for all; the second output says how many are
-    valid."""
 
 
 class Concat(Op, abstract=True):

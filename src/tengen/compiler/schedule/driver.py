@@ -9,6 +9,7 @@ from ..attention import Attention, AttentionGradient
 from ..cache import compile_kernels
 from ..kernels.target import Target
 from ..loop import Loop
+from ..orders import Positions, Sort
 from ..plan import ITEM_BYTES, STATUS, Call, Cost, Launch, Placed, Plan
 from ..program import (
     Concat,
@@ -17,10 +18,8 @@ from ..program import (
     Host,
     Node,
     Place,
-    Positions,
     Program,
     Scatter,
-    Sort,
     Type,
 )
 from ..values import reshape_source

@@ -14,6 +14,7 @@ from math import prod
 
 from ..attention import Attention, AttentionGradient
 from ..loop import Loop
+from ..orders import Positions, Sort
 from ..plan import ITEM_BYTES
 from ..program import (
     Concat,
@@ -25,12 +26,10 @@ from ..program import (
     Node,
     Op,
     Place,
-    Positions,
     Prefix,
     Program,
     Reduction,
     Scatter,
-    Sort,
     Value,
     ViewOp,
 )

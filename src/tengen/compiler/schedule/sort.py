@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..kernels.sort import MOST_INSERTED, SortKernel, key_bytes
+from ..orders import Sort
 from ..plan import ITEM_BYTES
-from ..program import Node, Sort, Type
+from ..program import Node, Type
 from ..view import contiguous
 from .places import Location
 from .steps import Steps

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...compiler.program import Gather, Positions, Scatter, Type, Value
+from ...compiler.orders import Positions
+from ...compiler.program import Gather, Scatter, Type, Value
 from .base import INTS, Formula, Grads, broadcast_shapes, check_stretches, position_dtype
 from .elemwise import Elemwise, cast, where
 from .shape import PlaceView, Slice, broadcast, reshape, zeros_of

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from ...base.quantized import KINDS, Quantized, make, quantized, storage
+from ...compiler.orders import Sort
 from ...compiler.program import (
     QUANTIZED_FORMS,
     Concat,
     Forms,
     Gather,
     Op,
-    Sort,
     Type,
     Value,
     ViewOp,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from ...compiler.program import Sort, Type, Value
+from ...compiler.orders import Sort
+from ...compiler.program import Type, Value
 from .base import Formula, position_dtype
 from .elemwise import cast
 from .index import GatherAlong
