@@ -16,6 +16,8 @@ from ...kernels.contraction import AMX_SIDE
 FMA_LATENCY = 4
 ISSUE = 2
 """Fused multiply-adds that begin in one cycle; also vector loads."""
+FROM_CACHE = 1.5
+"""Cycles that a vector of B takes from the level-2 cache, which holds most panels."""
 START = 1.0
 """Cycles that beginning and ending a tile adds to each step of a short k."""
 REGISTER_ROWS = 8
@@ -118,7 +120,8 @@ def choose_folded(m: int, n: int, lanes: int, registers: int) -> RegisterTile:
 
 
 def _cycles(rows: int, vectors: int, scattered: bool, a_columns: bool) -> float:
-    """Cycles of one step of k: limited by multiply-adds, by loads (one for each row and each vector), or by latency."""
+    """Cycles of one step of k: limited by multiply-adds, by loads (one for each row and each vector), by what the level-2 cache
+    gives of B, or by latency."""
     reloaded = max(0, rows - REGISTER_ROWS) if scattered else 0
     loads = (rows * vectors if a_columns else rows) + vectors + reloaded
-    return max(rows * vectors / ISSUE, loads / ISSUE, FMA_LATENCY) + START
+    return max(rows * vectors / ISSUE, loads / ISSUE, vectors * FROM_CACHE, FMA_LATENCY) + START
