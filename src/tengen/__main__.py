@@ -17,9 +17,7 @@ from .compiler import cache
 from .compiler.targets import host
 from .core.memory import amount
 
-_OPTIONAL = (
-    "mpi4py onnx onnxruntime safetensors igraph opencv-python-headless pillow ray scikit-learn matplotlib tensorboardX"
-)
+_OPTIONAL = "mpi4py onnx onnxruntime safetensors opencv-python-headless pillow ray scikit-learn matplotlib tensorboardX"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 

@@ -101,7 +101,7 @@ BROKEN = """() => {
     const text = document.querySelector("article")?.cloneNode(true);
     if (text) {
         text.querySelectorAll("pre, code, svg, math").forEach((part) => part.remove());
-        const left = text.textContent.match(/\\]\\([^)]*\\)|\\{ ?[#.][^}]*\\}|```|\\*\\*\\w|@(en|zh)@/);
+        const left = text.textContent.match(/\\]\\([^)]*\\)|\\{ ?[#.][^}]*\\}|```|\\*\\*[a-z]|@(en|zh)@/);
         if (left) found.push("markup is left: " + left[0]);
     } else found.push("no article");
     return found;

@@ -9,7 +9,7 @@ import html
 import re
 from dataclasses import dataclass, field
 
-import igraph
+from tengen.utils.network.layout import arranged
 
 LINE, LETTER, PAD = 17, 7.1, 12  # px: height of a line of text, mean width of a letter, margin in a box
 NODE = r"(\w+)(?:\[\"?([^\"\]]+)\"?\]|\{\"?([^\"}]+)\"?\})?"
@@ -82,13 +82,11 @@ def box(found: Diagram, text: str) -> tuple[list[str], str]:
 def svg(text: str) -> str:
     """A drawing of a block of Mermaid. Colours are those of the page."""
     it = read(text)
-    names = list(it.labels)
+    names = downwards(it)
     size = {n: (max(map(width, it.labels[n])) + 2 * PAD, len(it.labels[n]) * LINE + PAD) for n in names}
     index = {n: i for i, n in enumerate(names)}
-    graph = igraph.Graph([(index[a], index[b]) for a, b, _ in it.arrows], n=len(names), directed=True)
     widest, tallest = (max(s[k] for s in size.values()) for k in (0, 1))
-    layout = graph.layout_sugiyama(hgap=1, vgap=1, maxiter=200)
-    points = [(x, y) for x, y in layout.coords[: len(names)]]
+    points = arranged(len(names), [(index[a], index[b]) for a, b, _ in it.arrows])[0][: len(names)]
     it.across = it.across and max(y for _, y in points) < 4  # a longer row would be too small to read
     labelled = any(label for *_, label in it.arrows)
     step = (
@@ -110,6 +108,17 @@ def svg(text: str) -> str:
     parts += [arrow(at[a], size[a], at[b], size[b], label, it.across) for a, b, label in it.arrows]
     parts += [drawn(at[n], size[n], it.labels[n], n in it.questions) for n in names]
     return "".join(parts) + "</svg>"
+
+
+def downwards(it: Diagram) -> list[str]:
+    """The boxes, each after those with an arrow to it; of boxes in a circle the first that the text names comes first."""
+    left, found = list(it.labels), []
+    while left:
+        waits = {b for a, b, _ in it.arrows if a in left and a != b}
+        free = [name for name in left if name not in waits] or left[:1]
+        found += free
+        left = [name for name in left if name not in free]
+    return found
 
 
 def width(text: str) -> float:

@@ -188,7 +188,8 @@ def class_text(value: type, path: str) -> str:
         inner = unwrapped(member)
         if name.startswith("_") or not getattr(inner, "__doc__", None) or type(member).__module__.endswith(".missing"):
             continue
-        title = f"\n#### {value.__name__}.{name} {{ #{path}.{name} }}\n"
+        anchor = f"{path}.{name}".replace("__", "")
+        title = f"\n#### {escape(value.__name__)}.{name} {{ #{anchor} }}\n"
         if isinstance(member, property | functools.cached_property):
             parts.append(title + docstring(member))
         elif inspect.isroutine(inner):

@@ -1,8 +1,6 @@
 """A network as a picture: a text for Graphviz, or an SVG.
 
-The SVG is laid out in rows, whose order spares crossings: each node goes to the mean place of those it is joined to in the row before, then in
-the row after, in turns (Sugiyama, Tagawa and Toda 1981). What draws graphs on PyPI is under the GPL (igraph, grandalf) or needs Graphviz's
-own programs, which the .dot is for.
+layout.py says where the nodes of the SVG stand.
 """
 
 from __future__ import annotations
@@ -10,18 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from html import escape
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 from ...base.files import write_whole
 from ..network_node import ConstOpBase, Host2DeviceCopy, OpNode
 from .info import described
+from .layout import arranged
 from .network import Network
 
 LETTER, LINE, MARGIN, GAP = 6.6, 14, 8, 26
 """Of a picture: width of a letter, height of a line, space inside a box and between boxes, all in pixels."""
-SWEEPS = 8
-"""So often rows are put in order, downwards and upwards."""
 _COLOURS = {Host2DeviceCopy: "#d8ecd4", ConstOpBase: "#e6e6e6"}
 
 
@@ -81,57 +78,8 @@ def _dot(boxes: Sequence[Box], edges: Sequence[tuple[int, int]]) -> str:
 # -- SVG -----------------------------------------------------------------------------------------------------------
 
 
-def _layers(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
-    """The row of each node: below all that it reads. Nodes are in order but for none."""
-    rows = [0] * count
-    for a, b in sorted(edges, key=lambda edge: edge[1]):
-        rows[b] = max(rows[b], rows[a] + 1)
-    return rows
-
-
-def _layout(boxes: Sequence[Box], edges: Sequence[tuple[int, int]]) -> tuple[list[tuple[float, int]], list[list[int]]]:
-    """(x, row) of each node and bend, and each edge as the nodes and bends that it goes through."""
-    rows = _layers(len(boxes), edges)
-    ways = []
-    for a, b in edges:
-        first = len(rows)
-        rows += range(rows[a] + 1, rows[b])  # an edge over several rows has a place of its own in those between
-        ways.append([a, *range(first, len(rows)), b])
-    above: list[list[int]] = [[] for _ in rows]
-    below: list[list[int]] = [[] for _ in rows]
-    for p, q in (pair for way in ways for pair in pairwise(way)):
-        below[p].append(q)
-        above[q].append(p)
-    return list(zip(_across(rows, above, below), rows, strict=True)), ways
-
-
-def _across(rows: Sequence[int], above: Sequence[Sequence[int]], below: Sequence[Sequence[int]]) -> list[float]:
-    """x of each node and bend, at least 1 apart in a row."""
-    in_row: dict[int, list[int]] = {}
-    for i, row in enumerate(rows):
-        in_row.setdefault(row, []).append(i)
-    x = [0.0] * len(rows)
-    for members in in_row.values():
-        for place, i in enumerate(members):
-            x[i] = place - len(members) / 2
-    for joined, order in [(above, sorted(in_row)), (below, sorted(in_row, reverse=True))] * SWEEPS:
-        for row in order:
-            wanted = {i: sum(x[j] for j in joined[i]) / len(joined[i]) if joined[i] else x[i] for i in in_row[row]}
-            in_row[row].sort(key=lambda i: wanted[i])
-            for i, at in zip(in_row[row], _apart([wanted[i] for i in in_row[row]]), strict=True):
-                x[i] = at
-    return x
-
-
-def _apart(wanted: Sequence[float]) -> list[float]:
-    """The nearest places to these, which ascend, that are 1 apart: the mean of what is so far right and so far left as need be."""
-    right = list(accumulate(wanted, lambda before, x: max(x, before + 1)))
-    left = list(accumulate(reversed(wanted), lambda after, x: min(x, after - 1)))[::-1]
-    return [(a + b) / 2 for a, b in zip(left, right, strict=True)]
-
-
 def _svg(boxes: Sequence[Box], edges: Sequence[tuple[int, int]]) -> str:
-    places, ways = _layout(boxes, edges)
+    places, ways = arranged(len(boxes), edges)
     across = GAP + max((box.width for box in boxes), default=0)
     heights: dict[int, int] = {}
     for i, (_, row) in enumerate(places):
