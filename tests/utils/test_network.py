@@ -19,8 +19,9 @@ from tengen.utils import comp_graph_tools, network_node
 from tengen.utils.module_stats import module_stats
 from tengen.utils.network import Network
 from tengen.utils.network.__main__ import main
-from tengen.utils.network.draw import _across, draw
+from tengen.utils.network.draw import draw
 from tengen.utils.network.info import info, operations
+from tengen.utils.network.layout import _across
 
 X = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
 
