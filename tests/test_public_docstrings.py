@@ -14,6 +14,7 @@ from enum import Enum
 from importlib import import_module
 
 import pytest
+from public_areas import AREAS
 
 import tengen
 import tengen.module
@@ -22,10 +23,6 @@ from tengen.amp import GradScaler
 from tengen.autodiff import Function, GradManager
 from tengen.jit import trace
 from tengen.random import RNG
-
-AREAS = """functional functional.loss functional.vision functional.distributed functional.quantized functional.debug_param
-functional.external module module.init module.qat module.quantized module.external optimizer autodiff jit data data.dataset
-data.transform amp distributed quantization random utils hub models""".split()
 
 # Whose example would need more than a machine has: files that must be downloaded, an accelerator, or a second process.
 NEED_FILES = set(

@@ -12,7 +12,7 @@ import diagrams
 import pytest
 import reference
 import settings
-from test_public_docstrings import AREAS
+from public_areas import AREAS
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "docs" / "site"

@@ -256,7 +256,7 @@ def test_each_thread_has_its_own():
 @pytest.mark.parametrize("argument", ["low_prec_dtype", "high_prec_dtype"])
 def test_other_dtypes_are_refused(argument):
     for bad in ("int8", "float64", np.int32):
-        with pytest.raises(ValueError, match=f"{argument} is 'float16'"):
+        with pytest.raises(ValueError, match=f"{argument} must be 'float16'"):
             autocast(**{argument: bad})
         with pytest.raises(ValueError, match=argument):
             setattr(amp, argument, bad)

@@ -167,7 +167,7 @@ def test_ops_in_a_trace():
     (lambda: builtin.Convolution(sparse="dens"), r"sparse must be one of DENSE, GROUP, got 'dens'"),
     (lambda: builtin.Convolution(stride=2), r"'stride' is not a parameter of Convolution: mode, pad_h"),
     (lambda: builtin.Dot(1), "Dot takes 0 parameters, got 1"),
-    (lambda: builtin.Argmax(axis="x"), "axis is int, got 'x'"),
+    (lambda: builtin.Argmax(axis="x"), "axis must be int, got 'x'"),
 ])  # fmt: skip
 def test_mistakes_in_parameters(mistake):
     make, said = mistake

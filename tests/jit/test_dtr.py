@@ -98,7 +98,7 @@ def test_sizes():
     for value in (1.5, None, True):
         with pytest.raises(TypeError, match=r"dtr\.evictee_minimum_size must be an int or text"):
             dtr.evictee_minimum_size = value
-    with pytest.raises(TypeError, match="enable_sqrt_sampling is True or False"):
+    with pytest.raises(TypeError, match="enable_sqrt_sampling must be True or False"):
         dtr.enable_sqrt_sampling = "yes"
     dtr.enable_sqrt_sampling = 1
     assert dtr.enable_sqrt_sampling is True

@@ -14,9 +14,10 @@ import tengen
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def names() -> Iterator[dict[str, Any]]:
-    """The names that a program may use, from tengen. Mixed precision has the dtypes that programs ask for, as the reference has."""
+    """The names that a program may use, from tengen. Mixed precision has the dtypes that programs ask for, as the reference has. Not for the
+    session: a worker runs tests of other folders too, which the setting must not reach."""
     import replay
 
     with tengen.config.override(autocast="asked"):

@@ -48,8 +48,6 @@ FEW_CHANNELS = 4
 """The most channels of an input that may stay planes: its pixels are read one by one, from this many places."""
 LITTLE_REUSE = 128
 """The most multiply-adds per element of such an input for which copying it costs more than reading planes."""
-READ_AGAIN = 4
-"""Numbers of weights that parts at borders read again for each of the input, from which on copying it with zeros around costs less."""
 PACK_WEIGHTS = 33
 """From this many rows of a gradient by weight on, packing dy pays off; fewer rows use each element of it too rarely."""
 MIN_ROWS = 16
@@ -245,10 +243,7 @@ def _slide(
     group, panel, *tap_steps, channel, _ = contiguous(weights.shape)
     c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))
     spans = [dimension.spans(phases[d], margins[d], a_steps[d], tap_steps[d], c_steps[d]) for d in s.dims]
-    # each part at a border reads the weights of its taps again
-    again = (prod(sum(span.taps.extent for span in line) for line in spans) - s.taps) * depth * step * n_out
-    copied = s.n * n_in * prod(size_in)
-    if in_place and not stays and (prod(map(len, spans)) > _most_parts(s) or again > READ_AGAIN * copied):
+    if in_place and not stays and prod(map(len, spans)) > _most_parts(s):
         return _slide(s, phases, columns, unit, storage, False, planes)
     batch, images, channels = (
         (ContractionLoop(groups, depth, group, width, channel=width),),
