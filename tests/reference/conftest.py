@@ -14,7 +14,7 @@ import tengen
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def names() -> Iterator[dict[str, Any]]:
     """The names that a program may use, from tengen. Mixed precision has the dtypes that programs ask for, as the reference has. Not for the
     session: a worker runs tests of other folders too, which the setting must not reach."""
