@@ -104,7 +104,8 @@ def test_a_recurrent_cell_rounds_what_its_products_take_and_keeps_its_state():
     ids=["LSTM", "RNN", "LSTMCell"],
 )
 def test_recurrent_layers_and_their_gradients(make):
-    tengen.random.seed(3)  # relu has a kink: where a weight drawn by chance leaves a sum beside 0, rounding moves its gradient by all of it
+    # relu has a kink: where weights drawn by chance leave a sum beside 0, rounding may take its gradient away.
+    tengen.random.seed(3)
     net = make()
     x = tengen.Parameter(data(7, 6) if isinstance(net, M.LSTMCell) else data(5, 7, 6))
     gm = GradManager().attach([x, *net.parameters()])
