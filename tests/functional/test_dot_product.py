@@ -76,10 +76,39 @@ def test_without_queries_keys_or_features() -> None:
         np.testing.assert_array_equal(got.numpy(), np.full((3, length, 4), 1.0 if keys else 0.0))
 
 
-def test_a_query_without_keys_is_nan() -> None:
-    mask = tensor(np.array([[True, False], [False, False]]))
-    got = attention(F.ones((2, 3)), F.ones((2, 3)), F.ones((2, 1)), attn_mask=mask).numpy()
-    np.testing.assert_array_equal(got, [[1], [np.nan]])
+@pytest.mark.parametrize("dtype, dropout", [("float32", 0.0), ("float64", 0.0), ("float32", 0.5)])
+@pytest.mark.parametrize("numbers", [False, True])
+def test_a_query_without_keys_gets_zeros(numbers: bool, dtype: str, dropout: float) -> None:
+    """In the second of 40 rows no key takes part: it gives 0 and takes no part in any gradient. PyTorch 2.13 does the same."""
+    taken = np.random.default_rng(1).random((40, 70)) < 0.9
+    taken[1] = False
+    mask = tensor(np.where(taken, 0.0, -np.inf), dtype=dtype) if numbers else tensor(taken)
+    given = [tensor(drawn(2, *shape), dtype=dtype) for shape in ((40, 3), (70, 3), (70, 5))]
+    watched = [*given, mask] if numbers else given
+
+    def gradients(rows: slice | list[int]):
+        for x in watched:
+            x.grad = None
+        tengen.random.seed(3)
+        with GradManager().attach(watched) as gm:
+            y = attention(*given, attn_mask=mask, dropout_p=dropout)
+            gm.backward((y[:, rows] ** 2).sum())
+        return y.numpy(), [x.grad.numpy() for x in watched]
+
+    y, found = gradients(slice(None))
+    _, without = gradients([0, *range(2, 40)])
+    np.testing.assert_array_equal(y[:, 1], 0)
+    assert (y[:, [0, *range(2, 40)]] != 0).all()
+    np.testing.assert_array_equal(found[0][:, 1], 0)
+    for got, want in zip(found, without, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_number_that_is_none_is_not_taken_for_a_query_without_keys() -> None:
+    for dtype in ("float32", "float64"):
+        q, k = tensor([[np.nan], [1.0]], dtype=dtype), F.ones((2, 1), dtype=dtype)
+        for mask in (None, tensor([[0.0, -np.inf], [0.0, 0.0]], dtype=dtype)):
+            np.testing.assert_array_equal(attention(q, k, k, attn_mask=mask).numpy(), [[np.nan], [1.0]])
 
 
 def test_dtypes_promote() -> None:

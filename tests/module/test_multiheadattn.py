@@ -98,6 +98,17 @@ def test_masks(options, mask, rows, zero):
         assert_close(got, want, "float32", factor=10)
 
 
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_a_query_without_keys_gets_zeros(need_weights: bool):
+    """The result is the bias of the last projection then."""
+    weights = drawn(4 * 64 + 32)
+    nothing = np.array([[False] * S, [True] * S])
+    y, soft = call(Q, K, V, weights, FULL, ALL, key_padding_mask=nothing, need_weights=need_weights)
+    np.testing.assert_allclose(y[1].numpy(), np.broadcast_to(weights[-8:], (L, E)), rtol=1e-6)
+    assert_close(y[0], truth(Q, K, V, weights, FULL, ALL)[0][0], "float32", factor=10)
+    assert not need_weights or not soft.numpy()[HEADS:].any()
+
+
 PROJECTIONS = {
     "biases": (FULL, ALL, 4 * 64 + 32),
     "some biases": (FULL, (True, False, False, True), 4 * 64 + 16),

@@ -30,7 +30,7 @@ def scaled_dot_product_attention(
     """softmax(scale · query keyᵀ + mask) value, without the softmax in memory: that grows with the lengths, not with their product.
 
     Vaswani et al. 2017, Attention Is All You Need, section 3.2.1; Dao et al. 2022, FlashAttention. The softmax is stored after all with
-    dropout, in float64, for more than 256 features, and for the gradient of a mask. A query that no key takes part in gives NaN.
+    dropout, in float64, for more than 256 features, and for the gradient of a mask. A query that no key takes part in gives 0.
 
     Args:
         query: (…, L, E) floats; (N, heads, L, E) of a (N, L, heads, E) that is transposed needs no copy.
@@ -101,7 +101,7 @@ def multi_head_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """softmax(Q Kᵀ / √(embed_dim / num_heads) + masks) V in `num_heads` parts of the features, with projections x · W + b around it.
 
-    Vaswani et al. 2017, Attention Is All You Need, section 3.2.2.
+    Vaswani et al. 2017, Attention Is All You Need, section 3.2.2. A query that no key takes part in gets no value: its softmax is 0.
 
     Args:
         query: (N, L, embed_dim), or without a batch (L, embed_dim), then so are all others.

@@ -330,7 +330,8 @@ class _AttentionEmitter(Blocks):
             for j in range(PANEL_VECTORS):
                 at = self.sum(self.mul(number, self.panel), j * self.lanes)
                 total, high = self.vector(self.totals, at), self.vector(self.largest, at)
-                self.put(1.0 / total, self.factors, at)
+                # a row of which all is left out has a level of -inf
+                self.put(total.eq(0.0).where(total, 1.0 / total), self.factors, at)
                 value = emitter("log")(total).fma(LOG2_E, high)
                 place = self.sum(self.mul(head, p["length"]), first, at)
                 mask = self.first_lanes(self.at.sub(rows, at))

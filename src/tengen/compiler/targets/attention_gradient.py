@@ -85,8 +85,9 @@ class _Turn(_GradientEmitter):
             count = self.at.sub(here, i64(j * self.lanes))
             mask = self.first_lanes(count)
             level = self.load(self.at_element(levels, j * self.lanes), "float32", self.lanes, mask)
-            # a level of infinity makes what is behind the last query 0
+            # a level of infinity makes the powers 0: of what is behind the last query, and of a row of which all is left out
             level = Vec(self.at, mask, "bool", self.lanes).where(level, math.inf)
+            level = level.eq(-math.inf).where(level.const(math.inf), level)
             self.put(level, rows, j * self.lanes)
             self.put(self.vec(sums[j]), rows, self.panel + j * self.lanes)
         return ()

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from ...compiler.program import Value
 from .base import Formula, promoted_floats
-from .dot_product import attention, fits
+from .dot_product import MaskedSoftmax, attention, fits
 from .elemwise import cast, where
-from .formula import Softmax
 from .linalg import MatMul
 from .random import Dropout
 from .shape import Concatenate, Unpack, broadcast, pad, reshape, transpose
@@ -105,7 +104,7 @@ class MultiHeadAttn(Formula):
             masks = [*masks, _later(scores, keys)]
         for mask in self._with_appended(masks, scores.shape[3]):
             scores = where(mask, -math.inf, scores) if mask.dtype == "bool" else scores + cast(mask, scores.dtype)
-        weights = self._dropped(Softmax((3,))(scores), self.attn_prob, rest)
+        weights = self._dropped(MaskedSoftmax((3,))(scores), self.attn_prob, rest)
         return MatMul()(weights, v), weights
 
     @property

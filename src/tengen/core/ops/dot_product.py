@@ -9,11 +9,11 @@ from typing import NamedTuple
 from ...compiler.attention import Attention, AttentionGradient
 from ...compiler.program import Type, Value
 from .base import FLOATS, Formula, Grads, broadcast_shapes, check_stretches, promoted_floats
-from .elemwise import cast, where
+from .elemwise import EQ, EXP_NONPOSITIVE, cast, where
 from .formula import LogSumExp, Softmax
 from .linalg import MatMul
 from .random import Dropout
-from .reduce import total
+from .reduce import Reduce, total
 from .shape import broadcast, reshape, transpose
 
 FUSED = ("float32", "float16", "bfloat16")
@@ -21,6 +21,17 @@ FUSED = ("float32", "float16", "bfloat16")
 LOG2_E = math.log2(math.e)
 WIDEST = 256
 """Numbers of a query, a key or a value that fit the kernel's scratch memory."""
+
+
+class MaskedSoftmax(Softmax):
+    """The softmax over `axes`, and 0 where all elements are -inf: a query that no key takes part in gets nothing of any value."""
+
+    def expand(self, *inputs: Value) -> Value:
+        x = inputs[0]
+        high = Reduce("MAX_NUMBER", self.axes)(x)
+        powers = EXP_NONPOSITIVE(x - where(EQ(high, -math.inf), 0.0, high))
+        sums = total(powers, self.axes)
+        return powers * where(EQ(sums, 0.0), 0.0, 1.0 / sums)
 
 
 class FusedAttention(Attention):
@@ -95,7 +106,7 @@ def _softmax(
     op: Attention | AttentionGradient, q: Value, k: Value, v: Value, bias: Sequence[Value], g: Value
 ) -> _Parts:
     q, k, v, g = (cast(x, "float32") for x in (q, k, v, g))
-    weights: Value = Softmax((3,))(scores_of(q, k, bias, op.causal, op.scale))
+    weights: Value = MaskedSoftmax((3,))(scores_of(q, k, bias, op.causal, op.scale))
     shares = _times(g, _turned(v))
     mean = total(weights * shares, (3,))
     return _Parts(weights, shares, mean, weights * (shares - mean))
@@ -112,7 +123,7 @@ def scores_of(q: Value, k: Value, bias: Sequence[Value], causal: bool, scale: fl
 def by_formula(op: Attention, q: Value, k: Value, v: Value, *bias: Value) -> tuple[Value, Value]:
     """The outputs of an Attention from ops that keep the softmax in memory."""
     scores = scores_of(q, k, bias, op.causal, op.scale)
-    weights: Value = Softmax((3,))(scores)
+    weights: Value = MaskedSoftmax((3,))(scores)
     levels: Value = LogSumExp((3,))(scores)
     return _times(cast(weights, v.dtype), v), cast(reshape(levels, levels.shape[:3]) * LOG2_E, "float32")
 
@@ -181,7 +192,7 @@ class DotProductAttention(Formula):
         if fits(q, k, v) and not self.drawn:
             y, levels = attention(q, k, v, bias, self.causal, self.scale)
             return reshape(y, shape), levels
-        weights: Value = Softmax((3,))(scores_of(q, k, bias, self.causal, self.scale))
+        weights: Value = MaskedSoftmax((3,))(scores_of(q, k, bias, self.causal, self.scale))
         if self.drawn:
             weights = Dropout()(weights, *inputs[-3:])
         return reshape(cast(_times(weights, v), dtype), shape)
