@@ -15,6 +15,7 @@ from tengen import Parameter, Tensor
 from tengen.autodiff import GradManager
 from tengen.base.errors import SerializationError
 from tengen.base.naming import record_scope
+from tengen.base.usage import UsageWarning
 from tengen.compiler.program import Node
 from tengen.jit import TraceError, exclude_from_trace, load, trace
 from tengen.jit.program_file import load_program
@@ -366,3 +367,21 @@ def test_parts_are_named_by_their_places_in_modules(options, weights, nodes):
     function = load_program(io.BytesIO(file.getvalue()))
     assert {name for v, name in function.names.items() if v in function.constants} == weights
     assert {name for node, name in function.names.items() if isinstance(node, Node)} == nodes
+
+
+def test_options_of_the_reference_are_taken_and_others_refused():
+    function = trace(F.exp, capture_as_const=True)
+    function(Tensor([1.0]))
+    plain = dumped(function, user_info={"a": 1}).getvalue()
+    same = dumped(function, user_info={"a": 1}, optimize_for_inference=True, enable_nchw4=True, strip_info_file=None)
+    assert same.getvalue() == plain
+    without = dumped(function, user_info={"a": 1}, enable_metadata=False)
+    assert without.getvalue() == dumped(function).getvalue() != plain
+    with pytest.raises(ValueError, match="dump: unknown option 'dynamic_bach'; did you mean 'dynamic_batch'"):
+        dumped(function, dynamic_bach=True)
+    with pytest.raises(ValueError, match=r"unknown option 'opset'; there are .*arg_names.*silent"):
+        dumped(function, opset=13)
+    with pytest.raises(ValueError, match="append=True is not possible"):
+        dumped(function, append=True)
+    with pytest.warns(UsageWarning, match="dump: enable_ioc16 has no effect"):
+        dumped(function, enable_ioc16=True)

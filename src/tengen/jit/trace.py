@@ -18,6 +18,7 @@ from .arguments import flatten, rebuild
 from .called import Kept
 from .config import DTRConfig, SublinearMemoryConfig
 from .dump import dump
+from .dump_options import check_options
 from .errors import TraceError
 from .explain import Explanation, profiles, reports
 from .memory import limit_of
@@ -321,9 +322,11 @@ class trace:
             keep_opr_name: keep the names of operations too.
             keep_param_name: keep those of weights, whatever keep_var_name is. `utils.network` shows and finds parts by
                 these names, which only files of tengen's own format have.
-            options: others that the reference has are taken and have no effect.
+            options: `enable_metadata=False` leaves user_info out. MegEngine's other options are accepted and have no effect,
+                for layouts are chosen where the file is loaded; those that would change results warn.
 
         Raises:
+            ValueError: there is no such option or format, or the file cannot hold what an option asks for.
             TraceError: there is no recording, or none with capture_as_const=True, or if the function changes tensors
                 that it has not computed.
             ExportError: ONNX cannot express an operation.
@@ -339,6 +342,9 @@ class trace:
         >>> tengen.jit.load(file)(x=tengen.tensor([3.0, 4.0])).tolist()
         [6.0, 8.0]
         """
+        check_options(self.dump, options)
+        if not options.get("enable_metadata", True):
+            user_info = None
         recorded = self._last.first if self._last is not None else None
         other = self._at_another_batch() if dynamic_batch and recorded is not None else None
         try:

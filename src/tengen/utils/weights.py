@@ -34,11 +34,11 @@ class Match:
     missing: names of the network for which nothing was found. unused: names of the state dict that went nowhere.
     """
 
-    def __init__(self, shapes: dict[str, tuple[int, ...]]):
+    def __init__(self, shapes: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]]):
         self.rows: list[tuple[str, str, tuple[int, ...], str]] = []
         self.missing: list[str] = []
         self.unused: list[str] = []
-        self.shapes = shapes  # of the network
+        self.shapes, self.given = shapes, given  # by name: in the network, in the state dict
 
     def __str__(self) -> str:
         lines = [
@@ -52,6 +52,13 @@ class Match:
         parts += [f"missing in the state dict: {', '.join(self.missing)}"] if self.missing else []
         parts += [f"not used: {', '.join(self.unused)}"] if self.unused else []
         return "\n".join(filter(None, parts))
+
+    def left_over(self) -> str:
+        """What found no partner on the other side, with its shape; a line for each side."""
+        sides = ("missing in the state dict", self.missing, self.shapes), ("not used", self.unused, self.given)
+        return "\n".join(
+            f"{what}: {shown([f'{name} {shapes[name]}' for name in names])}" for what, names, shapes in sides if names
+        )
 
 
 def match(
@@ -99,7 +106,10 @@ def match(
     free = [name for name in shapes if name not in {source for source, _ in pairs.values()}]
     if by_order:
         pairs |= _aligned(left, free, wanted, shapes)
-    found = Match({name: tuple(tensor.shape) for name, tensor in wanted.items()})
+    found = Match(
+        {name: tuple(tensor.shape) for name, tensor in wanted.items()},
+        {name: array.shape for name, array in given.items()},
+    )
     for name in wanted:
         if name in pairs:
             source, how = pairs[name]
@@ -109,12 +119,19 @@ def match(
     used = {source for _, source, _, _ in found.rows}
     found.unused = [name for name in given if name not in used and name.rpartition(".")[2] not in _BESIDE]
     if not found.rows or (strict and found.missing):
-        raise StateDictError(f"the state dict does not fit {type(net).__name__}; nothing was loaded\n{found}")
+        raise StateDictError(
+            f"the state dict does not fit {type(net).__name__}; nothing was loaded\n{found.left_over()}"
+        )
     values = {name: given[source].reshape(found.shapes[name]) for name, source, _, _ in found.rows}
     net.load_state_dict(lambda name, _: values.get(name), strict=False)  # which logs what is missing
     if verbose:
         print(found)
     return found
+
+
+def shown(names: Sequence[str], most: int = 20) -> str:
+    """Names for a message: the first of them, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def inside(state: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from ...compiler.program import Builder, Node, Value
 from ...core import Tensor
 from ...core.ops.base import sizes
 from ...jit.called import Kept
+from ...jit.dump_options import check_options
 from ...jit.frozen import Frozen, freeze
 from ...jit.loaded import tensor_of
 from ...jit.program_file import load_program, save_program
@@ -22,17 +23,6 @@ from ..network_node import ConstOpBase, Host2DeviceCopy, ImmutableTensor, OpNode
 from .batch import Retyped
 from .edges import dependencies, in_order
 from .filters import NodeFilter, as_varnode
-
-#: What MegEngine lets its optimiser do. tengen chooses layouts and fuses where the file is loaded, so these have no effect here,
-OPTIONS = {
-    f"enable_{name}"
-    for name in (
-        "hwcd4 nchw88 nchw44 nchw44_dot nchw4 nchw32 chwn4 nchw64 fuse_conv_bias_nonlinearity fuse_conv_bias_with_z "
-        "fuse_preprocess fuse_grain"
-    ).split()
-}
-#: but for these, which change what is computed.
-HALF = {"enable_io16xc32", "enable_ioc16"}
 
 _symbolic_shape = False
 
@@ -315,7 +305,7 @@ class Network:
         Raises ValueError for an option that MegEngine does not have; `enable_ioc16` and `enable_io16xc32`, which would change what is
         computed, have no effect either, and a warning says so.
         """
-        _checked(kwargs)
+        check_options(self.optimize_for_inference, kwargs)
         return dest_vars
 
     def frozen(self, **metadata: Any) -> Frozen:
@@ -365,9 +355,7 @@ class Network:
             keep_opr_priority, strip_info_file, append_json, optimize_for_inference, kwargs: have no effect; see `optimize_for_inference`.
             append: a file holds one network: True raises ValueError.
         """
-        if append:
-            raise ValueError("dump: a file holds one network, so append=True is not possible; write another file")
-        options = _checked(kwargs)
+        options = check_options(self.dump, {"append": append, **kwargs})
         metadata = {"user_info": user_info, "graph_modified": True, "optimized_for_inference": optimize_for_inference}
         function = self.frozen(**({**metadata, **options} if enable_metadata else {}))
         function = Kept(keep_var_name, keep_opr_name, keep_param_name).of(function)
@@ -383,15 +371,6 @@ class Network:
         size = sum(array.nbytes for array in function.constants.values())
         outputs, count = list(function.outputs), len(function.program.nodes)
         return CompGraphDumpResult(count, len(data), size, zlib.crc32(data), list(function.arguments), outputs, weights)
-
-
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that are set. Raises ValueError for names that do not exist."""
-    if unknown := sorted(options.keys() - OPTIONS - HALF):
-        raise ValueError(f"unknown options: {unknown}; there are {', '.join(sorted(OPTIONS | HALF))}")
-    for name in sorted(HALF & {name for name, value in options.items() if value}):
-        warn(f"{name} has no effect: the network goes on in the dtypes that it has")
-    return {name: value for name, value in options.items() if value}
 
 
 def _note_names(op: OpNode, made: dict[Any, Value], names: dict[Value | Node, str]) -> None:
