@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +152,46 @@ def test_text_that_is_drawn_depends_on_the_seed_alone():
     net = SMALL["gpt"](state_of("gpt"))
     assert net.generate([5], 6, top=9, seed=3) == net.generate([5], 6, top=9, seed=3)
     assert net.training
+
+
+def likeliest(net, tokens, count):
+    """The same as generate(tokens, count, 0), from whole sequences."""
+    tokens = list(tokens)
+    net.eval()
+    for _ in range(count):
+        tokens.append(int(net(tengen.tensor([tokens], dtype="int32")).numpy()[0, -1].argmax()))
+    return tokens[-count:]
+
+
+def test_later_texts_run_the_program_of_the_first(monkeypatch):
+    net, calls = SMALL["gpt"](state_of("gpt")), []
+    inner = type(net).step
+    monkeypatch.setattr(type(net), "step", lambda self, *args: calls.append(1) or inner(self, *args))
+    net.generate([5, 7], 4)
+    recorded = len(calls)
+    assert net.generate([5], 9, temperature=0) == likeliest(net, [5], 9)
+    assert len(calls) == recorded
+
+
+def test_text_is_that_of_the_network_as_it_is_now():
+    net = SMALL["gpt"](state_of("gpt"))
+    before = net.generate([5, 7], 8, temperature=0)
+    copied = copy.deepcopy(net)
+    net.wte.weight[...] = net.wte.weight[::-1]
+    assert net.generate([5, 7], 8, temperature=0) == likeliest(net, [5, 7], 8) != before
+    net.h = net.h[::-1]
+    assert net.generate([5, 7], 8, temperature=0) == likeliest(net, [5, 7], 8)
+    net.h[0] = copy.deepcopy(SMALL["gpt"](None).h[0])
+    assert net.generate([5, 7], 8, temperature=0) == likeliest(net, [5, 7], 8)
+    assert copied.generate([5, 7], 8, temperature=0) == before
+
+
+def test_two_threads_write_at_once():
+    net = SMALL["gpt"](state_of("gpt"))
+    net.eval()
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda seed: net.generate([5], 9, seed=seed), [3, 4] * 4))
+    assert made == [net.generate([5], 9, seed=seed) for seed in (3, 4)] * 4
 
 
 @pytest.mark.parametrize("tokens", [[], list(range(16))])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+from weakref import WeakMethod, ref
 
 import numpy as np
 
@@ -86,6 +88,37 @@ class _Block(M.Module):
         return x + self.mlp(self.ln_2(x)), cache
 
 
+class _Decoder:
+    """`GPT.step` as one Program, which serves as long as the network consists of the same modules and tensors.
+
+    It does not keep the network alive, and a copy of the network records a Program of its own.
+    """
+
+    def __init__(self, net: GPT):
+        method = WeakMethod(net.step)
+
+        def step(*args: Any) -> Any:
+            return cast(Any, method())(*args)
+
+        self.step = trace(step, without_host=True)
+        self._parts = [ref(part) for part in _parts(net)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()
+
+    def fits(self, net: GPT) -> bool:
+        """Whether no module or tensor was added, removed or replaced since."""
+        parts = list(_parts(net))
+        return len(parts) == len(self._parts) and all(
+            was() is part for was, part in zip(self._parts, parts, strict=True)
+        )
+
+
+def _parts(net: M.Module) -> Iterator[Any]:
+    yield from net.modules()
+    yield from net.tensors()
+
+
 class GPT(M.Module):
     """Tokens (N, L), int32, to logits of the token that follows each, (N, L, vocabulary).
 
@@ -126,6 +159,7 @@ class GPT(M.Module):
         # So that the sum of all blocks does not grow with their number (section 2.3).
         std = 0.02 / math.sqrt(2 * depth)
         self.h = [_Block(features, heads, dropout, std) for _ in range(depth)]
+        self._decoder: _Decoder | None = None
         load_weights(self, weights, {"^transformer\\.": ""}, r"^lm_head\.weight$|\.attn\.(masked_)?bias$")
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -191,7 +225,11 @@ class GPT(M.Module):
         was, random, made = self.training, np.random.default_rng(seed), list(tokens)
         self.eval()
         try:
-            step, caches = trace(self.step, without_host=True), self.caches(1, total)
+            if self._decoder is None or not self._decoder.fits(self):
+                self._decoder = _Decoder(self)
+            step = self._decoder.step
+            # Lengths are rounded up, so that a few Programs serve texts of all lengths.
+            caches = self.caches(1, min(self.length, max(32, 1 << (total - 1).bit_length())))
             for place in range(total - 1):
                 token = Tensor(made[place : place + 1], dtype="int32")
                 logits, caches = step(token, Tensor(place, dtype="int32"), caches)

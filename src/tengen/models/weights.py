@@ -11,7 +11,7 @@ from ..base.errors import StateDictError
 from ..logger import get_logger
 from ..module import Module
 from ..serialization import load
-from ..utils.weights import inside, match
+from ..utils.weights import inside, match, shown
 
 File = str | os.PathLike[str] | Mapping[str, Any] | None
 """Where weights come from: a file, a state dict, or nowhere."""
@@ -54,5 +54,4 @@ def load_weights(
     unused = [name for name in found.unused if not re.search(beside, name)]
     for names, what in ((found.missing, "lacks"), (unused, "also has")):
         if names:
-            shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-            raise StateDictError(f"{said} is of another network than {type(net).__name__}: it {what} {shown}")
+            raise StateDictError(f"{said} is of another network than {type(net).__name__}: it {what} {shown(names, 8)}")
