@@ -251,6 +251,16 @@ def test_every_available_instruction_set_can_be_asked_for() -> None:
     assert host_target().name == available()[0]
 
 
+@pytest.mark.parametrize("said, size", [("1024K\n", 1 << 20), ("2048", 2048), ("?", 0), (None, 0)])
+def test_the_level_2_cache_is_what_linux_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said, size) -> None:
+    for index, level in enumerate(("1", "2")):
+        (tmp_path / f"index{index}").mkdir()
+        (tmp_path / f"index{index}" / "level").write_text(level + "\n")
+        (tmp_path / f"index{index}" / "size").write_text("48K\n" if level == "1" else said or "")
+    monkeypatch.setattr(host, "_CACHES", tmp_path / ("nowhere" if said is None else ""))
+    assert host._level2() == size
+
+
 def test_narrow_targets_use_no_wide_registers() -> None:
     text = (
         "define void @kernel(ptr %buffers, ptr %params, i64 %begin, i64 %end) {\n  %x = load <16 x float>, ptr %params, align 4\n"

@@ -55,6 +55,18 @@ def test_pairs_by_weight_go_to_amx():
     assert choose_way(WAYS, "by weight", request._replace(unit=AVX2))[0] == "loops"
 
 
+@pytest.mark.parametrize(
+    "images, size, copied",
+    [(1, 7, True), (8, 7, False), (1, 14, False), (1, 2, False)],
+    ids=["few pixels", "many images", "many pixels", "more zeros than pixels"],
+)
+def test_small_images_get_zeros_around_them_where_weights_come_from_memory(images, size, copied):
+    shape = ConvShape(images, 512, (size, size), 512, (3, 3), padding=(1, 1))
+    for form in forms.conv_forward, forms.conv_by_data:
+        assert form(shape, Unit(16, 32, level2=1 << 20)).a.pads == copied
+        assert not form(shape, Unit(16, 32, level2=1 << 24)).a.pads  # they stay in the cache
+
+
 @pytest.mark.parametrize("k, reason", [(64, None), (100_000, "sums are complete only in memory")])
 def test_an_offer_says_why_there_is_no_epilogue(k, reason):
     types = Type("float32", (32, k)), Type("float32", (k, 40))

@@ -12,6 +12,7 @@ class Target(NamedTuple):
     stores, and gathers.
     half: there are instructions for float16 conversions. dots: for sums of products of bfloat16 pairs. vnni: for sums
     of four products of 8-bit integers, unsigned times signed. amx: for products of small matrices of both (AMX).
+    level2: bytes of a core's level-2 cache.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Target(NamedTuple):
     dots: bool = False
     amx: bool = False
     vnni: bool = False
+    level2: int = 1 << 20
 
     @property
     def fma(self) -> bool:

@@ -10,6 +10,7 @@ import ctypes
 import itertools
 import platform
 from functools import cache
+from pathlib import Path
 
 import llvmlite.binding as llvm
 
@@ -28,6 +29,7 @@ _AVX2 = Target("avx2", "x86-64-v3", "", 8, (32, 64), half=True)
 _AVX2_NEEDS = ("avx2", "fma", "f16c")
 _AVX_VNNI = _AVX2._replace(name="avxvnni", features="+avxvnni", vnni=True)
 _PERMISSION = "permission of the kernel"
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) on x86-64
 _ARCH_PRCTL, _REQUEST_FEATURE, _TILE_REGISTERS = 158, 0x1023, 18
@@ -77,9 +79,22 @@ def _chosen(isa: str) -> Target:
     target, _ = _LEVELS[names[0] if isa == "native" else isa]
     if isa == "native":
         target = target._replace(cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten())
+        target = target._replace(level2=_level2() or target.level2)
     if target.lanes == 16:  # LLVM avoids 512-bit registers on many processors
         target = target._replace(features=",".join(filter(None, (target.features, "-prefer-256-bit"))))
     return target
+
+
+def _level2() -> int:
+    """The bytes of a core's level-2 cache, as Linux tells them ("1024K"); 0 where it does not."""
+    for index in _CACHES.glob("index*"):
+        try:
+            if (index / "level").read_text().strip() == "2":
+                size = (index / "size").read_text().strip()
+                return int(size.removesuffix("K")) * (1024 if size.endswith("K") else 1)
+        except (OSError, ValueError):
+            continue
+    return 0
 
 
 @cache

@@ -105,7 +105,9 @@ def _chosen(
     op, product = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
     machine = steps.target
-    unit = Unit(machine.lanes, machine.registers, machine.dots, config.get("winograd"), machine.amx)
+    unit = Unit(
+        machine.lanes, machine.registers, machine.dots, config.get("winograd"), machine.amx, level2=machine.level2
+    )
     types = [v.type for v in node.inputs]
     request = Request(op.form, geometry, views, types, product.type, unit, repeated=steps.repeated, zero=op.zero)
     place = steps.destinations.get(nodes[-1].outputs[0])

@@ -27,7 +27,7 @@ class Unit(NamedTuple):
     it multiplies pairs of bfloat16.
 
     winograd: outputs of a tile, each way, if convolutions go by tiles; 0: they do not. amx: whether it also multiplies
-    small matrices of words.
+    small matrices of words. level2: bytes of the level-2 cache beside it.
     """
 
     lanes: int
@@ -35,6 +35,7 @@ class Unit(NamedTuple):
     dots: bool = False
     winograd: int = 0
     amx: bool = False
+    level2: int = 1 << 20
 
     def lanes_of(self, dtype: str) -> int:
         """Lanes of a vector in the kind of arithmetic that `dtype` is computed in."""

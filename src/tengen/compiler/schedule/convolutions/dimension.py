@@ -20,6 +20,8 @@ Pair = tuple[int, int]
 MANY_PHASES = 16
 """From this many phases in a dimension of a gradient by data on, equal neighbours become one loop, because each phase
 is planned on its own."""
+READ_AGAIN, MORE_WORK = 128, 1.25
+"""See `zeros_pay`."""
 
 
 class Phase(NamedTuple):
@@ -139,6 +141,21 @@ def spans(phases: Sequence[Phase], margins: Pair, a: int, b: int, c: int) -> lis
             run = ContractionLoop(phase.run, b=b if line.taps else 0, c=c)
             spans.append(Span(rows, taps, (source * a, tap * b, result * c), run))
     return spans
+
+
+def zeros_pay(phases: Sequence[Sequence[Phase]], spans: Sequence[Sequence[Span]], weights: int, image: int) -> bool:
+    """Whether an image with zeros around it costs less than parts at borders, if the weights come from beyond the level-2 cache.
+
+    Each part reads the weights of its taps. A copy pays off if that is READ_AGAIN weights more for each number of the image, and the
+    zeros do not make the work more than MORE_WORK times as much. weights, image: how many numbers they have.
+    """
+    taps, seen, met, multiplied = 1, 1, 1, 1
+    for lines, cuts in zip(phases, spans, strict=True):
+        taps *= sum(phase.line.taps for phase in lines)
+        seen *= sum(span.taps.extent for span in cuts)
+        met *= sum(phase.line.meetings for phase in lines)
+        multiplied *= sum(phase.line.rows * phase.line.taps for phase in lines)
+    return multiplied <= MORE_WORK * met and (seen - taps) * weights > READ_AGAIN * image * taps
 
 
 def parts(spans: Sequence[Sequence[Span]], size: Sequence[int], steps: Sequence[int]) -> Iterator[tuple[Span, ...]]:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from ...geometry import ConvShape, Form, Size
 from ...kernels.contraction import AMX_SIDE
+from ...kernels.dtypes import BITS, KINDS
 from ...view import View
 from ..contractions.launches import offer
 from ..contractions.matmul import COPY_WORK, must_pack
@@ -243,7 +244,11 @@ def _slide(
     group, panel, *tap_steps, channel, _ = contiguous(weights.shape)
     c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))
     spans = [dimension.spans(phases[d], margins[d], a_steps[d], tap_steps[d], c_steps[d]) for d in s.dims]
-    if in_place and not stays and prod(map(len, spans)) > _most_parts(s):
+    far = weights.size * BITS[KINDS[operands.b][0]] // 8 > unit.level2
+    copy = prod(map(len, spans)) > _most_parts(s) or (
+        far and dimension.zeros_pay(phases, spans, weights.size, image.size)
+    )
+    if in_place and not stays and copy:
         return _slide(s, phases, columns, unit, storage, False, planes)
     batch, images, channels = (
         (ContractionLoop(groups, depth, group, width, channel=width),),
