@@ -101,7 +101,9 @@ def test_weights_of_a_deeper_network_are_refused():
         models.ResNet((1, 1, 1, 1), num_classes=5, weights=state_of("resnet"))
 
 
-def test_weights_of_a_shallower_network_are_refused(tmp_path):
+def test_weights_of_a_shallower_network_are_refused(tmp_path, monkeypatch):
+    """By the error alone: nothing is logged on the way to it."""
+    monkeypatch.setattr("tengen.module.state._logger.warning", lambda *args: pytest.fail(str(args)))
     path = tmp_path / "model.safetensors"
     save_safetensors(state_of("resnet"), path)
     with pytest.raises(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class DeviceError(RuntimeError):
     """The device that was asked for cannot be used by this process."""
@@ -21,3 +23,8 @@ class StateDictError(KeyError, ValueError):
 
 class ExportError(ValueError):
     """A function cannot be written in another format, because the format cannot express what it does."""
+
+
+def some(names: Sequence[object], most: int = 20) -> str:
+    """Names for a message: the first of them, and how many more there are."""
+    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..base.errors import StateDictError
+from ..base.errors import StateDictError, some
 from ..logger import get_logger
 from ..module import Module
 from ..serialization import load
-from ..utils.weights import inside, match, shown
+from ..utils.weights import inside, partners
 
 File = str | os.PathLike[str] | Mapping[str, Any] | None
 """Where weights come from: a file, a state dict, or nowhere."""
@@ -45,13 +45,13 @@ def load_weights(
     own = dict(net.named_tensors())
     fresh = [name for name in head if name in state and tuple(state[name].shape) != tuple(own[name].shape)]
     if fresh:
-        get_logger().info("%s keeps its first values: %s has other shapes", ", ".join(fresh), said)
+        get_logger().info("%s: first values are kept, because the shapes in %s are different", ", ".join(fresh), said)
         state |= {name: own[name] for name in fresh}
-    try:
-        found = match(net, state, rename, verbose=False, by_order=False)
-    except StateDictError:
-        raise StateDictError(f"{said}: no name and shape in it is one of {type(net).__name__}") from None
+    found = partners(net, state, rename, by_order=False)
+    if not found.rows:
+        raise StateDictError(f"{said}: no name and shape in it is one of {type(net).__name__}")
     unused = [name for name in found.unused if not re.search(beside, name)]
     for names, what in ((found.missing, "lacks"), (unused, "also has")):
         if names:
-            raise StateDictError(f"{said} is of another network than {type(net).__name__}: it {what} {shown(names, 8)}")
+            raise StateDictError(f"{said} is of another network than {type(net).__name__}: it {what} {some(names, 8)}")
+    found.load(net)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base.errors import StateDictError
+from ..base.errors import StateDictError, some
 from ..base.usage import warn
 from ..core import Tensor
 from ..dtype import is_quantize
@@ -37,22 +37,19 @@ def load_state(
     problems = [value for value in new.values() if isinstance(value, str)]
     missing = [name for name, value in values.items() if value is None]
     unused = [name for name in state_dict if name not in values] if isinstance(state_dict, Mapping) else []
-    loose = [
-        f"{text}: {', '.join(map(str, names))}"
-        for text, names in (("missing", missing), ("not in the module", unused))
-        if names
-    ]
+    loose = [(text, names) for text, names in (("missing", missing), ("not in the module", unused)) if names]
     if problems or (strict and loose):
         title = f"the state dict does not fit {owner}; nothing was loaded"
         given = state_dict if isinstance(state_dict, Mapping) else values
-        raise StateDictError("\n  ".join([title, *(loose if strict else ()), *problems, *_advice(given)]))
+        listed = [f"{text}: {', '.join(map(str, names))}" for text, names in loose] if strict else []
+        raise StateDictError("\n  ".join([title, *listed, *problems, *_advice(given)]))
     if tensors and unused and not new:
         warn(
             f"load_state_dict(strict=False) of {owner}: nothing was loaded, as no name of the state dict, such as {unused[0]!r}, is one "
             f"of the module, such as {missing[0]!r}; give the part that is its state dict, with names that are those of the module"
         )
-    for line in loose:
-        _logger.warning("load_state_dict(strict=False) of %s: %s", owner, line)
+    for text, names in loose:
+        _logger.warning("load_state_dict(strict=False) of %s: %s: %s", owner, text, some(names))
     for name, tensor, _ in tensors:
         if name in new:
             # What is quantised keeps the scale that it was saved with.

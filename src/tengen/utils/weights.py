@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..base.errors import StateDictError
+from ..base.errors import StateDictError, some
 from ..core import Tensor
 from ..formats.safetensors import save_safetensors
 from ..module import Module
@@ -39,6 +39,7 @@ class Match:
         self.missing: list[str] = []
         self.unused: list[str] = []
         self.shapes, self.given = shapes, given  # by name: in the network, in the state dict
+        self.values: dict[str, np.ndarray[Any, Any]] = {}  # by name in the network, with the shapes there
 
     def __str__(self) -> str:
         lines = [
@@ -53,11 +54,15 @@ class Match:
         parts += [f"not used: {', '.join(self.unused)}"] if self.unused else []
         return "\n".join(filter(None, parts))
 
+    def load(self, net: Module) -> None:
+        """Give the network the values that were found, and log what is missing."""
+        net.load_state_dict(lambda name, _: self.values.get(name), strict=False)
+
     def left_over(self) -> str:
         """What found no partner on the other side, with its shape; a line for each side."""
         sides = ("missing in the state dict", self.missing, self.shapes), ("not used", self.unused, self.given)
         return "\n".join(
-            f"{what}: {shown([f'{name} {shapes[name]}' for name in names])}" for what, names, shapes in sides if names
+            f"{what}: {some([f'{name} {shapes[name]}' for name in names])}" for what, names, shapes in sides if names
         )
 
 
@@ -97,6 +102,19 @@ def match(
     1.bias          fc.bias            (2,)                            by order
     4 loaded
     """
+    found = partners(net, state, rename, by_order)
+    if not found.rows or (strict and found.missing):
+        raise StateDictError(
+            f"the state dict does not fit {type(net).__name__}; nothing was loaded\n{found.left_over()}"
+        )
+    found.load(net)
+    if verbose:
+        print(found)
+    return found
+
+
+def partners(net: Module, state: Mapping[str, Any], rename: Mapping[str, str] | None, by_order: bool) -> Match:
+    """What `match` would load; nothing is loaded yet."""
     given = {name: _array(name, value) for name, value in inside(state).items() if hasattr(value, "shape")}
     renamed = {_renamed(name, rename): name for name in given}
     wanted = dict(_in_order(net))
@@ -118,20 +136,8 @@ def match(
             found.missing.append(name)
     used = {source for _, source, _, _ in found.rows}
     found.unused = [name for name in given if name not in used and name.rpartition(".")[2] not in _BESIDE]
-    if not found.rows or (strict and found.missing):
-        raise StateDictError(
-            f"the state dict does not fit {type(net).__name__}; nothing was loaded\n{found.left_over()}"
-        )
-    values = {name: given[source].reshape(found.shapes[name]) for name, source, _, _ in found.rows}
-    net.load_state_dict(lambda name, _: values.get(name), strict=False)  # which logs what is missing
-    if verbose:
-        print(found)
+    found.values = {name: given[source].reshape(found.shapes[name]) for name, source, _, _ in found.rows}
     return found
-
-
-def shown(names: Sequence[str], most: int = 20) -> str:
-    """Names for a message: the first of them, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def inside(state: Mapping[str, Any]) -> Mapping[str, Any]:
