@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import io
 import re
+import subprocess
+import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -35,6 +37,25 @@ def test_blocks_run(page, tmp_path, monkeypatch):
         if shown := OUTPUT.match(text, match.end() + 1):
             checker, got = doctest.OutputChecker(), printed.getvalue()
             assert checker.check_output(shown[1], got, ALIKE), f"{page.name}, line {first}: printed\n{got}"
+
+
+SHELL = re.compile(r"^```sh\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^python -m tengen ((?:info|cache).*)$", flags=re.MULTILINE)  # others need files, or train
+
+
+@pytest.mark.parametrize("page", ["start.md", "performance.md"])
+def test_commands_run(page, tmp_path, monkeypatch):
+    monkeypatch.setenv("TENGEN_CACHE_DIR", str(tmp_path))
+    text, count = (SITE / "en" / page).read_text(encoding="utf-8"), 0
+    for match in SHELL.finditer(text):
+        for command in COMMAND.findall(match[1]):
+            told = subprocess.run(
+                [sys.executable, "-m", "tengen", *command.split()], capture_output=True, text=True, check=True
+            )
+            count += 1
+            if shown := OUTPUT.match(text, match.end() + 1):
+                assert doctest.OutputChecker().check_output(shown[1], told.stdout, ALIKE), told.stdout
+    assert count
 
 
 def test_both_readmes_show_the_same_code():

@@ -125,6 +125,7 @@ def anchors(text: str) -> set[str]:
 def test_links_lead_somewhere(page, language):
     made = set(PAGES) | {f"reference/{area}.md" for area in [*reference.AREAS, "index"]} | {"pytorch_names.md"}
     made |= {f"inside/{name}.md" for name in inside()}
+    made |= {f"assets/{path.name}" for path in (ROOT / "docs" / "pictures").iterdir()}
     for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", FENCED.sub("", read(language, page))):
         path, _, anchor = link.partition("#")
         place = (Path("/") / page).parent.joinpath(path).resolve().relative_to("/").as_posix()

@@ -30,8 +30,9 @@ PAGES = ROOT / "docs" / "site"
 STAGE = ROOT / "build" / "site"
 OUT = ROOT / "out" / "docs"
 LANGUAGES = ("en", "zh")
-# Pages of docs/ that the site has too.
+# Pages of the repository that the site has too.
 INSIDE = {
+    "src/tengen/examples/README.md": "inside/examples.md",
     "docs/architecture/README.md": "inside/index.md",
     **{f"docs/architecture/{name}.md": f"inside/{name}.md" for name in "runtime compiler kernels around".split()},
     **{
@@ -71,7 +72,8 @@ def main() -> int:
 def stage(language: str, folder: Path) -> None:
     """All pages of one language."""
     shutil.copytree(PAGES / language, folder)
-    shutil.copytree(PAGES / "assets", folder / "assets")
+    for pictures in (PAGES / "assets", ROOT / "docs" / "pictures"):
+        shutil.copytree(pictures, folder / "assets", dirs_exist_ok=True)
     for source, target in INSIDE.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         write(folder / target, included(text, ROOT / source, target))

@@ -16,7 +16,7 @@ NAV: list[Any] = [
     {
         "Tutorials": [
             "tutorials/images.md", "tutorials/characters.md", "tutorials/qat.md", "tutorials/onnx.md", "tutorials/parallel.md",
-            "tutorials/slowest.md",
+            "tutorials/slowest.md", "inside/examples.md",
         ]
     },
     {"Coming from": ["from_megengine.md", "from_pytorch.md", "pytorch_names.md", "inside/compatibility.md"]},
