@@ -109,7 +109,11 @@ def pages() -> dict[str, str]:
             if not listed:
                 continue
             about = prose(inspect.cleandoc(import_module(path).__doc__ or ""))
-            parts.append(f"\n{about}\n" if len(modules.split()) == 1 else f"\n## {path} {{ #{path} }}\n\n{about}\n")
+            parts.append(
+                f"\n{about}\n"
+                if path == title or len(modules.split()) == 1
+                else f"\n## {path} {{ #{path} }}\n\n{about}\n"
+            )
             parts += [entry_text(entry) for entry in listed]
         made[f"{area}.md"] = "\n".join(parts)
         rows.append(f"- [`{title}`]({area}.md): {len(here)} names")
