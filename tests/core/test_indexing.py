@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -399,3 +400,35 @@ def test_more_indices_than_are_kept(monkeypatch):
     x = Tensor(np.arange(10))
     assert [x[i].item() for _ in range(2) for i in range(10)] == [*range(10), *range(10)]
     assert len(indexing._READ) <= 3
+
+
+def test_tensors_that_index_are_read_anew_and_not_kept():
+    """An index is looked up by the shapes and dtypes of its tensors; what they hold counts in each call."""
+    base = np.arange(24, dtype=np.float32).reshape(4, 6)
+    x, empty = Tensor(base), Tensor(np.zeros((4, 0), np.float32))
+    for numbers in ([0, 3], [-1, 2], [1, 1]):
+        rows = np.array(numbers)
+        for index in (
+            rows,
+            (slice(None), rows),
+            (rows, rows[:1]),
+            base % (2 + rows[0]) == 0,
+            (base[:, 0] > rows[0], rows[:1]),
+        ):
+            ours = (
+                tuple(Tensor(i) if isinstance(i, np.ndarray) else i for i in index)
+                if type(index) is tuple
+                else Tensor(index)
+            )
+            np.testing.assert_array_equal(x[ours].numpy(), base[index])
+            written, want = Tensor(base), base.copy()
+            written[ours] = want[index] = 7
+            np.testing.assert_array_equal(written.numpy(), want)
+        assert empty[Tensor(rows)].shape == (2, 0)
+        with pytest.raises(IndexError, match="index 4 is out of range"):
+            empty[Tensor(rows + 4 - rows.max())]
+    index = Tensor(np.array([1]))
+    kept = weakref.ref(index)
+    x[index], x[:, index], x[Tensor(base > 3)]
+    del index
+    assert kept() is None

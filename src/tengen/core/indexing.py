@@ -40,10 +40,21 @@ def _made(array: Any, dtype: str, device: str, like: Any) -> Tensor:
 
 
 class Parsed:
-    """A parsed index: a slice of each dim, the shape after dropping and adding dims, and the integer tensors with their
-    axes in that shape."""
+    """A parsed index: a slice of each dim, the shape after dropping and adding dims, and for each integer tensor its axis in that shape."""
 
-    __slots__ = ("apart", "arrays", "axes", "extents", "runs", "shape", "starts", "steps", "writer")
+    __slots__ = (
+        "apart",
+        "axes",
+        "extents",
+        "index_rank",
+        "masked",
+        "reader",
+        "runs",
+        "shape",
+        "starts",
+        "steps",
+        "writer",
+    )
 
     def __init__(self, apart: bool) -> None:
         self.starts: list[int] = []
@@ -52,8 +63,10 @@ class Parsed:
         self.shape: list[int] = []
         self.runs: list[int] = []  # for each dim of the shape, the dim of x that it runs along, or -1
         self.axes: list[int] = []
-        self.arrays: list[Tensor] = []
-        self.writer: Any = None  # the op that writes there, once it was wanted
+        self.index_rank = 0  # of the integer tensors together
+        self.masked = False  # whether some of them are positions in masks
+        self.reader: Any = None  # the ops that read and write there, once they were wanted
+        self.writer: Any = None
         self.apart = apart  # whether anything but an index tensor or an integer stands between two of them
 
     def add(self) -> None:
@@ -74,16 +87,17 @@ class Parsed:
         _check(item, extent, dim)
         self._slice(item % extent, 1, 1)
 
-    def take_array(self, item: Any, extent: int) -> None:
+    def take_array(self, rank: int, extent: int) -> None:
         self.axes.append(len(self.shape))
-        self.arrays.append(item)
+        self.index_rank = max(self.index_rank, rank)
         self.keep(extent)
 
-    def take_mask(self, places: Any, extents: tuple[int, ...]) -> None:
+    def take_mask(self, extents: tuple[int, ...]) -> None:
         """Positions in these dims, which become one dim. Without dims, positions in a new dim of extent 1, all or none
         of it."""
+        self.masked = True
         self.axes.append(len(self.shape))
-        self.arrays.append(places)
+        self.index_rank = max(self.index_rank, 1)
         self.shape.append(prod(extents))
         self.runs.append(-1)
         for extent in extents:
@@ -99,26 +113,36 @@ class Parsed:
         self.steps.append(step)
 
     @property
-    def index_rank(self) -> int:
-        return max(len(a.shape) for a in self.arrays)
-
-    @property
     def part(self) -> Slice:
         return Slice(tuple(self.starts), tuple(self.extents), tuple(self.steps))
+
+    def _op(self, plain: Any, indexed: Any, among: Any, *mode: str) -> Any:
+        """`plain`, or `indexed` with the op that `among` gives, of this part."""
+        part, shape = self.part, tuple(self.shape)
+        if not self.axes:
+            return plain(part, shape)
+        return indexed(part, shape, among(*mode, len(shape), self.axes, self.index_rank, self.apart))
+
+    def read(self) -> Any:
+        """The op that reads there."""
+        if self.reader is None:
+            self.reader = self._op(Subtensor, TakeIndexed, take_op)
+        return self.reader
+
+    def write(self) -> Any:
+        """The op that writes there."""
+        if self.writer is None:
+            self.writer = self._op(SetSubtensor, PutIndexed, put_op, "set")
+        return self.writer
 
 
 def get_item(x: Tensor, index: Any) -> Any:
     """`x[index]`: a view for integers, slices, None and Ellipsis; a copy where tensors index."""
-    parsed = parse(index, x)
-    if not parsed.arrays and recording() is None and substitutes() is None and not x._is_watched():
+    parsed, arrays = parse(index, x)
+    if not arrays and recording() is None and substitutes() is None and not x._is_watched():
         # An op would need a Plan for each start.
         return x._view(parsed.starts, parsed.steps, parsed.shape, parsed.runs)
-    part, shape = parsed.part, tuple(parsed.shape)
-    if not parsed.arrays:
-        return apply(Subtensor(part, shape), x)
-    return apply(
-        TakeIndexed(part, shape, take_op(len(shape), parsed.axes, parsed.index_rank, parsed.apart)), x, *parsed.arrays
-    )
+    return apply(parsed.reader or parsed.read(), x, *arrays)
 
 
 def set_item(x: Tensor, index: Any, value: Any) -> None:
@@ -142,59 +166,78 @@ def set_item(x: Tensor, index: Any, value: Any) -> None:
         mask = index if isinstance(index, Tensor) else from_data(index, "bool", x.desc.device)
         x._reset(apply(MaskedFill(), x, mask, value))
         return
-    parsed = parse(index, x)
-    if not parsed.arrays:
-        if parsed.writer is None:
-            parsed.writer = SetSubtensor(parsed.part, tuple(parsed.shape))
-        update(parsed.writer, 1, x, value)
-    else:
-        part, shape = parsed.part, tuple(parsed.shape)
-        put = put_op("set", len(shape), parsed.axes, parsed.index_rank, parsed.apart)
-        update(PutIndexed(part, shape, put), 1, x, value, *parsed.arrays)
+    parsed, arrays = parse(index, x)
+    update(parsed.writer or parsed.write(), 1, x, value, *arrays)
 
 
-# Indices without arrays that were read, by themselves and the shape: programs use the same ones again.
+# Indices that were read, by what they say and the shape: programs use the same ones again. Of a tensor that is its descriptor.
 _READ: dict[tuple[Any, tuple[int, ...]], Parsed] = {}
 _MOST_READ = 4096
 _PLAIN = (int, type(None))
+_INDICES = frozenset((*INTS, "bool"))
 
 
-def _key(index: Any) -> tuple[Any, ...] | None:
-    """What an index says, as something to look up; None if it is more than Python's integers, slices, None and Ellipsis."""
+def _key(index: Any) -> tuple[Any, list[Tensor]] | None:
+    """What an index says, as something to look up, and its tensors; None if it is more than slices, None, Ellipsis, and either Python's
+    integers or tensors of integers and masks."""
+    if isinstance(index, Tensor):
+        desc = index.desc
+        return (desc, [index]) if desc.dtype in _INDICES else None
     found: list[Any] = []
+    arrays: list[Tensor] = []
+    integers = False
     for item in index if type(index) is tuple else (index,):
         if type(item) is slice:
             parts = item.start, item.stop, item.step
             if type(parts[0]) not in _PLAIN or type(parts[1]) not in _PLAIN or type(parts[2]) not in _PLAIN:
                 return None
             found.append(parts)
-        elif type(item) is int or item is None or item is Ellipsis:
+        elif item is None or item is Ellipsis:
             found.append(item)
+        elif type(item) is int:
+            integers = True
+            found.append(item)
+        elif isinstance(item, Tensor) and item.desc.dtype in _INDICES:
+            arrays.append(item)
+            found.append(item.desc)
         else:
             return None
-    return tuple(found)
+    return None if integers and arrays else (tuple(found), arrays)
 
 
-def parse(index: Any, x: Tensor) -> Parsed:
-    """Parse an index of `x`. Raises IndexError for too many indices, a bad one, or one out of range."""
+def parse(index: Any, x: Tensor) -> tuple[Parsed, list[Tensor]]:
+    """Parse an index of `x`, and give its integer tensors. Raises IndexError for too many indices, a bad one, or one out of range."""
     key = _key(index)
     if key is None:
         return _read(index, x)
-    found = _READ.get((key, x.shape))
+    said, arrays = key
+    shape = x.shape
+    found = _READ.get((said, shape))
     if found is None:
-        if len(_READ) >= _MOST_READ:
-            _READ.clear()
-        found = _READ[key, x.shape] = _read(index, x)
-    return found
+        found, read = _read(index, x)
+        if not (arrays and 0 in found.shape):  # the numbers of such tensors are looked at in every call
+            if len(_READ) >= _MOST_READ:
+                _READ.clear()
+            _READ[said, shape] = found
+        return found, read
+    if found.masked:
+        arrays = [positions(a, a.desc.device) if a.desc.dtype == "bool" else a for a in arrays]
+    return found, arrays
 
 
-def _read(index: Any, x: Tensor) -> Parsed:
+def _read(index: Any, x: Tensor) -> tuple[Parsed, list[Tensor]]:
     shape, device = x.shape, x.desc.device
     given = index if isinstance(index, tuple) else (index,)
     items = _expand(given, len(shape))
     advanced = any(_is_array(i) for i in items)
     parsed, dim = Parsed(_apart(given)), 0
-    arrays: list[tuple[Any, int, int]] = []
+    arrays: list[Tensor] = []
+    places: list[tuple[Any, int, int]] = []
+
+    def take(array: Tensor) -> None:
+        arrays.append(array)
+        parsed.take_array(len(array.shape), shape[dim])
+
     for item in items:
         if item is None:
             parsed.add()
@@ -204,18 +247,19 @@ def _read(index: Any, x: Tensor) -> Parsed:
                 raise IndexError(
                     f"a mask of shape {_shape(item)} does not fit dimensions {dim} to {dim + rank - 1} of shape {tuple(shape)}"
                 )
-            parsed.take_mask(positions(item, device), shape[dim : dim + rank])
+            arrays.append(positions(item, device))
+            parsed.take_mask(shape[dim : dim + rank])
             dim += rank
         elif _is_array(item):
-            parsed.take_array(_index_tensor(item, device), shape[dim])
-            arrays.append((item, shape[dim], dim))
+            take(_index_tensor(item, device))
+            places.append((item, shape[dim], dim))
             dim += 1
         elif isinstance(item, slice):
             parsed.take_slice(_plain(item), shape[dim])
             dim += 1
         elif advanced:
             _check(int(item), shape[dim], dim)
-            parsed.take_array(_index_tensor(np.asarray(int(item)), device), shape[dim])
+            take(_index_tensor(np.asarray(int(item)), device))
             dim += 1
         else:
             parsed.take_integer(int(item), shape[dim], dim)
@@ -223,10 +267,10 @@ def _read(index: Any, x: Tensor) -> Parsed:
     for extent in shape[dim:]:
         parsed.keep(extent)
     if 0 in parsed.shape:  # then no kernel can meet an index that is out of range
-        for item, extent, at in arrays:
+        for item, extent, at in places:
             for number in _numpy(item).ravel():
                 _check(int(number), extent, at)
-    return parsed
+    return parsed, arrays
 
 
 def _check(item: int, extent: int, dim: int) -> None:
