@@ -7,7 +7,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 HELPERS = TESTS / "helpers"
-OWN_MACHINES = ("differential", "programs", "reference", "traced_module")
+OWN_MACHINES = ("differential", "double", "programs", "reference", "traced_module")
 FILES = sorted(TESTS.rglob("*.py"))
 
 

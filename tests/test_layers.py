@@ -20,7 +20,7 @@ SOURCES = [
     path
     for folder in ("src", "csrc", "tests", "benchmarks", "tools")
     for path in sorted((ROOT / folder).rglob("*"))
-    if path.suffix in (".py", ".cpp", ".h", ".pyi")
+    if path.suffix in (".py", ".cpp", ".c", ".h", ".pyi")
 ]
 MOST_LINES = 600
 

@@ -1,0 +1,133 @@
+"""The double as a file: compiled once, loaded, given its compiler of PTX. And what tests ask of it."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from . import ptx
+
+HERE = Path(__file__).resolve().parent
+FOLDER = HERE.parent.parent / ".pytest_cache" / "double"
+FLAGS = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-shared", "-fPIC", "-fvisibility=hidden"]
+
+
+def library(*flags: str) -> str:
+    """The path of the double, compiled by the system's C compiler (CC) if this source was not compiled yet."""
+    sources = sorted((HERE / "native").glob("*.[ch]"))
+    command = [*shlex.split(os.environ.get("CC", "cc")), *FLAGS, *flags]
+    digest = hashlib.sha256(" ".join(command).encode())
+    for path in sources:
+        digest.update(path.name.encode() + path.read_bytes())
+    path = FOLDER / f"libcuda-double-{digest.hexdigest()[:16]}.so"
+    if not path.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}")
+        files = [str(p) for p in sources if p.suffix == ".c"]
+        subprocess.run([*command, "-o", str(part), *files, "-lpthread"], check=True)
+        os.replace(part, path)  # another process may do the same at the same time
+    return str(path)
+
+
+def install() -> Double:
+    """Make the double the driver of this process: tengen, if it has not looked for a GPU yet, finds two devices."""
+    os.environ["TENGEN_CUDA_LIBRARY"] = library()
+    return double()
+
+
+@cache
+def double() -> Double:
+    return Double(library())
+
+
+class Double:
+    """What a test may ask of the double, beside the driver's functions (`driver`)."""
+
+    def __init__(self, path: str):
+        self.path = path
+        self.driver = ctypes.CDLL(path)
+        self.driver.double_problems.restype = ctypes.c_char_p
+        self.driver.double_count.restype = ctypes.c_long
+        self.driver.double_used_memory.restype = ctypes.c_uint64
+        self.symbols = {n: address_of(getattr(self.driver, n)) for n in ptx.FUNCTIONS}
+        prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+        self.compiler = prototype(self._compile)  # held: C keeps only its address
+        self.driver.double_set_compiler(self.compiler)
+
+    def _compile(self, text: bytes, module: int, message: int, room: int) -> int:
+        """What cuModuleLoadData calls. Nothing may be raised into C."""
+        try:
+            found = ptx.compiled(text.decode(), FOLDER)
+            self._describe(module, found, ptx.link(found, self.symbols))
+            return 0
+        except Exception as error:
+            why = f"{'' if isinstance(error, ptx.PtxError) else type(error).__name__ + ': '}{error}"
+            data = why.encode()[: room - 1] + b"\0"
+            ctypes.memmove(message, data, len(data))
+            return 218  # CUDA_ERROR_INVALID_PTX
+
+    def _describe(self, module: int, found: ptx.Compiled, addresses: dict[str, int]) -> None:
+        pointer = ctypes.c_void_p(module)
+        for f in found.functions:
+            count = len(f["offsets"])
+            numbers = [(ctypes.c_uint32 * max(len(f[k]), 1))(*f[k]) for k in ("offsets", "bytes", "limits")]
+            address = ctypes.c_void_p(addresses[f["name"]])
+            self.driver.double_add_function(pointer, f["name"].encode(), address, count, *numbers)
+        for name, offset, size in found.variables:
+            self.driver.double_add_variable(pointer, name.encode(), ctypes.c_uint64(offset), ctypes.c_uint64(size))
+        if found.image:
+            self.driver.double_set_image(pointer, found.image, ctypes.c_uint64(len(found.image)))
+
+    # -- what a test asks --------------------------------------------------------------------------------------------
+    def problems(self) -> list[str]:
+        """What the program did wrong, from the first on."""
+        return self.driver.double_problems().decode().splitlines()
+
+    def forget(self) -> None:
+        """Forget problems, planned failures and lost devices."""
+        self.driver.double_forget_problems()
+        self.driver.double_forget_failures()
+
+    def count(self, what: str) -> int:
+        """launches, threads, barriers, collectives, copies, waits, operations done so far; allocations, pinned,
+        streams, events, modules, graphs alive now."""
+        number = self.driver.double_count(what.encode())
+        if number < 0:
+            raise KeyError(what)
+        return number
+
+    def fail(self, function: str, calls: int = 1, code: int = 2) -> None:
+        """The `calls`-th call of a driver's function from now on returns `code`. "kernel": the launch is accepted, and
+        the device fails when it runs it."""
+        self.driver.double_fail(function.encode(), ctypes.c_long(calls), code)
+
+    def lose(self, device: int, code: int = 719) -> None:
+        """Every call on the device returns `code` from now on."""
+        self.driver.double_lose(device, code)
+
+    def set_memory(self, device: int, size: int) -> None:
+        """Bytes that the device has."""
+        self.driver.double_set_memory(device, ctypes.c_uint64(size))
+
+    def used_memory(self, device: int) -> int:
+        return self.driver.double_used_memory(device)
+
+    @contextmanager
+    def order(self, number: int) -> Iterator[None]:
+        """The order in which threads of a block run: 0 forward, 1 backward, 2 pseudo-random, 3 warp by warp."""
+        self.driver.double_set_order(number)
+        try:
+            yield
+        finally:
+            self.driver.double_set_order(0)
+
+
+def address_of(function: object) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]

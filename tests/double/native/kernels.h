@@ -1,0 +1,47 @@
+// What the files that run kernels share: fibers.c schedules the threads of a block, checks.c looks at what they touch.
+#pragma once
+#include "double.h"
+
+// Translated code reads the fields down to `image` (ptx.py knows their offsets), the rest belongs to fibers.c.
+enum { TID = 0, NTID = 3, CTAID = 6, NCTAID = 9, LANE = 12, WARP_NUMBER = 13, DYNAMIC_BYTES = 14 };
+enum { SHARED_SPACE, LOCAL_SPACE, PARAM_SPACE, GLOBAL_SPACE, GENERIC_SPACE };
+typedef enum { FRESH, READY, RUNNING, AT_BARRIER, AT_COLLECTIVE, DONE } State;
+enum { POSTED = 16 };
+
+struct Thread {
+    uint32_t special[16];
+    uint64_t windows[3];  // where shared, local and param memory lie among generic addresses
+    uint64_t image;       // where the variables of the module are
+    char* local;
+    uint32_t local_bytes;
+
+    int number;
+    State state;
+    void* stack;
+    void* stack_pointer;
+    uint32_t line, kind, mask, posted[POSTED];  // of the barrier or collective at which it stands
+};
+
+// The launch that runs now: there is one at a time, under the lock.
+typedef struct {
+    Context* context;
+    Function* function;
+    const char* params;
+    uint32_t shared_bytes;
+    int threads, warps;
+    Thread thread[MOST_THREADS];
+    Thread* current;
+    void* scheduler;
+    CUresult failed;
+    uint64_t epoch;                            // grows at each block and each barrier
+    uint32_t warp_epoch[MOST_THREADS / WARP];  // and these at each barrier of a warp
+    Span hot[64];                              // where accesses went, by line of the text
+} Launch;
+extern Launch launch;
+extern char shared_memory[SHARED_MOST];
+
+void fault(CUresult code, const Thread* at, uint32_t line, const char* format, ...)
+    __attribute__((format(printf, 4, 5)));
+void leave_kernel(Thread* thread);
+bool finish_collective(Thread** lanes, int count, uint32_t mask);
+void begin_checks(void);

@@ -1,0 +1,201 @@
+"""Instructions of PTX that move data, jump, or speak to other threads."""
+
+from __future__ import annotations
+
+from .ptx_code import GENERIC, READ, SPACES, UPDATE, WRITE, Code, opcode
+from .ptx_reader import BITS
+
+SHUFFLES = {"up": 0, "down": 1, "bfly": 2, "idx": 3}
+WARP_BARRIER, VOTE = 4, 5
+# How memory is cached and ordered: without meaning where one thread runs at a time.
+CACHED = (
+    "weak volatile relaxed acquire release acq_rel cta gpu sys ca cg cs lu cv wb wt nc v2 v4 v8 global shared "
+    "shared::cta local param const L1::evict_last L1::evict_first L1::no_allocate L2::128B L2::64B L2::256B"
+).split()
+
+
+def space_of(mods: list[str]) -> int:
+    return next((SPACES[m] for m in mods if m in SPACES), GENERIC)
+
+
+# -- control -------------------------------------------------------------------------------------------------------------
+
+
+def end_block(code: Code) -> None:
+    """Behind a jump: what follows without a label is never run."""
+    code.block(code.fresh_block())
+
+
+@opcode("ret exit")
+def _ret(code: Code, args: list[str]) -> None:
+    code.mods("uni")
+    code.emit("ret void")
+    end_block(code)
+
+
+@opcode("bra")
+def _bra(code: Code, args: list[str]) -> None:
+    code.mods("uni")
+    code.emit(f'br label %"{args[0]}"')
+    end_block(code)
+
+
+@opcode("brx")
+def _brx(code: Code, args: list[str]) -> None:
+    code.mods("idx", "uni")
+    targets = next((x.targets for x in code.entry.code if getattr(x, "name", None) == args[1]), [])
+    if not targets:
+        raise code.error(f"no targets at {args[1]}")
+    cases = " ".join(f'i32 {i}, label %"{t}"' for i, t in enumerate(targets))
+    code.emit(f'switch i32 {code.get(args[0], 32)}, label %"{targets[0]}" [{cases}]')
+    end_block(code)
+
+
+@opcode("trap")
+def _trap(code: Code, args: list[str]) -> None:
+    code.call("double_trap", "ptr %me", f"i32 {code.instruction.line}")
+
+
+@opcode("fence membar prefetch discard nanosleep")
+def _nothing(code: Code, args: list[str]) -> None:
+    """What has no meaning where one thread runs at a time."""
+
+
+# -- other threads -------------------------------------------------------------------------------------------------------
+
+
+@opcode("bar barrier")
+def _bar(code: Code, args: list[str]) -> None:
+    mods = code.mods("sync", "aligned", "cta", "warp")
+    if "sync" not in mods:
+        raise code.error()
+    if "warp" in mods:
+        code.post(WARP_BARRIER, code.get(args[0], 32), [])
+    elif args == ["0"]:
+        code.call("double_barrier", "ptr %me", f"i32 {code.instruction.line}")
+    else:
+        raise code.error("only barrier 0 of the whole block")
+
+
+@opcode("shfl")
+def _shfl(code: Code, args: list[str]) -> None:
+    mods = code.mods("sync", *SHUFFLES)
+    mode = [m for m in mods if m in SHUFFLES]
+    if "sync" not in mods or len(mode) != 1 or len(args) != 5:
+        raise code.error()
+    value, lanes, clamp, mask = (code.get(a, 32) for a in args[1:])
+    result = code.post(SHUFFLES[mode[0]], mask, [value, lanes, clamp])
+    target, _, inside = args[0].partition("|")
+    code.put(target, code.load("i32", result), 32)
+    if inside:
+        code.put(inside, code.op("icmp ne", "i32", code.load("i32", code.at(result, 4)), "0"), 1)
+
+
+@opcode("vote")
+def _vote(code: Code, args: list[str]) -> None:
+    mods = code.mods("sync", "ballot", "any", "all", "uni")
+    negated = args[1].startswith("!")
+    holds = code.get(args[1].lstrip("!"), 1)
+    if negated:
+        holds = code.op("xor", "i1", holds, "true")
+    mask = code.get(args[2], 32)
+    ballot = code.load("i32", code.post(VOTE, mask, [code.cast("zext", "i1", holds, "i32")]))
+    if "ballot" in mods:
+        return code.put(args[0], ballot, 32)
+    none, every = (code.op("icmp eq", "i32", ballot, x) for x in ("0", mask))
+    result = every
+    if "any" in mods:
+        result = code.op("xor", "i1", none, "true")
+    if "uni" in mods:
+        result = code.op("or", "i1", none, every)
+    code.put(args[0], result, 1)
+
+
+# -- data ----------------------------------------------------------------------------------------------------------------
+
+
+@opcode("ld ldu")
+def _ld(code: Code, args: list[str]) -> None:
+    mods, kind = code.mods(*CACHED), code.types()[-1]
+    bits, registers = BITS[kind], code.registers(args[0])
+    place = code.place(args[1], space_of(mods), bits // 8 * len(registers), READ)
+    for i, r in enumerate(registers):
+        code.put(r, code.load(f"i{bits}", code.at(place, bits // 8 * i)), bits, kind[0] == "s")
+
+
+@opcode("st")
+def _st(code: Code, args: list[str]) -> None:
+    mods, kind = code.mods(*CACHED), code.types()[-1]
+    bits, registers = BITS[kind], code.registers(args[1])
+    values = [code.get(r, bits) for r in registers]
+    place = code.place(args[0], space_of(mods), bits // 8 * len(registers), WRITE)
+    for i, v in enumerate(values):
+        code.emit(f"store i{bits} {v}, ptr {code.at(place, bits // 8 * i)}")
+
+
+@opcode("red atom")
+def _atom(code: Code, args: list[str]) -> None:
+    operations = ("add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec")
+    mods, kind = code.mods(*CACHED, *operations), code.types()[-1]
+    bits, gives = BITS[kind], code.instruction.op.startswith("atom")
+    name = next((m for m in mods if m in operations), "")
+    where, *values = args[1:] if gives else args
+    new = [code.get(v, bits) for v in values]
+    place = code.place(where, space_of(mods), bits // 8, UPDATE)
+    old = code.load(f"i{bits}", place)
+    code.emit(f"store i{bits} {updated(code, name, kind, old, new)}, ptr {place}")
+    if gives:
+        code.put(args[0], old, bits)
+
+
+def updated(code: Code, name: str, kind: str, old: str, new: list[str]) -> str:
+    """What an atomic operation leaves behind."""
+    bits, typ = BITS[kind], f"i{BITS[kind]}"
+    if name == "exch":
+        return new[0]
+    if name == "cas":
+        same = code.op("icmp eq", typ, old, new[0])
+        return code.select(same, typ, new[1], old)
+    if name == "add" and kind in ("f32", "f64"):
+        real = {"f32": "float", "f64": "double"}[kind]
+        a, b = (code.cast("bitcast", typ, x, real) for x in (old, new[0]))
+        return code.cast("bitcast", real, code.op("fadd", real, a, b), typ)
+    if name in ("min", "max") and kind[0] in "su":
+        return code.intrinsic(f"{'s' if kind[0] == 's' else 'u'}{name}.i{bits}", typ, f"{typ} {old}", f"{typ} {new[0]}")
+    if name in ("add", "and", "or", "xor") and kind[0] in "sub":
+        return code.op(name, typ, old, new[0])
+    raise code.error()
+
+
+@opcode("mov")
+def _mov(code: Code, args: list[str]) -> None:
+    code.mods()
+    bits = BITS[code.types()[-1]]
+    if args[0].startswith("{"):
+        registers = code.registers(args[0])
+        each, value = bits // len(registers), code.get(args[1], bits)
+        for i, r in enumerate(registers):
+            part = code.op("lshr", f"i{bits}", value, i * each)
+            code.put(r, code.cast("trunc", f"i{bits}", part, f"i{each}"), each)
+    elif args[1].startswith("{"):
+        registers, whole = code.registers(args[1]), "0"
+        each = bits // len(registers)
+        for i, r in enumerate(registers):
+            part = code.cast("zext", f"i{each}", code.get(r, each), f"i{bits}")
+            whole = code.op("or", f"i{bits}", whole, code.op("shl", f"i{bits}", part, i * each))
+        code.put(args[0], whole, bits)
+    else:
+        code.put(args[0], code.get(args[1], bits), bits)
+
+
+@opcode("cvta")
+def _cvta(code: Code, args: list[str]) -> None:
+    """Between an address in a space and a generic one."""
+    mods, bits = code.mods("to", *SPACES), BITS[code.types()[-1]]
+    space, value = space_of(mods), code.get(args[1], bits)
+    if bits != 64:
+        raise code.error("64-bit addresses only")
+    if space < 3:  # shared, local, param
+        window = code.field(64 + 8 * space, "i64")
+        value = code.op("sub" if "to" in mods else "add", "i64", value, window)
+    code.put(args[0], value, bits)
