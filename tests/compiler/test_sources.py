@@ -2,7 +2,7 @@
 
 import pytest
 
-from tengen.compiler.kernels.target import Target
+from tengen.compiler.kernels.target import HostTarget
 from tengen.compiler.program import Builder, Type, build
 from tengen.compiler.schedule.driver import Scheduler
 from tengen.compiler.schedule.nests.lower import Emitter
@@ -43,5 +43,5 @@ def test_a_copy_into_panels_goes_in_the_order_of_the_rows_or_of_the_panels(in_or
     e = Emitter(lambda value: pytest.fail("a copy locates nothing"), panels.shape)
     e.copy("float32", 0, View(panels.shape, (32, 128, 1)), 1, panels)
     e.order = (panels,) if in_order else ()
-    loops = e.finish((), Target("avx512", "x86-64-v4", "", 16)).loops
+    loops = e.finish((), HostTarget("avx512", "x86-64-v4", "", 16)).loops
     assert loops.dims[0] == ((0,) if in_order else (1,))

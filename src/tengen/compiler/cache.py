@@ -22,7 +22,7 @@ from ..base import config
 from ..base.files import remove_unfinished, replacing
 from .backend import compiling
 from .kernels import functions
-from .kernels.target import Target
+from .kernels.target import HostTarget, Target
 from .targets import emit, host
 
 MAX_BYTES = 1 << 30  # unless the folder's own limit says another
@@ -44,7 +44,7 @@ _names: dict[int, str] = {}
 _written = 0
 
 
-def compile_kernels(sources: Sequence[KernelSource], target: Target) -> list[int]:
+def compile_kernels(sources: Sequence[KernelSource], target: HostTarget) -> list[int]:
     """The addresses of these kernels, compiled unless they are known. Safe to call from several threads."""
     names = [kernel_name(source, target) for source in sources]
     with compiling:
@@ -80,7 +80,7 @@ def names_of(addresses: Sequence[int]) -> list[str]:
     return [_names[address] for address in addresses]
 
 
-def dump(source: KernelSource, target: Target) -> dict[str, str]:
+def dump(source: KernelSource, target: HostTarget) -> dict[str, str]:
     """A kernel in a form that people can read: its LLVM IR and assembly, by file suffix."""
     text = emit(source, target)
     return {"ll": text, "s": host.assembly(text, target)}

@@ -10,7 +10,7 @@ from functools import cached_property
 from . import nest as nests
 from .dtypes import KINDS
 from .nest import SINKS, Access, Instr, Nest, access_number, instruction_cost, is_number, moves_along
-from .target import Target
+from .target import HostTarget
 
 # Vectors side by side: (most instructions in the body, vectors). Independent accumulators of a reduction hide the
 # latency of an addition, and independent polynomials that of their steps. Maps of a few instructions gain nothing from
@@ -182,7 +182,7 @@ class Structure:
                 return True
         return False
 
-    def widths(self, target: Target) -> tuple[int, ...]:
+    def widths(self, target: HostTarget) -> tuple[int, ...]:
         """Lanes of the values in the main loop of each pass: one or more registers, which LLVM splits.
 
         If the lane dim is kept, all passes are inside one loop over it; without passes that is the only loop.
@@ -192,7 +192,7 @@ class Structure:
         needed = [self.needed(p) | frozenset(self.passes[p]) for p in range(len(self.passes))]
         return tuple(self._width(target, values, self._cost(values)) for values in needed)
 
-    def _width(self, target: Target, values: frozenset[int], cost: int) -> int:
+    def _width(self, target: HostTarget, values: frozenset[int], cost: int) -> int:
         if self.one_by_one:
             return 1
         lane = self.nest.lane
@@ -206,18 +206,18 @@ class Structure:
         unroll = max(unroll // self.nest.rows, 1)  # rows side by side are independent as well
         return target.lanes * (max(unroll // 2, 1) if wide else unroll)
 
-    def tail_width(self, target: Target) -> int:
+    def tail_width(self, target: HostTarget) -> int:
         """Lanes of the loop over the rest: a register under a mask if the target has masked loads, or one."""
         lane = self.nest.lane
         moving = [a for a in self.nest.accesses if a.steps[lane] not in ("0", "n") and not is_number(a)]
         maskable = target.masked and all(bits_in_memory(a) in target.masked for a in moving)
         return target.lanes if maskable and not self.one_by_one else 1
 
-    def side(self, target: Target) -> int:
+    def side(self, target: HostTarget) -> int:
         """Vectors of a square: as many as a register has lanes for the widest elements that are turned."""
         return target.lanes * 32 // max([32, *(bits_in_memory(self.nest.accesses[i]) for i in self.crossed)])
 
-    def one_loop(self, width: int, target: Target) -> bool:
+    def one_loop(self, width: int, target: HostTarget) -> bool:
         """Whether the loop of the tail does all the work, without a main loop of this width."""
         tail = self.tail_width(target)
         places = self.nest.interleaved[1] if self.nest.interleaved else 1

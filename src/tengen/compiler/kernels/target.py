@@ -1,12 +1,12 @@
-"""Instruction sets, as far as kernels depend on them."""
+"""What kernels run on, as far as kernels depend on it."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 
-class Target(NamedTuple):
-    """An instruction set, as far as kernels depend on it.
+class HostTarget(NamedTuple):
+    """The instruction set of a CPU.
 
     lanes: 32-bit elements of a vector register. masked, gathered: element widths (bits) that have masked loads and
     stores, and gathers.
@@ -36,3 +36,6 @@ class Target(NamedTuple):
     def registers(self) -> int:
         """The number of vector registers."""
         return 32 if self.lanes == 16 or self.name == "neon" else 16
+
+
+Target = HostTarget

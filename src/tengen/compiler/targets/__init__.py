@@ -11,23 +11,30 @@ from ..kernels.contraction import ContractionKernel, SumKernel
 from ..kernels.nest_tiling import NestSource
 from ..kernels.positions import PositionsKernel
 from ..kernels.sort import SortKernel
-from ..kernels.target import Target
+from ..kernels.target import HostTarget, Target
 from . import attention, attention_gradient, positions, sort
 from .contractions.emit import emit_contraction, emit_sum
 from .nests import emit_nest
 
-EMITTERS: Mapping[type, Callable[[Any, Target], str]] = {
-    NestSource: emit_nest,
-    ContractionKernel: emit_contraction,
-    SumKernel: emit_sum,
-    PositionsKernel: positions.emit,
-    SortKernel: sort.emit,
-    AttentionKernel: attention.emit,
-    AttentionGradientKernel: attention_gradient.emit,
+EMITTERS: Mapping[type, Mapping[type, Callable[[Any, Any], str]]] = {
+    HostTarget: {
+        NestSource: emit_nest,
+        ContractionKernel: emit_contraction,
+        SumKernel: emit_sum,
+        PositionsKernel: positions.emit,
+        SortKernel: sort.emit,
+        AttentionKernel: attention.emit,
+        AttentionGradientKernel: attention_gradient.emit,
+    },
 }
 
 
 def emit(kernel: Any, target: Target) -> str:
-    """LLVM IR text of a module with one function `kernel` of the kernel ABI. Raises ValueError if the kernel is not
-    well formed."""
-    return EMITTERS[type(kernel)](kernel, target)
+    """LLVM IR text of a module with one function `kernel` of the kernel ABI of the target.
+
+    Raises ValueError if the kernel is not well formed, NotImplementedError if the target has no kernels of its class.
+    """
+    emitter = EMITTERS.get(type(target), {}).get(type(kernel))
+    if emitter is None:
+        raise NotImplementedError(f"{target.name} has no kernels of class {type(kernel).__name__} yet")
+    return emitter(kernel, target)

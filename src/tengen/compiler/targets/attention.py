@@ -9,7 +9,7 @@ from typing import Any
 from llvmlite import ir
 
 from ..kernels.attention import PANEL_VECTORS, PARAMETERS, AttentionKernel, verify
-from ..kernels.target import Target
+from ..kernels.target import HostTarget
 from .flow import i64
 from .nests.cross import transpose
 from .small_products import Matrix, Products
@@ -28,7 +28,7 @@ class Blocks(Products):
 
     scores: ir.Value
 
-    def __init__(self, spec: Any, target: Target, parameters: Sequence[str]):
+    def __init__(self, spec: Any, target: HostTarget, parameters: Sequence[str]):
         super().__init__(target, spec.lanes, spec.accumulators, spec.buffers, parameters)
         self.spec = spec
         self.panel = spec.panel
@@ -180,7 +180,7 @@ class Blocks(Products):
 
 
 class _AttentionEmitter(Blocks):
-    def __init__(self, spec: AttentionKernel, target: Target):
+    def __init__(self, spec: AttentionKernel, target: HostTarget):
         super().__init__(spec, target, PARAMETERS)
         panel, panels = spec.panel, spec.queries // spec.panel
         self.width, self.value_width = self.padded(spec.width), self.padded(spec.value_width)
@@ -351,7 +351,7 @@ class _AttentionEmitter(Blocks):
         self.loop(i64(0), rows, 1, row)
 
 
-def emit(kernel: AttentionKernel, target: Target) -> str:
+def emit(kernel: AttentionKernel, target: HostTarget) -> str:
     """LLVM IR text of the kernel. Raises ValueError if it means nothing."""
     verify(kernel)
     return _AttentionEmitter(kernel, target).text()

@@ -8,7 +8,7 @@ from typing import Any
 from llvmlite import ir
 
 from ..kernels.attention_gradient import PARAMETERS, AttentionGradientKernel
-from ..kernels.target import Target
+from ..kernels.target import HostTarget
 from .attention import LOG2_E, Blocks
 from .flow import i64
 from .small_products import Matrix
@@ -17,7 +17,7 @@ from .vector import Vec, constant
 
 
 class _GradientEmitter(Blocks):
-    def __init__(self, spec: AttentionGradientKernel, target: Target):
+    def __init__(self, spec: AttentionGradientKernel, target: HostTarget):
         super().__init__(spec, target, PARAMETERS)
         self.width, self.value_width = self.padded(spec.width), self.padded(spec.value_width)
         self.zero = self.vec(constant(0, "f32", self.lanes))
@@ -47,7 +47,7 @@ class _GradientEmitter(Blocks):
 
 
 class _Turn(_GradientEmitter):
-    def __init__(self, spec: AttentionGradientKernel, target: Target):
+    def __init__(self, spec: AttentionGradientKernel, target: HostTarget):
         super().__init__(spec, target)
         self.y = self.scratch(self.panel * self.value_width, "y")
 
@@ -94,7 +94,7 @@ class _Turn(_GradientEmitter):
 
 
 class _Sweep(_GradientEmitter):
-    def __init__(self, spec: AttentionGradientKernel, target: Target):
+    def __init__(self, spec: AttentionGradientKernel, target: HostTarget):
         super().__init__(spec, target)
         panel = self.panel
         widths = {"k": self.width, "v": self.value_width, "q": self.width, "g": self.value_width}
@@ -236,6 +236,6 @@ class _Gather(_GradientEmitter):
 PARTS = {"turn": _Turn, "sweep": _Sweep, "gather": _Gather}
 
 
-def emit(kernel: AttentionGradientKernel, target: Target) -> str:
+def emit(kernel: AttentionGradientKernel, target: HostTarget) -> str:
     """LLVM IR text of the kernel."""
     return PARTS[kernel.part](kernel, target).text()

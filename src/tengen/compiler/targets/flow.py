@@ -15,13 +15,21 @@ def i64(number: int) -> ir.Constant:
 
 
 class Flow:
-    """Writes `void kernel(ptr buffers, ptr params, i64 tile_begin, i64 tile_end)`. Instructions go where `at` is."""
+    """Writes `void kernel(ptr buffers, ptr params, i64 tile_begin, i64 tile_end)`. Instructions go where `at` is.
 
-    def __init__(self) -> None:
+    tiled: whether a call runs a range of tiles; otherwise the last two arguments are missing.
+    """
+
+    tile_begin: ir.Value
+    tile_end: ir.Value
+
+    def __init__(self, tiled: bool = True) -> None:
         self.module = ir.Module()
-        signature = ir.FunctionType(ir.VoidType(), [PTR, PTR, I64, I64])
+        signature = ir.FunctionType(ir.VoidType(), [PTR, PTR, *(I64, I64) * tiled])
         self.function = ir.Function(self.module, signature, "kernel")
-        self._buffers, self._params, self.tile_begin, self.tile_end = self.function.args
+        self._buffers, self._params, *tiles = self.function.args
+        if tiled:
+            self.tile_begin, self.tile_end = tiles
         self.at = ir.IRBuilder(self.function.append_basic_block("entry"))
 
     def buffer(self, number: int) -> ir.Value:
@@ -40,7 +48,7 @@ class Flow:
         self,
         low: ir.Value,
         high: ir.Value,
-        step: int,
+        step: int | ir.Value,
         body: Callable[[ir.Value, list[Any]], Sequence[Any]],
         carry: Sequence[Any] = (),
     ) -> list[Any]:
@@ -53,7 +61,7 @@ class Flow:
         i.add_incoming(low, before)
         phis = [self.at.phi(value.type) for value in carry]
         result = body(i, phis)
-        following = self.at.add(i, i64(step), flags=("nsw",))
+        following = self.at.add(i, i64(step) if isinstance(step, int) else step, flags=("nsw",))
         last = self.at.block
         self.at.cbranch(self.at.icmp_signed("<", following, high), inside, after)
         i.add_incoming(following, last)

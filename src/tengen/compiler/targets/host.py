@@ -16,16 +16,16 @@ import llvmlite.binding as llvm
 
 from ...base import config
 from ..backend import compiling
-from ..kernels.target import Target
+from ..kernels.target import HostTarget
 
-_AVX512 = Target("avx512", "x86-64-v4", "", 16, (8, 16, 32, 64), (32, 64), half=True)
+_AVX512 = HostTarget("avx512", "x86-64-v4", "", 16, (8, 16, 32, 64), (32, 64), half=True)
 _AVX512_NEEDS = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "f16c")
 _VNNI = _AVX512._replace(name="avx512vnni", features="+avx512vnni", vnni=True)
 _VNNI_NEEDS = (*_AVX512_NEEDS, "avx512vnni")
 _BFLOAT = _VNNI._replace(name="avx512bf16", features="+avx512vnni,+avx512bf16", dots=True)
 _BFLOAT_NEEDS = (*_VNNI_NEEDS, "avx512bf16")
 _AMX = _BFLOAT._replace(name="amx", features="+avx512vnni,+avx512bf16,+amx-tile,+amx-bf16,+amx-int8", amx=True)
-_AVX2 = Target("avx2", "x86-64-v3", "", 8, (32, 64), half=True)
+_AVX2 = HostTarget("avx2", "x86-64-v3", "", 8, (32, 64), half=True)
 _AVX2_NEEDS = ("avx2", "fma", "f16c")
 _AVX_VNNI = _AVX2._replace(name="avxvnni", features="+avxvnni", vnni=True)
 _PERMISSION = "permission of the kernel"
@@ -44,13 +44,13 @@ _LEVELS = {
         (_AVX512, _AVX512_NEEDS),
         (_AVX_VNNI, (*_AVX2_NEEDS, "avxvnni")),
         (_AVX2, _AVX2_NEEDS),
-        (Target("x86-64", "x86-64", "", 4), ("sse2",)),
-        (Target("neon", "generic", "", 4, half=True), ("neon",)),
+        (HostTarget("x86-64", "x86-64", "", 4), ("sse2",)),
+        (HostTarget("neon", "generic", "", 4, half=True), ("neon",)),
     )
 }
 
 
-def host_target() -> Target:
+def host_target() -> HostTarget:
     """The target that the setting `isa` asks for. Raises RuntimeError if this machine does not have it."""
     return _target(config.get("isa"))
 
@@ -61,12 +61,12 @@ def available() -> list[str]:
 
 
 @cache
-def _target(isa: str) -> Target:
+def _target(isa: str) -> HostTarget:
     with compiling:
         return _chosen(isa)
 
 
-def _chosen(isa: str) -> Target:
+def _chosen(isa: str) -> HostTarget:
     _initialize()
     names = available()
     if isa != "native" and isa not in names:
@@ -137,7 +137,7 @@ def _initialize() -> None:
 
 
 @cache
-def _machine(target: Target) -> llvm.TargetMachine:
+def _machine(target: HostTarget) -> llvm.TargetMachine:
     _initialize()
     native = llvm.Target.from_default_triple()
     return native.create_target_machine(cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small")
@@ -149,14 +149,14 @@ def _linker() -> llvm.LLJIT:
     return llvm.create_lljit_compiler()
 
 
-def compile_object(text: str, target: Target) -> bytes:
+def compile_object(text: str, target: HostTarget) -> bytes:
     """Machine code (an object file) of a module of LLVM IR. No middle-end passes run, because the IR is already well
     optimised."""
     with compiling:
         return _machine(target).emit_object(llvm.parse_assembly(text))
 
 
-def assembly(text: str, target: Target) -> str:
+def assembly(text: str, target: HostTarget) -> str:
     """The assembly of that code, for people to read."""
     with compiling:
         return _machine(target).emit_assembly(llvm.parse_assembly(text))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from ..kernels.dtypes import BITS, KINDS, WORDS
-from ..kernels.target import Target
+from ..kernels.target import HostTarget
 from .flow import PTR, Flow, i64
 from .storage import decode, encode
 from .vector import ELEMENT, Vec, constant, llvm_type
@@ -18,7 +18,7 @@ I32 = ir.IntType(32)
 class KernelEmitter(Flow):
     """Named buffers and parameters, and memory that converts between storage dtypes and the kinds of the arithmetic."""
 
-    def __init__(self, target: Target, buffers: Sequence[str], parameters: Sequence[str]):
+    def __init__(self, target: HostTarget, buffers: Sequence[str], parameters: Sequence[str]):
         super().__init__()
         self.half = target.half
         self.flushes = False  # whether subnormal numbers count as 0 when bfloat16 is stored

@@ -8,7 +8,7 @@ from llvmlite import ir
 
 from ..kernels.dtypes import KINDS
 from ..kernels.positions import PARAMETERS, WORD, PositionsKernel
-from ..kernels.target import Target
+from ..kernels.target import HostTarget
 from .flow import I64, i64
 from .kernel_emitter import KernelEmitter
 from .vector import ELEMENT
@@ -17,7 +17,7 @@ _BYTE = ir.IntType(8)
 
 
 class _PositionsEmitter(KernelEmitter):
-    def __init__(self, spec: PositionsKernel, target: Target):
+    def __init__(self, spec: PositionsKernel, target: HostTarget):
         super().__init__(target, ("mask", "counts", "out", "total") if spec.writes else ("mask", "counts"), PARAMETERS)
         self.spec = spec
         self.position = ELEMENT[KINDS[spec.positions][0]]
@@ -111,6 +111,6 @@ class _PositionsEmitter(KernelEmitter):
         self.at.store(value, self.at.gep(base, [place], source_etype=value.type))
 
 
-def emit(kernel: PositionsKernel, target: Target) -> str:
+def emit(kernel: PositionsKernel, target: HostTarget) -> str:
     """LLVM IR text of the kernel."""
     return _PositionsEmitter(kernel, target).text()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from ..kernels.target import Target
+from ..kernels.target import HostTarget
 from .contractions.products import multiply_add
 from .flow import PTR, i64
 from .kernel_emitter import KernelEmitter
@@ -27,7 +27,7 @@ class Matrix(NamedTuple):
 class Products(KernelEmitter):
     """C[m, n] = A[m, k] B[k, n], where n is a whole number of vectors, and the sums stay in registers."""
 
-    def __init__(self, target: Target, lanes: int, accumulators: int, buffers: Any, parameters: Any):
+    def __init__(self, target: HostTarget, lanes: int, accumulators: int, buffers: Any, parameters: Any):
         super().__init__(target, buffers, parameters)
         self.target, self.lanes, self.accumulators = target, lanes, accumulators
 

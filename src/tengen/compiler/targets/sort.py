@@ -10,7 +10,7 @@ from llvmlite import ir
 
 from ..kernels.dtypes import BITS, KINDS
 from ..kernels.sort import BINS, DIGIT, MOST_INSERTED, PARAMETERS, SortKernel, key_bytes
-from ..kernels.target import Target
+from ..kernels.target import HostTarget
 from .flow import I64, PTR, i64
 from .kernel_emitter import KernelEmitter
 from .vector import ELEMENT, Vec, is_float
@@ -19,7 +19,7 @@ from .vector import ELEMENT, Vec, is_float
 class _SortEmitter(KernelEmitter):
     """The rows of a tile, and the form of keys."""
 
-    def __init__(self, spec: SortKernel, target: Target):
+    def __init__(self, spec: SortKernel, target: HostTarget):
         super().__init__(target, ("x", "out") if spec.insertion else ("x", "out", "scratch"), PARAMETERS)
         self.spec = spec
         self.bits = 8 * key_bytes(spec.dtype)
@@ -253,6 +253,6 @@ class _Radix(_SortEmitter):
         return [other_keys, other_places, keys, places]
 
 
-def emit(kernel: SortKernel, target: Target) -> str:
+def emit(kernel: SortKernel, target: HostTarget) -> str:
     """LLVM IR text of the kernel."""
     return (_Insertion if kernel.insertion else _Radix)(kernel, target).text()

@@ -15,7 +15,7 @@ from ...kernels.contraction import (
     verify,
 )
 from ...kernels.dtypes import KINDS, QUADS
-from ...kernels.target import Target
+from ...kernels.target import HostTarget
 from ..flow import I64, i64
 from ..kernel_emitter import KernelEmitter
 from ..nests.fold import across
@@ -418,14 +418,14 @@ class ContractionEmitter(TileEmitter):
         return [splat(self.at, scalar.value, scalar.kind, spec.lanes)] * spec.vectors
 
 
-def emit_contraction(kernel: ContractionKernel, target: Target) -> str:
+def emit_contraction(kernel: ContractionKernel, target: HostTarget) -> str:
     """LLVM IR text of a contraction. Raises ValueError if the kernel is not well formed."""
     verify(kernel)
     return ContractionEmitter(kernel, target).text()
 
 
 class SumEmitter(KernelEmitter):
-    def __init__(self, spec: SumKernel, target: Target):
+    def __init__(self, spec: SumKernel, target: HostTarget):
         self.spec = spec
         super().__init__(target, ("partial", "out"), SUM_PARAMETERS)
 
@@ -451,6 +451,6 @@ class SumEmitter(KernelEmitter):
         return ()
 
 
-def emit_sum(kernel: SumKernel, target: Target) -> str:
+def emit_sum(kernel: SumKernel, target: HostTarget) -> str:
     """LLVM IR text of a kernel that adds the splits of a contraction."""
     return SumEmitter(kernel, target).text()

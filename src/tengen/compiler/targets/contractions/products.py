@@ -14,7 +14,7 @@ from ..vector import BFLOAT, Vec, constant, is_float, llvm_type
 
 if TYPE_CHECKING:
     from ...kernels.contraction import ContractionKernel
-    from ...kernels.target import Target
+    from ...kernels.target import HostTarget
 
 MULTIPLY_PAIRS = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}
 """Intrinsics that add two products of 16-bit integers, by lanes."""
@@ -38,7 +38,7 @@ class Multiplier(NamedTuple):
     parts: int = 1
 
 
-def multiplier_of(spec: ContractionKernel, target: Target) -> Multiplier:
+def multiplier_of(spec: ContractionKernel, target: HostTarget) -> Multiplier:
     """How a kernel multiplies on a machine."""
     if spec.a not in QUADS.values():
         return Multiplier(_same, _same, multiply_add if spec.product == "plain" else add_pairs, _same)

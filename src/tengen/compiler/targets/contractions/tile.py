@@ -9,7 +9,7 @@ from llvmlite import ir
 
 from ...kernels.contraction import MAX_BLOCK_ROWS, ContractionKernel, PartParameters
 from ...kernels.dtypes import BITS, KINDS, PAIR
-from ...kernels.target import Target
+from ...kernels.target import HostTarget
 from ..flow import I64, i64
 from ..kernel_emitter import KernelEmitter
 from ..vector import Vec, llvm_type, splat
@@ -24,7 +24,7 @@ class TileEmitter(KernelEmitter):
 
     part: PartParameters
 
-    def __init__(self, spec: ContractionKernel, target: Target):
+    def __init__(self, spec: ContractionKernel, target: HostTarget):
         self.spec = spec
         self.kind = KINDS[spec.sum_dtype][1]
         epilogue = spec.epilogue

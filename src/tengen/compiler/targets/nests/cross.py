@@ -17,7 +17,7 @@ from llvmlite import ir
 from ...kernels.dtypes import COMPUTE_KIND
 from ...kernels.nest import Nest, access_number
 from ...kernels.nest_structure import CROSS_BLOCK
-from ...kernels.target import Target
+from ...kernels.target import HostTarget
 from ..flow import i64
 from ..storage import decode, encode
 from ..vector import Vec, splat
@@ -39,7 +39,7 @@ class Square:
 class CrossEmitter(NestEmitter):
     """Emits the kernel of a Nest that has a cross dim. An item is CROSS_BLOCK places of it, along one chunk."""
 
-    def __init__(self, nest: Nest, target: Target):
+    def __init__(self, nest: Nest, target: HostTarget):
         super().__init__(nest, target)
         assert nest.cross is not None
         self.cross, self.side = nest.cross, self.structure.side(target)
