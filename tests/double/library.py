@@ -7,6 +7,7 @@ import hashlib
 import os
 import shlex
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -52,6 +53,7 @@ class Double:
 
     def __init__(self, path: str):
         self.path = path
+        self.compiling = threading.Lock()
         self.driver = ctypes.CDLL(path)
         self.driver.double_problems.restype = ctypes.c_char_p
         self.driver.double_count.restype = ctypes.c_long
@@ -64,8 +66,9 @@ class Double:
     def _compile(self, text: bytes, module: int, message: int, room: int) -> int:
         """What cuModuleLoadData calls. Nothing may be raised into C."""
         try:
-            found = ptx.compiled(text.decode(), FOLDER)
-            self._describe(module, found, ptx.link(found, self.symbols))
+            with self.compiling:
+                found = ptx.compiled(text.decode(), FOLDER)
+                self._describe(module, found, ptx.link(found, self.symbols))
             return 0
         except Exception as error:
             why = f"{'' if isinstance(error, ptx.PtxError) else type(error).__name__ + ': '}{error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -133,6 +134,7 @@ def linker() -> llvm.LLJIT:
     return llvm.create_lljit_compiler()
 
 
+_numbers = itertools.count()
 _linked: list[llvm.ResourceTracker] = []  # code is unloaded with its tracker
 
 
@@ -144,7 +146,7 @@ def link(compiled: Compiled, symbols: dict[str, int]) -> dict[str, int]:
         builder = builder.import_symbol(name, address)
     for name in names:
         builder = builder.export_symbol(name)
-    tracker = builder.link(linker(), f"ptx{len(_linked)}")
+    tracker = builder.link(linker(), f"ptx{next(_numbers)}")
     _linked.append(tracker)
     return {name: tracker[name] for name in names}
 

@@ -43,6 +43,7 @@ API CUresult cuInit(unsigned flags) {
         reserve_memory(&contexts[i]);
         make_legacy_stream(&contexts[i]);
     }
+    watch_the_host();
     initialized = true;
     return SUCCESS;
 }
@@ -227,6 +228,10 @@ API CUresult cuCtxEnablePeerAccess(void* peer, unsigned flags) {
     if (current_context()->peers & bit) return PEER_ACCESS_ALREADY_ENABLED;
     current_context()->peers |= bit;
     return SUCCESS;
+}
+
+API void double_forbid_peers(void) {
+    for (int i = 0; i < MOST_DEVICES; ++i) contexts[i].peers = 0;
 }
 
 API CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {

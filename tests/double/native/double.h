@@ -87,6 +87,7 @@ bool host_hash(uint64_t address, uint64_t bytes, uint64_t* hash);
 bool poison_host(uint64_t address, uint64_t bytes);
 bool is_device_address(uint64_t address);
 void reserve_memory(Context* context);
+void watch_the_host(void);
 
 // -- functions
 // ---------------------------------------------------------------------------------------------------------
@@ -162,8 +163,8 @@ struct Operation {
     uint64_t to, from, bytes;
     uint32_t value;
     int width;
-    bool from_host;
-    uint64_t hash;  // of the host bytes that a copy will read
+    bool from_host, steady;  // a copy reads memory of the host, which must not change until then
+    uint64_t hash;           // of what it will read
     Function* function;
     Shape shape;
     char* params;

@@ -1,6 +1,7 @@
 // Memory of the devices and pinned memory of the host: no address is used twice, and every access is checked.
 #define _GNU_SOURCE
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,27 @@ void describe_address(uint64_t address, uint64_t bytes, char* text, size_t room)
                  (unsigned long long)address, (unsigned long long)(address - a->base), a->live ? "n" : " freed",
                  (unsigned long long)a->bytes, where,
                  a->live && address - a->base + bytes > a->bytes ? ", and over its end" : "");
+}
+
+// Says what the host touched when it touched memory that it may not; then the fault takes its usual course.
+static struct sigaction usual;
+static void explain(int number, siginfo_t* info, void* machine) {
+    (void)machine;
+    uint64_t address = (uint64_t)info->si_addr;
+    if (owner_of(address) || address - pinned_window < window_bytes) {
+        char text[200], line[300];
+        describe_address(address, 1, text, sizeof text);
+        int n = snprintf(line, sizeof line, "double: the host touches %s\n", text);
+        if (write(STDERR_FILENO, line, (size_t)n) < 0) abort();
+    }
+    sigaction(number, &usual, NULL);
+}
+
+// Again at each cuInit, since Python's faulthandler may have taken our place meanwhile.
+void watch_the_host(void) {
+    struct sigaction now = {.sa_sigaction = explain, .sa_flags = SA_SIGINFO | SA_ONSTACK}, before;
+    sigaction(SIGSEGV, &now, &before);
+    if (before.sa_sigaction != explain) usual = before;
 }
 
 // -- bytes -----------------------------------------------------------------------------------------------------------

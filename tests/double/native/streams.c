@@ -51,15 +51,29 @@ Operation* put(Stream* stream, Kind kind, const char* name) {
     return operation;
 }
 
+// Whether a copy that has not run yet writes (or reads) some of these bytes of the host.
+static bool awaited(uint64_t address, uint64_t bytes, bool write) {
+    for (int i = 0; i < MOST_DEVICES; ++i)
+        for (const Stream* s = contexts[i].streams; s; s = s->next)
+            for (const Operation* o = s->first; o; o = o->next) {
+                uint64_t other = write ? o->to : o->from;
+                if (o->kind == COPY && other < address + bytes && address < other + o->bytes) return true;
+            }
+    return false;
+}
+
 // What happens to the memory of the host when a copy is accepted: its source must stay as it is until the copy has
-// run, and its target is undefined until then.
+// run, and its target is undefined until then. Unless another copy is in front that writes the source or reads the
+// target, which is allowed.
 static CUresult settle(Operation* operation) {
     if (operation->kind != COPY) return SUCCESS;
-    if (!is_device_address(operation->from)) {
+    uint64_t to = operation->to, from = operation->from, bytes = operation->bytes;
+    if (!is_device_address(from)) {
         operation->from_host = true;
-        if (!host_hash(operation->from, operation->bytes, &operation->hash)) return INVALID_VALUE;
+        operation->steady = !awaited(from, bytes, true);
+        if (!host_hash(from, bytes, &operation->hash)) return INVALID_VALUE;
     }
-    if (!is_device_address(operation->to) && !poison_host(operation->to, operation->bytes)) return INVALID_VALUE;
+    if (!is_device_address(to) && !awaited(to, bytes, false) && !poison_host(to, bytes)) return INVALID_VALUE;
     return SUCCESS;
 }
 
@@ -88,7 +102,7 @@ static void run_copy(Context* context, const Operation* operation) {
             problem("%s: its source, memory of the host, was freed before the copy had run", operation->name);
             return fault(context);
         }
-        if (hash != operation->hash)
+        if (operation->steady && hash != operation->hash)
             problem("%s: the %llu bytes of the host at 0x%llx changed after the call and before the copy had run",
                     operation->name, (unsigned long long)operation->bytes, (unsigned long long)operation->from);
     }
@@ -355,8 +369,8 @@ static bool may_copy(uint64_t address, uint64_t bytes, bool device, const char* 
     if (device && found && bytes <= allocation->bytes - (address - allocation->base)) return true;
     char text[200];
     describe_address(address, bytes, text, sizeof text);
-    problem("%s of %llu bytes: %s memory expected, but the address is 0x%llx: %s", name, (unsigned long long)bytes,
-            device ? "live device" : "host", (unsigned long long)address, text);
+    problem("%s of %llu bytes: %s memory expected, but the address is %s", name, (unsigned long long)bytes,
+            device ? "live device" : "host", text);
     return false;
 }
 
@@ -378,6 +392,7 @@ static CUresult copy(uint64_t to, int to_kind, uint64_t from, int from_kind, uin
     operation->from = from;
     operation->bytes = bytes;
     operation->from_host = draft.from_host;
+    operation->steady = draft.steady;
     operation->hash = draft.hash;
     return SUCCESS;
 }
