@@ -139,7 +139,7 @@ def divided(code: Code, name: str, bits: int, signed: bool, a: str, b: str) -> s
 def integer(code: Code, name: str, args: list[str], kind: str) -> None:
     mods = code.mods("lo", "hi", "wide", "wrap", "clamp", "b32")
     bits, signed = BITS[kind], kind[0] == "s"
-    if name in ("mul", "mad", "mul24", "mad24") and ("wide" in mods or "hi" in mods):
+    if name in ("mul", "mad") and ("wide" in mods or "hi" in mods):
         return wide_product(code, name, args, bits, signed, "hi" in mods)
     typ, x = f"i{bits}", [code.get(a, bits) for a in args[1:]]
     plain = {"add": "add", "sub": "sub", "and": "and", "or": "or", "xor": "xor", "mul": "mul"}
@@ -161,6 +161,8 @@ def integer(code: Code, name: str, args: list[str], kind: str) -> None:
         return code.put(args[0], code.intrinsic(f"ctpop.i{bits}", typ, f"{typ} {x[0]}"), bits)
     elif name == "clz":
         return code.put(args[0], code.intrinsic(f"ctlz.i{bits}", typ, f"{typ} {x[0]}", "i1 false"), bits)
+    elif name == "cnot":
+        r = code.cast("zext", "i1", code.op("icmp eq", typ, x[0], 0), typ)
     elif name == "brev":
         r = code.intrinsic(f"bitreverse.i{bits}", typ, f"{typ} {x[0]}")
     else:
@@ -182,7 +184,7 @@ def wide_product(code: Code, name: str, args: list[str], bits: int, signed: bool
     code.put(args[0], r, 2 * bits, signed)
 
 
-@opcode("add sub mul div fma mad neg abs sqrt rcp min max copysign rem and or xor not popc clz brev mul24")
+@opcode("add sub mul div fma mad neg abs sqrt rcp min max copysign rem and or xor not cnot popc clz brev")
 def _compute(code: Code, args: list[str]) -> None:
     name, kind = code.instruction.op.split(".")[0], code.types()[-1]
     if kind == "pred":

@@ -209,7 +209,10 @@ def read_statement(statement: str, line: int, entry: Entry) -> None:
     m = re.match(r"(?:@(!?%?[\w$.]+)\s+)?([\w.:]+)\s*(.*)", statement)
     if not m:
         raise PtxError(f"line {line}: the double does not know `{statement}`")
-    entry.code.append(Instruction(line, m[1], m[2], split(m[3])))
+    operands = split(m[3])
+    if operands is None:
+        raise PtxError(f"line {line}: `{statement}` has a bracket that is not closed")
+    entry.code.append(Instruction(line, m[1], m[2], operands))
 
 
 def read_registers(statement: str, line: int, entry: Entry) -> None:
@@ -222,12 +225,12 @@ def read_registers(statement: str, line: int, entry: Entry) -> None:
         entry.registers.update(dict.fromkeys(names, BITS[m[1]]))
 
 
-def split(operands: str) -> list[str]:
-    """The operands of an instruction: commas in braces and brackets do not divide."""
+def split(operands: str) -> list[str] | None:
+    """The operands of an instruction: commas in braces and brackets do not divide. None if one is not closed."""
     found, depth, start = [], 0, 0
     for i, c in enumerate(operands + ","):
         depth += (c in "{[(") - (c in "}])")
         if c == "," and depth == 0:
             found.append(operands[start:i].strip())
             start = i + 1
-    return [x for x in found if x]
+    return None if depth else [x for x in found if x]
