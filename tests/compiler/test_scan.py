@@ -26,18 +26,35 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
 
 @pytest.mark.parametrize("length", (2, 3, 15, 16, 17, 33, 64, 65, 200))
 @pytest.mark.parametrize("lane", (0, 1))
-@pytest.mark.parametrize("how", ["sum float32", "prod float64", "sum int32", "sum int64"])
+@pytest.mark.parametrize("how", ["sum float32", "prod float64", "sum int32", "sum int64", "linear float32"])
 def test_rows_and_columns(target: Target, how: str, lane: int, length: int) -> None:
     """The scanned dim along the lanes and across them; what the scan is of goes to memory as well."""
     monoid, dtype = how.split()
-    values = 1 + random.standard_normal((5, length)) / 50 if monoid == "prod" else random.integers(-9, 9, (5, length))
+    values = random.integers(-9, 9, (5, length)) if monoid == "sum" else 1 + random.standard_normal((5, length)) / 50
     c = Code()
     x = c.load(0, dtype)
     doubled = c("add", x, x if monoid == "sum" else c.const(0, dtype), dtype=dtype)
-    c.store(c("scan", doubled, dtype=dtype, attr=monoid), 1)
+    c.store(c("scan", doubled, *([x] if monoid == "linear" else []), dtype=dtype, attr=monoid), 1)
     c.store(doubled, 2)
     results = [array(dtype, np.zeros((5, length))) for _ in range(2)]
     check(Problem((5, length), 1, lane, [array(dtype, values), *results], c), target)
+
+
+@pytest.mark.parametrize("monoid", ["prod", "linear"])
+def test_products_of_lanes_that_overflow(target: Target, monoid: str) -> None:
+    """From the beginning nothing is too large or too small, but products of neighbours alone are; and 0 stays 0."""
+    values = np.ones((6, 70))
+    values[:, 5], values[:, 16:34] = (
+        [1e-30, 1e30, 0, 1e-30, -1e30, 1],
+        [[150], [1 / 150], [150], [-150], [1 / 150], [1.1]],
+    )
+    first = np.zeros((6, 70))
+    first[:, 2] = 1
+    c = Code()
+    args = [c.load(0)] if monoid == "prod" else [c.load(0), c.load(1)]
+    c.store(c("scan", *args, attr=monoid), 2)
+    memory = [array("float32", x) for x in (values, first, np.zeros((6, 70)))]
+    check(Problem((6, 70), 1, 1, memory, c), target)
 
 
 def test_a_value_that_does_not_move(target: Target) -> None:
@@ -56,7 +73,8 @@ RUNNING = Nest(2, 1, 1, (ROWS, ROWS), (LOAD, SCAN, STORE))
     [
         (RUNNING._replace(kept=2), "reduces 0 dims"),
         (RUNNING._replace(rows=2), "it scans"),
-        (RUNNING._replace(code=(LOAD, SCAN._replace(attr="max"), STORE)), "not one of sum, prod"),
+        (RUNNING._replace(code=(LOAD, SCAN._replace(attr="max"), STORE)), "not one of sum, prod, linear"),
+        (RUNNING._replace(code=(LOAD, SCAN._replace(attr="linear"), STORE)), "takes 2 arguments, got 1"),
         (RUNNING._replace(code=(LOAD, SCAN, STORE, Instr("neg", (1,)), STORE)), "goes to a neg"),
         (RUNNING._replace(code=(LOAD, SCAN, STORE, Instr("reduce", (0,), attr="sum"))), "a reduce too"),
     ],

@@ -233,6 +233,17 @@ FOLDS = {
 }
 
 
+def accumulate(how: str, args: Sequence[np.ndarray], axis: int) -> np.ndarray:
+    """The values of a scan."""
+    if how != "linear":
+        return FOLDS[how].accumulate(args[0], axis=axis)
+    a, b = (np.moveaxis(x, axis, 0) for x in args)
+    y = [b[0]]
+    for factor, term in zip(a[1:], b[1:], strict=True):
+        y.append(factor * y[-1] + term)
+    return np.moveaxis(np.stack(y), 0, axis)
+
+
 class Interpreter:
     """Values are arrays over all loop dims; along a dim that a value does not vary over they have extent 1."""
 
@@ -267,7 +278,7 @@ class Interpreter:
                 e if d in self.reduced else s
                 for d, (s, e) in enumerate(zip(args[0].shape, self.problem.extents, strict=True))
             ]
-            return FOLDS[instr.attr].accumulate(np.broadcast_to(args[0], shape), axis=self.reduced[0])
+            return accumulate(instr.attr, [np.broadcast_to(a, shape) for a in args], self.reduced[0])
         if instr.op in ("load", "gather"):
             return self._read(instr.attr, args)
         if instr.op == "store":

@@ -255,8 +255,8 @@ class Reduction(Op, abstract=True):
 
 
 class Prefix(Op, abstract=True):
-    """Each element becomes the fold of the elements along `axis` up to and including itself, with the monoid `monoid`
-    ("sum" or "prod"). The axis has at least two elements."""
+    """Each element becomes the fold of the elements along `axis` up to and including itself, with the monoid `monoid`: "sum" or "prod", or
+    of two inputs a and b "linear": y[i] = a[i] · y[i - 1] + b[i], which begins as 0. The axis has at least two elements."""
 
     monoid: str
     axis: int

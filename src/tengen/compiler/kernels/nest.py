@@ -11,7 +11,8 @@ is spread over vector lanes.
   target; each term of a sum of products may be rounded only once, as by instructions that multiply and add;
 - a full value that depends on a `reduce` belongs to a later pass over the reduced dims than that reduce; earlier full values that a later pass needs
   are computed again there, unless they are in `spills`: then the first pass that needs them also stores them, and later passes load them;
-- a `scan` folds a full value over the one reduced dim up to and including each index tuple, in index order; only stores take its value;
+- a `scan` folds a full value over the one reduced dim up to and including each index tuple, in index order; only stores take its value.
+  Terms of a sum may be added in another order. Products are multiplied as if in order: none overflows that would not;
 - a `store` of a full value happens at every index tuple; a `store` of a row value happens once per kept index tuple.
 
 Instructions: see UNARY, BINARY and OTHER, and FUNCTIONS, which the op table fills. Sizes and strides are run-time parameters, in the order of
@@ -156,7 +157,7 @@ OTHER = {
     "fma": "a * b + c",
     "reduce": "attr: sum prod max max_number min any all argmax argmin (max_number: the largest that is not nan, or -inf; the last two: args value, "
     "int64 index; the value is the index of the first extreme)",
-    "scan": "attr: sum or prod",
+    "scan": "attr: sum, prod, or linear: args a, b; the value is a · the value before it + b, which begins as 0",
     "gather": "attr: access; args: int64 index values",
     "store": "attr: access; args: value",
     "scatter": "attr: (access, 'set' | 'add'); args: value, int64 index values",
@@ -304,7 +305,7 @@ STORAGE_DTYPES = (
     "iota param_int32 param_int64 param_float32 param_float64 param_bool"
 ).split()
 MONOIDS = "sum prod max max_number min any all argmax argmin".split()
-SCANNED = ("sum", "prod")
+SCANNED = ("sum", "prod", "linear")
 COMPARISONS = "eq ne lt le gt ge isnan isinf".split()
 ARITY = {
     "load": 0,
@@ -500,8 +501,10 @@ def _verify_shape(nest: Nest, number: int, instr: Instr, where: str) -> None:
         if instr.attr not in MONOIDS:
             raise ValueError(f"{where}: {instr.attr!r} is not one of {', '.join(MONOIDS)}")
         count = 2 if str(instr.attr).startswith("arg") else 1
-    elif instr.op == "scan" and instr.attr not in SCANNED:
-        raise ValueError(f"{where}: {instr.attr!r} is not one of {', '.join(SCANNED)}")
+    elif instr.op == "scan":
+        if instr.attr not in SCANNED:
+            raise ValueError(f"{where}: {instr.attr!r} is not one of {', '.join(SCANNED)}")
+        count = 2 if instr.attr == "linear" else 1
     elif instr.op in ("load", "gather", "store", "scatter"):
         access, mode = instr.attr if instr.op == "scatter" and isinstance(instr.attr, tuple) else (instr.attr, "set")
         if not isinstance(access, int) or not 0 <= access < len(nest.accesses) or mode not in ("set", "add"):
@@ -572,7 +575,7 @@ def instruction_cost(instr: Instr) -> int:
     if instr.op in ("div", "sqrt"):
         return 4
     if instr.op == "scan":
-        return 12
+        return 24 if instr.attr == "linear" else 12
     if instr.op in ("cast", "wrap", "round_to", "gather", "scatter"):
         return 2
     return 1 if instr.op in UNARY or instr.op in BINARY or instr.op in ("select", "fma") else 20

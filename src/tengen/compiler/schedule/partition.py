@@ -121,9 +121,9 @@ class Partition:
 
     def _place_prefix(self, node: Node, axis: int) -> None:
         """A scan ends a group that reduces nothing."""
-        shape, home = node.outputs[0].shape, self.home.get(node.inputs[0])
-        fits = home is not None and home.axes is None and self._fits(node, home, shape, None, node.inputs)
-        group = home if home is not None and fits else self._new(shape)
+        shape = node.outputs[0].shape
+        homes = [self.home[v] for v in node.inputs if v in self.home and self.home[v].axes is None]
+        group = next((h for h in homes if self._fits(node, h, shape, None, node.inputs)), None) or self._new(shape)
         group.axes = (axis,)
         self._enter(group, node)
         group.closed = True

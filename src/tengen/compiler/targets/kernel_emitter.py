@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from llvmlite import ir
 
@@ -63,29 +63,6 @@ class KernelEmitter(Flow):
     def element(self, base: ir.Value, dtype: str, offset: ir.Value | int) -> ir.Value:
         """The address of an element of a buffer of `dtype`."""
         return self.at.gep(base, [_value(offset)], source_etype=ELEMENT[KINDS[dtype][0]])
-
-    # -- control flow --------------------------------------------------------------------------------------------
-
-    def choose(
-        self, condition: ir.Value, yes: Callable[[], list[ir.Value]], no: Callable[[], list[ir.Value]]
-    ) -> list[ir.Value]:
-        """The values of `yes()` if `condition` holds, otherwise those of `no()`. Only one of them is executed."""
-        blocks = [self.function.append_basic_block(name) for name in ("yes", "no", "join")]
-        self.at.cbranch(condition, blocks[0], blocks[1])
-        arms = []
-        for block, make in zip(blocks, (yes, no), strict=False):
-            self.at.position_at_end(block)
-            values = make()
-            arms.append((values, self.at.block))
-            self.at.branch(blocks[2])
-        self.at.position_at_end(blocks[2])
-        merged = []
-        for i in range(len(arms[0][0])):
-            phi = self.at.phi(arms[0][0][i].type)
-            for values, block in arms:
-                phi.add_incoming(values[i], block)
-            merged.append(phi)
-        return merged
 
     # -- memory ------------------------------------------------------------------------------------------------
 

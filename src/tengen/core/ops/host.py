@@ -11,7 +11,7 @@ from ...compiler.program import Host, Type, Value
 from .base import Formula, Grads, as_float, statistics_dtype
 from .elemwise import cast
 from .linalg import MatMul
-from .shape import moved, transpose
+from .shape import transpose
 
 
 class Inverse(Formula):
@@ -22,34 +22,6 @@ class Inverse(Formula):
     def expand(self, *inputs: Value) -> Value:
         (x,) = inputs
         return cast(MatrixInverse()(cast(x, statistics_dtype(x.dtype))), as_float(x.dtype))
-
-
-class Recurrence(Host):
-    """y[i] = a[i] · y[i - 1] + b[i] along `axis`, starting from 0; with `reverse` from the end, with y[i + 1] in place
-    of y[i - 1]."""
-
-    axis: int
-    reverse: bool
-
-    no_onnx = "has no operator for it"
-
-    def infer(self, *types: Type) -> tuple[Type, ...]:
-        a, b = types
-        if a != b:
-            raise ValueError(f"Recurrence takes operands of one type, got {a} and {b}")
-        return (a,)
-
-    def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        a, b, y = (np.moveaxis(v, self.axis, 0)[:: -1 if self.reverse else 1] for v in (*inputs, *outputs))
-        before = np.zeros_like(y[:1]).sum(0)
-        for i in range(len(y)):
-            before = y[i] = a[i] * before + b[i]
-
-    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        (a, _), (y,), (g,) = inputs, outputs, grads
-        step = -1 if self.reverse else 1
-        by_b = g and Recurrence(self.axis, not self.reverse)(moved(a, self.axis, -step), g)
-        return [by_b and by_b * moved(y, self.axis, step), by_b]
 
 
 class MatrixInverse(Host):

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from ...compiler.program import Prefix, Type, Value
 from .base import Formula, Grads, statistics_dtype
 from .elemwise import Elemwise, cast
-from .host import Recurrence
 from .shape import Slice, moved, pad, reshape
 
 # monoid → (the op of two elements, its neutral element)
@@ -36,6 +35,38 @@ class PrefixFold(Prefix):
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         return types
+
+
+class Recurrence(Prefix):
+    """y[i] = a[i] · y[i - 1] + b[i] along `axis`, which begins as 0. Use `recurrence`, which also runs from the end."""
+
+    axis: int
+
+    monoid = "linear"
+    no_onnx = "has no operator for it"
+
+    def infer(self, *types: Type) -> tuple[Type, ...]:
+        a, b = types
+        if a != b:
+            raise ValueError(f"Recurrence takes operands of one type, got {a} and {b}")
+        return (a,)
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        (a, _), (y,), (g,) = inputs, outputs, grads
+        if g is None:
+            return [None, None]
+        by_b = recurrence(moved(a, self.axis, -1, 1.0), g, self.axis, reverse=True)
+        return [by_b * moved(y, self.axis, 1), by_b]
+
+
+def recurrence(a: Value, b: Value, axis: int, reverse: bool = False) -> Value:
+    """y[i] = a[i] · y[i - 1] + b[i] along `axis`, or with `reverse` a[i] · y[i + 1] + b[i] from its end."""
+    if a.shape[axis] < 2:
+        return b
+    if reverse:
+        return _turned(recurrence(_turned(a, axis), _turned(b, axis), axis), axis)
+    y: Value = Recurrence(axis)(a, b)
+    return y
 
 
 class CumSum(Formula):
@@ -75,16 +106,18 @@ class CumProd(Formula):
         if g is None:
             return [None]
         work = statistics_dtype(x.dtype)
-        after = Recurrence(self.axis, True)(moved(cast(x, work), self.axis, -1), cast(g, work))
+        after = recurrence(moved(cast(x, work), self.axis, -1, 1.0), cast(g, work), self.axis, reverse=True)
         return [after * moved(y, self.axis, 1, 1.0)]
 
 
 def running(monoid: str, x: Value, axis: int) -> Value:
-    """The running fold. A few long rows are cut into parts, so that all cores can work on them."""
+    """The running fold. A few long rows are cut into parts, so that all cores can work on them; not of floats that are multiplied, as the
+    product of a part may be too large or too small while those from the beginning are not."""
     extent = x.shape[axis]
     if extent < 2:
         return x
-    if x.size // extent >= FEW_ROWS or extent < 2 * LEAST_PART:
+    in_order = monoid == "prod" and "float" in x.dtype
+    if in_order or x.size // extent >= FEW_ROWS or extent < 2 * LEAST_PART:
         return PrefixFold(monoid, axis)(x)
     return cast(_in_parts(monoid, cast(x, statistics_dtype(x.dtype)) if "float" in x.dtype else x, axis), x.dtype)
 

@@ -177,8 +177,8 @@ class Emitter:
             args = [self.value(v) for v in node.inputs]
             number = self.reduce(args, op.monoid, out.dtype)
         elif isinstance(op, Prefix):
-            compute = COMPUTE[out.dtype]
-            number = self("scan", self.cast(self.value(node.inputs[0]), out.dtype), dtype=compute, attr=op.monoid)
+            args = [self.cast(self.value(v), out.dtype) for v in node.inputs]
+            number = self("scan", *args, dtype=COMPUTE[out.dtype], attr=op.monoid)
         else:
             assert isinstance(op, Gather)
             number = self._gather(op, node)

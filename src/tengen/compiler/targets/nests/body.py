@@ -18,7 +18,7 @@ from .. import arithmetic
 from ..flow import Flow, i64
 from ..vector import ELEMENT, Vec, splat
 from . import fold as nest_fold
-from .fold import Accumulator
+from .fold import Accumulator, Maps
 from .memory import AccessOperand, Memory, Range, Scope
 
 Scopes = list[Scope]
@@ -135,7 +135,7 @@ class NestBody(Flow):
         """The fold of the row, if the lane dim is reduced, from what the two loops along the lanes have folded."""
         raise NotImplementedError
 
-    def _scan_lanes(self, scope: Scope, number: int, value: Vec, total: Vec) -> Accumulator:
+    def _scan_lanes(self, scope: Scope, number: int, maps: Maps, total: Vec) -> Accumulator:
         """Give a scan along the lanes its value here; returns the next carry. total: the carry so far."""
         raise NotImplementedError
 
@@ -345,7 +345,8 @@ class NestBody(Flow):
 
     def _folds(self, numbers: Sequence[int]) -> nest_fold.Folds:
         """The accumulators of these reduces or scans."""
-        pairs = [(self.nest.code[i], [self.nest.code[a].dtype for a in self.nest.code[i].args]) for i in numbers]
+        instrs = [self.nest.code[i] for i in numbers]
+        pairs = [(i, [i.dtype] if i.op == "scan" else [self.nest.code[a].dtype for a in i.args]) for i in instrs]
         return nest_fold.Folds(self.at, [(i, tuple(COMPUTE_KIND[d] for d in dtypes)) for i, dtypes in pairs])
 
     def _join(self, scope: Scope, fold: int, accumulator: Accumulator) -> Accumulator:
@@ -366,10 +367,10 @@ class NestBody(Flow):
         """Give a scan its value here, from the carry so far; returns the next carry. If the lanes run along the scanned
         dim, all lanes of a carry are equal."""
         instr, (total,) = self.nest.code[number], before
-        value = self._lanes_of(scope, instr.args[0], scope.width)
+        maps = nest_fold.maps(str(instr.attr), [self._lanes_of(scope, a, scope.width) for a in instr.args])
         if not self.structure.lane_is_kept:
-            return self._scan_lanes(scope, number, value, total)
-        scope.values[number] = nest_fold.combine(str(instr.attr), before, (value,))[0]
+            return self._scan_lanes(scope, number, maps, total)
+        scope.values[number] = nest_fold.follow(total, maps, self.target.fma)
         return (scope.values[number],)
 
     def _factors(self, fold: Instr) -> tuple[int, int] | None:

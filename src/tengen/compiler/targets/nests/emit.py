@@ -15,11 +15,11 @@ from ...kernels.nest import Instr, Nest, access_number
 from ...kernels.target import HostTarget
 from ..flow import I64, i64
 from ..storage import encode
-from ..vector import Vec, llvm_type, splat
+from ..vector import Vec, is_float, llvm_type, splat
 from . import fold as nest_fold
 from . import interleave
 from .body import NestBody, Scopes
-from .fold import Accumulator
+from .fold import Accumulator, Maps
 from .memory import AccessPlace, Scope
 from .vector_memory import VectorMemory
 
@@ -152,18 +152,33 @@ class NestEmitter(NestBody):
             tail = nest_fold.combine(monoid, nest_fold.across(monoid, main, self.tail), tail)
         return nest_fold.across(monoid, tail, 1)
 
-    def _scan_lanes(self, scope: Scope, number: int, value: Vec, total: Vec) -> Accumulator:
-        instr = self.nest.code[number]
-        monoid = str(instr.attr)
+    def _scan_lanes(self, scope: Scope, number: int, maps: Maps, total: Vec) -> Accumulator:
+        fma = self.target.fma
         if scope.width == 1:
-            scope.values[number] = nest_fold.combine(monoid, (total,), (value,))[0]
+            scope.values[number] = nest_fold.follow(total, maps, fma)
             return (scope.values[number],)
         if scope.mask is not None:
-            value = scope.mask.where(value, nest_fold.identity(self.at, instr, (value.kind,), scope.width)[0])
-        value = nest_fold.prefixes(instr, value)
-        scope.values[number] = nest_fold.combine(monoid, (total,), (value,))[0]
-        last = nest_fold.last_lane(value)  # not of the sum: the next group need wait for this addition only
-        return nest_fold.combine(monoid, (total,), (splat(self.at, last.value, last.kind, scope.width),))
+            maps = nest_fold.neutral_behind(scope.mask, maps)
+        tree = nest_fold.prefixes(maps, fma)
+
+        def everywhere(v: Vec) -> Vec:
+            last = nest_fold.last_lane(v)
+            return splat(self.at, last.value, last.kind, scope.width)
+
+        def by_tree() -> list[ir.Value]:
+            """The next group need not wait for the values, but for the map of the last lane only."""
+            factor, term = (v and everywhere(v) for v in tree)
+            return [nest_fold.follow(total, m, fma).value for m in (tree, (factor, term))]
+
+        def in_order() -> list[ir.Value]:
+            value = nest_fold.in_order(total, maps, fma)
+            return [value.value, everywhere(value).value]
+
+        product = tree[0]
+        rounds = product is not None and is_float(product.kind)
+        found = self.choose(nest_fold.has_lost(product), in_order, by_tree) if product and rounds else by_tree()
+        scope.values[number], carried = (total.like(v) for v in found)
+        return (carried,)
 
     def _carried_on(self, carry: Sequence[Any]) -> list[Any]:
         firsts = [nest_fold.first_lane(v) for (v,) in self._folds(self.structure.scans).apart(carry)]

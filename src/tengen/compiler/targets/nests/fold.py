@@ -11,7 +11,7 @@ from llvmlite import ir
 
 from ...kernels.dtypes import BITS
 from ...kernels.nest import Instr
-from ..vector import Vec, constant, is_float
+from ..vector import Vec, constant, is_float, llvm_type
 
 Accumulator = tuple[Vec, ...]
 """One vector; for argmax and argmin the extreme values and their indices."""
@@ -19,7 +19,7 @@ Accumulator = tuple[Vec, ...]
 
 def _identity(monoid: str, kind: str) -> float | int | bool:
     """The neutral number of a monoid, which is also the reduction of nothing."""
-    if monoid in ("sum", "any"):
+    if monoid in ("sum", "any", "linear"):
         return 0
     if monoid in ("prod", "all"):
         return 1
@@ -134,18 +134,70 @@ def _extreme(monoid: str, v: Vec) -> Vec:
     return Vec(v.builder, v.is_nan().any(), "bool", 1).where(math.nan, tree)
 
 
-def prefixes(instr: Instr, v: Vec) -> Vec:
-    """Each lane folded with the lanes before it: a tree with as many steps as the number of lanes has bits."""
-    monoid = str(instr.attr)
-    (neutral,) = identity(v.builder, instr, (v.kind,), v.lanes)
+Maps = tuple[Vec | None, Vec | None]
+"""What the elements so far do to the value before them: multiply it by the first and add the second."""
+
+
+def maps(monoid: str, args: Sequence[Vec]) -> Maps:
+    """The map of each lane of a scan."""
+    if monoid == "linear":
+        return args[0], args[1]
+    return (None, args[0]) if monoid == "sum" else (args[0], None)
+
+
+def follow(before: Vec, maps: Maps, fma: bool) -> Vec:
+    """The value of a scan after `before`."""
+    factor, term = maps
+    if factor is None or term is None:
+        return before + term if term is not None else before * factor
+    return factor.fma(before, term) if fma and is_float(term.kind) else factor * before + term
+
+
+def neutral_behind(mask: Vec, maps: Maps) -> Maps:
+    """Maps that change nothing in the lanes that are not set."""
+    factor, term = maps
+    return factor and mask.where(factor, 1), term and mask.where(term, 0)
+
+
+def prefixes(maps: Maps, fma: bool) -> Maps:
+    """Each lane's map after those of the lanes before it: a tree with as many steps as the number of lanes has bits."""
+    factor, term = maps
+    some = term if factor is None else factor
+    assert some is not None
     distance = 1
-    while distance < v.lanes:
-        lanes = [v.lanes + i if i < distance else i - distance for i in range(v.lanes)]
-        picks = ir.Constant(ir.VectorType(ir.IntType(32), v.lanes), lanes)
-        before = Vec(v.builder, v.builder.shuffle_vector(v.value, neutral.value, picks), v.kind, v.lanes)
-        (v,) = combine(monoid, (before,), (v,))
+    while distance < some.lanes:
+        term = term and follow(_moved(term, distance, 0), (factor, term), fma)
+        factor = factor and _moved(factor, distance, 1) * factor
         distance *= 2
-    return v
+    return factor, term
+
+
+def _moved(v: Vec, distance: int, neutral: int) -> Vec:
+    """Each lane is that of `distance` lanes before."""
+    lanes = [v.lanes + i if i < distance else i - distance for i in range(v.lanes)]
+    picks = ir.Constant(ir.VectorType(ir.IntType(32), v.lanes), lanes)
+    return v.like(v.builder.shuffle_vector(v.value, v.const(neutral).value, picks))
+
+
+def in_order(before: Vec, maps: Maps, fma: bool) -> Vec:
+    """The values of a scan, one lane after the other. All lanes of `before` are equal."""
+    builder, value = before.builder, before.value
+    last = first_lane(before)
+    for lane in range(before.lanes):
+        factor, term = (v and _part(v, lane, 1) for v in maps)
+        last = follow(last, (factor, term), fma)
+        value = builder.insert_element(value, last.value, ir.Constant(ir.IntType(32), lane))
+    return before.like(value)
+
+
+def has_lost(factor: Vec) -> Any:
+    """Whether a product of several lanes is too large or too small to be a float of full precision, or 0. It may be a part of a number
+    that is none of that. An `i1` scalar."""
+    bits, digits = {"f32": (32, 23), "f64": (64, 52)}[factor.kind]
+    kind = f"i{bits}"
+    exponent = ((1 << bits - 1 - digits) - 1) << digits
+    held = factor.like(factor.builder.bitcast(factor.value, llvm_type(kind, factor.lanes)), kind) & exponent
+    return (held.eq(0) | held.eq(exponent)).any()
 
 
 def last_lane(v: Vec) -> Vec:
