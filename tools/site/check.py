@@ -18,11 +18,13 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlparse
 
 from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "out" / "docs"
 PICTURES = ROOT / "out" / "docs-pictures"
 SIZES = {"wide": (1300, 900), "phone": (390, 800)}
+PATIENCE = 180_000  # milliseconds: the machine may be busy with something else
 SHOWN = "index start course/gradients inside/index inside/kernels from_pytorch pytorch_names reference/functional reference/index performance".split()
 
 
@@ -83,7 +85,11 @@ def seen(browser: Browser, size: str, base: str, pages: list[Path]) -> list[str]
     )
     for path in pages:
         here = f"{path.relative_to(SITE)} ({size})"
-        answer = page.goto(base + path.relative_to(SITE).as_posix())
+        try:
+            answer = page.goto(base + path.relative_to(SITE).as_posix(), timeout=PATIENCE)
+        except PlaywrightError as error:
+            faults.append(f"{here}: {error.message}")
+            continue
         if answer is None or not answer.ok:
             faults.append(f"{here}: not there")
         if (wide := page.evaluate("document.documentElement.scrollWidth")) > width:
@@ -122,12 +128,12 @@ def searched(browser: Browser, start: str) -> list[str]:
     for folder, word in (("", "softmax"), ("zh/", "softmax"), ("zh/", "优化器")):
         page = browser.new_page(viewport={"width": 1300, "height": 900})
         page.on("pageerror", lambda error, folder=folder: faults.append(f"search in {start}{folder}: {error}"))
-        page.goto(f"{start}{folder}index.html", wait_until="networkidle")
+        page.goto(f"{start}{folder}index.html", wait_until="networkidle", timeout=PATIENCE)
         page.keyboard.press("Control+k")
         page.wait_for_timeout(1000)
         page.keyboard.type(word, delay=20)
         try:
-            page.wait_for_function(FOUND, timeout=60_000)
+            page.wait_for_function(FOUND, timeout=PATIENCE)
         except Exception:
             faults.append(f"search for {word} in {start}{folder}: nothing is found")
             PICTURES.mkdir(parents=True, exist_ok=True)
