@@ -56,7 +56,7 @@ def test_datasets_are_abstract():
     for cls in (Dataset, StreamDataset):
         with pytest.raises(TypeError, match="abstract"):
             cls()
-    with pytest.raises(TypeError, match="no numbers"):
+    with pytest.raises(TypeError, match="no indices"):
         Count(3)[0]
 
 

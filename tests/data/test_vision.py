@@ -74,7 +74,7 @@ def test_image_folder_options(folder, tmp_path):
     with pytest.raises(ValueError, match="no folders"):
         ImageFolder(str(folder / "ant"))
     (folder / "ant" / "0.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"0\.png is no image"):
+    with pytest.raises(ValueError, match=r"0\.png is not an image"):
         ImageFolder(str(folder))[0]
 
 

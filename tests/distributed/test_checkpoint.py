@@ -98,7 +98,7 @@ def test_all_need_one_folder(tmp_path):
             place.mkdir()
             tengen.save({"step": 3, "state": {}}, place / "step-000000003.tengen")
             return checkpoint.load(place).step
-        with pytest.raises(FileNotFoundError, match=r"rank 0 goes on from .*, which rank 1 does not see"):
+        with pytest.raises(FileNotFoundError, match=r"rank 0 resumes from .*, which rank 1 does not see"):
             checkpoint.load(place)
         return None
 

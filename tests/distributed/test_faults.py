@@ -178,7 +178,7 @@ def test_restarts(tmp_path):
             kill(None) if dist.get_rank() else time.sleep(60)
         return count
 
-    with pytest.warns(UsageWarning, match=r"rank 1 was killed by SIGKILL.* all processes are started anew"):
+    with pytest.warns(UsageWarning, match=r"rank 1 was killed by SIGKILL.* all processes are restarted"):
         assert ranks(2, work, max_restarts=2) == [2, 2]
     assert len(list(tmp_path.iterdir())) == 6
     with pytest.raises(dist.WorkerError, match="boom"), pytest.warns(UsageWarning, match="boom"):

@@ -16,8 +16,8 @@ import tengen.distributed as dist
     ({"max_restarts": -1}, ValueError, "max_restarts must be at least 0"),
     ({"max_restarts": True}, TypeError, "max_restarts must be an int, got True"),
     ({"resources": {"CPU": "4"}}, TypeError, r"resources must be numbers by name, such as \{\"CPU\": 4\}, got \{'CPU': '4'\}"),
-    ({"resources": {"CPU": -1}}, ValueError, r"resources\['CPU'\] is no amount: -1"), ({"resources": {}}, ValueError, "are none"),
-    ({"resources": {"CPU": float("nan")}}, ValueError, "is no amount: nan"), ({"resources": {"CPU": 0}}, ValueError, "are none"),
+    ({"resources": {"CPU": -1}}, ValueError, r"resources\['CPU'\] is not an amount: -1"), ({"resources": {}}, ValueError, "are none"),
+    ({"resources": {"CPU": float("nan")}}, ValueError, "is not an amount: nan"), ({"resources": {"CPU": 0}}, ValueError, "are none"),
 ])  # fmt: skip
 def test_no_such_run(options, error, says):
     with pytest.raises(error, match=f"^distributed.ray.run.*{says}"):

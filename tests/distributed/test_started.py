@@ -93,7 +93,7 @@ def test_restarts(tmp_path):
     )
     done = start(*RUN, "--max-restarts", "1", str(path))
     assert done.returncode == 0, done.stderr
-    assert "tengen-run: rank 1 exited with 5; all processes are started anew (1 of 1 times)" in done.stderr
+    assert "tengen-run: rank 1 exited with 5; all processes are restarted (1 of 1 times)" in done.stderr
     assert {"0 1", "1 1"} <= set(done.stdout.splitlines())
 
 

@@ -1,4 +1,4 @@
-"""Data for training: datasets hold samples, samplers choose them, transforms change them, a DataLoader makes batches.
+"""Data for training: datasets hold samples, samplers pick them, transforms change them, and a DataLoader makes batches.
 
 >>> import numpy as np
 >>> from tengen.data import DataLoader, RandomSampler

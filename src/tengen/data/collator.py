@@ -1,4 +1,4 @@
-"""Collators: samples to a batch."""
+"""Collators, which turn samples into a batch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ default_collate_err_msg_format = (
 
 
 class Collator:
-    """Puts samples of the same structure together: arrays and numbers are stacked as arrays, text is left as a list.
+    """Stacks samples of the same structure: arrays and numbers become arrays, text stays a list.
 
     >>> Collator().apply([{"x": 1.5, "name": "a"}, {"x": 2.5, "name": "b"}])
     {'x': array([1.5, 2.5]), 'name': ['a', 'b']}
     """
 
     def apply(self, inputs: Sequence[Any]) -> Any:
-        """The samples as one batch: tuples and lists become a list with a batch for each place, dicts a dict of batches.
+        """Make one batch: tuples and lists become a list with a batch for each position, dicts a dict of batches.
 
         Raises TypeError for other values, ValueError for arrays of different shapes or sequences of different lengths.
         """
@@ -37,7 +37,7 @@ class Collator:
             lengths = {len(sample) for sample in inputs}
             if len(lengths) > 1:
                 raise ValueError(
-                    f"samples of different lengths, {sorted(lengths)}, make no batch; give a Collator of your own"
+                    f"samples of different lengths, {sorted(lengths)}, do not make a batch; give a Collator of your own"
                 )
             columns = [self.apply(column) for column in zip(*inputs, strict=True)]
             return type(first)(*columns) if hasattr(first, "_fields") else columns
@@ -49,6 +49,6 @@ class Collator:
         if len(shapes) > 1:
             text = ", ".join(map(str, shapes[:4]))
             raise ValueError(
-                f"arrays of different shapes, {text}, make no batch: resize or pad them by a transform, or give a Collator of your own"
+                f"arrays of different shapes, {text}, do not make a batch: resize or pad them in a transform, or give a Collator of your own"
             )
         return np.stack(arrays)

@@ -1,4 +1,4 @@
-"""`DataLoader`: batches of a dataset, made ahead by workers."""
+"""`DataLoader`: batches of a dataset, prepared by workers in the background."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ WORKERS = ("thread", "process")
 
 
 class DataLoader:
-    """The batches of a dataset: iterate it once for each pass.
+    """The batches of a dataset: iterate over it once for each epoch.
 
-    What goes wrong in a worker is raised as RuntimeError with its traceback and the number of the sample; so is a
-    worker that dies, and a batch that takes longer than `timeout`.
+    An exception in a worker is raised here as a RuntimeError with its traceback and the index of the sample; so is a
+    worker that dies, or a batch that takes longer than `timeout`.
 
     Args:
         dataset: a Dataset, or anything with `[number]` and `len`; or a StreamDataset.
-        sampler: which samples make a batch; by default each sample in order is one. Any iterable of lists of numbers
-            will do.
+        sampler: which samples make a batch; by default each sample is a batch, in order. Any iterable of lists of indices
+            works.
         transform: changes the samples of a batch.
         collator: puts them together.
-        num_workers: how many workers make batches ahead, two each at most; 0: the batch is made when it is asked for.
+        num_workers: how many workers prepare batches, at most two each ahead of time; 0 makes a batch when it is asked for.
             The order of batches does not depend on it.
-        timeout: seconds to wait for a batch of the workers; 0 is for ever.
+        timeout: seconds to wait for a batch from the workers; 0 waits for ever.
         preload: batches are tensors instead of NumPy arrays.
-        parallel_stream: each worker goes through the StreamDataset of its own, and their batches take turns; otherwise
+        parallel_stream: each worker iterates over a StreamDataset of its own, and their batches take turns; otherwise
             one reads it.
-        workers: "thread"; or "process", for datasets that hold Python's lock for long. Then dataset, transform and
-            collator are pickled, and the program must be importable (`if __name__ == "__main__":`).
+        workers: "thread"; or "process", for datasets that hold Python's lock for a long time. Then dataset, transform and
+            collator are pickled, and the program must guard its main code (`if __name__ == "__main__":`).
 
     Raises:
         ValueError, TypeError: arguments that do not fit.
@@ -77,7 +77,7 @@ class DataLoader:
             sampler = StreamSampler(1) if self.stream else SequentialSampler(dataset)
         if self.stream != isinstance(sampler, StreamSampler):
             raise TypeError(
-                f"{type(sampler).__name__} does not fit {type(dataset).__name__}: a StreamDataset has a StreamSampler, others have not"
+                f"{type(sampler).__name__} does not fit {type(dataset).__name__}: a StreamDataset needs a StreamSampler, others must not have one"
             )
         self.dataset, self.sampler = dataset, sampler
         self.transform = PseudoTransform() if transform is None else transform
@@ -105,7 +105,7 @@ class DataLoader:
         )
 
     def _tasks(self) -> Iterator[Any]:
-        """What each batch is made of: the numbers of samples, or the samples of a stream."""
+        """What each batch is made of: the indices of its samples, or samples of a stream."""
         if not self.stream:
             return iter(self.sampler)
         streams = max(self.num_workers, 1) if self.parallel_stream else 1

@@ -1,4 +1,4 @@
-"""What a worker does: from the numbers of some samples, or from the samples of a stream, to a batch."""
+"""What a worker does: make a batch from the indices of its samples, or from samples of a stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .transform.meta_transform import PseudoTransform
 
 
 class Failure(NamedTuple):
-    """What went wrong in a worker: the class of the exception, its traceback as text, and what it was about."""
+    """An exception in a worker: its class, its traceback as text, and the sample that it is about."""
 
     kind: str
     text: str
@@ -27,13 +27,13 @@ class Failure(NamedTuple):
         return cls(type(error).__name__, "".join(traceback.format_exception(error)), about, error)
 
     def raised_by(self, worker: str) -> RuntimeError:
-        """The error to raise where the batch is wanted."""
+        """The error to raise in the process or thread that wants the batch."""
         about = f", {self.about}" if self.about else ""
         return RuntimeError(f"Caught {self.kind} in DataLoader {worker}{about}.\nOriginal {self.text}")
 
 
 class Numbered(NamedTuple):
-    """The batch of the samples with these numbers."""
+    """The batch of the samples with these indices."""
 
     dataset: Any
     transform: Any
@@ -44,7 +44,7 @@ class Numbered(NamedTuple):
         return whole if whole is not None else finish(self.transform, self.collator, [self._sample(i) for i in indices])
 
     def _at_once(self, indices: Sequence[Any]) -> Any:
-        """The batch by one gather of each array, where that is the same; else None."""
+        """The batch by a single gather from each array, if that gives the same; otherwise None."""
         plain = type(self.transform) is PseudoTransform and type(self.collator) is Collator
         kind = type(self.dataset)
         if (
@@ -83,14 +83,14 @@ def finish(transform: Any, collator: Any, samples: Sequence[Any]) -> Any:
 
 
 def note(error: Exception, about: str) -> None:
-    """Say in an exception which sample it is about; its class and message stay."""
+    """Note on an exception which sample it is about; its class and message stay the same."""
     error.__dict__["_about"] = about  # attributes of an exception may be frozen
     if hasattr(error, "add_note"):  # Python 3.11
         error.add_note(f"DataLoader: {about}")
 
 
 def chunks(samples: Iterable[Any], sizes: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:
-    """The samples of a stream in lists as long as `sizes` has them; the last one may be shorter."""
+    """Split a stream into lists of the lengths in `sizes`; the last one may be shorter."""
     stream = iter(samples)
     for places in sizes:
         chunk = list(islice(stream, len(places)))
@@ -100,7 +100,7 @@ def chunks(samples: Iterable[Any], sizes: Iterable[Sequence[Any]]) -> Iterator[l
 
 
 def in_turns(streams: Sequence[Iterator[Any]]) -> Iterator[Any]:
-    """One of each stream after the other, until all have ended."""
+    """Take one sample from each stream in turn, until all have ended."""
     left = list(streams)
     while left:
         for stream in tuple(left):

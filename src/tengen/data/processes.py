@@ -1,4 +1,4 @@
-"""Workers that are processes: each has a copy of the dataset and makes every n-th batch; arrays come back in shared memory."""
+"""Workers that are processes: each has a copy of the dataset and makes every n-th batch; arrays return in shared memory."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ AHEAD = 2  # tasks that a worker may hold
 
 
 class End:
-    """What a worker answers whose stream has no more samples."""
+    """The answer of a worker whose stream has ended."""
 
 
 class Worker:
-    """One process, seen from the one that wants the batches."""
+    """One worker process, as the process that wants the batches sees it."""
 
     def __init__(self, context: SpawnContext, number: int, make: Callable[[], Fetch]):
         self.number, self.waiting = number, 0  # tasks without an answer

@@ -1,6 +1,6 @@
-"""Samplers: which samples make a batch, and in which order. With several processes each takes its own part of them.
+"""Samplers: which samples make a batch, and in which order. With several processes, each takes its own share.
 
-Numbers come from NumPy's `RandomState`, so the same seed gives the order that MegEngine gives.
+Random numbers come from NumPy's `RandomState`, so the same seed gives the same order as in MegEngine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..base.world import joined, membership
 
 
 class Sampler(ABC):
-    """Gives batches when iterated: lists of sample numbers, or, for streams, the numbers of places in a batch.
+    """Yields batches: lists of sample indices, or, for streams, the positions in a batch.
 
     >>> from tengen.data import SequentialSampler
     >>> issubclass(SequentialSampler, Sampler)
@@ -37,7 +37,7 @@ class Sampler(ABC):
 
 
 def _positive(name: str, value: Any) -> int:
-    """`value` as an int from 1 on; ValueError otherwise."""
+    """`value` as a positive int; otherwise ValueError."""
     try:
         number = as_int(value)
     except TypeError:
@@ -48,17 +48,17 @@ def _positive(name: str, value: Any) -> int:
 
 
 class MapSampler(Sampler):
-    """Batches of the sample numbers that `sample` gives; a subclass defines that.
+    """Batches of the sample indices that `sample` returns; a subclass defines `sample`.
 
     Args:
-        dataset: the dataset, whose length counts.
+        dataset: the dataset, of which only the length matters.
         batch_size: samples in a batch.
-        drop_last: leave out a last batch that is smaller.
-        num_samples: how many `sample` gives; by default as many as the dataset has.
-        world_size, rank: of how many processes this is which; each takes every world_size-th sample, and as many as the
-            others (the first ones again, if they do not come out even). By default as in the world of `distributed`
-            that this process is in, and 1 and 0 in none.
-        seed: of the random numbers. Processes that share the work must give the same one; without, they all use 0.
+        drop_last: leave out the last batch if it is smaller.
+        num_samples: how many indices `sample` returns; by default as many as the dataset has.
+        world_size, rank: how many processes there are, and which one this is; each takes every world_size-th sample, and as many as the
+            others (some of the first ones again, if the number is not divisible). By default those of the world of `distributed`
+            that this process is in; 1 and 0 without one.
+        seed: of the random numbers. Processes that share the work must give the same seed; without one, they all use 0.
 
     Raises:
         ValueError: a number is out of range.
@@ -97,11 +97,11 @@ class MapSampler(Sampler):
         self.rng = np.random.RandomState(seed)
 
     def sample(self) -> Iterable[Any]:
-        """The numbers of the samples of one pass, of all processes."""
+        """The indices of the samples of one epoch, for all processes."""
         raise NotImplementedError(f"{type(self).__name__} has no sample()")
 
     def scatter(self, indices: Sequence[Any]) -> list[Any]:
-        """This process's part of the numbers.
+        """The share of this process.
 
         >>> SequentialSampler(range(5), world_size=2, rank=1).scatter([0, 1, 2, 3, 4])
         [1, 3, 0]
@@ -125,7 +125,7 @@ class MapSampler(Sampler):
 
 
 class _Choosing(MapSampler):
-    """A sampler that may be limited to some of the samples."""
+    """A sampler that can be limited to some of the samples."""
 
     def __init__(
         self,
@@ -190,11 +190,11 @@ class RandomSampler(_Choosing):
 
 
 class ReplacementSampler(MapSampler):
-    """Samples drawn independently of each other, so that some come several times.
+    """Samples drawn with replacement.
 
     Args:
         dataset, batch_size, drop_last, num_samples, world_size, rank, seed: see MapSampler.
-        weights: of each sample how often it is to come, in relation to the others; all alike by default.
+        weights: how often each sample is drawn, relative to the others; by default all equally often.
 
     >>> list(ReplacementSampler(range(5), batch_size=3, num_samples=4, weights=[0, 1, 0, 0, 0]))
     [[1, 1, 1], [1]]
@@ -234,7 +234,7 @@ class ReplacementSampler(MapSampler):
 
 
 class StreamSampler(Sampler):
-    """Batches of the samples of a StreamDataset, in the order in which it gives them.
+    """Batches of the samples of a StreamDataset, in its order.
 
     Args:
         batch_size: samples in a batch.
@@ -248,11 +248,11 @@ class StreamSampler(Sampler):
         self.batch_size = _positive("batch_size", batch_size)
 
     def sample(self) -> Iterator[int]:
-        """The places in a batch."""
+        """The positions in a batch."""
         return iter(range(self.batch_size))
 
     def batch(self) -> Iterator[list[int]]:
-        """The places in each batch, without end."""
+        """The positions in each batch, without end."""
         while True:
             yield list(self.sample())
 
@@ -260,7 +260,7 @@ class StreamSampler(Sampler):
 class Infinite(MapSampler):
     """The batches of another sampler, again and again.
 
-    A new iteration goes on where the last one stopped.
+    A new iteration continues where the last one stopped.
 
     Args:
         sampler: a Sampler.
@@ -277,11 +277,11 @@ class Infinite(MapSampler):
 
     def sample(self) -> Iterable[Any]:
         raise NotImplementedError(
-            "Infinite takes whole batches from the sampler that it repeats; call that one's sample()"
+            "Infinite takes whole batches from the sampler that it repeats; call sample() of that one"
         )
 
     def batch(self) -> Iterator[list[Any]]:
-        """The batches, without end. Raises ValueError if a pass of the sampler has none."""
+        """The batches, without end. Raises ValueError if an epoch of the sampler has none."""
         fresh = False
         while True:
             batch = next(self.sampler_iter, None)

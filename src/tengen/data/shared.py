@@ -1,7 +1,7 @@
-"""Values for another process on this machine: the memory of large arrays is shared, not sent.
+"""Send values to another process on this machine: large arrays go in shared memory.
 
-It is memory without a name, which is gone with the last process that holds it, whatever they die of. Where the system has none (it is
-Linux that does), values are sent whole.
+The memory has no name, so it is freed with the last process that holds it, however that process ends. Where the system has none (only
+Linux has it), values are sent whole.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Packed(NamedTuple):
     places: tuple[tuple[int, int], ...] = ()
 
     def close(self) -> None:
-        """In the process that packed it: give the memory up, once the other one has it or will not take it."""
+        """Release the memory, in the process that packed it, once the other one has it or will not take it."""
         if self.file >= 0:
             os.close(self.file)
 
 
 def pack(value: Any) -> Packed:
-    """`value`, ready to be sent. Keep the result, and close it in the end."""
+    """Prepare `value` for sending. Keep the result, and close it in the end."""
     buffers: list[pickle.PickleBuffer] = []
     data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     raws = [b.raw() for b in buffers]

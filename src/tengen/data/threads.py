@@ -1,4 +1,4 @@
-"""Workers that are threads: batches in the order of their tasks, some of them made ahead."""
+"""Workers that are threads: batches in the order of their tasks, some of them made ahead of time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Shared:
 
     def __init__(self, fetch: Fetch, tasks: Iterator[Any], ahead: int):
         self.fetch, self.tasks, self.ahead = fetch, tasks, ahead
-        self.source = threading.Lock()  # held by the worker that takes a task
+        self.source = threading.Lock()  # held by the worker while it takes a task
         self.changed = threading.Condition()  # guards what follows
         self.results: dict[int, tuple[int, Any]] = {}  # (worker, batch or Failure)
         self.started = self.taken = 0

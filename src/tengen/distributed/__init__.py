@@ -1,4 +1,4 @@
-"""Training over several processes, on one machine or on many, which communicate by MPI: `pip install 'tengen[mpi]'`.
+"""Training in several processes, on one machine or many. They communicate by MPI: `pip install 'tengen[mpi]'`.
 
 >>> import tengen.distributed as dist
 >>> @dist.launcher
@@ -44,9 +44,9 @@ __all__ = [
 
 
 def group_start() -> None:
-    """Begin to collect operations that are to start together.
+    """Start to collect operations that are to run together.
 
-    That is how GPUs want it; here each starts by itself.
+    GPUs need this; on CPUs each operation starts on its own.
 
     >>> import tengen.distributed as dist
     >>> dist.group_start()
@@ -54,7 +54,7 @@ def group_start() -> None:
 
 
 def group_end() -> None:
-    """End what group_start has begun.
+    """End the group that group_start began.
 
     >>> import tengen.distributed as dist
     >>> dist.group_end()

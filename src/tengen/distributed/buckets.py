@@ -1,8 +1,8 @@
-"""Makes gradients the same in all processes, and sends them while others are still being computed.
+"""Reduces gradients over all processes, and sends them while others are still being computed.
 
-They go in buckets, as a large message costs less than many small ones. In a bucket each lies as it lies in memory: that of a linear layer
-is transposed, and copying it row by row takes ten times as long. As that may differ between processes, the first one's order is
-that of all.
+They are sent in buckets, because one large message costs less than many small ones. In a bucket, each keeps its memory layout: that of a linear layer
+is transposed, and copying it row by row takes ten times as long. Layouts may differ between processes, so all use the order of the
+first process.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class _Pending:
 
 
 class Sent:
-    """A bucket on its way. started: what Start gave; whole: the sum, if it is there already."""
+    """A bucket on its way. started: what Start returned; whole: the sum, if it is there already."""
 
     def __init__(self, given: Tensor, started: Any, whole: Tensor | None, unpack: Unpack) -> None:
         self._given, self._started, self._whole, self._unpack = given, started, whole, unpack
         self._parts: tuple[Tensor, ...] | None = None
 
     def parts(self) -> tuple[Tensor, ...]:
-        """The gradients in it, once it is there."""
+        """The gradients in it, once it has arrived."""
         if self._parts is None:
             whole = apply(Await(), *self._started, self._given) if self._whole is None else self._whole
             made = apply(self._unpack, whole)
@@ -53,15 +53,15 @@ class Sent:
 
 
 class AllreduceCallback:
-    """A callback for `GradManager.attach` that gives each gradient's sum or mean over all processes of a group.
+    """A callback for `GradManager.attach` that replaces each gradient by its sum or mean over all processes of a group.
 
-    Gradients are sent while the backward goes on, in buckets of some 10 MB; those of float16 and bfloat16 are added as
+    Gradients are sent while the backward continues, in buckets of some 10 MB; those of float16 and bfloat16 are added as
     float32. All processes must have gradients of the same tensors.
 
     Args:
         reduce_method: "sum" or "mean".
         group: the processes; all, by default.
-        backend: how they communicate; by default as the world does.
+        backend: how they communicate; by default that of the world.
 
     Raises:
         ValueError: the method is unknown.
@@ -85,11 +85,11 @@ class AllreduceCallback:
         if reduce_method not in ("sum", "mean"):
             raise ValueError(f"make_allreduce_cb: reduce_method must be 'sum' or 'mean', got {reduce_method!r}")
         self._backend = get_backend() if backend is None else backend
-        with override_backend(self._backend):  # asks whether there is such a one
+        with override_backend(self._backend):  # raises if there is no such backend
             self._key, self._size = group.key, group.size
         self._divisor = self._size if reduce_method == "mean" else 1
         self._open: dict[str, list[tuple[Tensor, _Pending]]] = {}  # by dtype
-        self._orders: dict[Any, Orders] = {}  # by shapes and own order
+        self._orders: dict[Any, Orders] = {}  # by shapes and this process's order
 
     def __call__(self, param: Tensor, grad: Tensor) -> Any:
         if self._size == 1:
@@ -117,19 +117,19 @@ class AllreduceCallback:
             pending.bucket, pending.number = sent, number
 
     def _bucket(self, dtype: str, grads: list[Tensor]) -> Sent:
-        """Send gradients of one dtype."""
+        """Send the gradients of one dtype."""
         shapes = tuple([tuple(g.shape) for g in grads])
         orders, wide = self._agreed(shapes, grads), wide_dtype(dtype)
         given: Tensor = apply(Pack(orders, wide), *grads)
         started = whole = None
-        if given._is_watched():  # the gradient is itself differentiated, so it goes by an operation that has a gradient
+        if given._is_watched():  # the gradient is itself differentiated, so an operation that has a gradient sends it
             whole = apply(AllReduce(self._key, self._size, "SUM"), given)
         else:
             started = apply(Start(self._key, self._size, "all_reduce_sum", wide, f" of gradients {shapes}"), given)
         return Sent(given, started, whole, Unpack(shapes, orders, dtype, self._divisor))
 
     def _agreed(self, shapes: tuple[tuple[int, ...], ...], grads: list[Tensor]) -> Orders:
-        """The order of dims that each gradient is sent in. A trace decides by itself how they lie."""
+        """The order of dims in which each gradient is sent. A trace chooses layouts by itself."""
         if _rt.recording() is not None:
             return tuple([tuple(range(len(shape))) for shape in shapes])
         own = tuple([_order(g) for g in grads])
@@ -147,12 +147,12 @@ class AllreduceCallback:
 
 
 def wide_dtype(dtype: str) -> str:
-    """That in which gradients of a dtype are added."""
+    """The dtype in which gradients of a dtype are added."""
     return "float32" if dtype in ("float16", "bfloat16") else dtype
 
 
 def _order(grad: Tensor) -> tuple[int, ...]:
-    """The dims of a tensor, from the one that jumps farthest in memory."""
+    """The dims of a tensor, from the largest stride to the smallest."""
     strides = grad.desc.strides
     return tuple(sorted(range(grad.ndim), key=lambda d: -abs(strides[d])))
 

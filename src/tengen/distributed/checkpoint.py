@@ -1,7 +1,7 @@
-"""Checkpoints that processes write together, and from which all of them go on at the same step.
+"""Checkpoints that processes write together, and from which all of them resume at the same step.
 
-A checkpoint is a file for each process that has something of its own, and one for what all have alike, which the first process writes last: so
-there is a whole checkpoint, or none. All processes must see one folder.
+A checkpoint has a file for each process that has state of its own, and one for what all share, which the first process writes last: so
+there is a whole checkpoint or none. All processes must see the same folder.
 
 >>> import tempfile
 >>> from tengen.distributed import checkpoint
@@ -32,7 +32,7 @@ _NAME = re.compile(r"step-(\d{9,})\.tengen")
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint has. own: what this process has saved for itself; None if it has not, as when there were fewer processes."""
+    """The contents of a checkpoint. own: what this process has saved for itself; None if it saved nothing, or if there were fewer processes."""
 
     step: int
     state: Any
@@ -43,11 +43,11 @@ def save(folder: Any, step: int, state: Any, own: Any = None, keep: int = 2) -> 
     """Write a checkpoint; all processes call it.
 
     Args:
-        folder: where, made if it is not there.
-        step: how far the training is; a later checkpoint has a larger one.
-        state: what is alike in all processes, such as state dicts. That of the first one is written.
-        own: what only this process has, such as the state of its random numbers.
-        keep: how many checkpoints stay, the last ones. Others are removed once this one is there.
+        folder: where to write; it is made if it does not exist.
+        step: of the training; a later checkpoint has a larger one.
+        state: what all processes share, such as state dicts. That of the first process is written.
+        own: what this process alone has, such as the state of its random numbers.
+        keep: how many of the last checkpoints stay. Older ones are removed once this one is complete.
 
     Raises ValueError for a negative step or keep < 1, SerializationError for values that cannot be saved, OSError if writing fails.
     """
@@ -57,7 +57,7 @@ def save(folder: Any, step: int, state: Any, own: Any = None, keep: int = 2) -> 
     place.mkdir(parents=True, exist_ok=True)
     if own is not None:
         _save(own, _own_path(place, step, get_rank()))
-    group_barrier()  # a checkpoint is there with its last file
+    group_barrier()  # a checkpoint is complete with its last file
     if get_rank() == 0:
         _save({"step": step, "processes": get_world_size(), "state": state}, _path(place, step))
         for old in _steps(place)[:-keep]:
@@ -66,7 +66,7 @@ def save(folder: Any, step: int, state: Any, own: Any = None, keep: int = 2) -> 
 
 
 def load(folder: Any) -> Checkpoint | None:
-    """The last checkpoint in a folder, the same in all processes, which all call it; None if there is none. Tensors go to the default device.
+    """Load the last checkpoint in a folder; None if there is none. All processes call it and get the same. Tensors go to the default device.
 
     Raises FileNotFoundError if this process does not see the files of the first one, SerializationError for a damaged file.
     """
@@ -79,14 +79,14 @@ def load(folder: Any) -> Checkpoint | None:
     path, own = _path(place, step), _own_path(place, step, get_rank())
     if not path.exists():
         raise FileNotFoundError(
-            f"checkpoint.load: rank 0 goes on from {path}, which rank {get_rank()} does not see; all need one folder"
+            f"checkpoint.load: rank 0 resumes from {path}, which rank {get_rank()} does not see; all need the same folder"
         )
     here = get_default_device()
     return Checkpoint(step, _load(path, here)["state"], _load(own, here) if own.exists() else None)
 
 
 def _steps(place: Path) -> list[int]:
-    """Those of the checkpoints that are there, in order."""
+    """The steps of the checkpoints that exist, in order."""
     names = place.iterdir() if place.is_dir() else ()
     return sorted(int(found[1]) for path in names if (found := _NAME.fullmatch(path.name)))
 
@@ -100,7 +100,7 @@ def _own_path(place: Path, step: int, rank: int) -> Path:
 
 
 def _remove(place: Path, step: int) -> None:
-    """First the file without which there is no checkpoint."""
+    """Remove the file first without which there is no checkpoint."""
     _path(place, step).unlink(missing_ok=True)
     for path in place.glob(f"step-{step:09d}.rank-*.tengen"):
         path.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
-"""Collective operations over MPI, in a thread of their own, and how it is told what is wrong when one of them cannot be.
+"""Collective operations over MPI, in a thread of their own, and errors that say what is wrong when one of them cannot finish.
 
-A communicator runs its operations one after the other in the order in which they were started, while the program goes on computing. Before
-each of them the processes compare what they are about to do: other shapes, dtypes or operations are an error that all of them
-raise, not a hang and not a wrong sum. Who waits for long looks at the board of the world's server, which knows who is gone, and where
-those who have not come are.
+A communicator runs its operations one after the other, in the order in which they were started, while the program continues. Before
+each of them, the processes compare what they are about to do: different shapes, dtypes or operations are an error that all of them
+raise, not a hang and not a wrong sum. A process that waits for long reads the board of the world's server, which knows which processes are
+gone, and where the missing ones are.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from .exchange import KINDS, Array, Exchange
 from .rendezvous import Client
 
 LOOK_SECONDS = 0.5
-"""Who waits for longer looks what has become of the others, again and again after this time."""
+"""A process that waits checks on the others each time that so many seconds have passed."""
 SPIN_SECONDS = 50e-6
-"""For so long a thread asks whether the others are there without sleeping."""
+"""How long a thread polls for the others before it begins to sleep, in seconds."""
 LONGEST_NAP = 1e-3
 
 
 class DistributedError(RuntimeError):
-    """Processes do different things, or one of them is gone or too late.
+    """Processes do different things, or one of them is gone or late.
 
-    The text says which, and what it was doing.
+    The message says which one, and what it was doing.
 
     >>> issubclass(DistributedError, RuntimeError)
     True
@@ -48,10 +48,10 @@ class Started:
         self.number, self.what, self._communicator = number, f"#{number} {what}", communicator
         self.ended = threading.Event()
         self.error: BaseException | None = None
-        self.seen = False  # by whoever has started it
+        self.seen = False  # by the code that started it
 
     def wait(self) -> None:
-        """Until it has ended. Raises DistributedError if it has failed, or another process is gone or does not come in time."""
+        """Wait until it has ended. Raises DistributedError if it failed, or if another process is gone or late."""
         if not self.ended.wait(LOOK_SECONDS):
             self._communicator.wait_for(self)
         self.seen = True
@@ -70,7 +70,7 @@ class _Order(NamedTuple):
 
 
 class MpiCommunicator:
-    """The processes of `ranks`, in this order. connect: makes their communicator of mpi4py, for which it waits for all of them."""
+    """The processes `ranks`, in this order. connect: makes their mpi4py communicator, and waits for all of them."""
 
     def __init__(self, mpi: Any, connect: Callable[[], Any], key: str, ranks: Sequence[int], client: Client) -> None:
         self._mpi, self._connect, self.key, self._ranks, self._client = mpi, connect, key, list(ranks), client
@@ -79,14 +79,14 @@ class MpiCommunicator:
         self._latest: Started | None = None
         self._broken: str = ""
         self._count, self._process = 0, os.getpid()
-        self.ended = 0  # how many operations have
+        self.ended = 0  # how many operations have ended
         self._last = "before its first operation"
         self._queue: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._main = threading.main_thread().ident
         threading.Thread(target=self._run, name="tengen-communicator", daemon=True).start()
 
     def start(self, kind: str, dtype: str, given: Array, out: Array, layout: str = "") -> Started:
-        """Begin an exchange; see base.world.Communicator. Raises DistributedError if one has failed before."""
+        """Start an exchange; see base.world.Communicator. Raises DistributedError if an earlier one failed."""
         self._count += 1
         shape = ",".join(map(str, given.shape))
         work = Started(self, self._count, kind if kind == "barrier" else f"{kind} of {dtype}[{shape}]{layout}")
@@ -99,7 +99,7 @@ class MpiCommunicator:
         return work
 
     def finish(self) -> None:
-        """Wait for all that has been started. Raises the error of one that failed, unless the program has already seen it."""
+        """Wait for all that was started. Raises the error of one that failed, unless the program has already seen it."""
         if self._latest is not None and not self._latest.seen:
             self._latest.wait()
 
@@ -134,7 +134,7 @@ class MpiCommunicator:
         work.ended.set()
 
     def _agree(self, what: str) -> None:
-        """Raises DistributedError in every process unless all are about to do the same."""
+        """Raise DistributedError in every process unless all are about to do the same."""
         digest = int.from_bytes(blake2b(what.encode(), digest_size=7).digest(), "little")
         mine = np.array([digest, -digest], np.int64)
         most = np.empty_like(mine)
@@ -144,7 +144,7 @@ class MpiCommunicator:
             raise DistributedError("the processes do different things: " + "; ".join(said))
 
     def _poll(self, request: Any) -> None:
-        """Wait for those who are late without burning a core."""
+        """Wait for late processes without burning a core."""
         began, nap = perf_counter(), 0.0
         while not request.Test():
             if self._broken:
@@ -156,7 +156,7 @@ class MpiCommunicator:
     # -- those who wait for long -------------------------------------------------------------------------------
 
     def wait_for(self, work: Started) -> None:
-        """Until an operation has ended, or cannot any more: then the communicator is broken, and the operation has an error."""
+        """Wait until an operation has ended, or cannot end any more: then the communicator is broken, and the operation has an error."""
         began = perf_counter()
         self._client.report(f"waits in {work.what} at {self._place()}")
         limit = float(config.get("distributed_timeout"))
@@ -181,14 +181,14 @@ class MpiCommunicator:
         work.ended.set()
 
     def _say_where(self) -> None:
-        """Tell the board where the program is: it has not asked for anything for a while."""
+        """Tell the board where the program is, because it has not started anything for a while."""
         try:
             self._client.report(f"is at {self._place()}, {self._last}")
         except (OSError, RuntimeError):  # the world ends
             self._queue.put(None)
 
     def _place(self) -> str:
-        """The line that the main thread runs: of the program, not of tengen."""
+        """The line of the program, not of tengen, that the main thread is running."""
         frame = sys._current_frames().get(self._main or 0)
         while frame is not None and is_ours(frame.f_code.co_filename):
             frame = frame.f_back

@@ -1,6 +1,6 @@
-"""Collective operations on arrays of processor memory, in terms of the few that MPI has.
+"""Collective operations on arrays in CPU memory, built from the few that MPI has.
 
-Sums are taken in the order of ranks, so that a result is bit for bit what one process gets that adds the same parts, whichever MPI it is and
+Sums are taken in the order of ranks, so a result is bit for bit what a single process gets that adds the same parts, whichever MPI it is and
 however many processes there are. Small floats are added as float32 and rounded once.
 """
 
@@ -16,11 +16,11 @@ from ..base.dtype import bfloat16_bits
 Array = Any  # of NumPy
 
 SMALL_BYTES = 8192
-"""Arrays of up to so many bytes are sent to everybody whole: less to wait for."""
+"""Arrays of up to this many bytes are sent to everybody whole, which waits less often."""
 
 FOLDS: dict[str, Callable[..., Any]] = {"sum": np.add, "max": np.maximum, "min": np.minimum}
 NATIVE = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16")
-"""Dtypes that MPI adds as NumPy does."""
+"""Dtypes for which MPI adds as NumPy does."""
 
 
 class Exchange(NamedTuple):
@@ -34,7 +34,7 @@ class Exchange(NamedTuple):
 
 
 def fold(parts: Array, mode: str, dtype: str, out: Array) -> None:
-    """The sum, maximum or minimum of the rows of `parts`, from the first to the last."""
+    """The sum, maximum or minimum over the rows of `parts`, from first to last."""
     function = FOLDS[mode]
     if dtype in ("bfloat16", "float16"):
         wide = function(widened(parts[0], dtype), widened(parts[1], dtype))
@@ -60,13 +60,13 @@ def narrowed(array: Array, dtype: str) -> Array:
 
 
 def _bytes(array: Array) -> Array:
-    """The memory of an array, as MPI is to see it: it moves bytes, whatever they mean."""
+    """The memory of an array as MPI sees it: plain bytes."""
     return array.reshape(-1).view(np.uint8)
 
 
 def _all_reduce(mode: str) -> Callable[[Exchange], None]:
     def run(x: Exchange) -> None:
-        if x.comm.size == 2 and mode == "sum" and x.dtype in NATIVE:  # a sum of two has one order only
+        if x.comm.size == 2 and mode == "sum" and x.dtype in NATIVE:  # a sum of two terms has only one order
             x.comm.Allreduce(x.mpi.IN_PLACE if x.given is x.out else x.given, x.out)
         elif x.given.nbytes <= SMALL_BYTES:
             fold(_everybody(x), mode, x.dtype, x.out)
@@ -91,14 +91,14 @@ def _reduce_sum(x: Exchange) -> None:
 
 
 def _everybody(x: Exchange) -> Array:
-    """What all give."""
+    """What every process gives."""
     parts = np.empty((x.comm.size, *x.given.shape), x.given.dtype)
     x.comm.Allgather(_bytes(np.ascontiguousarray(x.given)), _bytes(parts))
     return parts
 
 
 def _own_part(x: Exchange, mode: str) -> Array:
-    """The fold of the part, of equal ones of all elements, that is this process's to take."""
+    """Fold the part of the elements that belongs to this process; all parts are equally large."""
     size = x.comm.size
     length = -(-x.given.size // size)
     sent = np.zeros((size, length), x.given.dtype)
@@ -111,7 +111,7 @@ def _own_part(x: Exchange, mode: str) -> Array:
 
 
 def _for_root(run: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
-    """The exchange in which all but the root give zeros: the gradient of an exchange in which only the root gave something."""
+    """The exchange in which all but the root give zeros: the gradient of one in which only the root gave something."""
 
     def with_zeros(x: Exchange) -> None:
         run(x)

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 BACKENDS = ("auto", "mpi", "nccl", "rccl", "cncl", "ucx", "shm")
-"""How processes may communicate: "auto" is "mpi" on CPUs, where several have no other."""
+"""How processes may communicate: "auto" is "mpi" on CPUs, where there is no other for several processes."""
 
 
 def init_process_group(
@@ -45,14 +45,14 @@ def init_process_group(
 ) -> None:
     """Join a world of processes, and make one of its devices the default of this process.
 
-    It waits until all are there.
+    It waits until all processes are there.
 
     Args:
         master_ip, port: where its Server is.
         world_size: how many processes there are. Several need MPI: `pip install 'tengen[mpi]'`.
         rank: which of them this is, from 0.
-        device: the number of the device.
-        backend: how they communicate; one process does not.
+        device: the index of the device.
+        backend: how they communicate; a single process does not.
         device_type: "cpu", "gpu" or "xpu".
 
     Raises:
@@ -79,14 +79,14 @@ def init_process_group(
 def _end() -> None:
     """Other processes may still be busy with the last operation that this one took part in."""
     if joined():
-        with suppress(DistributedError, OSError):  # it was said before, or nobody is left to hear it
+        with suppress(DistributedError, OSError):  # it was reported before, or nobody is left to hear it
             leave("has ended")
 
 
 def join(
     master_ip: str, port: int, world_size: int, rank: int, device: int, backend: str | None, device_type: str
 ) -> None:
-    """init_process_group, for callers that leave the world themselves."""
+    """Like init_process_group, for callers that leave the world themselves."""
     for name, value, kind in (
         ("master_ip", master_ip, str),
         ("port", port, int),
@@ -102,7 +102,7 @@ def join(
             f"init_process_group: rank is from 0 to world_size - 1, got rank {rank} and world_size {world_size}"
         )
     if joined():
-        if world_size > 1 and (rank, world_size) == (get_rank(), get_world_size()):  # mpiexec or tengen-run has said so
+        if world_size > 1 and (rank, world_size) == (get_rank(), get_world_size()):  # mpiexec or tengen-run started it
             return
         raise RuntimeError("init_process_group: this process has joined a world already")
     chosen = _backend("init_process_group", "auto" if backend is None else backend)
@@ -124,7 +124,7 @@ def join(
 
 
 def leave(said: str) -> None:
-    """Take part in nothing more, and wait until no other process of the world does; for the end of a program. said: why."""
+    """Leave the world at the end of a program: wait until no other process takes part in operations either. said: why."""
     mine = membership()
     if mine.size > 1:
         for made in mine.communicators.values():
@@ -194,7 +194,7 @@ def get_backend() -> str:
 
 
 def get_py_server_addr() -> tuple[str, int]:
-    """Address and port of the world's Server.
+    """The address and port of the world's Server.
 
     Returns: (address, port).
 
@@ -212,7 +212,7 @@ def get_py_server_addr() -> tuple[str, int]:
 
 
 def get_mm_server_addr() -> tuple[str, int]:
-    """Address and port for communication that is not between Python programs.
+    """The address and port for communication that is not between Python programs.
 
     Returns: (address, port).
 
@@ -230,7 +230,7 @@ def get_mm_server_addr() -> tuple[str, int]:
 
 
 def get_client() -> Client:
-    """The connection to the world's Server, where programs may keep values too (user_set …).
+    """The connection to the world's Server, where programs can store values too (user_set …).
 
     Returns: a Client.
 
@@ -250,7 +250,7 @@ def get_client() -> Client:
 
 
 def new_group(proc_ranks: Sequence[int]) -> Group:
-    """The group of some processes of the world; see Group.
+    """Make a group of some processes of the world; see Group.
 
     Args:
         proc_ranks: their ranks in the world, each once.
@@ -268,9 +268,9 @@ def new_group(proc_ranks: Sequence[int]) -> Group:
 
 
 def group_barrier(group: Group = WORLD) -> None:
-    """Wait until all processes of a group have called this.
+    """Wait until all processes of a group have called it.
 
-    Before init_process_group it does nothing.
+    It does nothing before init_process_group.
 
     Args:
         group: the processes; all, by default.
@@ -285,7 +285,7 @@ def group_barrier(group: Group = WORLD) -> None:
 
 @contextmanager
 def override_backend(new_backend: str) -> Iterator[None]:
-    """Communicate otherwise in a `with` block.
+    """Use another backend in a `with` block.
 
     Args:
         new_backend: its name.

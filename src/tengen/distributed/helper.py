@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 
 
 def bcast_list_(inps: Iterable[Tensor], group: Group = WORLD) -> None:
-    """Give tensors, such as parameters and buffers before training, the values that they have in the first process of a group.
+    """Copy tensors, such as parameters and buffers before training, from the first process of a group to all of them.
 
     Args:
         inps: tensors, which are written to.
@@ -46,9 +46,9 @@ def bcast_list_(inps: Iterable[Tensor], group: Group = WORLD) -> None:
 
 
 def synchronized(func: Callable[..., Any]) -> Callable[..., Any]:
-    """A decorator: who calls the function waits, after it, until all processes have done so.
+    """A decorator: after the function, each process waits until all others have called it too.
 
-    It serves downloads, for instance.
+    Use it for downloads, for example.
 
     Args:
         func: the function.
@@ -73,7 +73,7 @@ def synchronized(func: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def get_offsets(shapes: Iterable[Sequence[int]]) -> list[int]:
-    """Where tensors of these shapes begin and end as parts of one vector: [begin, end, begin, end, …].
+    """Where tensors of these shapes begin and end in one vector: [begin, end, begin, end, …].
 
     >>> get_offsets([(2, 3), (4,)])
     [0, 6, 6, 10]
@@ -87,9 +87,9 @@ def get_offsets(shapes: Iterable[Sequence[int]]) -> list[int]:
 
 
 def param_pack_concat(inps: Sequence[Tensor], offsets: Any, offsets_val: Sequence[int]) -> Tensor:
-    """Tensors as parts of one vector, in order.
+    """Concatenate tensors to one vector, in order.
 
-    offsets: not used, offsets_val says the same. offsets_val: what get_offsets gives. Raises ValueError if they do not fit.
+    offsets: not used; offsets_val says the same. offsets_val: what get_offsets returns. Raises ValueError if they do not fit.
 
     >>> param_pack_concat([F.ones(1), F.zeros((1, 2))], None, [0, 1, 1, 3]).tolist()
     [1.0, 0.0, 0.0]
@@ -101,7 +101,7 @@ def param_pack_concat(inps: Sequence[Tensor], offsets: Any, offsets_val: Sequenc
 
 
 def param_pack_split(inp: Tensor, offsets: Sequence[int], shapes: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
-    """Parts of a vector as tensors: the reverse of param_pack_concat. Raises ValueError if offsets or shapes do not fit.
+    """Split a vector into tensors: the inverse of param_pack_concat. Raises ValueError if offsets or shapes do not fit.
 
     >>> [part.tolist() for part in param_pack_split(F.arange(3), [0, 1, 1, 3], [(1,), (1, 2)])]
     [[0.0], [[1.0, 2.0]]]
@@ -129,5 +129,5 @@ def pack_allreduce_split(
 
 
 def get_device_count_by_fork(device_type: str) -> int:
-    """The old name of device.get_device_count, which needs no process of its own."""
+    """The old name of device.get_device_count, which does not need a process of its own."""
     return get_device_count(device_type)

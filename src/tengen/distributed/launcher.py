@@ -1,4 +1,4 @@
-"""Runs a function in processes that form a world, and reports what becomes of them."""
+"""Runs a function in processes that form a world, and reports how they end."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .rendezvous import Server
 from .started import is_started, share_cores
 
 GRACE_SECONDS = 3.0
-"""How long a process has to end when it is asked to."""
+"""How long a process may take to end when it is asked to, in seconds."""
 RESTARTS = "TENGEN_RESTART_COUNT"
-"""Says in a process how often all have been started anew."""
+"""Tells a process how often all processes have been restarted."""
 
 
 class WorkerError(RuntimeError):
@@ -48,26 +48,26 @@ class WorkerError(RuntimeError):
 
 
 class launcher:
-    """Run a function in processes of its own, each of which is one of a world: a decorator, with arguments or without.
+    """Run a function in several processes that form a world: a decorator, with arguments or without.
 
     Calling it runs the function with the arguments in every process and gives the list of their results, which are
-    pickled. A process is forked, so the function needs no name that could be imported. If one raises, is killed or ends
-    by sys.exit with another code than 0, the others are ended, and WorkerError has its traceback; sys.exit(0) gives
+    pickled. Processes are forked, so the function need not be importable by name. If one raises, is killed or ends
+    by sys.exit with a code other than 0, the others are ended, and WorkerError has its traceback; sys.exit(0) gives
     None and a warning.
 
-    In a process that mpiexec or tengen-run has started as one of a world, it calls the function there and then; the
-    list has its result alone.
+    In a process that mpiexec or tengen-run started as part of a world, it just calls the function; the
+    list has that result alone.
 
     Args:
         args, options: the function and the settings below; without the function this is a decorator.
         func: the function.
-        n_gpus: how many processes on this machine; one, by default, as it has one device. They share its cores.
-        world_size: how many there are on all machines, each of which has its launcher; by default n_gpus.
-        rank_start: the rank of the first of them.
+        n_gpus: the number of processes on this machine; by default one, because it has one device. They share its cores.
+        world_size: the number on all machines together, each of which has a launcher; by default n_gpus.
+        rank_start: the rank of the first process of this launcher.
         master_ip, port: where the world's Server is. The launcher of rank 0 starts it; port 0 takes a free one.
         device_type, backend: see init_process_group.
-        max_restarts: how often all processes are started anew, if one of them ends badly; the environment variable
-            TENGEN_RESTART_COUNT says how often they have been. The function goes on from where a file says that it was.
+        max_restarts: how often all processes are restarted if one of them fails; the environment variable
+            TENGEN_RESTART_COUNT says how often that has happened. The function resumes from what it has saved, such as a checkpoint.
 
     Raises:
         ValueError: the numbers of processes are invalid.
@@ -167,13 +167,13 @@ class Worker:
         self.pipe, theirs = context.Pipe(duplex=False)
         self.process = context.Process(target=_run, args=(theirs, work, os.getpid()), name=f"tengen-rank-{rank}")
         with warnings.catch_warnings():
-            # Python warns of forks where there are threads: those of tengen's runtime know of forks, and the server is not used there.
+            # Python warns of forks in programs with threads: those of tengen's runtime handle forks, and the child does not use the server.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process.start()
         theirs.close()
 
     def read(self) -> bool:
-        """Take what the process says; whether it may still say something. Raises WorkerError if that is an error."""
+        """Read what the process reports; returns whether it may report more. Raises WorkerError if it reports an error."""
         try:
             kind, value = self.pipe.recv()
         except EOFError:
@@ -226,17 +226,17 @@ def end(workers: Sequence[Worker]) -> None:
 
 
 def restarting(op: str, attempt: Callable[[int], list[Any]], max_restarts: int) -> list[Any]:
-    """What `attempt` gives, which gets the number of restarts before it and is made anew where it raises WorkerError, if there is one left."""
+    """Return what `attempt(restarts so far)` returns; call it again where it raises WorkerError, as long as restarts are left."""
     for restarts in range(max_restarts):
         try:
             return attempt(restarts)
         except WorkerError as error:
-            warn(f"{op}: {error}; all processes are started anew ({restarts + 1} of {max_restarts} times)")
+            warn(f"{op}: {error}; all processes are restarted ({restarts + 1} of {max_restarts} times)")
     return attempt(max_restarts)
 
 
 def tell_early(op: str, ranks: Sequence[int]) -> None:
-    """Warn of processes that did not reach the end of their function."""
+    """Warn about processes that did not reach the end of their function."""
     if ranks:
         warn(f"{op}: rank {', '.join(map(str, ranks))} ended by sys.exit(0), so its result is None")
 
@@ -248,9 +248,9 @@ def _run(pipe: Connection, work: Callable[[], Any], parent: int) -> None:
 
 
 def live(op: str, tell: Callable[[tuple[str, Any]], None], work: Callable[[], Any]) -> None:
-    """Do the work of a process, `tell` what becomes of it, and leave the world. Raises SystemExit if it has failed.
+    """Do the work of a process, `tell` the result, and leave the world. Raises SystemExit if it failed.
 
-    What is told is ("result", it), ("early", None) of sys.exit(0), or ("error", its traceback); the last of them counts. `tell` pickles.
+    What is told is ("result", value), ("early", None) after sys.exit(0), or ("error", traceback); the last one counts. `tell` pickles.
     """
     try:
         said = _finish(op, tell, work)
@@ -261,7 +261,7 @@ def live(op: str, tell: Callable[[tuple[str, Any]], None], work: Callable[[], An
     except BaseException as error:
         shorten(error)
         first = error.__traceback__
-        shown = first and (first.tb_next or first)  # without the line above
+        shown = first and (first.tb_next or first)  # without the frame above
         shown = shown and (shown.tb_next or shown)
         tell(("error", "".join(traceback.format_exception(type(error), error, shown)).rstrip()))
         sys.exit(1)
@@ -284,12 +284,12 @@ def _tell_result(op: str, tell: Callable[[tuple[str, Any]], None], result: Any) 
         tell(("result", result))
     except OSError:
         raise
-    except Exception as error:  # each kind of object has its own when it cannot be pickled
-        raise TypeError(f"{op}: the result cannot be sent to the process that wants it: {error}") from None
+    except Exception as error:  # each kind of object raises another exception when it cannot be pickled
+        raise TypeError(f"{op}: the result cannot be sent to the launcher: {error}") from None
 
 
 def die_with(parent: int) -> None:
-    """Let this process be killed when the one that started it ends; only Linux offers that."""
+    """Have this process killed when its parent ends; only Linux offers that."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG

@@ -1,4 +1,4 @@
-"""Joins a world of MPI processes: those that the server of the world makes one, or those that mpiexec has started."""
+"""Joins a world of MPI processes: those that the server of the world connects, or those that mpiexec started."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .communicator import DistributedError, MpiCommunicator
 from .rendezvous import Client
 
 TAGS = 1 << 15
-"""MPI has so many tags at least."""
+"""MPI guarantees at least this many tags."""
 NAMES = ("PMI_FD", "PMI_ID", "PMI_PORT", "PMI_RANK", "PMI_SIZE")
 
 
 def library(op: str) -> Any:
-    """mpi4py.MPI, which is in its world then. Raises ImportError, saying how to install it, and DistributedError if there is no such world."""
+    """Import mpi4py.MPI, which joins its world. Raises ImportError that says how to install it, and DistributedError if there is no world."""
     try:
         import mpi4py
     except ImportError:
@@ -33,7 +33,7 @@ def library(op: str) -> Any:
     from mpi4py import MPI
 
     if not MPI.Is_initialized():
-        # By ctypes, so that other threads go on: the server that all wait for may be in this process.
+        # By ctypes, so that other threads keep running: the server that all wait for may be in this process.
         status = ctypes.CDLL(MPI.__file__).MPI_Init_thread(
             None, None, MPI.THREAD_MULTIPLE, ctypes.byref(ctypes.c_int())
         )
@@ -62,7 +62,7 @@ class World:
 
 
 def join(client: Client, rank: int, size: int) -> World:
-    """The world of the `size` processes that call this, by the server of `client`. Raises DistributedError if the world that forms is another one."""
+    """Join the world of the `size` processes that call this, through the server of `client`. Raises DistributedError if a different world forms."""
     kept = {name: os.environ.pop(name, None) for name in NAMES}
     os.environ.update(
         PMI_PORT=f"{socket.gethostbyname(client.master_ip)}:{client.port}",
@@ -73,7 +73,7 @@ def join(client: Client, rank: int, size: int) -> World:
     try:
         if "mpi4py.MPI" in sys.modules:
             raise DistributedError(
-                "init_process_group: this process has used MPI before it joined the world, which it can do once only"
+                "init_process_group: this process used MPI before it joined the world, and MPI can be initialised only once"
             )
         found = library("init_process_group").COMM_WORLD
     finally:
@@ -91,7 +91,7 @@ def join(client: Client, rank: int, size: int) -> World:
 
 
 def tidy(comm: Any) -> None:
-    """Remove the files of shared memory that the processes of a communicator have opened: nobody else would if one is killed."""
+    """Remove the shared-memory files that the processes of a communicator have opened: if one is killed, nobody else would."""
     comm.Barrier()
     with suppress(OSError), open("/proc/self/maps") as maps:
         found = set(re.findall(r"/dev/shm/mpich_shm\S+", maps.read()))

@@ -1,7 +1,7 @@
-"""PMI-1, the text protocol by which MPICH, and what derives from it, asks whoever has started the processes for their ranks, a store of
-values, and a barrier. So processes that were started by anything become one MPI world, and then talk to each other through MPI.
+"""PMI-1, the text protocol by which MPICH and its derivatives ask the program that started the processes for their ranks, a store of
+values, and a barrier. With it, processes started by any program become one MPI world and then talk to each other through MPI.
 
-MPICH manual, "PMI-1 wire protocol": each request is a line `cmd=name key=value …`, which a line answers.
+MPICH manual, "PMI-1 wire protocol": each request is a line `cmd=name key=value …`, and so is each answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FIRST_WORD = b"cmd="
 
 
 class ProcessManager:
-    """Answers the processes of one world. hosts: of each rank the machine that it runs on.
+    """Answers the processes of one world. hosts: the machine of each rank.
 
     wait_for(condition): waits until it holds; raises ConnectionError when the server closes. changed: what it waits on, held by who calls it.
     """
@@ -25,7 +25,7 @@ class ProcessManager:
         self, hosts: Sequence[str], changed: threading.Condition, wait_for: Callable[[Callable[[], bool]], None]
     ):
         self.size, self._changed, self._wait_for = len(hosts), changed, wait_for
-        # MPICH names its shared memory by this: never the same twice, or a world attaches to what a killed one has left.
+        # MPICH names its shared memory after this. It is never the same twice, or a world would attach to what a killed one left behind.
         self._name = f"tengen_{secrets.token_hex(8)}"
         self._store = {"PMI_process_mapping": mapping(hosts)}
         self._here = self._barriers = 0
@@ -67,7 +67,7 @@ class ProcessManager:
         if command == "barrier_in":
             self._barrier()
             return ["barrier_out rc=0"]
-        return None  # abort, or nothing that this knows
+        return None  # abort, or an unknown command
 
     def _barrier(self) -> None:
         with self._changed:
@@ -80,7 +80,7 @@ class ProcessManager:
 
 
 def mapping(hosts: Sequence[Any]) -> str:
-    """Which ranks are on one machine, so that they share memory: (first node, how many nodes, how many ranks on each), …
+    """Which ranks share a machine, and so its memory: (first node, number of nodes, ranks on each), …
 
     >>> mapping(["a", "a", "b", "b", "b"])
     '(vector,(0,1,2),(1,1,3))'

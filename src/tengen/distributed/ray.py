@@ -1,6 +1,6 @@
-"""Trains in the actors of a Ray cluster: `pip install 'tengen[ray]'`, on every machine of it.
+"""Trains in the actors of a Ray cluster: `pip install 'tengen[ray]'` on each of its machines.
 
-Ray starts the processes, brings what they print to the program that waits for them, and says when one of them dies; they communicate by MPI, as ever.
+Ray starts the processes, forwards their output to the program that waits for them, and reports when one of them dies. They communicate by MPI.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ["run"]
 
 OP = "distributed.ray.run"
 ROOT_CAUSE_SECONDS = 2.0
-"""For how long another process may be found to have failed before one that has only lost the others."""
+"""How long to look for a process that failed first, before one that has merely lost the others is blamed, in seconds."""
 OWN_OPTIONS = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
-"""Resources that have an option of their own in Ray."""
+"""Resources for which Ray has an option of its own."""
 
 
 def run(
@@ -36,25 +36,25 @@ def run(
     resources: Mapping[str, float] | None = None,
     max_restarts: int = 0,
 ) -> list[Any]:
-    """Run a function in actors of a Ray cluster, each of which is one of a world.
+    """Run a function in actors of a Ray cluster that form a world.
 
-    The cluster is the one that the program is connected to, or else that which Ray finds; without one, or with RAY_ADDRESS=local in the
-    environment, this machine is one for as long as the call takes. The program that calls this runs on a machine of the cluster, as one
-    does that `ray job submit` has started.
+    The cluster is the one that the program is connected to, or else the one that Ray finds; without one, or with RAY_ADDRESS=local in the
+    environment, this machine becomes a cluster for the duration of the call. The program must run on a machine of the cluster, as one
+    started by `ray job submit` does.
 
-    What the processes print, Ray prints here, behind their rank. A process that is killed, raises or exits ends all, also Ctrl-C does.
+    Ray prints the output of the processes here, each line with its rank. A process that is killed, raises or exits ends all, and so does Ctrl-C.
 
     Args:
-        train: the function, which Ray pickles; functions with `@launcher` too.
+        train: the function, which Ray pickles; it may have the decorator `@launcher`.
         args: its arguments.
         workers: how many processes.
-        resources: of Ray, for each of them, such as {"CPU": 4, "memory": 8 << 30} (memory in bytes); by default {"CPU": 1}. A process has as many
-            threads as CPUs, unless `config.num_threads` is set.
-        max_restarts: how often all of them are started anew, on machines that are there then; see `launcher`. Checkpoints are read by all,
-            so they lie where all machines see them.
+        resources: Ray resources of each process, such as {"CPU": 4, "memory": 8 << 30} (memory in bytes); by default {"CPU": 1}. A process has
+            as many threads as CPUs, unless `config.num_threads` is set.
+        max_restarts: how often all processes are restarted, on the machines that are there then; see `launcher`. All processes read checkpoints,
+            so these must be where all machines see them.
 
-    Returns the results, in the order of ranks; those of one machine are next to each other. Raises WorkerError if a process ends badly, with
-    its rank and traceback; ImportError without Ray; ValueError for numbers of processes or resources that no world has; RuntimeError if the
+    Returns the results in the order of ranks; those of one machine are next to each other. Raises WorkerError if a process fails, with
+    its rank and traceback; ImportError without Ray; ValueError for impossible numbers of processes or resources; RuntimeError if the
     program is connected from outside the cluster, or the resources do not come within `config.distributed_timeout` seconds.
 
         import tengen.distributed as dist
@@ -76,7 +76,7 @@ def run(
 
 
 def _check(train: Any, workers: int, resources: Mapping[str, float] | None, max_restarts: int) -> dict[str, float]:
-    """What each process wants, after all checks."""
+    """Check the arguments; returns the resources of each process."""
     if not callable(train):
         raise TypeError(f"{OP} takes a function, got {type(train).__name__}")
     for name, value, least in (("workers", workers, 1), ("max_restarts", max_restarts, 0)):
@@ -89,14 +89,14 @@ def _check(train: Any, workers: int, resources: Mapping[str, float] | None, max_
         if not isinstance(name, str) or isinstance(amount, bool) or not isinstance(amount, (int, float)):
             raise TypeError(f'{OP}: resources must be numbers by name, such as {{"CPU": 4}}, got {resources!r}')
         if not 0 <= amount < float("inf"):
-            raise ValueError(f"{OP}: resources[{name!r}] is no amount: {amount}")
+            raise ValueError(f"{OP}: resources[{name!r}] is not an amount: {amount}")
     if not any(wanted.values()):
         raise ValueError(f'{OP}: resources={resources!r} are none; a process needs some, such as {{"CPU": 0.5}}')
     return {name: float(amount) for name, amount in wanted.items() if amount}
 
 
 def _library() -> Any:
-    # Else Ray takes two lines that differ in their numbers for one, such as the losses of two processes. It reads this as it is imported.
+    # Otherwise Ray merges lines that differ only in numbers, such as the losses of two processes. It reads this at import.
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     try:
         import ray
@@ -107,7 +107,7 @@ def _library() -> Any:
 
 @contextmanager
 def _cluster(ray: Any) -> Iterator[bool]:
-    """Connect to a cluster; returns whether it was started for this call."""
+    """Connect to a cluster; returns whether this call started it."""
     if ray.util.client.ray.is_connected():
         raise RuntimeError(
             f"{OP}: the program is connected to Ray by ray:// from outside of the cluster, where the processes do not reach it; start it by "
@@ -131,7 +131,7 @@ def _cluster(ray: Any) -> Iterator[bool]:
 
 
 def _compare(ray: Any, workers: int, wanted: Mapping[str, float], own: bool) -> None:
-    """Say at once what the cluster has too little of: more machines may join it, but not one that is for this call."""
+    """Report at once what the cluster has too little of. More machines may join it, unless it was made for this call."""
     there = ray.cluster_resources()
     short = [name for name, amount in wanted.items() if workers * amount > there.get(name, 0)]
     if short:
@@ -145,7 +145,7 @@ def _compare(ray: Any, workers: int, wanted: Mapping[str, float], own: bool) -> 
 
 
 class Rank:
-    """An actor, which is one process of a world."""
+    """An actor: one process of a world."""
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
@@ -154,7 +154,7 @@ class Rank:
         return f"rank {self.rank}"
 
     def work(self, world: tuple[str, int, int, int, int], cpus: float, restarts: int, packed: bytes) -> list[bytes]:
-        """What `live` tells of the function, pickled. world: address and port of its server, its size, the rank, and that on this machine."""
+        """What `live` reports about the function, pickled. world: address and port of its server, its size, the rank, and the local rank."""
         from ray import cloudpickle
 
         os.environ[RESTARTS] = str(restarts)
@@ -179,7 +179,7 @@ def _attempt(
 ) -> list[Any]:
     packed = ray.cloudpickle.dumps(function)
     bundles = ray.util.placement_group([dict(wanted)] * workers, strategy="PACK")
-    actors: list[Any] = []  # Ray ends those that nobody holds
+    actors: list[Any] = []  # Ray ends actors without references
     try:
         _wait_for_room(ray, bundles, workers, wanted)
         nodes = ray.util.placement_group_table(bundles)["bundles_to_node_id"]
@@ -218,7 +218,7 @@ def _actor(ray: Any, rank: int, bundles: Any, bundle: int, wanted: Mapping[str, 
 
 
 def _get(ray: Any, calls: Mapping[Any, int]) -> list[Any]:
-    """What the calls return, in the order of ranks. Raises WorkerError for the first process that fails on its own."""
+    """The results of the calls, in the order of ranks. Raises WorkerError for the first process that fails on its own."""
     pending, found = list(calls), {}
     failed: WorkerError | None = None
     until = float("inf")
@@ -229,7 +229,7 @@ def _get(ray: Any, calls: Mapping[Any, int]) -> list[Any]:
             error, found[calls[call]] = _outcome(ray, call, calls[call])
             if error is not None and not _has_lost_others(error):
                 raise error
-            if error is not None and failed is None:  # somebody else has failed, of whom Ray may be about to tell
+            if error is not None and failed is None:  # another process has failed, and Ray may be about to report it
                 failed, until = error, monotonic() + ROOT_CAUSE_SECONDS
     if failed is not None:
         raise failed
@@ -239,7 +239,7 @@ def _get(ray: Any, calls: Mapping[Any, int]) -> list[Any]:
 def _outcome(ray: Any, call: Any, rank: int) -> tuple[WorkerError | None, Any]:
     try:
         value = ray.get(call)
-    except ray.exceptions.RayTaskError as error:  # in what is not the function's
+    except ray.exceptions.RayTaskError as error:  # outside the function
         return WorkerError(rank, f"rank {rank} raised\n{error}"), None
     except ray.exceptions.RayError as error:
         return WorkerError(rank, f"rank {rank} {_how_it_died(error)}"), None
@@ -257,7 +257,7 @@ def _has_lost_others(error: WorkerError) -> bool:
 
 
 def _how_it_died(error: Exception) -> str:
-    """The part of Ray's message that is about the process."""
+    """The part of Ray's message that concerns the process."""
     lines: Sequence[str] = str(error).splitlines()
     found = next((line for line in lines if line.startswith("The actor is dead")), lines[0] if lines else "")
     return f"died: {type(error).__name__}: {found.partition(' Some common causes')[0]}"

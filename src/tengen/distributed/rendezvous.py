@@ -1,8 +1,8 @@
 """Where the processes of a world meet: a server that keeps values by key, and its clients.
 
-A connection is text: the client's first line is GREETING, and then each line is a call, a JSON list of the method's name and its arguments,
-that a line answers: a JSON list of true and the result, or of false and what is wrong. A first line of PMI-1 is that of an MPI process
-(`pmi.py`). What comes over it is data, never code.
+A connection is text: the first line of the client is GREETING. Each further line is a call, a JSON list of the method's name and its arguments,
+and is answered by a line: a JSON list of true and the result, or of false and what is wrong. A first line in PMI-1 comes from an MPI process
+(`pmi.py`). All that is received is data, never code.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from . import pmi
 
 GREETING = b"tengen 1\n"
 CONNECT_SECONDS = 60.0
-"""How long a client tries to reach a server that does not answer; the server may start after it."""
+"""How long a client tries to reach a server that does not answer, in seconds; the server may start after the client."""
 
 
 class Server:
-    """Answers the clients of a world, in threads of this process, until it is closed, collected, or the process ends.
+    """Answers the clients of a world in threads of this process, until it is closed or collected, or the process ends.
 
     Args:
         port: 0 takes a free one; `py_server_port` says which (so does `mm_server_port`).
-        host: the address to listen at, by default that of this machine for itself, which others do not reach; "0.0.0.0"
-            is all.
+        host: the address to listen on, by default the loopback address, which other machines cannot reach; "0.0.0.0"
+            listens on all addresses.
 
     Raises:
         OSError: the port is in use.
@@ -51,7 +51,7 @@ class Server:
         listening = socket.create_server((host, port))
         self.py_server_port = self.mm_server_port = int(listening.getsockname()[1])
         service = _Service(listening, Store(self.mm_server_port))
-        # Its thread must not hold the server, which would never be collected then.
+        # Its thread must not hold the server, or the server would never be collected.
         self.close: Callable[[], None] = weakref.finalize(self, service.stop)
         threading.Thread(target=service.run, name="tengen-server", daemon=True).start()
 
@@ -77,7 +77,7 @@ class _Service:
                 threading.Thread(target=self._serve, args=(connection,), name="tengen-server", daemon=True).start()
 
     def stop(self) -> None:
-        """Wakes those who wait, and ends the threads. In a process that was forked it only lets go of the sockets."""
+        """Wake all waiting calls and end the threads. In a forked process it only closes the sockets."""
         if os.getpid() == self._process:
             self._store.close()
             for connection in (self._listening, *list(self._open)):
@@ -130,7 +130,7 @@ def _public(method: Any) -> str:
 
 
 class _Meeting:
-    """Calls that wait for each other. value: None until one of them brings one."""
+    """Calls that wait for each other. value: None until one of them brings a value."""
 
     def __init__(self) -> None:
         self.here, self.value = 0, None
@@ -149,7 +149,7 @@ class _Member:
 
 
 class Store:
-    """What the server keeps; its public methods are what clients call. Waiting calls hold a thread each."""
+    """The state of the server; clients call its public methods. Each waiting call holds a thread."""
 
     def __init__(self, mm_server_port: int) -> None:
         self._changed = threading.Condition()
@@ -162,7 +162,7 @@ class Store:
         self._manager: pmi.ProcessManager | None = None
 
     def close(self) -> None:
-        """End all that waits."""
+        """End all waiting calls."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -181,9 +181,9 @@ class Store:
     # -- the processes of the world ----------------------------------------------------------------------------
 
     def enter(self, rank: int, size: int, host: str) -> None:
-        """Be the process of a rank in the world of `size`, for as long as the connection is open, and wait until all are there."""
+        """Enter the world of `size` processes as `rank`, for as long as the connection is open, and wait until all are there."""
         with self._changed:
-            if all(m.state != "in" for m in self._members.values()):  # of a world before
+            if all(m.state != "in" for m in self._members.values()):  # from an earlier world
                 self._members, self._manager = {}, None
             if self._members and size != self._size:
                 raise ValueError(
@@ -213,14 +213,14 @@ class Store:
                 self._members[rank].said = said
 
     def leave(self, rank: int, said: str, counts: dict[str, int]) -> None:
-        """Take part in nothing more, and wait until nobody is left who does."""
+        """Leave the world, and wait until all others have left too."""
         with self._changed:
             self._members[rank].state, self._members[rank].said, self._members[rank].counts = "left", said, counts
             self._changed.notify_all()
             self._wait(lambda: all(m.state != "in" for m in self._members.values()))
 
     def board(self) -> list[Any]:
-        """Rank, state, what it says, and its counts, of all processes."""
+        """Rank, state, last report and counts of all processes."""
         with self._changed:
             return [[rank, m.state, m.said, m.counts] for rank, m in self._members.items()]
 
@@ -253,7 +253,7 @@ class Store:
             yield name
 
     def meet(self, key: Any, size: int, value: Any) -> Any:
-        """Wait for the call of as many processes; the value that one of them gives."""
+        """Wait until `size` processes have called this; returns the value that one of them gives."""
         name = _name(key)
         with self._changed:
             meeting = self._meetings[name]
@@ -267,15 +267,15 @@ class Store:
 
 
 def _name(key: Any) -> str:
-    """A key as text; 1 and "1" are different ones."""
+    """A key as text; 1 and "1" are different keys."""
     return json.dumps(key, sort_keys=True)
 
 
 class Client:
     """A connection to the Server of a world.
 
-    Keys and values are what JSON has: None, bool, numbers, text, lists, dicts with text as keys. Each thread, and each
-    process that is forked, has a connection of its own.
+    Keys and values are what JSON can express: None, bool, numbers, text, lists, dicts with text as keys. Each thread, and each
+    forked process, has a connection of its own.
 
     Args:
         master_ip, port: where the server is; it may start a little later.
@@ -300,19 +300,19 @@ class Client:
         self.connect()
 
     def connect(self) -> bool:
-        """Whether the server answers, which is True. Raises ConnectionError if it does not."""
+        """True if the server answers. Raises ConnectionError otherwise."""
         return bool(self._call("connect"))
 
     def user_set(self, key: Any, val: Any) -> None:
-        """Keep a value. Raises TypeError for a value that JSON does not have."""
+        """Store a value. Raises TypeError for a value that JSON cannot express."""
         self._call("user_set", key, val)
 
     def user_get(self, key: Any) -> Any:
-        """The value of a key, once somebody has set it."""
+        """The value of a key, once it is set."""
         return self._call("user_get", key)
 
     def user_pop(self, key: Any) -> Any:
-        """The value of a key, once somebody has set it, which is then there no more."""
+        """Take the value of a key, once it is set, and remove it."""
         return self._call("user_pop", key)
 
     def group_barrier(self, key: Any, size: int) -> None:
@@ -320,23 +320,23 @@ class Client:
         self._call("meet", ["barrier", key], size, None)
 
     def bcast_val(self, val: Any, key: Any, size: int) -> Any:
-        """The value that one of `size` processes gives; the others give None, and all wait for each other."""
+        """The value that one of `size` processes passes; the others pass None, and all wait for each other."""
         return self._call("meet", ["bcast_val", key], size, val)
 
     def set_is_grad(self, key: Any, is_grad: bool) -> None:
-        """Say whether what is sent under a key wants a gradient."""
+        """Say whether what is sent under a key needs a gradient."""
         self._call("user_set", ["is_grad", key], is_grad)
 
     def check_is_grad(self, key: Any) -> bool:
-        """Whether it does, once that is said."""
+        """Whether it does, once that is known."""
         return bool(self._call("user_pop", ["is_grad", key]))
 
     def set_remote_tracer(self, key: Any, tracer_set: Any) -> None:
-        """Keep what the trace of a sender has to say."""
+        """Store what the trace of a sender reports."""
         self._call("user_set", ["tracer", key], tracer_set)
 
     def check_remote_tracer(self, key: Any) -> Any:
-        """What set_remote_tracer has kept."""
+        """What set_remote_tracer has stored."""
         return self._call("user_pop", ["tracer", key])
 
     def put(self, queue: str, value: Any) -> None:
@@ -345,7 +345,7 @@ class Client:
         self._call("user_set", ["queue", queue, self._numbers[queue]], value)
 
     def take(self, queue: str) -> Any:
-        """The next value of a queue, once it is there. A process takes what another puts, and not both."""
+        """Take the next value of a queue, once it is there. One process puts, the other takes."""
         self._numbers[queue] += 1
         return self._call("user_pop", ["queue", queue, self._numbers[queue]])
 
@@ -360,11 +360,11 @@ class Client:
         self._exchange(self._presence, "enter", rank, size, socket.gethostname())
 
     def report(self, said: str) -> None:
-        """Have the board say what this process does."""
+        """Report what this process is doing."""
         self._call("report", self.rank, said)
 
     def leave(self, said: str, counts: dict[str, int]) -> None:
-        """Take part in nothing more, and wait until the others do so, or are gone. counts: see `Store.leave`."""
+        """Leave the world, and wait until the others have left or are gone. counts: see `Store.leave`."""
         self._exchange(self._presence, "leave", self.rank, said, counts)
 
     def board(self) -> list[Any]:
@@ -377,7 +377,7 @@ class Client:
             return self._exchange(self._stream(), method, *arguments)
         except BaseException as error:
             if not isinstance(error, (RuntimeError, TypeError, ValueError)):
-                self._own.__dict__.clear()  # what is under way belongs to nobody
+                self._own.__dict__.clear()  # a reply that is still on its way belongs to no call
             raise
 
     def _exchange(self, stream: Any, method: str, *arguments: Any) -> Any:

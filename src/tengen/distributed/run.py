@@ -1,7 +1,7 @@
 """`tengen-run --nproc 4 script.py`: runs a script in several processes of this machine, which are one world.
 
-Each has RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT and TENGEN_RESTART_COUNT in its environment. If one ends badly,
-the others are ended, and the exit status is its.
+Each has RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT and TENGEN_RESTART_COUNT in its environment. If one fails,
+the others are ended, and the exit status is that of the one that failed.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from .rendezvous import Server
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """What the command `tengen-run` does; its exit status."""
+    """The command `tengen-run`; returns the exit status."""
     parser = ArgumentParser(
         "tengen-run", description="Run a script in several processes of this machine, which are one world."
     )
     parser.add_argument("--nproc", type=int, default=1, help="how many processes")
-    parser.add_argument("--max-restarts", type=int, default=0, help="how often to start all anew if one ends badly")
+    parser.add_argument("--max-restarts", type=int, default=0, help="how often to restart all processes if one fails")
     parser.add_argument("-m", "--module", action="store_true", help="the script is the name of a module")
     parser.add_argument("script")
     parser.add_argument("arguments", nargs=REMAINDER, help="of the script")
     options = parser.parse_args(arguments)
     if options.nproc < 1:
-        parser.error("--nproc is at least 1")
+        parser.error("--nproc must be at least 1")
     command = [*(["-m"] if options.module else []), options.script, *options.arguments]
     for restarts in range(options.max_restarts + 1):
         status, why = _run(command, options.nproc, restarts)
         if not status:
             break
         again = (
-            f"; all processes are started anew ({restarts + 1} of {options.max_restarts} times)"
+            f"; all processes are restarted ({restarts + 1} of {options.max_restarts} times)"
             if restarts < options.max_restarts
             else ""
         )
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(command: Sequence[str], size: int, restarts: int) -> tuple[int, str]:
-    """The status of the process that ends badly first, and how it ended; 0 if all end well."""
+    """The status of the first process that fails, and how it ended; 0 if all succeed."""
     with Server() as server:
         own = {
             "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": server.py_server_port,

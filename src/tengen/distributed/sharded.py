@@ -1,8 +1,8 @@
-"""Optimizers whose states are shared out over processes (Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter
+"""Optimizers whose states are sharded over processes (Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter
 Models, 2020, section 5.1).
 
-Each process has an equal part of every tensor: its elements in order, cut into as many pieces as there are processes, the last ones filled up
-with zeros. So parts do not depend on the order in which gradients come, and a state dict, which has the whole, fits any number of
+Each process has an equal part of every tensor: its elements in order, cut into as many pieces as there are processes, the last ones padded
+with zeros. So parts do not depend on the order in which gradients arrive, and a state dict, which has whole tensors, fits any number of
 processes.
 """
 
@@ -37,9 +37,9 @@ __all__ = ["ReduceScatterCallback", "ShardedOptimizer", "sharded"]
 
 
 class ReduceScatterCallback(AllreduceCallback):
-    """A callback for `GradManager.attach` that gives this process's part of each gradient's sum or mean over all of a group.
+    """A callback for `GradManager.attach` that gives this process its part of each gradient's sum or mean over a group.
 
-    It is what `make_allreduce_cb` gives, but for a `sharded` optimizer, which makes it: see there.
+    It takes the place of `make_allreduce_cb` for a `sharded` optimizer, which makes it: see there.
     """
 
     def __call__(self, param: Tensor, grad: Tensor) -> Any:
@@ -59,7 +59,7 @@ class ReduceScatterCallback(AllreduceCallback):
 
 
 class ShardedOptimizer(Optimizer):
-    """What `sharded` gives: an optimizer in the place of another, which keeps parts.
+    """What `sharded` returns: an optimizer that stands for another one and keeps parts of its states.
 
     Args: those of `sharded`.
     """
@@ -81,7 +81,7 @@ class ShardedOptimizer(Optimizer):
         self.load_state_dict(before)
 
     def make_reduce_scatter_cb(self, reduce_method: str) -> ReduceScatterCallback:
-        """The callback that gives gradients to this optimizer.
+        """The callback that passes gradients to this optimizer.
 
         Args:
             reduce_method: "sum" or "mean" over the processes.
@@ -115,7 +115,7 @@ class ShardedOptimizer(Optimizer):
             if param.grad.shape != part.shape:
                 raise ValueError(
                     f"{self._title}: a parameter of shape {param.shape} has a gradient of shape {param.grad.shape}, not the part of "
-                    f"{part.shape[0]} elements that is here; give GradManager.attach the callback make_reduce_scatter_cb of this optimizer"
+                    f"{part.shape[0]} elements of this process; give GradManager.attach the callback make_reduce_scatter_cb of this optimizer"
                 )
         update(OwnParts(self._rank, self._shares.size), len(parts), *parts, *params)
         try:
@@ -128,7 +128,7 @@ class ShardedOptimizer(Optimizer):
         self._gather(params)
 
     def _gather(self, params: Sequence[Parameter]) -> None:
-        """Give parameters what all processes have made of their parts."""
+        """Gather the updated parts of the parameters from all processes."""
         buckets: dict[str, list[list[Parameter]]] = {}
         for param in params:
             dtype = param.desc.dtype
@@ -173,19 +173,19 @@ def _own_parts(rank: int, size: int, tensors: Sequence[Tensor]) -> Sequence[Tens
 
 
 def sharded(optimizer: Optimizer, group: Group = WORLD) -> ShardedOptimizer:
-    """An optimizer that shares out its states and updates: each process has a part of them.
+    """Shard the states and updates of an optimizer: each process has a part of them.
 
-    Each process updates its part of the parameters, which are then given to all. Gradients are reduced so that each
+    Each process updates its part of the parameters, which is then sent to all. Gradients are reduced so that each
     process gets its part only: give GradManager the callback of this optimizer, in place of `make_allreduce_cb`. After
-    the backward `grad` of a parameter is that part, a vector; `clip_grad_norm` and `GradScaler` know. Parameters become
-    bit for bit what they become without it.
+    the backward, `grad` of a parameter is that part, a vector; `clip_grad_norm` and `GradScaler` handle it. Parameters become
+    bit for bit the same as without sharding.
 
     Args:
-        optimizer: of any kind whose rule looks at each element by itself, or LAMB; what it has kept so far stays.
+        optimizer: one whose rule treats each element on its own, or LAMB; it keeps the state that it has.
         group: the processes; all, by default.
 
     Returns: an optimizer with the same groups. Its `make_reduce_scatter_cb` is the callback; its `state_dict` and `load_state_dict`, which
-    all processes call, give and take the states of whole parameters, as those of the optimizer itself do: so they fit any number of processes.
+    all processes call, hold the states of whole parameters, as those of the optimizer itself do, so they fit any number of processes.
 
     Raises:
         TypeError: the argument is not an optimizer, or is already sharded.

@@ -1,6 +1,6 @@
 """Joins the world that a process was started in, by `mpiexec`, `srun` or `tengen-run`: importing `tengen.distributed` does so.
 
-Which one it is, the environment says. Processes that this one starts are not in it, so what says so is removed.
+The environment says which world it is. Processes that this one starts do not belong to it, so those variables are removed.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .communicator import DistributedError
 from .rendezvous import Client, Server
 
 RUN = "TENGEN_RUN"
-"""Set by tengen-run, whose other variables have the names that users know from elsewhere."""
+"""Set by tengen-run, whose other variables have the names that users know from other launchers."""
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 STEP_SIZE = "SLURM_STEP_NUM_TASKS"
 """Set by srun in what it starts; a batch script has SLURM_NTASKS only."""
 RAY_WORKER = "RAY_RAYLET_PID"
 """Set in the processes of a Ray cluster."""
 FIRST_PORT, PORTS = 15000, 15000
-"""Where the server of a step of Slurm is, below those that systems give to connections."""
+"""Where the server of a Slurm step listens: one of so many ports, below the range that systems use for outgoing connections."""
 PASSED_ON = 0.3
-"""Seconds in which mpiexec passes on what a process has written; it drops the rest of it when the process ends all."""
+"""How long mpiexec gets to forward what a process has written, in seconds; it drops the rest when the process aborts the job."""
 LOCAL = (
     ("MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
     ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
@@ -43,7 +43,7 @@ _failed = False
 
 
 def join() -> None:
-    """Join the world, if the process was started in one. It leaves it by itself when it ends."""
+    """Join the world, if the process was started in one. The process leaves it when it ends."""
     if joined() or RAY_WORKER in os.environ:  # Ray itself may have been started by srun
         return
     by_mpi = False
@@ -64,7 +64,7 @@ def join() -> None:
         def show(*error: Any) -> None:
             fail()
             hook(*error)
-            if by_mpi:  # mpiexec then ends the others; it does not where a process has left first
+            if by_mpi:  # mpiexec then ends the others; it would not if the process had left first
                 sys.stderr.flush()
                 time.sleep(PASSED_ON)
                 sys.modules["mpi4py.MPI"].COMM_WORLD.Abort(1)
@@ -74,12 +74,12 @@ def join() -> None:
 
 
 def is_started() -> bool:
-    """Whether this process was started as one of the world that it is in."""
+    """Whether this process was started as part of the world that it is in."""
     return joined() and sys.excepthook.__module__ == __name__
 
 
 def fail() -> None:
-    """This process ends badly, so it does not wait for the others: who has started it ends them."""
+    """This process failed, so it does not wait for the others: the program that started them ends them."""
     global _failed
     _failed = True
 
@@ -91,13 +91,13 @@ def _end() -> None:
 
 
 def share_cores(processes: int) -> None:
-    """Have this process, one of several on a machine, use its part of the cores, unless the user has said how many."""
+    """Let this process, one of several on a machine, use its share of the cores, unless the user has set the number."""
     if processes > 1 and not config.get("num_threads"):
         config.set("num_threads", max(1, len(os.sched_getaffinity(0)) // processes))
 
 
 def _join_by_slurm() -> None:
-    """A step of Slurm whose processes have nothing of MPI, as with `srun --mpi=none`: the first one has the server, at a port that all can tell.
+    """Join a Slurm step whose processes do not use Slurm's MPI, as with `srun --mpi=none`: the first runs the server, at a port that all can compute.
 
     MASTER_ADDR and MASTER_PORT say otherwise. Slurm, srun(1), "Output environment variables".
     """
@@ -125,7 +125,7 @@ def _join_by_slurm() -> None:
 
 
 def _tasks_here() -> int:
-    """How many processes of the step are on this machine, of what Slurm writes as "4(x2),1" for all machines in order."""
+    """The number of processes of the step on this machine. Slurm writes those of all machines, in order, as "4(x2),1"."""
     node, counts = int(os.environ.get("SLURM_NODEID", "0")), list[int]()
     for part in os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1").split(","):
         count, _, times = part.partition("(x")
@@ -134,7 +134,7 @@ def _tasks_here() -> int:
 
 
 def first_host(hosts: str) -> str:
-    """The first of a list of machines as Slurm writes it.
+    """The first machine of a list in Slurm's notation.
 
     >>> first_host("rack[0-1]node[07-12,15],login")
     'rack0node07'

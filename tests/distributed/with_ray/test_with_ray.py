@@ -83,7 +83,7 @@ def test_a_killed_actor_and_the_last_checkpoint(tmp_path):
             dist.checkpoint.save(folder, step + 1, {"total": total})
         return first, total.item()
 
-    with nothing_left(), pytest.warns(UsageWarning, match=r"rank 1 died: .*; all processes are started anew \(1 of 1"):
+    with nothing_left(), pytest.warns(UsageWarning, match=r"rank 1 died: .*; all processes are restarted \(1 of 1"):
         found = dist.ray.run(train, str(tmp_path), workers=2, max_restarts=1)
     assert found == [(2, 20.0)] * 2
 

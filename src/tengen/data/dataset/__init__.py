@@ -1,4 +1,4 @@
-"""Datasets: what a DataLoader takes samples from."""
+"""Datasets, from which a DataLoader takes samples."""
 
 from . import meta_dataset, vision
 from .meta_dataset import ArrayDataset, ConcatDataset, Dataset, StreamDataset

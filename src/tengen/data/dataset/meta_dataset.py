@@ -1,4 +1,4 @@
-"""The kinds of datasets, and two that hold what they are given."""
+"""The kinds of datasets, and two that hold what is given to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Dataset(ABC):
-    """Samples by number: a subclass has `__getitem__` and `__len__`.
+    """Samples by index: a subclass defines `__getitem__` and `__len__`.
 
     >>> class Squares(Dataset):
     ...     def __init__(self):
@@ -25,7 +25,7 @@ class Dataset(ABC):
     (9, 4)
     """
 
-    def __init__(self) -> None:  # abstract in MegEngine; a class without one of its own has nothing to keep
+    def __init__(self) -> None:  # abstract in MegEngine; a class that does not define it has nothing to store
         super().__init__()
 
     @abstractmethod
@@ -38,7 +38,7 @@ class Dataset(ABC):
 
 
 class StreamDataset(Dataset):
-    """Samples one after the other: a subclass has `__iter__`. There may be no end to them.
+    """Samples one after the other: a subclass defines `__iter__`, which may never end.
 
     >>> class Count(StreamDataset):
     ...     def __init__(self):
@@ -54,14 +54,14 @@ class StreamDataset(Dataset):
         pass
 
     def __getitem__(self, index: int) -> Any:
-        raise TypeError(f"{type(self).__name__} is a StreamDataset: its samples come in order and have no numbers")
+        raise TypeError(f"{type(self).__name__} is a StreamDataset: its samples come in order and have no indices")
 
     def __len__(self) -> int:
         raise TypeError(f"{type(self).__name__} is a StreamDataset: it does not know how many samples will come")
 
 
 class ArrayDataset(Dataset):
-    """Sample i is a tuple of element i of each array.
+    """Sample i is the tuple of element i of each array.
 
     Args:
         arrays: NumPy arrays, or sequences, of one length.
@@ -90,7 +90,7 @@ class ArrayDataset(Dataset):
         return len(self.arrays[0])
 
     def batch(self, indices: Sequence[int]) -> list[np.ndarray[Any, Any]] | None:
-        """The samples of these numbers as one array for each of the dataset's, or None if these are not all NumPy arrays of numbers.
+        """The samples with these indices, as one array for each array of the dataset; None unless all are NumPy arrays of numbers.
 
         >>> [a.tolist() for a in ArrayDataset(np.array([1.5, 2.5, 3.5]), np.arange(3)).batch([2, 0])]
         [[3.5, 1.5], [2, 0]]
@@ -104,10 +104,10 @@ class ArrayDataset(Dataset):
 class ConcatDataset(Dataset):
     """The samples of several datasets, one after the other.
 
-    Negative numbers count from the end.
+    Negative indices count from the end.
 
     Args:
-        datasets: datasets with numbered samples.
+        datasets: datasets whose samples have indices.
 
     Raises:
         TypeError: a StreamDataset is among them.
@@ -122,7 +122,9 @@ class ConcatDataset(Dataset):
         self.datasets = list(datasets)
         for dataset in self.datasets:
             if isinstance(dataset, StreamDataset):
-                raise TypeError(f"ConcatDataset takes datasets with numbered samples, got {type(dataset).__name__}")
+                raise TypeError(
+                    f"ConcatDataset takes datasets whose samples have indices, got {type(dataset).__name__}"
+                )
         self.cumulative_sizes = list(accumulate(len(d) for d in self.datasets))
 
     def __len__(self) -> int:

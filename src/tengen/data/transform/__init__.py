@@ -1,4 +1,4 @@
-"""Transforms: what is done to samples before they become a batch."""
+"""Transforms change samples before they become a batch."""
 
 from . import vision
 from .meta_transform import PseudoTransform, Transform

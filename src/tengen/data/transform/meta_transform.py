@@ -1,4 +1,4 @@
-"""What all transforms have."""
+"""The base class of all transforms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Transform(ABC):
-    """Changes samples; a subclass defines `apply`.
+    """A change of samples; a subclass defines `apply`.
 
     >>> class Double(Transform):
     ...     def apply(self, input):
@@ -18,12 +18,12 @@ class Transform(ABC):
     """
 
     def apply_batch(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        """The samples of a batch, changed: by default each on its own."""
+        """Change the samples of a batch: by default each on its own."""
         return tuple(self.apply(input) for input in inputs)
 
     @abstractmethod
     def apply(self, input: Any) -> Any:
-        """One sample, changed."""
+        """Change one sample."""
 
 
 class PseudoTransform(Transform):

@@ -1,4 +1,4 @@
-"""Datasets of images, read from local files. Images are arrays (height, width, channels), colours blue, green, red.
+"""Datasets of images, read from local files. Images are arrays (height, width, channels), with colours in the order blue, green, red.
 
 Those that are image files need OpenCV: `pip install tengen[vision]`.
 """

@@ -13,12 +13,12 @@ from .utils import load_batch, load_raw_data_from_url, untar
 
 
 class CIFAR10(VisionDataset):
-    """Samples (image (32, 32, 3), number of the class as int32).
+    """Samples are (image (32, 32, 3), class as int32).
 
     Args:
-        root: the folder with the unpacked archive's folder.
-        train: the 50000 images for training, otherwise the 10000 others.
-        download: get the archive if it is not there.
+        root: the folder that holds the folder of the unpacked archive.
+        train: the 50000 training images; otherwise the 10000 test images.
+        download: download the archive if it is not there.
         timeout: seconds to wait for its server.
 
     Raises:
@@ -62,11 +62,11 @@ class CIFAR10(VisionDataset):
 
     @property
     def meta(self) -> dict[Any, Any]:
-        """The metadata of its authors: the names of the classes."""
+        """The metadata that its authors give: the names of the classes."""
         return dict(load_batch(os.path.join(self.root, self.raw_file_dir, self.meta_info["name"])))
 
     def download(self) -> None:
-        """Get the archive and unpack it."""
+        """Download the archive and unpack it."""
         load_raw_data_from_url(
             self.url_path + self.raw_file_name, self.raw_file_name, self.raw_file_md5, self.root, self.timeout
         )
@@ -81,7 +81,7 @@ class CIFAR10(VisionDataset):
 
 
 class CIFAR100(CIFAR10):
-    """Samples (image (32, 32, 3), number of the class, number of the class's group), both as int32.
+    """Samples are (image (32, 32, 3), class, superclass), the last two as int32.
 
     Args:
         root, train, download, timeout: see CIFAR10.

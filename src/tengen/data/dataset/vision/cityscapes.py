@@ -1,4 +1,4 @@
-"""Cityscapes: streets, each pixel with its class (Cordts et al. 2016)."""
+"""Cityscapes: street scenes with a class for each pixel (Cordts et al. 2016)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .meta_vision import Annotated, Array
 from .utils import read_image
 
 COUNTED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""The numbers that the files have for the classes that are counted."""
+"""The ids in the files of the classes that are evaluated."""
 OTHER = 255
 
 
 class Cityscapes(Annotated):
-    """Cityscapes in the folder `root`.
+    """The Cityscapes data set in the folder `root`.
 
     Args:
         root: the folder with leftImg8bit and gtFine or gtCoarse.

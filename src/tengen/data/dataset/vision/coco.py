@@ -1,4 +1,4 @@
-"""Datasets in the format of COCO (Lin et al. 2014): a folder of images, and what is on them in one JSON file."""
+"""Datasets in the format of COCO (Lin et al. 2014): a folder of images, and one JSON file of annotations."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Boxes(Annotated):
         return len(self.ids)
 
     def get_img_info(self, index: int) -> dict[str, Any]:
-        """What the JSON file says of an image."""
+        """The entry of an image in the JSON file."""
         info: dict[str, Any] = self.imgs[self.ids[index]]
         return info
 
@@ -77,7 +77,7 @@ class _Boxes(Annotated):
 
 
 class COCO(_Boxes):
-    """COCO in the folder `root`: images with boxes, masks and keypoints.
+    """The COCO data set in the folder `root`: images with boxes, masks and keypoints.
 
     keypoints are float32 (n, 17, 3): x, y, visible.
 
@@ -97,7 +97,7 @@ class COCO(_Boxes):
 
 
 class Objects365(_Boxes):
-    """Objects365 in the folder `root`: images with boxes.
+    """The Objects365 data set in the folder `root`: images with boxes.
 
     Shao et al. 2019.
 

@@ -1,4 +1,4 @@
-"""Images in a folder for each class."""
+"""Images in one folder per class."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .utils import is_img, read_image, untar
 
 
 class ImageFolder(VisionDataset):
-    """Image files below `root`/class/, in any depth: samples (image, number of the class as int32), in the order of their names.
+    """Image files below `root`/class/, at any depth. Samples are (image, class as int32), in the order of their names.
 
     Args:
-        root: the folder with a folder for each class.
-        check_valid_func: takes a path, and says whether it is a sample; by default the names of images are.
-        class_name: samples have the class's name instead of its number.
+        root: the folder that holds a folder for each class.
+        check_valid_func: takes a path and says whether it is a sample; by default every file with the name of an image is.
+        class_name: samples have the name of the class instead of its number.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -45,7 +45,7 @@ class ImageFolder(VisionDataset):
         """The number of each class."""
         names = sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir())
         if not names:
-            raise ValueError(f"{self.root} has no folders, of which each would be a class")
+            raise ValueError(f"{self.root} has no folders; there must be one for each class")
         return {name: i for i, name in enumerate(names)}
 
     def collect_samples(self) -> list[tuple[str, Any]]:
@@ -60,17 +60,17 @@ class ImageFolder(VisionDataset):
 
 
 class ImageNet(ImageFolder):
-    """ILSVRC 2012 in `root`: train/ and val/ with a folder for each class, or the archives, which are unpacked when they are first used.
+    """ILSVRC 2012 in `root`: train/ and val/ with a folder for each class, or the archives, which are unpacked at the first use.
 
     Args:
-        root: the folder with train/ and val/, or with the archives, which must be got from their authors:
+        root: the folder with train/ and val/, or with the archives, which you get from their authors:
             ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz.
-        train: the training images, otherwise those of validation.
-        kwargs: of ImageFolder.
+        train: the training images; otherwise the validation images.
+        kwargs: arguments of ImageFolder.
 
     Raises:
         FileNotFoundError: neither exists.
-        ValueError: an archive is damaged.
+        ValueError: an archive is corrupt.
     """
 
     raw_file_meta: ClassVar[dict[str, tuple[str, str]]] = {
@@ -90,7 +90,7 @@ class ImageNet(ImageFolder):
         super().__init__(folder, **kwargs)
 
     def _archive(self, kind: str) -> str:
-        """The path of an archive that is whole."""
+        """The path of an archive, after its checksum was verified."""
         name, md5 = self.raw_file_meta[kind]
         path = os.path.join(self.root_dir, name)
         if not os.path.exists(path):
@@ -130,18 +130,18 @@ class ImageNet(ImageFolder):
 
     @property
     def valid_ground_truth(self) -> list[int]:
-        """The number (from 1 on) of the class of each validation image."""
+        """The class of each validation image, from 1."""
         with open(self._devkit("ILSVRC2012_validation_ground_truth.txt")) as file:
             return [int(line) for line in file]
 
     @property
     def meta(self) -> dict[int, str]:
-        """The folder's name of each class, by its number. Needs SciPy, for it stands in a file of MATLAB."""
+        """The folder name of each class, by number. Needs SciPy, because a MATLAB file holds it."""
         try:
             from scipy.io import loadmat
         except ImportError as error:
             raise ImportError(
-                "the classes of ImageNet's validation images stand in a file that SciPy reads: pip install scipy"
+                "SciPy is needed to read the classes of ImageNet's validation images: pip install scipy"
             ) from error
         rows = loadmat(self._devkit("meta.mat"), squeeze_me=True)["synsets"]
         return {int(row[0]): str(row[1]) for row in rows if int(row[4]) == 0}

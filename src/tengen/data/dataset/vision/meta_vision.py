@@ -1,4 +1,4 @@
-"""What datasets of images have in common."""
+"""What image datasets have in common."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class VisionDataset(Dataset):
 
     Args:
         root: the folder.
-        order: the parts of a sample, in their order; "image" alone by default.
-        supported_order: those that there are.
+        order: the parts of a sample, in order; by default "image" alone.
+        supported_order: the parts that the dataset has.
 
     Raises:
         NotImplementedError: other names.

@@ -16,16 +16,16 @@ IMAGES, LABELS = 2051, 2049
 
 
 class MNIST(VisionDataset):
-    """Samples (image (28, 28, 1), the digit as int32).
+    """Samples are (image (28, 28, 1), digit as int32).
 
     Args:
         root: the folder with the four compressed files.
-        train: the 60000 images for training, otherwise the 10000 others.
-        download: get the files that are not there.
+        train: the 60000 training images; otherwise the 10000 test images.
+        download: download the files that are not there.
         timeout: seconds to wait for the server.
 
     Raises:
-        ValueError: the files do not exist or are damaged.
+        ValueError: the files do not exist or are corrupt.
     """
 
     url_path = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -64,7 +64,7 @@ class MNIST(VisionDataset):
         return self._meta_data
 
     def download(self) -> None:
-        """Get the files that are not there."""
+        """Download the files that are not there."""
         for name, md5 in zip(self.raw_file_name, self.raw_file_md5, strict=True):
             if not os.path.exists(os.path.join(self.root, name)):
                 load_raw_data_from_url(self.url_path + name, name, md5, self.root, self.timeout)

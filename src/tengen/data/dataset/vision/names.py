@@ -1,4 +1,4 @@
-"""The names of the classes of known datasets, numbered as by their authors."""
+"""The class names of well-known datasets, numbered as their authors do."""
 
 # fmt: off
 VOC = (

@@ -20,7 +20,7 @@ IMG_EXT = (".jpg", ".png", ".jpeg", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".w
 
 
 def is_img(filename: str) -> bool:
-    """Whether a file's name is that of an image.
+    """Whether a file has the name of an image.
 
     >>> is_img("cat.JPEG"), is_img("cat.txt")
     (True, False)
@@ -29,19 +29,19 @@ def is_img(filename: str) -> bool:
 
 
 def read_image(path: str, gray: bool = False) -> np.ndarray[Any, Any]:
-    """An image file as uint8 (height, width, 3), or (height, width, 1). Raises FileNotFoundError, or ValueError if it is damaged."""
+    """Read an image file as uint8 (height, width, 3) or (height, width, 1). Raises FileNotFoundError, or ValueError if it is corrupt."""
     cv2 = opencv()
     with open(path, "rb") as file:
         data = np.frombuffer(file.read(), np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR) if data.size else None
     if image is None:
-        raise ValueError(f"{path} is no image that can be read")
+        raise ValueError(f"{path} is not an image that can be read")
     made: np.ndarray[Any, Any] = image[..., None] if gray else image
     return made
 
 
 def load_raw_data_from_url(url: str, filename: str, target_md5: str, raw_data_dir: str, timeout: float) -> None:
-    """Have the file `filename` in a folder: download it unless it is there. Raises ValueError if its MD5 sum is wrong."""
+    """Download the file `filename` to a folder unless it is there. Raises ValueError if its MD5 sum is wrong."""
     path = os.path.join(raw_data_dir, filename)
     if not os.path.exists(path):
         get_logger(__name__).info("downloading %s to %s ...", url, path)
@@ -69,13 +69,13 @@ class _Counted(BytesIO):
 
 
 def load_batch(path: str) -> Mapping[bytes, Any]:
-    """A pickled dict of arrays and plain values, such as CIFAR's, whose texts are bytes. No code in it is run."""
+    """Load a pickled dict of arrays and plain values, such as CIFAR's, where texts are bytes. It never runs code from the file."""
     with open(path, "rb") as file:
         reader = SafeUnpickler(_Counted(file.read()), str, encoding="bytes")
     try:
         made = reader.load()
     except Exception as error:
-        raise SerializationError(f"{path} is no batch that can be read: {error}") from error
+        raise SerializationError(f"{path} is not a batch that can be read: {error}") from error
     if not isinstance(made, Mapping):
         raise SerializationError(f"{path} holds a {type(made).__name__}, not a dict")
     return made

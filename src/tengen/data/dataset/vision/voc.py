@@ -17,9 +17,9 @@ BOUNDARY = 255  # in a mask
 
 
 class PascalVOC(Annotated):
-    """PASCAL VOC in the folder `root`, such as VOC2012.
+    """The PASCAL VOC data set in the folder `root`, such as VOC2012.
 
-    Boxes and masks have lists of their own, so a sample does not have both.
+    Boxes and masks are listed for different images, so a sample cannot have both.
 
     Args:
         root: the folder with JPEGImages, Annotations and ImageSets.
@@ -29,7 +29,7 @@ class PascalVOC(Annotated):
             class its number), "info" ([height, width, name]).
 
     Raises:
-        ValueError: both boxes and masks are requested.
+        ValueError: `order` asks for both boxes and masks.
     """
 
     supported_order = ("image", "boxes", "boxes_category", "mask", "info")
@@ -67,7 +67,7 @@ class PascalVOC(Annotated):
         return self.img_infos[index]
 
     def parse_voc_xml(self, node: ElementTree.Element) -> dict[str, Any]:
-        """An XML element as dicts; "object" is a list of them.
+        """Convert an XML element to dicts; "object" is a list of them.
 
         >>> from xml.etree.ElementTree import fromstring
         >>> PascalVOC.parse_voc_xml(None, fromstring("<a><object><name>dog</name></object></a>"))

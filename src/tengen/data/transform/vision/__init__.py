@@ -1,7 +1,7 @@
-"""Transforms of images and of what belongs to them: boxes, masks, keypoints, polygons.
+"""Transforms of images and their annotations: boxes, masks, keypoints, polygons.
 
-Images are arrays (height, width, channels) whose colours are blue, green, red, as OpenCV reads them. What needs OpenCV needs
-`pip install tengen[vision]`. Random ones draw from `numpy.random`, in the order in which MegEngine draws.
+Images are arrays (height, width, channels) with colours in the order blue, green, red, as OpenCV reads them. Some transforms need OpenCV:
+`pip install tengen[vision]`. Random transforms draw from `numpy.random`, in the same order as MegEngine.
 """
 
 from . import functional

@@ -19,7 +19,7 @@ _EIGENVALUES = np.array([0.2175, 0.0188, 0.0045])
 
 
 def _colours(image: Image, change: Callable[[Image], Image]) -> Image:
-    """The image changed in floating point, in [0, 255], in its own dtype."""
+    """Change the image in floating point, clip it to [0, 255], and return it in its own dtype."""
     made = change(F.check(image).astype(np.float32))
     return made.clip(0, 255).astype(image.dtype)
 
@@ -28,7 +28,7 @@ class Normalize(VisionTransform):
     """(image - mean) / std in float32.
 
     Args:
-        mean, std: numbers, or one for each channel.
+        mean, std: one number, or one for each channel.
         order: the parts of a sample; see VisionTransform.
 
     >>> Normalize(mean=1.0, std=2.0).apply(np.full((1, 1, 1), 5, np.uint8)).tolist()
@@ -44,10 +44,10 @@ class Normalize(VisionTransform):
 
 
 class GaussianNoise(VisionTransform):
-    """Adds noise of a normal distribution to an image in [0, 255].
+    """Adds Gaussian noise to an image in [0, 255].
 
     Args:
-        mean, std: those for an image in [0, 1].
+        mean, std: of the noise, for an image in [0, 1].
         order: the parts of a sample; see VisionTransform.
 
     >>> GaussianNoise(0.0, 0.0).apply(np.full((1, 1, 3), 5, np.uint8)).tolist()
@@ -102,7 +102,7 @@ class BrightnessTransform(_Factor):
 
 
 class ContrastTransform(_Factor):
-    """Moves pixels further from, or nearer to, the mean brightness of the image, by a random factor.
+    """Scales the distance of pixels from the mean brightness of the image by a random factor.
 
     Args:
         value: the factor is from [max(0, 1 - value), 1 + value].
@@ -119,7 +119,7 @@ class ContrastTransform(_Factor):
 
 
 class SaturationTransform(_Factor):
-    """Moves colours further from, or nearer to, the brightness of each pixel, by a random factor.
+    """Scales the distance of colours from the brightness of each pixel by a random factor.
 
     Args:
         value: the factor is from [max(0, 1 - value), 1 + value].
@@ -136,7 +136,7 @@ class SaturationTransform(_Factor):
 
 
 class HueTransform(VisionTransform):
-    """Turns hues by a random part of the circle; images of uint8 only.
+    """Rotates hues by a random part of the circle; uint8 images only.
 
     Args:
         value: the part is from [-value, value]; value is in [0, 0.5].
@@ -166,7 +166,7 @@ class ColorJitter(VisionTransform):
     """Changes brightness, contrast, saturation and hue at random, in a random order.
 
     Args:
-        brightness, contrast, saturation, hue: the values of the transforms of these names.
+        brightness, contrast, saturation, hue: `value` of the transforms with these names.
         order: the parts of a sample; see VisionTransform.
 
     >>> ColorJitter().apply(np.zeros((2, 2, 3), np.uint8)).shape
@@ -201,7 +201,7 @@ class ColorJitter(VisionTransform):
 
 
 class Lighting(VisionTransform):
-    """Light of another colour: a random amount of each principal component of ImageNet's colours.
+    """Changes the colour of the light: adds a random amount of each principal component of ImageNet's colours.
 
     Krizhevsky, Sutskever and Hinton 2012, section 4.1.
 

@@ -12,7 +12,7 @@ Image = np.ndarray[Any, Any]
 
 
 def opencv() -> Any:
-    """The module cv2. Raises ImportError, saying how to install it."""
+    """The module cv2. Raises ImportError that says how to install it."""
     try:
         return import_module("cv2")
     except ImportError as error:
@@ -32,20 +32,20 @@ def _as_image(made: Image, like: Image) -> Image:
 
 
 def to_gray(image: Image) -> Image:
-    """A colour image as one of brightness, with one channel."""
+    """A colour image as a grey one, with one channel."""
     cv2 = opencv()
     return cv2.cvtColor(check(image), cv2.COLOR_BGR2GRAY)[..., None]
 
 
 def to_bgr(image: Image) -> Image:
-    """An image of brightness as one of colours, with three channels."""
+    """A grey image as a colour image, with three channels."""
     cv2 = opencv()
     made: Image = cv2.cvtColor(check(image), cv2.COLOR_GRAY2BGR)
     return made
 
 
 def flip(image: Image, flipCode: int) -> Image:
-    """The image mirrored: up and down (flipCode 0), left and right (positive), both (negative).
+    """Mirror an image: vertically (flipCode 0), horizontally (positive), or both (negative).
 
     >>> flip(np.array([[[1], [2]]]), 1)[..., 0].tolist()
     [[2, 1]]
@@ -56,14 +56,14 @@ def flip(image: Image, flipCode: int) -> Image:
 
 
 def resize(image: Image, size: tuple[int, int], interpolation: int = 1) -> Image:
-    """The image with another `size`, (height, width). interpolation: OpenCV's number; 0 nearest, 1 linear, 2 cubic, 3 area."""
+    """Resize an image to `size`, (height, width). interpolation: OpenCV's number: 0 nearest, 1 linear, 2 cubic, 3 area."""
     made: Image = opencv().resize(check(image), (size[1], size[0]), interpolation=interpolation)
     return _as_image(made, image)
 
 
 def pad(image: Image, size: int | Sequence[int], value: float | Sequence[float]) -> Image:
-    """The image with `value` around it: one number for each channel. Channels without one get 0, as with OpenCV; so does all but the first
-    where `value` is a number.
+    """Pad an image with `value`: one number for each channel. Channels without a number get 0, as in OpenCV; so do all but the first
+    if `value` is a single number.
 
     size: the same number of pixels on all sides; (bottom, right); or (top, bottom, left, right).
 
@@ -85,5 +85,5 @@ def sides(size: int | Sequence[int]) -> tuple[int, int, int, int]:
     if len(numbers) == 2:
         numbers = (0, numbers[0], 0, numbers[1])
     if len(numbers) != 4 or min(numbers) < 0:
-        raise ValueError(f"padding is one number, 2 or 4, none of them negative, but got {size}")
+        raise ValueError(f"padding must be 1, 2 or 4 non-negative numbers, but got {size}")
     return numbers[0], numbers[1], numbers[2], numbers[3]

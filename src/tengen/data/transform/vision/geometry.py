@@ -25,7 +25,7 @@ def _pair(size: int | Sequence[int], what: str) -> tuple[int, int]:
 
 
 class ToMode(VisionTransform):
-    """Images and masks (height, width, channels) become (channels, height, width).
+    """Transposes images and masks from (height, width, channels) to (channels, height, width).
 
     Args:
         mode: "CHW" only.
@@ -49,7 +49,7 @@ class ToMode(VisionTransform):
 
 
 class _Moving(VisionTransform):
-    """A transform that finds out from the size of the image where everything goes."""
+    """A transform whose geometry depends on the size of the image."""
 
     def apply(self, input: Any) -> Any:
         """One sample, transformed."""
@@ -63,7 +63,7 @@ class _Moving(VisionTransform):
 
 
 class _Resizing(_Moving):
-    """To a size that is worked out for each image."""
+    """Resizes to a size that is computed for each image."""
 
     def __init__(self, interpolation: int, order: Order):
         super().__init__(order)
@@ -117,9 +117,9 @@ class ShortestEdgeResize(_Resizing):
     """Resizes images by the length of their edges.
 
     Args:
-        min_size: what the shorter edge shall have: a number of pixels, or several, of which one is drawn.
-        max_size: what the longer edge has at most.
-        sample_style: "choice"; or "range", which draws a number between the least and the largest min_size.
+        min_size: the length of the shorter edge in pixels, or several, of which one is drawn.
+        max_size: the longest that the longer edge may be.
+        sample_style: "choice"; or "range", which draws a length between the smallest and the largest min_size.
         interpolation: see `functional.resize`.
         order: the parts of a sample; see VisionTransform.
 
@@ -156,7 +156,7 @@ class RandomResize(_Resizing):
     """Resizes by a random factor.
 
     Args:
-        scale_range: the least and the largest factor.
+        scale_range: the smallest and the largest factor.
         interpolation: see `functional.resize`.
         order: the parts of a sample; see VisionTransform.
 
@@ -174,7 +174,7 @@ class RandomResize(_Resizing):
 
 
 class CenterCrop(_Moving):
-    """The middle part of images.
+    """Crops the centre of images.
 
     Args:
         output_size: (height, width), or one number for both.
@@ -209,12 +209,12 @@ class CenterCrop(_Moving):
 
 
 class Pad(VisionTransform):
-    """Puts pixels around images and masks.
+    """Pads images and masks.
 
     Args:
-        size: how many; see `functional.pad`.
-        value: what is put around images.
-        mask_value: what is put around masks.
+        size: how many pixels on each side; see `functional.pad`.
+        value: the padding of images.
+        mask_value: the padding of masks.
         order: the parts of a sample; see VisionTransform.
 
     >>> Pad(1).apply(np.zeros((2, 2, 3), np.uint8)).shape
@@ -244,13 +244,13 @@ class Pad(VisionTransform):
 
 
 class RandomCrop(_Moving):
-    """A part from anywhere in the image.
+    """Crops a random part of the image.
 
-    Images that are smaller than it are filled up below and on the right.
+    Images that are smaller than the crop are padded at the bottom and on the right.
 
     Args:
         output_size: (height, width), or one number for both.
-        padding_size, padding_value, padding_maskvalue: what is put around the image first; see `Pad`.
+        padding_size, padding_value, padding_maskvalue: padding that is added first; see `Pad`.
         order: the parts of a sample; see VisionTransform.
 
     >>> RandomCrop(2).apply(np.zeros((4, 4, 3), np.uint8)).shape
@@ -293,14 +293,14 @@ class RandomCrop(_Moving):
 
 
 class RandomResizedCrop(_Moving):
-    """A part of random area and shape, resized.
+    """Crops a part of random area and aspect ratio, and resizes it.
 
-    After ten tries that do not fit, the middle of the image is taken.
+    If ten tries in a row do not fit, the centre of the image is used.
 
     Args:
         output_size: (height, width), or one number for both.
-        scale_range: its area in relation to the image's.
-        ratio_range: width / height, whose logarithm is drawn evenly.
+        scale_range: the area of the crop, relative to that of the image.
+        ratio_range: width / height; its logarithm is uniformly distributed.
         interpolation: see `functional.resize`.
         order: the parts of a sample; see VisionTransform.
 
@@ -359,7 +359,7 @@ class RandomResizedCrop(_Moving):
 
 
 class _RandomFlip(_Moving):
-    """Mirrored, with probability `prob`."""
+    """Mirrors with probability `prob`."""
 
     axis: int  # of an image
 
@@ -387,7 +387,7 @@ class _RandomFlip(_Moving):
 
 
 class RandomHorizontalFlip(_RandomFlip):
-    """Left and right change places at random.
+    """Mirrors images horizontally at random.
 
     Args:
         prob: how probably.
@@ -401,7 +401,7 @@ class RandomHorizontalFlip(_RandomFlip):
 
 
 class RandomVerticalFlip(_RandomFlip):
-    """Up and down change places at random.
+    """Mirrors images vertically at random.
 
     Args:
         prob: how probably.

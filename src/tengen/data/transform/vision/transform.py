@@ -1,4 +1,4 @@
-"""What transforms of images have in common, and several of them as one."""
+"""What image transforms have in common, and how they are composed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .functional import Image
 
 
 class VisionTransform(Transform):
-    """A transform of images and of what belongs to them. A subclass defines `_apply_image`, and the other `_apply_…` it needs.
+    """A transform of images and their annotations. A subclass defines `_apply_image`, and the other `_apply_…` methods that it needs.
 
-    A sample that is not a tuple is an image. Random parameters are the same for all parts of a sample: those of `_draw`.
+    A sample that is not a tuple is an image. Random parameters, which `_draw` returns, are the same for all parts of a sample.
 
     Args:
-        order: what the parts of a sample are: "image", "coords" (points, (n, 2)), "boxes" ((n, 4): left, top, right,
+        order: the parts of a sample: "image", "coords" (points, (n, 2)), "boxes" ((n, 4): left, top, right,
             bottom), "mask", "keypoints" ((n, k, 3): x, y, visible), "polygons" (lists of arrays (n, 2)); and
-            "category", "image_category", "boxes_category" and "info", which stay as they are, as do parts that it does
+            "category", "image_category", "boxes_category" and "info", which stay as they are, as do parts that `order` does
             not name. By default the image alone.
 
     >>> class Dark(VisionTransform):
@@ -39,11 +39,11 @@ class VisionTransform(Transform):
         self.order = ("image",) if order is None else tuple(order)
 
     def apply_batch(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        """The samples of a batch, each transformed."""
+        """Transform each sample of a batch."""
         return tuple(self.apply(input) for input in inputs)
 
     def apply(self, input: Any) -> Any:
-        """One sample, transformed: a tuple of parts as `order` says, or an image."""
+        """Transform one sample: a tuple of parts as `order` says, or an image."""
         parts = self._parts(input)
         made = [self._get_apply(key)(part) for key, part in zip(self.order, parts, strict=False)]
         result = (*made, *parts[len(made) :])
@@ -73,7 +73,7 @@ class VisionTransform(Transform):
             if kind in self.order:
                 return parts[self.order.index(kind)]
         raise ValueError(
-            f"{type(self).__name__} needs the size of an image or a mask, and order={self.order} names none"
+            f"{type(self).__name__} needs the size of an image or a mask, and order={self.order} has neither"
         )
 
     def _apply_image(self, image: Image) -> Image:
@@ -103,12 +103,12 @@ class VisionTransform(Transform):
 
 
 class Compose(VisionTransform):
-    """Several transforms, one after the other.
+    """Applies several transforms, one after the other.
 
     Args:
         transforms: they get the `order` of this one, if it is given.
-        batch_compose: each does the whole batch before the next; otherwise all do one sample, then the next.
-        shuffle_indices: (first, last) positions, from 1 on, whose transforms change places at random.
+        batch_compose: apply each transform to the whole batch before the next one; otherwise all of them to one sample after the other.
+        shuffle_indices: positions (first, last), from 1, between which the transforms are shuffled.
         order: the parts of a sample; see VisionTransform.
 
     >>> from tengen.data.transform import CenterCrop, ToMode
@@ -155,7 +155,7 @@ class Compose(VisionTransform):
 
 
 class TorchTransformCompose(VisionTransform):
-    """Transforms of torchvision, or any functions, of a PIL image whose colours are red, green, blue; the result is an image as here.
+    """Applies transforms of torchvision, or any functions, to a PIL image in RGB; the result is an array as elsewhere here.
 
     Args:
         transforms: functions of a PIL image.
@@ -182,7 +182,7 @@ class TorchTransformCompose(VisionTransform):
         for transform in self.transforms:
             made = transform(made)
         if not isinstance(made, (np.ndarray, pillow.Image)):
-            raise TypeError(f"the last transform gave {type(made).__name__}, neither a PIL image nor an array")
+            raise TypeError(f"the last transform returned {type(made).__name__}, neither a PIL image nor an array")
         array = np.asarray(made)
         array = array[..., None] if array.ndim == 2 else array
         return np.ascontiguousarray(array[..., ::-1])
