@@ -203,7 +203,7 @@ def test_text_of_no_length_or_too_long(tokens):
 
 
 def test_sizes_that_do_not_fit():
-    with pytest.raises(ValueError, match="no multiple of patch"):
+    with pytest.raises(ValueError, match="not a multiple of patch"):
         models.VisionTransformer(30, 8, 1, 2, 16, 32)
     with pytest.raises(ValueError, match="32×32 pixels are needed"):
         SMALL["vit"](None)(F.zeros((1, 3, 40, 40)))

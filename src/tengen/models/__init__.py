@@ -1,11 +1,11 @@
-"""Networks that many programs start from, by the names that the field has for them.
+"""Well-known networks, by their usual names.
 
     from tengen import models
 
     net = models.resnet18(num_classes=10)
     net = models.vit_b_16(weights="vit_b_16.pth")  # a file of torchvision
 
-Weights are files of PyTorch or safetensors with torchvision's or transformers' names, or of tengen itself: `tengen.save(net.state_dict(), path)`.
+Weights come from files of PyTorch or safetensors with the names of torchvision or transformers, or of tengen: see `tengen.save`.
 """
 
 from . import bert, convnext, efficientnet, gpt, mobilenet, resnet, shufflenet, swin, vit

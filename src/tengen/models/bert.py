@@ -12,7 +12,7 @@ __all__ = ["Bert", "bert_base", "bert_large"]
 
 
 class _Added(M.Module):
-    """A layer, of which the result is added to another tensor, then normalised."""
+    """A layer whose result is added to another tensor and then normalised."""
 
     def __init__(self, i: int, o: int, dropout: float):
         super().__init__()
@@ -55,7 +55,7 @@ class _Dense(M.Module):
 
 
 class _Layer(M.Module):
-    """Attention and two layers, each added to what it is of, then normalised."""
+    """Attention, then two layers; each result is added to its input and normalised."""
 
     def __init__(self, features: int, heads: int, hidden: int, dropout: float):
         super().__init__()
@@ -93,18 +93,18 @@ class _Encoder(M.Module):
 
 
 class Bert(M.Module):
-    """Tokens (N, L) to features of each (N, L, features), and one row for each sequence (N, features).
+    """From tokens (N, L) to features of each token (N, L, features) and of each sequence (N, features).
 
     Called with `tokens`, int32; optionally `mask` (N, L), False or 0 where a sequence is padded; and `kinds` (N, L), 0 for the first sentence
-    and 1 for the second. Names of parameters are those of BertModel in transformers; its files of models with heads are read, too.
+    and 1 for the second. Parameters have the names of BertModel in transformers; files of its models with heads can be read, too.
 
     Args:
-        vocabulary: how many tokens there are.
-        length: of the longest sequence.
+        vocabulary: the number of tokens.
+        length: the longest sequence, in tokens.
         depth: layers.
-        heads: of the attention.
-        features, hidden: between layers, and between the two parts of one.
-        dropout: with which probability elements are dropped in training.
+        heads: attention heads.
+        features, hidden: between layers, and inside the feed-forward part of a layer.
+        dropout: the probability with which elements are dropped in training.
         weights: see `ResNet`.
 
     Raises:
@@ -136,7 +136,7 @@ class Bert(M.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None, kinds: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if tokens.shape[1] > self.length:
-            raise ValueError(f"Bert: sequences have up to {self.length} tokens, got {tokens.shape[1]}")
+            raise ValueError(f"Bert: sequences may have up to {self.length} tokens, got {tokens.shape[1]}")
         left_out = None if mask is None else F.equal(mask, 0)
         x = self.encoder(self.embeddings(tokens, kinds), left_out)
         return x, F.tanh(self.pooler(x[:, 0]))

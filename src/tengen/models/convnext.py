@@ -14,7 +14,7 @@ __all__ = ["ConvNeXt", "convnext_base", "convnext_large", "convnext_small", "con
 
 
 class _ChannelNorm(M.LayerNorm):
-    """Normalises over the channels of (N, C, H, W)."""
+    """Layer normalisation over the channels of (N, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
@@ -30,7 +30,7 @@ class _Permute(M.Module):
 
 
 class _Block(M.Module):
-    """Depthwise 7×7, then two layers at each pixel. Figure 4."""
+    """Depthwise 7×7 convolution, then two layers at each pixel. Figure 4."""
 
     def __init__(self, channels: int, drop: float):
         super().__init__()
@@ -49,14 +49,14 @@ class ConvNeXt(M.Module):
     """Images (N, 3, H, W), normalised, to logits (N, num_classes). Names of parameters are torchvision's.
 
     Args:
-        depths: blocks in each of the stages.
-        channels: of each stage.
-        drop: with which probability the last block is left out in training; those before it are more rarely.
-        num_classes: classes.
+        depths: blocks per stage.
+        channels: channels per stage.
+        drop: the probability with which the last block is skipped in training; it falls linearly to 0 at the first.
+        num_classes: the number of classes.
         weights: see `ResNet`.
 
     Raises:
-        StateDictError: weights of another network.
+        StateDictError: the weights are those of another network.
 
     >>> net = tengen.models.ConvNeXt((1, 1), (8, 16), num_classes=5)
     >>> net(F.zeros((2, 3, 32, 32))).shape
@@ -97,7 +97,7 @@ class _Flat(M.Module):
 
 
 def convnext_tiny(num_classes: int = 1000, weights: File = None) -> ConvNeXt:
-    """ConvNeXt-T, of 28.6 million parameters.
+    """ConvNeXt-T, with 28.6 million parameters.
 
     Args:
         num_classes, weights: see `ConvNeXt`.
@@ -108,7 +108,7 @@ def convnext_tiny(num_classes: int = 1000, weights: File = None) -> ConvNeXt:
 
 
 def convnext_small(num_classes: int = 1000, weights: File = None) -> ConvNeXt:
-    """ConvNeXt-S, of 50.2 million parameters.
+    """ConvNeXt-S, with 50.2 million parameters.
 
     Args:
         num_classes, weights: see `ConvNeXt`.
@@ -119,7 +119,7 @@ def convnext_small(num_classes: int = 1000, weights: File = None) -> ConvNeXt:
 
 
 def convnext_base(num_classes: int = 1000, weights: File = None) -> ConvNeXt:
-    """ConvNeXt-B, of 88.6 million parameters.
+    """ConvNeXt-B, with 88.6 million parameters.
 
     Args:
         num_classes, weights: see `ConvNeXt`.
@@ -130,7 +130,7 @@ def convnext_base(num_classes: int = 1000, weights: File = None) -> ConvNeXt:
 
 
 def convnext_large(num_classes: int = 1000, weights: File = None) -> ConvNeXt:
-    """ConvNeXt-L, of 197.8 million parameters.
+    """ConvNeXt-L, with 197.8 million parameters.
 
     Args:
         num_classes, weights: see `ConvNeXt`.

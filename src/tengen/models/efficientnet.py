@@ -18,7 +18,7 @@ __all__ = [
 
 
 class _MBConv(M.Module):
-    """Wider, depthwise, weighed, narrower."""
+    """Expand, convolve depthwise, weight channels, project."""
 
     def __init__(self, i: int, o: int, kernel: int, stride: int, expand: int, drop: float, norm: tuple[float, float]):
         super().__init__()
@@ -40,13 +40,13 @@ class EfficientNet(M.Module):
     Args:
         width: multiplies all channels.
         depth: multiplies the blocks of each stage.
-        dropout: with which probability elements are dropped before the classifier, in training.
-        num_classes: classes.
+        dropout: the probability with which elements before the classifier are dropped in training.
+        num_classes: the number of classes.
         eps, momentum: of batch normalisation.
         weights: see `ResNet`.
 
     Raises:
-        StateDictError: weights of another network.
+        StateDictError: the weights are those of another network.
 
     >>> tengen.models.EfficientNet(width=0.25, depth=0.2, num_classes=5)(F.zeros((2, 3, 32, 32))).shape
     (2, 5)
@@ -87,7 +87,7 @@ class EfficientNet(M.Module):
 
 
 def efficientnet_b0(num_classes: int = 1000, weights: File = None) -> EfficientNet:
-    """EfficientNet-B0, of 5.3 million parameters, for images of 224×224 pixels.
+    """EfficientNet-B0, with 5.3 million parameters, for images of 224×224 pixels.
 
     Args:
         num_classes, weights: see `EfficientNet`.
@@ -98,7 +98,7 @@ def efficientnet_b0(num_classes: int = 1000, weights: File = None) -> EfficientN
 
 
 def efficientnet_b1(num_classes: int = 1000, weights: File = None) -> EfficientNet:
-    """EfficientNet-B1, of 7.8 million parameters, for images of 240×240 pixels.
+    """EfficientNet-B1, with 7.8 million parameters, for images of 240×240 pixels.
 
     Args:
         num_classes, weights: see `EfficientNet`.
@@ -109,7 +109,7 @@ def efficientnet_b1(num_classes: int = 1000, weights: File = None) -> EfficientN
 
 
 def efficientnet_b2(num_classes: int = 1000, weights: File = None) -> EfficientNet:
-    """EfficientNet-B2, of 9.1 million parameters, for images of 260×260 pixels.
+    """EfficientNet-B2, with 9.1 million parameters, for images of 260×260 pixels.
 
     Args:
         num_classes, weights: see `EfficientNet`.
@@ -120,7 +120,7 @@ def efficientnet_b2(num_classes: int = 1000, weights: File = None) -> EfficientN
 
 
 def efficientnet_b3(num_classes: int = 1000, weights: File = None) -> EfficientNet:
-    """EfficientNet-B3, of 12.2 million parameters, for images of 300×300 pixels.
+    """EfficientNet-B3, with 12.2 million parameters, for images of 300×300 pixels.
 
     Args:
         num_classes, weights: see `EfficientNet`.
@@ -131,7 +131,7 @@ def efficientnet_b3(num_classes: int = 1000, weights: File = None) -> EfficientN
 
 
 def efficientnet_b4(num_classes: int = 1000, weights: File = None) -> EfficientNet:
-    """EfficientNet-B4, of 19.3 million parameters, for images of 380×380 pixels.
+    """EfficientNet-B4, with 19.3 million parameters, for images of 380×380 pixels.
 
     Args:
         num_classes, weights: see `EfficientNet`.
@@ -142,7 +142,7 @@ def efficientnet_b4(num_classes: int = 1000, weights: File = None) -> EfficientN
 
 
 def efficientnet_b5(num_classes: int = 1000, weights: File = None) -> EfficientNet:
-    """EfficientNet-B5, of 30.4 million parameters, for images of 456×456 pixels.
+    """EfficientNet-B5, with 30.4 million parameters, for images of 456×456 pixels.
 
     Args:
         num_classes, weights: see `EfficientNet`.
@@ -153,7 +153,7 @@ def efficientnet_b5(num_classes: int = 1000, weights: File = None) -> EfficientN
 
 
 def efficientnet_b6(num_classes: int = 1000, weights: File = None) -> EfficientNet:
-    """EfficientNet-B6, of 43.0 million parameters, for images of 528×528 pixels.
+    """EfficientNet-B6, with 43.0 million parameters, for images of 528×528 pixels.
 
     Args:
         num_classes, weights: see `EfficientNet`.
@@ -164,7 +164,7 @@ def efficientnet_b6(num_classes: int = 1000, weights: File = None) -> EfficientN
 
 
 def efficientnet_b7(num_classes: int = 1000, weights: File = None) -> EfficientNet:
-    """EfficientNet-B7, of 66.3 million parameters, for images of 600×600 pixels.
+    """EfficientNet-B7, with 66.3 million parameters, for images of 600×600 pixels.
 
     Args:
         num_classes, weights: see `EfficientNet`.

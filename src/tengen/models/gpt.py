@@ -19,11 +19,11 @@ from .weights import File, load_weights
 __all__ = ["GPT", "gpt2", "gpt2_large", "gpt2_medium", "gpt2_xl"]
 
 Cache = tuple[Tensor, Tensor]
-"""Keys and values of all places so far, (N, heads, length, features of a head) each."""
+"""Keys and values of all positions so far, each (N, heads, length, features of a head)."""
 
 
 class _Projection(M.Module):
-    """x · weight + bias. The weight lies as in files of GPT-2, (in, out)."""
+    """x · weight + bias. The weight is (in, out), as in files of GPT-2."""
 
     def __init__(self, i: int, o: int, std: float):
         super().__init__()
@@ -48,7 +48,7 @@ class _Attention(M.Module):
         return self.c_proj(y)
 
     def step(self, x: Tensor, cache: Cache, place: Tensor) -> tuple[Tensor, Cache]:
-        """The last place alone, (N, 1, features); keys and values of those before are in the cache."""
+        """Attention of the last position alone, (N, 1, features); the cache has keys and values of the positions before."""
         n, _, features = x.shape
         size = features // self.heads
         q, k, v = (part.reshape(n, self.heads, 1, size) for part in F.split(self.c_attn(x), 3, axis=2))
@@ -82,7 +82,7 @@ class _Block(M.Module):
         return x + self.dropout(self.mlp(self.ln_2(x)))
 
     def step(self, x: Tensor, cache: Cache, place: Tensor) -> tuple[Tensor, Cache]:
-        """The last place alone."""
+        """The block for the last position alone."""
         mixed, cache = self.attn.step(self.ln_1(x), cache, place)
         x = x + mixed
         return x + self.mlp(self.ln_2(x)), cache
@@ -120,17 +120,18 @@ def _parts(net: M.Module) -> Iterator[Any]:
 
 
 class GPT(M.Module):
-    """Tokens (N, L), int32, to logits of the token that follows each, (N, L, vocabulary).
+    """From tokens (N, L), int32, to logits of the token that follows each, (N, L, vocabulary).
 
-    Names of parameters are those of GPT2Model in transformers; files of GPT2LMHeadModel are read, too. The last layer is the embedding of tokens.
+    Parameters have the names of GPT2Model in transformers; files of GPT2LMHeadModel can be read, too. The last
+    layer shares the weights of the token embedding.
 
     Args:
-        vocabulary: how many tokens there are.
-        length: of the longest sequence.
+        vocabulary: the number of tokens.
+        length: the longest sequence, in tokens.
         depth: blocks.
-        heads: of the attention.
-        features: between blocks; four times as many inside.
-        dropout: with which probability elements are dropped in training.
+        heads: attention heads.
+        features: between blocks; a block has four times as many inside.
+        dropout: the probability with which elements are dropped in training.
         weights: see `ResNet`.
 
     Raises:
@@ -164,18 +165,18 @@ class GPT(M.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         if tokens.shape[1] > self.length:
-            raise ValueError(f"GPT: sequences have up to {self.length} tokens, got {tokens.shape[1]}")
+            raise ValueError(f"GPT: sequences may have up to {self.length} tokens, got {tokens.shape[1]}")
         x = self.dropout(self.wte(tokens) + self.wpe.weight[: tokens.shape[1]])
         for block in self.h:
             x = block(x)
         return F.linear(self.ln_f(x), self.wte.weight)
 
     def step(self, tokens: Tensor, place: Tensor, caches: Sequence[Cache]) -> tuple[Tensor, list[Cache]]:
-        """Logits after one more token, of what those before left in the caches.
+        """Logits after one more token, given the caches of the tokens before.
 
         Args:
             tokens: the token (N,) of each sequence, int32.
-            place: how many tokens were before, an int32 of no dimensions.
+            place: how many tokens came before, an int32 scalar.
             caches: keys and values of each block; see `caches`.
 
         Returns: logits (N, vocabulary), and the caches for the next step.
@@ -191,7 +192,7 @@ class GPT(M.Module):
 
         Args:
             count: sequences.
-            length: of the longest; that of the network if None.
+            length: of the longest sequence; that of the network if None.
 
         Returns: keys and values for each block.
         """
@@ -202,19 +203,19 @@ class GPT(M.Module):
     def generate(
         self, tokens: Sequence[int], count: int, temperature: float = 1.0, top: int | None = None, seed: int = 0
     ) -> list[int]:
-        """Go on from a sequence, token by token, each drawn from what the network expects.
+        """Continue a sequence token by token; each is drawn from the distribution that the network predicts.
 
         Args:
-            tokens: what to go on from, at least one.
-            count: how many to add.
-            temperature: divides the logits; 0 takes the likeliest token.
-            top: draw from so many of the likeliest only.
+            tokens: what to continue, at least one token.
+            count: how many tokens to add.
+            temperature: divides the logits; 0 takes the most likely token.
+            top: draw only from this many of the most likely tokens.
             seed: the same seed draws the same tokens.
 
         Returns: the tokens that were added.
 
         Raises:
-            ValueError: there are no tokens to continue, or more than the network's length in all.
+            ValueError: there are no tokens to continue, or more in all than the length of the network.
 
         >>> tengen.models.GPT(50, 16, depth=1, heads=2, features=8).generate([5, 7], 3, temperature=0) # doctest: +ELLIPSIS
         [...]
@@ -228,7 +229,7 @@ class GPT(M.Module):
             if self._decoder is None or not self._decoder.fits(self):
                 self._decoder = _Decoder(self)
             step = self._decoder.step
-            # Lengths are rounded up, so that a few Programs serve texts of all lengths.
+            # Lengths are rounded up, so that a few Programs serve texts of any length.
             caches = self.caches(1, min(self.length, max(32, 1 << (total - 1).bit_length())))
             for place in range(total - 1):
                 token = Tensor(made[place : place + 1], dtype="int32")

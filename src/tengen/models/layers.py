@@ -1,4 +1,4 @@
-"""What several networks are made of."""
+"""Parts of several networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Act = Callable[[], M.Module] | None
 def conv_norm_act(
     i: int, o: int, kernel: int = 3, stride: int = 1, groups: int = 1, act: Act = M.ReLU, eps: float = 1e-5, momentum: float = 0.9
 ) -> M.Sequential:  # fmt: skip
-    """A convolution that keeps the size but for its stride, batch normalisation, perhaps an activation."""
+    """A convolution with padding that keeps the size (apart from the stride), batch normalisation, and perhaps an activation."""
     conv = M.Conv2d(i, o, kernel, stride, kernel // 2, groups=groups, bias=False)
     return M.Sequential(conv, M.BatchNorm2d(o, eps, momentum), *([act()] if act else []))
 
@@ -35,11 +35,11 @@ class Hardswish(M.Module):
 
 
 class SqueezeExcite(M.Module):
-    """Weighs channels by what two small layers make of their means. Hu et al. 2018, section 3.
+    """Weights channels by what two small layers compute from their means. Hu et al. 2018, section 3.
 
     Args:
-        channels: of the input. squeezed: channels between the layers.
-        act: between the layers. gate: makes weights of their result.
+        channels: of the input. squeezed: between the layers.
+        act: the activation between the layers. gate: turns their result into weights.
     """
 
     def __init__(self, channels: int, squeezed: int, act: Callable[[Tensor], Tensor], gate: Callable[[Tensor], Tensor]):
@@ -53,7 +53,7 @@ class SqueezeExcite(M.Module):
 
 
 class StochasticDepth(M.Module):
-    """In training, leaves out whole samples with probability `p`, and divides the others by 1 - p. Huang et al. 2016."""
+    """In training, zeroes whole samples with probability `p`, and divides the others by 1 - p. Huang et al. 2016."""
 
     def __init__(self, p: float):
         super().__init__()
@@ -66,7 +66,7 @@ class StochasticDepth(M.Module):
 
 
 class SelfAttention(M.Module):
-    """Attention of a sequence (N, L, features) to itself. Vaswani et al. 2017, section 3.2. The names are those of PyTorch's MultiheadAttention."""
+    """Self-attention of a sequence (N, L, features). Vaswani et al. 2017, section 3.2. The names are those of PyTorch's MultiheadAttention."""
 
     def __init__(self, features: int, heads: int, dropout: float = 0.0):
         super().__init__()
@@ -85,13 +85,13 @@ class SelfAttention(M.Module):
 
 
 def mlp(features: int, hidden: int, dropout: float = 0.0) -> M.Sequential:
-    """The two layers of a transformer's block, with GELU between them."""
+    """The two layers of a transformer block, with GELU between them."""
     inner, outer = M.Linear(features, hidden), M.Linear(hidden, features)
     return M.Sequential(inner, M.GELU(), M.Dropout(dropout), outer, M.Dropout(dropout))
 
 
 def draw_convolutions(net: M.Module) -> None:
-    """First values of convolutions: N(0, 2 / fan out), biases 0. He et al. 2015, section 2.2."""
+    """Initialise convolutions: weights N(0, 2 / fan out), biases 0. He et al. 2015, section 2.2."""
     for layer in net.modules():
         if isinstance(layer, M.Conv2d):
             fan_out = layer.out_channels // layer.groups * math.prod(layer.kernel_size)
@@ -99,7 +99,7 @@ def draw_convolutions(net: M.Module) -> None:
 
 
 def draw_linear(net: M.Module, std: float) -> None:
-    """First values of all matrices: N(0, std²), biases 0."""
+    """Initialise all matrices: weights N(0, std²), biases 0."""
     for layer in net.modules():
         if isinstance(layer, (M.Linear, M.Embedding)):
             M.init.normal_(layer.weight, 0.0, std)

@@ -14,13 +14,13 @@ __all__ = ["MobileNetV2", "MobileNetV3", "mobilenet_v2", "mobilenet_v3_large", "
 
 
 def divisible(channels: float, by: int = 8) -> int:
-    """The nearest multiple, that takes no more than a tenth away."""
+    """The nearest multiple that is not smaller by more than a tenth."""
     near = max(by, int(channels + by / 2) // by * by)
     return near + by if near < 0.9 * channels else near
 
 
 class _InvertedV2(M.Module):
-    """Wider, depthwise, narrower. Figure 4d."""
+    """Expand, convolve depthwise, project. Figure 4d."""
 
     def __init__(self, i: int, o: int, stride: int, expand: int):
         super().__init__()
@@ -39,11 +39,11 @@ class MobileNetV2(M.Module):
 
     Args:
         width: multiplies all channels.
-        num_classes: classes.
+        num_classes: the number of classes.
         weights: see `ResNet`.
 
     Raises:
-        StateDictError: weights of another network.
+        StateDictError: the weights are those of another network.
 
     >>> tengen.models.MobileNetV2(width=0.25, num_classes=5)(F.zeros((2, 3, 32, 32))).shape
     (2, 5)
@@ -70,7 +70,7 @@ class MobileNetV2(M.Module):
 
 
 class _InvertedV3(M.Module):
-    """Wider, depthwise, weighed, narrower. Figure 4."""
+    """Expand, convolve depthwise, weight channels, project. Figure 4."""
 
     def __init__(self, i: int, kernel: int, wide: int, o: int, weighed: bool, hard: bool, stride: int):
         super().__init__()
@@ -110,13 +110,13 @@ class MobileNetV3(M.Module):
     """Images (N, 3, H, W), normalised, to logits (N, num_classes). Names of parameters are torchvision's.
 
     Args:
-        blocks: of each, the kernel, channels inside and after it, whether channels are weighed, whether the activation is hard swish, stride.
+        blocks: for each, the kernel, channels inside and after it, whether it has squeeze and excitation, whether it uses hard swish, stride.
         hidden: units before the classifier.
-        num_classes: classes.
+        num_classes: the number of classes.
         weights: see `ResNet`.
 
     Raises:
-        StateDictError: weights of another network.
+        StateDictError: the weights are those of another network.
 
     >>> net = tengen.models.MobileNetV3([(3, 16, 16, True, True, 2)], hidden=32, num_classes=5)
     >>> net(F.zeros((2, 3, 32, 32))).shape
@@ -147,7 +147,7 @@ class MobileNetV3(M.Module):
 
 
 def mobilenet_v2(num_classes: int = 1000, weights: File = None) -> MobileNetV2:
-    """MobileNetV2, of 3.5 million parameters.
+    """MobileNetV2, with 3.5 million parameters.
 
     Args:
         num_classes, weights: see `MobileNetV2`.
@@ -158,7 +158,7 @@ def mobilenet_v2(num_classes: int = 1000, weights: File = None) -> MobileNetV2:
 
 
 def mobilenet_v3_large(num_classes: int = 1000, weights: File = None) -> MobileNetV3:
-    """MobileNetV3-Large, of 5.5 million parameters.
+    """MobileNetV3-Large, with 5.5 million parameters.
 
     Args:
         num_classes, weights: see `MobileNetV3`.
@@ -169,7 +169,7 @@ def mobilenet_v3_large(num_classes: int = 1000, weights: File = None) -> MobileN
 
 
 def mobilenet_v3_small(num_classes: int = 1000, weights: File = None) -> MobileNetV3:
-    """MobileNetV3-Small, of 2.5 million parameters.
+    """MobileNetV3-Small, with 2.5 million parameters.
 
     Args:
         num_classes, weights: see `MobileNetV3`.

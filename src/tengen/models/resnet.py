@@ -61,12 +61,12 @@ class ResNet(M.Module):
 
     Args:
         depths: blocks in each of the four stages.
-        bottleneck: blocks of 1×1, 3×3 and 1×1 convolutions, in place of two of 3×3.
-        num_classes: classes.
+        bottleneck: use blocks of 1×1, 3×3 and 1×1 convolutions in place of two 3×3 convolutions.
+        num_classes: the number of classes.
         groups: of the 3×3 convolutions in bottlenecks (Xie et al. 2017).
-        base: channels of each group, where a stage has 64.
-        weights: a file of PyTorch, safetensors or tengen with the values of all parameters, or a state dict. The classifier keeps its first
-            values where the file's has other classes.
+        base: channels of each group in a stage with 64.
+        weights: a file of PyTorch, safetensors or tengen with the values of all parameters, or a state dict. The classifier keeps its initial
+            values if the file is for another number of classes.
 
     Raises:
         StateDictError: the weights are those of another network.
@@ -106,7 +106,7 @@ class ResNet(M.Module):
         load_weights(self, weights, head=("fc.weight", "fc.bias"))
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What the four stages give, as detectors and segmentation want it.
+        """The results of the four stages, for detectors and segmentation.
 
         Args:
             x: images (N, 3, H, W).
@@ -123,7 +123,7 @@ class ResNet(M.Module):
 
 
 def resnet18(num_classes: int = 1000, weights: File = None) -> ResNet:
-    """ResNet-18, of 11.7 million parameters.
+    """ResNet-18, with 11.7 million parameters.
 
     Args:
         num_classes, weights: see `ResNet`.
@@ -134,7 +134,7 @@ def resnet18(num_classes: int = 1000, weights: File = None) -> ResNet:
 
 
 def resnet34(num_classes: int = 1000, weights: File = None) -> ResNet:
-    """ResNet-34, of 21.8 million parameters.
+    """ResNet-34, with 21.8 million parameters.
 
     Args:
         num_classes, weights: see `ResNet`.
@@ -145,7 +145,7 @@ def resnet34(num_classes: int = 1000, weights: File = None) -> ResNet:
 
 
 def resnet50(num_classes: int = 1000, weights: File = None) -> ResNet:
-    """ResNet-50 with strides in the 3×3 convolutions, of 25.6 million parameters.
+    """ResNet-50 with strides in the 3×3 convolutions, with 25.6 million parameters.
 
     Args:
         num_classes, weights: see `ResNet`.
@@ -156,7 +156,7 @@ def resnet50(num_classes: int = 1000, weights: File = None) -> ResNet:
 
 
 def resnet101(num_classes: int = 1000, weights: File = None) -> ResNet:
-    """ResNet-101, of 44.5 million parameters.
+    """ResNet-101, with 44.5 million parameters.
 
     Args:
         num_classes, weights: see `ResNet`.
@@ -167,7 +167,7 @@ def resnet101(num_classes: int = 1000, weights: File = None) -> ResNet:
 
 
 def resnet152(num_classes: int = 1000, weights: File = None) -> ResNet:
-    """ResNet-152, of 60.2 million parameters.
+    """ResNet-152, with 60.2 million parameters.
 
     Args:
         num_classes, weights: see `ResNet`.
@@ -178,7 +178,7 @@ def resnet152(num_classes: int = 1000, weights: File = None) -> ResNet:
 
 
 def resnext50_32x4d(num_classes: int = 1000, weights: File = None) -> ResNet:
-    """ResNeXt-50 with 32 groups of 4 channels, of 25.0 million parameters.
+    """ResNeXt-50 with 32 groups of 4 channels, with 25.0 million parameters.
 
     Args:
         num_classes, weights: see `ResNet`.
@@ -189,7 +189,7 @@ def resnext50_32x4d(num_classes: int = 1000, weights: File = None) -> ResNet:
 
 
 def resnext101_32x8d(num_classes: int = 1000, weights: File = None) -> ResNet:
-    """ResNeXt-101 with 32 groups of 8 channels, of 88.8 million parameters.
+    """ResNeXt-101 with 32 groups of 8 channels, with 88.8 million parameters.
 
     Args:
         num_classes, weights: see `ResNet`.
@@ -200,7 +200,7 @@ def resnext101_32x8d(num_classes: int = 1000, weights: File = None) -> ResNet:
 
 
 def resnext101_64x4d(num_classes: int = 1000, weights: File = None) -> ResNet:
-    """ResNeXt-101 with 64 groups of 4 channels, of 83.5 million parameters.
+    """ResNeXt-101 with 64 groups of 4 channels, with 83.5 million parameters.
 
     Args:
         num_classes, weights: see `ResNet`.
@@ -211,7 +211,7 @@ def resnext101_64x4d(num_classes: int = 1000, weights: File = None) -> ResNet:
 
 
 def wide_resnet50_2(num_classes: int = 1000, weights: File = None) -> ResNet:
-    """Wide ResNet-50-2, with twice the channels between the 1×1 convolutions, of 68.9 million parameters.
+    """Wide ResNet-50-2, with twice the channels between the 1×1 convolutions, with 68.9 million parameters.
 
     Args:
         num_classes, weights: see `ResNet`.
@@ -222,7 +222,7 @@ def wide_resnet50_2(num_classes: int = 1000, weights: File = None) -> ResNet:
 
 
 def wide_resnet101_2(num_classes: int = 1000, weights: File = None) -> ResNet:
-    """Wide ResNet-101-2, of 126.9 million parameters.
+    """Wide ResNet-101-2, with 126.9 million parameters.
 
     Args:
         num_classes, weights: see `ResNet`.

@@ -24,7 +24,7 @@ def _depthwise(i: int, stride: int) -> list[M.Module]:
 
 
 class _Unit(M.Module):
-    """One half of the channels goes by, or both are made of all of them if there is a stride; then they mix. Figures 3c and 3d."""
+    """Half of the channels pass unchanged; with a stride, all are computed from all. Then they are shuffled. Figures 3c and 3d."""
 
     def __init__(self, i: int, o: int, stride: int):
         super().__init__()
@@ -37,7 +37,7 @@ class _Unit(M.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = (x, x) if self.stride > 1 else F.split(x, 2, axis=1)
-        y = F.stack([self.branch1(first), self.branch2(second)], axis=2)  # shuffled: one channel of each by turns
+        y = F.stack([self.branch1(first), self.branch2(second)], axis=2)  # shuffled: channels of both halves alternate
         return y.reshape(y.shape[0], y.shape[1] * 2, *y.shape[3:])
 
 
@@ -47,11 +47,11 @@ class ShuffleNetV2(M.Module):
     Args:
         depths: units in each of the three stages.
         channels: after the first layer, after each stage, and after the last layer.
-        num_classes: classes.
+        num_classes: the number of classes.
         weights: see `ResNet`.
 
     Raises:
-        StateDictError: weights of another network.
+        StateDictError: the weights are those of another network.
 
     >>> net = tengen.models.ShuffleNetV2((1, 1, 1), (8, 16, 32, 64, 64), num_classes=5)
     >>> net(F.zeros((2, 3, 32, 32))).shape
@@ -77,7 +77,7 @@ class ShuffleNetV2(M.Module):
 
 
 def shufflenet_v2_x0_5(num_classes: int = 1000, weights: File = None) -> ShuffleNetV2:
-    """ShuffleNetV2 of half the channels, 1.4 million parameters.
+    """ShuffleNetV2 with half the channels, 1.4 million parameters.
 
     Args:
         num_classes, weights: see `ShuffleNetV2`.
@@ -88,7 +88,7 @@ def shufflenet_v2_x0_5(num_classes: int = 1000, weights: File = None) -> Shuffle
 
 
 def shufflenet_v2_x1_0(num_classes: int = 1000, weights: File = None) -> ShuffleNetV2:
-    """ShuffleNetV2, of 2.3 million parameters.
+    """ShuffleNetV2, with 2.3 million parameters.
 
     Args:
         num_classes, weights: see `ShuffleNetV2`.
@@ -99,7 +99,7 @@ def shufflenet_v2_x1_0(num_classes: int = 1000, weights: File = None) -> Shuffle
 
 
 def shufflenet_v2_x1_5(num_classes: int = 1000, weights: File = None) -> ShuffleNetV2:
-    """ShuffleNetV2 of one and a half times the channels, 3.5 million parameters.
+    """ShuffleNetV2 with 1.5 times the channels, 3.5 million parameters.
 
     Args:
         num_classes, weights: see `ShuffleNetV2`.
@@ -110,7 +110,7 @@ def shufflenet_v2_x1_5(num_classes: int = 1000, weights: File = None) -> Shuffle
 
 
 def shufflenet_v2_x2_0(num_classes: int = 1000, weights: File = None) -> ShuffleNetV2:
-    """ShuffleNetV2 of twice the channels, 7.4 million parameters.
+    """ShuffleNetV2 with twice the channels, 7.4 million parameters.
 
     Args:
         num_classes, weights: see `ShuffleNetV2`.

@@ -17,7 +17,7 @@ __all__ = ["SwinTransformer", "swin_b", "swin_s", "swin_t"]
 
 
 class _Attention(M.Module):
-    """Attention inside windows, which lie `shift` further in every second block. Section 3.2."""
+    """Attention inside windows, which are shifted by `shift` in every second block. Section 3.2."""
 
     def __init__(self, features: int, heads: int, window: int, shift: int):
         super().__init__()
@@ -30,7 +30,7 @@ class _Attention(M.Module):
         self._rows = (apart[0] * (2 * window - 1) + apart[1]).astype(np.int32)
 
     def _apart(self, height: int, width: int, shifts: tuple[int, int]) -> np.ndarray:
-        """(windows, 1, L, L) of -100 where two places of a window are not neighbours, but come from opposite edges."""
+        """(windows, 1, L, L), -100 where two positions of a window are not neighbours but come from opposite edges."""
         parts = [
             np.searchsorted([size - self.window, size - shift], np.arange(size), "right")
             if shift
@@ -86,7 +86,7 @@ class _Block(M.Module):
 
 
 class _Merge(M.Module):
-    """Four neighbours become one place, of twice the features."""
+    """Merges four neighbours into one position with twice the features."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -109,15 +109,15 @@ class SwinTransformer(M.Module):
 
     Args:
         features: of the first stage; each later one has twice as many.
-        depths: blocks in each of the stages.
-        heads: of the attention in each of the stages.
-        window: places along each side of a window.
-        drop: with which probability the last block is left out in training; those before it are more rarely.
-        num_classes: classes.
+        depths: blocks per stage.
+        heads: attention heads per stage.
+        window: positions along each side of a window.
+        drop: the probability with which the last block is skipped in training; it falls linearly to 0 at the first.
+        num_classes: the number of classes.
         weights: see `ResNet`.
 
     Raises:
-        StateDictError: weights of another network.
+        StateDictError: the weights are those of another network.
 
     >>> net = tengen.models.SwinTransformer(8, (1, 1), (2, 2), window=2, num_classes=5)
     >>> net(F.zeros((2, 3, 32, 32))).shape
@@ -156,7 +156,7 @@ class SwinTransformer(M.Module):
 
 
 def swin_t(num_classes: int = 1000, weights: File = None) -> SwinTransformer:
-    """Swin-T, of 28.3 million parameters.
+    """Swin-T, with 28.3 million parameters.
 
     Args:
         num_classes, weights: see `SwinTransformer`.
@@ -167,7 +167,7 @@ def swin_t(num_classes: int = 1000, weights: File = None) -> SwinTransformer:
 
 
 def swin_s(num_classes: int = 1000, weights: File = None) -> SwinTransformer:
-    """Swin-S, of 49.6 million parameters.
+    """Swin-S, with 49.6 million parameters.
 
     Args:
         num_classes, weights: see `SwinTransformer`.
@@ -178,7 +178,7 @@ def swin_s(num_classes: int = 1000, weights: File = None) -> SwinTransformer:
 
 
 def swin_b(num_classes: int = 1000, weights: File = None) -> SwinTransformer:
-    """Swin-B, of 87.8 million parameters.
+    """Swin-B, with 87.8 million parameters.
 
     Args:
         num_classes, weights: see `SwinTransformer`.

@@ -14,7 +14,7 @@ __all__ = ["VisionTransformer", "vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", 
 
 
 class _Block(M.Module):
-    """Attention, then two layers, each of what is normalised and added to what it is of. Figure 1, right."""
+    """Attention, then two layers, each on normalised input and added to its input. Figure 1, right."""
 
     def __init__(self, features: int, heads: int, hidden: int, dropout: float):
         super().__init__()
@@ -43,13 +43,13 @@ class VisionTransformer(M.Module):
     """Images (N, 3, image_size, image_size), normalised, to logits (N, num_classes). Names of parameters are torchvision's.
 
     Args:
-        image_size: pixels; a multiple of `patch`.
-        patch: pixels of the squares that images are cut into.
+        image_size: side of the images in pixels; a multiple of `patch`.
+        patch: side of the squares that images are cut into, in pixels.
         depth: blocks.
-        heads: of the attention.
+        heads: attention heads.
         features, hidden: between blocks, and between the two layers inside one.
-        num_classes: classes.
-        dropout: with which probability elements are dropped in training.
+        num_classes: the number of classes.
+        dropout: the probability with which elements are dropped in training.
         weights: see `ResNet`.
 
     Raises:
@@ -75,7 +75,7 @@ class VisionTransformer(M.Module):
     ):
         super().__init__()
         if image_size % patch:
-            raise ValueError(f"VisionTransformer: image_size {image_size} is no multiple of patch {patch}")
+            raise ValueError(f"VisionTransformer: image_size {image_size} is not a multiple of patch {patch}")
         self.image_size = image_size
         self.conv_proj = M.Conv2d(3, features, patch, patch)
         self.class_token = Parameter(F.zeros((1, 1, features)))
@@ -90,7 +90,7 @@ class VisionTransformer(M.Module):
         load_weights(self, weights, old, head=("heads.head.weight", "heads.head.bias"))
 
     def features(self, x: Tensor) -> Tensor:
-        """One row for the image, then one for each patch.
+        """One row of features for the image, then one for each patch.
 
         Args:
             x: images (N, 3, image_size, image_size).
@@ -113,7 +113,7 @@ class VisionTransformer(M.Module):
 
 
 def vit_b_16(num_classes: int = 1000, image_size: int = 224, weights: File = None) -> VisionTransformer:
-    """ViT-B/16, of 86.6 million parameters.
+    """ViT-B/16, with 86.6 million parameters.
 
     Args:
         num_classes, image_size, weights: see `VisionTransformer`.
@@ -124,7 +124,7 @@ def vit_b_16(num_classes: int = 1000, image_size: int = 224, weights: File = Non
 
 
 def vit_b_32(num_classes: int = 1000, image_size: int = 224, weights: File = None) -> VisionTransformer:
-    """ViT-B/32, of 88.2 million parameters.
+    """ViT-B/32, with 88.2 million parameters.
 
     Args:
         num_classes, image_size, weights: see `VisionTransformer`.
@@ -135,7 +135,7 @@ def vit_b_32(num_classes: int = 1000, image_size: int = 224, weights: File = Non
 
 
 def vit_l_16(num_classes: int = 1000, image_size: int = 224, weights: File = None) -> VisionTransformer:
-    """ViT-L/16, of 304.3 million parameters.
+    """ViT-L/16, with 304.3 million parameters.
 
     Args:
         num_classes, image_size, weights: see `VisionTransformer`.
@@ -146,7 +146,7 @@ def vit_l_16(num_classes: int = 1000, image_size: int = 224, weights: File = Non
 
 
 def vit_l_32(num_classes: int = 1000, image_size: int = 224, weights: File = None) -> VisionTransformer:
-    """ViT-L/32, of 306.5 million parameters.
+    """ViT-L/32, with 306.5 million parameters.
 
     Args:
         num_classes, image_size, weights: see `VisionTransformer`.
@@ -157,7 +157,7 @@ def vit_l_32(num_classes: int = 1000, image_size: int = 224, weights: File = Non
 
 
 def vit_h_14(num_classes: int = 1000, image_size: int = 224, weights: File = None) -> VisionTransformer:
-    """ViT-H/14, of 632.0 million parameters.
+    """ViT-H/14, with 632.0 million parameters.
 
     Args:
         num_classes, image_size, weights: see `VisionTransformer`.

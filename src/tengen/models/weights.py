@@ -1,4 +1,4 @@
-"""Weights from files that tengen, PyTorch or safetensors wrote, into networks whose names are those of the file."""
+"""Loads weights from files of tengen, PyTorch or safetensors into networks that have the names of the file."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def load_weights(
     beside: str = "$^",
     head: Sequence[str] = (),
 ) -> None:
-    """Give a new network the weights of a file; nothing is done if there is none.
+    """Load the weights of a file into a new network; does nothing without a file.
 
-    All that the network has must be in the file, and all that the file has must be in the network, by name and shape: a file of a deeper network
+    The file must have every tensor of the network, and the network every tensor of the file, by name and shape: a file of a deeper network
     has all names of a shallow one, too.
 
     Args:
         net: gets the values.
         weights: path of a file that `tengen.load` reads, or a state dict.
-        rename: regular expressions and what to put in their place in names of the file.
-        beside: a regular expression for what files have beside the network.
-        head: names of the network whose shapes depend on the number of classes; they keep the values that they have if the file has other shapes.
+        rename: regular expressions, with replacements, for names of the file.
+        beside: a regular expression for what files have besides the network.
+        head: names in the network whose shapes depend on the number of classes; they keep their values if the file has other shapes.
 
     Raises StateDictError if file and network differ.
     """
