@@ -18,6 +18,9 @@ from tengen.module import qat, quantized
 from tengen.optimizer import SGD
 from tengen.quantization import (
     LSQ,
+    ExponentialMovingAverageObserver,
+    HistogramObserver,
+    MinMaxObserver,
     QConfig,
     calibration_qconfig,
     create_qparams,
@@ -187,6 +190,20 @@ def test_evaluation_observes_nothing_unless_it_is_told_to():
     disable_observer(net)
     net(100 * tengen.tensor(array(2, 1, 8, 8)))
     assert net[0].act_observer.max_val.item() < 10
+
+
+@pytest.mark.parametrize("kind", [MinMaxObserver, ExponentialMovingAverageObserver, HistogramObserver])
+def test_an_observer_sees_nothing_while_it_is_disabled(kind):
+    observer = kind()
+    observer(tengen.tensor([-1.0, 2.0]))
+    for stop, go_on in ((observer.eval, observer.train), (observer.disable, observer.enable)):
+        stop()
+        before = observer.get_qparams().scale.item()
+        observer(tengen.tensor([90.0]))
+        assert observer.get_qparams().scale.item() == before
+        go_on()
+        observer(tengen.tensor([before * 500]))
+        assert observer.get_qparams().scale.item() > before
 
 
 def test_learned_steps_start_from_observed_ones():

@@ -3,6 +3,7 @@
 from .calibrate import Calibration, LayerError, calibrate
 from .fake_quant import LSQ, TQT, FakeQuantize
 from .observer import (
+    ChannelMinMaxObserver,
     ExponentialMovingAverageObserver,
     HistogramObserver,
     MinMaxObserver,
@@ -19,6 +20,8 @@ from .qconfig import (
     ema_lowbit_fakequant_qconfig,
     min_max_fakequant_qconfig,
     passive_qconfig,
+    per_channel_calibration_qconfig,
+    per_channel_fakequant_qconfig,
     sync_ema_fakequant_qconfig,
     tqt_qconfig,
 )
@@ -41,6 +44,7 @@ __all__ = [
     "LSQ",
     "TQT",
     "Calibration",
+    "ChannelMinMaxObserver",
     "ExponentialMovingAverageObserver",
     "FakeQuantize",
     "HistogramObserver",
@@ -71,6 +75,8 @@ __all__ = [
     "is_qat",
     "min_max_fakequant_qconfig",
     "passive_qconfig",
+    "per_channel_calibration_qconfig",
+    "per_channel_fakequant_qconfig",
     "propagate_qconfig",
     "quantize",
     "quantize_qat",

@@ -17,7 +17,7 @@ from ..module.qat import QATModule
 from ..module.qat.module import Shared
 from ..module.quantized import QuantizedModule
 from .prepare import add_stubs, fuse, replace, shown
-from .qconfig import QConfig, calibration_qconfig
+from .qconfig import QConfig, per_channel_calibration_qconfig
 from .quantize import _float2qat_dict, quantize, quantize_qat
 
 __all__ = ["Calibration", "LayerError", "calibrate"]
@@ -98,7 +98,7 @@ class _KeptQuantized(QuantizedModule):
 
 
 def calibrate(
-    net: Module, batches: Iterable[Any], skip: Collection[str] = (), qconfig: QConfig = calibration_qconfig
+    net: Module, batches: Iterable[Any], skip: Collection[str] = (), qconfig: QConfig = per_channel_calibration_qconfig
 ) -> Calibration:
     """A network of 8-bit integers from one of floats, without training: scales are what a few batches show.
 
@@ -110,7 +110,8 @@ def calibrate(
         batches: inputs, tensors or tuples of the network's arguments. A few hundred examples are enough.
         skip: paths of layers that stay in floats, such as "backbone.conv1" (see `named_modules`): those at the top of
             the table, say.
-        qconfig: the observers.
+        qconfig: the observers. By default each channel of a weight has a scale of its own; with `calibration_qconfig` a
+            weight has one, as in MegEngine.
 
     Returns: the network, in evaluation mode, and the error of each layer for the last batch, worst first.
 

@@ -334,12 +334,12 @@ def apply_easy_quant(module: Module, data: Tensor, start: float = 0.8, stop: flo
 
 
 def _choose(layer: QATModule, observer: Any, inputs: Any, want: Tensor, factors: list[float]) -> None:
-    scale = float(observer.scale)
+    scale = observer.scale.numpy()
     best = max(factors, key=lambda factor: _similar_with(layer, observer, scale * factor, inputs, want))
     observer.scale = scale * best
 
 
-def _similar_with(layer: QATModule, observer: Any, scale: float, inputs: Any, want: Tensor) -> float:
+def _similar_with(layer: QATModule, observer: Any, scale: Any, inputs: Any, want: Tensor) -> float:
     observer.scale = scale
     found = layer(*inputs)
     product = F.sum(found * want) / (F.norm(found.flatten(), 2) * F.norm(want.flatten(), 2) + 1e-12)

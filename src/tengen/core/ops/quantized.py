@@ -33,11 +33,11 @@ from .conv import Convolution, ConvolutionBackwardData
 from .elemwise import Elemwise, TypeCvt, Where, cast
 from .index import Put
 from .integer import IntegerConvolution, IntegerConvolutionBackwardData, IntegerMatMul
-from .linalg import MatMul
+from .linalg import Linear, MatMul
 from .pool import AdaptivePooling, Pooling
 from .reduce import ArgExtreme, Reduce
 from .resample import Interpolate
-from .shape import Copy, Detach, Fill, Pad, PlaceView
+from .shape import Copy, Detach, Fill, Pad, PlaceView, reshape
 
 NO_ONNX = "gets no quantised numbers yet"
 ROUND, MAX, MIN = Elemwise("ROUND"), Elemwise("MAX"), Elemwise("MIN")
@@ -91,6 +91,11 @@ def known(dtype: str) -> Quantized:
     found = quantized(dtype)
     assert found is not None
     return found
+
+
+def product_dtype(a: str, b: str) -> str:
+    """The qint32 of sums of products of numbers of two quantised dtypes."""
+    return make(KINDS["qint32"], float(np.float32(known(a).scale) * np.float32(known(b).scale)), None).name
 
 
 def integers(x: Value) -> Value:
@@ -270,8 +275,7 @@ class IntegerProduct(Formula):
         self.op.infer(*(Type("float32", x.shape) for x in inputs))  # which checks the shapes
         largest = prod(_largest(known(x.dtype)) for x in inputs) * _count(self.op, a, b)
         sums = (_integer_sums if largest < 1 << 31 else _saturated_sums)(self.op, inputs)
-        scale = np.float32(known(a.dtype).scale) * np.float32(known(b.dtype).scale)
-        return Marked(make(KINDS["qint32"], float(scale), None).name)(sums)
+        return Marked(product_dtype(a.dtype, b.dtype))(sums)
 
 
 def _integer_sums(op: Any, inputs: Sequence[Value]) -> Value:
@@ -304,6 +308,39 @@ def _count(op: Op, a: Value, b: Value) -> int:
         return a.shape[-1]
     weight = a if isinstance(op, ConvolutionBackwardData) else b
     return prod(weight.shape) // (1 if isinstance(op, ConvolutionBackwardData) else max(weight.shape[0], 1))
+
+
+class OfChannels(Formula):
+    """A layer's product `op` of quantised numbers whose weight has a scale for each channel of the result, besides that of its dtype.
+
+    Inputs: x, weight, the scales (channels,), and perhaps a bias of as many floats. Its sums, and the bias in steps of them, are integers;
+    the result is the float32 that they stand for.
+    """
+
+    op: Op
+
+    @property
+    def name(self) -> str:
+        return self.op.name
+
+    def expand(self, *inputs: Value) -> Value:
+        x, weight, scale, *bias = inputs
+        if any(v.dtype[0] != "q" for v in (x, weight)):
+            raise TypeError(
+                f"{self.name} with scales of channels takes quantised numbers, got {x.dtype} and {weight.dtype}"
+            )
+        sums = product_dtype(x.dtype, weight.dtype)
+        for b in bias:
+            self._need(b.size, scale)
+        steps = [quantize(reshape(b, scale.shape) / scale, sums) for b in bias]
+        y: Value = self.op(x, weight, *steps)
+        axis = y.ndim - 1 if isinstance(self.op, Linear) else 1
+        self._need(y.shape[axis], scale)
+        return real(y) * reshape(scale, [n if d == axis else 1 for d, n in enumerate(y.shape)])
+
+    def _need(self, channels: int, scale: Value) -> None:
+        if scale.shape != (channels,):
+            raise ValueError(f"{self.name.lower()}: {channels} channels need as many scales, got shape {scale.shape}")
 
 
 class FilledQuantized(Formula):

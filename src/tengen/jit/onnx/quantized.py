@@ -20,11 +20,13 @@ from ...core.ops.linalg import Linear, Product
 from ...core.ops.quantized import (
     Dequantize,
     IntegerProduct,
+    OfChannels,
     OnBits,
     OnIntegers,
     OnSteps,
     Quantize,
     Rounded,
+    product_dtype,
 )
 from ...core.ops.shape import Copy, Detach
 from .graph import Graph, Operand
@@ -41,6 +43,13 @@ def rule(*classes: type[Op]) -> Callable[[Rule], Rule]:
         return function
 
     return put
+
+
+def known_scale(dtype: str) -> float:
+    """The scale of a quantised dtype."""
+    found = quantized(dtype)
+    assert found is not None
+    return found.scale
 
 
 def scale_and_zero(graph: Graph, dtype: str) -> tuple[Operand, Operand]:
@@ -105,6 +114,31 @@ def _on_integers(graph: Graph, op: OnIntegers, *inputs: Operand) -> Operand | No
 def _products(graph: Graph, op: Op, *inputs: Operand) -> Operand | None:
     """Includes the bias, so that runtimes find the whole layer."""
     return _of_floats(graph, op, op, inputs)
+
+
+@rule(OfChannels)
+def _of_channels(
+    graph: Graph, op: OfChannels, x: Operand, weight: Operand, scale: Operand, *bias: Operand
+) -> Operand | None:
+    """A DequantizeLinear with a scale for each channel; the bias, in steps of the sums, has one too, so that runtimes find the layer."""
+    transposed, known = isinstance(op.op, ConvTranspose2d), [v.known for v in (weight, scale, *bias)]
+    if any(array is None for array in known) or (transposed and weight.ndim == 5):
+        return None  # ONNX has scales along one dim alone
+    integers, scales, *biases = map(np.asarray, known)
+    integers = integers.reshape(-1, *integers.shape[2:]) if weight.ndim == 5 else integers
+    step = np.float32(known_scale(product_dtype(x.dtype, weight.dtype)))
+    made = [_with_scales(graph, integers, scales * np.float32(known_scale(weight.dtype)), int(transposed))]
+    for array in biases:
+        whole = array.reshape(-1) / scales * (np.float32(1) / step)
+        whole = np.copysign(np.floor(np.abs(whole.astype(np.float64)) + 0.5), whole)
+        made.append(_with_scales(graph, np.clip(whole, -(2**31), 2**31 - 1).astype(np.int32), scales * step, 0))
+    return write_op(graph, op.op, [real(graph, x), *made])[0]
+
+
+def _with_scales(graph: Graph, integers: Any, scales: Any, axis: int) -> Operand:
+    stored = graph.constant(integers, str(integers.dtype))
+    made = graph.node("DequantizeLinear", stored, graph.constant(scales, "float32"), dtype="float32", axis=axis)
+    return graph.typed(made, Type("float32", integers.shape))
 
 
 @rule(OnBits)

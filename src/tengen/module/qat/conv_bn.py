@@ -20,7 +20,7 @@ class _Normalised(Shared):
     """A layer and the batch normalisation after it."""
 
     bn: Any
-    _channel_axis = 0  # of the weight
+    channel_axis = 0
     _axes: tuple[int, ...] = (0, 2, 3)  # of the result, over which statistics are taken
 
     @property
@@ -36,13 +36,11 @@ class _Normalised(Shared):
 
     def _by_channel(self, x: Tensor) -> Tensor:
         """A number for each channel, to be combined with the weight."""
-        weight = self._layer.weight
-        shape = [1] * weight.ndim
-        grouped = weight.ndim == 5
-        shape[self._channel_axis + grouped] = weight.shape[self._channel_axis + grouped]
-        if grouped:
-            shape[0] = weight.shape[0]
-        return x.reshape(*shape)
+        return x.reshape(*self._channel_shape())
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = self._layer.weight.shape
+        return shape
 
     def _gain(self, variance: Tensor) -> Tensor:
         """What the normalisation multiplies each channel by."""
@@ -153,7 +151,7 @@ class ConvTransposeBn2d(conv_bn.ConvTransposeBn2d, _Normalised):
     True
     """
 
-    _channel_axis = 1
+    channel_axis = 1
 
     @property
     def _layer(self) -> Any:

@@ -41,6 +41,8 @@ class Conv2d(conv.Conv2d, _Weighted):
     True
     """
 
+    channel_axis = 0
+
     def calc_conv_qat(self, inp: Tensor) -> Tensor:
         """The convolution with weight and bias rounded."""
         return self.calc_conv(inp, *self._rounded(inp))
@@ -79,6 +81,8 @@ class ConvTranspose2d(conv.ConvTranspose2d, _Weighted):
     True
     """
 
+    channel_axis = 1
+
     def calc_conv_transpose2d_qat(self, inp: Tensor) -> Tensor:
         """The transposed convolution with weight and bias rounded."""
         return self.calc_conv_transpose2d(inp, *self._rounded(inp))
@@ -115,6 +119,8 @@ class Linear(linear.Linear, _Weighted):
     >>> isinstance(qat.Linear(2, 3), qat.QATModule)
     True
     """
+
+    channel_axis = 0
 
     def calc_linear_qat(self, inp: Tensor) -> Tensor:
         """The product with weight and bias rounded."""

@@ -36,6 +36,8 @@ class QATModule(Module):
     """Whether there is a weight to round."""
     with_act: ClassVar[bool] = True
     """Whether the result is rounded."""
+    channel_axis: ClassVar[int | None] = None
+    """Which dim of a weight without groups has the channels of the result; None if they cannot have scales of their own."""
 
     weight_observer: Any = None
     act_observer: Any = None
@@ -54,6 +56,19 @@ class QATModule(Module):
                 _made(qconfig.weight_observer),
                 _made(qconfig.weight_fake_quant),
             )
+            if hasattr(self.weight_observer, "set_channels") and self.channel_axis is not None:
+                self.weight_observer.set_channels(self._channel_shape())
+
+    def _channel_shape(self) -> tuple[int, ...]:
+        """The shape of the weight, with 1 but for the channels of the result, of which each group has some."""
+        shape, axis = self._weight_shape(), self.channel_axis
+        assert axis is not None
+        kept = (0, axis + 1) if len(shape) == 5 else (axis,)
+        return tuple(extent if d in kept else 1 for d, extent in enumerate(shape))
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = self.weight.shape
+        return shape
 
     def set_fake_quant(self, enable: bool) -> None:
         """Whether weight and result are rounded."""

@@ -70,6 +70,14 @@ class FakeQuantize(_FakeQuantize):
         return fake_quant_tensor(inp, qparams)
 
 
+def _need_one_scale(name: str, qparams: QParams) -> None:
+    """ValueError for a scale for each channel."""
+    if getattr(qparams.scale, "size", 1) > 1:
+        raise ValueError(
+            f"{name}: it learns one scale for a tensor, got scales of shape {qparams.scale.shape}; use observers that find one scale"
+        )
+
+
 class TQT(_FakeQuantize, QParamsModuleMixin):
     """Rounds by a scale that is trained: `scale` is its logarithm to base 2.
 
@@ -93,7 +101,8 @@ class TQT(_FakeQuantize, QParamsModuleMixin):
         return tqt_forward(self.qmin, self.qmax, inp, self.scale)
 
     def set_qparams(self, qparams: QParams) -> None:
-        """Start from this scale. Raises ValueError if it is asymmetric."""
+        """Start from this scale. Raises ValueError if it is asymmetric, or one for each channel."""
+        _need_one_scale("TQT", qparams)
         if qparams.mode != QuantMode.SYMMERTIC:
             raise ValueError("TQT: it is symmetric, and takes no zero point")
         self.scale.set_value(F.log(qparams.scale) / F.log(Tensor(2.0)))
@@ -127,7 +136,8 @@ class LSQ(_FakeQuantize, QParamsModuleMixin):
         self.grad_scale = Tensor(1.0, dtype="float32")
 
     def set_qparams(self, qparams: QParams) -> None:
-        """Start from this scale, zero point and factor of the gradient, if it has one."""
+        """Start from this scale, zero point and factor of the gradient, if it has one. Raises ValueError for one for each channel."""
+        _need_one_scale("LSQ", qparams)
         self.mode = qparams.mode
         if qparams.mode == QuantMode.ASYMMERTIC and qparams.zero_point is not None:
             self.zero_point = qparams.zero_point

@@ -17,7 +17,7 @@ from .histogram import Histogram
 from .utils import QParamsModuleMixin
 
 __all__ = [
-    "ExponentialMovingAverageObserver", "HistogramObserver", "MinMaxObserver", "Observer", "PassiveObserver",
+    "ChannelMinMaxObserver", "ExponentialMovingAverageObserver", "HistogramObserver", "MinMaxObserver", "Observer", "PassiveObserver",
     "SyncExponentialMovingAverageObserver", "SyncMinMaxObserver",
 ]  # fmt: skip
 
@@ -125,6 +125,46 @@ class MinMaxObserver(Observer):
         return x
 
 
+class ChannelMinMaxObserver(MinMaxObserver):
+    """Knows the smallest and the largest weight of each channel of the result, so that each channel has a scale of its own.
+
+    It is for weights, and symmetric. A layer tells it how its weight lies; until then it is a MinMaxObserver.
+
+    Args:
+        eps: what each scale is at least.
+        dtype: the kind of the numbers, one without zero point.
+        kwargs: `name`.
+
+    Raises:
+        ValueError: the kind has a zero point.
+
+    >>> from tengen.quantization import ChannelMinMaxObserver
+    >>> observer = ChannelMinMaxObserver(dtype="qint8_narrow")
+    >>> observer.set_channels((2, 1))
+    >>> _ = observer(tengen.tensor([[-2.54, 1.0], [0.0, 0.127]]))
+    >>> observer.get_qparams().scale.numpy().round(3)
+    array([[0.02 ],
+           [0.001]], dtype=float32)
+    """
+
+    def __init__(self, eps: float = 1e-5, dtype: str | QuantDtypeMeta = "qint8_narrow", **kwargs: Any):
+        super().__init__(QuantMode.SYMMERTIC, eps, dtype, **kwargs)
+        if self.dtype.is_unsigned:
+            raise ValueError(f"ChannelMinMaxObserver: weights have no zero point, got dtype {self.dtype.name!r}")
+
+    def set_channels(self, shape: tuple[int, ...]) -> None:
+        """Forget what was seen, and see a weight whose scales have this shape: its own, with 1 but for the channels of the result."""
+        self.min_val = F.full(shape, _LARGEST)
+        self.max_val = F.full(shape, -_LARGEST)
+
+    def _extent(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x, shape = x.detach(), self.min_val.shape
+        if not shape:
+            return super()._extent(x)
+        axes = tuple(axis for axis, extent in enumerate(shape) if extent == 1)
+        return F.min(x, axes, keepdims=True), F.max(x, axes, keepdims=True)
+
+
 class _AllProcesses(MinMaxObserver):
     """Sees what passes in all processes."""
 
@@ -195,6 +235,8 @@ class SyncExponentialMovingAverageObserver(_AllProcesses, ExponentialMovingAvera
 
 class HistogramObserver(MinMaxObserver):
     """Knows a histogram of what has passed, and quantises the range within it that loses least, in the mean square.
+
+    Like all observers it sees nothing while it is disabled; in MegEngine 1.13 this one goes on.
 
     Args:
         bins: of the histogram.

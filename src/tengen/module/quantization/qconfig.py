@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..module import Module
 from .fake_quant import TQT, FakeQuantize
 from .observer import (
+    ChannelMinMaxObserver,
     ExponentialMovingAverageObserver,
     HistogramObserver,
     MinMaxObserver,
@@ -18,7 +19,8 @@ from .observer import (
 
 __all__ = [
     "QConfig", "calibration_qconfig", "easyquant_qconfig", "ema_fakequant_qconfig", "ema_lowbit_fakequant_qconfig",
-    "min_max_fakequant_qconfig", "passive_qconfig", "sync_ema_fakequant_qconfig", "tqt_qconfig",
+    "min_max_fakequant_qconfig", "passive_qconfig", "per_channel_calibration_qconfig", "per_channel_fakequant_qconfig",
+    "sync_ema_fakequant_qconfig", "tqt_qconfig",
 ]  # fmt: skip
 
 
@@ -71,6 +73,8 @@ ema_fakequant_qconfig = _fake(MinMaxObserver, ExponentialMovingAverageObserver)
 sync_ema_fakequant_qconfig = _fake(SyncMinMaxObserver, SyncExponentialMovingAverageObserver)
 ema_lowbit_fakequant_qconfig = _fake(MinMaxObserver, ExponentialMovingAverageObserver, "qint4", "qint4")
 calibration_qconfig = QConfig(_of(MinMaxObserver)[0], _of(HistogramObserver)[1], None, None)
+per_channel_fakequant_qconfig = _fake(ChannelMinMaxObserver, ExponentialMovingAverageObserver)
+per_channel_calibration_qconfig = QConfig(_of(ChannelMinMaxObserver)[0], _of(HistogramObserver)[1], None, None)
 tqt_qconfig = QConfig(None, None, *_of(TQT))
 passive_qconfig = _fake(PassiveObserver, PassiveObserver)
 easyquant_qconfig = passive_qconfig

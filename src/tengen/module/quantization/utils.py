@@ -96,7 +96,10 @@ def fake_quant_bias(bias: Tensor | None, inp: Tensor, w_qat: Tensor) -> Tensor |
     scales = inp.qparams.scale, w_qat.qparams.scale
     if bias is None or scales[0] is None or scales[1] is None:
         return bias
-    qparams = create_qparams(QuantMode.SYMMERTIC, "qint32", scales[0] * scales[1])
+    step = scales[0] * scales[1]
+    if getattr(step, "size", 1) > 1:  # one for each channel
+        step = step.reshape(bias.shape)
+    qparams = create_qparams(QuantMode.SYMMERTIC, "qint32", step)
     made = fake_quant_tensor(bias, qparams)
     made.qparams.update(qparams)
     return made
@@ -126,13 +129,14 @@ class QParamsModuleMixin:
         """The scale, zero point and kind."""
 
     def get_quantized_dtype(self) -> Any:
-        """The dtype of tensors that are quantised so."""
+        """The dtype of tensors that are quantised so. If each channel has a scale of its own, that of the integers: its scale is 1."""
         qparams = self.get_qparams()
         meta: Any = qparams.dtype_meta
         zero = qparams.zero_point if meta.is_unsigned else None
         if meta.is_unsigned and zero is None:  # symmetric: 0 is in the middle
             zero = (meta.qmax + meta.qmin + 1) // 2
-        return create_quantized_dtype(meta, float(qparams.scale), None if zero is None else int(zero))
+        scale = 1.0 if getattr(qparams.scale, "size", 1) > 1 else float(qparams.scale)
+        return create_quantized_dtype(meta, scale, None if zero is None else int(zero))
 
 
 def register_method_to_class(cls: type) -> Callable[[Any], Any]:

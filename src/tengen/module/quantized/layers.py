@@ -11,10 +11,14 @@ from ... import functional as F
 from ..._rt import apply
 from ...base.dtype import canonical
 from ...core import Parameter, Tensor
+from ...core.ops import conv as conv_ops
+from ...core.ops import linalg as linalg_ops
 from ...core.ops.formula import elementwise
-from ...core.ops.quantized import Rounded
+from ...core.ops.quantized import OfChannels, Rounded
 from ...dtype import get_scale, is_quantize, qint32
 from ...functional import quantized as functions
+from ...functional.arguments import pair
+from ...functional.convolution import pairs
 from .. import conv, linear
 from ..conv import PAD_MODES
 from .module import QuantizedModule
@@ -26,16 +30,33 @@ __all__ = [
 ]  # fmt: skip
 
 
-def bias_of(bias: Tensor | None, inp: Tensor, weight: Tensor) -> Tensor | None:
-    """A bias as qint32, to be added to the sums of products of `inp` and `weight`. TypeError if the input is not quantised."""
+def _need_quantized(inp: Tensor) -> None:
     if not is_quantize(inp.dtype):
         raise TypeError(f"a quantised layer takes quantised numbers, got {inp.dtype}; a QuantStub before it makes them")
+
+
+def bias_of(bias: Tensor | None, inp: Tensor, weight: Tensor) -> Tensor | None:
+    """A bias as qint32, to be added to the sums of products of `inp` and `weight`. TypeError if the input is not quantised."""
+    _need_quantized(inp)
     scale = np.float32(get_scale(inp.dtype)) * np.float32(get_scale(weight.dtype))
     return None if bias is None else bias.astype(qint32(float(scale)))
 
 
+def _of_channels(op: Any, layer: Any, inp: Tensor) -> Tensor:
+    """The product of a layer whose weight has a scale for each channel, with its bias, as floats."""
+    _need_quantized(inp)
+    biases = () if layer.bias is None else (layer.bias,)
+    made: Tensor = apply(OfChannels(op), inp, layer.weight, layer.weight_scale, *biases)
+    return made
+
+
 def _take_over(made: Any, qat_module: Any, weight: Tensor, bias: Tensor | None) -> Any:
     made.output_dtype = qat_module.get_activation_dtype()
+    qparams = qat_module.get_weight_qparams()
+    if getattr(qparams.scale, "size", 1) > 1:
+        made.weight_scale = qparams.scale.detach().reshape(-1)
+        kind = qparams.dtype_meta
+        weight = F.clip(F.round(weight.detach() / qparams.scale), kind.qmin, kind.qmax)
     made.weight = Parameter(weight.detach().astype(qat_module.get_weight_dtype()))
     made.bias = None if bias is None else Parameter(bias.detach())
     made.training = qat_module.training
@@ -87,10 +108,15 @@ class Conv2d(conv.Conv2d, QuantizedModule):
 
     def calc_conv_quantized(self, inp: Tensor, nonlinear_mode: str = "identity") -> Tensor:
         """The convolution, with bias and an activation, rounded once."""
-        bias = bias_of(self.bias, inp, self.weight)
         padding = self.padding
         if self.padding_mode != "zeros":
             inp, padding = F.pad(inp, self.get_pad_witdth(), mode=PAD_MODES[self.padding_mode]), (0, 0)
+        if self.weight_scale is not None:
+            op = conv_ops.Conv2d(
+                *pairs("conv2d", self.stride, padding, self.dilation), self.groups, self.bias is not None
+            )
+            return _ended(_of_channels(op, self, inp), nonlinear_mode, self.output_dtype)
+        bias = bias_of(self.bias, inp, self.weight)
         steps = self.stride, padding, self.dilation, self.groups
         return functions.conv_bias_activation(
             inp, self.weight, bias, self.output_dtype, *steps, nonlinear_mode, self.conv_mode, self.compute_mode
@@ -168,6 +194,11 @@ class ConvTranspose2d(conv.ConvTranspose2d, QuantizedModule):
 
     def calc_conv_transpose2d_quantized(self, inp: Tensor, nonlinear_mode: str) -> Tensor:
         """The transposed convolution, with bias and an activation, rounded once."""
+        if self.weight_scale is not None:
+            strides, paddings, dilations = pairs("conv_transpose2d", self.stride, self.padding, self.dilation)
+            more = pair("conv_transpose2d", "output_padding", self.output_padding)
+            op = conv_ops.ConvTranspose2d(strides, paddings, more, dilations, self.groups, self.bias is not None)
+            return _ended(_of_channels(op, self, inp), nonlinear_mode, self.output_dtype)
         bias = bias_of(self.bias, inp, self.weight)
         y = F.conv_transpose2d(
             inp, self.weight, bias, self.stride, self.padding, self.output_padding, self.dilation, self.groups
@@ -254,6 +285,9 @@ class Linear(QuantizedModule):
 
     def calc_linear_quantized(self, inp: Tensor, nonlinear_mode: str = "identity") -> Tensor:
         """The product, with bias and an activation, rounded once."""
+        if self.weight_scale is not None:
+            y = _of_channels(linalg_ops.Linear(self.bias is not None), self, inp)
+            return _ended(y, nonlinear_mode, self.output_dtype)
         y = F.linear(inp, self.weight, bias_of(self.bias, inp, self.weight))
         return _ended(y, nonlinear_mode, self.output_dtype)
 

@@ -13,7 +13,8 @@ __all__ = ["QuantizedModule"]
 class QuantizedModule(Module):
     """A layer that computes with quantised numbers.
 
-    It serves inference only: a call in training mode raises ValueError.
+    It serves inference only: a call in training mode raises ValueError. `weight_scale`: None, or, if each channel of
+    the result has a scale of its own, these scales; the dtype of `weight` then has the scale 1.
 
     Args:
         name: any text, kept as `.name`.
@@ -22,6 +23,8 @@ class QuantizedModule(Module):
     >>> issubclass(quantized.Linear, quantized.QuantizedModule)
     True
     """
+
+    weight_scale: Any = None
 
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         if self.training:
