@@ -14,7 +14,7 @@ import pytest
 from tengen.base import config
 from tengen.compiler import cache
 from tengen.compiler.kernels import functions
-from tengen.compiler.kernels.target import Target
+from tengen.compiler.kernels.target import HostTarget, Target
 from tengen.compiler.targets import EMITTERS, host
 from tengen.compiler.targets.host import available, host_target
 from tengen.core.ops import elemwise
@@ -43,7 +43,7 @@ class Constant:
 
 @pytest.fixture(autouse=True)
 def emitter(monkeypatch):
-    monkeypatch.setitem(EMITTERS, Constant, Constant.write)
+    monkeypatch.setitem(EMITTERS[HostTarget], Constant, Constant.write)
 
 
 def call(address: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from nest_harness import Code, Memory, Problem, array, check, copies, unary
+from nest_harness import MACHINES, Code, Memory, Problem, array, check, copies, machine, unary
 
 from tengen.base import config
 from tengen.compiler.kernels.nest import Access, Instr, Nest, verify
@@ -20,10 +20,10 @@ SIZES = (1, 3, 15, 16, 17, 63, 64, 65, 200)
 random = np.random.default_rng(0)
 
 
-@pytest.fixture(params=available())
+@pytest.fixture(params=MACHINES)
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    with config.override(isa=request.param):
-        yield host_target()
+    with machine(request.param) as found:
+        yield found
 
 
 def floats(*shape: int) -> np.ndarray:
@@ -426,7 +426,10 @@ def test_only_short_rows_of_little_work_run_side_by_side() -> None:
     assert "".join(str(normalised(shape).nest.rows) for shape in shapes) == "42121"
     assert [softmax(*shape).nest.rows for shape in ((8, 512), (8, 1024), (8, 1025))] == [2, 2, 1]
     nest = normalised((8, 64)).nest
-    assert [rows(nest, (count, 64)) for count in (1 << 14, (1 << 14) + 1)] == [4, 1]  # the last ones come from memory
+    assert [rows(nest, (count, 64), host_target()) for count in (1 << 14, (1 << 14) + 1)] == [
+        4,
+        1,
+    ]  # the last ones come from memory
     c = Code()
     c.store(c.reduce("sum", c.load(0)), 1)
     one_pass = Problem((8, 64), 1, 1, [array("float32", floats(8, 64)), array("float32", floats(8), (1, 0))], c)

@@ -9,21 +9,19 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from nest_harness import Code, Memory, Problem, array, check, copies
+from nest_harness import MACHINES, Code, Memory, Problem, array, check, copies, machine
 
-from tengen.base import config
 from tengen.compiler.kernels.nest import Access, AccessNumbers, Nest
 from tengen.compiler.kernels.nest_tiling import launch_parameters
 from tengen.compiler.kernels.target import Target
-from tengen.compiler.targets.host import available, host_target
 
 random = np.random.default_rng(0)
 
 
-@pytest.fixture(params=available())
+@pytest.fixture(params=MACHINES)
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    with config.override(isa=request.param):
-        yield host_target()
+    with machine(request.param) as found:
+        yield found
 
 
 def floats(*shape: int) -> np.ndarray:

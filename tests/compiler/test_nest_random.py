@@ -6,10 +6,7 @@ from math import prod
 
 import numpy as np
 import pytest
-from nest_harness import Code, Memory, Problem, bits_of, check
-
-from tengen.base import config
-from tengen.compiler.targets.host import available, host_target
+from nest_harness import MACHINES, Code, Memory, Problem, bits_of, check, machine
 
 EXTENTS = (1, 1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 64, 70, 130)
 DTYPES = (
@@ -165,16 +162,16 @@ def crossed(seed: int, edges: float) -> Problem:
     return Problem(extents, rank, lane, operands, code, cross=cross)
 
 
-@pytest.mark.parametrize("isa", available())
+@pytest.mark.parametrize("name", MACHINES)
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("edges", [0.0, 0.7])
-def test_random_nest_with_a_cross_dim(seed: int, edges: float, isa: str) -> None:
-    with config.override(isa=isa):
-        check(crossed(seed, edges), host_target())
+def test_random_nest_with_a_cross_dim(seed: int, edges: float, name: str) -> None:
+    with machine(name) as target:
+        check(crossed(seed, edges), target)
 
 
-@pytest.mark.parametrize("isa", available())
+@pytest.mark.parametrize("name", MACHINES)
 @pytest.mark.parametrize("seed", range(40))
-def test_random_nest(seed: int, isa: str) -> None:
-    with config.override(isa=isa):
-        check(random_problem(seed), host_target(), tolerance=3e-5)
+def test_random_nest(seed: int, name: str) -> None:
+    with machine(name) as target:
+        check(random_problem(seed), target, tolerance=3e-5)

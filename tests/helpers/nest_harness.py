@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
+from double.driver import Device
+from double.library import double
 
-from tengen.compiler.cache import compile_kernels
+from tengen.base import config
+from tengen.compiler.cache import compile_device_kernels, compile_kernels
 from tengen.compiler.kernels.nest import Access, AccessNumbers, Bound, Instr, Nest
-from tengen.compiler.kernels.nest_tiling import NestSource, launch_parameters
-from tengen.compiler.kernels.target import Target
+from tengen.compiler.kernels.nest_tiling import TILING_NAMES, NestSource, launch_parameters
+from tengen.compiler.kernels.target import DeviceTarget, Target
 from tengen.compiler.schedule.nests.refine import rows, spills
-from tengen.compiler.targets.host import host_target
+from tengen.compiler.targets.host import available, host_target
+
+
+@cache
+def device() -> Device:
+    """A GPU that is not there: the test double of its driver."""
+    return Device()
+
+
+MACHINES = (*available(), "sm_90")
+"""The instruction sets of CPUs that this machine has, and a GPU."""
+
+
+@contextmanager
+def machine(name: str) -> Iterator[Target]:
+    """The target of this name."""
+    if name.startswith("sm_"):
+        yield DeviceTarget("nvidia", (int(name[3:-1]), int(name[-1])))
+    else:
+        with config.override(isa=name):
+            yield host_target()
+
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 STORED = {
@@ -159,7 +185,7 @@ class Problem:
         nest = nest._replace(parts=self.parts)
         if self.interleaved is not None:
             return nest._replace(interleaved=(self.interleaved, self._places()))
-        return nest._replace(spills=spills(nest), rows=rows(nest, self.extents), cross=self.cross)
+        return nest._replace(spills=spills(nest), rows=rows(nest, self.extents, host_target()), cross=self.cross)
 
     def _units(self) -> tuple[int | None, ...]:
         return self.lane, self.cross if self.interleaved is None else self.interleaved
@@ -177,6 +203,8 @@ class Problem:
         order: Callable[[int], Sequence[tuple[int, int]]] = lambda tiles: [(0, tiles)],
     ) -> int:
         """Run the kernel on the operands' memory, ranges of tiles in any order. Returns the status word."""
+        if isinstance(target, DeviceTarget):
+            return self._run_on_device(target)
         (address,) = compile_kernels([NestSource(self.nest)], target or host_target())
         params, tiles = self.launch()
         status = np.zeros(1, np.int64)
@@ -184,6 +212,27 @@ class Problem:
         packed = np.array(params, np.int64)
         for begin, end in order(tiles):
             KERNEL(address)(pointers.ctypes.data, packed.ctypes.data, begin, end)
+        return int(status[0])
+
+    def _run_on_device(self, target: DeviceTarget) -> int:
+        """Run the kernel's PTX on a copy of the operands' memory, and bring that back."""
+        (kernel,) = compile_device_kernels([NestSource(self.nest)], target)
+        params, _ = self.launch()
+        blocks = kernel.split(self.extents, params[: len(params) - len(TILING_NAMES)])
+        flats = list({id(o.flat): o.flat for o in self.operands}.values())
+        status = np.zeros(1, np.int64)
+        gpu = device()
+        held = {id(flat): gpu.put(flat) if flat.size else gpu.alloc(8) for flat in (*flats, status)}
+        if blocks.grid[0]:
+            places = [held[id(o.flat)] + o.origin * o.flat.itemsize for o in self.operands]
+            how = blocks.block, [*places, held[id(status)]], blocks.params, blocks.grid, blocks.shared
+            gpu.launch(gpu.function(kernel.ptx, kernel.name), *how)
+        for flat in (*flats, status):
+            gpu.down(flat, held[id(flat)])
+        gpu.wait()
+        for address in held.values():
+            gpu.free(address)
+        assert double().problems() == []
         return int(status[0])
 
     def expected(self) -> list[np.ndarray]:
@@ -357,7 +406,8 @@ def check(problem: Problem, target: Target | None = None, tolerance: float = 1e-
             np.testing.assert_array_equal(got, expected, err_msg=f"operand {number}")
     if splits:
         parts = copies(problem)
-        parts.run(target, lambda tiles: [(t, t + 1) for t in reversed(range(tiles))])
+        with double().order(3 if isinstance(target, DeviceTarget) else 0):  # threads too may run in any order
+            parts.run(target, lambda tiles: [(t, t + 1) for t in reversed(range(tiles))])
         for a, b in zip(whole.operands, parts.operands, strict=True):
             assert a.flat.tobytes() == b.flat.tobytes(), "results depend on how tiles are split"
     return status

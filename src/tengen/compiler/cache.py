@@ -22,8 +22,10 @@ from ..base import config
 from ..base.files import remove_unfinished, replacing
 from .backend import compiling
 from .kernels import functions
-from .kernels.target import HostTarget, Target
+from .kernels.device import DeviceGrid, DeviceKernel
+from .kernels.target import DeviceTarget, HostTarget, Target
 from .targets import emit, host
+from .targets.simt import to_ptx
 
 MAX_BYTES = 1 << 30  # unless the folder's own limit says another
 CHECK_EVERY = 512  # entries written between two looks at the folder's size
@@ -38,6 +40,16 @@ class KernelSource(Protocol):
     def key(self) -> str:
         """Everything the code depends on except the target: equal keys, equal code."""
 
+
+class DeviceSource(KernelSource, Protocol):
+    """One kernel that GPUs may run."""
+
+    def blocks(self, extents: Sequence[int], params: Sequence[int]) -> DeviceGrid:
+        """A launch with these extents and parameters."""
+
+
+ENTRY = "kernel"
+"""The name of the function of each kernel."""
 
 _addresses: dict[str, int] = {}  # by the name of the entry
 _names: dict[int, str] = {}
@@ -56,6 +68,26 @@ def compile_kernels(sources: Sequence[KernelSource], target: HostTarget) -> list
                     write(name, code)
                 _load(name, code)
     return [_addresses[name] for name in names]
+
+
+_device_kernels: dict[str, DeviceKernel] = {}  # by the name of the entry
+
+
+def compile_device_kernels(sources: Sequence[DeviceSource], target: DeviceTarget) -> list[DeviceKernel]:
+    """These kernels as text for the driver of a GPU, compiled unless they are known. Safe to call from several threads.
+
+    Raises NotImplementedError for a kernel or a function that GPUs have no code for yet.
+    """
+    names = [kernel_name(source, target) for source in sources]
+    with compiling:
+        for name, source in zip(names, sources, strict=True):
+            if name not in _device_kernels:
+                text = read(name)
+                if text is None:
+                    text = to_ptx(emit(source, target), target).encode()
+                    write(name, text)
+                _device_kernels[name] = DeviceKernel(ENTRY, text.decode(), source.blocks)
+    return [_device_kernels[name] for name in names]
 
 
 def load_kernels(names: Sequence[str]) -> list[int] | None:
@@ -80,9 +112,11 @@ def names_of(addresses: Sequence[int]) -> list[str]:
     return [_names[address] for address in addresses]
 
 
-def dump(source: KernelSource, target: HostTarget) -> dict[str, str]:
+def dump(source: KernelSource, target: Target) -> dict[str, str]:
     """A kernel in a form that people can read: its LLVM IR and assembly, by file suffix."""
     text = emit(source, target)
+    if isinstance(target, DeviceTarget):
+        return {"ll": text, "ptx": to_ptx(text, target)}
     return {"ll": text, "s": host.assembly(text, target)}
 
 

@@ -17,8 +17,12 @@ static Allocations pinned;
 
 static uint64_t round_up(uint64_t bytes, uint64_t to) { return (bytes + to - 1) / to * to; }
 
+// Far from where the system puts other memory: between two pieces of one kernel there must be less than 2 GiB, and the
+// linker of machine code asks the system for each.
 static void* reserve(int protection) {
-    void* at = mmap(NULL, window_bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    static uintptr_t far = (uintptr_t)1 << 44;
+    void* at = mmap((void*)far, window_bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    far += window_bytes;
     if (at == MAP_FAILED) {
         perror("double: no room for the memory of a device");
         abort();

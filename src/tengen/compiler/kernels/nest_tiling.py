@@ -36,6 +36,8 @@ from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
+from . import nest_threads
+from .device import DeviceGrid
 from .nest import AccessNumbers, Nest, pack
 from .nest_structure import CROSS_BLOCK, Structure
 
@@ -63,6 +65,10 @@ class NestSource:
         nothing to do."""
         found = _tiling(self.structure, extents)
         return (*params, found.items, found.items_per_tile, found.chunk, found.chunks), found.tiles
+
+    def blocks(self, extents: Sequence[int], params: Sequence[int]) -> DeviceGrid:
+        """The same for a GPU. Raises ValueError if it is too large for one launch."""
+        return nest_threads.split(self.nest, extents, params)
 
 
 class Tiling(NamedTuple):

@@ -37,5 +37,63 @@ class HostTarget(NamedTuple):
         """The number of vector registers."""
         return 32 if self.lanes == 16 or self.name == "neon" else 16
 
+    @property
+    def shuffles(self) -> bool:
+        """Whether kernels turn squares of elements, take apart what alternates, and run rows side by side, in vector
+        registers."""
+        return True
 
-Target = HostTarget
+    @property
+    def part(self) -> int:
+        """The least elements of a part of a reduction to few results."""
+        return 1 << 15
+
+    @property
+    def parts(self) -> int:
+        """The most parts of such a reduction."""
+        return 64
+
+
+class DeviceTarget(NamedTuple):
+    """A GPU. family: who makes it ("nvidia"). capability: what it can do, as its family counts it: (9, 0) is sm_90."""
+
+    family: str
+    capability: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        major, minor = self.capability
+        return f"sm_{major}{minor}"
+
+    @property
+    def lanes(self) -> int:
+        """Threads that run in step: neighbours that they load are loaded together."""
+        return 32
+
+    @property
+    def half(self) -> bool:
+        """Whether there are instructions for float16 conversions."""
+        return True
+
+    @property
+    def fma(self) -> bool:
+        """Whether one instruction multiplies and adds."""
+        return True
+
+    @property
+    def shuffles(self) -> bool:
+        """Whether kernels turn squares of elements in registers, and so on: here each thread has its own element."""
+        return False
+
+    @property
+    def part(self) -> int:
+        """The least elements of a part of a reduction to few results: some for each thread of a block."""
+        return 1 << 13
+
+    @property
+    def parts(self) -> int:
+        """The most parts of such a reduction: a few blocks for each of the multiprocessors of a large GPU."""
+        return 512
+
+
+Target = HostTarget | DeviceTarget

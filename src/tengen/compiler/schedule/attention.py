@@ -34,7 +34,7 @@ def attend(steps: Steps, node: Node, op: Attention) -> None:
     places = [rows_in_memory(steps, x) for x in (q, k, v)]
     layout = like(out.shape, places[0].view)
     results = [(steps.buffer(out.type), layout), (steps.buffer(levels.type), contiguous(levels.shape))]
-    target = steps.target
+    target = steps.host(op.name)
     panel = PANEL_VECTORS * target.lanes
     most = queries_of_block(panel, width + v.shape[3])
     block = block_of(panel, most, n * heads, length)
@@ -64,7 +64,7 @@ def attend_backwards(steps: Steps, node: Node, op: AttentionGradient) -> None:
     n, heads, length, width = q.shape
     keys, value_width = v.shape[2:]
     places = {name: rows_in_memory(steps, x) for name, x in zip("qkvgy", (q, k, v, g, y), strict=True)}
-    target = steps.target
+    target = steps.host(op.name)
     kernels = {
         part: AttentionGradientKernel(
             *(part, q.dtype, bool(bias), op.causal, width, value_width),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..attention import Attention, AttentionGradient
 from ..cache import compile_kernels
-from ..kernels.target import Target
+from ..kernels.target import DeviceTarget, Target
 from ..loop import Loop
 from ..orders import Positions, Sort
 from ..plan import ITEM_BYTES, STATUS, Call, Cost, Launch, Placed, Plan
@@ -108,7 +108,7 @@ class Scheduler(Steps):
                 combined(self, group, stored[group])
             elif isinstance(op, (Scatter, Place)):
                 write_into(self, group, stored[group])
-            elif splits(group):
+            elif splits(group, self.target):
                 reduce_in_parts(self, group, stored[group])
             else:
                 nest(self, group, stored[group])
@@ -185,6 +185,8 @@ class Scheduler(Steps):
         places, slots, allocations, donated, commit = placement
         count = len(self.program.inputs)
         sources = list({id(source): source for source in self.sources}.values())
+        if isinstance(self.target, DeviceTarget):
+            raise NotImplementedError(f"there are kernels for {self.target.name}, but no Plans yet")
         addresses = dict(zip(map(id, sources), compile_kernels(sources, self.target), strict=True))
         steps: list[Launch | Call] = []
         layouts: list[tuple[int, int, int]] = []

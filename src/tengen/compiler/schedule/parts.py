@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from math import prod
 
 from ..kernels.dtypes import COMPUTE
+from ..kernels.target import Target
 from ..plan import ITEM_BYTES
 from ..program import Prefix, Reduction, Type, Value
 from ..view import View, contiguous
@@ -17,14 +18,10 @@ from .nests.lower import Emitter, Operand, by_importance, reshaped
 from .results import nest, store
 from .steps import Steps
 
-# A part has at least this many elements.
-SPLIT_ELEMENTS = 1 << 15
-SPLIT_PARTS = 64
 
-
-def splits(group: Group) -> bool:
+def splits(group: Group, target: Target) -> bool:
     """Whether few results come from many elements, in one pass, so that cutting is worth while."""
-    if not group.axes or prod(group.shape) < 2 * SPLIT_ELEMENTS or isinstance(group.nodes[-1].op, Prefix):
+    if not group.axes or prod(group.shape) < 2 * target.part or isinstance(group.nodes[-1].op, Prefix):
         return False
     if prod(group.row_shape) * ITEM_BYTES["float32"] > 8192:
         return False
@@ -89,7 +86,7 @@ def _cut(steps: Steps, group: Group) -> tuple[int, int]:
     order = memory_order(group.shape, _operands(steps, group))
     axes = [d for d in order if d in (group.axes or ()) and group.shape[d] > 1]
     apart = prod(group.shape[d] for d in order[: order.index(axes[0])])
-    most = min(-(-SPLIT_PARTS // apart), prod(group.shape) // SPLIT_ELEMENTS)
+    most = min(-(-steps.target.parts // apart), prod(group.shape) // steps.target.part)
     best = (axes[0], 1)
     for axis in axes:
         parts = max(p for p in range(1, most + 1) if group.shape[axis] % p == 0)

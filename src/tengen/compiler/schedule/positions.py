@@ -27,7 +27,7 @@ def find_positions(steps: Steps, node: Node) -> None:
     length = mask.size
     tile = max(TILE, -(-length // (MOST_TILES * WORD)) * WORD)
     tiles = max(1, -(-length // tile))  # for an empty mask, one tile writes that there is nothing
-    counts, lanes = Type("int64", (tiles,)), steps.target.lanes
+    counts, lanes = Type("int64", (tiles,)), steps.host(node.op.name).lanes
     results = [(steps.buffer(t), contiguous(t.shape)) for t in (counts, out.type, total.type)]
     buffers = [(buffer, view.offset), *((b, 0) for b, _ in results)]
     params = length, tile

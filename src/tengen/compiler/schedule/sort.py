@@ -38,7 +38,7 @@ def order_rows(steps: Steps, node: Node, op: Sort) -> None:
         scratch = Type("uint8", (tiles, each))
         buffers.append((steps.buffer(scratch), 0))
         writes.append((buffers[-1][0], contiguous(scratch.shape)))
-    kernel = SortKernel(x.dtype, out.dtype, op.descending, insertion, steps.target.lanes)
+    kernel = SortKernel(x.dtype, out.dtype, op.descending, insertion, steps.host(op.name).lanes)
     params = rows, length, k, tile_rows, each
     steps.add_step(kernel, buffers, params, tiles, 20 * x.size, op.name, [(buffer, view)], writes)
     steps.where[out] = Location(result, layout)

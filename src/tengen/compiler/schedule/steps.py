@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, ClassVar
 
+from ..kernels.device import DeviceGrid
 from ..kernels.nest import Nest, access_number, is_number
-from ..kernels.target import Target
+from ..kernels.target import HostTarget, Target
 from ..plan import HOST_WORK, ITEM_BYTES, STATUS
 from ..program import Host, Iota, Program, Type, Value, ViewOp
 from ..view import View, contiguous, dense
@@ -42,6 +43,7 @@ class Step:
     copied: int | None = None  # it copies from this buffer, element by element to the same places
     joined: bool = False  # may run at the same time as the step before it
     side: bool = False  # it and the step before are sides of one whole
+    blocks: DeviceGrid | None = None  # how a GPU runs it
 
     @property
     def checks(self) -> bool:
@@ -109,6 +111,12 @@ class Steps:
         self.where: dict[Value, Location] = {
             v: Location(i, view) for i, (v, view) in enumerate(zip(program.inputs, views, strict=True))
         }
+
+    def host(self, op: str) -> HostTarget:
+        """The CPU that an op's kernel is for. Raises NotImplementedError on a GPU, which has no kernel for it."""
+        if isinstance(self.target, HostTarget):
+            return self.target
+        raise NotImplementedError(f"{op} has no kernel for {self.target.name} yet")
 
     def buffer(self, type: Type) -> int:
         """A new buffer for a dense value of this type."""
@@ -223,7 +231,9 @@ class Steps:
         if base is not None:
             reads.append((base, EVERYWHERE))
         skip = copy or (None, None)
-        self.add_step(made.source, buffers, made.params, made.tiles, made.work, name, reads, writes, *skip)
+        self.add_step(
+            made.source, buffers, made.params, made.tiles, made.work, name, reads, writes, *skip, blocks=made.blocks
+        )
 
     def _straighten(self, e: Emitter, nest: Nest, loops: Loops, written: set[int]) -> bool:
         """Copy operands that jump along the lanes, and whose elements are read often, into the order of the loops.

@@ -11,10 +11,11 @@ from ..kernels.contraction import ContractionKernel, SumKernel
 from ..kernels.nest_tiling import NestSource
 from ..kernels.positions import PositionsKernel
 from ..kernels.sort import SortKernel
-from ..kernels.target import HostTarget, Target
+from ..kernels.target import DeviceTarget, HostTarget, Target
 from . import attention, attention_gradient, positions, sort
 from .contractions.emit import emit_contraction, emit_sum
 from .nests import emit_nest
+from .simt import emit_threads
 
 EMITTERS: Mapping[type, Mapping[type, Callable[[Any, Any], str]]] = {
     HostTarget: {
@@ -25,6 +26,9 @@ EMITTERS: Mapping[type, Mapping[type, Callable[[Any, Any], str]]] = {
         SortKernel: sort.emit,
         AttentionKernel: attention.emit,
         AttentionGradientKernel: attention_gradient.emit,
+    },
+    DeviceTarget: {
+        NestSource: emit_threads,
     },
 }
 

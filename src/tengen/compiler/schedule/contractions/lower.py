@@ -104,7 +104,7 @@ def _chosen(
     node, *rest = nodes
     op, product = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
-    machine = steps.target
+    machine = steps.host(op.name)
     unit = Unit(
         machine.lanes, machine.registers, machine.dots, config.get("winograd"), machine.amx, level2=machine.level2
     )

@@ -8,10 +8,11 @@ from functools import lru_cache
 from math import inf, prod
 from typing import NamedTuple
 
+from ...kernels.device import DeviceGrid
 from ...kernels.dtypes import COMPUTE, NARROW_FLOATS, NARROW_INTS
 from ...kernels.nest import Access, AccessNumbers, Instr, Nest, access_number, instruction_cost, pack, why_not_end
 from ...kernels.nest_tiling import NestSource
-from ...kernels.target import Target
+from ...kernels.target import DeviceTarget, Target
 from ...program import (
     Constant,
     Elementwise,
@@ -357,13 +358,15 @@ def _guarded(code: Sequence[Instr], guards: Mapping[int, Guard], number: int, fi
 
 
 class Finished(NamedTuple):
-    """A kernel with its loops, and the parameters, tiles and work of a launch."""
+    """A kernel with its loops, and the parameters, tiles and work of a launch. blocks: how a GPU runs it; its tiles are
+    blocks."""
 
     source: NestSource
     loops: Loops
     params: tuple[int, ...]
     tiles: int
     work: int
+    blocks: DeviceGrid | None = None
 
 
 Places = tuple[tuple[str, View, tuple[Index, ...], float], ...]
@@ -385,10 +388,10 @@ def _finished(
     views = *order, *by_importance(view for _, view, *_ in places)
     loops = arrange(shape, reduced, views, target.lanes, serial, [axis for axis, _ in ends])
     nest, numbers = _over(loops, code, places)
-    if loops.cross is not None and not crosses(nest):
+    if loops.cross is not None and not crosses(nest, target):
         loops = loops._replace(cross=None)
         nest, numbers = _over(loops, code, places)
-    if loops.interleaved is not None and not interleaves(nest):
+    if loops.interleaved is not None and not interleaves(nest, target):
         loops = loops._replace(interleaved=None)
         nest, numbers = _over(loops, code, places)
     if ends:
@@ -396,10 +399,13 @@ def _finished(
         known = [(runs[axis], value) for axis, value in ends if axis in runs]
         nest = nest._replace(ends=tuple([end for end in known if not why_not_end(nest, *end)]))
     exact = repr([i.attr for i in code if i.op == "const"] + [view.fill for _, view, *_ in places])
-    nest = nest._replace(rows=rows(nest, loops.extents))
+    nest = nest._replace(rows=rows(nest, loops.extents, target))
     source = _source(nest._replace(parts=parts(nest, loops.extents, target)), exact)
-    params, tiles = source.split(loops.extents, pack(loops.extents, numbers))
-    return Finished(source, loops, params, tiles, prod(loops.extents) * (_cost(code) + 2 * len(places)))
+    given, work = pack(loops.extents, numbers), prod(loops.extents) * (_cost(code) + 2 * len(places))
+    if isinstance(target, DeviceTarget):
+        blocks = source.blocks(loops.extents, given)
+        return Finished(source, loops, blocks.params, blocks.grid[0], work, blocks)
+    return Finished(source, loops, *source.split(loops.extents, given), work)
 
 
 @lru_cache(1024)  # a new shape often gives the same nest

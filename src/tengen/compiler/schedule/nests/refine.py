@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import inf, prod
 
+from ...kernels import nest_threads
 from ...kernels.nest import (
     Nest,
     instruction_cost,
@@ -21,7 +22,7 @@ from ...kernels.nest import (
     why_not_spill,
 )
 from ...kernels.nest_structure import Structure
-from ...kernels.target import Target
+from ...kernels.target import DeviceTarget, HostTarget, Target
 
 WORTH = 15
 """A store and a load cost less than this many instructions: less than any function of several instructions."""
@@ -49,9 +50,15 @@ def parts(nest: Nest, extents: Sequence[int], target: Target) -> tuple[tuple[int
     if interleaved is not None and interleaved >= nest.kept:
         inside = extents[interleaved]
     lanes, row = _summed(nest, target)
+
+    def turns_of(dim: int) -> int:
+        if isinstance(target, DeviceTarget):
+            return nest_threads.turns(nest, extents, dim)
+        return -(-extents[dim] // (lanes if dim == nest.lane else 1))
+
     dims = [d for d in range(nest.dims - 1, nest.kept - 1, -1) if d not in (nest.lane, interleaved)]
     for dim in [nest.lane] * (nest.lane >= nest.kept) + dims:
-        turns = -(-extents[dim] // (lanes if dim == nest.lane else 1))
+        turns = turns_of(dim)
         if turns <= 1 or inside * turns <= 2 * row:
             inside *= max(turns, 1)
             continue
@@ -67,22 +74,25 @@ def parts(nest: Nest, extents: Sequence[int], target: Target) -> tuple[tuple[int
 def _summed(nest: Nest, target: Target) -> tuple[int, int]:
     """The lanes of the vectors of float sums (the fewest, if there are several passes), and how many numbers are added
     in sequence."""
-    runs, widths = passes(nest), Structure(nest).widths(target)
+    runs = passes(nest)
+    widths = Structure(nest).widths(target) if isinstance(target, HostTarget) else (1,) * len(runs)
     sums = [p for p, sinks in enumerate(runs) if any(is_float_sum(nest.code[i]) for i in sinks)]
     cost = max([_cost(nest, sources(nest, runs[p])) for p in sums], default=0)
     return min([widths[p] for p in sums], default=1), next(row for most, row in IN_A_ROW if cost <= most)
 
 
-def crosses(nest: Nest) -> bool:
+def crosses(nest: Nest, target: Target) -> bool:
     """Whether the nest uses its cross dim."""
+    if not target.shuffles:
+        return False
     cheap = sum(map(instruction_cost, nest.code)) <= SQUARE_COST
     return nest.cross is not None and cheap and not why_not_cross(nest, nest.cross)
 
 
-def rows(nest: Nest, extents: Sequence[int]) -> int:
+def rows(nest: Nest, extents: Sequence[int], target: Target) -> int:
     """How many short rows run side by side. A row alone would wait, between passes, for a sum across the lanes and what
     follows from it."""
-    cost = _row_cost(nest)
+    cost = _row_cost(nest) if target.shuffles else None
     if cost is None or prod(extents) > NEAR:
         return 1
     most = min(extents[nest.kept - 1], ROOM // max(prod(extents[nest.kept :]), 1))
@@ -95,9 +105,11 @@ def _row_cost(nest: Nest) -> int | None:
     return None if why_not_rows(nest) or len(passes(nest)) < 2 else _cost(nest, range(len(nest.code)))
 
 
-def interleaves(nest: Nest) -> bool:
+def interleaves(nest: Nest, target: Target) -> bool:
     """Whether the nest uses its interleaved dim, whose places are written out."""
     assert nest.interleaved is not None
+    if not target.shuffles:
+        return False
     short = sum(map(instruction_cost, nest.code)) * nest.interleaved[1] <= INTERLEAVED_COST
     return short and not why_not_interleave(nest) and not spills(nest)
 

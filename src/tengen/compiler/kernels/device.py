@@ -1,0 +1,33 @@
+"""A kernel of a GPU, as data: its text, and how a launch of it is cut into blocks of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+WARP = 32
+"""Threads that run in step."""
+
+MOST_BLOCKS = (1 << 31) - 1
+
+
+class DeviceGrid(NamedTuple):
+    """One launch: the numbers that the kernel takes, blocks and threads of a block along x, y and z, and the bytes of
+    memory that a block asks for besides what the kernel declares. A grid of no blocks has nothing to do."""
+
+    params: tuple[int, ...]
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared: int = 0
+
+
+class DeviceKernel(NamedTuple):
+    """A compiled kernel.
+
+    ptx: a module with one entry `name`, which takes two arrays by value: the addresses of its buffers and its numbers,
+    64 bits each. split: (extents of the loops, numbers without those of the split) → the launch.
+    """
+
+    name: str
+    ptx: str
+    split: Callable[[Sequence[int], Sequence[int]], DeviceGrid]

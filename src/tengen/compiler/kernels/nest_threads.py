@@ -1,0 +1,162 @@
+"""Map/reduce kernels on GPUs: which thread does what, and how a launch is cut into blocks.
+
+An *item* is one index tuple of the kept dims before `serial_from`; V neighbours along the lane dim, if that is kept, are
+one item. The number of a thread becomes the indices of its item by multiplications and shifts.
+
+    lane dim kept, map:      a thread computes an item, V neighbours as one vector
+    lane dim kept, reduced:  the threads of a column of a block compute an item: they go round the outermost reduced dim
+    lane dim reduced:        a group of `columns` × `rows` threads computes an item: columns go round the lane dim in
+                             steps of V neighbours, rows go round the outermost other reduced dim
+
+A fold ends with exchanges between the threads of a warp, and for larger groups with one round through shared memory, so
+that each thread has the result and later passes need nothing else. What waits in memory between passes is read by the
+thread that wrote it.
+
+V and the sizes of groups follow from the Nest and the extents alone, so sums have the same order on every GPU, wherever
+operands lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
+
+from .device import MOST_BLOCKS, WARP, DeviceGrid
+from .nest import Nest, has_scan, is_number
+from .nest_structure import ONE_LOOP, Structure, bits_in_memory
+
+BLOCK, MOST = 256, 1024  # threads of a block: usually, and at most
+VECTOR = 128  # bits that a thread loads at once
+IN_A_ROW = 8  # vectors that a thread takes before its row gets more threads
+ENOUGH = 1 << 17  # threads that keep a large GPU busy
+MOST_ITEMS = 1 << 31
+MOST_PARAMETERS = 4096  # bytes of addresses and numbers
+
+
+def plain(nest: Nest) -> Nest:
+    """Without what only CPUs make use of: rows side by side, squares and woven places."""
+    return nest._replace(rows=1, cross=None, interleaved=None)
+
+
+def neighbours(structure: Structure) -> int:
+    """Elements along the lane dim that a thread takes as one vector."""
+    nest, lane = structure.nest, structure.nest.lane
+    if structure.one_by_one or structure.cost > ONE_LOOP or has_scan(nest):
+        return 1
+    if structure.lane_is_kept and (structure.passes or not structure.chunked):
+        return 1
+    moving = [a for a in nest.accesses if not is_number(a) and a.steps[lane] != "0"]
+    if any(a.steps[lane] != "1" for a in moving) or any(lane in b.dims for a in nest.accesses for b in a.bounds):
+        return 1
+    indexed = (i for i, instr in enumerate(nest.code) if instr.op in ("gather", "scatter"))
+    if any(lane in structure.varies[a] for i in indexed for a in nest.code[i].args):
+        return 1
+    return max(1, min(8, VECTOR // max([16, *map(bits_in_memory, moving)])))
+
+
+def thread_dims(structure: Structure) -> tuple[int, ...]:
+    """The dims that an item's number counts, slowest first. The lane dim stands for its vectors."""
+    lane = structure.nest.lane
+    return (*(d for d in range(structure.parallel) if d != lane), *(lane,) * structure.chunked)
+
+
+def shared_rows(structure: Structure) -> bool:
+    """Whether several threads may go round the outermost reduced dim (other than the lane) of one item."""
+    nest = structure.nest
+    ordered = nest.serial_from is not None or has_scan(nest) or _writes_in_order(structure)
+    return not ordered and any(d != nest.lane for d in structure.reduced)
+
+
+def _writes_in_order(structure: Structure) -> bool:
+    """Whether a thread must do all of an item, because what it scatters may meet."""
+    return any(instr.op == "scatter" and structure.is_full(i) for i, instr in enumerate(structure.nest.code))
+
+
+def buffers(nest: Nest) -> int:
+    """How many addresses a kernel takes. What is no memory has one too."""
+    return sum(not access.shared for access in nest.accesses) + nest.needs_status
+
+
+def magic(divisor: int) -> tuple[int, int]:
+    """(m, s) such that n // divisor == n * m >> s for 0 <= n < 2**31 (T. Granlund and P. Montgomery, 1994)."""
+    divisor = max(divisor, 1)
+    shift = 31 + (divisor - 1).bit_length()
+    return -(-(1 << shift) // divisor), shift
+
+
+def group(structure: Structure, extents: Sequence[int], items: int) -> tuple[int, int]:
+    """How many threads of a block compute one item: along the lane dim if that is reduced, along the outermost other
+    reduced dim. Powers of 2."""
+    nest = structure.nest
+    outer = next((extents[d] for d in structure.reduced if d != nest.lane), 1)
+    if structure.lane_is_kept:
+        rows = min(_power(outer // IN_A_ROW), BLOCK // WARP, _power(ENOUGH // max(items, 1)))
+        return 1, rows if shared_rows(structure) else 1
+    if _writes_in_order(structure):
+        return 1, 1
+    vectors = max(extents[nest.lane] // neighbours(structure), 1)
+    columns = _power(vectors) if vectors <= WARP else WARP
+    if vectors > IN_A_ROW * WARP:
+        columns = min(MOST, _power(vectors // 4))
+    if not shared_rows(structure):
+        return columns, 1
+    wanted = _power(-(-vectors * outer // (IN_A_ROW * columns)))
+    return columns, min(max(wanted, WARP // columns), _power(outer), MOST // columns)
+
+
+def _power(number: int) -> int:
+    """The next power of 2."""
+    return 1 << max(number - 1, 0).bit_length()
+
+
+def turns(nest: Nest, extents: Sequence[int], dim: int) -> int:
+    """How often a thread goes round the loop over a reduced dim."""
+    structure = Structure(plain(nest))
+    columns, rows = group(structure, extents, prod(extents[: nest.kept]))
+    if dim == nest.lane:
+        return -(-extents[dim] // (columns * neighbours(structure)))
+    first = next(d for d in structure.reduced if d != nest.lane)
+    return -(-extents[dim] // (rows if dim == first else 1))
+
+
+@lru_cache(1024)  # a new shape often gives the same nest
+def _facts(nest: Nest) -> tuple[Structure, int, tuple[int, ...], int]:
+    structure = Structure(plain(nest))
+    return structure, neighbours(structure), thread_dims(structure), buffers(nest)
+
+
+def split(nest: Nest, extents: Sequence[int], params: Sequence[int]) -> DeviceGrid:
+    """The launch of a Nest with these extents and these parameters (without those of the split).
+
+    Raises ValueError if it is too large for one launch.
+    """
+    structure, width, dims, addresses = _facts(nest)
+    counts = [-(-extents[d] // width) if d == nest.lane else extents[d] for d in dims]
+    items = prod(counts)
+    if any(extents[d] == 0 for d in range(nest.kept)):
+        items = 0
+    if items >= MOST_ITEMS:
+        raise ValueError(
+            f"a kernel over {tuple(extents)} has {items} pieces of work; a launch has less than {MOST_ITEMS}"
+        )
+    columns, rows = group(structure, extents, items)
+    if structure.lane_is_kept:
+        block = (BLOCK // rows if structure.chunked else WARP), rows
+        side_by_side = block[0]
+    else:
+        block = columns * rows, max(BLOCK // (columns * rows), 1)
+        side_by_side = block[1]
+    numbers = [items]
+    for count in counts:
+        numbers += [count, *magic(count)]
+    if not structure.lane_is_kept:
+        numbers.append(columns.bit_length() - 1)
+    found = (*params, *numbers)
+    if 8 * (len(found) + addresses) > MOST_PARAMETERS:
+        raise ValueError(
+            f"a kernel with {addresses} buffers and {len(found)} numbers has more than {MOST_PARAMETERS} bytes of them"
+        )
+    grid = -(-items // side_by_side)
+    assert grid <= MOST_BLOCKS
+    return DeviceGrid(found, (grid, 1, 1), (*block, 1))

@@ -1,0 +1,8 @@
+"""Kernels for GPUs: many threads that run the same code, in step by warps."""
+
+from __future__ import annotations
+
+from .nest import emit_threads
+from .ptx import to_ptx
+
+__all__ = ["emit_threads", "to_ptx"]

@@ -1,0 +1,72 @@
+"""What a family of GPUs calls the things that threads have: their numbers, barriers, exchanges, memory."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from ..flow import Flow
+
+I32 = ir.IntType(32)
+GLOBAL = ir.PointerType(addrspace=1)
+SHARED_SPACE = 3
+
+
+class DeviceFlow(Flow):
+    """Writes a kernel of NVIDIA's: `kernel(addresses of buffers, numbers)`, two arrays that are parameters by value."""
+
+    TRIPLE = "nvptx64-nvidia-cuda"
+    CONVENTION = "ptx_kernel"
+
+    def buffer(self, number: int) -> ir.Value:
+        """The address of a buffer, in the memory of the device."""
+        return self.at.addrspacecast(super().buffer(number), GLOBAL)
+
+    def module_text(self, buffers: int, numbers: int) -> str:
+        """The LLVM IR of the module, whose kernel takes so many addresses and numbers."""
+        self.module.triple = self.TRIPLE
+        self.function.calling_convention = self.CONVENTION
+        text = str(self.module)
+        for argument, type, count in ((self._buffers, "ptr", buffers), (self._params, "i64", numbers)):
+            plain = f"{argument.type} {argument.get_reference()}"
+            by_value = f"ptr byval([{max(count, 1)} x {type}]) align 8 {argument.get_reference()}"
+            text = text.replace(plain, by_value, 1)
+        return text
+
+    # -- threads -----------------------------------------------------------------------------------------------------
+
+    def thread(self, axis: str) -> ir.Value:
+        """The number of the thread in its block, i32."""
+        return self._special(f"tid.{axis}")
+
+    def threads(self, axis: str) -> ir.Value:
+        """How many threads a block has along an axis, i32."""
+        return self._special(f"ntid.{axis}")
+
+    def block_number(self) -> ir.Value:
+        """The number of the block along x, i32."""
+        return self._special("ctaid.x")
+
+    def barrier(self) -> None:
+        """Wait until all threads of the block are here."""
+        self._call("llvm.nvvm.barrier.cta.sync.aligned.all", ir.VoidType(), ir.Constant(I32, 0))
+
+    def exchange(self, bits: ir.Value, distance: int) -> ir.Value:
+        """The i32 of the thread of the warp whose number differs in the bit `distance`. All threads take part."""
+        whole, within = ir.Constant(I32, -1), ir.Constant(I32, 31)
+        return self._call("llvm.nvvm.shfl.sync.bfly.i32", I32, whole, bits, ir.Constant(I32, distance), within)
+
+    def shared(self, name: str, element: ir.Type, count: int) -> ir.Value:
+        """An array that all threads of a block see; one for each name."""
+        if name not in self.module.globals:
+            array = ir.ArrayType(element, count)
+            memory = ir.GlobalVariable(self.module, array, name, addrspace=SHARED_SPACE)
+            memory.linkage, memory.initializer, memory.align = "internal", ir.Constant(array, ir.Undefined), 8
+        return self.module.globals[name]
+
+    def _special(self, name: str) -> ir.Value:
+        return self._call(f"llvm.nvvm.read.ptx.sreg.{name}", I32)
+
+    def _call(self, name: str, result: ir.Type, *args: ir.Value) -> ir.Value:
+        known = self.module.globals.get(name)
+        signature = ir.FunctionType(result, [a.type for a in args])
+        return self.at.call(known or ir.Function(self.module, signature, name), args)

@@ -1,0 +1,119 @@
+"""Loads and stores of a thread: single elements and vectors of neighbours. A condition is a branch around the access."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from llvmlite import ir
+
+from ...kernels.dtypes import BITS
+from ...kernels.nest import is_number
+from ..flow import I64, Flow, i64
+from ..nests.memory import AccessOperand, AccessPlace, Memory, Scope
+from ..vector import ELEMENT, Vec, constant, llvm_type
+
+I32 = ir.IntType(32)
+
+
+class ThreadMemory(Memory):
+    """Emits the memory instructions of one kernel of a GPU. width: elements of a vector.
+
+    Where a vector's address is no multiple of its size, its elements are loaded one by one. That is known for all
+    vectors of an operand when the kernel begins.
+    """
+
+    def __init__(self, flow: Flow, lane: int, kept: int, width: int, status: ir.Value | None):
+        super().__init__(flow, lane, True, status)
+        self.kept, self.width = kept, width
+        self._whole: dict[ir.Value, ir.Value] = {}
+
+    def enter(self, scope: Scope, operands: Sequence[AccessOperand], dim: int, index: ir.Value) -> Scope:
+        inner = super().enter(scope, operands, dim, index)
+        return replace(inner, mask=None) if dim >= self.kept else inner  # threads without an item run no such loop
+
+    def look_at(self, operands: Sequence[AccessOperand]) -> None:
+        """Find, where the kernel begins, which operands have vectors at multiples of their size."""
+        for operand in operands if self.width > 1 else ():
+            access = operand.access
+            if not is_number(access) and access.steps[self.lane] == "1":
+                bits = self.at.ptrtoint(operand.buffer, I64)
+                size = BITS[operand.kind] // 8
+                further = [stride for stride, _ in operand.indirect]
+                for stride in [*(s for d, s in operand.strides.items() if d != self.lane), *further]:
+                    bits = self.at.or_(bits, self.at.mul(stride, i64(size)))
+                rest = self.at.and_(bits, i64(size * self.width - 1))
+                self._whole[operand.buffer] = self.at.icmp_signed("==", rest, i64(0))
+
+    # -- bits --------------------------------------------------------------------------------------------------------
+
+    def read_raw(self, place: AccessPlace) -> Vec:
+        """The bits there; zeros where a condition fails."""
+        kind, lanes = place.operand.kind, place.lanes
+        zero = constant(0, kind, lanes)
+        value = self._if(place.allowed, lambda: self._load(place), lambda: zero)
+        return Vec(self.at, value, kind, lanes)
+
+    def write_raw(self, place: AccessPlace, raw: Vec) -> None:
+        """Store bits where the conditions hold."""
+        if place.allowed is None:
+            self._store(place, raw)
+        else:
+            with self.at.if_then(place.allowed.value):
+                self._store(place, raw)
+
+    def _load(self, place: AccessPlace) -> ir.Value:
+        kind, lanes, size = place.operand.kind, place.lanes, BITS[place.operand.kind] // 8
+        start = self._start(place)
+        if lanes == 1:
+            return self.at.load(start, align=size, typ=ELEMENT[kind])
+
+        def single() -> ir.Value:
+            result = ir.Constant(llvm_type(kind, lanes), ir.Undefined)
+            for lane in range(lanes):
+                element = self.at.load(self._beyond(start, kind, lane), align=size, typ=ELEMENT[kind])
+                result = self.at.insert_element(result, element, ir.Constant(I32, lane))
+            return result
+
+        def vector() -> ir.Value:
+            return self.at.load(start, align=size * lanes, typ=llvm_type(kind, lanes))
+
+        return self._if(self._is_whole(place), vector, single)
+
+    def _store(self, place: AccessPlace, raw: Vec) -> None:
+        kind, lanes, size = raw.kind, place.lanes, BITS[raw.kind] // 8
+        start = self._start(place)
+        if lanes == 1:
+            self.at.store(raw.value, start, align=size)
+            return
+        with self.at.if_else(self._is_whole(place).value) as (whole, single):
+            with whole:
+                self.at.store(raw.value, start, align=size * lanes)
+            with single:
+                for lane in range(lanes):
+                    element = self.at.extract_element(raw.value, ir.Constant(I32, lane))
+                    self.at.store(element, self._beyond(start, kind, lane), align=size)
+
+    def _start(self, place: AccessPlace) -> ir.Value:
+        assert place.jumps is None and place.mask is None, "a thread has no vectors of lanes that jump"
+        return self.at.gep(place.operand.buffer, [place.offset], source_etype=ELEMENT[place.operand.kind])
+
+    def _beyond(self, start: ir.Value, kind: str, elements: int) -> ir.Value:
+        return self.at.gep(start, [i64(elements)], source_etype=ELEMENT[kind]) if elements else start
+
+    def _is_whole(self, place: AccessPlace) -> Vec:
+        return Vec(self.at, self._whole[place.operand.buffer], "bool", 1)
+
+    def _if(self, condition: Vec | None, yes: Callable[[], ir.Value], no: Callable[[], ir.Value]) -> ir.Value:
+        """The value of `yes()` where the condition holds or is None, otherwise that of `no()`."""
+        if condition is None:
+            return yes()
+        arms = []
+        with self.at.if_else(condition.value) as branches:
+            for branch, emit in zip(branches, (yes, no), strict=True):
+                with branch:
+                    arms.append((emit(), self.at.block))
+        phi = self.at.phi(arms[0][0].type)
+        for value, block in arms:
+            phi.add_incoming(value, block)
+        return phi

@@ -1,0 +1,216 @@
+"""How threads run a Nest. `kernels/nest_threads.py` describes which thread does what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from llvmlite import ir
+
+from ...kernels.nest import Instr, Nest, verify
+from ...kernels.nest_threads import buffers, neighbours, plain, thread_dims
+from ...kernels.nest_tiling import NestSource
+from ...kernels.target import DeviceTarget
+from ..flow import I64, i64
+from ..nests import fold as nest_fold
+from ..nests.body import NestBody, Scopes
+from ..nests.fold import Accumulator
+from ..nests.memory import Scope
+from ..vector import Vec
+from .fold import ThreadGroup
+from .machine import I32, DeviceFlow
+from .memory import ThreadMemory
+
+
+def emit_threads(source: NestSource, target: DeviceTarget) -> str:
+    """LLVM IR text of a loop nest for a GPU. Raises ValueError if the Nest is not well formed, NotImplementedError for a
+    function that GPUs have no code for."""
+    verify(source.nest)
+    return ThreadEmitter(source.nest, target).text()
+
+
+class ThreadEmitter(NestBody, DeviceFlow):
+    """Emits the kernel of a Nest for a GPU. The numbers of its split are those of `nest_threads.split`."""
+
+    memory: ThreadMemory
+
+    def __init__(self, nest: Nest, target: DeviceTarget):
+        self.active: ir.Value | None = None  # whether the thread has an item; None: those that have none are gone
+        super().__init__(plain(nest), target, tiled=False)
+        self.memory.look_at(self.operands)
+
+    def _read_split(self) -> None:
+        structure = self.structure
+        width = neighbours(structure)
+        self.widths, self.tail, self.width = (width,) * max(len(structure.passes), 1), 1, width
+        self.items = self._next()
+        self.counts = [(self._next(), self._next(), self._next()) for _ in thread_dims(structure)]
+        self.chunk = i64(width) if structure.chunked else self.extents[self.nest.lane]
+        self.group = ThreadGroup(self, "y" if structure.lane_is_kept else "x")
+        if not structure.lane_is_kept:
+            shift = self.at.trunc(self._next(), I32)
+            mask = self.at.sub(self.at.shl(ir.Constant(I32, 1), shift), ir.Constant(I32, 1))
+            self.column = self.at.zext(self.at.and_(self.group.mine, mask), I64)
+            self.columns = self.at.zext(self.at.add(mask, ir.Constant(I32, 1)), I64)
+            self.row = self.at.zext(self.at.lshr(self.group.mine, shift), I64)
+            self.rows = self.at.zext(self.at.lshr(self.group.size, shift), I64)
+        else:
+            self.row, self.rows = (self.at.zext(n, I64) for n in (self.group.mine, self.group.size))
+
+    def _in_memory(self, status: ir.Value | None) -> ThreadMemory:
+        return ThreadMemory(self, self.nest.lane, self.nest.kept, self.width, status)
+
+    def text(self) -> str:
+        super().text()
+        return self.module_text(buffers(self.nest), self._position)
+
+    # -- items -------------------------------------------------------------------------------------------------------
+
+    def _items(self, scope: Scope) -> None:
+        at, axis = self.at, "x" if self.structure.lane_is_kept else "y"
+        number = at.add(at.mul(self.block_number(), self.threads(axis)), self.thread(axis))
+        there = at.icmp_signed("<", at.zext(number, I64), self.items)
+        if not self.structure.passes:
+            with at.if_then(there):
+                self._item_of(scope, number)
+            return
+        # All threads take part in barriers and exchanges. Those without an item look at the last one.
+        last = at.trunc(at.sub(self.items, i64(1)), I32)
+        self.active = there
+        scope = replace(scope, mask=Vec(at, there, "bool", 1))
+        self._item_of(scope, at.select(there, number, last))
+
+    def _item_of(self, scope: Scope, number: ir.Value) -> None:
+        """The item with this number, whose digits are the indices of its dims."""
+        at, rest, digits = self.at, number, list[ir.Value]()
+        for count, factor, shift in reversed(self.counts[1:]):
+            wide = at.mul(at.zext(rest, I64), at.and_(factor, i64(0xFFFFFFFF)))
+            quotient = at.trunc(at.lshr(wide, shift), I32)
+            digits.insert(0, at.sub(rest, at.mul(quotient, at.trunc(count, I32))))
+            rest = quotient
+        digits = [rest, *digits] if self.counts else []
+        chunk: ir.Value = i64(0)
+        for dim, digit in zip(thread_dims(self.structure), digits, strict=True):
+            if dim == self.nest.lane:
+                chunk = at.zext(digit, I64)
+            else:
+                scope = self.memory.enter(scope, self.operands, dim, at.zext(digit, I64))
+        self._settle(scope, 0)
+        self._item(scope, chunk)
+
+    def _lanes(self, scope: Scope, chunk: ir.Value) -> None:
+        if self.structure.lane_is_kept and self.structure.chunked and self.width == 1:  # one element: no loop
+            self._row([self._lane_scope(scope, chunk, 1, scope.mask)])
+        else:
+            super()._lanes(scope, chunk)
+
+    def _row(self, scopes: Scopes) -> None:
+        self._find(scopes)
+        (scope,) = scopes
+        if not self.structure.row_sinks:
+            return
+        if not self.structure.passes:
+            self._sinks(scope)
+            return
+        with self.at.if_then(self.at.icmp_signed("==", self.group.mine, ir.Constant(I32, 0))):
+            self._sinks(scope)
+
+    def _sinks(self, scope: Scope) -> None:
+        for i in self.structure.row_sinks:
+            self._sink(scope, i)
+
+    # -- loops -------------------------------------------------------------------------------------------------------
+
+    def _turns(self, depth: int) -> tuple[ir.Value, int | ir.Value]:
+        """The threads of a group go round the outermost dim; one without an item does nothing."""
+        if depth:
+            return i64(0), 1
+        return self._begin(self.row), self.rows
+
+    def _begin(self, mine: ir.Value) -> ir.Value:
+        """Where a thread's loop begins: beyond all ends if it has no item."""
+        return mine if self.active is None else self.at.select(self.active, mine, i64((1 << 62) - 1))
+
+    def _along_lanes(
+        self,
+        scopes: Scopes,
+        width: int,
+        begin: ir.Value,
+        end: ir.Value,
+        main: Any,
+        tail: Any,
+        carry: Sequence[Any],
+        rest: Sequence[Any] | Callable[[Sequence[Any]], Sequence[Any]] = (),
+        parts: nest_fold.Folds | None = None,
+    ) -> list[Any]:
+        at = self.at
+        if self.structure.scans and not self.structure.lane_is_kept:
+            return self._in_step(scopes, end, tail, carry)
+
+        def whole(index: ir.Value, carried: list[Any]) -> Sequence[Any]:
+            return main([self._lane_scope(s, index, width, None) for s in scopes], carried)
+
+        def one(index: ir.Value, carried: list[Any]) -> Sequence[Any]:
+            return tail([self._lane_scope(s, index, 1, s.mask) for s in scopes], carried)
+
+        first, step, start = begin, i64(1), rest(carry) if callable(rest) else rest
+        done, middle = list(carry), begin
+        kept = self.structure.lane_is_kept
+        if not kept:
+            first, step = self._begin(self.column), self.columns
+        if width > 1:
+            middle = at.sub(end, at.and_(at.sub(end, begin), i64(width - 1)))
+            low = first if kept else self._begin(at.mul(self.column, i64(width)))
+            done = list(self._in_parts(parts, self.nest.lane, low, middle, self._times(step, width), whole, carry))
+        if not kept:
+            middle = self._begin(at.add(middle, self.column))
+        return [*done, *self._in_parts(None, self.nest.lane, middle, end, step, one, start)]
+
+    def _in_step(self, scopes: Scopes, end: ir.Value, visit: Any, carry: Sequence[Any]) -> list[Any]:
+        """A loop along the lanes in which all threads of a group take part to the end."""
+        (scope,), at = scopes, self.at
+        assert self.active is not None
+
+        def body(base: ir.Value, carried: list[Any]) -> Sequence[Any]:
+            index = at.add(base, self.column)
+            there = at.and_(self.active, at.icmp_signed("<", index, end))
+            return visit([self._lane_scope(scope, index, 1, Vec(at, there, "bool", 1))], carried)
+
+        return [*carry, *self.loop(i64(0), end, self.columns, body, carry)]
+
+    # -- folds -------------------------------------------------------------------------------------------------------
+
+    def _finish(self, folds: nest_fold.Folds, carry: Sequence[Any], width: int) -> list[Vec]:
+        if not self.structure.lane_is_kept:
+            return super()._finish(folds, carry, width)
+        pairs = zip(folds.folds, folds.apart(carry), strict=True)
+        return [self.group.fold(i, accumulator)[-1] for (i, _), accumulator in pairs]
+
+    def _across(self, fold: Instr, main: Accumulator, tail: Accumulator, width: int) -> Accumulator:
+        monoid = str(fold.attr)
+        if width > 1:
+            tail = nest_fold.combine(monoid, nest_fold.across(monoid, main, 1), tail)
+        return self.group.fold(fold, tail)
+
+    def _scan_lanes(self, scope: Scope, number: int, value: Vec, total: Vec) -> Accumulator:
+        instr = self.nest.code[number]
+        assert scope.mask is not None
+        value = scope.mask.where(value, nest_fold.identity(self.at, instr, (value.kind,), 1)[0])
+        prefix, whole = self.group.scan(instr, value)
+        scope.values[number] = nest_fold.combine(str(instr.attr), (total,), (prefix,))[0]
+        return nest_fold.combine(str(instr.attr), (total,), (whole,))
+
+    def _carried_on(self, carry: Sequence[Any]) -> list[Any]:
+        return list(carry)
+
+    # -- instructions ------------------------------------------------------------------------------------------------
+
+    def _emit(self, scope: Scope, number: int, instr: Instr) -> Vec:
+        known = len(self.module.globals)
+        value = super()._emit(scope, number, instr)
+        for name in list(self.module.globals)[known:]:
+            found = self.module.globals[name]
+            if isinstance(found, ir.Function) and not name.startswith("llvm."):
+                raise NotImplementedError(f"{instr.op} of {instr.dtype} has no code for {self.target.name} yet")
+        return value

@@ -1,0 +1,193 @@
+"""Kernels of nests for GPUs, run from their PTX: what is particular to many threads. `test_nest*.py` run there too."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import pytest
+from double.library import double
+from nest_harness import Code, Memory, Problem, array, check, copies, device, unary
+
+from tengen.compiler.cache import compile_device_kernels
+from tengen.compiler.kernels.functions import FUNCTIONS
+from tengen.compiler.kernels.nest import BINARY, UNARY
+from tengen.compiler.kernels.nest_structure import Structure
+from tengen.compiler.kernels.nest_threads import MOST, group, magic, neighbours
+from tengen.compiler.kernels.nest_tiling import NestSource
+from tengen.compiler.kernels.target import DeviceTarget
+from tengen.compiler.targets import emit
+from tengen.compiler.targets.host import host_target
+from tengen.compiler.targets.simt import to_ptx
+
+GPU = DeviceTarget("nvidia", (9, 0))
+random = np.random.default_rng(0)
+
+
+def floats(*shape: int) -> np.ndarray:
+    return random.standard_normal(shape, np.float32)
+
+
+def results(problem: Problem, target: object) -> list[bytes]:
+    moved = copies(problem)
+    moved.run(target)
+    return [o.flat.tobytes() for o in moved.operands]
+
+
+def test_element_wise_results_have_the_bits_of_the_cpu() -> None:
+    """Every function of float32 that needs no C library, in one kernel, and the operators."""
+    library = {"mod", "fmod", "floor_div", "erfc", "erfcinv", "erfcx"}
+    c = Code()
+    x, y = c.load(0), c.load(1)
+    made = [c(op, *[x, y, x][: f.arity]) for op, f in FUNCTIONS.items() if op not in library]
+    made += [c(op, x) for op in UNARY if op not in ("not", "isnan", "isinf")]
+    made += [c(op, x, y) for op in ("add", "sub", "mul", "div", "max", "min") if op in BINARY]
+    for number, value in enumerate(made):
+        c.store(value, 2 + number)
+    special = [0.0, -0.0, np.inf, -np.inf, 1e-40, -1e-40, 1e30, -1e30, 3e38, 1.0, -1.0, 88.0, -104.0]
+    values = np.concatenate([special, 10 * floats(60), 1e6 * floats(11)]).astype(np.float32)
+    operands = [array("float32", values), array("float32", values[::-1].copy())]
+    problem = Problem((values.size,), 1, 0, [*operands, *(array("float32", np.zeros(values.size)) for _ in made)], c)
+    cpu, gpu = copies(problem), copies(problem)
+    cpu.run(host_target())
+    gpu.run(GPU)
+    for value, a, b in zip(made, cpu.operands[2:], gpu.operands[2:], strict=True):
+        both_nan = np.isnan(a.flat) & np.isnan(b.flat)
+        same = (a.flat.view(np.int32) == b.flat.view(np.int32)) | both_nan
+        assert same.all(), (c.instrs[value].op, values[~same], a.flat[~same], b.flat[~same])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8", "float64"])
+def test_a_map_of_several_blocks_wherever_it_lies(dtype: str) -> None:
+    """Vectors where they are whole, and single elements where a view begins in between."""
+    compute = {"bfloat16": "float32", "uint8": "int32"}.get(dtype, dtype)
+    c = Code()
+    c.store(c("add", c.load(0, compute), c.load(1, compute), dtype=compute), 2)
+    values = random.integers(0, 99, 5003)
+    for shift in (0, 1, 3):
+        operands = [
+            Memory(dtype, array(dtype, values).flat, (1,), shift),
+            Memory(dtype, array(dtype, values).flat, (1,), 0),
+            array(dtype, np.zeros(5000)),
+        ]
+        check(Problem((5000,), 1, 0, operands, c), GPU)
+
+
+def summed(rows: int, length: int, lane: int, shift: int = 0) -> Problem:
+    c = Code()
+    c.store(c.reduce("sum", c.load(0)), 1)
+    x = np.random.default_rng(1).standard_normal(rows * length).astype(np.float32)
+    flat = np.concatenate([np.zeros(shift, np.float32), x])
+    strides = (length, 1) if lane == 1 else (1, rows)
+    return Problem(
+        (rows, length), 1, lane, [Memory("float32", flat, strides, shift), array("float32", np.zeros(rows), (1, 0))], c
+    )
+
+
+@pytest.mark.parametrize("lane", [0, 1])
+def test_the_order_of_sums_follows_from_extents_alone(lane: int) -> None:
+    for rows, length in ((3, 5000), (40, 70)):
+        found = {results(summed(rows, length, lane, shift), GPU)[1] for shift in (0, 1, 4)}
+        assert len(found) == 1
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 31, 33, 130, 1025, 9000])
+@pytest.mark.parametrize("how", ["sum", "argmax", "all"])
+def test_groups_of_every_size(how: str, length: int) -> None:
+    c, shape = Code(), (5, length)
+    if how == "all":
+        c.store(c.reduce("all", c.load(0, "bool")), 1)
+        operands = [array("bool", random.random(shape) < 1 - 0.5 / length), array("bool", np.zeros(5), (1, 0))]
+    elif how == "argmax":
+        c.store(c.reduce("argmax", c.load(0), c.index(1)), 1)
+        operands = [array("float32", random.integers(0, 4, shape)), array("int64", np.zeros(5), (1, 0))]
+    else:
+        c.store(c.reduce("sum", c.load(0)), 1)
+        operands = [array("float32", floats(*shape)), array("float32", np.zeros(5), (1, 0))]
+    check(Problem(shape, 1, 1, operands, c), GPU)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 5), (2, 300, 7), (70, 40, 33)])
+@pytest.mark.parametrize("lane", [0, 2])
+def test_several_reduced_dims_and_passes(shape: tuple[int, int, int], lane: int) -> None:
+    """The outermost other dim is shared by rows of threads; later passes see the sums in each of them."""
+    c = Code()
+    x = c.load(0)
+    centred = c("sub", x, c("mul", c.reduce("sum", x), c.const(1 / prod(shape[1:]))))
+    c.store(c("add", centred, c.reduce("max", centred)), 1)
+    kept, n, m = shape
+    strides = (1, kept * m, kept) if lane == 0 else (m, kept * m, 1)
+    x, out = (Memory("float32", floats(prod(shape)).ravel(), strides) for _ in range(2))
+    check(Problem((kept, n, m), 1, lane, [x, out], c), GPU, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("how", ["sum", "prod"])
+@pytest.mark.parametrize("length", [5, 32, 33, 1500])
+def test_scans_along_the_threads(how: str, length: int) -> None:
+    c = Code()
+    c.store(c("scan", c.load(0, "int64"), dtype="int64", attr=how), 1)
+    x, out = (array("int64", random.integers(1, 3, (3, length))) for _ in range(2))
+    check(Problem((3, length), 1, 1, [x, out], c), GPU)
+
+
+def test_a_number_becomes_indices_without_divisions() -> None:
+    for divisor in (1, 2, 3, 7, 641, 65537, 2**20 + 7, 2**31 - 1):
+        factor, shift = magic(divisor)
+        assert factor < 2**32
+        for n in (0, 1, divisor - 1, divisor, divisor + 1, 2**31 - 1, *random.integers(0, 2**31, 50)):
+            assert int(n) * factor >> shift == int(n) // divisor
+
+
+def test_groups_are_whole_blocks() -> None:
+    for lane in (0, 1):
+        structure = Structure(summed(3, 5, lane).nest)
+        for rows in (1, 7, 1 << 20):
+            for length in (1, 2, 33, 257, 5000, 1 << 20):
+                columns, side = group(structure, (rows, length), rows)
+                assert columns * side <= MOST and columns & (columns - 1) == side & (side - 1) == 0
+    wide = [
+        neighbours(Structure(unary("neg", floats(8), dtype, dtype).nest))
+        for dtype in ("float32", "bfloat16", "float64")
+    ]
+    assert wide == [4, 8, 2]
+
+
+# -- what cannot be --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", ["exp", "fmod"])
+def test_a_function_without_code_is_named(op: str) -> None:
+    c = Code()
+    x = c.load(0, "float64")
+    c.store(c(op, *[x] * FUNCTIONS[op].arity, dtype="float64"), 1)
+    nest = Problem((3,), 1, 0, [array("float64", np.ones(3)), array("float64", np.ones(3))], c).nest
+    with pytest.raises(NotImplementedError, match=f"{op} of float64 has no code for sm_90 yet"):
+        emit(NestSource(nest), GPU)
+
+
+def test_launches_that_are_too_large_are_refused() -> None:
+    source = NestSource(unary("neg", floats(8), "float32", "float32").nest)
+    with pytest.raises(ValueError, match="2147483648"):
+        source.blocks((1 << 34,), (1 << 34,))
+    with pytest.raises(ValueError, match="4096 bytes"):
+        source.blocks((8,), (8, *range(600)))
+
+
+def test_old_gpus_are_refused_and_new_ones_are_not() -> None:
+    text = emit(NestSource(unary("neg", floats(8), "float32", "float32").nest), GPU)
+    with pytest.raises(ValueError, match="sm_75 and later"):
+        to_ptx(text, DeviceTarget("nvidia", (7, 0)))
+    assert ".target sm_75" in to_ptx(text, DeviceTarget("nvidia", (7, 5)))
+    assert ".target sm_89" in to_ptx(text, DeviceTarget("nvidia", (8, 9)))
+    assert ".target sm_100" in to_ptx(text, DeviceTarget("nvidia", (12, 1)))
+
+
+def test_a_kernel_is_data_that_is_kept() -> None:
+    source = NestSource(unary("neg", floats(8), "float32", "float32").nest)
+    (kernel,) = compile_device_kernels([source], GPU)
+    (again,) = compile_device_kernels([NestSource(source.nest)], GPU)
+    assert kernel is again and kernel.name == "kernel" and ".visible .entry kernel(" in kernel.ptx
+    assert "ld.global.v4.b32" in kernel.ptx and "ld.global.nc" not in kernel.ptx
+    blocks = kernel.split((5000,), (5000,))
+    assert (blocks.grid, blocks.block, blocks.shared) == ((5, 1, 1), (256, 1, 1), 0)
+    assert device() is not None and double().problems() == []
