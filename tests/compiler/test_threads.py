@@ -121,12 +121,15 @@ def test_several_reduced_dims_and_passes(shape: tuple[int, int, int], lane: int)
     check(Problem((kept, n, m), 1, lane, [x, out], c), GPU, tolerance=1e-4)
 
 
-@pytest.mark.parametrize("how", ["sum", "prod"])
+@pytest.mark.parametrize("how", ["sum int64", "prod int64", "sum float32", "prod float32"])
 @pytest.mark.parametrize("length", [5, 32, 33, 1500])
 def test_scans_along_the_threads(how: str, length: int) -> None:
     c = Code()
-    c.store(c("scan", c.load(0, "int64"), dtype="int64", attr=how), 1)
-    x, out = (array("int64", random.integers(1, 3, (3, length))) for _ in range(2))
+    how, dtype = how.split()
+    c.store(c("scan", c.load(0, dtype), dtype=dtype, attr=how), 1)
+    x, out = (array(dtype, random.integers(1, 3, (3, length)) * random.choice([-1, 1], (3, length))) for _ in range(2))
+    if how == "prod" and dtype == "float32":
+        x.flat[:] = np.where(x.flat > 0, 1.125, -0.875)
     check(Problem((3, length), 1, 1, [x, out], c), GPU)
 
 

@@ -20,7 +20,7 @@ from .kernels.sort import PARAMETERS as SORT_PARAMETERS
 from .kernels.sort import SortKernel
 from .kernels.target import Target
 from .kernels.window import Window
-from .plan import Launch, Plan
+from .plan import DeviceLaunch, Launch, Plan
 from .schedule.driver import Placement
 from .schedule.groups import Group
 from .schedule.steps import HostStep, Step
@@ -87,6 +87,9 @@ def show_plan(plan: Plan, sources: Sequence[Any] = ()) -> str:
         if isinstance(step, Launch):
             what = f"launch {step.name}: buffers {list(step.buffers)}, {step.tiles} tiles, work {step.work}"
             lines += [f"{what}, params {list(step.params)}", *_named(next(kernels, None), step.params)]
+        elif isinstance(step, DeviceLaunch):
+            where = f"grid {step.grid.grid}, block {step.grid.block}, work {step.work}"
+            lines.append(f"launch {step.name}: buffers {list(step.buffers)}, {where}, params {list(step.grid.params)}")
         else:
             lines.append(f"call {step.name}: {[p.slot for p in step.inputs]} -> {[p.slot for p in step.outputs]}")
     lines += [f"output: slot {p.slot} + {p.offset} bytes, {p.type}, strides {p.strides}" for p in plan.outputs]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from .kernels.device import DeviceGrid, DeviceKernel
 from .program import ITEM_BYTES as ITEM_BYTES
 from .program import Type
 
@@ -29,6 +30,17 @@ class Launch(NamedTuple):
     skip_if_donated: int | None = None
     joined: bool = False  # may run at the same time as the launch before it
     side: bool = False  # another side of the same whole: threads take one of them each, not parts of both
+
+
+class DeviceLaunch(NamedTuple):
+    """Run a kernel of a GPU. Buffers, work and skip_if_donated are those of a Launch."""
+
+    kernel: DeviceKernel
+    buffers: tuple[tuple[int, int], ...]
+    grid: DeviceGrid
+    work: int
+    name: str
+    skip_if_donated: int | None = None
 
 
 class Placed(NamedTuple):
@@ -81,7 +93,7 @@ class Plan(NamedTuple):
 
     inputs: int
     allocations: tuple[int, ...]
-    steps: tuple[Launch | Call, ...]
+    steps: tuple[Launch | DeviceLaunch | Call, ...]
     outputs: tuple[Placed, ...]
     donations: tuple[tuple[int, int], ...]
     checks: tuple[str, ...]  # the meaning of a non-zero status word, by value - 1
@@ -91,4 +103,4 @@ class Plan(NamedTuple):
 
     @property
     def work(self) -> int:
-        return sum(step.work if isinstance(step, Launch) else HOST_WORK for step in self.steps)
+        return sum(HOST_WORK if isinstance(step, Call) else step.work for step in self.steps)

@@ -17,7 +17,7 @@ from typing import Any
 from ..base import config
 from . import cache
 from .kernels.target import Target
-from .plan import Call, Launch, Placed, Plan, Stopwatch
+from .plan import Launch, Placed, Plan, Stopwatch
 from .program import Host, Op, Program, Type
 from .view import View
 
@@ -98,8 +98,8 @@ def find(entry: str) -> Plan | None:
 
 def keep(entry: str, plan: Plan, seconds: float) -> None:
     """Store a Plan, now or when the process ends, depending on how long it took to make. Plans that call Python
-    functions are not stored, nor are those of composites that the Program still has."""
-    if any(isinstance(step, Call) for step in plan.steps):
+    functions are not stored, those for GPUs not yet, nor are those of composites that the Program still has."""
+    if not all(isinstance(step, Launch) for step in plan.steps):
         return
     if seconds >= SLOW:
         _write(entry, plan)

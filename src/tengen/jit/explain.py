@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..compiler import backend
-from ..compiler.plan import Call, Launch, Plan
+from ..compiler.plan import Call, DeviceLaunch, Launch, Plan
 from .recorder import Segment
 from .traced import Compiled
 
@@ -114,10 +114,11 @@ def of_plan(plan: Plan, seconds: Sequence[float]) -> Sequence[float]:
     return seconds[around : len(seconds) - around]
 
 
-def _step(step: Launch | Call, seconds: float) -> dict[str, Any]:
+def _step(step: Launch | DeviceLaunch | Call, seconds: float) -> dict[str, Any]:
     if isinstance(step, Launch):
         return {"name": step.name, "seconds": seconds, "tiles": step.tiles, "work": step.work, "joined": step.joined}
-    return {"name": step.name, "seconds": seconds, "tiles": 0, "work": 0, "joined": False}
+    work = step.work if isinstance(step, DeviceLaunch) else 0
+    return {"name": step.name, "seconds": seconds, "tiles": 0, "work": work, "joined": False}
 
 
 def reports(segments: Sequence[Segment], why: str) -> list[PlanReport]:
@@ -142,7 +143,7 @@ def _reason(segment: Segment, number: int, why: str) -> str:
 
 def _report(segment: Segment, compiled: Compiled, reason: str) -> PlanReport:
     plan, limit = compiled.plan, segment.op.memory
-    launches = [step for step in plan.steps if isinstance(step, Launch)]
+    launches = [step for step in plan.steps if not isinstance(step, Call)]
     results = {place.slot for place in plan.outputs if place.slot >= plan.inputs}
     return PlanReport(
         reason,

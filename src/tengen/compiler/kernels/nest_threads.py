@@ -68,6 +68,13 @@ def shared_rows(structure: Structure) -> bool:
     return not ordered and any(d != nest.lane for d in structure.reduced)
 
 
+def scans_alone(structure: Structure) -> bool:
+    """Whether a thread must scan a whole row, because a product of some of its factors may overflow or vanish where
+    that of all from the first on does not."""
+    scans = [structure.nest.code[i] for i in structure.scans]
+    return any(i.attr == "linear" or (i.attr == "prod" and i.dtype.startswith("float")) for i in scans)
+
+
 def _writes_in_order(structure: Structure) -> bool:
     """Whether a thread must do all of an item, because what it scatters may meet."""
     return any(instr.op == "scatter" and structure.is_full(i) for i, instr in enumerate(structure.nest.code))
@@ -93,7 +100,7 @@ def group(structure: Structure, extents: Sequence[int], items: int) -> tuple[int
     if structure.lane_is_kept:
         rows = min(_power(outer // IN_A_ROW), BLOCK // WARP, _power(ENOUGH // max(items, 1)))
         return 1, rows if shared_rows(structure) else 1
-    if _writes_in_order(structure):
+    if _writes_in_order(structure) or scans_alone(structure):
         return 1, 1
     vectors = max(extents[nest.lane] // neighbours(structure), 1)
     columns = _power(vectors) if vectors <= WARP else WARP

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..attention import Attention, AttentionGradient
-from ..cache import compile_kernels
+from ..cache import compile_device_kernels, compile_kernels
+from ..kernels.device import DeviceKernel
 from ..kernels.target import DeviceTarget, Target
 from ..loop import Loop
 from ..orders import Positions, Sort
-from ..plan import ITEM_BYTES, STATUS, Call, Cost, Launch, Placed, Plan
+from ..plan import ITEM_BYTES, STATUS, Call, Cost, DeviceLaunch, Launch, Placed, Plan
 from ..program import (
     Concat,
     Contraction,
@@ -180,15 +181,19 @@ class Scheduler(Steps):
         outputs = self.program.outputs
         return number < len(outputs) and outputs[number].type == self.program.inputs[number].type
 
+    def _compiled(self, sources: Sequence[Any]) -> Sequence[int | DeviceKernel]:
+        """The kernels' addresses, or what a GPU needs of them."""
+        if isinstance(self.target, DeviceTarget):
+            return compile_device_kernels(sources, self.target)
+        return compile_kernels(sources, self.target)
+
     def finish(self, placement: Placement) -> Plan:
         """The Plan, with its kernels compiled."""
         places, slots, allocations, donated, commit = placement
         count = len(self.program.inputs)
         sources = list({id(source): source for source in self.sources}.values())
-        if isinstance(self.target, DeviceTarget):
-            raise NotImplementedError(f"there are kernels for {self.target.name}, but no Plans yet")
-        addresses = dict(zip(map(id, sources), compile_kernels(sources, self.target), strict=True))
-        steps: list[Launch | Call] = []
+        made = dict(zip(map(id, sources), self._compiled(sources), strict=True))
+        steps: list[Launch | DeviceLaunch | Call] = []
         layouts: list[tuple[int, int, int]] = []
         for step in self.steps:
             if isinstance(step, HostStep):
@@ -201,8 +206,13 @@ class Scheduler(Steps):
                 layouts.append((slots[step.skip_for][0], self.layouts[step.skip_for], len(steps)))
             kept = step.skip_for in self.layouts or ownership.needless(step, donated)
             skip = slots[step.skip_for][0] if kept and step.skip_for is not None else None
+            kernel = made[id(step.source)]
+            if isinstance(kernel, DeviceKernel):
+                assert step.blocks is not None
+                steps.append(DeviceLaunch(kernel, buffers, step.blocks, step.work, step.name, skip))
+                continue
             how = step.tiles, step.work, step.name, skip, step.joined, step.side and step.joined
-            steps.append(Launch(addresses[id(step.source)], buffers, step.params, *how))
+            steps.append(Launch(kernel, buffers, step.params, *how))
         outputs = _placed([(*place, v.type) for place, v in zip(places, self.program.outputs, strict=True)], slots)
         pairs = tuple((slots[b][0], i) for b, i in donated.items())
         return Plan(count, allocations, tuple(steps), outputs, pairs, tuple(self.checks), tuple(layouts), commit)

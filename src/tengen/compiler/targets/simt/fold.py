@@ -178,16 +178,9 @@ class ThreadGroup:
 
     def _if_larger(self, count: int, small: Accumulator, emit: Callable[[], Accumulator]) -> Accumulator:
         """`small`, or what `emit` gives for a group of more threads."""
-        at, before = self.at, self.at.block
-        with at.if_then(self._is_larger(count).value):
-            large, inside = emit(), at.block
-        merged = []
-        for a, b in zip(small, large, strict=True):
-            phi = at.phi(a.value.type)
-            phi.add_incoming(a.value, before)
-            phi.add_incoming(b.value, inside)
-            merged.append(Vec(at, phi, a.kind, 1))
-        return tuple(merged)
+        larger = self._is_larger(count).value
+        found = self.machine.choose(larger, lambda: nest_fold.flat([emit()]), lambda: nest_fold.flat([small]))
+        return tuple(v.like(value) for v, value in zip(small, found, strict=True))
 
 
 def _i32(number: int) -> ir.Constant:

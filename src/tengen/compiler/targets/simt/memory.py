@@ -106,14 +106,4 @@ class ThreadMemory(Memory):
 
     def _if(self, condition: Vec | None, yes: Callable[[], ir.Value], no: Callable[[], ir.Value]) -> ir.Value:
         """The value of `yes()` where the condition holds or is None, otherwise that of `no()`."""
-        if condition is None:
-            return yes()
-        arms = []
-        with self.at.if_else(condition.value) as branches:
-            for branch, emit in zip(branches, (yes, no), strict=True):
-                with branch:
-                    arms.append((emit(), self.at.block))
-        phi = self.at.phi(arms[0][0].type)
-        for value, block in arms:
-            phi.add_incoming(value, block)
-        return phi
+        return yes() if condition is None else self.flow.choose(condition.value, lambda: [yes()], lambda: [no()])[0]

@@ -9,13 +9,13 @@ from typing import Any
 from llvmlite import ir
 
 from ...kernels.nest import Instr, Nest, verify
-from ...kernels.nest_threads import buffers, neighbours, plain, thread_dims
+from ...kernels.nest_threads import buffers, neighbours, plain, scans_alone, thread_dims
 from ...kernels.nest_tiling import NestSource
 from ...kernels.target import DeviceTarget
 from ..flow import I64, i64
 from ..nests import fold as nest_fold
 from ..nests.body import NestBody, Scopes
-from ..nests.fold import Accumulator
+from ..nests.fold import Accumulator, Maps
 from ..nests.memory import Scope
 from ..vector import Vec
 from .fold import ThreadGroup
@@ -193,10 +193,14 @@ class ThreadEmitter(NestBody, DeviceFlow):
             tail = nest_fold.combine(monoid, nest_fold.across(monoid, main, 1), tail)
         return self.group.fold(fold, tail)
 
-    def _scan_lanes(self, scope: Scope, number: int, value: Vec, total: Vec) -> Accumulator:
-        instr = self.nest.code[number]
+    def _scan_lanes(self, scope: Scope, number: int, maps: Maps, total: Vec) -> Accumulator:
         assert scope.mask is not None
-        value = scope.mask.where(value, nest_fold.identity(self.at, instr, (value.kind,), 1)[0])
+        maps = nest_fold.neutral_behind(scope.mask, maps)
+        if scans_alone(self.structure):
+            scope.values[number] = nest_fold.follow(total, maps, self.target.fma)
+            return (scope.values[number],)
+        instr = self.nest.code[number]
+        (value,) = (v for v in maps if v is not None)
         prefix, whole = self.group.scan(instr, value)
         scope.values[number] = nest_fold.combine(str(instr.attr), (total,), (prefix,))[0]
         return nest_fold.combine(str(instr.attr), (total,), (whole,))
