@@ -32,7 +32,7 @@ def library(*flags: str) -> str:
         FOLDER.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}")
         files = [str(p) for p in sources if p.suffix == ".c"]
-        subprocess.run([*command, "-o", str(part), *files, "-lpthread"], check=True)
+        subprocess.run([*command, "-o", str(part), *files, "-lpthread", "-lm", "-Wl,-z,defs"], check=True)
         os.replace(part, path)  # another process may do the same at the same time
     return str(path)
 

@@ -34,6 +34,9 @@ FUNCTIONS = {
     "double_collective": "ptr @double_collective(ptr, i32, i32, i32)",
     "double_posted": "ptr @double_posted(ptr)",
     "double_trap": "void @double_trap(ptr, i32)",
+    "double_copy_async": "void @double_copy_async(ptr, i64, i64, i32, i32, i32)",
+    "double_commit_copies": "void @double_commit_copies(ptr)",
+    "double_wait_copies": "void @double_wait_copies(ptr, i32, i32)",
 }
 
 

@@ -6,7 +6,7 @@ from .ptx_code import GENERIC, READ, SPACES, UPDATE, WRITE, Code, opcode
 from .ptx_reader import BITS
 
 SHUFFLES = {"up": 0, "down": 1, "bfly": 2, "idx": 3}
-WARP_BARRIER, VOTE = 4, 5
+WARP_BARRIER, VOTE, LOAD_MATRIX, PRODUCT = 4, 5, 6, 7
 # How memory is cached and ordered: without meaning where one thread runs at a time.
 CACHED = (
     "weak volatile relaxed acquire release acq_rel cta gpu sys ca cg cs lu cv wb wt nc v2 v4 v8 global shared "
@@ -109,6 +109,63 @@ def _vote(code: Code, args: list[str]) -> None:
     if "uni" in mods:
         result = code.op("or", "i1", none, every)
     code.put(args[0], result, 1)
+
+
+# -- matrices ----------------------------------------------------------------------------------------------------------------
+OPERANDS = {"bf16": 0, "f16": 1, "tf32": 2, "s8": 3, "u8": 4}
+# Bytes of k that one word of B holds, by the bits of an element: see warp.c.
+DEPTH = {"bf16": 8, "f16": 8, "tf32": 4, "s8": 16, "u8": 16}
+
+
+@opcode("mma")
+def _mma(code: Code, args: list[str]) -> None:
+    """mma.sync.aligned.m16n8kK.row.col.D.A.B.C with float or int32 sums."""
+    parts = code.instruction.op.split(".")[1:]
+    if len(parts) != 9 or parts[:2] != ["sync", "aligned"] or parts[3:5] != ["row", "col"]:
+        raise code.error()
+    shape, (d, a, b, c) = parts[2], parts[5:]
+    sums = "s32" if a in ("s8", "u8") else "f32"
+    if not shape.startswith("m16n8k") or a not in OPERANDS or a != b or (d, c) != (sums, sums):
+        raise code.error("only m16n8 with operands of one type and 32-bit sums")
+    k = int(shape[6:])
+    fragments = [code.registers(x) for x in args]
+    if [len(f) for f in fragments] != [4, k // DEPTH[a] * 2, k // DEPTH[a], 4]:
+        raise code.error("fragments of another size")
+    words = [code.get(r, 32) for f in fragments[1:] for r in f]
+    result = code.post(PRODUCT | OPERANDS[a] << 8 | k << 11, "-1", words)
+    for i, r in enumerate(fragments[0]):
+        code.put(r, code.load("i32", code.at(result, 4 * i)), 32)
+
+
+@opcode("ldmatrix")
+def _ldmatrix(code: Code, args: list[str]) -> None:
+    mods = code.mods("sync", "aligned", "m8n8", "x1", "x2", "x4", "trans", "shared", "shared::cta")
+    registers = code.registers(args[0])
+    if "m8n8" not in mods or f"x{len(registers)}" not in mods or space_of(mods) != 0:
+        raise code.error()
+    address = code.cast("trunc", "i64", code.address(args[1]), "i32")
+    result = code.post(LOAD_MATRIX | len(registers) << 8 | ("trans" in mods) << 11, "-1", [address])
+    for i, r in enumerate(registers):
+        code.put(r, code.load("i32", code.at(result, 4 * i)), 32)
+
+
+@opcode("cp")
+def _cp(code: Code, args: list[str]) -> None:
+    """cp.async: 4, 8 or 16 bytes from global to shared memory, at some time before they are waited for."""
+    mods = code.mods("async", "commit_group", "wait_group", "wait_all", *CACHED)
+    line = f"i32 {code.instruction.line}"
+    if "commit_group" in mods:
+        code.call("double_commit_copies", "ptr %me")
+    elif "wait_group" in mods:
+        code.call("double_wait_copies", "ptr %me", f"i32 {code.get(args[0], 32)}", line)
+    elif "wait_all" in mods:
+        code.call("double_wait_copies", "ptr %me", "i32 -1", line)
+    elif code.instruction.op.startswith(("cp.async.ca.shared", "cp.async.cg.shared")) and args[2] in ("4", "8", "16"):
+        given = code.get(args[3], 32) if len(args) > 3 else args[2]
+        to, source = code.address(args[0]), code.address(args[1])
+        code.call("double_copy_async", "ptr %me", f"i64 {to}", f"i64 {source}", f"i32 {args[2]}", f"i32 {given}", line)
+    else:
+        raise code.error()
 
 
 # -- data ----------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
-// What translated code asks before it touches memory, and what the lanes of a warp do together.
+// What translated code asks before it touches memory: bounds, and races on shared memory. And copies by cp.async.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -17,10 +18,9 @@ enum { SEVERAL = -1 };
 static Touch touched[SHARED_MOST];
 
 static const char* const verbs[] = {"reads", "writes", "updates"};
-enum { READ, WRITE, UPDATE };
 
-static void race(Thread* thread, uint32_t line, uint32_t byte, int how, int other, const char* did) {
-    char who[32] = "threads of several warps";
+static bool race(Thread* thread, uint32_t line, uint32_t byte, int how, int other, const char* did) {
+    char who[32] = "several others";
     if (other != SEVERAL) {
         const uint32_t* s = launch.thread[other - 1].special;
         snprintf(who, sizeof who, "thread (%u, %u, %u)", s[TID], s[TID + 1], s[TID + 2]);
@@ -28,22 +28,30 @@ static void race(Thread* thread, uint32_t line, uint32_t byte, int how, int othe
     fault(LAUNCH_FAILED, thread, line,
           "race on byte %u of shared memory: this thread %s it, %s %s, and no barrier is between", byte, verbs[how],
           who, did);
-    leave_kernel(thread);
+    return false;
 }
 
-static void note_shared(Thread* thread, uint32_t first, uint32_t bytes, int how, uint32_t line) {
+// Bytes that a cp.async has been told to write and may write at any time: number of the thread + 1.
+static int16_t in_flight[SHARED_MOST];
+
+static bool note_shared(Thread* thread, uint32_t first, uint32_t bytes, int how, uint32_t line) {
     int16_t me = (int16_t)(thread->number + 1), warp = (int16_t)(thread->number / WARP + 1);
     uint32_t warp_epoch = launch.warp_epoch[warp - 1];
     for (uint32_t byte = first; byte < first + bytes; ++byte) {
         Touch* t = &touched[byte];
+        if (in_flight[byte]) {
+            fault(LAUNCH_FAILED, thread, line,
+                  "%s byte %u of shared memory, which a cp.async of thread %d still writes", verbs[how], byte,
+                  in_flight[byte] - 1);
+            return false;
+        }
         if (t->epoch != launch.epoch) *t = (Touch){.epoch = launch.epoch};
         bool other_wrote = t->writer && t->writer != me && !(how == UPDATE && t->atomic);
         bool wrote_before = (t->writer - 1) / WARP + 1 == warp && t->writer_epoch < warp_epoch;
-        if (other_wrote && !wrote_before) race(thread, line, byte, how, t->writer, "wrote");
+        if (other_wrote && !wrote_before) return race(thread, line, byte, how, t->writer, "wrote");
         bool other_read = how != READ && t->reader && t->reader != me;
         bool read_before = t->reader_warp == warp && t->reader_epoch < warp_epoch;
-        if (other_read && !read_before)
-            race(thread, line, byte, how, t->reader_warp == SEVERAL ? SEVERAL : t->reader, "read");
+        if (other_read && !read_before) return race(thread, line, byte, how, t->reader, "read");
         if (how != READ) {
             t->writer = me;
             t->writer_epoch = warp_epoch;
@@ -55,16 +63,17 @@ static void note_shared(Thread* thread, uint32_t first, uint32_t bytes, int how,
             t->reader_epoch = warp_epoch;
         }
     }
+    return true;
 }
 
 // -- addresses -------------------------------------------------------------------------------------------------------
 void begin_checks(void) { memset(launch.hot, 0, sizeof launch.hot); }
 
-static void misplaced(Thread* thread, uint64_t address, uint32_t bytes, int how, uint32_t line, const char* where,
-                      uint64_t room) {
+static char* misplaced(Thread* thread, uint64_t address, uint32_t bytes, int how, uint32_t line, const char* where,
+                       uint64_t room) {
     fault(ILLEGAL_ADDRESS, thread, line, "%s %u bytes at %lld of the %llu bytes of %s memory", verbs[how], bytes,
           (long long)address, (unsigned long long)room, where);
-    leave_kernel(thread);
+    return NULL;
 }
 
 static char* global_place(Thread* thread, uint64_t address, uint32_t bytes, int how, uint32_t line) {
@@ -76,18 +85,16 @@ static char* global_place(Thread* thread, uint64_t address, uint32_t bytes, int 
     describe_address(address, bytes, text, sizeof text);
     fault(ILLEGAL_ADDRESS, thread, line, "device %d %s %u bytes at %s", launch.context->device, verbs[how], bytes,
           text);
-    leave_kernel(thread);
     return NULL;
 }
 
-// Where the bytes of an address are. `what` is the number of bytes, the space (<< 8) and how it is touched (<< 16).
-API char* double_place(Thread* thread, uint64_t address, uint32_t what, uint32_t line) {
-    uint32_t bytes = what & 255, space = what >> 8 & 255, how = what >> 16;
+// Where the bytes of an address are; NULL after a fault.
+char* place(Thread* thread, uint64_t address, uint32_t bytes, uint32_t space, int how, uint32_t line) {
     uint32_t step = bytes & -bytes;
     if (address % step) {
         fault(MISALIGNED_ADDRESS, thread, line, "%s %u bytes at 0x%llx, which is no multiple of %u", verbs[how], bytes,
               (unsigned long long)address, step);
-        leave_kernel(thread);
+        return NULL;
     }
     if (space == GENERIC_SPACE) {
         space = GLOBAL_SPACE;
@@ -98,65 +105,60 @@ API char* double_place(Thread* thread, uint64_t address, uint32_t what, uint32_t
                 break;
             }
     }
-    if (space == GLOBAL_SPACE) return global_place(thread, address, bytes, (int)how, line);
+    if (space == GLOBAL_SPACE) return global_place(thread, address, bytes, how, line);
     uint64_t room = space == SHARED_SPACE  ? launch.shared_bytes
                     : space == LOCAL_SPACE ? thread->local_bytes
                                            : launch.function->param_bytes;
     const char* name = space == SHARED_SPACE ? "shared" : space == LOCAL_SPACE ? "local" : "parameter";
-    if (address >= room || bytes > room - address) misplaced(thread, address, bytes, (int)how, line, name, room);
+    if (address >= room || bytes > room - address) return misplaced(thread, address, bytes, how, line, name, room);
     if (space == LOCAL_SPACE) return thread->local + address;
     if (space == PARAM_SPACE) return (char*)launch.params + address;
-    note_shared(thread, (uint32_t)address, bytes, (int)how, line);
-    return shared_memory + address;
+    return note_shared(thread, (uint32_t)address, bytes, how, line) ? shared_memory + address : NULL;
 }
 
-// -- what the lanes of a warp do together ----------------------------------------------------------------------------
-enum { SHUFFLE_UP, SHUFFLE_DOWN, SHUFFLE_BFLY, SHUFFLE_IDX, WARP_BARRIER, VOTE };
+// For translated code. `what` is the number of bytes, the space (<< 8) and how it is touched (<< 16).
+API char* double_place(Thread* thread, uint64_t address, uint32_t what, uint32_t line) {
+    char* found = place(thread, address, what & 255, what >> 8 & 255, (int)(what >> 16), line);
+    if (!found) leave_kernel(thread);
+    return found;
+}
 
-// shfl.sync: posted[0] the value, [1] and [2] the operands b and c. Results: [0] the value, [1] whether it is another
-// lane's. PTX ISA, section shfl.sync.
-static void shuffle(Thread** lanes, uint32_t mask) {
-    uint32_t value[WARP] = {0};
-    for (uint32_t i = 0; i < WARP; ++i)
-        if (mask >> i & 1) value[i] = lanes[i]->posted[0];
-    for (uint32_t lane = 0; lane < WARP; ++lane) {
-        if (!(mask >> lane & 1)) continue;
-        Thread* t = lanes[lane];
-        uint32_t b = t->posted[1] & 31, clamp = t->posted[2] & 31, segment = t->posted[2] >> 8 & 31;
-        int most = (int)((lane & segment) | (clamp & ~segment)), least = (int)(lane & segment), from = (int)lane;
-        bool in_range = false;
-        if (t->kind == SHUFFLE_UP) from = (int)lane - (int)b, in_range = from >= most;
-        if (t->kind == SHUFFLE_DOWN) from = (int)(lane + b), in_range = from <= most;
-        if (t->kind == SHUFFLE_BFLY) from = (int)(lane ^ b), in_range = from <= most;
-        if (t->kind == SHUFFLE_IDX) from = least | (int)(b & ~segment), in_range = from <= most;
-        if (!in_range) from = (int)lane;
-        if (!(mask >> from & 1))
-            fault(LAUNCH_FAILED, t, t->line, "lane %u reads lane %d, which is not in the mask 0x%x", lane, from, mask);
-        t->posted[0] = value[from & 31];
-        t->posted[1] = in_range;
+// -- cp.async: copies to shared memory that may happen at any time until they are waited for ------------------------
+void begin_block_checks(void) { memset(in_flight, 0, launch.shared_bytes * sizeof *in_flight); }
+
+// `bytes` to write, of which the first `given` are read; the rest is zero. The double copies when somebody waits.
+API void double_copy_async(Thread* thread, uint64_t to, uint64_t from, uint32_t bytes, uint32_t given, uint32_t line) {
+    if (given > bytes) fault(LAUNCH_FAILED, thread, line, "%u bytes to copy into %u", given, bytes);
+    if (given && from % bytes) fault(MISALIGNED_ADDRESS, thread, line, "reads at no multiple of %u bytes", bytes);
+    if (launch.failed || (given && !global_place(thread, from, given, READ, line)) ||
+        !place(thread, to, bytes, SHARED_SPACE, WRITE, line))
+        return leave_kernel(thread);
+    if (thread->copies == thread->room) {
+        thread->room = thread->room ? 2 * thread->room : 8;
+        thread->copy = realloc(thread->copy, thread->room * sizeof *thread->copy);
     }
+    thread->copy[thread->copies++] = (AsyncCopy){(uint32_t)to, from, bytes, given, thread->groups};
+    for (uint32_t i = 0; i < bytes; ++i) in_flight[to + i] = (int16_t)(thread->number + 1);
 }
 
-// vote.sync: posted[0] the predicate. Result: [0] a bit for each lane in which it holds.
-static void vote(Thread** lanes, uint32_t mask) {
-    uint32_t ballot = 0;
-    for (uint32_t i = 0; i < WARP; ++i)
-        if (mask >> i & 1 && lanes[i]->posted[0]) ballot |= 1u << i;
-    for (uint32_t i = 0; i < WARP; ++i)
-        if (mask >> i & 1) lanes[i]->posted[0] = ballot;
-}
+API void double_commit_copies(Thread* thread) { ++thread->groups; }
 
-bool finish_collective(Thread** lanes, int count, uint32_t mask) {
-    int first = __builtin_ctz(mask);
-    uint32_t kind = lanes[first]->kind;
-    (void)count;
-    if (kind == VOTE)
-        vote(lanes, mask);
-    else if (kind == WARP_BARRIER)
-        ++launch.warp_epoch[lanes[first]->number / WARP];
-    else
-        shuffle(lanes, mask);
-    for (uint32_t i = 0; i < WARP; ++i)
-        if (mask >> i & 1) lanes[i]->state = READY;
-    return true;
+// Finish all groups of copies but the last `most`. (uint32_t)-1: finish everything.
+API void double_wait_copies(Thread* thread, uint32_t most, uint32_t line) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < thread->copies; ++i) {
+        AsyncCopy c = thread->copy[i];
+        bool committed = c.group < thread->groups;
+        if (most != (uint32_t)-1 && !(committed && thread->groups - c.group > most)) {
+            thread->copy[kept++] = c;
+            continue;
+        }
+        memset(&in_flight[c.to], 0, c.bytes * sizeof *in_flight);
+        char* target = place(thread, c.to, c.bytes, SHARED_SPACE, WRITE, line);
+        const char* source = c.given ? global_place(thread, c.from, c.given, READ, line) : target;
+        if (!target || !source) return leave_kernel(thread);
+        memset(target, 0, c.bytes);
+        if (c.given) memcpy(target, source, c.given);
+    }
+    thread->copies = kept;
 }

@@ -158,7 +158,7 @@ static bool finish_collectives(int warp) {
                       j, lanes[j]->line, lanes[j]->mask);
         }
         if (!complete || launch.failed) continue;
-        finished |= finish_collective(lanes, count, mask);
+        finished |= finish_collective(lanes, mask);
         ++counts.collectives;
     }
     return finished;
@@ -229,8 +229,10 @@ static void run_block(const uint32_t* block) {
         Thread* t = &launch.thread[i];
         memcpy(t->special + CTAID, block, 3 * sizeof *block);
         t->state = FRESH;
+        t->copies = t->groups = 0;
     }
     memset(shared_memory, POISON, launch.shared_bytes);
+    begin_block_checks();
     ++launch.epoch;
     do {
         while (!launch.failed && (order == 3 ? run_warps() : run_each())) continue;

@@ -8,6 +8,12 @@ enum { SHARED_SPACE, LOCAL_SPACE, PARAM_SPACE, GLOBAL_SPACE, GENERIC_SPACE };
 typedef enum { FRESH, READY, RUNNING, AT_BARRIER, AT_COLLECTIVE, DONE } State;
 enum { POSTED = 16 };
 
+typedef struct {
+    uint32_t to;
+    uint64_t from;
+    uint32_t bytes, given, group;
+} AsyncCopy;
+
 struct Thread {
     uint32_t special[16];
     uint64_t windows[3];  // where shared, local and param memory lie among generic addresses
@@ -20,6 +26,8 @@ struct Thread {
     void* stack;
     void* stack_pointer;
     uint32_t line, kind, mask, posted[POSTED];  // of the barrier or collective at which it stands
+    AsyncCopy* copy;                            // that have not been waited for
+    uint32_t copies, room, groups;
 };
 
 // The launch that runs now: there is one at a time, under the lock.
@@ -43,5 +51,8 @@ extern char shared_memory[SHARED_MOST];
 void fault(CUresult code, const Thread* at, uint32_t line, const char* format, ...)
     __attribute__((format(printf, 4, 5)));
 void leave_kernel(Thread* thread);
-bool finish_collective(Thread** lanes, int count, uint32_t mask);
+bool finish_collective(Thread** lanes, uint32_t mask);
 void begin_checks(void);
+void begin_block_checks(void);
+enum { READ, WRITE, UPDATE };
+char* place(Thread* thread, uint64_t address, uint32_t bytes, uint32_t space, int how, uint32_t line);
