@@ -1,13 +1,14 @@
 """What is special about tiles in AMX: strips of rows, sums that come back from the stack, and the permission for its registers.
 
-Machines without AMX make the same code and do not run it. Results of all forms are in `test_contraction_bfloat16`.
+Machines without AMX emulate its registers, if they have the other instructions. Results of all forms are in `test_contraction_bfloat16`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from contraction_harness import forward, from_bits, host_targets, plan_matmul, run, to_bits, unit_of
+from contraction_harness import forward, from_bits, plan_matmul, run, to_bits, unit_of
+from emulated_amx import amx_machine
 
 from tengen.base import config
 from tengen.compiler.geometry import ConvShape
@@ -20,7 +21,6 @@ from tengen.compiler.targets import emit, host
 from tengen.compiler.targets.host import assembly, available, host_target
 
 AMX = host._AMX
-RUNS = pytest.mark.skipif("amx" not in available(), reason="this machine has no AMX")
 WIDE = Storage("bfloat16", "bfloat16", "float32")
 RESIDUAL = Epilogue(
     (Source("float32", ELEMENT), Source("float32", ELEMENT, "operand1")),
@@ -105,12 +105,18 @@ def test_a_machine_without_amx_is_not_asked(monkeypatch):
     assert "amx" not in available()
 
 
+@pytest.fixture
+def machine(tmp_path):
+    """A target with AMX."""
+    with amx_machine(tmp_path) as target:
+        yield target
+
+
 # -- strips ------------------------------------------------------------------------------------------------------------
 
 
-@RUNS
 @pytest.mark.parametrize("width", [1, 7, 15, 16, 17, 19, 31, 33, 50])
-def test_lines_of_any_width_where_the_result_takes_the_place_of_what_is_added(width):
+def test_lines_of_any_width_where_the_result_takes_the_place_of_what_is_added(machine, width):
     """The last strip of a line begins early, but takes no row twice."""
     s = ConvShape(2, 8, (5, width), 40, (3, 3), padding=(1, 1))
     x, w, y = (
@@ -121,7 +127,7 @@ def test_lines_of_any_width_where_the_result_takes_the_place_of_what_is_added(wi
     for in_place in (True, False):
         problem = conv_forward(s, unit_of(AMX), WIDE._replace(epilogue=RESIDUAL), in_place)
         assert problem.launches[0].kernel.amx and problem.epilogue
-        got = run(problem, amx_target(), x, w, (s.n, s.oc, *s.out), out=y, in_place=True)
+        got = run(problem, machine, x, w, (s.n, s.oc, *s.out), out=y, in_place=True)
         want = forward(exact(x), exact(w), s) + y.transpose(0, 3, 1, 2)
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
@@ -133,11 +139,10 @@ def copies_cost_nothing(monkeypatch):
     monkeypatch.setattr(matmul, "COPY_WORK", 0)
 
 
-@RUNS
 @pytest.mark.usefixtures("copies_cost_nothing")
 @pytest.mark.parametrize("m, n", [(1, 33), (17, 16), (50, 80), (300, 47)])
 @pytest.mark.parametrize("shifted", [False, True])
-def test_sums_over_rows_count_each_row_once(m, n, shifted):
+def test_sums_over_rows_count_each_row_once(machine, m, n, shifted):
     a, b, bias = bits(m, 70), bits(70, n), RNG.standard_normal(n, np.float32)
     code = (Instr("load", attr=0), Instr("load", attr=1), Instr("add", (0, 1)))
     sources = Source("float32", ELEMENT), Source("float32", CHANNEL, "operand1")
@@ -147,7 +152,7 @@ def test_sums_over_rows_count_each_row_once(m, n, shifted):
     parts = problem.row_tiles
     assert launch.kernel.amx and parts
     sums = np.full((parts, slots, n), np.nan, np.float32)
-    got = run(problem, amx_target(), x, y, shape, bias=bias, sums=sums)
+    got = run(problem, machine, x, y, shape, bias=bias, sums=sums)
     want = exact(a) @ exact(b) + bias
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
     if not shifted:
@@ -158,7 +163,3 @@ def test_sums_over_rows_count_each_row_once(m, n, shifted):
     np.testing.assert_allclose((first + count * shift).sum(0), want.sum(0), rtol=1e-3, atol=1e-3)
     squares = second + 2 * shift * first + count * shift**2
     np.testing.assert_allclose(squares.sum(0), (want**2).sum(0), rtol=1e-3, atol=1e-3)
-
-
-def amx_target() -> host.Target:
-    return next(target for target in host_targets() if target.amx)

@@ -1,9 +1,9 @@
 """Kernels of attention: softmax(scale · q kᵀ + bias) v for a block of queries of one head, with no more of the softmax in memory than one
 block of keys (Dao et al. 2022, FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness, algorithm 1).
 
-Vectors run along the queries: the scores of a block lie as [key][query], so the largest of a row and its sum are taken lane by lane, and both
-products read one operand number by number and the other as whole vectors. Powers are of 2: the queries are multiplied by scale · log2(e)
-where they are turned.
+Vectors run along the queries: the scores of a block lie as [key][query], and the sums as [number of the value][query]. So the largest of a
+row, its sum and the factors that correct the sums so far are taken lane by lane, and both products read one operand word by word and the
+other as whole vectors. Powers are of 2: the scores are multiplied by scale · log2(e).
 
 A tile is a block of queries of one head. It copies each block of keys and values beside each other, so their rows may lie anywhere; elements
 of one row lie side by side.
@@ -16,12 +16,16 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from .contraction import AMX_SIDE
+from .target import HostTarget
+
 
 class AttentionKernel(NamedTuple):
-    """dtype: of all operands but bias. causal: a query sees no key behind its own place. width: numbers of a query and a key; value_width: of a
-    value. queries, keys: of a block, at most. lanes, registers: of the machine."""
+    """dtype: of all operands but bias. product: see `product_of`. causal: a query sees no key behind its own place. width: numbers of a query
+    and a key; value_width: of a value. queries, keys: of a block, at most. lanes, registers: of the machine."""
 
     dtype: str
+    product: str
     bias: bool
     causal: bool
     width: int
@@ -40,6 +44,11 @@ class AttentionKernel(NamedTuple):
         return ("q", "k", "v", "out", "levels", *(("bias",) if self.bias else ()))
 
     @property
+    def per_word(self) -> int:
+        """Numbers of a word."""
+        return 1 if self.product == "plain" else 2
+
+    @property
     def panel(self) -> int:
         """Queries whose scores are summed at a time."""
         return PANEL_VECTORS * self.lanes
@@ -51,6 +60,14 @@ class AttentionKernel(NamedTuple):
 
 
 PANEL_VECTORS = 2
+
+
+def product_of(dtype: str, target: HostTarget) -> str:
+    """How operands are multiplied: "plain" as float32, "pairs" of bfloat16 numbers in words of 32 bits, "amx" in the registers of AMX."""
+    if dtype != "bfloat16" or not target.dots:
+        return "plain"
+    return "amx" if target.amx else "pairs"
+
 
 PARAMETERS = (
     *("heads", "blocks", "block", "length", "keys", "scale"),
@@ -69,5 +86,10 @@ def float_bits(number: float) -> int:
 
 def verify(kernel: AttentionKernel) -> None:
     """Raises ValueError if the kernel means nothing."""
-    if kernel.queries % kernel.panel or kernel.keys < 1 or min(kernel.width, kernel.value_width) < 1:
-        raise ValueError(f"a block of attention is whole panels of {kernel.panel} queries, and some keys: {kernel}")
+    if (
+        kernel.queries % kernel.panel
+        or kernel.keys < 1
+        or kernel.keys % (2 * AMX_SIDE)
+        or min(kernel.width, kernel.value_width) < 1
+    ):
+        raise ValueError(f"a block of attention is whole panels of {kernel.panel} queries, and of 32 keys: {kernel}")

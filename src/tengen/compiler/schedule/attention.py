@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..attention import Attention, AttentionGradient
-from ..kernels.attention import PANEL_VECTORS, AttentionKernel, float_bits
-from ..kernels.attention_gradient import AttentionGradientKernel
+from ..kernels.attention import PANEL_VECTORS, AttentionKernel, float_bits, product_of
+from ..kernels.attention_gradient import PANELS, AttentionGradientKernel
 from ..plan import ITEM_BYTES
 from ..program import Node, Type, Value
 from ..view import View, contiguous
@@ -22,6 +22,7 @@ SCRATCH = 160 << 10  # bytes of the stack for blocks of queries and their sums
 MOST_QUERIES = 256
 TILES = 32  # enough for all cores
 GRADIENT_KEYS = 64
+SMALLEST = 2.0**-120
 GROUPED_TILES = 16
 """As many tiles sweep the keys, at least: where heads are few each group of keys needs memory as large as the queries."""
 
@@ -40,7 +41,8 @@ def attend(steps: Steps, node: Node, op: Attention) -> None:
     block = block_of(panel, most, n * heads, length)
     blocks = -(-length // block)
     kernel = AttentionKernel(
-        q.dtype, bool(bias), op.causal, width, v.shape[3], most, KEYS, target.lanes, target.registers
+        *(q.dtype, product_of(q.dtype, target), bool(bias), op.causal, width, v.shape[3]),
+        *(most, KEYS, target.lanes, target.registers),
     )
     strides = [s for view in (*(p.view for p in places), layout) for s in view.strides[:3]]
     reads = [(p.buffer or 0, p.view) for p in places]
@@ -48,7 +50,7 @@ def attend(steps: Steps, node: Node, op: Attention) -> None:
     if bias:
         reads.append(steps.in_memory(bias[0]))
         more = reads[-1][1].strides
-    params = (heads, blocks, block, length, k.shape[2], float_bits(op.scale), *strides, *more)
+    params = (heads, blocks, block, length, k.shape[2], _scale(op), *strides, *more)
     at = [(b, view.offset * ITEM_BYTES[x.dtype]) for (b, view), x in zip(reads, (q, k, v, *bias), strict=True)]
     buffers = [*at[:3], *((b, 0) for b, _ in results), *at[3:]]
     work = 2 * n * heads * length * k.shape[2] * (width + v.shape[3])
@@ -67,7 +69,7 @@ def attend_backwards(steps: Steps, node: Node, op: AttentionGradient) -> None:
     target = steps.host(op.name)
     kernels = {
         part: AttentionGradientKernel(
-            *(part, q.dtype, bool(bias), op.causal, width, value_width),
+            *(part, q.dtype, product_of(q.dtype, target), bool(bias), op.causal, width, value_width),
             *(GRADIENT_KEYS, target.lanes, target.registers),
         )
         for part in ("turn", "sweep", "gather")
@@ -75,12 +77,10 @@ def attend_backwards(steps: Steps, node: Node, op: AttentionGradient) -> None:
     panel = kernels["turn"].panel
     panels, all_heads = -(-length // panel), n * heads
     groups = max(1, min(-(-GROUPED_TILES // max(all_heads, 1)), -(-keys // GRADIENT_KEYS)))
-    wide, value_wide = (-(-x // target.lanes) * target.lanes for x in (width, value_width))
     memory = {
-        name: steps.buffer(Type("float32", (all_heads, panels, panel, size)))
-        for name, size in (("q_turned", wide), ("g_turned", value_wide), ("rows", 2))
+        name: steps.buffer(Type("float32", (*((groups,) if name == "sums" else ()), all_heads, panels, size)))
+        for name, size in kernels["turn"].sizes.items()
     }
-    memory["sums"] = steps.buffer(Type("float32", (groups, all_heads, length, wide)))
     results = dict(zip(("dq", "dk", "dv"), node.outputs, strict=True))
     for name, out in results.items():
         steps.where[out] = places[name] = Location(steps.buffer(out.type), like(out.shape, places[name[1]].view))
@@ -90,9 +90,9 @@ def attend_backwards(steps: Steps, node: Node, op: AttentionGradient) -> None:
         places[name] = Location(buffer, EVERYWHERE)
     strides = [s for name in ("q", "k", "v", "g", "y", "dq", "dk", "dv") for s in places[name].view.strides[:3]]
     more = places["bias"].view.strides if bias else (0,) * 4
-    params = heads, all_heads, panels, groups, length, keys, float_bits(op.scale), *strides, *more
+    params = heads, all_heads, panels, groups, length, keys, _scale(op), *strides, *more
     work = 5 * n * heads * length * keys * (width + value_width)
-    written = {"turn": ("q_turned", "g_turned", "rows"), "sweep": ("dk", "dv", "sums"), "gather": ("dq",)}
+    written = {"turn": PANELS, "sweep": ("dk", "dv", "sums"), "gather": ("dq",)}
     tiles = {"turn": all_heads * panels, "sweep": all_heads * groups, "gather": all_heads * panels}
     size = {"float32": 4}.get(q.dtype, 2)
     for part, kernel in kernels.items():
@@ -105,6 +105,11 @@ def attend_backwards(steps: Steps, node: Node, op: AttentionGradient) -> None:
         steps.add_step(
             kernel, buffers, params, tiles[part], work if part == "sweep" else work // keys, op.name, reads, writes
         )
+
+
+def _scale(op: Attention | AttentionGradient) -> int:
+    """As a parameter. It stays above 0 in float32, because -inf times 0 would be NaN."""
+    return float_bits(max(op.scale, SMALLEST))
 
 
 def rows_in_memory(steps: Steps, x: Value) -> Location:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 
-from ..kernels.attention_gradient import PARAMETERS, AttentionGradientKernel
+from ..kernels.attention_gradient import PANELS, PARAMETERS, AttentionGradientKernel
+from ..kernels.contraction import AMX_SIDE
 from ..kernels.target import HostTarget
-from .attention import LOG2_E, Blocks
+from .attention_blocks import LOG2_E, Blocks
 from .flow import i64
 from .small_products import Matrix
 from .vecmath.exponential import exp2_nonpositive
@@ -19,28 +21,18 @@ from .vector import Vec, constant
 class _GradientEmitter(Blocks):
     def __init__(self, spec: AttentionGradientKernel, target: HostTarget):
         super().__init__(spec, target, PARAMETERS)
-        self.width, self.value_width = self.padded(spec.width), self.padded(spec.value_width)
         self.zero = self.vec(constant(0, "f32", self.lanes))
 
     def row_at(self, name: str, n: ir.Value, h: ir.Value, row: ir.Value) -> ir.Value:
         return self.element(self.buffers[name], self.spec.dtype, self.offset(name, n, h, row))
 
-    def panel_at(self, name: str, head: ir.Value, panel: ir.Value, size: int) -> ir.Value:
-        """The memory of a panel of queries; `size` numbers each."""
+    def panel_at(self, name: str, head: ir.Value, panel: ir.Value) -> ir.Value:
+        """The memory of a panel of queries."""
         number = self.sum(self.mul(head, self.param["panels"]), panel)
-        return self.at_element(self.buffers[name], self.mul(number, size))
+        return self.at_element(self.buffers[name], self.mul(number, self.spec.sizes[name]))
 
-    def sums_at(self, group: ir.Value, head: ir.Value, row: ir.Value) -> ir.Value:
-        whole = self.sum(self.mul(group, self.param["all_heads"]), head)
-        place = self.sum(self.mul(whole, self.param["length"]), row)
-        return self.at_element(self.buffers["sums"], self.mul(place, self.width))
-
-    def clear(self, base: ir.Value, count: ir.Value) -> None:
-        def one(place: ir.Value, _: list[Any]) -> tuple[()]:
-            self.put(self.zero, base, place)
-            return ()
-
-        self.loop(i64(0), count, self.lanes, one)
+    def sums_at(self, group: ir.Value, head: ir.Value, panel: ir.Value) -> ir.Value:
+        return self.panel_at("sums", self.sum(self.mul(group, self.param["all_heads"]), head), panel)
 
     def rows_here(self, first: ir.Value) -> ir.Value:
         return self.minimum(i64(self.panel), self.at.sub(self.param["length"], first))
@@ -49,7 +41,7 @@ class _GradientEmitter(Blocks):
 class _Turn(_GradientEmitter):
     def __init__(self, spec: AttentionGradientKernel, target: HostTarget):
         super().__init__(spec, target)
-        self.y = self.scratch(self.panel * self.value_width, "y")
+        self.y = self.scratch(spec.sizes["g_turned"], "y")
 
     def tile(self, tile: ir.Value) -> tuple[()]:
         spec, p = self.spec, self.param
@@ -57,62 +49,71 @@ class _Turn(_GradientEmitter):
         n, h = self.divmod(head, p["heads"])
         first = self.mul(panel, self.panel)
         here = self.rows_here(first)
-        q, g = (
-            self.panel_at(name, head, panel, self.panel * width)
-            for name, width in (("q_turned", self.width), ("g_turned", self.value_width))
-        )
+        of = {name: self.panel_at(name, head, panel) for name in PANELS}
+        plain = spec.product == "plain"
         for name, width, to, factor in (
-            ("q", spec.width, q, self.scale("scale", LOG2_E)),
-            ("g", spec.value_width, g, self.scale("scale")),
+            ("q", spec.width, of["q_turned"], LOG2_E),
+            ("g", spec.value_width, of["g_turned"], 1.0),
             ("y", spec.value_width, self.y, None),
         ):
-            self.turn_rows(spec.dtype, self.row_at(name, n, h, first), p[f"{name}_row"], here, width, to, factor)
-
-        vectors = range(self.panel // self.lanes)
+            scale = self.scale("scale", factor) if plain and factor else None
+            start, row = self.row_at(name, n, h, first), p[f"{name}_row"]
+            self.turn_rows(spec.dtype, start, row, here, width, to, scale)
+            if name != "y":
+                self.pair_rows(spec.dtype, start, row, here, width, of[f"{name}_rows"])
 
         def add(number: ir.Value, carry: list[Any]) -> list[ir.Value]:
-            place = self.mul(number, self.panel)
             made = []
-            for j in vectors:
-                at = self.sum(place, j * self.lanes)
-                made.append((self.vec(carry[j]) + self.vector(g, at) * self.vector(self.y, at)).value)
+            for j, total in enumerate(carry):
+                at = self.sum(self.mul(number, self.panel), j * self.lanes)
+                g, y = self.vector(of["g_turned"], at), self.vector(self.y, at)
+                made.append(self.multiply(g, y, self.vec(total)).value)
             return made
 
-        sums = self.loop(i64(0), i64(spec.value_width), 1, add, [self.zero.value for _ in vectors])
-        rows = self.panel_at("rows", head, panel, 2 * self.panel)
+        sums = self.loop(i64(0), i64(self.words(spec.value_width)), 1, add, [self.zero.value for _ in self.vectors])
         levels = self.at_element(self.buffers["levels"], self.sum(self.mul(head, p["length"]), first))
-        for j in vectors:
-            count = self.at.sub(here, i64(j * self.lanes))
-            mask = self.first_lanes(count)
+        for j in self.vectors:
+            mask = self.first_lanes(self.at.sub(here, i64(j * self.lanes)))
             level = self.load(self.at_element(levels, j * self.lanes), "float32", self.lanes, mask)
             # a level of infinity makes the powers 0: of what is behind the last query, and of a row of which all is left out
             level = Vec(self.at, mask, "bool", self.lanes).where(level, math.inf)
             level = level.eq(-math.inf).where(level.const(math.inf), level)
-            self.put(level, rows, j * self.lanes)
-            self.put(self.vec(sums[j]), rows, self.panel + j * self.lanes)
+            self.put(level, of["rows"], j * self.lanes)
+            total = self.vec(sums[j])
+            self.put(total if plain else total * self.scale("scale"), of["rows"], self.panel + j * self.lanes)
         return ()
 
 
 class _Sweep(_GradientEmitter):
-    def __init__(self, spec: AttentionGradientKernel, target: HostTarget):
-        super().__init__(spec, target)
-        panel = self.panel
-        widths = {"k": self.width, "v": self.value_width, "q": self.width, "g": self.value_width}
-        for name, width in widths.items():
-            setattr(self, name, self.scratch((spec.keys if name in "kv" else panel) * width, name))
-        self.dk, self.dv = (self.scratch(spec.keys * widths[x], f"d{x}") for x in "kv")
-        self.scores, self.changes = (self.scratch(spec.keys * panel, x) for x in ("scores", "changes"))
+    """A tile is a group of blocks of keys.
+
+    Powers and changes are factors in two ways: as words along the queries for what the keys and values get (`along`), and as words across
+    the keys for what the queries get (`across`). Of float words both are the same.
+    """
 
     k: ir.Value
     v: ir.Value
-    q: ir.Value
-    g: ir.Value
+
+    def __init__(self, spec: AttentionGradientKernel, target: HostTarget):
+        super().__init__(spec, target)
+        for name, width in (("k", spec.width), ("v", spec.value_width)):
+            setattr(self, name, self.scratch(spec.keys * self.padded(width), name))
+        self.dk, self.dv = (self.scratch(spec.keys * self.numbers(x), "sums") for x in (spec.width, spec.value_width))
+        self.scores, self.changes = (self.scratch(spec.keys * self.panel, x) for x in ("scores", "changes"))
+        self.k_turned, self.along, self.across = self.k, self.changes, self.changes
+        if spec.product != "plain":
+            words = self.words(spec.keys)
+            self.k_turned = self.scratch(words * self.numbers(spec.width), "k_turned")
+            self.along, self.across = (self.scratch(words * self.panel, x) for x in ("along", "across"))
 
     def tile(self, tile: ir.Value) -> tuple[()]:
         spec, p = self.spec, self.param
+        self.factor = self.slope = None
+        if spec.product != "plain":
+            self.factor, self.slope = self.scale("scale", LOG2_E), self.scale("scale")
         head, group = self.divmod(tile, p["groups"])
         n, h = self.divmod(head, p["heads"])
-        self.clear(self.sums_at(group, head, i64(0)), self.mul(p["length"], self.width))
+        self.clear(self.sums_at(group, head, i64(0)), self.mul(p["panels"], spec.sizes["sums"]))
         blocks = self.at.udiv(self.sum(p["keys"], spec.keys - 1), i64(spec.keys))
         turns = self.at.udiv(self.sum(self.at.sub(blocks, group), p["groups"], -1), p["groups"])
 
@@ -124,7 +125,9 @@ class _Sweep(_GradientEmitter):
                 ("v", spec.value_width, self.v, self.dv),
             ):
                 self.copy_rows(spec.dtype, self.row_at(name, n, h, key), p[f"{name}_row"], count, width, to)
-                self.clear(sums, self.mul(count, self.padded(width)))
+                self.clear(sums, self.mul(count, self.numbers(width)))
+            if spec.product != "plain":
+                self.turn_pairs(spec.dtype, self.row_at("k", n, h, key), p["k_row"], count, spec.width, self.k_turned)
             first = self.at.udiv(key, i64(self.panel)) if spec.causal else i64(0)
 
             def panel(number: ir.Value, _: list[Any]) -> tuple[()]:
@@ -142,57 +145,90 @@ class _Sweep(_GradientEmitter):
     def panel_of_block(
         self, n: ir.Value, h: ir.Value, head: ir.Value, group: ir.Value, panel: ir.Value, key: ir.Value, count: ir.Value
     ) -> None:
-        spec, p = self.spec, self.param
+        spec = self.spec
         first = self.mul(panel, self.panel)
-        here = self.rows_here(first)
-        for name, width, to in (("q", spec.width, self.q), ("g", spec.value_width, self.g)):
-            self.copy_rows(spec.dtype, self.row_at(name, n, h, first), p[f"{name}_row"], here, width, to)
-        q_turned = self.panel_at("q_turned", head, panel, self.panel * self.width)
-        g_turned = self.panel_at("g_turned", head, panel, self.panel * self.value_width)
-        rows = self.panel_at("rows", head, panel, 2 * self.panel)
+        width, value_width = self.numbers(spec.width), self.numbers(spec.value_width)
+        queries = i64(self.words(self.panel))
+        q_turned, g_turned = (Matrix(self.panel_at(f"{x}_turned", head, panel), self.panel) for x in "qg")
+        q, g = (Matrix(self.panel_at(f"{x}_rows", head, panel), size) for x, size in (("q", width), ("g", value_width)))
+        rows = self.panel_at("rows", head, panel)
         scores, changes = Matrix(self.scores, self.panel), Matrix(self.changes, self.panel)
-        k, v = Matrix(self.k, self.width), Matrix(self.v, self.value_width)
+        along = Matrix(self.along, self.words(self.panel))
+        k, v = Matrix(self.k, self.padded(spec.width)), Matrix(self.v, self.padded(spec.value_width))
 
-        def add(before: Vec, row: ir.Value) -> Vec:
-            return before
-
-        self.products(k, Matrix(q_turned, self.panel), scores, count, i64(spec.width), self.panel)
+        self.products(k, q_turned, scores, count, i64(self.words(spec.width)), self.panel)
+        whole = self._fill_block(self.scores, count, -math.inf)
         self.adjust(n, h, first, key, count)
-        self.each_score(count, self.scores, rows, lambda score, level, _: exp2_nonpositive(score - level))
-        dv, g = Matrix(self.dv, self.value_width), Matrix(self.g, self.value_width)
-        self.products(scores, g, dv, count, here, self.value_width, add)
-        self.products(v, Matrix(g_turned, self.panel), changes, count, i64(spec.value_width), self.panel)
-        own = self.at_element(rows, self.panel)
-        self.each_score(count, self.changes, own, lambda change, mean, power: power * (change - mean))
-        self.products(changes, Matrix(self.q, self.width), Matrix(self.dk, self.width), count, here, self.width, add)
-        sums = Matrix(self.sums_at(group, head, first), self.width)
-        self.products(Matrix(self.changes, 1, self.panel), k, sums, here, count, self.width, add)
 
-    def each_score(self, count: ir.Value, base: ir.Value, rows: ir.Value, function: Any) -> None:
-        """base[key, query] = function(base[key, query], rows[query], scores[key, query])."""
-        vectors = range(self.panel // self.lanes)
-        of_rows = [self.vector(rows, j * self.lanes) for j in vectors]
+        def power(place: ir.Value, level: Vec) -> Vec:
+            return exp2_nonpositive(self.scaled(self.vector(self.scores, place)) - level)
 
-        def one(i: ir.Value, _: list[Any]) -> tuple[()]:
-            for j in vectors:
-                place = self.sum(self.mul(i, self.panel), j * self.lanes)
-                own, power = self.vector(base, place), self.vector(self.scores, place)
-                self.put(function(own, self.vec(of_rows[j].value), power), base, place)
+        def change(place: ir.Value, mean: Vec) -> Vec:
+            found = self.vector(self.changes, place)
+            found = found if self.slope is None else found * self.slope
+            return self.vector(self.scores, place) * (found - mean)
+
+        plain = spec.product == "plain"
+        self.each_score(whole, rows, power, self.scores, None if plain else self.along, None)
+        powers = scores if plain else along
+        self.products(powers, g, Matrix(self.dv, value_width), count, queries, value_width, add=True)
+        self.products(v, g_turned, changes, count, i64(self.words(spec.value_width)), self.panel)
+        self._fill_block(self.changes, count, 0.0)
+        means = self.at_element(rows, self.panel)
+        to = (self.changes, None, None) if plain else (None, self.along, self.across)
+        self.each_score(whole, means, change, *to)
+        self.products(along, q, Matrix(self.dk, width), count, queries, width, add=True)
+        sums = Matrix(self.sums_at(group, head, panel), self.panel)
+        turned = Matrix(self.k, 1, width) if plain else Matrix(self.k_turned, self.words(spec.keys))
+        across = Matrix(self.across, self.panel)
+        self.products(turned, across, sums, i64(spec.width), self.words(count), self.panel, add=True)
+
+    def _fill_block(self, base: ir.Value, count: ir.Value, number: float) -> ir.Value:
+        """Give keys that words have, and that do not exist, this number; gives how many there are then."""
+        whole = self.round_up(count, 2 * AMX_SIDE if self.spec.product == "amx" else self.per_word)
+        behind = self.mul(count, self.panel)
+        self.clear(self.at_element(base, behind), self.at.sub(self.mul(whole, self.panel), behind), number)
+        return whole
+
+    def each_score(
+        self,
+        count: ir.Value,
+        rows: ir.Value,
+        function: Callable[[ir.Value, Vec], Vec],
+        to: ir.Value | None,
+        along: ir.Value | None,
+        across: ir.Value | None,
+    ) -> None:
+        """function(the place of [key, query], rows[query]) for all of them, as numbers, as words along the queries, and as words across the
+        keys."""
+        of_rows = [self.vector(rows, j * self.lanes).value for j in self.vectors]
+
+        def some(i: ir.Value, _: list[Any]) -> tuple[()]:
+            made: list[list[Vec]] = []
+            for key in range(self.per_word):
+                row = self.sum(i, key)
+                places = [self.sum(self.mul(row, self.panel), j * self.lanes) for j in self.vectors]
+                found = [function(place, self.vec(x)) for place, x in zip(places, of_rows, strict=True)]
+                made.append(found)
+                for place, value in zip(places, found, strict=True):
+                    if to is not None:
+                        self.put(value, to, place)
+                if along is not None:
+                    begin = self.mul(row, self.words(self.panel))
+                    for j, pair in enumerate(zip(found[::2], found[1::2], strict=True)):
+                        self.put(self.words_along(*pair), along, self.sum(begin, j * self.lanes))
+            if across is not None:
+                begin = self.mul(self.words(i), self.panel)
+                for j, pair in enumerate(zip(*made, strict=True)):
+                    self.put(self.words_across(*pair), across, self.sum(begin, j * self.lanes))
             return ()
 
-        self.loop(i64(0), count, 1, one)
+        self.loop(i64(0), count, self.per_word, some)
 
     def store_rows(
-        self,
-        name: str,
-        n: ir.Value,
-        h: ir.Value,
-        first: ir.Value,
-        count: ir.Value,
-        width: int,
-        base: ir.Value,
+        self, name: str, n: ir.Value, h: ir.Value, first: ir.Value, count: ir.Value, width: int, base: ir.Value
     ) -> None:
-        dtype, whole = self.spec.dtype, self.padded(width)
+        dtype, whole = self.spec.dtype, self.numbers(width)
 
         def one(i: ir.Value, _: list[Any]) -> tuple[()]:
             place = self.row_at(name, n, h, self.sum(first, i))
@@ -207,29 +243,32 @@ class _Sweep(_GradientEmitter):
 class _Gather(_GradientEmitter):
     """A tile is a panel of queries."""
 
+    def __init__(self, spec: AttentionGradientKernel, target: HostTarget):
+        super().__init__(spec, target)
+        self.total = self.scratch(spec.sizes["sums"], "total")
+
     def tile(self, tile: ir.Value) -> tuple[()]:
         spec, p = self.spec, self.param
         head, panel = self.divmod(tile, p["panels"])
         n, h = self.divmod(head, p["heads"])
         first = self.mul(panel, self.panel)
 
-        def row(i: ir.Value, _: list[Any]) -> tuple[()]:
-            number = self.sum(first, i)
-            place = self.row_at("dq", n, h, number)
+        def add(place: ir.Value, _: list[Any]) -> tuple[()]:
+            def one(group: ir.Value, carry: list[Any]) -> list[ir.Value]:
+                return [(self.vec(carry[0]) + self.vector(self.sums_at(group, head, panel), place)).value]
 
-            def add(group: ir.Value, carry: list[Any]) -> list[ir.Value]:
-                source = self.sums_at(group, head, number)
-                return [(self.vec(x) + self.vector(source, j * self.lanes)).value for j, x in enumerate(carry)]
-
-            sums = self.loop(i64(0), p["groups"], 1, add, [self.zero.value] * (self.width // self.lanes))
-            for j, x in enumerate(sums):
-                at = j * self.lanes
-                self.store(
-                    self.vec(x), self.element(place, spec.dtype, at), spec.dtype, self.first_lanes(spec.width - at)
-                )
+            (total,) = self.loop(i64(0), p["groups"], 1, one, [self.zero.value])
+            self.put(self.vec(total), self.total, place)
             return ()
 
-        self.loop(i64(0), self.rows_here(first), 1, row)
+        def load(number: ir.Value, j: int) -> Vec:
+            return self.vector(self.total, self.sum(self.mul(number, self.panel), j * self.lanes))
+
+        def row(number: ir.Value) -> ir.Value:
+            return self.row_at("dq", n, h, self.sum(first, number))
+
+        self.loop(i64(0), i64(spec.sizes["sums"]), self.lanes, add)
+        self.store_turned(spec.dtype, load, self.rows_here(first), spec.width, row)
         return ()
 
 

@@ -69,13 +69,17 @@ class KernelEmitter(Flow):
     def load(self, address: ir.Value, dtype: str, lanes: int, mask: ir.Value | None = None) -> Vec:
         """Elements converted from their storage dtype to the kind used for computing; zero where the mask is not set."""
         kind = KINDS[dtype][0]
-        vector, align = llvm_type(kind, lanes), BITS[kind] // 8 // WORDS.get(dtype, 1)
+        return decode(dtype, self.raw(address, kind, lanes, mask, WORDS.get(dtype, 1)), self.half)
+
+    def raw(self, address: ir.Value, kind: str, lanes: int, mask: ir.Value | None = None, numbers: int = 1) -> Vec:
+        """Elements as they lie in memory, where each is as many numbers side by side; zero where the mask is not set."""
+        vector, align = llvm_type(kind, lanes), BITS[kind] // 8 // numbers
         if mask is None:
             value = self.at.load(address, align=align, typ=vector)
         else:
             function = self.intrinsic(f"llvm.masked.load.v{lanes}{kind}.p0", vector, [PTR, I32, mask.type, vector])
             value = self.at.call(function, [address, ir.Constant(I32, align), mask, constant(0, kind, lanes)])
-        return decode(dtype, Vec(self.at, value, kind, lanes), self.half)
+        return Vec(self.at, value, kind, lanes)
 
     def store(self, value: Vec, address: ir.Value, dtype: str, mask: ir.Value | None = None) -> None:
         """Store values rounded (floats) or wrapped (integers) to the storage dtype, where the mask is set."""
@@ -83,6 +87,10 @@ class KernelEmitter(Flow):
         bits, align = encode(dtype, value, self.half, self.flushes).value, BITS[kind] // 8
         if mask is None:
             self.at.store(bits, address, align=align)
+            return
+        if isinstance(mask, ir.Constant) and [x.constant for x in mask.constant] == [1] + [0] * (value.lanes - 1):
+            # LLVM would store a narrow element with the width that it had before
+            self.at.store(self.at.extract_element(bits, ir.Constant(I32, 0)), address, align=align)
             return
         name = f"llvm.masked.store.v{value.lanes}{kind}.p0"
         function = self.intrinsic(name, ir.VoidType(), [bits.type, PTR, I32, mask.type])

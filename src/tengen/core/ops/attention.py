@@ -14,8 +14,6 @@ from .random import Dropout
 from .shape import Concatenate, Unpack, broadcast, pad, reshape, transpose
 
 KINDS = ("q", "k", "v", "o")
-SHORT = 1 << 20
-"""Scores of a head."""
 
 
 class MultiHeadAttn(Formula):
@@ -81,11 +79,10 @@ class MultiHeadAttn(Formula):
         return y, reshape(weights, (weights.shape[0] * self.num_heads, *weights.shape[2:]))
 
     def _fuses(self, q: Value, k: Value, v: Value, keys: int) -> bool:
-        """Whether the kernel of attention does it. Of bfloat16, short ones do better by products in that dtype."""
+        """Whether the kernel of attention does it."""
         asked = self.need_weights or (self.drawn and self.attn_prob)
         appended = self.attn_mask_type == "DEFAULT_MASK" and k.shape[2] != keys
-        short = q.dtype == "bfloat16" and q.shape[2] * k.shape[2] < SHORT
-        return fits(q, k, v) and not (asked or appended or short)
+        return fits(q, k, v) and not (asked or appended)
 
     def _mixed(self, q: Value, k: Value, v: Value, masks: Sequence[Value]) -> Value:
         bias = [where(m, -math.inf, 0.0) if m.dtype == "bool" else m for m in self._with_appended(masks, k.shape[2])]

@@ -19,22 +19,17 @@ from llvmlite import ir
 
 from ...kernels.contraction import AMX_SIDE, AMX_SUMS
 from ...kernels.dtypes import PAIR, QUADS
+from ..amx import WORD, configure, instruct
 from ..flow import I64, i64
 from ..vector import Vec, constant, llvm_type
 from .epilogue import EpilogueEmitter
 from .tile import Rows, Tile, TileEmitter
 
-WORD = 4
-CONFIGURATION = 64
-"""The bytes of the configuration that gives registers their shapes."""
 A, B, REST_OF_A, REST_OF_B = range(AMX_SUMS, AMX_SUMS + 4)
 """Registers of the operands; the ones before hold sums."""
 
 INSTRUCTIONS = {PAIR: "tdpbf16ps", QUADS["int8"]: "tdpbssd", QUADS["uint8"]: "tdpbusd"}
 """What multiplies, by the dtype of A."""
-
-I8 = ir.IntType(8)
-
 
 KLoops = Callable[..., Sequence[ir.Value]]
 """Writes the inner k loops of a register tile: see `ContractionEmitter.k_loops`."""
@@ -93,29 +88,13 @@ class AmxEmitter:
     def configure(self) -> None:
         """Give registers their shapes: rows of a strip, and the rest of the innermost k loop after whole steps."""
         emitter, p = self.emitter, self.emitter.part
-        memory = emitter.reserve(I64, CONFIGURATION // 8, "configuration")
         height, rest = p.strip_rows, emitter.at.urem(p.of(self.name), i64(AMX_SIDE))
         shapes = dict.fromkeys(range(AMX_SUMS), (height, i64(AMX_SIDE)))
         shapes |= {A: (height, i64(AMX_SIDE)), B: (i64(AMX_SIDE), i64(AMX_SIDE))}
         some = emitter.at.icmp_signed(">", rest, i64(0))  # a register has both rows and columns, or neither
         shapes |= {REST_OF_A: (emitter.at.select(some, height, i64(0)), rest)}
         shapes |= {REST_OF_B: (rest, emitter.at.select(some, i64(AMX_SIDE), i64(0)))}
-        words = dict.fromkeys(range(CONFIGURATION // 8), i64(0)) | {0: i64(1)}
-        for register, (rows, columns) in shapes.items():
-            for number, shift, size in (
-                (2 + register // 4, 16 * (register % 4), emitter.mul(columns, WORD)),
-                (6, 8 * register, rows),
-            ):
-                words[number] = emitter.at.or_(words[number], emitter.at.shl(size, i64(shift)))
-        for number, word in words.items():
-            emitter.at.store(word, self.slot(memory, i64(number)))
-        self.call("ldtilecfg", memory)
-
-    def call(self, name: str, *arguments: ir.Value | int) -> None:
-        """An instruction. Numbers are registers."""
-        given = [ir.Constant(I8, x) if isinstance(x, int) else x for x in arguments]
-        function = self.emitter.intrinsic(f"llvm.x86.{name}", ir.VoidType(), [x.type for x in given])
-        self.emitter.at.call(function, given)
+        configure(emitter, shapes)
 
     # -- strips --------------------------------------------------------------------------------------------------
 
@@ -200,11 +179,13 @@ class AmxEmitter:
         rows = [emitter.offset(emitter.a_rows, strip, i) for i in range(self.strips)]
         numbers = [(i * spec.vectors + j, i, j) for i, j in product(range(self.strips), range(spec.vectors))]
         for number, _, _ in numbers:
-            self.call("tilezero", number)
+            instruct(emitter, "tilezero", number)
         starts = [emitter.element(place.a, spec.a, row) for row in rows]
         self.k_loops(starts, place.b, [], place.masks, extent, i64(0), i64(0))
         for number, i, j in numbers:
-            self.call("tilestored64", number, self.sum_at(i64(i * AMX_SIDE), j), i64(spec.vectors * AMX_SIDE * WORD))
+            instruct(
+                emitter, "tilestored64", number, self.sum_at(i64(i * AMX_SIDE), j), i64(spec.vectors * AMX_SIDE * WORD)
+            )
 
     def each_row(
         self,
@@ -293,17 +274,11 @@ class AmxEmitter:
         loaded = None
         columns = list(range(spec.vectors))
         for i, strip in enumerate(a.starts):
-            self.call("tileloadd64", a_register, emitter.element(strip, spec.a, a.k), self.a_bytes)
+            instruct(emitter, "tileloadd64", a_register, emitter.element(strip, spec.a, a.k), self.a_bytes)
             for j in columns:
                 if j != loaded:
                     address = emitter.element(panel, spec.b, emitter.sum(b.k, j * AMX_SIDE))
-                    self.call("tileloadd64", b_register, address, self.b_bytes)
+                    instruct(emitter, "tileloadd64", b_register, address, self.b_bytes)
                 loaded = j
-                self.call(INSTRUCTIONS[spec.a], i * spec.vectors + j, a_register, b_register)
+                instruct(emitter, INSTRUCTIONS[spec.a], i * spec.vectors + j, a_register, b_register)
             columns.reverse()
-
-
-def release(emitter: TileEmitter) -> None:
-    """Release the registers, so that a thread switch need not save them."""
-    function = emitter.intrinsic("llvm.x86.tilerelease", ir.VoidType(), [])
-    emitter.at.call(function, [])

@@ -16,11 +16,12 @@ from ...kernels.contraction import (
 )
 from ...kernels.dtypes import KINDS, QUADS
 from ...kernels.target import HostTarget
+from ..amx import release
 from ..flow import I64, i64
 from ..kernel_emitter import KernelEmitter
 from ..nests.fold import across
 from ..vector import Vec, constant, splat
-from .amx import AmxEmitter, AmxOperand, AmxPlace, release
+from .amx import AmxEmitter, AmxOperand, AmxPlace
 from .epilogue import EpilogueEmitter
 from .products import ones
 from .tile import Tile, TileEmitter, rows_there
