@@ -107,20 +107,20 @@ def described(code: Code) -> dict[str, Any]:
 
 @cache
 def machine() -> llvm.TargetMachine:
-    """A processor of a fixed level, so that the code of one machine runs on the next."""
+    """A processor of a fixed level, so that the code of one machine runs on the next. Most kernels of tests run for less
+    time than it takes to compile them, so LLVM shall be quick (opt=0)."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features()
     modern = platform.machine() in ("x86_64", "AMD64") and all(features.get(f) for f in ("avx2", "fma", "f16c"))
     target = llvm.Target.from_default_triple()
-    return target.create_target_machine(cpu="x86-64-v3" if modern else "", opt=1, reloc="pic", codemodel="small")
+    return target.create_target_machine(cpu="x86-64-v3" if modern else "", opt=0, reloc="pic", codemodel="small")
 
 
 def compile_ir(ir: str) -> bytes:
     module = llvm.parse_assembly(ir)
     passes = llvm.create_new_function_pass_manager()
-    passes.add_sroa_pass()
-    passes.add_simplify_cfg_pass()
+    passes.add_sroa_pass()  # registers become values; more would cost more than such short runs give back
     builder = llvm.create_pass_builder(machine(), llvm.create_pipeline_tuning_options(speed_level=1))
     for f in module.functions:
         if not f.is_declaration:

@@ -36,6 +36,18 @@ def narrow_bfloat(code: Code, value: str, relu: bool = False) -> str:
     return code.cast("trunc", "i32", code.select(nan, "i32", "32767", rounded), "i16")
 
 
+def odd_float(code: Code, value: str) -> str:
+    """A double as the float towards zero, with its last bit set if anything was lost: rounded once more to 16 bits, it
+    gives what the double itself would."""
+    near = code.cast("fptrunc", "double", value, "float")
+    back, bits = code.cast("fpext", "float", near, "double"), code.cast("bitcast", "float", near, "i32")
+    sizes = [code.intrinsic("fabs.f64", "double", f"double {x}") for x in (back, value)]
+    beyond = code.op("fcmp ogt", "double", *sizes)
+    lost = code.cast("zext", "i1", code.op("fcmp one", "double", back, value), "i32")
+    bits = code.op("or", "i32", code.op("sub", "i32", bits, code.cast("zext", "i1", beyond, "i32")), lost)
+    return code.cast("bitcast", "i32", bits, "float")
+
+
 def load_floats(code: Code, x: str, kind: str) -> tuple[str, list[str]]:
     """An operand as values of a type that LLVM computes in: (type, one value, or two of a pair)."""
     if kind == "bf16":
@@ -73,6 +85,10 @@ def float_value(code: Code, name: str, typ: str, x: list[str], mods: list[str]) 
         raise code.error("only .rn is exact")
     if name in two:
         return code.op(two[name], typ, x[0], x[1])
+    if name == "fma" and code.types()[-1] not in ("f32", "f64"):  # exact in double; then rounded once
+        exact = [f"double {code.cast('fpext', typ, v, 'double')}" for v in x]
+        result = odd_float(code, code.intrinsic("fma.f64", "double", *exact))
+        return result if typ == "float" else code.cast("fptrunc", "float", result, typ)
     if name in ("fma", "mad"):
         return code.intrinsic(f"fma.{SUFFIX[typ]}", typ, *typed)
     if name == "sqrt":
@@ -374,8 +390,8 @@ def float_to_float(code: Code, args: list[str], to: str, source: str, mods: list
     want = "float" if to == "bf16" else FLOAT[to]
     if BITS[to] < BITS[source] and "rn" not in mods:
         raise code.error("only .rn")
-    if to == "bf16" and source == "f64":
-        raise code.error("it would round twice")
+    if to in ("bf16", "f16") and source == "f64":
+        typ, x = "float", odd_float(code, x)
     sizes = ["half", "float", "double"]
     if want != typ:
         x = code.cast("fpext" if sizes.index(want) > sizes.index(typ) else "fptrunc", typ, x, want)

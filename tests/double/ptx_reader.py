@@ -173,18 +173,20 @@ def numbers(text: str) -> list[int]:
 # -- statements --------------------------------------------------------------------------------------------------------
 
 LABEL = re.compile(r"([%\w$.]+)\s*:(?!:)\s*(?:\.branchtargets\s+([^;]*);)?")
+SPACE = re.compile(r"[\s{};]*")
+STATEMENT = re.compile(r"(?:@(!?%?[\w$.]+)\s+)?([\w.:]+)\s*(.*)")
 SKIPPED = (".loc", ".pragma", ".file", ".section")
 
 
 def read_body(text: str, at: int, end: int, entry: Entry) -> None:
-    space = re.compile(r"[\s{};]*")
+    line, counted = line_of(text, at), at
     while True:
-        start = space.match(text, at)
+        start = SPACE.match(text, at)
         assert start
         at = start.end()
         if at >= end:
             return
-        line = line_of(text, at)
+        line, counted = line + text.count("\n", counted, at), at
         if label := LABEL.match(text, at, end):
             entry.code.append(Label(line, label[1], re.findall(r"[%\w$.]+", label[2] or "")))
             at = label.end()
@@ -206,7 +208,7 @@ def read_statement(statement: str, line: int, entry: Entry) -> None:
         if not variable:
             raise PtxError(f"line {line}: the double does not know `{statement}`")
         return entry.variables.append(variable)
-    m = re.match(r"(?:@(!?%?[\w$.]+)\s+)?([\w.:]+)\s*(.*)", statement)
+    m = STATEMENT.match(statement)
     if not m:
         raise PtxError(f"line {line}: the double does not know `{statement}`")
     operands = split(m[3])
@@ -227,6 +229,8 @@ def read_registers(statement: str, line: int, entry: Entry) -> None:
 
 def split(operands: str) -> list[str] | None:
     """The operands of an instruction: commas in braces and brackets do not divide. None if one is not closed."""
+    if not any(c in operands for c in "{[("):
+        return [x.strip() for x in operands.split(",") if x.strip()]
     found, depth, start = [], 0, 0
     for i, c in enumerate(operands + ","):
         depth += (c in "{[(") - (c in "}])")

@@ -279,6 +279,22 @@ def test_sixteen_bits(device):
     assert set(pair) == {0x40003C00}
 
 
+def test_sixteen_bits_are_rounded_once(device):
+    """Half way between two numbers of 16 bits, and a little more than a float can say."""
+    half = np.array([1 + 2**-11, 1 + 3 * 2**-11, 2**-25, 65520.0])
+    x = np.concatenate([half * (1 + s * 2**-40) for s in (-1, 0, 1)] + [-half, every("float64")])
+    with np.errstate(all="ignore"):
+        same(compute(device, "cvt.rn.f16.f64 %z, %x0;", "float16", x), x.astype("float16"))
+    brain = np.array([1 + 2**-8, 1 + 3 * 2**-8])
+    x = np.concatenate([brain * (1 + s * 2**-40) for s in (-1, 0, 1)])
+    got = compute(device, "cvt.rn.bf16.f64 %z, %x0;", "uint16", x)
+    assert got.tolist() == [0x3F80, 0x3F81, 0x3F80, 0x3F82, 0x3F81, 0x3F82]
+    # 1 + 2⁻¹⁰ (1 + 2⁻¹⁰) 2⁻¹ is just more than half way; a float would say that it is half way
+    a = np.array([1 + 2.0**-10], "float16")
+    got = compute(device, "fma.rn.f16 %z, %x0, %x1, %x2;", "float16", a, np.array([2**-11], "f2"), np.array([1], "f2"))
+    assert got.tolist() == [1 + 2**-10]
+
+
 @pytest.mark.parametrize("source", ["f16", "f32", "f64"])
 @pytest.mark.parametrize("to", ["s8", "s32", "u32", "s64", "u64"])
 def test_floats_to_integers(device, source, to):
