@@ -1,4 +1,4 @@
-"""What programs use around training."""
+"""Tools for use around training: summaries, profiles, checks, graphs, weights."""
 
 from . import (
     bn_fusion,

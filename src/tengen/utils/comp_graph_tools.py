@@ -1,4 +1,4 @@
-"""Questions about graphs, and running them: functions of VarNodes."""
+"""Functions of VarNodes that examine, change and run graphs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def get_opr_type(opr: OpNode) -> str:
 
 
 def get_owner_opr_type(var: Any) -> str:
-    """The type of the op that gives a value.
+    """The type of the op that computes a value.
 
     Args:
         var: a VarNode.
@@ -70,7 +70,7 @@ def get_owner_opr_type(var: Any) -> str:
 
 
 def get_owner_opr_inputs(var: Any) -> list[VarNode]:
-    """What the op that gives a value reads.
+    """The inputs of the op that computes a value.
 
     Args:
         var: a VarNode.
@@ -85,13 +85,13 @@ def get_owner_opr_inputs(var: Any) -> list[VarNode]:
 
 
 def get_dep_vars(var: Any, var_type: str | Sequence[str] | None = None) -> list[VarNode]:
-    """The values that one or several are computed from, themselves included.
+    """The values that one or several values depend on, themselves included.
 
     Args:
         var: a VarNode, or a list of them.
-        var_type: only those that are given by ops of this type, or of these types.
+        var_type: only values computed by ops of this type, or of these types.
 
-    Returns: the values, nearer ones first.
+    Returns: the values, nearest first.
 
     >>> x = Network().make_input_node((2,), "float32", name="x")
     >>> get_dep_vars(F.exp(x) + 1, "Host2DeviceCopy")
@@ -102,11 +102,11 @@ def get_dep_vars(var: Any, var_type: str | Sequence[str] | None = None) -> list[
 
 
 def get_oprs_seq(outputs: Any, prune_reshape: bool = False, prune_immtensor: bool = True) -> list[OpNode]:
-    """The ops that values are computed by, each after those that it reads.
+    """The ops that compute some values, each after the ops that it reads.
 
     Args:
         outputs: a VarNode, or a list of them.
-        prune_reshape: leave out what only says shapes, of which there is nothing here: shapes are parameters of ops.
+        prune_reshape: leave out ops that only compute shapes; there are none here, because shapes are parameters of ops.
         prune_immtensor: leave out weights.
 
     Returns: the ops in an order in which they can be computed.
@@ -120,14 +120,14 @@ def get_oprs_seq(outputs: Any, prune_reshape: bool = False, prune_immtensor: boo
 
 
 def graph_traversal(outputs: Any) -> tuple[dict[Any, Any], ...]:
-    """What is around values, as six dicts.
+    """The graph around some values, as six dicts.
 
     Args:
         outputs: a VarNode, or a list of them.
 
-    Returns: dicts that say of an op's id the op; of a value's id the value; of a value's id the ops that read it, as (id, index of the
-    input); of an op's id the ids of ops that read its results; of a number of inputs the ids of ops that have so many; of an op's id how
-    many inputs it has.
+    Returns: six dicts: from the id of an op to the op; from the id of a value to the value; from the id of a value to the ops that read it,
+        as (id, index of the input); from the id of an op to the ids of ops that read its results; from a number of inputs to the ids of ops
+        that have so many; from the id of an op to its number of inputs.
 
     >>> x = Network().make_input_node((2,), "float32", name="x")
     >>> oprs, *_ = graph_traversal(F.exp(x))
@@ -152,11 +152,11 @@ def graph_traversal(outputs: Any) -> tuple[dict[Any, Any], ...]:
 
 
 def find_vars_by_name(dst: Any, names: Iterable[str]) -> list[VarNode]:
-    """The values with these names among those that others are computed from.
+    """Find values by name among those that others depend on.
 
     Args:
         dst: a VarNode, or a list of them.
-        names: of the values.
+        names: names of the values.
 
     Returns: a value for each name.
 
@@ -175,13 +175,13 @@ def find_vars_by_name(dst: Any, names: Iterable[str]) -> list[VarNode]:
 
 
 def replace_vars(dst: Any, varmap: Mapping[Any, Any]) -> list[VarNode]:
-    """The values computed from others in the place of some; what they were computed by stays as it is.
+    """Recompute values with some of the values that they depend on replaced; the old graph stays as it is.
 
     `Network.replace_vars` changes a network.
 
     Args:
         dst: a VarNode, or a list of them.
-        varmap: {a value: what takes its place}.
+        varmap: {value: replacement}.
 
     Returns: a value for each of `dst`.
 
@@ -194,11 +194,11 @@ def replace_vars(dst: Any, varmap: Mapping[Any, Any]) -> list[VarNode]:
 
 
 def replace_oprs(dst: Any, oprmap: Mapping[Any, Any]) -> list[VarNode]:
-    """The values computed by other ops in the place of some; see `replace_vars`.
+    """Recompute values with some ops replaced; see `replace_vars`.
 
     Args:
         dst: a VarNode, or a list of them.
-        oprmap: {an op: another, with as many outputs, that takes its place}.
+        oprmap: {op: replacement with as many outputs}.
 
     Returns: a value for each of `dst`.
 
@@ -213,14 +213,14 @@ def replace_oprs(dst: Any, oprmap: Mapping[Any, Any]) -> list[VarNode]:
 
 
 def embed_inputs(dst: Any, data: Sequence[Any], inputs: Any = None) -> tuple[list[VarNode], dict[str, VarNode]]:
-    """The values with arrays in the place of arguments.
+    """Recompute values with arrays in place of arguments.
 
     Args:
         dst: a VarNode, or a list of them.
         data: an array for each argument.
         inputs: the arguments; by default all that the values depend on.
 
-    Returns: (a value for each of `dst`, {name: what stands in the place of the argument}).
+    Returns: (a value for each of `dst`, {name: what replaces the argument}).
 
     Raises:
         ValueError: the number of arrays is not that of the arguments.
@@ -238,7 +238,7 @@ def embed_inputs(dst: Any, data: Sequence[Any], inputs: Any = None) -> tuple[lis
 
 
 def set_priority_to_id(dest_vars: Any) -> None:
-    """Give the ops that values are computed by their numbers as priorities.
+    """Set the priority of the ops that compute some values to their numbers.
 
     Args:
         dest_vars: a VarNode, or a list of them.
@@ -253,11 +253,11 @@ def set_priority_to_id(dest_vars: Any) -> None:
 
 
 class GraphInference:
-    """A network from a file, to be run on arrays.
+    """Loads a network from a file and runs it on arrays.
 
     Args:
         file: what `dump` of a traced function or of a Network wrote: a path, or a binary file object.
-        outputs: names of values to be computed in place of the outputs.
+        outputs: names of values to compute in place of the outputs.
         profiling, optimize_for_inference, kwargs: have no effect; tengen always optimises.
 
     >>> import io
@@ -309,7 +309,7 @@ class GraphInference:
         return {out.name: x.numpy() for out, x in zip(self._net.dest_vars, results, strict=True)}
 
     def _at(self, shapes: tuple[tuple[int, ...], ...]) -> Loaded:
-        """The network for arguments of these shapes."""
+        """The network compiled for arguments of these shapes."""
         if shapes not in self._runs:
             before = [op.shape for op in self._arguments]
             try:

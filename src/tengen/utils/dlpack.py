@@ -1,4 +1,4 @@
-"""Tensors to and from other frameworks without a copy, by the DLPack protocol."""
+"""Exchanges tensors with other frameworks without a copy, by the DLPack protocol."""
 
 from ..core.dlpack import from_dlpack, to_dlpack
 

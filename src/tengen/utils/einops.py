@@ -1,6 +1,6 @@
-"""How einops computes with tensors: `rearrange`, `reduce`, `repeat`, `pack` and `unpack` take them as they take NumPy's arrays.
+"""The backend of einops for tensors: `rearrange`, `reduce`, `repeat`, `pack` and `unpack` take them as they take NumPy arrays.
 
-einops looks for a backend among the classes that derive from its own; so this one is made when einops is imported.
+einops looks for a backend among the subclasses of its own class, so this one is defined when einops is imported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..core import Tensor
 
 
 class _Functions:
-    """What a backend of einops does, for tensors."""
+    """The methods of an einops backend, for tensors."""
 
     framework_name = "tengen"
 
@@ -65,7 +65,7 @@ class _Functions:
 
 
 def _make_backend(backends: ModuleType) -> None:
-    # einops keeps classes that derive from its own, not weakly: the name holds this one.
+    # einops finds subclasses through weak references, so this name keeps the class alive.
     backends.TengenBackend = type("TengenBackend", (_Functions, backends.AbstractBackend), {})  # type: ignore[attr-defined]
 
 

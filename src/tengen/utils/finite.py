@@ -1,4 +1,4 @@
-"""Where NaN and infinities come from."""
+"""Finds where NaN and infinities come from."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ..module import Module
 __all__ = ["check_finite"]
 
 _BACKWARD = "grad_"
-_MOST_CALLS = 100_000  # are remembered, so that a backward finds its forward
+_MOST_CALLS = 100_000  # calls are remembered, so that a backward finds its forward
 
 
 class Place(NamedTuple):
-    """Where an op was called: a line of the program, and the modules that were running, the outermost first."""
+    """Where an op was called: the line of the program, and the modules that were running, outermost first."""
 
     file: str
     line: int
@@ -42,7 +42,7 @@ class Place(NamedTuple):
 
 
 def here() -> Place:
-    """The line of the program that is running, and its modules."""
+    """The line of the program that is running, and the modules."""
     frame = user_frame()
     return Place(frame.f_code.co_filename, frame.f_lineno, running_modules())
 
@@ -57,14 +57,14 @@ class _Call(NamedTuple):
 
 
 class Places:
-    """Where the ops of a thread were called, of a backward where its forward was: by the arrays that it keeps for that."""
+    """Where the ops of a thread were called. A backward is found at its forward, by the arrays that the forward keeps for it."""
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
-        self._end = 0  # a backward goes through the calls from here on to the first
+        self._end = 0  # a backward walks through the calls from here to the first
 
     def note(self, name: str, xs: Sequence[Any], ys: Sequence[Any]) -> Place:
-        """Remember a call; where it was, which for a backward is where its forward was."""
+        """Remember a call; returns where it was, which for a backward is where its forward was."""
         forward = self._forward_of(name, xs) if name.startswith(_BACKWARD) else None
         place = forward.place if forward is not None else here()
         if len(self._calls) > _MOST_CALLS:
@@ -118,7 +118,7 @@ class _Checker:
         return Around(before, after)
 
     def _bad(self, array: Any, dtype: str) -> str:
-        """What of an array is not finite: "3 NaN of 8 elements, the first at [0, 1]"; "" if nothing is."""
+        """What is not finite in an array: "3 NaN of 8 elements, the first at [0, 1]"; "" if all is finite."""
         if not is_float(dtype):
             return ""
         values = _numbers(array, dtype)
@@ -169,17 +169,17 @@ def _range(array: Any, dtype: str) -> str:
 
 @contextmanager
 def check_finite(nan: bool = True, inf: bool = True) -> Iterator[None]:
-    """In this `with` block the first op whose result has a NaN or an infinity raises an error that says where it is from.
+    """Raise an error at the first op in a `with` block whose result has a NaN or an infinity.
 
-    It names the op, the values that it was given, the line of the program and the modules that it ran in; for a
-    backward, those of the forward that it belongs to. Traced functions run op by op in the block. It is for finding
-    faults: everything takes longer.
+    The error names the op, its inputs, the line of the program and the modules that were running; for a
+    backward, those of its forward. Traced functions run op by op in the block. Use it to find
+    faults, because everything takes longer.
 
-    Of an input that has them already it is said so: then they are from outside the block.
+    If an input has them already, the error says so: then they come from outside the block.
 
     Args:
         nan: look for NaN.
-        inf: look for infinities; False where they are meant, as in masks of attention.
+        inf: look for infinities; False where they are intended, as in attention masks.
 
     Returns: a context manager.
 

@@ -1,4 +1,4 @@
-"""How many operations layers and ops take. A multiplication with the addition that follows is one."""
+"""Counts the operations of layers and ops. A multiplication and the addition that follows it count as one."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ Shape = tuple[int, ...]
 
 
 def convolution(outputs: int, window: int, bias: bool) -> int:
-    """For each of `outputs` elements a sum over a window, of all channels that it sees."""
+    """One sum over a window, with all channels that it sees, for each of `outputs` elements."""
     return outputs * (window + bias)
 
 
 def transposed_convolution(inputs: int, window: int, outputs: int, bias: bool) -> int:
-    """For each of `inputs` elements a window of products, which go to all channels that see it."""
+    """One window of products, for all channels that see it, for each of `inputs` elements."""
     return inputs * window + outputs * bias
 
 
 def linear(outputs: int, features: int, bias: int) -> int:
-    """For each of `outputs` elements a sum over the features; `bias` elements of one."""
+    """One sum over the features for each of `outputs` elements, and `bias` additions."""
     return outputs * features + bias
 
 
 def normalization(inputs: int) -> int:
-    """Mean, variance, and what is done with them."""
+    """Mean, variance, and the normalisation itself."""
     return 7 * inputs
 
 
 def pooling(outputs: int, window: Shape) -> int:
-    """For each of `outputs` elements a window."""
+    """One window for each of `outputs` elements."""
     return outputs * prod(window)
 
 
 def adaptive_pooling(outputs: int, have: Shape, want: Shape) -> int:
-    """For each of `outputs` elements the window that leads from the sizes that there are to those that are wanted."""
+    """For each of `outputs` elements, the window that reduces the input sizes to the output sizes."""
     return pooling(outputs, tuple(-(-a // b) for a, b in zip(have, want, strict=True) if b))
 
 
@@ -59,7 +59,7 @@ Count = Callable[[Op, Sequence[Type], Sequence[Type]], int]
 
 
 def _window(x: Type, w: Type) -> int:
-    """Elements of one output channel of a weight, whether groups are a dim of it or not."""
+    """The elements of one output channel of a weight, with or without a dim for groups."""
     return prod(w.shape[-(len(x.shape) - 1) :])
 
 
@@ -72,7 +72,7 @@ def _transposed(op: Op, inputs: Sequence[Type], outputs: Sequence[Type]) -> int:
 
 
 def _by_weight(op: Op, inputs: Sequence[Type], outputs: Sequence[Type]) -> int:
-    """Each product belongs to one element of dy and one tap of the window, as in the convolution itself."""
+    """As many products as in the convolution itself: one for each element of dy and tap of the window."""
     dy = max(inputs, key=lambda t: t.size) if len(inputs) < 2 else inputs[1]
     return dy.size * _window(inputs[0], outputs[0])
 
@@ -113,9 +113,9 @@ _RULES: dict[str, Count] = {
 
 
 def flops(op: Op, inputs: Sequence[Type], outputs: Sequence[Type]) -> int:
-    """The operations of an op on inputs of these types: what is known of a layer of this kind, or the sum over all that it is made of.
+    """The operations of an op on inputs of these types: the rule of its kind of layer, or the sum over its parts.
 
-    An element-wise op counts its outputs, a reduction its inputs; what only moves elements counts nothing.
+    An element-wise op counts its outputs, a reduction its inputs; ops that only move elements count as 0.
 
     >>> from tengen.compiler.program import Type
     >>> from tengen.core.ops.linalg import MatMul

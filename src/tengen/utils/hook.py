@@ -1,4 +1,4 @@
-"""The handle of a registered hook, under the name that MegEngine programs import it by."""
+"""The handle of a registered hook, under the name that MegEngine programs import."""
 
 from ..module.hook import HookHandler
 

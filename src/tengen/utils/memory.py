@@ -1,4 +1,4 @@
-"""What memory is used for."""
+"""Shows what memory is used for."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["memory_summary"]
 
 
 def memory_summary(most: int = 10) -> str:
-    """What tensors take, as text: in sum, at most until now, and which kinds of tensors take most.
+    """Describe the memory of tensors: the total, its peak, and the kinds of tensors that use most of it.
 
-    Views of one value count for each of them; what a GradManager holds for the backward is in the sums only.
+    Each view of a value counts on its own; what a GradManager keeps for the backward is only in the totals.
 
     Args:
-        most: so many kinds are listed.
+        most: how many kinds are listed.
 
     Returns: text.
 

@@ -1,4 +1,4 @@
-"""What a network consists of and costs: parameters, operations, activations, receptive fields."""
+"""Statistics of a network: parameters, operations, activations, receptive fields."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _receptive_field = False
 
 
 def register_flops(*modules: type[Module]) -> Callable[[Count], Count]:
-    """Decorates a function of (module, inputs, outputs) that gives the operations of a layer of these classes, and of those that derive from them.
+    """Decorates a function of (module, inputs, outputs) that returns the operations of layers of these classes and their subclasses.
 
     >>> @register_flops(M.Softmax)
     ... def softmax_flops(module, inputs, outputs):
@@ -83,7 +83,7 @@ def register_flops(*modules: type[Module]) -> Callable[[Count], Count]:
 
 
 def register_receptive_field(*modules: type[Module]) -> Callable[[Any], Any]:
-    """Decorates a function of a module that gives what its windows are: (pixels that one spans, pixels between two), each (height, width)."""
+    """Decorates a function of a module that returns its window size and stride, each (height, width)."""
 
     def register(window: Any) -> Any:
         _RECEPTIVE.update(dict.fromkeys(modules, window))
@@ -93,13 +93,13 @@ def register_receptive_field(*modules: type[Module]) -> Callable[[Any], Any]:
 
 
 def enable_receptive_field() -> None:
-    """Have `module_stats` tell receptive fields too."""
+    """Make `module_stats` report receptive fields too."""
     global _receptive_field
     _receptive_field = True
 
 
 def disable_receptive_field() -> None:
-    """Have `module_stats` leave receptive fields out, as it does at first."""
+    """Make `module_stats` leave receptive fields out, which is the default."""
     global _receptive_field
     _receptive_field = False
 
@@ -169,7 +169,7 @@ def _pool_window(module: Any) -> tuple[Any, Any]:
 
 
 def sizeof_fmt(num: float, suffix: str = "B") -> str:
-    """A number for people: in units of 1024 for bytes (suffix "B"), of 1000 for all else.
+    """Format a number for people: in units of 1024 for bytes (suffix "B"), of 1000 for all else.
 
     >>> sizeof_fmt(1536), sizeof_fmt(1500, suffix="OPs"), sizeof_fmt(12, suffix="")
     ('1.500 KiB', '1.500 KOPs', '12.000')
@@ -196,7 +196,7 @@ def get_param_stats(param: Tensor) -> Row:
 
 
 def get_op_stats(module: Module, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Row | None:
-    """The row of a layer: shapes and operations; None for a class that `register_flops` has not had."""
+    """The row of a layer: shapes and operations; None for a class without a `register_flops` function."""
     count = _registered(_FLOPS, module)
     if count is None:
         return None
@@ -274,7 +274,7 @@ def print_op_stats(flops: Sequence[Row]) -> None:
 
 
 def print_activations_stats(activations: Sequence[Row], has_input: bool = False) -> None:
-    """Log the rows of outputs as a table; `has_input` has no meaning here: columns without entries are left out."""
+    """Log the rows of outputs as a table; `has_input` has no effect: columns without entries are left out."""
     columns = "name class_name dtype shape mean std nbits act_dim size size_cum percentage size_bar"
     _print("activations stats", activations, columns)
 
@@ -297,16 +297,16 @@ def module_stats(
     logging_to_stdout: bool = True,
     bar_length_max: int = 20,
 ) -> tuple[total_stats, stats]:
-    """Count parameters, operations and activations of a network in a run in evaluation mode, and log them as tables.
+    """Count parameters, operations and activations in one run of a network in evaluation mode, and log them as tables.
 
-    A multiplication with the addition that follows counts as one operation. Layers whose operations are known (`register_flops`) are listed;
+    A multiplication and the addition that follows it count as one operation. Layers with a rule (`register_flops`) are listed;
     functions between layers are not.
 
     Args:
-        model: the network; its mode is the same afterwards.
-        inputs: what it is called with: an array or tensor, or a list, tuple or dict (keyword arguments) of them.
-        input_shapes: or the shape of its argument, or a list of shapes, which get random numbers.
-        cal_params, cal_flops, cal_activations: what is counted.
+        model: the network; its mode is restored afterwards.
+        inputs: the arguments: an array or tensor, or a list, tuple or dict (keyword arguments) of them.
+        input_shapes: instead, the shape of the argument, or a list of shapes, for random numbers.
+        cal_params, cal_flops, cal_activations: what to count.
         logging_to_stdout: log the rows; the summary is always logged.
         bar_length_max: the length of the longest bar in the tables.
 
@@ -371,7 +371,7 @@ def _tensor(value: Any) -> Any:
 
 @contextmanager
 def evaluating(model: Module) -> Iterator[None]:
-    """Evaluation mode; after it each module has its own mode again."""
+    """Run a block in evaluation mode, then restore the mode of each module."""
     before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -388,7 +388,7 @@ class _Watch:
         self.flops: list[Row] = []
         self.activations: list[Row] = []
         self._has_input = has_input
-        self._fields: list[tuple[Tensor, Any, Any]] = []  # tensor, receptive field, stride: of what layers gave
+        self._fields: list[tuple[Tensor, Any, Any]] = []  # outputs of layers: tensor, receptive field, stride
 
     @contextmanager
     def hooked(self, model: Module) -> Iterator[None]:
@@ -419,7 +419,7 @@ class _Watch:
     def _field(self, module: Module, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Row:
         """The receptive field after a layer, in pixels of the network's input. Source: Araujo, Norris and Sim 2019.
 
-        Functions between layers are not seen: an input that no layer gave counts as the last output of its height and width.
+        Functions between layers are not seen: an input that no layer computed counts as the last output with its height and width.
         """
         before = next(
             ((field, stride) for x in inputs for tensor, field, stride in reversed(self._fields)

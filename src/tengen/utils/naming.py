@@ -1,4 +1,4 @@
-"""Names of what a program computes, in scopes: what graphs are annotated with."""
+"""Names of values, in scopes, with which graphs are annotated."""
 
 from ..base.naming import AutoNaming, pop_scope, push_scope, record_scope
 

@@ -1,6 +1,6 @@
-"""Files of recorded functions taken apart, changed and written again.
+"""Reads, changes and writes files of recorded functions.
 
-`python -m tengen.utils.network info model.tg` says what is in one; `… draw model.tg picture.svg` draws it.
+`python -m tengen.utils.network info model.tg` shows what is in a file; `… draw model.tg picture.svg` draws it.
 """
 
 from .filters import (

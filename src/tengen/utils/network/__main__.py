@@ -1,4 +1,4 @@
-"""`python -m tengen.utils.network`: what is in a file of a recorded function, as a table or a picture."""
+"""`python -m tengen.utils.network`: shows a file of a recorded function as a table or a picture."""
 
 from __future__ import annotations
 

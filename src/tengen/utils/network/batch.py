@@ -1,4 +1,4 @@
-"""A network for another batch size: what its ops say of shapes, changed where they meant the batch."""
+"""Adapts a network to another batch size: changes the shapes in its ops where they mean the batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 
 
 class Grown(NamedTuple):
-    """What of a dim is another number now: `times` of these, each of `inner` elements, which lie side by side."""
+    """What has changed in a dim: it now holds `times` times as many blocks, each of `inner` adjacent elements."""
 
     times: int
     inner: int
@@ -26,7 +26,7 @@ Dims = dict[int, Grown]
 
 
 class Retyped:
-    """What types the values of some ops have now that arguments may have other shapes, and the ops that this takes. Nothing is changed
+    """The types of values after arguments have changed their shapes, and the ops that compute them. Nothing is changed
     before `commit`. Raises ValueError, naming the op, if that is impossible.
     """
 
@@ -88,7 +88,7 @@ class Retyped:
             self.grown[var] = self._followed(var, node.inputs) if known is None else known
 
     def _followed(self, var: Any, inputs: Sequence[Any]) -> Dims:
-        """What of the dims of a result is another number: the same as of a dim of an input that changed like it."""
+        """What has changed in the dims of a result: the same as in the dim of an input that changed in the same way."""
         changes: dict[tuple[int, int], Grown] = {}
         for x in inputs:
             for d, grown in self.grown.get(x, {}).items():
@@ -105,7 +105,7 @@ class Retyped:
 
 
 def adapted(op: Op, old: Sequence[Type], new: Sequence[Type]) -> Op:
-    """The op that does to inputs of the types `new` what `op` does to those of `old`."""
+    """The op that does to inputs of types `new` what `op` does to inputs of types `old`."""
     before, after = old[0].shape, new[0].shape
     if isinstance(op, Broadcast):
         lead = len(op.shape) - len(before)
@@ -122,7 +122,7 @@ def adapted(op: Op, old: Sequence[Type], new: Sequence[Type]) -> Op:
 
 
 def _whole(part: Slice, before: Shape, after: Shape) -> Slice:
-    """A slice that takes all of a dim takes all of it when it is longer."""
+    """A slice that takes a whole dim still takes the whole dim when it is longer."""
     starts, extents = list(part.starts), list(part.extents)
     for d, (a, b) in enumerate(zip(before, after, strict=True)):
         if a != b and extents[d] == a:
@@ -131,9 +131,9 @@ def _whole(part: Slice, before: Shape, after: Shape) -> Slice:
 
 
 def reshaped(shape: Shape, before: Shape, after: Shape, grown: Dims) -> tuple[Shape, Dims]:
-    """The shape that a reshape gives, when dims of its input change from `before` to `after`, and what of its dims is another number.
+    """The result shape of a reshape when its input changes from `before` to `after`, and what has changed in its dims.
 
-    What has grown lies somewhere in row-major order; the dim of the result that holds it there grows too.
+    What has grown has a place in row-major order; the dim of the result that holds this place grows too.
 
     >>> reshaped((2, 12, 5), (2, 3, 4, 5), (8, 3, 4, 5), {0: Grown(2, 1)})
     ((8, 12, 5), {0: Grown(times=2, inner=1)})
@@ -160,7 +160,7 @@ def reshaped(shape: Shape, before: Shape, after: Shape, grown: Dims) -> tuple[Sh
 
 
 def _table(op: Op, old: int, new: int, axis: int) -> Op:
-    """A table whose dim `axis` is the batch, for another batch size; another op as it is."""
+    """A constant whose dim `axis` is the batch, for another batch size; other ops stay as they are."""
     if isinstance(op, (Broadcast, Fill)) and op.shape[axis : axis + 1] == (old,):
         shape = (*op.shape[:axis], new, *op.shape[axis + 1 :])
         return type(op)(shape, *(getattr(op, name) for name in type(op).parameters[1:]))

@@ -1,6 +1,6 @@
-"""A network as a picture: a text for Graphviz, or an SVG.
+"""Draws a network: as a text for Graphviz, or as an SVG.
 
-layout.py says where the nodes of the SVG stand.
+layout.py places the nodes of the SVG.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .layout import arranged
 from .network import Network
 
 LETTER, LINE, MARGIN, GAP = 6.6, 14, 8, 26
-"""Of a picture: width of a letter, height of a line, space inside a box and between boxes, all in pixels."""
+"""Width of a letter, height of a line, space inside a box and between boxes, all in pixels."""
 _COLOURS = {Host2DeviceCopy: "#d8ecd4", ConstOpBase: "#e6e6e6"}
 
 
@@ -52,7 +52,7 @@ class Box(NamedTuple):
 
 
 def _graph(net: Network, weights: bool) -> tuple[list[Box], list[tuple[int, int]]]:
-    """The nodes, and pairs of those of which the second reads the first."""
+    """The nodes, and the edges as pairs: the second reads the first."""
     ops = [op for op in net.all_oprs if weights or not isinstance(op, ConstOpBase)]
     number = {op: i for i, op in enumerate(ops)}
     boxes = [Box(described(op), _colour(op)) for op in ops]

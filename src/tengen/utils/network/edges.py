@@ -1,4 +1,4 @@
-"""Walks over nodes along their edges."""
+"""Walks along the edges of a graph."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..network_node import OpNode, VarNode
 
 
 def dependencies(vars: Iterable[VarNode]) -> list[VarNode]:
-    """The values and all that they are computed from: nearer ones first."""
+    """The values and all that they depend on, nearest first."""
     found = dict.fromkeys(vars)
     waiting = list(found)
     for var in waiting:
@@ -21,7 +21,7 @@ def dependencies(vars: Iterable[VarNode]) -> list[VarNode]:
 
 
 def in_order(vars: Iterable[VarNode]) -> list[OpNode]:
-    """The ops that these values are computed by, each after those that it reads; of those that could come next, the one made first.
+    """The ops that compute these values, each after those that it reads; among those that could come next, the oldest.
 
     Raises ValueError, naming the ops, if they form a cycle.
     """
@@ -42,12 +42,12 @@ def in_order(vars: Iterable[VarNode]) -> list[OpNode]:
             if not waits[reader]:
                 heapq.heappush(ready, (reader.id, reader))
     if len(found) < len(ops):
-        raise ValueError(f"the network goes round in a circle: {' -> '.join(op.name for op in _circle(waits))}")
+        raise ValueError(f"the network has a cycle: {' -> '.join(op.name for op in _circle(waits))}")
     return found
 
 
 def _circle(waits: dict[OpNode, int]) -> list[OpNode]:
-    """Ops of which each reads the one before, the last the first, among those that wait for each other."""
+    """Find a cycle among ops that wait for each other: each op reads the one before it, and the first reads the last."""
     op = next(op for op, count in waits.items() if count)
     way: list[OpNode] = []
     while op not in way:
@@ -58,7 +58,7 @@ def _circle(waits: dict[OpNode, int]) -> list[OpNode]:
 
 
 def copied(vars: Sequence[VarNode], replaced: dict[Any, Any]) -> list[Any]:
-    """The values computed from others in the place of some: what depends on these is made again, the rest is shared."""
+    """Copy values with some values replaced: what depends on these is made again, the rest is shared."""
     made = dict(replaced)
     for op in in_order(vars):
         if any(v in made for v in op.inputs) and not all(v in made for v in op.outputs):

@@ -1,4 +1,4 @@
-"""Filters over nodes, one after the other."""
+"""Chained filters over nodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .edges import in_order
 
 
 def as_varnode(obj: Any) -> VarNode:
-    """The VarNode that is meant by something.
+    """The VarNode that an object stands for.
 
     Args:
         obj: a VarNode, an OpNode with one output, or an iterable of one of these.
@@ -35,7 +35,7 @@ def as_varnode(obj: Any) -> VarNode:
 
 
 def as_oprnode(obj: Any) -> OpNode:
-    """The OpNode that is meant by something.
+    """The OpNode that an object stands for.
 
     Args:
         obj: an OpNode, a VarNode, or an iterable of one of these.
@@ -63,10 +63,10 @@ def _listed(obj: Any) -> list[Any]:
 
 
 class NodeFilter:
-    """Nodes, from which each method leaves some out.
+    """A selection of nodes; each method narrows it.
 
     Args:
-        node_iter: nodes; or one, which stands for all ops that it is computed by.
+        node_iter: nodes; or a single one, which stands for all ops that compute it.
 
     >>> net = tengen.utils.network.Network()
     >>> x = net.make_input_node((2, 3), "float32", name="x")
@@ -82,19 +82,19 @@ class NodeFilter:
 
     @classmethod
     def make_all_deps(cls, *dest_vars: Any) -> NodeFilter:
-        """All ops that these values are computed by."""
+        """All ops that these values depend on."""
         return cls(in_order(map(as_varnode, dest_vars)))
 
     def type(self, node_type: Any) -> NodeFilter:
-        """Those of a class of nodes, or whose op is of a class of the op table."""
+        """The nodes of a class, or whose op is of a class of the op table."""
         return NodeFilterType(self, node_type)
 
     def check_type(self, node_type: Any) -> NodeFilter:
-        """All, of which each must be of this class. Raises TypeError when it meets anything else."""
+        """All nodes, each of which must be of this class. Raises TypeError when it meets anything else."""
         return NodeFilterCheckType(self, node_type)
 
     def not_type(self, node_type: Any) -> NodeFilter:
-        """Those that are not of a class."""
+        """The nodes that are not of a class."""
         return NodeFilterNotType(self, node_type)
 
     def param_provider(self) -> NodeFilter:
@@ -106,7 +106,7 @@ class NodeFilter:
         return self.type(Host2DeviceCopy)
 
     def name(self, pattern: str, ignorecase: bool = True) -> NodeFilter:
-        """Those whose name matches a pattern, in which * stands for any letters and ? for one."""
+        """The nodes whose name matches a pattern, in which * stands for any characters and ? for one."""
         return NodeFilterName(self, pattern, ignorecase)
 
     def has_input(self, var: Any) -> NodeFilter:
@@ -117,22 +117,22 @@ class NodeFilter:
         return self._iter
 
     def as_list(self) -> list[Any]:
-        """What is left."""
+        """The selected nodes."""
         return list(self)
 
     def as_unique(self) -> Any:
-        """The one that is left. Raises ValueError if there is none, or several."""
+        """The only selected node. Raises ValueError if there is none, or if there are several."""
         found = self.as_list()
         if len(found) != 1:
             raise ValueError(f"there are {len(found)} such nodes, not one{': ' if found else ''}{_names(found)}")
         return found[0]
 
     def as_dict(self) -> dict[str, Any]:
-        """What is left, by name."""
+        """The selected nodes, by name."""
         return {node.name: node for node in self}
 
     def as_count(self) -> int:
-        """How many are left."""
+        """The number of selected nodes."""
         return len(self.as_list())
 
 
@@ -147,7 +147,7 @@ class NodeFilterType(NodeFilter):
     def __init__(self, node_iter: Any, node_type: Any):
         kinds = node_type if isinstance(node_type, tuple) else (node_type,)
         if not all(isinstance(kind, type) and issubclass(kind, (NetworkNode, Op)) for kind in kinds):
-            raise TypeError(f"a class of nodes is wanted, such as network_node.Elemwise, not {node_type!r}")
+            raise TypeError(f"expected a class of nodes, such as network_node.Elemwise, not {node_type!r}")
         self._kinds = kinds
         super().__init__(self._kept(node_iter))
 

@@ -1,4 +1,4 @@
-"""What a network consists of and costs, as text."""
+"""Describes as text what a network consists of and costs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .network import Network
 
 
 def operations(op: OpNode) -> int:
-    """The operations of a node; a multiplication with the addition that follows is one."""
+    """The operations of a node; a multiplication and the addition that follows it count as one."""
     made: Any = op.op  # None for inputs and weights
     return 0 if made is None else flops(made, [v.type for v in op.inputs], [v.type for v in op.outputs])
 

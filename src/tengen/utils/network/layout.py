@@ -1,7 +1,7 @@
-"""Where the nodes of a directed graph stand in a picture: in rows, whose order spares crossings.
+"""Places the nodes of a directed graph in a picture: in rows, whose order avoids crossings.
 
-Each node goes to the mean place of those it is joined to in the row before, then in the row after, in turns (Sugiyama, Tagawa and Toda 1981).
-What draws graphs on PyPI is under the GPL (igraph, grandalf) or needs Graphviz's own programs.
+Each node moves to the mean position of its neighbours in the row above, then in the row below, in turns (Sugiyama, Tagawa and Toda 1981).
+The packages that draw graphs are under the GPL (igraph, grandalf) or need the programs of Graphviz.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 SWEEPS = 8
-"""So often rows are put in order, downwards and upwards."""
+"""How often the rows are sorted, downwards and upwards."""
 
 
 def arranged(count: int, edges: Sequence[tuple[int, int]]) -> tuple[list[tuple[float, int]], list[list[int]]]:
-    """(x, row) of each of `count` nodes and of each bend, and each edge as the nodes and bends that it goes through.
+    """Compute (x, row) of each of `count` nodes and of each bend, and each edge as the nodes and bends that it passes.
 
-    x is in units of the widest node. A node stands below all that have an edge to it and come before it in the numbering.
+    x is in units of the widest node. A node is below all nodes with smaller numbers that have an edge to it.
     """
     rows = _layers(count, edges)
     ways = []
     for a, b in edges:
         first = len(rows)
-        rows += range(rows[a] + 1, rows[b])  # an edge over several rows has a place of its own in those between
+        rows += range(rows[a] + 1, rows[b])  # an edge over several rows has a place of its own in the rows between
         ways.append([a, *range(first, len(rows)), b])
     above: list[list[int]] = [[] for _ in rows]
     below: list[list[int]] = [[] for _ in rows]
@@ -33,7 +33,7 @@ def arranged(count: int, edges: Sequence[tuple[int, int]]) -> tuple[list[tuple[f
 
 
 def _layers(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
-    """The row of each node: below all that it reads. Nodes are in order but for none."""
+    """The row of each node: below all nodes that it reads, which have smaller numbers."""
     rows = [0] * count
     for a, b in sorted(edges, key=lambda edge: edge[1]):
         rows[b] = max(rows[b], rows[a] + 1)
@@ -59,7 +59,7 @@ def _across(rows: Sequence[int], above: Sequence[Sequence[int]], below: Sequence
 
 
 def _apart(wanted: Sequence[float]) -> list[float]:
-    """The nearest places to these, which ascend, that are 1 apart: the mean of what is so far right and so far left as need be."""
+    """The positions nearest to these ascending ones that are 1 apart: the mean of a packing to the right and one to the left."""
     right = list(accumulate(wanted, lambda before, x: max(x, before + 1)))
     left = list(accumulate(reversed(wanted), lambda after, x: min(x, after - 1)))[::-1]
     return [(a + b) / 2 for a, b in zip(left, right, strict=True)]
