@@ -55,5 +55,5 @@ explain_module("tengen.functional", functional.loss, functional.vision)
 explain_module("tengen.module", functional, functional.loss, module.init)
 for _name in "elemwise inplace loss math metric nn quantized tensor vision".split():
     explain_module(f"tengen.functional.{_name}", functional)
-for _name in "amp autodiff dtr jit module.init optimizer random utils".split():
+for _name in "amp autodiff dtr jit module.init optimizer optimizer.lr_scheduler random utils".split():
     explain_module(f"tengen.{_name}")

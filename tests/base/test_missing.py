@@ -153,6 +153,15 @@ def test_a_layer_says_how_the_arguments_of_pytorch_are_said_here(call, said):
     assert str(caught.value).startswith(said)
 
 
+def test_a_data_loader_says_that_batches_are_the_samplers():
+    with pytest.raises(TypeError, match=r"DataLoader\(\) got .* 'shuffle'; .*RandomSampler\(data, batch_size=32"):
+        tengen.data.DataLoader([1, 2, 3], shuffle=True)
+    with pytest.raises(TypeError, match="in tengen: collator"):
+        tengen.data.DataLoader([1, 2, 3], collate_fn=list)
+    assert list(inspect.signature(tengen.data.DataLoader).parameters)[:2] == ["dataset", "sampler"]
+    assert pickle.loads(pickle.dumps(tengen.data.DataLoader([1, 2, 3]))).dataset == [1, 2, 3]
+
+
 def test_a_class_of_the_program_may_take_them():
     class Net(M.Module):
         def __init__(self, dim: int, *, p: float = 0.5):
@@ -203,6 +212,13 @@ def test_a_class_of_the_program_may_take_them():
         (M, "ModuleList", "a list that is an attribute"),
         (M, "Parameter", "tengen.Parameter"),
         (M.init, "kaiming_normal_", "msra_normal_"),
+        (M, "GRU", "M.LSTM"),
+        (M, "utils", "clip_grad_norm"),
+        (tengen.optimizer, "CosineAnnealingLR", 'optimizer.param_groups[0]["lr"] = rate'),
+        (tengen.optimizer.lr_scheduler, "StepLR", 'optimizer.param_groups[0]["lr"] = rate'),
+        (tengen.data, "TensorDataset", "tengen.data.dataset.ArrayDataset(x, y)"),
+        (tengen.data, "ArrayDataset", "it is tengen.data.dataset.ArrayDataset"),
+        (tengen.data.dataset, "random_split", "a sampler with indices="),
     ],
 )
 def test_a_module_says_where_a_name_is(owner, name, way):

@@ -6,6 +6,7 @@ _GRADIENT = "gm = GradManager(); gm.attach(net.parameters()); with gm: loss = ..
 _ATTACH = "gradients are computed for the tensors that GradManager.attach() was given; detach() cuts them off"
 _LAYOUT = "leave it out: how a tensor lies in memory is never the program's business"
 _DEVICE = 'x.to("cpu0"), or set_default_device() before tensors are made'
+_RATE = 'optimizer.param_groups[0]["lr"] = rate, at each step or epoch'
 _BOTH = {
     "addmm": "F.matmul(x, y) + z",
     "all": "x.numpy().all()",
@@ -113,12 +114,17 @@ MODULE = {
 
 # Of the package and its modules. A name that another module of tengen has needs no line here.
 PACKAGE = _BOTH | {
+    **dict.fromkeys(
+        ["CosineAnnealingLR", "ExponentialLR", "LambdaLR", "OneCycleLR", "ReduceLROnPlateau", "StepLR"], _RATE
+    ),
     "BCELoss": "F.nn.binary_cross_entropy(pred, label, with_logits=False)",
     "BCEWithLogitsLoss": "F.nn.binary_cross_entropy(pred, label)",
     "CrossEntropyLoss": "F.nn.cross_entropy(pred, label)",
     "Dropout2d": "M.Dropout(drop_prob)",
     "Flatten": "F.flatten(x, 1)",
     "FloatTensor": "tengen.Tensor(data)",
+    "GRU": "M.LSTM, or M.RNN; there is no GRU",
+    "GRUCell": "M.LSTMCell, or M.RNNCell; there is no GRU",
     "Hardswish": "F.hswish(x)",
     "L1Loss": "F.nn.l1_loss(pred, label)",
     "LogSoftmax": "F.logsoftmax(x, axis)",
@@ -129,6 +135,7 @@ PACKAGE = _BOTH | {
     "NLLLoss": "F.loss.nll_loss(pred, label)",
     "ReLU6": "F.relu6(x)",
     "Tanh": "F.tanh(x)",
+    "TensorDataset": "tengen.data.dataset.ArrayDataset(x, y), of NumPy arrays",
     "Upsample": "F.vision.interpolate(x, size)",
     "ZeroPad2d": "M.Pad(((0, 0), (0, 0), (top, bottom), (left, right)))",
     "Parameter": "tengen.Parameter(data)",
@@ -136,9 +143,13 @@ PACKAGE = _BOTH | {
     "autograd": "tengen.autodiff",
     "bfloat16": '"bfloat16", as text',
     "binary_cross_entropy_with_logits": "F.nn.binary_cross_entropy(pred, label)",
+    "clip_grad_norm_": "tengen.optimizer.clip_grad_norm(parameters, max_norm)",
+    "clip_grad_value_": "tengen.optimizer.clip_grad_value(parameters, lower, upper)",
     "cat": "F.concat(tensors, axis)",
     "compile": "tengen.jit.trace(function)",
     "constant_": "fill_(tensor, value)",
+    "empty": "F.zeros(shape)",
+    "empty_like": "F.zeros_like(x)",
     "enable_grad": _ATTACH,
     "float16": '"float16", as text',
     "float32": '"float32", as text',
@@ -160,22 +171,33 @@ PACKAGE = _BOTH | {
     "rand": "tengen.random.uniform(size=shape)",
     "randint": 'F.floor(tengen.random.uniform(low, high, shape)).astype("int32")',
     "randn": "tengen.random.normal(size=shape)",
+    "random_split": "tengen.data.dataset.ArrayDataset of a part of the arrays, or a sampler with indices=",
     "randperm": "tengen.random.permutation(n)",
     "relu6_": "x = F.relu6(x)",
     "relu_": "x = F.relu(x)",
     "set_grad_enabled": _ATTACH,
     "sigmoid_": "x = F.sigmoid(x)",
     "tanh_": "x = F.tanh(x)",
+    "utils": "tengen.optimizer has clip_grad_norm and clip_grad_value",
 }
 
-# Arguments by keyword, of layers.
+_SAMPLER = (
+    "DataLoader(data, RandomSampler(data, batch_size=32, drop_last=True)), or SequentialSampler without shuffling"
+)
+# Arguments by keyword, of layers and of DataLoader.
 KEYWORDS = {
+    "batch_size": _SAMPLER,
+    "collate_fn": "collator",
     "count_include_pad": 'mode="average", or "average_count_exclude_padding"',
     "device": "set_default_device() before the layer is made",
     "dim": "axis",
     "dtype": "p.set_value(p.astype(dtype)) for each p of net.tensors()",
+    "drop_last": _SAMPLER,
     "elementwise_affine": "affine",
     "inplace": "leave it out: activations return a new tensor, and a compiled program takes no memory for it",
     "output_size": "oshp",
     "p": "drop_prob",
+    "persistent_workers": "leave it out: each pass starts its workers anew",
+    "pin_memory": "leave it out: tensors are in the memory of the CPU",
+    "shuffle": _SAMPLER,
 }

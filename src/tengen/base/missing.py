@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from . import habits
 
@@ -134,8 +134,29 @@ def module_hint(name: str) -> str:
     return f"; PyTorch's, in tengen: {way}" if way else ""
 
 
-def refuse_habits(kind: type, keywords: Iterable[str]) -> None:
-    """TypeError for an argument that PyTorch's layers take by keyword, and `__init__` of this class does not."""
+class _Signature:
+    """What inspect.signature of a class gives: that of `__init__`, not of `__new__`."""
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        whole = inspect.signature(owner.__init__)  # type: ignore[misc]
+        return whole.replace(parameters=list(whole.parameters.values())[1:])
+
+
+class Explained:
+    """A class that says what to write in place of an argument that PyTorch has by keyword."""
+
+    __signature__: ClassVar[Any] = _Signature()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            _refuse_habits(cls, kwargs)
+        return super().__new__(cls)
+
+
+def _refuse_habits(kind: type, keywords: Iterable[str]) -> None:
+    """TypeError for an argument that PyTorch's class takes by keyword, and `__init__` of this one does not."""
     code = getattr(kind.__init__, "__code__", None)  # type: ignore[misc]
     if code is None or code.co_flags & inspect.CO_VARKEYWORDS:
         return

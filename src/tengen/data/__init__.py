@@ -10,6 +10,7 @@
 [[2, 8, 4, 9], [1, 6, 7, 3], [0, 5]]
 """
 
+from ..base.missing import explain_module
 from . import collator, dataloader, dataset, sampler, transform
 from .collator import Collator
 from .dataloader import DataLoader
@@ -39,3 +40,6 @@ __all__ = [
     "sampler",
     "transform",
 ]
+
+explain_module(__name__, dataset)
+explain_module(f"{__name__}.dataset")

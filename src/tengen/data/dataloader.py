@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..base.missing import Explained
 from ..core import Tensor
 from .collator import Collator
 from .dataset.meta_dataset import StreamDataset
@@ -22,7 +23,7 @@ from .transform.meta_transform import PseudoTransform
 WORKERS = ("thread", "process")
 
 
-class DataLoader:
+class DataLoader(Explained):
     """The batches of a dataset: iterate over it once for each epoch.
 
     An exception in a worker is raised here as a RuntimeError with its traceback and the index of the sample; so is a

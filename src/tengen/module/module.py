@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +11,7 @@ from weakref import ref
 import numpy as np
 
 from ..base.frames import shorten
-from ..base.missing import module_hint, refuse_habits
+from ..base.missing import Explained, module_hint
 from ..base.naming import CALLS
 from ..base.usage import warn
 from ..core import Parameter, Tensor
@@ -62,17 +61,7 @@ def _leaves(key: str, value: object) -> Iterator[tuple[str, Tensor | Module]]:
         yield key, value
 
 
-class _Signature:
-    """What inspect.signature of a class of Modules gives."""
-
-    def __get__(self, instance: object, owner: type) -> inspect.Signature:
-        if instance is not None:
-            raise AttributeError("__signature__")
-        whole = inspect.signature(owner.__init__)  # type: ignore[misc]
-        return whole.replace(parameters=list(whole.parameters.values())[1:])
-
-
-class Module(ABC):
+class Module(Explained, ABC):
     """A part of a network: its attributes are parameters, buffers and other modules, its `forward` what it computes.
 
     Tensors and modules are found in attributes, and in lists, tuples and dicts (with str keys) that are attributes,
@@ -89,14 +78,6 @@ class Module(ABC):
     ...     def forward(self, x):
     ...         return x * self.factor
     """
-
-    # So that inspect.signature of a class sees its __init__, not __new__ below.
-    __signature__: ClassVar[Any] = _Signature()
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        if kwargs:
-            refuse_habits(cls, kwargs)
-        return super().__new__(cls)
 
     def __init__(self, name: str | None = None):
         self.training = True
