@@ -369,3 +369,69 @@ def test_a_file_of_pytorch():
 def test_what_is_no_state_dict():
     with pytest.raises(TypeError, match="dict of tensors or arrays by name, got list"):
         match(M.Linear(1, 1), [1])
+
+
+def lstm_of_pytorch(x, state):
+    """The outputs by the formulas of PyTorch's LSTM, bidirectional and with two layers, of x (T, N, features)."""
+
+    def sigmoid(z):
+        return 1 / (1 + np.exp(-z))
+
+    for layer in range(2):
+        sides = []
+        for end in ("", "_reverse"):
+            w, u, b, c = (state[f"{name}_l{layer}{end}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            h = cell = np.zeros((x.shape[1], u.shape[1]))
+            made = []
+            for step in x[::-1] if end else x:
+                i, f, g, o = np.split(step @ w.T + b + h @ u.T + c, 4, axis=1)
+                cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
+                h = sigmoid(o) * np.tanh(cell)
+                made.append(h)
+            sides.append(np.stack(made[::-1] if end else made))
+        x = np.concatenate(sides, axis=2)
+    return x
+
+
+def test_weights_of_an_lstm_of_pytorch():
+    random = np.random.default_rng(0)
+    state = {
+        f"{name}_l{layer}{end}": random.standard_normal((16, *inner))
+        for layer, features in ((0, 3), (1, 8))
+        for end in ("", "_reverse")
+        for name, inner in (("weight_ih", (features,)), ("weight_hh", (4,)), ("bias_ih", ()), ("bias_hh", ()))
+    }
+    shuffled = {name: state[name] for name in sorted(state)}  # the order in the file does not matter
+    rnn, x = M.LSTM(3, 4, num_layers=2, bidirectional=True), random.standard_normal((5, 2, 3))
+    found = match(rnn, shuffled, strict=True, verbose=False)
+    assert (found.missing, found.unused) == ([], [])
+    truth = lstm_of_pytorch(x, state)
+    np.testing.assert_allclose(rnn(Tensor(x, dtype="float32"))[0].numpy(), truth, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_of_recurrent_layers_inside_a_network():
+    class Net(M.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.head = M.RNN(3, 4), M.Linear(4, 2)
+
+        def forward(self, x):
+            return self.head(self.encoder(x)[0])
+
+    net, shapes = Net(), {"weight_ih": (4, 3), "weight_hh": (4, 4), "bias_ih": (4,), "bias_hh": (4,)}
+    theirs = {f"module.rnn.{name}_l0": np.full(shape, i) for i, (name, shape) in enumerate(shapes.items())}
+    theirs |= {"module.fc.weight": np.ones((2, 4)), "module.fc.bias": np.ones(2)}
+    found = match(net, theirs, strict=True, verbose=False)
+    assert [(mine, source) for mine, source, _, _ in found.rows] == [
+        ("encoder._flatten_weights", "module.rnn._flatten_weights"),
+        ("head.weight", "module.fc.weight"),
+        ("head.bias", "module.fc.bias"),
+    ]
+    np.testing.assert_array_equal(net.encoder._flatten_weights.numpy().ravel(), np.repeat([0, 1, 2, 3], [12, 16, 4, 4]))
+
+
+def test_a_gru_of_pytorch_goes_nowhere():
+    theirs = {"gru.weight_ih_l0": np.ones((12, 3)), "gru.weight_hh_l0": np.ones((12, 4)), "fc.bias": np.ones(2)}
+    theirs["fc.weight"] = np.ones((2, 2))
+    found = match(M.Sequential(M.Linear(2, 2), M.LSTM(3, 4)), theirs, verbose=False)
+    assert found.unused == ["gru.weight_ih_l0", "gru.weight_hh_l0"]

@@ -13,9 +13,13 @@ import numpy as np
 
 from ..base.errors import StateDictError, some
 from ..core import Tensor
+from ..core.ops.recurrent import GATES
 from ..formats.safetensors import save_safetensors
+from ..logger import get_logger
 from ..module import Module
 from ..module.module import _leaves
+from ..module.rnn import RNNBase
+from ..module.state import load_state
 from .table import table
 
 __all__ = ["Match", "match", "save_safetensors"]
@@ -23,6 +27,7 @@ __all__ = ["Match", "match", "save_safetensors"]
 # Where checkpoints keep the state dict, and what state dicts hold beside values that a network computes with.
 _INSIDE = ("state_dict", "model_state_dict", "model", "net", "params")
 _BESIDE = ("num_batches_tracked", "position_ids")
+_PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of a recurrent layer, in the order in which it has them
 _KINDS = ("weight", "bias", "running_mean", "running_var")
 _LEAVES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
@@ -55,8 +60,9 @@ class Match:
         return "\n".join(filter(None, parts))
 
     def load(self, net: Module) -> None:
-        """Give the network the values that were found, and log what is missing."""
-        net.load_state_dict(lambda name, _: self.values.get(name), strict=False)
+        """Give the network the values that were found."""
+        tensors = [row for row in net._named_state("") if row[0] in self.values]
+        load_state(tensors, self.values, strict=True, owner=type(net).__name__)
 
     def left_over(self) -> str:
         """What found no partner on the other side, with its shape; a line for each side."""
@@ -79,7 +85,7 @@ def match(
     Names that are equal but for case and underscores belong together, also behind a prefix ("module.") that most have. Layers that are left
     are brought together in the order in which both define them, where their shapes allow it, so that as much as possible is found and names are
     as alike as possible. Shapes may differ by dimensions of 1, as biases (C,) and (1, C, 1, 1) do, and as grouped weights (out, in, …) and
-    (groups, out, in, …) do. Nothing is transposed.
+    (groups, out, in, …) do. Nothing is transposed. The weights of an LSTM or RNN of PyTorch become one parameter, as they are here.
 
     Args:
         net: gets the values.
@@ -110,14 +116,27 @@ def match(
     found.load(net)
     if verbose:
         print(found)
+    elif found.missing:
+        get_logger(__name__).warning("match: missing in the state dict: %s", some(found.missing))
     return found
 
 
 def partners(net: Module, state: Mapping[str, Any], rename: Mapping[str, str] | None, by_order: bool) -> Match:
     """What `match` would load; nothing is loaded yet."""
-    given = {name: _array(name, value) for name, value in inside(state).items() if hasattr(value, "shape")}
+    raw = {name: _array(name, value) for name, value in inside(state).items() if hasattr(value, "shape")}
+    given = _packed(raw)
     renamed = {_renamed(name, rename): name for name in given}
     wanted = dict(_in_order(net))
+    if given.keys() != raw.keys():  # the cells of recurrent layers are not used, and have no part of their own
+        cells = {
+            id(p)
+            for rnn in net.modules()
+            if isinstance(rnn, RNNBase)
+            for row in rnn.cells
+            for c in row
+            for p in c.parameters()
+        }
+        wanted = {name: tensor for name, tensor in wanted.items() if id(tensor) not in cells}
     shapes = {name: given[source].shape for name, source in renamed.items()}
     pairs = dict(_same_names(wanted, shapes))
     left = [name for name in wanted if name not in pairs]
@@ -159,6 +178,25 @@ def _array(name: str, value: Any) -> np.ndarray[Any, Any]:
         value = value.detach().cpu()
         return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
     raise TypeError(f"{name}: expected a tensor or an array, got {type(value).__name__}")
+
+
+_RECURRENT = re.compile(r"(.*?)(weight_ih|weight_hh|bias_ih|bias_hh)_l(\d+)(_reverse)?")
+
+
+def _packed(given: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """The state dict with one array for each LSTM and RNN of PyTorch, as `_flatten_weights` has it; the order of gates is the same."""
+    layers: dict[str, list[tuple[int, bool, int, str]]] = {}
+    for name in given:
+        if part := _RECURRENT.fullmatch(name):
+            number = _PARTS.index(part[2])
+            layers.setdefault(part[1], []).append((int(part[3]), part[4] is not None, number, name))
+    packed = dict(given)
+    for prefix, parts in layers.items():
+        rows, size = given[f"{prefix}weight_hh_l0"].shape if f"{prefix}weight_hh_l0" in given else (0, 1)
+        if rows in [gates * size for gates in GATES.values()] and f"{prefix}weight_hr_l0" not in given:
+            whole = np.concatenate([packed.pop(name).ravel() for *_, name in sorted(parts)])
+            packed[f"{prefix}_flatten_weights"] = whole.reshape(rows, -1)
+    return packed
 
 
 def _renamed(name: str, rules: Mapping[str, str] | None) -> str:
