@@ -49,7 +49,7 @@ def rows(net, **arguments):
 
 def test_what_it_says():
     found = rows(Net(), input_shapes=(2, 3, 16, 16))
-    assert list(found) == ["", "block", "block.conv", "block.norm", "block.twice", "head", "block.unused"]
+    assert list(found) == ["", "block", "block.conv", "block.norm", "block.twice", "block.unused", "head"]
     pixels = 2 * 16 * 16
     conv, twice = pixels * 8 * (27 + 1), 2 * pixels * 8 * 8
     assert found["block.conv"][1:6] == ("Conv2d", 1, ((2, 8, 16, 16),), 3 * 8 * 9 + 8, conv)
@@ -89,7 +89,7 @@ def test_as_text():
     assert lines[2].split()[:2] == ["(network)", "Net"] and " 100.0 % " in lines[2]
     assert lines[4].startswith("    conv ") and "(2, 8, 16, 16)" in lines[4] and "114.69 k" in lines[4]
     assert "(2, 8, 16, 16) × 2" in lines[6]
-    assert lines[8].split() == ["unused", "Linear", "not", "called", "36"]
+    assert lines[7].split() == ["unused", "Linear", "not", "called", "36"]
 
 
 def test_the_network_is_left_as_it_was():
@@ -155,3 +155,19 @@ def test_what_is_refused(arguments, error, said):
         summary(Net(), **arguments)
     with pytest.raises(TypeError, match="net is a Module, got function"):
         summary(F.relu, inputs=IMAGES)
+
+
+def test_modules_in_lists_have_their_whole_names():
+    class Net(M.Module):
+        def __init__(self):
+            super().__init__()
+            self.unused = {"a": M.Linear(2, 2)}
+            self.blocks = [M.Sequential(M.Linear(2, 2), M.ReLU()), M.Linear(2, 2)]
+
+        def forward(self, x):
+            return self.blocks[1](self.blocks[0](x))
+
+    lines = str(summary(Net(), input_shapes=(1, 2))).splitlines()[2:-1]
+    assert [line.split()[0] for line in lines] == ["(network)", "blocks.0", "0", "1", "blocks.1", "unused.a"]
+    assert [len(line) - len(line.lstrip()) for line in lines] == [0, 2, 4, 4, 2, 2]
+    assert "not called" in lines[-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import get_ident
 from time import perf_counter
@@ -40,7 +40,7 @@ class SummaryRow(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The rows of a network, itself first, then its modules in the order in which they are first called. Prints as a table."""
+    """The rows of a network: first itself, then its modules in the order of their first calls. Prints as a table."""
 
     rows: list[SummaryRow]
 
@@ -56,7 +56,8 @@ class Summary(NamedTuple):
     def __str__(self) -> str:
         whole = self.total.seconds or 1.0
         titles = ("module", "kind", "output", "parameters", "FLOPs", "time", "share", "memory")
-        text = table(titles, [_cells(row, whole) for row in self.rows])
+        paths = {row.path for row in self.rows}
+        text = table(titles, [_cells(row, paths, whole) for row in self.rows])
         named = [f"{row.path} ({100 * row.seconds / whole:.0f} %)" for row in self.slowest() if row.path]
         return f"{text}\nslowest: {', '.join(named)}" if named else text
 
@@ -106,10 +107,9 @@ def summary(net: Module, inputs: Any = None, input_shapes: Any = None, repeats: 
 
 
 def _rows(net: Module, paths: dict[int, str], costs: _Costs, times: _Times) -> list[SummaryRow]:
-    order = {path: number for number, path in enumerate(times.order)}
     modules = {paths[id(module)]: module for module in net.modules()}
     rows = []
-    for path, module in sorted(modules.items(), key=lambda item: order.get(item[0], len(order))):
+    for path, module in sorted(modules.items(), key=lambda item: _place(item[0], modules, times.order)):
         own = {id(parameter): parameter.size for parameter in module.parameters()}
         operations, memory = costs.of.get(id(module), (0, 0))
         calls, seconds = times.calls.get(path, 0), times.fastest.get(path, 0.0)
@@ -117,6 +117,25 @@ def _rows(net: Module, paths: dict[int, str], costs: _Costs, times: _Times) -> l
         leaf = path not in times.parents
         rows.append(SummaryRow(path, kind, calls, outputs, sum(own.values()), operations, seconds, memory, leaf))
     return rows
+
+
+def _place(path: str, modules: Container[str], called: Sequence[str]) -> tuple[int, bool]:
+    """Where a row goes: in the order of first calls; one that is not called behind all that is in the same module."""
+    if path in called:
+        return called.index(path), False
+    outer = _outer(path, modules)
+    while outer not in called:
+        outer = _outer(outer, modules)
+    inside = f"{outer}." if outer else ""
+    return max(number for number, other in enumerate(called) if other == outer or other.startswith(inside)), True
+
+
+def _outer(path: str, modules: Container[str]) -> str:
+    """The path of the module that this one is in, which may have it in a list or dict."""
+    path = path.rpartition(".")[0]
+    while path not in modules:
+        path = path.rpartition(".")[0]
+    return path
 
 
 class _Costs:
@@ -211,9 +230,15 @@ def _shapes(outputs: Any) -> Iterator[tuple[int, ...]]:
             yield from _shapes(output)
 
 
-def _cells(row: SummaryRow, whole: float) -> Sequence[object]:
-    depth = row.path.count(".") + 1 if row.path else 0
-    name = "  " * depth + (row.path.rpartition(".")[2] or "(network)")
+def _cells(row: SummaryRow, paths: Container[str], whole: float) -> Sequence[object]:
+    name, outer, depth = "(network)", row.path, 0
+    if row.path:
+        outer = _outer(row.path, paths)
+        name = row.path[len(outer) :].lstrip(".")
+        depth = 1
+    while outer:
+        outer, depth = _outer(outer, paths), depth + 1
+    name = "  " * depth + name
     parameters = _count(row.parameters)
     if not row.calls:
         return (name, row.kind, "not called", parameters, "", "", "", "")
