@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_uint64, c_void_p
+from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_uint64, c_void_p, create_string_buffer
 from pathlib import Path
 
 import numpy as np
@@ -265,6 +265,18 @@ def test_handles_are_of_no_use_after_their_end(device):
     assert code_of("cuModuleGetFunction", byref(c_void_p()), made("cuModuleLoadData", ADD.encode()), b"no") == 500
 
 
+def test_small_allocations_give_their_pages_back(device):
+    """In a process that makes and frees many of them."""
+    import resource
+
+    kept = [device.alloc(600) for _ in range(50)]
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(20000):
+        device.free(device.alloc(600))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start < 8000  # KiB; the allocations are 20 MiB apart
+    assert all(set(device.get(a, 600, "uint8")) == {0xA5} for a in kept[::10])
+
+
 # -- two devices ---------------------------------------------------------------------------------------------------------------
 
 
@@ -327,6 +339,22 @@ def test_what_a_device_says_of_itself(device):
     for attribute, want in ((1, 1024), (10, 32), (16, 132), (75, 9), (76, 0), (97, 227 << 10)):
         cu("cuDeviceGetAttribute", byref(value), attribute, 0)
         assert value.value == want
+    bus, text, blocks, one, two = c_int(), create_string_buffer(40), c_int(), c_uint64(), c_size_t()
+    cu("cuDeviceGetAttribute", byref(bus), 33, 1)
+    cu("cuDeviceGetPCIBusId", text, 40, 1)
+    assert text.value == b"0000:02:00.0" and bus.value == 2
+    cu("cuDeviceGetUuid_v2", text, 1)
+    cu("cuDeviceGetName", text, 40, 1)
+    assert text.value == b"test double 1"
+    cu("cuDeviceCanAccessPeer", byref(value), 0, 1)
+    assert value.value == 1
+    cu("cuOccupancyMaxActiveBlocksPerMultiprocessor", byref(blocks), device.function(ADD), 256, c_size_t(100 << 10))
+    assert blocks.value == 2
+    a = device.alloc(100)
+    cu("cuMemGetAddressRange_v2", byref(one), byref(two), c_uint64(a + 7))
+    assert (one.value, two.value) == (a, 100)
+    cu("cuPointerGetAttribute", byref(value), 9, c_uint64(a))
+    assert value.value == 0
     cu("cuGetErrorName", ILLEGAL_ADDRESS, byref(name))
     assert name.value == b"CUDA_ERROR_ILLEGAL_ADDRESS"
     assert code_of("cuGetErrorName", 12345, byref(name)) == 1
@@ -404,6 +432,32 @@ def test_machines_without_a_gpu_and_children():
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """)
     assert done.stdout == "33\n", done.stderr
+
+
+def test_a_driver_that_lacks_a_function():
+    """As an older one does. The flag gives the function another name."""
+    done = script("""
+    from double.library import library
+    old = CDLL(library("-DcuGraphLaunch=no_cuGraphLaunch"))
+    print(old.cuInit(0), hasattr(old, "cuGraphLaunch"), hasattr(old, "cuLaunchKernel"))
+    """)
+    assert done.stdout == "0 False True\n", done.stderr
+
+
+def test_processors_without_a_switch_of_stacks_in_assembly():
+    """The threads of a block by ucontext, as on processors that fibers.c does not know."""
+    done = script("""
+    import double.library, double.driver, numpy as np
+    other = double.library.Double(double.library.library("-DDOUBLE_UCONTEXT"))
+    double.library.double = double.driver.double = lambda: other
+    body = "mov.u32 %r0, %tid.x; shfl.sync.idx.b32 %r1, %r0, 3, 31, -1; bar.sync 0; atom.global.add.u32 %r2, [%b0], %r1;"
+    d = Device(); a = d.put(np.zeros(1, "uint32"))
+    d.launch(d.function(ptx(body)), 64, [a, a], [0], grid=3)
+    print(d.get(a, 1, "uint32")[0])  # 3 blocks with 32 times 3 and 32 times 35
+    d.launch(d.function(ptx("mov.u32 %r0, %tid.x; setp.eq.u32 %p0, %r0, 5; @%p0 ret; bar.sync 0;")), 64, [a, a], [0])
+    print(other.driver.cuStreamSynchronize(d.stream), other.problems()[0])
+    """)
+    assert done.stdout.startswith("3648\n719 kernel `kernel`"), done.stderr
 
 
 def test_nothing_works_before_cuinit():

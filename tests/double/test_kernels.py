@@ -156,6 +156,45 @@ def test_a_block_that_is_no_whole_warp_cannot_shuffle_with_all_lanes(faulty):
     )
 
 
+def test_warp_barriers_order_a_warp_alone(faulty):
+    """Each thread gives to the one 8 further on: in its warp, or in the next."""
+    body = (
+        MY_ELEMENT
+        + """
+    add.u32 %r5, %r4, %r0; and.b32 %r5, %r0, 31; mov.u64 %d5, room; add.s64 %d6, %d5, %d1; st.shared.u32 [%d6], %r0;
+    bar.warp.sync -1;
+    add.u32 %r6, %r0, {}; and.b32 %r6, %r6, {}; mul.wide.u32 %d7, %r6, 4; add.s64 %d7, %d5, %d7;
+    ld.shared.u32 %r7, [%d7]; cvt.rn.f32.u32 %f0, %r7; st.global.f32 [%d2], %f0;
+    """
+    )
+    _, got = run(faulty, ptx(body.format(8, 31), outside=ROOM), 32, 32)
+    assert got.tolist() == [(i + 8) % 32 for i in range(32)] and not double().problems()
+    assert "race on byte" in fails(LAUNCH_FAILED, faulty, ptx(body.format(8, 63), outside=ROOM), 64, 64)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_races_on_global_memory(faulty, order):
+    """Of two blocks, or of two threads of a block; but not if a barrier of the block or an atomic operation orders them."""
+    shift = MY_ELEMENT + "{} shr.u32 %r5, %r0, {}; mul.wide.u32 %d4, %r5, 4; add.s64 %d5, %b1, %d4; {}"
+    write = "st.global.f32 [%d5], 0f3F800000;"
+    for before, by, access, grid, why in [
+        ("", 1, write, 1, "of block 0 writes it, and no barrier"),
+        ("st.global.f32 [%d2], 0f00000000;", 0, "ld.global.f32 %f0, [%b1];", 1, "of block 0"),
+        ("ld.global.f32 %f0, [%b1];", 0, write, 2, "reads it"),
+        ("st.global.f32 [%d2], 0f00000000; bar.sync 0;", 0, "ld.global.f32 %f0, [%b1];", 1, None),
+        ("", 9, "red.global.add.f32 [%d5], 0f3F800000;", 2, None),
+        ("red.global.add.f32 [%b1], 0f3F800000;", 0, "ld.global.f32 %f0, [%b1];", 2, "updates it"),
+    ]:
+        text = ptx(shift.format(before, by, access))
+        run(faulty, text, 64, 64 * grid, grid=grid)  # nobody looks
+        with double().order(order), double().watching_global():
+            if why:
+                assert why in fails(LAUNCH_FAILED, faulty, text, 64, 64 * grid, grid=grid)
+            else:
+                run(faulty, text, 64, 64 * grid, grid=grid)
+        double().forget()
+
+
 # -- addresses -------------------------------------------------------------------------------------------------------------
 COPY = MY_ELEMENT + "ld.global.f32 %f0, [%d0{read}]; st.global.f32 [%d2{write}], %f0;"
 

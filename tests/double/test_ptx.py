@@ -430,6 +430,24 @@ def test_a_log_says_what_is_wrong(faulty):
     assert double().driver.cuModuleLoadDataEx(byref(module), c_char_p(ptx("").encode()), 2, options, values) == 0
 
 
+def test_texts_become_a_cubin_that_can_be_kept(device):
+    from ctypes import byref, c_size_t, c_void_p, string_at
+
+    from .driver import cu, made
+
+    text = ptx("st.global.u32 [%b0], 42;").encode()
+    link, cubin, size = c_void_p(), c_void_p(), c_size_t()
+    cu("cuLinkCreate_v2", 0, None, None, byref(link))
+    cu("cuLinkAddData_v2", link, 1, text, c_size_t(len(text)), b"name", 0, None, None)
+    cu("cuLinkComplete", link, byref(cubin), byref(size))
+    kept = string_at(cubin.value, size.value)
+    cu("cuLinkDestroy", link)
+    assert kept.startswith(b"\x7fELF")
+    f, a = made("cuModuleGetFunction", made("cuModuleLoadData", kept), b"kernel"), device.alloc(4)
+    device.launch(f, 1, [a, a], [0])
+    assert device.get(a, 1, "uint32") == 42
+
+
 def test_machine_code_is_kept_and_damage_does_no_harm(device, tmp_path):
     text = ptx("add.u32 %r0, %r1, 12345;")
     first = ptx_module.compiled(text, tmp_path)

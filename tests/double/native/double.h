@@ -74,7 +74,6 @@ Context* current_context(void);
 typedef struct {
     uint64_t low, bytes, offset;
 } Span;
-enum { WINDOW_BYTES = 1 };
 bool find_device_memory(uint64_t address, Context** owner, Allocation** allocation);
 bool find_pinned(uint64_t address, Allocation** allocation);
 bool span_for_kernel(Context* context, uint64_t address, uint32_t bytes, Span* span);
@@ -155,7 +154,7 @@ typedef struct {
     uint64_t position;
 } Record;
 
-typedef enum { COPY, FILL, LAUNCH, RECORD, WAIT, FREE, CALL } Kind;
+typedef enum { COPY, FILL, LAUNCH, RECORD, WAIT, FREE } Kind;
 struct Operation {
     Kind kind;
     uint64_t number;  // of all operations, in the order of the calls
@@ -169,8 +168,6 @@ struct Operation {
     Shape shape;
     char* params;
     Record* record;
-    void (*host)(void*);
-    void* argument;
     Operation* next;
 };
 

@@ -221,7 +221,7 @@ static bool pass_barrier(void) {
                   first->line, t->line);
         t->state = READY;
     }
-    ++launch.epoch;
+    ++launch.barriers;
     ++counts.barriers;
     return !launch.failed;
 }
@@ -234,8 +234,10 @@ static void run_block(const uint32_t* block) {
         t->copies = t->groups = 0;
     }
     memset(shared_memory, POISON, launch.shared_bytes);
-    begin_block_checks();
-    ++launch.epoch;
+    begin_block_races();
+    ++launch.run;
+    launch.barriers = 0;
+    memset(launch.warp_barriers, 0, sizeof launch.warp_barriers);
     do {
         while (!launch.failed && (order == 3 ? run_warps() : run_each())) continue;
     } while (!launch.failed && pass_barrier());
@@ -276,13 +278,15 @@ CUresult run_kernel(Context* context, Function* function, const Shape* shape, co
     launch.params = params;
     launch.shared_bytes = function->shared + shape->shared;
     launch.failed = SUCCESS;
+    ++launch.number;
     begin_checks();
     number_threads(shape);
     uint32_t block[3];
     const uint32_t* grid = shape->grid;
+    launch.block = 0;
     for (block[2] = 0; block[2] < grid[2]; ++block[2])
         for (block[1] = 0; block[1] < grid[1]; ++block[1])
-            for (block[0] = 0; block[0] < grid[0] && !launch.failed; ++block[0]) run_block(block);
+            for (block[0] = 0; block[0] < grid[0] && !launch.failed; ++block[0], ++launch.block) run_block(block);
     counts.threads += (long)launch.threads * grid[0] * grid[1] * grid[2];
     return launch.failed;
 }

@@ -125,14 +125,3 @@ API CUresult cuGraphExecDestroy(void* executable) {
     ENTER(INITIALIZED);
     return destroy(executable, true);
 }
-
-API CUresult cuGraphGetNodes(void* graph, void** nodes, size_t* count) {
-    ENTER(INITIALIZED);
-    Graph* g = graph;
-    REQUIRE(valid(g, GRAPH_MAGIC) && !g->executable, INVALID_VALUE);
-    size_t n = 0;
-    for (Operation* o = g->first; o; o = o->next, ++n)
-        if (nodes && n < *count) nodes[n] = o;
-    if (!nodes || n < *count) *count = n;
-    return SUCCESS;
-}

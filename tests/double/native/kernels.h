@@ -41,9 +41,10 @@ typedef struct {
     Thread* current;
     void* scheduler;
     CUresult failed;
-    uint64_t epoch;                            // grows at each block and each barrier
-    uint32_t warp_epoch[MOST_THREADS / WARP];  // and these at each barrier of a warp
-    Span hot[64];                              // where accesses went, by line of the text
+    uint64_t number, run;                         // of the launch, and of the block of all launches
+    uint32_t block, barriers;                     // the block in the grid, and the barriers that it has passed
+    uint32_t warp_barriers[MOST_THREADS / WARP];  // and those of its warps
+    Span hot[64];                                 // where accesses went, by line of the text
 } Launch;
 extern Launch launch;
 extern char shared_memory[SHARED_MOST];
@@ -53,6 +54,11 @@ void fault(CUresult code, const Thread* at, uint32_t line, const char* format, .
 void leave_kernel(Thread* thread);
 bool finish_collective(Thread** lanes, uint32_t mask);
 void begin_checks(void);
-void begin_block_checks(void);
+void begin_block_races(void);
+bool note_shared(const Thread* thread, uint32_t first, uint32_t bytes, int how, uint32_t line);
+bool note_global(const Thread* thread, uint64_t address, uint32_t bytes, int how, uint32_t line);
+bool watches_global(void);
+void mark_in_flight(uint32_t first, uint32_t bytes, int thread_or_none);
+extern const char* const verbs[];
 enum { READ, WRITE, UPDATE };
 char* place(Thread* thread, uint64_t address, uint32_t bytes, uint32_t space, int how, uint32_t line);

@@ -11,7 +11,7 @@
 
 #include "double.h"
 
-static const uint64_t window_bytes = 64ull << 30, unit = 512, page = 4096;
+static const uint64_t window_bytes = 256ull << 30, unit = 512, page = 4096;
 static uint64_t pinned_window, pinned_top;
 static Allocations pinned;
 
@@ -231,11 +231,21 @@ CUresult allocate(Context* context, uint64_t bytes, bool pooled, CUdeviceptr* ad
     return SUCCESS;
 }
 
+// Whether nothing that lives has bytes in this page.
+static bool is_dead(Allocations* all, uint64_t at) {
+    const Allocation* last = before(all, at + page - 1);
+    for (; last && last >= all->list && last->base + last->bytes > at; --last)
+        if (last->live) return false;
+    return true;
+}
+
 void release(Context* owner, Allocation* allocation) {
     allocation->live = false;
     owner->used -= round_up(allocation->bytes, unit);
     --counts.allocations;
-    uint64_t low = round_up(allocation->base, page), high = (allocation->base + allocation->bytes) / page * page;
+    uint64_t low = allocation->base / page * page, high = round_up(allocation->base + allocation->bytes, page);
+    if (!is_dead(&owner->memory, low)) low += page;
+    if (high > low && !is_dead(&owner->memory, high - page)) high -= page;
     if (high > low) madvise(owner->shadow + (low - owner->window), high - low, MADV_DONTNEED);
 }
 

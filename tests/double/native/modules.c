@@ -48,13 +48,19 @@ API CUresult double_set_image(Module* module, const void* bytes, uint64_t count)
 
 API const char* double_module_text(const Module* module) { return module->text; }
 
+// A cubin of the double: a head that no text has, and the text.
+static const char cubin_begins[8] =
+    "\x7f"
+    "ELFdbl";
+static bool is_cubin(const void* image) { return memcmp(image, cubin_begins, 4) == 0; }
+
 // -- modules ---------------------------------------------------------------------------------------------------------
 // The compiler runs without the lock: it is Python, and a thread that has Python's lock may be waiting for ours.
 static CUresult load(void** module, const void* image, char* message, size_t room) {
     Module* m = calloc(1, sizeof *m);
     m->magic = MODULE_MAGIC;
     m->context = current_context();
-    m->text = strdup(image);
+    m->text = strdup(is_cubin(image) ? (const char*)image + sizeof cubin_begins : image);
     if (!compiler) {
         snprintf(message, room, "no compiler of PTX: call install() of tests/double/library.py");
         problem("cuModuleLoadData: %s", message);
@@ -93,6 +99,58 @@ API CUresult cuModuleLoadDataEx(void** module, const void* image, unsigned count
     CUresult code = load(module, image, message, sizeof message);
     if (log && room) snprintf(log, room, "%s", message);
     return code;
+}
+
+// -- linking: texts become a cubin, which the program may keep
+// ---------------------------------------------------------
+typedef struct {
+    uint32_t magic;
+    char* cubin;
+    size_t bytes;
+} Link;
+enum { LINK_MAGIC = 0x1111, FROM_PTX = 1 };
+
+API CUresult cuLinkCreate_v2(unsigned count, const int* options, void** values, void** link) {
+    ENTER(CONTEXT);
+    (void)count, (void)options, (void)values;
+    Link* l = calloc(1, sizeof *l);
+    l->magic = LINK_MAGIC;
+    *link = l;
+    return SUCCESS;
+}
+
+API CUresult cuLinkAddData_v2(void* link, int type, void* data, size_t bytes, const char* name, unsigned count,
+                              const int* options, void** values) {
+    ENTER(CONTEXT);
+    (void)name, (void)count, (void)options, (void)values;
+    Link* l = link;
+    REQUIRE(valid(l, LINK_MAGIC), INVALID_HANDLE);
+    REQUIRE(type == FROM_PTX && !l->cubin, INVALID_VALUE);
+    l->bytes = sizeof cubin_begins + bytes + 1;
+    l->cubin = calloc(1, l->bytes);
+    memcpy(l->cubin, cubin_begins, sizeof cubin_begins);
+    memcpy(l->cubin + sizeof cubin_begins, data, bytes);
+    return SUCCESS;
+}
+
+API CUresult cuLinkComplete(void* link, void** cubin, size_t* bytes) {
+    ENTER(CONTEXT);
+    Link* l = link;
+    REQUIRE(valid(l, LINK_MAGIC) && l->cubin, INVALID_HANDLE);
+    *cubin = l->cubin;
+    *bytes = l->bytes;
+    return SUCCESS;
+}
+
+// The cubin belongs to the link.
+API CUresult cuLinkDestroy(void* link) {
+    ENTER(CONTEXT);
+    Link* l = link;
+    REQUIRE(valid(l, LINK_MAGIC), INVALID_HANDLE);
+    memset(l->cubin, POISON, l->bytes);
+    free(l->cubin);
+    l->magic = 0;
+    return SUCCESS;
 }
 
 API CUresult cuModuleUnload(void* module) {

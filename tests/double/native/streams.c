@@ -134,8 +134,6 @@ static void run(Stream* stream, Operation* operation) {
     } else if (operation->kind == FILL) {
         if (!fill_bytes(operation->to, operation->value, operation->width, operation->bytes, operation->name))
             fault(context);
-    } else if (operation->kind == CALL) {
-        operation->host(operation->argument);
     } else {
         CUresult code = planned_failure("kernel");
         ++counts.launches;
@@ -237,16 +235,6 @@ API CUresult cuStreamQuery(void* stream) {
     if (!s->first) return s->context->lost;
     step(s);
     return s->context->lost ? s->context->lost : NOT_READY;
-}
-
-API CUresult cuLaunchHostFunc(void* stream, void (*host)(void*), void* argument) {
-    ENTER(CONTEXT);
-    Stream* s = stream_of(stream);
-    REQUIRE(s, INVALID_HANDLE);
-    Operation* operation = put(s, CALL, __func__);
-    operation->host = host;
-    operation->argument = argument;
-    return SUCCESS;
 }
 
 // -- events ----------------------------------------------------------------------------------------------------------

@@ -130,7 +130,7 @@ bool finish_collective(Thread** lanes, uint32_t mask) {
     if (kind == VOTE)
         vote(lanes, mask);
     else if (kind == WARP_BARRIER)
-        ++launch.warp_epoch[first->number / WARP];
+        ++launch.warp_barriers[first->number / WARP];
     else if (kind == LOAD_MATRIX)
         load_matrix(lanes, detail & 7, detail >> 3);
     else if (kind == PRODUCT)

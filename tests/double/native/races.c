@@ -1,0 +1,149 @@
+// Races: two threads touch a byte, one of them writes, and nothing orders the two. They are found whatever the order in
+// which the threads happen to run, also where the result is right.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.h"
+
+const char* const verbs[] = {"reads", "writes", "updates"};
+
+// Who did something, and after how many barriers of its block and of its warp.
+typedef struct {
+    uint32_t block, barrier, warp_barrier;
+    int16_t thread, warp;
+} Moment;
+enum { SEVERAL = -1 };
+static const uint32_t several_blocks = UINT32_MAX;
+
+// What happened to a byte. `run` says in which block of which launch (shared memory), or in which launch (global): what
+// is older does not count. With several readers that nothing orders, `reader` has what they have in common.
+typedef struct {
+    uint64_t run;
+    Moment writer, reader;
+    bool written, read, atomic;
+} Touch;
+
+static Moment moment_of(const Thread* thread) {
+    int warp = thread->number / WARP;
+    return (Moment){launch.block, launch.barriers, launch.warp_barriers[warp], (int16_t)thread->number, (int16_t)warp};
+}
+
+static bool ordered(const Moment* before, const Moment* after) {
+    if (before->block != after->block) return false;
+    return before->thread == after->thread || before->barrier < after->barrier ||
+           (before->warp == after->warp && before->warp_barrier < after->warp_barrier);
+}
+
+static Moment merged(const Moment* old, const Moment* new) {
+    Moment both = *new;
+    if (old->block != new->block) both.block = several_blocks;
+    if (old->thread != new->thread) both.thread = SEVERAL;
+    if (old->warp != new->warp) both.warp = SEVERAL;
+    return both;
+}
+
+enum { IN_GLOBAL_MEMORY = 1 };
+static bool race(const Thread* thread, bool in_global, uint64_t byte, int how, const Moment* other, const char* did,
+                 uint32_t line) {
+    char where[200];
+    snprintf(where, sizeof where, "byte %llu of shared memory", (unsigned long long)byte);
+    if (in_global) describe_address(byte, 1, where, sizeof where);
+    char who[80] = "threads of several blocks";
+    if (other->block != several_blocks && other->thread == SEVERAL)
+        snprintf(who, sizeof who, "several threads of block %u", other->block);
+    else if (other->block != several_blocks)
+        snprintf(who, sizeof who, "thread %d of block %u", other->thread, other->block);
+    fault(LAUNCH_FAILED, thread, line, "race on %s: this thread %s it, %s %s it, and no barrier is between", where,
+          verbs[how], who, did);
+    return false;
+}
+
+// Note that a thread touches a byte; false, after a fault, if that is a race.
+static bool touch(Touch* t, uint64_t run, const Thread* thread, bool in_global, uint64_t byte, int how, uint32_t line) {
+    if (t->run != run) *t = (Touch){.run = run};
+    Moment me = moment_of(thread);
+    if (t->written && !(how == UPDATE && t->atomic) && !ordered(&t->writer, &me))
+        return race(thread, in_global, byte, how, &t->writer, t->atomic ? "updates" : "writes", line);
+    if (how != READ && t->read && !ordered(&t->reader, &me))
+        return race(thread, in_global, byte, how, &t->reader, "reads", line);
+    if (how == READ) {
+        t->reader = t->read && !ordered(&t->reader, &me) ? merged(&t->reader, &me) : me;
+        t->read = true;
+    } else {
+        // Updates are ordered with each other; for who only reads or writes, they are as several readers would be.
+        t->writer = t->written && !ordered(&t->writer, &me) ? merged(&t->writer, &me) : me;
+        t->written = true;
+        t->atomic = how == UPDATE;
+    }
+    return true;
+}
+
+// -- shared memory ---------------------------------------------------------------------------------------------------
+static Touch shared_touches[SHARED_MOST];
+// Bytes that a cp.async has been told to write and may write at any time: number of the thread + 1.
+static int16_t in_flight[SHARED_MOST];
+
+void begin_block_races(void) { memset(in_flight, 0, launch.shared_bytes * sizeof *in_flight); }
+
+void mark_in_flight(uint32_t first, uint32_t bytes, int thread_or_none) {
+    for (uint32_t i = 0; i < bytes; ++i) in_flight[first + i] = (int16_t)(thread_or_none + 1);
+}
+
+bool note_shared(const Thread* thread, uint32_t first, uint32_t bytes, int how, uint32_t line) {
+    for (uint32_t byte = first; byte < first + bytes; ++byte) {
+        if (in_flight[byte]) {
+            fault(LAUNCH_FAILED, thread, line,
+                  "%s byte %u of shared memory, which a cp.async of thread %d may still write", verbs[how], byte,
+                  in_flight[byte] - 1);
+            return false;
+        }
+        if (!touch(&shared_touches[byte], launch.run, thread, false, byte, how, line)) return false;
+    }
+    return true;
+}
+
+// -- global memory ---------------------------------------------------------------------------------------------------
+// Only if a test asks for it, for it costs time: a table of the bytes that a launch has touched, by their addresses.
+typedef struct {
+    uint64_t address;
+    Touch touch;
+} Slot;
+static bool watched;
+static Slot* table;
+static uint64_t slots, used, table_run;
+
+API void double_watch_global(int on) { watched = on; }
+bool watches_global(void) { return watched; }
+
+// The slot of an address: its own, or a free one. Slots of older launches are free.
+static Slot* slot_of(uint64_t address) {
+    uint64_t at = address * 0x9E3779B97F4A7C15u >> 20;
+    for (;; ++at) {
+        Slot* s = &table[at & (slots - 1)];
+        if (s->touch.run != launch.number || s->address == address) return s;
+    }
+}
+
+static void grow(void) {
+    Slot* old = table;
+    uint64_t count = slots;
+    slots = count ? 2 * count : 1 << 16;
+    table = calloc(slots, sizeof *table);
+    for (uint64_t i = 0; i < count; ++i)
+        if (old[i].touch.run == launch.number) *slot_of(old[i].address) = old[i];
+    free(old);
+}
+
+bool note_global(const Thread* thread, uint64_t address, uint32_t bytes, int how, uint32_t line) {
+    if (table_run != launch.number) used = 0;
+    table_run = launch.number;
+    for (uint32_t i = 0; i < bytes; ++i) {
+        if (2 * used >= slots) grow();
+        Slot* s = slot_of(address + i);
+        used += s->touch.run != launch.number;
+        s->address = address + i;
+        if (!touch(&s->touch, launch.number, thread, IN_GLOBAL_MEMORY, address + i, how, line)) return false;
+    }
+    return true;
+}
