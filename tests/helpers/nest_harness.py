@@ -6,13 +6,12 @@ import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from double.driver import Device
 from double.library import double
+from gpu import launch, uploaded
 
 from tengen.base import config
 from tengen.compiler.cache import compile_device_kernels, compile_kernels
@@ -21,13 +20,6 @@ from tengen.compiler.kernels.nest_tiling import TILING_NAMES, NestSource, launch
 from tengen.compiler.kernels.target import DeviceTarget, Target
 from tengen.compiler.schedule.nests.refine import rows, spills
 from tengen.compiler.targets.host import available, host_target
-
-
-@cache
-def device() -> Device:
-    """A GPU that is not there: the test double of its driver."""
-    return Device()
-
 
 MACHINES = (*available(), "sm_90")
 """The instruction sets of CPUs that this machine has, and a GPU."""
@@ -218,21 +210,13 @@ class Problem:
         """Run the kernel's PTX on a copy of the operands' memory, and bring that back."""
         (kernel,) = compile_device_kernels([NestSource(self.nest)], target)
         params, _ = self.launch()
-        blocks = kernel.split(self.extents, params[: len(params) - len(TILING_NAMES)])
-        flats = list({id(o.flat): o.flat for o in self.operands}.values())
+        grid = kernel.split(self.extents, params[: len(params) - len(TILING_NAMES)])
         status = np.zeros(1, np.int64)
-        gpu = device()
-        held = {id(flat): gpu.put(flat) if flat.size else gpu.alloc(8) for flat in (*flats, status)}
-        if blocks.grid[0]:
-            places = [held[id(o.flat)] + o.origin * o.flat.itemsize for o in self.operands]
-            how = blocks.block, [*places, held[id(status)]], blocks.params, blocks.grid, blocks.shared
-            gpu.launch(gpu.function(kernel.ptx, kernel.name), *how)
-        for flat in (*flats, status):
-            gpu.down(flat, held[id(flat)])
-        gpu.wait()
-        for address in held.values():
-            gpu.free(address)
-        assert double().problems() == []
+        flats = list({id(o.flat): o.flat for o in self.operands}.values())
+        with uploaded([*flats, status]) as held:
+            places = {id(flat): address for flat, address in zip([*flats, status], held, strict=True)}
+            starts = [places[id(o.flat)] + o.origin * o.flat.itemsize for o in self.operands]
+            launch(kernel, grid, [*starts, held[-1]])
         return int(status[0])
 
     def expected(self) -> list[np.ndarray]:

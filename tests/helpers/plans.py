@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 
 import numpy as np
+from gpu import device, launch, uploaded
 from numpy.lib.stride_tricks import as_strided
 
 from tengen.base.dtype import NUMPY_CLASS
 from tengen.compiler import compile_program
-from tengen.compiler.plan import STATUS, Launch
+from tengen.compiler.plan import STATUS, DeviceLaunch, Launch
 from tengen.compiler.program import Type, build
 from tengen.compiler.view import View
 
@@ -50,8 +51,56 @@ def run_plan(plan, arrays):
     return results
 
 
+def _run_on_device(plan, arrays, donations):
+    """The same for a Plan of a GPU, on the test double of its driver."""
+    status = np.zeros(1, np.int64)
+    raws, starts = zip(*map(_bytes_of, arrays), strict=True) if arrays else ((), ())
+    donated = dict(donations)
+    with (
+        uploaded([*raws, status]) as held,
+        uploaded([np.full(size, 0xAB, np.uint8) for size in plan.allocations]) as own,
+    ):
+        bases = [address + start for address, start in zip(held, starts, strict=False)]
+        bases += [bases[donated[n]] if n in donated else base for n, base in enumerate(own, len(bases))]
+        for step in plan.steps:
+            if step.skip_if_donated is None or step.skip_if_donated not in donated:
+                places = [held[-1] if slot == STATUS else bases[slot] + offset for slot, offset in step.buffers]
+                launch(step.kernel, step.grid, places)
+        found = [_from_device(placed, bases[placed.slot]) for placed in plan.outputs]
+    if status[0]:
+        raise IndexError(f"status {status[0]}")
+    return found
+
+
+def _bytes_of(array):
+    """The memory of an array, from the lowest byte on, and where its first element is."""
+    copy = _copied(array)
+    start = copy.ctypes.data - copy.base.ctypes.data if copy.size else 0
+    return copy.base, start
+
+
+def _from_device(placed, address):
+    low, reach = _span(placed)
+    size = numpy_dtype(placed.type.dtype).itemsize
+    raw = (
+        device().get(address + placed.offset + low * size, (reach - low) * size, "uint8")
+        if reach > low
+        else np.zeros(0, np.uint8)
+    )
+    return _array(placed._replace(offset=0), {placed.slot: raw.ctypes.data - low * size}).copy()
+
+
+def _span(placed):
+    """The elements that a value lies on, counted from its first."""
+    pairs = list(zip(placed.strides, placed.type.shape, strict=True))
+    low, high = (sum(limit(s, 0) * (n - 1) for s, n in pairs) for limit in (min, max))
+    return low, 1 + high if placed.type.size else low
+
+
 def _run(plan, arrays, donations):
     """The outputs of a Plan. donations: (slot, input) whose memory is one; steps that only copy from there are skipped."""
+    if any(isinstance(step, DeviceLaunch) for step in plan.steps):
+        return _run_on_device(plan, arrays, donations)
     memory = [np.full(size + 2 * GUARD, 0xAB, np.uint8) for size in plan.allocations]
     status = np.zeros(1, np.int64)
     arrays = [_copied(a) if any(i == n for _, n in donations) else a for i, a in enumerate(arrays)]
@@ -105,8 +154,7 @@ def _array(placed, bases):
     dtype = numpy_dtype(placed.type.dtype)
     if placed.type.size == 0:
         return np.zeros(placed.type.shape, dtype)
-    reach = 1 + sum(max(s, 0) * (n - 1) for s, n in zip(placed.strides, placed.type.shape, strict=True))
-    low = sum(min(s, 0) * (n - 1) for s, n in zip(placed.strides, placed.type.shape, strict=True))
+    low, reach = _span(placed)
     start = bases[placed.slot] + placed.offset + low * dtype.itemsize
     raw = np.frombuffer((ctypes.c_uint8 * ((reach - low) * dtype.itemsize)).from_address(start), dtype)
     return as_strided(raw[-low:], placed.type.shape, [s * dtype.itemsize for s in placed.strides])

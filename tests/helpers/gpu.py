@@ -1,0 +1,46 @@
+"""A GPU that is not there: kernels and Plans run on the test double of its driver, from their PTX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+
+import numpy as np
+from double.driver import Device
+from double.library import double
+
+from tengen.compiler.kernels.device import DeviceGrid, DeviceKernel
+from tengen.compiler.kernels.target import DeviceTarget
+
+GPU = DeviceTarget("nvidia", (9, 0))
+
+
+@cache
+def device() -> Device:
+    return Device()
+
+
+@contextmanager
+def uploaded(arrays: Sequence[np.ndarray]) -> Iterator[list[int]]:
+    """The addresses of contiguous arrays on the device. What is there in the end comes back, and nothing went wrong."""
+    gpu = device()
+    held = [gpu.put(array) if array.size else gpu.alloc(8) for array in arrays]
+    try:
+        yield held
+        for array, address in zip(arrays, held, strict=True):
+            gpu.down(array, address)
+        gpu.wait()
+    finally:
+        for address in held:
+            gpu.free(address)
+        problems = double().problems()
+        double().forget()
+    assert problems == []
+
+
+def launch(kernel: DeviceKernel, grid: DeviceGrid, addresses: Sequence[int]) -> None:
+    """Run a kernel on memory of the device, when somebody waits for it."""
+    if grid.grid[0]:
+        gpu = device()
+        gpu.launch(gpu.function(kernel.ptx, kernel.name), grid.block, addresses, grid.params, grid.grid, grid.shared)
