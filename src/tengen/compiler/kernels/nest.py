@@ -331,7 +331,7 @@ def verify(nest: Nest) -> None:
     if nest.serial_from is not None:
         if not 0 <= nest.serial_from <= nest.kept:
             raise ValueError(f"serial_from {nest.serial_from} is outside the {nest.kept} kept dims")
-        if nest.lane != nest.kept - 1:
+        if nest.serial_from <= nest.lane != nest.kept - 1:
             raise ValueError(
                 f"a serial nest runs in index order only with the last kept dim as lane, not dim {nest.lane}"
             )

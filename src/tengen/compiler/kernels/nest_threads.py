@@ -81,8 +81,8 @@ def _writes_in_order(structure: Structure) -> bool:
 
 
 def buffers(nest: Nest) -> int:
-    """How many addresses a kernel takes. What is no memory has one too."""
-    return sum(not access.shared for access in nest.accesses) + nest.needs_status
+    """How many addresses a kernel takes, without that of the status word. What is no memory has one too."""
+    return sum(not access.shared for access in nest.accesses)
 
 
 def magic(divisor: int) -> tuple[int, int]:
@@ -160,7 +160,7 @@ def split(nest: Nest, extents: Sequence[int], params: Sequence[int]) -> DeviceGr
     if not structure.lane_is_kept:
         numbers.append(columns.bit_length() - 1)
     found = (*params, *numbers)
-    if 8 * (len(found) + addresses) > MOST_PARAMETERS:
+    if 8 * (len(found) + addresses + 1) > MOST_PARAMETERS:
         raise ValueError(
             f"a kernel with {addresses} buffers and {len(found)} numbers has more than {MOST_PARAMETERS} bytes of them"
         )

@@ -48,13 +48,15 @@ CHUNK = 64  # chunks are a multiple of this, so that all but the last one of a r
 
 @dataclass(frozen=True)
 class NestSource:
-    """A Nest in the form that `cache.compile_kernels` compiles."""
+    """A Nest in the form that `cache.compile_kernels` compiles. guarded: it does nothing if the status word is set, which
+    is its last buffer; only for GPUs, where nobody looks at the word between two kernels."""
 
     nest: Nest
+    guarded: bool = False
 
     @cached_property
     def key(self) -> str:
-        return f"nest {self.nest!r}"
+        return f"nest {self.nest!r}{' guarded' * self.guarded}"
 
     @cached_property
     def structure(self) -> Structure:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..attention import Attention, AttentionGradient
 from ..cache import compile_device_kernels, compile_kernels
 from ..kernels.device import DeviceKernel
+from ..kernels.nest_tiling import NestSource
 from ..kernels.target import DeviceTarget, Target
 from ..loop import Loop
 from ..orders import Positions, Sort
@@ -181,6 +183,15 @@ class Scheduler(Steps):
         outputs = self.program.outputs
         return number < len(outputs) and outputs[number].type == self.program.inputs[number].type
 
+    def _guard(self, commit: int) -> None:
+        """Let the kernels that may write to donated memory look at the status word themselves."""
+        guarded: dict[int, NestSource] = {}
+        for step in self.steps[commit:]:
+            if isinstance(step, Step) and not step.checks:
+                assert isinstance(step.source, NestSource)
+                step.source = guarded.setdefault(id(step.source), replace(step.source, guarded=True))
+                step.buffers.append((STATUS, 0))
+
     def _compiled(self, sources: Sequence[Any]) -> Sequence[int | DeviceKernel]:
         """The kernels' addresses, or what a GPU needs of them."""
         if isinstance(self.target, DeviceTarget):
@@ -191,6 +202,8 @@ class Scheduler(Steps):
         """The Plan, with its kernels compiled."""
         places, slots, allocations, donated, commit = placement
         count = len(self.program.inputs)
+        if self.checks and isinstance(self.target, DeviceTarget):
+            self._guard(commit)
         sources = list({id(source): source for source in self.sources}.values())
         made = dict(zip(map(id, sources), self._compiled(sources), strict=True))
         steps: list[Launch | DeviceLaunch | Call] = []

@@ -87,6 +87,7 @@ def arrange(
     lanes: int,
     serial: Sequence[int] = (),
     ragged: Sequence[int] = (),
+    threads: bool = False,
 ) -> Loops:
     """Choose the loops for an iteration over `shape`.
 
@@ -94,6 +95,7 @@ def arrange(
     important first.
     serial: kept dims along which writes may meet. They run in index order, inside the others; only one along which
     something is contiguous becomes the lane. ragged: reduced dims of which usually only a few places count.
+    threads: whether each lane is a thread of its own, which runs through the serial dims.
     """
     numbers = [v.strides for v in views] + [e.coefficients for v in views for e in v.edges]
     order = [d for d in memory_order(shape, views) if shape[d] != 1]
@@ -102,6 +104,9 @@ def arrange(
     folded = _merge([d for d in order if d in reduced], shape, numbers)
     if ordered:
         meeting = _merge(ordered, shape, numbers)
+        if threads and kept:
+            runs = kept + meeting
+            return _loops(shape, runs + folded, len(runs), len(kept) - 1, len(kept))
         along, across = (sum(v.strides[runs[-1][-1]] == 1 for v in views) if runs else 0 for runs in (kept, meeting))
         vectors = along > 0 and along >= across
         parallel = len(kept) - vectors

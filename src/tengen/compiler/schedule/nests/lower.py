@@ -386,7 +386,7 @@ def _finished(
     _: str,
 ) -> Finished:
     views = *order, *by_importance(view for _, view, *_ in places)
-    loops = arrange(shape, reduced, views, target.lanes, serial, [axis for axis, _ in ends])
+    loops = arrange(shape, reduced, views, target.lanes, serial, [axis for axis, _ in ends], not target.shuffles)
     nest, numbers = _over(loops, code, places)
     if loops.cross is not None and not crosses(nest, target):
         loops = loops._replace(cross=None)

@@ -27,7 +27,7 @@ def emit_threads(source: NestSource, target: DeviceTarget) -> str:
     """LLVM IR text of a loop nest for a GPU. Raises ValueError if the Nest is not well formed, NotImplementedError for a
     function that GPUs have no code for."""
     verify(source.nest)
-    return ThreadEmitter(source.nest, target).text()
+    return ThreadEmitter(source.nest, target, source.guarded).text()
 
 
 class ThreadEmitter(NestBody, DeviceFlow):
@@ -35,9 +35,10 @@ class ThreadEmitter(NestBody, DeviceFlow):
 
     memory: ThreadMemory
 
-    def __init__(self, nest: Nest, target: DeviceTarget):
+    def __init__(self, nest: Nest, target: DeviceTarget, guarded: bool = False):
         self.active: ir.Value | None = None  # whether the thread has an item; None: those that have none are gone
         super().__init__(plain(nest), target, tiled=False)
+        self.guard = self.buffer(buffers(nest)) if guarded else None
         self.memory.look_at(self.operands)
 
     def _read_split(self) -> None:
@@ -63,11 +64,19 @@ class ThreadEmitter(NestBody, DeviceFlow):
 
     def text(self) -> str:
         super().text()
-        return self.module_text(buffers(self.nest), self._position)
+        status = self.nest.needs_status or self.guard is not None
+        return self.module_text(buffers(self.nest) + status, self._position)
 
     # -- items -------------------------------------------------------------------------------------------------------
 
     def _items(self, scope: Scope) -> None:
+        if self.guard is None:
+            self._all_items(scope)
+            return
+        with self.at.if_then(self.at.icmp_signed("==", self.at.load(self.guard, typ=I64), i64(0))):
+            self._all_items(scope)
+
+    def _all_items(self, scope: Scope) -> None:
         at, axis = self.at, "x" if self.structure.lane_is_kept else "y"
         number = at.add(at.mul(self.block_number(), self.threads(axis)), self.thread(axis))
         there = at.icmp_signed("<", at.zext(number, I64), self.items)
