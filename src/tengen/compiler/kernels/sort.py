@@ -5,8 +5,9 @@ than all numbers.
 
 insertion   for a few of many, or short rows: the best so far lie in a small sorted list, which a new element enters only if it beats the
             last of them. Groups of lanes of which no element does are passed over at once.
-radix       counts the highest digits of all keys, keeps those elements that may be among the first k, and sorts these by one digit after the
-            other, from the lowest on, skipping digits that are the same in all (Knuth, The Art of Computer Programming 3, 5.2.5).
+radix       counts the highest digits of all keys, keeps those elements that may be among the first k (unless that is all of them), and sorts
+            these by one digit after the other, from the lowest on, skipping digits that are the same in all (Knuth, The Art of Computer
+            Programming 3, 5.2.5).
 
 Buffers: x (row-major), out (positions), scratch (radix). Params: rows, length of a row, k, rows of a tile, and numbers of the scratch that a
 tile has to itself.
@@ -18,20 +19,23 @@ from typing import NamedTuple
 
 from .dtypes import KINDS
 
-DIGIT = 11
-BINS = 1 << DIGIT
+SHORT_DIGIT, LONG_DIGIT = 8, 11
+"""Bits of a digit. Short rows do not fill the bins of the longer one, each of which is visited once a digit."""
 MOST_INSERTED = 32
 """The longest sorted list that insertion keeps."""
 
 
 class SortKernel(NamedTuple):
-    """dtype: of the elements. positions: dtype of the result. lanes: how many elements insertion compares at a time."""
+    """dtype: of the elements. positions: dtype of the result. lanes: how many elements insertion compares at a time. digit: bits of the
+    radix sort's. whole: k is the length of a row."""
 
     dtype: str
     positions: str
     descending: bool
     insertion: bool
     lanes: int
+    digit: int = LONG_DIGIT
+    whole: bool = False
 
     @property
     def key(self) -> str:

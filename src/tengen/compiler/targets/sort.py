@@ -9,7 +9,7 @@ from typing import Any
 from llvmlite import ir
 
 from ..kernels.dtypes import BITS, KINDS
-from ..kernels.sort import BINS, DIGIT, MOST_INSERTED, PARAMETERS, SortKernel, key_bytes
+from ..kernels.sort import MOST_INSERTED, PARAMETERS, SortKernel, key_bytes
 from ..kernels.target import HostTarget
 from .flow import I64, PTR, i64
 from .kernel_emitter import KernelEmitter
@@ -147,19 +147,27 @@ class _Insertion(_SortEmitter):
 
 class _Radix(_SortEmitter):
     @property
+    def bins(self) -> int:
+        return 1 << self.spec.digit
+
+    @property
     def shifts(self) -> range:
         """Where the digits begin, the lowest first."""
-        return range(0, self.bits, DIGIT)
+        return range(0, self.bits, self.spec.digit)
 
     def row(self, tile: ir.Value, x: ir.Value, out: ir.Value) -> None:
-        counts = self.reserve(I64, BINS * len(self.shifts), "counts")
+        counts = self.reserve(I64, self.bins * len(self.shifts), "counts")
         length = self.param["length"]
         base = self.element(self.buffers["scratch"], "int8", self.mul(tile, self.param["tile_scratch"]))
         keys, other_keys = base, self.at.gep(base, [length], source_etype=self.key_type)
         places = self.at.gep(other_keys, [length], source_etype=self.key_type)
         other_places = self.at.gep(places, [length], source_etype=self.index_type)
-        kept = self._candidates(x, keys, places, counts)
-        self._count(keys, kept, counts)
+        if self.spec.whole:
+            kept = length
+            self._all(x, keys, places, counts)
+        else:
+            kept = self._candidates(x, keys, places, counts)
+            self._count(keys, kept, counts)
         ends = [keys, places, other_keys, other_places]
         for number, shift in enumerate(self.shifts):
             bins = self._bins(counts, number)
@@ -174,10 +182,12 @@ class _Radix(_SortEmitter):
         self.loop(i64(0), self.param["k"], 1, write)
 
     def _bins(self, counts: ir.Value, number: int) -> ir.Value:
-        return self.at.gep(counts, [i64(number * BINS)], source_etype=I64)
+        return self.at.gep(counts, [i64(number * self.bins)], source_etype=I64)
 
     def _digit(self, key: ir.Value, shift: int) -> ir.Value:
-        digit = self.at.and_(self.at.lshr(key, ir.Constant(self.key_type, shift)), ir.Constant(self.key_type, BINS - 1))
+        digit = self.at.and_(
+            self.at.lshr(key, ir.Constant(self.key_type, shift)), ir.Constant(self.key_type, self.bins - 1)
+        )
         return digit if self.bits == 64 else self.at.zext(digit, I64)
 
     def _clear(self, counts: ir.Value, number: int) -> None:
@@ -187,10 +197,27 @@ class _Radix(_SortEmitter):
     def _add(self, bins: ir.Value, digit: ir.Value) -> None:
         self.put(self.at.add(self.get(bins, digit, I64), i64(1)), bins, digit)
 
+    def _all(self, x: ir.Value, keys: ir.Value, places: ir.Value, counts: ir.Value) -> None:
+        """Write all keys, with their positions, and count their digits."""
+        self._clear(counts, self.bins * len(self.shifts))
+
+        def note(place: ir.Value, _: list[Any]) -> tuple[()]:
+            key = self.keys(x, place, 1)
+            self.put(key, keys, place)
+            self.put(self.index(place), places, place)
+            self._add_digits(key, counts)
+            return ()
+
+        self.loop(i64(0), self.param["length"], 1, note)
+
+    def _add_digits(self, key: ir.Value, counts: ir.Value) -> None:
+        for number, shift in enumerate(self.shifts):
+            self._add(self._bins(counts, number), self._digit(key, shift))
+
     def _candidates(self, x: ir.Value, keys: ir.Value, places: ir.Value, bins: ir.Value) -> ir.Value:
         """Write the keys that may be among the first k, with their positions; returns how many there are."""
-        top = self.bits - DIGIT
-        self._clear(bins, BINS)
+        top = self.bits - self.spec.digit
+        self._clear(bins, self.bins)
 
         def note(place: ir.Value, _: list[Any]) -> tuple[()]:
             key = self.keys(x, place, 1)
@@ -214,18 +241,16 @@ class _Radix(_SortEmitter):
             return [self.at.add(count, self.at.zext(below, I64))]
 
         self.loop(i64(0), self.param["length"], 1, note)
-        _, limit = self.loop(i64(0), i64(BINS), 1, reach, [i64(0), i64(0)])
+        _, limit = self.loop(i64(0), i64(self.bins), 1, reach, [i64(0), i64(0)])
         (kept,) = self.loop(i64(0), self.param["length"], 1, keep, [i64(0)])
         return kept
 
     def _count(self, keys: ir.Value, kept: ir.Value, counts: ir.Value) -> None:
         """How often each digit occurs."""
-        self._clear(counts, BINS * len(self.shifts))
+        self._clear(counts, self.bins * len(self.shifts))
 
         def note(place: ir.Value, _: list[Any]) -> tuple[()]:
-            key = self.get(keys, place, self.key_type)
-            for number, shift in enumerate(self.shifts):
-                self._add(self._bins(counts, number), self._digit(key, shift))
+            self._add_digits(self.get(keys, place, self.key_type), counts)
             return ()
 
         self.loop(i64(0), kept, 1, note)
@@ -248,7 +273,7 @@ class _Radix(_SortEmitter):
             self.put(self.get(places, place, self.index_type), other_places, target)
             return ()
 
-        self.loop(i64(0), i64(BINS), 1, begin, [i64(0)])
+        self.loop(i64(0), i64(self.bins), 1, begin, [i64(0)])
         self.loop(i64(0), kept, 1, move)
         return [other_keys, other_places, keys, places]
 

@@ -90,7 +90,11 @@ class Dropout(Formula):
 
 
 class Permutation(Formula):
-    """0 … count - 1 in random order, as int32: sorted by as many random keys of 63 bits. Inputs: seed, offset."""
+    """0 … count - 1 in random order, as int32: sorted by as many random keys of 32 bits. Inputs: seed, offset.
+
+    Two keys are equal with probability 2⁻³²; such a pair keeps its order. So a pair is in order with probability 1/2 + 2⁻³³, which no
+    test of a permutation in memory can tell from 1/2.
+    """
 
     count: int
     device: str | None = None
@@ -98,8 +102,7 @@ class Permutation(Formula):
     def expand(self, *inputs: Value) -> Value:
         seed, offset = inputs
         counter = seed.builder.iota((self.count,)) + offset
-        high, low = RandomBits(0)(counter, seed), RandomBits(1)(counter, seed)
-        order: Value = ArgSort(self.count, False)(high * 2**31 + SHIFT(low, 1))
+        order: Value = ArgSort(self.count, False)(cast(RandomBits(0)(counter, seed) - 2**31, "int32"))
         return order
 
 
