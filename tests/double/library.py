@@ -8,8 +8,9 @@ import os
 import shlex
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -30,11 +31,20 @@ def library(*flags: str) -> str:
     path = FOLDER / f"libcuda-double-{digest.hexdigest()[:16]}.so"
     if not path.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
+        forget_the_old()
         part = path.with_suffix(f".{os.getpid()}")
         files = [str(p) for p in sources if p.suffix == ".c"]
         subprocess.run([*command, "-o", str(part), *files, "-lpthread", "-lm", "-Wl,-z,defs"], check=True)
         os.replace(part, path)  # another process may do the same at the same time
     return str(path)
+
+
+def forget_the_old() -> None:
+    """Remove what was compiled more than a week ago: the sources have changed since, or it is made again quickly."""
+    for path in FOLDER.iterdir():
+        with suppress(OSError):  # another process does the same
+            if path.stat().st_mtime < time.time() - 7 * 86400:
+                path.unlink()
 
 
 def install() -> Double:
@@ -130,6 +140,15 @@ class Double:
             yield
         finally:
             self.driver.double_set_order(0)
+
+    @contextmanager
+    def others_first(self) -> Iterator[None]:
+        """Who waits for a stream lets all other streams run before it, in place of those that it needs alone."""
+        self.driver.double_set_others_first(1)
+        try:
+            yield
+        finally:
+            self.driver.double_set_others_first(0)
 
     @contextmanager
     def watching_global(self) -> Iterator[None]:

@@ -153,7 +153,9 @@ def divided(code: Code, name: str, bits: int, signed: bool, a: str, b: str) -> s
 
 
 def integer(code: Code, name: str, args: list[str], kind: str) -> None:
-    mods = code.mods("lo", "hi", "wide", "wrap", "clamp", "b32")
+    mods = code.mods("lo", "hi", "wide")
+    for x in args:
+        code.agree(x, kind)
     bits, signed = BITS[kind], kind[0] == "s"
     if name in ("mul", "mad") and ("wide" in mods or "hi" in mods):
         return wide_product(code, name, args, bits, signed, "hi" in mods)

@@ -26,6 +26,7 @@ SHARED, LOCAL, PARAM, GLOBAL, GENERIC = range(5)
 WINDOWS, IMAGE, LOCAL_BASE, LOCAL_BYTES = 64, 88, 96, 104
 SPACES = {"shared": SHARED, "shared::cta": SHARED, "local": LOCAL, "param": PARAM, "global": GLOBAL, "const": GLOBAL}
 READ, WRITE, UPDATE = range(3)
+SIZES_DIFFER = ("ld", "ldu", "st", "cvt", "brx")  # whose registers may be wider than the type they name
 FLOAT = {"f16": "half", "f32": "float", "f64": "double", "f16x2": "<2 x half>"}
 
 FUNCTIONS = {
@@ -66,10 +67,9 @@ class Code:
         return places, end
 
     # -- lines of IR -----------------------------------------------------------------------------------------------
-    def error(self, why: str = "") -> PtxError:
+    def error(self, why: str = "the double does not know it") -> PtxError:
         at = self.instruction
-        text = f"line {at.line}: the double does not know `{at.op} {', '.join(at.operands)}`"
-        return PtxError(f"{text}: {why}" if why else text)
+        return PtxError(f"line {at.line} `{' '.join([at.op, ', '.join(at.operands)]).strip()}`: {why}")
 
     def emit(self, line: str) -> None:
         self.lines.append("  " + line)
@@ -139,16 +139,22 @@ class Code:
     def bits_of(self, register: str) -> int:
         if register not in self.entry.registers:
             raise self.error(f"register {register} is not declared")
-        return self.entry.registers[register]
+        return BITS[self.entry.registers[register]]
+
+    def agree(self, operand: str, kind: str) -> None:
+        """Refuse a register of another sort than the instruction's: of floats for integers, or the other way round."""
+        have = self.entry.registers.get(operand)
+        if have and have[0] != "b" and kind[0] != "b" and ("f" in have) != ("f" in kind):
+            raise self.error(f"{operand} is a register of .{have}")
 
     def field(self, offset: int, kind: str) -> str:
         return self.load(kind, self.at("%me", offset))
 
     def get(self, x: str, bits: int) -> str:
         if x in self.entry.registers:
-            have = self.entry.registers[x]
+            have = self.bits_of(x)
             value = self.load(f"i{have}", self.slot(x))
-            return value if have == bits else self.resized(value, have, bits)
+            return value if self.fits(x, bits) else self.resized(value, have, bits)
         if x in SPECIAL:
             value = self.field(4 * SPECIAL[x], "i32")
             return value if bits == 32 else self.resized(value, 32, bits)
@@ -156,6 +162,13 @@ class Code:
             value = self.symbol(*re.fullmatch(r"([\w$.]+)(?:\s*\+\s*(\d+))?", x).groups("0"))  # type: ignore[union-attr]
             return value if bits == 64 else self.resized(value, 64, bits)
         return str(self.immediate(x, bits))
+
+    def fits(self, register: str, bits: int) -> bool:
+        """Whether it has so many bits. An error if it must."""
+        have = self.bits_of(register)
+        if have != bits and self.instruction.op.split(".")[0] not in SIZES_DIFFER:
+            raise self.error(f"{register} has {have} bits, not {bits}")
+        return have == bits
 
     def resized(self, value: str, have: int, want: int, signed: bool = False) -> str:
         how = "trunc" if have > want else "sext" if signed else "zext"
@@ -183,7 +196,7 @@ class Code:
         if register == "_":
             return
         have = self.bits_of(register)
-        if have != bits:
+        if not self.fits(register, bits):
             value = self.resized(value, bits, have, signed)
         self.emit(f"store i{have} {value}, ptr {self.slot(register)}")
 
@@ -192,12 +205,14 @@ class Code:
 
     # -- floats ----------------------------------------------------------------------------------------------------
     def get_float(self, x: str, kind: str) -> str:
+        self.agree(x, kind)
         return self.cast("bitcast", f"i{BITS[kind]}", self.get(x, BITS[kind]), FLOAT[kind])
 
     def bits_float(self, value: str, kind: str) -> str:
         return self.cast("bitcast", FLOAT[kind], value, f"i{BITS[kind]}")
 
     def put_float(self, register: str, value: str, kind: str) -> None:
+        self.agree(register, kind)
         self.put(register, self.bits_float(value, kind), BITS[kind])
 
     # -- memory ----------------------------------------------------------------------------------------------------
@@ -229,7 +244,7 @@ class Code:
 
     # -- the function ----------------------------------------------------------------------------------------------
     def text(self) -> str:
-        slots = [f"  {self.slot(r)} = alloca i{bits}" for r, bits in self.entry.registers.items()]
+        slots = [f"  {self.slot(r)} = alloca i{BITS[kind]}" for r, kind in self.entry.registers.items()]
         if self.local_bytes:
             slots += [
                 f"  %local = alloca [{self.local_bytes} x i8], align 16",

@@ -56,7 +56,7 @@ class Entry(NamedTuple):
     name: str
     parameters: list[Parameter]
     limits: dict[str, list[int]]  # maxntid, reqntid
-    registers: dict[str, int]  # their bits
+    registers: dict[str, str]  # their types
     variables: list[Variable]
     code: list[Instruction | Label]
 
@@ -224,7 +224,7 @@ def read_registers(statement: str, line: int, entry: Entry) -> None:
     for name in m[2].split(","):
         several = re.fullmatch(r"\s*([%\w$.]+)<(\d+)>\s*", name)
         names = [f"{several[1]}{i}" for i in range(int(several[2]))] if several else [name.strip()]
-        entry.registers.update(dict.fromkeys(names, BITS[m[1]]))
+        entry.registers.update(dict.fromkeys(names, m[1]))
 
 
 def split(operands: str) -> list[str] | None:

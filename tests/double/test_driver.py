@@ -74,6 +74,26 @@ def test_streams_wait_for_events_only(device):
     other.close()
 
 
+def test_the_other_streams_may_be_quick_too(device):
+    """One stream reads what the other overwrites, a fault of the program: hidden as long as the other is slow."""
+    other, f, x = Device(), device.function(ADD), np.arange(8, dtype="float32")
+    a, b = device.put(x), device.alloc(32)
+
+    def read_while_overwritten() -> list[float]:
+        device.launch(f, 8, [a, b], [1])
+        cu("cuMemsetD8Async", c_uint64(a), 0, c_size_t(32), other.stream)
+        got = device.get(b, 8)
+        other.wait()
+        return got.tolist()
+
+    assert read_while_overwritten() == (x + 1).tolist()
+    device.up(a, x)
+    device.wait()
+    with double().others_first():
+        assert read_while_overwritten() == [1] * 8
+    other.close()
+
+
 def test_an_event_is_what_was_recorded_last(device):
     event = made("cuEventCreate", 0)
     assert code_of("cuEventQuery", event) == 0  # never recorded

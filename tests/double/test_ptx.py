@@ -395,7 +395,10 @@ def test_variables_of_a_module(device):
 @pytest.mark.parametrize(
     "body, why",
     [
-        ("tex.2d.v4.f32.s32 {%f0, %f1, %f2, %f3}, [%d0];", "line 13: the double does not know `tex.2d.v4.f32.s32"),
+        (
+            "tex.2d.v4.f32.s32 {%f0, %f1, %f2, %f3}, [%d0];",
+            "line 13 `tex.2d.v4.f32.s32 {%f0, %f1, %f2, %f3}, [%d0]`: the double does not know it",
+        ),
         ("add.ftz.f32 %f0, %f1, %f2;", "unknown .ftz"),
         ("div.approx.f32 %f0, %f1, %f2;", "unknown .approx"),
         ("cvt.rz.f16.f32 %r0, %f2;", "unknown .rz"),
@@ -403,6 +406,10 @@ def test_variables_of_a_module(device):
         ("add.u32 %r0, %r1, %nothing;", "operand %nothing"),
         ("add.u32 %r77, %r1, %r2;", "register %r77 is not declared"),
         ("shl.u32.wrong %r1, %r1, %r2;", "unknown .wrong"),
+        ("add.u64 %d0, %d1, %r2;", "%r2 has 32 bits, not 64"),
+        ("mul.wide.u32 %r0, %r1, %r2;", "%r0 has 32 bits, not 64"),
+        ("add.u32 %f0, %r1, %r2;", "%f0 is a register of .f32"),
+        (".reg .u32 %u; add.f32 %f0, %f1, %u;", "%u is a register of .u32"),
         ("mov.u32 %r1", "without its semicolon"),
         ("call foo;", "call foo"),
         ("ld.global.u32 %r1, [%d0;", "a bracket that is not closed"),
@@ -426,7 +433,7 @@ def test_a_log_says_what_is_wrong(faulty):
     module = c_void_p()
     image = c_char_p(ptx("wgmma.fence;").encode())
     assert double().driver.cuModuleLoadDataEx(byref(module), image, 2, options, values) == 218
-    assert b"the double does not know `wgmma.fence" in log.value
+    assert b"`wgmma.fence`: the double does not know it" in log.value
     assert double().driver.cuModuleLoadDataEx(byref(module), c_char_p(ptx("").encode()), 2, options, values) == 0
 
 

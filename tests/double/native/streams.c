@@ -162,6 +162,18 @@ void run_until(Stream* stream, uint64_t number) {
     while (stream->first && stream->first->number <= number) step(stream);
 }
 
+static bool others_first;
+// Before a stream that is waited for, run all others: the other end of what a device may do.
+API void double_set_others_first(int on) { others_first = on; }
+
+static void wait_for(Stream* stream, uint64_t number) {
+    ++counts.waits;
+    for (int i = 0; others_first && i < MOST_DEVICES; ++i)
+        for (Stream* s = contexts[i].streams; s; s = s->next)
+            if (s != stream) run_until(s, UINT64_MAX);
+    run_until(stream, number);
+}
+
 void run_all(Context* context) {
     ++counts.waits;
     for (Stream* s = context->streams; s; s = s->next) run_until(s, UINT64_MAX);
@@ -214,8 +226,7 @@ API CUresult cuStreamSynchronize(void* stream) {
     Stream* s = stream_of(stream);
     REQUIRE(s, INVALID_HANDLE);
     if (s->capture) return s->capture->broken = true, CAPTURE_UNSUPPORTED;
-    ++counts.waits;
-    run_until(s, UINT64_MAX);
+    wait_for(s, UINT64_MAX);
     return s->context->lost;
 }
 
@@ -318,8 +329,7 @@ API CUresult cuEventSynchronize(void* event) {
     REQUIRE(valid(e, EVENT_MAGIC), INVALID_HANDLE);
     if (!e->record) return SUCCESS;
     if (e->record->capture) return e->record->capture->broken = true, CAPTURED_EVENT;
-    ++counts.waits;
-    run_until(e->record->stream, e->record->number);
+    wait_for(e->record->stream, e->record->number);
     return e->context->lost;
 }
 
@@ -390,8 +400,7 @@ static CUresult copy_now(uint64_t to, int to_kind, uint64_t from, int from_kind,
     if (break_captures(current_context())) return CAPTURE_UNSUPPORTED;
     CUresult code = copy(to, to_kind, from, from_kind, bytes, NULL, name);
     if (code) return code;
-    ++counts.waits;
-    run_until(stream_of(NULL), UINT64_MAX);
+    wait_for(stream_of(NULL), UINT64_MAX);
     return current_context()->lost;
 }
 
