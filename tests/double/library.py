@@ -64,6 +64,7 @@ class Double:
     def __init__(self, path: str):
         self.path = path
         self.compiling = threading.Lock()
+        self.linked: dict[bytes, tuple[ptx.Compiled, dict[str, int]]] = {}  # code does not depend on the module
         self.driver = ctypes.CDLL(path)
         self.driver.double_problems.restype = ctypes.c_char_p
         self.driver.double_count.restype = ctypes.c_long
@@ -77,8 +78,10 @@ class Double:
         """What cuModuleLoadData calls. Nothing may be raised into C."""
         try:
             with self.compiling:
-                found = ptx.compiled(text.decode(), FOLDER)
-                self._describe(module, found, ptx.link(found, self.symbols))
+                if text not in self.linked:
+                    found = ptx.compiled(text.decode(), FOLDER)
+                    self.linked[text] = found, ptx.link(found, self.symbols)
+                self._describe(module, *self.linked[text])
             return 0
         except Exception as error:
             why = f"{'' if isinstance(error, ptx.PtxError) else type(error).__name__ + ': '}{error}"
