@@ -98,6 +98,31 @@ def test_another_stream_joins_the_capture(device):
     other.close()
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_events_order_the_streams_of_a_graph(device, late):
+    """The other stream must wait for the kernel whose result it reads: an event that is recorded too early is a fault."""
+    other, f = Device(), device.function(TIMES)
+    a, b, c = device.put(np.ones(8, "float32")), device.put(np.zeros(8, "float32")), device.alloc(32)
+    fork, join = made("cuEventCreate", 2), made("cuEventCreate", 2)
+    begin(device)
+    if not late:
+        cu("cuEventRecord", fork, device.stream)
+    device.launch(f, 8, [a, b], [3])
+    if late:
+        cu("cuEventRecord", fork, device.stream)
+    cu("cuStreamWaitEvent", other.stream, fork, 0)
+    other.launch(f, 8, [b, c], [2])
+    cu("cuEventRecord", join, other.stream)
+    cu("cuStreamWaitEvent", device.stream, join, 0)
+    executable = end(device)
+    with double().others_first():
+        for _ in range(2):
+            cu("cuMemsetD8Async", c_uint64(b), 0, c_size_t(32), device.stream)
+            cu("cuGraphLaunch", executable, device.stream)
+        assert device.get(c, 8).tolist() == [6 if late else 0] * 8
+    other.close()
+
+
 def test_who_joined_must_come_back(device):
     other, f, a = Device(), device.function(TIMES), device.put(np.ones(8, "float32"))
     fork = made("cuEventCreate", 2)

@@ -41,7 +41,7 @@ API CUresult cuInit(unsigned flags) {
         contexts[i].device = i;
         if (!contexts[i].limit) contexts[i].limit = 8ull << 30;
         reserve_memory(&contexts[i]);
-        make_legacy_stream(&contexts[i]);
+        make_stream(&contexts[i], true);  // the legacy stream
     }
     watch_the_host();
     initialized = true;

@@ -144,7 +144,8 @@ struct Stream {
 };
 
 // One call of cuEventRecord. Streams that wait for it hold it, so the event may be recorded again.
-typedef struct {
+typedef struct Record Record;
+struct Record {
     int holders;
     bool done;
     Stream* stream;
@@ -152,7 +153,8 @@ typedef struct {
     double seconds;
     Capture* capture;
     uint64_t position;
-} Record;
+    Record* now;  // of a captured one: its counterpart in the launch of the graph that is being scheduled
+};
 
 typedef enum { COPY, FILL, LAUNCH, RECORD, WAIT, FREE } Kind;
 struct Operation {
@@ -168,6 +170,7 @@ struct Operation {
     Shape shape;
     char* params;
     Record* record;
+    Stream* captured_in;
     Operation* next;
 };
 
@@ -188,7 +191,7 @@ void hold(Record* record);
 void drop(Record* record);
 void run_until(Stream* stream, uint64_t number);
 void run_all(Context* context);
-void make_legacy_stream(Context* context);
+Stream* make_stream(Context* context, bool blocking);
 bool break_captures(Context* context);
 double now(void);
 

@@ -3,11 +3,15 @@
 
 #include "double.h"
 
+enum { MOST_STREAMS = 16 };
 typedef struct {
     uint32_t magic;
     bool executable;
-    Context* context;
+    Stream* origin;
     Operation* first;
+    Stream *captured[MOST_STREAMS],
+        *own[MOST_STREAMS];  // streams that joined the capture, and those that do their work
+    int streams;
 } Graph;
 
 enum { RELAXED = 2 };
@@ -75,7 +79,7 @@ API CUresult cuStreamEndCapture(void* stream, void** graph) {
     capture->first = NULL;
     if (code) return free_operations(first), code;
     Graph* g = malloc(sizeof *g);
-    *g = (Graph){GRAPH_MAGIC, false, s->context, first};
+    *g = (Graph){.magic = GRAPH_MAGIC, .origin = s, .first = first};
     *graph = g;
     ++counts.graphs;
     return SUCCESS;
@@ -87,7 +91,7 @@ API CUresult cuGraphInstantiateWithFlags(void** executable, void* graph, unsigne
     Graph* g = graph;
     REQUIRE(valid(g, GRAPH_MAGIC) && !g->executable, INVALID_VALUE);
     Graph* e = malloc(sizeof *e);
-    *e = (Graph){GRAPH_MAGIC, true, g->context, NULL};
+    *e = (Graph){.magic = GRAPH_MAGIC, .executable = true, .origin = g->origin};
     Operation** last = &e->first;
     for (Operation* o = g->first; o; o = o->next, last = &(*last)->next) *last = copy_operation(o);
     *executable = e;
@@ -95,16 +99,47 @@ API CUresult cuGraphInstantiateWithFlags(void** executable, void* graph, unsigne
     return SUCCESS;
 }
 
+// Which stream does what was captured from a stream: the one in which the graph is launched, or one of the graph's own.
+static Stream* stream_for(Graph* e, Stream* captured, Stream* launched) {
+    if (captured == e->origin) return launched;
+    for (int i = 0; i < e->streams; ++i)
+        if (e->captured[i] == captured) return e->own[i];
+    if (e->streams == MOST_STREAMS) return NULL;
+    Stream* own = make_stream(captured->context, false);
+    own->dead = true;  // nobody has its handle
+    e->captured[e->streams] = captured;
+    return e->own[e->streams++] = own;
+}
+
+// An operation of a graph for one launch: its events are others each time.
+static Operation* renewed(const Operation* operation, Stream* stream) {
+    Operation* copy = copy_operation(operation);
+    Record* captured = copy->record;
+    if (!captured) return copy;
+    if (copy->kind == RECORD) {
+        captured->now = calloc(1, sizeof *captured->now);
+        captured->now->stream = stream;
+    }
+    copy->record = captured->now;
+    hold(copy->record);
+    drop(captured);
+    return copy;
+}
+
 API CUresult cuGraphLaunch(void* executable, void* stream) {
     ENTER(CONTEXT);
     Graph* e = executable;
     Stream* s = stream_of(stream);
     REQUIRE(valid(e, GRAPH_MAGIC) && e->executable, INVALID_VALUE);
-    REQUIRE(s && s->context == e->context, INVALID_HANDLE);
+    REQUIRE(s && s->context == e->origin->context, INVALID_HANDLE);
     REQUIRE(!s->capture, NOT_SUPPORTED);
     for (Operation* o = e->first; o; o = o->next) {
-        CUresult code = schedule(s, copy_operation(o));
+        Stream* target = stream_for(e, o->captured_in, s);
+        REQUIRE(target, NOT_SUPPORTED);
+        Operation* operation = renewed(o, target);
+        CUresult code = schedule(target, operation);
         if (code) return code;
+        if (operation->kind == RECORD) operation->record->number = operation->number;
     }
     return SUCCESS;
 }

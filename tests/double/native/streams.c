@@ -45,7 +45,9 @@ Operation* put(Stream* stream, Kind kind, const char* name) {
     operation->number = ++operations;
     Capture* capture = stream->capture;
     Operation*** last = capture ? &capture->last : &stream->last;
-    if (capture) stream->captured = ++capture->count;
+    if (capture) ++capture->count;
+    if (capture && kind != RECORD && kind != WAIT) stream->captured = capture->count;
+    operation->captured_in = stream;
     **last = operation;
     *last = &operation->next;
     return operation;
@@ -180,7 +182,7 @@ void run_all(Context* context) {
 }
 
 // -- streams ---------------------------------------------------------------------------------------------------------
-static Stream* make_stream(Context* context, bool blocking) {
+Stream* make_stream(Context* context, bool blocking) {
     Stream* stream = calloc(1, sizeof *stream);
     stream->magic = STREAM_MAGIC;
     stream->context = context;
@@ -191,8 +193,6 @@ static Stream* make_stream(Context* context, bool blocking) {
     *last = stream;
     return stream;
 }
-
-void make_legacy_stream(Context* context) { make_stream(context, true); }
 
 // The stream of a handle, or NULL. The handles 0 and 1 are the legacy stream of the current context.
 Stream* stream_of(void* handle) {
@@ -286,15 +286,12 @@ API CUresult cuEventRecord(void* event, void* stream) {
     Record* record = e->record = calloc(1, sizeof *record);
     hold(record);
     record->stream = s;
-    if (s->capture) {
-        record->capture = s->capture;
-        record->position = s->capture->count;
-        return SUCCESS;
-    }
     Operation* operation = put(s, RECORD, __func__);
     record->number = operation->number;
     operation->record = record;
     hold(record);
+    record->capture = s->capture;
+    if (s->capture) record->position = s->capture->count;
     return SUCCESS;
 }
 
@@ -313,10 +310,10 @@ API CUresult cuStreamWaitEvent(void* stream, void* event, unsigned flags) {
         else if (!s->capture)
             s->captured = s->joined = record->position;
         s->capture = record->capture;
-        return SUCCESS;
+    } else {
+        if (s->capture) return s->capture->broken = true, CAPTURE_UNSUPPORTED;
+        if (record->done) return SUCCESS;
     }
-    if (s->capture) return s->capture->broken = true, CAPTURE_UNSUPPORTED;
-    if (record->done) return SUCCESS;
     Operation* operation = put(s, WAIT, __func__);
     operation->record = record;
     hold(record);
