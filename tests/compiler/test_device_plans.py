@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from double.library import double
 from gpu import GPU, launch, uploaded
+from nest_harness import bits_of, numbers_of
 from plans import run_op, run_plan
 
 from tengen.compiler import compile_program
@@ -14,6 +16,7 @@ from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.index import put_op, take_op
 from tengen.core.ops.linalg import Product
 from tengen.core.ops.reduce import Reduce
+from tengen.core.ops.shape import PlaceView, Windows
 
 random = np.random.default_rng(0)
 
@@ -56,6 +59,63 @@ def test_kernels_after_a_check_look_at_the_status():
         places = dict(zip(sizes, held, strict=True))
         launch(last.kernel, last.grid, [places[slot] + offset for slot, offset in last.buffers])
     assert (stored == 7).all()
+
+
+def scattered(dtype: str, base: np.ndarray, values: np.ndarray, rows: np.ndarray):
+    """What adding rows of values to rows of the base gives, and the Plan."""
+    types = [Type(dtype, base.shape), Type(dtype, values.shape), Type("int64", rows.shape)]
+    plan = compile_program(build(put_op("add", base.ndim, [0], 1), types), target=GPU)
+    return run_plan(plan, [base, values, rows])[0], plan
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int32", "int64", "int8", "uint16", "bool"])
+@pytest.mark.parametrize("shape", [(7,), (6, 5)])
+def test_sums_of_what_meets_have_no_order(dtype, shape):
+    rows = random.integers(-shape[0], shape[0], 200)
+    values = random.integers(-9, 9, (200, *shape[1:]))
+    base = random.integers(-9, 9, shape)
+    want = base.copy()
+    np.add.at(want, rows, values)
+    if dtype == "bool":
+        base, values = base > 5, values > 7
+        want = base.copy()
+        np.logical_or.at(want, rows, values)
+    got, plan = scattered(dtype, bits_of(dtype, base), bits_of(dtype, values), rows)
+    want = numbers_of(dtype, bits_of(dtype, want))  # integers of this size are exact in all dtypes
+    np.testing.assert_array_equal(numbers_of(dtype, got), want)
+    assert any("global.add" in step.kernel.ptx for step in plan.steps) or dtype == "bool"
+    with double().order(2):
+        again, _ = scattered(dtype, bits_of(dtype, base), bits_of(dtype, values), rows)
+    assert again.tobytes() == got.tobytes()
+
+
+def test_sums_of_floats_are_rounded_once():
+    rows, values = random.integers(0, 4, 1000), floats(1000) * 10.0 ** random.integers(-3, 3, 1000).astype(np.float32)
+    want = np.zeros(4)
+    np.add.at(want, rows, values)
+    (got, _) = scattered("float32", np.zeros(4, np.float32), values, rows)
+    np.testing.assert_array_equal(got, want.astype(np.float32))
+
+
+def test_what_is_not_finite_reaches_its_sum_alone():
+    values = np.ones(40, np.float32)
+    values[[3, 7, 11, 12, 20]] = [np.inf, -np.inf, np.nan, np.inf, -np.inf]
+    rows = np.arange(40) % 4 + 4 * (np.arange(40) > 16)
+    want = np.zeros(8, np.float32)
+    with np.errstate(invalid="ignore"):
+        np.add.at(want, rows, values)
+    (got, _) = scattered("float32", np.zeros(8, np.float32), values, rows)
+    np.testing.assert_array_equal(got, want)
+
+
+def test_windows_that_overlap_are_summed_at_once():
+    x, v = floats(3, 80), floats(3, 40, 41)
+    windows = Windows((1,), (41,), (1,), (1,))
+    (got,) = run_op(PlaceView(windows, "add"), x, v, target=GPU)
+    want = x.astype(np.float64)
+    for i in range(40):
+        want[:, i : i + 41] += v[:, i]
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
 
 
 def test_rows_that_meet_are_written_in_order_by_a_thread_for_each_column():

@@ -171,14 +171,13 @@ class Structure:
         """Whether vectors would write to places that may coincide, or not in the order of the indices."""
         nest = self.nest
         for i, instr in enumerate(nest.code):
-            if instr.op != "scatter":
+            if instr.op != "scatter" or nests.mode(instr) == "at once":
                 continue
             apart = nest.accesses[access_number(instr)].steps[nest.lane] in ("1", "2")
             if not apart or any(nest.lane in self.varies[a] for a in instr.args[1:]):
                 return True
             # Then all lanes write for one place of the reduced dims before the next, which only additions tolerate.
-            adds = isinstance(instr.attr, tuple) and instr.attr[1] == "add"
-            if self.lane_is_kept and self.is_full(i) and not adds:
+            if self.lane_is_kept and self.is_full(i) and nests.mode(instr) != "add":
                 return True
         return False
 

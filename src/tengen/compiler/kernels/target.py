@@ -44,6 +44,11 @@ class HostTarget(NamedTuple):
         return True
 
     @property
+    def at_once(self) -> bool:
+        """Whether several writers may add integers to the same memory."""
+        return False
+
+    @property
     def part(self) -> int:
         """The least elements of a part of a reduction to few results."""
         return 1 << 15
@@ -84,6 +89,11 @@ class DeviceTarget(NamedTuple):
     def shuffles(self) -> bool:
         """Whether kernels turn squares of elements in registers, and so on: here each thread has its own element."""
         return False
+
+    @property
+    def at_once(self) -> bool:
+        """Whether several writers may add integers to the same memory."""
+        return True
 
     @property
     def part(self) -> int:

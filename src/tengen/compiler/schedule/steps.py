@@ -200,13 +200,13 @@ class Steps:
         written: set[int],
         serial: Sequence[int] = (),
         copy: tuple[int, int | None] | None = None,
-        base: int | None = None,
+        bases: Sequence[int] = (),
     ) -> None:
         """Make a step from what an emitter has collected. Makes none if it writes nothing, because all readers compute
         the values again.
 
         copy: (buffer, source) if the step only fills the buffer with the elements of the source, if there is one, at
-        the same places. base: a buffer of which the step writes a part; the rest stays as it is.
+        the same places. bases: buffers of which the step writes a part; the rest stays as it is.
         """
         if not written:
             return
@@ -228,8 +228,7 @@ class Steps:
         ]
         reads = [(b, view) for b, view in uses if b not in written]
         writes = [(b, view) for b, view in uses if b in written]
-        if base is not None:
-            reads.append((base, EVERYWHERE))
+        reads += [(base, EVERYWHERE) for base in bases]
         skip = copy or (None, None)
         self.add_step(
             made.source, buffers, made.params, made.tiles, made.work, name, reads, writes, *skip, blocks=made.blocks

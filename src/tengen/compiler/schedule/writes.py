@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from ..program import Concat, Iota, Node, Place, Scatter, Value, ViewOp
@@ -13,6 +14,7 @@ from .nests.lower import Emitter, dense_like, meeting_dims
 from .places import Location
 from .results import store
 from .steps import Steps
+from .sums_at_once import ADDED_IN_PLACE, adds_at_once, sum_at_once
 
 
 def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
@@ -23,29 +25,45 @@ def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
     for other in group.nodes[:-1]:
         e.node(other)
     e.value(node.inputs[1])
+    assert isinstance(op, (Scatter, Place))
     layout = _base_layout(steps, base, op, e.loads())
     buffer = steps.buffer(base.type)
-    whole = isinstance(op, Place) and op.mode == "set" and node.inputs[1].size == base.size
-    if not whole:  # then nothing of the base remains
-        fill = Emitter(steps.locate, base.shape)
-        fill.store(base, buffer, layout)
-        source = steps.locate(base)
-        steps.launch(fill, (), "copy", {buffer}, (), (buffer, source.buffer if source.view == layout else None))
-    target = Location(buffer, layout)
-    written = {buffer} | store(steps, e, [v for v in stored if v is not node.outputs[0]])
-    if isinstance(op, Scatter):
-        e.scatter(op, node, target)
-        apart = _apart(op, node.inputs[2:])
-        serial: Sequence[int] = [d for d in op.index_dims if op.sources[d] < 0 and d not in apart]
+    result = Location(buffer, layout)
+    others = [v for v in stored if v is not node.outputs[0]]
+    serial = [] if group.axes else _meeting(node, layout)
+    meeting, size = prod(group.shape[d] for d in serial), prod(group.shape)
+    if op.mode == "add" and adds_at_once(steps.target, base.dtype, size // max(meeting, 1), meeting):
+        if base.dtype in ADDED_IN_PLACE:
+            _copy_base(steps, base, buffer, layout)
+        sum_at_once(steps, group, e, result, meeting, store(steps, e, others))
     else:
-        assert isinstance(op, Place)
-        e.place(op, node, target)
-        view = op.where.view(layout)
-        assert view is not None
-        serial = meeting_dims(view) if op.mode == "add" else ()
-    serial = [d for d in serial if d not in (group.axes or ())]
-    steps.launch(e, group.axes or (), op.name, written, serial, base=None if whole else buffer)
-    steps.where[node.outputs[0]] = target
+        whole = isinstance(op, Place) and op.mode == "set" and node.inputs[1].size == base.size
+        if not whole:  # then nothing of the base remains
+            _copy_base(steps, base, buffer, layout)
+        written = {buffer} | store(steps, e, others)
+        e.write(op, node, result)
+        serial = [d for d in _meeting(node, layout) if d not in (group.axes or ())]
+        steps.launch(e, group.axes or (), op.name, written, serial, bases=() if whole else (buffer,))
+    steps.where[node.outputs[0]] = result
+
+
+def _copy_base(steps: Steps, base: Value, buffer: int, layout: View) -> None:
+    fill = Emitter(steps.locate, base.shape)
+    fill.store(base, buffer, layout)
+    source = steps.locate(base)
+    steps.launch(fill, (), "copy", {buffer}, (), (buffer, source.buffer if source.view == layout else None))
+
+
+def _meeting(node: Node, layout: View) -> list[int]:
+    """The dims along which writes of a Scatter, or additions of a Place, may meet."""
+    op = node.op
+    if isinstance(op, Scatter):
+        apart = _apart(op, node.inputs[2:])
+        return [d for d in op.index_dims if op.sources[d] < 0 and d not in apart]
+    assert isinstance(op, Place)
+    view = op.where.view(layout)
+    assert view is not None
+    return meeting_dims(view) if op.mode == "add" else []
 
 
 def _apart(op: Scatter, indices: Sequence[Value]) -> set[int]:

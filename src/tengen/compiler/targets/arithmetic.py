@@ -34,6 +34,12 @@ def _isinf(x: Vec) -> Vec:
     return x.abs().eq(INFINITY) if is_float(x.kind) else x.const(False, "bool")
 
 
+def _power(x: Vec) -> Vec:
+    digits = {"f32": 23, "f64": 52}[x.kind]
+    exponent = ((1 << BITS[x.kind] - 1 - digits) - 1) << digits
+    return (x.bitcast(f"i{BITS[x.kind]}") & exponent).bitcast(x.kind)
+
+
 SIMPLE: dict[str, Callable[..., Vec]] = {
     "add": operator.add,
     "sub": operator.sub,
@@ -47,6 +53,7 @@ SIMPLE: dict[str, Callable[..., Vec]] = {
     "ceil": _rounding(Vec.ceil),
     "trunc": _rounding(Vec.trunc),
     "isnan": _isnan,
+    "power": _power,
     "isinf": _isinf,
     "max": Vec.maximum,
     "min": Vec.minimum,

@@ -10,7 +10,17 @@ from typing import NamedTuple
 
 from ...kernels.device import DeviceGrid
 from ...kernels.dtypes import COMPUTE, NARROW_FLOATS, NARROW_INTS
-from ...kernels.nest import Access, AccessNumbers, Instr, Nest, access_number, instruction_cost, pack, why_not_end
+from ...kernels.nest import (
+    Access,
+    AccessNumbers,
+    Instr,
+    Nest,
+    access_number,
+    instruction_cost,
+    mode,
+    pack,
+    why_not_end,
+)
 from ...kernels.nest_tiling import NestSource
 from ...kernels.target import DeviceTarget, Target
 from ...program import (
@@ -198,7 +208,7 @@ class Emitter:
 
     def _gather(self, op: Gather, node: Node) -> int:
         source, *indices = node.inputs
-        access = self._indexed(self.locate(source), source, op, node.outputs[0].shape)
+        access = self._indexed(self.locate(source), source.dtype, op, node.outputs[0].shape)
         return self(
             "gather", *self._indices(op, indices, node.outputs[0].shape), dtype=COMPUTE[source.dtype], attr=access
         )
@@ -218,39 +228,38 @@ class Emitter:
             numbers.append(self.cast(self.load(index, place, view.permute(order)), "int64"))
         return numbers
 
-    def _indexed(self, place: Location, source: Value, op: Gather | Scatter, shape: tuple[int, ...]) -> int:
-        """The access to `source`, indexed as `op` says, where the op's output or update has shape `shape`."""
+    def _indexed(self, place: Location, dtype: str, op: Gather | Scatter, shape: tuple[int, ...]) -> int:
+        """The access to `place`, indexed as `op` says, where the op's output or update has shape `shape`."""
         view = place.view
         moved = view.along(shape, [None if d < 0 else d for d in op.sources])
         indirect = tuple(
             Index(view.strides[d], view.shape[d], tuple([e.coefficients[d] for e in view.edges])) for d in op.axes
         )
-        return self.operand(Operand(place.buffer, source.dtype, self.over(moved), indirect))
+        return self.operand(Operand(place.buffer, dtype, self.over(moved), indirect))
 
-    def scatter(self, op: Scatter, node: Node, base: Location) -> None:
-        """Append a scatter into the buffer of `base`, which already holds input 0."""
-        target, value, *indices = node.inputs
+    def write(self, op: Scatter | Place, node: Node, base: Location) -> None:
+        """Append the write of input 1 into the buffer of `base`, which already holds input 0."""
+        target, value = node.inputs[:2]
         number = self.cast(self.value(value), target.dtype)
-        access = self._indexed(base, target, op, value.shape)
-        self(
-            "scatter",
-            number,
-            *self._indices(op, indices, value.shape),
-            dtype=COMPUTE[target.dtype],
-            attr=(access, op.mode),
-        )
-
-    def place(self, op: Place, node: Node, base: Location) -> None:
-        """Append a write of input 1 into the buffer of `base`, where `op.where` looks."""
-        target, value = node.inputs
-        view = op.where.view(base.view)
-        assert view is not None, "a dense buffer can be viewed"
-        number = self.cast(self.value(value), target.dtype)
-        access = self.operand(Operand(base.buffer, target.dtype, self.over(view)))
-        if op.mode == "set":
+        if isinstance(op, Place) and op.mode == "set":
+            access, _ = self._written(op, node, base, target.dtype)
             self("store", number, dtype=COMPUTE[target.dtype], attr=access)
         else:
-            self("scatter", number, dtype=COMPUTE[target.dtype], attr=(access, "add"))
+            self.put(op, node, base, number, target.dtype, op.mode)
+
+    def put(self, op: Scatter | Place, node: Node, base: Location, number: int, dtype: str, mode: str) -> None:
+        """Append a scatter of a number where a node writes, into a buffer of this dtype that lies like its input 0."""
+        access, indices = self._written(op, node, base, dtype)
+        self("scatter", number, *indices, dtype=COMPUTE[dtype], attr=(access, mode))
+
+    def _written(self, op: Scatter | Place, node: Node, base: Location, dtype: str) -> tuple[int, list[int]]:
+        """The access and the indices of a write into `base`."""
+        if isinstance(op, Scatter):
+            shape = node.inputs[1].shape
+            return self._indexed(base, dtype, op, shape), self._indices(op, node.inputs[2:], shape)
+        view = op.where.view(base.view)
+        assert view is not None, "a dense buffer can be viewed"
+        return self.operand(Operand(base.buffer, dtype, self.over(view))), []
 
     def store(self, value: Value, buffer: int, view: View) -> None:
         """Append the store of a value; `view` is over the value's own shape."""
@@ -339,7 +348,7 @@ def _ends(code: Sequence[Instr], guards: Mapping[int, Guard]) -> tuple[tuple[int
         if instr.op == "reduce":
             neutral = NEUTRAL.get(str(instr.attr))
         elif instr.op == "scatter":
-            neutral = 0.0 if isinstance(instr.attr, tuple) and instr.attr[1] == "add" else None
+            neutral = None if mode(instr) == "set" else 0.0
         else:
             continue
         ends = set() if neutral is None else _guarded(code, guards, instr.args[0], neutral)

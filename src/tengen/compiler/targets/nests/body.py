@@ -11,7 +11,7 @@ from typing import Any
 from llvmlite import ir
 
 from ...kernels.dtypes import COMPUTE_KIND
-from ...kernels.nest import SINKS, Access, Instr, Nest, access_number, is_float_sum
+from ...kernels.nest import SINKS, Access, Instr, Nest, access_number, is_float_sum, mode
 from ...kernels.nest_structure import Structure
 from ...kernels.target import Target
 from .. import arithmetic
@@ -435,13 +435,13 @@ class NestBody(Flow):
     def _sink(self, scope: Scope, number: int) -> None:
         """A store or scatter. One that does not move along the lanes writes one element, on which all lanes agree."""
         instr = self.nest.code[number]
-        add = isinstance(instr.attr, tuple) and instr.attr[1] == "add"
-        self._write(scope, access_number(instr), instr.args[0], [scope.values[i] for i in instr.args[1:]], add)
+        indices = [scope.values[i] for i in instr.args[1:]]
+        self._write(scope, access_number(instr), instr.args[0], indices, mode(instr))
 
-    def _write(self, scope: Scope, access: int, value: int, indices: Sequence[Vec] = (), add: bool = False) -> None:
+    def _write(self, scope: Scope, access: int, value: int, indices: Sequence[Vec] = (), how: str = "set") -> None:
         moves = self.nest.lane in self.structure.moves[access]
         place = self.memory.place(scope, self.operands[access], access, moves, indices)
-        self.memory.write(place, self._lanes_of(scope, value, place.lanes), add)
+        self.memory.write(place, self._lanes_of(scope, value, place.lanes), how)
 
     def _lanes_of(self, scope: Scope, number: int, lanes: int) -> Vec:
         """A value in this many lanes."""

@@ -241,11 +241,11 @@ class NestEmitter(NestBody):
 
     # -- accumulators ------------------------------------------------------------------------------------------------
 
-    def _write(self, scope: Scope, access: int, value: int, indices: Sequence[Vec] = (), add: bool = False) -> None:
+    def _write(self, scope: Scope, access: int, value: int, indices: Sequence[Vec] = (), how: str = "set") -> None:
         if access in self.structure.woven and scope.width > 1:
             element = encode(
                 self.nest.accesses[access].dtype, self._lanes_of(scope, value, scope.width), self.target.half
             )
             self._unwritten.setdefault(access, []).append(element)
             return
-        super()._write(scope, access, value, indices, add)
+        super()._write(scope, access, value, indices, how)

@@ -215,10 +215,13 @@ class Memory:
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def write(self, place: AccessPlace, value: Vec, add: bool = False) -> None:
-        """Store the value where the conditions hold. add: add it to what is there."""
+    def write(self, place: AccessPlace, value: Vec, how: str = "set") -> None:
+        """Store the value where the conditions hold, or add it to what is there."""
         dtype = place.operand.access.dtype
-        if add:
+        if how == "at once":
+            self.add_at_once(place, encode(dtype, value, self.half))
+            return
+        if how == "add":
             old = decode(dtype, self.read_raw(place), self.half)
             value = old | value.to("bool") if dtype == "bool" else old + value.to(old.kind)
         self.write_raw(place, encode(dtype, value, self.half))
@@ -226,6 +229,10 @@ class Memory:
     def write_raw(self, place: AccessPlace, raw: Vec) -> None:
         """Store bits where the conditions hold."""
         raise NotImplementedError
+
+    def add_at_once(self, place: AccessPlace, raw: Vec) -> None:
+        """Add integers to those there, or set a bool that is True, while others do the same."""
+        raise NotImplementedError("only threads of GPUs write to the same place at once")
 
     def _widen(self, value: Vec, lanes: int) -> Vec:
         """The value in this many lanes, if it is one for all."""

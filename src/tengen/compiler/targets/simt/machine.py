@@ -55,6 +55,10 @@ class DeviceFlow(Flow):
         whole, within = ir.Constant(I32, -1), ir.Constant(I32, 31)
         return self._call("llvm.nvvm.shfl.sync.bfly.i32", I32, whole, bits, ir.Constant(I32, distance), within)
 
+    def add(self, pointer: ir.Value, value: ir.Value) -> None:
+        """Add an integer to the one in memory, in one step."""
+        self.at.atomic_rmw("add", pointer, value, "monotonic")
+
     def shared(self, name: str, element: ir.Type, count: int) -> ir.Value:
         """An array that all threads of a block see; one for each name."""
         if name not in self.module.globals:

@@ -9,11 +9,10 @@ from llvmlite import ir
 
 from ...kernels.dtypes import BITS
 from ...kernels.nest import is_number
-from ..flow import I64, Flow, i64
+from ..flow import I64, i64
 from ..nests.memory import AccessOperand, AccessPlace, Memory, Scope
 from ..vector import ELEMENT, Vec, constant, llvm_type
-
-I32 = ir.IntType(32)
+from .machine import I32, DeviceFlow
 
 
 class ThreadMemory(Memory):
@@ -23,7 +22,9 @@ class ThreadMemory(Memory):
     vectors of an operand when the kernel begins.
     """
 
-    def __init__(self, flow: Flow, lane: int, kept: int, width: int, status: ir.Value | None):
+    flow: DeviceFlow
+
+    def __init__(self, flow: DeviceFlow, lane: int, kept: int, width: int, status: ir.Value | None):
         super().__init__(flow, lane, True, status)
         self.kept, self.width = kept, width
         self._whole: dict[ir.Value, ir.Value] = {}
@@ -61,6 +62,25 @@ class ThreadMemory(Memory):
         else:
             with self.at.if_then(place.allowed.value):
                 self._store(place, raw)
+
+    def add_at_once(self, place: AccessPlace, raw: Vec) -> None:
+        start = self._start(place)
+
+        def add() -> None:
+            for lane in range(raw.lanes):
+                one = raw.value if raw.lanes == 1 else self.at.extract_element(raw.value, ir.Constant(I32, lane))
+                where = self._beyond(start, raw.kind, lane)
+                if place.operand.access.dtype == "bool":
+                    with self.at.if_then(self.at.icmp_signed("!=", one, ir.Constant(one.type, 0))):
+                        self.at.store(one, where, align=1)
+                else:
+                    self.flow.add(where, one)
+
+        if place.allowed is None:
+            add()
+        else:
+            with self.at.if_then(place.allowed.value):
+                add()
 
     def _load(self, place: AccessPlace) -> ir.Value:
         kind, lanes, size = place.operand.kind, place.lanes, BITS[place.operand.kind] // 8
