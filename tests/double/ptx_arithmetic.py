@@ -18,6 +18,11 @@ def is_float(kind: str) -> bool:
     return "f" in kind
 
 
+def agree(code: Code, registers: list[str], kind: str) -> None:
+    for x in registers:
+        code.agree(x, kind)
+
+
 # -- parts of every 16-bit float --------------------------------------------------------------------------------------------
 
 
@@ -50,6 +55,7 @@ def odd_float(code: Code, value: str) -> str:
 
 def load_floats(code: Code, x: str, kind: str) -> tuple[str, list[str]]:
     """An operand as values of a type that LLVM computes in: (type, one value, or two of a pair)."""
+    code.agree(x, kind)
     if kind == "bf16":
         return "float", [widen_bfloat(code, code.get(x, 16))]
     if kind in ("bf16x2", "f16x2"):
@@ -65,6 +71,7 @@ def load_floats(code: Code, x: str, kind: str) -> tuple[str, list[str]]:
 
 
 def store_floats(code: Code, register: str, kind: str, values: list[str]) -> None:
+    code.agree(register, kind)
     if kind == "bf16":
         return code.put(register, narrow_bfloat(code, values[0]), 16)
     if kind in ("bf16x2", "f16x2"):
@@ -111,6 +118,7 @@ def floating(code: Code, name: str, args: list[str], kind: str) -> None:
 
 
 def signs(code: Code, name: str, args: list[str], kind: str) -> None:
+    agree(code, args, kind)
     bits = BITS[kind]
     sign = 0x80008000 if kind.endswith("x2") else 1 << bits - 1
     rest = (1 << bits) - 1 - sign
@@ -154,8 +162,7 @@ def divided(code: Code, name: str, bits: int, signed: bool, a: str, b: str) -> s
 
 def integer(code: Code, name: str, args: list[str], kind: str) -> None:
     mods = code.mods("lo", "hi", "wide")
-    for x in args:
-        code.agree(x, kind)
+    agree(code, args, kind)
     bits, signed = BITS[kind], kind[0] == "s"
     if name in ("mul", "mad") and ("wide" in mods or "hi" in mods):
         return wide_product(code, name, args, bits, signed, "hi" in mods)
@@ -175,10 +182,11 @@ def integer(code: Code, name: str, args: list[str], kind: str) -> None:
         r = code.intrinsic(f"abs.i{bits}", typ, f"{typ} {x[0]}", "i1 false")
     elif name in ("max", "min"):
         r = code.intrinsic(f"{'s' if signed else 'u'}{name}.i{bits}", typ, f"{typ} {x[0]}", f"{typ} {x[1]}")
-    elif name == "popc":
-        return code.put(args[0], code.intrinsic(f"ctpop.i{bits}", typ, f"{typ} {x[0]}"), bits)
-    elif name == "clz":
-        return code.put(args[0], code.intrinsic(f"ctlz.i{bits}", typ, f"{typ} {x[0]}", "i1 false"), bits)
+    elif name in ("popc", "clz"):
+        code.agree(args[0], "u32")
+        more = ["i1 false"] if name == "clz" else []
+        r = code.intrinsic(f"ct{'pop' if name == 'popc' else 'lz'}.i{bits}", typ, f"{typ} {x[0]}", *more)
+        return code.put(args[0], r if bits == 32 else code.cast("trunc", typ, r, "i32"), 32)
     elif name == "cnot":
         r = code.cast("zext", "i1", code.op("icmp eq", typ, x[0], 0), typ)
     elif name == "brev":
@@ -219,6 +227,8 @@ def _shift(code: Code, args: list[str]) -> None:
     code.mods()
     name, kind = code.instruction.op.split(".")[0], code.types()[-1]
     bits, signed = BITS[kind], kind[0] == "s" and name == "shr"
+    agree(code, args[:2], kind)
+    code.agree(args[2], "u32")
     a, b = code.get(args[1], bits), code.get(args[2], 32)
     most = code.intrinsic("umin.i32", "i32", f"i32 {b}", f"i32 {bits - 1 if signed else bits}")
     wide = f"i{2 * bits}"
@@ -254,6 +264,7 @@ def _bfe(code: Code, args: list[str]) -> None:
     code.mods()
     kind = code.types()[-1]
     bits, signed = BITS[kind], kind[0] == "s"
+    agree(code, args[:2], kind)
     x, wide = code.get(args[1], bits), f"i{2 * bits}"
     at, count = (code.cast("zext", "i32", code.op("and", "i32", code.get(a, 32), "255"), wide) for a in args[2:4])
     x = code.cast("sext" if signed else "zext", f"i{bits}", x, wide)
@@ -326,6 +337,7 @@ def compared(code: Code, condition: str, kind: str, a: str, b: str) -> str:
         else:
             typ, x, y = FLOAT[kind], code.get_float(a, kind), code.get_float(b, kind)
         return code.op(f"fcmp {FLOAT_COMPARED[condition]}", typ, x, y)
+    agree(code, [a, b], kind)
     x, y = code.get(a, BITS[kind]), code.get(b, BITS[kind])
     sign = "" if condition in ("eq", "ne") else "s" if kind[0] == "s" else "u"
     return code.op(f"icmp {sign}{COMPARED.get(condition, condition)}", f"i{BITS[kind]}", x, y)
@@ -349,7 +361,9 @@ def _setp(code: Code, args: list[str]) -> None:
 @opcode("selp")
 def _selp(code: Code, args: list[str]) -> None:
     code.mods()
-    bits = BITS[code.types()[-1]]
+    kind = code.types()[-1]
+    agree(code, args[:3], kind)
+    bits = BITS[kind]
     a, b, which = code.get(args[1], bits), code.get(args[2], bits), code.get(args[3], 1)
     code.put(args[0], code.select(which, f"i{bits}", a, b), bits)
 
@@ -361,6 +375,9 @@ WHOLE = {"rmi": "floor", "rpi": "ceil", "rzi": "trunc", "rni": "roundeven"}
 @opcode("cvt")
 def _cvt(code: Code, args: list[str]) -> None:
     mods, (to, source) = code.mods("rn", *WHOLE), code.types()
+    code.holds(args[0], to)
+    for x in args[1:]:
+        code.holds(x, source)
     if to in ("f16x2", "bf16x2") and source == "f32":  # the first operand goes to the upper half
         values = [code.get_float(x, "f32") for x in (args[2], args[1])]
         if to == "f16x2":

@@ -144,8 +144,18 @@ class Code:
     def agree(self, operand: str, kind: str) -> None:
         """Refuse a register of another sort than the instruction's: of floats for integers, or the other way round."""
         have = self.entry.registers.get(operand)
-        if have and have[0] != "b" and kind[0] != "b" and ("f" in have) != ("f" in kind):
+        if have and have[0] != "b" and kind[0] != "b" and (have != kind if "f" in have + kind else False):
             raise self.error(f"{operand} is a register of .{have}")
+        if have and have[0] != "b" and kind.startswith("bf"):
+            raise self.error(f"{operand} is a register of .{have}")
+
+    def holds(self, operand: str, kind: str) -> None:
+        """Refuse a register that is too small. Where instructions move or convert, one of integers may be larger."""
+        if operand in self.entry.registers:
+            have, need = self.bits_of(operand), BITS[kind]
+            if have < need or (have > need and "f" in kind):
+                raise self.error(f"{operand} has {have} bits, not {need}")
+            self.agree(operand, kind)
 
     def field(self, offset: int, kind: str) -> str:
         return self.load(kind, self.at("%me", offset))
@@ -156,6 +166,8 @@ class Code:
             value = self.load(f"i{have}", self.slot(x))
             return value if self.fits(x, bits) else self.resized(value, have, bits)
         if x in SPECIAL:
+            if self.instruction.op.split(".")[0] != "mov":
+                raise self.error(f"{x} is a special register, which only mov may read")
             value = self.field(4 * SPECIAL[x], "i32")
             return value if bits == 32 else self.resized(value, 32, bits)
         if re.fullmatch(r"[\w$.]+(\s*\+\s*\d+)?", x) and not x[0].isdigit():
@@ -216,11 +228,19 @@ class Code:
         self.put(register, self.bits_float(value, kind), BITS[kind])
 
     # -- memory ----------------------------------------------------------------------------------------------------
-    def address(self, operand: str) -> str:
+    def address(self, operand: str, space: int) -> str:
         m = re.fullmatch(r"\[\s*([%\w$.]+)\s*(?:\+\s*(-?\w+))?\s*\]", operand)
         if not m:
             raise self.error(f"address {operand}")
-        base, offset = self.get(m[1], 64), int(m[2] or "0", 0)
+        self.agree(m[1], "u64")
+        if m[1] in self.variables and SPACES[self.variables[m[1]].space] != space:
+            raise self.error(f"{m[1]} is in {self.variables[m[1]].space} memory")
+        have = self.bits_of(m[1]) if m[1] in self.entry.registers else 64
+        narrow = have == 32 and space in (SHARED, LOCAL, PARAM)
+        if have != 64 and not narrow:
+            raise self.error(f"{m[1]} has {have} bits, not 64")
+        base = self.resized(self.get(m[1], 32), 32, 64) if narrow else self.get(m[1], 64)
+        offset = int(m[2] or "0", 0)
         return self.op("add", "i64", base, offset) if offset else base
 
     def place(self, operand: str, space: int, size: int, how: int) -> str:
@@ -232,7 +252,7 @@ class Code:
                 raise self.error("past the end of the parameters")
             return self.at("%params", offset)
         what = size | space << 8 | how << 16
-        address = self.address(operand)
+        address = self.address(operand, space)
         return self.call("double_place", "ptr %me", f"i64 {address}", f"i32 {what}", f"i32 {self.instruction.line}")
 
     def post(self, kind: int, mask: str, values: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .ptx_code import GENERIC, READ, SPACES, UPDATE, WRITE, Code, opcode
+from .ptx_code import GENERIC, GLOBAL, READ, SHARED, SPACES, UPDATE, WRITE, Code, opcode
 from .ptx_reader import BITS
 
 SHUFFLES = {"up": 0, "down": 1, "bfly": 2, "idx": 3}
@@ -143,7 +143,7 @@ def _ldmatrix(code: Code, args: list[str]) -> None:
     registers = code.registers(args[0])
     if "m8n8" not in mods or f"x{len(registers)}" not in mods or space_of(mods) != 0:
         raise code.error()
-    address = code.cast("trunc", "i64", code.address(args[1]), "i32")
+    address = code.cast("trunc", "i64", code.address(args[1], SHARED), "i32")
     result = code.post(LOAD_MATRIX | len(registers) << 8 | ("trans" in mods) << 11, "-1", [address])
     for i, r in enumerate(registers):
         code.put(r, code.load("i32", code.at(result, 4 * i)), 32)
@@ -162,7 +162,7 @@ def _cp(code: Code, args: list[str]) -> None:
         code.call("double_wait_copies", "ptr %me", "i32 -1", line)
     elif code.instruction.op.startswith(("cp.async.ca.shared", "cp.async.cg.shared")) and args[2] in ("4", "8", "16"):
         given = code.get(args[3], 32) if len(args) > 3 else args[2]
-        to, source = code.address(args[0]), code.address(args[1])
+        to, source = code.address(args[0], SHARED), code.address(args[1], GLOBAL)
         code.call("double_copy_async", "ptr %me", f"i64 {to}", f"i64 {source}", f"i32 {args[2]}", f"i32 {given}", line)
     else:
         raise code.error()
@@ -171,10 +171,19 @@ def _cp(code: Code, args: list[str]) -> None:
 # -- data ----------------------------------------------------------------------------------------------------------------
 
 
+def moved(code: Code, operand: str, kind: str) -> list[str]:
+    registers = code.registers(operand)
+    for r in registers:
+        code.holds(r, kind)
+    if len({code.bits_of(r) for r in registers if r in code.entry.registers}) > 1:
+        raise code.error("registers of different sizes in a vector")
+    return registers
+
+
 @opcode("ld ldu")
 def _ld(code: Code, args: list[str]) -> None:
     mods, kind = code.mods(*CACHED), code.types()[-1]
-    bits, registers = BITS[kind], code.registers(args[0])
+    bits, registers = BITS[kind], moved(code, args[0], kind)
     place = code.place(args[1], space_of(mods), bits // 8 * len(registers), READ)
     for i, r in enumerate(registers):
         code.put(r, code.load(f"i{bits}", code.at(place, bits // 8 * i)), bits, kind[0] == "s")
@@ -183,7 +192,7 @@ def _ld(code: Code, args: list[str]) -> None:
 @opcode("st")
 def _st(code: Code, args: list[str]) -> None:
     mods, kind = code.mods(*CACHED), code.types()[-1]
-    bits, registers = BITS[kind], code.registers(args[1])
+    bits, registers = BITS[kind], moved(code, args[1], kind)
     values = [code.get(r, bits) for r in registers]
     place = code.place(args[0], space_of(mods), bits // 8 * len(registers), WRITE)
     for i, v in enumerate(values):
@@ -248,7 +257,10 @@ def _mov(code: Code, args: list[str]) -> None:
 @opcode("cvta")
 def _cvta(code: Code, args: list[str]) -> None:
     """Between an address in a space and a generic one."""
-    mods, bits = code.mods("to", *SPACES), BITS[code.types()[-1]]
+    mods, kind = code.mods("to", *SPACES), code.types()[-1]
+    bits = BITS[kind]
+    code.agree(args[0], kind)
+    code.agree(args[1], kind)
     space, value = space_of(mods), code.get(args[1], bits)
     if bits != 64:
         raise code.error("64-bit addresses only")

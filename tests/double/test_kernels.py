@@ -267,9 +267,12 @@ def test_dynamic_shared_memory_lies_behind_the_static(device):
 
 def test_blocks_and_grids_of_three_dimensions(device):
     body = """
-    mov.u32 %r0, %ctaid.z; mov.u32 %r1, %nctaid.y; mad.lo.s32 %r0, %r0, %r1, %ctaid.y;
-    mad.lo.s32 %r0, %r0, %nctaid.x, %ctaid.x;
-    mad.lo.s32 %r0, %r0, %ntid.z, %tid.z; mad.lo.s32 %r0, %r0, %ntid.y, %tid.y; mad.lo.s32 %r0, %r0, %ntid.x, %tid.x;
+    mov.u32 %r0, %ctaid.z;
+    mov.u32 %r1, %nctaid.y; mov.u32 %r2, %ctaid.y; mad.lo.s32 %r0, %r0, %r1, %r2;
+    mov.u32 %r1, %nctaid.x; mov.u32 %r2, %ctaid.x; mad.lo.s32 %r0, %r0, %r1, %r2;
+    mov.u32 %r1, %ntid.z; mov.u32 %r2, %tid.z; mad.lo.s32 %r0, %r0, %r1, %r2;
+    mov.u32 %r1, %ntid.y; mov.u32 %r2, %tid.y; mad.lo.s32 %r0, %r0, %r1, %r2;
+    mov.u32 %r1, %ntid.x; mov.u32 %r2, %tid.x; mad.lo.s32 %r0, %r0, %r1, %r2;
     mul.wide.u32 %d1, %r0, 4; add.s64 %d2, %b1, %d1; cvt.rn.f32.u32 %f0, %r0; st.global.f32 [%d2], %f0;
     """
     x, got = run(device, ptx(body), (2, 3, 4), 24 * 30, grid=(2, 3, 5))

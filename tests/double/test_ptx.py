@@ -132,6 +132,12 @@ SHIFTS = [
 ]
 
 
+def test_counts_are_of_32_bits(device):
+    x = every("uint64")
+    for op, function in (("popc", int.bit_count), ("clz", lambda v: 64 - v.bit_length())):
+        assert compute(device, f"{op}.b64 %z, %x0;", "uint32", x).tolist() == [function(v) for v in wide(x)]
+
+
 @pytest.mark.parametrize("op, function", SHIFTS, ids=[op for op, _ in SHIFTS])
 def test_shifts(device, op, function):
     """By more than the width, nothing is left, or the sign."""
@@ -406,7 +412,14 @@ def test_variables_of_a_module(device):
         ("add.u32 %r0, %r1, %nothing;", "operand %nothing"),
         ("add.u32 %r77, %r1, %r2;", "register %r77 is not declared"),
         ("shl.u32.wrong %r1, %r1, %r2;", "unknown .wrong"),
+        ("add.u32 %r0, %r1, %tid.x;", "%tid.x is a special register, which only mov may read"),
         ("add.u64 %d0, %d1, %r2;", "%r2 has 32 bits, not 64"),
+        ("ld.global.u32 %r0, [%r1];", "%r1 has 32 bits, not 64"),
+        ("ld.shared.u64 %r0, [%d1];", "%r0 has 32 bits, not 64"),
+        ("st.shared.v2.u32 [%d1], {%r0, %d0};", "registers of different sizes"),
+        ("cvt.u32.u64 %r0, %f1;", "%f1 has 32 bits, not 64"),
+        ("neg.f32 %f0, %u;", "operand %u"),
+        (".shared .b32 own; ld.global.u32 %r0, [own];", "own is in shared memory"),
         ("mul.wide.u32 %r0, %r1, %r2;", "%r0 has 32 bits, not 64"),
         ("add.u32 %f0, %r1, %r2;", "%f0 is a register of .f32"),
         (".reg .u32 %u; add.f32 %f0, %f1, %u;", "%u is a register of .u32"),
