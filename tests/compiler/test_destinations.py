@@ -162,6 +162,31 @@ def test_a_part_that_somebody_else_reads_and_one_that_comes_twice():
     Made(function, a, b).check(np.concatenate([y, 2 * y, 2 * y]), y + 1, tolerance=1e-5)
 
 
+def test_the_parts_of_a_part_are_copied_once():
+    x, y, w = floats(3, 4), floats(3, 2), floats(4, 6)
+    rows, columns = Concatenate(0), Concatenate(1)
+
+    def function(x, y, w):
+        product = MatMul()(x, w)
+        return rows(columns(y, x), product, columns(columns(y, y * 2.0), y)) * 1.0
+
+    made = Made(function, x, y, w)
+    assert [step.name for step in made.plan.steps].count("concat") == 5
+    made.check(np.concatenate([np.c_[y, x], product(x, w), np.c_[y, 2 * y, y]]), tolerance=1e-5)
+
+
+def test_parts_of_a_part_that_is_read_elsewhere_too():
+    x, y = floats(3, 4), floats(3, 2)
+    rows, columns = Concatenate(0), Concatenate(1)
+
+    def function(x, y):
+        part, twice, kept = columns(x, y), columns(y, x), columns(y, y)
+        return rows(part, twice, twice), part + 1.0, rows(kept, kept), kept
+
+    part, twice, kept = np.c_[x, y], np.c_[y, x], np.c_[y, y]
+    Made(function, x, y).check(np.r_[part, twice, twice], part + 1, np.r_[kept, kept], kept, tolerance=1e-5)
+
+
 def test_a_k_that_is_cut():
     """Its sums go through memory that is as dense as the product."""
     a, b = floats(8, 50000), floats(50000, 16)

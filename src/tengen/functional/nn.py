@@ -6,6 +6,7 @@ Those of neighbouring modules are gathered here under the names that programs us
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -160,28 +161,35 @@ def pad(src: Tensor, pad_width: Sequence[Sequence[int]], mode: str = "constant",
         integers("pad", "pad_width", ends)
         for ends in several("pad", "pad_width", pad_width, "(before, after) for each dim")
     ]
-    if any(len(ends) != 2 for ends in widths):
-        raise ValueError(
-            f"pad: pad_width takes (before, after) for each dim from the first on, such as ((0, 0), (1, 1)), got {pad_width}"
-        )
-    if len(widths) > x.ndim or any(w < 0 for pair in widths for w in pair):
-        raise ValueError(
-            f"pad: pad_width {tuple(widths)} does not fit shape {tuple(x.shape)}; it takes (before, after) >= 0 for each dim"
-        )
-    widths += [(0, 0)] * (x.ndim - len(widths))
-    for extent, ends in zip(x.shape, widths, strict=True):
-        limit = extent - 1 if known == "reflect" else None if extent or known == "constant" else 0
-        if limit is not None and max(ends) > max(limit, 0):
-            raise ValueError(
-                f"pad: mode {mode!r} cannot put {ends} around a dim of extent {extent} of shape {tuple(x.shape)}"
-            )
-    before, after = (tuple(w[end] for w in widths) for end in (0, 1))
+    before, after = _padded_by(tuple(widths), x.shape, str(mode))
     if known == "constant":
         fill = number("pad", "constant_value", constant_value)
         need_fitting("pad", "constant_value", constant_value, dtype_of(x))
         whole = isinstance(constant_value, (int, np.integer)) and dtype_of(x) in INTS
         return apply(Pad(before, after, int(constant_value) if whole else fill), x)
     return apply(PadBy(known, before, after), x)
+
+
+@lru_cache(1024)  # programs use the same ones again
+def _padded_by(
+    widths: tuple[tuple[int, ...], ...], shape: tuple[int, ...], mode: str
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """How many elements stand before and after each dim."""
+    if any(len(ends) != 2 for ends in widths):
+        raise ValueError(
+            f"pad: pad_width takes (before, after) for each dim from the first on, such as ((0, 0), (1, 1)), got {widths}"
+        )
+    if len(widths) > len(shape) or any(w < 0 for pair in widths for w in pair):
+        raise ValueError(
+            f"pad: pad_width {widths} does not fit shape {shape}; it takes (before, after) >= 0 for each dim"
+        )
+    known = _PAD_MODES[mode.lower()]
+    widths += ((0, 0),) * (len(shape) - len(widths))
+    for extent, ends in zip(shape, widths, strict=True):
+        limit = extent - 1 if known == "reflect" else None if extent or known == "constant" else 0
+        if limit is not None and max(ends) > max(limit, 0):
+            raise ValueError(f"pad: mode {mode!r} cannot put {ends} around a dim of extent {extent} of shape {shape}")
+    return tuple([before for before, _ in widths]), tuple([after for _, after in widths])
 
 
 def pixel_shuffle(inp: Tensor, upscale_factor: int) -> Tensor:

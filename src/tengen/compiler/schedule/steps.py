@@ -108,6 +108,7 @@ class Steps:
             Value, Destination
         ] = {}  # of results that should lie elsewhere than in a row-major buffer of their own
         self.wholes: dict[Value, Location] = {}  # outputs of Concat that such results are parts of
+        self.spread: set[Value] = set()  # outputs of Concat whose parts lie in the output of another one
         self.where: dict[Value, Location] = {
             v: Location(i, view) for i, (v, view) in enumerate(zip(program.inputs, views, strict=True))
         }

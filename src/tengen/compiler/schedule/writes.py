@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -107,16 +107,28 @@ def _placed_like(op: Place, shape: tuple[int, ...], operand: View) -> View:
 
 
 def concat(steps: Steps, node: Node, op: Concat) -> None:
-    """Append copies of the parts that were not made in their place."""
+    """Append copies of the parts that were not made in their place. The parts of a part that is a Concat go there at once."""
     out = node.outputs[0]
-    views = [steps.locate(v).view for v in node.inputs if v not in steps.uniform and len(v.shape) == len(out.shape)]
+    if out in steps.spread:
+        return
+    pieces = list(_pieces(steps, node, op, (0,) * len(out.shape)))
+    views = [steps.locate(v).view for v, _ in pieces if v not in steps.uniform and len(v.shape) == len(out.shape)]
     place = steps.wholes.get(out) or Location(steps.buffer(out.type), dense_like(out.type, views[:1]))
-    (buffer, layout), start = (place.buffer or 0, place.view), 0
-    for value in node.inputs:
-        starts = [start if d == op.axis else 0 for d in range(len(out.shape))]
+    buffer, layout = place.buffer or 0, place.view
+    for value, starts in pieces:
         if value in steps.uniform or steps.locate(value).buffer != buffer:  # it was not made there
             e = Emitter(steps.locate, value.shape)
             e.store(value, buffer, layout.slice(starts, value.shape, [1] * len(starts)))
             steps.launch(e, (), "concat", {buffer})
-        start += value.shape[op.axis]
     steps.where[out] = Location(buffer, layout)
+
+
+def _pieces(steps: Steps, node: Node, op: Concat, start: tuple[int, ...]) -> Iterator[tuple[Value, tuple[int, ...]]]:
+    """The values that a Concat puts together, each with the place of its first element; start: that of the whole."""
+    for value in node.inputs:
+        inner = value.node
+        if inner is not None and isinstance(inner.op, Concat) and value in steps.spread:
+            yield from _pieces(steps, inner, inner.op, start)
+        else:
+            yield value, start
+        start = (*start[: op.axis], start[op.axis] + value.shape[op.axis], *start[op.axis + 1 :])

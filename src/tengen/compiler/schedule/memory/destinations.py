@@ -8,7 +8,7 @@ it will be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import permutations
 
 from ...program import Concat, Node, Program, Value, ViewOp
@@ -41,6 +41,13 @@ def destinations(
             if layout != contiguous(value.shape):
                 found[value] = Destination(layout)
     return found, wholes
+
+
+def nested(program: Program, users: Mapping[Value, Sequence[Node]], wholes: Container[Value]) -> set[Value]:
+    """The outputs of Concat that nothing but another Concat reads, and that need no memory: their parts go there at once."""
+    outputs = [node.outputs[0] for node in program.nodes if isinstance(node.op, Concat)]
+    readers = [(v, users.get(v, ())) for v in outputs if v not in wholes and v not in program.outputs]
+    return {v for v, nodes in readers if len(nodes) == 1 and isinstance(nodes[0].op, Concat)}
 
 
 def _spares_copies(value: Value, users: Mapping[Value, Sequence[Node]]) -> View:
