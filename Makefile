@@ -2,7 +2,7 @@
 # make fuzz: look for failures with random programs.   make ray: install Ray, and test training in its actors.
 # make test-distributed: the tests of several processes, again and again.   make test-models: networks next to torchvision's and transformers'.
 # make docs: build the documentation in out/docs.   make test-docs: load each of its pages in Chromium.
-# make wheels: packages, each tried without a compiler.   make test-aarch64, make test-browser: see below.
+# make wheels: packages, each tried without a compiler.   make test-aarch64, make test-browser, make test-ptxas: see below.
 # Each needs only Python (3.10 or newer) and a C++ compiler; PYTHON names the interpreter, ARGS goes to the demo, to pytest or to the benchmarks.
 
 PYTHON ?= python3
@@ -15,7 +15,7 @@ CLANG_FORMATTED := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h tests/
 # An environment for development has all that the demo needs, which alone takes 575 of 805 MB.
 FOR_DEMO := $(if $(wildcard $(VENV)/installed),$(VENV)/installed,$(VENV)/demo-installed)
 
-.PHONY: demo test docs test-docs test-distributed ray test-models test-browser test-aarch64 wheels fuzz bench check format clean
+.PHONY: demo test docs test-docs test-distributed ray test-models test-browser test-ptxas test-aarch64 wheels fuzz bench check format clean
 
 demo: $(FOR_DEMO)
 	@$(BIN)/python -m tengen.examples.digits $(ARGS)
@@ -61,6 +61,12 @@ wheels: $(VENV)/installed
 # The pages that tengen writes, in Chromium without a window (Debian: apt install chromium; CHROMIUM names another).
 test-browser: $(VENV)/installed
 	$(BIN)/python -m pytest -q tests/with_browser $(ARGS)
+
+# What NVIDIA's assembler says of kernels for GPUs; its package (50 MB) is in an environment of its own.
+test-ptxas: $(VENV)/installed
+	@test -x $(VENV)-ptxas/bin/pip || $(PYTHON) -m venv $(VENV)-ptxas
+	@$(VENV)-ptxas/bin/python -m pip install -q --disable-pip-version-check --no-deps nvidia-cuda-nvcc
+	PTXAS=$$(find $(VENV)-ptxas -name ptxas -type f) $(BIN)/python -m pytest -q -n auto tests/compiler/with_ptxas $(ARGS)
 
 # Random programs next to NumPy, new ones with each seed: make fuzz ARGS="--minutes 60 --seed 7"; see tests/differential/README.md.
 fuzz: $(VENV)/installed

@@ -28,6 +28,7 @@ from .nest_structure import ONE_LOOP, Structure, bits_in_memory
 
 BLOCK, MOST = 256, 1024  # threads of a block: usually, and at most
 VECTOR = 128  # bits that a thread loads at once
+CHEAP = 12  # instructions of a body of which eight at a time need few registers
 IN_A_ROW = 8  # vectors that a thread takes before its row gets more threads
 ENOUGH = 1 << 17  # threads that keep a large GPU busy
 MOST_ITEMS = 1 << 31
@@ -52,7 +53,8 @@ def neighbours(structure: Structure) -> int:
     indexed = (i for i, instr in enumerate(nest.code) if instr.op in ("gather", "scatter"))
     if any(lane in structure.varies[a] for i in indexed for a in nest.code[i].args):
         return 1
-    return max(1, min(8, VECTOR // max([16, *map(bits_in_memory, moving)])))
+    most = 8 if structure.cost <= CHEAP else 4  # the values of all lanes are in registers
+    return max(1, min(most, VECTOR // max([16, *map(bits_in_memory, moving)])))
 
 
 def thread_dims(structure: Structure) -> tuple[int, ...]:

@@ -1,0 +1,84 @@
+"""What NVIDIA's assembler says of kernels for GPUs: it takes them, and they need no stack. `make test-ptxas` installs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tengen.compiler import compile_program
+from tengen.compiler.kernels.target import DeviceTarget
+from tengen.compiler.plan import DeviceLaunch
+from tengen.compiler.program import Type, build
+from tengen.core.ops.elemwise import Elemwise, TypeCvt
+from tengen.core.ops.formula import LogSoftmax, Softmax
+from tengen.core.ops.index import put_op, take_op
+from tengen.core.ops.reduce import Reduce
+from tengen.core.ops.scan import CumSum
+from tengen.core.ops.shape import Transpose
+
+MOST_REGISTERS = 64  # of 65536 in a multiprocessor, for its 2048 threads: half of them at a time
+CAPABILITIES = [(7, 5), (8, 0), (9, 0), (10, 0)]
+MODES = ["EXP", "TAN", "SIN", "ERF", "POW", "ADD", "MAX", "FLOOR", "TANH", "LOG1P"]
+
+
+def f32(*shape: int) -> Type:
+    return Type("float32", shape)
+
+
+def programs() -> dict[str, tuple[object, list[Type]]]:
+    found: dict[str, tuple[object, list[Type]]] = {}
+    for mode in MODES:
+        op = Elemwise(mode)
+        for dtype in ("float32", "bfloat16", "float16"):
+            found[f"{mode} {dtype}"] = op, [Type(dtype, (64, 128))] * (2 if mode in ("POW", "ADD", "MAX") else 1)
+    for dtype in ("int8", "uint8", "int64", "bool", "float64"):
+        found[f"to {dtype}"] = TypeCvt(dtype), [f32(64, 128)]
+    for axis in (0, 1):
+        for mode in ("SUM", "MAX", "PRODUCT"):
+            found[f"{mode} {axis}"] = Reduce(mode, (axis,)), [f32(640, 1000)]
+        found[f"softmax {axis}"] = Softmax((axis,)), [f32(640, 1000)]
+    found["log softmax bfloat16"] = LogSoftmax((1,)), [Type("bfloat16", (64, 5000))]
+    found["transpose"] = Transpose((1, 0)), [f32(640, 1000)]
+    found["take"] = take_op(2, [0], 1), [f32(100, 64), Type("int64", (9,))]
+    for dtype in ("float32", "bfloat16", "int32", "int8"):
+        types = [Type(dtype, (100, 64)), Type(dtype, (900, 64)), Type("int64", (900,))]
+        found[f"put {dtype}"] = put_op("add", 2, [0], 1), types
+    found["cumulative sum"] = CumSum(1, False), [f32(8, 4000)]
+    return found
+
+
+PROGRAMS = programs()
+
+
+@pytest.fixture(scope="module")
+def ptxas() -> Path:
+    """The assembler of the package nvidia-cuda-nvcc, or the one that PTXAS names."""
+    if path := os.environ.get("PTXAS"):
+        return Path(path)
+    found = shutil.which("ptxas")
+    assert found, "no ptxas: make test-ptxas, or PTXAS=path"
+    return Path(found)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda c: f"sm_{c[0]}{c[1]}")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_kernels_are_taken_and_need_no_stack(
+    ptxas: Path, tmp_path: Path, name: str, capability: tuple[int, int]
+) -> None:
+    op, types = PROGRAMS[name]
+    target = DeviceTarget("nvidia", capability)
+    for number, step in enumerate(compile_program(build(op, types), target=target).steps):
+        assert isinstance(step, DeviceLaunch)
+        text, code = tmp_path / f"{number}.ptx", tmp_path / f"{number}.cubin"
+        text.write_text(step.kernel.ptx)
+        command = [ptxas, "-v", "-arch", target.name, text, "-o", code]
+        said = subprocess.run(command, check=True, capture_output=True, text=True)
+        words = said.stdout + said.stderr
+        assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in words, (step.name, words)
+        (registers,) = re.findall(r"Used (\d+) registers", words)
+        assert int(registers) <= MOST_REGISTERS, (step.name, registers)
