@@ -293,5 +293,5 @@ def test_quantised_layers_want_quantised_numbers_and_evaluation():
     with pytest.raises(TypeError, match="a QuantStub before it"):
         net(F.ones((1, 2)))
     for function in (quantize_qat, quantize):
-        with pytest.raises(TypeError, match="a Module is quantised, got a int"):
+        with pytest.raises(TypeError, match="a Module is needed to quantise, got a int"):
             function(3)

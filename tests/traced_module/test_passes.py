@@ -75,7 +75,9 @@ def test_numbers_are_joined_and_factors_go_into_weights():
 
 def test_unknown_passes_are_refused():
     traced = trace_module(M.Sequential(M.ReLU()), X)
-    with pytest.raises(ValueError, match="'Nothing' is no pass; there are FuseConvBn, FuseAddMul, BackwardFoldScale"):
+    with pytest.raises(
+        ValueError, match="'Nothing' is not a pass; there are FuseConvBn, FuseAddMul, BackwardFoldScale"
+    ):
         optimize(traced, "Nothing")
     with pytest.raises(TypeError, match="call trace_module first"):
         optimize(M.ReLU())

@@ -212,6 +212,6 @@ def test_what_cannot_be_saved_says_why():
     traced = trace_module(M.Sequential(M.ReLU()), F.ones(2))
     traced.other = Plain()
     with pytest.raises(
-        SerializationError, match=r"Plain, which is none of tengen's: trace it too, or call register_as_builtin"
+        SerializationError, match=r"Plain, which is not one of tengen's: trace it, or call register_as_builtin"
     ):
         again(traced)

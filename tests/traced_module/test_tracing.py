@@ -268,7 +268,7 @@ def test_fake_quantize_without_a_scale_says_so():
         (lambda t: t.set_watch_points(["x"]), "a node of a graph is watched"),
         (lambda t: trace_module(Of(lambda x: x.numpy()), X), "returns a NumPy array"),
         (lambda t: trace_module(Of(lambda x: object()), X), "register_supported_type"),
-        (lambda t: trace_module(Of(lambda x: M.Linear(4, 4)(x)), X), "is no part of Of"),
+        (lambda t: trace_module(Of(lambda x: M.Linear(4, 4)(x)), X), "is not part of Of"),
     ],
 )
 def test_wrong_calls_say_what_is_wrong(call, message):

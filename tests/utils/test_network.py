@@ -129,7 +129,7 @@ def test_arguments_that_are_no_batch_are_named():
     net = network(lambda x, w: F.matmul(x, w), X, X.T, names=("x", "w"))
     net.reset_batch_size(2, blacklist=["w"])
     assert [v.shape for v in net.arguments] == [(2, 8), (8, 4)]
-    with pytest.raises(ValueError, match=r"\['y'\] are no arguments"):
+    with pytest.raises(ValueError, match=r"\['y'\] are not arguments"):
         net.reset_batch_size(2, blacklist=["y"])
 
 
@@ -225,7 +225,7 @@ def test_two_networks_become_one():
 
 def test_an_output_that_is_none_is_told():
     net = network(lambda x: F.exp(x), X)
-    with pytest.warns(UsageWarning, match="x is no output of the network"):
+    with pytest.warns(UsageWarning, match="x is not an output of the network"):
         net.remove_output(net.arguments[0])
     net.remove_output(net.dest_vars[0])
     with pytest.raises(ValueError, match="no outputs; name them with add_output"):

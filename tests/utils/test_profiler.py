@@ -157,5 +157,5 @@ def test_merging(tmp_path):
 def test_what_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"chrome_timeline\.json or html, got 'svg'"):
         Profiler(format="svg")
-    with Profiler(str(tmp_path)), pytest.raises(RuntimeError, match="running already"):
+    with Profiler(str(tmp_path)), pytest.raises(RuntimeError, match="already running"):
         Profiler(str(tmp_path)).__enter__()

@@ -147,13 +147,13 @@ def test_another_thread_may_use_the_network():
     [
         ({}, ValueError, "summary takes inputs, or input_shapes"),
         ({"inputs": IMAGES, "input_shapes": (1,)}, ValueError, "give one of them"),
-        ({"inputs": IMAGES, "repeats": 0}, ValueError, "repeats is at least 1, got 0"),
+        ({"inputs": IMAGES, "repeats": 0}, ValueError, "repeats must be at least 1, got 0"),
     ],
 )
 def test_what_is_refused(arguments, error, said):
     with pytest.raises(error, match=said):
         summary(Net(), **arguments)
-    with pytest.raises(TypeError, match="net is a Module, got function"):
+    with pytest.raises(TypeError, match="net must be a Module, got function"):
         summary(F.relu, inputs=IMAGES)
 
 

@@ -1,4 +1,4 @@
-"""Quantisation: training with rounded numbers (`quantize_qat`), and networks that compute with integers of 8 bits (`quantize`)."""
+"""Quantisation: training with rounded numbers (`quantize_qat`), and networks that compute with 8-bit integers (`quantize`)."""
 
 from .calibrate import Calibration, LayerError, calibrate
 from .fake_quant import LSQ, TQT, FakeQuantize

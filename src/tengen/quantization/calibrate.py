@@ -1,4 +1,4 @@
-"""Quantisation after training: scales from a few batches, and how much each layer loses."""
+"""Quantisation after training: takes scales from a few batches, and reports how much each layer loses."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["Calibration", "LayerError", "calibrate"]
 
 
 class LayerError(NamedTuple):
-    """How far the result of a layer, in a network of integers, is from that in the network of floats.
+    """How far the result of a layer in the integer network is from that in the float network.
 
     Args:
         name: the path of the layer.
         kind: its class.
-        ratio: of signal to noise, in decibels; 20 more are an error of a tenth.
+        ratio: signal to noise, in decibels; 20 dB more mean a tenth of the error.
 
     >>> from tengen.quantization import LayerError
     >>> LayerError("conv1", "Conv2d", 40.0).ratio
@@ -42,7 +42,7 @@ class LayerError(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """A quantised network, and the errors of its layers, the worst first.
+    """A quantised network, and the errors of its layers, worst first. It prints as a table.
 
     Its text is a table of these.
 
@@ -66,7 +66,7 @@ class Calibration(NamedTuple):
 
 
 class _Kept(Shared):
-    """A layer that stays as it is, in a network of integers: its result is observed."""
+    """A layer that stays in floats in an integer network: its result is observed."""
 
     with_weight = False
 
@@ -80,7 +80,7 @@ class _Kept(Shared):
 
 
 class _KeptQuantized(QuantizedModule):
-    """A layer of floats between layers of integers."""
+    """A float layer between integer layers."""
 
     def __init__(self, layer: Module, dtype: Any):
         super().__init__()
@@ -100,7 +100,7 @@ class _KeptQuantized(QuantizedModule):
 def calibrate(
     net: Module, batches: Iterable[Any], skip: Collection[str] = (), qconfig: QConfig = per_channel_calibration_qconfig
 ) -> Calibration:
-    """A network of 8-bit integers from one of floats, without training: scales are what a few batches show.
+    """Make an 8-bit integer network from a float network without training: scales come from a few batches.
 
     Args:
         net: a network whose layers quantisation knows (those of `module.qat`) between a QuantStub and a DequantStub.
@@ -173,7 +173,7 @@ def _check_skipped(net: Module, skip: Collection[str]) -> None:
 
 
 def _keep(net: Module, skip: Collection[str]) -> None:
-    """Put those layers aside that are to stay as they are, among layers of integers."""
+    """Replace the layers that stay in floats among integer layers."""
     modules = dict(net.named_modules())
     for path in skip:
         modules[path].disable_quantize()
@@ -187,7 +187,7 @@ def _observe(net: Module, enable: bool) -> None:
 
 
 def _results(net: Module, inputs: tuple[Any, ...], kind: Any) -> dict[str, Any]:
-    """What the layers of a kind give, by path."""
+    """The results of the layers of a kind, by path."""
     found: dict[str, Any] = {}
     handles = []
     for name, one in net.named_modules():

@@ -12,7 +12,7 @@ from .utils import QParams, QParamsModuleMixin, QuantDtypeMeta, QuantMode, creat
 
 
 def get_rank() -> int:
-    """Which process of the world this is; 0 where there is none."""
+    """The rank of this process; 0 without a world."""
     return membership().rank if is_distributed() else 0
 
 

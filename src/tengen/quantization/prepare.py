@@ -1,7 +1,7 @@
-"""What a network that knows nothing of quantisation gets before it is calibrated: layers that are one where several stood, and stubs.
+"""Prepares a network without quantisation for calibration: merges layers, and adds stubs.
 
-Which layers follow one another a run shows: the result of one is the input of the next. What the code around them does besides stays
-in floats, so there are stubs where it begins.
+A run shows which layers follow one another: the result of one is the input of the next. All other code stays
+in floats, so there are stubs at its borders.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _FUSED: dict[type[Module], tuple[type[Module], Any]] = {
     M.Linear: (M.BatchNorm1d, fuse_linear_bn_relu_module),
 }
 _PASSING = (M.ReLU, M.MaxPool2d, M.Identity)
-"""Layers that take quantised numbers and give such, with the same scale."""
+"""Layers that take and return quantised numbers with the same scale."""
 _JOINING = (M.Elemwise, M.Concat)
-"""Those that take several inputs, floats among them."""
+"""Layers that take several inputs, including floats."""
 
 
 class _Stubbed(Module):
-    """Layers of integers among floats: quant and dequant are stubs, or None where a neighbour has quantised numbers."""
+    """An integer layer among float layers: quant and dequant are stubs, or None next to a neighbour with quantised numbers."""
 
     def __init__(self, layer: Module, quant: Module | None, dequant: Module | None):
         super().__init__()
@@ -42,7 +42,7 @@ class _Stubbed(Module):
 
 
 def replace(net: Module, path: str, module: Module) -> None:
-    """Put a module in the place of that with this path."""
+    """Replace the module with this path."""
     parent, _, name = path.rpartition(".")
     holder: Any = dict(net.named_modules())[parent]
     if name in vars(holder):
@@ -52,7 +52,7 @@ def replace(net: Module, path: str, module: Module) -> None:
 
 
 def shown(path: str) -> str:
-    """The path that a layer had in the network as it was given."""
+    """The path of a layer in the original network."""
     return ".".join(part for part in path.split(".") if part != "layer") if path.endswith(".layer") else path
 
 
@@ -67,14 +67,14 @@ class _Call(NamedTuple):
 
 
 def fuse(net: Module, inputs: tuple[Any, ...]) -> None:
-    """Fold batch normalisation into the layer before it, and have it do the ReLU that follows, wherever the network gives what it gave."""
+    """Fold batch normalisation, and a ReLU after it, into the layer before, wherever that does not change results."""
     exact, calls = _run(net, inputs)
     chains = list(_chains(calls))
     for chain in chains:
         _fold(net, chain)
     if not chains or _gives(net, inputs, exact):
         return
-    for chain in chains:  # some result is read by other code too
+    for chain in chains:  # other code reads some result, too
         for call in chain:
             replace(net, call.path, call.module)
     for chain in chains:
@@ -150,7 +150,7 @@ def _arrays(value: Any) -> list[Any]:
 
 
 def add_stubs(net: Module, skip: Collection[str]) -> None:
-    """Put stubs around layers that are to be quantised; in a Sequential around all in a row."""
+    """Put stubs around layers to be quantised; in a Sequential, around whole rows of them."""
     inside = set()
     for path, one in list(net.named_modules()):
         if type(one) is M.Sequential:

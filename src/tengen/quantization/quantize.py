@@ -1,4 +1,4 @@
-"""From usual networks to those that are trained with rounded numbers, and from these to integers."""
+"""Converts networks to ones that are trained with rounded numbers, and these to integers."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def is_qat(module: Module) -> bool:
 
 
 def _converted(module: Module, convert: Callable[[Module], Module | None], inplace: bool) -> Any:
-    """The network with what `convert` gives in the place of its modules; None leaves one, and looks inside it."""
+    """Replace modules by what `convert` returns; None keeps a module and looks inside it."""
     if not isinstance(module, Module):
-        raise TypeError(f"a Module is quantised, got a {type(module).__name__}")
+        raise TypeError(f"a Module is needed to quantise, got a {type(module).__name__}")
     network = module if inplace else deepcopy(module)
     made: dict[int, Module] = {}
 
@@ -86,9 +86,9 @@ def quantize_qat(
     qconfig: QConfig = ema_fakequant_qconfig,
     mapping: Mapping[type[Module], type[QATModule]] | None = None,
 ) -> Any:
-    """A network with its layers changed to those of `module.qat`, which round weights and results.
+    """Convert the layers of a network to those of `module.qat`, which round weights and results.
 
-    Parameters are shared with the layers that were there, so an optimizer that has them goes on.
+    The new layers share the parameters of the old ones, so an optimizer still works.
 
     Args:
         module: the network. Modules for which `disable_quantize()` was called stay as they are.
@@ -131,7 +131,7 @@ def quantize_qat(
 def quantize(
     module: Module, inplace: bool = True, mapping: Mapping[type[QATModule], type[QuantizedModule]] | None = None
 ) -> Any:
-    """A network with its layers of `module.qat` changed to those of `module.quantized`, which compute with integers.
+    """Convert the layers of `module.qat` in a network to those of `module.quantized`, which compute with integers.
 
     Args:
         module: the network, with scales that observers or training have found.
@@ -161,7 +161,7 @@ def quantize(
 
 
 def hook_qat_module(module: Module, func: Callable[..., Any]) -> list[Any]:
-    """Call a function after each call of a layer of `module.qat` inside.
+    """Call a function after each call of a layer of `module.qat` in a network.
 
     Args:
         module: a network.
@@ -187,7 +187,7 @@ def _each(module: Module, do: Callable[[QATModule], Any]) -> None:
 
 
 def propagate_qconfig(module: Module, qconfig: QConfig) -> None:
-    """Have the observers and the fake quantisation of all layers of `module.qat` inside made anew.
+    """Make new observers and fake quantisation for all layers of `module.qat` in a network.
 
     Args:
         module: a network.
@@ -201,7 +201,7 @@ def propagate_qconfig(module: Module, qconfig: QConfig) -> None:
 
 
 def disable_fake_quant(module: Module) -> None:
-    """Have the layers of `module.qat` inside leave numbers as they are.
+    """Switch rounding off in the layers of `module.qat` in a network.
 
     Args:
         module: a network.
@@ -213,7 +213,7 @@ def disable_fake_quant(module: Module) -> None:
 
 
 def disable_observer(module: Module) -> None:
-    """Have the layers of `module.qat` inside keep their scales.
+    """Switch observers off in the layers of `module.qat` in a network, so that scales stay.
 
     Args:
         module: a network.
@@ -225,7 +225,7 @@ def disable_observer(module: Module) -> None:
 
 
 def enable_fake_quant(module: Module) -> None:
-    """Have the layers of `module.qat` inside round numbers.
+    """Switch rounding on in the layers of `module.qat` in a network.
 
     Args:
         module: a network.
@@ -237,7 +237,7 @@ def enable_fake_quant(module: Module) -> None:
 
 
 def enable_observer(module: Module) -> None:
-    """Have the layers of `module.qat` inside observe numbers.
+    """Switch observers on in the layers of `module.qat` in a network.
 
     Args:
         module: a network.
@@ -249,7 +249,7 @@ def enable_observer(module: Module) -> None:
 
 
 def reset_qconfig(module: Module, qconfig: QConfig, inplace: bool = True) -> Any:
-    """A network whose layers of `module.qat` have another configuration, which starts from the scales that they had.
+    """Give the layers of `module.qat` in a network another configuration, which starts from their scales.
 
     Args:
         module: the network.
@@ -286,20 +286,20 @@ def reset_qconfig(module: Module, qconfig: QConfig, inplace: bool = True) -> Any
 
 
 def _for(part: Any, qparams: QParams) -> QParams:
-    """The QParams for a part that has its own kind of integers: the scale stays."""
+    """The QParams for a part with its own integer dtype: the scale stays."""
     return create_qparams(qparams.mode, part.dtype, qparams.scale, qparams.zero_point)
 
 
 def apply_easy_quant(module: Module, data: Tensor, start: float = 0.8, stop: float = 1.2, num: int = 40) -> Any:
-    """Choose scales anew: for each layer the multiple with which its result is most similar to that without rounding.
+    """Choose new scales: for each layer, the multiple whose result is most similar to that without rounding.
 
-    Layers take turns, weight and result. The multiples are `num` from `start` to `stop`; results are compared for
-    `data`, by the cosine. Source: Wu et al. 2020.
+    Layers are treated in turn, first the weight, then the result. There are `num` multiples from `start` to `stop`; results are compared for
+    `data`, by cosine similarity. Source: Wu et al. 2020.
 
     Args:
         module: the network, with scales that observers have found. It gets the configuration `easyquant_qconfig`.
         data: the input.
-        start, stop, num: the least and the largest multiple, and how many are tried.
+        start, stop, num: the smallest and the largest multiple, and how many are tried.
 
     Returns: the network.
 

@@ -1,4 +1,4 @@
-"""Modules as graphs that may be read, changed, run, trained and saved."""
+"""Modules as graphs that can be read, changed, run, trained and saved."""
 
 from .passes import optimize
 from .pytree import register_supported_type

@@ -1,4 +1,4 @@
-"""What is being traced, and what is being inserted into a graph, in this thread."""
+"""What this thread is tracing, and what it is inserting into a graph."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _state = _State()
 
 
 def recorder() -> Any:
-    """What records the calls of this thread; None where nothing does, or where they are inside a recorded call."""
+    """The recorder of this thread; None if there is none, or inside a recorded call."""
     found = _state.recorder
     return None if found is None or found.inside else found
 
 
 def current() -> Any:
-    """What records in this thread, also inside a recorded call."""
+    """The recorder of this thread, also inside a recorded call."""
     return _state.recorder
 
 
 def set_recorder(recorder: Any) -> Any:
-    """Have the calls of this thread recorded; what did so before."""
+    """Set the recorder of this thread; returns the previous one."""
     before, _state.recorder = _state.recorder, recorder
     return before
 
 
 def inserting() -> Any:
-    """What inserts expressions into a graph in this thread."""
+    """The context that inserts expressions into a graph in this thread."""
     found = recorder()
     return found if found is not None and found.takes_nodes else None
 

@@ -1,4 +1,4 @@
-"""Comparing what a graph gives with what the program gave when it was traced."""
+"""Compares the results of a graph with those of the program when it was traced."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .tm_config import _get_expr_checker
 
 
 class TracedModuleError(RuntimeError):
-    """What was recorded does not do what the module does."""
+    """The recorded graph does not do what the module does."""
 
 
 def checks_expressions() -> bool:
-    """Whether each expression is run again when it has been recorded."""
+    """Whether each expression is run again after it was recorded."""
     return _get_expr_checker()
 
 
 def check_expression(expr: Any, bound: Any, result: Any, recorder: Any) -> None:
-    """Raise TracedModuleError where an expression gives another result for the same arguments."""
+    """Raise TracedModuleError if an expression returns another result for the same arguments."""
     leaves, _ = tree_flatten(tree_map(recorder.value_of, bound))
     inputs = [value for value, leaf in zip(leaves, expr._leaves, strict=True) if isinstance(leaf, Node)]
     recorder.inside += 1
@@ -35,7 +35,7 @@ def check_expression(expr: Any, bound: Any, result: Any, recorder: Any) -> None:
 
 
 def compare(ours: Any, wanted: Any, what: str) -> None:
-    """Raise TracedModuleError where the first differs from the second by more than rounding."""
+    """Raise TracedModuleError if the first differs from the second by more than rounding."""
     found, structure = tree_flatten(tree_map(plain, ours))
     expected, expected_structure = tree_flatten(tree_map(plain, wanted))
     if len(found) != len(expected):

@@ -1,4 +1,4 @@
-"""Lists, tuples and dicts of modules and tensors, as the module that is being traced sees them: whoever takes an item is recorded."""
+"""Lists, tuples and dicts of modules and tensors, as a module sees them while it is traced: each access to an item is recorded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Take = Callable[[str, Any], Any]
 
 
 def holds_members(value: Any) -> bool:
-    """Whether there are modules or tensors in a list, tuple or dict."""
+    """Whether a list, tuple or dict holds modules or tensors."""
     if isinstance(value, (Module, Tensor)):
         return True
     if isinstance(value, dict):
@@ -21,7 +21,7 @@ def holds_members(value: Any) -> bool:
 
 
 class SeenList(list[Any]):
-    """A list whose items are taken by way of `take(name, item)`."""
+    """A list whose items are accessed through `take(name, item)`."""
 
     def __init__(self, items: Any, take: Take):
         super().__init__(items)
@@ -38,7 +38,7 @@ class SeenList(list[Any]):
 
 
 class SeenTuple(tuple[Any, ...]):
-    """The same of a tuple."""
+    """The same for a tuple."""
 
     _take: Take
 
@@ -53,7 +53,7 @@ class SeenTuple(tuple[Any, ...]):
 
 
 class SeenDict(dict[Any, Any]):
-    """The same of a dict."""
+    """The same for a dict."""
 
     def __init__(self, items: Any, take: Take):
         super().__init__(items)
@@ -73,7 +73,7 @@ class SeenDict(dict[Any, Any]):
 
 
 def seen(value: Any, take: Take) -> Any:
-    """A container whose items are taken by way of `take`; what is none stays."""
+    """A container whose items are accessed through `take`; other values stay as they are."""
     if isinstance(value, dict):
         return SeenDict(value, take)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Expressions: the calls that a graph is a list of. Each names what is called, and is run by calling it."""
+"""Expressions: the calls that make up a graph. Each names what it calls, and runs by calling it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Expr:
     """One step of a graph.
 
     Attributes:
-        inputs: the nodes that it reads, in order; one that it reads twice stands there twice.
+        inputs: the nodes that it reads, in order; a node that it reads twice is listed twice.
         outputs: the nodes that it makes.
     """
 
@@ -42,12 +42,12 @@ class Expr:
 
     @property
     def id(self) -> int:
-        """Its number, by which `graph.get_expr_by_id` finds it."""
+        """Its number, for `graph.get_expr_by_id`."""
         return self._id
 
     @property
     def top_graph(self) -> Any:
-        """The graph that it stands in."""
+        """The graph that it belongs to."""
         return self._graph
 
     # -- what it reads and makes ------------------------------------------------------------------------------------
@@ -73,11 +73,11 @@ class Expr:
 
     @property
     def const_val(self) -> list[tuple[int, Any]]:
-        """The arguments that are not nodes, each with its place among all leaves of the arguments."""
+        """The arguments that are not nodes, each with its position among all leaves of the arguments."""
         return [(index, leaf) for index, leaf in enumerate(self._leaves) if not isinstance(leaf, Node)]
 
     def unflatten_args(self, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """(args, kwargs) with these values for the inputs."""
+        """Build (args, kwargs) with these values for the inputs."""
         assert self.arg_def is not None, f"{type(self).__name__} has no arguments"
         waiting = iter(inputs)
         found: tuple[tuple[Any, ...], dict[str, Any]] = self.arg_def.unflatten(
@@ -89,7 +89,7 @@ class Expr:
         """Read other nodes.
 
         Args:
-            repl_dict: from nodes to those that take their places.
+            repl_dict: {node: replacement}.
         """
         for old, new in repl_dict.items():
             if type(new) is not type(old):
@@ -109,24 +109,24 @@ class Expr:
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """The arguments by place, with the nodes in them; of a method what it is called on is the first."""
+        """The positional arguments, with nodes; for a method, the first is the object."""
         return self._arguments()[0]
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """The arguments that have to be named."""
+        """The keyword arguments."""
         return self._arguments()[1]
 
     @property
     def return_val(self) -> Any:
-        """The nodes that it makes, in the containers that the call returns them in."""
+        """The nodes that it makes, in the containers that the call returns."""
         return self.out_def.unflatten(self._out_leaves)
 
     def _get_func(self) -> Callable[..., Any]:
         raise TypeError(f"a {type(self).__name__} expression calls no function with a signature")
 
     def set_args_kwargs(self, *args: Any, **kwargs: Any) -> None:
-        """Call it with other arguments: nodes and constants, as the function takes them; of a method what it is called on is the first.
+        """Set its arguments: nodes and constants, as the function takes them; for a method, the first is the object.
 
         Raises TypeError if the function cannot be called this way.
         """
@@ -157,7 +157,7 @@ class Expr:
         return named
 
     def set_arg(self, name: str, val: Any) -> None:
-        """Set one argument by the name of its parameter. Raises ValueError if the function has no argument of this name."""
+        """Set one argument by the name of its parameter. Raises ValueError if the function has no such parameter."""
         function = self._get_func()
         named = self.named_args
         parameters = inspect.signature(function).parameters
@@ -183,7 +183,7 @@ class Expr:
         raise NotImplementedError
 
     def interpret(self, *inputs: Any) -> tuple[Any, ...]:
-        """The values of `outputs`, where those of `inputs` are these."""
+        """Compute the values of `outputs` from those of `inputs`."""
         result = self._run(*inputs)
         if isinstance(self.out_def, LeafDef):
             return (result,)
@@ -198,11 +198,11 @@ class Expr:
         return None
 
     def enable_remove(self) -> None:
-        """Let `graph.compile` remove it where nobody reads what it makes."""
+        """Let `graph.compile` remove it if nothing reads its outputs."""
         self._removable = True
 
     def disable_remove(self) -> None:
-        """Keep it in the graph even where nobody reads what it makes."""
+        """Keep it in the graph even if nothing reads its outputs."""
         self._removable = False
 
     # -- text -------------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ class Expr:
 def bind(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments as a graph keeps them: what may stand by place does, and what is not given has its default."""
+    """The arguments as a graph keeps them: positional where possible, and with defaults for those that are missing."""
     try:
         signature = inspect.signature(function)
     except ValueError:
@@ -255,7 +255,7 @@ class GetAttr(Expr):
     """A module or tensor that is an attribute of a module.
 
     Attributes:
-        name: of the attribute; with dots, the way to it.
+        name: the name of the attribute, dotted if it is inside other modules.
     """
 
     def __init__(self, module: ModuleNode, node: Node, attr_name: str):
@@ -280,10 +280,10 @@ class GetAttr(Expr):
 
 
 class CallMethod(Expr):
-    """The call of a module, or of a method of a tensor.
+    """A call of a module, or of a method of a tensor.
 
     Attributes:
-        method: its name, "__call__" for a module.
+        method: the name of the method, "__call__" for a module.
     """
 
     _takes_args = True
@@ -295,7 +295,7 @@ class CallMethod(Expr):
 
     @property
     def graph(self) -> Any:
-        """The graph of the module that is called; None for a layer and for tensors."""
+        """The graph of the called module; None for a layer and for tensors."""
         first = self.inputs[0]
         module = first.owner if isinstance(first, ModuleNode) else None
         graphs = getattr(module, "argdef_graph_map", None)
@@ -331,7 +331,7 @@ class CallMethod(Expr):
 
 
 class CallFunction(Expr):
-    """The call of a function of `tengen.functional`, or of one that was wrapped.
+    """A call of a function of `tengen.functional`, or of a wrapped function.
 
     Attributes:
         func: the function.
@@ -355,7 +355,7 @@ class CallFunction(Expr):
 
 
 class Apply(Expr):
-    """An operation that the program itself gave to `apply`, or the shape of a tensor.
+    """An operation that the program itself passed to `apply`, or the shape of a tensor.
 
     Attributes:
         opdef: the operation.
@@ -374,7 +374,7 @@ class Apply(Expr):
 
 
 class Constant(Expr):
-    """A tensor that the traced call made of data, or met.
+    """A tensor that the traced call made from data or found outside.
 
     Attributes:
         value: the tensor.
@@ -397,7 +397,7 @@ class Constant(Expr):
 
     @property
     def default_name(self) -> str:
-        """The name of its node where no other has it."""
+        """The name of its node, unless another node has it."""
         kind = "module" if isinstance(self.value, Module) else type(self.value).__name__.lower()
         return f"const_{kind if isinstance(self.value, (Module, Tensor, Parameter)) else 'tensor'}"
 
@@ -433,22 +433,22 @@ def is_constant(expr: Any) -> bool:
 
 
 def is_call_module(expr: Any, module_cls: Any = None) -> bool:
-    """Whether it calls a module, of this class if one is given."""
+    """Whether it calls a module (of this class, if one is given)."""
     if not (isinstance(expr, CallMethod) and isinstance(expr.inputs[0], ModuleNode) and expr.method == "__call__"):
         return False
     return module_cls is None or isinstance(expr.inputs[0].owner, module_cls)
 
 
 def is_call_tensor_method(expr: Any, method: str | Iterable[str] | None = None) -> bool:
-    """Whether it calls a method of a tensor, one of these if some are given."""
+    """Whether it calls a method of a tensor (one of these, if some are given)."""
     return isinstance(expr, CallMethod) and not is_call_module(expr) and _any_of(expr.method, method)
 
 
 def is_call_function(expr: Any, func: Any = None) -> bool:
-    """Whether it calls a function, one of these if some are given."""
+    """Whether it calls a function (one of these, if some are given)."""
     return isinstance(expr, CallFunction) and _any_of(expr.func, func)
 
 
 def is_apply_def(expr: Any, opdef: Any = None) -> bool:
-    """Whether it is an operation, of one of these classes if some are given."""
+    """Whether it is an operation (of one of these classes, if some are given)."""
     return isinstance(expr, Apply) and (opdef is None or isinstance(expr.opdef, opdef))

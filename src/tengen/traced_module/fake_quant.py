@@ -1,4 +1,4 @@
-"""FakeQuantize with a scale of its own, for graphs whose scales are known."""
+"""FakeQuantize with its own scale, for graphs whose scales are known."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["FakeQuantize"]
 
 
 class FakeQuantize(_FakeQuantize, QParamsModuleMixin):
-    """Rounds to the numbers that a quantised dtype has, by the scale that `set_qparams` was given.
+    """Rounds to the numbers of a quantised dtype, with the scale given to `set_qparams`.
 
     Args:
-        dtype: the kind of the numbers, such as "qint8".
+        dtype: the quantised dtype, such as "qint8".
         enable: whether it is enabled.
 
     >>> from tengen.traced_module.fake_quant import FakeQuantize
@@ -43,7 +43,7 @@ class FakeQuantize(_FakeQuantize, QParamsModuleMixin):
         return self.qparams
 
     def set_qparams(self, qparams: QParams) -> None:
-        """Round by this scale. Raises ValueError for a scale of another kind of numbers."""
+        """Set the scale. Raises ValueError for a scale of another dtype."""
         if qparams.dtype_meta is not None and qparams.dtype_meta != self.dtype:
             raise ValueError(f"a FakeQuantize of {self.dtype.name} is given a scale of {qparams.dtype_meta.name}")
         self.qparams = qparams

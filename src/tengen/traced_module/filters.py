@@ -1,4 +1,4 @@
-"""What programs look for in a graph: iterators over nodes and expressions that narrow down."""
+"""Chained filters over the nodes and expressions of a graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["BaseFilter", "ExprFilter", "NodeFilter"]
 
 
 class BaseFilter:
-    """The nodes or expressions of a graph that fit, in order."""
+    """The selected nodes or expressions of a graph, in order."""
 
     def __init__(self, iter: Iterable[Any]):
         self._iter = iter
@@ -40,7 +40,7 @@ class BaseFilter:
         return found[0]
 
     def as_count(self) -> int:
-        """How many there are."""
+        """The number of them."""
         return sum(1 for _ in self)
 
 
@@ -55,7 +55,7 @@ class NodeFilter(BaseFilter):
     """Nodes of a graph."""
 
     def type(self, owner_type: type) -> NodeFilter:
-        """Those of a class of nodes, or of modules of a class."""
+        """Nodes of a class, or of modules of a class."""
         return NodeFilter(node for node in self if _has_type(node, owner_type))
 
     def node_id(self, node_id: int | Sequence[int] | None) -> NodeFilter:
@@ -64,7 +64,7 @@ class NodeFilter(BaseFilter):
         return NodeFilter(node for node in self if node._id in wanted)
 
     def name(self, name: str, ignorecase: bool = True) -> NodeFilter:
-        """Those with a name like this one: `*` stands for any text, `?` for a character."""
+        """Nodes whose name matches a pattern: `*` stands for any text, `?` for one character."""
         pattern = re.compile(fnmatch.translate(name), re.IGNORECASE if ignorecase else 0)
         return NodeFilter(node for node in self if pattern.match(node._name) or pattern.match(node._qualname))
 
@@ -79,13 +79,13 @@ class ExprFilter(BaseFilter):
     """Expressions of a graph."""
 
     def call_function(self, func: Callable[..., Any] | None) -> ExprFilter:
-        """Those that call a function; all calls of functions for None."""
+        """Calls of a function; None selects calls of any function."""
         return ExprFilter(
             expr for expr in self if isinstance(expr, CallFunction) and (func is None or _same(expr.func, func))
         )
 
     def call_method(self, method: str | None) -> ExprFilter:
-        """Those that call a method; all calls of methods and modules for None."""
+        """Calls of a method; None selects calls of any method or module."""
         return ExprFilter(
             expr for expr in self if isinstance(expr, CallMethod) and (method is None or expr.method == method)
         )
@@ -101,7 +101,7 @@ def _same(function: Callable[..., Any], wanted: Callable[..., Any]) -> bool:
 
 
 def every_expr(graph: Any, recursive: bool) -> Iterator[Expr]:
-    """The expressions of a graph, and after a call of a module those of its graph, each graph once."""
+    """The expressions of a graph; those of a called module follow its call, each graph once."""
     seen: set[int] = set()
 
     def walk(one: Any) -> Iterator[Expr]:

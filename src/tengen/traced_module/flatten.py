@@ -1,4 +1,4 @@
-"""One graph of a graph and those that it calls."""
+"""Merges a graph and the graphs that it calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .node import ModuleNode, Node
 
 
 def flattened(graph: InternalGraph) -> InternalGraph:
-    """The graph with the expressions of called modules in the places of their calls; names of the others stay."""
+    """The graph with calls of modules replaced by their expressions; other names stay."""
     made = InternalGraph(graph.name, graph.qualname)
     nodes: dict[int, Node] = {}
     for node in graph._inputs:
@@ -48,7 +48,7 @@ class _Inliner:
             self.made._insert(new)
 
     def _rooted(self, expr: GetAttr, holder: Node) -> None:
-        """Let an attribute of a module inside be one of the whole."""
+        """Turn an attribute of an inner module into one of the whole."""
         way = self.paths.get(id(holder), "")
         expr.name = f"{way}.{expr.name}" if way else expr.name
         expr._take_inputs([self.made._inputs[0]])

@@ -24,8 +24,8 @@ __all__ = ["InternalGraph"]
 class InternalGraph:
     """The calls that a module makes for arguments of one structure, in order.
 
-    A call is an expression (`Expr`), what it reads and gives are nodes (`Node`). A graph is printed as the text of a function. It is changed by
-    inserting expressions (`insert_exprs`), by having others read what they give (`replace_node`), and by leaving out what nobody reads (`compile`).
+    A call is an expression (`Expr`); what it reads and makes are nodes (`Node`). A graph prints as the text of a function. You change it by
+    inserting expressions (`insert_exprs`), by letting others read their results (`replace_node`), and by removing what nothing reads (`compile`).
     """
 
     def __init__(self, name: str, qualname: str):
@@ -44,7 +44,7 @@ class InternalGraph:
 
     @property
     def name(self) -> str:
-        """The class of the traced module, and the way to the module inside it that this is the graph of."""
+        """The class of the traced module, and the path to the inner module of this graph."""
         return self._names.name
 
     @property
@@ -54,7 +54,7 @@ class InternalGraph:
 
     @property
     def inputs(self) -> list[Node]:
-        """The nodes that are given by the caller; the first is the module itself."""
+        """The nodes that the caller provides; the first is the module itself."""
         return self._inputs
 
     @property
@@ -64,12 +64,12 @@ class InternalGraph:
 
     @property
     def top_graph(self) -> InternalGraph | None:
-        """The graph of the whole that this is a part of; None for that one."""
+        """The graph of the outermost module; None for that graph itself."""
         return self._top_graph
 
     @property
     def module(self) -> Any:
-        """The traced module that it is the graph of."""
+        """The traced module that it belongs to."""
         return self._module()
 
     def __repr__(self) -> str:
@@ -81,11 +81,11 @@ class InternalGraph:
     # -- looking for something --------------------------------------------------------------------------------------
 
     def exprs(self, recursive: bool = True) -> ExprFilter:
-        """The expressions; if `recursive` those of the graphs of called modules too."""
+        """The expressions; with `recursive`, also those of the graphs of called modules."""
         return ExprFilter(list(filters.every_expr(self, recursive)))
 
     def nodes(self, recursive: bool = True) -> NodeFilter:
-        """The nodes; if `recursive` those of the graphs of called modules too."""
+        """The nodes; with `recursive`, also those of the graphs of called modules."""
         return NodeFilter(list(filters.every_node(self, recursive)))
 
     def get_function_by_type(self, func: Callable[..., Any] | None = None, recursive: bool = True) -> ExprFilter:
@@ -111,11 +111,11 @@ class InternalGraph:
         return self.nodes(recursive).node_id(node_id)
 
     def get_node_by_name(self, name: str, ignorecase: bool = True, recursive: bool = True) -> NodeFilter:
-        """The nodes with a name, or a way to them, like this one, in which `*` stands for any text."""
+        """The nodes whose name or path matches a pattern, in which `*` stands for any text."""
         return self.nodes(recursive).name(name, ignorecase)
 
     def get_dep_exprs(self, nodes: Node | Sequence[Node]) -> list[Expr]:
-        """The expressions that these nodes depend on, those that make them first."""
+        """The expressions that these nodes depend on, nearest first."""
         waiting = [nodes] if isinstance(nodes, Node) else list(nodes)
         found: list[Expr] = []
         seen: set[int] = set()
@@ -136,7 +136,7 @@ class InternalGraph:
         self._last_uses = None
 
     def _insert(self, expr: Expr, place: int | None = None) -> None:
-        """Put an expression in, with new ids for it and its nodes."""
+        """Insert an expression, with new ids for it and its nodes."""
         root = self._root()
         expr._graph = self
         expr._id, root._next_ids[0] = root._next_ids[0], root._next_ids[0] + 1
@@ -151,7 +151,7 @@ class InternalGraph:
         self._inputs.append(node)
 
     def _reset_ids(self) -> None:
-        """Number expressions and nodes anew, in order."""
+        """Renumber expressions and nodes, in order."""
         root = self._root()
         root._next_ids = [0, 0]
         for expr in filters.every_expr(root, True):
@@ -165,7 +165,7 @@ class InternalGraph:
         """A context in which functions, operators and modules that are applied to nodes of this graph become expressions of it.
 
         Args:
-            expr: they come after this one; by default after what they read.
+            expr: the new expressions come after this one; by default after what they read.
 
         >>> net = tengen.traced_module.trace_module(M.Sequential(M.ReLU()), tengen.tensor([-1.0, 2.0]))
         >>> relu = net.graph.get_method_by_type("__call__").as_unique()
@@ -183,7 +183,7 @@ class InternalGraph:
         return InsertExprs(self, expr)
 
     def replace_node(self, repl_dict: Mapping[Node, Node]) -> None:
-        """Have all readers of nodes read others: but for those that these others depend on.
+        """Make all readers of some nodes read others, except readers that these others depend on.
 
         Args:
             repl_dict: from nodes to those that take their places.
@@ -209,7 +209,7 @@ class InternalGraph:
         self._changed()
 
     def compile(self) -> None:
-        """Leave out the expressions that make nothing that somebody reads, and join chains of attributes."""
+        """Remove expressions whose outputs nothing reads, and merge chains of attributes."""
         merge_attributes(self)
         wanted = {id(node) for node in self.outputs} | {id(node) for node in self._end_points}
         kept: list[Expr] = []
@@ -225,7 +225,7 @@ class InternalGraph:
         self._changed()
 
     def add_input_node(self, shape: Sequence[int], dtype: Any = "float32", name: str = "args") -> TensorNode:
-        """A new input, a tensor, which the traced module takes after the others.
+        """Add a tensor as a new input, which the traced module takes after the others.
 
         Args:
             shape, dtype: of the tensor.
@@ -240,7 +240,7 @@ class InternalGraph:
         return node
 
     def add_output_node(self, node: TensorNode) -> None:
-        """Return `node` as well: the traced module then gives (what it gave before, node)."""
+        """Return `node` as well: the traced module then returns (its former result, node)."""
         self._only_top("add_output_node")
         self._own(node)
         module = self.module
@@ -250,7 +250,7 @@ class InternalGraph:
         self._changed()
 
     def reset_outputs(self, outputs: Any) -> None:
-        """Return something else: a node, or a container of nodes."""
+        """Set the outputs: a node, or a container of nodes."""
         self._only_top("reset_outputs")
         leaves, structure = tree_flatten(outputs)
         for leaf in leaves:
@@ -260,7 +260,7 @@ class InternalGraph:
         self._changed()
 
     def reset_inputs(self, *args: Any, **kwargs: Any) -> list[Node]:
-        """Take other arguments: those of this structure, whose tensors are the new inputs. Returns their nodes."""
+        """Set the arguments: the structure given, whose tensors are the new inputs. Returns their nodes."""
         self._only_top("reset_inputs")
         used = [node for node in self._inputs[1:] if node.users or any(node is leaf for leaf in self._outputs)]
         if used:
@@ -297,7 +297,7 @@ class InternalGraph:
     # -- running it -------------------------------------------------------------------------------------------------
 
     def _frees(self) -> list[list[Node]]:
-        """For each expression the nodes that nobody reads after it."""
+        """For each expression, the nodes that nothing reads after it."""
         if self._last_uses is None:
             seen = {id(node) for node in (*self.outputs, *self._end_points)}
             frees: list[list[Node]] = []
@@ -312,7 +312,7 @@ class InternalGraph:
         return self._last_uses
 
     def interpret(self, *inputs: Any) -> list[Any]:
-        """The values of `outputs`, where those of `inputs` are these; the first is the module."""
+        """Compute the values of `outputs` from those of `inputs`; the first input is the module."""
         if len(inputs) != len(self._inputs):
             raise TypeError(f"graph {self.name} takes {len(self._inputs)} inputs ({self._inputs}), got {len(inputs)}")
         values: dict[Node, Any] = dict(zip(self._inputs, inputs, strict=True))
@@ -330,7 +330,7 @@ class InternalGraph:
         return [values[leaf] if isinstance(leaf, Node) else leaf for leaf in self._outputs]
 
     def eval(self, *inputs: Tensor) -> list[Any]:
-        """The values of `outputs` for these inputs, without the module, which is the graph's own."""
+        """Compute the outputs for these inputs; the module is that of the graph."""
         return self.interpret(self.module, *inputs)
 
     # -- copies -----------------------------------------------------------------------------------------------------
@@ -357,7 +357,7 @@ class InternalGraph:
 
 
 def copy_expr(expr: Expr, nodes: dict[int, Node], memo: dict[int, Any]) -> Expr:
-    """An expression that reads the copies of nodes; the copies of those that it makes are put into `nodes`."""
+    """Copy an expression: it reads the copies of its inputs, and the copies of its outputs are put into `nodes`."""
     new = copy.copy(expr)
     new.inputs, new.outputs, new._out_leaves = [], [], []
     for node in expr.outputs:
@@ -379,7 +379,7 @@ def copy_expr(expr: Expr, nodes: dict[int, Node], memo: dict[int, Any]) -> Expr:
 
 
 def merge_attributes(graph: InternalGraph) -> None:
-    """Give each attribute of `self` one expression, the first, and none to those on the way to it."""
+    """Keep one expression, the first, for each attribute of `self`, and none for modules on the way to it."""
     first: dict[str, Node] = {}
     myself = graph.inputs[0] if graph.inputs else None
     for expr in graph._exprs:

@@ -1,4 +1,4 @@
-"""The functions and methods whose calls are expressions, and the names that graphs and files know them by."""
+"""The functions and methods whose calls are expressions, and their names in graphs and files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from .. import random
 from ..functional import distributed, elemwise, loss, math, metric, nn, quantized, tensor, vision
 
-# Where a function stands in several of them, the first one names it.
+# If several of them have a function, the first one names it.
 _MODULES = {
     "loss": loss,
     "metric": metric,
@@ -52,7 +52,7 @@ def _operators() -> dict[str, Callable[..., Any]]:
 
 
 OPERATORS: dict[str, Callable[..., Any]] = _operators()
-"""Methods that are operators, which numbers have too."""
+"""Methods that are operators; numbers have them, too."""
 
 WRITING = frozenset(
     {
@@ -63,7 +63,7 @@ WRITING = frozenset(
         *(name for name in OPERATORS if name.startswith("__i") and name != "__invert__"),
     }
 )
-"""Methods that give the tensor itself another value."""
+"""Methods that change the value of the tensor itself."""
 
 METHODS = (
     *OPERATORS,
@@ -87,7 +87,7 @@ def _library() -> dict[Callable[..., Any], str]:
 
 
 def register(function: FunctionType) -> None:
-    """Let calls of a function of the program be expressions."""
+    """Register a function of the program, so that its calls become expressions."""
     _wrapped[function] = f"{function.__module__}.{function.__qualname__}"
 
 
@@ -103,5 +103,5 @@ def function_name(function: Callable[..., Any]) -> str:
 
 
 def function_named(name: str) -> Callable[..., Any] | None:
-    """The function that graphs know by a name; None if there is none, or the program has not wrapped it."""
+    """The function with a name in graphs; None if there is none, or the program has not wrapped it."""
     return next((function for function, known in functions().items() if known == name), None)

@@ -1,4 +1,4 @@
-"""Tracing: a module is called, and what it does becomes graphs."""
+"""Tracing: calls a module and records what it does in graphs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _opaque: dict[type[Module], None] = {}  # in the order in which they were regist
 
 
 def register_opaque(kind: type[Module]) -> None:
-    """Let calls of modules of a class be single expressions."""
+    """Register a class of modules, so that each call is a single expression."""
     _opaque[kind] = None
 
 
 def registered_modules() -> list[type[Module]]:
-    """The classes of the program whose calls are single expressions."""
+    """The registered classes of the program."""
     return list(_opaque)
 
 
@@ -43,11 +43,11 @@ def is_builtin(module: Any) -> bool:
 
 
 class Record:
-    """What tracing has found of one module: a graph for each structure of arguments, and what each returns.
+    """The recording of one module: a graph for each structure of arguments, and what each returns.
 
     Args:
         module: the module.
-        qualname: the way to it where it was met first.
+        qualname: the path by which it was first reached.
     """
 
     def __init__(self, module: Module, qualname: str):
@@ -66,7 +66,7 @@ class Tracer(Recorder):
         self._kinds = kinds  # classes whose modules have been traced already
 
     def trace(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Record, Any]:
-        """Call the module; what has been found of it, and what it gave."""
+        """Call the module; returns its record and its result."""
         bound = bind(type(self.root).forward, (self.root, *args), kwargs)
         bound = own_handles(bound)
         record = self.records[id(self.root)] = Record(self.root, type(self.root).__name__)
@@ -85,7 +85,7 @@ class Tracer(Recorder):
     # -- what the module does ---------------------------------------------------------------------------------------
 
     def attribute(self, holder: Module, name: str, value: Any) -> Any:
-        """What the program sees as an attribute of a module; modules and tensors get nodes."""
+        """The attribute of a module as the program sees it; modules and tensors get nodes."""
         if isinstance(value, (Module, Tensor)):
             self._see(holder, name, value)
             return value
@@ -105,7 +105,7 @@ class Tracer(Recorder):
         return type(module) if is_builtin(module) else Module
 
     def call_module(self, module: Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call a module and write that down; of one that is not a layer also what it does."""
+        """Call a module and record the call; record what is inside, too, unless it is a layer."""
         function = module._forward_of() if isinstance(module, self._kinds) else type(module).forward
         try:
             bound = bind(function, (module, *args), kwargs)
@@ -147,7 +147,7 @@ class Tracer(Recorder):
         return result
 
     def _outer(self, leaf: Any) -> Any:
-        """A leaf as the structure of the arguments has it: a node for what a node stands for."""
+        """A leaf in the structure of the arguments: a node in place of the value that it stands for."""
         if self.scopes and not isinstance(leaf, (Tensor, Module)):
             return self.scope.node(leaf) or self.value_of(leaf)
         return leaf
@@ -186,14 +186,14 @@ class Tracer(Recorder):
 
 
 def tree_flatten_values(bound: Any) -> list[Any]:
-    """The leaves of arguments as they are."""
+    """The leaves of arguments, unchanged."""
     leaves: list[Any] = []
     tree_map(leaves.append, bound)
     return leaves
 
 
 def argument_names(forward: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
-    """A name for each leaf of the arguments: that of the parameter, with a number for each leaf of a container."""
+    """A name for each leaf of the arguments: the parameter's, with a number for each leaf of a container."""
     names: list[str] = []
 
     def add(name: str, value: Any) -> None:
@@ -214,7 +214,7 @@ def argument_names(forward: Any, args: Sequence[Any], kwargs: Mapping[str, Any])
 
 
 def own_handles(values: Any) -> Any:
-    """A container with other handles for its tensors, each its own: what is written into them is not seen elsewhere."""
+    """Copy a container with a new handle for each tensor, so that writes are not seen elsewhere."""
 
     def own(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):

@@ -10,7 +10,7 @@ _NUMBERED = re.compile(r"(.*?)_(\d+)$")
 
 
 class NameSpace:
-    """The names of one graph, and the node that has each."""
+    """The names in one graph, and the node of each."""
 
     def __init__(self, name: str, qualname: str):
         self.name, self.qualname = name, qualname
@@ -22,7 +22,7 @@ class NameSpace:
         return self._nodes
 
     def create_unique_name(self, name: str, node: Any = None) -> str:
-        """`name`, or if a node has it with the next free number behind it; `node` has it from now on."""
+        """Give `node` this name, with the next free number if another node has it; returns the name."""
         name = re.sub(r"\W", "_", name)
         if not name or name[0].isdigit():
             name = f"_{name}"
@@ -42,11 +42,11 @@ class NameSpace:
         self._nodes[name] = node
 
     def unassociate_name_with_obj(self, node: Any) -> None:
-        """Let the name of a node be free again."""
+        """Release the name of a node."""
         name = node._name
         if self._nodes.get(name) is node:
             del self._nodes[name]
 
     def keep(self, nodes: Iterable[Any]) -> None:
-        """Let all names be free but those of these nodes."""
+        """Release all names except those of these nodes."""
         self._nodes = {node._name: node for node in nodes}

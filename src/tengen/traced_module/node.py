@@ -1,4 +1,4 @@
-"""The values of a graph: modules and tensors, with the expression that makes each."""
+"""The values of a graph: modules and tensors, and the expression that makes each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Node:
 
     Attributes:
         expr: the expression that makes it.
-        users: the expressions that it is an input of.
+        users: the expressions that read it.
     """
 
     def __init__(self, expr: Any, name: str = "", qualname: str = ""):
@@ -31,12 +31,12 @@ class Node:
 
     @property
     def id(self) -> int:
-        """Its number, by which `graph.get_node_by_id` finds it."""
+        """Its number, for `graph.get_node_by_id`."""
         return self._id
 
     @property
     def name(self) -> str:
-        """The name that it has in the text of its graph, where no other has it. May be set."""
+        """Its name in the text of the graph, which no other node has. It can be set."""
         return self._name
 
     @name.setter
@@ -50,12 +50,12 @@ class Node:
 
     @property
     def qualname(self) -> str:
-        """Where it comes from: the way to the module, and in brackets what made it there."""
+        """Where it comes from: the path of the module, and in brackets the expression there."""
         return self._qualname
 
     @property
     def top_graph(self) -> Any:
-        """The graph that it stands in."""
+        """The graph that it belongs to."""
         return None if self.expr is None else self.expr.top_graph
 
     def __repr__(self) -> str:
@@ -63,7 +63,7 @@ class Node:
 
 
 class ModuleNode(Node):
-    """A module of a graph. While expressions are inserted, its attributes and calls are what they add."""
+    """A module in a graph. While expressions are inserted, access to its attributes and calls of it add expressions."""
 
     module_type: Any = Module
     module_name: str | None = None
@@ -75,7 +75,7 @@ class ModuleNode(Node):
 
     @property
     def shown_type(self) -> str:
-        """The name of the class of a layer, "Module" for what has a graph of its own."""
+        """The class name of a layer; "Module" for a module with a graph of its own."""
         return self.module_name or self.module_type.__name__
 
     def __getattr__(self, name: str) -> Any:
@@ -91,16 +91,16 @@ class ModuleNode(Node):
         inserting = active.inserting()
         if inserting is None:
             raise RuntimeError(
-                f"module node {self._name} is called outside of graph.insert_exprs(): there it is that calls are added"
+                f"module node {self._name} is called outside of graph.insert_exprs(), which is where calls can be added"
             )
         return inserting.call_module(self, args, kwargs)
 
 
 class TensorNode(Node):
-    """A tensor of a graph. While expressions are inserted, operators and methods of tensors are what they add.
+    """A tensor in a graph. While expressions are inserted, operators and methods of tensors add expressions.
 
     Attributes:
-        shape, dtype, device, qparams: of the tensor that was there when the graph was made; None where that is not known.
+        shape, dtype, device, qparams: of the tensor when the graph was made; None if unknown.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class TensorNode(Node):
 
     @property
     def value(self) -> Any:
-        """What the last call computed here, if `set_watch_points` was told of this node; else None."""
+        """Its value in the last call, if `set_watch_points` named this node; else None."""
         graph = self.top_graph
         return None if graph is None else graph._watched.get(self)
 
@@ -165,7 +165,7 @@ for _name in OPERATORS.keys() - {"__eq__", "__ne__"}:  # by which dicts tell nod
 
 
 class NodeMixin:
-    """What ties a value to the node that stands for it while a module is traced."""
+    """Connects a value to the node that stands for it while a module is traced."""
 
     @classmethod
     def wrap(cls, value: Any, node: Node | Callable[[], Node]) -> None:

@@ -1,4 +1,4 @@
-"""Changes of graphs that leave results as they are and make inference cheaper."""
+"""Passes over graphs that make inference cheaper and do not change results."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["optimize"]
 
 
 def optimize(module: TracedModule, enabled_pass: str | Sequence[str] = ("FuseConvBn",)) -> TracedModule:
-    """A copy of a traced module whose graphs do the same in fewer steps, for inference.
+    """Make a copy of a traced module that computes the same in fewer steps, for inference.
 
     Args:
         module: the traced module.
-        enabled_pass: names of what is done, in this order: "FuseConvBn" puts batch normalisation with given statistics into the convolution before
-            it; "FuseAddMul" joins additions of numbers, and multiplications by numbers; "BackwardFoldScale" puts a factor behind a convolution or
+        enabled_pass: passes, which run in this order: "FuseConvBn" folds batch normalisation with fixed statistics into the convolution before
+            it; "FuseAddMul" merges additions of numbers, and multiplications by numbers; "BackwardFoldScale" folds a factor after a convolution or
             a Linear into its weight.
 
     Raises ValueError for an unknown name.
@@ -41,7 +41,7 @@ def optimize(module: TracedModule, enabled_pass: str | Sequence[str] = ("FuseCon
         raise TypeError(f"optimize takes a traced module, got a {type(module).__name__}: call trace_module first")
     names = [enabled_pass] if isinstance(enabled_pass, str) else list(enabled_pass)
     if unknown := [name for name in names if name not in _PASSES]:
-        raise ValueError(f"{unknown[0]!r} is no pass; there are {', '.join(_PASSES)}")
+        raise ValueError(f"{unknown[0]!r} is not a pass; there are {', '.join(_PASSES)}")
     made = copy.deepcopy(module)
     for name in names:
         for holder in [one for one in made.modules() if isinstance(one, TracedModule)]:
@@ -53,7 +53,7 @@ def optimize(module: TracedModule, enabled_pass: str | Sequence[str] = ("FuseCon
 
 
 def _calls(root: Module) -> Iterator[Any]:
-    """The modules that graphs call, as often as they do."""
+    """The modules that graphs call, one entry for each call."""
     for holder in root.modules():
         for graph in getattr(holder, "argdef_graph_map", {}).values():
             for expr in graph._exprs:
@@ -62,7 +62,7 @@ def _calls(root: Module) -> Iterator[Any]:
 
 
 def _read_once(graph: InternalGraph, expr: Expr) -> bool:
-    """Whether only one expression reads what an expression makes, and nobody else."""
+    """Whether exactly one expression reads the outputs of an expression, and nothing else does."""
     return len(expr.outputs[0].users) == 1 and not any(leaf is expr.outputs[0] for leaf in graph._outputs)
 
 
@@ -78,7 +78,7 @@ def _layer_before(root: Module, graph: InternalGraph, expr: Expr, kinds: tuple[t
 
 
 def _rescale(graph: InternalGraph, call: CallMethod, layer: Any, scale: Any, shift: Any) -> None:
-    """Let a convolution or Linear give scale · what it gives + shift, for each channel."""
+    """Change a convolution or Linear so that it returns scale · result + shift for each channel."""
     made = copy.deepcopy(layer)
     channels = layer.out_channels if isinstance(layer, M.Conv2d) else layer.out_features
     weight = layer.weight.numpy().astype(np.float64)
@@ -157,7 +157,7 @@ _PASSES: dict[str, Callable[[Module, InternalGraph], bool]] = {
 
 
 def _drop_unused(root: TracedModule) -> None:
-    """Take out the layers that no graph reads any more."""
+    """Remove the layers that no graph reads any more."""
     read: set[int] = set()
     for holder in root.modules():
         for graph in getattr(holder, "argdef_graph_map", {}).values():

@@ -1,4 +1,4 @@
-"""While something is recorded, functions, methods and attributes ask the recorder first.
+"""While a thread records, functions, methods and attributes ask the recorder first.
 
 Names are bound to wrappers in every module that has been imported and wherever the traced modules were written, so that
 `from tengen.functional import relu` is seen too, and to what they were bound to before when nothing is recorded any more. In a thread
@@ -31,7 +31,7 @@ _ABSENT = object()
 
 @contextmanager
 def installed(module: Module | None = None) -> Iterator[None]:
-    """Calls are seen inside this, also where a module and those inside it were written."""
+    """Calls are seen in this block, also in the files that define a module and the modules inside it."""
     global _depth
     with _lock:
         _depth += 1
@@ -122,7 +122,7 @@ def _bind_cells(table: dict[int, Any]) -> None:
 
 @functools.cache
 def wrapper_of(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What is called in the place of a function."""
+    """The wrapper that is called in place of a function."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -133,7 +133,7 @@ def wrapper_of(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def seen(value: Any) -> Any:
-    """A function as a module that holds it in an attribute is to see it."""
+    """A function as a module sees it that holds it in an attribute."""
     return wrapper_of(value) if isinstance(value, FunctionType) and value in known.functions() else value
 
 

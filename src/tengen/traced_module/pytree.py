@@ -1,4 +1,4 @@
-"""Nested containers of tensors, taken apart into their leaves and put together again."""
+"""Flattens nested containers of tensors into their leaves, and builds them again."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["LeafDef", "TreeDef", "register_supported_type", "tree_flatten"]
 
 
 class NodeType(NamedTuple):
-    """How a container is taken apart: `flatten(value)` gives (items, what else it takes), `unflatten(items, that)` the container."""
+    """How to flatten a container: `flatten(value)` returns (items, context), `unflatten(items, context)` the container."""
 
     flatten: Callable[[Any], tuple[list[Any], Any]]
     unflatten: Callable[[list[Any], Any], Any]
 
 
 class ArgsIndex:
-    """The place of an argument."""
+    """The position of an argument."""
 
     def __init__(self, index: int = 0, name: str = ""):
         self.index, self.name = index, name
@@ -55,13 +55,13 @@ def register_supported_type(
     flatten_fn: Callable[[Any], tuple[list[Any], Any]] | None = None,
     unflatten_fn: Callable[[list[Any], Any], Any] | None = None,
 ) -> None:
-    """Let values of a class stand among the arguments and results of traced modules.
+    """Allow values of a class among the arguments and results of traced modules.
 
     Args:
         type: the class.
-        flatten_fn: gives for a value (the list of what is inside, what else it takes to make the value again); without the two
-            functions values of the class are constants.
-        unflatten_fn: makes a value of these two.
+        flatten_fn: returns (the list of items inside, the context that is needed to build the value again); without the two
+            functions, values of the class are constants.
+        unflatten_fn: builds a value from these two.
 
     >>> class Pair:
     ...     def __init__(self, a, b):
@@ -78,9 +78,7 @@ def _register_supported_type(
     unflatten_fn: Callable[[list[Any], Any], Any] | None = None,
 ) -> None:
     if (flatten_fn is None) != (unflatten_fn is None):
-        raise ValueError(
-            f"register_supported_type: {type.__name__} needs flatten_fn and unflatten_fn both, or none of the two"
-        )
+        raise ValueError(f"register_supported_type: {type.__name__} needs both flatten_fn and unflatten_fn, or neither")
     if flatten_fn is None or unflatten_fn is None:
         SUPPORTED_LEAF_CLS.append(type)
     else:
@@ -124,13 +122,13 @@ _register_supported_type(
 
 
 def _is_leaf(obj: Any) -> bool:
-    """Whether a value may stand at the end of a branch."""
+    """Whether a value may be a leaf."""
     kind = obj if isinstance(obj, type) else type(obj)
     return kind in SUPPORTED_LEAF_TYPE or issubclass(kind, (*SUPPORTED_LEAF_CLS, int, float, str))
 
 
 def _leaf_type(node: Any) -> type | tuple[type, ...]:
-    """What a leaf is when two structures are compared: a tensor, a module, or its own class."""
+    """The kind of a leaf when structures are compared: a tensor, a module, or its own class."""
     if isinstance(node, (Tensor, TensorNode)):
         return Tensor
     if isinstance(node, (Module, ModuleNode, NodeMixin)):
@@ -144,14 +142,14 @@ def _is_const_leaf(node: Any) -> bool:
 
 
 class TreeDef:
-    """How a container is built: its class, what else it takes, and the structures inside. Equal structures are equal, with their constants."""
+    """The structure of a container: its class, its context, and the structures inside. Structures compare by value, including constants."""
 
     def __init__(self, type: Any, aux_data: Any, children_defs: Sequence[TreeDef]):
         self.type, self.aux_data, self.children_defs = type, aux_data, list(children_defs)
         self.num_leaves: int = sum(child.num_leaves for child in self.children_defs)
 
     def unflatten(self, leaves: Sequence[Any]) -> Any:
-        """The container with these leaves."""
+        """Build the container with these leaves."""
         items, start = [], 0
         for child in self.children_defs:
             items.append(child.unflatten(leaves[start : start + child.num_leaves]))
@@ -210,7 +208,7 @@ class LeafDef(TreeDef):
 
     @property
     def is_const(self) -> bool:
-        """Whether it stands for itself."""
+        """Whether it is a constant."""
         return self.type not in (Tensor, Module)
 
     def unflatten(self, leaves: Sequence[Any]) -> Any:
@@ -243,11 +241,11 @@ def tree_flatten(
     is_leaf: Callable[[Any], bool] = _is_leaf,
     is_const_leaf: Callable[[Any], bool] = _is_const_leaf,
 ) -> tuple[list[Any], TreeDef]:
-    """The leaves of a nested container, and its structure, whose `unflatten(leaves)` makes it again.
+    """The leaves of a nested container, and its structure, whose `unflatten(leaves)` builds it again.
 
     Args:
         values: the container.
-        leaf_type: gives the kind of a leaf.
+        leaf_type: returns the kind of a leaf.
         is_leaf: whether a value that is not a known container may be a leaf.
         is_const_leaf: whether the value of a leaf is part of the structure.
 
@@ -276,7 +274,7 @@ def tree_flatten(
 
 
 def tree_map(function: Callable[[Any], Any], values: Any) -> Any:
-    """The container with `function(leaf)` in the place of each leaf."""
+    """Replace each leaf of a container by `function(leaf)`."""
     container = SUPPORTED_TYPE.get(type(values))
     if container is None:
         return function(values)

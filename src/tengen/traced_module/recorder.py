@@ -1,4 +1,4 @@
-"""What writes calls down as expressions of a graph, while a module is traced and while expressions are inserted."""
+"""Records calls as expressions of a graph, while a module is traced and while expressions are inserted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Scope:
 
     Args:
         graph: the graph.
-        module: what it is the graph of.
+        module: the module that the graph belongs to.
     """
 
     def __init__(self, graph: Any, module: Module | None):
@@ -31,11 +31,11 @@ class Scope:
         self.paths: dict[int, str] = {}  # of module nodes, by id
 
     def bind(self, value: Any, node: Node) -> None:
-        """Let a node stand for a value."""
+        """Make a node stand for a value."""
         self._nodes[id(value)] = value, node
 
     def forget(self, value: Any) -> None:
-        """Let no node stand for a value."""
+        """Forget the node of a value."""
         self._nodes.pop(id(value), None)
 
     def node(self, value: Any) -> Node | None:
@@ -44,7 +44,7 @@ class Scope:
         return None if found is None else found[1]
 
     def insert(self, expr: Expr) -> None:
-        """Put an expression behind the others."""
+        """Append an expression."""
         self.graph._insert(expr)
 
     def name(self, node: Node, name: str, qualname: str) -> None:
@@ -54,7 +54,7 @@ class Scope:
 
 
 class Recorder:
-    """Writes calls down in the scope that is open. `inside` is how many recorded calls are running: what they call is theirs."""
+    """Records calls in the open scope. `inside` counts the recorded calls that are running: calls inside them are not recorded."""
 
     takes_nodes = False
 
@@ -78,7 +78,7 @@ class Recorder:
     # -- from values to nodes ---------------------------------------------------------------------------------------
 
     def node_of(self, leaf: Any) -> Any:
-        """The node that stands for a leaf of some arguments; what is constant stays itself."""
+        """The node that stands for a leaf of some arguments; constants stay as they are."""
         if isinstance(leaf, Node):
             return self._taken(leaf)
         found = self.scope.node(leaf)
@@ -91,14 +91,14 @@ class Recorder:
         return self._met(leaf) if isinstance(leaf, Tensor) else leaf
 
     def _taken(self, node: Node) -> Node:
-        raise TypeError(f"node {node} is no value; nodes are for graph.insert_exprs()")
+        raise TypeError(f"node {node} is not a value; nodes are for graph.insert_exprs()")
 
     def value_of(self, leaf: Any) -> Any:
-        """What to compute with."""
+        """The value to compute with."""
         return plain(leaf)
 
     def _met(self, tensor: Tensor) -> Node:
-        """The node of a tensor that nothing recorded has made: an attribute of the module, or a constant."""
+        """The node of a tensor that no recorded call made: an attribute of the module, or a constant."""
         module = self.scope.module
         path = None if module is None else find_path(module, tensor)
         if path is not None:
@@ -117,7 +117,7 @@ class Recorder:
         return root is not None and any(one is module for one in root.modules())
 
     def module_node(self, module: Module) -> ModuleNode:
-        """The node of a module, which is in the one whose scope is open."""
+        """The node of a module that is inside the module of the open scope."""
         found = self.scope.node(module)
         if isinstance(found, ModuleNode):
             return found
@@ -125,7 +125,7 @@ class Recorder:
         path = None if root is None else find_path(root, module)
         if path is None:
             raise ValueError(
-                f"a {type(module).__name__} is called that is no part of {self.scope.graph.qualname}: a traced module calls what its "
+                f"a {type(module).__name__} is called that is not part of {self.scope.graph.qualname}: a traced module calls what its "
                 "attributes hold; make it one of them"
             )
         made = self.get_attribute(self.scope.graph.inputs[0], path, module)
@@ -154,7 +154,7 @@ class Recorder:
     # -- calls ------------------------------------------------------------------------------------------------------
 
     def call_function(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call a function and write that down."""
+        """Call a function and record the call."""
         try:
             bound = bind(function, args, kwargs)
         except TypeError:
@@ -168,7 +168,7 @@ class Recorder:
         return self.finish(expr, result, f"{name}_out", self._made(f"func_{name}"), bound)
 
     def call_method(self, target: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call a method of a tensor, a number or a shape, and write that down."""
+        """Call a method of a tensor, a number or a shape, and record the call."""
         function = getattr(Tensor, method, None)
         original: Any = getattr(function, "__wrapped__", function)
         if isinstance(target, KINDS):
@@ -196,11 +196,11 @@ class Recorder:
         return made
 
     def call_shape(self, target: Any, shape: tuple[int, ...]) -> Any:
-        """Write down that the shape of a tensor is asked for."""
+        """Record an access to the shape of a tensor."""
         return self.call_apply(GetVarShape(), (target,), lambda: TracedShape(shape))
 
     def call_apply(self, op: Any, inputs: Sequence[Any], compute: Callable[[], Any]) -> Any:
-        """Apply an op and write that down."""
+        """Apply an op and record it."""
         expr = Apply(op)
         self._give(expr, (tuple(inputs), {}))
         with self._as_one():
@@ -216,7 +216,7 @@ class Recorder:
         expr._set_leaves(leaves, structure)
 
     def finish(self, expr: Expr, result: Any, name: str, qualname: str, bound: Any) -> Any:
-        """Put an expression in whose call gave `result`; gives what the program is to go on with."""
+        """Append an expression whose call returned `result`; returns what the program continues with."""
         if checker.checks_expressions() and expr._removable:
             checker.check_expression(expr, bound, result, self)
         result = tree_map(lambda leaf: self._own_value(leaf, expr), result)
@@ -226,11 +226,11 @@ class Recorder:
         return self.shown(result, nodes)
 
     def shown(self, result: Any, nodes: Any) -> Any:
-        """What the program gets: values while a module is traced."""
+        """What the program gets: values, while a module is traced."""
         return result
 
     def _own_value(self, leaf: Any, expr: Expr) -> Any:
-        """A value that no other node stands for already, such as one that a function was given and gives back."""
+        """A value that no other node stands for, unlike one that a function was given and returns."""
         if isinstance(leaf, Tensor) and expr._removable and self.scope.node(leaf) is not None:
             made = leaf._detach()
             made.__dict__.update(leaf.__dict__)

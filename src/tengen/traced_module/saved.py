@@ -1,4 +1,4 @@
-"""TracedModule and its graphs to data and back; see serialization.py."""
+"""Converts a TracedModule and its graphs to data and back; see serialization.py."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _OWN = ("argdef_graph_map", "argdef_outdef_map", "_signature", "_watches", "_for
 
 
 def to_data(module: TracedModule) -> tuple[str, list[Any]]:
-    """A traced module as a text and the tensors that it refers to."""
+    """Convert a traced module to a text and the tensors that it refers to."""
     writer = _Writer()
     writer.value(module)
     return to_text({"version": VERSION, "modules": writer.modules}), writer.tensors
 
 
 def from_data(text: str, tensors: list[Any]) -> TracedModule:
-    """The traced module that `to_data` had. Raises SerializationError for values that it does not write."""
+    """Build the traced module that `to_data` converted. Raises SerializationError for values that it does not write."""
     data = json.loads(text)
     if data["version"] != VERSION:
         raise SerializationError(f"a traced module of version {data['version']!r:.20}; this tengen reads {VERSION}")

@@ -1,7 +1,7 @@
 """Traced modules as data: a text in JSON that refers to a list of tensors and arrays.
 
 What the text names (layers, functions, ops) is looked up among those of tengen and those that the program has registered; all else
-is refused, so a file brings no code. As a text is as long as what it says, nothing large can be made of little.
+is refused, so a file cannot bring code. The text is as long as what it describes, so a small file cannot expand to something large.
 """
 
 from __future__ import annotations
@@ -66,19 +66,19 @@ def _class_name(kind: type[Module]) -> str | None:
 
 
 def full_name(kind: Any) -> str:
-    """Where a class or function of the program was defined."""
+    """The full name of a class or function of the program."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 class Placeholder:
-    """Stands in a structure for a tensor or a module."""
+    """Stands for a tensor or a module in a structure."""
 
     def __init__(self, kind: type):
         self.kind = kind
 
 
 class Writer:
-    """Turns values into what JSON has; tensors and modules go into tables."""
+    """Converts values to JSON; tensors and modules go into tables."""
 
     def __init__(self) -> None:
         self.tensors: list[Any] = []
@@ -159,14 +159,14 @@ class Writer:
         name = _class_name(type(module))
         if name is None:
             raise SerializationError(
-                f"a traced module calls a module of {full_name(type(module))}, which is none of tengen's: trace it too, or call register_as_builtin"
+                f"a traced module calls a module of {full_name(type(module))}, which is not one of tengen's: trace it, or call register_as_builtin"
             )
         state = [[key, self.value(item)] for key, item in vars(module).items() if key not in _SKIPPED]
         return {"class": name, "state": state}
 
 
 class Reader:
-    """Makes values of what a Writer has written. Raises SerializationError, or another exception for data that no Writer writes."""
+    """Builds values from what a Writer wrote. Raises SerializationError, or another exception for data that no Writer writes."""
 
     def __init__(self, tensors: list[Any], modules: list[Any]):
         self._tensors, self._modules = tensors, modules

@@ -1,6 +1,6 @@
-"""Shapes while a module is traced: tuples of ints as ever, which remember where they come from.
+"""Shapes while a module is traced: tuples of ints that remember where they come from.
 
-So a graph computes `x.shape[0] * 2` anew for each input, where the program asks for it.
+So a graph computes `x.shape[0] * 2` for each new input, where the program does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from . import active
 
 
 class GetVarShape:
-    """Gives the shape of a tensor: what `x.shape` is in a graph."""
+    """The shape of a tensor: `x.shape` in a graph."""
 
     def __call__(self, x: Any) -> tuple[int, ...]:
         return tuple(map(int, tuple(x.shape)))
@@ -70,7 +70,7 @@ class TracedShape(tuple[int, ...]):
 
 
 def traced(value: Any) -> Any:
-    """A value that can be told from others that are equal to it, if it is a number or a shape; else itself."""
+    """A number or shape as an object that can be told from equal ones; other values as they are."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -81,7 +81,7 @@ def traced(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A number or shape as anybody else has it."""
+    """A number or shape as a plain value."""
     if isinstance(value, TracedInt):
         return int(value)
     if isinstance(value, TracedFloat):

@@ -1,4 +1,4 @@
-"""Inserting expressions: within `graph.insert_exprs()` functions, operators and modules take nodes and give nodes."""
+"""Inserts expressions: inside `graph.insert_exprs()`, functions, operators and modules take and return nodes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .utils import get_subattr
 
 
 class InsertScope(Scope):
-    """Expressions that wait to be put into a graph."""
+    """Expressions that wait to be inserted into a graph."""
 
     def __init__(self, graph: Any):
         super().__init__(graph, graph.module)
         self.new: list[Expr] = []
 
     def insert(self, expr: Expr) -> None:
-        expr._graph = self.graph  # it is put among the others at the end
+        expr._graph = self.graph  # it is placed among the others at the end
         self.new.append(expr)
 
 
 class InsertExprs(Recorder):
-    """The context that `graph.insert_exprs(expr)` gives.
+    """The context that `graph.insert_exprs(expr)` returns.
 
     Args:
         graph: where they go.
@@ -41,7 +41,7 @@ class InsertExprs(Recorder):
     def __init__(self, graph: Any, expr: Expr | None = None):
         super().__init__()
         if expr is not None and expr.top_graph is not graph:
-            raise ValueError(f"insert_exprs: {expr!r} is no expression of graph {graph.name}")
+            raise ValueError(f"insert_exprs: {expr!r} is not an expression of graph {graph.name}")
         self.graph, self.after = graph, expr
         self._values: dict[int, Any] = {}  # of nodes, by id: what to compute with
 
@@ -113,7 +113,7 @@ class InsertExprs(Recorder):
         return nodes
 
     def attribute(self, holder: Module, name: str, value: Any) -> Any:
-        """Attributes of modules themselves are not expressions here."""
+        """Access to attributes of the modules themselves is not recorded here."""
         return value
 
     def attribute_of(self, holder: ModuleNode, name: str) -> Any:
@@ -141,7 +141,7 @@ class InsertExprs(Recorder):
         return lambda *args, **kwargs: self.call_method(node, name, args, kwargs)
 
     def call_module(self, node: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call a module and write that down."""
+        """Call a module and record the call."""
         if isinstance(node, Module):
             node = self.module_node(node)
         module = self.value_of(node)

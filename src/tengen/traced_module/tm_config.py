@@ -1,4 +1,4 @@
-"""What is checked while a module is traced."""
+"""Settings: what is checked while a module is traced."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _results = True
 
 
 def enable_expr_checker() -> None:
-    """Have each expression run once more when it is recorded, and compared with what the program computed.
+    """Run each expression once more when it is recorded, and compare the result with that of the program.
 
-    So a call that has not been recorded as it is, is found where it stands. It costs a second run of everything.
+    This finds a call that was recorded wrongly at the place where it happens. It doubles the time of tracing.
     """
     global _expressions
     _expressions = True
 
 
 def disable_default_checker() -> None:
-    """Do not compare what a traced module gives with what the module gave: `trace_module` does that at its end."""
+    """Do not compare the results of a traced module with those of the module, which `trace_module` does at its end."""
     global _results
     _results = False
 

@@ -26,13 +26,13 @@ __all__ = ["InternalGraph", "TracedModule", "register_as_builtin", "trace_module
 
 
 class TracedModule(Module):
-    """A module whose `forward` is a graph that may be read and changed. `trace_module` makes it.
+    """A module whose `forward` is a graph that can be read and changed. `trace_module` makes it.
 
     Args:
-        is_top: whether it is the whole, not a module inside one.
+        is_top: whether it is the outermost module.
         argdef_graph_map: a graph for each structure of arguments.
         argdef_outdef_map: what each returns.
-        is_qat: whether it was a layer that is trained with rounded numbers.
+        is_qat: whether it was a layer of quantisation-aware training.
     """
 
     argdef_graph_map: Any = None
@@ -58,7 +58,7 @@ class TracedModule(Module):
     # -- calling it -------------------------------------------------------------------------------------------------
 
     def _forward_of(self) -> Callable[..., Any]:
-        """A function with the signature that `forward` had."""
+        """A function with the signature of the original `forward`."""
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             return type(self).forward(*args, **kwargs)
@@ -74,7 +74,7 @@ class TracedModule(Module):
         return outputs if graph._end_points else self.argdef_outdef_map[structure].unflatten(outputs)
 
     def _chosen(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[TreeDef, list[Any]]:
-        """The structure of arguments that these have, and what the graph of it takes."""
+        """The structure of these arguments, and what its graph takes."""
         bound = bind(self._forward_of(), (self, *args), kwargs)
         leaves, structure = tree_flatten(bound)
         found = structure if structure in self.argdef_graph_map else self._alike(leaves, structure)
@@ -82,7 +82,7 @@ class TracedModule(Module):
             known_ones = "\n".join(f"  forward({one._args_kwargs_repr()})" for one in self.argdef_graph_map)
             raise TypeError(
                 f"a traced module takes the arguments that it was traced with:\n{known_ones}\nand got\n  "
-                f"forward({structure._args_kwargs_repr()})\nTensors may have other values and shapes; all else is part of the graph"
+                f"forward({structure._args_kwargs_repr()})\nTensors may have other values and shapes; everything else is part of the graph"
             )
         defs = found.leaf_defs()
         return found, [leaf for leaf, kind in zip(leaves, defs, strict=True) if not kind.is_const]
@@ -99,7 +99,7 @@ class TracedModule(Module):
 
     @property
     def graph(self) -> InternalGraph:
-        """Its graph, of a module that was called with arguments of one structure. Raises ValueError if there are several, or none."""
+        """The graph of a module that was called with one structure of arguments. Raises ValueError if there are several graphs, or none."""
         if len(self.argdef_graph_map) != 1:
             raise ValueError(
                 f"this module has {len(self.argdef_graph_map)} graphs, one for each structure of arguments that it was called with: see "
@@ -108,7 +108,7 @@ class TracedModule(Module):
         return next(iter(self.argdef_graph_map.values()))
 
     def flatten(self) -> TracedModule:
-        """A copy whose graph has the expressions of all modules inside in the places of their calls.
+        """Make a copy in whose graph calls of inner modules are replaced by their expressions.
 
         >>> net = M.Sequential(M.Sequential(M.Linear(2, 2)), M.ReLU())
         >>> print(tengen.traced_module.trace_module(net, F.ones((1, 2))).flatten().graph)
@@ -130,7 +130,7 @@ class TracedModule(Module):
         return made
 
     def set_watch_points(self, nodes: Node | Sequence[Node]) -> None:
-        """Keep the values of these nodes in `watch_node_value` at each call; they may stand in graphs of modules inside."""
+        """Keep the values of these nodes in `watch_node_value` at each call; they may be in graphs of inner modules."""
         self.clear_watch_points()
         wanted = _as_nodes(nodes)
         for node in wanted:
@@ -139,7 +139,7 @@ class TracedModule(Module):
         self._watches.watched = wanted
 
     def clear_watch_points(self) -> None:
-        """Keep no values any more."""
+        """Stop keeping values."""
         for node in self._watches.watched:
             if node.top_graph is not None:
                 node.top_graph._watched.pop(node, None)
@@ -156,7 +156,7 @@ class TracedModule(Module):
         return {node: node.value for node in self._watches.watched if node.value is not None}  # type: ignore[attr-defined]
 
     def set_end_points(self, nodes: Node | Sequence[Node]) -> None:
-        """Stop each call when these nodes of the own graph have been computed, and return the list of their values."""
+        """Stop each call when these nodes of its own graph have been computed, and return a list of their values."""
         wanted = _as_nodes(nodes)
         own = list(self.argdef_graph_map.values())
         for node in wanted:
@@ -168,7 +168,7 @@ class TracedModule(Module):
             graph._changed()
 
     def clear_end_points(self) -> None:
-        """Let calls go to their end."""
+        """Let calls run to their end."""
         for graph in self.argdef_graph_map.values():
             graph._end_points = []
             graph._changed()
@@ -191,7 +191,7 @@ class TracedModule(Module):
         self.argdef_outdef_map[structure] = self.argdef_outdef_map.pop(old)
 
     def _add_argument(self, graph: InternalGraph, name: str) -> None:
-        """Take one more tensor, after the arguments that may stand by place."""
+        """Take one more tensor, after the positional arguments."""
         args, kwargs = self._key_of(graph).children_defs
         self._rename_key(
             graph, TreeDef(tuple, None, [TreeDef(tuple, None, [*args.children_defs, LeafDef(Tensor)]), kwargs])
@@ -206,7 +206,7 @@ class TracedModule(Module):
         self._signature = self._signature.replace(parameters=[*parameters[:place], new, *parameters[place:]])
 
     def _set_arguments(self, graph: InternalGraph, structure: TreeDef) -> None:
-        """Take arguments of this structure, by place and by the names that they have there."""
+        """Take arguments of this structure, positional and by these names."""
         self._rename_key(graph, structure)
         kinds = {
             "self": inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -266,17 +266,17 @@ def _same_but_numbers(ours: TreeDef, given: TreeDef) -> bool:
 
 
 def trace_module(mod: Module, *args: Any, **kwargs: Any) -> TracedModule:
-    """A module with the same parameters whose graph says what `mod(*args, **kwargs)` does.
+    """Make a module with the same parameters whose graph does what `mod(*args, **kwargs)` does.
 
-    Layers of tengen are called as a whole; of modules of the program, and of Sequential, what they do is recorded in graphs of their own.
-    Numbers, texts and branches are what they are in this call; sizes that come from `x.shape` are computed anew.
+    Layers of tengen are called as a whole; modules of the program, and Sequential, get graphs of their own.
+    Numbers, texts and branches stay as they are in this call; sizes from `x.shape` are computed anew.
 
     Args:
         mod: the module.
-        args, kwargs: what it is called with, tensors in containers of any kind.
+        args, kwargs: its arguments: tensors, in containers of any kind.
 
-    Raises TypeError for anything but a module, or arguments that are neither data nor registered; TracedModuleError if the graph does something else
-    than the module did.
+    Raises TypeError for anything but a module, or for arguments that are neither data nor registered; TracedModuleError if the graph does not do
+    what the module did.
 
     >>> net = tengen.traced_module.trace_module(M.Sequential(M.Linear(2, 3), M.ReLU()), F.ones((1, 2)))
     >>> print(net.graph)
@@ -310,7 +310,7 @@ def trace_module(mod: Module, *args: Any, **kwargs: Any) -> TracedModule:
 
 
 class _State:
-    """The buffers of a module and the place in the sequence of random numbers, which calls change."""
+    """The buffers of a module and the state of the random numbers, which calls change."""
 
     def __init__(self, module: Module):
         self._buffers = [(tensor, tensor._detach()) for tensor in module.tensors()]
@@ -318,7 +318,7 @@ class _State:
         self._random = generator._seed, generator._offset
 
     def restore(self) -> None:
-        """Make all as it was."""
+        """Restore everything."""
         for tensor, value in self._buffers:
             tensor._reset(value)
         generator = default_generator()
@@ -326,7 +326,7 @@ class _State:
 
 
 class _Builder:
-    """Makes traced modules of what has been recorded, one for each module."""
+    """Makes a traced module from each record."""
 
     def __init__(self, records: Mapping[int, Record]):
         self._records = records
@@ -366,9 +366,9 @@ class _Builder:
 
 
 def wrap(func: Any) -> Any:
-    """Let calls of a function of the program be single expressions: what it does inside, and decides by values, is not recorded.
+    """Record calls of a function of the program as single expressions: what it does inside, and decides by values, is not recorded.
 
-    Returns a function that does the same, so it may be a decorator. A saved graph names it, and a program that loads that has to wrap it too.
+    Returns a function that does the same, so it can be a decorator. A saved graph names it, and a program that loads the graph must wrap it, too.
 
     Raises TypeError for anything but a function written with `def`.
 
@@ -383,9 +383,9 @@ def wrap(func: Any) -> Any:
 
 
 def register_as_builtin(mod_cls: type[Module]) -> None:
-    """Let calls of modules of a class be single expressions, as those of tengen's layers are.
+    """Record calls of modules of a class as single expressions, as those of tengen's layers are.
 
-    A saved graph names the class, and a program that loads that has to register it too.
+    A saved graph names the class, and a program that loads the graph must register it, too.
 
     Raises TypeError for anything but a class of modules.
     """

@@ -11,7 +11,7 @@ __all__ = ["assign_attr", "get_subattr"]
 
 
 def get_subattr(module: Any, target: str) -> Any:
-    """The attribute with a dotted name, such as "block.0.weight"; items of lists and dicts have their places and keys as names."""
+    """The attribute with a dotted name, such as "block.0.weight"; indices and keys name the items of lists and dicts."""
     for name in target.split(".") if target else ():
         module = _step(module, name)
     return module
@@ -24,7 +24,7 @@ def _step(holder: Any, name: str) -> Any:
 
 
 def member(module: Any, target: str) -> Any:
-    """The module or tensor that a module has under a dotted name: what a graph may read, which no code of a class takes part in."""
+    """The module or tensor with a dotted name, as a graph may read it: without running code of a class."""
     for name in target.split("."):
         if isinstance(module, (list, tuple)):
             module = module[int(name)]
@@ -34,12 +34,12 @@ def member(module: Any, target: str) -> Any:
                 raise ValueError(f"a graph reads {target!r}, which the {type(module).__name__} does not have")
             module = held[name]
     if not isinstance(module, (Module, Tensor)):
-        raise ValueError(f"a graph reads {target!r}, which is a {type(module).__name__} and no module or tensor")
+        raise ValueError(f"a graph reads {target!r}, which is a {type(module).__name__}, not a module or tensor")
     return module
 
 
 def assign_attr(obj: Module | Tensor, module: Module, target: str) -> None:
-    """Make `obj` the attribute with a dotted name; the modules on the way have to be there.
+    """Set the attribute with a dotted name to `obj`; the modules on the way must exist.
 
     >>> from tengen.traced_module.utils import assign_attr, get_subattr
     >>> net = M.Sequential(M.Sequential(M.Linear(2, 3)))

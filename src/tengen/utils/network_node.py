@@ -1,7 +1,7 @@
-"""The nodes of a network that is looked at and changed: values and ops of a Program whose edges may be moved.
+"""The nodes of a network: values and ops of a Program whose edges can be changed.
 
-A `VarNode` is a Value and an `OpNode` a Node of `compiler.program`, so functions and operators that take tensors take a VarNode, and
-what they make of it is another one. The ops are those of the op table; their classes here are MegEngine's words for them.
+A `VarNode` stands for a Value and an `OpNode` for a Node of `compiler.program`. Functions and operators that take tensors take a VarNode and
+return another one. The ops are those of the op table; their classes here have MegEngine's names.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class NetworkNode:
 class VarNode(NetworkNode, Value):
     """A value of a network: the result of an op, or an input.
 
-    owner: the op that gives it. shape, dtype: of its elements.
+    owner: the op that computes it. shape, dtype: of its elements.
     """
 
     def __init__(self, owner: OpNode, index: int, type: Type, name: str | None = None):
@@ -41,7 +41,7 @@ class VarNode(NetworkNode, Value):
 
     @property
     def name(self) -> str:
-        """What it was called; else after its op."""
+        """Its name; if it was given none, one made from its op."""
         several = len(self.owner.outputs) > 1
         return self._name or (f"{self.owner.name}:{self.index}" if several else self.owner.name)
 
@@ -51,7 +51,7 @@ class VarNode(NetworkNode, Value):
 
     @property
     def owner(self) -> Any:
-        """The op that gives it."""
+        """The op that computes it."""
         return self.node
 
     @property
@@ -61,17 +61,17 @@ class VarNode(NetworkNode, Value):
 
     @property
     def var(self) -> VarNode:
-        """Itself; in MegEngine what functions of `comp_graph_tools` take."""
+        """The node itself, which functions of `comp_graph_tools` take in MegEngine."""
         return self
 
     @property
     def desc(self) -> Descriptor:
-        """Its type, as tensors say it."""
+        """Its type, as of a tensor."""
         return Descriptor(self.dtype, self.shape, None, devices.canonical(devices.require(None)))
 
     @property
     def partial_shape(self) -> tuple[int, ...]:
-        """The shape, all of which is known here."""
+        """The shape, which is always known here."""
         return self.shape
 
     def _is_watched(self) -> bool:
@@ -81,19 +81,19 @@ class VarNode(NetworkNode, Value):
         return get_item(self, index)  # type: ignore[arg-type]
 
     def astype(self, dtype: Any) -> Any:
-        """The elements as another dtype."""
+        """Convert the elements to another dtype."""
         return calls.astype(self, dtype)  # type: ignore[arg-type]
 
     def reshape(self, *shape: Any) -> Any:
-        """The elements under another shape."""
+        """Give the elements another shape."""
         return calls.reshape(self, shape)  # type: ignore[arg-type]
 
     def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Any:
-        """The dims from `start_axis` to `end_axis` as one."""
+        """Merge the dims from `start_axis` to `end_axis`."""
         return calls.flatten(self, start_axis, end_axis)  # type: ignore[arg-type]
 
     def transpose(self, *pattern: Any) -> Any:
-        """The dims in another order."""
+        """Permute the dims."""
         return calls.transpose(self, pattern or range(self.ndim)[::-1])  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
@@ -103,7 +103,7 @@ class VarNode(NetworkNode, Value):
 class OpNode(NetworkNode, Node):
     """An op of a network. op: of the op table, with its parameters; None for inputs and weights.
 
-    inputs: a list of VarNodes, of which others may be put in the place. outputs: VarNodes. type: a word for what it does.
+    inputs: a list of VarNodes, which can be replaced. outputs: VarNodes. type: the kind of op.
     """
 
     type: ClassVar[str] = ""
@@ -121,13 +121,13 @@ class OpNode(NetworkNode, Node):
         self.register()
 
     def register(self) -> None:
-        """Tell the inputs that it reads them."""
+        """Register as a user of the inputs."""
         for var in self.inputs:
             var._users.add(self)
 
     @property
     def name(self) -> str:
-        """What it was called; else a word for the op, its inputs and its number."""
+        """Its name; if it was given none, one made from the op, its inputs and its number."""
         if self._name:
             return self._name
         inputs = ",".join(var._name or f"{var.owner.type}" for var in self.inputs)
@@ -143,7 +143,7 @@ class OpNode(NetworkNode, Node):
 
     @property
     def label(self) -> str:
-        """A word for what it computes."""
+        """The kind of computation."""
         return self.type if self.op is None else label(self.op)
 
     @property
@@ -157,7 +157,7 @@ class OpNode(NetworkNode, Node):
         return {} if self.op is None else {name: getattr(self.op, name) for name in type(self.op).parameters}
 
     def replace_inputs(self, replaced: dict[Any, Any]) -> None:
-        """Put others in the place of some of its inputs."""
+        """Replace some of its inputs."""
         if any(var in replaced for var in self.inputs):
             self.inputs[:] = [replaced.get(var, var) for var in self.inputs]
             self.register()
@@ -168,7 +168,7 @@ class OpNode(NetworkNode, Node):
 
 
 class Graph(Builder):
-    """Makes nodes of what is done to VarNodes. They know each other, so no list of them is kept."""
+    """Makes nodes for operations on VarNodes. The nodes refer to each other, so there is no list of them."""
 
     def __init__(self) -> None:
         super().__init__(keep_composites=True)
@@ -204,7 +204,7 @@ class Host2DeviceCopy(OpNode):
 
 
 class ConstOpBase(OpNode):
-    """A tensor that the network has."""
+    """A tensor in the network."""
 
     def __init__(self, data: Any = 0.0, name: str | None = None, device: Any = None):
         self._tensor = data if isinstance(data, Tensor) else Tensor(data)
@@ -235,7 +235,7 @@ class ConstOpBase(OpNode):
         return self._tensor.numpy()
 
     def set_value(self, data: Any, device: Any = None) -> None:
-        """Give it another value. A value that is not a tensor gets the dtype of the old one."""
+        """Set its value. A value that is not a tensor gets the dtype of the old one."""
         self._tensor = data if isinstance(data, Tensor) else Tensor(data, dtype=self.dtype)
         self.outputs[0].type = self._type
 
@@ -247,7 +247,7 @@ class ImmutableTensor(ConstOpBase):
 
 
 class SharedDeviceTensor(ConstOpBase):
-    """A weight of the network, as programs make one that they give other values."""
+    """A weight of the network that programs make and then give other values."""
 
     type = "SharedDeviceTensor"
 
@@ -311,7 +311,7 @@ WarpPerspectiveForward = _kind("WarpPerspectiveForward", "WarpPerspective", "War
 
 
 def node_class(op: Op, inputs: Sequence[Value]) -> type[OpNode]:
-    """The class of nodes for an op: one with MegEngine's word, or one with the op's own name."""
+    """The class of nodes for an op: one with MegEngine's name, or one with the op's own name."""
     name = type(op).__name__
     if name in ("MatMul", "Product") and max(v.ndim for v in inputs) > 2:
         return BatchedMatrixMul

@@ -1,4 +1,4 @@
-"""The page that shows a profile: a timeline, a flame graph, and tables of where the time went. It needs nothing but a browser."""
+"""The page that shows a profile: a timeline, a flame graph, and tables of times. It needs nothing but a browser."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ window.onresize = all; all(); tabulate(location.hash.slice(1) in sources ? locat
 
 
 def page(events: Sequence[dict[str, Any]]) -> str:
-    """The page of these events, which are those of a Chrome trace with ph "X"."""
+    """The page of these events, which are complete events ("ph": "X") of a Chrome trace."""
     import json
     from linecache import getline
 

@@ -1,4 +1,4 @@
-"""How long each op takes: as a trace for Chrome's viewer (or Perfetto), and as a page that shows it."""
+"""Measures how long each op takes, and writes a trace for Chrome's viewer or Perfetto, and a page that shows it."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _FORMATS = ("chrome_timeline.json", "html")
 
 
 class Profiler(ContextDecorator):
-    """Times each op that runs in a `with` block, or in a function that it decorates, and writes what it has found when that ends.
+    """Times each op that runs in a `with` block, or in a decorated function, and writes the profile when that ends.
 
     `path/PID.chrome_timeline.json` is for chrome://tracing and ui.perfetto.dev; `path/PID.html` is a page for any browser: a timeline, a flame
-    graph, and what took longest by op, kernel, module and line. Forward, backward and steps of optimizers are seen; a backward counts for
+    graph, and tables by op, kernel, module and line. Forward, backward and optimizer steps are all profiled; a backward counts for
     the module and the line of its forward. A traced function is one op, with its kernels inside.
-    Ops are made anew for it, so the first call of each takes longer: let it run for several steps.
+    Plans are made anew under the profiler, so the first call of each op takes longer: profile several steps.
 
     Args:
-        path: the folder; it is made if it is not there.
+        path: the folder; it is made if it does not exist.
         format, formats: "chrome_timeline.json" or "html", or several. The page is always written.
-        with_backtrace: keep the line of the program that called each op; the page has a table of lines then.
-        with_scopes: show the modules that were running as well; the page has a table of modules then.
-        kwargs: settings of MegEngine's profiler for GPUs, which have no meaning here.
+        with_backtrace: keep the line of the program that called each op; the page then has a table of lines.
+        with_scopes: keep the modules that were running, too; the page then has a table of modules.
+        kwargs: settings of MegEngine's profiler for GPUs, which have no effect here.
 
     Raises ValueError for other formats, RuntimeError inside another Profiler.
 
@@ -62,7 +62,7 @@ class Profiler(ContextDecorator):
         self.formats = [format] if formats is None else list(formats)
         for name in self.formats:
             if name not in _FORMATS:
-                raise ValueError(f"a profile is written as {' or '.join(_FORMATS)}, got {name!r}")
+                raise ValueError(f"Profiler: a profile is written as {' or '.join(_FORMATS)}, got {name!r}")
         self.path = path
         self.with_backtrace, self.with_scopes = with_backtrace, with_scopes
         self.events: list[dict[str, Any]] = []
@@ -75,7 +75,7 @@ class Profiler(ContextDecorator):
 
     def __enter__(self) -> Profiler:
         if Profiler._running is not None:
-            raise RuntimeError("a Profiler is running already, and it sees all ops")
+            raise RuntimeError("a Profiler is already running, and it sees all ops")
         self.events, self._start = [], perf_counter_ns()
         self._places.clear()
         self._stack.enter_context(watching(self._watch))
@@ -94,7 +94,7 @@ class Profiler(ContextDecorator):
     # -- what happens ------------------------------------------------------------------------------------------
 
     def _now(self) -> float:
-        """Microseconds since the beginning."""
+        """Microseconds since the start."""
         return (perf_counter_ns() - self._start) / 1e3
 
     def _watch(self, op: Any, plan: Any, descs: Sequence[Any]) -> Around:
@@ -135,7 +135,7 @@ class Profiler(ContextDecorator):
             event["args"]["modules"] = [_path(place.modules[0], module) for module in place.modules]
 
     def _add_kernels(self, thread: int) -> None:
-        """Events of the steps of the op that this thread has run last, one after the other."""
+        """Add events for the steps of the last op of this thread, one after the other."""
         event, plan, runtime = self._last.pop(thread, ({}, None, None))
         taken = runtime.take_seconds() if plan is not None else []
         if not taken:  # or a traced function that is profiled itself has taken them
@@ -173,7 +173,7 @@ def _path(outer: Module, inner: Module) -> str:
 
 
 def _module_events(events: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """An event for each run of ops that follow each other in the same module, the outer ones first."""
+    """An event for each run of consecutive ops in the same module, outer modules first."""
     ops = sorted((event for event in events if event["cat"] == "op"), key=lambda event: (event["tid"], event["ts"]))
     for depth in range(max((len(event["args"]["modules"]) for event in ops), default=0)):
         opened: dict[str, Any] | None = None
@@ -192,7 +192,7 @@ def _module_events(events: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]
 
 @contextmanager
 def scope(name: str) -> Iterator[None]:
-    """Show what a running Profiler sees in this `with` block under a name."""
+    """Name what runs in a `with` block in the profile of a running Profiler."""
     running = Profiler._running
     start = running._now() if running is not None else 0.0
     try:
@@ -208,7 +208,7 @@ def is_profiling() -> bool:
 
 
 def profile(*args: Any, **kwargs: Any) -> Any:
-    """Decorates a function: each call is profiled. As it is, or with the arguments of Profiler.
+    """Decorator: profile each call of a function. It may have the arguments of Profiler.
 
     >>> @profile("profile")
     ... def step():
@@ -223,7 +223,7 @@ def profile(*args: Any, **kwargs: Any) -> Any:
 
 
 def merge_trace_events(directory: str) -> str:
-    """Write the timelines of all processes in a folder as one, `merge.chrome_timeline.json` there; gives its path.
+    """Merge the timelines of all processes in a folder to `merge.chrome_timeline.json` there; returns its path.
 
     Raises FileNotFoundError if there are none.
     """

@@ -1,4 +1,4 @@
-"""A network as a table: what each module gives, and what it costs."""
+"""A network as a table: what each module computes, and what it costs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["Summary", "SummaryRow", "summary"]
 
 
 class SummaryRow(NamedTuple):
-    """A module, with all that runs in it.
+    """A module, with all that runs inside it.
 
-    path: where it is in the network, "" for the network itself; kind: its class; calls: in one call of the network; outputs: shapes of
-    what its last call gave; parameters: their elements; flops: operations, a multiplication with its addition is one; seconds: of its
-    calls together; memory: bytes of the results of all operations, views not counted; leaf: no module has run inside it.
+    path: its path in the network, "" for the network itself; kind: its class; calls: in one call of the network; outputs: shapes of
+    the results of its last call; parameters: their elements; flops: operations, a multiplication with its addition is one; seconds: of its
+    calls together; memory: bytes of the results of all operations, without views; leaf: no module ran inside it.
     """
 
     path: str
@@ -50,7 +50,7 @@ class Summary(NamedTuple):
         return self.rows[0]
 
     def slowest(self, most: int = 3) -> list[SummaryRow]:
-        """The modules without others inside that take longest, the slowest first."""
+        """The modules without others inside that take longest, slowest first."""
         return sorted((row for row in self.rows if row.leaf and row.calls), key=lambda row: -row.seconds)[:most]
 
     def __str__(self) -> str:
@@ -63,21 +63,21 @@ class Summary(NamedTuple):
 
 
 def summary(net: Module, inputs: Any = None, input_shapes: Any = None, repeats: int = 3) -> Summary:
-    """What a network consists of and where its time goes: a row for each module, measured in evaluation mode, eager.
+    """Measure what each module of a network costs, in evaluation mode, without a trace.
 
-    Operations are counted where they run, so functions between layers are in the row of the module that calls them. What a module that
-    contains others takes includes them. Parameters that modules share count once. The network stays as it is.
+    Operations are counted where they run, so functions between layers are in the row of the module that calls them. The cost of a module
+    includes the modules inside it. Parameters that modules share count once. The network is not changed.
 
     Args:
         net: the network.
-        inputs: what it is called with: an array or tensor, or a list, tuple or dict (keyword arguments) of them.
-        input_shapes: or the shape of its argument, or a list of shapes, which get random float32 numbers.
-        repeats: the times are those of the fastest of so many calls, after one that is not timed.
+        inputs: its arguments: an array or tensor, or a list, tuple or dict (keyword arguments) of them.
+        input_shapes: instead, the shape of its argument, or a list of shapes, for random float32 numbers.
+        repeats: the number of calls, of which the fastest counts, after one that is not timed.
 
     Returns: a Summary, which prints as a table.
 
     Raises:
-        ValueError: both or none of `inputs` and `input_shapes` are given; fewer than one repeat.
+        ValueError: both or neither of `inputs` and `input_shapes` are given; fewer than one repeat.
 
     >>> from tengen.utils import summary
     >>> net = M.Sequential(M.Linear(3, 4), M.ReLU(), M.Linear(4, 2))
@@ -88,19 +88,19 @@ def summary(net: Module, inputs: Any = None, input_shapes: Any = None, repeats: 
     module ...
     """
     if not isinstance(net, Module):
-        raise TypeError(f"summary: net is a Module, got {type(net).__name__}")
+        raise TypeError(f"summary: net must be a Module, got {type(net).__name__}")
     if repeats < 1:
-        raise ValueError(f"summary: repeats is at least 1, got {repeats}")
+        raise ValueError(f"summary: repeats must be at least 1, got {repeats}")
     given, keywords = arguments(inputs, input_shapes, "summary")
     paths: dict[int, str] = {}
     for path, module in net.named_modules():
-        paths.setdefault(id(module), path)  # one that has several places counts at the first
+        paths.setdefault(id(module), path)  # a module with several places counts at the first
     costs, times = _Costs(net), _Times()
     with evaluating(net):
         with watching(costs.watch):
             net(*given, **keywords)
         with times.hooked(net, paths):
-            for _ in range(repeats + 1):  # Plans are made anew after a watch, so the first is slow
+            for _ in range(repeats + 1):  # Plans are made anew after a watch, so the first call is slow
                 times.begin()
                 net(*given, **keywords)
     return Summary(_rows(net, paths, costs, times))
@@ -152,7 +152,7 @@ class _Costs:
 
         def after(_: Sequence[Any]) -> None:
             modules = {id(module) for module in running_modules()}
-            if id(self._net) in modules:  # or it is another thread's
+            if id(self._net) in modules:  # or it belongs to another thread
                 for module in modules:
                     before = self.of.get(module, (0, 0))
                     self.of[module] = before[0] + operations, before[1] + memory
@@ -161,7 +161,7 @@ class _Costs:
 
 
 class _Times:
-    """How often each module is called, how long that takes and what it gives, by path."""
+    """How often each module is called, how long that takes and the shapes of its results, by path."""
 
     def __init__(self) -> None:
         self.order: list[str] = []
@@ -175,7 +175,7 @@ class _Times:
         self._thread = get_ident()  # another may be using the network
 
     def begin(self) -> None:
-        """Another call of the network."""
+        """Start another call of the network."""
         self._run += 1
         self._seconds, self.calls, self._open = {}, {}, []
 
@@ -220,7 +220,7 @@ class _Times:
 
 
 def _shapes(outputs: Any) -> Iterator[tuple[int, ...]]:
-    """Of the tensors among results, in lists, tuples and dicts."""
+    """Shapes of the tensors among results, in lists, tuples and dicts."""
     if isinstance(outputs, Tensor):
         yield tuple(outputs.shape)
     elif isinstance(outputs, dict):
@@ -258,7 +258,7 @@ def _cells(row: SummaryRow, paths: Container[str], whole: float) -> Sequence[obj
 
 
 def _count(number: int) -> str:
-    """A number for people, by thousands."""
+    """Format a number for people, in thousands."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if number >= size:
             return f"{number / size:.2f} {unit}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows under their titles, in columns as wide as their widest entry.
+    """Format rows under their titles, in columns as wide as their widest entry.
 
     >>> print(table(("op", "calls"), [("conv2d", 3)]))
     op      calls

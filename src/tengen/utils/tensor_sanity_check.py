@@ -1,4 +1,4 @@
-"""A check that ops leave their inputs alone: for those who write ops."""
+"""Checks that ops do not change their inputs, for developers of ops."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["TensorSanityCheck", "TensorSanityCheckImpl", "sync"]
 
 
 class TensorSanityCheckImpl:
-    """The check behind TensorSanityCheck, switched by hand."""
+    """The check behind TensorSanityCheck, switched on and off by hand."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
 
     def enable(self) -> None:
-        """Check each op from now on."""
+        """Check every op from now on."""
         self._stack.enter_context(watching(self._watch))
 
     def disable(self) -> None:
-        """Check no longer."""
+        """Stop checking."""
         self._stack.close()
 
     def _watch(self, op: Any, plan: Any, descs: Sequence[Any]) -> Around:
@@ -36,7 +36,7 @@ class TensorSanityCheckImpl:
 
         def after(arrays: Sequence[Any]) -> None:
             for number, (array, known) in enumerate(seen):
-                # Memory that the caller has given away holds the result now.
+                # Memory that the caller gave away now holds the result.
                 given_away = any(np.may_share_memory(array, result) for result in arrays)
                 if not given_away and _sum(array) != known:
                     raise RuntimeError(f"{op.name} has changed its input {number}, {array.dtype} {array.shape}")
@@ -50,7 +50,7 @@ def _sum(array: Any) -> int:
 
 
 class TensorSanityCheck:
-    """In its `with` block each op is checked: it must leave the values of its inputs as they are. RuntimeError names one that does not.
+    """Check in a `with` block that no op changes its inputs. RuntimeError names an op that does.
 
     >>> with TensorSanityCheck():
     ...     print((tengen.tensor([1.0]) + 2).item())
@@ -69,4 +69,4 @@ class TensorSanityCheck:
 
 
 def sync() -> None:
-    """Wait until all ops have run: they always have here."""
+    """Wait until all ops have run; here they always have."""

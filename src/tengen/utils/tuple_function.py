@@ -1,4 +1,4 @@
-"""A number for each dimension, from one for all or one for each."""
+"""One number for each dimension, given as a single number or one by one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["get_ndtuple"]
 
 
 def get_ndtuple(value: Any, *, n: int, allow_zero: bool = True) -> tuple[int, ...]:
-    """`n` ints: those of `value`, or one number `n` times. Raises ValueError for a wrong number of them, or a negative one.
+    """`n` ints: those of `value`, or one number `n` times. Raises ValueError for a wrong count, or a negative number.
 
     allow_zero: whether they may be 0.
 

@@ -1,4 +1,4 @@
-"""Weights that other programs made: into networks whose names and shapes are written another way, and into files."""
+"""Loads weights from other programs into networks with different names and shapes, and writes them to files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .table import table
 
 __all__ = ["Match", "match", "save_safetensors"]
 
-# Where checkpoints keep the state dict, and what state dicts hold beside values that a network computes with.
+# Where checkpoints keep the state dict, and what state dicts hold besides values that a network computes with.
 _INSIDE = ("state_dict", "model_state_dict", "model", "net", "params")
 _BESIDE = ("num_batches_tracked", "position_ids")
 _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of a recurrent layer, in the order in which it has them
@@ -33,10 +33,10 @@ _LEAVES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "mo
 
 
 class Match:
-    """What `match` did; printed, it is a table.
+    """The result of `match`; it prints as a table.
 
     rows: (name in the network, name in the state dict, shape there, "same name", "by name" or "by order").
-    missing: names of the network for which nothing was found. unused: names of the state dict that went nowhere.
+    missing: names in the network for which nothing was found. unused: names in the state dict that were not used.
     """
 
     def __init__(self, shapes: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]]):
@@ -65,7 +65,7 @@ class Match:
         load_state(tensors, self.values, strict=True, owner=type(net).__name__)
 
     def left_over(self) -> str:
-        """What found no partner on the other side, with its shape; a line for each side."""
+        """The names without a partner on the other side, with shapes; a line for each side."""
         sides = ("missing in the state dict", self.missing, self.shapes), ("not used", self.unused, self.given)
         return "\n".join(
             f"{what}: {some([f'{name} {shapes[name]}' for name in names])}" for what, names, shapes in sides if names
@@ -80,20 +80,20 @@ def match(
     verbose: bool = True,
     by_order: bool = True,
 ) -> Match:
-    """Load a state dict that was made for another writing of the same network, such as PyTorch's.
+    """Load a state dict that was made for another implementation of the same network, such as PyTorch's.
 
-    Names that are equal but for case and underscores belong together, also behind a prefix ("module.") that most have. Layers that are left
-    are brought together in the order in which both define them, where their shapes allow it, so that as much as possible is found and names are
-    as alike as possible. Shapes may differ by dimensions of 1, as biases (C,) and (1, C, 1, 1) do, and as grouped weights (out, in, …) and
+    Names that are equal apart from case and underscores are matched, even behind a prefix ("module.") that most have. The remaining layers
+    are matched in the order in which both sides define them, where shapes allow it, so that as many as possible are matched and names are
+    as similar as possible. Shapes may differ by dimensions of 1, as biases (C,) and (1, C, 1, 1) do, or as grouped weights (out, in, …) and
     (groups, out, in, …) do. Nothing is transposed. The weights of an LSTM or RNN of PyTorch become one parameter, as they are here.
 
     Args:
         net: gets the values.
-        state: tensors or arrays by name, of tengen, NumPy or PyTorch; or a checkpoint that has it under "state_dict" or "model".
-        rename: regular expressions and what to put in their place in names of the state dict, before all else.
+        state: tensors or arrays by name, of tengen, NumPy or PyTorch; or a checkpoint that holds them under "state_dict" or "model".
+        rename: regular expressions, with replacements, that are applied first to names in the state dict.
         strict: raise StateDictError if something is missing, before anything is loaded.
-        verbose: print what was done, as a table.
-        by_order: also bring layers together whose names differ.
+        verbose: print the result as a table.
+        by_order: also match layers whose names differ.
 
     Raises StateDictError if nothing fits.
 
@@ -160,7 +160,7 @@ def partners(net: Module, state: Mapping[str, Any], rename: Mapping[str, str] | 
 
 
 def inside(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The state dict itself, which may be a part of a checkpoint."""
+    """The state dict itself, which may be part of a checkpoint."""
     if not isinstance(state, Mapping):
         raise TypeError(f"a state dict must be a dict of tensors or arrays by name, got {type(state).__name__}")
     for name in _INSIDE:
@@ -226,7 +226,7 @@ def _in_order(net: Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _fits(have: tuple[int, ...], want: tuple[int, ...]) -> bool:
-    """Whether values of the one shape are those of the other as they lie there."""
+    """Whether a value of one shape can be reshaped to the other."""
     if have == want:
         return True
     if len(want) == len(have) + 1 and len(have) > 2 and want[0] * want[1] == have[0] and want[2:] == have[1:]:
@@ -235,7 +235,7 @@ def _fits(have: tuple[int, ...], want: tuple[int, ...]) -> bool:
 
 
 def _plain(name: str) -> str:
-    """A name in lower case, in parts between dots, the last of which is what it is called here."""
+    """A name in lower case with dots between its parts; the last part is the name used here."""
     start, dot, leaf = name.rpartition(".")
     return (start + dot).lower().replace("_", ".") + _LEAVES.get(leaf, leaf)
 
@@ -243,7 +243,7 @@ def _plain(name: str) -> str:
 def _same_names(
     wanted: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
 ) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Those with equal names, where one side may have a prefix that the other lacks."""
+    """Match equal names, where one side may have a prefix that the other lacks."""
     ours = {name: _plain(name) for name in wanted}
     theirs = {name: _plain(name) for name in shapes}
     tried = [("", ""), *((prefix, "") for prefix in _prefixes(theirs.values()))]
@@ -265,26 +265,26 @@ def _same_names(
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:
-    """What names may begin with: their first part, and their first two."""
+    """Possible prefixes of names: their first part, and their first two."""
     parts = [name.split(".") for name in names]
     found = Counter(".".join(part[:count]) + "." for count in (1, 2) for part in parts if len(part) > count)
     return [prefix for prefix, _ in found.most_common(8)]
 
 
 class _Group(NamedTuple):
-    """The tensors of one layer: their names by what they are, such as "weight" and "bias"."""
+    """The tensors of one layer: their names by kind, such as "weight" and "bias"."""
 
     parent: str
     members: dict[str, str]
 
     @property
     def words(self) -> Counter[str]:
-        """What the names are made of."""
+        """The words in the names."""
         return Counter(word for name in self.members.values() for word in re.split(r"[._]", _plain(name)))
 
 
 def _groups(names: Iterable[str]) -> list[_Group]:
-    """Names of the same layer that follow each other; what is not a usual part of a layer is alone."""
+    """Group consecutive names of the same layer; a name of an unusual kind is alone."""
     found: list[_Group] = []
     for name in names:
         parent, _, leaf = _plain(name).rpartition(".")
@@ -299,7 +299,7 @@ def _groups(names: Iterable[str]) -> list[_Group]:
 def _aligned(
     left: Sequence[str], free: Sequence[str], wanted: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, tuple[str, str]]:
-    """The pairs of layers that keep the order of both and are worth most: the more tensors the better, then the more alike their names.
+    """Align layers of both sides in order, so that the most tensors are matched, and then names are most similar.
 
     Source: Needleman and Wunsch 1970.
     """
@@ -318,12 +318,12 @@ def _aligned(
 
 
 def _likeness(ours: Counter[str], theirs: Counter[str]) -> float:
-    """How good it is that two with these words in their names belong together: 1, and up to 1 more."""
+    """The score of a match between names with these words: from 1 to 2."""
     return 1 + 2 * (ours & theirs).total() / (ours.total() + theirs.total())
 
 
 def _best_in_order(worth: np.ndarray[Any, Any]) -> dict[int, tuple[int, str]]:
-    """Pairs (row, column), both rising, whose sum is the largest."""
+    """The pairs (row, column), both increasing, with the largest sum."""
     rows, columns = worth.shape
     best = np.zeros((rows + 1, columns + 1))
     for i in range(rows - 1, -1, -1):
@@ -344,7 +344,7 @@ def _best_in_order(worth: np.ndarray[Any, Any]) -> dict[int, tuple[int, str]]:
 def _mutually_best(
     worth: np.ndarray[Any, Any], found: Mapping[int, tuple[int, str]], sizes: Sequence[int]
 ) -> dict[int, tuple[int, str]]:
-    """Of those out of order the pairs in which each is the one that is most like the other, and half of the name the same."""
+    """Pairs out of order in which each is the most similar to the other, and half of the name is the same."""
     left = worth.copy()
     left[list(found)] = left[:, [j for j, _ in found.values()]] = -math.inf
     more = {}

@@ -1,4 +1,4 @@
-"""A network: the ops that its outputs are computed by."""
+"""A network: the ops that compute its outputs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _symbolic_shape = False
 
 
 def set_symbolic_shape(option: bool) -> bool:
-    """Say whether shapes of VarNodes are symbolic, which has no effect: here they are numbers. Returns what was said before."""
+    """Set whether shapes of VarNodes are symbolic. It has no effect: here they are numbers. Returns the previous setting."""
     global _symbolic_shape
     before, _symbolic_shape = _symbolic_shape, option
     return before
 
 
 class CompGraphDumpResult(NamedTuple):
-    """What `Network.dump` has written: how many ops, bytes of the file and of its weights, a checksum, names."""
+    """What `Network.dump` wrote: the number of ops, bytes of the file and of its weights, a checksum, names."""
 
     nr_opr: int
     tot_bytes: int
@@ -49,7 +49,7 @@ class CompGraphDumpResult(NamedTuple):
 class Network:
     """A recorded function as a graph that can be changed.
 
-    Values are VarNodes, which functions and operators take as they take tensors: what they make of them are new ops. Nothing is computed
+    Values are VarNodes. Functions and operators take them like tensors and add new ops. Nothing is computed
     before the network is written and loaded (`dump`, `jit.load` or `comp_graph_tools.GraphInference`).
 
     >>> import io
@@ -75,11 +75,11 @@ class Network:
 
     @classmethod
     def load(cls, model_path: str | os.PathLike[str] | BinaryIO, outspec: Sequence[str] | None = None) -> Network:
-        """The network in a file that `dump` of a traced function or of a network wrote.
+        """Load a network from a file that `dump` of a traced function or of a network wrote.
 
         Args:
             model_path: a path, or a binary file object.
-            outspec: names of values that are to be the outputs in place of those of the file.
+            outspec: names of values to use as outputs in place of those of the file.
 
         Returns: the network.
 
@@ -97,7 +97,7 @@ class Network:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What was kept with the network: `user_info`, and how the file was written."""
+        """What is stored with the network: `user_info`, and how the file was written."""
         return {"user_info": None, "graph_modified": False, "optimized_for_inference": False, **self._metadata}
 
     # -- what it consists of -----------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ class Network:
 
     @property
     def arguments(self) -> list[VarNode]:
-        """What it is called with, in order: as the file had them, then new ones. Those that no output needs are left out."""
+        """The arguments in order: those of the file, then new ones. Arguments that no output needs are left out."""
         needed = [op.outputs[0] for op in self.data_providers_filter]
         known = [v for v in self._arguments if v in needed]
         return [*known, *(v for v in needed if v not in known)]
@@ -181,17 +181,17 @@ class Network:
         return self.opr_filter.has_input(var).as_list()
 
     def get_dep_oprs(self, var: VarNode) -> list[OpNode]:
-        """The ops that a value is computed by."""
+        """The ops that compute a value."""
         return in_order([as_varnode(var)])
 
     # -- changes -------------------------------------------------------------------------------------------------
 
     def make_const(self, data: Any, name: str | None = None, device: Any = None) -> VarNode:
-        """A weight with this value: a VarNode to compute with."""
+        """Make a weight with this value; returns a VarNode."""
         return ImmutableTensor(data, name, device).outputs[0]
 
     def make_input_node(self, shape: Any, dtype: Any, name: str | None = None, device: Any = None) -> VarNode:
-        """A new argument: a VarNode to compute with."""
+        """Make a new argument; returns a VarNode."""
         return Host2DeviceCopy(shape, dtype, name, device).outputs[0]
 
     def add_output(self, *vars: Any) -> None:
@@ -201,24 +201,24 @@ class Network:
         self._outputs += [var for var in dict.fromkeys(new) if var not in self._outputs]
 
     def remove_output(self, *vars: Any) -> None:
-        """Let values be no outputs any more. A warning says so if one is none."""
+        """Remove values from the outputs. A warning names a value that is not an output."""
         for var in map(as_varnode, vars):
             if var in self._outputs:
                 self._outputs.remove(var)
             else:
-                warn(f"remove_output: {var.name} is no output of the network; these are {self._outputs}")
+                warn(f"remove_output: {var.name} is not an output of the network; the outputs are {self._outputs}")
 
     def add_dep_oprs(self, *vars: Any) -> None:
-        """Take the ops that values are computed by into the network; they belong to it as soon as an output needs them."""
+        """Add the ops that compute some values to the network; they belong to it as soon as an output needs them."""
         in_order(map(as_varnode, vars))
 
     def replace_vars(self, repl_dict: dict[Any, Any]) -> None:
-        """Have all ops that read one value read another. Outputs stay.
+        """Make all ops that read one value read another. Outputs stay.
 
-        Ops that the new values are computed by, and that were no part of the network, go on reading the old ones.
+        Ops that compute the new values, and that were not in the network, still read the old ones.
 
         Args:
-            repl_dict: {a value: what takes its place}.
+            repl_dict: {value: replacement}.
 
         Raises:
             ValueError: the ops would form a cycle, or one of them cannot take the new value; then nothing changes.
@@ -227,7 +227,7 @@ class Network:
         self._change([(op, pairs) for op in self.all_oprs])
 
     def replace_oprs(self, repl_dict: dict[Any, Any]) -> None:
-        """Have all ops that read the outputs of one op read those of another; see `replace_vars`. Outputs of the network are replaced too."""
+        """Make all ops that read the outputs of one op read those of another; see `replace_vars`. Outputs of the network are replaced too."""
         pairs: dict[VarNode, VarNode] = {}
         for old, new in repl_dict.items():
             if len(old.outputs) != len(new.outputs):
@@ -253,8 +253,8 @@ class Network:
             raise
 
     def modify_opr_names(self, modifier: str | Callable[[str], str]) -> None:
-        """Give all ops other names: a word and a dot before each, or what a function makes of it. Arguments and weights, which are values
-        too, are called so everywhere."""
+        """Rename all ops: put a word and a dot before each name, or apply a function to it. Arguments and weights, which are values
+        too, get the new name everywhere."""
         rename = modifier if callable(modifier) else lambda name: f"{modifier}.{name}"
         for op in self.all_oprs:
             op.name = rename(op.name)
@@ -262,12 +262,12 @@ class Network:
                 op.outputs[0].name = op.name
 
     def reset_batch_size(self, batchsize: int, *, blacklist: Iterable[str] = ()) -> None:
-        """Have the first dim of all arguments be another one, and all that follows from it.
+        """Change the first dim of all arguments, and all that follows from it.
 
         Shapes that ops name are changed where they hold the batch.
 
         Args:
-            batchsize: the new one.
+            batchsize: the new size.
             blacklist: names of arguments whose first dim is not a batch.
 
         Raises:
@@ -277,7 +277,7 @@ class Network:
         providers, left = self.data_providers_filter.as_list(), set(blacklist)
         batched = [op for op in providers if op.outputs[0].name not in left and op.name not in left]
         if unknown := left - {op.name for op in providers} - {op.outputs[0].name for op in providers}:
-            raise ValueError(f"reset_batch_size: {sorted(unknown)} are no arguments; these are {providers}")
+            raise ValueError(f"reset_batch_size: {sorted(unknown)} are not arguments; the arguments are {providers}")
         if scalars := [op.name for op in batched if not op.shape]:
             raise ValueError(f"reset_batch_size: {scalars} have no dims; name them in blacklist")
         before = [op.shape for op in batched]
@@ -291,7 +291,7 @@ class Network:
             raise
 
     def _compile(self) -> None:
-        """Work out the types of all values again, after changes of edges or of shapes of arguments."""
+        """Infer the types of all values again, after changes of edges or of the shapes of arguments."""
         order = self.all_oprs
         Retyped(order).commit()
         for op in order:
@@ -300,7 +300,7 @@ class Network:
     # -- as a file -----------------------------------------------------------------------------------------------
 
     def optimize_for_inference(self, dest_vars: Any, **kwargs: Any) -> Any:
-        """The values as they are: tengen chooses layouts and fuses where a network is loaded.
+        """Return the values as they are: tengen chooses layouts and fuses where a network is loaded.
 
         Raises ValueError for an option that MegEngine does not have; `enable_ioc16` and `enable_io16xc32`, which would change what is
         computed, have no effect either, and a warning says so.
@@ -374,7 +374,7 @@ class Network:
 
 
 def _note_names(op: OpNode, made: dict[Any, Value], names: dict[Value | Node, str]) -> None:
-    """Put the names that an op and its outputs were given to what was made of them."""
+    """Copy the names of an op and its outputs to what was made of them."""
     for var in op.outputs:
         value = made[var]
         if value.node is not None and op._name:
