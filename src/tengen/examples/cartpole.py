@@ -24,7 +24,7 @@ DISCOUNT, TRACE, CLIP = 0.98, 0.9, 0.2
 
 
 class Policy(M.Module):
-    """What is seen (N, 4) to logits of the two pushes (N, 2), and what reward is still to come (N,)."""
+    """From observations (N, 4) to logits of the two pushes (N, 2), and the expected future reward (N,)."""
 
     def __init__(self, hidden: int = 64):
         super().__init__()
@@ -36,7 +36,7 @@ class Policy(M.Module):
 
 
 def loss_of(net: Policy) -> Any:
-    """Equation 9: gain of the policy, clipped where it is far from the one that moved; error of the critic; entropy, so that it goes on trying."""
+    """Equation 9: the gain of the policy, clipped where it is far from the one that played; the error of the critic; entropy, for exploration."""
 
     def loss(
         seen: tengen.Tensor, pushes: tengen.Tensor, before: tengen.Tensor, gains: tengen.Tensor, worth: tengen.Tensor
@@ -52,14 +52,14 @@ def loss_of(net: Policy) -> Any:
 
 
 def play(net: Policy, carts: Any, seen: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, Batch]:
-    """Some moves of all carts; what is seen then, and what happened, (MOVES, CARTS, ...) each."""
+    """Play some moves with all carts; returns the last observations, and what happened, each (MOVES, CARTS, ...)."""
     rows = []
     for _ in range(MOVES):
         logits, expected = net(tengen.tensor(seen.astype(np.float32)))
         chances = F.logsoftmax(logits, axis=1).numpy()
         pushes = (random.random(CARTS) < np.exp(chances[:, 1])).astype(np.int32)
         after, reward, fallen, late, _ = carts.step(pushes)
-        # The reward of an episode that is only cut off would have gone on: the critic says by how much.
+        # An episode that was only cut off would have brought more reward: the critic estimates how much.
         if late.any():
             reward = reward + DISCOUNT * late * expected.numpy()
         rows.append((seen, pushes, chances[np.arange(CARTS), pushes], expected.numpy(), reward, fallen | late))
@@ -68,7 +68,7 @@ def play(net: Policy, carts: Any, seen: np.ndarray, random: np.random.Generator)
 
 
 def gains_of(expected: np.ndarray, last: np.ndarray, rewards: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """How much better each move was than expected, with what came of it later. Schulman et al. 2016, equation 16."""
+    """How much better each move was than expected, with its later consequences. Schulman et al. 2016, equation 16."""
     gains, gain = np.zeros_like(expected), np.zeros(CARTS)
     for move in reversed(range(MOVES)):
         goes_on = 1.0 - ends[move]
@@ -79,7 +79,7 @@ def gains_of(expected: np.ndarray, last: np.ndarray, rewards: np.ndarray, ends: 
 
 
 def lengths(net: Policy, count: int, seed: int) -> np.ndarray:
-    """How long the pole stands, at most 500 moves, when the better push is taken each time."""
+    """How long the pole stands, up to 500 moves, if the better push is taken each time."""
     import gymnasium
 
     carts = gymnasium.make_vec("CartPole-v1", count, vectorization_mode="sync")
@@ -94,7 +94,7 @@ def lengths(net: Policy, count: int, seed: int) -> np.ndarray:
 
 
 def work(options: Namespace) -> None:
-    """Play and learn in turns, then measure."""
+    """Alternate between playing and learning, then measure."""
     import gymnasium
     from tqdm import tqdm
 

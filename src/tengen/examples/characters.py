@@ -24,7 +24,7 @@ LENGTH, BATCH = 128, 16
 
 
 def read() -> tuple[str, np.ndarray]:
-    """The alphabet, and the text as numbers of its letters. What is rare is left out."""
+    """The alphabet, and the text as indices into it. Rare characters are left out."""
     text = "\n\n".join(topics[name].strip() for name in sorted(topics))
     letters = sorted(letter for letter in set(text) if text.count(letter) >= 20)
     number = {letter: index for index, letter in enumerate(letters)}
@@ -32,7 +32,7 @@ def read() -> tuple[str, np.ndarray]:
 
 
 def batches(text: np.ndarray, random: np.random.Generator) -> Iterator[Batch]:
-    """Parts of the text, and for each character the one that follows."""
+    """Parts of the text, and for each character the next one."""
     while True:
         starts = random.integers(0, len(text) - LENGTH, (BATCH, 1))
         parts = text[starts + np.arange(LENGTH + 1)]
@@ -40,7 +40,7 @@ def batches(text: np.ndarray, random: np.random.Generator) -> Iterator[Batch]:
 
 
 def loss_of(net: models.GPT) -> object:
-    """The cross entropy of what follows, in nats a character."""
+    """The cross entropy of the next character, in nats per character."""
 
     def loss(parts: tengen.Tensor, following: tengen.Tensor) -> tengen.Tensor:
         logits = net(parts)
@@ -50,7 +50,7 @@ def loss_of(net: models.GPT) -> object:
 
 
 def surprise(net: models.GPT, text: np.ndarray) -> float:
-    """The mean loss over a text, in nats a character."""
+    """The mean loss over a text, in nats per character."""
     parts = text[: len(text) // (LENGTH + 1) * (LENGTH + 1)].reshape(-1, LENGTH + 1)
     loss, found = loss_of(net), []
     net.eval()
@@ -61,7 +61,7 @@ def surprise(net: models.GPT, text: np.ndarray) -> float:
 
 
 def write(net: models.GPT, letters: str, options: Namespace) -> str:
-    """Some 600 characters. The network sees its last ones when it goes on, as it has learnt from texts of LENGTH characters."""
+    """Write some 600 characters. The network continues from the last ones, because it has learnt from texts of LENGTH characters."""
     made = [letters.index(letter) for letter in options.begin if letter in letters] or [0]
     while len(made) < 600:
         made += net.generate(made[-LENGTH // 2 :], LENGTH // 2, options.temperature, seed=options.seed + len(made))
@@ -69,7 +69,7 @@ def write(net: models.GPT, letters: str, options: Namespace) -> str:
 
 
 def work(options: Namespace) -> None:
-    """Learn, measure on the last twentieth of the text, write."""
+    """Train, measure on the last twentieth of the text, write."""
     letters, text = read()
     learned, rest = np.split(text, [len(text) * 19 // 20])
     net = models.GPT(len(letters), LENGTH, options.depth, 4, options.features, dropout=0.0)
@@ -101,8 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = Options("characters", "A small GPT learns to write from the reference of Python.", steps=1200)
     options.add_argument("--depth", type=int, default=3, help="blocks (3)")
     options.add_argument("--features", type=int, default=96, help="between them, a multiple of 4 (96)")
-    options.add_argument("--temperature", type=float, default=0.7, help="0 writes what is likeliest (0.7)")
-    options.add_argument("--begin", default="The ", help="what to go on from")
+    options.add_argument(
+        "--temperature", type=float, default=0.7, help="0 always writes the most likely character (0.7)"
+    )
+    options.add_argument("--begin", default="The ", help="the text to continue")
     return run(options, work, arguments)
 
 

@@ -1,4 +1,4 @@
-"""What the examples share: options, a loop that learns, and pictures. It is small enough to read; copy from it what you need."""
+"""What the examples share: options, a training loop, and pictures. It is small enough to read; copy what you need."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Batch = tuple[np.ndarray, ...]
 
 
 class Options(argparse.ArgumentParser):
-    """Options of an example: --steps, --seed and --output, and those that it adds. What is wrong is said in one line."""
+    """Options of an example: --steps, --seed and --output, and those that it adds. Errors take one line."""
 
     def __init__(self, name: str, description: str, steps: int):
         super().__init__(prog=name, description=description)
@@ -55,7 +55,7 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def run(options: Options, work: Callable[[argparse.Namespace], None], arguments: Sequence[str] | None = None) -> int:
-    """Do the work with these command-line arguments; the exit code. What is missing is told in one line."""
+    """Do the work with these command-line arguments; returns the exit code. A missing package is reported in one line."""
     chosen = options.parse_args(arguments)
     try:
         chosen.output.mkdir(parents=True, exist_ok=True)
@@ -76,13 +76,13 @@ def run(options: Options, work: Callable[[argparse.Namespace], None], arguments:
 
 
 def learner(net: Module, optimizer: Optimizer, loss_of: Callable[..., Any], clip: float | None = None) -> Any:
-    """A step of training as one compiled Program: of the tensors that `loss_of` takes, giving the loss.
+    """A training step as one compiled Program: it takes the tensors that `loss_of` takes, and returns the loss.
 
     Args:
-        net: the network that learns.
+        net: the network to train.
         optimizer: has its parameters.
         loss_of: the loss of a batch.
-        clip: scale the gradients down where their norm is more than this.
+        clip: scale the gradients down if their norm exceeds this.
     """
     manager = GradManager().attach(net.parameters())
 
@@ -102,13 +102,13 @@ def learner(net: Module, optimizer: Optimizer, loss_of: Callable[..., Any], clip
 def train(
     step: Callable[..., Any], batches: Iterator[Batch], steps: int, optimizer: Optimizer | None = None
 ) -> list[float]:
-    """Run so many steps with a progress bar; the loss of each. Ctrl-C ends it early, and what was learnt so far is kept.
+    """Run training steps with a progress bar; returns the loss of each. Ctrl-C ends it early and keeps what was learnt.
 
     Args:
-        step: takes the tensors of a batch, gives the loss.
+        step: takes the tensors of a batch, returns the loss.
         batches: arrays without end.
         steps: how many.
-        optimizer: its learning rate rises for a twentieth of the steps, and then falls to nothing along a cosine (Loshchilov and Hutter 2017).
+        optimizer: its learning rate rises for a twentieth of the steps, then falls to zero along a cosine (Loshchilov and Hutter 2017).
     """
     from tqdm import tqdm
 
@@ -146,7 +146,7 @@ def stopped_early() -> Iterator[Callable[[], bool]]:
 
 
 def epochs(arrays: Sequence[np.ndarray], size: int, random: np.random.Generator) -> Iterator[Batch]:
-    """Batches of rows that belong together, in random order, again and again; of each pass the rows that are left are left out."""
+    """Batches of matching rows in random order, epoch after epoch; the last rows of an epoch that do not fill a batch are left out."""
     count = len(arrays[0])
     while True:
         order = random.permutation(count)
@@ -168,21 +168,21 @@ def figure(title: str, width: float = 12, height: float = 5) -> Any:
 
 
 def save(made: Any, path: Path) -> None:
-    """Write a picture as PNG, whole or not at all, and say where."""
+    """Write a picture as PNG, whole or not at all, and print where."""
     with write_whole(path) as file:
         made.savefig(file, format="png")
     print(f"picture: {path}")
 
 
 def plain(axes: Any, title: str = "") -> None:
-    """Axes that show an image: without ticks."""
+    """Remove the ticks of axes that show an image."""
     axes.set_title(title, fontsize=9, color=MUTED)
     axes.set_xticks([])
     axes.set_yticks([])
 
 
 def curve(axes: Any, losses: Sequence[float], title: str = "loss of training", colour: str = BLUE) -> None:
-    """The losses of the steps, and their mean over neighbours."""
+    """Plot the losses of the steps, and their running mean."""
     axes.plot(losses, color=colour, alpha=0.25, linewidth=0.8)
     window = max(1, len(losses) // 25)
     smooth = np.convolve(losses, np.ones(window) / window, "valid")

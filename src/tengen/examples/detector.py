@@ -1,4 +1,4 @@
-"""A detector without anchors finds circles, squares and triangles in drawn scenes: each cell says what it lies in, and how far its edges are.
+"""A detector without anchors finds circles, squares and triangles in drawn scenes: each cell says which object it is in, and how far the edges are.
 
 Tian et al., FCOS, 2019; boxes of one object are thinned out by non-maximum suppression.
 
@@ -29,7 +29,7 @@ Boxes = np.ndarray
 
 
 def scene(random: np.random.Generator) -> tuple[np.ndarray, Boxes]:
-    """An image, and the boxes of what is in it."""
+    """Draw an image; returns it with the boxes of its objects."""
     image, _, shapes = draw(random)
     boxes = []
     for kind, x, y, radius in shapes:
@@ -50,7 +50,7 @@ def targets(boxes: Boxes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def batches(random: np.random.Generator) -> Iterator[Batch]:
-    """Images, classes of cells, and distances, new ones without end."""
+    """New images, classes of cells, and distances, without end."""
     while True:
         scenes = [scene(random) for _ in range(BATCH)]
         kinds, edges = zip(*(targets(boxes) for _, boxes in scenes), strict=True)
@@ -89,7 +89,7 @@ def loss_of(net: Detector) -> object:
 
 
 def detect(net: Detector, images: np.ndarray, least: float = 0.3) -> list[Boxes]:
-    """The boxes in each image, best first: those of the cells that are sure enough, of each object the surest."""
+    """The boxes in each image, best first: from the cells that are certain enough, the most certain box of each object."""
     logits, edges = net(tengen.tensor(images))
     chances, distances = F.softmax(logits, axis=1).numpy(), edges.numpy()
     y, x = (np.mgrid[:CELLS, :CELLS] + 0.5) * STRIDE
@@ -114,7 +114,7 @@ def overlaps(box: np.ndarray, others: Boxes) -> np.ndarray:
 
 
 def average_precision(found: Sequence[Boxes], true: Sequence[Boxes], least: float = 0.5) -> float:
-    """The area under precision over recall, of all classes together. A box is right if it is of an object's class and overlaps it enough."""
+    """The area under precision over recall, for all classes together. A box is right if it has the class of an object and overlaps it enough."""
     rows, seen = [], set()
     for box, index in sorted(((box, i) for i, boxes in enumerate(found) for box in boxes), key=lambda row: -row[0][5]):
         share = overlaps(box, true[index]) * (true[index][:, 4] == box[4])
@@ -129,7 +129,7 @@ def average_precision(found: Sequence[Boxes], true: Sequence[Boxes], least: floa
 
 
 def work(options: Namespace) -> None:
-    """Learn from scenes that are drawn on the way, measure on new ones, draw a few."""
+    """Train on scenes that are drawn on the way, measure on new ones, draw a few."""
     net = Detector()
     optimizer = AdamW(net.parameters(), lr=4e-3)
     step = learner(net, optimizer, loss_of(net), clip=10.0)  # type: ignore[arg-type]

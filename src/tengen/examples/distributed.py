@@ -1,4 +1,4 @@
-"""Processes share each batch and add up their gradients: the network is that of one process, but for how sums round.
+"""Processes share each batch and add up their gradients: apart from rounding, the network is that of one process.
 
 python -m tengen.examples.distributed --workers 2        (--help for the options)
 """
@@ -41,7 +41,7 @@ class _Flat(M.Module):
 
 
 def learn(steps: int, seed: int) -> tuple[list[float], float, float]:
-    """What each process runs: the mean losses of the batches, the share of unseen digits that is read right, and seconds a step."""
+    """What each process runs; returns the mean losses of the batches, the share of unseen digits that is read right, and seconds per step."""
     rank, world = dist.get_rank(), dist.get_world_size()
     images, labels = digits()
     order = np.random.default_rng(0).permutation(len(images))
@@ -62,10 +62,10 @@ def learn(steps: int, seed: int) -> tuple[list[float], float, float]:
         sgd.step().clear_grad()
         return dist.functional.all_reduce_sum(loss) / world if world > 1 else loss
 
-    # The same batches in each process, which takes its part of them.
+    # All processes make the same batches, and each takes its part of them.
     batches, losses, began = epochs([images[learned], labels[learned]], BATCH, np.random.default_rng(seed)), [], 0.0
     for number in tqdm(range(steps), f"{world} process(es)", unit=" steps", dynamic_ncols=True, disable=rank > 0):
-        if number == steps // 10:  # what is compiled is compiled by then
+        if number == steps // 10:  # everything is compiled by then
             began = time.perf_counter()
         losses.append(step(*(tengen.tensor(part[rank::world]) for part in next(batches))).item())
     seconds = (time.perf_counter() - began) / max(1, steps - steps // 10)
@@ -75,7 +75,7 @@ def learn(steps: int, seed: int) -> tuple[list[float], float, float]:
 
 
 def work(options: Namespace) -> None:
-    """The same training by one process, and by several."""
+    """Train in one process and in several."""
     found = {1: learn(options.steps, options.seed)}
     if options.workers > 1:
         found[options.workers] = dist.launcher(learn, n_gpus=options.workers)(options.steps, options.seed)[0]

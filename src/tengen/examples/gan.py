@@ -1,4 +1,4 @@
-"""Two networks play: one draws digits out of noise, the other tells them from scans. Goodfellow et al. 2014; layers as in DCGAN, Radford et al. 2016.
+"""Two networks compete: one draws digits from noise, one tells them from scans. Goodfellow et al. 2014; layers as in DCGAN, Radford et al. 2016.
 
 python -m tengen.examples.gan        (--help for the options)
 """
@@ -46,7 +46,7 @@ def critic(width: int = 32) -> M.Module:
 
 
 def player(draws: M.Module, judges: M.Module, rate: float) -> Callable[[Any], Any]:
-    """One turn of both on a batch of scans, compiled as one; the losses of the two."""
+    """One step of both networks on a batch of scans, compiled as one Program; returns their losses."""
     managers = [GradManager().attach(net.parameters()) for net in (judges, draws)]
     optimizers = [Adam(net.parameters(), rate, betas=(0.5, 0.999)) for net in (judges, draws)]
 
@@ -58,7 +58,7 @@ def player(draws: M.Module, judges: M.Module, rate: float) -> Callable[[Any], An
         noise = normal(size=(scans.shape[0], NOISE, 1, 1))
         with managers[0]:
             drawn = draws(noise).detach()
-            # 0.9: who is never quite sure leaves the other something to learn from (Salimans et al. 2016, section 3.4).
+            # 0.9: a critic that is never quite certain leaves the generator something to learn from (Salimans et al. 2016, section 3.4).
             told = cost(judges(scans), 0.9) + cost(judges(drawn), 0.0)
             managers[0].backward(told)
         optimizers[0].step().clear_grad()
@@ -72,7 +72,7 @@ def player(draws: M.Module, judges: M.Module, rate: float) -> Callable[[Any], An
 
 
 def judged(drawn: np.ndarray, images: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
-    """How far drawn digits are from the nearest scan, against how far scans are from one another; and how many there are of each digit."""
+    """The distance of drawn digits from the nearest scan, relative to that between scans; and how many there are of each digit."""
     from sklearn.neighbors import KNeighborsClassifier
 
     nearest = KNeighborsClassifier(1).fit(images, labels)
@@ -81,7 +81,7 @@ def judged(drawn: np.ndarray, images: np.ndarray, labels: np.ndarray) -> tuple[f
 
 
 def work(options: Namespace) -> None:
-    """Play, then look at a thousand digits."""
+    """Train, then look at a thousand digits."""
     images, labels = digits()
     scans = epochs([images.reshape(-1, 1, 8, 8) * 2 - 1], BATCH, np.random.default_rng(options.seed))
     draws, judges = generator(), critic()

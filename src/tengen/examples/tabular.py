@@ -30,7 +30,7 @@ def network(columns: int, hidden: int) -> M.Module:
 def by_network(
     rows: np.ndarray, labels: np.ndarray, unseen: np.ndarray, options: Namespace, fold: int
 ) -> tuple[np.ndarray, list[float]]:
-    """The chance that each unseen row is of class 1, and the losses of training."""
+    """The probability that each unseen row is of class 1, and the training losses."""
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(rows)
@@ -47,14 +47,14 @@ def by_network(
 
 
 def by_trees(rows: np.ndarray, labels: np.ndarray, unseen: np.ndarray, seed: int) -> np.ndarray:
-    """The chance that each unseen row is of class 1."""
+    """The probability that each unseen row is of class 1."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     return HistGradientBoostingClassifier(random_state=seed).fit(rows, labels).predict_proba(unseen)[:, 1]
 
 
 def work(options: Namespace) -> None:
-    """Each row is told by a network, and by trees, that have not seen it."""
+    """Classify each row by a network, and by trees, that have not seen it."""
     from sklearn.datasets import load_breast_cancer
     from sklearn.metrics import roc_auc_score, roc_curve
     from sklearn.model_selection import StratifiedKFold

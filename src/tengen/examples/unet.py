@@ -23,7 +23,7 @@ CLASSES = ("background", "circle", "square", "triangle")
 
 
 def draw(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[tuple[int, float, float, float]]]:
-    """An image (3, SIZE, SIZE) with one to four shapes, what each pixel is, and (class, x, y, radius) of those that can be seen."""
+    """Draw an image (3, SIZE, SIZE) with one to four shapes; returns it, the class of each pixel, and (class, x, y, radius) of the visible shapes."""
     down, right = np.mgrid[:SIZE, :SIZE]
     image = random.uniform(0, 0.4, (3, 1, 1)) * np.ones((3, SIZE, SIZE))
     mask, shapes = np.zeros((SIZE, SIZE), np.int32), []
@@ -52,13 +52,13 @@ def batches(random: np.random.Generator) -> Iterator[Batch]:
 
 
 def double(i: int, o: int) -> M.Module:
-    """Two 3×3 convolutions, each normalised."""
+    """Two 3×3 convolutions with batch normalisation."""
     first = (M.Conv2d(i, o, 3, padding=1, bias=False), M.BatchNorm2d(o), M.ReLU())
     return M.Sequential(*first, M.Conv2d(o, o, 3, padding=1, bias=False), M.BatchNorm2d(o), M.ReLU())
 
 
 class UNet(M.Module):
-    """Images (N, 3, H, W) to logits (N, classes, H, W): down in steps, up again, and what was lost is handed across."""
+    """From images (N, 3, H, W) to logits (N, classes, H, W): down in steps and up again, with skip connections."""
 
     def __init__(self, classes: int, width: int = 12, depth: int = 3):
         super().__init__()
@@ -80,13 +80,13 @@ class UNet(M.Module):
 
 
 def overlap(found: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Of each class, intersection over union."""
+    """Intersection over union of each class."""
     pairs = [(found == number, masks == number) for number in range(len(CLASSES))]
     return np.array([(a & b).sum() / max(1, (a | b).sum()) for a, b in pairs])
 
 
 def work(options: Namespace) -> None:
-    """Learn from images that are drawn on the way, measure on new ones, draw a few."""
+    """Train on images that are drawn on the way, measure on new ones, draw a few."""
     net = UNet(len(CLASSES))
     optimizer = AdamW(net.parameters(), lr=5e-3)
     step = learner(net, optimizer, lambda images, masks: F.nn.cross_entropy(net(images), masks))

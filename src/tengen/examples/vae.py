@@ -1,4 +1,4 @@
-"""A variational autoencoder lays handwritten digits out in the plane. Kingma and Welling, Auto-Encoding Variational Bayes, 2014.
+"""A variational autoencoder maps handwritten digits to the plane. Kingma and Welling, Auto-Encoding Variational Bayes, 2014.
 
 python -m tengen.examples.vae        (--help for the options)
 """
@@ -31,7 +31,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 class VAE(M.Module):
-    """Pixels to mean and log of the variance of a place in the plane, and a place to pixels."""
+    """From pixels to the mean and log variance of a point in the plane, and from a point to pixels."""
 
     def __init__(self, hidden: int = 256, places: int = 2):
         super().__init__()
@@ -50,7 +50,7 @@ class VAE(M.Module):
 
 
 def bound(net: VAE, x: tengen.Tensor) -> tengen.Tensor:
-    """Minus the bound of the evidence, in nats a digit: what the pixels cost, and what the place costs (appendix B)."""
+    """The negative evidence lower bound, in nats per digit: the cost of the pixels, and that of the point (appendix B)."""
     logits, mean, log_variance = net(x)
     pixels = F.sum(F.loss.binary_cross_entropy(logits, x, reduction="none"), axis=1)
     place = 0.5 * F.sum(mean**2 + F.exp(log_variance) - 1 - log_variance, axis=1)
@@ -58,7 +58,7 @@ def bound(net: VAE, x: tengen.Tensor) -> tengen.Tensor:
 
 
 def work(options: Namespace) -> None:
-    """Learn from five sixths of the digits, measure on the rest, draw the plane."""
+    """Train on five sixths of the digits, measure on the rest, draw the plane."""
     images, labels = digits()
     random = np.random.default_rng(options.seed)
     order = np.random.default_rng(0).permutation(len(images))  # the same digits are left out, whatever the seed

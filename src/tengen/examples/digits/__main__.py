@@ -1,4 +1,4 @@
-"""Run the demo, or say what has to be installed for it."""
+"""Run the demo, or say what must be installed for it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ OUTPUT, CHECKPOINT = Path("out/digits"), "checkpoint.tg"
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, where argparse prints the usage too."""
+        """Print the message in one line, without the usage."""
         self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
 
 
@@ -73,13 +73,13 @@ def _parser() -> _Parser:
         nargs="?",
         const=True,
         metavar="CHECKPOINT",
-        help="take up an interrupted run where it lies, with its settings (that of the output folder if none is named)",
+        help="resume an interrupted run with its settings (the one in the output folder if none is named)",
     )
     return parser
 
 
 def _places(options: argparse.Namespace) -> tuple[Path | None, Path]:
-    """The checkpoint to resume from, if that was asked for, and the one to write: the same, unless an output folder was named."""
+    """The checkpoint to resume from, if any, and the one to write: the same, unless an output folder was named."""
     output = OUTPUT if options.output is None else options.output
     if options.resume is None:
         return None, output / CHECKPOINT
@@ -90,7 +90,7 @@ def _places(options: argparse.Namespace) -> tuple[Path | None, Path]:
 
 
 def _settings(options: argparse.Namespace, saved: Settings | None) -> Settings:
-    """The settings that were asked for; of a run that is resumed, its own. Raises ValueError where the two differ."""
+    """The requested settings; for a resumed run, its own. Raises ValueError if the two differ."""
     given = {name: getattr(options, name) for name in asdict(Settings()) if getattr(options, name) is not None}
     if saved is None:
         optimizer = given.get("optimizer", Settings.optimizer)
@@ -98,7 +98,7 @@ def _settings(options: argparse.Namespace, saved: Settings | None) -> Settings:
     for name, value in given.items():
         if value != getattr(saved, name):
             option = "--" + name.replace("_", "-")
-            raise ValueError(f"the run to resume has {option} {getattr(saved, name)}, and cannot go on with {value}")
+            raise ValueError(f"the run to resume has {option} {getattr(saved, name)}, and cannot continue with {value}")
     return saved
 
 
@@ -106,8 +106,8 @@ def _settings(options: argparse.Namespace, saved: Settings | None) -> Settings:
 def _watch_for_interrupt() -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C was pressed, as a function. The first one only sets it; a second one interrupts at once.
 
-    Processes that were started here are told, as who presses a key means all. Of those each may hear of it several times, and it is for their
-    starter to end them at once.
+    Processes that were started here are told, because the key is meant for all of them. Each may hear of it several times, and their starter
+    is the one to end them at once.
     """
     pressed = False
 
@@ -127,7 +127,7 @@ def _watch_for_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def _agreed(stop: Callable[[], bool]) -> Callable[[], bool]:
-    """Whether one process of the world is to stop, for all of them."""
+    """Whether all processes are to stop, because one of them is."""
     return lambda: dist.functional.all_reduce_max(tengen.tensor([int(stop())])).item() > 0
 
 
@@ -149,7 +149,7 @@ def _run(options: argparse.Namespace) -> int:
         if dist.get_rank() > 0:
             return 0
         if not done:
-            print(f"Interrupted. The run is saved in {checkpoint}; this takes it up again:", file=sys.stderr)
+            print(f"Interrupted. The run is saved in {checkpoint}; resume it with:", file=sys.stderr)
             print(f"  {shlex.join(_resuming(options, checkpoint))}", file=sys.stderr)
             return INTERRUPTED
 
@@ -164,7 +164,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _resuming(options: argparse.Namespace, checkpoint: Path) -> list[str]:
-    """The command that takes a run up again. What is not in the checkpoint are options again."""
+    """The command that resumes a run. Options repeat what is not in the checkpoint."""
     command = [sys.executable, "-m", "tengen.examples.digits", "--resume", str(checkpoint)]
     if options.device is not None:
         command += ["--device", options.device]
@@ -174,7 +174,7 @@ def _resuming(options: argparse.Namespace, checkpoint: Path) -> list[str]:
 
 
 def _sentence(error: OSError) -> str:
-    """What is wrong with a file or a folder, as people say it."""
+    """A sentence for people about what is wrong with a file or folder."""
     path = error.filename
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return f"{path} cannot be a folder: there is a file of that name"
@@ -187,7 +187,7 @@ def _sentence(error: OSError) -> str:
 
 
 def _guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """The exit code of a run. What goes wrong is told in one line, which the first process prints if all of them know it."""
+    """The exit code of a run. An error is reported in one line, which only the first process prints if all of them know it."""
     try:
         return run(options)
     except KeyboardInterrupt:
@@ -198,20 +198,20 @@ def _guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespa
     except OSError as error:
         message, code = f"error: {_sentence(error)}", BAD_INPUT
     except dist.WorkerError as error:
-        if "\n" in str(error):  # it raised something else: its traceback is wanted
+        if "\n" in str(error):  # it raised something else, so the traceback is needed
             raise
-        message, code = f"error: {error}; --resume takes up the run", BAD_INPUT
+        message, code = f"error: {error}; --resume continues the run", BAD_INPUT
     except dist.DistributedError:
         if dist.get_rank() == 0:
             raise
-        return BAD_INPUT  # the first one has ended, and says why
+        return BAD_INPUT  # the first one has ended, and reports why
     if dist.get_rank() == 0:
         print(f"digits: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return code
 
 
 def _run_together(options: argparse.Namespace) -> int:
-    """The run in processes of its own."""
+    """Do the run in processes of its own."""
     if find_spec("mpi4py") is None:
         raise ValueError("--workers needs the extra 'mpi'; run: pip install 'tengen[mpi]'")
     with _watch_for_interrupt():

@@ -42,7 +42,7 @@ def load() -> tuple[Scans, Scans]:
 def epoch_batches(
     scans: Scans, batch_size: int, seed: int, epoch: int, first: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The batches (images, labels) of one epoch in random order, each image shifted a little at random.
+    """The batches (images, labels) of one epoch in random order, with each image shifted a little at random.
 
     They depend on `seed` and `epoch` only, so training that was interrupted continues with the batch numbered `first`.
     """

@@ -1,4 +1,4 @@
-"""LeNet in 8 bits: trained with floats, then a little with rounded numbers, converted, written to a file and read again.
+"""LeNet in 8 bits: trained with floats, then briefly with rounded numbers, converted, written to a file and read again.
 
 python -m tengen.examples.digits.quantized
 """
@@ -27,7 +27,7 @@ BATCH = 64
 
 
 class QuantLeNet(M.Module):
-    """LeNet of layers that quantisation knows: images of shape (N, 1, 32, 32) to logits of shape (N, 10)."""
+    """LeNet from layers that can be quantised: images of shape (N, 1, 32, 32) to logits of shape (N, 10)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def train(net: M.Module, scans: Scans, epochs: range, lr: float, seed: int = 0) 
 
 
 def accuracy(net: Callable[[Tensor], Tensor], scans: Scans) -> float:
-    """The share of scans, in percent, that a network reads right."""
+    """The percentage of scans that a network reads right."""
     logits = net(tengen.tensor(scans.images)).numpy()
     return 100 * float(np.mean(logits.argmax(1) == scans.labels))
 
@@ -84,7 +84,7 @@ def write_and_read(net: M.Module, scans: Scans, file: Path) -> Callable[[Tensor]
 
 
 def run(scans: tuple[Scans, Scans], epochs: int, fine: int, folder: Path) -> dict[str, float]:
-    """What is reached with floats, with rounded numbers, and with 8 bits read from a file, in percent."""
+    """The accuracy with floats, with rounded numbers, and with 8 bits read from a file, in percent."""
     tengen.random.seed(0)
     learned, test = scans
     net, found = QuantLeNet(), {}

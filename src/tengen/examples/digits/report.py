@@ -14,7 +14,7 @@ from .data import Scans
 from .trainer import History
 
 TRAIN, TEST, INK, MUTED = "#2a78b8", "#d9602b", "#222222", "#777777"
-# So many of the hardest scans are shown.
+# How many of the hardest scans are shown.
 SHOWN = 16
 
 
@@ -26,7 +26,7 @@ def draw(path: Path, history: History, best: int, test: Scans, logits: np.ndarra
         history: of the run.
         best: the epoch that `logits` are from, counted from 0.
         test: the test scans.
-        logits: what the network says about them.
+        logits: the results of the network for them.
     """
     figure = Figure(figsize=(13.5, 6.2), dpi=110, facecolor="white")
     accuracy = float(np.mean(logits.argmax(1) == test.labels))

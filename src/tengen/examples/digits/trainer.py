@@ -1,4 +1,4 @@
-"""Training that can be interrupted at any batch and taken up again with the same result."""
+"""Training that can be interrupted at any batch and resumed with the same result."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Settings:
 
 @dataclass
 class Progress:
-    """How far a run has come. `loss`, `right` and `seen` are sums over the images of the epoch that is under way."""
+    """How far a run has come. `loss`, `right` and `seen` are sums over the images so far in the current epoch."""
 
     epoch: int = 0
     batch: int = 0
@@ -67,12 +67,12 @@ class Diverged(ArithmeticError):
 
 
 class Trainer:
-    """A LeNet and all that its training needs.
+    """A LeNet and everything that its training needs.
 
-    In a world of several processes, each computes its part of every batch, and gradients are added: but for how sums round, the network is that
-    of one process. All of them know the whole run; the first one writes it, and shows how far it is.
+    In a world of several processes, each computes its part of every batch, and gradients are added: apart from rounding, the network is that
+    of one process. All of them know the whole run; the first one saves it, and shows its progress.
 
-    The best epoch is the one with the least training loss: the test scans choose nothing, they only tell how
+    The best epoch is the one with the lowest training loss: test scans are not used to choose, only to tell how
     good it is.
 
     Args:
@@ -99,10 +99,10 @@ class Trainer:
     # -- running -----------------------------------------------------------------------------------------------------
 
     def run(self, stop: Callable[[], bool]) -> bool:
-        """Train to the end, saving at the start and after each epoch; whether the end was reached.
+        """Train to the end, saving at the start and after each epoch; returns whether the end was reached.
 
         Args:
-            stop: asked after each batch; where it says yes, the run is saved and ends. All processes are told the same.
+            stop: called after each batch; if it returns True, the run is saved and ends. It must return the same in all processes.
         """
         self.save()
         done = self.progress.epoch * len(self.train) + self.progress.seen
@@ -135,7 +135,7 @@ class Trainer:
         return True
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
-        """Learn from one batch; its mean loss, and how many images of it the network took for what they are."""
+        """Learn from one batch; returns its mean loss, and how many of its images the network read right."""
         mine, share = own_part(len(labels))
         loss, right = self.learn(tengen.tensor(images[mine]), tengen.tensor(labels[mine]), tengen.tensor(share))
         if dist.is_distributed():
@@ -190,7 +190,7 @@ class Trainer:
         tengen.save(state, self.checkpoint)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the run that `load_checkpoint` has read."""
+        """Resume the run that `load_checkpoint` read."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
@@ -203,7 +203,7 @@ class Trainer:
 
 
 def own_part(count: int) -> tuple[slice, np.float32]:
-    """Which images of a batch are this process's, and their share of it. Where there are too few it gets one that counts nothing."""
+    """The images of a batch for this process, and their share of it. If there are too few, it gets one with weight 0."""
     rank, size = dist.get_rank(), dist.get_world_size()
     first, last = count * rank // size, count * (rank + 1) // size
     share = np.float32((last - first) / count)
@@ -216,7 +216,7 @@ def smoothed_loss(logits: tengen.Tensor, labels: tengen.Tensor) -> tengen.Tensor
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What `Trainer.save` wrote, for `Trainer.restore`. Raises ValueError for a file that is damaged or another one."""
+    """Read what `Trainer.save` wrote, for `Trainer.restore`. Raises ValueError for another file or a damaged one."""
     state = tengen.load(path)
     try:
         parts = {"settings": Settings, "progress": Progress, "history": History}
