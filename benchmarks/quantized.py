@@ -26,7 +26,6 @@ import numpy as np
 
 import tengen
 import tengen.module as M
-from tengen import amp
 from tengen.jit import load, trace
 from tengen.quantization import calibrate
 
@@ -55,13 +54,11 @@ def in_tengen(net: M.Module, precision: str, given: list[Any], threads: int, fol
     """Written to a file and read again, where what depends on weights alone has been computed once; for 8 bits calibrated before."""
     tengen.config.num_threads = threads
     made: Any = calibrate(net, [tengen.tensor(x) for x in given]).network if precision == "int8" else net
-    if precision == "bfloat16":
-        made = amp.autocast(low_prec_dtype="bfloat16")(made)
     function = trace(capture_as_const=True)(made)
     x = tengen.tensor(given[0])
     function(x)
     function.dump(str(folder / "made.tg"))
-    loaded = load(str(folder / "made.tg"))
+    loaded = load(str(folder / "made.tg"), precision="bfloat16" if precision == "bfloat16" else None)
     return lambda: loaded(x).numpy()
 
 

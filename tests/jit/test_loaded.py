@@ -10,15 +10,22 @@ import pytest
 from frozen_functions import frozen
 
 import tengen
-from tengen import Tensor
+import tengen.functional as F
+import tengen.module as M
+from tengen import Tensor, config
+from tengen.amp import autocast
 from tengen.autodiff import GradManager
+from tengen.compiler import passes
 from tengen.compiler.program import Type
+from tengen.compiler.schedule.driver import Scheduler
+from tengen.compiler.targets import host
+from tengen.compiler.view import contiguous
 from tengen.core.ops.create import Arange
 from tengen.core.ops.elemwise import SQRT, Elemwise
 from tengen.core.ops.linalg import Linear
 from tengen.core.ops.normalization import BatchNormInference
 from tengen.core.ops.shape import Transpose
-from tengen.jit import Loaded, load
+from tengen.jit import Loaded, load, trace
 from tengen.jit.frozen import freeze
 from tengen.jit.program_file import save_program
 
@@ -194,3 +201,67 @@ for file in files:
 print(load(same)(tengen.tensor([1.0, 2.0])).tolist())
 """
     assert limited.run(code) == "[2.0, 8.0]\n"
+
+
+# -- in another precision ------------------------------------------------------------------------------------------------
+
+
+class Layers(M.Module):
+    """Products with what stands between them: normalisation, a residual, a softmax."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.bn, self.second = (
+            M.Conv2d(3, 16, 3, padding=1),
+            M.BatchNorm2d(16),
+            M.Conv2d(16, 16, 3, padding=1),
+        )
+        self.head = M.Linear(16, 5)
+
+    def forward(self, x):
+        x = F.relu(self.bn(self.first(x)))
+        x = F.relu(self.second(x) + x)
+        return F.softmax(self.head(F.mean(x, (2, 3))), axis=1)
+
+
+def dumped(function, *inputs) -> io.BytesIO:
+    run, file = trace(capture_as_const=True)(function), io.BytesIO()
+    run(*inputs)
+    run.dump(file)
+    file.seek(0)
+    return file
+
+
+def test_in_bfloat16_weights_are_converted_once_and_layers_hand_it_on():
+    tengen.random.seed(0)
+    net, x = Layers(), Tensor(RNG.standard_normal((2, 3, 9, 9)).astype(np.float32))
+    net.eval()
+    file, exact = dumped(net, x), net(x).numpy()
+    run = load(file, precision="bfloat16")
+    assert run.outputs[0].dtype == "float32"
+    large = [w for w in run._weights if w.ndim > 1 and w.size > 16]
+    assert len(large) == 3 and {w.dtype.name for w in large} == {"bfloat16"}
+    program = passes.run(run._op.program)
+    made = Scheduler(program, [contiguous(v.shape) for v in program.inputs], host.host_target())
+    made.lower()
+    ends = {*program.inputs, *program.outputs}
+    inside = [v for v in made.where if v not in ends and v.shape[-2:] == (9, 9)]
+    assert inside and {v.dtype for v in inside} == {"bfloat16"}, [(v.op, v.type) for v in inside]
+    found = run(x)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.numpy(), exact, atol=0.01)
+    assert np.abs(found.numpy() - exact).max() > 0
+    with config.override(autocast="bfloat16"), autocast(low_prec_dtype="bfloat16"):
+        np.testing.assert_allclose(found.numpy(), net(x).numpy(), atol=2e-3)
+
+
+def test_precisions():
+    x = Tensor(X)
+    for precision in ("bfloat16", "float16"):
+        rnn = M.LSTM(4, 3)
+        found = load(dumped(lambda x, rnn=rnn: rnn(x.reshape(5, 1, 4))[0], x), precision=precision)(x)
+        np.testing.assert_allclose(found.numpy(), rnn(x.reshape(5, 1, 4))[0].numpy(), atol=0.02)
+        twice = load(dumped(lambda x: F.matmul(x.astype("float64"), x.astype("float64").T), x), precision=precision)
+        np.testing.assert_allclose(twice(x).numpy(), X.astype(np.float64) @ X.T, rtol=1e-9)
+    with pytest.raises(ValueError, match=r"load: precision must be None, 'float16' or 'bfloat16', got 'int8'"):
+        load(dumped(lambda x: x + 1, x), precision="int8")

@@ -12,7 +12,7 @@ from ..base.dtype import canonical
 from ..base.usage import warn
 from ..compiler.backend import host
 from ..compiler.program import Op
-from ..core.ops.precision import Converted, with_products
+from ..core.ops.precision import in_precision
 
 MOST_OPS = 8192
 """Ops that one choice of dtypes knows; of more, all are asked again."""
@@ -70,7 +70,7 @@ class Table(dict[Any, Any]):
 
     def __init__(self, low: str, high: str) -> None:
         super().__init__()
-        self._dtypes = {"low": low, "high": high}
+        self._dtypes = low, high
 
     def __missing__(self, op: Any) -> Any:
         if len(self) >= MOST_OPS:
@@ -79,10 +79,7 @@ class Table(dict[Any, Any]):
         return chosen
 
     def _chosen(self, op: Any) -> Any:
-        precision = op.precision if isinstance(op, Op) else ""
-        if precision == "inside":
-            return with_products(op, self._dtypes["low"])
-        return Converted(op, self._dtypes[precision]) if precision else op
+        return in_precision(op, *self._dtypes) if isinstance(op, Op) else op
 
 
 # One for each choice, as traces tell their calls apart by it.

@@ -537,11 +537,11 @@ class Builder:
     def _keeps(self, op: Composite) -> bool:
         return self.keep_composites or (self.keep_rules and op.has_rule)
 
-    def repeat(self, node: Node, inputs: Sequence[Value]) -> tuple[Value, ...]:
-        """The outputs of a node of another Program on other inputs. They keep its origin."""
+    def repeat(self, node: Node, inputs: Sequence[Value], op: Op | None = None) -> tuple[Value, ...]:
+        """The outputs of a node of another Program on other inputs, perhaps of another op. They keep its origin."""
         outer, self._origin = self._origin, node.origin
         try:
-            return self.record(node.op, inputs)
+            return self.record(op or node.op, inputs)
         finally:
             self._origin = outer
 

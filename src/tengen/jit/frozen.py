@@ -10,8 +10,11 @@ import numpy as np
 from .._rt import Tensor
 from ..base.dtype import NUMPY_CLASS
 from ..base.quantized import storage
+from ..compiler.loop import Loop
 from ..compiler.program import Builder, Composite, Node, Program, Type, Value
 from ..compiler.values import replayed
+from ..core.ops.elemwise import cast
+from ..core.ops.precision import in_precision
 
 Array = np.ndarray[Any, Any]
 
@@ -42,6 +45,19 @@ class Frozen(NamedTuple):
         inputs = [builder.input(v.type) for v in self.program.inputs]
         made = replayed(self.program, builder, inputs)
         program = builder.finish(made[v] for v in self.program.outputs)
+        constants = {made[old]: array for old, array in self.constants.items()}
+        return self._replace(program=program, constants=constants, names=self._names_of(made))
+
+    def in_precision(self, dtype: str) -> Frozen:
+        """This function with its products in `dtype`, as under autocast. Arguments and outputs keep their dtypes, and so does what a loop gets."""
+        builder = _PartlyExpanding(lambda op: True)
+        made = {v: builder.input(v.type) for v in self.program.inputs}
+        for node in self.program.nodes:
+            inputs = [made[v] for v in node.inputs]
+            if isinstance(node.op, Loop):
+                inputs = [cast(new, v.dtype) for new, v in zip(inputs, node.inputs, strict=True)]
+            made.update(zip(node.outputs, builder.repeat(node, inputs, in_precision(node.op, dtype)), strict=True))
+        program = builder.finish([cast(made[v], v.dtype) for v in self.program.outputs])
         constants = {made[old]: array for old, array in self.constants.items()}
         return self._replace(program=program, constants=constants, names=self._names_of(made))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._rt import Tensor, apply
 from ..base import device as devices
-from ..base.dtype import WEAK
+from ..base.dtype import NARROW_FLOATS, WEAK
 from ..base.frames import shorten
 from ..compiler.program import Value
 from ..core import Tensor as UserTensor
@@ -42,6 +42,7 @@ class Loaded:
     Args:
         function: what was recorded.
         title: what errors call it.
+        precision: see `load`.
 
     >>> import io
     >>> from tengen.jit import load, trace
@@ -54,14 +55,19 @@ class Loaded:
     [4.0]
     """
 
-    def __init__(self, function: Frozen, title: str = "loaded function"):
+    def __init__(self, function: Frozen, title: str = "loaded function", precision: str | None = None):
+        if precision not in (None, *NARROW_FLOATS):
+            raise ValueError(
+                f"load: precision must be None, {' or '.join(map(repr, NARROW_FLOATS))}, got {precision!r}"
+            )
         self.metadata = dict(function.metadata)
         self.arguments = _described(function.arguments, function.argument_values)
         self.outputs = _described(function.outputs, function.program.outputs)
         self.title = title
         place = devices.canonical(devices.require())
         weights = {v: tensor_of(array, v.dtype, place) for v, array in function.constants.items()}
-        whole = function.expanded(lambda op: False)
+        whole = function if precision is None else function.in_precision(precision)
+        whole = whole.expanded(lambda op: False)
         known = dict(zip(whole.constants, weights.values(), strict=True))
         # A file of a few bytes may ask for tables of any size. If one is too large, it is computed in each call.
         most = ALWAYS_COMPUTED + MOST_COMPUTED * sum(array.nbytes for array in function.constants.values())
@@ -110,17 +116,21 @@ class Loaded:
         return tensor
 
 
-def load(file: str | os.PathLike[str] | BinaryIO) -> Loaded:
+def load(file: str | os.PathLike[str] | BinaryIO, precision: str | None = None) -> Loaded:
     """The function that a traced function's `dump` wrote, to be called.
 
     No code is run from it, whoever made it.
 
     Args:
         file: a path, or a file that is open for reading bytes.
+        precision: "bfloat16" computes products in it, as `amp.autocast` does, whatever the function was recorded in; weights
+            are converted once, here, and need half the memory. "float16" likewise. Arguments and results keep their
+            dtypes. None computes as it was recorded.
 
     Returns: a Loaded.
 
     Raises:
+        ValueError: precision is something else.
         SerializationError: (a ValueError) for a file that is damaged, cut short or not written by tengen.
 
     >>> import io
@@ -135,7 +145,7 @@ def load(file: str | os.PathLike[str] | BinaryIO) -> Loaded:
     """
     name = os.fspath(file) if isinstance(file, (str, os.PathLike)) else getattr(file, "name", None)
     try:
-        return Loaded(load_program(file), os.path.basename(str(name)) if name else "loaded function")
+        return Loaded(load_program(file), os.path.basename(str(name)) if name else "loaded function", precision)
     except Exception as error:
         shorten(error)
         raise

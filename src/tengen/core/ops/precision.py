@@ -41,6 +41,13 @@ class Converted(Formula):
         return made
 
 
+def in_precision(op: Op, low: str, high: str = "float32") -> Op:
+    """What runs in the place of an op where products are computed in the dtype `low`, and functions that need digits in `high`."""
+    if op.precision == "inside":
+        return with_products(op, low)
+    return Converted(op, low if op.precision == "low" else high) if op.precision else op
+
+
 def with_products(op: Op, dtype: str) -> Op:
     """The op of precision "inside" whose products have this dtype."""
     made: Op = type(op)(**{p: getattr(op, p) for p in type(op).parameters} | {"products": dtype})
