@@ -202,7 +202,7 @@ class GradManager:
             if value.shape != grad.shape:
                 raise ValueError(f"backward: dy of shape {grad.shape} for y of shape {value.shape}; they must be equal")
         tape = self._tape
-        if sent := [token for token in elsewhere.sent if tape.holds(token)]:
+        if elsewhere.sent and (sent := [token for token in elsewhere.sent if tape.holds(token)]):
             ys, dys = [*ys, *sent], [*dys, *map(_ones, sent)]
         for value in ys:
             if tape.holds(value):
@@ -214,12 +214,14 @@ class GradManager:
         watched, late = list(self._watched), _LateOnes()
         try:
             tape.backward(ys, dys, ready=lambda number, grad: late.deliver(watched[number], grad))
-            late.end()
+            if late.waiting:
+                late.end()
         except Exception as error:
             shorten(error)
             raise
         finally:
-            late.forget()
+            if late.senders:
+                late.forget()
             self.release()
             self._done = True
 
@@ -235,37 +237,40 @@ class _LateOnes:
     """Gives the gradients of one backward to callbacks and tensors; those that a callback has sent away come last."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Tensor, Late, list[Callback]]] = []
-        self._senders: dict[int, Sender] = {}
+        self.waiting: list[tuple[Tensor, Late, list[Callback]]] = []
+        self.senders: dict[int, Sender] = {}
 
     def deliver(self, entry: _Attached, grad: Tensor | None) -> None:
         """Gradients that are known: through all callbacks to the tensor, if that is still there."""
         tensor = entry.tensor()
-        if tensor is not None and grad is not None:
+        if tensor is None or grad is None:
+            return
+        if entry.callbacks:
             self._give(tensor, grad, entry.callbacks)
+        else:
+            _add(tensor, grad)
 
     def _give(self, tensor: Tensor, grad: Any, callbacks: list[Callback]) -> None:
         for number, callback in enumerate(callbacks, 1):
             grad = callback(tensor, _rounded(grad))
             if hasattr(grad, "sender"):
-                self._waiting.append((tensor, grad, callbacks[number:]))
-                self._senders[id(grad.sender)] = grad.sender
+                self.waiting.append((tensor, grad, callbacks[number:]))
+                self.senders[id(grad.sender)] = grad.sender
                 return
         if grad is not None:
-            grad = _rounded(grad)
-            tensor.grad = grad if tensor.grad is None else _rounded(tensor.grad + grad)
+            _add(tensor, grad)
 
     def end(self) -> None:
         """Wait for those that were sent."""
-        while self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for sender in self._senders.values():
+        while self.waiting:
+            waiting, self.waiting = self.waiting, []
+            for sender in self.senders.values():
                 sender.flush()
             for tensor, late, callbacks in waiting:
                 self._give(tensor, late.result(), callbacks)
 
     def forget(self) -> None:
-        for sender in self._senders.values():
+        for sender in self.senders.values():
             sender.forget()
 
 
@@ -338,6 +343,11 @@ def _tensors(method: str, argument: str, given: object, wanted: str) -> list[Ten
             hint = "; for a Module give its parameters()" if hasattr(item, "parameters") else ""
             raise TypeError(f"{method}: {argument} takes tensors{wanted}; got {type(item).__name__}{held}{hint}")
     return found
+
+
+def _add(tensor: Tensor, grad: Any) -> None:
+    grad = _rounded(grad)
+    tensor.grad = grad if tensor.grad is None else _rounded(tensor.grad + grad)
 
 
 def _rounded(grad: Any) -> Any:
