@@ -510,7 +510,7 @@ WOVEN = Nest(
     [
         (Nest(1, 0, 0, (LINE,), (LOAD,)), "keeps at least one"),
         (Nest(1, 1, 1, (LINE,), (LOAD,)), "lane 1"),
-        (Nest(2, 2, 0, (Access("float32", ("1", "n")),), (LOAD,), 1), "serial"),
+        (Nest(3, 3, 1, (Access("float32", ("n", "1", "n")),), (LOAD,), 1), "serial"),
         (Nest(1, 1, 0, (Access("float31", ("1",)),), (LOAD,)), "float31"),
         (Nest(1, 1, 0, (Access("float32", ("1", "n")),), (LOAD,)), "access 0"),
         (Nest(1, 1, 0, (LINE,), (LOAD,)), "without a store"),

@@ -194,7 +194,9 @@ def _st(code: Code, args: list[str]) -> None:
     mods, kind = code.mods(*CACHED), code.types()[-1]
     bits, registers = BITS[kind], moved(code, args[1], kind)
     values = [code.get(r, bits) for r in registers]
-    place = code.place(args[0], space_of(mods), bits // 8 * len(registers), WRITE)
+    # What is relaxed may meet others of its kind, as atomic operations do.
+    how = UPDATE if "relaxed" in mods else WRITE
+    place = code.place(args[0], space_of(mods), bits // 8 * len(registers), how)
     for i, v in enumerate(values):
         code.emit(f"store i{bits} {v}, ptr {code.at(place, bits // 8 * i)}")
 

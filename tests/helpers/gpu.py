@@ -23,20 +23,22 @@ def device() -> Device:
 
 @contextmanager
 def uploaded(arrays: Sequence[np.ndarray]) -> Iterator[list[int]]:
-    """The addresses of contiguous arrays on the device. What is there in the end comes back, and nothing went wrong."""
+    """The addresses of contiguous arrays on the device. What is there in the end comes back, and nothing went wrong: no
+    access out of bounds, no race."""
     gpu = device()
     held = [gpu.put(array) if array.size else gpu.alloc(8) for array in arrays]
     try:
-        yield held
-        for array, address in zip(arrays, held, strict=True):
-            gpu.down(array, address)
-        gpu.wait()
+        with double().watching_global():
+            yield held
+            for array, address in zip(arrays, held, strict=True):
+                gpu.down(array, address)
+            gpu.wait()
     finally:
+        problems = double().problems()
+        double().forget()  # also that the device has failed
         for address in held:
             gpu.free(address)
-        problems = double().problems()
-        double().forget()
-    assert problems == []
+        assert not problems, "\n".join(problems)
 
 
 def launch(kernel: DeviceKernel, grid: DeviceGrid, addresses: Sequence[int]) -> None:

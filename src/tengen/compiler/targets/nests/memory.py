@@ -195,8 +195,12 @@ class Memory:
         if active is not None and index.lanes == active.lanes:
             wrong = wrong & active
         with self.at.if_then(wrong.any(), likely=False):
-            self.at.store(i64(1 + position), self.status)
+            self.set_status(i64(1 + position))
         return index, inside
+
+    def set_status(self, number: ir.Value) -> None:
+        """Write to the status word."""
+        self.at.store(number, self.status)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

@@ -59,6 +59,16 @@ class DeviceFlow(Flow):
         """Add an integer to the one in memory, in one step."""
         self.at.atomic_rmw("add", pointer, value, "monotonic")
 
+    def raise_to(self, pointer: ir.Value, value: ir.Value) -> None:
+        """Write an integer over a smaller one in memory, in one step."""
+        self.at.atomic_rmw("umax", pointer, value, "monotonic")
+
+    def set_byte(self, pointer: ir.Value) -> None:
+        """Write 1 to a byte in memory, where other threads may do the same."""
+        signature = ir.FunctionType(ir.VoidType(), [GLOBAL, ir.IntType(16)])
+        one = ir.Constant(ir.IntType(16), 1)
+        self.at.asm(signature, "st.relaxed.gpu.global.u8 [$0], $1;", "l,h,~{memory}", [pointer, one], True)
+
     def shared(self, name: str, element: ir.Type, count: int) -> ir.Value:
         """An array that all threads of a block see; one for each name."""
         if name not in self.module.globals:

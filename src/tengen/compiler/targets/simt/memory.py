@@ -46,6 +46,9 @@ class ThreadMemory(Memory):
                 rest = self.at.and_(bits, i64(size * self.width - 1))
                 self._whole[operand.buffer] = self.at.icmp_signed("==", rest, i64(0))
 
+    def set_status(self, number: ir.Value) -> None:
+        self.flow.raise_to(self.status, number)
+
     # -- bits --------------------------------------------------------------------------------------------------------
 
     def read_raw(self, place: AccessPlace) -> Vec:
@@ -72,7 +75,7 @@ class ThreadMemory(Memory):
                 where = self._beyond(start, raw.kind, lane)
                 if place.operand.access.dtype == "bool":
                     with self.at.if_then(self.at.icmp_signed("!=", one, ir.Constant(one.type, 0))):
-                        self.at.store(one, where, align=1)
+                        self.flow.set_byte(where)
                 else:
                     self.flow.add(where, one)
 

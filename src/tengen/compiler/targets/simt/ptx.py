@@ -17,9 +17,9 @@ VERSIONS = {(7, 5): "ptx70", (8, 0): "ptx70", (8, 6): "ptx71", (8, 9): "ptx78", 
 def to_ptx(text: str, target: DeviceTarget) -> str:
     """The PTX of a module of LLVM IR. Raises ValueError for a GPU that is too old."""
     with compiling:
-        module = llvm.parse_assembly(text)
+        module, machine = llvm.parse_assembly(text), _machine(target)
+        module.data_layout = str(machine.target_data)
         module.verify()
-        machine = _machine(target)
         passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
         passes.getModulePassManager().run(module, passes)
         return str(machine.emit_assembly(module))
