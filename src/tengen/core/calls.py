@@ -11,7 +11,7 @@ from typing import Any
 from .._rt import Tensor, apply, recording
 from ..base.dtype import NARROW_FLOATS, canonical
 from ..base.frames import shorten
-from .ops.base import integers, normal_axes, normal_axis
+from .ops.base import integers, normal_axes, normal_axis, remembered
 from .ops.elemwise import TypeCvt
 from .ops.formula import Mean
 from .ops.precision import Narrowed
@@ -50,9 +50,13 @@ def reshape(x: Tensor, shape: Any) -> Any:
 
 def transpose(x: Tensor, pattern: Any) -> Any:
     """`x` with its dims in the order `pattern`."""
-    return apply(
-        Transpose(tuple(normal_axis("transpose", d, x.ndim) for d in integers("transpose", "pattern", pattern))), x
-    )
+    return apply(_transposed(x.shape, pattern), x)
+
+
+@remembered
+def _transposed(shape: tuple[int, ...], pattern: Any) -> Transpose:
+    axes = [normal_axis("transpose", d, len(shape)) for d in integers("transpose", "pattern", pattern)]
+    return Transpose(tuple(axes))
 
 
 def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Any:

@@ -22,6 +22,7 @@ from ..core.ops.base import listed as listed
 from ..core.ops.base import normal_axes as normal_axes
 from ..core.ops.base import normal_axis as normal_axis
 from ..core.ops.base import number as number
+from ..core.ops.base import remembered as remembered
 from ..core.ops.base import several as several
 
 Axes = int | Sequence[int] | None

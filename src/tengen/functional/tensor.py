@@ -27,6 +27,7 @@ from .arguments import (
     need_mask,
     normal_axes,
     normal_axis,
+    remembered,
     several,
     single,
 )
@@ -94,9 +95,9 @@ def transpose(inp: Tensor, pattern: Iterable[int | str]) -> Tensor:
     >>> F.transpose(F.zeros((2, 3, 4)), (2, 0, 1)).shape
     (4, 2, 3)
     """
-    x, order = as_tensor(inp), list(pattern)
+    x, order = as_tensor(inp), tuple(pattern)
     new = [isinstance(d, str) and d == "x" for d in order]
-    moved = calls.transpose(x, [d for d, added in zip(order, new, strict=True) if not added])
+    moved = calls.transpose(x, tuple([d for d, added in zip(order, new, strict=True) if not added]))
     if not any(new):
         return moved
     extents = iter(moved.shape)
@@ -116,10 +117,15 @@ def swapaxes(inp: Tensor, axis1: int, axis2: int) -> Tensor:
     (4, 3, 2)
     """
     x = as_tensor(inp)
-    first, second = (normal_axis("swapaxes", a, x.ndim) for a in (axis1, axis2))
-    order = list(range(x.ndim))
+    return apply(_swapped(x.shape, axis1, axis2), x)
+
+
+@remembered
+def _swapped(shape: tuple[int, ...], *axes: int) -> Transpose:
+    first, second = (normal_axis("swapaxes", a, len(shape)) for a in axes)
+    order = list(range(len(shape)))
     order[first], order[second] = order[second], order[first]
-    return apply(Transpose(tuple(order)), x)
+    return Transpose(tuple(order))
 
 
 def broadcast_to(inp: Tensor, shape: Shape) -> Tensor:
@@ -164,10 +170,16 @@ def expand_dims(inp: Tensor, axis: int | Sequence[int]) -> Tensor:
     ((1, 2, 3), (1, 2, 3, 1))
     """
     x = as_tensor(inp)
+    return apply(_expanded(x.shape, axis), x)
+
+
+@remembered
+def _expanded(shape: tuple[int, ...], axis: int | Sequence[int]) -> Reshape:
     given = listed(axis)
-    new = normal_axes("expand_dims", given, x.ndim + len(given))
-    extents = iter(x.shape)
-    return apply(Reshape(tuple(1 if d in new else next(extents) for d in range(x.ndim + len(given)))), x)
+    rank = len(shape) + len(given)
+    new = normal_axes("expand_dims", given, rank)
+    extents = iter(shape)
+    return Reshape(tuple([1 if d in new else next(extents) for d in range(rank)]))
 
 
 def squeeze(inp: Tensor, axis: Axes = None) -> Tensor:
@@ -186,11 +198,16 @@ def squeeze(inp: Tensor, axis: Axes = None) -> Tensor:
     (3,)
     """
     x = as_tensor(inp)
-    gone = normal_axes("squeeze", axis, x.ndim)
-    wide = [d for d in gone if x.shape[d] != 1]
+    return apply(_squeezed(x.shape, axis), x)
+
+
+@remembered
+def _squeezed(shape: tuple[int, ...], axis: Axes) -> Reshape:
+    gone = normal_axes("squeeze", axis, len(shape))
+    wide = [d for d in gone if shape[d] != 1]
     if axis is not None and wide:
-        raise ValueError(f"squeeze: axis {wide[0]} of shape {tuple(x.shape)} has the extent {x.shape[wide[0]]}, not 1")
-    return apply(Reshape(tuple(s for d, s in enumerate(x.shape) if d not in gone or s != 1)), x)
+        raise ValueError(f"squeeze: axis {wide[0]} of shape {shape} has the extent {shape[wide[0]]}, not 1")
+    return Reshape(tuple([s for d, s in enumerate(shape) if d not in gone or s != 1]))
 
 
 def concat(inps: Iterable[Tensor], axis: int = 0, device: str | Device | None = None) -> Tensor:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from operator import index
-from typing import Any
+from typing import Any, TypeVar
 
 from ...base.dtype import ITEMSIZE, promote
 from ...compiler.program import Composite, Type, Value
 
+Result = TypeVar("Result")
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTS = ("uint8", "int8", "uint16", "int16", "int32", "int64")
 
@@ -193,3 +195,18 @@ class Formula(Composite, abstract=True):
 
 
 Grads = Sequence[Value | None]
+
+
+def remembered(function: Callable[..., Result]) -> Callable[..., Result]:
+    """A function of a shape and of integers, or tuples of them, that are checked and made an op of: programs call it with the same ones
+    again, and then it need not run. Arguments of another kind are not looked up: True equals 1, and a tensor changes."""
+    known = lru_cache(1024)(function)
+
+    def find(*args: Any) -> Result:
+        for value in args:
+            kind = type(value)
+            if not (kind is int or value is None or (kind is tuple and all([type(part) is int for part in value]))):
+                return function(*args)
+        return known(*args)
+
+    return find
