@@ -64,8 +64,8 @@ def save(obj: Any, f: Any, pickle_module: ModuleType = pickle, pickle_protocol: 
 def load(f: Any, map_location: MapLocation = None, pickle_module: ModuleType = pickle) -> Any:
     """Load what `save` saved, or MegEngine, PyTorch or safetensors. No code is run from the file, whoever made it.
 
-    Of a module or an optimizer that MegEngine saved as a whole the state dict is loaded, whose `kind` is the name of its class; numbers of
-    PyTorch's float8 are loaded as the float32 that they stand for. Tensors of dtypes that tengen lacks, such as
+    Of a module, traced or not, or an optimizer that MegEngine saved as a whole the state dict is loaded, whose `kind` is
+    the name of its class; numbers of PyTorch's float8 are loaded as the float32 that they stand for. Tensors of dtypes that tengen lacks, such as
     complex64, are loaded as NumPy arrays. PyTorch's "cuda:1" is called "gpu1", and what is not a GPU "cpu0".
 
     Args:

@@ -16,6 +16,7 @@ import megengine.optimizer as optim
 import numpy as np
 from megengine.core.tensor.dtype import qint4, qint8, qint32, quint4, quint8
 from megengine.quantization.utils import QuantMode, create_qparams
+from megengine.traced_module import trace_module
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "megengine")
 RNG = np.random.default_rng(0)
@@ -83,6 +84,32 @@ def quantized():
     return files, floats | {"array": floats["quint8"].numpy()}
 
 
+class Inner(M.Module):
+    """Is traced as a graph inside of another."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = M.Conv2d(2, 4, 3, groups=2), M.BatchNorm2d(4)
+        self.scale = mge.Parameter([2.0])
+
+    def forward(self, x):
+        return F.relu(self.norm(self.conv(x))) * self.scale
+
+
+class Outer(M.Module):
+    """A traced module with layers, a module that is traced itself, and layers in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.layers = Inner(), [M.Linear(4, 3), M.Linear(3, 2)]
+
+    def forward(self, x):
+        x = F.mean(self.inner(x), (2, 3))
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
 def main() -> None:
     net, optimizers = trained()
     noted = mge.tensor([1.0, 2.0])
@@ -101,6 +128,8 @@ def main() -> None:
     files["checkpoint"] = state, state, 4
     whole = {"net": net, "optimizer": optimizers["sgd"]}
     files["whole"] = whole, {"net": net.state_dict(keep_var=True), "optimizer": optimizers["sgd"].state_dict()}, 4
+    traced = trace_module(Outer(), mge.tensor(np.ones((1, 2, 5, 5), "float32")))
+    files["traced"] = traced, traced.state_dict(keep_var=True), 4
     files["quantized"] = *quantized(), 4
     for name, (obj, want, protocol) in files.items():
         file = io.BytesIO()

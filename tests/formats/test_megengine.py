@@ -79,6 +79,16 @@ def test_what_was_saved_whole():
     check(found["optimizer"], want["optimizer"])
 
 
+def test_a_traced_module_is_read_as_its_state():
+    found, want = tengen.load(FOLDER / "traced.pkl"), recorded("traced")
+    assert found.kind == "megengine.traced_module.traced_module.TracedModule"
+    assert {name: value.numpy().ravel().tolist() for name, value in found.items()} == {
+        name: item["values"] for name, item in want.items()
+    }
+    layer = M.Conv2d(2, 4, 3, groups=2)
+    layer.load_state_dict({name: found[f"inner.conv.{name}"] for name in ("weight", "bias")})
+
+
 @pytest.mark.parametrize("name", ["checkpoint", "whole"])
 def test_it_goes_into_modules_and_optimizers(name):
     found, net = tengen.load(FOLDER / f"{name}.pkl"), Block()

@@ -13,6 +13,8 @@ from ..base.errors import SerializationError
 from ..core import Tensor
 from ..safe_pickle import MOST_NESTED, SafeUnpickler, Source
 
+_GRAPHS = "megengine.traced_module."
+_LAYER = _GRAPHS + "serialization._ModuleState"  # a layer of a traced module
 _COST = 600  # the approximate bytes of an empty stand-in
 
 
@@ -91,6 +93,18 @@ class MegEngineUnpickler(SafeUnpickler):
         self.stack.pop()  # of tensors: notes of quantization
         return None
 
+    # What a traced module keeps by parts of its graph is left out like these.
+
+    def _pairs(self, items: list[Any]) -> Iterator[tuple[Any, Any]]:
+        return super()._pairs([one for pair in _pairs_of(items) if not _of_graph(pair[0]) for one in pair])
+
+    def _set_item(self) -> None:
+        if _of_graph(self.stack[-2]):
+            del self.stack[-2:]
+            self._target(dict, OrderedDict)
+        else:
+            super()._set_item()
+
     # -- what was saved whole ------------------------------------------------------------------------------------
 
     def _outermost(self, made: Any) -> list[Saved]:
@@ -143,7 +157,17 @@ class MegEngineUnpickler(SafeUnpickler):
         **SafeUnpickler.dispatch,
         pickle.NEWOBJ[0]: _new,
         pickle.BUILD[0]: _build,
+        pickle.SETITEM[0]: _set_item,
     }
+
+
+def _of_graph(key: Any) -> bool:
+    """Whether a key is a part of the graph of a traced module."""
+    return isinstance(key, Saved) and key.kind.startswith(_GRAPHS)
+
+
+def _pairs_of(items: list[Any]) -> Iterator[tuple[Any, Any]]:
+    return zip(items[::2], items[1::2], strict=True)
 
 
 def _named(items: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
@@ -153,6 +177,9 @@ def _named(items: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
 def _state_of(item: Foreign | Saved) -> dict[str, Any] | None:
     """The attributes of a module or optimizer; None if it is neither."""
     attributes = item._attributes if isinstance(item, Saved) else None
+    if isinstance(item, Saved) and item.kind == _LAYER and attributes is not None:
+        inner = attributes.get("state")
+        attributes = inner if type(inner) is dict else None
     known = attributes is not None and ("_forward_hooks" in attributes or "param_groups" in attributes)
     return attributes if known else None
 
