@@ -118,20 +118,37 @@ def test_windows_that_overlap_are_summed_at_once():
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
 
 
-def test_rows_that_meet_are_written_in_order_by_a_thread_for_each_column():
-    base, values = floats(6, 70), floats(50, 70)
-    rows = random.integers(-6, 6, 50)
-    (got,) = run_op(put_op("set", 2, [0], 1), base, values, rows, target=GPU)
-    for row, value in zip(rows, values, strict=True):
+@pytest.mark.parametrize("rows", [20, 70])
+@pytest.mark.parametrize("columns", [1, 30])
+def test_of_rows_that_meet_the_last_one_wins(rows, columns):
+    """Few are written in order, by a thread for each column; of many, the last one is found first."""
+    base, values = floats(6, columns), floats(rows, columns)
+    index = random.integers(-6, 6, rows)
+    (got,) = run_op(put_op("set", 2, [0], 1), base, values, index, target=GPU)
+    for row, value in zip(index, values, strict=True):
         base[row] = value
+    np.testing.assert_array_equal(got, base)
+
+
+def test_the_last_of_several_dims_wins():
+    base, values = floats(4, 3, 5), floats(6, 8, 3)
+    i, j = random.integers(0, 4, (6, 1)), random.integers(0, 5, (1, 8))
+    (got,) = run_op(put_op("set", 3, [0, 2], 2, apart=True), base, values, i, j, target=GPU)
+    for a in range(6):
+        for b in range(8):
+            base[i[a, 0], :, j[0, b]] = values[a, b]
     np.testing.assert_array_equal(got, base)
 
 
 def test_an_index_out_of_range_is_found():
     with pytest.raises(IndexError):
         run_op(take_op(2, [0], 1), floats(5, 6), np.array([2, 5]), target=GPU)
-    with pytest.raises(IndexError):
-        run_op(put_op("add", 2, [0], 1), floats(5, 6), floats(2, 6), np.array([2, -6]), target=GPU)
+    for mode in ("set", "add"):
+        for bad in (-6, 5):
+            rows = np.arange(40) % 5
+            rows[17] = bad
+            with pytest.raises(IndexError):
+                run_op(put_op(mode, 2, [0], 1), floats(5, 6), floats(40, 6), rows, target=GPU)
 
 
 def test_what_has_no_kernel_is_named():

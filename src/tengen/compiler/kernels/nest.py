@@ -144,6 +144,8 @@ def pack(extents: tuple[int, ...], numbers: tuple[AccessNumbers, ...]) -> tuple[
     return tuple(flat)
 
 
+UNORDERED = ("at once", "greatest")  # ways to write
+
 UNARY = "neg abs sqrt square floor ceil trunc isnan isinf not power".split()
 """power: the greatest power of 2 that is not above the size of a float; 0 of a subnormal number."""
 BINARY = "add sub mul div max min eq ne lt le gt ge and or xor shl shr".split()
@@ -161,8 +163,9 @@ OTHER = {
     "scan": "attr: sum, prod, or linear: args a, b; the value is a · the value before it + b, which begins as 0",
     "gather": "attr: access; args: int64 index values",
     "store": "attr: access; args: value",
-    "scatter": "attr: (access, 'set' | 'add' | 'at once'); args: value, int64 index values; at once: int32 and int64 are added, and a bool "
-    "that is True is set, where writes may meet, in any order: for targets whose threads can (`DeviceTarget.at_once`)",
+    "scatter": "attr: (access, 'set' | 'add' | 'at once' | 'greatest'); args: value, int64 index values; the last two are for writes that may "
+    "meet in any order, on targets that can (`DeviceTarget.at_once`): int32 and int64 are added, or a bool that is True set; or the greatest "
+    "positive int32 is what remains",
     "random": "attr: 0 or 1 (which of the two 32-bit outputs); args: counter, seed (int64): Philox2x32-10, value int64 in 0 .. 2**32-1",
 }
 
@@ -181,7 +184,7 @@ def access_number(instr: Instr) -> int:
 
 
 def mode(instr: Instr) -> str:
-    """How a memory instruction writes: "set", "add" or "at once"."""
+    """How a memory instruction writes: "set", "add" or one that is UNORDERED."""
     return str(instr.attr[1]) if isinstance(instr.attr, tuple) else "set"
 
 
@@ -514,7 +517,11 @@ def _verify_shape(nest: Nest, number: int, instr: Instr, where: str) -> None:
         count = 2 if instr.attr == "linear" else 1
     elif instr.op in ("load", "gather", "store", "scatter"):
         access, mode = instr.attr if instr.op == "scatter" and isinstance(instr.attr, tuple) else (instr.attr, "set")
-        if not isinstance(access, int) or not 0 <= access < len(nest.accesses) or mode not in ("set", "add", "at once"):
+        if (
+            not isinstance(access, int)
+            or not 0 <= access < len(nest.accesses)
+            or mode not in ("set", "add", *UNORDERED)
+        ):
             raise ValueError(f"{where}: {instr.attr!r} is not one of the {len(nest.accesses)} accesses")
         indirect, dtype = nest.accesses[access].indirect, nest.accesses[access].dtype
         if instr.op != "load" and (dtype == "iota" or dtype.startswith("param_")):

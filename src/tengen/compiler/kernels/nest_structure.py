@@ -171,7 +171,7 @@ class Structure:
         """Whether vectors would write to places that may coincide, or not in the order of the indices."""
         nest = self.nest
         for i, instr in enumerate(nest.code):
-            if instr.op != "scatter" or nests.mode(instr) == "at once":
+            if instr.op != "scatter" or nests.mode(instr) in nests.UNORDERED:
                 continue
             apart = nest.accesses[access_number(instr)].steps[nest.lane] in ("1", "2")
             if not apart or any(nest.lane in self.varies[a] for a in instr.args[1:]):

@@ -23,7 +23,7 @@ from functools import lru_cache
 from math import prod
 
 from .device import MOST_BLOCKS, WARP, DeviceGrid
-from .nest import Nest, has_scan, is_number, mode
+from .nest import UNORDERED, Nest, has_scan, is_number, mode
 from .nest_structure import ONE_LOOP, Structure, bits_in_memory
 
 BLOCK, MOST = 256, 1024  # threads of a block: usually, and at most
@@ -79,7 +79,9 @@ def scans_alone(structure: Structure) -> bool:
 
 def _writes_in_order(structure: Structure) -> bool:
     """Whether a thread must do all of an item, because what it scatters may meet."""
-    scatters = [i for i, instr in enumerate(structure.nest.code) if instr.op == "scatter" and mode(instr) != "at once"]
+    scatters = [
+        i for i, instr in enumerate(structure.nest.code) if instr.op == "scatter" and mode(instr) not in UNORDERED
+    ]
     return any(map(structure.is_full, scatters))
 
 

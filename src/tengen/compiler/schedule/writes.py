@@ -14,7 +14,7 @@ from .nests.lower import Emitter, dense_like, meeting_dims
 from .places import Location
 from .results import store
 from .steps import Steps
-from .sums_at_once import ADDED_IN_PLACE, adds_at_once, sum_at_once
+from .writes_at_once import ADDED_IN_PLACE, at_once, set_at_once, sum_at_once
 
 
 def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
@@ -32,10 +32,14 @@ def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
     others = [v for v in stored if v is not node.outputs[0]]
     serial = [] if group.axes else _meeting(node, layout)
     meeting, size = prod(group.shape[d] for d in serial), prod(group.shape)
-    if op.mode == "add" and adds_at_once(steps.target, base.dtype, size // max(meeting, 1), meeting):
-        if base.dtype in ADDED_IN_PLACE:
+    if at_once(steps.target, op, base.dtype, size // max(meeting, 1), meeting):
+        if op.mode == "set" or base.dtype in ADDED_IN_PLACE:
             _copy_base(steps, base, buffer, layout)
-        sum_at_once(steps, group, e, result, meeting, store(steps, e, others))
+        written = store(steps, e, others)
+        if op.mode == "set":
+            set_at_once(steps, e, node, result, sorted(serial), written)
+        else:
+            sum_at_once(steps, group, e, result, meeting, written)
     else:
         whole = isinstance(op, Place) and op.mode == "set" and node.inputs[1].size == base.size
         if not whole:  # then nothing of the base remains

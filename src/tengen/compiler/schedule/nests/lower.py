@@ -37,7 +37,7 @@ from ...program import (
     Value,
     ViewOp,
 )
-from ...view import View, contiguous, dense
+from ...view import Edge, View, contiguous, dense
 from ..places import UNIFORM, Location
 from .loops import Index, Loops, arrange, memory_order
 from .refine import crosses, interleaves, parts, rows, spills
@@ -228,14 +228,33 @@ class Emitter:
             numbers.append(self.cast(self.load(index, place, view.permute(order)), "int64"))
         return numbers
 
-    def _indexed(self, place: Location, dtype: str, op: Gather | Scatter, shape: tuple[int, ...]) -> int:
-        """The access to `place`, indexed as `op` says, where the op's output or update has shape `shape`."""
+    def _indexed(
+        self, place: Location, dtype: str, op: Gather | Scatter, shape: tuple[int, ...], chosen: bool = False
+    ) -> int:
+        """The access to `place`, indexed as `op` says, where the op's output or update has shape `shape`.
+
+        chosen: there is one more index, 1 where the element is there and 0 where it is not.
+        """
         view = place.view
+        if chosen:
+            view = view._replace(edges=(*view.edges, Edge((0,) * len(view.shape), -1, 1)))
         moved = view.along(shape, [None if d < 0 else d for d in op.sources])
         indirect = tuple(
             Index(view.strides[d], view.shape[d], tuple([e.coefficients[d] for e in view.edges])) for d in op.axes
         )
+        if chosen:
+            indirect = (*indirect, Index(0, 2, (*(0 for _ in view.edges[1:]), 1)))
         return self.operand(Operand(place.buffer, dtype, self.over(moved), indirect))
+
+    def set_last(self, op: Scatter, node: Node, base: Location, last: Location, number: int) -> None:
+        """Append the write of input 1 into the buffer of `base` where `last`, which lies like it, holds this number."""
+        value, dtype = node.inputs[1], node.inputs[0].dtype
+        indices = self._indices(op, node.inputs[2:], value.shape)
+        seen = self("gather", *indices, dtype="int32", attr=self._indexed(last, "int32", op, value.shape))
+        chosen = self("cast", self("eq", seen, number, dtype="bool"), dtype="int64")
+        access = self._indexed(base, dtype, op, value.shape, chosen=True)
+        written = self.cast(self.value(value), dtype)
+        self("scatter", written, *indices, chosen, dtype=COMPUTE[dtype], attr=(access, "set"))
 
     def write(self, op: Scatter | Place, node: Node, base: Location) -> None:
         """Append the write of input 1 into the buffer of `base`, which already holds input 0."""

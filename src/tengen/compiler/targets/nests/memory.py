@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from llvmlite import ir
 
 from ...kernels.dtypes import KINDS
-from ...kernels.nest import Access, blank
+from ...kernels.nest import UNORDERED, Access, blank
 from ..flow import Flow, i64
 from ..storage import decode, encode
 from ..vector import Vec, constant, llvm_type, splat
@@ -222,8 +222,8 @@ class Memory:
     def write(self, place: AccessPlace, value: Vec, how: str = "set") -> None:
         """Store the value where the conditions hold, or add it to what is there."""
         dtype = place.operand.access.dtype
-        if how == "at once":
-            self.add_at_once(place, encode(dtype, value, self.half))
+        if how in UNORDERED:
+            self.write_at_once(place, encode(dtype, value, self.half), how)
             return
         if how == "add":
             old = decode(dtype, self.read_raw(place), self.half)
@@ -234,8 +234,8 @@ class Memory:
         """Store bits where the conditions hold."""
         raise NotImplementedError
 
-    def add_at_once(self, place: AccessPlace, raw: Vec) -> None:
-        """Add integers to those there, or set a bool that is True, while others do the same."""
+    def write_at_once(self, place: AccessPlace, raw: Vec, how: str) -> None:
+        """Write as one of UNORDERED says, while others do the same."""
         raise NotImplementedError("only threads of GPUs write to the same place at once")
 
     def _widen(self, value: Vec, lanes: int) -> Vec:

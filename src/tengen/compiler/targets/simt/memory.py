@@ -66,24 +66,26 @@ class ThreadMemory(Memory):
             with self.at.if_then(place.allowed.value):
                 self._store(place, raw)
 
-    def add_at_once(self, place: AccessPlace, raw: Vec) -> None:
+    def write_at_once(self, place: AccessPlace, raw: Vec, how: str) -> None:
         start = self._start(place)
 
-        def add() -> None:
+        def write() -> None:
             for lane in range(raw.lanes):
                 one = raw.value if raw.lanes == 1 else self.at.extract_element(raw.value, ir.Constant(I32, lane))
                 where = self._beyond(start, raw.kind, lane)
                 if place.operand.access.dtype == "bool":
                     with self.at.if_then(self.at.icmp_signed("!=", one, ir.Constant(one.type, 0))):
                         self.flow.set_byte(where)
+                elif how == "greatest":
+                    self.flow.raise_to(where, one)
                 else:
                     self.flow.add(where, one)
 
         if place.allowed is None:
-            add()
+            write()
         else:
             with self.at.if_then(place.allowed.value):
-                add()
+                write()
 
     def _load(self, place: AccessPlace) -> ir.Value:
         kind, lanes, size = place.operand.kind, place.lanes, BITS[place.operand.kind] // 8

@@ -1,5 +1,6 @@
-"""Scatters that add, on machines whose threads write at the same time: the result does not depend on their order.
+"""Scatters on machines whose threads write at the same time: the result does not depend on their order.
 
+Where values are set, the last one wins: a first kernel finds which that is for each place, a second one writes it alone.
 Integers are added in memory, each in one step; narrow ones in int32. Floats become integers first, multiples of a power
 of 2 such that the sum of all of them fits into 62 bits. So their sum is exact, up to that unit, and has no order. It is
 rounded once, when it is added to the base. Values that are not finite leave flags.
@@ -26,10 +27,37 @@ BITS = 61
 SMALLEST = 2.0**-149  # float32's
 
 
-def adds_at_once(target: Target, dtype: str, apart: int, meeting: int) -> bool:
-    """Whether so many additions, `meeting` in sequence at `apart` places, are made at once. float64 keeps its order: the
-    unit of the sums would be coarser than its own."""
-    return target.at_once and meeting >= FEW and apart < THREADS and dtype != "float64"
+def at_once(target: Target, op: Scatter | Place, dtype: str, apart: int, meeting: int) -> bool:
+    """Whether so many writes, `meeting` in sequence at `apart` places, are made at once. Sums of float64 keep their
+    order: their unit would be coarser than its own."""
+    if not target.at_once or not FEW <= meeting < 1 << 31 or apart >= THREADS:
+        return False
+    return dtype != "float64" if op.mode == "add" else isinstance(op, Scatter)
+
+
+def set_at_once(
+    steps: Steps, e: Emitter, node: Node, result: Location, meeting: Sequence[int], written: set[int]
+) -> None:
+    """Append the steps of a Scatter that sets. meeting: the dims along which writes may meet. The rest is as for
+    `sum_at_once`; the base is in place."""
+    op, shape = node.op, node.inputs[1].shape
+    assert isinstance(op, Scatter) and result.buffer is not None
+    last = _zeros(steps, "int32", result.view)
+    first = Emitter(steps.locate, shape)
+    first.put(op, node, last, _number(first, shape, meeting), "int32", "greatest")
+    assert last.buffer is not None
+    steps.launch(first, (), op.name, {last.buffer}, bases=(last.buffer,))
+    e.set_last(op, node, result, last, _number(e, shape, meeting))
+    steps.launch(e, (), op.name, {*written, result.buffer}, bases=(result.buffer,))
+
+
+def _number(e: Emitter, shape: tuple[int, ...], dims: Sequence[int]) -> int:
+    """The number of a place along these dims, from 1 on, int32."""
+    strides, step = [0] * len(shape), 1
+    for d in reversed(dims):
+        strides[d], step = step, step * shape[d]
+    place = e("load", dtype="int64", attr=e.operand(Operand(None, "iota", View(shape, tuple(strides)))))
+    return e("add", e("cast", place, dtype="int32"), e("const", dtype="int32", attr=1), dtype="int32")
 
 
 def sum_at_once(steps: Steps, group: Group, e: Emitter, result: Location, meeting: int, written: set[int]) -> None:
