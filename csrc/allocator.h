@@ -2,17 +2,17 @@
 //
 // Small blocks (below 1 MiB) come in size classes carved from chunks and return to a free list of their class. Large
 // blocks are cut from regions of huge pages, if the system grants them, and stay for reuse, because a fresh page costs
-// a fault and must be cleared. So free spans are joined with free neighbours, and a block takes the smallest free span
-// that holds it. Regions lie side by side in huge pages, with one fault for each page.
+// a fault and must be cleared. Regions lie side by side in huge pages, with one fault for each page.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <new>
-#include <set>
 #include <string>
+
+#include "size_classes.h"
+#include "spans.h"
 
 namespace tengen {
 
@@ -32,12 +32,13 @@ struct MemoryCounts {
 class OutOfMemory : public std::bad_alloc {
   public:
     // `live`: bytes that are handed out. `purpose`: what the bytes are for, such as "a tensor of float32 and shape (3,
-    // 4)".
-    OutOfMemory(size_t bytes, size_t live, const std::string& purpose);
+    // 4)". `device`: whose memory it is, if not the host's.
+    OutOfMemory(size_t bytes, size_t live, const std::string& purpose, const std::string& device = "");
     const char* what() const noexcept override { return text_.c_str(); }
 
     size_t bytes;
     size_t live;
+    std::string device;
 
   private:
     std::string text_;
@@ -47,10 +48,7 @@ class Allocator {
   public:
     static Allocator& instance();
 
-    // The size that a request for `bytes` really gets.
-    static size_t block_size(size_t bytes);
-
-    // Throws OutOfMemory.
+    // A block of a size that block_size gives. Throws OutOfMemory.
     void* allocate(size_t block);
     void release(void* memory, size_t block) noexcept;
 
@@ -70,38 +68,12 @@ class Allocator {
     void* allocate_small(size_t block);
     void* allocate_large(size_t block);
     void refill(size_t block);
-    void release_large(void* memory) noexcept;
     void* map(size_t bytes);
     void drop_large(size_t keep) noexcept;
 
-    static constexpr size_t kClasses = 55;
-
     std::atomic_flag busy_;
     FreeBlock* free_small_[kClasses] = {};
-    struct FreeSpan {
-        size_t size;
-        uint64_t since;  // the number of the large request before which it became free
-        char* start;
-    };
-    // By size; among equals the most recently used comes first, because parts of it may be in a cache.
-    struct Order {
-        bool operator()(const FreeSpan& a, const FreeSpan& b) const {
-            if (a.size != b.size) return a.size < b.size;
-            return a.since != b.since ? a.since > b.since : a.start < b.start;
-        }
-    };
-    using FreeSpans = std::set<FreeSpan, Order>;
-    struct Span {
-        size_t size;
-        FreeSpans::iterator free;      // end() while it is handed out
-        FreeSpans::node_type waiting;  // its entry at that time, so that releasing never allocates
-    };
-    using Spans = std::map<char*, Span>;
-
-    Spans spans_;  // all large blocks, handed out or free, by place
-    FreeSpans free_spans_;
-    size_t free_large_bytes_ = 0;
-    uint64_t large_requests_ = 0;
+    Spans large_;
     size_t recent_peak_ = 0;  // of live bytes; it decays to them over some thousands of large requests
     char* chunk_ = nullptr;
     size_t chunk_left_ = 0;
