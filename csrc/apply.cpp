@@ -1,5 +1,7 @@
 #include "apply.h"
 
+#include <nanobind/stl/string.h>
+
 #include "hooks.h"
 #include "plan_cache.h"
 #include "tape.h"
@@ -155,7 +157,8 @@ void execute(nb::handle op, Operands& inputs, size_t donate, Results& results) {
     try {
         run_plan(*cached->plan, inputs, watched ? 0 : donate, results);
     } catch (const OutOfMemory& error) {
-        if (hooks().memory.is_valid()) hooks().memory(op, to_python(cached->descs), error.bytes, error.live);
+        if (hooks().memory.is_valid())
+            hooks().memory(op, to_python(cached->descs), error.bytes, error.live, error.device);
         throw;
     }
     if (watched) record_operation(op, cached->rules, inputs, results);

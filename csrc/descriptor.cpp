@@ -110,6 +110,17 @@ DType parse_dtype(std::string_view name) {
     throw nb::value_error(("unknown dtype '" + std::string(name) + "'").c_str());
 }
 
+std::pair<int64_t, int64_t> Descriptor::byte_range() const {
+    if (size == 0) return {0, 0};
+    int64_t low = 0, high = 0;
+    for (size_t d = 0; d < ndim(); ++d) {
+        const int64_t last = (shape[d] - 1) * strides[d];
+        (last < 0 ? low : high) += last;
+    }
+    const auto item = static_cast<int64_t>(itemsize());
+    return {low * item, (high + 1) * item};
+}
+
 const Descriptor* intern(DType dtype, Extents shape, std::optional<Extents> strides, std::string device) {
     static auto& table = *new std::unordered_map<Key, const Descriptor*, KeyHash>;
     const int64_t size = count_elements(shape);

@@ -7,6 +7,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dtype.h"
@@ -31,6 +32,8 @@ struct Descriptor {
     size_t itemsize() const { return info(dtype).itemsize; }
     int64_t bytes() const { return size * static_cast<int64_t>(itemsize()); }
     bool floating() const { return info(dtype).floating; }
+    // The first byte that a value reaches, and one past the last, counted from its first element.
+    std::pair<int64_t, int64_t> byte_range() const;
 };
 
 using Extents = std::vector<int64_t>;

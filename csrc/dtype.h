@@ -75,6 +75,9 @@ inline constexpr std::array<std::pair<std::string_view, DType>, 6> kQuantisedKin
 inline constexpr size_t kMostQuantised = 1 << 16;
 inline std::array<const Quantised*, kMostQuantised> quantised{};
 
+// Of a Python number.
+inline bool is_weak(DType dtype) { return dtype >= DType::WeakBool && dtype <= DType::WeakFloat; }
+
 inline bool is_quantised(DType dtype) { return static_cast<size_t>(dtype) >= kDTypes.size(); }
 
 inline const Quantised& quantised_row(DType dtype) { return *quantised[static_cast<size_t>(dtype) - kDTypes.size()]; }

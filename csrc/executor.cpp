@@ -4,30 +4,18 @@
 #include <stdexcept>
 
 #include "interop.h"
-#include "plan.h"
-#include "pool.h"
 #include "repacked.h"
+#include "slots.h"
 #include "tensor_class.h"
+#include "waits.h"
 
 namespace tengen {
 
 namespace {
 
-// Both in units of `work`; a core does about ten thousand per microsecond.
-constexpr int64_t kPoolWork = 300'000;          // waking a worker costs microseconds
-constexpr int64_t kReleaseGilWork = 1'000'000;  // taking the GIL back can cost a switch interval when others want it
-
-// The memory behind an allocation slot.
-struct Buffer {
-    Ref<Storage> storage;
-    int64_t offset = 0;
-    bool filled = false;  // it already holds what the steps with its `skip_if` would write
-};
-
-bool is_joined(const std::variant<Launch, Host>& step) {
-    const Launch* launch = std::get_if<Launch>(&step);
-    return launch && launch->joined;
-}
+// In units of `work`; a core does about ten thousand per microsecond. Taking the GIL back can cost a switch interval
+// when others want it.
+constexpr int64_t kReleaseGilWork = 1'000'000;
 
 // Releases the GIL while it lives, unless the plan is too short to be worth it.
 class ReleasedGil {
@@ -51,8 +39,7 @@ class ReleasedGil {
 
 class Execution {
   public:
-    Execution(const Plan& plan, Operands& inputs)
-        : plan_(plan), inputs_(inputs), buffers_(plan.allocations.size()), base_(plan.status_slot() + 1) {}
+    Execution(const Plan& plan, Operands& inputs) : plan_(plan), inputs_(inputs), slots_(plan, inputs) {}
 
     void bind(size_t donate);
     // `clock`, if not null, is called with the number of each step that ended; steps that ran together end together.
@@ -67,19 +54,19 @@ class Execution {
     void keep_layouts();
     RepackedKey key_of(const Layout& layout) const;
     bool may_keep(const Layout& layout) const;
-    size_t launch(size_t first);
+    void bind_on_device();
+    bool has_failed();
     void call(const Host& step);
     Value value_at(const Place& place);
+    void finish();
     [[noreturn]] void raise_status();
-
-    Buffer& buffer_of(size_t slot) { return buffers_[slot - plan_.input_count]; }
-    bool is_filled(int64_t slot) { return slot >= 0 && buffer_of(static_cast<size_t>(slot)).filled; }
 
     const Plan& plan_;
     Operands& inputs_;
-    SmallArray<Buffer, 4> buffers_;
-    SmallArray<std::byte*, 16> base_;
+    Slots slots_;
     int64_t status_ = 0;
+    std::byte* word_ = nullptr;  // the status word on another device than the host, until it has been read
+    bool donated_ = false;
 };
 
 void Execution::accept_donations(size_t donate) {
@@ -94,7 +81,8 @@ void Execution::accept_donations(size_t donate) {
         if (!input.storage || input.storage->refs != 2 || !input.storage->block) continue;
         if (input.storage->bytes - static_cast<size_t>(input.offset) < plan_.allocations[index]) continue;
         if (input.storage->repacked) input.storage->drop_repacked();
-        buffers_[index] = {input.storage, input.offset, true};
+        slots_.buffers[index] = {input.storage, input.offset, true};
+        donated_ = true;
     }
 }
 
@@ -112,7 +100,7 @@ bool Execution::may_keep(const Layout& layout) const {
     const Ref<Storage>& storage = inputs_[layout.input].storage;
     if (!storage || !storage->block || storage->exported) return false;
     for (const Donation& donation : plan_.donations) {
-        const Buffer& buffer = buffers_[donation.slot - plan_.input_count];
+        const Slots::Buffer& buffer = slots_.buffer_of(donation.slot);
         if (buffer.filled && buffer.storage.get() == storage.get()) return false;
     }
     return true;
@@ -122,13 +110,13 @@ void Execution::find_layouts() {
     for (const Layout& layout : plan_.layouts) {
         if (!may_keep(layout) || !inputs_[layout.input].storage->repacked) continue;
         const Repacked* copy = Repacked::find(*inputs_[layout.input].storage, key_of(layout));
-        if (copy && copy->data) buffer_of(layout.slot) = {copy->data, 0, true};
+        if (copy && copy->data) slots_.buffer_of(layout.slot) = {copy->data, 0, true};
     }
 }
 
 void Execution::keep_layouts() {
     for (const Layout& layout : plan_.layouts) {
-        const Buffer& buffer = buffer_of(layout.slot);
+        const Slots::Buffer& buffer = slots_.buffer_of(layout.slot);
         if (!buffer.filled && may_keep(layout)) {
             Repacked::note(*inputs_[layout.input].storage, key_of(layout), buffer.storage);
         }
@@ -136,81 +124,98 @@ void Execution::keep_layouts() {
 }
 
 void Execution::bind(size_t donate) {
-    for (size_t i = 0; i < plan_.input_count; ++i) base_[i] = inputs_[i].pointer;
+    for (size_t i = 0; i < plan_.input_count; ++i) slots_.base[i] = inputs_[i].pointer;
     if (donate && !plan_.donations.empty()) accept_donations(donate);
     if (!plan_.layouts.empty()) find_layouts();
-    for (size_t i = 0; i < buffers_.size(); ++i) {
-        Buffer& buffer = buffers_[i];
-        if (!buffer.storage) buffer.storage = Storage::create(plan_.allocations[i]);
-        base_[plan_.input_count + i] = buffer.storage->data + buffer.offset;
+    for (size_t i = 0; i < slots_.buffers.size(); ++i) {
+        Slots::Buffer& buffer = slots_.buffers[i];
+        if (!buffer.storage) {
+            const size_t bytes = plan_.allocations[i];
+            buffer.storage = plan_.homes.empty() ? Storage::create(bytes) : plan_.homes[i]->allocate(bytes);
+        }
+        slots_.base[plan_.input_count + i] = buffer.storage->data + buffer.offset;
     }
-    base_[plan_.status_slot()] = reinterpret_cast<std::byte*>(&status_);
+    slots_.base[plan_.status_slot()] = reinterpret_cast<std::byte*>(&status_);
+    if (!plan_.device->is_host()) bind_on_device();
 }
 
-// Runs the launch and those joined to it. Returns the number of the next step.
-size_t Execution::launch(size_t first) {
-    size_t next = first, pointer_count = 0;
-    do {
-        pointer_count += std::get<Launch>(plan_.steps[next++]).buffers.size();
-    } while (next < plan_.steps.size() && is_joined(plan_.steps[next]));
+// On a device the status word lies there too. A number that a kernel has made is fetched: kernels take numbers by
+// value.
+void Execution::bind_on_device() {
+    if (!plan_.error.is_none()) slots_.base[plan_.status_slot()] = word_ = status_word(*plan_.device);
+    for (size_t i = 0; i < plan_.input_count; ++i) {
+        Operand& input = inputs_[i];
+        if (!is_weak(input.desc->dtype) || !input.storage || !input.storage->device) continue;
+        const Value here = fetched(Value{input.storage, input.offset, input.desc, {}, {}});
+        std::memcpy(&input.number, here.pointer(), input.desc->itemsize());
+        slots_.base[i] = reinterpret_cast<std::byte*>(&input.number);
+    }
+}
 
-    SmallArray<void*, 32> pointers(pointer_count);
-    SmallArray<Job, 8> jobs(next - first);
-    void** buffers = pointers.data();
-    size_t count = 0;
-    int64_t tiles = 0, work = 0;
-    for (size_t i = first; i < next; ++i) {
-        const Launch& step = std::get<Launch>(plan_.steps[i]);
-        if (step.tiles == 0 || is_filled(step.skip_if)) continue;
-        jobs[count++] = {step.kernel, buffers, step.params.data(), step.tiles, step.side};
-        for (const Place& place : step.buffers) *buffers++ = base_[place.slot] + place.offset;
-        tiles += step.tiles;
-        work += step.work;
-    }
-    if (tiles > 1 && work > kPoolWork) {
-        ThreadPool::instance().run(jobs.data(), count);
-    } else {
-        for (size_t i = 0; i < count; ++i) jobs[i].run(0, jobs[i].tiles);
-    }
-    return next;
+// The host waits for the answer of a device only if something would be lost: if there are donations.
+bool Execution::has_failed() {
+    if (word_ && donated_) status_ = read_status(*plan_.device, std::exchange(word_, nullptr));
+    return status_;
 }
 
 void Execution::call(const Host& step) {
-    auto arrays = [this](const std::vector<Place>& places, bool writable) {
-        nb::list list;
-        for (const Place& place : places) {
-            const Value value = value_at(place);
-            list.append(numpy_view(value.storage, value.offset, value.desc, writable));
-        }
-        return list;
-    };
-    step.function(arrays(step.inputs, false), arrays(step.outputs, true));
+    nb::list given, made;
+    std::vector<std::pair<Value, Value>> back;  // from the host to where it belongs
+    for (const Place& place : step.inputs) {
+        const Value value = fetched(value_at(place));
+        given.append(numpy_view(value.storage, value.offset, value.desc, false));
+    }
+    for (const Place& place : step.outputs) {
+        const Value value = value_at(place), here = fetched(value);
+        made.append(numpy_view(here.storage, here.offset, here.desc, true));
+        if (value.storage->device) back.emplace_back(here, value);
+    }
+    step.function(given, made);
+    for (const auto& [from, to] : back) transfer(from, to);
 }
 
 template <class Clock>
 void Execution::run(Clock&& clock) {
-    ReleasedGil gil(plan_.work > kReleaseGilWork);
+    ReleasedGil gil(plan_.device->is_host() && plan_.work > kReleaseGilWork);
     for (size_t i = 0; i < plan_.steps.size();) {
-        if (static_cast<int64_t>(i) == plan_.commit && status_) break;
-        if (const Host* host = std::get_if<Host>(&plan_.steps[i])) {
+        if (static_cast<int64_t>(i) == plan_.commit && has_failed()) break;
+        const Step& step = plan_.steps[i];
+        if (std::holds_alternative<Launch>(step) || std::holds_alternative<DeviceLaunch>(step)) [[likely]] {
+            i = plan_.device->launch(plan_, i, slots_);
+        } else {
             gil.acquire();
-            call(*host);
+            if (const Host* host = std::get_if<Host>(&step)) {
+                call(*host);
+            } else {
+                transfer(value_at(std::get<Transfer>(step).from), value_at(std::get<Transfer>(step).to));
+            }
             gil.release();
             ++i;
-        } else {
-            i = launch(i);
         }
         clock(i);
     }
     gil.acquire();
     if (status_) raise_status();
+    if (!plan_.device->is_host()) finish();
+}
+
+// On a device that may still be busy.
+void Execution::finish() {
+    if (word_) {
+        Check check{plan_.error, {}};
+        for (Operand& input : inputs_) check.inputs.push_back(input.value());
+        check_later(*plan_.device, word_, std::move(check));
+    }
+    if (waits_at_once()) wait_for(*plan_.device);
 }
 
 std::vector<double> Execution::run_timed() {
     std::vector<double> seconds(plan_.steps.size());
     size_t next = 0;
+    if (!plan_.device->is_host()) wait_for(*plan_.device);
     auto start = std::chrono::steady_clock::now();
     run([&](size_t stop) {
+        if (!plan_.device->is_host()) wait_for(*plan_.device);
         const auto now = std::chrono::steady_clock::now();
         seconds[std::exchange(next, stop)] = std::chrono::duration<double>(now - start).count();
         start = std::chrono::steady_clock::now();
@@ -236,7 +241,7 @@ Value Execution::value_at(const Place& place) {
         input.materialize();
         return Value{input.storage, input.offset + place.offset, place.desc, {}, {}};
     }
-    const Buffer& buffer = buffers_[place.slot - plan_.input_count];
+    const Slots::Buffer& buffer = slots_.buffer_of(place.slot);
     return Value{buffer.storage, buffer.offset + place.offset, place.desc, {}, {}};
 }
 

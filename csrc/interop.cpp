@@ -3,10 +3,9 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 
-#include <cstring>
-
 #include "tensor_class.h"
 #include "tracing.h"
+#include "waits.h"
 
 namespace tengen {
 
@@ -72,12 +71,6 @@ void check_format(const Py_buffer& view, DType dtype) {
     throw nb::type_error(("a tensor of " + std::string(want.name) + " is assigned from an array of native " +
                           want.numpy + ", not from one of format '" + std::string(format) + "'")
                              .c_str());
-}
-
-// "xpu" names the best available device: today a CPU.
-void check_device(const std::string& device) {
-    if (!device.starts_with("cpu") && !device.starts_with("xpu"))
-        throw nb::value_error(("no driver for device '" + device + "'").c_str());
 }
 
 const Value& readable(Tensor& tensor) {
@@ -177,7 +170,7 @@ nb::object numpy_view(const Ref<Storage>& storage, int64_t offset, const Descrip
 }
 
 Value copy_array(nb::handle array, DType dtype, const std::string& device) {
-    check_device(device);
+    Device& place = device_named(device);
     BufferLock lock(array);
     check_format(lock.view, dtype);
     const size_t bytes = static_cast<size_t>(lock.view.len);
@@ -185,17 +178,17 @@ Value copy_array(nb::handle array, DType dtype, const std::string& device) {
     Value value;
     value.desc = intern(dtype, Extents(lock.view.shape, lock.view.shape + lock.view.ndim), std::nullopt, device);
     try {
-        value.storage = Storage::create(bytes);
+        value.storage = place.allocate(bytes);
     } catch (const OutOfMemory& error) {
         const std::string shape = nb::cast<std::string>(nb::str(nb::handle(value.desc->shape_tuple)));
         const std::string dtype_name(info(dtype).name);
-        throw OutOfMemory(error.bytes, error.live, "a tensor of " + dtype_name + " and shape " + shape);
+        throw OutOfMemory(error.bytes, error.live, "a tensor of " + dtype_name + " and shape " + shape, error.device);
     }
     if (bytes >= kReleaseGilBytes) {
         nb::gil_scoped_release released;
-        std::memcpy(value.storage->data, lock.view.buf, bytes);
+        place.copy_in(value.storage->data, lock.view.buf, bytes);
     } else if (bytes) {
-        std::memcpy(value.storage->data, lock.view.buf, bytes);
+        place.copy_in(value.storage->data, lock.view.buf, bytes);
     }
     return value;
 }
@@ -223,10 +216,10 @@ void bind_tensor_interop(nb::class_<Tensor> cls) {
         .def(
             "_array",
             [](Tensor& self) {
-                const Value& value = readable(self);
+                const Value value = fetched(readable(self));
                 return numpy_view(value.storage, value.offset, value.desc, false);
             },
-            "A read-only NumPy view of the value (bfloat16 as uint16).")
+            "A read-only NumPy view of the value, or of a copy if it is not in the host's memory (bfloat16 as uint16).")
         .def("_to_dlpack", to_dlpack, "A DLPack capsule that shares the value's memory; options as of __dlpack__.")
         .def_static("_from_dlpack", from_dlpack, nb::arg("array").none(),
                     "A tensor that shares the memory of a DLPack capsule, or of an object with __dlpack__.");

@@ -1,15 +1,19 @@
 // The Python module tengen._rt. Each part binds itself; only the order is decided here.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
 
-#include "allocator.h"
 #include "apply.h"
+#include "cuda/cuda_device.h"
 #include "hooks.h"
+#include "host.h"
 #include "interop.h"
 #include "operators.h"
 #include "pool.h"
 #include "recording.h"
 #include "tape.h"
 #include "tensor_class.h"
+#include "waits.h"
 
 namespace tengen {
 
@@ -18,28 +22,74 @@ namespace {
 void bind_memory(nb::module_& module) {
     module.def(
         "memory_stats",
-        [] {
-            const MemoryStats stats = Allocator::instance().stats();
+        [](const std::string& device) {
+            const MemoryStats stats = device_named(device).stats();
             nb::dict made;
             made["live"] = stats.live;
             made["peak"] = stats.peak;
             made["reserved"] = stats.reserved;
             return made;
         },
+        nb::arg("device") = "cpu0",
         "Bytes in blocks handed out, the most of them since reset_peak, and bytes obtained from the system.");
     module.def(
         "memory_counts",
-        [] {
-            const MemoryCounts counts = Allocator::instance().counts();
+        [](const std::string& device) {
+            const MemoryCounts counts = device_named(device).counts();
             nb::dict made;
             made["allocations"] = counts.allocations;
             made["mappings"] = counts.mappings;
             return made;
         },
+        nb::arg("device") = "cpu0",
         "Blocks handed out, and pieces of memory obtained from the system, since the process began.");
-    module.def("reset_peak", [] { Allocator::instance().reset_peak(); });
     module.def(
-        "release_cached", [] { Allocator::instance().release_cached(); }, "Give free large blocks back to the system.");
+        "reset_peak", [](const std::string& device) { device_named(device).reset_peak(); }, nb::arg("device") = "cpu0");
+    module.def(
+        "release_cached",
+        [] {
+            host_device().release_cached();
+            for (Device* device : known_devices()) device->release_cached();
+        },
+        "Give free large blocks of all devices back to the system.");
+}
+
+void bind_devices(nb::module_& module) {
+    add_host_devices();
+    cuda::add_devices();
+    module.def("device_count", device_count, nb::arg("kind"), "How many devices there are of a kind, such as \"gpu\".");
+    module.def("set_best_kind", set_best_kind, nb::arg("kind"),
+               "What \"xpu\" stands for; it cannot change once a device has been looked up under that name.");
+    module.def(
+        "device_properties",
+        [](const std::string& device) {
+            const DeviceProperties found = device_named(device).properties();
+            nb::dict made;
+            made["name"] = found.name;
+            made["major"] = found.major;
+            made["minor"] = found.minor;
+            made["total_memory"] = found.memory;
+            made["multi_processor_count"] = found.multiprocessors;
+            made["threads"] = found.threads;
+            made["shared"] = found.shared;
+            return made;
+        },
+        nb::arg("device"), "What a device is. This does not begin to use it.");
+    module.def(
+        "load_kernel",
+        [](const std::string& device, const std::string& code, const std::string& function) {
+            return device_named(device).load(code, function);
+        },
+        nb::arg("device"), nb::arg("code"), nb::arg("function") = "kernel",
+        "What a DeviceLaunch on this device needs of a function in `code`; it stays until the process ends.");
+    module.def(
+        "device_memory",
+        [](const std::string& device) {
+            Device& found = device_named(device);
+            return std::make_pair(found.properties().memory, found.free_memory());
+        },
+        nb::arg("device"), "(all, free) bytes of a device's memory.");
+    module.def("driver_version", cuda::driver_version, "That of the CUDA driver, 12040 for 12.4; 0: there is none.");
 }
 
 }  // namespace
@@ -51,6 +101,7 @@ NB_MODULE(_rt, module) {
     module.attr("__doc__") = "The runtime of tengen: tensors, plans, tapes.";
     // Descriptors and cached plans live until the process ends, which nanobind would report as leaks.
     nb::set_leak_warnings(false);
+    bind_devices(module);
     bind_descriptor(module);
     bind_interop(module);
     std::vector<PyType_Slot> operators = operator_slots();
@@ -58,6 +109,7 @@ NB_MODULE(_rt, module) {
     const nb::class_<Tensor> cls = bind_tensor(module, operators);
     bind_tensor_interop(cls);
     bind_plan(module);
+    bind_waits(module);
     bind_hooks(module);
     bind_apply(module);
     bind_operators(module);

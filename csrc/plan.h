@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include <array>
 #include <variant>
 #include <vector>
 
@@ -31,11 +32,30 @@ struct Launch {
     bool side;        // one side of a whole; the launch before, to which it is joined, is another
 };
 
+// A launch on a device whose kernels run in a grid of blocks of threads.
+struct DeviceLaunch {
+    uintptr_t function;  // from Device::load
+    std::vector<Place> buffers;
+    std::vector<int64_t> params;
+    std::array<uint32_t, 3> grid;
+    std::array<uint32_t, 3> block;
+    uint32_t shared;  // bytes of memory that a block asks for besides what the kernel declares
+    int64_t skip_if;  // as that of a Launch
+};
+
 struct Host {
     nb::object function;
     std::vector<Place> inputs;
     std::vector<Place> outputs;
 };
+
+// Copies a value to where `to` is, on the device that its descriptor names, with the same strides.
+struct Transfer {
+    Place from;
+    Place to;
+};
+
+using Step = std::variant<Launch, DeviceLaunch, Host, Transfer>;
 
 struct Donation {
     size_t slot;
@@ -59,7 +79,7 @@ struct Limit {
 struct Plan {
     size_t input_count;
     std::vector<size_t> allocations;  // bytes of the slots after the inputs; one status slot follows them
-    std::vector<std::variant<Launch, Host>> steps;
+    std::vector<Step> steps;
     std::vector<Place> outputs;
     std::vector<Donation> donations;
     std::vector<Layout> layouts;  // worth keeping beside the input
@@ -71,6 +91,8 @@ struct Plan {
     nb::object overflow = nb::none();  // called with the number of a limit and the int outside it
     bool profiled = false;             // each run records its times
     mutable std::vector<double> seconds;  // of the steps of the last run; touched with the GIL held
+    Device* device = nullptr;             // that runs it
+    std::vector<Device*> homes = {};      // of the allocations; none if all are the host's
 
     size_t status_slot() const { return input_count + allocations.size(); }
 };

@@ -22,6 +22,7 @@ SOURCES = [
     for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in (".py", ".cpp", ".c", ".h", ".pyi")
 ]
+RUNTIME = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".cpp", ".h"))
 MOST_LINES = 600
 
 
@@ -120,7 +121,7 @@ def test_no_op_is_named_in_the_runtime():
     assert {"EXP", "ADD"} <= names
     pattern = re.compile(r"\b(" + "|".join(sorted(names)) + r")\b")
     found = {}
-    for path in sorted((ROOT / "csrc").iterdir()):
+    for path in RUNTIME:
         if named := set(pattern.findall(path.read_text(encoding="utf-8"))):
             found[path.name] = named
     assert found == {}
@@ -129,8 +130,8 @@ def test_no_op_is_named_in_the_runtime():
 def test_parts_of_the_runtime_do_not_go_round():
     """A part is what has one name: x.h and x.cpp. What a part needs is what it includes."""
     needs: dict[str, set[str]] = {}
-    for path in sorted((ROOT / "csrc").iterdir()):
-        found = re.findall(r'#include "(\w+)\.h"', path.read_text(encoding="utf-8"))
+    for path in RUNTIME:
+        found = re.findall(r'#include "(?:cuda/)?(\w+)\.h"', path.read_text(encoding="utf-8"))
         needs.setdefault(path.stem, set()).update(set(found) - {path.stem})
     done: set[str] = set()
 
@@ -143,6 +144,13 @@ def test_parts_of_the_runtime_do_not_go_round():
 
     for part in needs:
         visit(part, ())
+
+
+def test_only_its_own_folder_knows_a_kind_of_device():
+    """All else goes through device.h; the module says which kinds there are."""
+    outside = [path for path in RUNTIME if path.parent.name == "csrc" and path.name != "module.cpp"]
+    found = {path.name for path in outside if re.search(r"(?i)cuda", path.read_text(encoding="utf-8"))}
+    assert found == {"device.h"}  # where it says who implements it
 
 
 # -- inside compiler/ ------------------------------------------------------------------------------------------------

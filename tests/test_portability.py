@@ -18,7 +18,7 @@ ASKED = {"__main__.py"}
 
 
 def test_the_page_names_every_file():
-    files = [*(ROOT / "src" / "tengen").rglob("*.py"), *(ROOT / "csrc").iterdir()]
+    files = [*(ROOT / "src" / "tengen").rglob("*.py"), *(p for p in (ROOT / "csrc").rglob("*") if p.is_file())]
     found = set()
     for path in files:
         if MARKS.search(path.read_text(encoding="utf-8")):

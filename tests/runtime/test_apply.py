@@ -389,7 +389,7 @@ def test_wrong_plans(changes: dict[str, object], message: str) -> None:
 
 
 def test_wrong_steps() -> None:
-    with pytest.raises(TypeError, match="a Launch or a Host"):
+    with pytest.raises(TypeError, match="a step is a Launch"):
         plan(steps=(3,))
     with pytest.raises(ValueError, match="address"):
         rt.Launch(0, (), (), 1, 1)

@@ -1,0 +1,211 @@
+#include "cuda/cuda_device.h"
+
+#include <pthread.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+
+#include "cuda/cuda_memory.h"
+#include "cuda/driver.h"
+#include "cuda/staging.h"
+#include "slots.h"
+
+namespace tengen::cuda {
+
+namespace {
+
+constexpr unsigned kNonBlocking = 1;          // CU_STREAM_NON_BLOCKING
+constexpr int kMaxThreads = 1;                // CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK
+constexpr int kMultiprocessors = 16;          // CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+constexpr int kMajor = 75, kMinor = 76;       // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+constexpr int kSharedOptIn = 97;              // CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+constexpr int kDynamicShared = 8;             // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+constexpr uint32_t kFreeShared = 48 << 10;    // more than that a kernel must ask for
+constexpr int kLogBuffer = 5, kLogBytes = 6;  // CU_JIT_ERROR_LOG_BUFFER, _SIZE_BYTES
+constexpr size_t kMostLog = 4096;
+
+// A child process has the memory of this one, but not its connection to the driver.
+std::atomic<bool> used = false, forked = false;
+
+void watch_forks() {
+    static const int watched = pthread_atfork(nullptr, nullptr, [] { forked = used.load(); });
+    static_cast<void>(watched);
+}
+
+class CudaDevice final : public Device {
+  public:
+    explicit CudaDevice(int index) : Device("gpu" + std::to_string(index)), index_(index), memory_(name) {}
+
+    Ref<Storage> allocate(size_t bytes) override;
+    void release(Storage* storage) noexcept override;
+    void copy_in(std::byte* to, const void* from, size_t bytes) override;
+    void copy_out(void* to, const std::byte* from, size_t bytes) override;
+    void wait() override;
+    size_t launch(const Plan& plan, size_t first, Slots& slots) override;
+    uintptr_t load(const std::string& code, const std::string& function) override;
+
+    DeviceProperties properties() override;
+    size_t free_memory() override;
+    MemoryStats stats() override { return memory_.stats(); }
+    MemoryCounts counts() override { return memory_.counts(); }
+    void reset_peak() override { memory_.reset_peak(); }
+    void release_cached() noexcept override;
+
+  private:
+    // Makes its context the current one of this thread; opens it the first time.
+    void enter();
+    void open();
+    void check(const char* call, Result result) const { cuda::check(name, call, result); }
+
+    const int index_;
+    std::mutex opening_;
+    std::atomic<Context> context_ = nullptr;
+    Stream stream_ = nullptr;
+    Memory memory_;
+    Staging staging_;
+};
+
+void CudaDevice::open() {
+    const std::lock_guard lock(opening_);
+    if (context_.load()) return;
+    watch_forks();
+    DeviceId id = 0;
+    Context context = nullptr;
+    check("cuDeviceGet", driver().device(&id, index_));
+    check("cuDevicePrimaryCtxRetain", driver().retain_context(&context, id));
+    check("cuCtxSetCurrent", driver().set_context(context));
+    check("cuStreamCreate", driver().create_stream(&stream_, kNonBlocking));
+    used = true;
+    context_ = context;
+}
+
+void CudaDevice::enter() {
+    if (forked) {
+        throw std::runtime_error(name +
+                                 " cannot be used in this process: it was forked from one that had used a GPU already. "
+                                 "Start it with the method 'spawn', or keep its work on the CPU");
+    }
+    if (!context_.load(std::memory_order_acquire)) open();
+    // Each time: other libraries may have made another context the current one.
+    check("cuCtxSetCurrent", driver().set_context(context_.load(std::memory_order_relaxed)));
+}
+
+Ref<Storage> CudaDevice::allocate(size_t bytes) {
+    enter();
+    const size_t block = Memory::block_of(bytes);
+    auto* data = reinterpret_cast<std::byte*>(memory_.allocate(block));
+    return Ref<Storage>(new Storage{0, false, bytes, data, block, this});
+}
+
+void CudaDevice::release(Storage* storage) noexcept {
+    memory_.release(reinterpret_cast<char*>(storage->data), storage->block);
+}
+
+void CudaDevice::copy_in(std::byte* to, const void* from, size_t bytes) {
+    if (!bytes) return;
+    enter();
+    staging_.copy_in(name, stream_, reinterpret_cast<Address>(to), static_cast<const std::byte*>(from), bytes);
+}
+
+void CudaDevice::copy_out(void* to, const std::byte* from, size_t bytes) {
+    enter();
+    if (bytes) check("cuMemcpyDtoHAsync", driver().copy_out(to, reinterpret_cast<Address>(from), bytes, stream_));
+    check("cuStreamSynchronize", driver().synchronize(stream_));
+}
+
+void CudaDevice::wait() {
+    if (!context_.load()) return;  // nothing was run
+    enter();
+    check("cuStreamSynchronize", driver().synchronize(stream_));
+}
+
+size_t CudaDevice::launch(const Plan& plan, size_t first, Slots& slots) {
+    const DeviceLaunch& step = std::get<DeviceLaunch>(plan.steps[first]);
+    const bool empty = step.grid[0] == 0 || step.grid[1] == 0 || step.grid[2] == 0;
+    if (empty || slots.is_filled(step.skip_if)) return first + 1;
+    enter();
+    SmallArray<Address, 32> buffers(step.buffers.size() + 1);  // never of no bytes: the kernel takes it by value
+    for (size_t i = 0; i < step.buffers.size(); ++i) {
+        const Place& place = step.buffers[i];
+        if (slots.is_number(place.slot)) {
+            std::memcpy(&buffers[i], slots.base[place.slot], slots.inputs[place.slot].desc->itemsize());
+        } else {
+            buffers[i] = reinterpret_cast<Address>(slots.base[place.slot] + place.offset);
+        }
+    }
+    int64_t nothing = 0;
+    void* params = step.params.empty() ? &nothing : const_cast<int64_t*>(step.params.data());
+    void* arguments[] = {buffers.data(), params};
+    const auto function = reinterpret_cast<Function>(step.function);
+    if (step.shared > kFreeShared) {
+        check("cuFuncSetAttribute", driver().set_attribute(function, kDynamicShared, static_cast<int>(step.shared)));
+    }
+    check("cuLaunchKernel", driver().launch(function, step.grid[0], step.grid[1], step.grid[2], step.block[0],
+                                            step.block[1], step.block[2], step.shared, stream_, arguments, nullptr));
+    return first + 1;
+}
+
+uintptr_t CudaDevice::load(const std::string& code, const std::string& function) {
+    enter();
+    std::array<char, kMostLog> log{};
+    std::array<int, 2> options{kLogBuffer, kLogBytes};
+    std::array<void*, 2> values{log.data(), reinterpret_cast<void*>(kMostLog)};
+    Module module = nullptr;
+    const Result result = driver().load_module(&module, code.c_str(), options.size(), options.data(), values.data());
+    if (result != kSuccess) {
+        const CudaError error(name, "cuModuleLoadDataEx", result);
+        throw std::runtime_error(error.what() + (log[0] ? "\n" + std::string(log.data()) : ""));
+    }
+    Function found = nullptr;
+    check("cuModuleGetFunction", driver().function(&found, module, function.c_str()));
+    return reinterpret_cast<uintptr_t>(found);
+}
+
+DeviceProperties CudaDevice::properties() {
+    DeviceId id = 0;
+    check("cuDeviceGet", driver().device(&id, index_));
+    std::array<char, 256> text{};
+    check("cuDeviceGetName", driver().device_name(text.data(), text.size(), id));
+    DeviceProperties found{text.data()};
+    check("cuDeviceTotalMem", driver().total_memory(&found.memory, id));
+    auto ask = [&](int attribute) {
+        int value = 0;
+        check("cuDeviceGetAttribute", driver().attribute(&value, attribute, id));
+        return value;
+    };
+    found.major = ask(kMajor);
+    found.minor = ask(kMinor);
+    found.multiprocessors = ask(kMultiprocessors);
+    found.threads = ask(kMaxThreads);
+    found.shared = static_cast<size_t>(ask(kSharedOptIn));
+    return found;
+}
+
+size_t CudaDevice::free_memory() {
+    enter();
+    size_t free = 0, total = 0;
+    check("cuMemGetInfo", driver().memory_info(&free, &total));
+    return free;
+}
+
+void CudaDevice::release_cached() noexcept {
+    if (!context_.load() || forked || driver().set_context(context_.load()) != kSuccess) return;
+    memory_.release_cached();
+}
+
+Device& device(size_t index) {
+    static auto& devices = *new std::vector<std::unique_ptr<CudaDevice>>;  // outlive static destructors, as tensors may
+    while (devices.size() <= index) devices.push_back(std::make_unique<CudaDevice>(static_cast<int>(devices.size())));
+    return *devices[index];
+}
+
+}  // namespace
+
+void add_devices() {
+    add_device_kind({"gpu", [] { return static_cast<size_t>(driver().count); }, device});
+}
+
+int driver_version() { return driver().version; }
+
+}  // namespace tengen::cuda

@@ -1,0 +1,53 @@
+// Memory of one GPU. Blocks are cut from regions that the driver gives, in size classes and spans like those of the
+// host's allocator, but nothing is written into free memory. A block that was released may be handed out at once, while
+// kernels that use it still run: what uses it next runs after them, on the same stream.
+#pragma once
+
+#include <array>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "allocator.h"
+
+namespace tengen::cuda {
+
+class Memory {
+  public:
+    explicit Memory(std::string device) : device_(std::move(device)) {}
+
+    // At least that many bytes. The device's context must be the current one, here and in release_cached. Throws
+    // OutOfMemory.
+    char* allocate(size_t block);
+    void release(char* memory, size_t block) noexcept;
+    // Waits for all that runs on the device.
+    void release_cached() noexcept;
+
+    // The size that a request really gets: a multiple of what a warp reads at once.
+    static size_t block_of(size_t bytes) { return block_size(round_up(bytes, kUnit)); }
+
+    MemoryStats stats();
+    MemoryCounts counts();
+    void reset_peak();
+
+  private:
+    static constexpr size_t kUnit = 256;
+
+    char* allocate_small(size_t block);
+    char* allocate_span(size_t bytes);
+    char* obtain(size_t bytes);
+    void drop_regions() noexcept;
+
+    const std::string device_;
+    std::mutex mutex_;
+    std::array<std::vector<char*>, kClasses> free_small_;
+    char* chunk_ = nullptr;
+    size_t chunk_left_ = 0;
+    Spans large_;
+    std::map<char*, size_t> regions_;
+    MemoryStats stats_;
+    MemoryCounts counts_;
+};
+
+}  // namespace tengen::cuda

@@ -1,0 +1,82 @@
+// A device is where values lie and Plans run. This is all that the runtime knows of one; each kind implements it: the
+// host in host.cpp, NVIDIA's GPUs in cuda/.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "allocator.h"
+#include "ref.h"
+
+namespace tengen {
+
+struct Plan;
+struct Slots;
+struct Storage;
+
+struct DeviceProperties {
+    std::string name;
+    int major = 0, minor = 0;  // of the compute capability
+    size_t memory = 0;         // bytes
+    int multiprocessors = 0;
+    int threads = 0;    // of a block, at most
+    size_t shared = 0;  // bytes of shared memory that a block may have
+};
+
+class Device {
+  public:
+    explicit Device(std::string name) : name(std::move(name)) {}
+    Device(const Device&) = delete;
+    Device& operator=(const Device&) = delete;
+    virtual ~Device() = default;
+
+    const std::string name;  // such as "gpu0"
+
+    // Whether its memory is the host's, and all that was run has ended at return.
+    virtual bool is_host() const { return false; }
+
+    // Throws OutOfMemory.
+    virtual Ref<Storage> allocate(size_t bytes) = 0;
+    virtual void release(Storage* storage) noexcept = 0;
+
+    // Both in the order of what runs here. After copy_in, `from` may change. copy_out waits, and throws what has failed
+    // meanwhile.
+    virtual void copy_in(std::byte* to, const void* from, size_t bytes) = 0;
+    virtual void copy_out(void* to, const std::byte* from, size_t bytes) = 0;
+    // Returns when all that was run has ended; throws what has failed.
+    virtual void wait() = 0;
+
+    // Runs the step `first`, a launch, and those joined to it. Returns the number of the next step.
+    virtual size_t launch(const Plan& plan, size_t first, Slots& slots) = 0;
+    // What a DeviceLaunch needs of the function with this name in `code`; it stays until the process ends. The host has
+    // none: its kernels are addresses.
+    virtual uintptr_t load(const std::string& code, const std::string& function);
+
+    virtual DeviceProperties properties() { return {name}; }
+    // Bytes of memory that nobody uses.
+    virtual size_t free_memory() { return 0; }
+    virtual MemoryStats stats() = 0;
+    virtual MemoryCounts counts() = 0;
+    virtual void reset_peak() = 0;
+    virtual void release_cached() noexcept = 0;
+};
+
+// The devices of a kind, which have numbers from 0.
+struct DeviceKind {
+    std::string name;  // such as "gpu"
+    size_t (*count)();
+    Device& (*device)(size_t index);
+};
+void add_device_kind(const DeviceKind& kind);
+size_t device_count(const std::string& kind);
+// What "xpu" stands for: "cpu" until this is called, which must be before the first device is looked up.
+void set_best_kind(const std::string& kind);
+
+// The device behind a name such as "gpu0", "gpux:0" or "xpux". Throws nb::value_error if there is none.
+Device& device_named(const std::string& name);
+// All that have been looked up.
+std::vector<Device*> known_devices();
+
+}  // namespace tengen

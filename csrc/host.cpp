@@ -1,0 +1,81 @@
+#include "host.h"
+
+#include <cstring>
+
+#include "pool.h"
+#include "slots.h"
+
+namespace tengen {
+
+namespace {
+
+// In units of `work`; a core does about ten thousand per microsecond. Waking a worker costs microseconds.
+constexpr int64_t kPoolWork = 300'000;
+
+bool is_joined(const Step& step) {
+    const Launch* launch = std::get_if<Launch>(&step);
+    return launch && launch->joined;
+}
+
+class HostDevice final : public Device {
+  public:
+    HostDevice() : Device("cpu0") {}
+
+    bool is_host() const override { return true; }
+    Ref<Storage> allocate(size_t bytes) override { return Storage::create(bytes); }
+    void release(Storage* storage) noexcept override { Allocator::instance().release(storage, storage->block); }
+    void copy_in(std::byte* to, const void* from, size_t bytes) override {
+        if (bytes) std::memcpy(to, from, bytes);
+    }
+    void copy_out(void* to, const std::byte* from, size_t bytes) override {
+        if (bytes) std::memcpy(to, from, bytes);
+    }
+    void wait() override {}
+    size_t launch(const Plan& plan, size_t first, Slots& slots) override;
+    MemoryStats stats() override { return Allocator::instance().stats(); }
+    MemoryCounts counts() override { return Allocator::instance().counts(); }
+    void reset_peak() override { Allocator::instance().reset_peak(); }
+    void release_cached() noexcept override { Allocator::instance().release_cached(); }
+};
+
+size_t HostDevice::launch(const Plan& plan, size_t first, Slots& slots) {
+    size_t next = first, pointer_count = 0;
+    do {
+        pointer_count += std::get<Launch>(plan.steps[next++]).buffers.size();
+    } while (next < plan.steps.size() && is_joined(plan.steps[next]));
+
+    SmallArray<void*, 32> pointers(pointer_count);
+    SmallArray<Job, 8> jobs(next - first);
+    void** buffers = pointers.data();
+    std::byte* const* const base = slots.base.data();
+    size_t count = 0;
+    int64_t tiles = 0, work = 0;
+    for (size_t i = first; i < next; ++i) {
+        const Launch& step = std::get<Launch>(plan.steps[i]);
+        if (step.tiles == 0 || slots.is_filled(step.skip_if)) continue;
+        jobs[count++] = {step.kernel, buffers, step.params.data(), step.tiles, step.side};
+        for (const Place& place : step.buffers) *buffers++ = base[place.slot] + place.offset;
+        tiles += step.tiles;
+        work += step.work;
+    }
+    if (tiles > 1 && work > kPoolWork) {
+        ThreadPool::instance().run(jobs.data(), count);
+    } else {
+        for (size_t i = 0; i < count; ++i) jobs[i].run(0, jobs[i].tiles);
+    }
+    return next;
+}
+
+}  // namespace
+
+Device& host_device() {
+    static Device& host = *new HostDevice;  // outlives static destructors, as tensors may
+    return host;
+}
+
+void add_host_devices() {
+    // Any number names the host.
+    add_device_kind({"cpu", [] { return SIZE_MAX; }, [](size_t) -> Device& { return host_device(); }});
+}
+
+}  // namespace tengen

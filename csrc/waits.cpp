@@ -1,0 +1,187 @@
+#include "waits.h"
+
+#include <nanobind/stl/string.h>
+
+#include <array>
+#include <map>
+#include <optional>
+#include <thread>
+
+#include "tensor_class.h"
+
+namespace tengen {
+
+namespace {
+
+constexpr size_t kWords = 256;                // of one device: Plans that are checked together
+constexpr size_t kReleaseGilBytes = 1 << 20;  // copying fewer bytes takes less time than handing over the GIL
+
+bool at_once = false;
+
+// The status words of a device. They are read all together, and handed out again when all have been read.
+class Board {
+  public:
+    explicit Board(Device& device) : device_(device) {}
+
+    std::byte* next() {
+        if (!words_) {
+            words_ = device_.allocate(kWords * sizeof(int64_t));
+            clear(kWords);
+        }
+        while (used_ == kWords) collect();
+        return words_->data + used_++ * sizeof(int64_t);
+    }
+
+    void note(std::byte* word, Check check) {
+        const auto index = static_cast<size_t>(word - words_->data) / sizeof(int64_t);
+        noted_.push_back({index, std::this_thread::get_id(), 0, std::move(check)});
+    }
+
+    // Reads the words of all Plans so far, for which it waits.
+    void collect() {
+        const size_t count = used_;
+        if (!count) return;
+        std::array<int64_t, kWords> words;
+        {
+            nb::gil_scoped_release released;
+            device_.copy_out(words.data(), words_->data, count * sizeof(int64_t));
+        }
+        std::erase_if(noted_, [&](Noted& one) {
+            if (one.index >= count) return false;  // noted by another thread in the meantime, or failed before
+            one.status = words[one.index];
+            one.index = kWords;
+            return one.status == 0;
+        });
+        if (used_ == count) {
+            clear(count);
+            used_ = 0;
+        }
+    }
+
+    // Raises the first failure of this thread, and forgets the others: they may be what it led to.
+    void raise() {
+        std::optional<Noted> first;
+        std::erase_if(noted_, [&](Noted& one) {
+            if (!one.status || one.thread != std::this_thread::get_id()) return false;
+            if (!first) first = std::move(one);
+            return true;
+        });
+        if (!first) return;
+        nb::list inputs;
+        for (Value& input : first->check.inputs) inputs.append(wrap(std::move(input)));
+        first->check.error(first->status, nb::tuple(inputs));
+        throw std::runtime_error("a kernel failed with status " + std::to_string(first->status));
+    }
+
+    bool idle() const { return noted_.empty(); }
+
+  private:
+    struct Noted {
+        size_t index;  // of the word; kWords if it has been read
+        std::thread::id thread;
+        int64_t status;
+        Check check;
+    };
+
+    void clear(size_t count) {
+        const std::array<int64_t, kWords> zeros{};
+        device_.copy_in(words_->data, zeros.data(), count * sizeof(int64_t));
+    }
+
+    Device& device_;
+    Ref<Storage> words_;
+    size_t used_ = 0;
+    std::vector<Noted> noted_;
+};
+
+Board& board_of(Device& device) {
+    static auto& boards = *new std::map<Device*, Board>;  // Python objects, which must not be destroyed after Python
+    return boards.try_emplace(&device, device).first->second;
+}
+
+// What has failed by now, after the host has waited.
+void raise_failures(Device& device) {
+    Board& board = board_of(device);
+    if (board.idle()) return;
+    board.collect();
+    board.raise();
+}
+
+void copy_out(Device& device, void* to, const std::byte* from, size_t bytes) {
+    if (!bytes) return;
+    {
+        nb::gil_scoped_release released;
+        device.copy_out(to, from, bytes);
+    }
+    raise_failures(device);
+}
+
+void copy_in(Device& device, std::byte* to, const void* from, size_t bytes) {
+    if (bytes >= kReleaseGilBytes) {
+        nb::gil_scoped_release released;
+        device.copy_in(to, from, bytes);
+    } else if (bytes) {
+        device.copy_in(to, from, bytes);
+    }
+}
+
+}  // namespace
+
+std::byte* status_word(Device& device) { return board_of(device).next(); }
+
+void check_later(Device& device, std::byte* word, Check check) { board_of(device).note(word, std::move(check)); }
+
+int64_t read_status(Device& device, const std::byte* word) {
+    int64_t status = 0;
+    nb::gil_scoped_release released;
+    device.copy_out(&status, word, sizeof status);
+    return status;
+}
+
+void wait_for(Device& device) {
+    {
+        nb::gil_scoped_release released;
+        device.wait();
+    }
+    raise_failures(device);
+}
+
+bool waits_at_once() { return at_once; }
+
+Value fetched(const Value& value) {
+    Device* device = value.storage->device;
+    if (!device) return value;
+    const auto [low, high] = value.desc->byte_range();
+    const auto bytes = static_cast<size_t>(high - low);
+    Ref<Storage> copy = Storage::create(bytes);
+    copy_out(*device, copy->data, value.pointer() + low, bytes);
+    return Value{copy, -low, value.desc, {}, {}};
+}
+
+void transfer(const Value& from, const Value& to) {
+    const auto [low, high] = to.desc->byte_range();
+    const auto bytes = static_cast<size_t>(high - low);
+    Device *source = from.storage->device, *target = to.storage->device;
+    if (!target) {
+        if (!source) throw std::runtime_error("a transfer from the host to itself");
+        copy_out(*source, to.pointer() + low, from.pointer() + low, bytes);
+    } else {
+        const Value here = fetched(from);
+        copy_in(*target, to.pointer() + low, here.pointer() + low, bytes);
+    }
+}
+
+void bind_waits(nb::module_& module) {
+    module.def(
+        "synchronize",
+        [](const std::string& device) {
+            Device& found = device_named(device);
+            if (!found.is_host()) wait_for(found);
+        },
+        nb::arg("device"), "Wait for all that was run on a device; raises what has failed.");
+    module.def(
+        "set_sync", [](bool on) { at_once = on; }, nb::arg("on"),
+        "Whether whatever is run on a device is waited for at once.");
+}
+
+}  // namespace tengen

@@ -1,0 +1,38 @@
+// Where the host waits for a device: for values that it reads, and for Plans that ran while it went on and may have
+// failed. All of this needs the GIL, and lets go of it while it waits.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <vector>
+
+#include "device.h"
+#include "tensor.h"
+
+namespace tengen {
+
+// A Plan that has been launched, and left a word other than 0 if it failed.
+struct Check {
+    nb::object error;  // called with the word and the inputs
+    std::vector<Value> inputs;
+};
+
+// A zeroed word in the device's memory.
+std::byte* status_word(Device& device);
+// The word is looked at when the host next waits for the device.
+void check_later(Device& device, std::byte* word, Check check);
+int64_t read_status(Device& device, const std::byte* word);
+
+// Waits for all that was run there; raises the failures of this thread's Plans.
+void wait_for(Device& device);
+// If asked for, whatever was run on a device is waited for at once.
+bool waits_at_once();
+
+// The value in the host's memory: itself, or a copy with the same strides.
+Value fetched(const Value& value);
+// The bytes that a value reaches, from one device to another. Both values have the same strides.
+void transfer(const Value& from, const Value& to);
+
+void bind_waits(nb::module_& module);
+
+}  // namespace tengen
