@@ -55,7 +55,7 @@ class Execution {
     RepackedKey key_of(const Layout& layout) const;
     bool may_keep(const Layout& layout) const;
     void bind_on_device();
-    bool has_failed();
+    bool can_go_on(size_t step);
     void call(const Host& step);
     Value value_at(const Place& place);
     void finish();
@@ -65,8 +65,8 @@ class Execution {
     Operands& inputs_;
     Slots slots_;
     int64_t status_ = 0;
-    std::byte* word_ = nullptr;  // the status word on another device than the host, until it has been read
-    bool donated_ = false;
+    std::vector<Ref<Storage>> numbers_;  // on that device
+    std::byte* word_ = nullptr;          // the status word on another device than the host, until it has been read
 };
 
 void Execution::accept_donations(size_t donate) {
@@ -79,10 +79,10 @@ void Execution::accept_donations(size_t donate) {
         // Two references are the handle's and the operand's. The same tensor given twice, a view, a NumPy array or a
         // tape would each be one more.
         if (!input.storage || input.storage->refs != 2 || !input.storage->block) continue;
+        if (input.storage->device != (plan_.homes.empty() ? nullptr : plan_.homes[index])) continue;
         if (input.storage->bytes - static_cast<size_t>(input.offset) < plan_.allocations[index]) continue;
         if (input.storage->repacked) input.storage->drop_repacked();
         slots_.buffers[index] = {input.storage, input.offset, true};
-        donated_ = true;
     }
 }
 
@@ -139,23 +139,28 @@ void Execution::bind(size_t donate) {
     if (!plan_.device->is_host()) bind_on_device();
 }
 
-// On a device the status word lies there too. A number that a kernel has made is fetched: kernels take numbers by
-// value.
+// On a device the status word and the numbers lie there too.
 void Execution::bind_on_device() {
     if (!plan_.error.is_none()) slots_.base[plan_.status_slot()] = word_ = status_word(*plan_.device);
     for (size_t i = 0; i < plan_.input_count; ++i) {
-        Operand& input = inputs_[i];
-        if (!is_weak(input.desc->dtype) || !input.storage || !input.storage->device) continue;
-        const Value here = fetched(Value{input.storage, input.offset, input.desc, {}, {}});
-        std::memcpy(&input.number, here.pointer(), input.desc->itemsize());
-        slots_.base[i] = reinterpret_cast<std::byte*>(&input.number);
+        const Operand& input = inputs_[i];
+        if (input.storage && input.storage->device) continue;
+        if (!is_weak(input.desc->dtype)) throw std::runtime_error("an input is not on " + plan_.device->name);
+        uint64_t bits = 0;
+        std::memcpy(&bits, input.pointer, input.desc->itemsize());
+        numbers_.push_back(number_on(*plan_.device, bits));
+        slots_.base[i] = numbers_.back()->data;
     }
 }
 
-// The host waits for the answer of a device only if something would be lost: if there are donations.
-bool Execution::has_failed() {
-    if (word_ && donated_) status_ = read_status(*plan_.device, std::exchange(word_, nullptr));
-    return status_;
+// Whether no check has failed, as far as that counts before this step. On a device kernels look at the status word
+// themselves, so that the host waits for it only before it calls Python.
+bool Execution::can_go_on(size_t step) {
+    if (word_ && std::holds_alternative<Host>(plan_.steps[step])) {
+        status_ = read_status(*plan_.device, word_);
+        return !status_;
+    }
+    return static_cast<int64_t>(step) != plan_.commit || !status_;
 }
 
 void Execution::call(const Host& step) {
@@ -178,7 +183,7 @@ template <class Clock>
 void Execution::run(Clock&& clock) {
     ReleasedGil gil(plan_.device->is_host() && plan_.work > kReleaseGilWork);
     for (size_t i = 0; i < plan_.steps.size();) {
-        if (static_cast<int64_t>(i) == plan_.commit && has_failed()) break;
+        if (!can_go_on(i)) break;
         const Step& step = plan_.steps[i];
         if (std::holds_alternative<Launch>(step) || std::holds_alternative<DeviceLaunch>(step)) [[likely]] {
             i = plan_.device->launch(plan_, i, slots_);

@@ -78,7 +78,9 @@ void bind_devices(nb::module_& module) {
     module.def(
         "load_kernel",
         [](const std::string& device, const std::string& code, const std::string& function) {
-            return device_named(device).load(code, function);
+            Device& found = device_named(device);
+            nb::gil_scoped_release released;  // the driver compiles it
+            return found.load(code, function);
         },
         nb::arg("device"), nb::arg("code"), nb::arg("function") = "kernel",
         "What a DeviceLaunch on this device needs of a function in `code`; it stays until the process ends.");

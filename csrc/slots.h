@@ -19,8 +19,6 @@ struct Slots {
     Buffer& buffer_of(size_t slot) { return buffers[slot - plan.input_count]; }
     const Buffer& buffer_of(size_t slot) const { return buffers[slot - plan.input_count]; }
     bool is_filled(int64_t slot) const { return slot >= 0 && buffer_of(static_cast<size_t>(slot)).filled; }
-    // Numbers lie in the host's memory, on whichever device the Plan runs.
-    bool is_number(size_t slot) const { return slot < plan.input_count && is_weak(inputs[slot].desc->dtype); }
 
     const Plan& plan;
     Operands& inputs;

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <thread>
+#include <unordered_map>
 
 #include "tensor_class.h"
 
@@ -94,6 +95,23 @@ class Board {
     std::vector<Noted> noted_;
 };
 
+// Numbers come again and again, such as 1 and a learning rate, so a device keeps those that it was given.
+class Numbers {
+  public:
+    const Ref<Storage>& find(Device& device, uint64_t bits) {
+        if (auto found = known_.find(bits); found != known_.end()) return found->second;
+        if (known_.size() == kMostNumbers) known_.clear();  // what still reads them runs before what gets their memory
+        Ref<Storage> made = device.allocate(sizeof bits);
+        device.copy_in(made->data, &bits, sizeof bits);
+        return known_.emplace(bits, std::move(made)).first->second;
+    }
+
+  private:
+    static constexpr size_t kMostNumbers = 1024;
+
+    std::unordered_map<uint64_t, Ref<Storage>> known_;
+};
+
 Board& board_of(Device& device) {
     static auto& boards = *new std::map<Device*, Board>;  // Python objects, which must not be destroyed after Python
     return boards.try_emplace(&device, device).first->second;
@@ -126,6 +144,11 @@ void copy_in(Device& device, std::byte* to, const void* from, size_t bytes) {
 }
 
 }  // namespace
+
+Ref<Storage> number_on(Device& device, uint64_t bits) {
+    static auto& numbers = *new std::map<Device*, Numbers>;  // outlive static destructors, as tensors may
+    return numbers[&device].find(device, bits);
+}
 
 std::byte* status_word(Device& device) { return board_of(device).next(); }
 

@@ -1,4 +1,4 @@
-// Where the host waits for a device: for values that it reads, and for Plans that ran while it went on and may have
+// The host waits for a device here: for values that it reads, and for Plans that ran while it went on and may have
 // failed. All of this needs the GIL, and lets go of it while it waits.
 #pragma once
 
@@ -22,6 +22,9 @@ std::byte* status_word(Device& device);
 // The word is looked at when the host next waits for the device.
 void check_later(Device& device, std::byte* word, Check check);
 int64_t read_status(Device& device, const std::byte* word);
+
+// Memory of the device that holds a Python number with these bits. Kernels only read it.
+Ref<Storage> number_on(Device& device, uint64_t bits);
 
 // Waits for all that was run there; raises the failures of this thread's Plans.
 void wait_for(Device& device);

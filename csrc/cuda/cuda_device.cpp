@@ -128,11 +128,7 @@ size_t CudaDevice::launch(const Plan& plan, size_t first, Slots& slots) {
     SmallArray<Address, 32> buffers(step.buffers.size() + 1);  // never of no bytes: the kernel takes it by value
     for (size_t i = 0; i < step.buffers.size(); ++i) {
         const Place& place = step.buffers[i];
-        if (slots.is_number(place.slot)) {
-            std::memcpy(&buffers[i], slots.base[place.slot], slots.inputs[place.slot].desc->itemsize());
-        } else {
-            buffers[i] = reinterpret_cast<Address>(slots.base[place.slot] + place.offset);
-        }
+        buffers[i] = reinterpret_cast<Address>(slots.base[place.slot] + place.offset);
     }
     int64_t nothing = 0;
     void* params = step.params.empty() ? &nothing : const_cast<int64_t*>(step.params.data());

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from . import _rt
-from .base.device import Device, get_default_device, gpu_count, require, set_default_device
+from .base.device import Device, best_kind, get_default_device, gpu_count, require, set_default_device
 from .base.errors import DeviceError
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "reset_max_memory_stats",
     "set_default_device",
     "set_prealloc_config",
+    "synchronize",
     "what_is_xpu",
 ]
 
@@ -37,7 +39,7 @@ __all__ = [
 def get_device_count(device_type: str) -> int:
     """How many devices this process can use of "cpu" (cores), "gpu", "rocm", or "xpu" (GPUs, or cores without one)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    counts = {"cpu": cores, "gpu": gpu_count(), "rocm": 0, "xpu": gpu_count() or cores}
+    counts = {"cpu": cores, "gpu": gpu_count(), "rocm": 0, "xpu": gpu_count() if best_kind() == "gpu" else cores}
     if device_type not in counts:
         raise ValueError(f"a kind of device must be one of {', '.join(counts)}, got {device_type!r}")
     return counts[device_type]
@@ -45,7 +47,7 @@ def get_device_count(device_type: str) -> int:
 
 def what_is_xpu() -> str:
     """The kind of device behind "xpux": "cpu" or "gpu"."""
-    return "gpu" if gpu_count() else "cpu"
+    return best_kind()
 
 
 def is_cuda_available() -> bool:
@@ -68,28 +70,40 @@ def is_atlas_available() -> bool:
     return False
 
 
+class CudaDeviceProperty(NamedTuple):
+    """What a GPU is: its name, its compute capability `major.minor`, bytes of memory, and multiprocessors."""
+
+    name: str
+    major: int
+    minor: int
+    total_memory: int
+    multi_processor_count: int
+
+
 def get_cuda_compute_capability(device: int) -> int:
     """The compute capability of a GPU, 86 for 8.6. Raises DeviceError if it does not exist."""
-    raise _no_gpu(device)
+    found = get_cuda_device_property(device)
+    return 10 * found.major + found.minor
 
 
-def get_cuda_device_property(device: int) -> object:
+def get_cuda_device_property(device: int) -> CudaDeviceProperty:
     """Name, memory and so on of a GPU. Raises DeviceError if it does not exist."""
-    raise _no_gpu(device)
-
-
-def _no_gpu(device: int) -> DeviceError:
-    return DeviceError(f"there is no GPU {device}: tengen can use {gpu_count()} here")
+    if not isinstance(device, int) or not 0 <= device < gpu_count():
+        raise DeviceError(f"there is no GPU {device}: tengen can use {gpu_count()} here")
+    found = _rt.device_properties(f"gpu{device}")
+    return CudaDeviceProperty(
+        found["name"], found["major"], found["minor"], found["total_memory"], found["multi_processor_count"]
+    )
 
 
 def get_cuda_version() -> int:
-    """The version of CUDA that tengen uses; 0: none."""
-    return 0
+    """The version of CUDA that tengen uses, 12040 for 12.4; 0: none. It is the driver's, as tengen needs nothing else."""
+    return _rt.driver_version()
 
 
 def get_cuda_driver_version() -> int:
-    """The version of the CUDA driver that tengen uses; 0: none."""
-    return 0
+    """The version of CUDA that the driver supports, 12040 for 12.4; 0: there is no driver."""
+    return _rt.driver_version()
 
 
 def get_cudnn_version() -> int:
@@ -103,9 +117,8 @@ def get_tensorrt_version() -> int:
 
 
 def _memory(device: str | Device | None) -> _rt.MemoryStats:
-    """The numbers of the allocator, which all CPU devices share; raises DeviceError for a device that is not there."""
-    require(device)
-    return _rt.memory_stats()
+    """The numbers of the allocator of a device; all CPUs share one. Raises DeviceError for a device that is not there."""
+    return _rt.memory_stats(require(device).physical)
 
 
 def get_allocated_memory(device: str | Device | None = None) -> int:
@@ -130,20 +143,29 @@ def get_max_reserved_memory(device: str | Device | None = None) -> int:
 
 def reset_max_memory_stats(device: str | Device | None = None) -> None:
     """Let the maxima start again from what is in use now."""
-    require(device)
-    _rt.reset_peak()
+    _rt.reset_peak(require(device).physical)
 
 
 def coalesce_free_memory() -> None:
-    """Give memory that is kept for the next tensors back to the system."""
+    """Give memory that is kept for the next tensors back to the system, and to the drivers of GPUs."""
     _rt.release_cached()
 
 
 def get_mem_status_bytes(device: str | Device | None = None) -> tuple[int, int]:
-    """(all, free) bytes of memory of the machine that `device` is in."""
-    require(device)
+    """(all, free) bytes of memory of a GPU, or of the machine that a CPU is in."""
+    place = require(device)
+    if place.memory != "cpu":
+        return _rt.device_memory(place.physical)
     page = os.sysconf("SC_PAGE_SIZE")
     return page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def synchronize(device: str | Device | None = None) -> None:
+    """Wait until `device` (or the default) has done all that it was given. Raises what has failed there meanwhile.
+
+    On a CPU an operation has ended when its call returns.
+    """
+    _rt.synchronize(require(device).physical)
 
 
 def set_prealloc_config(

@@ -82,6 +82,23 @@ KNOBS = (
     ),
     Knob("default_device", str, "xpux", "Where new tensors are.", ("TENGEN_DEFAULT_DEVICE", "MGE_DEFAULT_DEVICE")),
     Knob(
+        "xpu",
+        str,
+        "cpu",
+        "What xpux stands for on a machine with a GPU. It is the CPU as long as some operations have no kernels for GPUs. It can change until the "
+        "first tensor is on xpux.",
+        ("TENGEN_XPU",),
+        choices=("cpu", "gpu"),
+    ),
+    Knob(
+        "sync",
+        bool,
+        False,
+        "Wait for a GPU after each operation, so that an error is raised by the operation itself. Otherwise it is raised where the program next "
+        "waits, as for a value that it reads.",
+        ("TENGEN_SYNC",),
+    ),
+    Knob(
         "isa",
         str,
         "native",

@@ -11,6 +11,7 @@ import re
 from functools import cache
 from typing import Final
 
+from .. import _rt
 from . import config
 from .errors import DeviceError
 
@@ -60,8 +61,12 @@ class Device:
     @property
     def physical(self) -> str:
         """The device behind the name, as the runtime calls it: `cpu0` or `gpu0`."""
-        kind = ("gpu" if gpu_count() else "cpu") if self.kind == "xpu" else self.kind
-        return f"{kind}{self.index or 0}"
+        return f"{best_kind() if self.kind == 'xpu' else self.kind}{self.index or 0}"
+
+    @property
+    def memory(self) -> str:
+        """Whose memory it uses: `cpu` for all CPUs, `gpu0` for that GPU."""
+        return self.physical if self.physical.startswith("gpu") else "cpu"
 
 
 @cache
@@ -91,9 +96,23 @@ def canonical(name: str | Device) -> str:
     return str(parse(name))
 
 
+@cache
 def gpu_count() -> int:
-    """How many GPUs tengen can use here: none, as it has no GPU driver yet."""
-    return 0
+    """How many GPUs tengen can use here. The driver is asked once, and nothing is opened on a GPU.
+
+    Raises RuntimeError if the environment variable TENGEN_CUDA_LIBRARY names something else than a CUDA driver.
+    """
+    return _rt.device_count("gpu")
+
+
+def best_kind() -> str:
+    """What "xpu" stands for: "gpu" if the setting `xpu` says so and there is one, else "cpu"."""
+    return "gpu" if config.get("xpu") == "gpu" and gpu_count() else "cpu"
+
+
+def apart(one: str | Device, other: str | Device) -> bool:
+    """Whether values go from one device to the other by a copy of their bytes, as between a CPU and a GPU."""
+    return one != other and parse(one).memory != parse(other).memory
 
 
 def require(name: str | Device | None = None) -> Device:
@@ -124,4 +143,12 @@ def _check_default(name: str) -> None:
     require(name)
 
 
+def _use_xpu(kind: str) -> None:
+    if kind == "gpu":
+        kind = "gpu" if gpu_count() else "cpu"
+    _rt.set_best_kind(kind)
+
+
+config.watch("xpu", _use_xpu)
+config.watch("sync", _rt.set_sync)
 config.watch("default_device", _check_default)

@@ -37,10 +37,12 @@ def compile_program(
     return plan
 
 
-def obtain_plan(program: Program, views: Sequence[View], title: str) -> Plan:
-    """The Plan that `compile_program` gives for this machine, taken from the disk if an earlier process left it there."""
-    machine = backend.host.host_target()
-    entry = None if config.get("dump") else backend.plan_store.name(program, views, machine)
+def obtain_plan(program: Program, views: Sequence[View], title: str, target: Target | None = None) -> Plan:
+    """The Plan that `compile_program` gives, taken from the disk if an earlier process left it there. Those of GPUs are
+    not kept."""
+    machine = target or backend.host.host_target()
+    kept = target is None and not config.get("dump")
+    entry = backend.plan_store.name(program, views, machine) if kept else None
     known = backend.plan_store.find(entry) if entry else None
     if known is not None:
         return known

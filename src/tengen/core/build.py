@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
+from math import prod
 from time import perf_counter
 from typing import Any, NamedTuple
 
 from .. import _rt
-from ..base.device import canonical, get_default_device, parse
+from ..base.device import apart, canonical, get_default_device, parse
 from ..base.dtype import is_float
 from ..base.frames import crossing
+from ..base.quantized import storage
 from ..base.usage import argument_of, no_tensor
 from ..compiler import obtain_plan
 from ..compiler.backend import host
-from ..compiler.plan import STATUS, Call, Launch, Placed, Plan
+from ..compiler.kernels.target import DeviceTarget
+from ..compiler.plan import ITEM_BYTES, STATUS, Call, Launch, Placed, Plan
 from ..compiler.program import OPERATORS, Constant, Op, Program, Type, Value, record
 from ..compiler.view import View
 from . import gradient
 from .index_error import index_error
 from .memory import out_of_memory
 from .ops.base import integer_range, not_fitting
+from .ops.shape import Copy
 
 
 def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
@@ -30,11 +34,12 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     types = [type_of(d) for d in descs]
     views = [View(d.shape, d.strides) for d in descs]
     program = op.as_program(types, views)
-    plan = obtain_plan(program, views, op.name)
+    route = route_of(op, descs)
+    plan = plan_for(route, program, views, op)
     log = op.log
-    device, around = device_of(op, descs), [one for watch in _watchers if (one := watch(op, plan, descs))]
+    around = [one for watch in _watchers if (one := watch(op, plan, descs))]
     timed = (log is not None and log.timed) or any(one.made for one in around)
-    made = to_runtime(op, plan, device, timed, number_limits(op, program), around, descs)
+    made = to_runtime(op, plan, route, timed, number_limits(op, program), around, descs)
     for one in around:
         if one.made:
             one.made(made)
@@ -80,16 +85,71 @@ def type_of(desc: _rt.Descriptor) -> Type:
     return Type(desc.dtype, desc.shape)
 
 
+class Route(NamedTuple):
+    """The device that an op runs on, and the one that its results are on."""
+
+    at: str
+    to: str
+
+    @property
+    def crosses(self) -> bool:
+        return apart(self.at, self.to)
+
+
 def device_of(op: Op, descs: Sequence[_rt.Descriptor]) -> str:
-    """The device of the results: the one that the op names (copies, creation), otherwise that of the tensors among the
+    """The device that the results of `op` are on."""
+    return route_of(op, descs).to
+
+
+def route_of(op: Op, descs: Sequence[_rt.Descriptor]) -> Route:
+    """The results are on the device that the op names (copies, creation), otherwise on that of the tensors among the
     inputs."""
     named = getattr(op, "device", None)
-    if named is not None:
-        return str(named)
     devices = list(dict.fromkeys([d.device for d in descs if not d.dtype.startswith("weak_")]))
-    if len(devices) > 1 and len({parse(d).physical for d in devices}) > 1:
+    if named is None and len(devices) > 1 and len({parse(d).physical for d in devices}) > 1:
         raise RuntimeError(f"{op.name}: the inputs are on different devices, {' and '.join(devices)}; use .to(device)")
-    return devices[0] if devices else canonical(get_default_device())
+    if named is None:
+        return Route(*2 * [devices[0] if devices else canonical(get_default_device())])
+    for other in devices:
+        if apart(other, named):
+            if isinstance(op, Copy):
+                return Route(other, str(named))
+            raise RuntimeError(f"{op.name}: the input is on {other} and the result wanted on {named}; use .to(device)")
+    return Route(str(named), str(named))
+
+
+def plan_for(route: Route, program: Program, views: Sequence[View], op: Op) -> Plan:
+    """The Plan of a Program where it runs. What only goes elsewhere as it lies there needs no kernel."""
+    if route.crosses and _is_sent_whole(views[0]):
+        return Plan(1, (), (), (Placed(0, 0, program.outputs[0].type, tuple(views[0].strides)),), (), ())
+    place = parse(route.at)
+    return obtain_plan(program, views, op.name, None if place.memory == "cpu" else _target_of(place.physical))
+
+
+@cache
+def _target_of(gpu: str) -> DeviceTarget:
+    found = _rt.device_properties(gpu)
+    return DeviceTarget("nvidia", (found["major"], found["minor"]))
+
+
+@cache
+def _loaded(gpu: str, name: str, ptx: str) -> int:
+    """What launches of a kernel need, on this GPU."""
+    return _rt.load_kernel(gpu, ptx, name)
+
+
+def _is_sent_whole(view: View) -> bool:
+    """Whether the memory that a value reaches holds little else."""
+    low, high = _reach(view.shape, view.strides)
+    return high - low <= 2 * prod(view.shape)
+
+
+def _reach(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
+    """The first element that a value reaches, and one past the last, counted from its element (0, 0, …)."""
+    if 0 in shape:
+        return 0, 0
+    steps = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
+    return sum(s for s in steps if s < 0), sum(s for s in steps if s > 0) + 1
 
 
 class NumberLimit(NamedTuple):
@@ -133,7 +193,7 @@ def number_limits(op: Op, program: Program) -> list[NumberLimit]:
 def to_runtime(
     op: Op,
     plan: Plan,
-    device: str,
+    route: Route,
     profiled: bool = False,
     limits: Sequence[NumberLimit] = (),
     around: Sequence[Around] = (),
@@ -141,24 +201,30 @@ def to_runtime(
 ) -> _rt.Plan:
     """The runtime's form of a compiled Plan of `op`, for inputs that look like `descs`. around: what is called in each
     run."""
-    status = plan.inputs + len(plan.allocations)
+    sent, received = _crossing(plan) if route.crosses else ((), ())
+    allocations = (*plan.allocations, *(size for _, size in received))
+    status = plan.inputs + len(allocations)
 
-    def describe(placed: Placed) -> tuple[int, int, _rt.Descriptor]:
+    def describe(placed: Placed, device: str = route.at) -> tuple[int, int, _rt.Descriptor]:
         return placed.slot, placed.offset, _rt.Descriptor(placed.type.dtype, placed.type.shape, placed.strides, device)
 
     steps: list[Any] = []
     for step in plan.steps:
+        if isinstance(step, Call):
+            steps.append(_rt.Host(step.function, tuple(map(describe, step.inputs)), tuple(map(describe, step.outputs))))
+            continue
+        buffers = step.buffers
+        if plan.checks:
+            buffers = tuple([(status if slot == STATUS else slot, offset) for slot, offset in buffers])
+        skip = -1 if step.skip_if_donated is None else step.skip_if_donated
         if isinstance(step, Launch):
-            buffers = step.buffers
-            if plan.checks:
-                buffers = tuple([(status if slot == STATUS else slot, offset) for slot, offset in buffers])
-            skip = -1 if step.skip_if_donated is None else step.skip_if_donated
             how = step.tiles, step.work, skip, step.joined, step.side
             steps.append(_rt.Launch(step.address, buffers, step.params, *how))
         else:
-            assert isinstance(step, Call)
-            steps.append(_rt.Host(step.function, tuple(map(describe, step.inputs)), tuple(map(describe, step.outputs))))
-    outputs = tuple(map(describe, plan.outputs))
+            function = _loaded(parse(route.at).physical, step.kernel.name, step.kernel.ptx)
+            steps.append(_rt.DeviceLaunch(function, buffers, *step.grid, skip))
+    outputs = [describe(placed, route.to) for placed in ([there for there, _ in received] if sent else plan.outputs)]
+    steps += [_rt.Transfer(describe(one), there) for one, there in zip(sent, outputs, strict=False)]
     first = len(around)  # steps before those of the Plan
     given = tuple((i, 0, d) for i, d in enumerate(descs) if not d.dtype.startswith("weak_"))
     steps = [
@@ -168,7 +234,7 @@ def to_runtime(
     ]
     return _rt.Plan(
         plan.inputs,
-        plan.allocations,
+        allocations,
         steps,
         outputs,
         plan.donations,
@@ -179,7 +245,18 @@ def to_runtime(
         profiled=profiled,
         limits=[limit[:3] for limit in limits],
         overflow=(lambda which, number: limits[which].fail(number)) if limits else None,
+        device=route.at,
     )
+
+
+def _crossing(plan: Plan) -> tuple[Sequence[Placed], Sequence[tuple[Placed, int]]]:
+    """What goes to another device, and for each the place there and the bytes of its allocation."""
+    received = []
+    for slot, one in enumerate(plan.outputs, plan.inputs + len(plan.allocations)):
+        low, high = _reach(one.type.shape, one.strides)
+        size = ITEM_BYTES[storage(one.type.dtype)]
+        received.append((Placed(slot, -low * size, one.type, one.strides), (high - low) * size))
+    return plan.outputs, received
 
 
 def _show(call: Callable[[Sequence[Any]], None], arrays: Sequence[Any], nothing: Sequence[Any]) -> None:
@@ -243,11 +320,11 @@ def _within_64_bits(op: Op, inputs: Sequence[Any]) -> Sequence[Any]:
     return [float(x) if any(x is number for number in large) else x for x in inputs]
 
 
-def memory_hook(op: Op, descs: Sequence[_rt.Descriptor], size: int, live: int) -> None:
+def memory_hook(op: Op, descs: Sequence[_rt.Descriptor], size: int, live: int, device: str) -> None:
     """Raise the error that says what an op needed memory for, and what holds the memory."""
     types = [type_of(d) for d in descs]
     program = op.as_program(types)
-    raise MemoryError(out_of_memory(op.name, types, [v.type for v in program.outputs], size, live))
+    raise MemoryError(out_of_memory(op.name, types, [v.type for v in program.outputs], size, live, device))
 
 
 _make_tensor: Callable[[Any], _rt.Tensor]

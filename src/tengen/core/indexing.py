@@ -11,7 +11,8 @@ from .._rt import Tensor, apply, recording, substitutes, update
 from .convert import assign, check_ints, from_data, index_dtype, to_numpy
 from .ops.base import INTS, position_dtype
 from .ops.index import FlatNonzero, MaskedFill, PutIndexed, TakeIndexed, put_op, take_op
-from .ops.shape import Copy, SetSubtensor, Slice, Subtensor
+from .ops.shape import SetSubtensor, Slice, Subtensor
+from .places import copied
 
 _NONZERO = FlatNonzero()
 
@@ -155,7 +156,7 @@ def set_item(x: Tensor, index: Any, value: Any) -> None:
         check_ints("index assignment", value, x.desc.dtype)
         value = from_data(value, x.desc.dtype, x.desc.device)
     if index is Ellipsis and isinstance(value, Tensor) and value.ndim and value.shape != x.shape:
-        x._reset(value if value.desc.device == x.desc.device else apply(Copy(x.desc.device), value))
+        x._reset(value if value.desc.device == x.desc.device else copied(value, x.desc.device))
         return
     if (
         type(index) not in (int, slice, tuple)

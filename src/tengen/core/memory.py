@@ -9,6 +9,7 @@ from math import prod
 from typing import NamedTuple
 
 from .. import _rt
+from ..base.device import parse
 from ..base.dtype import WEAK
 from ..compiler.program import Type
 
@@ -16,11 +17,15 @@ SHOWN = 3
 """The most kinds of tensors that are listed, the largest first."""
 
 
-def out_of_memory(name: str, inputs: Sequence[Type], outputs: Sequence[Type], size: int, live: int) -> str:
-    """The message for an op that needs `size` bytes in one piece, while tensors hold `live` bytes."""
-    wanted = f"{name}: out of memory: it needs {amount(size)} ({size} bytes) to make {_listed(outputs)}"
+def out_of_memory(
+    name: str, inputs: Sequence[Type], outputs: Sequence[Type], size: int, live: int, device: str = ""
+) -> str:
+    """The message for an op that needs `size` bytes in one piece, while tensors hold `live` bytes; `device`: of a GPU."""
+    where = f" on {device}" if device else ""
+    wanted = f"{name}: out of memory{where}: it needs {amount(size)} ({size} bytes) to make {_listed(outputs)}"
     given = f" of {_listed(tensors)}" if (tensors := [t for t in inputs if t.dtype not in WEAK]) else ""
-    return f"{wanted}{given}. Tensors hold {amount(live)}{_largest()}. Let go of what is not needed (del), or take smaller batches"
+    held_there = f"Tensors hold {amount(live)}{' there' if device else ''}{_largest(device or 'cpu')}"
+    return f"{wanted}{given}. {held_there}. Let go of what is not needed (del), or take smaller batches"
 
 
 def amount(size: int) -> str:
@@ -45,17 +50,18 @@ class Kind(NamedTuple):
     bytes: int
 
 
-def held() -> list[Kind]:
-    """The tensors that Python holds, in groups of equal ones, the largest groups first. Views of one value each count;
-    values that tapes hold do not."""
+def held(memory: str = "cpu") -> list[Kind]:
+    """The tensors that Python holds in a device's memory, in groups of equal ones, the largest groups first. Views of
+    one value each count; values that tapes hold do not."""
     alive = [t for t in gc.get_objects() if isinstance(t, _rt.Tensor) and _has_value(t)]
+    alive = [t for t in alive if parse(t.desc.device).memory == memory]
     groups = Counter(t.desc for t in alive)
     kinds = [Kind(number, desc.dtype, tuple(desc.shape), number * _bytes(desc)) for desc, number in groups.items()]
     return sorted(kinds, key=lambda kind: -kind.bytes)
 
 
-def _largest() -> str:
-    shown = [f"{kind.number} × {kind.dtype} {kind.shape} ({amount(kind.bytes)})" for kind in held()[:SHOWN]]
+def _largest(memory: str) -> str:
+    shown = [f"{kind.number} × {kind.dtype} {kind.shape} ({amount(kind.bytes)})" for kind in held(memory)[:SHOWN]]
     return f", the largest of them {', '.join(shown)}" if shown else ""
 
 

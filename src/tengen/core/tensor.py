@@ -22,7 +22,8 @@ from .indexing import get_item, set_item
 from .ops.base import integers
 from .ops.elemwise import Elemwise
 from .ops.linalg import Product
-from .ops.shape import Copy, Fill, Reshape
+from .ops.shape import Fill, Reshape
+from .places import copied
 from .qparams import QParams, QuantMode
 
 
@@ -57,7 +58,7 @@ class Tensor(_rt.Tensor):
         place = None if device is None else str(devices.require(device))
         if isinstance(data, _rt.Tensor):
             source = data._detach() if wanted is None else calls.astype(data._detach(), wanted)
-            self._reset(source if place in (None, source.desc.device) else _rt.apply(Copy(place), source))
+            self._reset(source if place in (None, source.desc.device) else copied(source, place))
         else:
             assign(self, data, wanted, place or devices.canonical(devices.require()))
         if name is not None:
@@ -113,7 +114,7 @@ class Tensor(_rt.Tensor):
     def numpy(self) -> np.ndarray[Any, Any]:
         """The elements as a read-only NumPy array.
 
-        It shares their memory, but for bfloat16, which gives a copy as float32.
+        It shares their memory, but for bfloat16, which gives a copy as float32, and for a tensor on a GPU.
 
         Returns: an array of the shape and dtype of the tensor.
 
@@ -196,7 +197,7 @@ class Tensor(_rt.Tensor):
         backwards = any(stride < 0 for stride in self.desc.strides)
         if backwards and copy is False:
             raise BufferError("this tensor is a view that runs backwards: it can only be exported as a copy")
-        shared = _rt.apply(Copy(), self._detach()) if copy or backwards else self
+        shared = copied(self._detach()) if copy or backwards else self
         return shared._to_dlpack(max_version=max_version)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -287,7 +288,7 @@ class Tensor(_rt.Tensor):
         [1.0]
         """
         place = str(devices.require(device))
-        return self if place == self.desc.device else _rt.apply(Copy(place), self)
+        return self if place == self.desc.device else copied(self, place)
 
     def detach(self) -> Tensor:
         """The value as a constant: gradients do not flow through it.
@@ -331,9 +332,7 @@ class Tensor(_rt.Tensor):
         """
         made = value if isinstance(value, _rt.Tensor) else Tensor(value, device=self.device)
         self._reset(
-            made._detach()
-            if made.desc.device == self.desc.device
-            else _rt.apply(Copy(self.desc.device), made._detach())
+            made._detach() if made.desc.device == self.desc.device else copied(made._detach(), self.desc.device)
         )
 
     def reset_zero(self) -> None:

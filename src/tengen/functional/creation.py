@@ -11,7 +11,8 @@ from ..base.device import Device
 from ..base.dtype import canonical
 from ..core import Tensor
 from ..core.ops.create import Arange, Diag, Eye, FillLike, Linspace, Meshgrid
-from ..core.ops.shape import Copy, Fill
+from ..core.ops.shape import Fill
+from ..core.places import copied
 from .arguments import (
     as_tensor,
     device_name,
@@ -309,4 +310,4 @@ def copy(inp: Tensor, device: str | Device | None = None) -> Tensor:
     >>> F.copy(Tensor([1.0, 2.0])).tolist()
     [1.0, 2.0]
     """
-    return apply(Copy(None if device is None else device_name(device)), inp)
+    return copied(inp, None if device is None else device_name(device))

@@ -27,7 +27,8 @@ from ..core.ops.collective import (
     ScatterFrom,
     Send,
 )
-from ..core.ops.shape import Copy, Fill
+from ..core.ops.shape import Fill
+from ..core.places import copied
 from .arguments import as_tensor, device_name, integer, normal_axis
 
 __all__ = [
@@ -380,4 +381,4 @@ def _no_axes(op: str) -> ValueError:
 def _run(kind: type[Any], op: str, inp: Tensor, group: Group | None, device: str | None, *parameters: Any) -> Tensor:
     members = _members(op, group)
     made: Tensor = apply(kind(members.key, members.size, *parameters), inp)
-    return made if device is None else apply(Copy(device_name(device)), made)
+    return made if device is None else copied(made, device_name(device))
