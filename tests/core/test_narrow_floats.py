@@ -7,12 +7,17 @@ import math
 
 import numpy as np
 import pytest
+from plans import run_op
 
 import tengen
 import tengen.functional as F
 from tengen import Tensor
 from tengen.base.dtype import held
+from tengen.compiler.program import Builder, Type
 from tengen.core.convert import to_numpy
+from tengen.core.ops.index import take_op
+from tengen.core.ops.shape import Concatenate, Copy, Pad, Reshape, Slice, Transpose
+from tengen.core.recorded import Recorded
 from tengen.jit import trace
 
 DIGITS, SMALLEST, LIMIT = (
@@ -179,3 +184,37 @@ def test_a_conversion_that_the_program_asks_for_rounds_in_traces_too(dtype, wrap
         got = function(Tensor(np.array(numbers, np.float32)))
         want = [once(float(np.float32(number)), dtype) for number in numbers]
         np.testing.assert_array_equal(got.numpy(), np.array(want, np.float32))
+
+
+@pytest.mark.parametrize("dtype", sorted(DIGITS))
+def test_what_is_only_moved_keeps_all_bits(dtype: str) -> None:
+    """Those of a signalling NaN too: no kernel makes another number of it on its way."""
+    bits = np.arange(1 << 16, dtype=np.uint16).reshape(64, 1024)
+    x = bits if dtype == "bfloat16" else bits.view(np.float16)
+    rows = np.array([5, -1, 5, 60])
+    padded, turned = np.pad(bits[:, ::3], 1), bits.T.reshape(-1)
+    for op, more, want in (
+        (Concatenate(1), [x], np.concatenate([bits, bits], 1)),
+        (take_op(2, (0,), 1), [rows], bits[rows]),
+        (Recorded("moved", recorded(lambda v: Copy("cpu0")(Pad((1, 1), (1, 1), 0.0)(Slice((0, 0), (64, 342), (1, 3))(v))), dtype)), [], padded),
+        (Recorded("moved", recorded(lambda v: Reshape((1 << 16,))(Transpose((1, 0))(v)), dtype)), [], turned),
+    ):  # fmt: skip
+        (got,) = run_op(op, x, *more, dtypes={0: dtype, **({1: dtype} if more and more[0] is x else {})})
+        np.testing.assert_array_equal(got.view(np.uint16), want)
+
+
+def recorded(function, dtype: str):
+    builder = Builder()
+    return builder.finish([function(builder.input(Type(dtype, (64, 1024))))])
+
+
+def test_what_is_moved_and_calculated_with_in_one_kernel() -> None:
+    x = np.random.default_rng(0).standard_normal((6, 70)).astype(np.float16)
+
+    @tengen.fuse
+    def both(v):
+        return v * 2, v.transpose(1, 0).reshape(-1)
+
+    doubled, moved = both(Tensor(x))
+    np.testing.assert_array_equal(doubled.numpy(), x * 2)
+    np.testing.assert_array_equal(moved.numpy(), x.T.reshape(-1))

@@ -41,6 +41,9 @@ from ...view import Edge, View, contiguous, dense
 from ..places import UNIFORM, Location
 from .loops import Index, Loops, arrange, memory_order
 from .refine import crosses, interleaves, parts, rows, spills
+from .words import WORD, as_words, moved
+
+NARROW = frozenset(NARROW_FLOATS)
 
 
 class Operand(NamedTuple):
@@ -339,12 +342,17 @@ class Emitter:
     def finish(self, reduced: Sequence[int], target: Target, serial: Sequence[int] = ()) -> Finished:
         """The kernel and what its launch needs, computed once for all emitters that do the same with operands that lie
         alike."""
-        places = tuple([(o.dtype, o.view, o.indirect, o.parameter) for o in self.operands])
+        code: Sequence[Instr] = self.code
+        dtypes = [o.dtype for o in self.operands]
+        if not NARROW.isdisjoint(dtypes):
+            words = moved(code, dtypes, [o.view.fill for o in self.operands])
+            code, dtypes = as_words(code, words), [WORD if a in words else dtype for a, dtype in enumerate(dtypes)]
+        places = tuple([(t, o.view, o.indirect, o.parameter) for t, o in zip(dtypes, self.operands, strict=True)])
         numbers = [i.attr for i in self.code if i.op == "const"], [(o.view.fill, o.parameter) for o in self.operands]
         exact = repr(numbers)  # 0.0 equals -0.0
         ends = _ends(self.code, self._guards) if self._guards else ()
         how = tuple(reduced), target, tuple(serial), ends
-        return _finished(self.shape, tuple(self.code), places, self.order, *how, exact)
+        return _finished(self.shape, tuple(code), places, self.order, *how, exact)
 
 
 class Guard(NamedTuple):
