@@ -153,15 +153,6 @@ class Double:
         finally:
             self.driver.double_set_others_first(0)
 
-    @contextmanager
-    def watching_global(self) -> Iterator[None]:
-        """Races are looked for on global memory too, which costs time."""
-        self.driver.double_watch_global(1)
-        try:
-            yield
-        finally:
-            self.driver.double_watch_global(0)
-
 
 def address_of(function: object) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]

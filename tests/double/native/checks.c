@@ -20,7 +20,7 @@ static char* global_place(Thread* thread, uint64_t address, uint32_t bytes, int 
     Span* hot = &launch.hot[line % 64];
     bool inside = address - hot->low < hot->bytes && bytes <= hot->bytes - (address - hot->low);
     if (inside || span_for_kernel(launch.context, address, bytes, hot)) {
-        if (watches_global() && !note_global(thread, address, bytes, how, line)) return NULL;
+        if (!note_global(thread, address, bytes, how, line)) return NULL;
         return (char*)(address + hot->offset);
     }
     char text[200];
@@ -60,7 +60,8 @@ char* place(Thread* thread, uint64_t address, uint32_t bytes, uint32_t space, in
 
 // For translated code. `what` is the number of bytes, the space (<< 8) and how it is touched (<< 16).
 API char* double_place(Thread* thread, uint64_t address, uint32_t what, uint32_t line) {
-    char* found = place(thread, address, what & 255, what >> 8 & 255, (int)(what >> 16), line);
+    char* found =
+        !settle_doubts() ? NULL : place(thread, address, what & 255, what >> 8 & 255, (int)(what >> 16), line);
     if (!found) leave_kernel(thread);
     return found;
 }

@@ -134,6 +134,7 @@ static bool resume(Thread* thread) {
     thread->state = RUNNING;
     launch.current = thread;
     switch_to(thread);
+    settle_doubts();
     if (thread->state == DONE) give_back_stack(thread);
     return true;
 }

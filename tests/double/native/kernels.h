@@ -57,7 +57,7 @@ void begin_checks(void);
 void begin_block_races(void);
 bool note_shared(const Thread* thread, uint32_t first, uint32_t bytes, int how, uint32_t line);
 bool note_global(const Thread* thread, uint64_t address, uint32_t bytes, int how, uint32_t line);
-bool watches_global(void);
+bool settle_doubts(void);
 void mark_in_flight(uint32_t first, uint32_t bytes, int thread_or_none);
 extern const char* const verbs[];
 enum { READ, WRITE, UPDATE };

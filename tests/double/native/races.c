@@ -59,11 +59,48 @@ static bool race(const Thread* thread, bool in_global, uint64_t byte, int how, c
     return false;
 }
 
+// Threads may write one byte of global memory if all write the same, as those do that find the same error. What the
+// byte was is kept until the store has been done.
+static struct {
+    const Thread* thread;
+    uint64_t byte;
+    const char* place;
+    char was;
+    Moment other;
+    uint32_t line;
+} doubts[16];
+static int doubt_count;
+
+static void doubt(const Thread* thread, uint64_t byte, const Moment* other, uint32_t line) {
+    Span span;
+    if (doubt_count == sizeof doubts / sizeof *doubts || !span_for_kernel(launch.context, byte, 1, &span)) return;
+    const char* at = (const char*)(byte + span.offset);
+    doubts[doubt_count].thread = thread;
+    doubts[doubt_count].byte = byte;
+    doubts[doubt_count].place = at;
+    doubts[doubt_count].was = *at;
+    doubts[doubt_count].other = *other;
+    doubts[doubt_count++].line = line;
+}
+
+// When the store has been done. False, after a fault, if it changed what another thread had written.
+bool settle_doubts(void) {
+    bool fine = true;
+    for (int i = 0; i < doubt_count; ++i)
+        if (*doubts[i].place != doubts[i].was)
+            fine = race(doubts[i].thread, IN_GLOBAL_MEMORY, doubts[i].byte, WRITE, &doubts[i].other,
+                        "writes something else to", doubts[i].line);
+    doubt_count = 0;
+    return fine;
+}
+
 // Note that a thread touches a byte; false, after a fault, if that is a race.
 static bool touch(Touch* t, uint64_t run, const Thread* thread, bool in_global, uint64_t byte, int how, uint32_t line) {
     if (t->run != run) *t = (Touch){.run = run};
     Moment me = moment_of(thread);
-    if (t->written && !(how == UPDATE && t->atomic) && !ordered(&t->writer, &me))
+    if (t->written && in_global && how == WRITE && !t->atomic && !ordered(&t->writer, &me))
+        doubt(thread, byte, &t->writer, line);
+    else if (t->written && !(how == UPDATE && t->atomic) && !ordered(&t->writer, &me))
         return race(thread, in_global, byte, how, &t->writer, t->atomic ? "updates" : "writes", line);
     if (how != READ && t->read && !ordered(&t->reader, &me))
         return race(thread, in_global, byte, how, &t->reader, "reads", line);
@@ -104,17 +141,15 @@ bool note_shared(const Thread* thread, uint32_t first, uint32_t bytes, int how, 
 }
 
 // -- global memory ---------------------------------------------------------------------------------------------------
-// Only if a test asks for it, for it costs time: a table of the bytes that a launch has touched, by their addresses.
+// A table of the bytes that a launch has touched, by their addresses. It holds the first MOST_WATCHED; a launch that
+// touches more is a large one, and what is wrong with it is wrong with smaller ones too.
+enum { MOST_WATCHED = 1 << 18 };
 typedef struct {
     uint64_t address;
     Touch touch;
 } Slot;
-static bool watched;
 static Slot* table;
 static uint64_t slots, used, table_run;
-
-API void double_watch_global(int on) { watched = on; }
-bool watches_global(void) { return watched; }
 
 // The slot of an address: its own, or a free one. Slots of older launches are free.
 static Slot* slot_of(uint64_t address) {
@@ -128,7 +163,7 @@ static Slot* slot_of(uint64_t address) {
 static void grow(void) {
     Slot* old = table;
     uint64_t count = slots;
-    slots = count ? 2 * count : 1 << 16;
+    slots = count ? 2 * count : 1 << 12;
     table = calloc(slots, sizeof *table);
     for (uint64_t i = 0; i < count; ++i)
         if (old[i].touch.run == launch.number) *slot_of(old[i].address) = old[i];
@@ -138,7 +173,7 @@ static void grow(void) {
 bool note_global(const Thread* thread, uint64_t address, uint32_t bytes, int how, uint32_t line) {
     if (table_run != launch.number) used = 0;
     table_run = launch.number;
-    for (uint32_t i = 0; i < bytes; ++i) {
+    for (uint32_t i = 0; i < bytes && used < MOST_WATCHED; ++i) {
         if (2 * used >= slots) grow();
         Slot* s = slot_of(address + i);
         used += s->touch.run != launch.number;
