@@ -17,7 +17,9 @@ from tengen._rt import apply
 from tengen.autodiff import GradManager
 from tengen.compiler import compile_program
 from tengen.compiler.program import Type, build
+from tengen.core.gradient import backward
 from tengen.core.ops import builtin
+from tengen.core.ops.loop import Scan
 from tengen.core.ops.recurrent import RecurrentLayers
 
 
@@ -100,24 +102,41 @@ def test_batch_first(kind):
 
 
 @pytest.mark.parametrize("kind", ["tanh", "relu", "identity", "lstm"])
-@pytest.mark.parametrize("directions, bias", [(1, True), (2, False)])
-def test_gradients(kind, directions, bias):
+@pytest.mark.parametrize("directions, bias, kept", [(1, True, False), (2, False, False), (1, True, True)])
+def test_gradients(kind, directions, bias, kept):
     states, rows = (2, 8) if kind == "lstm" else (1, 2)
     width = directions * (3 + 2 + 2 * bias) + directions * (2 * directions + 2 + 2 * bias)
     shapes = [(3, 2, 3), *[(2 * directions, 2, 2)] * states, (rows, width)]
     arrays = [random(s, -1, 1, seed=i) for i, s in enumerate(shapes)]
-    op = RecurrentLayers(kind, 2, directions, bias)
+    op = RecurrentLayers(kind, 2, directions, bias, kept=kept)
     check_gradient(lambda *v: apply(op, *v), arrays)
     # What a network reads are often the outputs alone, or the last state alone.
     check_gradient(lambda *v: apply(op, *v)[0], arrays)
     check_gradient(lambda *v: apply(op, *v)[-1] * 1.0, arrays)
 
 
+@pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("kind", ["tanh", "lstm"])
-def test_second_gradients(kind):
+def test_second_gradients(kind, kept):
     states, rows = (2, 4) if kind == "lstm" else (1, 1)
     arrays = [random(s, -1, 1, seed=i) for i, s in enumerate([(3, 1, 2), *[(1, 1, 1)] * states, (rows, 5)])]
-    check_second_gradient(lambda *v: apply(RecurrentLayers(kind, 1, 1, True), *v)[0], arrays)
+    check_second_gradient(lambda *v: apply(RecurrentLayers(kind, 1, 1, True, kept=kept), *v)[0], arrays)
+
+
+@pytest.mark.parametrize("kind", ["tanh", "lstm"])
+def test_a_gradient_takes_no_step_forward_again(kind):
+    """If the states of all cells are kept, and what went into their gates."""
+    states, rows = (2, 4) if kind == "lstm" else (1, 1)
+    types = [Type("float32", shape) for shape in ((5, 2, 1), *[(2, 2, 1)] * states, (rows, 8))]
+    loops = []
+    for kept in (False, True):
+        op = RecurrentLayers(kind, 2, 1, True, kept=kept)
+        outputs = tuple(v.type for v in build(op, types).outputs)
+        present = tuple(i == 0 for i in range(len(outputs)))
+        found = backward(op, tuple(types), outputs, (True,) * len(types), present).op
+        nodes = build(found, [v.type for v in found.program.inputs]).nodes
+        loops.append(sum(isinstance(node.op, Scan) for node in nodes))
+    assert loops == [4 - (kind == "tanh"), 2]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

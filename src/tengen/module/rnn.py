@@ -195,9 +195,10 @@ class RNNBase(Module):
         draws: list[Any] = [float(self.dropout)] if drops else []
         for _ in range(self.num_layers - 1 if drops else 0):
             draws += default_generator().draw(steps * batch * self._width(1))
-        op = ops.RecurrentLayers(self.kind, self.num_layers, self.num_directions, self.bias, drops)
-        y, *last = apply(op, input, *self._states(hx), self._flatten_weights, *draws)
-        return y, self._state(last)
+        op = ops.RecurrentLayers(self.kind, self.num_layers, self.num_directions, self.bias, drops, kept=self.training)
+        states = self._states(hx)
+        y, *more = apply(op, input, *states, self._flatten_weights, *draws)
+        return y, self._state(more[: len(states)])
 
     def _states(self, hx: Any) -> Sequence[Tensor]:
         """The tensors of a state, as ops take them."""

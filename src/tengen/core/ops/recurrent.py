@@ -131,15 +131,17 @@ class RNNSequence(Formula):
 
 
 class LSTMStep(Formula):
-    """Inputs: h, c (N, H), the projected input a (N, 4 H), weight (4 H, H). Outputs: the new h and c."""
+    """Inputs: h, c (N, H), the projected input a (N, 4 H), weight (4 H, H). Outputs: the new h and c, and if `kept` what goes into the gates."""
 
     products: str = ""
+    kept: bool = False
 
     name = "LSTM"
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
         h, c, a, weight = inputs
-        return lstm_step(a + _product(self.products, h, _turned(weight)), c)
+        z = a + _product(self.products, h, _turned(weight))
+        return *lstm_step(z, c), *([z] if self.kept else [])
 
 
 class LSTMStepBack(Formula):
@@ -175,25 +177,33 @@ def _one(gates: Value, number: int) -> Value:
 
 
 class LSTMSequence(Formula):
-    """LSTMStep at each place along axis 0 of a (T, N, 4 H). Inputs: the first h and c, a, weight. Outputs: all h and all c."""
+    """LSTMStep at each place along axis 0 of a (T, N, 4 H). Inputs: the first h and c, a, weight. Outputs: all h and all c, and if `kept` all
+    that went into the gates, which the gradient computes again otherwise."""
 
     reverse: bool
     products: str = ""
+    kept: bool = False
 
     name = "LSTM"
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
-        made: Sequence[Value] = Scan(LSTMStep(self.products), 2, 1, 0, self.reverse)(*inputs)
+        made: Sequence[Value] = self._scan(*inputs)
         return made
+
+    @property
+    def _scan(self) -> Scan:
+        return Scan(LSTMStep(self.products, self.kept), 2, 1, 0, self.reverse)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         first_h, first_c, a, weight = inputs
-        (hidden, cells), (g, g_cells) = outputs, grads
-        if not a.size or (g is None and g_cells is None):
+        (hidden, cells, *kept), (g, g_cells, *g_kept) = outputs, grads
+        if not a.size or all(x is None for x in grads):
             return [zeros_of(v) for v in inputs]
+        if any(x is not None for x in g_kept):  # in the gradient of this one
+            return self._scan.grad(inputs, outputs, grads)
         batch, size = hidden.shape[1:]
         before = previous(hidden, first_h, self.reverse)
-        z = reshape(_product(self.products, _rows(before), _turned(weight)), a.shape) + a
+        z = kept[0] if kept else reshape(_product(self.products, _rows(before), _turned(weight)), a.shape) + a
         gates, slopes, tanh = self._slopes(z, previous(cells, first_c, self.reverse), cells)
         start = broadcast(cast(z.builder.constant(0.0), z.dtype), (batch, 4, size))
         extra = () if g_cells is None else (g_cells,)
@@ -230,7 +240,8 @@ class RecurrentLayers(Formula):
     Inputs: x (T, N, I), the first h (layers · directions, N, H), for "lstm" the first c, and the weights of all cells,
     layer by layer and direction by direction: for the input, for the state and, if `bias`, the two biases. If
     `dropped`, also the probability with which values between layers are dropped, and seed and offset for each time.
-    Outputs: those of the last layer (T, N, directions · H), the last h of each cell, and for "lstm" the last c.
+    Outputs: those of the last layer (T, N, directions · H), the last h of each cell, and for "lstm" the last c. If `kept`, also what the
+    gradient would else compute again: the states of each cell at all steps, and for "lstm" what went into its gates.
     """
 
     kind: str
@@ -239,6 +250,7 @@ class RecurrentLayers(Formula):
     bias: bool
     dropped: bool = False
     products: str = ""
+    kept: bool = False
 
     precision = "inside"
 
@@ -256,6 +268,7 @@ class RecurrentLayers(Formula):
         parts: list[Value] = list(Unpack(self._shapes(x.shape[2], firsts[0].shape[2]))(weights))
         drop = rest[states + 1 :]
         lasts: list[list[Value]] = [[] for _ in range(states)]
+        kept: list[Value] = []
         for layer in range(self.layers):
             if layer and self.dropped:
                 x = Dropout()(x, drop[0], *drop[2 * layer - 1 : 2 * layer + 1])
@@ -265,17 +278,18 @@ class RecurrentLayers(Formula):
                 first = [_place(v, layer * self.directions + reverse) for v in firsts]
                 outputs = self._cell(x, first, own, bool(reverse))
                 made.append(outputs[0])
-                for last, out, start in zip(lasts, outputs, first, strict=True):
+                kept += outputs if self.kept else []
+                for last, out, start in zip(lasts, outputs, first, strict=False):
                     last.append(at_end(out, start, bool(reverse)))
             x = Concatenate(2)(*made) if len(made) > 1 else made[0]
-        return [x, *(_stacked(last) for last in lasts)]
+        return [x, *(_stacked(last) for last in lasts), *(v for v in kept if v is not x)]
 
     def _cell(self, x: Value, first: Sequence[Value], parts: Sequence[Value], reverse: bool) -> Sequence[Value]:
         """The states of one cell at all steps."""
         by_input, by_state, *biases = parts
         a = _linear(self.products, x, by_input, biases[0] + biases[1] if self.bias else None)
         if self.kind == "lstm":
-            made: Sequence[Value] = LSTMSequence(reverse, self.products)(*first, a, by_state)
+            made: Sequence[Value] = LSTMSequence(reverse, self.products, self.kept)(*first, a, by_state)
             return made
         return [RNNSequence(self.kind, reverse, self.products)(*first, a, by_state)]
 
