@@ -63,6 +63,22 @@ def test_lengths_about_whole_blocks(target: HostTarget, op: FusedAttention, leng
         check(op, *operands(length, keys, 16, 16), target=target)
 
 
+@pytest.mark.parametrize("length", [1, 4])
+def test_few_queries(target: HostTarget, length: int) -> None:
+    """Which have a kernel of their own."""
+    for keys, width, value_width in ((1, 8, 8), (67, 20, 40), (200, 64, 3)):
+        q, k, v = operands(length, keys, width, value_width)
+        bias = np.broadcast_to(random.standard_normal((2, 1, length, keys), dtype=np.float32), (2, 3, length, keys))
+        check(CAUSAL, q, k, v, target=target)
+        check(OP, q, k, v, bias, target=target)
+    bias = np.where(random.random((2, 3, length, 200)) < 0.5, -np.inf, 0).astype(np.float32)
+    bias[..., :64] = bias[1, 2] = -np.inf
+    got, levels = run_op(OP, q, k, v, bias, target=target)
+    assert (got[1, 2] == 0).all()
+    assert (levels[1, 2] == -np.inf).all()
+    check(OP, *(x[:1] for x in (q, k, v, bias)), target=target)
+
+
 @pytest.mark.parametrize(("width", "value_width"), [(1, 1), (3, 80), (64, 40), (17, 128), (256, 256)])
 def test_any_number_of_features(target: HostTarget, width: int, value_width: int) -> None:
     q, k, v = operands(20, 70, width, value_width, 1, 2)
@@ -206,7 +222,7 @@ def test_float16_is_summed_in_float32(target: HostTarget) -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("sizes", [(40, 130, 24, 16), (70, 65, 33, 80), (1, 1, 1, 1)])
+@pytest.mark.parametrize("sizes", [(40, 130, 24, 16), (70, 65, 33, 80), (1, 67, 33, 1)])
 def test_bfloat16(target: HostTarget, sizes: tuple[int, ...]) -> None:
     for op in (OP, CAUSAL):
         check_bfloat16(op, *operands(*sizes), target=target)
@@ -229,5 +245,5 @@ def test_bfloat16_in_registers_of_amx(tmp_path: Path, sizes: tuple[int, ...]) ->
 
 
 def test_a_kernel_of_half_a_panel_is_refused() -> None:
-    with pytest.raises(ValueError, match="whole panels of 32 queries"):
+    with pytest.raises(ValueError, match="one query or whole panels of 32"):
         emitter.emit(AttentionKernel("float32", "plain", False, False, 8, 8, 16, 64, 16, 32), host_target())

@@ -8,6 +8,8 @@ other as whole vectors. Powers are of 2: the scores are multiplied by scale · l
 A tile is a block of queries of one head. It copies each block of keys and values beside each other, so their rows may lie anywhere; elements
 of one row lie side by side.
 
+If there are few queries (`queries` is 1), a tile is one of them, vectors run along the features, and nothing is copied.
+
 Buffers: q, k, v, out, levels (log2 of the sum of the powers of each row, of float32), perhaps bias (of float32). Params: PARAMETERS.
 """
 
@@ -87,9 +89,11 @@ def float_bits(number: float) -> int:
 def verify(kernel: AttentionKernel) -> None:
     """Raises ValueError if the kernel means nothing."""
     if (
-        kernel.queries % kernel.panel
+        (kernel.queries != 1 and kernel.queries % kernel.panel)
         or kernel.keys < 1
         or kernel.keys % (2 * AMX_SIDE)
         or min(kernel.width, kernel.value_width) < 1
     ):
-        raise ValueError(f"a block of attention is whole panels of {kernel.panel} queries, and of 32 keys: {kernel}")
+        raise ValueError(
+            f"a block of attention is one query or whole panels of {kernel.panel}, and of 32 keys: {kernel}"
+        )

@@ -21,6 +21,8 @@ KEYS = 64  # of a block; its scores stay in the nearest cache
 SCRATCH = 160 << 10  # bytes of the stack for blocks of queries and their sums
 MOST_QUERIES = 256
 TILES = 32  # enough for all cores
+FEW_QUERIES = 4
+"""Up to so many, each reads the keys by itself."""
 GRADIENT_KEYS = 64
 SMALLEST = 2.0**-120
 GROUPED_TILES = 16
@@ -37,11 +39,13 @@ def attend(steps: Steps, node: Node, op: Attention) -> None:
     results = [(steps.buffer(out.type), layout), (steps.buffer(levels.type), contiguous(levels.shape))]
     target = steps.host(op.name)
     panel = PANEL_VECTORS * target.lanes
-    most = queries_of_block(panel, width + v.shape[3])
-    block = block_of(panel, most, n * heads, length)
+    most = 1 if length <= FEW_QUERIES else queries_of_block(panel, width + v.shape[3])
+    block = 1 if most == 1 else block_of(panel, most, n * heads, length)
     blocks = -(-length // block)
+    product = product_of(q.dtype, target)
+    product = "pairs" if most == 1 and product == "amx" else product
     kernel = AttentionKernel(
-        *(q.dtype, product_of(q.dtype, target), bool(bias), op.causal, width, v.shape[3]),
+        *(q.dtype, product, bool(bias), op.causal, width, v.shape[3]),
         *(most, KEYS, target.lanes, target.registers),
     )
     strides = [s for view in (*(p.view for p in places), layout) for s in view.strides[:3]]

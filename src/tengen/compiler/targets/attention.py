@@ -11,6 +11,7 @@ from ..kernels.attention import PARAMETERS, AttentionKernel, verify
 from ..kernels.contraction import AMX_SIDE
 from ..kernels.target import HostTarget
 from .attention_blocks import LOG2_E, Blocks
+from .attention_few import FewQueriesEmitter
 from .flow import i64
 from .small_products import Matrix
 from .vecmath import emitter
@@ -209,4 +210,4 @@ class _AttentionEmitter(Blocks):
 def emit(kernel: AttentionKernel, target: HostTarget) -> str:
     """LLVM IR text of the kernel. Raises ValueError if it means nothing."""
     verify(kernel)
-    return _AttentionEmitter(kernel, target).text()
+    return (FewQueriesEmitter if kernel.queries == 1 else _AttentionEmitter)(kernel, target).text()
