@@ -189,6 +189,34 @@ class TestProducts:
         np.testing.assert_array_equal(ints(found), saturated(np.floor(steps + np.float32(0.5)), dt.qint8(1.0)))
 
 
+def mixed(q, size, corners):
+    """q (N, C, H, W) resized bilinearly, in float64."""
+    y = q.astype(np.float64)
+    for axis, new in enumerate(size, 2):
+        old, place = y.shape[axis], np.arange(new)
+        position = place * ((old - 1) / max(new - 1, 1)) if corners else (place + 0.5) * (old / new) - 0.5
+        position = np.clip(position, 0, old - 1)
+        below = np.floor(position).astype(int)
+        part = (position - below).reshape(new, *[1] * (3 - axis))
+        y = y.take(below, axis) * (1 - part) + y.take(np.minimum(below + 1, old - 1), axis) * part
+    return y
+
+
+@pytest.mark.parametrize("dtype", [dt.qint8(0.1), dt.quint8(0.1, 77)], ids=str)
+@pytest.mark.parametrize(
+    "size, corners", [((12, 20), False), ((3, 40), False), ((11, 19), True), ((7, 5), False)], ids=str
+)
+def test_resizing_of_integers(dtype, size, corners):
+    q, stored = random(dtype, 2, 3, 6, 10)
+    found = ints(F.vision.interpolate(q, size, mode="bilinear", align_corners=corners or None))
+    exact = mixed(stored, size, corners)
+    np.testing.assert_array_equal(
+        found[np.abs(exact % 1 - 0.5) > 1e-4], np.round(exact)[np.abs(exact % 1 - 0.5) > 1e-4]
+    )
+    if size[0] != 7:  # all weights are whole sixteenths or so, and what lies in the middle goes away from zero
+        np.testing.assert_array_equal(found, np.copysign(np.floor(np.abs(exact) + 0.5), exact))
+
+
 def test_pooling_of_integers():
     q, stored = random(dt.qint8(0.1), 2, 3, 6, 6)
     blocks = stored.reshape(2, 3, 3, 2, 3, 2).transpose(0, 1, 2, 4, 3, 5).reshape(2, 3, 3, 3, 4)

@@ -65,6 +65,7 @@ class Mixed(M.Module):
         x = self.wide(self.quant(x))
         x = self.concat([x, self.depthwise(x)], 1)
         x = F.vision.interpolate(F.avg_pool2d(x, 3, 2, 1), scale_factor=2, mode="nearest")
+        x = F.vision.interpolate(x, (12, 15), mode="bilinear")
         return self.dequant(self.grouped(x))
 
 

@@ -233,6 +233,9 @@ class OnSteps(Formula):
         def ended(steps: Value) -> Value:  # the zero point is added before rounding, as in MegEngine
             return saturated(ROUND(steps + float(zero) if zero else steps), x.dtype)
 
+        # The weights of a pixel add up to 1, so the integers themselves are mixed.
+        if isinstance(self.op, Interpolate) and self.op.mode == "bilinear" and work == "float32":
+            return saturated(ROUND(self.op.at_once(Bits()(x))), x.dtype)
         if not isinstance(self.op, (Pooling, AdaptivePooling)):
             return ended(self.op(centred(x, work)))
 
