@@ -93,7 +93,7 @@ void CudaDevice::enter() {
 
 Ref<Storage> CudaDevice::allocate(size_t bytes) {
     enter();
-    const size_t block = Memory::block_of(bytes);
+    const size_t block = memory_.block_of(bytes);
     auto* data = reinterpret_cast<std::byte*>(memory_.allocate(block));
     return Ref<Storage>(new Storage{0, false, bytes, data, block, this});
 }

@@ -1,6 +1,7 @@
 #include "cuda/cuda_memory.h"
 
-#include <utility>
+#include <cstdlib>
+#include <string_view>
 
 #include "cuda/driver.h"
 
@@ -11,11 +12,19 @@ namespace {
 constexpr size_t kRegion = 64 << 20;  // at least, if the device has so much left
 constexpr size_t kPage = 2 << 20;     // the driver's memory comes in pages of this size
 
+bool caches() {
+    const char* setting = std::getenv("TENGEN_GPU_CACHE");
+    return !setting || std::string_view(setting) != "0";
+}
+
 }  // namespace
+
+Memory::Memory(std::string device) : device_(std::move(device)), cached_(caches()) {}
 
 char* Memory::allocate(size_t block) {
     const std::lock_guard lock(mutex_);
-    char* memory = block < kLarge ? allocate_small(block) : allocate_span(block);
+    free_released();
+    char* memory = !cached_ ? obtain(block) : block < kLarge ? allocate_small(block) : allocate_span(block);
     if (!memory) throw OutOfMemory(block, stats_.live, "a tensor", device_);
     ++counts_.allocations;
     stats_.live += block;
@@ -26,6 +35,7 @@ char* Memory::allocate(size_t block) {
 void Memory::release(char* memory, size_t block) noexcept {
     const std::lock_guard lock(mutex_);
     stats_.live -= block;
+    if (!cached_) return released_.emplace_back(memory, block), void();
     if (block >= kLarge) return large_.give_back(memory);
     free_small_[class_of(block)].push_back(memory);
 }
@@ -84,8 +94,17 @@ void Memory::drop_regions() noexcept {
     });
 }
 
+void Memory::free_released() noexcept {
+    for (const auto& [memory, size] : released_) {
+        driver().free(reinterpret_cast<Address>(memory));
+        stats_.reserved -= size;
+    }
+    released_.clear();
+}
+
 void Memory::release_cached() noexcept {
     const std::lock_guard lock(mutex_);
+    free_released();
     drop_regions();
 }
 
