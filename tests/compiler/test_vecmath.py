@@ -266,6 +266,22 @@ def test_float_remainders_are_exact(name: str, kind: str) -> None:
     assert_same_bits(compiled(name, kind)(x, y), wanted)
 
 
+@pytest.mark.parametrize("lanes", [8, 1])
+def test_float64_remainders_are_exact(lanes: int) -> None:
+    """Of numbers of any size, subnormal ones among them, and of quotients just below an integer."""
+    random = np.random.default_rng(3)
+    bits = random.integers(0, 2**64, (2, 20_000), np.uint64).view(np.float64)
+    tiny = random.integers(1, 2**12, (2, 2000)).astype(np.uint64).view(np.float64)
+    y = np.concatenate([bits[1], tiny[0], tiny[0], random.random(2000), [math.inf, 0.0, 3.0, math.nan, 5e-324]])
+    x = np.concatenate(
+        [bits[0], tiny[1], random.random(2000) * 1e-290, y[24_000:26_000] * random.integers(2, 2**40, 2000)]
+    )
+    with np.errstate(all="ignore"):
+        x = np.concatenate([np.nextafter(x, 0), [2.0, 2.0, math.inf, 1.0, 1.7e308]])
+        wanted = np.fmod(x, y)
+    assert_same_bits(compiled("fmod", "f64", lanes)(x, y), wanted)
+
+
 # -- every vector width and instruction set ------------------------------------------------------------------
 
 

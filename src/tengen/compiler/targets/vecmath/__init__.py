@@ -4,7 +4,7 @@ float32 functions are polynomials without branches on single lanes, within 2 uni
 value (`normcdf`: 2**-23 absolutely) for every input, with the values and signs of C99's annex F at zeros, infinities and nan, and with subnormal
 numbers. Where float32 arithmetic is not enough for that, they compute in float64 lanes. They use no fast-math, and no
 instruction that rounds differently on another machine, so results are bit for bit the same on every target and for
-every vector width. float64 functions call the C library lane by lane. Coefficients come from
+every vector width. float64 functions call the C library lane by lane, except for remainders. Coefficients come from
 `tools/fit_polynomials.py`.
 
 The emitter for float32 has the name of the function; emitters for other kinds add the kind: `sigmoid`, `sigmoid_f64`. A

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from ..vector import Vec
-from .branch import where_rare
-from .libm import call
 from .polynomial import ROUNDER
+from .remainder import fmod
 
 
 def sign(x: Vec) -> Vec:
@@ -31,32 +30,16 @@ sign_f64, sign_i64 = sign, sign_i32
 round_f64, round_i64 = round, round_i32
 
 
-def fmod(x: Vec, y: Vec) -> Vec:
-    """C's fmod, exact: a quotient below 2**28 and its remainder are exact in float64, others go to the C library."""
-    a, b = x.to("f64"), y.to("f64")
-    quotient = a / b
-    remainder = (-quotient.trunc()).fma(b, a)
-    large = ~(quotient.abs() < 2.0**28)
-    # an infinite divisor leaves the dividend as it is
-    remainder = (a.abs() < b.abs()).where(a, remainder)
-    (exact,) = where_rare(large, [remainder], lambda: [call("fmod", a, b)])
-    return exact.to("f32").copysign(x)
-
-
-def _fmod(x: Vec, y: Vec) -> Vec:
-    return fmod(x, y) if x.kind == "f32" else call("fmod", x, y)
-
-
 def mod(x: Vec, y: Vec) -> Vec:
     """x - floor(x / y) * y without rounding errors; nan for y == 0."""
-    remainder = _fmod(x, y)
+    remainder = fmod(x, y)
     shifted = _signs_differ(remainder, y).where(remainder + y, remainder)
     return remainder.eq(0.0).where(x.const(0.0).copysign(y), shifted)
 
 
 def floor_div(x: Vec, y: Vec) -> Vec:
     """The floor of the true quotient, rounded only once; x / y for y == 0."""
-    remainder = _fmod(x, y)
+    remainder = fmod(x, y)
     # an integer except for its rounding, which may have put it below that integer
     near = (x - remainder) / y - _signs_differ(remainder, y).where(x.const(1.0), 0.0)
     floor = near.floor()
@@ -66,7 +49,7 @@ def floor_div(x: Vec, y: Vec) -> Vec:
     return y.eq(0.0).where(quotient, floor)
 
 
-mod_f64, floor_div_f64 = mod, floor_div
+fmod_f64, mod_f64, floor_div_f64 = fmod, mod, floor_div
 
 
 def _signs_differ(remainder: Vec, y: Vec) -> Vec:
