@@ -132,6 +132,24 @@ def test_scans_along_the_threads(how: str, length: int) -> None:
     check(Problem((3, length), 1, 1, [x, out], c), GPU)
 
 
+@pytest.mark.parametrize("shape", [(40, 7), (40, 200), (3, 3000)])
+@pytest.mark.parametrize("lane", [0, 1])
+def test_a_number_of_each_row_is_replaced_where_it_was(shape: tuple[int, int], lane: int) -> None:
+    """All threads of the row read the old one, and the first of them writes the new one."""
+    c = Code()
+    x, old = c.load(0), c.load(1)
+    c.store(c("add", old, c.reduce("max", x)), 2)
+    c.store(c("mul", x, old), 3)
+    strides = (shape[1], 1) if lane == 1 else (1, shape[0])
+    x, out = (Memory("float32", floats(*shape).ravel(), strides) for _ in range(2))
+    running = array("float32", floats(shape[0]), (1, 0))
+    problem = Problem(shape, 1, lane, [x, running, running, out], c)
+    want = problem.expected()
+    problem.run(GPU)
+    np.testing.assert_allclose(running.flat, want[2], rtol=1e-6)
+    np.testing.assert_allclose(out.flat, want[3], rtol=1e-6)
+
+
 def test_a_number_becomes_indices_without_divisions() -> None:
     for divisor in (1, 2, 3, 7, 641, 65537, 2**20 + 7, 2**31 - 1):
         factor, shift = magic(divisor)

@@ -43,7 +43,7 @@ class ThreadGroup:
         for distance in DISTANCES:
             other = tuple(self._exchanged(v, distance) for v in accumulator)
             joined = nest_fold.combine(str(instr.attr), accumulator, other)
-            accumulator = self._where(self._is_larger(distance), joined, accumulator)
+            accumulator = self._where(self.is_larger(distance), joined, accumulator)
         return accumulator
 
     def _warps(self, instr: Instr, accumulator: Accumulator) -> Accumulator:
@@ -90,7 +90,7 @@ class ThreadGroup:
         monoid, at = str(instr.attr), self.at
         prefix = total = value
         for distance in reversed(DISTANCES):
-            other, larger = self._exchanged(total, distance), self._is_larger(distance)
+            other, larger = self._exchanged(total, distance), self.is_larger(distance)
             upper = Vec(at, at.icmp_signed("!=", at.and_(self.mine, _i32(distance)), _i32(0)), "bool", 1)
             (below,), (above,) = (
                 nest_fold.combine(monoid, (other,), (prefix,)),
@@ -169,7 +169,7 @@ class ThreadGroup:
 
     # -- choices -----------------------------------------------------------------------------------------------------
 
-    def _is_larger(self, count: int) -> Vec:
+    def is_larger(self, count: int) -> Vec:
         """Whether the group has more than so many threads: the same for all threads of a launch."""
         return Vec(self.at, self.at.icmp_unsigned(">", self.size, _i32(count)), "bool", 1)
 
@@ -178,7 +178,7 @@ class ThreadGroup:
 
     def _if_larger(self, count: int, small: Accumulator, emit: Callable[[], Accumulator]) -> Accumulator:
         """`small`, or what `emit` gives for a group of more threads."""
-        larger = self._is_larger(count).value
+        larger = self.is_larger(count).value
         found = self.machine.choose(larger, lambda: nest_fold.flat([emit()]), lambda: nest_fold.flat([small]))
         return tuple(v.like(value) for v, value in zip(small, found, strict=True))
 

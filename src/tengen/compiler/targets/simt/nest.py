@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from ...kernels.nest import Instr, Nest, verify
+from ...kernels.nest import Instr, Nest, access_number, is_number, verify
 from ...kernels.nest_threads import buffers, neighbours, plain, scans_alone, thread_dims
 from ...kernels.nest_tiling import NestSource
 from ...kernels.target import DeviceTarget
@@ -122,8 +122,17 @@ class ThreadEmitter(NestBody, DeviceFlow):
         if not self.structure.passes:
             self._sinks(scope)
             return
+        if self._reads_rows():  # perhaps from where the first thread writes now
+            with self.at.if_then(self.group.is_larger(1).value):
+                self.barrier()
         with self.at.if_then(self.at.icmp_signed("==", self.group.mine, ir.Constant(I32, 0))):
             self._sinks(scope)
+
+    def _reads_rows(self) -> bool:
+        """Whether all threads of a group read what belongs to a row."""
+        code, full = self.nest.code, self.structure.is_full
+        loads = [i for i in self.structure.live if code[i].op in ("load", "gather") and not full(i)]
+        return any(not is_number(self.nest.accesses[access_number(code[i])]) for i in loads)
 
     def _sinks(self, scope: Scope) -> None:
         for i in self.structure.row_sinks:
