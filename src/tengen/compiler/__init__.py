@@ -20,6 +20,7 @@ from .view import View, contiguous
 if TYPE_CHECKING:
     from .kernels.target import Target
     from .passes.recompute import Fitted
+    from .pipeline import Compilation
 
 
 def compile_program(
@@ -31,10 +32,13 @@ def compile_program(
     """
     layouts = [contiguous(v.shape) for v in program.inputs] if views is None else views
     machine = target or backend.host.host_target()
-    plan = backend.pipeline.compiled(program, layouts, machine, config.get("dump"), title).finished
+    return _for_users(backend.pipeline.compiled(program, layouts, machine, config.get("dump"), title).plan, program)
+
+
+def _for_users(plan: Plan, program: Program) -> Plan:
+    """The Plan with the types of the results as the Program has them: quantised ones again."""
     pairs = zip(plan.outputs, program.outputs, strict=True)
-    plan = plan._replace(outputs=tuple([placed._replace(type=v.type) for placed, v in pairs]))  # quantised ones again
-    return plan
+    return plan._replace(outputs=tuple([placed._replace(type=v.type) for placed, v in pairs]))
 
 
 def obtain_plan(program: Program, views: Sequence[View], title: str, target: Target | None = None) -> Plan:
@@ -43,14 +47,29 @@ def obtain_plan(program: Program, views: Sequence[View], title: str, target: Tar
     machine = target or backend.host.host_target()
     kept = target is None and not config.get("dump")
     entry = backend.plan_store.name(program, views, machine) if kept else None
-    known = backend.plan_store.find(entry) if entry else None
+    if entry is None:
+        return compile_program(program, views, machine, title)
+    known = backend.plan_store.find(entry)
     if known is not None:
         return known
     start = perf_counter()
-    plan = compile_program(program, views, machine, title)
-    if entry:
-        backend.plan_store.keep(entry, plan, perf_counter() - start)
+    made = _begun.pop(entry, None) or backend.pipeline.begun(program, views, machine)
+    plan = _for_users(backend.pipeline.finished(made).plan, program)
+    backend.plan_store.keep(entry, plan, perf_counter() - start)
     return plan
+
+
+_begun: dict[str, Compilation] = {}
+MOST_BEGUN = 256
+
+
+def begin_plan(program: Program, views: Sequence[View]) -> None:
+    """Do of `obtain_plan` what needs no kernels, for a Plan that will be wanted soon, and have its kernels compiled meanwhile."""
+    machine = backend.host.host_target()
+    entry = None if config.get("dump") else backend.plan_store.name(program, views, machine)
+    if entry and entry not in _begun and len(_begun) < MOST_BEGUN and not backend.plan_store.has(entry):
+        _begun[entry] = made = backend.pipeline.begun(program, views, machine)
+        backend.cache.expect_kernels(made.scheduler.sources, machine)
 
 
 def fit_memory(

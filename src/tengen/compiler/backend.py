@@ -12,6 +12,7 @@ Ctrl-C interrupts nothing, and a fork waits until it is done.
 from __future__ import annotations
 
 import _thread
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 from ..base.forks import held_at_fork
 
 __all__ = [
+    "cache",
     "constants",
     "driver",
+    "helper",
     "host",
     "passes",
     "pipeline",
@@ -32,6 +35,10 @@ __all__ = [
 
 compiling, _door = held_at_fork(2)
 """The thread that uses LLVM holds `compiling`."""
+missed = 0
+"""Kernels that this process needed and that were not on the disk."""
+threads: Callable[[], int] | None = None
+"""Says how many threads may compute at the same time: the runtime's function, which `core.build` enters."""
 _importing: set[int] = set()
 
 
@@ -79,12 +86,13 @@ class _Lazy:
 
 
 if TYPE_CHECKING:
-    from . import passes, pipeline, plan_store
+    from . import cache, helper, passes, pipeline, plan_store
     from .passes import constants, recompute
     from .schedule import driver
     from .targets import host, vecmath
 else:
+    cache = _Lazy("cache")
     pipeline, plan_store = _Lazy("pipeline"), _Lazy("plan_store")
     passes, recompute, constants = _Lazy("passes"), _Lazy("passes.recompute"), _Lazy("passes.constants")
-    driver, host = _Lazy("schedule.driver"), _Lazy("targets.host")
+    driver, host, helper = _Lazy("schedule.driver"), _Lazy("targets.host"), _Lazy("helper")
     vecmath = _Lazy("targets.vecmath")

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +20,7 @@ import llvmlite
 
 from ..base import config
 from ..base.files import remove_unfinished, replacing
+from . import backend
 from .backend import compiling
 from .kernels import functions
 from .kernels.device import DeviceGrid, DeviceKernel
@@ -60,13 +61,9 @@ def compile_kernels(sources: Sequence[KernelSource], target: HostTarget) -> list
     """The addresses of these kernels, compiled unless they are known. Safe to call from several threads."""
     names = [kernel_name(source, target) for source in sources]
     with compiling:
-        for name, source in zip(names, sources, strict=True):
-            if name not in _addresses:
-                code = read(name)
-                if code is None:
-                    code = host.compile_object(emit(source, target), target)
-                    write(name, code)
-                _load(name, code)
+        new = {name: source for name, source in zip(names, sources, strict=True) if name not in _addresses}
+        for name, code in _obtained(new, target):
+            _load(name, code)
     return [_addresses[name] for name in names]
 
 
@@ -80,14 +77,44 @@ def compile_device_kernels(sources: Sequence[DeviceSource], target: DeviceTarget
     """
     names = [kernel_name(source, target) for source in sources]
     with compiling:
-        for name, source in zip(names, sources, strict=True):
-            if name not in _device_kernels:
-                text = read(name)
-                if text is None:
-                    text = to_ptx(emit(source, target), target).encode()
-                    write(name, text)
-                _device_kernels[name] = DeviceKernel(ENTRY, text.decode(), source.blocks)
+        new = {name: source for name, source in zip(names, sources, strict=True) if name not in _device_kernels}
+        for name, text in _obtained(new, target):
+            _device_kernels[name] = DeviceKernel(ENTRY, text.decode(), new[name].blocks)
     return [_device_kernels[name] for name in names]
+
+
+def expect_kernels(sources: Sequence[KernelSource], target: Target) -> None:
+    """Have these kernels compiled beforehand, if there can be a helper: they will be asked for."""
+    with compiling:
+        named = {kernel_name(source, target): source for source in sources}
+        missing = {name: source for name, source in named.items() if name not in _addresses and not has(name)}
+        backend.helper.tell(missing, target)
+
+
+def _obtained(sources: Mapping[str, KernelSource], target: Target) -> Iterator[tuple[str, bytes]]:
+    """The names of these kernels' entries and their code, from the disk or compiled."""
+    found = {name: read(name) for name in sources}
+    missing = {name: source for name, source in sources.items() if found[name] is None}
+    if len(missing) > 1:
+        backend.helper.tell(missing, target)
+    for name, source in sources.items():
+        yield name, found[name] or _made(name, source, target)
+
+
+def _made(name: str, source: KernelSource, target: Target) -> bytes:
+    """The code of a kernel that was not on the disk."""
+    code = backend.helper.awaited(name)
+    if code is None:
+        code = compiled(source, target)
+        write(name, code)
+    backend.missed += 1
+    return code
+
+
+def compiled(source: KernelSource, target: Target) -> bytes:
+    """The code of a kernel: an object file, or the text for the driver of a GPU."""
+    text = emit(source, target)
+    return host.compile_object(text, target) if isinstance(target, HostTarget) else to_ptx(text, target).encode()
 
 
 def load_kernels(names: Sequence[str]) -> list[int] | None:
@@ -173,7 +200,7 @@ def source_digest(folder: str) -> str:
 
 def read(name: str) -> bytes | None:
     """The content of an entry; None if it is missing or damaged."""
-    folder = _folder()
+    folder = trusted_folder()
     if folder is None:
         return None
     try:
@@ -185,10 +212,16 @@ def read(name: str) -> bytes | None:
     return kept if _checksum(name, kept) == checksum else None
 
 
+def has(name: str) -> bool:
+    """Whether there is such an entry, as it seems."""
+    folder = trusted_folder()
+    return folder is not None and os.path.exists(os.path.join(folder, name))
+
+
 def write(name: str, content: bytes) -> None:
     """Write an entry, if the disk allows it."""
     global _written
-    folder = _folder()
+    folder = trusted_folder()
     if folder is None:
         return
     with contextlib.suppress(OSError):
@@ -255,7 +288,7 @@ class Usage(NamedTuple):
 
 def usage() -> Usage:
     """What is kept on disk."""
-    folder = _folder()
+    folder = trusted_folder()
     entries = _entries(folder) if folder is not None else []
     return Usage(folder, len(entries), sum(entry.size for entry in entries), _limit(folder))
 
@@ -274,7 +307,7 @@ def set_limit(size: int) -> None:
 
     Raises OSError if there is no folder that can be written to.
     """
-    folder = _folder()
+    folder = trusted_folder()
     if folder is None:
         raise OSError("there is no folder of compiled kernels that can be used")
     with replacing(os.path.join(folder, _LIMIT), mode=0o600) as file:
@@ -295,7 +328,7 @@ def _limit(folder: str | None) -> int:
         return MAX_BYTES
 
 
-def _folder() -> str | None:
+def trusted_folder() -> str | None:
     """Where entries are; None if there is no place that can be trusted."""
     chosen = config.get("cache_dir")
     if not chosen:

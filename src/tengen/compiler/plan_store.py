@@ -96,6 +96,11 @@ def find(entry: str) -> Plan | None:
     return Plan(steps=launches, outputs=placed, stages=tuple(watch.stages), **rest)
 
 
+def has(entry: str) -> bool:
+    """Whether `find` may find a Plan, or it waits to be written."""
+    return entry in _waiting or cache.has(entry)
+
+
 def keep(entry: str, plan: Plan, seconds: float) -> None:
     """Store a Plan, now or when the process ends, depending on how long it took to make. Plans that call Python
     functions are not stored, those for GPUs not yet, nor are those of composites that the Program still has."""

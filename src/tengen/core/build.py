@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache, partial
 from math import prod
 from time import perf_counter
@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from .. import _rt
 from ..base.device import apart, canonical, get_default_device, parse
-from ..base.dtype import is_float
+from ..base.dtype import has_gradients, is_float
 from ..base.frames import crossing
 from ..base.quantized import storage
 from ..base.usage import argument_of, no_tensor
-from ..compiler import obtain_plan
+from ..compiler import backend, begin_plan, obtain_plan
 from ..compiler.backend import host
 from ..compiler.kernels.target import DeviceTarget
 from ..compiler.plan import ITEM_BYTES, STATUS, Call, Launch, Placed, Plan
@@ -281,7 +281,30 @@ def gradient_hook(
     op: Op, inputs: Sequence[Any], outputs: Sequence[Any], needs: Sequence[bool]
 ) -> tuple[int, ...] | None:
     """Which inputs and outputs the backward of `op` wants kept; None if `op` has no backward."""
-    return _saved(op, tuple(map(type_of, inputs)), tuple(map(type_of, outputs)), tuple(needs))
+    saves = _saved(op, tuple(map(type_of, inputs)), tuple(map(type_of, outputs)), tuple(needs))
+    if backend.missed >= COLD and saves is not None:
+        _begin_backward(op, inputs, outputs, tuple(needs))
+    return saves
+
+
+COLD = 4
+"""A process that has compiled so many kernels will compile those of the backward too."""
+
+
+def _begin_backward(op: Op, inputs: Sequence[Any], outputs: Sequence[Any], needs: tuple[bool, ...]) -> None:
+    """Have the backward of an op compiled while the program goes on, in the hope that gradients lie like the results that they belong to."""
+    types = tuple(map(type_of, outputs))
+    found = gradient.backward(
+        op, tuple(map(type_of, inputs)), types, needs, tuple(has_gradients(t.dtype) for t in types)
+    )
+    values = [*inputs, *outputs, *outputs]
+    descs = [values[place] for place in found.args]
+    views = [View(d.shape, d.strides) for d in descs]
+    if found.op is None:
+        return
+    with suppress(Exception):  # it will be raised when the backward runs
+        if parse(route_of(found.op, descs).at).memory == "cpu":
+            begin_plan(found.op.as_program([type_of(d) for d in descs], views), views)
 
 
 def backward_hook(
@@ -344,6 +367,7 @@ def install(tensor_class: type[_rt.Tensor]) -> None:
     """Connect the runtime with the compiler and the op table."""
     global _make_tensor
     _make_tensor = tensor_class
+    backend.threads = _rt.get_num_threads
     _rt.set_tensor_class(tensor_class)
     _rt.set_hooks(
         compile=compile_op,
