@@ -300,3 +300,22 @@ def test_an_error_of_the_planner_waits_for_the_backward(told, monkeypatch):
             y = F.sin(x).sum()
         manager.backward(y)
     np.testing.assert_allclose(x.grad.numpy(), np.cos(x.numpy().astype(np.float64)), rtol=1e-5, atol=1e-6)
+
+
+# -- the line on stderr ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("silenced", [False, True])
+def test_one_line_says_that_compiling_takes_long(tmp_path, silenced):
+    before = "import tengen.compiler.notice as notice\nnotice.LONG = 0.0\n"
+    process = started(tmp_path, before=before, TENGEN_COMPILE_NOTICE="01"[not silenced])
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0
+    lines = err.splitlines()
+    assert len(lines) == (not silenced)
+    for line in lines:
+        assert (
+            "compiling for this machine, 1 kernels in" in line
+            and str(tmp_path) in line
+            and "TENGEN_COMPILE_NOTICE=0" in line
+        )

@@ -146,6 +146,13 @@ KNOBS = (
         ("TENGEN_DISTRIBUTED_TIMEOUT",),
         least=1,
     ),
+    Knob(
+        "compile_notice",
+        bool,
+        True,
+        "Whether a process whose kernels take more than 2 seconds to compile says so on stderr, once.",
+        ("TENGEN_COMPILE_NOTICE",),
+    ),
     Knob("dump", str, "", "Folder that each stage of each Plan is written to; empty: none.", ("TENGEN_DUMP",)),
     Knob(
         "traceback",

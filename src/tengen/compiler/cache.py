@@ -14,13 +14,14 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
+from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 import llvmlite
 
 from ..base import config
 from ..base.files import remove_unfinished, replacing
-from . import backend
+from . import backend, notice
 from .backend import compiling
 from .kernels import functions
 from .kernels.device import DeviceGrid, DeviceKernel
@@ -103,11 +104,13 @@ def _obtained(sources: Mapping[str, KernelSource], target: Target) -> Iterator[t
 
 def _made(name: str, source: KernelSource, target: Target) -> bytes:
     """The code of a kernel that was not on the disk."""
+    start = perf_counter()
     code = backend.helper.awaited(name)
     if code is None:
         code = compiled(source, target)
         write(name, code)
     backend.missed += 1
+    notice.add(perf_counter() - start, trusted_folder())
     return code
 
 
