@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .kernels.device import DeviceGrid, DeviceKernel
 from .program import ITEM_BYTES as ITEM_BYTES
 from .program import Type
+
+if TYPE_CHECKING:
+    from .kernels.device import DeviceGrid, DeviceKernel
 
 HOST_WORK = 1 << 20  # the work that a call of a Python function counts as
 
