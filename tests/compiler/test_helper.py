@@ -31,7 +31,7 @@ rng = np.random.default_rng(0)
 MANY = """
 import os, sys, time
 import tengen
-from tengen.compiler import backend, compile_program
+from tengen.compiler import backend, compile_program, helper
 from tengen.compiler.program import Builder, Type
 from tengen.core.ops.elemwise import Elemwise
 
@@ -47,10 +47,10 @@ def program(kernels):
     return builder.finish(outputs)
 
 def pid():
-    running = backend.helper._running
+    running = helper._running
     return running.process.pid if running else None
 
-backend.helper.IDLE = 1000.0
+helper.IDLE = 1000.0
 compile_program(program({kernels}))
 print(pid(), flush=True)
 """
@@ -187,7 +187,7 @@ def test_a_helper_that_hangs_is_not_waited_for_long(tmp_path):
     more = """
 import signal
 os.kill(pid(), signal.SIGSTOP)
-backend.helper.PATIENCE = 0.1
+helper.PATIENCE = 0.1
 compile_program(program(15))
 print("done")
 """
