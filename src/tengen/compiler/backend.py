@@ -29,6 +29,7 @@ __all__ = [
     "pipeline",
     "plan_store",
     "recompute",
+    "target",
     "vecmath",
 ]
 
@@ -87,6 +88,7 @@ class _Lazy:
 
 if TYPE_CHECKING:
     from . import cache, helper, passes, pipeline, plan_store
+    from .kernels import target
     from .passes import constants, recompute
     from .schedule import driver
     from .targets import host, vecmath
@@ -95,4 +97,4 @@ else:
     pipeline, plan_store = _Lazy("pipeline"), _Lazy("plan_store")
     passes, recompute, constants = _Lazy("passes"), _Lazy("passes.recompute"), _Lazy("passes.constants")
     driver, host, helper = _Lazy("schedule.driver"), _Lazy("targets.host"), _Lazy("helper")
-    vecmath = _Lazy("targets.vecmath")
+    target, vecmath = _Lazy("kernels.target"), _Lazy("targets.vecmath")

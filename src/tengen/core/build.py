@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import cache, lru_cache, partial
 from math import prod
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _rt
 from ..base.device import apart, canonical, get_default_device, parse
@@ -16,8 +16,7 @@ from ..base.frames import crossing
 from ..base.quantized import storage
 from ..base.usage import argument_of, no_tensor
 from ..compiler import backend, begin_plan, obtain_plan
-from ..compiler.backend import host
-from ..compiler.kernels.target import DeviceTarget
+from ..compiler.backend import host, target
 from ..compiler.plan import ITEM_BYTES, STATUS, Call, Launch, Placed, Plan
 from ..compiler.program import OPERATORS, Constant, Op, Program, Type, Value, record
 from ..compiler.view import View
@@ -26,6 +25,9 @@ from .index_error import index_error
 from .memory import out_of_memory
 from .ops.base import integer_range, not_fitting
 from .ops.shape import Copy
+
+if TYPE_CHECKING:
+    from ..compiler.kernels.target import DeviceTarget
 
 
 def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
@@ -129,7 +131,7 @@ def plan_for(route: Route, program: Program, views: Sequence[View], op: Op) -> P
 @cache
 def _target_of(gpu: str) -> DeviceTarget:
     found = _rt.device_properties(gpu)
-    return DeviceTarget("nvidia", (found["major"], found["minor"]))
+    return target.DeviceTarget("nvidia", (found["major"], found["minor"]))
 
 
 @cache
