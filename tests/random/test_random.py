@@ -190,3 +190,15 @@ def test_shuffle():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("distribution", ["gamma", "poisson"])
+def test_what_is_drawn_does_not_depend_on_draws_before(distribution: str) -> None:
+    """Each draw is that of a generator of NumPy with the seed as key and the place as counter, whatever state another draw has left."""
+    ours, place = RNG(seed=2**32 + 7), 1 << 32
+    for count in (1, 3, 1000, 2):
+        RNG(seed=5).beta(0.5, 0.5, size=(count,))
+        got = getattr(ours, distribution)(2.5, size=(count,)).numpy()
+        fresh = np.random.Generator(np.random.Philox(key=7, counter=place))
+        np.testing.assert_array_equal(got, getattr(fresh, distribution)(2.5, size=count).astype(np.float32))
+        place += count

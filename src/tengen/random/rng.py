@@ -224,7 +224,8 @@ class RNG:
         for name, array in zip(parameters, arrays, strict=True):
             if not (array > 0).all():
                 raise ValueError(f"{distribution}: {name} must be positive, got {array.min()}")
-        shape = np.broadcast_shapes(*(a.shape for a in arrays))
+        shapes = {a.shape for a in arrays if a.ndim}
+        shape = np.broadcast_shapes(*shapes) if len(shapes) > 1 else next(iter(shapes), ())
         lead = () if size is None else _shape(size)
         shape = (1,) if size is None and not shape else (*lead, *shape)
         return apply(Drawn(distribution, shape, self._device), *parameters.values(), *self.draw(_count(shape)))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,24 @@ class Permutation(Formula):
         return order
 
 
+class _Stream(local):
+    """NumPy's generator of a thread. To make one takes as long as to draw a hundred numbers."""
+
+    def __init__(self) -> None:
+        self._bits = np.random.Philox(0)
+        self._generator, self._state = np.random.Generator(self._bits), self._bits.state
+
+    def at(self, key: int, counter: int) -> np.random.Generator:
+        """As if it were made with this key and counter."""
+        self._state["state"]["key"][:] = key, 0
+        self._state["state"]["counter"][:] = counter, 0, 0, 0
+        self._bits.state = self._state
+        return self._generator
+
+
+_stream = _Stream()
+
+
 class Drawn(Host):
     """Numbers drawn with NumPy's `distribution`, for distributions that need rejection.
 
@@ -130,5 +149,5 @@ class Drawn(Host):
 
     def compute(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         *parameters, seed, offset = inputs
-        generator = np.random.Generator(np.random.Philox(key=int(seed), counter=int(offset) % 2**64))
+        generator = _stream.at(int(seed), int(offset) % 2**64)
         outputs[0][...] = getattr(generator, self.distribution)(*parameters, size=self.shape)
