@@ -53,7 +53,8 @@ class Disagreement(Exception):
     """Two frameworks computed different numbers."""
 
 
-RANGES = {"positive": (0.25, 2.0), "above": (1.125, 2.0), "unit": (0.0, 1.0)}  # of what inputs hold, by the first word
+RANGES = {"positive": (0.25, 2.0), "above": (1.125, 2.0), "unit": (0.0, 1.0), "inside": (-0.875, 0.875)}
+"""Of what inputs hold, by the first word."""
 
 # -- data ----------------------------------------------------------------------------------------------------------
 
