@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import shlex
 import subprocess
 import threading
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from . import ptx
 
+CAPABILITY, PTX_VERSION = 90, (9, 0)  # as devices.c says: an H200, and the driver of CUDA 13.0
+INVALID_PTX = 218
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parent.parent / ".pytest_cache" / "double"
 FLAGS = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-shared", "-fPIC", "-fvisibility=hidden"]
@@ -74,9 +77,21 @@ class Double:
         self.compiler = prototype(self._compile)  # held: C keeps only its address
         self.driver.double_set_compiler(self.compiler)
 
+    def _too_new(self, text: bytes) -> tuple[int, str]:
+        """The driver's code and the reason, if the text is for a later GPU or driver than the double is."""
+        target, version = re.search(rb"\.target\s+sm_(\d+)", text), re.search(rb"\.version\s+(\d+)\.(\d+)", text)
+        if target and int(target[1]) > CAPABILITY:
+            return 209, f"text for sm_{target[1].decode()}, the device is sm_{CAPABILITY}"
+        if version and (int(version[1]), int(version[2])) > PTX_VERSION:
+            return 222, f"PTX {version[1].decode()}.{version[2].decode()}, the driver knows {PTX_VERSION}"
+        return 0, ""
+
     def _compile(self, text: bytes, module: int, message: int, room: int) -> int:
         """What cuModuleLoadData calls. Nothing may be raised into C."""
+        code, why = self._too_new(text)
         try:
+            if code:
+                raise ptx.PtxError(why)
             with self.compiling:
                 if text not in self.linked:
                     found = ptx.compiled(text.decode(), FOLDER)
@@ -87,7 +102,7 @@ class Double:
             why = f"{'' if isinstance(error, ptx.PtxError) else type(error).__name__ + ': '}{error}"
             data = why.encode()[: room - 1] + b"\0"
             ctypes.memmove(message, data, len(data))
-            return 218  # CUDA_ERROR_INVALID_PTX
+            return code or INVALID_PTX
 
     def _describe(self, module: int, found: ptx.Compiled, addresses: dict[str, int]) -> None:
         pointer = ctypes.c_void_p(module)

@@ -374,7 +374,9 @@ WHOLE = {"rmi": "floor", "rpi": "ceil", "rzi": "trunc", "rni": "roundeven"}
 
 @opcode("cvt")
 def _cvt(code: Code, args: list[str]) -> None:
-    mods, (to, source) = code.mods("rn", *WHOLE), code.types()
+    mods, (to, source) = code.mods("rn", "rna", *WHOLE), code.types()
+    if (to == "tf32") != ("rna" in mods):
+        raise code.error()
     code.holds(args[0], to)
     for x in args[1:]:
         code.holds(x, source)
@@ -383,6 +385,8 @@ def _cvt(code: Code, args: list[str]) -> None:
         if to == "f16x2":
             values = [code.cast("fptrunc", "float", v, "half") for v in values]
         return store_floats(code, args[0], to, values)
+    if to == "tf32":
+        return shortened(code, args)
     if is_float(to) and is_float(source):
         return float_to_float(code, args, to, source, mods)
     if is_float(source):
@@ -399,6 +403,31 @@ def _cvt(code: Code, args: list[str]) -> None:
         how = "trunc" if BITS[to] < bits else "sext" if source[0] == "s" else "zext"
         x = code.cast(how, f"i{bits}", x, f"i{BITS[to]}")
     code.put(args[0], x, BITS[to], to[0] == "s")
+
+
+def shortened(code: Code, args: list[str]) -> None:
+    """A float with 10 bits behind the point, the nearest; the greater one half way."""
+    bits = code.get(args[1], 32)
+    value = code.get_float(args[1], "f32")
+    sized = code.intrinsic("fabs.f32", "float", f"float {value}")
+    finite = code.op("fcmp olt", "float", sized, "0x7FF0000000000000")
+    near = code.op("and", "i32", code.op("add", "i32", bits, 0x1000), -0x2000)
+    code.put(args[0], code.select(finite, "i32", near, bits), 32)
+
+
+@opcode("dp4a")
+def _dp4a(code: Code, args: list[str]) -> None:
+    """The sum of four products of bytes, and the last operand."""
+    code.mods()
+    kinds, total = code.types(), code.get(args[3], 32)
+    words = [code.get(x, 32) for x in args[1:3]]
+    for i in range(4):
+        parts = []
+        for word, kind in zip(words, kinds, strict=True):
+            byte = code.cast("trunc", "i32", code.op("lshr", "i32", word, 8 * i), "i8")
+            parts.append(code.cast("sext" if kind[0] == "s" else "zext", "i8", byte, "i32"))
+        total = code.op("add", "i32", total, code.op("mul", "i32", *parts))
+    code.put(args[0], total, 32)
 
 
 def float_to_float(code: Code, args: list[str], to: str, source: str, mods: list[str]) -> None:

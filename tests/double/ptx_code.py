@@ -129,7 +129,7 @@ class Code:
     def types(self) -> list[str]:
         found = [p for p in self.instruction.op.split(".")[1:] if p in BITS]
         if not found:
-            raise self.error("it has no type")
+            raise self.error()
         return found
 
     # -- operands --------------------------------------------------------------------------------------------------

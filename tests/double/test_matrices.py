@@ -82,6 +82,31 @@ def test_products_of_integers(device, kind, k):
     assert np.array_equal(product(device, kind, k, a, b, c, "s32"), want)
 
 
+def test_products_of_bytes(device):
+    """Four of a word at once."""
+    words = [rng.integers(0, 1 << 32, 100, dtype="uint32") for _ in range(2)]
+    buffers, n = [device.put(w) for w in words], 100
+    buffers.append(device.put(np.arange(n, dtype="int32")))
+    body = "mov.u32 %r0, %tid.x; mul.wide.u32 %d1, %r0, 4; add.s64 %d2, %b0, %d1; add.s64 %d3, %b1, %d1;"
+    body += "add.s64 %d4, %b2, %d1; ld.global.b32 %r1, [%d2]; ld.global.b32 %r2, [%d3]; ld.global.b32 %r3, [%d4];"
+    body += "dp4a.s32.u32 %r4, %r1, %r2, %r3; st.global.b32 [%d4], %r4;"
+    device.launch(device.function(ptx(body, buffers=3)), n, buffers, [0])
+    signed, unsigned = (w.view(t).reshape(n, 4).astype("int32") for w, t in zip(words, ("int8", "uint8"), strict=True))
+    assert np.array_equal(device.get(buffers[2], n, "int32"), (signed * unsigned).sum(1) + np.arange(n))
+
+
+def test_floats_are_shortened_to_the_nearest(device):
+    x = np.array([1, 1 + 2**-11, 1 + 2**-11 - 2**-20, -1 - 3 * 2**-11, 3.3e38, np.inf, np.nan, 1e-40], "float32")
+    body = "mov.u32 %r0, %tid.x; mul.wide.u32 %d1, %r0, 4; add.s64 %d2, %b0, %d1; ld.global.f32 %f0, [%d2];"
+    body += "cvt.rna.tf32.f32 %r1, %f0; st.global.b32 [%d2], %r1;"
+    a = device.put(x)
+    device.launch(device.function(ptx(body)), len(x), [a, a], [0])
+    got = device.get(a, len(x))
+    assert got[:4].tolist() == [1, 1 + 2**-10, 1, -1 - 2 * 2**-10]
+    assert got[5] == np.inf and np.isnan(got[6])
+    assert np.all(got.view("uint32")[[0, 1, 2, 3, 4, 7]] & 0x1FFF == 0)
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_matrices_from_shared_memory(device, count, transposed):

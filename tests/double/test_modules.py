@@ -78,6 +78,16 @@ def test_unknown_text_is_an_error_that_names_it(faulty, body, why):
     assert why in double().problems()[0]
 
 
+@pytest.mark.parametrize(
+    "old, new, name",
+    [("sm_90", "sm_100", "NO_BINARY_FOR_GPU"), ("version 8.0", "version 9.1", "UNSUPPORTED_PTX_VERSION")],
+)
+def test_text_for_a_later_gpu_or_driver(faulty, old, new, name):
+    with pytest.raises(CudaError, match=name):
+        faulty.function(ptx("").replace(old, new))
+    assert new.split("_")[-1].split()[-1] in double().problems()[0]
+
+
 def test_a_log_says_what_is_wrong(faulty):
     log = create_string_buffer(200)
     options, values = (c_int * 2)(5, 6), (c_void_p * 2)(cast(log, c_void_p).value, 200)
