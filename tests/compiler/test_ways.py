@@ -62,9 +62,11 @@ def test_pairs_by_weight_go_to_amx():
 )
 def test_small_images_get_zeros_around_them_where_weights_come_from_memory(images, size, copied):
     shape = ConvShape(images, 512, (size, size), 512, (3, 3), padding=(1, 1))
+    near, far = (Unit(16, 32, dots=True, level2=size) for size in (1 << 24, 1 << 20))
     for form in forms.conv_forward, forms.conv_by_data:
-        assert form(shape, Unit(16, 32, level2=1 << 20)).a.pads == copied
-        assert not form(shape, Unit(16, 32, level2=1 << 24)).a.pads  # they stay in the cache
+        for storage in ("float32",) * 3, ("bfloat16",) * 3, ("int8", "int8", "int32"):
+            assert form(shape, far, forms.Storage(*storage)).a.pads == copied
+            assert not form(shape, near, forms.Storage(*storage)).a.pads  # they stay in the cache
 
 
 @pytest.mark.parametrize("k, reason", [(64, None), (100_000, "sums are complete only in memory")])

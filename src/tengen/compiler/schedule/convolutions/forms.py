@@ -246,7 +246,7 @@ def _slide(
     spans = [dimension.spans(phases[d], margins[d], a_steps[d], tap_steps[d], c_steps[d]) for d in s.dims]
     far = weights.size * BITS[KINDS[operands.b][0]] // 8 > unit.level2
     copy = prod(map(len, spans)) > _most_parts(s) or (
-        far and dimension.zeros_pay(phases, spans, weights.size, image.size)
+        far and dimension.zeros_pay(phases, spans, weights.size * step, s.n * n_in * prod(size_in))
     )
     if in_place and not stays and copy:
         return _slide(s, phases, columns, unit, storage, False, planes)
