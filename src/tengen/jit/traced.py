@@ -10,6 +10,7 @@ from ..compiler.plan import Plan
 from ..compiler.program import Builder, CompileLog, Program, Type, Value
 from ..compiler.view import View
 from ..core.recorded import Recorded
+from .attention import with_attention
 from .memory import MemoryLimit
 
 
@@ -54,7 +55,7 @@ class Traced(Recorded):
         return self.plan_log
 
     def as_program(self, types: Sequence[Type], views: Sequence[View] | None = None) -> Program:
-        program = super().as_program(types, views)
+        program = with_attention(super().as_program(types, views))
         return self.memory.apply(self.title, program, views) if self.memory and views and self.takes(types) else program
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
