@@ -64,6 +64,15 @@ Device& device_named(const std::string& name) {
     return *known.emplace(name, &kind->device(number)).first->second;
 }
 
+Device* device_of_dlpack(int dlpack, int number) {
+    for (const DeviceKind& kind : registry().kinds) {
+        if (kind.dlpack == dlpack && static_cast<size_t>(number) < kind.count()) {
+            return &device_named(kind.name + std::to_string(number));
+        }
+    }
+    return nullptr;
+}
+
 std::vector<Device*> known_devices() {
     std::vector<Device*> found;
     for (const auto& [name, device] : registry().by_name) {

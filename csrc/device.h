@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "allocator.h"
@@ -54,6 +55,11 @@ class Device {
     // none: its kernels are addresses.
     virtual uintptr_t load(const std::string& code, const std::string& function);
 
+    // What DLPack calls it: a type and a number.
+    virtual std::pair<int, int> dlpack() const = 0;
+    // Waits for what other libraries have been doing there.
+    virtual void wait_for_others() {}
+
     virtual DeviceProperties properties() { return {name}; }
     // Bytes of memory that nobody uses.
     virtual size_t free_memory() { return 0; }
@@ -66,6 +72,7 @@ class Device {
 // The devices of a kind, which have numbers from 0.
 struct DeviceKind {
     std::string name;  // such as "gpu"
+    int dlpack;        // what DLPack calls it
     size_t (*count)();
     Device& (*device)(size_t index);
 };
@@ -76,6 +83,8 @@ void set_best_kind(const std::string& kind);
 
 // The device behind a name such as "gpu0", "gpux:0" or "xpux". Throws nb::value_error if there is none.
 Device& device_named(const std::string& name);
+// The one that DLPack calls so; null if there is none.
+Device* device_of_dlpack(int kind, int number);
 // All that have been looked up.
 std::vector<Device*> known_devices();
 

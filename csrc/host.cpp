@@ -11,6 +11,7 @@ namespace {
 
 // In units of `work`; a core does about ten thousand per microsecond. Waking a worker costs microseconds.
 constexpr int64_t kPoolWork = 300'000;
+constexpr int kDLCpu = 1;  // a DLDeviceType
 
 bool is_joined(const Step& step) {
     const Launch* launch = std::get_if<Launch>(&step);
@@ -31,6 +32,7 @@ class HostDevice final : public Device {
         if (bytes) std::memcpy(to, from, bytes);
     }
     void wait() override {}
+    std::pair<int, int> dlpack() const override { return {kDLCpu, 0}; }
     size_t launch(const Plan& plan, size_t first, Slots& slots) override;
     MemoryStats stats() override { return Allocator::instance().stats(); }
     MemoryCounts counts() override { return Allocator::instance().counts(); }
@@ -75,7 +77,7 @@ Device& host_device() {
 
 void add_host_devices() {
     // Any number names the host.
-    add_device_kind({"cpu", [] { return SIZE_MAX; }, [](size_t) -> Device& { return host_device(); }});
+    add_device_kind({"cpu", kDLCpu, [] { return SIZE_MAX; }, [](size_t) -> Device& { return host_device(); }});
 }
 
 }  // namespace tengen

@@ -1,8 +1,10 @@
 #include "interop.h"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 
+#include "host.h"
 #include "tensor_class.h"
 #include "tracing.h"
 #include "waits.h"
@@ -73,6 +75,8 @@ void check_format(const Py_buffer& view, DType dtype) {
                              .c_str());
 }
 
+Device& device_of(const Storage& storage) { return storage.device ? *storage.device : host_device(); }
+
 const Value& readable(Tensor& tensor) {
     if (tensor.value.empty()) throw std::runtime_error("the tensor has no value yet");
     settle_for_reading(tensor);
@@ -87,8 +91,11 @@ nb::object to_dlpack(Tensor& tensor, const nb::kwargs& options) {
     if (value.storage->repacked) value.storage->drop_repacked();
     const std::vector<size_t> shape(desc.shape.begin(), desc.shape.end());
     const nb::dlpack::dtype dtype{info(desc.dtype).dlpack_code, static_cast<uint8_t>(8 * desc.itemsize()), 1};
-    nb::ndarray<nb::array_api, nb::device::cpu> array(value.pointer(), desc.ndim(), shape.data(),
-                                                      make_buffer(value.storage, true), desc.strides.data(), dtype);
+    Device& device = device_of(*value.storage);
+    if (!device.is_host()) wait_for(device);  // the consumer has streams of its own
+    const auto [kind, number] = device.dlpack();
+    nb::ndarray<nb::array_api> array(value.pointer(), desc.ndim(), shape.data(), make_buffer(value.storage, true),
+                                     desc.strides.data(), dtype, kind, number);
     return nb::cast(array).attr("__dlpack__")(**options);
 }
 
@@ -122,12 +129,14 @@ ForeignArray take_foreign(nb::handle source) {
                               Py_TYPE(source.ptr())->tp_name)
                                  .c_str());
     }
-    if (array.device_type() != nb::device::cpu::value) {
-        throw nb::value_error(("the memory is that of a device with DLPack type " +
-                               std::to_string(array.device_type()) + ", not a CPU's; copy it there first")
-                                  .c_str());
-    }
     return array;
+}
+
+Device& device_behind(const ForeignArray& array) {
+    if (Device* device = device_of_dlpack(array.device_type(), array.device_id())) return *device;
+    throw nb::value_error(("the memory is that of a device with DLPack type " + std::to_string(array.device_type()) +
+                           ", not a CPU's; copy it there first")
+                              .c_str());
 }
 
 nb::object from_dlpack(nb::handle source) {
@@ -140,18 +149,21 @@ nb::object from_dlpack(nb::handle source) {
         const int64_t last = (shape[d] - 1) * strides[d];
         (last < 0 ? low : high) += last;
     }
-    const Descriptor* desc = intern(from_dlpack_dtype(array.dtype()), shape, strides);
+    Device& device = device_behind(array);
+    device.wait_for_others();
+    const std::string place = device.is_host() ? "cpu0" : device.name + ":0";
+    const Descriptor* desc = intern(from_dlpack_dtype(array.dtype()), shape, strides, place);
     const int64_t itemsize = static_cast<int64_t>(desc->itemsize());
     Value value;
     value.desc = desc;
     if (desc->size == 0) {  // its address may be null, which a storage's may not
-        value.storage = Storage::create(0);
+        value.storage = device.allocate(0);
         return wrap(std::move(value));
     }
     auto* start = const_cast<std::byte*>(static_cast<const std::byte*>(array.data())) + low * itemsize;
     auto release = [](void* owner) { delete static_cast<ForeignArray*>(owner); };
-    value.storage =
-        Storage::adopt(start, static_cast<size_t>((high - low + 1) * itemsize), new ForeignArray(array), release);
+    value.storage = Storage::adopt(start, static_cast<size_t>((high - low + 1) * itemsize), new ForeignArray(array),
+                                   release, device.is_host() ? nullptr : &device);
     value.offset = -low * itemsize;
     return wrap(std::move(value));
 }
@@ -220,6 +232,9 @@ void bind_tensor_interop(nb::class_<Tensor> cls) {
                 return numpy_view(value.storage, value.offset, value.desc, false);
             },
             "A read-only NumPy view of the value, or of a copy if it is not in the host's memory (bfloat16 as uint16).")
+        .def(
+            "_dlpack_device", [](nb::handle self) { return device_named(value_of(self).desc->device).dlpack(); },
+            "The device that holds the value, as DLPack has it: a type and a number.")
         .def("_to_dlpack", to_dlpack, "A DLPack capsule that shares the value's memory; options as of __dlpack__.")
         .def_static("_from_dlpack", from_dlpack, nb::arg("array").none(),
                     "A tensor that shares the memory of a DLPack capsule, or of an object with __dlpack__.");

@@ -24,6 +24,7 @@ constexpr int kDynamicShared = 8;             // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_S
 constexpr uint32_t kFreeShared = 48 << 10;    // more than that a kernel must ask for
 constexpr int kLogBuffer = 5, kLogBytes = 6;  // CU_JIT_ERROR_LOG_BUFFER, _SIZE_BYTES
 constexpr size_t kMostLog = 4096;
+constexpr int kDLCuda = 2;  // a DLDeviceType
 
 // A child process has the memory of this one, but not its connection to the driver.
 std::atomic<bool> used = false, forked = false;
@@ -44,6 +45,9 @@ class CudaDevice final : public Device {
     void wait() override;
     size_t launch(const Plan& plan, size_t first, Slots& slots) override;
     uintptr_t load(const std::string& code, const std::string& function) override;
+
+    std::pair<int, int> dlpack() const override { return {kDLCuda, index_}; }
+    void wait_for_others() override;
 
     DeviceProperties properties() override;
     size_t free_memory() override;
@@ -118,6 +122,11 @@ void CudaDevice::wait() {
     if (!context_.load()) return;  // nothing was run
     enter();
     check("cuStreamSynchronize", driver().synchronize(stream_));
+}
+
+void CudaDevice::wait_for_others() {
+    enter();
+    check("cuCtxSynchronize", driver().synchronize_context());
 }
 
 size_t CudaDevice::launch(const Plan& plan, size_t first, Slots& slots) {
@@ -199,7 +208,7 @@ Device& device(size_t index) {
 }  // namespace
 
 void add_devices() {
-    add_device_kind({"gpu", [] { return static_cast<size_t>(driver().count); }, device});
+    add_device_kind({"gpu", kDLCuda, [] { return static_cast<size_t>(driver().count); }, device});
 }
 
 int driver_version() { return driver().version; }

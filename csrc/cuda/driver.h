@@ -32,6 +32,7 @@ enum : Result { kSuccess = 0, kOutOfMemory = 2, kNotReady = 600 };
     X(attribute, cuDeviceGetAttribute, (int* value, int attribute, DeviceId device))                             \
     X(retain_context, cuDevicePrimaryCtxRetain, (Context * context, DeviceId device))                            \
     X(set_context, cuCtxSetCurrent, (Context context))                                                           \
+    X(synchronize_context, cuCtxSynchronize, (void))                                                             \
     X(allocate, cuMemAlloc_v2, (Address * address, size_t bytes))                                                \
     X(free, cuMemFree_v2, (Address address))                                                                     \
     X(memory_info, cuMemGetInfo_v2, (size_t* free, size_t* total))                                               \

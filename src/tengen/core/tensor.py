@@ -190,8 +190,10 @@ class Tensor(_rt.Tensor):
         copy: bool | None = None,
     ) -> Any:
         if dl_device is not None and tuple(map(int, dl_device)) != self.__dlpack_device__():
+            here = self.__dlpack_device__()
+            place = "the CPU" if here == (1, 0) else "the GPU"
             raise BufferError(
-                f"a tensor can be exported only to the CPU where it is, DLPack device (1, 0), not to {dl_device}"
+                f"a tensor can be exported only to {place} where it is, DLPack device {here}, not to {dl_device}"
             )
         # Other libraries, PyTorch among them, abort the process when they meet a negative stride.
         backwards = any(stride < 0 for stride in self.desc.strides)
@@ -201,7 +203,7 @@ class Tensor(_rt.Tensor):
         return shared._to_dlpack(max_version=max_version)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
+        return self._dlpack_device()
 
     def __bool__(self) -> bool:
         if self.size != 1:
