@@ -149,11 +149,3 @@ def test_nothing_waits_until_a_value_is_read(double):
     assert double.count("waits") == waits
     z.numpy()
     assert double.count("waits") == waits + 1
-
-
-def test_an_op_without_a_kernel_is_named():
-    x = on_gpu(X)
-    with pytest.raises(NotImplementedError, match="matmul"):
-        F.matmul(x, x.T)
-    with pytest.raises(NotImplementedError, match="argsort"):
-        F.sort(x)

@@ -21,6 +21,7 @@ from ..compiler.plan import ITEM_BYTES, STATUS, Call, Launch, Placed, Plan
 from ..compiler.program import OPERATORS, Constant, Op, Program, Type, Value, record
 from ..compiler.view import View
 from . import gradient
+from .by_cpu import plan_by_cpu
 from .index_error import index_error
 from .memory import out_of_memory
 from .ops.base import integer_range, not_fitting
@@ -125,7 +126,14 @@ def plan_for(route: Route, program: Program, views: Sequence[View], op: Op) -> P
     if route.crosses and _is_sent_whole(views[0]):
         return Plan(1, (), (), (Placed(0, 0, program.outputs[0].type, tuple(views[0].strides)),), (), ())
     place = parse(route.at)
-    return obtain_plan(program, views, op.name, None if place.memory == "cpu" else _target_of(place.physical))
+    if place.memory == "cpu":
+        return obtain_plan(program, views, op.name)
+    try:
+        return obtain_plan(program, views, op.name, _target_of(place.physical))
+    except NotImplementedError as error:
+        if getattr(op, "device", None) is not None:  # on the CPU it would name the GPU again
+            raise
+        return plan_by_cpu(op, program, views, str(error))
 
 
 @cache

@@ -11,14 +11,19 @@ from .ops.shape import Copy
 
 
 def copied(x: Any, device: str | None = None) -> Any:
-    """A copy of `x` on `device`, or where `x` is. Its gradient goes back to where `x` is."""
+    """A copy of `x` on `device`, or where `x` is. Its gradient goes back to where `x` is.
+
+    A Program runs on one device. So a copy to another one is no part of a traced function around it, but runs at once.
+    """
     if device is None or not isinstance(x, Tensor) or not apart(x.desc.device, device):
         return apply(Copy(device), x)
-    origin = x.desc.device
-    made = _rt.unseen([x], _sent, x, device)
+    origin, recording = x.desc.device, _rt.recording()
+    if recording is not None:
+        recording.pause()
+    try:
+        made = _rt.unseen([x], apply, Copy(device), x)
+    finally:
+        if recording is not None:
+            recording.resume()
     _rt.record([x], [made], lambda gradient: [copied(gradient, origin)])
     return made
-
-
-def _sent(x: Tensor, device: str) -> Any:
-    return apply(Copy(device), x)

@@ -1,0 +1,90 @@
+"""Values of a GPU and other libraries: DLPack, Python functions, and ops that run on the CPU."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import tengen
+import tengen.functional as F
+from tengen.autodiff import GradManager
+from tengen.base.usage import UsageWarning
+from tengen.utils.dlpack import from_dlpack, to_dlpack
+
+X = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
+
+
+@pytest.mark.parametrize("place", ["gpu0", "gpu1"])
+def test_dlpack_shares_the_memory(place):
+    x = tengen.tensor(X, device=place)
+    number = int(place[-1])
+    assert x.__dlpack_device__() == (2, number)
+    for shared in (from_dlpack(to_dlpack(x)), from_dlpack(x), from_dlpack((x.T[::2]).T).T):
+        assert str(shared.device) == f"{place}:0"
+    shared = from_dlpack(x)
+    assert shared._data_ptr() == x._data_ptr()
+    np.testing.assert_array_equal(shared.numpy(), X)
+    np.testing.assert_array_equal((shared * 2).numpy(), 2 * X)
+    del x
+    np.testing.assert_array_equal(shared.numpy(), X)
+
+
+def test_what_is_written_after_the_export_is_seen():
+    x = tengen.tensor(X, device="gpu0")
+    y = x * 2
+    np.testing.assert_array_equal(from_dlpack(y).numpy(), 2 * X)
+    with pytest.raises(BufferError, match=r"only to the GPU where it is, DLPack device \(2, 0\)"):
+        x.__dlpack__(dl_device=(1, 0))
+
+
+def test_ops_without_kernels_run_on_the_cpu():
+    x = tengen.tensor(X, device="gpu0")
+    with pytest.warns(UsageWarning, match="matmul has no kernel for sm_90 yet: it runs on the CPU"):
+        y = F.matmul(x, x.T)
+    assert str(y.device) == "gpu0:0"
+    np.testing.assert_allclose(y.numpy(), X @ X.T, rtol=1e-5, atol=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it is said once for each Plan
+        F.matmul(x, x.T)
+
+
+@pytest.mark.filterwarnings("ignore::tengen.base.usage.UsageWarning")
+def test_what_the_cpu_computes_for_the_gpu():
+    x = tengen.Parameter(X, device="gpu0")
+    values, places = F.sort(x)
+    np.testing.assert_array_equal(values.numpy(), np.sort(X))
+    np.testing.assert_array_equal(places.numpy(), np.argsort(X, kind="stable"))
+    np.testing.assert_array_equal(x[x > 0].numpy(), X[X > 0])
+    half = tengen.tensor(X, dtype="bfloat16", device="gpu0")
+    np.testing.assert_allclose(F.matmul(half, half.T).numpy(), X @ X.T, rtol=0.03, atol=0.03)
+    with GradManager().attach([x]) as gm:
+        gm.backward(F.matmul(x, x.T).sum())
+    want = 2 * np.broadcast_to(X.astype(np.float64).sum(0), X.shape)
+    np.testing.assert_allclose(x.grad.numpy(), want, rtol=1e-4, atol=1e-4)
+
+    @tengen.jit.trace(symbolic=True)
+    def step(x):
+        return F.relu(F.matmul(x, x.T)) + 1
+
+    for scale in (1, 2):
+        made = step(tengen.tensor(scale * X, device="gpu0"))
+        np.testing.assert_allclose(made.numpy(), np.maximum(scale**2 * X @ X.T, 0) + 1, rtol=1e-4, atol=1e-4)
+
+
+def test_a_python_function_of_a_plan():
+    x = tengen.tensor(X, device="gpu0")
+    found = F.svd(F.exp(x))[1]
+    np.testing.assert_allclose(found.numpy(), np.linalg.svd(np.exp(X))[1], rtol=1e-4)
+
+
+def test_a_traced_function_that_uses_two_devices():
+    @tengen.jit.trace
+    def step(x, y):
+        return (x * 2).to("gpu0") + y
+
+    for scale in (1, 2, 3):
+        made = step(tengen.tensor(scale * X, device="cpu0"), tengen.tensor(X, device="gpu0"))
+        assert str(made.device) == "gpu0:0"
+        np.testing.assert_allclose(made.numpy(), (2 * scale + 1) * X, rtol=1e-6)
