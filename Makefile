@@ -65,11 +65,13 @@ wheels: $(VENV)/installed
 test-browser: $(VENV)/installed
 	$(BIN)/python -m pytest -q tests/with_browser $(ARGS)
 
-# What NVIDIA's assembler says of kernels for GPUs; its package (50 MB) is in an environment of its own.
+# What NVIDIA's assembler says of kernels for GPUs, and its header of calls of the driver; their packages (50 MB) are in an environment of
+# their own.
 test-ptxas: $(VENV)/installed
 	@test -x $(VENV)-ptxas/bin/pip || $(PYTHON) -m venv $(VENV)-ptxas
-	@$(VENV)-ptxas/bin/python -m pip install -q --disable-pip-version-check --no-deps nvidia-cuda-nvcc
-	PTXAS=$$(find $(VENV)-ptxas -name ptxas -type f) $(BIN)/python -m pytest -q -n auto tests/compiler/with_ptxas $(ARGS)
+	@$(VENV)-ptxas/bin/python -m pip install -q --disable-pip-version-check --no-deps nvidia-cuda-nvcc nvidia-cuda-runtime
+	PTXAS=$$(find $(VENV)-ptxas -name ptxas -type f) CUDA_INCLUDE=$$(dirname $$(find $(VENV)-ptxas -name cuda.h)) \
+	    $(BIN)/python -m pytest -q -n auto tests/compiler/with_ptxas tests/double/with_ptxas $(ARGS)
 
 # Random programs next to NumPy, new ones with each seed: make fuzz ARGS="--minutes 60 --seed 7"; see tests/differential/README.md.
 fuzz: $(VENV)/installed
