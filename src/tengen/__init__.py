@@ -8,12 +8,13 @@ Tensor([[0.2689 0.7311]
 """
 
 import sys
+from typing import TYPE_CHECKING
 
 if sys.version_info < (3, 10):  # noqa: UP036 - who runs the sources has no pip to ask
     raise ImportError(f"tengen needs Python 3.10 or newer; this is Python {sys.version.split()[0]}")
 
 from . import config  # isort: skip - its knobs come before what they set
-from . import amp, autodiff, device, dtr, dtype, functional, jit, module, optimizer, random, serialization, utils
+from . import amp, autodiff, device, dtr, dtype, functional, jit, module, optimizer, random, serialization
 from .base.missing import explain_functions, explain_module
 from .base.usage import UsageWarning
 from .core import Parameter, Tensor, check_misc
@@ -44,6 +45,9 @@ from .jit import fuse
 from .logger import enable_debug_log, get_logger, set_log_file, set_log_level
 from .serialization import load, save
 
+if TYPE_CHECKING:
+    from . import utils  # imported when it is asked for
+
 tensor = Tensor
 __version__: str  # read when it is asked for, from what is installed
 
@@ -55,5 +59,5 @@ explain_module("tengen.functional", functional.loss, functional.vision)
 explain_module("tengen.module", functional, functional.loss, module.init)
 for _name in "elemwise inplace loss math metric nn quantized tensor vision".split():
     explain_module(f"tengen.functional.{_name}", functional)
-for _name in "amp autodiff dtr jit module.init optimizer optimizer.lr_scheduler random utils".split():
+for _name in "amp autodiff dtr jit module.init optimizer optimizer.lr_scheduler random".split():
     explain_module(f"tengen.{_name}")

@@ -12,12 +12,14 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
+from importlib import import_module
 from types import ModuleType
 from typing import Any, ClassVar, NoReturn
 
 from . import habits
 
 ROOT = __name__.partition(".")[0]
+LATER = ("utils",)  # packages that are imported when they are asked for
 PLANNED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "planned.txt")
 
 
@@ -80,6 +82,8 @@ def _missing(module: str, others: tuple[ModuleType, ...], name: str) -> Any:
     if name == "__version__" and module == ROOT:  # few ask, and it takes a while to read
         vars(here)[name] = found = _version()
         return found
+    if module == ROOT and name in LATER:
+        return import_module(f"{ROOT}.{name}")
     plain = f"module {module!r} has no attribute {name!r}"
     if name.startswith("__"):
         raise AttributeError(plain, name=name, obj=here)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, BinaryIO
 
 from ..compiler.program import Value
 from ..core import Tensor
-from . import onnx
 from .called import Kept, called_constants, called_nodes
 from .errors import TraceError
 from .frozen import Frozen, freeze
@@ -42,7 +42,7 @@ def dump(
         frozen(title, r, arg_names, output_names, metadata) for r in (recorded, other_batch) if r is not None
     )
     if dump_format == "ONNX":
-        onnx.export(function, file, *others)
+        import_module(".onnx", __package__).export(function, file, *others)  # few programs need it
     elif others:
         raise ValueError("dump: only ONNX models take any batch size; leave dynamic_batch out")
     else:

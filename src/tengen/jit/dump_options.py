@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from importlib import import_module
 from inspect import signature
 from typing import Any
 
@@ -39,7 +39,7 @@ def check_options(function: Callable[..., Any], options: Mapping[str, Any]) -> d
     known, name = _LAYOUTS | _HALF | _BESIDE, function.__name__
     if unknown := sorted(options.keys() - known):
         own = [p.name for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        near = get_close_matches(unknown[0], [*own, *sorted(known)], 1)
+        near = import_module("difflib").get_close_matches(unknown[0], [*own, *sorted(known)], 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join([*own, *sorted(known)])}"
         raise ValueError(f"{name}: unknown option {unknown[0]!r}; {hint}")
     if options.get("append"):

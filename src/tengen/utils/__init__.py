@@ -1,5 +1,6 @@
 """Tools for use around training: summaries, profiles, checks, graphs, weights."""
 
+from ..base.missing import explain_module
 from . import (
     bn_fusion,
     comp_graph_tools,
@@ -37,3 +38,5 @@ __all__ = [
     "tuple_function",
     "weights",
 ]
+
+explain_module(__name__)
