@@ -94,17 +94,18 @@ def _all_fit(array: np.ndarray[Any, Any], dtype: str) -> bool:
     return limits is None or array.size == 0 or (limits[0] <= array.min() and array.max() <= limits[1])
 
 
-def index_dtype(array: np.ndarray[Any, Any]) -> str:
-    """The dtype in which a tensor holds these integers as indices: int32 if they fit, otherwise int64.
+def as_indices(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Integers as a tensor holds them as indices: int32 if they fit, otherwise int64.
 
     Raises IndexError if they fit neither.
     """
-    if array.size == 0 or array.dtype.itemsize < 4 or array.dtype == np.int32:
-        return "int32"
-    low, high = int(array.min()), int(array.max())
+    narrow = array.astype(np.int32, copy=False)
+    if narrow is array or array.dtype.itemsize < 4 or (narrow == array).all():
+        return narrow
+    high = int(array.max())
     if high >= 1 << 63:
         raise IndexError(f"index {high} is out of range for every dimension")
-    return "int32" if low >= -(1 << 31) and high < 1 << 31 else "int64"
+    return array.astype(np.int64, copy=False)
 
 
 def _warn_of_wrap(array: np.ndarray[Any, Any], own: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._rt import Tensor, apply, recording, substitutes, update
-from .convert import assign, check_ints, from_data, index_dtype, to_numpy
+from .convert import as_indices, assign, check_ints, from_data, to_numpy
 from .ops.base import INTS, position_dtype
 from .ops.index import FlatNonzero, MaskedFill, PutIndexed, TakeIndexed, put_op, take_op
 from .ops.shape import SetSubtensor, Slice, Subtensor
@@ -334,7 +334,8 @@ def _index_tensor(item: Any, device: str) -> Tensor:
         array = array.astype(np.int32)
     if array.dtype.kind not in "iu":
         raise IndexError(f"an array of dtype {array.dtype} cannot index; use an integer dtype or bool")
-    return from_data(array, index_dtype(array), device)
+    array = as_indices(array)
+    return from_data(array, array.dtype.name, device)
 
 
 def _plain(item: slice) -> slice:

@@ -13,7 +13,7 @@ from ..base import device as devices
 from ..base.device import Device
 from ..compiler.program import Value
 from ..core import Tensor as UserTensor
-from ..core.convert import index_dtype
+from ..core.convert import as_indices
 from ..core.ops.base import INTS, integer_range
 from ..core.ops.base import integer as integer
 from ..core.ops.base import integer_axis as integer_axis
@@ -45,8 +45,8 @@ def as_index(value: Any) -> Any:
     if not _holds_tensors(value):
         with suppress(ValueError):  # of sequences of different lengths, of which as_tensor says what is wrong
             array = np.asarray(value)
-            if array.dtype.name in ("int64", "uint64", "uint32"):
-                return UserTensor(array, dtype=index_dtype(array))
+            if array.dtype.kind in "iu" and array.dtype.itemsize >= 4:
+                return UserTensor(as_indices(array))
     return as_tensor(value)
 
 
