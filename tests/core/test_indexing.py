@@ -402,6 +402,18 @@ def test_more_indices_than_are_kept(monkeypatch):
     assert len(indexing._READ) <= 3
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "uint64", ">i8"])
+def test_labels_that_int32_does_not_hold(dtype):
+    """They stay what they are, and are out of range of every dimension."""
+    x = Tensor(np.arange(6, dtype=np.float32).reshape(2, 3))
+    assert F.indexing_one_hot(x, np.array([2, 0], dtype), 1).tolist() == [2.0, 3.0]
+    if dtype != "int32":
+        top = 2**40 if "8" in dtype or "64" in dtype else 2**32 - 1
+        for index in (np.array([top, 0], dtype), [top, 0]):
+            with pytest.raises(IndexError, match=str(top)):
+                F.indexing_one_hot(x, index, 1)
+
+
 def test_tensors_that_index_are_read_anew_and_not_kept():
     """An index is looked up by the shapes and dtypes of its tensors; what they hold counts in each call."""
     base = np.arange(24, dtype=np.float32).reshape(4, 6)

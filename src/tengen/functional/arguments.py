@@ -46,7 +46,8 @@ def as_index(value: Any) -> Any:
         with suppress(ValueError):  # of sequences of different lengths, of which as_tensor says what is wrong
             array = np.asarray(value)
             if array.dtype.kind in "iu" and array.dtype.itemsize >= 4:
-                return UserTensor(as_indices(array))
+                array = as_indices(array)
+                return UserTensor(array, dtype=array.dtype.name)
     return as_tensor(value)
 
 
