@@ -24,7 +24,7 @@ LOWEST = -1e8
 
 
 class _Found(NamedTuple):
-    """softmax(q' kᵀ + biases) v. turned: kᵀ. product: what q kᵀ is called in the Program. path: the nodes from there to the scores, each with
+    """softmax(scale · q' kᵀ + biases) v. turned: kᵀ. product: what q kᵀ is called in the Program. path: the nodes from there to the scores, each with
     the input that leads to the product. standard: whether the Program has the gradient of `Softmax`, if it has one."""
 
     q: Value
@@ -32,6 +32,7 @@ class _Found(NamedTuple):
     biases: tuple[Value, ...]
     product: Value
     path: tuple[tuple[Node, int], ...] = ()
+    scale: float = 1.0
     standard: bool = True
 
 
@@ -114,7 +115,9 @@ def _fused(node: Node, found: _Found, gradients: _Gradients | None) -> dict[Valu
     """What takes the place of the result and of gradients."""
     v = node.inputs[1]
     q4, turned, v4 = (_of_four(x) for x in (found.q, found.turned, v))
-    y, levels = made = attention(q4, transpose(turned, LAST_TWO), v4, [_of_four(x) for x in found.biases], False, 1.0)
+    y, levels = made = attention(
+        q4, transpose(turned, LAST_TWO), v4, [_of_four(x) for x in found.biases], False, found.scale
+    )
     known = {}
     if gradients:
         g = _of_four(gradients.of_result)
@@ -123,7 +126,7 @@ def _fused(node: Node, found: _Found, gradients: _Gradients | None) -> dict[Valu
         assert of_q and of_k and of_v
         of_q = reshape(of_q, found.q.shape)
         for step, place in found.path:
-            if step.op in SCALES:
+            if step.op in SCALES and _number(step.inputs[1 - place]) is None:
                 of_q = step.op(of_q, step.inputs[1 - place])
         known[gradients.of_q] = of_q
         known[gradients.of_turned] = reshape(transpose(of_k, LAST_TWO), found.turned.shape)
@@ -223,9 +226,17 @@ def _scores(value: Value) -> _Found | None:
         if node.op is ADD:
             return found._replace(biases=(*found.biases, other))
         if other.shape == () and (node.op is SCALES[0] or place == 0):
-            q, *biases = (node.op(v, other) for v in (found.q, *found.biases))
-            return found._replace(q=q, biases=tuple(biases))
+            found = found._replace(biases=tuple(node.op(v, other) for v in found.biases))
+            if (number := _number(other)) is None:
+                return found._replace(q=node.op(found.q, other))
+            return found._replace(scale=found.scale * (number if node.op is SCALES[0] else 1 / number))
     return None
+
+
+def _number(value: Value) -> float | None:
+    """What a constant above 0 is."""
+    known = value.node.op if value.node else None
+    return float(known.value) if isinstance(known, Constant) and 0 < known.value < math.inf else None
 
 
 def _masked(node: Node) -> _Found | None:

@@ -87,7 +87,7 @@ def attend_backwards(steps: Steps, node: Node, op: AttentionGradient) -> None:
     }
     results = dict(zip(("dq", "dk", "dv"), node.outputs, strict=True))
     for name, out in results.items():
-        steps.where[out] = places[name] = Location(steps.buffer(out.type), like(out.shape, places[name[1]].view))
+        steps.where[out] = places[name] = _destination(steps, out, like(out.shape, places[name[1]].view))
     for name, x in (("levels", levels), *(("bias", x) for x in bias)):
         places[name] = Location(*steps.in_memory(x))
     for name, buffer in memory.items():
@@ -109,6 +109,14 @@ def attend_backwards(steps: Steps, node: Node, op: AttentionGradient) -> None:
         steps.add_step(
             kernel, buffers, params, tiles[part], work if part == "sweep" else work // keys, op.name, reads, writes
         )
+
+
+def _destination(steps: Steps, out: Value, layout: View) -> Location:
+    """Where a result goes: rows may lie anywhere."""
+    place = steps.destination(out, layout)
+    if place.view.strides[-1] == 1 or out.shape[-1] == 1:
+        return place
+    return Location(steps.buffer(out.type), layout)
 
 
 def _scale(op: Attention | AttentionGradient) -> int:

@@ -62,6 +62,7 @@ class Scheduler(Steps):
         super().__init__(program, views, target, self.parts.results.uniform)
         self.users = self.parts.users
         ends = [g.nodes[-1].outputs[0] for g in self.parts.order if _any_order(g)]
+        ends += [v for node in program.nodes if isinstance(node.op, AttentionGradient) for v in node.outputs]
         if ends:
             self.destinations, wholes = destinations(program, self.users, ends)
             self.wholes = {v: Location(self.buffer(v.type), layout) for v, layout in wholes.items()}
