@@ -15,6 +15,8 @@ import pytest
 # Both are read when tengen is imported, which the test modules do after this. What the caller has set is left alone.
 KERNELS = Path(__file__).resolve().parent.parent / ".pytest_cache" / "kernels"
 os.environ.setdefault("TENGEN_CACHE_DIR", str(KERNELS))
+# Threads of scikit-learn that wait sleep: tests run side by side.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background so, and all processes that tests interrupt would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,6 +32,8 @@ def same_numbers(request):
     """A test draws the same numbers whichever tests ran before it in its process: what it draws from starts anew."""
     for generator in generators(request.module):
         generator.bit_generator.state = np.random.default_rng(0).bit_generator.state
+    if "tengen.random" in sys.modules:
+        sys.modules["tengen.random"].seed(0)
 
 
 @cache
