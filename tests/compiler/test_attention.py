@@ -179,9 +179,10 @@ def test_gradients_of_one_head_are_swept_in_groups(target: HostTarget) -> None:
 
 
 def test_gradients_with_a_bias(target: HostTarget) -> None:
-    bias = np.broadcast_to(random.standard_normal((2, 1, 1, 70), dtype=np.float32), (2, 3, 40, 70))
-    for op in (OP, CAUSAL):
-        check_gradient(op, *operands(40, 70, 8, 16), bias, target=target)
+    for shape in ((2, 1, 1, 70), (2, 1, 40, 70)):
+        bias = np.broadcast_to(random.standard_normal(shape, dtype=np.float32), (2, 3, 40, 70))
+        for op in (OP, CAUSAL):
+            check_gradient(op, *operands(40, 70, 8, 16), bias, target=target)
 
 
 def narrow(x: np.ndarray) -> np.ndarray:
@@ -227,7 +228,7 @@ def test_bfloat16(target: HostTarget, sizes: tuple[int, ...]) -> None:
     for op in (OP, CAUSAL):
         check_bfloat16(op, *operands(*sizes), target=target)
     if sizes[0] == 70:
-        bias = np.broadcast_to(random.standard_normal((2, 1, 1, 65), dtype=np.float32), (2, 3, 70, 65))
+        bias = np.broadcast_to(random.standard_normal((2, 1, 70, 65), dtype=np.float32), (2, 3, 70, 65))
         check_bfloat16(CAUSAL, *operands(*sizes), bias, target=target)
 
 

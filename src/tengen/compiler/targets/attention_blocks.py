@@ -253,7 +253,7 @@ class Blocks(Products):
         return score if self.factor is None or self.spec.bias else score * self.factor
 
     def adjust(self, n: ir.Value, h: ir.Value, query: ir.Value, key: ir.Value, count: ir.Value) -> None:
-        """Add the bias, and take out the keys behind a query. With a bias the scores are scaled here."""
+        """Add the bias, and take out the keys behind a query. With a bias the scores are scaled here. What lies behind the last key is lost."""
         spec = self.spec
         if not (spec.bias or spec.causal):
             return
@@ -262,28 +262,54 @@ class Blocks(Products):
             start = splat(self.at, self.at.trunc(self.sum(query, j * self.lanes), ir.IntType(32)), "i32", self.lanes)
             queries.append(start + self.lane_numbers())
 
+        def put(i: ir.Value, j: int, bias: Vec | None) -> None:
+            where = self.sum(self.mul(i, self.panel), j * self.lanes)
+            score = self.vector(self.scores, where)
+            if bias is not None:
+                score = bias.fma(LOG2_E, score * self.factor if self.factor else score)
+            if spec.causal:
+                place = splat(self.at, self.at.trunc(self.sum(key, i), ir.IntType(32)), "i32", self.lanes)
+                score = (queries[j] < place).where(score.const(-math.inf), score)
+            self.put(score, self.scores, where)
+
         def one(i: ir.Value, _: list[Any]) -> tuple[()]:
-            at = self.sum(key, i)
             for j, places in enumerate(queries):
-                where = self.sum(self.mul(i, self.panel), j * self.lanes)
-                score = self.vector(self.scores, where)
-                if spec.bias:
-                    score = self.bias(n, h, places, at).fma(LOG2_E, score * self.factor if self.factor else score)
-                if spec.causal:
-                    place = splat(self.at, self.at.trunc(at, ir.IntType(32)), "i32", self.lanes)
-                    score = (places < place).where(score.const(-math.inf), score)
-                self.put(score, self.scores, where)
+                put(i, j, self.bias(n, h, places, self.sum(key, i)) if spec.bias else None)
             return ()
 
-        needed = ir.Constant(ir.IntType(1), 1)
-        if not spec.bias:
-            needed = self.at.icmp_signed(">", self.sum(key, count, -1), query)
+        def square(first: ir.Value, _: list[Any]) -> tuple[()]:
+            for j in self.vectors:
+                begin = self.sum(query, j * self.lanes)
+                columns = self._bias_square(n, h, begin, self.sum(key, first), self.at.sub(count, first))
+                for i, bias in enumerate(columns):
+                    put(self.sum(first, i), j, bias)
+            return ()
 
-        def all_keys() -> list[ir.Value]:
+        def each_key() -> list[ir.Value]:
             self.loop(i64(0), count, 1, one)
             return []
 
-        self.choose(needed, all_keys, list)
+        def squares() -> list[ir.Value]:
+            self.loop(i64(0), count, self.lanes, square)
+            return []
+
+        if not spec.bias:
+            self.choose(self.at.icmp_signed(">", self.sum(key, count, -1), query), each_key, list)
+            return
+        p = self.param
+        differ = self.at.icmp_signed("!=", p["bias_row"], i64(0))
+        beside = self.at.icmp_signed("==", p["bias_key"], i64(1))
+        self.choose(self.at.and_(differ, beside), squares, each_key)
+
+    def _bias_square(self, n: ir.Value, h: ir.Value, query: ir.Value, key: ir.Value, left: ir.Value) -> list[Vec]:
+        """Of a vector of queries, for each of as many keys, of which `left` exist; they lie side by side."""
+        p, mask = self.param, self.first_lanes(left)
+        rows = []
+        for i in range(self.lanes):
+            row = self.minimum(self.sum(query, i), self.sum(p["length"], -1))
+            at = self.sum(self.mul(n, p["bias_n"]), self.mul(h, p["bias_h"]), self.mul(row, p["bias_row"]), key)
+            rows.append(self.load(self.at_element(self.buffers["bias"], at), "float32", self.lanes, mask))
+        return transpose(rows)
 
     def bias(self, n: ir.Value, h: ir.Value, places: Vec, key: ir.Value) -> Vec:
         p = self.param

@@ -157,8 +157,8 @@ class _Sweep(_GradientEmitter):
         k, v = Matrix(self.k, self.padded(spec.width)), Matrix(self.v, self.padded(spec.value_width))
 
         self.products(k, q_turned, scores, count, i64(self.words(spec.width)), self.panel)
-        whole = self._fill_block(self.scores, count, -math.inf)
         self.adjust(n, h, first, key, count)
+        whole = self._fill_block(self.scores, count, -math.inf)
 
         def power(place: ir.Value, level: Vec) -> Vec:
             return exp2_nonpositive(self.scaled(self.vector(self.scores, place)) - level)
