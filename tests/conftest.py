@@ -17,6 +17,8 @@ KERNELS = Path(__file__).resolve().parent.parent / ".pytest_cache" / "kernels"
 os.environ.setdefault("TENGEN_CACHE_DIR", str(KERNELS))
 # Threads of scikit-learn that wait sleep: tests run side by side.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Tests of what a program prints to stderr do not depend on how long its kernels take to compile.
+os.environ.setdefault("TENGEN_COMPILE_NOTICE", "0")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background so, and all processes that tests interrupt would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
