@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,25 @@ def measure(runs: dict[str, Run], turns: int) -> dict[str, list[float]]:
     return times
 
 
-def row(name: str, precision: str, peers: list[str], turns: int, threads: int, models: Path) -> str:
+def _threads() -> set[int]:
+    return set(map(int, os.listdir("/proc/self/task")))
+
+
+@contextmanager
+def held(workers: set[int]) -> Iterator[None]:
+    """Hold the calling thread on the first core and these on the others, in turn."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    for number, worker in enumerate(sorted(workers)):
+        with suppress(ProcessLookupError):  # one that has only imported something
+            os.sched_setaffinity(worker, {others[number % len(others)] if others else first})
+    os.sched_setaffinity(0, {first})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, {first, *others})
+
+
+def row(name: str, precision: str, peers: list[str], turns: int, threads: int, models: Path, bind: bool) -> str:
     """A line of the table."""
     make, shape = ROWS[name]
     tengen.random.seed(0)
@@ -138,11 +157,16 @@ def row(name: str, precision: str, peers: list[str], turns: int, threads: int, m
     net.eval()
     if peers and not model.exists():
         float_model(net, given[0], model)
+    before = _threads() if bind else set()
     with tempfile.TemporaryDirectory() as place:
         runs = {"tengen": in_tengen(net, precision, given, threads, Path(place))}
+    workers = _threads() - before if bind else set()
     made = {peer: PEERS[peer](model, precision, given, threads) for peer in peers}
     runs |= {peer: run for peer, run in made.items() if run}
-    times = measure(runs, turns)
+    for run in runs.values():  # whose threads are there then
+        run()
+    with held(workers) if bind else nullcontext():
+        times = measure(runs, turns)
     if not turns:
         return f"| {precision}/{name} | made |"
     read = [
@@ -162,6 +186,11 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
+        "--bind",
+        action="store_true",
+        help="hold tengen's threads on a core each, as OpenVINO does with its own; a busy machine may leave them on one core (Linux)",
+    )
+    parser.add_argument(
         "--models", type=Path, help="a folder for the peers' models, which are made where it lacks them"
     )
     options = parser.parse_args()
@@ -175,7 +204,7 @@ def main() -> None:
     try:
         for full, (name, precision) in names.items():
             if any(fnmatchcase(full, pattern) for pattern in options.rows):
-                print(row(name, precision, peers, options.turns, options.threads, models), flush=True)
+                print(row(name, precision, peers, options.turns, options.threads, models, options.bind), flush=True)
     finally:
         if not options.models:
             shutil.rmtree(models)

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,5 +96,11 @@ def test_a_run_writes_its_report(tmp_path):
 def test_networks_of_each_precision_are_measured(benchmark, monkeypatch, tmp_path, precision):
     module = benchmark("quantized")
     monkeypatch.setitem(module.ROWS, "small", (lambda: benchmark("networks_quantized").Bert(1, 16, 2, 32), (1, 4, 16)))
-    name, times, *rest = module.row("small", precision, [], 2, 1, tmp_path).strip("|").split("|")
+    bind, cores = (
+        precision == "int8" and hasattr(os, "sched_getaffinity"),
+        getattr(os, "sched_getaffinity", lambda pid: None),
+    )
+    before = cores(0)
+    name, times, *rest = module.row("small", precision, [], 2, 1, tmp_path, bind).strip("|").split("|")
+    assert cores(0) == before
     assert name.strip() == f"{precision}/small" and float(times.split()[0]) > 0 and [x.strip() for x in rest] == [""]
