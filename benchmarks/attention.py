@@ -27,6 +27,7 @@ from .measure import SETTLE
 
 TURNS, SECONDS = 7, 0.02
 TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2}
+STEP = {"float32": 1e-5, "bfloat16": 2**-7}  # of a large number's last digit: both round to the dtype
 Run = Callable[[], object]
 
 
@@ -81,7 +82,8 @@ def runs(shape: Shape, dtype: str, causal: bool, backward: bool) -> tuple[Run, R
         pairs += [(x.grad, y.grad) for x, y in zip(ours, leaves, strict=False)]
     for a, b in pairs:
         got, want = a.astype("float32").numpy(), b.detach().float().numpy()
-        if not np.allclose(got, want, atol=TOLERANCE[dtype] * math.sqrt(np.square(want).mean() + 1)):
+        spread = math.sqrt(np.square(want).mean() + 1)
+        if not np.allclose(got, want, rtol=STEP[dtype], atol=TOLERANCE[dtype] * spread):
             raise SystemExit(f"{shape} {dtype}: the results differ by {np.abs(got - want).max()}")
     return mine, other
 

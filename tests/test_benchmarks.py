@@ -95,7 +95,7 @@ def test_a_run_writes_its_report(tmp_path):
 @pytest.mark.parametrize("precision", ["int8", "bfloat16", "float32"])
 def test_networks_of_each_precision_are_measured(benchmark, monkeypatch, tmp_path, precision):
     module = benchmark("quantized")
-    monkeypatch.setitem(module.ROWS, "small", (lambda: benchmark("networks_quantized").Bert(1, 16, 2, 32), (1, 4, 16)))
+    monkeypatch.setitem(module.ROWS, "small", (lambda: benchmark("networks_quantized").Bert(1, 16, 2, 32), (4, 64, 16)))
     bind, cores = (
         precision == "int8" and hasattr(os, "sched_getaffinity"),
         getattr(os, "sched_getaffinity", lambda pid: None),
