@@ -107,7 +107,7 @@ def device_of(op: Op, descs: Sequence[_rt.Descriptor]) -> str:
 def route_of(op: Op, descs: Sequence[_rt.Descriptor]) -> Route:
     """The results are on the device that the op names (copies, creation), otherwise on that of the tensors among the
     inputs."""
-    named = getattr(op, "device", None)
+    named = getattr(op, "device", None) or None  # a Program is for any device, and its ops name ""
     devices = list(dict.fromkeys([d.device for d in descs if not d.dtype.startswith("weak_")]))
     if named is None and len(devices) > 1 and len({parse(d).physical for d in devices}) > 1:
         raise RuntimeError(f"{op.name}: the inputs are on different devices, {' and '.join(devices)}; use .to(device)")
