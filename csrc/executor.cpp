@@ -55,7 +55,7 @@ class Execution {
     RepackedKey key_of(const Layout& layout) const;
     bool may_keep(const Layout& layout) const;
     void bind_on_device();
-    bool can_go_on(size_t step);
+    bool has_failed();
     void call(const Host& step);
     Value value_at(const Place& place);
     void finish();
@@ -65,8 +65,8 @@ class Execution {
     Operands& inputs_;
     Slots slots_;
     int64_t status_ = 0;
-    std::vector<Ref<Storage>> numbers_;  // on that device
-    std::byte* word_ = nullptr;          // the status word on another device than the host, until it has been read
+    SmallArray<Ref<Storage>, 4> numbers_;  // on that device
+    std::byte* word_ = nullptr;            // the status word on another device than the host, until it has been read
 };
 
 void Execution::accept_donations(size_t donate) {
@@ -142,25 +142,22 @@ void Execution::bind(size_t donate) {
 // On a device the status word and the numbers lie there too.
 void Execution::bind_on_device() {
     if (!plan_.error.is_none()) slots_.base[plan_.status_slot()] = word_ = status_word(*plan_.device);
+    numbers_.reset(plan_.input_count);
     for (size_t i = 0; i < plan_.input_count; ++i) {
         const Operand& input = inputs_[i];
         if (input.storage && input.storage->device) continue;
         if (!is_weak(input.desc->dtype)) throw std::runtime_error("an input is not on " + plan_.device->name);
         uint64_t bits = 0;
         std::memcpy(&bits, input.pointer, input.desc->itemsize());
-        numbers_.push_back(number_on(*plan_.device, bits));
-        slots_.base[i] = numbers_.back()->data;
+        numbers_[i] = number_on(*plan_.device, bits);
+        slots_.base[i] = numbers_[i]->data;
     }
 }
 
-// Whether no check has failed, as far as that counts before this step. On a device kernels look at the status word
-// themselves, so that the host waits for it only before it calls Python.
-bool Execution::can_go_on(size_t step) {
-    if (word_ && std::holds_alternative<Host>(plan_.steps[step])) {
-        status_ = read_status(*plan_.device, word_);
-        return !status_;
-    }
-    return static_cast<int64_t>(step) != plan_.commit || !status_;
+// On a device kernels look at the status word themselves; the host waits for it only before it calls Python.
+bool Execution::has_failed() {
+    status_ = read_status(*plan_.device, word_);
+    return status_;
 }
 
 void Execution::call(const Host& step) {
@@ -183,13 +180,14 @@ template <class Clock>
 void Execution::run(Clock&& clock) {
     ReleasedGil gil(plan_.device->is_host() && plan_.work > kReleaseGilWork);
     for (size_t i = 0; i < plan_.steps.size();) {
-        if (!can_go_on(i)) break;
+        if (static_cast<int64_t>(i) == plan_.commit && status_) break;
         const Step& step = plan_.steps[i];
         if (std::holds_alternative<Launch>(step) || std::holds_alternative<DeviceLaunch>(step)) [[likely]] {
             i = plan_.device->launch(plan_, i, slots_);
         } else {
             gil.acquire();
             if (const Host* host = std::get_if<Host>(&step)) {
+                if (word_ && has_failed()) break;
                 call(*host);
             } else {
                 transfer(value_at(std::get<Transfer>(step).from), value_at(std::get<Transfer>(step).to));
