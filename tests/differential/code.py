@@ -20,6 +20,7 @@ from tengen._rt import apply
 from tengen.autodiff import GradManager
 from tengen.core.ops import builtin, collective, fake_quant, precision, quantized
 from tengen.core.ops.elemwise import Elemwise
+from tengen.core.ops.linalg import Linear
 from tengen.core.ops.formula import Activation
 from tengen.core.ops.loop import Scan
 from tengen.core.ops.recurrent import RNNStep

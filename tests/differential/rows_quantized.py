@@ -39,6 +39,10 @@ QUANTIZED = {
     "apply(fake_quant.TQT(-128, 127), {0}.astype('float32'), -1.0)": lambda a, b: _faked(a),
     "apply(fake_quant.LSQ(-128, 127), {0}.astype('float32'), 0.5, 0.0, 1.0)": lambda a, b: _faked(a),
 }
+OF_CHANNELS = (
+    f"apply(quantized.OfChannels(Linear(False)), {{0}}.astype('{BYTE}'), F.transpose({{1}}, (1, 0)).astype('{BYTE}'), "
+    "F.arange({1}.shape[1]) + 0.5)"
+)
 PRODUCT = f"F.matmul({{0}}.astype('{BYTE}'), {{1}}.astype('{BYTE}')).astype('float32')"
 
 
@@ -54,5 +58,6 @@ def _row(code: str, meaning: Any, rank: int | None = None) -> Row:
 
 ROWS = [
     *(_row(code, meaning) for code, meaning in QUANTIZED.items()),
+    _row(OF_CHANNELS, lambda a, b: a.astype(np.float64) @ b.astype(np.float64) * (np.arange(b.shape[1]) + 0.5), rank=2),
     _row(PRODUCT, lambda a, b: a.astype(np.float64) @ b.astype(np.float64), rank=2),
 ]
