@@ -30,7 +30,7 @@ class Summed(Made):
     """A Program and what it computes."""
 
     def _sources(self, program, views, target):
-        scheduler = pipeline.compiled(program, views, target).scheduled
+        scheduler = pipeline.compiled(program, views, target).scheduler
         self.steps = scheduler.steps
         return scheduler.sources
 

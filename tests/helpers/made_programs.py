@@ -47,7 +47,7 @@ class Made:
 
     @staticmethod
     def _sources(program, views, target):
-        scheduler = pipeline.compiled(program, views, target).scheduled
+        scheduler = pipeline.compiled(program, views, target).scheduler
         return scheduler.sources
 
     @property
