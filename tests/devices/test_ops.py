@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from contraction_harness import reference
 
 import tengen
 import tengen.functional as F
 from tengen import optimizer, random
 from tengen.autodiff import GradManager
+from tengen.compiler.geometry import ConvShape
 
 numbers = np.random.default_rng(0)
 X = numbers.standard_normal((6, 70)).astype(np.float32)
@@ -137,6 +139,40 @@ def test_traces(symbolic):
         np.testing.assert_allclose(z.numpy(), want, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(total.item(), want.sum(), rtol=1e-4)
         assert str(z.device) == "gpu0:0"
+
+
+def test_products(recwarn):
+    x = tengen.Parameter(X, device="gpu0")
+    with GradManager().attach([x]) as gm:
+        gm.backward(F.matmul(x, x.T).sum())
+    want = 2 * np.broadcast_to(X.astype(np.float64).sum(0), X.shape)
+    np.testing.assert_allclose(x.grad.numpy(), want, rtol=1e-4, atol=1e-4)
+
+    @tengen.jit.trace(symbolic=True)
+    def step(x):
+        return F.relu(F.matmul(x, x.T)) + 1
+
+    for scale in (1, 2):
+        want = np.maximum(scale**2 * X.astype(np.float64) @ X.T, 0) + 1
+        np.testing.assert_allclose(step(on_gpu(scale * X)).numpy(), want, rtol=1e-4, atol=1e-4)
+    with tengen.amp.autocast(low_prec_dtype="bfloat16", enabled=True):
+        y = F.matmul(x, x.T)
+    assert y.dtype == "bfloat16"
+    np.testing.assert_allclose(y.numpy(), X @ X.T, rtol=0.03, atol=0.3)
+    assert not recwarn.list  # nothing ran on the CPU
+
+
+def test_convolutions(recwarn):
+    s = ConvShape(2, 4, (7, 6), 6, (3, 3), (2, 1), (1, 1), (1, 1), 2)
+    x = tengen.Parameter(numbers.standard_normal((2, 4, 7, 6)), dtype="float32", device="gpu0")
+    w = tengen.Parameter(numbers.standard_normal((6, 2, 3, 3)), dtype="float32", device="gpu0")
+    g = numbers.standard_normal((2, 6, *s.out)).astype(np.float32)
+    with GradManager().attach([x, w]) as gm:
+        y = F.conv2d(x, w, stride=(2, 1), padding=1, groups=2)
+        gm.backward(y, on_gpu(g))
+    for got, want in zip((y, x.grad, w.grad), reference(x.numpy(), w.numpy(), g, s), strict=True):
+        np.testing.assert_allclose(got.numpy(), want, rtol=1e-4, atol=1e-4)
+    assert not recwarn.list
 
 
 def test_nothing_waits_until_a_value_is_read(double):

@@ -8,7 +8,7 @@ A `ColumnSum` is a sum of a value of that code over the rows, which the kernel t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -116,6 +116,19 @@ class Epilogue:
     def is_costly(self) -> bool:
         """Whether it needs so many registers that rows come one at a time."""
         return any(instruction_cost(instr) > COSTLY for instr in self.code)
+
+    def emitted(self, emit: Callable[..., int], value: int, places: Mapping[int, int]) -> list[int]:
+        """The values of its code in a Nest, for one sum. emit: appends an instruction. places: the accesses of its
+        sources."""
+        numbers: list[int] = []
+        for instr in self.code:
+            if instr.op != "load":
+                numbers.append(emit(instr.op, *[numbers[a] for a in instr.args], dtype=instr.dtype, attr=instr.attr))
+                continue
+            assert isinstance(instr.attr, int)
+            is_sum = self.sources[instr.attr].is_sum
+            numbers.append(value if is_sum else emit("load", dtype=instr.dtype, attr=places[instr.attr]))
+        return numbers
 
     def along(self) -> tuple[int, ...]:
         """What each value varies along."""

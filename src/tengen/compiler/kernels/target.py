@@ -49,6 +49,11 @@ class HostTarget(NamedTuple):
         return False
 
     @property
+    def keeps_copies(self) -> bool:
+        """Whether the runtime keeps converted and packed weights beside them."""
+        return True
+
+    @property
     def part(self) -> int:
         """The least elements of a part of a reduction to few results."""
         return 1 << 15
@@ -94,6 +99,12 @@ class DeviceTarget(NamedTuple):
     def at_once(self) -> bool:
         """Whether several writers may add integers to the same memory."""
         return True
+
+    @property
+    def keeps_copies(self) -> bool:
+        """Whether the runtime keeps converted and packed weights beside them. It would have to know by then that no
+        kernel before has failed."""
+        return False
 
     @property
     def part(self) -> int:

@@ -9,7 +9,7 @@ from ..geometry import ROLES, ConvShape, Form, MatmulShape
 from ..kernels.epilogue import Epilogue
 from ..program import Type
 from ..view import View
-from .contractions import matmul
+from .contractions import by_threads, matmul
 from .contractions.problem import Offer, Storage, Unit, choose_way
 from .convolutions import forms
 
@@ -47,12 +47,18 @@ def spread(geometry: MatmulShape | ConvShape, view: View) -> View:
 
 def offered(request: Request) -> Offer:
     """The offer of the way of least cost."""
-    make = _product if request.form == "matmul" else _convolution
+    make = _for_threads if request.unit.device else _product if request.form == "matmul" else _convolution
     return choose_way(WAYS, request.form, make(request))[1]
 
 
-WAYS = (*forms.WAYS, *matmul.WAYS)
+WAYS = (*by_threads.WAYS, *forms.WAYS, *matmul.WAYS)
 """All ways to compute a sum of products."""
+
+
+def _for_threads(request: Request) -> by_threads.ThreadRequest:
+    a, b = (request.views[i].strides for i in ROLES[request.form].operands)
+    parts = request.out.shape, request.unit, request.storage, request.strides
+    return by_threads.ThreadRequest(request.form, request.geometry, a, b, *parts)
 
 
 def _product(request: Request) -> matmul.Product:

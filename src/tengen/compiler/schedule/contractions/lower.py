@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from ....base import config
 from ...geometry import ConvShape, MatmulShape
 from ...kernels.epilogue import CHANNEL, ELEMENT, NUMBER, Epilogue, Source
+from ...kernels.target import DeviceTarget, Target
 from ...plan import ITEM_BYTES
 from ...program import Contraction, Elementwise, Node, Type, Value, ViewOp
 from ...view import Edge, View, contiguous
@@ -66,11 +67,9 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
         given = dict.fromkeys([buffer for buffer, _ in launch.buffers])
         writes = [(buffers[buffer][0], layout) for buffer in given if buffer in sizes]
         reads = [(buffers[buffer][0], seen.get(buffer, EVERYWHERE)) for buffer in given if buffer not in sizes]
-        params, at = launch.params, launch.numbers_at
-        if fused and launch.epilogue:
-            params = (*params[:at], *fused.numbers, *params[at:])
-        parts = params, launch.tiles, launch.work, name
-        steps.add_step(launch.kernel, pointers, *parts, reads, writes, joined=launch.joined, side=launch.side)
+        run = launch.given(fused.numbers) if fused and launch.epilogue else launch
+        parts, how = (run.params, run.tiles, run.work, name), {"joined": run.joined, "side": run.side}
+        steps.add_step(run.kernel, pointers, *parts, reads, writes, blocks=run.blocks, **how)
     steps.where[made] = Location(buffers["out"][0], layout)
     if fused and plan.row_tiles:
         steps.taken.update(taken(fused.reductions, buffers["sums"][0], plan.row_tiles))
@@ -104,12 +103,9 @@ def _chosen(
     node, *rest = nodes
     op, product = node.op, node.outputs[0]
     assert isinstance(op, Contraction)
-    machine = steps.host(op.name)
-    unit = Unit(
-        machine.lanes, machine.registers, machine.dots, config.get("winograd"), machine.amx, level2=machine.level2
-    )
     types = [v.type for v in node.inputs]
-    request = Request(op.form, geometry, views, types, product.type, unit, repeated=steps.repeated, zero=op.zero)
+    unit, repeated = _unit(steps.target), steps.repeated
+    request = Request(op.form, geometry, views, types, product.type, unit, repeated=repeated, zero=op.zero)
     place = steps.destinations.get(nodes[-1].outputs[0])
 
     def offer(epilogue: Epilogue | None) -> Offer:
@@ -134,6 +130,13 @@ def _chosen(
     last = ending(steps, product, rest, op.roles.channels) if rest else None
     made = offer(last.epilogue if last else None)
     return made, last if made.why_not is None else None
+
+
+def _unit(target: Target) -> Unit:
+    if isinstance(target, DeviceTarget):
+        return Unit(target.lanes, 0, device=target)
+    tiles = config.get("winograd")
+    return Unit(target.lanes, target.registers, target.dots, tiles, target.amx, level2=target.level2)
 
 
 def _copied(steps: Steps, end: Ending) -> list[tuple[Operand, Source]]:
@@ -206,7 +209,7 @@ def _keep_conversion(steps: Steps, buffer: int, source: int) -> None:
     """Have the runtime keep a converted input, which the kernels read as it lies, beside that input, if one step makes
     it and nothing else."""
     makers = [step for step in steps.steps if any(b == buffer for b, _ in step.writes)]
-    if len(makers) == 1 and isinstance(step := makers[0], Step):
+    if steps.target.keeps_copies and len(makers) == 1 and isinstance(step := makers[0], Step):
         used = {b for b, _ in (*step.reads, *step.writes)}
         if used == {buffer, source} and step.skip_for in (None, buffer):
             step.skip_for = buffer

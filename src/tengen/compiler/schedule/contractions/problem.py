@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 
 from ...geometry import Form
 from ...kernels.contraction import ContractionKernel, SumKernel
+from ...kernels.device import DeviceGrid
 from ...kernels.dtypes import BITS, KINDS, PAIR, QUADS, WORDS
 from ...kernels.epilogue import ELEMENT, Epilogue
 from ...kernels.nest_tiling import NestSource
+from ...kernels.target import DeviceTarget
 from ...kernels.window import Window
 
 
@@ -27,7 +29,8 @@ class Unit(NamedTuple):
     it multiplies pairs of bfloat16.
 
     winograd: outputs of a tile, each way, if convolutions go by tiles; 0: they do not. amx: whether it also multiplies
-    small matrices of words. level2: bytes of the level-2 cache beside it.
+    small matrices of words. level2: bytes of the level-2 cache beside it. device: the GPU whose threads are the lanes, if
+    they are.
     """
 
     lanes: int
@@ -36,6 +39,7 @@ class Unit(NamedTuple):
     winograd: int = 0
     amx: bool = False
     level2: int = 1 << 20
+    device: DeviceTarget | None = None
 
     def lanes_of(self, dtype: str) -> int:
         """Lanes of a vector in the kind of arithmetic that `dtype` is computed in."""
@@ -148,6 +152,7 @@ class KernelRun(NamedTuple):
     buffers: in order. work: floating-point operations. joined: it may run at the same time as the one before. side: it
     is also the other side of a whole, for another thread. epilogue: what it does of one; the numbers of the epilogue
     come in `params` before those from `numbers_at` on. row_tiles: how many sums over rows it writes per column.
+    blocks: how a GPU runs it.
     """
 
     kernel: ContractionKernel | SumKernel | NestSource
@@ -160,6 +165,13 @@ class KernelRun(NamedTuple):
     epilogue: Epilogue | None = None
     numbers_at: int = 0
     row_tiles: int = 0
+    blocks: DeviceGrid | None = None
+
+    def given(self, numbers: tuple[int, ...]) -> KernelRun:
+        """This run, with the numbers of its epilogue."""
+        at = self.numbers_at
+        params = (*self.params[:at], *numbers, *self.params[at:])
+        return self._replace(params=params, blocks=self.blocks and self.blocks._replace(params=params))
 
     def moved(self, by: Mapping[str, int], joined: bool, side: bool) -> KernelRun:
         """This run, with some buffers further on by this many bytes."""
@@ -249,16 +261,19 @@ class Bid(NamedTuple):
 
 class Way(NamedTuple):
     """A way to compute sums of products. forms: the forms that it can compute. bid: its answer to a request for one of
-    them; None if it does not fit."""
+    them; None if it does not fit. on_gpus: whether it is a way of GPUs, not of CPUs."""
 
     name: str
     forms: tuple[Form, ...]
     bid: Callable[[Any], Bid | None]
+    on_gpus: bool = False
 
 
 def choose_way(ways: Sequence[Way], form: Form, request: Any) -> tuple[str, Offer]:
     """The name and the offer of the way of least cost; among equals, the first."""
-    bids = [(way.name, bid) for way in ways if form in way.forms and (bid := way.bid(request))]
+    on_gpus = request.unit.device is not None
+    fitting = (way for way in ways if form in way.forms and way.on_gpus == on_gpus)
+    bids = [(way.name, bid) for way in fitting if (bid := way.bid(request))]
     name, bid = bids[0] if len(bids) == 1 else min(bids, key=lambda found: found[1].cost())
     return name, bid.offer()
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ...geometry import ConvShape
 from ..contractions.problem import ONCE, ContractionLoop
 from . import borders
-from .borders import Line
+from .borders import Cut, Line
 
 Pair = tuple[int, int]
 
@@ -85,15 +85,19 @@ def phases(s: ConvShape, dim: int) -> list[Phase]:
         line = Line(out, source, rows, 1, len(range(tap, kernel, step)), -(step * dilation // stride))
         phases.append(Phase(line, first, stride, tap, step))
     # a nest has room for the loops of two dimensions, or of groups
-    if len(phases) <= MANY_PHASES or s.groups > 1 or dim < len(s.size) - 2:
-        return phases
-    joined = phases[:1]
+    few = len(phases) <= MANY_PHASES or s.groups > 1 or dim < len(s.size) - 2
+    return phases if few else joined(phases)
+
+
+def joined(phases: Sequence[Phase]) -> list[Phase]:
+    """These phases, with similar neighbours as runs."""
+    found = [*phases[:1]]
     for phase in phases[1:]:
-        if joined[-1].goes_on(phase):
-            joined[-1] = joined[-1]._replace(run=joined[-1].run + 1)
+        if found[-1].goes_on(phase):
+            found[-1] = found[-1]._replace(run=found[-1].run + 1)
         else:
-            joined.append(phase)
-    return joined
+            found.append(phase)
+    return found
 
 
 def _remainders(taps: Collection[int], stride: int, size: int) -> Iterator[tuple[int, int]]:
@@ -133,14 +137,22 @@ def spans(phases: Sequence[Phase], margins: Pair, a: int, b: int, c: int) -> lis
     spans = []
     for phase in phases:
         line = phase.line.within(*margins) if any(margins) else phase.line
-        for cut in line.cuts():
-            source = line.position(cut.row, cut.tap) if cut.taps else 0
-            tap, result = phase.first_tap + cut.tap * phase.tap_step, phase.first + cut.row * phase.step
-            rows = ContractionLoop(cut.rows, line.row_step * a, 0, phase.step * c)
-            taps = ContractionLoop(cut.taps, line.tap_step * a, phase.tap_step * b)
-            run = ContractionLoop(phase.run, b=b if line.taps else 0, c=c)
-            spans.append(Span(rows, taps, (source * a, tap * b, result * c), run))
+        spans += [_span(phase, line, cut, a, b, c) for cut in line.cuts()]
     return spans
+
+
+def uncut(phase: Phase, a: int, b: int, c: int) -> Span:
+    """A line as loops that may leave the source."""
+    return _span(phase, phase.line, Cut(0, phase.line.rows, 0, phase.line.taps), a, b, c)
+
+
+def _span(phase: Phase, line: Line, cut: Cut, a: int, b: int, c: int) -> Span:
+    source = line.position(cut.row, cut.tap) if cut.taps else 0
+    tap, result = phase.first_tap + cut.tap * phase.tap_step, phase.first + cut.row * phase.step
+    rows = ContractionLoop(cut.rows, line.row_step * a, 0, phase.step * c)
+    taps = ContractionLoop(cut.taps, line.tap_step * a, phase.tap_step * b)
+    run = ContractionLoop(phase.run, b=b if line.taps else 0, c=c)
+    return Span(rows, taps, (source * a, tap * b, result * c), run)
 
 
 def zeros_pay(phases: Sequence[Sequence[Phase]], spans: Sequence[Sequence[Span]], weights: int, image: int) -> bool:

@@ -6,7 +6,7 @@ registers. The elements of a matrix share a buffer. `tile_sums` has maps that al
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial, reduce
 from math import prod
 from typing import NamedTuple
@@ -162,7 +162,7 @@ def _source(matrix: Matrix, kinds: tuple[Kind, ...], dims: int, epilogue: Epilog
     values = [v for row in code.turned(matrix, code.summed(n, first)) for v in row]
     if epilogue is not None:
         where = places(epilogue, first + len(values), len(values), len(found))
-        ends = [code.ended(epilogue, v, {s: p[i % len(p)] for s, p in where.items()}) for i, v in enumerate(values)]
+        ends = [epilogue.emitted(code, v, {s: p[i % len(p)] for s, p in where.items()}) for i, v in enumerate(values)]
         values, dtype = [end[epilogue.result] for end in ends], COMPUTE[epilogue.dtype]
         found += parameters(epilogue.parameters, dims)
     for number, value in enumerate(values):
@@ -229,16 +229,3 @@ class Code:
         if abs(factor) == 1:
             return self("add" if factor == 1 else "sub", total, value)
         return self("fma", value, self("const", attr=factor), total)
-
-    def ended(self, epilogue: Epilogue, value: int, places: Mapping[int, int]) -> list[int]:
-        """The values of an epilogue's code for one sum. places: the accesses of its sources."""
-        numbers: list[int] = []
-        for instr in epilogue.code:
-            if instr.op != "load":
-                args = [numbers[a] for a in instr.args]
-                numbers.append(self(instr.op, *args, dtype=instr.dtype, attr=instr.attr))
-                continue
-            assert isinstance(instr.attr, int)
-            is_sum = epilogue.sources[instr.attr].is_sum
-            numbers.append(value if is_sum else self("load", dtype=instr.dtype, attr=places[instr.attr]))
-        return numbers

@@ -100,14 +100,14 @@ def _source(matrix: Matrix, kinds: tuple[Kind, ...], ends: _Ends, epilogue: Epil
     *limits, width = range(len(found), len(found) + sum(map(sum, ends)) + 1)
     where = places(epilogue, n * n + m * m, m * m, width + 1)
     values = [
-        code.ended(epilogue, value, {s: p[i % len(p)] for s, p in where.items()})
+        epilogue.emitted(code, value, {s: p[i % len(p)] for s, p in where.items()})
         for i, value in enumerate(v for row in code.turned(matrix, code.loaded(n)) for v in row)
     ]
     at = n * n + m * m + sum(m * m if x.along == ELEMENT else 1 for x in epilogue.sources if x.buffer)
     first = tuple(factor for factor in matrix[0] if factor)
     ((begun,),) = code.turned((first,), code.loaded(len(first), at))
     of_shift = places(epilogue, at + len(first) ** 2, 1, width + 1)
-    shifts = code.ended(epilogue, begun, {s: p[0] for s, p in of_shift.items()})
+    shifts = epilogue.emitted(code, begun, {s: p[0] for s, p in of_shift.items()})
     for number, numbers in enumerate(values):
         code("store", numbers[epilogue.result], dtype=COMPUTE[epilogue.dtype], attr=n * n + number)
     masks = _masks(code, ends, limits)
