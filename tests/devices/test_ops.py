@@ -175,6 +175,22 @@ def test_convolutions(recwarn):
     assert not recwarn.list
 
 
+def test_a_recurrent_layer(recwarn):
+    layer = tengen.module.RNN(5, 7, bias=False, nonlinearity="tanh")
+    for parameter in layer.parameters():
+        parameter._reset(parameter.to("gpu0"))
+    x = numbers.standard_normal((4, 3, 5)).astype(np.float32)
+    y, h = layer(on_gpu(x))
+    weights = layer._flatten_weights.numpy().astype(np.float64).ravel()
+    w, u = weights[:35].reshape(7, 5), weights[35:].reshape(7, 7)
+    want, state = [], np.zeros((3, 7))
+    for row in x:
+        state = np.tanh(row @ w.T + state @ u.T)
+        want.append(state)
+    np.testing.assert_allclose(y.numpy(), want, rtol=1e-5, atol=1e-5)
+    assert str(h.device) == "gpu0:0" and not recwarn.list
+
+
 def test_nothing_waits_until_a_value_is_read(double):
     x, y = on_gpu(X), on_gpu(Y)
     (x * y).sum().item()

@@ -167,7 +167,7 @@ def _moved(step: Step | HostStep, places: dict[int, StepPlace], i: int) -> Step 
         return HostStep(step.op, used[0], used[1])
     parts = step.params, step.tiles, step.work, step.name, buffers(step.reads), buffers(step.writes)
     pointers = [pointer(*b) for b in step.buffers]
-    return Step(step.source, pointers, *parts, joined=step.joined, side=step.side)
+    return Step(step.source, pointers, *parts, joined=step.joined, side=step.side, blocks=step.blocks)
 
 
 def _shifted(used: tuple[int, View, Type], buffer: int, start: int) -> tuple[int, View, Type]:
