@@ -9,8 +9,10 @@ import pytest
 
 import tengen
 import tengen.functional as F
+from tengen._rt import apply
 from tengen.autodiff import GradManager
 from tengen.base.usage import UsageWarning
+from tengen.core.ops.elemwise import Elemwise
 from tengen.utils.dlpack import from_dlpack, to_dlpack
 
 X = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
@@ -70,6 +72,21 @@ def test_what_the_cpu_computes_for_the_gpu():
     for scale in (1, 2):
         made = step(tengen.tensor(scale * X, device="gpu0"))
         np.testing.assert_allclose(made.numpy(), np.maximum(2 * scale * np.sort(X), 0) + 1, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::tengen.base.usage.UsageWarning")
+def test_the_cpu_computes_what_has_no_inputs():
+    """Such an op names the GPU, or runs on the default device."""
+    assert sorted(tengen.random.RNG(seed=1, device="gpu1").permutation(5).tolist()) == [0, 1, 2, 3, 4]
+    before = tengen.get_default_device()
+    try:
+        tengen.set_default_device("gpu0")
+        made = tengen.random.permutation(5)
+        assert str(made.device) == "gpu0:0" and sorted(made.tolist()) == [0, 1, 2, 3, 4]
+        with pytest.raises(NotImplementedError, match="sm_90"):
+            apply(Elemwise("ERFC"), 2.0)
+    finally:
+        tengen.set_default_device(before)
 
 
 def test_a_python_function_of_a_plan():

@@ -17,6 +17,17 @@ from ..compiler.program import Op, Program
 from ..compiler.view import View, contiguous
 
 
+def op_for_cpu(op: Op, program: Program) -> Op | None:
+    """The op that computes on the CPU what `op` does on a GPU.
+
+    None if there is none: it neither names a device nor reads tensors, so it would run on the default device, a GPU.
+    """
+    parameters = {name: getattr(op, name) for name in type(op).parameters}
+    if "device" in parameters:
+        return type(op)(**parameters | {"device": "cpu0"})
+    return op if any(v.dtype not in WEAK for v in program.inputs) else None
+
+
 def plan_by_cpu(op: Op, program: Program, views: Sequence[View], why: str) -> Plan:
     """A Plan that computes `op` on the CPU. Warns, saying why: the values go there and back."""
     warn(f"{why}: it runs on the CPU, and its inputs and results are copied each time")
