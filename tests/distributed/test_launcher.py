@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -59,6 +60,27 @@ def test_large_results_and_tensors():
     big = np.arange(1 << 20, dtype=np.float32)
     ((found, tensor, nothing),) = dist.launcher(lambda: (big, tengen.tensor(big[:3]), None))()
     assert (found == big).all() and tensor.tolist() == [0.0, 1.0, 2.0] and nothing is None
+
+
+class Waiting:
+    """Garbage in a cycle, such as a pool that waits for its threads when it is freed; it notes who frees it."""
+
+    def __init__(self, freed):
+        self.itself, self.freed, self.maker = self, freed, os.getpid()
+
+    def __del__(self):
+        if os.getpid() != self.maker:
+            self.freed.touch()
+
+
+def test_a_process_frees_nothing_of_the_one_that_started_it(tmp_path):
+    gc.disable()
+    try:
+        Waiting(tmp_path / "freed")
+        assert dist.launcher(lambda: gc.collect() >= 0, n_gpus=1)() == [True]
+    finally:
+        gc.enable()
+    assert not (tmp_path / "freed").exists()
 
 
 def test_training_is_that_of_this_process():

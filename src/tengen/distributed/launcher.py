@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -243,6 +244,8 @@ def tell_early(op: str, ranks: Sequence[int]) -> None:
 
 def _run(pipe: Connection, work: Callable[[], Any], parent: int) -> None:
     """The life of a process."""
+    # What the parent left to its collector is the parent's to free: a destructor may wait for threads that only the parent has.
+    gc.freeze()
     die_with(parent)
     live("launcher", pipe.send, work)
 
