@@ -8,6 +8,7 @@ Tensor([[0.2689 0.7311]
 """
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if sys.version_info < (3, 10):  # noqa: UP036 - who runs the sources has no pip to ask
@@ -15,6 +16,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - who runs the sources has no pip 
 
 from . import config  # isort: skip - its knobs come before what they set
 from . import amp, autodiff, device, dtr, dtype, functional, jit, module, optimizer, random, serialization
+from .base.later import when_imported
 from .base.missing import explain_functions, explain_module
 from .base.usage import UsageWarning
 from .core import Parameter, Tensor, check_misc
@@ -61,3 +63,4 @@ for _name in "elemwise inplace loss math metric nn quantized tensor vision".spli
     explain_module(f"tengen.functional.{_name}", functional)
 for _name in "amp autodiff dtr jit module.init optimizer optimizer.lr_scheduler random".split():
     explain_module(f"tengen.{_name}")
+when_imported("einops._backends", lambda backends: import_module(f"{__name__}.utils.einops").make_backend(backends))

@@ -1,6 +1,6 @@
 """The backend of einops for tensors: `rearrange`, `reduce`, `repeat`, `pack` and `unpack` take them as they take NumPy arrays.
 
-einops looks for a backend among the subclasses of its own class, so this one is defined when einops is imported.
+einops looks for a backend among the subclasses of its own class, so `tengen` has this one defined when einops is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 
 from .. import functional as F
 from ..base.dtype import is_float
-from ..base.later import when_imported
 from ..core import Tensor
 
 
@@ -64,9 +63,7 @@ class _Functions:
         return F.einsum(pattern, *x)
 
 
-def _make_backend(backends: ModuleType) -> None:
+def make_backend(backends: ModuleType) -> None:
+    """Define the backend. `backends` is einops's module of that name."""
     # einops finds subclasses through weak references, so this name keeps the class alive.
     backends.TengenBackend = type("TengenBackend", (_Functions, backends.AbstractBackend), {})  # type: ignore[attr-defined]
-
-
-when_imported("einops._backends", _make_backend)
