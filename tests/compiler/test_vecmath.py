@@ -15,6 +15,7 @@ from llvmlite import ir
 
 from tengen.compiler.kernels.functions import FUNCTIONS
 from tengen.compiler.kernels.nest import BINARY, UNARY
+from tengen.compiler.targets.arithmetic import SIMPLE
 from tengen.compiler.targets.vecmath import emitter, philox
 from tengen.compiler.targets.vector import ELEMENT, Vec, llvm_type
 
@@ -23,7 +24,7 @@ llvm.initialize_native_asmprinter()
 
 DTYPE = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
 # what a kernel's instructions do without a function here
-INSTRUCTIONS = set("neg abs sqrt square floor ceil trunc isnan isinf not add sub mul div max min".split())
+INSTRUCTIONS = set("neg abs sqrt square floor ceil trunc isnan isinf power not add sub mul div max min".split())
 INSTRUCTIONS |= set("eq ne lt le gt ge and or xor shl shr".split())
 
 
@@ -264,6 +265,14 @@ def test_float_remainders_are_exact(name: str, kind: str) -> None:
     with np.errstate(all="ignore"):
         wanted = REMAINDERS[name](x, y)
     assert_same_bits(compiled(name, kind)(x, y), wanted)
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+def test_power_is_the_largest_power_of_two_that_is_not_larger(kind: str) -> None:
+    x = np.concatenate([all_exponents(20_000), np.float32([1, -1, 1.9999999, 0.5, -3])])
+    x = x[np.isfinite(x) & (np.abs(x) >= np.finfo(np.float32).tiny)].astype(DTYPE[kind])
+    wanted = np.ldexp(np.ones_like(x), np.frexp(x)[1] - 1)
+    assert_same_bits(Loop(SIMPLE["power"], kind, 1)(x), wanted)
 
 
 @pytest.mark.parametrize("lanes", [8, 1])
