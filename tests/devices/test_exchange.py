@@ -12,6 +12,7 @@ import tengen.functional as F
 from tengen._rt import apply
 from tengen.autodiff import GradManager
 from tengen.base.usage import UsageWarning
+from tengen.core import build
 from tengen.core.ops.elemwise import Elemwise
 from tengen.utils.dlpack import from_dlpack, to_dlpack
 
@@ -72,6 +73,17 @@ def test_what_the_cpu_computes_for_the_gpu():
     for scale in (1, 2):
         made = step(tengen.tensor(scale * X, device="gpu0"))
         np.testing.assert_allclose(made.numpy(), np.maximum(2 * scale * np.sort(X), 0) + 1, rtol=1e-6)
+
+
+def test_a_fault_of_planning_is_no_lack_of_a_kernel(monkeypatch):
+    """It is an error, and nothing runs on the CPU in its place."""
+
+    def faulty(*_):
+        raise NotImplementedError("a method that a class should have")
+
+    monkeypatch.setattr(build, "obtain_plan", faulty)
+    with pytest.raises(NotImplementedError, match="a method that a class should have"):
+        F.sin(tengen.tensor(X[:3, :7], device="gpu0"))
 
 
 @pytest.mark.filterwarnings("ignore::tengen.base.usage.UsageWarning")

@@ -9,6 +9,10 @@ class DeviceError(RuntimeError):
     """The device that was asked for cannot be used by this process."""
 
 
+class NoKernelError(NotImplementedError):
+    """A device has no kernel for an op yet, or none of that size or dtype."""
+
+
 class SerializationError(ValueError):
     """A file is damaged, cut short, not written by tengen, or holds something that is never loaded."""
 

@@ -74,7 +74,7 @@ _device_kernels: dict[str, DeviceKernel] = {}  # by the name of the entry
 def compile_device_kernels(sources: Sequence[DeviceSource], target: DeviceTarget) -> list[DeviceKernel]:
     """These kernels as text for the driver of a GPU, compiled unless they are known. Safe to call from several threads.
 
-    Raises NotImplementedError for a kernel or a function that GPUs have no code for yet.
+    Raises NoKernelError for a kernel or a function that GPUs have no code for yet.
     """
     names = [kernel_name(source, target) for source in sources]
     with compiling:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import _rt
 from ..base.device import apart, canonical, get_default_device, parse
 from ..base.dtype import has_gradients, is_float
+from ..base.errors import NoKernelError
 from ..base.frames import crossing
 from ..base.quantized import storage
 from ..base.usage import argument_of, no_tensor
@@ -130,7 +131,7 @@ def plan_for(route: Route, program: Program, views: Sequence[View], op: Op) -> P
         return obtain_plan(program, views, op.name)
     try:
         return obtain_plan(program, views, op.name, _target_of(place.physical))
-    except NotImplementedError as error:
+    except NoKernelError as error:
         if (same := op_for_cpu(op, program)) is None:
             raise
         return plan_by_cpu(same, program, views, str(error))

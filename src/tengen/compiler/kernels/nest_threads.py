@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 
+from ...base.errors import NoKernelError
 from .device import MOST_BLOCKS, WARP, DeviceGrid
 from .nest import UNORDERED, Nest, has_scan, is_number, mode
 from .nest_structure import ONE_LOOP, Structure, bits_in_memory
@@ -141,7 +142,7 @@ def _facts(nest: Nest) -> tuple[Structure, int, tuple[int, ...], int]:
 def split(nest: Nest, extents: Sequence[int], params: Sequence[int]) -> DeviceGrid:
     """The launch of a Nest with these extents and these parameters (without those of the split).
 
-    Raises NotImplementedError if it is too large for one launch.
+    Raises NoKernelError if it is too large for one launch.
     """
     structure, width, dims, addresses = _facts(nest)
     counts = [-(-extents[d] // width) if d == nest.lane else extents[d] for d in dims]
@@ -149,7 +150,7 @@ def split(nest: Nest, extents: Sequence[int], params: Sequence[int]) -> DeviceGr
     if any(extents[d] == 0 for d in range(nest.kept)):
         items = 0
     if items >= MOST_ITEMS:
-        raise NotImplementedError(
+        raise NoKernelError(
             f"a kernel over {tuple(extents)} has {items} pieces of work; a launch has less than {MOST_ITEMS}"
         )
     columns, rows = group(structure, extents, items)
@@ -166,7 +167,7 @@ def split(nest: Nest, extents: Sequence[int], params: Sequence[int]) -> DeviceGr
         numbers.append(columns.bit_length() - 1)
     found = (*params, *numbers)
     if 8 * (len(found) + addresses + 1) > MOST_PARAMETERS:
-        raise NotImplementedError(
+        raise NoKernelError(
             f"a kernel with {addresses} buffers and {len(found)} numbers has more than {MOST_PARAMETERS} bytes of them"
         )
     grid = -(-items // side_by_side)

@@ -69,7 +69,7 @@ class NestSource:
         return (*params, found.items, found.items_per_tile, found.chunk, found.chunks), found.tiles
 
     def blocks(self, extents: Sequence[int], params: Sequence[int]) -> DeviceGrid:
-        """The same for a GPU. Raises NotImplementedError if it is too large for one launch."""
+        """The same for a GPU. Raises NoKernelError if it is too large for one launch."""
         return nest_threads.split(self.nest, extents, params)
 
 

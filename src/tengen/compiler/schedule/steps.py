@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, ClassVar
 
+from ...base.errors import NoKernelError
 from ..kernels.device import DeviceGrid
 from ..kernels.nest import Nest, access_number, is_number
 from ..kernels.target import HostTarget, Target
@@ -114,10 +115,10 @@ class Steps:
         }
 
     def host(self, op: str) -> HostTarget:
-        """The CPU that an op's kernel is for. Raises NotImplementedError on a GPU, which has no kernel for it."""
+        """The CPU that an op's kernel is for. Raises NoKernelError on a GPU, which has no kernel for it."""
         if isinstance(self.target, HostTarget):
             return self.target
-        raise NotImplementedError(f"{op} has no kernel for {self.target.name} yet")
+        raise NoKernelError(f"{op} has no kernel for {self.target.name} yet")
 
     def buffer(self, type: Type) -> int:
         """A new buffer for a dense value of this type."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ...base.errors import NoKernelError
 from ..kernels.attention import AttentionKernel
 from ..kernels.attention_gradient import AttentionGradientKernel
 from ..kernels.contraction import ContractionKernel, SumKernel
@@ -38,11 +39,11 @@ EMITTERS: Mapping[type, Mapping[type, Callable[[Any, Any], str]]] = {
 def emit(kernel: Any, target: Target) -> str:
     """LLVM IR text of a module with one function `kernel` of the kernel ABI of the target.
 
-    Raises ValueError if the kernel is not well formed, NotImplementedError if the target has no kernels of its class.
+    Raises ValueError if the kernel is not well formed, NoKernelError if the target has no kernels of its class.
     """
     emitter = EMITTERS.get(type(target), {}).get(type(kernel))
     if emitter is None:
-        raise NotImplementedError(f"{target.name} has no kernels of class {type(kernel).__name__} yet")
+        raise NoKernelError(f"{target.name} has no kernels of class {type(kernel).__name__} yet")
     with _nothing_collected():
         return emitter(kernel, target)
 

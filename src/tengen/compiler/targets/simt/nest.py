@@ -8,6 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from ....base.errors import NoKernelError
 from ...kernels.nest import Instr, Nest, access_number, is_number, verify
 from ...kernels.nest_threads import buffers, neighbours, plain, scans_alone, thread_dims
 from ...kernels.nest_tiling import NestSource
@@ -24,7 +25,7 @@ from .memory import ThreadMemory
 
 
 def emit_threads(source: NestSource, target: DeviceTarget) -> str:
-    """LLVM IR text of a loop nest for a GPU. Raises ValueError if the Nest is not well formed, NotImplementedError for a
+    """LLVM IR text of a loop nest for a GPU. Raises ValueError if the Nest is not well formed, NoKernelError for a
     function that GPUs have no code for."""
     verify(source.nest)
     return ThreadEmitter(source.nest, target, source.guarded).text()
@@ -234,5 +235,5 @@ class ThreadEmitter(NestBody, DeviceFlow):
         for name in list(self.module.globals)[known:]:
             found = self.module.globals[name]
             if isinstance(found, ir.Function) and not name.startswith("llvm."):
-                raise NotImplementedError(f"{instr.op} of {instr.dtype} has no code for {self.target.name} yet")
+                raise NoKernelError(f"{instr.op} of {instr.dtype} has no code for {self.target.name} yet")
         return value
