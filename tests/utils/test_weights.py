@@ -435,3 +435,67 @@ def test_a_gru_of_pytorch_goes_nowhere():
     theirs["fc.weight"] = np.ones((2, 2))
     found = match(M.Sequential(M.Linear(2, 2), M.LSTM(3, 4)), theirs, verbose=False)
     assert found.unused == ["gru.weight_ih_l0", "gru.weight_hh_l0"]
+
+
+def attention_of_pytorch(x, state, heads):
+    """The output by the formulas of PyTorch's MultiheadAttention, of x (N, L, E) on itself."""
+
+    def split(y):
+        return y.reshape(*y.shape[:2], heads, -1).transpose(0, 2, 1, 3)
+
+    one = state.get("in_proj_weight")
+    weights = [state[f"{part}_proj_weight"] for part in "qkv"] if one is None else np.split(one, 3)
+    biases = np.split(state.get("in_proj_bias", np.zeros(3 * x.shape[2])), 3)
+    q, k, v = (split(x @ w.T + b) for w, b in zip(weights, biases, strict=True))
+    scores = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[3])
+    chances = np.exp(scores) / np.exp(scores).sum(3, keepdims=True)
+    y = (chances @ v).transpose(0, 2, 1, 3).reshape(x.shape)
+    return y @ state["out_proj.weight"].T + state.get("out_proj.bias", 0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("parts", [["in"], ["q", "k", "v"]])
+def test_weights_of_an_attention_of_pytorch(parts, bias):
+    random = np.random.default_rng(0)
+    state = {f"{part}_proj_weight": random.standard_normal((24 // len(parts), 8)) for part in parts}
+    state |= {"in_proj_bias": random.standard_normal(24)} if bias else {}
+    state |= {"out_proj.weight": random.standard_normal((8, 8))}
+    state |= {"out_proj.bias": random.standard_normal(8)} if bias else {}
+    layer, x = M.MultiHeadAttention(8, 2, bias=bias), random.standard_normal((2, 5, 8))
+    found = match(layer, state, strict=True, verbose=False)
+    assert (found.missing, found.unused) == ([], [])
+    given = Tensor(x, dtype="float32")
+    truth = attention_of_pytorch(x, state, heads=2)
+    np.testing.assert_allclose(layer(given, given, given)[0].numpy(), truth, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_of_attention_with_rows_of_its_own():
+    state = {
+        "a.in_proj_weight": np.ones((12, 4)),
+        "a.out_proj.weight": np.ones((4, 4)),
+        "a.bias_k": np.full((1, 1, 4), 2.0),
+    }
+    state |= {"a.bias_v": np.full((1, 1, 4), 3.0), "a.in_proj_bias": np.zeros(12), "a.out_proj.bias": np.zeros(4)}
+    net = M.Sequential(M.MultiHeadAttention(4, 2, add_bias_kv=True))
+    match(net, state, strict=True, verbose=False)
+    assert net[0].bias_k.tolist() == [[[2.0] * 4]] and net[0].bias_v.tolist() == [[[3.0] * 4]]
+
+
+def test_attention_that_keeps_the_parameters_of_pytorch():
+    """A network that splits the product itself gets `in_proj_weight` as it is."""
+
+    class Net(M.Module):
+        def __init__(self):
+            super().__init__()
+            self.in_proj_weight, self.out_proj = (
+                tengen.Parameter(np.zeros((12, 4), np.float32)),
+                M.Linear(4, 4, bias=False),
+            )
+
+        def forward(self, x):
+            return x
+
+    state = {"in_proj_weight": np.ones((12, 4)), "out_proj.weight": np.ones((4, 4))}
+    net = Net()
+    found = match(net, state, strict=True, verbose=False)
+    assert found.unused == [] and net.in_proj_weight.numpy().all()

@@ -16,7 +16,7 @@ from ..core import Tensor
 from ..core.ops.recurrent import GATES
 from ..formats.safetensors import save_safetensors
 from ..logger import get_logger
-from ..module import Module
+from ..module import Module, MultiHeadAttention
 from ..module.module import _leaves
 from ..module.rnn import RNNBase
 from ..module.state import load_state
@@ -85,7 +85,8 @@ def match(
     Names that are equal apart from case and underscores are matched, even behind a prefix ("module.") that most have. The remaining layers
     are matched in the order in which both sides define them, where shapes allow it, so that as many as possible are matched and names are
     as similar as possible. Shapes may differ by dimensions of 1, as biases (C,) and (1, C, 1, 1) do, or as grouped weights (out, in, …) and
-    (groups, out, in, …) do. Nothing is transposed. The weights of an LSTM or RNN of PyTorch become one parameter, as they are here.
+    (groups, out, in, …) do. Nothing is transposed. The weights of an LSTM, RNN or MultiheadAttention of PyTorch become one parameter, as they
+    are here.
 
     Args:
         net: gets the values.
@@ -125,6 +126,8 @@ def partners(net: Module, state: Mapping[str, Any], rename: Mapping[str, str] | 
     """What `match` would load; nothing is loaded yet."""
     raw = {name: _array(name, value) for name, value in inside(state).items() if hasattr(value, "shape")}
     given = _packed(raw)
+    if any(isinstance(module, MultiHeadAttention) for module in net.modules()):
+        given = _packed_attention(given)
     renamed = {_renamed(name, rename): name for name in given}
     wanted = dict(_in_order(net))
     if given.keys() != raw.keys():  # the cells of recurrent layers are not used, and have no part of their own
@@ -196,6 +199,24 @@ def _packed(given: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[A
         if rows in [gates * size for gates in GATES.values()] and f"{prefix}weight_hr_l0" not in given:
             whole = np.concatenate([packed.pop(name).ravel() for *_, name in sorted(parts)])
             packed[f"{prefix}_flatten_weights"] = whole.reshape(rows, -1)
+    return packed
+
+
+def _packed_attention(given: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """The state dict with one array for each MultiheadAttention of PyTorch, as `io_weight_bias` has it."""
+    packed = dict(given)
+    for result in [name for name in given if name.endswith("out_proj.weight")]:
+        prefix = result.removesuffix("out_proj.weight")
+        names = [f"{prefix}in_proj_weight"]
+        if names[0] not in given:  # PyTorch keeps three where keys or values have other sizes than queries
+            names = [f"{prefix}{part}_proj_weight" for part in "qkv"]
+        if any(name not in given for name in names):
+            continue
+        weights = np.split(packed.pop(names[0]), 3) if len(names) == 1 else [packed.pop(name) for name in names]
+        # Products are x @ weight here, and x @ weight.T in PyTorch.
+        parts = [weight.T.ravel() for weight in (*weights, packed.pop(result))]
+        parts += [packed.pop(name) for name in (f"{prefix}in_proj_bias", f"{prefix}out_proj.bias") if name in given]
+        packed[f"{prefix}io_weight_bias"] = np.concatenate(parts).reshape(1, -1)
     return packed
 
 
