@@ -1,4 +1,4 @@
-"""The table of PyTorch's names: read from pytorch.txt, written as a page of the site, and run by tests/test_site_pytorch.py.
+"""The table of PyTorch's names: read from the pytorch.txt that errors read too, written as a page of the site, and run by tests/test_site_pytorch.py.
 
 Both calls of a row run on the same values: PyTorch's where record_pytorch.py is run with it, which writes down what they gave, and
 tengen's in the tests.
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
+TABLE = HERE.parents[1] / "src" / "tengen" / "base" / "pytorch.txt"
 VALUES: dict[str, Any] = {
     "x": np.array([[0.5, -1.25, 2.0], [-0.75, 1.5, 0.25]], np.float32),
     "y": np.array([[1.5, 0.75, 0.5], [2.0, 1.25, 0.4]], np.float32),
@@ -42,7 +43,7 @@ class Row(NamedTuple):
 def rows() -> list[Row]:
     """All lines, in order."""
     found, section = [], ""
-    for line in (HERE / "pytorch.txt").read_text(encoding="utf-8").split("\n"):
+    for line in TABLE.read_text(encoding="utf-8").split("\n"):
         if line.startswith("## "):
             section = line[3:]
         elif " | " in line and not line.startswith("#"):

@@ -6,7 +6,9 @@ _GRADIENT = "gm = GradManager(); gm.attach(net.parameters()); with gm: loss = ..
 _ATTACH = "gradients are computed for the tensors that GradManager.attach() was given; detach() cuts them off"
 _LAYOUT = "leave it out: how a tensor lies in memory is never the program's business"
 _DEVICE = 'x.to("cpu0"), or set_default_device() before tensors are made'
-_RATE = 'optimizer.param_groups[0]["lr"] = rate, at each step or epoch'
+_RATE = 'optimizer.param_groups[0]["lr"] = rate, at each step or epoch; or a class derived from LRScheduler'
+_BLOCK = "a Module of a few lines with M.MultiHeadAttention; the documentation has it, Coming from PyTorch"
+_SEED = "tengen.random.seed(epoch) at the start of each epoch, so that a run that is resumed draws the same"
 _BOTH = {
     "addmm": "F.matmul(x, y) + z",
     "all": "x.numpy().all()",
@@ -115,8 +117,15 @@ MODULE = {
 # Of the package and its modules. A name that another module of tengen has needs no line here.
 PACKAGE = _BOTH | {
     **dict.fromkeys(
-        ["CosineAnnealingLR", "ExponentialLR", "LambdaLR", "OneCycleLR", "ReduceLROnPlateau", "StepLR"], _RATE
+        """ConstantLR CosineAnnealingLR CosineAnnealingWarmRestarts CyclicLR ExponentialLR LambdaLR LinearLR MultiplicativeLR OneCycleLR
+        PolynomialLR ReduceLROnPlateau SequentialLR StepLR""".split(),
+        _RATE,
     ),
+    **dict.fromkeys(
+        "Transformer TransformerDecoder TransformerDecoderLayer TransformerEncoder TransformerEncoderLayer".split(),
+        _BLOCK,
+    ),
+    **dict.fromkeys("get_rng_state set_rng_state".split(), _SEED),
     "BCELoss": "F.nn.binary_cross_entropy(pred, label, with_logits=False)",
     "BCEWithLogitsLoss": "F.nn.binary_cross_entropy(pred, label)",
     "CrossEntropyLoss": "F.nn.cross_entropy(pred, label)",
@@ -133,7 +142,14 @@ PACKAGE = _BOTH | {
     "ModuleDict": "a dict that is an attribute of the Module",
     "ModuleList": "a list that is an attribute of the Module",
     "NLLLoss": "F.loss.nll_loss(pred, label)",
+    "ParameterDict": "a dict of tengen.Parameter that is an attribute of the Module",
+    "ParameterList": "a list of tengen.Parameter that is an attribute of the Module",
+    "RMSNorm": "a Module whose forward is x / F.sqrt((x * x).mean(axis=-1, keepdims=True) + eps) * self.weight",
+    "RMSprop": "tengen.optimizer.Adam(params, lr, betas=(0, 0.99)), which is near to it",
     "ReLU6": "F.relu6(x)",
+    "Subset": "a sampler with indices=",
+    "SubsetRandomSampler": "tengen.data.RandomSampler(data, indices=indices)",
+    "SummaryWriter": "of the package tensorboardX",
     "Tanh": "F.tanh(x)",
     "TensorDataset": "tengen.data.dataset.ArrayDataset(x, y), of NumPy arrays",
     "Upsample": "F.vision.interpolate(x, size)",

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from importlib import import_module
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any, ClassVar, NoReturn
 
 from . import habits
 
 ROOT = __name__.partition(".")[0]
 LATER = ("utils",)  # packages that are imported when they are asked for
-PLANNED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "planned.txt")
+_HERE = os.path.dirname(os.path.abspath(__file__))
+PLANNED = os.path.join(_HERE, "planned.txt")
+PYTORCH = os.path.join(_HERE, "pytorch.txt")  # the table that the documentation shows
+_CALLED = re.compile(r"(?:torch|nn|optim)\.(?:\w+\.)*(\w+)")
 
 
 class Elsewhere:
@@ -92,16 +96,32 @@ def _missing(module: str, others: tuple[ModuleType, ...], name: str) -> Any:
         raise AttributeError(
             f"tengen {sys.modules[ROOT].__version__} does not have {f'{place}.{name}'.strip('.')} of MegEngine yet"
         )
+    if way := _way(here, others, name, place):
+        if _imports(sys._getframe(1)):  # Python would show nothing of an AttributeError
+            raise ImportError(f"cannot import name {name!r} from {module!r}; {way}", name=module)
+        raise AttributeError(f"{plain}; {way}")
+    raise AttributeError(plain, name=name, obj=here)
+
+
+def _way(here: ModuleType, others: tuple[ModuleType, ...], name: str, place: str) -> str:
+    """What to write in place of a name that a module does not have; "" if nobody knows."""
     if package := _givers().get((place, name)):
-        raise AttributeError(f"{plain}; MegEngine's, and there with `import {package}`")
+        return f"MegEngine's, and there with `import {package}`"
     if any(os.path.exists(os.path.join(folder, name, "__init__.py")) for folder in getattr(here, "__path__", ())):
-        raise AttributeError(f"{plain} before `import {module}.{name}`")
+        return f"it is there after `import {here.__name__}.{name}`"
     if way := habits.PACKAGE.get(name):
-        raise AttributeError(f"{plain}; PyTorch's, in tengen: {way}")
+        return f"PyTorch's, in tengen: {way}"
     for other in others:
         if name in getattr(other, "__all__", ()):
-            raise AttributeError(f"{plain}; it is {other.__name__}.{name}")
-    raise AttributeError(plain, name=name, obj=here)
+            return f"it is {other.__name__}.{name}"
+    return f"PyTorch's, in tengen: {pytorch()[name]}" if name in pytorch() else ""
+
+
+def _imports(frame: FrameType) -> bool:
+    """Whether a frame has come to `from module import name`."""
+    from opcode import opmap
+
+    return frame.f_code.co_code[frame.f_lasti] == opmap["IMPORT_FROM"]
 
 
 def _version() -> str:
@@ -125,6 +145,17 @@ def _givers() -> Mapping[tuple[str, str], str]:
     """(module, name) of what another package gives to programs that are written for MegEngine → that package."""
     rows = [(*module.partition("@"), names) for module, *names in _lines()]
     return {(module, name): package for module, at, package, names in rows if at for name in names}
+
+
+@cache
+def pytorch() -> Mapping[str, str]:
+    """Names of PyTorch's functions and classes → a call of tengen's, and the call of PyTorch's that it stands for."""
+    found: dict[str, str] = {}
+    with open(PYTORCH, encoding="utf-8") as file:
+        for theirs, ours, *_ in (line.strip().split(" | ") for line in file if " | " in line and line[0] != "#"):
+            if ours != "-" and (called := _CALLED.match(theirs)):
+                found.setdefault(called[1], f"{ours} for {theirs}" if theirs[called.end() :] else ours)
+    return found
 
 
 def _lines() -> list[list[str]]:
