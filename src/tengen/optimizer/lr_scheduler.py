@@ -21,7 +21,6 @@ class LRScheduler(ABC):
         optimizer: the optimizer; the learning rates it has now are `base_lrs`.
         current_epoch: the epoch before the first; other than -1 when training is taken up again, and each group then
             has "initial_lr".
-        has "initial_lr".
 
     >>> from tengen.optimizer import SGD
     >>> class Halve(LRScheduler):
