@@ -143,7 +143,7 @@ function tabulate(what) {
   const box = by('table'); box.textContent = '';
   if (!lines.length) { add(box, 'p', hints[what]); return; }
   const table = add(box, 'table'), head = add(table, 'tr');
-  [what, 'calls', 'together', 'mean', 'longest', 'share'].forEach((title, i) => {
+  [what, 'calls', 'total', 'mean', 'longest', 'share'].forEach((title, i) => {
     const cell = add(head, 'th', title, { onclick: () => { order = i === 5 ? 2 : i; tabulate(what); } });
     if (i === order) cell.setAttribute('aria-sort', i ? 'descending' : 'ascending'); });
   for (const [name, calls, all, mean, longest] of lines) {
