@@ -475,6 +475,15 @@ def test_relayout_recognises_what_needs_no_copy():
     assert padded.a.shape == (2, 7, 8, 16) and not padded.a.is_view((480, 1, 96, 16))
 
 
+def test_groups_of_a_copied_image_are_blocks():
+    """Few channels of pixels that are far apart would share few sets of a cache."""
+    s = ConvShape(2, 32, (5, 6), 32, (3, 3), padding=(1, 1), groups=4)
+    for form in conv_forward, conv_by_data, conv_by_weight:
+        assert form(s, unit_of(WIDEST), in_place=False).a.shape == (4, 2, 7, 8, 8)
+    assert conv_forward(s, unit_of(WIDEST)).a.is_view((960, 1, 192, 32))
+    assert conv_by_weight(s, unit_of(WIDEST), in_place=False).b.shape == (4, 1, 2, 5, 6, 8)
+
+
 def parts_of(launch):
     """How many tiles each part of a launch has."""
     return launch.params[:: len(PartParameters._fields)]

@@ -78,6 +78,6 @@ def _convolution(request: Request) -> forms.ConvRequest:
     image, other = (views[i] for i in ROLES[request.form].operands)
     made = forms.ConvRequest(request.form, shape, request.unit, request.storage, forms.is_channels_last(image))
     if request.form == "by weight":
-        return made._replace(images_last=forms.is_images_last(image, other))
+        return made._replace(images_last=forms.is_images_last(image, other), dy_in_place=forms.is_channels_last(other))
     made = made._replace(images_last=forms.is_images_last(image))
     return made._replace(planes=forms.is_planes(image), window=other.strides) if request.form == "forward" else made

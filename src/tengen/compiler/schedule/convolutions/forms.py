@@ -3,13 +3,14 @@
 All operands are channels-last in memory, so that the row of an output pixel and the taps of the kernel are loops over the
 input with fixed strides and nothing is unfolded (no im2col). Pixels at the border see fewer taps: they are parts of
 their own, or the input is copied with zeros around it. The sources of relayouts have the logical dimensions x (n, ic,
-h, w), w (oc, ic / groups, kh, kw), y and dy (n, oc, oh, ow). A grouped convolution is a batch loop over its groups.
+h, w), w (oc, ic / groups, kh, kw), y and dy (n, oc, oh, ow). A grouped convolution is a batch loop over its groups; an input
+that is copied anyway has each group in a block of its own, because few channels far apart share few sets of a cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from itertools import product
 from math import prod
 from typing import NamedTuple
@@ -22,7 +23,6 @@ from ..contractions.launches import offer
 from ..contractions.matmul import COPY_WORK, must_pack
 from ..contractions.problem import (
     FLOAT32,
-    Axis,
     Bid,
     ContractionLoop,
     ContractionLoops,
@@ -35,10 +35,10 @@ from ..contractions.problem import (
     Way,
     choose_way,
     contiguous,
-    packed_columns,
 )
 from ..contractions.register_tile import RegisterTile, choose, tile_of_words
 from . import amx, dimension, planar, sliding, winograd
+from .layouts import channels_last, pack_gradient, pack_weights
 
 Pair = tuple[int, int]
 Strides = tuple[int, ...]
@@ -68,7 +68,7 @@ class ConvRequest(NamedTuple):
     in_place: operand a, the images over which the window slides, is channels-last already, and so should not be copied
     just to pad it.
     planes: it is channels-first, which is good enough for few channels, as in an image. window: strides of w, forward.
-    images_last: see `planar`.
+    images_last: see `planar`. dy_in_place: by weight, dy is channels-last, too.
     """
 
     form: Form
@@ -79,6 +79,7 @@ class ConvRequest(NamedTuple):
     planes: bool = False
     window: Strides | None = None
     images_last: bool = False
+    dy_in_place: bool = True
 
     @property
     def columns(self) -> str | None:
@@ -130,7 +131,7 @@ def conv_by_weight(
     shape: ConvShape, unit: Unit, storage: Storage = FLOAT32, in_place: bool = True, images_last: bool = False
 ) -> ContractionPlan:
     """dw from a = x and b = dy, stored as (kernel…, ic / groups, oc)."""
-    request = ConvRequest("by weight", shape, unit, storage, in_place, images_last=images_last)
+    request = ConvRequest("by weight", shape, unit, storage, in_place, images_last=images_last, dy_in_place=in_place)
     return choose_way(WAYS, "by weight", request)[1].plan()
 
 
@@ -169,7 +170,7 @@ def _by_tiles(r: ConvRequest, t: winograd.Transform) -> Offer:
         return winograd.TiledWindow(panel * oc, oc, ic, (row, across))
 
     def turned_round(panel: int) -> winograd.TiledWindow:
-        layout = _pack_weights(s, columns, panel, 1)
+        layout = pack_weights(s, columns, panel, 1)
         _, start, down, right, depth, one = contiguous(layout.shape)
         last = 2 * down + 2 * right  # the tap with which it begins
         return winograd.TiledWindow(start, one, depth, (-down, -right), last, layout, full=True)
@@ -187,7 +188,7 @@ def _image(buffer: str, n: int, size: Size, channels: int) -> winograd.TiledImag
 
 
 def _dense(image: winograd.TiledImage) -> Relayout:
-    return _channels_last((image.n, image.channels, image.h, image.w), ((0, 0), (0, 0)))
+    return channels_last((image.n, image.channels, image.h, image.w), ((0, 0), (0, 0)))
 
 
 def _loops(r: ConvRequest) -> Bid:
@@ -223,24 +224,26 @@ def _slide(
         words = 1
     operands, planes = (storage.in_words, False) if words > 1 else (storage, planes)
     step = operands.k_step
+    blocks = 1 if in_place or s.is_depthwise else s.groups
     # zeros in a copy would differ from the number that stands for 0
     stays = storage.zero != 0 or not dimension.may_pad(s, phases, n_in)
     # a copy in which the last channel gets partners may have zeros around it
     in_place = stays or (in_place and not (rest and words > 1))
     margins = [dimension.margins(lines, in_place) for lines in phases]
-    if planes:
-        image = planar.planes((s.n, n_in, *size_in), margins)
-        a_n, a_channel, *a_steps = contiguous(image.shape)
-    else:
-        image = _channels_last((s.n, n_in, *size_in), margins, channels=words if rest else 1)
-        (a_n, *a_steps, _), a_channel = contiguous((*image.shape[:-1], -(-n_in // step))), 1
     a_columns = s.is_depthwise
     groups, width, depth = (1, n_out, 1) if a_columns else (s.groups, n_out // s.groups, -(-n_in // s.groups // step))
+    if planes:
+        image = planar.planes((s.n, n_in, *size_in), margins)
+        (a_n, a_channel, *a_steps), a_group = contiguous(image.shape), depth
+    else:
+        image = channels_last((s.n, n_in, *size_in), margins, channels=words if rest else 1, blocks=blocks)
+        steps = contiguous((*image.shape[:-1], -(-n_in // blocks // step)))
+        a_group, a_n, *a_steps, a_channel = steps if blocks > 1 else (depth, *steps)
     rows = s.n * prod(lines[0].line.rows for lines in phases)
     tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, a_columns=a_columns)
     if step > 1:
         tile = tile_of_words(tile, width, unit.amx, storage.is_integer)
-    weights = _pack_weights(s, columns, tile.panel, step)
+    weights = pack_weights(s, columns, tile.panel, step)
     group, panel, *tap_steps, channel, _ = contiguous(weights.shape)
     c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))
     spans = [dimension.spans(phases[d], margins[d], a_steps[d], tap_steps[d], c_steps[d]) for d in s.dims]
@@ -251,7 +254,7 @@ def _slide(
     if in_place and not stays and copy:
         return _slide(s, phases, columns, unit, storage, False, planes)
     batch, images, channels = (
-        (ContractionLoop(groups, depth, group, width, channel=width),),
+        (ContractionLoop(groups, a_group, group, width, channel=width),),
         ContractionLoop(s.n, a=a_n, c=c_n),
         ContractionLoop(depth, a_channel, channel),
     )
@@ -292,9 +295,9 @@ def _window(r: ConvRequest) -> Bid | None:
 def _depthwise(r: ConvRequest, lines: Sequence[sliding.SlidingLine], found: SlidingImage) -> Offer:
     s, columns, unit, storage = r.shape, r.columns or "oc", r.unit, r.storage
     size, out = (s.size, s.out) if columns == "oc" else (s.out, s.size)
-    image = _channels_last((s.n, s.ic, *size), s.no_margins)
+    image = channels_last((s.n, s.ic, *size), s.no_margins)
     lanes = choose(1, s.ic, unit.lanes_of(storage.out), unit.registers, a_columns=True).lanes
-    weights = _pack_weights(s, columns, lanes, 1)
+    weights = pack_weights(s, columns, lanes, 1)
     _, panel, *tap_steps, _, _ = contiguous(weights.shape)
     (a_n, *a_steps, _), (c_n, *c_steps, _) = contiguous(image.shape), contiguous((s.n, *out, s.ic))
     nest = ContractionLoops(
@@ -315,7 +318,7 @@ def _depthwise(r: ConvRequest, lines: Sequence[sliding.SlidingLine], found: Slid
 
 def _depthwise_by_weight(r: ConvRequest, lines: Sequence[sliding.SlidingLine], found: SlidingImage) -> Offer:
     s, unit, storage = r.shape, r.unit, r.storage
-    x, dy = (_channels_last((s.n, s.ic, *size), s.no_margins) for size in (s.size, s.out))
+    x, dy = (channels_last((s.n, s.ic, *size), s.no_margins) for size in (s.size, s.out))
     (x_n, *x_steps, _), (dy_n, *dy_steps, _) = contiguous(x.shape), contiguous(dy.shape)
     *c_steps, _, _ = contiguous((*s.kernel, 1, s.oc))
     nest = ContractionLoops(
@@ -376,7 +379,7 @@ def _by_outputs_and_taps(r: ConvRequest) -> Offer:
         ones = (1,) * len(s.size)
         thin = ConvShape(s.n, s.ic, s.out, s.oc, ones, ones, (0,) * len(s.size), ones, s.groups)
         images = 2 if _two_images_pay(thin, unit, storage) else 1
-        image = _channels_last((s.n, s.ic, *s.size), s.no_margins, s.out, s.stride, images)
+        image = channels_last((s.n, s.ic, *s.size), s.no_margins, s.out, s.stride, images)
         request = r._replace(shape=thin, in_place=True, images_last=False)
         return choose_way(WAYS, "by weight", request)[1]._replace(a=image)
     operands = storage.in_words if _two_images_pay(s, unit, storage) else storage
@@ -385,16 +388,21 @@ def _by_outputs_and_taps(r: ConvRequest) -> Offer:
     stays = not dimension.may_pad(s, turned, s.ic)
     in_place = stays or (r.in_place and _sees_borders_apart(s, storage))
     margins = [dimension.margins(lines, in_place) for lines in turned]
-    x = _channels_last((s.n, s.ic, *s.size), margins, images=step)
-    x_n, *x_steps, _ = contiguous(x.shape)
     a_columns = s.is_depthwise and not stays
     groups, width, depth = (1, s.oc, 1) if a_columns else (s.groups, s.oc_group, s.ic_group)
+    blocks = 1 if r.in_place else groups
+    x = channels_last((s.n, s.ic, *s.size), margins, images=step, blocks=blocks)
+    steps = contiguous(x.shape)
+    x_group, x_n, *x_steps, _ = steps if blocks > 1 else (depth, *steps)
     rows = s.taps * depth
-    run = None if a_columns else depth * (s.kernel[-1] if s.groups == 1 and s.dilation[-1] == 1 and not in_place else 1)
+    whole = blocks == s.groups and s.dilation[-1] == 1 and not in_place  # the taps of a line lie side by side
+    run = None if a_columns else depth * (s.kernel[-1] if whole else 1)
     tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, run, a_columns)
-    pixels = s.n * prod(s.out)
-    pack = step == 2 or (not a_columns and must_pack(rows, pixels, width, (s.oc, 1), tile, unit, PACK_WEIGHTS))
-    dy = _pack_gradient(s, tile.panel, step) if pack else _channels_last((s.n, s.oc, *s.out), s.no_margins)
+    pixels, moves = s.n * prod(s.out), groups > 1 and not r.dy_in_place
+    pack = step == 2 or (
+        not a_columns and (moves or must_pack(rows, pixels, width, (s.oc, 1), tile, unit, PACK_WEIGHTS))
+    )
+    dy = pack_gradient(s, tile.panel, step) if pack else channels_last((s.n, s.oc, *s.out), s.no_margins)
     if pack:
         group, panel, dy_n, *dy_steps, _ = contiguous(dy.shape)
     else:
@@ -406,10 +414,10 @@ def _by_outputs_and_taps(r: ConvRequest) -> Offer:
         spans = [dimension.spans(turned[d], margins[d], x_steps[d], dy_steps[d], c_steps[d]) for d in s.dims]
     parts = [
         ContractionLoops(
-            batch=(ContractionLoop(groups, depth, group, width),),
+            batch=(ContractionLoop(groups, x_group, group, width),),
             rows=(*[span.rows for span in part], ContractionLoop(depth, a=1, c=c_channel)),
             columns=width,
-            k=(ContractionLoop(x.shape[0], x_n, dy_n), *[span.taps for span in part]),
+            k=(ContractionLoop(-(-s.n // step), x_n, dy_n), *[span.taps for span in part]),
             b_panel=panel,
             offsets=_sum(part),
             a_columns=a_columns,
@@ -456,72 +464,7 @@ def _by_outputs(phase: dimension.Phase, x: int, dy: int, c: int) -> list[dimensi
     return sorted(spans, key=lambda span: -span.rows.extent)
 
 
-# -- layouts -----------------------------------------------------------------------------------------------------------
-
-
-def _channels_last(
-    shape: Sequence[int],
-    margins: Sequence[Pair],
-    size: Size | None = None,
-    step: Size | None = None,
-    images: int = 1,
-    channels: int = 1,
-) -> Relayout:
-    """(n, size + margins, c) of a source of (n, c, size…); or every step-th pixel, `size` of them. images, channels:
-    how many make a word."""
-    n, c, *lines = shape
-    steps = step or (1,) * len(lines)
-    around = [before + extent + after for extent, (before, after) in zip(lines, margins, strict=True)]
-    one = _unit_vectors(len(shape))
-    axes = [
-        Axis(d + 2, extent, tuple([by * i for i in one[d + 1]]), offset=-before)
-        for d, (extent, by, (before, _)) in enumerate(zip(lines, steps, margins, strict=True))
-    ]
-    first, last = Axis(0, n, (images, *one[0][1:])), Axis(1, c, (*one[-1][:-1], channels))
-    along = 0 if images > 1 else len(lines) + 1 if channels > 1 else None
-    shape = (-(-n // images), *(size or around), -(-c // channels))
-    return Relayout(shape, (first, *axes, last), along, images * channels)
-
-
-def _pack_weights(s: ConvShape, columns: str, panel: int, step: int) -> Relayout:
-    """[groups, panels, kernel…, k / step, panel] of w (oc, ic / groups, kernel…); `columns` ("oc" or "ic") become the panels,
-    the other one is k, in words of `step`."""
-    group, to_panel, *taps, to_k, within = _unit_vectors(len(s.size) + 4)
-    column = tuple([panel * i + j for i, j in zip(to_panel, within, strict=True)])
-    windows = [Axis(2 + d, k, tap) for d, (k, tap) in enumerate(zip(s.kernel, taps, strict=True))]
-    if s.is_depthwise:
-        shape = (1, packed_columns(s.oc, panel), *s.kernel, 1, panel)
-        return Relayout(shape, (Axis(0, s.oc, column), *windows))
-    n, k = (s.oc_group, s.ic_group) if columns == "oc" else (s.ic_group, s.oc_group)
-    depth = tuple([step * i for i in to_k])
-    oc, ic = (column, depth) if columns == "oc" else (depth, column)
-    axes = (
-        Axis(0, s.groups, group, scale=s.oc_group),
-        Axis(0, s.oc_group, oc),
-        Axis(1, s.ic_group, ic),
-        *windows,
-    )
-    along = {"oc": 2, "ic": 1}[columns] if step > 1 else None
-    return Relayout((s.groups, packed_columns(n, panel), *s.kernel, -(-k // step), panel), axes, along, step)
-
-
-def _pack_gradient(s: ConvShape, panel: int, images: int) -> Relayout:
-    """[groups, panels, n / images, size…, panel] of dy (n, oc, size…). images: 2 for pairs of images."""
-    shape = (s.groups, packed_columns(s.oc_group, panel), -(-s.n // images), *s.out, panel)
-    group, to_panel, image, *lines, within = _unit_vectors(len(shape))
-    axes = (
-        Axis(1, s.groups, group, scale=s.oc_group),
-        Axis(1, s.oc_group, tuple([panel * i + j for i, j in zip(to_panel, within, strict=True)])),
-        Axis(0, s.n, tuple([images * i for i in image])),
-        *[Axis(2 + d, extent, line) for d, (extent, line) in enumerate(zip(s.out, lines, strict=True))],
-    )
-    return Relayout(shape, axes, 2 if images > 1 else None, images)
-
-
-@cache
-def _unit_vectors(rank: int) -> list[tuple[int, ...]]:
-    """The coefficients of an axis that is one index of this many."""
-    return [tuple([int(i == d) for i in range(rank)]) for d in range(rank)]
+# -- results ---------------------------------------------------------------------------------------------------------
 
 
 def _finish(
