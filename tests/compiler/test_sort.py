@@ -71,6 +71,18 @@ def test_keys_of_every_digit(bits: type) -> None:
         np.testing.assert_array_equal(run_op(ArgSort(k, False), x)[0], order(x, k, False))
 
 
+@pytest.mark.parametrize("descending", [False, True])
+def test_candidates_are_dropped_again_and_again(descending: bool) -> None:
+    """Of long rows, whose last elements may all be, or may none of them be, among the first k."""
+    length, k = 9000, 40
+    rising = np.arange(length, dtype=np.float32)
+    few = np.round(random.standard_normal((3, length)) * 3).astype(np.float32)
+    least = np.where(random.random((1, length)) < 0.5, np.nan, -np.inf).astype(np.float32)
+    x = np.concatenate([rising[None], rising[None, ::-1], few, least, np.zeros((1, length), np.float32)])
+    for made in (x, np.clip(np.nan_to_num(x), -100, 100).astype(np.int8), (x > 0)):
+        np.testing.assert_array_equal(run_op(ArgSort(k, descending), made)[0], order(made, k, descending))
+
+
 def test_many_rows_share_the_memory_of_a_tile() -> None:
     x = random.standard_normal((700, 40)).astype(np.float32)
     np.testing.assert_array_equal(run_op(ArgSort(40, False), x)[0], order(x, 40, False))

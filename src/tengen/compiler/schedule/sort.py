@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..kernels.sort import LONG_DIGIT, MOST_INSERTED, SHORT_DIGIT, SortKernel, key_bytes
+from ..kernels.sort import LONG_DIGIT, MOST_INSERTED, SHARE, SHORT_DIGIT, SPARE, SortKernel, key_bytes
 from ..orders import Sort
 from ..plan import ITEM_BYTES
 from ..program import Node, Type
@@ -12,7 +12,7 @@ from .steps import Steps
 
 FEW = 16  # of a long row, whose elements are rarely among the best so far
 TILE = 1 << 13  # elements
-SHORT = 2048  # elements of a row
+SHORT = 2048  # elements that are sorted
 MOST_TILES = 64  # of the radix sort, each with memory of its own
 
 
@@ -41,7 +41,8 @@ def order_rows(steps: Steps, node: Node, op: Sort) -> None:
         writes.append((buffers[-1][0], contiguous(scratch.shape)))
     kernel = SortKernel(x.dtype, out.dtype, op.descending, insertion, steps.host(op.name).lanes)
     if not insertion:
-        kernel = kernel._replace(digit=SHORT_DIGIT if length <= SHORT else LONG_DIGIT, whole=k == length)
+        sorted_at_once = length if k == length else min(length, SPARE * k + length // SHARE)
+        kernel = kernel._replace(digit=SHORT_DIGIT if sorted_at_once <= SHORT else LONG_DIGIT, whole=k == length)
     params = rows, length, k, tile_rows, each
     steps.add_step(kernel, buffers, params, tiles, 20 * x.size, op.name, [(buffer, view)], writes)
     steps.where[out] = Location(result, layout)

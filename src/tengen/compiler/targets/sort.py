@@ -9,7 +9,7 @@ from typing import Any
 from llvmlite import ir
 
 from ..kernels.dtypes import BITS, KINDS
-from ..kernels.sort import MOST_INSERTED, PARAMETERS, SortKernel, key_bytes
+from ..kernels.sort import MOST_INSERTED, PARAMETERS, SHARE, SPARE, STRETCH, SortKernel, key_bytes
 from ..kernels.target import HostTarget
 from .flow import I64, PTR, i64
 from .kernel_emitter import KernelEmitter
@@ -56,6 +56,13 @@ class _SortEmitter(KernelEmitter):
             key = v ^ -(1 << self.bits - 1)
         return (key ^ -1).value if self.spec.descending else key.value
 
+    def spread(self, key: ir.Value, lanes: int) -> ir.Value:
+        """The key in each lane."""
+        made = ir.Constant(ir.VectorType(key.type, lanes), ir.Undefined)
+        for lane in range(lanes):
+            made = self.at.insert_element(made, key, ir.Constant(ir.IntType(32), lane))
+        return made
+
     # -- memory by type --------------------------------------------------------------------------------------------
 
     def get(self, base: ir.Value, place: ir.Value, type: ir.Type) -> ir.Value:
@@ -90,10 +97,7 @@ class _Insertion(_SortEmitter):
 
         def group(place: ir.Value, carry: list[Any]) -> list[ir.Value]:
             keys, (worst,) = self.keys(x, place, lanes), carry
-            limit = ir.Constant(keys.type, ir.Undefined)
-            for lane in range(lanes):
-                limit = self.at.insert_element(limit, worst, ir.Constant(ir.IntType(32), lane))
-            better = Vec(self.at, self.at.icmp_unsigned("<", keys, limit), "bool", lanes).any()
+            better = Vec(self.at, self.at.icmp_unsigned("<", keys, self.spread(worst, lanes)), "bool", lanes).any()
             return self.choose(better, lambda: self.loop(place, self.sum(place, lanes), 1, one, carry), lambda: [worst])
 
         self.loop(i64(0), k, 1, begin)
@@ -162,24 +166,27 @@ class _Radix(_SortEmitter):
         keys, other_keys = base, self.at.gep(base, [length], source_etype=self.key_type)
         places = self.at.gep(other_keys, [length], source_etype=self.key_type)
         other_places = self.at.gep(places, [length], source_etype=self.index_type)
-        if self.spec.whole:
-            kept = length
-            self._all(x, keys, places, counts)
-        else:
-            kept = self._candidates(x, keys, places, counts)
-            self._count(keys, kept, counts)
         ends = [keys, places, other_keys, other_places]
-        for number, shift in enumerate(self.shifts):
-            bins = self._bins(counts, number)
-            first = self._digit(self.get(keys, i64(0), self.key_type), shift)  # the set of keys stays the same
-            alike = self.at.icmp_signed("==", self.get(bins, first, I64), kept)
-            ends = self.choose(alike, partial(list, ends), partial(self._pass, ends, kept, bins, shift))
+        if self.spec.whole:
+            self._all(x, keys, places, counts)
+            ends = self._sorted(ends, length, counts)
+        else:
+            self._best(x, ends, counts)
 
         def write(place: ir.Value, _: list[Any]) -> tuple[()]:
             self.put(self.get(ends[1], place, self.index_type), out, place)
             return ()
 
         self.loop(i64(0), self.param["k"], 1, write)
+
+    def _sorted(self, ends: list[ir.Value], kept: ir.Value, counts: ir.Value) -> list[ir.Value]:
+        """Sort the first keys, whose digits are counted, with their positions; returns the ends with the sorted ones first."""
+        for number, shift in enumerate(self.shifts):
+            bins = self._bins(counts, number)
+            first = self._digit(self.get(ends[0], i64(0), self.key_type), shift)  # the set of keys stays the same
+            alike = self.at.icmp_signed("==", self.get(bins, first, I64), kept)
+            ends = self.choose(alike, partial(list, ends), partial(self._pass, ends, kept, bins, shift))
+        return ends
 
     def _bins(self, counts: ir.Value, number: int) -> ir.Value:
         return self.at.gep(counts, [i64(number * self.bins)], source_etype=I64)
@@ -214,36 +221,65 @@ class _Radix(_SortEmitter):
         for number, shift in enumerate(self.shifts):
             self._add(self._bins(counts, number), self._digit(key, shift))
 
-    def _candidates(self, x: ir.Value, keys: ir.Value, places: ir.Value, bins: ir.Value) -> ir.Value:
-        """Write the keys that may be among the first k, with their positions; returns how many there are."""
-        top = self.bits - self.spec.digit
-        self._clear(bins, self.bins)
+    def _best(self, x: ir.Value, ends: list[ir.Value], counts: ir.Value) -> None:
+        """Sort the first k keys, with their positions, into the first two of `ends`.
 
-        def note(place: ir.Value, _: list[Any]) -> tuple[()]:
+        Candidates are collected until there are several times k. Then all but the best k are dropped, and from there on
+        only what is below the last of these becomes one.
+        """
+        (keys, places, *_), (length, k) = ends, (self.param[name] for name in ("length", "k"))
+        none = ir.Constant(self.key_type, -1)
+        most = self.sum(self.mul(k, SPARE), self.at.udiv(length, i64(SHARE)))
+
+        def drop(count: ir.Value) -> list[ir.Value]:
+            self._count(keys, count, counts)
+            best = self._sorted(ends, count, counts)
+
+            def back(place: ir.Value, _: list[Any]) -> tuple[()]:
+                self.put(self.get(best[0], place, self.key_type), keys, place)
+                self.put(self.get(best[1], place, self.index_type), places, place)
+                return ()
+
+            self.loop(i64(0), self.minimum(count, k), 1, back)
+            # If the last one is 0, nothing is below it; then the limit is that of the beginning, which is right, too.
+            last = self.get(keys, self.at.sub(k, i64(1)), self.key_type)
+            return [self.minimum(count, k), self.at.sub(last, ir.Constant(self.key_type, 1))]
+
+        def stretch(start: ir.Value, carry: list[Any]) -> list[ir.Value]:
+            end = self.minimum(self.sum(start, STRETCH), length)
+            count, limit = self._collect(x, ends, (start, end), carry)
+            many = self.at.icmp_signed(">=", count, most)
+            drops = self.at.or_(many, self.at.icmp_signed("==", end, length))
+            return self.choose(drops, lambda: drop(count), lambda: [count, limit])
+
+        self.loop(i64(0), length, STRETCH, stretch, [i64(0), none])
+
+    def _collect(
+        self, x: ir.Value, ends: list[ir.Value], stretch: tuple[ir.Value, ir.Value], carry: list[Any]
+    ) -> list[ir.Value]:
+        """Append those keys of a stretch of the row that are not above the limit, with their positions. carry: the
+        number of candidates, and the limit."""
+        (keys, places, *_), (start, end), (count, limit), lanes = ends, stretch, carry, self.spec.lanes
+
+        def one(place: ir.Value, carry: list[Any]) -> list[ir.Value]:
             key = self.keys(x, place, 1)
-            self.put(key, keys, place)
-            self._add(bins, self._digit(key, top))
-            return ()
+            self.put(key, keys, carry[0])
+            self.put(self.index(place), places, carry[0])
+            return [self.at.add(carry[0], self.at.zext(self.at.icmp_unsigned("<=", key, limit), I64))]
 
-        def reach(bin: ir.Value, carry: list[Any]) -> list[ir.Value]:
-            """The first bin up to which there are at least k keys."""
-            seen, limit = carry
-            enough = self.at.icmp_signed(">=", seen, self.param["k"])
-            total = self.at.add(seen, self.get(bins, bin, I64))
-            return [self.at.select(enough, seen, total), self.at.select(enough, limit, bin)]
+        def group(place: ir.Value, carry: list[Any]) -> list[ir.Value]:
+            found = self.keys(x, place, lanes)
+            better = self.at.icmp_unsigned("<=", found, self.spread(limit, lanes))
+            return self.choose(
+                Vec(self.at, better, "bool", lanes).any(),
+                lambda: self.loop(place, self.sum(place, lanes), 1, one, carry),
+                lambda: carry,
+            )
 
-        def keep(place: ir.Value, carry: list[Any]) -> list[ir.Value]:
-            (count,) = carry
-            key = self.get(keys, place, self.key_type)
-            self.put(key, keys, count)
-            self.put(self.index(place), places, count)
-            below = self.at.icmp_signed("<=", self._digit(key, top), limit)
-            return [self.at.add(count, self.at.zext(below, I64))]
-
-        self.loop(i64(0), self.param["length"], 1, note)
-        _, limit = self.loop(i64(0), i64(self.bins), 1, reach, [i64(0), i64(0)])
-        (kept,) = self.loop(i64(0), self.param["length"], 1, keep, [i64(0)])
-        return kept
+        middle = self.at.sub(end, self.at.urem(self.at.sub(end, start), i64(lanes)))
+        (count,) = self.loop(start, middle, lanes, group, [count])
+        (count,) = self.loop(middle, end, 1, one, [count])
+        return [count, limit]
 
     def _count(self, keys: ir.Value, kept: ir.Value, counts: ir.Value) -> None:
         """How often each digit occurs."""

@@ -13,7 +13,7 @@ from .index import GatherAlong
 from .shape import reshape
 
 PARTS = 16
-LEAST_PART = 1 << 12
+LEAST_PART = 1 << 15  # shorter ones are mostly among the best so far
 FEW_ROWS = 16  # more than these keep the cores busy without parts
 
 
