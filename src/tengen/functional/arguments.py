@@ -42,13 +42,21 @@ def as_index(value: Any) -> Any:
     """
     if isinstance(value, (Tensor, Value)):
         return value
-    if not _holds_tensors(value):
-        with suppress(ValueError):  # of sequences of different lengths, of which as_tensor says what is wrong
-            array = np.asarray(value)
-            if array.dtype.kind in "iu" and array.dtype.itemsize >= 4:
-                array = as_indices(array)
-                return UserTensor(array, dtype=array.dtype.name)
-    return as_tensor(value)
+    if (array := host_index(value)) is None:
+        return as_tensor(value)
+    return UserTensor(array) if array.itemsize == 4 else UserTensor(array, dtype="int64")
+
+
+def host_index(value: Any) -> np.ndarray[Any, Any] | None:
+    """What as_index makes a tensor of, if that is integers of at least 32 bits and no tensor; otherwise None."""
+    plain = type(value) is list and set(map(type, value)) == {int}  # the usual case, told at once
+    if not plain and (isinstance(value, (Tensor, Value)) or _holds_tensors(value)):
+        return None
+    with suppress(ValueError):  # of sequences of different lengths, of which as_tensor says what is wrong
+        array = np.asarray(value)
+        if array.dtype.kind in "iu" and array.dtype.itemsize >= 4:
+            return as_indices(array)
+    return None
 
 
 def _holds_tensors(value: Any) -> bool:
