@@ -25,9 +25,11 @@ class Interpolate(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         (x,) = inputs
+        # Along the last axis elements are gathered one by one: it comes where the other axes are shortest.
+        axes = range(2, x.ndim)
         made = x
-        for axis, extent in enumerate(self.size, 2):
-            made = self._along(made, axis, extent)
+        for axis in sorted(axes, key=lambda axis: axis == x.ndim - 1 or 2 * (self.size[axis - 2] > x.shape[axis])):
+            made = self._along(made, axis, self.size[axis - 2])
         return stored(made, x.dtype)
 
     def at_once(self, x: Value) -> Value:
