@@ -191,9 +191,8 @@ def _knob(name: str) -> Knob:
 
 def get(name: str) -> Any:
     """The value of a setting. Raises AttributeError for an unknown one, ValueError for a bad environment variable."""
-    knob = _knob(name)
     if name not in _values:
-        _values[name] = _initial(knob)
+        _values[name] = _initial(_knob(name))
     return _values[name]
 
 

@@ -66,7 +66,8 @@ class Device:
     @property
     def memory(self) -> str:
         """Whose memory it uses: `cpu` for all CPUs, `gpu0` for that GPU."""
-        return self.physical if self.physical.startswith("gpu") else "cpu"
+        physical = self.physical
+        return physical if physical.startswith("gpu") else "cpu"
 
 
 @cache

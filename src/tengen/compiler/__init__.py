@@ -37,8 +37,11 @@ def compile_program(
 
 def _for_users(plan: Plan, program: Program) -> Plan:
     """The Plan with the types of the results as the Program has them: quantised ones again."""
-    pairs = zip(plan.outputs, program.outputs, strict=True)
-    return plan._replace(outputs=tuple([placed._replace(type=v.type) for placed, v in pairs]))
+    types = [v.type for v in program.outputs]
+    if types == [placed.type for placed in plan.outputs]:
+        return plan
+    pairs = zip(plan.outputs, types, strict=True)
+    return plan._replace(outputs=tuple([placed._replace(type=type) for placed, type in pairs]))
 
 
 def obtain_plan(program: Program, views: Sequence[View], title: str, target: Target | None = None) -> Plan:

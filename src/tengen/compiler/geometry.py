@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from math import prod
 from typing import Any, Literal, NamedTuple
 
@@ -63,8 +64,6 @@ class ConvShape(_ConvSizes):
     depth before them in a volume. Raises ValueError if the sizes do not fit together.
     """
 
-    __slots__ = ()
-
     def __new__(cls, *sizes: Any, **named: Any) -> ConvShape:
         made = super().__new__(cls, *sizes, **named)
         made._check()
@@ -80,7 +79,7 @@ class ConvShape(_ConvSizes):
         if min(self.out) < 1:
             raise ValueError(f"convolution: the kernel is larger than the padded input: {self}")
 
-    @property
+    @cached_property
     def out(self) -> Size:
         """The size of an image of the result."""
         zipped = zip(self.size, self.kernel, self.stride, self.padding, self.dilation, strict=True)

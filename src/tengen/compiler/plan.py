@@ -105,4 +105,4 @@ class Plan(NamedTuple):
 
     @property
     def work(self) -> int:
-        return sum(HOST_WORK if isinstance(step, Call) else step.work for step in self.steps)
+        return sum([HOST_WORK if isinstance(step, Call) else step.work for step in self.steps])

@@ -104,7 +104,7 @@ def has(entry: str) -> bool:
 def keep(entry: str, plan: Plan, seconds: float) -> None:
     """Store a Plan, now or when the process ends, depending on how long it took to make. Plans that call Python
     functions are not stored, those for GPUs not yet, nor are those of composites that the Program still has."""
-    if not all(isinstance(step, Launch) for step in plan.steps):
+    if not all([isinstance(step, Launch) for step in plan.steps]):
         return
     if seconds >= SLOW:
         _write(entry, plan)

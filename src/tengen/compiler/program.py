@@ -371,7 +371,7 @@ def meaning(op: Op, inputs: Sequence[Value]) -> Op:
     Raises TypeError if it is not defined for them.
     """
     # no other dtype begins with these letters
-    special = [v.type.dtype for v in inputs if v.type.dtype[0] in "qc"]
+    special = [v.dtype for v in inputs if v.dtype[0] in "qc"]
     if (made := getattr(op, "dtype", None)) and made[0] in "qc":
         special.append(made)
     if not special:
@@ -398,18 +398,11 @@ class Value:
     tensors.
     """
 
-    __slots__ = ("builder", "index", "node", "type")
+    __slots__ = ("builder", "dtype", "index", "node", "shape", "type")
 
     def __init__(self, builder: Builder, type: Type, node: Node | None, index: int):
         self.builder, self.type, self.node, self.index = builder, type, node, index
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.type.shape
-
-    @property
-    def dtype(self) -> str:
-        return self.type.dtype
+        self.dtype, self.shape = type
 
     @property
     def op(self) -> Op | None:
@@ -511,7 +504,7 @@ class Builder:
 
         Raises MemoryError for an output that is too large to be addressed, even if it would only be a view.
         """
-        values = tuple(v if isinstance(v, Value) else self.constant(v) for v in inputs)
+        values = tuple([v if isinstance(v, Value) else self.constant(v) for v in inputs])
         if (form := meaning(op, values)) is not op:
             return self.record(form, values)
         if isinstance(op, Composite) and not self._keeps(op):
@@ -525,11 +518,11 @@ class Builder:
         node = None if op.effect else self._known.get(key)
         if node is None:
             origin = self._origin or op
-            types = op.infer(*(v.type for v in values))
+            types = op.infer(*[v.type for v in values])
             for type in types:
-                need_addressable(origin.name, type)
+                need_addressable(origin, type)
             node = Node(op, values, origin)
-            node.outputs = tuple(Value(self, t, node, i) for i, t in enumerate(types))
+            node.outputs = tuple([Value(self, t, node, i) for i, t in enumerate(types)])
             self._known[key] = node
             self.nodes.append(node)
         return node.outputs
@@ -566,14 +559,14 @@ class Builder:
         return Program(tuple(self.inputs), needed(self.nodes, (*outputs, *effects)), outputs)
 
 
-def need_addressable(name: str, type: Type) -> None:
-    """Raises MemoryError for a type whose strides or bytes would overflow. Strides count extents of 0 as 1."""
-    size = ITEM_BYTES[storage(type.dtype)]
+def need_addressable(op: Op, type: Type) -> None:
+    """Raises MemoryError for a result of `op` whose strides or bytes would overflow. Strides count extents of 0 as 1."""
+    size = ITEM_BYTES.get(type.dtype) or ITEM_BYTES[storage(type.dtype)]
     for extent in type.shape:
-        size *= max(extent, 1)
+        size *= extent or 1
     if size > ADDRESSABLE:
         raise MemoryError(
-            f"{name}: {type.dtype} of shape {type.shape} would take {size} bytes, more than can be addressed ({ADDRESSABLE})"
+            f"{op.name}: {type.dtype} of shape {type.shape} would take {size} bytes, more than can be addressed ({ADDRESSABLE})"
         )
 
 
@@ -584,8 +577,8 @@ def needed(nodes: Iterable[Node], outputs: Iterable[Value]) -> tuple[Node, ...]:
         node = stack.pop()
         if node is not None and node not in found:
             found.add(node)
-            stack.extend(v.node for v in node.inputs)
-    return tuple(n for n in nodes if n in found)
+            stack += [v.node for v in node.inputs]
+    return tuple([n for n in nodes if n in found])
 
 
 def record(op: Op, *inputs: Any) -> tuple[Value, ...]:

@@ -24,7 +24,7 @@ def uniform_values(program: Program) -> set[Value]:
     found = {v for v in program.inputs if v.shape == ()}
     for node in program.nodes:
         passes_on = isinstance(node.op, Elementwise) or (isinstance(node.op, ViewOp) and not node.op.fills)
-        depends = passes_on and bool(node.inputs) and all(v in found for v in node.reads)
+        depends = passes_on and bool(node.inputs) and found.issuperset(node.reads)
         if depends or isinstance(node.op, (Constant, Number)):
             found.add(node.outputs[0])
     return found

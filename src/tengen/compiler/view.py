@@ -52,10 +52,10 @@ class View(NamedTuple):
         factors = multiply or [1] * len(picks)
 
         def picked(numbers: tuple[int, ...]) -> tuple[int, ...]:
-            return tuple(0 if p is None else numbers[p] * f for p, f in zip(picks, factors, strict=True))
+            return tuple([0 if p is None else numbers[p] * f for p, f in zip(picks, factors, strict=True)])
 
-        edges = tuple(e._replace(coefficients=picked(e.coefficients)) for e in self.edges)
-        return self._replace(shape=tuple(shape), strides=picked(self.strides), edges=edges)
+        edges = tuple([e._replace(coefficients=picked(e.coefficients)) for e in self.edges])
+        return View(tuple(shape), picked(self.strides), self.offset, edges, self.fill)
 
     def permute(self, order: Sequence[int]) -> View:
         """Dim i of the result is dim order[i] of this view."""
@@ -77,13 +77,12 @@ class View(NamedTuple):
         """Keep `extents[d]` elements of each dim, from `starts[d]` on, `steps[d]` apart (any sign)."""
         if 0 in extents:  # the strides of a view without elements lead out of its buffer
             return contiguous(extents)
-        moved = self._replace(
-            offset=self.offset + sum(b * s for b, s in zip(starts, self.strides, strict=True)),
-            edges=tuple(
-                e._replace(offset=e.offset + sum(b * c for b, c in zip(starts, e.coefficients, strict=True)))
-                for e in self.edges
-            ),
-        )
+        offset = self.offset + sum([b * s for b, s in zip(starts, self.strides, strict=True)])
+        edges = [
+            e._replace(offset=e.offset + sum([b * c for b, c in zip(starts, e.coefficients, strict=True)]))
+            for e in self.edges
+        ]
+        moved = View(self.shape, self.strides, offset, tuple(edges), self.fill)
         return moved.along(extents, range(len(self.shape)), steps)
 
     def pad(self, before: Sequence[int], after: Sequence[int], fill: float) -> View | None:

@@ -42,7 +42,7 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     plan = plan_for(route, program, views, op)
     log = op.log
     around = [one for watch in _watchers if (one := watch(op, plan, descs))]
-    timed = (log is not None and log.timed) or any(one.made for one in around)
+    timed = (log is not None and log.timed) or any([one.made for one in around])
     made = to_runtime(op, plan, route, timed, number_limits(op, program), around, descs)
     for one in around:
         if one.made:
@@ -213,7 +213,7 @@ def to_runtime(
     """The runtime's form of a compiled Plan of `op`, for inputs that look like `descs`. around: what is called in each
     run."""
     sent, received = _crossing(plan) if route.crosses else ((), ())
-    allocations = (*plan.allocations, *(size for _, size in received))
+    allocations = (*plan.allocations, *[size for _, size in received])
     status = plan.inputs + len(allocations)
 
     def describe(placed: Placed, device: str = route.at) -> tuple[int, int, _rt.Descriptor]:
@@ -237,12 +237,13 @@ def to_runtime(
     outputs = [describe(placed, route.to) for placed in ([there for there, _ in received] if sent else plan.outputs)]
     steps += [_rt.Transfer(describe(one), there) for one, there in zip(sent, outputs, strict=False)]
     first = len(around)  # steps before those of the Plan
-    given = tuple((i, 0, d) for i, d in enumerate(descs) if not d.dtype.startswith("weak_"))
-    steps = [
-        *(_rt.Host(partial(_show, one.before), given, ()) for one in around),
-        *steps,
-        *(_rt.Host(partial(_show, one.after), outputs, ()) for one in reversed(around)),
-    ]
+    if around:
+        given = tuple((i, 0, d) for i, d in enumerate(descs) if not d.dtype.startswith("weak_"))
+        steps = [
+            *(_rt.Host(partial(_show, one.before), given, ()) for one in around),
+            *steps,
+            *(_rt.Host(partial(_show, one.after), outputs, ()) for one in reversed(around)),
+        ]
     return _rt.Plan(
         plan.inputs,
         allocations,
@@ -251,7 +252,7 @@ def to_runtime(
         plan.donations,
         work=plan.work,
         error=_failing(op) if plan.checks else None,
-        layouts=tuple((slot, source, step + first) for slot, source, step in plan.layouts),
+        layouts=tuple([(slot, source, step + first) for slot, source, step in plan.layouts]),
         commit=plan.commit + first if plan.commit >= 0 else plan.commit,
         profiled=profiled,
         limits=[limit[:3] for limit in limits],

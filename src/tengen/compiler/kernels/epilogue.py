@@ -96,7 +96,7 @@ class Epilogue:
     @property
     def buffers(self) -> tuple[str, ...]:
         """The operands of the kernel that the epilogue reads."""
-        return tuple(source.buffer for source in self.sources if source.buffer)
+        return tuple([source.buffer for source in self.sources if source.buffer])
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ class Epilogue:
 
     @property
     def has_channels(self) -> bool:
-        return any(source.along == CHANNEL for source in self.sources)
+        return CHANNEL in [source.along for source in self.sources]
 
     @property
     def is_costly(self) -> bool:

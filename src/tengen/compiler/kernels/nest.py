@@ -116,7 +116,7 @@ class Nest(NamedTuple):
 
     @property
     def needs_status(self) -> bool:
-        return any(access.indirect for access in self.accesses)
+        return any([access.indirect for access in self.accesses])
 
 
 class AccessNumbers(NamedTuple):

@@ -17,7 +17,7 @@ from ..view import contiguous
 
 def regroup(program: Program) -> Program:
     """The Program with f(reshape(x), y, …) as reshape(f(x, reshaped y, …)) if x follows from a contraction."""
-    if not any(is_reshape(node) and node.inputs[0].node for node in program.nodes):
+    if not any([is_reshape(node) and node.inputs[0].node for node in program.nodes]):
         return program  # the usual case
     return _Regrouped(program).finish()
 

@@ -15,8 +15,8 @@ from ..values import rewritten
 
 def stored(program: Program) -> Program:
     """The Program with each quantised dtype replaced by the integer dtype that stores it."""
-    values = [*program.inputs, *(v for node in program.nodes for v in node.outputs)]
-    if all(v.dtype[0] != "q" for v in values):
+    values = [*program.inputs, *[v for node in program.nodes for v in node.outputs]]
+    if "q" not in [v.dtype[0] for v in values]:
         return program  # the usual case
     return rewritten(program, _reread, lambda type: Type(storage(type.dtype), type.shape))
 

@@ -109,7 +109,7 @@ class Scheduler(Steps):
                 concat(self, group.nodes[0], op)
             elif isinstance(group.nodes[0].op, Contraction):
                 contract(self, group.nodes, self.parts.results.sums[group])
-            elif any(v in self.taken for v in group.passes):
+            elif not self.taken.keys().isdisjoint(group.passes):
                 combined(self, group, stored[group])
             elif isinstance(op, (Scatter, Place)):
                 write_into(self, group, stored[group])
@@ -144,19 +144,20 @@ class Scheduler(Steps):
         """Where everything lies, which steps run at the same time, and what may be donated."""
         places = [self.in_memory(v) for v in self.program.outputs]
         count = len(self.program.inputs)
-        self._drop_bypassed([buffer for buffer, _ in places])
+        if self.bypassed:
+            self._drop_bypassed([buffer for buffer, _ in places])
         for buffer, _ in places:  # whoever gets a result may change it
             self.layouts.pop(buffer, None)
         places = self._write_in_place(places)
-        for buffer in [b for b, i in self.layouts.items() if self._is_updated(i)]:
-            del self.layouts[buffer]
-        kept = [*(buffer for buffer, _ in places if buffer >= count), *self.layouts]
+        self.layouts = {b: i for b, i in self.layouts.items() if not self._is_updated(i)}
+        outputs = [buffer for buffer, _ in places]
+        kept = [*[buffer for buffer in outputs if buffer >= count], *self.layouts]
         commit = assign.last_check(self.steps) + 1
         donated = ownership.donations(self.steps, self.program, self.where, places, commit)
         assign.join(self.steps, donated)
         if commit < len(self.steps):
             self.steps[commit].joined = False  # the status must be known before
-        ownership.verify(self.steps, count, self.bytes, [buffer for buffer, _ in places], donated)
+        ownership.verify(self.steps, count, self.bytes, outputs, donated)
         slots, allocations = assign.assign(self.steps, self.bytes, count, kept)
         return Placement(places, slots, tuple(allocations), donated, commit)
 
@@ -174,10 +175,11 @@ class Scheduler(Steps):
         lie."""
         outputs = [buffer for buffer, _ in places]
         owner = ownership.in_place(self.steps, len(self.program.inputs), self.bytes, [*outputs, *self.layouts])
-        if owner:
-            for step in self.steps:
-                step.rename(owner)
-            self.steps = [step for step in self.steps if not ownership.needless(step, {})]
+        if not owner:
+            return places
+        for step in self.steps:
+            step.rename(owner)
+        self.steps = [step for step in self.steps if not ownership.needless(step, {})]
         return [(owner.get(buffer, buffer), view) for buffer, view in places]
 
     def _is_updated(self, number: int) -> bool:
@@ -229,7 +231,7 @@ class Scheduler(Steps):
             how = step.tiles, step.work, step.name, skip, step.joined, step.side and step.joined
             steps.append(Launch(kernel, buffers, step.params, *how))
         outputs = _placed([(*place, v.type) for place, v in zip(places, self.program.outputs, strict=True)], slots)
-        pairs = tuple((slots[b][0], i) for b, i in donated.items())
+        pairs = tuple([(slots[b][0], i) for b, i in donated.items()])
         return Plan(count, allocations, tuple(steps), outputs, pairs, tuple(self.checks), tuple(layouts), commit)
 
 
@@ -241,6 +243,8 @@ def _any_order(group: Group) -> bool:
 
 def _placed(items: Sequence[tuple[int, View, Type]], slots: Sequence[tuple[int, int]]) -> tuple[Placed, ...]:
     return tuple(
-        Placed(slots[b][0], slots[b][1] + view.offset * ITEM_BYTES[type.dtype], type, view.strides)
-        for b, view, type in items
+        [
+            Placed(slots[b][0], slots[b][1] + view.offset * ITEM_BYTES[type.dtype], type, view.strides)
+            for b, view, type in items
+        ]
     )

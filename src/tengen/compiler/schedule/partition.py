@@ -240,7 +240,7 @@ class Partition:
         return any(folds_rows(group, product) for product in made)
 
     def _enter(self, group: Group, node: Node) -> None:
-        level = max((group.passes.get(v, 0) for v in node.inputs), default=0)
+        level = max([group.passes.get(v, 0) for v in node.inputs], default=0)
         if isinstance(node.op, Reduction):
             level += 1
         group.nodes.append(node)
@@ -334,6 +334,8 @@ class Partition:
 
     def _sorted(self) -> list[Group]:
         done, order, pending = 0, [], list(self.groups.values())
+        if len(pending) == 1:
+            return pending
         while pending:
             ready = [g for g in pending if not g.ancestors & ~done]
             assert ready, "the groups depend on each other in a circle"

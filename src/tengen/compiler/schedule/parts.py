@@ -75,7 +75,7 @@ def reduce_in_parts(steps: Steps, group: Group, stored: Sequence[Value]) -> None
 def _operands(steps: Steps, group: Group) -> list[View]:
     """Where the operands with the group's full shape lie."""
     inputs = [v for n in group.nodes for v in n.inputs if v not in group.passes and v.shape == group.shape]
-    return by_importance(steps.locate(v).view for v in inputs if v not in steps.uniform)
+    return by_importance([steps.locate(v).view for v in inputs if v not in steps.uniform])
 
 
 def _cut(steps: Steps, group: Group) -> tuple[int, int]:

@@ -79,7 +79,7 @@ def _stored(group: Group, users: Users, uniform: set[Value]) -> tuple[list[Value
     for it."""
     found: list[Value] = []
     again: set[Value] = set()
-    for v in (v for node in group.nodes for v in node.outputs):
+    for v in [v for node in group.nodes for v in node.outputs]:
         outside = users.outside(v, group)
         if v in users.program.outputs:
             found.append(v)

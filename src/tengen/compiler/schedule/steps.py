@@ -215,22 +215,21 @@ class Steps:
         made = e.finish(reduced, self.target, serial)
         if self._straighten(e, made.source.nest, made.loops, written):
             made = e.finish(reduced, self.target, serial)
-        buffers = [
-            (o.buffer or 0, o.view.offset * ITEM_BYTES[o.dtype] if o.buffer is not None else 0) for o in e.operands
-        ]
+        scattered = {access_number(i) for i in e.code if i.op == "scatter"}  # it may come before a later pass
+        buffers: list[tuple[int, int]] = []
+        reads: list[tuple[int, View]] = []
+        writes: list[tuple[int, View]] = []
+        for number, o in enumerate(e.operands):
+            if o.buffer is None:
+                buffers.append((0, 0))
+                continue
+            buffers.append((o.buffer, o.view.offset * ITEM_BYTES[o.dtype]))
+            view = EVERYWHERE if o.indirect or number in scattered else o.view
+            (writes if o.buffer in written else reads).append((o.buffer, view))
+        reads += [(base, EVERYWHERE) for base in bases]
         if made.source.nest.needs_status:
             self.checks.append(name)
             buffers.append((STATUS, 0))
-        anywhere = {access_number(i) for i in e.code if i.op == "scatter"}  # it may come before a later pass
-        anywhere |= {number for number, o in enumerate(e.operands) if o.indirect}
-        uses = [
-            (o.buffer, EVERYWHERE if number in anywhere else o.view)
-            for number, o in enumerate(e.operands)
-            if o.buffer is not None
-        ]
-        reads = [(b, view) for b, view in uses if b not in written]
-        writes = [(b, view) for b, view in uses if b in written]
-        reads += [(base, EVERYWHERE) for base in bases]
         skip = copy or (None, None)
         self.add_step(
             made.source, buffers, made.params, made.tiles, made.work, name, reads, writes, *skip, blocks=made.blocks

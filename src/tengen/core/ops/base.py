@@ -178,7 +178,7 @@ def normal_axes(op: str, axes: Any, rank: int) -> tuple[int, ...]:
 def promoted(op: str, types: Sequence[Type]) -> str:
     """The common dtype of operands. The TypeError names the op."""
     try:
-        return strong(promote(*(t.dtype for t in types)))
+        return strong(promote(*[t.dtype for t in types]))
     except TypeError as error:
         raise TypeError(f"{op}: {error}") from None
 

@@ -105,8 +105,8 @@ class Elemwise(Elementwise):
         row = self.row
         if len(types) != row.arity:
             raise TypeError(f"{self.name} takes {row.arity} operand{'s' * (row.arity > 1)}, got {len(types)}")
-        shape = broadcast_shapes(self.name, *(t.shape for t in types))
-        dtype = promoted(self.name, types)
+        name = self.name
+        shape, dtype = broadcast_shapes(name, *[t.shape for t in types]), promoted(name, types)
         if row.result == "float":
             dtype = as_float(dtype)
         elif (row.result in ("bits", "ints") and dtype in FLOATS) or (row.result == "ints" and dtype == "bool"):

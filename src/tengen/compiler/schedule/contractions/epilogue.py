@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from ...kernels.dtypes import COMPUTE
-from ...kernels.epilogue import CHANNEL, ELEMENT, NUMBER, Epilogue, Source, slots
+from ...kernels.epilogue import CHANNEL, ELEMENT, NUMBER, ColumnSum, Epilogue, Source, slots
 from ...kernels.nest import Instr
 from ...plan import ITEM_BYTES
 from ...program import Node, Value
 from ...view import View, contiguous
 from ..groups import Group
 from ..nests.loops import bits
-from ..nests.lower import Emitter, Operand
+from ..nests.lower import Emitter, Operand, exactly
 from ..places import UNIFORM, Location, Wanted
 from ..steps import Steps
 from .column_sums import column_sums, wanted
@@ -77,13 +77,14 @@ def ending(
     found: dict[Value, Wanted] = {}
     for group in reductions:
         found |= wanted(steps, e, group, out, later)
-    code, names = _needed(e.code, [result, *(x.number for x in found.values())])
+    code, names = _needed(e.code, [result, *[x.number for x in found.values()]])
     found = {v: x._replace(number=names[x.number]) for v, x in found.items()}
     along_channels = None if channel_dim is None else range(product.ndim)[channel_dim]
     sources: list[Source] = []
     operands: list[tuple[Operand, Source]] = []
     numbers: list[int] = []
-    for operand in (e.operands[number] for number in _read(code)):
+    names_of = {number: i for i, number in enumerate(_read(code))}
+    for operand in [e.operands[number] for number in names_of]:
         if operand.buffer == SUM:
             sources.append(Source(operand.dtype, ELEMENT))
         elif operand.dtype.startswith("param_"):
@@ -93,11 +94,22 @@ def ending(
             assert operand.buffer not in later, "an epilogue reads what is not computed yet"
             sources.append(Source(operand.dtype, _along(operand.view, along_channels), f"operand{len(sources)}"))
             operands.append((operand, sources[-1]))
-    names_of = {number: i for i, number in enumerate(_read(code))}
-    code = [x._replace(attr=names_of[x.attr]) if x.op == "load" else x for x in code]
-    epilogue = Epilogue(tuple(sources), tuple(code), names[result], out.dtype, column_sums(found))
+    code = [Instr(x.op, x.args, x.dtype, names_of[x.attr]) if x.op == "load" else x for x in code]
+    parts = tuple(sources), tuple(code), names[result], out.dtype, column_sums(found)
     channels = 1 if along_channels is None else product.shape[along_channels]
-    return Ending(epilogue, tuple(operands), uncopied, tuple(numbers), found, channels)
+    return Ending(_epilogue(*parts, exactly(code)), tuple(operands), uncopied, tuple(numbers), found, channels)
+
+
+@lru_cache(1024)  # a new shape often gives the same one
+def _epilogue(
+    sources: tuple[Source, ...],
+    code: tuple[Instr, ...],
+    result: int,
+    dtype: str,
+    sums: tuple[ColumnSum, ...],
+    _: str,
+) -> Epilogue:
+    return Epilogue(sources, code, result, dtype, sums)
 
 
 def _needed(code: Sequence[Instr], results: Sequence[int]) -> tuple[list[Instr], dict[int, int]]:
@@ -109,12 +121,14 @@ def _needed(code: Sequence[Instr], results: Sequence[int]) -> tuple[list[Instr],
             needed.add(number)
             waiting.extend(code[number].args)
     names = {number: i for i, number in enumerate(sorted(needed))}
+    if len(names) == len(code):
+        return list(code), names
     return [code[n]._replace(args=tuple(names[a] for a in code[n].args)) for n in names], names
 
 
 def _read(code: Sequence[Instr]) -> list[Any]:
     """The numbers of the operands that the code loads, after that of the sums."""
-    return sorted({0, *(x.attr for x in code if x.op == "load")})
+    return sorted({0, *[x.attr for x in code if x.op == "load"]})
 
 
 def _along(view: View, channel_dim: int | None) -> int:

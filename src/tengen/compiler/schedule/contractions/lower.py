@@ -58,7 +58,7 @@ def contract(steps: Steps, nodes: Sequence[Node], reductions: Sequence[Group] = 
     sizes = {"out": plan.out_size * ITEM_BYTES[made.dtype], "workspace": plan.workspace}
     if fused and plan.row_tiles:
         sizes["sums"] = plan.row_tiles * fused.sum_bytes
-    for name in (name for name, size in sizes.items() if (own if name == "out" else size)):
+    for name in [name for name, size in sizes.items() if (own if name == "out" else size)]:
         steps.bytes.append(sizes[name])
         buffers[name] = (len(steps.bytes) - 1, 0)
     name = op.name
@@ -115,7 +115,7 @@ def _chosen(
             complete = not rest or (epilogue and made.why_not is None)
             if complete and not (place.whole and made.has_workspace):
                 return made
-        return offered(request._replace(epilogue=epilogue))
+        return offered(request._replace(epilogue=epilogue) if epilogue else request)
 
     if not (rest or reductions):
         return offer(None), None
@@ -141,6 +141,8 @@ def _unit(target: Target) -> Unit:
 
 def _copied(steps: Steps, end: Ending) -> list[tuple[Operand, Source]]:
     """The operands of an epilogue, with copies in memory of those that would be computed where they are read."""
+    if not end.uncopied:
+        return list(end.operands)
     read = {operand.buffer for operand, _ in end.operands}
     made = {number: steps.materialise(value).buffer for number, value in end.uncopied.items() if number in read}
     return [(x._replace(buffer=made.get(x.buffer or 0, x.buffer)), source) for x, source in end.operands]
@@ -327,7 +329,7 @@ def _inside(seen: View) -> tuple[list[int], list[int]] | None:
 
 def _seen(view: View, relayout: Relayout) -> View:
     """The source over the indices of the physical buffer."""
-    edges = tuple(Edge(a.coefficients, a.offset, a.limit) for a in relayout.axes if relayout.leaves(a))
+    edges = tuple([Edge(a.coefficients, a.offset, a.limit) for a in relayout.axes if relayout.leaves(a)])
     return View(relayout.shape, relayout.strides(view.strides), view.offset + relayout.offset(view.strides), edges)
 
 

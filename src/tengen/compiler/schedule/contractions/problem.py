@@ -169,6 +169,8 @@ class KernelRun(NamedTuple):
 
     def given(self, numbers: tuple[int, ...]) -> KernelRun:
         """This run, with the numbers of its epilogue."""
+        if not numbers:
+            return self
         at = self.numbers_at
         params = (*self.params[:at], *numbers, *self.params[at:])
         return self._replace(params=params, blocks=self.blocks and self.blocks._replace(params=params))
@@ -202,7 +204,7 @@ class ContractionPlan(NamedTuple):
     @property
     def row_tiles(self) -> int:
         """The parts of the rows that have sums; none if the epilogue takes no sums."""
-        return sum(launch.row_tiles for launch in self.launches)
+        return sum([launch.row_tiles for launch in self.launches])
 
     @property
     def epilogue(self) -> Epilogue | None:

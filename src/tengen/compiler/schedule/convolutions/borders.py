@@ -56,7 +56,8 @@ class Line(NamedTuple):
 
     def within(self, before: int, after: int) -> Line:
         """The line over a source with this many zeros before and after it."""
-        return self._replace(size=before + self.size + after, base=self.base + before)
+        size, base, *rest = self
+        return Line(before + size + after, base + before, *rest)
 
     def seen(self, row: int) -> tuple[int, int]:
         """(first, count) of the steps that lie inside the source for one row."""

@@ -60,6 +60,7 @@ AMX_WORK = 1 / AMX_SIDE
 """The cost of a multiply-add on AMX, which multiplies this many rows at once."""
 
 CONVOLUTIONS: tuple[Form, ...] = ("forward", "by data", "by weight")
+COLUMNS: dict[Form, str] = {"forward": "oc", "by data": "ic"}
 
 
 class ConvRequest(NamedTuple):
@@ -84,7 +85,7 @@ class ConvRequest(NamedTuple):
     @property
     def columns(self) -> str | None:
         """Which channels are the columns, "oc" or "ic"; None by weight."""
-        return {"forward": "oc", "by data": "ic"}.get(self.form)
+        return COLUMNS.get(self.form)
 
     @property
     def phases(self) -> list[list[dimension.Phase]]:
@@ -96,7 +97,7 @@ class ConvRequest(NamedTuple):
     def multiply_adds(self) -> int:
         """The channels of a pixel and of a tap that meet."""
         s = self.shape
-        met = prod(dimension.phase(s, d).line.meetings for d in s.dims)
+        met = prod([dimension.phase(s, d).line.meetings for d in s.dims])
         return s.n * s.ic_group * s.oc * met
 
 
@@ -482,7 +483,7 @@ def _finish(
     for dim, position in enumerate(places):
         physical[position] = shape[dim]
     strides = contiguous(physical)
-    return offer(parts, tile, storage, packed, (a, b), tuple(strides[position] for position in places), prod(shape))
+    return offer(parts, tile, storage, packed, (a, b), tuple([strides[position] for position in places]), prod(shape))
 
 
 def _image_order(rank: int) -> Sequence[int]:
@@ -499,7 +500,7 @@ def _window_order(rank: int) -> Sequence[int]:
 
 
 def _sum(part: Sequence[dimension.Span]) -> tuple[int, int, int]:
-    a, b, c = (sum(offsets) for offsets in zip(*[span.offsets for span in part], strict=True))
+    a, b, c = map(sum, zip(*[span.offsets for span in part], strict=True))
     return a, b, c
 
 

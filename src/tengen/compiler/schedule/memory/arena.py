@@ -42,7 +42,7 @@ class _Placed(NamedTuple):
     last: int
 
     def at(self, start: int) -> _Placed:
-        return self._replace(start=start, end=start + self.end - self.start)
+        return _Placed(start, start + self.end - self.start, self.first, self.last)
 
 
 def place(temporaries: Sequence[Temporary], moved: Sequence[int]) -> tuple[list[int], int]:

@@ -23,9 +23,9 @@ def assign(
     for buffer in dict.fromkeys(kept):
         slots[buffer] = (inputs + len(allocations), 0)
         allocations.append(sizes[buffer])
-    alive = lifetimes(steps)
     temporary = [b for b in range(inputs, len(sizes)) if slots[b][0] < 0]
     if temporary:
+        alive = lifetimes(steps)
         offsets, arena = place([Temporary(sizes[b], *alive.get(b, (0, 0))) for b in temporary], _moved(alive, sizes))
         for buffer, offset in zip(temporary, offsets, strict=True):
             slots[buffer] = (inputs + len(allocations), offset)
@@ -62,6 +62,9 @@ def join(steps: Sequence[Uses], donated: Mapping[int, int]) -> None:
     """
     read: set[int] = set()
     written: set[int] = set()
+    if len(steps) == 1:
+        steps[0].joined = False
+        return
     for first, *others in _parts(steps):
         reads = {b for step in (first, *others) for b, _ in step.reads}
         own = {b for step in (first, *others) for b, _ in step.writes}
@@ -86,4 +89,4 @@ def _parts(steps: Sequence[Uses]) -> list[list[Uses]]:
 
 def last_check(steps: Sequence[Uses]) -> int:
     """The last step that may find a bad index, or -1."""
-    return max((i for i, step in enumerate(steps) if step.checks), default=-1)
+    return next((i for i in reversed(range(len(steps))) if steps[i].checks), -1)

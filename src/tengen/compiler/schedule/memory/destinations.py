@@ -46,6 +46,8 @@ def destinations(
 def nested(program: Program, users: Mapping[Value, Sequence[Node]], wholes: Container[Value]) -> set[Value]:
     """The outputs of Concat that nothing but another Concat reads, and that need no memory: their parts go there at once."""
     outputs = [node.outputs[0] for node in program.nodes if isinstance(node.op, Concat)]
+    if not outputs:
+        return set()
     readers = [(v, users.get(v, ())) for v in outputs if v not in wholes and v not in program.outputs]
     return {v for v, nodes in readers if len(nodes) == 1 and isinstance(nodes[0].op, Concat)}
 

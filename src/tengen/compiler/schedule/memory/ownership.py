@@ -92,18 +92,21 @@ def donations(
     commit: the first step that may overwrite an input; the steps before can fail. Both must lie alike. An output that
     no step writes has no elements.
     """
-    safe = {}
+    safe: dict[int, int] = {}
     alike = [i for i, (x, y) in enumerate(zip(program.inputs, program.outputs, strict=False)) if x.type == y.type]
-    reads, writes = (_by_buffer(steps, kind) if alike else {} for kind in ("reads", "writes"))
-    for buffer, _ in places if alike else ():
+    if not alike:
+        return safe
+    reads, writes = _by_buffer(steps, "reads"), _by_buffer(steps, "writes")
+    outputs = [buffer for buffer, _ in places]
+    for buffer in outputs:
         reads.setdefault(buffer, []).append((len(steps), EVERYWHERE))
     for i in alike:
         source, (buffer, view) = where[program.inputs[i]], places[i]
-        if buffer < len(program.inputs) or sum(b == buffer for b, _ in places) > 1:
+        if buffer < len(program.inputs) or outputs.count(buffer) > 1:
             continue
         written = writes.get(buffer, [])
         whole = view.offset == 0 and view.strides == source.view.strides
-        late = all(step >= commit for step, _ in written)
+        late = all([step >= commit for step, _ in written])
         if written and whole and late and _dense(view) and takes_over(reads.get(source.buffer, []), written):
             safe[buffer] = i
     return safe
@@ -155,26 +158,30 @@ def verify(
     Raises AssertionError if a step, or a reader of the outputs, would find something else than it needs. sizes: of
     buffers; one of no bytes holds nothing.
     """
+    batches = list(_batches(steps))
     for owner in ({}, donated) if donated else ({},):
-        holds = {
-            i: i for i in range(inputs)
-        }  # the buffer whose values are in each piece of memory, which is named after its owner
-
-        def lies_there(buffer: int, who: str, owner: Mapping[int, int] = owner, holds: dict[int, int] = holds) -> None:
-            found = holds.get(owner.get(buffer, buffer))
-            empty = buffer >= inputs and not sizes[buffer]
-            assert empty or found == buffer, f"{who} reads buffer {buffer}, but {_named(found)} is in its memory"
-
-        for together in _batches(steps):
+        # The buffer whose values are in each piece of memory, which is named after its owner.
+        holds = dict(zip(range(inputs), range(inputs), strict=True))
+        for together in batches:
             for step in together:
                 for buffer, _ in step.reads:
-                    lies_there(buffer, step.name)
+                    if (found := holds.get(owner.get(buffer, buffer))) != buffer:
+                        _verify_empty(buffer, found, inputs, sizes, step.name)
             _verify_batch(together, owner)
             for step in together:
                 written = [step.skip_for] if needless(step, owner) else [b for b, _ in step.writes]
-                holds.update((owner.get(b, b), b) for b in written if b is not None)
+                for b in written:
+                    if b is not None:
+                        holds[owner.get(b, b)] = b
         for buffer in outputs:
-            lies_there(buffer, "an output")
+            if (found := holds.get(owner.get(buffer, buffer))) != buffer:
+                _verify_empty(buffer, found, inputs, sizes, "an output")
+
+
+def _verify_empty(buffer: int, found: int | None, inputs: int, sizes: Sequence[int], who: str) -> None:
+    """Check that a buffer in whose memory another one is has no bytes."""
+    empty = buffer >= inputs and not sizes[buffer]
+    assert empty, f"{who} reads buffer {buffer}, but {_named(found)} is in its memory"
 
 
 def _verify_batch(together: Sequence[Uses], owner: Mapping[int, int]) -> None:
@@ -185,9 +192,11 @@ def _verify_batch(together: Sequence[Uses], owner: Mapping[int, int]) -> None:
         for buffer, _ in () if needless(step, owner) else step.writes:
             other, _ = writers.setdefault(owner.get(buffer, buffer), (buffer, step))
             assert other == buffer, f"{step.name} writes buffer {buffer} while {_named(other)} is written in its memory"
-    for step in together if writers else ():
+    for step in together:
         for buffer, read in step.reads:
-            written, writer = writers.get(owner.get(buffer, buffer), (buffer, step))
+            if (found := writers.get(owner.get(buffer, buffer))) is None:
+                continue
+            written, writer = found
             own = [view for b, view in step.writes if b == written]
             fine = writer is step if written == buffer else own and all(_same(read, view) for view in own)
             assert fine, f"{step.name} reads buffer {buffer} while {_named(written)} is written in its memory"

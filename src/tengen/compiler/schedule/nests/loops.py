@@ -66,7 +66,7 @@ class Loops(NamedTuple):
         fill = held(dtype, view.fill) if bounds else 0.0
         access = Access(dtype, steps, tuple(bounds), fill, len(indirect))
         numbers = tuple([s for s, step in zip(strides, steps, strict=True) if step == "n"])
-        return access, AccessNumbers(numbers, tuple(limits), tuple((index.stride, index.size) for index in indirect))
+        return access, AccessNumbers(numbers, tuple(limits), tuple([(index.stride, index.size) for index in indirect]))
 
     def _fold(self, numbers: Sequence[int]) -> list[int]:
         return [numbers[merged[-1]] if merged else 0 for merged in self.dims]
@@ -97,7 +97,7 @@ def arrange(
     something is contiguous becomes the lane. ragged: reduced dims of which usually only a few places count.
     threads: whether each lane is a thread of its own, which runs through the serial dims.
     """
-    numbers = [v.strides for v in views] + [e.coefficients for v in views for e in v.edges]
+    numbers = list(dict.fromkeys([v.strides for v in views] + [e.coefficients for v in views for e in v.edges]))
     order = [d for d in memory_order(shape, views) if shape[d] != 1]
     ordered = sorted([d for d in order if d in serial])
     kept = _merge([d for d in order if d not in reduced and d not in serial], shape, numbers)
@@ -137,8 +137,8 @@ def _loops(
 def memory_order(shape: Sequence[int], views: Sequence[View]) -> list[int]:
     """All dims, slowest in memory first. Each stands where the first operand that really moves along it has it."""
     weights: Sequence[int] = row_major(shape)
-    for view in reversed(views):
-        weights = [abs(stride) or weight for stride, weight in zip(view.strides, weights, strict=True)]
+    for strides in reversed(dict.fromkeys([view.strides for view in views])):
+        weights = [abs(stride) or weight for stride, weight in zip(strides, weights, strict=True)]
     return sorted(range(len(shape)), key=weights.__getitem__, reverse=True)
 
 
@@ -184,10 +184,10 @@ def _pick_cross(
 ) -> int | None:
     """A loop along which every operand that jumps along the lane is contiguous, if it and the lane loop each fill half
     a vector. None if there is none."""
-    if not runs[lane] or any(v.edges and not blank(v.fill) for v in views):
+    jumping = [v for v in views if v.strides[runs[lane][-1]] not in (0, 1)] if runs[lane] else []
+    if not jumping or any([v.edges and not blank(v.fill) for v in views]):
         return None
-    jumping = [v for v in views if v.strides[runs[lane][-1]] not in (0, 1)]
-    for i, run in enumerate(runs if jumping else ()):
+    for i, run in enumerate(runs):
         runs_on = i != lane and run and all(v.strides[run[-1]] == 1 for v in jumping)
         if runs_on and 2 * min(_extent(run, shape), _extent(runs[lane], shape)) >= lanes:
             return i

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import lru_cache
 from math import inf, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...kernels.device import DeviceGrid
 from ...kernels.dtypes import COMPUTE, NARROW_FLOATS, NARROW_INTS
 from ...kernels.nest import (
+    SINKS,
     Access,
     AccessNumbers,
     Instr,
@@ -69,9 +70,9 @@ class Emitter:
         self.order: tuple[View, ...] = ()  # what the order of the loops follows, before the operands
         self.code: list[Instr] = []
         self.operands: list[Operand] = []
-        self._places: dict[tuple[Operand, str], int] = {}
+        self._places: dict[Any, int] = {}
         self._numbers: dict[Value, int] = {}
-        self._known: dict[tuple[Instr, str], int] = {}
+        self._known: dict[Any, int] = {}
         self._guards: dict[int, Guard] = {}  # values that are the same from some places on
 
     def seen(self, over: Callable[[View], View]) -> Emitter:
@@ -82,13 +83,13 @@ class Emitter:
 
     def __call__(self, op: str, *args: int, dtype: str, attr: object = None) -> int:
         """Append one instruction (or find an equal one); returns the number of its value."""
-        instr = Instr(op, args, dtype, attr)
-        key = (instr, repr(attr))  # 0.0 equals -0.0
-        if op not in ("store", "scatter") and key in self._known:
-            return self._known[key]
+        instr, number = Instr(op, args, dtype, attr), len(self.code)
+        if op not in SINKS:
+            key: Any = (instr, repr(attr)) if op == "const" else instr  # 0.0 equals -0.0
+            if (known := self._known.setdefault(key, number)) != number:
+                return known
         self.code.append(instr)
-        self._known[key] = len(self.code) - 1
-        return len(self.code) - 1
+        return number
 
     @staticmethod
     def compute(dtype: str) -> str:
@@ -135,11 +136,13 @@ class Emitter:
 
     def operand(self, operand: Operand) -> int:
         """The number of the access to this buffer."""
-        key = operand, repr(operand.view.fill)  # 0.0 equals -0.0
-        if key not in self._places:
-            self._places[key] = len(self.operands)
+        key: Any = operand
+        if operand.buffer is None or operand.view.edges:
+            key = operand, repr((operand.view.fill, operand.parameter))  # 0.0 equals -0.0
+        number = self._places.setdefault(key, len(self.operands))
+        if number == len(self.operands):
             self.operands.append(operand)
-        return self._places[key]
+        return number
 
     def value(self, value: Value) -> int:
         """The number of a value: it is computed here, a constant, or loaded."""
@@ -337,7 +340,7 @@ class Emitter:
 
     def loads(self) -> list[View]:
         """The views of everything loaded so far. The most important ones for the order of loops and results come first."""
-        return by_importance(o.view for o in self.operands)
+        return by_importance([o.view for o in self.operands])
 
     def finish(self, reduced: Sequence[int], target: Target, serial: Sequence[int] = ()) -> Finished:
         """The kernel and what its launch needs, computed once for all emitters that do the same with operands that lie
@@ -348,8 +351,8 @@ class Emitter:
             words = moved(code, dtypes, [o.view.fill for o in self.operands])
             code, dtypes = as_words(code, words), [WORD if a in words else dtype for a, dtype in enumerate(dtypes)]
         places = tuple([(t, o.view, o.indirect, o.parameter) for t, o in zip(dtypes, self.operands, strict=True)])
-        numbers = [i.attr for i in self.code if i.op == "const"], [(o.view.fill, o.parameter) for o in self.operands]
-        exact = repr(numbers)  # 0.0 equals -0.0
+        given = [o.parameter for o in self.operands if o.buffer is None]
+        exact = exactly(code, places) + (repr(given) if given else "")
         ends = _ends(self.code, self._guards) if self._guards else ()
         how = tuple(reduced), target, tuple(serial), ends
         return _finished(self.shape, tuple(code), places, self.order, *how, exact)
@@ -421,7 +424,7 @@ def _finished(
     ends: tuple[tuple[int, int], ...],
     _: str,
 ) -> Finished:
-    views = *order, *by_importance(view for _, view, *_ in places)
+    views = *order, *by_importance([view for _, view, *_ in places])
     loops = arrange(shape, reduced, views, target.lanes, serial, [axis for axis, _ in ends], not target.shuffles)
     nest, numbers = _over(loops, code, places)
     if loops.cross is not None and not crosses(nest, target):
@@ -434,9 +437,10 @@ def _finished(
         runs = {run[0]: dim for dim, run in enumerate(loops.dims) if len(run) == 1}
         known = [(runs[axis], value) for axis, value in ends if axis in runs]
         nest = nest._replace(ends=tuple([end for end in known if not why_not_end(nest, *end)]))
-    exact = repr([i.attr for i in code if i.op == "const"] + [view.fill for _, view, *_ in places])
-    nest = nest._replace(rows=rows(nest, loops.extents, target))
-    source = _source(nest._replace(parts=parts(nest, loops.extents, target)), exact)
+    if nest.kept < nest.dims:
+        nest = nest._replace(rows=rows(nest, loops.extents, target))
+        nest = nest._replace(parts=parts(nest, loops.extents, target))
+    source = _source(nest, exactly(code, places))
     given, work = pack(loops.extents, numbers), prod(loops.extents) * (_cost(code) + 2 * len(places))
     if isinstance(target, DeviceTarget):
         blocks = source.blocks(loops.extents, given)
@@ -449,14 +453,31 @@ def _source(nest: Nest, _: str) -> NestSource:
     return NestSource(nest._replace(spills=spills(nest)))
 
 
+def exactly(code: Sequence[Instr], places: Places = ()) -> str:
+    """The numbers in a kernel, where equal ones may be others: 0.0 equals -0.0."""
+    numbers = [i.attr for i in code if i.op == "const"] + [view.fill for _, view, *_ in places if view.edges]
+    return repr(numbers) if numbers else ""
+
+
 def _over(loops: Loops, code: tuple[Instr, ...], places: Places) -> tuple[Nest, tuple[AccessNumbers, ...]]:
-    pairs = [loops.access(*place) for place in places]
-    accesses: tuple[Access, ...] = tuple(access for access, _ in pairs)
-    nest = Nest(len(loops.dims), loops.kept, loops.lane, accesses, code, loops.serial_from)
-    return nest._replace(cross=loops.cross, interleaved=loops.interleaved), tuple(numbers for _, numbers in pairs)
+    accesses: list[Access] = []
+    numbers: list[AccessNumbers] = []
+    plain: dict[tuple[str, tuple[int, ...]], int] = {}  # many operands lie alike
+    for place in places:
+        dtype, view, indirect, _ = place
+        number = len(accesses)
+        if not (view.edges or indirect or dtype.startswith("param_")):
+            number = plain.setdefault((dtype, view.strides), number)
+        access, own = loops.access(*place) if number == len(accesses) else (accesses[number], numbers[number])
+        accesses.append(access)
+        numbers.append(own)
+    kept, lane, inside = loops.kept, loops.lane, loops.interleaved
+    parts = len(loops.dims), kept, lane, tuple(accesses), code, loops.serial_from
+    return Nest(*parts, cross=loops.cross, interleaved=inside), tuple(numbers)
 
 
-def _cost(code: Sequence[Instr]) -> int:
+@lru_cache(1024)  # a new shape often has the same code
+def _cost(code: tuple[Instr, ...]) -> int:
     """Operations per element. A function such as exp counts as ten."""
     return sum(10 if i.op in ("gather", "scatter") or instruction_cost(i) > 6 else 1 for i in code)
 
@@ -468,9 +489,11 @@ def reshaped(view: View, shape: tuple[int, ...]) -> View:
     return result
 
 
-def by_importance(views: Iterable[View]) -> list[View]:
+def by_importance(views: list[View]) -> list[View]:
     """Views that move along the most dims first. Among them, those that are not row-major come first: some kernel chose
     such a layout, while row-major is only where data come from."""
+    if len(views) < 2 or views.count(views[0]) == len(views):
+        return views
     return sorted(views, key=lambda v: (v.strides.count(0) - len(v.strides), _descends(v)))
 
 
