@@ -505,6 +505,15 @@ WOVEN = Nest(
 )
 
 
+def test_squares_that_stick_out_take_little_code():
+    """Written out, they would take more than all others, and most of the time of compiling."""
+    turned = TURNED._replace(accesses=(Access("float32", ("1", "n")), ROWS))
+    for name in available():
+        with config.override(isa=name):
+            target = host_target()
+        assert emit(NestSource(turned), target).count("\n") < 300 + 16 * target.lanes
+
+
 @pytest.mark.parametrize(
     ("nest", "message"),
     [

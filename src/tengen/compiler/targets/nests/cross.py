@@ -3,37 +3,39 @@ registers.
 
 A square has as many places of the lane dim as of the *cross* dim. An operand that is contiguous along the cross dim is
 loaded or stored as vectors along that dim, and turned into vectors along the lane dim, which all other instructions
-use. Squares that stick out are masked. Vectors outside the square are read at the last place that exists.
+use. Of squares that stick out, loops go through what exists, under masks, and vectors wait in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 from llvmlite import ir
 
-from ...kernels.dtypes import COMPUTE_KIND
+from ...kernels.dtypes import BITS, COMPUTE_KIND
 from ...kernels.nest import Nest, access_number
 from ...kernels.nest_structure import CROSS_BLOCK
 from ...kernels.target import HostTarget
 from ..flow import i64
 from ..storage import decode, encode
-from ..vector import Vec, splat
+from ..vector import Vec, llvm_type
 from .emit import NestEmitter
 from .memory import AccessPlace, Scope, conjunction
 
 
 @dataclass(frozen=True)
 class Square:
-    """Where a square is: the places of both sides as if all existed, and if not, how many do (of the cross dim, of the
-    lane dim)."""
+    """Where a square is: its first places. If it sticks out, how many places exist (of the cross dim, of the lane dim),
+    and the masks of those."""
 
     scope: Scope
-    places: list[ir.Value]
-    lanes: list[ir.Value]
-    counts: tuple[ir.Value, ir.Value] | None
+    place: ir.Value
+    lane: ir.Value
+    counts: tuple[ir.Value, ir.Value] | None = None
+    masks: tuple[Vec | None, Vec | None] = None, None
 
 
 class CrossEmitter(NestEmitter):
@@ -69,9 +71,11 @@ class CrossEmitter(NestEmitter):
                 whole = self.at.icmp_signed("<=", i64(self.side), self.minimum(*counts))
                 with self.at.if_else(whole) as (inside, sticking_out):
                     with inside:
-                        self._square(self._square_at(scope, place, lane, None))
+                        self._whole(Square(scope, place, lane))
                     with sticking_out:
-                        self._square(self._square_at(scope, place, lane, counts))
+                        few = self.minimum(counts[0], i64(self.side)), self.minimum(counts[1], i64(self.side))
+                        masks = self._first_lanes(few[0], self.side), self._first_lanes(few[1], self.side)
+                        self._part(Square(scope, place, lane, few, masks))
                 return ()
 
             self.loop(low, high, self.side, along_cross)
@@ -81,67 +85,125 @@ class CrossEmitter(NestEmitter):
 
     # -- one square ------------------------------------------------------------------------------------------------
 
-    def _square_at(
-        self, scope: Scope, place: ir.Value, lane: ir.Value, counts: tuple[ir.Value, ir.Value] | None
-    ) -> Square:
-        sides = [[self.at.add(start, i64(k)) for k in range(self.side)] for start in (place, lane)]
-        return Square(scope, sides[0], sides[1], counts)
+    def _whole(self, square: Square) -> None:
+        """All places exist: they are written out, and everything stays in registers."""
+        numbers = [i64(k) for k in range(self.side)]
+        loaded = {i: transpose([self._read(square, a, k) for k in numbers]) for i, a in self._crossed("load")}
+        stored: dict[int, list[Vec]] = {i: [] for i, _ in self._crossed("store")}
+        for k, number in enumerate(numbers):
+            row = self._row_of(square, number, {i: columns[k] for i, columns in loaded.items()})
+            for i, vectors in stored.items():
+                vectors.append(row[i])
+        for i, a in self._crossed("store"):
+            for number, vector in zip(numbers, transpose(stored[i]), strict=True):
+                self.memory.write_raw(self._along_cross(square, a, number), vector)
 
-    def _existing(self, square: Square, number: int) -> ir.Value:
-        """A place of the cross dim, or the last one that exists."""
-        place = square.places[number]
-        if square.counts is None:
-            return place
-        return self.minimum(place, self.at.add(square.places[0], self.at.sub(square.counts[0], i64(1))))
+    def _part(self, square: Square) -> None:
+        """Few places exist: loops go through those, and vectors wait in memory. Written out, this would be most of the
+        code."""
+        assert square.counts is not None
+        places, lanes = square.counts
+        loads, stores = self._crossed("load"), self._crossed("store")
+        tiles = {i: self._tile(a) for i, a in (*loads, *stores)}
+        for i, a in loads:
+            self._each(lanes, partial(self._fetch, square, a, tiles[i]))
+            tiles[i].turn()
 
-    def _square(self, square: Square) -> None:
+        def across(number: ir.Value) -> None:
+            row = self._row_of(square, number, {i: tiles[i].read(number) for i, _ in loads})
+            for i, _ in stores:
+                tiles[i].write(number, row[i])
+
+        self._each(places, across)
+        for i, a in stores:
+            tiles[i].turn()
+            self._each(lanes, partial(self._put, square, a, tiles[i]))
+
+    def _fetch(self, square: Square, access: int, tile: _Tile, number: ir.Value) -> None:
+        tile.write(number, self._read(square, access, number))
+
+    def _put(self, square: Square, access: int, tile: _Tile, number: ir.Value) -> None:
+        self.memory.write_raw(self._along_cross(square, access, number), tile.read(number))
+
+    def _each(self, count: ir.Value, do: Callable[[ir.Value], None]) -> None:
+        """Do something for each number below a count."""
+
+        def body(number: ir.Value, _: list[Any]) -> tuple[()]:
+            do(number)
+            return ()
+
+        self.loop(i64(0), count, 1, body)
+
+    def _crossed(self, op: str) -> list[tuple[int, int]]:
+        """The instructions that load or store vectors along the cross dim, with their accesses."""
+        numbered = ((i, instr) for i, instr in enumerate(self.nest.code) if instr.op == op)
+        wanted = numbered if op == "load" else ((i, instr) for i, instr in numbered if i in self.structure.row_sinks)
+        return [(i, a) for i, instr in wanted if (a := access_number(instr)) in self.structure.crossed]
+
+    def _row_of(self, square: Square, number: ir.Value, loaded: Mapping[int, Vec]) -> dict[int, Vec]:
+        """Compute one vector along the lane dim, at a place of the cross dim, and store what lies along it. Returns the
+        bits of what lies along the cross dim. loaded: those of what does, by instruction."""
         code, crossed = self.nest.code, self.structure.crossed
-        loaded = {
-            i: self._turned_load(square, access_number(instr))
-            for i, instr in enumerate(code)
-            if instr.op == "load" and access_number(instr) in crossed
-        }
-        stored: dict[int, list[Vec]] = {i: [] for i in self.structure.row_sinks if access_number(code[i]) in crossed}
-        for number in range(self.side):
-            inner = self._at(square.scope, self._existing(square, number), square.lanes[0])
-            inner = replace(inner, width=self.side, mask=self._mask(square, number, along=1))
-            inner.values.update({i: column[number].to(COMPUTE_KIND[code[i].dtype]) for i, column in loaded.items()})
-            self._find([inner])
-            for i in self.structure.row_sinks:
-                if i in stored:
-                    dtype = self.nest.accesses[access_number(code[i])].dtype
-                    value = self._lanes_of(inner, code[i].args[0], self.side)
-                    stored[i].append(encode(dtype, value, self.target.half))
-                else:
-                    self._sink(inner, i)
-        for i, vectors in stored.items():
-            for number, vector in enumerate(transpose(vectors)):
-                self.memory.write_raw(self._along_cross(square, access_number(code[i]), number), vector)
+        others = frozenset(range(len(self.operands))) - crossed
+        inner = self._at(square.scope, self.at.add(square.place, number), square.lane, others)
+        inner = replace(inner, width=self.side, mask=square.masks[1])
+        for i, raw in loaded.items():
+            value = decode(self.nest.accesses[access_number(code[i])].dtype, raw, self.target.half)
+            inner.values[i] = value.to(COMPUTE_KIND[code[i].dtype])
+        self._find([inner])
+        made = {}
+        for i in self.structure.row_sinks:
+            if (a := access_number(code[i])) in crossed:
+                value = self._lanes_of(inner, code[i].args[0], self.side)
+                made[i] = encode(self.nest.accesses[a].dtype, value, self.target.half)
+            else:
+                self._sink(inner, i)
+        return made
 
-    def _turned_load(self, square: Square, access: int) -> list[Vec]:
-        """Vectors along the lane dim, one for each place of the cross dim."""
-        rows = [self.memory.read_raw(self._along_cross(square, access, number)) for number in range(self.side)]
-        return [decode(self.nest.accesses[access].dtype, v, self.target.half) for v in transpose(rows)]
+    def _read(self, square: Square, access: int, number: ir.Value) -> Vec:
+        return self.memory.read_raw(self._along_cross(square, access, number))
 
-    def _along_cross(self, square: Square, access: int, number: int) -> AccessPlace:
+    def _along_cross(self, square: Square, access: int, number: ir.Value) -> AccessPlace:
         """Where an access goes along the cross dim, at one place of the lane dim."""
-        start = self._at(square.scope, square.places[0], square.lanes[number])
+        start = self._at(square.scope, square.place, self.at.add(square.lane, number), (access,))
         found = self.memory.conditions(start, self.operands[access], access, self.side, self.cross)
-        if (mask := self._mask(square, number, along=0)) is not None:
+        if (mask := square.masks[0]) is not None:
             found.append(mask)
         allowed, mask = conjunction(c for c in found if c.lanes == 1), conjunction(c for c in found if c.lanes > 1)
         return AccessPlace(self.operands[access], start.offsets[access], self.side, None, allowed, mask)
 
-    def _at(self, scope: Scope, place: ir.Value, lane: ir.Value) -> Scope:
-        inner = self.memory.enter(scope, self.operands, self.cross, place)
-        return self.memory.enter(inner, self.operands, self.nest.lane, lane)
+    def _at(self, scope: Scope, place: ir.Value, lane: ir.Value, wanted: Container[int]) -> Scope:
+        inner = self.memory.enter(scope, self.operands, self.cross, place, wanted)
+        return self.memory.enter(inner, self.operands, self.nest.lane, lane, wanted)
 
-    def _mask(self, square: Square, number: int, along: int) -> Vec | None:
-        """The lanes that exist in a vector along one side, at place `number` of the other side, if the vector exists."""
-        if square.counts is None:
-            return None
-        exists = self.at.icmp_signed("<", i64(number), square.counts[1 - along])
-        return self._first_lanes(square.counts[along], self.side) & splat(self.at, exists, "bool", self.side)
+    def _tile(self, access: int) -> _Tile:
+        kind = self.operands[access].kind
+        with self.at.goto_entry_block():
+            memory = self.at.alloca(llvm_type(kind, self.side), self.side)
+        return _Tile(self.at, memory, kind, self.side)
+
+
+class _Tile:
+    """Vectors of a square in memory."""
+
+    def __init__(self, at: ir.IRBuilder, memory: ir.Value, kind: str, side: int):
+        self.at, self.memory, self.kind, self.side = at, memory, kind, side
+
+    def _place(self, number: ir.Value) -> ir.Value:
+        return self.at.gep(self.memory, [number])
+
+    def read(self, number: ir.Value) -> Vec:
+        value = self.at.load(self._place(number), align=BITS[self.kind] // 8, typ=llvm_type(self.kind, self.side))
+        return Vec(self.at, value, self.kind, self.side)
+
+    def write(self, number: ir.Value, vector: Vec) -> None:
+        self.at.store(vector.value, self._place(number), align=BITS[self.kind] // 8)
+
+    def turn(self) -> None:
+        """Exchange rows and columns."""
+        numbers = [i64(k) for k in range(self.side)]
+        for number, vector in zip(numbers, transpose([self.read(k) for k in numbers]), strict=True):
+            self.write(number, vector)
 
 
 # -- turning ----------------------------------------------------------------------------------------------------------
@@ -187,5 +249,9 @@ def _turn_runs(rows: Sequence[Vec]) -> list[Vec]:
 
 def _pick(a: Vec, b: Vec, lanes: Sequence[int]) -> Vec:
     """These lanes of both vectors, concatenated."""
-    picks = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))
-    return a.like(a.builder.shuffle_vector(a.value, b.value, picks))
+    return a.like(a.builder.shuffle_vector(a.value, b.value, _picks(tuple(lanes))))
+
+
+@cache
+def _picks(lanes: tuple[int, ...]) -> ir.Constant:
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))

@@ -4,7 +4,7 @@ single lanes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from llvmlite import ir
@@ -91,20 +91,30 @@ class Memory:
 
     # -- places ----------------------------------------------------------------------------------------------------
 
-    def enter(self, scope: Scope, operands: Sequence[AccessOperand], dim: int, index: ir.Value) -> Scope:
-        """The scope inside a loop over `dim`."""
+    def enter(
+        self,
+        scope: Scope,
+        operands: Sequence[AccessOperand],
+        dim: int,
+        index: ir.Value,
+        wanted: Container[int] | None = None,
+    ) -> Scope:
+        """The scope inside a loop over `dim`. wanted: the operands that are read or written there; None: all."""
 
-        def advance(start: ir.Value, coefficients: dict[int, ir.Value]) -> ir.Value:
-            if dim not in coefficients:
+        def advance(number: int, start: ir.Value, coefficients: dict[int, ir.Value]) -> ir.Value:
+            if dim not in coefficients or (wanted is not None and number not in wanted):
                 return start
             c = coefficients[dim]
             step = index if isinstance(c, ir.Constant) and c.constant == 1 else self.at.mul(index, c)
             return step if isinstance(start, ir.Constant) else self.at.add(start, step)
 
-        offsets = tuple(advance(o, operand.strides) for o, operand in zip(scope.offsets, operands, strict=True))
+        pairs = list(enumerate(zip(scope.offsets, scope.sums, operands, strict=True)))
+        offsets = tuple([advance(i, offset, operand.strides) for i, (offset, _, operand) in pairs])
         sums = tuple(
-            tuple(advance(s, r.coefficients) for s, r in zip(old, operand.ranges, strict=True))
-            for old, operand in zip(scope.sums, operands, strict=True)
+            [
+                tuple([advance(i, s, r.coefficients) for s, r in zip(old, operand.ranges, strict=True)])
+                for i, (_, old, operand) in pairs
+            ]
         )
         return replace(scope, values=dict(scope.values), index={**scope.index, dim: index}, offsets=offsets, sums=sums)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from llvmlite import ir
@@ -29,8 +29,15 @@ class ThreadMemory(Memory):
         self.kept, self.width = kept, width
         self._whole: dict[ir.Value, ir.Value] = {}
 
-    def enter(self, scope: Scope, operands: Sequence[AccessOperand], dim: int, index: ir.Value) -> Scope:
-        inner = super().enter(scope, operands, dim, index)
+    def enter(
+        self,
+        scope: Scope,
+        operands: Sequence[AccessOperand],
+        dim: int,
+        index: ir.Value,
+        wanted: Container[int] | None = None,
+    ) -> Scope:
+        inner = super().enter(scope, operands, dim, index, wanted)
         return replace(inner, mask=None) if dim >= self.kept else inner  # threads without an item run no such loop
 
     def look_at(self, operands: Sequence[AccessOperand]) -> None:
