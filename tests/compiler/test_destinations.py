@@ -12,7 +12,8 @@ from plans import run_plan
 
 from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.linalg import MatMul
-from tengen.core.ops.shape import Concatenate, Reshape, Transpose
+from tengen.core.ops.reduce import Reduce
+from tengen.core.ops.shape import Concatenate, Reshape, Slice, Transpose
 
 RELU = Elemwise("RELU")
 
@@ -206,3 +207,86 @@ def test_bfloat16():
     y = product(from_bits(a), from_bits(b))
     (got,) = run_plan(made.plan, made.arrays)
     np.testing.assert_allclose(from_bits(got), beside(np.concatenate([y, y], 1)), rtol=2**-7, atol=1e-2)
+
+
+# -- parts of a whole that loop nests make ------------------------------------------------------------------------------
+
+EXP = Elemwise("EXP")
+
+
+def copies(made):
+    """How many parts of a Concat are copied."""
+    return [step.name for step in made.plan.steps].count("concat")
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_maps_inside_of_a_concat(target, axis):
+    """The first two are one kernel, which also stores a value of its own; the last one is another."""
+    x, y = floats(3, 5, 64), floats(3, 5, 64)
+
+    def function(x, y):
+        e = EXP(x)
+        return Concatenate(axis)(e * y, e + y, EXP(Reduce("MAX", (2,))(RELU(y)) + x)) * 2.0, e * 3.0
+
+    e = np.exp(x.astype(np.float64))
+    parts = e * y, e + y, np.exp(np.maximum(y, 0).max(2, keepdims=True) + x)
+    made = Made(function, x, y, target=target)
+    assert not copies(made)
+    made.check(2 * np.concatenate(parts, axis), 3 * e, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("extent, count", [(63, 2), (64, 0)])
+def test_short_runs_are_copied(extent, count):
+    """A map of a few numbers at a time would leave most lanes empty."""
+    x, y = floats(7, extent), floats(7, extent)
+    made = Made(lambda x, y: Concatenate(1)(EXP(x), EXP(y)), x, y)
+    assert copies(made) == count
+    made.check(np.concatenate([np.exp(x), np.exp(y)], 1), tolerance=1e-5)
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("extent", [1, 3, 8])
+def test_short_runs_are_no_reason_where_operands_have_them_too(target, extent):
+    x = floats(7, 4 * extent)
+
+    def function(x):
+        first, second = (Slice((0, start), (7, extent), (1, 1))(x) for start in (0, 2 * extent))
+        return Concatenate(1)(EXP(first), EXP(second) * first) * 1.0
+
+    made = Made(function, x, target=target)
+    assert not copies(made)
+    first, second = x[:, :extent], x[:, 2 * extent : 3 * extent]
+    made.check(np.concatenate([np.exp(first), np.exp(second) * first], 1), tolerance=1e-5)
+
+
+def test_a_map_in_another_order_of_dims_is_copied():
+    """The first part decides how the whole lies."""
+    x, y = floats(70, 80), floats(80, 70)
+    made = Made(lambda x, y: Concatenate(0)(EXP(x), EXP(turned(y))), x, y)
+    assert copies(made) == 1
+    made.check(np.concatenate([np.exp(x), np.exp(y.T)]), tolerance=1e-5)
+
+
+def test_maps_beside_a_product_inside_of_a_concat():
+    a, b, x = floats(20, 9), floats(9, 64), floats(20, 64)
+    made = Made(lambda a, b, x: Concatenate(1)(EXP(x), MatMul()(a, b), EXP(x * 0.5)) * 1.0, a, b, x)
+    assert not copies(made)
+    made.check(np.concatenate([np.exp(x), product(a, b), np.exp(x / 2)], 1), tolerance=1e-5)
+
+
+def test_a_map_that_somebody_else_reads_and_one_that_comes_twice():
+    x, y = floats(4, 64), floats(4, 64)
+
+    def function(x, y):
+        e, f = EXP(x), EXP(y)
+        return Concatenate(0)(e, f, f), MatMul()(e, turned(e))
+
+    e, f = np.exp(x.astype(np.float64)), np.exp(y)
+    Made(function, x, y).check(np.concatenate([e, f, f]), e @ e.T, tolerance=1e-5)
+
+
+def test_maps_without_elements_inside_of_a_concat():
+    x, y = floats(0, 64), floats(3, 64)
+    made = Made(lambda x, y: Concatenate(0)(EXP(x), EXP(y), EXP(x)), x, y)
+    made.check(np.exp(y), tolerance=1e-5)

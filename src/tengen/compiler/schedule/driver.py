@@ -31,7 +31,7 @@ from .attention import attend, attend_backwards
 from .contractions.lower import contract
 from .groups import Group
 from .memory import assign, ownership
-from .memory.destinations import destinations, nested
+from .memory.destinations import destinations, inside_concats, nested
 from .partition import Partition
 from .parts import reduce_in_parts, splits
 from .places import Location
@@ -67,6 +67,7 @@ class Scheduler(Steps):
             self.destinations, wholes = destinations(program, self.users, ends)
             self.wholes = {v: Location(self.buffer(v.type), layout) for v, layout in wholes.items()}
         self.spread = nested(program, self.users, self.wholes)
+        self.parts_of = inside_concats(program, self.users, self.spread)
 
     # -- groups --------------------------------------------------------------------------------------------
 

@@ -36,6 +36,13 @@ class Destination(NamedTuple):
     whole: Value | None = None
 
 
+class Part(NamedTuple):
+    """A value's place in the output `whole` of a Concat: from the element `starts` on."""
+
+    whole: Value
+    starts: tuple[int, ...]
+
+
 class Location(NamedTuple):
     """Where a value lies: which buffer (None: a running number, no memory) and how."""
 

@@ -12,11 +12,10 @@ from typing import NamedTuple
 from ..plan import ITEM_BYTES
 from ..program import Contraction, Elementwise, Node, Program, Reduction, Value
 from ..values import is_reshape
-from ..view import View, contiguous
+from ..view import View
 from .contractions.column_sums import combine, folds_rows
 from .groups import Group
-from .nests.lower import Emitter, dense_like
-from .places import Location
+from .nests.lower import Emitter
 from .steps import Steps
 
 
@@ -132,11 +131,9 @@ def store(steps: Steps, e: Emitter, values: Sequence[Value], like: Sequence[View
     views = [v for v in e.loads() if values and len(v.shape) == values[0].ndim] if like is None else like
     written = set()
     for value in values:
-        layout = contiguous(value.shape) if value in steps.row_major else dense_like(value.type, views)
-        buffer = steps.buffer(value.type)
-        e.store(value, buffer, layout)
-        steps.where[value] = Location(buffer, layout)
-        written.add(buffer)
+        steps.where[value] = place = steps.own_place(value, views)
+        e.store(value, place.buffer or 0, place.view)
+        written.add(place.buffer or 0)
     return written
 
 

@@ -14,10 +14,11 @@ from ..kernels.target import HostTarget, Target
 from ..plan import HOST_WORK, ITEM_BYTES, STATUS
 from ..program import Host, Iota, Program, Type, Value, ViewOp
 from ..view import View, contiguous, dense
+from .memory.destinations import fits_inside
 from .memory.ownership import EVERYWHERE
 from .nests.loops import Loops
-from .nests.lower import Emitter
-from .places import UNIFORM, Destination, Location, Taken
+from .nests.lower import Emitter, dense_like
+from .places import UNIFORM, Destination, Location, Part, Taken
 
 # An operand that jumps along the lanes is copied first if each element is read this often, in a kernel of at least this
 # many elements.
@@ -109,6 +110,7 @@ class Steps:
             Value, Destination
         ] = {}  # of results that should lie elsewhere than in a row-major buffer of their own
         self.wholes: dict[Value, Location] = {}  # outputs of Concat that such results are parts of
+        self.parts_of: dict[Value, Part] = {}  # values that only a Concat reads, and their places in its output
         self.spread: set[Value] = set()  # outputs of Concat whose parts lie in the output of another one
         self.where: dict[Value, Location] = {
             v: Location(i, view) for i, (v, view) in enumerate(zip(program.inputs, views, strict=True))
@@ -133,6 +135,21 @@ class Steps:
         if place.whole is None:
             return Location(self.buffer(value.type), place.view)
         return Location(self.wholes[place.whole].buffer, place.view)
+
+    def own_place(self, value: Value, views: Sequence[View]) -> Location:
+        """Where a loop nest that loads operands which lie like `views` should store a value: in the output of the
+        Concat that alone reads it, if it fits there, or else in a new buffer."""
+        layout = contiguous(value.shape) if value in self.row_major else dense_like(value.type, views)
+        if part := self.parts_of.get(value):
+            whole = part.whole
+            own = contiguous(whole.shape) if whole in self.row_major else dense_like(whole.type, [layout])
+            place = self.wholes.get(whole) or Location(None, own)
+            inside = place.view.slice(part.starts, value.shape, [1] * value.ndim)
+            if fits_inside(layout, inside, views):
+                if place.buffer is None:
+                    place = self.wholes[whole] = Location(self.buffer(whole.type), own)
+                return Location(place.buffer, inside)
+        return Location(self.buffer(value.type), layout)
 
     def knows(self, value: Value) -> bool:
         """Whether a value lies somewhere already, or can be computed where it is read, from values that do."""

@@ -1,9 +1,9 @@
-"""Where contractions store their results: in the order that their readers need, or inside the output of a `Concat`.
+"""Where kernels store their results: in the order that their readers need, or inside the output of a `Concat`.
 
 A contraction can store rows anywhere, as long as one of its last two dims is contiguous. Suppose that a reader sees the
 result through views that strides cannot express, like `reshape(transpose(y))`, which puts the heads of attention side
 by side. Then the result gets the order of dims that saves the copy. If results are concatenated, each is written where
-it will be.
+it will be. A loop nest can do that too; the first one that does decides how the whole lies.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from itertools import permutations
 
 from ...program import Concat, Node, Program, Value, ViewOp
 from ...view import View, contiguous, dense
-from ..places import Destination
+from ..places import Destination, Part
 
 MOST_DIMS = 5
 """The most dims of results whose orders of dims are tried."""
+LEAST_RUN = 64
+"""Turns of the innermost loop that are many. A loop nest that stores a part of a Concat in its place has one for each run
+of elements side by side there, while it may go through a value of its own in one; few turns leave lanes empty."""
 
 
 def destinations(
@@ -50,6 +53,43 @@ def nested(program: Program, users: Mapping[Value, Sequence[Node]], wholes: Cont
         return set()
     readers = [(v, users.get(v, ())) for v in outputs if v not in wholes and v not in program.outputs]
     return {v for v, nodes in readers if len(nodes) == 1 and isinstance(nodes[0].op, Concat)}
+
+
+def inside_concats(
+    program: Program, users: Mapping[Value, Sequence[Node]], spread: Container[Value]
+) -> dict[Value, Part]:
+    """The values that only a Concat reads, and once, with their places in its output. spread: see `nested`."""
+    found: dict[Value, Part] = {}
+    outputs = set(program.outputs)
+    for node in program.nodes:
+        if not isinstance(node.op, Concat) or node.outputs[0] in spread:
+            continue
+        axis, start = node.op.axis, 0
+        for value in node.inputs:
+            starts = tuple([start if d == axis else 0 for d in range(value.ndim)])
+            start += value.shape[axis]
+            if len(users[value]) == 1 and value not in outputs:
+                found[value] = Part(node.outputs[0], starts)
+    return found
+
+
+def fits_inside(own: View, inside: View, loads: Sequence[View]) -> bool:
+    """Whether a loop nest that loads operands which lie like `loads` should store a result as `inside`, in a larger
+    buffer, rather than as `own`: if its dims lie in the same order and the innermost loop stays long, or as long."""
+    moving = [d for d, extent in enumerate(own.shape) if extent > 1]
+    order, other = (sorted(moving, key=lambda d: abs(v.strides[d])) for v in (own, inside))
+    lengths = [_run([view, *loads], order) for view in (own, inside)]
+    return order == other and lengths[1] >= min(LEAST_RUN, lengths[0])
+
+
+def _run(views: Sequence[View], order: Sequence[int]) -> int:
+    """The extent of the innermost loop over elements that lie like all these views. order: the dims, fastest first."""
+    length = 1
+    for d in order:
+        if any(v.strides[d] != v.strides[order[0]] * length for v in views):
+            break
+        length *= views[0].shape[d]
+    return length
 
 
 def _spares_copies(value: Value, users: Mapping[Value, Sequence[Node]]) -> View:
