@@ -20,7 +20,7 @@ from tengen.compiler.program import Type, build
 from tengen.core.gradient import backward
 from tengen.core.ops import builtin
 from tengen.core.ops.loop import Scan
-from tengen.core.ops.recurrent import RecurrentLayers
+from tengen.core.ops.recurrent import LSTMSequence, RecurrentLayers
 
 
 def sigmoid(x):
@@ -313,3 +313,19 @@ def test_weights_are_packed_once_and_kept():
     assert (
         len(plan.steps) == 2 * 7 + len(packing) + 2
     )  # two launches a step; the product of all inputs, the sum of the biases
+
+
+def steps_of_gradient(length, size):
+    """How many launches the gradient of an LSTM takes for so many steps."""
+    state, weight = Type("float32", (16, size)), Type("float32", (4 * size, size))
+    sums, states = (Type("float32", (length, 16, n * size)) for n in (4, 1))
+    inputs, outputs = (state, state, sums, weight), (states, states, sums)
+    found = backward(LSTMSequence(False, kept=True), inputs, outputs, (False, False, True, False), (True, False, False))
+    slots = (*inputs, *outputs, states)
+    return len(compile_program(build(found.op, [slots[a] for a in found.args])).steps)
+
+
+@pytest.mark.parametrize("size", [4, 32])
+def test_a_step_of_the_gradient_of_an_lstm_is_a_product_and_a_map(size):
+    """The gradients of the four gates are made where the next product reads them."""
+    assert steps_of_gradient(8, size) - steps_of_gradient(7, size) == 2

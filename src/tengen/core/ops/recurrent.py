@@ -1,7 +1,7 @@
 """Recurrent layers: the inputs of all steps go through one product, then a loop over time does the rest.
 
-Their gradients are backward loops with one product per step. Its factors, the slopes of all gates at all steps, are
-computed before the loop. The gradient of the weights, one product for all steps, is computed after it.
+Their gradients are backward loops with one product and one map per step. The gradient of the weights, one product for
+all steps, is computed after the loop.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from math import prod
 
 from ...compiler.program import Op, Value
 from .base import Formula, Grads, promoted_floats
-from .elemwise import EQ, SIGMOID, Elemwise, cast, where
+from .elemwise import SIGMOID, Elemwise, cast
 from .formula import RELU
 from .linalg import Linear, MatMul
 from .loop import Scan, at_end, previous
@@ -145,11 +145,12 @@ class LSTMStep(Formula):
 
 
 class LSTMStepBack(Formula):
-    """Inputs: the gradients of the sums that go into the gates of the next step (N, 4, H), and of c by way of that
-    step; for this step the gradient of h, its gates (N, 4, H), their slopes times their factors (N, 4, H), tanh(c), and
-    if `cells` the gradient of c; weight.
+    """Inputs: the gradients of the sums that go into the gates of the next step (N, 4 H), and of c by way of that step;
+    for this step the gradient of h, the sums z that went into its gates (N, 4 H), c before and after it, and if `cells`
+    the gradient of c; weight.
 
-    Outputs: the first two for this step and the one before it.
+    Outputs: the first two for this step and the one before it. The gates are computed again: they take less time than
+    reading them from memory.
     """
 
     cells: bool
@@ -158,22 +159,21 @@ class LSTMStepBack(Formula):
     name = "grad_LSTM"
 
     def expand(self, *inputs: Value) -> Sequence[Value]:
-        after, by_c, g, gates, slopes, tanh, *rest = inputs
-        weight = rest[-1]
-        count, _, size = after.shape
-        by_h = _product(self.products, reshape(after, (count, 4 * size)), weight) + g
-        by_c = by_c + by_h * (_one(gates, 3) * (1.0 - tanh * tanh))
+        after, by_c, g, z, before, c, *rest = inputs
+        by_h = _product(self.products, after, rest[-1]) + g
+        sums = _gates(z)
+        i, f, o = (SIGMOID(sums[n]) for n in (0, 1, 3))
+        candidate, t = TANH(sums[2]), TANH(c)
+        by_c = by_c + by_h * (o * (1.0 - t * t))
         if self.cells:
             by_c = by_c + rest[0]
-        row, is_output = (count, 1, size), EQ(after.builder.iota((4, 1)), 3)
-        return where(is_output, reshape(by_h, row), reshape(by_c, row)) * slopes, by_c * _one(gates, 1)
-
-
-def _one(gates: Value, number: int) -> Value:
-    """One of the gates in a value of (…, 4, H)."""
-    *lead, _, size = gates.shape
-    part = Slice((*(0,) * len(lead), number, 0), (*lead, 1, size), (1,) * gates.ndim)(gates)
-    return reshape(part, (*lead, size))
+        by_gates = (
+            by_c * candidate * (i * (1.0 - i)),
+            by_c * before * (f * (1.0 - f)),
+            by_c * i * (1.0 - candidate * candidate),
+            by_h * t * (o * (1.0 - o)),
+        )
+        return Concatenate(1)(*by_gates), by_c * f
 
 
 class LSTMSequence(Formula):
@@ -201,37 +201,17 @@ class LSTMSequence(Formula):
             return [zeros_of(v) for v in inputs]
         if any(x is not None for x in g_kept):  # in the gradient of this one
             return self._scan.grad(inputs, outputs, grads)
-        batch, size = hidden.shape[1:]
         before = previous(hidden, first_h, self.reverse)
         z = kept[0] if kept else reshape(_product(self.products, _rows(before), _turned(weight)), a.shape) + a
-        gates, slopes, tanh = self._slopes(z, previous(cells, first_c, self.reverse), cells)
-        start = broadcast(cast(z.builder.constant(0.0), z.dtype), (batch, 4, size))
+        start = broadcast(cast(z.builder.constant(0.0), z.dtype), a.shape[1:])
         extra = () if g_cells is None else (g_cells,)
         body = LSTMStepBack(g_cells is not None, self.products)
-        along = zeros_of(hidden) if g is None else g, gates, slopes, tanh, *extra
+        along = zeros_of(hidden) if g is None else g, z, previous(cells, first_c, self.reverse), cells, *extra
         back = Scan(body, 2, len(along), 1, not self.reverse)
         by_z, by_c = back(start, zeros_of(first_c), *along, weight)
-        last = reshape(at_end(by_z, start, not self.reverse), (batch, 4 * size))
+        last = at_end(by_z, start, not self.reverse)
         by_weight = _product(self.products, _turned(_rows(by_z)), _rows(before))
-        return [_product(self.products, last, weight), by_c, reshape(by_z, a.shape), by_weight]
-
-    @staticmethod
-    def _slopes(z: Value, before: Value, cells: Value) -> tuple[Value, Value, Value]:
-        """The gates at all steps (T, N, 4, H), their slopes times their factors, and tanh(c)."""
-        size, row = cells.shape[-1], (*cells.shape[:2], 1, cells.shape[-1])
-        which = z.builder.iota((4, 1))
-        candidate = EQ(which, 2)
-        # tanh(x) = 2 sigmoid(2 x) - 1, so each element takes only one exponential.
-        scale = where(candidate, 2.0, 1.0)
-        wide = reshape(z, (*cells.shape[:2], 4, size))
-        gates = SIGMOID(wide * cast(scale, z.dtype))
-        gates = where(candidate, 2.0 * gates - 1.0, gates)
-        tanh = TANH(cells)
-        i, g = (reshape(_one(gates, n), row) for n in (0, 2))
-        before, outer = reshape(before, row), reshape(tanh, row)
-        partner = where(EQ(which, 0), g, where(EQ(which, 1), before, where(candidate, i, outer)))
-        slope = where(candidate, 1.0 - gates * gates, gates * (1.0 - gates))
-        return gates, slope * partner, tanh
+        return [_product(self.products, last, weight), by_c, by_z, by_weight]
 
 
 class RecurrentLayers(Formula):
