@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import Count, Dies, Ends, Images, Slow, Squares, Twice
+from samples import Count, Dies, Ends, Images, Locked, Slow, Squares, Twice
 
 import tengen
 from tengen.data import DataLoader, Infinite, RandomSampler, SequentialSampler, StreamSampler
@@ -154,6 +154,27 @@ def test_a_killed_worker_is_an_error():
     with pytest.raises(RuntimeError, match="killed by signal 9"):
         next(loader)
     assert time.monotonic() - start < 10  # not a hang
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])  # more than Python can write before the worker reads
+def test_a_program_that_does_not_guard_its_main_code(tmp_path, size):
+    path = tmp_path / "program.py"
+    path.write_text(f"""
+import numpy as np
+from tengen.data import DataLoader, SequentialSampler
+
+data = [np.zeros({size}, np.uint8)] * 2
+print(len(list(DataLoader(data, SequentialSampler(data, 2), num_workers=1, workers="process"))))
+""")
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 1
+    assert "must guard its main code by `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]
+
+
+def test_a_dataset_with_a_lock():
+    data = Locked(4)
+    assert [batch.tolist() for batch in DataLoader(data, num_workers=1, workers="process")] == [[0], [1], [2], [3]]
+    assert data.taken.value == 4
 
 
 def test_processes_end_with_the_iterator():

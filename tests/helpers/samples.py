@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -49,6 +50,19 @@ class Dies(Squares):
     def __getitem__(self, index):
         if index == 2:
             os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+class Locked(Squares):
+    """Counts in all processes together how often it was asked; such a number can be pickled only while a process starts."""
+
+    def __init__(self, count):
+        super().__init__(count)
+        self.taken = multiprocessing.get_context("spawn").Value("i", 0)
+
+    def __getitem__(self, index):
+        with self.taken.get_lock():
+            self.taken.value += 1
         return index
 
 

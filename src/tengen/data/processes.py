@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.reduction import ForkingPickler
 from time import monotonic
 from typing import Any
 
@@ -22,24 +24,44 @@ class End:
     """The answer of a worker whose stream has ended."""
 
 
+class _Sent:
+    """What a worker process needs, pickled while it starts, when locks may be, and sent once it has been started.
+
+    What Python itself writes while it starts a process must fit into a pipe: if the process fails before it has read that, such as in a
+    program that does not guard its main code, the other one waits for ever.
+    """
+
+    def __init__(self, value: Any):
+        self.value, self.data = value, memoryview(b"")
+
+    def __reduce__(self) -> Any:
+        self.data = ForkingPickler.dumps(self.value)
+        return type(self), (None,)
+
+
 class Worker:
     """One worker process, as the process that wants the batches sees it."""
 
     def __init__(self, context: SpawnContext, number: int, make: Callable[[], Fetch]):
-        self.number, self.waiting = number, 0  # tasks without an answer
+        self.number, self.waiting, self.answered = number, 0, False  # waiting: tasks without an answer
         self.pipe, theirs = context.Pipe()
+        sent = _Sent(make)
         self.process: SpawnProcess = context.Process(
-            target=_serve, args=(theirs, make), name=f"tengen-data-{number}", daemon=True
+            target=_serve, args=(theirs, sent), name=f"tengen-data-{number}", daemon=True
         )
         self.process.start()
         theirs.close()
+        self._send(self.pipe.send_bytes, sent.data)
 
     def ask(self, task: Any) -> None:
+        self._send(self.pipe.send, task)
+        self.waiting += 1
+
+    def _send(self, send: Callable[[Any], None], value: Any) -> None:
         try:
-            self.pipe.send(task)
+            send(value)
         except (BrokenPipeError, ConnectionResetError):
             raise self.lost() from None
-        self.waiting += 1
 
     def answer(self, timeout: float) -> Any:
         """The next answer. Raises RuntimeError if it takes too long, or if the process has ended."""
@@ -52,7 +74,7 @@ class Worker:
             made = shared.unpack(self.pipe.recv())
         except (EOFError, ConnectionResetError, FileNotFoundError):
             raise self.lost() from None
-        self.waiting -= 1
+        self.waiting, self.answered = self.waiting - 1, True
         if isinstance(made, Failure):
             raise made.raised_by(f"worker process {self.number}")
         return made
@@ -61,10 +83,10 @@ class Worker:
         self.process.join(1)
         code = self.process.exitcode
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-        return RuntimeError(
-            f"DataLoader worker process {self.number} (pid {self.process.pid}) {how}; if the system killed it for want of memory, take "
-            "fewer workers or smaller batches"
-        )
+        way = "if the system killed it for want of memory, take fewer workers or smaller batches"
+        if code == 1 and not self.answered:
+            way = "what it has written says why; each worker imports the program, which must guard its main code by `if __name__ == '__main__':`"
+        return RuntimeError(f"DataLoader worker process {self.number} (pid {self.process.pid}) {how}; {way}")
 
     def stop(self) -> None:
         self.pipe.close()
@@ -105,11 +127,12 @@ def _give(worker: Worker, tasks: Iterator[Any]) -> None:
         worker.ask(next(tasks))
 
 
-def _serve(pipe: Connection, make: Callable[[], Fetch]) -> None:
+def _serve(pipe: Connection, _: _Sent) -> None:
     """The life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides
     sent: deque[shared.Packed] = deque()
     with closing(pipe), suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        make: Callable[[], Fetch] = pickle.loads(pipe.recv_bytes())
         fetch: Fetch | None = None
         while True:
             task = pipe.recv()
