@@ -8,6 +8,7 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+import chinese
 import diagrams
 import pytest
 import reference
@@ -109,6 +110,23 @@ def test_both_languages_are_in_step(page):
             ours, theirs = sorted(ours), sorted(theirs)
         assert ours == theirs
     assert re.search(r"[\u4e00-\u9fff]", read("zh", page))
+
+
+def test_lines_of_chinese_are_put_together():
+    assert chinese.joined("卷积的偏置\n是 `(C,)`，\n`match` 见下。\n\n- 一、\n- 二\n  三，\n  [四](x.md)") == (
+        "卷积的偏置是 `(C,)`，`match` 见下。\n\n- 一、\n- 二三，[四](x.md)"
+    )
+    english = "One line,\nanother.\n\n1. first\n2. second"
+    assert chinese.joined(english) == english
+
+
+def test_the_examples_are_in_step():
+    """Their page stands beside the programs, in both languages."""
+    folder = ROOT / "src" / "tengen" / "examples"
+    pages = [(folder / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md")]
+    links, rows = ([re.findall(pattern, page) for page in pages] for pattern in (r"\]\(([^)]+)\)", r"(?m)^\| (\S+) \|"))
+    assert links[0][: len(links[1])] == links[1] and len(pages[0].splitlines()) == len(pages[1].splitlines())
+    assert rows[0][1:] == rows[1][1:]
 
 
 def anchors(text: str) -> set[str]:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chinese
 import diagrams
 import from_pytorch
 import latex2mathml.converter
@@ -75,7 +76,8 @@ def stage(language: str, folder: Path) -> None:
     for pictures in (PAGES / "assets", ROOT / "docs" / "pictures"):
         shutil.copytree(pictures, folder / "assets", dirs_exist_ok=True)
     for source, target in INSIDE.items():
-        text = (ROOT / source).read_text(encoding="utf-8")
+        translated = (ROOT / source).with_suffix(f".{language}.md")
+        text = (translated if translated.exists() else ROOT / source).read_text(encoding="utf-8")
         write(folder / target, included(text, ROOT / source, target))
     for name, text in reference.pages().items():
         write(folder / "reference" / name, text)
@@ -117,9 +119,11 @@ def prepared(text: str, place: Path) -> str:
             parts[i] = diagrams.svg(part[len("```mermaid") : -3])
         elif not part.startswith("```"):
             lines = part.split("\n")
-            parts[i] = "\n".join(
-                line if line.startswith(("#", "|")) else NAMED.sub(lambda match: named(match, up), line)
-                for line in lines
+            parts[i] = chinese.joined(
+                "\n".join(
+                    line if line.startswith(("#", "|")) else NAMED.sub(lambda match: named(match, up), line)
+                    for line in lines
+                )
             )
     return "".join(parts)
 
