@@ -15,7 +15,7 @@ INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 BUILD := 'scikit-build-core>=0.10' 'setuptools-scm>=8' 'nanobind>=3' $(foreach tool,cmake ninja,$(if $(shell command -v $(tool)),,$(tool)))
 CLANG_FORMATTED := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h tests/double/native/*.c tests/double/native/*.h)
 
-# An environment for development has all that the demo needs, which alone takes about 580 of 815 MB.
+# An environment for development has all that the demo needs, which alone takes about 610 of 1060 MB.
 FOR_DEMO := $(if $(wildcard $(VENV)/installed),$(VENV)/installed,$(VENV)/demo-installed)
 
 .PHONY: demo test docs test-docs test-distributed ray test-models test-browser test-ptxas test-aarch64 wheels fuzz bench check format clean
