@@ -12,6 +12,7 @@ from .kernels.attention import PARAMETERS as ATTENTION_PARAMETERS
 from .kernels.attention import AttentionKernel
 from .kernels.attention_gradient import PARAMETERS as GRADIENT_PARAMETERS
 from .kernels.attention_gradient import AttentionGradientKernel
+from .kernels.block_product import BlockProduct
 from .kernels.contraction import AMX_SIDE, SUM_PARAMETERS, ContractionKernel, SumKernel
 from .kernels.epilogue import Epilogue
 from .kernels.nest import Instr, Nest
@@ -45,6 +46,8 @@ def show_kernels(sources: Sequence[Any], target: Target) -> dict[str, str]:
             files[f"kernel{i}.txt"] = show_nest(source.nest)
         elif isinstance(source, ContractionKernel):
             files[f"kernel{i}.txt"] = show_contraction(source)
+        elif isinstance(source, BlockProduct):
+            files[f"kernel{i}.txt"] = show_block_product(source)
         for suffix, text in cache.dump(source, target).items():
             files[f"kernel{i}.{suffix}"] = text
     return files
@@ -203,6 +206,27 @@ def _contraction_loops(kernel: ContractionKernel) -> list[str]:
     folded = "fold(sums)" if kernel.folded else "sums"
     lines.append(f"{indent}C = {f'epilogue({folded})' if kernel.epilogue else folded}")
     return lines
+
+
+def show_block_product(kernel: BlockProduct) -> str:
+    """A sum of products on a GPU as text: its operands, its tile and what its epilogue does."""
+    tile = kernel.tile
+    lines = ["C[b, r, c] = sum over k of X[b, r, k] * Y[b, k, c]"]
+    for name, operand, loops, _ in kernel.operands:
+        along = "k" if operand.along_k else f"its {loops}s"
+        lines.append(
+            f"{name.upper()}: {operand.dtype}, {operand.loops} loops over its {loops}s, {operand.edges} edges; threads along "
+            f"{along}, {operand.width} elements a copy"
+        )
+    lines.append(f"C: {kernel.c}; {kernel.batch} batch loops, {kernel.k} loops over k, sums of {kernel.sums}")
+    lines.append(
+        f"tile: {tile.rows} x {tile.columns}, {tile.depth} steps of k at a time, {tile.threads} threads with "
+        f"{tile.thread_rows} x {tile.thread_columns} sums each"
+    )
+    if kernel.epilogue:
+        channels = "rows" if kernel.channel_rows else "columns"
+        lines += [f"epilogue, with channels along the {channels}:", show_epilogue(kernel.epilogue)]
+    return "\n".join(lines)
 
 
 def show_epilogue(epilogue: Epilogue) -> str:

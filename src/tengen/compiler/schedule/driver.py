@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..attention import Attention, AttentionGradient
 from ..cache import compile_device_kernels, compile_kernels
+from ..kernels.block_product import BlockProduct
 from ..kernels.device import DeviceKernel
 from ..kernels.nest_tiling import NestSource
 from ..kernels.target import DeviceTarget, Target
@@ -190,10 +191,10 @@ class Scheduler(Steps):
 
     def _guard(self, commit: int) -> None:
         """Let the kernels that may write to donated memory look at the status word themselves."""
-        guarded: dict[int, NestSource] = {}
+        guarded: dict[int, NestSource | BlockProduct] = {}
         for step in self.steps[commit:]:
             if isinstance(step, Step) and not step.checks:
-                assert isinstance(step.source, NestSource)
+                assert isinstance(step.source, (NestSource, BlockProduct))
                 step.source = guarded.setdefault(id(step.source), replace(step.source, guarded=True))
                 step.buffers.append((STATUS, 0))
 

@@ -9,7 +9,8 @@ from ..geometry import ROLES, ConvShape, Form, MatmulShape
 from ..kernels.epilogue import Epilogue
 from ..program import Type
 from ..view import View
-from .contractions import by_threads, matmul
+from .contractions import by_blocks, by_threads, matmul
+from .contractions.device_loops import DeviceRequest
 from .contractions.problem import Offer, Storage, Unit, choose_way
 from .convolutions import forms
 
@@ -51,14 +52,14 @@ def offered(request: Request) -> Offer:
     return choose_way(WAYS, request.form, make(request))[1]
 
 
-WAYS = (*by_threads.WAYS, *forms.WAYS, *matmul.WAYS)
+WAYS = (*by_blocks.WAYS, *by_threads.WAYS, *forms.WAYS, *matmul.WAYS)
 """All ways to compute a sum of products."""
 
 
-def _for_threads(request: Request) -> by_threads.ThreadRequest:
+def _for_threads(request: Request) -> DeviceRequest:
     a, b = (request.views[i].strides for i in ROLES[request.form].operands)
     parts = request.out.shape, request.unit, request.storage, request.strides
-    return by_threads.ThreadRequest(request.form, request.geometry, a, b, *parts)
+    return DeviceRequest(request.form, request.geometry, a, b, *parts)
 
 
 def _product(request: Request) -> matmul.Product:

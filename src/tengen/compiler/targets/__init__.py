@@ -10,6 +10,7 @@ from typing import Any
 from ...base.errors import NoKernelError
 from ..kernels.attention import AttentionKernel
 from ..kernels.attention_gradient import AttentionGradientKernel
+from ..kernels.block_product import BlockProduct
 from ..kernels.contraction import ContractionKernel, SumKernel
 from ..kernels.nest_tiling import NestSource
 from ..kernels.positions import PositionsKernel
@@ -18,7 +19,7 @@ from ..kernels.target import DeviceTarget, HostTarget, Target
 from . import attention, attention_gradient, positions, sort
 from .contractions.emit import emit_contraction, emit_sum
 from .nests import emit_nest
-from .simt import emit_threads
+from .simt import emit_block_product, emit_threads
 
 EMITTERS: Mapping[type, Mapping[type, Callable[[Any, Any], str]]] = {
     HostTarget: {
@@ -32,6 +33,7 @@ EMITTERS: Mapping[type, Mapping[type, Callable[[Any, Any], str]]] = {
     },
     DeviceTarget: {
         NestSource: emit_threads,
+        BlockProduct: emit_block_product,
     },
 }
 

@@ -15,6 +15,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from ...geometry import Form
+from ...kernels.block_product import BlockProduct
 from ...kernels.contraction import ContractionKernel, SumKernel
 from ...kernels.device import DeviceGrid
 from ...kernels.dtypes import BITS, KINDS, PAIR, QUADS, WORDS
@@ -155,7 +156,7 @@ class KernelRun(NamedTuple):
     blocks: how a GPU runs it.
     """
 
-    kernel: ContractionKernel | SumKernel | NestSource
+    kernel: ContractionKernel | SumKernel | NestSource | BlockProduct
     buffers: tuple[Buffer, ...]
     params: tuple[int, ...]
     tiles: int

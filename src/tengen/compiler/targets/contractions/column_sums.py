@@ -14,21 +14,22 @@ from llvmlite import ir
 
 from ...kernels.contraction import ContractionKernel
 from ...kernels.epilogue import ColumnSum
+from ..flow import Flow
 from ..vector import Vec, constant, splat
 from .products import multiply_add
 from .tile import Rows, TileEmitter
 
 
-class ColumnSumsEmitter:
-    """Keeps the sums of one panel as vectors that loops carry: for each vector of columns, the slots of all sums."""
+class ColumnSums:
+    """Keeps the sums of some vectors of columns as values that loops carry: for each vector, the slots of all sums."""
 
-    def __init__(self, emitter: TileEmitter, spec: ContractionKernel, sums: Sequence[ColumnSum], kind: str):
-        self.emitter, self.spec, self.sums, self.kind = emitter, spec, sums, kind
+    def __init__(self, flow: Flow, sums: Sequence[ColumnSum], kind: str, vectors: int = 1, lanes: int = 1):
+        self.flow, self.sums, self.kind, self.vectors, self.lanes = flow, sums, kind, vectors, lanes
         self.slots = sum(x.slots for x in sums)
 
     def begin(self) -> list[ir.Value]:
         """The carried values before the first row."""
-        return [constant(0, self.kind, self.spec.lanes)] * (self.spec.vectors * self.slots)
+        return [constant(0, self.kind, self.lanes)] * (self.vectors * self.slots)
 
     def add(
         self,
@@ -40,7 +41,7 @@ class ColumnSumsEmitter:
         """The carried values after the rows of one vector of columns. values: gives a value of the code, row by row."""
         at, result = vector * self.slots, list(carry)
         for x in self.sums:
-            held = [Vec(self.emitter.at, value, self.kind, self.spec.lanes) for value in carry[at : at + x.slots]]
+            held = [Vec(self.flow.at, value, self.kind, self.lanes) for value in carry[at : at + x.slots]]
             added = (
                 self._shifted(values(x.value), rows, held) if x.shifted else self._plain(values(x.value), rows, held)
             )
@@ -54,24 +55,28 @@ class ColumnSumsEmitter:
 
     def _shifted(self, values: Sequence[Vec], rows: Rows, held: Sequence[Vec]) -> list[Vec]:
         shift, first, second = held
-
-        def middle() -> list[ir.Value]:  # a row that appears twice does no harm
-            mean = _tree(values) * (1 / len(values))
-            return [(mean - mean).eq(0.0).where(mean, 0.0).value]  # distances from an infinite shift would be nan
-
-        (chosen,) = self.emitter.choose(rows.begin, middle, lambda: [shift.value])
-        shift = shift.like(chosen)
+        if rows.begin is not None:
+            (chosen,) = self.flow.choose(rows.begin, lambda: [middle(values).value], lambda: [shift.value])
+            shift = shift.like(chosen)
         distances = [_where(there, value - shift) for value, there in zip(values, rows.exist, strict=True)]
         squares = distances[0] * distances[0]
         for distance in distances[1:]:
             squares = multiply_add(distance, distance, squares)
         return [shift, first + _tree(distances), second + squares]
 
+
+class ColumnSumsEmitter(ColumnSums):
+    """The sums of one panel of a launch tile."""
+
+    def __init__(self, emitter: TileEmitter, spec: ContractionKernel, sums: Sequence[ColumnSum], kind: str):
+        super().__init__(emitter, sums, kind, spec.vectors, spec.lanes)
+        self.emitter = emitter
+
     def store(
         self, carry: Sequence[ir.Value], start: ir.Value, rows: ir.Value, masks: Sequence[ir.Value | None]
     ) -> None:
         """Write the sums of `rows` rows. start: the offset of the panel's first column in the first slot."""
-        emitter, lanes = self.emitter, self.spec.lanes
+        emitter, lanes = self.emitter, self.lanes
         dtype = {"f32": "float32", "f64": "float64"}[self.kind]
         base, step = emitter.element(emitter.buffers["sums"], dtype, start), emitter.part.sum_slot
         count = splat(emitter.at, Vec(emitter.at, rows, "i64", 1).to(self.kind).value, self.kind, lanes)
@@ -81,6 +86,12 @@ class ColumnSumsEmitter:
             for slot, value in enumerate([*carry[at : at + self.slots], *counted]):
                 place = emitter.element(base, dtype, emitter.sum(emitter.mul(step, slot), vector * lanes))
                 emitter.store(Vec(emitter.at, value, self.kind, lanes), place, dtype, mask)
+
+
+def middle(values: Sequence[Vec]) -> Vec:
+    """A number that these values are not far from. A row that appears twice does no harm."""
+    mean = _tree(values) * (1 / len(values))
+    return (mean - mean).eq(0.0).where(mean, 0.0)  # distances from an infinite shift would be nan
 
 
 def _tree(values: Sequence[Vec]) -> Vec:

@@ -17,11 +17,11 @@ from llvmlite import ir
 from ...kernels.contraction import ContractionKernel
 from ...kernels.dtypes import BITS, COMPUTE_KIND, KINDS
 from ...kernels.epilogue import CHANNEL, ELEMENT, NUMBER, Epilogue, Source
-from ...kernels.nest import Instr
 from .. import arithmetic
 from ..flow import i64
-from ..vector import Vec, llvm_type, splat
+from ..vector import Vec, llvm_type
 from .column_sums import ColumnSumsEmitter
+from .epilogue_values import EpilogueValues
 from .tile import Rows, Tile, TileEmitter
 
 I32 = ir.IntType(32)
@@ -34,14 +34,14 @@ LINE = 64
 Sums = Callable[[ir.Value, ir.Value, ir.Value, list[ir.Value]], list[ir.Value]]
 
 
-class EpilogueEmitter:
+class EpilogueEmitter(EpilogueValues):
     """Finishes the register tiles of one kernel. Created at the beginning of a part."""
 
     def __init__(self, emitter: TileEmitter, spec: ContractionKernel, epilogue: Epilogue):
-        self.emitter, self.spec, self.epilogue = emitter, spec, epilogue
-        self.along = epilogue.along()
+        super().__init__(emitter.at, emitter.half, epilogue)
+        self.emitter, self.spec = emitter, spec
         self.kind = COMPUTE_KIND[epilogue.sources[0].dtype]
-        self.numbers = self._values(NUMBER, {}, self._number)
+        self.numbers = self.values(NUMBER, {}, self._number)
         self._ahead = [source for source in epilogue.sources if source.buffer and source.along == ELEMENT]
         if self._ahead and not spec.amx:
             self.cut = self._cut_k()
@@ -158,7 +158,7 @@ class EpilogueEmitter:
 
     def _column(self, values: Sequence[Mapping[int, Vec]], number: int) -> list[Vec]:
         """The value `number` of the code in each row."""
-        return [self._widened(row, number, self.spec.lanes) for row in values]
+        return [self.widened(row, number, self.spec.lanes) for row in values]
 
     def _from_stack(self, totals: Sequence[ir.Value], tile: Tile) -> None:
         emitter, spec = self.emitter, self.spec
@@ -187,7 +187,7 @@ class EpilogueEmitter:
         else:
             at, lanes = emitter.sum(tile.channel, vector * spec.lanes), spec.lanes
         mask = None if spec.channel_rows else tile.masks[vector]
-        return self._values(CHANNEL, self.numbers, lambda source: self._read(source, at, lanes, mask))
+        return self.values(CHANNEL, self.numbers, lambda source: self._read(source, at, lanes, mask))
 
     def _elements(
         self,
@@ -207,8 +207,8 @@ class EpilogueEmitter:
         read = [self._operands(*each, mask) for each in zip(totals, known, places, strict=True)]
         found: list[Mapping[int, Vec]] = []
         for at, loaded in zip(places, read, strict=True):
-            values = self._values(ELEMENT, loaded, self._number)
-            result = self._widened(values, self.epilogue.result, spec.lanes)
+            values = self.values(ELEMENT, loaded, self._number)
+            result = self.widened(values, self.epilogue.result, spec.lanes)
             emitter.store(result, emitter.element(emitter.buffers["c"], spec.c, at), spec.c, mask)
             found.append(values)
         return found
@@ -224,7 +224,7 @@ class EpilogueEmitter:
             return self._read(source, at, self.spec.lanes, mask)
 
         loads = [n for n, x in enumerate(self.epilogue.code) if x.op == "load" and self.along[n] == ELEMENT]
-        return {**known, **{n: self._value(self.epilogue.code[n], {}, load) for n in loads}}
+        return {**known, **{n: self.value(self.epilogue.code[n], {}, load) for n in loads}}
 
     def _number(self, number: int) -> Vec:
         emitter, source = self.emitter, self.epilogue.sources[number]
@@ -238,28 +238,3 @@ class EpilogueEmitter:
         assert source.buffer is not None
         address = emitter.element(emitter.buffers[source.buffer], source.dtype, at)
         return emitter.load(address, source.dtype, lanes, mask)
-
-    def _values(self, along: int, known: Mapping[int, Vec], load: Callable[[int], Vec]) -> dict[int, Vec]:
-        """The values that vary along `along`, with those that are already known. load: loads a source by its number."""
-        values = dict(known)
-        for number, instr in enumerate(self.epilogue.code):
-            if self.along[number] == along and number not in values:
-                values[number] = self._value(instr, values, load)
-        return values
-
-    def _value(self, instr: Instr, values: Mapping[int, Vec], load: Callable[[int], Vec]) -> Vec:
-        if instr.op == "load":
-            assert isinstance(instr.attr, int)
-            return load(instr.attr).to(COMPUTE_KIND[instr.dtype])
-        if instr.op == "const":
-            return arithmetic.constant_of(self.emitter.at, instr, 1)
-        width = max((values[a].lanes for a in instr.args), default=1)
-        return arithmetic.apply(instr, [self._widened(values, a, width) for a in instr.args], self.emitter.half)
-
-    def _widened(self, values: Mapping[int, Vec], number: int, lanes: int) -> Vec:
-        value, instr = values[number], self.epilogue.code[number]
-        if value.lanes == lanes:
-            return value
-        if instr.op == "const":
-            return arithmetic.constant_of(self.emitter.at, instr, lanes)
-        return splat(self.emitter.at, value.value, value.kind, lanes)

@@ -63,11 +63,11 @@ class TileEmitter(KernelEmitter):
 class Rows(NamedTuple):
     """Rows of a register tile.
 
-    begin: whether they are the first ones of the launch tile. exist: a mask for each row that says whether it exists;
-    None if it does.
+    begin: whether they are the first ones of the launch tile; None: they are not. exist: a mask for each row that says
+    whether it exists; None if it does.
     """
 
-    begin: ir.Value
+    begin: ir.Value | None
     exist: Sequence[Vec | None]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .contraction import emit_block_product
 from .nest import emit_threads
 from .ptx import to_ptx
 
-__all__ = ["emit_threads", "to_ptx"]
+__all__ = ["emit_block_product", "emit_threads", "to_ptx"]

@@ -9,6 +9,7 @@ from ..flow import Flow
 I32 = ir.IntType(32)
 GLOBAL = ir.PointerType(addrspace=1)
 SHARED_SPACE = 3
+SHARED = ir.PointerType(addrspace=SHARED_SPACE)
 
 
 class DeviceFlow(Flow):
@@ -21,8 +22,9 @@ class DeviceFlow(Flow):
         """The address of a buffer, in the memory of the device."""
         return self.at.addrspacecast(super().buffer(number), GLOBAL)
 
-    def module_text(self, buffers: int, numbers: int) -> str:
-        """The LLVM IR of the module, whose kernel takes so many addresses and numbers."""
+    def module_text(self, buffers: int, numbers: int, block: int = 0, blocks: int = 0) -> str:
+        """The LLVM IR of the module, whose kernel takes so many addresses and numbers. block: how many threads a block
+        has. blocks: how many a multiprocessor should have registers for."""
         self.module.triple = self.TRIPLE
         self.function.calling_convention = self.CONVENTION
         text = str(self.module)
@@ -30,6 +32,10 @@ class DeviceFlow(Flow):
             plain = f"{argument.type} {argument.get_reference()}"
             by_value = f"ptr byval([{max(count, 1)} x {type}]) align 8 {argument.get_reference()}"
             text = text.replace(plain, by_value, 1)
+        if block:  # llvmlite knows no such attributes
+            name = f"@{self.function.get_reference()[1:]}("
+            head = next(line for line in text.splitlines() if line.startswith("define") and name in line)
+            text = text.replace(head, f'{head} "nvvm.maxntid"="{block}" "nvvm.minctasm"="{blocks}"', 1)
         return text
 
     # -- threads -----------------------------------------------------------------------------------------------------
@@ -69,13 +75,23 @@ class DeviceFlow(Flow):
         one = ir.Constant(ir.IntType(16), 1)
         self.at.asm(signature, "st.relaxed.gpu.global.u8 [$0], $1;", "l,h,~{memory}", [pointer, one], True)
 
-    def shared(self, name: str, element: ir.Type, count: int) -> ir.Value:
+    def shared(self, name: str, element: ir.Type, count: int, align: int = 8) -> ir.Value:
         """An array that all threads of a block see; one for each name."""
         if name not in self.module.globals:
             array = ir.ArrayType(element, count)
             memory = ir.GlobalVariable(self.module, array, name, addrspace=SHARED_SPACE)
-            memory.linkage, memory.initializer, memory.align = "internal", ir.Constant(array, ir.Undefined), 8
+            memory.linkage, memory.initializer, memory.align = "internal", ir.Constant(array, ir.Undefined), align
         return self.module.globals[name]
+
+    def copy_to_shared(self, to: ir.Value, source: ir.Value, size: int, given: ir.Value) -> None:
+        """Begin to copy 4, 8 or 16 bytes from global to shared memory. given: how many there are, i32; the others are
+        0."""
+        how = "cg" if size == 16 else "ca"  # 16 bytes pass by the nearest cache
+        self._call(f"llvm.nvvm.cp.async.{how}.shared.global.{size}.s", ir.VoidType(), to, source, given)
+
+    def wait_for_copies(self) -> None:
+        """Wait until what the thread copies is in shared memory."""
+        self._call("llvm.nvvm.cp.async.wait.all", ir.VoidType())
 
     def _special(self, name: str) -> ir.Value:
         return self._call(f"llvm.nvvm.read.ptx.sreg.{name}", I32)
