@@ -27,7 +27,7 @@ FLAGS = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-shared", "-fPIC", "-fv
 def library(*flags: str) -> str:
     """The path of the double, compiled by the system's C compiler (CC) if this source was not compiled yet."""
     sources = sorted((HERE / "native").glob("*.[ch]"))
-    command = [*shlex.split(os.environ.get("CC", "cc")), *FLAGS, *flags]
+    command = [*shlex.split(os.environ.get("CC", "cc")), *FLAGS, f'-DTESTS="{HERE.parent}"', *flags]
     digest = hashlib.sha256(" ".join(command).encode())
     for path in sources:
         digest.update(path.name.encode() + path.read_bytes())

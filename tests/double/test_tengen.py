@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from .library import library
+
 TESTS = Path(__file__).resolve().parent.parent
 SCRIPT = """
 from double.library import install
@@ -38,3 +40,11 @@ def test_each_tensor_may_be_an_allocation_of_its_own(cache, more, later, order):
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "TENGEN_GPU_CACHE": cache, "DOUBLE_ORDER": str(order)}
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"{more}\n{later}\n"), done.stderr
+
+
+def test_a_program_that_knows_nothing_of_the_double():
+    """Tests start programs. The environment alone gives them the double, which brings its compiler along."""
+    script = "import tengen as tg; print((tg.Tensor([1.0, 2.0], device='gpu0') * 2).tolist())"
+    environment = {**os.environ, "TENGEN_CUDA_LIBRARY": library()}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[2.0, 4.0]\n", "")
