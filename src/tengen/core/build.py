@@ -22,7 +22,7 @@ from ..compiler.plan import ITEM_BYTES, STATUS, Call, Launch, Placed, Plan
 from ..compiler.program import OPERATORS, Constant, Op, Program, Type, Value, record
 from ..compiler.view import View
 from . import gradient
-from .by_cpu import op_for_cpu, plan_by_cpu
+from .by_cpu import plan_by_cpu
 from .index_error import index_error
 from .memory import out_of_memory
 from .ops.base import integer_range, not_fitting
@@ -132,9 +132,7 @@ def plan_for(route: Route, program: Program, views: Sequence[View], op: Op) -> P
     try:
         return obtain_plan(program, views, op.name, _target_of(place.physical))
     except NoKernelError as error:
-        if (same := op_for_cpu(op, program)) is None:
-            raise
-        return plan_by_cpu(same, program, views, str(error))
+        return plan_by_cpu(op, program, views, str(error))
 
 
 @cache

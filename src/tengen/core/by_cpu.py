@@ -13,19 +13,26 @@ from ..base.dtype import WEAK
 from ..base.quantized import storage
 from ..base.usage import warn
 from ..compiler.plan import ITEM_BYTES, Call, Placed, Plan
-from ..compiler.program import Op, Program
+from ..compiler.program import Op, Program, Type
 from ..compiler.view import View, contiguous
 
 
-def op_for_cpu(op: Op, program: Program) -> Op | None:
-    """The op that computes on the CPU what `op` does on a GPU.
+class OnCpu(Op):
+    """Computes on the CPU what `op` computes on a GPU. It is an op of its own, with Plans of its own, and it names its device: `op` may name
+    a GPU, or neither name a device nor read tensors, and would then run on the default device."""
 
-    None if there is none: it neither names a device nor reads tensors, so it would run on the default device, a GPU.
-    """
-    parameters = {name: getattr(op, name) for name in type(op).parameters}
-    if "device" in parameters:
-        return type(op)(**parameters | {"device": "cpu0"})
-    return op if any(v.dtype not in WEAK for v in program.inputs) else None
+    op: Op
+    device = "cpu0"
+
+    @property
+    def name(self) -> str:
+        return self.op.name
+
+    def as_program(self, types: Sequence[Type], views: Sequence[View] | None = None) -> Program:
+        return self.op.as_program(types, views)
+
+    def blamed(self, inner: Op) -> Op:
+        return self.op.blamed(inner)
 
 
 def plan_by_cpu(op: Op, program: Program, views: Sequence[View], why: str) -> Plan:
@@ -37,7 +44,7 @@ def plan_by_cpu(op: Op, program: Program, views: Sequence[View], why: str) -> Pl
     ]
     outputs = [Placed(count + i, 0, v.type, contiguous(v.shape).strides) for i, v in enumerate(program.outputs)]
     sizes = tuple(v.type.size * ITEM_BYTES[storage(v.dtype)] for v in program.outputs)
-    compute = partial(_compute, op, [v.dtype for v in program.inputs])
+    compute = partial(_compute, OnCpu(op), [v.dtype for v in program.inputs])
     return Plan(count, sizes, (Call(compute, tuple(given), tuple(outputs), op.name),), tuple(outputs), (), ())
 
 
