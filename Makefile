@@ -2,7 +2,7 @@
 # make fuzz: look for failures with random programs.   make ray: install Ray, and test training in its actors.
 # make test-distributed: the tests of several processes, again and again.   make test-models: networks next to torchvision's and transformers'.
 # make docs: build the documentation in out/docs.   make test-docs: load each of its pages in Chromium.
-# make wheels: packages, each tried without a compiler.   make test-aarch64, make test-browser, make test-ptxas: see below.
+# make wheels: packages, each tried without a compiler.   make test-gpu, test-aarch64, test-browser, test-ptxas: see below.
 # Each needs only Python (3.10 or newer) and a C++ compiler; PYTHON names the interpreter, ARGS goes to the demo, to pytest or to the benchmarks.
 
 PYTHON ?= python3
@@ -18,7 +18,7 @@ CLANG_FORMATTED := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h tests/
 # An environment for development has all that the demo needs, which alone takes about 610 of 1060 MB.
 FOR_DEMO := $(if $(wildcard $(VENV)/installed),$(VENV)/installed,$(VENV)/demo-installed)
 
-.PHONY: demo test docs test-docs test-distributed ray test-models test-browser test-ptxas test-aarch64 wheels fuzz bench check format clean
+.PHONY: demo test docs test-docs test-distributed ray test-models test-browser test-gpu test-ptxas test-aarch64 wheels fuzz bench check format clean
 
 demo: $(FOR_DEMO)
 	@$(BIN)/python -m tengen.examples.digits $(ARGS)
@@ -64,6 +64,10 @@ wheels: $(VENV)/installed
 # The pages that tengen writes, in Chromium without a window (Debian: apt install chromium; CHROMIUM names another).
 test-browser: $(VENV)/installed
 	$(BIN)/python -m pytest -q tests/with_browser $(ARGS)
+
+# The tests with a GPU as the default device: that of the double of the driver in tests/double, unless TENGEN_CUDA_LIBRARY names a driver.
+test-gpu: $(VENV)/installed
+	TENGEN_XPU=gpu $(BIN)/python -m pytest -q -n auto --maxprocesses 8 $(ARGS)
 
 # What NVIDIA's assembler says of kernels for GPUs, and its header of calls of the driver; their packages (50 MB) are in an environment of
 # their own.

@@ -29,6 +29,13 @@ if workers > 1:
     os.environ.setdefault("TENGEN_NUM_THREADS", str(threads))
 
 
+def pytest_configure(config):
+    if os.environ.get("TENGEN_XPU") == "gpu":
+        from on_gpu import suite  # it loads the double of the driver
+
+        suite.begin(config)
+
+
 @pytest.fixture(autouse=True)
 def same_numbers(request):
     """A test draws the same numbers whichever tests ran before it in its process: what it draws from starts anew."""

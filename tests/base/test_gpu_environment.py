@@ -53,6 +53,9 @@ def test_a_default_device_that_is_not_there():
     assert run(ASK, MGE_DEFAULT_DEVICE="gpu2").startswith(
         "tengen.base.errors.DeviceError: device gpu2:0 was asked for, but tengen finds no such GPU (it can use 2 here)"
     )
+    assert run(ASK, MGE_DEFAULT_DEVICE="gpux", DOUBLE_DEVICES="0").startswith(
+        "tengen.base.errors.DeviceError: device gpux:0 was asked for, but tengen finds no such GPU (it can use 0 here)"
+    )
 
 
 def test_what_xpux_is_cannot_change_under_tensors():

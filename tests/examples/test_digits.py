@@ -228,7 +228,7 @@ def test_a_bad_option_is_one_line(tmp_path, capsys, arguments, named):
     assert named in error_line(capsys)
 
 
-@pytest.mark.parametrize("device", ["gpu0", "tpu"])
+@pytest.mark.parametrize("device", ["gpu7", "tpu"])
 def test_a_device_that_is_not_there_is_one_line(tmp_path, capsys, device):
     assert run(tmp_path, "--device", device) == 2
     assert device in error_line(capsys)

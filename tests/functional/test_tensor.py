@@ -113,8 +113,8 @@ def test_copy():
     y = F.copy(x)
     y[0] = 5.0
     assert x.tolist() == [1.0, 2.0] and y.tolist() == [5.0, 2.0]
-    with pytest.raises(tengen.base.errors.DeviceError, match="gpu0"):
-        F.copy(x, "gpu0")
+    with pytest.raises(tengen.base.errors.DeviceError, match="gpu7"):
+        F.copy(x, "gpu7")
 
 
 # -- shapes ------------------------------------------------------------------------------------------------

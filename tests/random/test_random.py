@@ -184,7 +184,7 @@ def test_shuffle():
         (lambda: random.seed(1.5), TypeError, "a seed must be an integer, got float"),
         (lambda: random.seed(-1), ValueError, "a seed must be at least 0"),
         (lambda: RNG(seed=2**64), ValueError, "a seed must be at least 0"),
-        (lambda: RNG(device="gpu0"), RuntimeError, "gpu0"),
+        (lambda: RNG(device="gpu7"), RuntimeError, "gpu7"),
     ],
 )
 def test_errors(call, error, message):

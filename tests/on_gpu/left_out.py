@@ -1,0 +1,38 @@
+"""Tests that do not run with a GPU as the default device. What a user sees of a GPU must not be among them."""
+
+LEFT_OUT: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (
+        "they choose the device themselves, so `make test` runs the same",
+        ("double/", "devices/", "test_devices.py", "test_on_gpu.py", "base/test_gpu_environment.py"),
+    ),
+    (
+        "they read source, documents or names, and compute nothing",
+        ("test_layers.py", "test_names.py", "test_site*.py", "test_packaging.py", "test_portability.py"),
+    ),
+    (
+        "they say what xpux and the machine are without a GPU; devices/test_values.py says it for one with a GPU",
+        (
+            "base/test_device.py::test_names[[]xpu*",
+            "base/test_device.py::test_what_the_machine_has",
+            "core/test_tensor.py::test_devices",
+        ),
+    ),
+    (
+        "NumPy takes and gives memory of CPUs only; devices/test_exchange.py has the exchange of a GPU's memory",
+        (
+            "core/test_dlpack.py::test_shapes_without_elements_and_without_dims",
+            "core/test_dlpack.py::test_versions_and_devices",
+            "core/test_dlpack.py::test_a_view_that_runs_backwards_is_exported_as_a_copy",
+            "core/test_dlpack.py::test_either_side_may_go_first",
+            "core/test_dlpack.py::test_a_refused_capsule_is_freed_by_its_owner_alone",
+            "core/test_dlpack.py::test_inside_a_trace",
+            "core/test_kept_layouts.py::test_memory_that_others_may_write_is_packed_each_time",
+            "functional/test_complex.py::test_making_and_reading",
+        ),
+    ),
+    (
+        "they limit the memory of the host; devices/test_memory.py limits that of a GPU",
+        ("core/test_out_of_memory.py::test_the_error_names_op_shape_bytes_and_what_is_live",),
+    ),
+)
+"""Why, and which: a folder, a file, or `file::test`."""
