@@ -195,6 +195,11 @@ def test_sine_near_multiples_of_pi() -> None:
     x = (k * (math.pi / 2)).astype(np.float32)
     for name in ("sin", "cos", "tan"):
         assert_within(compiled(name, "f32")(x), UNARY_ROWS[name].truth(x.astype(np.float64)), 2.0, x)
+    k = np.concatenate([np.arange(1, 20_000), 2.0 ** np.linspace(16, 1020, 50_000)])
+    hardest = [6381956970095103.0 * 2.0**797, 5.319372648326541e255]  # 61 bits cancel
+    x = np.concatenate([hardest, k * (math.pi / 2)])
+    for name in ("sin", "cos", "tan"):
+        assert_within(compiled(name, "f64", 8)(x), UNARY_ROWS[name].truth(x.astype(np.longdouble)), 1.0, x)
 
 
 def test_float32_erfinv() -> None:
@@ -218,7 +223,7 @@ def test_float32_exp_of_nothing_above_zero() -> None:
     assert np.all((got[~normal] >= 0) & (got[~normal] <= np.finfo(np.float32).tiny))
     exact = compiled("exp_nonpositive", "f32")([0.0, -0.0, -math.inf, -1e30, -88.0])
     assert_same_bits(exact, np.array([1, 1, 0, 0, 0], np.float32))
-    assert_within(compiled("exp_nonpositive", "f64", 8)(wide), np.exp(wide.astype(np.longdouble)), 4.0, x)
+    assert_within(compiled("exp_nonpositive", "f64", 8)(wide), np.exp(wide.astype(np.longdouble)), 1.0, x)
 
 
 def test_normal_distribution() -> None:
@@ -230,8 +235,9 @@ def test_normal_distribution() -> None:
     known = ~np.isnan(x)
     assert np.all(np.abs(got - truth)[known] <= 2.0**-23)
     assert np.all(got[x >= 6] == 1) and np.all(got[x <= -6] == 0)
-    wide = np.linspace(-30, 30, 20_001)
-    np.testing.assert_allclose(compiled("normcdf", "f64", 8)(wide), 0.5 * erfc(wide * -math.sqrt(0.5)), rtol=1e-12)
+    wide = np.linspace(-12, 8, 20_001)  # further down, the longdouble argument is not exact enough
+    exactly = erfc_exactly(wide.astype(np.longdouble) * -np.sqrt(np.longdouble(0.5))) / 2
+    assert_within(compiled("normcdf", "f64", 8)(wide), exactly, 1.0, wide)
 
 
 @pytest.mark.parametrize("name", BINARY_TRUTH)
@@ -294,6 +300,17 @@ def test_float64_remainders_are_exact(lanes: int) -> None:
 # -- every vector width and instruction set ------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("lanes, baseline", [(4, False), (1, False), (2, True)])
+def test_float64_bits_do_not_depend_on_the_target(lanes: int, baseline: bool) -> None:
+    bits = np.linspace(0, 2**64 - 2**12, 3_000).astype(np.uint64)
+    with np.errstate(invalid="ignore"):
+        x = np.concatenate([SPECIAL.astype(np.float64), bits.view(np.float64), np.linspace(-9, 9, 500)])
+    for name in [*UNARY_ROWS, *OTHERS]:
+        assert_same_bits(compiled(name, "f64", lanes, baseline)(x), compiled(name, "f64", 8)(x))
+    for name in [*BINARY_TRUTH, *REMAINDERS]:
+        assert_same_bits(compiled(name, "f64", lanes, baseline)(x, x[::-1]), compiled(name, "f64", 8)(x, x[::-1]))
+
+
 @pytest.mark.parametrize("lanes, baseline", [(8, False), (4, False), (1, False), (16, True), (4, True), (1, True)])
 def test_float32_bits_do_not_depend_on_the_target(lanes: int, baseline: bool) -> None:
     x = np.concatenate([SPECIAL, all_exponents()[::997]])
@@ -323,7 +340,7 @@ def test_float64_binary(name: str) -> None:
         x, y = (a.astype(np.float64) for a in pairs())
     with np.errstate(all="ignore"):
         truth = BINARY_TRUTH[name](x.astype(np.longdouble), y.astype(np.longdouble))
-    assert_within(compiled(name, "f64", 8)(x, y), truth, 2.0, x, y)
+    assert_within(compiled(name, "f64", 8)(x, y), truth, 1.1, x, y)
 
 
 def test_float64_erfinv() -> None:
@@ -338,12 +355,28 @@ def test_float64_erfinv() -> None:
     assert_same_bits(ends, np.array([0.0, -0.0, math.inf, -math.inf, math.nan, math.nan, math.nan]))
 
 
+def erfc_exactly(x: np.ndarray) -> np.ndarray:
+    """With the digits of a longdouble: from 1 on by the continued fraction, below by the series of erf, whose terms have one sign."""
+    x = x.astype(np.longdouble)
+    a, root = np.abs(x), np.sqrt(4 * np.arctan(np.longdouble(1)))
+    small, tail = np.minimum(a, 1), np.maximum(a, 1)
+    term = total = 2 * small * np.exp(-small * small) / root
+    for n in range(1, 40):
+        term = term * 2 * small * small / (2 * n + 1)
+        total = total + term
+    fraction = tail
+    for k in range(400, 0, -1):
+        fraction = tail + np.longdouble(k) / 2 / fraction
+    upper = np.where(a < 1, 1 - total, np.exp(-tail * tail) / fraction / root)
+    return np.where(x < 0, np.where(a < 1, 1 + total, 2 - upper), upper)
+
+
 @pytest.mark.parametrize("kind", ["f32", "f64"])
 def test_erfc_and_its_inverse(kind: str) -> None:
     """Both keep their digits where erf is close to 1; the inverse is judged by Newton's step."""
     dtype, least = DTYPE[kind], -44 if kind == "f32" else -300
     x = np.linspace(-6, 9 if kind == "f32" else 26, 2_000).astype(dtype)
-    assert_within(compiled("erfc", kind, 8)(x), erfc(x.astype(np.float64)), 1.0, x)
+    assert_within(compiled("erfc", kind, 8)(x), erfc_exactly(x), 1.0, x)
     shares = [np.logspace(least, -0.31, 2_000), np.linspace(0.4, 1.6, 1_001), 2 - np.logspace(-7, -0.4, 300)]
     x = np.concatenate(shares).astype(dtype)
     x = x[(x > 0) & (x < 2)]

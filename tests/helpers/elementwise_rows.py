@@ -27,7 +27,8 @@ class Row:
     ints: what integers give: "same", a dtype, or None where they are not tested. result: the dtype whatever the operands are. mode: its
     name in the op table, where it is not this one in capitals.
     ulps: how many units in the last place of float32 and float64 the instruction may be away from the truth, for any number; None:
-    test_vecmath.py has a test of its own. points: where else values and gradients are looked at, for functions of one operand.
+    test_vecmath.py has a test of its own; the truth of erf and erfcx is itself not exact in float64. points: where else values and
+    gradients are looked at, for functions of one operand.
     undefined: outside of its range it may give anything.
     loose: how much more than others the function loses for narrow dtypes, as a product of roundings.
     """
@@ -41,7 +42,7 @@ class Row:
     ints: str | None = "float32"
     result: str | None = None
     mode: str = ""
-    ulps: tuple[float, float] | None = (2.0, 4.0)
+    ulps: tuple[float, float] | None = (2.0, 1.0)
     loose: float = 1
     points: tuple[float, ...] = ()
     undefined: bool = False
@@ -157,11 +158,11 @@ ROWS = [
     Row("leaky_relu", lambda x: np.where(x > 0, x, 0.01 * x)),
     Row("prelu", lambda x, y: np.where(x > 0, x, y * x), 2, ints="same"),
     # modes that are no functions of their own
-    Row("rsqrt", lambda x: 1.0 / np.sqrt(x), low=0.1, high=9),
+    Row("rsqrt", lambda x: 1.0 / np.sqrt(x), low=0.1, high=9, ulps=(2.0, 1.5)),
     Row("exp_nonpositive", np.exp, low=-4, high=0, ulps=None, undefined=True),
-    Row("erf", erf),
+    Row("erf", erf, ulps=(2.0, 2.0)),
     Row("erfc", erfc, ulps=None),
-    Row("erfcx", erfcx, points=(-5.0, 0.0, 3.0, 24.9, 25.1)),
+    Row("erfcx", erfcx, points=(-5.0, 0.0, 3.0, 24.9, 25.1), ulps=(2.0, 4.0)),
     Row("normcdf", lambda x: 0.5 * erfc(-x / math.sqrt(2)), ulps=None),
     Row("erfinv", lambda x: erfcinv(1 - x), low=-0.9, high=0.9, ulps=None),
     Row("erfcinv", lambda x: erfcinv(x), low=0.1, high=1.9, ulps=None),

@@ -30,7 +30,6 @@ __all__ = [
     "plan_store",
     "recompute",
     "target",
-    "vecmath",
 ]
 
 
@@ -91,10 +90,10 @@ if TYPE_CHECKING:
     from .kernels import target
     from .passes import constants, recompute
     from .schedule import driver
-    from .targets import host, vecmath
+    from .targets import host
 else:
     cache = _Lazy("cache")
     pipeline, plan_store = _Lazy("pipeline"), _Lazy("plan_store")
     passes, recompute, constants = _Lazy("passes"), _Lazy("passes.recompute"), _Lazy("passes.constants")
     driver, host, helper = _Lazy("schedule.driver"), _Lazy("targets.host"), _Lazy("helper")
-    target, vecmath = _Lazy("kernels.target"), _Lazy("targets.vecmath")
+    target = _Lazy("kernels.target")

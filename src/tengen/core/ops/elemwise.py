@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from ...compiler.backend import vecmath
 from ...compiler.kernels.functions import FUNCTIONS, Function
 from ...compiler.program import OPERATORS, Constant, Elementwise, Type, Value
 from .base import FLOATS, INTS, as_float, broadcast_shapes, integer_range, promoted
-
-if TYPE_CHECKING:
-    from ...compiler.targets.vector import Vec
 
 SQRT_PI = math.sqrt(math.pi)
 
@@ -25,7 +21,7 @@ class Row(NamedTuple):
     """Everything about one mode. What other parts of the project do with it follows from its row.
 
     instr: the instruction of the loop IR. function: if it is a mathematical function, its code: a name in
-    `compiler.targets.vecmath`, or an emitter in this file; see compiler/kernels/functions.py.
+    `compiler.targets.vecmath`, or an emitter; see compiler/kernels/functions.py.
 
     `result` is the rule for dtypes:
 
@@ -285,17 +281,6 @@ def _complex_quotient(a: tuple[Value, Value], b: tuple[Value, Value]) -> tuple[V
     return real / scale, imag / scale
 
 
-def _erfcx(x: Vec) -> Vec:
-    """exp(x²) · erfc(x) in float64 lanes, corrected for the rounding of x². From 25 on, where erfc nearly underflows,
-    its asymptotic series Σ (-1)^n (2n - 1)!! / (2x²)^n over x √π."""
-    wide = x.to("f64")
-    square = wide * wide
-    lost = (wide.abs() < 30.0).where(wide.fma(wide, -square), 0.0)
-    product = vecmath.call("exp", square) * (lost + 1.0) * vecmath.call("erfc", wide)
-    series = vecmath.horner(0.5 / square, (1.0, -1.0, 3.0, -15.0, 105.0, -945.0, 10395.0, -135135.0))
-    return (wide < 25.0).where(product, series * (1.0 / SQRT_PI) / wide).to(x.kind)
-
-
 ROWS: dict[str, Row] = {
     # -- arithmetic
     "ADD": Row(
@@ -363,7 +348,7 @@ ROWS: dict[str, Row] = {
         no_onnx="has no operator for it; in float64 no formula is exact enough", low=True,
     ),
     "ERFCX": Row(
-        "erfcx", 1, "float", lambda g, y, x: (g * (x * y * 2.0 - 2.0 / SQRT_PI),), function=_erfcx,
+        "erfcx", 1, "float", lambda g, y, x: (g * (x * y * 2.0 - 2.0 / SQRT_PI),), function="special.erfcx",
         no_onnx="has no erfc that keeps its digits",
     ),
     # -- trigonometry

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 from ..vector import Vec
-from .libm import call, per_lane
 from .polynomial import BIAS, by_pairs, clamp, exponent_scale, horner, nearest
 
 LOG2_E = math.log2(math.e)
@@ -61,9 +60,6 @@ def exp_nonpositive(x: Vec) -> Vec:
     return square.fma(by_pairs(r, square, EXP), r).fma(scale, scale)
 
 
-exp_nonpositive_f64 = per_lane("exp")
-
-
 def exp2_nonpositive(x: Vec) -> Vec:
     """2**x for x <= 0, likewise with 0 below the normal numbers."""
     x = (x < -127.0).where(-127.0, x)
@@ -99,20 +95,10 @@ def sigmoid(x: Vec) -> Vec:
     return (x < 0.0).where((-z).fma(w, z), 1.0 - w)
 
 
-def sigmoid_f64(x: Vec) -> Vec:
-    """1 / (1 + exp(-x)) written with exp(-|x|), which cannot overflow."""
-    z = call("exp", -x.abs())
-    return (x < 0.0).where(z, 1.0) / (1.0 + z)
-
-
 def softplus(x: Vec) -> Vec:
     """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))."""
     z = _exp_gradual(-x.abs())
     return (x < 0.0).where(0.0, x) + (z * z).fma(horner(z, LOG1P_UNIT), z)
-
-
-def softplus_f64(x: Vec) -> Vec:
-    return (x < 0.0).where(0.0, x) + call("log1p", call("exp", -x.abs()))
 
 
 def tanh(x: Vec) -> Vec:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from ..vector import Vec
 from .branch import where_rare
+from .exponential_f64 import pow_by_logarithm_f64
 from .lanes import exp2, log2
-from .libm import call
 
 SIGN_BIT = -(2**31)
 
@@ -22,7 +22,7 @@ def pow(x: Vec, y: Vec) -> Vec:
 
 
 def pow_f64(x: Vec, y: Vec) -> Vec:
-    return _by_products(x, y, lambda: call("pow", x, y))
+    return _by_products(x, y, lambda: pow_by_logarithm_f64(x, y))
 
 
 def _by_products(x: Vec, y: Vec, otherwise: Callable[[], Vec]) -> Vec:
