@@ -37,7 +37,8 @@ class Request(NamedTuple):
 
     @property
     def storage(self) -> Storage:
-        a, b = (self.types[i].dtype for i in ROLES[self.form].operands)
+        first, second = ROLES[self.form].operands
+        a, b = self.types[first].dtype, self.types[second].dtype
         return Storage(a, b, self.out.dtype, epilogue=self.epilogue, zero=self.zero)
 
 
@@ -76,7 +77,7 @@ def _product(request: Request) -> matmul.Product:
 def _convolution(request: Request) -> forms.ConvRequest:
     shape, views = request.geometry, request.views
     assert isinstance(shape, ConvShape)
-    image, other = (views[i] for i in ROLES[request.form].operands)
+    image, other = [views[i] for i in ROLES[request.form].operands]
     made = forms.ConvRequest(request.form, shape, request.unit, request.storage, forms.is_channels_last(image))
     if request.form == "by weight":
         return made._replace(images_last=forms.is_images_last(image, other), dy_in_place=forms.is_channels_last(other))

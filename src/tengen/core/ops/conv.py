@@ -42,7 +42,7 @@ class _Convolving(Contraction):
 
     def output(self, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[int, ...]:
         zipped = zip(x[2:], w[2:], self.stride, self.padding, self.dilation, strict=True)
-        return (x[0], w[0], *((s + 2 * p - d * (k - 1) - 1) // t + 1 for s, k, t, p, d in zipped))
+        return (x[0], w[0], *[(s + 2 * p - d * (k - 1) - 1) // t + 1 for s, k, t, p, d in zipped])
 
     def simplify(self, inputs: Sequence[Value]) -> Value | None:
         """Without images or channels there is nothing to sum."""

@@ -193,7 +193,8 @@ def draft(
     nests: together they write each of the result's `out_size` elements; those that do not add write none twice. packed:
     whether B is packed into panels.
     """
-    parts = [part for part in (_merged(nest, tile) for nest in nests) if part.batch and part.rows and part.nest.columns]
+    parts = [_merged(nest, tile) for nest in nests]
+    parts = [part for part in parts if part.batch and part.rows and part.nest.columns]
     if not parts:
         return Draft((), (), (), _Cut(tile, storage, packed, False, out_size), 1, "there is nothing to compute")
     main = max(parts, key=lambda part: part.multiply_adds)

@@ -250,9 +250,9 @@ def _as_read(operand: Operand, source: Source, result: View) -> tuple[View, View
     """An operand over the dims that it moves along: as it is, and as an epilogue reads it."""
     view = operand.view
     moving = [d for d, extent in enumerate(view.shape) if extent > 1 and (view.strides[d] or source.along == ELEMENT)]
-    shape = tuple(view.shape[d] for d in moving)
-    strides = (1,) if source.along == CHANNEL else tuple(result.strides[d] for d in moving)
-    return View(shape, tuple(view.strides[d] for d in moving), view.offset), View(shape, strides)
+    shape = tuple([view.shape[d] for d in moving])
+    strides = (1,) if source.along == CHANNEL else tuple([result.strides[d] for d in moving])
+    return View(shape, tuple([view.strides[d] for d in moving]), view.offset), View(shape, strides)
 
 
 def _afterwards(steps: Steps, nodes: Sequence[Node], layout: View) -> None:

@@ -71,7 +71,7 @@ class Product(NamedTuple):
 
     @property
     def multiply_adds(self) -> int:
-        return self.m * self.k * self.n * prod(x.extent for x in self.batch)
+        return self.m * self.k * self.n * prod([x.extent for x in self.batch])
 
 
 def matmul(*request: Any, **more: Any) -> ContractionPlan:
@@ -277,12 +277,12 @@ def pack_columns(batch: Sequence[int], k: int, n: int, panel: int, source_batch:
     rank = len(shape)
     axes = [Axis(i, extent, _unit_vector(rank, i)) for i, extent in enumerate(batch)]
     depth = Axis(source_batch, k, _unit_vector(rank, rank - 2, step))
-    column = tuple({rank - 3: panel, rank - 1: 1}.get(i, 0) for i in range(rank))
+    column = tuple([{rank - 3: panel, rank - 1: 1}.get(i, 0) for i in range(rank)])
     return Relayout(shape, (*axes, depth, Axis(source_batch + 1, n, column)), len(axes) if step > 1 else None, step)
 
 
 def _unit_vector(rank: int, position: int, step: int = 1) -> tuple[int, ...]:
-    return tuple(step * (i == position) for i in range(rank))
+    return tuple([step * (i == position) for i in range(rank)])
 
 
 def _transposed_source(relayout: Relayout, batch: int) -> Relayout:

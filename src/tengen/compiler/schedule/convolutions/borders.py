@@ -51,8 +51,10 @@ class Line(NamedTuple):
         """How many zeros must stand before and after the source so that no row sees outside it."""
         if not (self.rows and self.taps):
             return 0, 0
-        corners = [self.position(r, t) for r in (0, self.rows - 1) for t in (0, self.taps - 1)]
-        return max(0, -min(corners)), max(0, max(corners) - self.size + 1)
+        across, along = (self.rows - 1) * self.row_step, (self.taps - 1) * self.tap_step
+        low = self.base + min(0, across) + min(0, along)
+        high = self.base + max(0, across) + max(0, along)
+        return max(0, -low), max(0, high - self.size + 1)
 
     def within(self, before: int, after: int) -> Line:
         """The line over a source with this many zeros before and after it."""

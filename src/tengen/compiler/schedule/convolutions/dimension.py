@@ -7,6 +7,7 @@ inputs of a phase see only every step-th tap.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from math import gcd, prod
 from typing import NamedTuple
 
@@ -54,6 +55,7 @@ class Span(NamedTuple):
     run: ContractionLoop = ONCE
 
 
+@lru_cache(256)  # asked for by each way to compute the same convolution
 def phase(s: ConvShape, dim: int) -> Phase:
     """Outputs and taps of the forward convolution over the input."""
     return Phase(
@@ -120,7 +122,7 @@ def margins(phases: Sequence[Phase], in_place: bool) -> Pair:
     """How many zeros must stand before and after the source so that no line sees outside it; none if lines are cut."""
     if in_place:
         return 0, 0
-    before, after = zip(*(phase.line.margins for phase in phases), strict=True)
+    before, after = zip(*[phase.line.margins for phase in phases], strict=True)
     return max(before), max(after)
 
 
@@ -128,7 +130,7 @@ def may_pad(s: ConvShape, phases: Sequence[Sequence[Phase]], channels: int) -> b
     """Whether zeros may be put around what the phases of all dimensions read, which has this many channels."""
     padded = s.n * channels
     for lines in phases:
-        padded *= sum(margins(lines, False)) + max(phase.line.size for phase in lines)
+        padded *= sum(margins(lines, False)) + max([phase.line.size for phase in lines])
     return borders.may_pad(padded, s.n * (s.ic * prod(s.size) + s.oc * prod(s.out)))
 
 
