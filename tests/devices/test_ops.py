@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from contraction_harness import reference
@@ -201,3 +203,22 @@ def test_nothing_waits_until_a_value_is_read(double):
     assert double.count("waits") == waits
     z.numpy()
     assert double.count("waits") == waits + 1
+
+
+@pytest.mark.parametrize("causal, dtype", [(False, "float32"), (True, "bfloat16")])
+def test_attention_and_its_gradients(causal, dtype):
+    """They run on the GPU, which has no kernel for them: nothing warns that the CPU does it."""
+    found = {}
+    shapes = [(2, 3, 5, 8), (2, 3, 7, 8), (2, 3, 7, 4)]
+    arrays = [np.random.default_rng(n).standard_normal(shape).astype(np.float32) for n, shape in enumerate(shapes)]
+    for place in ("cpu0", "gpu0"):
+        inputs = [tengen.Parameter(tengen.tensor(x, dtype=dtype, device=place)) for x in arrays]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with GradManager().attach(inputs) as gm:
+                y = F.nn.scaled_dot_product_attention(*inputs, is_causal=causal)
+                gm.backward((y * y).sum())
+            found[place] = [x.astype("float32").numpy() for x in (y, *(p.grad for p in inputs))]
+        assert str(y.device).startswith(place)
+    for ours, theirs in zip(found["gpu0"], found["cpu0"], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 if dtype == "float32" else 0.1)

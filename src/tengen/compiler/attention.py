@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from .program import Op
+from collections.abc import Sequence
+
+from .kernels.target import HostTarget, Target
+from .program import Node, Op, Program, Value
+from .values import rewritten
 
 
 class Attention(Op, abstract=True):
@@ -14,9 +18,29 @@ class Attention(Op, abstract=True):
     causal: bool
     scale: float
 
+    def in_ops(self, *inputs: Value) -> tuple[Value, ...]:
+        """The outputs from other ops, with the softmax in memory."""
+        raise NotImplementedError
+
 
 class AttentionGradient(Op, abstract=True):
     """The gradients of q, k and v. Inputs: those of an Attention with the same parameters, its outputs, and the gradient of the first."""
 
     causal: bool
     scale: float
+
+    def in_ops(self, *inputs: Value) -> tuple[Value, ...]:
+        """The outputs from other ops, with the softmax in memory."""
+        raise NotImplementedError
+
+
+def for_target(program: Program, target: Target) -> Program:
+    """The Program without attention that the target has no kernels for."""
+    ops = (Attention, AttentionGradient)
+    if isinstance(target, HostTarget) or not any(isinstance(node.op, ops) for node in program.nodes):
+        return program
+
+    def in_ops(node: Node, inputs: Sequence[Value]) -> tuple[Value, ...] | None:
+        return node.op.in_ops(*inputs) if isinstance(node.op, ops) else None
+
+    return rewritten(program, in_ops)

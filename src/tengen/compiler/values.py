@@ -32,20 +32,20 @@ def uniform_values(program: Program) -> set[Value]:
 
 def rewritten(
     program: Program,
-    replacement: Callable[[Node, Sequence[Value]], Value | None],
+    replacement: Callable[[Node, Sequence[Value]], Value | tuple[Value, ...] | None],
     input_type: Callable[[Type], Type] = lambda type: type,
 ) -> Program:
     """A new Program with some nodes replaced.
 
-    replacement: called with each node and its inputs in the new Program; returns the value that replaces the node's output, or None to
-    keep the node. input_type: the type of an input of the new Program, given the type of the old one.
+    replacement: called with each node and its inputs in the new Program; returns the value that replaces the node's output, or those of all
+    its outputs, or None to keep the node. input_type: the type of an input of the new Program, given the type of the old one.
     """
     builder = Builder()
     made: dict[Value, Value] = {v: builder.input(input_type(v.type)) for v in program.inputs}
     for node in program.nodes:
         inputs = [made[v] for v in node.inputs]
         value = replacement(node, inputs)
-        outputs = builder.repeat(node, inputs) if value is None else (value,)
+        outputs = builder.repeat(node, inputs) if value is None else value if isinstance(value, tuple) else (value,)
         made.update(zip(node.outputs, outputs, strict=True))
     return builder.finish(made[v] for v in program.outputs)
 

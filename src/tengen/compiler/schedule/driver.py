@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ..attention import Attention, AttentionGradient
+from ..attention import Attention, AttentionGradient, for_target
 from ..cache import compile_device_kernels, compile_kernels
 from ..kernels.block_product import BlockProduct
 from ..kernels.device import DeviceKernel
@@ -59,6 +59,7 @@ class Scheduler(Steps):
     """Lowers one Program for inputs that lie like `views`, group by group."""
 
     def __init__(self, program: Program, views: Sequence[View], target: Target):
+        program = for_target(program, target)
         self.parts = Partition(program)
         super().__init__(program, views, target, self.parts.results.uniform)
         self.users = self.parts.users

@@ -46,6 +46,11 @@ class FusedAttention(Attention):
         q, _, v, *_ = types
         return Type(q.dtype, (*q.shape[:3], v.shape[3])), Type("float32", q.shape[:3])
 
+    def in_ops(self, *inputs: Value) -> tuple[Value, ...]:
+        q, k, v, *bias = inputs
+        y, levels = by_formula(self, *(cast(x, "float32") for x in (q, k, v)), *bias)
+        return cast(y, q.dtype), levels
+
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         q, k, v, *bias = inputs
         (y, levels), (g, _) = outputs, grads
@@ -68,6 +73,14 @@ class FusedAttentionGradient(AttentionGradient):
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         return types[:3]
+
+    def in_ops(self, *inputs: Value) -> tuple[Value, ...]:
+        q, k, v, *bias = inputs[:-3]
+        g, dtype = inputs[-1], q.dtype
+        p = _softmax(self, q, k, v, bias, g)
+        q, k, g = (cast(x, "float32") for x in (q, k, g))
+        of_q, of_k = (_times(p.of_scores, k) * self.scale, _times(_turned(p.of_scores), q) * self.scale)
+        return tuple(cast(x, dtype) for x in (of_q, of_k, _times(_turned(p.weights), g)))
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         """Through the formula, with the softmax in memory. What the levels and the result contribute is among the gradients of q, k and v."""
