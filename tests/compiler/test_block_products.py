@@ -70,9 +70,9 @@ def test_a_sum_is_a_chain_in_the_order_of_k(order):
     np.testing.assert_array_equal(got, chain(x, y))
 
 
-@pytest.mark.parametrize("tile", [tile for tile, _ in by_blocks.TILES[32]], ids=lambda t: f"{t.rows}x{t.columns}")
+@pytest.mark.parametrize("tile", [tile for tile, _ in by_blocks.TILES["f32"]], ids=lambda t: f"{t.rows}x{t.columns}")
 def test_tiles(tile: BlockTile, monkeypatch):
-    monkeypatch.setattr(by_blocks, "TILES", {32: ((tile, 1.0),)})
+    monkeypatch.setattr(by_blocks, "TILES", {"f32": ((tile, 1.0),)})
     x, y = floats(131, 35), floats(35, 133)
     with double().order(3):
         (got,) = run_op(MatMul(), x, y, target=GPU)
@@ -186,6 +186,80 @@ def test_a_long_sum_is_cut_into_parts(monkeypatch):
     close(run_plan(plan, [x, w, bias, residual])[0], ended(x.astype(np.float64) @ w, bias, residual))
 
 
+# -- matrices -----------------------------------------------------------------------------------------------------------
+
+
+def whole(*shape: int) -> np.ndarray:
+    """Numbers whose sums of products are exact."""
+    return random.integers(-8, 9, shape).astype(np.float32)
+
+
+def exact(dtype: str, x: np.ndarray, y: np.ndarray) -> None:
+    """Sums of these products are rounded once."""
+    a, b = lies_alike(dtype, x), lies_alike(dtype, y)
+    plan_of = build(MatMul(), [Type(dtype, v.shape) for v in (x, y)])
+    views = [View(v.shape, tuple(stride // v.itemsize for stride in v.strides)) for v in (a, b)]
+    plan = compile_program(plan_of, views, GPU)
+    assert "mma.sync" in text_of(plan)
+    np.testing.assert_array_equal(
+        run_plan(plan, [a, b])[0], bits_of(dtype, (x.astype(np.float64) @ y).astype(np.float32))
+    )
+
+
+def lies_alike(dtype: str, x: np.ndarray) -> np.ndarray:
+    """The same numbers in this dtype, which lie as those of x do."""
+    low = sum(min(stride, 0) * (n - 1) for stride, n in zip(x.strides, x.shape, strict=True))
+    reach = sum(abs(stride) * (n - 1) for stride, n in zip(x.strides, x.shape, strict=True))
+    raw = bits_of(dtype, np.zeros(reach // 4 + 1, np.float32))
+    made = np.ndarray(x.shape, raw.dtype, raw, -low // 2, [stride // 2 for stride in x.strides])
+    made[...] = bits_of(dtype, x)
+    return made
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_small_matrices(dtype, order):
+    with double().order(order):
+        exact(dtype, whole(40, 64), whole(64, 48))
+        exact(dtype, whole(37, 69), whole(69, 53))
+
+
+@pytest.mark.parametrize(
+    "tile", [tile for tile, _ in by_blocks.TILES["matrices"]], ids=lambda t: f"{t.rows}x{t.columns}"
+)
+def test_tiles_of_small_matrices(tile: BlockTile, monkeypatch):
+    monkeypatch.setitem(by_blocks.TILES, "matrices", ((tile, 1.0),))
+    with double().order(3):
+        exact("bfloat16", whole(131, 200), whole(200, 136))
+
+
+@pytest.mark.parametrize("a", VIEWS)
+@pytest.mark.parametrize("b", VIEWS)
+def test_small_matrices_are_read_where_they_lie(a, b):
+    with double().order(2):
+        exact("bfloat16", VIEWS[a](whole(40, 72)), VIEWS[b](whole(72, 40)))
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("s", SHAPES[:3] + SHAPES[-1:], ids=str)
+def test_convolutions_of_small_matrices(s, last):
+    x, w, dy = (
+        bits_of("bfloat16", whole(*n))
+        for n in ((s.n, s.ic, *s.size), (s.oc, s.ic_group, *s.kernel), (s.n, s.oc, *s.out))
+    )
+    if last:
+        x, dy = channels_last(x), channels_last(dy)
+    given = [numbers_of("bfloat16", v) for v in (x, w, dy)]
+    dtypes = {0: "bfloat16", 1: "bfloat16"}
+    for op, operands, want in (
+        (Convolution(*sliding(s)), (x, w), forward(given[0], given[1], s)),
+        (ConvolutionBackwardData(*sliding(s), s.size), (w, dy), by_data(given[1], given[2], s)),
+        (ConvolutionBackwardFilter(*sliding(s), s.kernel), (x, dy), by_weight(given[0], given[2], s)),
+    ):
+        (got,) = run_op(op, *operands, dtypes=dtypes, target=GPU)
+        np.testing.assert_array_equal(got, bits_of("bfloat16", want.astype(np.float32)))
+
+
 # -- epilogues ----------------------------------------------------------------------------------------------------------
 
 
@@ -276,10 +350,27 @@ def test_each_barrier_is_needed(barrier, order):
 
 
 @pytest.mark.parametrize("order", [0, 3])
+@pytest.mark.parametrize("waits", [2, 3])
+def test_small_matrices_are_waited_for(waits, order):
+    """Three tiles are on their way, of which the first is needed."""
+    raw = [bits_of("bfloat16", floats(*shape)) for shape in ((40, 256), (256, 40))]
+    plan = compile_program(build(MatMul(), [Type("bfloat16", v.shape) for v in raw]), target=GPU)
+    found = re.findall(r"cp\.async\.wait_group\s+2;", text_of(plan))
+    assert len(found) == 1
+    run_plan(plan, raw)
+    changes = text_of(plan).replace(found[0], f"cp.async.wait_group {waits};")
+    if waits == 2:
+        changes = re.sub(r"bar(rier\.cta)?\.sync\s[^;]*;(?=(?:(?!bar).)*ldmatrix)", "", changes, count=1, flags=re.S)
+    with double().order(order), pytest.raises(AssertionError, match=r"race|cp\.async|reads"):
+        run_plan(changed(plan, changes), raw)
+
+
+@pytest.mark.parametrize("order", [0, 3])
 def test_copies_are_waited_for(order):
     x, y = floats(33, 67), floats(67, 40)
     plan = compile_program(build(MatMul(), [Type("float32", v.shape) for v in (x, y)]), target=GPU)
     text = text_of(plan)
-    assert text.count("cp.async.wait_all;") == 2
+    waits = re.findall(r"cp\.async\.wait_group\s+0;", text)
+    assert len(waits) == 2
     with double().order(order), pytest.raises(AssertionError, match=r"cp\.async"):
-        run_plan(changed(plan, text.replace("cp.async.wait_all;", "", 1)), [x, y])
+        run_plan(changed(plan, text.replace(waits[0], "", 1)), [x, y])

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
-from double.driver import Device
+from double.driver import Device, cu
 from double.library import double
 
 from tengen.compiler.kernels.device import DeviceGrid, DeviceKernel
 from tengen.compiler.kernels.target import DeviceTarget
 
 GPU = DeviceTarget("nvidia", (9, 0))
+FREE_SHARED = 48 << 10  # more than that a kernel must ask for, by
+DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
 @cache
@@ -44,4 +46,7 @@ def launch(kernel: DeviceKernel, grid: DeviceGrid, addresses: Sequence[int]) -> 
     """Run a kernel on memory of the device, when somebody waits for it."""
     if grid.grid[0]:
         gpu = device()
-        gpu.launch(gpu.function(kernel.ptx, kernel.name), grid.block, addresses, grid.params, grid.grid, grid.shared)
+        function = gpu.function(kernel.ptx, kernel.name)
+        if grid.shared > FREE_SHARED:
+            cu("cuFuncSetAttribute", function, DYNAMIC_SHARED, grid.shared)
+        gpu.launch(function, grid.block, addresses, grid.params, grid.grid, grid.shared)

@@ -14,6 +14,10 @@ Rows, columns and k are several loops each, so a convolution is no special case,
 each element is one chain of fused multiply-adds, in the order of k, from 0. If k is cut into parts, each has such a
 chain, and another kernel adds those up. Tiles and parts follow from the extents alone.
 
+Where the GPU can, 16-bit floats are multiplied as small matrices by all threads of a warp together: exact products,
+which are added to float32 sums 16 steps of k at a time, in an order that only the GPU knows. A turn then takes so
+little time that more tiles must be on their way.
+
 `schedule/contractions/by_blocks.py` decides which kernels run, and `targets/simt/contraction.py` writes their code.
 """
 
@@ -31,10 +35,13 @@ from .epilogue import Epilogue
 
 ACROSS, DOWN = 8, 4
 """The threads of a warp lie across a tile and down."""
+MATRIX_ROWS, MATRIX_COLUMNS = 16, 8
+"""The sums that one instruction of a warp adds to."""
 
 
 class BlockTile(NamedTuple):
-    """The tile of a block, the steps of k that it takes at a time, and what each thread makes of the tile."""
+    """The tile of a block, the steps of k that it takes at a time, and how many sums of the tile each thread has, down and
+    across. Products of matrices are shared by the threads of a warp; then what counts is what the warp has."""
 
     rows: int
     columns: int
@@ -53,6 +60,11 @@ class BlockTile(NamedTuple):
     @property
     def threads(self) -> int:
         return self.across * self.down
+
+    @property
+    def warps(self) -> tuple[int, int]:
+        """How many warps there are down and across."""
+        return self.down // DOWN, self.across // ACROSS
 
 
 class BlockOperand(NamedTuple):
@@ -74,7 +86,9 @@ class BlockOperand(NamedTuple):
 class BlockProduct:
     """See the module docstring.
 
-    sums: the dtype of sums; c: that of the result in memory. batch, k: how many loops. channel_rows: the channels of an
+    sums: the dtype of sums; c: that of the result in memory. product: "fma": fused multiply-adds of each thread;
+    "matrices": the instructions of a warp that multiply small matrices. stages: how many tiles of each operand there is
+    room for. batch, k: how many loops. channel_rows: the channels of an
     epilogue are the rows, not the columns. guarded: it does nothing if the
     status word is set, which is its last buffer.
     """
@@ -86,13 +100,28 @@ class BlockProduct:
     batch: int
     k: int
     tile: BlockTile
+    product: str = "fma"
+    stages: int = 2
     epilogue: Epilogue | None = None
     channel_rows: bool = False
     guarded: bool = False
 
     @cached_property
     def key(self) -> str:
-        names = ("x", "y", "sums", "c", "batch", "k", "tile", "epilogue", "channel_rows", "guarded")
+        names = (
+            "x",
+            "y",
+            "sums",
+            "c",
+            "batch",
+            "k",
+            "tile",
+            "product",
+            "stages",
+            "epilogue",
+            "channel_rows",
+            "guarded",
+        )
         return "block product " + " ".join(f"{name}={getattr(self, name)}" for name in names)
 
     @property
@@ -102,20 +131,40 @@ class BlockProduct:
 
     @property
     def vector(self) -> int:
-        """Elements in 16 bytes of shared memory, which a thread loads at once."""
+        """Sums in 16 bytes of shared memory, which a thread stores at once."""
         return 128 // BITS[self.kind]
 
-    def stride(self, size: int) -> int:
-        """Elements of shared memory from one row of `size` elements to the next: threads that store along columns find
-        other banks."""
-        return size + self.vector
+    def kept(self, operand: BlockOperand) -> str:
+        """The kind of an operand's elements in shared memory."""
+        return self.kind if self.product == "fma" else KINDS[operand.dtype][0]
+
+    def lines(self, operand: BlockOperand, size: int) -> tuple[int, int]:
+        """How an operand's tile lies: how many lines it has, and elements from one to the next. A line is a step of k; or
+        a row, if matrices are multiplied and neighbours lie along k. 16 bytes more let threads find other banks."""
+        depth, more = self.tile.depth, 128 // BITS[self.kept(operand)]
+        return (size, depth + more) if self.by_row(operand) else (depth, size + more)
+
+    def by_row(self, operand: BlockOperand) -> bool:
+        """Whether a line of an operand's tile is a row."""
+        return self.product == "matrices" and operand.along_k
+
+    @property
+    def round(self) -> tuple[int, int]:
+        """The rows of sums that go through shared memory at a time, and elements from one to the next."""
+        tile = self.tile
+        rows = tile.down * self.vector if self.product == "fma" else MATRIX_ROWS * tile.warps[0]
+        return rows, tile.columns + self.vector
 
     @property
     def room(self) -> tuple[int, int]:
-        """Elements of shared memory: for two tiles of X, and for everything. In the end some rows of sums lie there."""
-        tile = self.tile
-        x, y = (2 * tile.depth * self.stride(size) for size in (tile.rows, tile.columns))
-        return x, max(x + y, tile.down * self.vector * self.stride(tile.columns))
+        """Bytes of shared memory: for the tiles of X, and for everything. In the end some rows of sums lie there."""
+        x, y = (
+            self.stages * lines * stride * BITS[self.kept(operand)] // 8
+            for _, operand, _, size in self.operands
+            for lines, stride in [self.lines(operand, size)]
+        )
+        rows, stride = self.round
+        return x, max(x + y, rows * stride * BITS[self.kind] // 8)
 
     @property
     def edges(self) -> int:
@@ -152,4 +201,5 @@ class BlockProduct:
         batch = prod(given[f"batch{i}_extent"] for i in range(self.batch))
         grid = batch * given["row_blocks"] * given["column_blocks"] * given["parts"]
         assert grid <= MOST_BLOCKS
-        return DeviceGrid(tuple(params), (grid, 1, 1), (self.tile.threads, 1, 1))
+        shared = self.room[1] if self.stages > 2 else 0
+        return DeviceGrid(tuple(params), (grid, 1, 1), (self.tile.threads, 1, 1), shared)

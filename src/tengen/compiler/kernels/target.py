@@ -91,6 +91,11 @@ class DeviceTarget(NamedTuple):
         return True
 
     @property
+    def matrices(self) -> tuple[str, ...]:
+        """The dtypes of small matrices that the threads of a warp multiply together."""
+        return ("bfloat16", "float16") if self.capability >= (8, 0) else ()
+
+    @property
     def shuffles(self) -> bool:
         """Whether kernels turn squares of elements in registers, and so on: here each thread has its own element."""
         return False

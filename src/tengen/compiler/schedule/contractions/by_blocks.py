@@ -19,10 +19,10 @@ from ...kernels.nest_threads import magic
 from ...plan import ITEM_BYTES
 from .by_threads import run_threads
 from .device_loops import DeviceLoops, DeviceRequest, launches, layout
-from .problem import Bid, Buffer, ContractionLoop, KernelRun, Offer, Storage, Way, contiguous
+from .problem import Bid, Buffer, ContractionLoop, KernelRun, Offer, Storage, Unit, Way, contiguous
 
 TILES = {
-    32: (
+    "f32": (
         (BlockTile(128, 128, 16, 8, 8), 1.0),
         (BlockTile(64, 128, 16, 8, 8), 0.85),
         (BlockTile(128, 64, 16, 8, 8), 0.85),
@@ -31,13 +31,23 @@ TILES = {
         (BlockTile(128, 32, 16, 8, 4), 0.6),
         (BlockTile(32, 32, 16, 4, 4), 0.4),
     ),
-    64: (
+    "f64": (
         (BlockTile(64, 64, 16, 4, 4), 1.0),
         (BlockTile(32, 32, 16, 4, 4), 0.6),
     ),
+    "matrices": (
+        (BlockTile(128, 128, 32, 16, 4), 4.0),
+        (BlockTile(64, 128, 32, 16, 4), 3.4),
+        (BlockTile(128, 64, 32, 16, 4), 3.4),
+        (BlockTile(64, 64, 32, 8, 4), 2.8),
+        (BlockTile(32, 32, 32, 8, 2), 1.6),
+    ),
 }
-"""Tiles for sums of so many bits, and how well a block of each keeps a multiprocessor busy. A smaller one loads more
-from shared memory for each product."""
+TILES |= {"i32": TILES["f32"], "i64": TILES["f64"]}
+"""Tiles for sums of each kind, and how fast a multiprocessor is with blocks of each. A smaller one loads more from shared
+memory for each product."""
+STAGES = {"fma": 2, "matrices": 4}
+"""Tiles of each operand that there is room for."""
 
 ENOUGH = 1 << 16
 """Threads that keep a large GPU busy."""
@@ -82,11 +92,12 @@ class _Loops(NamedTuple):
 
 
 class _BlockCut(NamedTuple):
-    """The tile of a block, the steps of k of a part, and how many parts there are. work: in multiply-adds of the best
+    """How factors are multiplied, the tile of a block, the steps of k of a part, and how many parts there are. work: in multiply-adds of the best
     tile. cost: that, if few blocks leave much of a GPU idle."""
 
     cost: float
     work: float
+    product: str
     tile: BlockTile
     part: int
     parts: int
@@ -102,14 +113,14 @@ def _by_blocks(r: DeviceRequest) -> Bid | None:
     found = [_sorted(loops) for loops in made]
     if not all(map(_fits, found)) or not any(loops.sizes[3] for loops in found):
         return None
-    return Bid(lambda: sum(_cut(s, loops).work for loops in found), partial(_offered, r, strides, made, found))
+    return Bid(lambda: sum(_cut(r.unit, s, loops).work for loops in found), partial(_offered, r, strides, made, found))
 
 
 WAYS = (Way("blocks", ("matmul", "forward", "by data", "by weight"), _by_blocks, on_gpus=True),)
 
 
 def _offered(r: DeviceRequest, strides: Sequence[int], made: Sequence[DeviceLoops], found: Sequence[_Loops]) -> Offer:
-    cuts = [_cut(r.storage, loops) for loops in found]
+    cuts = [_cut(r.unit, r.storage, loops) for loops in found]
     why_not = _why_not(r.storage, found, cuts)
     storage = r.storage._replace(epilogue=None) if why_not else r.storage
     end = storage.epilogue
@@ -198,16 +209,19 @@ def _channel_rows(loops: _Loops) -> bool:
 # -- tiles -------------------------------------------------------------------------------------------------------------
 
 
-def _cut(storage: Storage, loops: _Loops) -> _BlockCut:
+def _cut(unit: Unit, storage: Storage, loops: _Loops) -> _BlockCut:
     """The best tile, and the parts of k."""
+    assert unit.device is not None
+    product = "matrices" if storage.a == storage.b and storage.a in unit.device.matrices else "fma"
     batch, rows, columns, k = loops.sizes
     found = []
-    for tile, speed in TILES[BITS[KINDS[storage.out][1]]]:
+    tiles_of = "matrices" if product == "matrices" else KINDS[storage.out][1]
+    for tile, speed in TILES[tiles_of]:
         tiles = batch * -(-rows // tile.rows) * -(-columns // tile.columns)
         part, parts = _parts(k, tile, tiles, batch * rows * columns)
         busy = min(1.0, tiles * parts * tile.threads / ENOUGH)
         work = tiles * tile.rows * tile.columns * max(parts * part, BEGIN * tile.depth) / speed
-        found.append(_BlockCut(work / busy, work, tile, part, parts))
+        found.append(_BlockCut(work / busy, work, product, tile, part, parts))
     return min(found, key=lambda cut: cut.cost)
 
 
@@ -250,30 +264,32 @@ def _kernel(storage: Storage, loops: _Loops, given: DeviceLoops, cut: _BlockCut)
     sides = []
     for number, (dtype, own) in enumerate(zip(dtypes, (loops.rows, loops.columns), strict=True)):
         is_a = number == of_a
-        along_k, width = _copies(dtype, is_a, own, loops)
+        along_k, width = _copies(dtype, is_a, own, loops, cut.product == "matrices")
         sides.append(
             BlockOperand(dtype, len(own), len(given.edges) if is_a else 0, along_k, width, is_a and storage.zero != 0)
         )
     end, sums = storage.epilogue, COMPUTE[storage.out]
     c = sums if cut.parts > 1 else end.dtype if end else storage.out
-    x, y = sides
-    return BlockProduct(x, y, sums, c, len(loops.batch), len(loops.k), cut.tile, end, _channel_rows(loops))
+    (x, y), (batch, k), product = sides, (len(loops.batch), len(loops.k)), cut.product
+    return BlockProduct(x, y, sums, c, batch, k, cut.tile, product, STAGES[product], end, _channel_rows(loops))
 
 
-def _copies(dtype: str, is_a: bool, own: Sequence[_Loop], loops: _Loops) -> tuple[bool, int]:
-    """Whether neighbours among the threads copy neighbours along k, and how many elements a copy may have."""
+def _copies(dtype: str, is_a: bool, own: Sequence[_Loop], loops: _Loops, by_row: bool) -> tuple[bool, int]:
+    """Whether neighbours among the threads copy neighbours along k, and how many elements a copy may have. by_row: such
+    neighbours lie side by side in shared memory too."""
 
     def move(loop: _Loop) -> int:
         return loop.a if is_a else loop.b
 
     inner, step = (abs(move(each[-1])) if each else MOST for each in (own, loops.k))
-    if step < inner and loops.k[-1].extent > 4:
-        return True, 1
+    along_k = step < inner and loops.k[-1].extent > 4
+    along, across = (loops.k, own) if along_k else (own, loops.k)
     width = 128 // BITS[KINDS[dtype][0]]
-    if inner != 1 or move(own[-1]) != 1 or any(own[-1].edges) or (len(own) > 1 and own[-1].extent % width):
-        return False, 1
-    others = [move(loop) for loop in (*loops.batch, *own[:-1], *loops.k)]
-    return False, 1 if any(other % width for other in others) else width
+    if (along_k and not by_row) or not along or move(along[-1]) != 1 or any(along[-1].edges):
+        return along_k, 1
+    others = [move(loop) for loop in (*loops.batch, *along[:-1], *across)]
+    parts = len(along) > 1 and along[-1].extent % width
+    return along_k, 1 if parts or any(other % width for other in others) else width
 
 
 def _row_tiles(loops: _Loops, cut: _BlockCut) -> int:

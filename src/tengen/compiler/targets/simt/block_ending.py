@@ -21,7 +21,7 @@ from ..flow import I64, i64
 from ..storage import decode, encode
 from ..vector import ELEMENT, Vec
 from .block_flow import BlockFlow, i32
-from .block_sums import FmaSums
+from .block_sums import BlockSums
 from .machine import I32
 
 
@@ -43,10 +43,10 @@ class BlockEnding:
         if self.end and (self.end.has_channels or self.end.sums) and loops == self.of_channels:
             self.channels.put(i, self.flow.moved(digits, loops, "channel"))
 
-    def finish(self, sums: FmaSums, totals: Sequence[ir.Value]) -> None:
+    def finish(self, sums: BlockSums, totals: Sequence[ir.Value]) -> None:
         """Store the tile."""
         flow, at, tile = self.flow, self.at, self.spec.tile
-        self.stride = self.spec.stride(tile.columns)
+        rows, self.stride = self.spec.round
         self.start = at.add(
             flow.moved(flow.batch, "batch", "c"), at.mul(at.zext(flow.part, I64), flow.numbers["c_part"])
         )
@@ -60,8 +60,10 @@ class BlockEnding:
             flow.barrier()
             sums.leave(number, totals, self.memory, self.stride)
             flow.barrier()
-            rows = number * sums.row_step, sums.row_step
-            carried = [self._inside(column, rows, carry) for column, carry in zip(columns, carried, strict=True)]
+            carried = [
+                self._inside(column, (number * rows, rows), carry)
+                for column, carry in zip(columns, carried, strict=True)
+            ]
         if self.sums:
             flow.barrier()
             for column, carry in zip(columns, carried, strict=True):

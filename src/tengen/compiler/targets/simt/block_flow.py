@@ -83,6 +83,10 @@ class BlockFlow(DeviceFlow):
             total = self.at.add(total, self.at.mul(self.at.zext(digit, I64), self.numbers[f"{loops}{i}_{of}"]))
         return total
 
+    def stage(self, step: ir.Value) -> ir.Value:
+        """Which of the tiles of an operand is that of a turn."""
+        return self.low(step, self.spec.stages)
+
     def slot(self, step: ir.Value) -> ir.Value:
         """Where in tables of two turns this one begins."""
         return self.at.mul(self.low(step, 2), i32(self.spec.tile.depth))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from llvmlite import ir
 
@@ -13,6 +14,20 @@ from .block_operand import OperandTiles
 from .machine import I32
 
 UNROLL = 2  # steps of k that are written out
+
+
+class BlockSums(Protocol):
+    """The sums of a tile, as values that the loop along k carries. rounds: how many times some of its rows are left."""
+
+    rounds: int
+
+    def begin(self) -> list[ir.Value]: ...
+
+    def add(self, step: ir.Value, sums: Sequence[ir.Value]) -> list[ir.Value]:
+        """The sums after one turn."""
+
+    def leave(self, number: int, sums: Sequence[ir.Value], memory: ir.Value, stride: int) -> None:
+        """Store a round of rows in shared memory."""
 
 
 class FmaSums:

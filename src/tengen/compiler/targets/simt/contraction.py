@@ -10,9 +10,10 @@ from llvmlite import ir
 from ...kernels.block_product import BlockProduct
 from ...kernels.target import DeviceTarget
 from ..flow import I64, i64
-from ..vector import ELEMENT
+from ..vector import Vec
 from .block_ending import BlockEnding
 from .block_flow import BlockFlow, i32
+from .block_matrices import MatrixSums
 from .block_operand import OperandTiles
 from .block_sums import FmaSums
 from .machine import I32, SHARED
@@ -48,12 +49,14 @@ class BlockEmitter(BlockFlow):
     def _block(self) -> None:
         self._find_tile()
         spec = self.spec
-        (first, room), element = spec.room, ELEMENT[spec.kind]
-        memory = ir.FormattedConstant(SHARED, self.shared("tiles", element, room, 16).get_reference())
-        places = memory, self.at.gep(memory, [i32(first)], source_etype=element)
+        first, room = spec.room
+        byte = ir.IntType(8)
+        tiles = self.shared("tiles", byte, room, 16) if spec.stages == 2 else self.shared_of_launch("tiles")
+        memory = ir.FormattedConstant(SHARED, tiles.get_reference())
+        places = memory, self.at.gep(memory, [i32(first)], source_etype=byte)
         self.sides = [OperandTiles(self, place, *each) for place, each in zip(places, spec.operands, strict=True)]
         ending = BlockEnding(self, memory)
-        self._sums = FmaSums(self, *self.sides)
+        self._sums = (FmaSums if spec.product == "fma" else MatrixSums)(self, *self.sides)
         self._steps_of_k()
         self._rows_and_columns(ending)
         ending.finish(self._sums, self._along_k())
@@ -122,31 +125,45 @@ class BlockEmitter(BlockFlow):
         return [number, *found][: self.spec.k]
 
     def _along_k(self) -> list[ir.Value]:
-        """The sums over the block's part of k."""
-        at, depth = self.at, self.spec.tile.depth
+        """The sums over the block's part of k. What is copied is `stages` - 1 turns ahead."""
+        at, depth, ahead = self.at, self.spec.tile.depth, self.spec.stages - 1
         length = at.sub(self.end, self.begin)
         steps = self.high(self.plus(length, depth - 1), depth)
         self._describe(i32(0))
-        self.barrier()
-        fetched = [side.fetch(i32(0)) for side in self.sides]
-        for side, values in zip(self.sides, fetched, strict=True):
-            side.put(i32(0), values)
-        self._describe(i32(1))
+        for step in range(ahead):
+            self.barrier()
+            self._describe(i32(step + 1))
+            self._put(i32(step), self._fetch(i32(step)))
 
         def turn(number: ir.Value, sums: list[ir.Value]) -> Sequence[ir.Value]:
             step = at.trunc(number, I32)
-            following = self.plus(step, 1)
-            if any(side.asynchronous for side in self.sides):
-                self.wait_for_copies()
+            following = self.plus(step, ahead)
+            self._wait(ahead - 1)
             self.barrier()
-            self._describe(self.plus(step, 2))
-            values = [side.fetch(following) for side in self.sides]
+            self._describe(self.plus(following, 1))
+            values = self._fetch(following)
             sums = self._sums.add(step, sums)
-            for side, value in zip(self.sides, values, strict=True):
-                side.put(following, value)
+            self._put(following, values)
             return sums
 
         sums = self.loop(i64(0), at.zext(steps, I64), 1, turn, self._sums.begin())
-        if any(side.asynchronous for side in self.sides):
-            self.wait_for_copies()
+        self._wait(0)
         return sums
+
+    @property
+    def _asynchronous(self) -> bool:
+        return any(side.asynchronous for side in self.sides)
+
+    def _wait(self, left: int) -> None:
+        if self._asynchronous:
+            self.wait_for_groups(left)
+
+    def _fetch(self, step: ir.Value) -> list[list[Vec]]:
+        values = [side.fetch(step) for side in self.sides]
+        if self._asynchronous:
+            self.end_group()
+        return values
+
+    def _put(self, step: ir.Value, values: Sequence[Sequence[Vec]]) -> None:
+        for side, value in zip(self.sides, values, strict=True):
+            side.put(step, value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llvmlite import ir
 
 from ..flow import Flow
@@ -83,15 +85,47 @@ class DeviceFlow(Flow):
             memory.linkage, memory.initializer, memory.align = "internal", ir.Constant(array, ir.Undefined), align
         return self.module.globals[name]
 
+    def shared_of_launch(self, name: str) -> ir.Value:
+        """The memory that a launch asks for, which all threads of a block see."""
+        if name not in self.module.globals:
+            memory = ir.GlobalVariable(self.module, ir.ArrayType(ir.IntType(8), 0), name, addrspace=SHARED_SPACE)
+            memory.linkage, memory.align = "external", 16
+        return self.module.globals[name]
+
     def copy_to_shared(self, to: ir.Value, source: ir.Value, size: int, given: ir.Value) -> None:
         """Begin to copy 4, 8 or 16 bytes from global to shared memory. given: how many there are, i32; the others are
         0."""
         how = "cg" if size == 16 else "ca"  # 16 bytes pass by the nearest cache
         self._call(f"llvm.nvvm.cp.async.{how}.shared.global.{size}.s", ir.VoidType(), to, source, given)
 
-    def wait_for_copies(self) -> None:
-        """Wait until what the thread copies is in shared memory."""
-        self._call("llvm.nvvm.cp.async.wait.all", ir.VoidType())
+    def end_group(self) -> None:
+        """What the thread has begun to copy is a group."""
+        self._call("llvm.nvvm.cp.async.commit.group", ir.VoidType())
+
+    def wait_for_groups(self, left: int) -> None:
+        """Wait until what the thread copies is in shared memory, except for the last groups."""
+        self._call("llvm.nvvm.cp.async.wait.group", ir.VoidType(), ir.Constant(I32, left))
+
+    def matrices(self, place: ir.Value, turned: bool) -> list[ir.Value]:
+        """Four matrices of 8 x 8 elements of 16 bits from shared memory, i32 each. place: each thread has that of one
+        line. A thread gets two neighbours of a line; turned: of a column."""
+        how = ".trans" if turned else ""
+        four = ir.LiteralStructType([I32] * 4)
+        found = self._call(f"llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4{how}.b16.p3", four, place)
+        return [self.at.extract_value(found, i) for i in range(4)]
+
+    def multiply_matrices(
+        self, dtype: str, a: Sequence[ir.Value], b: Sequence[ir.Value], sums: Sequence[ir.Value]
+    ) -> list[ir.Value]:
+        """sums + a b, for matrices of 16 x 16 and 16 x 8 elements that the threads of the warp share."""
+        four = ir.LiteralStructType([ir.FloatType()] * 4)
+        if dtype == "bfloat16":
+            found = self._call("llvm.nvvm.mma.m16n8k16.row.col.bf16", four, *a, *b, *sums)
+        else:
+            pair = ir.VectorType(ir.HalfType(), 2)
+            factors = [self.at.bitcast(x, pair) for x in (*a, *b)]
+            found = self._call("llvm.nvvm.mma.m16n8k16.row.col.f32.f32", four, *factors, *sums)
+        return [self.at.extract_value(found, i) for i in range(4)]
 
     def _special(self, name: str) -> ir.Value:
         return self._call(f"llvm.nvvm.read.ptx.sreg.{name}", I32)
