@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from contraction_harness import elements, host_targets
 from layouts import LAYOUTS
-from plans import run_plan
+from plans import run_op, run_plan, type_of
 
 from tengen.compiler import compile_program
 from tengen.compiler.kernels import nest as kernel
 from tengen.compiler.kernels.nest_tiling import NestSource
 from tengen.compiler.kernels.target import Target
-from tengen.compiler.program import Builder, Type
-from tengen.compiler.view import View
+from tengen.compiler.program import Builder, Composite, Type, build
+from tengen.compiler.view import View, contiguous
 from tengen.core.ops.reduce import Reduce, total
 from tengen.core.ops.shape import Concatenate, transpose
 
@@ -74,3 +74,20 @@ def test_ways(monkeypatch):
     assert any(nest.interleaved for nest in nests)
     assert any(nest.rows > 1 for nest in nests)
     assert any(len(kernel.passes(nest)) > 1 for nest in nests)
+
+
+class TwiceInARow(Composite):
+    """An input twice, and the other input, side by side."""
+
+    def expand(self, x, y):
+        return Concatenate(1)(x, x, y)
+
+
+def test_copies_of_the_parts_of_a_concat_run_together_in_about_equal_shares():
+    """A small part of a line is then copied by the thread that copies the rest of it."""
+    x, y = (random.standard_normal(shape).astype(np.float32) for shape in ((640, 300), (640, 5)))
+    program = build(TwiceInARow(), [type_of(x), type_of(y)])
+    plan = compile_program(program, [contiguous(x.shape), contiguous(y.shape)])
+    assert [step.joined for step in plan.steps] == [False, True, True]
+    assert all(step.tiles >= plan.steps[0].tiles - 1 > 1 for step in plan.steps)
+    np.testing.assert_array_equal(run_op(TwiceInARow(), x, y)[0], np.concatenate([x, x, y], 1))

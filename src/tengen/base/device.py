@@ -26,15 +26,16 @@ class Device:
     ('xpux:0', 'cpu0', True)
     """
 
-    __slots__ = ("index", "kind", "stream")
+    __slots__ = ("_name", "index", "kind", "stream")
 
     def __init__(self, kind: str, index: int | None, stream: int):
         self.kind: Final = kind
         self.index: Final = index
         self.stream: Final = stream
+        self._name: Final = f"{kind}{'x' if index is None else index}:{stream}"
 
     def __str__(self) -> str:
-        return f"{self.kind}{'x' if self.index is None else self.index}:{self.stream}"
+        return self._name
 
     def __repr__(self) -> str:
         return str(self)

@@ -90,6 +90,13 @@ TILING_NAMES = Tiling._fields
 """The names of the last parameters of a launch."""
 
 
+def cut(params: tuple[int, ...], tiles: int) -> tuple[tuple[int, ...], int]:
+    """The parameters of a launch that is cut into about this many tiles, and how many they are."""
+    *given, items, _, chunk, chunks = params
+    found = Tiling(items, max(1, -(-items // max(tiles, 1))), chunk, chunks)
+    return (*given, *found), found.tiles
+
+
 def tiling(nest: Nest, extents: Sequence[int]) -> Tiling:
     """The split of a Nest with these extents."""
     return _tiling(Structure(nest), extents)

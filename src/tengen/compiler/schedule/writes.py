@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
+from ..kernels.nest_tiling import cut
 from ..program import Concat, Iota, Node, Place, Scatter, Value, ViewOp
 from ..view import View, contiguous, dense
 from .groups import Group
@@ -13,7 +14,7 @@ from .nests.loops import memory_order
 from .nests.lower import Emitter, dense_like, meeting_dims
 from .places import Location
 from .results import store
-from .steps import Steps
+from .steps import Step, Steps
 from .writes_at_once import ADDED_IN_PLACE, at_once, set_at_once, sum_at_once
 
 
@@ -119,12 +120,28 @@ def concat(steps: Steps, node: Node, op: Concat) -> None:
     views = [steps.locate(v).view for v, _ in pieces if v not in steps.uniform and len(v.shape) == len(out.shape)]
     place = steps.wholes.get(out) or Location(steps.buffer(out.type), dense_like(out.type, views[:1]))
     buffer, layout = place.buffer or 0, place.view
+    copies: list[Step] = []
     for value, starts in pieces:
+        before = len(steps.steps)
         if value in steps.uniform or steps.locate(value).buffer != buffer:  # it was not made there
             e = Emitter(steps.locate, value.shape)
             e.store(value, buffer, layout.slice(starts, value.shape, [1] * len(starts)))
             steps.launch(e, (), "concat", {buffer})
+            made = steps.steps[before:]
+            if made and isinstance(last := made[-1], Step):
+                last.joined = len(made) == 1 and bool(copies) and copies[-1] is steps.steps[before - 1]
+                copies.append(last)
+    _cut_alike(copies)
     steps.where[out] = Location(buffer, layout)
+
+
+def _cut_alike(copies: Sequence[Step]) -> None:
+    """Cut copies into equally many tiles. A thread begins with the same share of each, so it writes into lines into which it
+    has written already, not another one."""
+    most = max([step.tiles for step in copies], default=0)
+    for step in copies:
+        if step.blocks is None:
+            step.params, step.tiles = cut(step.params, most)
 
 
 def _pieces(steps: Steps, node: Node, op: Concat, start: tuple[int, ...]) -> Iterator[tuple[Value, tuple[int, ...]]]:
