@@ -222,3 +222,14 @@ def test_attention_and_its_gradients(causal, dtype):
         assert str(y.device).startswith(place)
     for ours, theirs in zip(found["gpu0"], found["cpu0"], strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 if dtype == "float32" else 0.1)
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (3, 5), (70, 130)])
+def test_where_a_mask_is_set(shape):
+    mask = np.random.default_rng(0).random(shape) < 0.3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = F.cond_take(on_gpu(mask), on_gpu(np.arange(mask.size).reshape(shape)))
+        assert str(found[0].device).startswith("gpu0")
+    np.testing.assert_array_equal(found[1].numpy(), np.flatnonzero(mask))
+    np.testing.assert_array_equal(found[0].numpy(), np.flatnonzero(mask))

@@ -3,6 +3,5 @@
 BY_CPU: dict[str, str] = {
     "argsort": "a sort needs a kernel that exchanges values between blocks",
     "sort": "a sort needs a kernel that exchanges values between blocks",
-    "nonzero": "how many there are is known only when it has run",
 }
 """What has no kernel, and why."""

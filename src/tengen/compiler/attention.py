@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from .kernels.target import HostTarget, Target
-from .program import Node, Op, Program, Value
-from .values import rewritten
+from .program import Op, Value
 
 
 class Attention(Op, abstract=True):
@@ -32,15 +28,3 @@ class AttentionGradient(Op, abstract=True):
     def in_ops(self, *inputs: Value) -> tuple[Value, ...]:
         """The outputs from other ops, with the softmax in memory."""
         raise NotImplementedError
-
-
-def for_target(program: Program, target: Target) -> Program:
-    """The Program without attention that the target has no kernels for."""
-    ops = (Attention, AttentionGradient)
-    if isinstance(target, HostTarget) or not any(isinstance(node.op, ops) for node in program.nodes):
-        return program
-
-    def in_ops(node: Node, inputs: Sequence[Value]) -> tuple[Value, ...] | None:
-        return node.op.in_ops(*inputs) if isinstance(node.op, ops) else None
-
-    return rewritten(program, in_ops)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .program import Op
+from .program import Op, Value
 
 
 class Sort(Op, abstract=True):
@@ -16,3 +16,7 @@ class Sort(Op, abstract=True):
 class Positions(Op, abstract=True):
     """The positions where a mask is set, in row-major order. There is room for all; the second output says how many are
     valid."""
+
+    def in_ops(self, *inputs: Value) -> tuple[Value, ...]:
+        """The outputs from other ops."""
+        raise NotImplementedError

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ..attention import Attention, AttentionGradient, for_target
+from ..attention import Attention, AttentionGradient
 from ..cache import compile_device_kernels, compile_kernels
+from ..for_target import for_target
 from ..kernels.block_product import BlockProduct
 from ..kernels.device import DeviceKernel
 from ..kernels.nest_tiling import NestSource

@@ -8,6 +8,8 @@ from ...compiler.orders import Positions
 from ...compiler.program import Gather, Scatter, Type, Value
 from .base import INTS, Formula, Grads, broadcast_shapes, check_stretches, position_dtype
 from .elemwise import Elemwise, cast, where
+from .reduce import total
+from .scan import running as folded
 from .shape import PlaceView, Slice, broadcast, reshape, zeros_of
 
 EQ = Elemwise("EQ")
@@ -118,6 +120,16 @@ class FlatNonzero(Positions):
                 f"nonzero: the mask must be bool, got {mask.dtype}; compare, or convert it with .astype('bool')"
             )
         return Type(position_dtype(mask.size), (mask.size,)), Type("int64", ())
+
+    def in_ops(self, *inputs: Value) -> tuple[Value, ...]:
+        """The other positions come behind the valid ones, so each place is written once."""
+        mask = reshape(inputs[0], (inputs[0].size,))
+        dtype = position_dtype(mask.size)
+        number = cast(mask.builder.iota(mask.shape), dtype)
+        before = folded("sum", cast(mask, dtype), 0) if mask.size else number
+        count = total(cast(mask, "int64"), (0,))
+        place = where(mask, before - 1, cast(count, dtype) + (number - before))
+        return put_op("set", 1, [0], 1)(number, number, place), reshape(count, ())
 
 
 class TakeIndexed(Formula):
