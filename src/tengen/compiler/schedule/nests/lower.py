@@ -42,7 +42,7 @@ from ...view import Edge, View, contiguous, dense
 from ..places import UNIFORM, Location
 from .loops import Index, Loops, arrange, memory_order
 from .refine import crosses, interleaves, parts, rows, spills
-from .words import WORD, as_words, moved
+from .words import PAIR, WORD, as_words, halved, moved, paired
 
 NARROW = frozenset(NARROW_FLOATS)
 
@@ -347,15 +347,23 @@ class Emitter:
         alike."""
         code: Sequence[Instr] = self.code
         dtypes = [o.dtype for o in self.operands]
+        words: frozenset[int] = frozenset()
         if not NARROW.isdisjoint(dtypes):
             words = moved(code, dtypes, [o.view.fill for o in self.operands])
             code, dtypes = as_words(code, words), [WORD if a in words else dtype for a, dtype in enumerate(dtypes)]
-        places = tuple([(t, o.view, o.indirect, o.parameter) for t, o in zip(dtypes, self.operands, strict=True)])
+        places: Places = tuple(
+            [(t, o.view, o.indirect, o.parameter) for t, o in zip(dtypes, self.operands, strict=True)]
+        )
+        shape, order = self.shape, self.order
+        if words and not (
+            reduced or serial or self._guards or isinstance(target, DeviceTarget)
+        ):  # GPUs want aligned words
+            shape, places, order = _in_pairs(shape, places, order, words)
         given = [o.parameter for o in self.operands if o.buffer is None]
         exact = exactly(code, places) + (repr(given) if given else "")
         ends = _ends(self.code, self._guards) if self._guards else ()
         how = tuple(reduced), target, tuple(serial), ends
-        return _finished(self.shape, tuple(code), places, self.order, *how, exact)
+        return _finished(shape, tuple(code), places, order, *how, exact)
 
 
 class Guard(NamedTuple):
@@ -410,6 +418,25 @@ class Finished(NamedTuple):
 
 Places = tuple[tuple[str, View, tuple[Index, ...], float], ...]
 """Everything about operands but their buffers."""
+
+
+def _in_pairs(
+    shape: tuple[int, ...], places: Places, order: tuple[View, ...], words: frozenset[int]
+) -> tuple[tuple[int, ...], Places, tuple[View, ...]]:
+    """The same with words in pairs, if their number allows that."""
+    both = [(*(view for a, (_, view, *_) in enumerate(places) if (a in words) == wanted),) for wanted in (True, False)]
+    indices = [index.stride for a in words for index in places[a][2]]
+    if (dim := paired(shape, (*both[0], *order), both[1], indices)) is None:
+        return shape, places, order
+    made = list(places)
+    for a in words:
+        _, view, indirect, parameter = places[a]
+        half = tuple([index._replace(stride=index.stride // 2) for index in indirect])
+        made[a] = PAIR, halved(view, dim), half, parameter
+    for a in set(range(len(places))) - words:
+        dtype, view, *rest = places[a]
+        made[a] = dtype, view._replace(shape=halved(view, dim).shape), *rest  # type: ignore[assignment]
+    return halved(View(shape, shape), dim).shape, tuple(made), tuple([halved(view, dim) for view in order])
 
 
 @lru_cache(256)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from ...kernels.dtypes import COMPUTE, NARROW_FLOATS
 from ...kernels.nest import SINKS, Instr, access_number, blank, mode
+from ...view import View
 
-WORD = "uint16"
+WORD, PAIR = "uint16", "int32"
 MEMORY = ("load", "gather", *SINKS)
 
 
@@ -46,3 +47,23 @@ def as_words(code: Sequence[Instr], accesses: frozenset[int]) -> tuple[Instr, ..
         if instr.op in MEMORY and access_number(instr) in accesses:
             made[number] = instr._replace(dtype=COMPUTE[WORD])
     return tuple(made)
+
+
+def paired(shape: Sequence[int], pairs: Sequence[View], others: Sequence[View], strides: Sequence[int]) -> int | None:
+    """The dim along which two words side by side may be moved as one of 32 bits, if there is one: `pairs`, the views of all words
+    over `shape`, are contiguous along it, and everything else moves in whole pairs. others: views of what is no word. strides: of
+    indices that are values."""
+    if not pairs or any(view.edges for view in (*pairs, *others)) or any(stride % 2 for stride in strides):
+        return None
+    for d, extent in enumerate(shape):
+        along = extent % 2 == 0 and all(view.strides[d] == 1 for view in pairs)
+        if along and not any(view.strides[d] for view in others):
+            rest = (s for view in pairs for other, s in enumerate(view.strides) if other != d and shape[other] > 1)
+            return None if any(s % 2 for s in rest) else d
+    return None
+
+
+def halved(view: View, dim: int) -> View:
+    """The view in pairs along a dim."""
+    shape = tuple([extent // 2 if d == dim else extent for d, extent in enumerate(view.shape)])
+    return view._replace(shape=shape, strides=tuple([s if d == dim else s // 2 for d, s in enumerate(view.strides)]))
