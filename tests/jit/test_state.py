@@ -61,7 +61,7 @@ READS = {
     "Tensor": (lambda p, x: Tensor(p), lambda p, x: p),
     "Tensor of another dtype": (lambda p, x: Tensor(p, dtype="float64") * 2, lambda p, x: p * 2.0),
     "Tensor of the argument": (lambda p, x: Tensor(x), lambda p, x: x),
-    "to": (lambda p, x: p.to("cpu0") * x, lambda p, x: p * x),
+    "to": (lambda p, x: p.to("xpu0") * x, lambda p, x: p * x),
     "pickle": (lambda p, x: pickle.loads(pickle.dumps(p)) * x, lambda p, x: p * x),
     "numpy": (lambda p, x: Tensor(p.numpy() * 2) * x, lambda p, x: p * 2 * x),
     "numpy after an operation": (lambda p, x: p * x + Tensor(p.numpy()), lambda p, x: p * x + p),
@@ -236,7 +236,7 @@ PUTS = {
     "a value twice": (lambda a, q, x: (a.reset_zero(), a.set_value(q)), lambda q, x: q),
     "initial values": (lambda a, q, x: M.init.fill_(a, 4.0), lambda q, x: 0 * x + 4),
     "ones": (lambda a, q, x: M.init.ones_(a), lambda q, x: 0 * x + 1),
-    "assigned": (lambda a, q, x: a._assign(np.float32([7, 8]), "float32", "cpu0"), lambda q, x: np.float32([7, 8])),
+    "assigned": (lambda a, q, x: a._assign(np.float32([7, 8]), "float32", "xpu0"), lambda q, x: np.float32([7, 8])),
     "an operand of NumPy": (lambda a, q, x: (a.reset_zero(), a.__iadd__(np.float32([1, 2]))), lambda q, x: [1, 2]),
 }
 

@@ -6,6 +6,18 @@ LEFT_OUT: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("double/", "devices/", "test_devices.py", "test_on_gpu.py", "base/test_gpu_environment.py"),
     ),
     (
+        "they are of kernels, Plans and machine code for CPUs; compiler/test_device_*.py choose a GPU themselves",
+        ("compiler/", "runtime/"),
+    ),
+    (
+        "several processes exchange memory of the host; GPUs do not exchange theirs yet",
+        ("distributed/", "examples/test_digits_workers.py"),
+    ),
+    (
+        "they are of the benchmarks, which measure CPUs",
+        ("test_benchmarks.py", "test_api_benchmark.py", "test_scaling.py"),
+    ),
+    (
         "they read source, documents or names, and compute nothing",
         ("test_layers.py", "test_names.py", "test_site*.py", "test_packaging.py", "test_portability.py"),
     ),
@@ -28,6 +40,13 @@ LEFT_OUT: tuple[tuple[str, tuple[str, ...]], ...] = (
             "core/test_dlpack.py::test_inside_a_trace",
             "core/test_kept_layouts.py::test_memory_that_others_may_write_is_packed_each_time",
             "functional/test_complex.py::test_making_and_reading",
+        ),
+    ),
+    (
+        "they say which kernels of CPUs a trace has, or count what the host's allocator gives; functional/test_dot_product.py has the values",
+        (
+            "jit/test_attention.py",
+            "jit/test_steady.py",
         ),
     ),
     (
