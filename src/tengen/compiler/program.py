@@ -404,6 +404,11 @@ class Value:
         self.builder, self.type, self.node, self.index = builder, type, node, index
         self.dtype, self.shape = type
 
+    def retype(self, type: Type) -> None:
+        """Give it another type."""
+        self.type = type
+        self.dtype, self.shape = type
+
     @property
     def op(self) -> Op | None:
         """The op that computes this; None for an input."""

@@ -237,7 +237,7 @@ class ConstOpBase(OpNode):
     def set_value(self, data: Any, device: Any = None) -> None:
         """Set its value. A value that is not a tensor gets the dtype of the old one."""
         self._tensor = data if isinstance(data, Tensor) else Tensor(data, dtype=self.dtype)
-        self.outputs[0].type = self._type
+        self.outputs[0].retype(self._type)
 
 
 class ImmutableTensor(ConstOpBase):

@@ -101,7 +101,7 @@ class Retyped:
         for node, op in self.ops.items():
             node.op = op
         for var, type in self.types.items():
-            var.type = type
+            var.retype(type)
 
 
 def adapted(op: Op, old: Sequence[Type], new: Sequence[Type]) -> Op:
