@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from .. import _rt
+from ..base.device import Device, require
 from ..core.memory import amount, held
 from .table import table
 
 __all__ = ["memory_summary"]
 
 
-def memory_summary(most: int = 10) -> str:
+def memory_summary(most: int = 10, device: str | Device | None = None) -> str:
     """Describe the memory of tensors: the total, its peak, and the kinds of tensors that use most of it.
 
     Each view of a value counts on its own; what a GradManager keeps for the backward is only in the totals.
 
     Args:
         most: how many kinds are listed.
+        device: whose memory; the default device's if left out.
 
     Returns: text.
 
@@ -23,12 +25,13 @@ def memory_summary(most: int = 10) -> str:
     >>> print(memory_summary())
     tensors ...
     """
-    stats = _rt.memory_stats()
+    place = require(device)
+    stats = _rt.memory_stats(place.physical)
     lines = [
         f"tensors hold {amount(stats['live'])}, at most {amount(stats['peak'])} since reset_max_memory_stats()",
         f"from the system {amount(stats['reserved'])}, what is free of it is kept for the next tensors",
     ]
-    kinds = held()
+    kinds = held(place.memory)
     rows = [(kind.number, kind.dtype, kind.shape, amount(kind.bytes)) for kind in kinds[:most]]
     if rows:
         lines.append(table(("tensors", "dtype", "shape", "together"), rows))
