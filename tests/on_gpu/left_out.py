@@ -50,6 +50,14 @@ LEFT_OUT: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     (
+        "a process that has used a GPU cannot go on with it after fork; base/test_gpu_environment.py has what it is told",
+        ("compat/test_megengine.py::test_children_have_it_too",),
+    ),
+    (
+        "it writes to the host's memory behind an operation's back, which a GPU does not read",
+        ("utils/test_small.py::test_an_op_that_does_not",),
+    ),
+    (
         "they limit the memory of the host; devices/test_memory.py limits that of a GPU",
         ("core/test_out_of_memory.py::test_the_error_names_op_shape_bytes_and_what_is_live",),
     ),
