@@ -3,11 +3,10 @@
 Functions are polynomials without branches on single lanes. They have the values and signs of C99's annex F at zeros,
 infinities and nan, and subnormal numbers. float32 functions are within 2 units in the last place (ULP) of the true
 value for every input (`normcdf`: 2**-23 absolutely); where float32 arithmetic is not enough for that, they compute in
-float64 lanes. float64 functions (modules `*_f64`) are within 1 ULP, `erfinv` and `erfcinv` within 2, and within 1.5 what takes
-several operations: `rsqrt`, and powers that are products or roots; where float64
-is not enough, they compute with pairs of numbers (`pairs`). They use no fast-math, no C library and no instruction that
-rounds differently on another machine, so results are bit for bit the same on every target, CPU or GPU, and for every
-vector width. Coefficients come from `tools/fit_polynomials.py`.
+float64 lanes. float64 functions (modules `*_f64`) are within 1 ULP, `pow` and `rsqrt` within 1.5, `erfinv` and `erfcinv` within 2;
+where float64 is not enough, they compute with pairs of numbers (`pairs`). They use no fast-math, no C library and no
+instruction that rounds differently on another machine, so results are bit for bit the same on every target, CPU or GPU,
+and for every vector width. Coefficients come from `tools/fit_polynomials.py`.
 
 The emitter for float32 has the name of the function; emitters for other kinds add the kind: `sigmoid`, `sigmoid_f64`.
 """
