@@ -11,7 +11,12 @@ LEFT_OUT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "several processes exchange memory of the host; GPUs do not exchange theirs yet",
-        ("distributed/", "examples/test_digits_workers.py"),
+        (
+            "distributed/",
+            "examples/test_digits_workers.py",
+            "test_docstrings.py::test_examples[[]tengen.distributed*",
+            "test_docstrings.py::test_examples[[]tengen.functional.distributed.*",
+        ),
     ),
     (
         "they are of the benchmarks, which measure CPUs",
