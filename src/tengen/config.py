@@ -40,4 +40,5 @@ _all_cores = _rt.get_num_threads()
 _config.watch("num_threads", lambda number: _rt.set_num_threads(number or _all_cores))
 _config.watch("plan_cache_limit", _rt.plan_cache_limit)
 _config.watch("winograd", lambda _: _rt.plan_cache_clear())
+_config.watch("tf32", lambda _: _rt.plan_cache_clear())
 sys.modules[__name__].__class__ = _Settings

@@ -12,6 +12,7 @@ from gpu import GPU
 from nest_harness import bits_of, numbers_of
 from plans import run_op, run_plan
 
+from tengen.base import config
 from tengen.compiler import compile_program
 from tengen.compiler.geometry import ConvShape
 from tengen.compiler.kernels.block_product import BlockTile
@@ -258,6 +259,34 @@ def test_convolutions_of_small_matrices(s, last):
     ):
         (got,) = run_op(op, *operands, dtypes=dtypes, target=GPU)
         np.testing.assert_array_equal(got, bits_of("bfloat16", want.astype(np.float32)))
+
+
+@pytest.mark.parametrize("order", [0, 3])
+@pytest.mark.parametrize("a", ["transposed", "apart", "beside a multiple of 16 bytes"])
+@pytest.mark.parametrize("b", ["transposed", "apart", "every second"])
+def test_float32_by_tensor_cores_if_that_is_asked_for(a, b, order):
+    """Each factor has 11 significant bits: those of small integers are exact."""
+    x, y = VIEWS[a](whole(40, 37)), VIEWS[b](whole(37, 48))
+    with config.override(tf32=True), double().order(order):
+        (got,) = run_op(MatMul(), x, y, target=GPU)
+        np.testing.assert_array_equal(got, x @ y)
+        plan = compile_program(build(MatMul(), [Type("float32", v.shape) for v in (x, y)]), target=GPU)
+        assert "mma.sync" in text_of(plan)
+        x, y = floats(40, 300), floats(300, 48)
+        (got,) = run_op(MatMul(), x, y, target=GPU)
+    rounded = [shortened(v).astype(np.float64) for v in (x, y)]
+    close(got, rounded[0] @ rounded[1])
+    assert np.abs(got - x.astype(np.float64) @ y).max() > 1e-4
+
+
+def shortened(x: np.ndarray) -> np.ndarray:
+    """The nearest numbers of 11 significant bits; of two, that which is further from 0."""
+    return ((x.view(np.uint32) + 0x1000) & ~np.uint32(0x1FFF)).view(np.float32)
+
+
+def test_float32_keeps_its_bits_otherwise():
+    plan = compile_program(build(MatMul(), [Type("float32", (64, 64))] * 2), target=GPU)
+    assert "mma.sync" not in text_of(plan)
 
 
 # -- epilogues ----------------------------------------------------------------------------------------------------------

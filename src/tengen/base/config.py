@@ -130,6 +130,14 @@ KNOBS = (
         choices=(0, 2, 4),
     ),
     Knob(
+        "tf32",
+        bool,
+        False,
+        "Products and convolutions of float32 on GPUs by tensor cores, which are made for more operations a second but multiply numbers of 11 "
+        "significant bits (TensorFloat-32): each factor is off by up to 1 in 2000.",
+        ("TENGEN_TF32",),
+    ),
+    Knob(
         "autocast",
         str,
         "auto",

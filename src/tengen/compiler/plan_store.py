@@ -50,7 +50,8 @@ def name(program: Program, views: Sequence[View], target: Target) -> str | None:
         said.append([numbers[v] for v in program.outputs])
     except _Unnamed:
         return None
-    version = f"plan {sys.implementation.cache_tag} {marshal.version} winograd {config.get('winograd')}"
+    chosen = f"winograd {config.get('winograd')} tf32 {config.get('tf32')}"
+    version = f"plan {sys.implementation.cache_tag} {marshal.version} {chosen}"
     return cache.entry_name(f"{version} {said}", target, cache.source_digest(FOLDER))
 
 

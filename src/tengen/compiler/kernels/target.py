@@ -92,8 +92,8 @@ class DeviceTarget(NamedTuple):
 
     @property
     def matrices(self) -> tuple[str, ...]:
-        """The dtypes of small matrices that the threads of a warp multiply together."""
-        return ("bfloat16", "float16") if self.capability >= (8, 0) else ()
+        """The dtypes of small matrices that the threads of a warp multiply together; float32 with fewer bits."""
+        return ("bfloat16", "float16", "float32") if self.capability >= (8, 0) else ()
 
     @property
     def shuffles(self) -> bool:

@@ -212,11 +212,15 @@ def _channel_rows(loops: _Loops) -> bool:
 def _cut(unit: Unit, storage: Storage, loops: _Loops) -> _BlockCut:
     """The best tile, and the parts of k."""
     assert unit.device is not None
-    product = "matrices" if storage.a == storage.b and storage.a in unit.device.matrices else "fma"
+    product = "fma"
+    if storage.a == storage.b and storage.a in unit.device.matrices and (unit.tf32 or storage.a != "float32"):
+        product = "matrices"
     batch, rows, columns, k = loops.sizes
     found = []
     tiles_of = "matrices" if product == "matrices" else KINDS[storage.out][1]
     for tile, speed in TILES[tiles_of]:
+        if product == "matrices":
+            tile = tile._replace(depth=tile.depth * 16 // BITS[KINDS[storage.a][0]])
         tiles = batch * -(-rows // tile.rows) * -(-columns // tile.columns)
         part, parts = _parts(k, tile, tiles, batch * rows * columns)
         busy = min(1.0, tiles * parts * tile.threads / ENOUGH)

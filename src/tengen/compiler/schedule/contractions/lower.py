@@ -134,7 +134,7 @@ def _chosen(
 
 def _unit(target: Target) -> Unit:
     if isinstance(target, DeviceTarget):
-        return Unit(target.lanes, 0, device=target)
+        return Unit(target.lanes, 0, device=target, tf32=config.get("tf32"))
     tiles = config.get("winograd")
     return Unit(target.lanes, target.registers, target.dots, tiles, target.amx, level2=target.level2)
 

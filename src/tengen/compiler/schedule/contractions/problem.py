@@ -31,7 +31,7 @@ class Unit(NamedTuple):
 
     winograd: outputs of a tile, each way, if convolutions go by tiles; 0: they do not. amx: whether it also multiplies
     small matrices of words. level2: bytes of the level-2 cache beside it. device: the GPU whose threads are the lanes, if
-    they are.
+    they are. tf32: whether its tensor cores may multiply float32, with fewer bits.
     """
 
     lanes: int
@@ -41,6 +41,7 @@ class Unit(NamedTuple):
     amx: bool = False
     level2: int = 1 << 20
     device: DeviceTarget | None = None
+    tf32: bool = False
 
     def lanes_of(self, dtype: str) -> int:
         """Lanes of a vector in the kind of arithmetic that `dtype` is computed in."""

@@ -12,11 +12,12 @@ from llvmlite import ir
 
 from ...kernels.block_product import ACROSS, DOWN, MATRIX_COLUMNS, MATRIX_ROWS
 from ...kernels.device import WARP
+from ...kernels.dtypes import BITS
 from ..vector import ELEMENT, constant, llvm_type
 from .block_flow import BlockFlow, i32
 from .block_operand import OperandTiles
 
-DEPTH, SIDE = 16, 8  # steps of k of one product; of the matrices in shared memory
+SIDE = 8  # lines of a matrix in shared memory, of 16 bytes each
 
 
 class MatrixSums:
@@ -24,7 +25,7 @@ class MatrixSums:
 
     def __init__(self, flow: BlockFlow, x: OperandTiles, y: OperandTiles):
         self.flow, self.at, self.x, self.y = flow, flow.at, x, y
-        tile = flow.spec.tile
+        tile, self.steps = flow.spec.tile, 128 // BITS[x.kind]  # of k that a line has
         self.down, self.across = tile.warps
         self.rounds = tile.thread_rows * DOWN // MATRIX_ROWS
         self.groups = tile.thread_columns * ACROSS // MATRIX_COLUMNS
@@ -38,7 +39,7 @@ class MatrixSums:
     def add(self, step: ir.Value, sums: Sequence[ir.Value]) -> list[ir.Value]:
         """The sums after one turn."""
         total, dtype = list(sums), self.x.operand.dtype
-        for k in range(0, self.flow.spec.tile.depth, DEPTH):
+        for k in range(0, self.flow.spec.tile.depth, 2 * self.steps):
             a = [self._factors(self.x, step, k, self._first_row(i), 1) for i in range(self.rounds)]
             pairs = range(0, self.groups, 2)
             b = [
@@ -57,9 +58,11 @@ class MatrixSums:
         return self.flow.plus(self.row, number * MATRIX_ROWS * self.down)
 
     def _factors(self, operand: OperandTiles, step: ir.Value, k: int, row: ir.Value, rows_last: int) -> list[ir.Value]:
-        """Four matrices: 16 rows and 16 steps of k. rows_last: 1 if rows change from one matrix to the next, 2 if steps
+        """Four matrices: 16 rows, and the steps of k of two lines. rows_last: 1 if rows change from one matrix to the next, 2 if steps
         of k do (of Y, columns are rows)."""
         flow, at = self.flow, self.at
+        if operand.kind == "f32":
+            return self._words(operand, step, k, row, rows_last)
         line, matrix = flow.low(self.lane, SIDE), flow.high(self.lane, SIDE)
         first, second = (at.mul(n, i32(SIDE)) for n in (flow.low(matrix, 2), flow.high(matrix, 2)))
         below, further = (first, second) if rows_last == 1 else (second, first)
@@ -69,6 +72,17 @@ class MatrixSums:
             further = at.add(further, line)
         place = operand.place(step, flow.plus(further, k), at.add(row, below))
         return flow.matrices(place, turned=not operand.by_row)
+
+    def _words(self, operand: OperandTiles, step: ir.Value, k: int, row: ir.Value, rows_last: int) -> list[ir.Value]:
+        """The same of float32, which no instruction turns: element by element."""
+        flow, at, found = self.flow, self.at, []
+        below, further = at.add(row, flow.high(self.lane, 4)), flow.plus(flow.low(self.lane, 4), k)
+        for matrix in range(4):
+            halves = matrix % 2, matrix // 2
+            rows, steps = halves if rows_last == 1 else halves[::-1]
+            place = operand.place(step, flow.plus(further, steps * self.steps), flow.plus(below, rows * SIDE))
+            found.append(flow.shortened(at.load(place, typ=ELEMENT["f32"])))
+        return found
 
     def leave(self, number: int, sums: Sequence[ir.Value], memory: ir.Value, stride: int) -> None:
         """Store a round of rows in shared memory: the next block of each warp."""

@@ -114,12 +114,19 @@ class DeviceFlow(Flow):
         found = self._call(f"llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4{how}.b16.p3", four, place)
         return [self.at.extract_value(found, i) for i in range(4)]
 
+    def shortened(self, number: ir.Value) -> ir.Value:
+        """A float as the nearest one of 11 significant bits, i32."""
+        return self._call("llvm.nvvm.f2tf32.rna", I32, number)
+
     def multiply_matrices(
         self, dtype: str, a: Sequence[ir.Value], b: Sequence[ir.Value], sums: Sequence[ir.Value]
     ) -> list[ir.Value]:
-        """sums + a b, for matrices of 16 x 16 and 16 x 8 elements that the threads of the warp share."""
+        """sums + a b, for matrices of 16 x 16 and 16 x 8 elements that the threads of the warp share; of float32, 16 x 8
+        and 8 x 8."""
         four = ir.LiteralStructType([ir.FloatType()] * 4)
-        if dtype == "bfloat16":
+        if dtype == "float32":
+            found = self._call("llvm.nvvm.mma.m16n8k8.row.col.tf32", four, *a, *b, *sums)
+        elif dtype == "bfloat16":
             found = self._call("llvm.nvvm.mma.m16n8k16.row.col.bf16", four, *a, *b, *sums)
         else:
             pair = ir.VectorType(ir.HalfType(), 2)
