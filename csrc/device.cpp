@@ -36,6 +36,8 @@ const DeviceKind* find_kind(const std::string& name) {
 
 uintptr_t Device::load(const std::string&, const std::string&) { throw std::runtime_error(name + " loads no kernels"); }
 
+std::string Device::assemble(const std::string&) { throw std::runtime_error(name + " assembles no kernels"); }
+
 void add_device_kind(const DeviceKind& kind) { registry().kinds.push_back(kind); }
 
 size_t device_count(const std::string& kind) {

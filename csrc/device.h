@@ -54,6 +54,8 @@ class Device {
     // What a DeviceLaunch needs of the function with this name in `code`; it stays until the process ends. The host has
     // none: its kernels are addresses.
     virtual uintptr_t load(const std::string& code, const std::string& function);
+    // Code that `load` takes at once, from code that it must compile.
+    virtual std::string assemble(const std::string& code);
 
     // What DLPack calls it: a type and a number.
     virtual std::pair<int, int> dlpack() const = 0;

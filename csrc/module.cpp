@@ -54,6 +54,13 @@ void bind_memory(nb::module_& module) {
         "Give free large blocks of all devices back to the system.");
 }
 
+// Code is text, or what Device::assemble gives.
+std::string bytes_of(nb::handle code) {
+    if (!nb::isinstance<nb::bytes>(code)) return nb::cast<std::string>(code);
+    const auto bytes = nb::cast<nb::bytes>(code);
+    return {bytes.c_str(), bytes.size()};
+}
+
 void bind_devices(nb::module_& module) {
     add_host_devices();
     cuda::add_devices();
@@ -77,13 +84,26 @@ void bind_devices(nb::module_& module) {
         nb::arg("device"), "What a device is. This does not begin to use it.");
     module.def(
         "load_kernel",
-        [](const std::string& device, const std::string& code, const std::string& function) {
+        [](const std::string& device, nb::handle code, const std::string& function) {
             Device& found = device_named(device);
-            nb::gil_scoped_release released;  // the driver compiles it
-            return found.load(code, function);
+            const std::string copy = bytes_of(code);
+            nb::gil_scoped_release released;  // the driver may compile it
+            return found.load(copy, function);
         },
         nb::arg("device"), nb::arg("code"), nb::arg("function") = "kernel",
         "What a DeviceLaunch on this device needs of a function in `code`; it stays until the process ends.");
+    module.def(
+        "assemble_kernel",
+        [](const std::string& device, const std::string& code) {
+            Device& found = device_named(device);
+            std::string made;
+            {
+                nb::gil_scoped_release released;  // so that several threads may do this
+                made = found.assemble(code);
+            }
+            return nb::bytes(made.data(), made.size());
+        },
+        nb::arg("device"), nb::arg("code"), "Code that load_kernel takes at once, from text that it must compile.");
     module.def(
         "device_memory",
         [](const std::string& device) {

@@ -24,7 +24,8 @@ constexpr int kDynamicShared = 8;             // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_S
 constexpr uint32_t kFreeShared = 48 << 10;    // more than that a kernel must ask for
 constexpr int kLogBuffer = 5, kLogBytes = 6;  // CU_JIT_ERROR_LOG_BUFFER, _SIZE_BYTES
 constexpr size_t kMostLog = 4096;
-constexpr int kDLCuda = 2;  // a DLDeviceType
+constexpr int kFromText = 1;  // CU_JIT_INPUT_PTX
+constexpr int kDLCuda = 2;    // a DLDeviceType
 
 // A child process has the memory of this one, but not its connection to the driver.
 std::atomic<bool> used = false, forked = false;
@@ -45,6 +46,7 @@ class CudaDevice final : public Device {
     void wait() override;
     size_t launch(const Plan& plan, size_t first, Slots& slots) override;
     uintptr_t load(const std::string& code, const std::string& function) override;
+    std::string assemble(const std::string& code) override;
 
     std::pair<int, int> dlpack() const override { return {kDLCuda, index_}; }
     void wait_for_others() override;
@@ -151,20 +153,43 @@ size_t CudaDevice::launch(const Plan& plan, size_t first, Slots& slots) {
     return first + 1;
 }
 
+// What the driver's compiler says of code that it refuses.
+struct Log {
+    std::array<char, kMostLog> text{};
+    std::array<int, 2> options{kLogBuffer, kLogBytes};
+    std::array<void*, 2> values{text.data(), reinterpret_cast<void*>(kMostLog)};
+
+    void check(const std::string& where, const char* call, Result result) const {
+        if (result == kSuccess) return;
+        const CudaError error(where, call, result);
+        throw std::runtime_error(error.what() + (text[0] ? "\n" + std::string(text.data()) : ""));
+    }
+};
+
 uintptr_t CudaDevice::load(const std::string& code, const std::string& function) {
     enter();
-    std::array<char, kMostLog> log{};
-    std::array<int, 2> options{kLogBuffer, kLogBytes};
-    std::array<void*, 2> values{log.data(), reinterpret_cast<void*>(kMostLog)};
+    Log log;
     Module module = nullptr;
-    const Result result = driver().load_module(&module, code.c_str(), options.size(), options.data(), values.data());
-    if (result != kSuccess) {
-        const CudaError error(name, "cuModuleLoadDataEx", result);
-        throw std::runtime_error(error.what() + (log[0] ? "\n" + std::string(log.data()) : ""));
-    }
+    log.check(name, "cuModuleLoadDataEx",
+              driver().load_module(&module, code.c_str(), log.options.size(), log.options.data(), log.values.data()));
     Function found = nullptr;
     check("cuModuleGetFunction", driver().function(&found, module, function.c_str()));
     return reinterpret_cast<uintptr_t>(found);
+}
+
+std::string CudaDevice::assemble(const std::string& code) {
+    enter();
+    Log log;
+    Link link = nullptr;
+    check("cuLinkCreate", driver().create_link(log.options.size(), log.options.data(), log.values.data(), &link));
+    const std::unique_ptr<LinkType, Result (*)(Link)> held(link, driver().destroy_link);
+    log.check(name, "cuLinkAddData",
+              driver().add_to_link(link, kFromText, const_cast<char*>(code.c_str()), code.size() + 1, "kernel", 0,
+                                   nullptr, nullptr));
+    void* made = nullptr;
+    size_t bytes = 0;
+    log.check(name, "cuLinkComplete", driver().complete_link(link, &made, &bytes));
+    return {static_cast<const char*>(made), bytes};
 }
 
 DeviceProperties CudaDevice::properties() {

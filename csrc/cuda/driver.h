@@ -17,41 +17,47 @@ using Context = struct ContextType*;
 using Stream = struct StreamType*;
 using Event = struct EventType*;
 using Module = struct ModuleType*;
+using Link = struct LinkType*;
 using Function = struct FunctionType*;
 
 enum : Result { kSuccess = 0, kOutOfMemory = 2, kNotReady = 600 };
 
 // One row a function: its name in tengen, in the library, and its arguments.
-#define TENGEN_CUDA_FUNCTIONS(X)                                                                                 \
-    X(init, cuInit, (unsigned flags))                                                                            \
-    X(driver_version, cuDriverGetVersion, (int* version))                                                        \
-    X(device_count, cuDeviceGetCount, (int* count))                                                              \
-    X(device, cuDeviceGet, (DeviceId * device, int index))                                                       \
-    X(device_name, cuDeviceGetName, (char* name, int size, DeviceId device))                                     \
-    X(total_memory, cuDeviceTotalMem_v2, (size_t* bytes, DeviceId device))                                       \
-    X(attribute, cuDeviceGetAttribute, (int* value, int attribute, DeviceId device))                             \
-    X(retain_context, cuDevicePrimaryCtxRetain, (Context * context, DeviceId device))                            \
-    X(set_context, cuCtxSetCurrent, (Context context))                                                           \
-    X(synchronize_context, cuCtxSynchronize, (void))                                                             \
-    X(allocate, cuMemAlloc_v2, (Address * address, size_t bytes))                                                \
-    X(free, cuMemFree_v2, (Address address))                                                                     \
-    X(memory_info, cuMemGetInfo_v2, (size_t* free, size_t* total))                                               \
-    X(allocate_host, cuMemHostAlloc, (void** memory, size_t bytes, unsigned flags))                              \
-    X(copy_in, cuMemcpyHtoDAsync_v2, (Address to, const void* from, size_t bytes, Stream stream))                \
-    X(copy_out, cuMemcpyDtoHAsync_v2, (void* to, Address from, size_t bytes, Stream stream))                     \
-    X(create_stream, cuStreamCreate, (Stream * stream, unsigned flags))                                          \
-    X(synchronize, cuStreamSynchronize, (Stream stream))                                                         \
-    X(create_event, cuEventCreate, (Event * event, unsigned flags))                                              \
-    X(record, cuEventRecord, (Event event, Stream stream))                                                       \
-    X(synchronize_event, cuEventSynchronize, (Event event))                                                      \
-    X(load_module, cuModuleLoadDataEx,                                                                           \
-      (Module * module, const void* image, unsigned count, int* options, void** values))                         \
-    X(function, cuModuleGetFunction, (Function * function, Module module, const char* name))                     \
-    X(set_attribute, cuFuncSetAttribute, (Function function, int attribute, int value))                          \
-    X(launch, cuLaunchKernel,                                                                                    \
-      (Function function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, \
-       unsigned block_z, unsigned shared, Stream stream, void** parameters, void** extra))                       \
-    X(error_name, cuGetErrorName, (Result result, const char** name))                                            \
+#define TENGEN_CUDA_FUNCTIONS(X)                                                                                      \
+    X(init, cuInit, (unsigned flags))                                                                                 \
+    X(driver_version, cuDriverGetVersion, (int* version))                                                             \
+    X(device_count, cuDeviceGetCount, (int* count))                                                                   \
+    X(device, cuDeviceGet, (DeviceId * device, int index))                                                            \
+    X(device_name, cuDeviceGetName, (char* name, int size, DeviceId device))                                          \
+    X(total_memory, cuDeviceTotalMem_v2, (size_t* bytes, DeviceId device))                                            \
+    X(attribute, cuDeviceGetAttribute, (int* value, int attribute, DeviceId device))                                  \
+    X(retain_context, cuDevicePrimaryCtxRetain, (Context * context, DeviceId device))                                 \
+    X(set_context, cuCtxSetCurrent, (Context context))                                                                \
+    X(synchronize_context, cuCtxSynchronize, (void))                                                                  \
+    X(allocate, cuMemAlloc_v2, (Address * address, size_t bytes))                                                     \
+    X(free, cuMemFree_v2, (Address address))                                                                          \
+    X(memory_info, cuMemGetInfo_v2, (size_t* free, size_t* total))                                                    \
+    X(allocate_host, cuMemHostAlloc, (void** memory, size_t bytes, unsigned flags))                                   \
+    X(copy_in, cuMemcpyHtoDAsync_v2, (Address to, const void* from, size_t bytes, Stream stream))                     \
+    X(copy_out, cuMemcpyDtoHAsync_v2, (void* to, Address from, size_t bytes, Stream stream))                          \
+    X(create_stream, cuStreamCreate, (Stream * stream, unsigned flags))                                               \
+    X(synchronize, cuStreamSynchronize, (Stream stream))                                                              \
+    X(create_event, cuEventCreate, (Event * event, unsigned flags))                                                   \
+    X(record, cuEventRecord, (Event event, Stream stream))                                                            \
+    X(synchronize_event, cuEventSynchronize, (Event event))                                                           \
+    X(load_module, cuModuleLoadDataEx,                                                                                \
+      (Module * module, const void* image, unsigned count, int* options, void** values))                              \
+    X(create_link, cuLinkCreate_v2, (unsigned count, int* options, void** values, Link* link))                        \
+    X(add_to_link, cuLinkAddData_v2,                                                                                  \
+      (Link link, int type, void* data, size_t bytes, const char* name, unsigned count, int* options, void** values)) \
+    X(complete_link, cuLinkComplete, (Link link, void** code, size_t* bytes))                                         \
+    X(destroy_link, cuLinkDestroy, (Link link))                                                                       \
+    X(function, cuModuleGetFunction, (Function * function, Module module, const char* name))                          \
+    X(set_attribute, cuFuncSetAttribute, (Function function, int attribute, int value))                               \
+    X(launch, cuLaunchKernel,                                                                                         \
+      (Function function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,      \
+       unsigned block_z, unsigned shared, Stream stream, void** parameters, void** extra))                            \
+    X(error_name, cuGetErrorName, (Result result, const char** name))                                                 \
     X(error_text, cuGetErrorString, (Result result, const char** text))
 
 struct Driver {

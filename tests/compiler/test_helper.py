@@ -38,7 +38,7 @@ from tengen.core.ops.elemwise import Elemwise
 def program(kernels):
     # its Plan has so many kernels
     builder = Builder()
-    modes = "ABS NEGATE RELU FLOOR CEIL ROUND SQRT SQUARE ADD SUB MUL TRUE_DIV MAX MIN GT".split()
+    modes = "ABS NEGATE RELU FLOOR CEIL ROUND SQRT SQUARE ADD SUB MUL TRUE_DIV MAX MIN GT LT EQ".split()
     outputs = []
     for number, mode in enumerate(modes[:kernels]):
         x = builder.input(Type("float32", (3 + number,)))
@@ -196,6 +196,14 @@ print("done")
 
 def test_few_kernels_start_none(tmp_path):
     assert finished(started(tmp_path, kernels=4)) == ["None"]
+
+
+def test_more_cores_have_more(tmp_path):
+    more = "print(*[process.pid for process in helper._running.others])"
+    first, others = finished(started(tmp_path, more, kernels=17, TENGEN_NUM_THREADS="4"))
+    pids = [int(first), *map(int, others.split())]
+    assert len(pids) == 2 and all(map(ends, pids))
+    assert len(entries(tmp_path)) == 17
 
 
 def test_one_for_a_folder(tmp_path):

@@ -235,5 +235,5 @@ def test_a_kernel_is_data_that_is_kept() -> None:
     (again,) = compile_device_kernels([NestSource(source.nest)], GPU)
     assert kernel is again and kernel.name == "kernel" and ".visible .entry kernel(" in kernel.ptx
     assert "ld.global.v4.b32" in kernel.ptx and "ld.global.nc" not in kernel.ptx
-    blocks = kernel.split((5000,), (5000,))
+    blocks = source.blocks((5000,), (5000,))
     assert (blocks.grid, blocks.block, blocks.shared) == ((5, 1, 1), (256, 1, 1), 0)

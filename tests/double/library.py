@@ -127,8 +127,8 @@ class Double:
         self.driver.double_forget_failures()
 
     def count(self, what: str) -> int:
-        """launches, threads, barriers, collectives, copies, waits, operations done so far; allocations, pinned,
-        streams, events, modules, graphs alive now."""
+        """launches, threads, barriers, collectives, copies, waits, operations, compilations of text, graph launches done
+        so far; allocations, pinned, streams, events, modules, graphs alive now."""
         number = self.driver.double_count(what.encode())
         if number < 0:
             raise KeyError(what)

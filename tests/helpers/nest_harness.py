@@ -208,9 +208,10 @@ class Problem:
 
     def _run_on_device(self, target: DeviceTarget) -> int:
         """Run the kernel's PTX on a copy of the operands' memory, and bring that back."""
-        (kernel,) = compile_device_kernels([NestSource(self.nest)], target)
+        source = NestSource(self.nest)
+        (kernel,) = compile_device_kernels([source], target)
         params, _ = self.launch()
-        grid = kernel.split(self.extents, params[: len(params) - len(TILING_NAMES)])
+        grid = source.blocks(self.extents, params[: len(params) - len(TILING_NAMES)])
         status = np.zeros(1, np.int64)
         flats = list({id(o.flat): o.flat for o in self.operands}.values())
         with uploaded([*flats, status]) as held:

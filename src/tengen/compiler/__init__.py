@@ -45,11 +45,9 @@ def _for_users(plan: Plan, program: Program) -> Plan:
 
 
 def obtain_plan(program: Program, views: Sequence[View], title: str, target: Target | None = None) -> Plan:
-    """The Plan that `compile_program` gives, taken from the disk if an earlier process left it there. Those of GPUs are
-    not kept."""
+    """The Plan that `compile_program` gives, taken from the disk if an earlier process left it there."""
     machine = target or backend.host.host_target()
-    kept = target is None and not config.get("dump")
-    entry = backend.plan_store.name(program, views, machine) if kept else None
+    entry = None if config.get("dump") else backend.plan_store.name(program, views, machine)
     if entry is None:
         return compile_program(program, views, machine, title)
     known = backend.plan_store.find(entry)
@@ -66,9 +64,9 @@ _begun: dict[str, Compilation] = {}
 MOST_BEGUN = 256
 
 
-def begin_plan(program: Program, views: Sequence[View]) -> None:
+def begin_plan(program: Program, views: Sequence[View], target: Target | None = None) -> None:
     """Do of `obtain_plan` what needs no kernels, for a Plan that will be wanted soon, and have its kernels compiled meanwhile."""
-    machine = backend.host.host_target()
+    machine = target or backend.host.host_target()
     entry = None if config.get("dump") else backend.plan_store.name(program, views, machine)
     if entry and entry not in _begun and len(_begun) < MOST_BEGUN and not backend.plan_store.has(entry):
         _begun[entry] = made = backend.pipeline.begun(program, views, machine)

@@ -12,10 +12,10 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import llvmlite
 
@@ -50,6 +50,8 @@ class DeviceSource(KernelSource, Protocol):
         """A launch with these extents and parameters."""
 
 
+Known = TypeVar("Known")
+
 ENTRY = "kernel"
 """The name of the function of each kernel."""
 
@@ -81,7 +83,7 @@ def compile_device_kernels(sources: Sequence[DeviceSource], target: DeviceTarget
     with compiling:
         new = {name: source for name, source in zip(names, sources, strict=True) if name not in _device_kernels}
         for name, text in _obtained(new, target):
-            _device_kernels[name] = DeviceKernel(ENTRY, text.decode(), new[name].blocks)
+            _load_text(name, text)
     return [_device_kernels[name] for name in names]
 
 
@@ -89,7 +91,8 @@ def expect_kernels(sources: Sequence[KernelSource], target: Target) -> None:
     """Have these kernels compiled beforehand, if there can be a helper: they will be asked for."""
     with compiling:
         named = {kernel_name(source, target): source for source in sources}
-        missing = {name: source for name, source in named.items() if name not in _addresses and not has(name)}
+        loaded = _addresses if isinstance(target, HostTarget) else _device_kernels
+        missing = {name: source for name, source in named.items() if name not in loaded and not has(name)}
         backend.helper.tell(missing, target)
 
 
@@ -123,19 +126,32 @@ def compiled(source: KernelSource, target: Target) -> bytes:
 
 def load_kernels(names: Sequence[str]) -> list[int] | None:
     """The addresses of kernels that were compiled before, by their entries; None if one of them is missing."""
+    return _known(names, _addresses, _load)
+
+
+def load_device_kernels(names: Sequence[str]) -> list[DeviceKernel] | None:
+    """The same for kernels of GPUs."""
+    return _known(names, _device_kernels, _load_text)
+
+
+def _known(names: Sequence[str], known: Mapping[str, Known], load: Callable[[str, bytes], None]) -> list[Known] | None:
     with compiling:
         for name in names:
-            if name not in _addresses:
+            if name not in known:
                 code = read(name)
                 if code is None:
                     return None
-                _load(name, code)
-    return [_addresses[name] for name in names]
+                load(name, code)
+    return [known[name] for name in names]
 
 
 def _load(name: str, code: bytes) -> None:
     _addresses[name] = address = host.load(code)
     _names[address] = name
+
+
+def _load_text(name: str, text: bytes) -> None:
+    _device_kernels[name] = DeviceKernel(ENTRY, text.decode(), name)
 
 
 def names_of(addresses: Sequence[int]) -> list[str]:

@@ -1,16 +1,18 @@
-"""A second process that compiles kernels at the same time, so that a first run on an empty cache uses two cores.
+"""Other processes that compile kernels at the same time, so that a first run on an empty cache uses all cores.
 
 Threads would not do: llvmlite has one lock, and kernels are written as LLVM IR in Python. So another Python compiles, the *helper*. It is
 told of the kernels that this process will need, and fills the folder of compiled kernels with them, the last one first. This process
 takes its kernels in order, from the folder if they are there. It waits only for one that the helper has in hand, and not for long. So
 nothing depends on the helper but time. Where there is no folder, no second core, or no Python to start, all is compiled here.
+More helpers follow the first one if there are more cores, and so many kernels that starting them is worth it.
 
 - Kernels are told in a file without a name, to which this process appends. So nothing ever blocks.
 - Who compiles a kernel says so by a lock on one byte of that file, at a place that follows from the kernel's name. The system drops the
   locks of a process that ends.
 - The helper ends after a while without work, and at once if this process ends, in whatever way, or becomes another program: then a pipe
   is closed of which only this process has the other end. A forked process closes its copy.
-- A folder of kernels has one helper at a time, so processes that start together do not crowd the machine.
+- A folder of kernels has the helpers of one process at a time, so processes that start together do not crowd the machine. The first
+  helper has the folder's lock; the others need none, as they are started only while it runs.
 - It is a new interpreter in a session of its own: it neither imports the user's program nor gets its Ctrl-C.
 """
 
@@ -50,6 +52,8 @@ class _Helper(NamedTuple):
     process: subprocess.Popen[bytes]
     jobs: int  # the file that kernels are told in
     life: int  # the end of the pipe that only this process has
+    far: int  # the end that helpers have
+    others: list[subprocess.Popen[bytes]]
 
 
 _running: _Helper | None = None
@@ -76,6 +80,7 @@ def tell(sources: Mapping[str, Any], target: Target) -> None:
         _waiting.clear()
         for name, (source, machine) in told:
             _write(name, source, machine)
+        _reinforce(len(told) // ENOUGH - 1)
 
 
 def _write(name: str, source: Any, target: Target) -> None:
@@ -125,8 +130,7 @@ def _started() -> _Helper | None:
     """A new helper; None if there can be none."""
     folder = cache.trusted_folder()
     python = os.path.basename(sys.executable or "").startswith("python") and not getattr(sys, "frozen", False)
-    cores = backend.threads() if backend.threads else 1
-    if folder is None or not python or cores < 2 or not hasattr(os, "memfd_create"):
+    if folder is None or not python or _cores() < 2 or not hasattr(os, "memfd_create"):
         return None
     opened: list[int] = []
     try:
@@ -138,41 +142,65 @@ def _started() -> _Helper | None:
         fcntl.fcntl(jobs, fcntl.F_SETFL, fcntl.fcntl(jobs, fcntl.F_GETFL) | os.O_APPEND)
         far, life = os.pipe()
         opened += [far, life]
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.format(path=sys.path, jobs=jobs, life=far, idle=IDLE, folder=folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(lock, jobs, far),
-            start_new_session=True,
-        )
+        process = _process(jobs, far, folder, lock)
     except (OSError, subprocess.SubprocessError):
         for descriptor in opened:
             os.close(descriptor)
         return None
     os.close(lock)
-    os.close(far)
+    atexit.register(_end)
+    return _Helper(process, jobs, life, far, [])
+
+
+def _reinforce(wanted: int) -> None:
+    """Start more helpers beside the first one, until there are so many or all cores have one."""
+    folder = cache.trusted_folder()
+    if _running is None or folder is None:
+        return
+    _running.others[:] = [process for process in _running.others if process.poll() is None]
+    while len(_running.others) < min(wanted, _cores() - 2):
+        try:
+            _running.others.append(_process(_running.jobs, _running.far, folder))
+        except (OSError, subprocess.SubprocessError):
+            return
+
+
+def _cores() -> int:
+    return backend.threads() if backend.threads else 1
+
+
+def _process(jobs: int, far: int, folder: str, *locks: int) -> subprocess.Popen[bytes]:
+    """A helper that has just been started."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(path=sys.path, jobs=jobs, life=far, idle=IDLE, folder=folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(jobs, far, *locks),
+        start_new_session=True,
+    )
     with suppress(RuntimeError):  # Python is shutting down
         _thread.start_new_thread(process.wait, ())  # so that it is not a zombie when it has ended
-    atexit.register(_end)
-    return _Helper(process, jobs, life)
+    return process
 
 
 def _end() -> None:
-    """End the helper."""
+    """End the helpers."""
     if _running is not None:
-        _running.process.kill()
-        _running.process.wait()
+        for process in (_running.process, *_running.others):
+            process.kill()
+            process.wait()
         _forget()
 
 
 def _forget() -> None:
-    """Forget a helper that has ended, or that belongs to the process from which this one was forked."""
+    """Forget helpers of which the first has ended, or that belong to the process from which this one was forked."""
     global _running
     if _running is not None:
-        _running.process.returncode = 0  # for a forked process, which has no such child
-        os.close(_running.jobs)
-        os.close(_running.life)
+        for process in (_running.process, *_running.others):
+            process.returncode = 0  # for a forked process, which has no such child
+        for descriptor in (_running.jobs, _running.life, _running.far):  # so those that still run end
+            os.close(descriptor)
         _running = None
     _waiting.clear()
     _told.clear()

@@ -16,8 +16,9 @@ from typing import Any
 
 from ..base import config
 from . import cache
+from .kernels.device import DeviceGrid
 from .kernels.target import Target
-from .plan import Launch, Placed, Plan, Stopwatch
+from .plan import DeviceLaunch, Launch, Placed, Plan, Stopwatch
 from .program import Host, Op, Program, Type
 from .view import View
 
@@ -87,14 +88,25 @@ def find(entry: str) -> Plan | None:
     content = cache.read(entry)
     if content is None:
         return None
-    kernels, steps, outputs, rest = marshal.loads(content)
-    addresses = cache.load_kernels(kernels)
-    if addresses is None:
+    of_gpu, names, steps, outputs, rest = marshal.loads(content)
+    launches = _device_launches(names, steps) if of_gpu else _launches(names, steps)
+    if launches is None:
         return None
-    launches = tuple([Launch(addresses[step[0]], *step[1:]) for step in steps])
     placed = tuple([Placed(slot, offset, Type(*type), strides) for slot, offset, type, strides in outputs])
     watch.stop("found on the disk")
     return Plan(steps=launches, outputs=placed, stages=tuple(watch.stages), **rest)
+
+
+def _launches(names: Sequence[str], steps: Sequence[Any]) -> tuple[Launch, ...] | None:
+    addresses = cache.load_kernels(names)
+    return None if addresses is None else tuple([Launch(addresses[step[0]], *step[1:]) for step in steps])
+
+
+def _device_launches(names: Sequence[str], steps: Sequence[Any]) -> tuple[DeviceLaunch, ...] | None:
+    kernels = cache.load_device_kernels(names)
+    if kernels is None:
+        return None
+    return tuple([DeviceLaunch(kernels[at], buffers, DeviceGrid(*grid), *rest) for at, buffers, grid, *rest in steps])
 
 
 def has(entry: str) -> bool:
@@ -104,8 +116,8 @@ def has(entry: str) -> bool:
 
 def keep(entry: str, plan: Plan, seconds: float) -> None:
     """Store a Plan, now or when the process ends, depending on how long it took to make. Plans that call Python
-    functions are not stored, those for GPUs not yet, nor are those of composites that the Program still has."""
-    if not all([isinstance(step, Launch) for step in plan.steps]):
+    functions are not stored, nor are those of composites that the Program still has."""
+    if not all([isinstance(step, (Launch, DeviceLaunch)) for step in plan.steps]):
         return
     if seconds >= SLOW:
         _write(entry, plan)
@@ -122,11 +134,18 @@ def write_waiting() -> None:
 
 
 def _write(entry: str, plan: Plan) -> None:
-    launches = [step for step in plan.steps if isinstance(step, Launch)]
-    kernels = list(dict.fromkeys(step.address for step in launches))
-    places = {address: i for i, address in enumerate(kernels)}
-    steps = [(places[step.address], *step[1:]) for step in launches]
+    of_gpu = any(isinstance(step, DeviceLaunch) for step in plan.steps)
+    launches = [step for step in plan.steps if isinstance(step, (Launch, DeviceLaunch))]
+    named = list(zip(map(_entry_of, launches), launches, strict=True))
+    names = list(dict.fromkeys(name for name, _ in named))
+    places = {name: i for i, name in enumerate(names)}
+    steps = [(places[name], *[tuple(x) if isinstance(x, tuple) else x for x in step[1:]]) for name, step in named]
     outputs = [(p.slot, p.offset, tuple(p.type), p.strides) for p in plan.outputs]
     rest = {field: getattr(plan, field) for field in plan._fields if field not in ("steps", "outputs", "stages")}
     with suppress(ValueError):  # not data, for instance a NumPy number
-        cache.write(entry, marshal.dumps((cache.names_of(kernels), steps, outputs, rest)))
+        cache.write(entry, marshal.dumps((of_gpu, names, steps, outputs, rest)))
+
+
+def _entry_of(step: Launch | DeviceLaunch) -> str:
+    """The entry of the kernel of a launch."""
+    return step.kernel.entry if isinstance(step, DeviceLaunch) else cache.names_of([step.address])[0]

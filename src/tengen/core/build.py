@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from math import prod
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from .. import _rt
 from ..base.device import apart, canonical, get_default_device, parse
@@ -17,19 +17,17 @@ from ..base.frames import crossing
 from ..base.quantized import storage
 from ..base.usage import argument_of, no_tensor
 from ..compiler import backend, begin_plan, obtain_plan
-from ..compiler.backend import host, target
-from ..compiler.plan import ITEM_BYTES, STATUS, Call, Launch, Placed, Plan
+from ..compiler.backend import host
+from ..compiler.plan import ITEM_BYTES, STATUS, Call, DeviceLaunch, Launch, Placed, Plan
 from ..compiler.program import OPERATORS, Constant, Op, Program, Type, Value, record
 from ..compiler.view import View
 from . import gradient
 from .by_cpu import plan_by_cpu
+from .device_kernels import functions_on, target_of
 from .index_error import index_error
 from .memory import out_of_memory
 from .ops.base import integer_range, not_fitting
 from .ops.shape import Copy
-
-if TYPE_CHECKING:
-    from ..compiler.kernels.target import DeviceTarget
 
 
 def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
@@ -130,21 +128,9 @@ def plan_for(route: Route, program: Program, views: Sequence[View], op: Op) -> P
     if place.memory == "cpu":
         return obtain_plan(program, views, op.name)
     try:
-        return obtain_plan(program, views, op.name, _target_of(place.physical))
+        return obtain_plan(program, views, op.name, target_of(place.physical))
     except NoKernelError as error:
         return plan_by_cpu(op, program, views, str(error))
-
-
-@cache
-def _target_of(gpu: str) -> DeviceTarget:
-    found = _rt.device_properties(gpu)
-    return target.DeviceTarget("nvidia", (found["major"], found["minor"]))
-
-
-@cache
-def _loaded(gpu: str, name: str, ptx: str) -> int:
-    """What launches of a kernel need, on this GPU."""
-    return _rt.load_kernel(gpu, ptx, name)
 
 
 def _is_sent_whole(view: View) -> bool:
@@ -217,6 +203,8 @@ def to_runtime(
     def describe(placed: Placed, device: str = route.at) -> tuple[int, int, _rt.Descriptor]:
         return placed.slot, placed.offset, _rt.Descriptor(placed.type.dtype, placed.type.shape, placed.strides, device)
 
+    kernels = [step.kernel for step in plan.steps if isinstance(step, DeviceLaunch)]
+    functions = functions_on(parse(route.at).physical, kernels) if kernels else {}
     steps: list[Any] = []
     for step in plan.steps:
         if isinstance(step, Call):
@@ -230,8 +218,7 @@ def to_runtime(
             how = step.tiles, step.work, skip, step.joined, step.side
             steps.append(_rt.Launch(step.address, buffers, step.params, *how))
         else:
-            function = _loaded(parse(route.at).physical, step.kernel.name, step.kernel.ptx)
-            steps.append(_rt.DeviceLaunch(function, buffers, *step.grid, skip))
+            steps.append(_rt.DeviceLaunch(functions[step.kernel], buffers, *step.grid, skip))
     outputs = [describe(placed, route.to) for placed in ([there for there, _ in received] if sent else plan.outputs)]
     steps += [_rt.Transfer(describe(one), there) for one, there in zip(sent, outputs, strict=False)]
     first = len(around)  # steps before those of the Plan
@@ -313,8 +300,9 @@ def _begin_backward(op: Op, inputs: Sequence[Any], outputs: Sequence[Any], needs
     if found.op is None:
         return
     with suppress(Exception):  # it will be raised when the backward runs
-        if parse(route_of(found.op, descs).at).memory == "cpu":
-            begin_plan(found.op.as_program([type_of(d) for d in descs], views), views)
+        place = parse(route_of(found.op, descs).at)
+        machine = None if place.memory == "cpu" else target_of(place.physical)
+        begin_plan(found.op.as_program([type_of(d) for d in descs], views), views, machine)
 
 
 def backward_hook(

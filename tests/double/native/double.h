@@ -229,7 +229,7 @@ enum {
 static inline bool valid(const void* handle, uint32_t magic) { return handle && *(const uint32_t*)handle == magic; }
 
 typedef struct {
-    long launches, threads, barriers, collectives, copies, waits, operations;
+    long launches, threads, barriers, collectives, copies, waits, operations, compilations, graph_launches;
     long allocations, pinned, streams, events, modules, graphs;  // alive now
 } Counts;
 extern Counts counts;

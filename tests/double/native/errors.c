@@ -120,13 +120,21 @@ API long double_count(const char* what) {
     const struct {
         const char* name;
         long number;
-    } table[] = {{"launches", counts.launches},     {"threads", counts.threads},
-                 {"barriers", counts.barriers},     {"collectives", counts.collectives},
-                 {"copies", counts.copies},         {"waits", counts.waits},
-                 {"operations", counts.operations}, {"allocations", counts.allocations},
-                 {"pinned", counts.pinned},         {"streams", counts.streams},
-                 {"events", counts.events},         {"modules", counts.modules},
-                 {"graphs", counts.graphs}};
+    } table[] = {{"launches", counts.launches},
+                 {"threads", counts.threads},
+                 {"barriers", counts.barriers},
+                 {"collectives", counts.collectives},
+                 {"copies", counts.copies},
+                 {"waits", counts.waits},
+                 {"operations", counts.operations},
+                 {"allocations", counts.allocations},
+                 {"pinned", counts.pinned},
+                 {"streams", counts.streams},
+                 {"events", counts.events},
+                 {"modules", counts.modules},
+                 {"graphs", counts.graphs},
+                 {"compilations", counts.compilations},
+                 {"graph launches", counts.graph_launches}};
     for (size_t i = 0; i < sizeof table / sizeof *table; ++i)
         if (strcmp(table[i].name, what) == 0) return table[i].number;
     return -1;

@@ -133,6 +133,7 @@ API CUresult cuGraphLaunch(void* executable, void* stream) {
     REQUIRE(valid(e, GRAPH_MAGIC) && e->executable, INVALID_VALUE);
     REQUIRE(s && s->context == e->origin->context, INVALID_HANDLE);
     REQUIRE(!s->capture, NOT_SUPPORTED);
+    ++counts.graph_launches;
     for (Operation* o = e->first; o; o = o->next) {
         Stream* target = stream_for(e, o->captured_in, s);
         REQUIRE(target, NOT_SUPPORTED);

@@ -96,6 +96,7 @@ static CUresult load(void** module, const void* image, char* message, size_t roo
     }
     ENTER(ANYTIME);
     ++counts.modules;
+    counts.compilations += !is_cubin(image);
     *module = m;
     return SUCCESS;
 }
@@ -153,6 +154,7 @@ API CUresult cuLinkAddData_v2(void* link, int type, void* data, size_t bytes, co
     l->cubin = calloc(1, l->bytes);
     memcpy(l->cubin, cubin_begins, sizeof cubin_begins);
     memcpy(l->cubin + sizeof cubin_begins, data, bytes);
+    ++counts.compilations;
     return SUCCESS;
 }
 

@@ -1,8 +1,7 @@
-"""A kernel of a GPU, as data: its text, and how a launch of it is cut into blocks of threads."""
+"""A kernel of a GPU, as data: its text, and a launch of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 WARP = 32
@@ -25,9 +24,9 @@ class DeviceKernel(NamedTuple):
     """A compiled kernel.
 
     ptx: a module with one entry `name`, which takes two arrays by value: the addresses of its buffers and its numbers,
-    64 bits each. split: (extents of the loops, numbers without those of the split) → the launch.
+    64 bits each. entry: where it is kept on disk.
     """
 
     name: str
     ptx: str
-    split: Callable[[Sequence[int], Sequence[int]], DeviceGrid]
+    entry: str
