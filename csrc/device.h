@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,6 +25,19 @@ struct DeviceProperties {
     int multiprocessors = 0;
     int threads = 0;    // of a block, at most
     size_t shared = 0;  // bytes of shared memory that a block may have
+};
+
+// Seconds of what runs on a device, between the moments at which it came to each mark.
+class Stopwatch {
+  public:
+    Stopwatch() = default;
+    Stopwatch(const Stopwatch&) = delete;
+    Stopwatch& operator=(const Stopwatch&) = delete;
+    virtual ~Stopwatch() = default;
+
+    virtual void mark() = 0;
+    // One fewer than there are marks. Waits for the last one.
+    virtual std::vector<double> seconds() = 0;
 };
 
 class Device {
@@ -49,13 +63,16 @@ class Device {
     // Returns when all that was run has ended; throws what has failed.
     virtual void wait() = 0;
 
-    // Runs the step `first`, a launch, and those joined to it. Returns the number of the next step.
+    // Runs the step `first`, a launch, and the launches after it that it takes together. Returns the number of the next
+    // step.
     virtual size_t launch(const Plan& plan, size_t first, Slots& slots) = 0;
     // What a DeviceLaunch needs of the function with this name in `code`; it stays until the process ends. The host has
     // none: its kernels are addresses.
     virtual uintptr_t load(const std::string& code, const std::string& function);
     // Code that `load` takes at once, from code that it must compile.
     virtual std::string assemble(const std::string& code);
+
+    virtual std::unique_ptr<Stopwatch> stopwatch() = 0;
 
     // What DLPack calls it: a type and a number.
     virtual std::pair<int, int> dlpack() const = 0;

@@ -1,5 +1,4 @@
 // The executor: binds the slots of a Plan to memory and runs its steps.
-#include <chrono>
 #include <cstring>
 #include <stdexcept>
 
@@ -78,7 +77,9 @@ void Execution::accept_donations(size_t donate) {
         const size_t index = donation.slot - plan_.input_count;
         // Two references are the handle's and the operand's. The same tensor given twice, a view, a NumPy array or a
         // tape would each be one more.
-        if (!input.storage || input.storage->refs != 2 || !input.storage->block) continue;
+        if (!input.storage || !input.storage->block) continue;
+        const size_t checks = plan_.device->is_host() ? 0 : checks_of(*plan_.device, input.storage.get());
+        if (input.storage->refs != 2 + checks) continue;
         if (input.storage->device != (plan_.homes.empty() ? nullptr : plan_.homes[index])) continue;
         if (input.storage->bytes - static_cast<size_t>(input.offset) < plan_.allocations[index]) continue;
         if (input.storage->repacked) input.storage->drop_repacked();
@@ -213,16 +214,21 @@ void Execution::finish() {
 }
 
 std::vector<double> Execution::run_timed() {
-    std::vector<double> seconds(plan_.steps.size());
+    std::vector<size_t> begun;  // the first steps of what ran together
+    const std::unique_ptr<Stopwatch> watch = plan_.device->stopwatch();
+    slots_.timed = true;
     size_t next = 0;
-    if (!plan_.device->is_host()) wait_for(*plan_.device);
-    auto start = std::chrono::steady_clock::now();
+    watch->mark();
     run([&](size_t stop) {
-        if (!plan_.device->is_host()) wait_for(*plan_.device);
-        const auto now = std::chrono::steady_clock::now();
-        seconds[std::exchange(next, stop)] = std::chrono::duration<double>(now - start).count();
-        start = std::chrono::steady_clock::now();
+        watch->mark();
+        begun.push_back(std::exchange(next, stop));
     });
+    std::vector<double> taken, seconds(plan_.steps.size());
+    {
+        nb::gil_scoped_release released;
+        taken = watch->seconds();
+    }
+    for (size_t i = 0; i < begun.size(); ++i) seconds[begun[i]] = taken[i];
     return seconds;
 }
 

@@ -1,5 +1,6 @@
 #include "host.h"
 
+#include <chrono>
 #include <cstring>
 
 #include "pool.h"
@@ -18,6 +19,22 @@ bool is_joined(const Step& step) {
     return launch && launch->joined;
 }
 
+class HostStopwatch final : public Stopwatch {
+  public:
+    void mark() override { marks_.push_back(Clock::now()); }
+    std::vector<double> seconds() override {
+        std::vector<double> found;
+        for (size_t i = 1; i < marks_.size(); ++i) {
+            found.push_back(std::chrono::duration<double>(marks_[i] - marks_[i - 1]).count());
+        }
+        return found;
+    }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+    std::vector<Clock::time_point> marks_;
+};
+
 class HostDevice final : public Device {
   public:
     HostDevice() : Device("cpu0") {}
@@ -34,6 +51,7 @@ class HostDevice final : public Device {
     void wait() override {}
     std::pair<int, int> dlpack() const override { return {kDLCpu, 0}; }
     size_t launch(const Plan& plan, size_t first, Slots& slots) override;
+    std::unique_ptr<Stopwatch> stopwatch() override { return std::make_unique<HostStopwatch>(); }
     MemoryStats stats() override { return Allocator::instance().stats(); }
     MemoryCounts counts() override { return Allocator::instance().counts(); }
     void reset_peak() override { Allocator::instance().reset_peak(); }

@@ -4,6 +4,7 @@
 #include <nanobind/nanobind.h>
 
 #include <array>
+#include <memory>
 #include <variant>
 #include <vector>
 
@@ -90,9 +91,10 @@ struct Plan {
     std::vector<Limit> limits = {};    // of numbers; checked before each run
     nb::object overflow = nb::none();  // called with the number of a limit and the int outside it
     bool profiled = false;             // each run records its times
-    mutable std::vector<double> seconds;  // of the steps of the last run; touched with the GIL held
-    Device* device = nullptr;             // that runs it
-    std::vector<Device*> homes = {};      // of the allocations; none if all are the host's
+    mutable std::vector<double> seconds;      // of the steps of the last run; touched with the GIL held
+    Device* device = nullptr;                 // that runs it
+    std::vector<Device*> homes = {};          // of the allocations; none if all are the host's
+    mutable std::shared_ptr<void> kept = {};  // what the device remembers of the runs; touched with the GIL held
 
     size_t status_slot() const { return input_count + allocations.size(); }
 };

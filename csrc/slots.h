@@ -24,6 +24,7 @@ struct Slots {
     Operands& inputs;
     SmallArray<Buffer, 4> buffers;
     SmallArray<std::byte*, 16> base;  // the address of each slot
+    bool timed = false;               // each step runs by itself, but for launches that are joined
 };
 
 }  // namespace tengen

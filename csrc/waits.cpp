@@ -35,6 +35,7 @@ class Board {
 
     void note(std::byte* word, Check check) {
         const auto index = static_cast<size_t>(word - words_->data) / sizeof(int64_t);
+        for (const Value& input : check.inputs) ++held_[input.storage.get()];
         noted_.push_back({index, std::this_thread::get_id(), 0, std::move(check)});
     }
 
@@ -51,6 +52,7 @@ class Board {
             if (one.index >= count) return false;  // noted by another thread in the meantime, or failed before
             one.status = words[one.index];
             one.index = kWords;
+            if (one.status == 0) let_go(one);
             return one.status == 0;
         });
         if (used_ == count) {
@@ -64,6 +66,7 @@ class Board {
         std::optional<Noted> first;
         std::erase_if(noted_, [&](Noted& one) {
             if (!one.status || one.thread != std::this_thread::get_id()) return false;
+            let_go(one);
             if (!first) first = std::move(one);
             return true;
         });
@@ -76,6 +79,11 @@ class Board {
 
     bool idle() const { return noted_.empty(); }
 
+    size_t holds(const Storage* storage) const {
+        const auto found = held_.find(storage);
+        return found == held_.end() ? 0 : found->second;
+    }
+
   private:
     struct Noted {
         size_t index;  // of the word; kWords if it has been read
@@ -83,6 +91,13 @@ class Board {
         int64_t status;
         Check check;
     };
+
+    void let_go(const Noted& one) {
+        for (const Value& input : one.check.inputs) {
+            const auto found = held_.find(input.storage.get());
+            if (--found->second == 0) held_.erase(found);
+        }
+    }
 
     void clear(size_t count) {
         const std::array<int64_t, kWords> zeros{};
@@ -93,6 +108,7 @@ class Board {
     Ref<Storage> words_;
     size_t used_ = 0;
     std::vector<Noted> noted_;
+    std::unordered_map<const Storage*, size_t> held_;  // by those
 };
 
 // Numbers come again and again, such as 1 and a learning rate, so a device keeps those that it was given.
@@ -153,6 +169,8 @@ Ref<Storage> number_on(Device& device, uint64_t bits) {
 std::byte* status_word(Device& device) { return board_of(device).next(); }
 
 void check_later(Device& device, std::byte* word, Check check) { board_of(device).note(word, std::move(check)); }
+
+size_t checks_of(Device& device, const Storage* storage) { return board_of(device).holds(storage); }
 
 int64_t read_status(Device& device, const std::byte* word) {
     int64_t status = 0;

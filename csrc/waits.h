@@ -21,6 +21,9 @@ struct Check {
 std::byte* status_word(Device& device);
 // The word is looked at when the host next waits for the device.
 void check_later(Device& device, std::byte* word, Check check);
+// How many of the references to it are those of checks. They look at it only to explain a failure, so its memory may be
+// given away nevertheless.
+size_t checks_of(Device& device, const Storage* storage);
 int64_t read_status(Device& device, const std::byte* word);
 
 // Memory of the device that holds a Python number with these bits. Kernels only read it.

@@ -8,7 +8,9 @@
 
 #include "cuda/cuda_memory.h"
 #include "cuda/driver.h"
+#include "cuda/graphs.h"
 #include "cuda/staging.h"
+#include "cuda/stopwatch.h"
 #include "slots.h"
 
 namespace tengen::cuda {
@@ -24,8 +26,9 @@ constexpr int kDynamicShared = 8;             // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_S
 constexpr uint32_t kFreeShared = 48 << 10;    // more than that a kernel must ask for
 constexpr int kLogBuffer = 5, kLogBytes = 6;  // CU_JIT_ERROR_LOG_BUFFER, _SIZE_BYTES
 constexpr size_t kMostLog = 4096;
-constexpr int kFromText = 1;  // CU_JIT_INPUT_PTX
-constexpr int kDLCuda = 2;    // a DLDeviceType
+constexpr int kFromText = 1;         // CU_JIT_INPUT_PTX
+constexpr size_t kLeastOfGraph = 4;  // launches: fewer cost less than a graph of them
+constexpr int kDLCuda = 2;           // a DLDeviceType
 
 // A child process has the memory of this one, but not its connection to the driver.
 std::atomic<bool> used = false, forked = false;
@@ -48,6 +51,8 @@ class CudaDevice final : public Device {
     uintptr_t load(const std::string& code, const std::string& function) override;
     std::string assemble(const std::string& code) override;
 
+    std::unique_ptr<Stopwatch> stopwatch() override;
+
     std::pair<int, int> dlpack() const override { return {kDLCuda, index_}; }
     void wait_for_others() override;
 
@@ -63,11 +68,15 @@ class CudaDevice final : public Device {
     void enter();
     void open();
     void check(const char* call, Result result) const { cuda::check(name, call, result); }
+    void launch_one(const DeviceLaunch& step, const Slots& slots, std::byte* const* base, Stream stream);
+    bool launch_graph(const Plan& plan, size_t first, size_t stop, const Slots& slots);
+    Executable capture(const Plan& plan, size_t first, size_t stop, const Slots& slots, std::byte* word);
 
     const int index_;
     std::mutex opening_;
     std::atomic<Context> context_ = nullptr;
     Stream stream_ = nullptr;
+    Stream capturing_ = nullptr;  // in which nothing ever runs
     Memory memory_;
     Staging staging_;
 };
@@ -82,6 +91,7 @@ void CudaDevice::open() {
     check("cuDevicePrimaryCtxRetain", driver().retain_context(&context, id));
     check("cuCtxSetCurrent", driver().set_context(context));
     check("cuStreamCreate", driver().create_stream(&stream_, kNonBlocking));
+    check("cuStreamCreate", driver().create_stream(&capturing_, kNonBlocking));
     used = true;
     context_ = context;
 }
@@ -132,14 +142,60 @@ void CudaDevice::wait_for_others() {
 }
 
 size_t CudaDevice::launch(const Plan& plan, size_t first, Slots& slots) {
-    const DeviceLaunch& step = std::get<DeviceLaunch>(plan.steps[first]);
-    const bool empty = step.grid[0] == 0 || step.grid[1] == 0 || step.grid[2] == 0;
-    if (empty || slots.is_filled(step.skip_if)) return first + 1;
     enter();
+    size_t stop = first + 1;
+    while (!slots.timed && stop < plan.steps.size() && std::holds_alternative<DeviceLaunch>(plan.steps[stop])) ++stop;
+    if (launch_graph(plan, first, stop, slots)) return stop;
+    for (size_t i = first; i < stop; ++i) {
+        launch_one(std::get<DeviceLaunch>(plan.steps[i]), slots, slots.base.data(), stream_);
+    }
+    return stop;
+}
+
+// If these launches were launched with the same addresses before. False if they are still to be launched.
+bool CudaDevice::launch_graph(const Plan& plan, size_t first, size_t stop, const Slots& slots) {
+    if (stop - first < kLeastOfGraph) return false;
+    if (!plan.kept) plan.kept = std::make_shared<Graphs>(plan);
+    Graphs& graphs = *static_cast<Graphs*>(plan.kept.get());
+    Graphs::Run* run = graphs.usable() ? graphs.find(first, slots) : nullptr;
+    if (!run) return false;
+    const bool checks = !plan.error.is_none();
+    if (checks && !graphs.word) graphs.word = allocate(sizeof(int64_t));
+    std::byte* const word = checks ? graphs.word->data : nullptr;
+    if (!run->executable) run->executable = capture(plan, first, stop, slots, word);
+    if (!run->executable || driver().launch_graph(run->executable, stream_) != kSuccess) {
+        graphs.give_up();
+        return false;
+    }
+    if (checks) {
+        const auto to = reinterpret_cast<Address>(slots.base[plan.status_slot()]);
+        check("cuMemcpyDtoDAsync", driver().copy(to, reinterpret_cast<Address>(word), sizeof(int64_t), stream_));
+    }
+    return true;
+}
+
+// The status word is another one in each run, so a graph has its own, which it clears.
+Executable CudaDevice::capture(const Plan& plan, size_t first, size_t stop, const Slots& slots, std::byte* word) {
+    std::vector<std::byte*> base(slots.base.begin(), slots.base.end());
+    if (word) base[plan.status_slot()] = word;
+    return captured(capturing_, [&] {
+        if (word) {
+            constexpr size_t kParts = sizeof(int64_t) / sizeof(uint32_t);
+            check("cuMemsetD32Async", driver().fill(reinterpret_cast<Address>(word), 0, kParts, capturing_));
+        }
+        for (size_t i = first; i < stop; ++i) {
+            launch_one(std::get<DeviceLaunch>(plan.steps[i]), slots, base.data(), capturing_);
+        }
+    });
+}
+
+void CudaDevice::launch_one(const DeviceLaunch& step, const Slots& slots, std::byte* const* base, Stream stream) {
+    const bool empty = step.grid[0] == 0 || step.grid[1] == 0 || step.grid[2] == 0;
+    if (empty || slots.is_filled(step.skip_if)) return;
     SmallArray<Address, 32> buffers(step.buffers.size() + 1);  // never of no bytes: the kernel takes it by value
     for (size_t i = 0; i < step.buffers.size(); ++i) {
         const Place& place = step.buffers[i];
-        buffers[i] = reinterpret_cast<Address>(slots.base[place.slot] + place.offset);
+        buffers[i] = reinterpret_cast<Address>(base[place.slot] + place.offset);
     }
     int64_t nothing = 0;
     void* params = step.params.empty() ? &nothing : const_cast<int64_t*>(step.params.data());
@@ -149,8 +205,12 @@ size_t CudaDevice::launch(const Plan& plan, size_t first, Slots& slots) {
         check("cuFuncSetAttribute", driver().set_attribute(function, kDynamicShared, static_cast<int>(step.shared)));
     }
     check("cuLaunchKernel", driver().launch(function, step.grid[0], step.grid[1], step.grid[2], step.block[0],
-                                            step.block[1], step.block[2], step.shared, stream_, arguments, nullptr));
-    return first + 1;
+                                            step.block[1], step.block[2], step.shared, stream, arguments, nullptr));
+}
+
+std::unique_ptr<Stopwatch> CudaDevice::stopwatch() {
+    enter();
+    return std::make_unique<EventStopwatch>(name, context_.load(), stream_);
 }
 
 // What the driver's compiler says of code that it refuses.

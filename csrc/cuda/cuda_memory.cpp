@@ -1,6 +1,7 @@
 #include "cuda/cuda_memory.h"
 
 #include <cstdlib>
+#include <functional>
 #include <string_view>
 
 #include "cuda/driver.h"
@@ -37,12 +38,15 @@ void Memory::release(char* memory, size_t block) noexcept {
     stats_.live -= block;
     if (!cached_) return released_.emplace_back(memory, block), void();
     if (block >= kLarge) return large_.give_back(memory);
-    free_small_[class_of(block)].push_back(memory);
+    std::vector<char*>& free = free_small_[class_of(block)];
+    free.push_back(memory);
+    std::push_heap(free.begin(), free.end(), std::greater<>());
 }
 
 char* Memory::allocate_small(size_t block) {
     std::vector<char*>& free = free_small_[class_of(block)];
     if (!free.empty()) {
+        std::pop_heap(free.begin(), free.end(), std::greater<>());
         char* found = free.back();
         free.pop_back();
         return found;

@@ -50,6 +50,8 @@ class Memory {
     const std::string device_;
     const bool cached_;
     std::mutex mutex_;
+    // Heaps: the lowest address is handed out first, so a loop of steps gets the same addresses again and again, in
+    // whatever order it releases them. Then its Plans run as graphs.
     std::array<std::vector<char*>, kClasses> free_small_;
     char* chunk_ = nullptr;
     size_t chunk_left_ = 0;

@@ -18,6 +18,8 @@ using Stream = struct StreamType*;
 using Event = struct EventType*;
 using Module = struct ModuleType*;
 using Link = struct LinkType*;
+using Graph = struct GraphType*;
+using Executable = struct ExecutableType*;
 using Function = struct FunctionType*;
 
 enum : Result { kSuccess = 0, kOutOfMemory = 2, kNotReady = 600 };
@@ -40,11 +42,21 @@ enum : Result { kSuccess = 0, kOutOfMemory = 2, kNotReady = 600 };
     X(allocate_host, cuMemHostAlloc, (void** memory, size_t bytes, unsigned flags))                                   \
     X(copy_in, cuMemcpyHtoDAsync_v2, (Address to, const void* from, size_t bytes, Stream stream))                     \
     X(copy_out, cuMemcpyDtoHAsync_v2, (void* to, Address from, size_t bytes, Stream stream))                          \
+    X(copy, cuMemcpyDtoDAsync_v2, (Address to, Address from, size_t bytes, Stream stream))                            \
+    X(fill, cuMemsetD32Async, (Address to, unsigned value, size_t count, Stream stream))                              \
     X(create_stream, cuStreamCreate, (Stream * stream, unsigned flags))                                               \
     X(synchronize, cuStreamSynchronize, (Stream stream))                                                              \
     X(create_event, cuEventCreate, (Event * event, unsigned flags))                                                   \
     X(record, cuEventRecord, (Event event, Stream stream))                                                            \
     X(synchronize_event, cuEventSynchronize, (Event event))                                                           \
+    X(destroy_event, cuEventDestroy_v2, (Event event))                                                                \
+    X(elapsed, cuEventElapsedTime, (float* milliseconds, Event begin, Event end))                                     \
+    X(begin_capture, cuStreamBeginCapture_v2, (Stream stream, int mode))                                              \
+    X(end_capture, cuStreamEndCapture, (Stream stream, Graph * graph))                                                \
+    X(destroy_graph, cuGraphDestroy, (Graph graph))                                                                   \
+    X(instantiate, cuGraphInstantiateWithFlags, (Executable * made, Graph graph, unsigned long long flags))           \
+    X(launch_graph, cuGraphLaunch, (Executable graph, Stream stream))                                                 \
+    X(destroy_executable, cuGraphExecDestroy, (Executable graph))                                                     \
     X(load_module, cuModuleLoadDataEx,                                                                                \
       (Module * module, const void* image, unsigned count, int* options, void** values))                              \
     X(create_link, cuLinkCreate_v2, (unsigned count, int* options, void** values, Link* link))                        \
