@@ -60,6 +60,8 @@ class Device {
     // meanwhile.
     virtual void copy_in(std::byte* to, const void* from, size_t bytes) = 0;
     virtual void copy_out(void* to, const std::byte* from, size_t bytes) = 0;
+    // A new Storage with these values, which something will use that runs later: they may come while other things run.
+    virtual Ref<Storage> receive_ahead(const void* from, size_t bytes) = 0;
     // Returns when all that was run has ended; throws what has failed.
     virtual void wait() = 0;
 

@@ -45,6 +45,11 @@ class HostDevice final : public Device {
     void copy_in(std::byte* to, const void* from, size_t bytes) override {
         if (bytes) std::memcpy(to, from, bytes);
     }
+    Ref<Storage> receive_ahead(const void* from, size_t bytes) override {
+        Ref<Storage> made = allocate(bytes);
+        copy_in(made->data, from, bytes);
+        return made;
+    }
     void copy_out(void* to, const std::byte* from, size_t bytes) override {
         if (bytes) std::memcpy(to, from, bytes);
     }

@@ -181,7 +181,7 @@ nb::object numpy_view(const Ref<Storage>& storage, int64_t offset, const Descrip
                     make_buffer(storage, writable), offset, strides);
 }
 
-Value copy_array(nb::handle array, DType dtype, const std::string& device) {
+Value copy_array(nb::handle array, DType dtype, const std::string& device, bool ahead) {
     Device& place = device_named(device);
     BufferLock lock(array);
     check_format(lock.view, dtype);
@@ -190,6 +190,13 @@ Value copy_array(nb::handle array, DType dtype, const std::string& device) {
     Value value;
     value.desc = intern(dtype, Extents(lock.view.shape, lock.view.shape + lock.view.ndim), std::nullopt, device);
     try {
+        if (ahead && bytes >= kReleaseGilBytes) {
+            nb::gil_scoped_release released;
+            value.storage = place.receive_ahead(lock.view.buf, bytes);
+        } else if (ahead) {
+            value.storage = place.receive_ahead(lock.view.buf, bytes);
+        }
+        if (ahead) return value;
         value.storage = place.allocate(bytes);
     } catch (const OutOfMemory& error) {
         const std::string shape = nb::cast<std::string>(nb::str(nb::handle(value.desc->shape_tuple)));
@@ -214,8 +221,8 @@ void bind_interop(nb::module_& module) {
 void bind_tensor_interop(nb::class_<Tensor> cls) {
     cls.def(
            "_assign",
-           [](nb::handle self, nb::handle array, const std::string& dtype, const std::string& device) {
-               Value value = copy_array(array, parse_dtype(dtype), device);
+           [](nb::handle self, nb::handle array, const std::string& dtype, const std::string& device, bool ahead) {
+               Value value = copy_array(array, parse_dtype(dtype), device, ahead);
                Value& mine = tensor_of(self.ptr())->value;
                if (mine.empty()) {
                    mine = std::move(value);
@@ -223,8 +230,8 @@ void bind_tensor_interop(nb::class_<Tensor> cls) {
                    take_value(self, wrap(std::move(value)));
                }
            },
-           nb::arg("array"), nb::arg("dtype"), nb::arg("device") = "cpu0",
-           "Take a copy of a C-contiguous NumPy array (bfloat16 as uint16) as the value.")
+           nb::arg("array"), nb::arg("dtype"), nb::arg("device") = "cpu0", nb::arg("ahead") = false,
+           "Take a copy of a C-contiguous NumPy array (bfloat16 as uint16) as the value. ahead: it is used only later.")
         .def(
             "_array",
             [](Tensor& self) {

@@ -10,7 +10,7 @@ namespace tengen {
 // A NumPy array that shares the memory and keeps it alive (bfloat16 as uint16).
 nb::object numpy_view(const Ref<Storage>& storage, int64_t offset, const Descriptor* desc, bool writable);
 // A new value with a copy of a C-contiguous array.
-Value copy_array(nb::handle array, DType dtype, const std::string& device);
+Value copy_array(nb::handle array, DType dtype, const std::string& device, bool ahead = false);
 
 void bind_interop(nb::module_& module);
 // Binds _assign, _array, _to_dlpack and _from_dlpack.

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <memory>
 
+#include "cuda/ahead.h"
 #include "cuda/cuda_memory.h"
 #include "cuda/driver.h"
 #include "cuda/graphs.h"
@@ -26,9 +27,10 @@ constexpr int kDynamicShared = 8;             // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_S
 constexpr uint32_t kFreeShared = 48 << 10;    // more than that a kernel must ask for
 constexpr int kLogBuffer = 5, kLogBytes = 6;  // CU_JIT_ERROR_LOG_BUFFER, _SIZE_BYTES
 constexpr size_t kMostLog = 4096;
-constexpr int kFromText = 1;         // CU_JIT_INPUT_PTX
-constexpr size_t kLeastOfGraph = 4;  // launches: fewer cost less than a graph of them
-constexpr int kDLCuda = 2;           // a DLDeviceType
+constexpr int kFromText = 1;             // CU_JIT_INPUT_PTX
+constexpr size_t kLeastAhead = 1 << 16;  // bytes: fewer are there as soon as they are sent
+constexpr size_t kLeastOfGraph = 4;      // launches: fewer cost less than a graph of them
+constexpr int kDLCuda = 2;               // a DLDeviceType
 
 // A child process has the memory of this one, but not its connection to the driver.
 std::atomic<bool> used = false, forked = false;
@@ -40,12 +42,14 @@ void watch_forks() {
 
 class CudaDevice final : public Device {
   public:
-    explicit CudaDevice(int index) : Device("gpu" + std::to_string(index)), index_(index), memory_(name) {}
+    explicit CudaDevice(int index)
+        : Device("gpu" + std::to_string(index)), index_(index), memory_(name), ahead_(name) {}
 
     Ref<Storage> allocate(size_t bytes) override;
     void release(Storage* storage) noexcept override;
     void copy_in(std::byte* to, const void* from, size_t bytes) override;
     void copy_out(void* to, const std::byte* from, size_t bytes) override;
+    Ref<Storage> receive_ahead(const void* from, size_t bytes) override;
     void wait() override;
     size_t launch(const Plan& plan, size_t first, Slots& slots) override;
     uintptr_t load(const std::string& code, const std::string& function) override;
@@ -58,9 +62,9 @@ class CudaDevice final : public Device {
 
     DeviceProperties properties() override;
     size_t free_memory() override;
-    MemoryStats stats() override { return memory_.stats(); }
-    MemoryCounts counts() override { return memory_.counts(); }
-    void reset_peak() override { memory_.reset_peak(); }
+    MemoryStats stats() override;
+    MemoryCounts counts() override;
+    void reset_peak() override;
     void release_cached() noexcept override;
 
   private:
@@ -79,6 +83,7 @@ class CudaDevice final : public Device {
     Stream capturing_ = nullptr;  // in which nothing ever runs
     Memory memory_;
     Staging staging_;
+    Ahead ahead_;
 };
 
 void CudaDevice::open() {
@@ -110,12 +115,36 @@ void CudaDevice::enter() {
 Ref<Storage> CudaDevice::allocate(size_t bytes) {
     enter();
     const size_t block = memory_.block_of(bytes);
-    auto* data = reinterpret_cast<std::byte*>(memory_.allocate(block));
-    return Ref<Storage>(new Storage{0, false, bytes, data, block, this});
+    char* memory = nullptr;
+    try {
+        memory = memory_.allocate(block);
+    } catch (const OutOfMemory&) {
+        ahead_.release_cached();  // the last try
+        memory = memory_.allocate(block);
+    }
+    return Ref<Storage>(new Storage{0, false, bytes, reinterpret_cast<std::byte*>(memory), block, this});
+}
+
+Ref<Storage> CudaDevice::receive_ahead(const void* from, size_t bytes) {
+    enter();
+    if (bytes >= kLeastAhead) {
+        try {
+            const auto [memory, block] = ahead_.receive(static_cast<const std::byte*>(from), bytes, stream_);
+            auto* data = reinterpret_cast<std::byte*>(memory);
+            return Ref<Storage>(new Storage{0, false, bytes, data, block, this, nullptr, &ahead_});
+        } catch (const OutOfMemory&) {  // there may be some where all other values are
+        }
+    }
+    Ref<Storage> made = allocate(bytes);
+    copy_in(made->data, from, bytes);
+    return made;
 }
 
 void CudaDevice::release(Storage* storage) noexcept {
-    memory_.release(reinterpret_cast<char*>(storage->data), storage->block);
+    char* const memory = reinterpret_cast<char*>(storage->data);
+    if (storage->owner != &ahead_) return memory_.release(memory, storage->block);
+    const bool usable = !forked && driver().set_context(context_.load()) == kSuccess;
+    ahead_.release(memory, storage->block, usable ? stream_ : nullptr);
 }
 
 void CudaDevice::copy_in(std::byte* to, const void* from, size_t bytes) {
@@ -282,6 +311,22 @@ size_t CudaDevice::free_memory() {
 void CudaDevice::release_cached() noexcept {
     if (!context_.load() || forked || driver().set_context(context_.load()) != kSuccess) return;
     memory_.release_cached();
+    ahead_.release_cached();
+}
+
+MemoryStats CudaDevice::stats() {
+    const MemoryStats own = memory_.stats(), other = ahead_.memory().stats();
+    return {own.live + other.live, own.peak + other.peak, own.reserved + other.reserved};
+}
+
+MemoryCounts CudaDevice::counts() {
+    const MemoryCounts own = memory_.counts(), other = ahead_.memory().counts();
+    return {own.allocations + other.allocations, own.mappings + other.mappings};
+}
+
+void CudaDevice::reset_peak() {
+    memory_.reset_peak();
+    ahead_.memory().reset_peak();
 }
 
 Device& device(size_t index) {

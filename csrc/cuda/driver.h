@@ -48,6 +48,7 @@ enum : Result { kSuccess = 0, kOutOfMemory = 2, kNotReady = 600 };
     X(synchronize, cuStreamSynchronize, (Stream stream))                                                              \
     X(create_event, cuEventCreate, (Event * event, unsigned flags))                                                   \
     X(record, cuEventRecord, (Event event, Stream stream))                                                            \
+    X(wait_event, cuStreamWaitEvent, (Stream stream, Event event, unsigned flags))                                    \
     X(synchronize_event, cuEventSynchronize, (Event event))                                                           \
     X(destroy_event, cuEventDestroy_v2, (Event event))                                                                \
     X(elapsed, cuEventElapsedTime, (float* milliseconds, Event begin, Event end))                                     \

@@ -1,4 +1,4 @@
-"""Steps of training on a GPU."""
+"""Steps of training on a GPU: graphs, profiles, losses, and batches that come ahead."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import pytest
 
 import tengen
 import tengen.functional as F
-from tengen import jit, module, optimizer
+from tengen import _rt, jit, module, optimizer
 from tengen.autodiff import GradManager
 from tengen.base import config
+from tengen.data import DataLoader, SequentialSampler
+
+rng = np.random.default_rng(0)
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +49,69 @@ def test_a_step_becomes_a_graph(double):
     assert double.count("graph launches") - before >= 4
     with config.override(default_device="cpu0"):
         np.testing.assert_allclose(trained(8), found, rtol=1e-5, atol=1e-6)
+
+
+class Rows:
+    """Arrays that are large enough to come by a stream of their own."""
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, number):
+        return np.full((300, 100), number, np.float32), np.int32(number)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("hostile", [False, True])
+def test_batches_come_ahead(double, workers, hostile):
+    loader = DataLoader(Rows(), SequentialSampler(Rows(), batch_size=2), num_workers=workers, preload=True)
+    x = tengen.tensor(np.zeros((300, 100), np.float32))
+
+    def run():
+        total = x
+        for epoch in range(2):
+            for images, labels in loader:
+                assert str(images.device) == "gpu0:0"
+                total = total + images.sum(axis=0) * (epoch + 1)
+                assert labels.shape == (2,)
+        return total.numpy()
+
+    if hostile:
+        with double.others_first():
+            found = run()
+    else:
+        found = run()
+    np.testing.assert_array_equal(found, np.full((300, 100), 3 * sum(range(12)), np.float32))
+
+
+def test_what_comes_ahead_waits_for_nobody(double):
+    array = rng.standard_normal((300, 100)).astype(np.float32)
+    x, number = tengen.tensor(array), tengen.tensor(1.0)
+    y = x + number
+    y.numpy()
+    launches = double.count("launches")
+    for _ in range(4):
+        y = x + number  # it has not run yet
+        z = _rt.Tensor()
+        z._assign(array, "float32", "gpu0", True)
+    assert double.count("launches") == launches
+    np.testing.assert_array_equal(tengen.Tensor(z).numpy(), array)
+    np.testing.assert_array_equal(y.numpy(), array + 1)
+
+
+def test_memory_of_what_came_ahead(double):
+    before = tengen.device.get_allocated_memory("gpu1")
+    array = np.ones((300, 1000), np.float32)
+    z = _rt.Tensor()
+    z._assign(array, "float32", "gpu1", True)
+    assert tengen.device.get_allocated_memory("gpu1") >= before + array.nbytes
+    del z
+    assert tengen.device.get_allocated_memory("gpu1") == before
+    tengen.device.coalesce_free_memory()
+    double.set_memory(1, double.used_memory(1))
+    z = _rt.Tensor()
+    with pytest.raises(MemoryError, match=r"out of memory on gpu1: a tensor of uint8 and shape \(83886080,\)"):
+        z._assign(np.zeros(80 << 20, np.uint8), "uint8", "gpu1", True)
+    double.set_memory(1, 8 << 30)
+    z._assign(array, "float32", "gpu1", True)
+    np.testing.assert_array_equal(tengen.Tensor(z).numpy(), array)

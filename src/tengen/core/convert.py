@@ -36,8 +36,8 @@ def from_data(data: Any, dtype: str | None, device: str) -> Tensor:
     return made
 
 
-def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
-    """Give a tensor handle the value of `data`; see from_data."""
+def assign(tensor: Tensor, data: Any, dtype: str | None, device: str, ahead: bool = False) -> None:
+    """Give a tensor handle the value of `data`; see from_data. ahead: it is used only later, so a GPU goes on with what it does meanwhile."""
     given = data
     if isinstance(data, (list, tuple)):
         data = _without_tensors(data)
@@ -60,7 +60,7 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
     own = _name_of(array.dtype) if marked is None else marked.name
     name = dtype or DEFAULTS.get(own, own)
     if name[0] == "q":
-        tensor._assign(np.ascontiguousarray(_quantized(array, own, name)).reshape(array.shape), name, device)
+        tensor._assign(np.ascontiguousarray(_quantized(array, own, name)).reshape(array.shape), name, device, ahead)
         return
     if name not in NAMES:
         raise TypeError(f"a tensor cannot hold {array.dtype}; convert it, or name one of {', '.join(NAMES)}")
@@ -68,7 +68,7 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str) -> None:
         _warn_of_wrap(array, own)
     if dtype and array.dtype.kind in "iu" and isinstance(data, (int, list, tuple)) and not _all_fit(array, dtype):
         check_ints("tensor", data, dtype)
-    tensor._assign(np.ascontiguousarray(_stored(array, name)).reshape(array.shape), name, device)
+    tensor._assign(np.ascontiguousarray(_stored(array, name)).reshape(array.shape), name, device, ahead)
 
 
 @cache

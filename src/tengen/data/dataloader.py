@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..base.device import canonical, require
 from ..base.missing import Explained
 from ..core import Tensor
+from ..core.convert import assign
 from .collator import Collator
 from .dataset.meta_dataset import StreamDataset
 from .fetch import Fetch, Numbered, Streamed, chunks, in_turns
@@ -38,7 +40,7 @@ class DataLoader(Explained):
         num_workers: how many workers prepare batches, at most two each ahead of time; 0 makes a batch when it is asked for.
             The order of batches does not depend on it.
         timeout: seconds to wait for a batch from the workers; 0 waits for ever.
-        preload: batches are tensors instead of NumPy arrays.
+        preload: batches are tensors instead of NumPy arrays. To a GPU they go, through pinned memory, while it computes.
         parallel_stream: each worker iterates over a StreamDataset of its own, and their batches take turns; otherwise
             one reads it.
         workers: "thread"; or "process", for datasets that hold Python's lock for a long time. Then dataset, transform and
@@ -151,7 +153,9 @@ def _tensors_of(fetch: Fetch, task: Any) -> Any:
 def to_tensors(batch: Any) -> Any:
     """The batch with a tensor in place of each array of numbers."""
     if isinstance(batch, np.ndarray) and batch.dtype.kind in "biuf":
-        return Tensor(batch)
+        tensor = Tensor.__new__(Tensor)
+        assign(tensor, batch, None, canonical(require()), ahead=True)
+        return tensor
     if isinstance(batch, dict):
         return {key: to_tensors(value) for key, value in batch.items()}
     if isinstance(batch, (list, tuple)):
