@@ -9,12 +9,15 @@ from gpu import GPU, launch, uploaded
 from nest_harness import bits_of, numbers_of
 from plans import run_op, run_plan
 
+from tengen.base import config
 from tengen.base.errors import NoKernelError
-from tengen.compiler import compile_program
+from tengen.compiler import compile_program, plan_store
 from tengen.compiler.plan import STATUS
 from tengen.compiler.program import Builder, Type, build
+from tengen.compiler.view import contiguous
 from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.index import put_op, take_op
+from tengen.core.ops.linalg import MatMul
 from tengen.core.ops.reduce import Reduce
 from tengen.core.ops.shape import PlaceView, Windows
 from tengen.core.ops.sort import ArgSort
@@ -37,6 +40,25 @@ def test_a_long_sum_is_cut_for_many_blocks():
     plan = compile_program(build(Reduce("SUM", (0,)), [Type("float32", (1 << 22,))]), target=GPU)
     first, last = plan.steps
     assert first.grid.grid[0] == 512 and last.grid.grid[0] == 1
+
+
+def test_temporaries_may_have_memory_of_their_own():
+    """So that tools see where each ends."""
+    builder = Builder()
+    x = builder.input(Type("float32", (16, 16)))
+    y = x
+    for _ in range(4):
+        y = MatMul()(y, x)
+    program, value = builder.finish([y]), floats(16, 16) / 4
+    views = [contiguous((16, 16))]
+    together, name = compile_program(program, target=GPU), plan_store.name(program, views, GPU)
+    with config.override(gpu_cache=False):
+        apart = compile_program(program, target=GPU)
+        assert plan_store.name(program, views, GPU) != name
+    assert together.allocations == (1024, 2048) and apart.allocations == (1024,) * 4
+    (one,), (other,) = run_plan(together, [value]), run_plan(apart, [value])
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(one, np.linalg.matrix_power(value.astype(np.float64), 5), rtol=1e-4, atol=1e-5)
 
 
 def test_kernels_after_a_check_look_at_the_status():

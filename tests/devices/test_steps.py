@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from tengen import _rt, jit, module, optimizer
 from tengen.autodiff import GradManager
 from tengen.base import config
 from tengen.data import DataLoader, SequentialSampler
+from tengen.utils import memory_summary
+from tengen.utils.profiler import Profiler
 
 rng = np.random.default_rng(0)
 
@@ -49,6 +53,41 @@ def test_a_step_becomes_a_graph(double):
     assert double.count("graph launches") - before >= 4
     with config.override(default_device="cpu0"):
         np.testing.assert_allclose(trained(8), found, rtol=1e-5, atol=1e-6)
+
+
+def test_a_profile_has_the_times_of_the_device(double, tmp_path):
+    x = tengen.tensor(rng.standard_normal((4, 70)).astype(np.float32))
+    F.softmax(x, axis=1).numpy()
+    copies = double.count("copies")
+    with Profiler(str(tmp_path)) as profiler:
+        y = F.softmax(x, axis=1)
+    assert double.count("copies") == copies  # nothing came to the host
+    kernels = [event for event in profiler.events if event["cat"] == "kernel"]
+    (op,) = [event for event in profiler.events if event["cat"] == "op"]
+    assert kernels and all(0 < event["dur"] <= op["dur"] for event in kernels)
+    (file,) = tmp_path.glob("*.json")
+    assert json.loads(file.read_text())["traceEvents"]
+    np.testing.assert_allclose(y.numpy().sum(1), 1, rtol=1e-5)
+
+
+def test_a_loss_of_probabilities_does_not_wait_each_time(double):
+    x = tengen.tensor(np.full((3, 2), 0.5, np.float32))
+    y = tengen.tensor(np.array([0, 1, 1], np.int32))
+    F.loss.cross_entropy(x, y, with_logits=False)
+    waits = double.count("waits")
+    for _ in range(32):
+        loss = F.loss.cross_entropy(x, y, with_logits=False)
+    assert double.count("waits") - waits <= 12  # one of 32 looks at each power of 2, for the loss and for the status
+    np.testing.assert_allclose(loss.numpy(), np.log(2), rtol=1e-6)
+
+
+def test_a_summary_of_memory():
+    held = tengen.tensor(np.zeros((77, 1000), np.float32))
+    text = memory_summary()
+    assert "from the driver of gpu0" in text and "(77, 1000)" in text
+    assert "(77, 1000)" not in memory_summary(device="gpu1")
+    assert "from the system" in memory_summary(device="cpu0")
+    assert held.shape == (77, 1000)
 
 
 class Rows:

@@ -99,6 +99,14 @@ KNOBS = (
         ("TENGEN_SYNC",),
     ),
     Knob(
+        "gpu_cache",
+        bool,
+        True,
+        "Whether memory of a GPU is kept for the next tensors. Otherwise each tensor, and each temporary of a trace, is a piece of memory of its "
+        "own from the driver: slow, but tools that look for accesses out of bounds see where it ends. It counts when a GPU is first used.",
+        ("TENGEN_GPU_CACHE",),
+    ),
+    Knob(
         "isa",
         str,
         "native",

@@ -51,7 +51,7 @@ def name(program: Program, views: Sequence[View], target: Target) -> str | None:
         said.append([numbers[v] for v in program.outputs])
     except _Unnamed:
         return None
-    chosen = f"winograd {config.get('winograd')} tf32 {config.get('tf32')}"
+    chosen = " ".join(f"{name} {config.get(name)}" for name in ("winograd", "tf32", "gpu_cache"))
     version = f"plan {sys.implementation.cache_tag} {marshal.version} {chosen}"
     return cache.entry_name(f"{version} {said}", target, cache.source_digest(FOLDER))
 

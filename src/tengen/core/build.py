@@ -55,12 +55,13 @@ class Around(NamedTuple):
     after it, with the outputs.
 
     made: is called with the runtime's Plan, whose runs then record the seconds of their steps. The first and the last
-    step are those of the watchers.
+    step are those of the watchers. arrays: without them both are called with none, and what lies on a GPU stays there.
     """
 
     before: Callable[[Sequence[Any]], None]
     after: Callable[[Sequence[Any]], None]
     made: Callable[[_rt.Plan], None] | None = None
+    arrays: bool = True
 
 
 Watch = Callable[[Op, Plan, Sequence[_rt.Descriptor]], "Around | None"]
@@ -225,9 +226,9 @@ def to_runtime(
     if around:
         given = tuple((i, 0, d) for i, d in enumerate(descs) if not d.dtype.startswith("weak_"))
         steps = [
-            *(_rt.Host(partial(_show, one.before), given, ()) for one in around),
+            *(_rt.Host(partial(_show, one.before), given if one.arrays else (), ()) for one in around),
             *steps,
-            *(_rt.Host(partial(_show, one.after), outputs, ()) for one in reversed(around)),
+            *(_rt.Host(partial(_show, one.after), outputs if one.arrays else (), ()) for one in reversed(around)),
         ]
     return _rt.Plan(
         plan.inputs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import count
 from math import isnan, prod
 
 import numpy as np
@@ -114,7 +115,7 @@ def _warn_of_broadcast(op: str, pred: tuple[int, ...], label: tuple[int, ...]) -
 
 def _of_probabilities(op: str, function: str, pred: Tensor, loss: Tensor) -> Tensor:
     """The loss. Warns if it is NaN because of numbers in `pred` that are not probabilities; all of `pred` is looked at only then."""
-    if loss.ndim == 0 and recording() is None and isnan(loss._array()):
+    if loss.ndim == 0 and recording() is None and _worth_waiting_for(loss) and isnan(loss._array()):
         values = np.asarray(pred)
         wrong = values[(values < 0) | (values > 1)]
         if wrong.size:
@@ -123,6 +124,17 @@ def _of_probabilities(op: str, function: str, pred: Tensor, loss: Tensor) -> Ten
                 f"{function}(pred), or such scores with with_logits=True"
             )
     return loss
+
+
+_lookups = count(1)
+
+
+def _worth_waiting_for(loss: Tensor) -> bool:
+    """Whether to look at a value. On a GPU the program would wait for it, so only the 1st, 2nd, 4th, 8th, … is looked at."""
+    if loss.device.memory == "cpu":
+        return True
+    number = next(_lookups)
+    return number & (number - 1) == 0
 
 
 def cross_entropy(

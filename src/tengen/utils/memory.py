@@ -21,15 +21,18 @@ def memory_summary(most: int = 10, device: str | Device | None = None) -> str:
 
     Returns: text.
 
+    Raises: DeviceError for a GPU that does not exist.
+
     >>> x = F.zeros((256, 1024))
     >>> print(memory_summary())
     tensors ...
     """
     place = require(device)
     stats = _rt.memory_stats(place.physical)
+    source = "the system" if place.memory == "cpu" else f"the driver of {place.physical}"
     lines = [
         f"tensors hold {amount(stats['live'])}, at most {amount(stats['peak'])} since reset_max_memory_stats()",
-        f"from the system {amount(stats['reserved'])}, what is free of it is kept for the next tensors",
+        f"from {source} {amount(stats['reserved'])}, what is free of it is kept for the next tensors",
     ]
     kinds = held(place.memory)
     rows = [(kind.number, kind.dtype, kind.shape, amount(kind.bytes)) for kind in kinds[:most]]

@@ -11,8 +11,10 @@ from glob import glob
 from time import perf_counter_ns
 from typing import Any, ClassVar
 
+from .. import _rt
+from ..base.device import parse
 from ..base.files import write_whole
-from ..core.build import Around, watching
+from ..core.build import Around, route_of, watching
 from ..jit.explain import of_plan
 from ..logger import get_logger
 from ..module import Module
@@ -105,6 +107,7 @@ class Profiler(ContextDecorator):
         named["outputs"] = [_looks(placed.type.dtype, placed.type.shape) for placed in plan.outputs]
 
         where = self.with_backtrace or self.with_scopes
+        place = parse(route_of(op, descs).at).physical
 
         def before(inputs: Sequence[Any]) -> None:
             thread = threading.get_ident()
@@ -114,13 +117,14 @@ class Profiler(ContextDecorator):
             began[thread] = self._now()
 
         def after(outputs: Sequence[Any]) -> None:
+            _rt.synchronize(place)  # so that the event covers what a GPU does for the op
             end, thread = self._now(), threading.get_ident()
             event = self._event(op.name, "op", began[thread], end, args=dict(named))
             if where:
                 self._say_where(event, self._places[thread].note(op.name, given.pop(thread), outputs))
             self._last[thread] = event, plan, runtime[-1]
 
-        return Around(before, after, runtime.append)
+        return Around(before, after, runtime.append, arrays=where)
 
     def _event(self, name: str, kind: str, start: float, end: float, args: dict[str, Any]) -> dict[str, Any]:
         event = {"name": name, "cat": kind, "ph": "X", "ts": start, "dur": end - start, "pid": os.getpid()}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from ...base import config
 from ..attention import Attention, AttentionGradient
 from ..cache import compile_device_kernels, compile_kernels
 from ..for_target import for_target
@@ -162,7 +163,8 @@ class Scheduler(Steps):
         if commit < len(self.steps):
             self.steps[commit].joined = False  # the status must be known before
         ownership.verify(self.steps, count, self.bytes, outputs, donated)
-        slots, allocations = assign.assign(self.steps, self.bytes, count, kept)
+        apart = isinstance(self.target, DeviceTarget) and not config.get("gpu_cache")
+        slots, allocations = assign.assign(self.steps, self.bytes, count, kept, apart)
         return Placement(places, slots, tuple(allocations), donated, commit)
 
     def _drop_bypassed(self, outputs: Sequence[int]) -> None:

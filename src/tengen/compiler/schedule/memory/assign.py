@@ -12,15 +12,17 @@ from .ownership import Uses
 
 
 def assign(
-    steps: Sequence[Uses], sizes: Sequence[int], inputs: int, kept: Sequence[int]
+    steps: Sequence[Uses], sizes: Sequence[int], inputs: int, kept: Sequence[int], apart: bool = False
 ) -> tuple[list[tuple[int, int]], list[int]]:
     """(slot, offset in bytes) of every buffer, and the bytes of every allocation slot.
 
-    Buffers that are never alive at the same time share memory in one of these slots, the arena.
+    Buffers that are never alive at the same time share memory in one of these slots, the arena. apart: there is none, each has a slot of its own.
     """
     slots: list[tuple[int, int]] = [(i, 0) for i in range(inputs)] + [(-1, 0)] * (len(sizes) - inputs)
     allocations: list[int] = []
-    for buffer in dict.fromkeys(kept):
+    alive = lifetimes(steps)
+    own = sorted(b for b in alive if b >= inputs) if apart else ()
+    for buffer in dict.fromkeys([*kept, *own]):
         slots[buffer] = (inputs + len(allocations), 0)
         allocations.append(sizes[buffer])
     temporary = [b for b in range(inputs, len(sizes)) if slots[b][0] < 0]
