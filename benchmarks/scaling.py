@@ -1,7 +1,7 @@
 """Data-parallel training from 2 to 1024 workers, on paper: `python benchmarks/scaling.py` prints the tables of docs/scaling.md.
 
     python benchmarks/scaling.py --measure    measure the constants on this machine, two minutes, and keep them in scaling.json
-    python benchmarks/scaling.py --write      put the tables into docs/scaling.md
+    python benchmarks/scaling.py --write      put the tables into docs/scaling.md, and into scaling.zh.md in Chinese
 
 The model is that page's; what it has of this machine is measured by two processes of one thread each, fastest of many.
 """
@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -25,7 +26,8 @@ from machine import description
 import tengen.distributed as dist
 
 HERE = Path(__file__).resolve().parent
-CONSTANTS, PAGE = HERE / "scaling.json", HERE.parent / "docs" / "scaling.md"
+CONSTANTS = HERE / "scaling.json"
+PAGES = {"en": HERE.parent / "docs" / "scaling.md", "zh": HERE.parent / "docs" / "scaling.zh.md"}
 BEGIN, END = "<!-- begin: python benchmarks/scaling.py --write -->", "<!-- end -->"
 BUCKET = 10 << 20
 BACKWARD = 2 / 3
@@ -50,6 +52,32 @@ class Job(NamedTuple):
 
 NOMINAL = {"10 Gb Ethernet": Link(25e-6, 1.1e9), "100 Gb": Link(5e-6, 11e9)}
 """Usual figures of networks that were not at hand."""
+
+
+# What the tables say, in Chinese.
+CHINESE = [
+    (
+        r"Constants of a machine with (\d+) cores, (.*), measured on (\S+); the networks of 10 and 100 Gb are nominal\.",
+        r"常数于 \3 测得，机器有 \1 个核，处理器为 \2；10 Gb 和 100 Gb 网络取标称值。",
+    ),
+    (r"memory \(adding, copying\)", "内存（相加、复制）"),
+    ("two workers, shared memory", "两个 worker，共享内存"),
+    ("shared memory", "共享内存"),
+    ("TCP, this machine", "TCP，本机"),
+    ("10 Gb Ethernet", "10 Gb 以太网"),
+    (", ten times as fast", "，十倍速"),
+    (", a step", "，一步"),
+    ("still to be read", "尚未测量"),
+    ("latency", "延迟"),
+    ("bandwidth", "带宽"),
+    ("model", "模型"),
+    ("measured", "实测"),
+    (r"(\d+) workers", r"\1 个 worker"),
+    ("a worker", "单个 worker"),
+    ("network", "网络"),
+    (r" \((\d+ ms)\)", r"（\1）"),
+    (r"ms, (\d+%)", r"ms，\1"),
+]
 
 
 def exchange(count: int, size: int, link: Link, memory: float) -> float:
@@ -77,8 +105,13 @@ def step(job: Job, count: int, link: Link, memory: float) -> tuple[float, float]
     return buckets * each, job.step + 2 * job.bytes / memory + exposed
 
 
-def tables(constants: dict[str, float]) -> str:
+def tables(constants: dict[str, float], language: str = "en") -> str:
     """The constants, and the model's figures, in Markdown."""
+    if language == "zh":
+        text = tables(constants)
+        for english, chinese in CHINESE:
+            text = re.sub(english, chinese, text)
+        return text
     c = constants
     links = {
         "shared memory": Link(c["shared_latency"], c["shared_bandwidth"]),
@@ -194,11 +227,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.measure:
         CONSTANTS.write_text(json.dumps(measure(), indent=1) + "\n")
-    made = tables(json.loads(CONSTANTS.read_text()))
+    constants = json.loads(CONSTANTS.read_text())
     if options.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
-    print(made)
+        for language, page in PAGES.items():
+            before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+            made = tables(constants, language)
+            page.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    print(tables(constants))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""docs/scaling.md shows what its script prints, and the model is right where it can be counted by hand."""
+"""docs/scaling.md, and the Chinese page, show what the script prints, and the model is right where it can be counted by hand."""
 
 from __future__ import annotations
 
 import importlib
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +28,14 @@ def scaling(monkeypatch):
     yield importlib.import_module("scaling")
     for name in ("scaling", "distributed", "machine", "networks_tengen"):
         sys.modules.pop(name, None)
+
+
+def test_the_chinese_page_agrees(scaling):
+    page = scaling.PAGES["zh"].read_text(encoding="utf-8")
+    shown = page.partition("--write -->")[2].partition("<!-- end -->")[0].strip()
+    assert shown == scaling.tables(json.loads(scaling.CONSTANTS.read_text()), "zh")
+    words = set(re.findall("[A-Za-z]{4,}", shown.partition("\n")[2]))  # the first line has the processor's name
+    assert words == {"ResNet", "transformer", "worker"}
 
 
 def test_messages_are_counted(scaling):
