@@ -17,7 +17,6 @@ from tengen.compiler.kernels import functions
 from tengen.compiler.kernels.target import HostTarget, Target
 from tengen.compiler.targets import EMITTERS, host
 from tengen.compiler.targets.host import available, host_target
-from tengen.core.ops import elemwise
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
@@ -131,7 +130,9 @@ def test_another_key_target_or_compiler_is_another_entry(folder: Path, monkeypat
 
 
 def test_entries_know_of_functions_that_stand_with_their_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert functions.sources() == [os.path.realpath(elemwise.__file__)]
+    assert functions.sources() == []
+    monkeypatch.setitem(functions.FUNCTIONS, "triple", functions.Function(1, lambda x: x * 3.0))
+    assert functions.sources() == [os.path.realpath(__file__)]
     path = tmp_path / "rows.py"
     monkeypatch.setattr(functions, "sources", lambda: [path])
     digests = []
