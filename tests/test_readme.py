@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SITE = (
     ROOT / "docs" / "site"
 )  # whose Chinese pages have the code of the English ones: tests/test_site.py compares them, and looks at links
-DOCS = [path for path in sorted((ROOT / "docs").rglob("*.md")) if SITE / "zh" not in path.parents]
+# Chinese pages of docs/ have the blocks of the English ones, as tests/test_site.py checks.
+DOCS = [
+    p for p in sorted((ROOT / "docs").rglob("*.md")) if SITE / "zh" not in p.parents and p.suffixes != [".zh", ".md"]
+]
 PAGES = [ROOT / "README.md", ROOT / "README.zh.md", *DOCS]
 OUTSIDE = [page for page in PAGES if SITE not in page.parents]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)

@@ -31,16 +31,6 @@ PAGES = ROOT / "docs" / "site"
 STAGE = ROOT / "build" / "site"
 OUT = ROOT / "out" / "docs"
 LANGUAGES = ("en", "zh")
-# Pages of the repository that the site has too.
-INSIDE = {
-    "src/tengen/examples/README.md": "inside/examples.md",
-    "docs/architecture/README.md": "inside/index.md",
-    **{f"docs/architecture/{name}.md": f"inside/{name}.md" for name in "runtime compiler kernels around".split()},
-    **{
-        f"docs/{name}.md": f"inside/{name}.md"
-        for name in "distributed scaling dump_format traced_module compatibility".split()
-    },
-}
 LINK = re.compile(r"(\[[^\]\n]*\]\()(?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 FENCED = re.compile(r"^(```.*?^```)$", flags=re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"(?<![\[`\w])`((?:F|M|tengen|GradManager|trace)\b[\w.]*)(\(\))?`(?![\]`])")
@@ -75,9 +65,8 @@ def stage(language: str, folder: Path) -> None:
     shutil.copytree(PAGES / language, folder)
     for pictures in (PAGES / "assets", ROOT / "docs" / "pictures"):
         shutil.copytree(pictures, folder / "assets", dirs_exist_ok=True)
-    for source, target in INSIDE.items():
-        translated = (ROOT / source).with_suffix(f".{language}.md")
-        text = (translated if translated.exists() else ROOT / source).read_text(encoding="utf-8")
+    for source, target in settings.INSIDE.items():
+        text = (ROOT / source).with_suffix(".zh.md" if language == "zh" else ".md").read_text(encoding="utf-8")
         write(folder / target, included(text, ROOT / source, target))
     for name, text in reference.pages().items():
         write(folder / "reference" / name, text)
@@ -102,7 +91,7 @@ def included(text: str, source: Path, target: str) -> str:
 
     def moved(match: re.Match[str]) -> str:
         path = os.path.relpath((source.parent / match[2]).resolve(), ROOT)
-        place = INSIDE.get(path) or f"source/{path}.html"
+        place = settings.INSIDE.get(path) or f"source/{path}.html"
         if (ROOT / path).is_dir():
             place = f"source/{path}/index.html"
         return f"{match[1]}{os.path.relpath(place, Path(target).parent)}{match[3] or ''})"

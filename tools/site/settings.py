@@ -28,6 +28,16 @@ NAV: list[Any] = [
         ]
     },
 ]  # fmt: skip
+# Pages of the repository that the site has too; NAME.zh.md beside NAME.md is the Chinese one.
+INSIDE = {
+    "src/tengen/examples/README.md": "inside/examples.md",
+    "docs/architecture/README.md": "inside/index.md",
+    **{f"docs/architecture/{name}.md": f"inside/{name}.md" for name in "runtime compiler kernels around".split()},
+    **{
+        f"docs/{name}.md": f"inside/{name}.md"
+        for name in "distributed scaling dump_format traced_module compatibility".split()
+    },
+}
 WORDS = {
     "en": {"description": "A deep-learning framework with MegEngine's API, compiled from Python"},
     "zh": {
