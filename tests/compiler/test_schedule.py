@@ -351,6 +351,21 @@ def test_an_index_that_is_the_same_everywhere():
     np.testing.assert_array_equal(code, [0, 0, 1, 0])
 
 
+class Picked(Composite):
+    """Elements of a matrix of one number, at indices along its first axis, and twice the matrix in one dim."""
+
+    name = "test.picked"
+
+    def expand(self, x, index):
+        z = broadcast(x, (2, 3))
+        return take_op(2, [0], 1)(z, index), reshape(z * 2.0, (6,))
+
+
+def test_a_number_that_lies_in_memory_for_a_gather_is_computed_again_elsewhere():
+    picked, flat = run_op(Picked(), np.array(2.5, np.float32), np.array([1, 0, 1], np.int32))
+    assert picked.tolist() == [[2.5] * 3] * 3 and flat.tolist() == [5.0] * 6
+
+
 def test_rules_of_nested_composites_are_used():
     """The gradient of a softmax inside another composite is softmax's own rule, which needs no exp."""
     from tengen.core.ops.shape import Reduced

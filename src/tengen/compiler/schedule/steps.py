@@ -112,6 +112,7 @@ class Steps:
         self.wholes: dict[Value, Location] = {}  # outputs of Concat that such results are parts of
         self.parts_of: dict[Value, Part] = {}  # values that only a Concat reads, and their places in its output
         self.spread: set[Value] = set()  # outputs of Concat whose parts lie in the output of another one
+        self.stored: dict[Value, Location] = {}  # values computed where they are read, for readers with indices
         self.where: dict[Value, Location] = {
             v: Location(i, view) for i, (v, view) in enumerate(zip(program.inputs, views, strict=True))
         }
@@ -167,8 +168,10 @@ class Steps:
         place = self.locate(value)
         return place is UNIFORM or (place.buffer is not None and not place.view.edges)
 
-    def locate(self, value: Value) -> Location:
-        """Where a value lies. Makes a copy if strides cannot express a view op."""
+    def locate(self, value: Value, indexed: bool = False) -> Location:
+        """Where a value lies. Makes a copy if strides cannot express a view op. indexed: for a reader with indices."""
+        if indexed and value in self.stored:
+            return self.stored[value]
         if value in self.where:
             return self.where[value]
         node = value.node
@@ -199,9 +202,10 @@ class Steps:
         return Location(buffer, layout)
 
     def keep(self, value: Value) -> None:
-        """Store a value that is computed where it is read, for a reader that needs any of its elements."""
-        if self.locate(value).buffer is None:
-            self.where[value] = self.materialise(value)
+        """Store a value that is computed where it is read, for readers with indices. Others go on computing it: their loops
+        may be over a view of it, in which such a copy does not lie like the loops."""
+        if self.locate(value, indexed=True).buffer is None:
+            self.stored[value] = self.materialise(value)
 
     def in_memory(self, value: Value) -> tuple[int, View]:
         """The buffer that holds a value, with nothing left to compute, and how the value lies there."""

@@ -62,7 +62,7 @@ class Emitter:
     """Collects the instructions and operands of one kernel. Ops get it as `e` in `Elementwise.emit`."""
 
     def __init__(
-        self, locate: Callable[[Value], Location], shape: Sequence[int], over: Callable[[View], View] | None = None
+        self, locate: Callable[..., Location], shape: Sequence[int], over: Callable[[View], View] | None = None
     ):
         shape = tuple(shape)
         self.locate, self.shape = locate, shape  # of the loops
@@ -214,7 +214,7 @@ class Emitter:
 
     def _gather(self, op: Gather, node: Node) -> int:
         source, *indices = node.inputs
-        access = self._indexed(self.locate(source), source.dtype, op, node.outputs[0].shape)
+        access = self._indexed(self.locate(source, indexed=True), source.dtype, op, node.outputs[0].shape)
         return self(
             "gather", *self._indices(op, indices, node.outputs[0].shape), dtype=COMPUTE[source.dtype], attr=access
         )
