@@ -80,6 +80,7 @@ FINITE = {
         [[0, 1, 0, 0, 12, -4, -INF], [0, 0, 0, math.log(2), 8 * math.log(2), NAN, -INF]],
     ),
     "atan2": (F.atan2, [[0, 0, 1], [0, 1, 0]], [[0, 1, 0], [0, 0, -1]]),
+    "atan2 far away": (F.atan2, [[1, INF, -2, INF], [INF, 1, -INF, INF]], [[0, 0, 0, 0], [0, 0, 0, 0]]),
     "prod": (lambda x: F.prod(x, 1), [[[0, 2, 3], [0, 0, 3], [1, 2, 3]]], [[[6, 0, 0], [0, 0, 0], [6, 3, 2]]]),
     "binary_cross_entropy": (
         lambda x: F.nn.binary_cross_entropy(x, Tensor([1.0, 0, 0, 1, 0.5]), with_logits=False, reduction="sum"),

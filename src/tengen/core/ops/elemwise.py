@@ -234,7 +234,7 @@ where = Where()
 POW, LOG, SIGN, EXP = Elemwise("POW"), Elemwise("LOG"), Elemwise("SIGN"), Elemwise("EXP")
 EXP_NONPOSITIVE = Elemwise("EXP_NONPOSITIVE")
 SIGMOID, SIN, COS, SINH, COSH = (Elemwise(m) for m in ("SIGMOID", "SIN", "COS", "SINH", "COSH"))
-SQRT, RSQRT, EQ = Elemwise("SQRT"), Elemwise("RSQRT"), Elemwise("EQ")
+SQRT, RSQRT, EQ, ISINF = Elemwise("SQRT"), Elemwise("RSQRT"), Elemwise("EQ"), Elemwise("ISINF")
 
 
 def _pow_grad(g: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
@@ -252,10 +252,10 @@ def _below_one(x: Value) -> Value:
 
 
 def _atan2_grad(g: Value, y: Value, a: Value, b: Value) -> Sequence[Value | None]:
-    """The gradient; 0 at the origin, where there is none."""
+    """The gradient; 0 at the origin, where there is none, and infinitely far from it."""
     square = a * a + b * b
-    square = where(EQ(square, 0.0), 1.0, square)
-    return g * b / square, -g * a / square
+    square, far = where(EQ(square, 0.0), 1.0, square), ISINF(square)
+    return where(far, 0.0, g * b / square), where(far, 0.0, -g * a / square)
 
 
 def _complex_abs(x: tuple[Value, Value]) -> Value:
