@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .row import Draw, Row
+from .row import Draw, Row, Unknown
 
 WIDE = ("float32", "float64")
 SMALL = 0.25
@@ -86,6 +86,14 @@ def _attention(d: Draw) -> Any:
     return [query, key, value, weights], {"heads": heads, "width": width, "causal": d.chance(0.5)}
 
 
+def _shares(scores: Any) -> Any:
+    """Softmax along the last axis; nothing for a query that sees no key, as all of its scores are -inf."""
+    top = scores.max(-1, keepdims=True)
+    shares = np.exp(scores - np.where(top == -np.inf, 0.0, top))
+    total = shares.sum(-1, keepdims=True)
+    return shares / np.where(total == 0, 1.0, total)
+
+
 def _attention_truth(p: dict[str, Any], q: Any, k: Any, v: Any, w: Any) -> Any:
     parts = w.reshape(4, p["width"], p["width"])
 
@@ -96,9 +104,10 @@ def _attention_truth(p: dict[str, Any], q: Any, k: Any, v: Any, w: Any) -> Any:
     scores = q @ k.swapaxes(2, 3) / np.sqrt(p["width"] // p["heads"])
     if p["causal"]:
         later = np.arange(k.shape[2]) > np.arange(q.shape[2])[:, None]
+        if not all(np.isfinite(x[:, :, later.any(0)]).all() for x in (k, v)):
+            raise Unknown("kernels leave out blocks of keys that no query sees, others multiply them by 0")
         scores = np.where(later, -np.inf, scores)
-    soft = np.exp(scores - scores.max(-1, keepdims=True))
-    mixed = (soft / soft.sum(-1, keepdims=True)) @ v
+    mixed = _shares(scores) @ v
     return mixed.swapaxes(1, 2).reshape(mixed.shape[0], mixed.shape[2], -1) @ parts[3]
 
 
@@ -114,8 +123,7 @@ def _dot_product_truth(p: dict[str, Any], q: Any, k: Any, v: Any) -> Any:
     scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
     if p["causal"]:
         scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
-    soft = np.exp(scores - scores.max(-1, keepdims=True))
-    return soft / soft.sum(-1, keepdims=True) @ v
+    return _shares(scores) @ v
 
 
 def _ctc(d: Draw) -> Any:
