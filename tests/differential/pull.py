@@ -148,6 +148,12 @@ def _differences(
     lost = [
         None if g is None else ~((np.abs(g) < VAGUE * 1e-9) & np.isfinite(y)) for g, y in zip(grads, ys, strict=True)
     ]
+    if row.exact == "formula" and not all(np.isfinite(a).all() for a, f in zip(arrays, floats, strict=True) if f):
+        # A finite result of an operand that is not: some slope is 0 there, and the chain rule multiplies it by infinity.
+        known = [np.where(np.isfinite(a), a, np.nan) if f else a for a, f in zip(arrays, floats, strict=True)]
+        for m, y in zip(lost, results(truth(params, *known)), strict=True):
+            if m is not None:
+                m |= np.isnan(y)
     sure = [None if g is None else np.where(m, 0.0, g) for g, m in zip(grads, lost, strict=True)]
 
     def weighted(*moved: Array) -> float:

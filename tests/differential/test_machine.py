@@ -249,6 +249,17 @@ def test_of_what_is_differenced_only_what_hangs_on_an_unknown_gradient_is_not_kn
     assert abs(made[0][0]) > 1e9 and abs(made[0][1] - 6.0) < 1e-6
 
 
+def test_where_an_infinite_operand_saturates_a_formula_its_gradient_is_not_known():
+    """tanh(w · -inf) has a slope of 0, so the chain rule finds 0 · -inf for w, where a difference finds 0."""
+    step = Step("recurrent RNNCell", ("x", "w", "b", "h", "u", "b"), (), ("y",))
+    arrays = [np.ones((2, 1)), np.ones((1, 1)), np.ones(1), np.array([[2.0], [-np.inf]]), np.ones((1, 1)), np.ones(1)]
+    with np.errstate(all="ignore"):
+        x, _, _, h, u, _ = pulled(table.ROWS[step.row], step, ["float32"] * 6, [np.ones((2, 1))], arrays)
+    assert abs(u[0, 0]) > 1e9 and abs(x[1, 0]) > 1e9
+    slope = 1 / np.cosh(0.25 + 1 + 0.5 + 1) ** 2
+    assert abs(x[0, 0] - slope / 4) < 1e-6 and abs(h[0, 0] - slope / 4) < 1e-6
+
+
 def test_nothing_times_a_gradient_that_is_too_large_for_its_dtype_is_not_known():
     """-inf · 0 where it is stored as float16, 0 where a kernel goes on with it."""
     machine = truth.Machine(0)
