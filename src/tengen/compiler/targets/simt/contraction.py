@@ -32,11 +32,7 @@ class BlockEmitter(BlockFlow):
     """Emits the kernel of a sum of products."""
 
     def text(self) -> str:
-        if self.spec.guarded:
-            status = self.at.load(self.buffer(len(self.spec.buffers)), typ=I64)
-            with self.at.if_then(self.at.icmp_signed("==", status, i64(0))):
-                self._block()
-        else:
+        with self.unless_failed(self.buffer(len(self.spec.buffers)) if self.spec.guarded else None):
             self._block()
         self.at.ret_void()
         threads, asynchronous = self.spec.tile.threads, all(side.asynchronous for side in self.sides)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from llvmlite import ir
 
-from ..flow import Flow
+from ..flow import I64, Flow, i64
 
 I32 = ir.IntType(32)
 GLOBAL = ir.PointerType(addrspace=1)
@@ -23,6 +24,15 @@ class DeviceFlow(Flow):
     def buffer(self, number: int) -> ir.Value:
         """The address of a buffer, in the memory of the device."""
         return self.at.addrspacecast(super().buffer(number), GLOBAL)
+
+    @contextmanager
+    def unless_failed(self, status: ir.Value | None) -> Iterator[None]:
+        """What is written here is done unless the status word at this address is set. None: it is done."""
+        if status is None:
+            yield
+            return
+        with self.at.if_then(self.at.icmp_signed("==", self.at.load(status, typ=I64), i64(0))):
+            yield
 
     def module_text(self, buffers: int, numbers: int, block: int = 0, blocks: int = 0) -> str:
         """The LLVM IR of the module, whose kernel takes so many addresses and numbers. block: how many threads a block

@@ -71,10 +71,7 @@ class ThreadEmitter(NestBody, DeviceFlow):
     # -- items -------------------------------------------------------------------------------------------------------
 
     def _items(self, scope: Scope) -> None:
-        if self.guard is None:
-            self._all_items(scope)
-            return
-        with self.at.if_then(self.at.icmp_signed("==", self.at.load(self.guard, typ=I64), i64(0))):
+        with self.unless_failed(self.guard):
             self._all_items(scope)
 
     def _all_items(self, scope: Scope) -> None:
