@@ -153,9 +153,9 @@ void init_launch(Launch* self, uintptr_t address, const BufferPlaces& buffers, s
 
 void init_device_launch(DeviceLaunch* self, uintptr_t function, const BufferPlaces& buffers,
                         std::vector<int64_t> params, std::array<uint32_t, 3> grid, std::array<uint32_t, 3> block,
-                        uint32_t shared, int64_t skip_if) {
+                        uint32_t shared, int64_t skip_if, bool from_memory) {
     if (!function) throw nb::value_error("DeviceLaunch: the function is 0");
-    new (self) DeviceLaunch{function, places(buffers), std::move(params), grid, block, shared, skip_if};
+    new (self) DeviceLaunch{function, places(buffers), std::move(params), grid, block, shared, skip_if, from_memory};
 }
 
 void init_transfer(Transfer* self, const TypedPlace& from, const TypedPlace& to) {
@@ -244,7 +244,8 @@ void bind_plan(nb::module_& module) {
 
     nb::class_<DeviceLaunch>(module, "DeviceLaunch", "A Plan's step that runs a kernel in a grid of blocks of threads.")
         .def("__init__", init_device_launch, nb::arg("function"), nb::arg("buffers"), nb::arg("params"),
-             nb::arg("grid"), nb::arg("block"), nb::arg("shared") = 0, nb::arg("skip_if") = -1);
+             nb::arg("grid"), nb::arg("block"), nb::arg("shared") = 0, nb::arg("skip_if") = -1,
+             nb::arg("from_memory") = false);
 
     nb::class_<Transfer>(module, "Transfer", "A Plan's step that copies a value to another device.")
         .def("__init__", init_transfer, nb::arg("source"), nb::arg("target"));

@@ -40,8 +40,9 @@ struct DeviceLaunch {
     std::vector<int64_t> params;
     std::array<uint32_t, 3> grid;
     std::array<uint32_t, 3> block;
-    uint32_t shared;  // bytes of memory that a block asks for besides what the kernel declares
-    int64_t skip_if;  // as that of a Launch
+    uint32_t shared;           // bytes of memory that a block asks for besides what the kernel declares
+    int64_t skip_if;           // as that of a Launch
+    bool from_memory = false;  // the kernel takes the addresses of two arrays, of addresses and of numbers
 };
 
 struct Host {

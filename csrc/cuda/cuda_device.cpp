@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <memory>
@@ -72,9 +73,12 @@ class CudaDevice final : public Device {
     void enter();
     void open();
     void check(const char* call, Result result) const { cuda::check(name, call, result); }
-    void launch_one(const DeviceLaunch& step, const Slots& slots, std::byte* const* base, Stream stream);
+    // arrays: where to keep what the kernel reads; it must stay until the kernel has been launched, or its graph has.
+    void launch_one(const DeviceLaunch& step, const Slots& slots, std::byte* const* base, Stream stream,
+                    Arrays& arrays);
+    Address array(const void* words, size_t bytes, Arrays& arrays);
     bool launch_graph(const Plan& plan, size_t first, size_t stop, const Slots& slots);
-    Executable capture(const Plan& plan, size_t first, size_t stop, const Slots& slots, std::byte* word);
+    Executable capture(const Plan& plan, size_t stop, const Slots& slots, std::byte* word, Graphs::Run& run);
 
     const int index_;
     std::mutex opening_;
@@ -175,8 +179,9 @@ size_t CudaDevice::launch(const Plan& plan, size_t first, Slots& slots) {
     size_t stop = first + 1;
     while (!slots.timed && stop < plan.steps.size() && std::holds_alternative<DeviceLaunch>(plan.steps[stop])) ++stop;
     if (launch_graph(plan, first, stop, slots)) return stop;
+    Arrays arrays;
     for (size_t i = first; i < stop; ++i) {
-        launch_one(std::get<DeviceLaunch>(plan.steps[i]), slots, slots.base.data(), stream_);
+        launch_one(std::get<DeviceLaunch>(plan.steps[i]), slots, slots.base.data(), stream_, arrays);
     }
     return stop;
 }
@@ -191,7 +196,7 @@ bool CudaDevice::launch_graph(const Plan& plan, size_t first, size_t stop, const
     const bool checks = !plan.error.is_none();
     if (checks && !graphs.word) graphs.word = allocate(sizeof(int64_t));
     std::byte* const word = checks ? graphs.word->data : nullptr;
-    if (!run->executable) run->executable = capture(plan, first, stop, slots, word);
+    if (!run->executable) run->executable = capture(plan, stop, slots, word, *run);
     if (!run->executable || driver().launch_graph(run->executable, stream_) != kSuccess) {
         graphs.give_up();
         return false;
@@ -204,7 +209,7 @@ bool CudaDevice::launch_graph(const Plan& plan, size_t first, size_t stop, const
 }
 
 // The status word is another one in each run, so a graph has its own, which it clears.
-Executable CudaDevice::capture(const Plan& plan, size_t first, size_t stop, const Slots& slots, std::byte* word) {
+Executable CudaDevice::capture(const Plan& plan, size_t stop, const Slots& slots, std::byte* word, Graphs::Run& run) {
     std::vector<std::byte*> base(slots.base.begin(), slots.base.end());
     if (word) base[plan.status_slot()] = word;
     return captured(capturing_, [&] {
@@ -212,13 +217,22 @@ Executable CudaDevice::capture(const Plan& plan, size_t first, size_t stop, cons
             constexpr size_t kParts = sizeof(int64_t) / sizeof(uint32_t);
             check("cuMemsetD32Async", driver().fill(reinterpret_cast<Address>(word), 0, kParts, capturing_));
         }
-        for (size_t i = first; i < stop; ++i) {
-            launch_one(std::get<DeviceLaunch>(plan.steps[i]), slots, base.data(), capturing_);
+        for (size_t i = run.first; i < stop; ++i) {
+            launch_one(std::get<DeviceLaunch>(plan.steps[i]), slots, base.data(), capturing_, run.arrays);
         }
     });
 }
 
-void CudaDevice::launch_one(const DeviceLaunch& step, const Slots& slots, std::byte* const* base, Stream stream) {
+// Sent in the order of what runs, not captured: a graph finds there what it was captured with.
+Address CudaDevice::array(const void* words, size_t bytes, Arrays& arrays) {
+    arrays.push_back(allocate(bytes));
+    std::byte* const made = arrays.back()->data;
+    copy_in(made, words, bytes);
+    return reinterpret_cast<Address>(made);
+}
+
+void CudaDevice::launch_one(const DeviceLaunch& step, const Slots& slots, std::byte* const* base, Stream stream,
+                            Arrays& arrays) {
     const bool empty = step.grid[0] == 0 || step.grid[1] == 0 || step.grid[2] == 0;
     if (empty || slots.is_filled(step.skip_if)) return;
     SmallArray<Address, 32> buffers(step.buffers.size() + 1);  // never of no bytes: the kernel takes it by value
@@ -228,13 +242,20 @@ void CudaDevice::launch_one(const DeviceLaunch& step, const Slots& slots, std::b
     }
     int64_t nothing = 0;
     void* params = step.params.empty() ? &nothing : const_cast<int64_t*>(step.params.data());
-    void* arguments[] = {buffers.data(), params};
+    std::array<Address, 2> places{};
+    std::array<void*, 2> arguments{buffers.data(), params};
+    if (step.from_memory) {
+        places = {array(buffers.data(), (step.buffers.size() + 1) * sizeof(Address), arrays),
+                  array(params, std::max<size_t>(step.params.size(), 1) * sizeof(int64_t), arrays)};
+        arguments = {&places[0], &places[1]};
+    }
     const auto function = reinterpret_cast<Function>(step.function);
     if (step.shared > kFreeShared) {
         check("cuFuncSetAttribute", driver().set_attribute(function, kDynamicShared, static_cast<int>(step.shared)));
     }
-    check("cuLaunchKernel", driver().launch(function, step.grid[0], step.grid[1], step.grid[2], step.block[0],
-                                            step.block[1], step.block[2], step.shared, stream, arguments, nullptr));
+    check("cuLaunchKernel",
+          driver().launch(function, step.grid[0], step.grid[1], step.grid[2], step.block[0], step.block[1],
+                          step.block[2], step.shared, stream, arguments.data(), nullptr));
 }
 
 std::unique_ptr<Stopwatch> CudaDevice::stopwatch() {

@@ -35,7 +35,7 @@ Graphs::Run* Graphs::find(size_t first, const Slots& slots) {
         std::rotate(runs_.begin(), run, run + 1);
         return &runs_.front();
     }
-    Run made{first, {slots.base.begin(), slots.base.begin() + slots.plan.status_slot()}, {}, nullptr};
+    Run made{first, {slots.base.begin(), slots.base.begin() + slots.plan.status_slot()}, {}};
     for (const Slots::Buffer& buffer : slots.buffers) made.filled.push_back(buffer.filled);
     if (runs_.size() == kMostRuns) {
         if (runs_.back().executable) driver().destroy_executable(runs_.back().executable);

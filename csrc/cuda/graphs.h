@@ -9,6 +9,9 @@
 
 namespace tengen::cuda {
 
+// Addresses and numbers in the device's memory, for kernels that read them there.
+using Arrays = std::vector<Ref<Storage>>;
+
 // What a GPU remembers of the runs of one Plan.
 class Graphs {
   public:
@@ -18,6 +21,7 @@ class Graphs {
         std::vector<std::byte*> base;  // of the slots, without the status word
         std::vector<bool> filled;      // allocations
         Executable executable = nullptr;
+        Arrays arrays = {};  // that its kernels read
     };
 
     explicit Graphs(const Plan& plan);

@@ -171,6 +171,7 @@ class DeviceLaunch:
         block: tuple[int, int, int],
         shared: int = 0,
         skip_if: int = -1,
+        from_memory: bool = False,
     ) -> None: ...
 
 class Transfer:

@@ -12,6 +12,8 @@ from nest_harness import Code, Memory, Problem, array, check, copies, unary
 
 from tengen.base.errors import NoKernelError
 from tengen.compiler.cache import compile_device_kernels
+from tengen.compiler.kernels import nest_threads
+from tengen.compiler.kernels.device import from_memory
 from tengen.compiler.kernels.functions import FUNCTIONS, Function
 from tengen.compiler.kernels.nest import BINARY, UNARY
 from tengen.compiler.kernels.nest_structure import Structure
@@ -193,6 +195,52 @@ def test_groups_are_whole_blocks() -> None:
     assert wide == [4, 8, 2]
 
 
+# -- large launches ---------------------------------------------------------------------------------------------------
+
+
+def test_many_addresses_and_numbers_lie_in_memory() -> None:
+    """More than a launch can take along."""
+    many = 300
+    c = Code()
+    total = c.load(0)
+    for access in range(1, many):
+        total = c("add", total, c.load(access))
+    c.store(total, many)
+    operands = [Memory("float32", random.integers(-9, 9, 60).astype(np.float32), (13, 1)) for _ in range(many)]
+    problem = Problem((4, 9), 2, 1, [*operands, array("float32", np.zeros((4, 9)))], c)
+    source = NestSource(problem.nest)
+    params, _ = problem.launch()
+    assert from_memory(len(problem.operands), len(params)) and not from_memory(many, 200)
+    (kernel,) = compile_device_kernels([source], GPU)
+    assert ".param .u64" in kernel.ptx or ".param .b64" in kernel.ptx
+    assert "ld.global" in kernel.ptx.partition("bra")[0]
+    check(problem, GPU)
+
+
+@pytest.mark.parametrize("lane", [0, 1, 2])
+def test_numbers_of_items_of_64_bits(monkeypatch: pytest.MonkeyPatch, lane: int) -> None:
+    """As if the launch had 2**31 items."""
+    monkeypatch.setattr(nest_threads, "MOST_ITEMS", 1)
+    shape = (7, 30, 9)
+    c = Code()
+    x = c.load(0)
+    c.store(c("add", x, c("cast", c.index(1), dtype="float32")) if lane else c.reduce("sum", x), 1)
+    kept, dims = (3, lane) if lane else (2, 2)
+    strides = (270, 9, 1) if lane == 2 else (9, 63, 1) if lane == 0 else (270, 1, 30)
+    out = Memory("float32", floats(1890).ravel(), strides if lane else (30, 1, 0))
+    problem = Problem(shape, kept, dims, [Memory("float32", floats(1890).ravel(), strides), out], c)
+    assert NestSource(problem.nest).on_device(shape).wide
+    check(problem, GPU, tolerance=1e-5)
+
+
+def test_which_launches_count_in_64_bits() -> None:
+    source = NestSource(unary("neg", floats(8), "float32", "float32").nest)
+    assert source.on_device(((1 << 33) - 4,)) is source
+    wide = source.on_device((1 << 33,))
+    assert wide.wide and wide.key != source.key
+    assert wide.blocks((1 << 33,), (1 << 33,)).grid == (1 << 23, 1, 1)
+
+
 # -- what cannot be --------------------------------------------------------------------------------------------------
 
 
@@ -214,10 +262,8 @@ def test_a_function_without_code_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_launches_that_are_too_large_are_refused() -> None:
     source = NestSource(unary("neg", floats(8), "float32", "float32").nest)
-    with pytest.raises(NoKernelError, match="2147483648"):
-        source.blocks((1 << 34,), (1 << 34,))
-    with pytest.raises(NoKernelError, match="4096 bytes"):
-        source.blocks((8,), (8, *range(600)))
+    with pytest.raises(NoKernelError, match="has 4294967296 blocks; a launch has 2147483647 at most"):
+        source.blocks((1 << 42,), (1 << 42,))
 
 
 def test_old_gpus_are_refused_and_new_ones_are_not() -> None:

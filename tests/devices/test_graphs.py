@@ -6,7 +6,19 @@ import gc
 
 import numpy as np
 import pytest
-from device_plans import ADD, GUARDED_ADD, Failed, Op, guarded, launch, like, on, place_of, plans_of_ops
+from device_plans import (
+    ADD,
+    ADD_FROM_MEMORY,
+    GUARDED_ADD,
+    Failed,
+    Op,
+    guarded,
+    launch,
+    like,
+    on,
+    place_of,
+    plans_of_ops,
+)
 from double.driver import ptx
 
 import tengen
@@ -18,15 +30,14 @@ __all__ = ["plans_of_ops"]  # a fixture
 NOTE = ptx("ld.global.u64 %d1, [%b1]; st.global.u64 [%b0], %d1;", buffers=2)
 
 
-def chain(count=5, **more):
+def chain(count=5, from_memory=False, **more):
     """Adds a number `count` times, with a launch each: inputs x and the number, slot 2 is the result, 3 a temporary."""
 
     def plan(descs):
         x = descs[0]
         ways = [(0, 3), *[(3, 3)] * (count - 2), (3, 2)]
-        steps = [
-            launch(ADD, ((a, 0), (1, 0), (b, 0)), (x.size,), -(-x.size // 64), 64, place=place_of(x)) for a, b in ways
-        ]
+        code, how = ADD_FROM_MEMORY if from_memory else ADD, {"place": place_of(x), "from_memory": from_memory}
+        steps = [launch(code, ((a, 0), (1, 0), (b, 0)), (x.size,), -(-x.size // 64), 64, **how) for a, b in ways]
         return _rt.Plan(2, (4 * x.size,) * 2, steps, [like(x, 2)], device=x.device, **more)
 
     return Op("chain", plan)
@@ -57,6 +68,23 @@ def test_other_addresses(double):
     for _ in range(6):
         assert graphs(double, lambda: held.append(_rt.apply(op, x, 1.0))) == 0
     assert [y.tolist() for y in held] == [[6, 7]] * 6
+
+
+@pytest.mark.parametrize("place", ["gpu0", "gpu1"])
+@pytest.mark.parametrize("count", [3, 5])
+def test_kernels_that_read_addresses_and_numbers_from_memory(double, place, count):
+    """Each launch has its own there, and a graph those with which it was captured."""
+    op, rng, found = chain(count, from_memory=True), np.random.default_rng(0), []
+
+    def run(number):
+        x = rng.standard_normal(100).astype(np.float32)
+        np.testing.assert_allclose(_rt.apply(op, on(place, x), number).numpy(), x + count * number, rtol=1e-5)
+
+    for number in (2.0, 3.0) * 5:
+        found.append(graphs(double, lambda number=number: run(number)))
+        held = [on(place, np.full(64, 7.0)) for _ in range(3)]  # which may lie where something was
+        del held
+    assert found[0] == 0 and found[-4:] == ([1] * 4 if count == 5 else [0] * 4)
 
 
 def test_numbers_in_turn(double):

@@ -104,16 +104,27 @@ def pointer(array: np.ndarray) -> c_void_p:
     return array.ctypes.data_as(c_void_p)
 
 
-def ptx(body: str, registers: str = "", buffers: int = 2, params: int = 1, outside: str = "") -> str:
+def ptx(
+    body: str, registers: str = "", buffers: int = 2, params: int = 1, outside: str = "", from_memory: bool = False
+) -> str:
     """A module with one `kernel`: `buffers` addresses in %b0, %b1, …, `params` numbers in %n0, %n1, …; registers
-    %r<20> (32 bits), %d<20> (64 bits), %f<20> (float), %p<10> (predicates) are declared."""
-    loads = [f"ld.param.u64 %b{i}, [buffers+{8 * i}];" for i in range(buffers)]
-    loads += [f"ld.param.u64 %n{i}, [params+{8 * i}];" for i in range(params)]
+    %r<20> (32 bits), %d<20> (64 bits), %f<20> (float), %p<10> (predicates) are declared. from_memory: it is given where
+    addresses and numbers are."""
+    counts = {"buffers": buffers, "params": params}
+    sizes = {name: 8 if from_memory else 8 * max(count, 1) for name, count in counts.items()}
+    loads = []
+    for name, count in counts.items():
+        start = name
+        if from_memory:
+            start = f"%{name}"
+            loads += [f".reg .b64 {start};", f"ld.param.u64 {start}, [{name}];"]
+        kind = "global" if from_memory else "param"
+        loads += [f"ld.{kind}.u64 %{name[0].replace('p', 'n')}{i}, [{start}+{8 * i}];" for i in range(count)]
     return "\n".join(
         [
             f".version 8.0\n.target sm_90\n.address_size 64\n{outside}",
-            f".visible .entry kernel(.param .align 8 .b8 buffers[{8 * max(buffers, 1)}],",
-            f"    .param .align 8 .b8 params[{8 * max(params, 1)}]) {{",
+            f".visible .entry kernel(.param .align 8 .b8 buffers[{sizes['buffers']}],",
+            f"    .param .align 8 .b8 params[{sizes['params']}]) {{",
             ".reg .b32 %r<20>; .reg .b64 %d<20>; .reg .f32 %f<20>; .reg .pred %p<10>;",
             f".reg .b64 %b<{buffers + 1}>; .reg .b64 %n<{params + 1}>; {registers}",
             *loads,

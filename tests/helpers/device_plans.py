@@ -20,6 +20,7 @@ _ADD = """
     add.rn.f32 %f3, %f1, %f2; add.s64 %d4, %b2, %d2; st.global.f32 [%d4], %f3;
     END:"""
 ADD = ptx(_ADD, ".reg .f64 %w;", buffers=3)
+ADD_FROM_MEMORY = ptx(_ADD, ".reg .f64 %w;", buffers=3, from_memory=True)
 # the same, but does nothing if the status word, buffer 3, is not 0
 GUARDED_ADD = ptx(
     f"ld.global.u64 %d5, [%b3]; setp.ne.s64 %p2, %d5, 0; @%p2 bra END; {_ADD}", ".reg .f64 %w;", buffers=4
@@ -40,8 +41,9 @@ def like(desc, slot):
     return slot, 0, _rt.Descriptor(desc.dtype, desc.shape, None, desc.device)
 
 
-def launch(code, buffers, params, blocks=1, threads=1, skip_if=-1, place="gpu0"):
-    return _rt.DeviceLaunch(_rt.load_kernel(place, code), buffers, params, (blocks, 1, 1), (threads, 1, 1), 0, skip_if)
+def launch(code, buffers, params, blocks=1, threads=1, skip_if=-1, place="gpu0", from_memory=False):
+    shape = (blocks, 1, 1), (threads, 1, 1), 0
+    return _rt.DeviceLaunch(_rt.load_kernel(place, code), buffers, params, *shape, skip_if, from_memory)
 
 
 def added(descs, **more):

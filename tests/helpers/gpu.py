@@ -49,4 +49,11 @@ def launch(kernel: DeviceKernel, grid: DeviceGrid, addresses: Sequence[int]) -> 
         function = gpu.function(kernel.ptx, kernel.name)
         if grid.shared > FREE_SHARED:
             cu("cuFuncSetAttribute", function, DYNAMIC_SHARED, grid.shared)
-        gpu.launch(function, grid.block, addresses, grid.params, grid.grid, grid.shared)
+        if grid.from_memory(len(addresses)):
+            arrays = [gpu.put(np.array(words, np.int64)) for words in (addresses, grid.params)]
+            gpu.launch(function, grid.block, arrays[:1], arrays[1:], grid.grid, grid.shared)
+            gpu.wait()
+            for array in arrays:
+                gpu.free(array)
+        else:
+            gpu.launch(function, grid.block, addresses, grid.params, grid.grid, grid.shared)

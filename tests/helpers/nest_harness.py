@@ -208,7 +208,7 @@ class Problem:
 
     def _run_on_device(self, target: DeviceTarget) -> int:
         """Run the kernel's PTX on a copy of the operands' memory, and bring that back."""
-        source = NestSource(self.nest)
+        source = NestSource(self.nest).on_device(self.extents)
         (kernel,) = compile_device_kernels([source], target)
         params, _ = self.launch()
         grid = source.blocks(self.extents, params[: len(params) - len(TILING_NAMES)])

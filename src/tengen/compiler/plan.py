@@ -44,6 +44,11 @@ class DeviceLaunch(NamedTuple):
     name: str
     skip_if_donated: int | None = None
 
+    @property
+    def from_memory(self) -> bool:
+        """Whether the kernel reads its addresses and numbers from memory."""
+        return self.grid.from_memory(len(self.buffers))
+
 
 class Placed(NamedTuple):
     """A value in a buffer: slot, byte offset, type, strides in elements."""

@@ -219,7 +219,7 @@ def to_runtime(
             how = step.tiles, step.work, skip, step.joined, step.side
             steps.append(_rt.Launch(step.address, buffers, step.params, *how))
         else:
-            steps.append(_rt.DeviceLaunch(functions[step.kernel], buffers, *step.grid, skip))
+            steps.append(_rt.DeviceLaunch(functions[step.kernel], buffers, *step.grid, skip, step.from_memory))
     outputs = [describe(placed, route.to) for placed in ([there for there, _ in received] if sent else plan.outputs)]
     steps += [_rt.Transfer(describe(one), there) for one, there in zip(sent, outputs, strict=False)]
     first = len(around)  # steps before those of the Plan

@@ -1,7 +1,8 @@
 """Map/reduce kernels on GPUs: which thread does what, and how a launch is cut into blocks.
 
 An *item* is one index tuple of the kept dims before `serial_from`; V neighbours along the lane dim, if that is kept, are
-one item. The number of a thread becomes the indices of its item by multiplications and shifts.
+one item. The number of a thread becomes the indices of its item by multiplications and shifts; if there are 2**31 items
+or more, which is another kernel, by divisions.
 
     lane dim kept, map:      a thread computes an item, V neighbours as one vector
     lane dim kept, reduced:  the threads of a column of a block compute an item: they go round the outermost reduced dim
@@ -33,7 +34,6 @@ CHEAP = 12  # instructions of a body of which eight at a time need few registers
 IN_A_ROW = 8  # vectors that a thread takes before its row gets more threads
 ENOUGH = 1 << 17  # threads that keep a large GPU busy
 MOST_ITEMS = 1 << 31
-MOST_PARAMETERS = 4096  # bytes of addresses and numbers
 
 
 def plain(nest: Nest) -> Nest:
@@ -134,9 +134,20 @@ def turns(nest: Nest, extents: Sequence[int], dim: int) -> int:
 
 
 @lru_cache(1024)  # a new shape often gives the same nest
-def _facts(nest: Nest) -> tuple[Structure, int, tuple[int, ...], int]:
+def _facts(nest: Nest) -> tuple[Structure, int, tuple[int, ...]]:
     structure = Structure(plain(nest))
-    return structure, neighbours(structure), thread_dims(structure), buffers(nest)
+    return structure, neighbours(structure), thread_dims(structure)
+
+
+def _counts(nest: Nest, extents: Sequence[int]) -> list[int]:
+    """The extents of the dims that an item's number counts."""
+    _, width, dims = _facts(nest)
+    return [-(-extents[d] // width) if d == nest.lane else extents[d] for d in dims]
+
+
+def is_wide(nest: Nest, extents: Sequence[int]) -> bool:
+    """Whether a launch with these extents has so many items that their numbers need 64 bits."""
+    return prod(_counts(nest, extents)) >= MOST_ITEMS
 
 
 def split(nest: Nest, extents: Sequence[int], params: Sequence[int]) -> DeviceGrid:
@@ -144,15 +155,11 @@ def split(nest: Nest, extents: Sequence[int], params: Sequence[int]) -> DeviceGr
 
     Raises NoKernelError if it is too large for one launch.
     """
-    structure, width, dims, addresses = _facts(nest)
-    counts = [-(-extents[d] // width) if d == nest.lane else extents[d] for d in dims]
+    structure, _, _ = _facts(nest)
+    counts = _counts(nest, extents)
     items = prod(counts)
     if any(extents[d] == 0 for d in range(nest.kept)):
         items = 0
-    if items >= MOST_ITEMS:
-        raise NoKernelError(
-            f"a kernel over {tuple(extents)} has {items} pieces of work; a launch has less than {MOST_ITEMS}"
-        )
     columns, rows = group(structure, extents, items)
     if structure.lane_is_kept:
         block = (BLOCK // rows if structure.chunked else WARP), rows
@@ -165,11 +172,7 @@ def split(nest: Nest, extents: Sequence[int], params: Sequence[int]) -> DeviceGr
         numbers += [count, *magic(count)]
     if not structure.lane_is_kept:
         numbers.append(columns.bit_length() - 1)
-    found = (*params, *numbers)
-    if 8 * (len(found) + addresses + 1) > MOST_PARAMETERS:
-        raise NoKernelError(
-            f"a kernel with {addresses} buffers and {len(found)} numbers has more than {MOST_PARAMETERS} bytes of them"
-        )
     grid = -(-items // side_by_side)
-    assert grid <= MOST_BLOCKS
-    return DeviceGrid(found, (grid, 1, 1), (*block, 1))
+    if grid > MOST_BLOCKS:
+        raise NoKernelError(f"a kernel over {tuple(extents)} has {grid} blocks; a launch has {MOST_BLOCKS} at most")
+    return DeviceGrid((*params, *numbers), (grid, 1, 1), (*block, 1))

@@ -31,7 +31,7 @@ depend on them, so an output may share the memory of an input with the same stri
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import NamedTuple
@@ -49,14 +49,16 @@ CHUNK = 64  # chunks are a multiple of this, so that all but the last one of a r
 @dataclass(frozen=True)
 class NestSource:
     """A Nest in the form that `cache.compile_kernels` compiles. guarded: it does nothing if the status word is set, which
-    is its last buffer; only for GPUs, where nobody looks at the word between two kernels."""
+    is its last buffer; only for GPUs, where nobody looks at the word between two kernels. wide: the numbers of its items
+    have 64 bits; only for GPUs, too."""
 
     nest: Nest
     guarded: bool = False
+    wide: bool = False
 
     @cached_property
     def key(self) -> str:
-        return f"nest {self.nest!r}{' guarded' * self.guarded}"
+        return f"nest {self.nest!r}{' guarded' * self.guarded}{' wide' * self.wide}"
 
     @cached_property
     def structure(self) -> Structure:
@@ -67,6 +69,10 @@ class NestSource:
         nothing to do."""
         found = _tiling(self.structure, extents)
         return (*params, found.items, found.items_per_tile, found.chunk, found.chunks), found.tiles
+
+    def on_device(self, extents: Sequence[int]) -> NestSource:
+        """The source for a launch with these extents on a GPU."""
+        return replace(self, wide=True) if nest_threads.is_wide(self.nest, extents) else self
 
     def blocks(self, extents: Sequence[int], params: Sequence[int]) -> DeviceGrid:
         """The same for a GPU. Raises NoKernelError if it is too large for one launch."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from llvmlite import ir
 
+from ...kernels.device import from_memory
 from ..flow import I64, Flow, i64
 
 I32 = ir.IntType(32)
@@ -16,7 +17,8 @@ SHARED = ir.PointerType(addrspace=SHARED_SPACE)
 
 
 class DeviceFlow(Flow):
-    """Writes a kernel of NVIDIA's: `kernel(addresses of buffers, numbers)`, two arrays that are parameters by value."""
+    """Writes a kernel of NVIDIA's: `kernel(addresses of buffers, numbers)`, two arrays that are parameters by value, or
+    lie in memory if they are long."""
 
     TRIPLE = "nvptx64-nvidia-cuda"
     CONVENTION = "ptx_kernel"
@@ -42,8 +44,8 @@ class DeviceFlow(Flow):
         text = str(self.module)
         for argument, type, count in ((self._buffers, "ptr", buffers), (self._params, "i64", numbers)):
             plain = f"{argument.type} {argument.get_reference()}"
-            by_value = f"ptr byval([{max(count, 1)} x {type}]) align 8 {argument.get_reference()}"
-            text = text.replace(plain, by_value, 1)
+            how = "noalias readonly" if from_memory(buffers, numbers) else f"byval([{max(count, 1)} x {type}])"
+            text = text.replace(plain, f"ptr {how} align 8 {argument.get_reference()}", 1)
         if block:  # llvmlite knows no such attributes
             name = f"@{self.function.get_reference()[1:]}("
             head = next(line for line in text.splitlines() if line.startswith("define") and name in line)

@@ -28,7 +28,7 @@ def emit_threads(source: NestSource, target: DeviceTarget) -> str:
     """LLVM IR text of a loop nest for a GPU. Raises ValueError if the Nest is not well formed, NoKernelError for a
     function that GPUs have no code for."""
     verify(source.nest)
-    return ThreadEmitter(source.nest, target, source.guarded).text()
+    return ThreadEmitter(source.nest, target, source.guarded, source.wide).text()
 
 
 class ThreadEmitter(NestBody, DeviceFlow):
@@ -36,8 +36,9 @@ class ThreadEmitter(NestBody, DeviceFlow):
 
     memory: ThreadMemory
 
-    def __init__(self, nest: Nest, target: DeviceTarget, guarded: bool = False):
+    def __init__(self, nest: Nest, target: DeviceTarget, guarded: bool = False, wide: bool = False):
         self.active: ir.Value | None = None  # whether the thread has an item; None: those that have none are gone
+        self.wide = wide
         super().__init__(plain(nest), target, tiled=False)
         self.guard = self.buffer(buffers(nest)) if guarded else None
         self.memory.look_at(self.operands)
@@ -76,14 +77,18 @@ class ThreadEmitter(NestBody, DeviceFlow):
 
     def _all_items(self, scope: Scope) -> None:
         at, axis = self.at, "x" if self.structure.lane_is_kept else "y"
-        number = at.add(at.mul(self.block_number(), self.threads(axis)), self.thread(axis))
-        there = at.icmp_signed("<", at.zext(number, I64), self.items)
+        block, threads, thread = self.block_number(), self.threads(axis), self.thread(axis)
+        if self.wide:
+            block, threads, thread = (at.zext(n, I64) for n in (block, threads, thread))
+        number = at.add(at.mul(block, threads), thread)
+        there = at.icmp_signed("<", self._long(number), self.items)
         if not self.structure.passes:
             with at.if_then(there):
                 self._item_of(scope, number)
             return
         # All threads take part in barriers and exchanges. Those without an item look at the last one.
-        last = at.trunc(at.sub(self.items, i64(1)), I32)
+        last = at.sub(self.items, i64(1))
+        last = last if self.wide else at.trunc(last, I32)
         self.active = there
         scope = replace(scope, mask=Vec(at, there, "bool", 1))
         self._item_of(scope, at.select(there, number, last))
@@ -92,19 +97,26 @@ class ThreadEmitter(NestBody, DeviceFlow):
         """The item with this number, whose digits are the indices of its dims."""
         at, rest, digits = self.at, number, list[ir.Value]()
         for count, factor, shift in reversed(self.counts[1:]):
-            wide = at.mul(at.zext(rest, I64), at.and_(factor, i64(0xFFFFFFFF)))
-            quotient = at.trunc(at.lshr(wide, shift), I32)
-            digits.insert(0, at.sub(rest, at.mul(quotient, at.trunc(count, I32))))
+            if self.wide:
+                quotient = at.udiv(rest, count)
+            else:
+                count = at.trunc(count, I32)
+                whole = at.mul(at.zext(rest, I64), at.and_(factor, i64(0xFFFFFFFF)))
+                quotient = at.trunc(at.lshr(whole, shift), I32)
+            digits.insert(0, at.sub(rest, at.mul(quotient, count)))
             rest = quotient
         digits = [rest, *digits] if self.counts else []
         chunk: ir.Value = i64(0)
         for dim, digit in zip(thread_dims(self.structure), digits, strict=True):
             if dim == self.nest.lane:
-                chunk = at.zext(digit, I64)
+                chunk = self._long(digit)
             else:
-                scope = self.memory.enter(scope, self.operands, dim, at.zext(digit, I64))
+                scope = self.memory.enter(scope, self.operands, dim, self._long(digit))
         self._settle(scope, 0)
         self._item(scope, chunk)
+
+    def _long(self, number: ir.Value) -> ir.Value:
+        return number if number.type == I64 else self.at.zext(number, I64)
 
     def _lanes(self, scope: Scope, chunk: ir.Value) -> None:
         if self.structure.lane_is_kept and self.structure.chunked and self.width == 1:  # one element: no loop
