@@ -12,8 +12,11 @@ from plans import run_op, run_plan
 from tengen.base import config
 from tengen.base.errors import NoKernelError
 from tengen.compiler import compile_program, plan_store
+from tengen.compiler.kernels.sort import SortKernel
 from tengen.compiler.plan import STATUS
 from tengen.compiler.program import Builder, Type, build
+from tengen.compiler.schedule.driver import Scheduler
+from tengen.compiler.targets import emit
 from tengen.compiler.view import contiguous
 from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.index import put_op, take_op
@@ -175,6 +178,16 @@ def test_an_index_out_of_range_is_found():
 
 
 def test_what_has_no_kernel_is_named():
-    program = build(ArgSort(4, False), [Type("float32", (4, 4))])
-    with pytest.raises(NoKernelError, match="argsort has no kernel for sm_90 yet"):
-        compile_program(program, target=GPU)
+    with pytest.raises(NoKernelError, match="sm_90 has no kernels of class SortKernel yet"):
+        emit(SortKernel("float32", "int32", False, True, 8), GPU)
+    with pytest.raises(NoKernelError, match="frobnicate has no kernel for sm_90 yet"):
+        Scheduler(build(Elemwise("NEGATE"), [Type("float32", (4,))]), [contiguous((4,))], GPU).host("frobnicate")
+
+
+def test_a_sort_after_a_check_does_nothing_if_it_failed():
+    """It may write to memory that was given away."""
+    builder = Builder()
+    x, rows = builder.input(Type("int32", (3, 5))), builder.input(Type("int64", (3,)))
+    order = ArgSort(5, False)(take_op(2, [0], 1)(x, rows))
+    plan = compile_program(builder.finish([order]), target=GPU)
+    assert len(plan.steps) == 2 and [slot for slot, _ in plan.steps[1].buffers].count(STATUS) == 1

@@ -1,7 +1,4 @@
 """Ops that run on the CPU where a GPU is asked for, because tengen has no kernel of them for GPUs yet. The list may only shrink."""
 
-BY_CPU: dict[str, str] = {
-    "argsort": "a sort needs a kernel that exchanges values between blocks",
-    "sort": "a sort needs a kernel that exchanges values between blocks",
-}
+BY_CPU: dict[str, str] = {}
 """What has no kernel, and why."""

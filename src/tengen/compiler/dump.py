@@ -14,6 +14,7 @@ from .kernels.attention_gradient import PARAMETERS as GRADIENT_PARAMETERS
 from .kernels.attention_gradient import AttentionGradientKernel
 from .kernels.block_product import BlockProduct
 from .kernels.contraction import AMX_SIDE, SUM_PARAMETERS, ContractionKernel, SumKernel
+from .kernels.device_sort import DeviceSort
 from .kernels.epilogue import Epilogue
 from .kernels.nest import Instr, Nest
 from .kernels.nest_tiling import TILING_NAMES, NestSource
@@ -93,6 +94,8 @@ def show_plan(plan: Plan, sources: Sequence[Any] = ()) -> str:
         elif isinstance(step, DeviceLaunch):
             where = f"grid {step.grid.grid}, block {step.grid.block}, work {step.work}"
             lines.append(f"launch {step.name}: buffers {list(step.buffers)}, {where}, params {list(step.grid.params)}")
+            source = next(kernels, None)
+            lines += _named(source, step.grid.params) if isinstance(source, DeviceSort) else []
         else:
             lines.append(f"call {step.name}: {[p.slot for p in step.inputs]} -> {[p.slot for p in step.outputs]}")
     lines += [f"output: slot {p.slot} + {p.offset} bytes, {p.type}, strides {p.strides}" for p in plan.outputs]
@@ -118,6 +121,8 @@ def _named(source: Any, params: Sequence[int]) -> list[str]:
         ]
     elif isinstance(source, SumKernel):
         named = [("sum", dict(zip(SUM_PARAMETERS, params, strict=True)))]
+    elif isinstance(source, DeviceSort):
+        named = [(f"sort, {source.step}", dict(zip(source.numbers, params, strict=True)))]
     elif isinstance(source, SortKernel):
         named = [("sort", dict(zip(SORT_PARAMETERS, params, strict=True)))]
     elif isinstance(source, AttentionKernel):

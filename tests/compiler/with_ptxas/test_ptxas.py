@@ -22,6 +22,7 @@ from tengen.core.ops.linalg import MatMul, Product
 from tengen.core.ops.reduce import Reduce
 from tengen.core.ops.scan import CumSum
 from tengen.core.ops.shape import Transpose
+from tengen.core.ops.sort import ArgSort
 
 MOST_REGISTERS = 64  # of 65536 in a multiprocessor, for its 2048 threads: half of them at a time
 MOST_OF_SUMS = 128  # of a thread that has a part of a tile: registers for 512 threads, with many sums each
@@ -61,6 +62,9 @@ def programs() -> dict[str, tuple[object, list[Type]]]:
         found[f"matmul {dtype}"] = MatMul(), [Type(dtype, (300, 500)), Type(dtype, (500, 200))]
         for name, turned in ("", {}), (" of columns", {"transpose_a": True}), (" of rows", {"transpose_b": True}):
             found[f"matmul {dtype}, large{name}"] = Product(**turned), [Type(dtype, (4096, 4096))] * 2
+    for dtype in ("float32", "float16", "int64"):
+        for length, k in ((100, 100), (9000, 9000), (9000, 20)):
+            found[f"argsort {dtype}, {k} of {length}"] = ArgSort(k, False), [Type(dtype, (30, length))]
     found["matmul of rows"] = Product(transpose_b=True), [f32(300, 500), f32(200, 500)]
     sliding, x, w, y = ((2, 2), (1, 1), (1, 1), 1), f32(8, 64, 28, 28), f32(32, 64, 3, 3), f32(8, 32, 14, 14)
     found["conv2d"] = Convolution(*sliding), [x, w]

@@ -12,6 +12,7 @@ from ..cache import compile_device_kernels, compile_kernels
 from ..for_target import for_target
 from ..kernels.block_product import BlockProduct
 from ..kernels.device import DeviceKernel
+from ..kernels.device_sort import DeviceSort
 from ..kernels.nest_tiling import NestSource
 from ..kernels.target import DeviceTarget, Target
 from ..loop import Loop
@@ -195,10 +196,10 @@ class Scheduler(Steps):
 
     def _guard(self, commit: int) -> None:
         """Let the kernels that may write to donated memory look at the status word themselves."""
-        guarded: dict[int, NestSource | BlockProduct] = {}
+        guarded: dict[int, NestSource | BlockProduct | DeviceSort] = {}
         for step in self.steps[commit:]:
             if isinstance(step, Step) and not step.checks:
-                assert isinstance(step.source, (NestSource, BlockProduct))
+                assert isinstance(step.source, (NestSource, BlockProduct, DeviceSort))
                 step.source = guarded.setdefault(id(step.source), replace(step.source, guarded=True))
                 step.buffers.append((STATUS, 0))
 

@@ -12,6 +12,7 @@ from ..kernels.attention import AttentionKernel
 from ..kernels.attention_gradient import AttentionGradientKernel
 from ..kernels.block_product import BlockProduct
 from ..kernels.contraction import ContractionKernel, SumKernel
+from ..kernels.device_sort import DeviceSort
 from ..kernels.nest_tiling import NestSource
 from ..kernels.positions import PositionsKernel
 from ..kernels.sort import SortKernel
@@ -19,7 +20,7 @@ from ..kernels.target import DeviceTarget, HostTarget, Target
 from . import attention, attention_gradient, positions, sort
 from .contractions.emit import emit_contraction, emit_sum
 from .nests import emit_nest
-from .simt import emit_block_product, emit_threads
+from .simt import emit_block_product, emit_device_sort, emit_threads
 
 EMITTERS: Mapping[type, Mapping[type, Callable[[Any, Any], str]]] = {
     HostTarget: {
@@ -34,6 +35,7 @@ EMITTERS: Mapping[type, Mapping[type, Callable[[Any, Any], str]]] = {
     DeviceTarget: {
         NestSource: emit_threads,
         BlockProduct: emit_block_product,
+        DeviceSort: emit_device_sort,
     },
 }
 

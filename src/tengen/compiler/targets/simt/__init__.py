@@ -5,5 +5,6 @@ from __future__ import annotations
 from .contraction import emit_block_product
 from .nest import emit_threads
 from .ptx import to_ptx
+from .sort import emit_device_sort
 
-__all__ = ["emit_block_product", "emit_threads", "to_ptx"]
+__all__ = ["emit_block_product", "emit_device_sort", "emit_threads", "to_ptx"]
