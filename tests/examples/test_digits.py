@@ -7,13 +7,16 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
+from event_files import event_values
 
 import tengen
 from tengen.examples.digits import cli, data, quantized
-from tengen.examples.digits.trainer import Settings, Trainer, load_checkpoint
+from tengen.examples.digits.checkpoint import Settings, load_checkpoint
+from tengen.examples.digits.trainer import Trainer
 
 FEW = 192
 TINY = ["--epochs", "2", "--batch-size", "48"]
@@ -188,18 +191,34 @@ def test_a_run_goes_on_where_its_checkpoint_lies(tmp_path, monkeypatch, named):
 
 def test_the_advice_after_ctrl_c_works_to_the_letter(tmp_path, capsys, monkeypatch):
     before = tengen.get_default_device()
-    folder = tmp_path / "a run's folder"
+    folder, board = tmp_path / "a run's folder", str(tmp_path / "board")
     with monkeypatch.context() as patch:
         interrupt_at(patch, 2)
-        assert run(folder, *TINY, "--device", "cpu1", "--trace") == 130
+        assert run(folder, *TINY, "--device", "cpu1", "--trace", "--tensorboard", board) == 130
     command = shlex.split(capsys.readouterr().err.splitlines()[-1])
     assert command[:3] == [sys.executable, "-m", "tengen.examples.digits"]
-    assert command[-3:] == ["--device", "cpu1", "--trace"]
+    assert command[-5:] == ["--device", "cpu1", "--tensorboard", board, "--trace"]
     try:
         assert cli.main(command[3:]) == 0
     finally:
         tengen.set_default_device(before)
     assert load_checkpoint(folder / "checkpoint.tg")["progress"].epoch == 2
+
+
+def test_figures_for_tensorboard(tmp_path):
+    """Those of each epoch."""
+    board = tmp_path / "board"
+    assert run(tmp_path, *TINY, "--tensorboard", str(board)) == 0
+    found, history = event_values(board), asdict(load_checkpoint(tmp_path / "checkpoint.tg")["history"])
+    assert set(found) == {(name, epoch) for name in history for epoch in (1, 2)}
+    for name, values in history.items():
+        np.testing.assert_allclose([found[name, epoch].simple_value for epoch in (1, 2)], values, rtol=1e-6)
+
+
+def test_tensorboard_needs_its_package(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "find_spec", lambda _: None)
+    assert run(tmp_path, *TINY, "--tensorboard", str(tmp_path)) == 2
+    assert "pip install tensorboardX" in error_line(capsys)
 
 
 # -- errors ------------------------------------------------------------------------------------------------------

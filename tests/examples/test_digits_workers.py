@@ -14,7 +14,8 @@ import pytest
 import tengen
 import tengen.distributed as dist
 from tengen.examples.digits import cli, data
-from tengen.examples.digits.trainer import Settings, Trainer, load_checkpoint, own_part, smoothed_loss
+from tengen.examples.digits.checkpoint import Settings, load_checkpoint
+from tengen.examples.digits.trainer import Trainer, own_part, smoothed_loss
 
 TINY = ["--epochs", "2", "--batch-size", "48", "--optimizer", "sgd", "--workers", "2"]
 

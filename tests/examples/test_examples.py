@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
+from event_files import event_values
 
 import tengen
 import tengen.functional as F
@@ -30,10 +32,18 @@ SHORT = {
 
 @pytest.mark.parametrize("name", SHORT)
 def test_it_runs_to_its_picture(name, tmp_path, capsys):
+    """And what it writes for TensorBoard: a figure for each step."""
     steps, said = SHORT[name]
-    assert import_module(f"tengen.examples.{name}").main(["--steps", str(steps), "--output", str(tmp_path)]) == 0
+    arguments = ["--steps", str(steps), "--output", str(tmp_path), "--tensorboard", str(tmp_path / "board")]
+    assert import_module(f"tengen.examples.{name}").main(arguments) == 0
     assert said in capsys.readouterr().out
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    folders = {path.parent for path in (tmp_path / "board").rglob("events*")}
+    assert folders
+    for folder in folders:
+        found = event_values(folder)
+        assert {step for _, step in found} == set(range(1, steps + 1))
+        assert all(np.isfinite(value.simple_value) for value in found.values())
 
 
 @pytest.mark.parametrize("arguments", [["--steps", "0"], ["--steps", "many"], ["--seed", "-1"], ["--colour"]])
@@ -49,6 +59,13 @@ def test_a_folder_that_cannot_be_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert unet.main(["--output", str(tmp_path / "file" / "folder")]) == 2
     assert capsys.readouterr().err.startswith("unet: error: ")
+
+
+def test_none_is_long():
+    """200 lines at most, for they are there to be read."""
+    lengths = {path.name: path.read_text().count("\n") for path in Path(common.__file__).parent.rglob("*.py")}
+    assert len(lengths) >= 18
+    assert {name: length for name, length in lengths.items() if length > 200} == {}
 
 
 # -- the loop that they share ------------------------------------------------------------------------------------
@@ -72,6 +89,15 @@ def test_it_learns_the_same_each_time():
     assert losses[0] == losses[1]
     assert np.mean(losses[0][-10:]) < np.mean(losses[0][:10]) / 10
     assert sgd.param_groups[0]["lr"] < 0.2 / 100
+
+
+def test_what_it_writes_for_tensorboard(tmp_path):
+    _, sgd, step, batches = parabola()
+    losses = common.train(step, batches, 5, sgd, tmp_path)
+    found = event_values(tmp_path)
+    np.testing.assert_allclose([found["loss", step].simple_value for step in range(1, 6)], losses, rtol=1e-6)
+    assert found["lr", 1].simple_value == pytest.approx(0.2 / 5)
+    assert len(found) == 10
 
 
 def test_ctrl_c_keeps_what_was_learnt():

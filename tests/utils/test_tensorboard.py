@@ -6,29 +6,15 @@ import io
 
 import numpy as np
 import tensorboardX
+from event_files import event_values
 from PIL import Image
-from tensorboardX.proto.event_pb2 import Event
 
 import tengen.functional as F
 import tengen.module as M
 from tengen import Tensor
 
 
-def written(folder):
-    """The values in the event files of a folder, by tag."""
-    found = {}
-    for path in folder.iterdir():
-        content = path.read_bytes()
-        while content:  # length, its sum, the event, its sum
-            length = int.from_bytes(content[:8], "little")
-            event = Event.FromString(content[12 : 12 + length])
-            content = content[16 + length :]
-            for value in event.summary.value:
-                found[value.tag, event.step] = value
-    return found
-
-
-def test_what_is_written(tmp_path):
+def test_what_is_event_values(tmp_path):
     net = M.Linear(2, 3)
     image = F.concat([F.ones((1, 4, 5)), F.zeros((2, 4, 5))])
     with tensorboardX.SummaryWriter(str(tmp_path)) as writer:
@@ -39,7 +25,7 @@ def test_what_is_written(tmp_path):
         for name, parameter in net.named_parameters():
             writer.add_histogram(name, parameter.numpy(), 0)
         writer.add_text("text", "said", 0)
-    found = written(tmp_path)
+    found = event_values(tmp_path)
     assert [found["loss", step].simple_value for step in range(3)] == [0.0, 0.5, 1.0]
     assert (found["image", 0].image.height, found["image", 0].image.width) == (4, 5)
     assert (found["images", 0].image.height, found["images", 0].image.width) == (4, 10)

@@ -17,7 +17,9 @@ import tengen.functional as F
 import tengen.module as M
 
 from ..optimizer import Adam
-from .common import BLUE, ORANGE, Batch, Options, figure, learner, run, save, stopped_early
+from .common import Batch, Options, learner, run, tensorboard
+from .interrupts import stopped_early
+from .pictures import BLUE, ORANGE, figure, save
 
 CARTS, MOVES = 8, 128
 DISCOUNT, TRACE, CLIP = 0.98, 0.9, 0.2
@@ -104,7 +106,8 @@ def work(options: Namespace) -> None:
     step = learner(net, Adam(net.parameters(), lr=1e-3), loss_of(net), clip=0.5)
     carts = gymnasium.make_vec("CartPole-v1", CARTS, vectorization_mode="sync")
     seen, _ = carts.reset(seed=options.seed)
-    with stopped_early() as stop, tqdm(total=options.steps, unit=" rounds", dynamic_ncols=True) as bar:
+    bar = tqdm(total=options.steps, unit=" rounds", dynamic_ncols=True)
+    with stopped_early() as stop, tensorboard(options.tensorboard) as log, bar:
         while len(history) < options.steps and not stop():
             seen, (states, pushes, before, expected, rewards, ends) = play(net, carts, seen, random)
             gains = gains_of(expected, net(tengen.tensor(seen.astype(np.float32)))[1].numpy(), rewards, ends)
@@ -120,6 +123,7 @@ def work(options: Namespace) -> None:
                 stood += running[end].tolist()
                 running[end] = 0
             history.append(float(np.mean(stood[-20:])))
+            log(len(history), moves=history[-1])
             bar.set_postfix(moves=f"{history[-1]:.0f}", refresh=False)
             bar.update()
 

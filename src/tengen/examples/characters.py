@@ -18,7 +18,8 @@ import tengen.functional as F
 
 from .. import models
 from ..optimizer import AdamW
-from .common import INK, ORANGE, Batch, Options, curve, figure, learner, run, save, train
+from .common import Batch, Options, learner, run, train
+from .pictures import INK, ORANGE, curve, figure, save
 
 LENGTH, BATCH = 128, 16
 
@@ -75,7 +76,9 @@ def work(options: Namespace) -> None:
     net = models.GPT(len(letters), LENGTH, options.depth, 4, options.features, dropout=0.0)
     optimizer = AdamW(net.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=0.05)
     step = learner(net, optimizer, loss_of(net), clip=1.0)  # type: ignore[arg-type]
-    losses = train(step, batches(learned, np.random.default_rng(options.seed)), options.steps, optimizer)
+    losses = train(
+        step, batches(learned, np.random.default_rng(options.seed)), options.steps, optimizer, options.tensorboard
+    )
     reached = surprise(net, rest)
     written = write(net, letters, options)
     print(written)

@@ -1,10 +1,9 @@
-"""What the examples share: options, a training loop, and pictures. It is small enough to read; copy what you need."""
+"""What the examples share: options, and a loop of training. It is small enough to read; copy what you need."""
 
 from __future__ import annotations
 
 import argparse
 import math
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,20 +15,27 @@ import numpy as np
 import tengen
 
 from ..autodiff import GradManager
-from ..base.files import write_whole
 from ..jit import trace
 from ..module import Module
 from ..optimizer import Optimizer, clip_grad_norm
+from .interrupts import stopped_early
 
 BAD_INPUT, INTERRUPTED = 2, 130
-EXTRA = ("gymnasium", "matplotlib", "mpi4py", "scipy", "sklearn", "tqdm")
-BLUE, ORANGE, INK, MUTED = "#2a78b8", "#d9602b", "#222222", "#777777"
+EXTRA = ("gymnasium", "matplotlib", "mpi4py", "scipy", "sklearn", "tensorboardX", "tqdm")
 
 Batch = tuple[np.ndarray, ...]
 
 
-class Options(argparse.ArgumentParser):
-    """Options of an example: --steps, --seed and --output, and those that it adds. Errors take one line."""
+class Parser(argparse.ArgumentParser):
+    """Errors take one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message alone, without the usage."""
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
+
+
+class Options(Parser):
+    """Options of an example: --steps, --seed, --output and --tensorboard, and those that it adds."""
 
     def __init__(self, name: str, description: str, steps: int):
         super().__init__(prog=name, description=description)
@@ -37,17 +43,16 @@ class Options(argparse.ArgumentParser):
         self.add_argument("--seed", type=at_least(0), default=0, help="the same seed gives the same result (0)")
         folder = Path("out") / name
         self.add_argument("--output", type=Path, default=folder, help=f"folder of the picture ({folder})")
-
-    def error(self, message: str) -> NoReturn:
-        """Print the message alone, without the usage."""
-        self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
+        self.add_argument(
+            "--tensorboard", type=Path, metavar="FOLDER", help="also write each step's figures for TensorBoard"
+        )
 
 
 def at_least(least: int) -> Callable[[str], int]:
     """What argparse calls for a whole number that is not below `least`."""
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and len(text) < 10) or int(text) < least:
+        if not (text.isascii() and text.isdecimal() and len(text) < 19) or int(text) < least:
             raise argparse.ArgumentTypeError(f"a whole number of at least {least} is needed, got {text!r}")
         return int(text)
 
@@ -100,7 +105,11 @@ def learner(net: Module, optimizer: Optimizer, loss_of: Callable[..., Any], clip
 
 
 def train(
-    step: Callable[..., Any], batches: Iterator[Batch], steps: int, optimizer: Optimizer | None = None
+    step: Callable[..., Any],
+    batches: Iterator[Batch],
+    steps: int,
+    optimizer: Optimizer | None = None,
+    folder: Path | None = None,
 ) -> list[float]:
     """Run training steps with a progress bar; returns the loss of each. Ctrl-C ends it early and keeps what was learnt.
 
@@ -109,12 +118,17 @@ def train(
         batches: arrays without end.
         steps: how many.
         optimizer: its learning rate rises for a twentieth of the steps, then falls to zero along a cosine (Loshchilov and Hutter 2017).
+        folder: where losses and learning rates are written for TensorBoard.
     """
     from tqdm import tqdm
 
     losses: list[float] = []
     rates = [group["lr"] for group in optimizer.param_groups] if optimizer else []
-    with stopped_early() as stop, tqdm(total=steps, unit=" steps", dynamic_ncols=True) as bar:
+    with (
+        stopped_early() as stop,
+        tensorboard(folder) as log,
+        tqdm(total=steps, unit=" steps", dynamic_ncols=True) as bar,
+    ):
         while len(losses) < steps and not stop():
             for group, rate in zip(optimizer.param_groups if optimizer else (), rates, strict=True):
                 done = len(losses) / steps
@@ -122,27 +136,26 @@ def train(
             losses.append(step(*map(tengen.tensor, next(batches))).item())
             if not math.isfinite(losses[-1]):
                 raise ArithmeticError(f"the loss became {losses[-1]} in step {len(losses)}")
+            log(len(losses), loss=losses[-1], **({"lr": optimizer.param_groups[0]["lr"]} if optimizer else {}))
             bar.set_postfix(loss=f"{np.mean(losses[-20:]):.4f}", refresh=False)
             bar.update()
     return losses
 
 
 @contextmanager
-def stopped_early() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed, as a function. A second one interrupts at once."""
-    pressed = False
+def tensorboard(folder: Path | None) -> Iterator[Callable[..., None]]:
+    """What writes figures into a folder for TensorBoard: `log(step, loss=0.5)`. Without a folder it does nothing."""
+    if folder is None:
+        yield lambda step, **figures: None
+        return
+    from tensorboardX import SummaryWriter
 
-    def note(*_: object) -> None:
-        nonlocal pressed
-        pressed = True
-        signal.signal(signal.SIGINT, before)
-        print("\nThis step is the last; again Ctrl-C ends at once.", file=sys.stderr)
+    def log(step: int, **figures: float) -> None:
+        for name, figure in figures.items():
+            writer.add_scalar(name, figure, step)
 
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with SummaryWriter(str(folder)) as writer:
+        yield log
 
 
 def epochs(arrays: Sequence[np.ndarray], size: int, random: np.random.Generator) -> Iterator[Batch]:
@@ -153,49 +166,3 @@ def epochs(arrays: Sequence[np.ndarray], size: int, random: np.random.Generator)
         for start in range(0, count - count % min(size, count), min(size, count)):
             chosen = order[start : start + size]
             yield tuple(array[chosen] for array in arrays)
-
-
-# -- pictures ----------------------------------------------------------------------------------------------------
-
-
-def figure(title: str, width: float = 12, height: float = 5) -> Any:
-    """An empty picture with a title; sizes in inches."""
-    from matplotlib.figure import Figure
-
-    made = Figure(figsize=(width, height), dpi=110, facecolor="white", layout="constrained")
-    made.suptitle(title, x=0.02, ha="left", fontsize=15, color=INK)
-    return made
-
-
-def save(made: Any, path: Path) -> None:
-    """Write a picture as PNG, whole or not at all, and print where."""
-    with write_whole(path) as file:
-        made.savefig(file, format="png")
-    print(f"picture: {path}")
-
-
-def plain(axes: Any, title: str = "") -> None:
-    """Remove the ticks of axes that show an image."""
-    axes.set_title(title, fontsize=9, color=MUTED)
-    axes.set_xticks([])
-    axes.set_yticks([])
-
-
-def curve(axes: Any, losses: Sequence[float], title: str = "loss of training", colour: str = BLUE) -> None:
-    """Plot the losses of the steps, and their running mean."""
-    axes.plot(losses, color=colour, alpha=0.25, linewidth=0.8)
-    window = max(1, len(losses) // 25)
-    smooth = np.convolve(losses, np.ones(window) / window, "valid")
-    axes.plot(np.arange(len(smooth)) + window // 2, smooth, color=colour, linewidth=1.8)
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
-    axes.set_xlabel("step", color=MUTED)
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=9, colors=MUTED)
-
-
-def tiles(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images (N, H, W) from 0 to 1, one beside the other, with a pixel of 0 around each."""
-    framed = np.pad(images, ((0, -len(images) % columns), (1, 1), (1, 1)))
-    rows = framed.reshape(-1, columns, *framed.shape[1:]).transpose(0, 2, 1, 3)
-    return rows.reshape(rows.shape[0] * rows.shape[1], -1)

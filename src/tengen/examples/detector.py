@@ -18,7 +18,8 @@ import tengen.functional as F
 import tengen.module as M
 
 from ..optimizer import AdamW
-from .common import BLUE, ORANGE, Batch, Options, curve, figure, learner, plain, run, save, train
+from .common import Batch, Options, learner, run, train
+from .pictures import BLUE, ORANGE, curve, figure, plain, save
 from .unet import CLASSES, SIZE, draw
 
 BATCH, STRIDE = 16, 4
@@ -133,7 +134,7 @@ def work(options: Namespace) -> None:
     net = Detector()
     optimizer = AdamW(net.parameters(), lr=4e-3)
     step = learner(net, optimizer, loss_of(net), clip=10.0)  # type: ignore[arg-type]
-    losses = train(step, batches(np.random.default_rng(options.seed)), options.steps, optimizer)
+    losses = train(step, batches(np.random.default_rng(options.seed)), options.steps, optimizer, options.tensorboard)
 
     net.eval()
     random = np.random.default_rng([options.seed, 1])

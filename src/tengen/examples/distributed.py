@@ -21,7 +21,8 @@ import tengen.module as M
 from ..autodiff import GradManager
 from ..jit import trace
 from ..optimizer import SGD
-from .common import BLUE, ORANGE, Options, at_least, curve, epochs, figure, run, save
+from .common import Options, at_least, epochs, run, tensorboard
+from .pictures import BLUE, ORANGE, curve, figure, save
 from .vae import digits
 
 BATCH = 64
@@ -81,6 +82,9 @@ def work(options: Namespace) -> None:
         found[options.workers] = dist.launcher(learn, n_gpus=options.workers)(options.steps, options.seed)[0]
     for workers, (losses, right, seconds) in found.items():
         print(f"{workers} process(es): last loss {losses[-1]:.5f}, {right:.2%} right, {1e3 * seconds:.2f} ms a step")
+        with tensorboard(options.tensorboard and options.tensorboard / f"{workers}") as log:
+            for number, loss in enumerate(losses, 1):
+                log(number, loss=loss)
 
     picture = figure(
         f"One process and {options.workers} learn the same: {found[1][1]:.1%} of unseen digits are read right"

@@ -21,7 +21,9 @@ from ..autodiff import GradManager
 from ..jit import trace
 from ..optimizer import Adam
 from ..random import normal
-from .common import BLUE, ORANGE, Options, curve, epochs, figure, plain, run, save, stopped_early, tiles
+from .common import Options, epochs, run, tensorboard
+from .interrupts import stopped_early
+from .pictures import BLUE, ORANGE, curve, figure, plain, save, tiles
 from .vae import digits
 
 NOISE, BATCH = 32, 64
@@ -87,9 +89,11 @@ def work(options: Namespace) -> None:
     draws, judges = generator(), critic()
     turn = player(draws, judges, 4e-4)
     losses: list[list[float]] = []
-    with stopped_early() as stop, tqdm(total=options.steps, unit=" steps", dynamic_ncols=True) as bar:
+    bar = tqdm(total=options.steps, unit=" steps", dynamic_ncols=True)
+    with stopped_early() as stop, tensorboard(options.tensorboard) as log, bar:
         while len(losses) < options.steps and not stop():
             losses.append([loss.item() for loss in turn(tengen.tensor(next(scans)[0]))])
+            log(len(losses), critic=losses[-1][0], generator=losses[-1][1])
             bar.set_postfix(critic=f"{losses[-1][0]:.2f}", generator=f"{losses[-1][1]:.2f}", refresh=False)
             bar.update()
 

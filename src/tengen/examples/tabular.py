@@ -16,7 +16,8 @@ import tengen.functional as F
 import tengen.module as M
 
 from ..optimizer import AdamW
-from .common import BLUE, ORANGE, Options, curve, epochs, figure, learner, run, save, train
+from .common import Options, epochs, learner, run, train
+from .pictures import BLUE, ORANGE, curve, figure, save
 
 
 def network(columns: int, hidden: int) -> M.Module:
@@ -38,9 +39,9 @@ def by_network(
     net = network(rows.shape[1], options.hidden)
     optimizer = AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
     step = learner(net, optimizer, lambda x, y: F.loss.binary_cross_entropy(net(x), y))
-    losses = train(
-        step, epochs([ready, wanted], 64, np.random.default_rng([options.seed, fold])), options.steps, optimizer
-    )
+    batches = epochs([ready, wanted], 64, np.random.default_rng([options.seed, fold]))
+    folder = options.tensorboard and options.tensorboard / f"fold{fold}"
+    losses = train(step, batches, options.steps, optimizer, folder)
     net.eval()
     logits = net(tengen.tensor(scaler.transform(unseen).astype(np.float32)))
     return F.sigmoid(logits).numpy()[:, 0], losses

@@ -16,7 +16,8 @@ import tengen.functional as F
 import tengen.module as M
 
 from ..optimizer import AdamW
-from .common import Batch, Options, curve, figure, learner, plain, run, save, train
+from .common import Batch, Options, learner, run, train
+from .pictures import curve, figure, plain, save
 
 SIZE, BATCH = 64, 16
 CLASSES = ("background", "circle", "square", "triangle")
@@ -90,7 +91,7 @@ def work(options: Namespace) -> None:
     net = UNet(len(CLASSES))
     optimizer = AdamW(net.parameters(), lr=5e-3)
     step = learner(net, optimizer, lambda images, masks: F.nn.cross_entropy(net(images), masks))
-    losses = train(step, batches(np.random.default_rng(options.seed)), options.steps, optimizer)
+    losses = train(step, batches(np.random.default_rng(options.seed)), options.steps, optimizer, options.tensorboard)
 
     net.eval()
     fresh = batches(np.random.default_rng([options.seed, 1]))

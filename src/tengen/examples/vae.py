@@ -17,7 +17,8 @@ import tengen.module as M
 
 from ..optimizer import Adam
 from ..random import normal
-from .common import Options, curve, epochs, figure, learner, plain, run, save, tiles, train
+from .common import Options, epochs, learner, run, train
+from .pictures import curve, figure, plain, save, tiles
 
 PIXELS = 64
 
@@ -66,7 +67,7 @@ def work(options: Namespace) -> None:
     net = VAE()
     optimizer = Adam(net.parameters(), lr=2e-3)
     step = learner(net, optimizer, lambda x: bound(net, x))
-    losses = train(step, epochs([images[learned]], 128, random), options.steps, optimizer)
+    losses = train(step, epochs([images[learned]], 128, random), options.steps, optimizer, options.tensorboard)
 
     unseen = tengen.tensor(images[rest])
     reached = np.mean([bound(net, unseen).item() for _ in range(16)])

@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from ...base.files import write_whole
+from ..pictures import BLUE as TRAIN
+from ..pictures import INK, MUTED
+from ..pictures import ORANGE as TEST
+from .checkpoint import History
 from .data import Scans
-from .trainer import History
 
-TRAIN, TEST, INK, MUTED = "#2a78b8", "#d9602b", "#222222", "#777777"
 # How many of the hardest scans are shown.
 SHOWN = 16
 

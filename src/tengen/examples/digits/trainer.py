@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import tengen.functional as F
 from ...autodiff import GradManager
 from ...jit import trace
 from ...optimizer import SGD, Adam, MultiStepLR, Optimizer
+from .checkpoint import History, Progress, Settings, load_checkpoint
 from .data import Scans, epoch_batches
 from .model import LeNet
 
@@ -25,41 +26,8 @@ OPTIMIZERS: dict[str, Callable[[Any, float], Optimizer]] = {
     "adam": lambda parameters, lr: Adam(parameters, lr),
     "sgd": lambda parameters, lr: SGD(parameters, lr, momentum=0.9),
 }
-DEFAULT_LR = {"adam": 0.002, "sgd": 0.05}
 # Softer targets than one and zeros: with few scans to learn from, it saves about half of the mistakes.
 LABEL_SMOOTHING = 0.1
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that the result of a run depends on."""
-
-    epochs: int = 40
-    batch_size: int = 64
-    lr: float = DEFAULT_LR["adam"]
-    optimizer: str = "adam"
-    seed: int = 0
-
-
-@dataclass
-class Progress:
-    """How far a run has come. `loss`, `right` and `seen` are sums over the images so far in the current epoch."""
-
-    epoch: int = 0
-    batch: int = 0
-    loss: float = 0.0
-    right: int = 0
-    seen: int = 0
-
-
-@dataclass
-class History:
-    """One entry for each epoch that is done. Training figures are means over the epoch, of augmented images."""
-
-    train_loss: list[float] = field(default_factory=list)
-    train_accuracy: list[float] = field(default_factory=list)
-    test_loss: list[float] = field(default_factory=list)
-    test_accuracy: list[float] = field(default_factory=list)
 
 
 class Diverged(ArithmeticError):
@@ -98,11 +66,12 @@ class Trainer:
 
     # -- running -----------------------------------------------------------------------------------------------------
 
-    def run(self, stop: Callable[[], bool]) -> bool:
+    def run(self, stop: Callable[[], bool], log: Callable[..., None] | None = None) -> bool:
         """Train to the end, saving at the start and after each epoch; returns whether the end was reached.
 
         Args:
             stop: called after each batch; if it returns True, the run is saved and ends. It must return the same in all processes.
+            log: called after each epoch with its number, and its figures by name.
         """
         self.save()
         done = self.progress.epoch * len(self.train) + self.progress.seen
@@ -115,6 +84,8 @@ class Trainer:
                     return False
                 self._end_epoch()
                 self.save()
+                if log is not None:
+                    log(self.progress.epoch, **{name: values[-1] for name, values in asdict(self.history).items()})
         return True
 
     def _run_epoch(self, bar: tqdm[Any], stop: Callable[[], bool]) -> bool:
@@ -213,14 +184,3 @@ def own_part(count: int) -> tuple[slice, np.float32]:
 def smoothed_loss(logits: tengen.Tensor, labels: tengen.Tensor) -> tengen.Tensor:
     """The mean cross entropy (Szegedy et al., Rethinking the Inception Architecture, 2016, section 7)."""
     return F.nn.cross_entropy(logits, labels, label_smooth=LABEL_SMOOTHING)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what `Trainer.save` wrote, for `Trainer.restore`. Raises ValueError for another file or a damaged one."""
-    state = tengen.load(path)
-    try:
-        parts = {"settings": Settings, "progress": Progress, "history": History}
-        made = {name: kind(**state[name]) for name, kind in parts.items()}
-        return made | {name: state[name] for name in ("best", "model", "optimizer", "scheduler")}
-    except (KeyError, TypeError):
-        raise ValueError(f"{path}: not a checkpoint of this program") from None
