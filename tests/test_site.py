@@ -101,7 +101,7 @@ def structure(text: str) -> list[object]:
         [len(mark) for mark in re.findall(r"^(#+) ", FENCED.sub("", text), flags=re.MULTILINE)],
         len(re.findall(r"^\|", text, flags=re.MULTILINE)),
         len(re.findall(r"^(?:- |\d\. )", text, flags=re.MULTILINE)),
-        sorted(link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text)),
+        sorted(link.partition("#")[0].replace(".zh.md", ".md") for link in re.findall(r"\]\(([^)\s]+)\)", text)),
     ]
 
 
@@ -110,6 +110,20 @@ def test_both_languages_are_in_step(page):
     english, chinese = (read(language, page) for language in ("en", "zh"))
     assert structure(english) == structure(chinese)
     assert re.search(r"[\u4e00-\u9fff]", chinese)
+
+
+def test_chinese_pages_lead_to_chinese_ones():
+    """Where there is one; the first line of the README leads to the same page in English."""
+    twins = [*ROOT.glob("*.zh.md"), *(path for place in ("docs", "src") for path in (ROOT / place).rglob("*.zh.md"))]
+    assert len(twins) >= 12
+    wrong = []
+    for path in twins:
+        for link in re.findall(r"\]\((?!https?:)([^)#\s]+\.md)", FENCED.sub("", path.read_text(encoding="utf-8"))):
+            target = (path.parent / link).resolve()
+            assert target.is_file(), (path, link)
+            if target.with_suffix("").suffix != ".zh" and target.with_suffix(".zh.md").is_file():
+                wrong.append((path.name, link))
+    assert wrong == [("README.zh.md", "README.md")]
 
 
 def test_lines_of_chinese_are_put_together():

@@ -91,7 +91,7 @@ def included(text: str, source: Path, target: str) -> str:
 
     def moved(match: re.Match[str]) -> str:
         path = os.path.relpath((source.parent / match[2]).resolve(), ROOT)
-        place = settings.INSIDE.get(path) or f"source/{path}.html"
+        place = settings.INSIDE.get(re.sub(r"\.zh\.md$", ".md", path)) or f"source/{path}.html"
         if (ROOT / path).is_dir():
             place = f"source/{path}/index.html"
         return f"{match[1]}{os.path.relpath(place, Path(target).parent)}{match[3] or ''})"
