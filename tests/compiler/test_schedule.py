@@ -86,9 +86,6 @@ def test_channels_last_stays_channels_last():
     x = channels_last(2, 5, 4, 3)
     (y,) = run_op(Elemwise("RELU"), x)
     np.testing.assert_array_equal(y, np.maximum(x, 0))
-    from tengen.compiler import compile_program
-    from tengen.compiler.view import View
-
     plan = compile_program(build(Elemwise("RELU"), [type_of(x)]), [View(x.shape, tuple(s // 4 for s in x.strides))])
     assert plan.outputs[0].strides == (60, 1, 15, 5)
 
@@ -388,9 +385,6 @@ def test_a_bias_is_added_by_the_convolution(bias, groups):
 
 def test_results_keep_the_layout_that_a_kernel_chose():
     """Batch norm over a channels-last tensor, cut into parts, neither stores x - mean nor turns to row-major."""
-    from tengen.compiler import compile_program
-    from tengen.compiler.view import View
-
     x = channels_last(8, 16, 60, 40)
     types = [type_of(x), *[Type("float32", (1, 16, 1, 1))] * 2, Type("weak_float", ())]
     views = [View(t.shape, (1,) * len(t.shape)) for t in types]
