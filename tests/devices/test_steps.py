@@ -154,3 +154,23 @@ def test_memory_of_what_came_ahead(double):
     double.set_memory(1, 8 << 30)
     z._assign(array, "float32", "gpu1", True)
     np.testing.assert_array_equal(tengen.Tensor(z).numpy(), array)
+
+
+def test_what_is_explained_is_what_the_gpu_runs():
+    function = jit.trace(lambda x: F.exp(x).sum(axis=0), without_host=True)
+    function(tengen.tensor(np.ones((4, 3), np.float32)))
+    said = function.explain()
+    (plan,) = said.calls[0][3]
+    files = plan.files()
+    assert ".visible .entry kernel(" in files["kernel0.ptx"] and "kernel0.s" not in files
+    assert "<summary>kernel0 PTX</summary>" in said.html()
+
+
+def test_a_limit_on_memory_counts_what_the_gpu_takes():
+    limit = jit.SublinearMemoryConfig(lb_memory_mb=1)
+    function = jit.trace(lambda x: F.exp(x).sum(axis=0), without_host=True, sublinear_memory_config=limit)
+    x = tengen.tensor(np.ones((1 << 15, 4), np.float32))
+    np.testing.assert_allclose(function(x).numpy(), np.full(4, np.e * (1 << 15)), rtol=1e-6)
+    (kind,) = function._kinds.values()
+    (compiled,) = kind.standalone[0].segment.op.plan_log.plans
+    assert kind.standalone[0].segment.op.memory.cost.bytes == sum(compiled.plan.allocations)

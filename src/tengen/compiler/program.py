@@ -31,6 +31,9 @@ from .geometry import ROLES, ConvShape, Form, MatmulShape, Roles
 from .interned import Interned
 from .view import View
 
+if TYPE_CHECKING:
+    from .kernels.target import Target
+
 ITEM_BYTES = {
     **dict.fromkeys(("bool", "uint8", "int8", "weak_bool"), 1),
     **dict.fromkeys(("uint16", "int16", "float16", "bfloat16"), 2),
@@ -64,8 +67,9 @@ class CompileLog:
 
     timed: bool = False
 
-    def add(self, views: Sequence[View], plan: Any, seconds: float, runtime: Any) -> None:
-        """A Plan for inputs that lie like `views` was made or found, in this many seconds. runtime: what runs it."""
+    def add(self, views: Sequence[View], plan: Any, seconds: float, runtime: Any, target: Target | None) -> None:
+        """A Plan for inputs that lie like `views` was made or found, in this many seconds. runtime: what runs it.
+        target: what it was compiled for; None: this machine's CPU."""
 
 
 class Op(metaclass=Interned):
@@ -148,8 +152,11 @@ class Op(metaclass=Interned):
     def differentiable(cls) -> bool:
         return cls.grad is not Op.grad or issubclass(cls, Composite)
 
-    def as_program(self, types: Sequence[Type], views: Sequence[View] | None = None) -> Program:
-        """The Program that is compiled to run it on inputs of these types. views: where these lie, if that is known."""
+    def as_program(
+        self, types: Sequence[Type], views: Sequence[View] | None = None, target: Target | None = None
+    ) -> Program:
+        """The Program that is compiled to run it on inputs of these types. views: where these lie, if that is known.
+        target: what it is compiled for; None: this machine's CPU."""
         return build(self, types)
 
     def blamed(self, inner: Op) -> Op:
@@ -230,12 +237,8 @@ class ViewOp(Op, abstract=True):
     stretches: ClassVar[bool] = False  # only repeats elements, so a kernel that computes the input can continue with it
     regroups: ClassVar[bool] = False  # the same elements in row-major order, in the shape that is the op's parameter
     fills: ClassVar[bool] = False  # may show elements that the input does not have
-    waits: ClassVar[bool] = (
-        False  # has a second input that matters only for its time: it is computed before the readers run
-    )
-    rereads: ClassVar[bool] = (
-        False  # the same bits in another dtype: one of the two is quantised, and the other stores it
-    )
+    waits: ClassVar[bool] = False  # its second input matters only for its time: it is computed before readers run
+    rereads: ClassVar[bool] = False  # the same bits in another dtype: one is quantised, and the other stores it
 
     def view(self, view: View) -> View | None:
         """Where the output's elements lie, given where the input's do; None: the input must be copied to row-major
@@ -267,8 +270,7 @@ class Gather(Op, abstract=True):
 
     sources: for each output dim, the dim of input 0 that it runs along, or -1 if it is a dim of the index alone. axes:
     the dims of input 0 that are indexed, one for each index input. index_dims: the output dims that the dims of the
-    index become. One that runs along input 0 too is a
-    batch: each of its places has indices of its own.
+    index become. One that runs along input 0 too is a batch: each of its places has indices of its own.
     """
 
     sources: tuple[int, ...]

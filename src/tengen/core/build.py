@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from math import prod
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _rt
 from ..base.device import apart, canonical, get_default_device, parse
@@ -29,14 +29,17 @@ from .memory import out_of_memory
 from .ops.base import integer_range, not_fitting
 from .ops.shape import Copy
 
+if TYPE_CHECKING:
+    from ..compiler.kernels.target import DeviceTarget
+
 
 def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     """The Plan for `op` on inputs that look like `descs`. Raises what the op's shape rule raises."""
     start = perf_counter()
     types = [type_of(d) for d in descs]
     views = [View(d.shape, d.strides) for d in descs]
-    program = op.as_program(types, views)
     route = route_of(op, descs)
+    program = op.as_program(types, views, route.target)
     plan = plan_for(route, program, views, op)
     log = op.log
     around = [one for watch in _watchers if (one := watch(op, plan, descs))]
@@ -46,7 +49,7 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
         if one.made:
             one.made(made)
     if log is not None:
-        log.add(views, plan, perf_counter() - start, made)
+        log.add(views, plan, perf_counter() - start, made, route.target)
     return made
 
 
@@ -98,6 +101,12 @@ class Route(NamedTuple):
     def crosses(self) -> bool:
         return apart(self.at, self.to)
 
+    @property
+    def target(self) -> DeviceTarget | None:
+        """What its kernels are compiled for; None: this machine's CPU."""
+        place = parse(self.at)
+        return None if place.memory == "cpu" else target_of(place.physical)
+
 
 def device_of(op: Op, descs: Sequence[_rt.Descriptor]) -> str:
     """The device that the results of `op` are on."""
@@ -125,11 +134,8 @@ def plan_for(route: Route, program: Program, views: Sequence[View], op: Op) -> P
     """The Plan of a Program where it runs. What only goes elsewhere as it lies there needs no kernel."""
     if route.crosses and _is_sent_whole(views[0]):
         return Plan(1, (), (), (Placed(0, 0, program.outputs[0].type, tuple(views[0].strides)),), (), ())
-    place = parse(route.at)
-    if place.memory == "cpu":
-        return obtain_plan(program, views, op.name)
     try:
-        return obtain_plan(program, views, op.name, target_of(place.physical))
+        return obtain_plan(program, views, op.name, route.target)
     except NoKernelError as error:
         return plan_by_cpu(op, program, views, str(error))
 
@@ -301,9 +307,8 @@ def _begin_backward(op: Op, inputs: Sequence[Any], outputs: Sequence[Any], needs
     if found.op is None:
         return
     with suppress(Exception):  # it will be raised when the backward runs
-        place = parse(route_of(found.op, descs).at)
-        machine = None if place.memory == "cpu" else target_of(place.physical)
-        begin_plan(found.op.as_program([type_of(d) for d in descs], views), views, machine)
+        machine = route_of(found.op, descs).target
+        begin_plan(found.op.as_program([type_of(d) for d in descs], views, machine), views, machine)
 
 
 def backward_hook(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ..base.usage import warn
 from ..compiler.plan import ITEM_BYTES, Call, Placed, Plan
 from ..compiler.program import Op, Program, Type
 from ..compiler.view import View, contiguous
+
+if TYPE_CHECKING:
+    from ..compiler.kernels.target import Target
 
 
 class OnCpu(Op):
@@ -28,7 +31,9 @@ class OnCpu(Op):
     def name(self) -> str:
         return self.op.name
 
-    def as_program(self, types: Sequence[Type], views: Sequence[View] | None = None) -> Program:
+    def as_program(
+        self, types: Sequence[Type], views: Sequence[View] | None = None, target: Target | None = None
+    ) -> Program:
         return self.op.as_program(types, views)
 
     def blamed(self, inner: Op) -> Op:

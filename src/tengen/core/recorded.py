@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..compiler.program import Builder, Composite, Op, Program, Type, Value
 from ..compiler.values import replay
 from ..compiler.view import View
+
+if TYPE_CHECKING:
+    from ..compiler.kernels.target import Target
 
 
 class Recorded(Composite):
@@ -30,8 +34,10 @@ class Recorded(Composite):
         """Whether the Program was recorded for these types."""
         return tuple(types) == tuple(v.type for v in self.program.inputs)
 
-    def as_program(self, types: Sequence[Type], views: Sequence[View] | None = None) -> Program:
-        return self.program if self.takes(types) else super().as_program(types, views)
+    def as_program(
+        self, types: Sequence[Type], views: Sequence[View] | None = None, target: Target | None = None
+    ) -> Program:
+        return self.program if self.takes(types) else super().as_program(types, views, target)
 
     def blamed(self, inner: Op) -> Op:
         return inner

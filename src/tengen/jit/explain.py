@@ -78,7 +78,7 @@ class Explanation(NamedTuple):
 _HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>:root {{ color-scheme: light dark }} body {{ font: 14px system-ui, sans-serif; margin: 1.2em auto; padding: 0 1em; max-width: 80em }}
 pre {{ font-size: 12px; overflow-x: auto; padding: .5em; border: 1px solid #8884 }} summary {{ cursor: pointer; padding: .15em 0 }}</style>"""
-_STAGES = {"ll": "LLVM IR", "s": "assembly"}
+_STAGES = {"ll": "LLVM IR", "s": "assembly", "ptx": "PTX"}
 
 
 def _escape(text: str) -> str:
@@ -162,6 +162,6 @@ def _report(segment: Segment, compiled: Compiled, reason: str) -> PlanReport:
 
 
 def _files(segment: Segment, compiled: Compiled) -> dict[str, str]:
-    views = compiled.views
-    program = segment.op.as_program([v.type for v in segment.op.program.inputs], views)
-    return backend.pipeline.dumped(program, views, backend.host.host_target())
+    views, target = compiled.views, compiled.target
+    program = segment.op.as_program([v.type for v in segment.op.program.inputs], views, target)
+    return backend.pipeline.dumped(program, views, target or backend.host.host_target())

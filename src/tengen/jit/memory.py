@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from ..base.errors import NoKernelError
 from ..compiler import fit_memory
 from ..compiler.plan import Cost
 from ..compiler.program import Program
 from ..compiler.view import View
 from ..logger import get_logger
 from .config import DTRConfig, SublinearMemoryConfig
+
+if TYPE_CHECKING:
+    from ..compiler.kernels.target import Target
 
 _logger = get_logger(__name__)
 
@@ -28,9 +33,14 @@ class MemoryLimit:
         self.cost: Cost | None = None
         self.unlimited: Cost | None = None
 
-    def apply(self, title: str, program: Program, views: Sequence[View]) -> Program:
-        """The Program within the limit, or as near to it as possible. The outcome is logged."""
-        program, self.cost, self.unlimited = fit_memory(program, views, self.limit, self.smallest, self.given)
+    def apply(self, title: str, program: Program, views: Sequence[View], target: Target | None = None) -> Program:
+        """The Program within the limit, or as near to it as possible. The outcome is logged. target: what it is
+        compiled for; None: this machine's CPU."""
+        sizes = self.limit, self.smallest, self.given
+        try:
+            program, self.cost, self.unlimited = fit_memory(program, views, *sizes, target)
+        except NoKernelError:  # then it runs on the CPU, and this is called again
+            return program
         if self.cost.bytes > self.limit > 0:
             _logger.warning(
                 "%s takes %.1f MiB, more than its limit of %.1f MiB (%.1f MiB without the limit); "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import _rt
 from ..compiler.plan import Plan
@@ -13,6 +13,9 @@ from ..core.recorded import Recorded
 from .attention import with_attention
 from .memory import MemoryLimit
 
+if TYPE_CHECKING:
+    from ..compiler.kernels.target import Target
+
 
 class StaleTrace(Exception):
     """A tensor that a traced function uses has another shape or dtype than when it was recorded."""
@@ -20,11 +23,12 @@ class StaleTrace(Exception):
 
 class Compiled(NamedTuple):
     """A Plan of a traced function, for inputs that lie like these views, compiled (or found on the disk) in this many
-    seconds. runtime: what runs it, if it is timed."""
+    seconds. target: what for; None: this machine's CPU. runtime: what runs it, if it is timed."""
 
     views: tuple[View, ...]
     plan: Plan
     seconds: float
+    target: Target | None = None
     runtime: _rt.Plan | None = None
 
 
@@ -35,8 +39,8 @@ class PlanLog(CompileLog):
         self.timed = timed
         self.plans: list[Compiled] = []
 
-    def add(self, views: Sequence[View], plan: Plan, seconds: float, runtime: _rt.Plan) -> None:
-        self.plans.append(Compiled(tuple(views), plan, seconds, runtime if self.timed else None))
+    def add(self, views: Sequence[View], plan: Plan, seconds: float, runtime: _rt.Plan, target: Target | None) -> None:
+        self.plans.append(Compiled(tuple(views), plan, seconds, target, runtime if self.timed else None))
 
 
 class Traced(Recorded):
@@ -54,9 +58,13 @@ class Traced(Recorded):
     def log(self) -> PlanLog:
         return self.plan_log
 
-    def as_program(self, types: Sequence[Type], views: Sequence[View] | None = None) -> Program:
-        program = with_attention(super().as_program(types, views))
-        return self.memory.apply(self.title, program, views) if self.memory and views and self.takes(types) else program
+    def as_program(
+        self, types: Sequence[Type], views: Sequence[View] | None = None, target: Target | None = None
+    ) -> Program:
+        program = with_attention(super().as_program(types, views, target))
+        if not self.memory or not views or not self.takes(types):
+            return program
+        return self.memory.apply(self.title, program, views, target)
 
     def infer(self, *types: Type) -> tuple[Type, ...]:
         self._check(types)
