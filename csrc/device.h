@@ -60,6 +60,10 @@ class Device {
     // meanwhile.
     virtual void copy_in(std::byte* to, const void* from, size_t bytes) = 0;
     virtual void copy_out(void* to, const std::byte* from, size_t bytes) = 0;
+    // Begins to copy a few bytes to the host, in the order of what runs here; what was begun before is given up.
+    virtual void begin_copy_out(const std::byte* from, size_t bytes);
+    // What it copied, if that is there by now, else null.
+    virtual const std::byte* copied_out() { return nullptr; }
     // A new Storage with these values, which something will use that runs later: they may come while other things run.
     virtual Ref<Storage> receive_ahead(const void* from, size_t bytes) = 0;
     // Returns when all that was run has ended; throws what has failed.

@@ -7,6 +7,7 @@
 #include <optional>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 
 #include "tensor_class.h"
 
@@ -36,29 +37,36 @@ class Board {
     void note(std::byte* word, Check check) {
         const auto index = static_cast<size_t>(word - words_->data) / sizeof(int64_t);
         for (const Value& input : check.inputs) ++held_[input.storage.get()];
-        noted_.push_back({index, std::this_thread::get_id(), 0, std::move(check)});
+        noted_.push_back({index, ++count_, std::this_thread::get_id(), 0, std::move(check)});
     }
 
     // Reads the words of all Plans so far, for which it waits.
     void collect() {
-        const size_t count = used_;
-        if (!count) return;
+        const size_t used = used_;
+        const uint64_t count = count_;
+        if (!used) return;
         std::array<int64_t, kWords> words;
         {
             nb::gil_scoped_release released;
-            device_.copy_out(words.data(), words_->data, count * sizeof(int64_t));
+            device_.copy_out(words.data(), words_->data, used * sizeof(int64_t));
         }
-        std::erase_if(noted_, [&](Noted& one) {
-            if (one.index >= count) return false;  // noted by another thread in the meantime, or failed before
-            one.status = words[one.index];
-            one.index = kWords;
-            if (one.status == 0) let_go(one);
-            return one.status == 0;
-        });
-        if (used_ == count) {
-            clear(count);
+        settle(words.data(), count);
+        looked_ = 0;
+        if (used_ == used && count_ == count) {  // else another thread has been here meanwhile
+            clear(used);
             used_ = 0;
         }
+    }
+
+    // Lets go of Plans that have ended by now, without waiting, and asks about those so far.
+    void look() {
+        if (looked_) {
+            const std::byte* words = device_.copied_out();
+            if (!words) return;
+            settle(reinterpret_cast<const int64_t*>(words), std::exchange(looked_, 0));
+        }
+        device_.begin_copy_out(words_->data, used_ * sizeof(int64_t));
+        looked_ = count_;
     }
 
     // Raises the first failure of this thread, and forgets the others: they may be what it led to.
@@ -77,7 +85,7 @@ class Board {
         throw std::runtime_error("a kernel failed with status " + std::to_string(first->status));
     }
 
-    bool idle() const { return noted_.empty(); }
+    bool idle() const { return noted_.empty() && !used_; }
 
     size_t holds(const Storage* storage) const {
         const auto found = held_.find(storage);
@@ -86,11 +94,23 @@ class Board {
 
   private:
     struct Noted {
-        size_t index;  // of the word; kWords if it has been read
+        size_t index;     // of the word; kWords if it has been read
+        uint64_t number;  // counted from 1
         std::thread::id thread;
         int64_t status;
         Check check;
     };
+
+    // Takes the words of the first `count` Plans.
+    void settle(const int64_t* words, uint64_t count) {
+        std::erase_if(noted_, [&](Noted& one) {
+            if (one.index == kWords || one.number > count) return false;
+            one.status = words[one.index];
+            one.index = kWords;
+            if (one.status == 0) let_go(one);
+            return one.status == 0;
+        });
+    }
 
     void let_go(const Noted& one) {
         for (const Value& input : one.check.inputs) {
@@ -107,6 +127,8 @@ class Board {
     Device& device_;
     Ref<Storage> words_;
     size_t used_ = 0;
+    uint64_t count_ = 0;   // of the Plans that were noted
+    uint64_t looked_ = 0;  // the same, when their words were last asked for; 0: nothing is on its way
     std::vector<Noted> noted_;
     std::unordered_map<const Storage*, size_t> held_;  // by those
 };
@@ -169,6 +191,8 @@ Ref<Storage> number_on(Device& device, uint64_t bits) {
 std::byte* status_word(Device& device) { return board_of(device).next(); }
 
 void check_later(Device& device, std::byte* word, Check check) { board_of(device).note(word, std::move(check)); }
+
+void look(Device& device) { board_of(device).look(); }
 
 size_t checks_of(Device& device, const Storage* storage) { return board_of(device).holds(storage); }
 

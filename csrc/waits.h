@@ -21,6 +21,8 @@ struct Check {
 std::byte* status_word(Device& device);
 // The word is looked at when the host next waits for the device.
 void check_later(Device& device, std::byte* word, Check check);
+// Lets go of what checks hold whose Plans have ended by now. Does not wait.
+void look(Device& device);
 // How many of the references to it are those of checks. They look at it only to explain a failure, so its memory may be
 // given away nevertheless.
 size_t checks_of(Device& device, const Storage* storage);

@@ -50,6 +50,8 @@ class CudaDevice final : public Device {
     void release(Storage* storage) noexcept override;
     void copy_in(std::byte* to, const void* from, size_t bytes) override;
     void copy_out(void* to, const std::byte* from, size_t bytes) override;
+    void begin_copy_out(const std::byte* from, size_t bytes) override;
+    const std::byte* copied_out() override;
     Ref<Storage> receive_ahead(const void* from, size_t bytes) override;
     void wait() override;
     size_t launch(const Plan& plan, size_t first, Slots& slots) override;
@@ -87,6 +89,7 @@ class CudaDevice final : public Device {
     Stream capturing_ = nullptr;  // in which nothing ever runs
     Memory memory_;
     Staging staging_;
+    Answer answer_;
     Ahead ahead_;
 };
 
@@ -161,6 +164,16 @@ void CudaDevice::copy_out(void* to, const std::byte* from, size_t bytes) {
     enter();
     if (bytes) check("cuMemcpyDtoHAsync", driver().copy_out(to, reinterpret_cast<Address>(from), bytes, stream_));
     check("cuStreamSynchronize", driver().synchronize(stream_));
+}
+
+void CudaDevice::begin_copy_out(const std::byte* from, size_t bytes) {
+    enter();
+    answer_.begin(name, stream_, reinterpret_cast<Address>(from), bytes);
+}
+
+const std::byte* CudaDevice::copied_out() {
+    enter();
+    return answer_.find();
 }
 
 void CudaDevice::wait() {

@@ -50,6 +50,7 @@ enum : Result { kSuccess = 0, kOutOfMemory = 2, kNotReady = 600 };
     X(record, cuEventRecord, (Event event, Stream stream))                                                            \
     X(wait_event, cuStreamWaitEvent, (Stream stream, Event event, unsigned flags))                                    \
     X(synchronize_event, cuEventSynchronize, (Event event))                                                           \
+    X(query_event, cuEventQuery, (Event event))                                                                       \
     X(destroy_event, cuEventDestroy_v2, (Event event))                                                                \
     X(elapsed, cuEventElapsedTime, (float* milliseconds, Event begin, Event end))                                     \
     X(begin_capture, cuStreamBeginCapture_v2, (Stream stream, int mode))                                              \

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 
 namespace tengen::cuda {
 
@@ -47,6 +48,22 @@ void Staging::next_part(const std::string& device, Stream stream) {
     if (!part.recorded) return;
     check(device, "cuEventSynchronize", driver().synchronize_event(part.done));
     part.recorded = false;
+}
+
+void Answer::begin(const std::string& device, Stream stream, Address from, size_t bytes) {
+    if (bytes > kMost) throw std::runtime_error("an answer of a device is too long");
+    if (!done_) {
+        void* memory = nullptr;
+        check(device, "cuMemHostAlloc", driver().allocate_host(&memory, kMost, kPortable));
+        memory_ = static_cast<std::byte*>(memory);
+        check(device, "cuEventCreate", driver().create_event(&done_, kDisableTiming));
+    }
+    check(device, "cuMemcpyDtoHAsync", driver().copy_out(memory_, from, bytes, stream));
+    check(device, "cuEventRecord", driver().record(done_, stream));
+}
+
+const std::byte* Answer::find() const {
+    return done_ && driver().query_event(done_) == kSuccess ? memory_ : nullptr;  // a wait will say what has failed
 }
 
 }  // namespace tengen::cuda

@@ -34,4 +34,19 @@ class Staging {
     size_t used_ = 0;  // bytes of the current part
 };
 
+// The way back: pinned memory to which a few bytes come while the host goes on.
+class Answer {
+  public:
+    // Begins to copy, in the order of the stream. What was begun before is given up.
+    void begin(const std::string& device, Stream stream, Address from, size_t bytes);
+    // The bytes, if they are there by now, else null.
+    const std::byte* find() const;
+
+  private:
+    static constexpr size_t kMost = 4096;
+
+    std::byte* memory_ = nullptr;
+    Event done_ = nullptr;
+};
+
 }  // namespace tengen::cuda

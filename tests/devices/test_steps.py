@@ -174,3 +174,27 @@ def test_a_limit_on_memory_counts_what_the_gpu_takes():
     (kind,) = function._kinds.values()
     (compiled,) = kind.standalone[0].segment.op.plan_log.plans
     assert kind.standalone[0].segment.op.memory.cost.bytes == sum(compiled.plan.allocations)
+
+
+def test_a_loop_that_reads_nothing_becomes_a_graph_too(double):
+    x, weight = rng.standard_normal((8, 6)).astype(np.float32), tengen.Parameter(np.ones((4, 6), np.float32))
+    gm, opt = GradManager().attach([weight]), optimizer.SGD([weight], lr=0.1)
+
+    @jit.trace(without_host=True)
+    def step(x, y):
+        with gm:
+            loss = F.loss.cross_entropy(F.linear(x, weight), y)
+            gm.backward(loss)
+        opt.step().clear_grad()
+        return loss
+
+    graphs, waits = double.count("graph launches"), double.count("waits")
+    for _ in range(12):
+        loss = step(tengen.tensor(x), tengen.tensor(np.arange(8, dtype=np.int32) % 4))
+        double.run(0)
+    assert double.count("graph launches") - graphs >= 6 and double.count("waits") == waits
+    loss = step(tengen.tensor(x), tengen.tensor(np.full(8, 4, np.int32)))
+    double.run(0)
+    step(tengen.tensor(x), tengen.tensor(np.zeros(8, np.int32)))  # looks at it, and raises nothing
+    with pytest.raises(IndexError, match="label 4 at position 0 is out of range"):
+        loss.item()

@@ -139,6 +139,10 @@ class Double:
         the device fails when it runs it."""
         self.driver.double_fail(function.encode(), ctypes.c_long(calls), code)
 
+    def run(self, device: int) -> None:
+        """All that a device was given so far has run, as on a fast one; nobody has waited for it."""
+        self.driver.double_run(device)
+
     def lose(self, device: int, code: int = 719) -> None:
         """Every call on the device returns `code` from now on."""
         self.driver.double_lose(device, code)

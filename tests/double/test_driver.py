@@ -124,6 +124,17 @@ def test_who_asks_often_enough_gets_an_answer(device):
     assert [code_of("cuStreamQuery", device.stream) for _ in range(2)] == [NOT_READY, 0]
 
 
+def test_a_fast_device(device):
+    event, a, x, y = made("cuEventCreate", 2), device.alloc(32), np.arange(8, dtype="float32"), np.zeros(8, "float32")
+    device.up(a, x)
+    device.down(y, a)
+    cu("cuEventRecord", event, device.stream)
+    waits = double().count("waits")
+    double().run(0)
+    assert code_of("cuEventQuery", event) == 0 and double().count("waits") == waits
+    np.testing.assert_array_equal(x, y)
+
+
 def test_the_legacy_stream_waits_for_blocking_streams_alone(device):
     blocking, a, y = made("cuStreamCreate", 0), device.alloc(32), np.zeros(8, "float32")
     x = np.arange(8, dtype="float32")
