@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tengen.base import config
 from tengen.compiler import compile_program
 from tengen.compiler.kernels.target import DeviceTarget
 from tengen.compiler.plan import DeviceLaunch
@@ -65,6 +66,8 @@ def programs() -> dict[str, tuple[object, list[Type]]]:
     for dtype in ("float32", "float16", "int64"):
         for length, k in ((100, 100), (9000, 9000), (9000, 20)):
             found[f"argsort {dtype}, {k} of {length}"] = ArgSort(k, False), [Type(dtype, (30, length))]
+    found["matmul tf32"] = MatMul(), [f32(300, 500), f32(500, 200)]
+    found["matmul tf32, large"] = MatMul(), [f32(4096, 4096)] * 2
     found["matmul of rows"] = Product(transpose_b=True), [f32(300, 500), f32(200, 500)]
     sliding, x, w, y = ((2, 2), (1, 1), (1, 1), 1), f32(8, 64, 28, 28), f32(32, 64, 3, 3), f32(8, 32, 14, 14)
     found["conv2d"] = Convolution(*sliding), [x, w]
@@ -73,6 +76,8 @@ def programs() -> dict[str, tuple[object, list[Type]]]:
     x, w = f32(32, 256, 56, 56), f32(256, 256, 3, 3)
     found["conv2d, large"] = Convolution((1, 1), (1, 1), (1, 1), 1), [x, w]
     found["conv2d by weight, large"] = ConvolutionBackwardFilter((1, 1), (1, 1), (1, 1), 1, (3, 3)), [x, x]
+    found["conv2d tf32, large"] = Convolution((1, 1), (1, 1), (1, 1), 1), [x, w]
+    found["conv2d by weight tf32, large"] = ConvolutionBackwardFilter((1, 1), (1, 1), (1, 1), 1, (3, 3)), [x, x]
     volume, w = f32(2, 64, 16, 28, 28), f32(64, 64, 3, 3, 3)
     found["conv3d"] = Convolution((1,) * 3, (1,) * 3, (1,) * 3, 1), [volume, w]
     return found
@@ -98,7 +103,11 @@ def test_kernels_are_taken_and_need_no_stack(
 ) -> None:
     op, types = PROGRAMS[name]
     target = DeviceTarget("nvidia", capability)
-    for number, step in enumerate(compile_program(build(op, types), target=target).steps):
+    with config.override(tf32="tf32" in name):
+        steps = compile_program(build(op, types), target=target).steps
+    if "tf32" in name and capability >= (8, 0):
+        assert any(isinstance(s, DeviceLaunch) and "f32.tf32.tf32.f32" in s.kernel.ptx for s in steps)
+    for number, step in enumerate(steps):
         assert isinstance(step, DeviceLaunch)
         text, code = tmp_path / f"{number}.ptx", tmp_path / f"{number}.cubin"
         text.write_text(step.kernel.ptx)
