@@ -18,7 +18,7 @@ from tengen.amp import autocast
 from tengen.autodiff import GradManager
 from tengen.compiler import compile_program
 from tengen.compiler.cache import compile_kernels
-from tengen.compiler.program import Type, build
+from tengen.compiler.program import Builder, Type, build
 from tengen.compiler.schedule.contractions import lower as relayout
 from tengen.compiler.schedule.contractions.problem import Relayout
 from tengen.compiler.schedule.driver import Scheduler
@@ -26,8 +26,9 @@ from tengen.compiler.targets import host
 from tengen.compiler.view import View, contiguous
 from tengen.core.ops.conv import Conv2d
 from tengen.core.ops.elemwise import cast
-from tengen.core.ops.linalg import Linear, Product
+from tengen.core.ops.linalg import Linear, MatMul, Product
 from tengen.core.ops.precision import Converted
+from tengen.core.ops.shape import Transpose
 
 RNG = np.random.default_rng(0)
 
@@ -233,3 +234,14 @@ def test_training_updates_what_is_packed(without_host):
         weight = weight - 0.25 * gradient
         np.testing.assert_allclose(fc.weight.numpy(), weight * np.ones((3, 1)), rtol=2.0**-7, atol=2.0**-6)
         weight = fc.weight.numpy().astype(np.float64)
+
+
+@pytest.mark.parametrize("updates", [False, True])
+def test_the_packed_copy_of_a_weight_is_kept_unless_the_program_updates_it(updates):
+    builder = Builder()
+    w, x = builder.input(Type("float32", (256, 256))), builder.input(Type("float32", (64, 256)))
+    y = MatMul()(x, w)
+    plan = compile_program(builder.finish([w - 0.1 * MatMul()(Transpose((1, 0))(x), y) if updates else y, y]))
+    assert [(number, plan.steps[step].name) for _, number, step in plan.layouts] == (
+        [] if updates else [(0, "matmul: layout of b")]
+    )

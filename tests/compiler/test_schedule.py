@@ -584,14 +584,3 @@ def test_a_sum_of_many_products_is_taken_as_they_come():
         y = np.sin(y @ v)
         want += y.T @ y
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("updates", [False, True])
-def test_the_packed_copy_of_a_weight_is_kept_unless_the_program_updates_it(updates):
-    builder = Builder()
-    w, x = builder.input(Type("float32", (256, 256))), builder.input(Type("float32", (64, 256)))
-    y = MatMul()(x, w)
-    plan = compile_program(builder.finish([w - 0.1 * MatMul()(Transpose((1, 0))(x), y) if updates else y, y]))
-    assert [(number, plan.steps[step].name) for _, number, step in plan.layouts] == (
-        [] if updates else [(0, "matmul: layout of b")]
-    )
