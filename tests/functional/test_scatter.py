@@ -73,3 +73,58 @@ def test_an_index_that_only_looks_like_a_running_number():
     found = on_threads(lambda: F.scatter(Tensor(x), 0, Tensor(index), Tensor(source)).numpy())
     np.testing.assert_array_equal(found[0], source[-1])
     assert not found[1:].any()
+
+
+ROWS = [
+    ((40, 30, 20), 2000),
+    ((130, 9, 8), 600),
+    ((10, 7, 6), 5000),
+]  # whole vectors, several chunks, a part of a vector
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("shape, count", ROWS)
+def test_positions_that_are_the_same_along_one_dim(shape, count, last):
+    """Elements at positions in a plane, of all channels: read, written, added. last: the channels lie side by side."""
+    x, source = (RNG.standard_normal(s).astype(np.float32) for s in (shape, (shape[0], count)))
+    at = tuple(RNG.integers(0, extent, count).astype(np.int32) for extent in shape[1:])  # some repeat
+    index = tuple(map(Tensor, at))
+
+    def tensor(array):
+        return Tensor(array.transpose(1, 2, 0)).transpose(2, 0, 1) if last else Tensor(array)
+
+    def gradient():
+        handle = tensor(x)
+        gm = GradManager().attach([handle])
+        with gm:
+            gm.backward(handle[:, index[0], index[1]], Tensor(source))
+        return handle.grad.numpy()
+
+    def assigned():
+        handle = tensor(x)
+        handle[:, index[0], index[1]] = Tensor(source)
+        return handle.numpy()
+
+    np.testing.assert_array_equal(on_threads(lambda: tensor(x)[:, index[0], index[1]].numpy()), x[:, at[0], at[1]])
+    want = np.zeros(shape)
+    np.add.at(want, (slice(None), *at), source.astype(np.float64))
+    np.testing.assert_allclose(on_threads(gradient), want, rtol=1e-4, atol=1e-4)
+    want = x.copy()
+    want[:, at[0], at[1]] = source
+    np.testing.assert_array_equal(on_threads(assigned), want)
+    with pytest.raises(IndexError):
+        tensor(x)[:, index[0] + shape[1], index[1]].numpy()
+
+
+def test_one_channel_after_the_other_where_positions_repeat():
+    """Numbers that only in this order give the sum 1 at each place."""
+    numbers = np.array([2.0**24, 1.0, -(2.0**24), 1.0], np.float32)
+    source = np.broadcast_to(np.tile(numbers, 500), (64, 2000))
+    at = [np.repeat(np.arange(500) // width % 25, 4).astype(np.int32) for width in (25, 1)]
+    handle = Tensor(np.zeros((64, 25, 25), np.float32))
+    gm = GradManager().attach([handle])
+    with gm:
+        gm.backward(handle[:, Tensor(at[0]), Tensor(at[1])], Tensor(source))
+    want = np.zeros((25, 25), np.float32)
+    want[at[0], at[1]] = 1
+    np.testing.assert_array_equal(handle.grad.numpy(), np.broadcast_to(want, (64, 25, 25)))

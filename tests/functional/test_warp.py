@@ -10,6 +10,7 @@ from checks import assert_close, check_gradient, check_second_gradient, laid_out
 
 import tengen.functional as F
 from tengen import Tensor
+from tengen.autodiff import GradManager
 from tengen.jit import trace
 
 
@@ -88,6 +89,37 @@ def test_remap_of_layouts(layout):
     seen = np.broadcast_to(images[:1], images.shape) if layout == "stretched" else images
     found = F.vision.remap(laid_out(images, layout), Tensor(PLACES, dtype="float32"), "wrap")
     assert_close(found, remapped(seen, PLACES, "linear", "wrap", 0), "float32", factor=20)
+
+
+@pytest.mark.parametrize("layout", ["plain", "channels last", "reversed"])
+@pytest.mark.parametrize(
+    "shape, dtype", [((2, 40, 9, 8), "float32"), ((1, 130, 9, 8), "float32"), ((2, 20, 9, 8), "float16")]
+)
+def test_remap_of_many_channels(shape, dtype, layout):
+    """They are read and written in rows. Of each result only its own place matters, so differences give its gradient."""
+    places = np.random.default_rng(2).uniform(-2, 10, (shape[0], 32, 33, 2)).astype(np.float32).astype(np.float64)
+    images, g = random(shape), random((*shape[:2], 32, 33))
+    x = Tensor(images, dtype=dtype) if layout == "plain" else laid_out(images, layout, dtype)
+    m = Tensor(places, dtype="float32")
+    gm = GradManager().attach([x, m])
+    with gm:
+        found = F.remap(x, m)
+        gm.backward(found, Tensor(g, dtype=dtype))
+    assert_close(found, remapped(images, places, "linear", "replicate", 0), dtype, factor=40)
+    added, moved = np.zeros(shape), np.zeros(places.shape)
+    for n, i, j in np.ndindex(*places.shape[:3]):
+        column, row = places[n, i, j]
+        for r, v in weights(row, "linear").items():
+            for c, w in weights(column, "linear").items():
+                added[n, :, border(r, 9, "replicate"), border(c, 8, "replicate")] += v * w * g[n, :, i, j]
+    for axis in (0, 1):
+        off = np.array([1e-4, 0] if axis == 0 else [0, 1e-4])
+        up, down = (remapped(images, places + s * off, "linear", "replicate", 0) for s in (1, -1))
+        moved[..., axis] = (g * (up - down)).sum(1) / 2e-4
+    np.testing.assert_allclose(x.grad.numpy(), added, *((1e-3, 1e-3) if dtype == "float32" else (0.1, 0.5)))
+    near = np.abs(places - np.rint(places)).min(-1) < 2e-4  # there the slope changes
+    near |= np.abs(places + 0.5).min(-1) < 2e-4
+    np.testing.assert_allclose(m.grad.numpy()[~near], moved[~near], rtol=1e-2, atol=2e-2 if dtype == "float32" else 0.2)
 
 
 @pytest.mark.parametrize("filter", ["linear", "cubic", "lanczos4", "nearest"])

@@ -111,7 +111,7 @@ def tiling(nest: Nest, extents: Sequence[int]) -> Tiling:
 def _tiling(structure: Structure, extents: Sequence[int]) -> Tiling:
     nest = structure.nest
     tile = max(LEAST_TILE, TILE // (1 + structure.cost // 8))
-    inside = prod(extents[structure.parallel :]) if not structure.chunked else prod(extents[nest.kept :])
+    inside = prod(extents[structure.parallel :])
     counts = {d: extents[d] for d in structure.item_dims if d != nest.lane}
     if nest.interleaved is not None and nest.interleaved[0] < nest.kept:
         inside *= nest.interleaved[1]

@@ -98,7 +98,7 @@ class Scheduler(Steps):
             op = group.nodes[-1].op
             for node in group.nodes:
                 if isinstance(node.op, Gather):
-                    self.keep(node.inputs[0])
+                    self.keep(node.inputs[0], self.users[node.inputs[0]])
             if isinstance(op, Host):
                 self._host(group.nodes[0], op)
             elif isinstance(op, Sort):

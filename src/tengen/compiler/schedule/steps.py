@@ -12,13 +12,14 @@ from ..kernels.device import DeviceGrid
 from ..kernels.nest import Nest, access_number, is_number
 from ..kernels.target import HostTarget, Target
 from ..plan import HOST_WORK, ITEM_BYTES, STATUS
-from ..program import Host, Iota, Program, Type, Value, ViewOp
+from ..program import Host, Iota, Node, Program, Type, Value, ViewOp
 from ..view import View, contiguous, dense
 from .memory.destinations import fits_inside
 from .memory.ownership import EVERYWHERE
 from .nests.loops import Loops
 from .nests.lower import Emitter, dense_like
 from .places import UNIFORM, Destination, Location, Part, Taken
+from .rows import read_in_rows
 
 # An operand that jumps along the lanes is copied first if each element is read this often, in a kernel of at least this
 # many elements.
@@ -112,6 +113,7 @@ class Steps:
         self.wholes: dict[Value, Location] = {}  # outputs of Concat that such results are parts of
         self.parts_of: dict[Value, Part] = {}  # values that only a Concat reads, and their places in its output
         self.spread: set[Value] = set()  # outputs of Concat whose parts lie in the output of another one
+        self.straightened: dict[Any, int] = {}  # buffers of copies of operands that jumped, by operand and layout
         self.stored: dict[Value, Location] = {}  # values computed where they are read, for readers with indices
         self.where: dict[Value, Location] = {
             v: Location(i, view) for i, (v, view) in enumerate(zip(program.inputs, views, strict=True))
@@ -201,11 +203,16 @@ class Steps:
         self.launch(e, (), "copy", {buffer})
         return Location(buffer, layout)
 
-    def keep(self, value: Value) -> None:
+    def keep(self, value: Value, users: Sequence[Node]) -> None:
         """Store a value that is computed where it is read, for readers with indices. Others go on computing it: their loops
-        may be over a view of it, in which such a copy does not lie like the loops."""
-        if self.locate(value, indexed=True).buffer is None:
-            self.stored[value] = self.materialise(value)
+        may be over a view of it, in which such a copy does not lie like the loops. Readers of rows may get a copy, too.
+        """
+        if value in self.stored:
+            return
+        place = self.locate(value)
+        rows = None if place is UNIFORM else read_in_rows(value, place.view, users, self.target)
+        if rows or place.buffer is None:
+            self.stored[value] = self.materialise(value, rows)
 
     def in_memory(self, value: Value) -> tuple[int, View]:
         """The buffer that holds a value, with nothing left to compute, and how the value lies there."""
@@ -262,12 +269,13 @@ class Steps:
         found, total = False, prod(loops.extents)
         if total < STRAIGHTEN_ELEMENTS:
             return False
+        rows = self._scatters_rows(nest)
         for i, (access, operand) in enumerate(zip(nest.accesses, e.operands, strict=True)):
             jumps = access.steps[nest.lane] == "n" and not (access.bounds or access.indirect or is_number(access))
             if not jumps or operand.buffer in written:
                 continue
             own = prod(s for s, stride in zip(operand.view.shape, operand.view.strides, strict=True) if stride)
-            if own * STRAIGHTEN_READS > total:
+            if own * STRAIGHTEN_READS > total and not rows:
                 continue
             lane = loops.dims[loops.lane]
             order = [d for run in loops.dims if run is not lane for d in run] + list(lane)
@@ -276,13 +284,21 @@ class Steps:
                 s if stride else 1 for s, stride in zip(operand.view.shape, operand.view.strides, strict=True)
             )
             layout = View(shape, dense(shape, [*still, *order]))
-            buffer = self.buffer(Type(operand.dtype, shape))
-            copy = Emitter(self.locate, shape)
-            copy.copy(operand.dtype, operand.buffer, operand.view._replace(shape=shape), buffer, layout)
-            self.launch(copy, (), "layout", {buffer})
+            key = operand.buffer, operand.dtype, operand.view._replace(shape=shape), layout
+            if (buffer := self.straightened.get(key)) is None:
+                buffer = self.straightened[key] = self.buffer(Type(operand.dtype, shape))
+                copy = Emitter(self.locate, shape)
+                copy.copy(operand.dtype, operand.buffer, operand.view._replace(shape=shape), buffer, layout)
+                self.launch(copy, (), "layout", {buffer})
             e.operands[i] = operand._replace(buffer=buffer, view=layout.broadcast(operand.view.shape))
             found = True
         return found
+
+    def _scatters_rows(self, nest: Nest) -> bool:
+        """Whether a kernel writes vectors where indices lead, one after the other. What jumps along the lanes would slow them down."""
+        if not self.target.shuffles or nest.serial_from is None or nest.lane >= nest.serial_from:
+            return False
+        return any(i.op == "scatter" and nest.accesses[access_number(i)].indirect for i in nest.code)
 
     def add_step(self, *parts: Any, **more: Any) -> None:
         """Append a kernel launch, unless it has nothing to do. The arguments are the fields of Step."""

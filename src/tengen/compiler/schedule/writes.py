@@ -14,6 +14,7 @@ from .nests.loops import memory_order
 from .nests.lower import Emitter, dense_like, meeting_dims
 from .places import Location
 from .results import store
+from .rows import in_rows, row_dim
 from .steps import Step, Steps
 from .writes_at_once import ADDED_IN_PLACE, at_once, set_at_once, sum_at_once
 
@@ -28,6 +29,8 @@ def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
     e.value(node.inputs[1])
     assert isinstance(op, (Scatter, Place))
     layout = _base_layout(steps, base, op, e.loads())
+    if base in steps.uniform and isinstance(op, Scatter) and (dim := row_dim(node, steps.target)) is not None:
+        layout = in_rows(layout, dim)
     buffer = steps.buffer(base.type)
     result = Location(buffer, layout)
     others = [v for v in stored if v is not node.outputs[0]]

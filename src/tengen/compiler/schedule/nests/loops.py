@@ -16,6 +16,7 @@ from ...view import View, row_major
 FEW, MANY = 4, 1 << 62  # places of a ragged dim that count, and of other dims
 STRIDED_COST = 4.0  # a lane with a large stride costs about four times as much as a contiguous one
 EVERY_SECOND_COST = 2.0  # a lane that takes every second element reads two vectors
+FAR = 1 << 62  # the stride of what an index leads to
 LANE_COSTS = {0: 1.0, 1: 1.0, 2: EVERY_SECOND_COST}  # by stride
 
 
@@ -31,6 +32,15 @@ class Index(NamedTuple):
     stride: int
     size: int
     coefficients: tuple[int, ...]
+
+
+class Jumps(NamedTuple):
+    """A gather or a scatter: where it lies over the iteration shape, the dims along which its indices move, and whether
+    it writes."""
+
+    view: View
+    dims: frozenset[int]
+    writes: bool
 
 
 class Loops(NamedTuple):
@@ -88,11 +98,12 @@ def arrange(
     serial: Sequence[int] = (),
     ragged: Sequence[int] = (),
     threads: bool = False,
+    jumps: Sequence[Jumps] = (),
 ) -> Loops:
     """Choose the loops for an iteration over `shape`.
 
     views: where each operand and result lies over `shape` (row values have stride 0 along the reduced dims), the most
-    important first.
+    important first. jumps: those that have indices.
     serial: kept dims along which writes may meet. They run in index order, inside the others; only one along which
     something is contiguous becomes the lane. ragged: reduced dims of which usually only a few places count.
     threads: whether each lane is a thread of its own, which runs through the serial dims.
@@ -104,18 +115,15 @@ def arrange(
     folded = _merge([d for d in order if d in reduced], shape, numbers)
     if ordered:
         meeting = _merge(ordered, shape, numbers)
-        if threads and kept:
-            runs = kept + meeting
-            return _loops(shape, runs + folded, len(runs), len(kept) - 1, len(kept))
         along, across = (sum(v.strides[runs[-1][-1]] == 1 for v in views) if runs else 0 for runs in (kept, meeting))
-        vectors = along > 0 and along >= across
-        parallel = len(kept) - vectors
-        runs = kept[:parallel] + meeting + kept[parallel:]
-        return _loops(shape, runs + folded, len(runs), len(runs) - 1, parallel)
+        vectors = along > 0 and (along >= across or _writes_rows(kept[-1], shape, meeting, jumps, lanes))
+        runs = kept + meeting
+        lane = len(kept) - 1 if kept and (vectors or threads) else len(runs) - 1
+        return _loops(shape, runs + folded, len(runs), lane, len(kept))
     runs = kept or [()]
     count, runs = len(runs), runs + folded
     extents = [min(_extent(run, shape), FEW if set(run) & set(ragged) else MANY) for run in runs]
-    lane = _pick_lane(runs, extents, count, views, lanes)
+    lane = _pick_lane(runs, extents, count, views, lanes, jumps)
     last = count - 1 if lane < count else len(runs) - 1  # the lane runs fastest among its kind
     runs.insert(last, runs.pop(lane))
     loops = _loops(shape, runs, count, last, cross=_pick_cross(runs, last, shape, views, lanes))
@@ -159,8 +167,21 @@ def _extent(run: tuple[int, ...], shape: Sequence[int]) -> int:
     return extent
 
 
+def _writes_rows(
+    run: tuple[int, ...], shape: Sequence[int], meeting: Sequence[tuple[int, ...]], jumps: Sequence[Jumps], lanes: int
+) -> bool:
+    """Whether a scatter writes vectors along this loop, but numbers one by one along those where writes may meet."""
+    rows = [j for j in jumps if j.writes and j.view.strides[run[-1]] == 1 and j.dims.isdisjoint(run)]
+    return 2 * _extent(run, shape) > lanes and any(d in j.dims for j in rows for d in meeting[-1])
+
+
 def _pick_lane(
-    runs: Sequence[tuple[int, ...]], extents: Sequence[int], kept: int, views: Sequence[View], lanes: int
+    runs: Sequence[tuple[int, ...]],
+    extents: Sequence[int],
+    kept: int,
+    views: Sequence[View],
+    lanes: int,
+    jumps: Sequence[Jumps] = (),
 ) -> int:
     """The loop that makes a vector cheapest: long enough to fill it, and with operands that are contiguous or constant
     along it."""
@@ -171,6 +192,8 @@ def _pick_lane(
         along = runs[i][-1] if runs[i] else None
         extent = max(extents[i], 1)
         strides = [v.strides[along] for v in views] if along is not None else []
+        if along is not None:  # an operand is indexed as often as it is gathered
+            strides += [FAR if along in j.dims else j.view.strides[along] for j in jumps]
         per_vector = sum([LANE_COSTS.get(s, STRIDED_COST) for s in strides]) + 1.0
         wasted = -(-extent // lanes) * lanes / extent
         across = 1.0 + lanes / extent if i >= kept else 1.0  # a reduced lane ends with a sum across the vector

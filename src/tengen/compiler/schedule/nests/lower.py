@@ -40,7 +40,7 @@ from ...program import (
 )
 from ...view import Edge, View, contiguous, dense
 from ..places import UNIFORM, Location
-from .loops import Index, Loops, arrange, memory_order
+from .loops import Index, Jumps, Loops, arrange, memory_order
 from .refine import crosses, interleaves, parts, rows, spills
 from .words import PAIR, WORD, as_words, halved, moved, paired
 
@@ -74,6 +74,7 @@ class Emitter:
         self._numbers: dict[Value, int] = {}
         self._known: dict[Any, int] = {}
         self._guards: dict[int, Guard] = {}  # values that are the same from some places on
+        self._rows: dict[int, View] = {}  # accesses with indices that read rows: how their results would lie alike
 
     def seen(self, over: Callable[[View], View]) -> Emitter:
         """An emitter for the same kernel whose loops see values in another way. Both append to the same code."""
@@ -214,7 +215,10 @@ class Emitter:
 
     def _gather(self, op: Gather, node: Node) -> int:
         source, *indices = node.inputs
-        access = self._indexed(self.locate(source, indexed=True), source.dtype, op, node.outputs[0].shape)
+        place = self.locate(source, indexed=True)
+        access = self._indexed(place, source.dtype, op, node.outputs[0].shape)
+        if rows := rows_like(op, place.view, node.outputs[0].shape):
+            self._rows[access] = self.over(rows)
         return self(
             "gather", *self._indices(op, indices, node.outputs[0].shape), dtype=COMPUTE[source.dtype], attr=access
         )
@@ -340,7 +344,7 @@ class Emitter:
 
     def loads(self) -> list[View]:
         """The views of everything loaded so far. The most important ones for the order of loops and results come first."""
-        return by_importance([o.view for o in self.operands])
+        return by_importance([self._rows.get(i, o.view) for i, o in enumerate(self.operands)])
 
     def finish(self, reduced: Sequence[int], target: Target, serial: Sequence[int] = ()) -> Finished:
         """The kernel and what its launch needs, computed once for all emitters that do the same with operands that lie
@@ -452,7 +456,8 @@ def _finished(
     _: str,
 ) -> Finished:
     views = *order, *by_importance([view for _, view, *_ in places])
-    loops = arrange(shape, reduced, views, target.lanes, serial, [axis for axis, _ in ends], not target.shuffles)
+    ragged, threads = [axis for axis, _ in ends], not target.shuffles
+    loops = arrange(shape, reduced, views, target.lanes, serial, ragged, threads, _jumps(code, places))
     nest, numbers = _over(loops, code, places)
     if loops.cross is not None and not crosses(nest, target):
         loops = loops._replace(cross=None)
@@ -474,6 +479,25 @@ def _finished(
         blocks = source.blocks(loops.extents, given)
         return Finished(source, loops, blocks.params, blocks.grid[0], work, blocks)
     return Finished(source, loops, *source.split(loops.extents, given), work)
+
+
+def _jumps(code: Sequence[Instr], places: Places) -> list[Jumps]:
+    """The gathers and scatters of a kernel, and along which iteration dims their indices move."""
+    if not any(indirect for _, _, indirect, _ in places):
+        return []
+    found, moving = [], list[frozenset[int]]()
+    for instr in code:
+        dims = frozenset[int]().union(*(moving[a] for a in instr.args))
+        if instr.op in ("load", "gather", *SINKS):
+            view = places[access_number(instr)][1]
+            if instr.op in ("gather", "scatter"):
+                first = 1 if instr.op == "scatter" else 0
+                own = frozenset[int]().union(*(moving[a] for a in instr.args[first:]))
+                found.append(Jumps(view, own, instr.op == "scatter"))
+            numbers = view.strides, *(edge.coefficients for edge in view.edges)
+            dims |= {d for strides in numbers for d, stride in enumerate(strides) if stride}
+        moving.append(dims)
+    return found
 
 
 @lru_cache(1024)  # a new shape often gives the same nest
@@ -535,6 +559,22 @@ def dense_like(value: Type, views: Sequence[View]) -> View:
     if not views:
         return contiguous(value.shape)
     return View(value.shape, dense(value.shape, memory_order(value.shape, views)))
+
+
+def rows_like(op: Gather | Scatter, source: View, shape: Sequence[int]) -> View | None:
+    """How the result of a Gather of this shape lies, if it lies like the source with the dims of the index in place of
+    the indexed ones. None if single elements lie side by side."""
+    order = memory_order(source.shape, [source])
+    if next((d for d in reversed(order) if source.shape[d] > 1), op.axes[0]) in op.axes:
+        return None
+    fresh, found = [d for d in op.index_dims if op.sources[d] < 0], list[int]()
+    for dim in order:
+        if dim in op.axes:
+            found += fresh
+            fresh = []
+        else:
+            found += [d for d, own in enumerate(op.sources) if own == dim]
+    return View(tuple(shape), dense(shape, found))
 
 
 def meeting_dims(view: View) -> list[int]:

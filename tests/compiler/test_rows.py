@@ -1,0 +1,102 @@
+"""Gathers and scatters at positions in a plane that are the same for all channels: they go row by row of channels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from contraction_harness import elements, host_targets
+from plans import run_plan, type_of
+
+from tengen.compiler import compile_program
+from tengen.compiler.kernels.nest import access_number
+from tengen.compiler.program import Builder
+from tengen.compiler.schedule.driver import Scheduler
+from tengen.compiler.view import View, contiguous
+from tengen.core.ops.index import Put, Take
+from tengen.core.ops.shape import zeros_of
+
+WHERE = (0, 1, -1, -1), (2, 3), (0, 2, 3)  # (N, C, H, W) at positions of its own for each image
+random = np.random.default_rng(0)
+
+
+def channels_last(array):
+    return array.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
+
+
+def whole_numbers(*shape):
+    return random.integers(-9, 10, shape).astype(np.float32)
+
+
+def positions(n, extents, size):
+    return [random.integers(0, extent, (n, *size)).astype(np.int32) for extent in extents]
+
+
+def places(x, rows, columns):
+    n, c = np.ogrid[: x.shape[0], : x.shape[1]]
+    return n[..., None, None], c[..., None, None], rows[:, None], columns[:, None]
+
+
+def read(x, *indices):
+    """The sum of two elements for each place."""
+    return Take(*WHERE)(x, *indices) + Take(*WHERE)(x, *reversed(indices))
+
+
+def added(x, g, *indices):
+    put = Put("add", *WHERE)
+    return put(put(zeros_of(x), g, *indices), g * 2.0, *reversed(indices))
+
+
+def planned(function, arrays, target):
+    builder = Builder()
+    program = builder.finish([function(*(builder.input(type_of(a)) for a in arrays))])
+    views = [View(a.shape, elements(a)) for a in arrays]
+    scheduler = Scheduler(program, views, target)
+    scheduler.lower()
+    (got,) = run_plan(compile_program(program, views, target), arrays)
+    return scheduler.sources, got
+
+
+@pytest.mark.parametrize("target", host_targets(), ids=lambda target: target.name)
+@pytest.mark.parametrize("shape", [(2, 32, 12, 12), (1, 150, 9, 9), (3, 20, 7, 7), (2, 3, 11, 11)])
+@pytest.mark.parametrize("last", [False, True])
+def test_rows_of_channels(shape, last, target):
+    x, g = whole_numbers(*shape), whole_numbers(*shape[:2], 80, 90)
+    at = positions(shape[0], shape[2:], (80, 90))
+    one, other = places(x, *at), places(x, *reversed(at))
+    laid = [channels_last(a) if last else a for a in (x, g)]
+    sources, got = planned(read, [laid[0], *at], target)
+    np.testing.assert_array_equal(got, x[one] + x[other])
+    rows = 2 * shape[1] > target.lanes
+    assert not rows or steps_along_lanes(sources, "gather") == {"1"}
+    sources, got = planned(added, [*laid, *at], target)
+    want = np.zeros(shape)
+    np.add.at(want, one, g)
+    np.add.at(want, other, 2 * g)
+    np.testing.assert_array_equal(got, want)
+    if rows:
+        assert steps_along_lanes(sources, "scatter") == {"1"}
+        nests = [s.nest for s in sources if any(i.op == "scatter" for i in s.nest.code)]
+        assert all(a.steps[n.lane] in ("0", "1") for n in nests for a in n.accesses)
+
+
+def steps_along_lanes(sources, op):
+    nests = [source.nest for source in sources]
+    return {n.accesses[access_number(i)].steps[n.lane] for n in nests for i in n.code if i.op == op}
+
+
+def test_a_copy_in_rows_is_made_if_it_is_read_often():
+    """Of an image that is read a few times, and where every row has one place, none is made."""
+
+    def copies(shape, take, indices):
+        builder = Builder()
+        x = builder.input(type_of(whole_numbers(*shape)))
+        given = [builder.input(type_of(i)) for i in indices]
+        scheduler = Scheduler(
+            builder.finish([take(x, *given)]), [contiguous(v.shape) for v in (x, *given)], host_targets()[0]
+        )
+        scheduler.lower()
+        return len(scheduler.steps) - 1
+
+    assert copies((2, 32, 10, 10), Take(*WHERE), positions(2, (10, 10), (60, 60))) == 1
+    assert copies((2, 32, 60, 60), Take(*WHERE), positions(2, (60, 60), (60, 60))) == 0
+    assert copies((64, 100), Take((0, -1), (1,), (1,)), [random.integers(0, 100, 5000).astype(np.int32)]) == 0
