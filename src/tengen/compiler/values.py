@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from .program import Builder, Constant, Elementwise, Node, Number, Program, Type, Value, ViewOp
+from .program import Builder, Constant, Elementwise, Iota, Node, Number, Program, Type, Value, ViewOp
 
 
 def is_reshape(node: Node | None) -> bool:
@@ -16,6 +16,16 @@ def reshape_source(value: Value) -> Value:
     while value.node and is_reshape(value.node):
         (value,) = value.node.inputs
     return value
+
+
+def counts_along(value: Value) -> int | None:
+    """The dim along which a value is 0, 1, 2, … and on which alone it depends; None for other values."""
+    counted = value
+    while isinstance(counted.op, ViewOp) and counted.op.stretches and counted.operands[0].ndim == value.ndim:
+        (counted,) = counted.operands
+    moving = [d for d, extent in enumerate(counted.shape) if extent > 1]
+    alone = isinstance(counted.op, Iota) and counted.ndim == value.ndim and len(moving) == 1
+    return moving[0] if alone else None
 
 
 def uniform_values(program: Program) -> set[Value]:

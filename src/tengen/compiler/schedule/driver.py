@@ -44,7 +44,7 @@ from .repeat import repeat
 from .results import combined, nest
 from .sort import order_rows
 from .steps import HostStep, Step, Steps
-from .writes import concat, write_into
+from .writes import chains, concat, write_into
 
 
 class Placement(NamedTuple):
@@ -94,9 +94,13 @@ class Scheduler(Steps):
     def lower(self) -> None:
         """Append the steps of all groups."""
         stored = self.parts.results.stored
+        joined = {} if self.target.at_once else chains(self.parts.order, self.users, stored)
+        waiting = {group for chain in joined.values() for group in chain[:-1]}
         for group in self.parts.order:
-            op = group.nodes[-1].op
-            for node in group.nodes:
+            if group in waiting:
+                continue
+            op, groups = group.nodes[-1].op, joined.get(group, [group])
+            for node in [node for g in groups for node in g.nodes]:
                 if isinstance(node.op, Gather):
                     self.keep(node.inputs[0], self.users[node.inputs[0]])
             if isinstance(op, Host):
@@ -118,7 +122,7 @@ class Scheduler(Steps):
             elif not self.taken.keys().isdisjoint(group.passes):
                 combined(self, group, stored[group])
             elif isinstance(op, (Scatter, Place)):
-                write_into(self, group, stored[group])
+                write_into(self, groups, stored[group])
             elif splits(group, self.target):
                 reduce_in_parts(self, group, stored[group])
             else:

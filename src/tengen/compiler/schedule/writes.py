@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
 from ..kernels.nest_tiling import cut
-from ..program import Concat, Iota, Node, Place, Scatter, Value, ViewOp
+from ..program import Concat, Node, Place, Scatter, Value
+from ..values import counts_along
 from ..view import View, contiguous, dense
 from .groups import Group
 from .nests.loops import memory_order
@@ -18,15 +19,20 @@ from .rows import in_rows, row_dim
 from .steps import Step, Steps
 from .writes_at_once import ADDED_IN_PLACE, at_once, set_at_once, sum_at_once
 
+MOST_CHAINED = 16  # Scatters in one kernel
 
-def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
-    """Scatter and Place: copy the base (or start from it, if it is donated), then write."""
-    node = group.nodes[-1]
-    base, op = node.inputs[0], node.op
+
+def write_into(steps: Steps, groups: Sequence[Group], stored: Sequence[Value]) -> None:
+    """Scatter and Place: copy the base (or start from it, if it is donated), then write. groups: several Scatters that
+    `chains` has found, or one group."""
+    group, nodes = groups[-1], [g.nodes[-1] for g in groups]
+    node, base = nodes[-1], nodes[0].inputs[0]
+    op = node.op
     e = Emitter(steps.locate, group.shape)
-    for other in group.nodes[:-1]:
-        e.node(other)
-    e.value(node.inputs[1])
+    for g in groups:
+        for other in g.nodes[:-1]:
+            e.node(other)
+        e.value(g.nodes[-1].inputs[1])
     assert isinstance(op, (Scatter, Place))
     layout = _base_layout(steps, base, op, e.loads())
     if base in steps.uniform and isinstance(op, Scatter) and (dim := row_dim(node, steps.target)) is not None:
@@ -34,7 +40,7 @@ def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
     buffer = steps.buffer(base.type)
     result = Location(buffer, layout)
     others = [v for v in stored if v is not node.outputs[0]]
-    serial = [] if group.axes else _meeting(node, layout)
+    serial = [] if group.axes else sorted({d for n in nodes for d in _meeting(n, layout)})
     meeting, size = prod(group.shape[d] for d in serial), prod(group.shape)
     if at_once(steps.target, op, base.dtype, size // max(meeting, 1), meeting):
         if op.mode == "set" or base.dtype in ADDED_IN_PLACE:
@@ -49,10 +55,39 @@ def write_into(steps: Steps, group: Group, stored: Sequence[Value]) -> None:
         if not whole:  # then nothing of the base remains
             _copy_base(steps, base, buffer, layout)
         written = {buffer} | store(steps, e, others)
-        e.write(op, node, result)
-        serial = [d for d in _meeting(node, layout) if d not in (group.axes or ())]
+        for n in nodes:
+            assert isinstance(n.op, (Scatter, Place))
+            e.write(n.op, n, result)
+        if group.axes:
+            serial = [d for d in _meeting(node, layout) if d not in group.axes]
         steps.launch(e, group.axes or (), op.name, written, serial, bases=() if whole else (buffer,))
     steps.where[node.outputs[0]] = result
+
+
+def chains(
+    order: Sequence[Group], users: Mapping[Value, Sequence[Node]], stored: Mapping[Group, Sequence[Value]]
+) -> dict[Group, list[Group]]:
+    """The groups of Scatters that become one kernel, by the last of them: each adds to the sums of the one before, which
+    nothing else reads, at other places of the same kind, as the gradients of the taps of a filter do."""
+    found: dict[Group, list[Group]] = {}
+    home = {g.nodes[-1].outputs[0]: g for g in order if isinstance(g.nodes[-1].op, Scatter)}
+    for group in order:
+        node = group.nodes[-1]
+        if not isinstance(node.op, Scatter):
+            continue
+        base = node.inputs[0]
+        before = home.get(base)
+        alone = before and _adds_alike(group, before) and stored[before] == [base] and users[base] == [node]
+        if before and alone and len(found.get(before, [before])) < MOST_CHAINED:
+            found[group] = [*found.pop(before, [before]), group]
+    return found
+
+
+def _adds_alike(group: Group, before: Group) -> bool:
+    op = group.nodes[-1].op
+    assert isinstance(op, Scatter)
+    plain = group.axes is None and before.axes is None and group.shape == before.shape
+    return plain and op.mode == "add" and op == before.nodes[-1].op
 
 
 def _copy_base(steps: Steps, base: Value, buffer: int, layout: View) -> None:
@@ -76,15 +111,8 @@ def _meeting(node: Node, layout: View) -> list[int]:
 
 def _apart(op: Scatter, indices: Sequence[Value]) -> set[int]:
     """Dims of the loop along which an index is a running number, so that what is written at two places there never meets."""
-    found = set()
-    for value in indices:
-        running = value
-        while isinstance(running.op, ViewOp) and running.op.stretches and running.operands[0].ndim == value.ndim:
-            (running,) = running.operands
-        moving = [d for d, extent in enumerate(running.shape) if extent > 1]
-        if isinstance(running.op, Iota) and running.ndim == value.ndim and len(moving) == 1:
-            found.add(op.index_dims[len(op.index_dims) - value.ndim + moving[0]])
-    return found
+    places = [(index, counts_along(index)) for index in indices]
+    return {op.index_dims[place - index.ndim] for index, place in places if place is not None}
 
 
 def _base_layout(steps: Steps, base: Value, op: Any, operands: Sequence[View]) -> View:
