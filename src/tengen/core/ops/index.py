@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ...compiler.orders import Positions
 from ...compiler.program import Gather, Scatter, Type, Value
+from ...compiler.values import counts_along
 from .base import INTS, Formula, Grads, broadcast_shapes, check_stretches, position_dtype
 from .elemwise import Elemwise, cast, where
 from .reduce import total
@@ -13,6 +14,7 @@ from .scan import running as folded
 from .shape import PlaceView, Slice, broadcast, reshape, zeros_of
 
 EQ = Elemwise("EQ")
+Where = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # sources, axes and index_dims of a Gather
 
 
 def _layout(rank: int, axes: Sequence[int], index_rank: int, apart: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -62,6 +64,16 @@ class Take(Gather):
         put = Put("add", self.sources, self.axes, self.index_dims)
         return [grads[0] and put(zeros_of(x), grads[0], *indices), *[None] * len(indices)]
 
+    def simplify(self, inputs: Sequence[Value]) -> Value | None:
+        x, *indices = inputs
+        found = _in_batches(self, x, indices)
+        if found is None:
+            return None
+        extents, places, rest = found
+        part = Slice((0,) * x.ndim, extents, (1,) * x.ndim)(x) if extents != x.shape else x
+        made: Value = Take(*places)(part, *rest)
+        return made
+
 
 class Put(Scatter):
     """Input 0 with input 1 written ("set") or added ("add") where a Take with the same parameters reads."""
@@ -89,8 +101,46 @@ class Put(Scatter):
         outside = g if self.mode == "add" else Put("set", *self._where())(g, zeros_of(value), *indices)
         return [outside, seen, *[None] * len(indices)]
 
-    def _where(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    def _where(self) -> Where:
         return self.sources, self.axes, self.index_dims
+
+    def simplify(self, inputs: Sequence[Value]) -> Value | None:
+        base, value, *indices = inputs
+        found = _in_batches(self, base, indices)
+        if found is None or found[0] != base.shape:
+            return None
+        made: Value = Put(self.mode, *found[1])(base, value, *found[2])
+        return made
+
+
+def _in_batches(
+    op: Gather | Scatter, x: Value, indices: Sequence[Value]
+) -> tuple[tuple[int, ...], Where, list[Value]] | None:
+    """The same without the indices that only count along a dim of the result, which are neither loaded nor checked then:
+    that dim is a batch. The extents of the part of x that is indexed, the parameters, and the other indices. None if there are no such.
+    """
+    sources, extents, axes, rest = list(op.sources), list(x.shape), list[int](), list[Value]()
+    for axis, index in zip(op.axes, indices, strict=True):
+        place = counts_along(index)
+        dim = None if place is None else op.index_dims[place - index.ndim]
+        if dim is not None and sources[dim] < 0 and place is not None:
+            sources[dim], extents[axis] = axis, index.shape[place]
+        else:
+            axes.append(axis)
+            rest.append(index)
+    part = all(0 < extent <= own for extent, own in zip(extents, x.shape, strict=True))
+    if not rest or len(rest) == len(indices) or not part:
+        return None
+    shape = broadcast_shapes("indexing", *(i.shape for i in rest))
+    whole = broadcast_shapes("indexing", *(i.shape for i in indices))
+    known = [
+        sources[d] >= 0 or extent == own
+        for d, extent, own in zip(op.index_dims, whole, (1,) * (len(whole) - len(shape)) + shape, strict=True)
+    ]
+    order = [s for s in sources if s >= 0]
+    if order != sorted(order) or len(shape) != len(whole) or not all(known):
+        return None
+    return tuple(extents), (tuple(sources), tuple(axes), op.index_dims), rest
 
 
 def take_op(rank: int, axes: Sequence[int], index_rank: int, apart: bool = False) -> Take:
