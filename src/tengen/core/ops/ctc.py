@@ -10,29 +10,64 @@ from collections.abc import Sequence
 from ...compiler.program import Value
 from .base import Formula, Grads, statistics_dtype
 from .elemwise import EQ, LOG, Elemwise, cast, where
-from .formula import BOTH, NOT_EQUAL, Activation
+from .formula import BOTH, NOT_EQUAL
 from .index import gather_checked
-from .loop import Scan
+from .loop import Scan, previous
 from .reduce import Reduce
-from .shape import Concatenate, Slice, broadcast, pad, reshape
+from .shape import Concatenate, Slice, broadcast, pad, reshape, zeros_of
 
-MAX, EXP, LOGADDEXP = Elemwise("MAX"), Elemwise("EXP"), Activation("logaddexp")
+MAX, EXP, ABS = Elemwise("MAX"), Elemwise("EXP"), Elemwise("ABS")
 
 
 class PathSum(Formula):
-    """log(exp(a) + exp(b)), where exp(-inf) is 0, a sum over no paths; then neither has a gradient."""
+    """log(Σ exp(x)) of the inputs, where exp(-inf) is 0, a sum over no paths; then none has a gradient."""
 
     def expand(self, *inputs: Value) -> Value:
-        made: Value = LOGADDEXP(*inputs)
+        level, parts = _parts(inputs)
+        made: Value = LOG(_total(parts)) + level
         return made
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
-        (total,), (g,) = outputs, grads
-        none = EQ(total, -math.inf)
-        return [g and g * EXP(where(none, -math.inf, x - where(none, 0.0, total))) for x in inputs]
+        (g,) = grads
+        return [g and g * share for share in _shares(inputs)]
 
 
 PATHS = PathSum()
+
+
+def _parts(inputs: Sequence[Value]) -> tuple[Value, list[Value]]:
+    """The largest of the inputs, if it is finite, or else 0; and the exponentials of what they are above it."""
+    top = inputs[0]
+    for x in inputs[1:]:
+        top = MAX(top, x)
+    level = where(EQ(ABS(top), math.inf), 0.0, top)
+    return level, [EXP(x - level) for x in inputs]
+
+
+def _total(parts: Sequence[Value]) -> Value:
+    return sum(parts[1:], parts[0])
+
+
+def _shares(inputs: Sequence[Value]) -> list[Value]:
+    """Which part of their PathSum each input is; 0 of a sum over no paths."""
+    _, parts = _parts(inputs)
+    total = _total(parts)
+    some = total > 0.0
+    scale = where(some, 1.0, 0.0) / where(some, total, 1.0)
+    return [part * scale for part in parts]
+
+
+def _ways(before: Value, skips: Value) -> list[Value]:
+    """The prefixes that each prefix (…, L) may come from: itself, and those one and two symbols shorter."""
+    return [before, _moved(before, 1, -math.inf), where(skips, _moved(before, 2, -math.inf), -math.inf)]
+
+
+def _moved(x: Value, places: int, fill: float) -> Value:
+    """x[…, i - places], and `fill` where there is none."""
+    lead = (0,) * (x.ndim - 1)
+    wide = pad(x, (*lead, max(places, 0)), (*lead, max(-places, 0)), fill)
+    seen: Value = Slice((*lead, max(-places, 0)), x.shape, (1,) * x.ndim)(wide)
+    return seen
 
 
 class CTCStep(Formula):
@@ -45,16 +80,40 @@ class CTCStep(Formula):
 
     def expand(self, *inputs: Value) -> Value:
         before, said, goes_on, skips = inputs
-        one, two = _moved(before, 1), where(skips, _moved(before, 2), -math.inf)
-        after = PATHS(PATHS(before, one), two) + said
-        return where(goes_on, after, before)
+        return where(goes_on, PATHS(*_ways(before, skips)) + said, before)
 
 
-def _moved(x: Value, places: int) -> Value:
-    """x[:, i - places], -inf where there is none."""
-    wide = pad(x, (0, places), (0, 0), -math.inf)
-    seen: Value = Slice((0, 0), x.shape, (1, 1))(wide)
-    return seen
+class CTCStepBack(Formula):
+    """The gradients of the prefixes before a step, and of the log probabilities at it, from those of the prefixes after it.
+
+    Inputs: these (N, L); for each prefix what shares itself and those one and two symbols shorter have in it; whether
+    the sequence goes on (N, 1).
+    """
+
+    def expand(self, *inputs: Value) -> tuple[Value, Value]:
+        g, own, one, two, goes_on = inputs
+        longer = [_moved(g, -places, 0.0) * _moved(share, -places, 0.0) for places, share in ((1, one), (2, two))]
+        return where(goes_on, g * own + longer[0] + longer[1], g), where(goes_on, g, 0.0)
+
+
+class CTCPaths(Formula):
+    """The prefixes after all steps. Inputs: those at the start, and then what CTCStep takes, for all steps (T, N, …) but the last."""
+
+    def expand(self, *inputs: Value) -> Value:
+        made: Value = Scan(CTCStep(), 1, 2, 1)(*inputs)
+        return made
+
+    def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
+        """All shares are known before the first step back, which then only multiplies and adds."""
+        (start, said, goes_on, skips), (g,) = inputs, grads
+        if g is None:
+            return [None] * 4
+        if not said.shape[0]:
+            return [g, zeros_of(said), None, None]
+        after: Value = Scan(CTCStep(), 1, 2, 0)(*inputs)
+        shares = _shares(_ways(previous(after, start, False), skips))
+        of_start, of_said = Scan(CTCStepBack(), 1, 4, 1, True)(g, *shares, goes_on)
+        return [of_start, of_said, None, None]
 
 
 class CTCLoss(Formula):
@@ -85,7 +144,7 @@ class CTCLoss(Formula):
         skips = BOTH(EQ(place % 2, 1), NOT_EQUAL(symbols, earlier))
         goes_on = reshape(pred.builder.iota((count, 1)), (count, 1, 1)) < reshape(steps, (1, batch, 1))
         start = broadcast(where(EQ(place, 0), cast(pred.builder.constant(0.0), pred.dtype), -math.inf), (batch, width))
-        paths = Scan(CTCStep(), 1, 2, 1)(start, said, goes_on, skips)
+        paths = CTCPaths()(start, said, goes_on, skips)
         losses = -self._ends(paths, lengths, place)
         if self.reduction == "none":
             return losses
