@@ -100,3 +100,26 @@ def test_a_copy_in_rows_is_made_if_it_is_read_often():
     assert copies((2, 32, 10, 10), Take(*WHERE), positions(2, (10, 10), (60, 60))) == 1
     assert copies((2, 32, 60, 60), Take(*WHERE), positions(2, (60, 60), (60, 60))) == 0
     assert copies((64, 100), Take((0, -1), (1,), (1,)), [random.integers(0, 100, 5000).astype(np.int32)]) == 0
+
+
+@pytest.mark.parametrize("target", host_targets(), ids=lambda target: target.name)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("mode", ["add", "set"])
+def test_indices_along_the_lanes(mode, dtype, target):
+    """Vectors are written lane by lane: of several lanes at one place the last one is set, and all are added."""
+    put, take = Put(mode, (0, -1), (1,), (0, 1)), Take((0, -1), (1,), (0, 1))
+    x, value = (whole_numbers(5, n).astype(dtype) for n in (70, 53))
+    at = random.integers(-30, 40, (5, 53)).astype(np.int32)
+    for high in (3, 40):  # many places are one, then a few
+        index = at % high - high // 2
+        _, got = planned(put, [x, value, index], target)
+        want, rows = x.copy(), np.arange(5)[:, None]
+        if mode == "set":
+            want[rows, index] = value
+        else:
+            np.add.at(want, (np.broadcast_to(rows, index.shape), index), value)
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(planned(take, [x, index], target)[1], x[rows, index])
+    at[3, 52] = 70
+    with pytest.raises(IndexError):
+        planned(put, [x, value, at], target)

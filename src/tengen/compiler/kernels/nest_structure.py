@@ -168,18 +168,25 @@ class Structure:
 
     @cached_property
     def one_by_one(self) -> bool:
-        """Whether vectors would write to places that may coincide, or not in the order of the indices."""
+        """Whether vectors would write to places that may coincide, or not in the order of the indices. In a nest that
+        reduces nothing, a vector whose indices move along the lanes is written lane by lane.
+        """
         nest = self.nest
         for i, instr in enumerate(nest.code):
             if instr.op != "scatter" or nests.mode(instr) in nests.UNORDERED:
                 continue
-            apart = nest.accesses[access_number(instr)].steps[nest.lane] in ("1", "2")
-            if not apart or any(nest.lane in self.varies[a] for a in instr.args[1:]):
+            apart, led = nest.accesses[access_number(instr)].steps[nest.lane] in ("1", "2"), self.is_led(instr)
+            if (led or not apart) and (nest.kept < nest.dims or not led):
                 return True
             # Then all lanes write for one place of the reduced dims before the next, which only additions tolerate.
             if self.lane_is_kept and self.is_full(i) and nests.mode(instr) != "add":
                 return True
         return False
+
+    def is_led(self, instr: Instr) -> bool:
+        """Whether the indices of a gather or scatter move along the lanes."""
+        indices = instr.args[1:] if instr.op == "scatter" else instr.args
+        return any(self.nest.lane in self.varies[a] for a in indices)
 
     def widths(self, target: HostTarget) -> tuple[int, ...]:
         """Lanes of the values in the main loop of each pass: one or more registers, which LLVM splits.
@@ -197,6 +204,7 @@ class Structure:
         lane = self.nest.lane
         per_lane = any(lane in bound.dims for a in self.nest.accesses for bound in a.bounds)
         indexed = any(i.op == "gather" and lane in self.varies[n] for n, i in enumerate(self.nest.code))
+        indexed |= any(i.op == "scatter" and self.is_led(i) for i in self.nest.code)
         if per_lane or indexed or self.jumps or self.nest.interleaved:
             return target.lanes
         menu = UNROLL if self.passes else UNROLL_MAP

@@ -439,7 +439,7 @@ class NestBody(Flow):
         self._write(scope, access_number(instr), instr.args[0], indices, mode(instr))
 
     def _write(self, scope: Scope, access: int, value: int, indices: Sequence[Vec] = (), how: str = "set") -> None:
-        moves = self.nest.lane in self.structure.moves[access]
+        moves = self.nest.lane in self.structure.moves[access] or any(index.lanes > 1 for index in indices)
         place = self.memory.place(scope, self.operands[access], access, moves, indices)
         self.memory.write(place, self._lanes_of(scope, value, place.lanes), how)
 

@@ -235,14 +235,20 @@ class Memory:
         if how in UNORDERED:
             self.write_at_once(place, encode(dtype, value, self.half), how)
             return
+        if how == "add" and place.jumps is not None:
+            self.add_lane_by_lane(place, value)
+            return
         if how == "add":
-            old = decode(dtype, self.read_raw(place), self.half)
-            value = old | value.to("bool") if dtype == "bool" else old + value.to(old.kind)
+            value = summed(dtype, decode(dtype, self.read_raw(place), self.half), value)
         self.write_raw(place, encode(dtype, value, self.half))
 
     def write_raw(self, place: AccessPlace, raw: Vec) -> None:
         """Store bits where the conditions hold."""
         raise NotImplementedError
+
+    def add_lane_by_lane(self, place: AccessPlace, value: Vec) -> None:
+        """Add each lane to what is at its place by then: those of several lanes may be one."""
+        raise NotImplementedError("threads of GPUs have one lane where places may be one")
 
     def write_at_once(self, place: AccessPlace, raw: Vec, how: str) -> None:
         """Write as one of UNORDERED says, while others do the same."""
@@ -251,6 +257,11 @@ class Memory:
     def _widen(self, value: Vec, lanes: int) -> Vec:
         """The value in this many lanes, if it is one for all."""
         return value if value.lanes > 1 or lanes == 1 else splat(self.at, value.value, value.kind, lanes)
+
+
+def summed(dtype: str, old: Vec, value: Vec) -> Vec:
+    """What is there with a value added; of bools, whether either is True."""
+    return old | value.to("bool") if dtype == "bool" else old + value.to(old.kind)
 
 
 def conjunction(conditions: Iterable[Vec]) -> Vec | None:

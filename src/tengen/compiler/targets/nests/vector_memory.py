@@ -6,7 +6,7 @@ no branch. If it differs between lanes, it becomes a mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -14,10 +14,10 @@ from llvmlite import ir
 from ...kernels.dtypes import BITS
 from ...kernels.target import HostTarget
 from ..flow import I64, Flow, i64
-from ..storage import decode
+from ..storage import decode, encode
 from ..vector import ELEMENT, Vec, constant, llvm_type, splat
 from . import interleave
-from .memory import AccessOperand, AccessPlace, Memory, conjunction
+from .memory import AccessOperand, AccessPlace, Memory, conjunction, summed
 
 I32, PTR = ir.IntType(32), ir.PointerType()
 LINE = 64  # bytes that enter a cache together
@@ -107,13 +107,25 @@ class VectorMemory(Memory):
 
     def _write_single(self, place: AccessPlace, raw: Vec) -> None:
         """Lane by lane, in order."""
+        for lane, pointer in enumerate(self._written(place)):
+            element = self.at.extract_element(raw.value, ir.Constant(I32, lane))
+            self.at.store(element, pointer, align=BITS[raw.kind] // 8)
+
+    def add_lane_by_lane(self, place: AccessPlace, value: Vec) -> None:
+        dtype, kind, size = place.operand.access.dtype, place.operand.kind, BITS[place.operand.kind] // 8
+        for lane, pointer in enumerate(self._written(place)):
+            added = Vec(self.at, self.at.extract_element(value.value, ir.Constant(I32, lane)), value.kind, 1)
+            old = decode(dtype, Vec(self.at, self.at.load(pointer, align=size, typ=ELEMENT[kind]), kind, 1), self.half)
+            new = summed(dtype, old, added)
+            self.at.store(encode(dtype, new, self.half).value, pointer, align=size)
+
+    def _written(self, place: AccessPlace) -> Iterator[ir.Value]:
+        """The address of each lane to write to."""
         addresses, mask = self._addresses(place)
         if mask is not None:
-            addresses = mask.where(addresses, splat(self.at, self.at.ptrtoint(self._trash(), I64), "i64", raw.lanes))
-        for lane in range(raw.lanes):
-            at = ir.Constant(I32, lane)
-            pointer = self.at.inttoptr(self.at.extract_element(addresses.value, at), PTR)
-            self.at.store(self.at.extract_element(raw.value, at), pointer, align=BITS[raw.kind] // 8)
+            addresses = mask.where(addresses, splat(self.at, self.at.ptrtoint(self._trash(), I64), "i64", place.lanes))
+        for lane in range(place.lanes):
+            yield self.at.inttoptr(self.at.extract_element(addresses.value, ir.Constant(I32, lane)), PTR)
 
     def _every_second(self, place: AccessPlace) -> ir.Value:
         """The mask of the even lanes among twice as many, restricted by the place's mask."""
