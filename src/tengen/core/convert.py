@@ -25,6 +25,10 @@ DEFAULTS = {
 }
 
 
+PLAIN = {np.dtype(name): name for name in ("float32", "int32", "uint8", "bool")}  # arrays that are taken as they are
+FEW = 32  # elements that Python looks at faster than NumPy
+
+
 def from_data(data: Any, dtype: str | None, device: str) -> Tensor:
     """A tensor with a copy of `data`: a number, nested sequences, anything NumPy can read. `dtype` is a name; None
     keeps the data's own.
@@ -38,6 +42,10 @@ def from_data(data: Any, dtype: str | None, device: str) -> Tensor:
 
 def assign(tensor: Tensor, data: Any, dtype: str | None, device: str, ahead: bool = False) -> None:
     """Give a tensor handle the value of `data`; see from_data. ahead: it is used only later, so a GPU goes on with what it does meanwhile."""
+    plain = PLAIN.get(data.dtype) if type(data) is np.ndarray else None
+    if plain and dtype in (None, plain) and data.dtype.metadata is None:  # the usual case
+        tensor._assign(data if data.flags.c_contiguous else np.ascontiguousarray(data), plain, device, ahead)
+        return
     given = data
     if isinstance(data, (list, tuple)):
         data = _without_tensors(data)
@@ -100,6 +108,10 @@ def as_indices(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     Raises IndexError if they fit neither.
     """
     narrow = array.astype(np.int32, copy=False)
+    if 0 < array.size <= FEW and array.ndim == 1:
+        numbers = array.tolist()
+        if min(numbers) >= -(1 << 31) and max(numbers) < 1 << 31:
+            return narrow
     if narrow is array or array.dtype.itemsize < 4 or (narrow == array).all():
         return narrow
     high = int(array.max())
