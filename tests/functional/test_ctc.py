@@ -187,6 +187,7 @@ WRONG = {
     "more steps than there are": (call(steps=(4, 5, 4)), ValueError, "pred_lengths must be from 0 to 4, got 5"),
     "a label that is longer": (call(lengths=(2, 3, 1)), ValueError, "label_lengths must be from 0 to 2, got 3"),
     "a negative length": (call(lengths=(2, -1, 1)), ValueError, "label_lengths must be from 0 to 2, got -1"),
+    "a negative length of labels one after the other": (call(label=(1, 2, 1), lengths=(2, -1, 2)), ValueError, "label_lengths must be from 0"),
     "lengths of another batch": (call(steps=(4, 4)), ValueError, r"pred_lengths must have the shape \(3,\), got \(2,\)"),
     "labels of another batch": (call(label=((1, 2),)), ValueError, r"label must be \(3, length\) or one after the other"),
     "too few labels": (call(label=(1, 2, 1, 2)), ValueError, "label has 4 classes, but label_lengths are 6 together"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from itertools import count
 from math import isnan, prod
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,17 @@ from ..base.usage import warn
 from ..core import Tensor
 from ..core.ops.ctc import CTCLoss
 from ..core.ops.loss import CrossEntropy, ElementwiseLoss, NegativeLogLikelihood
-from .arguments import REDUCTIONS, as_index, as_tensor, integer, need_choice, need_integers, normal_axis, number
+from .arguments import (
+    REDUCTIONS,
+    as_index,
+    as_tensor,
+    host_index,
+    integer,
+    need_choice,
+    need_integers,
+    normal_axis,
+    number,
+)
 
 __all__ = ["binary_cross_entropy", "cross_entropy", "ctc_loss", "hinge_loss", "l1_loss", "nll_loss", "square_loss"]
 
@@ -239,20 +250,26 @@ def ctc_loss(
     blank = integer("ctc_loss", "blank", blank)
     if not 0 <= blank < classes:
         raise ValueError(f"ctc_loss: blank must be one of the {classes} classes, got {blank}")
-    lengths = [as_index(v).astype("int32") for v in (pred_lengths, label_lengths)]
-    for name, v in zip(("pred_lengths", "label_lengths"), lengths, strict=True):
-        if tuple(v.shape) != (batch,):
-            raise ValueError(f"ctc_loss: {name} must have the shape ({batch},), got {tuple(v.shape)}")
+    x_lengths = _lengths("pred_lengths", pred_lengths, batch, steps)
+    lengths = _lengths("label_lengths", label_lengths, batch, label.shape[1] if label.ndim == 2 else label.size)
     if label.ndim == 1:
-        label = _padded(label, lengths[1].numpy())
+        label = _padded(label, lengths.numpy())
     if label.ndim != 2 or label.shape[0] != batch:
         raise ValueError(f"ctc_loss: label must be ({batch}, length) or one after the other, got {tuple(label.shape)}")
+    return apply(CTCLoss(blank, reduction), x, x_lengths, label, lengths)
+
+
+def _lengths(name: str, value: Any, batch: int, most: int) -> Tensor:
+    """Lengths as int32, from 0 to `most` if they are known, not in traced functions."""
+    numbers = host_index(value)  # those of a list are looked at as they are
+    lengths = as_index(value) if numbers is None else numbers
+    if tuple(lengths.shape) != (batch,):
+        raise ValueError(f"ctc_loss: {name} must have the shape ({batch},), got {tuple(lengths.shape)}")
     if recording() is None:
-        for name, v, most in zip(("pred_lengths", "label_lengths"), lengths, (steps, label.shape[1]), strict=True):
-            wrong = [n for n in v.numpy().tolist() if not 0 <= n <= most]
-            if wrong:
-                raise ValueError(f"ctc_loss: {name} must be from 0 to {most}, got {wrong[0]}")
-    return apply(CTCLoss(blank, reduction), x, lengths[0], label, lengths[1])
+        wrong = [n for n in (lengths.numpy() if numbers is None else numbers).tolist() if not 0 <= n <= most]
+        if wrong:
+            raise ValueError(f"ctc_loss: {name} must be from 0 to {most}, got {wrong[0]}")
+    return lengths.astype("int32") if numbers is None else Tensor(numbers.astype(np.int32))
 
 
 def _padded(label: Tensor, lengths: np.ndarray) -> Tensor:

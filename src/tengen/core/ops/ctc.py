@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ...compiler.program import Value
 from .base import Formula, Grads, statistics_dtype
 from .elemwise import EQ, LOG, Elemwise, cast, where
 from .formula import BOTH, NOT_EQUAL
 from .index import gather_checked
-from .loop import Scan, previous
+from .loop import Scan, at_end, previous
 from .reduce import Reduce
 from .shape import Concatenate, Slice, broadcast, pad, reshape, zeros_of
 
@@ -57,9 +58,17 @@ def _shares(inputs: Sequence[Value]) -> list[Value]:
     return [part * scale for part in parts]
 
 
-def _ways(before: Value, skips: Value) -> list[Value]:
-    """The prefixes that each prefix (…, L) may come from: itself, and those one and two symbols shorter."""
-    return [before, _moved(before, 1, -math.inf), where(skips, _moved(before, 2, -math.inf), -math.inf)]
+class Links(NamedTuple):
+    """Which prefixes another one may grow from: where there is one that is a symbol shorter, and where one two symbols
+    shorter, (N · L,)."""
+
+    one: Value
+    two: Value
+
+    def ways(self, before: Value) -> list[Value]:
+        """The prefixes that each prefix (…, N · L) may come from: itself, and those one and two symbols shorter."""
+        shorter = [where(link, _moved(before, places, -math.inf), -math.inf) for places, link in enumerate(self, 1)]
+        return [before, *shorter]
 
 
 def _moved(x: Value, places: int, fill: float) -> Value:
@@ -71,49 +80,53 @@ def _moved(x: Value, places: int, fill: float) -> Value:
 
 
 class CTCStep(Formula):
-    """One step of equation 6: the log probabilities of the prefixes of the label, with blanks around each symbol.
+    """One step of equation 6: the log probabilities of the prefixes of all labels, with blanks around each symbol.
 
-    Inputs: the prefixes before (N, L); the log probability of the last symbol of each at this step (N, L); whether the
-    sequence goes on (N, 1); where the symbol may follow the one before the last (N, L). Output: the prefixes after the
-    step.
+    Inputs, each (N · L,): the prefixes before; the log probability of the last symbol of each at this step; whether the
+    sequence goes on; and Links. Output: the prefixes after the step.
     """
 
     def expand(self, *inputs: Value) -> Value:
-        before, said, goes_on, skips = inputs
-        return where(goes_on, PATHS(*_ways(before, skips)) + said, before)
+        before, said, goes_on, *links = inputs
+        return where(goes_on, PATHS(*Links(*links).ways(before)) + said, before)
 
 
 class CTCStepBack(Formula):
-    """The gradients of the prefixes before a step, and of the log probabilities at it, from those of the prefixes after it.
+    """The gradients of the prefixes before a step, from those of the prefixes after it.
 
-    Inputs: these (N, L); for each prefix what shares itself and those one and two symbols shorter have in it; whether
-    the sequence goes on (N, 1).
+    Inputs, each (N · L,): these; for each prefix what shares itself and those one and two symbols shorter have in it;
+    whether the sequence goes on.
     """
 
-    def expand(self, *inputs: Value) -> tuple[Value, Value]:
+    def expand(self, *inputs: Value) -> Value:
         g, own, one, two, goes_on = inputs
         longer = [_moved(g, -places, 0.0) * _moved(share, -places, 0.0) for places, share in ((1, one), (2, two))]
-        return where(goes_on, g * own + longer[0] + longer[1], g), where(goes_on, g, 0.0)
+        return where(goes_on, g * own + longer[0] + longer[1], g)
 
 
 class CTCPaths(Formula):
-    """The prefixes after all steps. Inputs: those at the start, and then what CTCStep takes, for all steps (T, N, …) but the last."""
+    """The prefixes after all steps. Inputs: those at the start, and then what CTCStep takes, its sequences for all steps."""
 
     def expand(self, *inputs: Value) -> Value:
-        made: Value = Scan(CTCStep(), 1, 2, 1)(*inputs)
-        return made
+        return at_end(self._after(inputs), inputs[0], False)
 
     def grad(self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Grads) -> Grads:
         """All shares are known before the first step back, which then only multiplies and adds."""
-        (start, said, goes_on, skips), (g,) = inputs, grads
+        (start, said, goes_on, *links), (g,) = inputs, grads
         if g is None:
-            return [None] * 4
+            return [None] * len(inputs)
         if not said.shape[0]:
-            return [g, zeros_of(said), None, None]
-        after: Value = Scan(CTCStep(), 1, 2, 0)(*inputs)
-        shares = _shares(_ways(previous(after, start, False), skips))
-        of_start, of_said = Scan(CTCStepBack(), 1, 4, 1, True)(g, *shares, goes_on)
-        return [of_start, of_said, None, None]
+            return [g, zeros_of(said), *[None] * (len(inputs) - 2)]
+        shares = _shares(Links(*links).ways(previous(self._after(inputs), start, False)))
+        before: Value = Scan(CTCStepBack(), 1, 4, 0, True)(g, *shares, goes_on)
+        of_said = where(goes_on, previous(before, g, True), 0.0)
+        return [at_end(before, g, True), of_said, *[None] * (len(inputs) - 2)]
+
+    @staticmethod
+    def _after(inputs: Sequence[Value]) -> Value:
+        """The prefixes after each step. In a Program that has the gradient too, it is recorded once."""
+        made: Value = Scan(CTCStep(), 1, 2)(*inputs)
+        return made
 
 
 class CTCLoss(Formula):
@@ -141,10 +154,16 @@ class CTCLoss(Formula):
         )
         place = pred.builder.iota((1, width))
         earlier = Slice((0, 0), symbols.shape, (1, 1))(pad(symbols, (0, 2), (0, 0), float(self.blank)))
-        skips = BOTH(EQ(place % 2, 1), NOT_EQUAL(symbols, earlier))
+        links = place > 0, BOTH(BOTH(place > 1, EQ(place % 2, 1)), NOT_EQUAL(symbols, earlier))
         goes_on = reshape(pred.builder.iota((count, 1)), (count, 1, 1)) < reshape(steps, (1, batch, 1))
-        start = broadcast(where(EQ(place, 0), cast(pred.builder.constant(0.0), pred.dtype), -math.inf), (batch, width))
-        paths = CTCPaths()(start, said, goes_on, skips)
+        start = where(EQ(place, 0), cast(pred.builder.constant(0.0), pred.dtype), -math.inf)
+
+        def side_by_side(x: Value, *lead: int) -> Value:
+            """All labels one after the other: vectors are full."""
+            return reshape(broadcast(x, (*lead, batch, width)), (*lead, batch * width))
+
+        whole = side_by_side(start), side_by_side(said, count), side_by_side(goes_on, count), *map(side_by_side, links)
+        paths = reshape(CTCPaths()(*whole), (batch, width))
         losses = -self._ends(paths, lengths, place)
         if self.reduction == "none":
             return losses
