@@ -79,6 +79,22 @@ def test_rows_of_channels(shape, last, target):
         assert all(a.steps[n.lane] in ("0", "1") for n in nests for a in n.accesses)
 
 
+@pytest.mark.parametrize("target", host_targets(), ids=lambda target: target.name)
+def test_additions_come_in_the_order_of_the_positions(target):
+    """Numbers that only in this order have the sum 1 at each place."""
+    numbers = np.tile(np.array([2.0**24, 1.0, -(2.0**24), 1.0], np.float32), 500)
+    source = np.broadcast_to(numbers, (1, 64, 1, 2000)).copy()
+    at = [(np.repeat(np.arange(500), 4) // width % 25).astype(np.int32)[None, None] for width in (25, 1)]
+
+    def summed(x, g, *indices):
+        return Put("add", *WHERE)(zeros_of(x), g, *indices)
+
+    _, got = planned(summed, [np.zeros((1, 64, 25, 25), np.float32), source, *at], target)
+    want = np.zeros((25, 25), np.float32)
+    want[at[0], at[1]] = 1
+    np.testing.assert_array_equal(got, np.broadcast_to(want, got.shape))
+
+
 def steps_along_lanes(sources, op):
     nests = [source.nest for source in sources]
     return {n.accesses[access_number(i)].steps[n.lane] for n in nests for i in n.code if i.op == op}
