@@ -262,14 +262,15 @@ def ctc_loss(
 def _lengths(name: str, value: Any, batch: int, most: int) -> Tensor:
     """Lengths as int32, from 0 to `most` if they are known, not in traced functions."""
     numbers = host_index(value)  # those of a list are looked at as they are
-    lengths = as_index(value) if numbers is None else numbers
+    lengths: Tensor = as_index(value).astype("int32") if numbers is None else Tensor(numbers.astype(np.int32))
     if tuple(lengths.shape) != (batch,):
         raise ValueError(f"ctc_loss: {name} must have the shape ({batch},), got {tuple(lengths.shape)}")
     if recording() is None:
-        wrong = [n for n in (lengths.numpy() if numbers is None else numbers).tolist() if not 0 <= n <= most]
+        known = lengths.numpy() if numbers is None else numbers
+        wrong = [n for n in known.tolist() if not 0 <= n <= most]
         if wrong:
             raise ValueError(f"ctc_loss: {name} must be from 0 to {most}, got {wrong[0]}")
-    return lengths.astype("int32") if numbers is None else Tensor(numbers.astype(np.int32))
+    return lengths
 
 
 def _padded(label: Tensor, lengths: np.ndarray) -> Tensor:
