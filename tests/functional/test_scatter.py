@@ -114,3 +114,28 @@ def test_positions_that_are_the_same_along_one_dim(shape, count, last):
     np.testing.assert_array_equal(on_threads(assigned), want)
     with pytest.raises(IndexError):
         tensor(x)[:, index[0] + shape[1], index[1]].numpy()
+
+
+@pytest.mark.parametrize("mode", ["set", "add"])
+def test_a_row_of_values_for_the_same_place(mode):
+    """The index does not move along the lanes, so they all meet."""
+    x, source = np.ones((60, 40), np.float32), RNG.integers(-9, 9, (60, 100)).astype(np.float32)
+    index = RNG.integers(0, 40, (60, 1)).astype(np.int32)
+    op = ScatterAlong(1, mode)
+    found = on_threads(
+        lambda: _rt.apply(op, Tensor(x), F.broadcast_to(Tensor(index), (60, 100)), Tensor(source)).numpy()
+    )
+    want = x.copy()
+    for row, (place,) in enumerate(index):
+        want[row, place] = source[row, -1] if mode == "set" else 1 + source[row].sum()
+    np.testing.assert_array_equal(found, want)
+
+
+def test_an_index_out_of_range_writes_nothing_beside_it():
+    x, source = Tensor(np.zeros((3, 40), np.float32)), Tensor(np.ones((3, 37), np.float32))
+    index = np.tile(np.arange(-37, 0, dtype=np.int32), (3, 1))
+    assert F.scatter(x, 1, Tensor(index), source).numpy().sum() == 3 * 37
+    index[1, 20] = -41
+    with pytest.raises(IndexError, match="scatter"):
+        F.scatter(x, 1, Tensor(index), source)
+    assert not x.numpy().any()

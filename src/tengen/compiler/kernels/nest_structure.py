@@ -167,6 +167,11 @@ class Structure:
         return sum(instruction_cost(self.nest.code[i]) for i in values if self.nest.lane in self.varies[i])
 
     @cached_property
+    def led(self) -> int:
+        """How many gathers and scatters go from lane to lane, each to a place of its own."""
+        return sum(instr.op in ("gather", "scatter") and self.is_led(instr) for instr in self.nest.code)
+
+    @cached_property
     def one_by_one(self) -> bool:
         """Whether vectors would write to places that may coincide, or not in the order of the indices. In a nest that
         reduces nothing, a vector whose indices move along the lanes is written lane by lane.

@@ -43,6 +43,7 @@ from .nest_structure import CROSS_BLOCK, Structure
 
 TILE = 1 << 15  # elements of a tile of cheap instructions: a few microseconds
 LEAST_TILE = 1 << 11
+APART = 16  # instructions that a vector of single places takes longer than one of neighbours
 CHUNK = 64  # chunks are a multiple of this, so that all but the last one of a row are whole groups on every machine
 
 
@@ -110,7 +111,7 @@ def tiling(nest: Nest, extents: Sequence[int]) -> Tiling:
 
 def _tiling(structure: Structure, extents: Sequence[int]) -> Tiling:
     nest = structure.nest
-    tile = max(LEAST_TILE, TILE // (1 + structure.cost // 8))
+    tile = max(LEAST_TILE, TILE // (1 + (structure.cost + APART * structure.led) // 8))
     inside = prod(extents[structure.parallel :])
     counts = {d: extents[d] for d in structure.item_dims if d != nest.lane}
     if nest.interleaved is not None and nest.interleaved[0] < nest.kept:

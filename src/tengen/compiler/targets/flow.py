@@ -77,11 +77,18 @@ class Flow:
         return merged
 
     def choose(
-        self, condition: ir.Value, yes: Callable[[], list[ir.Value]], no: Callable[[], list[ir.Value]]
+        self,
+        condition: ir.Value,
+        yes: Callable[[], list[ir.Value]],
+        no: Callable[[], list[ir.Value]],
+        likely: bool = False,
     ) -> list[ir.Value]:
-        """The values of `yes()` if `condition` holds, otherwise those of `no()`. Only one of them is executed."""
+        """The values of `yes()` if `condition` holds, otherwise those of `no()`. Only one of them is executed. likely: it nearly
+        always holds."""
         blocks = [self.function.append_basic_block(name) for name in ("yes", "no", "join")]
-        self.at.cbranch(condition, blocks[0], blocks[1])
+        branch = self.at.cbranch(condition, blocks[0], blocks[1])
+        if likely:
+            branch.set_weights([99, 1])
         arms = []
         for block, make in zip(blocks, (yes, no), strict=False):
             self.at.position_at_end(block)

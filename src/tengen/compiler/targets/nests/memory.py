@@ -199,6 +199,9 @@ class Memory:
         index. active: the lanes that count."""
         assert self.status is not None
         length = splat(self.at, size, "i64", index.lanes)
+        if index.lanes == 1:
+            single = active if active is not None and active.lanes == 1 else None
+            return self._normalise_one(index, length, single, position)
         index = (index < 0).where(index + length, index)
         inside = index.ult(length)
         wrong = ~inside
@@ -207,6 +210,22 @@ class Memory:
         with self.at.if_then(wrong.any(), likely=False):
             self.set_status(i64(1 + position))
         return index, inside
+
+    def _normalise_one(self, index: Vec, length: Vec, active: Vec | None, position: int) -> tuple[Vec, Vec]:
+        """The same for a single index. One that is in range and not negative, as most are, costs one comparison."""
+
+        def otherwise() -> list[ir.Value]:
+            counted = index + length
+            inside = counted.ult(length)
+            wrong = ~inside if active is None else ~inside & active
+            with self.at.if_then(wrong.value, likely=False):
+                self.set_status(i64(1 + position))
+            return [counted.value, inside.value]
+
+        at_once = index.ult(length).value
+        yes = constant(True, "bool", 1)
+        counted, inside = self.flow.choose(at_once, lambda: [index.value, yes], otherwise, likely=True)
+        return index.like(counted), index.like(inside, "bool")
 
     def set_status(self, number: ir.Value) -> None:
         """Write to the status word."""
@@ -232,6 +251,10 @@ class Memory:
     def write(self, place: AccessPlace, value: Vec, how: str = "set") -> None:
         """Store the value where the conditions hold, or add it to what is there."""
         dtype = place.operand.access.dtype
+        if place.lanes == 1 and place.operand.indirect and place.allowed is not None:  # they nearly always do
+            with self.at.if_then(place.allowed.value, likely=True):
+                self.write(replace(place, allowed=None), value, how)
+            return
         if how in UNORDERED:
             self.write_at_once(place, encode(dtype, value, self.half), how)
             return
