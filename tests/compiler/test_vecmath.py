@@ -248,7 +248,7 @@ def test_float32_binary(name: str) -> None:
     assert_within(compiled(name, "f32")(x, y), truth, 1.0, x, y)
 
 
-@pytest.mark.parametrize("exponent", [1.0, 2.0, 3.0, -1.0, 0.5, -0.5])
+@pytest.mark.parametrize("exponent", [1.0, 2.0, 3.0, -1.0, -2.0, 0.5, -0.5])
 @pytest.mark.parametrize("kind", ["f32", "f64"])
 def test_powers_that_products_and_roots_give(kind: str, exponent: float) -> None:
     """C99's values; vectors of which some lanes have other exponents give the same."""

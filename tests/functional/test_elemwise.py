@@ -224,3 +224,18 @@ def test_errors():
         F.add(Tensor([1.0, 2.0]), Tensor([1.0, 2.0, 3.0]))
     with pytest.raises(TypeError, match="shl works on integers, got float32 and weak_int"):
         F.left_shift(Tensor([1.0]), 1)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("shape", [(1, 3), (7, 4), (1000, 2), (1001, 3)])
+def test_signs_of_narrow_floats_change_in_their_words(dtype, shape):
+    """In pairs where there are pairs; -0, infinities and NaN included."""
+    values = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    values.flat[:5] = [0.0, -0.0, np.inf, -np.inf, np.nan][: values.size]
+    x = Tensor(values).astype(dtype)
+    rounded = x.astype("float32").numpy()
+    for found, want in ((F.abs(x), np.abs(rounded)), (-x, -rounded), (F.abs(-x.T), np.abs(rounded.T))):
+        assert found.dtype == x.dtype
+        got = found.astype("float32").numpy()
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(np.signbit(got), np.signbit(want))

@@ -353,7 +353,7 @@ class Emitter:
         dtypes = [o.dtype for o in self.operands]
         words: frozenset[int] = frozenset()
         if not NARROW.isdisjoint(dtypes):
-            words = moved(code, dtypes, [o.view.fill for o in self.operands])
+            words = moved(code, dtypes, [o.view.fill for o in self.operands], signs=not self._guards)
             code, dtypes = as_words(code, words), [WORD if a in words else dtype for a, dtype in enumerate(dtypes)]
         places: Places = tuple(
             [(t, o.view, o.indirect, o.parameter) for t, o in zip(dtypes, self.operands, strict=True)]
@@ -438,8 +438,8 @@ def _in_pairs(
         half = tuple([index._replace(stride=index.stride // 2) for index in indirect])
         made[a] = PAIR, halved(view, dim), half, parameter
     for a in set(range(len(places))) - words:
-        dtype, view, *rest = places[a]
-        made[a] = dtype, view._replace(shape=halved(view, dim).shape), *rest  # type: ignore[assignment]
+        dtype, view, indirect, parameter = places[a]
+        made[a] = dtype, view._replace(shape=halved(view, dim).shape), indirect, parameter
     return halved(View(shape, shape), dim).shape, tuple(made), tuple([halved(view, dim) for view in order])
 
 

@@ -1,4 +1,5 @@
-"""Narrow floats that a kernel only moves are words of 16 bits: they need not become float32 and be rounded again on their way."""
+"""Narrow floats of which a kernel changes the sign at most are words of 16 bits: they need not become float32 and be rounded again on
+their way."""
 
 from __future__ import annotations
 
@@ -10,11 +11,13 @@ from ...view import View
 
 WORD, PAIR = "uint16", "int32"
 MEMORY = ("load", "gather", *SINKS)
+SIGNS = {"abs": ("and", 0x7FFF7FFF), "neg": ("xor", -0x7FFF8000)}
+"""What changes the sign alone, as an operation on one word or two side by side."""
 
 
-def moved(code: Sequence[Instr], dtypes: Sequence[str], fills: Sequence[float]) -> frozenset[int]:
-    """The accesses of narrow floats from which values are loaded and, as they are, stored to others of their dtype. dtypes, fills: of each
-    access."""
+def moved(code: Sequence[Instr], dtypes: Sequence[str], fills: Sequence[float], signs: bool = True) -> frozenset[int]:
+    """The accesses of narrow floats from which values are loaded and, but for the sign, as they are stored to others of their dtype.
+    dtypes, fills: of each access. signs: changed signs count as moved."""
     narrow = {a for a, dtype in enumerate(dtypes) if dtype in NARROW_FLOATS and blank(fills[a])}
     used: dict[int, set[int]] = {}  # by number of an access: the accesses that it is copied from or to
     calculates: set[int] = set()
@@ -22,7 +25,9 @@ def moved(code: Sequence[Instr], dtypes: Sequence[str], fills: Sequence[float]) 
         own = access_number(instr) if instr.op in MEMORY else None
         if own is not None:
             used.setdefault(own, set())
-        for place, a in enumerate(instr.args):
+        for place, a in enumerate(instr.args if not (signs and instr.op in SIGNS) else ()):
+            while signs and code[a].op in SIGNS:
+                (a,) = code[a].args
             other = access_number(code[a]) if code[a].op in ("load", "gather") else None
             written = own if instr.op in SINKS and place == 0 else None
             if written is None or other is None or dtypes[written] != dtypes[other] or mode(instr) != "set":
@@ -42,10 +47,22 @@ def moved(code: Sequence[Instr], dtypes: Sequence[str], fills: Sequence[float]) 
 
 def as_words(code: Sequence[Instr], accesses: frozenset[int]) -> tuple[Instr, ...]:
     """The code with these accesses as words."""
-    made = list(code)
+    made: list[Instr] = []
+    numbers: list[int] = []  # of what were the instructions of the code
+    words: set[int] = set()
     for number, instr in enumerate(code):
+        args = tuple([numbers[a] for a in instr.args])
         if instr.op in MEMORY and access_number(instr) in accesses:
-            made[number] = instr._replace(dtype=COMPUTE[WORD])
+            made.append(instr._replace(args=args, dtype=COMPUTE[WORD]))
+            words.add(number)
+        elif instr.op in SIGNS and words.issuperset(instr.args):
+            op, bits = SIGNS[instr.op]
+            made.append(Instr("const", (), COMPUTE[WORD], bits))
+            made.append(Instr(op, (*args, len(made) - 1), COMPUTE[WORD]))
+            words.add(number)
+        else:
+            made.append(instr._replace(args=args))
+        numbers.append(len(made) - 1)
     return tuple(made)
 
 

@@ -34,12 +34,19 @@ def _by_products(x: Vec, y: Vec, otherwise: Callable[[], Vec]) -> Vec:
 
 
 def _by_root(x: Vec, y: Vec, otherwise: Callable[[], Vec]) -> Vec:
-    """Powers by a square root or a division, if all lanes have such; otherwise the general way."""
-    half = y.abs().eq(0.5)
-    root = x.eq(-math.inf).where(math.inf, (x + 0.0).sqrt())  # pow(-0, 0.5) is 0
-    base = half.where(root, x)
-    found = (y < 0.0).where(1.0 / base, base)
-    return where_rare(~(half | y.eq(-1.0)), [found], lambda: [otherwise()])[0]
+    """Powers by a square root or a division, if all lanes have such; otherwise the general way. The gradient of 1 / x has a -2."""
+    half, two = y.abs().eq(0.5), y.abs().eq(2.0)
+    base = where_rare(half, [x], lambda: [x.eq(-math.inf).where(math.inf, (x + 0.0).sqrt())])[0]  # pow(-0, 0.5) is 0
+    base = where_rare(y < 0.0, [base], lambda: [1.0 / base])[0]
+    found = where_rare(two, [base], lambda: [(y < 0.0).where(_squared(base, x), base * base)])[0]
+    return where_rare(~(half | two | y.eq(-1.0)), [found], lambda: [otherwise()])[0]
+
+
+def _squared(r: Vec, x: Vec) -> Vec:
+    """1 / x**2 from r, which is 1 / x rounded. The rest of both roundings is added, as r**2 alone may be off by 1.5 ULP."""
+    square = r * r
+    left = r.fma(r, -square) + (-x).fma(r, 1.0) * square * 2.0
+    return ((square > 0.0) & (square < math.inf)).where(square + left, square)
 
 
 def _by_logarithm(x: Vec, y: Vec) -> Vec:
