@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from .program import Type, ViewOp
+from .program import Host, Type, Value, ViewOp
 from .view import View
 
 
@@ -23,3 +24,12 @@ class After(ViewOp):
 
     def view(self, view: View) -> View | None:
         return view
+
+
+class Begun(Host, abstract=True):
+    """A Python function that fills its outputs after it has returned, until another one that waits for it. A GPU's values are copied back when
+    it returns, so it must have ended then."""
+
+    def in_ops(self, *inputs: Value) -> Sequence[Value]:
+        """The outputs from an op that has ended when its function returns."""
+        raise NotImplementedError

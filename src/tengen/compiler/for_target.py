@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .attention import Attention, AttentionGradient
+from .effects import Begun
 from .kernels.target import HostTarget, Target
 from .orders import Positions
 from .program import Node, Program, Value
 from .values import rewritten
 
-ONLY_ON_CPUS = (Attention, AttentionGradient, Positions)
+ONLY_ON_CPUS = (Attention, AttentionGradient, Positions, Begun)
 
 
 def for_target(program: Program, target: Target) -> Program:
@@ -19,6 +20,6 @@ def for_target(program: Program, target: Target) -> Program:
         return program
 
     def in_ops(node: Node, inputs: Sequence[Value]) -> tuple[Value, ...] | None:
-        return node.op.in_ops(*inputs) if isinstance(node.op, ONLY_ON_CPUS) else None
+        return tuple(node.op.in_ops(*inputs)) if isinstance(node.op, ONLY_ON_CPUS) else None
 
     return rewritten(program, in_ops)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...base.world import Work, communicator
-from ...compiler.effects import After
+from ...compiler.effects import After, Begun
 from ...compiler.program import Composite, Host, Type, Value
 from .base import Formula, Grads
 from .elemwise import EQ, cast, where
@@ -26,14 +26,15 @@ _under_way: dict[int, tuple[Work, Any]] = {}  # exchanges that have been started
 _tickets = count()
 
 
-class Start(Host):
-    """Begins an exchange. Gives the place of its result, and a ticket for Finish."""
+class Start(Begun):
+    """Begins an exchange. Gives the place of its result, and a ticket for Finish. whole: it has ended at return."""
 
     group: str
     size: int
     kind: str
     dtype: str
     layout: str = ""
+    whole: bool = False
 
     nondiff = "it is half of an operation, which has a gradient"
     no_onnx = "knows one process"
@@ -58,6 +59,11 @@ class Start(Host):
         work = communicator(self.group).start(self.kind, self.dtype, given, out, self.layout)
         ticket[...] = number = next(_tickets)
         _under_way[number] = work, (given, out)
+        if self.whole:
+            work.wait()
+
+    def in_ops(self, *inputs: Value) -> Sequence[Value]:
+        return Start(self.group, self.size, self.kind, self.dtype, self.layout, True)(*inputs)
 
 
 class Finish(Host):
