@@ -11,6 +11,7 @@ import pytest
 
 import tengen
 import tengen.functional as F
+import tengen.module as M
 from tengen.autodiff import GradManager
 from tengen.base.errors import DeviceError
 
@@ -118,14 +119,40 @@ def test_new_values_of_a_handle_stay_on_its_device():
 
 def test_inputs_on_different_devices_are_named():
     x, y = tengen.tensor([1.0], device="gpu0"), tengen.tensor([1.0], device="cpu0")
-    with pytest.raises(RuntimeError, match=r"add: the inputs are on different devices, gpu0:0 and cpu0:0; use \.to"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"add: the inputs are on different devices, gpu0:0 and cpu0:0; use \.to\(.gpu0:0.\) for what is not there",
+    ):
         x + y
     with pytest.raises(RuntimeError, match="gpu0:0 and gpu1:0"):
         x * x.to("gpu1")
+    with pytest.raises(RuntimeError, match=r"different devices, gpu0:0 and xpux:0 \(cpu0\)"):
+        F.concat([x, tengen.tensor([1.0])])
+    with pytest.raises(
+        RuntimeError, match=r"linear: the inputs are on different devices, gpu0:0 and xpux:0 \(cpu0\); use"
+    ):
+        M.Linear(1, 2)(x.reshape(1, 1))
     with pytest.raises(DeviceError, match=r"gpu7:0 was asked for.*it can use 2 here"):
         x.to("gpu7")
     with pytest.raises(DeviceError, match="gpu2"):
         tengen.tensor([1.0], device="gpu2")
+
+
+def test_arrays_go_to_where_the_other_operand_is():
+    x, numbers = tengen.tensor([1.0, 2.0, 3.0], device="gpu1"), np.float32([1, 2, 3])
+    for y in (
+        x + numbers,
+        numbers * x,
+        x[[0, 2]],
+        x[numbers > 1],
+        x[np.array([1])],
+        F.pow(x, numbers),
+        x > [1.0, 2.0, 3.0],
+    ):
+        assert str(y.device) == "gpu1:0"
+    x[[0, 1]] = numbers[:2] + 5
+    x += numbers
+    assert (x.tolist(), str(x.device)) == ([7, 9, 6], "gpu1:0")
 
 
 def test_gradients_go_back_to_where_the_value_was():

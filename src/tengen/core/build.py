@@ -119,15 +119,25 @@ def route_of(op: Op, descs: Sequence[_rt.Descriptor]) -> Route:
     named = getattr(op, "device", None) or None  # a Program is for any device, and its ops name ""
     devices = list(dict.fromkeys([d.device for d in descs if not d.dtype.startswith("weak_")]))
     if named is None and len(devices) > 1 and len({parse(d).physical for d in devices}) > 1:
-        raise RuntimeError(f"{op.name}: the inputs are on different devices, {' and '.join(devices)}; use .to(device)")
+        raise RuntimeError(
+            f"{op.name}: the inputs are on different devices, {' and '.join(map(_told, devices))}; use .to({devices[0]!r}) for what is not there"
+        )
     if named is None:
         return Route(*2 * [devices[0] if devices else canonical(get_default_device())])
     for other in devices:
         if apart(other, named):
             if isinstance(op, Copy):
                 return Route(other, str(named))
-            raise RuntimeError(f"{op.name}: the input is on {other} and the result wanted on {named}; use .to(device)")
+            raise RuntimeError(
+                f"{op.name}: an input is on {_told(other)}, and the result is to be on {_told(named)}; use .to({str(named)!r}) for the input"
+            )
     return Route(str(named), str(named))
+
+
+def _told(device: Any) -> str:
+    """A device for people, who may not know what xpux is."""
+    name = parse(device)
+    return f"{device} ({name.physical})" if name.kind == "xpu" else str(device)
 
 
 def plan_for(route: Route, program: Program, views: Sequence[View], op: Op) -> Plan:
@@ -332,7 +342,8 @@ def foreign_hook(op: Op, inputs: Sequence[Any]) -> Any:
             if argument_of(x) and not hasattr(x, "__radd__"):  # otherwise an operator asks the other operand
                 raise TypeError(no_tensor(x))
             return NotImplemented
-    tensors = [x if isinstance(x, (_rt.Tensor, bool, int, float)) else _make_tensor(x) for x in inputs]
+    place = next((x.desc.device for x in inputs if isinstance(x, _rt.Tensor)), None)
+    tensors = [x if isinstance(x, (_rt.Tensor, bool, int, float)) else _make_tensor(x, device=place) for x in inputs]
     return _rt.apply(op, *_within_64_bits(op, tensors))
 
 
@@ -354,7 +365,7 @@ def memory_hook(op: Op, descs: Sequence[_rt.Descriptor], size: int, live: int, d
     raise MemoryError(out_of_memory(op.name, types, [v.type for v in program.outputs], size, live, device))
 
 
-_make_tensor: Callable[[Any], _rt.Tensor]
+_make_tensor: Callable[..., _rt.Tensor]
 
 
 def check_misc() -> None:
