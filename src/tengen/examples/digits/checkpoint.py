@@ -44,8 +44,8 @@ class History:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what `Trainer.save` wrote, for `Trainer.restore`. Raises ValueError for another file or a damaged one."""
-    state = tengen.load(path)
+    """Read what `Trainer.save` wrote, wherever that was, for `Trainer.restore`. Raises ValueError for another file or a damaged one."""
+    state = tengen.load(path, map_location=tengen.get_default_device())
     try:
         parts = {"settings": Settings, "progress": Progress, "history": History}
         made = {name: kind(**state[name]) for name, kind in parts.items()}

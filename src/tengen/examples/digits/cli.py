@@ -14,6 +14,7 @@ from importlib.util import find_spec
 import tengen
 import tengen.distributed as dist
 
+from ...base.device import parse
 from ...base.errors import DeviceError
 from ..common import BAD_INPUT, INTERRUPTED, tensorboard
 from ..interrupts import stopped_early
@@ -31,7 +32,7 @@ def _agreed(stop: Callable[[], bool]) -> Callable[[], bool]:
 
 def _run(options: argparse.Namespace) -> int:
     started = time.perf_counter()
-    if options.device is not None:
+    if options.device is not None and not dist.is_distributed():
         tengen.set_default_device(options.device)
     source, checkpoint = places(options)
     state = None if source is None else load_checkpoint(source)
@@ -102,7 +103,8 @@ def _guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespa
 def _run_together(options: argparse.Namespace) -> int:
     """Do the run in processes of its own."""
     with stopped_early():
-        codes = dist.launcher(_guarded, n_gpus=options.workers)(_run, options)
+        kind = parse(options.device or tengen.get_default_device()).kind
+        codes = dist.launcher(_guarded, n_gpus=options.workers, device_type=kind)(_run, options)
     return int(codes[0])
 
 
