@@ -1,8 +1,9 @@
 #include "device.h"
 
-#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
 
 #include <algorithm>
+#include <cctype>
 #include <unordered_map>
 
 namespace tengen {
@@ -15,7 +16,8 @@ constexpr size_t kKindLength = 3;  // of "cpu", "gpu" and "xpu"
 
 struct Registry {
     std::vector<DeviceKind> kinds;
-    std::string best = "cpu";
+    std::string wanted = "cpu", best;  // what "xpu" shall stand for, and does; empty: nobody has asked
+    nb::object tell = nb::none();
     std::unordered_map<std::string, Device*> by_name;
 };
 
@@ -24,12 +26,29 @@ Registry& registry() {
     return registry;
 }
 
-const DeviceKind* find_kind(const std::string& name) {
-    const std::string& wanted = name == "xpu" ? registry().best : name;
+const DeviceKind* kind_named(const std::string& name) {
     for (const DeviceKind& kind : registry().kinds) {
-        if (kind.name == wanted) return &kind;
+        if (kind.name == name) return &kind;
     }
     return nullptr;
+}
+
+const DeviceKind* find_kind(const std::string& name) { return kind_named(name == "xpu" ? best_kind() : name); }
+
+// `kind`, if there is one that can be used.
+std::string usable(const std::string& kind) {
+    const DeviceKind* found = kind_named(kind);
+    return found && found->fault().empty() && found->device(0) ? kind : "cpu";
+}
+
+size_t number_of(const std::string& name) {
+    const bool given = name.size() > kKindLength && std::isdigit(static_cast<unsigned char>(name[kKindLength]));
+    return given ? std::stoul(name.substr(kKindLength)) : 0;
+}
+
+Device* find_device(const std::string& name) {
+    const DeviceKind* kind = find_kind(name.substr(0, kKindLength));
+    return kind ? kind->device(number_of(name)) : nullptr;
 }
 
 }  // namespace
@@ -43,36 +62,57 @@ std::string Device::assemble(const std::string&) { throw std::runtime_error(name
 void add_device_kind(const DeviceKind& kind) { registry().kinds.push_back(kind); }
 
 size_t device_count(const std::string& kind) {
-    const DeviceKind* found = find_kind(kind);
+    const DeviceKind* found = kind_named(kind);
     return found ? found->count() : 0;
 }
 
-void set_best_kind(const std::string& kind) {
-    if (kind == registry().best) return;
-    for (const auto& [name, device] : registry().by_name) {
-        if (name.starts_with("xpu")) {
-            throw std::runtime_error("what xpux stands for cannot change any more: tensors are on " + name);
-        }
-    }
-    registry().best = kind;
+bool devices_begun(const std::string& kind) {
+    const DeviceKind* found = kind_named(kind);
+    return found && found->begun();
 }
+
+std::string device_fault(const std::string& kind) {
+    const DeviceKind* found = kind_named(kind);
+    return found ? found->fault() : "";
+}
+
+void set_best_kind(const std::string& kind, const nb::object& tell) {
+    Registry& here = registry();
+    here.tell = tell;
+    for (const auto& [name, device] : here.by_name) {
+        if (!name.starts_with("xpu")) continue;
+        if (usable(kind) == here.best) break;
+        throw std::runtime_error("what xpux stands for cannot change any more: tensors are on " + name);
+    }
+    if (kind != here.wanted) here.best.clear();
+    here.wanted = kind;
+}
+
+std::string best_kind() {
+    Registry& here = registry();
+    if (here.best.empty()) {
+        here.best = usable(here.wanted);
+        const std::string fault = here.best == here.wanted ? "" : device_fault(here.wanted);
+        if (!fault.empty() && !here.tell.is_none()) here.tell(fault);
+    }
+    return here.best;
+}
+
+bool device_exists(const std::string& name) { return registry().by_name.contains(name) || find_device(name); }
 
 Device& device_named(const std::string& name) {
     auto& known = registry().by_name;
     if (auto found = known.find(name); found != known.end()) return *found->second;
-    const DeviceKind* kind = find_kind(name.substr(0, kKindLength));
-    const size_t number = name.size() > kKindLength && std::isdigit(static_cast<unsigned char>(name[kKindLength]))
-                              ? std::stoul(name.substr(kKindLength))
-                              : 0;
-    if (!kind || number >= kind->count()) throw nb::value_error(("no driver for device '" + name + "'").c_str());
-    return *known.emplace(name, &kind->device(number)).first->second;
+    Device* device = find_device(name);
+    if (!device) throw nb::value_error(("no driver for device '" + name + "'").c_str());
+    return *known.emplace(name, device).first->second;
 }
 
 Device* device_of_dlpack(int dlpack, int number) {
     for (const DeviceKind& kind : registry().kinds) {
-        if (kind.dlpack == dlpack && static_cast<size_t>(number) < kind.count()) {
-            return &device_named(kind.name + std::to_string(number));
-        }
+        if (kind.dlpack != dlpack || number < 0) continue;
+        const std::string name = kind.name + std::to_string(number);
+        return device_exists(name) ? &device_named(name) : nullptr;
     }
     return nullptr;
 }

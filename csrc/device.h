@@ -2,6 +2,8 @@
 // host in host.cpp, NVIDIA's GPUs in cuda/.
 #pragma once
 
+#include <nanobind/nanobind.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -96,15 +98,23 @@ class Device {
 
 // The devices of a kind, which have numbers from 0.
 struct DeviceKind {
-    std::string name;  // such as "gpu"
-    int dlpack;        // what DLPack calls it
-    size_t (*count)();
-    Device& (*device)(size_t index);
+    std::string name;        // such as "gpu"
+    int dlpack;              // what DLPack calls it
+    size_t (*count)();       // leaves the process able to fork children that use them
+    bool (*begun)();         // whether it no longer is, as it has begun to use them
+    std::string (*fault)();  // why tengen can use none, although there may be some; empty: it can, or there is none
+    Device* (*device)(size_t index);  // null: it is not there
 };
 void add_device_kind(const DeviceKind& kind);
 size_t device_count(const std::string& kind);
-// What "xpu" stands for: "cpu" until this is called, which must be before the first device is looked up.
-void set_best_kind(const std::string& kind);
+bool devices_begun(const std::string& kind);
+std::string device_fault(const std::string& kind);
+bool device_exists(const std::string& name);
+// What "xpu" shall stand for: this kind, if there is a usable one, else "cpu". It is looked up when it is first asked
+// for, and cannot change once a device has been looked up under that name. `tell` is called with the reason if it is
+// "cpu" because of a fault.
+void set_best_kind(const std::string& kind, const nanobind::object& tell);
+std::string best_kind();
 
 // The device behind a name such as "gpu0", "gpux:0" or "xpux". Throws nb::value_error if there is none.
 Device& device_named(const std::string& name);

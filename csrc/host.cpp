@@ -100,7 +100,8 @@ Device& host_device() {
 
 void add_host_devices() {
     // Any number names the host.
-    add_device_kind({"cpu", kDLCpu, [] { return SIZE_MAX; }, [](size_t) -> Device& { return host_device(); }});
+    add_device_kind({"cpu", kDLCpu, [] { return SIZE_MAX; }, [] { return false; }, [] { return std::string(); },
+                     [](size_t) -> Device* { return &host_device(); }});
 }
 
 }  // namespace tengen

@@ -5,6 +5,7 @@
 
 #include "apply.h"
 #include "cuda/cuda_device.h"
+#include "cuda/driver.h"
 #include "hooks.h"
 #include "host.h"
 #include "interop.h"
@@ -65,8 +66,16 @@ void bind_devices(nb::module_& module) {
     add_host_devices();
     cuda::add_devices();
     module.def("device_count", device_count, nb::arg("kind"), "How many devices there are of a kind, such as \"gpu\".");
-    module.def("set_best_kind", set_best_kind, nb::arg("kind"),
-               "What \"xpu\" stands for; it cannot change once a device has been looked up under that name.");
+    module.def("devices_begun", devices_begun, nb::arg("kind"),
+               "Whether this process has begun to use them, so that those that it forks cannot.");
+    module.def("device_fault", device_fault, nb::arg("kind"),
+               "Why none of a kind can be used, although there may be some; else \"\".");
+    module.def("device_exists", device_exists, nb::arg("device"));
+    module.def(
+        "set_best_kind", set_best_kind, nb::arg("kind"), nb::arg("tell").none() = nb::none(),
+        "What \"xpu\" shall stand for, if there is one; it cannot change once a device has been looked up under that "
+        "name. tell: is called with the reason if none can be used, although there may be some.");
+    module.def("best_kind", best_kind, "What \"xpu\" stands for.");
     module.def(
         "device_properties",
         [](const std::string& device) {

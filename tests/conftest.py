@@ -19,6 +19,8 @@ os.environ.setdefault("TENGEN_CACHE_DIR", str(KERNELS))
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Tests of what a program prints to stderr do not depend on how long its kernels take to compile.
 os.environ.setdefault("TENGEN_COMPILE_NOTICE", "0")
+if os.environ.get("TENGEN_XPU") != "gpu":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a machine's GPUs are no default device of tests that are of CPUs
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background so, and all processes that tests interrupt would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,7 +1,5 @@
 #include "cuda/cuda_device.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -22,7 +20,6 @@ namespace {
 constexpr unsigned kNonBlocking = 1;          // CU_STREAM_NON_BLOCKING
 constexpr int kMaxThreads = 1;                // CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK
 constexpr int kMultiprocessors = 16;          // CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
-constexpr int kMajor = 75, kMinor = 76;       // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 constexpr int kSharedOptIn = 97;              // CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
 constexpr int kDynamicShared = 8;             // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 constexpr uint32_t kFreeShared = 48 << 10;    // more than that a kernel must ask for
@@ -32,14 +29,6 @@ constexpr int kFromText = 1;             // CU_JIT_INPUT_PTX
 constexpr size_t kLeastAhead = 1 << 16;  // bytes: fewer are there as soon as they are sent
 constexpr size_t kLeastOfGraph = 4;      // launches: fewer cost less than a graph of them
 constexpr int kDLCuda = 2;               // a DLDeviceType
-
-// A child process has the memory of this one, but not its connection to the driver.
-std::atomic<bool> used = false, forked = false;
-
-void watch_forks() {
-    static const int watched = pthread_atfork(nullptr, nullptr, [] { forked = used.load(); });
-    static_cast<void>(watched);
-}
 
 class CudaDevice final : public Device {
   public:
@@ -96,7 +85,6 @@ class CudaDevice final : public Device {
 void CudaDevice::open() {
     const std::lock_guard lock(opening_);
     if (context_.load()) return;
-    watch_forks();
     DeviceId id = 0;
     Context context = nullptr;
     check("cuDeviceGet", driver().device(&id, index_));
@@ -104,15 +92,15 @@ void CudaDevice::open() {
     check("cuCtxSetCurrent", driver().set_context(context));
     check("cuStreamCreate", driver().create_stream(&stream_, kNonBlocking));
     check("cuStreamCreate", driver().create_stream(&capturing_, kNonBlocking));
-    used = true;
     context_ = context;
 }
 
 void CudaDevice::enter() {
-    if (forked) {
+    if (is_forked()) {
         throw std::runtime_error(name +
                                  " cannot be used in this process: it was forked from one that had used a GPU already. "
-                                 "Start it with the method 'spawn', or keep its work on the CPU");
+                                 "Start it with the method 'spawn', or keep its work on the CPU: "
+                                 "tengen.set_default_device('cpu0')");
     }
     if (!context_.load(std::memory_order_acquire)) open();
     // Each time: other libraries may have made another context the current one.
@@ -150,7 +138,7 @@ Ref<Storage> CudaDevice::receive_ahead(const void* from, size_t bytes) {
 void CudaDevice::release(Storage* storage) noexcept {
     char* const memory = reinterpret_cast<char*>(storage->data);
     if (storage->owner != &ahead_) return memory_.release(memory, storage->block);
-    const bool usable = !forked && driver().set_context(context_.load()) == kSuccess;
+    const bool usable = !is_forked() && driver().set_context(context_.load()) == kSuccess;
     ahead_.release(memory, storage->block, usable ? stream_ : nullptr);
 }
 
@@ -343,7 +331,7 @@ size_t CudaDevice::free_memory() {
 }
 
 void CudaDevice::release_cached() noexcept {
-    if (!context_.load() || forked || driver().set_context(context_.load()) != kSuccess) return;
+    if (!context_.load() || is_forked() || driver().set_context(context_.load()) != kSuccess) return;
     memory_.release_cached();
     ahead_.release_cached();
 }
@@ -363,18 +351,18 @@ void CudaDevice::reset_peak() {
     ahead_.memory().reset_peak();
 }
 
-Device& device(size_t index) {
+Device* device(size_t index) {
+    if (index >= static_cast<size_t>(driver().count)) return nullptr;
     static auto& devices = *new std::vector<std::unique_ptr<CudaDevice>>;  // outlive static destructors, as tensors may
     while (devices.size() <= index) devices.push_back(std::make_unique<CudaDevice>(static_cast<int>(devices.size())));
-    return *devices[index];
+    return devices[index].get();
 }
 
 }  // namespace
 
 void add_devices() {
-    add_device_kind({"gpu", kDLCuda, [] { return static_cast<size_t>(driver().count); }, device});
+    add_device_kind({"gpu", kDLCuda, [] { return static_cast<size_t>(count_devices()); }, has_begun,
+                     [] { return driver().fault; }, device});
 }
-
-int driver_version() { return driver().version; }
 
 }  // namespace tengen::cuda

@@ -8,7 +8,5 @@ namespace tengen::cuda {
 
 // Makes "gpu" a kind of device.
 void add_devices();
-// 12040 is 12.4; 0: there is no driver.
-int driver_version();
 
 }  // namespace tengen::cuda

@@ -23,6 +23,7 @@ using Executable = struct ExecutableType*;
 using Function = struct FunctionType*;
 
 enum : Result { kSuccess = 0, kOutOfMemory = 2, kNotReady = 600 };
+enum { kMajor = 75, kMinor = 76 };  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 
 // One row a function: its name in tengen, in the library, and its arguments.
 #define TENGEN_CUDA_FUNCTIONS(X)                                                                                      \
@@ -81,6 +82,8 @@ struct Driver {
 
     int count = 0;    // of devices
     int version = 0;  // 12040 is 12.4
+    // Why "xpu" is not a GPU although there may be some; empty: it is, or there is none.
+    std::string fault;
 };
 
 // A call of the driver that failed.
@@ -94,8 +97,15 @@ inline void check(const std::string& where, const char* call, Result result) {
     if (result != kSuccess) throw CudaError(where, call, result);
 }
 
-// Loaded when first asked for. Without a library or a device, `count` is 0. Throws std::runtime_error if
-// TENGEN_CUDA_LIBRARY names something else than a CUDA driver.
+// Loaded when first asked for, and then this process has begun to use CUDA: children that it forks later cannot.
+// Without a library or a device, `count` is 0. Throws std::runtime_error if TENGEN_CUDA_LIBRARY names something else
+// than a CUDA driver.
 const Driver& driver();
+// How many devices it would find, and its version (12040 is 12.4; 0: there is none). Neither begins to use CUDA.
+int count_devices();
+int driver_version();
+// Whether this process has begun to use CUDA, and there is a device; and whether the one that it was forked from had.
+bool has_begun();
+bool is_forked();
 
 }  // namespace tengen::cuda

@@ -13,9 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 from . import __file__ as _INIT
 from . import __version__, _rt, config
 from .base.config import KNOBS
+from .base.device import best_kind, gpu_count
 from .compiler import cache
 from .compiler.targets import host
 from .core.memory import amount
+from .device import get_cuda_device_property, get_cuda_driver_version
 
 _OPTIONAL = "mpi4py onnx onnxruntime safetensors opencv-python-headless pillow ray scikit-learn matplotlib tensorboardX"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -84,7 +86,26 @@ def _facts() -> Iterator[tuple[str, str]]:
         ", ".join(f"{k.name}={changed[k.name]}" for k in KNOBS if changed[k.name] != k.default) or "as they come",
     )
     yield "kernels", _kept(cache.usage())
-    yield "GPU", "none: tengen computes on CPUs"
+    yield from _gpus()
+
+
+def _gpus() -> Iterator[tuple[str, str]]:
+    try:
+        count, fault = gpu_count(), _rt.device_fault("gpu")
+    except RuntimeError as error:  # TENGEN_CUDA_LIBRARY names something else
+        count, fault = 0, str(error)
+    if not count:
+        yield "GPU", f"none: tengen computes on the CPU{f'. {fault}' if fault else ''}"
+    for number in range(count):
+        found = get_cuda_device_property(number)
+        said = (
+            f"gpu{number}: {found.name}, sm_{found.major}{found.minor}, {found.multi_processor_count} multiprocessors"
+        )
+        yield "GPU", f"{said}, memory {amount(found.total_memory)}"
+    if count:
+        driver = get_cuda_driver_version()
+        use = "xpux is gpu0" if best_kind() == "gpu" else f"xpux is the CPU{f': {fault}' if fault else ''}"
+        yield "driver", f"CUDA {driver // 1000}.{driver % 1000 // 10}; {use}"
 
 
 def _processor() -> Iterator[tuple[str, str]]:

@@ -6,7 +6,8 @@ import os
 from typing import NamedTuple
 
 from . import _rt
-from .base.device import Device, best_kind, get_default_device, gpu_count, require, set_default_device
+from .base import config
+from .base.device import Device, get_default_device, gpu_count, require, set_default_device
 from .base.errors import DeviceError
 
 __all__ = [
@@ -38,16 +39,18 @@ __all__ = [
 
 def get_device_count(device_type: str) -> int:
     """How many devices this process can use of "cpu" (cores), "gpu", "rocm", or "xpu" (GPUs, or cores without one)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    counts = {"cpu": cores, "gpu": gpu_count(), "rocm": 0, "xpu": gpu_count() if best_kind() == "gpu" else cores}
-    if device_type not in counts:
-        raise ValueError(f"a kind of device must be one of {', '.join(counts)}, got {device_type!r}")
-    return counts[device_type]
+    kinds = ("cpu", "gpu", "rocm", "xpu")
+    if device_type not in kinds:
+        raise ValueError(f"a kind of device must be one of {', '.join(kinds)}, got {device_type!r}")
+    kind = what_is_xpu() if device_type == "xpu" else device_type
+    if kind == "cpu":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return gpu_count() if kind == "gpu" else 0
 
 
 def what_is_xpu() -> str:
     """The kind of device behind "xpux": "cpu" or "gpu"."""
-    return best_kind()
+    return "gpu" if config.get("xpu") == "gpu" and gpu_count() else "cpu"
 
 
 def is_cuda_available() -> bool:

@@ -3,7 +3,7 @@
 LEFT_OUT: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "they choose the device themselves, so `make test` runs the same",
-        ("double/", "devices/", "test_devices.py", "test_on_gpu.py", "base/test_gpu_environment.py"),
+        ("double/", "devices/", "test_devices.py", "test_on_gpu.py", "test_gpu_check.py", "base/test_gpu_*.py"),
     ),
     (
         "they are of kernels, Plans and machine code for CPUs; compiler/test_device_*.py choose a GPU themselves",
@@ -57,7 +57,7 @@ LEFT_OUT: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     (
-        "a process that has used a GPU cannot go on with it after fork; base/test_gpu_environment.py has what it is told",
+        "a process that has used a GPU cannot go on with it after fork; base/test_gpu_processes.py has what it is told",
         ("compat/test_megengine.py::test_children_have_it_too",),
     ),
     (

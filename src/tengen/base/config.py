@@ -84,9 +84,8 @@ KNOBS = (
     Knob(
         "xpu",
         str,
-        "cpu",
-        "What xpux stands for on a machine with a GPU. It is the CPU as long as some operations have no kernels for GPUs. It can change until the "
-        "first tensor is on xpux.",
+        "gpu",
+        "What xpux stands for: a GPU if there is one (gpu), or always the CPU (cpu). It can change until the first tensor is on xpux.",
         ("TENGEN_XPU",),
         choices=("cpu", "gpu"),
     ),
@@ -220,9 +219,10 @@ def set(name: str, value: Any) -> None:
     _values[name] = value
 
 
-def watch(name: str, watcher: Callable[[Any], None]) -> None:
-    """Call `watcher` with the setting's value now and before each change; if it raises, the change does not happen."""
-    watcher(get(name))
+def watch(name: str, watcher: Callable[[Any], None], now: bool = True) -> None:
+    """Call `watcher` with the setting's value before each change, and `now` too; if it raises, the change does not happen."""
+    if now:
+        watcher(get(name))
     _watchers.setdefault(name, []).append(watcher)
 
 

@@ -14,6 +14,7 @@ from typing import Final
 from .. import _rt
 from . import config
 from .errors import DeviceError
+from .usage import warn
 
 _NAME = re.compile(r"(cpu|gpu|xpu)(x|[0-9]+)(?::([0-9]+))?")
 
@@ -61,7 +62,7 @@ class Device:
 
     @property
     def physical(self) -> str:
-        """The device behind the name, as the runtime calls it: `cpu0` or `gpu0`."""
+        """The device behind the name, as the runtime calls it: `cpu0` or `gpu0`. Of an `xpu` the GPUs' driver is asked."""
         return f"{best_kind() if self.kind == 'xpu' else self.kind}{self.index or 0}"
 
     @property
@@ -98,9 +99,8 @@ def canonical(name: str | Device) -> str:
     return str(parse(name))
 
 
-@cache
 def gpu_count() -> int:
-    """How many GPUs tengen can use here. The driver is asked once, and nothing is opened on a GPU.
+    """How many GPUs there are. Processes forked afterwards can use them: if need be, a process of its own asks the driver.
 
     Raises RuntimeError if the environment variable TENGEN_CUDA_LIBRARY names something else than a CUDA driver.
     """
@@ -108,8 +108,11 @@ def gpu_count() -> int:
 
 
 def best_kind() -> str:
-    """What "xpu" stands for: "gpu" if the setting `xpu` says so and there is one, else "cpu"."""
-    return "gpu" if config.get("xpu") == "gpu" and gpu_count() else "cpu"
+    """What "xpu" stands for: "gpu" if the setting `xpu` says so and there is one, else "cpu".
+
+    From then on this process uses the driver. Warns if there may be GPUs that cannot be used.
+    """
+    return _rt.best_kind()
 
 
 def apart(one: str | Device, other: str | Device) -> bool:
@@ -120,15 +123,30 @@ def apart(one: str | Device, other: str | Device) -> bool:
 def require(name: str | Device | None = None) -> Device:
     """The device that `name` (or the default) names, known to be usable.
 
-    Raises DeviceError for a GPU that does not exist, ValueError for an unknown name.
+    From then on this process uses the driver of GPUs, if it is a GPU. Raises DeviceError for one that does not exist, ValueError for an unknown
+    name.
     """
     device = parse(config.get("default_device") if name is None else name)
-    if device.kind == "gpu" and (device.index or 0) >= gpu_count():
-        raise DeviceError(
-            f"device {device} was asked for, but tengen finds no such GPU (it can use {gpu_count()} here); "
-            "use 'xpux', which is the best device there is, or 'cpu0'"
-        )
+    if device.kind == "gpu" or (device.kind == "xpu" and device.index):
+        _check_there(device)
     return device
+
+
+@cache
+def _check_there(device: Device) -> None:
+    if not _rt.device_exists(device.physical):
+        raise _missing(device)
+
+
+def _missing(device: Device) -> DeviceError:
+    asked = f"device {device} was asked for, but tengen finds no such GPU (it can use {gpu_count()} here)"
+    if device.kind == "xpu":
+        return DeviceError(
+            f"{asked}; with TENGEN_XPU=cpu in the environment, or tengen.config.xpu = 'cpu', xpu0, xpu1 and so on are the CPU"
+        )
+    fault = _rt.device_fault("gpu")
+    why = f": {fault}" if fault else ""
+    return DeviceError(f"{asked}{why}; use 'xpux', which is the best device there is, or 'cpu0'")
 
 
 def get_default_device() -> str:
@@ -142,15 +160,22 @@ def set_default_device(device: str | Device = "xpux") -> None:
 
 
 def _check_default(name: str) -> None:
-    require(name)
+    """Only asks: processes that this one forks may be those that use the device."""
+    device = parse(name)
+    if device.kind == "gpu" and (device.index or 0) >= gpu_count():
+        raise _missing(device)
+
+
+def _tell(fault: str) -> None:
+    warn(f"{fault}. So xpux, the default device, is the CPU; TENGEN_XPU=cpu in the environment says that this is meant")
 
 
 def _use_xpu(kind: str) -> None:
-    if kind == "gpu":
-        kind = "gpu" if gpu_count() else "cpu"
-    _rt.set_best_kind(kind)
+    _check_there.cache_clear()
+    _rt.set_best_kind(kind, _tell)
 
 
 config.watch("xpu", _use_xpu)
 config.watch("sync", _rt.set_sync)
-config.watch("default_device", _check_default)
+parse(config.get("default_device"))  # whether it is there, its first tensor asks
+config.watch("default_device", _check_default, now=False)

@@ -14,6 +14,8 @@ from multiprocessing.reduction import ForkingPickler
 from time import monotonic
 from typing import Any
 
+from ..base import config
+from ..base.device import get_default_device, parse, set_default_device
 from . import shared
 from .fetch import Failure, Fetch
 
@@ -127,9 +129,18 @@ def _give(worker: Worker, tasks: Iterator[Any]) -> None:
         worker.ask(next(tasks))
 
 
+def _leave_gpus() -> None:
+    """Let this process make its tensors on the CPU, unless it names a GPU: each process that uses one takes some of its memory."""
+    if parse(get_default_device()).kind == "gpu":
+        set_default_device("xpux")
+    with suppress(RuntimeError):  # the program that it has imported made a tensor on xpux
+        config.set("xpu", "cpu")
+
+
 def _serve(pipe: Connection, _: _Sent) -> None:
     """The life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides
+    _leave_gpus()
     sent: deque[shared.Packed] = deque()
     with closing(pipe), suppress(EOFError, BrokenPipeError, ConnectionResetError):
         make: Callable[[], Fetch] = pickle.loads(pipe.recv_bytes())

@@ -16,9 +16,12 @@ from functools import partial, update_wrapper
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from .. import _rt
+from ..base.errors import DeviceError
 from ..base.frames import shorten
 from ..base.usage import warn
 from ..base.world import joined
+from ..device import get_device_count, what_is_xpu
 from .group import BACKENDS, join, leave
 from .rendezvous import Server
 from .started import is_started, share_cores
@@ -62,7 +65,8 @@ class launcher:
     Args:
         args, options: the function and the settings below; without the function this is a decorator.
         func: the function.
-        n_gpus: the number of processes on this machine; by default one, because it has one device. They share its cores.
+        n_gpus: the number of processes on this machine, which share its cores; by default one for each GPU, or one if there is none. On
+            GPUs there are at most as many as GPUs.
         world_size: the number on all machines together, each of which has a launcher; by default n_gpus.
         rank_start: the rank of the first process of this launcher.
         master_ip, port: where the world's Server is. The launcher of rank 0 starts it; port 0 takes a free one.
@@ -72,6 +76,7 @@ class launcher:
 
     Raises:
         ValueError: the numbers of processes are invalid.
+        RuntimeError: this process has used a GPU, so those that it forks cannot.
 
     >>> import tengen.distributed as dist
     >>> @dist.launcher(n_gpus=1)
@@ -101,14 +106,10 @@ class launcher:
         if not callable(func):
             raise TypeError(f"launcher takes a function, got {type(func).__name__}")
         update_wrapper(self, func)  # first, so that no attribute of the function overwrites one of these
-        self.func, self.n_gpus = func, 1 if n_gpus is None else n_gpus
-        self.world_size, self.rank_start = self.n_gpus if world_size is None else world_size, rank_start
+        self.func, self._n_gpus, self._world_size, self.rank_start = func, n_gpus, world_size, rank_start
         self.master_ip, self.port, self.device_type, self.backend = master_ip, port, device_type, backend
-        if self.n_gpus < 1 or rank_start < 0 or rank_start + self.n_gpus > self.world_size:
-            raise ValueError(
-                f"launcher: ranks {rank_start} to {rank_start + self.n_gpus - 1} (n_gpus={self.n_gpus}) are not those of a world of "
-                f"{self.world_size}"
-            )
+        if n_gpus is not None or rank_start < 0:
+            self._check_ranks()
         if backend not in BACKENDS:
             raise ValueError(f"launcher: the backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
         if rank_start > 0 and port == 0:
@@ -117,12 +118,51 @@ class launcher:
             )
         self.max_restarts = max_restarts
 
+    @property
+    def n_gpus(self) -> int:
+        """The number of processes on this machine."""
+        if self._n_gpus is None:
+            self._n_gpus = max(get_device_count("gpu"), 1) if self._on_gpus() else 1
+        return self._n_gpus
+
+    @property
+    def world_size(self) -> int:
+        """The number of processes on all machines."""
+        return self.n_gpus if self._world_size is None else self._world_size
+
+    def _on_gpus(self) -> bool:
+        return self.device_type == "gpu" or (self.device_type == "xpu" and what_is_xpu() == "gpu")
+
+    def _check_ranks(self) -> None:
+        if self.n_gpus < 1 or self.rank_start < 0 or self.rank_start + self.n_gpus > self.world_size:
+            raise ValueError(
+                f"launcher: ranks {self.rank_start} to {self.rank_start + self.n_gpus - 1} (n_gpus={self.n_gpus}) are not those of a world of "
+                f"{self.world_size}"
+            )
+
+    def _check_devices(self) -> None:
+        """That each process can have its device."""
+        if not self._on_gpus():
+            return
+        if _rt.devices_begun("gpu"):
+            raise RuntimeError(
+                "launcher: this process has used a GPU, so the processes that it forks could not; use GPUs within the launched function alone, "
+                "or compute on CPUs with device_type='cpu'"
+            )
+        if self.n_gpus > (count := get_device_count("gpu")):
+            raise DeviceError(
+                f"launcher: each of n_gpus={self.n_gpus} processes needs a GPU of its own, and there are {count}; compute on CPUs with "
+                "device_type='cpu'"
+            )
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[Any]:
         if is_started():  # by mpiexec or tengen-run, as one of several already
             return [self.func(*args, **kwargs)]
+        self._check_ranks()
+        self._check_devices()
         try:
             return restarting("launcher", lambda restarts: self._run(restarts, args, kwargs), self.max_restarts)
         except WorkerError as error:

@@ -7,7 +7,13 @@
 
 Context contexts[MOST_DEVICES];
 static int device_count = 2;
-static int driver_version = 13000;
+#ifndef DRIVER_VERSION
+#define DRIVER_VERSION 13000
+#endif
+#ifndef CAPABILITY_MAJOR
+#define CAPABILITY_MAJOR 9
+#endif
+static int driver_version = DRIVER_VERSION;
 static __thread Context* stack[16];
 static __thread int depth = 0;  // of the stack; the current context is on top
 
@@ -123,7 +129,7 @@ static const int attributes[][2] = {
     {39, 2048},         // MAX_THREADS_PER_MULTIPROCESSOR
     {40, 3},            // ASYNC_ENGINE_COUNT
     {41, 1},            // UNIFIED_ADDRESSING
-    {75, 9},            // COMPUTE_CAPABILITY_MAJOR
+    {75, CAPABILITY_MAJOR},
     {76, 0},            // COMPUTE_CAPABILITY_MINOR
     {78, 1},            // STREAM_PRIORITIES_SUPPORTED
     {81, 228 << 10},    // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR
