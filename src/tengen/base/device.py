@@ -132,6 +132,14 @@ def require(name: str | Device | None = None) -> Device:
     return device
 
 
+def require_or_default(name: str) -> Device:
+    """The device that `name` names, or the default one if that is a GPU that does not exist here."""
+    try:
+        return require(name)
+    except DeviceError:
+        return require()
+
+
 @cache
 def _check_there(device: Device) -> None:
     if not _rt.device_exists(device.physical):

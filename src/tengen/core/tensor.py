@@ -488,7 +488,8 @@ def _rebuild(cls: type[Tensor], array: np.ndarray[Any, Any], dtype: str, device:
     """A tensor from pickled data. If it was on a GPU that does not exist here, it goes to the default device."""
     made = cls.__new__(cls)
     _rt.Tensor.__init__(made)
-    made._assign(np.ascontiguousarray(array).reshape(array.shape), dtype, device)
+    place = devices.canonical(devices.require_or_default(device))
+    made._assign(np.ascontiguousarray(array).reshape(array.shape), dtype, place)
     if name:
         made.name = name
     return made

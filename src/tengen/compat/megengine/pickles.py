@@ -8,7 +8,6 @@ import numpy as np
 
 from ... import Parameter, Tensor
 from ...base import device as devices
-from ...base.errors import DeviceError
 
 
 def install() -> None:
@@ -30,8 +29,4 @@ def _fill(made: Tensor, array: Any, dtype: np.dtype[Any], device: Any) -> None:
             "pickle.load: the file holds a quantized tensor, which pickle knows as bare integers; "
             "megengine.load(file) gives the numbers that they stand for"
         )
-    try:
-        devices.require(str(device))
-    except DeviceError:  # a GPU that does not exist here becomes the default device, as in tengen's own pickles
-        device = None
-    Tensor.__init__(made, array, dtype, device)
+    Tensor.__init__(made, array, dtype, devices.require_or_default(str(device)))
