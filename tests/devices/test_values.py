@@ -129,7 +129,7 @@ def test_inputs_on_different_devices_are_named():
     with pytest.raises(RuntimeError, match=r"different devices, gpu0:0 and xpux:0 \(cpu0\)"):
         F.concat([x, tengen.tensor([1.0])])
     with pytest.raises(
-        RuntimeError, match=r"linear: the inputs are on different devices, gpu0:0 and xpux:0 \(cpu0\); use"
+        RuntimeError, match=r"Linear: the inputs are on different devices, gpu0:0 and xpux:0 \(cpu0\); use"
     ):
         M.Linear(1, 2)(x.reshape(1, 1))
     with pytest.raises(DeviceError, match=r"gpu7:0 was asked for.*it can use 2 here"):

@@ -108,7 +108,7 @@ def join(
     chosen = _backend("init_process_group", "auto" if backend is None else backend)
     if world_size > 1 and chosen != "mpi":
         raise NotImplementedError(
-            f"init_process_group: processes communicate by 'mpi', on GPUs too; tengen has no {chosen!r} yet"
+            f"init_process_group: tengen lets processes communicate by 'mpi', and has no {chosen!r} yet"
         )
     client, before = Client(master_ip, port), get_default_device()
     set_default_device(f"{device_type}{device}")

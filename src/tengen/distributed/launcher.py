@@ -108,7 +108,7 @@ class launcher:
         update_wrapper(self, func)  # first, so that no attribute of the function overwrites one of these
         self.func, self._n_gpus, self._world_size, self.rank_start = func, n_gpus, world_size, rank_start
         self.master_ip, self.port, self.device_type, self.backend = master_ip, port, device_type, backend
-        if n_gpus is not None or rank_start < 0:
+        if n_gpus is not None or rank_start < 0 or (rank_start and world_size is None):
             self._check_ranks()
         if backend not in BACKENDS:
             raise ValueError(f"launcher: the backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
