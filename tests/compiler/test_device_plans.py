@@ -17,7 +17,7 @@ from tengen.compiler.plan import STATUS
 from tengen.compiler.program import Builder, Type, build
 from tengen.compiler.schedule.driver import Scheduler
 from tengen.compiler.targets import emit
-from tengen.compiler.view import contiguous
+from tengen.compiler.view import View, contiguous
 from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.index import put_op, take_op
 from tengen.core.ops.linalg import MatMul
@@ -164,6 +164,16 @@ def test_the_last_of_several_dims_wins():
         for b in range(8):
             base[i[a, 0], :, j[0, b]] = values[a, b]
     np.testing.assert_array_equal(got, base)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "float64"])
+def test_operands_that_lie_transposed_to_each_other_go_through_shared_memory(dtype):
+    x, y = (random.integers(0, 50, shape).astype(dtype) for shape in ((50, 70), (70, 50)))
+    types = [Type(dtype, (50, 70))] * 2
+    plan = compile_program(build(Elemwise("ADD"), types), [contiguous((50, 70)), View((50, 70), (1, 50))], GPU)
+    (step,) = plan.steps
+    assert step.grid.block == (32, 8, 1) and step.grid.grid == (6, 1, 1)
+    np.testing.assert_array_equal(run_op(Elemwise("ADD"), x, y.T, target=GPU)[0], x + y.T)
 
 
 def test_an_index_out_of_range_is_found():

@@ -6,7 +6,8 @@ from math import prod
 
 import numpy as np
 import pytest
-from gpu import GPU
+from double.library import double
+from gpu import GPU, device, launch, uploaded
 from llvmlite import ir
 from nest_harness import Code, Memory, Problem, array, check, copies, unary
 
@@ -15,11 +16,12 @@ from tengen.compiler.cache import compile_device_kernels
 from tengen.compiler.kernels import nest_threads
 from tengen.compiler.kernels.device import from_memory
 from tengen.compiler.kernels.functions import FUNCTIONS, Function
-from tengen.compiler.kernels.nest import BINARY, UNARY
+from tengen.compiler.kernels.nest import BINARY, UNARY, Access, Instr, Nest
 from tengen.compiler.kernels.nest_structure import Structure
 from tengen.compiler.kernels.nest_threads import MOST, group, magic, neighbours
-from tengen.compiler.kernels.nest_tiling import NestSource
+from tengen.compiler.kernels.nest_tiling import TILING_NAMES, NestSource
 from tengen.compiler.kernels.target import DeviceTarget
+from tengen.compiler.schedule.nests.refine import crosses
 from tengen.compiler.targets import emit
 from tengen.compiler.targets.host import host_target
 from tengen.compiler.targets.simt import to_ptx
@@ -193,6 +195,56 @@ def test_groups_are_whole_blocks() -> None:
         for dtype in ("float32", "bfloat16", "float64")
     ]
     assert wide == [4, 8, 2]
+
+
+# -- squares -----------------------------------------------------------------------------------------------------------
+
+
+def turned(shape: tuple[int, int], dtype: str = "float32", back: bool = False) -> Problem:
+    """out = x.T + 1, with threads along `out`; back: along x."""
+    compute = {"int8": "int32", "float64": "float64"}.get(dtype, "float32")
+    c = Code()
+    c.store(c("add", c.load(0, compute), c.const(1, compute), dtype=compute), 1)
+    strides = [(shape[1], 1), (1, shape[0])]
+    x, out = (Memory(dtype, array(dtype, random.integers(0, 99, shape)).flat, s) for s in strides[:: 1 if back else -1])
+    return Problem(shape, 2, 1, [x, out], c, cross=0)
+
+
+@pytest.mark.parametrize("threads", range(4))
+@pytest.mark.parametrize("back", [False, True])
+def test_neighbours_read_and_write_neighbours(threads: int, back: bool) -> None:
+    """Also where squares stick out."""
+    with double().order(threads):
+        for dtype, shape in (("float32", (70, 45)), ("int8", (32, 64)), ("float64", (16, 33))):
+            problem = turned(shape, dtype, back)
+            source = NestSource(problem.nest)
+            text = emit(source, GPU)
+            assert text.count("addrspace(3) global") == 1 and "[1056 x" in text
+            assert source.blocks(shape, shape).block == (32, 8, 1)
+            check(problem, GPU)
+
+
+def test_a_square_without_a_barrier_is_a_race() -> None:
+    problem = turned((40, 50))
+    source = NestSource(problem.nest)
+    (kernel,) = compile_device_kernels([source], GPU)
+    barrier = next(line for line in kernel.ptx.splitlines() if "bar.sync" in line or "barrier.sync" in line)
+    params, _ = problem.launch()
+    grid = source.blocks((40, 50), params[: len(params) - len(TILING_NAMES)])
+    with (
+        pytest.raises(AssertionError, match=r"race on byte .* of shared memory"),
+        uploaded([o.flat for o in problem.operands]) as held,
+    ):
+        launch(kernel._replace(ptx=kernel.ptx.replace(barrier, "")), grid, held)
+        device().wait()
+
+
+def test_what_has_too_many_squares_for_a_block_is_not_turned() -> None:
+    access = [Access("float64", ("1", "n"))] * 6
+    code = [Instr("load", (), "float64", a) for a in range(6)]
+    nest = Nest(2, 2, 1, (*access, Access("float64", ("n", "1"))), (*code, Instr("store", (0,), "float64", 6)), cross=0)
+    assert not crosses(nest, GPU)
+    assert crosses(nest._replace(code=(*code[:5], Instr("store", (0,), "float64", 6))), GPU)
 
 
 # -- large launches ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from tengen.base import config
 from tengen.compiler import compile_program
 from tengen.compiler.kernels.target import DeviceTarget
 from tengen.compiler.plan import DeviceLaunch
-from tengen.compiler.program import Type, build
+from tengen.compiler.program import Builder, Type, build
 from tengen.core.ops.conv import Convolution, ConvolutionBackwardData, ConvolutionBackwardFilter
 from tengen.core.ops.elemwise import ROWS, Elemwise, TypeCvt
 from tengen.core.ops.formula import LogSoftmax, Softmax
@@ -24,6 +24,7 @@ from tengen.core.ops.reduce import Reduce
 from tengen.core.ops.scan import CumSum
 from tengen.core.ops.shape import Transpose
 from tengen.core.ops.sort import ArgSort
+from tengen.core.recorded import Recorded
 
 MOST_REGISTERS = 64  # of 65536 in a multiprocessor, for its 2048 threads: half of them at a time
 MOST_OF_SUMS = 128  # of a thread that has a part of a tile: registers for 512 threads, with many sums each
@@ -35,6 +36,12 @@ MODES = ["EXP", "TAN", "SIN", "ERF", "POW", "ADD", "MAX", "FLOOR", "TANH", "LOG1
 
 def f32(*shape: int) -> Type:
     return Type("float32", shape)
+
+
+def transposed_sum(dtype: str) -> Recorded:
+    builder = Builder()
+    x, y = builder.input(Type(dtype, (64, 100))), builder.input(Type(dtype, (100, 64)))
+    return Recorded("transposed sum", builder.finish([Elemwise("ADD")(x, Transpose((1, 0))(y))]))
 
 
 def programs() -> dict[str, tuple[object, list[Type]]]:
@@ -53,7 +60,11 @@ def programs() -> dict[str, tuple[object, list[Type]]]:
             found[f"{mode} {axis}"] = Reduce(mode, (axis,)), [f32(640, 1000)]
         found[f"softmax {axis}"] = Softmax((axis,)), [f32(640, 1000)]
     found["log softmax bfloat16"] = LogSoftmax((1,)), [Type("bfloat16", (64, 5000))]
-    found["transpose"] = Transpose((1, 0)), [f32(640, 1000)]
+    for dtype in ("float32", "bfloat16", "int8", "float64"):
+        found[f"sum with a transposed one {dtype}"] = (
+            transposed_sum(dtype),
+            [Type(dtype, (64, 100)), Type(dtype, (100, 64))],
+        )
     found["take"] = take_op(2, [0], 1), [f32(100, 64), Type("int64", (9,))]
     for dtype in ("float32", "bfloat16", "int32", "int8"):
         types = [Type(dtype, (100, 64)), Type(dtype, (900, 64)), Type("int64", (900,))]

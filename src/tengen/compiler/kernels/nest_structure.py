@@ -153,6 +153,12 @@ class Structure:
         ]
         return frozenset(turned)
 
+    def crossing(self, op: str) -> list[tuple[int, int]]:
+        """The instructions that load or store along the cross dim, with their accesses."""
+        numbered = ((i, instr) for i, instr in enumerate(self.nest.code) if instr.op == op)
+        wanted = numbered if op == "load" else ((i, instr) for i, instr in numbered if i in self.row_sinks)
+        return [(i, a) for i, instr in wanted if (a := access_number(instr)) in self.crossed]
+
     @cached_property
     def jumps(self) -> bool:
         """Whether some access has a stride other than 1 along the lanes."""

@@ -6,6 +6,8 @@ or more, which is another kernel, by divisions.
 
     lane dim kept, map:      a thread computes an item, V neighbours as one vector
     lane dim kept, reduced:  the threads of a column of a block compute an item: they go round the outermost reduced dim
+    with a cross dim:        a block computes an item, a square of SIDE places of the lane dim and of the cross dim; its
+                             threads lie along the lane dim, and along the cross dim for what is contiguous along that
     lane dim reduced:        a group of `columns` × `rows` threads computes an item: columns go round the lane dim in
                              steps of V neighbours, rows go round the outermost other reduced dim
 
@@ -34,17 +36,27 @@ CHEAP = 12  # instructions of a body of which eight at a time need few registers
 IN_A_ROW = 8  # vectors that a thread takes before its row gets more threads
 ENOUGH = 1 << 17  # threads that keep a large GPU busy
 MOST_ITEMS = 1 << 31
+SIDE, DOWN = 32, 8  # of a square; and threads along it and down
+PITCH = SIDE + 1  # elements from one line of a square in shared memory to the next
+MOST_SHARED = 48 << 10  # bytes of a block
 
 
 def plain(nest: Nest) -> Nest:
-    """Without what only CPUs make use of: rows side by side, squares and woven places."""
-    return nest._replace(rows=1, cross=None, interleaved=None)
+    """Without what only CPUs make use of: rows side by side and woven places."""
+    return nest._replace(rows=1, interleaved=None)
+
+
+def has_room(nest: Nest) -> bool:
+    """Whether the squares of all that is contiguous along the cross dim fit the shared memory of a block."""
+    structure = Structure(plain(nest))
+    turned = [a for op in ("load", "store") for _, a in structure.crossing(op)]
+    return sum(SIDE * PITCH * bits_in_memory(nest.accesses[a]) // 8 for a in turned) <= MOST_SHARED
 
 
 def neighbours(structure: Structure) -> int:
     """Elements along the lane dim that a thread takes as one vector."""
     nest, lane = structure.nest, structure.nest.lane
-    if structure.one_by_one or structure.cost > ONE_LOOP or has_scan(nest):
+    if structure.one_by_one or structure.cost > ONE_LOOP or has_scan(nest) or nest.cross is not None:
         return 1
     if structure.lane_is_kept and (structure.passes or not structure.chunked):
         return 1
@@ -59,9 +71,10 @@ def neighbours(structure: Structure) -> int:
 
 
 def thread_dims(structure: Structure) -> tuple[int, ...]:
-    """The dims that an item's number counts, slowest first. The lane dim stands for its vectors."""
-    lane = structure.nest.lane
-    return (*(d for d in range(structure.parallel) if d != lane), *(lane,) * structure.chunked)
+    """The dims that an item's number counts, slowest first. The lane dim stands for its vectors; it and the cross dim for
+    their squares."""
+    last = [d for d in (structure.nest.cross, structure.nest.lane) if d is not None]
+    return (*(d for d in range(structure.parallel) if d not in last), *last[:-1], *last[-1:] * structure.chunked)
 
 
 def shared_rows(structure: Structure) -> bool:
@@ -142,7 +155,9 @@ def _facts(nest: Nest) -> tuple[Structure, int, tuple[int, ...]]:
 def _counts(nest: Nest, extents: Sequence[int]) -> list[int]:
     """The extents of the dims that an item's number counts."""
     _, width, dims = _facts(nest)
-    return [-(-extents[d] // width) if d == nest.lane else extents[d] for d in dims]
+    cross, lane = nest.cross, nest.lane
+    sizes = {lane: width} if cross is None else {lane: SIDE, cross: SIDE}
+    return [-(-extents[d] // sizes.get(d, 1)) for d in dims]
 
 
 def is_wide(nest: Nest, extents: Sequence[int]) -> bool:
@@ -161,7 +176,9 @@ def split(nest: Nest, extents: Sequence[int], params: Sequence[int]) -> DeviceGr
     if any(extents[d] == 0 for d in range(nest.kept)):
         items = 0
     columns, rows = group(structure, extents, items)
-    if structure.lane_is_kept:
+    if nest.cross is not None:
+        block, side_by_side = (SIDE, DOWN), 1
+    elif structure.lane_is_kept:
         block = (BLOCK // rows if structure.chunked else WARP), rows
         side_by_side = block[0]
     else:

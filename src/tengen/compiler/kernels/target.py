@@ -39,8 +39,7 @@ class HostTarget(NamedTuple):
 
     @property
     def shuffles(self) -> bool:
-        """Whether kernels turn squares of elements, take apart what alternates, and run rows side by side, in vector
-        registers."""
+        """Whether kernels take apart what alternates, and run rows side by side, in vector registers."""
         return True
 
     @property
@@ -97,7 +96,7 @@ class DeviceTarget(NamedTuple):
 
     @property
     def shuffles(self) -> bool:
-        """Whether kernels turn squares of elements in registers, and so on: here each thread has its own element."""
+        """Whether kernels take apart what alternates, and so on, in registers: here each thread has its own element."""
         return False
 
     @property

@@ -83,10 +83,11 @@ def _summed(nest: Nest, target: Target) -> tuple[int, int]:
 
 def crosses(nest: Nest, target: Target) -> bool:
     """Whether the nest uses its cross dim."""
-    if not target.shuffles:
+    if nest.cross is None or why_not_cross(nest, nest.cross):
         return False
-    cheap = sum(map(instruction_cost, nest.code)) <= SQUARE_COST
-    return nest.cross is not None and cheap and not why_not_cross(nest, nest.cross)
+    if isinstance(target, DeviceTarget):
+        return nest_threads.has_room(nest)
+    return sum(map(instruction_cost, nest.code)) <= SQUARE_COST
 
 
 def rows(nest: Nest, extents: Sequence[int], target: Target) -> int:

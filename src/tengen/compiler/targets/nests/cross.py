@@ -88,13 +88,13 @@ class CrossEmitter(NestEmitter):
     def _whole(self, square: Square) -> None:
         """All places exist: they are written out, and everything stays in registers."""
         numbers = [i64(k) for k in range(self.side)]
-        loaded = {i: transpose([self._read(square, a, k) for k in numbers]) for i, a in self._crossed("load")}
-        stored: dict[int, list[Vec]] = {i: [] for i, _ in self._crossed("store")}
+        loaded = {i: transpose([self._read(square, a, k) for k in numbers]) for i, a in self.structure.crossing("load")}
+        stored: dict[int, list[Vec]] = {i: [] for i, _ in self.structure.crossing("store")}
         for k, number in enumerate(numbers):
             row = self._row_of(square, number, {i: columns[k] for i, columns in loaded.items()})
             for i, vectors in stored.items():
                 vectors.append(row[i])
-        for i, a in self._crossed("store"):
+        for i, a in self.structure.crossing("store"):
             for number, vector in zip(numbers, transpose(stored[i]), strict=True):
                 self.memory.write_raw(self._along_cross(square, a, number), vector)
 
@@ -103,7 +103,7 @@ class CrossEmitter(NestEmitter):
         code."""
         assert square.counts is not None
         places, lanes = square.counts
-        loads, stores = self._crossed("load"), self._crossed("store")
+        loads, stores = self.structure.crossing("load"), self.structure.crossing("store")
         tiles = {i: self._tile(a) for i, a in (*loads, *stores)}
         for i, a in loads:
             self._each(lanes, partial(self._fetch, square, a, tiles[i]))
@@ -133,12 +133,6 @@ class CrossEmitter(NestEmitter):
             return ()
 
         self.loop(i64(0), count, 1, body)
-
-    def _crossed(self, op: str) -> list[tuple[int, int]]:
-        """The instructions that load or store vectors along the cross dim, with their accesses."""
-        numbered = ((i, instr) for i, instr in enumerate(self.nest.code) if instr.op == op)
-        wanted = numbered if op == "load" else ((i, instr) for i, instr in numbered if i in self.structure.row_sinks)
-        return [(i, a) for i, instr in wanted if (a := access_number(instr)) in self.structure.crossed]
 
     def _row_of(self, square: Square, number: ir.Value, loaded: Mapping[int, Vec]) -> dict[int, Vec]:
         """Compute one vector along the lane dim, at a place of the cross dim, and store what lies along it. Returns the

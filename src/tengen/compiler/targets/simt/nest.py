@@ -9,9 +9,8 @@ from typing import Any
 from llvmlite import ir
 
 from ....base.errors import NoKernelError
-from ...kernels.nest import Instr, Nest, access_number, is_number, verify
+from ...kernels.nest import Instr, Nest, access_number, is_number
 from ...kernels.nest_threads import buffers, neighbours, plain, scans_alone, thread_dims
-from ...kernels.nest_tiling import NestSource
 from ...kernels.target import DeviceTarget
 from ..flow import I64, i64
 from ..nests import fold as nest_fold
@@ -22,13 +21,6 @@ from ..vector import Vec
 from .fold import ThreadGroup
 from .machine import I32, DeviceFlow
 from .memory import ThreadMemory
-
-
-def emit_threads(source: NestSource, target: DeviceTarget) -> str:
-    """LLVM IR text of a loop nest for a GPU. Raises ValueError if the Nest is not well formed, NoKernelError for a
-    function that GPUs have no code for."""
-    verify(source.nest)
-    return ThreadEmitter(source.nest, target, source.guarded, source.wide).text()
 
 
 class ThreadEmitter(NestBody, DeviceFlow):
@@ -94,7 +86,16 @@ class ThreadEmitter(NestBody, DeviceFlow):
         self._item_of(scope, at.select(there, number, last))
 
     def _item_of(self, scope: Scope, number: ir.Value) -> None:
-        """The item with this number, whose digits are the indices of its dims."""
+        """The item with this number."""
+        digits = self._digits(number)
+        chunk = digits.pop(self.nest.lane, i64(0))
+        for dim, digit in digits.items():
+            scope = self.memory.enter(scope, self.operands, dim, digit)
+        self._settle(scope, 0)
+        self._item(scope, chunk)
+
+    def _digits(self, number: ir.Value) -> dict[int, ir.Value]:
+        """The indices of an item by dims, which are the digits of its number."""
         at, rest, digits = self.at, number, list[ir.Value]()
         for count, factor, shift in reversed(self.counts[1:]):
             if self.wide:
@@ -106,14 +107,7 @@ class ThreadEmitter(NestBody, DeviceFlow):
             digits.insert(0, at.sub(rest, at.mul(quotient, count)))
             rest = quotient
         digits = [rest, *digits] if self.counts else []
-        chunk: ir.Value = i64(0)
-        for dim, digit in zip(thread_dims(self.structure), digits, strict=True):
-            if dim == self.nest.lane:
-                chunk = self._long(digit)
-            else:
-                scope = self.memory.enter(scope, self.operands, dim, self._long(digit))
-        self._settle(scope, 0)
-        self._item(scope, chunk)
+        return dict(zip(thread_dims(self.structure), map(self._long, digits), strict=True))
 
     def _long(self, number: ir.Value) -> ir.Value:
         return number if number.type == I64 else self.at.zext(number, I64)
