@@ -16,7 +16,7 @@ from tengen.compiler.cache import compile_device_kernels
 from tengen.compiler.kernels import nest_threads
 from tengen.compiler.kernels.device import from_memory
 from tengen.compiler.kernels.functions import FUNCTIONS, Function
-from tengen.compiler.kernels.nest import BINARY, UNARY, Access, Instr, Nest
+from tengen.compiler.kernels.nest import BINARY, UNARY, Access, AccessNumbers, Instr, Nest
 from tengen.compiler.kernels.nest_structure import Structure
 from tengen.compiler.kernels.nest_threads import MOST, group, magic, neighbours
 from tengen.compiler.kernels.nest_tiling import TILING_NAMES, NestSource
@@ -281,14 +281,27 @@ def test_numbers_of_items_of_64_bits(monkeypatch: pytest.MonkeyPatch, lane: int)
     strides = (270, 9, 1) if lane == 2 else (9, 63, 1) if lane == 0 else (270, 1, 30)
     out = Memory("float32", floats(1890).ravel(), strides if lane else (30, 1, 0))
     problem = Problem(shape, kept, dims, [Memory("float32", floats(1890).ravel(), strides), out], c)
-    assert NestSource(problem.nest).on_device(shape).wide
+    assert NestSource(problem.nest).on_device(shape, problem.numbers()).wide
     check(problem, GPU, tolerance=1e-5)
+
+
+def test_operands_that_reach_far_have_offsets_of_64_bits() -> None:
+    c = Code()
+    c.store(c.load(0), 1)
+    out = array("float32", np.zeros((2, 3)))
+    for stride, wide in (((1 << 31) - 3, False), ((1 << 31) - 2, True), (-(1 << 31) + 2, True)):
+        problem = Problem((2, 3), 2, 1, [Memory("float32", floats(9), (stride, 1)), out], c)
+        source = NestSource(problem.nest).on_device((2, 3), problem.numbers())
+        assert source.wide == wide
+        assert ("add.s64" in to_ptx(emit(source, GPU), GPU).partition("ld.global")[0]) or not wide
 
 
 def test_which_launches_count_in_64_bits() -> None:
     source = NestSource(unary("neg", floats(8), "float32", "float32").nest)
-    assert source.on_device(((1 << 33) - 4,)) is source
-    wide = source.on_device((1 << 33,))
+    plain = [AccessNumbers()] * 2
+    assert source.on_device((1 << 31,), plain) is source
+    assert source.on_device(((1 << 31) + 1,), plain).wide  # the last element is too far away
+    wide = source.on_device((1 << 33,), plain)
     assert wide.wide and wide.key != source.key
     assert wide.blocks((1 << 33,), (1 << 33,)).grid == (1 << 23, 1, 1)
 

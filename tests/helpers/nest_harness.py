@@ -186,8 +186,11 @@ class Problem:
         return 2 if self.interleaved is None else self.extents[self.interleaved]
 
     def launch(self) -> tuple[tuple[int, ...], int]:
-        numbers = [o.numbers(*self._units(), extent=self._places()) for o in self.operands]
-        return launch_parameters(self.nest, self.extents, numbers)
+        return launch_parameters(self.nest, self.extents, self.numbers())
+
+    def numbers(self) -> list[AccessNumbers]:
+        """Of each operand, for the launch."""
+        return [o.numbers(*self._units(), extent=self._places()) for o in self.operands]
 
     def run(
         self,
@@ -208,7 +211,7 @@ class Problem:
 
     def _run_on_device(self, target: DeviceTarget) -> int:
         """Run the kernel's PTX on a copy of the operands' memory, and bring that back."""
-        source = NestSource(self.nest).on_device(self.extents)
+        source = NestSource(self.nest).on_device(self.extents, self.numbers())
         (kernel,) = compile_device_kernels([source], target)
         params, _ = self.launch()
         grid = source.blocks(self.extents, params[: len(params) - len(TILING_NAMES)])

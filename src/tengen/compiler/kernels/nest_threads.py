@@ -1,8 +1,8 @@
 """Map/reduce kernels on GPUs: which thread does what, and how a launch is cut into blocks.
 
 An *item* is one index tuple of the kept dims before `serial_from`; V neighbours along the lane dim, if that is kept, are
-one item. The number of a thread becomes the indices of its item by multiplications and shifts; if there are 2**31 items
-or more, which is another kernel, by divisions.
+one item. The number of a thread becomes the indices of its item by multiplications and shifts, in 32 bits; so are
+offsets. If there are 2**31 items or more, or an operand reaches as far, it is another kernel, which counts in 64 bits, and divides.
 
     lane dim kept, map:      a thread computes an item, V neighbours as one vector
     lane dim kept, reduced:  the threads of a column of a block compute an item: they go round the outermost reduced dim
@@ -27,7 +27,7 @@ from math import prod
 
 from ...base.errors import NoKernelError
 from .device import MOST_BLOCKS, WARP, DeviceGrid
-from .nest import UNORDERED, Nest, has_scan, is_number, mode
+from .nest import UNORDERED, Access, AccessNumbers, Nest, has_scan, is_number, mode
 from .nest_structure import ONE_LOOP, Structure, bits_in_memory
 
 BLOCK, MOST = 256, 1024  # threads of a block: usually, and at most
@@ -36,6 +36,7 @@ CHEAP = 12  # instructions of a body of which eight at a time need few registers
 IN_A_ROW = 8  # vectors that a thread takes before its row gets more threads
 ENOUGH = 1 << 17  # threads that keep a large GPU busy
 MOST_ITEMS = 1 << 31
+FARTHEST = 1 << 31  # elements: offsets have a sign
 SIDE, DOWN = 32, 8  # of a square; and threads along it and down
 PITCH = SIDE + 1  # elements from one line of a square in shared memory to the next
 MOST_SHARED = 48 << 10  # bytes of a block
@@ -160,9 +161,18 @@ def _counts(nest: Nest, extents: Sequence[int]) -> list[int]:
     return [-(-extents[d] // sizes.get(d, 1)) for d in dims]
 
 
-def is_wide(nest: Nest, extents: Sequence[int]) -> bool:
-    """Whether a launch with these extents has so many items that their numbers need 64 bits."""
-    return prod(_counts(nest, extents)) >= MOST_ITEMS
+def is_wide(nest: Nest, extents: Sequence[int], numbers: Sequence[AccessNumbers]) -> bool:
+    """Whether the numbers of items, or how far operands reach, need 64 bits in a launch with these extents and operands."""
+    return prod(_counts(nest, extents)) >= MOST_ITEMS or any(
+        _reach(access, extents, own.strides) >= FARTHEST for access, own in zip(nest.accesses, numbers, strict=True)
+    )
+
+
+def _reach(access: Access, extents: Sequence[int], strides: Sequence[int]) -> int:
+    """How many elements an access moves at most, either way."""
+    further = iter(strides)
+    moved = [next(further) if step == "n" else int(step) for step in access.steps]
+    return sum([abs(stride) * max(extent - 1, 0) for stride, extent in zip(moved, extents, strict=True)])
 
 
 def split(nest: Nest, extents: Sequence[int], params: Sequence[int]) -> DeviceGrid:

@@ -51,7 +51,7 @@ CHUNK = 64  # chunks are a multiple of this, so that all but the last one of a r
 class NestSource:
     """A Nest in the form that `cache.compile_kernels` compiles. guarded: it does nothing if the status word is set, which
     is its last buffer; only for GPUs, where nobody looks at the word between two kernels. wide: the numbers of its items
-    have 64 bits; only for GPUs, too."""
+    and offsets have 64 bits, in place of 32; only for GPUs, too."""
 
     nest: Nest
     guarded: bool = False
@@ -71,9 +71,9 @@ class NestSource:
         found = _tiling(self.structure, extents)
         return (*params, found.items, found.items_per_tile, found.chunk, found.chunks), found.tiles
 
-    def on_device(self, extents: Sequence[int]) -> NestSource:
-        """The source for a launch with these extents on a GPU."""
-        return replace(self, wide=True) if nest_threads.is_wide(self.nest, extents) else self
+    def on_device(self, extents: Sequence[int], numbers: Sequence[AccessNumbers]) -> NestSource:
+        """The source for a launch with these extents and operands on a GPU."""
+        return replace(self, wide=True) if nest_threads.is_wide(self.nest, extents, numbers) else self
 
     def blocks(self, extents: Sequence[int], params: Sequence[int]) -> DeviceGrid:
         """The same for a GPU. Raises NoKernelError if it is too large for one launch."""

@@ -475,7 +475,7 @@ def _finished(
     source = _source(nest, exactly(code, places))
     given, work = pack(loops.extents, numbers), prod(loops.extents) * (_cost(code) + 2 * len(places))
     if isinstance(target, DeviceTarget):
-        source = source.on_device(loops.extents)
+        source = source.on_device(loops.extents, numbers)
         blocks = source.blocks(loops.extents, given)
         return Finished(source, loops, blocks.params, blocks.grid[0], work, blocks)
     return Finished(source, loops, *source.split(loops.extents, given), work)

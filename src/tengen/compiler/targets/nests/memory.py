@@ -101,22 +101,31 @@ class Memory:
     ) -> Scope:
         """The scope inside a loop over `dim`. wanted: the operands that are read or written there; None: all."""
 
-        def advance(number: int, start: ir.Value, coefficients: dict[int, ir.Value]) -> ir.Value:
+        def advance(number: int, start: ir.Value, coefficients: dict[int, ir.Value], offset: bool) -> ir.Value:
             if dim not in coefficients or (wanted is not None and number not in wanted):
                 return start
-            c = coefficients[dim]
-            step = index if isinstance(c, ir.Constant) and c.constant == 1 else self.at.mul(index, c)
+            factors = index, coefficients[dim]
+            i, c = self.offset_factors(operands[number], *factors) if offset else factors
+            step = i if isinstance(c, ir.Constant) and c.constant == 1 else self.at.mul(i, c)
             return step if isinstance(start, ir.Constant) else self.at.add(start, step)
 
         pairs = list(enumerate(zip(scope.offsets, scope.sums, operands, strict=True)))
-        offsets = tuple([advance(i, offset, operand.strides) for i, (offset, _, operand) in pairs])
+        offsets = tuple([advance(i, offset, operand.strides, True) for i, (offset, _, operand) in pairs])
         sums = tuple(
             [
-                tuple([advance(i, s, r.coefficients) for s, r in zip(old, operand.ranges, strict=True)])
+                tuple([advance(i, s, r.coefficients, False) for s, r in zip(old, operand.ranges, strict=True)])
                 for i, (_, old, operand) in pairs
             ]
         )
         return replace(scope, values=dict(scope.values), index={**scope.index, dim: index}, offsets=offsets, sums=sums)
+
+    def offset_factors(self, operand: AccessOperand, index: ir.Value, stride: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """An index and a stride in the type of the offsets that their product is added to."""
+        return index, stride
+
+    def further(self, offset: ir.Value, elements: ir.Value) -> ir.Value:
+        """An offset and so many elements more, an i64."""
+        return self.at.add(offset, elements)
 
     def multiples(self, factor: ir.Value, lanes: int) -> Vec:
         """0, factor, 2 * factor, … as i64 lanes; computed once, at the beginning of the kernel."""
@@ -151,7 +160,7 @@ class Memory:
             in_range.append(inside)
             moved = index * splat(self.at, stride, "i64", index.lanes)
             if index.lanes == 1:
-                offset = self.at.add(offset, moved.value)
+                offset = self.further(offset, moved.value)
             else:
                 jumps = moved + (self.multiples(i64(1), lanes) if jumps is None else jumps)
         conditions = self.conditions(scope, operand, number, lanes, self.lane, counted) + in_range

@@ -15,8 +15,14 @@ from ..vector import ELEMENT, Vec, constant, llvm_type
 from .machine import I32, DeviceFlow
 
 
+def short(at: ir.IRBuilder, number: ir.Value) -> ir.Value:
+    """The lower half of an i64."""
+    return ir.Constant(I32, number.constant) if isinstance(number, ir.Constant) else at.trunc(number, I32)
+
+
 class ThreadMemory(Memory):
-    """Emits the memory instructions of one kernel of a GPU. width: elements of a vector.
+    """Emits the memory instructions of one kernel of a GPU. width: elements of a vector. wide: offsets have 64 bits, in
+    place of 32.
 
     Where a vector's address is no multiple of its size, its elements are loaded one by one. That is known for all
     vectors of an operand when the kernel begins.
@@ -24,9 +30,9 @@ class ThreadMemory(Memory):
 
     flow: DeviceFlow
 
-    def __init__(self, flow: DeviceFlow, lane: int, kept: int, width: int, status: ir.Value | None):
+    def __init__(self, flow: DeviceFlow, lane: int, kept: int, width: int, wide: bool, status: ir.Value | None):
         super().__init__(flow, lane, True, status)
-        self.kept, self.width = kept, width
+        self.kept, self.width, self.wide = kept, width, wide
         self._whole: dict[ir.Value, ir.Value] = {}
 
     def enter(
@@ -40,18 +46,26 @@ class ThreadMemory(Memory):
         inner = super().enter(scope, operands, dim, index, wanted)
         return replace(inner, mask=None) if dim >= self.kept else inner  # threads without an item run no such loop
 
+    def offset_factors(self, operand: AccessOperand, index: ir.Value, stride: ir.Value) -> tuple[ir.Value, ir.Value]:
+        if self.wide or is_number(operand.access):
+            return index, stride
+        return short(self.at, index), short(self.at, stride)
+
+    def further(self, offset: ir.Value, elements: ir.Value) -> ir.Value:
+        return super().further(offset if offset.type == I64 else self.at.sext(offset, I64), elements)
+
     def look_at(self, operands: Sequence[AccessOperand]) -> None:
         """Find, where the kernel begins, which operands have vectors at multiples of their size."""
         for operand in operands if self.width > 1 else ():
             access = operand.access
             if not is_number(access) and access.steps[self.lane] == "1":
-                bits = self.at.ptrtoint(operand.buffer, I64)
+                bits = self.at.ptrtoint(operand.buffer, I32)  # the lowest are enough
                 size = BITS[operand.kind] // 8
                 further = [stride for stride, _ in operand.indirect]
                 for stride in [*(s for d, s in operand.strides.items() if d != self.lane), *further]:
-                    bits = self.at.or_(bits, self.at.mul(stride, i64(size)))
-                rest = self.at.and_(bits, i64(size * self.width - 1))
-                self._whole[operand.buffer] = self.at.icmp_signed("==", rest, i64(0))
+                    bits = self.at.or_(bits, self.at.mul(short(self.at, stride), ir.Constant(I32, size)))
+                rest = self.at.and_(bits, ir.Constant(I32, size * self.width - 1))
+                self._whole[operand.buffer] = self.at.icmp_signed("==", rest, ir.Constant(I32, 0))
 
     def set_status(self, number: ir.Value) -> None:
         self.flow.raise_to(self.status, number)

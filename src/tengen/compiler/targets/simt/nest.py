@@ -54,7 +54,7 @@ class ThreadEmitter(NestBody, DeviceFlow):
             self.row, self.rows = (self.at.zext(n, I64) for n in (self.group.mine, self.group.size))
 
     def _in_memory(self, status: ir.Value | None) -> ThreadMemory:
-        return ThreadMemory(self, self.nest.lane, self.nest.kept, self.width, status)
+        return ThreadMemory(self, self.nest.lane, self.nest.kept, self.width, self.wide, status)
 
     def text(self) -> str:
         super().text()
@@ -73,7 +73,7 @@ class ThreadEmitter(NestBody, DeviceFlow):
         if self.wide:
             block, threads, thread = (at.zext(n, I64) for n in (block, threads, thread))
         number = at.add(at.mul(block, threads), thread)
-        there = at.icmp_signed("<", self._long(number), self.items)
+        there = at.icmp_unsigned("<", number, self.items if self.wide else at.trunc(self.items, I32))
         if not self.structure.passes:
             with at.if_then(there):
                 self._item_of(scope, number)
@@ -113,10 +113,27 @@ class ThreadEmitter(NestBody, DeviceFlow):
         return number if number.type == I64 else self.at.zext(number, I64)
 
     def _lanes(self, scope: Scope, chunk: ir.Value) -> None:
-        if self.structure.lane_is_kept and self.structure.chunked and self.width == 1:  # one element: no loop
+        if not (self.structure.lane_is_kept and self.structure.chunked):
+            super()._lanes(scope, chunk)
+        elif self.width == 1:  # one element: no loop
             self._row([self._lane_scope(scope, chunk, 1, scope.mask)])
         else:
-            super()._lanes(scope, chunk)
+            self._vector(scope, self.at.mul(chunk, self.chunk))
+
+    def _vector(self, scope: Scope, begin: ir.Value) -> None:
+        """The neighbours from one on. At the end of a row there may be fewer."""
+        at, extent = self.at, self.extents[self.nest.lane]
+
+        def one(index: ir.Value, _: list[Any]) -> tuple[()]:
+            self._row([self._lane_scope(scope, index, 1, scope.mask)])
+            return ()
+
+        fits = at.icmp_signed("<=", at.add(begin, self.chunk), extent)
+        with at.if_else(fits) as (whole, part):
+            with whole:
+                self._row([self._lane_scope(scope, begin, self.width, None)])
+            with part:
+                self.loop(begin, extent, 1, one)
 
     def _row(self, scopes: Scopes) -> None:
         self._find(scopes)
