@@ -247,7 +247,7 @@ class SafeUnpickler(pickle._Unpickler):
             return _READ[module, name]
         except KeyError:
             raise SerializationError(
-                f"it holds {module}.{name}, and only data is loaded, never code or classes"
+                f"it holds {module}.{name}, and only data is loaded, never code or classes; save what state_dict() gives"
             ) from None
 
     def _call(self, function: Any, arguments: Any) -> Any:

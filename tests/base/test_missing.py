@@ -72,6 +72,12 @@ def test_a_tensor_says_how_the_names_of_pytorch_are_said_here(kind, name, way):
     assert "\n" not in said
 
 
+def test_the_package_says_where_exports_and_profiles_are():
+    assert 'dump("net.onnx"' in message(tengen, "onnx")
+    assert "tengen.utils.profiler.Profiler" in message(tengen, "profiler")
+    assert "tensorboardX" in message(tengen.utils, "tensorboard")
+
+
 def test_a_name_that_nobody_knows_gets_the_usual_message():
     assert message(Tensor(1.0), "viewx") == "'Tensor' object has no attribute 'viewx'"
 
@@ -144,6 +150,10 @@ def test_casting_a_network_as_it_is_said():
         (lambda: M.LeakyReLU(0.1, inplace=True), "LeakyReLU() got an unexpected keyword argument 'inplace'"),
         (lambda: M.Softmax(dim=1), "Softmax() got an unexpected keyword argument 'dim'; PyTorch's, in tengen: axis"),
         (lambda: M.Dropout(p=0.5), "Dropout() got an unexpected keyword argument 'p'; PyTorch's, in tengen: drop_prob"),
+        (
+            lambda: M.MultiHeadAttention(8, 2, batch_first=True),
+            "MultiHeadAttention() got an unexpected keyword argument 'batch_first'; PyTorch's, in tengen: leave it out",
+        ),
         (lambda: M.ConvBn2d(1, 2, 3, device="cpu0"), "ConvBn2d() got an unexpected keyword argument 'device'"),
     ],
 )
@@ -267,9 +277,12 @@ def test_python_still_suggests_what_was_meant():
 
 
 def test_a_part_that_is_not_imported_yet_is_named():
-    code = "import tengen; tengen.data.DataLoader"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "module 'tengen' has no attribute 'data'; it is there after `import tengen.data`" in done.stderr
+    """A folder, and a file."""
+    for owner, name in (("tengen", "data"), ("tengen.utils", "weights")):
+        code = f"import {owner}; {owner}.{name}"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        said = f"module {owner!r} has no attribute {name!r}; it is there after `import {owner}.{name}`"
+        assert said in done.stderr
 
 
 def test_what_is_said_exists():

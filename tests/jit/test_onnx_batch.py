@@ -130,7 +130,7 @@ def test_an_argument_without_a_batch_keeps_its_shape():
 
 
 WRONG = {
-    "batch size 1": (lambda x: x + 1, (1, 4), (2, 4), "batch sizes must be at least 2"),
+    "batch size 1": (lambda x: x + 1, (1, 4), (2, 4), "batch of 2 or more"),
     "the same size": (lambda x: x + 1, (2, 4), (2, 4), "must differ between the two recordings"),
     "another dim": (lambda x: x + 1, (2, 4), (3, 5), "x0 differs in more than its first dimension"),
     "all but one": (lambda x: Slice((0, 0), (x.shape[0] - 1, 4), (1, 1))(x), (2, 4), (3, 4), "Slice: one of its numbers is"),

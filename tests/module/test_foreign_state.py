@@ -79,6 +79,14 @@ def test_another_function_that_gives_foreign_tensors():
         net().load_state_dict(lambda name, tensor: given[name])
 
 
+def test_a_checkpoint_says_where_its_state_dict_is():
+    net = M.Linear(2, 2)
+    checkpoint = {"epoch": 3, "net": net.state_dict(), "adam": {"state": {0: {}}, "param_groups": []}}
+    with pytest.raises(StateDictError, match=r"has a state dict inside: give its part \['net'\]"):
+        net.load_state_dict(checkpoint)
+    net.load_state_dict(checkpoint["net"])
+
+
 def test_other_state_dicts_get_no_such_advice():
     with pytest.raises(StateDictError) as caught:
         net().load_state_dict({"0.weight": 3})

@@ -182,8 +182,10 @@ PACKAGE = _BOTH | {
     "manual_seed": "tengen.random.seed(number)",
     "mse_loss": "F.nn.square_loss(pred, label)",
     "nn": "tengen.module for layers, tengen.functional.nn for functions",
+    "onnx": 'tengen.jit.trace(function, capture_as_const=True); call it, then dump("net.onnx", arg_names=["x"], dynamic_batch=True)',
     "no_grad": "leave it out: nothing is recorded outside of `with gm:`; detach() cuts off inside",
     "optim": "tengen.optimizer",
+    "profiler": "tengen.utils.profiler.Profiler(folder)",
     "rand": "tengen.random.uniform(size=shape)",
     "randint": 'F.floor(tengen.random.uniform(low, high, shape)).astype("int32")',
     "randn": "tengen.random.normal(size=shape)",
@@ -194,6 +196,7 @@ PACKAGE = _BOTH | {
     "set_grad_enabled": _ATTACH,
     "sigmoid_": "x = F.sigmoid(x)",
     "tanh_": "x = F.tanh(x)",
+    "tensorboard": "of the package tensorboardX",
     "utils": "tengen.optimizer has clip_grad_norm and clip_grad_value",
 }
 
@@ -202,6 +205,7 @@ _SAMPLER = (
 )
 # Arguments by keyword, of layers and of DataLoader.
 KEYWORDS = {
+    "batch_first": "leave it out: the batch is always the first dimension",
     "batch_size": _SAMPLER,
     "collate_fn": "collator",
     "count_include_pad": 'mode="average", or "average_count_exclude_padding"',

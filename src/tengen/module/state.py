@@ -58,7 +58,10 @@ def load_state(
 
 
 def _advice(values: Mapping[str, Any]) -> list[str]:
-    """How to load what PyTorch has saved, if that is what was given."""
+    """How to load what PyTorch has saved, or what is inside of a checkpoint, if that is what was given."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and any(hasattr(inner, "shape") for inner in value.values()):
+            return [f"this is a checkpoint, which has a state dict inside: give its part [{name!r}]", *_advice(value)]
     tensors = any(_is_of_torch(value) for value in values.values())
     if not tensors and not any(str(name).endswith("num_batches_tracked") for name in values):
         return []

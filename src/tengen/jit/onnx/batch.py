@@ -98,7 +98,10 @@ def _batch_of(
         if shapes[x.name][0][1:] != shapes[x.name][1][1:]:
             raise ExportError(f"argument {x.name} differs in more than its first dimension between the two recordings")
     if min(found[0][1]) < 2:
-        raise ExportError(f"batch sizes must be at least 2 in both recordings, as 1 is stretched; got {found[0][1]}")
+        raise ExportError(
+            f"the batch size is {min(found[0][1])}, and a dimension of 1 is stretched where others are not: call the function with a "
+            "batch of 2 or more, then dump it with dynamic_batch=True"
+        )
     return found[0]
 
 
