@@ -1,5 +1,6 @@
 #include "host.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -17,6 +18,27 @@ constexpr int kDLCpu = 1;  // a DLDeviceType
 bool is_joined(const Step& step) {
     const Launch* launch = std::get_if<Launch>(&step);
     return launch && launch->joined;
+}
+
+constexpr int64_t kPiece = 1 << 16;  // bytes: a few microseconds
+
+// As a kernel: the addresses are to and from, the only number is how many bytes there are.
+void copy_pieces(void** buffers, const int64_t* params, int64_t begin, int64_t end) {
+    const int64_t first = begin * kPiece, last = std::min(end * kPiece, params[0]);
+    std::memcpy(static_cast<std::byte*>(buffers[0]) + first, static_cast<const std::byte*>(buffers[1]) + first,
+                static_cast<size_t>(last - first));
+}
+
+// Large values on all cores, like the launch of a kernel that reads and writes as much.
+void copy(std::byte* to, const void* from, size_t size) {
+    const int64_t bytes = static_cast<int64_t>(size);
+    if (2 * bytes > kPoolWork) {
+        void* buffers[] = {to, const_cast<void*>(from)};
+        Job job{copy_pieces, buffers, &bytes, (bytes + kPiece - 1) / kPiece, false};
+        ThreadPool::instance().run(&job, 1);
+    } else if (bytes) {
+        std::memcpy(to, from, size);
+    }
 }
 
 class HostStopwatch final : public Stopwatch {
@@ -42,16 +64,14 @@ class HostDevice final : public Device {
     bool is_host() const override { return true; }
     Ref<Storage> allocate(size_t bytes) override { return Storage::create(bytes); }
     void release(Storage* storage) noexcept override { Allocator::instance().release(storage, storage->block); }
-    void copy_in(std::byte* to, const void* from, size_t bytes) override {
-        if (bytes) std::memcpy(to, from, bytes);
-    }
+    void copy_in(std::byte* to, const void* from, size_t bytes) override { copy(to, from, bytes); }
     Ref<Storage> receive_ahead(const void* from, size_t bytes) override {
         Ref<Storage> made = allocate(bytes);
         copy_in(made->data, from, bytes);
         return made;
     }
     void copy_out(void* to, const std::byte* from, size_t bytes) override {
-        if (bytes) std::memcpy(to, from, bytes);
+        copy(static_cast<std::byte*>(to), from, bytes);
     }
     void wait() override {}
     std::pair<int, int> dlpack() const override { return {kDLCpu, 0}; }

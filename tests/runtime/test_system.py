@@ -168,6 +168,16 @@ def test_every_tile_is_done_once(toy: Toy, threads: int) -> None:
         np.testing.assert_array_equal(rt.apply(TWICE, x)._array(), 4 * x._array())
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("bytes", [150_001, 3 << 16, (3 << 16) + 1, (40 << 16) - 1])
+def test_large_arrays_are_copied_whole(bytes: int, threads: int) -> None:
+    """They are copied in pieces of 65,536 bytes, on all cores."""
+    rt.set_num_threads(threads)
+    x = np.arange(bytes + 1).astype("uint8")[1:]
+    y = Tensor(x, "uint8")
+    np.testing.assert_array_equal(y._array(), x)
+
+
 def test_many_short_launches_on_the_pool(toy: Toy) -> None:
     rt.set_num_threads(4)
     x = Tensor(np.arange(40_000) % 100)
