@@ -13,7 +13,11 @@ from tengen.compiler.kernels import nest as kernel
 from tengen.compiler.kernels.nest_tiling import NestSource
 from tengen.compiler.kernels.target import Target
 from tengen.compiler.program import Builder, Composite, Type, build
+from tengen.compiler.schedule.driver import Scheduler
+from tengen.compiler.targets.host import host_target
 from tengen.compiler.view import View, contiguous
+from tengen.core.ops.formula import Softmax
+from tengen.core.ops.pool import Pooling
 from tengen.core.ops.reduce import Reduce, total
 from tengen.core.ops.shape import Concatenate, transpose
 
@@ -74,6 +78,22 @@ def test_ways(monkeypatch):
     assert any(nest.interleaved for nest in nests)
     assert any(nest.rows > 1 for nest in nests)
     assert any(len(kernel.passes(nest)) > 1 for nest in nests)
+
+
+SHORT_ROWS = {
+    Pooling("max", (12, 12), (12, 12), (0, 0)): (8, 16, 48, 48),
+    Reduce("SUM", (2,)): (500, 20, 20),
+    Softmax((1,)): (1000, 12),
+}
+
+
+@pytest.mark.parametrize("op, shape", SHORT_ROWS.items())
+def test_lanes_run_along_short_rows_that_lie_side_by_side(op, shape):
+    """Element by element, a vector of rows takes two to three times as long."""
+    scheduler = Scheduler(build(op, [Type("float32", shape)]), [contiguous(shape)], host_target())
+    scheduler.lower()
+    (source,) = scheduler.sources
+    assert source.nest.accesses[0].steps[source.nest.lane] == "1"
 
 
 class TwiceInARow(Composite):

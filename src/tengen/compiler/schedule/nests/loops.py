@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from math import inf, prod
 from typing import NamedTuple
 
 from ....base.dtype import held
@@ -14,9 +15,10 @@ from ...kernels.nest import MOST_INTERLEAVED, Access, AccessNumbers, Bound, blan
 from ...view import View, row_major
 
 FEW, MANY = 4, 1 << 62  # places of a ragged dim that count, and of other dims
-STRIDED_COST = 4.0  # a lane with a large stride costs about four times as much as a contiguous one
+STRIDED_COST = 7.0  # a lane with a large stride costs several times as much as a contiguous one, element by element
+WOVEN_COST = 4.0  # a lane that is interleaved with a short loop: whole vectors are taken apart
 EVERY_SECOND_COST = 2.0  # a lane that takes every second element reads two vectors
-FAR = 1 << 62  # the stride of what an index leads to
+GATHERED_COST = 4.0  # a lane whose elements indices lead to
 LANE_COSTS = {0: 1.0, 1: 1.0, 2: EVERY_SECOND_COST}  # by stride
 
 
@@ -99,6 +101,7 @@ def arrange(
     ragged: Sequence[int] = (),
     threads: bool = False,
     jumps: Sequence[Jumps] = (),
+    weaves: bool = True,
 ) -> Loops:
     """Choose the loops for an iteration over `shape`.
 
@@ -106,7 +109,8 @@ def arrange(
     important first. jumps: those that have indices.
     serial: kept dims along which writes may meet. They run in index order, inside the others; only one along which
     something is contiguous becomes the lane. ragged: reduced dims of which usually only a few places count.
-    threads: whether each lane is a thread of its own, which runs through the serial dims.
+    threads: whether each lane is a thread of its own, which runs through the serial dims. weaves: whether a short loop may be
+    interleaved with the lane.
     """
     numbers = list(dict.fromkeys([v.strides for v in views] + [e.coefficients for v in views for e in v.edges]))
     order = [d for d in memory_order(shape, views) if shape[d] != 1]
@@ -123,12 +127,11 @@ def arrange(
     runs = kept or [()]
     count, runs = len(runs), runs + folded
     extents = [min(_extent(run, shape), FEW if set(run) & set(ragged) else MANY) for run in runs]
-    lane = _pick_lane(runs, extents, count, views, lanes, jumps)
+    lane = _pick_lane(runs, extents, count, views, lanes, jumps, weaves)
     last = count - 1 if lane < count else len(runs) - 1  # the lane runs fastest among its kind
     runs.insert(last, runs.pop(lane))
     loops = _loops(shape, runs, count, last, cross=_pick_cross(runs, last, shape, views, lanes))
-    interleaved = _pick_interleaved(loops, views) if loops.cross is None else None
-    return loops if interleaved is None else loops._replace(interleaved=interleaved)
+    return loops if loops.cross is not None or not weaves else without_cross(loops, views)
 
 
 def _loops(
@@ -181,25 +184,48 @@ def _pick_lane(
     kept: int,
     views: Sequence[View],
     lanes: int,
-    jumps: Sequence[Jumps] = (),
+    jumps: Sequence[Jumps],
+    weaves: bool,
 ) -> int:
     """The loop that makes a vector cheapest: long enough to fill it, and with operands that are contiguous or constant
     along it."""
     if len(runs) == 1:
         return 0
+    short, least, best = _short(runs, extents, kept) if weaves else (), inf, 0
+    folded = max(prod(extents[kept:]), 1)
+    for i, run in enumerate(runs):
+        extent = extents[i] or 1
+        per_vector = 1.0
+        for v in views if run else ():
+            stride = v.strides[run[-1]]
+            if stride in LANE_COSTS:
+                per_vector += LANE_COSTS[stride]
+            else:
+                per_vector += WOVEN_COST if short and _is_woven(v, i, runs, extents, short) else STRIDED_COST
+        for j in jumps if run else ():  # an operand is indexed as often as it is gathered
+            per_vector += GATHERED_COST if run[-1] in j.dims else LANE_COSTS.get(j.view.strides[run[-1]], GATHERED_COST)
+        cost = per_vector * (-(-extent // lanes) * lanes) / extent
+        if i < kept:
+            cost += lanes / extent  # a row has a beginning and an end
+        else:
+            cost *= 1.0 + lanes / 2 / folded  # it ends with a fold across the vector
+        if cost <= least:
+            least, best = cost, i
+    return best
 
-    def cost(i: int) -> float:
-        along = runs[i][-1] if runs[i] else None
-        extent = max(extents[i], 1)
-        strides = [v.strides[along] for v in views] if along is not None else []
-        if along is not None:  # an operand is indexed as often as it is gathered
-            strides += [FAR if along in j.dims else j.view.strides[along] for j in jumps]
-        per_vector = sum([LANE_COSTS.get(s, STRIDED_COST) for s in strides]) + 1.0
-        wasted = -(-extent // lanes) * lanes / extent
-        across = 1.0 + lanes / extent if i >= kept else 1.0  # a reduced lane ends with a sum across the vector
-        return per_vector * wasted * across
 
-    return min(range(len(runs)), key=lambda i: (cost(i), -i))
+def _short(runs: Sequence[tuple[int, ...]], extents: Sequence[int], kept: int) -> list[int]:
+    """The loops that may be interleaved with another one."""
+    first = kept if kept < len(runs) else 0
+    return [r for r, extent in enumerate(extents) if 2 <= extent <= MOST_INTERLEAVED and r >= first and runs[r]]
+
+
+def _is_woven(
+    view: View, lane: int, runs: Sequence[tuple[int, ...]], extents: Sequence[int], short: Sequence[int]
+) -> bool:
+    """Whether a view is contiguous over the lane loop and a short one together."""
+    stride = view.strides[runs[lane][-1]]
+    return any([r != lane and not view.edges and (view.strides[runs[r][-1]], extents[r]) == (1, stride) for r in short])
 
 
 def _pick_cross(
@@ -217,16 +243,15 @@ def _pick_cross(
     return None
 
 
+def without_cross(loops: Loops, views: Sequence[View]) -> Loops:
+    """The same loops, if no dim is crossed: another one may be interleaved with the lane instead."""
+    return loops._replace(cross=None, interleaved=_pick_interleaved(loops, views))
+
+
 def _pick_interleaved(loops: Loops, views: Sequence[View]) -> tuple[int, int] | None:
     """A short loop, with its extent, along which some operand is contiguous whose stride along the lane is that extent.
     None if there is none."""
-    lane, kept = loops.dims[loops.lane], loops.kept if loops.kept < len(loops.dims) else 0
-
-    def runs_on(dim: int, stride: int) -> bool:
-        return any(not v.edges and (v.strides[dim], v.strides[lane[-1]]) == (1, stride) for v in views)
-
-    for i, (run, extent) in enumerate(zip(loops.dims, loops.extents, strict=True)):
-        short = 2 <= extent <= MOST_INTERLEAVED and i != loops.lane and i >= kept
-        if short and lane and run and runs_on(run[-1], extent):
-            return i, extent
+    for i in _short(loops.dims, loops.extents, loops.kept) if loops.dims[loops.lane] else ():
+        if i != loops.lane and any([_is_woven(v, loops.lane, loops.dims, loops.extents, (i,)) for v in views]):
+            return i, loops.extents[i]
     return None

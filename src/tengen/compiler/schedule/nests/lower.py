@@ -40,7 +40,7 @@ from ...program import (
 )
 from ...view import Edge, View, contiguous, dense
 from ..places import UNIFORM, Location
-from .loops import Index, Jumps, Loops, arrange, memory_order
+from .loops import Index, Jumps, Loops, arrange, memory_order, without_cross
 from .refine import crosses, interleaves, parts, rows, spills
 from .words import PAIR, WORD, as_words, halved, moved, paired
 
@@ -457,13 +457,14 @@ def _finished(
 ) -> Finished:
     views = *order, *by_importance([view for _, view, *_ in places])
     ragged, threads = [axis for axis, _ in ends], not target.shuffles
-    loops = arrange(shape, reduced, views, target.lanes, serial, ragged, threads, _jumps(code, places))
+    how = target.lanes, serial, ragged, threads, _jumps(code, places)
+    loops = arrange(shape, reduced, views, *how, weaves=target.shuffles)
     nest, numbers = _over(loops, code, places)
     if loops.cross is not None and not crosses(nest, target):
-        loops = loops._replace(cross=None)
+        loops = without_cross(loops, views)
         nest, numbers = _over(loops, code, places)
     if loops.interleaved is not None and not interleaves(nest, target):
-        loops = loops._replace(interleaved=None)
+        loops = arrange(shape, reduced, views, *how, weaves=False)._replace(cross=None)
         nest, numbers = _over(loops, code, places)
     if ends:
         runs = {run[0]: dim for dim, run in enumerate(loops.dims) if len(run) == 1}
