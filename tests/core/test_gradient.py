@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tengen.compiler.program import Contraction, Type
+from tengen.compiler.program import Contraction, Type, ViewOp
 from tengen.core.gradient import backward
+from tengen.core.ops.create import Diag
 from tengen.core.ops.recurrent import LSTMCell
 
 
@@ -17,3 +18,10 @@ def test_the_gradient_of_a_formula_starts_from_results_that_it_uses_itself():
     assert found.op is not None
     products = [node for node in found.op.program.nodes if isinstance(node.op, Contraction)]
     assert len(products) == 4
+
+
+def test_the_gradient_of_a_diagonal_reads_nothing_else():
+    vector, matrix = Type("float32", (1000,)), Type("float32", (1002, 1002))
+    found = backward(Diag(-2), (vector,), (matrix,), (True,), (True,))
+    assert found.op is not None
+    assert all(isinstance(node.op, ViewOp) for node in found.op.program.nodes)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...compiler.program import Value
+from ...compiler.program import Type, Value
 from .base import Formula
 from .elemwise import Elemwise, cast, where
 from .index import take_op
-from .shape import Fill, broadcast, pad, reshape
+from .shape import Fill, PlaceView, Slice, broadcast, reshape, zeros
 
 EQ = Elemwise("EQ")
 
@@ -78,11 +78,12 @@ class Diag(Formula):
         return self._matrix(x) if x.ndim == 1 else self._vector(x)
 
     def _matrix(self, x: Value) -> Value:
-        size = x.shape[0] + abs(self.k)
-        iota = x.builder.iota
-        # The vector's element i is in row i, or below the main diagonal in column i.
-        spread = reshape(pad(x, (0,), (abs(self.k),)), (size, 1) if self.k >= 0 else (1, size))
-        return where(EQ(iota((1, size)) - iota((size, 1)), self.k), spread, cast(x.builder.constant(0), x.dtype))
+        count, size = x.shape[0], x.shape[0] + abs(self.k)
+        flat = zeros(x.builder, Type(x.dtype, (size * size,)))
+        if count:
+            first = self.k if self.k >= 0 else -self.k * size
+            flat = PlaceView(Slice((first,), (count,), (size + 1,)), "set")(flat, x)
+        return reshape(flat, (size, size))
 
     def _vector(self, x: Value) -> Value:
         row, column = max(-self.k, 0), max(self.k, 0)
