@@ -23,6 +23,8 @@ MANY_PHASES = 16
 is planned on its own."""
 READ_AGAIN, MORE_WORK = 128, 1.25
 """See `zeros_pay`."""
+PART_START = 1 << 14
+"""What the beginning of a part costs, in multiply-adds."""
 
 
 class Phase(NamedTuple):
@@ -170,6 +172,27 @@ def zeros_pay(phases: Sequence[Sequence[Phase]], spans: Sequence[Sequence[Span]]
         met *= sum(phase.line.meetings for phase in lines)
         multiplied *= sum(phase.line.rows * phase.line.taps for phase in lines)
     return multiplied <= MORE_WORK * met and (seen - taps) * weights > READ_AGAIN * image * taps
+
+
+def cuts_pay(
+    phases: Sequence[Sequence[Phase]], zeros: Sequence[Pair], images: int, tile: int, work: int, limit: int
+) -> bool:
+    """Whether parts at borders cost less than these zeros around images that are copied anyway.
+
+    tile: rows of a register tile, of which the last one of a part is half empty. work: multiply-adds of a row and a tap. limit: the
+    most parts.
+    """
+    parts, met, multiplied, taps = 1, 1, 1, 1
+    for lines, (before, after) in zip(phases, zeros, strict=True):
+        inside, everywhere, most = 0, 0, 0
+        for line, *_ in lines:
+            inside += line.meetings
+            everywhere += line.rows * line.taps
+            most = line.taps if line.taps > most else most
+        parts, taps = parts * (len(lines) + before + after), taps * most
+        met, multiplied = met * inside, multiplied * everywhere
+    saved, lost = images * (multiplied - met) * work, parts * (PART_START + tile // 2 * taps * work)
+    return saved > lost and parts <= limit
 
 
 def parts(spans: Sequence[Sequence[Span]], size: Sequence[int], steps: Sequence[int]) -> Iterator[tuple[Span, ...]]:

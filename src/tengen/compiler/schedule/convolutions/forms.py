@@ -230,9 +230,18 @@ def _slide(
     stays = storage.zero != 0 or not dimension.may_pad(s, phases, n_in)
     # a copy in which the last channel gets partners may have zeros around it
     in_place = stays or (in_place and not (rest and words > 1))
-    margins = [dimension.margins(lines, in_place) for lines in phases]
     a_columns = s.is_depthwise
     groups, width, depth = (1, n_out, 1) if a_columns else (s.groups, n_out // s.groups, -(-n_in // s.groups // step))
+    rows = s.n * prod(lines[0].line.rows for lines in phases)
+    tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, a_columns=a_columns)
+    if step > 1:
+        tile = tile_of_words(tile, width, unit.amx, storage.is_integer)
+    weights = pack_weights(s, columns, tile.panel, step)
+    far = weights.size * BITS[KINDS[operands.b][0]] // 8 > unit.level2
+    margins = [dimension.margins(lines, in_place) for lines in phases]
+    may_cut = not (in_place or planes or a_columns or blocks > 1 or far)
+    if may_cut and dimension.cuts_pay(phases, margins, s.n, tile.rows, depth * width, _most_parts(s)):
+        margins = [(0, 0)] * len(margins)
     if planes:
         image = planar.planes((s.n, n_in, *size_in), margins)
         (a_n, a_channel, *a_steps), a_group = contiguous(image.shape), depth
@@ -240,15 +249,9 @@ def _slide(
         image = channels_last((s.n, n_in, *size_in), margins, channels=words if rest else 1, blocks=blocks)
         steps = contiguous((*image.shape[:-1], -(-n_in // blocks // step)))
         a_group, a_n, *a_steps, a_channel = steps if blocks > 1 else (depth, *steps)
-    rows = s.n * prod(lines[0].line.rows for lines in phases)
-    tile = choose(rows, width, unit.lanes_of(storage.out), unit.registers, a_columns=a_columns)
-    if step > 1:
-        tile = tile_of_words(tile, width, unit.amx, storage.is_integer)
-    weights = pack_weights(s, columns, tile.panel, step)
     group, panel, *tap_steps, channel, _ = contiguous(weights.shape)
     c_n, *c_steps, _ = contiguous((s.n, *size_out, n_out))
     spans = [dimension.spans(phases[d], margins[d], a_steps[d], tap_steps[d], c_steps[d]) for d in s.dims]
-    far = weights.size * BITS[KINDS[operands.b][0]] // 8 > unit.level2
     copy = prod(map(len, spans)) > _most_parts(s) or (
         far and dimension.zeros_pay(phases, spans, weights.size * step, s.n * n_in * prod(size_in))
     )
