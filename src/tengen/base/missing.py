@@ -107,8 +107,7 @@ def _way(here: ModuleType, others: tuple[ModuleType, ...], name: str, place: str
     """What to write in place of a name that a module does not have; "" if nobody knows."""
     if package := _givers().get((place, name)):
         return f"MegEngine's, and there with `import {package}`"
-    files = [os.path.join(name, "__init__.py"), f"{name}.py"]
-    if any(os.path.exists(os.path.join(folder, file)) for folder in getattr(here, "__path__", ()) for file in files):
+    if any(os.path.exists(os.path.join(folder, name, "__init__.py")) for folder in getattr(here, "__path__", ())):
         return f"it is there after `import {here.__name__}.{name}`"
     if way := habits.PACKAGE.get(name):
         return f"PyTorch's, in tengen: {way}"
