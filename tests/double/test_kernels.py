@@ -173,6 +173,16 @@ def test_warp_barriers_order_a_warp_alone(faulty):
 
 
 @pytest.mark.parametrize("order", ORDERS)
+def test_a_word_and_a_byte_of_it_are_a_race(faulty, order):
+    body = MY_ELEMENT + "mov.u64 %d5, room; setp.eq.u32 %p1, %r0, {}; setp.eq.u32 %p2, %r0, 5; {}"
+    for thread in (0, 40, 63):
+        text = ptx(body.format(thread, "@%p1 st.shared.u32 [%d5], %r0; @%p2 st.shared.u8 [%d5+2], 1;"), outside=ROOM)
+        with double().order(order):
+            assert "race on byte" in fails(LAUNCH_FAILED, faulty, text, 64, 64)
+        double().forget()
+
+
+@pytest.mark.parametrize("order", ORDERS)
 def test_races_on_global_memory(faulty, order):
     """Of two blocks, or of two threads of a block; but not if a barrier of the block or an atomic operation orders them."""
     shift = MY_ELEMENT + "{} shr.u32 %r5, %r0, {}; mul.wide.u32 %d4, %r5, 4; add.s64 %d5, %b1, %d4; {}"
@@ -183,6 +193,8 @@ def test_races_on_global_memory(faulty, order):
         ("st.global.f32 [%d2], 0f00000000;", 0, "ld.global.f32 %f0, [%b1];", 1, "of block 0"),
         ("ld.global.f32 %f0, [%b1];", 0, write, 2, "reads it"),
         ("st.global.f32 [%d2], 0f00000000; bar.sync 0;", 0, "ld.global.f32 %f0, [%b1];", 1, None),
+        ("st.global.f32 [%d2], 0f00000000;", 0, "ld.global.u8 %r6, [%b1+2];", 1, "race on 0x"),  # part of a word
+        ("ld.global.u8 %r6, [%b1+2];", 0, write, 1, "race on 0x"),
         ("", 9, "red.global.add.f32 [%d5], 0f3F800000;", 2, None),
         ("red.global.add.f32 [%b1], 0f3F800000;", 0, "ld.global.f32 %f0, [%b1];", 2, "updates it"),
     ]:

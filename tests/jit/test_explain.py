@@ -125,12 +125,13 @@ def test_as_a_page():
         function(Tensor(np.ones((rows, 3), np.float32)))
     said = function.explain()
     page = said.html()
-    suffix, language = ("s", "assembly") if parse(w.device).memory == "cpu" else ("ptx", "PTX")
+    on_cpu = parse(w.device).memory == "cpu"
+    suffix, language, call = ("s", "assembly", "") if on_cpu else ("ptx", "PTX", "ptx_kernel ")
     for _, _, _, (plan,) in said.calls:
         files = plan.files()
         assert {"program0_recorded.txt", "groups.txt", "plan.txt", "kernel0.ll", f"kernel0.{suffix}"} <= set(files)
         assert "Reduce(mode='SUM'" in files["program0_recorded.txt"]
-        assert "define void @" in files["kernel0.ll"]
+        assert f"define {call}void @" in files["kernel0.ll"]
         for text in files.values():
             assert html.escape(text)[:200] in page or "ms" in text  # times differ
     assert page.count(f"<summary>kernel0 {language}</summary>") == 2 and page.count("<h3>Plan 1</h3>") == 2

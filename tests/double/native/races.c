@@ -16,13 +16,15 @@ typedef struct {
 enum { SEVERAL = -1 };
 static const uint32_t several_blocks = UINT32_MAX;
 
-// What happened to a byte. `run` says in which block of which launch (shared memory), or in which launch (global): what
-// is older does not count. With several readers that nothing orders, `reader` has what they have in common.
+// What happened to a word of four bytes, or, once a part of it has been touched alone, to each of its bytes: then it is
+// `split`. `run` says in which block of which launch (shared memory), or in which launch (global): what is older does
+// not count. With several readers that nothing orders, `reader` has what they have in common.
 typedef struct {
     uint64_t run;
     Moment writer, reader;
-    bool written, read, atomic;
+    bool written, read, atomic, split;
 } Touch;
+enum { WORD_BYTES = 4 };
 
 static Moment moment_of(const Thread* thread) {
     int warp = thread->number / WARP;
@@ -59,26 +61,28 @@ static bool race(const Thread* thread, bool in_global, uint64_t byte, int how, c
     return false;
 }
 
-// Threads may write one byte of global memory if all write the same, as those do that find the same error. What the
-// byte was is kept until the store has been done.
+// Threads may write the same place in global memory if all write the same, as those do that find the same error. What
+// was there is kept until the store has been done.
 static struct {
     const Thread* thread;
     uint64_t byte;
     const char* place;
-    char was;
+    char was[WORD_BYTES];
+    uint32_t bytes;
     Moment other;
     uint32_t line;
 } doubts[16];
 static int doubt_count;
 
-static void doubt(const Thread* thread, uint64_t byte, const Moment* other, uint32_t line) {
+static void doubt(const Thread* thread, uint64_t byte, uint32_t bytes, const Moment* other, uint32_t line) {
     Span span;
-    if (doubt_count == sizeof doubts / sizeof *doubts || !span_for_kernel(launch.context, byte, 1, &span)) return;
+    if (doubt_count == sizeof doubts / sizeof *doubts || !span_for_kernel(launch.context, byte, bytes, &span)) return;
     const char* at = (const char*)(byte + span.offset);
     doubts[doubt_count].thread = thread;
     doubts[doubt_count].byte = byte;
     doubts[doubt_count].place = at;
-    doubts[doubt_count].was = *at;
+    memcpy(doubts[doubt_count].was, at, bytes);
+    doubts[doubt_count].bytes = bytes;
     doubts[doubt_count].other = *other;
     doubts[doubt_count++].line = line;
 }
@@ -87,19 +91,19 @@ static void doubt(const Thread* thread, uint64_t byte, const Moment* other, uint
 bool settle_doubts(void) {
     bool fine = true;
     for (int i = 0; i < doubt_count; ++i)
-        if (*doubts[i].place != doubts[i].was)
+        if (memcmp(doubts[i].place, doubts[i].was, doubts[i].bytes))
             fine = race(doubts[i].thread, IN_GLOBAL_MEMORY, doubts[i].byte, WRITE, &doubts[i].other,
                         "writes something else to", doubts[i].line);
     doubt_count = 0;
     return fine;
 }
 
-// Note that a thread touches a byte; false, after a fault, if that is a race.
-static bool touch(Touch* t, uint64_t run, const Thread* thread, bool in_global, uint64_t byte, int how, uint32_t line) {
-    if (t->run != run) *t = (Touch){.run = run};
+// Note that a thread touches a byte, or a word that begins there; false, after a fault, if that is a race.
+static bool touch(Touch* t, const Thread* thread, bool in_global, uint64_t byte, uint32_t bytes, int how,
+                  uint32_t line) {
     Moment me = moment_of(thread);
     if (t->written && in_global && how == WRITE && !t->atomic && !ordered(&t->writer, &me))
-        doubt(thread, byte, &t->writer, line);
+        doubt(thread, byte, bytes, &t->writer, line);
     else if (t->written && !(how == UPDATE && t->atomic) && !ordered(&t->writer, &me))
         return race(thread, in_global, byte, how, &t->writer, t->atomic ? "updates" : "writes", line);
     if (how != READ && t->read && !ordered(&t->reader, &me))
@@ -116,8 +120,17 @@ static bool touch(Touch* t, uint64_t run, const Thread* thread, bool in_global, 
     return true;
 }
 
+// The part of a word that an access reaches.
+typedef struct {
+    uint64_t low, high;
+} Part;
+static Part part_of(uint64_t word, uint64_t first, uint32_t bytes) {
+    uint64_t end = first + bytes, word_end = word + WORD_BYTES;
+    return (Part){first > word ? first : word, end < word_end ? end : word_end};
+}
+
 // -- shared memory ---------------------------------------------------------------------------------------------------
-static Touch shared_touches[SHARED_MOST];
+static Touch shared_words[SHARED_MOST / WORD_BYTES], shared_bytes[SHARED_MOST];
 // Bytes that a cp.async has been told to write and may write at any time: number of the thread + 1.
 static int16_t in_flight[SHARED_MOST];
 
@@ -128,35 +141,46 @@ void mark_in_flight(uint32_t first, uint32_t bytes, int thread_or_none) {
 }
 
 bool note_shared(const Thread* thread, uint32_t first, uint32_t bytes, int how, uint32_t line) {
-    for (uint32_t byte = first; byte < first + bytes; ++byte) {
+    for (uint32_t byte = first; byte < first + bytes; ++byte)
         if (in_flight[byte]) {
             fault(LAUNCH_FAILED, thread, line,
                   "%s byte %u of shared memory, which a cp.async of thread %d may still write", verbs[how], byte,
                   in_flight[byte] - 1);
             return false;
         }
-        if (!touch(&shared_touches[byte], launch.run, thread, false, byte, how, line)) return false;
+    for (uint32_t word = first / WORD_BYTES * WORD_BYTES; word < first + bytes; word += WORD_BYTES) {
+        Touch* t = &shared_words[word / WORD_BYTES];
+        if (t->run != launch.run) *t = (Touch){.run = launch.run};
+        Part part = part_of(word, first, bytes);
+        if (part.high - part.low == WORD_BYTES && !t->split) {
+            if (!touch(t, thread, false, word, WORD_BYTES, how, line)) return false;
+            continue;
+        }
+        for (uint32_t i = 0; i < WORD_BYTES && !t->split; ++i) shared_bytes[word + i] = *t;
+        t->split = true;
+        for (uint64_t byte = part.low; byte < part.high; ++byte)
+            if (!touch(&shared_bytes[byte], thread, false, byte, 1, how, line)) return false;
     }
     return true;
 }
 
 // -- global memory ---------------------------------------------------------------------------------------------------
-// A table of the bytes that a launch has touched, by their addresses. It holds the first MOST_WATCHED; a launch that
-// touches more is a large one, and what is wrong with it is wrong with smaller ones too.
+// A table of the words that a launch has touched, by their addresses. It holds the first MOST_WATCHED bytes; a launch
+// that touches more is a large one, and what is wrong with it is wrong with smaller ones too.
 enum { MOST_WATCHED = 1 << 18 };
 typedef struct {
-    uint64_t address;
+    uint64_t key;  // twice the address, of a word plus 1
     Touch touch;
 } Slot;
 static Slot* table;
-static uint64_t slots, used, table_run;
+static uint64_t slots, used, watched, table_run;
 
-// The slot of an address: its own, or a free one. Slots of older launches are free.
-static Slot* slot_of(uint64_t address) {
-    uint64_t at = address * 0x9E3779B97F4A7C15u >> 20;
+// The slot of a key: its own, or a free one. Slots of older launches are free.
+static Slot* slot_of(uint64_t key) {
+    uint64_t at = key * 0x9E3779B97F4A7C15u >> 20;
     for (;; ++at) {
         Slot* s = &table[at & (slots - 1)];
-        if (s->touch.run != launch.number || s->address == address) return s;
+        if (s->touch.run != launch.number || s->key == key) return s;
     }
 }
 
@@ -166,19 +190,38 @@ static void grow(void) {
     slots = count ? 2 * count : 1 << 12;
     table = calloc(slots, sizeof *table);
     for (uint64_t i = 0; i < count; ++i)
-        if (old[i].touch.run == launch.number) *slot_of(old[i].address) = old[i];
+        if (old[i].touch.run == launch.number) *slot_of(old[i].key) = old[i];
     free(old);
 }
 
-bool note_global(const Thread* thread, uint64_t address, uint32_t bytes, int how, uint32_t line) {
-    if (table_run != launch.number) used = 0;
-    table_run = launch.number;
-    for (uint32_t i = 0; i < bytes && used < MOST_WATCHED; ++i) {
-        if (2 * used >= slots) grow();
-        Slot* s = slot_of(address + i);
-        used += s->touch.run != launch.number;
-        s->address = address + i;
-        if (!touch(&s->touch, launch.number, thread, IN_GLOBAL_MEMORY, address + i, how, line)) return false;
+static Touch* touch_of(uint64_t key) {
+    Slot* s = slot_of(key);
+    if (s->touch.run != launch.number) {
+        *s = (Slot){key, {.run = launch.number}};
+        ++used;
     }
+    return &s->touch;
+}
+
+static bool note_word(const Thread* thread, uint64_t word, Part part, int how, uint32_t line) {
+    if (2 * (used + 1 + WORD_BYTES) >= slots) grow();  // not while pointers to slots are held
+    uint64_t before = used;
+    Touch* t = touch_of(2 * word + 1);
+    if (used > before) watched += WORD_BYTES;
+    if (part.high - part.low == WORD_BYTES && !t->split)
+        return touch(t, thread, IN_GLOBAL_MEMORY, word, WORD_BYTES, how, line);
+    for (uint64_t i = 0; i < WORD_BYTES && !t->split; ++i) *touch_of(2 * (word + i)) = *t;
+    t->split = true;
+    for (uint64_t byte = part.low; byte < part.high; ++byte)
+        if (!touch(touch_of(2 * byte), thread, IN_GLOBAL_MEMORY, byte, 1, how, line)) return false;
+    return true;
+}
+
+bool note_global(const Thread* thread, uint64_t address, uint32_t bytes, int how, uint32_t line) {
+    if (table_run != launch.number) used = watched = 0;
+    table_run = launch.number;
+    uint64_t word = address / WORD_BYTES * WORD_BYTES;
+    for (; word < address + bytes && watched < MOST_WATCHED; word += WORD_BYTES)
+        if (!note_word(thread, word, part_of(word, address, bytes), how, line)) return false;
     return true;
 }
