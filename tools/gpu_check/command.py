@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", type=_parts, default=list(PARTS), help="such as corpus,matmul; by default all")
     parser.add_argument("--small", action="store_true", help="sizes that take no time; no speed is judged")
     parser.add_argument("--minutes", type=float, default=10.0, help="for all parts together (10)")
+    parser.add_argument(
+        "--patience", type=float, default=1.0, help="multiplies each part's limit (1): the double takes its time"
+    )
     parser.add_argument("--output", type=Path, help="a file for the lines")
     parser.add_argument("--record", default="", help="a file for the results of the corpus")
     parser.add_argument("--recorded", default="", help="a file to compare them with")
@@ -62,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         until = monotonic() + 60 * options.minutes
         for part in options.parts:
-            seconds = min(part.seconds, until - monotonic())
+            seconds = min(part.seconds * options.patience, until - monotonic())
             run_part(part, Options(seconds, options.small, options.record, options.recorded), emit)
         emit({"part": "all", "ended": "done", "not ok": bad})
     return 1 if bad else 0

@@ -25,7 +25,18 @@ def out_of_memory(
     wanted = f"{name}: out of memory{where}: it needs {amount(size)} ({size} bytes) to make {_listed(outputs)}"
     given = f" of {_listed(tensors)}" if (tensors := [t for t in inputs if t.dtype not in WEAK]) else ""
     held_there = f"Tensors hold {amount(live)}{' there' if device else ''}{_largest(device or 'cpu')}"
-    return f"{wanted}{given}. {held_there}. Let go of what is not needed (del), or take smaller batches"
+    return f"{wanted}{given}. {held_there}{_room(device)}. Let go of what is not needed (del), or take smaller batches"
+
+
+def _room(device: str) -> str:
+    """What a GPU has, which other programs use too."""
+    if not device:
+        return ""
+    try:
+        total, free = _rt.device_memory(device)
+    except RuntimeError:  # it has failed
+        return ""
+    return f"; {device} has {amount(total)}, of which {amount(free)} are free"
 
 
 def amount(size: int) -> str:
