@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from double.library import library
 
-PROGRAM = Path(__file__).resolve().parent.parent / "helpers" / "kept.py"
+PROGRAM = Path(__file__).resolve().parent / "kept.py"
 NONE = {"DOUBLE_DEVICES": "0"}  # a machine without a GPU
 
 

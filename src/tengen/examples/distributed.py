@@ -77,12 +77,11 @@ def learn(steps: int, seed: int) -> tuple[list[float], float, float]:
 
 def work(options: Namespace) -> None:
     """Train in one process and in several, on the cores of the CPU."""
-    tengen.set_default_device("cpux")
-    found = {1: learn(options.steps, options.seed)}
+    with tengen.config.override(default_device="cpux"):
+        found = {1: learn(options.steps, options.seed)}
     if options.workers > 1:
-        found[options.workers] = dist.launcher(learn, n_gpus=options.workers, device_type="cpu")(
-            options.steps, options.seed
-        )[0]
+        launched = dist.launcher(learn, n_gpus=options.workers, device_type="cpu")
+        found[options.workers] = launched(options.steps, options.seed)[0]
     for workers, (losses, right, seconds) in found.items():
         print(f"{workers} process(es): last loss {losses[-1]:.5f}, {right:.2%} right, {1e3 * seconds:.2f} ms a step")
         with tensorboard(options.tensorboard and options.tensorboard / f"{workers}") as log:
