@@ -51,10 +51,10 @@ def no_sort(monkeypatch):
     """As if GPUs had no kernels that sort."""
     obtain = build.obtain_plan
 
-    def obtain_plan(program, views, name, *target):
-        if target and any(isinstance(node.op, Sort) for node in program.nodes):
-            raise NoKernelError(f"{name} has no kernel for {target[0].name} yet")
-        return obtain(program, views, name, *target)
+    def obtain_plan(program, views, name, target=None):
+        if target is not None and any(isinstance(node.op, Sort) for node in program.nodes):
+            raise NoKernelError(f"{name} has no kernel for {target.name} yet")
+        return obtain(program, views, name, target)
 
     monkeypatch.setattr(build, "obtain_plan", obtain_plan)
     _rt.plan_cache_clear()
