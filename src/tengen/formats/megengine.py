@@ -115,7 +115,9 @@ class MegEngineUnpickler(SafeUnpickler):
             item = waiting.pop()
             if isinstance(item, (Foreign, Saved)) and _state_of(item) is None:
                 name = ".".join(item) if isinstance(item, Foreign) else item.kind
-                raise SerializationError(f"it holds {name}, and only data is loaded, never code or classes")
+                raise SerializationError(
+                    f"it holds {name}, and only data is loaded, never code or classes; save what state_dict() gives"
+                )
             if id(item) in seen or not isinstance(item, (dict, list, tuple, set, frozenset, deque)):
                 continue
             seen.add(id(item))
