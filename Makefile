@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "tengen needs Python 3.10 or newer: make PYTHON=...")'
-NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
+NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/* csrc/*/*)
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 # What builds the C++ part stays in the environment: from pip's own, whose path is another one each time, all of csrc/ would be compiled again.
 BUILD := 'scikit-build-core>=0.10' 'setuptools-scm>=8' 'nanobind>=3' $(foreach tool,cmake ninja,$(if $(shell command -v $(tool)),,$(tool)))
