@@ -43,6 +43,11 @@ class ReleasedGil {
 class Execution {
   public:
     Execution(const Plan& plan, Operands& inputs) : plan_(plan), inputs_(inputs), slots_(plan, inputs) {}
+    Execution(const Execution&) = delete;
+    Execution& operator=(const Execution&) = delete;
+    ~Execution() {
+        if (word_) give_back(*plan_.device, word_);
+    }
 
     void bind(size_t donate);
     // `clock`, if not null, is called with the number of each step that ended; steps that ran together end together.
@@ -69,7 +74,7 @@ class Execution {
     Slots slots_;
     int64_t status_ = 0;
     SmallArray<Ref<Storage>, 4> numbers_;  // on that device
-    std::byte* word_ = nullptr;            // the status word on another device than the host, until it has been read
+    std::byte* word_ = nullptr;            // the status word on another device than the host, until a check has it
 };
 
 void Execution::accept_donations(size_t donate) {
@@ -212,7 +217,7 @@ void Execution::finish() {
     if (word_) {
         Check check{plan_.error, {}};
         for (Operand& input : inputs_) check.inputs.push_back(input.value());
-        check_later(*plan_.device, word_, std::move(check));
+        check_later(*plan_.device, std::exchange(word_, nullptr), std::move(check));
         if (plan_.steps.size() >= kLeastLook) look(*plan_.device);
     }
     if (waits_at_once()) wait_for(*plan_.device);

@@ -2,7 +2,9 @@
 
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <array>
+#include <bitset>
 #include <map>
 #include <optional>
 #include <thread>
@@ -20,7 +22,8 @@ constexpr size_t kReleaseGilBytes = 1 << 20;  // copying fewer bytes takes less 
 
 bool at_once = false;
 
-// The status words of a device. They are read all together, and handed out again when all have been read.
+// The status words of a device. They are read all together. A word is a Plan's until it has been read after the Plan,
+// or given back: what runs inside the Plan, or in another thread, gets others.
 class Board {
   public:
     explicit Board(Device& device) : device_(device) {}
@@ -28,34 +31,46 @@ class Board {
     std::byte* next() {
         if (!words_) {
             words_ = device_.allocate(kWords * sizeof(int64_t));
-            clear(kWords);
+            clear(0, kWords);
         }
-        while (used_ == kWords) collect();
-        return words_->data + used_++ * sizeof(int64_t);
+        while (taken_.all()) {
+            if (!has_unread())
+                throw std::runtime_error("too many Plans with checks run at the same time on " + device_.name);
+            collect();
+        }
+        size_t index = 0;
+        while (taken_[index]) ++index;  // the first, so that addresses repeat
+        if (used_[index]) clear(index, 1);
+        taken_[index] = true;
+        reach_ = std::max(reach_, index + 1);
+        return words_->data + index * sizeof(int64_t);
+    }
+
+    // A kernel that still runs may write to it: it is cleared, after that, when it is handed out again.
+    void give_back(const std::byte* word) {
+        const size_t index = index_of(word);
+        taken_[index] = false;
+        used_[index] = true;
     }
 
     void note(std::byte* word, Check check) {
-        const auto index = static_cast<size_t>(word - words_->data) / sizeof(int64_t);
+        const size_t index = index_of(word);
         for (const Value& input : check.inputs) ++held_[input.storage.get()];
         noted_.push_back({index, ++count_, std::this_thread::get_id(), 0, std::move(check)});
     }
 
     // Reads the words of all Plans so far, for which it waits.
     void collect() {
-        const size_t used = used_;
+        if (!has_unread()) return;
         const uint64_t count = count_;
-        if (!used) return;
+        const size_t bytes = reach_ * sizeof(int64_t);
         std::array<int64_t, kWords> words;
         {
             nb::gil_scoped_release released;
-            device_.copy_out(words.data(), words_->data, used * sizeof(int64_t));
+            device_.copy_out(words.data(), words_->data, bytes);
         }
         settle(words.data(), count);
         looked_ = 0;
-        if (used_ == used && count_ == count) {  // else another thread has been here meanwhile
-            clear(used);
-            used_ = 0;
-        }
     }
 
     // Lets go of Plans that have ended by now, without waiting, and asks about those so far.
@@ -65,7 +80,7 @@ class Board {
             if (!words) return;
             settle(reinterpret_cast<const int64_t*>(words), std::exchange(looked_, 0));
         }
-        device_.begin_copy_out(words_->data, used_ * sizeof(int64_t));
+        device_.begin_copy_out(words_->data, reach_ * sizeof(int64_t));
         looked_ = count_;
     }
 
@@ -85,7 +100,7 @@ class Board {
         throw std::runtime_error("a kernel failed with status " + std::to_string(first->status));
     }
 
-    bool idle() const { return noted_.empty() && !used_; }
+    bool idle() const { return noted_.empty(); }
 
     size_t holds(const Storage* storage) const {
         const auto found = held_.find(storage);
@@ -106,6 +121,8 @@ class Board {
         std::erase_if(noted_, [&](Noted& one) {
             if (one.index == kWords || one.number > count) return false;
             one.status = words[one.index];
+            taken_[one.index] = false;
+            used_[one.index] = one.status != 0;
             one.index = kWords;
             if (one.status == 0) let_go(one);
             return one.status == 0;
@@ -119,16 +136,24 @@ class Board {
         }
     }
 
-    void clear(size_t count) {
+    bool has_unread() const {
+        return std::any_of(noted_.begin(), noted_.end(), [](const Noted& one) { return one.index != kWords; });
+    }
+
+    size_t index_of(const std::byte* word) const { return static_cast<size_t>(word - words_->data) / sizeof(int64_t); }
+
+    void clear(size_t first, size_t count) {
         const std::array<int64_t, kWords> zeros{};
-        device_.copy_in(words_->data, zeros.data(), count * sizeof(int64_t));
+        device_.copy_in(words_->data + first * sizeof(int64_t), zeros.data(), count * sizeof(int64_t));
+        for (size_t i = first; i < first + count; ++i) used_[i] = false;
     }
 
     Device& device_;
     Ref<Storage> words_;
-    size_t used_ = 0;
-    uint64_t count_ = 0;   // of the Plans that were noted
-    uint64_t looked_ = 0;  // the same, when their words were last asked for; 0: nothing is on its way
+    std::bitset<kWords> taken_, used_;  // of Plans; and those that may not be 0
+    size_t reach_ = 0;                  // words from the first one to the last that was ever taken
+    uint64_t count_ = 0;                // of the Plans that were noted
+    uint64_t looked_ = 0;               // the same, when their words were last asked for; 0: nothing is on its way
     std::vector<Noted> noted_;
     std::unordered_map<const Storage*, size_t> held_;  // by those
 };
@@ -189,6 +214,8 @@ Ref<Storage> number_on(Device& device, uint64_t bits) {
 }
 
 std::byte* status_word(Device& device) { return board_of(device).next(); }
+
+void give_back(Device& device, const std::byte* word) { board_of(device).give_back(word); }
 
 void check_later(Device& device, std::byte* word, Check check) { board_of(device).note(word, std::move(check)); }
 

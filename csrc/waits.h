@@ -17,8 +17,9 @@ struct Check {
     std::vector<Value> inputs;
 };
 
-// A zeroed word in the device's memory.
+// A zeroed word in the device's memory, to be given back or looked at later.
 std::byte* status_word(Device& device);
+void give_back(Device& device, const std::byte* word);
 // The word is looked at when the host next waits for the device.
 void check_later(Device& device, std::byte* word, Check check);
 // Lets go of what checks hold whose Plans have ended by now. Does not wait.

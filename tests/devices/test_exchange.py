@@ -17,6 +17,7 @@ from tengen.base.errors import NoKernelError
 from tengen.base.usage import UsageWarning
 from tengen.compiler.orders import Sort
 from tengen.core import build
+from tengen.core.build import Around, watching
 from tengen.core.ops.elemwise import Elemwise
 from tengen.utils.dlpack import from_dlpack, to_dlpack
 
@@ -141,3 +142,28 @@ def test_a_traced_function_that_uses_two_devices():
         made = step(tengen.tensor(scale * X, device="cpu0"), tengen.tensor(X, device="gpu0"))
         assert str(made.device) == "gpu0:0"
         np.testing.assert_allclose(made.numpy(), (2 * scale + 1) * X, rtol=1e-6)
+
+
+def test_a_failure_belongs_to_the_plan_whose_python_steps_wait():
+    """What Python reads inside a Plan waits for the GPU. The Plan's status word stays its own meanwhile."""
+    x, outside = tengen.tensor(X, device="gpu0"), tengen.tensor([0, 8], device="gpu0")
+    with watching(lambda *_: Around(lambda xs: None, lambda ys: None)):
+        with pytest.raises(IndexError, match="indexing"):
+            x[outside, outside].numpy()
+        np.testing.assert_array_equal(F.topk(x, 3)[0].numpy(), np.sort(X)[:, :4:-1])
+
+
+def test_a_step_of_python_may_run_more_plans_than_there_are_words():
+    x = tengen.tensor(X, device="gpu0")
+    first, outside = (tengen.tensor([[place]] * 6, device="gpu0") for place in (0, 8))
+    seen = []
+
+    def inside(_):
+        seen.append([F.gather(x, 1, first) for _ in range(300)])
+
+    with watching(lambda op, *_: Around(lambda xs: None, inside) if op.name == "indexing" else None):
+        x[first, first].numpy()
+        with pytest.raises(IndexError, match="indexing"):
+            x[outside, first].numpy()
+    for made in seen:
+        np.testing.assert_array_equal(made[-1].numpy(), X[:, :1])
