@@ -18,6 +18,8 @@ from .program import parse
 
 MEMORY = 16 << 30
 """Bytes of address space that a worker may take."""
+RESERVED = 2 << 40
+"""What the double of a GPU's driver reserves in addition, without filling it."""
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +29,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    limit = MEMORY + (RESERVED if os.environ.get("TENGEN_CUDA_LIBRARY") else 0)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints must not stand between the replies
