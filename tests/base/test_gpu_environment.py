@@ -9,22 +9,14 @@ from pathlib import Path
 
 import pytest
 from double.library import library
+from programs_on_gpu import printed
 
 TESTS = Path(__file__).resolve().parent.parent
 
 
 def run(code, **environment):
     """What the code prints, or the last line of its error. It finds `tengen`, and a double unless told otherwise."""
-    begin = f"import sys; sys.path.insert(0, {str(TESTS)!r})\nfrom double.library import double\ndouble()\n"
-    done = subprocess.run(
-        [sys.executable, "-c", begin + "import tengen\n" + code],
-        env=os.environ | {"TENGEN_CUDA_LIBRARY": library()} | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1]
+    return printed("from double.library import double\ndouble()\nimport tengen\n" + code, **environment)
 
 
 ASK = "print(tengen.get_device_count('gpu'), tengen.is_cuda_available(), tengen.device.what_is_xpu(), tengen.tensor([1.0]).device.physical)"

@@ -9,27 +9,14 @@ from pathlib import Path
 
 import pytest
 from double.library import library
+from programs_on_gpu import printed
 
 TESTS = Path(__file__).resolve().parent.parent
 
 
 def run(code, folder=None, **environment):
     """What the code prints, or the last line of its error. It finds `tengen` and the double, whose GPUs are the default device."""
-    begin = f"import sys; sys.path.insert(0, {str(TESTS)!r})\nimport tengen\n"
-    file = ["-c", begin + code]
-    if folder is not None:
-        path = folder / "program.py"
-        path.write_text(begin + code)
-        file = [str(path)]
-    done = subprocess.run(
-        [sys.executable, *file],
-        env=os.environ | {"TENGEN_CUDA_LIBRARY": library()} | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1]
+    return printed("import tengen\n" + code, folder, **environment)
 
 
 FORKED = """
