@@ -181,15 +181,19 @@ class SortFlow(DeviceFlow):
 
         put()
         for step in range(DIGIT):
-            reaches = at.and_(counts, at.icmp_unsigned(">=", self.mine, i32(1 << step)))
-            other = at.sub(self.mine, i32(1 << step))
-            (before,) = self.choose(reaches, lambda other=other: [sums.get(other)], lambda: [i64(0)])  # type: ignore[misc]
+            before = self._before(sums, counts, i32(1 << step))
             self.barrier()
             total = at.add(total, before)
             put()
         whole = sums.get(i32(BINS - 1))
         self.barrier()
         return at.sub(total, value), whole
+
+    def _before(self, sums: Table, counts: ir.Value, distance: ir.Value) -> ir.Value:
+        """The entry of the thread so far before this one; 0 where there is none."""
+        reaches = self.at.and_(counts, self.at.icmp_unsigned(">=", self.mine, distance))
+        other = self.at.sub(self.mine, distance)
+        return self.choose(reaches, lambda: [sums.get(other)], lambda: [i64(0)])[0]
 
 
 class _Rows(SortFlow):
