@@ -160,6 +160,7 @@ def compute(name, x, y, where=None):
 @example([("add", 0, 1), ("set", 2, 2)], [3, 0], False)
 @example([("add", 0, 1), ("scale", 2, 2), ("set", 2, 3), ("add", 2, 4)], [4, 5, 3], True)
 @example([("scale", 0, 0)], [2, 1, 0], False)
+@example([("accumulate", 0, 0), ("accumulate", 2, 0)], [3, 2], False)
 def test_programs_that_write_parts(steps, outputs, turned):
     """Outputs 0 and 1 may take the memory of inputs 0 and 1 (`run_plan` tries both); others are views of anything. turned: an input that
     does not lie row-major."""

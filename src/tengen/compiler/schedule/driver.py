@@ -94,7 +94,7 @@ class Scheduler(Steps):
     def lower(self) -> None:
         """Append the steps of all groups."""
         stored = self.parts.results.stored
-        joined = {} if self.target.at_once else chains(self.parts.order, self.users, stored)
+        joined = {} if self.target.at_once else chains(self.parts.order, self.users, stored, self.program.outputs)
         waiting = {group for chain in joined.values() for group in chain[:-1]}
         for group in self.parts.order:
             if group in waiting:

@@ -65,10 +65,14 @@ def write_into(steps: Steps, groups: Sequence[Group], stored: Sequence[Value]) -
 
 
 def chains(
-    order: Sequence[Group], users: Mapping[Value, Sequence[Node]], stored: Mapping[Group, Sequence[Value]]
+    order: Sequence[Group],
+    users: Mapping[Value, Sequence[Node]],
+    stored: Mapping[Group, Sequence[Value]],
+    outputs: Sequence[Value],
 ) -> dict[Group, list[Group]]:
-    """The groups of Scatters that become one kernel, by the last of them: each adds to the sums of the one before, which
-    nothing else reads, at other places of the same kind, as the gradients of the taps of a filter do."""
+    """The groups of Scatters that become one kernel, by the last of them: each adds to the sums of the one before, at
+    other places of the same kind, as the gradients of the taps of a filter do. Nothing else reads these sums, and no
+    output is one of them."""
     found: dict[Group, list[Group]] = {}
     home = {g.nodes[-1].outputs[0]: g for g in order if isinstance(g.nodes[-1].op, Scatter)}
     for group in order:
@@ -77,8 +81,9 @@ def chains(
             continue
         base = node.inputs[0]
         before = home.get(base)
-        alone = before and _adds_alike(group, before) and stored[before] == [base] and users[base] == [node]
-        if before and alone and len(found.get(before, [before])) < MOST_CHAINED:
+        alone = base not in outputs and users[base] == [node]
+        alike = before and _adds_alike(group, before) and stored[before] == [base]
+        if before and alone and alike and len(found.get(before, [before])) < MOST_CHAINED:
             found[group] = [*found.pop(before, [before]), group]
     return found
 
