@@ -19,16 +19,15 @@ static void import_compiler(void) {
     int (*run)(const char*) = (int (*)(const char*))dlsym(RTLD_DEFAULT, "PyRun_SimpleString");
     if (!ensure || !release || !run) return;
     int state = ensure();
-    run("def _import_compiler():\n"
-        "    import sys\n"
-        "    sys.path.append('" TESTS
+    run("exec(\"\"\"\n"
+        "import sys\n"
+        "sys.path.append('" TESTS
         "')\n"
-        "    from double.library import double\n"
-        "    sys.path.remove('" TESTS
+        "from double.library import double\n"
+        "sys.path.remove('" TESTS
         "')\n"
-        "    double()\n"
-        "_import_compiler()\n"
-        "del _import_compiler\n");
+        "double()\n"
+        "\"\"\", {})\n");  // names of its own: two threads may be here, and the program has its own
     release(state);
 }
 
