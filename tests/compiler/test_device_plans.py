@@ -22,7 +22,7 @@ from tengen.core.ops.elemwise import Elemwise
 from tengen.core.ops.index import put_op, take_op
 from tengen.core.ops.linalg import MatMul
 from tengen.core.ops.reduce import Reduce
-from tengen.core.ops.shape import PlaceView, Windows
+from tengen.core.ops.shape import Pad, PlaceView, Slice, Windows
 from tengen.core.ops.sort import ArgSort
 
 random = np.random.default_rng(0)
@@ -43,6 +43,17 @@ def test_a_long_sum_is_cut_for_many_blocks():
     plan = compile_program(build(Reduce("SUM", (0,)), [Type("float32", (1 << 22,))]), target=GPU)
     first, last = plan.steps
     assert first.grid.grid[0] == 512 and last.grid.grid[0] == 1
+
+
+def test_threads_without_an_item_load_nothing():
+    """One that has an item may write to what it loads, as a sum in place does."""
+    builder = Builder()
+    x, y = (builder.input(Type("float32", (1,))) for _ in range(2))
+    end = Slice((2,), (1,), (1,))(Pad((2,), (0,), 1.0)(y))
+    program = builder.finish([x * 0.5 + end])
+    plan = compile_program(program, target=GPU)
+    assert [number for _, number in plan.donations] == [0]
+    assert run_plan(plan, [np.float32([3]), np.float32([4])])[0].tolist() == [5.5]
 
 
 def test_temporaries_may_have_memory_of_their_own():

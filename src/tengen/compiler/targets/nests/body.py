@@ -56,7 +56,6 @@ class NestBody(Flow):
         scope = Scope(
             {}, {}, (i64(0),) * len(self.operands), tuple(tuple(r.offset for r in o.ranges) for o in self.operands)
         )
-        self._settle(scope, 0)
         self._items(scope)
         self.at.ret_void()
         return str(self.module)

@@ -46,6 +46,7 @@ class NestEmitter(NestBody):
     def _items(self, scope: Scope) -> None:
         """All items of the tiles: a loop over the last item dim, inside a loop in which the indices of the others count
         up like an odometer."""
+        self._settle(scope, 0)
         dims = self.structure.item_dims
         first = self.at.mul(self.tile_begin, self.items_per_tile)
         last = self.minimum(self.at.mul(self.tile_end, self.items_per_tile), self.items)
