@@ -164,6 +164,15 @@ class Double:
             self.driver.double_set_order(0)
 
     @contextmanager
+    def races(self, launches: int) -> Iterator[None]:
+        """Look for races only in so many of the launches that are alike (0: in all, the default)."""
+        self.driver.double_watch_races(launches)
+        try:
+            yield
+        finally:
+            self.driver.double_watch_races(0)
+
+    @contextmanager
     def others_first(self) -> Iterator[None]:
         """Who waits for a stream lets all other streams run before it, in place of those that it needs alone."""
         self.driver.double_set_others_first(1)

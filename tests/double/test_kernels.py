@@ -74,6 +74,18 @@ def test_a_missing_second_barrier_is_a_race(faulty, order):
         assert "race on byte" in fails(LAUNCH_FAILED, faulty, reverse(second=""), 64, 64)
 
 
+def test_races_may_be_looked_for_in_the_first_launches_only(device):
+    text = reverse(second="")
+    with double().races(2):
+        for launch in [(text, 64, 64), (text, 64, 64, 1, (7,)), (text, 32, 64, 2)]:
+            for _ in range(2):
+                assert "race on byte" in fails(LAUNCH_FAILED, device, *launch)
+                double().forget()
+            run(device, *launch)  # elsewhere in memory
+    assert "race on byte" in fails(LAUNCH_FAILED, device, text, 64, 64)
+    double().forget()
+
+
 def test_neighbouring_bytes_are_no_race(device):
     text = ptx(
         MY_ELEMENT + "cvt.u64.u32 %d4, %r0; mov.u64 %d5, room; add.s64 %d5, %d5, %d4; st.shared.u8 [%d5], %r0;"

@@ -25,8 +25,9 @@ missing: Counter[str] = Counter()  # what had no kernel, and in how many Plans
 
 
 def begin(config):
-    """Before tengen is imported: choose the driver."""
+    """Before tengen is imported: choose the driver. Its double looks for races in one launch of those that are alike."""
     os.environ.setdefault("TENGEN_CUDA_LIBRARY", library.library())
+    os.environ.setdefault("DOUBLE_RACES", "1")
     config.pluginmanager.register(sys.modules[__name__])
     pytest.raises = raises
 

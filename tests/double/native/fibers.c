@@ -281,6 +281,7 @@ CUresult run_kernel(Context* context, Function* function, const Shape* shape, co
     launch.failed = SUCCESS;
     ++launch.number;
     begin_checks();
+    begin_races(shape);
     number_threads(shape);
     uint32_t block[3];
     const uint32_t* grid = shape->grid;

@@ -44,6 +44,7 @@ typedef struct {
     uint64_t number, run;                         // of the launch, and of the block of all launches
     uint32_t block, barriers;                     // the block in the grid, and the barriers that it has passed
     uint32_t warp_barriers[MOST_THREADS / WARP];  // and those of its warps
+    bool watched;                                 // for races
     Span hot[64];                                 // where accesses went, by line of the text
 } Launch;
 extern Launch launch;
@@ -54,6 +55,7 @@ void fault(CUresult code, const Thread* at, uint32_t line, const char* format, .
 void leave_kernel(Thread* thread);
 bool finish_collective(Thread** lanes, uint32_t mask);
 void begin_checks(void);
+void begin_races(const Shape* shape);
 void begin_block_races(void);
 bool note_shared(const Thread* thread, uint32_t first, uint32_t bytes, int how, uint32_t line);
 bool note_global(const Thread* thread, uint64_t address, uint32_t bytes, int how, uint32_t line);
