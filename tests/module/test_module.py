@@ -18,6 +18,7 @@ import tengen.functional as F
 import tengen.module as M
 from tengen import Parameter, Tensor, UsageWarning
 from tengen.base.errors import StateDictError
+from tengen.module.qat import QATModule
 from tengen.utils.hook import HookHandler
 
 
@@ -162,8 +163,27 @@ def test_forward_must_be_written():
     class Empty(M.Module):
         pass
 
-    with pytest.raises(TypeError, match="forward"):
-        Empty()
+    class Misspelt(M.Module):
+        def foward(self, x):
+            return x
+
+    class Inside(M.Module):
+        def __init__(self):
+            super().__init__()
+
+            def forward(self, x):
+                return x
+
+    add = r"does not define forward: add `def forward\(self, inputs\): ...` to class"
+    for kind, message in [
+        (Empty, f"^Empty {add} Empty$"),
+        (Misspelt, f"^Misspelt {add} Misspelt; is its foward meant[?]$"),
+        (Inside, f"^Inside {add} Inside; one stands inside __init__: indent it less$"),
+        (M.Module, "^Module is a base class: derive a class from it that defines forward$"),
+        (QATModule, "^QATModule is a base class: derive a class from it that defines forward, from_float_module$"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            kind()
 
 
 def test_name():

@@ -187,7 +187,35 @@ class Explained:
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if kwargs:
             _refuse_habits(cls, kwargs)
-        return super().__new__(cls)
+        try:
+            return super().__new__(cls)
+        except TypeError as error:
+            if unfinished := sorted(getattr(cls, "__abstractmethods__", ())):
+                raise TypeError(_to_define(cls, unfinished)) from None
+            raise error
+
+
+def _to_define(kind: type, methods: list[str]) -> str:
+    """What to write in a class that lacks methods which its base declares."""
+    if any(name in vars(kind) for name in methods):
+        return f"{kind.__name__} is a base class: derive a class from it that defines {', '.join(methods)}"
+    wanted = [f"`def {name}{_call(getattr(kind, name))}: ...`" for name in methods]
+    text = f"{kind.__name__} does not define {', '.join(methods)}: add {' and '.join(wanted)} to class {kind.__name__}"
+    near = import_module("difflib").get_close_matches
+    for name in methods:
+        for other, value in vars(kind).items():
+            if name in {
+                getattr(part, "co_name", "") for part in getattr(getattr(value, "__code__", None), "co_consts", ())
+            }:
+                return f"{text}; one stands inside {other}: indent it less"
+        if found := near(name, list(vars(kind)), 1):
+            return f"{text}; is its {found[0]} meant?"
+    return text
+
+
+def _call(method: Any) -> str:
+    """The parameters of a method, without their types."""
+    return f"({', '.join(inspect.signature(getattr(method, '__func__', method)).parameters)})"
 
 
 def _refuse_habits(kind: type, keywords: Iterable[str]) -> None:
