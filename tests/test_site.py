@@ -7,6 +7,8 @@ import json
 import re
 from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
+from types import ModuleType
 
 import chinese
 import diagrams
@@ -14,6 +16,8 @@ import pytest
 import reference
 import settings
 from public_areas import AREAS
+
+import tengen
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "docs" / "site"
@@ -56,6 +60,70 @@ def test_every_public_name_has_an_entry(made):
     text = "".join(made.values())
     assert [entry.anchor for entry in reference.entries() if f"{{ #{entry.anchor} }}" not in text] == []
     assert len(named) > 700
+
+
+# Modules that list names for each other or for programs of MegEngine, not for users of tengen.
+OWN = """tengen.base tengen.compat tengen.compiler tengen.core tengen.jit.onnx tengen.quantization.observer tengen.examples
+tengen.traced_module.pytree tengen.traced_module.utils""".split()
+GIVEN = {path for paths in reference.GIVEN.values() for path in paths.split()}
+
+
+def modules_with_a_list() -> list[ModuleType]:
+    """The public modules that say what is public in them."""
+    names = [name for _, name, _ in walk_packages(tengen.__path__, "tengen.") if name.split(".")[-1] != "__main__"]
+    public = [name for name in names if not any(f"{name}.".startswith(f"{own}.") for own in OWN)]
+    return [module for module in map(import_module, public) if hasattr(module, "__all__")]
+
+
+def test_all_lists_of_public_names_are_covered():
+    there = {id(entry.value) for entry in reference.entries()}
+    named = {(entry.module, entry.name) for entry in reference.entries()}
+    modules = modules_with_a_list()
+    assert len(modules) > 60
+    missing = [
+        f"{module.__name__}.{name}"
+        for module in modules
+        for name in module.__all__
+        if not inspect.ismodule(value := getattr(module, name))
+        if id(value) not in there and (module.__name__, name) not in named
+    ]
+    assert missing == []
+
+
+def test_every_entry_is_a_public_name(made):
+    """A heading for each entry and for nothing else; an entry is in `__all__` of its module, where that has one."""
+    headings = [
+        name for page in made.values() for name in re.findall(r"^### .* \{ #(\S+) \}$", page, flags=re.MULTILINE)
+    ]
+    assert sorted(headings) == sorted(entry.anchor for entry in reference.entries())
+    unlisted = [
+        f"{entry.module}.{entry.name}"
+        for entry in reference.entries()
+        if entry.name not in getattr(import_module(entry.module), "__all__", [entry.name])
+    ]
+    assert set(unlisted) <= GIVEN
+
+
+def classes_given(value: object) -> set[type]:
+    """tengen's own classes in the annotation of what a function or a property returns."""
+    function = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
+    names = re.findall(r"[A-Za-z_]\w*", str(getattr(function, "__annotations__", {}).get("return", "")))
+    found = {getattr(function, "__globals__", {}).get(name) for name in names}
+    return {kind for kind in found if inspect.isclass(kind) and kind.__module__.startswith("tengen")}
+
+
+def test_classes_that_users_are_given_have_an_entry():
+    """What these give in turn, such as an op of the compiler, is inside tengen."""
+    names = {entry.value.__name__ for entry in reference.entries() if inspect.isclass(entry.value)}
+    missing = []
+    for entry in [entry for entry in reference.entries() if f"{entry.module}.{entry.name}" not in GIVEN]:
+        members = vars(entry.value).items() if inspect.isclass(entry.value) else [("", entry.value)]
+        for name, member in members:
+            if name.startswith("_") or not (inspect.isroutine(member) or isinstance(member, property)):
+                continue
+            unknown = [kind.__name__ for kind in classes_given(member) if kind.__name__ not in names]
+            missing += [(entry.name, name, kind) for kind in unknown if not kind.startswith("_")]
+    assert missing == []
 
 
 def test_all_areas_have_a_page():

@@ -1,7 +1,7 @@
 """The pages of the API reference: an entry for each public name, made of its signature and its docstring.
 
 They are made of the imported package rather than of its source, for some names come out of tables. What is public is what `__all__` of the
-modules in AREAS names, and the attributes of `tengen`. An entry stands on the page of the first area that has the name.
+modules in AREAS names, the attributes of `tengen`, and the classes in GIVEN. An entry stands on the page of the first area that has the name.
 """
 
 from __future__ import annotations
@@ -39,13 +39,27 @@ AREAS = {
     "quantization": "tengen.quantization tengen.quantization.utils",
     "distributed": "tengen.distributed tengen.distributed.checkpoint tengen.distributed.sharded tengen.distributed.ray",
     "hub": "tengen.hub",
-    "traced_module": "tengen.traced_module tengen.traced_module.expr tengen.traced_module.node",
+    "traced_module": "tengen.traced_module tengen.traced_module.expr tengen.traced_module.node tengen.traced_module.filters"
+    " tengen.traced_module.fake_quant",
     "utils": "tengen.utils tengen.utils.bn_fusion tengen.utils.comp_graph_tools tengen.utils.dlpack tengen.utils.hook"
     " tengen.utils.module_stats tengen.utils.naming tengen.utils.profiler tengen.utils.tensor_sanity_check"
     " tengen.utils.tuple_function tengen.utils.weights",
     "network": "tengen.utils.network",
     "settings": "tengen.config tengen.device tengen.dtype tengen.dtr tengen.logger",
-    "array_api": "tengen.array_api",
+    "array_api": "tengen.array_api tengen.array_api.linalg",
+}
+# Page → classes that no module lists, but functions and attributes on the page give to users.
+GIVEN = {
+    "jit": "tengen.jit.explain.Explanation tengen.jit.explain.PlanReport",
+    "traced_module": "tengen.traced_module.graph.InternalGraph",
+    "utils": "tengen.utils.summary.Summary tengen.utils.summary.SummaryRow tengen.utils.module_stats.stats"
+    " tengen.utils.module_stats.total_stats",
+    "network": "tengen.utils.network_node.OpNode tengen.utils.network_node.VarNode tengen.jit.frozen.Frozen",
+    "settings": "tengen.base.device.Device tengen.base.dtype.DType tengen.base.dtype.QuantDType"
+    " tengen.device.CudaDeviceProperty",
+    "array_api": "tengen.array_api.searching.UniqueAll tengen.array_api.searching.UniqueCounts"
+    " tengen.array_api.searching.UniqueInverse tengen.array_api.linalg.EighResult tengen.array_api.linalg.QRResult"
+    " tengen.array_api.linalg.SlogdetResult tengen.array_api.linalg.SVDResult",
 }
 
 
@@ -94,6 +108,9 @@ def entries() -> tuple[Entry, ...]:
                 if key not in seen:
                     seen.add(key)
                     found.append(Entry(area, path, name, value))
+    for area, classes in GIVEN.items():
+        for module, _, name in (path.rpartition(".") for path in classes.split()):
+            found.append(Entry(area, module, name, getattr(import_module(module), name)))
     return tuple(found)
 
 
@@ -102,10 +119,11 @@ def pages() -> dict[str, str]:
     made, rows = {}, []
     for area, modules in AREAS.items():
         here = [entry for entry in entries() if entry.area == area]
+        given = GIVEN.get(area, "").split()
         title = area_title(area)
         parts = [f"# {title}\n"]
         for path in modules.split():
-            listed = [entry for entry in here if entry.module == path]
+            listed = [entry for entry in here if entry.module == path and f"{path}.{entry.name}" not in given]
             if not listed:
                 continue
             about = prose(inspect.cleandoc(import_module(path).__doc__ or ""))
@@ -115,6 +133,9 @@ def pages() -> dict[str, str]:
                 else f"\n## {path} {{ #{path} }}\n\n{about}\n"
             )
             parts += [entry_text(entry) for entry in listed]
+        if given:
+            parts.append("\n## What these give { #given }\n")
+            parts += [entry_text(entry) for entry in here if f"{entry.module}.{entry.name}" in given]
         made[f"{area}.md"] = "\n".join(parts)
         rows.append(f"- [`{title}`]({area}.md): {len(here)} names")
     made["index.md"] = INDEX + "\n".join(rows) + "\n\n" + alphabet()
