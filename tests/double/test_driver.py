@@ -189,6 +189,11 @@ def test_the_host_cannot_touch_device_memory(touch):
     assert "the host touches 0x" in done.stderr and "0 bytes into an allocation of 64 bytes of device 0" in done.stderr
 
 
+def test_a_process_can_be_ended_by_the_signal_of_a_fault():
+    done = script("import os, signal; Device(); os.kill(os.getpid(), signal.SIGSEGV); print('alive')")
+    assert done.returncode == -signal.SIGSEGV and not done.stdout
+
+
 def test_the_host_may_not_change_what_a_copy_reads(faulty):
     x = np.arange(8, dtype="float32")
     faulty.up(faulty.alloc(32), x)

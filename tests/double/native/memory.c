@@ -126,6 +126,7 @@ static void explain(int number, siginfo_t* info, void* machine) {
         if (write(STDERR_FILENO, line, (size_t)n) < 0) abort();
     }
     sigaction(number, &usual, NULL);
+    if (info->si_code <= 0) raise(number);  // somebody sent it: nothing will fault again
 }
 
 // Again at each cuInit, since Python's faulthandler may have taken our place meanwhile.
