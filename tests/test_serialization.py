@@ -182,6 +182,23 @@ def test_a_location_that_is_not_there(tmp_path):
         tengen.load(tmp_path / "file", map_location={"xpux": "gpu7"})
 
 
+@pytest.mark.parametrize(
+    ("location", "kind", "said"),
+    [
+        ("cpu", ValueError, "^'cpu' is not a device, write cpu0;"),
+        ("cuda:1", ValueError, "^'cuda:1' is not a device, write gpu1;"),
+        ({"xpux": "cuda"}, ValueError, "^'cuda' is not a device, write gpu0;"),
+        (lambda device: "nowhere", TypeError, "^load: map_location takes .* for 'xpux:0': 'nowhere' is not a device;"),
+        (lambda storage, place: storage, TypeError, "^load: map_location takes .* missing 1 required positional"),
+    ],
+)
+def test_a_wrong_location_is_not_taken_for_a_damaged_file(tmp_path, location, kind, said):
+    tengen.save(Tensor([1.0]), tmp_path / "file")
+    with pytest.raises(kind, match=said) as caught:
+        tengen.load(tmp_path / "file", map_location=location)
+    assert not isinstance(caught.value, SerializationError)
+
+
 # -- written whole or not at all -------------------------------------------------------------------------------
 
 

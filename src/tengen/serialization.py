@@ -12,6 +12,7 @@ import pickle
 import struct
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any, BinaryIO
 
@@ -170,16 +171,18 @@ def _read(file: BinaryIO, name: str, map_location: MapLocation) -> Any:
         raise SerializationError(
             f"{name}: " + ("not a file that tengen.save has written" if first else "the file is empty")
         )
-    summed = _Summed(file, b"" if own else first)
+    summed, locator = _Summed(file, b"" if own else first), _locator(map_location)
     try:
         if of_torch:
-            return pytorch.read(file, first, _locator(map_location))
+            return pytorch.read(file, first, locator)
         if of_safetensors:
-            return safetensors.read(file, first, _locator(map_location))
+            return safetensors.read(file, first, locator)
         reader = SafeUnpickler if own else MegEngineUnpickler
-        obj = reader(summed, _locator(map_location)).load()
+        obj = reader(summed, locator).load()
     except (OSError, MemoryError, ImportError):
         raise
+    except _WrongPlace as error:
+        raise TypeError(f"load: {error}") from error.__cause__
     except DeviceError as error:
         raise DeviceError(f"{name}: {error}; load(..., map_location='cpu0') puts its tensors elsewhere") from None
     except SerializationError as error:
@@ -192,14 +195,28 @@ def _read(file: BinaryIO, name: str, map_location: MapLocation) -> Any:
     return obj
 
 
+class _WrongPlace(Exception):
+    """A map_location that gives no device."""
+
+
 def _locator(map_location: MapLocation) -> Callable[[str], str]:
     """From the device that a tensor was on to the one that it goes to."""
     if map_location is None:
         return str
     if isinstance(map_location, Mapping):
-        table = {devices.canonical(old): new for old, new in map_location.items()}
+        table = {devices.canonical(old): devices.canonical(new) for old, new in map_location.items()}
         return lambda device: table.get(devices.canonical(device), device)
     if callable(map_location):
-        return map_location
+        return partial(_located, map_location)
     devices.require(map_location)
     return lambda _: map_location
+
+
+def _located(map_location: Callable[[str], str], device: str) -> str:
+    """What a function says, which may be one for PyTorch."""
+    try:
+        return devices.canonical(map_location(device))
+    except Exception as error:
+        raise _WrongPlace(
+            f"map_location takes the name of a device, such as 'cpu0', and returns one; for {device!r}: {error}"
+        ) from error

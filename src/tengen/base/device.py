@@ -17,6 +17,7 @@ from .errors import DeviceError
 from .usage import warn
 
 _NAME = re.compile(r"(cpu|gpu|xpu)(x|[0-9]+)(?::([0-9]+))?")
+_OTHERS = re.compile(r"(cpu|gpu|cuda)(?::?([0-9]+))?")  # names of PyTorch, and kinds without a number
 
 
 class Device:
@@ -77,12 +78,18 @@ def _parse(name: str) -> Device:
     found = _NAME.fullmatch(name)
     if found is None:
         raise ValueError(
-            f"{name!r} is not a device; devices are named xpux, cpux, cpu0, cpu1, gpux, gpu0, gpu1:0 and so on"
+            f"{name!r} is not a device{_meant(name)}; devices are named xpux, cpux, cpu0, cpu1, gpux, gpu0, gpu1:0 and so on"
         )
     kind, number, stream = found.groups()
     index, line = None if number == "x" else int(number), int(stream or 0)
     full = f"{kind}{'x' if index is None else index}:{line}"
     return Device(kind, index, line) if full == name else _parse(full)
+
+
+def _meant(name: str) -> str:
+    """What to write in place of `cuda:1` or `cpu`."""
+    found = _OTHERS.fullmatch(name)
+    return f", write {found[1].replace('cuda', 'gpu')}{found[2] or 0}" if found else ""
 
 
 def parse(name: str | Device) -> Device:
