@@ -18,8 +18,10 @@ import pytest
 
 import tengen
 import tengen.data
+import tengen.distributed
 import tengen.functional as F
 import tengen.module as M
+import tengen.optimizer as optim
 from tengen import Parameter, Tensor
 from tengen.base import habits, missing
 
@@ -163,6 +165,24 @@ def test_a_layer_says_how_the_arguments_of_pytorch_are_said_here(call, said):
     assert str(caught.value).startswith(said)
 
 
+def test_optimizers_and_schedulers_say_so_too():
+    adam = optim.Adam([Parameter([1.0])], lr=0.5)
+    with pytest.raises(TypeError, match=r"^AdamW\(\) got .* 'fused'; PyTorch's, in tengen: leave it out"):
+        optim.AdamW([Parameter([1.0])], lr=0.1, fused=True)
+    with pytest.raises(TypeError, match="'last_epoch'; PyTorch's, in tengen: current_epoch"):
+        optim.MultiStepLR(adam, [1], last_epoch=-1)
+    scheduler = optim.MultiStepLR(adam, [1], gamma=0.1)
+    assert 'group["lr"] for group in optimizer.param_groups' in message(scheduler, "get_last_lr")
+    assert list(inspect.signature(optim.MultiStepLR).parameters) == [
+        "optimizer",
+        "milestones",
+        "gamma",
+        "current_epoch",
+    ]
+    scheduler.load_state_dict(scheduler.state_dict())
+    assert copy.copy(scheduler).milestones == [1]
+
+
 def test_a_data_loader_says_that_batches_are_the_samplers():
     with pytest.raises(TypeError, match=r"DataLoader\(\) got .* 'shuffle'; .*RandomSampler\(data, batch_size=32"):
         tengen.data.DataLoader([1, 2, 3], shuffle=True)
@@ -226,6 +246,14 @@ def test_a_class_of_the_program_may_take_them():
         (M, "utils", "clip_grad_norm"),
         (tengen.optimizer, "CosineAnnealingLR", 'optimizer.param_groups[0]["lr"] = rate'),
         (tengen.optimizer.lr_scheduler, "StepLR", 'optimizer.param_groups[0]["lr"] = rate'),
+        (tengen, "float", '"float32", as text'),
+        (tengen, "cuda", "is_cuda_available()"),
+        (tengen, "backends", "leave it out"),
+        (M, "functional", "tengen.functional"),
+        (M, "Flatten", "lambda x: F.flatten(x, 1)"),
+        (M, "DataParallel", "make_allreduce_cb"),
+        (tengen.data, "transforms", "tengen.data.transform"),
+        (tengen.data.transform, "ToTensor", "ToMode()"),
         (tengen.data, "TensorDataset", "tengen.data.dataset.ArrayDataset(x, y)"),
         (tengen.data, "ArrayDataset", "it is tengen.data.dataset.ArrayDataset"),
         (tengen.data.dataset, "random_split", "a sampler with indices="),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from samples import Count
 
+from tengen import Tensor
 from tengen.data import Collator
 from tengen.data.dataset import ArrayDataset, ConcatDataset, Dataset, StreamDataset
 
@@ -87,7 +88,8 @@ def test_collator(samples, batch):
 @pytest.mark.parametrize(
     ("samples", "error", "message"),
     [
-        ([None, None], TypeError, "NoneType"),
+        ([None, None], TypeError, "NoneType'>$"),
+        ([(Tensor([1.0]), 0)] * 2, TypeError, r"Tensor'>; a dataset gives arrays, x.numpy\(\) for a tensor x"),
         ([np.arange(3), np.arange(2)], ValueError, r"\(2,\), \(3,\)"),
         ([(1, 2), (3,)], ValueError, r"\[1, 2\]"),
     ],

@@ -8,6 +8,7 @@ _LAYOUT = "leave it out: how a tensor lies in memory is never the program's busi
 _DEVICE = 'x.to("cpu0"), or set_default_device() before tensors are made'
 _RATE = 'optimizer.param_groups[0]["lr"] = rate, at each step or epoch; or a class derived from LRScheduler'
 _BLOCK = "a Module of a few lines with M.MultiHeadAttention; the documentation has it, Coming from PyTorch"
+_PARALLEL = 'gm.attach(net.parameters(), callbacks=[tengen.distributed.make_allreduce_cb("mean")]), in each process'
 _SEED = "tengen.random.seed(epoch) at the start of each epoch, so that a run that is resumed draws the same"
 _BOTH = {
     "addmm": "F.matmul(x, y) + z",
@@ -106,6 +107,7 @@ MODULE = {
     "cpu": "set_default_device() before the network is made",
     "cuda": "set_default_device() before the network is made",
     "double": 'for p in net.tensors(): p.set_value(p.astype("float64"))',
+    "float": 'for p in net.tensors(): p.set_value(p.astype("float32"))',
     "half": 'for p in net.tensors(): p.set_value(p.astype("float16"))',
     "register_buffer": "net.name = tengen.Tensor(value); a tensor that is no Parameter is a buffer",
     "register_module": "setattr(net, name, module)",
@@ -125,12 +127,17 @@ PACKAGE = _BOTH | {
         "Transformer TransformerDecoder TransformerDecoderLayer TransformerEncoder TransformerEncoderLayer".split(),
         _BLOCK,
     ),
+    **dict.fromkeys(("DataParallel", "DistributedDataParallel"), _PARALLEL),
+    **{
+        name: f'"{name}", as text'
+        for name in "bfloat16 bool float16 float32 float64 int8 int16 int32 int64 uint8".split()
+    },
     **dict.fromkeys("get_rng_state set_rng_state".split(), _SEED),
     "BCELoss": "F.nn.binary_cross_entropy(pred, label, with_logits=False)",
     "BCEWithLogitsLoss": "F.nn.binary_cross_entropy(pred, label)",
     "CrossEntropyLoss": "F.nn.cross_entropy(pred, label)",
     "Dropout2d": "M.Dropout(drop_prob)",
-    "Flatten": "F.flatten(x, 1)",
+    "Flatten": "F.flatten(x, 1), which Sequential takes as a layer: lambda x: F.flatten(x, 1)",
     "FloatTensor": "tengen.Tensor(data)",
     "GRU": "M.LSTM, or M.RNN; there is no GRU",
     "GRUCell": "M.LSTMCell, or M.RNNCell; there is no GRU",
@@ -152,29 +159,31 @@ PACKAGE = _BOTH | {
     "SummaryWriter": "of the package tensorboardX",
     "Tanh": "F.tanh(x)",
     "TensorDataset": "tengen.data.dataset.ArrayDataset(x, y), of NumPy arrays",
+    "ToTensor": "ToMode(), which puts the channels first, after Normalize(std=255)",
     "Upsample": "F.vision.interpolate(x, size)",
     "ZeroPad2d": "M.Pad(((0, 0), (0, 0), (top, bottom), (left, right)))",
     "Parameter": "tengen.Parameter(data)",
     "as_tensor": "tengen.Tensor(data)",
     "autograd": "tengen.autodiff",
-    "bfloat16": '"bfloat16", as text',
+    "backends": "leave it out: nothing needs to be set; tengen.config has the settings",
     "binary_cross_entropy_with_logits": "F.nn.binary_cross_entropy(pred, label)",
     "clip_grad_norm_": "tengen.optimizer.clip_grad_norm(parameters, max_norm)",
     "clip_grad_value_": "tengen.optimizer.clip_grad_value(parameters, lower, upper)",
     "cat": "F.concat(tensors, axis)",
+    "cuda": 'is_cuda_available() and get_device_count("gpu"); a GPU that is there is the default device',
     "compile": "tengen.jit.trace(function)",
     "constant_": "fill_(tensor, value)",
+    "double": '"float64", as text',
     "empty": "F.zeros(shape)",
     "empty_like": "F.zeros_like(x)",
     "enable_grad": _ATTACH,
-    "float16": '"float16", as text',
-    "float32": '"float32", as text',
-    "float64": '"float64", as text',
+    "float": '"float32", as text',
+    "functional": "tengen.functional",
     "from_numpy": "tengen.Tensor(array)",
+    "half": '"float16", as text',
     "hardswish": "F.hswish(x)",
     "inference_mode": "leave it out: nothing is recorded outside of `with gm:`",
-    "int32": '"int32", as text',
-    "int64": '"int64", as text',
+    "int": '"int32", as text',
     "is_tensor": "isinstance(x, tengen.Tensor)",
     "kaiming_normal_": "msra_normal_(tensor)",
     "kaiming_uniform_": "msra_uniform_(tensor)",
@@ -197,14 +206,19 @@ PACKAGE = _BOTH | {
     "sigmoid_": "x = F.sigmoid(x)",
     "tanh_": "x = F.tanh(x)",
     "tensorboard": "of the package tensorboardX",
+    "transforms": "tengen.data.transform",
+    "use_deterministic_algorithms": "leave it out: the same seed gives the same result",
     "utils": "tengen.optimizer has clip_grad_norm and clip_grad_value",
 }
 
 _SAMPLER = (
     "DataLoader(data, RandomSampler(data, batch_size=32, drop_last=True)), or SequentialSampler without shuffling"
 )
-# Arguments by keyword, of layers and of DataLoader.
+_TOGETHER = "leave it out: one Program updates all parameters"
+# Arguments by keyword, of layers, optimizers, schedulers and of DataLoader.
 KEYWORDS = {
+    "amsgrad": "leave it out: there is no AMSGrad",
+    "capturable": _TOGETHER,
     "batch_first": "leave it out: the batch is always the first dimension",
     "batch_size": _SAMPLER,
     "collate_fn": "collator",
@@ -214,7 +228,11 @@ KEYWORDS = {
     "dtype": "p.set_value(p.astype(dtype)) for each p of net.tensors()",
     "drop_last": _SAMPLER,
     "elementwise_affine": "affine",
+    "foreach": _TOGETHER,
+    "fused": _TOGETHER,
     "inplace": "leave it out: activations return a new tensor, and a compiled program takes no memory for it",
+    "last_epoch": "current_epoch",
+    "maximize": "leave it out, and take -loss",
     "output_size": "oshp",
     "p": "drop_prob",
     "persistent_workers": "leave it out: each pass starts its workers anew",

@@ -43,3 +43,4 @@ __all__ = [
 
 explain_module(__name__, dataset)
 explain_module(f"{__name__}.dataset")
+explain_module(f"{__name__}.transform")

@@ -41,7 +41,8 @@ class Collator:
                 )
             columns = [self.apply(column) for column in zip(*inputs, strict=True)]
             return type(first)(*columns) if hasattr(first, "_fields") else columns
-        raise TypeError(default_collate_err_msg_format.format(type(first)))
+        fix = "; a dataset gives arrays, x.numpy() for a tensor x" if hasattr(first, "numpy") else ""
+        raise TypeError(default_collate_err_msg_format.format(type(first)) + fix)
 
     @staticmethod
     def _stack(arrays: Sequence[Any]) -> np.ndarray[Any, Any]:

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..base.errors import StateDictError
+from ..base.missing import Elsewhere, Explained
 from ..core.ops.base import integer, several
 from .optimizer import Optimizer
 
 __all__ = ["LRScheduler", "MultiStepLR"]
 
 
-class LRScheduler(ABC):
+class LRScheduler(Explained, ABC):
     """Sets the learning rate of each group of an optimizer at each `step()`, to what a subclass says in `get_lr`.
 
     Args:
@@ -32,6 +33,8 @@ class LRScheduler(ABC):
     >>> opt.param_groups[0]["lr"]
     0.5
     """
+
+    get_last_lr = Elsewhere("get_last_lr", 'PyTorch\'s, in tengen: [group["lr"] for group in optimizer.param_groups]')
 
     def __init__(self, optimizer: Optimizer, current_epoch: int = -1):
         if not isinstance(optimizer, Optimizer):

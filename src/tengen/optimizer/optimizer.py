@@ -10,6 +10,7 @@ import numpy as np
 
 from .._rt import grads_set
 from ..base.frames import shorten
+from ..base.missing import Explained
 from ..base.usage import warn
 from ..core import Parameter, Tensor, fused_update
 from ..core.live import live
@@ -20,7 +21,7 @@ from .state import check_state
 Group = dict[str, Any]
 
 
-class Optimizer(ABC):
+class Optimizer(Explained, ABC):
     """Updates parameters by their gradients at each `step()`.
 
     A subclass says in `_create_state` what it keeps for each parameter (with `_add_state`) and in `_updates` what a
