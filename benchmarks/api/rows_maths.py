@@ -89,6 +89,7 @@ ROWS = [
     row("functional.cumsum", "F.cumsum(x, 0)", "torch.cumsum(x, 0)", "x", tag="axis 0", x="10x10|64x1000|1000x1000"),
     row("functional.cumsum", "F.cumsum(x, 0)", "torch.cumsum(x, 0)", "x", tag="one axis", x="100|10000|1000000"),
     row("functional.cumsum", "F.cumsum(x, -1)", "torch.cumsum(x, -1, dtype=torch.int32)", tag="int32", x=WHOLE),
+    row("functional.cumsum", "F.cumsum(x, -1)", "torch.cumsum(x, -1)", "x", tag="short rows", x="100x3|1000x7|10000x20"),
     row("functional.cumprod", "F.cumprod(x, -1)", "torch.cumprod(x, -1)", "x", x="100 above one|64x50 above one|10000x20 above one"),
     # -- sorting
     row("functional.sort", "F.sort(x)[0]", "torch.sort(x)[0]", "x", exact=False, x="1x100|64x1000|1000x1000"),

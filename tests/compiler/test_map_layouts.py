@@ -19,6 +19,7 @@ from tengen.compiler.view import View, contiguous
 from tengen.core.ops.formula import Softmax
 from tengen.core.ops.pool import Pooling
 from tengen.core.ops.reduce import Reduce, total
+from tengen.core.ops.scan import CumSum
 from tengen.core.ops.shape import Concatenate, transpose
 
 TARGETS = host_targets()
@@ -94,6 +95,13 @@ def test_lanes_run_along_short_rows_that_lie_side_by_side(op, shape):
     scheduler.lower()
     (source,) = scheduler.sources
     assert source.nest.accesses[0].steps[source.nest.lane] == "1"
+
+
+def test_rows_of_a_few_elements_are_taken_apart_for_a_scan():
+    scheduler = Scheduler(build(CumSum(1), [Type("float32", (1000, 7))]), [contiguous((1000, 7))], host_target())
+    scheduler.lower()
+    (source,) = scheduler.sources
+    assert source.nest.interleaved == (1, 7)
 
 
 class TwiceInARow(Composite):

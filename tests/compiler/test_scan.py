@@ -40,6 +40,22 @@ def test_rows_and_columns(target: Target, how: str, lane: int, length: int) -> N
     check(Problem((5, length), 1, lane, [array(dtype, values), *results], c), target)
 
 
+@pytest.mark.parametrize("rows", (1, 7, 16, 33, 130))
+@pytest.mark.parametrize("length", (2, 3, 8))
+@pytest.mark.parametrize("how", ["sum float32", "prod float64", "sum int32", "linear float32"])
+def test_short_rows_side_by_side(target: Target, how: str, length: int, rows: int) -> None:
+    """The lanes go along the rows, whose elements are taken apart and woven."""
+    monoid, dtype = how.split()
+    values = (
+        random.integers(-9, 9, (2, rows, length)) if monoid == "sum" else random.uniform(0.9, 1.1, (2, rows, length))
+    )
+    c = Code()
+    x = c.load(0, dtype)
+    c.store(c("scan", x, *([x] if monoid == "linear" else []), dtype=dtype, attr=monoid), 1)
+    memory = [array(dtype, values), array(dtype, np.zeros((2, rows, length)))]
+    check(Problem((2, rows, length), 2, 1, memory, c, interleaved=2), target)
+
+
 @pytest.mark.parametrize("monoid", ["prod", "linear"])
 def test_products_of_lanes_that_overflow(target: Target, monoid: str) -> None:
     """From the beginning nothing is too large or too small, but products of neighbours alone are; and 0 stays 0."""

@@ -444,8 +444,6 @@ def why_not_interleave(nest: Nest) -> str | None:
     dim, extent = nest.interleaved
     if not 0 <= dim < nest.dims or dim == nest.lane:
         return "it is no other dim than the lane"
-    if has_scan(nest):
-        return "it scans"
     if not 2 <= extent <= MOST_INTERLEAVED:
         return f"{extent} places are not a few"
     if dim < nest.kept < nest.dims:

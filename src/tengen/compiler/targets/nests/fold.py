@@ -164,15 +164,17 @@ def prefixes(maps: Maps, fma: bool) -> Maps:
     factor, term = maps
     some = term if factor is None else factor
     assert some is not None
+    # -0.0 changes no sum. Where 0.0 moves in, LLVM expands vectors, which takes some CPUs eight times as long.
+    nothing = -0.0 if is_float(some.kind) else 0
     distance = 1
     while distance < some.lanes:
-        term = term and follow(_moved(term, distance, 0), (factor, term), fma)
+        term = term and follow(_moved(term, distance, nothing), (factor, term), fma)
         factor = factor and _moved(factor, distance, 1) * factor
         distance *= 2
     return factor, term
 
 
-def _moved(v: Vec, distance: int, neutral: int) -> Vec:
+def _moved(v: Vec, distance: int, neutral: float) -> Vec:
     """Each lane is that of `distance` lanes before."""
     lanes = [v.lanes + i if i < distance else i - distance for i in range(v.lanes)]
     picks = ir.Constant(ir.VectorType(ir.IntType(32), v.lanes), lanes)
