@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from double.driver import CudaError, Device
+from double.library import library
 
 import tengen.functional as F
 from tengen.compiler import program as programs
@@ -28,6 +30,7 @@ from .program import Gradient, Program, Source, Step, parse
 from .pull import VAGUE, pulled, results
 from .rows_elementwise import sigmoid
 from .shrink import clean, shrink
+from .worker import answer
 
 
 def one(row: str, *sources: Source, **params: Any) -> Program:
@@ -452,6 +455,16 @@ def test_a_number_that_does_not_fit_may_be_refused(number, dtype, refused):
     program = one("elementwise ADD number", x, number=number, of=dtype)
     assert modes.check(program) == []
     assert modes._may_refuse(program, "OverflowError") is refused
+
+
+def test_what_the_driver_of_a_gpu_was_told_wrong_is_a_failure(monkeypatch):
+    monkeypatch.setenv("TENGEN_CUDA_LIBRARY", library())
+    with pytest.raises(CudaError):
+        Device().free(4096)
+    request = {"program": repr(one("elementwise NEGATE", argument())), "modes": ["eager"]}
+    ((mode, kind, text),) = answer(request)["failures"]
+    assert (mode, kind) == ("driver", "problem") and "cuMemFree" in text
+    assert answer(request)["failures"] == []  # it is said once
 
 
 # -- it lives on

@@ -11,9 +11,11 @@ import resource
 import sys
 from typing import Any
 
+from double.library import double, is_driver
+
 from .code import MODES
 from .generate import generate
-from .modes import check
+from .modes import Failure, check
 from .program import parse
 
 MEMORY = 16 << 30
@@ -25,7 +27,17 @@ RESERVED = 2 << 40
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """The failures of the program of a seed, or of a program that is given as text."""
     program = parse(request["program"]) if "program" in request else generate(int(request["seed"]))
-    return {"program": repr(program), "failures": [list(f) for f in check(program, request.get("modes") or MODES)]}
+    failures = [*check(program, request.get("modes") or MODES), *told_by_the_driver()]
+    return {"program": repr(program), "failures": [list(f) for f in failures]}
+
+
+def told_by_the_driver() -> list[Failure]:
+    """What the double of a GPU's driver has found meanwhile, where it is the driver: races, accesses out of bounds."""
+    if not is_driver():
+        return []
+    problems = double().problems()
+    double().forget()
+    return [Failure("driver", "problem", "\n".join(problems))] if problems else []
 
 
 def main() -> None:

@@ -56,6 +56,11 @@ def install() -> Double:
     return double()
 
 
+def is_driver() -> bool:
+    """Whether the double is what tengen loads."""
+    return "libcuda-double" in os.environ.get("TENGEN_CUDA_LIBRARY", "")
+
+
 @cache
 def double() -> Double:
     return Double(library())

@@ -32,10 +32,6 @@ def begin(config):
     pytest.raises = raises
 
 
-def is_doubled():
-    return "libcuda-double" in os.environ["TENGEN_CUDA_LIBRARY"]
-
-
 # -- which tests run ---------------------------------------------------------------------------------------------------
 
 
@@ -139,7 +135,7 @@ def contract():
     """Nothing is left that has failed on the GPU, and the test kept to the driver's contract."""
     yield
     wait()
-    if is_doubled():
+    if library.is_driver():
         found = library.double().problems()
         library.double().forget()
         assert found == []
@@ -148,7 +144,7 @@ def contract():
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session):
     global launches
-    if not is_controller(session.config) and is_doubled():
+    if not is_controller(session.config) and library.is_driver():
         launches = library.double().count("launches")
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
@@ -169,7 +165,7 @@ def pytest_testnodedown(node, error):
 def failures(config):
     """What is wrong with the run as a whole."""
     found = []
-    if is_doubled() and not launches and not config.getoption("collectonly"):
+    if library.is_driver() and not launches and not config.getoption("collectonly"):
         found.append("no kernel ran on the GPU")
     found += [f"{name} ran on the CPU: write its kernel" for name in sorted(missing.keys() - BY_CPU.keys())]
     if is_whole(config):
@@ -183,7 +179,7 @@ def failures(config):
 def pytest_terminal_summary(terminalreporter, config):
     write = terminalreporter.write_line
     terminalreporter.section("on the GPU")
-    if is_doubled():
+    if library.is_driver():
         write(f"{launches} launches of kernels on the double of the driver")
     write(f"{sum(missing.values())} Plans of {len(missing)} ops ran on the CPU, as the GPU has no kernels for them:")
     for name, count in missing.most_common():
