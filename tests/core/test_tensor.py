@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tengen import Parameter, Tensor, UsageWarning
+from tengen.autodiff import GradManager
 from tengen.base.dtype import bfloat16
 from tengen.base.errors import DeviceError
 
@@ -162,6 +163,19 @@ def test_devices():
         x.to("gpu7")
     with pytest.raises(ValueError, match="not a device"):
         Tensor([1.0], device="abc")
+
+
+def test_what_goes_where_it_is_becomes_another_tensor():
+    """As if it were copied there: neither sees what is written into the other, and the gradient comes back."""
+    x = Parameter([1.0, 2.0])
+    y, z = x.to(x.device), x.to(str(x.device))
+    gm = GradManager().attach(x)
+    with gm:
+        gm.backward((x.to(x.device) * 3.0).sum())
+    x[0] = 5.0
+    z[1] = 7.0
+    assert [x.tolist(), y.tolist(), z.tolist()] == [[5.0, 2.0], [1.0, 2.0], [1.0, 7.0]]
+    assert x.grad.tolist() == [3.0, 3.0] and type(y) is Tensor
 
 
 @pytest.mark.parametrize(

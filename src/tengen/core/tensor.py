@@ -281,7 +281,7 @@ class Tensor(_rt.Tensor):
             device: such as "cpu0".
             _borrow: without meaning.
 
-        Returns: a tensor of the same shape and dtype.
+        Returns: another tensor of the same shape and dtype, also if the elements are there already.
 
         Raises:
             DeviceError: the device does not exist.
@@ -290,7 +290,7 @@ class Tensor(_rt.Tensor):
         [1.0]
         """
         place = str(devices.require(device))
-        return self if place == self.desc.device else copied(self, place)
+        return +self if place == self.desc.device else copied(self, place)
 
     def detach(self) -> Tensor:
         """The value as a constant: gradients do not flow through it.
