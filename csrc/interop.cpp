@@ -3,6 +3,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include "host.h"
 #include "tensor_class.h"
@@ -168,6 +169,22 @@ nb::object from_dlpack(nb::handle source) {
     return wrap(std::move(value));
 }
 
+// The descriptor of a view whose dim d is the dim order[d] of what `desc` describes.
+const Descriptor* reordered(const Descriptor* desc, const std::vector<size_t>& order) {
+    std::vector<bool> seen(desc->ndim());
+    Extents shape, strides;
+    for (const size_t d : order) {
+        if (d >= seen.size() || seen[d]) break;
+        seen[d] = true;
+        shape.push_back(desc->shape[d]);
+        strides.push_back(desc->strides[d]);
+    }
+    if (shape.size() != desc->ndim() || order.size() != desc->ndim()) {
+        throw nb::value_error("the order of the dims must name each of them once");
+    }
+    return intern(desc->dtype, std::move(shape), std::move(strides), desc->device);
+}
+
 }  // namespace
 
 nb::object numpy_view(const Ref<Storage>& storage, int64_t offset, const Descriptor* desc, bool writable) {
@@ -221,8 +238,10 @@ void bind_interop(nb::module_& module) {
 void bind_tensor_interop(nb::class_<Tensor> cls) {
     cls.def(
            "_assign",
-           [](nb::handle self, nb::handle array, const std::string& dtype, const std::string& device, bool ahead) {
+           [](nb::handle self, nb::handle array, const std::string& dtype, const std::string& device, bool ahead,
+              const std::vector<size_t>& order) {
                Value value = copy_array(array, parse_dtype(dtype), device, ahead);
+               if (!order.empty()) value.desc = reordered(value.desc, order);
                Value& mine = tensor_of(self.ptr())->value;
                if (mine.empty()) {
                    mine = std::move(value);
@@ -231,7 +250,9 @@ void bind_tensor_interop(nb::class_<Tensor> cls) {
                }
            },
            nb::arg("array"), nb::arg("dtype"), nb::arg("device") = "cpu0", nb::arg("ahead") = false,
-           "Take a copy of a C-contiguous NumPy array (bfloat16 as uint16) as the value. ahead: it is used only later.")
+           nb::arg("order") = std::vector<size_t>(),
+           "Take a copy of a C-contiguous NumPy array (bfloat16 as uint16) as the value. ahead: it is used only later. "
+           "order: which dim of the array each dim of the value is, unless they are the same.")
         .def(
             "_array",
             [](Tensor& self) {

@@ -17,7 +17,7 @@ import numpy as np
 from .base.dtype import NUMPY_CLASS, bfloat16
 from .base.errors import SerializationError
 from .base.quantized import from_numpy, metadata_read
-from .core import Parameter, Tensor
+from .core import Parameter, Tensor, as_it_lies, dense_order, inverse, widened
 
 _TYPES = (
     *(bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, slice, range),
@@ -50,8 +50,13 @@ def plain_dtype(dtype: Any) -> np.dtype[Any]:
 def tensor(kind: str, dtype: str, bits: np.ndarray[Any, Any], device: str) -> Tensor:
     """A tensor from what stands in a pickle for it: its class, dtype, elements (of bfloat16 the bits) and device."""
     if dtype == "bfloat16":
-        bits = (bits.astype(np.uint32) << 16).view(np.float32)
-    return {"Parameter": Parameter, "Tensor": Tensor}[kind](bits, dtype=dtype, device=device)
+        bits = widened(bits)
+    return as_it_lies(bits, dtype, device, {"Parameter": Parameter, "Tensor": Tensor}[kind])
+
+
+def in_order(array: np.ndarray[Any, Any], order: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """A copy of a row-major array, with its dims in this order."""
+    return array.copy().transpose(order)
 
 
 def dtype_class(name: str) -> type:
@@ -83,6 +88,8 @@ class SafePickler(pickle.Pickler):
         if type(obj) is np.ndarray or type(obj) in _SCALARS:
             if not plain_dtype(obj.dtype).isnative:
                 return obj.astype(obj.dtype.newbyteorder("=")).__reduce__()
+            if type(obj) is np.ndarray and (order := dense_order(obj)) is not None:
+                return in_order, (obj.transpose(order), inverse(order))
         elif isinstance(obj, np.dtype):
             plain_dtype(obj)
         elif type(obj) not in _TYPES and not any(obj is name for name in _WRITTEN):
@@ -154,6 +161,7 @@ _CALLED: dict[Any, tuple[tuple[type, ...], ...]] = {
     _frombuffer: ((bytes, bytearray), (np.dtype,), (tuple,), (str,)),
     _encode: ((str,), (str,)),
     tensor: ((str,), (str,), (np.ndarray,), (str,)),
+    in_order: ((np.ndarray,), (tuple,)),
     dtype_class: ((str,),),
     whole: ((str,), (str,), (list,)),
 }
@@ -176,6 +184,7 @@ _READ |= {
 _READ |= {
     ("_codecs", "encode"): _encode,
     (__name__, "tensor"): tensor,
+    (__name__, "in_order"): in_order,
     (__name__, "dtype_class"): dtype_class,
     (__name__, "whole"): whole,
     ("megengine.tensor", "Tensor"): _MegEngine("Tensor"),
@@ -187,7 +196,7 @@ _READ |= {
 
 # The real classes and functions behind these names, which SafePickler may write by name.
 _WRITTEN = (
-    *(tensor, dtype_class, whole, codecs.encode, np.ndarray, np.dtype),
+    *(tensor, in_order, dtype_class, whole, codecs.encode, np.ndarray, np.dtype),
     *(np.zeros(1).__reduce__()[0], np.zeros(1).__reduce_ex__(5)[0], np.float32(0).__reduce__()[0]),
     *_TYPES,
     *_SCALARS,
@@ -261,6 +270,8 @@ class SafeUnpickler(pickle._Unpickler):
         if isinstance(function, _MegEngine):
             array, dtype, device = arguments
             return self._tensor(function.kind, self._dtype_name(dtype), array, device)
+        if function is in_order:
+            self._spend(arguments[0].nbytes)
         return self._tensor(*arguments) if function is tensor else function(*arguments)
 
     def _check_arguments(self, function: Any, kinds: Any, arguments: Any) -> None:

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from resumed import OPTIMIZERS, assert_same_bits, resumed, through_a_file
 
 import tengen
 import tengen.functional as F
@@ -198,3 +199,10 @@ def test_a_loop_that_reads_nothing_becomes_a_graph_too(double):
     step(tengen.tensor(x), tengen.tensor(np.zeros(8, np.int32)))  # looks at it, and raises nothing
     with pytest.raises(IndexError, match="label 4 at position 0 is out of range"):
         loss.item()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_run_that_is_resumed_has_the_bits_of_a_whole_one(name):
+    part, whole = resumed(OPTIMIZERS[name], through_a_file)
+    assert str(part.params[0].device) == "gpu0:0"
+    assert_same_bits(part, whole)

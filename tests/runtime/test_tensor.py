@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import pickle
 import weakref
 
@@ -47,6 +48,21 @@ def test_array_is_read_only_and_keeps_the_memory() -> None:
     del tensor
     Tensor(np.zeros(1000))  # would take the memory if it were free
     assert array.sum() == 1000
+
+
+@pytest.mark.parametrize("shape, order", [((3, 4), (1, 0)), ((2, 3, 4), (2, 0, 1)), ((2, 1, 4), (1, 2, 0))])
+def test_assigned_dims_may_lie_in_another_order(shape: tuple[int, ...], order: tuple[int, ...]) -> None:
+    array = np.arange(math.prod(shape), dtype="float32").reshape(shape)
+    tensor = rt.Tensor()
+    tensor._assign(array, "float32", "cpu0", order=order)
+    np.testing.assert_array_equal(tensor._array(), array.transpose(order))
+    assert tensor._array().strides == array.transpose(order).strides
+
+
+@pytest.mark.parametrize("order", [(0,), (0, 0), (0, 2), (0, 1, 1)])
+def test_an_order_names_each_dim_once(order: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="each of them once"):
+        rt.Tensor()._assign(np.ones((3, 4), "f"), "float32", "cpu0", order=order)
 
 
 def test_assign_refuses_what_it_would_misread() -> None:

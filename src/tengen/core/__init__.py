@@ -2,7 +2,18 @@
 
 from .._rt import apply
 from .build import check_misc
-from .tensor import Parameter, Tensor
+from .convert import dense_order, inverse, widened
+from .tensor import Parameter, Tensor, as_it_lies
 from .update import fused_update
 
-__all__ = ["Parameter", "Tensor", "apply", "check_misc", "fused_update"]
+__all__ = [
+    "Parameter",
+    "Tensor",
+    "apply",
+    "as_it_lies",
+    "check_misc",
+    "dense_order",
+    "fused_update",
+    "inverse",
+    "widened",
+]

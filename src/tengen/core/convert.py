@@ -40,11 +40,14 @@ def from_data(data: Any, dtype: str | None, device: str) -> Tensor:
     return made
 
 
-def assign(tensor: Tensor, data: Any, dtype: str | None, device: str, ahead: bool = False) -> None:
-    """Give a tensor handle the value of `data`; see from_data. ahead: it is used only later, so a GPU goes on with what it does meanwhile."""
+def assign(
+    tensor: Tensor, data: Any, dtype: str | None, device: str, ahead: bool = False, order: tuple[int, ...] = ()
+) -> None:
+    """Give a tensor handle the value of `data`; see from_data. ahead: it is used only later, so a GPU goes on with what it does meanwhile.
+    order: which dim of `data` each dim of the tensor is, unless they are the same."""
     plain = PLAIN.get(data.dtype) if type(data) is np.ndarray else None
     if plain and dtype in (None, plain) and data.dtype.metadata is None:  # the usual case
-        tensor._assign(data if data.flags.c_contiguous else np.ascontiguousarray(data), plain, device, ahead)
+        tensor._assign(data if data.flags.c_contiguous else np.ascontiguousarray(data), plain, device, ahead, order)
         return
     given = data
     if isinstance(data, (list, tuple)):
@@ -68,7 +71,9 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str, ahead: boo
     own = _name_of(array.dtype) if marked is None else marked.name
     name = dtype or DEFAULTS.get(own, own)
     if name[0] == "q":
-        tensor._assign(np.ascontiguousarray(_quantized(array, own, name)).reshape(array.shape), name, device, ahead)
+        tensor._assign(
+            np.ascontiguousarray(_quantized(array, own, name)).reshape(array.shape), name, device, ahead, order
+        )
         return
     if name not in NAMES:
         raise TypeError(f"a tensor cannot hold {array.dtype}; convert it, or name one of {', '.join(NAMES)}")
@@ -76,7 +81,7 @@ def assign(tensor: Tensor, data: Any, dtype: str | None, device: str, ahead: boo
         _warn_of_wrap(array, own)
     if dtype and array.dtype.kind in "iu" and isinstance(data, (int, list, tuple)) and not _all_fit(array, dtype):
         check_ints("tensor", data, dtype)
-    tensor._assign(np.ascontiguousarray(_stored(array, name)).reshape(array.shape), name, device, ahead)
+    tensor._assign(np.ascontiguousarray(_stored(array, name)).reshape(array.shape), name, device, ahead, order)
 
 
 @cache
@@ -167,9 +172,31 @@ def _stored(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
     return bfloat16_bits(array)
 
 
+def dense_order(array: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
+    """The order of an array's dims in memory, slowest first, if its elements lie side by side in another order than
+    row-major; otherwise None."""
+    strides, shape = array.strides, array.shape
+    order = sorted(range(len(shape)), key=lambda d: (-strides[d], -shape[d]))  # a dim of one element may lie anywhere
+    if order == list(range(len(shape))) or array.size == 0 or not array.transpose(order).flags.c_contiguous:
+        return None
+    return tuple(order)
+
+
+def inverse(order: tuple[int, ...]) -> tuple[int, ...]:
+    """Where each dim stands in an order of dims."""
+    return tuple([order.index(d) for d in range(len(order))])
+
+
+def widened(bits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The bits of bfloat16 numbers as float32 numbers, which lie as the bits do."""
+    if (order := dense_order(bits)) is not None:  # NumPy would move dims of one element
+        return widened(bits.transpose(order)).transpose(inverse(order))
+    return (bits.astype(np.uint32) << 16).view(np.float32).reshape(bits.shape)
+
+
 def to_numpy(tensor: Tensor) -> np.ndarray[Any, Any]:
     """The elements as a read-only NumPy array that shares memory; bfloat16 as a copy in float32."""
     view = tensor._array()
     if tensor.desc.dtype == "bfloat16":
-        return (view.astype(np.uint32) << 16).view(np.float32).reshape(view.shape)
+        return widened(view)
     return view.view(dtype_of(tensor.desc.dtype).dtype) if tensor.desc.dtype[0] == "q" else view

@@ -17,7 +17,7 @@ from ..base.frames import shorten
 from ..base.missing import explain_tensor, shown
 from . import calls
 from .build import install
-from .convert import assign, to_numpy
+from .convert import assign, dense_order, inverse, to_numpy
 from .indexing import get_item, set_item
 from .ops.base import integers
 from .ops.elemwise import Elemwise
@@ -317,7 +317,10 @@ class Tensor(_rt.Tensor):
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), np.array(self._array()), self.desc.dtype, str(self.device), self.name)
+        array = self._array()
+        order = dense_order(array) or ()
+        kept = np.array(array.transpose(order) if order else array)
+        return _rebuild, (type(self), kept, self.desc.dtype, str(self.device), self.name, inverse(order))
 
     # -- new values for this handle ------------------------------------------------------------------------
 
@@ -484,12 +487,40 @@ class Parameter(Tensor):
     """A tensor that a Module registers as one of its parameters and optimizers update."""
 
 
-def _rebuild(cls: type[Tensor], array: np.ndarray[Any, Any], dtype: str, device: str, name: str) -> Tensor:
-    """A tensor from pickled data. If it was on a GPU that does not exist here, it goes to the default device."""
-    made = cls.__new__(cls)
+def as_it_lies(data: Any, dtype: Any = None, device: Any = None, kind: type[Tensor] = Tensor) -> Tensor:
+    """A tensor that is to go on where a saved one was: its dims lie in memory in the same order as those of `data`.
+
+    The order of a sum may follow how its operands lie, so a run that is resumed has the same bits only then. What users make tensors of
+    becomes row-major.
+    """
+    order = dense_order(data) if isinstance(data, np.ndarray) else None
+    if order is None:
+        return kind(data, dtype=dtype, device=device)
+    made = _empty(kind)
+    wanted = None if dtype is None else canonical(dtype)
+    assign(made, data.transpose(order), wanted, devices.canonical(devices.require(device)), order=inverse(order))
+    return made
+
+
+def _empty(kind: type[Tensor]) -> Tensor:
+    made = kind.__new__(kind)
     _rt.Tensor.__init__(made)
+    return made
+
+
+def _rebuild(
+    cls: type[Tensor],
+    array: np.ndarray[Any, Any],
+    dtype: str,
+    device: str,
+    name: str,
+    order: tuple[int, ...] = (),
+) -> Tensor:
+    """A tensor from pickled data. If it was on a GPU that does not exist here, it goes to the default device. order: which dim of `array`
+    each dim of the tensor is, unless they are the same."""
+    made = _empty(cls)
     place = devices.canonical(devices.require_or_default(device))
-    made._assign(np.ascontiguousarray(array).reshape(array.shape), dtype, place)
+    made._assign(np.ascontiguousarray(array).reshape(array.shape), dtype, place, order=order)
     if name:
         made.name = name
     return made

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..base.errors import StateDictError, some
 from ..base.usage import warn
-from ..core import Tensor
+from ..core import Tensor, as_it_lies
 from ..dtype import is_quantize
 from ..logger import get_logger
 
@@ -54,7 +54,7 @@ def load_state(
         if name in new:
             # What is quantised keeps the scale that it was saved with.
             dtype = None if is_quantize(new[name].dtype) else tensor.dtype
-            tensor._reset(Tensor(new[name], dtype=dtype, device=str(tensor.device)))
+            tensor._reset(as_it_lies(new[name], dtype, str(tensor.device)))
 
 
 def _advice(values: Mapping[str, Any]) -> list[str]:

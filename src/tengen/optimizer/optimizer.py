@@ -12,7 +12,7 @@ from .._rt import grads_set
 from ..base.frames import shorten
 from ..base.missing import Explained
 from ..base.usage import warn
-from ..core import Parameter, Tensor, fused_update
+from ..core import Parameter, Tensor, as_it_lies, fused_update
 from ..core.live import live
 from ..core.ops.base import number, several, statistics_dtype
 from .shards import Shards
@@ -248,7 +248,7 @@ class Optimizer(Explained, ABC):
         for param, name, value in found:
             kept = self._state[param]
             if isinstance(kept[name], Tensor):
-                kept[name]._reset(self._own(Tensor(value, dtype=kept[name].dtype, device=kept[name].device)))
+                kept[name]._reset(self._own(as_it_lies(value, kept[name].dtype, kept[name].device)))
             else:
                 kept[name] = int(np.asarray(value))
 
