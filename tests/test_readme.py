@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import io
+import multiprocessing
 import re
 import subprocess
 import sys
@@ -30,8 +31,20 @@ ALIKE = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_run(page, tmp_path, monkeypatch):
-    """One after the other: who reads a page has seen what stands above."""
+    """Where a page starts processes, in one of its own, as for a reader: one that has used a GPU must not be forked."""
     monkeypatch.chdir(tmp_path)
+    if "launcher" not in page.read_text(encoding="utf-8"):
+        run_blocks(page)
+        return
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    process = multiprocessing.get_context("spawn").Process(target=run_blocks, args=(page,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def run_blocks(page):
+    """One after the other: who reads a page has seen what stands above."""
     text, names = page.read_text(encoding="utf-8"), {"__name__": "__main__"}
     for match in BLOCK.finditer(text):
         first = text.count("\n", 0, match.start(1))

@@ -10,8 +10,9 @@ import pytest
 import tengen.functional as F
 import tengen.module as M
 import tengen.random
-from tengen import Tensor, _rt
+from tengen import Tensor
 from tengen.autodiff import GradManager
+from tengen.device import get_allocated_memory, get_max_allocated_memory, reset_max_memory_stats
 from tengen.jit import DTRConfig, GraphOptimizationConfig, SublinearMemoryConfig, trace
 from tengen.jit.memory import _logger
 from tengen.optimizer import SGD, Adam
@@ -91,11 +92,11 @@ class Training:
 
     def bytes(self):
         """What one more step takes at most beside what is there."""
-        before = _rt.memory_stats()["live"]
-        _rt.reset_peak()
+        before = get_allocated_memory()
+        reset_max_memory_stats()
         loss = self.step(self.x, self.y)
         del loss
-        return _rt.memory_stats()["peak"] - before
+        return get_max_allocated_memory() - before
 
     def memory(self):
         """The limit of the one Program that the step is, after it has run."""
