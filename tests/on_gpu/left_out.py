@@ -83,5 +83,9 @@ LEFT_OUT: tuple[tuple[str, tuple[str, ...]], ...] = (
         "the last bit of a sum decides which of two 4-bit numbers the largest result becomes; the losses before it are those of the reference",
         ("programs/test_programs.py::test_program[[]qat-*",),
     ),
+    (
+        "ten epochs on all scans take the double ten minutes; the rest of the file trains on few, and quantization/ has eight bits",
+        ("examples/test_digits.py::test_eight_bits_read_what_floats_read",),
+    ),
 )
 """Why, and which: a folder, a file, or `file::test`."""
