@@ -3,7 +3,15 @@
 LEFT_OUT: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "they choose the device themselves, so `make test` runs the same",
-        ("double/", "devices/", "test_devices.py", "test_on_gpu.py", "test_gpu_check.py", "base/test_gpu_*.py"),
+        (
+            "double/",
+            "devices/",
+            "test_devices.py",
+            "test_on_gpu.py",
+            "test_gpu_check.py",
+            "base/test_gpu_*.py",
+            "examples/test_digits_gpu.py",
+        ),
     ),
     (
         "they are of kernels, Plans and machine code for CPUs; compiler/test_device_*.py choose a GPU themselves",
