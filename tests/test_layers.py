@@ -146,11 +146,43 @@ def test_parts_of_the_runtime_do_not_go_round():
         visit(part, ())
 
 
+def code_of(path: Path) -> str:
+    """A file of the runtime without its comments, which may name a device as an example."""
+    return re.sub(r"//.*|/\*[\s\S]*?\*/", "", path.read_text(encoding="utf-8"))
+
+
+KIND_OF_DEVICE = re.compile(r"(?i)cuda|nvidia|ptx|gpu")
+
+
 def test_only_its_own_folder_knows_a_kind_of_device():
     """All else goes through device.h; the module says which kinds there are."""
     outside = [path for path in RUNTIME if path.parent.name == "csrc" and path.name != "module.cpp"]
-    found = {path.name for path in outside if re.search(r"(?i)cuda", path.read_text(encoding="utf-8"))}
-    assert found == {"device.h"}  # where it says who implements it
+    assert {path.name for path in outside if KIND_OF_DEVICE.search(code_of(path))} == set()
+    own = [line.strip() for line in code_of(ROOT / "csrc" / "module.cpp").splitlines() if "cuda" in line]
+    assert [line.partition("(")[0] for line in own if not line.startswith("#include")] == [
+        "cuda::add_devices",
+        "module.def",
+    ]
+
+
+def test_no_row_of_the_op_table_knows_where_it_runs():
+    """It has the name of a device at most, which it was given. What a target needs of an op is decided behind the table."""
+    wrong = {}
+    for path in sorted((PACKAGE / "core" / "ops").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        found = set(KIND_OF_DEVICE.findall(text)) | set(
+            re.findall(r"\b(?:[cx]pu[x\d]?|def as_program|\w*Target)\b", text)
+        )
+        knowing = (
+            "tengen.base.device",
+            "tengen.compiler.backend",
+            "tengen.compiler.kernels.target",
+            "tengen.core.device_kernels",
+        )
+        found |= {name for name in imports_of(path) if name.startswith(knowing)}
+        if found:
+            wrong[path.name] = found
+    assert wrong == {}
 
 
 # -- inside compiler/ ------------------------------------------------------------------------------------------------
