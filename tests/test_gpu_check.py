@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def run(*arguments, **environment):
-    """The exit status and the lines of the command, on the double."""
+    """The exit status and the lines of the command, on the double, where parts take longer than on a GPU."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "gpu_check.py"), *arguments],
+        [sys.executable, str(ROOT / "tools" / "gpu_check.py"), "--small", "--patience", "10", *arguments],
         env=os.environ | {"TENGEN_CUDA_LIBRARY": library()} | environment,
         capture_output=True,
         text=True,
@@ -33,26 +33,42 @@ def run(*arguments, **environment):
 
 
 def test_parts_on_the_double(tmp_path):
-    status, lines = run("--small", "--parts", "machine,bandwidth,launches,matmul", "--output", str(tmp_path / "lines"))
+    parts = ("machine", "bandwidth", "launches", "matmul", "convolutions")
+    status, lines = run("--parts", ",".join(parts), "--output", str(tmp_path / "lines"), DOUBLE_RACES="1")
     assert status == 0, lines
     assert [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()] == lines
     ends = {line["part"]: line["ended"] for line in lines if "ended" in line}
-    assert ends == dict.fromkeys(("machine", "bandwidth", "launches", "matmul", "all"), "done")
+    assert ends == dict.fromkeys((*parts, "all"), "done")
     cases = {line["case"]: line for line in lines if "case" in line}
     assert cases["gpu0"]["value"]["name"] == "test double 0" and cases["driver"]["value"] == 13000
     assert cases["softmax float32 16x64"]["aim"] == 0.7 and "ok" not in cases["softmax float32 16x64"]
     assert all(cases[f"64x64x64 {name}"]["error"] < 0.02 for name in ("float32", "tf32", "bfloat16", "float16"))
+    assert sum(name.startswith("forward 64 x 8 x 8") and line["ok"] for name, line in cases.items()) == 4
+
+
+def test_a_training_step_on_the_double():
+    status, lines = run("--parts", "resnet50", DOUBLE_RACES="1")
+    assert status == 0, lines
+    (step,) = [line for line in lines if line.get("case", "").startswith("step of 2 images")]
+    assert step["ok"] and 0 < step["last_loss"] < 0.5 * step["first_loss"]
+
+
+def test_the_demo_on_the_double():
+    status, lines = run("--parts", "digits", DOUBLE_RACES="1")
+    assert status == 0, lines
+    (read,) = [line for line in lines if "case" in line]
+    assert read["case"] == "digits on gpu0" and 0 < read["value"] < 1
 
 
 def test_programs_of_the_corpus(tmp_path):
-    status, lines = run("--small", "--parts", "corpus", "--record", str(tmp_path / "recorded"))
+    status, lines = run("--parts", "corpus", "--record", str(tmp_path / "recorded"))
     counts = {line["case"]: line["value"] for line in lines if "case" in line}
     assert (status, counts["programs"], counts["programs that are wrong"]) == (0, corpus.SMALL, 0), lines
     assert len(json.loads((tmp_path / "recorded").read_text())) == corpus.SMALL
 
 
 def test_without_a_gpu():
-    status, lines = run("--small", "--parts", "machine", DOUBLE_DEVICES="0")
+    status, lines = run("--parts", "machine", DOUBLE_DEVICES="0")
     assert status == 1 and lines[-1]["not ok"] == 1
     assert "tengen finds no such GPU" in lines[-2]["said"]
 
@@ -130,11 +146,11 @@ def test_a_sanitizer_that_finds_something(tmp_path):
     )
     tool.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    status, lines = run("--small", "--parts", "memcheck", PATH=path)
+    status, lines = run("--parts", "memcheck", PATH=path)
     assert (
         status == 1 and lines[0]["value"].endswith("2 errors") and (lines[0]["ok"], lines[0]["programs"]) == (False, 1)
     )
-    status, lines = run("--small", "--parts", "memcheck", PATH=path, FOUND="0")
+    status, lines = run("--parts", "memcheck", PATH=path, FOUND="0")
     assert status == 0 and lines[0]["ok"]
 
 
