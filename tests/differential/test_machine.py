@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
+import threading
+import time
 from inspect import isfunction
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -25,7 +30,7 @@ from .code import function, snippet
 from .compare import tolerance
 from .dtypes import FLOATS
 from .generate import THEMES, Drawing, generate
-from .pool import Worker, shrunk
+from .pool import Worker, answers, shrunk
 from .program import Gradient, Program, Source, Step, parse
 from .pull import VAGUE, pulled, results
 from .rows_elementwise import sigmoid
@@ -488,6 +493,54 @@ def test_a_hang_is_a_failure():
     _, failures = worker.ask(seed=0)
     assert failures[0].kind == "stuck"
     assert worker.process is None
+
+
+WORKS = """
+import sys, time
+print("begins", flush=True)
+while time.process_time() < float(sys.argv[1]):
+    pass
+print("ends", flush=True)
+"""
+
+
+def working(seconds: float) -> subprocess.Popen[str]:
+    made = subprocess.Popen([sys.executable, "-c", WORKS, str(seconds)], stdout=subprocess.PIPE, text=True)
+    assert made.stdout is not None and made.stdout.readline() == "begins\n"
+    return made
+
+
+def test_a_process_that_gets_little_time_is_not_stuck():
+    with working(0.7) as slow:
+        done = threading.Event()
+
+        def hinder() -> None:
+            """It runs a fifth of the time."""
+            for delay, number in cycle(((0.08, signal.SIGSTOP), (0.02, signal.SIGCONT))):
+                slow.send_signal(number)
+                if number == signal.SIGCONT and done.is_set():
+                    return
+                time.sleep(delay)
+
+        thread = threading.Thread(target=hinder)
+        start = time.monotonic()
+        thread.start()
+        try:
+            assert answers(slow, 2.0)
+            assert time.monotonic() - start > 2.0
+        finally:
+            done.set()
+            thread.join()
+            slow.kill()
+
+
+@pytest.mark.parametrize("state", ["works", "waits"])
+def test_a_process_without_an_answer_is_stuck(state):
+    with working(60.0) as slow:
+        if state == "waits":
+            slow.send_signal(signal.SIGSTOP)
+        assert not answers(slow, 0.3)
+        slow.kill()
 
 
 def test_what_is_printed_runs(monkeypatch, capsys):
