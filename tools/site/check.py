@@ -7,6 +7,7 @@ Screenshots of some pages are in out/docs-pictures. The browser is Chromium: CHR
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -129,10 +130,9 @@ def searched(browser: Browser, start: str) -> list[str]:
         page = browser.new_page(viewport={"width": 1300, "height": 900})
         page.on("pageerror", lambda error, folder=folder: faults.append(f"search in {start}{folder}: {error}"))
         page.goto(f"{start}{folder}index.html", wait_until="networkidle", timeout=PATIENCE)
-        page.keyboard.press("Control+k")
-        page.wait_for_timeout(1000)
-        page.keyboard.type(word, delay=20)
         try:
+            opened(page)
+            page.keyboard.type(word, delay=20)
             page.wait_for_function(FOUND, timeout=PATIENCE)
         except Exception:
             faults.append(f"search for {word} in {start}{folder}: nothing is found")
@@ -142,7 +142,19 @@ def searched(browser: Browser, start: str) -> list[str]:
     return faults
 
 
-# Results stand in a shadow tree, whose links name the word.
+def opened(page: Page) -> None:
+    """Open the search. Until the page listens to keys, which takes its time on a busy machine, a press is lost."""
+    for _ in range(PATIENCE // 10_000):
+        page.keyboard.press("Control+k")
+        with contextlib.suppress(PlaywrightError):
+            page.wait_for_function(OPEN, timeout=10_000)
+            return
+    raise PlaywrightError("the search does not open")
+
+
+# The field for the word and the results stand in a shadow tree.
+OPEN = "() => document.activeElement?.shadowRoot?.activeElement?.tagName === 'INPUT'"
+# The links of results name the word.
 FOUND = """() => [...document.querySelectorAll("*")].some(
     (part) => part.shadowRoot && [...part.shadowRoot.querySelectorAll("a")].some((link) => link.href.includes("h=")))"""
 HREF = re.compile(r'<a\s[^>]*?href=(?:"([^"]*)"|([^\s>]+))')
