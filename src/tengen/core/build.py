@@ -23,6 +23,7 @@ from ..compiler.program import OPERATORS, Constant, Op, Program, Type, Value, re
 from ..compiler.view import View
 from . import gradient
 from .by_cpu import plan_by_cpu
+from .convert import place_of
 from .device_kernels import functions_on, target_of
 from .index_error import index_error
 from .memory import out_of_memory
@@ -342,7 +343,7 @@ def foreign_hook(op: Op, inputs: Sequence[Any]) -> Any:
             if argument_of(x) and not hasattr(x, "__radd__"):  # otherwise an operator asks the other operand
                 raise TypeError(no_tensor(x))
             return NotImplemented
-    place = next((x.desc.device for x in inputs if isinstance(x, _rt.Tensor)), None)
+    place = getattr(op, "device", None) or place_of(inputs)
     tensors = [x if isinstance(x, (_rt.Tensor, bool, int, float)) else _make_tensor(x, device=place) for x in inputs]
     return _rt.apply(op, *_within_64_bits(op, tensors))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -27,6 +28,17 @@ DEFAULTS = {
 
 PLAIN = {np.dtype(name): name for name in ("float32", "int32", "uint8", "bool")}  # arrays that are taken as they are
 FEW = 32  # elements that Python looks at faster than NumPy
+
+
+def place_of(values: Iterable[Any]) -> str | None:
+    """The device of the first tensor among arguments, or in lists among them: arrays and lists beside it go there. None if there is no tensor,
+    which is the default device."""
+    values = tuple(values)
+    for value in values:
+        if isinstance(value, Tensor):
+            return value.desc.device
+    inside = (place_of(value) for value in values if isinstance(value, (list, tuple)))
+    return next((place for place in inside if place is not None), None)
 
 
 def from_data(data: Any, dtype: str | None, device: str) -> Tensor:

@@ -13,7 +13,7 @@ from ..base import device as devices
 from ..base.device import Device
 from ..compiler.program import Value
 from ..core import Tensor as UserTensor
-from ..core.convert import as_indices
+from ..core.convert import as_indices, place_of
 from ..core.ops.base import INTS, integer_range
 from ..core.ops.base import integer as integer
 from ..core.ops.base import integer_axis as integer_axis
@@ -30,12 +30,20 @@ Operand = Any  # a tensor, a number, or what NumPy can read
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def as_tensor(value: Any) -> Any:
-    """A tensor from a number, nested sequences or a NumPy array; tensors, and values of a Program, as they are."""
-    return value if isinstance(value, (Tensor, Value)) else UserTensor(value)
+def as_tensor(value: Any, *beside: Any) -> Any:
+    """A tensor from a number, nested sequences or a NumPy array; tensors, and values of a Program, as they are.
+
+    beside: the other arguments. What is made goes to where the tensors among them are.
+    """
+    return value if isinstance(value, (Tensor, Value)) else UserTensor(value, device=place_of((*beside, value)))
 
 
-def as_index(value: Any) -> Any:
+def as_tensors(*values: Any) -> list[Any]:
+    """as_tensor of each of them; arrays and lists go to where the tensors among them are."""
+    return [as_tensor(value, *values) for value in values]
+
+
+def as_index(value: Any, *beside: Any) -> Any:
     """as_tensor for indices and labels: integers that int32 does not hold stay what they are, as int64.
 
     Raises IndexError for integers beyond int64.
@@ -43,8 +51,8 @@ def as_index(value: Any) -> Any:
     if isinstance(value, (Tensor, Value)):
         return value
     if (array := host_index(value)) is None:
-        return as_tensor(value)
-    return UserTensor(array) if array.itemsize == 4 else UserTensor(array, dtype="int64")
+        return as_tensor(value, *beside)
+    return UserTensor(array, dtype=None if array.itemsize == 4 else "int64", device=place_of(beside))
 
 
 def host_index(value: Any) -> np.ndarray[Any, Any] | None:

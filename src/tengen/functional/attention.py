@@ -9,6 +9,7 @@ import numpy as np
 
 from .._rt import apply
 from ..core import Tensor
+from ..core.convert import place_of
 from ..core.ops.attention import MultiHeadAttn
 from ..core.ops.dot_product import DotProductAttention
 from ..random.rng import default_generator
@@ -54,18 +55,19 @@ def scaled_dot_product_attention(
     [[[1.0], [1.5]]]
     """
     op = "scaled_dot_product_attention"
-    tensors = [as_tensor(x) for x in (query, key, value)]
+    tensors, (mask,) = _tensors_of((query, key, value), attn_mask)
     p = number(op, "dropout_p", dropout_p)
     if not 0 <= p < 1:
         raise ValueError(f"{op}: dropout_p must be at least 0 and less than 1, got {dropout_p}")
     width = tensors[0].shape[-1] if tensors[0].ndim else 1
     factor = 1 / math.sqrt(max(width, 1)) if scale is None else number(op, "scale", scale)
-    masks = [] if attn_mask is None else [as_tensor(attn_mask)]
     drawn: list[Any] = []
     if p:
         lead = np.broadcast_shapes(*(x.shape[:-2] for x in tensors))
         drawn = [p, *default_generator().draw(math.prod((*lead, tensors[0].shape[-2], tensors[1].shape[-2])))]
-    made = apply(DotProductAttention(bool(is_causal), factor, bool(masks), bool(p)), *tensors, *masks, *drawn)
+    made = apply(
+        DotProductAttention(bool(is_causal), factor, mask is not None, bool(p)), *tensors, *_given(mask), *drawn
+    )
     result: Tensor = made[0] if isinstance(made, tuple) else made
     return result
 
@@ -136,7 +138,9 @@ def multi_head_attention(
     [[[0.5, 0.5], [0.5, 0.5]], [[0.5, 0.5], [0.5, 0.5]]]
     """
     op = "multi_head_attention"
-    tensors = [as_tensor(x) for x in (query, key, value)]
+    tensors, (weights, bias_k, bias_v, attn_mask, key_padding_mask) = _tensors_of(
+        (query, key, value), io_weight_bias, bias_k, bias_v, attn_mask, key_padding_mask
+    )
     alone = tensors[0].ndim == 2
     if alone:
         tensors = [_batched(op, x) for x in tensors]
@@ -162,12 +166,19 @@ def multi_head_attention(
         ("NONE", "ONLY_BIASKV", "ONLY_MASK", "ALL")[extra + 2 * bool(masks)], add_zero_attn, need_weights, reslink, training,
         *drops, len(masks) > 1, any(drops),
     )  # fmt: skip
-    weights = [] if io_weight_bias is None else [as_tensor(io_weight_bias)]
-    biases = [] if bias_k is None else [as_tensor(bias_k), as_tensor(bias_v)]
-    y = apply(
-        made, *tensors, *weights, *masks, *biases, *(_draws(tensors, heads, sizes[3] or sizes[2]) if any(drops) else ())
-    )
+    drawn = _draws(tensors, heads, sizes[3] or sizes[2]) if any(drops) else ()
+    y = apply(made, *tensors, *_given(weights), *masks, *_given(bias_k, bias_v), *drawn)
     return _results(y, alone, heads, seen, average_attn_weights)
+
+
+def _tensors_of(needed: tuple[Any, ...], *optional: Any) -> tuple[list[Any], list[Any]]:
+    """as_tensor of arguments, of which the optional ones may be None."""
+    every = (*needed, *optional)
+    return [as_tensor(x, *every) for x in needed], [None if x is None else as_tensor(x, *every) for x in optional]
+
+
+def _given(*values: Any) -> list[Any]:
+    return [value for value in values if value is not None]
 
 
 def _batched(op: str, x: Any) -> Any:
@@ -188,17 +199,19 @@ def _masks(
 ) -> tuple[list[Any], Any]:
     """Masks that broadcast to (N, heads, L, S), and which queries count (N, L, 1), None for all."""
     (count, length), keys, seen = tensors[0].shape[:2], tensors[1].shape[1], None
-    given: list[Any] = [None if m is None else as_tensor(m) for m in (attn_mask, key_padding_mask)]
+    given = [attn_mask, key_padding_mask]
     if cudnn:
         if any(m is None for m in given):
             raise ValueError(f"{op}: maybe_cudnn_style_mask needs attn_mask (2, L) and key_padding_mask (2, N)")
         for name, m, want in zip(("attn_mask", "key_padding_mask"), given, ((2, length), (2, count)), strict=True):
             _need_shape(op, name, m, want)
         window, counts = given
-        place = arange(keys, dtype="int32")
+        place = arange(keys, dtype="int32", device=place_of(tensors))
         first, end = window.reshape(2, length, 1)
         given = [(place < first) | (place >= end), place >= counts[1].reshape(count, 1)]
-        seen = (arange(length, dtype="int32") < counts[0].reshape(count, 1)).reshape(count, length, 1)
+        seen = (arange(length, dtype="int32", device=place_of(tensors)) < counts[0].reshape(count, 1)).reshape(
+            count, length, 1
+        )
     found = []
     attn, padding = given
     if attn is not None:

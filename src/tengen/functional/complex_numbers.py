@@ -7,6 +7,7 @@ from ..core import Tensor
 from ..core.ops.complex import Complex, Part, Polar
 from .arguments import (
     as_tensor,
+    as_tensors,
 )
 
 __all__ = ["complex", "imag", "polar", "real"]
@@ -29,7 +30,7 @@ def complex(real: Tensor, imag: Tensor) -> Tensor:
     >>> F.complex(Tensor([1.0, 2.0]), Tensor([0.0, -1.0])).tolist()
     [(1+0j), (2-1j)]
     """
-    return apply(_COMPLEX, as_tensor(real), as_tensor(imag))
+    return apply(_COMPLEX, *as_tensors(real, imag))
 
 
 def real(complex: Tensor) -> Tensor:
@@ -78,4 +79,4 @@ def polar(abs: Tensor, angle: Tensor) -> Tensor:
     >>> F.polar(Tensor([2.0]), Tensor([0.0])).tolist()
     [(2+0j)]
     """
-    return apply(_POLAR, as_tensor(abs), as_tensor(angle))
+    return apply(_POLAR, *as_tensors(abs, angle))

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from math import ceil, isfinite
 from typing import Any
 
+from .. import _rt
 from .._rt import apply
 from ..base.device import Device
 from ..base.dtype import canonical
+from ..compiler.program import Value
 from ..core import Tensor
+from ..core.convert import place_of
 from ..core.ops.create import Arange, Diag, Eye, FillLike, Linspace, Meshgrid
 from ..core.ops.shape import Fill
 from ..core.places import copied
 from .arguments import (
-    as_tensor,
+    as_tensors,
     device_name,
     dtype_of,
     integer,
@@ -59,12 +62,13 @@ def _full(op: str, shape: Shape, value: Any, dtype: Any, device: str | Device | 
     extents = integers(op, "shape", shape)
     if any(e < 0 for e in extents):
         raise ValueError(f"a tensor cannot have the shape {extents}: extents are at least 0")
+    place = device_name(place_of((value,)) if device is None else device)
     if not isinstance(value, (bool, int, float)):
-        value = as_tensor(value)
+        value = value if isinstance(value, (_rt.Tensor, Value)) else Tensor(value, device=place)
     if dtype is None:
         kind = next((k for k in (bool, int, float) if isinstance(value, k)), None)  # NumPy's float64 is a float, too
         dtype = kind or dtype_of(value)
-    return apply(Fill(extents, canonical(dtype), device_name(device)), value)
+    return apply(Fill(extents, canonical(dtype), place), value)
 
 
 def zeros(shape: Shape, *, dtype: Any = "float32", device: str | Device | None = None) -> Tensor:
@@ -287,7 +291,7 @@ def meshgrid(*inputs: Tensor, indexing: str = "xy") -> tuple[Tensor, ...]:
     ([[1, 2, 3], [1, 2, 3]], [[4, 4, 4], [5, 5, 5]])
     """
     need_choice("meshgrid", "indexing", indexing, ("xy", "ij"))
-    vectors = [as_tensor(x) for x in inputs]
+    vectors = as_tensors(*inputs)
     for x in vectors:
         if x.ndim > 1:
             raise ValueError(f"meshgrid takes vectors, got shape {tuple(x.shape)}")

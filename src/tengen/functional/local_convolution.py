@@ -6,7 +6,7 @@ from .._rt import apply
 from ..core import Tensor
 from ..core.ops.deformable import DeformableConv2d, DeformablePSROIPooling
 from ..core.ops.local_conv import LocalConv2d, RegionRestrictedConv
-from .arguments import as_index, as_tensor, number, single
+from .arguments import as_index, as_tensors, number, single
 from .convolution import convolved, groups_of, need_cross_correlation, pairs
 
 __all__ = ["deformable_conv2d", "deformable_psroi_pooling", "local_conv2d", "region_restricted_conv"]
@@ -86,8 +86,9 @@ def region_restricted_conv(
     """
     name = "region_restricted_conv"
     need_cross_correlation(name, conv_mode)
+    regions = as_index(rin, inp, weight, rout, bias), as_index(rout, inp, weight, rin, bias)
     op = RegionRestrictedConv(*pairs(name, stride, padding, dilation), groups_of(name, groups), bias is not None)
-    return convolved(op, (inp, weight, as_index(rin), as_index(rout)), bias)
+    return convolved(op, (inp, weight, *regions), bias)
 
 
 def deformable_conv2d(
@@ -184,5 +185,4 @@ def deformable_psroi_pooling(
     part, height, width, sample = (single(name, what, value, 1) for what, value in counts)
     scale, spread = number(name, "spatial_scale", spatial_scale), number(name, "trans_std", trans_std)
     op = DeformablePSROIPooling(bool(no_trans), part, (height, width), sample, scale, spread)
-    moves = [] if no_trans else [as_tensor(trans)]
-    return apply(op, as_tensor(inp), as_tensor(rois), *moves)
+    return apply(op, *as_tensors(*((inp, rois) if no_trans else (inp, rois, trans))))

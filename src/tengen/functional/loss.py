@@ -18,6 +18,7 @@ from .arguments import (
     REDUCTIONS,
     as_index,
     as_tensor,
+    as_tensors,
     host_index,
     integer,
     need_choice,
@@ -100,7 +101,7 @@ def hinge_loss(pred: Tensor, label: Tensor, norm: str = "L1", reduction: str = "
     3.5
     """
     need_choice("hinge_loss", "norm", norm, ("L1", "L2"))
-    pred, label = as_tensor(pred), as_tensor(label)
+    pred, label = as_tensors(pred, label)
     if max(pred.ndim, label.ndim) < 2:
         raise ValueError(
             f"hinge_loss takes pred and label of (N, classes), got shapes {tuple(pred.shape)} and {tuple(label.shape)}"
@@ -179,7 +180,7 @@ def cross_entropy(
     0.6930999755859375
     """
     need_choice("cross_entropy", "reduction", reduction, REDUCTIONS)
-    x, label = as_tensor(pred), need_integers("cross_entropy", "label", as_index(label))
+    x, label = as_tensor(pred, label), need_integers("cross_entropy", "label", as_index(label, pred))
     label_smooth = number("cross_entropy", "label_smooth", label_smooth)
     if not 0 <= label_smooth <= 1:
         raise ValueError(f"cross_entropy: label_smooth must be between 0 and 1, got {label_smooth}")
@@ -203,7 +204,7 @@ def nll_loss(pred: Tensor, label: Tensor, axis: int = 1, reduction: str = "mean"
     1.0
     """
     need_choice("nll_loss", "reduction", reduction, REDUCTIONS)
-    x, label = as_tensor(pred), need_integers("nll_loss", "label", as_index(label))
+    x, label = as_tensor(pred, label), need_integers("nll_loss", "label", as_index(label, pred))
     return apply(NegativeLogLikelihood(normal_axis("nll_loss", axis, x.ndim), reduction), x, label)
 
 
@@ -243,15 +244,16 @@ def ctc_loss(
     0.15039999783039093
     """
     need_choice("ctc_loss", "reduction", reduction, REDUCTIONS)
-    x, label = as_tensor(pred), need_integers("ctc_loss", "label", as_index(label))
+    x = as_tensor(pred, label, pred_lengths, label_lengths)
+    label = need_integers("ctc_loss", "label", as_index(label, x))
     if x.ndim != 3:
         raise ValueError(f"ctc_loss takes pred of (steps, batch, classes), got shape {tuple(x.shape)}")
     steps, batch, classes = x.shape
     blank = integer("ctc_loss", "blank", blank)
     if not 0 <= blank < classes:
         raise ValueError(f"ctc_loss: blank must be one of the {classes} classes, got {blank}")
-    x_lengths = _lengths("pred_lengths", pred_lengths, batch, steps)
-    lengths = _lengths("label_lengths", label_lengths, batch, label.shape[1] if label.ndim == 2 else label.size)
+    x_lengths = _lengths("pred_lengths", pred_lengths, x, steps)
+    lengths = _lengths("label_lengths", label_lengths, x, label.shape[1] if label.ndim == 2 else label.size)
     if label.ndim == 1:
         label = _padded(label, lengths.numpy())
     if label.ndim != 2 or label.shape[0] != batch:
@@ -259,10 +261,10 @@ def ctc_loss(
     return apply(CTCLoss(blank, reduction), x, x_lengths, label, lengths)
 
 
-def _lengths(name: str, value: Any, batch: int, most: int) -> Tensor:
-    """Lengths as int32, from 0 to `most` if they are known, not in traced functions."""
-    numbers = host_index(value)  # those of a list are looked at as they are
-    lengths: Tensor = as_index(value).astype("int32") if numbers is None else Tensor(numbers.astype(np.int32))
+def _lengths(name: str, value: Any, x: Any, most: int) -> Tensor:
+    """Lengths as int32, one for each sequence of x, from 0 to `most` if they are known, not in traced functions."""
+    numbers, batch = host_index(value), x.shape[1]  # those of a list are looked at as they are
+    lengths: Tensor = as_tensor(value if numbers is None else numbers.astype(np.int32), x).astype("int32")
     if tuple(lengths.shape) != (batch,):
         raise ValueError(f"ctc_loss: {name} must have the shape ({batch},), got {tuple(lengths.shape)}")
     if recording() is None:
@@ -282,4 +284,4 @@ def _padded(label: Tensor, lengths: np.ndarray) -> Tensor:
     place = np.arange(max(lengths.max(initial=0), 0))
     inside = place < lengths[:, None]
     index = np.where(inside, (lengths.cumsum() - lengths)[:, None] + place, 0)
-    return label[Tensor(index.astype(np.int32))] if label.size else label.reshape(len(lengths), 0)
+    return label[index.astype(np.int32)] if label.size else label.reshape(len(lengths), 0)

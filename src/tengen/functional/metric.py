@@ -29,7 +29,7 @@ def topk_accuracy(logits: Tensor, target: Tensor, topk: int | Iterable[int] = 1)
     >>> F.topk_accuracy(Tensor([[0.1, 0.9], [0.8, 0.2]]), Tensor([1, 1])).item()
     0.5
     """
-    x, label = as_tensor(logits), need_integers("topk_accuracy", "target", as_index(target))
+    x, label = as_tensor(logits, target), need_integers("topk_accuracy", "target", as_index(target, logits))
     need_rank("topk_accuracy", x, 2)
     if tuple(label.shape) != (x.shape[0],):
         raise ValueError(

@@ -85,7 +85,7 @@ def embedding(
     for name, value in (("padding_idx", padding_idx), ("max_norm", max_norm), ("norm_type", norm_type)):
         if value is not None:
             raise ValueError(f"embedding does not support {name}, got {value}; module.Embedding has a padding_idx")
-    index, rows = need_integers("embedding", "inp", as_index(inp)), as_tensor(weight)
+    index, rows = need_integers("embedding", "inp", as_index(inp, weight)), as_tensor(weight, inp)
     need_rank("embedding: weight", rows, 2)
     return apply(_EMBEDDING, rows, index)
 
@@ -131,9 +131,9 @@ def indexing_one_hot(src: Tensor, index: Tensor, axis: int = 1, keepdims: bool =
     >>> F.indexing_one_hot(Tensor([[1.0, 2.0], [3.0, 4.0]]), Tensor([1, 0])).tolist()
     [2.0, 3.0]
     """
-    x = as_tensor(src)
+    x = as_tensor(src, index)
     along = normal_axis("indexing_one_hot", axis, x.ndim)
-    place = need_integers("indexing_one_hot", "index", as_index(index))
+    place = need_integers("indexing_one_hot", "index", as_index(index, src))
     return apply(Reduced(IndexingOneHot(along), (along,), keepdims), x, place)
 
 

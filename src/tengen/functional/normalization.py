@@ -126,14 +126,14 @@ def _over_processes(
 
     Each gives its mean, its sum of squared distances from that, and its count (Chan, Golub and LeVeque 1983).
     """
-    x = as_tensor(inp)
+    x = as_tensor(inp, running, affine)
     _need_channels("sync_batch_norm", x, running, affine)
     channels, axes = x.shape[1], [d for d in range(x.ndim) if d != 1]
     wide = x.astype(statistics_dtype(x.desc.dtype))
     count = x.size // channels
     own = mean(wide, axes, keepdims=True)
     squares = sum(square(wide - own), axes)
-    counted = full((1,), float(count), dtype=wide.dtype)
+    counted = full((1,), float(count), dtype=wide.dtype, device=x.device)
     parts = all_gather(concat([own.reshape(-1), squares, counted]).reshape(1, -1), members)
     means, squares, counts = parts[:, :channels], parts[:, channels:-1], parts[:, -1:]
     total = sum(counts)
@@ -154,7 +154,7 @@ def _batch_norm(
     op: str, inp: Tensor, running: Any, affine: Any, training: bool, momentum: Any, eps: float, floor: bool = False
 ) -> Sequence[Any]:
     """The result; in training then the new running statistics, or without `running` the batch's. floor: eps is the least variance."""
-    x = as_tensor(inp)
+    x = as_tensor(inp, running, affine)
     _need_channels(op, x, running, affine)
     scale, shift = (default if v is None else v for v, default in zip(affine, (1.0, 0.0), strict=True))
     missing = running[0] is None
@@ -216,7 +216,7 @@ def layer_norm(
     >>> F.layer_norm(Tensor([[1.0, 3.0]]), 2, affine=False).numpy().round(3).tolist()
     [[-1.0, 1.0]]
     """
-    x = as_tensor(inp)
+    x = as_tensor(inp, weight, bias)
     shape = integers("layer_norm", "normalized_shape", normalized_shape)
     if not shape or tuple(x.shape[-len(shape) :]) != shape:
         raise ValueError(f"layer_norm: the last dims of shape {tuple(x.shape)} are not the normalized_shape {shape}")
@@ -246,7 +246,7 @@ def general_norm(
     >>> F.general_norm(Tensor([[1.0], [3.0]]), 0, affine=False).numpy().round(3).tolist()
     [[-1.0], [1.0]]
     """
-    x = as_tensor(inp)
+    x = as_tensor(inp, weight, bias)
     axes = normal_axes("general_norm", normalized_axis, x.ndim)
     return _affine_norm("general_norm", Normalize(axes, affine, "general_norm"), x, eps, weight, bias)
 
@@ -279,7 +279,13 @@ def group_norm(
     [[[-1.0], [1.0]]]
     """
     return _grouped_norm(
-        "group_norm", as_tensor(inp), integer("group_norm", "num_groups", num_groups), affine, weight, bias, eps
+        "group_norm",
+        as_tensor(inp, weight, bias),
+        integer("group_norm", "num_groups", num_groups),
+        affine,
+        weight,
+        bias,
+        eps,
     )
 
 
@@ -301,7 +307,7 @@ def instance_norm(
     >>> F.instance_norm(Tensor([[[1.0, 3.0]]]), affine=False).numpy().round(3).tolist()
     [[[-1.0, 1.0]]]
     """
-    x = as_tensor(inp)
+    x = as_tensor(inp, weight, bias)
     return _grouped_norm("instance_norm", x, max(x.shape[1], 1) if x.ndim > 1 else 1, affine, weight, bias, eps)
 
 

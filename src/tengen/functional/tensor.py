@@ -387,7 +387,7 @@ def where(mask: Tensor, x: Tensor | float, y: Tensor | float) -> Tensor:
     >>> F.where(Tensor([True, False]), Tensor([1.0, 2.0]), 0.0).tolist()
     [1.0, 0.0]
     """
-    return apply(_WHERE, need_mask("where", as_tensor(mask)), x, y)
+    return apply(_WHERE, need_mask("where", as_tensor(mask, x, y)), x, y)
 
 
 def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -406,7 +406,7 @@ def cond_take(mask: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     >>> values.tolist(), places.tolist()
     ([5.0, 7.0], [0, 2])
     """
-    mask, x = need_mask("cond_take", as_tensor(mask)), as_tensor(x)
+    mask, x = need_mask("cond_take", as_tensor(mask, x)), as_tensor(x, mask)
     if mask.shape != x.shape:
         raise ValueError(
             f"cond_take: a mask of shape {tuple(mask.shape)} for a tensor of shape {tuple(x.shape)}; they must be equal"
@@ -432,7 +432,7 @@ def gather(inp: Tensor, axis: int, index: Tensor) -> Tensor:
     >>> F.gather(Tensor([[1, 2], [3, 4]]), 1, Tensor([[0, 0], [1, 0]])).tolist()
     [[1, 1], [4, 3]]
     """
-    x, index = as_tensor(inp), as_index(index)
+    x, index = as_tensor(inp, index), as_index(index, inp)
     return apply(GatherAlong(_same_rank("gather", x, axis, index)), x, index)
 
 
@@ -456,7 +456,8 @@ def scatter(inp: Tensor, axis: int, index: Tensor, source: Tensor) -> Tensor:
     >>> F.scatter(F.zeros((1, 3)), 1, Tensor([[2, 0]]), Tensor([[5.0, 7.0]])).tolist()
     [[7.0, 0.0, 5.0]]
     """
-    x, index, source = as_tensor(inp), as_index(index), as_tensor(source)
+    x, source = as_tensor(inp, index, source), as_tensor(source, inp, index)
+    index = as_index(index, x)
     along = _same_rank("scatter", x, axis, index)
     if index.shape != source.shape:
         raise ValueError(

@@ -19,6 +19,7 @@ from ..core.ops.warp import CHANNELS, Remap, WarpAffine, WarpPerspective
 from .arguments import (
     as_index,
     as_tensor,
+    as_tensors,
     dtype_of,
     integers,
     need_choice,
@@ -120,9 +121,9 @@ def remap(
     >>> F.vision.remap(Tensor([[[[1.0, 2.0, 4.0]]]]), Tensor([[[[0.5, 0.0], [2.0, 0.0]]]])).tolist()
     [[[[1.5, 4.0]]]]
     """
-    x = as_tensor(inp)
+    x, places = as_tensors(inp, map_xy)
     op = Remap(*_reading("remap", x, interp_mode, border_mode, scalar), "NCHW")
-    return apply(op, x, as_tensor(map_xy))
+    return apply(op, x, places)
 
 
 def warp_affine(
@@ -153,10 +154,10 @@ def warp_affine(
     >>> F.vision.warp_affine(image, Tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]]), (1, 2)).tolist()
     [[[[1.5], [3.0]]]]
     """
-    x = as_tensor(inp)
+    x, matrices = as_tensors(inp, mat)
     size = pair("warp_affine", "out_shape", out_shape, 1)
     how = _reading("warp_affine", x, interp_mode, border_mode, border_val)
-    return apply(WarpAffine(*how, _format("warp_affine", format), size), x, as_tensor(mat))
+    return apply(WarpAffine(*how, _format("warp_affine", format), size), x, matrices)
 
 
 def warp_perspective(
@@ -189,14 +190,14 @@ def warp_perspective(
     >>> F.vision.warp_perspective(image, Tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 2.0]]]), (2, 2)).tolist()
     [[[[2.0, 2.5], [3.5, 4.0]]]]
     """
-    x = as_tensor(inp)
+    x, matrices = as_tensor(inp, mat, mat_idx), as_tensor(mat, inp, mat_idx)
     size = pair("warp_perspective", "out_shape", out_shape, 1)
     how = _reading("warp_perspective", x, interp_mode, border_mode, border_val)
     op = WarpPerspective(*how, _format("warp_perspective", format), size)
     if mat_idx is None:
-        return apply(op, x, as_tensor(mat))
+        return apply(op, x, matrices)
     given = isinstance(mat_idx, (Tensor, np.ndarray)) or not isinstance(mat_idx, Iterable)
-    return apply(op, x, as_tensor(mat), as_index(mat_idx if given else list(mat_idx)))
+    return apply(op, x, matrices, as_index(mat_idx if given else list(mat_idx), inp, mat))
 
 
 def roi_align(
@@ -236,7 +237,7 @@ def roi_align(
     points = pair("roi_align", "sample_points", sample_points)
     known = need_choice("roi_align", "mode", str(mode).lower(), _ROI_MODES)
     op = ROIAlign(known, number("roi_align", "spatial_scale", spatial_scale), 0.5 if aligned else 0.0, bins, points)
-    return apply(op, as_tensor(inp), as_tensor(rois))
+    return apply(op, *as_tensors(inp, rois))
 
 
 def roi_pooling(
@@ -266,7 +267,7 @@ def roi_pooling(
     op = ROIPooling(
         need_choice("roi_pooling", "mode", str(mode).lower(), _ROI_MODES), number("roi_pooling", "scale", scale), bins
     )
-    return apply(op, as_tensor(inp), as_tensor(rois))
+    return apply(op, *as_tensors(inp, rois))
 
 
 def _reading(op: str, x: Any, interp_mode: str, border_mode: str, fill: float) -> tuple[str, str, float]:
@@ -302,7 +303,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_thresh: float, max_output: int | None
     >>> F.vision.nms(boxes, Tensor([0.5, 0.9, 0.3]), 0.5).tolist()
     [1, 2]
     """
-    corners, values = as_tensor(boxes), as_tensor(scores)
+    corners, values = as_tensors(boxes, scores)
     if corners.ndim != 2 or corners.shape[1] != 4 or tuple(values.shape) != (corners.shape[0],):
         raise ValueError(
             f"nms takes boxes (n, 4) and scores (n,), got shapes {tuple(corners.shape)} and {tuple(values.shape)}"
@@ -390,7 +391,7 @@ def correlation(
     )
     steps = single("correlation", "stride1", stride1, 1), single("correlation", "stride2", stride2, 1)
     op = Correlation(kernel, reach, *steps, padding, bool(is_multiply))
-    return apply(op, as_tensor(data1), as_tensor(data2))
+    return apply(op, *as_tensors(data1, data2))
 
 
 def cvt_color(inp: Tensor, mode: str = "") -> Tensor:

@@ -52,7 +52,7 @@ class _Attention(M.Module):
         n, _, features = x.shape
         size = features // self.heads
         q, k, v = (part.reshape(n, self.heads, 1, size) for part in F.split(self.c_attn(x), 3, axis=2))
-        places = F.arange(cache[0].shape[2], dtype="int32")
+        places = F.arange(cache[0].shape[2], dtype="int32", device=x.device)
         here = F.equal(places, place).reshape(-1, 1)
         keys, values = F.where(here, k, cache[0]), F.where(here, v, cache[1])
         scores = F.matmul(q, keys, transpose_b=True) * (1 / math.sqrt(size))
@@ -198,7 +198,8 @@ class GPT(M.Module):
         """
         features = self.wte.weight.shape[1] // self.heads
         shape = (count, self.heads, self.length if length is None else length, features)
-        return [(F.zeros(shape), F.zeros(shape)) for _ in self.h]
+        place = self.wte.weight.device
+        return [(F.zeros(shape, device=place), F.zeros(shape, device=place)) for _ in self.h]
 
     def generate(
         self, tokens: Sequence[int], count: int, temperature: float = 1.0, top: int | None = None, seed: int = 0
@@ -232,8 +233,8 @@ class GPT(M.Module):
             # Lengths are rounded up, so that a few Programs serve texts of any length.
             caches = self.caches(1, min(self.length, max(32, 1 << (total - 1).bit_length())))
             for place in range(total - 1):
-                token = Tensor(made[place : place + 1], dtype="int32")
-                logits, caches = step(token, Tensor(place, dtype="int32"), caches)
+                token = Tensor(made[place : place + 1], dtype="int32", device=caches[0][0].device)
+                logits, caches = step(token, Tensor(place, dtype="int32", device=token.device), caches)
                 if place + 1 == len(made):
                     made.append(_drawn(logits.numpy()[0], temperature, top, random))
         finally:

@@ -62,7 +62,7 @@ class StochasticDepth(M.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.p:
             return x
-        return x * F.dropout(F.ones((x.shape[0], *(1,) * (x.ndim - 1)), dtype=x.dtype), self.p, True)
+        return x * F.dropout(F.ones((x.shape[0], *(1,) * (x.ndim - 1)), dtype=x.dtype, device=x.device), self.p, True)
 
 
 class SelfAttention(M.Module):

@@ -61,10 +61,10 @@ class _Attention(M.Module):
         head = features // self.heads
         parts = self.qkv(x).reshape(count, length, 3, self.heads, head).transpose(2, 0, 3, 1, 4)
         scores = F.matmul(parts[0] * (1 / math.sqrt(head)), parts[1], transpose_b=True)
-        bias = self.relative_position_bias_table[Tensor(self._rows.ravel())]
+        bias = self.relative_position_bias_table[Tensor(self._rows.ravel(), device=x.device)]
         scores = scores + bias.reshape(1, length, length, self.heads).transpose(0, 3, 1, 2)
         if any(shifts):
-            apart = Tensor(self._apart(*size, shifts))
+            apart = Tensor(self._apart(*size, shifts), device=x.device)
             scores = scores.reshape(n, count // n, self.heads, length, length) + apart
             scores = scores.reshape(count, self.heads, length, length)
         mixed = F.matmul(F.softmax(scores, axis=3), parts[2])

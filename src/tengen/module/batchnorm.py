@@ -77,7 +77,7 @@ class _BatchNorm(Module):
         raise NotImplementedError
 
     def forward(self, inp: Tensor) -> Tensor:
-        inp = as_tensor(inp)
+        inp = as_tensor(inp, self.weight, self.running_mean)
         x = self._expand(inp)
         weight: Tensor | None = self.weight
         bias: Tensor | None = self.bias

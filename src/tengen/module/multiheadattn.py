@@ -86,10 +86,10 @@ class MultiHeadAttention(Module):
             parts.append(generator.uniform(-bound, bound, features * self.embed_dim))
         if self.bias:
             parts.append(F.zeros(4 * self.embed_dim))
-        self.io_weight_bias._reset(F.concat(parts).reshape(1, -1))
+        self.io_weight_bias._reset(F.concat(parts, device=self.io_weight_bias.device).reshape(1, -1))
         for row in (self.bias_k, self.bias_v):
             if row is not None:
-                row._reset(generator.normal(0, math.sqrt(2 / (1 + self.embed_dim)), row.shape))
+                row._reset(generator.normal(0, math.sqrt(2 / (1 + self.embed_dim)), row.shape).to(row.device))
 
     def forward(  # type: ignore[override]
         self,

@@ -88,7 +88,7 @@ class RNNCell(RNNCellBase):
         self.nonlinearity = _need_nonlinearity(nonlinearity)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        input = as_tensor(input)
+        input = as_tensor(input, hx, self.weight_ih)
         h = self._zeros(input) if hx is None else hx
         op = ops.RNNCell(self.nonlinearity)
         y: Tensor = apply(op, input, self.weight_ih, self.bias_ih, h, self.weight_hh, self.bias_hh)
@@ -117,7 +117,7 @@ class LSTMCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, name)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        input = as_tensor(input)
+        input = as_tensor(input, hx, self.weight_ih)
         h, c = (self._zeros(input), self._zeros(input)) if hx is None else hx
         h, c, _ = apply(_LSTM_CELL, input, self.weight_ih, self.bias_ih, h, self.weight_hh, self.bias_hh, c)
         return h, c
@@ -209,7 +209,7 @@ class RNNBase(Module):
         return states[0]
 
     def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
-        input = as_tensor(input)
+        input = as_tensor(input, hx, self._flatten_weights)
         if input.ndim != 3 or input.shape[2] != self.input_size:
             axes = "batch, steps" if self.batch_first else "steps, batch"
             raise ValueError(

@@ -15,6 +15,7 @@ from ..base.device import Device
 from ..base.dtype import canonical
 from ..base.forks import held_at_fork
 from ..core import Tensor, calls
+from ..core.convert import place_of
 from ..core.live import Numbers, live
 from ..core.ops.base import integer, integers
 from ..core.ops.index import take_op
@@ -102,7 +103,7 @@ class RNG:
         if not low < high:
             raise ValueError(f"uniform: low must be less than high, got {low} and {high}")
         shape = _shape(size)
-        return apply(Uniform(shape, self._device), float(low), float(high), *self.draw(_count(shape)))
+        return apply(Uniform(shape, self._place()), float(low), float(high), *self.draw(_count(shape)))
 
     def normal(self, mean: float = 0, std: float = 1, size: Size = None) -> Tensor:
         """Normally distributed numbers.
@@ -122,7 +123,7 @@ class RNG:
         if std < 0:
             raise ValueError(f"normal: std must be at least 0, got {std}")
         shape = _shape(size)
-        return apply(Normal(shape, self._device), float(mean), float(std), *self.draw(_count(shape)))
+        return apply(Normal(shape, self._place()), float(mean), float(std), *self.draw(_count(shape)))
 
     def gamma(self, shape: Number, scale: Number = 1, size: Size = None) -> Tensor:
         """Gamma distributed numbers.
@@ -192,11 +193,11 @@ class RNG:
         [0, 1, 2, 3]
         """
         if isinstance(n, Tensor) and n.ndim:
-            return apply(take_op(n.ndim, (0,), 1), n, self._order(n.shape[0]))
+            return apply(take_op(n.ndim, (0,), 1), n, self._order(n.shape[0], n.desc.device))
         n = integer("permutation", "n", n)
         if n < 0:
             raise ValueError(f"permutation: n must be at least 0, got {n}")
-        return calls.astype(self._order(n), canonical(dtype))
+        return calls.astype(self._order(n, self._place()), canonical(dtype))
 
     def shuffle(self, inp: Tensor) -> None:
         """Put the rows (along axis 0) of a tensor in random order, in place.
@@ -216,8 +217,12 @@ class RNG:
             raise TypeError(f"shuffle takes a tensor, got {type(inp).__name__}")
         inp._reset(self.permutation(inp))
 
-    def _order(self, count: int) -> Tensor:
-        return apply(Permutation(count, self._device), *self.draw(count))
+    def _place(self) -> str:
+        """Where numbers go that depend on no tensor. The default device may change, and the Plan of an op that names none is kept."""
+        return self._device or devices.canonical(devices.require())
+
+    def _order(self, count: int, device: str) -> Tensor:
+        return apply(Permutation(count, device), *self.draw(count))
 
     def _host(self, distribution: str, parameters: dict[str, Number], size: Size) -> Tensor:
         arrays = [p.numpy() if isinstance(p, Tensor) else np.asarray(p) for p in parameters.values()]
@@ -228,7 +233,11 @@ class RNG:
         shape = np.broadcast_shapes(*shapes) if len(shapes) > 1 else next(iter(shapes), ())
         lead = () if size is None else _shape(size)
         shape = (1,) if size is None and not shape else (*lead, *shape)
-        return apply(Drawn(distribution, shape, self._device), *parameters.values(), *self.draw(_count(shape)))
+        return apply(
+            Drawn(distribution, shape, self._device or place_of(parameters.values()) or self._place()),
+            *parameters.values(),
+            *self.draw(_count(shape)),
+        )
 
 
 def _shape(size: Size) -> tuple[int, ...]:

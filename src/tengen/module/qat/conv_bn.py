@@ -51,8 +51,8 @@ class _Normalised(Shared):
         """Weight and bias of one layer that does both, by these statistics of the channels (None: mean 0, variance 1)."""
         layer, bn = self._layer, self.bn
         channels = bn.num_features
-        mean = F.zeros(channels) if bn_mean is None else bn_mean.reshape(-1)
-        gain = self._gain(F.ones(channels) if bn_var is None else bn_var)
+        mean = F.zeros(channels, device=layer.weight.device) if bn_mean is None else bn_mean.reshape(-1)
+        gain = self._gain(F.ones(channels, device=layer.weight.device) if bn_var is None else bn_var)
         shift = -mean if layer.bias is None else layer.bias.reshape(-1) - mean
         bias = shift * gain if bn.bias is None else bn.bias.reshape(-1) + shift * gain
         return layer.weight * self._by_channel(gain), self._channels(bias)
