@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from array_api_rows import CASES, LINALG
+from array_api_rows import check as check_api
+from array_api_rows import given as given_to_api
 
 import tengen
+import tengen.array_api as xp
 import tengen.functional as F
 import tengen.module as M
 from tengen.base import config
@@ -244,3 +248,30 @@ def test_lists_that_hold_a_tensor():
         (F.add(VALUES, [x[0]] * 3).sum(), 84),
     ):
         assert str(found.device) == PLACE and found.item() == want
+
+
+API = [*((xp, np, *row) for row in CASES), *((xp.linalg, np.linalg, *row) for row in LINALG)]
+
+
+@pytest.mark.parametrize(
+    "space, numpy, name, arguments, options", API, ids=[f"{i}-{row[2]}" for i, row in enumerate(API)]
+)
+def test_the_array_api_stays_where_its_arguments_are(space, numpy, name, arguments, options):
+    placed = {key: given_to_api(value, "gpu1") for key, value in options.items()}
+    found = getattr(space, name)(*(given_to_api(x, "gpu1") for x in arguments), **placed)
+    assert all(str(t.device) == PLACE for t in tensors_of(found))
+    want = getattr(numpy, name)(*arguments, **options)
+    check_api(found, tuple(want) if isinstance(want, tuple) else want)
+
+
+def test_numbers_of_the_array_api_go_to_the_other_operand():
+    x = tengen.tensor(VALUES - 5, device="gpu1")
+    for found in (
+        xp.remainder(x, 3.0),
+        xp.remainder(7.0, x),
+        xp.hypot(x, 2.0),
+        xp.hypot(2.0, x),
+        xp.copysign(2.0, x),
+        xp.clip(x, -1.0, 2.0),
+    ):
+        assert str(found.device) == PLACE and found.shape == (3, 4)

@@ -11,6 +11,7 @@ import numpy as np
 from .. import functional as F
 from ..base.dtype import is_float
 from ..core import Tensor
+from ..core.convert import place_of
 from .creation import asarray
 from .dtypes import result_type
 
@@ -58,6 +59,11 @@ def _two(name: str, function: Callable[..., Any]) -> Callable[[Any, Any], Tensor
 
 globals().update({name: _one(name, function) for name, function in {**_FLOAT, **_ONE}.items()})
 globals().update({name: _two(name, function) for name, function in _TWO.items()})
+
+
+def _beside(other: Any, x: Any, dtype: Any = None) -> Tensor:
+    """asarray of x, where the other operand is if x is no tensor."""
+    return asarray(x, dtype=dtype, device=None if isinstance(x, Tensor) else place_of((other,)))
 
 
 def positive(x: Tensor, /) -> Tensor:
@@ -113,18 +119,18 @@ def pow(x1: Any, x2: Any, /) -> Tensor:
 
 def _whole(x1: Any, x2: Any) -> Tensor:
     found = np.power(*(x.numpy() if isinstance(x, Tensor) else x for x in (x1, x2)))
-    return Tensor(found, dtype=result_type(x1, x2))
+    return Tensor(found, dtype=result_type(x1, x2), device=place_of((x1, x2)))
 
 
 def remainder(x1: Any, x2: Any, /) -> Tensor:
     """The remainder of x1 divided by x2, with the sign of x2. The operator % gives floats the sign of x1."""
     left = x1 % x2
-    return F.where(F.logical_and(left != 0, (left < 0) != (asarray(x2) < 0)), left + x2, left)
+    return F.where(F.logical_and(left != 0, (left < 0) != (_beside(x1, x2) < 0)), left + x2, left)
 
 
 def hypot(x1: Any, x2: Any, /) -> Tensor:
     """√(x1² + x2²), without overflow in between."""
-    a, b = F.abs(asarray(x1)), F.abs(asarray(x2))
+    a, b = F.abs(_beside(x2, x1)), F.abs(_beside(x1, x2))
     large, small = F.maximum(a, b), F.minimum(a, b)
     ratio = small / F.where(large > 0, large, F.ones_like(large))
     return F.where(F.isinf(large), large, large * F.sqrt(1 + ratio * ratio))
@@ -132,22 +138,22 @@ def hypot(x1: Any, x2: Any, /) -> Tensor:
 
 def copysign(x1: Any, x2: Any, /) -> Tensor:
     """The absolute value of x1 with the sign of x2."""
-    a = F.abs(asarray(x1))
-    return F.where(signbit(asarray(x2)), -a, a)
+    a = F.abs(_beside(x2, x1))
+    return F.where(signbit(_beside(x1, x2)), -a, a)
 
 
 def signbit(x: Tensor, /) -> Tensor:
     """Whether an element is negative; -0.0 counts as negative."""
-    return Tensor(np.signbit(x.numpy()))
+    return Tensor(np.signbit(x.numpy()), device=x.device)
 
 
 def nextafter(x1: Tensor, x2: Tensor, /) -> Tensor:
     """The next floating-point number after x1 in the direction of x2."""
-    return asarray(np.nextafter(x1.numpy(), x2.numpy()))
+    return asarray(np.nextafter(x1.numpy(), x2.numpy()), device=x1.device)
 
 
 def clip(x: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
     """x, limited to at least min and at most max."""
-    made = x if min is None else F.maximum(x, asarray(min, dtype=x.dtype))
-    made = made if max is None else F.minimum(made, asarray(max, dtype=x.dtype))
+    made = x if min is None else F.maximum(x, _beside(x, min, x.dtype))
+    made = made if max is None else F.minimum(made, _beside(x, max, x.dtype))
     return +made if made is x else made

@@ -107,9 +107,9 @@ def meshgrid(*arrays: Tensor, indexing: str = "xy") -> list[Tensor]:
 
 def tril(x: Tensor, /, *, k: int = 0) -> Tensor:
     """Zeros above a diagonal of the last two dims."""
-    return F.where(Tensor(np.tri(x.shape[-2], x.shape[-1], k, np.bool_)), x, F.zeros_like(x))
+    return F.where(Tensor(np.tri(x.shape[-2], x.shape[-1], k, np.bool_), device=x.device), x, F.zeros_like(x))
 
 
 def triu(x: Tensor, /, *, k: int = 0) -> Tensor:
     """Zeros below a diagonal of the last two dims."""
-    return F.where(Tensor(np.tri(x.shape[-2], x.shape[-1], k - 1, np.bool_)), F.zeros_like(x), x)
+    return F.where(Tensor(np.tri(x.shape[-2], x.shape[-1], k - 1, np.bool_), device=x.device), F.zeros_like(x), x)

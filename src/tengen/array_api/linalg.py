@@ -48,10 +48,11 @@ class SVDResult(NamedTuple):
 
 
 def _host(function: Any, *tensors: Tensor, **options: Any) -> Any:
-    """What NumPy computes from tensors, as tensors of the first one's dtype."""
+    """What NumPy computes from tensors, as tensors of the dtype of the first one, where that is."""
     found = function(*(x.numpy() for x in tensors), **options)
-    dtype = tensors[0].dtype
-    return [Tensor(part, dtype=dtype) for part in found] if isinstance(found, tuple) else Tensor(found, dtype=dtype)
+    dtype, device = tensors[0].dtype, tensors[0].device
+    made = [Tensor(part, dtype=dtype, device=device) for part in (found if isinstance(found, tuple) else (found,))]
+    return made if isinstance(found, tuple) else made[0]
 
 
 # -- products --------------------------------------------------------------------------------------------------
@@ -112,11 +113,9 @@ def diagonal(x: Tensor, /, *, offset: int = 0) -> Tensor:
     """A diagonal of the last two dims, as the last dim."""
     rows, columns = x.shape[-2:]
     count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
-    index = np.arange(count)
+    index = np.arange(count, dtype=np.int32)
     front = moveaxis(x, (-2, -1), (0, 1))
-    return moveaxis(
-        front[Tensor(index - min(offset, 0), dtype="int32"), Tensor(index + max(offset, 0), dtype="int32")], 0, -1
-    )
+    return moveaxis(front[index - min(offset, 0), index + max(offset, 0)], 0, -1)
 
 
 def matrix_power(x: Tensor, n: int, /) -> Tensor:
@@ -211,4 +210,5 @@ def slogdet(x: Tensor, /) -> SlogdetResult:
 
 def matrix_rank(x: Tensor, /, *, rtol: Any = None) -> Tensor:
     """How many singular values are not 0, up to rounding."""
-    return Tensor(np.linalg.matrix_rank(x.numpy(), **({} if rtol is None else {"rtol": rtol})), dtype="int32")
+    found = np.linalg.matrix_rank(x.numpy(), **({} if rtol is None else {"rtol": rtol}))
+    return Tensor(found, dtype="int32", device=x.device)

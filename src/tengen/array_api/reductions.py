@@ -74,12 +74,12 @@ def std(x: Tensor, /, *, axis: Any = None, correction: float = 0.0, keepdims: bo
 
 def all(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Whether all elements are true."""
-    return Tensor(np.all(x.numpy(), axis=_axes(x, axis), keepdims=keepdims))
+    return Tensor(np.all(x.numpy(), axis=_axes(x, axis), keepdims=keepdims), device=x.device)
 
 
 def any(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Whether any element is true."""
-    return Tensor(np.any(x.numpy(), axis=_axes(x, axis), keepdims=keepdims))
+    return Tensor(np.any(x.numpy(), axis=_axes(x, axis), keepdims=keepdims), device=x.device)
 
 
 def cumulative_sum(
@@ -96,7 +96,7 @@ def cumulative_prod(
 ) -> Tensor:
     """The running products along a dim, by NumPy and without a gradient."""
     axis, wide = _only(x, axis), _wide(x, dtype)
-    made = Tensor(np.cumprod(wide.numpy(), axis=axis), dtype=wide.dtype)
+    made = Tensor(np.cumprod(wide.numpy(), axis=axis), dtype=wide.dtype, device=x.device)
     return _with_initial(made, axis, 1) if include_initial else made
 
 
@@ -107,7 +107,7 @@ def _only(x: Tensor, axis: int | None) -> int:
 
 
 def _with_initial(x: Tensor, axis: int, number: int) -> Tensor:
-    first = F.full((*x.shape[:axis], 1, *x.shape[axis + 1 :]), number, dtype=x.dtype)
+    first = F.full((*x.shape[:axis], 1, *x.shape[axis + 1 :]), number, dtype=x.dtype, device=x.device)
     return F.concat([first, x], axis)
 
 

@@ -23,22 +23,22 @@ def where(condition: Tensor, x1: Any, x2: Any, /) -> Tensor:
 
 def argmax(x: Tensor, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The index of the largest element."""
-    return Tensor(np.argmax(x.numpy(), axis=axis, keepdims=keepdims), dtype="int32")
+    return Tensor(np.argmax(x.numpy(), axis=axis, keepdims=keepdims), dtype="int32", device=x.device)
 
 
 def argmin(x: Tensor, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The index of the smallest element."""
-    return Tensor(np.argmin(x.numpy(), axis=axis, keepdims=keepdims), dtype="int32")
+    return Tensor(np.argmin(x.numpy(), axis=axis, keepdims=keepdims), dtype="int32", device=x.device)
 
 
 def argsort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """The indices that sort the elements in ascending order; the sort is stable."""
     array = x.numpy()
     if not descending:
-        return Tensor(np.argsort(array, axis=axis, kind="stable"), dtype="int32")
+        return Tensor(np.argsort(array, axis=axis, kind="stable"), dtype="int32", device=x.device)
     # Reversed twice, so that equal elements keep their order.
     turned = np.flip(np.argsort(np.flip(array, axis), axis=axis, kind="stable"), axis)
-    return Tensor(array.shape[axis] - 1 - turned, dtype="int32")
+    return Tensor(array.shape[axis] - 1 - turned, dtype="int32", device=x.device)
 
 
 def sort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
@@ -58,7 +58,7 @@ def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
     """The elements at these indices along a dim; the indices differ along the other dims."""
     grid = list(np.indices(tuple(indices.shape), sparse=True))
     axis %= x.ndim
-    places: list[Any] = [Tensor(index, dtype="int32") for index in grid]
+    places: list[Any] = [Tensor(index, dtype="int32", device=x.device) for index in grid]
     places[axis] = indices
     return x[tuple(places)]
 
@@ -78,13 +78,14 @@ def nonzero(x: Tensor, /) -> tuple[Tensor, ...]:
 
 def count_nonzero(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """How many elements are not 0."""
-    return Tensor(np.count_nonzero(x.numpy(), axis=axis, keepdims=keepdims), dtype="int32")
+    return Tensor(np.count_nonzero(x.numpy(), axis=axis, keepdims=keepdims), dtype="int32", device=x.device)
 
 
 def searchsorted(x1: Tensor, x2: Tensor, /, *, side: str = "left", sorter: Tensor | None = None) -> Tensor:
     """Where the elements of x2 would be inserted into x1, which is sorted."""
     order = None if sorter is None else sorter.numpy()
-    return Tensor(np.searchsorted(x1.numpy(), x2.numpy(), side=side, sorter=order), dtype="int32")  # type: ignore[call-overload]
+    found = np.searchsorted(x1.numpy(), x2.numpy(), side=side, sorter=order)  # type: ignore[call-overload]
+    return Tensor(found, dtype="int32", device=x1.device)
 
 
 class UniqueAll(NamedTuple):
@@ -115,7 +116,10 @@ def unique_all(x: Tensor, /) -> UniqueAll:
     array = x.numpy()
     found = np.unique_all(array) if hasattr(np, "unique_all") else _unique_all(array)
     values, *numbers = found
-    return UniqueAll(asarray(values, dtype=x.dtype), *(Tensor(number, dtype="int32") for number in numbers))
+    return UniqueAll(
+        asarray(values, dtype=x.dtype, device=x.device),
+        *(Tensor(number, dtype="int32", device=x.device) for number in numbers),
+    )
 
 
 def _unique_all(array: Any) -> tuple[Any, ...]:

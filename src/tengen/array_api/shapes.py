@@ -82,7 +82,7 @@ def repeat(x: Tensor, repeats: Any, /, *, axis: int | None = None) -> Tensor:
     if isinstance(repeats, int):
         return F.repeat(x, repeats, axis)
     counts = np.broadcast_to(np.asarray(repeats), (x.size if axis is None else x.shape[axis],))
-    index = Tensor(np.repeat(np.arange(len(counts)), counts), dtype="int32")
+    index = Tensor(np.repeat(np.arange(len(counts)), counts), dtype="int32", device=x.device)
     if axis is None:
         return x.flatten()[index]
     return moveaxis(moveaxis(x, axis, 0)[index], 0, axis)
