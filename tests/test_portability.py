@@ -1,4 +1,4 @@
-"""docs/portability.md names every file that needs a system like Linux, and no other."""
+"""docs/portability.md, and the Chinese page, names every file that needs a system like Linux, and no other."""
 
 from __future__ import annotations
 
@@ -23,5 +23,6 @@ def test_the_page_names_every_file():
     for path in files:
         if MARKS.search(path.read_text(encoding="utf-8")):
             found.add(str(path.relative_to(ROOT / "src" / "tengen" if path.suffix == ".py" else ROOT)))
-    page = (ROOT / "docs" / "portability.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `(.*?)` \|", page, re.MULTILINE)) == found - ASKED
+    for name in ("portability.md", "portability.zh.md"):
+        page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert set(re.findall(r"^\| `(.*?)` \|", page, re.MULTILINE)) == found - ASKED, name
