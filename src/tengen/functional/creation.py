@@ -62,8 +62,10 @@ def _full(op: str, shape: Shape, value: Any, dtype: Any, device: str | Device | 
     extents = integers(op, "shape", shape)
     if any(e < 0 for e in extents):
         raise ValueError(f"a tensor cannot have the shape {extents}: extents are at least 0")
-    place = device_name(place_of((value,)) if device is None else device)
-    if not isinstance(value, (bool, int, float)):
+    if isinstance(value, (bool, int, float)):
+        place = device_name(device)
+    else:
+        place = device_name(place_of((value,)) if device is None else device)
         value = value if isinstance(value, (_rt.Tensor, Value)) else Tensor(value, device=place)
     if dtype is None:
         kind = next((k for k in (bool, int, float) if isinstance(value, k)), None)  # NumPy's float64 is a float, too
