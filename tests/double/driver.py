@@ -124,7 +124,7 @@ def ptx(
         [
             f".version 8.0\n.target sm_90\n.address_size 64\n{outside}",
             f".visible .entry kernel(.param .align 8 .b8 buffers[{sizes['buffers']}],",
-            f"    .param .align 8 .b8 params[{sizes['params']}]) {{",
+            f"    .param .align 8 .b8 params[{sizes['params']}]) .maxntid 1024 {{",
             ".reg .b32 %r<20>; .reg .b64 %d<20>; .reg .f32 %f<20>; .reg .pred %p<10>;",
             f".reg .b64 %b<{buffers + 1}>; .reg .b64 %n<{params + 1}>; {registers}",
             *loads,

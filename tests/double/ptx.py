@@ -19,6 +19,7 @@ from .ptx_code import FUNCTIONS, HANDLERS, Code
 from .ptx_reader import Instruction, Label, PtxError, Unit, read
 
 assert ptx_arithmetic and ptx_machine  # they fill HANDLERS
+SURE = 256  # threads that a device has registers for, whatever a kernel without .maxntid needs: 255 of 65536 each
 
 
 class Compiled(NamedTuple):
@@ -92,7 +93,7 @@ def described(code: Code) -> dict[str, Any]:
     entry = code.entry
     block = (entry.limits.get("reqntid") or [0, 0, 0]) + [1, 1]
     threads = 1
-    for n in entry.limits.get("maxntid", [1024]):
+    for n in entry.limits.get("maxntid", [SURE]):
         threads *= n
     return {
         "name": entry.name,

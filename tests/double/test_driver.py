@@ -456,6 +456,18 @@ def test_a_launch_that_no_device_accepts(faulty):
     faulty.wait()
 
 
+def test_a_block_for_which_there_may_be_no_registers(faulty):
+    """A kernel that says nothing of its threads may need 255 registers each; 256 threads have as many."""
+    text = ptx("")
+    faulty.launch(faulty.function(text), 1024, [0, 0], [0])
+    silent = faulty.function(text.replace(".maxntid 1024", ""))
+    faulty.launch(silent, 256, [0, 0], [0])
+    with pytest.raises(CudaError, match="INVALID_VALUE"):
+        faulty.launch(silent, 257, [0, 0], [0])
+    assert "without one, more than any kernel has registers for" in double().problems()[-1]
+    faulty.wait()
+
+
 def test_machines_without_a_gpu_and_children():
     done = script("print(double().driver.cuInit(0))", DOUBLE_DEVICES="0")
     assert done.stdout == "100\n", done.stderr

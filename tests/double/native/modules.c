@@ -261,7 +261,9 @@ static const char* refusal(const Function* f, const Shape* shape) {
     if (!g[0] || !g[1] || !g[2] || !b[0] || !b[1] || !b[2]) return "a dimension of 0";
     if (g[0] > 0x7fffffff || g[1] > 65535 || g[2] > 65535) return "a grid that is too large";
     if (b[0] > 1024 || b[1] > 1024 || b[2] > 64) return "a block that is too large";
-    if ((uint64_t)b[0] * b[1] * b[2] > f->threads) return "more threads in a block than the kernel allows";
+    if ((uint64_t)b[0] * b[1] * b[2] > f->threads)
+        return "more threads in a block than the kernel's .maxntid; without one, more than any kernel has registers "
+               "for";
     if (f->required[0] && memcmp(b, f->required, sizeof f->required)) return "another block than .reqntid says";
     if (shape->shared > f->dynamic) return "more dynamic shared memory than the function has been allowed";
     return NULL;

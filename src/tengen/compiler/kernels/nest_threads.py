@@ -32,7 +32,7 @@ from .nest_structure import ONE_LOOP, Structure, bits_in_memory
 
 BLOCK, MOST = 256, 1024  # threads of a block: usually, and at most
 VECTOR = 128  # bits that a thread loads at once
-CHEAP = 12  # instructions of a body of which eight at a time need few registers
+CHEAP = 12  # instructions of a body of which eight elements at a time, or as many threads as there may be, need few registers
 IN_A_ROW = 8  # vectors that a thread takes before its row gets more threads
 ENOUGH = 1 << 17  # threads that keep a large GPU busy
 MOST_ITEMS = 1 << 31
@@ -120,16 +120,31 @@ def group(structure: Structure, extents: Sequence[int], items: int) -> tuple[int
     if structure.lane_is_kept:
         rows = min(_power(outer // IN_A_ROW), BLOCK // WARP, _power(ENOUGH // max(items, 1)))
         return 1, rows if shared_rows(structure) else 1
-    if _writes_in_order(structure) or scans_alone(structure):
+    if _alone(structure):
         return 1, 1
+    most = most_threads(structure)
     vectors = max(extents[nest.lane] // neighbours(structure), 1)
     columns = _power(vectors) if vectors <= WARP else WARP
     if vectors > IN_A_ROW * WARP:
-        columns = min(MOST, _power(vectors // 4))
+        columns = min(most, _power(vectors // 4))
     if not shared_rows(structure):
         return columns, 1
     wanted = _power(-(-vectors * outer // (IN_A_ROW * columns)))
-    return columns, min(max(wanted, WARP // columns), _power(outer), MOST // columns)
+    return columns, min(max(wanted, WARP // columns), _power(outer), most // columns)
+
+
+def most_threads(structure: Structure) -> int:
+    """The threads of a block, at most. A multiprocessor has 65536 registers: 64 for each of 1024 threads, which is enough
+    for a short body, and 255 for each of 256, which is all that a thread can have."""
+    if structure.lane_is_kept or structure.nest.cross is not None or _alone(structure):
+        return BLOCK
+    long = structure.cost > CHEAP or any(instr.dtype == "float64" for instr in structure.nest.code)
+    return BLOCK if long else MOST
+
+
+def _alone(structure: Structure) -> bool:
+    """Whether one thread must do all of an item."""
+    return _writes_in_order(structure) or scans_alone(structure)
 
 
 def _power(number: int) -> int:

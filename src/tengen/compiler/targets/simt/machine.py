@@ -38,7 +38,7 @@ class DeviceFlow(Flow):
 
     def module_text(self, buffers: int, numbers: int, block: int = 0, blocks: int = 0) -> str:
         """The LLVM IR of the module, whose kernel takes so many addresses and numbers. block: how many threads a block
-        has. blocks: how many a multiprocessor should have registers for."""
+        has at most, needed for more than 256. blocks: how many a multiprocessor should have registers for."""
         self.module.triple = self.TRIPLE
         self.function.calling_convention = self.CONVENTION
         text = str(self.module)

@@ -10,7 +10,7 @@ from llvmlite import ir
 
 from ....base.errors import NoKernelError
 from ...kernels.nest import Instr, Nest, access_number, is_number
-from ...kernels.nest_threads import buffers, neighbours, plain, scans_alone, thread_dims
+from ...kernels.nest_threads import BLOCK, buffers, most_threads, neighbours, plain, scans_alone, thread_dims
 from ...kernels.target import DeviceTarget
 from ..flow import I64, i64
 from ..nests import fold as nest_fold
@@ -59,7 +59,9 @@ class ThreadEmitter(NestBody, DeviceFlow):
     def text(self) -> str:
         super().text()
         status = self.nest.needs_status or self.guard is not None
-        return self.module_text(buffers(self.nest) + status, self._position)
+        most = most_threads(self.structure)
+        bounds = (most, 1) if most > BLOCK else ()  # for 256 threads there are registers, whatever a kernel needs
+        return self.module_text(buffers(self.nest) + status, self._position, *bounds)
 
     # -- items -------------------------------------------------------------------------------------------------------
 
