@@ -223,6 +223,15 @@ def test_random_numbers_follow_the_default_device():
     assert [str(t.device) for t in drawn()] == ["xpux:0"] * 3
 
 
+def test_functions_of_numbers_follow_the_default_device():
+    def made():
+        return F.add(1, 2), F.exp(1.0), tengen.jit.trace(lambda: F.sub(3, 1))()
+
+    for _ in range(2):
+        assert [str(t.device) for t in made()] == ["xpux:0"] * 3
+        assert [str(t.device) for t in on_gpu1(made)] == [PLACE] * 3
+
+
 def test_values_go_to_the_device_that_is_named():
     x = tengen.tensor([1.5], device="gpu1")
     assert str(F.full((2,), np.float32(1.5), device="gpu1").device) == str(F.full((2,), x).device) == PLACE

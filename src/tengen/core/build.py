@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from math import prod
+from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _rt
+from ..base import config
 from ..base.device import apart, canonical, get_default_device, parse
 from ..base.dtype import has_gradients, is_float
 from ..base.errors import NoKernelError
@@ -40,6 +42,8 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     types = [type_of(d) for d in descs]
     views = [View(d.shape, d.strides) for d in descs]
     route = route_of(op, descs)
+    if route.by_default:
+        _followed_default.set()
     program = op.as_program(types, views, route.target)
     plan = plan_for(route, program, views, op)
     log = op.log
@@ -52,6 +56,16 @@ def compile_op(op: Op, descs: Sequence[_rt.Descriptor]) -> _rt.Plan:
     if log is not None:
         log.add(views, plan, perf_counter() - start, made, route.target)
     return made
+
+
+_followed_default = Event()  # there are Plans that are for the default device of the time when they were made
+
+
+def _forget_default(_: str) -> None:
+    """The runtime finds Plans under an op and its inputs, which do not say what the default device is."""
+    if _followed_default.is_set():
+        _followed_default.clear()
+        _rt.plan_cache_clear()
 
 
 class Around(NamedTuple):
@@ -97,6 +111,7 @@ class Route(NamedTuple):
 
     at: str
     to: str
+    by_default: bool = False  # nothing says which device: it is the default one
 
     @property
     def crosses(self) -> bool:
@@ -123,8 +138,11 @@ def route_of(op: Op, descs: Sequence[_rt.Descriptor]) -> Route:
         raise RuntimeError(
             f"{op.name}: the inputs are on different devices, {' and '.join(map(_told, devices))}; use .to({devices[0]!r}) for what is not there"
         )
+    if named is None and not devices:
+        default = canonical(get_default_device())
+        return Route(default, default, by_default=True)
     if named is None:
-        return Route(*2 * [devices[0] if devices else canonical(get_default_device())])
+        return Route(devices[0], devices[0])
     for other in devices:
         if apart(other, named):
             if isinstance(op, Copy):
@@ -385,6 +403,7 @@ def install(tensor_class: type[_rt.Tensor]) -> None:
     _make_tensor = tensor_class
     backend.threads = _rt.get_num_threads
     _rt.set_tensor_class(tensor_class)
+    config.watch("default_device", _forget_default, now=False)
     _rt.set_hooks(
         compile=compile_op,
         gradient=gradient_hook,

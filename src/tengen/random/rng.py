@@ -218,7 +218,7 @@ class RNG:
         inp._reset(self.permutation(inp))
 
     def _place(self) -> str:
-        """Where numbers go that depend on no tensor. The default device may change, and the Plan of an op that names none is kept."""
+        """Where numbers go that depend on no tensor, as in `functional.zeros`."""
         return self._device or devices.canonical(devices.require())
 
     def _order(self, count: int, device: str) -> Tensor:
