@@ -223,6 +223,25 @@ def test_what_nobody_knows_is_not_compared(mode, number):
     assert known is not None and np.isinf(tolerance(known)).all()
 
 
+@pytest.mark.parametrize(
+    "name, others, params",
+    [
+        ("LOGICAL_XOR", [3], ()),
+        ("NOT", [], ()),
+        ("EQ", [5.0], ()),
+        ("EQ number", [], (("number", 5.0), ("of", "float32"))),
+    ],
+)
+def test_what_may_be_a_number_is_not_said_to_be_another(name, others, params):
+    """x - tan(x) of 5e-8 is 4e-23, and 0 in float32: no version is that, but some are above it and some below."""
+    machine, middle = truth.Machine(0), 5.0 if name.startswith("EQ") else 0.0
+    machine.names["x"] = truth.Known("float32", tuple(np.full((1,), middle + v) for v in (1e-14, -1e-9, 1e-9, -1e-9)))
+    machine.put("y", np.array(others), "int32" if others == [3] else "float32")
+    machine.run(Step(f"elementwise {name}", ("x", "y")[: 1 + len(others)], params, ("z",)))
+    known = machine.names["z"]
+    assert known is not None and np.isinf(tolerance(known)).all()
+
+
 def test_a_gradient_that_one_version_does_not_know_nobody_knows():
     """Of probabilities that are 1 after rounding the gradient is some 1e12, of those just below it is 1e7."""
     x = argument("a0", (1,), "unit")

@@ -164,6 +164,7 @@ class Machine:
         if self.versions > 1:
             if row.elementwise:
                 _judge(inputs, made, each)
+                _tie(lambda arrays: results(row.truth(params, *arrays)), inputs, params.get("number", 0.0), made, each)
             _doubt(inputs, made, each)
         return [Known(each[i], tuple(np.asarray(m[i], wide(each[i])) for m in made)) for i in range(len(each))]
 
@@ -343,6 +344,37 @@ def _judge(inputs: Sequence[Known], made: list[list[Array]], dtypes: Sequence[st
                     strange = np.isnan(first) & ~np.isnan(others[0])
                     exact = made[0][number]
                     made[1][number] = np.where(strange, ~exact if dtype == "bool" else exact + 1, made[1][number])
+
+
+def _tie(
+    function: Callable[[Sequence[Array]], Sequence[Array]],
+    inputs: Sequence[Known],
+    number: float,
+    made: list[list[Array]],
+    dtypes: Sequence[str],
+) -> None:
+    """What an integer or a bool says of two numbers that are ordered in both ways in different versions, another version says of equal ones.
+    number: what an operand is compared with, if there is no other one; 0 if it is asked whether it is true."""
+    if all(kind(d) == "float" for d in dtypes):
+        return
+    first = [i.versions[0] for i in inputs]
+    met = [[_where_crossed(i, [np.full(i.shape, number)] * len(i.versions)) for i in inputs]]
+    if len(inputs) == 2:
+        met.append([_where_crossed(inputs[0], inputs[1].versions), first[1]])
+    for arrays in met:
+        for place, (found, dtype) in enumerate(zip(function(arrays), dtypes, strict=True)):
+            if kind(dtype) != "float":
+                other = settled(found, dtype)
+                made[1][place] = np.where(other != made[0][place], other, made[1][place])
+
+
+def _where_crossed(known: Known, others: Sequence[Array]) -> Array:
+    """A number in the first version; the other one where it is below that in some versions and above it in others."""
+    first = known.versions[0]
+    if first.dtype.kind != "f":
+        return first
+    pairs = list(zip(known.versions, others, strict=True))
+    return np.where(np.any([a < b for a, b in pairs], 0) & np.any([a > b for a, b in pairs], 0), others[0], first)
 
 
 def _added(inputs: Sequence[Array], made: Sequence[Array]) -> float:
