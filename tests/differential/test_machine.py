@@ -242,6 +242,21 @@ def test_what_may_be_a_number_is_not_said_to_be_another(name, others, params):
     assert known is not None and np.isinf(tolerance(known)).all()
 
 
+def test_what_a_small_deviation_divides_is_off_by_as_much_more():
+    """The gradient of a layer_norm of two numbers is the little that is left of two that are 300 times as large as what comes back."""
+    machine = truth.Machine(0)
+    for name, values in {
+        "x": [[-1.6756388, -1.6633980]],
+        "w": [-2.25, -3.0],
+        "b": [0.0, 0.0],
+        "dy": [[1.0, 0.75]],
+    }.items():
+        machine.put(name, np.array(values), "float32")
+    machine.run(Step("norm layer_norm", ("x", "w", "b"), (("shape", (2,)),), ("y",)))
+    known = machine.backward("y", "dy", ["x"])["x"]
+    assert known is not None and (tolerance(known) > 2.6e-3).all() and (tolerance(known) < 1.0).all()
+
+
 def test_a_gradient_that_one_version_does_not_know_nobody_knows():
     """Of probabilities that are 1 after rounding the gradient is some 1e12, of those just below it is 1e7."""
     x = argument("a0", (1,), "unit")

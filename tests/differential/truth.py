@@ -294,7 +294,16 @@ class Machine:
             size = CANCELLED * (2.0**-53 if inputs[0].dtype == "float64" else 2.0**-24)
             if row.theme == "soft":
                 size = max(size, ROUNDING[inputs[0].dtype])  # they read their own result, as it is stored
-            made = [None if g is None else g + level * (self.shaken(np.ones(g.shape), size, False) - 1) for g in made]
+            terms: list[Any] = [0.0] * len(made)
+            if row.theme == "norm":  # what little is left of has been divided by a deviation, which may be small
+                for _ in range(2):
+                    other = [None if g is None else g * self.random.uniform(-1, 1, g.shape) for g in grads]
+                    found = pulled(row, step, [i.dtype for i in inputs], other, arrays)
+                    terms = [np.maximum(t, 0.0 if f is None else np.abs(f)) for t, f in zip(terms, found, strict=True)]
+            made = [
+                None if g is None else g + (level + t) * (self.shaken(np.ones(g.shape), size, False) - 1)
+                for g, t in zip(made, terms, strict=True)
+            ]
         return made
 
     def _accumulate(self, grads: dict[int, Array], value: Known, gradient: Array, version: int, row: Row) -> None:
