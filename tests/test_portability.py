@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -26,3 +27,8 @@ def test_the_page_names_every_file():
     for name in ("portability.md", "portability.zh.md"):
         page = (ROOT / "docs" / name).read_text(encoding="utf-8")
         assert set(re.findall(r"^\| `(.*?)` \|", page, re.MULTILINE)) == found - ASKED, name
+
+
+def test_the_whole_runtime_is_built_for_arm():
+    tool = runpy.run_path(str(ROOT / "tools" / "aarch64" / "run.py"), run_name="run")
+    assert sorted(tool["runtime_sources"]()) == sorted((ROOT / "csrc").rglob("*.cpp"))

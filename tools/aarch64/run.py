@@ -10,6 +10,7 @@ g++-aarch64-linux-gnu`. Everything is some ten to thirty times slower than on a 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,12 @@ def once(name: str, *after: Path):
     return decorate
 
 
+def runtime_sources() -> list[Path]:
+    """The files of the C++ part, as CMakeLists.txt names them."""
+    listed = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    return [ROOT / name for name in re.findall(r"^ +(csrc/\S+\.cpp)$", listed, re.MULTILINE)]
+
+
 def prepare() -> None:
     """Everything that a process needs."""
     for tool, package in (("qemu-aarch64", "qemu-user"), (COMPILER, "g++-aarch64-linux-gnu"), ("dpkg-deb", "dpkg")):
@@ -107,12 +114,13 @@ def prepare() -> None:
         run(*pip, f"--target={PACKAGES}", "--python-version=3.11", *platforms, *PYPI)
         run(*pip, f"--target={PLACE / 'nanobind'}", "--no-deps", "nanobind>=3")
 
-    @once("runtime", *(ROOT / "csrc").iterdir())
+    @once("runtime", Path(__file__), *(ROOT / "csrc").rglob("*"))
     def runtime() -> None:
         """the C++ part"""
         binding = PLACE / "nanobind" / "nanobind"
         python = SYSTEM / "usr" / "include"
         headers = (
+            ROOT / "csrc",
             binding / "include",
             binding / "ext" / "robin_map" / "include",
             python / "python3.11",
@@ -128,7 +136,7 @@ def prepare() -> None:
             "-DNDEBUG",
             *(f"-I{path}" for path in headers),
         ]
-        sources = [*sorted((ROOT / "csrc").glob("*.cpp")), binding / "src" / "nb_combined.cpp"]
+        sources = [*runtime_sources(), binding / "src" / "nb_combined.cpp"]
         objects = [PLACE / f"{source.stem}.o" for source in sources]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(
