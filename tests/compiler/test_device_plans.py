@@ -39,6 +39,28 @@ def test_sums(shape, axis):
     np.testing.assert_allclose(got, x.sum(axis, keepdims=True, dtype=np.float64), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "modes", "threads"),
+    [
+        ("float32", [], 1024),
+        ("float64", [], 256),
+        ("float32", ["TAN"], 256),
+        ("bfloat16", ["SQUARE", "ABS", "NEGATE"], 256),
+    ],
+)
+def test_rows_have_as_many_threads_as_there_are_registers_for(dtype, modes, threads):
+    """`make test-ptxas` counts them. More than 256 threads are declared, so that the driver's compiler keeps to 64 each."""
+    builder = Builder()
+    x = value = builder.input(Type(dtype, (5000, 50000)))
+    values = [x]
+    for mode in modes:
+        value = Elemwise("ADD")(Elemwise(mode)(value), x)
+        values.append(value)
+    (step,) = compile_program(builder.finish(Reduce("SUM", (1,))(v) for v in values), target=GPU).steps
+    assert step.grid.block == (threads, 1, 1)
+    assert (".maxntid 1024" in step.kernel.ptx) == (threads > 256)
+
+
 def test_a_long_sum_is_cut_for_many_blocks():
     plan = compile_program(build(Reduce("SUM", (0,)), [Type("float32", (1 << 22,))]), target=GPU)
     first, last = plan.steps

@@ -138,7 +138,11 @@ def most_threads(structure: Structure) -> int:
     for a short body, and 255 for each of 256, which is all that a thread can have."""
     if structure.lane_is_kept or structure.nest.cross is not None or _alone(structure):
         return BLOCK
-    long = structure.cost > CHEAP or any(instr.dtype == "float64" for instr in structure.nest.code)
+    long = (  # a thread holds the values of all elements of a vector at once
+        structure.cost > CHEAP
+        or structure.cost * neighbours(structure) > 2 * CHEAP
+        or any(instr.dtype == "float64" for instr in structure.nest.code)
+    )
     return BLOCK if long else MOST
 
 
