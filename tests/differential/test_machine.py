@@ -324,6 +324,19 @@ def test_of_two_numbers_that_nobody_knows_none_is_the_first():
     assert known is not None and np.isinf(tolerance(known)).all()
 
 
+def test_of_several_numbers_that_nobody_knows_no_order_is_known():
+    """The middle one of three stays that where the order is reversed."""
+    for seed in range(20):
+        machine, made = truth.Machine(seed), []
+        for version in range(machine.versions):
+            machine._turn(version)
+            made.append(machine._strange((3,), version))
+        machine.names["x"] = truth.Known("float32", tuple(made))
+        machine.run(Step("sort argsort", ("x",), (("descending", True),), ("y",)))
+        known = machine.names["y"]
+        assert known is not None and np.isinf(tolerance(known)).all() and set(known.versions[1]) <= {0, 1, 2}
+
+
 def test_a_differenced_gradient_of_few_digits_is_that_number():
     row, x = table.ROWS["reduce SUM"]._replace(pull=None), np.array([0.25, 1.7, -3.0])
     step = Step(row.name, ("x",), (("axis", None), ("keepdims", False)), ("y",))

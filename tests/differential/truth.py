@@ -165,6 +165,8 @@ class Machine:
             if row.elementwise:
                 _judge(inputs, made, each)
                 _tie(lambda arrays: results(row.truth(params, *arrays)), inputs, params.get("number", 0.0), made, each)
+            else:
+                _mix(inputs, made, each)
             _doubt(inputs, made, each)
         return [Known(each[i], tuple(np.asarray(m[i], wide(each[i])) for m in made)) for i in range(len(each))]
 
@@ -348,11 +350,28 @@ def _judge(inputs: Sequence[Known], made: list[list[Array]], dtypes: Sequence[st
     for number, dtype in enumerate(dtypes):
         if kind(dtype) != "float":
             for known in inputs:
-                first, *others = known.versions
-                if others and first.dtype.kind == "f":
-                    strange = np.isnan(first) & ~np.isnan(others[0])
-                    exact = made[0][number]
-                    made[1][number] = np.where(strange, ~exact if dtype == "bool" else exact + 1, made[1][number])
+                exact = made[0][number]
+                other = ~exact if dtype == "bool" else exact + 1
+                made[1][number] = np.where(_is_strange(known), other, made[1][number])
+
+
+def _mix(inputs: Sequence[Known], made: list[list[Array]], dtypes: Sequence[str]) -> None:
+    """What integers or bools say about several numbers, one of which nobody knows, such as their order, nobody knows. Integers stay in the
+    range that they have: they may be places."""
+    if not any(_is_strange(known).any() for known in inputs):
+        return
+    for number, dtype in enumerate(dtypes):
+        exact = made[0][number]
+        if dtype == "bool":
+            made[1][number] = ~exact
+        elif kind(dtype) != "float" and exact.size:
+            made[1][number] = np.where(exact == exact.max(), 0, exact + 1)
+
+
+def _is_strange(known: Known) -> Array:
+    """Where nobody knows a number."""
+    first, other = known.versions[:2]
+    return np.asarray(np.isnan(first) & ~np.isnan(other) if first.dtype.kind == "f" else np.zeros(first.shape, bool))
 
 
 def _tie(
@@ -397,9 +416,7 @@ def _added(inputs: Sequence[Array], made: Sequence[Array]) -> float:
 
 def _doubt(inputs: Sequence[Known], made: list[list[Array]], dtypes: Sequence[str]) -> None:
     """A result that is nan in all versions is not known, if a number that nobody knows may have made it so."""
-    if any(
-        k.versions[0].dtype.kind == "f" and (np.isnan(k.versions[0]) & ~np.isnan(k.versions[1])).any() for k in inputs
-    ):
+    if any(_is_strange(known).any() for known in inputs):
         for number, dtype in enumerate(dtypes):
             if kind(dtype) == "float":
                 lost = np.isnan([version[number] for version in made]).all(0)
