@@ -162,4 +162,5 @@ def prepare() -> None:
 if __name__ == "__main__":
     prepare()
     os.environ.setdefault("TENGEN_CACHE_DIR", str(PLACE / "kernels"))
+    os.environ.setdefault("CC", COMPILER.replace("g++", "gcc"))  # of the test double of a GPU's driver
     os.execv(PLACE / "python3", [str(PLACE / "python3"), *sys.argv[1:]])
