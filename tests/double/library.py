@@ -10,8 +10,8 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -159,32 +159,27 @@ class Double:
     def used_memory(self, device: int) -> int:
         return self.driver.double_used_memory(device)
 
-    @contextmanager
-    def order(self, number: int) -> Iterator[None]:
+    def order(self, number: int) -> AbstractContextManager[None]:
         """The order in which threads of a block run: 0 forward, 1 backward, 2 pseudo-random, 3 warp by warp."""
-        self.driver.double_set_order(number)
-        try:
-            yield
-        finally:
-            self.driver.double_set_order(0)
+        return _during(self.driver.double_set_order, number)
 
-    @contextmanager
-    def races(self, launches: int) -> Iterator[None]:
+    def races(self, launches: int) -> AbstractContextManager[None]:
         """Look for races only in so many of the launches that are alike (0: in all, the default)."""
-        self.driver.double_watch_races(launches)
-        try:
-            yield
-        finally:
-            self.driver.double_watch_races(0)
+        return _during(self.driver.double_watch_races, launches)
 
-    @contextmanager
-    def others_first(self) -> Iterator[None]:
+    def others_first(self) -> AbstractContextManager[None]:
         """Who waits for a stream lets all other streams run before it, in place of those that it needs alone."""
-        self.driver.double_set_others_first(1)
-        try:
-            yield
-        finally:
-            self.driver.double_set_others_first(0)
+        return _during(self.driver.double_set_others_first, 1)
+
+
+@contextmanager
+def _during(setting: Callable[[int], object], value: int) -> Iterator[None]:
+    """A setting of the driver within a block; afterwards it is 0 again."""
+    setting(value)
+    try:
+        yield
+    finally:
+        setting(0)
 
 
 def address_of(function: object) -> int:

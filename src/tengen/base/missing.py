@@ -189,10 +189,10 @@ class Explained:
             _refuse_habits(cls, kwargs)
         try:
             return super().__new__(cls)
-        except TypeError as error:
+        except TypeError:
             if unfinished := sorted(getattr(cls, "__abstractmethods__", ())):
                 raise TypeError(_to_define(cls, unfinished)) from None
-            raise error
+            raise
 
 
 def _to_define(kind: type, methods: list[str]) -> str:
